@@ -1,0 +1,89 @@
+"""A bundle: a folder on disk in the MONAI Bundle layout <-> metadata and verified tensors.
+
+    configs/metadata.json      what the model is, how it was trained, measured results, licence, sha256 of the weights
+    models/model.safetensors   the trained tensors as fp16 (never the frozen language model's)
+    docs/README.md             the model card
+    LICENSE                    the licence of the weights
+
+Reading is strict: a missing file, another sha256 or a tensor of another shape is an error, never a warning.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load as load_tensors, save as serialise_tensors
+
+from .catalogue import METADATA, read_metadata
+from .errors import UserError
+
+WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle read into memory. tensors: name -> float32 tensor."""
+
+    folder: Path
+    metadata: dict
+    tensors: dict[str, torch.Tensor]
+
+
+def read_bundle(folder) -> Bundle:
+    """Read and verify a bundle. Raises `UserError` when it is missing, damaged or changed."""
+    folder, metadata = Path(folder), read_metadata(folder)
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise UserError(f'The model bundle "{folder}" has no readable {WEIGHTS}; install it again.') from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != metadata["weights_sha256"]:
+        raise UserError(f'The weights of the model bundle "{folder}" are not the ones it was published with '
+                        f"(sha256 {found[:12]}, expected {str(metadata['weights_sha256'])[:12]}); install it again.")
+    return Bundle(folder, metadata, {name: tensor.float() for name, tensor in load_tensors(data).items()})
+
+
+def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card: str, licence: str) -> Path:
+    """Write a bundle whole or not at all, replacing one that stands there.
+
+    tensors: trained tensors of any float type, stored as fp16. card, licence: the texts of the model card and LICENSE.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    data = serialise_tensors({k: v.detach().cpu().to(torch.float16).contiguous() for k, v in sorted(tensors.items())})
+    metadata = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in ((WEIGHTS, data), (METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"),
+                              (CARD, card), (LICENCE, licence)):
+            path = scratch / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        os.chmod(scratch, 0o755)
+        old = scratch.with_name(scratch.name + "-old")
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(scratch, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def load_strictly(network: torch.nn.Module, tensors: dict[str, torch.Tensor], frozen_prefix: str | None = None) -> None:
+    """Fill a network's trained tensors; every one must be there with its shape, and no other.
+
+    frozen_prefix: tensors under this name belong to the frozen language model, which is read from its own file.
+    """
+    own = {k: v for k, v in network.state_dict().items() if not (frozen_prefix and k.startswith(frozen_prefix))}
+    wrong = sorted(set(own) ^ set(tensors)) or [k for k in own if own[k].shape != tensors[k].shape]
+    if wrong:
+        raise UserError(f"The model's weights do not fit its network ({len(wrong)} tensors differ, "
+                        f'the first is "{wrong[0]}"); install the bundle again.')
+    network.load_state_dict(tensors, strict=False)

@@ -1,0 +1,1 @@
+"""Layers of pretrained language models: find, verify, read and run them."""

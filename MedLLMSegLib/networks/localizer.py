@@ -1,0 +1,68 @@
+"""The network that finds the hippocampi in a whole head: a small residual U-Net at 3 mm."""
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from monai.networks.nets import UNet
+from torch import nn
+
+# The order is part of the bundle's format. The auxiliary classes teach the network left from right,
+# and give the localizer something to check a found hippocampus against.
+CLASSES = ("background", "left_hippocampus", "right_hippocampus", "left_cerebrum", "right_cerebrum", "hindbrain")
+MIRRORED = (0, 2, 1, 4, 3, 5)  # what each class becomes in a mirrored head
+
+
+@dataclass(frozen=True)
+class LocalizerConfig:
+    """Everything needed to build the network again.
+
+    channels: feature maps at 1/2, 1/4, ... of the input's resolution.
+    residual_units: convolutions in each residual block.
+    spacing_mm: the isotropic spacing of its input.
+    """
+
+    channels: tuple[int, ...] = (16, 24, 48, 80, 96)
+    residual_units: int = 2
+    spacing_mm: float = 3.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "channels", tuple(int(c) for c in self.channels))
+        if len(self.channels) < 2 or min(self.channels) < 1:
+            raise ValueError(f"channels needs two or more positive numbers, not {self.channels}")
+        if self.residual_units < 1:
+            raise ValueError(f"residual_units needs to be 1 or more, not {self.residual_units}")
+        if not self.spacing_mm > 0:
+            raise ValueError(f"spacing_mm needs to be positive, not {self.spacing_mm}")
+
+    @property
+    def multiple(self) -> int:
+        """Every input axis has to be a multiple of this many voxels."""
+        return 2 ** (len(self.channels) - 1)
+
+    def to_dict(self) -> dict:
+        """Plain JSON types; ``LocalizerConfig(**d)`` is the way back."""
+        return {**asdict(self), "channels": list(self.channels)}
+
+
+class LocalizerNet(nn.Module):
+    """MONAI's residual U-Net with instance normalisation, over a single-channel image.
+
+    Its coarsest level has voxels of 48 mm, so that every output sees the whole head; without that it
+    could not tell a left hippocampus from a right one in the middle of the brain.
+    """
+
+    def __init__(self, config: LocalizerConfig):
+        super().__init__()
+        self.config = config
+        self.unet = UNet(
+            spatial_dims=3, in_channels=1, out_channels=len(CLASSES), channels=config.channels,
+            strides=(2,) * (len(config.channels) - 1), num_res_units=config.residual_units,
+            norm=("instance", {"affine": True}))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """image: (B, 1, K, J, I) in 0..1, axes along RAS, each a multiple of `config.multiple` voxels.
+
+        Returns logits (B, 6, K, J, I) in the order of `CLASSES`.
+        """
+        return self.unet(image)  # (B, 6, K, J, I)

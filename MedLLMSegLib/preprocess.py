@@ -1,0 +1,47 @@
+"""Volume -> a normalised array on the network's grid, and the `Restore` record that leads back."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .geometry import Grid, covering_grid, overlap_box, resample, sub_grid
+from .volume import Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Restore:
+    """What preprocessing did: the voxels of `scan` were sampled on `crop`.
+
+    Orientation, spacing, crop, padding and mirroring are all differences between these two grids, so the
+    way back needs nothing else.
+    """
+
+    scan: Grid
+    crop: Grid
+
+
+def prepare(volume: Volume, crop: Grid) -> tuple[np.ndarray, Restore]:
+    """Sample a scan on a crop's grid and normalise it: (float32 [k, j, i], Restore).
+
+    Only the part of the scan around the crop is read, so the cost does not grow with the scan.
+    """
+    margin = 2 + int(np.ceil(max(crop.spacing_mm) / min(volume.spacing_mm)))
+    box = overlap_box(volume.grid, crop, margin)
+    array = resample(volume.array[box], sub_grid(volume.grid, box), crop)
+    return normalise(array), Restore(volume.grid, crop)
+
+
+def whole_grid(volume: Volume, spacing_mm: float, mirrored: bool = False) -> Grid:
+    """The network's grid over a whole scan."""
+    return covering_grid(volume.grid, spacing_mm, mirrored)
+
+
+def normalise(array: np.ndarray) -> np.ndarray:
+    """Clip to the 0.5th and 99.5th percentile, then mean 0 and standard deviation 1, as float32.
+
+    Each scan by itself: raw MR intensities differ by four orders of magnitude between scanners.
+    """
+    low, high = np.percentile(array, (0.5, 99.5))
+    clipped = np.clip(array, low, high).astype(np.float32) if high > low else array.astype(np.float32)
+    return (clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)

@@ -1,0 +1,1 @@
+"""Data, losses and the loop that turn labelled cases into a bundle."""

@@ -1,0 +1,467 @@
+"""Volume nodes in, segmentation nodes out, on Slicer's real nodes: places, names, codes, and what must not change."""
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
+vtk = pytest.importorskip("vtk")
+
+from MedLLMSegLib.anatomy import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures  # noqa: E402
+from MedLLMSegLib.errors import UserError  # noqa: E402
+from MedLLMSegLib.geometry import apply  # noqa: E402
+from MedLLMSegLib.slicer_bridge import nodes  # noqa: E402
+from MedLLMSegLib.structures import Segmentation  # noqa: E402
+
+SHAPE = (12, 14, 16)  # k, j, i
+
+
+def _rotation(x_deg, y_deg, z_deg):
+    matrix = np.eye(3)
+    for axis, degrees in enumerate((x_deg, y_deg, z_deg)):
+        c, s, (a, b) = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees)), [n for n in range(3) if n != axis]
+        turn = np.eye(3)
+        turn[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
+        matrix = turn @ matrix
+    return matrix
+
+
+def _grid(axes, spacing_mm, origin=(-10.0, 20.0, 5.0)):
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.asarray(axes, float) @ np.diag(spacing_mm)
+    matrix[:3, 3] = origin
+    return matrix
+
+
+GRIDS = {
+    "straight": _grid(np.eye(3), (1, 1, 1)),
+    "LPS": _grid(np.diag([-1, -1, 1]), (1, 1, 1)),
+    "flipped, left-handed": _grid(np.diag([-1, 1, 1]), (1.5, 0.7, 3)),
+    "permuted": _grid(np.eye(3)[:, [2, 0, 1]], (0.9, 2, 1.2)),
+    "oblique, anisotropic": _grid(_rotation(20, -35, 50), (0.6, 1.1, 3)),
+}
+MOVED = _grid(_rotation(10, 25, -40), (1, 1, 1), (30, -15, 8))
+SHEARED = np.array([[1.1, 0.2, 0, 4], [0, 0.9, 0.1, 5], [0, 0, 1, 6], [0, 0, 0, 1]])
+
+
+def _labels():
+    """Four boxes, none touching the edge, all of different sizes so that no flip or swap maps them onto themselves."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2:4, 3:8, 2:4] = 1
+    labels[4:9, 3:6, 2:4] = 2
+    labels[2:4, 3:5, 9:15] = 3
+    labels[5:7, 7:12, 10:13] = 4
+    return labels
+
+
+def _result(volume, labels=None, lateral=True, model="hippocampus-t1"):
+    labels = _labels() if labels is None else labels
+    return Segmentation(volume.with_array(labels), hippocampus_structures(lateral), model=model)
+
+
+def _write(volume_node, segmentation_node=None, **options):
+    result = _result(nodes.read_volume(volume_node), **options)
+    return nodes.write_segmentation(result, volume_node, segmentation_node)
+
+
+def _names(node):
+    segments = node.GetSegmentation()
+    return [segments.GetSegment(i).GetName() for i in segments.GetSegmentIDs()]
+
+
+def _segment(node, name):
+    segments = node.GetSegmentation()
+    return segments.GetSegment(segments.GetSegmentIdBySegmentName(name))
+
+
+def _world_points(node, name):
+    """Centres (n, 3) in world RAS of a segment's voxels, from the node's own data alone."""
+    segment = _segment(node, name)
+    image = segment.GetRepresentation("Binary labelmap")
+    i0, _, j0, _, k0, _ = image.GetExtent()
+    array = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    kji = np.argwhere(array.reshape(image.GetDimensions()[::-1]) == segment.GetLabelValue()) + (k0, j0, i0)
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    to_world = vtk.vtkGeneralTransform()
+    if node.GetParentTransformNode():
+        node.GetParentTransformNode().GetTransformToWorld(to_world)
+    local = apply(slicer.util.arrayFromVTKMatrix(matrix), kji[:, ::-1])
+    return np.array([to_world.TransformPoint(p) for p in local])
+
+
+def _expected_points(label, ijk_to_world):
+    return apply(ijk_to_world, np.argwhere(_labels() == label)[:, ::-1])
+
+
+def _assert_same_points(found, expected):
+    assert len(found) == len(expected)
+    def order(points):
+        return points[np.lexsort(np.round(points, 3).T)]
+
+    np.testing.assert_allclose(order(found), order(expected), atol=1e-4)
+
+
+@pytest.fixture
+def scan(add_volume):
+    return add_volume(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), GRIDS["oblique, anisotropic"])
+
+
+# reading
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+def test_a_volume_node_is_read_as_it_lies(add_volume, grid):
+    array = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    volume = nodes.read_volume(add_volume(array, grid, "T1"))
+    np.testing.assert_array_equal(volume.array, array)
+    np.testing.assert_allclose(volume.ijk_to_ras, grid, atol=1e-9)
+    assert volume.name == "T1" and volume.array.dtype == np.float32
+
+
+def test_linear_parent_transforms_are_part_of_where_it_lies(scan, add_transform):
+    scan.SetAndObserveTransformNodeID(add_transform(MOVED, parent=add_transform(SHEARED)).GetID())
+    expected = SHEARED @ MOVED @ GRIDS["oblique, anisotropic"]
+    np.testing.assert_allclose(nodes.read_volume(scan).ijk_to_ras, expected, atol=1e-9)
+
+
+def test_what_is_read_is_a_copy(scan):
+    volume = nodes.read_volume(scan)
+    volume.array[:] = 7
+    assert slicer.util.arrayFromVolume(scan).max() > 7
+
+
+def _no_volume(scene):
+    return None
+
+
+def _segmentation_node(scene):
+    return scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "seg")
+
+
+def _label_map(scene):
+    return slicer.util.addVolumeFromArray(np.ones(SHAPE, np.uint8), name="seg", nodeClassName="vtkMRMLLabelMapVolumeNode")
+
+
+def _colour_volume(scene):
+    return slicer.util.addVolumeFromArray(np.ones((*SHAPE, 3), np.uint8), name="photo",
+                                          nodeClassName="vtkMRMLVectorVolumeNode")
+
+
+def _colour_in_scalar_node(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "photo")
+    image = vtk.vtkImageData()
+    image.SetDimensions(4, 4, 4)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 3)
+    node.SetAndObserveImageData(image)
+    return node
+
+
+def _no_image(scene):
+    return scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+
+
+def _image_without_voxels(scene):
+    node = _no_image(scene)
+    node.SetAndObserveImageData(vtk.vtkImageData())
+    return node
+
+
+def _bent(scene):
+    node = slicer.util.addVolumeFromArray(np.ones(SHAPE, np.uint8), name="head")
+    bend = scene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetBasisToR()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for point in ((0, 0, 0), (9, 0, 0), (0, 9, 0), (0, 0, 9), (5, 5, 5)):
+        source.InsertNextPoint(point)
+        target.InsertNextPoint(point[0], point[1], point[2] + (1 if sum(point) == 15 else 0))
+    spline.SetSourceLandmarks(source)
+    spline.SetTargetLandmarks(target)
+    bend.SetAndObserveTransformToParent(spline)
+    node.SetAndObserveTransformNodeID(bend.GetID())
+    return node
+
+
+@pytest.mark.parametrize("make, says", [
+    (_no_volume, "choose it as the input"), (_segmentation_node, "choose it as the input"), (_label_map, "label map"),
+    (_colour_volume, "3 values in each voxel"), (_colour_in_scalar_node, "3 values in each voxel"),
+    (_no_image, "no image data"), (_image_without_voxels, "no image data"), (_bent, "non-linear transform"),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_what_is_no_scan_is_refused_with_one_sentence(scene, make, says):
+    with pytest.raises(UserError) as refusal:
+        nodes.read_volume(make(scene))
+    message = str(refusal.value)
+    assert says in message and message.endswith(".") and message.count(". ") == 0 and "\n" not in message
+
+
+# writing
+
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
+@pytest.mark.parametrize("parent", [None, MOVED, SHEARED], ids=["no transform", "moved", "sheared"])
+def test_a_shape_is_found_where_it_was_in_the_world(add_volume, add_transform, grid, parent):
+    volume_node = add_volume(np.zeros(SHAPE, np.int16), grid)
+    if parent is not None:
+        volume_node.SetAndObserveTransformNodeID(add_transform(parent).GetID())
+    node = _write(volume_node)
+    world = grid if parent is None else parent @ grid
+    for structure in hippocampus_structures(lateral=True):
+        _assert_same_points(_world_points(node, structure.name), _expected_points(structure.label, world))
+
+
+@pytest.mark.parametrize("parent", [None, MOVED], ids=["no transform", "moved"])
+def test_slicer_itself_reads_the_same_labels_on_the_scans_grid(scan, add_transform, parent):
+    if parent is not None:
+        scan.SetAndObserveTransformNodeID(add_transform(parent).GetID())
+    node = _write(scan)
+    for structure in hippocampus_structures(lateral=True):
+        segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(structure.name)
+        for reference in (scan, None):  # None: the node's own reference geometry
+            array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, reference)
+            np.testing.assert_array_equal(array, _labels() == structure.label)
+
+
+def test_the_result_follows_when_the_scans_transform_is_changed(scan, add_transform):
+    transform = add_transform(np.eye(4))
+    scan.SetAndObserveTransformNodeID(transform.GetID())
+    node = _write(scan)
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(MOVED))
+    _assert_same_points(_world_points(node, "Left hippocampus (anterior)"),
+                        _expected_points(1, MOVED @ GRIDS["oblique, anisotropic"]))
+
+
+def test_names_colours_and_codes(scan):
+    node = _write(scan)
+    assert node.GetName() == "MRHead segmentation"
+    assert _names(node) == ["Left hippocampus (anterior)", "Left hippocampus (posterior)",
+                            "Right hippocampus (anterior)", "Right hippocampus (posterior)"]
+    colours = [tuple(round(255 * c) for c in _segment(node, name).GetColor()) for name in _names(node)]
+    assert colours == [ANTERIOR_COLOR, POSTERIOR_COLOR] * 2
+    logic = slicer.modules.terminologies.logic()
+    for name in _names(node):
+        segment, entry = _segment(node, name), slicer.vtkSlicerTerminologyEntry()
+        tag = nodes._tag(segment, segment.GetTerminologyEntryTagName())
+        assert logic.DeserializeTerminologyEntry(tag, entry)
+        assert entry.GetTerminologyContextName() == "Segmentation category and type - DICOM master list"
+        assert entry.GetCategoryObject().GetCodeValue() == "123037004"
+        assert (entry.GetTypeObject().GetCodeValue(), entry.GetTypeObject().GetCodeMeaning()) == ("5366008", "Hippocampus")
+        assert entry.GetTypeModifierObject().GetCodeMeaning() == name.split()[0]
+        assert not (segment.GetNameAutoGenerated() or segment.GetColorAutoGenerated())
+
+
+def test_slicers_term_list_knows_the_codes(scene):
+    """Found by scheme, value and meaning, all three to the letter: what the terminology selector in Slicer does."""
+    logic, structure = slicer.modules.terminologies.logic(), hippocampus_structures(lateral=True)[0]
+    name = "Segmentation category and type - DICOM master list"
+
+    def identifier(code):
+        return logic.CodeIdentifier(code.scheme, code.value, code.meaning)
+
+    category, kind, side = (slicer.vtkSlicerTerminologyCategory(), slicer.vtkSlicerTerminologyType(),
+                            slicer.vtkSlicerTerminologyType())
+    assert logic.GetCategoryInTerminology(name, identifier(structure.category), category)
+    assert logic.GetTypeInTerminologyCategory(name, identifier(structure.category), identifier(structure.type), kind)
+    assert logic.GetTypeModifierInTerminologyType(
+        name, identifier(structure.category), identifier(structure.type), identifier(structure.modifier), side)
+
+
+def test_a_crop_of_unspecified_side_has_no_side(scan):
+    node = _write(scan, labels=np.minimum(_labels(), 2), lateral=False)
+    assert _names(node) == ["Hippocampus (anterior)", "Hippocampus (posterior)"]
+    entry = slicer.vtkSlicerTerminologyEntry()
+    segment = _segment(node, "Hippocampus (anterior)")
+    tag = nodes._tag(segment, segment.GetTerminologyEntryTagName())
+    assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(tag, entry)
+    assert not entry.GetTypeModifierObject().GetCodeValue()
+
+
+def test_the_scan_is_the_reference_geometry(scan):
+    node = _write(scan)
+    assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is scan
+    text = node.GetSegmentation().GetConversionParameter("Reference image geometry")
+    numbers = [float(x) for x in text.rstrip(";").split(";")]
+    np.testing.assert_allclose(np.reshape(numbers[:16], (4, 4)), GRIDS["oblique, anisotropic"], atol=1e-6)
+    assert numbers[16:] == [0, 15, 0, 13, 0, 11]
+
+
+def test_it_lies_beside_the_scan_in_the_subject_hierarchy(scene, scan):
+    hierarchy = scene.GetSubjectHierarchyNode()
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+    study = hierarchy.CreateStudyItem(patient, "study")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(scan), study)
+    node = _write(scan)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
+    assert node.GetDisplayNode() is not None and node.GetDisplayNode().GetVisibility()
+
+
+def test_a_folder_that_the_user_chose_is_kept(scene, scan):
+    hierarchy = scene.GetSubjectHierarchyNode()
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(scan),
+                            hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study"))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "my results")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+    _write(scan, node)
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == folder
+
+
+def test_what_was_not_found_gets_no_segment(scan):
+    labels = np.where(_labels() > 2, 0, _labels()).astype(np.uint8)
+    assert _names(_write(scan, labels=labels)) == ["Left hippocampus (anterior)", "Left hippocampus (posterior)"]
+
+
+def test_the_segments_can_be_turned_into_surfaces(scan):
+    node = _write(scan)
+    assert node.CreateClosedSurfaceRepresentation()
+    for name in _names(node):
+        surface = _segment(node, name).GetRepresentation("Closed surface")
+        assert surface.GetNumberOfPoints() > 0
+    bounds = np.array(_segment(node, "Left hippocampus (anterior)").GetRepresentation("Closed surface").GetBounds())
+    points = _expected_points(1, GRIDS["oblique, anisotropic"])
+    assert (bounds[0::2] < points.min(0) + 1).all() and (bounds[1::2] > points.max(0) - 1).all()
+
+
+# updating
+
+def _add_user_segment(node, scan, name, array):
+    segment_id = node.GetSegmentation().AddEmptySegment("", name)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), node, segment_id, scan)
+
+
+def _array(node, name, scan):
+    segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(name)
+    return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan)
+
+
+def test_another_run_replaces_ours_and_leaves_the_users(scan):
+    lesion, vessel = _labels() == 0, np.zeros(SHAPE, bool)
+    lesion[:, :9], vessel[10:, 12:, 14:] = False, True
+    node = _write(scan)
+    _add_user_segment(node, scan, "lesion", lesion)
+    _add_user_segment(node, scan, "vessel", vessel)
+    node.GetSegmentation().SetSegmentIndex("vessel" if node.GetSegmentation().GetSegment("vessel") else
+                                           node.GetSegmentation().GetSegmentIdBySegmentName("vessel"), 1)
+    before, moved = _names(node), np.roll(_labels(), 1, axis=2)
+    again = _write(scan, node, labels=moved)
+    assert again is node and _names(node) == before and before[1] == "vessel"
+    np.testing.assert_array_equal(_array(node, "lesion", scan), lesion)
+    np.testing.assert_array_equal(_array(node, "vessel", scan), vessel)
+    for structure in hippocampus_structures(lateral=True):
+        np.testing.assert_array_equal(_array(node, structure.name, scan), moved == structure.label)
+
+
+def test_a_structure_that_is_no_longer_found_goes_and_a_new_one_comes_last(scan):
+    node = _write(scan, labels=np.where(_labels() == 1, 0, _labels()).astype(np.uint8))
+    _add_user_segment(node, scan, "lesion", _labels() == 1)
+    _write(scan, node, labels=np.where(_labels() == 2, 0, _labels()).astype(np.uint8))
+    assert _names(node) == ["Right hippocampus (anterior)", "Right hippocampus (posterior)", "lesion",
+                            "Left hippocampus (anterior)"]
+
+
+def test_a_copy_that_the_user_made_of_a_segment_stays(scan):
+    node = _write(scan)
+    copy = slicer.vtkSegment()
+    copy.DeepCopy(_segment(node, "Left hippocampus (anterior)"))
+    copy.SetName("first try")
+    node.GetSegmentation().AddSegment(copy)
+    _write(scan, node, labels=np.roll(_labels(), 2, axis=2))
+    np.testing.assert_array_equal(_array(node, "first try", scan), _labels() == 1)
+
+
+def test_segments_of_another_model_stay(scan):
+    node = _write(scan, labels=np.minimum(_labels(), 2), lateral=False, model="another")
+    _write(scan, node)
+    assert len(_names(node)) == 6 and _names(node)[:2] == ["Hippocampus (anterior)", "Hippocampus (posterior)"]
+
+
+def test_a_side_less_result_of_the_same_model_is_replaced(scan):
+    node = _write(scan, labels=np.minimum(_labels(), 2), lateral=False)
+    _write(scan, node)
+    assert len(_names(node)) == 4
+
+
+def test_segments_under_another_transform_stay_in_place_and_ours_lie_on_the_scan(scene, scan, add_transform):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(scan)
+    _add_user_segment(node, scan, "lesion", _labels() == 3)
+    node.SetAndObserveTransformNodeID(add_transform(MOVED).GetID())
+    lesion = _world_points(node, "lesion")
+    scan.SetAndObserveTransformNodeID(add_transform(SHEARED).GetID())
+    _write(scan, node)
+    _assert_same_points(_world_points(node, "lesion"), lesion)
+    _assert_same_points(_world_points(node, "Right hippocampus (posterior)"),
+                        _expected_points(4, SHEARED @ GRIDS["oblique, anisotropic"]))
+
+
+def test_an_empty_node_takes_the_scans_transform(scene, scan, add_transform):
+    transform = add_transform(MOVED)
+    scan.SetAndObserveTransformNodeID(transform.GetID())
+    node = _write(scan, scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty"))
+    assert node.GetParentTransformNode() is transform and node.GetName() == "empty"
+
+
+# failing
+
+def _state(scene):
+    """All that a user could notice of a scene: nodes, segments, their voxels, transforms, places in the hierarchy."""
+    state, hierarchy = [], scene.GetSubjectHierarchyNode()
+    for index in range(scene.GetNumberOfNodes()):
+        node = scene.GetNthNode(index)
+        item = hierarchy.GetItemByDataNode(node)
+        state.append((node.GetID(), node.GetName(), hierarchy.GetItemParent(item) if item else None))
+        if node.IsA("vtkMRMLSegmentationNode"):
+            role = node.GetReferenceImageGeometryReferenceRole()
+            state.append((node.GetTransformNodeID(), node.GetNodeReferenceID(role)))
+            state += [(n, len(_world_points(node, n)), tuple(np.round(_world_points(node, n).mean(0), 3)))
+                      for n in _names(node)]
+    return state
+
+
+@pytest.mark.parametrize("step", ["_set_segments", "_place_beside", "_labelmap", "_segment"])
+@pytest.mark.parametrize("target", ["new", "empty", "with segments"])
+def test_a_failure_leaves_the_scene_as_it_was(scene, scan, add_transform, monkeypatch, step, target):
+    node = None
+    if target != "new":
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    if target == "with segments":
+        _write(scan, node)
+        _add_user_segment(node, scan, "lesion", _labels() == 1)
+    hierarchy = scene.GetSubjectHierarchyNode()
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(scan),
+                            hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study"))
+    scan.SetAndObserveTransformNodeID(add_transform(MOVED).GetID())
+    before, real = _state(scene), getattr(nodes, step)
+
+    def fails_at_its_end(*args):
+        real(*args)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(nodes, step, fails_at_its_end)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        _write(scan, node, labels=np.roll(_labels(), 1, axis=0))
+    assert _state(scene) == before
+
+
+def test_an_empty_result_is_refused(scene, scan):
+    before = _state(scene)
+    with pytest.raises(UserError, match="Nothing was found"):
+        _write(scan, labels=np.zeros(SHAPE, np.uint8))
+    assert _state(scene) == before
+
+
+def test_a_scan_that_was_removed_or_changed_meanwhile_is_refused(scene, scan):
+    result = _result(nodes.read_volume(scan))
+    slicer.util.updateVolumeFromArray(scan, np.zeros((3, 4, 5), np.int16))
+    with pytest.raises(UserError, match="was changed"):
+        nodes.write_segmentation(result, scan)
+    scene.RemoveNode(scan)
+    with pytest.raises(UserError, match="was removed"):
+        nodes.write_segmentation(result, scan)
+
+
+def test_surfaces_are_not_overwritten(scene, scan):
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "from STL")
+    node.SetSourceRepresentationToClosedSurface()
+    sphere = vtk.vtkSphereSource()
+    sphere.Update()
+    node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "sphere")
+    with pytest.raises(UserError, match="made of surfaces"):
+        _write(scan, node)
+    assert _names(node) == ["sphere"] and node.GetSegmentation().GetSourceRepresentationName() == "Closed surface"
