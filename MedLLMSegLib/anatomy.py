@@ -38,3 +38,6 @@ def hippocampus_structures(lateral: bool) -> tuple[Structure, ...]:
                 label=len(structures) + 1, key=f"{side}_{part}" if side else part, name=f"{organ} ({part})",
                 color=color, category=ANATOMICAL_STRUCTURE, type=HIPPOCAMPUS, modifier=modifier))
     return tuple(structures)
+
+
+ANATOMY = {"hippocampus": hippocampus_structures}  # what a bundle's metadata may name

@@ -18,6 +18,7 @@ from .structures import Code, Segmentation, Structure
 from .volume import Volume
 
 LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
 _OURS = (".seg.nrrd", ".seg.nii.gz")
 _GRID_TOLERANCE_MM = 1e-2  # NIfTI stores its matrix as float32: 0.02 micrometres at a metre's distance
 
@@ -100,9 +101,14 @@ def _scans_in(folder: Path) -> list[Path]:
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-    """(scan files other than our results, DICOM files, folders) directly in a folder, hidden ones left out."""
+    """(scan files other than our results, DICOM files, folders) directly in a folder.
+
+    Hidden files and our own results (a .nii.gz with its .seg.nrrd and .json beside it) are left out.
+    """
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
-    images = [p for p in entries if scan_suffix(p) and p.is_file() and not p.name.lower().endswith(_OURS)]
+    names = {p.name for p in entries}
+    images = [p for p in entries if scan_suffix(p) and p.is_file() and not p.name.lower().endswith(_OURS)
+              and not (p.name.endswith(".nii.gz") and {f"{scan_name(p)}.seg.nrrd", f"{scan_name(p)}.json"} <= names)]
     return images, [p for p in entries if is_dicom(p)], [p for p in entries if p.is_dir()]
 
 
@@ -130,7 +136,7 @@ def save_volume(volume: Volume, path) -> Path:
     """
     path = Path(path).expanduser()
     suffix = scan_suffix(path)
-    if suffix not in (".nii.gz", ".nii", ".nrrd", ".mha"):
+    if suffix not in VOLUME_SUFFIXES:
         raise UserError(f'"{path.name}" does not say in which format to save; end it with .nii.gz, .nii, .nrrd or '
                         ".mha.")
     return _save(volume_to_image(volume, vectors=suffix in (".nrrd", ".mha")), path)
@@ -193,7 +199,7 @@ def segment_tags(segmentation: Segmentation) -> dict[str, str]:
 
 
 def terminology(structure: Structure) -> str:
-    """A structure's codes as Slicer's terminology entry: seven fields parted by ~, codes written scheme^value^meaning."""
+    """A structure's codes as Slicer's terminology entry: seven fields parted by ~, each code scheme^value^meaning."""
     def code(c: Code | None) -> str:
         return f"{c.scheme}^{c.value}^{c.meaning}" if c else "^^"
     return "~".join((TERMINOLOGY, code(structure.category), code(structure.type), code(structure.modifier),

@@ -80,8 +80,6 @@ def read_image(path: Path) -> sitk.Image:
 
 def execute(reader, image_io: str, path: Path, files) -> sitk.Image:
     """Run an ITK reader on a file name, or on the names of a series; its exceptions become `UserError`."""
-    for name in [files] if isinstance(files, str) else files:
-        check_name(name)
     try:
         reader.SetImageIO(image_io)
         reader.SetFileName(files) if isinstance(files, str) else reader.SetFileNames(files)

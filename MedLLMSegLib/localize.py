@@ -158,6 +158,7 @@ def both_views(image: np.ndarray, network: LocalizerNet, device) -> tuple[np.nda
     padding = [(0, -n % multiple) for n in image.shape]
     padded = torch.from_numpy(np.pad(image, padding))[None, None].to(device)  # (1, 1, K, J, I)
     inside = tuple(slice(n) for n in image.shape)
+    network = network.to(device)
     plain = network(padded).float().softmax(1)[0]  # (6, K, J, I)
     mirrored = network(padded.flip(-1)).float().softmax(1)[0].flip(-1)[list(MIRRORED)]
     return plain.cpu().numpy()[:, *inside], mirrored.cpu().numpy()[:, *inside]

@@ -51,6 +51,13 @@ def whole_file(path, suffix: str | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path, text: str) -> Path:
+    """Write a text file (UTF-8, line ends as given) whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+    return Path(path)
+
+
 def write_error(path: Path, error: BaseException | None = None) -> UserError:
     """The sentence for a result that could not be written: full disk, no permission, or something else."""
     code = getattr(error, "errno", None)
@@ -76,3 +83,22 @@ def _free_mb(folder: Path) -> float | None:
         return shutil.disk_usage(folder).free / 1e6
     except OSError:
         return None
+
+
+def check_writable(folder) -> None:
+    """Raise `UserError` at once, not after minutes of work, where results could not be written later.
+
+    Nothing is left behind: a missing folder is not made yet, its nearest existing parent is tried.
+    """
+    place = Path(folder).resolve()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise UserError(f'"{folder}" cannot be a folder for results, because "{place}" is a file; choose another place.')
+    probe = place / f".{secrets.token_hex(6)}"
+    try:
+        probe.write_bytes(b"?")
+    except OSError as error:
+        raise write_error(Path(folder), error) from error
+    finally:
+        probe.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from subprocess import CalledProcessError
 
 from ..errors import UserError
 
-TORCH = ">=2.4"  # what pyproject.toml asks for
+TORCH = ">=2.6"  # what pyproject.toml asks for
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")  # all but torch, and nothing that Slicer brings itself
 
 

@@ -21,7 +21,7 @@ class SegmentationLogic:
 
         volumeNode: vtkMRMLScalarVolumeNode; its linear parent transforms are respected.
         segmentationNode: the node to update, or None for a new one beside the scan.
-        side: "left" or "right" if the scan is a crop around one organ and its side is known.
+        side: "left" or "right" to segment that side alone, or to say which one a crop around one organ shows.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
 
         Raises `UserError` with one sentence for the user, `Cancelled`, or what the segmenting function raises.
@@ -31,13 +31,13 @@ class SegmentationLogic:
 
         volume = read_volume(volumeNode)
         result = self._function()(volume, model, device=device, side=side, progress=progress)
-        node = write_segmentation(result, volumeNode, segmentationNode)
+        node = write_segmentation(result, volumeNode, segmentationNode, side)
         self.result = result
         return node
 
     def _function(self) -> Callable:
         if self.segmentFunction is None:
-            from ..segment import segment  # brings torch: only when it is needed
+            from ..pipeline import segment  # brings torch: only when it is needed
 
             self.segmentFunction = segment
         return self.segmentFunction

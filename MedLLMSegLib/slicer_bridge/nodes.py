@@ -47,12 +47,13 @@ def read_volume(node) -> Volume:
     return Volume(array.copy(), _to_world(node) @ _ijk_to_ras(node), name)
 
 
-def write_segmentation(segmentation: Segmentation, volumeNode, segmentationNode=None):
+def write_segmentation(segmentation: Segmentation, volumeNode, segmentationNode=None, side: str | None = None):
     """Put a result into a segmentation node, one segment for each structure that was found; returns the node.
 
     volumeNode: the node that `segmentation` was made from, still in its scene.
     segmentationNode: the node to update, or None for a new one beside the scan. Segments that an earlier run
         wrote are replaced in their places; all others, and their order, stay.
+    side: "left" or "right" if only that side was asked for: what an earlier run wrote for the other side stays.
 
     If anything fails, the scene is left as it was. Raises `UserError` if the two nodes do not go together.
     """
@@ -69,9 +70,11 @@ def write_segmentation(segmentation: Segmentation, volumeNode, segmentationNode=
             segmentationNode = _new_node(scene, volumeNode, undo)
         else:
             _remember(segmentationNode, undo)
+        old = _old_segments(segmentationNode, segmentation, side)
+        others = segmentationNode.GetSegmentation().GetNumberOfSegments() - len(old)
         with slicer.util.NodeModify(segmentationNode):
-            _set_frame(segmentationNode, volumeNode, segmentation)
-            _set_segments(segmentationNode, volumeNode, segmentation)
+            _set_frame(segmentationNode, volumeNode, others)
+            _set_segments(segmentationNode, volumeNode, segmentation, old)
             segmentationNode.CreateDefaultDisplayNodes()
         _place_beside(segmentationNode, volumeNode)
         undo.pop_all()
@@ -110,39 +113,51 @@ def _new_node(scene, volumeNode, undo: ExitStack):
 
 
 def _remove_node(node) -> None:
-    """Take a node out of its scene together with the display nodes that were made for it."""
-    scene = node.GetScene()
+    """Take a node out of its scene together with what was made for it: display nodes, place in the hierarchy."""
+    _remove_display_nodes(node)
+    _restore_place(node, parent=None)
+    node.GetScene().RemoveNode(node)
+
+
+def _remove_display_nodes(node) -> None:
     for index in reversed(range(node.GetNumberOfDisplayNodes())):
-        scene.RemoveNode(node.GetNthDisplayNode(index))
-    scene.RemoveNode(node)
+        node.GetScene().RemoveNode(node.GetNthDisplayNode(index))
 
 
 def _remember(node, undo: ExitStack) -> None:
     """Have everything that `write_segmentation` changes in an existing node put back on failure."""
     before = slicer.vtkSegmentation()
     before.DeepCopy(node.GetSegmentation())
-    hierarchy = node.GetScene().GetSubjectHierarchyNode()
+    hierarchy, role = node.GetScene().GetSubjectHierarchyNode(), node.GetReferenceImageGeometryReferenceRole()
     item = hierarchy.GetItemByDataNode(node)
-    role = node.GetReferenceImageGeometryReferenceRole()
-    undo.callback(hierarchy.SetItemParent, item, hierarchy.GetItemParent(item))
+    undo.callback(_restore_place, node, hierarchy.GetItemParent(item) if item else None)
     undo.callback(node.SetNodeReferenceID, role, node.GetNodeReferenceID(role))
     undo.callback(node.SetAndObserveTransformNodeID, node.GetTransformNodeID())
     undo.callback(node.GetSegmentation().DeepCopy, before)
+    if node.GetDisplayNode() is None:
+        undo.callback(_remove_display_nodes, node)
 
 
-def _old_segments(node, segmentation: Segmentation) -> dict[str, str]:
+def _old_segments(node, segmentation: Segmentation, side: str | None) -> dict[str, str]:
     """Segments of an earlier run that this result replaces, as structure key -> segment id.
 
-    They are those of the same structure, and what else the same model drew. Of several with one key only the
-    first is: a copy that the user made of a segment is the user's.
+    They are those of the same structure, and what else the same model drew, but for the side that was not asked for.
+    Of several with one key only the first is: a copy that the user made of a segment is the user's.
     """
     segments, keys, old = node.GetSegmentation(), {s.key for s in segmentation.structures}, {}
+    spared = {s.key for s in segmentation.structures if side and s.modifier and s.modifier.meaning.lower() != side}
+    spared -= {s.key for s in _found(segmentation)}
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
         key, model = _tag(segment, STRUCTURE_TAG), _tag(segment, MODEL_TAG)
-        if key and (key in keys or model == segmentation.model):
+        if key and key not in spared and (key in keys or model == segmentation.model):
             old.setdefault(key, segment_id)
     return old
+
+
+def _found(segmentation: Segmentation) -> list[Structure]:
+    """The structures that have voxels."""
+    return [s for s in segmentation.structures if (segmentation.labels.array == s.label).any()]
 
 
 def _tag(segment, name: str) -> str:
@@ -150,9 +165,8 @@ def _tag(segment, name: str) -> str:
     return str(value) if segment.GetTag(name, value) else ""
 
 
-def _set_frame(node, volumeNode, segmentation: Segmentation) -> None:
-    """Transform and reference geometry: the scan's, unless segments that are to stay as they are depend on others."""
-    others = node.GetSegmentation().GetNumberOfSegments() - len(_old_segments(node, segmentation))
+def _set_frame(node, volumeNode, others: int) -> None:
+    """Give the node the scan's transform and reference geometry, unless it holds ``others``, segments that are to stay."""
     if others and node.GetSegmentation().GetSourceRepresentationName() != BINARY_LABELMAP:
         raise UserError(f'"{node.GetName()}" is made of surfaces, which a label map cannot be added to; '
                         "choose another output segmentation or a new one.")
@@ -163,12 +177,11 @@ def _set_frame(node, volumeNode, segmentation: Segmentation) -> None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
 
 
-def _set_segments(node, volumeNode, segmentation: Segmentation) -> None:
-    """Replace the segments of an earlier run, each in its place; new ones come last."""
-    segments, old = node.GetSegmentation(), _old_segments(node, segmentation)
+def _set_segments(node, volumeNode, segmentation: Segmentation, old: dict[str, str]) -> None:
+    """Replace the segments of an earlier run, ``old`` (structure key -> id), each in its place; new ones come last."""
+    segments = node.GetSegmentation()
     labelmap = _labelmap(segmentation, _ijk_to_segmentation(node, volumeNode))
-    present = set(np.unique(segmentation.labels.array).tolist())
-    found = [s for s in segmentation.structures if s.label in present]
+    found = _found(segmentation)
     for key in set(old) - {s.key for s in found}:
         segments.RemoveSegment(old[key])
     for structure in found:
@@ -230,6 +243,22 @@ def _labelmap(segmentation: Segmentation, ijk_to_ras: np.ndarray):
 def _place_beside(node, volumeNode) -> None:
     """Next to the scan in the subject hierarchy (in its study), unless the user has put the node into a folder."""
     hierarchy = volumeNode.GetScene().GetSubjectHierarchyNode()
-    item, root = hierarchy.GetItemByDataNode(node), hierarchy.GetSceneItemID()
-    if hierarchy.GetItemParent(item) in (root, hierarchy.GetInvalidItemID()):
-        hierarchy.SetItemParent(item, hierarchy.GetItemParent(hierarchy.GetItemByDataNode(volumeNode)))
+    root, beside = hierarchy.GetSceneItemID(), hierarchy.GetItemParent(_item(hierarchy, volumeNode))
+    item = _item(hierarchy, node)
+    if hierarchy.GetItemParent(item) == root != beside:
+        hierarchy.SetItemParent(item, beside)
+
+
+def _item(hierarchy, node) -> int:
+    """A node's subject hierarchy item; made if there is none, which outside Slicer's desktop nothing else does."""
+    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+
+
+def _restore_place(node, parent: int | None) -> None:
+    """Put a node back under the subject hierarchy item ``parent``, or out of the hierarchy if it was in none."""
+    hierarchy = node.GetScene().GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node)
+    if item and parent is None:
+        hierarchy.RemoveItem(item, False, False)  # neither its data node nor its children
+    elif item:
+        hierarchy.SetItemParent(item, parent)

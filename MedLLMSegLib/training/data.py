@@ -72,3 +72,22 @@ def prepare_case(case: Case, spacing_mm: float) -> dict[str, torch.Tensor]:
     array, _ = prepare(image, grid)
     labels = resample(np.rint(label.array).astype(np.uint8), label.grid, grid, order=0)
     return {"image": torch.from_numpy(array)[None], "label": torch.from_numpy(labels.astype(np.float32))[None]}
+
+
+def plan_preprocessing(cases: list[dict[str, torch.Tensor]], spacing_mm: float) -> dict:
+    """What inference must know of the training crops.
+
+    cases: prepared cases. Margins are the mean distance in voxels (k, j, i) between the organ's bounding box and the
+    crop's edge; plausible volumes are half the smallest and twice the largest that were seen.
+    """
+    low, high, ml = [], [], []
+    for case in cases:
+        label = case["label"][0].numpy() > 0
+        found = np.argwhere(label)
+        low.append(found.min(0))
+        high.append(np.array(label.shape) - 1 - found.max(0))
+        ml.append(label.sum() * spacing_mm ** 3 / 1000)
+    return {"spacing_mm": spacing_mm, "search_shape": [48, 64, 48], "normalise": "percentile 0.5-99.5, z-score of the crop",
+            "margin_low_vox": [int(round(v)) for v in np.mean(low, 0)],
+            "margin_high_vox": [int(round(v)) for v in np.mean(high, 0)],
+            "plausible_ml": [round(float(min(ml)) / 2, 2), round(float(max(ml)) * 2, 2)]}

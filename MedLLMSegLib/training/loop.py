@@ -18,7 +18,7 @@ from ..llm.frozen import trained_tensors
 from ..llm.store import resolve
 from ..networks.build import build_network
 from .augment import noise_case, training_transform
-from .data import find_cases, prepare_case, split_ids
+from .data import find_cases, plan_preprocessing, prepare_case, split_ids
 from .losses import SegmentationLoss
 
 
@@ -89,6 +89,7 @@ class Trainer:
     def run(self, progress: Callable[[str, float], None] | None = None) -> None:
         """Train until the last epoch; call again after a kill to go on from the last whole epoch."""
         self._resume()
+        self._write_plan()
         loss_function = SegmentationLoss()
         while self.epoch < self.config.epochs:
             began = time.monotonic()
@@ -147,9 +148,14 @@ class Trainer:
         self._save("last.pt", {
             "weights": trained_tensors(self.network), "average": self.average, "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch, "best": self.best, "history": self.history})
-        text = json.dumps({"network": self.network_config.to_dict(), "train": asdict(self.config), "history": self.history},
-                          indent=1)
-        (self.output / "history.json").write_text(text)
+        (self.output / "history.json").write_text(json.dumps(self.history, indent=1))
+
+    def _write_plan(self) -> None:
+        """What a bundle must know besides the weights."""
+        plan = {"network": self.network_config.to_dict(), "train": asdict(self.config),
+                "trained_on": len(self.train_cases), "chosen_on": len(self.val_cases),
+                "preprocessing": plan_preprocessing(self.train_cases, self.config.spacing_mm)}
+        (self.output / "plan.json").write_text(json.dumps(plan, indent=1))
 
     def _save(self, name: str, state: dict) -> None:
         scratch = self.output / f".{name}"

@@ -79,20 +79,26 @@ def load_head(path: str | Path) -> Subject:
     """A whole-head label map (1 mm, FreeSurfer numbers, any orientation) as a subject."""
     image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
     labels = sitk.GetArrayFromImage(image).astype(np.int16)
-    lookup = np.full(int(labels.max()) + 1, 255, np.uint8)
-    for row, (_, _, numbers) in enumerate(TISSUES):
-        lookup[[n for n in numbers if n < len(lookup)]] = row
-    unknown = np.setdiff1d(np.unique(labels), np.flatnonzero(lookup < 255))
-    if len(unknown):
-        raise ValueError(f"{path} has labels {unknown.tolist()}, which no tissue of subjects.TISSUES stands for")
-    box = tuple(slice(s.start, s.stop - (s.stop - s.start) % 2) for s in ndimage.find_objects((labels > 0).astype(np.uint8))[0])
+    inside = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
+    box = tuple(slice(s.start, s.stop - (s.stop - s.start) % 2) for s in inside)
     blocks = _blocks(labels[box])  # (k, j, i, 8)
     # One of the eight voxels at random: thin layers survive on the average, and blurring makes partial volume of them.
     chosen = np.random.default_rng(0).integers(0, 8, blocks.shape[:3] + (1,))
-    tissues = lookup[np.take_along_axis(blocks, chosen, -1)[..., 0]]
+    tissues = tissues_of(np.take_along_axis(blocks, chosen, -1)[..., 0])
     classes = np.stack([(np.isin(blocks, numbers).sum(-1) * 255 // 8).astype(np.uint8) for numbers in _CLASS_LABELS])
     centre = ndimage.center_of_mass((tissues > 0) & (tissues < FIRST_OUTSIDE))
     return Subject(tissues, classes, tuple(float(c) for c in centre), "head")
+
+
+def tissues_of(labels: np.ndarray) -> np.ndarray:
+    """Rows of `TISSUES` for an array of FreeSurfer numbers, as uint8. Raises `ValueError` for a number no row has."""
+    lookup = np.full(int(labels.max()) + 1, 255, np.uint8)
+    for row, (_, _, numbers) in enumerate(TISSUES):
+        lookup[[n for n in numbers if n < len(lookup)]] = row
+    rows = lookup[labels]
+    if (rows == 255).any():
+        raise ValueError(f"the label map has {np.unique(labels[rows == 255]).tolist()}, which no row of TISSUES stands for")
+    return rows
 
 
 def _blocks(array: np.ndarray) -> np.ndarray:

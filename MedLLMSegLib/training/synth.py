@@ -5,7 +5,7 @@ Each draw has its own contrast, pose, field of view, resolution and faults; all 
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Sequence
 
 import numpy as np
@@ -149,19 +149,27 @@ def _posed(subject: Subject, rng: np.random.Generator, shape) -> tuple[np.ndarra
     if subject.classes is not None:
         stack = torch.cat([stack, torch.from_numpy(subject.classes).float() / 255])  # (6, k, j, i)
     matrix, shift = draw_pose(rng)
-    steps = [GRID_MM * (np.arange(n, dtype=np.float32) - (n - 1) / 2) - s for n, s in zip(shape, shift)]
-    columns = [steps[a][(...,) + (None,) * (2 - a)][..., None] * matrix[:, a].astype(np.float32) for a in range(3)]
-    points = columns[0] + columns[1] + columns[2]  # (K, J, I, 3) mm from the subject's centre
-    for coarse, strongest in ((5, 4.0), (9, 1.5)):
-        points += np.moveaxis(smooth_field(shape, coarse, rng, 3), 0, -1) * np.float32(rng.uniform(0, strongest))
-    last = np.array(subject.tissues.shape, np.float32) - 1
-    points = 2 * (points / SPACING_MM + np.array(subject.centre_vox, np.float32)) / last - 1
-    grid = torch.from_numpy(np.ascontiguousarray(points[..., ::-1], np.float32))[None]  # (1, K, J, I, 3) as (i, j, k)
+    grid = torch.from_numpy(_sampling_points(subject, matrix, shift, rng, shape))[None]  # (1, K, J, I, 3)
     out = F.grid_sample(stack[None], grid, align_corners=True)[0].numpy()  # (1 or 6, K, J, I)
     if subject.classes is None:
         return out[0] + background, np.zeros((len(CLASSES) - 1, *shape), np.float32), background
     order = [MIRRORED[c] if np.linalg.det(matrix) < 0 else c for c in range(1, len(CLASSES))]
     return out[0] + background, out[order], background
+
+
+def _sampling_points(subject: Subject, matrix, shift, rng: np.random.Generator, shape) -> np.ndarray:
+    """float32 (K, J, I, 3): where in the subject each voxel lies, as (i, j, k) from -1 to 1 for `grid_sample`."""
+    bend = smooth_field((9, 9, 9), 5, rng, 3) * rng.uniform(0, 4) + rng.standard_normal((3, 9, 9, 9)) * rng.uniform(0, 1.5)
+    bend_mm = F.interpolate(torch.from_numpy(bend.astype(np.float32))[None], size=tuple(shape), mode="trilinear",
+                            align_corners=True)[0].numpy()  # (3, K, J, I)
+    steps_mm = [GRID_MM * (np.arange(n) - (n - 1) / 2) - s for n, s in zip(shape, shift)]
+    points = np.empty((*shape, 3), np.float32)
+    for axis, count in enumerate(subject.tissues.shape):
+        scale = 2 / (count - 1)  # from voxels to the range -1 to 1
+        k, j, i = [(scale / SPACING_MM * matrix[axis, a] * steps_mm[a]).astype(np.float32) for a in range(3)]
+        place = k[:, None, None] + j[:, None] + (i + np.float32(scale * subject.centre_vox[axis] - 1))
+        points[..., 2 - axis] = place + bend_mm[axis] * np.float32(scale / SPACING_MM)
+    return points
 
 
 def _centroid(weights: np.ndarray) -> np.ndarray:
@@ -229,7 +237,7 @@ def _imaged(clean: np.ndarray, background: float, kind: str, rng: np.random.Gene
     else:
         image = image + noise
     if kind == "stripped" and rng.random() < 0.8:
-        image[np.abs(clean - background) < 0.02] = 0
+        image[np.abs(clean - background) < 0.02] = background
     return np.ascontiguousarray(image, np.float32)
 
 

@@ -1,30 +1,35 @@
 """Slicer's real core (MRML, Segmentations, Terminologies, subject hierarchy) without its desktop.
 
-The PyPI package `slicer-core` brings it; without it every test here is skipped, and says so.
-This folder must never get an `__init__.py`: a package named `slicer` here would hide Slicer's.
+The PyPI package `slicer-core` brings it; without it the tests of nodes and logic are skipped, and say so.
 """
+import importlib.util
 import json
+import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-try:
-    import slicer
-    import slicer.util
-    import vtk
-except ModuleNotFoundError:
-    slicer = None
-
-NEEDS_SLICER = {"test_nodes.py", "test_logic.py"}
+TESTING = Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_modifyitems(items):
-    if slicer is None:
-        for item in items:
-            if item.path.parent.name == "slicer" and item.path.name in NEEDS_SLICER:
-                item.add_marker(pytest.mark.skip(reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED "
-                                                        "(pip install slicer-core)"))
+def _import_slicer():
+    """Import slicer-core's `slicer`, which takes every folder named "slicer" on the path for a part of itself.
+
+    This folder is one when Testing is on the path: it has to be off it meanwhile, or its tests would be swallowed.
+    """
+    path = sys.path[:]
+    sys.path[:] = [entry for entry in path if Path(entry).resolve() != TESTING]
+    try:
+        import slicer
+        import slicer.util
+    finally:
+        sys.path[:] = path
+    return slicer
+
+
+slicer = _import_slicer() if importlib.util.find_spec("slicer_core") else None
 
 
 def _code(value, meaning, **more):

@@ -70,7 +70,7 @@ def test_voxels_lie_where_they_lay(loaded):
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
-def test_slicer_finds_the_codes_in_its_own_list():
+def test_slicer_reads_our_codes():
     """The entry Slicer's terminology logic makes of the text has our codes."""
     logic = slicer.vtkSlicerTerminologiesModuleLogic()
     for structure in hippocampus_structures(lateral=True):

@@ -1,0 +1,244 @@
+"""Measure a model on a folder of labelled scans: one row of Dice a case, and a summary."""
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable, Sequence
+
+import numpy as np
+
+from .errors import Cancelled, UserError
+from .files import load_volume, scan_name
+from .images import scan_suffix
+from .metrics import dice, group_means, summarize
+from .outputs import check_writable, write_text
+from .structures import Segmentation, Structure
+from .volume import Volume
+
+RULE = ("Dice of each case; a structure that is in neither label map is left out (blank), "
+        "a case that could not be segmented counts as 0")
+_SAME_PLACE = 0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
+logger = logging.getLogger("medllmseg")
+
+
+@dataclass
+class Score:
+    """One case. dice: structure key -> 0 to 1, NaN where neither label map has it. error: why it has no result."""
+
+    case: str
+    dice: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    labels: frozenset[int] = frozenset()
+
+
+def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
+             progress: Callable[[str, float], None] | None = None,
+             segment: Callable[..., Segmentation] | None = None) -> dict:
+    """Segment the labelled scans of a folder, write one row of Dice a case, and return the summary.
+
+    model: an id or a bundle's folder. data_folder: holds imagesTr and labelsTr, and maybe splits.json.
+    output_csv: columns ``case,dice_<structure>,...``; the summary is written beside it as <stem>.summary.json.
+    cases: a text file with one case id a line, or a list of ids; None takes "test" of splits.json, else all labelled.
+    progress: called with (case, fraction done); may raise `Cancelled`.
+    segment: stands in for `pipeline.segment` in tests.
+    Raises `UserError` for data that cannot be used; a case that cannot be segmented counts as Dice 0 and is named.
+    """
+    began = time.monotonic()
+    data_folder, output_csv = Path(data_folder).expanduser(), Path(output_csv).expanduser()
+    check_writable(output_csv.parent)
+    wanted = choose_cases(data_folder, cases)
+    pairs = {case: (_file_of(data_folder / "imagesTr", case), _file_of(data_folder / "labelsTr", case))
+             for case in wanted}  # all looked up first: a missing file is better known before the work than after it
+    run = _runner(model, device, segment)
+    scores, seen, name = [], [], str(model)
+    for n, (case, (image, labels)) in enumerate(pairs.items()):
+        if progress:
+            progress(case, n / len(pairs))
+        score, result = _score(case, image, labels, run)
+        scores.append(score)
+        if result is not None:
+            seen, name = [*seen, result.structures], result.model or name
+    _fill_failed(scores, seen)
+    summary = _summary(scores, name, data_folder, time.monotonic() - began)
+    write_text(output_csv, _table(scores))
+    write_text(output_csv.with_name(f"{output_csv.stem}.summary.json"), _json(summary))
+    if progress:
+        progress("done", 1.0)
+    return summary
+
+
+def choose_cases(folder: Path, cases=None) -> list[str]:
+    """Which cases to measure: those named, else the "test" list of splits.json, else all that have labels."""
+    for part in ("imagesTr", "labelsTr"):
+        if not (folder / part).is_dir():
+            raise UserError(f'The data folder "{folder}" has no folder {part}; images belong into imagesTr and label '
+                            "maps of the same names into labelsTr.")
+    if cases is not None:
+        source, found = "the list of cases", _listed(cases)
+    elif (folder / "splits.json").is_file():
+        source, found = f'"{folder / "splits.json"}"', _test_split(folder / "splits.json")
+    else:
+        source = f'"{folder / "labelsTr"}"'
+        found = sorted(scan_name(p) for p in (folder / "labelsTr").iterdir() if _is_scan(p))
+    if not found:
+        raise UserError(f"There is no case in {source}; name at least one.")
+    return list(dict.fromkeys(found))
+
+
+def _listed(cases) -> list[str]:
+    if not isinstance(cases, (str, Path)):
+        return list(cases)
+    try:
+        lines = Path(cases).expanduser().read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f'The list of cases "{cases}" could not be read; give a text file with one case id a '
+                        "line.") from error
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _test_split(path: Path) -> list[str]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["test"]
+        return [str(case) for case in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f'"{path}" has no list "test"; add it, or name the cases in a file of your own.') from error
+
+
+def _is_scan(path: Path) -> bool:
+    return path.is_file() and scan_suffix(path) is not None and not path.name.startswith(".")
+
+
+def _file_of(folder: Path, case: str) -> Path:
+    """The scan file of a case, whatever its format."""
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"):
+        if (folder / f"{case}{suffix}").is_file():
+            return folder / f"{case}{suffix}"
+    raise UserError(f'The case "{case}" has no file in "{folder}"; correct the list of cases or add the file.')
+
+
+def _runner(model, device: str, segment) -> Callable[[Volume], Segmentation]:
+    if segment is not None:
+        return lambda volume: segment(volume, model, device=device)
+    from .pipeline import load_model, segment as segment_scan  # torch comes with it: only when it is needed
+
+    loaded = load_model(model, device)
+    return lambda volume: segment_scan(volume, loaded)
+
+
+def _score(case: str, image: Path, labels: Path, run) -> tuple[Score, Segmentation | None]:
+    volume = load_volume(image)
+    truth = read_labels(labels, volume)
+    present = frozenset(int(v) for v in np.unique(truth) if v)
+    try:
+        result = run(volume)
+    except Cancelled:
+        raise
+    except Exception as error:  # noqa: BLE001 - one failing case must not lose the others; it is named and counts as 0
+        logger.exception("%s", case)
+        return Score(case, error=str(error) or type(error).__name__, labels=present), None
+    unknown = present - {s.label for s in result.structures}
+    if unknown:
+        known = ", ".join(f"{s.label} {s.name}" for s in result.structures)
+        raise UserError(f'The label map of "{case}" has the labels {sorted(unknown)}, and the model knows {known}; '
+                        "change the labels, or leave the case out.")
+    return Score(case, {s.key: dice(result.labels.array, truth, s.label) for s in result.structures},
+                 labels=present), result
+
+
+def read_labels(path: Path, image: Volume) -> np.ndarray:
+    """A label map as integers [k, j, i]; `UserError` unless it lies on the image's grid."""
+    labels = load_volume(path)
+    if labels.array.shape != image.array.shape:
+        sizes = [" x ".join(map(str, a.shape[::-1])) for a in (labels.array, image.array)]
+        raise UserError(f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
+                        "both must lie on the same grid.")
+    apart = np.abs(labels.grid.corners_ras() - image.grid.corners_ras()).max()
+    if not apart <= _SAME_PLACE * min(image.spacing_mm):
+        raise UserError(f'The label map "{path}" lies up to {apart:.3g} mm beside its image; '
+                        "both must lie on the same grid.")
+    whole = np.rint(labels.array).astype(np.int64)
+    if not np.array_equal(whole, labels.array):
+        raise UserError(f'The label map "{path}" holds values that are no whole numbers; '
+                        "save it again without interpolation.")
+    return whole
+
+
+def _fill_failed(scores: list[Score], seen: Sequence[tuple[Structure, ...]]) -> None:
+    """Dice 0 for the structures that a case without result should have had."""
+    failed = [s for s in scores if s.error]
+    if len(failed) == len(scores):
+        raise UserError(f'None of the {len(scores)} cases could be segmented; the first, "{failed[0].case}": '
+                        f"{failed[0].error}")
+    for score in failed:
+        # A folder may mix crops (anterior, posterior) with heads (left and right): take the smallest set that fits.
+        fitting = [s for s in seen if score.labels <= {each.label for each in s}] or list(seen)
+        structures = min(fitting, key=len)
+        score.dice = {s.key: 0.0 for s in structures if s.label in score.labels or not score.labels}
+
+
+def _table(scores: list[Score]) -> str:
+    """The CSV: case, then one column a structure; blank where Dice is undefined or does not apply."""
+    keys = list(dict.fromkeys(key for s in scores for key in s.dice))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", *(f"dice_{key}" for key in keys)])
+    for s in scores:
+        values = [s.dice.get(key, math.nan) for key in keys]
+        writer.writerow([s.case, *("" if math.isnan(v) else f"{v:.6f}" for v in values)])
+    return text.getvalue()
+
+
+def _summary(scores: list[Score], model: str, folder: Path, seconds: float) -> dict:
+    """Statistics for each structure, over the mean of structures of each case, and over heads where cases share one."""
+    keys = list(dict.fromkeys(key for s in scores for key in s.dice))
+    heads = [head_of(s.case) for s in scores]
+    means = [_mean(list(s.dice.values())) for s in scores]
+    summary = {
+        "model": model, "data": str(folder), "cases": len(scores), "rule": RULE,
+        "failed": {s.case: s.error for s in scores if s.error},
+        "structures": {key: summarize([s.dice.get(key, math.nan) for s in scores], heads) for key in keys},
+        "mean": summarize(means, heads), "seconds": round(seconds, 1),
+    }
+    if len(set(heads)) < len(heads):
+        summary["heads"] = summarize(list(group_means(means, heads).values()))
+    return summary
+
+
+def _mean(values: list[float]) -> float:
+    there = [v for v in values if not math.isnan(v)]
+    return sum(there) / len(there) if there else math.nan
+
+
+def head_of(case: str) -> str:
+    """The group a case belongs to: Task04's crops 2k - 1 and 2k are the two sides of one head; others stand alone."""
+    match = re.fullmatch(r"hippocampus_(\d+)", case)
+    return f"hippocampus head {(int(match[1]) + 1) // 2}" if match else case
+
+
+def summary_table(summary: dict) -> str:
+    """The summary for the screen."""
+    def line(name: str, s: dict) -> str:
+        return (f"{name:<28}{s['n']:>5}  {s['mean']:.3f}  {s['sd']:.3f}  {s['median']:.3f}  "
+                f"{s['low']:.3f} to {s['high']:.3f}")
+    rows = [f"{'Dice':<28}{'n':>5}  mean   sd     median 95 % of the mean"]
+    rows += [line(key, s) for key, s in summary["structures"].items()]
+    rows.append(line("mean of structures", summary["mean"]))
+    if "heads" in summary:
+        rows.append(line("mean of structures, by head", summary["heads"]))
+    rows += [f"failed, counted as 0: {case}: {why}" for case, why in summary["failed"].items()]
+    return "\n".join(rows)
+
+
+def _json(summary: dict) -> str:
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        return None if isinstance(value, float) and math.isnan(value) else value
+    return json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n"

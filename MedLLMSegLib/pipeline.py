@@ -1,0 +1,176 @@
+"""`segment`: a scan in, a segmentation on its own grid out. The public function, cascade and all."""
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from .anatomy import ANATOMY
+from .bundle import load_strictly, read_bundle
+from .catalogue import ModelEntry, find_model
+from .config import NetworkConfig
+from .errors import UserError
+from .geometry import Grid, apply, centred_grid
+from .inference import choose_device, predict
+from .llm.store import resolve
+from .localize import Localizer, is_crop, localize
+from .networks.build import build_network
+from .postprocess import largest_component, restore, softmax
+from .preprocess import Restore, prepare, whole_grid
+from .structures import Segmentation, Structure
+from .volume import Volume, check_scan
+
+Progress = Callable[[str, float], None]
+SIDES = ("left", "right")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A bundle ready to run. settings: its metadata's "preprocessing". localizer: None for a model without cascade."""
+
+    entry: ModelEntry
+    network: nn.Module
+    settings: dict
+    anatomy: str
+    localizer: Localizer | None
+    device: torch.device
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """One organ on a crop. probabilities: float32 [classes, k, j, i] on `way_back.crop`. side: "left", "right" or None."""
+
+    probabilities: np.ndarray
+    way_back: Restore
+    side: str | None
+
+
+def load_model(name: str | Path = "hippocampus-t1", device: str = "auto") -> Model:
+    """Read and verify a bundle, its language-model layers and its localizer. name: an id or a bundle's folder."""
+    entry, torch_device = find_model(name), choose_device(device)
+    bundle = read_bundle(entry.folder)
+    try:
+        config = NetworkConfig.from_dict(bundle.metadata["network"])
+        settings, anatomy = bundle.metadata["preprocessing"], bundle.metadata["anatomy"]
+        localizer = bundle.metadata.get("localizer")
+    except KeyError as error:
+        raise UserError(f'The model bundle "{entry.folder}" does not say its {error.args[0]}; install it again.') from error
+    weights = resolve(config.llm.source, config.llm.layers) if config.llm else None
+    if weights is not None and weights.sha256 != bundle.metadata["llm_sha256"]:
+        raise UserError(f'The language-model layer "{config.llm.source}" on this computer is not the one that '
+                        f'"{entry.id}" was trained with; run `medllmseg llm verify`.')
+    network = build_network(config, weights)
+    load_strictly(network, bundle.tensors, frozen_prefix="llm.llm." if config.llm and config.llm.frozen else None)
+    found = Localizer.from_bundle(read_bundle(find_model(localizer, "localizer").folder)) if localizer else None
+    return Model(entry, network.eval().to(torch_device), settings, anatomy, found, torch_device)
+
+
+def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, device: str = "auto", side: str | None = None,
+            probabilities: bool = False, progress: Progress | None = None) -> Segmentation:
+    """Segment one scan.
+
+    volume: a 3D scan of any orientation and spacing. model: an id, a bundle's folder, or what `load_model` returned.
+    side: "left" or "right"; for a crop around one organ it says which side that is (None: not known), in a whole
+    head it asks for that side alone.
+    probabilities: also return float32 maps [c, k, j, i] over the structures.
+    progress: called with (stage, fraction done); may raise `Cancelled` to stop the work.
+    Returns a `Segmentation` on the scan's own grid. Raises `UserError` for a scan that cannot be segmented.
+    """
+    began = time.monotonic()
+    if side not in (None, *SIDES):
+        raise UserError(f'"{side}" is no side; use left or right, or leave it out.')
+    check_scan(volume)
+    report = progress or (lambda stage, fraction: None)
+    report("load", 0.0)
+    model = model if isinstance(model, Model) else load_model(model, device)
+    if model.localizer is None or is_crop(volume):
+        outlines, notes = _outline_crop(volume, model, side, report)
+    else:
+        outlines, notes = _outline_head(volume, model, side, report)
+    report("restore", 0.9)
+    structures = ANATOMY[model.anatomy](lateral=outlines[0].side is not None)
+    labels, confidence, maps = _assemble(volume, outlines, structures, probabilities)
+    report("done", 1.0)
+    return Segmentation(volume.with_array(labels), structures, confidence, maps, notes, model.entry.id,
+                        time.monotonic() - began)
+
+
+def _outline_crop(volume: Volume, model: Model, side: str | None, report: Progress):
+    """A scan that is a crop around one organ already: no localizer; right ones are mirrored to look like left ones."""
+    note = (f"The scan is a crop around one hippocampus; it was taken as the {side} one, as asked." if side else
+            "The scan is a crop around one hippocampus of unspecified side, taken as it lies (like a left one).")
+    grid = whole_grid(volume, model.settings["spacing_mm"], mirrored=side == "right")
+    outline = _outline(volume, model, grid, side, report)
+    if not _plausible(outline, model):
+        raise UserError(f'No hippocampus was found in "{volume.name}", which is small enough to be a crop around one; '
+                        "load a T1 MRI of the head, or a crop around one hippocampus.")
+    return [outline], (note,)
+
+
+def _outline_head(volume: Volume, model: Model, side: str | None, report: Progress):
+    """Find each side, outline it in a crop around its centre, and once more in a crop that fits it."""
+    locations = localize(volume, model.localizer, model.device, lambda stage, f: report(stage, 0.5 * f))
+    wanted = [place for place in locations if side in (None, place.side)]
+    outlines, notes = [], []
+    for n, place in enumerate(wanted):
+        begin, share = 0.5 + 0.4 * n / len(wanted), 0.4 / len(wanted)
+        part = lambda stage, f, begin=begin, share=share: report(f"{stage} {place.side}", begin + share * f)
+        first = centred_grid(place.centre_ras, tuple(model.settings["search_shape"]), model.settings["spacing_mm"],
+                             mirrored=place.side == "right")
+        outline = _outline(volume, model, first, place.side, part)
+        if _plausible(outline, model):
+            outlines.append(_outline(volume, model, _fitting_grid(outline, model), place.side, part))
+    missing = [s for s in SIDES if side in (None, s) and s not in [o.side for o in outlines]]
+    if not outlines:
+        raise UserError(f'No {side + " " if side else ""}hippocampus was found in "{volume.name}"; '
+                        "load a T1 MRI of the head with both temporal lobes in it.")
+    notes = [f"The {s} hippocampus was not found; only the other side was segmented." for s in missing]
+    return outlines, tuple(notes)
+
+
+def _outline(volume: Volume, model: Model, grid: Grid, side: str | None, report: Progress) -> Outline:
+    array, way_back = prepare(volume, grid)
+    return Outline(softmax(predict(model.network, array, model.device, progress=report)), way_back, side)
+
+
+def _plausible(outline: Outline, model: Model) -> bool:
+    """Whether an outline has an organ's volume; limits are in mL in the model's settings."""
+    voxels = np.count_nonzero(largest_component(outline.probabilities[0] < 0.5))
+    low, high = model.settings["plausible_ml"]
+    return low <= voxels * outline.way_back.crop.voxel_ml <= high
+
+
+def _fitting_grid(outline: Outline, model: Model) -> Grid:
+    """The crop that the training cases would have around this organ: its bounding box and their mean margins."""
+    found = np.argwhere(largest_component(outline.probabilities[0] < 0.5))  # (n, 3) k, j, i
+    low = found.min(0) - np.array(model.settings["margin_low_vox"])
+    high = found.max(0) + np.array(model.settings["margin_high_vox"])
+    crop = outline.way_back.crop
+    matrix = crop.ijk_to_ras.copy()
+    matrix[:3, 3] = apply(crop.ijk_to_ras, low[::-1])
+    return Grid(tuple(int(n) for n in high - low + 1), matrix)
+
+
+def _assemble(volume: Volume, outlines: list[Outline], structures: tuple[Structure, ...], keep: bool):
+    """Outlines -> uint8 labels on the scan's grid, mean probability of each label, and maps if asked for."""
+    labels = np.zeros(volume.array.shape, np.uint8)
+    maps = np.zeros((len(structures), *volume.array.shape), np.float32) if keep else None
+    confidence = {s.label: float("nan") for s in structures}
+    for outline in outlines:
+        values, box = restore(outline.probabilities, outline.way_back)  # (classes, k, j, i)
+        winner = values.argmax(axis=0).astype(np.uint8)
+        winner[~largest_component(winner > 0)] = 0
+        offset = (len(values) - 1) * (outline.side == "right")
+        part = labels[box]
+        part[winner > 0] = winner[winner > 0] + offset
+        for c in range(1, len(values)):
+            if (winner == c).any():
+                confidence[c + offset] = float(values[c][winner == c].mean())
+            if keep:
+                np.maximum(maps[(c + offset - 1, *box)], values[c], out=maps[(c + offset - 1, *box)])
+    return labels, confidence, volume.with_array(maps, f"{volume.name} probabilities") if keep else None

@@ -1,0 +1,87 @@
+"""The house's rules: imports run one way, the front door is light, Slicer stays in its bridge."""
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+LIBRARY = Path(__file__).parents[1] / "MedLLMSegLib"
+
+# From the ground up, as in docs/architecture.md: a file imports only from files of earlier rows, or from its own row.
+LAYERS = (
+    ("errors",), ("geometry",), ("volume",), ("structures", "anatomy"), ("config",), ("outputs",),
+    ("images", "dicom", "files"), ("catalogue",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
+    ("inference",), ("localize",), ("pipeline",), ("metrics",), ("training",), ("evaluate", "evaluate_localizer"), ("pictures", "surface", "report"), ("batch",),
+    ("slicer_bridge",), ("cli",), ("__main__",), ("__init__",),
+)
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+def imported_units(path: Path) -> set[str]:
+    """Names of the library's units that a file imports, wherever in the file."""
+    package = ["MedLLMSegLib", *path.relative_to(LIBRARY).parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = [*base, *(node.module.split(".") if node.module else [])]
+            targets = [name] if len(name) > 1 else [[*name, a.name] for a in node.names]
+        elif isinstance(node, ast.Import):
+            targets = [a.name.split(".") for a in node.names]
+        else:
+            continue
+        found |= {t[1] for t in targets if t[0] == "MedLLMSegLib" and len(t) > 1 and not t[1].startswith("_")}
+    return found
+
+
+def files():
+    return [p for p in sorted(LIBRARY.rglob("*.py")) if "bundles" not in p.parts]
+
+
+def test_every_file_has_its_place():
+    known = {name for row in LAYERS for name in row}
+    assert {unit(p) for p in files()} <= known
+
+
+def test_imports_run_one_way():
+    level = {name: n for n, row in enumerate(LAYERS) for name in row}
+    wrong = [f"{p.relative_to(LIBRARY)} imports {name}" for p in files() for name in imported_units(p)
+             if level.get(name, 99) > level[unit(p)]]
+    assert not wrong, wrong
+
+
+def test_slicer_vtk_and_qt_stay_in_the_bridge():
+    wrong = []
+    for path in files():
+        if unit(path) == "slicer_bridge":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = ([a.name for a in node.names] if isinstance(node, ast.Import) else
+                     [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else [])
+            wrong += [f"{path.name}: {n}" for n in names if n.split(".")[0] in ("slicer", "vtk", "qt", "ctk")]
+    assert not wrong, wrong
+
+
+def test_the_front_door_is_light():
+    code = ("import sys, MedLLMSegLib; MedLLMSegLib.list_models(); import MedLLMSegLib.cli as c; c.build_parser(); "
+            "print(sorted({'torch', 'monai', 'scipy', 'SimpleITK', 'matplotlib'} & set(sys.modules)))")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=LIBRARY.parent, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_no_pickle_no_eval_no_global_state():
+    wrong = []
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Global):
+                wrong.append(f"{path.name}: global")
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
+                wrong.append(f"{path.name}: {node.func.id}")
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                if not any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords):
+                    wrong.append(f"{path.name}: torch.load without weights_only=True")
+            if isinstance(node, ast.Import) and any(a.name == "pickle" for a in node.names):
+                wrong.append(f"{path.name}: pickle")
+    assert not wrong, wrong

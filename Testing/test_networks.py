@@ -1,0 +1,166 @@
+"""MedVisionLlama in its configurations: any size goes in, frozen means frozen, every setting changes something."""
+from dataclasses import replace
+
+import pytest
+import torch
+
+from MedLLMSegLib.config import OURS, PAPER, PAPER_VIT, LLMConfig, NetworkConfig
+from MedLLMSegLib.errors import UserError
+from MedLLMSegLib.llm.frozen import block_bytes, trained_tensors
+from MedLLMSegLib.llm.store import resolve
+from MedLLMSegLib.networks.attention import Attention, rotary_3d, rotate
+from MedLLMSegLib.networks.build import build_network
+
+SMALL = replace(OURS, stem_channels=(8, 8, 16), width=48, heads=4, depth=2)
+SMALL_PAPER = replace(PAPER, depth=2, grid=(4, 4, 4))
+
+
+@pytest.fixture(scope="module")
+def llm():
+    return resolve("smollm2-135m", (29,))
+
+
+def build(config, llm):
+    torch.manual_seed(0)
+    return build_network(config, llm if config.llm else None).eval()
+
+
+@pytest.mark.parametrize("config", (SMALL, SMALL_PAPER, replace(SMALL_PAPER, llm=None)), ids=("ours", "paper", "vit"))
+@pytest.mark.parametrize("size", ((16, 24, 16), (13, 21, 9), (3, 5, 40)))
+def test_any_size_goes_in_and_comes_out(config, size, llm):
+    with torch.inference_mode():
+        assert build(config, llm)(torch.randn(2, 1, *size)).shape == (2, 3, *size)
+
+
+def test_the_presets_are_what_the_papers_say():
+    assert (PAPER_VIT.depth, PAPER_VIT.width, PAPER_VIT.heads, PAPER_VIT.patch_size) == (16, 64, 4, 8)
+    assert PAPER_VIT.decoder == PAPER.decoder == "linear" and PAPER_VIT.llm is None
+    assert replace(PAPER, llm=None) == PAPER_VIT
+    assert OURS.attention == "hybrid" and OURS.fusion and OURS.decoder == "conv" and OURS.llm.frozen
+
+
+def test_configurations_round_trip_through_json():
+    import json
+
+    for config in (OURS, PAPER, PAPER_VIT):
+        assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("change", (dict(attention="local"), dict(width=50), dict(decoder="conv", embedding="patch"),
+                                    dict(patch_size=16), dict(depth=0)))
+def test_impossible_configurations_are_refused(change):
+    with pytest.raises(UserError):
+        replace(OURS, **change)
+
+
+def test_unknown_settings_are_refused():
+    with pytest.raises(UserError, match="no setting called 'colour'"):
+        NetworkConfig.from_dict({"colour": 1})
+
+
+def train_three_steps(network):
+    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-2)
+    network.train()
+    for _ in range(3):
+        loss = network(torch.randn(1, 1, 16, 16, 16)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return optimiser
+
+
+def test_frozen_means_frozen(llm):
+    network = build(SMALL, llm)
+    frozen, trained = block_bytes(network), {k: v.clone() for k, v in trained_tensors(network).items()}
+    assert len(frozen) == 4 * 3_540_096  # the whole layer, float32
+    optimiser = train_three_steps(network)
+    assert block_bytes(network) == frozen
+    assert all(p.grad is None for p in network.llm.llm.parameters())
+    held = {id(p) for group in optimiser.param_groups for p in group["params"]} | {id(p) for p in optimiser.state}
+    assert not held & {id(p) for p in network.llm.llm.parameters()}
+    changed = [k for k, v in trained_tensors(network).items() if not torch.equal(v, trained[k])]
+    assert any(k.startswith("llm.into") for k in changed) and any(k.startswith("llm.out") for k in changed)
+
+
+def test_unfrozen_means_trained(llm):
+    network = build(replace(SMALL, llm=LLMConfig(frozen=False)), llm)
+    before = network.llm.llm[0].mlp.down_proj.weight.clone()
+    train_three_steps(network)
+    assert not torch.equal(network.llm.llm[0].mlp.down_proj.weight, before)
+    assert any(k.startswith("llm.llm") for k in trained_tensors(network))
+
+
+def test_the_block_starts_as_if_it_were_not_there_and_then_matters(llm):
+    network, image = build(SMALL, llm), torch.randn(1, 1, 16, 16, 16)
+    with torch.inference_mode():
+        with_block = network(image)
+        block, network.llm = network.llm, None
+        assert torch.equal(with_block, network(image))
+        network.llm = block
+        torch.nn.init.normal_(block.out.weight, std=0.1)
+        assert not torch.allclose(with_block, network(image), atol=1e-3)
+
+
+@pytest.mark.parametrize("position, after", (("head", 0), ("middle", 1), ("tail", 2)))
+def test_the_block_stands_where_it_is_told(position, after, llm):
+    network = build(replace(SMALL, llm=LLMConfig(position=position)), llm)
+    order = []
+    for n, block in enumerate(network.blocks):
+        block.register_forward_hook(lambda *_, n=n: order.append(n))
+    network.llm.register_forward_hook(lambda *_: order.append("llm"))
+    network(torch.randn(1, 1, 8, 8, 8))
+    assert order.index("llm") == after
+
+
+def test_training_only_leaves_the_block_out_of_inference(llm):
+    network = build(replace(SMALL, llm=LLMConfig(training_only=True)), llm)
+    torch.nn.init.normal_(network.llm.out.weight)
+    calls = []
+    network.llm.llm[0].register_forward_hook(lambda *_: calls.append(1))
+    network.eval()(torch.randn(1, 1, 8, 8, 8))
+    assert not calls
+    network.train()(torch.randn(1, 1, 16, 16, 16))
+    assert calls and not network.llm.llm.training
+
+
+def test_layers_and_configuration_must_match(llm):
+    with pytest.raises(UserError):
+        build_network(SMALL, None)
+    with pytest.raises(UserError):
+        build_network(replace(SMALL, llm=None), llm)
+
+
+def test_hybrid_attention_is_gated_between_global_and_local():
+    torch.manual_seed(0)
+    attention, grid = Attention(48, 4, hybrid=True, rotary=True).eval(), (3, 4, 5)
+    x = torch.randn(1, 60, 48)
+    torch.nn.init.zeros_(attention.gate.weight)
+    far = x.clone()
+    far[:, -1] += 5  # a token far from the first
+    torch.nn.init.constant_(attention.gate.bias, -50.0)  # local alone: the far token cannot be seen
+    assert torch.allclose(attention(x, grid)[:, 0], attention(far, grid)[:, 0], atol=1e-6)
+    torch.nn.init.constant_(attention.gate.bias, 50.0)  # global alone: it can
+    assert not torch.allclose(attention(x, grid)[:, 0], attention(far, grid)[:, 0], atol=1e-4)
+
+
+def test_rotary_position_depends_on_distance_alone():
+    q, k = torch.randn(32), torch.randn(32)
+    table = rotary_3d((4, 5, 6), 32, "cpu")
+    at = lambda v, *p: rotate(v.expand(1, 1, 120, 32), table)[0, 0].reshape(4, 5, 6, 32)[p]
+    assert torch.allclose(at(q, 0, 1, 2) @ at(k, 2, 3, 5), at(q, 1, 0, 0) @ at(k, 3, 2, 3), atol=1e-4)
+    assert not torch.allclose(at(q, 0, 1, 2) @ at(k, 2, 3, 5), at(q, 0, 1, 2) @ at(k, 3, 3, 5), atol=1e-4)
+
+
+def test_learned_positions_are_interpolated_to_other_grids(llm):
+    network = build(SMALL_PAPER, llm)
+    tokens = torch.zeros(1, 64, 7, 5, 6)
+    assert network.position(tokens).shape == tokens.shape and network.position(tokens).abs().max() > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="NOT TESTED: no CUDA on this computer")
+def test_cuda_agrees_with_the_cpu(llm):
+    network, image = build(SMALL, llm), torch.randn(1, 1, 24, 32, 24)
+    with torch.inference_mode():
+        expected = network(image)
+        assert torch.allclose(network.cuda()(image.cuda()).cpu(), expected, atol=5e-2)
