@@ -6,17 +6,17 @@ import io
 import json
 import logging
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable, Sequence
 
 from . import __version__
 from .errors import Cancelled, UserError
-from .files import load_volume, save_segmentation, save_volume, scan_name
+from .files import LABEL_SUFFIXES, RECORD_SUFFIX, load_volume, save_segmentation, save_volume, scan_name
 from .outputs import write_text
 from .pipeline import Model, segment
 from .structures import Segmentation
 
-FILE_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nrrd", ".nii")
 logger = logging.getLogger("medllmseg")
 
 
@@ -33,7 +33,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one scan. status: "done", "skipped" or "failed"; record: what its .json holds."""
+    """What became of one scan. status: "done", "skipped" or "failed"; record: what its record file holds."""
 
     scan: Path
     status: str
@@ -41,72 +41,119 @@ class Done:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Targets:
+    """Where the results of one scan go. record: None for a single output file."""
+
+    labels: tuple[Path, ...]
+    report: Path | None
+    probabilities: Path | None
+    record: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that has to be there when the scan is finished."""
+        page = [self.report / "report.html"] if self.report else []
+        return [*self.labels, *([self.probabilities] if self.probabilities else []), *page]
+
+
 def is_file_output(path: Path) -> bool:
     """Whether an output path names one file (by its ending) and not a folder."""
-    return path.name.lower().endswith(FILE_SUFFIXES)
+    return path.name.lower().endswith(LABEL_SUFFIXES)
 
 
-def _keep_the_scan(scan: Path, files: Sequence[Path]) -> None:
-    """No result may take the place of the scan it was made from."""
-    for path in files:
-        if path.resolve() == scan.resolve():
-            raise UserError(f'The result would overwrite the scan "{scan}"; choose another output.')
+def file_targets(output: Path, options: Options) -> Targets:
+    """One file, with the report in a folder beside it."""
+    name = next(output.name[:-len(s)] for s in LABEL_SUFFIXES if output.name.lower().endswith(s))
+    return Targets((output,), output.with_name(f"{name}_report") if options.report else None, options.probabilities)
 
 
-def segment_to_file(scan: Path, output: Path, model: Model, options: Options, progress=None) -> Done:
-    """Segment one scan into one file, with the report in a folder beside it."""
-    report = output.with_name(scan_name(output) + "_report") if options.report else None
-    return _run(scan, [output], report, None, model, options, progress)
+def folder_targets(name: str, folder: Path, options: Options) -> Targets:
+    """``name``.seg.nrrd, .nii.gz and a record in a folder."""
+    return Targets((folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"),
+                   folder / f"{name}_report" if options.report else None, options.probabilities,
+                   folder / f"{name}{RECORD_SUFFIX}")
 
 
-def segment_to_folder(scan: Path, name: str, folder: Path, model: Model, options: Options, progress=None) -> Done:
-    """Segment one scan into ``name``.seg.nrrd, .nii.gz and .json in a folder; skip it if that was done before."""
-    files = [folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"]
-    record = folder / f"{name}.json"
-    report = folder / f"{name}_report" if options.report else None
-    finished = None if options.overwrite else _finished(record, files, report, scan, model, options)
-    if finished:
+def segment_to(scan: Path, targets: Targets, model: Model, options: Options, progress=None) -> Done:
+    """Segment one scan and write its results; skip it if the very same was done before."""
+    finished = None if targets.record is None else _finished(scan, targets, model, options)
+    if finished and not options.overwrite:
         return Done(scan, "skipped", finished)
-    return _run(scan, files, report, record, model, options, progress)
-
-
-def _run(scan, files, report, record, model, options, progress) -> Done:
-    _keep_the_scan(scan, [*files, *([options.probabilities] if options.probabilities else [])])
+    _spare_foreign_files(scan, targets, options)
+    if targets.report and find_spec("matplotlib") is None:
+        raise UserError("Reports need the package matplotlib, which is not installed; "
+                        'run `pip install "medllmseg[report]"` or leave --report out.')
     volume = load_volume(scan)
-    result = segment(volume, model, side=options.side, probabilities=options.probabilities is not None, progress=progress)
-    for path in files:
+    result = segment(volume, model, side=options.side, probabilities=targets.probabilities is not None, progress=progress)
+    for path in targets.labels:
         save_segmentation(result, path)
-    if options.probabilities is not None:
-        save_volume(result.probabilities, options.probabilities)
-    data = _record(scan, files, result, model, options)
-    if report is not None:
+    if targets.probabilities is not None:
+        save_volume(result.probabilities, targets.probabilities)
+    if targets.report is not None:
         from .report import write_report  # matplotlib is needed for pictures only
 
-        data["report"] = str(write_report(volume, result, report, options.command))
-    if record is not None:  # written last: a scan without it counts as unfinished
-        write_text(record, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-    return Done(scan, "done", data)
+        write_report(volume, result, targets.report, options.command)
+    record = _record(scan, targets, result, model, options)
+    if targets.record is not None:  # written last: a scan without it counts as unfinished
+        write_text(targets.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return Done(scan, "done", record)
 
 
-def _record(scan: Path, files: Sequence[Path], result: Segmentation, model: Model, options: Options) -> dict:
-    structures = [{"label": s.label, "key": s.key, "name": s.name, "volume_ml": round(result.volumes_ml[s.key], 4),
+def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None:
+    """No result may take the place of its scan, nor, in a folder, of a file that an earlier run did not write for it."""
+    for path in targets.files:
+        if path.resolve() == scan.resolve():
+            raise UserError(f'The result would overwrite the scan "{scan}"; choose another output.')
+        if targets.record is not None and not options.overwrite and path.exists() and not _is_of(targets.record, scan):
+            raise UserError(f'"{path}" is there already and was not made from "{scan}"; '
+                            "choose another folder, or add --overwrite to replace it.")
+
+
+def _identity(scan: Path) -> list:
+    """What tells a scan from another of the same name and from itself after an export: place, size and time."""
+    files = [p for p in scan.iterdir() if p.is_file()] if scan.is_dir() else [scan]
+    states = [p.stat() for p in files]
+    return [str(scan.resolve()), sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)]
+
+
+def _read_record(path: Path) -> dict:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _is_of(record: Path, scan: Path) -> bool:
+    """Whether a record is of this scan, whatever its state and model were then."""
+    identity = _read_record(record).get("scan")
+    return bool(identity) and identity[0] == str(scan.resolve())
+
+
+def _key(scan: Path, model: Model, options: Options) -> dict:
+    """What must be the same for a result to stand for a new run."""
+    return {"scan": _identity(scan), "model_sha256": model.sha256, "side": options.side, "version": __version__}
+
+
+def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> dict | None:
+    """The record of an earlier run of the same scan, model and side whose files are all there."""
+    data = _read_record(targets.record)
+    try:
+        same = all(data.get(k) == v for k, v in _key(scan, model, options).items())
+    except OSError:  # the scan cannot be read: loading it says so
+        return None
+    return data if data and same and all(p.exists() for p in targets.files) else None
+
+
+def _record(scan: Path, targets: Targets, result: Segmentation, model: Model, options: Options) -> dict:
+    volumes = result.volumes_ml
+    structures = [{"label": s.label, "key": s.key, "name": s.name, "volume_ml": round(volumes[s.key], 4),
                    "confidence": None if (c := result.confidence[s.label]) != c else round(c, 4)}
                   for s in result.structures]
-    return {"scan": str(scan), "model": result.model, "weights_sha256": model.entry.sha256, "side": options.side,
-            "version": __version__, "seconds": round(result.seconds, 2), "structures": structures,
-            "notes": list(result.notes), "files": [str(f) for f in files], "command": options.command}
-
-
-def _finished(record: Path, files, report, scan: Path, model: Model, options: Options) -> dict | None:
-    """The record of an earlier run of the same scan, model and side whose files are all there."""
-    try:
-        data = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    same = isinstance(data, dict) and (data.get("scan"), data.get("weights_sha256"), data.get("side")) == (
-        str(scan), model.entry.sha256, options.side)
-    wanted = [*files, *([report / "report.html"] if report else [])]
-    return data if same and all(p.exists() for p in wanted) else None
+    return {**_key(scan, model, options), "model": result.model, "licence": model.entry.licence,
+            "seconds": round(result.seconds, 2), "structures": structures, "notes": list(result.notes),
+            "files": [str(f) for f in targets.files], "command": options.command}
 
 
 def unique_names(scans: Sequence[Path]) -> list[str]:
@@ -129,7 +176,7 @@ def run_batch(scans: Sequence[Path], folder: Path, model: Model, options: Option
     for n, (scan, name) in enumerate(zip(scans, unique_names(scans))):
         step = (lambda stage, fraction, n=n: progress(n, stage, fraction)) if progress else None
         try:
-            results.append(segment_to_folder(scan, name, folder, model, options, step))
+            results.append(segment_to(scan, folder_targets(name, folder, options), model, options, step))
         except Cancelled:
             raise
         except Exception as error:  # whatever it is, the other scans are not to blame
@@ -137,13 +184,20 @@ def run_batch(scans: Sequence[Path], folder: Path, model: Model, options: Option
                 raise
             logger.exception("%s", scan)
             results.append(Done(scan, "failed", {}, _sentence(error)))
-    write_text(folder / "volumes.csv", volumes_csv(results))
+    write_text(folder / "volumes.csv", volumes_csv([*_earlier(folder, scans), *results]))
     return results
 
 
+def _earlier(folder: Path, scans: Sequence[Path]) -> list[Done]:
+    """What earlier runs left in the folder for other scans, so that the table tells of all that lies there."""
+    now = {str(s.resolve()) for s in scans}
+    records = [_read_record(p) for p in sorted(folder.glob(f"*{RECORD_SUFFIX}"))]
+    return [Done(Path(r["scan"][0]), "done", r) for r in records if r.get("scan") and r["scan"][0] not in now]
+
 
 def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 def volumes_csv(results: Sequence[Done]) -> str:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +49,9 @@ def model_entry(folder) -> ModelEntry:
     try:
         return ModelEntry(data["id"], data["title"], data["kind"], data["modality"], tuple(data["structures"]),
                           data["licence"], data["accuracy"], data["weights_sha256"], Path(folder))
-    except KeyError as error:
-        raise UserError(f'The model bundle "{folder}" does not say its {error.args[0]}; install it again.') from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f'The description of the model bundle "{folder}" is damaged '
+                        f"({type(error).__name__}: {error}); install it again.") from error
 
 
 def list_models(kind: str | None = "segmenter", folder: Path = BUNDLES) -> tuple[ModelEntry, ...]:
@@ -60,13 +62,13 @@ def list_models(kind: str | None = "segmenter", folder: Path = BUNDLES) -> tuple
 
 def find_model(name: str | Path, kind: str = "segmenter") -> ModelEntry:
     """A model by its id or its bundle's folder. Raises `UserError` that names the models there are."""
-    built_in = {e.id: e for e in list_models(kind=None)}
-    if str(name) in built_in:
-        entry = built_in[str(name)]
-    elif Path(name).is_dir():
+    own = BUNDLES / str(name)
+    if str(name) == own.name and (own / METADATA).is_file():
+        entry = model_entry(own)
+    elif os.path.isdir(name):
         entry = model_entry(name)
     else:
-        known = ", ".join(e.id for e in built_in.values() if e.kind == kind) or "none is installed"
+        known = ", ".join(e.id for e in list_models(kind)) or "none is installed"
         raise UserError(f'There is no model called "{name}"; the models are: {known}; or give the folder of a bundle.')
     if entry.kind != kind:
         raise UserError(f'"{name}" is a {entry.kind}, and a {kind} is needed here.')

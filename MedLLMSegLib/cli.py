@@ -31,18 +31,32 @@ def main(argv: list[str] | None = None) -> int:
         return args.run(args, shlex.join(["medllmseg", *argv])) or 0
     except UserError as error:
         logger.exception("bad input")
-        print(f"medllmseg: {error}", file=sys.stderr)
+        print(f"medllmseg: {_one_line(error)}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Cancelled):
         print("medllmseg: stopped; what was finished is kept, and the same command goes on from there.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        logger.exception("file system")
+        print(f'medllmseg: "{error.filename}" could not be used ({error.strerror}); check the path, its permissions and '
+              "the space on the disk.", file=sys.stderr)
+        return 2
     except Exception as error:
         logger.exception("unexpected")
-        print(f"medllmseg: something unexpected went wrong ({type(error).__name__}: {error}); "
+        print(f"medllmseg: something unexpected went wrong ({type(error).__name__}: {_one_line(error)}); "
               f"the details are in {log or 'no log, as none could be written'}.", file=sys.stderr)
         return 3
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _path(text: str) -> Path:
+    """A path as typed, with ~ for the home folder (which no shell expands in --output=~/x)."""
+    return Path(text).expanduser()
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,19 +80,21 @@ def _segment_parser(commands) -> None:
         description="Segment scans: NIfTI, NRRD, MHA, a DICOM series folder, or a folder of such scans.",
         epilog="label values (hippocampus-t1): 1 left anterior, 2 left posterior, 3 right anterior, 4 right posterior;\n"
                "on a crop around one hippocampus without --side: 1 anterior, 2 posterior.\n\n"
-               "A folder as output gets NAME.seg.nrrd (3D Slicer), NAME.nii.gz (label map) and NAME.json for each scan\n"
-               "and volumes.csv; scans finished before are skipped, so a stopped batch goes on where it was.\n"
+               "A folder as output gets NAME.seg.nrrd (3D Slicer), NAME.nii.gz (label map) and NAME.medllmseg.json for each\n"
+               "scan, and volumes.csv; scans finished before are skipped, so a stopped batch goes on where it was.\n"
                "exit code: 0 all done, 1 some scans of several failed, 2 bad input.")
-    p.add_argument("scans", nargs="+", type=Path, metavar="SCAN", help="a scan file, a DICOM series folder, or a folder of scans")
-    p.add_argument("--output", "-o", required=True, type=Path, metavar="PATH",
+    p.add_argument("scans", nargs="+", type=_path, metavar="SCAN",
+                   help="a scan file, a DICOM series folder, or a folder of scans")
+    p.add_argument("--output", "-o", required=True, type=_path, metavar="PATH",
                    help="a file for one scan (.seg.nrrd, .nii.gz, .nrrd), or a folder")
-    p.add_argument("--model", default="hippocampus-t1", help="a model's id (see `medllmseg models`) or a bundle's folder "
-                                                             "(default: %(default)s)")
+    p.add_argument("--model", default="hippocampus-t1",
+                   help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     p.add_argument("--side", choices=("left", "right"),
                    help="of a crop: which side it is; of a whole head: segment this side only")
     p.add_argument("--report", action="store_true", help="write a page with slices, a 3D view and volumes")
-    p.add_argument("--probabilities", type=Path, metavar="FILE", help="also write probability maps (one scan; .nii.gz or .nrrd)")
+    p.add_argument("--probabilities", type=_path, metavar="FILE",
+                   help="also write probability maps (one scan; .nii.gz or .nrrd)")
     p.add_argument("--overwrite", action="store_true", help="segment again what was finished before")
     p.set_defaults(run=_segment)
 
@@ -89,10 +105,10 @@ def _evaluate_parser(commands) -> None:
                             epilog="The CSV has one row a case: case,dice_<structure>,... The summary goes to the screen and "
                                    "to a .summary.json file beside the CSV.")
     p.add_argument("--model", default="hippocampus-t1", help="a model's id or a bundle's folder (default: %(default)s)")
-    p.add_argument("--data", required=True, type=Path, metavar="FOLDER", help="a folder with imagesTr and labelsTr")
-    p.add_argument("--cases", type=Path, metavar="FILE", help="one case id a line, without suffix; default: the test split "
+    p.add_argument("--data", required=True, type=_path, metavar="FOLDER", help="a folder with imagesTr and labelsTr")
+    p.add_argument("--cases", type=_path, metavar="FILE", help="one case id a line, without suffix; default: the test split "
                                                               "of FOLDER/splits.json, or all labelled cases")
-    p.add_argument("--output", "-o", required=True, type=Path, metavar="CSV")
+    p.add_argument("--output", "-o", required=True, type=_path, metavar="CSV")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     p.set_defaults(run=_evaluate)
 
@@ -113,21 +129,24 @@ def _train_parsers(commands) -> None:
     p = commands.add_parser("train", help="train the hippocampus segmenter on labelled crops",
                             description="Train on FOLDER (imagesTr, labelsTr, splits.json); goes on where it was stopped. "
                                         "The best epoch on the val split becomes a bundle in RUN/bundle.")
-    p.add_argument("--data", required=True, type=Path, metavar="FOLDER")
-    p.add_argument("--output", "-o", required=True, type=Path, metavar="RUN", help="folder for checkpoints and the bundle")
+    p.add_argument("--data", required=True, type=_path, metavar="FOLDER")
+    p.add_argument("--output", "-o", required=True, type=_path, metavar="RUN", help="folder for checkpoints and the bundle")
     p.add_argument("--preset", default="medvisionllama", help="medvisionllama, paper-medvisionllama or paper-vit")
+    p.add_argument("--llm", metavar="SOURCE", help="another language model: an id or a path (GGUF, safetensors, folder)")
+    p.add_argument("--llm-layer", type=int, metavar="N", help="which of its layers; negative counts from the end")
+    p.add_argument("--llm-position", choices=("head", "middle", "tail"), help="where it stands among the encoder's blocks")
     p.add_argument("--epochs", type=int, default=40)
     p.add_argument("--seed", type=int, default=0)
     p.set_defaults(run=_train)
     b = commands.add_parser("bundle", help="make a bundle with measured results from a training run")
-    b.add_argument("run_folder", type=Path, metavar="RUN")
-    b.add_argument("--results", type=Path, metavar="JSON", help="the .summary.json that `medllmseg evaluate` wrote")
-    b.add_argument("--output", "-o", required=True, type=Path, metavar="FOLDER")
+    b.add_argument("run_folder", type=_path, metavar="RUN")
+    b.add_argument("--results", type=_path, metavar="JSON", help="the .summary.json that `medllmseg evaluate` wrote")
+    b.add_argument("--output", "-o", required=True, type=_path, metavar="FOLDER")
     b.set_defaults(run=_bundle)
 
 
 def _segment(args, command: str) -> int:
-    from .batch import Options, is_file_output, run_batch, segment_to_file
+    from .batch import Options, file_targets, is_file_output, run_batch, segment_to
     from .files import VOLUME_SUFFIXES, find_scans
     from .outputs import check_writable
     from .pipeline import load_model
@@ -139,6 +158,10 @@ def _segment(args, command: str) -> int:
     if args.probabilities and len(scans) > 1:
         raise UserError(f"--probabilities takes one scan, but {len(scans)} were given.")
     check_writable(args.output.parent if single else args.output)
+    if args.probabilities and args.probabilities.resolve() == args.output.resolve():
+        raise UserError("--probabilities and --output name the same file; give the maps a name of their own.")
+    if args.probabilities:
+        check_writable(args.probabilities.parent)
     if args.probabilities and not args.probabilities.name.lower().endswith(VOLUME_SUFFIXES):
         raise UserError(f'"{args.probabilities.name}" does not say in which format to save; '
                         f"end it with one of {', '.join(VOLUME_SUFFIXES)}.")
@@ -146,7 +169,8 @@ def _segment(args, command: str) -> int:
     model = load_model(args.model, args.device)
     with _Bar(scans) as bar:
         if single:
-            results = [segment_to_file(scans[0], args.output, model, options, lambda s, f: bar.update(0, s, f))]
+            results = [segment_to(scans[0], file_targets(args.output, options), model, options,
+                                  lambda s, f: bar.update(0, s, f))]
         else:
             results = run_batch(scans, args.output, model, options, bar.update)
     _print_results(results, None if single else args.output)
@@ -186,8 +210,11 @@ def _print_results(results, folder: Path | None) -> None:
             print(f"  {s['label']}  {s['name']:<32} {s['volume_ml']:7.2f} mL{sure}")
         for note in r.record["notes"]:
             print(f"  note: {note}")
-        for path in [*r.record["files"], *([r.record["report"]] if "report" in r.record else [])]:
+        for path in r.record["files"]:
             print(f"  -> {path}")
+    licences = {(r.record["model"], r.record["licence"]) for r in results if r.record}
+    for model, licence in sorted(licences):
+        print(f"model {model}: licence {licence}; research use only, not a medical device")
     if folder is not None:
         count = {s: sum(r.status == s for r in results) for s in ("done", "skipped", "failed")}
         print(f"{count['done']} segmented, {count['skipped']} skipped, {count['failed']} failed -> {folder / 'volumes.csv'}")
@@ -243,7 +270,15 @@ def _train(args, command: str) -> None:
 
     if args.preset not in PRESETS:
         raise UserError(f'There is no preset "{args.preset}"; use one of {", ".join(PRESETS)}.')
-    trainer = Trainer(PRESETS[args.preset], replace(TrainConfig(), epochs=args.epochs, seed=args.seed), args.data, args.output)
+    plan = replace(TrainConfig(), epochs=args.epochs, seed=args.seed)
+    network = PRESETS[args.preset]
+    asked = {"source": args.llm, "layers": None if args.llm_layer is None else (args.llm_layer,), "position": args.llm_position}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if asked and network.llm is None:
+        raise UserError(f'The preset "{args.preset}" holds no language model; leave the --llm options out.')
+    if asked:
+        network = replace(network, llm=replace(network.llm, **asked))
+    trainer = Trainer(network, plan, args.data, args.output)
     trainer.run(progress=lambda row, fraction: print(row, flush=True))
     print(export_bundle(args.output, args.output / "bundle"))
 

@@ -90,8 +90,9 @@ class NetworkConfig:
         _positive(self, "in_channels", "classes", "patch_size", "width", "depth", "heads", "mlp_ratio")
         if self.width % self.heads:
             raise UserError(f"NetworkConfig.width is {self.width}, and must be a multiple of heads ({self.heads}).")
-        if self.position == "rotary" and (self.width // self.heads) < 6:
-            raise UserError("Rotary position in 3D needs at least 6 channels a head; use fewer heads or a wider network.")
+        if self.position == "rotary" and (self.width // self.heads < 6 or self.width // self.heads % 2):
+            raise UserError("Rotary position in 3D needs an even number of at least 6 channels a head; "
+                            "use fewer heads or a wider network.")
         if self.embedding == "stem" and 2 ** len(self.stem_channels) != self.patch_size:
             raise UserError(f"NetworkConfig.stem_channels has {len(self.stem_channels)} stages, which make patches of "
                             f"{2 ** len(self.stem_channels)}, but patch_size is {self.patch_size}.")
@@ -113,6 +114,6 @@ class NetworkConfig:
 OURS = NetworkConfig()
 PAPER = NetworkConfig(embedding="patch", stem_channels=(), patch_size=8, width=64, depth=16, heads=4, mlp_ratio=4.0,
                       position="learned", grid=(16, 16, 16), attention="global", fusion=False, decoder="linear",
-                      llm=LLMConfig(position="head"))
+                      llm=LLMConfig(position="head", normalise=False))
 PAPER_VIT = replace(PAPER, llm=None)
 PRESETS = {"medvisionllama": OURS, "paper-medvisionllama": PAPER, "paper-vit": PAPER_VIT}

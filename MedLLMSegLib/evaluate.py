@@ -55,7 +55,9 @@ def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
     check_writable(output_csv.parent)
     wanted = choose_cases(data_folder, cases)
     pairs = {case: (_file_of(data_folder / "imagesTr", case), _file_of(data_folder / "labelsTr", case))
-             for case in wanted}  # all looked up first: a missing file is better known before the work than after it
+             for case in wanted}  # all looked up first: what is wrong is better known before the work than after it
+    for image, labels in pairs.values():
+        read_labels(labels, load_volume(image))
     run = _runner(model, device, segment)
     scores, seen, name = [], [], str(model)
     for n, (case, (image, labels)) in enumerate(pairs.items()):

@@ -127,6 +127,17 @@ def overlap_box(grid: Grid, other: Grid, margin_vox: int = 1) -> tuple[slice, sl
     return tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1]))
 
 
+def inside(grid: Grid, target: Grid) -> np.ndarray:
+    """Which voxel centres of ``target`` lie within the faces of ``grid``: bool [k, j, i] of the target's shape."""
+    matrix = voxel_map(grid, target)
+    steps = np.ogrid[tuple(slice(n) for n in target.shape)]
+    result = np.ones(target.shape, bool)
+    for axis, count in enumerate(grid.shape):
+        place = sum(matrix[axis, a] * steps[a] for a in range(3)) + matrix[axis, 3]
+        result &= (place > -0.501) & (place < count - 0.499)  # a thousandth of a voxel is round-off
+    return result
+
+
 def sub_grid(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
     """The grid of ``array[box]`` for an array that lies on ``grid``."""
     matrix = grid.ijk_to_ras.copy()

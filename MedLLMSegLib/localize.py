@@ -110,7 +110,7 @@ def localize(volume: Volume, localizer: Localizer, device: torch.device | str = 
     wide = covering_grid(volume.grid, localizer.config.spacing_mm)
     if np.prod(wide.shape, dtype=float) > MOST_VOXELS:
         raise _nothing(volume, f"the scan covers {max(volume.grid.extent_mm) / 1000:.1f} m, "
-                               "which is more than a person; check the voxel size, or")
+                               "which is more than a person")
     first = [c for c in look(volume, wide, localizer, device) if not c.faults(_loose(localizer.limits))]
     say("localize", 0.5)
     if not first:

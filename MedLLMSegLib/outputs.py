@@ -91,9 +91,9 @@ def check_writable(folder) -> None:
     Nothing is left behind: a missing folder is not made yet, its nearest existing parent is tried.
     """
     place = Path(folder).resolve()
-    while not place.exists() and place != place.parent:
+    while not os.path.exists(place) and place != place.parent:
         place = place.parent
-    if not place.is_dir():
+    if not os.path.isdir(place):
         raise UserError(f'"{folder}" cannot be a folder for results, because "{place}" is a file; choose another place.')
     probe = place / f".{secrets.token_hex(6)}"
     try:

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from .anatomy import ANATOMY
-from .bundle import load_strictly, read_bundle
+from .bundle import Bundle, load_strictly, read_bundle
 from .catalogue import ModelEntry, find_model
 from .config import NetworkConfig
 from .errors import UserError
 from .geometry import Grid, apply, centred_grid
 from .inference import choose_device, predict
 from .llm.store import resolve
-from .localize import Localizer, is_crop, localize
+from .localize import SIDES, Localizer, is_crop, localize
 from .networks.build import build_network
 from .postprocess import largest_component, restore, softmax
 from .preprocess import Restore, prepare, whole_grid
@@ -26,7 +26,7 @@ from .structures import Segmentation, Structure
 from .volume import Volume, check_scan
 
 Progress = Callable[[str, float], None]
-SIDES = ("left", "right")
+SETTINGS = ("spacing_mm", "search_shape", "margin_low_vox", "margin_high_vox", "plausible_ml")  # of a bundle's preprocessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class Model:
     anatomy: str
     localizer: Localizer | None
     device: torch.device
+    sha256: str  # of all the weights that take part
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +56,28 @@ def load_model(name: str | Path = "hippocampus-t1", device: str = "auto") -> Mod
     entry, torch_device = find_model(name), choose_device(device)
     bundle = read_bundle(entry.folder)
     try:
-        config = NetworkConfig.from_dict(bundle.metadata["network"])
-        settings, anatomy = bundle.metadata["preprocessing"], bundle.metadata["anatomy"]
-        localizer = bundle.metadata.get("localizer")
-    except KeyError as error:
-        raise UserError(f'The model bundle "{entry.folder}" does not say its {error.args[0]}; install it again.') from error
+        return _build_model(entry, bundle, torch_device)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f'The description of the model bundle "{entry.folder}" is damaged '
+                        f"({type(error).__name__}: {error}); install it again.") from error
+
+
+def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Model:
+    about = bundle.metadata
+    config, settings, anatomy = NetworkConfig.from_dict(about["network"]), dict(about["preprocessing"]), about["anatomy"]
+    missing = [k for k in SETTINGS if k not in settings] + [a for a in [anatomy] if a not in ANATOMY]
+    if missing:
+        raise KeyError(missing[0])
     weights = resolve(config.llm.source, config.llm.layers) if config.llm else None
-    if weights is not None and weights.sha256 != bundle.metadata["llm_sha256"]:
+    if weights is not None and weights.sha256 != about["llm_sha256"]:
         raise UserError(f'The language-model layer "{config.llm.source}" on this computer is not the one that '
                         f'"{entry.id}" was trained with; run `medllmseg llm verify`.')
     network = build_network(config, weights)
     load_strictly(network, bundle.tensors, frozen_prefix="llm.llm." if config.llm and config.llm.frozen else None)
-    found = Localizer.from_bundle(read_bundle(find_model(localizer, "localizer").folder)) if localizer else None
-    return Model(entry, network.eval().to(torch_device), settings, anatomy, found, torch_device)
+    place = find_model(about["localizer"], "localizer") if about.get("localizer") else None
+    localizer = Localizer.from_bundle(read_bundle(place.folder)) if place else None
+    sha256 = "+".join(e.sha256 for e in (entry, place) if e)
+    return Model(entry, network.eval().to(device), settings, anatomy, localizer, device, sha256)
 
 
 def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, device: str = "auto", side: str | None = None,

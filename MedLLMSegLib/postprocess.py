@@ -4,7 +4,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from .geometry import overlap_box, resample, sub_grid
+from .geometry import inside, overlap_box, resample, sub_grid
 from .preprocess import Restore
 
 
@@ -18,12 +18,16 @@ def restore(probabilities: np.ndarray, way_back: Restore) -> tuple[np.ndarray, t
     """Probabilities [c, k, j, i] on the crop -> the same on the scan's voxels within the returned box.
 
     Probabilities are interpolated and the winner is chosen afterwards: more exact than interpolating labels.
-    Beyond the crop everything is background (class 0).
+    Beyond the crop's faces everything is background (class 0); up to them its outermost voxels count, whose
+    centres lie half a voxel further in.
     """
     box = overlap_box(way_back.scan, way_back.crop, margin_vox=0)
     target = sub_grid(way_back.scan, box)
-    return np.stack([resample(p, way_back.crop, target, outside=1.0 if c == 0 else 0.0)
-                     for c, p in enumerate(probabilities)]), box
+    values = np.stack([resample(p, way_back.crop, target) for p in probabilities])
+    beyond = ~inside(way_back.crop, target)
+    values[:, beyond] = 0
+    values[0, beyond] = 1
+    return values, box
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

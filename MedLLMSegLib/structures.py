@@ -54,7 +54,12 @@ class Segmentation:
     seconds: float = 0.0
 
     @property
+    def found(self) -> tuple[Structure, ...]:
+        """The structures that have voxels."""
+        return tuple(s for s in self.structures if (self.labels.array == s.label).any())
+
+    @property
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in mL by its key."""
         ml = self.labels.grid.voxel_ml
-        return {s.key: np.count_nonzero(self.labels.array == s.label) * ml for s in self.structures}
+        return {s.key: float(np.count_nonzero(self.labels.array == s.label) * ml) for s in self.structures}

@@ -1,4 +1,5 @@
 """Every bad input: one sentence that says what was found and what to do, exit code 2, no traceback, nothing half-written."""
+import json
 import logging
 import resource
 from types import SimpleNamespace
@@ -73,6 +74,13 @@ def change_sha(path):
     meta.write_text(meta.read_text().replace('"weights_sha256": "', '"weights_sha256": "0'))
 
 
+def change(key, value):
+    def damage(path):
+        meta = path / METADATA
+        meta.write_text(json.dumps({**json.loads(meta.read_text()), key: value}))
+    return damage
+
+
 def change_weights(path):
     file = path / "models/model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
@@ -85,10 +93,10 @@ SCANS = {
     "constant": (lambda p: write(p / "air.nrrd", NOISE * 0), "same value (0)"),
     "NaN": (lambda p: write(p / "nan.nii.gz", spoilt(np.nan)), "not a number"),
     "infinite": (lambda p: write(p / "inf.nii.gz", spoilt(np.inf)), "infinite"),
-    "zero spacing": (lambda p: zero_spacing(p / "zero.nii.gz"), "zero.nii.gz"),
+    "zero spacing": (lambda p: zero_spacing(p / "zero.nii.gz"), "voxel size"),
     "colour": (lambda p: colour(p / "colour.nrrd"), "colour"),
     "no organ": (lambda p: write(p / "noise.nii.gz"), "No hippocampus was found"),
-    "wrong file type": (lambda p: text(p / "notes.docx"), "notes.docx"),
+    "wrong file type": (lambda p: text(p / "notes.docx"), "not a scan in a format"),
     "text called NIfTI": (lambda p: text(p / "fake.nii.gz"), "fake.nii.gz"),
     "empty file": (lambda p: text(p / "empty.nii.gz", ""), "empty"),
     "truncated file": (lambda p: truncated(p / "half.nii.gz"), "half.nii.gz"),
@@ -100,6 +108,10 @@ MODELS = {
     "folder that is no bundle": (lambda p: folder(p / "other"), "not a model bundle"),
     "wrong sha256": (lambda p: copied_bundle(p / "b", change_sha), "not the ones it was published with"),
     "tampered weights": (lambda p: copied_bundle(p / "b", change_weights), "not the ones it was published with"),
+    **{f"bundle whose {key} is {value!r}": (lambda p, key=key, value=value: copied_bundle(p / "b", change(key, value)), words)
+       for key, value, words in (("network", None, "damaged"), ("llm_sha256", "", "llm verify"), ("preprocessing", {}, "damaged"),
+                                 ("structures", 3, "damaged"), ("anatomy", "spleen", "damaged"),
+                                 ("localizer", "nowhere", "no model called"))},
     "bundle without weights": (lambda p: copied_bundle(p / "b", lambda b: (b / "models/model.safetensors").unlink()),
                                "no readable models/model.safetensors"),
 }
@@ -119,7 +131,8 @@ def refused(capsys, tmp_path, argv, words, output="out"):
     error = capsys.readouterr().err.strip()
     assert code == 2, error
     assert words in error, error
-    assert "Traceback" not in error and len(error.splitlines()) == 1 and error.endswith("."), error
+    sentence = error.removeprefix("medllmseg: ")
+    assert len(error.splitlines()) == 1 and sentence.endswith(".") and ". " not in sentence and "Traceback" not in error, error
     assert sorted(p for p in tmp_path.rglob("*") if "cache" not in p.parts) == before, "something half-written was left"
     assert "Traceback" in (tmp_path / "cache/medllmseg.log").read_text()
 
@@ -148,7 +161,7 @@ def stand_in(monkeypatch):
         return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=False), {1: 0.9, 2: 0.8}, maps)
 
     monkeypatch.setattr(batch, "segment", segment)
-    monkeypatch.setattr(pipeline, "load_model", lambda *a: SimpleNamespace(entry=SimpleNamespace(sha256="0" * 64, id="x")))
+    monkeypatch.setattr(pipeline, "load_model", lambda *a: SimpleNamespace(entry=SimpleNamespace(licence="MIT", id="x"), sha256="0" * 64))
 
 
 OUTPUTS = {
@@ -179,6 +192,74 @@ def test_full_disk(suffix, tmp_path, capsys, stand_in):
         refused(capsys, tmp_path, ["segment", scan, "--output", tmp_path / f"out{suffix}"], "free")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_another_scan_of_the_same_name_is_not_taken_for_finished(tmp_path, capsys, stand_in, monkeypatch):
+    for n in ("p1", "p2"):
+        (tmp_path / n).mkdir()
+        write(tmp_path / n / "t1.nii.gz", spacing=(1.0, 1.0, 1.0 if n == "p1" else 2.0))
+    monkeypatch.chdir(tmp_path / "p1")
+    assert cli.main(["segment", "t1.nii.gz", "--output", str(tmp_path / "out")]) == 0
+    table = (tmp_path / "out/volumes.csv").read_text()
+    monkeypatch.chdir(tmp_path / "p2")
+    assert cli.main(["segment", "t1.nii.gz", "--output", str(tmp_path / "out")]) == 2
+    assert "was not made from" in capsys.readouterr().err and (tmp_path / "out/volumes.csv").read_text() == table
+    monkeypatch.chdir(tmp_path / "p1")
+    write(tmp_path / "p1/t1.nii.gz", NOISE + 1)  # exported again: the old result does not stand for it
+    assert cli.main(["segment", "t1.nii.gz", "--output", str(tmp_path / "out")]) == 0
+    assert "1 segmented, 0 skipped" in capsys.readouterr().out
+
+
+def test_files_of_others_in_the_folder_are_spared(tmp_path, capsys, stand_in):
+    write(tmp_path / "t1.nrrd"), write(tmp_path / "t1.nii.gz"), text(tmp_path / "t1.json", "{}")
+    before = (tmp_path / "t1.nii.gz").read_bytes()
+    assert cli.main(["segment", str(tmp_path / "t1.nrrd"), "--output", str(tmp_path)]) == 2
+    assert (tmp_path / "t1.nii.gz").read_bytes() == before and (tmp_path / "t1.json").read_text() == "{}"
+
+
+def test_the_table_keeps_what_earlier_runs_left(tmp_path, stand_in):
+    for n in "ab":
+        scan = write(tmp_path / f"{n}.nii.gz")
+        assert cli.main(["segment", str(scan), "--output", str(tmp_path / "out")]) == 0
+    rows = (tmp_path / "out/volumes.csv").read_text().splitlines()
+    assert len(rows) == 3 and "a.nii.gz" in rows[1] and "b.nii.gz" in rows[2]
+
+
+def test_asking_for_more_is_not_finished(tmp_path, capsys, stand_in):
+    scan = write(tmp_path / "a.nii.gz")
+    command = ["segment", str(scan), "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0 and cli.main([*command, "--probabilities", str(tmp_path / "p.nrrd")]) == 0
+    assert (tmp_path / "p.nrrd").exists()
+
+
+@pytest.mark.parametrize("where", ("os.replace", "builtins.open"))
+def test_no_permission(where, tmp_path, capsys, stand_in, monkeypatch):
+    """Root may write anywhere, so the refusal is acted."""
+    scan = write(tmp_path / "scan.nii.gz")
+    import builtins
+    import os
+
+    real_open = builtins.open
+
+    def refuse(*arguments, **more):
+        mode = arguments[1] if len(arguments) > 1 else "r"
+        if where == "builtins.open" and ("out" not in str(arguments[0]) or mode[0] not in "rw"):
+            return real_open(*arguments, **more)
+        raise PermissionError(13, "Permission denied", str(arguments[0]))
+
+    monkeypatch.setattr(*((os, "replace") if where == "os.replace" else (builtins, "open")), refuse)
+    if where == "builtins.open":
+        monkeypatch.setattr(batch, "save_segmentation", lambda s, path: open(path, "w"))
+    assert cli.main(["segment", str(scan), "--output", str(tmp_path / "out.nii.gz")]) == 2
+    monkeypatch.undo()
+    error = capsys.readouterr().err
+    assert "ermission" in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+    assert {p.name for p in tmp_path.iterdir()} <= {"scan.nii.gz", "cache"}
+
+
+def test_maps_and_labels_need_two_names(tmp_path, capsys, stand_in):
+    refused(capsys, tmp_path, ["segment", write(tmp_path / "a.nii.gz"), "--output", tmp_path / "o.nrrd",
+                               "--probabilities", tmp_path / "o.nrrd"], "same file")
 
 
 @pytest.mark.parametrize("output", ("scan.nii.gz", "."))
@@ -212,7 +293,7 @@ def test_a_batch_goes_on_skips_and_sums_up(tmp_path, capsys, stand_in):
     shown = capsys.readouterr()
     assert "b.nii.gz" in shown.err and "2 segmented, 0 skipped, 1 failed" in shown.out
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {f"{n}{s}" for n in "ac" for s in (".seg.nrrd", ".nii.gz", ".json")} | {"volumes.csv"}
+    assert names == {f"{n}{s}" for n in "ac" for s in (".seg.nrrd", ".nii.gz", ".medllmseg.json")} | {"volumes.csv"}
     first = (tmp_path / "out/volumes.csv").read_text().splitlines()
     assert len(first) == 4 and first[0] == "scan,status,model,anterior_ml,posterior_ml,message"
     assert float(first[3].split(",")[3]) == pytest.approx(2 * float(first[1].split(",")[3]), abs=1e-3)  # voxels twice as large

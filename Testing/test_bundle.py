@@ -75,6 +75,6 @@ def test_the_shipped_bundles_are_whole_small_and_licensed():
     for entry in entries:
         read_bundle(entry.folder)
         assert sum(p.stat().st_size for p in entry.folder.rglob("*") if p.is_file()) < 10e6
-        assert entry.licence and "measured" not in entry.accuracy
+        assert entry.licence and entry.accuracy != "not measured"
         assert len((entry.folder / "LICENSE").read_text()) > 500
-        assert entry.accuracy.split(" on ")[0].split()[-1] in (entry.folder / "docs/README.md").read_text()
+        assert entry.accuracy in (entry.folder / "docs/README.md").read_text()

@@ -117,11 +117,12 @@ def test_seg_nrrd_says_what_slicer_needs(tmp_path):
     header = path.read_bytes().split(b"\n\n")[0].decode().splitlines()
     fields = dict(line.split(":=", 1) for line in header if ":=" in line)
     assert fields["Segment0_ID"] == "left_anterior" and fields["Segment0_Name"] == "Left hippocampus (anterior)"
-    assert fields["Segment3_LabelValue"] == "4" and fields["Segment3_Layer"] == "0"
+    assert fields["Segment1_LabelValue"] == "4" and fields["Segment1_Layer"] == "0"
+    assert "Segment2_ID" not in fields  # 2 and 3 have no voxels and are left out
     assert fields["Segment0_Extent"] == "0 12 0 10 0 8"
     color = [float(c) for c in fields["Segment1_Color"].split()]
-    assert np.allclose(np.array(color) * 255, hippocampus_structures(True)[1].color, atol=1e-3)
-    entry = fields["Segment2_Tags"]
+    assert np.allclose(np.array(color) * 255, hippocampus_structures(True)[3].color, atol=1e-3)
+    entry = fields["Segment1_Tags"]
     assert entry.startswith("TerminologyEntry:") and entry.endswith("|")
     assert entry.split("~")[1:4] == ["SCT^123037004^Anatomical Structure", "SCT^5366008^Hippocampus",
                                      "SCT^24028007^Right"]

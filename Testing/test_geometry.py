@@ -48,6 +48,8 @@ GRIDS = {
     **{f"flipped {f}": make_grid(flips=f) for f in itertools.product((1, -1), repeat=3)},
     "anisotropic": make_grid(spacing=(0.4, 0.9, 4.0)),
     "fine": make_grid(spacing=(0.4, 0.4, 0.4)),
+    "0.8 mm": make_grid(spacing=(0.8, 0.8, 0.8), centre=(7.1234, -21.37, 33.91)),
+    "off the lattice": make_grid(centre=(7.1234, -21.37, 33.91)),
     "oblique": make_grid(degrees=(20, -15, 30)),
     "oblique, flipped, permuted, anisotropic": make_grid((2, 0, 1), (-1, 1, -1), (0.8, 0.8, 3.0), (10, 25, -12)),
 }
@@ -75,8 +77,23 @@ def test_at_the_network_spacing_not_a_voxel_changes(name):
     values = np.random.default_rng(0).integers(0, 1000, grid.shape).astype(np.int16)
     crop = whole_grid(Volume(values, grid.ijk_to_ras), 1.0)
     there = resample(values, grid, crop)
-    back = resample(there, crop, grid)
-    assert np.array_equal(np.rint(back), values)
+    back, box = restore(np.stack([there, there]), Restore(grid, crop))
+    assert np.array_equal(np.rint(back[1]), values) and all(s.stop - s.start == n for s, n in zip(box, grid.shape))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_what_fills_the_scan_comes_back_to_its_outermost_voxels(name):
+    grid = GRIDS[name]
+    crop = whole_grid(Volume(np.ones(grid.shape), grid.ijk_to_ras), 1.0)
+    back, box = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    assert back[1].shape == grid.shape and back[1].min() > 0.999
+
+
+def test_beyond_the_crop_is_background():
+    grid = make_grid()
+    crop = centred_grid((7.0, -21.0, 33.0), (10, 20, 14), 1.0)
+    back, box = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    assert back[1].sum() == 10 * 20 * 14 and np.allclose(back.sum(0), 1)
 
 
 def test_the_crop_lies_along_ras_and_mirroring_turns_left_into_right():

@@ -41,6 +41,8 @@ def read_layers(path: str | os.PathLike, layers: Sequence[int]) -> LlamaWeights:
         raise UserError(f"No layer of {path.name} was asked for; name at least one, such as -1 for the last.")
     if path.is_dir():
         return _read_folder(path, layers)
+    if path.suffix in (".json", ".safetensors") and (path.parent / "config.json").is_file():
+        return _read_folder(path.parent, layers)  # a file of a Hugging Face folder stands for the folder
     try:
         with open(path, "rb") as file:
             head = file.read(9)

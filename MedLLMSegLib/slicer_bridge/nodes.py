@@ -60,8 +60,8 @@ def write_segmentation(segmentation: Segmentation, volumeNode, segmentationNode=
     scene = volumeNode.GetScene()
     if scene is None:
         raise UserError("The scan was removed from the scene while it was being segmented; load it and try again.")
-    shape, voxels = segmentation.labels.array.shape, volumeNode.GetImageData().GetDimensions()[::-1]
-    if tuple(shape) != tuple(voxels):
+    image = volumeNode.GetImageData()
+    if image is None or image.GetDimensions()[::-1] != segmentation.labels.array.shape:
         raise UserError(f'"{volumeNode.GetName()}" was changed while it was being segmented; try again.')
     if not segmentation.labels.array.any():
         raise UserError(f'Nothing was found in "{volumeNode.GetName()}"; check that it is the right scan.')
@@ -146,18 +146,13 @@ def _old_segments(node, segmentation: Segmentation, side: str | None) -> dict[st
     """
     segments, keys, old = node.GetSegmentation(), {s.key for s in segmentation.structures}, {}
     spared = {s.key for s in segmentation.structures if side and s.modifier and s.modifier.meaning.lower() != side}
-    spared -= {s.key for s in _found(segmentation)}
+    spared -= {s.key for s in segmentation.found}
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
         key, model = _tag(segment, STRUCTURE_TAG), _tag(segment, MODEL_TAG)
         if key and key not in spared and (key in keys or model == segmentation.model):
             old.setdefault(key, segment_id)
     return old
-
-
-def _found(segmentation: Segmentation) -> list[Structure]:
-    """The structures that have voxels."""
-    return [s for s in segmentation.structures if (segmentation.labels.array == s.label).any()]
 
 
 def _tag(segment, name: str) -> str:
@@ -181,7 +176,7 @@ def _set_segments(node, volumeNode, segmentation: Segmentation, old: dict[str, s
     """Replace the segments of an earlier run, ``old`` (structure key -> id), each in its place; new ones come last."""
     segments = node.GetSegmentation()
     labelmap = _labelmap(segmentation, _ijk_to_segmentation(node, volumeNode))
-    found = _found(segmentation)
+    found = segmentation.found
     for key in set(old) - {s.key for s in found}:
         segments.RemoveSegment(old[key])
     for structure in found:

@@ -24,6 +24,8 @@ there). The two crops of one head lie in the same split. Licence of this model: 
 train from it carries the same licence).
 
 ## Measured
+Accuracy: {accuracy}.
+
 {results}
 
 ## What it cannot do

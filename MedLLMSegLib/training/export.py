@@ -16,7 +16,7 @@ from .card import bundle_licence, model_card
 HIPPOCAMPUS = {
     "id": "hippocampus-t1", "kind": "segmenter", "title": "Hippocampus, anterior and posterior, in T1 MRI",
     "modality": "MR T1", "anatomy": "hippocampus",
-    "structures": ["hippocampus anterior", "hippocampus posterior", "left and right in whole heads"],
+    "structures": ["anterior hippocampus", "posterior hippocampus"],
     "licence": "CC-BY-SA-4.0", "localizer": "brain-t1-localizer", "version": "0.1.0",
     "data": "Medical Segmentation Decathlon Task04 Hippocampus (Vanderbilt University Medical Center), CC BY-SA 4.0",
 }

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from ..config import NetworkConfig
+from ..errors import UserError
 from ..llm.frozen import trained_tensors
 from ..llm.store import resolve
 from ..networks.build import build_network
+from ..outputs import make_folder, whole_file, write_text
 from .augment import noise_case, training_transform
 from .data import find_cases, plan_preprocessing, prepare_case, split_ids
 from .losses import SegmentationLoss
@@ -73,8 +74,7 @@ class Trainer:
     """State of one training in a folder: it can be killed and started again."""
 
     def __init__(self, network_config: NetworkConfig, config: TrainConfig, data, output):
-        self.network_config, self.config, self.output = network_config, config, Path(output)
-        self.output.mkdir(parents=True, exist_ok=True)
+        self.network_config, self.config, self.output = network_config, config, make_folder(output)
         torch.manual_seed(config.seed)
         llm = network_config.llm
         self.network = build_network(network_config, resolve(llm.source, llm.layers) if llm else None)
@@ -84,6 +84,9 @@ class Trainer:
                                            lr=config.lr, weight_decay=config.weight_decay)
         self.average = {k: v.detach().float().clone() for k, v in trained_tensors(self.network).items()}
         self.steps_per_epoch = len(self.train_cases) // config.batch
+        if not self.steps_per_epoch:
+            raise UserError(f"{len(self.train_cases)} training cases are fewer than one batch of {config.batch}; "
+                            "label more cases.")
         self.epoch, self.best, self.history = 0, 0.0, []
 
     def run(self, progress: Callable[[str, float], None] | None = None) -> None:
@@ -148,19 +151,22 @@ class Trainer:
         self._save("last.pt", {
             "weights": trained_tensors(self.network), "average": self.average, "optimiser": self.optimiser.state_dict(),
             "epoch": self.epoch, "best": self.best, "history": self.history})
-        (self.output / "history.json").write_text(json.dumps(self.history, indent=1))
+        write_text(self.output / "history.json", json.dumps(self.history, indent=1))
 
     def _write_plan(self) -> None:
         """What a bundle must know besides the weights."""
         plan = {"network": self.network_config.to_dict(), "train": asdict(self.config),
                 "trained_on": len(self.train_cases), "chosen_on": len(self.val_cases),
                 "preprocessing": plan_preprocessing(self.train_cases, self.config.spacing_mm)}
-        (self.output / "plan.json").write_text(json.dumps(plan, indent=1))
+        path = self.output / "plan.json"
+        if path.exists() and self.epoch and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
+            raise UserError(f'"{self.output}" holds a training with other settings or data; '
+                            "choose another output folder, or go on with the settings it began with.")
+        write_text(path, json.dumps(plan, indent=1))
 
     def _save(self, name: str, state: dict) -> None:
-        scratch = self.output / f".{name}"
-        torch.save(state, scratch)
-        os.replace(scratch, self.output / name)
+        with whole_file(self.output / name) as scratch:
+            torch.save(state, scratch)
 
     def _resume(self) -> None:
         path = self.output / "last.pt"

@@ -75,9 +75,9 @@ def synthesise(subject: Subject, rng: np.random.Generator, shape=(80, 80, 80)) -
 
 
 def draw_contrast(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each tissue, (T,) each: T1-like in six draws of ten, else anything."""
+    """Mean and standard deviation of each tissue, (T,) each: T1-like in 85 draws of 100, else anything."""
     low, high = np.array([t[1] for t in TISSUES]).T
-    if rng.random() < 0.6:
+    if rng.random() < 0.85:
         white = rng.uniform(0.6, 1.0)
         grey = white * rng.uniform(0.5, 0.88)
         fluid = grey * rng.uniform(0.1, 0.7)
@@ -121,7 +121,7 @@ def _blurred(image: np.ndarray) -> np.ndarray:
 
 def draw_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(3, 3) from millimetres of the grid to millimetres of the subject, and the shift (3,) mm; axes (k, j, i)."""
-    degrees = rng.normal(0, 10, 3) if rng.random() < 0.6 else rng.uniform(-40, 40, 3)
+    degrees = rng.normal(0, 10, 3) if rng.random() < 0.8 else rng.uniform(-35, 35, 3)
     scale = rng.uniform(0.85, 1.15) * rng.uniform(0.94, 1.06, 3)
     shear = np.eye(3) + rng.normal(0, 0.03, (3, 3)) * (1 - np.eye(3))
     matrix = _rotation(degrees) @ shear @ np.diag(1 / scale)
@@ -200,16 +200,16 @@ def _draw_box(sides: list[np.ndarray], grid_centre: np.ndarray, rng: np.random.G
     one = sides[int(rng.integers(len(sides)))] - grid_centre
     middle = np.mean(sides, 0) - grid_centre
     axis = int(rng.integers(3))
-    if 0.4 <= way < 0.65:  # a little off here and there
+    if 0.6 <= way < 0.78:  # a little off here and there
         near = rng.uniform(12, 45, (2, 3)) + np.where(rng.random((2, 3)) < 0.5, 0, np.inf)
         low, high = middle - near[0], middle + near[1]
-    elif way < 0.4:
+    elif way < 0.6:
         pass
-    elif way < 0.78:  # a slab
+    elif way < 0.85:  # a slab
         low[axis], high[axis] = middle[axis] + rng.uniform(-8, 8) + np.array([-1, 1]) * rng.uniform(5, 18)
-    elif way < 0.88:  # a box around one side
+    elif way < 0.92:  # a box around one side
         low, high = one - rng.uniform(7, 27, 3), one + rng.uniform(7, 27, 3)
-    elif way < 0.97:  # everything on one side of a plane that lies beyond both hippocampi, or between them
+    elif way < 0.975:  # everything on one side of a plane that lies beyond both hippocampi, or between them
         beyond = rng.uniform(2, 14) + max(abs(s[axis] - grid_centre[axis] - middle[axis]) for s in sides)
         low[axis], high[axis] = ((middle[axis] + beyond, np.inf), (-np.inf, middle[axis] - beyond))[rng.integers(2)]
         if axis == 2 and rng.random() < 0.5:
@@ -228,7 +228,7 @@ def _imaged(clean: np.ndarray, background: float, kind: str, rng: np.random.Gene
     for axis in axes:
         matrix = _slices(image.shape[axis], rng.uniform(1.1, 2.3), rng.uniform(0, 1))
         image = np.moveaxis(np.tensordot(matrix, image, (1, axis)), 0, axis)
-    strength = np.float32(rng.uniform(0, 0.05) if rng.random() < 0.7 else rng.uniform(0.05, 0.2))
+    strength = np.float32(rng.uniform(0, 0.05) if rng.random() < 0.85 else rng.uniform(0.05, 0.2))
     noise = rng.standard_normal(image.shape, np.float32) * strength
     if rng.random() < 0.2:
         noise = _blurred(noise) * np.float32(2)

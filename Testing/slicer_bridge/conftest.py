@@ -4,32 +4,16 @@ The PyPI package `slicer-core` brings it; without it the tests of nodes and logi
 """
 import importlib.util
 import json
-import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-TESTING = Path(__file__).resolve().parent.parent
-
-
-def _import_slicer():
-    """Import slicer-core's `slicer`, which takes every folder named "slicer" on the path for a part of itself.
-
-    This folder is one when Testing is on the path: it has to be off it meanwhile, or its tests would be swallowed.
-    """
-    path = sys.path[:]
-    sys.path[:] = [entry for entry in path if Path(entry).resolve() != TESTING]
-    try:
-        import slicer
-        import slicer.util
-    finally:
-        sys.path[:] = path
-    return slicer
-
-
-slicer = _import_slicer() if importlib.util.find_spec("slicer_core") else None
+if importlib.util.find_spec("slicer_core"):
+    import slicer
+    import slicer.util
+else:
+    slicer = None
 
 
 def _code(value, meaning, **more):
