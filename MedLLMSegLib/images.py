@@ -102,31 +102,51 @@ def _not_a(path: Path, form: Format) -> str:
 
 
 def _check_nifti(path: Path) -> None:
-    """Raise `UserError` unless the header is NIfTI, the voxel sizes are not zero, and all voxels are there."""
+    """Raise `UserError` unless the header is NIfTI, the voxel sizes are not zero, and all voxels are there and finite.
+
+    ITK would turn a voxel that is not a number into 0 without a word.
+    """
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     opened = gzip.open if packed else open
     try:
         with opened(path, "rb") as file:
-            needed, sizes_mm = _nifti_header(file.read(348), path)
-            if packed:
-                file.seek(0)  # to the end, so that gzip's own checksum is compared
-                held = sum(len(block) for block in iter(lambda: file.read(1 << 20), b""))
-            else:
-                held = path.stat().st_size
+            start, size, dtype, sizes_mm = _nifti_header(file.read(348), path)
+            file.seek(start)
+            held, wrong = _count(file, size, dtype)
+            while packed and file.read(1 << 20):  # to the end, so that gzip's own checksum is compared
+                pass
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f'"{path}" is cut short or damaged (its compressed data ends too early or does not match '
                         "its checksum); copy or download it again.") from error
-    if held < needed:
-        raise UserError(f'"{path}" is cut short: it holds {held} of {needed} bytes; copy or download it again.')
+    if held < size:
+        raise UserError(f'"{path}" is cut short: it holds {held} of {size} bytes; copy or download it again.')
+    if wrong:
+        raise UserError(f'"{path}" has {wrong} voxels that are not a number or infinite; '
+                        "replace them (for example by 0) and try again.")
     if not all(math.isfinite(s) and s != 0 for s in sizes_mm):
         sizes = " x ".join(f"{s:g}" for s in sizes_mm)
         raise UserError(f'"{path}" has a voxel size of {sizes} mm, and none may be zero; '
                         "correct the spacing in the file's header.")
 
 
-def _nifti_header(head: bytes, path: Path) -> tuple[int, tuple[float, ...]]:
-    """(bytes the file must hold, voxel sizes in mm along i, j, k) from the start of a NIfTI-1 file."""
+def _count(file, size: int, dtype: np.dtype | None) -> tuple[int, int]:
+    """(bytes of voxels that are there, how many are not finite) from a file that stands at its first voxel.
+
+    dtype: of floating-point voxels; others cannot be wrong.
+    """
+    held = wrong = 0
+    while held < size and (block := file.read(min(1 << 20, size - held))):
+        held += len(block)
+        if dtype is not None:
+            values = np.frombuffer(block, dtype, len(block) // dtype.itemsize)
+            wrong += len(values) - int(np.count_nonzero(np.isfinite(values)))
+    return held, wrong
+
+
+def _nifti_header(head: bytes, path: Path) -> tuple[int, int, np.dtype | None, tuple[float, ...]]:
+    """From the start of a NIfTI-1 file: first byte and number of bytes of the voxels, their type if it is a
+    floating-point one, and voxel sizes in mm along i, j, k."""
     sizes = {struct.unpack_from(order + "i", head)[0]: order for order in "<>"} if len(head) >= 348 else {}
     if 540 in sizes:
         raise UserError(f'"{path}" is a NIfTI-2 file, and NIfTI-1 is needed; convert it, for example with nibabel.')
@@ -137,7 +157,9 @@ def _nifti_header(head: bytes, path: Path) -> tuple[int, tuple[float, ...]]:
     pixdim, (start,) = struct.unpack_from(order + "8f", head, 76), struct.unpack_from(order + "f", head, 108)
     if not 1 <= dim[0] <= 7 or min(dim[1:dim[0] + 1]) < 1 or not math.isfinite(start):
         raise UserError(_not_a(path, _NIFTI))
-    return int(start) + math.prod(dim[1:dim[0] + 1]) * bits // 8, pixdim[1:min(dim[0], 3) + 1]
+    (code,) = struct.unpack_from(order + "h", head, 70)
+    dtype = np.dtype(order + {16: "f4", 64: "f8"}[code]) if code in (16, 64) else None
+    return max(0, int(start)), math.prod(dim[1:dim[0] + 1]) * bits // 8, dtype, pixdim[1:min(dim[0], 3) + 1]
 
 
 def image_to_volume(image: sitk.Image, name: str, tags: Mapping[str, float] | None = None) -> Volume:
