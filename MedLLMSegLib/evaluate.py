@@ -14,9 +14,9 @@ from typing import Callable, Sequence
 
 import numpy as np
 
+from .cases import choose_cases, file_of
 from .errors import Cancelled, UserError
-from .files import load_volume, scan_name
-from .images import scan_suffix
+from .files import load_volume
 from .metrics import dice, group_means, summarize
 from .outputs import check_writable, write_text
 from .structures import Segmentation, Structure
@@ -54,7 +54,7 @@ def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
     data_folder, output_csv = Path(data_folder).expanduser(), Path(output_csv).expanduser()
     check_writable(output_csv.parent)
     wanted = choose_cases(data_folder, cases)
-    pairs = {case: (_file_of(data_folder / "imagesTr", case), _file_of(data_folder / "labelsTr", case))
+    pairs = {case: (file_of(data_folder / "imagesTr", case), file_of(data_folder / "labelsTr", case))
              for case in wanted}  # all looked up first: what is wrong is better known before the work than after it
     for image, labels in pairs.values():
         read_labels(labels, load_volume(image))
@@ -74,55 +74,6 @@ def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
     if progress:
         progress("done", 1.0)
     return summary
-
-
-def choose_cases(folder: Path, cases=None) -> list[str]:
-    """Which cases to measure: those named, else the "test" list of splits.json, else all that have labels."""
-    for part in ("imagesTr", "labelsTr"):
-        if not (folder / part).is_dir():
-            raise UserError(f'The data folder "{folder}" has no folder {part}; images belong into imagesTr and label '
-                            "maps of the same names into labelsTr.")
-    if cases is not None:
-        source, found = "the list of cases", _listed(cases)
-    elif (folder / "splits.json").is_file():
-        source, found = f'"{folder / "splits.json"}"', _test_split(folder / "splits.json")
-    else:
-        source = f'"{folder / "labelsTr"}"'
-        found = sorted(scan_name(p) for p in (folder / "labelsTr").iterdir() if _is_scan(p))
-    if not found:
-        raise UserError(f"There is no case in {source}; name at least one.")
-    return list(dict.fromkeys(found))
-
-
-def _listed(cases) -> list[str]:
-    if not isinstance(cases, (str, Path)):
-        return list(cases)
-    try:
-        lines = Path(cases).expanduser().read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'The list of cases "{cases}" could not be read; give a text file with one case id a '
-                        "line.") from error
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _test_split(path: Path) -> list[str]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))["test"]
-        return [str(case) for case in found]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'"{path}" has no list "test"; add it, or name the cases in a file of your own.') from error
-
-
-def _is_scan(path: Path) -> bool:
-    return path.is_file() and scan_suffix(path) is not None and not path.name.startswith(".")
-
-
-def _file_of(folder: Path, case: str) -> Path:
-    """The scan file of a case, whatever its format."""
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"):
-        if (folder / f"{case}{suffix}").is_file():
-            return folder / f"{case}{suffix}"
-    raise UserError(f'The case "{case}" has no file in "{folder}"; correct the list of cases or add the file.')
 
 
 def _runner(model, device: str, segment) -> Callable[[Volume], Segmentation]:

@@ -47,7 +47,7 @@ class Limits:
 
     confidence: float = 0.5
     lone_confidence: float = 0.7
-    volume_ml: tuple[float, float] = (3.0, 40.0)
+    volume_ml: tuple[float, float] = (2.0, 40.0)
     mirror_gap_mm: float = 8.0
     lone_mirror_gap_mm: float = 5.0
     distance_mm: tuple[float, float] = (35.0, 80.0)
@@ -114,7 +114,7 @@ def localize(volume: Volume, localizer: Localizer, device: torch.device | str = 
     say("localize", 0.0)
     wide = covering_grid(volume.grid, localizer.config.spacing_mm)
     if np.prod(wide.shape, dtype=float) > MOST_VOXELS:
-        raise _nothing(volume, f"the scan covers {max(volume.grid.extent_mm) / 1000:.1f} m, "
+        raise _nothing(volume, f"by its voxel size the scan covers {max(volume.grid.extent_mm) / 1000:.1f} m, "
                                "which is more than a person")
     first = [c for c in look(volume, wide, localizer, device) if not c.faults(_loose(localizer.limits))]
     say("localize", 0.5)

@@ -9,7 +9,7 @@ LIBRARY = Path(__file__).parents[1] / "MedLLMSegLib"
 # From the ground up, as in docs/architecture.md: a file imports only from files of earlier rows, or from its own row.
 LAYERS = (
     ("errors",), ("geometry",), ("volume",), ("structures", "anatomy"), ("config",), ("outputs",),
-    ("images", "dicom", "files"), ("catalogue",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
+    ("images", "dicom", "files"), ("cases",), ("catalogue",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
     ("inference",), ("localize",), ("pipeline",), ("metrics",), ("training",), ("evaluate", "evaluate_localizer"), ("pictures", "surface", "report"), ("batch",),
     ("slicer_bridge",), ("cli",), ("__main__",), ("__init__",),
 )

@@ -8,9 +8,10 @@ import torch
 
 from MedLLMSegLib import UserError, load_volume, save_volume
 from MedLLMSegLib.bundle import read_bundle
+from MedLLMSegLib.cases import split_ids
 from MedLLMSegLib.config import OURS
 from MedLLMSegLib.training.augment import noise_case, training_transform
-from MedLLMSegLib.training.data import find_cases, plan_preprocessing, prepare_case, split_ids
+from MedLLMSegLib.training.data import find_cases, plan_preprocessing, prepare_case
 from MedLLMSegLib.training.export import export_bundle
 from MedLLMSegLib.training.loop import TrainConfig, Trainer, schedule, update_average
 from MedLLMSegLib.training.losses import SegmentationLoss
@@ -83,7 +84,7 @@ def test_margins_and_volumes_are_those_of_the_cases(data):
 
 
 def test_augmentation_moves_image_and_label_together_and_repeats_by_seed(data):
-    case = prepare_case(find_cases(data)[0], 1.0)
+    case = prepare_case(find_cases(data, ["case0"])[0], 1.0)
     one, two, other = (training_transform((16, 24, 16), 3, seed) for seed in (1, 1, 2))
     for _ in range(8):
         a, b, c = one(case), two(case), other(case)
@@ -126,4 +127,4 @@ def test_labels_on_another_grid_are_refused(data):
     image = load_volume(data / "imagesTr/case0.nii.gz")
     save_volume(Volume(image.array[:-1].astype(np.uint8), np.eye(4)), data / "labelsTr/case0.nii.gz")
     with pytest.raises(UserError, match="case0"):
-        prepare_case(find_cases(data)[0], 1.0)
+        prepare_case(find_cases(data, ["case0"])[0], 1.0)

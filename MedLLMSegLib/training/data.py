@@ -1,20 +1,17 @@
 """Labelled cases on disk (Decathlon layout) -> prepared arrays in memory."""
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..cases import file_of
 from ..errors import UserError
 from ..files import load_volume
 from ..geometry import resample
 from ..preprocess import prepare, whole_grid
-
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
-
 
 @dataclass(frozen=True)
 class Case:
@@ -25,41 +22,10 @@ class Case:
     label: Path
 
 
-def find_cases(folder, ids: list[str] | None = None) -> list[Case]:
-    """The labelled cases of a folder with `imagesTr` and `labelsTr`, sorted by id; or just `ids`, in their order.
-
-    Raises `UserError` if a folder or one of `ids` is missing.
-    """
+def find_cases(folder, ids: list[str]) -> list[Case]:
+    """The labelled cases `ids` of a folder with `imagesTr` and `labelsTr`; `UserError` if a file is missing."""
     folder = Path(folder)
-    images, labels = ({_stem(p): p for p in sorted((folder / sub).glob("*")) if _stem(p)} for sub in ("imagesTr", "labelsTr"))
-    if not images or not labels:
-        raise UserError(f'"{folder}" is not a folder of labelled cases: images are needed in imagesTr '
-                        "and label maps of the same names in labelsTr.")
-    ids = sorted(set(images) & set(labels)) if ids is None else ids
-    for case in ids:
-        if case not in images or case not in labels:
-            missing = "imagesTr" if case not in images else "labelsTr"
-            raise UserError(f'Case "{case}" has no file in "{folder / missing}"; add it or take the case off the list.')
-    return [Case(case, images[case], labels[case]) for case in ids]
-
-
-def split_ids(folder, split: str) -> list[str]:
-    """The case ids of one split ("train", "val", "test") of a folder's splits.json."""
-    path = Path(folder) / "splits.json"
-    try:
-        return list(json.loads(path.read_text(encoding="utf-8"))[split])
-    except FileNotFoundError as error:
-        raise UserError(f'"{path}" is missing, and the splits train, val and test are needed.') from error
-    except (ValueError, KeyError) as error:
-        raise UserError(f'"{path}" has no readable list "{split}".') from error
-
-
-def _stem(path: Path) -> str | None:
-    """File name without a known suffix; None for hidden files and other kinds."""
-    for suffix in SUFFIXES:
-        if path.name.endswith(suffix) and not path.name.startswith("."):
-            return path.name[: -len(suffix)]
-    return None
+    return [Case(case, file_of(folder / "imagesTr", case), file_of(folder / "labelsTr", case)) for case in ids]
 
 
 def prepare_case(case: Case, spacing_mm: float) -> dict[str, torch.Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..cases import split_ids
 from ..config import NetworkConfig
 from ..errors import UserError
 from ..llm.frozen import trained_tensors
@@ -19,7 +20,7 @@ from ..llm.store import resolve
 from ..networks.build import build_network
 from ..outputs import make_folder, whole_file, write_text
 from .augment import noise_case, training_transform
-from .data import find_cases, plan_preprocessing, prepare_case, split_ids
+from .data import find_cases, plan_preprocessing, prepare_case
 from .losses import SegmentationLoss
 
 
