@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 from typing import Optional
 
+import qt
 import slicer
 import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
@@ -76,7 +77,9 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
+        self.ui = None
         self.logic = None
+        self._running = False  # the progress dialog lets events through: a second press must not start a second run
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
@@ -113,7 +116,9 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Take up the scene's parameter node; the first volume is the input until the user chooses another."""
         self.setParameterNode(self.logic.getParameterNode())
         if not self._parameterNode.inputVolume:
-            self._parameterNode.inputVolume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps are of this class too
+            scans = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            self._parameterNode.inputVolume = scans[0] if scans else None
 
     def setParameterNode(self, parameterNode: Optional[MedLLMSegParameterNode]) -> None:
         """Show and observe a parameter node (None: none), and let go of the one before."""
@@ -127,6 +132,11 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._checkCanApply()
 
     def _checkCanApply(self, caller=None, event=None) -> None:
+        if self.ui is None:  # setup failed: Reload still has to work
+            return
+        if self._running:
+            self.ui.segmentButton.enabled = False
+            return
         ready = self._parameterNode is not None and self._parameterNode.inputVolume is not None
         self.ui.segmentButton.enabled = ready
         self.ui.segmentButton.toolTip = (_("Outline the hippocampi in the input volume.") if ready else
@@ -134,7 +144,10 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSegmentButton(self) -> None:
         """Segment the input volume; whatever goes wrong, the user reads one sentence and the scene is as before."""
-        self.ui.segmentButton.enabled = False
+        if self._running:
+            return
+        self._running = True
+        self._checkCanApply()
         self.ui.statusLabel.text = _("Checking Python packages...")
         try:
             ensure_packages(_("MedLLMSeg"))
@@ -147,12 +160,14 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self._showError(_("The segmentation failed ({reason}); nothing was changed.").format(reason=error),
                             detailedText=traceback.format_exc())
         finally:
+            self._running = False
             self._checkCanApply()
 
     def _segment(self) -> str:
         """Run the logic under a progress dialog with a Cancel button; returns what to say about the result."""
         chosen = self._parameterNode
-        dialog = slicer.util.createProgressDialog(windowTitle=_("MedLLMSeg"), labelText=_("Loading the model..."))
+        dialog = slicer.util.createProgressDialog(windowTitle=_("MedLLMSeg"), labelText=_("Loading the model..."),
+                                                  windowModality=qt.Qt.ApplicationModal)
 
         def progress(stage: str, fraction: float) -> None:
             dialog.labelText, dialog.value = stage, round(100 * fraction)

@@ -101,13 +101,27 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
 
 
 def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None:
-    """No result may take the place of its scan, nor, in a folder, of a file that an earlier run did not write for it."""
+    """No result may take the place of its scan, nor, in a folder, of a file that is not as an earlier run left it."""
+    if len({p.resolve() for p in targets.files}) < len(targets.files):
+        raise UserError(f'"{targets.probabilities}" is the name of another result; give the maps a name of their own.')
+    data = _read_record(targets.record) if targets.record else {}
+    ours = data.get("written", {}) if data and data["scan"][0] == str(scan.resolve()) else {}
     for path in targets.files:
-        if path.resolve() == scan.resolve():
+        if path.exists() and scan.exists() and path.samefile(scan):
             raise UserError(f'The result would overwrite the scan "{scan}"; choose another output.')
-        if targets.record is not None and not options.overwrite and path.exists() and not _is_of(targets.record, scan):
+        if targets.record is None or options.overwrite or not path.exists():
+            continue
+        if str(path.resolve()) not in ours:
             raise UserError(f'"{path}" is there already and was not made from "{scan}"; '
                             "choose another folder, or add --overwrite to replace it.")
+        if ours[str(path.resolve())] != _state(path):
+            raise UserError(f'"{path}" was changed since it was made from "{scan}"; choose another folder to keep the '
+                            "changes, or add --overwrite to replace it.")
+
+
+def _state(path: Path) -> list[int]:
+    """Size and time of a file: they tell whether somebody changed it."""
+    return [path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def _identity(scan: Path) -> list:
@@ -122,18 +136,14 @@ def _read_record(path: Path) -> dict:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _is_of(record: Path, scan: Path) -> bool:
-    """Whether a record is of this scan, whatever its state and model were then."""
-    identity = _read_record(record).get("scan")
-    return bool(identity) and identity[0] == str(scan.resolve())
+    good = (isinstance(data, dict) and isinstance(data.get("scan"), list) and data["scan"]
+            and isinstance(data.get("structures"), list) and isinstance(data.get("written"), dict))
+    return data if good else {}
 
 
 def _key(scan: Path, model: Model, options: Options) -> dict:
     """What must be the same for a result to stand for a new run."""
-    return {"scan": _identity(scan), "model_sha256": model.sha256, "side": options.side, "version": __version__}
+    return {"scan": _identity(scan), "model_sha256": model.sha256, "side": options.side}
 
 
 def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> dict | None:
@@ -143,7 +153,10 @@ def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> d
         same = all(data.get(k) == v for k, v in _key(scan, model, options).items())
     except OSError:  # the scan cannot be read: loading it says so
         return None
-    return data if data and same and all(p.exists() for p in targets.files) else None
+    there = all(p.exists() and str(p.resolve()) in data.get("written", {}) for p in targets.files)
+    maps = targets.probabilities  # one file may be named for many scans: it has to be this one's
+    there = there and (maps is None or data["written"][str(maps.resolve())] == _state(maps))
+    return data if data and same and there else None
 
 
 def _record(scan: Path, targets: Targets, result: Segmentation, model: Model, options: Options) -> dict:
@@ -153,7 +166,8 @@ def _record(scan: Path, targets: Targets, result: Segmentation, model: Model, op
                   for s in result.structures]
     return {**_key(scan, model, options), "model": result.model, "licence": model.entry.licence,
             "seconds": round(result.seconds, 2), "structures": structures, "notes": list(result.notes),
-            "files": [str(f) for f in targets.files], "command": options.command}
+            "files": [str(f) for f in targets.files], "command": options.command, "version": __version__,
+            "written": {str(f.resolve()): _state(f) for f in targets.files}}
 
 
 def unique_names(scans: Sequence[Path]) -> list[str]:
@@ -172,7 +186,9 @@ def run_batch(scans: Sequence[Path], folder: Path, model: Model, options: Option
 
     progress: called with (index of the scan, stage, fraction of this scan).
     """
-    results = []
+    table, results = folder / "volumes.csv", []
+    if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith("scan,status,model"):
+        raise UserError(f'"{table}" is not a table of ours; choose another folder or rename it.')
     for n, (scan, name) in enumerate(zip(scans, unique_names(scans))):
         step = (lambda stage, fraction, n=n: progress(n, stage, fraction)) if progress else None
         try:
@@ -184,7 +200,7 @@ def run_batch(scans: Sequence[Path], folder: Path, model: Model, options: Option
                 raise
             logger.exception("%s", scan)
             results.append(Done(scan, "failed", {}, _sentence(error)))
-    write_text(folder / "volumes.csv", volumes_csv([*_earlier(folder, scans), *results]))
+    write_text(table, volumes_csv([*_earlier(folder, scans), *results]))
     return results
 
 
@@ -192,7 +208,7 @@ def _earlier(folder: Path, scans: Sequence[Path]) -> list[Done]:
     """What earlier runs left in the folder for other scans, so that the table tells of all that lies there."""
     now = {str(s.resolve()) for s in scans}
     records = [_read_record(p) for p in sorted(folder.glob(f"*{RECORD_SUFFIX}"))]
-    return [Done(Path(r["scan"][0]), "done", r) for r in records if r.get("scan") and r["scan"][0] not in now]
+    return [Done(Path(r["scan"][0]), "done", r) for r in records if r and r["scan"][0] not in now]
 
 
 def _sentence(error: Exception) -> str:

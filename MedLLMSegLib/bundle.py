@@ -22,6 +22,7 @@ from safetensors.torch import load as load_tensors, save as serialise_tensors
 
 from .catalogue import METADATA, read_metadata
 from .errors import UserError
+from .outputs import make_folder
 
 WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
 
@@ -55,8 +56,10 @@ def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card:
     tensors: trained tensors of any float type, stored as fp16. card, licence: the texts of the model card and LICENSE.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    data = serialise_tensors({k: v.detach().cpu().to(torch.float16).contiguous() for k, v in sorted(tensors.items())})
+    if folder.exists() and not (folder / METADATA).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f'"{folder}" is there already and is no model bundle; choose a new folder.')
+    make_folder(folder.parent)
+    data = _serialised(tensors)
     metadata = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -74,6 +77,15 @@ def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def _serialised(tensors: dict[str, torch.Tensor]) -> bytes:
+    return serialise_tensors({k: v.detach().cpu().to(torch.float16).contiguous() for k, v in sorted(tensors.items())})
+
+
+def weights_sha256(tensors: dict[str, torch.Tensor]) -> str:
+    """The sha256 that a bundle of these tensors has."""
+    return hashlib.sha256(_serialised(tensors)).hexdigest()
 
 
 def load_strictly(network: torch.nn.Module, tensors: dict[str, torch.Tensor], frozen_prefix: str | None = None) -> None:

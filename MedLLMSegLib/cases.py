@@ -1,6 +1,7 @@
 """Labelled cases in folders of the Decathlon's layout: imagesTr, labelsTr, and maybe splits.json."""
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def _is_scan(path: Path) -> bool:
 
 def file_of(folder: Path, case: str) -> Path:
     """The scan file of a case, whatever its format."""
-    for suffix in (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd"):
-        if (folder / f"{case}{suffix}").is_file():
-            return folder / f"{case}{suffix}"
+    for path in sorted(folder.glob(f"{glob.escape(case)}.*")):
+        if _is_scan(path) and scan_name(path) == case:
+            return path
     raise UserError(f'The case "{case}" has no file in "{folder}"; correct the list of cases or add the file.')

@@ -39,15 +39,21 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except OSError as error:
+        if not error.filename:
+            return _unexpected(error, log)
         logger.exception("file system")
         print(f'medllmseg: "{error.filename}" could not be used ({error.strerror}); check the path, its permissions and '
               "the space on the disk.", file=sys.stderr)
         return 2
     except Exception as error:
-        logger.exception("unexpected")
-        print(f"medllmseg: something unexpected went wrong ({type(error).__name__}: {_one_line(error)}); "
-              f"the details are in {log or 'no log, as none could be written'}.", file=sys.stderr)
-        return 3
+        return _unexpected(error, log)
+
+
+def _unexpected(error: Exception, log: Path | None) -> int:
+    logger.exception("unexpected")
+    print(f"medllmseg: something unexpected went wrong ({type(error).__name__}: {_one_line(error)}); "
+          f"the details are in {log or 'no log, as none could be written'}.", file=sys.stderr)
+    return 3
 
 
 def _one_line(error: Exception) -> str:
@@ -162,7 +168,8 @@ def _segment(args, command: str) -> int:
         raise UserError("--probabilities and --output name the same file; give the maps a name of their own.")
     if args.probabilities:
         check_writable(args.probabilities.parent)
-    if args.probabilities and not args.probabilities.name.lower().endswith(VOLUME_SUFFIXES):
+    if args.probabilities and (not args.probabilities.name.lower().endswith(VOLUME_SUFFIXES)
+                               or args.probabilities.name.lower().endswith(".seg.nrrd")):
         raise UserError(f'"{args.probabilities.name}" does not say in which format to save; '
                         f"end it with one of {', '.join(VOLUME_SUFFIXES)}.")
     options = Options(args.side, args.report, args.probabilities, args.overwrite, command)
@@ -199,6 +206,15 @@ class _Bar:
 
 
 def _print_results(results, folder: Path | None) -> None:
+    """What became of each scan, with volumes; a closed pipe (| head) does not change the exit code."""
+    try:
+        _print_all(results, folder)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        logger.info("nobody reads the output any more")
+
+
+def _print_all(results, folder: Path | None) -> None:
     for r in results:
         if r.status == "failed":
             print(f"{r.scan}: failed: {r.message}", file=sys.stderr)

@@ -58,7 +58,7 @@ def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
              for case in wanted}  # all looked up first: what is wrong is better known before the work than after it
     for image, labels in pairs.values():
         read_labels(labels, load_volume(image))
-    run = _runner(model, device, segment)
+    run, sha256 = _runner(model, device, segment)
     scores, seen, name = [], [], str(model)
     for n, (case, (image, labels)) in enumerate(pairs.items()):
         if progress:
@@ -68,7 +68,7 @@ def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
         if result is not None:
             seen, name = [*seen, result.structures], result.model or name
     _fill_failed(scores, seen)
-    summary = _summary(scores, name, data_folder, time.monotonic() - began)
+    summary = {**_summary(scores, name, data_folder, time.monotonic() - began), "weights_sha256": sha256}
     write_text(output_csv, _table(scores))
     write_text(output_csv.with_name(f"{output_csv.stem}.summary.json"), _json(summary))
     if progress:
@@ -76,13 +76,14 @@ def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
     return summary
 
 
-def _runner(model, device: str, segment) -> Callable[[Volume], Segmentation]:
+def _runner(model, device: str, segment) -> tuple[Callable[[Volume], Segmentation], str]:
+    """What segments one scan, and the sha256 of the weights it uses ("" for a stand-in)."""
     if segment is not None:
-        return lambda volume: segment(volume, model, device=device)
+        return lambda volume: segment(volume, model, device=device), ""
     from .pipeline import load_model, segment as segment_scan  # torch comes with it: only when it is needed
 
     loaded = load_model(model, device)
-    return lambda volume: segment_scan(volume, loaded)
+    return lambda volume: segment_scan(volume, loaded), loaded.entry.sha256
 
 
 def _score(case: str, image: Path, labels: Path, run) -> tuple[Score, Segmentation | None]:

@@ -168,8 +168,8 @@ def measure(localizer: Localizer, data: Path, template: Path | None, images: int
     return results
 
 
-def write(localizer: Localizer, results: dict, folder: Path) -> None:
-    """Write the localizer as a bundle, with its figures in the metadata and the card."""
+def write(localizer: Localizer, results: dict, folder: Path, note: str = "") -> None:
+    """Write the localizer as a bundle, with its figures and a note on its training in the metadata and the card."""
     whole = results["kept_out_whole_scans"]
     metadata = {
         "id": "brain-t1-localizer", "kind": "localizer", "title": "Hippocampi in a whole head", "modality": "MR T1",
@@ -180,7 +180,8 @@ def write(localizer: Localizer, results: dict, folder: Path) -> None:
         "network": localizer.config.to_dict(),
         "preprocessing": {"spacing_mm": localizer.config.spacing_mm, "orientation": "RAS",
                           "intensity": "0.5th to 99.5th percentile to 0..1"},
-        "data": "synthetic images of 15 label maps of SynthSeg (Apache-2.0); no real scan was used", "results": results}
+        "data": "synthetic images of 15 label maps of SynthSeg (Apache-2.0); no real scan was used", "training": note,
+        "results": results}
     write_bundle(folder, metadata, localizer.network.state_dict(), card(metadata),
                  (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8"))
 
@@ -194,6 +195,7 @@ orientation, or says that there is none. Research use only; not a medical device
 
 - Network: residual U-Net (MONAI) at {metadata['network']['spacing_mm']} mm, {metadata['classes'][1:]} and background.
 - Data: {metadata['data']}.
+- Training: {metadata['training']}
 - Licence: {metadata['licence']}.
 - Accuracy: {metadata['accuracy']}.
 
@@ -233,6 +235,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--bundle", type=Path, default=BUNDLE)
     parser.add_argument("--weights", type=Path, help="measure localizer.pt of a training instead of the bundle")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write what was measured as a bundle")
+    parser.add_argument("--note", default="not noted.", help="how it was trained, for the card")
     parser.add_argument("--images", type=int, default=200, help="synthetic images of kept-out heads")
     parser.add_argument("--scans", type=int, default=8, help="whole synthetic scans of each kept-out head")
     options = parser.parse_args(arguments)
@@ -242,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     short = failures(results)
     print("\n".join(f"FALLS SHORT  {line}" for line in short) or "all that issue 2 asks for is met")
     if options.write:
-        write(localizer, results, options.write)
+        write(localizer, results, options.write, options.note)
     return 1 if short else 0
 
 

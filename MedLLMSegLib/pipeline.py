@@ -105,6 +105,8 @@ def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, dev
     report("restore", 0.9)
     structures = ANATOMY[model.anatomy](lateral=outlines[0].side is not None)
     labels, confidence, maps = _assemble(volume, outlines, structures, probabilities)
+    if not labels.any():
+        raise UserError(f'No hippocampus was found in "{volume.name}"; check that it is a T1 MRI of the head.')
     report("done", 1.0)
     return Segmentation(volume.with_array(labels), structures, confidence, maps, notes, model.entry.id,
                         time.monotonic() - began)
@@ -134,7 +136,8 @@ def _outline_head(volume: Volume, model: Model, side: str | None, report: Progre
                              mirrored=place.side == "right")
         outline = _outline(volume, model, first, place.side, part)
         if _plausible(outline, model):
-            outlines.append(_outline(volume, model, _fitting_grid(outline, model), place.side, part))
+            second = _outline(volume, model, _fitting_grid(outline, model), place.side, part)
+            outlines.append(second if _plausible(second, model) else outline)
     missing = [s for s in SIDES if side in (None, s) and s not in [o.side for o in outlines]]
     if not outlines:
         raise UserError(f'No {side + " " if side else ""}hippocampus was found in "{volume.name}"; '

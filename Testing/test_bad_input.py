@@ -225,6 +225,32 @@ def test_the_table_keeps_what_earlier_runs_left(tmp_path, stand_in):
     assert len(rows) == 3 and "a.nii.gz" in rows[1] and "b.nii.gz" in rows[2]
 
 
+def test_corrections_by_hand_are_not_lost(tmp_path, capsys, stand_in):
+    scan = write(tmp_path / "a.nii.gz")
+    command = ["segment", str(scan), "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    (tmp_path / "out/a.seg.nrrd").write_bytes(b"corrected in the Segment Editor")
+    assert cli.main(command) == 0 and "1 skipped" in capsys.readouterr().out
+    write(scan, NOISE + 1)  # the scan changes, so that the old result no longer stands for it
+    assert cli.main(command) == 2 and "was changed since" in capsys.readouterr().err
+    assert (tmp_path / "out/a.seg.nrrd").read_bytes() == b"corrected in the Segment Editor"
+    assert cli.main([*command, "--overwrite"]) == 0
+
+
+def test_a_table_of_the_users_is_spared(tmp_path, capsys, stand_in):
+    (tmp_path / "out").mkdir()
+    text(tmp_path / "out/volumes.csv", "patient,volume\n")
+    assert cli.main(["segment", str(write(tmp_path / "a.nii.gz")), "--output", str(tmp_path / "out")]) == 2
+    assert (tmp_path / "out/volumes.csv").read_text() == "patient,volume\n"
+
+
+def test_maps_must_not_take_a_labels_name(tmp_path, capsys, stand_in):
+    scan = write(tmp_path / "a.nii.gz")
+    assert cli.main(["segment", str(scan), "--output", str(tmp_path / "out"), "--probabilities",
+                     str(tmp_path / "out/a.nii.gz")]) == 2
+    assert "another result" in capsys.readouterr().err
+
+
 def test_asking_for_more_is_not_finished(tmp_path, capsys, stand_in):
     scan = write(tmp_path / "a.nii.gz")
     command = ["segment", str(scan), "--output", str(tmp_path / "out")]

@@ -98,6 +98,23 @@ def test_a_side_without_organ_is_named_and_left_out(head):
     assert "right hippocampus was not found" in result.notes[0]
 
 
+def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
+    real, calls = pipeline._outline, []
+
+    def outline(*arguments):
+        calls.append(1)
+        result = real(*arguments)
+        if len(calls) % 2 == 0:  # every second look finds nothing
+            empty = np.zeros_like(result.probabilities)
+            empty[0] = 1
+            return pipeline.Outline(empty, result.way_back, result.side)
+        return result
+
+    monkeypatch.setattr(pipeline, "_outline", outline)
+    result = segment(head[0], model(localizer=object()))
+    assert set(np.unique(result.labels.array)) == {0, 1, 2, 3, 4}
+
+
 def test_a_crop_without_organ_is_refused():
     grid = make_grid()
     with pytest.raises(UserError, match="No hippocampus was found"):

@@ -67,9 +67,18 @@ def test_a_run_becomes_a_bundle_with_what_was_measured(data, tmp_path):
     assert about["preprocessing"]["plausible_ml"][0] < 0.94 < about["preprocessing"]["plausible_ml"][1]
     assert not [k for k in read_bundle(folder).tensors if k.startswith("llm.llm")]  # never the language model's
     figures = {"mean": 0.5, "sd": 0.1, "low": 0.4, "high": 0.6, "n": 1, "median": 0.5}
-    (tmp_path / "s.json").write_text(json.dumps({"cases": 1, "structures": {"anterior": figures}, "mean": figures}))
+    summary = {"cases": 1, "structures": {"anterior": figures}, "mean": figures, "weights_sha256": about["weights_sha256"]}
+    (tmp_path / "s.json").write_text(json.dumps(summary))
     folder = export_bundle(tmp_path / "run", tmp_path / "bundle", tmp_path / "s.json")
     assert "| anterior | 0.500 |" in (folder / "docs/README.md").read_text()
+    (tmp_path / "s.json").write_text(json.dumps({**summary, "weights_sha256": "0"}))
+    with pytest.raises(UserError, match="other weights"):
+        export_bundle(tmp_path / "run", tmp_path / "bundle", tmp_path / "s.json")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="no model bundle"):
+        export_bundle(tmp_path / "run", tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.txt").exists()
     with pytest.raises(UserError, match="no finished training"):
         export_bundle(tmp_path, tmp_path / "other")
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from subprocess import CalledProcessError
+from tempfile import TemporaryDirectory
 
 from ..errors import UserError
 
-TORCH = ">=2.6"  # what pyproject.toml asks for
+TORCH = ">=2.8"  # what pyproject.toml asks for
+KEPT = ("torch", "numpy", "scipy", "SimpleITK")  # pip must not exchange these: another build would break Slicer or CUDA
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")  # all but torch, and nothing that Slicer brings itself
 
 
@@ -15,7 +17,7 @@ def ensure_packages(requester: str = "MedLLMSeg") -> None:
     """Install what is missing, each time with the user's consent.
 
     PyTorch comes through the PyTorch extension, which knows the build for this machine; the rest through
-    Slicer's own `pip_ensure`, which leaves Slicer's packages alone. Raises `UserError` if the user declines or an
+    Slicer's own `pip_ensure`, held to the versions of PyTorch and of Slicer's packages that are there. Raises `UserError` if the user declines or an
     installation fails.
     """
     _ensure_torch(requester)
@@ -52,13 +54,27 @@ def _install_torch(requester: str) -> None:
                         "press the button again when it may be installed.")
 
 
+def _constraints(folder: Path) -> Path:
+    """A pip constraints file that holds PyTorch and Slicer's own packages at the versions that are there."""
+    lines = []
+    for name in KEPT:
+        try:
+            lines.append(f"{name}=={version(name)}\n")
+        except PackageNotFoundError:
+            continue
+    path = folder / "constraints.txt"
+    path.write_text("".join(lines), encoding="utf-8")
+    return path
+
+
 def _ensure_others(requester: str) -> None:
     try:
         from slicer.packaging import load_requirements, pip_ensure
     except ModuleNotFoundError as error:
         raise UserError(f"{requester} needs Slicer 5.12 or later; this Slicer is older.") from error
     try:
-        pip_ensure(load_requirements(REQUIREMENTS), requester=requester)
+        with TemporaryDirectory() as folder:
+            pip_ensure(load_requirements(REQUIREMENTS), requester=requester, constraints=str(_constraints(Path(folder))))
     except CalledProcessError as error:
         raise UserError("The Python packages could not be installed; check the network and the disk "
                         "and press the button again.") from error

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from typing import Callable
 
+from ..errors import UserError
+
 
 class SegmentationLogic:
     """Segments volume nodes with a segmenting function that is handed in (default: `MedLLMSegLib.segment`).
@@ -37,7 +39,11 @@ class SegmentationLogic:
 
     def _function(self) -> Callable:
         if self.segmentFunction is None:
-            from ..pipeline import segment  # brings torch: only when it is needed
+            try:
+                from ..pipeline import segment  # brings torch: only when it is needed
+            except ModuleNotFoundError as error:
+                raise UserError(f"The Python package {error.name} is missing; press Segment in the MedLLMSeg module once, "
+                                "which offers to install what is needed.") from error
 
             self.segmentFunction = segment
         return self.segmentFunction

@@ -92,8 +92,8 @@ class Trainer:
 
     def run(self, progress: Callable[[str, float], None] | None = None) -> None:
         """Train until the last epoch; call again after a kill to go on from the last whole epoch."""
-        self._resume()
         self._write_plan()
+        self._resume()
         loss_function = SegmentationLoss()
         while self.epoch < self.config.epochs:
             began = time.monotonic()
@@ -160,7 +160,7 @@ class Trainer:
                 "trained_on": len(self.train_cases), "chosen_on": len(self.val_cases),
                 "preprocessing": plan_preprocessing(self.train_cases, self.config.spacing_mm)}
         path = self.output / "plan.json"
-        if path.exists() and self.epoch and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
+        if path.exists() and (self.output / "last.pt").exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
             raise UserError(f'"{self.output}" holds a training with other settings or data; '
                             "choose another output folder, or go on with the settings it began with.")
         write_text(path, json.dumps(plan, indent=1))

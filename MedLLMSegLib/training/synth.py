@@ -122,7 +122,7 @@ def _blurred(image: np.ndarray) -> np.ndarray:
 def draw_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(3, 3) from millimetres of the grid to millimetres of the subject, and the shift (3,) mm; axes (k, j, i)."""
     degrees = rng.normal(0, 10, 3) if rng.random() < 0.8 else rng.uniform(-35, 35, 3)
-    scale = rng.uniform(0.85, 1.15) * rng.uniform(0.94, 1.06, 3)
+    scale = rng.uniform(0.87, 1.13) * rng.uniform(0.92, 1.08, 3)
     shear = np.eye(3) + rng.normal(0, 0.03, (3, 3)) * (1 - np.eye(3))
     matrix = _rotation(degrees) @ shear @ np.diag(1 / scale)
     if rng.random() < 0.5:
@@ -159,7 +159,7 @@ def _posed(subject: Subject, rng: np.random.Generator, shape) -> tuple[np.ndarra
 
 def _sampling_points(subject: Subject, matrix, shift, rng: np.random.Generator, shape) -> np.ndarray:
     """float32 (K, J, I, 3): where in the subject each voxel lies, as (i, j, k) from -1 to 1 for `grid_sample`."""
-    bend = smooth_field((9, 9, 9), 5, rng, 3) * rng.uniform(0, 4) + rng.standard_normal((3, 9, 9, 9)) * rng.uniform(0, 1.5)
+    bend = smooth_field((9, 9, 9), 5, rng, 3) * rng.uniform(0, 6) + rng.standard_normal((3, 9, 9, 9)) * rng.uniform(0, 1.5)
     bend_mm = F.interpolate(torch.from_numpy(bend.astype(np.float32))[None], size=tuple(shape), mode="trilinear",
                             align_corners=True)[0].numpy()  # (3, K, J, I)
     steps_mm = [GRID_MM * (np.arange(n) - (n - 1) / 2) - s for n, s in zip(shape, shift)]

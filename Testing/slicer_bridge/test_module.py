@@ -88,8 +88,7 @@ def stand_ins(monkeypatch):
 
     dialog = types.SimpleNamespace(wasCanceled=False, labelText="", value=0, close=lambda: None)
     shown = []
-    scene = types.SimpleNamespace(StartCloseEvent=1, EndCloseEvent=2, Clear=lambda: None,
-                                  GetFirstNodeByClass=lambda kind: "the first volume")
+    scene = types.SimpleNamespace(StartCloseEvent=1, EndCloseEvent=2, Clear=lambda: None)
     util = types.ModuleType("slicer.util")
     util.VTKObservationMixin = Observing
     util.loadUI = lambda path: Widget(setMRMLScene=lambda scene: None, exists=Path(path).stat())
@@ -109,7 +108,12 @@ def stand_ins(monkeypatch):
     wrapper.parameterNodeWrapper = lambda kind: type(kind.__name__, (Parameters,), dict(vars(kind)))
     vtk = types.ModuleType("vtk")
     vtk.vtkCommand = types.SimpleNamespace(ModifiedEvent="modified")
-    for module in (slicer, util, bases, i18n, wrapper, vtk):
+    qt = types.ModuleType("qt")
+    qt.Qt = types.SimpleNamespace(ApplicationModal=2)
+    scan, labels = (types.SimpleNamespace(name=name, GetClassName=lambda kind=kind: kind) for name, kind in
+                    (("the first volume", "vtkMRMLScalarVolumeNode"), ("a label map", "vtkMRMLLabelMapVolumeNode")))
+    util.getNodesByClass = lambda kind: [labels, scan]  # as in Slicer, a label map is a scalar volume too
+    for module in (slicer, util, bases, i18n, wrapper, vtk, qt):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     return types.SimpleNamespace(slicer=slicer, scene=scene, dialog=dialog, shown=shown)
 
@@ -151,7 +155,7 @@ class Any(types.ModuleType):
         return name if name.startswith("__") else type(name, (), {{}})
 for name in ("", ".util", ".i18n", ".ScriptedLoadableModule", ".parameterNodeWrapper"):
     sys.modules["slicer" + name] = Any("slicer" + name)
-sys.modules["vtk"] = Any("vtk")
+sys.modules["vtk"], sys.modules["qt"] = Any("vtk"), Any("qt")
 sys.modules["slicer.parameterNodeWrapper"].parameterNodeWrapper = lambda kind: kind
 sys.modules["slicer.i18n"].tr = str
 before = set(sys.modules)
@@ -214,7 +218,7 @@ def test_every_widget_that_the_code_names_is_in_the_ui_file():
 # the panel
 
 def test_setup_takes_the_first_volume_and_enables_the_button(widget):
-    assert widget._parameterNode.inputVolume == "the first volume" and widget._parameterNode.bound == 1
+    assert widget._parameterNode.inputVolume.name == "the first volume" and widget._parameterNode.bound == 1
     widget._checkCanApply()
     assert widget.ui.segmentButton.enabled is True
 
@@ -252,11 +256,24 @@ class Logic:
         return types.SimpleNamespace(GetName=lambda: "MRHead segmentation")
 
 
+def test_a_second_press_during_a_run_does_nothing(widget):
+    class Impatient(Logic):
+        def segment(self, *arguments, progress, **options):
+            widget._checkCanApply()  # what any change of the parameter node does
+            assert not widget.ui.segmentButton.enabled
+            widget.onSegmentButton()
+            return super().segment(*arguments, progress=progress, **options)
+
+    widget.logic = Impatient()
+    widget.onSegmentButton()
+    assert len(widget.logic.calls) == 1 and widget.ui.segmentButton.enabled
+
+
 def test_pressing_segment(widget, module, stand_ins):
     widget.logic = Logic()
     widget._parameterNode.side = module.Side.LEFT
     widget.onSegmentButton()
-    assert widget.logic.calls == [("the first volume", None, "hippocampus-t1", "left")]
+    assert [(v.name, *more) for v, *more in widget.logic.calls] == [("the first volume", None, "hippocampus-t1", "left")]
     assert widget.ui.statusLabel.text == "MRHead segmentation: done in 3.2 s. The right hippocampus was not found."
     assert (stand_ins.dialog.labelText, stand_ins.dialog.value) == ("segment left", 50)
     assert not stand_ins.shown and widget.ui.segmentButton.enabled is True
@@ -328,8 +345,9 @@ class Packages:
                 raise installs
             return installs
 
-        def pip_ensure(requirements, requester):
+        def pip_ensure(requirements, requester, constraints):
             self.asked.append((requirements, requester))
+            self.held = Path(constraints).read_text()
             if ensures:
                 raise ensures
 
@@ -352,6 +370,7 @@ def test_a_torch_that_is_there_is_left_alone(stand_ins, monkeypatch):
     packages = Packages(monkeypatch, torch="2.13.0+cu126")
     packages.install.ensure_packages("MedLLMSeg")
     assert packages.asked == [("requirements.txt", "MedLLMSeg")]
+    assert "torch==2.13.0+cu126\n" in packages.held and "numpy==" in packages.held  # pip may not exchange them
 
 
 @pytest.mark.parametrize("world, says", [
