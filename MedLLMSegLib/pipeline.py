@@ -26,6 +26,7 @@ from .structures import Segmentation, Structure
 from .volume import Volume, check_scan
 
 Progress = Callable[[str, float], None]
+REACH_MM = 15.0  # how far an outline's centre may lie from the localizer's; whose worst error on whole scans was below 10
 SETTINGS = ("spacing_mm", "search_shape", "margin_low_vox", "margin_high_vox", "plausible_ml")  # of a bundle's preprocessing
 
 
@@ -135,9 +136,9 @@ def _outline_head(volume: Volume, model: Model, side: str | None, report: Progre
         first = centred_grid(place.centre_ras, tuple(model.settings["search_shape"]), model.settings["spacing_mm"],
                              mirrored=place.side == "right")
         outline = _outline(volume, model, first, place.side, part)
-        if _plausible(outline, model):
+        if _plausible(outline, model, place.centre_ras):
             second = _outline(volume, model, _fitting_grid(outline, model), place.side, part)
-            outlines.append(second if _plausible(second, model) else outline)
+            outlines.append(second if _plausible(second, model, place.centre_ras) else outline)
     missing = [s for s in SIDES if side in (None, s) and s not in [o.side for o in outlines]]
     if not outlines:
         raise UserError(f'No {side + " " if side else ""}hippocampus was found in "{volume.name}"; '
@@ -151,11 +152,18 @@ def _outline(volume: Volume, model: Model, grid: Grid, side: str | None, report:
     return Outline(softmax(predict(model.network, array, model.device, progress=report)), way_back, side)
 
 
-def _plausible(outline: Outline, model: Model) -> bool:
-    """Whether an outline has an organ's volume; limits are in mL in the model's settings."""
-    voxels = np.count_nonzero(largest_component(outline.probabilities[0] < 0.5))
+def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:
+    """Whether an outline has an organ's volume (limits in mL in the model's settings) and lies where it should.
+
+    expected_ras: (3,) mm, where the localizer saw the organ; in images unlike the training's the segmenter may
+    outline something else.
+    """
+    found = np.argwhere(largest_component(outline.probabilities[0] < 0.5))  # (n, 3) k, j, i
     low, high = model.settings["plausible_ml"]
-    return low <= voxels * outline.way_back.crop.voxel_ml <= high
+    if not low <= len(found) * outline.way_back.crop.voxel_ml <= high:
+        return False
+    centre = apply(outline.way_back.crop.ijk_to_ras, found.mean(0)[::-1])
+    return expected_ras is None or float(np.linalg.norm(centre - expected_ras)) <= REACH_MM
 
 
 def _fitting_grid(outline: Outline, model: Model) -> Grid:

@@ -98,6 +98,15 @@ def test_a_side_without_organ_is_named_and_left_out(head):
     assert "right hippocampus was not found" in result.notes[0]
 
 
+def test_an_outline_far_from_where_the_organ_was_seen_is_left_out(head, monkeypatch):
+    volume, masks = head
+    grid = volume.grid
+    elsewhere = ellipsoid(grid, centre=(-28.0, -1.0, 4.0), radii=(6, 11, 8))  # 19 mm in front of where it was seen
+    scan = volume.with_array((elsewhere | masks["right"]) * 900.0 + 100)
+    result = segment(scan, model(localizer=object()))
+    assert set(np.unique(result.labels.array)) == {0, 3, 4} and "left hippocampus was not found" in result.notes[0]
+
+
 def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
     real, calls = pipeline._outline, []
 
