@@ -268,3 +268,12 @@ def test_progress_can_cancel(head, localizer):
 
     with pytest.raises(Cancelled):
         localize(head, localizer, progress=stop)
+
+
+def test_training_can_begin_with_a_bundles_weights(localizer, tmp_path):
+    from MedLLMSegLib.training.localizer import Recipe, _resume
+
+    state = _resume(tmp_path, localizer.config, Recipe(), "cpu", localizer)
+    expected = localizer.network.state_dict()
+    assert state.step == 0 and all(torch.equal(v, expected[k]) for k, v in state.network.state_dict().items())
+    assert all(torch.equal(v, expected[k]) for k, v in state.average.state_dict().items())

@@ -36,6 +36,8 @@ def prepare_case(case: Case, spacing_mm: float) -> dict[str, torch.Tensor]:
                         f"({image.array.shape}); resample them onto the image.")
     grid = whole_grid(image, spacing_mm)
     array, _ = prepare(image, grid)
+    if not label.array.any():
+        raise UserError(f'The label map of case "{case.id}" is empty; label the case or take it off the list.')
     labels = resample(np.rint(label.array).astype(np.uint8), label.grid, grid, order=0)
     return {"image": torch.from_numpy(array)[None], "label": torch.from_numpy(labels.astype(np.float32))[None]}
 

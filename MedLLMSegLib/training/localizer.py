@@ -24,6 +24,7 @@ from monai.losses import DiceLoss
 from scipy import ndimage
 from torch import Tensor, nn
 
+from ..bundle import read_bundle
 from ..errors import UserError
 from ..geometry import apply, centred_grid
 from ..localize import SIDES, Localizer, localize
@@ -65,8 +66,10 @@ class State:
 
 
 def train_localizer(labelmaps_folder, output, minutes: float = 25.0, seed: int = 0, progress: Progress | None = None,
-                    device: str = "cpu", config: LocalizerConfig = LocalizerConfig()) -> Path:
+                    device: str = "cpu", config: LocalizerConfig = LocalizerConfig(), start: Localizer | None = None) -> Path:
     """Train for so many minutes in all, going on from ``output``/last.pt when it is there.
+
+    start: a trained localizer whose weights a new training begins with, instead of random ones.
 
     Returns the path of the averaged weights, ``output``/localizer.pt; the loss goes to ``output``/log.jsonl.
     progress: called with a line of text and the fraction done; may raise `Cancelled`.
@@ -75,7 +78,8 @@ def train_localizer(labelmaps_folder, output, minutes: float = 25.0, seed: int =
     output.mkdir(parents=True, exist_ok=True)
     say = progress or (lambda text, fraction: None)
     say("reading the label maps", 0.0)
-    heads, state = load_heads(labelmaps_folder, held_out=False), _resume(output, config, recipe, device)
+    heads = load_heads(labelmaps_folder, held_out=False)
+    state = _resume(output, start.config if start else config, recipe, device, start)
     losses, saved_s, budget_s = [], state.elapsed_s, 60 * minutes
     with ThreadPoolExecutor(1) as pool:
         batches = _ahead(pool, heads, recipe, state.step)
@@ -92,7 +96,7 @@ def train_localizer(labelmaps_folder, output, minutes: float = 25.0, seed: int =
                 _save(state, recipe, output / "last.pt")
     _save(state, recipe, output / "last.pt")
     weights = output / "localizer.pt"
-    torch.save({"config": config.to_dict(), "tensors": state.average.state_dict(), "step": state.step,
+    torch.save({"config": state.average.config.to_dict(), "tensors": state.average.state_dict(), "step": state.step,
                 "minutes": state.elapsed_s / 60}, weights)
     return weights
 
@@ -107,9 +111,12 @@ def load_heads(folder, held_out: bool) -> list[Subject]:
     return [load_head(path) for path in paths]
 
 
-def _resume(output: Path, config: LocalizerConfig, recipe: Recipe, device: str) -> State:
+def _resume(output: Path, config: LocalizerConfig, recipe: Recipe, device: str, start: Localizer | None = None) -> State:
     torch.manual_seed(recipe.seed)
-    network = LocalizerNet(config).to(device, memory_format=torch.channels_last_3d)
+    network = LocalizerNet(config)
+    if start:
+        network.load_state_dict(start.network.state_dict())
+    network = network.to(device, memory_format=torch.channels_last_3d)
     average = LocalizerNet(config).to(device)
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -280,11 +287,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="folder for checkpoints, log and weights")
     parser.add_argument("--minutes", type=float, default=25.0, help="training time in all, earlier runs included")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", dest="start", metavar="BUNDLE", help="begin with a bundle's weights, not random ones")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--validate", type=int, default=100, metavar="N", help="kept-out images to score at the end")
     options = parser.parse_args(arguments)
     say = lambda text, fraction: print(f"{100 * fraction:5.1f} %  {text}", flush=True)
-    weights = train_localizer(options.data, options.output, options.minutes, options.seed, say, options.device)
+    start = Localizer.from_bundle(read_bundle(options.start)) if options.start else None
+    weights = train_localizer(options.data, options.output, options.minutes, options.seed, say, options.device, start=start)
     if options.validate:
         figures = validate(load_trained(weights), load_heads(options.data, held_out=True), options.validate,
                            device=options.device)
