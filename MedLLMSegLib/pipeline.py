@@ -114,11 +114,17 @@ def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, dev
 
 
 def _outline_crop(volume: Volume, model: Model, side: str | None, report: Progress):
-    """A scan that is a crop around one organ already: no localizer; right ones are mirrored to look like left ones."""
+    """A scan that is a crop around one organ already: no localizer; right ones are mirrored to look like left ones.
+
+    Without a side both ways are tried and the surer one is taken.
+    """
+    ways = (side == "right",) if side else (False, True)
+    found = [_outline(volume, model, whole_grid(volume, model.settings["spacing_mm"], mirrored), side, report)
+             for mirrored in ways]
+    outline = max(found, key=_confidence)
+    look = "right" if ways[found.index(outline)] else "left"
     note = (f"The scan is a crop around one hippocampus; it was taken as the {side} one, as asked." if side else
-            "The scan is a crop around one hippocampus of unspecified side, taken as it lies (like a left one).")
-    grid = whole_grid(volume, model.settings["spacing_mm"], mirrored=side == "right")
-    outline = _outline(volume, model, grid, side, report)
+            f"The scan is a crop around one hippocampus of unspecified side; it looks like a {look} one.")
     if not _plausible(outline, model):
         raise UserError(f'No hippocampus was found in "{volume.name}", which is small enough to be a crop around one; '
                         "load a T1 MRI of the head, or a crop around one hippocampus.")
@@ -150,6 +156,12 @@ def _outline_head(volume: Volume, model: Model, side: str | None, report: Progre
 def _outline(volume: Volume, model: Model, grid: Grid, side: str | None, report: Progress) -> Outline:
     array, way_back = prepare(volume, grid)
     return Outline(softmax(predict(model.network, array, model.device, progress=report)), way_back, side)
+
+
+def _confidence(outline: Outline) -> float:
+    """Mean probability of the winning class over the organ's voxels; 0 where there are none."""
+    organ = outline.probabilities[0] < 0.5
+    return float(outline.probabilities.max(axis=0)[organ].mean()) if organ.any() else 0.0
 
 
 def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:

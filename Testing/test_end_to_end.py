@@ -118,6 +118,21 @@ def test_a_real_head_gets_both_sides(model):
     assert all(0.8 < ml < 4.0 for ml in result.volumes_ml.values()), result.volumes_ml
 
 
+@pytest.mark.parametrize("side", (None, "right"))
+def test_a_crop_around_the_right_one_is_outlined_as_in_the_whole_head(side, template, result, model):
+    """Without a side, too: which way round a crop looks is found out."""
+    middle = (centres(result)[3] + centres(result)[4]) / 2
+    low, high = np.round(apply(np.linalg.inv(template.ijk_to_ras), [middle - (20, 28, 20), middle + (20, 28, 20)])).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1]))
+    matrix = template.ijk_to_ras.copy()
+    matrix[:3, 3] = apply(matrix, low)
+    crop = segment(Volume(template.array[box], matrix, "crop"), model, side=side)
+    for label, whole in zip((1, 2) if side is None else (3, 4), (3, 4)):
+        found, expected = crop.labels.array == label, result.labels.array[box] == whole
+        assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.93
+    assert "right" in crop.notes[0]
+
+
 @needs_shared
 def test_evaluate_on_crops_that_were_never_trained_on(tmp_path):
     """Three cases of the validation split, so that the test split stays unread by tests."""
