@@ -1,4 +1,7 @@
 """The two ways a run ends early: something the user can mend, and the user's own wish."""
+from typing import Callable
+
+Progress = Callable[[str, float], None]  # called with (stage, fraction done from 0 to 1); may raise `Cancelled`
 
 
 class UserError(Exception):

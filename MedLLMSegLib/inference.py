@@ -1,15 +1,11 @@
 """A prepared array through a network to class probabilities: whole where it fits, in windows where it does not."""
 from __future__ import annotations
 
-from typing import Callable
-
 import numpy as np
 import torch
 from torch import nn
 
-from .errors import UserError
-
-Progress = Callable[[str, float], None]
+from .errors import Progress, UserError
 
 
 def choose_device(name: str = "auto") -> torch.device:

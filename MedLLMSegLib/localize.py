@@ -2,19 +2,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 import torch
 from scipy import ndimage
 
 from .bundle import Bundle, load_strictly
-from .errors import UserError
+from .errors import Progress, UserError
 from .geometry import Grid, apply, centred_grid, covering_grid, resample
 from .networks.localizer import CLASSES, MIRRORED, LocalizerConfig, LocalizerNet
 from .volume import Volume
-
-Progress = Callable[[str, float], None]
 
 SIDES = ("left", "right")
 CROP_MM = 80.0  # a scan no longer than this along any axis is a crop around one hippocampus

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from .anatomy import ANATOMY
 from .bundle import Bundle, load_strictly, read_bundle
 from .catalogue import ModelEntry, find_model
 from .config import NetworkConfig
-from .errors import UserError
+from .errors import Progress, UserError
 from .geometry import Grid, apply, centred_grid
 from .inference import choose_device, predict
 from .llm.store import resolve
@@ -25,7 +25,6 @@ from .preprocess import Restore, prepare, whole_grid
 from .structures import Segmentation, Structure
 from .volume import Volume, check_scan
 
-Progress = Callable[[str, float], None]
 REACH_MM = 15.0  # how far an outline's centre may lie from the localizer's; whose worst error on whole scans was below 10
 SETTINGS = ("spacing_mm", "search_shape", "margin_low_vox", "margin_high_vox", "plausible_ml")  # of a bundle's preprocessing
 
@@ -50,6 +49,11 @@ class Outline:
     probabilities: np.ndarray
     way_back: Restore
     side: str | None
+
+    @cached_property
+    def organ_vox(self) -> np.ndarray:
+        """(n, 3) indices k, j, i on the crop of the organ's largest part."""
+        return np.argwhere(largest_component(self.probabilities[0] < 0.5))
 
 
 def load_model(name: str | Path = "hippocampus-t1", device: str = "auto") -> Model:
@@ -135,7 +139,7 @@ def _outline_head(volume: Volume, model: Model, side: str | None, report: Progre
     """Find each side, outline it in a crop around its centre, and once more in a crop that fits it."""
     locations = localize(volume, model.localizer, model.device, lambda stage, f: report(stage, 0.5 * f))
     wanted = [place for place in locations if side in (None, place.side)]
-    outlines, notes = [], []
+    outlines = []
     for n, place in enumerate(wanted):
         begin, share = 0.5 + 0.4 * n / len(wanted), 0.4 / len(wanted)
         part = lambda stage, f, begin=begin, share=share: report(f"{stage} {place.side}", begin + share * f)
@@ -170,7 +174,7 @@ def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:
     expected_ras: (3,) mm, where the localizer saw the organ; in images unlike the training's the segmenter may
     outline something else.
     """
-    found = np.argwhere(largest_component(outline.probabilities[0] < 0.5))  # (n, 3) k, j, i
+    found = outline.organ_vox
     low, high = model.settings["plausible_ml"]
     if not low <= len(found) * outline.way_back.crop.voxel_ml <= high:
         return False
@@ -180,7 +184,7 @@ def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:
 
 def _fitting_grid(outline: Outline, model: Model) -> Grid:
     """The crop that the training cases would have around this organ: its bounding box and their mean margins."""
-    found = np.argwhere(largest_component(outline.probabilities[0] < 0.5))  # (n, 3) k, j, i
+    found = outline.organ_vox
     low = found.min(0) - np.array(model.settings["margin_low_vox"])
     high = found.max(0) + np.array(model.settings["margin_high_vox"])
     crop = outline.way_back.crop

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedLLMSegLib.errors import UserError
+from MedLLMSegLib.errors import Progress, UserError
 
 if TYPE_CHECKING:
     from MedLLMSegLib.llm.llama import LlamaWeights
 
-Progress = Callable[[str, float], None]  # stage, fraction done; may raise Cancelled
 BUNDLED_DIR = Path(__file__).resolve().parent.parent / "bundles" / "llm"
 
 

@@ -15,7 +15,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import Iterator
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from ..bundle import read_bundle
-from ..errors import UserError
+from ..errors import Progress, UserError
 from ..geometry import apply, centred_grid
 from ..localize import SIDES, Localizer, localize
 from ..networks.localizer import LocalizerConfig, LocalizerNet
@@ -34,7 +34,6 @@ from .subjects import Subject, load_head
 from .synth import GRID_MM, Sample, draw_sample
 
 HELD_OUT = (16, 17, 18, 19, 20)  # numbers of the label maps kept for validation
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
