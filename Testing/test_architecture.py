@@ -11,7 +11,7 @@ LAYERS = (
     ("errors",), ("geometry",), ("volume",), ("structures", "anatomy"), ("config",), ("outputs",),
     ("images", "dicom", "files"), ("cases",), ("catalogue",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
     ("inference",), ("localize",), ("pipeline",), ("metrics",), ("training",), ("evaluate", "evaluate_localizer"), ("pictures", "surface", "report"), ("batch",),
-    ("slicer_bridge",), ("cli",), ("__main__",), ("__init__",),
+    ("slicer_bridge",), ("commands",), ("cli",), ("__main__",), ("__init__",),
 )
 
 

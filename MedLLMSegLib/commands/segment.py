@@ -1,0 +1,101 @@
+"""`medllmseg segment`: scans to segmentations on disk."""
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from .common import Bar, typed_path
+
+logger = logging.getLogger("medllmseg")
+
+
+def add_parser(commands) -> None:
+    p = commands.add_parser(
+        "segment", help="segment scans", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Segment scans: NIfTI, NRRD, MHA, a DICOM series folder, or a folder of such scans.",
+        epilog="label values (hippocampus-t1): 1 left anterior, 2 left posterior, 3 right anterior, 4 right posterior;\n"
+               "on a crop around one hippocampus without --side: 1 anterior, 2 posterior.\n\n"
+               "A folder as output gets NAME.seg.nrrd (3D Slicer), NAME.nii.gz (label map) and NAME.medllmseg.json for each\n"
+               "scan, and volumes.csv; scans finished before are skipped, so a stopped batch goes on where it was.\n"
+               "exit code: 0 all done, 1 some scans of several failed, 2 bad input.")
+    p.add_argument("scans", nargs="+", type=typed_path, metavar="SCAN",
+                   help="a scan file, a DICOM series folder, or a folder of scans")
+    p.add_argument("--output", "-o", required=True, type=typed_path, metavar="PATH",
+                   help="a file for one scan (.seg.nrrd, .nii.gz, .nrrd), or a folder")
+    p.add_argument("--model", default="hippocampus-t1",
+                   help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    p.add_argument("--side", choices=("left", "right"),
+                   help="of a crop: which side it is; of a whole head: segment this side only")
+    p.add_argument("--report", action="store_true", help="write a page with slices, a 3D view and volumes")
+    p.add_argument("--probabilities", type=typed_path, metavar="FILE",
+                   help="also write probability maps (one scan; .nii.gz or .nrrd)")
+    p.add_argument("--overwrite", action="store_true", help="segment again what was finished before")
+    p.set_defaults(run=_segment)
+
+
+def _segment(args, command: str) -> int:
+    from ..batch import Options, file_targets, is_file_output, run_batch, segment_to
+    from ..files import VOLUME_SUFFIXES, find_scans
+    from ..outputs import check_writable
+    from ..pipeline import load_model
+
+    scans = find_scans(args.scans)
+    single = is_file_output(args.output)
+    if single and len(scans) > 1:
+        raise UserError(f'"{args.output}" is one file, but {len(scans)} scans were given; name a folder as output.')
+    if args.probabilities and len(scans) > 1:
+        raise UserError(f"--probabilities takes one scan, but {len(scans)} were given.")
+    check_writable(args.output.parent if single else args.output)
+    if args.probabilities and args.probabilities.resolve() == args.output.resolve():
+        raise UserError("--probabilities and --output name the same file; give the maps a name of their own.")
+    if args.probabilities:
+        check_writable(args.probabilities.parent)
+    if args.probabilities and (not args.probabilities.name.lower().endswith(VOLUME_SUFFIXES)
+                               or args.probabilities.name.lower().endswith(".seg.nrrd")):
+        raise UserError(f'"{args.probabilities.name}" does not say in which format to save; '
+                        f"end it with one of {', '.join(VOLUME_SUFFIXES)}.")
+    options = Options(args.side, args.report, args.probabilities, args.overwrite, command)
+    model = load_model(args.model, args.device)
+    with Bar(scans) as bar:
+        if single:
+            results = [segment_to(scans[0], file_targets(args.output, options), model, options,
+                                  lambda s, f: bar.update(0, s, f))]
+        else:
+            results = run_batch(scans, args.output, model, options, bar.update)
+    _print_results(results, None if single else args.output)
+    return 1 if any(r.status == "failed" for r in results) else 0
+
+
+def _print_results(results, folder: Path | None) -> None:
+    """What became of each scan, with volumes; a closed pipe (| head) does not change the exit code."""
+    try:
+        _print_all(results, folder)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        logger.info("nobody reads the output any more")
+
+
+def _print_all(results, folder: Path | None) -> None:
+    for r in results:
+        if r.status == "failed":
+            print(f"{r.scan}: failed: {r.message}", file=sys.stderr)
+            continue
+        took = "finished before, skipped" if r.status == "skipped" else f"{r.record['seconds']:.1f} s"
+        print(f"{r.scan}: {took}")
+        for s in r.record["structures"]:
+            sure = "" if s["confidence"] is None else f"   mean confidence {s['confidence']:.2f}"
+            print(f"  {s['label']}  {s['name']:<32} {s['volume_ml']:7.2f} mL{sure}")
+        for note in r.record["notes"]:
+            print(f"  note: {note}")
+        for path in r.record["files"]:
+            print(f"  -> {path}")
+    licences = {(r.record["model"], r.record["licence"]) for r in results if r.record}
+    for model, licence in sorted(licences):
+        print(f"model {model}: licence {licence}; research use only, not a medical device")
+    if folder is not None:
+        count = {s: sum(r.status == s for r in results) for s in ("done", "skipped", "failed")}
+        print(f"{count['done']} segmented, {count['skipped']} skipped, {count['failed']} failed -> {folder / 'volumes.csv'}")
