@@ -55,27 +55,57 @@ def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
-def centred_grid(centre_ras, shape, spacing_mm: float, mirrored: bool = False) -> Grid:
+def centred_grid(centre_ras, shape, spacing_mm, mirrored: bool = False) -> Grid:
     """A grid along the RAS axes around a point.
 
-    centre_ras: (3,) mm. shape: (k, j, i). spacing_mm: the same along every axis.
+    centre_ras: (3,) mm. shape: (k, j, i). spacing_mm: one number for every axis, or (k, j, i).
     mirrored: let i run from right to left, so that a right-sided organ looks like a left-sided one.
     """
-    steps = np.array([-spacing_mm if mirrored else spacing_mm, spacing_mm, spacing_mm])
-    matrix = np.diag([*steps, 1.0])
-    matrix[:3, 3] = np.asarray(centre_ras, float) - steps * (np.array(shape[::-1]) - 1) / 2.0
+    return _centred(centre_ras, shape, spacing_mm, np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0]))
+
+
+def _centred(centre_ras, shape, spacing_mm, directions: np.ndarray) -> Grid:
+    """directions: (3, 3), whose columns are the unit vectors of i, j and k in RAS."""
+    steps = directions * np.broadcast_to(np.asarray(spacing_mm, float), 3)[::-1]
+    matrix = np.eye(4)
+    matrix[:3, :3] = steps
+    matrix[:3, 3] = np.asarray(centre_ras, float) - steps @ ((np.array(shape[::-1]) - 1) / 2.0)
     return Grid(tuple(int(n) for n in shape), matrix)
 
 
-def covering_grid(grid: Grid, spacing_mm: float, mirrored: bool = False) -> Grid:
-    """The smallest grid along the RAS axes with this spacing that covers another grid.
+def covering_grid(grid: Grid, spacing_mm, mirrored: bool = False) -> Grid:
+    """The smallest grid along the RAS axes with this spacing (one number, or (k, j, i)) that covers another grid.
 
     A grid that already runs along RAS with this spacing (and needs no mirroring) is covered voxel on voxel.
     """
     corners = grid.corners_ras()
     low, high = corners.min(0), corners.max(0)
-    shape_ijk = np.maximum(1, np.ceil((high - low) / spacing_mm - 1e-3)).astype(int)
-    return centred_grid((low + high) / 2, tuple(shape_ijk[::-1]), spacing_mm, mirrored)
+    shape = _voxels(high - low, spacing_mm)
+    return centred_grid((low + high) / 2, shape, spacing_mm, mirrored)
+
+
+def aligned_grid(grid: Grid, spacing_mm) -> Grid:
+    """The smallest grid along the scan's own axes with this spacing (one number, or (k, j, i)) that covers it.
+
+    For scans with thick slices, which lose by turning: k runs across the slices (the coarsest axis), i is the other
+    axis nearest to left-right; each axis points as nearly right, anterior or superior as it can. So the same scan
+    stored in another order of axes gets the same grid.
+    """
+    spacing = np.array(grid.spacing_mm[::-1])  # (i, j, k)
+    directions = grid.ijk_to_ras[:3, :3] / spacing  # columns are the axes i, j, k
+    coarse = spacing >= 0.99 * spacing.max()
+    k = max(range(3), key=lambda a: (coarse[a], abs(directions[2, a])))
+    i = max({0, 1, 2} - {k}, key=lambda a: abs(directions[0, a]))
+    order = [i, 3 - i - k, k]
+    signs = [np.sign(directions[np.abs(directions[:, a]).argmax(), a]) for a in order]
+    extent = (np.array(grid.shape[::-1]) * spacing)[order]
+    return _centred(grid.centre_ras(), _voxels(extent, spacing_mm), spacing_mm, directions[:, order] * signs)
+
+
+def _voxels(extent_mm: np.ndarray, spacing_mm) -> tuple[int, int, int]:
+    """How many voxels (k, j, i) cover an extent given along (i, j, k); a thousandth of a voxel is round-off."""
+    steps = np.broadcast_to(np.asarray(spacing_mm, float), 3)
+    return tuple(int(n) for n in np.maximum(1, np.ceil(extent_mm[::-1] / steps - 1e-3)))
 
 
 def voxel_map(from_grid: Grid, to_grid: Grid) -> np.ndarray:

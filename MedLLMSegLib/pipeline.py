@@ -123,7 +123,7 @@ def _outline_crop(volume: Volume, model: Model, side: str | None, report: Progre
     Without a side both ways are tried and the surer one is taken.
     """
     ways = (side == "right",) if side else (False, True)
-    found = [_outline(volume, model, whole_grid(volume, model.settings["spacing_mm"], mirrored), side, report)
+    found = [_outline(volume, model, whole_grid(volume, model.settings["spacing_mm"], mirrored=mirrored), side, report)
              for mirrored in ways]
     outline = max(found, key=_confidence)
     look = "right" if ways[found.index(outline)] else "left"

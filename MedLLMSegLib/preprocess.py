@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .geometry import Grid, covering_grid, overlap_box, resample, sub_grid
+from .errors import UserError
+from .geometry import Grid, aligned_grid, covering_grid, overlap_box, resample, sub_grid
 from .volume import Volume
 
 
@@ -32,9 +33,17 @@ def prepare(volume: Volume, crop: Grid) -> tuple[np.ndarray, Restore]:
     return normalise(array), Restore(volume.grid, crop)
 
 
-def whole_grid(volume: Volume, spacing_mm: float, mirrored: bool = False) -> Grid:
-    """The network's grid over a whole scan."""
-    return covering_grid(volume.grid, spacing_mm, mirrored)
+def whole_grid(volume: Volume, spacing_mm, axes: str = "ras", mirrored: bool = False) -> Grid:
+    """The network's grid over a whole scan.
+
+    spacing_mm: one number, or (k, j, i). axes: "ras" runs along right, anterior, superior; "scan" along the scan's own
+    axes with k across its slices, for scans with thick ones. mirrored: with "ras", i runs from right to left.
+    """
+    if axes == "ras":
+        return covering_grid(volume.grid, spacing_mm, mirrored)
+    if axes == "scan" and not mirrored:
+        return aligned_grid(volume.grid, spacing_mm)
+    raise UserError(f'The axes of a network\'s grid are "{axes}"{" mirrored" if mirrored else ""}, and "ras" or "scan" is needed.')
 
 
 def normalise(array: np.ndarray) -> np.ndarray:

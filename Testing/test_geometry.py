@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from MedLLMSegLib.geometry import Grid, apply, centred_grid, covering_grid, overlap_box, resample, sub_grid
+from MedLLMSegLib.geometry import Grid, aligned_grid, apply, centred_grid, covering_grid, overlap_box, resample, sub_grid
 from MedLLMSegLib.postprocess import restore
 from MedLLMSegLib.preprocess import Restore, prepare, whole_grid
 from MedLLMSegLib.volume import Volume
@@ -61,7 +61,7 @@ def test_a_shape_comes_back_where_it_was(name, mirrored):
     grid = GRIDS[name]
     shape = ellipsoid(grid)
     volume = Volume(shape.astype(np.float32), grid.ijk_to_ras)
-    crop = whole_grid(volume, 1.0, mirrored)
+    crop = whole_grid(volume, 1.0, mirrored=mirrored)
     seen = resample(volume.array, grid, crop)
     back, box = restore(np.stack([1 - seen, seen]), Restore(grid, crop))
     found = np.zeros(grid.shape, bool)
@@ -143,3 +143,40 @@ def test_a_crop_far_outside_touches_nothing():
     grid = make_grid()
     box = overlap_box(grid, centred_grid((900, 900, 900), (10, 10, 10), 1.0))
     assert any(s.start == s.stop for s in box)
+
+
+def _thick_slices():
+    """Slices 10 mm apart, 1.5 mm in the plane, tilted as a short-axis view of the heart is."""
+    turn = np.array([[0.6, -0.48, 0.64], [0.8, 0.36, -0.48], [0.0, 0.8, 0.6]])  # a rotation
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn * np.array([1.5, 1.5, 10.0])
+    matrix[:3, 3] = (12, -30, 44)
+    return Grid((7, 40, 32), matrix)
+
+
+def test_a_grid_along_the_scans_own_axes_is_the_scans_grid_at_its_own_spacing():
+    scan = _thick_slices()
+    grid = aligned_grid(scan, scan.spacing_mm)
+    assert np.allclose(sorted(map(tuple, grid.corners_ras().round(6))), sorted(map(tuple, scan.corners_ras().round(6))))
+    assert grid.shape[0] == 7 and np.allclose(grid.spacing_mm, (10, 1.5, 1.5))
+
+
+@pytest.mark.parametrize("order, flipped", [((0, 1, 2), (0,)), ((2, 0, 1), ()), ((1, 2, 0), (0, 2)), ((1, 0, 2), (1,))])
+def test_the_same_scan_stored_in_another_order_gets_the_same_grid(order, flipped):
+    scan = _thick_slices()
+    matrix = scan.ijk_to_ras.copy()
+    matrix[:3, :3] = scan.ijk_to_ras[:3, order]
+    shape_ijk = np.array(scan.shape[::-1])[list(order)]
+    for axis in flipped:
+        matrix[:3, 3] += matrix[:3, axis] * (shape_ijk[axis] - 1)
+        matrix[:3, axis] *= -1
+    again = aligned_grid(Grid(tuple(int(n) for n in shape_ijk[::-1]), matrix), (10, 2, 2))
+    first = aligned_grid(scan, (10, 2, 2))
+    assert again.shape == first.shape and np.allclose(again.ijk_to_ras, first.ijk_to_ras)
+
+
+def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
+    grid = covering_grid(_thick_slices(), (4, 2, 1))
+    assert np.allclose(grid.spacing_mm, (4, 2, 1))
+    corners = _thick_slices().corners_ras()
+    assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all() and (grid.corners_ras().max(0) >= corners.max(0) - 1e-2).all()
