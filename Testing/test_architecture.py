@@ -10,7 +10,7 @@ LIBRARY = Path(__file__).parents[1] / "MedLLMSegLib"
 LAYERS = (
     ("errors",), ("geometry",), ("volume",), ("structures", "anatomy"), ("config",), ("outputs",),
     ("images", "dicom", "files"), ("cases",), ("catalogue",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
-    ("inference",), ("localize",), ("pipeline",), ("metrics",), ("training",), ("evaluate", "evaluate_localizer"), ("pictures", "surface", "report"), ("batch",),
+    ("inference",), ("localize",), ("pipeline",), ("metrics",), ("compare",), ("training",), ("evaluate", "evaluate_localizer"), ("pictures", "surface", "report"), ("batch",),
     ("slicer_bridge",), ("commands",), ("cli",), ("__main__",), ("__init__",),
 )
 

@@ -1,0 +1,171 @@
+"""Paired comparisons of arms (models, or ways of training one) that were measured on the same cases.
+
+The unit is the group: the head or patient. The seeds of an arm, then the structures of a case, then the cases of a
+group are averaged first, so that each group gives one pair of values, and each test and interval is over groups.
+An interval therefore says how much other patients would change the answer, not how much other seeds would.
+
+Rule for values that are missing: where every table of both arms has none (neither label map has the structure), the
+case's structure is left out. Where only some have none, those were right to find nothing there, and count as perfect
+(1, or 0 mm): so outlining a structure that is not there costs an arm something.
+"""
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from .errors import UserError
+from .metrics import bootstrap_interval, group_means
+
+Table = Mapping[str, Mapping[str, float]]  # case -> column such as "dice_anterior" -> value, NaN where there is none
+NEARER_0 = ("hd95_mm", "assd_mm", "volume_difference_ml")  # whose best value is 0; the best of all others is 1
+SIGNIFICANT = 0.05
+_SAME = 1e-9  # smaller differences are round-off
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One paired test: first against second.
+
+    metric: "dice" (mean over structures) or a column ("dice_anterior"). n: groups (pairs). differing: pairs that are
+    not equal, which alone enter the test. difference: mean over groups of first minus second; low, high: its 95 %
+    bootstrap interval over groups. p: two-sided Wilcoxon signed-rank test; p_holm: after Holm's correction over all
+    tests of one call. better: which arm the test favours where p_holm < 0.05, else "". note: what to know besides.
+    """
+
+    metric: str
+    first: str
+    second: str
+    n: int
+    differing: int
+    mean_first: float
+    mean_second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float = float("nan")
+    better: str = ""
+    note: str = ""
+
+
+def paired_tests(arms: Mapping[str, Sequence[Table]], groups: Mapping[str, str], metrics: Sequence[str] = ("dice",),
+                 pairs: Sequence[tuple[str, str]] | None = None) -> list[Comparison]:
+    """Wilcoxon signed-rank tests between arms, with Holm's correction over all of them.
+
+    arms: name -> one table for each seed; all seeds of an arm hold the same cases. Arms are compared on the cases
+    that both have. groups: case -> its head or patient. metrics: each the name of a metric ("dice": the mean over
+    the structures of a case) or of one column ("dice_anterior"). pairs: which arms to compare (None: each with each).
+    volume_difference_ml is compared by its magnitude.
+    Raises `UserError` for arms with nothing in common and for metrics that no table has.
+    Sources: Wilcoxon 1945 (equal pairs are left out of the ranks); Holm 1979.
+    """
+    pairs = list(itertools.combinations(arms, 2)) if pairs is None else list(pairs)
+    found = [_compare(metric, pair, [list(arms[name]) for name in pair], groups) for metric in metrics for pair in pairs]
+    corrected = holm([each[0].p for each in found])
+    return [_judged(replace(c, p_holm=p), favours) for (c, favours), p in zip(found, corrected)]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p values, in the order given."""
+    count, running = len(p_values), 0.0
+    adjusted = [0.0] * count
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        running = max(running, min(1.0, (count - rank) * p_values[index]))
+        adjusted[index] = running
+    return adjusted
+
+
+def _compare(metric: str, names: tuple[str, str], tables: list[list[Table]], groups) -> tuple[Comparison, float]:
+    """One test without Holm's correction, and the sign of its ranks: above 0 where the first arm's values are higher."""
+    cases = _common_cases(names, tables)
+    columns, notes = _columns(metric, names, tables)
+    first, second = group_pairs(tables[0], tables[1], cases, columns, groups)
+    if not len(first):
+        raise UserError(f'Neither "{names[0]}" nor "{names[1]}" has a value of "{metric}" in the cases they share; '
+                        "choose another metric.")
+    left_out = max(len(t[0]) for t in tables) - len(cases)
+    notes += [f"{left_out} cases left out that only one arm has"] if left_out else []
+    apart = first - second
+    apart[np.abs(apart) < _SAME] = 0.0
+    p, sign, differing = signed_rank(apart)
+    if differing and 2.0 / 2**differing >= SIGNIFICANT:
+        notes.append(f"too few: {differing} differing pair{'s' * (differing > 1)} cannot give p below "
+                     f"{min(1.0, 2.0 / 2**differing):.2g}")
+    if sign * apart.mean() < 0:
+        notes.append("the ranks and the mean point in opposite directions")
+    low, high = bootstrap_interval(apart)
+    return Comparison(metric, *names, len(first), differing, float(first.mean()), float(second.mean()),
+                      float(apart.mean()), low, high, p, note="; ".join(notes)), sign
+
+
+def _common_cases(names, tables: list[list[Table]]) -> list[str]:
+    for name, seeds in zip(names, tables):
+        for table in seeds[1:]:
+            if set(table) != set(seeds[0]):
+                odd = sorted(set(table) ^ set(seeds[0]))
+                raise UserError(f'The tables of "{name}" do not hold the same cases ("{odd[0]}" is missing in one); '
+                                "measure each seed on the same cases.")
+    cases = [case for case in tables[0][0] if case in tables[1][0]]
+    if not cases:
+        raise UserError(f'"{names[0]}" and "{names[1]}" have no case in common; measure both on the same data.')
+    return cases
+
+
+def _columns(metric: str, names, tables: list[list[Table]]) -> tuple[list[str], list[str]]:
+    """The columns of a metric that every table has, and a note on those that only some have."""
+    each = [[c for c in dict.fromkeys(itertools.chain.from_iterable(table.values()))
+             if c == metric or c.startswith(f"{metric}_")] for seeds in tables for table in seeds]
+    shared = [c for c in each[0] if all(c in others for others in each)]
+    if metric in shared:  # one column by its whole name
+        return [metric], []
+    if not shared:
+        raise UserError(f'"{names[0]}" and "{names[1]}" have no column of "{metric}" in common; use a metric that both '
+                        "tables have.")
+    odd = sorted({c for columns in each for c in columns} - set(shared))
+    return shared, [f"without {', '.join(odd)}, which not all tables have"] if odd else []
+
+
+def group_pairs(first: list[Table], second: list[Table], cases, columns, groups) -> tuple[np.ndarray, np.ndarray]:
+    """One value for each group and arm, both (groups,): seeds, then structures, then the group's cases averaged."""
+    values = [np.array([[[table[case].get(c, np.nan) for c in columns] for case in cases] for table in seeds], float)
+              for seeds in (first, second)]  # (seeds, cases, columns)
+    perfect = np.array([0.0 if c.startswith(NEARER_0) else 1.0 for c in columns])
+    signed = np.array([c.startswith("volume_difference_ml") for c in columns])
+    somewhere = np.isfinite(np.concatenate(values)).any(0)  # (cases, columns)
+    kept = somewhere.any(1)
+    means = []
+    for each in values:
+        each = np.where(signed, np.abs(each), each)
+        filled = np.where(np.isfinite(each), each, perfect).mean(0)  # (cases, columns)
+        by_case = np.where(somewhere, filled, 0.0)[kept].sum(1) / somewhere[kept].sum(1)
+        means.append(group_means(by_case, [groups[case] for case, keep in zip(cases, kept) if keep]))
+    return np.array(list(means[0].values())), np.array(list(means[1].values()))
+
+
+def signed_rank(differences: np.ndarray) -> tuple[float, float, int]:
+    """Two-sided Wilcoxon signed-rank test of (n,) differences: p, the sign of the rank sum, pairs that differ.
+
+    Equal pairs have no sign and are left out. With none left there is no difference to test and p is 1.
+    Exact up to 50 pairs without ties, and up to 13 with; else by the normal approximation.
+    """
+    from scipy.stats import rankdata, wilcoxon
+
+    there = differences[differences != 0]
+    if not len(there):
+        return 1.0, 0.0, 0
+    there = np.round(there / _SAME) * _SAME  # so that equal differences tie in spite of round-off
+    sign = float(np.sign((np.sign(there) * rankdata(np.abs(there))).sum()))
+    return float(wilcoxon(there, method="auto").pvalue), sign, len(there)
+
+
+def _judged(c: Comparison, sign: float) -> Comparison:
+    """With the arm that the test favours, and a note where nothing differs."""
+    if not c.differing:
+        return replace(c, note="; ".join(filter(None, ["no difference in any pair", c.note])))
+    if not c.p_holm < SIGNIFICANT:
+        return c
+    higher, lower = (c.first, c.second) if sign > 0 else (c.second, c.first)
+    return replace(c, better=lower if c.metric.startswith(NEARER_0) else higher)
