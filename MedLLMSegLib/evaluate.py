@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import math
-import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from .cases import choose_cases, file_of
+from .cases import choose_cases, file_of, group_of as head_of, read_labels
 from .errors import Cancelled, UserError
 from .files import load_volume
 from .metrics import dice, group_means, summarize
@@ -24,7 +23,6 @@ from .volume import Volume
 
 RULE = ("Dice of each case; a structure that is in neither label map is left out (blank), "
         "a case that could not be segmented counts as 0")
-_SAME_PLACE = 0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
 logger = logging.getLogger("medllmseg")
 
 
@@ -106,24 +104,6 @@ def _score(case: str, image: Path, labels: Path, run) -> tuple[Score, Segmentati
                  labels=present), result
 
 
-def read_labels(path: Path, image: Volume) -> np.ndarray:
-    """A label map as integers [k, j, i]; `UserError` unless it lies on the image's grid."""
-    labels = load_volume(path)
-    if labels.array.shape != image.array.shape:
-        sizes = [" x ".join(map(str, a.shape[::-1])) for a in (labels.array, image.array)]
-        raise UserError(f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
-                        "both must lie on the same grid.")
-    apart = np.abs(labels.grid.corners_ras() - image.grid.corners_ras()).max()
-    if not apart <= _SAME_PLACE * min(image.spacing_mm):
-        raise UserError(f'The label map "{path}" lies up to {apart:.3g} mm beside its image; '
-                        "both must lie on the same grid.")
-    whole = np.rint(labels.array).astype(np.int64)
-    if not np.array_equal(whole, labels.array):
-        raise UserError(f'The label map "{path}" holds values that are no whole numbers; '
-                        "save it again without interpolation.")
-    return whole
-
-
 def _fill_failed(scores: list[Score], seen: Sequence[tuple[Structure, ...]]) -> None:
     """Dice 0 for the structures that a case without result should have had."""
     failed = [s for s in scores if s.error]
@@ -168,12 +148,6 @@ def _summary(scores: list[Score], model: str, folder: Path, seconds: float) -> d
 def _mean(values: list[float]) -> float:
     there = [v for v in values if not math.isnan(v)]
     return sum(there) / len(there) if there else math.nan
-
-
-def head_of(case: str) -> str:
-    """The group a case belongs to: Task04's crops 2k - 1 and 2k are the two sides of one head; others stand alone."""
-    match = re.fullmatch(r"hippocampus_(\d+)", case)
-    return f"hippocampus head {(int(match[1]) + 1) // 2}" if match else case
 
 
 def summary_table(summary: dict) -> str:

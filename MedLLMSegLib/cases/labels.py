@@ -1,0 +1,51 @@
+"""The label map of a case, as whole numbers on its image's own grid."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..files import load_volume
+from ..volume import Volume
+from .case import Case, CaseSet
+
+_SAME_PLACE = 0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
+
+
+def read_labels(path: Path, image: Volume) -> np.ndarray:
+    """A label map as integers [k, j, i]; `UserError` unless it lies on the image's grid."""
+    labels = load_volume(path)
+    if labels.array.shape != image.array.shape:
+        sizes = [" x ".join(map(str, a.shape[::-1])) for a in (labels.array, image.array)]
+        raise UserError(f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
+                        "both must lie on the same grid.")
+    apart = np.abs(labels.grid.corners_ras() - image.grid.corners_ras()).max()
+    if not apart <= _SAME_PLACE * min(image.spacing_mm):
+        raise UserError(f'The label map "{path}" lies up to {apart:.3g} mm beside its image; '
+                        "both must lie on the same grid.")
+    return whole_numbers(labels.array, path)
+
+
+def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
+    """The array as int64; `UserError` if it holds anything else than whole numbers."""
+    whole = np.rint(array).astype(np.int64)
+    if not np.array_equal(whole, array):
+        raise UserError(f'The label map "{path}" holds values that are no whole numbers; '
+                        "save it again without interpolation.")
+    return whole
+
+
+def read_label_map(case: Case, case_set: CaseSet, image: Volume) -> np.ndarray:
+    """The labels of a case as uint8 [k, j, i] on the grid of its image; the values are those of ``case_set.labels``.
+
+    image: the case's own image. Raises `UserError` for a label map that does not lie on the image's grid, that holds
+    other values than whole numbers, or a value that no structure has.
+    """
+    labels = read_labels(case.label, image)
+    unknown = sorted(set(np.unique(labels).tolist()) - {0, *case_set.labels})
+    if unknown:
+        known = ", ".join(f"{value} {name}" for value, name in case_set.labels.items())
+        raise UserError(f'The label map of case "{case.id}" has the value {unknown[0]}, which no structure has (known: '
+                        f'{known}); correct the label map, or name the structure in dataset.json.')
+    return labels.astype(np.uint8)
