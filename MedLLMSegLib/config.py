@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from math import prod
 
 from .errors import UserError
 
@@ -23,7 +24,12 @@ def _build(cls, data: dict):
     if unknown:
         raise UserError(f"{cls.__name__} has no setting called {sorted(unknown)[0]!r}; "
                         "the file was written by a newer version, or its spelling is off.")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    return cls(**{k: _tuples(v) for k, v in data.items()})
+
+
+def _tuples(value):
+    """JSON's lists, however deep, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -58,11 +64,15 @@ class NetworkConfig:
 
     in_channels, classes: of the image and of the logits (background included).
     embedding: "patch" (one strided convolution) or "stem" (convolutions that halve the grid and keep skips).
-    patch_size: voxels along each axis that become one token. width, depth, heads, mlp_ratio: of the transformer blocks.
-    stem_channels: of the stem's stages at full, 1/2, 1/4 ... size; one for each halving (log2 of patch_size).
+    patch_size: of the "patch" embedding, voxels along each axis that become one token.
+    width, depth, heads, mlp_ratio: of the transformer blocks.
+    stem_channels: of the stem's stages; the first works on the image's own grid, each further one on a halved grid.
+    strides: (k, j, i) of each halving, 1 or 2 along each axis, as many as stages: the last one leads to the tokens.
+        ((1, 2, 2), (2, 2, 2), (2, 2, 2)) suits slices about twice as thick as their voxels are wide.
     position: "learned" (on `grid` tokens, interpolated to other sizes), "rotary" (3D) or "none".
     attention: "global" or "hybrid" (global and local, gated). fusion: combine features of several depths and scales.
     decoder: "linear" (one layer, as published) or "conv" (with the stem's skips).
+    deep_supervision: while training, the "conv" decoder's coarser stages give logits too.
     """
 
     in_channels: int = 1
@@ -70,6 +80,7 @@ class NetworkConfig:
     embedding: str = "stem"
     patch_size: int = 8
     stem_channels: tuple[int, ...] = (16, 64, 96)
+    strides: tuple[tuple[int, int, int], ...] = ((2, 2, 2),) * 3
     width: int = 192
     depth: int = 4
     heads: int = 6
@@ -80,6 +91,7 @@ class NetworkConfig:
     fusion: bool = True
     decoder: str = "conv"
     dropout: float = 0.0
+    deep_supervision: bool = False
     llm: LLMConfig | None = LLMConfig()
 
     def __post_init__(self):
@@ -93,11 +105,36 @@ class NetworkConfig:
         if self.position == "rotary" and (self.width // self.heads < 6 or self.width // self.heads % 2):
             raise UserError("Rotary position in 3D needs an even number of at least 6 channels a head; "
                             "use fewer heads or a wider network.")
-        if self.embedding == "stem" and 2 ** len(self.stem_channels) != self.patch_size:
-            raise UserError(f"NetworkConfig.stem_channels has {len(self.stem_channels)} stages, which make patches of "
-                            f"{2 ** len(self.stem_channels)}, but patch_size is {self.patch_size}.")
+        if self.embedding == "stem":
+            self._check_stem()
         if self.decoder == "conv" and self.embedding != "stem":
             raise UserError('The "conv" decoder needs the skips of embedding="stem".')
+        if self.deep_supervision and self.decoder != "conv":
+            raise UserError('NetworkConfig.deep_supervision needs the stages of decoder="conv".')
+
+    def _check_stem(self) -> None:
+        if not self.stem_channels or len(self.stem_channels) != len(self.strides):
+            raise UserError(f"NetworkConfig.stem_channels has {len(self.stem_channels)} stages and strides has "
+                            f"{len(self.strides)}, and one for each stage is needed.")
+        for stride in self.strides:
+            if len(stride) != 3 or not set(stride) <= {1, 2} or max(stride) == 1:
+                raise UserError(f"NetworkConfig.strides has {stride!r}, and each needs to be 1 or 2 along k, j and i, "
+                                "with one 2 at least.")
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """Voxels (k, j, i) that become one token."""
+        return tuple(map(prod, zip(*self.strides))) if self.embedding == "stem" else (self.patch_size,) * 3
+
+    @property
+    def kernels(self) -> tuple[tuple[int, int, int], ...]:
+        """Size (k, j, i) of the convolutions of each stage of the stem, and of the decoder's stage that joins it.
+
+        Where the first halving spares k, the slices are thick: until k is halved, a stage looks at each slice by
+        itself (as in nnU-Net, Isensee et al. 2021). The last stage always looks across slices.
+        """
+        thick = [all(s[0] == 1 for s in self.strides[:max(n, 1)]) for n in range(len(self.strides) - 1)]
+        return tuple((1, 3, 3) if flat else (3, 3, 3) for flat in [*thick, False])
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -105,6 +142,8 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, data: dict) -> "NetworkConfig":
         data = dict(data)
+        if "strides" not in data and "stem_channels" in data:  # written before there were strides: all stages halved all
+            data["strides"] = ((2, 2, 2),) * len(data["stem_channels"])
         if data.get("llm") is not None:
             data["llm"] = _build(LLMConfig, data["llm"])
         return _build(cls, data)

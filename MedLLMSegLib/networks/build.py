@@ -23,18 +23,19 @@ def build_network(config: NetworkConfig, llm: LlamaWeights | None = None) -> Med
         raise UserError("The network's configuration and the language-model layers handed over do not match; "
                         "give the layers that the configuration names, or neither.")
     stem = config.embedding == "stem"
-    embedding = (ConvStem(config.in_channels, config.stem_channels, config.width) if stem
-                 else PatchEmbedding(config.in_channels, config.width, config.patch_size))
+    embedding = (ConvStem(config.in_channels, config.stem_channels, config.width, config.strides, config.kernels) if stem
+                 else PatchEmbedding(config.in_channels, config.width, config.patch))
     blocks = nn.ModuleList(
         TransformerBlock(config.width, config.heads, config.mlp_ratio, config.attention == "hybrid",
                          config.position == "rotary", config.dropout) for _ in range(config.depth))
     position = LearnedPosition(config.width, config.grid) if config.position == "learned" else None
     scales = list(config.stem_channels) if stem else []
     fusion = MultiScaleFusion(config.width, [config.width, config.width, *scales]) if config.fusion else None
-    decoder = (ConvDecoder(config.width, config.stem_channels, config.classes) if config.decoder == "conv"
-               else LinearDecoder(config.width, config.classes, config.patch_size))
+    decoder = (ConvDecoder(config.width, config.stem_channels, config.classes, config.strides, config.kernels,
+                           config.deep_supervision) if config.decoder == "conv"
+               else LinearDecoder(config.width, config.classes, config.patch))
     after = {"head": 0, "middle": (config.depth + 1) // 2, "tail": config.depth}[config.llm.position] if config.llm else 0
-    return MedVisionLlama(embedding, position, blocks, _frozen_block(config, llm), after, fusion, decoder, config.patch_size)
+    return MedVisionLlama(embedding, position, blocks, _frozen_block(config, llm), after, fusion, decoder, config.patch)
 
 
 def _frozen_block(config: NetworkConfig, llm: LlamaWeights | None) -> FrozenBlock | None:

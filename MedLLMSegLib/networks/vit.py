@@ -8,21 +8,24 @@ from torch import Tensor, nn
 
 from .attention import Attention, GridSize
 
+Triple = tuple[int, int, int]  # along (k, j, i)
+
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 x 3 convolutions with instance norm and a shortcut (He et al. 2016, as in nnU-Net ResEnc)."""
+    """Two convolutions with instance norm and a shortcut (He et al. 2016, as in nnU-Net ResEnc)."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
+    def __init__(self, channels_in: int, channels_out: int, stride: Triple = (1, 1, 1), kernel: Triple = (3, 3, 3)):
         super().__init__()
-        self.conv1 = nn.Conv3d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        padding = tuple(n // 2 for n in kernel)
+        self.conv1 = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
         self.norm1 = nn.InstanceNorm3d(channels_out, affine=True)
-        self.conv2 = nn.Conv3d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv3d(channels_out, channels_out, kernel, padding=padding, bias=False)
         self.norm2 = nn.InstanceNorm3d(channels_out, affine=True)
-        same = channels_in == channels_out and stride == 1
+        same = channels_in == channels_out and max(stride) == 1
         self.shortcut = nn.Identity() if same else nn.Conv3d(channels_in, channels_out, stride, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C_in, K, J, I) -> (B, C_out, K / stride, J / stride, I / stride)."""
+        """x (B, C_in, K, J, I) -> (B, C_out, K / s_k, J / s_j, I / s_i), rounded up."""
         y = F.leaky_relu(self.norm1(self.conv1(x)), 0.01)
         y = self.norm2(self.conv2(y))
         return F.leaky_relu(y + self.shortcut(x), 0.01)
@@ -31,27 +34,28 @@ class ResidualBlock(nn.Module):
 class PatchEmbedding(nn.Module):
     """Each patch becomes a token by one linear map (Dosovitskiy et al. 2021), and nothing finer is kept."""
 
-    def __init__(self, channels: int, width: int, patch: int):
+    def __init__(self, channels: int, width: int, patch: Triple):
         super().__init__()
         self.project = nn.Conv3d(channels, width, patch, patch)
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """image (B, C, K, J, I) -> tokens (B, D, K/p, J/p, I/p) and no skips."""
+        """image (B, C, K, J, I) -> tokens (B, D, K/p_k, J/p_j, I/p_i) and no skips."""
         return self.project(image), []
 
 
 class ConvStem(nn.Module):
     """Residual stages that halve the grid until a voxel is a token, keeping each stage's features as a skip."""
 
-    def __init__(self, channels: int, stages: tuple[int, ...], width: int):
+    def __init__(self, channels: int, stages: tuple[int, ...], width: int, strides: tuple[Triple, ...],
+                 kernels: tuple[Triple, ...]):
         super().__init__()
-        sizes = [channels, *stages]
-        self.stages = nn.ModuleList(
-            ResidualBlock(a, b, stride=1 if n == 0 else 2) for n, (a, b) in enumerate(zip(sizes, sizes[1:])))
-        self.project = nn.Conv3d(stages[-1], width, 2, 2)
+        before = [(1, 1, 1), *strides]  # how the grid is halved on the way into each stage, and at last to the tokens
+        self.stages = nn.ModuleList(ResidualBlock(a, b, stride, kernel) for a, b, stride, kernel
+                                    in zip([channels, *stages], stages, before, kernels))
+        self.project = nn.Conv3d(stages[-1], width, strides[-1], strides[-1])
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """image (B, C, K, J, I) -> tokens (B, D, K/p, J/p, I/p) and skips at full, 1/2, 1/4 ... size."""
+        """image (B, C, K, J, I) -> tokens (B, D, K/p_k, J/p_j, I/p_i) and each stage's features, finest first."""
         skips, x = [], image
         for stage in self.stages:
             x = stage(x)
