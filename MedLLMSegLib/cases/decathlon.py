@@ -15,7 +15,7 @@ def choose_cases(folder: Path, cases=None) -> list[str]:
     """Which cases to measure: those named, else the "test" list of splits.json, else all that have labels."""
     check_layout(folder)
     if cases is not None:
-        source, found = "the list of cases", _listed(cases)
+        source, found = "the list of cases", listed_ids(cases)
     elif (folder / "splits.json").is_file():
         source, found = f'"{folder / "splits.json"}"', split_ids(folder, "test")
     else:
@@ -33,7 +33,8 @@ def check_layout(folder: Path) -> None:
                             "maps of the same names into labelsTr.")
 
 
-def _listed(cases) -> list[str]:
+def listed_ids(cases) -> list[str]:
+    """The case ids of a list, or of a text file with one on each line."""
     if not isinstance(cases, (str, Path)):
         return list(cases)
     try:

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..files import load_volume
 from ..volume import Volume
 from .case import Case, CaseSet
+from .segmentations import is_segmentation, read_segmentation
 
 _SAME_PLACE = 0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
 
@@ -29,7 +30,8 @@ def read_labels(path: Path, image: Volume) -> np.ndarray:
 
 def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     """The array as int64; `UserError` if it holds anything else than whole numbers."""
-    whole = np.rint(array).astype(np.int64)
+    with np.errstate(invalid="ignore"):  # what is not a number becomes one, and so differs
+        whole = np.rint(array).astype(np.int64)
     if not np.array_equal(whole, array):
         raise UserError(f'The label map "{path}" holds values that are no whole numbers; '
                         "save it again without interpolation.")
@@ -39,13 +41,16 @@ def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
 def read_label_map(case: Case, case_set: CaseSet, image: Volume) -> np.ndarray:
     """The labels of a case as uint8 [k, j, i] on the grid of its image; the values are those of ``case_set.labels``.
 
-    image: the case's own image. Raises `UserError` for a label map that does not lie on the image's grid, that holds
-    other values than whole numbers, or a value that no structure has.
+    image: the case's own image. Segments of a .seg.nrrd are known by their names.
+    Raises `UserError` for labels that do not lie on the image's grid, for other values than whole numbers, for a value
+    or segment that is no structure, and for segments that overlap.
     """
+    if is_segmentation(case.label):
+        return read_segmentation(case.label, case_set.labels, image)
     labels = read_labels(case.label, image)
     unknown = sorted(set(np.unique(labels).tolist()) - {0, *case_set.labels})
     if unknown:
         known = ", ".join(f"{value} {name}" for value, name in case_set.labels.items())
         raise UserError(f'The label map of case "{case.id}" has the value {unknown[0]}, which no structure has (known: '
-                        f'{known}); correct the label map, or name the structure in dataset.json.')
+                        f'{known}); correct the label map, or add the structure to the names.')
     return labels.astype(np.uint8)
