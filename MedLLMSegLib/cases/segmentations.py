@@ -55,15 +55,16 @@ def find_segmentations(folder: Path) -> list[Case]:
 def _pairs(folder: Path) -> list[tuple[str, Path, Path]]:
     files = sorted(p for p in folder.iterdir() if p.is_file() and scan_suffix(p) and not p.name.startswith("."))
     labels = [p for p in files if is_segmentation(p)]
-    images = {scan_name(p): p for p in files if not is_segmentation(p)}
+    images = [p for p in files if not is_segmentation(p)]
     found = []
     for label in labels:
         name = label.name[:-len(SUFFIX)]
-        image = next(iter(images.values())) if len(labels) == len(images) == 1 else images.get(name)
-        if image is None:
-            raise UserError(f'The segmentation "{label}" has no volume beside it; save its volume there as {name}.nrrd, '
-                            f"{name}.nii.gz or {name}.mha.")
-        found.append((name, image, label))
+        fitting = images if len(labels) == len(images) == 1 else [p for p in images if scan_name(p) == name]
+        if len(fitting) != 1:
+            there = " and ".join(p.name for p in fitting) if fitting else "no volume"
+            raise UserError(f'The segmentation "{label}" has {there} beside it, and one volume is needed; keep it there '
+                            f"as {name}.nrrd, {name}.nii.gz or {name}.mha.")
+        found.append((name, fitting[0], label))
     return found
 
 
@@ -75,13 +76,12 @@ def read_segments(path: Path) -> list[Segment]:
             fields = dict(line.split(":=", 1) for line in lines if ":=" in line and not line.startswith("#"))
     except OSError as error:
         raise UserError(f'"{path}" may not be read ({error.strerror}); check the file and its permissions.') from error
-    segments, n = [], 0
-    while f"Segment{n}_ID" in fields or f"Segment{n}_Name" in fields:
-        field = lambda key, default: fields.get(f"Segment{n}_{key}", default).strip()  # noqa: E731
-        # Slicer before 4.11 wrote neither field: one layer of zeros and ones for each segment.
-        segments.append(Segment(field("Name", fields.get(f"Segment{n}_ID", "")), int(field("Layer", str(n))),
-                                int(field("LabelValue", "1"))))
-        n += 1
+    count = next(n for n in range(len(fields) + 1) if f"Segment{n}_Name" not in fields)
+    try:  # Slicer before 4.11 wrote neither layer nor value: one layer of zeros and ones for each segment
+        segments = [Segment(fields[f"Segment{n}_Name"].strip(), int(fields.get(f"Segment{n}_Layer", n)),
+                            int(fields.get(f"Segment{n}_LabelValue", 1))) for n in range(count)]
+    except ValueError as error:
+        raise UserError(f'The header of "{path}" is damaged; save the segmentation again in 3D Slicer.') from error
     if not segments:
         raise UserError(f'"{path}" names no segments; save the segmentation in 3D Slicer, in its own format {SUFFIX}.')
     return segments
@@ -106,14 +106,15 @@ def read_segmentation(path: Path, labels: Mapping[int, str], image: Volume) -> n
         if value is None:
             raise UserError(f'The segment "{segment.name}" of "{path}" is none of the structures '
                             f'({", ".join(labels.values())}); rename it, or remove it.')
-        if segment.layer >= len(layers):
+        if not 0 <= segment.layer < len(layers):
             raise UserError(f'"{path}" has {len(layers)} layers, and its segment "{segment.name}" should lie in number '
                             f"{segment.layer + 1}; save it again in 3D Slicer.")
         inside = layers[segment.layer] == segment.value
         taken = out[inside]
-        if ((taken != 0) & (taken != value)).any():
-            other = labels[int(taken[(taken != 0) & (taken != value)][0])]
-            raise UserError(f'The segments "{segment.name}" and "{other}" of "{path}" overlap, and every voxel can have '
+        others = taken[(taken != 0) & (taken != value)]
+        if len(others):
+            other = labels[int(others[0])]
+            raise UserError(f'The segments "{other}" and "{segment.name}" of "{path}" overlap, and every voxel can have '
                             "one label only; remove the overlap (in Slicer's Segment Editor: Masking, Modify other "
                             "segments: Overwrite all).")
         out[inside] = value

@@ -37,7 +37,8 @@ def read_cases(source, labels: Mapping[int, str] | None = None) -> CaseSet:
                             "with the columns image, label and group.")
         (cases, splits), names, stated_in = table_cases(source), None, source
     else:
-        cases, splits, names, stated_in = _folder_cases(source), stated_splits(source), stated_labels(source), source / "splits.json"
+        cases, splits = _folder_cases(source), stated_splits(source)
+        names, stated_in = stated_labels(source), source / "splits.json"
     names = labels or names or (_names(cases) if cases else {})
     return checked(source, cases, names, splits, stated_in)
 
