@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .commands import evaluate, llm, models, segment, train
+from .commands import benchmark, evaluate, llm, models, segment, train
 from .errors import Cancelled, UserError
 
 logger = logging.getLogger("medllmseg")
@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   medllmseg segment crop.nii.gz --side right --output crop_seg.nii.gz
   medllmseg models                                                what can be segmented
   medllmseg evaluate --model hippocampus-t1 --data FOLDER --output scores.csv
+  medllmseg train --data cases/ --output runs/mine --minutes 60   a model from your own labelled cases
 
 Research use only; not a medical device."""
 
@@ -67,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
                                                  "language-model block.")
     parser.add_argument("--version", action="version", version=f"medllmseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (segment, models, evaluate, llm, train):
+    for command in (segment, models, evaluate, benchmark, llm, train):
         command.add_parser(commands)
     return parser
 

@@ -1,53 +1,115 @@
-"""`medllmseg train` and `medllmseg bundle`: from labelled cases to a model."""
+"""`medllmseg train`: from labelled cases to a model."""
 from __future__ import annotations
 
-from ..errors import UserError
+import argparse
+import signal
+import sys
+import time
+
+from ..errors import Cancelled
 from .common import typed_path
+
+EXAMPLES = """examples:
+  medllmseg train --data cases/ --output runs/mine                          an hour, everything planned from the data
+  medllmseg train --data cases.csv --output runs/mine --minutes 240 --name liver-ct --modality "CT" --licence CC-BY-4.0
+  medllmseg train --data cases/ --output runs/few --from hippocampus-t1 --cases 5 --minutes 15
+  torchrun --nproc-per-node 4 -m MedLLMSegLib train --data cases/ --output runs/mine --batch 8
+
+The same command goes on where it was stopped or killed. See docs/train.md."""
 
 
 def add_parser(commands) -> None:
-    p = commands.add_parser("train", help="train the hippocampus segmenter on labelled crops",
-                            description="Train on FOLDER (imagesTr, labelsTr, splits.json); goes on where it was stopped. "
-                                        "The best epoch on the val split becomes a bundle in RUN/bundle.")
-    p.add_argument("--data", required=True, type=typed_path, metavar="FOLDER")
-    p.add_argument("--output", "-o", required=True, type=typed_path, metavar="RUN", help="folder for checkpoints and the bundle")
-    p.add_argument("--preset", default="medvisionllama", help="medvisionllama, paper-medvisionllama or paper-vit")
-    p.add_argument("--llm", metavar="SOURCE", help="another language model: an id or a path (GGUF, safetensors, folder)")
-    p.add_argument("--llm-layer", type=int, metavar="N", help="which of its layers; negative counts from the end")
-    p.add_argument("--llm-position", choices=("head", "middle", "tail"), help="where it stands among the encoder's blocks")
-    p.add_argument("--epochs", type=int, default=40)
-    p.add_argument("--seed", type=int, default=0)
+    p = commands.add_parser("train", help="train a model on your own labelled cases", epilog=EXAMPLES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Train on labelled cases; patch size, spacing and batch are planned from the data. "
+                                        "The best weights on the val cases become a model in RUN/bundle.")
+    p.add_argument("--data", required=True, type=typed_path, metavar="SOURCE",
+                   help="a folder with imagesTr and labelsTr, a CSV with the columns image, label and group, or a folder "
+                        "of Slicer segmentations (.seg.nrrd) with their volumes")
+    p.add_argument("--output", "-o", required=True, type=typed_path, metavar="RUN", help="folder for checkpoints, pictures and the model")
+    p.add_argument("--minutes", type=float, help="training time on this machine (default: 60)")
+    p.add_argument("--steps", type=int, help="or so many updates")
+    p.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune a model (id or bundle folder) instead of beginning anew")
+    p.add_argument("--cases", type=int, metavar="N", help="use so many training cases only, drawn by --seed")
+    _describe(p.add_argument_group("what the model says of itself"))
+    _network(p.add_argument_group("network"))
+    _loop(p.add_argument_group("training"))
     p.set_defaults(run=_train)
-    b = commands.add_parser("bundle", help="make a bundle with measured results from a training run")
-    b.add_argument("run_folder", type=typed_path, metavar="RUN")
-    b.add_argument("--results", type=typed_path, metavar="JSON", help="the .summary.json that `medllmseg evaluate` wrote")
-    b.add_argument("--output", "-o", required=True, type=typed_path, metavar="FOLDER")
-    b.set_defaults(run=_bundle)
+
+
+def _describe(group) -> None:
+    group.add_argument("--name", default="", help="the model's id (default: the name of RUN)")
+    group.add_argument("--title", default="", help="one line for the model chooser")
+    group.add_argument("--modality", default="", help="such as MR T1 or CT")
+    group.add_argument("--licence", default="", help="of the model, which the licence of your data may decide")
+    group.add_argument("--data-description", dest="description", default="", metavar="TEXT", help="whose data, for the model card")
+    group.add_argument("--anatomy", choices=("hippocampus",),
+                       help="the cases are crops around one hippocampus, found in whole heads by the localizer")
+
+
+def _network(group) -> None:
+    group.add_argument("--preset", default="medvisionllama", help="medvisionllama, paper-medvisionllama or paper-vit")
+    group.add_argument("--llm", metavar="SOURCE", help="another language model: an id or a path (GGUF, safetensors, folder)")
+    group.add_argument("--llm-layer", type=int, metavar="N", help="which of its layers; negative counts from the end")
+    group.add_argument("--llm-position", choices=("head", "middle", "tail"), help="where it stands among the encoder's blocks")
+
+
+def _loop(group) -> None:
+    group.add_argument("--batch", type=int, help="samples of a step, over all processes")
+    group.add_argument("--window", type=int, nargs=3, metavar=("K", "J", "I"), help="voxels of a sample")
+    group.add_argument("--lr", type=float, help="peak learning rate")
+    group.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default="bf16")
+    group.add_argument("--patience", type=int, default=8, help="stop after so many of the 20 validations without a better "
+                                                               "score; 0 never (default: %(default)s)")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def _train(args, command: str) -> None:
-    from dataclasses import replace
+    from ..training.session import TrainRequest, train_model
 
-    from ..config import PRESETS
-    from ..training.export import export_bundle
-    from ..training.loop import TrainConfig, Trainer
-
-    if args.preset not in PRESETS:
-        raise UserError(f'There is no preset "{args.preset}"; use one of {", ".join(PRESETS)}.')
-    plan = replace(TrainConfig(), epochs=args.epochs, seed=args.seed)
-    network = PRESETS[args.preset]
-    asked = {"source": args.llm, "layers": None if args.llm_layer is None else (args.llm_layer,), "position": args.llm_position}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    if asked and network.llm is None:
-        raise UserError(f'The preset "{args.preset}" holds no language model; leave the --llm options out.')
-    if asked:
-        network = replace(network, llm=replace(network.llm, **asked))
-    trainer = Trainer(network, plan, args.data, args.output)
-    trainer.run(progress=lambda row, fraction: print(row, flush=True))
-    print(export_bundle(args.output, args.output / "bundle"))
+    request = TrainRequest(
+        source=str(args.data), output=str(args.output), name=args.name, title=args.title, modality=args.modality,
+        licence=args.licence, data=args.description, start=args.start, cases=args.cases, minutes=args.minutes, steps=args.steps,
+        preset=args.preset, llm=args.llm, llm_layer=args.llm_layer, llm_position=args.llm_position, anatomy=args.anatomy,
+        batch=args.batch, window=tuple(args.window) if args.window else None, lr=args.lr, precision=args.precision,
+        patience=args.patience, seed=args.seed)
+    with _Console() as console:
+        bundle = train_model(request, args.device, console.report, console.say)
+    print(f"the model is in {bundle}; measure it on cases it has not seen:\n"
+          f"  medllmseg evaluate --model {bundle} --data TESTDATA --output test.csv")
 
 
-def _bundle(args, command: str) -> None:
-    from ..training.export import export_bundle
+class _Console:
+    """Progress on one line of a terminal, or a line every half minute elsewhere; Ctrl-C and a polite kill save first."""
 
-    print(export_bundle(args.run_folder, args.output, args.results))
+    def __init__(self):
+        self.wanted, self.said_at, self.before = False, 0.0, {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+
+    def _stop(self, number, frame) -> None:
+        if self.wanted:  # asked twice: at once
+            raise KeyboardInterrupt
+        self.wanted = True
+
+    def report(self, text: str, fraction: float) -> None:
+        if self.wanted:
+            raise Cancelled
+        if sys.stderr.isatty():
+            print(f"\r\033[K{100 * fraction:3.0f} %  {text}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self.said_at > 30 or fraction == 1:
+            self.said_at = time.monotonic()
+            print(f"{100 * fraction:3.0f} %  {text}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)

@@ -1,10 +1,12 @@
-"""Random changes of a training case, by MONAI transforms with an explicit seed."""
+"""Random changes of a training sample, by MONAI transforms with an explicit seed."""
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from monai.transforms import (
-    AsDiscreted, Compose, Rand3DElasticd, RandAdjustContrastd, RandAffined, RandBiasFieldd, RandGaussianNoised,
+    AsDiscreted, Compose, Rand3DElasticd, RandAdjustContrastd, RandAffined, RandBiasFieldd, RandFlipd, RandGaussianNoised,
     RandGaussianSmoothd, RandScaleIntensityd, RandShiftIntensityd, RandSimulateLowResolutiond,
 )
 from scipy import ndimage
@@ -12,19 +14,40 @@ from scipy import ndimage
 BOTH, IMAGE = ("image", "label"), ("image",)
 
 
-def training_transform(window: tuple[int, int, int], classes: int, seed: int) -> Compose:
-    """Case {"image": (1, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
+@dataclass(frozen=True)
+class Augmentation:
+    """How far samples are changed.
 
-    Labels are warped as one-hot maps with linear interpolation and then take the winner: nearest-neighbour
-    warping would teach ragged borders. What lies beyond a crop repeats its edge in the image and is background.
+    rotate_deg: largest turn about each axis (k, j, i); thick slices allow turns about k only. scale, shear: fractions.
+    flips: the axes (0 is k) along which mirroring leaves the anatomy possible. elastic: probability of a smooth warp.
+    strength: 0 leaves images as they are, 1 is the default.
+    """
+
+    rotate_deg: tuple[float, ...] = (15.0, 15.0, 15.0)
+    scale: float = 0.15
+    shear: float = 0.05
+    flips: tuple[int, ...] = ()
+    elastic: float = 0.2
+
+
+def training_transform(window: tuple[int, int, int], classes: int, how: Augmentation = Augmentation()) -> Compose:
+    """Sample {"image": (1, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
+
+    The sample may be larger than the window, so that turning it brings no edges into view. Labels are warped as one-hot
+    maps with linear interpolation and then take the winner: nearest-neighbour warping would teach ragged borders.
+    What lies beyond a sample repeats its edge in the image and in the label.
+    Elastic deformation: sigma 8 to 10, moving voxels by up to about 2.6. Gamma 0.7 to 1.4.
     """
     warp = dict(spatial_size=window, mode=("bilinear", "bilinear"), padding_mode=("border", "border"))
-    angle = np.deg2rad(15)
-    transform = Compose([
+    flat = how.rotate_deg[1:] == (0.0, 0.0)  # thick slices are not bent or sheared across
+    shear = (0.0,) * 4 + (how.shear,) * 2 if flat else (how.shear,) * 6
+    scale = (how.scale * 0.5 if flat else how.scale, how.scale, how.scale)
+    magnitude = dict(sigma_range=(8, 10), magnitude_range=(400, 1000))
+    return Compose([
         AsDiscreted("label", to_onehot=classes),
-        RandAffined(BOTH, prob=0.8, rotate_range=(angle,) * 3, translate_range=(6, 6, 6), scale_range=(0.15,) * 3,
-                    shear_range=(0.05,) * 3, **warp),
-        Rand3DElasticd(BOTH, prob=0.2, sigma_range=(8, 10), magnitude_range=(400, 1000), **warp),
+        RandAffined(BOTH, prob=0.8, rotate_range=tuple(np.deg2rad(how.rotate_deg)), scale_range=scale, shear_range=shear, **warp),
+        Rand3DElasticd(BOTH, prob=0.0 if flat else how.elastic, **magnitude, **warp),
+        *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in how.flips),
         AsDiscreted("label", argmax=True),
         RandBiasFieldd(IMAGE, prob=0.3, degree=2, coeff_range=(0.0, 0.25)),
         RandAdjustContrastd(IMAGE, prob=0.3, gamma=(0.7, 1.4), retain_stats=True),
@@ -34,12 +57,10 @@ def training_transform(window: tuple[int, int, int], classes: int, seed: int) ->
         RandScaleIntensityd(IMAGE, prob=0.5, factors=0.25),
         RandShiftIntensityd(IMAGE, prob=0.5, offsets=0.25),
     ])
-    transform.set_random_state(seed)
-    return transform
 
 
-def noise_case(window: tuple[int, int, int], generator: np.random.Generator) -> dict[str, torch.Tensor]:
-    """A case without the organ: white or smooth noise and an empty label, so that the network can say "nothing here"."""
+def noise_sample(window: tuple[int, int, int], generator: np.random.Generator) -> dict[str, torch.Tensor]:
+    """A sample without the organ: white or smooth noise and an empty label, so that the network can say "nothing here"."""
     noise = generator.standard_normal(window).astype(np.float32)
     sigma = generator.choice([0.0, 0.7, 1.5, 3.0, 6.0])
     noise = ndimage.gaussian_filter(noise, sigma) if sigma else noise

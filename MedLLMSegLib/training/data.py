@@ -1,61 +1,97 @@
-"""Labelled cases on disk (Decathlon layout) -> prepared arrays in memory."""
+"""Labelled cases on disk -> arrays on the network's grid, read as inference reads a scan."""
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from ..cases import file_of
-from ..errors import UserError
+from ..cases import Case, CaseSet, read_label_map
+from ..errors import Progress, UserError
 from ..files import load_volume
 from ..geometry import resample
+from ..outputs import whole_file
 from ..preprocess import prepare, whole_grid
+from ..volume import Volume, check_scan
 
-@dataclass(frozen=True)
-class Case:
-    """One labelled scan."""
-
-    id: str
-    image: Path
-    label: Path
+REMEMBERED = 5000  # voxels of each structure that are remembered to place samples on
 
 
-def find_cases(folder, ids: list[str]) -> list[Case]:
-    """The labelled cases `ids` of a folder with `imagesTr` and `labelsTr`; `UserError` if a file is missing."""
-    folder = Path(folder)
-    return [Case(case, file_of(folder / "imagesTr", case), file_of(folder / "labelsTr", case)) for case in ids]
+def prepare_case(case: Case, case_set: CaseSet, spacing_mm, axes: str = "ras") -> dict:
+    """Read one case: {"id", "image": float32 (1, K, J, I) normalised, "label": uint8 (1, K, J, I), "voxels"}.
 
-
-def prepare_case(case: Case, spacing_mm: float) -> dict[str, torch.Tensor]:
-    """Read a case as inference would: {"image": float32 (1, K, J, I) normalised, "label": float32 (1, K, J, I)}."""
-    image, label = load_volume(case.image), load_volume(case.label)
-    if image.array.shape != label.array.shape or not np.allclose(image.ijk_to_ras, label.ijk_to_ras, atol=1e-3):
-        raise UserError(f'The labels of case "{case.id}" lie on another grid ({label.array.shape}) than its image '
-                        f"({image.array.shape}); resample them onto the image.")
-    grid = whole_grid(image, spacing_mm)
+    spacing_mm, axes: of the network's grid, see `preprocess.whole_grid`. "voxels": for each structure that is there, up
+    to `REMEMBERED` of its voxels as (n, 3) indices. Raises `UserError` for a case that cannot be trained on.
+    """
+    image = load_volume(case.image)
+    check_scan(image)
+    labels = read_label_map(case, case_set, image)
+    grid = whole_grid(image, spacing_mm, axes)
     array, _ = prepare(image, grid)
-    if not label.array.any():
-        raise UserError(f'The label map of case "{case.id}" is empty; label the case or take it off the list.')
-    labels = resample(np.rint(label.array).astype(np.uint8), label.grid, grid, order=0)
-    return {"image": torch.from_numpy(array)[None], "label": torch.from_numpy(labels.astype(np.float32))[None]}
+    moved = _labels_on(Volume(labels, image.ijk_to_ras), grid)
+    return {"id": case.id, "image": array[None], "label": moved[None], "voxels": _voxels(moved)}
 
 
-def plan_preprocessing(cases: list[dict[str, torch.Tensor]], spacing_mm: float) -> dict:
-    """What inference must know of the training crops.
+def _labels_on(labels: Volume, grid) -> np.ndarray:
+    """Labels on another grid: each structure is interpolated and the largest wins, which keeps borders smooth."""
+    values = [int(v) for v in np.unique(labels.array)]
+    if labels.array.shape == grid.shape and np.allclose(labels.ijk_to_ras, grid.ijk_to_ras, atol=1e-4):
+        return labels.array.astype(np.uint8)
+    best, winner = np.full(grid.shape, -1.0, np.float32), np.zeros(grid.shape, np.uint8)
+    for value in values:
+        share = resample((labels.array == value).astype(np.float32), labels.grid, grid, outside=float(value == 0))
+        winner[share > best] = value
+        np.maximum(best, share, out=best)
+    return winner
+
+
+def _voxels(labels: np.ndarray) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    found = [np.argwhere(labels == value) for value in np.unique(labels) if value]
+    return [f if len(f) <= REMEMBERED else f[rng.choice(len(f), REMEMBERED, replace=False)] for f in found]
+
+
+def prepare_set(cases, case_set: CaseSet, spacing_mm, axes: str = "ras", cache: Path | None = None,
+                progress: Progress | None = None) -> list[dict]:
+    """All cases prepared; with ``cache`` (a folder) kept on disk and read from there when a voxel is wanted.
+
+    A scan of 512 x 512 x 300 voxels takes 400 MB prepared, so that a few dozen would not fit a laptop's memory.
+    """
+    prepared = []
+    for n, case in enumerate(cases):
+        if progress:
+            progress(f"reading {case.id}", n / len(cases))
+        ready = prepare_case(case, case_set, spacing_mm, axes)
+        prepared.append(ready if cache is None else _on_disk(ready, cache))
+    if prepared and not any(case["voxels"] for case in prepared):
+        raise UserError(f"The label maps of all {len(prepared)} cases are empty, for example "
+                        f'"{cases[0].label}"; label the cases first.')
+    return prepared
+
+
+def _on_disk(case: dict, cache: Path) -> dict:
+    for key in ("image", "label"):
+        path = cache / f"{case['id']}-{key}.npy"
+        with whole_file(path) as scratch:
+            np.save(scratch, case[key])
+        case[key] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return case
+
+
+def plan_crops(cases: list[dict], spacing_mm: float) -> dict:
+    """What the cascade for crops around one organ must know of the training crops (anatomy "hippocampus").
 
     cases: prepared cases. Margins are the mean distance in voxels (k, j, i) between the organ's bounding box and the
     crop's edge; plausible volumes are half the smallest and twice the largest that were seen.
     """
     low, high, ml = [], [], []
     for case in cases:
-        label = case["label"][0].numpy() > 0
+        label = case["label"][0] > 0
         found = np.argwhere(label)
+        if not len(found):
+            raise UserError(f'The label map of case "{case["id"]}" is empty; label the case or take it off the list.')
         low.append(found.min(0))
         high.append(np.array(label.shape) - 1 - found.max(0))
         ml.append(label.sum() * spacing_mm ** 3 / 1000)
-    return {"spacing_mm": spacing_mm, "search_shape": [48, 64, 48], "normalise": "percentile 0.5-99.5, z-score of the crop",
-            "margin_low_vox": [int(round(v)) for v in np.mean(low, 0)],
+    return {"search_shape": [48, 64, 48], "margin_low_vox": [int(round(v)) for v in np.mean(low, 0)],
             "margin_high_vox": [int(round(v)) for v in np.mean(high, 0)],
             "plausible_ml": [round(float(min(ml)) / 2, 2), round(float(max(ml)) * 2, 2)]}

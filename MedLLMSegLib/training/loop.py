@@ -1,45 +1,66 @@
-"""The training loop of the segmenter: simple, seeded, resumable."""
+"""The training loop: seeded, resumable at any step, the same on one process or many."""
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
-from ..cases import split_ids
-from ..config import NetworkConfig
-from ..errors import UserError
+from ..errors import Cancelled, Progress, UserError
+from ..inference import predict
 from ..llm.frozen import trained_tensors
-from ..llm.store import resolve
-from ..networks.build import build_network
-from ..outputs import make_folder, whole_file, write_text
-from .augment import noise_case, training_transform
-from .data import find_cases, plan_preprocessing, prepare_case
+from ..outputs import make_folder
+from . import checkpoint
+from .augment import Augmentation
+from .checkpoint import State
 from .losses import SegmentationLoss
+from .sampling import Numbers, Samples
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. window: voxels (k, j, i) of a training sample. noise_fraction: samples that are noise without organ."""
+    """How to train.
 
-    epochs: int = 40
+    steps: optimiser updates in all. batch: samples of a step, over all processes. window: voxels (k, j, i) of a sample.
+    noise_fraction: samples that are noise without organ. validate_every: steps. patience: validations without a better
+    score after which training stops early; 0 never. predict_window: voxels that go through the network at once when
+    val cases are scored; log_every: steps of a line of history. workers: processes that make samples; 0 makes them here.
+    """
+
+    steps: int = 3000
     batch: int = 2
-    window: tuple[int, int, int] = (40, 48, 40)
-    spacing_mm: float = 1.0
+    window: tuple[int, ...] = (40, 48, 40)
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup_steps: int = 150
     clip: float = 1.0
     ema: float = 0.995
     noise_fraction: float = 0.03
-    validate_every: int = 4
-    bf16: bool = True
+    validate_every: int = 300
+    patience: int = 0
+    precision: str = "bf16"
+    predict_window: tuple[int, ...] = (96, 96, 96)
+    augmentation: Augmentation = Augmentation()
+    log_every: int = 10
+    checkpoint_s: float = 120.0
+    workers: int = 0
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of a training. stopped: "finished", or "early" when val got no better any more."""
+
+    best_val_dice: float
+    steps: int
+    seconds: float
+    stopped: str
 
 
 def schedule(step: int, total: int, warmup: int) -> float:
@@ -57,123 +78,208 @@ def update_average(average: dict[str, Tensor], network: nn.Module, decay: float)
         average[name].lerp_(tensor.float(), 1 - decay)
 
 
-@torch.no_grad()
-def mean_dice(network: nn.Module, cases: list[dict[str, Tensor]], classes: int) -> float:
-    """Mean over cases and structures of Dice on the prepared grid, for choosing an epoch; not a reported figure."""
-    network.eval()
+def case_dice(winner: np.ndarray, label: np.ndarray, classes: int) -> list[float]:
+    """Dice of each structure on the prepared grid, where either map has it: for choosing, not a reported figure."""
     scores = []
-    for case in cases:
-        winner = network(case["image"][None]).float().max(dim=1).indices[0]
-        for label in range(1, classes):
-            found, true = winner == label, case["label"][0] == label
-            scores.append(2 * float((found & true).sum()) / max(1.0, float(found.sum() + true.sum())))
-    return float(np.mean(scores))
+    for value in range(1, classes):
+        found, true = winner == value, label == value
+        total = int(found.sum()) + int(true.sum())
+        if total:
+            scores.append(2 * int((found & true).sum()) / total)
+    return scores
 
 
 class Trainer:
-    """State of one training in a folder: it can be killed and started again."""
+    """One training in a folder. The network is handed in finished; any module trains the same way.
 
-    def __init__(self, network_config: NetworkConfig, config: TrainConfig, data, output):
-        self.network_config, self.config, self.output = network_config, config, make_folder(output)
-        torch.manual_seed(config.seed)
-        llm = network_config.llm
-        self.network = build_network(network_config, resolve(llm.source, llm.layers) if llm else None)
-        self.train_cases, self.val_cases = (
-            [prepare_case(c, config.spacing_mm) for c in find_cases(data, split_ids(data, s))] for s in ("train", "val"))
-        self.optimiser = torch.optim.AdamW([p for p in self.network.parameters() if p.requires_grad],
-                                           lr=config.lr, weight_decay=config.weight_decay)
-        self.average = {k: v.detach().float().clone() for k, v in trained_tensors(self.network).items()}
-        self.steps_per_epoch = len(self.train_cases) // config.batch
-        if not self.steps_per_epoch:
-            raise UserError(f"{len(self.train_cases)} training cases are fewer than one batch of {config.batch}; "
-                            "label more cases.")
-        self.epoch, self.best, self.history = 0, 0.0, []
+    network: image (B, 1, K, J, I) -> logits (B, classes, K, J, I); in training mode a list of logits, finest first, is
+    deep supervision. train, val: prepared cases (`data.prepare_set`). about: what a bundle must know, JSON-able.
+    fabric: where it runs (`devices.make_fabric`). on_validation: called on the first process with (step, history,
+    [(case, label map)] of a few val cases) to draw pictures.
+    """
 
-    def run(self, progress: Callable[[str, float], None] | None = None) -> None:
-        """Train until the last epoch; call again after a kill to go on from the last whole epoch."""
-        self._write_plan()
-        self._resume()
-        loss_function = SegmentationLoss()
-        while self.epoch < self.config.epochs:
-            began = time.monotonic()
-            loss = self._epoch(loss_function)
-            self.epoch += 1
-            row = {"epoch": self.epoch, "loss": round(loss, 5), "seconds": round(time.monotonic() - began, 1)}
-            if self.epoch % self.config.validate_every == 0 or self.epoch == self.config.epochs:
-                row["val_dice"] = round(self._validate(), 5)
-            self.history.append(row)
+    def __init__(self, network: nn.Module, classes: int, config: TrainConfig, train: list[dict], val: list[dict], output,
+                 about: dict, fabric=None, on_validation: Callable | None = None):
+        if not train or not val:
+            raise UserError(f"There are {len(train)} cases to train on and {len(val)} to choose the best weights on, and at "
+                            "least one of each is needed; label more cases.")
+        if fabric is None:
+            from .devices import make_fabric
+
+            fabric = make_fabric("cpu", config.precision)
+        if config.batch % fabric.world_size:
+            raise UserError(f"A batch of {config.batch} cannot be shared evenly by {fabric.world_size} processes; "
+                            f"use --batch {fabric.world_size * max(1, config.batch // fabric.world_size)}.")
+        self.network, self.classes, self.config, self.fabric = network, classes, config, fabric
+        self.val, self.output, self.about, self.on_validation = val, make_folder(output), about, on_validation
+        self.samples = Samples(train, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
+        trained = [p for p in network.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay)
+        network.to(fabric.device)
+        self.loss = SegmentationLoss()
+        self.state = State({k: v.detach().float().clone() for k, v in trained_tensors(network).items()})
+        self._resume(optimiser)
+        self.module, self.optimiser = fabric.setup(network, optimiser)
+
+    def run(self, progress: Progress | None = None) -> TrainResult:
+        """Train to the end; call again after a kill to go on from the last checkpoint.
+
+        progress: called with (a line of text, fraction done); it may raise `Cancelled`, which saves first.
+        """
+        say = progress or (lambda text, fraction: None)
+        stopped = "early" if self._gave_up() else "finished"
+        if self.state.step < self.config.steps and stopped != "early":
+            try:
+                stopped = self._train(say)
+            except Cancelled:
+                self._checkpoint()
+                raise
             self._checkpoint()
-            if progress:
-                progress(json.dumps(row), self.epoch / self.config.epochs)
+            self.fabric.barrier()
+        return TrainResult(self.state.best, self.state.step, round(self.state.seconds, 1), stopped)
 
-    def _epoch(self, loss_function) -> float:
-        config, losses = self.config, []
-        rng = np.random.default_rng((config.seed, self.epoch))  # an epoch repeats exactly when it is resumed
-        transform = training_transform(config.window, self.network_config.classes, int(rng.integers(2 ** 31)))
-        order = rng.permutation(len(self.train_cases))
-        self.network.train()
-        for n in range(self.steps_per_epoch):
-            batch = [transform(self.train_cases[i]) if rng.random() >= config.noise_fraction
-                     else noise_case(config.window, rng) for i in order[n * config.batch:(n + 1) * config.batch]]
-            images, labels = (torch.stack([torch.as_tensor(b[key]).float() for b in batch]) for key in ("image", "label"))
-            losses.append(self._step(images, labels, loss_function, self.epoch * self.steps_per_epoch + n))
-        return float(np.mean(losses))
+    def _train(self, say: Progress) -> str:
+        config, state, saved_at = self.config, self.state, time.monotonic()
+        self.module.train()
+        began = time.monotonic()
+        for batch in self._loader(state.step):
+            state.losses.append(self._step(batch))
+            state.step += 1
+            now = time.monotonic()
+            state.seconds, began = state.seconds + now - began, now
+            last = state.step == config.steps
+            if state.step % config.log_every == 0 or last:
+                self._log()
+            if state.step % config.validate_every == 0 or last:
+                self._validate()
+                if self._gave_up():
+                    return "early"
+            if now - saved_at > config.checkpoint_s:
+                self._checkpoint()
+                saved_at = time.monotonic()
+            say(self._line(), state.step / config.steps)
+        return "finished"
 
-    def _step(self, images: Tensor, labels: Tensor, loss_function, step: int) -> float:
-        config = self.config
-        factor = schedule(step, config.epochs * self.steps_per_epoch, config.warmup_steps)
+    def _step(self, batch: dict) -> float:
+        config, step = self.config, self.state.step
         for group in self.optimiser.param_groups:
-            group["lr"] = config.lr * factor
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
-            logits = self.network(images)
-        loss = loss_function(logits, labels)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"The loss is {loss.item()} at step {step}; the last good state is in {self.output}.")
+            group["lr"] = config.lr * schedule(step, config.steps, config.warmup_steps)
+        loss = self._loss_of(batch, step)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_((p for p in self.network.parameters() if p.requires_grad), config.clip)
+        self.fabric.backward(loss)
+        # fp16's scaler skips a step whose gradients overflow; elsewhere such a step would spoil the weights.
+        self.fabric.clip_gradients(self.module, self.optimiser, max_norm=config.clip, error_if_nonfinite=False)
+        self._refuse_unless(self._finite_gradients(), batch, step, "gradients", "not finite")
         self.optimiser.step()
-        update_average(self.average, self.network, min(config.ema, (1 + step) / (10 + step)))
-        return loss.item()
+        update_average(self.state.average, self.network, min(config.ema, (1 + step) / (10 + step)))
+        return float(self.fabric.all_reduce(loss.detach(), reduce_op="mean"))
 
-    def _validate(self) -> float:
-        """Score the averaged weights on val and keep them if they are the best."""
-        own = {k: v.clone() for k, v in trained_tensors(self.network).items()}
-        self.network.load_state_dict(self.average, strict=False)
-        score = mean_dice(self.network, self.val_cases, self.network_config.classes)
+    def _loss_of(self, batch: dict, step: int) -> Tensor:
+        loss = self.loss(self.module(batch["image"]), batch["label"])
+        self._refuse_unless(bool(torch.isfinite(loss)), batch, step, "loss", f"{loss.item()}")
+        return loss
+
+    def _finite_gradients(self) -> bool:
+        if self.config.precision == "fp16":
+            return True
+        norms = torch._foreach_norm([p.grad for p in self.network.parameters() if p.grad is not None])
+        return bool(torch.isfinite(torch.stack([n.float() for n in norms]).sum()))
+
+    def _refuse_unless(self, good: bool, batch: dict, step: int, what: str, value: str) -> None:
+        if good:
+            return
+        kept = f"the last good state is in {self.output}" if (self.output / checkpoint.LAST).exists() else "nothing is lost"
+        raise UserError(f"The {what} became {value} at step {step}, on the case{'s' if len(batch['case']) > 1 else ''} "
+                        f"{', '.join(batch['case'])}; look at {'these images' if len(batch['case']) > 1 else 'this image'} or "
+                        f"lower --lr; {kept}.")
+
+    def _loader(self, first_step: int):
+        config, fabric = self.config, self.fabric
+        numbers = Numbers(first_step, config.steps, config.batch, fabric.global_rank, fabric.world_size)
+        loader = DataLoader(self.samples, batch_sampler=numbers, num_workers=config.workers,
+                            pin_memory=fabric.device.type == "cuda")
+        return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _log(self) -> None:
+        state = self.state
+        state.history.append({"step": state.step, "loss": round(float(np.mean(state.losses)), 5),
+                              "lr": self.optimiser.param_groups[0]["lr"], "seconds": round(state.seconds, 1)})
+        state.losses = []
+
+    def _validate(self) -> None:
+        """Score the averaged weights on val, keep them if they are the best, and draw."""
+        state, rank, world = self.state, self.fabric.global_rank, self.fabric.world_size
+        own = {k: v.detach().clone() for k, v in trained_tensors(self.network).items()}
+        self.network.load_state_dict(state.average, strict=False)
+        self.network.eval()
+        shown, scores = [], []
+        for case in self.val[rank::world]:
+            logits = predict(self.network, np.asarray(case["image"][0]), self.fabric.device, tuple(self.config.predict_window))
+            winner = logits.argmax(axis=0).astype(np.uint8)
+            scores.append(float(np.mean(case_dice(winner, case["label"][0], self.classes) or [float("nan")])))
+            shown += [(case, winner)] if len(shown) < 4 else []
         self.network.load_state_dict(own, strict=False)
-        if score >= self.best:
-            self.best = score
-            self._save("best.pt", {"weights": self.average, "epoch": self.epoch, "val_dice": score})
-        return score
+        self.module.train()
+        there = [s for s in scores if np.isfinite(s)]
+        total = self.fabric.all_reduce(torch.tensor([sum(there), len(there)], dtype=torch.float64), reduce_op="sum")
+        score = float(total[0] / total[1]) if total[1] else 0.0
+        state.history.append({"step": state.step, "val_dice": round(score, 5)})
+        state.worse = 0 if score > state.best else state.worse + 1
+        if score > state.best:
+            state.best = score
+            if self.fabric.is_global_zero:
+                checkpoint.save_best(self.output, state)
+        if self.on_validation and self.fabric.is_global_zero:
+            self.on_validation(state.step, state.history, shown)
+
+    def _gave_up(self) -> bool:
+        return bool(self.config.patience) and self.state.worse >= self.config.patience
+
+    def _line(self) -> str:
+        state = self.state
+        scores = [row["val_dice"] for row in state.history if "val_dice" in row]
+        losses = [row["loss"] for row in state.history if "loss" in row]
+        left = (self.config.steps - state.step) * state.seconds / max(1, state.step)
+        return (f"step {state.step} of {self.config.steps}, {_clock(left)} left"
+                + (f", loss {losses[-1]:.3f}" if losses else "")
+                + (f", val Dice {scores[-1]:.4f} (best {state.best:.4f})" if scores else ""))
+
+    def _scaler(self):
+        return getattr(self.fabric.strategy.precision, "scaler", None)
 
     def _checkpoint(self) -> None:
-        self._save("last.pt", {
-            "weights": trained_tensors(self.network), "average": self.average, "optimiser": self.optimiser.state_dict(),
-            "epoch": self.epoch, "best": self.best, "history": self.history})
-        write_text(self.output / "history.json", json.dumps(self.history, indent=1))
+        if self.fabric.is_global_zero:
+            checkpoint.save_last(self.output, self.state, self.network, self.optimiser, self._scaler())
 
-    def _write_plan(self) -> None:
-        """What a bundle must know besides the weights."""
-        plan = {"network": self.network_config.to_dict(), "train": asdict(self.config),
-                "trained_on": len(self.train_cases), "chosen_on": len(self.val_cases),
-                "preprocessing": plan_preprocessing(self.train_cases, self.config.spacing_mm)}
-        path = self.output / "plan.json"
-        if path.exists() and (self.output / "last.pt").exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(plan)):
-            raise UserError(f'"{self.output}" holds a training with other settings or data; '
-                            "choose another output folder, or go on with the settings it began with.")
-        write_text(path, json.dumps(plan, indent=1))
+    def _resume(self, optimiser) -> None:
+        if self.fabric.is_global_zero:
+            checkpoint.write_plan(self.output, self.about)
+        self.fabric.barrier()
+        found = checkpoint.load_last(self.output, self.network, optimiser, self._scaler())
+        if found:
+            self.state = found
+            self.state.average = {k: v.to(self.fabric.device) for k, v in found.average.items()}
 
-    def _save(self, name: str, state: dict) -> None:
-        with whole_file(self.output / name) as scratch:
-            torch.save(state, scratch)
 
-    def _resume(self) -> None:
-        path = self.output / "last.pt"
-        if not path.exists():
-            return
-        state = torch.load(path, weights_only=True)
-        self.network.load_state_dict(state["weights"], strict=False)
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.average, self.epoch = state["average"], state["epoch"]
-        self.best, self.history = state["best"], state["history"]
+def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config: TrainConfig, device, count: int = 3) -> float:
+    """Measured on the first samples, there and back, without changing a weight: the median, making the samples included."""
+    samples = Samples(cases, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
+    loss, taken, was_training = SegmentationLoss(), [], network.training
+    network.to(device).train()
+    for number in range(count + 1):
+        began = time.monotonic()
+        batch = [samples[number * config.batch + n] for n in range(config.batch)]
+        image, label = (torch.stack([b[key] for b in batch]).to(device) for key in ("image", "label"))
+        with torch.autocast(torch.device(device).type, torch.float16 if config.precision == "fp16" else torch.bfloat16,
+                            enabled=config.precision != "fp32"):
+            logits = network(image)
+        loss(logits, label).backward()
+        taken.append(time.monotonic() - began)
+    network.zero_grad(set_to_none=True)
+    network.train(was_training)
+    return float(np.median(taken[1:]))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

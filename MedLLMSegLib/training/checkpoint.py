@@ -1,0 +1,104 @@
+"""The state of a training and its files: what a killed training goes on from, and the best weights so far."""
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError  # what torch raises for a damaged checkpoint; nothing is unpickled here
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..llm.frozen import trained_tensors
+from ..outputs import whole_file, write_text
+
+LAST, BEST, PLAN, HISTORY = "last.pt", "best.pt", "plan.json", "history.json"
+
+
+@dataclass
+class State:
+    """Everything that changes during a training, besides the network and the optimiser.
+
+    average: exponential moving average of the trained tensors. step: updates made. losses: since the last line of
+    history. worse: validations in a row without a better score. seconds: training time over all runs.
+    """
+
+    average: dict[str, Tensor]
+    step: int = 0
+    best: float = -1.0
+    worse: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict] = field(default_factory=list)
+
+
+def save_last(folder: Path, state: State, network: nn.Module, optimiser, scaler=None) -> None:
+    """Write the checkpoint whole or not at all; what stood there before stays until then."""
+    _save(folder / LAST, {"network": trained_tensors(network), "optimiser": optimiser.state_dict(),
+                          "scaler": scaler.state_dict() if scaler else None, **vars(state)})
+    write_text(folder / HISTORY, json.dumps(state.history, indent=1))
+
+
+def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> State | None:
+    """Fill network and optimiser from the last checkpoint and return its state; None where there is none."""
+    if not (folder / LAST).exists():
+        return None
+    saved = _load(folder / LAST)
+    network.load_state_dict(saved.pop("network"), strict=False)
+    optimiser.load_state_dict(saved.pop("optimiser"))
+    of_scaler = saved.pop("scaler")
+    if scaler and of_scaler:
+        scaler.load_state_dict(of_scaler)
+    return State(**saved)
+
+
+def save_best(folder: Path, state: State) -> None:
+    _save(folder / BEST, {"weights": state.average, "step": state.step, "val_dice": state.best})
+
+
+def load_best(folder) -> dict:
+    """The best weights of a training: {"weights": averaged trained tensors, "step", "val_dice"}."""
+    path = Path(folder) / BEST
+    if not path.exists():
+        raise UserError(f'"{folder}" holds no finished training ({BEST} is missing); run `medllmseg train` first.')
+    return _load(path)
+
+
+def fill_best(network: nn.Module, folder) -> dict:
+    """Put the best weights of a training into its network; returns what `load_best` does."""
+    best = load_best(folder)
+    network.load_state_dict(best["weights"], strict=False)
+    return best
+
+
+def write_plan(folder: Path, plan: dict) -> None:
+    """Record what is trained, or refuse a folder in which something else was begun."""
+    path, text = folder / PLAN, json.dumps(plan, indent=1)
+    if path.exists() and (folder / LAST).exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+        raise UserError(f'"{folder}" holds a training with other settings or data; '
+                        "choose another output folder, or go on with the settings it began with.")
+    write_text(path, text)
+
+
+def read_plan(folder) -> dict | None:
+    """What is being trained in a folder; None where nothing was begun."""
+    path = Path(folder) / PLAN
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f'"{path}" is damaged; choose another output folder.') from error
+
+
+def _save(path: Path, content: dict) -> None:
+    with whole_file(path) as scratch:
+        torch.save(content, scratch)
+
+
+def _load(path: Path) -> dict:
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (OSError, ValueError, RuntimeError, UnpicklingError, EOFError) as error:
+        raise UserError(f'The checkpoint "{path}" is damaged; remove it to begin again.') from error

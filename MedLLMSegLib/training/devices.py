@@ -1,0 +1,45 @@
+"""Where a training runs: one CPU or GPU, several, or many machines, through Lightning Fabric."""
+from __future__ import annotations
+
+import os
+
+from ..errors import UserError
+from ..inference import choose_device
+
+PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+
+def make_fabric(device: str = "auto", precision: str = "bf16"):
+    """A launched Fabric. Under `torchrun` or Slurm's `srun` it joins the other processes; else it is one process.
+
+    device: as for inference. precision: "bf16" or "fp16" autocast (fp16 on CUDA only), or "fp32".
+    """
+    try:
+        from lightning.fabric import Fabric
+    except ModuleNotFoundError:
+        try:
+            from lightning_fabric import Fabric
+        except ModuleNotFoundError as error:
+            raise UserError('Training needs the package lightning-fabric, which is not installed; run '
+                            '`pip install "medllmseg[train]"`.') from error
+    kind = choose_device(device).type
+    if precision not in PRECISIONS:
+        raise UserError(f'"{precision}" is no precision; use one of {", ".join(PRECISIONS)}.')
+    if precision == "fp16" and kind != "cuda":
+        raise UserError(f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or fp32.")
+    local, nodes = _processes()
+    fabric = Fabric(accelerator="gpu" if kind == "cuda" else kind, devices=local, num_nodes=nodes,
+                    strategy="ddp" if local * nodes > 1 else "auto", precision=PRECISIONS[precision])
+    fabric.launch()
+    return fabric
+
+
+def _processes() -> tuple[int, int]:
+    """Processes on this machine, and machines, as torchrun or Slurm state them in the environment."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        local = int(os.environ["LOCAL_WORLD_SIZE"])
+        return local, int(os.environ["WORLD_SIZE"]) // local
+    if "SLURM_PROCID" in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1:
+        nodes = int(os.environ.get("SLURM_NNODES", "1"))
+        return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
+    return 1, 1

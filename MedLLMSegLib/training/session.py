@@ -1,0 +1,225 @@
+"""`train_model`: labelled cases in, a model's bundle out. The public function of training."""
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..bundle import read_bundle
+from ..cases import CaseSet, read_cases, split_cases
+from ..catalogue import find_model
+from ..config import PRESETS, NetworkConfig
+from ..errors import Progress, UserError
+from ..llm.store import resolve
+from ..networks.build import build_network
+from ..outputs import check_writable, make_folder
+from ..structures import plain_structures
+from .augment import Augmentation
+from .checkpoint import read_plan
+from .data import plan_crops, prepare_set
+from .export import export_bundle
+from .loop import TrainConfig, Trainer, seconds_per_step
+from .plan import DataPlan, fingerprint_of, fingerprint_table, plan_data, plan_table
+
+IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
+FINE_TUNING = {"lr": 3e-4, "warmup_steps": 50}  # gentler than from nothing: the weights are good already
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What a user asks for; None leaves the choice to the plan.
+
+    source: a Decathlon folder, a CSV or a folder of Slicer segmentations (see `cases.read_cases`). output: the run's folder.
+    start: a bundle (id or folder) to fine-tune. cases: so many training cases only, drawn by seed in whole groups.
+    minutes: time for the training itself; steps: or so many updates. preset, llm, llm_layer, llm_position: the network.
+    anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
+    """
+
+    source: str
+    output: str
+    name: str = ""
+    title: str = ""
+    modality: str = ""
+    licence: str = ""
+    data: str = ""
+    start: str | None = None
+    cases: int | None = None
+    minutes: float | None = None
+    steps: int | None = None
+    preset: str = "medvisionllama"
+    llm: str | None = None
+    llm_layer: int | None = None
+    llm_position: str | None = None
+    anatomy: str | None = None
+    batch: int | None = None
+    window: tuple[int, ...] | None = None
+    lr: float | None = None
+    precision: str = "bf16"
+    patience: int = 8
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.minutes is not None and self.steps is not None:
+            raise UserError("--minutes and --steps both say how long to train; give one of them.")
+        for name in ("minutes", "steps", "cases", "batch", "lr"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise UserError(f"--{name} is {getattr(self, name)}, and must be above 0.")
+
+
+def train_model(request: TrainRequest, device: str = "auto", progress: Progress | None = None, say=print) -> Path:
+    """Train, or go on with, what ``request`` asks for and return the folder of the finished bundle.
+
+    progress: called with (a line of text, fraction done); may raise `Cancelled`, after which the same call goes on.
+    say: takes the tables of fingerprint and plan. Raises `UserError` for cases that cannot be trained on.
+    """
+    from .devices import make_fabric
+
+    check_writable(request.output)
+    output, report = make_folder(request.output), progress or (lambda text, fraction: None)
+    fabric = make_fabric(device, request.precision)
+    case_set = read_cases(request.source)
+    parts = split_cases(case_set, request.seed)
+    chosen = draw_cases(parts["train"], request.cases, request.seed)
+    before = _begun(output, request)
+    about = before or _plan(request, case_set, chosen, parts["val"], say if fabric.is_global_zero else (lambda text: None), report)
+    plan = DataPlan.from_dict(about["plan"])
+    prepare = lambda cases, part: prepare_set(cases, case_set, plan.spacing_mm, plan.axes, _cache(output, about, part), report)
+    train, val = prepare(chosen, "train"), prepare(parts["val"], "val")
+    if before is None and request.anatomy:
+        about["preprocessing"] |= plan_crops(train, plan.spacing_mm[0])
+    network_config = NetworkConfig.from_dict(about["network"])
+    network = _network(network_config, request)
+    if before is None:
+        about["train"] = asdict(_with_steps(request, about, network, network_config.classes, train, fabric))
+    config = train_config(about["train"])
+    watcher = _watcher(output, request) if fabric.is_global_zero else None
+    trainer = Trainer(network, network_config.classes, config, train, val, output, json.loads(json.dumps(about)), fabric, watcher)
+    trainer.run(report)
+    return export_bundle(output, output / "bundle") if fabric.is_global_zero else output / "bundle"
+
+
+def draw_cases(cases, count: int | None, seed: int) -> list:
+    """``count`` cases in whole groups drawn at random (the last group cut if it holds more); all for None."""
+    if count is None:
+        return list(cases)
+    if count > len(cases):
+        raise UserError(f"--cases {count} asks for more than the {len(cases)} training cases there are.")
+    groups = sorted({case.group for case in cases})
+    order = [groups[n] for n in np.random.default_rng(seed).permutation(len(groups))]
+    return [case for group in order for case in cases if case.group == group][:count]
+
+
+def train_config(data: dict) -> TrainConfig:
+    """A `TrainConfig` from what ``asdict`` made of it, lists for tuples or not."""
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k != "augmentation"}
+    how = {k: tuple(v) if isinstance(v, list) else v for k, v in data["augmentation"].items()}
+    known = {f.name for f in fields(TrainConfig)}
+    return TrainConfig(**{k: v for k, v in plain.items() if k in known}, augmentation=Augmentation(**how))
+
+
+def _begun(output: Path, request: TrainRequest) -> dict | None:
+    """The plan of a training that was begun in this folder with the same request; `UserError` for another request."""
+    plan = read_plan(output)
+    if plan is None:
+        return None
+    own = json.loads(json.dumps(asdict(request)))
+    differing = [k for k, v in own.items() if k != "output" and plan.get("request", {}).get(k) != v]
+    if differing:
+        raise UserError(f'"{output}" holds a training with another "{differing[0]}" '
+                        f'({plan.get("request", {}).get(differing[0])!r}, now {own[differing[0]]!r}); choose another output folder, '
+                        "or give the options it began with.")
+    return plan
+
+
+def _plan(request: TrainRequest, case_set: CaseSet, train, val, say, report: Progress) -> dict:
+    """What the run does and its bundle must know; printed with reasons."""
+    report("looking at the data", 0.0)
+    fingerprint = fingerprint_of(train, case_set)
+    plan = plan_data(fingerprint)
+    if request.window:
+        plan = replace(plan, window=tuple(request.window))
+    if request.batch:
+        plan = replace(plan, batch=request.batch)
+    say(fingerprint_table(fingerprint))
+    say(plan_table(fingerprint, plan))
+    network = _network_config(request, plan, len(case_set.labels) + 1)
+    structures = plain_structures(case_set.labels)
+    return {
+        "request": asdict(request), "fingerprint": fingerprint.to_dict(), "plan": plan.to_dict(), "network": network.to_dict(),
+        "preprocessing": {"spacing_mm": plan.spacing_mm[0] if request.anatomy else list(plan.spacing_mm), "axes": plan.axes,
+                          "window": list(plan.window), "normalise": "percentile 0.5-99.5, z-score"},
+        "id": request.name or Path(request.output).name, "title": request.title, "modality": request.modality,
+        "licence": request.licence, "data": request.data, "anatomy": request.anatomy,
+        "labels": None if request.anatomy else [s.to_dict() for s in structures],
+        "structures": list(case_set.labels.values()), "trained_on": len(train), "chosen_on": len(val),
+        "cases": {"train": [c.id for c in train], "val": [c.id for c in val]},
+    }
+
+
+def _network_config(request: TrainRequest, plan: DataPlan, classes: int) -> NetworkConfig:
+    if request.start:
+        config = NetworkConfig.from_dict(read_bundle(find_model(request.start).folder).metadata["network"])
+        return replace(config, classes=classes)
+    if request.preset not in PRESETS:
+        raise UserError(f'There is no preset "{request.preset}"; use one of {", ".join(PRESETS)}.')
+    config = replace(PRESETS[request.preset], classes=classes)
+    if config.embedding == "stem":
+        config = replace(config, strides=plan.strides)
+    asked = {"source": request.llm, "layers": None if request.llm_layer is None else (request.llm_layer,),
+             "position": request.llm_position}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if asked and config.llm is None:
+        raise UserError(f'The preset "{request.preset}" holds no language model; leave the --llm options out.')
+    return replace(config, llm=replace(config.llm, **asked)) if asked else config
+
+
+def _network(config: NetworkConfig, request: TrainRequest) -> nn.Module:
+    torch.manual_seed(request.seed)
+    network = build_network(config, resolve(config.llm.source, config.llm.layers) if config.llm else None)
+    if request.start:
+        fill_from(network, read_bundle(find_model(request.start).folder).tensors)
+    return network
+
+
+def fill_from(network: nn.Module, tensors: dict) -> list[str]:
+    """Begin with a bundle's weights; returns the names of what did not fit (the head, for other structures) and stays new."""
+    own = network.state_dict()
+    fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
+    network.load_state_dict(fitting, strict=False)
+    return sorted(set(tensors) - set(fitting))
+
+
+def _with_steps(request: TrainRequest, about: dict, network, classes: int, train, fabric) -> TrainConfig:
+    """The settings of the loop; how many steps fit the time is measured on this machine."""
+    plan = DataPlan.from_dict(about["plan"])
+    config = TrainConfig(batch=plan.batch, window=plan.window, precision=request.precision, seed=request.seed,
+                         patience=request.patience, augmentation=Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips),
+                         predict_window=(96, 96, 96) if request.anatomy else plan.window,
+                         noise_fraction=0.03 if request.anatomy else 0.0,
+                         **(FINE_TUNING if request.start else {}))
+    if request.lr:
+        config = replace(config, lr=request.lr)
+    steps = request.steps
+    if steps is None:
+        each = fabric.broadcast(seconds_per_step(network, classes, train, config, fabric.device))
+        steps = max(20, int(60 * (request.minutes or 60) * 0.9 / each))  # a tenth goes to validation and pictures
+    # Twenty looks at val in a training: often enough to choose, seldom enough to cost little.
+    return replace(config, steps=steps, validate_every=max(1, math.ceil(steps / 20)),
+                   warmup_steps=min(config.warmup_steps, steps // 10))
+
+
+def _cache(output: Path, about: dict, part: str) -> Path | None:
+    size, spacing = about["fingerprint"]["size_mm"], about["plan"]["spacing_mm"]
+    voxels = float(np.prod([a / b for a, b in zip(size, spacing)])) * (about["trained_on"] + about["chosen_on"])
+    return output / "prepared" / part if voxels > IN_MEMORY_VOXELS else None
+
+
+def _watcher(output: Path, request: TrainRequest):
+    from .curves import Watcher  # matplotlib comes with it
+
+    return Watcher(output, request.name or Path(request.output).name)

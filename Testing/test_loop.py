@@ -1,0 +1,330 @@
+"""The training loop on toy data: killed and resumed, on two processes, with broken numbers, on odd sizes."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from MedLLMSegLib.config import OURS
+from MedLLMSegLib.errors import Cancelled, UserError
+from MedLLMSegLib.llm.store import resolve
+from MedLLMSegLib.networks.build import build_network
+from MedLLMSegLib.training.augment import Augmentation, noise_sample, training_transform
+from MedLLMSegLib.training.checkpoint import fill_best, load_best
+from MedLLMSegLib.training.loop import TrainConfig, Trainer, schedule, seconds_per_step, update_average
+from MedLLMSegLib.training.losses import SegmentationLoss
+from MedLLMSegLib.training.sampling import Numbers, Samples, cut
+
+TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
+QUICK = TrainConfig(steps=6, window=(16, 24, 16), validate_every=3, warmup_steps=2, precision="fp32", log_every=1,
+                    checkpoint_s=0.0, lr=2e-3)
+
+
+def toy_cases(count=4, shape=(20, 28, 20)):
+    """Bright ellipsoids in noise; the front half is label 1, the back half label 2."""
+    rng, cases = np.random.default_rng(0), []
+    k, j, i = np.ogrid[tuple(slice(n) for n in shape)]
+    for n in range(count):
+        centre = np.array(shape) / 2 + rng.uniform(-2, 2, 3)
+        inside = sum(((a - c) / r) ** 2 for a, c, r in zip((k, j, i), centre, (5, 9, 5))) <= 1
+        label = np.where(inside, np.where(j > centre[1], 1, 2), 0).astype(np.uint8)
+        image = (2.0 * inside + 0.3 * rng.normal(size=shape)).astype(np.float32)
+        cases.append({"id": f"case{n}", "image": image[None], "label": label[None],
+                      "voxels": [np.argwhere(label == v) for v in (1, 2)]})
+    return cases
+
+
+def tiny_network(seed=0):
+    torch.manual_seed(seed)
+    return build_network(TINY, resolve(TINY.llm.source, TINY.llm.layers))
+
+
+def trainer(output, config=QUICK, cases=None, **more):
+    cases = cases or toy_cases()
+    return Trainer(tiny_network(), 3, config, cases[:-1], cases[-1:], output, {"about": "toys"}, **more)
+
+
+def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path):
+    trainer(tmp_path / "whole").run()
+
+    def stop(text, fraction):
+        if fraction > 0.6:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        trainer(tmp_path / "parts").run(stop)
+    half = json.loads((tmp_path / "parts/history.json").read_text())
+    assert half[-1]["step"] == 4  # saved where it was stopped
+    trainer(tmp_path / "parts").run()
+    whole, parts = (json.loads((tmp_path / n / "history.json").read_text()) for n in ("whole", "parts"))
+    for key in ("step", "loss", "val_dice"):
+        assert [r[key] for r in parts if key in r] == pytest.approx([r[key] for r in whole if key in r], abs=1e-5)
+    one, other = load_best(tmp_path / "whole"), load_best(tmp_path / "parts")
+    assert one["step"] == other["step"]
+    assert all(torch.allclose(one["weights"][k], other["weights"][k], atol=1e-6) for k in one["weights"])
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {here!r}]
+from test_loop import QUICK, tiny_network, toy_cases
+from dataclasses import replace
+from MedLLMSegLib.training.devices import make_fabric
+from MedLLMSegLib.training.loop import Trainer
+import torch
+torch.set_num_threads(1)
+cases = toy_cases()
+config = replace(QUICK, steps={steps}, batch=4)
+Trainer(tiny_network(), 3, config, cases[:-1], cases[-1:], sys.argv[1], {{}}, make_fabric("cpu", "fp32")).run(
+    lambda text, fraction: print(text, flush=True))
+"""
+
+
+def script(tmp_path, steps):
+    path = tmp_path / "run.py"
+    here = os.path.dirname(__file__)
+    path.write_text(SCRIPT.format(root=os.path.dirname(here), here=here, steps=steps))
+    return path
+
+
+def losses(folder):
+    return {r["step"]: r["loss"] for r in json.loads((folder / "history.json").read_text()) if "loss" in r}
+
+
+def test_killed_outright_it_resumes_to_the_same_curve(tmp_path):
+    run = script(tmp_path, steps=12)
+    subprocess.run([sys.executable, run, tmp_path / "whole"], check=True, capture_output=True)
+    process = subprocess.Popen([sys.executable, run, tmp_path / "killed"], stdout=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("step 7 "):
+            process.send_signal(signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL
+    assert max(losses(tmp_path / "killed")) < 12
+    subprocess.run([sys.executable, run, tmp_path / "killed"], check=True, capture_output=True)
+    assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+
+
+def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
+    run = script(tmp_path, steps=6)
+    subprocess.run([sys.executable, run, tmp_path / "one"], check=True, capture_output=True)
+    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", run,
+                          tmp_path / "two"], capture_output=True, text=True)
+    assert two.returncode == 0, two.stderr[-2000:]
+    one, other = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert sorted(one) == [1, 2, 3, 4, 5, 6] and other == pytest.approx(one, abs=2e-4)
+
+
+def test_the_loss_falls_on_toys_and_the_frozen_block_stays(tmp_path):
+    from MedLLMSegLib.llm.frozen import block_bytes
+
+    config = replace(QUICK, steps=60, validate_every=30, lr=1e-2, noise_fraction=0.0)
+    made = trainer(tmp_path, config)
+    before = block_bytes(made.network)
+    result = made.run()
+    curve = losses(tmp_path)
+    assert np.mean([curve[n] for n in range(56, 61)]) < 0.8 * np.mean([curve[n] for n in range(1, 6)])
+    assert result.best_val_dice > 0.3 and result.steps == 60 and result.stopped == "finished"
+    assert block_bytes(made.network) == before
+    frozen = sum(not p.requires_grad for p in made.network.parameters())
+    assert frozen and len(made.optimiser.state_dict()["state"]) == len(list(made.network.parameters())) - frozen
+
+
+class Weight(nn.Module):
+    """One weight, and logits that are not a number from a given step on."""
+
+    def __init__(self, bad_from):
+        super().__init__()
+        self.weight, self.calls, self.bad_from = nn.Parameter(torch.ones(1)), 0, bad_from
+
+    def forward(self, x):
+        self.calls += self.training
+        value = float("nan") if self.calls > self.bad_from else 1.0
+        return torch.cat((x, -x), 1) * self.weight * value
+
+
+def test_a_loss_that_is_no_number_stops_names_the_cases_and_keeps_the_last_good_state(tmp_path):
+    cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
+    config = replace(QUICK, noise_fraction=0.0)
+    broken = Trainer(Weight(bad_from=3), 2, config, cases[:-1], cases[-1:], tmp_path, {})
+    with pytest.raises(UserError, match=r"loss became nan at step 3, on the cases case\d, case\d; .* last good state is in"):
+        broken.run()
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert saved["step"] == 3 and torch.isfinite(saved["network"]["weight"]).all()
+
+
+def test_training_stops_early_when_val_gets_no_better(tmp_path):
+    class Stuck(Weight):
+        def forward(self, x):
+            return super().forward(x) * 0 + torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1) + 0 * self.weight
+
+    cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
+    config = replace(QUICK, steps=60, validate_every=2, patience=3, lr=0.0)
+    result = Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run()
+    assert result.stopped == "early" and result.steps == 8
+    assert Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run().steps == 8  # it stays stopped
+
+
+def test_another_training_in_the_same_folder_is_refused(tmp_path):
+    trainer(tmp_path).run()
+    cases = toy_cases()
+    with pytest.raises(UserError, match="other settings"):
+        Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, {"about": "others"})
+
+
+def test_best_weights_come_back(tmp_path):
+    made = trainer(tmp_path)
+    made.run()
+    other = tiny_network(seed=5)
+    best = fill_best(other, tmp_path)
+    assert best["step"] in (3, 6)
+    assert all(torch.equal(v, other.state_dict()[k]) for k, v in best["weights"].items())
+
+
+def test_measuring_the_speed_changes_nothing():
+    network = tiny_network()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    assert seconds_per_step(network, 3, toy_cases(), QUICK, "cpu", 1) > 0
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_no_case_to_choose_on_is_one_sentence(tmp_path):
+    with pytest.raises(UserError, match="There are 4 cases to train on and 0"):
+        Trainer(tiny_network(), 3, QUICK, toy_cases(), [], tmp_path, {})
+
+
+def test_several_processes_need_a_batch_they_can_share(tmp_path):
+    class Two:
+        world_size = 2
+
+    with pytest.raises(UserError, match="batch of 3 cannot be shared evenly by 2 processes; use --batch 2"):
+        trainer(tmp_path, replace(QUICK, batch=3), fabric=Two())
+
+
+def test_samples_depend_on_their_number_alone():
+    samples = Samples(toy_cases(), (16, 24, 16), 3, Augmentation(), 0.0, seed=1)
+    first = [samples[n] for n in range(8)]
+    again = [samples[n] for n in (5, 0, 7)]
+    for n, sample in zip((5, 0, 7), again):
+        assert torch.equal(first[n]["image"], sample["image"]) and torch.equal(first[n]["label"], sample["label"])
+    assert sorted(s["case"] for s in first[:4]) == sorted(s["case"] for s in first[4:]) == [f"case{n}" for n in range(4)]
+    assert not torch.equal(first[0]["image"], first[1]["image"])
+
+
+def test_processes_share_a_batch():
+    whole = [n for batch in Numbers(3, 5, 4) for n in batch]
+    parts = [list(Numbers(3, 5, 4, rank, 2)) for rank in (0, 1)]
+    assert whole == list(range(12, 20))
+    assert [sorted(a + b) for a, b in zip(*parts)] == [[12, 13, 14, 15], [16, 17, 18, 19]]
+
+
+def test_a_window_smaller_than_the_case_often_shows_the_organ():
+    shape = (40, 60, 60)
+    label = np.zeros(shape, np.uint8)
+    label[5:9, 50:56, 4:8] = 1
+    case = {"id": "a", "image": np.zeros((1, *shape), np.float32), "label": label[None], "voxels": [np.argwhere(label)]}
+    rng = np.random.default_rng(0)
+    seen = [bool(cut(case, (16, 16, 16), (16, 16, 16), rng)["label"].any()) for _ in range(300)]
+    blind = [bool(cut({**case, "voxels": []}, (16, 16, 16), (16, 16, 16), rng)["label"].any()) for _ in range(300)]
+    assert np.mean(seen) > 0.3 > np.mean(blind)
+
+
+def test_a_case_smaller_than_the_window_is_centred_and_its_edge_repeated():
+    image = np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1) * np.ones((1, 4, 30, 30), np.float32)
+    part = cut({"id": "a", "image": image, "label": np.zeros((1, 4, 30, 30), np.uint8), "voxels": []}, (8, 16, 16), (8, 16, 16),
+               np.random.default_rng(0))
+    values = part["image"][0, :, 0, 0].numpy()
+    assert part["image"].shape == (1, 8, 16, 16) and set(values) == {0, 1, 2, 3}
+    assert (np.diff(values) >= 0).all() and values[0] == 0 and values[-1] == 3
+
+
+def test_image_and_label_are_warped_together():
+    transform = training_transform((20, 28, 20), 3)
+    transform.set_random_state(3)
+    case = toy_cases(1)[0]
+    overlaps = []
+    for _ in range(6):
+        warped = transform({"image": torch.from_numpy(case["label"] > 0).float() * 4, "label": torch.from_numpy(case["label"]).float()})
+        bright = warped["image"][0] > warped["image"][0].mean() + warped["image"][0].std()
+        organ = torch.as_tensor(warped["label"][0]) > 0
+        overlaps.append(float(2 * (bright & organ).sum() / (bright.sum() + organ.sum())))
+    assert np.median(overlaps) > 0.8
+
+
+def test_flips_and_turns_stay_in_the_plane_for_thick_slices():
+    how = Augmentation(rotate_deg=(20.0, 0.0, 0.0), flips=(2,), elastic=1.0)
+    transform = training_transform((6, 24, 24), 3, how)
+    label = torch.zeros(1, 6, 24, 24)
+    label[:, 2, 8:16, 4:10] = 1
+    for seed in range(5):
+        transform.set_random_state(seed)
+        warped = transform({"image": torch.zeros(1, 6, 24, 24), "label": label.clone()})
+        slices = torch.as_tensor(warped["label"])[0].amax(dim=(1, 2))
+        assert slices[2] == 1 and slices.sum() <= 2  # a change of scale may touch a neighbour, a turn would touch all
+
+
+def test_noise_samples_hold_no_organ():
+    sample = noise_sample((8, 9, 10), np.random.default_rng(0))
+    assert sample["image"].shape == sample["label"].shape == (1, 8, 9, 10) and not sample["label"].any()
+
+
+def test_the_losss_gradient_is_right():
+    torch.manual_seed(0)
+    logits = torch.randn(2, 3, 3, 4, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(0, 3, (2, 1, 3, 4, 3))
+    loss = SegmentationLoss()
+    loss.loss.double()
+    exact = lambda x: loss.loss(x, labels)
+    assert torch.autograd.gradcheck(exact, (logits,), eps=1e-6, atol=1e-6)
+    value = SegmentationLoss()(logits.float(), labels)
+    value.backward()
+    towards = torch.nn.functional.one_hot(labels[:, 0].long(), 3).movedim(-1, 1).double()
+    assert SegmentationLoss()(10 * towards.float(), labels) < 0.05 < float(value)
+    assert (logits.grad * towards).sum() < 0  # raising the right class lowers the loss
+
+
+def test_deep_supervision_counts_the_finest_most():
+    labels = torch.zeros(1, 1, 8, 8, 8)
+    labels[:, :, 2:6, 2:6, 2:6] = 1
+    good = torch.cat((5 - 10 * labels, 10 * labels - 5), 1)
+    small = torch.nn.functional.avg_pool3d(good, 2)
+    loss = SegmentationLoss()
+    both, fine_bad, coarse_bad = loss([good, small], labels), loss([-good, small], labels), loss([good, -small], labels)
+    assert both < 0.05 and fine_bad > 1.5 * coarse_bad > both
+
+
+def test_one_process_and_halves_of_a_batch_agree():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(4, 3, 6, 6, 6), torch.randint(0, 3, (4, 1, 6, 6, 6))
+    loss = SegmentationLoss()
+    assert float(loss(logits, labels)) == pytest.approx(float((loss(logits[:2], labels[:2]) + loss(logits[2:], labels[2:])) / 2), abs=1e-6)
+
+
+def test_the_schedule_warms_up_and_falls():
+    rates = [schedule(n, 100, 10) for n in range(100)]
+    assert rates[0] == 0.1 and max(rates) == 1 and rates[-1] < 0.02 and rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_the_average_follows_slowly():
+    network = torch.nn.Linear(2, 2)
+    average = {k: torch.zeros_like(v) for k, v in network.state_dict().items()}
+    update_average(average, network, 0.9)
+    assert torch.allclose(average["weight"], 0.1 * network.weight)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_on_a_gpu(tmp_path, precision):
+    from MedLLMSegLib.training.devices import make_fabric
+
+    result = trainer(tmp_path, replace(QUICK, precision=precision), fabric=make_fabric("cuda", precision)).run()
+    assert result.steps == 6 and all(np.isfinite(list(losses(tmp_path).values())))
