@@ -1,0 +1,63 @@
+"""What is finished: result.json of each run's folder, and one small file that outlives the folders."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import UserError
+from ..outputs import write_text
+from .plan import Settings, refuse_other
+
+RESULT = "result.json"
+COLLECTED = "benchmark-results.json"
+
+
+class Results:
+    """The finished runs of one benchmark, kept in `path`, which is committed with the repository.
+
+    runs: name -> result. measured, memory: what `--measure` and `--memory` found. groups: case id -> head or patient.
+    """
+
+    def __init__(self, path: Path, settings: Settings, groups: dict[str, str]):
+        self.path, self.settings = Path(path), settings.to_dict()
+        found = _read(self.path) if self.path.exists() else {}
+        if found:
+            refuse_other(found.get("settings", {}), self.settings, self.path)
+        self.groups = groups
+        self.runs: dict[str, dict] = found.get("runs", {})
+        self.measured: dict[str, dict] = found.get("measured", {})
+        self.memory: dict[str, dict] = found.get("memory", {})
+
+    def gather(self, output: Path) -> None:
+        """Take in the finished runs below a folder, and keep them."""
+        fresh = {}
+        for path in sorted(Path(output).glob(f"*/{RESULT}")):
+            if path.parent.name not in self.runs:
+                fresh[path.parent.name] = _read(path)
+        if fresh:
+            self.runs |= fresh
+            self.save()
+
+    def save(self) -> None:
+        """One line a run, so that a commit shows which runs are new."""
+        parts = {"settings": self.settings, "groups": self.groups, "measured": self.measured, "memory": self.memory}
+        lines = [f'"{name}": {json.dumps(value)}' for name, value in parts.items()]
+        runs = ",\n".join(f'"{name}": {json.dumps(self.runs[name])}' for name in sorted(self.runs))
+        write_text(self.path, "{" + ",\n".join([*lines, '"runs": {\n' + runs + "\n}"]) + "}\n")
+
+
+def choose_learning_rate(runs: dict[str, dict], network: str, arm: str) -> float | None:
+    """The learning rate with the best val Dice of an arm's tuning; None unless all its tuning runs are finished."""
+    from .plan import LEARNING_RATES, Run
+
+    names = {lr: Run(network, arm, 100, 0, lr).name for lr in LEARNING_RATES}
+    if any(name not in runs for name in names.values()):
+        return None
+    return max(LEARNING_RATES, key=lambda lr: runs[names[lr]]["val_dice"])
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f'"{path}" is damaged; remove it, and what it held is done again.') from error

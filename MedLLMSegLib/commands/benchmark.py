@@ -1,0 +1,73 @@
+"""`medllmseg benchmark`: does the language-model block help? The arms one by one, and the page that answers."""
+from __future__ import annotations
+
+from pathlib import Path
+
+from .common import typed_path
+
+
+def add_parser(commands) -> None:
+    p = commands.add_parser(
+        "benchmark", help="does the language-model block help? train and compare the arms",
+        description="Train and test the arms of the comparison one by one. It can be stopped at any moment; the same command "
+                    "goes on where it stopped, and finished runs are skipped. It ends by writing DOCS/benchmark.md.",
+        epilog="Every run lies in a folder of its own under OUTPUT; what is finished is also kept in DOCS/benchmark-results.json.")
+    p.add_argument("--data", required=True, type=typed_path, metavar="FOLDER", help="labelled cases with train, val and test splits")
+    p.add_argument("--output", "-o", type=typed_path, default=Path("runs/benchmark"), metavar="FOLDER", help="default: %(default)s")
+    p.add_argument("--docs", type=typed_path, default=Path("docs"), metavar="FOLDER",
+                   help="where the page and the collected results are written (default: %(default)s)")
+    p.add_argument("--only", metavar="PATTERN", help='runs whose names match, such as "ours-F-100-*"; names outside stage 1 too')
+    p.add_argument("--minutes", type=float, metavar="N", help="stop cleanly after so long")
+    p.add_argument("--list", action="store_true", help="show the runs and which are finished, and run none")
+    p.add_argument("--page", action="store_true", help="write the page from what is finished, and run none")
+    p.add_argument("--tune", action="store_true", help="first choose every arm's learning rate from the same three, on val")
+    p.add_argument("--network-size", default="default", metavar="SIZE", help="of our network: default or small")
+    p.add_argument("--steps", type=int, default=600, help="optimiser steps of every arm (default: %(default)s)")
+    p.add_argument("--batch", type=int, default=2, help="default: %(default)s")
+    p.add_argument("--window", type=int, nargs=3, default=(40, 48, 40), metavar=("K", "J", "I"), help="voxels of a sample")
+    p.add_argument("--lr", type=float, default=1e-3, help="learning rate of every arm, without --tune (default: %(default)s)")
+    p.add_argument("--seeds", type=int, default=3, metavar="N", help="of each arm (default: %(default)s)")
+    p.add_argument("--precision", default="bf16", help="bf16, fp16 or fp32 (default: %(default)s)")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    p.set_defaults(run=_benchmark)
+
+
+def _benchmark(args, command: str) -> None:
+    from ..benchmark.plan import SETTINGS, chosen_runs, keep_settings, make_settings
+    from ..benchmark.results import COLLECTED, Results
+    from ..benchmark.runner import Bench, TimeIsUp, run_benchmark
+    from ..cases import read_cases, split_cases
+
+    case_set = read_cases(args.data)
+    parts = split_cases(case_set)
+    settings = make_settings(case_set, parts, args.network_size, args.steps, args.batch, tuple(args.window), args.lr, args.tune,
+                             tuple(range(args.seeds)), args.precision)
+    results = Results(args.docs / COLLECTED, settings, {c.id: c.group for c in parts["test"]})
+    if (args.output / SETTINGS).exists():
+        keep_settings(settings, args.output / SETTINGS)
+        results.gather(args.output)
+    if args.list:
+        for run in chosen_runs(settings, args.only):
+            print(f"{'finished' if run.name in results.runs else 'not run':<9} {run.name}")
+        return
+    if not args.page:
+        bench = Bench(case_set, parts, settings, args.output, results, args.device)
+        try:
+            run_benchmark(bench, args.only, args.minutes, _Line())
+        except TimeIsUp as stop:
+            print(f"\nStopped: {stop}; the same command goes on from here.")
+
+
+class _Line:
+    """Progress for a terminal or a log: a line whenever the run or its stage changes, and every half minute between."""
+
+    def __init__(self):
+        self.stage, self.said_at = "", 0.0
+
+    def __call__(self, text: str, fraction: float) -> None:
+        import time
+
+        stage = text.split(":")[0]
+        if stage != self.stage or time.monotonic() - self.said_at > 30:
+            self.stage, self.said_at = stage, time.monotonic()
+            print(f"{100 * fraction:5.1f} %  {text}", flush=True)
