@@ -8,9 +8,9 @@ LIBRARY = Path(__file__).parents[1] / "MedLLMSegLib"
 
 # From the ground up, as in docs/architecture.md: a file imports only from files of earlier rows, or from its own row.
 LAYERS = (
-    ("errors",), ("geometry",), ("volume",), ("structures", "anatomy"), ("config",), ("outputs",),
+    ("errors", "places"), ("geometry",), ("volume",), ("structures", "anatomy"), ("config",), ("outputs",),
     ("images", "dicom", "files"), ("cases",), ("catalogue",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
-    ("inference",), ("localize",), ("pipeline",), ("metrics",), ("compare",), ("training",), ("evaluate", "evaluate_localizer"), ("pictures", "surface", "report"), ("batch",),
+    ("inference",), ("localize",), ("pipeline",), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark",), ("pictures", "surface", "report"), ("batch",),
     ("slicer_bridge",), ("commands",), ("cli",), ("__main__",), ("__init__",),
 )
 
