@@ -6,7 +6,8 @@ An interval therefore says how much other patients would change the answer, not 
 
 Rule for values that are missing: where every table of both arms has none (neither label map has the structure), the
 case's structure is left out. Where only some have none, those were right to find nothing there, and count as perfect
-(1, or 0 mm): so outlining a structure that is not there costs an arm something.
+(1, or 0 mm): so outlining a structure that is not there costs an arm something. For a column that is not in
+`METRICS` a missing value says nothing of the kind, and the case is left out as soon as one table lacks it.
 """
 from __future__ import annotations
 
@@ -17,10 +18,9 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from .errors import UserError
-from .metrics import bootstrap_interval, group_means
+from .metrics import METRICS, bootstrap_interval, group_means, metric_of
 
 Table = Mapping[str, Mapping[str, float]]  # case -> column such as "dice_anterior" -> value, NaN where there is none
-NEARER_0 = ("hd95_mm", "assd_mm", "volume_difference_ml")  # whose best value is 0; the best of all others is 1
 SIGNIFICANT = 0.05
 _SAME = 1e-9  # smaller differences are round-off
 
@@ -63,9 +63,15 @@ def paired_tests(arms: Mapping[str, Sequence[Table]], groups: Mapping[str, str],
     Sources: Wilcoxon 1945 (equal pairs are left out of the ranks); Holm 1979.
     """
     pairs = list(itertools.combinations(arms, 2)) if pairs is None else list(pairs)
+    metrics = [full_name(metric) for metric in metrics]
     found = [_compare(metric, pair, [list(arms[name]) for name in pair], groups) for metric in metrics for pair in pairs]
     corrected = holm([each[0].p for each in found])
     return [_judged(replace(c, p_holm=p), favours) for (c, favours), p in zip(found, corrected)]
+
+
+def full_name(metric: str) -> str:
+    """The name in the tables of a metric that was given without its unit ("hd95": "hd95_mm"); others as they are."""
+    return next((name for name in METRICS if metric == name.split("_")[0]), metric)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -78,22 +84,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def arm_values(arms: Mapping[str, Sequence[Table]], groups: Mapping[str, str], metric: str = "dice") -> dict[str, np.ndarray]:
+    """What is tested: name of each arm -> one value for each group, over the cases and columns that all arms have."""
+    names, tables, metric = list(arms), [list(seeds) for seeds in arms.values()], full_name(metric)
+    values = group_values(tables, _common_cases(names, tables), _columns(metric, names, tables)[0], groups)
+    return dict(zip(names, values))
+
+
 def _compare(metric: str, names: tuple[str, str], tables: list[list[Table]], groups) -> tuple[Comparison, float]:
     """One test without Holm's correction, and the sign of its ranks: above 0 where the first arm's values are higher."""
     cases = _common_cases(names, tables)
     columns, notes = _columns(metric, names, tables)
-    first, second = group_pairs(tables[0], tables[1], cases, columns, groups)
+    first, second = group_values(tables, cases, columns, groups)
     if not len(first):
-        raise UserError(f'Neither "{names[0]}" nor "{names[1]}" has a value of "{metric}" in the cases they share; '
+        raise UserError(f'"{names[0]}" and "{names[1]}" have no values of "{metric}" to compare in the cases they share; '
                         "choose another metric.")
-    left_out = max(len(t[0]) for t in tables) - len(cases)
-    notes += [f"{left_out} cases left out that only one arm has"] if left_out else []
+    left_out = len(set(tables[0][0]) ^ set(tables[1][0]))
+    notes += [f"without {left_out} case{'s' * (left_out > 1)} that only one arm has"] if left_out else []
     apart = first - second
     apart[np.abs(apart) < _SAME] = 0.0
     p, sign, differing = signed_rank(apart)
     if differing and 2.0 / 2**differing >= SIGNIFICANT:
         notes.append(f"too few: {differing} differing pair{'s' * (differing > 1)} cannot give p below "
                      f"{min(1.0, 2.0 / 2**differing):.2g}")
+    elif differing < len(apart):
+        notes.append(f"{len(apart) - differing} equal pair{'s' * (len(apart) - differing > 1)}")
     if sign * apart.mean() < 0:
         notes.append("the ranks and the mean point in opposite directions")
     low, high = bootstrap_interval(apart)
@@ -101,20 +116,20 @@ def _compare(metric: str, names: tuple[str, str], tables: list[list[Table]], gro
                       float(apart.mean()), low, high, p, note="; ".join(notes)), sign
 
 
-def _common_cases(names, tables: list[list[Table]]) -> list[str]:
+def _common_cases(names: Sequence[str], tables: list[list[Table]]) -> list[str]:
     for name, seeds in zip(names, tables):
         for table in seeds[1:]:
             if set(table) != set(seeds[0]):
                 odd = sorted(set(table) ^ set(seeds[0]))
                 raise UserError(f'The tables of "{name}" do not hold the same cases ("{odd[0]}" is missing in one); '
                                 "measure each seed on the same cases.")
-    cases = [case for case in tables[0][0] if case in tables[1][0]]
+    cases = [case for case in tables[0][0] if all(case in seeds[0] for seeds in tables)]
     if not cases:
-        raise UserError(f'"{names[0]}" and "{names[1]}" have no case in common; measure both on the same data.')
+        raise UserError(f"{_listed(names)} have no case in common; measure them on the same data.")
     return cases
 
 
-def _columns(metric: str, names, tables: list[list[Table]]) -> tuple[list[str], list[str]]:
+def _columns(metric: str, names: Sequence[str], tables: list[list[Table]]) -> tuple[list[str], list[str]]:
     """The columns of a metric that every table has, and a note on those that only some have."""
     each = [[c for c in dict.fromkeys(itertools.chain.from_iterable(table.values()))
              if c == metric or c.startswith(f"{metric}_")] for seeds in tables for table in seeds]
@@ -122,27 +137,35 @@ def _columns(metric: str, names, tables: list[list[Table]]) -> tuple[list[str], 
     if metric in shared:  # one column by its whole name
         return [metric], []
     if not shared:
-        raise UserError(f'"{names[0]}" and "{names[1]}" have no column of "{metric}" in common; use a metric that both '
-                        "tables have.")
+        raise UserError(f'{_listed(names)} have no column of "{metric}" in common; use a metric that all tables have.')
     odd = sorted({c for columns in each for c in columns} - set(shared))
     return shared, [f"without {', '.join(odd)}, which not all tables have"] if odd else []
 
 
-def group_pairs(first: list[Table], second: list[Table], cases, columns, groups) -> tuple[np.ndarray, np.ndarray]:
-    """One value for each group and arm, both (groups,): seeds, then structures, then the group's cases averaged."""
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(f'"{name}"' for name in names)
+
+
+def group_values(tables: list[list[Table]], cases: Sequence[str], columns: Sequence[str], groups) -> list[np.ndarray]:
+    """One value for each arm and group, (groups,) each: seeds, then structures, then the group's cases averaged.
+
+    tables: for each arm one table for each seed. Missing values: see the module's rule.
+    """
     values = [np.array([[[table[case].get(c, np.nan) for c in columns] for case in cases] for table in seeds], float)
-              for seeds in (first, second)]  # (seeds, cases, columns)
-    perfect = np.array([0.0 if c.startswith(NEARER_0) else 1.0 for c in columns])
+              for seeds in tables]  # (seeds, cases, columns)
+    perfect = np.array([metric_of(c).best if metric_of(c) in METRICS.values() else np.nan for c in columns])
     signed = np.array([c.startswith("volume_difference_ml") for c in columns])
-    somewhere = np.isfinite(np.concatenate(values)).any(0)  # (cases, columns)
-    kept = somewhere.any(1)
+    there = np.isfinite(np.concatenate(values))  # (seeds of all, cases, columns)
+    used = there.any(0) & (there.all(0) | np.isfinite(perfect))  # (cases, columns)
+    kept = used.any(1)
+    names = [groups[case] for case, keep in zip(cases, kept) if keep]
     means = []
     for each in values:
         each = np.where(signed, np.abs(each), each)
         filled = np.where(np.isfinite(each), each, perfect).mean(0)  # (cases, columns)
-        by_case = np.where(somewhere, filled, 0.0)[kept].sum(1) / somewhere[kept].sum(1)
-        means.append(group_means(by_case, [groups[case] for case, keep in zip(cases, kept) if keep]))
-    return np.array(list(means[0].values())), np.array(list(means[1].values()))
+        by_case = np.where(used, filled, 0.0)[kept].sum(1) / used[kept].sum(1)
+        means.append(np.array(list(group_means(by_case, names).values())))
+    return means
 
 
 def signed_rank(differences: np.ndarray) -> tuple[float, float, int]:
@@ -168,4 +191,7 @@ def _judged(c: Comparison, sign: float) -> Comparison:
     if not c.p_holm < SIGNIFICANT:
         return c
     higher, lower = (c.first, c.second) if sign > 0 else (c.second, c.first)
-    return replace(c, better=lower if c.metric.startswith(NEARER_0) else higher)
+    metric = metric_of(c.metric)
+    if metric is None:  # somebody else's column: whether high is good is not ours to say
+        return replace(c, note="; ".join(filter(None, [f"{higher} is higher", c.note])))
+    return replace(c, better=higher if metric.best else lower)

@@ -1,172 +1,229 @@
-"""Measure a model on a folder of labelled scans: one row of Dice a case, and a summary."""
+"""Measure a model on labelled scans, at their own resolution: one row a case, a summary and a box plot."""
 from __future__ import annotations
 
-import csv
-import io
-import json
 import logging
-import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable, Sequence
 
 import numpy as np
 
-from .cases import choose_cases, file_of, group_of as head_of, read_labels
-from .errors import Cancelled, UserError
+from .cases import (Case, CaseSet, choose_cases, file_of, group_of, listed_ids, read_cases, read_label_map,
+                    read_labels, stated_labels)
+from .cases.segmentations import is_segmentation
+from .errors import Cancelled, Progress, UserError
 from .files import load_volume
-from .metrics import dice, group_means, summarize
+from .metrics import (CASE_METRICS, NEAR_MM, calibration_error, entropy, measure, missed, near_foreground, reliability,
+                      risk_coverage_area)
 from .outputs import check_writable, write_text
+from .scores import Score, as_json, summarize_scores, summary_path, table
 from .structures import Segmentation, Structure
 from .volume import Volume
 
-RULE = ("Dice of each case; a structure that is in neither label map is left out (blank), "
-        "a case that could not be segmented counts as 0")
+BINS = 15
 logger = logging.getLogger("medllmseg")
 
 
-@dataclass
-class Score:
-    """One case. dice: structure key -> 0 to 1, NaN where neither label map has it. error: why it has no result."""
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """The cases to measure.
 
-    case: str
-    dice: dict[str, float] = field(default_factory=dict)
-    error: str = ""
-    labels: frozenset[int] = frozenset()
+    names: label value -> structure, as far as the source says. numbered: whether the values mean anything by
+    themselves (those of Slicer's segmentations do not, only their names do). case_set: the source's own description,
+    None for a folder in the Decathlon's layout, of which only the cases asked for are looked at.
+    """
+
+    cases: tuple[Case, ...]
+    names: dict[int, str]
+    numbered: bool = True
+    case_set: CaseSet | None = None
+
+    def truth(self, case: Case, image: Volume) -> np.ndarray:
+        """The label map of a case as integers [k, j, i] with the source's values; `UserError` unless on the image's grid."""
+        return read_label_map(case, self.case_set, image) if self.case_set else read_labels(case.label, image)
 
 
-def evaluate(model, data_folder, output_csv, cases=None, device: str = "auto",
-             progress: Callable[[str, float], None] | None = None,
-             segment: Callable[..., Segmentation] | None = None) -> dict:
-    """Segment the labelled scans of a folder, write one row of Dice a case, and return the summary.
+@dataclass(frozen=True, eq=False)
+class _Measured:
+    """One case. structures: what the model could find; None where it failed. bins: its `reliability` table, if asked for."""
 
-    model: an id or a bundle's folder. data_folder: holds imagesTr and labelsTr, and maybe splits.json.
-    output_csv: columns ``case,dice_<structure>,...``; the summary is written beside it as <stem>.summary.json.
-    cases: a text file with one case id a line, or a list of ids; None takes "test" of splits.json, else all labelled.
+    score: Score
+    structures: tuple[Structure, ...] | None = None
+    bins: np.ndarray | None = None
+    model: str = ""
+
+
+def evaluate(model, data, output_csv, cases=None, device: str = "auto", progress: Progress | None = None,
+             segment: Callable[..., Segmentation] | None = None, calibration: bool = False) -> dict:
+    """Segment labelled scans, write one row a case, and return the summary (see `scores.summarize_scores`).
+
+    model: an id or a bundle's folder. data: a folder with imagesTr and labelsTr, and maybe splits.json, or anything
+    else that `cases.read_cases` understands.
+    output_csv: columns ``case,dice_<structure>,...`` and then the other metrics of `metrics.METRICS` in the same way.
+    Beside it come the summary, <stem>.summary.json, and where matplotlib is installed a box plot, <stem>.png.
+    cases: a text file with one case id a line, or a list of ids; None takes the data's "test" split, else all labelled.
     progress: called with (case, fraction done); may raise `Cancelled`.
-    segment: stands in for `pipeline.segment` in tests.
-    Raises `UserError` for data that cannot be used; a case that cannot be segmented counts as Dice 0 and is named.
+    segment: stands in for `pipeline.segment` in tests and benchmarks.
+    calibration: also measure whether the probabilities are honest and whether uncertainty marks the errors.
+    Raises `UserError` for data that cannot be used; a case that cannot be segmented counts as missed and is named.
+    Empty structures: see `metrics.RULE`.
     """
     began = time.monotonic()
-    data_folder, output_csv = Path(data_folder).expanduser(), Path(output_csv).expanduser()
+    data, output_csv = Path(data).expanduser(), Path(output_csv).expanduser()
     check_writable(output_csv.parent)
-    wanted = choose_cases(data_folder, cases)
-    pairs = {case: (file_of(data_folder / "imagesTr", case), file_of(data_folder / "labelsTr", case))
-             for case in wanted}  # all looked up first: what is wrong is better known before the work than after it
-    for image, labels in pairs.values():
-        read_labels(labels, load_volume(image))
-    run, sha256 = _runner(model, device, segment)
-    scores, seen, name = [], [], str(model)
-    for n, (case, (image, labels)) in enumerate(pairs.items()):
+    chosen = labelled_cases(data, cases)
+    for case in chosen.cases:  # all read first: what is wrong is better known before the work than after it
+        chosen.truth(case, load_volume(case.image))
+    run, sha256 = _runner(model, device, segment, calibration)
+    measured = []
+    for n, case in enumerate(chosen.cases):
         if progress:
-            progress(case, n / len(pairs))
-        score, result = _score(case, image, labels, run)
-        scores.append(score)
-        if result is not None:
-            seen, name = [*seen, result.structures], result.model or name
-    _fill_failed(scores, seen)
-    summary = {**_summary(scores, name, data_folder, time.monotonic() - began), "weights_sha256": sha256}
-    write_text(output_csv, _table(scores))
-    write_text(output_csv.with_name(f"{output_csv.stem}.summary.json"), _json(summary))
+            progress(case.id, n / len(chosen.cases))
+        measured.append(_measure(case, chosen, run, calibration))
+    _charge_failed(measured, chosen)
+    scores, name = [m.score for m in measured], next((m.model for m in measured if m.model), str(model))
+    summary = {**summarize_scores(scores, name, data, time.monotonic() - began), "weights_sha256": sha256}
+    if calibration:
+        summary["calibration"] = _calibration(summary, [m.bins for m in measured if m.bins is not None])
+    _write(scores, summary, output_csv)
     if progress:
         progress("done", 1.0)
     return summary
 
 
-def _runner(model, device: str, segment) -> tuple[Callable[[Volume], Segmentation], str]:
+def labelled_cases(data: Path, cases=None) -> Chosen:
+    """The cases to measure: those named (file or list of ids), else the data's "test" split, else all."""
+    if any((data / part).is_dir() for part in ("imagesTr", "labelsTr")):
+        # Only what is asked for need be there and readable, and the model knows the structures.
+        return Chosen(tuple(Case(case, file_of(data / "imagesTr", case), file_of(data / "labelsTr", case), group_of(case))
+                            for case in choose_cases(data, cases)), stated_labels(data) or {})
+    found = read_cases(data)
+    by_id = {case.id: case for case in found.cases}
+    wanted = listed_ids(cases) if cases is not None else (found.splits or {}).get("test") or list(by_id)
+    unknown = [case for case in wanted if case not in by_id]
+    if unknown:
+        raise UserError(f'There is no case "{unknown[0]}" in "{data}"; correct the list of cases.')
+    if not wanted:
+        raise UserError("There is no case in the list of cases; name at least one.")
+    return Chosen(tuple(by_id[case] for case in dict.fromkeys(wanted)), found.labels,
+                  not any(is_segmentation(case.label) for case in found.cases), found)
+
+
+def _runner(model, device: str, segment, calibration: bool) -> tuple[Callable[[Volume], Segmentation], str]:
     """What segments one scan, and the sha256 of the weights it uses ("" for a stand-in)."""
+    more = {"probabilities": True} if calibration else {}
     if segment is not None:
-        return lambda volume: segment(volume, model, device=device), ""
+        return lambda volume: segment(volume, model, device=device, **more), ""
     from .pipeline import load_model, segment as segment_scan  # torch comes with it: only when it is needed
 
     loaded = load_model(model, device)
-    return lambda volume: segment_scan(volume, loaded), loaded.entry.sha256
+    return lambda volume: segment_scan(volume, loaded, **more), loaded.entry.sha256
 
 
-def _score(case: str, image: Path, labels: Path, run) -> tuple[Score, Segmentation | None]:
-    volume = load_volume(image)
-    truth = read_labels(labels, volume)
-    present = frozenset(int(v) for v in np.unique(truth) if v)
+def _measure(case: Case, chosen: Chosen, run, calibration: bool) -> _Measured:
+    volume = load_volume(case.image)
     try:
         result = run(volume)
     except Cancelled:
         raise
-    except Exception as error:  # noqa: BLE001 - one failing case must not lose the others; it is named and counts as 0
-        logger.exception("%s", case)
-        return Score(case, error=str(error) or type(error).__name__, labels=present), None
-    unknown = present - {s.label for s in result.structures}
-    if unknown:
-        known = ", ".join(f"{s.label} {s.name}" for s in result.structures)
-        raise UserError(f'The label map of "{case}" has the labels {sorted(unknown)}, and the model knows {known}; '
+    except Exception as error:  # noqa: BLE001 - one failing case must not lose the others; it is named and counts as missed
+        logger.exception("%s", case.id)
+        return _Measured(Score(case.id, case.group, error=str(error) or type(error).__name__))
+    truth = with_values_of(result.structures, chosen.truth(case, volume), chosen, case.id)
+    by_key = {s.key: measure(result.labels.array, truth, s.label, volume.ijk_to_ras) for s in result.structures}
+    charged = [s.key for s in result.structures if (result.labels.array == s.label).any() != (truth == s.label).any()]
+    score = Score(case.id, case.group, _columns(by_key), charged=tuple(charged))
+    bins = _add_calibration(score, result, truth) if calibration else None
+    return _Measured(score, result.structures, bins, result.model)
+
+
+def _columns(by_key: dict[str, dict[str, float]]) -> dict[str, float]:
+    return {f"{metric}_{key}": value for key, values in by_key.items() for metric, value in values.items()}
+
+
+def with_values_of(structures: Sequence[Structure], truth: np.ndarray, chosen: Chosen, case: str) -> np.ndarray:
+    """A truth with the label values of the model.
+
+    Where the source names its structures as the model does (key or name), the names decide; else the values do.
+    Raises `UserError` for what the model does not know, and where only some of the names are the model's.
+    """
+    present = [int(v) for v in np.unique(truth) if v]
+    known = {plain(name): s.label for s in structures for name in (s.key, s.name)}
+    named = {v: known[plain(chosen.names[v])] for v in present if plain(chosen.names.get(v, "")) in known}
+    by_value = chosen.numbered and not named
+    strange = [v for v in present if v not in ({s.label for s in structures} if by_value else named)]
+    if strange:
+        labels = ", ".join(f"{s.label} {s.name}" for s in structures)
+        called = "" if by_value else f" ({', '.join(chosen.names.get(v, 'unnamed') for v in strange)})"
+        raise UserError(f'The label map of "{case}" has the labels {strange}{called}, and the model knows {labels}; '
                         "change the labels, or leave the case out.")
-    return Score(case, {s.key: dice(result.labels.array, truth, s.label) for s in result.structures},
-                 labels=present), result
+    if all(value == label for value, label in named.items()):  # also where the values decide
+        return truth
+    renamed = np.zeros_like(truth)
+    for value, label in named.items():
+        renamed[truth == value] = label
+    return renamed
 
 
-def _fill_failed(scores: list[Score], seen: Sequence[tuple[Structure, ...]]) -> None:
-    """Dice 0 for the structures that a case without result should have had."""
-    failed = [s for s in scores if s.error]
-    if len(failed) == len(scores):
-        raise UserError(f'None of the {len(scores)} cases could be segmented; the first, "{failed[0].case}": '
-                        f"{failed[0].error}")
-    for score in failed:
+def plain(name: str) -> str:
+    """A structure's name without case, spaces and signs, for comparing."""
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def _add_calibration(score: Score, result: Segmentation, truth: np.ndarray) -> np.ndarray:
+    """Add the columns of `CASE_METRICS` to a score, and return the case's `reliability` table."""
+    maps, spacing_mm = result.probabilities.array, result.labels.spacing_mm
+    classes = np.concatenate([np.clip(1 - maps.sum(0), 0, 1)[None], maps])  # background first
+    numbers = np.zeros_like(truth)
+    for n, structure in enumerate(result.structures, 1):
+        numbers[truth == structure.label] = n
+    bins = reliability(classes, numbers, BINS, spacing_mm)
+    near = near_foreground(truth, result.labels.array, spacing_mm)
+    curve = risk_coverage_area(entropy(classes)[near], (result.labels.array != truth)[near])
+    score.values |= dict(zip(CASE_METRICS, (calibration_error(bins), curve.area, curve.random)))
+    return bins
+
+
+def _calibration(summary: dict, tables: list[np.ndarray]) -> dict:
+    return {"ece": calibration_error(np.sum(tables, 0)), "bins": BINS,
+            "where": f"voxels within {NEAR_MM:g} mm of a structure of the truth or of the answer",
+            **{name: summary["means"][name]["mean"] for name in ("risk_coverage", "risk_coverage_random")}}
+
+
+def _charge_failed(measured: list[_Measured], chosen: Chosen) -> None:
+    """A case without result counts as missed in all that its truth holds (in everything, where that is empty)."""
+    seen = [m.structures for m in measured if m.structures is not None]
+    failed = [(m.score, case) for m, case in zip(measured, chosen.cases) if m.structures is None]
+    if not seen:
+        raise UserError(f'None of the {len(failed)} cases could be segmented; the first, "{failed[0][0].case}": '
+                        f"{failed[0][0].error}")
+    for score, case in failed:
+        image = load_volume(case.image)
+        truth = chosen.truth(case, image)
         # A folder may mix crops (anterior, posterior) with heads (left and right): take the smallest set that fits.
-        fitting = [s for s in seen if score.labels <= {each.label for each in s}] or list(seen)
-        structures = min(fitting, key=len)
-        score.dice = {s.key: 0.0 for s in structures if s.label in score.labels or not score.labels}
+        structures, truth = _fitting(sorted(seen, key=len), truth, chosen, case.id)
+        present = {s.key: int((truth == s.label).sum()) for s in structures}
+        wanted = [key for key, voxels in present.items() if voxels] or list(present)
+        by_key = {key: missed(image.grid) | {"volume_difference_ml": -present[key] * image.grid.voxel_ml} for key in wanted}
+        score.values, score.charged = _columns(by_key), tuple(wanted)
 
 
-def _table(scores: list[Score]) -> str:
-    """The CSV: case, then one column a structure; blank where Dice is undefined or does not apply."""
-    keys = list(dict.fromkeys(key for s in scores for key in s.dice))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", *(f"dice_{key}" for key in keys)])
-    for s in scores:
-        values = [s.dice.get(key, math.nan) for key in keys]
-        writer.writerow([s.case, *("" if math.isnan(v) else f"{v:.6f}" for v in values)])
-    return text.getvalue()
+def _fitting(seen: list[tuple[Structure, ...]], truth: np.ndarray, chosen: Chosen, case: str):
+    """The first set of structures that a truth fits, and the truth with its values."""
+    for structures in seen:
+        try:
+            return structures, with_values_of(structures, truth, chosen, case)
+        except UserError:
+            continue
+    return seen[0], truth
 
 
-def _summary(scores: list[Score], model: str, folder: Path, seconds: float) -> dict:
-    """Statistics for each structure, over the mean of structures of each case, and over heads where cases share one."""
-    keys = list(dict.fromkeys(key for s in scores for key in s.dice))
-    heads = [head_of(s.case) for s in scores]
-    means = [_mean(list(s.dice.values())) for s in scores]
-    summary = {
-        "model": model, "data": str(folder), "cases": len(scores), "rule": RULE,
-        "failed": {s.case: s.error for s in scores if s.error},
-        "structures": {key: summarize([s.dice.get(key, math.nan) for s in scores], heads) for key in keys},
-        "mean": summarize(means, heads), "seconds": round(seconds, 1),
-    }
-    if len(set(heads)) < len(heads):
-        summary["heads"] = summarize(list(group_means(means, heads).values()))
-    return summary
+def _write(scores: list[Score], summary: dict, output_csv: Path) -> None:
+    write_text(output_csv, table(scores))
+    write_text(summary_path(output_csv), as_json(summary))
+    if find_spec("matplotlib"):  # it comes with reports and training, and is no reason to lose the figures
+        from .box_plot import plot_scores
 
-
-def _mean(values: list[float]) -> float:
-    there = [v for v in values if not math.isnan(v)]
-    return sum(there) / len(there) if there else math.nan
-
-
-def summary_table(summary: dict) -> str:
-    """The summary for the screen."""
-    def line(name: str, s: dict) -> str:
-        return (f"{name:<28}{s['n']:>5}  {s['mean']:.3f}  {s['sd']:.3f}  {s['median']:.3f}  "
-                f"{s['low']:.3f} to {s['high']:.3f}")
-    rows = [f"{'Dice':<28}{'n':>5}  mean   sd     median 95 % of the mean"]
-    rows += [line(key, s) for key, s in summary["structures"].items()]
-    rows.append(line("mean of structures", summary["mean"]))
-    if "heads" in summary:
-        rows.append(line("mean of structures, by head", summary["heads"]))
-    rows += [f"failed, counted as 0: {case}: {why}" for case, why in summary["failed"].items()]
-    return "\n".join(rows)
-
-
-def _json(summary: dict) -> str:
-    def plain(value):
-        if isinstance(value, dict):
-            return {key: plain(each) for key, each in value.items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
-    return json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n"
+        plot_scores(scores, summary, output_csv.with_suffix(".png"))

@@ -2,14 +2,18 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib.anatomy import hippocampus_structures
+from MedLLMSegLib.cases import choose_cases, group_of
 from MedLLMSegLib.errors import Cancelled, UserError
-from MedLLMSegLib.evaluate import choose_cases, evaluate, head_of, summary_table
+from MedLLMSegLib.evaluate import evaluate
 from MedLLMSegLib.files import save_volume
+from MedLLMSegLib.metrics import METRICS
+from MedLLMSegLib.scores import read_table, summary_table
 from MedLLMSegLib.structures import Segmentation
 from MedLLMSegLib.volume import Volume
 
@@ -57,10 +61,12 @@ def test_the_table_and_the_summary(data, tmp_path):
         return result
     output = tmp_path / "out" / "dice.csv"
     summary = evaluate("m", data, output, segment=half)
-    text = output.read_text()
-    assert text.splitlines() == [
-        "case,dice_anterior,dice_posterior", "hippocampus_001,1.000000,1.000000", "hippocampus_002,1.000000,0.666667",
-        "hippocampus_003,0.000000,0.000000", "hippocampus_004,1.000000,1.000000"]
+    lines = [line.split(",") for line in output.read_text().splitlines()]
+    assert lines[0] == ["case", *(f"{metric}_{key}" for metric in METRICS for key in ("anterior", "posterior"))]
+    assert [line[:3] for line in lines] == [
+        ["case", "dice_anterior", "dice_posterior"], ["hippocampus_001", "1.000000", "1.000000"],
+        ["hippocampus_002", "1.000000", "0.666667"], ["hippocampus_003", "0.000000", "0.000000"],
+        ["hippocampus_004", "1.000000", "1.000000"]]
     assert summary["structures"]["anterior"]["mean"] == pytest.approx(0.75)
     posterior = [1, 2 / 3, 0, 1]
     assert summary["structures"]["posterior"]["mean"] == pytest.approx(np.mean(posterior))
@@ -73,9 +79,132 @@ def test_the_table_and_the_summary(data, tmp_path):
     assert summary["model"] == "stand-in"
     written = json.loads((tmp_path / "out" / "dice.summary.json").read_text())
     assert written["mean"]["mean"] == pytest.approx(summary["mean"]["mean"])
-    assert sorted(p.name for p in output.parent.iterdir()) == ["dice.csv", "dice.summary.json"]
+    assert sorted(p.name for p in output.parent.iterdir()) == ["dice.csv", "dice.png", "dice.summary.json"]
     screen = summary_table(summary)
     assert "0.750" in screen and "hippocampus_003: No hippocampus was found." in screen
+    assert "4 cases of 2 heads or patients" in screen
+
+
+def test_every_metric_at_native_resolution(data, tmp_path):
+    """Voxels of 1 x 2 x 3 mm in a grid of 8 x 6 x 5 (6 mm3 each); the worked answers stand in the comments."""
+    def half(volume, model, device):
+        result = perfect(volume, model, device)
+        if volume.name == "hippocampus_002":
+            result.labels.array[1, 1, 1:3] = 0  # the truth is a row of 4 voxels, 1 mm apart; the answer its last two
+        if volume.name == "hippocampus_003":
+            raise UserError("No hippocampus was found.")
+        return result
+    summary = evaluate("m", data, tmp_path / "d.csv", segment=half)
+    table = read_table(tmp_path / "d.csv")
+    found = {metric: table["hippocampus_002"][f"{metric}_posterior"] for metric in METRICS}
+    expected = {
+        "dice": 2 / 3, "jaccard": 0.5, "precision": 1, "sensitivity": 0.5, "accuracy": 1 - 2 / 240,
+        "hd95_mm": np.percentile([2, 1, 0, 0], 95),  # from the truth's voxels to the answer's; the other way all are 0
+        "assd_mm": 3 / 6, "nsd_1mm": 5 / 6, "volume_difference_ml": -2 * 0.006}
+    assert found == {metric: pytest.approx(value, abs=1e-6) for metric, value in expected.items()}
+    diagonal = np.sqrt(8**2 + 12**2 + 15**2)
+    failed = {metric: table["hippocampus_003"][f"{metric}_posterior"] for metric in METRICS}
+    assert failed == dict.fromkeys(METRICS, 0) | {
+        "hd95_mm": pytest.approx(diagonal), "assd_mm": pytest.approx(diagonal), "volume_difference_ml": pytest.approx(-0.024)}
+    hd95 = [0, expected["hd95_mm"], diagonal, 0]
+    assert summary["metrics"]["hd95_mm"]["posterior"]["mean"] == pytest.approx(np.mean(hd95))
+    assert summary["group_means"]["hd95_mm"]["n"] == 2 and summary["means"]["hd95_mm"]["n"] == 4
+    assert summary["metrics"]["dice"] == summary["structures"] and summary["means"]["dice"] == summary["mean"]
+    assert summary["group_means"]["dice"] == summary["heads"]
+    assert summary["charged"] == {"anterior": 1, "posterior": 1}
+    assert summary["group_of"]["hippocampus_004"] == "hippocampus head 2" and summary["groups"] == 2
+
+
+def test_the_rule_for_empty_structures_is_printed_and_written(data, tmp_path):
+    """Case 1 has no posterior part and the answer has none; case 2 has none and the answer does; case 3 the other way."""
+    only = np.zeros((5, 6, 8), np.uint8)
+    only[1, 0, 1:5] = 1
+    for case in CASES[:2]:
+        add_case(data, case, labels=only)
+
+    def answer(volume, model, device):
+        result = perfect(volume, model, device)
+        if volume.name == "hippocampus_002":
+            result.labels.array[1, 1, 1:5] = 2
+        if volume.name == "hippocampus_003":
+            result.labels.array[result.labels.array == 2] = 0
+        return result
+    summary = evaluate("m", data, tmp_path / "d.csv", segment=answer)
+    table = read_table(tmp_path / "d.csv")
+    assert all(math.isnan(table[CASES[0]][f"{metric}_posterior"]) for metric in METRICS)
+    for case in CASES[1:3]:
+        assert table[case]["dice_posterior"] == table[case]["nsd_1mm_posterior"] == 0
+        assert table[case]["hd95_mm_posterior"] == pytest.approx(np.sqrt(64 + 144 + 225))
+        assert table[case]["accuracy_posterior"] == pytest.approx(1 - 4 / 240, abs=1e-6)
+    assert [table[c]["volume_difference_ml_posterior"] for c in CASES[1:3]] == [0.024, -0.024]
+    assert summary["structures"]["posterior"]["n"] == 3 and summary["structures"]["posterior"]["mean"] == pytest.approx(1 / 3)
+    screen = summary_table(summary)
+    assert "neither label map has is left out" in screen and "neither label map has is left out" in summary["rule"]
+    assert "only one label map has it: posterior in 2 of 4 cases" in screen
+    assert json.loads((tmp_path / "d.summary.json").read_text())["charged"] == {"posterior": 2}
+
+
+def sure(volume, model, device, probabilities=False):
+    """The right answer, said with 90 %; one voxel of the anterior part is wrongly called posterior, with 60 %."""
+    result = perfect(volume, model, device)
+    wrong = (1, 0, 1)
+    result.labels.array[wrong] = 2
+    maps = np.zeros((len(result.structures), *volume.array.shape), np.float32)
+    for n, s in enumerate(result.structures):
+        maps[n][result.labels.array == s.label] = 0.9
+    maps[1][wrong] = 0.6
+    return replace(result, probabilities=volume.with_array(maps) if probabilities else None)
+
+
+def test_calibration_on_demand(data, tmp_path):
+    plain = evaluate("m", data, tmp_path / "d.csv", segment=sure)
+    assert "calibration" not in plain and "ece" not in (tmp_path / "d.csv").read_text()
+    summary = evaluate("m", data, tmp_path / "d.csv", segment=sure, calibration=True)
+    header = (tmp_path / "d.csv").read_text().splitlines()[0]
+    assert header.endswith("volume_difference_ml_posterior,ece,risk_coverage,risk_coverage_random")
+    # 240 voxels lie within 5 mm of the rows or not; background is said with 100 % and right
+    found = summary["calibration"]
+    near = 1 / found["risk_coverage_random"]  # one error among so many voxels
+    assert near == pytest.approx(round(near)) and 8 < near < 240
+    assert found["ece"] == pytest.approx((7 * 0.1 + 0.6) / near, rel=1e-4)
+    assert found["risk_coverage"] == pytest.approx(1 / near**2, rel=1e-4)  # the error comes last
+    assert found["ece"] == pytest.approx(summary["means"]["ece"]["mean"])  # all cases are alike
+    assert "Calibration error of all cases' voxels together: 0.0" in summary_table(summary)
+    assert json.loads((tmp_path / "d.summary.json").read_text())["calibration"]["bins"] == 15
+
+
+def test_any_source_of_cases(data, tmp_path):
+    """A CSV whose groups say that all four crops are one patient, and whose split leaves one of them out."""
+    lines = ["image,label,group,split"] + [
+        f"data/imagesTr/{c}.nii.gz,data/labelsTr/{c}.nii.gz,patient A,{'test' if c != CASES[1] else 'train'}" for c in CASES]
+    source = tmp_path / "cases.csv"
+    source.write_text("\n".join(lines).replace("patient A,train", "patient B,train"))
+    summary = evaluate("m", source, tmp_path / "d.csv", segment=perfect)
+    assert summary["cases"] == 3 and summary["groups"] == 1 and math.isnan(summary["mean"]["low"])  # no interval from one
+    assert set(summary["group_of"].values()) == {"patient A"}
+    assert list(read_table(tmp_path / "d.csv")) == [CASES[0], CASES[2], CASES[3]]
+    evaluate("m", source, tmp_path / "d.csv", [CASES[1]], segment=perfect)
+    assert list(read_table(tmp_path / "d.csv")) == [CASES[1]]
+    with pytest.raises(UserError, match='no case "head_9" in'):
+        evaluate("m", source, tmp_path / "d.csv", ["head_9"], segment=perfect)
+
+
+def test_names_decide_where_the_source_has_the_models(data, tmp_path):
+    """dataset.json numbers the parts the other way round."""
+    for case in CASES:
+        labels = np.zeros((5, 6, 8), np.uint8)
+        labels[1, 0, 1:5], labels[1, 1, 1:5] = 2, 1
+        add_case(data, case)  # the image shows 1 and 2 as the model has them
+        save_volume(Volume(labels, np.diag([1.0, 2.0, 3.0, 1.0])), data / "labelsTr" / f"{case}.nii.gz")
+    wrong = evaluate("m", data, tmp_path / "d.csv", segment=perfect)
+    assert wrong["mean"]["mean"] == 0
+    (data / "dataset.json").write_text('{"labels": {"0": "background", "1": "Posterior", "2": "Anterior"}}')
+    assert evaluate("m", data, tmp_path / "d.csv", segment=perfect)["mean"]["mean"] == 1
+    (data / "dataset.json").write_text('{"labels": {"0": "background", "1": "Hilus", "2": "Anterior"}}')
+    with pytest.raises(UserError, match=r"has the labels \[1\] \(Hilus\), and the model knows 1 "):
+        evaluate("m", data, tmp_path / "d.csv", segment=perfect)
+    (data / "dataset.json").write_text('{"labels": {"0": "background", "1": "L1", "2": "L2"}}')
+    assert evaluate("m", data, tmp_path / "d.csv", segment=perfect)["mean"]["mean"] == 0  # strange names: values decide
 
 
 def test_crops_and_heads_in_one_folder(data, tmp_path):
@@ -85,7 +214,7 @@ def test_crops_and_heads_in_one_folder(data, tmp_path):
     add_case(data, "head_2", labels=one_sided)
     evaluate("m", data, tmp_path / "d.csv", ["hippocampus_001", "head_1", "head_2"], segment=perfect)
     table = {r["case"]: r for r in rows(tmp_path / "d.csv")}
-    assert list(table["head_1"]) == ["case", "dice_anterior", "dice_posterior", "dice_left_anterior",
+    assert list(table["head_1"])[:7] == ["case", "dice_anterior", "dice_posterior", "dice_left_anterior",
                                      "dice_left_posterior", "dice_right_anterior", "dice_right_posterior"]
     assert table["hippocampus_001"]["dice_left_anterior"] == "" and table["head_1"]["dice_anterior"] == ""
     assert table["head_1"]["dice_right_posterior"] == "1.000000"
@@ -186,8 +315,8 @@ def test_progress_and_cancel(data, tmp_path):
 
 
 def test_heads():
-    assert head_of("hippocampus_001") == head_of("hippocampus_002") != head_of("hippocampus_003")
-    assert head_of("sub-01") == "sub-01" != head_of("sub-02")
+    assert group_of("hippocampus_001") == group_of("hippocampus_002") != group_of("hippocampus_003")
+    assert group_of("sub-01") == "sub-01" != group_of("sub-02")
 
 
 def test_undefined_dice_is_null_in_json(data, tmp_path):
@@ -196,5 +325,6 @@ def test_undefined_dice_is_null_in_json(data, tmp_path):
     add_case(data, "one", labels=only)
     summary = evaluate("m", data, tmp_path / "d.csv", ["one"], segment=perfect)
     assert math.isnan(summary["structures"]["posterior"]["mean"])
-    assert rows(tmp_path / "d.csv") == [{"case": "one", "dice_anterior": "1.000000", "dice_posterior": ""}]
+    row = rows(tmp_path / "d.csv")[0]
+    assert row["dice_anterior"] == "1.000000" and row["dice_posterior"] == row["hd95_mm_posterior"] == ""
     assert json.loads((tmp_path / "d.summary.json").read_text())["structures"]["posterior"]["mean"] is None

@@ -1,10 +1,11 @@
-"""Dice and statistics against answers worked out by hand."""
+"""Metrics and statistics against answers worked out by hand and other libraries."""
 import math
 
 import numpy as np
 import pytest
 
-from MedLLMSegLib.metrics import bootstrap_interval, dice, group_means, summarize
+from MedLLMSegLib.metrics import (METRICS, bootstrap_interval, calibration_error, dice, entropy, expected_calibration_error,
+                                  group_means, measure, metric_of, near_foreground, reliability, risk_coverage_area, summarize)
 
 
 def test_dice_by_hand():
@@ -54,3 +55,116 @@ def test_group_means():
     assert group_means([0.5, 0.7, 0.9], ["a", "a", "b"]) == {"a": pytest.approx(0.6), "b": pytest.approx(0.9)}
     means = group_means([float("nan"), 0.7, float("nan")], ["a", "a", "b"])
     assert means["a"] == pytest.approx(0.7) and math.isnan(means["b"])
+
+
+def test_overlap_by_hand():
+    """4 voxels in the truth, 3 in the answer, 2 common, of 24; 3 mm3 each."""
+    truth, answer = np.zeros((2, 3, 4), int), np.zeros((2, 3, 4), int)
+    truth[0, 0], answer[0, 0, 2:], answer[0, 1, 3] = 5, 5, 5
+    found = measure(answer, truth, 5, np.diag([1.0, 1.0, 3.0, 1.0]))
+    assert list(found) == list(METRICS)
+    expected = {"dice": 4 / 7, "jaccard": 2 / 5, "precision": 2 / 3, "sensitivity": 2 / 4, "accuracy": 21 / 24,
+                "volume_difference_ml": -0.003, "nsd_1mm": 6 / 7}
+    assert {name: found[name] for name in expected} == {n: pytest.approx(v) for n, v in expected.items()}
+    assert found["dice"] == pytest.approx(dice(answer, truth, 5))
+
+
+def test_metrics_agree_with_simpleitk_and_scikit_learn():
+    import SimpleITK as sitk
+    from sklearn.metrics import accuracy_score, jaccard_score, precision_score, recall_score
+
+    rng = np.random.default_rng(1)
+    truth, answer = rng.integers(0, 3, (2, 4, 6, 7))
+    found = measure(answer, truth, 2, np.diag([1.0, 2.0, 3.0, 1.0]))
+    a, b = (answer == 2).ravel(), (truth == 2).ravel()
+    for name, score in (("accuracy", accuracy_score), ("jaccard", jaccard_score), ("precision", precision_score),
+                        ("sensitivity", recall_score)):
+        assert found[name] == pytest.approx(score(b, a)), name
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(*[sitk.GetImageFromArray((m == 2).astype(np.uint8)) for m in (answer, truth)])
+    assert found["dice"] == pytest.approx(overlap.GetDiceCoefficient(1))
+
+
+def test_a_missed_structure_never_looks_better_than_a_badly_placed_one():
+    truth = np.zeros((6, 7, 8), int)
+    truth[0, 0, 0] = 1
+    far = np.zeros_like(truth)
+    far[-1, -1, -1] = 1
+    matrix = np.diag([1.0, 2.0, 5.0, 1.0])
+    placed, nothing = measure(far, truth, 1, matrix), measure(np.zeros_like(truth), truth, 1, matrix)
+    extra, neither = measure(truth, np.zeros_like(truth), 1, matrix), measure(far, truth, 2, matrix)
+    for name in ("dice", "jaccard", "precision", "sensitivity", "nsd_1mm"):
+        assert placed[name] == nothing[name] == extra[name] == 0
+    for name in ("hd95_mm", "assd_mm"):
+        assert nothing[name] == extra[name] == pytest.approx(np.sqrt(8**2 + 14**2 + 30**2))
+        assert nothing[name] > placed[name]
+    assert nothing["accuracy"] == extra["accuracy"] == pytest.approx(1 - 1 / 336)
+    assert nothing["volume_difference_ml"] == pytest.approx(-0.01) and extra["volume_difference_ml"] == pytest.approx(0.01)
+    assert all(map(math.isnan, neither.values()))
+
+
+def test_what_a_column_measures():
+    assert metric_of("hd95_mm_left_anterior").best == 0 and metric_of("dice").best == 1
+    assert metric_of("ece").best == 0 and metric_of("ece_anterior") is None
+    assert metric_of("dicentric") is None and metric_of("case") is None
+
+
+def calibrated(confidence, right, count=1000, labels_of=1):
+    """``count`` voxels said to be the structure with a confidence, of which a share is right."""
+    labels = np.zeros((1, 1, count), int)
+    labels[..., : int(right * count)] = labels_of
+    probabilities = np.full((2, 1, 1, count), 1 - confidence)
+    probabilities[1] = confidence
+    return probabilities, labels
+
+
+def test_calibration_error_of_known_cases():
+    assert expected_calibration_error(*calibrated(0.8, 0.8)) == pytest.approx(0, abs=1e-9)
+    assert expected_calibration_error(*calibrated(0.9, 0.6)) == pytest.approx(0.3)
+    assert expected_calibration_error(*calibrated(1.0, 1.0)) == pytest.approx(0)
+    # two bins with errors in opposite directions do not cancel: 0.1 and 0.3, a half each
+    parts = [calibrated(0.9, 0.8), calibrated(0.6, 0.9)]
+    both = [np.concatenate(each, -1) for each in zip(*parts)]
+    assert expected_calibration_error(*both) == pytest.approx(0.2)
+    assert expected_calibration_error(*both, bins=1) == pytest.approx(0.1)  # one bin hides it
+    tables = sum(reliability(*part) for part in parts)
+    assert calibration_error(tables) == pytest.approx(0.2) and tables[:, 0].sum() == 2000
+    with pytest.raises(ValueError, match="shape"):
+        expected_calibration_error(both[0], both[1][..., 1:])
+
+
+def test_calibration_looks_near_the_structures_only():
+    """A wall of sure background must not make the error vanish: widening the image changes nothing."""
+    probabilities, labels = np.zeros((2, 3, 40, 40)), np.zeros((3, 40, 40), int)
+    probabilities[0] = 1
+    labels[1, 18:22, 18:22] = 1
+    probabilities[:, 1, 18:22, 18:22] = [[[0.4]], [[0.6]]]
+    small = expected_calibration_error(probabilities[..., 8:32, 8:32], labels[..., 8:32, 8:32])
+    assert small > 0.005 and small == pytest.approx(expected_calibration_error(probabilities, labels))
+    near = near_foreground(labels, labels, (10.0, 1.0, 2.5))
+    assert near[1].sum() > 16 and not near[0].any()  # 10 mm to the next slice
+    assert near[1, 13, 20] and not near[1, 12, 20] and near[1, 20, 16] and not near[1, 20, 15]  # 5 mm in j, 2.5 mm steps in i
+    nothing = np.stack([np.ones((2, 2, 2)), np.zeros((2, 2, 2))])
+    assert math.isnan(expected_calibration_error(nothing, np.zeros((2, 2, 2), int)))
+
+
+def test_risk_coverage_of_known_cases():
+    errors = np.array([False, False, False, True])
+    perfect = risk_coverage_area(np.array([0.1, 0.2, 0.3, 0.9]), errors)
+    assert perfect.area == perfect.best == pytest.approx(0.25 / 4) and perfect.random == 0.25
+    worst = risk_coverage_area(np.array([0.9, 0.8, 0.7, 0.1]), errors)
+    assert worst.area == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    constant = risk_coverage_area(np.zeros(4), errors)
+    assert constant.area == pytest.approx(constant.random)  # ties are in random order
+    rng = np.random.default_rng(0)
+    many = rng.random(200_000) < 0.1
+    assert risk_coverage_area(rng.random(200_000), many).area == pytest.approx(0.1, abs=0.005)
+    hint = risk_coverage_area(many + rng.standard_normal(200_000), many)
+    assert hint.best < hint.area < 0.8 * hint.random
+    right = risk_coverage_area(rng.random((2, 3)), np.zeros((2, 3), bool))
+    assert (right.area, right.random, right.best) == (0, 0, 0)
+    assert math.isnan(risk_coverage_area(np.empty(0), np.empty(0, bool)).area)
+
+
+def test_entropy():
+    assert entropy(np.array([[0.5, 1.0], [0.5, 0.0]])) == pytest.approx([np.log(2), 0], abs=1e-9)
