@@ -22,6 +22,7 @@ from .metrics import METRICS, bootstrap_interval, group_means, metric_of
 
 Table = Mapping[str, Mapping[str, float]]  # case -> column such as "dice_anterior" -> value, NaN where there is none
 SIGNIFICANT = 0.05
+OPPOSITE = "most pairs point one way and the mean the other"
 _SAME = 1e-9  # smaller differences are round-off
 
 
@@ -32,7 +33,8 @@ class Comparison:
     metric: "dice" (mean over structures) or a column ("dice_anterior"). n: groups (pairs). differing: pairs that are
     not equal, which alone enter the test. difference: mean over groups of first minus second; low, high: its 95 %
     bootstrap interval over groups. p: two-sided Wilcoxon signed-rank test; p_holm: after Holm's correction over all
-    tests of one call. better: which arm the test favours where p_holm < 0.05, else "". note: what to know besides.
+    tests of one call. better: the better arm, where p_holm < 0.05 and ranks and mean agree; else "". note: what to
+    know besides.
     """
 
     metric: str
@@ -110,7 +112,7 @@ def _compare(metric: str, names: tuple[str, str], tables: list[list[Table]], gro
     elif differing < len(apart):
         notes.append(f"{len(apart) - differing} equal pair{'s' * (len(apart) - differing > 1)}")
     if sign * apart.mean() < 0:
-        notes.append("the ranks and the mean point in opposite directions")
+        notes.append(OPPOSITE)
     low, high = bootstrap_interval(apart)
     return Comparison(metric, *names, len(first), differing, float(first.mean()), float(second.mean()),
                       float(apart.mean()), low, high, p, note="; ".join(notes)), sign
@@ -188,7 +190,7 @@ def _judged(c: Comparison, sign: float) -> Comparison:
     """With the arm that the test favours, and a note where nothing differs."""
     if not c.differing:
         return replace(c, note="; ".join(filter(None, ["no difference in any pair", c.note])))
-    if not c.p_holm < SIGNIFICANT:
+    if not c.p_holm < SIGNIFICANT or OPPOSITE in c.note:
         return c
     higher, lower = (c.first, c.second) if sign > 0 else (c.second, c.first)
     metric = metric_of(c.metric)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Sequence
 
-from .compare import Comparison, Table, arm_values, full_name, paired_tests
+from .compare import SIGNIFICANT, Comparison, Table, arm_values, full_name, paired_tests
 from .errors import UserError
 from .metrics import METRICS, metric_of
 from .outputs import check_writable, write_text
@@ -91,7 +91,8 @@ def comparison_table(tests: Sequence[Comparison]) -> str:
             f"{'95 % interval':<20}{'p':>9}{'Holm p':>9}   outcome"]
     for c, name in zip(tests, names):
         interval = f"{c.low:+.4f} to {c.high:+.4f}" if math.isfinite(c.low) else "-"
-        outcome = f"{c.better} is better" if c.better else "" if "no difference" in c.note else "no difference shown"
+        outcome = (f"{c.better} is better" if c.better else "no difference shown" if c.p_holm >= SIGNIFICANT and c.differing
+                   else "")  # else the note says what is the matter
         rows.append(f"{c.metric:<{long}}{name:<{wide}}{c.n:>4}{c.mean_first:>9.4f}{c.mean_second:>9.4f}"
                     f"{c.difference:>+12.4f}   {interval:<20}{_p(c.p):>9}{_p(c.p_holm):>9}   "
                     + "; ".join(filter(None, [outcome, c.note])))
@@ -124,4 +125,4 @@ def _plot(arms: dict[str, list[Table]], groups: dict[str, str], metrics: Sequenc
         name = next((n for n in METRICS if metric.startswith(f"{n}_")), None)  # one structure's column
         title = metric if about is None else f"{about.title}: {metric[len(name) + 1:]}" if name else about.title
         panels[title] = (about, arm_values(arms, groups, metric))
-    plot_boxes(panels, "Each dot is a head or patient; seeds averaged", path)
+    plot_boxes(panels, "Arms on the cases that all of them have; seeds averaged", path)

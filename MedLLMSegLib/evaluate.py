@@ -15,7 +15,7 @@ from .cases import (Case, CaseSet, choose_cases, file_of, group_of, listed_ids, 
 from .cases.segmentations import is_segmentation
 from .errors import Cancelled, Progress, UserError
 from .files import load_volume
-from .metrics import (CASE_METRICS, NEAR_MM, calibration_error, entropy, measure, missed, near_foreground, reliability,
+from .metrics import (CASE_METRICS, NEAR_MM, calibration_error, measure, missed, near_foreground, reliability,
                       risk_coverage_area)
 from .outputs import check_writable, write_text
 from .scores import Score, as_json, summarize_scores, summary_path, table
@@ -45,6 +45,28 @@ class Chosen:
         return read_label_map(case, self.case_set, image) if self.case_set else read_labels(case.label, image)
 
 
+@dataclass(frozen=True)
+class How:
+    """How to segment and what to measure besides the metrics.
+
+    calibration: also whether the probabilities are honest and whether uncertainty marks the errors.
+    augment: so many more views of each scan are averaged.
+    """
+
+    device: str = "auto"
+    calibration: bool = False
+    augment: int = 0
+
+    def __post_init__(self):
+        if self.augment < 0:
+            raise UserError(f"{self.augment} views are asked for, and 0 or more are needed; correct the number.")
+
+    def wanted(self) -> dict:
+        """What a segmentation is asked for besides the labels."""
+        maps = {"probabilities": True, "uncertainty": True} if self.calibration else {}
+        return maps | ({"augment": self.augment} if self.augment else {})
+
+
 @dataclass(frozen=True, eq=False)
 class _Measured:
     """One case. structures: what the model could find; None where it failed. bins: its `reliability` table, if asked for."""
@@ -55,8 +77,8 @@ class _Measured:
     model: str = ""
 
 
-def evaluate(model, data, output_csv, cases=None, device: str = "auto", progress: Progress | None = None,
-             segment: Callable[..., Segmentation] | None = None, calibration: bool = False) -> dict:
+def evaluate(model, data, output_csv, cases=None, how: How = How(), progress: Progress | None = None,
+             segment: Callable[..., Segmentation] | None = None) -> dict:
     """Segment labelled scans, write one row a case, and return the summary (see `scores.summarize_scores`).
 
     model: an id or a bundle's folder. data: a folder with imagesTr and labelsTr, and maybe splits.json, or anything
@@ -66,7 +88,6 @@ def evaluate(model, data, output_csv, cases=None, device: str = "auto", progress
     cases: a text file with one case id a line, or a list of ids; None takes the data's "test" split, else all labelled.
     progress: called with (case, fraction done); may raise `Cancelled`.
     segment: stands in for `pipeline.segment` in tests and benchmarks.
-    calibration: also measure whether the probabilities are honest and whether uncertainty marks the errors.
     Raises `UserError` for data that cannot be used; a case that cannot be segmented counts as missed and is named.
     Empty structures: see `metrics.RULE`.
     """
@@ -76,16 +97,16 @@ def evaluate(model, data, output_csv, cases=None, device: str = "auto", progress
     chosen = labelled_cases(data, cases)
     for case in chosen.cases:  # all read first: what is wrong is better known before the work than after it
         chosen.truth(case, load_volume(case.image))
-    run, sha256 = _runner(model, device, segment, calibration)
+    run, sha256 = _runner(model, how, segment)
     measured = []
     for n, case in enumerate(chosen.cases):
         if progress:
             progress(case.id, n / len(chosen.cases))
-        measured.append(_measure(case, chosen, run, calibration))
+        measured.append(_measure(case, chosen, run, how.calibration))
     _charge_failed(measured, chosen)
     scores, name = [m.score for m in measured], next((m.model for m in measured if m.model), str(model))
-    summary = {**summarize_scores(scores, name, data, time.monotonic() - began), "weights_sha256": sha256}
-    if calibration:
+    summary = {**summarize_scores(scores, name, data, time.monotonic() - began), "weights_sha256": sha256, "augment": how.augment}
+    if how.calibration:
         summary["calibration"] = _calibration(summary, [m.bins for m in measured if m.bins is not None])
     _write(scores, summary, output_csv)
     if progress:
@@ -111,15 +132,14 @@ def labelled_cases(data: Path, cases=None) -> Chosen:
                   not any(is_segmentation(case.label) for case in found.cases), found)
 
 
-def _runner(model, device: str, segment, calibration: bool) -> tuple[Callable[[Volume], Segmentation], str]:
+def _runner(model, how: How, segment) -> tuple[Callable[[Volume], Segmentation], str]:
     """What segments one scan, and the sha256 of the weights it uses ("" for a stand-in)."""
-    more = {"probabilities": True} if calibration else {}
     if segment is not None:
-        return lambda volume: segment(volume, model, device=device, **more), ""
+        return lambda volume: segment(volume, model, device=how.device, **how.wanted()), ""
     from .pipeline import load_model, segment as segment_scan  # torch comes with it: only when it is needed
 
-    loaded = load_model(model, device)
-    return lambda volume: segment_scan(volume, loaded, **more), loaded.entry.sha256
+    loaded = load_model(model, how.device)
+    return lambda volume: segment_scan(volume, loaded, **how.wanted()), loaded.entry.sha256
 
 
 def _measure(case: Case, chosen: Chosen, run, calibration: bool) -> _Measured:
@@ -181,7 +201,7 @@ def _add_calibration(score: Score, result: Segmentation, truth: np.ndarray) -> n
         numbers[truth == structure.label] = n
     bins = reliability(classes, numbers, BINS, spacing_mm)
     near = near_foreground(truth, result.labels.array, spacing_mm)
-    curve = risk_coverage_area(entropy(classes)[near], (result.labels.array != truth)[near])
+    curve = risk_coverage_area(result.uncertainty.array[near], (result.labels.array != truth)[near])
     score.values |= dict(zip(CASE_METRICS, (calibration_error(bins), curve.area, curve.random)))
     return bins
 

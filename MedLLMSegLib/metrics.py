@@ -39,7 +39,7 @@ METRICS = {
     "hd95_mm": Metric("HD95 (mm)", 0.0, "the larger 95th percentile of the distances from either surface to the other"),
     "assd_mm": Metric("ASSD (mm)", 0.0, "mean of the distances from both surfaces to the other"),
     "nsd_1mm": Metric("NSD at 1 mm", 1.0, "share of both surfaces that lies within 1 mm of the other"),
-    "volume_difference_ml": Metric("Volume difference (mL)", 0.0, "volume of the result minus that of the truth"),
+    "volume_difference_ml": Metric("Volume difference (mL, result - truth)", 0.0, "volume of the result minus that of the truth"),
 }
 CASE_METRICS = {  # one value a case, measured on demand
     "ece": Metric("Calibration error", 0.0, "expected calibration error of the likeliest class, 15 bins"),
@@ -97,11 +97,6 @@ def missed(grid: Grid) -> dict[str, float]:
 def _check_shapes(result: np.ndarray, truth: np.ndarray) -> None:
     if result.shape != truth.shape:
         raise ValueError(f"label maps of shapes {result.shape} and {truth.shape} cannot be compared")
-
-
-def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """How unsure each voxel is: the entropy (nats) of its classes. probabilities: (c, k, j, i), summing to 1."""
-    return -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(0)
 
 
 def near_foreground(labels: np.ndarray, answer: np.ndarray, spacing_mm=(1.0, 1.0, 1.0)) -> np.ndarray:

@@ -135,6 +135,15 @@ def test_too_few_pairs_are_named(base):
     assert "no difference shown; too few" in comparison_table([test])
 
 
+def test_a_few_great_losses_are_not_hidden_by_many_small_wins(base):
+    """18 heads win 0.001 to 0.018, two lose 0.8: the ranks favour a, the mean b, and neither is called better."""
+    first = base + np.repeat([*np.arange(1, 19) / 1000, -0.8, -0.7], 2)
+    test, = paired_tests({"a": [table(first)], "b": [table(base)]}, HEADS)
+    assert test.p < 0.05 and test.difference < 0 and test.better == ""
+    line = comparison_table([test]).splitlines()[1]
+    assert "the mean the other" in line and "no difference" not in line and "better" not in line
+
+
 def test_ranks_against_a_count_of_all_signs():
     """With ties, against all 2^7 ways to give the differences their signs."""
     differences = np.array([0.1, 0.1, 0.2, -0.1, 0.3, 0.2, 0.4])

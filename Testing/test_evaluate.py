@@ -10,7 +10,7 @@ import pytest
 from MedLLMSegLib.anatomy import hippocampus_structures
 from MedLLMSegLib.cases import choose_cases, group_of
 from MedLLMSegLib.errors import Cancelled, UserError
-from MedLLMSegLib.evaluate import evaluate
+from MedLLMSegLib.evaluate import How, evaluate
 from MedLLMSegLib.files import save_volume
 from MedLLMSegLib.metrics import METRICS
 from MedLLMSegLib.scores import read_table, summary_table
@@ -38,6 +38,13 @@ def data(tmp_path):
     for case in CASES:
         add_case(tmp_path / "data", case)
     return tmp_path / "data"
+
+
+@pytest.fixture(autouse=True)
+def without_matplotlib(monkeypatch, request):
+    """Pictures take longer than all the rest, and must not be needed; the first test and test_box_plot.py look at them."""
+    if request.node.name != "test_the_table_and_the_summary":
+        monkeypatch.setattr("MedLLMSegLib.evaluate.find_spec", lambda name: None)
 
 
 def perfect(volume, model, device):
@@ -144,22 +151,27 @@ def test_the_rule_for_empty_structures_is_printed_and_written(data, tmp_path):
     assert json.loads((tmp_path / "d.summary.json").read_text())["charged"] == {"posterior": 2}
 
 
-def sure(volume, model, device, probabilities=False):
-    """The right answer, said with 90 %; one voxel of the anterior part is wrongly called posterior, with 60 %."""
+def sure(volume, model, device, probabilities=False, uncertainty=False, augment=0):
+    """The right answer, said with 90 %; one voxel of the anterior part is wrongly called posterior, with 60 %.
+
+    With more views the wrong voxel is as sure as the others.
+    """
     result = perfect(volume, model, device)
     wrong = (1, 0, 1)
     result.labels.array[wrong] = 2
     maps = np.zeros((len(result.structures), *volume.array.shape), np.float32)
     for n, s in enumerate(result.structures):
         maps[n][result.labels.array == s.label] = 0.9
-    maps[1][wrong] = 0.6
-    return replace(result, probabilities=volume.with_array(maps) if probabilities else None)
+    maps[1][wrong] = 0.9 if augment else 0.6
+    unsure = np.where(result.labels.array > 0, 1 - maps.max(0), 0)
+    return replace(result, probabilities=volume.with_array(maps) if probabilities else None,
+                   uncertainty=volume.with_array(unsure) if uncertainty else None)
 
 
 def test_calibration_on_demand(data, tmp_path):
     plain = evaluate("m", data, tmp_path / "d.csv", segment=sure)
     assert "calibration" not in plain and "ece" not in (tmp_path / "d.csv").read_text()
-    summary = evaluate("m", data, tmp_path / "d.csv", segment=sure, calibration=True)
+    summary = evaluate("m", data, tmp_path / "d.csv", how=How(calibration=True), segment=sure)
     header = (tmp_path / "d.csv").read_text().splitlines()[0]
     assert header.endswith("volume_difference_ml_posterior,ece,risk_coverage,risk_coverage_random")
     # 240 voxels lie within 5 mm of the rows or not; background is said with 100 % and right
@@ -171,6 +183,10 @@ def test_calibration_on_demand(data, tmp_path):
     assert found["ece"] == pytest.approx(summary["means"]["ece"]["mean"])  # all cases are alike
     assert "Calibration error of all cases' voxels together: 0.0" in summary_table(summary)
     assert json.loads((tmp_path / "d.summary.json").read_text())["calibration"]["bins"] == 15
+    views = evaluate("m", data, tmp_path / "d.csv", how=How(calibration=True, augment=3), segment=sure)
+    assert views["augment"] == 3 and views["calibration"]["risk_coverage"] > found["risk_coverage"]
+    with pytest.raises(UserError, match="-1 views"):
+        How(augment=-1)
 
 
 def test_any_source_of_cases(data, tmp_path):

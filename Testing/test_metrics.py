@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from MedLLMSegLib.metrics import (METRICS, bootstrap_interval, calibration_error, dice, entropy, expected_calibration_error,
+from MedLLMSegLib.metrics import (METRICS, bootstrap_interval, calibration_error, dice, expected_calibration_error,
                                   group_means, measure, metric_of, near_foreground, reliability, risk_coverage_area, summarize)
 
 
@@ -164,7 +164,3 @@ def test_risk_coverage_of_known_cases():
     right = risk_coverage_area(rng.random((2, 3)), np.zeros((2, 3), bool))
     assert (right.area, right.random, right.best) == (0, 0, 0)
     assert math.isnan(risk_coverage_area(np.empty(0), np.empty(0, bool)).area)
-
-
-def test_entropy():
-    assert entropy(np.array([[0.5, 1.0], [0.5, 0.0]])) == pytest.approx([np.log(2), 0], abs=1e-9)

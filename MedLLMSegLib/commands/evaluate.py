@@ -23,6 +23,8 @@ def add_parser(commands) -> None:
                                                                     "split of DATA, or all labelled cases")
     p.add_argument("--output", "-o", type=typed_path, metavar="CSV", help="where to write; a choice with --compare")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    p.add_argument("--augment", type=int, default=0, metavar="N",
+                   help="average N more views of each scan; takes N times longer (default: %(default)s)")
     p.add_argument("--calibration", action="store_true",
                    help="also measure how honest the probabilities are, and whether uncertainty marks the errors")
     p.add_argument("--compare", nargs="+", metavar="ARM", help="instead of measuring: tables to compare, each A.csv or "
@@ -40,17 +42,18 @@ def _evaluate(args, command: str) -> None:
                         "tables to compare.")
     if args.metric:
         raise UserError("--metric belongs to --compare; leave it out, as all metrics are measured.")
-    from ..evaluate import evaluate
+    from ..evaluate import How, evaluate
     from ..scores import summary_table
 
     with Bar([args.data]) as bar:
-        summary = evaluate(args.model, args.data, args.output, cases=args.cases, device=args.device,
-                           progress=lambda stage, fraction: bar.update(0, stage, fraction), calibration=args.calibration)
+        summary = evaluate(args.model, args.data, args.output, args.cases,
+                           How(args.device, args.calibration, args.augment),
+                           progress=lambda stage, fraction: bar.update(0, stage, fraction))
     print(summary_table(summary))
 
 
 def _compare(args) -> None:
-    for name in ("data", "cases", "calibration"):
+    for name in ("data", "cases", "calibration", "augment"):
         if getattr(args, name):
             raise UserError(f"--{name} is for measuring and --compare for tables that are measured already; "
                             "leave one of them out.")
