@@ -22,13 +22,18 @@ logger = logging.getLogger("medllmseg")
 
 @dataclass(frozen=True)
 class Options:
-    """What to write besides the label map. command: the line that repeats the run, kept with each result."""
+    """What to write besides the label map. command: the line that repeats the run, kept with each result.
+
+    probabilities, uncertainty: files for the maps of one scan. augment: more views of the scan to average.
+    """
 
     side: str | None = None
     report: bool = False
     probabilities: Path | None = None
     overwrite: bool = False
     command: str = ""
+    uncertainty: Path | None = None
+    augment: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,19 @@ class Targets:
     labels: tuple[Path, ...]
     report: Path | None
     probabilities: Path | None
+    uncertainty: Path | None = None
     record: Path | None = None
+
+    @property
+    def maps(self) -> list[Path]:
+        """The files of maps that were asked for."""
+        return [path for path in (self.probabilities, self.uncertainty) if path]
 
     @property
     def files(self) -> list[Path]:
         """Every file that has to be there when the scan is finished."""
         page = [self.report / "report.html"] if self.report else []
-        return [*self.labels, *([self.probabilities] if self.probabilities else []), *page]
+        return [*self.labels, *self.maps, *page]
 
 
 def is_file_output(path: Path) -> bool:
@@ -65,13 +76,14 @@ def is_file_output(path: Path) -> bool:
 def file_targets(output: Path, options: Options) -> Targets:
     """One file, with the report in a folder beside it."""
     name = next(output.name[:-len(s)] for s in LABEL_SUFFIXES if output.name.lower().endswith(s))
-    return Targets((output,), output.with_name(f"{name}_report") if options.report else None, options.probabilities)
+    return Targets((output,), output.with_name(f"{name}_report") if options.report else None, options.probabilities,
+                   options.uncertainty)
 
 
 def folder_targets(name: str, folder: Path, options: Options) -> Targets:
     """``name``.seg.nrrd, .nii.gz and a record in a folder."""
     return Targets((folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"),
-                   folder / f"{name}_report" if options.report else None, options.probabilities,
+                   folder / f"{name}_report" if options.report else None, options.probabilities, options.uncertainty,
                    folder / f"{name}{RECORD_SUFFIX}")
 
 
@@ -85,11 +97,14 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
         raise UserError("Reports need the package matplotlib, which is not installed; "
                         'run `pip install "medllmseg[report]"` or leave --report out.')
     volume = load_volume(scan)
-    result = segment(volume, model, side=options.side, probabilities=targets.probabilities is not None, progress=progress)
+    result = segment(volume, model, side=options.side, probabilities=targets.probabilities is not None,
+                     uncertainty=targets.uncertainty is not None, augment=options.augment, progress=progress)
     for path in targets.labels:
         save_segmentation(result, path)
     if targets.probabilities is not None:
         save_volume(result.probabilities, targets.probabilities)
+    if targets.uncertainty is not None:
+        save_volume(result.uncertainty, targets.uncertainty)
     if targets.report is not None:
         from .report import write_report  # matplotlib is needed for pictures only
 
@@ -103,7 +118,8 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
 def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None:
     """No result may take the place of its scan, nor, in a folder, of a file that is not as an earlier run left it."""
     if len({p.resolve() for p in targets.files}) < len(targets.files):
-        raise UserError(f'"{targets.probabilities}" is the name of another result; give the maps a name of their own.')
+        twice = next(p for p in targets.maps if [f.resolve() for f in targets.files].count(p.resolve()) > 1)
+        raise UserError(f'"{twice}" is the name of another result; give the maps a name of their own.')
     data = _read_record(targets.record) if targets.record else {}
     ours = data.get("written", {}) if data and data["scan"][0] == str(scan.resolve()) else {}
     for path in targets.files:
@@ -143,19 +159,20 @@ def _read_record(path: Path) -> dict:
 
 def _key(scan: Path, model: Model, options: Options) -> dict:
     """What must be the same for a result to stand for a new run."""
-    return {"scan": _identity(scan), "model_sha256": model.sha256, "side": options.side}
+    return {"scan": _identity(scan), "model_sha256": model.sha256, "side": options.side,
+            "augment": options.augment}
 
 
 def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> dict | None:
-    """The record of an earlier run of the same scan, model and side whose files are all there."""
+    """The record of an earlier run of the same scan, model and options whose files are all there."""
     data = _read_record(targets.record)
     try:
         same = all(data.get(k) == v for k, v in _key(scan, model, options).items())
     except OSError:  # the scan cannot be read: loading it says so
         return None
     there = all(p.exists() and str(p.resolve()) in data.get("written", {}) for p in targets.files)
-    maps = targets.probabilities  # one file may be named for many scans: it has to be this one's
-    there = there and (maps is None or data["written"][str(maps.resolve())] == _state(maps))
+    # One file of maps may be named for many scans: it has to be this one's.
+    there = there and all(data["written"][str(maps.resolve())] == _state(maps) for maps in targets.maps)
     return data if data and same and there else None
 
 

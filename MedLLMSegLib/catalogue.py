@@ -1,20 +1,35 @@
-"""What models exist: read from the bundles' metadata, without torch and without touching weights."""
+"""What models exist: read from the bundles' metadata, without torch and without touching weights.
+
+Bundles lie with the program, in the user's own folder (`places.user_models_dir()`), or anywhere else by their path.
+"""
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from .errors import UserError
+from .outputs import write_text
+from .places import cache_dir, user_models_dir
 
 METADATA = "configs/metadata.json"
+LICENCE = "LICENSE"
 BUNDLES = Path(__file__).parent / "bundles"
+ACCEPTED = "accepted-licences.json"  # in the cache folder
+
+logger = logging.getLogger("medllmseg")
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One line of the catalogue. accuracy: a measured figure with what it was measured on, in words."""
+    """One line of the catalogue.
+
+    accuracy: a measured figure with what it was measured on, in words. accept_licence: the licence is not permissive and
+    must be accepted before the first use. size_mb: of the bundle's folder.
+    """
 
     id: str
     title: str
@@ -25,6 +40,8 @@ class ModelEntry:
     accuracy: str
     sha256: str
     folder: Path
+    accept_licence: bool = False
+    size_mb: float = 0.0
 
 
 def read_metadata(folder) -> dict:
@@ -45,31 +62,90 @@ def read_metadata(folder) -> dict:
 
 def model_entry(folder) -> ModelEntry:
     """The catalogue's line for a bundle's folder."""
-    data = read_metadata(folder)
+    data, folder = read_metadata(folder), Path(folder)
     try:
         return ModelEntry(data["id"], data["title"], data["kind"], data["modality"], tuple(data["structures"]),
-                          data["licence"], data["accuracy"], data["weights_sha256"], Path(folder))
+                          data["licence"], data["accuracy"], data["weights_sha256"], folder,
+                          bool(data.get("accept_licence", False)), _size_mb(folder))
     except (KeyError, TypeError) as error:
         raise UserError(f'The description of the model bundle "{folder}" is damaged '
                         f"({type(error).__name__}: {error}); install it again.") from error
 
 
-def list_models(kind: str | None = "segmenter", folder: Path = BUNDLES) -> tuple[ModelEntry, ...]:
-    """All bundles below a folder, sorted by id. kind: "segmenter", "localizer", or None for every kind."""
-    entries = [model_entry(path.parent.parent) for path in sorted(folder.glob(f"*/{METADATA}"))]
-    return tuple(e for e in entries if kind in (None, e.kind))
+def _size_mb(folder: Path) -> float:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+
+
+def list_models(kind: str | None = "segmenter", folder: Path | None = None) -> tuple[ModelEntry, ...]:
+    """The bundles that come with the program, sorted by id, then the user's own; or those below one folder.
+
+    kind: "segmenter", "localizer", or None for every kind. A bundle of the user's that cannot be read is left out and
+    logged, and so is one with the id of a bundle that is listed already.
+    """
+    entries = {e.id: e for e in map(model_entry, _bundles_below(folder or BUNDLES))}
+    for path in [] if folder else _bundles_below(user_models_dir()):
+        try:
+            entry = model_entry(path)
+        except UserError as error:
+            logger.warning("%s", error)
+            continue
+        if entries.setdefault(entry.id, entry) is not entry:
+            logger.warning('"%s" has the id of another model, "%s", and is left out', path, entry.id)
+    return tuple(e for e in entries.values() if kind in (None, e.kind))
+
+
+def _bundles_below(folder: Path) -> list[Path]:
+    return [path.parent.parent for path in sorted(folder.glob(f"*/{METADATA}"))]
 
 
 def find_model(name: str | Path, kind: str = "segmenter") -> ModelEntry:
     """A model by its id or its bundle's folder. Raises `UserError` that names the models there are."""
-    own = BUNDLES / str(name)
-    if str(name) == own.name and (own / METADATA).is_file():
-        entry = model_entry(own)
-    elif os.path.isdir(name):
-        entry = model_entry(name)
+    own = [folder / str(name) for folder in (BUNDLES, user_models_dir()) if str(name) == Path(name).name]
+    places = [path for path in own if (path / METADATA).is_file()]
+    by_id = [] if places else [e for e in list_models(None) if e.id == str(name)]
+    if places or not by_id and os.path.isdir(name):
+        entry = model_entry([*places, name][0])
+    elif by_id:
+        entry = by_id[0]
     else:
         known = ", ".join(e.id for e in list_models(kind)) or "none is installed"
         raise UserError(f'There is no model called "{name}"; the models are: {known}; or give the folder of a bundle.')
     if entry.kind != kind:
         raise UserError(f'"{name}" is a {entry.kind}, and a {kind} is needed here.')
     return entry
+
+
+def licence_text(entry: ModelEntry) -> str:
+    """The licence of a model's weights in full."""
+    try:
+        return (entry.folder / LICENCE).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f'The model bundle "{entry.folder}" has no readable {LICENCE}; install it again.') from error
+
+
+def licence_accepted(entry: ModelEntry) -> bool:
+    """Whether a model may be used: its licence needs no acceptance, or was accepted on this computer."""
+    return not entry.accept_licence or _accepted().get(entry.id, {}).get("licence") == entry.licence
+
+
+def accept_licence(entry: ModelEntry | str | Path) -> None:
+    """Remember in the cache folder that the user accepts a model's licence. entry: a model, its id or its folder."""
+    entry = entry if isinstance(entry, ModelEntry) else find_model(entry)
+    accepted = {**_accepted(), entry.id: {"licence": entry.licence, "date": date.today().isoformat()}}
+    write_text(cache_dir() / ACCEPTED, json.dumps(accepted, indent=1, ensure_ascii=False) + "\n")
+
+
+def require_licence(entry: ModelEntry) -> None:
+    """Raise `UserError` that says how to accept a licence, where that is still to be done."""
+    if not licence_accepted(entry):
+        raise UserError(f'The model "{entry.id}" is under {entry.licence}, which has to be accepted before its first use: '
+                        f"read it with `medllmseg models --licence {entry.id}` and accept it with `medllmseg models --accept "
+                        f'{entry.id}`, or in Python with MedLLMSegLib.accept_licence("{entry.id}").')
+
+
+def _accepted() -> dict[str, dict]:
+    try:
+        data = json.loads((cache_dir() / ACCEPTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there yet, or damaged: then nothing counts as accepted
+        return {}
+    return {k: v for k, v in data.items() if isinstance(v, dict)} if isinstance(data, dict) else {}

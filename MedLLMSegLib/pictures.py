@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
 from .geometry import Grid, apply, resample, sub_grid
-from .structures import Segmentation, Structure
+from .structures import TISSUE, Segmentation, Structure
 from .volume import Volume
 
 BACKGROUND, INK = "#101114", "#e8e8ea"
@@ -68,10 +68,11 @@ class Mask:
 
 
 def organs(structures: tuple[Structure, ...]) -> list[Organ]:
-    """The structures put together by type and side, in order."""
+    """The structures put together by type and side, in order; each one without a code of its own stands alone."""
     found: dict[tuple, list[Structure]] = {}
     for s in structures:
-        found.setdefault((s.type.value, s.modifier and s.modifier.value), []).append(s)
+        plain = s.key if s.type == TISSUE else None
+        found.setdefault((s.type.value, s.modifier and s.modifier.value, plain), []).append(s)
 
     def name(parts: list[Structure]) -> str:
         s = parts[0]

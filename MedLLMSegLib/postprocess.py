@@ -1,20 +1,28 @@
 """Logits on a crop's grid and its `Restore` -> probabilities and labels on the scan's own grid."""
 from __future__ import annotations
 
+from typing import Iterator
+
 import numpy as np
 from scipy import ndimage
 
 from .geometry import inside, overlap_box, resample, sub_grid
 from .preprocess import Restore
 
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the first axis of [c, k, j, i], in float32."""
-    shifted = np.exp(logits - logits.max(axis=0))
-    return shifted / shifted.sum(axis=0)
+Box = tuple[slice, slice, slice]  # half-open, in voxels along (k, j, i)
 
 
-def restore(probabilities: np.ndarray, way_back: Restore) -> tuple[np.ndarray, tuple[slice, slice, slice]]:
+def softmax(logits: np.ndarray, temperature: float = 1.0, out: np.ndarray | None = None) -> np.ndarray:
+    """Over the first axis of [c, k, j, i], in float32. Plane by plane: with ``out=logits`` no second array is held."""
+    out = np.empty(logits.shape, np.float32) if out is None else out
+    for k in range(logits.shape[1]):
+        plane = logits[:, k] if temperature == 1.0 else logits[:, k] / temperature
+        shifted = np.exp(plane - plane.max(axis=0))
+        out[:, k] = shifted / shifted.sum(axis=0)
+    return out
+
+
+def restore(probabilities: np.ndarray, way_back: Restore) -> tuple[np.ndarray, Box]:
     """Probabilities [c, k, j, i] on the crop -> the same on the scan's voxels within the returned box.
 
     Probabilities are interpolated and the winner is chosen afterwards: more exact than interpolating labels.
@@ -22,12 +30,37 @@ def restore(probabilities: np.ndarray, way_back: Restore) -> tuple[np.ndarray, t
     centres lie half a voxel further in.
     """
     box = overlap_box(way_back.scan, way_back.crop, margin_vox=0)
+    return _sampled(probabilities, way_back, box), box
+
+
+def restore_slabs(probabilities: np.ndarray, way_back: Restore, slab_bytes: float = 256e6) -> Iterator[tuple[np.ndarray, Box]]:
+    """The same in slabs along k of at most about ``slab_bytes`` each, for scans whose maps would not fit into memory."""
+    whole = overlap_box(way_back.scan, way_back.crop, margin_vox=0)
+    plane = 4 * len(probabilities) * (whole[1].stop - whole[1].start) * (whole[2].stop - whole[2].start)
+    planes = max(1, int(slab_bytes / max(1, plane)))
+    for first in range(whole[0].start, whole[0].stop, planes):
+        box = (slice(first, min(first + planes, whole[0].stop)), whole[1], whole[2])
+        yield _sampled(probabilities, way_back, box), box
+
+
+def _sampled(probabilities: np.ndarray, way_back: Restore, box: Box) -> np.ndarray:
     target = sub_grid(way_back.scan, box)
-    values = np.stack([resample(p, way_back.crop, target) for p in probabilities])
+    values = np.empty((len(probabilities), *target.shape), np.float32)
+    for value, probability in zip(values, probabilities):
+        value[...] = resample(probability, way_back.crop, target)
     beyond = ~inside(way_back.crop, target)
     values[:, beyond] = 0
     values[0, beyond] = 1
-    return values, box
+    return values
+
+
+def keep_largest(labels: np.ndarray) -> np.ndarray:
+    """A label map [k, j, i] with the largest connected part (26 neighbours) of each structure alone."""
+    cleaned = np.zeros_like(labels)
+    for label, box in enumerate(ndimage.find_objects(labels), start=1):
+        if box is not None:
+            cleaned[box][largest_component(labels[box] == label)] = label
+    return cleaned
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

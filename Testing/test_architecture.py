@@ -10,8 +10,8 @@ LIBRARY = Path(__file__).parents[1] / "MedLLMSegLib"
 LAYERS = (
     ("errors", "places"), ("geometry",), ("volume",), ("structures", "anatomy"), ("config",), ("outputs",),
     ("images", "dicom", "files"), ("cases",), ("catalogue",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
-    ("inference",), ("uncertainty", "maps"), ("localize",), ("model",),
-    ("cascade", "whole"), ("pipeline",), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark",), ("pictures", "surface", "report"), ("batch",),
+    ("inference",), ("monai_config",), ("uncertainty", "maps"), ("localize",), ("model",),
+    ("cascade", "whole"), ("pipeline",), ("monai_runner",), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark",), ("pictures", "surface", "report"), ("batch",),
     ("slicer_bridge",), ("commands",), ("cli",), ("__main__",), ("__init__",),
 )
 

@@ -153,7 +153,7 @@ def test_bad_models(name, tmp_path, capsys):
 @pytest.fixture
 def stand_in(monkeypatch):
     """Segments at once: the upper half of the scan."""
-    def segment(volume, model, side=None, probabilities=False, progress=None):
+    def segment(volume, model, side=None, probabilities=False, uncertainty=False, augment=0, progress=None):
         pipeline.check_scan(volume)
         labels = np.zeros(volume.array.shape, np.uint8)
         labels[: len(labels) // 2] = np.random.default_rng(0).integers(0, 3, (len(labels) // 2, *labels.shape[1:]))

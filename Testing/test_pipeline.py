@@ -9,7 +9,7 @@ from MedLLMSegLib.catalogue import ModelEntry
 from MedLLMSegLib.geometry import apply
 from MedLLMSegLib.localize import Location
 from MedLLMSegLib.pipeline import Model
-from MedLLMSegLib import pipeline
+from MedLLMSegLib import cascade
 
 SETTINGS = {"spacing_mm": 1.0, "search_shape": [48, 64, 48], "margin_low_vox": [5, 5, 6], "margin_high_vox": [5, 6, 8],
             "plausible_ml": [1.2, 9.0]}
@@ -74,7 +74,7 @@ def head(monkeypatch):
     places = {"left": (-28.0, -20.0, 4.0), "right": (30.0, -22.0, 2.0)}
     masks = {s: ellipsoid(grid, centre=c) for s, c in places.items()}
     locations = tuple(Location(s, tuple(np.array(c) + (3, -4, 2)), 0.9, 3.0) for s, c in places.items())
-    monkeypatch.setattr(pipeline, "localize", lambda *a: locations)
+    monkeypatch.setattr(cascade, "localize", lambda *a: locations)
     return Volume((masks["left"] | masks["right"]) * 900.0 + 100, grid.ijk_to_ras, "head"), masks
 
 
@@ -108,7 +108,7 @@ def test_an_outline_far_from_where_the_organ_was_seen_is_left_out(head, monkeypa
 
 
 def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
-    real, calls = pipeline._outline, []
+    real, calls = cascade._outline, []
 
     def outline(*arguments):
         calls.append(1)
@@ -116,10 +116,10 @@ def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
         if len(calls) % 2 == 0:  # every second look finds nothing
             empty = np.zeros_like(result.probabilities)
             empty[0] = 1
-            return pipeline.Outline(empty, result.way_back, result.side)
+            return cascade.Outline(empty, result.way_back, result.side)
         return result
 
-    monkeypatch.setattr(pipeline, "_outline", outline)
+    monkeypatch.setattr(cascade, "_outline", outline)
     result = segment(head[0], model(localizer=object()))
     assert set(np.unique(result.labels.array)) == {0, 1, 2, 3, 4}
 

@@ -13,12 +13,12 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.image import imread  # noqa: E402
 
-from MedLLMSegLib.anatomy import hippocampus_structures  # noqa: E402
+from MedLLMSegLib.anatomy import cardiac_structures, hippocampus_structures  # noqa: E402
 from MedLLMSegLib.errors import UserError  # noqa: E402
 from MedLLMSegLib.geometry import apply  # noqa: E402
 from MedLLMSegLib.pictures import AXIAL, CORONAL, SAGITTAL, _figure, draw_slice, masks, organs  # noqa: E402
 from MedLLMSegLib.report import orientation, write_report  # noqa: E402
-from MedLLMSegLib.structures import Segmentation  # noqa: E402
+from MedLLMSegLib.structures import Segmentation, plain_structures  # noqa: E402
 from MedLLMSegLib.surface import CAMERAS, camera, mesh_of, surface_picture  # noqa: E402
 from MedLLMSegLib.volume import Volume  # noqa: E402
 
@@ -230,6 +230,8 @@ def test_a_small_crop_is_shown_whole(tmp_path):
 def test_organs_and_orientation():
     assert [o.name for o in organs(hippocampus_structures(True))] == ["Left hippocampus", "Right hippocampus"]
     assert [o.name for o in organs(hippocampus_structures(False))] == ["Hippocampus"]
+    assert [o.name for o in organs(cardiac_structures())] == ["Right ventricle", "Left ventricle"]
+    assert [o.name for o in organs(plain_structures({1: "liver", 2: "tumour"}))] == ["Liver", "Tumour"]
     assert orientation(np.diag([-1.0, -2, 3, 1])) == "LPS"
     assert orientation(np.eye(4)[[2, 0, 1, 3]]) == "ASR"  # i runs to A, j to S, k to R
     oblique = np.eye(4)

@@ -17,7 +17,8 @@ def add_parser(commands) -> None:
         "segment", help="segment scans", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Segment scans: NIfTI, NRRD, MHA, a DICOM series folder, or a folder of such scans.",
         epilog="label values (hippocampus-t1): 1 left anterior, 2 left posterior, 3 right anterior, 4 right posterior;\n"
-               "on a crop around one hippocampus without --side: 1 anterior, 2 posterior.\n\n"
+               "on a crop around one hippocampus without --side: 1 anterior, 2 posterior;\n"
+               "of other models: in the order that `medllmseg models` lists their structures.\n\n"
                "A folder as output gets NAME.seg.nrrd (3D Slicer), NAME.nii.gz (label map) and NAME.medllmseg.json for each\n"
                "scan, and volumes.csv; scans finished before are skipped, so a stopped batch goes on where it was.\n"
                "exit code: 0 all done, 1 some scans of several failed, 2 bad input.")
@@ -33,13 +34,17 @@ def add_parser(commands) -> None:
     p.add_argument("--report", action="store_true", help="write a page with slices, a 3D view and volumes")
     p.add_argument("--probabilities", type=typed_path, metavar="FILE",
                    help="also write probability maps (one scan; .nii.gz or .nrrd)")
+    p.add_argument("--uncertainty", type=typed_path, metavar="FILE",
+                   help="also write a map of how unsure the model is, 0 to 1 (one scan; .nii.gz or .nrrd)")
+    p.add_argument("--augment", type=int, default=0, metavar="N",
+                   help="average N more views of the scan; takes N times longer (default: %(default)s)")
     p.add_argument("--overwrite", action="store_true", help="segment again what was finished before")
     p.set_defaults(run=_segment)
 
 
 def _segment(args, command: str) -> int:
     from ..batch import Options, file_targets, is_file_output, run_batch, segment_to
-    from ..files import VOLUME_SUFFIXES, find_scans
+    from ..files import find_scans
     from ..outputs import check_writable
     from ..pipeline import load_model
 
@@ -47,18 +52,13 @@ def _segment(args, command: str) -> int:
     single = is_file_output(args.output)
     if single and len(scans) > 1:
         raise UserError(f'"{args.output}" is one file, but {len(scans)} scans were given; name a folder as output.')
-    if args.probabilities and len(scans) > 1:
-        raise UserError(f"--probabilities takes one scan, but {len(scans)} were given.")
     check_writable(args.output.parent if single else args.output)
-    if args.probabilities and args.probabilities.resolve() == args.output.resolve():
-        raise UserError("--probabilities and --output name the same file; give the maps a name of their own.")
-    if args.probabilities:
-        check_writable(args.probabilities.parent)
-    if args.probabilities and (not args.probabilities.name.lower().endswith(VOLUME_SUFFIXES)
-                               or args.probabilities.name.lower().endswith(".seg.nrrd")):
-        raise UserError(f'"{args.probabilities.name}" does not say in which format to save; '
-                        f"end it with one of {', '.join(VOLUME_SUFFIXES)}.")
-    options = Options(args.side, args.report, args.probabilities, args.overwrite, command)
+    for option, path in (("--probabilities", args.probabilities), ("--uncertainty", args.uncertainty)):
+        if path is not None:
+            _check_maps(option, path, args, len(scans))
+    if args.augment < 0:
+        raise UserError(f"--augment is {args.augment}, and 0 or more views are needed.")
+    options = Options(args.side, args.report, args.probabilities, args.overwrite, command, args.uncertainty, args.augment)
     model = load_model(args.model, args.device)
     with Bar(scans) as bar:
         if single:
@@ -68,6 +68,21 @@ def _segment(args, command: str) -> int:
             results = run_batch(scans, args.output, model, options, bar.update)
     _print_results(results, None if single else args.output)
     return 1 if any(r.status == "failed" for r in results) else 0
+
+
+def _check_maps(option: str, path: Path, args, scans: int) -> None:
+    """Raise `UserError` before the work where a file of maps could not be written after it."""
+    from ..files import VOLUME_SUFFIXES
+    from ..outputs import check_writable
+
+    if scans > 1:
+        raise UserError(f"{option} takes one scan, but {scans} were given.")
+    if path.resolve() == args.output.resolve():
+        raise UserError(f"{option} and --output name the same file; give the maps a name of their own.")
+    check_writable(path.parent)
+    if not path.name.lower().endswith(VOLUME_SUFFIXES) or path.name.lower().endswith(".seg.nrrd"):
+        raise UserError(f'"{path.name}" does not say in which format to save; '
+                        f"end it with one of {', '.join(VOLUME_SUFFIXES)}.")
 
 
 def _print_results(results, folder: Path | None) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.errors import Progress, UserError
+from MedLLMSegLib.places import cache_dir
 
 if TYPE_CHECKING:
     from MedLLMSegLib.llm.llama import LlamaWeights
@@ -77,19 +78,6 @@ class StoredLayer:
     size_bytes: int
     licence: str
     where: str
-
-
-def cache_dir() -> Path:
-    """The folder for fetched files: $MEDLLMSEG_CACHE, or medllmseg in the user's cache folder. Not created here."""
-    if chosen := os.environ.get("MEDLLMSEG_CACHE"):
-        return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "medllmseg"
 
 
 def list_models() -> list[StoredLayer]:

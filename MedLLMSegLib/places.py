@@ -1,0 +1,24 @@
+"""Where files of ours lie on this computer: the cache for what is fetched, and the user's own models beside it (no torch)."""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def cache_dir() -> Path:
+    """The folder for fetched files: $MEDLLMSEG_CACHE, or medllmseg in the user's cache folder. Not created here."""
+    if chosen := os.environ.get("MEDLLMSEG_CACHE"):
+        return Path(chosen).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "medllmseg"
+
+
+def user_models_dir() -> Path:
+    """The folder for the user's own bundles, one folder each. Not created here."""
+    return cache_dir() / "models"
