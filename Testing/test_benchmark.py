@@ -49,7 +49,8 @@ def settings_of(data, **changes):
 def bench_of(data, folder, **changes):
     case_set, settings = read_cases(data), settings_of(data, **changes)
     parts = split_cases(case_set)
-    results = Results(folder / "docs" / COLLECTED, settings, {c.id: c.group for c in parts["test"]})
+    results = Results(folder / "docs" / COLLECTED, settings, {c.id: c.group for c in parts["test"]},
+                      list(case_set.labels.values()))
     return Bench(case_set, parts, settings, folder / "runs", results)
 
 

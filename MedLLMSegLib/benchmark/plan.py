@@ -47,7 +47,7 @@ class Settings:
 
     ours, paper: the two networks with their block (arm F). train: the training of every arm; its seed is the run's, and
     with `tune` its lr the arm's. seeds: of each arm. percents: shares of the training groups for ours.
-    spacing_mm, axes: of the network's grid. cases: split -> ids; structures: names in the order of their labels.
+    spacing_mm, axes: of the network's grid. cases: split -> ids. structures: how many.
     """
 
     ours: NetworkConfig
@@ -59,7 +59,7 @@ class Settings:
     spacing_mm: float
     axes: str
     cases: dict[str, list[str]]
-    structures: list[str]
+    structures: int
 
     def to_dict(self) -> dict:
         """JSON-able, with nothing of this machine in it. Pace and place of the work are no settings."""
@@ -74,8 +74,8 @@ def make_settings(case_set, parts: dict, size: str = "default", steps: int = 600
                   seeds: tuple[int, ...] = (0, 1, 2), precision: str = "bf16") -> Settings:
     """Settings for a case set and its splits (`cases.split_cases`). size: a key of `SIZES`.
 
-    Validation happens eight times in a training, warm-up takes a twentieth of the steps (150 at most), the average of
-    the weights looks back over at most a thirtieth of them: the same for every arm.
+    The same for every arm: four validations, a warm-up of a twentieth of the steps (150 at most), and an average of the
+    weights over about a thirtieth of them (200 steps at most).
     """
     if size not in SIZES:
         raise UserError(f'"{size}" is no network size; use one of {", ".join(SIZES)}.')
@@ -86,11 +86,11 @@ def make_settings(case_set, parts: dict, size: str = "default", steps: int = 600
                         'needs "train", "val" and "test" in its splits.json.')
     classes = len(case_set.labels) + 1
     train = TrainConfig(steps=steps, batch=batch, window=window, lr=lr, warmup_steps=min(150, max(1, steps // 20)),
-                        ema=min(0.995, 1 - 30 / max(60, steps)), validate_every=max(1, steps // 8), patience=0,
+                        ema=min(0.995, 1 - 30 / max(60, steps)), validate_every=max(1, steps // 4), patience=0,
                         precision=precision)
     return Settings(replace(SIZES[size], classes=classes), replace(PAPER, classes=classes), train, tuple(seeds), (100, 10),
                     tune, 1.0, "ras", {split: [c.id for c in parts[split]] for split in ("train", "val", "test")},
-                    [case_set.labels[n] for n in sorted(case_set.labels)])
+                    len(case_set.labels))
 
 
 def planned(settings: Settings) -> list[Run]:

@@ -16,14 +16,15 @@ class Results:
     """The finished runs of one benchmark, kept in `path`, which is committed with the repository.
 
     runs: name -> result. measured, memory: what `--measure` and `--memory` found. groups: case id -> head or patient.
+    structures: names in the order of their labels.
     """
 
-    def __init__(self, path: Path, settings: Settings, groups: dict[str, str]):
+    def __init__(self, path: Path, settings: Settings, groups: dict[str, str], structures: list[str]):
         self.path, self.settings = Path(path), settings.to_dict()
         found = _read(self.path) if self.path.exists() else {}
         if found:
             refuse_other(found.get("settings", {}), self.settings, self.path)
-        self.groups = groups
+        self.groups, self.structures = groups, structures
         self.runs: dict[str, dict] = found.get("runs", {})
         self.measured: dict[str, dict] = found.get("measured", {})
         self.memory: dict[str, dict] = found.get("memory", {})
@@ -40,7 +41,8 @@ class Results:
 
     def save(self) -> None:
         """One line a run, so that a commit shows which runs are new."""
-        parts = {"settings": self.settings, "groups": self.groups, "measured": self.measured, "memory": self.memory}
+        parts = {"settings": self.settings, "structures": self.structures, "groups": self.groups,
+                 "measured": self.measured, "memory": self.memory}
         lines = [f'"{name}": {json.dumps(value)}' for name, value in parts.items()]
         runs = ",\n".join(f'"{name}": {json.dumps(self.runs[name])}' for name in sorted(self.runs))
         write_text(self.path, "{" + ",\n".join([*lines, '"runs": {\n' + runs + "\n}"]) + "}\n")

@@ -98,7 +98,7 @@ def one_run(bench: Bench, run: Run, tell: Progress) -> None:
     cases = training_cases(bench.parts["train"], run.percent, run.seed)
     folder = training_folder(bench, run, run_lr)
     about = {"settings": bench.settings.to_dict(), "run": {**asdict(run), "lr": run_lr}}
-    trainer = Trainer(network, len(bench.settings.structures) + 1, config, [bench.prepared[c.id] for c in cases],
+    trainer = Trainer(network, bench.settings.structures + 1, config, [bench.prepared[c.id] for c in cases],
                       [bench.prepared[c.id] for c in bench.parts["val"]], folder, about, bench.fabric)
     trained = trainer.run(lambda text, fraction: tell(text, 0.9 * fraction))
     result = {"run": asdict(run), "lr": run_lr, "steps": trained.steps, "val_dice": round(trained.best_val_dice, 5),
@@ -137,7 +137,7 @@ def build_network_of(settings: Settings, run: Run) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             spacing = tuple(float(s) for s in np.broadcast_to(settings.spacing_mm, 3))
-            return PlannedDynUNet(1, len(settings.structures) + 1, tuple(settings.train.window), spacing)
+            return PlannedDynUNet(1, settings.structures + 1, tuple(settings.train.window), spacing)
     config = settings.ours if run.network == "ours" else settings.paper
     llm = arm_config(config, run.arm).llm
     return build_arm(config, run.arm, resolve(llm.source, llm.layers) if llm else None, run.seed)
@@ -162,7 +162,7 @@ def measure_on_test(bench: Bench, network: nn.Module, run: Run, tell: Progress) 
             tell(f"testing {case.id}, {name}", 0.9 + 0.1 * n / len(bench.parts["test"]))
             seen = volume if name == "clean" else corrupted(volume, name, case.id)
             labels = label_scan(network, seen, bench.settings, bench.fabric.device)
-            found[name][case.id] = score(labels, truth, volume.ijk_to_ras, len(bench.settings.structures))
+            found[name][case.id] = score(labels, truth, volume.ijk_to_ras, bench.settings.structures)
     return found
 
 

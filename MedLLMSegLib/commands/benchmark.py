@@ -13,6 +13,8 @@ def add_parser(commands) -> None:
                     "goes on where it stopped, and finished runs are skipped. It ends by writing DOCS/benchmark.md.",
         epilog="Every run lies in a folder of its own under OUTPUT; what is finished is also kept in DOCS/benchmark-results.json.")
     p.add_argument("--data", required=True, type=typed_path, metavar="FOLDER", help="labelled cases with train, val and test splits")
+    p.add_argument("--structures", nargs="+", metavar="NAME", help="their names for the page, in the order of their labels, if "
+                                                                   "the data does not say them")
     p.add_argument("--output", "-o", type=typed_path, default=Path("runs/benchmark"), metavar="FOLDER", help="default: %(default)s")
     p.add_argument("--docs", type=typed_path, default=Path("docs"), metavar="FOLDER",
                    help="where the page and the collected results are written (default: %(default)s)")
@@ -38,11 +40,12 @@ def _benchmark(args, command: str) -> None:
     from ..benchmark.runner import Bench, TimeIsUp, run_benchmark
     from ..cases import read_cases, split_cases
 
-    case_set = read_cases(args.data)
+    case_set = read_cases(args.data, dict(enumerate(args.structures, 1)) if args.structures else None)
     parts = split_cases(case_set)
     settings = make_settings(case_set, parts, args.network_size, args.steps, args.batch, tuple(args.window), args.lr, args.tune,
                              tuple(range(args.seeds)), args.precision)
-    results = Results(args.docs / COLLECTED, settings, {c.id: c.group for c in parts["test"]})
+    results = Results(args.docs / COLLECTED, settings, {c.id: c.group for c in parts["test"]},
+                      [case_set.labels[n] for n in sorted(case_set.labels)])
     if (args.output / SETTINGS).exists():
         keep_settings(settings, args.output / SETTINGS)
         results.gather(args.output)
