@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from MedLLMSegLib import UserError, load_volume, save_volume
 from MedLLMSegLib.cases import (Case, CaseSet, choose_cases, folds, group_of, read_cases, read_label_map, split_cases,
-                                split_ids, take_cases)
+                                split_ids)
 from MedLLMSegLib.images import volume_to_image
 from MedLLMSegLib.volume import Volume
 
@@ -396,14 +396,3 @@ def test_folds_test_every_case_once_and_never_share_a_group():
     for groups, count in (("abc", 2), ("aabbccdd", 5), ("abcd", 1)):
         with pytest.raises(UserError, match="folds, and at least"):
             folds(case_set(groups), count)
-
-
-def test_a_few_cases_are_drawn_group_by_group():
-    cases = case_set([f"p{n // 2}" for n in range(20)]).cases
-    five = take_cases(cases, 5, seed=7)
-    assert len(five) == 5 and len(groups_in(five)) == 3
-    assert set(take_cases(cases, 3, seed=7)) < set(five) < set(take_cases(cases, 10, seed=7))
-    assert take_cases(cases, 5, seed=8) != five
-    for count in (0, 21):
-        with pytest.raises(UserError, match="there are 20"):
-            take_cases(cases, count)

@@ -58,17 +58,6 @@ def folds(case_set: CaseSet, count: int = 5, seed: int = 0) -> list[dict[str, tu
     return result
 
 
-def take_cases(cases: Sequence[Case], count: int, seed: int = 0) -> tuple[Case, ...]:
-    """``count`` of the cases, drawn at random group by group, so that as few groups as possible are touched.
-
-    With one seed, a smaller draw is part of a larger one. Raises `UserError` if there are fewer.
-    """
-    if not 0 < count <= len(cases):
-        raise UserError(f"{count} training cases are asked for, and there are {len(cases)}; ask for 1 to {len(cases)}.")
-    order = {group: n for n, group in enumerate(_shuffled(cases, np.random.default_rng(seed)))}
-    return tuple(sorted(cases, key=lambda case: (order[case.group], case.id))[:count])
-
-
 def _train_and_val(cases: Sequence[Case], rng: np.random.Generator, case_set: CaseSet) -> dict[str, tuple[Case, ...]]:
     groups = _shuffled(cases, rng)
     if len(groups) < 2:
