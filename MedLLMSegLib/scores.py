@@ -13,6 +13,8 @@ from .errors import UserError
 from .metrics import CASE_METRICS, METRICS, RULE, group_means, summarize
 
 FAILED_RULE = "a case that could not be segmented counts as one in which nothing was found, with accuracy 0"
+SURFACES = ("a structure's surface is its voxels with a face neighbour outside it; distances run from centre to centre, in "
+            "true mm, and each surface voxel counts the same")
 
 
 @dataclass
@@ -57,8 +59,8 @@ def summarize_scores(scores: list[Score], model: str, source: Path, seconds: flo
 
     structures, mean: Dice over cases. heads: Dice over groups, where some group has several cases.
     metrics: metric -> structure -> statistics over cases. means, group_means: metric -> statistics of the mean over
-    structures, over cases and over groups. charged: structure -> how many cases count as missed. Intervals are
-    always drawn over groups. Statistics: see `metrics.summarize`.
+    structures, over cases and over groups. definitions: what each metric is. charged: structure -> how many cases
+    count as missed. Intervals are always drawn over groups. Statistics: see `metrics.summarize`.
     """
     keys, groups = structures_of(scores), [s.group for s in scores]
     means = {metric: [_mean([s.values.get(f"{metric}_{key}", math.nan) for key in keys]) for s in scores]
@@ -75,6 +77,7 @@ def summarize_scores(scores: list[Score], model: str, source: Path, seconds: flo
         "charged": {key: count for key in keys if (count := sum(key in s.charged for s in scores))},
         "structures": metrics["dice"], "mean": overall["dice"], "seconds": round(seconds, 1),
         "metrics": metrics, "means": overall, "group_means": by_group,
+        "definitions": {name: about.meaning for name, about in METRICS.items()} | {"surfaces": SURFACES},
         "group_of": {s.case: s.group for s in scores},
     }
     if len(set(groups)) < len(groups):
@@ -102,7 +105,7 @@ def summary_table(summary: dict) -> str:
     if "calibration" in summary:
         rows.append(f"Calibration error of all cases' voxels together: {summary['calibration']['ece']:.4f}")
     rows.append(f"{summary['cases']} cases of {summary['groups']} heads or patients, over which the intervals are drawn")
-    rows.append(f"Rule: {summary['rule']}.")
+    rows += [f"Surfaces: {SURFACES}.", f"Rule: {summary['rule']}."]
     if summary["charged"]:
         charged = ", ".join(f"{key} in {n}" for key, n in summary["charged"].items())
         rows.append(f"Counted as missed, because only one label map has it: {charged} of {summary['cases']} cases")

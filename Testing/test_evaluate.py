@@ -3,15 +3,17 @@ import csv
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib.anatomy import hippocampus_structures
 from MedLLMSegLib.cases import choose_cases, group_of
+from MedLLMSegLib.cli import main
 from MedLLMSegLib.errors import Cancelled, UserError
 from MedLLMSegLib.evaluate import How, evaluate
-from MedLLMSegLib.files import save_volume
+from MedLLMSegLib.files import load_volume, save_segmentation, save_volume
 from MedLLMSegLib.metrics import METRICS
 from MedLLMSegLib.scores import read_table, summary_table
 from MedLLMSegLib.structures import Segmentation
@@ -344,3 +346,49 @@ def test_undefined_dice_is_null_in_json(data, tmp_path):
     row = rows(tmp_path / "d.csv")[0]
     assert row["dice_anterior"] == "1.000000" and row["dice_posterior"] == row["hd95_mm_posterior"] == ""
     assert json.loads((tmp_path / "d.summary.json").read_text())["structures"]["posterior"]["mean"] is None
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """The command line with the stand-in as the model."""
+    from MedLLMSegLib import pipeline
+
+    entry = SimpleNamespace(sha256="0" * 64)
+    monkeypatch.setattr(pipeline, "load_model", lambda name, device: SimpleNamespace(entry=entry, name=name))
+    monkeypatch.setattr(pipeline, "segment", lambda volume, model, **wanted: sure(volume, model, "cpu", **wanted))
+
+
+def test_the_command_line(data, tmp_path, installed, capsys):
+    (tmp_path / "cases.txt").write_text("hippocampus_001\nhippocampus_003\n")
+    output = tmp_path / "new folder" / "scores.csv"
+    assert main(["evaluate", "--data", str(data), "--cases", str(tmp_path / "cases.txt"), "-o", str(output),
+                 "--calibration", "--augment", "1"]) == 0
+    screen = capsys.readouterr().out
+    assert "HD95 (mm)" in screen and "2 cases of 2 heads or patients" in screen and "Risk-coverage area" in screen
+    assert sorted(p.name for p in output.parent.iterdir()) == ["scores.csv", "scores.summary.json"]
+    assert json.loads(output.with_suffix(".summary.json").read_text())["weights_sha256"] == "0" * 64
+    assert list(read_table(output)) == ["hippocampus_001", "hippocampus_003"]
+    assert main(["evaluate", "--compare", str(output), str(output.with_name("none.csv"))]) == 2
+    assert main(["evaluate", "--data", str(data), "-o", str(output), "--augment", "-1"]) == 2
+    assert "-1 views" in capsys.readouterr().err
+
+
+def test_slicers_segmentations_are_known_by_their_names(data, tmp_path, installed, capsys):
+    """Segments named as the model names them, stored in another order; and one that it does not know."""
+    folder = tmp_path / "slicer"
+    image = load_volume(data / "imagesTr" / f"{CASES[0]}.nii.gz")
+    truth = np.rint(image.array / 10).astype(np.uint8)
+    anterior, posterior = hippocampus_structures(lateral=False)
+    swapped = (replace(posterior, label=1), replace(anterior, label=2))
+    labels = Volume(np.choose(truth, [0, 2, 1]).astype(np.uint8), image.ijk_to_ras)
+    folder.mkdir()
+    for name in ("a", "b"):
+        save_volume(image, folder / f"{name}.nii.gz")
+        save_segmentation(Segmentation(labels, swapped), folder / f"{name}.seg.nrrd")
+    assert main(["evaluate", "--data", str(folder), "-o", str(tmp_path / "d.csv")]) == 0
+    assert read_table(tmp_path / "d.csv")["a"]["dice_posterior"] == pytest.approx(1, abs=0.2)  # all but the wrong voxel
+    strange = (replace(posterior, label=1, name="Tumour"), replace(anterior, label=2, name="Cyst"))
+    for name in ("a", "b"):
+        save_segmentation(Segmentation(labels, strange), folder / f"{name}.seg.nrrd")
+    assert main(["evaluate", "--data", str(folder), "-o", str(tmp_path / "d.csv")]) == 2
+    assert "(Tumour, Cyst), and the model knows 1 Hippocampus (anterior)" in capsys.readouterr().err
