@@ -139,12 +139,12 @@ def _begun(output: Path, request: TrainRequest) -> dict | None:
 def _plan(request: TrainRequest, case_set: CaseSet, train, val, say, report: Progress) -> dict:
     """What the run does and its bundle must know; printed with reasons."""
     report("looking at the data", 0.0)
-    fingerprint = fingerprint_of(train, case_set)
+    fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0))
     plan = plan_data(fingerprint)
     if request.window:
-        plan = replace(plan, window=tuple(request.window))
+        plan = plan.asked(window=tuple(request.window))
     if request.batch:
-        plan = replace(plan, batch=request.batch)
+        plan = plan.asked(batch=request.batch)
     say(fingerprint_table(fingerprint))
     say(plan_table(fingerprint, plan))
     network = _network_config(request, plan, len(case_set.labels) + 1)

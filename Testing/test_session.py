@@ -1,0 +1,156 @@
+"""`medllmseg train` from cases on disk to a model that segments, at toy size, and every way it refuses."""
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MedLLMSegLib import cli, load_volume, save_volume, segment
+from MedLLMSegLib.bundle import read_bundle
+from MedLLMSegLib.cases import Case
+from MedLLMSegLib.errors import UserError
+from MedLLMSegLib.training.session import draw_cases
+from MedLLMSegLib.volume import Volume
+
+SMALL = ["--steps", "4", "--window", "16", "24", "16", "--batch", "1", "--precision", "fp32", "--device", "cpu"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Six scans of 24 x 32 x 24 mm with a bright ellipsoid whose front half is label 1 and back half label 2."""
+    folder, rng = tmp_path / "data", np.random.default_rng(0)
+    k, j, i = np.ogrid[:24, :32, :24]
+    for n in range(6):
+        centre = rng.uniform((10, 14, 10), (14, 18, 14))
+        inside = sum(((a - c) / r) ** 2 for a, c, r in zip((k, j, i), centre, (5, 9, 5))) <= 1
+        labels = np.where(inside, np.where(j > centre[1], 1, 2), 0).astype(np.uint8)
+        image = (100 * inside + 10 * rng.normal(size=inside.shape)).astype(np.float32)
+        save_volume(Volume(image, np.eye(4)), folder / f"imagesTr/case{n}.nii.gz")
+        save_volume(Volume(labels, np.eye(4)), folder / f"labelsTr/case{n}.nii.gz")
+    names = [f"case{n}" for n in range(6)]
+    (folder / "splits.json").write_text(json.dumps({"train": names[:4], "val": names[4:5], "test": names[5:]}))
+    (folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "front", "2": "back"}}))
+    return folder
+
+
+def train(data, output, *more):
+    return cli.main(["train", "--data", str(data), "--output", str(output), *SMALL, *more])
+
+
+def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert train(data, run, "--name", "toy", "--title", "Toy", "--modality", "toy images", "--licence", "CC0-1.0") == 0
+    out = capsys.readouterr().out
+    assert "spacing" in out and "window" in out and f"medllmseg evaluate --model {run / 'bundle'}" in out
+    about = read_bundle(run / "bundle").metadata
+    assert about["id"] == "toy" and about["structures"] == ["front", "back"] and about["licence"] == "CC0-1.0"
+    assert about["fingerprint"] and about["plan"]["window"] == [16, 24, 16]
+    assert (run / "curve.png").stat().st_size > 5000 and list((run / "examples").glob("step_*.png"))
+    result = segment(load_volume(data / "imagesTr/case5.nii.gz"), run / "bundle", device="cpu")
+    assert [s.name.lower() for s in result.structures] == ["front", "back"] and result.labels.array.shape == (24, 32, 24)
+    history = json.loads((run / "history.json").read_text())
+    assert history[-1]["step"] == 4 and train(data, run, "--name", "toy", "--title", "Toy", "--modality", "toy images",
+                                              "--licence", "CC0-1.0") == 0  # finished: nothing is trained again
+    assert json.loads((run / "history.json").read_text()) == history
+
+
+def test_other_options_in_the_same_folder_are_refused(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run") == 0
+    assert train(data, tmp_path / "run", "--lr", "0.1") == 2
+    assert 'holds a training with another "lr"' in capsys.readouterr().err
+
+
+def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path):
+    assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3") == 0
+    tuned, base = (read_bundle(f) for f in (tmp_path / "run/bundle", "MedLLMSegLib/bundles/hippocampus-t1"))
+    assert tuned.metadata["chosen"]["trained_on"] == 3 and tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
+    assert tuned.metadata["licence"] == base.metadata["licence"]  # share-alike: what is trained from it carries it
+    name = "blocks.0.mlp.0.weight"
+    assert (tuned.tensors[name] - base.tensors[name]).abs().max() < 0.01  # near where it began: 4 gentle steps
+
+
+def test_a_time_budget_sets_the_steps(data, tmp_path):
+    arguments = [a for a in SMALL if a not in ("--steps", "4")]
+    assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "run"), *arguments, "--minutes", "0.05"]) == 0
+    plan = json.loads((tmp_path / "run/plan.json").read_text())
+    assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] >= 1
+
+
+def test_cases_are_drawn_in_whole_groups():
+    cases = [Case(f"c{n}", f"c{n}", f"c{n}", f"head {n // 2}") for n in range(12)]
+    drawn = draw_cases(cases, 4, seed=1)
+    assert len(drawn) == 4 and len({c.group for c in drawn}) == 2
+    assert draw_cases(cases, 4, seed=1) == drawn != draw_cases(cases, 4, seed=2)
+    assert len(draw_cases(cases, 3, seed=1)) == 3 and draw_cases(cases, None, 0) == cases
+    with pytest.raises(UserError, match="--cases 13 asks for more than the 12"):
+        draw_cases(cases, 13, 0)
+
+
+def spoil_grid(data):
+    image = load_volume(data / "imagesTr/case0.nii.gz")
+    save_volume(Volume(image.array[:-1].astype(np.uint8), np.eye(4)), data / "labelsTr/case0.nii.gz")
+
+
+def spoil_value(data):
+    label = load_volume(data / "labelsTr/case1.nii.gz")
+    save_volume(Volume((label.array * 5).astype(np.uint8), np.eye(4)), data / "labelsTr/case1.nii.gz")
+
+
+def only_one(data):
+    for n in range(1, 6):
+        (data / f"labelsTr/case{n}.nii.gz").unlink()
+    (data / "splits.json").unlink()
+
+
+def two_splits(data):
+    (data / "splits.json").write_text(json.dumps({"train": ["case0", "case1"], "val": ["case1"], "test": []}))
+
+
+def empty_labels(data):
+    for n in range(6):
+        save_volume(Volume(np.zeros((24, 32, 24), np.uint8), np.eye(4)), data / f"labelsTr/case{n}.nii.gz")
+
+
+def not_a_number(data):
+    image = load_volume(data / "imagesTr/case2.nii.gz")
+    array = image.array.copy()
+    array[3, 3, 3] = np.nan
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(data / "imagesTr/case2.nii.gz"))  # our own writer refuses
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (spoil_grid, "same grid"), (spoil_value, "case1"), (only_one, "case"), (two_splits, "two splits"),
+    (empty_labels, "empty"), (not_a_number, "not a number"),
+    (lambda data: (data / "imagesTr/case3.nii.gz").unlink(), "case3"),
+], ids=["grid", "value", "one case", "two splits", "empty", "NaN", "missing"])
+def test_bad_cases_are_one_sentence(data, tmp_path, capsys, spoil, words):
+    spoil(data)
+    assert train(data, tmp_path / "run") == 2
+    err = capsys.readouterr().err
+    assert words in err and "Traceback" not in err
+    assert len([line for line in err.splitlines() if line.startswith("medllmseg:")]) == 1
+    assert not (tmp_path / "run/bundle").exists()
+
+
+def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, capsys, monkeypatch):
+    import torch
+
+    run, real = tmp_path / "run", torch.save
+    def full(content, path):
+        if content.get("step") == 4:
+            raise OSError(28, "No space left on device")
+        real(content, path)
+    monkeypatch.setattr("MedLLMSegLib.training.checkpoint.torch.save", full)
+    monkeypatch.setattr("MedLLMSegLib.training.loop.TrainConfig.checkpoint_s", 0.0, raising=False)
+    assert train(data, run) == 2
+    assert "disk or quota is full" in capsys.readouterr().err
+    assert not list(run.glob(".*.pt"))
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--minutes", "5"], "give one of them"), (["--lr", "-1"], "must be above 0"), (["--precision", "fp16"], "fp16 needs a CUDA"),
+    (["--preset", "unet"], "no preset"), (["--from", "nothing"], 'no model called "nothing"'), (["--cases", "9"], "asks for more"),
+])
+def test_bad_options_are_one_sentence(data, tmp_path, capsys, options, words):
+    assert train(data, tmp_path / "run", *options) == 2
+    assert words in capsys.readouterr().err
