@@ -1,6 +1,7 @@
 """A bundle: a folder on disk in the MONAI Bundle layout <-> metadata and verified tensors.
 
     configs/metadata.json      what the model is, how it was trained, measured results, licence, sha256 of the weights
+    configs/inference.json     for MONAI's own runner; nothing here reads it (see monai_config.py)
     models/model.safetensors   the trained tensors as fp16 (never the frozen language model's)
     docs/README.md             the model card
     LICENSE                    the licence of the weights
@@ -22,9 +23,10 @@ from safetensors.torch import load as load_tensors, save as serialise_tensors
 
 from .catalogue import METADATA, read_metadata
 from .errors import UserError
-from .outputs import make_folder
+from .outputs import make_folder, write_error, write_text
 
 WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
+INFERENCE = "configs/inference.json"
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,12 @@ def read_bundle(folder) -> Bundle:
     return Bundle(folder, metadata, {name: tensor.float() for name, tensor in load_tensors(data).items()})
 
 
-def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card: str, licence: str) -> Path:
+def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card: str, licence: str,
+                 inference: dict | None = None) -> Path:
     """Write a bundle whole or not at all, replacing one that stands there.
 
     tensors: trained tensors of any float type, stored as fp16. card, licence: the texts of the model card and LICENSE.
+    inference: what MONAI's own runner needs (`monai_config.inference_config`); None for a model that it cannot run.
     """
     folder = Path(folder)
     if folder.exists() and not (folder / METADATA).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -61,22 +65,41 @@ def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card:
     make_folder(folder.parent)
     data = _serialised(tensors)
     metadata = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
+    texts = {CARD: card, LICENCE: licence, METADATA: _json(metadata), **({INFERENCE: _json(inference)} if inference else {})}
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for name, content in ((WEIGHTS, data), (METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"),
-                              (CARD, card), (LICENCE, licence)):
-            path = scratch / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        for name, content in {WEIGHTS: data, **{name: text.encode("utf-8") for name, text in texts.items()}}.items():
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / name).write_bytes(content)
         os.chmod(scratch, 0o755)
         old = scratch.with_name(scratch.name + "-old")
         if folder.exists():
             os.replace(folder, old)
         os.replace(scratch, folder)
         shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def rewrite_texts(folder, metadata: dict, card: str | None = None, licence: str | None = None,
+                  inference: dict | None = None) -> Path:
+    """Replace the texts of a bundle, each file whole; its weights stay untouched, and so does a text that is None.
+
+    metadata: of these very weights, "weights_sha256" and all.
+    """
+    folder = Path(folder)
+    texts = {INFERENCE: inference and _json(inference), CARD: card, LICENCE: licence, METADATA: _json(metadata)}
+    for name, text in texts.items():
+        if text is not None:
+            write_text(folder / name, text)
+    return folder
+
+
+def _json(content: dict) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _serialised(tensors: dict[str, torch.Tensor]) -> bytes:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .commands import benchmark, evaluate, llm, models, segment, train
+from .commands import benchmark, bundle, evaluate, llm, models, segment, train
 from .errors import Cancelled, UserError
 
 logger = logging.getLogger("medllmseg")
@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
                                                  "language-model block.")
     parser.add_argument("--version", action="version", version=f"medllmseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (segment, models, evaluate, benchmark, llm, train):
+    for command in (segment, models, evaluate, benchmark, llm, train, bundle):
         command.add_parser(commands)
     return parser
 

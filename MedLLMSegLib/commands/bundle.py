@@ -1,18 +1,66 @@
-"""`medllmseg bundle`: a training run and what was measured of it -> a model's bundle."""
+"""`medllmseg bundle`: a training run, or a bundle that is there already, to a bundle with what was measured."""
 from __future__ import annotations
 
+import sys
+
+from ..errors import UserError
 from .common import typed_path
 
 
 def add_parser(commands) -> None:
-    b = commands.add_parser("bundle", help="make a bundle with measured results from a training run")
-    b.add_argument("run_folder", type=typed_path, metavar="RUN")
-    b.add_argument("--results", type=typed_path, metavar="JSON", help="the .summary.json that `medllmseg evaluate` wrote")
-    b.add_argument("--output", "-o", required=True, type=typed_path, metavar="FOLDER")
-    b.set_defaults(run=_bundle)
+    p = commands.add_parser(
+        "bundle", help="make a bundle with measured results from a training run, or bring one up to date",
+        description="Write the best weights of RUN as a bundle: weights, metadata, what MONAI's own runner needs, a model card "
+                    "with what was measured, and the licence. SOURCE may also be a bundle: then its texts are written "
+                    "anew in place, and its weights are not touched.")
+    p.add_argument("source", type=typed_path, metavar="SOURCE", help="the folder of a training run, or of a bundle")
+    p.add_argument("--output", "-o", type=typed_path, metavar="FOLDER", help="where to write the bundle of a run")
+    p.add_argument("--results", type=typed_path, metavar="JSON",
+                   help="the .summary.json that `medllmseg evaluate` wrote for these very weights")
+    p.add_argument("--folds", type=typed_path, metavar="JSON",
+                   help="a .summary.json over the test folds of a cross-validation of the same training")
+    p.add_argument("--calibration", type=typed_path, metavar="JSON", help='a file with the "temperature" of the probabilities')
+    p.add_argument("--benchmark", type=typed_path, metavar="JSON",
+                   help="docs/benchmark-results.json: the card says what it found about the language-model block")
+    p.add_argument("--as", dest="shipped", metavar="ID", help="a model that comes with the program: its data, licence and limits")
+    p.set_defaults(run=_bundle)
 
 
 def _bundle(args, command: str) -> None:
-    from ..training.export import export_bundle
+    from ..training.export import LIMIT_MB, Evidence, export_bundle, folder_mb, is_bundle, upgrade_bundle
 
-    print(export_bundle(args.run_folder, args.output, args.results))
+    finding = benchmark_finding(args.benchmark) if args.benchmark else None
+    evidence = Evidence(args.results, args.folds, args.calibration, finding)
+    if is_bundle(args.source):
+        if args.output:
+            raise UserError(f'"{args.source}" is a bundle and is brought up to date in place; leave --output out.')
+        folder = upgrade_bundle(args.source, args.shipped, evidence)
+    elif args.output:
+        folder = export_bundle(args.source, args.output, shipped=args.shipped, evidence=evidence)
+    else:
+        raise UserError("--output is needed: where to write the bundle of this run.")
+    if folder_mb(folder) > LIMIT_MB:
+        print(f"note: the bundle takes {folder_mb(folder):.1f} MB; those that come with the program stay below "
+              f"{LIMIT_MB:g} MB.", file=sys.stderr)
+    print(folder)
+
+
+def benchmark_finding(path) -> str:
+    """What the benchmark's finished runs say of the language-model block, in words and figures."""
+    import json
+    from types import SimpleNamespace
+
+    from ..benchmark.answer import answer, headline
+    from ..benchmark.page import NAMES
+
+    try:
+        results = SimpleNamespace(**json.loads(path.read_text(encoding="utf-8")))
+        found, structures = answer(results), ", ".join(results.structures)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f'"{path}" holds no results of `medllmseg benchmark`; give docs/benchmark-results.json.') from error
+    if found.missing:
+        return "Whether that block helps is not answered yet: the benchmark is not finished."
+    against = "; ".join(f"against {NAMES[arm]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f})"
+                        for arm, test in found.tests.items())
+    return (f"The benchmark (docs/benchmark.md; {structures}) asked whether such a block helps. {headline(found)} Mean Dice with "
+            f"it, and the 95 % interval: {against}.")

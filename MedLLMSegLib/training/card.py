@@ -1,72 +1,177 @@
 """The model card and licence of a bundle, made from its metadata: no figure stands here that was not measured."""
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
-from torch import Tensor
+from ..metrics import METRICS
+from ..monai_config import REQUIRED, class_names
 
 LICENCES = Path(__file__).parents[1] / "bundles" / "licences"
-
-CARD = """# {title}
-
-`{id}` version {version}. {modality}. Structures: {structures}.
-
-**Research use only; not a medical device.** It has not been validated for any clinical purpose.
-
-## What it is
-A MedVisionLlama network (after arXiv 2410.02458; hybrid attention and fusion are our own design) with {count:.2f} million
-trained parameters, stored as fp16. {llm} The bundle works together with the localizer `{localizer}`, which finds the
-organ in whole heads.
-
-## Data
-{data}. Trained on {trained_on} crops, the epoch chosen on {chosen_on} others (epoch {epoch}, mean Dice {val_dice:.3f}
-there). The two crops of one head lie in the same split. Licence of this model: **{licence}** (share-alike: what you
-train from it carries the same licence).
-
-## Measured
-Accuracy: {accuracy}.
-
-{results}
-
-## What it cannot do
-It was trained on T1 crops of adults at 1 mm from one hospital. Other contrasts, children, lesions, resections and severe
-atrophy were not tested. In whole heads the outline depends on the localizer. Look at every result.
-"""
-
-MEASURED = """On {cases} test crops that had no part in training or choosing, at their own resolution:
-
-| structure | mean Dice | standard deviation | 95 % interval of the mean |
-|---|---|---|---|
-{rows}
-
-The interval is bootstrapped over heads (the two crops of one head are kept together). Printed by
-
-    medllmseg evaluate --model {id} --data hippocampus --output test.csv
-
-where `hippocampus` is the Decathlon's folder with the `splits.json` of this project.
-"""
+WIDTH = 118
 
 
-def model_card(metadata: dict, tensors: dict[str, Tensor]) -> str:
+def model_card(metadata: dict) -> str:
     """The card in Markdown."""
-    llm = (f"Its encoder holds a frozen language-model block ({metadata['llm']}, Apache-2.0), which is not part of this "
-           "folder. Whether that block helps has not been tested yet." if metadata.get("llm") else
-           "It holds no language-model block.")
-    return CARD.format(**{**metadata, **metadata["chosen"], "structures": ", ".join(metadata["structures"]), "llm": llm,
-                          "count": sum(t.numel() for t in tensors.values()) / 1e6, "results": _results(metadata["id"], metadata["results"])})
-
-
-def _results(model: str, results: dict | None) -> str:
-    if results is None:
-        return "Nothing has been measured yet."
-    named = {**results["structures"], "mean of structures": results["mean"]}
-    rows = "\n".join(f"| {key} | {s['mean']:.3f} | {s['sd']:.3f} | {s['low']:.3f} to {s['high']:.3f} |"
-                     for key, s in named.items())
-    return MEASURED.format(cases=results["cases"], rows=rows, id=model)
+    sections = (_head, _what, _use, _data, _measured, _calibration, _limits, _files)
+    return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
 
 
 def bundle_licence(metadata: dict) -> str:
-    """The text of LICENSE: whose data, which licence, and its full text."""
-    text = (LICENCES / f"{metadata['licence']}.txt").read_text(encoding="utf-8")
-    return (f"The weights in this folder are licensed under {metadata['licence']}, the licence of the data they were trained "
-            f"on:\n{metadata['data']}.\n\n{text}")
+    """The text of LICENSE: whose data, which licence, and its full text where we have it."""
+    name, base, data = metadata["licence"], metadata.get("fine_tuned_from"), metadata.get("data") or "not stated"
+    texts = {path.stem: path for path in LICENCES.glob("*.txt")}
+    if name.startswith("not stated"):
+        text = ("No licence has been stated for the weights in this folder. That is for whoever trained them to decide, within "
+                f"what the licence of the data allows.\nData: {data}.\n")
+    elif name in texts:
+        text = (f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n\n"
+                + texts[name].read_text(encoding="utf-8"))
+    else:
+        text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n"
+    if base:
+        text = f"The weights were fine-tuned from the model {base['id']} ({base['licence'] or 'licence unknown'}).\n{text}"
+    return text
+
+
+def _head(m: dict) -> list[str]:
+    return [f"# {m['title']}",
+            _fill(f"`{m['id']}` version {m['version']}. {m['modality']}. Structures: {', '.join(m['structures'])}."),
+            "**Research use only; not a medical device.** It has not been validated for any clinical purpose."]
+
+
+def _what(m: dict) -> list[str]:
+    own = [name for name, there in (("hybrid attention", m["network"].get("attention") == "hybrid"),
+                                    ("fusion", m["network"].get("fusion"))) if there]
+    text = (f"A vision transformer for 3D segmentation after MedVisionLlama (arXiv 2410.02458)"
+            + (f"; {' and '.join(own)} are our own design" if own else "")
+            + f". {m['parameters'] / 1e6:.2f} million trained parameters, stored as fp16. {_llm(m)}")
+    base = m.get("fine_tuned_from")
+    return ["## What it is", _fill(text),
+            _fill(f"It was fine-tuned from `{base['id']}` ({base['licence'] or 'licence unknown'}).") if base else "",
+            _fill(f"It works together with the localizer `{m['localizer']}`, which finds the organ in whole scans.")
+            if m.get("localizer") else ""]
+
+
+def _llm(m: dict) -> str:
+    if not m.get("llm"):
+        return "It holds no language-model block."
+    licence = f", {m['llm_licence']}" if m.get("llm_licence") else ""
+    return (f"Its encoder holds a frozen language-model block ({m['llm']}{licence}), which is not part of this folder. "
+            + (m.get("finding") or "Whether that block helps was not tested for this model."))
+
+
+def _use(m: dict) -> list[str]:
+    extra = ", ".join(REQUIRED)
+    crops = (" It takes crops around one organ of unspecified side; whole scans need `medllmseg segment`, whose localizer "
+             "finds the organ." if m.get("anatomy") else "")
+    rows = "\n".join(f"| {n} | {name} |" for n, name in _label_values(m))
+    labels = ["| label | structure |\n|---|---|\n" + rows]
+    if m.get("anatomy"):
+        labels.append(_fill("These are the labels in a crop of unspecified side; where the side is known, the left organ has "
+                            "them and the right one the numbers after them."))
+    return ["## How to use it", _fill(m["intended_use"]),
+            f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
+            _fill("In place of the id, the path of this folder will do. MONAI's own runner gives the same label map. It needs "
+                  f"medllmseg and the packages {extra}, and runs from this folder.{crops}"),
+            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\\n"
+            "        --scan scan.nii.gz --output_dir out", *labels]
+
+
+def _label_values(m: dict) -> list[tuple[int, str]]:
+    if m.get("labels"):
+        return [(each["label"], each["name"]) for each in m["labels"]]
+    return list(enumerate(class_names(m)))[1:]
+
+
+def _data(m: dict) -> list[str]:
+    chosen, case = m["chosen"], m.get("case", "case")
+    when = f"step {chosen['step']}" if "step" in chosen else f"epoch {chosen['epoch']}"
+    text = (f"{m.get('data') or 'Not stated'}. Trained on {chosen['trained_on']} {case}s, the best weights chosen on "
+            f"{chosen['chosen_on']} others ({when}, mean Dice {chosen['val_dice']:.3f} there). {m.get('data_note', '')}")
+    note = f" ({m['licence_note']})" if m.get("licence_note") else ""
+    return ["## Data and licence", _fill(text), _fill(f"Licence of this model: **{m['licence']}**{note}.")]
+
+
+def _measured(m: dict) -> list[str]:
+    blocks, case, results, folds = ["## Measured"], m.get("case", "case"), m.get("results"), m.get("cross_validation")
+    blocks.append(f"Accuracy: {m['accuracy']}.")
+    if results is None and folds is None:
+        return [*blocks, "Nothing has been measured yet."]
+    if results is not None:
+        blocks += [_fill(f"On {_how_many(results, m)} that had no part in training or choosing, at their own resolution:"),
+                   _table(results), _fill(_rules(results, m)), "Printed by",
+                   f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'} --output test.csv"]
+    if folds is not None:
+        blocks += [_fill(f"In cross-validation over {_how_many(folds, m)}: the same training repeated, and each {case} measured "
+                         "with the one that had not seen its group. These are other weights than the ones in this folder."),
+                   _table(folds), _fill(_rules(folds, m))]
+    return blocks
+
+
+def _how_many(summary: dict, m: dict) -> str:
+    groups = f" of {summary['groups']} {m.get('group', 'patient')}s" if "groups" in summary else ""
+    return f"{summary['cases']} {m.get('case', 'case')}s{groups}"
+
+
+def _table(summary: dict) -> str:
+    """One row a metric, one column a structure and one for their mean; summaries of our first version had Dice alone."""
+    metrics = summary.get("metrics") or {"dice": summary["structures"]}
+    means = summary.get("means") or {"dice": summary["mean"]}
+    keys = list(summary["structures"])
+    rows = [f"| | {' | '.join(keys)} | mean of structures |", "|---" * (len(keys) + 2) + "|"]
+    for name in [n for n in METRICS if n in metrics]:
+        rows.append("| " + " | ".join([METRICS[name].title, *(_cell(metrics[name][k]) for k in keys), _cell(means[name])]) + " |")
+        if name == "dice":
+            each = [*(metrics[name][k] for k in keys), means[name]]
+            rows.append("| Dice, standard deviation | " + " | ".join(_number(s["sd"]) for s in each) + " |")
+    return "\n".join(rows)
+
+
+def _cell(s: dict) -> str:
+    interval = f" ({_number(s['low'])} to {_number(s['high'])})" if s["low"] is not None and s["high"] is not None else ""
+    return _number(s["mean"]) + interval
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _rules(summary: dict, m: dict) -> str:
+    group, heads = m.get("group", "patient"), summary.get("heads")
+    text = (f"Means over {m.get('case', 'case')}s; in brackets the 95 % interval of the mean, bootstrapped over {group}s (what "
+            "belongs to one is kept together).")
+    if heads:
+        text += f" With each {group} averaged first, mean Dice is {_cell(heads)}."
+    if summary.get("failed"):
+        text += f" {summary['failed']} {m.get('case', 'case')}s could not be segmented and count as 0."
+    return text + (f" Rule: {summary['rule']}." if summary.get("rule") else "")
+
+
+def _calibration(m: dict) -> list[str]:
+    c = m.get("calibration")
+    if not c:
+        return []
+    text = f"The logits are divided by {c['temperature']:.3f}, chosen on cases that were not trained on." if "temperature" in c else ""
+    if c.get("ece") is not None:
+        text += f" Expected calibration error {c['ece']:.4f}" + (f" ({c['where']})." if c.get("where") else ".")
+    if c.get("risk_coverage") is not None and c.get("risk_coverage_random") is not None:
+        text += (f" Area under the risk-coverage curve of the uncertainty map {c['risk_coverage']:.4f}, against "
+                 f"{c['risk_coverage_random']:.4f} of a random one (lower is better).")
+    return ["## Calibration", _fill(text)]
+
+
+def _limits(m: dict) -> list[str]:
+    own = (f"It knows only what its {m['chosen']['trained_on']} training cases show. Other scanners, contrasts, ages and diseases "
+           "were not tested. Look at every result.")
+    return ["## What it cannot do", _fill(m.get("limits") or own)]
+
+
+def _files(m: dict) -> list[str]:
+    lines = [f"    {m['weights_sha256']}  models/model.safetensors"]
+    lines += [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
+    return ["## sha256", "\n".join(lines)]
+
+
+def _fill(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)

@@ -2,66 +2,207 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError  # what torch raises for a damaged checkpoint; nothing is unpickled here
 
-import torch
-
-from ..bundle import weights_sha256, write_bundle
+from ..bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
+from ..catalogue import METADATA, find_model
 from ..config import NetworkConfig
 from ..errors import UserError
 from ..llm.store import resolve
+from ..monai_config import inference_config, monai_fields
 from .card import bundle_licence, model_card
+from .checkpoint import load_best, read_plan
+from .shipped import SHIPPED
 
-# Facts of the hippocampus model that do not come out of a training run.
-HIPPOCAMPUS = {
-    "id": "hippocampus-t1", "kind": "segmenter", "title": "Hippocampus, anterior and posterior, in T1 MRI",
-    "modality": "MR T1", "anatomy": "hippocampus",
-    "structures": ["anterior hippocampus", "posterior hippocampus"],
-    "licence": "CC-BY-SA-4.0", "localizer": "brain-t1-localizer", "version": "0.1.0",
-    "data": "Medical Segmentation Decathlon Task04 Hippocampus (Vanderbilt University Medical Center), CC BY-SA 4.0",
-}
+LIMIT_MB = 10.0  # of a bundle that we ship
+NO_LICENCE = "not stated: yours to decide"
 
 
-def export_bundle(run, output, results=None) -> Path:
-    """Write the best epoch of a run as a bundle.
+@dataclass(frozen=True)
+class Evidence:
+    """Measured files that go into a bundle, each a path or None: what a file does not say is not claimed.
 
-    results: path of the summary that `medllmseg evaluate` wrote for this very run's bundle; its figures go into the
-    metadata and the model card. Without it they say "not measured".
+    results: the summary that `medllmseg evaluate` wrote for this very bundle's weights. folds: a summary of the same
+    training repeated in cross-validation, whose weights are others. calibration: JSON with "temperature" (and more).
+    finding: what the benchmark found about the language-model block, in sentences.
     """
-    run = Path(run)
+
+    results: Path | None = None
+    folds: Path | None = None
+    calibration: Path | None = None
+    finding: str | None = None
+
+
+def export_bundle(run, output, results=None, shipped: str | None = None, evidence: Evidence | None = None) -> Path:
+    """Write the best weights of a run as a bundle.
+
+    shipped: the id in `shipped.SHIPPED` of a model of ours, whose facts it takes and whose size is limited.
+    results: as in `Evidence`, for the common case of nothing else.
+    Raises `UserError` for a run without result and for figures of other weights.
+    """
+    run, evidence = Path(run), evidence or Evidence(results)
+    plan, state = read_plan(run), load_best(run)
+    if plan is None:
+        raise UserError(f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train` first.')
     try:
-        state = torch.load(run / "best.pt", weights_only=True)
-        plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
-        raise UserError(f'"{run}" holds no finished training (best.pt and plan.json are needed); '
-                        "run `medllmseg train` first.") from error
+        metadata = _described(plan, shipped) | _trained(plan, state)
+    except (KeyError, TypeError) as error:
+        raise UserError(f'"{run / "plan.json"}" is damaged ({type(error).__name__}: {error}); train again.') from error
+    metadata["weights_sha256"] = weights_sha256(state["weights"])
+    metadata = _complete(_with_evidence(metadata, evidence))
+    if shipped:
+        _check_size(state["weights"], shipped)
+    return write_bundle(output, metadata, state["weights"], model_card(metadata), bundle_licence(metadata),
+                        inference_config(metadata))
+
+
+def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None = None) -> Path:
+    """Bring a bundle's description up to date, with new measurements if there are any; its weights are not touched.
+
+    A localizer gets MONAI's fields alone, as its card has its own author.
+    """
+    bundle, evidence = read_bundle(folder), evidence or Evidence()
+    facts = {k: v for k, v in _facts(shipped).items() if k not in ("version", "changelog")}
+    if bundle.metadata["kind"] != "segmenter":
+        metadata = {**bundle.metadata, **facts}
+        return rewrite_texts(bundle.folder, {**metadata, **monai_fields(metadata)})
+    metadata = _complete(_with_evidence({**bundle.metadata, "parameters": _count(bundle.tensors), **facts}, evidence))
+    return rewrite_texts(bundle.folder, metadata, model_card(metadata), bundle_licence(metadata), inference_config(metadata))
+
+
+def is_bundle(folder) -> bool:
+    return (Path(folder) / METADATA).is_file()
+
+
+def _facts(shipped: str | None) -> dict:
+    if shipped is not None and shipped not in SHIPPED:
+        raise UserError(f'"{shipped}" is not one of the models that come with the program ({", ".join(SHIPPED)}); '
+                        "leave --as out for a model of your own.")
+    return dict(SHIPPED[shipped]) if shipped else {}
+
+
+def _described(plan: dict, shipped: str | None) -> dict:
+    """What a model says of itself: the facts of a shipped one, else what its user said when training began."""
+    own = {"kind": "segmenter", "version": "0.1.0", "accept_licence": False}
+    if shipped or "id" not in plan:  # plans of our first version held no description: there was one model
+        return own | _facts(shipped or "hippocampus-t1")
+    base = _base(plan)
+    anatomy = {"localizer": SHIPPED["hippocampus-t1"]["localizer"]} if plan.get("anatomy") else {}
+    return own | anatomy | {
+        "id": plan["id"], "title": plan.get("title") or plan["id"], "modality": plan.get("modality") or "not stated",
+        "anatomy": plan.get("anatomy"), "labels": plan.get("labels"), "structures": plan["structures"],
+        "licence": plan.get("licence") or base.get("licence") or NO_LICENCE, "data": plan.get("data") or "not stated",
+        "accept_licence": base.get("accept_licence", False), "fine_tuned_from": base or None}
+
+
+def _base(plan: dict) -> dict:
+    """The model that a run began with: its id and licence, which may bind the new one; {} for a run from nothing."""
+    start = (plan.get("request") or {}).get("start")
+    if not start:
+        return {}
+    try:
+        entry = find_model(start)
+    except UserError:  # it is gone since: its name must do
+        return {"id": str(start), "licence": None, "accept_licence": False}
+    return {"id": entry.id, "licence": entry.licence, "accept_licence": entry.accept_licence}
+
+
+def _trained(plan: dict, state: dict) -> dict:
     config = NetworkConfig.from_dict(plan["network"])
-    measured = _measured(Path(results), weights_sha256(state["weights"])) if results else None
-    metadata = {**HIPPOCAMPUS, "network": config.to_dict(), "training": plan["train"], "preprocessing": plan["preprocessing"],
-                "chosen": {"epoch": state["epoch"], "val_dice": round(state["val_dice"], 4),
-                           "trained_on": plan["trained_on"], "chosen_on": plan["chosen_on"]}, "results": measured,
-                "accuracy": _accuracy(measured)}
+    when = {"step": state["step"]} if "step" in state else {"epoch": state["epoch"]}
+    found = {"network": config.to_dict(), "training": plan["train"], "preprocessing": plan["preprocessing"],
+             "parameters": _count(state["weights"]),
+             "chosen": {**when, "val_dice": round(state["val_dice"], 4), "trained_on": plan["trained_on"],
+                        "chosen_on": plan["chosen_on"]}}
+    if "fingerprint" in plan:
+        found |= {"fingerprint": {**plan["fingerprint"], "ids": []}, "plan": plan["plan"]}  # ids may be patients' names
     if config.llm:
         weights = resolve(config.llm.source, config.llm.layers)
-        metadata |= {"llm_sha256": weights.sha256, "llm": f"{config.llm.source}, layer {', '.join(map(str, config.llm.layers))}"}
-    return write_bundle(output, metadata, state["weights"], model_card(metadata, state["weights"]),
-                        bundle_licence(metadata))
+        found |= {"llm_sha256": weights.sha256, "llm_licence": weights.licence,
+                  "llm": f"{config.llm.source}, layer {', '.join(map(str, config.llm.layers))}"}
+    return found
 
 
-def _measured(path: Path, sha256: str) -> dict:
-    """A summary of `medllmseg evaluate`, which must be of these very weights."""
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        found = summary["weights_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'"{path}" is no summary that `medllmseg evaluate` wrote; give its .summary.json.') from error
-    if found != sha256:
-        raise UserError(f'"{path}" was measured with other weights; evaluate the bundle of this run first.')
+def _count(tensors: dict) -> int:
+    return sum(t.numel() for t in tensors.values())
+
+
+def _with_evidence(metadata: dict, evidence: Evidence) -> dict:
+    """The metadata with what was measured, and nothing that was not."""
+    results, folds = metadata.get("results"), metadata.get("cross_validation")
+    if evidence.results:
+        results = _summary(Path(evidence.results))
+        if results.get("weights_sha256") != metadata["weights_sha256"]:
+            raise UserError(f'"{evidence.results}" was measured with other weights; evaluate the bundle of this run first.')
+    if evidence.folds:
+        folds = _summary(Path(evidence.folds))
+    results, folds = (each and _nameless(each) for each in (results, folds))
+    calibration = dict(metadata.get("calibration") or {})
+    if evidence.calibration:
+        calibration |= _calibration(Path(evidence.calibration))
+    if evidence.results and results.get("calibration"):
+        calibration |= {k: v for k, v in results["calibration"].items() if k != "temperature"}
+    return {**metadata, "results": results, "cross_validation": folds, "calibration": calibration or None,
+            "finding": evidence.finding or metadata.get("finding")}
+
+
+def _complete(metadata: dict) -> dict:
+    """With the words for the catalogue and MONAI's fields, which follow from the rest."""
+    metadata = {**metadata, "accuracy": _accuracy(metadata)}
+    return {**metadata, **monai_fields(metadata)}
+
+
+def _summary(path: Path) -> dict:
+    """A summary of `medllmseg evaluate`."""
+    summary = _read_json(path)
+    if not isinstance(summary, dict) or not {"cases", "structures", "mean"} <= set(summary):
+        raise UserError(f'"{path}" is no summary that `medllmseg evaluate` wrote; give its .summary.json.')
     return summary
 
 
-def _accuracy(measured: dict | None) -> str:
-    if measured is None:
-        return "not measured"
-    return f"mean Dice {measured['mean']['mean']:.3f} on {measured['cases']} test crops"
+def _nameless(summary: dict) -> dict:
+    """A summary without the names of cases and folders, which may be patients'; how many failed stays."""
+    failed = summary.get("failed") or 0
+    kept = {k: v for k, v in summary.items() if k != "group_of"}
+    return kept | {"data": Path(str(summary.get("data", ""))).name, "failed": failed if isinstance(failed, int) else len(failed)}
+
+
+def _calibration(path: Path) -> dict:
+    found = _read_json(path)
+    temperature = found.get("temperature") if isinstance(found, dict) else None
+    if not isinstance(temperature, (int, float)) or not (math.isfinite(temperature) and temperature > 0):
+        raise UserError(f'"{path}" holds no "temperature" above 0; give the JSON file that the calibration wrote.')
+    return found
+
+
+def _read_json(path: Path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f'"{path}" cannot be read as JSON; check the path.') from error
+
+
+def _accuracy(metadata: dict) -> str:
+    """One figure in words, for the list of models."""
+    case, group = metadata.get("case", "case"), metadata.get("group", "patient")
+    measured, folds = metadata.get("results"), metadata.get("cross_validation")
+    if measured is not None and measured["mean"]["mean"] is not None:
+        return f"mean Dice {measured['mean']['mean']:.3f} on {measured['cases']} test {case}s"
+    if folds is not None and folds["mean"]["mean"] is not None:
+        return (f"mean Dice {folds['mean']['mean']:.3f} in cross-validation over {folds['cases']} {case}s"
+                + (f" of {folds['groups']} {group}s" if "groups" in folds else ""))
+    return "not measured"
+
+
+def _check_size(tensors: dict, name: str) -> None:
+    size_mb = 2 * _count(tensors) / 1e6
+    if size_mb > LIMIT_MB - 0.1:  # a tenth for the texts
+        raise UserError(f'The weights of "{name}" take {size_mb:.1f} MB, and a bundle that comes with the program may have '
+                        f"{LIMIT_MB:g} MB; train a smaller network.")
+
+
+def folder_mb(folder) -> float:
+    """Size of a bundle's folder in MB."""
+    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / 1e6
