@@ -100,12 +100,19 @@ def test_shear_is_not_lost():
 
 
 def test_the_tolerance_withstands_round_off():
-    """1 mm voxels as a NIfTI header keeps them (float32, turned): one voxel beside is within 1 mm."""
-    matrix = matrix_of((1, 1, 1), turn=(12, 33, 71)).astype(np.float32).astype(float)
-    result, truth = np.zeros((5, 5, 5), bool), np.zeros((5, 5, 5), bool)
-    result[2, 2, 2], truth[2, 2, 3] = True, True
-    assert surface_distances(result, truth, matrix).within(1.0) == 1
-    assert surface_distances(result, np.roll(truth, 1, 0), matrix).within(1.0) == 0  # a diagonal neighbour is not
+    """1 mm voxels as a NIfTI header keeps them (float32, turned): the one beside is within 1 mm, a diagonal one is not."""
+    lengths = []
+    for turn in range(5, 90, 10):
+        matrix = matrix_of((1, 1, 1), turn=(12, turn, 71)).astype(np.float32).astype(float)
+        for axis in range(3):
+            result = np.zeros((5, 5, 5), bool)
+            result[2, 2, 2] = True
+            truth = np.roll(result, 1, axis)
+            apart = surface_distances(result, truth, matrix)
+            lengths.append(apart.mean_mm())
+            assert apart.within(1.0) == 1
+            assert surface_distances(result, np.roll(truth, 1, (axis + 1) % 3), matrix).within(1.0) == 0
+    assert max(lengths) > 1  # else nothing was tested
 
 
 def test_the_surface_of_a_cube_has_a_hollow():
