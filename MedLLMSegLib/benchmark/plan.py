@@ -9,6 +9,7 @@ from pathlib import Path
 from ..config import OURS, PAPER, NetworkConfig
 from ..errors import UserError
 from ..outputs import write_text
+from ..training.augment import Augmentation
 from ..training.loop import TrainConfig
 
 SIZES = {"default": OURS, "small": replace(OURS, stem_channels=(12, 32, 64), width=96, depth=4, heads=4)}
@@ -67,6 +68,16 @@ class Settings:
         for name in ("seed", "checkpoint_s", "workers", "log_every"):
             found["train"].pop(name)
         return json.loads(json.dumps(found))
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Settings":
+        """What `to_dict` gave."""
+        train = {k: tuple(v) if isinstance(v, list) else v for k, v in data["train"].items()}
+        how = {k: tuple(v) if isinstance(v, list) else v for k, v in train.pop("augmentation").items()}
+        own = {"ours": NetworkConfig.from_dict(data["ours"]), "paper": NetworkConfig.from_dict(data["paper"]),
+               "train": TrainConfig(**train, augmentation=Augmentation(**how)),
+               "seeds": tuple(data["seeds"]), "percents": tuple(data["percents"])}
+        return cls(**{**data, **own})
 
 
 def make_settings(case_set, parts: dict, size: str = "default", steps: int = 600, batch: int = 2,

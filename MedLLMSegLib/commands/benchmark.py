@@ -22,6 +22,8 @@ def add_parser(commands) -> None:
     p.add_argument("--minutes", type=float, metavar="N", help="stop cleanly after so long")
     p.add_argument("--list", action="store_true", help="show the runs and which are finished, and run none")
     p.add_argument("--page", action="store_true", help="write the page from what is finished, and run none")
+    p.add_argument("--measure", action="store_true", help="measure time and memory of every arm instead, in processes of their own")
+    p.add_argument("--memory", action="store_true", help="measure what bf16 autocast saves in memory instead")
     p.add_argument("--tune", action="store_true", help="first choose every arm's learning rate from the same three, on val")
     p.add_argument("--network-size", default="default", metavar="SIZE", help="of our network: default or small")
     p.add_argument("--steps", type=int, default=600, help="optimiser steps of every arm (default: %(default)s)")
@@ -35,9 +37,32 @@ def add_parser(commands) -> None:
 
 
 def _benchmark(args, command: str) -> None:
-    from ..benchmark.plan import SETTINGS, chosen_runs, keep_settings, make_settings
+    from ..benchmark.page import write_page
+    from ..benchmark.plan import SETTINGS, chosen_runs, keep_settings
+    from ..benchmark.runner import TimeIsUp, run_benchmark
+
+    bench = _bench(args)
+    if (args.output / SETTINGS).exists():
+        keep_settings(bench.settings, args.output / SETTINGS)
+        bench.results.gather(args.output)
+    if args.list:
+        for run in chosen_runs(bench.settings, args.only):
+            print(f"{'finished' if run.name in bench.results.runs else 'not run':<9} {run.name}")
+        return
+    try:
+        if args.measure or args.memory:
+            _measure(bench, args)
+        elif not args.page:
+            run_benchmark(bench, args.only, args.minutes, _Line())
+    except TimeIsUp as stop:
+        print(f"Stopped: {stop}; the same command goes on from here.")
+    print(write_page(bench.results, args.docs, _shared_part(args)))
+
+
+def _bench(args):
+    from ..benchmark.plan import make_settings
     from ..benchmark.results import COLLECTED, Results
-    from ..benchmark.runner import Bench, TimeIsUp, run_benchmark
+    from ..benchmark.runner import Bench
     from ..cases import read_cases, split_cases
 
     case_set = read_cases(args.data, dict(enumerate(args.structures, 1)) if args.structures else None)
@@ -46,19 +71,29 @@ def _benchmark(args, command: str) -> None:
                              tuple(range(args.seeds)), args.precision)
     results = Results(args.docs / COLLECTED, settings, {c.id: c.group for c in parts["test"]},
                       [case_set.labels[n] for n in sorted(case_set.labels)])
-    if (args.output / SETTINGS).exists():
-        keep_settings(settings, args.output / SETTINGS)
-        results.gather(args.output)
-    if args.list:
-        for run in chosen_runs(settings, args.only):
-            print(f"{'finished' if run.name in results.runs else 'not run':<9} {run.name}")
-        return
-    if not args.page:
-        bench = Bench(case_set, parts, settings, args.output, results, args.device)
-        try:
-            run_benchmark(bench, args.only, args.minutes, _Line())
-        except TimeIsUp as stop:
-            print(f"\nStopped: {stop}; the same command goes on from here.")
+    return Bench(case_set, parts, settings, args.output, results, args.device)
+
+
+def _measure(bench, args) -> None:
+    from ..benchmark.measure import measure_arms, measure_memory
+
+    for asked, measure in ((args.measure, measure_arms), (args.memory, measure_memory)):
+        if asked:
+            measure(bench.results, bench.settings, args.output, _Line())
+
+
+def _shared_part(args) -> str:
+    """The command that makes the page again, without what says which part of the work to do."""
+    import shlex
+
+    words = ["medllmseg", "benchmark", "--data", str(args.data)]
+    words += ["--structures", *args.structures] if args.structures else []
+    given = {"--network-size": args.network_size, "--steps": args.steps, "--batch": args.batch, "--lr": args.lr,
+             "--seeds": args.seeds, "--precision": args.precision}
+    for name, value in given.items():
+        words += [name, str(value)]
+    words += ["--window", *map(str, args.window)] + (["--tune"] if args.tune else [])
+    return shlex.join(words)
 
 
 class _Line:

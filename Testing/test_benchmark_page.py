@@ -1,0 +1,179 @@
+"""The benchmark's page says what the results say: made-up results where the block wins, loses, or makes no difference."""
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from MedLLMSegLib.benchmark import measure
+from MedLLMSegLib.benchmark.answer import Key, answer, family, figure, headline
+from MedLLMSegLib.benchmark.corruptions import CORRUPTIONS
+from MedLLMSegLib.benchmark.page import page, write_page
+from MedLLMSegLib.benchmark.plan import Run, Settings, planned
+from MedLLMSegLib.benchmark.results import Results
+from MedLLMSegLib.config import OURS, PAPER
+from MedLLMSegLib.training.loop import TrainConfig
+
+CASES = [f"hippocampus_{n:03d}" for n in range(1, 33)]
+SETTINGS = Settings(OURS, PAPER, TrainConfig(), (0, 1, 2), (100, 10), False, 1.0, "ras",
+                    {"train": ["a", "b"], "val": ["c"], "test": CASES}, 2)
+PARAMETERS = {"trained": 4_000_000, "frozen": 3_540_096}
+
+
+def results_of(tmp_path, effects, runs=None, seeds=(0, 1, 2), settings=SETTINGS):
+    """Made-up runs in which each arm's Dice differs from 0.85 by its effect, and heads, seeds and arms vary besides."""
+    results = Results(tmp_path / "r.json", settings, {c: f"head {n // 2}" for n, c in enumerate(CASES)}, ["front", "back"])
+    heads = np.random.default_rng(1).normal(0, 0.03, 16)
+    for run in (planned(settings) if runs is None else runs):
+        if run.arm not in effects or run.seed not in seeds:
+            continue
+        rng = np.random.default_rng((ord(run.arm[0]), run.percent, run.seed))
+
+        def cases(extra):
+            noise = rng.normal(0, 0.004, len(CASES))
+            dice = 0.85 + effects[run.arm] + extra + heads.repeat(2) + noise - noise.mean()
+            return {c: {"dice": [round(float(d), 5)] * 2, "hd95_mm": [1.2, 1.4]} for c, d in zip(CASES, dice)}
+        test = {"clean": cases(0.0)} | ({name: cases(-0.1) for name in CORRUPTIONS} if run.robust else {})
+        results.runs[run.name] = {"run": {"network": run.network, "arm": run.arm, "percent": run.percent, "seed": run.seed, "lr": None},
+                                  "lr": 1e-3, "val_dice": 0.86 + effects[run.arm], "parameters": PARAMETERS, "test": test}
+    return results
+
+
+WINS = {"F": 0.02, "A": 0.0, "C": 0.005, "D": 0.004, "I": 0.0, "J": 0.0, "F-nolocal": 0.0, "F-nofusion": 0.0}
+
+
+@pytest.mark.parametrize("effects, verdict, starts", [
+    (WINS, "helps", "Yes: the pretrained block helped"),
+    (WINS | {"D": 0.02}, "not shown", "The block helped, but not more than both controls"),
+    (WINS | {"F": -0.02}, "not shown", "No: the network is better without the block"),
+    (dict.fromkeys(WINS, 0.0), "not shown", "No help could be shown"),
+    (WINS | {"A": 0.03}, "helps", "No: it beats both controls, but the network is better without any block"),
+    (WINS | {"A": 0.02}, "helps", "Not over the network without a block"),
+], ids=("wins", "random is as good", "harms", "no difference", "controls harm more", "controls alone harm"))
+def test_the_answer_is_what_the_paired_tests_say(tmp_path, effects, verdict, starts):
+    results = results_of(tmp_path, effects)
+    found = answer(results)
+    assert found.verdict == verdict and headline(found).startswith(starts)
+    text = page(results, "medllmseg benchmark")
+    assert text.split("\n\n")[1].startswith(f"**{headline(found)}**")
+    assert ("that is so here" if verdict == "helps" else "that is not shown here") in text.split("\n\n")[1]
+
+
+def test_without_enough_runs_there_is_no_answer(tmp_path):
+    results = results_of(tmp_path, WINS, seeds=(0, 1))
+    found = answer(results)
+    assert found.verdict == "not run" and headline(found) == "Not answered yet."
+    assert found.missing == tuple(f"ours-{arm}-100-2" for arm in "FACD")
+    first = page(results, "x").split("\n\n")[1]
+    assert "4 of the 12 trainings that answer it are not run: ours-F-100-2" in first and "helped" not in first
+    assert found.tests["C"].difference == pytest.approx(0.015, abs=0.003)  # what is there is shown all the same
+    assert "(1 not run)" in page(results, "x")
+
+
+def test_nothing_that_was_not_run_has_a_figure(tmp_path):
+    text = page(results_of(tmp_path, {}), "x")
+    tables = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    rows = [line for line in tables if "not run" in line]
+    assert len(rows) == len(tables) - text.count("| --- |\n")  # all but the heads
+    digits = [cell for line in rows for cell in line.split("|")[2:] if any(c.isdigit() for c in cell)]
+    assert not digits, digits
+
+
+def test_differences_are_over_heads_with_seeds_and_sides_averaged(tmp_path):
+    results = results_of(tmp_path, WINS)
+    f, d = Key("ours", "F", 100), Key("ours", "D", 100)
+    test = family(results, [(f, d)])[f, d]
+    values = {arm: np.mean([[np.mean(results.runs[Run("ours", arm, 100, s).name]["test"]["clean"][c]["dice"]) for c in CASES]
+                            for s in range(3)], axis=0).reshape(16, 2).mean(1) for arm in "FD"}
+    assert test.n == 16
+    assert test.difference == pytest.approx((values["F"] - values["D"]).mean(), abs=1e-9)
+    found = figure(results, f)
+    assert found.mean == pytest.approx(values["F"].mean()) and found.low < found.mean < found.high
+    assert list(found.seeds) == [0, 1, 2] and np.mean(list(found.seeds.values())) == pytest.approx(found.mean)
+
+
+def test_arms_are_compared_on_the_seeds_that_both_have(tmp_path):
+    results = results_of(tmp_path, WINS)
+    for seed in (1, 2):
+        del results.runs[f"dynunet-J-100-{seed}"]
+    f, j = Key("ours", "F", 100), Key("dynunet", "J", 100)
+    both = family(results, [(f, j), (f, Key("ours", "I", 100))])
+    assert both[f, j].mean_first == pytest.approx(figure(results, f).seeds[0])
+    assert both[f, Key("ours", "I", 100)].mean_first == pytest.approx(figure(results, f).mean)
+
+
+def test_the_correction_runs_over_the_tests_of_a_family(tmp_path):
+    results = results_of(tmp_path, dict.fromkeys(WINS, 0.0))
+    f = Key("ours", "F", 100)
+    pairs = [(f, Key("ours", arm, 100)) for arm in "ACD"]
+    tests = list(family(results, pairs).values())
+    alone = [family(results, [pair])[pair].p_holm for pair in pairs]
+    assert min(t.p_holm for t in tests) == pytest.approx(min(1, 3 * min(alone)))
+
+
+def test_structures_that_are_not_there_are_left_out(tmp_path):
+    results = results_of(tmp_path, WINS)
+    for run in results.runs.values():
+        run["test"]["clean"][CASES[0]] = {"dice": [0.5, None], "hd95_mm": [2.0, None]}
+    assert np.isfinite(figure(results, Key("ours", "F", 100)).mean)
+    assert figure(results, Key("ours", "F", 100), "dice_back").mean > 0.8
+
+
+def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
+    results = results_of(tmp_path, WINS)
+    measured = {"step_seconds": 1.5, "step_cpu_seconds": 2.5, "peak_mb": 900.0, "before_mb": 400.0, "inference_seconds": 0.2,
+                "inference_cpu_seconds": 0.4, "parameters": PARAMETERS, "machine": "2 threads of X"}
+    arms = dict.fromkeys(f"{r.network}-{r.arm}" for r in planned(SETTINGS))
+    results.measured = {arm: dict(measured) for arm in arms}
+    results.measured["ours-A"] |= {"inference_cpu_seconds": 0.3, "parameters": {"trained": 3_780_000, "frozen": 0}}
+    results.memory = {name: {"fp32": measured | {"peak_mb": 1400.0}, "bf16": measured} for name in ("ours-F", "dynunet-J", "paper-F")}
+    path = write_page(results, tmp_path / "docs", "medllmseg benchmark --data D")
+    text = path.read_text()
+    assert (tmp_path / "docs/images/benchmark.png").stat().st_size > 10_000 and "(images/benchmark.png)" in text
+    assert "not run" not in text
+    assert "the trained parameters by -220,000, the frozen ones by -3,540,096, and takes 75 % of its processor time" in text
+    assert "| ours F | 1400 | 900 | +500 |" in text
+    assert "it was not tuned for any of them" in text and "medllmseg benchmark --data D --measure" in text
+    for condition in CORRUPTIONS:
+        assert f"| {condition} | 0.7" in text
+
+
+def test_the_page_says_which_learning_rate_tuning_chose(tmp_path):
+    results = results_of(tmp_path, WINS, settings=replace(SETTINGS, tune=True))
+    for lr, val in ((5e-4, 0.80), (1e-3, 0.81), (2e-3, 0.82)):
+        run = Run("ours", "F", 100, 0, lr)
+        results.runs[run.name] = {"run": {"network": "ours", "arm": "F", "percent": 100, "seed": 0, "lr": lr}, "val_dice": val}
+    assert "took the best on val: ours F 0.002." in page(results, "x")
+
+
+def test_settings_come_back_from_json():
+    assert Settings.from_dict(json.loads(json.dumps(SETTINGS.to_dict()))) == SETTINGS
+
+
+def test_memory_is_that_of_a_process_of_its_own(tmp_path):
+    small = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
+    settings = replace(SETTINGS, ours=small, train=TrainConfig(window=(16, 16, 16), batch=1))
+    (tmp_path / "settings.json").write_text(json.dumps(settings.to_dict()))
+    ballast = np.ones(1_500_000_000, np.uint8)  # this process' own memory must not be counted
+    found = measure._in_own_process(tmp_path / "settings.json", ("ours", "F", "bf16"))
+    assert ballast[-1] and 100 < found["before_mb"] < found["peak_mb"] < 1500
+    assert found["step_cpu_seconds"] > 0 and found["parameters"]["frozen"] == 3_540_096
+
+
+def test_measurements_are_medians_of_interleaved_rounds(tmp_path, monkeypatch):
+    asked = []
+
+    def stand_in(path, job):
+        asked.append(job)
+        return {"step_seconds": float(len(asked)), "parameters": PARAMETERS, "machine": "X"}
+
+    monkeypatch.setattr(measure, "_in_own_process", stand_in)
+    results = results_of(tmp_path, {})
+    measure.measure_arms(results, SETTINGS, tmp_path)
+    arms = len(asked) // 3
+    assert asked[:arms] == asked[arms:2 * arms] and len(set(asked)) == arms == len(results.measured)
+    assert results.measured["ours-F"]["step_seconds"] == 1.0 + arms  # rounds gave 1, 1 + arms, 1 + 2 arms
+    measure.measure_memory(results, SETTINGS, tmp_path)
+    assert set(results.memory) == {"ours-F", "dynunet-J", "paper-F"} and set(results.memory["ours-F"]) == {"fp32", "bf16"}
+    again = Results(tmp_path / "r.json", SETTINGS, {}, [])
+    assert again.measured == results.measured and again.memory == results.memory
