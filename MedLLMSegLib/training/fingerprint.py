@@ -116,7 +116,8 @@ def fingerprint_table(fp: Fingerprint) -> str:
 
     sizes, spacings = np.array(fp.sizes_vox), np.array(fp.spacings_mm)
     low, middle, high = (np.array(column) for column in zip(*fp.intensities))
-    along = ("slices, rows, columns of the scans" if fp.axes == "scan" else "inferior-superior, posterior-anterior, left-right")
+    along = {"scan": "slices, rows, columns of the scans",
+             "ras": "inferior-superior, posterior-anterior, left-right"}[fp.axes]
     rows = [f"{len(fp.ids)} training cases (order of axes k x j x i: {along})",
             line("size, voxels", f"{_triple(np.median(sizes, 0))} ({_triple(sizes.min(0))} to {_triple(sizes.max(0))})"),
             line("spacing, mm", f"{_triple(fp.spacing_mm)} ({_triple(spacings.min(0))} to {_triple(spacings.max(0))})"),

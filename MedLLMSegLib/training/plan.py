@@ -94,20 +94,25 @@ def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX) -> DataPlan:
     batch = 2 * min(4, fit)
     flips, why_flips = _flips(fp)
     scan = fp.axes == "scan"
-    reasons = {
-        "axes": f"the coarsest spacing is {fp.anisotropy:.3g} times the finest: " + (
-            "turned, thick slices would blur, so the scan's own axes are kept" if scan else
-            "all cases can be brought into one orientation"),
-        "spacing_mm": why_spacing, "window": why_window,
-        "batch": f"{batch} windows are {batch * prod(window)} voxels, and the budget is {budget_vox}",
-        "strides": "an axis is halved while its voxels are at most twice as long as the others' and "
-                   f"{LEAST_VOX} or more remain",
-        "flips": why_flips,
-        "rotate_deg": "in the plane of the slices only: they are too thick to tilt" if scan else "about every axis",
-        "scale": "wide, as the stated spacing of thick slices is often nominal" if scan else "sizes differ from person to person",
-    }
+    reasons = _reasons(fp) | {
+        "spacing_mm": why_spacing, "window": why_window, "flips": why_flips,
+        "batch": f"{batch} windows are {batch * prod(window)} voxels, and the budget is {budget_vox}"}
     return DataPlan(spacing, fp.axes, window, batch, strides, flips, (30.0, 0.0, 0.0) if scan else (15.0,) * 3,
                     0.25 if scan else 0.15, reasons)
+
+
+def _reasons(fp: Fingerprint) -> dict[str, str]:
+    """The reasons that depend on the axes only."""
+    reasons = {
+        "axes": f"the coarsest spacing is {fp.anisotropy:.3g} times the finest: ",
+        "strides": "an axis is halved while its voxels are at most twice as long as the others' and "
+                   f"{LEAST_VOX} or more remain"}
+    if fp.axes == "scan":
+        return {**reasons, "axes": reasons["axes"] + "turned, thick slices would blur, so the scan's own axes are kept",
+                "rotate_deg": "in the plane of the slices only: they are too thick to tilt",
+                "scale": "wide, as the stated spacing of thick slices is often nominal"}
+    return {**reasons, "axes": reasons["axes"] + "all cases can be brought into one orientation",
+            "rotate_deg": "about every axis", "scale": "sizes differ from person to person"}
 
 
 def _spacing(fp: Fingerprint, sample_vox: int) -> tuple[tuple[float, float, float], str]:
@@ -145,7 +150,7 @@ def _strides(spacing, case_vox) -> tuple[tuple[int, int, int], ...]:
 
 def _window(case_vox, patch, sample_vox: int, axes: str) -> tuple[tuple[int, int, int], str]:
     """The whole median case if it fits, else its proportions; multiples of the patch."""
-    whole = [max(LEAST_VOX, ceil(round(n, 3) / p)) * int(p) if p > 1 else ceil(round(n, 3)) for n, p in zip(case_vox, patch)]
+    whole = [max(LEAST_VOX if p > 1 else 1, ceil(round(n, 3) / p)) * int(p) for n, p in zip(case_vox, patch)]
     window = list(whole)
     keep = {0} if axes == "scan" and whole[0] <= WHOLE_STACK_VOX else set()
     while prod(window) > sample_vox:
@@ -182,15 +187,16 @@ def _flips(fp: Fingerprint) -> tuple[tuple[int, ...], str]:
 
 def plan_table(fp: Fingerprint, plan: DataPlan) -> str:
     """The plan for the screen: each choice and its reason."""
-    shown = {
-        "axes": ("axes", {"ras": "along the body", "scan": "along the slices"}[plan.axes]),
-        "spacing_mm": ("spacing, mm", _triple(plan.spacing_mm)), "window": ("window, voxels", _triple(plan.window)),
-        "batch": ("batch", str(plan.batch)), "strides": ("halvings", ", ".join("x".join(map(str, s)) for s in plan.strides)),
-        "flips": ("mirrored axes", ", ".join("kji"[a] for a in plan.flips) or "none"),
-        "rotate_deg": ("turns, degrees", _triple(plan.rotate_deg)), "scale": ("change of size", f"{100 * plan.scale:.0f} %"),
-    }
-    rows = [f"Plan for {len(fp.ids)} training cases (k x j x i)"]
-    return "\n".join(rows + [f"  {name:<16}{value:<24}{plan.reasons.get(key, 'as asked')}" for key, (name, value) in shown.items()])
+    rows = [
+        ("axes", "axes", {"ras": "along the body", "scan": "along the slices"}[plan.axes]),
+        ("spacing_mm", "spacing, mm", _triple(plan.spacing_mm)), ("window", "window, voxels", _triple(plan.window)),
+        ("batch", "batch", str(plan.batch)),
+        ("strides", "halvings", ", ".join("x".join(map(str, stage)) for stage in plan.strides)),
+        ("flips", "mirrored axes", ", ".join("kji"[a] for a in plan.flips) or "none"),
+        ("rotate_deg", "turns, degrees", _triple(plan.rotate_deg)),
+        ("scale", "change of size", f"{100 * plan.scale:.0f} %")]
+    return "\n".join([f"Plan for {len(fp.ids)} training cases (k x j x i)"] + [
+        f"  {name:<16}{value:<24}{plan.reasons.get(key, 'as asked')}" for key, name, value in rows])
 
 
 def _triple(values) -> str:
