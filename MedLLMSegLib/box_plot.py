@@ -26,7 +26,8 @@ def plot_scores(scores: list[Score], summary: dict, path: Path) -> Path:
     for metric in PANELS:
         columns = {key.replace("_", " "): [s.values.get(f"{metric}_{key}", math.nan) for s in scores] for key in keys}
         panels[metric] = {name: list(group_means(values, groups).values()) for name, values in columns.items()}
-    title = f"{summary['model']}: {_count(summary['cases'], 'case')} of {_count(summary['groups'], 'head or patient', 'heads or patients')}"
+    title = (f"{summary['model']}: {_count(summary['cases'], 'case')} of "
+             f"{_count(summary['groups'], 'head or patient', 'heads or patients')}")
     if summary["charged"]:
         charged = sum(summary["charged"].values())
         title += f"\n{_count(charged, 'structure')} only one label map has: Dice and NSD 0, HD95 the image's diagonal"
@@ -81,7 +82,8 @@ def _draw(axes, place: int, values: np.ndarray, ceiling: float) -> None:
     if len(beyond):
         axes.scatter(place + 0.12 * (np.arange(len(beyond)) % 5 - 2), np.full(len(beyond), ceiling), s=26, marker="^",
                      color=DOT, alpha=0.6, linewidths=0, zorder=3)
-        axes.text(place, ceiling * 0.97, f"{len(beyond)} up to {beyond.max():.4g}", ha="center", va="top", fontsize=8, color=SOFT)
+        axes.text(place, ceiling * 0.97, f"{len(beyond)} up to {beyond.max():.4g}", ha="center", va="top", fontsize=8,
+                  color=SOFT)
 
 
 def _dress(axes, name: str, metric: Metric | None, labels: list[str]) -> None:

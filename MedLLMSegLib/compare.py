@@ -86,7 +86,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def arm_values(arms: Mapping[str, Sequence[Table]], groups: Mapping[str, str], metric: str = "dice") -> dict[str, np.ndarray]:
+def arm_values(arms: Mapping[str, Sequence[Table]], groups: Mapping[str, str],
+               metric: str = "dice") -> dict[str, np.ndarray]:
     """What is tested: name of each arm -> one value for each group, over the cases and columns that all arms have."""
     names, tables, metric = list(arms), [list(seeds) for seeds in arms.values()], full_name(metric)
     values = group_values(tables, _common_cases(names, tables), _columns(metric, names, tables)[0], groups)
@@ -109,7 +110,7 @@ def _compare(metric: str, names: tuple[str, str], tables: list[list[Table]], gro
     if differing and 2.0 / 2**differing >= SIGNIFICANT:
         notes.append(f"too few: {differing} differing pair{'s' * (differing > 1)} cannot give p below "
                      f"{min(1.0, 2.0 / 2**differing):.2g}")
-    elif differing < len(apart):
+    elif 0 < differing < len(apart):
         notes.append(f"{len(apart) - differing} equal pair{'s' * (len(apart) - differing > 1)}")
     if sign * apart.mean() < 0:
         notes.append(OPPOSITE)

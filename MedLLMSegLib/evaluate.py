@@ -105,7 +105,8 @@ def evaluate(model, data, output_csv, cases=None, how: How = How(), progress: Pr
         measured.append(_measure(case, chosen, run, how.calibration))
     _charge_failed(measured, chosen)
     scores, name = [m.score for m in measured], next((m.model for m in measured if m.model), str(model))
-    summary = {**summarize_scores(scores, name, data, time.monotonic() - began), "weights_sha256": sha256, "augment": how.augment}
+    summary = summarize_scores(scores, name, data, time.monotonic() - began)
+    summary |= {"weights_sha256": sha256, "augment": how.augment}
     if how.calibration:
         summary["calibration"] = _calibration(summary, [m.bins for m in measured if m.bins is not None])
     _write(scores, summary, output_csv)

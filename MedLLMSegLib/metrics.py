@@ -39,7 +39,8 @@ METRICS = {
     "hd95_mm": Metric("HD95 (mm)", 0.0, "the larger 95th percentile of the distances from either surface to the other"),
     "assd_mm": Metric("ASSD (mm)", 0.0, "mean of the distances from both surfaces to the other"),
     "nsd_1mm": Metric("NSD at 1 mm", 1.0, "share of both surfaces that lies within 1 mm of the other"),
-    "volume_difference_ml": Metric("Volume difference (mL, result - truth)", 0.0, "volume of the result minus that of the truth"),
+    "volume_difference_ml": Metric("Volume difference (mL, result - truth)", 0.0,
+                                   "volume of the result minus that of the truth"),
 }
 CASE_METRICS = {  # one value a case, measured on demand
     "ece": Metric("Calibration error", 0.0, "expected calibration error of the likeliest class, 15 bins"),

@@ -100,7 +100,7 @@ def summary_table(summary: dict) -> str:
             rows.append(_line("  mean of structures", summary["means"][metric]))
         if "heads" in summary:
             rows.append(_line("  the same, by head or patient", summary["group_means"][metric]))
-    rows += [_line(about.title, summary["means"][name]) for name, about in CASE_METRICS.items()
+    rows += [_line(about.title, summary["means"][name], digits=4) for name, about in CASE_METRICS.items()
              if name in summary["means"]]
     if "calibration" in summary:
         rows.append(f"Calibration error of all cases' voxels together: {summary['calibration']['ece']:.4f}")
@@ -113,9 +113,9 @@ def summary_table(summary: dict) -> str:
     return "\n".join(rows)
 
 
-def _line(name: str, s: dict) -> str:
-    low_high = f"{s['low']:.3f} to {s['high']:.3f}" if math.isfinite(s["low"]) else "-"
-    numbers = "".join(f"{s[k]:>9.3f}" if math.isfinite(s[k]) else f"{'-':>9}" for k in ("mean", "sd", "median"))
+def _line(name: str, s: dict, digits: int = 3) -> str:
+    low_high = f"{s['low']:.{digits}f} to {s['high']:.{digits}f}" if math.isfinite(s["low"]) else "-"
+    numbers = "".join(f"{s[k]:>9.{digits}f}" if math.isfinite(s[k]) else f"{'-':>9}" for k in ("mean", "sd", "median"))
     return f"{name:<34}{s['n']:>5}{numbers}   {low_high}"
 
 

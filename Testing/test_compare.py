@@ -42,7 +42,7 @@ def test_the_unit_is_the_head(base):
     first, second = base[:, None] + rng.normal(0.01, 0.02, (40, 2)), base[:, None] + rng.normal(0, 0.02, (40, 2))
     test, = paired_tests({"a": [table(first)], "b": [table(second)]}, HEADS)
     heads = [values.mean(1).reshape(20, 2).mean(1) for values in (first, second)]
-    assert test.n == test.differing == 20
+    assert test.n == test.differing == 20 and test.note == ""
     assert test.p == pytest.approx(stats.wilcoxon(*heads).pvalue) and test.p_holm == test.p
     assert test.difference == pytest.approx((heads[0] - heads[1]).mean())
     spread = 1.96 * (heads[0] - heads[1]).std() / np.sqrt(20)  # the textbook's interval
@@ -197,7 +197,7 @@ def test_the_command_line(tmp_path, base, capsys):
 def test_equal_tables_say_no_difference(tmp_path, base, capsys):
     assert main(["evaluate", "--compare", write(tmp_path / "a.csv", base), write(tmp_path / "b.csv", base)]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("dice"))
-    assert "no difference in any pair" in line and "1.0000" in line and "better" not in line
+    assert line.endswith("   no difference in any pair") and "1.0000" in line and "better" not in line
 
 
 def test_groups_come_from_the_summary(tmp_path, base):
