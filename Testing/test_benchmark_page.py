@@ -56,6 +56,9 @@ def test_the_answer_is_what_the_paired_tests_say(tmp_path, effects, verdict, sta
     assert found.verdict == verdict and headline(found).startswith(starts)
     text = page(results, "medllmseg benchmark")
     assert text.split("\n\n")[1].startswith(f"**{headline(found)}**")
+    words = {"F": "better", "": "no difference shown"}
+    for arm, test in found.tests.items():
+        assert f"({arm}): {words.get(test.better, 'worse')}, {test.difference:+.4f} Dice" in text.split("\n\n")[2]
     assert ("that is so here" if verdict == "helps" else "that is not shown here") in text.split("\n\n")[1]
 
 

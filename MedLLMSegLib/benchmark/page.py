@@ -41,11 +41,11 @@ def page(results: Results, command: str) -> str:
 
 def _answer_lines(results: Results) -> list[str]:
     found = answer(results)
-    lines = [f"**{headline(found)}** {_explained(results, found)}"]
+    lines = [f"**{headline(found)}** {_explained(results, found)}", *_against(found)]
     for title, network, percent, controls in (("With a tenth of the training cases", "ours", 10, CONTROLS),
                                               ("In the paper's plain network", "paper", 100, ("A", "D"))):
         other = answer(results, network, percent, controls)
-        lines.append(f"{title}: {NOT_RUN if other.missing else _phrases(other)}.")
+        lines += [f"{title}: {NOT_RUN}."] if other.missing else [f"{title}:", *_against(other)]
     return lines
 
 
@@ -56,30 +56,33 @@ def _explained(results: Results, found: Answer) -> str:
                 "What is finished stands below; no part of it is an estimate.")
     f, cases = figure(results, Key("ours", "F", 100)), results.settings["cases"]["test"]
     heads = len({results.groups[c] for c in cases})
-    return (f"On {len(cases)} test cases of {heads} heads or patients our network with the frozen pretrained block (arm F) has a "
-            f"mean Dice of {f.mean:.4f} ({_interval(f)}; {len(f.seeds)} seeds averaged). {_phrases(found)}. \"The language model "
-            "helps\" means that F is better than both C and D; "
-            f"that is {'so' if found.verdict == 'helps' else 'not shown'} here.")
+    return (f"\"The language model helps\" was to mean that our network with the frozen pretrained block (F) is better than both "
+            f"the trainable MLP (C) and the frozen random block (D); that is {'so' if found.verdict == 'helps' else 'not shown'} "
+            f"here. F has a mean Dice of {f.mean:.4f} ({_interval(f)}) on {len(cases)} test cases of {heads} heads or patients, "
+            f"{len(f.seeds)} seeds averaged.")
 
 
-def _phrases(found: Answer) -> str:
-    """F against each control in words, in the order A, C, D."""
-    said = [f"it is {_standing(test)} {NAMES[arm]} ({arm}): {test.difference:+.4f} ({_interval(test)}, p = {_p(test.p_holm)}; "
-            f"seed by seed {', '.join(f'{d:+.4f}' for d in found.by_seed[arm].values())})" for arm, test in found.tests.items()]
-    text = "; ".join(said)
-    return text[:1].upper() + text[1:]
+def _against(found: Answer) -> list[str]:
+    """F against each control, a line each."""
+    if found.missing:
+        return []
+    lines = [f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {test.difference:+.4f} Dice ({_interval(test)}, "
+             f"{_p(test.p_holm, 'p')}; seed by seed {', '.join(f'{d:+.4f}' for d in found.by_seed[arm].values())})"
+             for arm, test in found.tests.items()]
+    return ["\n".join(lines)]
 
 
 def _standing(test: Comparison) -> str:
-    return {test.first: "better than", test.second: "worse than"}.get(test.better, "not shown to differ from")
+    return {test.first: "better", test.second: "worse"}.get(test.better, "no difference shown")
 
 
 def _interval(x: Figure | Comparison) -> str:
     return f"95 % {x.low:.4f} to {x.high:.4f}"
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+def _p(value: float, name: str = "") -> str:
+    text = "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return text if not name else f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -144,8 +147,8 @@ def _ablations(results: Results) -> list[str]:
 
 def _robustness(results: Results) -> list[str]:
     parts = ["## Corrupted images", "The trained networks, tested on the same test cases made worse; nothing is trained again. "
-             "The same corruption of a case meets every arm. Mean Dice, and F minus the arm; Holm's correction runs over the "
-             "whole table."]
+             "The same corruption of a case meets every arm. Mean Dice, and F minus the arm; Holm's correction runs over "
+             "each table."]
     for title, network, percent in (("Our network, all training cases", "ours", 100), ("Our network, a tenth", "ours", 10),
                                     ("The paper's network", "paper", 100)):
         arms = [a for a in ROBUST_ARMS if network == "ours" or a != "C"]
@@ -162,7 +165,7 @@ def _robust_table(results: Results, network: str, percent: int, arms: list[str])
         found = [figure(results, Key(network, a, percent, name)) for a in arms]
         cells = [_difference(False, tests.get(pairs[name, a])) for a in others]
         rows.append([name, *(f"{x.mean:.4f}" if x else NOT_RUN for x in found),
-                     *(NOT_RUN if d == NOT_RUN else f"{d}, p = {p}" for d, p in cells)])
+                     *(NOT_RUN if d == NOT_RUN else f"{d}, {p}" for d, p in cells)])
     return _table(["corruption", *(f"{a}" for a in arms), *(f"F - {a} (95 %), p (Holm)" for a in others)], rows)
 
 
@@ -175,7 +178,7 @@ def _left_out(results: Results) -> list[str]:
     for arm, how in ways.items():
         test = tests.get((Key("ours", arm, 100), f))
         parts.append(f"{how}: {NOT_RUN}." if test is None else
-                     f"{how} changes the mean Dice by {test.difference:+.4f} ({_interval(test)}, p = {_p(test.p_holm)}) "
+                     f"{how} changes the mean Dice by {test.difference:+.4f} ({_interval(test)}, {_p(test.p_holm, 'p')}) "
                      f"against the network with the block (F){_change(results, arm)}.")
     val = {arm: _val(results, arm) for arm in ("F", "I")}
     if None in val.values():

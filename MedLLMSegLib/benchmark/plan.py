@@ -6,13 +6,17 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ..config import OURS, PAPER, NetworkConfig
+from ..config import PAPER, LLMConfig, NetworkConfig
 from ..errors import UserError
 from ..outputs import write_text
 from ..training.augment import Augmentation
 from ..training.loop import TrainConfig
 
-SIZES = {"default": OURS, "small": replace(OURS, stem_channels=(12, 32, 64), width=96, depth=4, heads=4)}
+SIZES = {  # spelt out, so that a later change of the shipped network does not make finished runs another benchmark's
+    name: NetworkConfig(stem_channels=stem, strides=((2, 2, 2),) * 3, width=width, depth=4, heads=heads, mlp_ratio=2.0,
+                        position="rotary", attention="hybrid", fusion=True, decoder="conv", dropout=0.0, deep_supervision=False,
+                        llm=LLMConfig("smollm2-135m", (29,), "tail", normalise=True, rotary=False, causal=False))
+    for name, stem, width, heads in (("default", (16, 64, 96), 192, 6), ("small", (12, 32, 64), 96, 4))}
 LEARNING_RATES = (5e-4, 1e-3, 2e-3)  # what --tune tries for every arm alike
 ROBUST_ARMS = ("A", "C", "D", "F")  # of both networks; tested on corrupted images too
 SETTINGS = "settings.json"
@@ -157,7 +161,11 @@ def keep_settings(settings: Settings, path: Path) -> None:
 
 
 def refuse_other(found: dict, wanted: dict, path: Path) -> None:
-    """Raise `UserError` naming the first setting that differs."""
+    """Raise `UserError` naming the first setting that differs. A setting that came later had its default value before."""
+    try:
+        found = Settings.from_dict(found).to_dict()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f'"{path}" was written by another version, or is damaged; choose another --output and --docs.') from error
     if (different := _first_difference(found, wanted)) is not None:
         name, old, new = different
         raise UserError(f'"{path}" belongs to a benchmark with {name} = {_short(old)}, and {_short(new)} is asked for; runs '

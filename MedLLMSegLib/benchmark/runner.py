@@ -23,7 +23,7 @@ from ..networks.dynunet import PlannedDynUNet
 from ..outputs import write_text
 from ..postprocess import restore, softmax
 from ..preprocess import prepare, whole_grid
-from ..training.checkpoint import fill_best
+from ..training.checkpoint import LAST, fill_best
 from ..training.data import prepare_set
 from ..training.devices import make_fabric
 from ..training.loop import Trainer
@@ -109,6 +109,8 @@ def one_run(bench: Bench, run: Run, tell: Progress) -> None:
         result["test"] = measure_on_test(bench, network.eval(), run, tell)
     write_text(bench.output / run.name / RESULT, json.dumps(result))
     bench.results.gather(bench.output)
+    if run.lr is None:  # a tuning run's is wanted again by the run that counts
+        (folder / LAST).unlink(missing_ok=True)
 
 
 def training_folder(bench: Bench, run: Run, lr: float) -> Path:
