@@ -20,7 +20,7 @@ __all__ = ["CPU_BUDGET_VOX", "DataPlan", "Fingerprint", "fingerprint_of", "finge
            "plan_data", "plan_table"]
 
 CPU_BUDGET_VOX = 2 * 163_840  # voxels of a batch: two windows of 10 x 128 x 128, what two cores train in bearable time
-BYTES_A_VOXEL = 4096  # of GPU memory in training, generously
+BYTES_A_VOXEL = 4096  # of GPU memory in training: a cautious guess, not measured
 STAGES = 3  # halvings, as in the network's stem
 LEAST_VOX = 4  # an axis is not halved to fewer
 WHOLE_STACK_VOX = 16  # so few voxels across thick slices are kept whole
