@@ -43,6 +43,7 @@ def _describe(group) -> None:
     group.add_argument("--modality", default="", help="such as MR T1 or CT")
     group.add_argument("--licence", default="", help="of the model, which the licence of your data may decide")
     group.add_argument("--data-description", dest="description", default="", metavar="TEXT", help="whose data, for the model card")
+    group.add_argument("--structures", nargs="+", default=[], metavar="NAME", help="of the labels 1, 2 ... where SOURCE states none")
     group.add_argument("--anatomy", choices=("hippocampus",),
                        help="the cases are crops around one hippocampus, found in whole heads by the localizer")
 
@@ -72,7 +73,7 @@ def _train(args, command: str) -> None:
         source=str(args.data), output=str(args.output), name=args.name, title=args.title, modality=args.modality,
         licence=args.licence, data=args.description, start=args.start, cases=args.cases, minutes=args.minutes, steps=args.steps,
         preset=args.preset, llm=args.llm, llm_layer=args.llm_layer, llm_position=args.llm_position, anatomy=args.anatomy,
-        batch=args.batch, window=tuple(args.window) if args.window else None, lr=args.lr, precision=args.precision,
+        structures=tuple(args.structures), batch=args.batch, window=tuple(args.window) if args.window else None, lr=args.lr, precision=args.precision,
         patience=args.patience, seed=args.seed)
     with _Console() as console:
         bundle = train_model(request, args.device, console.report, console.say)

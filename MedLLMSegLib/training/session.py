@@ -24,7 +24,7 @@ from .checkpoint import read_plan
 from .data import plan_crops, prepare_set
 from .export import export_bundle
 from .loop import TrainConfig, Trainer, seconds_per_step
-from .plan import DataPlan, fingerprint_of, fingerprint_table, plan_data, plan_table
+from .plan import CPU_BUDGET_VOX, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
 FINE_TUNING = {"lr": 3e-4, "warmup_steps": 50}  # gentler than from nothing: the weights are good already
@@ -37,6 +37,7 @@ class TrainRequest:
     source: a Decathlon folder, a CSV or a folder of Slicer segmentations (see `cases.read_cases`). output: the run's folder.
     start: a bundle (id or folder) to fine-tune. cases: so many training cases only, drawn by seed in whole groups.
     minutes: time for the training itself; steps: or so many updates. preset, llm, llm_layer, llm_position: the network.
+    structures: names of the labels 1, 2 ... where the source states none.
     anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
     """
 
@@ -56,6 +57,7 @@ class TrainRequest:
     llm_layer: int | None = None
     llm_position: str | None = None
     anatomy: str | None = None
+    structures: tuple[str, ...] = ()
     batch: int | None = None
     window: tuple[int, ...] | None = None
     lr: float | None = None
@@ -82,11 +84,12 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     check_writable(request.output)
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
     fabric = make_fabric(device, request.precision)
-    case_set = read_cases(request.source)
+    case_set = read_cases(request.source, dict(enumerate(request.structures, 1)) if request.structures else None)
     parts = split_cases(case_set, request.seed)
     chosen = draw_cases(parts["train"], request.cases, request.seed)
     before = _begun(output, request)
-    about = before or _plan(request, case_set, chosen, parts["val"], say if fabric.is_global_zero else (lambda text: None), report)
+    about = before or _plan(request, case_set, chosen, parts["val"], fabric.device,
+                            say if fabric.is_global_zero else (lambda text: None), report)
     plan = DataPlan.from_dict(about["plan"])
     prepare = lambda cases, part: prepare_set(cases, case_set, plan.spacing_mm, plan.axes, _cache(output, about, part), report)
     train, val = prepare(chosen, "train"), prepare(parts["val"], "val")
@@ -136,11 +139,18 @@ def _begun(output: Path, request: TrainRequest) -> dict | None:
     return plan
 
 
-def _plan(request: TrainRequest, case_set: CaseSet, train, val, say, report: Progress) -> dict:
+def _budget(device: torch.device) -> int:
+    """Voxels of a batch that this device trains with."""
+    if device.type != "cuda":
+        return CPU_BUDGET_VOX
+    return gpu_budget_vox(torch.cuda.get_device_properties(device).total_memory)
+
+
+def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, report: Progress) -> dict:
     """What the run does and its bundle must know; printed with reasons."""
     report("looking at the data", 0.0)
     fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0))
-    plan = plan_data(fingerprint)
+    plan = plan_data(fingerprint, _budget(device))
     if request.window:
         plan = plan.asked(window=tuple(request.window))
     if request.batch:
