@@ -12,7 +12,7 @@ LAYERS = (
     ("images", "dicom", "files"), ("cases",), ("catalogue",), ("user_models",), ("llm",), ("networks",), ("bundle",), ("preprocess",), ("postprocess",),
     ("inference",), ("monai_config",), ("uncertainty", "maps"), ("localize",), ("model",),
     ("cascade", "whole"), ("pipeline",), ("monai_runner",), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark", "few_cases"), ("pictures", "surface", "report"), ("batch",),
-    ("slicer_bridge",), ("commands",), ("cli",), ("__main__",), ("__init__",),
+    ("worker",), ("slicer_bridge",), ("commands",), ("cli",), ("__main__",), ("__init__",),
 )
 
 
