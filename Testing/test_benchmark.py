@@ -13,6 +13,7 @@ from MedLLMSegLib.benchmark.plan import LEARNING_RATES, Run, chosen_runs, make_s
 from MedLLMSegLib.benchmark.results import COLLECTED, Results
 from MedLLMSegLib.benchmark.runner import Bench, TimeIsUp, build_network_of, run_benchmark, training_cases
 from MedLLMSegLib.cases import read_cases, split_cases
+from MedLLMSegLib.cli import main
 from MedLLMSegLib.config import OURS, PAPER
 from MedLLMSegLib.networks.controls import count_parameters
 from MedLLMSegLib.volume import Volume
@@ -118,6 +119,21 @@ def test_a_setting_that_came_later_does_not_part_old_results_from_new(data, tmp_
     path.write_text(json.dumps(kept))
     with pytest.raises(UserError, match="colour"):
         bench_of(data, tmp_path)
+
+
+def test_the_command_lists_what_is_run_and_writes_the_page(data, tmp_path, capsys):
+    where = ["--data", str(data), "-o", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs"), "--structures", "front", "back"]
+    assert main(["benchmark", *where, "--list", "--only", "ours-F-*"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert len(listed) == 12 and all(line.startswith("not run") for line in listed)  # 2 shares, 3 seeds; 2 ablations, 3 seeds
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "docs").exists()
+    assert main(["benchmark", *where, "--page"]) == 0
+    text = (tmp_path / "docs/benchmark.md").read_text()
+    assert "Not answered yet." in text and "12 of the 12 trainings" in text and "Dice front" in text
+    assert f"medllmseg benchmark --data {data} --structures front back --network-size default --steps 600" in text
+    assert main(["benchmark", *where, "--only", "ours-Z"]) == 2
+    assert main(["benchmark", *where, "--steps", "0"]) == 2
+    assert main(["benchmark", *where, "--network-size", "huge", "--list"]) == 2
 
 
 def test_it_stops_when_the_minutes_are_over(data, tmp_path):
