@@ -33,14 +33,31 @@ def restore(probabilities: np.ndarray, way_back: Restore) -> tuple[np.ndarray, B
     return _sampled(probabilities, way_back, box), box
 
 
-def restore_slabs(probabilities: np.ndarray, way_back: Restore, slab_bytes: float = 256e6) -> Iterator[tuple[np.ndarray, Box]]:
-    """The same in slabs along k of at most about ``slab_bytes`` each, for scans whose maps would not fit into memory."""
+def restore_slabs(probabilities: np.ndarray, way_back: Restore, labels_alone: bool = False,
+                  slab_bytes: float = 256e6) -> Iterator[tuple[np.ndarray, Box]]:
+    """The same in slabs along k of at most about ``slab_bytes`` each, for scans whose maps would not fit into memory.
+
+    labels_alone: leave out what is background for certain, which is most of a large scan.
+    """
     whole = overlap_box(way_back.scan, way_back.crop, margin_vox=0)
+    if labels_alone:
+        whole = _around_foreground(probabilities[0], way_back, whole)
     plane = 4 * len(probabilities) * (whole[1].stop - whole[1].start) * (whole[2].stop - whole[2].start)
     planes = max(1, int(slab_bytes / max(1, plane)))
     for first in range(whole[0].start, whole[0].stop, planes):
         box = (slice(first, min(first + planes, whole[0].stop)), whole[1], whole[2])
         yield _sampled(probabilities, way_back, box), box
+
+
+def _around_foreground(background: np.ndarray, way_back: Restore, whole: Box) -> Box:
+    """The part of a box on the scan where the background's probability [k, j, i] may be interpolated to below one half."""
+    near = background < 0.5
+    spans = [np.flatnonzero(near.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    if not len(spans[0]):
+        return tuple(slice(s.start, s.start) for s in whole)
+    found = sub_grid(way_back.crop, tuple(slice(int(s[0]) - 2, int(s[-1]) + 3) for s in spans))
+    wide = overlap_box(way_back.scan, found, margin_vox=2)
+    return tuple(slice(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop))) for a, b in zip(whole, wide))
 
 
 def _sampled(probabilities: np.ndarray, way_back: Restore, box: Box) -> np.ndarray:

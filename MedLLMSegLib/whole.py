@@ -25,7 +25,7 @@ def segment_whole(volume: Volume, model: Model, wanted: Wanted, report: Progress
     maps = Maps.empty(volume.array.shape, model.structures, wanted)
     values_of = np.array([0, *(s.label for s in model.structures)], np.uint8)
     sure = np.zeros(volume.array.shape, np.float16)  # probability of the winner
-    for values, box in restore_slabs(probabilities, way_back):
+    for values, box in restore_slabs(probabilities, way_back, labels_alone=not (wanted.probabilities or wanted.uncertainty)):
         report("restore", 0.8 + 0.2 * box[0].start / len(maps.labels))
         maps.labels[box] = values_of[values.argmax(axis=0)]
         sure[box] = values.max(axis=0)

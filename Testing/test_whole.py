@@ -125,10 +125,19 @@ def test_a_temperature_softens_probabilities_and_leaves_the_labels():
 def test_slabs_change_nothing(monkeypatch):
     volume, _ = two_things(GRIDS["oblique, flipped, permuted, anisotropic"])
     first = segment(volume, shades_model(), probabilities=True, uncertainty=True)
-    monkeypatch.setattr(whole, "restore_slabs", lambda p, way: restore_slabs(p, way, slab_bytes=1))
+    monkeypatch.setattr(whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=1))
     again = segment(volume, shades_model(), probabilities=True, uncertainty=True)
     for name in ("labels", "probabilities", "uncertainty"):
         assert np.array_equal(getattr(first, name).array, getattr(again, name).array)
+
+
+@pytest.mark.parametrize("spacing_mm", (0.4, 1.0, [3.0, 1.0, 2.0]))
+@pytest.mark.parametrize("name", ("anisotropic", "oblique", "oblique, flipped, permuted, anisotropic"))
+def test_leaving_out_the_certain_background_changes_no_label(name, spacing_mm):
+    volume, _ = two_things(GRIDS[name])
+    model = shades_model(spacing_mm=spacing_mm)
+    fast, full = segment(volume, model), segment(volume, model, probabilities=True)
+    assert np.array_equal(fast.labels.array, full.labels.array) and fast.confidence == full.confidence
 
 
 def test_a_large_scan_of_many_structures_takes_little_memory(monkeypatch):
@@ -138,7 +147,7 @@ def test_a_large_scan_of_many_structures_takes_little_memory(monkeypatch):
     scan.array[40:90, 40:90, 40:90] = 500
     network = Shades(levels=tuple(np.linspace(0, 4, 12)))
     model = replace(shades_model(spacing_mm=2.0, window=[16, 16, 16]), network=network, structures=many)
-    monkeypatch.setattr(whole, "restore_slabs", lambda p, way: restore_slabs(p, way, slab_bytes=4e6))
+    monkeypatch.setattr(whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=4e6))
     segment(scan, model)  # imports
     tracemalloc.start()
     result = segment(scan, model)
@@ -149,7 +158,7 @@ def test_a_large_scan_of_many_structures_takes_little_memory(monkeypatch):
 
 def test_progress_rises(monkeypatch):
     seen = []
-    monkeypatch.setattr(whole, "restore_slabs", lambda p, way: restore_slabs(p, way, slab_bytes=1e5))
+    monkeypatch.setattr(whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=1e5))
     segment(two_things(make_grid())[0], shades_model(window=[24, 24, 24]), augment=1,
             progress=lambda stage, f: seen.append((stage, f)))
     fractions = [f for _, f in seen]
@@ -163,7 +172,7 @@ ABOUT = {"id": "heart", "title": "Heart", "kind": "segmenter", "modality": "MR c
          "structures": ["right ventricle", "myocardium", "left ventricle"], "accuracy": "not measured",
          "labels": [s.to_dict() for s in cardiac_structures()], "network": TINY.to_dict(),
          "preprocessing": {"spacing_mm": [8.0, 2.0, 2.0], "axes": "scan", "window": [4, 24, 24]},
-         "calibration": {"temperature": 1.5}}
+         "calibration": {"temperature": 1.5}, "plan": {"flips": [2]}}
 
 
 def heart_bundle(folder, **changes):
@@ -181,6 +190,7 @@ def test_a_bundle_on_disk_runs_from_the_command_line(tmp_path, scan_file, capsys
     folder = heart_bundle(tmp_path)
     model = load_model(folder, "cpu")
     assert model.structures == cardiac_structures() and model.temperature == 1.5 and model.anatomy is None
+    assert model.settings["flips"] == [2]
     result = segment(load_volume(scan_file), model, uncertainty=True, augment=1)
     command = ["segment", str(scan_file), "--model", str(folder), "--output", str(tmp_path / "out.nii.gz"), "--device", "cpu",
                "--uncertainty", str(tmp_path / "unsure.nii.gz"), "--augment", "1"]
