@@ -1,6 +1,8 @@
 """A prepared array through a network to class probabilities: whole where it fits, in windows where it does not."""
 from __future__ import annotations
 
+from typing import Iterable
+
 import numpy as np
 import torch
 from torch import nn
@@ -9,6 +11,12 @@ from .errors import Progress, UserError
 
 Triple = tuple[int, int, int]
 WINDOW: Triple = (96, 96, 96)  # voxels (k, j, i) that go through a network at once where its bundle does not say
+SMALLEST = 32  # voxels of an axis: below this, tiles show a network too little
+
+# Where memory runs out, the stage that is reported begins so, and a run's notes say it. The last resort is first.
+SMALLER_TILES, ON_CPU = "segment in smaller tiles", "segment on the CPU"
+FALLBACKS = {ON_CPU: "The {memory} was too small; the CPU was used.",
+             SMALLER_TILES: "The {memory} was too small; smaller tiles were used."}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -32,7 +40,22 @@ def window_of(settings: dict) -> Triple:
     return WINDOW if crops or not settings.get("window") else tuple(int(n) for n in settings["window"])
 
 
-@torch.inference_mode()
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device's memory ran out; only CUDA has a type of its own for it.
+
+    The texts are those of CUDA and MPS, of cuBLAS, of torch's CPU allocator (Linux, Windows) and of MONAI.
+    """
+    signs = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory", "seems to be oom")
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs))
+
+
+def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]:
+    """The sentence for the user, if any, about a run on ``device`` that reported these stages."""
+    memory = "computer's memory" if device.type == "cpu" else "GPU's memory"
+    return tuple(text.format(memory=memory) for name, text in FALLBACKS.items() if any(s.startswith(name) for s in stages))[:1]
+
+
 def predict(network: nn.Module, array: np.ndarray, device: torch.device, window: Triple = WINDOW,
             overlap: float = 0.5, progress: Progress | None = None) -> np.ndarray:
     """Logits of a prepared array.
@@ -41,23 +64,56 @@ def predict(network: nn.Module, array: np.ndarray, device: torch.device, window:
     An array no larger than `window` goes through whole; a larger one by MONAI's sliding window with Gaussian weights,
     gathered in the computer's memory whatever the device. An axis shorter than the window is taken as it is.
     `progress` is called before each window, and may raise `Cancelled`.
+    Where the device's memory runs out, everything is done again with half the window, down to 32 voxels an axis, and then
+    on the CPU; `progress` then names the stage `SMALLER_TILES` or `ON_CPU`. The network stays on ``device`` for the next time.
     """
+    window, asked = tuple(min(w, n) for w, n in zip(window, array.shape)), device
+    stage, tiles = "segment", window
+    while True:
+        try:
+            logits = _predict(network.to(device), array, device, tiles, overlap, progress, stage)
+            network.to(asked)  # a training goes on there
+            return logits
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            smaller = tuple(min(w, max(SMALLEST, w // 2)) for w in tiles)
+            if smaller == tiles and device.type == "cpu":
+                raise
+        # Only here, where the error and what its traceback held are gone, is there anything to free.
+        free_memory(device)
+        if smaller != tiles:
+            stage, tiles = SMALLER_TILES, smaller
+        else:
+            stage, tiles, device = ON_CPU, window, torch.device("cpu")
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what torch keeps of a GPU's memory for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+@torch.inference_mode()
+def _predict(network: nn.Module, array: np.ndarray, device: torch.device, window: Triple, overlap: float,
+             progress: Progress | None, stage: str) -> np.ndarray:
     image = torch.from_numpy(np.ascontiguousarray(array))[None, None]  # (1, 1, K, J, I)
-    if all(n <= w for n, w in zip(array.shape, window)):
+    if window == array.shape:
         if progress:
-            progress("segment", 0.0)
+            progress(stage, 0.0)
         return network(image.to(device))[0].float().cpu().numpy()
     from monai.inferers import sliding_window_inference  # takes seconds to import, and crops do not need it
     from monai.inferers.utils import dense_patch_slices
 
-    window = tuple(min(w, n) for w, n in zip(window, array.shape))
     total = len(dense_patch_slices(array.shape, window, [max(1, int(w * (1 - overlap))) for w in window]))
     done = 0
 
     def step(patch: torch.Tensor) -> torch.Tensor:
         nonlocal done
         if progress:
-            progress("segment", min(1.0, done / total))
+            progress(stage, min(1.0, done / total))
         done += 1
         return network(patch).float()
 

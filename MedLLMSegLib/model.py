@@ -1,7 +1,7 @@
 """A bundle ready to run: its network with verified weights, and what the pipeline must know of it."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,7 +12,7 @@ from .bundle import Bundle, load_strictly, read_bundle
 from .catalogue import ModelEntry, find_model, require_licence
 from .config import NetworkConfig
 from .errors import UserError
-from .inference import choose_device
+from .inference import ON_CPU, choose_device, free_memory, memory_notes, out_of_memory
 from .llm.store import resolve
 from .localize import Localizer
 from .networks.build import build_network
@@ -29,7 +29,7 @@ class Model:
     settings: its metadata's "preprocessing". anatomy: a key of `anatomy.ANATOMY` for an organ that is looked for and
     outlined in crops, or None for a model of whole scans, whose structures are then given, in order of class.
     localizer: None for a model without cascade. sha256: of all the weights that take part.
-    temperature: what the logits are divided by.
+    temperature: what the logits are divided by. notes: what the user should know whenever it is used.
     """
 
     entry: ModelEntry
@@ -41,21 +41,33 @@ class Model:
     sha256: str
     structures: tuple[Structure, ...] = ()
     temperature: float = 1.0
+    notes: tuple[str, ...] = ()
 
 
 def load_model(name: str | Path = "hippocampus-t1", device: str = "auto") -> Model:
     """Read and verify a bundle, its language-model layers and its localizer. name: an id or a bundle's folder.
 
+    Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.
     Raises `UserError` also for a licence that is still to be accepted.
     """
     entry, torch_device = find_model(name), choose_device(device)
     require_licence(entry)
     bundle = read_bundle(entry.folder)
     try:
-        return _build_model(entry, bundle, torch_device)
+        return _build_where_it_fits(entry, bundle, torch_device)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f'The description of the model bundle "{entry.folder}" is damaged '
                         f"({type(error).__name__}: {error}); install it again.") from error
+
+
+def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Model:
+    try:
+        return _build_model(entry, bundle, device)
+    except RuntimeError as error:
+        if device.type == "cpu" or not out_of_memory(error):
+            raise
+    free_memory(device)
+    return replace(_build_model(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
 
 
 def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Model:

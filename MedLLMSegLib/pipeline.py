@@ -2,10 +2,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from .cascade import segment_sides
 from .errors import Progress, UserError
+from .inference import ON_CPU, free_memory, memory_notes, out_of_memory
 from .localize import SIDES
 from .maps import Maps, Wanted
 from .model import Model, load_model
@@ -37,11 +41,32 @@ def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, dev
     report = progress or (lambda stage, fraction: None)
     report("load", 0.0)
     model = model if isinstance(model, Model) else load_model(model, device)
-    structures, maps, notes = _run(volume, model, side, Wanted(probabilities, uncertainty, augment), report)
+    structures, maps, notes = _run_where_it_fits(volume, model, side, Wanted(probabilities, uncertainty, augment), report)
     report("done", 1.0)
     return Segmentation(volume.with_array(maps.labels), structures, maps.confidence,
                         _beside(volume, maps.probabilities, "probabilities"), notes, model.entry.id,
                         time.monotonic() - began, _beside(volume, maps.uncertainty, "uncertainty"))
+
+
+def _run_where_it_fits(volume: Volume, model: Model, side: str | None, wanted: Wanted, report: Progress):
+    """The run, on the CPU where `predict` alone could not help (a GPU too full for the localizer); notes say what was done."""
+    stages = set()
+
+    def listen(stage: str, fraction: float) -> None:
+        stages.add(stage)
+        report(stage, fraction)
+
+    try:
+        structures, maps, notes = _run(volume, model, side, wanted, listen)
+    except RuntimeError as error:
+        if model.device.type == "cpu" or not out_of_memory(error):
+            raise
+        maps = None
+    if maps is None:  # here, as the error and the memory it held are gone
+        free_memory(model.device)
+        listen(ON_CPU, 0.0)
+        structures, maps, notes = _run(volume, replace(model, device=torch.device("cpu")), side, wanted, listen)
+    return structures, maps, (*notes, *model.notes, *memory_notes(stages, model.device))
 
 
 def _run(volume: Volume, model: Model, side: str | None, wanted: Wanted,

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from MedLLMSegLib import Cancelled, UserError
-from MedLLMSegLib.inference import choose_device, predict
+from MedLLMSegLib.inference import ON_CPU, SMALLER_TILES, choose_device, memory_notes, predict
 
-CPU = torch.device("cpu")
+CPU, META = torch.device("cpu"), torch.device("meta")
 
 
 class Local(torch.nn.Module):
@@ -51,3 +51,81 @@ def test_devices():
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no usable"):
             choose_device("cuda")
+
+
+class Small(Local):
+    """A device whose memory holds so many voxels at once; what is said beyond them is CUDA's or the CPU allocator's."""
+
+    def __init__(self, most_voxels, error=torch.OutOfMemoryError("CUDA out of memory")):
+        super().__init__()
+        self.most_voxels, self.error, self.tried = most_voxels, error, []
+
+    def forward(self, image):
+        self.tried.append((image.device.type, tuple(image.shape[2:])))
+        if image.device.type == "meta" or image[0, 0].numel() > self.most_voxels:
+            raise self.error
+        return super().forward(image)
+
+
+CPU_FULL = RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+
+@pytest.mark.parametrize("error", (torch.OutOfMemoryError("CUDA out of memory"), CPU_FULL,
+                                   RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)")))
+def test_too_little_memory_is_answered_by_smaller_tiles_and_said(error):
+    array, stages = np.random.default_rng(0).normal(size=(40, 130, 70)).astype(np.float32), []
+    network = Small(33 * 64 * 64, error)
+    logits = predict(network, array, CPU, (96, 96, 96), progress=lambda stage, f: stages.append(stage))
+    assert np.allclose(logits, np.stack((array, array ** 2)), atol=1e-4)
+    assert [shape for _, shape in network.tried[:3]] == [(40, 96, 70), (32, 48, 35), (32, 48, 35)]
+    assert stages[0] == "segment" and set(stages[1:]) == {SMALLER_TILES}
+    assert memory_notes(stages, CPU) == ("The computer's memory was too small; smaller tiles were used.",)
+    assert memory_notes(stages, META) == ("The GPU's memory was too small; smaller tiles were used.",)
+
+
+def test_the_cpu_takes_over_at_full_size_where_a_gpu_holds_nothing():
+    """The device "meta" stands for a GPU on which nothing fits."""
+    array, stages = np.random.default_rng(0).normal(size=(10, 96, 40)).astype(np.float32), []
+    network = Small(10 ** 9)
+    logits = predict(network, array, META, (96, 96, 96), progress=lambda stage, f: stages.append(stage))
+    assert np.allclose(logits, np.stack((array, array ** 2)), atol=1e-4)
+    assert network.tried[0] == ("meta", (10, 96, 40)) and network.tried[-1] == ("cpu", (10, 96, 40))
+    assert stages[-1] == ON_CPU and memory_notes(stages, META) == ("The GPU's memory was too small; the CPU was used.",)
+
+
+def test_tiles_are_never_smaller_than_32_voxels_except_where_the_scan_is():
+    network = Small(0, CPU_FULL)
+    with pytest.raises(RuntimeError, match="allocate"):
+        predict(network, np.zeros((10, 100, 40), np.float32), CPU, (96, 96, 96))
+    assert [shape for _, shape in network.tried] == [(10, 96, 40), (10, 48, 32), (10, 32, 32)]
+
+
+def test_where_something_else_is_wrong_the_error_comes_through(array):
+    network = Small(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        predict(network, array, CPU, (64, 64, 64))
+    assert len(network.tried) == 1
+
+
+def test_cancelling_works_while_memory_is_short(array):
+    def stop(stage, fraction):
+        if stage == SMALLER_TILES:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        predict(Small(35 ** 3), array, CPU, (64, 64, 64), progress=stop)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_real_gpu_that_is_too_full():
+    device, array = torch.device("cuda"), np.random.default_rng(0).normal(size=(128, 256, 256)).astype(np.float32)
+    network, stages = torch.nn.Conv3d(1, 64, 3, padding=1), []
+    expected = predict(network, array, CPU, (64, 64, 64))
+    torch.cuda.set_per_process_memory_fraction(3e8 / torch.cuda.get_device_properties(device).total_memory)
+    try:
+        logits = predict(network, array, device, (256, 256, 256), progress=lambda stage, f: stages.append(stage))
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert memory_notes(stages, device) and np.allclose(logits, expected, atol=1e-2)
+    assert next(network.parameters()).device.type == "cuda"
