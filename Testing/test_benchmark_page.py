@@ -58,8 +58,20 @@ def test_the_answer_is_what_the_paired_tests_say(tmp_path, effects, verdict, sta
     assert text.split("\n\n")[1].startswith(f"**{headline(found)}**")
     words = {"F": "better", "": "no difference shown"}
     for arm, test in found.tests.items():
-        assert f"({arm}): {words.get(test.better, 'worse')}, {test.difference:+.4f} Dice" in text.split("\n\n")[2]
+        assert f"({arm}): {words.get(test.better, 'worse')}, {round(test.difference, 4) + 0.0:+.4f} Dice" in text.split("\n\n")[2]
     assert ("that is so here" if verdict == "helps" else "that is not shown here") in text.split("\n\n")[1]
+
+
+def test_seeds_that_disagree_are_no_yes(tmp_path):
+    results = results_of(tmp_path, WINS)
+    for case in results.runs["ours-D-100-1"]["test"]["clean"].values():
+        case["dice"] = [d + 0.03 for d in case["dice"]]  # D is better than F in one seed of three
+    for seed in (0, 2):
+        for case in results.runs[f"ours-D-100-{seed}"]["test"]["clean"].values():
+            case["dice"] = [d - 0.02 for d in case["dice"]]
+    found = answer(results)
+    assert found.verdict == "helps" and found.disagree("D") and not found.disagree("C")
+    assert headline(found).startswith("Over these trainings") and "-0.0140, +0.0360: the seeds disagree)" in page(results, "x")
 
 
 def test_without_enough_runs_there_is_no_answer(tmp_path):

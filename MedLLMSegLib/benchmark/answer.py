@@ -54,6 +54,11 @@ class Answer:
             return "not run"
         return "helps" if all(self.tests[c].better == "F" for c in ("C", "D")) else "not shown"
 
+    def disagree(self, control: str) -> bool:
+        """Whether F is better in some seeds and worse in others."""
+        found = self.by_seed[control].values()
+        return bool(found) and min(found) < 0 < max(found)
+
 
 def tables(results: Results, key: Key) -> dict[int, Table]:
     """Seed -> case -> column such as "dice_anterior" -> value, of the finished runs."""
@@ -124,6 +129,8 @@ def headline(found: Answer) -> str:
         return "Not answered yet."
     helped = found.tests["A"].better if "A" in found.tests else ""
     if found.verdict == "helps":
+        if any(found.disagree(control) for control in found.tests):
+            return "Over these trainings it beats both controls, but the seeds disagree, so more are needed."
         return {"F": "Yes: the pretrained block helped, more than either control.",
                 "A": "No: it beats both controls, but the network is better without any block.",
                 "": "Not over the network without a block: it beats both controls, but no gain over no block can be shown."}[helped]

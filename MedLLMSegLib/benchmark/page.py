@@ -66,14 +66,18 @@ def _against(found: Answer) -> list[str]:
     """F against each control, a line each."""
     if found.missing:
         return []
-    lines = [f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {test.difference:+.4f} Dice ({_interval(test)}, "
-             f"{_p(test.p_holm, 'p')}; seed by seed {', '.join(f'{d:+.4f}' for d in found.by_seed[arm].values())})"
-             for arm, test in found.tests.items()]
+    lines = [f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {_signed(test.difference)} Dice ({_interval(test)}, "
+             f"{_p(test.p_holm, 'p')}; seed by seed {', '.join(map(_signed, found.by_seed[arm].values()))}"
+             f"{': the seeds disagree' if found.disagree(arm) else ''})" for arm, test in found.tests.items()]
     return ["\n".join(lines)]
 
 
 def _standing(test: Comparison) -> str:
     return {test.first: "better", test.second: "worse"}.get(test.better, "no difference shown")
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # no minus before a zero
 
 
 def _interval(x: Figure | Comparison) -> str:
@@ -123,7 +127,7 @@ def _difference(is_f: bool, test: Comparison | None) -> list[str]:
         return ["", ""]
     if test is None:
         return [NOT_RUN] * 2
-    return [f"{test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f})",
+    return [f"{_signed(test.difference)} ({_signed(test.low)} to {_signed(test.high)})",
             _p(test.p_holm) + (f", {test.better} better" if test.better else "")]
 
 
@@ -178,14 +182,15 @@ def _left_out(results: Results) -> list[str]:
     for arm, how in ways.items():
         test = tests.get((Key("ours", arm, 100), f))
         parts.append(f"{how}: {NOT_RUN}." if test is None else
-                     f"{how} changes the mean Dice by {test.difference:+.4f} ({_interval(test)}, {_p(test.p_holm, 'p')}) "
+                     f"{how} changes the mean Dice by {_signed(test.difference)} ({_interval(test)}, {_p(test.p_holm, 'p')}) "
                      f"against the network with the block (F){_change(results, arm)}.")
     val = {arm: _val(results, arm) for arm in ("F", "I")}
     if None in val.values():
         return [*parts, f"Which arm that holds the pretrained block is the best on val: {NOT_RUN}."]
     best = max(val, key=val.get)
-    return [*parts, f"Of the arms that hold the pretrained block, {best} has the best mean Dice on val ({', '.join(f'{a} {v:.4f}' for a, v in val.items())}; "
-            "means over seeds, all training cases): chosen on val, not on test."]
+    listed = ", ".join(f"{arm} {value:.4f}" for arm, value in val.items())
+    return [*parts, f"Of the arms that hold the pretrained block, {best} has the best mean Dice on val ({listed}; means over "
+            "seeds, all training cases): chosen on val, not on test."]
 
 
 def _val(results: Results, arm: str) -> float | None:
@@ -255,8 +260,8 @@ def _how(results: Results, command: str) -> list[str]:
         f"{s['paper']['width']}, {s['paper']['depth']} blocks, linear decoder), its block at the {s['paper']['llm']['position']}.",
         "Dice and HD95 at each scan's own resolution, nothing cleaned up. Intervals: bootstrap over heads. Tests: Wilcoxon "
         "signed-rank over heads, structures, sides and seeds averaged first; Holm's correction over F against A, C and D, and "
-        "over the other arms of a table by themselves. They say how other heads would change the answer; how other seeds would "
-        "is seen in the columns of the seeds.",
+        "over the other arms of a table by themselves. They say how other heads would change the answer, not how other seeds "
+        "would: a difference that is sure over heads can still be luck of the training where the seeds disagree.",
         "Corruptions: " + "; ".join(f"{name}: {what}" for name, what in CORRUPTIONS.items()) + "."]
     return ["## How it was done", "\n".join(f"- {fact}" for fact in facts),
             f"```\n{command}\n{command} --measure\n{command} --memory\n```",
