@@ -24,9 +24,11 @@ from .errors import UserError
 from .files import load_volume
 from .geometry import Grid, apply, resample, sub_grid
 from .localize import SIDES, Localizer, localize
+from .monai_config import monai_fields
 from .networks.localizer import CLASSES
 from .training import subjects
 from .training.localizer import HELD_OUT, load_heads, load_trained, spread_of, validate
+from .training.shipped import SHIPPED
 from .training.synth import draw_contrast
 from .volume import Volume
 
@@ -181,8 +183,8 @@ def write(localizer: Localizer, results: dict, folder: Path, note: str = "") -> 
         "preprocessing": {"spacing_mm": localizer.config.spacing_mm, "orientation": "RAS",
                           "intensity": "0.5th to 99.5th percentile to 0..1"},
         "data": "synthetic images of 15 label maps of SynthSeg (Apache-2.0); no real scan was used", "training": note,
-        "results": results}
-    write_bundle(folder, metadata, localizer.network.state_dict(), card(metadata),
+        "results": results} | SHIPPED["brain-t1-localizer"]
+    write_bundle(folder, {**metadata, **monai_fields(metadata)}, localizer.network.state_dict(), card(metadata),
                  (Path(__file__).parents[1] / "LICENSE").read_text(encoding="utf-8"))
 
 

@@ -79,8 +79,7 @@ class NetworkGridd(MapTransform, InvertibleTransform):
     """A whole scan onto the network's grid, and back.
 
     Takes MetaTensors (1, I, J, K) as LoadImaged and EnsureChannelFirstd leave them; gives float32 (1, k, j, i), whose
-    affine says so. The inverse takes class probabilities (c, k, j, i), background first, and gives them on the scan's
-    voxels (c, I, J, K), with background where the grid does not reach.
+    affine says so. The inverse takes class probabilities (c, k, j, i), background first, to the scan's voxels (c, I, J, K).
     spacing_mm, axes: as for `preprocess.whole_grid`.
     """
 
@@ -106,11 +105,8 @@ class NetworkGridd(MapTransform, InvertibleTransform):
         for key in self.key_iterator(d):
             known = self.pop_transform(d[key])["extra_info"]
             scan, crop = (Grid(tuple(known[n]["shape"]), np.array(known[n]["ijk_to_ras"])) for n in ("scan", "crop"))
-            values, box = restore(d[key].as_tensor().float().cpu().numpy(), Restore(scan, crop))
-            whole = np.zeros((len(values), *scan.shape), np.float32)
-            whole[0] = 1.0
-            whole[(slice(None), *box)] = values
-            d[key] = _with_affine(d[key], whole.transpose(0, 3, 2, 1), scan.ijk_to_ras)  # (c, I, J, K)
+            values, _ = restore(d[key].as_tensor().float().cpu().numpy(), Restore(scan, crop))  # the grid covers the scan
+            d[key] = _with_affine(d[key], values.transpose(0, 3, 2, 1), scan.ijk_to_ras)  # (c, I, J, K)
         return d
 
 

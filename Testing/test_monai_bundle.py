@@ -50,7 +50,7 @@ def scan(tmp_path_factory):
 
 
 def tiny_bundle(folder, **more):
-    """A whole-scan model of thick slices with untrained but decided weights, in windows smaller than the scan."""
+    """A whole-scan model of thick slices with untrained but decided weights, in windows smaller than the scan, but taller."""
     torch.manual_seed(3)
     network = build_network(TINY)
     tensors = {name: 8 * t if name.startswith("decoder.head") else t for name, t in network.state_dict().items()}
@@ -58,7 +58,7 @@ def tiny_bundle(folder, **more):
         "id": "tiny", "kind": "segmenter", "title": "Tiny", "modality": "MR cine", "anatomy": None, "licence": "MIT",
         "structures": ["one", "four"], "accuracy": "not measured", "network": TINY.to_dict(),
         "labels": [s.to_dict() for s in named_structures({1: "one", 4: "four"})],
-        "preprocessing": {"spacing_mm": [5.0, 1.5, 1.5], "axes": "scan", "window": [8, 32, 32], "keep_largest": True},
+        "preprocessing": {"spacing_mm": [5.0, 1.5, 1.5], "axes": "scan", "window": [16, 32, 24], "keep_largest": True},
         "calibration": {"temperature": 1.7}, **more}
     return write_bundle(folder, {**metadata, **monai_fields(metadata)}, tensors, "card", "licence", inference_config(metadata))
 
@@ -171,6 +171,18 @@ def test_a_monai_user_finds_what_the_specification_names(name, tiny, scan):
             "SaveImaged"} <= set(kinds)
     verify_net_in_out("network_def", meta_file=str(folder / METADATA), config_file=str(folder / INFERENCE), device="cpu",
                       bundle_root=str(folder))
+
+
+def test_what_reaches_the_network_knows_where_it_lies(tiny, scan):
+    """The balls of the prepared image are, by its affine, where they are in the scan: for MONAI's other tools."""
+    workflow = ConfigWorkflow(str(tiny / INFERENCE), workflow_type="infer", bundle_root=str(tiny), scan=str(scan))
+    workflow.initialize()
+    image, volume = workflow.dataset[0]["image"], load_volume(scan)
+    balls = volume.array > 150
+    seen = image[0].numpy() > np.quantile(image[0].numpy(), 1 - balls.mean())
+    found = image.affine.numpy() @ (*np.argwhere(seen).mean(0), 1)
+    expected = volume.ijk_to_ras @ (*np.argwhere(balls).mean(0)[::-1], 1)
+    assert image.shape[1:] == (12, 39, 46) and np.linalg.norm(found - expected) < 1.5
 
 
 TENSOR = {"type": str, "format": str, "num_channels": int, "spatial_shape": list, "dtype": str, "value_range": list}

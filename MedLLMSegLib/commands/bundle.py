@@ -27,7 +27,8 @@ def add_parser(commands) -> None:
 
 
 def _bundle(args, command: str) -> None:
-    from ..training.export import LIMIT_MB, Evidence, export_bundle, folder_mb, is_bundle, upgrade_bundle
+    from ..catalogue import model_entry
+    from ..training.export import LIMIT_MB, Evidence, export_bundle, is_bundle, upgrade_bundle
 
     finding = benchmark_finding(args.benchmark) if args.benchmark else None
     evidence = Evidence(args.results, args.folds, args.calibration, finding)
@@ -39,9 +40,10 @@ def _bundle(args, command: str) -> None:
         folder = export_bundle(args.source, args.output, shipped=args.shipped, evidence=evidence)
     else:
         raise UserError("--output is needed: where to write the bundle of this run.")
-    if folder_mb(folder) > LIMIT_MB:
-        print(f"note: the bundle takes {folder_mb(folder):.1f} MB; those that come with the program stay below "
-              f"{LIMIT_MB:g} MB.", file=sys.stderr)
+    size_mb = model_entry(folder).size_mb
+    if size_mb > LIMIT_MB:
+        print(f"note: the bundle takes {size_mb:.1f} MB; those that come with the program stay below {LIMIT_MB:g} MB.",
+              file=sys.stderr)
     print(folder)
 
 

@@ -201,8 +201,3 @@ def _check_size(tensors: dict, name: str) -> None:
     if size_mb > LIMIT_MB - 0.1:  # a tenth for the texts
         raise UserError(f'The weights of "{name}" take {size_mb:.1f} MB, and a bundle that comes with the program may have '
                         f"{LIMIT_MB:g} MB; train a smaller network.")
-
-
-def folder_mb(folder) -> float:
-    """Size of a bundle's folder in MB."""
-    return sum(p.stat().st_size for p in Path(folder).rglob("*") if p.is_file()) / 1e6
