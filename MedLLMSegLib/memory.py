@@ -1,0 +1,78 @@
+"""Whether a model fits this computer's memory: a rough estimate, said as such (no torch, no other package)."""
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from .catalogue import METADATA, ModelEntry
+
+# Measured with `/usr/bin/time -v medllmseg segment` on a head of 197 x 233 x 189 voxels (Linux, CPU): the process with
+# its packages but without a scan, and how many float32 copies of a window's widest feature map are alive at once.
+BASE_GB = 0.6
+FEATURE_COPIES = 4
+WINDOW = (96, 96, 96)  # where a bundle's metadata names none
+CHANNELS = 16  # of the first stage, likewise
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model that can be chosen. fits_memory: True also where the free memory is not known. memory_text: in words."""
+
+    entry: ModelEntry
+    fits_memory: bool
+    memory_text: str
+
+
+def model_choice(entry: ModelEntry) -> ModelChoice:
+    """A model with whether it fits the memory that is free now."""
+    needed, free = needed_gb(entry), free_gb()
+    if free is None:
+        return ModelChoice(entry, True, f"needs about {needed:.1f} GB of memory")
+    return ModelChoice(entry, needed <= free, f"needs about {needed:.1f} GB of memory, this computer has {free:.1f} GB free")
+
+
+def needed_gb(entry: ModelEntry) -> float:
+    """Memory for one scan of usual size, in GB: the packages, the weights as float32, and one window's features."""
+    about = _metadata(entry)
+    window = (about.get("preprocessing") or {}).get("window") or WINDOW
+    stages = (about.get("network") or {}).get("stem_channels") or [CHANNELS]
+    features = 4 * prod(window) * max(stages[0], 1) * FEATURE_COPIES
+    return BASE_GB + (3 * entry.size_mb * 1e6 + features) / 1e9  # weights: as read, as float32, and room to convert
+
+
+def _metadata(entry: ModelEntry) -> dict:
+    try:
+        data = json.loads((Path(entry.folder) / METADATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def free_gb() -> float | None:
+    """Memory that programs can still have, in GB; all of it on macOS, which gives it on request; None if not known."""
+    try:
+        if sys.platform == "win32":
+            return _free_on_windows()
+        if os.path.exists("/proc/meminfo"):
+            lines = Path("/proc/meminfo").read_text().splitlines()
+            kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+            return kib * 1024 / 1e9
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    except (OSError, ValueError, StopIteration, AttributeError, IndexError):
+        return None
+
+
+def _free_on_windows() -> float | None:
+    import ctypes
+
+    names = ("length", "load", "total", "free", "totalPage", "freePage", "totalVirtual", "freeVirtual", "freeExtended")
+    kind = type("MemoryStatus", (ctypes.Structure,), {"_fields_": [
+        (name, ctypes.c_ulong if n < 2 else ctypes.c_ulonglong) for n, name in enumerate(names)]})
+    status = kind(length=ctypes.sizeof(kind))
+    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+        return None
+    return status.free / 1e9
