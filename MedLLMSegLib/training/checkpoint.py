@@ -37,6 +37,11 @@ def save_last(folder: Path, state: State, network: nn.Module, optimiser, scaler=
     """Write the checkpoint whole or not at all; what stood there before stays until then."""
     _save(folder / LAST, {"network": trained_tensors(network), "optimiser": optimiser.state_dict(),
                           "scaler": scaler.state_dict() if scaler else None, **vars(state)})
+    write_history(folder, state)
+
+
+def write_history(folder: Path, state: State) -> None:
+    """What whoever watches a training reads."""
     write_text(folder / HISTORY, json.dumps(state.history, indent=1))
 
 

@@ -21,6 +21,8 @@ from .checkpoint import State
 from .losses import SegmentationLoss
 from .sampling import Numbers, Samples
 
+HISTORY_S = 2.0  # between two writings of history.json, from which a live curve is drawn
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -138,9 +140,9 @@ class Trainer:
         return TrainResult(self.state.best, self.state.step, round(self.state.seconds, 1), stopped)
 
     def _train(self, say: Progress) -> str:
-        config, state, saved_at = self.config, self.state, time.monotonic()
+        config, state = self.config, self.state
         self.module.train()
-        began = time.monotonic()
+        began = saved_at = told_at = time.monotonic()
         for batch in self._loader(state.step):
             state.losses.append(self._step(batch))
             state.step += 1
@@ -155,7 +157,10 @@ class Trainer:
                     return "early"
             if now - saved_at > config.checkpoint_s:
                 self._checkpoint()
-                saved_at = time.monotonic()
+                saved_at = told_at = time.monotonic()
+            elif now - told_at > HISTORY_S and self.fabric.is_global_zero:
+                checkpoint.write_history(self.output, state)
+                told_at = time.monotonic()
             say(self._line(), state.step / config.steps)
         return "finished"
 

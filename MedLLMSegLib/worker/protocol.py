@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 VERSION = 1
 STOP_S = 1.5  # so long a request may go on after it was cancelled; then its process is killed
 LONGEST = 1 << 20  # bytes of a line; longer ones are no message of ours
+EVENTS = ("progress", "log", "result", "error")
 FINAL = ("result", "error")  # each request ends with one of these
 
 
@@ -52,7 +53,7 @@ class Event:
     id: of the request, as `WorkerClient.submit` returned it. event: "progress", "log", "result" or "error".
     progress: stage, fraction (0 to 1), seconds_left (None: not known yet), history (rows such as {"step", "loss"}).
     log: message. error: message (one sentence for the user; "" if cancelled), details, kind ("user", "unexpected", "cancelled").
-    result: folder or bundle, and everything else that was answered in data; segmentation after `WorkerClient.segment`.
+    result: folder (segment) or bundle (train). data: everything that was answered.
     """
 
     id: int
@@ -66,7 +67,6 @@ class Event:
     kind: str = ""
     folder: str | None = None
     bundle: str | None = None
-    segmentation: "Segmentation | None" = None
     data: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -89,7 +89,10 @@ def encode(message: dict) -> bytes:
 
 def decode(line: bytes) -> dict:
     """The message of one line; ValueError for anything that is none."""
-    message = json.loads(line.decode("ascii"))  # a UnicodeDecodeError is a ValueError
+    try:
+        message = json.loads(line.decode("ascii"))  # a UnicodeDecodeError is a ValueError
+    except RecursionError as error:
+        raise ValueError("too deep to be a message") from error
     if not isinstance(message, dict):
         raise ValueError(f"a {type(message).__name__} is no message")
     return message

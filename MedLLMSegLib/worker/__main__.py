@@ -1,0 +1,4 @@
+"""``python -m MedLLMSegLib.worker`` is the worker."""
+from .server import serve
+
+serve()
