@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "segment": "pipeline", "load_model": "pipeline",
     "load_volume": "files", "save_segmentation": "files", "save_volume": "files",
-    "list_models": "catalogue", "accept_licence": "catalogue", "Volume": "volume", "Segmentation": "structures", "Structure": "structures",
+    "list_models": "catalogue", "accept_licence": "catalogue",
+    "Volume": "volume", "Segmentation": "structures", "Structure": "structures",
     "UserError": "errors", "Cancelled": "errors", "write_report": "report",
 }
 __all__ = sorted(_PUBLIC)
