@@ -1,49 +1,179 @@
 """From a volume node to a segmentation node: the logic behind the Slicer panel, the console and scripts."""
 from __future__ import annotations
 
+import time
 from typing import Callable
 
-from ..errors import UserError
+from ..errors import Cancelled, UserError
 
 
 class SegmentationLogic:
-    """Segments volume nodes with a segmenting function that is handed in (default: `MedLLMSegLib.segment`).
+    """Segments volume nodes, and trains on segmented ones, in a worker process that stays warm.
 
-    Names are written as in Slicer's API. Neither importing nor making one imports torch, numpy or VTK.
+    Names are written as in Slicer's API. Neither importing nor making one imports torch, numpy or VTK, or starts anything.
+    segmentFunction: segments in this process instead of the worker; takes what `MedLLMSegLib.segment` takes.
+    makeClient: makes and starts the worker's client, for those who have their own.
     result: the `Segmentation` of the last run (volumes, confidence, notes for the user), None before it.
+
+    A job goes on as long as `poll` is called: Slicer's module does so from a timer, a script in its own loop.
     """
 
-    def __init__(self, segmentFunction: Callable | None = None):
-        self.segmentFunction = segmentFunction
+    def __init__(self, segmentFunction: Callable | None = None, makeClient: Callable | None = None):
+        self.segmentFunction, self._makeClient = segmentFunction, makeClient
         self.result = None
+        self._parts = None
 
     def segment(self, volumeNode, segmentationNode=None, model: str = "hippocampus-t1", side: str | None = None,
-                device: str = "auto", progress: Callable[[str, float], None] | None = None):
+                device: str = "auto", uncertainty: bool = False, progress: Callable[[str, float], None] | None = None, **more):
         """Segment a scan and return the vtkMRMLSegmentationNode that holds the result.
 
-        volumeNode: vtkMRMLScalarVolumeNode; its linear parent transforms are respected.
+        volumeNode: vtkMRMLScalarVolumeNode; its linear parent transforms are respected. A vtkMRMLSequenceNode, or the node
+            that shows one, gives a sequence of segmentations, and the node that shows that is returned.
         segmentationNode: the node to update, or None for a new one beside the scan.
         side: "left" or "right" to segment that side alone, or to say which one a crop around one organ shows.
+        uncertainty: also make a volume node that says where the model is unsure; see `showUncertainty`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
+        more: augment and wholeSequence as for `segmentAsync`.
 
         Raises `UserError` with one sentence for the user, `Cancelled`, or what the segmenting function raises.
         However it fails, the scene is left as it was.
         """
-        from .nodes import read_volume, write_segmentation
+        told = None if progress is None else lambda stage, fraction, secondsLeft: progress(stage, fraction)
+        job = self.segmentAsync(volumeNode, told, segmentationNode=segmentationNode, model=model, side=side, device=device,
+                                uncertainty=uncertainty, **more)
+        try:
+            while job.running:
+                self.poll()
+                time.sleep(0.01)
+        finally:
+            self.cancel(job)  # the user's Ctrl-C; a job that has ended stays as it is
+        if job.state != "done":
+            raise UserError(job.message) if job.state == "cancelled" and job.message else job.error or Cancelled()
+        return job.segmentationNode
 
-        volume = read_volume(volumeNode)
-        result = self._function()(volume, model, device=device, side=side, progress=progress)
-        node = write_segmentation(result, volumeNode, segmentationNode, side)
-        self.result = result
-        return node
+    def segmentAsync(self, volumeNode, onProgress: Callable | None = None, onDone: Callable | None = None, **options):
+        """Begin to segment a scan and return a `Job` at once.
 
-    def _function(self) -> Callable:
-        if self.segmentFunction is None:
-            try:
-                from ..pipeline import segment  # brings torch: only when it is needed
-            except ModuleNotFoundError as error:
-                raise UserError(f"The Python package {error.name} is missing; press Segment in the MedLLMSeg module once, "
-                                "which offers to install what is needed.") from error
+        onProgress: called with (stage, fraction, seconds left or None); it may raise `Cancelled`. onDone: called with the
+        job when it is done, failed or cancelled. options: segmentationNode, model, side, device, uncertainty as for
+        `segment`; augment: so many more views of the scan are averaged; wholeSequence: False segments, of a sequence, the
+        image that is shown alone.
+        """
+        from .jobs import Job
+        from .runs import Options
 
-            self.segmentFunction = segment
-        return self.segmentFunction
+        job = Job("segment", onProgress=onProgress, onDone=onDone)
+        self._work.segmenting.function = self.segmentFunction
+        return self._add(job, self._work.segmenting.steps(job, volumeNode, Options(**options)))
+
+    def trainAsync(self, pairs, name: str, start: str | None = "hippocampus-t1", minutes: float = 15, device: str = "auto",
+                   onProgress: Callable | None = None, onDone: Callable | None = None, onHistory: Callable | None = None):
+        """Begin to train a model on scans that were segmented in this scene, and return a `Job` at once.
+
+        pairs: [(vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode)]; the segments of all have the same names.
+        name: what to call the model, which becomes one of the user's own and is listed by `models`.
+        start: the model to fine-tune, or None to begin from nothing. minutes: for the training itself.
+        onProgress, onDone: as for `segmentAsync`. onHistory: called with all rows so far, such as {"step": 10, "loss": 0.4}
+            or {"step": 50, "val_dice": 0.8}, whenever there are more.
+        """
+        from .jobs import Job
+        from .trainings import Training
+
+        job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
+        training = Training(tuple(pairs), name, start, minutes, device)
+        return self._add(job, training.steps(self._work.runner, job))
+
+    def poll(self) -> None:
+        """Take the jobs along: read what the worker says, write finished results into the scene, call back."""
+        if self._parts is None:
+            return
+        self._work.runner.poll()
+        if not self._work.runner.busy:
+            self._stopPolling()
+
+    def cancel(self, job) -> None:
+        """Stop a job; it is "cancelling" until the worker has let go, within two seconds. The scene stays as it is."""
+        if self._parts is not None:
+            self._work.runner.cancel(job)
+
+    def close(self) -> None:
+        """End the jobs, without calling back, and the worker. What was overwritten cannot be restored any more."""
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            self._stopPolling()
+            parts.close()
+
+    def canRestore(self, segmentationNode) -> bool:
+        """Whether `restore` would bring something back."""
+        return self._parts is not None and self._work.keep.has(segmentationNode)
+
+    def restore(self, segmentationNode) -> None:
+        """Bring back what the last run overwrote in a segmentation; restoring again brings back that run's result.
+
+        Kept until the next run on the node, or the end of the session. Raises `UserError` if nothing was kept.
+        """
+        if not self.canRestore(segmentationNode):
+            raise UserError("There is no earlier segmentation to restore in this node; a run that updates a segmentation "
+                            "keeps what it overwrites until the next run.")
+        self._work.keep.swap(segmentationNode)
+
+    def showUncertainty(self, segmentation, volumeNode=None, show: bool = True):
+        """Lay the map of where the model was unsure over the slice views, or take it away; returns its volume node.
+
+        segmentation: the node, or the job that made it. volumeNode: shown below the map; None keeps what is shown.
+        Raises `UserError` if the last run made no map.
+        """
+        import slicer
+
+        from .overlay import show_overlay, uncertainty_of
+
+        node = getattr(segmentation, "segmentationNode", segmentation)
+        found = uncertainty_of(node) if node is not None and node.GetScene() else None
+        if found is None:
+            raise UserError("This segmentation has no map of uncertainty; tick Uncertainty and press Segment again.")
+        if volumeNode is not None and show:
+            slicer.util.setSliceViewerLayers(background=volumeNode)
+        show_overlay(found, show)
+        return found
+
+    def models(self):
+        """What can be chosen: a tuple of `ModelChoice(entry, fits_memory, memory_text)`, the user's own models last."""
+        from ..catalogue import list_models
+        from ..memory import model_choice
+
+        return tuple(map(model_choice, list_models()))
+
+    def pythonLines(self, volumeNode, **options) -> str:
+        """Lines for Slicer's Python console that do what the button does. options: as for `segmentAsync`."""
+        from .recipes import python_lines
+
+        return python_lines(volumeNode, **options)
+
+    def commandLine(self, volumeNode, **options) -> str:
+        """The command that segments the scan's file without Slicer. options: model, side, device, uncertainty, augment."""
+        from .recipes import command_line
+
+        return command_line(volumeNode, **options)
+
+    # for the module
+
+    def _startPolling(self) -> None:
+        """Have `poll` called ten times a second from now on; the module's class does."""
+
+    def _stopPolling(self) -> None:
+        """There is nothing to poll for."""
+
+    # internal
+
+    @property
+    def _work(self):
+        if self._parts is None:
+            from .parts import Parts
+
+            self._parts = Parts(self._makeClient, self)
+        return self._parts
+
+    def _add(self, job, steps):
+        self._work.runner.add(job, steps)
+        self._startPolling()
+        return job

@@ -49,7 +49,8 @@ def slicer_scene(tmp_path_factory):
     for name, kind in (("Colors", "vtkMRMLColorLogic"), ("Volumes", "vtkSlicerVolumesLogic"),
                        ("Terminologies", "vtkSlicerTerminologiesModuleLogic"),
                        ("Segmentations", "vtkSlicerSegmentationsModuleLogic"),
-                       ("SubjectHierarchy", "vtkSlicerSubjectHierarchyModuleLogic")):
+                       ("SubjectHierarchy", "vtkSlicerSubjectHierarchyModuleLogic"),
+                       ("Sequences", "vtkSlicerSequencesLogic")):
         logic = getattr(slicer, kind)()
         if hasattr(logic, "SetModuleShareDirectory"):
             logic.SetModuleShareDirectory(str(share))

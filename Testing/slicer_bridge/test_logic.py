@@ -5,44 +5,18 @@ import pytest
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
 
+from slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, RADIUS_MM, BallSegmenter, StandInClient  # noqa: E402
+
 from MedLLMSegLib.anatomy import hippocampus_structures  # noqa: E402
 from MedLLMSegLib.errors import Cancelled, UserError  # noqa: E402
 from MedLLMSegLib.geometry import apply  # noqa: E402
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.structures import Segmentation  # noqa: E402
-
-OBLIQUE = np.array([[-0.6, 0.3, 0.4, 40], [0.2, 0.9, -0.5, -30], [-0.1, 0.2, 2.4, 12], [0, 0, 0, 1.0]])
-BALLS_RAS = {1: (20, -10, 30), 2: (20, -22, 33), 3: (38, -12, 28), 4: (38, -24, 31)}  # mm, in the world
-RADIUS_MM = 5.0
-
-
-class BallSegmenter:
-    """Labels four balls fixed in world RAS, whatever the grid, and remembers how it was called."""
-
-    def __init__(self, fails=None):
-        self.fails = fails
-
-    def __call__(self, volume, model, *, device="auto", side=None, probabilities=False, progress=None):
-        self.volume, self.options = volume, dict(model=model, device=device, side=side)
-        if progress:
-            progress("segment", 0.5)
-        if self.fails:
-            raise self.fails
-        k, j, i = np.indices(volume.array.shape)
-        world = apply(volume.ijk_to_ras, np.stack([i, j, k], -1))
-        labels = np.zeros(volume.array.shape, np.uint8)
-        wanted = {"left": (1, 2), "right": (3, 4), None: (1, 2, 3, 4)}[side]
-        for label, centre in BALLS_RAS.items():
-            if label not in wanted:
-                continue
-            labels[np.linalg.norm(world - centre, axis=-1) <= RADIUS_MM] = label
-        return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=True), model=model)
 
 
 @pytest.fixture
 def scan(add_volume):
     """A volume whose grid, oblique and left-handed, holds all four balls."""
-    return add_volume(np.random.default_rng(0).integers(0, 400, (16, 60, 90)).astype(np.int16), OBLIQUE, "MRHead")
+    return add_volume(np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead")
 
 
 def _centres_in_world(node):
@@ -109,11 +83,24 @@ def test_a_failing_run_leaves_the_scene_as_it_was(scene, scan, error, existing):
         np.testing.assert_equal(_centres_in_world(node), centres)
 
 
-def test_without_a_stand_in_it_is_the_librarys_own_function_that_segments(scene, add_volume):
+def test_without_a_stand_in_it_is_the_worker_that_segments(scan):
+    clients = []
+    logic = SegmentationLogic(makeClient=lambda: clients.append(StandInClient()) or clients[0])
+    node = logic.segment(scan, side="left", device="cpu")
+    assert len(_centres_in_world(node)) == 2
+    (do, asked), = clients[0].requests
+    assert do == "segment" and (asked["model"], asked["side"], asked["device"]) == ("hippocampus-t1", "left", "cpu")
+    logic.segment(scan)
+    assert len(clients) == 1 and len(clients[0].requests) == 2  # it stays warm
+    logic.close()
+    assert clients[0].closed
+
+
+def test_what_no_model_can_segment_is_said_before_a_worker_is_started(scene, add_volume):
     flat = add_volume(np.full((8, 9, 10), 5, np.int16), name="flat")
     before = scene.GetNumberOfNodes()
     with pytest.raises(UserError, match="same value"):
-        SegmentationLogic().segment(flat)
+        SegmentationLogic(makeClient=lambda: pytest.fail("a worker was started")).segment(flat)
     assert scene.GetNumberOfNodes() == before
 
 
@@ -162,6 +149,6 @@ def test_written_by_slicer_as_seg_nrrd_and_read_back(scene, scan, tmp_path):
 
 
 def _tags(segment):
-    from MedLLMSegLib.slicer_bridge import nodes
-    return {name: nodes._tag(segment, name)
-            for name in (nodes.STRUCTURE_TAG, nodes.MODEL_TAG, segment.GetTerminologyEntryTagName())}
+    from MedLLMSegLib.slicer_bridge import segments
+    return {name: segments.tag(segment, name)
+            for name in (segments.STRUCTURE_TAG, segments.MODEL_TAG, segment.GetTerminologyEntryTagName())}

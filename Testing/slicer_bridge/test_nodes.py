@@ -9,7 +9,7 @@ import vtk  # noqa: E402
 from MedLLMSegLib.anatomy import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures  # noqa: E402
 from MedLLMSegLib.errors import UserError  # noqa: E402
 from MedLLMSegLib.geometry import apply  # noqa: E402
-from MedLLMSegLib.slicer_bridge import nodes  # noqa: E402
+from MedLLMSegLib.slicer_bridge import nodes, segments  # noqa: E402
 from MedLLMSegLib.structures import Segmentation  # noqa: E402
 
 SHAPE = (12, 14, 16)  # k, j, i
@@ -248,7 +248,7 @@ def test_names_colours_and_codes(scan):
     logic = slicer.modules.terminologies.logic()
     for name in _names(node):
         segment, entry = _segment(node, name), slicer.vtkSlicerTerminologyEntry()
-        tag = nodes._tag(segment, segment.GetTerminologyEntryTagName())
+        tag = segments.tag(segment, segment.GetTerminologyEntryTagName())
         assert logic.DeserializeTerminologyEntry(tag, entry)
         assert entry.GetTerminologyContextName() == "Segmentation category and type - DICOM master list"
         assert entry.GetCategoryObject().GetCodeValue() == "123037004"
@@ -274,7 +274,7 @@ def test_a_crop_of_unspecified_side_has_no_side(scan):
     assert _names(node) == ["Hippocampus (anterior)", "Hippocampus (posterior)"]
     entry = slicer.vtkSlicerTerminologyEntry()
     segment = _segment(node, "Hippocampus (anterior)")
-    tag = nodes._tag(segment, segment.GetTerminologyEntryTagName())
+    tag = segments.tag(segment, segment.GetTerminologyEntryTagName())
     assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(tag, entry)
     assert not entry.GetTypeModifierObject().GetCodeValue()
 

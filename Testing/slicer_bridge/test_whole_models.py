@@ -10,7 +10,7 @@ from MedLLMSegLib.anatomy import cardiac_structures  # noqa: E402
 from MedLLMSegLib.catalogue import ModelEntry  # noqa: E402
 from MedLLMSegLib.errors import UserError  # noqa: E402
 from MedLLMSegLib.pipeline import Model, segment  # noqa: E402
-from MedLLMSegLib.slicer_bridge import nodes  # noqa: E402
+from MedLLMSegLib.slicer_bridge import segments  # noqa: E402
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
 from MedLLMSegLib.structures import plain_structures  # noqa: E402
 
@@ -41,7 +41,7 @@ def run(scan, structures, **options):
 
 def entry_of(segment):
     entry = slicer.vtkSlicerTerminologyEntry()
-    tag = nodes._tag(segment, segment.GetTerminologyEntryTagName())
+    tag = segments.tag(segment, segment.GetTerminologyEntryTagName())
     assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(tag, entry)
     return entry
 

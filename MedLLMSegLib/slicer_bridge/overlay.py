@@ -1,0 +1,120 @@
+"""The map of how unsure the model is, as a volume node that belongs to its segmentation and lies over the scan."""
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+ROLE = "MedLLMSegUncertainty"  # the segmentation node's reference to its map
+COLOURS = "vtkMRMLColorTableNodeIron"
+SURE = 0.05  # below this the map is transparent: there is nothing to look at
+OPACITY = 0.6
+
+
+class OverlayState:
+    """Which map a segmentation node refers to, and what that holds. Voxels are never written in place: none is copied."""
+
+    def __init__(self, segmentationNode):
+        self.node = uncertainty_of(segmentationNode)
+        if self.node is not None:
+            self.image, self.matrix = self.node.GetImageData(), vtk.vtkMatrix4x4()
+            self.node.GetIJKToRASMatrix(self.matrix)
+            self.transform = self.node.GetTransformNodeID()
+
+    def put_back(self, segmentationNode) -> None:
+        if self.node is None or self.node.GetScene() is None:
+            segmentationNode.SetNodeReferenceID(ROLE, None)
+            return
+        _fill(self.node, self.image, self.matrix, self.transform)
+        segmentationNode.SetNodeReferenceID(ROLE, self.node.GetID())
+
+
+def uncertainty_of(segmentationNode):
+    """The map of a segmentation's last run, or None."""
+    return segmentationNode.GetNodeReference(ROLE)
+
+
+def map_node(array: np.ndarray, scan):
+    """A map, float32 [k, j, i] on the grid of a volume node, as a node outside of any scene."""
+    node, matrix = slicer.vtkMRMLScalarVolumeNode(), vtk.vtkMatrix4x4()
+    scan.GetIJKToRASMatrix(matrix)
+    _fill(node, _image(array), matrix, None)
+    return node
+
+
+def name_map(segmentationNode, node) -> None:
+    """Make a volume node the map of a segmentation and give it a map's colours; None for no map."""
+    segmentationNode.SetNodeReferenceID(ROLE, node.GetID() if node else None)
+    if node:
+        _colour(node)
+
+
+def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, undo: ExitStack):
+    """Give a segmentation its map, float32 [k, j, i] on the scan's grid, or (None) none; returns the volume node.
+
+    A map of an earlier run gets the new voxels. undo: takes what makes it as it was.
+    """
+    undo.callback(OverlayState(segmentationNode).put_back, segmentationNode)
+    if array is None:
+        name_map(segmentationNode, None)
+        return None
+    node = uncertainty_of(segmentationNode) or _new_node(volumeNode, undo)
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    _fill(node, _image(array), matrix, volumeNode.GetTransformNodeID())
+    name_map(segmentationNode, node)
+    return node
+
+
+def show_overlay(node, show: bool = True) -> None:
+    """Lay a map over whatever the slice views show, or take it away."""
+    if show:
+        slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=OPACITY)
+        return
+    scene = node.GetScene()
+    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+        view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
+        if view.GetForegroundVolumeID() == node.GetID():
+            view.SetForegroundVolumeID(None)
+
+
+def _new_node(volumeNode, undo: ExitStack):
+    scene = volumeNode.GetScene()
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{volumeNode.GetName()} uncertainty"))
+    undo.callback(_remove, node)
+    return node
+
+
+def _colour(node) -> None:
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID(COLOURS)
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, 1.0)
+    display.AutoThresholdOff()
+    display.SetThreshold(SURE, 1.0)
+    display.ApplyThresholdOn()
+
+
+def _remove(node) -> None:
+    scene = node.GetScene()
+    for index in reversed(range(node.GetNumberOfDisplayNodes())):
+        scene.RemoveNode(node.GetNthDisplayNode(index))
+    scene.RemoveNode(node)
+
+
+def _image(array: np.ndarray):
+    image = vtk.vtkImageData()
+    image.SetDimensions(*array.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array, np.float32).ravel(), deep=True))
+    return image
+
+
+def _fill(node, image, matrix, transform: str | None) -> None:
+    with slicer.util.NodeModify(node):
+        node.SetIJKToRASMatrix(matrix)
+        node.SetAndObserveImageData(image)
+        node.SetAndObserveTransformNodeID(transform if transform and node.GetScene().GetNodeByID(transform) else None)

@@ -1,0 +1,122 @@
+"""Scans and their segmentations in the scene, as labelled cases on disk: NAME.nrrd beside NAME.seg.nrrd."""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+
+from ..cases.segmentations import same_name
+from ..errors import UserError
+from ..files import save_segmentation, save_volume
+from ..structures import Segmentation, plain_structures
+from ..volume import Volume
+from .nodes import read_volume
+
+FEWEST = 2  # one pair to train on and one to choose the best weights by
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A scan and its segmentation. group: the patient, whose scans are never trained on and chosen by at once."""
+
+    volumeNode: Any
+    segmentationNode: Any
+    group: str
+    name: str
+
+
+def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """The pairs with groups and file names of their own, and the names of the structures. Raises `UserError`."""
+    pairs = [(volume, segmentation) for volume, segmentation in pairs if volume is not None and segmentation is not None]
+    if len(pairs) < FEWEST:
+        raise UserError(f"There {'is 1 scan' if len(pairs) == 1 else 'are no scans'} with a segmentation, and at least "
+                        f"{FEWEST} of different patients are needed to train; add pairs of a scan and its segmentation.")
+    seen: set[str] = set()
+    for volume, _ in pairs:
+        if volume.GetID() in seen:
+            raise UserError(f'The scan "{volume.GetName()}" is in two pairs; give each scan one segmentation.')
+        seen.add(volume.GetID())
+    names = _structures(pairs)
+    found, taken = [], set()
+    for n, (volume, segmentation) in enumerate(pairs, start=1):
+        name = re.sub(r"[^\w-]+", "_", volume.GetName() or "").strip("_")[:40] or "scan"
+        name = name if name not in taken else f"{name}_{n}"
+        taken.add(name)
+        found.append(Pair(volume, segmentation, _patient(volume) or name, name))
+    return tuple(found), names
+
+
+def _structures(pairs) -> tuple[str, ...]:
+    """The names that the segments of every pair have, in the order of the first one's."""
+    first, names = pairs[0][1], _names(pairs[0][1])
+    for _, segmentation in pairs[1:]:
+        others = _names(segmentation)
+        if {same_name(name) for name in others} != {same_name(name) for name in names}:
+            raise UserError(f'"{first.GetName()}" has the segments {", ".join(names)}, and "{segmentation.GetName()}" has '
+                            f"{', '.join(others)}; give the same structures the same names in all segmentations.")
+    return names
+
+
+def _names(node) -> tuple[str, ...]:
+    segments = node.GetSegmentation()
+    names = tuple(segments.GetSegment(i).GetName() for i in segments.GetSegmentIDs())
+    if not names:
+        raise UserError(f'The segmentation "{node.GetName()}" is empty; draw the structures that the model should learn, or '
+                        "leave the pair out.")
+    if len({same_name(name) for name in names}) < len(names):
+        raise UserError(f'Two segments of "{node.GetName()}" have the same name; give each structure a name of its own.')
+    return names
+
+
+def _patient(volumeNode) -> str | None:
+    """A name for the patient that the subject hierarchy says a scan is of; None if it says none."""
+    hierarchy = volumeNode.GetScene().GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
+    patient = hierarchy.GetItemAncestorAtLevel(item, level) if item else 0
+    return f"patient_{patient}" if patient else None
+
+
+def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]:
+    """The voxels of a pair: the scan, and its segments as labels on the scan's grid. Raises `UserError`."""
+    volume = read_volume(pair.volumeNode)
+    labels, taken_by = np.zeros(volume.array.shape, np.uint8), {}
+    segments = pair.segmentationNode.GetSegmentation()
+    by_name = {same_name(segments.GetSegment(i).GetName()): i for i in segments.GetSegmentIDs()}
+    for value, name in enumerate(names, start=1):
+        inside = _voxels(pair, by_name[same_name(name)], name)
+        others = np.unique(labels[inside])
+        if others.any():
+            raise UserError(f'The segments "{taken_by[int(others[others > 0][0])]}" and "{name}" of '
+                            f'"{pair.segmentationNode.GetName()}" overlap, and every voxel can have one label only; remove the '
+                            "overlap (Segment Editor: Masking, Modify other segments: Overwrite all).")
+        labels[inside] = value
+        taken_by[value] = name
+    if not labels.any():
+        raise UserError(f'The segmentation "{pair.segmentationNode.GetName()}" is empty where "{pair.volumeNode.GetName()}" '
+                        "lies; choose the scan that it was drawn on, or leave the pair out.")
+    return volume, Segmentation(volume.with_array(labels), plain_structures(dict(enumerate(names, start=1))))
+
+
+def _voxels(pair: Pair, segment_id: str, name: str) -> np.ndarray:
+    segment = pair.segmentationNode.GetSegmentation().GetSegment(segment_id)
+    empty = segment.GetRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+    if empty is not None and (empty.IsEmpty() or not segment.GetLabelValue()):
+        return np.zeros(slicer.util.arrayFromVolume(pair.volumeNode).shape, bool)  # Slicer cannot export an empty segment
+    try:
+        return slicer.util.arrayFromSegmentBinaryLabelmap(pair.segmentationNode, segment_id, pair.volumeNode) > 0
+    except RuntimeError as error:
+        raise UserError(f'The segment "{name}" of "{pair.segmentationNode.GetName()}" could not be turned into voxels; make '
+                        "binary labelmaps of it in the Segmentations module (Representations).") from error
+
+
+def write_pair(volume: Volume, segmentation: Segmentation, pair: Pair, folder: Path) -> None:
+    """Put a pair's files into ``folder``, in a subfolder for its group, as `cases.read_cases` understands them."""
+    group = Path(folder) / pair.group
+    group.mkdir(parents=True, exist_ok=True)
+    save_volume(volume, group / f"{pair.name}.nrrd")
+    save_segmentation(segmentation, group / f"{pair.name}.seg.nrrd")

@@ -1,0 +1,203 @@
+"""What stays of a result: scenes saved and loaded, the subject hierarchy, and what is copied as Python or as a command."""
+import sys
+import types
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
+import shlex  # noqa: E402
+
+import slicer  # noqa: E402
+from slicer_bridge.stand_in import GRID, OBLIQUE, BallSegmenter, StandInClient  # noqa: E402
+
+from MedLLMSegLib.cli import build_parser  # noqa: E402
+from MedLLMSegLib.errors import UserError  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.segments import MODEL_TAG, STRUCTURE_TAG, tag  # noqa: E402
+
+C, S = np.cos(0.3), np.sin(0.3)
+TURNED = np.array([[0.7 * C, -0.8 * S, 0, 6], [0.7 * S, 0.8 * C, 0, -49], [0, 0, 2.4, 12], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def scan(add_volume):
+    return add_volume(np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead")
+
+
+@pytest.fixture
+def logic():
+    logic = SegmentationLogic(makeClient=StandInClient)
+    yield logic
+    logic.close()
+
+
+def described(node):
+    """Everything about the segments that a user sees or another program reads."""
+    segments = node.GetSegmentation()
+    found = []
+    for segment_id in segments.GetSegmentIDs():
+        segment = segments.GetSegment(segment_id)
+        tags = [tag(segment, name) for name in (STRUCTURE_TAG, MODEL_TAG, segment.GetTerminologyEntryTagName())]
+        found.append((segment_id, segment.GetName(), tuple(np.round(segment.GetColor(), 3)), *tags,
+                      *where(slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id))))
+    return found
+
+
+def where(array):
+    """(shape, number of voxels, their mean index), which is short to print when it differs"""
+    return array.shape, int(array.sum()), tuple(np.round(np.argwhere(array).mean(0), 6)) if array.any() else None
+
+
+def reference_grid(node):
+    segmentation = node.GetSegmentation()
+    name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+    image = slicer.vtkOrientedImageData()
+    assert slicer.vtkSegmentationConverter.DeserializeImageGeometry(segmentation.GetConversionParameter(name), image, False)
+    matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+    image.GetImageToWorldMatrix(matrix)
+    return np.array(image.GetExtent()), slicer.util.arrayFromVTKMatrix(matrix)
+
+
+@pytest.mark.parametrize("how", ["folder", "mrb"])
+def test_a_saved_scene_comes_back_with_names_codes_and_geometry(scene, scan, logic, tmp_path, how):
+    scan.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(TURNED))  # files hold no sheared or left-handed grid
+    node = logic.segment(scan, uncertainty=True)
+    before, (extent, matrix) = described(node), reference_grid(node)
+    if how == "folder":
+        folder = tmp_path / "saved scene é"
+        folder.mkdir()
+        assert slicer.vtkSlicerApplicationLogic.SaveSceneToSlicerDataBundleDirectory(_application(scene), str(folder), None)
+        scene.Clear(0)
+        scene.SetURL(str(next(folder.glob("*.mrml"))))
+        assert scene.Connect()
+    else:
+        cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
+        cache.SetRemoteCacheDirectory(str(tmp_path))
+        manager.SetCacheManager(cache)
+        scene.SetDataIOManager(manager)
+        assert scene.WriteToMRB(str(tmp_path / "scene.mrb"))
+        scene.Clear(0)
+        assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
+    read = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    assert read is not node and read.GetName() == "MRHead segmentation" and described(read) == before
+    np.testing.assert_array_equal(reference_grid(read)[0], extent)
+    np.testing.assert_allclose(reference_grid(read)[1], matrix, atol=1e-6)
+    role = read.GetReferenceImageGeometryReferenceRole()
+    assert read.GetNodeReference(role).GetName() == "MRHead"
+    assert logic.showUncertainty(read).GetName() == "MRHead uncertainty"  # the map is still its own
+    assert not logic.canRestore(read)
+    scan = read.GetNodeReference(role)
+    assert logic.segment(scan, read) is read and described(read) == before and logic.canRestore(read)
+
+
+def _application(scene):
+    application = slicer.vtkSlicerApplicationLogic()
+    application.SetMRMLScene(scene)
+    return application
+
+
+def test_the_segmentation_is_in_its_scans_study(scene, scan, logic):
+    hierarchy = scene.GetSubjectHierarchyNode()
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient 7")
+    study = hierarchy.CreateStudyItem(patient, "Study of today")
+    hierarchy.CreateItem(study, scan)
+    node = logic.segment(scan, uncertainty=True)
+    for made in (node, logic.showUncertainty(node)):
+        assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(made)) == study
+
+
+# copied as Python
+
+class Copied:
+    """Runs lines as Slicer's console would: MedLLMSeg is the module, slicer is there."""
+
+    def __init__(self, monkeypatch, client):
+        module = types.ModuleType("MedLLMSeg")
+        module.MedLLMSegLogic = lambda: SegmentationLogic(makeClient=lambda: client)
+        monkeypatch.setitem(sys.modules, "MedLLMSeg", module)
+
+    def run(self, lines):
+        names = {"slicer": slicer}
+        exec(compile(lines, "console", "exec"), names)
+        return names["segmentationNode"]
+
+
+@pytest.mark.parametrize("name", ["MRHead", "head [1]", 'a "quoted" \\ Größe', "*", ""])
+@pytest.mark.parametrize("options", [
+    {}, {"side": "left", "device": "cpu"}, {"uncertainty": True, "model": "my-model"}, {"augment": 2, "wholeSequence": False},
+], ids=["plain", "side", "uncertainty", "advanced"])
+def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name, options):
+    scan.SetName(name)
+    slicer.util.addVolumeFromArray(np.zeros((3, 3, 3)), name="another")
+    node = logic.segment(scan, **options)
+    client = StandInClient()
+    again = Copied(monkeypatch, client).run(logic.pythonLines(scan, **options))
+    assert again is not node and described(again) == described(node)
+    _, asked = client.requests[0]
+    assert {name: asked[name] for name in options if name != "wholeSequence"} == {
+        name: value for name, value in options.items() if name != "wholeSequence"}
+
+
+def test_copied_python_updates_the_same_output(scan, logic, monkeypatch):
+    node = logic.segment(scan, side="left")
+    lines = logic.pythonLines(scan, segmentationNode=node, model="hippocampus-t1")
+    assert Copied(monkeypatch, StandInClient()).run(lines) is node and len(described(node)) == 4
+
+
+def test_two_scans_of_one_name_are_told_apart(scan, logic, monkeypatch, add_volume):
+    add_volume(np.zeros((4, 4, 4), np.int16), name="MRHead")
+    client = StandInClient(lambda volume, model, **options: (sizes.append(volume.array.shape),
+                                                             BallSegmenter()(volume, model, **options))[1])
+    sizes = []
+    Copied(monkeypatch, client).run(logic.pythonLines(scan))
+    assert sizes == [GRID]
+
+
+def test_defaults_are_left_out(scan, logic):
+    lines = logic.pythonLines(scan, model="hippocampus-t1", side=None, device="auto", uncertainty=False, segmentationNode=None)
+    assert lines == ('from MedLLMSeg import MedLLMSegLogic\nvolumeNode = slicer.util.getNode("MRHead")\n'
+                     'logic = MedLLMSegLogic()\nsegmentationNode = logic.segment(volumeNode, model="hippocampus-t1")\n')
+
+
+# copied as a command
+
+def parsed(text):
+    words = shlex.split(text, comments=True)
+    assert words[0] == "medllmseg"
+    return build_parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize("name", ["MRHead", "head [1]", "a 'quoted' & ; $(rm) Größe", "../..", ""])
+def test_the_copied_command_is_what_the_command_line_understands(scan, logic, name):
+    scan.SetName(name)
+    text = logic.commandLine(scan, model="my model", side="left", device="cpu", uncertainty=True, augment=3, wholeSequence=True,
+                             segmentationNode=None)
+    args = parsed(text)
+    assert (args.model, args.side, args.device, args.augment) == ("my model", "left", "cpu", 3)
+    assert args.scans[0].suffix == ".nrrd" and args.output.name == f"{args.scans[0].stem}.seg.nrrd"
+    assert args.uncertainty.name.endswith("_uncertainty.nii.gz") and "First save the scan" in text
+    assert not {"/", "\\"} & set(str(args.output))
+
+
+def test_the_copied_command_names_the_scans_own_file(scene, scan, logic, tmp_path, add_transform):
+    path = tmp_path / "my scans" / "Größe.nrrd"
+    path.parent.mkdir()
+    scan.AddDefaultStorageNode()
+    scan.GetStorageNode().SetFileName(str(path))
+    assert scan.GetStorageNode().WriteData(scan)
+    read = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), "read")
+    text = logic.commandLine(read)
+    assert parsed(text).scans == [path] and "#" not in text
+    read.SetAndObserveTransformNodeID(add_transform(np.eye(4)).GetID())
+    assert "transform" in logic.commandLine(read)
+    path.unlink()
+    assert "First save the scan" in logic.commandLine(read)
+
+
+def test_without_a_scan_there_is_nothing_to_copy(scene, scan, logic):
+    scene.RemoveNode(scan)
+    for node in (None, scan):
+        for write in (logic.pythonLines, logic.commandLine):
+            with pytest.raises(UserError, match="No scan is selected"):
+                write(node)
