@@ -1,4 +1,5 @@
 """The worker as its owner sees it, with a stand-in engine: it answers, lets go, dies, is killed, and never leaves a process."""
+import ctypes
 import os
 import random
 import signal
@@ -58,6 +59,11 @@ class Owner(WorkerClient):
 
     def pid(self) -> int:
         return self.until(self.submit("ping"))[-1].data["pid"]
+
+    @property
+    def pid_now(self) -> int | None:
+        """Without asking, and so without waiting for its packages."""
+        return self._process and self._process.server_pid
 
     @property
     def log(self) -> str:
@@ -138,7 +144,8 @@ def test_a_long_foreign_folder(shared):
 
 @pytest.mark.parametrize("deed, kind, text", (
     ("user", "user", "The scan is upside down; turn it and try again."),
-    ("memory", "user", "There was not enough memory for this; close other programs and scans and try again, or use a smaller scan."),
+    ("memory", "user", "There was not enough memory for this; close other programs and scans and try again, or use a smaller "
+                       "scan."),
     ("unexpected", "unexpected", "Something unexpected went wrong (ValueError: two lines of ☃); the log has the details."),
     ("exit", "unexpected", "Something unexpected went wrong (SystemExit: 3); the log has the details.")))
 def test_a_failure_is_one_sentence_and_the_worker_goes_on(shared, deed, kind, text):
@@ -165,7 +172,8 @@ def test_diagnose_is_answered(shared):
 
 def test_what_libraries_write_to_stdout_goes_to_the_log(shared):
     assert shared.until(shared.ask("print"))[-1].event == "result"
-    for text in ("a print of Python's", "no line end: ☃\\udc80", "a printf of C's", "a print of a child", '{"id": 1, "event": "result"}'):
+    for text in ("a print of Python's", "no line end: ☃\\udc80", "a printf of C's", "a print of a child",
+                 '{"id": 1, "event": "result"}'):
         assert text in shared.log
 
 
@@ -284,6 +292,31 @@ def test_every_request_ends_once_whatever_is_cancelled(make):
     assert all([e.final for e in owner.seen[n]].count(True) == 1 and owner.seen[n][-1].final for n in numbers)
 
 
+@LINUX
+def test_it_works_in_a_program_that_keeps_the_interpreter_to_itself(make, slack):
+    """As Slicer does: while Qt waits for events no other Python thread runs, but for the moments in which a timer polls."""
+    owner, still = make(), ctypes.PyDLL(None)  # unlike CDLL's, its calls keep the lock
+    owner.pid()
+
+    def ends(number):
+        began = time.monotonic()
+        while time.monotonic() < began + 20:
+            events = owner.poll()
+            if any(e.final and e.id == number for e in events):
+                return events[-1], time.monotonic() - began
+            still.usleep(100_000)
+
+    event, seconds = ends(owner.ask())
+    assert event.event == "result" and seconds < 0.6 + slack
+    number = owner.ask("hang")
+    for _ in range(5):
+        owner.poll()
+        still.usleep(100_000)
+    owner.cancel(number)
+    event, seconds = ends(number)
+    assert event.kind == "cancelled" and seconds < 2 + slack
+
+
 # death
 
 
@@ -295,8 +328,8 @@ def test_a_killed_worker_gives_one_sentence_and_the_next_press_works(make):
     os.kill(pid, signal.SIGKILL)
     for number in numbers:
         last = owner.until(number)[-1]
-        assert last.kind == "unexpected" and last.message == ("The worker process stopped (it was killed, or the computer ran out of "
-                                                              "memory); press Segment again.")
+        assert last.kind == "unexpected" and last.message == ("The worker process stopped (it was killed, or the computer ran "
+                                                              "out of memory); press Segment again.")
         assert "exit code -9" in last.details
     assert not owner.alive and not owner.poll()
     assert owner.until(owner.ask())[-1].event == "result" and owner.ready
@@ -419,8 +452,9 @@ def test_a_log_that_grew_long_begins_anew_and_one_that_cannot_be_written_is_done
 
 
 def test_garbage_is_left_out_and_the_next_request_is_answered():
-    garbage = (b"\n", b"hello\n", b"\xff\x00\xfe\n", b"[1, 2]\n", b"null\n", b'{"do": "segment"}\n', b'{"id": 1}\n', b'{"id": 1, "do": "dance"}\n',
-               b'{"id": "one", "do": "ping"}\n', b'{"id": 1, "do": ["ping"]}\n', b"[" * 50_000 + b"\n", b"x" * 2_500_000 + b"\n")
+    garbage = (b"\n", b"hello\n", b"\xff\x00\xfe\n", b"[1, 2]\n", b"null\n", b'{"do": "segment"}\n', b'{"id": 1}\n',
+               b'{"id": 1, "do": "dance"}\n', b'{"id": "one", "do": "ping"}\n', b'{"id": 1, "do": ["ping"]}\n',
+               b"[" * 50_000 + b"\n", b"x" * 2_500_000 + b"\n")
     requests = b"".join(garbage) + encode({"id": 7, "do": "cancel"}) + encode({"id": 8, "do": "ping"}) + encode({"do": "quit"})
     done = subprocess.run([sys.executable, STAND_IN], input=requests, capture_output=True, timeout=60,
                           env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -445,8 +479,8 @@ def test_the_time_left_is_guessed_from_the_work_and_not_from_the_model():
     report = Reporter(sent.append, 5, threading.Event())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("MedLLMSegLib.worker.server.time.monotonic", lambda: now[0])
-        for stage, fraction, seconds in (("read", 0, 1), ("load", 0, 30), ("localize", 0.0, 2), ("localize", 0.2, 2), ("segment", 0.4, 4),
-                                         ("segment", 0.8, 0), ("segment", 1.0, 0)):
+        for stage, fraction, seconds in (("read", 0, 1), ("load", 0, 30), ("localize", 0.0, 2), ("localize", 0.2, 2),
+                                         ("segment", 0.4, 4), ("segment", 0.8, 0), ("segment", 1.0, 0)):
             report(stage, fraction)
             now[0] += seconds
     assert [m["seconds_left"] for m in sent] == [None, None, None, 8.0, 6.0, 2.0, 0.0]

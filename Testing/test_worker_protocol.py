@@ -99,7 +99,8 @@ def test_a_message_is_one_line_of_ascii_whatever_is_in_it():
         encode({"array": np.zeros(3)})
 
 
-@pytest.mark.parametrize("line", (b"\n", b"hello\n", b"[1, 2]\n", b'"text"\n', b'{"id": 1\n', b"\xff\xfe\x00", "{'☃'}\n".encode(), b"[" * 100_000))
+@pytest.mark.parametrize("line", (b"\n", b"hello\n", b"[1, 2]\n", b'"text"\n', b'{"id": 1\n', b"\xff\xfe\x00", "{'☃'}\n".encode(),
+                                  b"[" * 100_000))
 def test_what_is_no_message_is_a_value_error(line):
     with pytest.raises(ValueError):
         decode(line)

@@ -34,8 +34,8 @@ class Process:
         self.ready, self.ended, self.exit_code, self.server_pid = False, False, None, None
         log = _open_log(log_path)
         try:
-            self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log or subprocess.DEVNULL,
-                                          env=own_environment(environment), cwd=cwd,
+            self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                          stderr=log or subprocess.DEVNULL, env=own_environment(environment), cwd=cwd,
                                           creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
         finally:
             if log:
