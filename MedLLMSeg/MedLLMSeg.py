@@ -1,12 +1,14 @@
 """The Slicer module: a panel over `MedLLMSegLib`, which does the work.
 
-Nothing heavy is imported here: Slicer reads this file each time it starts.
+Nothing heavy is imported here: Slicer reads this file each time it starts. What the panel shows is decided by
+`slicer_bridge/presenter.py`; the widget tells it what happened and copies its view to the widgets of the .ui.
 """
 import enum
 import sys
-import traceback
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import Annotated, Optional
 
 import qt
 import slicer
@@ -14,7 +16,7 @@ import vtk
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -29,9 +31,18 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     import MedLLMSegLib  # noqa: F401
 
-from MedLLMSegLib.errors import Cancelled, UserError
-from MedLLMSegLib.slicer_bridge.install import ensure_packages
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.machine import found_device
+from MedLLMSegLib.slicer_bridge.panel_models import ModelsSection
+from MedLLMSegLib.slicer_bridge.panel_result import ResultSection
+from MedLLMSegLib.slicer_bridge.panel_run import RunSection, SampleButton
+from MedLLMSegLib.slicer_bridge.panel_state import Panel
+from MedLLMSegLib.slicer_bridge.panel_train import TrainSection
+from MedLLMSegLib.slicer_bridge.presenter import view
+from MedLLMSegLib.slicer_bridge.sample import register_sample
+
+POLL_MS = 100
+SCANS = "vtkMRMLScalarVolumeNode"
 
 
 class MedLLMSeg(ScriptedLoadableModule):
@@ -43,16 +54,22 @@ class MedLLMSeg(ScriptedLoadableModule):
         self.parent.contributors = ["MedLLMSeg contributors"]
         self.parent.helpText = _(
             "Outlines the front and back parts of both hippocampi in a T1 MRI of the head, with a vision transformer "
-            "that holds a frozen block of a pretrained language model. "
+            "that holds a frozen block of a pretrained language model. Other models can be imported, or trained here. "
             'See the <a href="https://github.com/medllmseg/SlicerMedLLMSeg">documentation</a>. '
             "For research use only; it is not a medical device.")
         self.parent.acknowledgementText = _(
             "Trained on the hippocampus task of the Medical Segmentation Decathlon (Vanderbilt University Medical "
             "Center) and on label maps of SynthSeg; the language-model block is a layer of SmolLM2 by Hugging Face.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """The tutorial's scan in the SampleData module, under our category."""
+    register_sample(_("MedLLMSeg"))
 
 
 class Side(enum.Enum):
-    """Which hippocampus a scan shows that is a crop around one."""
+    """Which side to segment; of a crop around one organ, which one it shows."""
 
     AUTOMATIC = None
     LEFT = "left"
@@ -63,24 +80,49 @@ class Side(enum.Enum):
         return {Side.AUTOMATIC: _("Both, or not known"), Side.LEFT: _("Left"), Side.RIGHT: _("Right")}[self]
 
 
+class Device(enum.Enum):
+    """What computes; the first entry says what it finds."""
+
+    AUTOMATIC = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        """What the panel's list shows."""
+        return {Device.AUTOMATIC: _("Automatic ({found})").format(found=found_device()), Device.CPU: _("Processor (CPU)"), Device.CUDA: _("NVIDIA GPU (CUDA)"),
+                Device.MPS: _("Apple GPU (MPS)")}[self]
+
+
 @parameterNodeWrapper
 class MedLLMSegParameterNode:
-    """The panel's choices, saved with the scene. outputSegmentation: None for a new node at each run."""
+    """The panel's choices, saved with the scene.
+
+    outputSegmentation: None for a new node at each run. resultSegmentation: what the last run wrote.
+    """
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
+    resultSegmentation: vtkMRMLSegmentationNode
     model: str = "hippocampus-t1"
     side: Side = Side.AUTOMATIC
+    device: Device = Device.AUTOMATIC
+    uncertainty: bool = False
+    wholeSequence: bool = True
+    augment: Annotated[int, WithinRange(0, 16)] = 0
+    trainMinutes: Annotated[int, WithinRange(1, 1440)] = 15
+    trainName: str = ""
 
 
 class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """panel: the state that is shown. parameters: the parameter node while the module is shown, else None."""
+
     def __init__(self, parent=None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.ui = None
-        self.logic = None
-        self._running = False  # the progress dialog lets events through: a second press must not start a second run
-        self._parameterNode = None
+        self.ui = self.logic = self.parameters = None
+        self.models = self.result = self.training = self.running = self.sample = None  # the panel's sections
+        self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
 
     def setup(self) -> None:
@@ -90,153 +132,174 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedLLMSegLogic()
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        self.ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
+        self.models, self.result, self.training = ModelsSection(self), ResultSection(self), TrainSection(self)
+        self.running, self.sample = RunSection(self), SampleButton(self)
+        scene = slicer.mrmlScene
+        for event, method in ((scene.StartCloseEvent, self.onSceneStartClose), (scene.EndCloseEvent, self.onSceneEndClose),
+                              (scene.EndImportEvent, self.onNodes), (scene.NodeAddedEvent, self.onNodes),
+                              (scene.NodeRemovedEvent, self.onNodes)):
+            self.addObserver(scene, event, method)
         self.initializeParameterNode()
+        self.models.refresh()
+
+    # the life of a module's widget
 
     def cleanup(self) -> None:
+        """The module is unloaded or reloaded, or Slicer quits: no job, process or observer may stay."""
         self.setParameterNode(None)
         self.removeObservers()
+        if self.training is not None:
+            self.training.close()
+        if self.logic is not None:
+            self.logic.close()
+        self.ui = None
 
     def enter(self) -> None:
         self.initializeParameterNode()
+        if self.ui is not None:
+            self.models.refresh()
 
     def exit(self) -> None:
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
+        self.running.cancel()
+        self.training.cancel()
+        self.training.close()
         self.setParameterNode(None)
+        self.change(input=None, scans=0, result=None, rows=(), notes=(), message="", mapped=False, history=(), pairs=(), train_message="")
 
     def onSceneEndClose(self, caller, event) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
 
-    def initializeParameterNode(self) -> None:
-        """Take up the scene's parameter node; the first volume is the input until the user chooses another."""
-        self.setParameterNode(self.logic.getParameterNode())
-        if not self._parameterNode.inputVolume:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")  # label maps are of this class too
-            scans = [node for node in volumes if node.GetClassName() == "vtkMRMLScalarVolumeNode"]
-            self._parameterNode.inputVolume = scans[0] if scans else None
-
-    def setParameterNode(self, parameterNode: Optional[MedLLMSegParameterNode]) -> None:
-        """Show and observe a parameter node (None: none), and let go of the one before."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
-        self._parameterNode, self._parameterNodeGuiTag = parameterNode, None
-        if self._parameterNode:
-            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
-            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
-        self._checkCanApply()
-
-    def _checkCanApply(self, caller=None, event=None) -> None:
-        if self.ui is None:  # setup failed: Reload still has to work
+    def onNodes(self, caller=None, event=None) -> None:
+        """Nodes came or went: the first scan becomes the input, and pairs whose nodes are gone leave the list."""
+        if self.ui is None or slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting():
             return
-        if self._running:
-            self.ui.segmentButton.enabled = False
-            return
-        ready = self._parameterNode is not None and self._parameterNode.inputVolume is not None
-        self.ui.segmentButton.enabled = ready
-        self.ui.segmentButton.toolTip = (_("Outline the hippocampi in the input volume.") if ready else
-                                         _("Load a scan and choose it as the input volume."))
-
-    def onSegmentButton(self) -> None:
-        """Segment the input volume; whatever goes wrong, the user reads one sentence and the scene is as before."""
-        if self._running:
-            return
-        self._running = True
-        self._checkCanApply()
-        self.ui.statusLabel.text = _("Checking Python packages...")
-        try:
-            ensure_packages(_("MedLLMSeg"))
-            self.ui.statusLabel.text = self._segment()
-        except Cancelled:
-            self.ui.statusLabel.text = _("Cancelled; nothing was changed.")
-        except UserError as error:
-            self._showError(str(error))
-        except Exception as error:
-            self._showError(_("The segmentation failed ({reason}); nothing was changed.").format(reason=error),
-                            detailedText=traceback.format_exc())
-        finally:
-            self._running = False
-            self._checkCanApply()
-
-    def _segment(self) -> str:
-        """Run the logic under a progress dialog with a Cancel button; returns what to say about the result."""
-        chosen = self._parameterNode
-        dialog = slicer.util.createProgressDialog(windowTitle=_("MedLLMSeg"), labelText=_("Loading the model..."),
-                                                  windowModality=qt.Qt.ApplicationModal)
-
-        def progress(stage: str, fraction: float) -> None:
-            dialog.labelText, dialog.value = stage, round(100 * fraction)
-            slicer.app.processEvents()
-            if dialog.wasCanceled:
-                raise Cancelled
-
-        try:
-            node = self.logic.segment(chosen.inputVolume, chosen.outputSegmentation, model=chosen.model,
-                                      side=chosen.side.value, progress=progress)
-        finally:
-            dialog.close()
-        found = self.logic.result
-        done = _("{name}: done in {seconds} s.").format(name=node.GetName(), seconds=round(found.seconds, 1))
-        return " ".join([done, *found.notes])
-
-    def _showError(self, sentence: str, **details) -> None:
-        self.ui.statusLabel.text = sentence
-        slicer.util.errorDisplay(sentence, windowTitle=_("MedLLMSeg"), **details)
+        self.change(scans=len(self._scans()))
+        self._chooseFirstScan()
+        self.training.update()
 
     def onReload(self) -> None:
-        """Reload the library too, not only this file."""
+        """Reload the library too, not only this file; the worker runs the old one, and ends first."""
+        if self.logic is not None:
+            self.logic.close()
         for name in [name for name in sys.modules if name.split(".")[0] == "MedLLMSegLib"]:
             del sys.modules[name]
         super().onReload()
+
+    # parameters
+
+    def initializeParameterNode(self) -> None:
+        """Take up the scene's parameter node; the first volume is the input until the user chooses another."""
+        if self.ui is None:  # setup failed: Reload still has to work
+            return
+        self.setParameterNode(self.logic.getParameterNode())
+        self.onNodes()
+
+    def setParameterNode(self, parameterNode: Optional[MedLLMSegParameterNode]) -> None:
+        """Show and observe a parameter node (None: none), and let go of the one before."""
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
+        self.parameters, self._parameterNodeGuiTag = parameterNode, None
+        if self.parameters is not None:
+            self._parameterNodeGuiTag = self.parameters.connectGui(self.ui)
+            self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
+            self.update()
+
+    def update(self, caller=None, event=None) -> None:
+        """A choice has changed: show it, with what it means for the buttons."""
+        if self.ui is None or self.parameters is None:
+            return
+        chosen, result = self.parameters, self.result.node
+        self.change(input=chosen.inputVolume.GetName() if chosen.inputVolume else None, model=chosen.model,
+                    uncertainty=chosen.uncertainty, train_name=chosen.trainName, mapped=self.result.map is not None,
+                    result=result.GetName() if result else None, can_restore=self.logic.canRestore(result))
+        self.ui.show3DButton.setSegmentationNode(result)
+        self.result.update_overlay()
+
+    def _scans(self) -> list:
+        """Label maps are of this class too, and no scans."""
+        return [node for node in slicer.util.getNodesByClass(SCANS) if node.GetClassName() == SCANS]
+
+    def _chooseFirstScan(self) -> None:
+        if self.parameters is not None and self.parameters.inputVolume is None and self._scans():
+            self.parameters.inputVolume = self._scans()[0]
+
+    # what is shown
+
+    def change(self, **fields) -> None:
+        """Change fields of the state, and show it."""
+        self.replace(replace(self.panel, **fields))
+
+    def replace(self, panel: Panel) -> None:
+        self.panel = panel
+        if self.ui is None:
+            return
+        new, old = view(panel), self._view
+        self._view = new
+        if old is None or (old.models, old.chosen) != (new.models, new.chosen):
+            self.models.show(new.models, new.chosen)
+        if old is None or old.starts != new.starts:
+            self.training.show_starts(new.starts)
+        if old is None or old.rows != new.rows:
+            self.result.show(new.rows)
+        if old is None or old.pairs != new.pairs:
+            self.training.show(new.pairs)
+        for name, looks in new.widgets.items():
+            for prop, value in looks.items():
+                if self._shown.get((name, prop)) != value:  # setting a style again would draw everything again
+                    self._shown[name, prop] = value
+                    setattr(getattr(self.ui, name), prop, value)
+
+    def log(self, line: str) -> None:
+        if self.ui is not None and line:
+            self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')} {line}")
+
+    def log_job(self, job) -> None:
+        """What a job had to say when it ended."""
+        for line in (f"{job.kind}: {job.state}", job.message, *job.notes, job.details):
+            self.log(line)
+
+    def choose_model(self, name: str) -> None:
+        if self.parameters is not None:
+            self.parameters.model = name
+        self.change(model=name)
 
 
 class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
     """`MedLLMSegLogic().segment(volumeNode)` works from the Python console, without the panel."""
 
-    def __init__(self, segmentFunction=None) -> None:
+    def __init__(self, segmentFunction=None, makeClient=None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
-        SegmentationLogic.__init__(self, segmentFunction)
+        SegmentationLogic.__init__(self, segmentFunction, makeClient)
+        self._timer = None
 
     def getParameterNode(self) -> MedLLMSegParameterNode:
         return MedLLMSegParameterNode(super().getParameterNode())
 
+    def _startPolling(self) -> None:
+        """Jobs are taken along by a timer of Slicer's window."""
+        if self._timer is None:
+            self._timer = qt.QTimer()
+            self._timer.setInterval(POLL_MS)
+            self._timer.connect("timeout()", self.poll)
+        self._timer.start()
+
+    def _stopPolling(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+
 
 class MedLLMSegTest(ScriptedLoadableModuleTest):
-    """Runs inside Slicer, without network and without torch: a stand-in takes the network's place."""
+    """Runs inside Slicer, without network and without torch; what it does stands in slicer_bridge/selftest.py."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        self.setUp()
-        self.test_a_volume_becomes_a_named_segmentation()
-        self.setUp()
-        self.test_a_failure_leaves_no_node()
+        from MedLLMSegLib.slicer_bridge import selftest
 
-    def test_a_volume_becomes_a_named_segmentation(self) -> None:
-        import numpy as np
-        from MedLLMSegLib.anatomy import hippocampus_structures
-        from MedLLMSegLib.structures import Segmentation
-
-        def segment(volume, model, **options):
-            labels = np.zeros(volume.array.shape, np.uint8)
-            labels[2:5, 3:6, 4:9] = 1
-            return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=True), model=model)
-
-        scan = slicer.util.addVolumeFromArray(np.ones((10, 12, 14), np.int16), name="scan")
-        node = MedLLMSegLogic(segment).segment(scan)
-        segmentId = node.GetSegmentation().GetSegmentIdBySegmentName("Left hippocampus (anterior)")
-        array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segmentId, scan)
-        self.assertEqual(int(array.sum()), 3 * 3 * 5)
-        self.assertTrue(array[2:5, 3:6, 4:9].all())
-
-    def test_a_failure_leaves_no_node(self) -> None:
-        empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
-        with self.assertRaises(UserError):
-            MedLLMSegLogic().segment(empty)
-        self.assertIsNone(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
+        selftest.run(self, MedLLMSegLogic)

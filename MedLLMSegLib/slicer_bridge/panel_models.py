@@ -1,0 +1,113 @@
+"""The panel's model chooser and its section Models: Qt side."""
+from __future__ import annotations
+
+import qt
+import slicer
+
+from ..catalogue import accept_licence, licence_accepted, licence_text
+from ..errors import UserError
+from ..user_models import delete_model, import_model, is_users, verify_model
+from .words import _
+
+ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
+
+
+class ModelsSection:
+    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `parameters` and `log` are used."""
+
+    def __init__(self, widget):
+        self.widget, ui = widget, widget.ui
+        self._ids: list[str] = []
+        ui.modelSearchEdit.connect("textChanged(QString)", lambda text: widget.change(search=text))
+        ui.modelList.connect("currentRowChanged(int)", self.onRow)
+        ui.importModelButton.connect("clicked(bool)", lambda: self.onImport(self._ask_folder()))
+        ui.importZipButton.connect("clicked(bool)", lambda: self.onImport(self._ask_zip()))
+        ui.verifyModelButton.connect("clicked(bool)", self.onVerify)
+        ui.deleteModelButton.connect("clicked(bool)", self.onDelete)
+        ui.openFolderButton.connect("clicked(bool)", self.onOpenFolder)
+        ui.licenceButton.connect("clicked(bool)", self.onLicence)
+
+    def refresh(self) -> None:
+        """Read again which models there are."""
+        choices = tuple(self.widget.logic.models())
+        own = frozenset(m.entry.id for m in choices if is_users(m.entry))
+        self.widget.change(models=choices, own=own)
+
+    def show(self, rows: tuple[tuple[str, str, str], ...], chosen: str) -> None:
+        """Fill the list. rows: (id, title, tool tip)."""
+        listed = self.widget.ui.modelList
+        listed.blockSignals(True)
+        listed.clear()
+        for n, (_id, title, tip) in enumerate(rows):
+            listed.addItem(title)
+            listed.item(n).setToolTip(tip)
+        self._ids = [row[0] for row in rows]
+        listed.setCurrentRow(self._ids.index(chosen) if chosen in self._ids else -1)
+        listed.blockSignals(False)
+        height = listed.sizeHintForRow(0) if rows else listed.fontMetrics().height()
+        listed.setFixedHeight(height * min(max(len(rows), ROWS[0]), ROWS[1]) + 2 * listed.frameWidth)
+
+    def onRow(self, row: int) -> None:
+        if self.widget.parameters is not None and 0 <= row < len(self._ids):
+            self.widget.parameters.model = self._ids[row]
+            self.widget.change(model=self._ids[row], models_message="")
+
+    def licence_is_accepted(self, entry) -> bool:
+        """Whether a model may be used; asks where its licence is not permissive and was not accepted before."""
+        if licence_accepted(entry):
+            return True
+        question = _('"{model}" is under the licence {licence}, which is shown below under details. Do you accept '
+                     "it?").format(model=entry.title, licence=entry.licence)
+        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Licence"), detailedText=licence_text(entry)):
+            return False
+        accept_licence(entry)
+        self.widget.log(_("The licence {licence} of {model} was accepted.").format(licence=entry.licence, model=entry.id))
+        return True
+
+    def onImport(self, source: str) -> None:
+        if source:
+            self._tell(lambda: self._imported(import_model(source)))
+
+    def onVerify(self) -> None:
+        entry = self.widget.panel.chosen
+        self._tell(lambda: _("{model}: the weights are those of its sha256.").format(model=verify_model(entry).id))
+
+    def onDelete(self) -> None:
+        entry = self.widget.panel.chosen
+        question = _('Delete the model "{model}" from disk ({size} MB)?').format(model=entry.id, size=round(entry.size_mb))
+        if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Delete model")):
+            self._tell(lambda: self._deleted(entry))
+
+    def onOpenFolder(self) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.widget.panel.chosen.folder)))
+
+    def onLicence(self) -> None:
+        entry = self.widget.panel.chosen
+        self._tell(lambda: slicer.util.infoDisplay(f"{entry.title}: {entry.licence}", windowTitle=_("Licence"),
+                                                   detailedText=licence_text(entry)))
+
+    def _imported(self, entry) -> str:
+        self.refresh()
+        self.widget.choose_model(entry.id)
+        return _("{model} was imported and is chosen.").format(model=entry.id)
+
+    def _deleted(self, entry) -> str:
+        delete_model(entry)
+        self.refresh()
+        return _("{model} was deleted.").format(model=entry.id)
+
+    def _tell(self, act) -> None:
+        """Do something and show what it says, or why it could not be done, in the section."""
+        try:
+            message = act() or ""
+        except UserError as error:
+            message = str(error)
+        if message:
+            self.widget.log(message)
+        self.widget.change(models_message=message)
+
+    def _ask_folder(self) -> str:
+        return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of a model bundle"))
+
+    def _ask_zip(self) -> str:
+        return qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Model bundle"), "", _("Zip files (*.zip)"))

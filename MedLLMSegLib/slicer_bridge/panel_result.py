@@ -1,0 +1,104 @@
+"""The panel's result: table, 3D, uncertainty overlay, Restore, and what can be copied. Qt and MRML side."""
+from __future__ import annotations
+
+import qt
+import slicer
+
+from ..errors import UserError
+from ..places import cache_dir
+from .panel_train import fit_height
+from .presenter import table_text
+from .words import _
+
+MOST_ROWS = 10
+LOG = "worker.log"  # as in parts.py
+
+
+class ResultSection:
+    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `update`, `parameters`, `running` and `log`
+    are used."""
+
+    def __init__(self, widget):
+        self.widget, ui = widget, widget.ui
+        self._overlay = None  # the segmentation node whose map is shown
+        ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
+        ui.restoreButton.connect("clicked(bool)", self.onRestore)
+        ui.copyPythonButton.connect("clicked(bool)", lambda: self._copy_call(widget.logic.pythonLines))
+        ui.copyCommandButton.connect("clicked(bool)", lambda: self._copy_call(widget.logic.commandLine))
+        ui.copyLogButton.connect("clicked(bool)", lambda: self._copy(ui.logText.plainText))
+        ui.openLogButton.connect("clicked(bool)", self.onOpenLog)
+        header = ui.resultTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+
+    @property
+    def node(self):
+        """The segmentation node that the last run wrote, or None."""
+        return self.widget.parameters.resultSegmentation if self.widget.parameters is not None else None
+
+    @property
+    def map(self):
+        """The volume node that says where that run was unsure, or None."""
+        from .overlay import uncertainty_of
+
+        return uncertainty_of(self.node) if self.node is not None else None
+
+    def take(self, job) -> None:
+        """Show what a segmentation has brought, though the user may have gone to another module meanwhile."""
+        parameters = self.widget.parameters or self.widget.logic.getParameterNode()
+        parameters.resultSegmentation = job.segmentationNode
+
+    def show(self, rows: tuple[tuple[str, str, str], ...]) -> None:
+        """Fill the table."""
+        table = self.widget.ui.resultTable
+        table.setRowCount(len(rows))
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                item = qt.QTableWidgetItem(text)
+                if column:
+                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+                else:
+                    item.setToolTip(text)
+                table.setItem(row, column, item)
+        fit_height(table, 1, MOST_ROWS)
+
+    def update_overlay(self) -> None:
+        """Show or hide the map of the last run, as the check box says."""
+        wanted = self.node if self.widget.panel.uncertainty and self.map is not None else None
+        if wanted is self._overlay:
+            return
+        before, self._overlay = self._overlay, wanted
+        self._lay(before, False)
+        self._lay(wanted, True)
+
+    def _lay(self, segmentation, show: bool) -> None:
+        if segmentation is not None and segmentation.GetScene() is not None:
+            try:
+                self.widget.logic.showUncertainty(segmentation, None, show)
+            except UserError as error:  # the map was deleted
+                self.widget.log(str(error))
+
+    def onRestore(self) -> None:
+        try:
+            self.widget.logic.restore(self.node)
+        except UserError as error:
+            self.widget.change(message=str(error), notes=())
+        else:
+            self.widget.change(message=_("Restored; press Restore again to undo that."), notes=(), rows=())
+        self.widget.update()
+
+    def onCopyTable(self) -> None:
+        self._copy(table_text(self.widget.panel.rows))
+
+    def onOpenLog(self) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(cache_dir() / LOG)))
+
+    def _copy_call(self, write) -> None:
+        try:
+            self._copy(write(self.widget.parameters.inputVolume, **self.widget.running.options()))
+        except UserError as error:
+            self.widget.change(message=str(error), notes=())
+
+    def _copy(self, text: str) -> None:
+        slicer.app.clipboard().setText(text)
+        slicer.util.showStatusMessage(_("Copied."), 2000)

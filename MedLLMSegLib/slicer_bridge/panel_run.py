@@ -1,0 +1,133 @@
+"""The panel's buttons that start something: Segment, Train (once its packages are there), and the sample scan. Qt side."""
+from __future__ import annotations
+
+import time
+
+import qt
+import slicer
+
+from ..errors import UserError
+from . import install
+from .panel_state import BUSY
+from .presenter import with_job
+from .sample import Download, load_sample
+from .words import _
+
+POLL_MS = 100
+AFTER_PAINT_MS = 50  # long enough for the panel to be drawn before something makes it wait
+
+
+class RunSection:
+    """widget: the module's widget. job: the segmentation that runs, or None."""
+
+    def __init__(self, widget):
+        self.widget, self.job, self._began = widget, None, 0.0
+        ui = widget.ui
+        ui.segmentButton.connect("clicked(bool)", self.onSegmentButton)
+        ui.trainButton.connect("clicked(bool)", self.onTrainButton)
+        ui.notNowButton.connect("clicked(bool)", self.onNotNow)
+        ui.trainNotNowButton.connect("clicked(bool)", self.onNotNow)
+
+    def onSegmentButton(self) -> None:
+        panel = self.widget.panel
+        if panel.state in BUSY:
+            self.cancel()
+        elif panel.chosen is not None and self.widget.models.licence_is_accepted(panel.chosen):
+            self._with_packages("segment", self.begin)
+
+    def cancel(self) -> None:
+        if self.job is not None:
+            self.widget.logic.cancel(self.job)
+            self.widget.change(state="cancelling")
+
+    def onTrainButton(self) -> None:
+        if self.widget.panel.state in BUSY:
+            self.widget.training.cancel()
+        else:
+            self._with_packages("train", self.widget.training.begin)
+
+    def onNotNow(self) -> None:
+        text = _("Nothing was installed.")
+        told = {"message": text, "notes": ()} if self.widget.panel.task == "segment" else {"train_message": text}
+        self.widget.change(state="idle", **told)
+
+    def begin(self) -> None:
+        """Segment the input volume."""
+        widget, self._began = self.widget, time.monotonic()
+        widget.change(state="running", task="segment", stage="start", fraction=0.0, seconds_left=None, message="", notes=())
+        try:
+            self.job = widget.logic.segmentAsync(widget.parameters.inputVolume, onProgress=self.onProgress,
+                                                 onDone=self.onDone, **self.options())
+        except UserError as error:
+            widget.log(str(error))
+            widget.change(state="failed", message=str(error))
+
+    def options(self) -> dict:
+        """What the panel's choices mean for the logic."""
+        chosen = self.widget.parameters
+        return {"segmentationNode": chosen.outputSegmentation, "model": chosen.model, "side": chosen.side.value,
+                "device": chosen.device.value, "uncertainty": chosen.uncertainty, "augment": chosen.augment,
+                "wholeSequence": chosen.wholeSequence}
+
+    def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
+        self.widget.change(stage=stage, fraction=fraction, seconds_left=secondsLeft)
+
+    def onDone(self, job) -> None:
+        self.job = None
+        self.widget.replace(with_job(self.widget.panel, job, time.monotonic() - self._began))
+        self.widget.log_job(job)
+        if job.state == "done":
+            self.widget.result.take(job)
+        self.widget.update()
+
+    def _with_packages(self, task: str, start) -> None:
+        """Start at once if all Python packages are there; else say what would be installed, and wait for a second press."""
+        panel, missing = self.widget.panel, install.missing_packages(task)
+        if not missing:
+            start()
+        elif panel.state != "needs_packages" or panel.task != task:
+            self.widget.change(state="needs_packages", task=task, packages=tuple(missing))
+        else:
+            self.widget.change(state="installing", message="", notes=(), train_message="")
+            qt.QTimer.singleShot(AFTER_PAINT_MS, lambda: self._install(task, start))
+
+    def _install(self, task: str, start) -> None:
+        try:
+            install.ensure_packages(_("MedLLMSeg"), task)
+        except UserError as error:
+            self.widget.log(str(error))
+            told = {"message": str(error)} if task == "segment" else {"train_message": str(error), "train_failed": True}
+            self.widget.change(state="failed" if task == "segment" else "idle", **told)
+            return
+        self.widget.change(state="idle")
+        if self.widget.parameters is not None:  # the module may have been left meanwhile
+            start()
+
+
+class SampleButton:
+    """Fetches MRHead in a thread, and loads it when it is there. widget: the module's widget."""
+
+    def __init__(self, widget):
+        self.widget, self._download = widget, None
+        widget.ui.sampleButton.connect("clicked(bool)", self.onButton)
+
+    def onButton(self) -> None:
+        if self._download is None:
+            self._download = Download(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
+            self.widget.change(loading_sample=True, message="", notes=())
+            qt.QTimer.singleShot(POLL_MS, self._look)
+
+    def _look(self) -> None:
+        if not self._download.done:
+            qt.QTimer.singleShot(POLL_MS, self._look)
+            return
+        error, self._download = self._download.error, None
+        if error is None and self.widget.ui is not None:  # the module may have been unloaded meanwhile
+            node = load_sample()
+            if node is not None and self.widget.parameters is not None:
+                self.widget.parameters.inputVolume = node
+        elif error is not None:
+            self.widget.log(str(error))
+            self.widget.change(message=_("MRHead could not be downloaded; check the network, or load a scan of your own."))
+        self.widget.change(loading_sample=False)
+        self.widget.onNodes()

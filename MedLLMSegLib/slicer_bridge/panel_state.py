@@ -1,0 +1,114 @@
+"""The panel's state, and the texts that several of its sections show. Neither Qt nor MRML here."""
+from __future__ import annotations
+
+import html
+import math
+import re
+from dataclasses import dataclass
+from typing import Sequence
+
+from .words import _
+
+BUSY = ("installing", "running", "cancelling")
+LEAST_PAIRS = 2  # one case to train on, one to choose the best weights by
+
+# The mark before a message; these three stand out from light and dark backgrounds, and the text keeps the theme's colour.
+MARKS = {"failed": "#d9534f", "ask": "#c77700", "done": "#2f9e44"}
+
+# What the worker calls the parts of its work (worker/protocol.py), in words.
+STAGES = {
+    "start": _("Starting Python"), "wait": _("Waiting for the run before this one"), "read": _("Reading the scan"),
+    "load": _("Loading the model"), "localize": _("Looking for the organ"), "segment": _("Outlining"),
+    "restore": _("Back onto the scan's grid"), "done": _("Finishing"), "write": _("Writing the result"),
+}
+DETAILS = {"left": _("left side"), "right": _("right side"), "in smaller tiles": _("in smaller tiles"), "on the CPU": _("on the CPU")}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything the panel's looks depend on.
+
+    state: "idle", "needs_packages" (asked for consent), "installing", "running", "cancelling" or "failed".
+    task: what is or was run, "segment" or "train". input: the scan's name. scans: how many are in the scene.
+    models: `ModelChoice`s. own: ids of models that the user may delete. packages: what would be installed, with sizes.
+    fraction: 0 to 1. rows: (structure, volume in mL, mean confidence). result: name of
+    the segmentation that the last run wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on. pair_chosen: two
+    nodes are selected that can be added. history: rows of a training's history.json.
+    """
+
+    state: str = "idle"
+    task: str = "segment"
+    input: str | None = None
+    scans: int = 0
+    loading_sample: bool = False
+    models: tuple = ()
+    model: str = ""
+    search: str = ""
+    own: frozenset[str] = frozenset()
+    models_message: str = ""
+    packages: tuple[str, ...] = ()
+    stage: str = ""
+    fraction: float = 0.0
+    seconds_left: float | None = None
+    message: str = ""
+    notes: tuple[str, ...] = ()
+    result: str | None = None
+    rows: tuple[tuple[str, float, float], ...] = ()
+    can_restore: bool = False
+    uncertainty: bool = False
+    mapped: bool = False
+    pairs: tuple[tuple[str, str], ...] = ()
+    pair_chosen: bool = False
+    pair_selected: bool = False
+    train_name: str = ""
+    train_message: str = ""
+    train_failed: bool = False
+    history: tuple[dict, ...] = ()
+
+    @property
+    def chosen(self):
+        """The chosen model's `ModelEntry`, or None."""
+        return next((m.entry for m in self.models if m.entry.id == self.model), None)
+
+
+def time_left(seconds: float | None) -> str:
+    """"about 12 s left", or nothing if it is not known."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return ""
+    if seconds < 100:
+        return _("about {seconds} s left").format(seconds=max(1, round(seconds)))
+    if seconds < 5400:
+        return _("about {minutes} min left").format(minutes=round(seconds / 60))
+    return _("about {hours} h left").format(hours=round(seconds / 3600, 1))
+
+
+def stage_text(panel: Panel) -> str:
+    """What a run is doing, and how long it still takes."""
+    return ", ".join(part for part in (stage_name(panel.stage), time_left(panel.seconds_left)) if part)
+
+
+def stage_name(stage: str) -> str:
+    """A stage in words: "2 of 9: segment left" is "2 of 9: outlining, left side"; what is not known stays as it is."""
+    count, item, rest = re.fullmatch(r"((\d+ of \d+): )?(.*)", stage, re.DOTALL).groups()
+    head, _space, detail = rest.partition(" ")
+    if head in STAGES:
+        rest = ", ".join(part for part in (STAGES[head], DETAILS.get(detail, detail)) if part)
+    return f"{item}: {rest[:1].lower()}{rest[1:]}" if count else rest[:1].upper() + rest[1:]
+
+
+def marked(text: str, mark: str | None) -> str:
+    """A message as rich text, with a coloured mark before it."""
+    dot = f'<font color="{MARKS[mark]}">●</font> ' if mark else ""
+    return f"<span>{dot}{html.escape(text)}</span>" if text else ""
+
+
+def model_name(text: str) -> str:
+    """The id that a user's name for a model becomes: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
+
+
+def packages_text(packages: Sequence[str]) -> str:
+    """What is said before anything is installed."""
+    names = "; ".join(packages)
+    return _("Python packages are missing and would be installed into Slicer, once: {packages}. They come from the "
+             "internet; Slicer's own packages stay as they are, and nothing of yours is sent.").format(packages=names)

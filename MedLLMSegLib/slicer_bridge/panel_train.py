@@ -1,0 +1,156 @@
+"""The panel's section Train: Qt and MRML side."""
+from __future__ import annotations
+
+import qt
+import slicer
+
+from ..errors import UserError
+from .curve import LearningCurve
+from .panel_state import BUSY
+from .presenter_train import with_training
+from .words import _
+
+LEAST_ROWS, MOST_ROWS = 3, 8
+
+
+class TrainSection:
+    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `parameters` and `log` are used.
+
+    pairs: what is trained on, (volume node, segmentation node) each; nodes that leave the scene leave it too.
+    """
+
+    def __init__(self, widget):
+        self.widget, self.pairs, self.job, self.curve = widget, [], None, None
+        self._starts: list[str | None] = []
+        ui = widget.ui
+        ui.trainVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
+        ui.trainSegmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
+        ui.trainNameEdit.connect("textChanged(QString)", lambda text: widget.change(train_name=text))
+        ui.pairTable.connect("itemSelectionChanged()", self.update)
+        ui.addPairButton.connect("clicked(bool)", self.onAdd)
+        ui.addAllPairsButton.connect("clicked(bool)", self.onAddAll)
+        ui.removePairButton.connect("clicked(bool)", self.onRemove)
+        ui.curveButton.connect("clicked(bool)", self.onCurve)
+        ui.pairTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+
+    def update(self) -> None:
+        """Take account of what is selected, and of nodes that are gone."""
+        self.pairs = [pair for pair in self.pairs if all(node.GetScene() is not None for node in pair)]
+        pair = self._selected_nodes()
+        self.widget.change(
+            pairs=tuple((volume.GetName(), segmentation.GetName()) for volume, segmentation in self.pairs),
+            pair_chosen=all(pair) and pair not in self.pairs, pair_selected=0 <= self.widget.ui.pairTable.currentRow() < len(self.pairs))
+
+    def show(self, pairs: tuple[tuple[str, str], ...]) -> None:
+        """Fill the table of pairs."""
+        table = self.widget.ui.pairTable
+        table.blockSignals(True)
+        table.setRowCount(len(pairs))
+        for row, names in enumerate(pairs):
+            for column, name in enumerate(names):
+                item = qt.QTableWidgetItem(name)
+                item.setToolTip(name)
+                table.setItem(row, column, item)
+        table.blockSignals(False)
+        fit_height(table, LEAST_ROWS, MOST_ROWS)
+
+    def show_starts(self, starts: tuple[tuple[str | None, str], ...]) -> None:
+        """Fill the list of what a training can start from; the choice stays if it can."""
+        box, before = self.widget.ui.trainStartComboBox, self.start if len(self._starts) > 1 else starts[0][0]
+        self._starts = [name for name, _title in starts]
+        box.clear()
+        for _name, title in starts:
+            box.addItem(title)
+        box.setCurrentIndex(self._starts.index(before) if before in self._starts else 0)
+
+    @property
+    def start(self) -> str | None:
+        """The id of the model that the training starts from, or None."""
+        row = self.widget.ui.trainStartComboBox.currentIndex
+        return self._starts[row] if 0 <= row < len(self._starts) else None
+
+    def onAdd(self) -> None:
+        pair = self._selected_nodes()
+        if all(pair) and pair not in self.pairs:
+            self.pairs.append(pair)
+        self.update()
+
+    def onAddAll(self) -> None:
+        for segmentation in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            volume = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+            if volume is not None and (volume, segmentation) not in self.pairs:
+                self.pairs.append((volume, segmentation))
+        self.update()
+
+    def onRemove(self) -> None:
+        row = self.widget.ui.pairTable.currentRow()
+        if 0 <= row < len(self.pairs):
+            del self.pairs[row]
+        self.update()
+
+    def onCurve(self) -> None:
+        if self.curve is not None and self.curve.in_scene:
+            self.curve.show()
+
+    def begin(self) -> None:
+        """Start the training; what is wrong with the pairs or the name becomes a sentence in the section."""
+        widget, panel = self.widget, self.widget.panel
+        widget.change(state="running", task="train", stage=_("Starting"), fraction=0.0, seconds_left=None, history=(),
+                      train_message="", train_failed=False)
+        try:
+            self.job = widget.logic.trainAsync(
+                list(self.pairs), panel.train_name, start=self.start, minutes=widget.parameters.trainMinutes,
+                device=widget.parameters.device.value, onProgress=self.onProgress, onDone=self.onDone, onHistory=self.onHistory)
+        except UserError as error:
+            widget.log(str(error))
+            widget.change(state="idle", train_message=str(error), train_failed=True)
+
+    def cancel(self) -> None:
+        if self.job is not None:
+            self.widget.logic.cancel(self.job)
+            self.widget.change(state="cancelling")
+
+    def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
+        self.widget.change(stage=stage, fraction=fraction, seconds_left=secondsLeft)
+
+    def onHistory(self, history) -> None:
+        """history: all rows so far."""
+        if self.curve is None:
+            self.curve = LearningCurve(self.widget.panel.train_name)
+            self.curve.update(history)
+            self.curve.show()
+        elif self.curve.in_scene:
+            self.curve.update(history)
+        self.widget.change(history=tuple(history))
+
+    def onDone(self, job) -> None:
+        self.job = None
+        if job.state != "done" and self.curve is not None:
+            self.curve.remove()
+        self.curve = self.curve if job.state == "done" else None
+        self.widget.change(**({} if job.state == "done" else {"history": ()}))
+        self.widget.replace(with_training(self.widget.panel, job))
+        self.widget.log_job(job)
+        if job.state == "done" and job.model is not None:
+            self.widget.models.refresh()
+            self.widget.choose_model(job.model.id)
+
+    def close(self) -> None:
+        """Let go of all nodes."""
+        self.pairs, self.curve = [], None
+
+    def _selected_nodes(self) -> tuple:
+        ui = self.widget.ui
+        return ui.trainVolumeSelector.currentNode(), ui.trainSegmentationSelector.currentNode()
+
+    @property
+    def busy(self) -> bool:
+        return self.widget.panel.task == "train" and self.widget.panel.state in BUSY
+
+
+def fit_height(table, least: int, most: int) -> None:
+    """Make a table as high as its rows, within limits."""
+    table.resizeRowsToContents()
+    rows, row = table.rowCount, table.verticalHeader().defaultSectionSize
+    heights = [table.rowHeight(n) for n in range(rows)] + [row] * max(0, least - rows)
+    table.setFixedHeight(table.horizontalHeader().sizeHint.height() + sum(heights[:most]) + 2 * table.frameWidth)

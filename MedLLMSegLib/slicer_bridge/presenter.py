@@ -1,0 +1,224 @@
+"""What the panel shows is a function of its state: `view(panel)`. Neither Qt nor MRML here.
+
+The widget keeps a `Panel`, replaces fields of it as things happen, and copies `view(panel)` to its widgets.
+"""
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass, field, replace
+from typing import Any, Sequence
+
+from .panel_state import BUSY, Panel, marked, packages_text, stage_text
+from .presenter_train import start_rows, train_widgets
+from .words import _
+
+
+@dataclass(frozen=True)
+class View:
+    """widgets: name in the .ui -> Qt properties. The rest is what lists and tables hold.
+
+    models: ids, titles and tool tips of the rows of the model list. chosen: the id of the row that is selected.
+    starts: ids (None: none) and titles of what a training can start from.
+    rows: texts of the result table. pairs: texts of the table of training pairs.
+    """
+
+    widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: tuple[tuple[str, str, str], ...] = ()
+    chosen: str = ""
+    starts: tuple[tuple[str | None, str], ...] = ()
+    rows: tuple[tuple[str, str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+def view(panel: Panel) -> View:
+    """The panel's looks in a state."""
+    parts = (_input(panel), _model(panel), _segment_button(panel), _progress(panel), _status(panel), _result(panel),
+             _copy(panel), _models(panel), train_widgets(panel))
+    widgets = {name: looks for part in parts for name, looks in part.items()}
+    return View(widgets, _model_rows(panel), panel.model, start_rows(panel),
+                tuple(row_texts(*row) for row in panel.rows), panel.pairs)
+
+
+# the state as a job moves along
+
+def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
+    """The panel when a segmentation has ended, after so many seconds. job: the logic's `Job`."""
+    ended = replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, notes=())
+    if job.state == "cancelled":
+        return replace(ended, message=job.message or _("Cancelled; the scene is as it was."))
+    if job.state == "failed":
+        return replace(ended, state="failed", message=job.message or _("It failed; the scene is as it was."))
+    rows, name = tuple(tuple(row) for row in job.rows), job.segmentationNode.GetName()
+    message = job.message or _("{name}: {count} structures in {seconds} s.").format(
+        name=name, count=len(rows), seconds=f"{seconds:.1f}")
+    return replace(ended, message=message, notes=tuple(job.notes), rows=rows)
+
+
+# texts
+
+def row_texts(name: str, volume_ml: float, confidence: float | None) -> tuple[str, str, str]:
+    """A row of the result table: two digits are what a volume and a confidence are worth."""
+    sure = "–" if confidence is None or math.isnan(confidence) else f"{confidence:.2f}"
+    return name, f"{volume_ml:.2f}", sure
+
+
+def table_text(rows: Sequence[tuple[str, float, float]]) -> str:
+    """The result table for the clipboard: tabs between columns, as spreadsheets take it."""
+    head = (_("Structure"), _("Volume (mL)"), _("Mean confidence"))
+    return "".join("\t".join(row) + "\n" for row in (head, *(row_texts(*row) for row in rows)))
+
+
+def matching(models: Sequence, search: str) -> list:
+    """The models in whose title, id, modality, structures or licence every word of a search occurs."""
+    words = search.lower().split()
+
+    def text(entry) -> str:
+        return " ".join((entry.id, entry.title, entry.modality, *entry.structures, entry.licence)).lower()
+
+    return [m for m in models if all(word in text(m.entry) for word in words)]
+
+
+def model_details(choice) -> str:
+    """What is to be known of a model before it is used, as rich text."""
+    entry, memory = choice.entry, choice.memory_text
+    memory = _("fits: {text}").format(text=memory) if choice.fits_memory else _("may not fit: {text}").format(text=memory)
+    size = _("{size} MB").format(size=f"{entry.size_mb:.0f}")
+    lines = ((_("Modality"), entry.modality), (_("Structures"), ", ".join(entry.structures)), (_("Accuracy"), entry.accuracy),
+             (_("Licence"), entry.licence), (_("Size"), size), (_("Memory"), memory))
+    rows = "".join(f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(text)}</td></tr>" for name, text in lines)
+    return f'<table cellspacing="0" cellpadding="0">{rows}</table>'
+
+
+# the sections
+
+def _busy_with_training(panel: Panel) -> bool:
+    return panel.task == "train" and panel.state in BUSY
+
+
+def _input(panel: Panel) -> dict:
+    return {
+        "sampleButton": {
+            "visible": panel.scans == 0 or panel.loading_sample, "enabled": not panel.loading_sample,
+            "text": _("Loading MRHead...") if panel.loading_sample else _("Load sample head (MRHead)"),
+            "toolTip": _("Download Slicer's sample MRI of a head (4 MB) and choose it as the input volume.")},
+    }
+
+
+def _model(panel: Panel) -> dict:
+    chosen = next((m for m in panel.models if m.entry.id == panel.model), None)
+    if chosen:
+        details = model_details(chosen)
+    elif panel.models:
+        details = _("Choose a model.")
+    else:
+        details = _("There is no model; import one in the section Models.")
+    return {"modelDetailsLabel": {"text": details},
+            "modelList": {"toolTip": _("What is to be outlined, in which kind of scan.")}}
+
+
+def _model_rows(panel: Panel) -> tuple[tuple[str, str, str], ...]:
+    def title(choice) -> str:
+        return choice.entry.title if choice.fits_memory else _("{title} (too large)").format(title=choice.entry.title)
+
+    return tuple((m.entry.id, title(m), f"{m.entry.id}: {m.memory_text}") for m in matching(panel.models, panel.search))
+
+
+def why_not(panel: Panel) -> str:
+    """What is missing before the input can be segmented, in one sentence; "" if nothing is."""
+    if _busy_with_training(panel):
+        return _("A model is being trained; wait for it, or cancel it in the section Train.")
+    if panel.chosen is None:
+        return (_("Choose a model.") if panel.models else _("There is no model; import one in the section Models."))
+    if panel.input is None and panel.scans == 0:
+        return _("Load a scan, or the sample head, and choose it as the input volume.")
+    if panel.input is None:
+        return _("Choose a scan as the input volume.")
+    return ""
+
+
+def _segment_button(panel: Panel) -> dict:
+    missing, own = why_not(panel), panel.task == "segment"
+    if own and panel.state == "running":
+        looks = (_("Cancel"), True, _("Stop; the scene stays as it is."))
+    elif own and panel.state == "cancelling":
+        looks = (_("Cancelling..."), False, _("It is being stopped, which takes two seconds at most."))
+    elif own and panel.state == "installing":
+        looks = (_("Installing..."), False, _("Python packages are being installed; this takes minutes."))
+    elif own and panel.state == "needs_packages" and not missing:
+        looks = (_("Install and segment"), True, _("Install these packages into Slicer, and then segment."))
+    else:
+        ready = "" if missing else _("Outline {structures} in {scan}.").format(
+            structures=", ".join(panel.chosen.structures), scan=panel.input)
+        looks = (_("Segment"), not missing, missing or ready)
+    declined = {"visible": panel.state == "needs_packages" and own, "toolTip": _("Install nothing.")}
+    return {"segmentButton": dict(zip(("text", "enabled", "toolTip"), looks)), "notNowButton": declined}
+
+
+def _progress(panel: Panel) -> dict:
+    shown = panel.state in BUSY and panel.task == "segment"
+    busy = panel.state == "installing"  # Qt shows a range of nothing as a bar that moves to and fro
+    return {"progressBar": {"visible": shown, "maximum": 0 if busy else 100, "value": round(100 * panel.fraction)}}
+
+
+def _status(panel: Panel) -> dict:
+    text = marked(*_status_text(panel))
+    return {"statusLabel": {"text": text, "visible": bool(text)}}
+
+
+def _status_text(panel: Panel) -> tuple[str, str | None]:
+    """What the panel says under its button, and its mark."""
+    if panel.state in ("running", "cancelling") and panel.task == "segment":
+        return stage_text(panel), None
+    if panel.state == "installing" and panel.task == "segment":
+        return _("Python packages are being installed; Slicer waits meanwhile."), None
+    if panel.state == "needs_packages" and panel.task == "segment":
+        return packages_text(panel.packages), "ask"
+    if panel.state == "failed" and panel.task == "segment":
+        return panel.message, "failed"
+    text = " ".join(part for part in (panel.message, *panel.notes) if part)
+    return text, "done" if panel.rows else None
+
+
+def _wait(panel: Panel) -> str:
+    return _("Wait until the run has ended.") if panel.state in BUSY else ""
+
+
+def _result(panel: Panel) -> dict:
+    wait = _wait(panel)
+    overlay = (_("Show how unsure the model is, over the scan.") if panel.mapped or not panel.rows else
+               _("Press Segment once more to map how unsure the model is."))
+    restore = (_("Bring back what the last run overwrote.") if panel.can_restore else
+               _("There is nothing to bring back: the last run overwrote no segmentation."))
+    return {
+        "resultWidget": {"visible": panel.result is not None},
+        "resultTable": {"visible": bool(panel.rows)},
+        "copyTableButton": {"enabled": bool(panel.rows), "toolTip": (
+            _("Copy the table to the clipboard, for a spreadsheet.") if panel.rows else _("There is no table."))},
+        "restoreButton": {"enabled": panel.can_restore and not wait, "toolTip": wait or restore},
+        "uncertaintyCheckBox": {"toolTip": overlay},
+    }
+
+
+def _copy(panel: Panel) -> dict:
+    missing = _("Choose an input volume and a model.") if panel.input is None or panel.chosen is None else ""
+    return {
+        "copyPythonButton": {"enabled": not missing, "toolTip": missing or _(
+            "Copy lines that do the same in Slicer's Python console.")},
+        "copyCommandButton": {"enabled": not missing, "toolTip": missing or _(
+            "Copy a command that does the same in a terminal.")},
+    }
+
+
+def _models(panel: Panel) -> dict:
+    chosen, wait = panel.chosen, _wait(panel)
+    none = "" if chosen else _("Choose a model above.")
+    kept = none or ("" if chosen.id in panel.own else _("{model} comes with MedLLMSeg and stays.").format(model=chosen.id))
+    return {
+        "modelsLabel": {"text": panel.models_message or (_("Chosen above: {model}").format(model=chosen.id) if chosen else none)},
+        "importModelButton": {"toolTip": _("Copy a model bundle, a folder or a .zip of it, into your models.")},
+        "verifyModelButton": {"enabled": not none, "toolTip": none or _("Compare the model's weights with its sha256.")},
+        "deleteModelButton": {"enabled": not (kept or wait), "toolTip": kept or wait or _("Delete this model from disk.")},
+        "openFolderButton": {"enabled": not none, "toolTip": none or _("Open the folder that holds the model.")},
+        "licenceButton": {"enabled": not none, "toolTip": none or _("Read the licence of the model's weights.")},
+    }

@@ -1,0 +1,301 @@
+"""A little of Slicer's desktop: PySide6 with PythonQt's manners around the real MRML of slicer-core.
+
+Just enough for the panel's own code to run over the real .ui file. As in PythonQt, a Qt property is an attribute, signals
+are connected by their C++ signature, and a name that does not exist is an error. What the desktop really does is tested
+inside Slicer by MedLLMSegTest.
+"""
+import enum
+import functools
+import sys
+import types
+import typing
+import unittest
+from pathlib import Path
+
+import slicer
+import slicer.util
+import vtk
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+MODULE = Path(__file__).resolve().parents[2] / "MedLLMSeg" / "MedLLMSeg.py"
+
+
+@functools.cache
+def _properties(kind) -> set[str]:
+    return {kind.staticMetaObject.property(n).name() for n in range(kind.staticMetaObject.propertyCount())}
+
+
+def properties(thing) -> set[str]:
+    return _properties(type(thing))
+
+
+class Pythonic:
+    """Mixed into a QObject: properties as attributes, `connect` by signature."""
+
+    def __getattribute__(self, name):
+        if not name.startswith("_") and name in properties(self):
+            return QtCore.QObject.property(self, name)
+        name = "_connect" if name == "connect" else name  # PySide's own goes before any other
+        return super().__getattribute__(name)
+
+    def __setattr__(self, name, value):
+        if name in properties(self):
+            assert QtCore.QObject.setProperty(self, name, value), f"{name} takes no {value!r}"
+        elif name.startswith("_"):
+            super().__setattr__(name, value)
+        else:
+            raise AttributeError(f"{type(self).__name__} has no property {name}")
+
+    @property
+    def name(self):
+        return self.objectName
+
+    def _connect(self, signature, slot):
+        meta = QtCore.QObject.metaObject(self)
+        assert meta.indexOfSignal(signature) >= 0, f"{type(self).__name__} has no signal {signature}"
+        count = getattr(slot, "__code__", getattr(getattr(slot, "__func__", None), "__code__", None))
+        wanted = count.co_argcount - hasattr(slot, "__self__") if count else 0
+        signal, kinds = getattr(self, signature.split("(")[0]), _types(signature)
+        (signal[kinds[0]] if kinds else signal).connect(lambda *values: slot(*values[:wanted]))
+
+
+def _types(signature):
+    return [{"bool": bool, "int": int, "QString": str}[name] for name in signature.split("(")[1].rstrip(")").split(",") if name]
+
+
+def pythonic(kind):
+    return type(kind.__name__, (Pythonic, kind), {})
+
+
+NAMES = ("QLabel", "QPushButton", "QLineEdit", "QListWidget", "QComboBox", "QCheckBox", "QSpinBox", "QProgressBar",
+         "QPlainTextEdit", "QWidget")
+CLASSES = {name: pythonic(getattr(QtWidgets, name)) for name in NAMES}
+
+
+class QHeader(Pythonic, QtWidgets.QHeaderView):
+    pass
+
+
+class Table(Pythonic, QtWidgets.QTableWidget):
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setHorizontalHeader(QHeader(QtCore.Qt.Horizontal, self))
+        self.setVerticalHeader(QHeader(QtCore.Qt.Vertical, self))
+
+
+class qMRMLWidget(QtWidgets.QWidget):
+    def setMRMLScene(self, scene):
+        for box in self.findChildren(qMRMLNodeComboBox):  # as the connections in the .ui do
+            box.setMRMLScene(scene)
+
+
+class ctkCollapsibleButton(Pythonic, QtWidgets.QWidget):
+    """A header that shows and hides what is below it."""
+
+    HEADER = 26
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._text, self._closed = "", False
+
+    def _set_collapsed(self, collapsed):
+        self._closed = collapsed
+        self._arrange()
+
+    def childEvent(self, event):
+        QtCore.QTimer.singleShot(0, self._arrange)
+
+    def _arrange(self):
+        if self.layout() is None:
+            return
+        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
+            child.setVisible(not self._closed)
+        self.layout().setContentsMargins(6, self.HEADER + (0 if self._closed else 6), 6, 0 if self._closed else 6)
+
+    def _set_text(self, text):
+        self._text = text
+
+    collapsed = QtCore.Property(bool, lambda self: self._closed, _set_collapsed)
+    text = QtCore.Property(str, lambda self: self._text, _set_text)
+
+    def paintEvent(self, event):
+        painter, line = QtGui.QPainter(self), QtCore.QRect(0, 0, self.width, self.HEADER - 2)
+        painter.setPen(self.palette.mid().color())
+        painter.setBrush(self.palette.button())
+        painter.drawRoundedRect(line.adjusted(0, 0, -1, -1), 3, 3)
+        arrow = QtWidgets.QStyleOption()
+        arrow.rect, arrow.palette = QtCore.QRect(6, 7, 10, 10), self.palette
+        kind = QtWidgets.QStyle.PE_IndicatorArrowRight if self._closed else QtWidgets.QStyle.PE_IndicatorArrowDown
+        self.style().drawPrimitive(kind, arrow, painter)
+        painter.setPen(self.palette.buttonText().color())
+        painter.drawText(line.adjusted(24, 0, 0, 0), QtCore.Qt.AlignVCenter, self._text)
+
+
+class qMRMLSegmentationShow3DButton(CLASSES["QPushButton"]):
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setText("Show 3D")
+        self.setCheckable(True)
+        self.setEnabled(False)
+
+    def setSegmentationNode(self, node):
+        self._node = node
+        self.setEnabled(node is not None)
+
+
+class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
+    """Lists the scene's nodes of its types."""
+
+    currentNodeChanged = QtCore.Signal(object)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._nodes, self._scene = [], None
+        self.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit(self.currentNode()))
+
+    def _connect(self, signature, slot):
+        assert signature == "currentNodeChanged(vtkMRMLNode*)"
+        self.currentNodeChanged.connect(slot)
+
+    def setMRMLScene(self, scene):
+        self._scene = scene
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
+            scene.AddObserver(event, lambda *_: self._refresh())
+        self._refresh()
+
+    def currentNode(self):
+        return self._nodes[self.currentIndex] if 0 <= self.currentIndex < len(self._nodes) else None
+
+    def setCurrentNode(self, node):
+        self._refresh()
+        self.setCurrentIndex(self._nodes.index(node) if node in self._nodes else -1)
+
+    def _refresh(self):
+        before, none = self.currentNode(), self.property("noneDisplay") if self.property("noneEnabled") else None
+        found = [n for kind in self.property("nodeTypes") for n in slicer.util.getNodesByClass(kind)
+                 if n.GetClassName() == kind and n.GetScene() is not None]
+        self.blockSignals(True)
+        self.clear()
+        self._nodes = ([None] if none else []) + found
+        self.addItems(([none] if none else []) + [n.GetName() for n in found])
+        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else -1)
+        self.blockSignals(False)
+        if self.currentNode() is not before:
+            self.currentNodeChanged.emit(self.currentNode())
+
+
+CLASSES["QTableWidget"] = Table
+CLASSES |= {kind.__name__: kind for kind in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)}
+
+
+class QUiLoader(QtUiTools.QUiLoader):
+    def createWidget(self, kind, parent=None, name=""):
+        widget = CLASSES[kind](parent)
+        QtCore.QObject.setObjectName(widget, name)
+        return widget
+
+
+class ParameterNode:
+    """What parameterNodeWrapper makes of a class: observable values over a node of the scene, bound to the panel."""
+
+    store: dict = {}  # as saved in the scene
+
+    def __init__(self, node):
+        self._observed, self._bound = vtk.vtkObject(), {}
+        self.AddObserver, self.RemoveObserver = self._observed.AddObserver, self._observed.RemoveObserver
+
+    def __getattr__(self, name):
+        if name not in typing.get_type_hints(type(self)):
+            raise AttributeError(name)
+        value = self.store.get(name, getattr(type(self), "default_" + name))
+        return None if hasattr(value, "GetScene") and value.GetScene() is None else value
+
+    def __setattr__(self, name, value):
+        if name.startswith("_") or name in ("AddObserver", "RemoveObserver"):
+            super().__setattr__(name, value)
+        else:
+            assert name in typing.get_type_hints(type(self)), f"there is no parameter {name}"
+            self.store[name] = value
+            self._write()
+            self._observed.Modified()
+
+    def connectGui(self, ui):
+        for widget in vars(ui).values():
+            if name := widget.property("SlicerParameterName"):
+                self._bind(name, widget)
+        self._write()
+        return 1
+
+    def disconnectGui(self, tag):
+        self._bound = {}
+
+    def _bind(self, name, widget):
+        default = getattr(type(self), "default_" + name)
+        if isinstance(widget, qMRMLNodeComboBox):
+            self._bound[name] = (widget.setCurrentNode, widget.currentNode, widget.currentNodeChanged)
+        elif isinstance(default, enum.Enum):
+            kinds = list(type(default))
+            widget.clear()
+            widget.addItems([kind.label() for kind in kinds])
+            self._bound[name] = (lambda value: widget.setCurrentIndex(kinds.index(value)),
+                                 lambda: kinds[widget.currentIndex], widget.currentIndexChanged)
+        else:
+            prop, signal = {bool: ("checked", "toggled"), int: ("value", "valueChanged"), str: ("text", "textChanged")}[type(default)]
+            for range_ in typing.get_type_hints(type(self), include_extras=True)[name].__metadata__ if type(default) is int else ():
+                widget.setRange(*range_)
+            self._bound[name] = (lambda value: setattr(widget, prop, value), lambda: getattr(widget, prop), getattr(widget, signal))
+        self._bound[name][2].connect(lambda *_: name in self._bound and setattr(self, name, self._bound[name][1]()))
+
+    def _write(self):
+        bound = self._bound
+        for name, (write, read, _) in bound.items():
+            self._bound = {}  # what is written here comes back as a signal
+            if read() is not getattr(self, name) and read() != getattr(self, name):
+                write(getattr(self, name))
+        self._bound = bound
+
+
+def parameterNodeWrapper(kind):
+    defaults = {"default_" + name: getattr(kind, name, None) for name in kind.__annotations__}
+    return type(kind.__name__, (ParameterNode,), {"__annotations__": kind.__annotations__, "__module__": kind.__module__, **defaults})
+
+
+class Base:
+    """ScriptedLoadableModule, -Widget and -Logic."""
+
+    def __init__(self, parent=None):
+        super().__init__()
+        self.parent, self.reloaded = parent, False
+        self.layout = parent.layout() if isinstance(parent, QtWidgets.QWidget) else None
+
+    def setup(self):
+        pass
+
+    def resourcePath(self, name):
+        return str(MODULE.parent / "Resources" / name)
+
+    def getParameterNode(self):
+        return "a vtkMRMLScriptedModuleNode"
+
+    def onReload(self):
+        self.reloaded = True
+
+
+def make_modules(said: dict) -> dict[str, types.ModuleType]:
+    """What is put into `sys.modules`. said: gets what is opened, under "opened"; "path" is what file dialogs answer."""
+    modules = {name: types.ModuleType(name) for name in
+               ("qt", "ctk", "slicer.i18n", "slicer.ScriptedLoadableModule", "slicer.parameterNodeWrapper")}
+    timer = type("QTimer", (Pythonic, QtCore.QTimer), {})
+    desktop = types.SimpleNamespace(openUrl=lambda url: said.setdefault("opened", []).append(url.toLocalFile()))
+    dialog = types.SimpleNamespace(getExistingDirectory=lambda *_: said["path"], getOpenFileName=lambda *_: said["path"])
+    vars(modules["qt"]).update(
+        Qt=QtCore.Qt, QTimer=timer, QFile=QtCore.QFile, QUrl=QtCore.QUrl, QUiLoader=QUiLoader, QDesktopServices=desktop,
+        QFileDialog=dialog, QTableWidgetItem=QtWidgets.QTableWidgetItem, QHeaderView=QtWidgets.QHeaderView)
+    modules["slicer.i18n"].tr, modules["slicer.i18n"].translate = (lambda text: text), (lambda context, text: text)
+    bases = modules["slicer.ScriptedLoadableModule"]
+    bases.ScriptedLoadableModule = bases.ScriptedLoadableModuleWidget = bases.ScriptedLoadableModuleLogic = Base
+    bases.ScriptedLoadableModuleTest = unittest.TestCase
+    modules["slicer.parameterNodeWrapper"].parameterNodeWrapper = parameterNodeWrapper
+    modules["slicer.parameterNodeWrapper"].WithinRange = lambda low, high: (low, high)
+    assert not set(modules) & set(sys.modules) - {"qt", "ctk"}, "this is Slicer itself"
+    return modules
