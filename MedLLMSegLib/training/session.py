@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..anatomy import named_structures
 from ..bundle import read_bundle
 from ..cases import CaseSet, read_cases, split_cases
 from ..catalogue import find_model
@@ -18,7 +19,6 @@ from ..errors import Progress, UserError
 from ..llm.store import resolve
 from ..networks.build import build_network
 from ..outputs import check_writable, make_folder
-from ..structures import plain_structures
 from .augment import Augmentation
 from .checkpoint import read_plan
 from .data import plan_crops, prepare_set
@@ -158,7 +158,7 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     say(fingerprint_table(fingerprint))
     say(plan_table(fingerprint, plan))
     network = _network_config(request, plan, len(case_set.labels) + 1)
-    structures = plain_structures(case_set.labels)
+    structures = named_structures(case_set.labels)
     return {
         "request": asdict(request), "fingerprint": fingerprint.to_dict(), "plan": plan.to_dict(), "network": network.to_dict(),
         "preprocessing": {"spacing_mm": plan.spacing_mm[0] if request.anatomy else list(plan.spacing_mm), "axes": plan.axes,
