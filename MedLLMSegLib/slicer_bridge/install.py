@@ -1,7 +1,10 @@
-"""The Python packages that segmenting needs inside Slicer: asked for when they are needed, never at start-up."""
+"""The Python packages that segmenting and training need inside Slicer: asked for when they are needed, never at start-up."""
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+import importlib
+import re
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
@@ -9,75 +12,136 @@ from tempfile import TemporaryDirectory
 from ..errors import UserError
 
 TORCH = ">=2.8"  # what pyproject.toml asks for
-KEPT = ("torch", "numpy", "scipy", "SimpleITK")  # pip must not exchange these: another build would break Slicer or CUDA
-REQUIREMENTS = Path(__file__).with_name("requirements.txt")  # all but torch, and nothing that Slicer brings itself
+FOLDER = Path(__file__).parent
+REQUIREMENTS = FOLDER / "requirements.txt"  # to segment: all but torch, and nothing that Slicer brings itself
+TRAINING = FOLDER / "requirements-train.txt"  # and what training needs besides
+# MB to download, the packages they bring included: the wheels for Linux and Python 3.11, as of November 2026.
+SIZES_MB = {"monai": 2, "safetensors": 1, "einops": 0.1, "lightning-fabric": 0.6, "matplotlib": 24}
+TORCH_SIZE = "0.2 GB to download for the processor alone, several GB for an NVIDIA GPU"
 
 
-def ensure_packages(requester: str = "MedLLMSeg") -> None:
-    """Install what is missing, each time with the user's consent.
+@dataclass(frozen=True)
+class Missing:
+    """A package that is not there, or too old. found: its version, None where it is not there."""
 
-    PyTorch comes through the PyTorch extension, which knows the build for this machine; the rest through
-    Slicer's own `pip_ensure`, held to the versions of PyTorch and of Slicer's packages that are there. Raises `UserError` if the user declines or an
-    installation fails.
+    name: str
+    specifier: str
+    found: str | None = None
+
+    def __str__(self) -> str:
+        if self.name == "torch":
+            return f"PyTorch ({TORCH_SIZE}; installed by Slicer's PyTorch extension)"
+        size = SIZES_MB.get(self.name)
+        return self.name if size is None else f"{self.name} ({'below 1' if size < 1 else f'{size:g}'} MB)"
+
+
+def missing_packages(task: str = "segment") -> list[str]:
+    """What would have to be installed for a task, "segment" or "train", each with its size, to be shown before asking.
+
+    Nothing is imported or changed: only the metadata of installed packages is read.
     """
-    _ensure_torch(requester)
-    _ensure_others(requester)
+    return [str(each) for each in _missing(task)]
 
 
-def _ensure_torch(requester: str) -> None:
+def ensure_packages(requester: str = "MedLLMSeg", task: str = "segment", ask: bool = False) -> None:
+    """Install what a task needs and is missing. To be called when the user has read `missing_packages` and agreed.
+
+    ask: have Slicer ask, for those who have not.
+    PyTorch comes through the PyTorch extension, which knows the build for this machine; the rest through Slicer's own
+    `pip_ensure`, with every package that is there already held at its version. Raises `UserError`, with what the user can
+    do, if the user declines or an installation fails.
+    """
+    missing = _missing(task)
+    if not missing:
+        return
+    if _testing():
+        names = ", ".join(each.name for each in missing)
+        raise UserError(f"The Python packages {names} are missing, and nothing is installed while Slicer tests itself; start "
+                        "Slicer without --testing and press the button again.")
+    for each in missing:
+        if each.name == "torch":
+            _ensure_torch(requester, each.found, ask)
+    _ensure_others(requester, task, ask)
+    importlib.invalidate_caches()
+    left = _missing(task)
+    if left:
+        raise UserError(f"{', '.join(each.name for each in left)} could not be installed; restart Slicer and press the button "
+                        "again, or install it in Slicer's Python console with slicer.util.pip_install.")
+
+
+def _missing(task: str) -> list[Missing]:
+    files = (REQUIREMENTS, TRAINING) if task == "train" else (REQUIREMENTS,)
+    lines = [line.split("#")[0].strip() for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    wanted = [re.fullmatch(r"([\w.-]+)\s*(.*)", line).groups() for line in [f"torch{TORCH}", *lines] if line]
+    checked = [Missing(name, specifier, _version(name)) for name, specifier in wanted]
+    return [each for each in checked if each.found is None or not _fits(each.found, each.specifier)]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _fits(found: str, specifier: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
-    try:
-        found = version("torch")
-    except PackageNotFoundError:
-        found = None
-    if found is None:
-        _install_torch(requester)
-    elif not SpecifierSet(TORCH).contains(found, prereleases=True):
+    return SpecifierSet(specifier).contains(found, prereleases=True)
+
+
+def _testing() -> bool:
+    import slicer
+
+    application = getattr(slicer, "app", None)
+    return application is not None and bool(application.testingEnabled())
+
+
+def _ensure_torch(requester: str, found: str | None, ask: bool) -> None:
+    if found is not None:
         raise UserError(f"PyTorch {found} is installed, and {requester} needs {TORCH.lstrip('>=')} or later; "
                         "uninstall it in the PyTorch Utils module, restart Slicer and press the button again.")
-
-
-def _install_torch(requester: str) -> None:
     try:
         import PyTorchUtils
     except ModuleNotFoundError as error:
         raise UserError(f"{requester} needs the PyTorch extension; install it with the Extensions Manager, "
                         "restart Slicer and press the button again.") from error
     try:
-        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=TORCH)
+        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=ask, torchVersionRequirement=TORCH)
     except Exception as error:  # whatever light-the-torch, pip or the network ran into
         raise UserError("PyTorch could not be installed; check the network and the disk, or install it in the "
                         "PyTorch Utils module, and press the button again.") from error
     if torch is None:
-        raise UserError(f"PyTorch was not installed, and {requester} cannot segment without it; "
+        raise UserError(f"PyTorch was not installed, and {requester} cannot work without it; "
                         "press the button again when it may be installed.")
 
 
-def _constraints(folder: Path) -> Path:
-    """A pip constraints file that holds PyTorch and Slicer's own packages at the versions that are there."""
-    lines = []
-    for name in KEPT:
-        try:
-            lines.append(f"{name}=={version(name)}\n")
-        except PackageNotFoundError:
-            continue
-    path = folder / "constraints.txt"
-    path.write_text("".join(lines), encoding="utf-8")
-    return path
-
-
-def _ensure_others(requester: str) -> None:
+def _ensure_others(requester: str, task: str, ask: bool) -> None:
     try:
         from slicer.packaging import load_requirements, pip_ensure
     except ModuleNotFoundError as error:
         raise UserError(f"{requester} needs Slicer 5.12 or later; this Slicer is older.") from error
+    wanted = [*load_requirements(REQUIREMENTS), *(load_requirements(TRAINING) if task == "train" else [])]
     try:
         with TemporaryDirectory() as folder:
-            pip_ensure(load_requirements(REQUIREMENTS), requester=requester, constraints=str(_constraints(Path(folder))))
+            held = _hold(Path(folder), [each.name for each in _missing(task)])
+            pip_ensure(wanted, requester=requester, constraints=str(held), prompt_install=ask)
     except CalledProcessError as error:
-        raise UserError("The Python packages could not be installed; check the network and the disk "
-                        "and press the button again.") from error
+        raise UserError("The Python packages could not be installed, and Slicer's own are as they were; check the network and "
+                        "the disk and press the button again.") from error
     except RuntimeError as error:  # how pip_ensure says that the user declined
-        raise UserError(f"The Python packages were not installed, and {requester} cannot segment without them; "
+        raise UserError(f"The Python packages were not installed, and {requester} cannot work without them; "
                         "press the button again when they may be installed.") from error
+
+
+def _hold(folder: Path, free: list[str]) -> Path:
+    """A constraints file for pip that holds all installed packages but ``free`` at their versions: none is exchanged."""
+    plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
+    spared, lines = {plain(name) for name in free}, set()
+    for found in distributions():
+        name, number = found.metadata["Name"], found.version
+        if name and number and re.fullmatch(r"[\w.!+-]+", number) and plain(name) not in spared:
+            lines.add(f"{name}=={number}\n")
+    path = folder / "constraints.txt"
+    path.write_text("".join(sorted(lines)), encoding="utf-8")
+    return path

@@ -83,7 +83,7 @@ def write_drawing(drawing: Drawing, volumeNode, segmentationNode=None, side: str
         old = old_segments(segments, drawing, side)
         with slicer.util.NodeModify(segmentationNode):
             _set_frame(segmentationNode, volumeNode, segments.GetNumberOfSegments() - len(old))
-            set_segments(segments, drawing, _ijk_to_segmentation(segmentationNode, volumeNode), old)
+            set_segments(segments, drawing, ijk_to_segmentation(segmentationNode, volumeNode), old)
             segmentationNode.CreateDefaultDisplayNodes()
         place_beside(segmentationNode, volumeNode)
         if write_uncertainty(uncertainty, volumeNode, segmentationNode, undo):
@@ -159,7 +159,7 @@ def _set_frame(node, volumeNode, others: int) -> None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
 
 
-def _ijk_to_segmentation(node, volumeNode) -> np.ndarray:
+def ijk_to_segmentation(node, volumeNode) -> np.ndarray:
     """(4, 4) from the scan's voxel indices to the segmentation node's own RAS frame, mm."""
     if node.GetTransformNodeID() == volumeNode.GetTransformNodeID():
         return ijk_to_ras(volumeNode)

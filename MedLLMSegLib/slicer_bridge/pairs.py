@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import slicer
+from vtk.util.numpy_support import vtk_to_numpy
 
 from ..cases.segmentations import same_name
 from ..errors import UserError
 from ..files import save_segmentation, save_volume
 from ..structures import Segmentation, plain_structures
 from ..volume import Volume
-from .nodes import read_volume
+from .nodes import ijk_to_segmentation, read_volume
+from .segments import BINARY_LABELMAP, to_vtk
 
 FEWEST = 2  # one pair to train on and one to choose the best weights by
 
@@ -88,7 +90,7 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
     segments = pair.segmentationNode.GetSegmentation()
     by_name = {same_name(segments.GetSegment(i).GetName()): i for i in segments.GetSegmentIDs()}
     for value, name in enumerate(names, start=1):
-        inside = _voxels(pair, by_name[same_name(name)], name)
+        inside = _voxels(pair.segmentationNode, by_name[same_name(name)], pair.volumeNode, name)
         others = np.unique(labels[inside])
         if others.any():
             raise UserError(f'The segments "{taken_by[int(others[others > 0][0])]}" and "{name}" of '
@@ -102,16 +104,33 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
     return volume, Segmentation(volume.with_array(labels), plain_structures(dict(enumerate(names, start=1))))
 
 
-def _voxels(pair: Pair, segment_id: str, name: str) -> np.ndarray:
-    segment = pair.segmentationNode.GetSegmentation().GetSegment(segment_id)
-    empty = segment.GetRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
-    if empty is not None and (empty.IsEmpty() or not segment.GetLabelValue()):
-        return np.zeros(slicer.util.arrayFromVolume(pair.volumeNode).shape, bool)  # Slicer cannot export an empty segment
-    try:
-        return slicer.util.arrayFromSegmentBinaryLabelmap(pair.segmentationNode, segment_id, pair.volumeNode) > 0
-    except RuntimeError as error:
-        raise UserError(f'The segment "{name}" of "{pair.segmentationNode.GetName()}" could not be turned into voxels; make '
-                        "binary labelmaps of it in the Segmentations module (Representations).") from error
+def _voxels(node, segment_id: str, volumeNode, name: str) -> np.ndarray:
+    """Which voxels of the scan, bool [k, j, i], a segment covers. The scene is not touched, as Slicer's own export would."""
+    grid, segment = ijk_to_segmentation(node, volumeNode), slicer.vtkOrientedImageData()
+    extent = [edge for size in volumeNode.GetImageData().GetDimensions() for edge in (0, size - 1)]
+    if not _with_labelmaps(node, grid, extent).GetBinaryLabelmapRepresentation(segment_id, segment):
+        raise UserError(f'The segment "{name}" of "{node.GetName()}" could not be turned into voxels; make binary labelmaps of '
+                        "it in the Segmentations module (Representations).")
+    if segment.IsEmpty():
+        return np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], bool)
+    scan, found = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    scan.SetExtent(*extent)
+    scan.SetImageToWorldMatrix(to_vtk(grid))
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(segment, scan, found)
+    return vtk_to_numpy(found.GetPointData().GetScalars()).reshape(found.GetDimensions()[::-1]) > 0
+
+
+def _with_labelmaps(node, grid: np.ndarray, extent: list[int]):
+    """The node, or a copy of it outside of the scene whose surfaces are made into voxels of a grid."""
+    labelmap, convert = BINARY_LABELMAP, slicer.vtkSegmentationConverter
+    if node.GetSegmentation().ContainsRepresentation(labelmap):
+        return node
+    copy = slicer.vtkMRMLSegmentationNode()
+    copy.GetSegmentation().DeepCopy(node.GetSegmentation())
+    copy.GetSegmentation().SetConversionParameter(convert.GetReferenceImageGeometryParameterName(),
+                                                  convert.SerializeImageGeometry(to_vtk(grid), extent))
+    copy.GetSegmentation().CreateRepresentation(labelmap)
+    return copy
 
 
 def write_pair(volume: Volume, segmentation: Segmentation, pair: Pair, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The scripted module's files: what it imports, its .ui, its names, and the packages it asks for.
+"""The scripted module's files: what it imports, its .ui, and its names.
 
 Its widget runs in Testing/panel; what PythonQt and the desktop really do is tested inside Slicer by MedLLMSegTest.
 """
@@ -7,14 +7,8 @@ import json
 import re
 import subprocess
 import sys
-import tomllib
-import types
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
-
-import pytest
-
-from MedLLMSegLib.errors import Cancelled, UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "MedLLMSeg" / "MedLLMSeg.py"
@@ -60,23 +54,6 @@ def test_nothing_heavy_is_imported_when_slicer_starts(tmp_path):
     assert not third_party, "Slicer would import these each time it starts"
 
 
-def test_segmenting_imports_only_what_slicer_has_or_is_asked_for():
-    """Everything else that pyproject.toml, or a developer's machine, may have is made to be missing."""
-    absent = ("gguf", "tqdm", "matplotlib", "skimage", "nilearn", "nibabel", "transformers", "pandas", "sklearn")
-    code = f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\nfrom MedLLMSegLib import segment"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-
-
-def test_packages_are_asked_for_as_pyproject_says():
-    from MedLLMSegLib.slicer_bridge.install import REQUIREMENTS, TORCH
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
-    asked = {line.strip() for line in REQUIREMENTS.read_text().splitlines() if line.strip() and line[0] != "#"}
-    assert asked and asked | {f"torch{TORCH}"} <= set(project)
-    assert not any(re.match(r"(torch|numpy|scipy|SimpleITK|vtk)\b", line, re.IGNORECASE) for line in asked)
-
-
 # the .ui file
 
 def test_the_ui_file_is_a_qmrmlwidget_wired_to_the_scene():
@@ -113,69 +90,3 @@ def test_texts_are_translated_one_by_one():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
                 assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}"
-
-
-# packages
-
-class Packages:
-    """Stand-ins for PyTorchUtils and slicer.packaging."""
-
-    def __init__(self, monkeypatch, torch=None, installs="torch", ensures=None, has_extension=True):
-        from MedLLMSegLib.slicer_bridge import install
-
-        self.asked, self.install = [], install
-
-        def version(name):
-            if torch is None:
-                raise install.PackageNotFoundError(name)
-            return torch
-
-        def installTorch(logic, askConfirmation, torchVersionRequirement):
-            self.asked.append(("torch" + torchVersionRequirement, askConfirmation))
-            if isinstance(installs, Exception):
-                raise installs
-            return installs
-
-        def pip_ensure(requirements, requester, constraints):
-            self.asked.append((requirements, requester))
-            self.held = Path(constraints).read_text()
-            if ensures:
-                raise ensures
-
-        monkeypatch.setattr(install, "version", version)
-        utils = types.ModuleType("PyTorchUtils")
-        utils.PyTorchUtilsLogic = type("PyTorchUtilsLogic", (), {"installTorch": installTorch})
-        monkeypatch.setitem(sys.modules, "PyTorchUtils", utils if has_extension else None)
-        packaging = types.ModuleType("slicer.packaging")
-        packaging.pip_ensure, packaging.load_requirements = pip_ensure, lambda path: Path(path).name
-        monkeypatch.setitem(sys.modules, "slicer.packaging", packaging)
-
-
-def test_missing_packages_are_asked_for_with_consent(monkeypatch):
-    packages = Packages(monkeypatch)
-    packages.install.ensure_packages("MedLLMSeg")
-    assert packages.asked == [("torch" + packages.install.TORCH, True), ("requirements.txt", "MedLLMSeg")]
-
-
-def test_a_torch_that_is_there_is_left_alone(monkeypatch):
-    packages = Packages(monkeypatch, torch="2.13.0+cu126")
-    packages.install.ensure_packages("MedLLMSeg")
-    assert packages.asked == [("requirements.txt", "MedLLMSeg")]
-    assert "torch==2.13.0+cu126\n" in packages.held and "numpy==" in packages.held  # pip may not exchange them
-
-
-@pytest.mark.parametrize("world, says", [
-    (dict(has_extension=False), "Extensions Manager"), (dict(installs=None), "was not installed"),
-    (dict(installs=OSError("no network")), "check the network"), (dict(torch="1.13.1"), "PyTorch 1.13.1 is installed"),
-    (dict(ensures=RuntimeError("User declined package installation")), "were not installed"),
-    (dict(ensures=subprocess.CalledProcessError(1, "pip")), "check the network"),
-], ids=["no extension", "torch declined", "torch fails", "torch too old", "packages declined", "packages fail"])
-def test_what_goes_wrong_with_packages_is_one_sentence_with_a_way_on(monkeypatch, world, says):
-    packages = Packages(monkeypatch, **world)
-    with pytest.raises(UserError) as refusal:
-        packages.install.ensure_packages("MedLLMSeg")
-    assert says in str(refusal.value) and str(refusal.value).endswith(".")
-
-
-def test_cancelled_is_no_error_of_the_users():
-    assert not issubclass(Cancelled, UserError)

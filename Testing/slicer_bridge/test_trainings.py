@@ -1,0 +1,261 @@
+"""Training from the scene: which pairs are taken, what the worker is handed, and what becomes of its model."""
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
+import slicer  # noqa: E402
+from slicer_bridge.stand_in import StandInClient, in_stage, take_along  # noqa: E402
+from test_user_models import write_bundle  # noqa: E402
+
+from MedLLMSegLib import load_volume  # noqa: E402
+from MedLLMSegLib.cases import read_cases, read_label_map, split_cases  # noqa: E402
+from MedLLMSegLib.catalogue import find_model  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.nodes import read_volume  # noqa: E402
+
+C, S = np.cos(0.3), np.sin(0.3)
+MATRIX = np.array([[0.7 * C, -1.3 * S, 0, 10], [0.7 * S, 1.3 * C, 0, 20], [0, 0, 2.6, -30], [0, 0, 0, 1]])
+MOVED = np.array([[0.9, -0.1, 0, 3], [0.1, 0.9, 0, -2], [0, 0, 1, 1.5], [0, 0, 0, 1]])
+SHAPE = (9, 11, 13)
+NAMES = ("tumour", "Edema é")
+HISTORY = tuple({"step": 10 * n, "loss": 1 / n} for n in range(1, 8))
+
+
+def masks(n=0):
+    first, second = np.zeros((2, *SHAPE), np.uint8)
+    first[2:5, 3:6, 4 + n:9] = 1
+    second[5:7, 5:8, 6:10] = 1
+    return first, second
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def client(cache):
+    def bundle(fields):
+        client.cases = read_cases(fields["request"]["source"])
+        client.labels = {case.id: (load_volume(case.image), read_label_map(case, client.cases, load_volume(case.image)))
+                         for case in client.cases.cases}
+        return write_bundle(Path(fields["output"]) / "bundle", fields["request"]["name"], title=fields["request"]["title"])
+
+    client = StandInClient(bundle=bundle, history=HISTORY)
+    return client
+
+
+@pytest.fixture
+def logic(client, tmp_path):
+    logic = SegmentationLogic(makeClient=lambda: client)
+    yield logic
+    logic.close()
+    assert not list(tmp_path.glob("MedLLMSeg-*"))
+
+
+@pytest.fixture
+def add_pair(scene, add_volume):
+    scene.GetSubjectHierarchyNode()  # made by the first who asks; in Slicer it is always there
+
+    def add(n, names=NAMES, drawn=None):
+        volume = add_volume(np.random.default_rng(n).integers(0, 400, SHAPE).astype(np.int16), MATRIX, f"Head {n}")
+        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"Seg {n}")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        for name, mask in zip(names, masks(n) if drawn is None else drawn):
+            segment = node.GetSegmentation().AddEmptySegment("", name)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, segment, volume)
+        return volume, node
+    return add
+
+
+def train(logic, pairs, **options):
+    told = []
+    job = logic.trainAsync(pairs, options.pop("name", "My Tumours"), onHistory=lambda rows: told.append(rows), **options)
+    return take_along(logic, job), told
+
+
+def test_the_worker_gets_the_scans_and_segments_as_they_are(scene, add_pair, logic, client):
+    pairs = [add_pair(n) for n in range(3)]
+    before = scene.GetNumberOfNodes()
+    job, told = train(logic, pairs, minutes=7, device="cpu")
+    assert job.state == "done", job.message
+    assert scene.GetNumberOfNodes() == before
+    (do, fields), = client.requests
+    asked = fields["request"]
+    assert do == "train" and fields["device"] == "cpu"
+    assert {name: asked[name] for name in ("name", "title", "start", "minutes", "modality")} == {
+        "name": "my-tumours", "title": "My Tumours", "start": "hippocampus-t1", "minutes": 7.0, "modality": "MR T1"}
+    assert [name.casefold() for name in client.cases.labels.values()] == [name.casefold() for name in NAMES]
+    assert sorted(client.labels) == ["Head_0", "Head_1", "Head_2"]
+    for n, (volume, labels) in enumerate(client.labels[f"Head_{n}"] for n in range(3)):
+        first, second = masks(n)
+        np.testing.assert_array_equal(labels, first + 2 * second)
+        np.testing.assert_array_equal(volume.array, slicer.util.arrayFromVolume(pairs[n][0]))
+        np.testing.assert_allclose(volume.ijk_to_ras, MATRIX, atol=1e-6)
+
+
+def test_a_request_is_one_that_the_training_understands(add_pair, logic, client):
+    from MedLLMSegLib.training.session import TrainRequest
+
+    train(logic, [add_pair(n) for n in range(2)], start=None)
+    request = TrainRequest(**client.requests[0][1]["request"])
+    assert request.start is None and request.minutes == 15 and "2 scans" in request.data
+
+
+def test_the_model_becomes_one_of_the_users_and_is_listed(add_pair, logic, cache):
+    pairs = [add_pair(n) for n in range(2)]
+    job, _ = train(logic, pairs)
+    assert job.model.id == "my-tumours" and job.model.folder == cache / "models" / "my-tumours"
+    again, _ = train(logic, pairs)
+    assert again.model.id == "my-tumours-2"
+    listed = {choice.entry.id: choice for choice in logic.models()}
+    assert {"hippocampus-t1", "my-tumours", "my-tumours-2"} <= set(listed) and find_model("my-tumours").title == "My Tumours"
+    assert listed["my-tumours"].fits_memory is True and "GB" in listed["my-tumours"].memory_text
+
+
+def test_progress_runs_forwards_and_the_history_grows(add_pair, logic):
+    seen = []
+    job = logic.trainAsync([add_pair(n) for n in range(2)], "x", onProgress=lambda *how: seen.append(how),
+                           onHistory=lambda rows: seen.append(rows))
+    take_along(logic, job)
+    steps = [how for how in seen if isinstance(how, tuple)]
+    assert steps[0][0] == "Collecting scan 1 of 2" and [f for _, f, _ in steps] == sorted(f for _, f, _ in steps)
+    rows = [rows for rows in seen if isinstance(rows, list)]
+    assert [len(r) for r in rows] == list(range(1, 8)) and rows[-1] == list(HISTORY) == job.history
+
+
+def test_pairs_under_transforms_are_written_where_they_lie(scene, add_pair, add_transform, logic, client):
+    pairs = [add_pair(n) for n in range(2)]
+    moved = add_transform(MOVED)
+    pairs[0][0].SetAndObserveTransformNodeID(moved.GetID())
+    pairs[0][1].SetAndObserveTransformNodeID(moved.GetID())
+    job, _ = train(logic, pairs)
+    assert job.state == "done", job.message
+    volume, labels = client.labels["Head_0"]
+    np.testing.assert_allclose(volume.ijk_to_ras, MOVED @ MATRIX, atol=1e-5)
+    np.testing.assert_allclose(volume.ijk_to_ras, read_volume(pairs[0][0]).ijk_to_ras, atol=1e-5)
+    first, second = masks(0)
+    np.testing.assert_array_equal(labels, first + 2 * second)
+
+
+def test_scans_of_one_patient_stay_together(scene, add_pair, logic, client):
+    hierarchy, pairs = scene.GetSubjectHierarchyNode(), [add_pair(n) for n in range(3)]
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient 7")
+    study = hierarchy.CreateStudyItem(patient, "Study of today")
+    for volume, _ in pairs[:2]:
+        hierarchy.CreateItem(study, volume)
+    job, _ = train(logic, pairs)
+    assert job.state == "done", job.message
+    groups = {case.id: case.group for case in client.cases.cases}
+    assert len(set(groups.values())) == 2 and not any("Patient 7" in str(case.image) for case in client.cases.cases)
+    together = [name for name, group in groups.items() if list(groups.values()).count(group) == 2]
+    parts = split_cases(client.cases)
+    assert any({case.id for case in parts[part]} == set(together) for part in ("train", "val"))
+
+
+def test_a_structure_may_be_missing_in_one_scan(add_pair, logic, client):
+    first, second = masks()
+    pairs = [add_pair(0), add_pair(1, drawn=(first, second * 0)), add_pair(2)]
+    job, _ = train(logic, pairs)
+    assert job.state == "done", job.message
+    assert set(np.unique(client.labels["Head_1"][1])) == {0, 1}
+
+
+def _surfaces(node):
+    segments = node.GetSegmentation()
+    segments.CreateRepresentation("Closed surface")
+    segments.SetSourceRepresentationName("Closed surface")
+    for segment_id in segments.GetSegmentIDs():
+        segments.GetSegment(segment_id).RemoveRepresentation("Binary labelmap")
+
+
+@pytest.mark.parametrize("make, says", [
+    (lambda add: [], "There are no scans"), (lambda add: [add(0)], "There is 1 scan"),
+    (lambda add: [add(0), (add(1)[0], None)], "There is 1 scan"),
+    (lambda add: [(pair := add(0)), (pair[0], add(1)[1])], '"Head 0" is in two pairs'),
+    (lambda add: [add(0), add(1, names=("tumour", "liver"))], '"Seg 1" has tumour, liver'),
+    (lambda add: [add(0), add(1, names=("tumour",))], '"Seg 1" has tumour;'),
+    (lambda add: [add(0), add(1, names=())], '"Seg 1" is empty'),
+    (lambda add: [add(0), add(1, names=("tumour", "Tumour"))], "same name"),
+    (lambda add: [add(0), add(1, drawn=(masks()[0] * 0, masks()[0] * 0))], '"Seg 1" is empty where "Head 1" lies'),
+    (lambda add: [add(0), add(1, drawn=(masks()[0], masks()[0]))], "overlap"),
+], ids=["none", "one", "no segmentation", "twice", "other names", "a name missing", "no segments", "one name twice", "no voxels",
+        "overlap"])
+def test_what_cannot_be_trained_on_is_one_sentence(scene, add_pair, logic, client, make, says):
+    pairs = make(add_pair)
+    before = scene.GetNumberOfNodes()
+    job, _ = train(logic, pairs)
+    assert job.state == "failed" and says in job.message, (job.message, job.details)
+    assert job.message.count(". ") == 0 and job.message.endswith(".") and not client.requests
+    assert scene.GetNumberOfNodes() == before
+
+
+@pytest.mark.parametrize("options, says", [
+    ({"name": "  "}, "no name for a model"), ({"minutes": 0}, "more than 0"), ({"start": "nothing"}, "no model called"),
+])
+def test_impossible_wishes_are_one_sentence(add_pair, logic, client, options, says):
+    job, _ = train(logic, [add_pair(n) for n in range(2)], **options)
+    assert job.state == "failed" and says in job.message and not client.requests
+
+
+def test_surfaces_are_turned_into_voxels_and_stay_surfaces(add_pair, logic, client):
+    large = np.zeros(SHAPE, np.uint8)
+    large[1:8, 1:10, 1:12] = 1
+    pairs = [add_pair(n, names=("liver",), drawn=(large,)) for n in range(2)]
+    _surfaces(pairs[1][1])
+    job, _ = train(logic, pairs)
+    assert job.state == "done", job.message
+    labels = client.labels["Head_1"][1]
+    assert (labels & large).sum() > 0.7 * large.sum() and (labels & ~large & 1).sum() < 0.1 * large.sum()  # Slicer smooths
+    assert not pairs[1][1].GetSegmentation().ContainsRepresentation("Binary labelmap")
+
+
+def test_a_segmentation_on_another_grid_lies_where_it_lies(scene, add_volume, add_pair, logic, client):
+    volume, _ = add_pair(0)
+    finer = add_volume(np.zeros((18, 22, 26), np.int16), MATRIX @ np.diag([0.5, 0.5, 0.5, 1]), "finer")
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "on the finer grid")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(finer)
+    mask = np.zeros((18, 22, 26), np.uint8)
+    mask[4:10, 6:12, 8:20] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, node.GetSegmentation().AddEmptySegment("", "liver"), finer)
+    job, _ = train(logic, [(volume, node), add_pair(1, names=("liver",))])
+    assert job.state == "done", job.message
+    np.testing.assert_array_equal(client.labels["Head_0"][1], mask[::2, ::2, ::2])
+
+
+@pytest.mark.parametrize("stage", ["start", "segment", "done"])
+def test_cancel_leaves_no_model_and_no_files(scene, add_pair, logic, client, cache, stage):
+    pairs = [add_pair(n) for n in range(2)]
+    client.hold, before = stage, scene.GetNumberOfNodes()
+    job = logic.trainAsync(pairs, "x")
+    take_along(logic, job, in_stage(stage))
+    logic.cancel(job)
+    take_along(logic, job)
+    assert job.state == "cancelled" and job.model is None and scene.GetNumberOfNodes() == before
+    assert not (cache / "models").exists() or not list((cache / "models").iterdir())
+
+
+def test_a_scan_that_goes_while_cases_are_collected_ends_it_and_later_it_does_not(scene, add_pair, logic, client):
+    pairs = [add_pair(n) for n in range(3)]
+    job = logic.trainAsync(pairs, "x")
+    take_along(logic, job, in_stage("Collecting scan 1 of 3"))
+    scene.RemoveNode(pairs[2][1])
+    take_along(logic, job)
+    assert job.state == "cancelled" and "removed" in job.message and not client.requests
+    client.hold = "segment"
+    job = logic.trainAsync(pairs[:2], "x")
+    take_along(logic, job, in_stage("segment"))
+    scene.Clear(0)
+    client.hold = None
+    assert take_along(logic, job).state == "done"  # all that it needs is on disk
+
+
+def test_a_failed_training_says_why(add_pair, logic, client):
+    client.fails = {"kind": "user", "message": "Training needs the package lightning-fabric."}
+    job, _ = train(logic, [add_pair(n) for n in range(2)])
+    assert (job.state, job.message) == ("failed", "Training needs the package lightning-fabric.")

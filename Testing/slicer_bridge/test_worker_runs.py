@@ -1,0 +1,128 @@
+"""The logic with a real worker's process: a stand-in engine for what goes wrong, and the shipped model once."""
+import importlib.util
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
+import slicer  # noqa: E402
+from slicer_bridge.stand_in import in_stage, take_along  # noqa: E402
+
+from MedLLMSegLib.slicer_bridge import parts  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.worker.client import WorkerClient  # noqa: E402
+
+STAND_IN = str(Path(__file__).parents[1] / "worker_stand_in.py")
+
+
+@pytest.fixture
+def logic(tmp_path):
+    def client():
+        client = WorkerClient(parts.python(), parts.environment(), tmp_path / "worker.log", arguments=(STAND_IN,))
+        client.start()
+        return client
+
+    logic = SegmentationLogic(makeClient=client)
+    yield logic
+    logic.close()
+
+
+@pytest.fixture
+def add_scan(add_volume):
+    """add_scan(name): the stand-in does as the name says."""
+    return lambda name="scan": add_volume(np.random.default_rng(0).integers(0, 400, (8, 9, 10)).astype(np.int16), name=name)
+
+
+def pid(logic):
+    return logic._work.runner.client._process.popen.pid
+
+
+def alive(number):
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_run_and_a_second_one_in_the_same_process(scene, add_scan, logic):
+    scan = add_scan()
+    node = logic.segment(scan, uncertainty=True)
+    first = pid(logic)
+    array = slicer.util.arrayFromVolume(scan)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0), scan)
+    np.testing.assert_array_equal(mask > 0, array > array.mean())
+    assert slicer.util.arrayFromVolume(logic.showUncertainty(node)).max() == pytest.approx(1 / 3)
+    logic.segment(scan, node)
+    assert pid(logic) == first and logic.canRestore(node)
+
+
+@pytest.mark.parametrize("deed", ["slow", "hang", "hang with the lock"])
+def test_cancel_takes_two_seconds_at_most(scene, add_scan, logic, deed):
+    scan = add_scan(deed)
+    before = scene.GetNumberOfNodes()
+    job = logic.segmentAsync(scan)
+    take_along(logic, job, in_stage("segment"), times=20000)
+    began = time.monotonic()
+    logic.cancel(job)
+    take_along(logic, job, times=5000)
+    assert job.state == "cancelled" and time.monotonic() - began < 2.5  # half a second for a busy machine
+    assert scene.GetNumberOfNodes() == before
+    scan.SetName("scan")
+    assert logic.segment(scan) is not None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_worker_that_is_killed_is_one_sentence_and_the_next_press_works(scene, add_scan, logic):
+    scan = add_scan("slow")
+    before = scene.GetNumberOfNodes()
+    job = logic.segmentAsync(scan)
+    take_along(logic, job, in_stage("segment"), times=20000)
+    os.kill(pid(logic), signal.SIGKILL)
+    take_along(logic, job, times=5000)
+    assert job.state == "failed" and "press Segment again" in job.message and job.message.count(". ") == 0
+    assert scene.GetNumberOfNodes() == before
+    scan.SetName("scan")
+    assert logic.segment(scan) is not None
+
+
+def test_what_the_worker_did_not_expect_has_details(add_scan, logic):
+    job = take_along(logic, logic.segmentAsync(add_scan("unexpected")), times=20000)
+    assert job.state == "failed" and "Traceback" in job.details and "\n" not in job.message
+    job = take_along(logic, logic.segmentAsync(add_scan("user")), times=20000)
+    assert (job.state, job.message) == ("failed", "The scan is upside down; turn it and try again.")
+
+
+def test_closing_the_logic_leaves_no_process(add_scan, logic):
+    job = logic.segmentAsync(add_scan("slow"))
+    take_along(logic, job, in_stage("segment"), times=20000)
+    number = pid(logic)
+    logic.close()
+    assert job.state == "cancelled" and not alive(number)
+
+
+def test_the_shipped_model_outlines_a_crop(add_volume):
+    """The template's left hippocampus, by the worker that Slicer's users have."""
+    from MedLLMSegLib import load_volume
+    from MedLLMSegLib.geometry import apply
+
+    folder = Path(importlib.util.find_spec("nilearn").origin).parent / "datasets/data"
+    head = load_volume(next(folder.glob("mni_icbm152_t1_*.nii.gz")))
+    i, j, k = np.rint(apply(np.linalg.inv(head.ijk_to_ras), np.array((-26.0, -24.0, -13.0)))).astype(int)
+    matrix = head.ijk_to_ras.copy()
+    matrix[:3, 3] = apply(head.ijk_to_ras, np.array((i - 22.0, j - 30.0, k - 22.0)))
+    scan = add_volume(head.array[k - 22:k + 22, j - 30:j + 30, i - 22:i + 22].astype(np.int16), matrix, "crop")
+    logic, told = SegmentationLogic(), []
+    try:
+        job = take_along(logic, logic.segmentAsync(scan, lambda *how: told.append(how), side="left", device="cpu"), times=100000)
+    finally:
+        logic.close()
+    assert job.state == "done", (job.message, job.details)
+    assert [name for name, *_ in job.rows] == ["Left hippocampus (anterior)", "Left hippocampus (posterior)"]
+    assert 1.5 < sum(ml for _, ml, _ in job.rows) < 5 and all(0.5 < sure <= 1 for *_, sure in job.rows)
+    assert told[0][0] == "start" and told[-1][1] == 1.0
