@@ -205,7 +205,11 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
         self.parameters, self._parameterNodeGuiTag = parameterNode, None
         if self.parameters is not None:
-            self._parameterNodeGuiTag = self.parameters.connectGui(self.ui)
+            bound = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+            bound.pop(None, None)
+            # Not connectGui(self.ui): it returns no tag (Slicer issue 7547), and what cannot be disconnected would write the
+            # first entries of the lists into the parameters when they are connected again.
+            self._parameterNodeGuiTag = self.parameters.connectParametersToGui(bound)
             self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
             self.update()
 

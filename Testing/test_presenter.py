@@ -210,7 +210,7 @@ def test_the_overlay_says_when_a_run_is_needed():
 def test_consent_comes_before_an_installation(task, button, other, status):
     panel = replace(READY, task=task, state="needs_packages", packages=("PyTorch (200 MB)", "monai (2 MB)"),
                     pairs=(("a", "b"), ("c", "d")), train_name="mine")
-    assert "PyTorch (200 MB); monai (2 MB)" in said(panel, status) and MARKS["ask"] in looks(panel, status).text
+    assert "– PyTorch (200 MB)<br>– monai (2 MB)<br>" in looks(panel, status).text and MARKS["ask"] in looks(panel, status).text
     assert looks(panel, button).text.startswith("Install and ") and not looks(panel, other).text.startswith("Install")
     shown = [looks(panel, name).visible for name in ("notNowButton", "trainNotNowButton")]
     assert shown == [task == "segment", task == "train"]
@@ -246,7 +246,7 @@ def test_what_a_training_needs(missing, says):
 
 def test_a_training_as_it_goes():
     history = ({"step": 40, "loss": 0.52341}, {"step": 40, "val_dice": 0.81}, {"step": 80, "loss": 0.31}, {"step": 80, "val_dice": 0.79})
-    panel = replace(TRAINABLE, state="running", task="train", stage="step 80 of 400, 2:10 left, loss 0.310", fraction=0.2,
+    panel = replace(TRAINABLE, state="running", task="train", pair_chosen=True, stage="step 80 of 400, 2:10 left, loss 0.310", fraction=0.2,
                     seconds_left=130, history=history)
     text = "Step 80 of 400, about 2 min left, loss 0.310, validation Dice 0.790, best 0.810"
     assert said(panel, "trainStatusLabel") == text and said(panel) == ""

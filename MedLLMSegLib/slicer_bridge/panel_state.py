@@ -98,8 +98,9 @@ def stage_name(stage: str) -> str:
 
 def marked(text: str, mark: str | None) -> str:
     """A message as rich text, with a coloured mark before it."""
+    lines = html.escape(text).replace("\n", "<br>")
     dot = f'<font color="{MARKS[mark]}">●</font> ' if mark else ""
-    return f"<span>{dot}{html.escape(text)}</span>" if text else ""
+    return f"<span>{dot}{lines}</span>" if text else ""
 
 
 def model_name(text: str) -> str:
@@ -109,6 +110,6 @@ def model_name(text: str) -> str:
 
 def packages_text(packages: Sequence[str]) -> str:
     """What is said before anything is installed."""
-    names = "; ".join(packages)
-    return _("Python packages are missing and would be installed into Slicer, once: {packages}. They come from the "
-             "internet; Slicer's own packages stay as they are, and nothing of yours is sent.").format(packages=names)
+    return "\n".join((_("Python packages are missing, and would be installed into Slicer once:"),
+                      *(f"– {package}" for package in packages),
+                      _("They come from the internet; Slicer's own packages stay as they are, and nothing of yours is sent.")))

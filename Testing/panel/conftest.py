@@ -277,11 +277,18 @@ def settle(panel, application):
 
 
 def cut_off(widget) -> str:
-    """The text of a button or label that is wider than its widget, else ""."""
-    if not widget.isVisible() or not isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QLabel, QtWidgets.QCheckBox)):
-        return ""
-    label = isinstance(widget, QtWidgets.QLabel)
+    """The text of a button, label or list that does not fit into its widget, else ""."""
     get = lambda name: QtCore.QObject.property(widget, name)
-    needed = QtWidgets.QLabel.heightForWidth(widget, get("width")) if label and get("wordWrap") else 0
-    narrow = not needed and get("sizeHint").width() > get("width")
-    return get("text") if narrow or needed > get("height") else ""
+    wide = lambda text: QtGui.QFontMetrics(get("font")).horizontalAdvance(text)
+    if not widget.isVisible():
+        return ""
+    if isinstance(widget, QtWidgets.QLabel) and get("wordWrap"):
+        return get("text") if QtWidgets.QLabel.heightForWidth(widget, get("width")) > get("height") else ""
+    if isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QLabel, QtWidgets.QCheckBox)):
+        return get("text") if get("sizeHint").width() > get("width") else ""
+    if isinstance(widget, QtWidgets.QComboBox):
+        return get("currentText") if wide(get("currentText")) > get("width") - 28 else ""
+    if isinstance(widget, QtWidgets.QListWidget):
+        shown = [widget.item(n).text() for n in range(get("count"))]
+        return " ".join(text for text in shown if wide(text) > widget.viewport().width() - 4)
+    return ""

@@ -72,15 +72,11 @@ NAMES = ("QLabel", "QPushButton", "QLineEdit", "QListWidget", "QComboBox", "QChe
 CLASSES = {name: pythonic(getattr(QtWidgets, name)) for name in NAMES}
 
 
-class QHeader(Pythonic, QtWidgets.QHeaderView):
-    pass
-
-
-class Table(Pythonic, QtWidgets.QTableWidget):
+class Table(pythonic(QtWidgets.QTableWidget)):
     def __init__(self, parent=None):
         super().__init__(parent)
-        self.setHorizontalHeader(QHeader(QtCore.Qt.Horizontal, self))
-        self.setVerticalHeader(QHeader(QtCore.Qt.Vertical, self))
+        self.setHorizontalHeader(pythonic(QtWidgets.QHeaderView)(QtCore.Qt.Horizontal, self))
+        self.setVerticalHeader(pythonic(QtWidgets.QHeaderView)(QtCore.Qt.Vertical, self))
 
 
 class qMRMLWidget(QtWidgets.QWidget):
@@ -98,10 +94,6 @@ class ctkCollapsibleButton(Pythonic, QtWidgets.QWidget):
         super().__init__(parent)
         self._text, self._closed = "", False
 
-    def _set_collapsed(self, collapsed):
-        self._closed = collapsed
-        self._arrange()
-
     def childEvent(self, event):
         QtCore.QTimer.singleShot(0, self._arrange)
 
@@ -112,23 +104,19 @@ class ctkCollapsibleButton(Pythonic, QtWidgets.QWidget):
             child.setVisible(not self._closed)
         self.layout().setContentsMargins(6, self.HEADER + (0 if self._closed else 6), 6, 0 if self._closed else 6)
 
-    def _set_text(self, text):
-        self._text = text
+    def _set(self, name, value):
+        setattr(self, name, value)
+        self._arrange()
 
-    collapsed = QtCore.Property(bool, lambda self: self._closed, _set_collapsed)
-    text = QtCore.Property(str, lambda self: self._text, _set_text)
+    collapsed = QtCore.Property(bool, lambda self: self._closed, lambda self, value: self._set("_closed", value))
+    text = QtCore.Property(str, lambda self: self._text, lambda self, value: self._set("_text", value))
 
     def paintEvent(self, event):
-        painter, line = QtGui.QPainter(self), QtCore.QRect(0, 0, self.width, self.HEADER - 2)
-        painter.setPen(self.palette.mid().color())
-        painter.setBrush(self.palette.button())
-        painter.drawRoundedRect(line.adjusted(0, 0, -1, -1), 3, 3)
-        arrow = QtWidgets.QStyleOption()
-        arrow.rect, arrow.palette = QtCore.QRect(6, 7, 10, 10), self.palette
-        kind = QtWidgets.QStyle.PE_IndicatorArrowRight if self._closed else QtWidgets.QStyle.PE_IndicatorArrowDown
-        self.style().drawPrimitive(kind, arrow, painter)
-        painter.setPen(self.palette.buttonText().color())
-        painter.drawText(line.adjusted(24, 0, 0, 0), QtCore.Qt.AlignVCenter, self._text)
+        painter, head = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionButton()
+        head.initFrom(self)
+        head.rect = QtCore.QRect(0, 0, self.width, self.HEADER - 2)
+        painter.drawPrimitive(QtWidgets.QStyle.PE_PanelButtonCommand, head)
+        painter.drawText(head.rect.adjusted(8, 0, 0, 0), QtCore.Qt.AlignVCenter, ("▸  " if self._closed else "▾  ") + self._text)
 
 
 class qMRMLSegmentationShow3DButton(CLASSES["QPushButton"]):
@@ -219,15 +207,14 @@ class ParameterNode:
             self._write()
             self._observed.Modified()
 
-    def connectGui(self, ui):
-        for widget in vars(ui).values():
-            if name := widget.property("SlicerParameterName"):
-                self._bind(name, widget)
+    def connectParametersToGui(self, widgets):
+        for name, widget in widgets.items():
+            self._bind(name, widget)
         self._write()
         return 1
 
     def disconnectGui(self, tag):
-        self._bound = {}
+        self._bound = {} if tag == 1 else self._bound
 
     def _bind(self, name, widget):
         default = getattr(type(self), "default_" + name)

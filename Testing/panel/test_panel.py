@@ -15,7 +15,7 @@ from MedLLMSegLib.slicer_bridge.overlay import ROLE
 
 ROWS = (("Left hippocampus (anterior)", 1.532, 0.913), ("Left hippocampus (posterior)", 1.321, 0.897),
         ("Right hippocampus (anterior)", 1.604, 0.921), ("Right hippocampus (posterior)", 1.287, float("nan")))
-PACKAGES = ("PyTorch (about 200 MB, with a GPU 3 GB)", "monai, einops, gguf, safetensors (about 15 MB)")
+PACKAGES = tuple(map(str, (install.Missing("torch", ">=2.8"), install.Missing("monai", ""), install.Missing("einops", ""))))
 HISTORY = [{"step": 10 * n, "loss": round(1.4 / n ** 0.7, 3)} for n in range(1, 9)] + [
     {"step": 40, "val_dice": 0.61}, {"step": 80, "val_dice": 0.74}]
 
@@ -107,6 +107,16 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
                                  "uncertainty": True, "augment": 3, "wholeSequence": False}
 
 
+def test_choices_survive_leaving_and_coming_back(panel, module, scan):
+    panel.ui.sideComboBox.setCurrentIndex(1)
+    panel.ui.augmentSpinBox.value = 2
+    panel.exit()
+    panel.ui.sideComboBox.setCurrentIndex(2)  # nobody listens now
+    panel.enter()
+    assert panel.parameters.side is module.Side.LEFT and panel.ui.sideComboBox.currentIndex == 1
+    assert panel.parameters.augment == 2
+
+
 def test_cancel(panel, logic, scan, picture):
     job = start(panel, logic)
     job.say("load", 0.1)
@@ -171,7 +181,7 @@ def test_packages_are_named_before_they_are_installed(make_panel, module, logic,
     panel, installed = make_panel(PACKAGES), []
     monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task))
     press(panel.ui.segmentButton)
-    assert not installed and not logic.calls and "about 200 MB" in panel.ui.statusLabel.text
+    assert not installed and not logic.calls and "monai (2 MB)" in panel.ui.statusLabel.text
     picture(panel, "packages")
     press(panel.ui.notNowButton)
     assert panel.ui.segmentButton.text == "Segment" and not panel.ui.notNowButton.visible
