@@ -1,0 +1,69 @@
+"""MedLLMSegTest as Slicer runs it, here with PySide6's window in place of Slicer's, real MRML nodes and the real logic."""
+import types
+import unittest
+from pathlib import Path
+
+import pytest
+
+QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed: THE SELF-TEST OF THE PANEL WAS NOT RUN")
+
+
+@pytest.fixture
+def widget(module, application, monkeypatch):
+    """The module's panel with its own logic, as `slicer.modules` would give it."""
+    import slicer
+
+    window = QtWidgets.QWidget()
+    window.isEntered = True
+    QtWidgets.QVBoxLayout(window)
+    widget = module.MedLLMSegWidget(window)
+    widget.setup()
+    widget.enter()
+    entry = types.SimpleNamespace(widgetRepresentation=lambda: types.SimpleNamespace(self=lambda: widget))
+    monkeypatch.setattr(slicer.modules, "medllmseg", entry, raising=False)
+    monkeypatch.setattr(slicer.app, "processEvents", application.processEvents, raising=False)
+    monkeypatch.setattr(slicer.app, "testingEnabled", lambda: True, raising=False)
+    for name, method in (("saveScene", "WriteToMRB"), ("loadScene", "ReadFromMRB")):
+        monkeypatch.setattr(slicer.util, name, _files(method), raising=False)
+    yield widget
+    widget.cleanup()
+    window.deleteLater()
+
+
+def _files(method):
+    def act(path):
+        import slicer
+
+        cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
+        cache.SetRemoteCacheDirectory(str(Path(path).parent))
+        manager.SetCacheManager(cache)
+        slicer.mrmlScene.SetDataIOManager(manager)
+        scene = slicer.mrmlScene
+        return scene.WriteToMRB(path) if method == "WriteToMRB" else scene.ReadFromMRB(path, True)
+
+    return act
+
+
+def test_all_of_it_passes(widget, module, monkeypatch, tmp_path):
+    from MedLLMSegLib.slicer_bridge import selftest
+
+    monkeypatch.setattr(selftest, "CHECKS", tuple(c for c in selftest.CHECKS if c is not selftest.check_worker))
+    test = module.MedLLMSegTest()
+    assert isinstance(test, unittest.TestCase)
+    test.setUp()
+    untested = selftest.run(test, module.MedLLMSegLogic)
+    assert not [text for text in untested if "list of modules" not in text], untested
+
+
+@pytest.mark.parametrize("break_it", ["onSegmentButton", "cancel"])
+def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
+    from MedLLMSegLib.slicer_bridge import panel_run, selftest, selftest_panel
+
+    case = selftest.Case(unittest.TestCase(), module.MedLLMSegLogic)
+    wait = selftest.Case.wait
+    monkeypatch.setattr(selftest.Case, "wait", lambda case, until, seconds=60: wait(case, until, 2))
+    monkeypatch.setattr(panel_run.RunSection, break_it, lambda self: None)
+    if break_it == "onSegmentButton":
+        widget.ui.segmentButton.blockSignals(True)
+    with pytest.raises(AssertionError):
+        selftest_panel.check_press_cancel(case)
