@@ -1,11 +1,12 @@
 """Where in a whole head the left and the right hippocampus are, or that there is none."""
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from .bundle import Bundle, load_strictly
 from .errors import Progress, UserError
@@ -16,6 +17,10 @@ from .volume import Volume
 SIDES = ("left", "right")
 CROP_MM = 80.0  # a scan no longer than this along any axis is a crop around one hippocampus
 WINDOW_VOX = (80, 80, 80)  # second look, around what the first one found: 240 mm, a whole head
+TILTED_VOX = (64, 64, 64)  # further looks, tilted: 192 mm
+TILT_DEG = 12.0
+FAINT = 0.03  # least probability that counts in them
+STRAY_MM = 25.0  # a tilted look that puts a hippocampus further off than this saw something else
 MOST_VOXELS = 24_000_000  # 3 mm voxels: a body of two metres
 ADVICE = "load a T1 MRI of the head that shows the temporal lobes"
 
@@ -39,6 +44,8 @@ class Limits:
 
     Chosen by hand: on the two real heads at hand the confidence was 0.7, on scans without a brain below 0.3, and
     what the localizer saw had 14 to 22 mL. `evaluate_localizer` says what these limits let through and what they miss.
+    spread_mm is that of the centres of seven looks. On 136 sides of synthetic heads it was above 3.5 mm on three, of
+    which two were off by more than 8 mm; none of the others was.
     A side alone (the other one out of view or gone) has less to vouch for it, and is held to `lone_`.
     """
 
@@ -50,6 +57,7 @@ class Limits:
     distance_mm: tuple[float, float] = (35.0, 80.0)
     cerebrum_ml: float = 30.0
     own_side: float = 0.6
+    spread_mm: float = 3.5
 
 
 @dataclass(frozen=True)
@@ -122,8 +130,50 @@ def localize(volume: Volume, localizer: Localizer, device: torch.device | str = 
     centre = np.mean([c.centre_ras for c in first], 0)
     window = centred_grid(centre, WINDOW_VOX, localizer.config.spacing_mm)
     found = decide(volume, look(volume, window, localizer, device), localizer.limits)
+    found = steadied(found, volume, centre, localizer, device, lambda done: say("localize", 0.6 + 0.4 * done))
     say("localize", 1.0)
     return found
+
+
+def steadied(found: tuple[Location, ...], volume: Volume, centre, localizer: Localizer, device, say) -> tuple[Location, ...]:
+    """Each centre as the mean over seven looks: with the head as it is, and tilted six ways.
+
+    A side on which the looks do not agree (`Limits.spread_mm`) is left out; `UserError` when none is left. On heads with a contrast unlike any seen in training single looks err by up to a centimetre, each in its own way, as
+    they light up a part of the organ only; a low threshold takes in what they see but faintly.
+    """
+    centres: dict[str, list[np.ndarray]] = {place.side: [] for place in found}
+    tilts = [("x", 0), *((axis, sign) for axis in "xyz" for sign in (1, -1))]
+    for n, (axis, sign) in enumerate(tilts):
+        say(n / len(tilts))
+        grid = _tilted(centre, axis, sign * TILT_DEG, localizer.config.spacing_mm)
+        image = normalise(resample(volume.array, volume.grid, grid, outside=float(volume.array.min())))
+        seen = one_view(image, localizer.network, device, mirrored=sign < 0)
+        for place in found:
+            probability = seen[CLASSES.index(f"{place.side}_hippocampus")]
+            core = _core(probability, FAINT)
+            if core is not None:
+                centre_ras = apply(grid.ijk_to_ras, _centroid(probability * core)[::-1])
+                near = np.linalg.norm(centre_ras - place.centre_ras) <= STRAY_MM
+                centres[place.side] += [centre_ras] if near else []
+    agreed = [place for place in found if _spread(centres[place.side]) <= localizer.limits.spread_mm]
+    if not agreed:
+        raise _nothing(volume, "its place is uncertain")
+    return tuple(replace(p, centre_ras=tuple(float(x) for x in np.mean(centres[p.side], 0))) for p in agreed)
+
+
+def _spread(centres: list[np.ndarray]) -> float:
+    """Root mean square distance (mm) of several looks' centres from their mean; infinite for fewer than four."""
+    if len(centres) < 4:
+        return np.inf
+    return float(np.sqrt(((np.array(centres) - np.mean(centres, 0)) ** 2).sum(1).mean()))
+
+
+def _tilted(centre, axis: str, degrees: float, spacing_mm: float) -> Grid:
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
+    matrix = turn @ centred_grid((0, 0, 0), TILTED_VOX, spacing_mm).ijk_to_ras
+    matrix[:3, 3] += centre
+    return Grid(TILTED_VOX, matrix)
 
 
 def _loose(limits: Limits) -> Limits:
@@ -150,20 +200,24 @@ def look(volume: Volume, grid: Grid, localizer: Localizer, device: torch.device 
     return candidates(plain, mirrored, grid)
 
 
-@torch.inference_mode()
 def both_views(image: np.ndarray, network: LocalizerNet, device) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities [6, k, j, i] of an image [k, j, i] in 0..1, seen as it is and in the mirror.
 
-    The second has its axes and classes turned back: where the two disagree on a side, neither can be trusted.
+    Where the two disagree on a side, neither can be trusted.
     """
+    return one_view(image, network, device), one_view(image, network, device, mirrored=True)
+
+
+@torch.inference_mode()
+def one_view(image: np.ndarray, network: LocalizerNet, device, mirrored: bool = False) -> np.ndarray:
+    """Class probabilities [6, k, j, i] of an image [k, j, i] in 0..1; of its mirror image, axes and classes turned back."""
     multiple = network.config.multiple
     padding = [(0, -n % multiple) for n in image.shape]
     padded = torch.from_numpy(np.pad(image, padding))[None, None].to(device)  # (1, 1, K, J, I)
-    inside = tuple(slice(n) for n in image.shape)
-    network = network.to(device)
-    plain = network(padded).float().softmax(1)[0]  # (6, K, J, I)
-    mirrored = network(padded.flip(-1)).float().softmax(1)[0].flip(-1)[list(MIRRORED)]
-    return plain.cpu().numpy()[:, *inside], mirrored.cpu().numpy()[:, *inside]
+    logits = network.to(device)(padded.flip(-1) if mirrored else padded).float()
+    if mirrored:
+        logits = logits.flip(-1)[:, list(MIRRORED)]
+    return logits.softmax(1)[0].cpu().numpy()[:, *(slice(n) for n in image.shape)]
 
 
 def candidates(plain: np.ndarray, mirrored: np.ndarray, grid: Grid) -> list[Candidate]:
