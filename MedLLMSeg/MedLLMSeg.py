@@ -298,12 +298,14 @@ class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
 
 
 class MedLLMSegTest(ScriptedLoadableModuleTest):
-    """Runs inside Slicer, without network and without torch; what it does stands in slicer_bridge/selftest.py."""
+    """Runs inside Slicer, without a network; what it does stands in slicer_bridge/selftest*.py."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        from MedLLMSegLib.slicer_bridge import selftest
+        from MedLLMSegLib.slicer_bridge import selftest, selftest_looks
 
+        self.setUp()
         selftest.run(self, MedLLMSegLogic)
+        selftest_looks.run(self)

@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..user_models import delete_model, import_model, is_users, verify_model
 from .words import _
 
-ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
+ROWS = (1, 5)  # the least and the most rows that the list shows without scrolling
 
 
 class ModelsSection:

@@ -158,7 +158,8 @@ def _segment_button(panel: Panel) -> dict:
 def _progress(panel: Panel) -> dict:
     shown = panel.state in BUSY and panel.task == "segment"
     busy = panel.state == "installing"  # Qt shows a range of nothing as a bar that moves to and fro
-    return {"progressBar": {"visible": shown, "maximum": 0 if busy else 100, "value": round(100 * panel.fraction)}}
+    value = 0 if busy else round(100 * panel.fraction)
+    return {"progressBar": {"visible": shown, "maximum": 0 if busy else 100, "value": value}}
 
 
 def _status(panel: Panel) -> dict:

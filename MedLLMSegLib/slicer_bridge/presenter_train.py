@@ -65,7 +65,7 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
         "trainNotNowButton": {"visible": panel.task == "train" and panel.state == "needs_packages",
                               "toolTip": _("Install nothing.")},
         "trainProgressBar": {"visible": active, "maximum": 0 if panel.state == "installing" else 100,
-                             "value": round(100 * panel.fraction)},
+                             "value": 0 if panel.state == "installing" else round(100 * panel.fraction)},
         "trainStatusLabel": {"text": text, "visible": bool(text)},
         "addPairButton": {"enabled": panel.pair_chosen and not active, "toolTip": _pair_tip(panel)},
         "addAllPairsButton": {"enabled": not active, "toolTip": _(

@@ -263,6 +263,7 @@ def picture(application, request):
         cut = [text for text in map(cut_off, panel.parent.findChildren(QtWidgets.QWidget)) if text]
         assert not cut, f"cut off at {WIDTH} pixels: {cut}"
 
+    save.folder = folder
     yield save
     application.setPalette(_palette(False))
 

@@ -448,3 +448,25 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, applic
     process(application, lambda: not real._work.runner.busy)
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0 and panel.ui.sampleButton.visible
     panel.cleanup()
+
+
+# what MedLLMSegTest does inside Slicer
+
+@pytest.fixture
+def loaded(panel, monkeypatch):
+    """The module as Slicer's list of modules has it."""
+    import slicer
+
+    representation = types.SimpleNamespace(self=lambda: panel)
+    monkeypatch.setattr(slicer.modules, "medllmseg", types.SimpleNamespace(widgetRepresentation=lambda: representation), raising=False)
+    charts = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=lambda chart: None))
+    monkeypatch.setattr(slicer.modules, "plots", charts, raising=False)
+    return panel
+
+
+def test_the_looks_that_are_tested_inside_slicer(loaded, module):
+    from MedLLMSegLib.slicer_bridge import selftest_looks
+
+    before = loaded.panel
+    selftest_looks.run(module.MedLLMSegTest("runTest"))
+    assert loaded.panel == before

@@ -1,0 +1,76 @@
+"""What MedLLMSegTest does with the panel's looks inside Slicer: every state once, so that no Qt name is misspelt there."""
+from __future__ import annotations
+
+import slicer
+
+ROWS = (("Left hippocampus (anterior)", 1.53, 0.91), ("Right hippocampus (anterior)", 1.6, None))
+HISTORY = ({"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}, {"step": 20, "val_dice": 0.7})
+STATES = ("idle", "needs_packages", "installing", "running", "cancelling", "failed")
+
+
+def run(test) -> None:
+    """Show every state in the module's own panel, and leave the panel as it was. test: a unittest.TestCase."""
+    module = getattr(slicer.modules, "medllmseg", None)
+    if module is None:
+        print("MedLLMSegTest: NOT TESTED: the panel's looks, as the module is not loaded", flush=True)
+        return
+    print("MedLLMSegTest: The panel shows each of its states", flush=True)
+    widget = module.widgetRepresentation().self()
+    widget.enter()
+    before = widget.panel
+    try:
+        _states(test, widget)
+        _choices(test, widget)
+        _learning_curve(test)
+    finally:
+        widget.replace(before)
+
+
+def _states(test, widget) -> None:
+    ui = widget.ui
+    for task in ("segment", "train"):
+        for state in STATES:
+            widget.change(state=state, task=task, input="phantom", scans=1, stage="segment left", fraction=0.43,
+                          seconds_left=12.0, message="A message.", packages=("monai (2 MB)",), result="phantom", rows=ROWS,
+                          pairs=(("a", "b"), ("c", "d")), train_name="mine", history=HISTORY, can_restore=True)
+            for name, properties in widget._view.widgets.items():
+                for prop in set(properties) - {"visible"}:  # a widget in a closed section is not visible
+                    test.assertEqual(getattr(getattr(ui, name), prop), properties[prop], f"{name}.{prop} when {state}")
+    widget.change(state="running", task="segment")
+    test.assertEqual((ui.segmentButton.text, ui.progressBar.value), (ui.segmentButton.text, 43))
+    test.assertEqual((ui.resultTable.rowCount, ui.resultTable.item(0, 1).text()), (2, "1.53"))
+    test.assertEqual((ui.pairTable.rowCount, ui.pairTable.item(1, 0).text()), (2, "c"))
+    widget.change(state="idle", rows=(), pairs=())
+    test.assertEqual((ui.resultTable.rowCount, ui.pairTable.rowCount), (0, 0))
+
+
+def _choices(test, widget) -> None:
+    """What the user chooses reaches the parameters, also after the module was left and entered again."""
+    ui, parameters = widget.ui, widget.parameters
+    ui.modelSearchEdit.text = "hippocampus"
+    test.assertGreaterEqual(ui.modelList.count, 1)
+    ui.modelSearchEdit.text = "no model has this word"
+    test.assertEqual(ui.modelList.count, 0)
+    ui.modelSearchEdit.text = ""
+    before = parameters.side, parameters.device, parameters.augment
+    ui.sideComboBox.setCurrentIndex(1)
+    ui.deviceComboBox.setCurrentIndex(1)
+    ui.augmentSpinBox.value = 2
+    widget.exit()
+    widget.enter()
+    parameters = widget.parameters
+    test.assertEqual((parameters.side.value, parameters.device.value, parameters.augment), ("left", "cpu", 2))
+    parameters.side, parameters.device, parameters.augment = before
+    test.assertEqual(ui.sideComboBox.currentIndex, 0)
+
+
+def _learning_curve(test) -> None:
+    from .curve import LearningCurve
+
+    curve = LearningCurve("MedLLMSegTest")
+    curve.update(HISTORY)
+    curve.show()
+    test.assertEqual(curve.tables["loss"].GetNumberOfRows(), 2)
+    test.assertTrue(curve.in_scene)
+    curve.remove()
+    test.assertFalse(curve.in_scene)
