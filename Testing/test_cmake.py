@@ -123,8 +123,38 @@ def test_the_installed_library_works_from_its_folder(trees):
     assert done.stdout.split() == ["None", str(modules / "MedLLMSegLib/bundles"), str(models), "True"]
 
 
+def test_every_part_that_the_product_needs_is_installed(trees):
+    """Named one by one, so that a pattern in a CMakeLists.txt that goes wrong cannot take this test along."""
+    found = _files(trees[1] / MODULES)
+    packages = ("benchmark", "cases", "commands", "llm", "networks", "slicer_bridge", "training", "worker")
+    assert {f"MedLLMSegLib/{name}/__init__.py" for name in packages} <= found
+    bundles = {f"MedLLMSegLib/bundles/{model}/{name}" for model in ("hippocampus-t1", "brain-t1-localizer")
+               for name in ("configs/metadata.json", "models/model.safetensors", "docs/README.md", "LICENSE")}
+    others = {"MedLLMSegLib/bundles/hippocampus-t1/configs/inference.json", "MedLLMSegLib/bundles/llm/LICENSE",
+              "MedLLMSegLib/bundles/llm/smollm2-135m-layer29.safetensors", "MedLLMSegLib/bundles/licences/CC-BY-SA-4.0.txt",
+              "MedLLMSegLib/slicer_bridge/requirements.txt", "MedLLMSegLib/slicer_bridge/requirements-train.txt",
+              "MedLLMSegLib/worker/__main__.py"}
+    assert bundles | others <= found, sorted((bundles | others) - found)
+
+
+def test_the_worker_starts_from_the_installed_tree(trees, tmp_path):
+    """As PythonSlicer starts it: another current folder, and the library's place from the client alone."""
+    modules = trees[1] / MODULES
+    code = ("import sys, time\n"
+            "from MedLLMSegLib.worker.client import WorkerClient\n"
+            "client = WorkerClient(sys.executable, {'PATH': '/usr/bin', 'PYTHONDONTWRITEBYTECODE': '1'}, 'worker.log')\n"
+            "client.start()\n"
+            "end = time.monotonic() + 60\n"
+            "while not client.ready and time.monotonic() < end: time.sleep(0.05); client.poll()\n"
+            "print(client.ready)\nclient.close()")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          env={"PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin"})
+    assert done.stdout.strip() == "True", done.stderr + (tmp_path / "worker.log").read_text()
+
+
 def test_slicers_own_test_runner_gets_the_module(trees):
-    assert (trees[0] / "unittests.txt").read_text() == "SCRIPT;MedLLMSeg.py\n"
+    script, value, *more = (trees[0] / "unittests.txt").read_text().strip().split(";")
+    assert (script, value) == ("SCRIPT", "MedLLMSeg.py")
 
 
 def test_the_extension_says_who_it_is():
@@ -135,6 +165,18 @@ def test_the_extension_says_who_it_is():
     raw = REPOSITORY.replace("github.com", "raw.githubusercontent.com") + "/main/"
     assert (ROOT / said["ICONURL"].removeprefix(raw)).is_file()
     assert said["SCREENSHOTURLS"].startswith(raw) and said["SCREENSHOTURLS"].endswith(".png")
+
+
+def test_the_homepage_is_the_same_wherever_it_is_named():
+    """The index reads CMakeLists.txt and MedLLMSeg.json as text, so it cannot stand in one file; here all are compared."""
+    places = ("CMakeLists.txt", "MedLLMSeg.json", "MedLLMSeg/MedLLMSeg.py", "pyproject.toml", "README.md")
+    for place in places:
+        text = (ROOT / place).read_text(encoding="utf-8")
+        urls = set(re.findall(r"https?://(?:raw\.githubusercontent|github)\.com/[^\s\"'<>)]*medllmseg[^\s\"'<>)]*", text, re.IGNORECASE))
+        names = {re.sub(r"^https?://[^/]+/", "", url).removesuffix(".git") for url in urls}
+        wrong = {name for name in names if not re.match(r"medllmseg/SlicerMedLLMSeg($|/|#)", name)}
+        assert not wrong, f"{place}: {sorted(wrong)}"
+        assert place == "README.md" or names, f"{place} does not name the homepage"
 
 
 def test_the_index_entry():
