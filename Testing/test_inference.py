@@ -58,7 +58,11 @@ class Small(Local):
 
     def __init__(self, most_voxels, error=torch.OutOfMemoryError("CUDA out of memory")):
         super().__init__()
-        self.most_voxels, self.error, self.tried = most_voxels, error, []
+        self.most_voxels, self.error, self.tried, self.moved = most_voxels, error, [], []
+
+    def to(self, device):
+        self.moved.append(device.type)
+        return super().to(device)
 
     def forward(self, image):
         self.tried.append((image.device.type, tuple(image.shape[2:])))
@@ -90,6 +94,7 @@ def test_the_cpu_takes_over_at_full_size_where_a_gpu_holds_nothing():
     logits = predict(network, array, META, (96, 96, 96), progress=lambda stage, f: stages.append(stage))
     assert np.allclose(logits, np.stack((array, array ** 2)), atol=1e-4)
     assert network.tried[0] == ("meta", (10, 96, 40)) and network.tried[-1] == ("cpu", (10, 96, 40))
+    assert network.moved[-2:] == ["cpu", "meta"]  # a training goes on where it was
     assert stages[-1] == ON_CPU and memory_notes(stages, META) == ("The GPU's memory was too small; the CPU was used.",)
 
 

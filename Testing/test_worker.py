@@ -361,6 +361,7 @@ def test_packages_that_are_missing_and_then_there(make, tmp_path):
     owner = make(NEEDS=str(tmp_path / "torch"))
     last = owner.until(owner.ask())[-1]
     assert last.kind == "user" and last.message.startswith("The Python package torch is missing; press the button")
+    assert owner._process.wait(10)  # a package that broke while it was loaded must not stay in anyone's way
     (tmp_path / "torch").write_text("installed")
     assert owner.until(owner.ask())[-1].event == "result"
     (tmp_path / "torch").unlink()

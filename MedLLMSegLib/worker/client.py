@@ -85,10 +85,7 @@ class WorkerClient:
 
     def poll(self) -> list[Event]:
         """What happened since the last call, in order."""
-        if self._requests:
-            # In Slicer the main thread keeps the interpreter to itself while Qt waits: only now can the reading thread run.
-            time.sleep(0.001)
-        self._enforce()
+        self._enforce()  # here, too: in Slicer the main thread keeps the interpreter to itself, and a timer thread may be late
         with self._lock:
             events = [self._seen(event) for event in self._events]
             self._events.clear()
