@@ -5,7 +5,6 @@ Nothing heavy is imported here: Slicer reads this file each time it starts. What
 """
 import enum
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Optional
@@ -33,6 +32,7 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
 
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.machine import found_device
+from MedLLMSegLib.slicer_bridge.panel_log import LogSection
 from MedLLMSegLib.slicer_bridge.panel_models import ModelsSection
 from MedLLMSegLib.slicer_bridge.panel_result import ResultSection
 from MedLLMSegLib.slicer_bridge.panel_run import RunSection, SampleButton
@@ -121,7 +121,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.ui = self.logic = self.parameters = None
-        self.models = self.result = self.training = self.running = self.sample = None  # the panel's sections
+        self.log = self.models = self.result = self.training = self.running = self.sample = None  # the panel's sections
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
 
@@ -133,7 +133,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedLLMSegLogic()
         self.models, self.result, self.training = ModelsSection(self), ResultSection(self), TrainSection(self)
-        self.running, self.sample = RunSection(self), SampleButton(self)
+        self.running, self.sample, self.log = RunSection(self), SampleButton(self), LogSection(self)
         scene = slicer.mrmlScene
         for event, method in ((scene.StartCloseEvent, self.onSceneStartClose), (scene.EndCloseEvent, self.onSceneEndClose),
                               (scene.EndImportEvent, self.onNodes), (scene.NodeAddedEvent, self.onNodes),
@@ -258,15 +258,6 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     self._shown[name, prop] = value
                     setattr(getattr(self.ui, name), prop, value)
 
-    def log(self, line: str) -> None:
-        if self.ui is not None and line:
-            self.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')} {line}")
-
-    def log_job(self, job) -> None:
-        """What a job had to say when it ended."""
-        for line in (f"{job.kind}: {job.state}", job.message, *job.notes, job.details):
-            self.log(line)
-
     def choose_model(self, name: str) -> None:
         if self.parameters is not None:
             self.parameters.model = name
@@ -279,22 +270,27 @@ class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
     def __init__(self, segmentFunction=None, makeClient=None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         SegmentationLogic.__init__(self, segmentFunction, makeClient)
-        self._timer = None
+        self._wanted = self._pending = False  # polls; and whether the next one is due
 
     def getParameterNode(self) -> MedLLMSegParameterNode:
         return MedLLMSegParameterNode(super().getParameterNode())
 
     def _startPolling(self) -> None:
-        """Jobs are taken along by a timer of Slicer's window."""
-        if self._timer is None:
-            self._timer = qt.QTimer()
-            self._timer.setInterval(POLL_MS)
-            self._timer.connect("timeout()", self.poll)
-        self._timer.start()
+        """Jobs are taken along whenever Slicer's window waits. One shot at a time: a timer would hold the logic for ever."""
+        self._wanted = True
+        if not self._pending:
+            self._pending = True
+            qt.QTimer.singleShot(POLL_MS, lambda: self._tick())
 
     def _stopPolling(self) -> None:
-        if self._timer is not None:
-            self._timer.stop()
+        self._wanted = False
+
+    def _tick(self) -> None:
+        self._pending = False
+        if self._wanted:
+            self.poll()
+        if self._wanted:
+            self._startPolling()
 
 
 class MedLLMSegTest(ScriptedLoadableModuleTest):

@@ -5,7 +5,6 @@ import qt
 import slicer
 
 from ..catalogue import accept_licence, licence_accepted, licence_text
-from ..errors import UserError
 from ..user_models import delete_model, import_model, is_users, verify_model
 from .words import _
 
@@ -61,7 +60,7 @@ class ModelsSection:
         if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Licence"), detailedText=licence_text(entry)):
             return False
         accept_licence(entry)
-        self.widget.log(_("The licence {licence} of {model} was accepted.").format(licence=entry.licence, model=entry.id))
+        self.widget.log.say(_("The licence {licence} of {model} was accepted.").format(licence=entry.licence, model=entry.id))
         return True
 
     def onImport(self, source: str) -> None:
@@ -100,10 +99,9 @@ class ModelsSection:
         """Do something and show what it says, or why it could not be done, in the section."""
         try:
             message = act() or ""
-        except UserError as error:
-            message = str(error)
-        if message:
-            self.widget.log(message)
+            self.widget.log.say(message)
+        except Exception as error:
+            message = self.widget.log.sentence(error)
         self.widget.change(models_message=message)
 
     def _ask_folder(self) -> str:

@@ -2,16 +2,13 @@
 from __future__ import annotations
 
 import qt
-import slicer
 
-from ..errors import UserError
-from ..places import cache_dir
+from .panel_log import copy
 from .panel_train import fit_height
 from .presenter import table_text
 from .words import _
 
 MOST_ROWS = 10
-LOG = "worker.log"  # as in parts.py
 
 
 class ResultSection:
@@ -25,8 +22,6 @@ class ResultSection:
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
         ui.copyPythonButton.connect("clicked(bool)", lambda: self._copy_call(widget.logic.pythonLines))
         ui.copyCommandButton.connect("clicked(bool)", lambda: self._copy_call(widget.logic.commandLine))
-        ui.copyLogButton.connect("clicked(bool)", lambda: self._copy(ui.logText.plainText))
-        ui.openLogButton.connect("clicked(bool)", self.onOpenLog)
         header = ui.resultTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -75,30 +70,23 @@ class ResultSection:
         if segmentation is not None and segmentation.GetScene() is not None:
             try:
                 self.widget.logic.showUncertainty(segmentation, None, show)
-            except UserError as error:  # the map was deleted
-                self.widget.log(str(error))
+            except Exception as error:  # the map was deleted
+                self.widget.log.sentence(error)
 
     def onRestore(self) -> None:
         try:
             self.widget.logic.restore(self.node)
-        except UserError as error:
-            self.widget.change(message=str(error), notes=())
+        except Exception as error:
+            self.widget.change(message=self.widget.log.sentence(error), notes=())
         else:
             self.widget.change(message=_("Restored; press Restore again to undo that."), notes=(), rows=())
         self.widget.update()
 
     def onCopyTable(self) -> None:
-        self._copy(table_text(self.widget.panel.rows))
-
-    def onOpenLog(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(cache_dir() / LOG)))
+        copy(table_text(self.widget.panel.rows))
 
     def _copy_call(self, write) -> None:
         try:
-            self._copy(write(self.widget.parameters.inputVolume, **self.widget.running.options()))
-        except UserError as error:
-            self.widget.change(message=str(error), notes=())
-
-    def _copy(self, text: str) -> None:
-        slicer.app.clipboard().setText(text)
-        slicer.util.showStatusMessage(_("Copied."), 2000)
+            copy(write(self.widget.parameters.inputVolume, **self.widget.running.options()))
+        except Exception as error:
+            self.widget.change(message=self.widget.log.sentence(error), notes=())

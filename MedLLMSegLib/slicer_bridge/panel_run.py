@@ -6,7 +6,6 @@ import time
 import qt
 import slicer
 
-from ..errors import UserError
 from . import install
 from .panel_state import BUSY
 from .presenter import with_job
@@ -58,9 +57,8 @@ class RunSection:
         try:
             self.job = widget.logic.segmentAsync(widget.parameters.inputVolume, onProgress=self.onProgress,
                                                  onDone=self.onDone, **self.options())
-        except UserError as error:
-            widget.log(str(error))
-            widget.change(state="failed", message=str(error))
+        except Exception as error:
+            widget.change(state="failed", message=widget.log.sentence(error))
 
     def options(self) -> dict:
         """What the panel's choices mean for the logic."""
@@ -75,7 +73,7 @@ class RunSection:
     def onDone(self, job) -> None:
         self.job = None
         self.widget.replace(with_job(self.widget.panel, job, time.monotonic() - self._began))
-        self.widget.log_job(job)
+        self.widget.log.job(job)
         if job.state == "done":
             self.widget.result.take(job)
         self.widget.update()
@@ -94,9 +92,9 @@ class RunSection:
     def _install(self, task: str, start) -> None:
         try:
             install.ensure_packages(_("MedLLMSeg"), task)
-        except UserError as error:
-            self.widget.log(str(error))
-            told = {"message": str(error)} if task == "segment" else {"train_message": str(error), "train_failed": True}
+        except Exception as error:
+            text = self.widget.log.sentence(error)
+            told = {"message": text} if task == "segment" else {"train_message": text, "train_failed": True}
             self.widget.change(state="failed" if task == "segment" else "idle", **told)
             return
         self.widget.change(state="idle")
@@ -127,7 +125,7 @@ class SampleButton:
             if node is not None and self.widget.parameters is not None:
                 self.widget.parameters.inputVolume = node
         elif error is not None:
-            self.widget.log(str(error))
+            self.widget.log.say(str(error))
             self.widget.change(message=_("MRHead could not be downloaded; check the network, or load a scan of your own."))
         self.widget.change(loading_sample=False)
         self.widget.onNodes()

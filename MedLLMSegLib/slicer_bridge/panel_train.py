@@ -4,7 +4,6 @@ from __future__ import annotations
 import qt
 import slicer
 
-from ..errors import UserError
 from .curve import LearningCurve
 from .panel_state import BUSY
 from .presenter_train import with_training
@@ -101,9 +100,8 @@ class TrainSection:
             self.job = widget.logic.trainAsync(
                 list(self.pairs), panel.train_name, start=self.start, minutes=widget.parameters.trainMinutes,
                 device=widget.parameters.device.value, onProgress=self.onProgress, onDone=self.onDone, onHistory=self.onHistory)
-        except UserError as error:
-            widget.log(str(error))
-            widget.change(state="idle", train_message=str(error), train_failed=True)
+        except Exception as error:
+            widget.change(state="idle", train_message=widget.log.sentence(error), train_failed=True)
 
     def cancel(self) -> None:
         if self.job is not None:
@@ -130,7 +128,7 @@ class TrainSection:
         self.curve = self.curve if job.state == "done" else None
         self.widget.change(**({} if job.state == "done" else {"history": ()}))
         self.widget.replace(with_training(self.widget.panel, job))
-        self.widget.log_job(job)
+        self.widget.log.job(job)
         if job.state == "done" and job.model is not None:
             self.widget.models.refresh()
             self.widget.choose_model(job.model.id)

@@ -175,6 +175,14 @@ def test_a_result_that_comes_while_another_module_is_shown_is_there_afterwards(p
     assert panel.result.node is node and panel.ui.resultWidget.visible and texts(panel.ui.resultTable)
 
 
+def test_what_nobody_expected_is_said_and_logged_and_the_next_press_works(panel, logic, scan):
+    logic.error = TypeError("a mistake of ours")
+    press(panel.ui.segmentButton)
+    assert "a mistake of ours" in panel.ui.statusLabel.text and "Traceback" in panel.ui.logText.plainText
+    logic.error = None
+    start(panel, logic)
+
+
 # packages and licences
 
 def test_packages_are_named_before_they_are_installed(make_panel, module, logic, application, scan, picture, monkeypatch):
@@ -413,7 +421,7 @@ def test_sample_data_is_registered_when_slicer_has_started(module, said, monkeyp
 
 # the real logic
 
-def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, application, monkeypatch):
+def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, application, monkeypatch):
     import slicer
     from MedLLMSegLib.structures import Segmentation, plain_structures
 
@@ -431,10 +439,13 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, applic
     panel.ui.uncertaintyCheckBox.checked = True
     press(panel.ui.segmentButton)
     process(application, lambda: panel.panel.state == "idle")
-    assert texts(panel.ui.resultTable) == [["Spleen", "0.04", "0.75"]] and not real._timer.active
+    assert texts(panel.ui.resultTable) == [["Spleen", "0.04", "0.75"]] and not real._wanted
     node = panel.result.node
     assert panel.result.map is not None and panel.ui.show3DButton.enabled and not panel.ui.restoreButton.enabled
     panel.ui.outputSegmentationSelector.setCurrentNode(node)
+    press(panel.ui.copyPythonButton)
+    press(panel.ui.copyCommandButton)
+    assert "uncertainty=True" in said["copied"][0] and "medllmseg segment" in said["copied"][1]
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
     process(application, lambda: panel.panel.state == "idle")
