@@ -259,8 +259,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                     setattr(getattr(self.ui, name), prop, value)
 
     def choose_model(self, name: str) -> None:
-        if self.parameters is not None:
-            self.parameters.model = name
+        parameters = self.parameters or self.logic.getParameterNode()  # another module may be shown meanwhile
+        parameters.model = name
         self.change(model=name)
 
 

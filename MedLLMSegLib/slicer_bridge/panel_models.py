@@ -8,7 +8,7 @@ from ..catalogue import accept_licence, licence_accepted, licence_text
 from ..user_models import delete_model, import_model, is_users, verify_model
 from .words import _
 
-ROWS = (1, 5)  # the least and the most rows that the list shows without scrolling
+ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
 
 
 class ModelsSection:

@@ -11,7 +11,6 @@ import pytest
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.slicer_bridge import install
-from MedLLMSegLib.slicer_bridge.overlay import ROLE
 
 ROWS = (("Left hippocampus (anterior)", 1.532, 0.913), ("Left hippocampus (posterior)", 1.321, 0.897),
         ("Right hippocampus (anterior)", 1.604, 0.921), ("Right hippocampus (posterior)", 1.287, float("nan")))
@@ -146,6 +145,8 @@ def test_a_failure_is_one_sentence_and_the_next_press_works(panel, logic, scan, 
 
 
 def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn):
+    from MedLLMSegLib.slicer_bridge.overlay import ROLE
+
     node = drawn("found", scan)
     node.SetNodeReferenceID(ROLE, scan.GetID())
     start(panel, logic)
@@ -318,7 +319,9 @@ def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatc
     picture(panel, "training", "train")
     press(ui.curveButton)
     assert len(charts) == 2
+    panel.exit()
     logic.job.end("done", model=types.SimpleNamespace(id="body-ct"))
+    panel.enter()
     assert panel.parameters.model == "body-ct" and "is ready" in ui.trainStatusLabel.text
     picture(panel, "trained", "train")
 

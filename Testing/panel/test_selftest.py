@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="PySide6 is not installed: THE SELF-TEST OF THE PANEL WAS NOT RUN")
+QtWidgets = pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError,
+                                reason="PySide6 is not installed: THE SELF-TEST OF THE PANEL WAS NOT RUN")
 
 
 @pytest.fixture
@@ -67,3 +68,24 @@ def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
         widget.ui.segmentButton.blockSignals(True)
     with pytest.raises(AssertionError):
         selftest_panel.check_press_cancel(case)
+
+
+def test_a_logic_from_the_console_goes_with_its_last_run(module, application, scan):
+    """`MedLLMSegLogic().segmentAsync(node)`: nothing but the run holds it, and then its worker ends."""
+    import gc
+    import time
+
+    from slicer_bridge.stand_in import BallSegmenter, StandInClient
+
+    client, done = StandInClient(BallSegmenter(radius_mm=500)), []
+    module.MedLLMSegLogic(makeClient=lambda: client).segmentAsync(scan, onDone=lambda job: done.append(job.state))
+    end = time.monotonic() + 30
+    while not done and time.monotonic() < end:
+        gc.collect()
+        application.processEvents()
+        time.sleep(0.01)
+    assert done == ["done"] and not client.closed
+    while not client.closed and time.monotonic() < end:
+        application.processEvents()
+        gc.collect()
+    assert client.closed
