@@ -18,7 +18,7 @@ from .structures import Structure
 from .uncertainty import entropy, make_views, mean_probabilities
 from .volume import Volume
 
-REACH_MM = 15.0  # how far an outline's centre may lie from the localizer's; whose worst error on whole scans was below 10
+REACH_MM = 15.0  # how far an outline's centre may lie from the localizer's; whose worst error on synthetic heads was below 10
 
 
 @dataclass(frozen=True, eq=False)
