@@ -416,8 +416,10 @@ def test_a_run_for_one_side_leaves_what_was_found_on_the_other(scan):
 
 def test_the_codes_are_written_as_in_our_files():
     from MedLLMSegLib.files import terminology
+    from MedLLMSegLib.slicer_bridge import segments
+
     for structure in (*hippocampus_structures(lateral=True), *hippocampus_structures(lateral=False)):
-        assert nodes.terminology_entry(structure) == terminology(structure)
+        assert segments.terminology_entry(structure) == terminology(structure)
 
 
 def test_segments_under_another_transform_stay_in_place_and_ours_lie_on_the_scan(scene, scan, add_transform):
@@ -458,9 +460,13 @@ def _state(scene):
     return state
 
 
-@pytest.mark.parametrize("step", ["_set_segments", "_place_beside", "_labelmap", "_segment"])
+@pytest.mark.parametrize("file, step", [("nodes", "set_segments"), ("nodes", "place_beside"), ("segments", "_labelmap"),
+                                        ("segments", "_segment")])
 @pytest.mark.parametrize("target", ["new", "empty", "with segments"])
-def test_a_failure_leaves_the_scene_as_it_was(scene, scan, add_transform, monkeypatch, step, target):
+def test_a_failure_leaves_the_scene_as_it_was(scene, scan, add_transform, monkeypatch, file, step, target):
+    from MedLLMSegLib.slicer_bridge import segments
+
+    module = {"nodes": nodes, "segments": segments}[file]
     node = None
     if target != "new":
         node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
@@ -469,13 +475,13 @@ def test_a_failure_leaves_the_scene_as_it_was(scene, scan, add_transform, monkey
         _add_user_segment(node, scan, "lesion", _labels() == 1)
     _place(scene, scan, "study")
     scan.SetAndObserveTransformNodeID(add_transform(MOVED).GetID())
-    before, real = _state(scene), getattr(nodes, step)
+    before, real = _state(scene), getattr(module, step)
 
     def fails_at_its_end(*args):
         real(*args)
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(nodes, step, fails_at_its_end)
+    monkeypatch.setattr(module, step, fails_at_its_end)
     with pytest.raises(RuntimeError, match="out of memory"):
         _write(scan, node, labels=np.roll(_labels(), 1, axis=0))
     assert _state(scene) == before
