@@ -127,6 +127,24 @@ def test_cancel_while_the_result_is_being_read_or_arrives(scene, scan, logic, cl
     assert job.state == "cancelled" and picture(scene) == before
 
 
+def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(scene, scan, logic, client, monkeypatch):
+    """Even if all that is left to do needs no waiting."""
+    from MedLLMSegLib.slicer_bridge.jobs import Runner
+
+    def at_once(self, function, *arguments, **options):
+        return function(*arguments, **options)
+        yield
+
+    monkeypatch.setattr(Runner, "in_thread", at_once)
+    before = picture(scene)
+    job, _ = start(logic, scan)
+    take_along(logic, job, in_stage("done"))
+    logic.cancel(job)
+    client.cancelled.clear()
+    take_along(logic, job)
+    assert job.state == "cancelled" and picture(scene) == before
+
+
 @pytest.mark.parametrize("existing", [False, True], ids=["new node", "existing node"])
 @pytest.mark.parametrize("kind, message", [("user", "No hippocampus was found."), ("unexpected", "The worker stopped.")])
 def test_a_failure_is_one_sentence_and_leaves_the_scene_as_it_was(scene, scan, logic, client, kind, message, existing):

@@ -191,6 +191,9 @@ def test_the_copied_command_names_the_scans_own_file(scene, scan, logic, tmp_pat
     assert parsed(text).scans == [path] and "#" not in text
     read.SetAndObserveTransformNodeID(add_transform(np.eye(4)).GetID())
     assert "transform" in logic.commandLine(read)
+    slicer.util.updateVolumeFromArray(read, slicer.util.arrayFromVolume(read) + 1)  # it is not what the file holds any more
+    assert "First save the scan" in logic.commandLine(read)
+    read = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), "read")
     path.unlink()
     assert "First save the scan" in logic.commandLine(read)
 

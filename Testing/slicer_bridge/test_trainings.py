@@ -118,6 +118,15 @@ def test_the_model_becomes_one_of_the_users_and_is_listed(add_pair, logic, cache
     assert listed["my-tumours"].fits_memory is True and "GB" in listed["my-tumours"].memory_text
 
 
+def test_a_name_that_is_taken_meanwhile_costs_no_training(add_pair, logic, client, cache, tmp_path):
+    client.hold = "segment"
+    job = logic.trainAsync([add_pair(n) for n in range(2)], "x")
+    take_along(logic, job, in_stage("segment"))
+    write_bundle(cache / "models" / "x", "x")
+    client.hold = None
+    assert take_along(logic, job).model.id == "x-2"
+
+
 def test_progress_runs_forwards_and_the_history_grows(add_pair, logic):
     seen = []
     job = logic.trainAsync([add_pair(n) for n in range(2)], "x", onProgress=lambda *how: seen.append(how),
