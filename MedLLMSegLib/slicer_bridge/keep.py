@@ -54,6 +54,7 @@ class Keep:
 
     def has(self, node) -> bool:
         """Whether there is something to restore in this node; False for None and for a node outside of the scene."""
+        self.tidy()
         if node is None or node.GetScene() is None:
             return False
         found = self._kept.get(node.GetID())

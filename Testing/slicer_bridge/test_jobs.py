@@ -460,6 +460,19 @@ def test_closing_the_logic_ends_jobs_and_worker_and_calls_nobody(scene, scan, cl
     logic.close()
 
 
+def test_slicer_itself_never_imports_torch():
+    """The worker's process does; Slicer's own must not, as its packages may be exchanged while it runs."""
+    import subprocess
+    import sys
+
+    code = ("import sys, slicer, slicer.util\n"
+            "from MedLLMSegLib.slicer_bridge import (logic, parts, trainings, recipes, install, selftest)\n"
+            "print({'torch', 'monai', 'matplotlib', 'safetensors', 'einops'} & set(sys.modules))")
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.stdout.strip().splitlines()[-1] == "set()", done.stdout + done.stderr
+
+
 def test_a_logic_that_nobody_holds_any_more_ends_its_worker(scan, client):
     logic = SegmentationLogic(makeClient=lambda: client)
     logic.segment(scan)
