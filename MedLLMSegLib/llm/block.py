@@ -41,8 +41,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(width, keys, bias="self_attn.v_proj" in biases)
         self.o_proj = nn.Linear(queries, width, bias="self_attn.o_proj" in biases)
 
-    def forward(self, x, causal: bool = False, rotary: bool = False):
-        """x (B, N, D) -> (B, N, D)."""
+    def forward(self, x, causal: bool = False, rotary: bool = False, mask=None):
+        """x (B, N, D) -> (B, N, D). mask (N, N) of bool: whether a query (row) may see a key (column); not with causal."""
         head_dim = self.config.head_dim
         q = self.q_proj(x).unflatten(-1, (-1, head_dim)).transpose(1, 2)  # (B, heads, N, head_dim)
         k = self.k_proj(x).unflatten(-1, (-1, head_dim)).transpose(1, 2)  # (B, kv heads, N, head_dim)
@@ -52,7 +52,7 @@ class Attention(nn.Module):
         # Repeated rather than enable_gqa=True: every backend and the ONNX exporter take it.
         shared = self.config.num_heads // self.config.num_key_value_heads
         k, v = k.repeat_interleave(shared, dim=1), v.repeat_interleave(shared, dim=1)  # (B, heads, N, head_dim)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
         return self.o_proj(out.transpose(1, 2).flatten(2))  # (B, N, heads * head_dim) -> (B, N, D)
 
 
@@ -82,13 +82,15 @@ class LlamaBlock(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config, biases)
 
-    def forward(self, x, causal: bool = False, rotary: bool = False):
+    def forward(self, x, causal: bool = False, rotary: bool = False, mask=None, adapter=None):
         """x (B, N, D) -> (B, N, D), residuals included.
 
         ``causal``: token n sees tokens 0 to n only. ``rotary``: rotary position by place in the sequence;
-        raises UserError where the model scales its rotary embedding (``rope_type``).
+        raises UserError where the model scales its rotary embedding (``rope_type``). ``mask`` (N, N) of bool: whether a
+        token (row) may see another (column), instead of ``causal``. ``adapter``: a module on what the attention sees.
         """
-        x = x + self.self_attn(self.input_layernorm(x), causal, rotary)
+        seen = self.input_layernorm(x)
+        x = x + self.self_attn(seen if adapter is None else adapter(seen), causal, rotary, mask)
         return x + self.mlp(self.post_attention_layernorm(x))
 
     @classmethod
