@@ -25,6 +25,7 @@ MAX_SHIFT_VOX = 3  # enough to change how voxels fall into patches
 GAMMA = (0.8, 1.25)  # within what training sees (0.7 to 1.4)
 NEAR_VOX = 4  # voxels around the foreground on which a temperature is fitted
 TEMPERATURES = (0.05, 20.0)
+FIT_VOX = 200_000  # voxels of a case that are enough for one number
 
 
 @dataclass(frozen=True)
@@ -110,8 +111,10 @@ def fit_temperature(cases: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
             raise UserError(f"A label map holds the value {int(truth.max())}, and the model has classes up to "
                             f"{len(values) - 1}; check the labels.")
         near = ndimage.binary_dilation((truth > 0) | (values.argmax(axis=0) > 0), iterations=NEAR_VOX)
-        logits.append(values[:, near].astype(np.float64))  # (c, n)
-        labels.append(truth[near].astype(int))
+        places = np.flatnonzero(near)
+        places = places[::-(-len(places) // FIT_VOX)] if len(places) else places
+        logits.append(values.reshape(len(values), -1)[:, places].astype(np.float64))  # (c, n)
+        labels.append(truth.reshape(-1)[places].astype(int))
     if not sum(len(each) for each in labels):
         raise UserError("No structure is labelled or found in the cases for the calibration; give cases with labels.")
     z, y = np.concatenate(logits, axis=1), np.concatenate(labels)

@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   medllmseg train --data cases/ --output runs/mine                          an hour, everything planned from the data
   medllmseg train --data cases.csv --output runs/mine --minutes 240 --name liver-ct --modality "CT" --licence CC-BY-4.0
   medllmseg train --data cases/ --output runs/few --from hippocampus-t1 --cases 5 --minutes 15
+  medllmseg train --data cases/ --output runs/folds --folds 5 --minutes 60  five trainings, each case tested once
   torchrun --nproc-per-node 4 -m MedLLMSegLib train --data cases/ --output runs/mine --batch 8
 
 The same command goes on where it was stopped or killed. See docs/train.md."""
@@ -30,6 +31,8 @@ def add_parser(commands) -> None:
     p.add_argument("--minutes", type=float, help="training time on this machine (default: 60)")
     p.add_argument("--steps", type=int, help="or so many updates")
     p.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune a model (id or bundle folder) instead of beginning anew")
+    p.add_argument("--folds", type=int, metavar="N", help="cross-validation: N trainings of that time, each measured on cases it "
+                                                          "has not seen; stated splits are set aside")
     p.add_argument("--cases", type=int, metavar="N", help="use so many training cases only, drawn by --seed")
     _describe(p.add_argument_group("what the model says of itself"))
     _network(p.add_argument_group("network"))
@@ -75,10 +78,22 @@ def _train(args, command: str) -> None:
         preset=args.preset, llm=args.llm, llm_layer=args.llm_layer, llm_position=args.llm_position, anatomy=args.anatomy,
         structures=tuple(args.structures), batch=args.batch, window=tuple(args.window) if args.window else None, lr=args.lr, precision=args.precision,
         patience=args.patience, seed=args.seed)
+    if args.folds is not None:
+        return _cross_validate(request, args)
     with _Console() as console:
         bundle = train_model(request, args.device, console.report, console.say)
     print(f"the model is in {bundle}; measure it on cases it has not seen:\n"
           f"  medllmseg evaluate --model {bundle} --data TESTDATA --output test.csv")
+
+
+def _cross_validate(request, args) -> None:
+    from ..cross_validation import cross_validate
+    from ..scores import summary_table
+
+    with _Console() as console:
+        summary = cross_validate(request, args.folds, args.device, console.report, console.say)
+    print(summary_table(summary))
+    print(f"the table and its summary are in {args.output}: folds.csv, folds.summary.json")
 
 
 class _Console:

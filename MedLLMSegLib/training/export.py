@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
@@ -12,6 +12,7 @@ from ..config import NetworkConfig
 from ..errors import UserError
 from ..llm.store import resolve
 from ..monai_config import inference_config, monai_fields
+from .calibrate import CALIBRATION
 from .card import bundle_licence, model_card
 from .checkpoint import load_best, read_plan
 from .shipped import SHIPPED
@@ -43,6 +44,8 @@ def export_bundle(run, output, results=None, shipped: str | None = None, evidenc
     Raises `UserError` for a run without result and for figures of other weights.
     """
     run, evidence = Path(run), evidence or Evidence(results)
+    if evidence.calibration is None and (run / CALIBRATION).exists():  # fitted when the training ended
+        evidence = replace(evidence, calibration=run / CALIBRATION)
     plan, state = read_plan(run), load_best(run)
     if plan is None:
         raise UserError(f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train` first.')

@@ -65,7 +65,8 @@ class State:
 
 
 def train_localizer(labelmaps_folder, output, minutes: float = 25.0, seed: int = 0, progress: Progress | None = None,
-                    device: str = "cpu", config: LocalizerConfig = LocalizerConfig(), start: Localizer | None = None) -> Path:
+                    device: str = "cpu", config: LocalizerConfig = LocalizerConfig(), start: Localizer | None = None,
+                    learning_rate: float = Recipe.learning_rate) -> Path:
     """Train for so many minutes in all, going on from ``output``/last.pt when it is there.
 
     start: a trained localizer whose weights a new training begins with, instead of random ones.
@@ -73,7 +74,7 @@ def train_localizer(labelmaps_folder, output, minutes: float = 25.0, seed: int =
     Returns the path of the averaged weights, ``output``/localizer.pt; the loss goes to ``output``/log.jsonl.
     progress: called with a line of text and the fraction done; may raise `Cancelled`.
     """
-    recipe, output = Recipe(minutes=minutes, seed=seed), Path(output)
+    recipe, output = Recipe(minutes=minutes, seed=seed, learning_rate=learning_rate), Path(output)
     output.mkdir(parents=True, exist_ok=True)
     say = progress or (lambda text, fraction: None)
     say("reading the label maps", 0.0)
@@ -286,13 +287,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="folder for checkpoints, log and weights")
     parser.add_argument("--minutes", type=float, default=25.0, help="training time in all, earlier runs included")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate, help="its peak, %(default)s")
     parser.add_argument("--from", dest="start", metavar="BUNDLE", help="begin with a bundle's weights, not random ones")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--validate", type=int, default=100, metavar="N", help="kept-out images to score at the end")
     options = parser.parse_args(arguments)
     say = lambda text, fraction: print(f"{100 * fraction:5.1f} %  {text}", flush=True)
     start = Localizer.from_bundle(read_bundle(options.start)) if options.start else None
-    weights = train_localizer(options.data, options.output, options.minutes, options.seed, say, options.device, start=start)
+    weights = train_localizer(options.data, options.output, options.minutes, options.seed, say, options.device,
+                              start=start, learning_rate=options.learning_rate)
     if options.validate:
         figures = validate(load_trained(weights), load_heads(options.data, held_out=True), options.validate,
                            device=options.device)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..anatomy import named_structures
 from ..bundle import read_bundle
-from ..cases import CaseSet, read_cases, split_cases
+from ..cases import CaseSet, folds, read_cases, split_cases
 from ..catalogue import find_model
 from ..config import PRESETS, NetworkConfig
 from ..errors import Progress, UserError
@@ -20,6 +20,7 @@ from ..llm.store import resolve
 from ..networks.build import build_network
 from ..outputs import check_writable, make_folder
 from .augment import Augmentation
+from .calibrate import calibrate
 from .checkpoint import read_plan
 from .data import plan_crops, prepare_set
 from .export import export_bundle
@@ -38,6 +39,7 @@ class TrainRequest:
     start: a bundle (id or folder) to fine-tune. cases: so many training cases only, drawn by seed in whole groups.
     minutes: time for the training itself; steps: or so many updates. preset, llm, llm_layer, llm_position: the network.
     structures: names of the labels 1, 2 ... where the source states none.
+    folds, fold: train fold ``fold`` (from 0) of so many, in place of the stated splits (`cross_validation.py`).
     anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
     """
 
@@ -64,6 +66,8 @@ class TrainRequest:
     precision: str = "bf16"
     patience: int = 8
     seed: int = 0
+    folds: int | None = None
+    fold: int | None = None
 
     def __post_init__(self):
         if self.minutes is not None and self.steps is not None:
@@ -85,7 +89,7 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
     fabric = make_fabric(device, request.precision)
     case_set = read_cases(request.source, dict(enumerate(request.structures, 1)) if request.structures else None)
-    parts = split_cases(case_set, request.seed)
+    parts = split_cases(case_set, request.seed) if request.folds is None else folds(case_set, request.folds, request.seed)[request.fold]
     chosen = draw_cases(parts["train"], request.cases, request.seed)
     before = _begun(output, request)
     about = before or _plan(request, case_set, chosen, parts["val"], fabric.device,
@@ -103,7 +107,10 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     watcher = _watcher(output, request) if fabric.is_global_zero else None
     trainer = Trainer(network, network_config.classes, config, train, val, output, json.loads(json.dumps(about)), fabric, watcher)
     trainer.run(report)
-    return export_bundle(output, output / "bundle") if fabric.is_global_zero else output / "bundle"
+    if not fabric.is_global_zero:
+        return output / "bundle"
+    calibrate(output, network, val, fabric.device, config.predict_window)
+    return export_bundle(output, output / "bundle")
 
 
 def draw_cases(cases, count: int | None, seed: int) -> list:

@@ -1,0 +1,71 @@
+"""Train once for each fold and measure each model on the cases of its own fold: every case is tested exactly once.
+
+No group (patient, head) is ever on two sides of a fold, and each fold's weights are chosen on a part of the rest.
+"""
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from .cases import folds, group_of, read_cases
+from .errors import Progress, UserError
+from .evaluate import How, evaluate
+from .outputs import write_text
+from .scores import Score, as_json, read_table, summarize_scores, summary_path, table
+from .training.session import TrainRequest, train_model
+
+
+def cross_validate(request: TrainRequest, count: int, device: str = "auto", progress: Progress | None = None, say=print) -> dict:
+    """``count`` trainings in ``request.output``/fold1 and so on, each for ``request.minutes`` or ``request.steps``.
+
+    Returns the summary over all cases (`scores.summarize_scores`); it is also written, with the table it is made from, as
+    folds.summary.json and folds.csv. What is finished is not done again. Raises `UserError` as `train_model` does.
+    progress: called with (a line of text, fraction done); may raise `Cancelled`, after which the same call goes on.
+    """
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("--folds trains on one process, and torchrun started several; start it without torchrun.")
+    names = dict(enumerate(request.structures, 1)) if request.structures else None
+    parts = folds(read_cases(request.source, names), count, request.seed)  # also says at once what is wrong
+    output, seconds, tables = Path(request.output), 0.0, []
+    for n, part in enumerate(parts):
+        tell = (lambda text, f, n=n: progress(f"fold {n + 1} of {count}: {text}", (n + f) / count)) if progress else None
+        own = replace(request, output=str(output / f"fold{n + 1}"), folds=count, fold=n)
+        seconds += _fold(own, [case.id for case in part["test"]], device, tell, say)
+        tables.append(Path(own.output) / "test.csv")
+    return _joined(tables, request, seconds)
+
+
+def _fold(request: TrainRequest, tested: list[str], device: str, progress: Progress | None, say) -> float:
+    """Train and measure one fold unless that is done; returns the seconds that measuring took."""
+    written = Path(request.output) / "test.csv"
+    if not _finished(written, tested):
+        bundle = train_model(request, device, progress and (lambda text, f: progress(text, 0.95 * f)), say)
+        evaluate(bundle, request.source, written, tested, How(device), progress and (lambda text, f: progress(text, 0.95 + 0.05 * f)))
+    return json.loads(summary_path(written).read_text(encoding="utf-8"))["seconds"]
+
+
+def _finished(written: Path, tested: list[str]) -> bool:
+    if not written.exists() or not summary_path(written).exists():
+        return False
+    if set(read_table(written)) != set(tested):
+        raise UserError(f'"{written}" holds other cases than its fold has now; choose another output folder.')
+    return True
+
+
+def _joined(tables: list[Path], request: TrainRequest, seconds: float) -> dict:
+    """One table and summary of the folds' own."""
+    scores, failed, charged = [], {}, {}
+    for written in tables:
+        own = json.loads(summary_path(written).read_text(encoding="utf-8"))
+        scores += [Score(case, own["group_of"].get(case, group_of(case)), values) for case, values in read_table(written).items()]
+        failed |= own["failed"]
+        charged = {key: charged.get(key, 0) + own["charged"].get(key, 0) for key in {**charged, **own["charged"]}}
+    name = request.name or Path(request.output).name
+    summary = summarize_scores(sorted(scores, key=lambda s: s.case), name, Path(request.source), seconds)
+    summary |= {"failed": failed, "charged": charged, "folds": len(tables)}
+    output = Path(request.output) / "folds.csv"
+    write_text(output, table(scores))
+    write_text(summary_path(output), as_json(summary))
+    return summary
