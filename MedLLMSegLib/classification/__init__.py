@@ -1,0 +1,1 @@
+"""Images in classes: trained, measured and compared, with no text anywhere."""
