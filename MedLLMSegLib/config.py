@@ -149,10 +149,12 @@ class NetworkConfig:
         return _build(cls, data)
 
 
-# The three configurations of one class that papers.md compares.
+# Three configurations of one class that papers.md compares, and a finer one, for models that ship: more channels on the
+# image's own grid, and losses on the decoder's coarser stages too.
 OURS = NetworkConfig()
+FINE = NetworkConfig(stem_channels=(32, 64, 96), deep_supervision=True, dropout=0.1)
 PAPER = NetworkConfig(embedding="patch", stem_channels=(), patch_size=8, width=64, depth=16, heads=4, mlp_ratio=4.0,
                       position="learned", grid=(16, 16, 16), attention="global", fusion=False, decoder="linear",
                       llm=LLMConfig(position="head", normalise=False))
 PAPER_VIT = replace(PAPER, llm=None)
-PRESETS = {"medvisionllama": OURS, "paper-medvisionllama": PAPER, "paper-vit": PAPER_VIT}
+PRESETS = {"medvisionllama": OURS, "medvisionllama-fine": FINE, "paper-medvisionllama": PAPER, "paper-vit": PAPER_VIT}

@@ -52,7 +52,8 @@ def _describe(group) -> None:
 
 
 def _network(group) -> None:
-    group.add_argument("--preset", default="medvisionllama", help="medvisionllama, paper-medvisionllama or paper-vit")
+    group.add_argument("--preset", default="medvisionllama", help="medvisionllama, medvisionllama-fine (slower, finer "
+                                                                      "borders), paper-medvisionllama or paper-vit")
     group.add_argument("--llm", metavar="SOURCE", help="another language model: an id or a path (GGUF, safetensors, folder)")
     group.add_argument("--llm-layer", type=int, metavar="N", help="which of its layers; negative counts from the end")
     group.add_argument("--llm-position", choices=("head", "middle", "tail"), help="where it stands among the encoder's blocks")

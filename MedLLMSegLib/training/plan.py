@@ -97,7 +97,7 @@ def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX) -> DataPlan:
     reasons = _reasons(fp) | {
         "spacing_mm": why_spacing, "window": why_window, "flips": why_flips,
         "batch": f"{batch} windows are {batch * prod(window)} voxels, and the budget is {budget_vox}"}
-    return DataPlan(spacing, fp.axes, window, batch, strides, flips, (30.0, 0.0, 0.0) if scan else (15.0,) * 3,
+    return DataPlan(spacing, fp.axes, window, batch, strides, flips, (60.0, 0.0, 0.0) if scan else (15.0,) * 3,
                     0.25 if scan else 0.15, reasons)
 
 
@@ -109,7 +109,7 @@ def _reasons(fp: Fingerprint) -> dict[str, str]:
                    f"{LEAST_VOX} or more remain"}
     if fp.axes == "scan":
         return {**reasons, "axes": reasons["axes"] + "turned, thick slices would blur, so the scan's own axes are kept",
-                "rotate_deg": "in the plane of the slices only: they are too thick to tilt",
+                "rotate_deg": "in the plane of the slices, which are too thick to tilt; far, as each person lies differently",
                 "scale": "wide, as the stated spacing of thick slices is often nominal"}
     return {**reasons, "axes": reasons["axes"] + "all cases can be brought into one orientation",
             "rotate_deg": "about every axis", "scale": "sizes differ from person to person"}
