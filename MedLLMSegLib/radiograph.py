@@ -1,0 +1,233 @@
+"""A flat X-ray image from any file, as a reader sees it, and onto the square that a classifier looks at.
+
+Preparation as in PneumoLLM (arXiv 2312.03490): the DICOM file's default window, then a crop to the rectangle around the
+lungs. Like every change of grid here, crop and letterbox are two grids (`Box`), so a heat map's way back needs nothing else.
+"""
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .diagnosis_config import PreparationConfig
+from .dicom import is_dicom
+from .dicom_image import read_dicom_image
+from .errors import UserError
+from .files import load_volume, scan_name
+from .geometry import Grid, inside, resample, sub_grid
+from .images import scan_suffix
+from .picture_files import is_picture, read_picture
+from .volume import Volume
+from .windowing import Lut, Window, percentile_window
+
+READABLE = "one DICOM file, PNG, JPEG, TIFF, or a NIfTI, NRRD or MHA volume of one slice"
+SMALLEST = 32  # pixels of a side: an icon or a strip is no radiograph
+HOUNSFIELD_AIR = -900  # no radiograph has values of 900 below zero; every CT of a chest has, as air is -1000
+
+
+@dataclass(frozen=True, eq=False)
+class Radiograph:
+    """A flat X-ray image.
+
+    array: (rows, columns) float32 from 0 (black) to 1 (white): after the window, bones bright.
+    volume: the image as a volume of one slice, with the values of the file: the grid for maps.
+    view: "PA", "AP", "lateral" or "" (not known). modality: DICOM's code such as "CR", "" for a file that has none.
+    body_part: DICOM's, or "". notes: sentences for the user (what was assumed).
+    """
+
+    array: np.ndarray
+    volume: Volume
+    view: str = ""
+    modality: str = ""
+    body_part: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """What preparation did: `rows` and `columns` (half-open) of the image were sampled onto the square.
+
+    image, square: grids of one slice, in mm from the image's first pixel.
+    """
+
+    image: Grid
+    square: Grid
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+    def to_image(self, array: np.ndarray) -> np.ndarray:
+        """A map over the whole square, of any number of rows and columns, on the image's pixels: float32, 0 beyond the crop."""
+        scale = np.diag([self.square.shape[2] / array.shape[1], self.square.shape[1] / array.shape[0], 1.0, 1.0])
+        scale[:2, 3] = (scale[[0, 1], [0, 1]] - 1) / 2
+        there = Grid((1, *array.shape), self.square.ijk_to_ras @ scale)
+        found, whole = np.zeros(self.image.shape[1:], np.float32), (slice(0, 1), slice(*self.rows), slice(*self.columns))
+        found[whole[1:]] = resample(np.asarray(array, np.float32)[None], there, sub_grid(self.image, whole))[0]
+        return found
+
+
+def load_radiograph(path, window: int | None = None) -> Radiograph:
+    """Read a flat X-ray image from a file.
+
+    window: which of a DICOM file's windows (and VOI look-up tables after them) to use, counted from 1; None for the first.
+    Without any, the window goes from the 0.5th to the 99.5th percentile, and a note says so; an 8 bit picture is taken as
+    it is. Raises `UserError` for anything but one grey image.
+    """
+    path = Path(path).expanduser()
+    if not os.path.exists(path) or os.path.isdir(path):
+        raise UserError(f'"{path}" is a folder, and a file is needed: {READABLE}; name the image itself.' if os.path.isdir(path)
+                        else f'There is no file "{path}"; check the path.')
+    if is_picture(path):
+        if window is not None:
+            raise _no_window(path)
+        volume, inverted, notes = read_picture(path)
+        plain = Window(127.5, 255.0, "LINEAR_EXACT") if volume.array.dtype == np.uint8 else None
+        return _radiograph(volume, plain, inverted, notes=notes)
+    if scan_suffix(path):
+        if window is not None:
+            raise _no_window(path)
+        return radiograph_of(load_volume(path))
+    if not is_dicom(path):
+        if path.stat().st_size == 0:
+            raise UserError(f'"{path}" is empty (0 bytes); copy or export it again.')
+        raise UserError(f'"{path}" is not an image that can be read here ({READABLE}); convert it to one of these.')
+    found = read_dicom_image(path)
+    chosen, notes = _choose_window(found.windows, window, path)
+    return _radiograph(found.volume, chosen, found.inverted, found.view, found.modality, found.body_part,
+                       (*found.notes, *notes), found.padding)
+
+
+def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiograph:
+    """A volume of one slice, as 3D Slicer loads a flat image.
+
+    Its tags may hold "window_center" and "window_width" (as DICOM's), and "inverted" (1: the lowest value is white).
+    view, modality: as in `Radiograph`. Raises `UserError` for a volume of several slices.
+    """
+    if volume.array.ndim == 4 and volume.array.shape[0] > 1:
+        raise UserError(f'"{volume.name}" is a series of {volume.array.shape[0]} images or has as many channels, and one flat '
+                        "grey image is needed; save the wanted one as a file of its own.")
+    array = volume.array.reshape(volume.array.shape[-3:])
+    if array.ndim != 3 or 1 not in array.shape:
+        size = " x ".join(map(str, array.shape[::-1]))
+        raise UserError(f'"{volume.name}" is a 3D scan ({size} voxels), and one flat X-ray image is needed; choose {READABLE}.')
+    if array.dtype.kind not in "biuf":
+        raise UserError(f'"{volume.name}" holds {array.dtype} values, and plain grey values are needed; convert it.')
+    tags = volume.tags
+    window = (Window(tags["window_center"], tags["window_width"]) if tags.get("window_width", 0) > 0 and "window_center" in tags
+              else None)
+    return _radiograph(Volume(array, volume.ijk_to_ras, volume.name, volume.tags), window, bool(tags.get("inverted")), view, modality)
+
+
+def _no_window(path: Path) -> UserError:
+    return UserError(f'"{path}" has no windows to choose from, as only DICOM files have them; leave the window out.')
+
+
+def _choose_window(windows: tuple[Window | Lut, ...], number: int | None, path: Path):
+    """(window or None, notes)"""
+    listed = "; ".join(f"{n}: {each}" for n, each in enumerate(windows, 1))
+    if number is not None and not 1 <= number <= len(windows):
+        has = f"has {len(windows)} ({listed})" if windows else "has none"
+        raise UserError(f'Window {number} was asked for, and "{path}" {has}; choose one of these or leave the window out.')
+    if not windows:
+        return None, ()
+    several = (f"The file has {len(windows)} windows ({listed}); number {number or 1} was used.",)
+    return windows[(number or 1) - 1], several if len(windows) > 1 else ()
+
+
+def _radiograph(volume: Volume, window: Window | Lut | None, inverted: bool, view: str = "", modality: str = "",
+                body_part: str = "", notes: tuple[str, ...] = (), padding: np.ndarray | None = None) -> Radiograph:
+    """Windowed and checked. volume: one slice along any axis. padding: bool (rows, columns) of pixels without image."""
+    flat = volume.array.reshape([n for n in volume.array.shape if n > 1] if sum(n > 1 for n in volume.array.shape) == 2
+                                else volume.array.shape[-2:])
+    _check_flat(flat, volume.name, modality)
+    if window is None:
+        window = percentile_window(flat if padding is None else flat[~padding])
+        notes += ("The image names no window for its grey values; the range from the 0.5th to the 99.5th percentile "
+                  f"({window.center - window.width / 2:g} to {window.center + window.width / 2:g}) was used.",)
+    shown = window(flat)
+    shown = 1 - shown if inverted else shown
+    if padding is not None:
+        shown = np.where(padding, np.float32(0), shown)
+    if shown.max() - shown.min() < 0.01:
+        raise UserError(f'"{volume.name}" shows nothing in its window ({window}): all is black or white; choose another window, '
+                        "or correct it in the file.")
+    return Radiograph(np.ascontiguousarray(shown, np.float32), volume, view, modality, body_part, notes)
+
+
+def _check_flat(flat: np.ndarray, name: str, modality: str) -> None:
+    if min(flat.shape) < SMALLEST:
+        raise UserError(f'"{name}" has {flat.shape[1]} x {flat.shape[0]} pixels, and at least {SMALLEST} x {SMALLEST} are needed; '
+                        "choose the image itself, not its icon.")
+    low, high = float(flat.min()), float(flat.max())  # NaN and infinity survive min or max
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise UserError(f'"{name}" has {int((~np.isfinite(flat)).sum())} pixels that are not a number or infinite; '
+                        "replace them (for example by 0) and try again.")
+    if low == high:
+        raise UserError(f'"{name}" has the same value ({low:g}) in every pixel, so there is nothing to see; '
+                        "check that the right file was chosen.")
+    if len(np.unique(flat[::max(1, flat.shape[0] // 256)])) <= 2:
+        raise UserError(f'"{name}" has two grey values only (a mask, or 1 bit deep), and a grey image is needed; '
+                        "export the X-ray itself.")
+    if not modality and low <= HOUNSFIELD_AIR:
+        raise UserError(f'"{name}" has values down to {low:g}, as a CT slice in Hounsfield units, and an X-ray image is needed; '
+                        "choose the X-ray.")
+
+
+def load_lung_mask(path, radiograph: Radiograph) -> np.ndarray:
+    """Bool (rows, columns) of where the lungs are, from a picture or a volume of one slice on the radiograph's pixels."""
+    path = Path(path).expanduser()
+    volume = read_picture(path)[0] if is_picture(path) and path.exists() else load_volume(path)
+    return lung_mask_of(volume.array, radiograph, scan_name(path))
+
+
+def lung_mask_of(array: np.ndarray, radiograph: Radiograph, name: str = "lung mask") -> np.ndarray:
+    """An array of any label values, 0 outside the lungs, as a bool mask (rows, columns) of this radiograph."""
+    shape = radiograph.array.shape
+    if array.size != shape[0] * shape[1] or [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
+        size = " x ".join(map(str, array.shape[::-1]))
+        raise UserError(f'The lung mask "{name}" has {size} pixels and "{radiograph.volume.name}" {shape[1]} x {shape[0]}; '
+                        "draw it on the image itself.")
+    mask = np.asarray(array).reshape(shape) != 0
+    if not mask.any():
+        raise UserError(f'The lung mask "{name}" is empty; draw the lungs in it, or leave it out.')
+    return mask
+
+
+def prepare_radiograph(radiograph: Radiograph, config: PreparationConfig, lungs: np.ndarray | None = None) -> tuple[np.ndarray, Box]:
+    """The square that the network sees, and the way back.
+
+    lungs: bool (rows, columns), or None for the whole image (as with crop "none").
+    Returns ((1, size, size) float32, `Box`): the crop fills the square along its longer side and keeps its proportions in
+    mm; what is beyond it is 0 after normalising.
+    """
+    rows, columns = _rectangle(radiograph.array.shape, config, lungs)
+    height, width = radiograph.array.shape
+    image = Grid((1, height, width), np.diag([*_pixel_mm(radiograph), 1.0, 1.0]))
+    part = sub_grid(image, (slice(0, 1), slice(*rows), slice(*columns)))
+    pixel = max(part.extent_mm[1:]) / config.size
+    matrix = np.diag([pixel, pixel, 1.0, 1.0])
+    matrix[:3, 3] = part.centre_ras() - np.array([1, 1, 0]) * pixel * (config.size - 1) / 2
+    square = Grid((1, config.size, config.size), matrix)
+    seen = inside(part, square)[0]
+    sampled = resample(radiograph.array[None, slice(*rows), slice(*columns)], part, square)[0]
+    mean, std = (config.mean, config.std) if config.normalise == "fixed" else (sampled[seen].mean(), max(sampled[seen].std(), 1e-6))
+    return np.where(seen, (sampled - mean) / std, 0).astype(np.float32)[None], Box(image, square, rows, columns)
+
+
+def _pixel_mm(radiograph: Radiograph) -> tuple[float, float]:
+    """Size of a pixel along (columns, rows); 1 where the file has none."""
+    kept = [s for s, n in zip(radiograph.volume.spacing_mm, radiograph.volume.array.shape) if n > 1][-2:]
+    return (kept[1], kept[0]) if len(kept) == 2 and min(kept) > 0 else (1.0, 1.0)
+
+
+def _rectangle(shape: tuple[int, int], config: PreparationConfig, lungs: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(rows, columns), half-open: around the lungs with the margin, within the image."""
+    if lungs is None or config.crop == "none":
+        return (0, shape[0]), (0, shape[1])
+    found = []
+    for axis, length in enumerate(shape):
+        places = np.flatnonzero(lungs.any(1 - axis))
+        margin = round(config.margin * (places[-1] + 1 - places[0]))
+        found.append((max(0, int(places[0]) - margin), min(length, int(places[-1]) + 1 + margin)))
+    return tuple(found)
