@@ -4,8 +4,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from MedLLMSegLib.classification.measures import (
-    age_band, area_under_roc, auc_difference, calibrated, decide, draws, drawn_auc, expected_calibration_error, figures,
-    fit_temperature, sensitivity_at, shortcut, subgroup_table, youden_threshold)
+    area_under_roc, auc_difference, calibrated, decide, draws, drawn_auc, expected_calibration_error, figures,
+    fit_temperature, sensitivity_at, youden_threshold)
+from MedLLMSegLib.classification.subgroups import age_band, shortcut, subgroup_table
 
 
 def binary(score):
@@ -15,7 +16,7 @@ def binary(score):
 
 def test_counted_by_hand():
     truth, score = np.array([0, 0, 0, 1, 1]), [0.1, 0.4, 0.8, 0.35, 0.9]
-    found = figures(truth, binary(score), range(5), threshold=0.35, repeats=50)
+    found = figures(truth, [(binary(score), 0.35)], range(5), repeats=50)
     assert {k: round(v.value, 4) for k, v in found.items()} == {
         "auc": round(4 / 6, 4), "sensitivity": 1.0, "specificity": round(1 / 3, 4), "accuracy": 0.6}
     assert decide(binary(score), 0.35).tolist() == [0, 1, 1, 1, 1] and decide(binary(score)).tolist() == [0, 0, 1, 0, 1]
@@ -24,7 +25,7 @@ def test_counted_by_hand():
 def test_three_classes_are_each_measured_against_the_rest():
     truth = np.array([0, 0, 1, 1, 2, 2])
     probabilities = np.eye(3)[[0, 1, 1, 1, 2, 0]] * 0.8 + 0.1
-    found = figures(truth, probabilities, range(6), repeats=20)
+    found = figures(truth, [(probabilities, None)], range(6), repeats=20)
     assert found["accuracy"].value == pytest.approx(4 / 6)
     assert found["sensitivity"].value == pytest.approx((0.5 + 1.0 + 0.5) / 3)
     assert found["specificity"].value == pytest.approx((3 / 4 + 3 / 4 + 1.0) / 3)
@@ -51,13 +52,13 @@ def test_intervals_are_wider_where_fewer_patients_stand_behind_the_same_images()
     rng = np.random.default_rng(1)
     truth = np.repeat(rng.integers(0, 2, 30), 4)
     score = np.repeat(rng.random(30), 4) * 0.5 + truth * 0.2
-    width = lambda groups: (lambda e: e.high - e.low)(figures(truth, binary(score), groups, repeats=400)["auc"])
+    width = lambda groups: (lambda e: e.high - e.low)(figures(truth, [(binary(score), None)], groups, repeats=400)["auc"])
     assert width(np.repeat(range(30), 4)) > 1.5 * width(range(120))
-    assert np.isnan(figures(truth, binary(score), ["one"] * 120)["auc"].low)
+    assert np.isnan(figures(truth, [(binary(score), None)], ["one"] * 120)["auc"].low)
 
 
 def test_one_class_only_has_no_auc():
-    found = figures(np.ones(4, int), binary([0.1, 0.9, 0.8, 0.7]), range(4), 0.5)
+    found = figures(np.ones(4, int), [(binary([0.1, 0.9, 0.8, 0.7]), 0.5)], range(4))
     assert np.isnan(found["auc"].value) and np.isnan(found["specificity"].value) and found["sensitivity"].value == 0.75
     assert found["auc"].to_dict() == {"value": None, "low": None, "high": None}
 
@@ -105,8 +106,8 @@ def test_sensitivity_at_stated_false_positives():
 
 def test_subgroups_are_measured_at_the_one_threshold():
     truth = np.array([0, 1, 0, 1, 0, 1])
-    rows = subgroup_table(truth, binary([0.1, 0.9, 0.7, 0.3, 0.2, 0.6]), list("abcdef"),
-                          {"view": ["AP", "AP", "PA", "PA", "", ""]}, threshold=0.5, repeats=20)
+    rows = subgroup_table(truth, [(binary([0.1, 0.9, 0.7, 0.3, 0.2, 0.6]), 0.5)], list("abcdef"),
+                          {"view": ["AP", "AP", "PA", "PA", "", ""]}, repeats=20)
     assert [(r["value"], r["n"], r["accuracy"]["value"]) for r in rows] == [("AP", 2, 1.0), ("PA", 2, 0.0), ("not stated", 2, 1.0)]
 
 
@@ -118,3 +119,12 @@ def test_age_bands(age, band):
 def test_the_shortcut_is_learnt_on_train_and_measured_elsewhere():
     found = shortcut(["AP"] * 4 + ["PA"] * 4, [1, 1, 1, 0, 0, 0, 0, 1], ["AP", "PA", "AP", "side"], [1, 0, 0, 1])
     assert found.rule == {"AP": 1, "PA": 0} and found.accuracy == 0.5 and found.n == 4
+
+
+def test_seeds_are_averaged_and_do_not_narrow_the_interval():
+    rng = np.random.default_rng(0)
+    truth, score = rng.integers(0, 2, 60), rng.random(60)
+    one, three = (figures(truth, [(binary(score), 0.5)] * count, range(60), repeats=200) for count in (1, 3))
+    assert {k: v.to_dict() for k, v in one.items()} == {k: v.to_dict() for k, v in three.items()}
+    other = figures(truth, [(binary(score), 0.5), (binary(1 - score), 0.5)], range(60), repeats=200)
+    assert other["auc"].value == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""How well classes are told apart: figures with intervals over patients, calibration, thresholds, subgroups, comparisons.
+"""How well classes are told apart: figures with intervals over patients, calibration, thresholds, comparisons.
 
 Unit and intervals: an image is a case; cases of one patient are drawn together in every bootstrap, as they are not
 independent. Probabilities are (n, classes). Of two classes the second is the one that is looked for (positive); with more,
@@ -7,7 +7,7 @@ sensitivity and specificity are means over the classes, each against the rest, a
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Hashable, Mapping, Sequence
+from typing import Hashable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -17,6 +17,7 @@ from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 from ..metrics import calibration_error
 
 FIGURES = ("auc", "sensitivity", "specificity", "accuracy")
+Answer = tuple[np.ndarray, float | None]  # probabilities (n, classes) and the threshold on the second of two; None: the likeliest
 REPEATS = 2000
 BINS = 10  # of the calibration; test sets are small
 
@@ -89,21 +90,22 @@ def area_under_roc(truth: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
-def figures(truth: np.ndarray, probabilities: np.ndarray, groups: Sequence[Hashable], threshold: float | None = None,
-            repeats: int = REPEATS, seed: int = 0) -> dict[str, Estimate]:
+def figures(truth: np.ndarray, answers: Sequence[Answer], groups: Sequence[Hashable], repeats: int = REPEATS,
+            seed: int = 0) -> dict[str, Estimate]:
     """All of `FIGURES` with intervals: percentiles over ``repeats`` draws of whole groups (patients).
 
-    truth: (n,) classes. threshold: of the second of two classes; None takes the likeliest class.
+    truth: (n,) classes. answers: of one network, or of each seed's: figures are averaged over them, in every draw too, so
+    that the interval speaks of other patients.
     """
     truth = np.asarray(truth)
-    answer = decide(probabilities, threshold)
-    table = confusion_matrix(truth, answer, labels=range(probabilities.shape[1]))
-    points = {"auc": area_under_roc(truth, probabilities), **_rates(table)}
+    points = [{"auc": area_under_roc(truth, p), **_rates(confusion_matrix(truth, decide(p, t), labels=range(p.shape[1])))}
+              for p, t in answers]
+    mean = {name: float(np.mean([each[name] for each in points])) for name in FIGURES}
     weights = draws(groups, repeats, seed)
     if weights is None:
-        return {name: Estimate(float(points[name])) for name in FIGURES}
-    drawn = {"auc": drawn_auc(truth, probabilities, weights), **_drawn_rates(truth, answer, weights, probabilities.shape[1])}
-    return {name: Estimate(float(points[name]), *_interval(drawn[name])) for name in FIGURES}
+        return {name: Estimate(mean[name]) for name in FIGURES}
+    drawn = [{"auc": drawn_auc(truth, p, weights), **_drawn_rates(truth, decide(p, t), weights, p.shape[1])} for p, t in answers]
+    return {name: Estimate(mean[name], *_interval(np.mean([each[name] for each in drawn], axis=0))) for name in FIGURES}
 
 
 def draws(groups: Sequence[Hashable], repeats: int = REPEATS, seed: int = 0) -> np.ndarray | None:
@@ -200,56 +202,3 @@ def sensitivity_at(truth: np.ndarray, score: np.ndarray, false_positive_rates: S
     """The largest sensitivity of any threshold with at most such a share of the negatives called positive."""
     false, true, _ = roc_curve(truth, score, drop_intermediate=False)
     return [float(true[false <= rate].max()) for rate in false_positive_rates]
-
-
-def subgroup_table(truth: np.ndarray, probabilities: np.ndarray, groups: Sequence[Hashable],
-                   columns: Mapping[str, Sequence[str]], threshold: float | None, repeats: int = REPEATS) -> list[dict]:
-    """One row for each value of each column: {"column", "value", "n", "patients", "positive", figures...} at one fixed threshold.
-
-    columns: name -> (n,) values as text; empty ones count as "not stated". positive: share of cases not of the first class.
-    """
-    truth, groups = np.asarray(truth), np.asarray([str(g) for g in groups])
-    rows = []
-    for column, values in columns.items():
-        values = np.array([v or "not stated" for v in values])
-        for value in sorted(set(values.tolist())):
-            chosen = values == value
-            found = figures(truth[chosen], probabilities[chosen], groups[chosen], threshold, repeats)
-            rows.append({"column": column, "value": value, "n": int(chosen.sum()), "patients": len(set(groups[chosen])),
-                         "positive": round(float((truth[chosen] > 0).mean()), 5),
-                         **{name: each.to_dict() for name, each in found.items()}})
-    return rows
-
-
-def age_band(age: str) -> str:
-    """A table's age in years as a band of twenty years; "not stated" for what no age can be."""
-    try:
-        years = float(age)
-    except ValueError:
-        return "not stated"
-    if not 0 <= years <= 120:
-        return "not stated"
-    low = int(years // 20) * 20
-    return f"{low}-{low + 19}" if low < 80 else "80 or more"
-
-
-@dataclass(frozen=True)
-class Shortcut:
-    """What a column gives away: accuracy and AUC of guessing the class from it alone. rule: value -> the class it is taken for."""
-
-    rule: dict[str, int]
-    accuracy: float
-    auc: float
-    n: int
-
-
-def shortcut(train_values: Sequence[str], train_truth: np.ndarray, values: Sequence[str], truth: np.ndarray) -> Shortcut:
-    """Guess each class from a column, by the share of the second class among the training cases with the same value."""
-    train_truth, truth = np.asarray(train_truth), np.asarray(truth)
-    train_values, values = np.asarray(train_values), np.asarray(values)
-    classes = int(max(train_truth.max(), truth.max())) + 1
-    overall = np.bincount(train_truth, minlength=classes) / len(train_truth)
-    share = {v: np.bincount(train_truth[train_values == v], minlength=classes) / (train_values == v).sum() for v in set(train_values.tolist())}
-    guessed = np.stack([share.get(v, overall) for v in values.tolist()])
-    return Shortcut({v: int(s.argmax()) for v, s in sorted(share.items())}, float((guessed.argmax(1) == truth).mean()),
-                    area_under_roc(truth, guessed), len(truth))

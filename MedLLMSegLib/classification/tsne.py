@@ -70,5 +70,5 @@ def tell_from_features(features: np.ndarray, values: Sequence[str], groups: Sequ
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000)).fit(features[train], target[train])
         probabilities[np.ix_(test, model.classes_)] = model.predict_proba(features[test])
     counts = np.bincount(target, minlength=len(kept))
-    found = figures(target, probabilities, groups)
+    found = figures(target, [(probabilities, None)], groups)
     return Told(len(target), dict(zip(kept, counts.tolist())), float(counts.max() / len(target)), found["accuracy"], found["auc"])

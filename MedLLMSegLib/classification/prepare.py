@@ -1,0 +1,87 @@
+"""Labelled cases to `Examples`: each image as the network sees it, and the fields of its record."""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+import torch
+
+from ..diagnosis_config import PreparationConfig, RecordConfig
+from ..errors import Progress, UserError
+from ..radiograph import load_lung_mask, load_radiograph, prepare_radiograph
+from .examples import Examples
+from .table import ImageCase
+
+MASK_COLUMN = "lung_mask"  # of the table: a file with the lungs above 0
+
+
+def image_examples(cases: Sequence[ImageCase], preparation: PreparationConfig, progress: Progress | None = None) -> Examples:
+    """Read and prepare the images: "image" (N, 1, size, size) float16.
+
+    Raises `UserError` that names the image which cannot be read.
+    """
+    images = np.zeros((len(cases), 1, preparation.size, preparation.size), np.float16)
+    for n, case in enumerate(cases):
+        if progress:
+            progress(f"reading {case.id}", n / len(cases))
+        images[n] = prepared_image(case, preparation)
+    return Examples({"image": torch.from_numpy(images)}, torch.tensor([c.target for c in cases], dtype=torch.int64),
+                    tuple(c.id for c in cases), tuple(c.group for c in cases))
+
+
+def prepared_image(case: ImageCase, preparation: PreparationConfig) -> np.ndarray:
+    """One case's image (1, size, size) float32; cropped to the lungs where the table names a mask of them."""
+    radiograph = load_radiograph(case.image)
+    name = case.columns.get(MASK_COLUMN)
+    lungs = load_lung_mask(_mask_path(case, name), radiograph) if name else None
+    return prepare_radiograph(radiograph, preparation, lungs)[0]
+
+
+def _mask_path(case: ImageCase, name: str) -> Path:
+    for path in (case.image.parent / name, case.image.parent.parent / name):
+        if path.is_file():
+            return path
+    raise UserError(f'The table names the lung mask "{name}" of "{case.id}", and there is no such file beside the image; '
+                    "correct the path, or remove the column.")
+
+
+def plan_record(cases: Sequence[ImageCase], columns: Sequence[str]) -> RecordConfig:
+    """Which of a table's columns are numbers and which categories, with mean, spread and values over these (training) cases.
+
+    A column is a number where all that is stated in it is one. Raises `UserError` for a column that the table lacks, and
+    for one that says nothing.
+    """
+    numbers, means, stds, categories = [], [], [], {}
+    for column in columns:
+        if column not in cases[0].columns:
+            raise UserError(f'The table has no column "{column}" for the record; it has {", ".join(cases[0].columns)}.')
+        stated = [c.columns[column] for c in cases if c.columns[column]]
+        values = [number_of(text) for text in stated]
+        if len(set(stated)) < 2:
+            raise UserError(f'The column "{column}" says the same of every training case; leave it out of the record.')
+        if all(math.isfinite(v) for v in values):
+            numbers.append(column)
+            means.append(float(np.mean(values)))
+            stds.append(float(np.std(values)))
+        else:
+            categories[column] = tuple(sorted(set(stated)))
+    return RecordConfig(tuple(numbers), categories, tuple(means), tuple(stds))
+
+
+def record_fields(cases: Sequence[ImageCase], record: RecordConfig) -> dict[str, torch.Tensor]:
+    """"numbers" (N, n) float32 with NaN where missing, "categories" (N, m) int64 with -1 where missing or unknown."""
+    numbers = [[number_of(case.columns.get(name, "")) for name in record.numbers] for case in cases]
+    categories = [[values.index(case.columns.get(name, "")) if case.columns.get(name, "") in values else -1
+                   for name, values in record.categories.items()] for case in cases]
+    return {"numbers": torch.tensor(numbers, dtype=torch.float32).reshape(len(cases), len(record.numbers)),
+            "categories": torch.tensor(categories, dtype=torch.int64).reshape(len(cases), len(record.categories))}
+
+
+def number_of(text: str) -> float:
+    """NaN for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
