@@ -4,6 +4,9 @@
     result = segment(load_volume("head.nii.gz"))
     save_segmentation(result, "hippocampi.seg.nrrd")
 
+    from MedLLMSegLib import diagnose
+    print(diagnose("chest.dcm").probabilities)
+
 Importing this package is cheap: torch is loaded when a name that needs it is first used.
 """
 import importlib
@@ -12,6 +15,8 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "segment": "pipeline", "load_model": "pipeline",
+    "diagnose": "diagnosis.predict", "load_classifier": "diagnosis.model", "Diagnosis": "diagnosis.predict",
+    "load_radiograph": "radiograph", "Radiograph": "radiograph",
     "load_volume": "files", "save_segmentation": "files", "save_volume": "files",
     "list_models": "catalogue", "accept_licence": "catalogue",
     "Volume": "volume", "Segmentation": "structures", "Structure": "structures",

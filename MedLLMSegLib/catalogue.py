@@ -19,6 +19,7 @@ METADATA = "configs/metadata.json"
 LICENCE = "LICENSE"
 BUNDLES = Path(__file__).parent / "bundles"
 ACCEPTED = "accepted-licences.json"  # in the cache folder
+_DO = {"segmenter": "that outlines structures", "classifier": "that diagnoses", "localizer": "that finds an organ"}
 
 logger = logging.getLogger("medllmseg")
 
@@ -27,8 +28,9 @@ logger = logging.getLogger("medllmseg")
 class ModelEntry:
     """One line of the catalogue.
 
-    accuracy: a measured figure with what it was measured on, in words. accept_licence: the licence is not permissive and
-    must be accepted before the first use. size_mb: of the bundle's folder.
+    kind: "segmenter", "localizer" or "classifier". structures: what a segmenter outlines; classes: what a classifier tells
+    apart. accuracy: a measured figure with what it was measured on, in words. accept_licence: the licence is not permissive
+    and must be accepted before the first use. size_mb: of the bundle's folder.
     """
 
     id: str
@@ -42,6 +44,7 @@ class ModelEntry:
     folder: Path
     accept_licence: bool = False
     size_mb: float = 0.0
+    classes: tuple[str, ...] = ()
 
 
 def read_metadata(folder) -> dict:
@@ -66,7 +69,8 @@ def model_entry(folder) -> ModelEntry:
     try:
         return ModelEntry(data["id"], data["title"], data["kind"], data["modality"], tuple(data["structures"]),
                           data["licence"], data["accuracy"], data["weights_sha256"], folder,
-                          bool(data.get("accept_licence", False)), _size_mb(folder))
+                          bool(data.get("accept_licence", False)), _size_mb(folder),
+                          tuple(data["classes"]) if data["kind"] == "classifier" else ())
     except (KeyError, TypeError) as error:
         raise UserError(f'The description of the model bundle "{folder}" is damaged '
                         f"({type(error).__name__}: {error}); install it again.") from error
@@ -79,7 +83,7 @@ def _size_mb(folder: Path) -> float:
 def list_models(kind: str | None = "segmenter", folder: Path | None = None) -> tuple[ModelEntry, ...]:
     """The bundles that come with the program, sorted by id, then the user's own; or those below one folder.
 
-    kind: "segmenter", "localizer", or None for every kind. A bundle of the user's that cannot be read is left out and
+    kind: "segmenter", "localizer", "classifier", or None for every kind. A bundle of the user's that cannot be read is left out and
     logged, and so is one with the id of a bundle that is listed already.
     """
     entries = {e.id: e for e in map(model_entry, _bundles_below(folder or BUNDLES))}
@@ -98,8 +102,8 @@ def _bundles_below(folder: Path) -> list[Path]:
     return [path.parent.parent for path in sorted(folder.glob(f"*/{METADATA}"))]
 
 
-def find_model(name: str | Path, kind: str = "segmenter") -> ModelEntry:
-    """A model by its id or its bundle's folder. Raises `UserError` that names the models there are."""
+def find_model(name: str | Path, kind: str | None = "segmenter") -> ModelEntry:
+    """A model by its id or its bundle's folder, of one kind or (None) any. Raises `UserError` that names the models there are."""
     own = [folder / str(name) for folder in (BUNDLES, user_models_dir()) if str(name) == Path(name).name]
     places = [path for path in own if (path / METADATA).is_file()]
     by_id = [] if places else [e for e in list_models(None) if e.id == str(name)]
@@ -109,10 +113,18 @@ def find_model(name: str | Path, kind: str = "segmenter") -> ModelEntry:
         entry = by_id[0]
     else:
         known = ", ".join(e.id for e in list_models(kind)) or "none is installed"
-        raise UserError(f'There is no model called "{name}"; the models are: {known}; or give the folder of a bundle.')
-    if entry.kind != kind:
-        raise UserError(f'"{name}" is a {entry.kind}, and a {kind} is needed here.')
+        which = "the models that diagnose" if kind == "classifier" else "the models"
+        raise UserError(f'There is no model called "{name}"; {which} are: {known}; or give the folder of a bundle.')
+    if kind not in (None, entry.kind):
+        raise _other_kind(entry, kind)
     return entry
+
+
+def _other_kind(entry: ModelEntry, kind: str) -> UserError:
+    known = ", ".join(e.id for e in list_models(kind)) or "none is installed"
+    use = {"classifier": " (use it with `medllmseg diagnose`)", "segmenter": " (use it with `medllmseg segment`)"}.get(entry.kind, "")
+    return UserError(f'"{entry.id}" is a model {_DO.get(entry.kind, f"of kind {entry.kind}")}{use}, and one {_DO[kind]} is needed '
+                     f"here; those are: {known}.")
 
 
 def licence_text(entry: ModelEntry) -> str:
@@ -130,7 +142,7 @@ def licence_accepted(entry: ModelEntry) -> bool:
 
 def accept_licence(entry: ModelEntry | str | Path) -> None:
     """Remember in the cache folder that the user accepts a model's licence. entry: a model, its id or its folder."""
-    entry = entry if isinstance(entry, ModelEntry) else find_model(entry)
+    entry = entry if isinstance(entry, ModelEntry) else find_model(entry, None)
     accepted = {**_accepted(), entry.id: {"licence": entry.licence, "date": date.today().isoformat()}}
     write_text(cache_dir() / ACCEPTED, json.dumps(accepted, indent=1, ensure_ascii=False) + "\n")
 

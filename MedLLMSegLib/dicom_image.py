@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from .dicom import dicom_files, is_dicom
 from .dicom_luts import MODALITY, VOI, read_luts, transfer_syntax
 from .errors import UserError
 from .images import check_name, execute, image_to_volume, quiet
@@ -136,3 +137,21 @@ class _Tags:
     def number(self, key: str, default):
         found = self.numbers(key)
         return found[0] if found and np.isfinite(found[0]) else default
+
+
+def dicom_modality(path) -> str:
+    """DICOM's code of what made an image (such as "CT") from a file, or the first in a folder; "" for anything else."""
+    path = Path(path)
+    try:
+        first = next(iter(dicom_files(path)), None) if path.is_dir() else path if is_dicom(path) else None
+        if first is None:
+            return ""
+        check_name(first)
+        reader = sitk.ImageFileReader()
+        reader.SetImageIO(_IO)
+        reader.SetFileName(str(first))
+        with quiet():
+            reader.ReadImageInformation()
+        return _Tags(reader).text("0008|0060").upper()
+    except (RuntimeError, OSError, UserError):  # loading it says what is wrong
+        return ""

@@ -17,6 +17,7 @@ from typing import BinaryIO, Callable, Iterator
 
 from .catalogue import LICENCE, METADATA, ModelEntry, find_model, list_models, model_entry, read_metadata
 from .config import NetworkConfig
+from .diagnosis_config import ClassifierConfig
 from .errors import UserError
 from .outputs import make_folder, write_error
 from .places import user_models_dir
@@ -63,9 +64,10 @@ def verify_model(model) -> ModelEntry:
     for name in NEEDED:
         if not (folder / name).is_file():
             raise UserError(f'The model bundle "{folder}" is not whole ({name} is missing); install it again.')
-    if entry.kind == "segmenter":
+    network = {"segmenter": NetworkConfig, "classifier": ClassifierConfig}.get(entry.kind)
+    if network is not None:
         try:
-            NetworkConfig.from_dict(metadata["network"])
+            network.from_dict(metadata["network"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f'The description of the model bundle "{folder}" is damaged ({type(error).__name__}: {error}); '
                             "install it again.") from error
@@ -83,7 +85,7 @@ def is_users(entry: ModelEntry) -> bool:
 
 def delete_model(model) -> None:
     """Delete one of the user's own models (an entry or an id) from the disk; `UserError` for any other model."""
-    entry = model if isinstance(model, ModelEntry) else find_model(model)
+    entry = model if isinstance(model, ModelEntry) else find_model(model, None)
     folder = Path(entry.folder)
     if folder.parent.resolve() != user_models_dir().resolve():
         raise UserError(f'"{entry.id}" is not one of your own models ({user_models_dir()}), and only those are deleted here.')
@@ -132,8 +134,7 @@ def _folder(model) -> Path:
     path = Path(model)
     if path.is_dir():
         return path
-    kinds = {entry.id: entry.kind for entry in list_models(None)}
-    return Path(find_model(str(model), kinds.get(str(model), "segmenter")).folder)
+    return Path(find_model(str(model), None).folder)
 
 
 @contextmanager

@@ -1,0 +1,108 @@
+"""A classifier <-> a bundle: the layout of `MedLLMSegLib.bundle`, with "task": "classification" in its metadata.
+
+The weights hold everything but the frozen language model's: the encoder's too, even where it was not trained, so that
+nothing has to be fetched for a diagnosis.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
+from ..catalogue import find_model
+from ..diagnosis_config import PreparationConfig
+from ..errors import UserError
+from ..llm.store import resolve
+from ..monai_config import SCHEMA, _installed as installed_version
+from ..networks.classifier import Classifier
+from ..networks.classifiers import stored_tensors
+from .about import About
+from .card import accuracy_in_words, classifier_card, classifier_licence, eval_metrics
+
+FP16_LARGEST = 65504.0
+
+
+def write_classifier(folder, network: Classifier, preparation: PreparationConfig, about: About, results: dict | None = None) -> Path:
+    """Write a trained classifier as a bundle, whole or not at all, replacing one that stands there.
+
+    results: what `medllmseg evaluate` measured with these very weights (its "weights_sha256" says so), or None.
+    Raises `UserError` for weights that fp16 cannot hold and for results of other weights.
+    """
+    tensors = stored_tensors(network)
+    for name, tensor in tensors.items():
+        if not bool((tensor.float().abs() <= FP16_LARGEST).all()):
+            raise UserError(f'The weights "{name}" are not numbers or too large to be stored; train again with a lower rate.')
+    metadata = _metadata(network, preparation, about) | {"weights_sha256": weights_sha256(tensors)}
+    metadata = with_results(metadata, results)
+    return write_bundle(folder, metadata, tensors, classifier_card(metadata), classifier_licence(metadata))
+
+
+def rounded_as_stored(network: Classifier) -> None:
+    """Round a network's weights as a bundle stores them, so that it is measured as it will be used."""
+    network.load_state_dict({k: v.to(torch.float16).to(v.dtype) for k, v in stored_tensors(network).items()}, strict=False)
+
+
+def update_classifier(folder, results: dict | None = None) -> Path:
+    """Bring the card and metadata of a classifier's bundle up to date, with new results if there are any."""
+    bundle = read_bundle(find_model(folder, "classifier").folder)
+    metadata = with_results(bundle.metadata, results)
+    return rewrite_texts(bundle.folder, metadata, classifier_card(metadata), classifier_licence(metadata))
+
+
+def with_results(metadata: dict, results: dict | None) -> dict:
+    """The metadata with what was measured, and nothing that was not."""
+    if results is not None and results.get("weights_sha256") != metadata["weights_sha256"]:
+        raise UserError(f'The results were measured with other weights than those of "{metadata["id"]}"; evaluate this very bundle '
+                        "first.")
+    metadata = {**metadata, "results": results or metadata.get("results")}
+    return {**metadata, "accuracy": accuracy_in_words(metadata), "eval_metrics": eval_metrics(metadata["results"])}
+
+
+def _metadata(network: Classifier, preparation: PreparationConfig, about: About) -> dict:
+    config = network.config
+    if config.encoder.architecture:  # then its folder is not needed, whose path would tell of its owner
+        config = replace(config, encoder=replace(config.encoder, path=""))
+    facts = {name: getattr(about, name) for name in ("id", "title", "version", "modality", "data", "licence", "threshold", "chosen",
+                                                     "training", "accept_licence", "licence_note", "data_note", "intended_use",
+                                                     "limits", "authors")}
+    return {
+        **facts, "kind": "classifier", "task": "classification", "structures": [], "classes": list(config.classes),
+        "references": list(about.references), "network": config.to_dict(), "preparation": preparation.to_dict(),
+        "input": about.input.to_dict(), "typical": about.typical.to_dict() if about.typical else None,
+        "calibration": {"temperature": float(about.temperature)},
+        "parameters": {"trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
+                       "frozen": sum(p.numel() for p in network.parameters() if not p.requires_grad)},
+        **_language_model(config), **_monai_fields(config, preparation, about),
+    }
+
+
+def _language_model(config) -> dict:
+    part = config.pneumollm
+    if part is None or part.llm is None:
+        return {"llm": None, "llm_sha256": None}
+    weights = resolve(part.llm.source, part.llm.layers)
+    return {"llm": f"{part.llm.source}, layers {', '.join(map(str, part.llm.layers))}"
+                   + (" with random weights" if part.llm_weights == "random" else ""),
+            "llm_sha256": weights.sha256, "llm_licence": weights.licence}
+
+
+def _monai_fields(config, preparation: PreparationConfig, about: About) -> dict:
+    """The fields of MONAI's specification (docs/source/mb_specification.rst); its runner is not served: no inference.json."""
+    side, classes = preparation.size, {str(n): name for n, name in enumerate(config.classes)}
+    image = {"type": "image", "format": "magnitude", "modality": about.modality, "num_channels": config.encoder.channels,
+             "spatial_shape": [side, side], "dtype": "float32", "value_range": [], "is_patch_data": False,
+             "channel_def": {str(n): about.modality for n in range(config.encoder.channels)}}
+    pred = {"type": "probabilities", "format": "classes", "num_channels": len(classes), "spatial_shape": [len(classes)],
+            "dtype": "float32", "value_range": [0, 1], "is_patch_data": False, "channel_def": classes}
+    return {
+        "schema": SCHEMA, "changelog": {about.version: "first version"},
+        "monai_version": installed_version("monai"), "pytorch_version": installed_version("torch"),
+        "numpy_version": installed_version("numpy"), "required_packages_version": {"medllmseg": __version__},
+        "description": f"{about.title}. It tells {', '.join(config.classes)} apart.",
+        "copyright": f"{about.authors}; licence: {about.licence}", "data_source": about.data, "data_type": "files",
+        "image_classes": about.modality, "label_classes": ", ".join(config.classes), "pred_classes": ", ".join(config.classes),
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},
+    }

@@ -1,0 +1,143 @@
+"""The model card and licence of a classifier, made from its metadata: no figure stands here that was not measured."""
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+LICENCES = Path(__file__).parents[1] / "bundles" / "licences"
+WIDTH = 118
+RESEARCH_ONLY = "Research use only; not a medical device."
+NAMES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "accuracy": "accuracy"}
+
+
+def classifier_card(metadata: dict) -> str:
+    """The card in Markdown."""
+    sections = (_head, _what, _use, _data, _measured, _calibration, _limits, _files)
+    return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
+
+
+def classifier_licence(metadata: dict) -> str:
+    """The text of LICENSE: whose data, which licence, and its full text where we have it."""
+    name, data = metadata["licence"], metadata.get("data") or "not stated"
+    texts = {path.stem: path for path in LICENCES.glob("*.txt")}
+    if name.startswith("not stated"):
+        return ("No licence has been stated for the weights in this folder. That is for whoever trained them to decide, within "
+                f"what the licence of the data allows.\nData: {data}.\n")
+    text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n"
+    return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
+
+
+def accuracy_in_words(metadata: dict) -> str:
+    """One figure for the list of models."""
+    results = metadata.get("results") or {}
+    auc, cases = _figure(results, "auc"), results.get("cases")
+    return f"AUC {auc['value']:.3f} on {cases} test images" if auc and cases else "not measured"
+
+
+def eval_metrics(results: dict | None) -> dict[str, float]:
+    """Measured figures by name, for MONAI's field."""
+    found = {name: _figure(results or {}, name) for name in NAMES}
+    return {name: round(each["value"], 4) for name, each in found.items() if each}
+
+
+def _figure(results: dict, name: str) -> dict | None:
+    """{"value", "low", "high"} of a measured figure, which may stand under "figures"; None if it was not measured."""
+    each = (results.get("figures") or results).get(name)
+    return each if isinstance(each, dict) and each.get("value") is not None else None
+
+
+def _head(m: dict) -> list[str]:
+    return [f"# {m['title']}", _fill(f"`{m['id']}` version {m['version']}. {m['modality']}. It tells apart: {', '.join(m['classes'])}."),
+            f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose."]
+
+
+def _what(m: dict) -> list[str]:
+    network, encoder, parts = m["network"], m["network"]["encoder"], m["parameters"]
+    kinds = {"pneumollm": "PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, no text anywhere",
+             "linear": "a linear probe", "mlp": "an MLP on the mean of the image tokens", "text": "PneumoLLM with its text branch",
+             "cnn-lstm": "a CNN for each image of a sequence and an LSTM over them", "fusion": "images and fields of a record, late fusion"}
+    frozen = ", frozen" if encoder["frozen"] else ""
+    text = (f"{kinds[network['kind']][:1].upper()}{kinds[network['kind']][1:]}. Encoder: {encoder['kind']}{frozen}, "
+            f"{encoder['image_size']} pixels. {parts['trained'] / 1e6:.2f} million trained parameters, "
+            f"{parts['frozen'] / 1e6:.2f} million frozen ones.")
+    if m.get("llm"):
+        text += (f" Language model: {m['llm']} ({m.get('llm_licence') or 'licence unknown'}), which is not part of this folder. "
+                 "Whether it helps: see docs/diagnosis.md of MedLLMSeg.")
+    return ["## What it is", _fill(text)]
+
+
+def _use(m: dict) -> list[str]:
+    usual = f"It is for trying out and comparing methods. {RESEARCH_ONLY}"
+    return ["## How to use it", _fill(m.get("intended_use") or usual),
+            f"    medllmseg diagnose image.dcm --model {m['id']} --output results",
+            "In place of the id, the path of this folder will do."]
+
+
+def _data(m: dict) -> list[str]:
+    chosen, note = m.get("chosen") or {}, f" ({m['licence_note']})" if m.get("licence_note") else ""
+    text = f"{m.get('data') or 'Not stated'}."
+    if "trained_on" in chosen and "chosen_on" in chosen:
+        text += f" Trained on {chosen['trained_on']} images, the best epoch and the threshold chosen on {chosen['chosen_on']} others"
+        text += f" (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else "."
+    return ["## Data and licence", _fill(f"{text} {m.get('data_note') or ''}"), _fill(f"Licence of this model: **{m['licence']}**{note}.")]
+
+
+def _measured(m: dict) -> list[str]:
+    results = m.get("results")
+    if not results:
+        return ["## Measured", "Nothing has been measured yet."]
+    people = f" of {results['patients']} patients" if results.get("patients") else ""
+    rows = [f"| {NAMES[name]} | {_cell(_figure(results, name))} |" for name in NAMES if _figure(results, name)]
+    blocks = ["## Measured", _fill(f"On {results.get('cases', 'the')} images{people} that had no part in training or choosing. In "
+                                   "brackets the 95 % interval, bootstrapped over patients."),
+              "| | |\n|---|---|\n" + "\n".join(rows)]
+    if results.get("subgroups"):
+        blocks += ["At the same threshold, by subgroup:", _subgroups(results["subgroups"])]
+    if results.get("shortcut"):
+        blocks.append(_fill(_shortcut(results["shortcut"])))
+    return [*blocks, "Printed by", f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'} --output test.csv"]
+
+
+def _subgroups(rows: list[dict]) -> str:
+    lines = [f"| | n | {' | '.join(NAMES.values())} |", "|---" * (len(NAMES) + 2) + "|"]
+    return "\n".join(lines + [f"| {row['column']} {row['value']} | {row['n']} | {' | '.join(_cell(_figure(row, n)) for n in NAMES)} |"
+                              for row in rows])
+
+
+def _shortcut(found) -> str:
+    """What can be guessed without looking: {"column", "accuracy", ...}, or several by column."""
+    many = found if isinstance(found, list) else [found] if "accuracy" in found else [{"column": k, **v} for k, v in found.items()]
+    return " ".join(f"Guessing from {each.get('column', 'the view')} alone is right in {100 * each['accuracy']:.1f} % of them."
+                    for each in many if isinstance(each.get("accuracy"), (int, float)))
+
+
+def _cell(each: dict | None) -> str:
+    if not each:
+        return "-"
+    there = each.get("low") is not None and each.get("high") is not None
+    return f"{each['value']:.3f}" + (f" ({each['low']:.3f} to {each['high']:.3f})" if there else "")
+
+
+def _calibration(m: dict) -> list[str]:
+    text = f"The logits are divided by {m['calibration']['temperature']:.3f}, fitted on images that were not trained on."
+    if m.get("threshold") is not None:
+        text += f" The answer is {m['classes'][1]} from a probability of {m['threshold']:.3f} on, chosen on the same images."
+    ece = (m.get("results") or {}).get("ece")
+    text += f" Expected calibration error on the test images: {ece:.3f}." if isinstance(ece, (int, float)) else ""
+    return ["## Calibration", _fill(text)]
+
+
+def _limits(m: dict) -> list[str]:
+    own = ("It knows only what its training images show. Other hospitals, devices, ages and diseases were not tested. A probability "
+           "is no diagnosis: look at every image.")
+    return ["## What it is not", _fill(m.get("limits") or own)]
+
+
+def _files(m: dict) -> list[str]:
+    lines = [f"    {m['weights_sha256']}  models/model.safetensors"]
+    lines += [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
+    return ["## sha256", "\n".join(lines)]
+
+
+def _fill(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)

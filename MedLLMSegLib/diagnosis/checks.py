@@ -1,0 +1,74 @@
+"""What may be given to a classifier: refused where the file says that it is something else, a note where it looks like it."""
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import UserError
+from ..radiograph import Radiograph
+from .about import InputConfig, Typical
+
+UNCLEAR = ("", "OT", "SC")  # no modality, "other" and secondary capture: exports of any image
+NAMES = {"CR": "X-ray", "DX": "X-ray", "RG": "X-ray", "CT": "CT", "MR": "MR", "PT": "PET", "NM": "nuclear medicine", "US": "ultrasound",
+         "MG": "mammography", "XA": "angiography", "RF": "fluoroscopy", "ES": "endoscopy", "SM": "microscopy"}
+
+
+def check_modality(modality: str, asked: InputConfig, image: str, model: str) -> None:
+    """Raise `UserError` where an image states a modality that the model does not know."""
+    if not asked.modalities or modality in (*UNCLEAR, *asked.modalities):
+        return
+    wanted = " or ".join(dict.fromkeys(NAMES.get(m, m) for m in asked.modalities))
+    place = f"{asked.body_part.lower()} " if asked.body_part else ""
+    raise UserError(f'"{image}" is a {NAMES.get(modality, modality)} image by its DICOM tags ({modality}), and the model "{model}" '
+                    f"takes {place}{wanted} images; choose such an image.")
+
+
+def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, ...]:
+    """What is odd about a radiograph by its tags."""
+    notes, part = list(radiograph.notes), radiograph.body_part
+    if radiograph.view and asked.views and radiograph.view not in asked.views:
+        notes.append(f"This is a {radiograph.view} view by its tags, and the model was trained on {' and '.join(asked.views)} views: "
+                     "its answer means nothing here.")
+    if part and asked.body_part and asked.body_part not in part and part not in asked.body_part and part != "THORAX":
+        notes.append(f"The file says that this shows the {part.lower()}, and the model was trained on the {asked.body_part.lower()}: "
+                     "its answer means nothing here.")
+    return tuple(notes)
+
+
+def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
+    """A note where a prepared image (1, size, size) is unlike the training images."""
+    if typical is None:
+        return ()
+    alike = likeness(array, np.array(typical.mean).reshape(typical.side, typical.side))
+    if alike >= typical.limit:
+        return ()
+    guess = "may be a negative (white for black)" if alike < -0.3 else "may be turned, cropped, or of something else"
+    return (f"The image looks unlike those the model was trained on (correlation with their mean {alike:.2f}; 99 of 100 of them reach "
+            f"{typical.limit:.2f}); it {guess}, and the answer may mean nothing.",)
+
+
+def typical_of(images, side: int = 16) -> Typical:
+    """What prepared training images, each (1, size, size), look like on the average; for `About.typical`."""
+    small = np.stack([_small(np.asarray(each, np.float32), side) for each in images])
+    mean = small.mean(0)
+    alike = [_correlation(each, mean) for each in small]
+    limit = min(float(np.quantile(alike, 0.01)), 0.9)  # training images that are all alike must not make every other one odd
+    return Typical(tuple(round(float(v), 4) for v in mean.ravel()), side, round(limit, 4))
+
+
+def likeness(array: np.ndarray, mean: np.ndarray) -> float:
+    """Correlation of a prepared image (1, size, size) with a mean image (side, side), -1 to 1."""
+    return _correlation(_small(array, len(mean)), mean)
+
+
+def _small(array: np.ndarray, side: int) -> np.ndarray:
+    """(..., size, size) -> (side, side): means of blocks."""
+    edges = np.linspace(0, array.shape[-1], side + 1).astype(int)[:-1]
+    flat = array.reshape(-1, *array.shape[-2:]).mean(0, dtype=np.float64)
+    sums = np.add.reduceat(np.add.reduceat(flat, edges, 0), edges, 1)
+    counts = np.diff([*edges, array.shape[-1]])
+    return sums / np.outer(counts, counts)
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / max(np.sqrt((a * a).sum() * (b * b).sum()), 1e-12))

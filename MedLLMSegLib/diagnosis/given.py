@@ -1,0 +1,179 @@
+"""What a user gives (a file, a volume, several, a record) as a batch of one for a classifier, and a map's way back to it."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..dicom_image import dicom_modality
+from ..diagnosis_config import RecordConfig
+from ..errors import UserError
+from ..files import load_volume
+from ..radiograph import Radiograph, load_lung_mask, load_radiograph, lung_mask_of, prepare_radiograph, radiograph_of
+from ..sequences import Steps, check_steps, frame_steps, slice_steps
+from ..volume import Volume
+from ..windowing import percentile_window
+from .checks import check_modality, radiograph_notes, typical_note
+from .model import ClassifierModel
+
+Image = "str | Path | Volume | Radiograph"
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """batch: of one, on the CPU. volume: the image's grid. shown: (rows, columns) from 0 to 1, what a picture shows.
+
+    to_volume: maps (N, h, w) of the images that went through the encoder -> an array on the grid. shown_slice: of it.
+    """
+
+    batch: dict[str, Tensor]
+    volume: Volume
+    shown: np.ndarray
+    to_volume: Callable[[np.ndarray], np.ndarray]
+    notes: tuple[str, ...] = ()
+    shown_slice: int = 0
+
+
+def given(image, model: ClassifierModel, lungs=None, window: int | None = None, record: Mapping[str, object] | None = None) -> Given:
+    """Read, check and prepare. image: as for `diagnose`. Raises `UserError`."""
+    if model.input.kind == "radiograph":
+        found = _radiographs(image, model, lungs, window)
+    elif lungs is not None or window is not None:
+        raise UserError(f'The model "{model.entry.id}" looks at volumes, for which there is no lung mask and no choice of a window; '
+                        "leave these out.")
+    else:
+        found = _sequence(image, model)
+    fields, notes = record_fields(record, model.config.record, model.entry.id)
+    return Given({**found.batch, **fields}, found.volume, found.shown, found.to_volume, (*found.notes, *notes), found.shown_slice)
+
+
+def as_list(image) -> list:
+    """One image, or several in order, as a list."""
+    return list(image) if isinstance(image, Sequence) and not isinstance(image, (str, Path)) else [image]
+
+
+def _radiographs(image, model: ClassifierModel, lungs, window: int | None) -> Given:
+    """One flat image; a model of several channels takes several, in order, where None is a missing one."""
+    images, channels = as_list(image), model.config.encoder.channels
+    if len(images) > channels or all(each is None for each in images):
+        raise UserError(f'{len(images)} images were given, and the model "{model.entry.id}" takes {channels} at a time; '
+                        "diagnose them one by one.")
+    arrays, first, notes = [], None, ()
+    for each in images:
+        if each is None:
+            arrays.append(np.full((1, model.preparation.size, model.preparation.size), np.nan, np.float32))
+            continue
+        radiograph = _radiograph(each, window)
+        check_modality(radiograph.modality, model.input, radiograph.volume.name, model.entry.id)
+        mask = _mask(lungs, radiograph)
+        array, box = prepare_radiograph(radiograph, model.preparation, mask)
+        notes += (*radiograph_notes(radiograph, model.input), *typical_note(array, model.typical))
+        if mask is not None and model.preparation.crop == "none":
+            notes += ("The model looks at whole images, so the lung mask was not used.",)
+        arrays.append(array)
+        first = first or (radiograph, box)
+    if len(arrays) < channels:
+        arrays += [np.full_like(arrays[0], np.nan)] * (channels - len(arrays))
+        notes += (f"{channels - len(images)} of the model's {channels} channels are missing.",)
+    radiograph, box = first
+    shape = radiograph.volume.array.shape
+    return Given({"image": torch.from_numpy(np.concatenate(arrays)[None])}, radiograph.volume, radiograph.array,
+                 lambda maps: box.to_image(maps[0]).reshape(shape), notes)
+
+
+def _radiograph(image, window: int | None) -> Radiograph:
+    if isinstance(image, (str, Path)):
+        return load_radiograph(image, window)
+    if window is not None:
+        raise UserError("A window can be chosen for a DICOM file only; give the file, or leave the window out.")
+    return image if isinstance(image, Radiograph) else radiograph_of(image)
+
+
+def _mask(lungs, radiograph: Radiograph) -> np.ndarray | None:
+    if lungs is None or isinstance(lungs, (str, Path)):
+        return None if lungs is None else load_lung_mask(lungs, radiograph)
+    array = lungs.array if isinstance(lungs, Volume) else np.asarray(lungs)
+    return lung_mask_of(array, radiograph, lungs.name if isinstance(lungs, Volume) else "lung mask")
+
+
+def _sequence(image, model: ClassifierModel) -> Given:
+    """A volume as a sequence of its slices, or several volumes (or one of four axes) as a sequence of frames."""
+    volumes = [_volume(each, model) for each in as_list(image)]
+    asked, config = model.input, model.preparation
+    if asked.kind == "frames":
+        if len(volumes) == 1 and volumes[0].array.ndim == 4:
+            volumes = [volumes[0].with_array(frame, f"{volumes[0].name} frame {n}") for n, frame in enumerate(volumes[0].array, 1)]
+        for each in volumes:
+            check_steps(each)
+        if len(volumes) < 2:
+            raise UserError(f'"{volumes[0].name}" is one volume, and the model "{model.entry.id}" looks at several in order; '
+                            "give them together, or a file that holds them all.")
+        steps = frame_steps(volumes, config, asked.slices, asked.longest)
+    else:
+        if len(volumes) > 1:
+            raise UserError(f'{len(volumes)} volumes were given, and the model "{model.entry.id}" takes one at a time; '
+                            "diagnose them one by one.")
+        check_steps(volumes[0])
+        steps = slice_steps(volumes[0], config, asked.longest)
+    middle = int(steps.slices[len(steps.slices) // 2, steps.slices.shape[1] // 2])
+    shown = percentile_window(volumes[0].array)(volumes[0].array[middle])
+    batch = {"image": torch.from_numpy(steps.images)[None], "lengths": torch.tensor([len(steps.images)])}
+    return Given(batch, volumes[0], shown, lambda maps: _onto_slices(maps, steps, volumes[0].array.shape), (), middle)
+
+
+def _volume(image, model: ClassifierModel) -> Volume:
+    if isinstance(image, Volume):
+        return image
+    check_modality(dicom_modality(image), model.input, str(image), model.entry.id)
+    return load_volume(image)
+
+
+def _onto_slices(maps: np.ndarray, steps: Steps, shape: tuple[int, int, int]) -> np.ndarray:
+    """Each slice gets the map of the step that it, or the nearest slice that was looked at, belongs to; the largest of several."""
+    best: dict[int, np.ndarray] = {}
+    for step, row in enumerate(steps.slices):
+        flat = steps.to_slice(maps[step])
+        for k in set(row.tolist()):
+            best[k] = np.maximum(best[k], flat) if k in best else flat
+    seen = np.array(sorted(best))
+    return np.stack([best[int(seen[np.abs(seen - k).argmin()])] for k in range(shape[0])])
+
+
+def record_fields(record: Mapping[str, object] | None, config: RecordConfig | None, model: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """A record as the batch's "numbers" (1, N) and "categories" (1, M), and notes on fields that are not stated."""
+    record = {key: str(value).strip() for key, value in (record or {}).items()}
+    if config is None:
+        if record:
+            raise UserError(f'The model "{model}" reads images alone, and a record was given ({", ".join(record)}); leave it out.')
+        return {}, ()
+    known = [*config.numbers, *config.categories]
+    if unknown := sorted(set(record) - set(known)):
+        raise UserError(f'The record has the field "{unknown[0]}", and the model "{model}" knows {", ".join(known)}; correct its name.')
+    numbers = [_number(name, record.get(name, "")) for name in config.numbers]
+    categories = [_category(name, record.get(name, ""), values) for name, values in config.categories.items()]
+    missing = [name for name in known if not record.get(name)]
+    notes = (f"The record does not state {', '.join(missing)}, so the answer is less sure.",) if missing else ()
+    return {"numbers": torch.tensor([numbers], dtype=torch.float32).reshape(1, -1),
+            "categories": torch.tensor([categories], dtype=torch.int64).reshape(1, -1)}, notes
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text) if text else math.nan
+    except ValueError:
+        value = math.inf
+    if math.isinf(value):
+        raise UserError(f'The record\'s {name} is "{text}", and a number is needed; correct it, or leave it out if it is not known.')
+    return value
+
+
+def _category(name: str, text: str, values: Sequence[str]) -> int:
+    if text and text not in values:
+        raise UserError(f'The record\'s {name} is "{text}", and one of {", ".join(values)} is needed; correct it, or leave it out if '
+                        "it is not known.")
+    return values.index(text) if text else -1

@@ -1,0 +1,90 @@
+"""A classifier's bundle ready to run: its network with verified weights, and what a diagnosis must know of it."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..bundle import Bundle, read_bundle
+from ..catalogue import ModelEntry, find_model, require_licence
+from ..diagnosis_config import ClassifierConfig, PreparationConfig
+from ..errors import UserError
+from ..inference import ON_CPU, choose_device, free_memory, memory_notes, out_of_memory
+from ..llm.store import resolve
+from ..networks.classifier import Classifier
+from ..networks import classifiers
+from .about import InputConfig, Typical
+
+DEFAULT = "cxr-pneumonia"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierModel:
+    """A classifier ready to run.
+
+    threshold: of the second of two classes, or None: the likeliest class is the answer. temperature: what logits are divided
+    by. typical: what its training images look like, or None. notes: what the user should know whenever it is used.
+    """
+
+    entry: ModelEntry
+    network: Classifier
+    preparation: PreparationConfig
+    input: InputConfig
+    threshold: float | None
+    temperature: float
+    typical: Typical | None
+    device: torch.device
+    notes: tuple[str, ...] = ()
+
+    @property
+    def config(self) -> ClassifierConfig:
+        return self.network.config
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order of the logits; of two, the second is the one that is looked for."""
+        return self.network.config.classes
+
+
+def load_classifier(name: str | Path = DEFAULT, device: str = "auto") -> ClassifierModel:
+    """Read and verify a classifier and its language-model layers. name: an id or a bundle's folder.
+
+    Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.
+    Raises `UserError` also for a licence that is still to be accepted.
+    """
+    entry, torch_device = find_model(name, "classifier"), choose_device(device)
+    require_licence(entry)
+    bundle = read_bundle(entry.folder)
+    try:
+        return _build_where_it_fits(entry, bundle, torch_device)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f'The description of the model bundle "{entry.folder}" is damaged '
+                        f"({type(error).__name__}: {error}); install it again.") from error
+
+
+def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device) -> ClassifierModel:
+    try:
+        return _build(entry, bundle, device)
+    except RuntimeError as error:
+        if device.type == "cpu" or not out_of_memory(error):
+            raise
+    free_memory(device)
+    return replace(_build(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
+
+
+def _build(entry: ModelEntry, bundle: Bundle, device: torch.device) -> ClassifierModel:
+    about = bundle.metadata
+    config, part = ClassifierConfig.from_dict(about["network"]), about["network"].get("pneumollm")
+    weights = resolve(config.pneumollm.llm.source, config.pneumollm.llm.layers) if part and part.get("llm") else None
+    if weights is not None and weights.sha256 != about["llm_sha256"]:
+        raise UserError(f'The language-model layers of "{config.pneumollm.llm.source}" on this computer are not the ones that '
+                        f'"{entry.id}" was trained with; run `medllmseg llm verify`.')
+    threshold, temperature = about["threshold"], float(about["calibration"]["temperature"])
+    if not temperature > 0 or not (threshold is None or 0 <= threshold <= 1):
+        raise ValueError(f"temperature {temperature}, threshold {threshold}")
+    with torch.random.fork_rng(devices=[]):  # the new parts are drawn, and then filled: the caller's random numbers stay
+        network = classifiers.load_classifier(config, bundle.tensors, weights)
+    typical = Typical.from_dict(about["typical"]) if about.get("typical") else None
+    return ClassifierModel(entry, network.to(device), PreparationConfig.from_dict(about["preparation"]),
+                           InputConfig.from_dict(about["input"]), threshold, temperature, typical, device)
