@@ -24,7 +24,7 @@ class TokenEngine(nn.Module):
     def __init__(self, width: int, hidden: int, tokens: int):
         super().__init__()
         self.w1 = nn.Linear(width, hidden)
-        self.w2 = nn.Linear(hidden, tokens)
+        self.w2 = nn.Linear(hidden, tokens, bias=False)  # the softmax over the source would not see a bias
 
     def forward(self, source: Tensor) -> Tensor:
         """source (B, S, C) -> (B, K, C)."""
