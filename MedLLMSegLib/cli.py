@@ -1,4 +1,4 @@
-"""The command line: one subcommand calls one function. Exit codes: 0 done, 1 some scans failed, 2 bad input."""
+"""The command line: one subcommand calls one function. Exit codes: 0 done, 1 some scans or images failed, 2 bad input."""
 from __future__ import annotations
 
 import argparse
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .commands import benchmark, bundle, evaluate, llm, models, segment, train
+from .commands import benchmark, bundle, diagnose, evaluate, llm, models, segment, train, tsne
 from .errors import Cancelled, UserError
 
 logger = logging.getLogger("medllmseg")
@@ -17,7 +17,8 @@ EXAMPLES = """examples:
   medllmseg segment head.nii.gz --output hippocampi.seg.nrrd      one scan, a segmentation for 3D Slicer
   medllmseg segment scans/ --output results/ --report             a folder of scans, with pictures
   medllmseg segment crop.nii.gz --side right --output crop_seg.nii.gz
-  medllmseg models                                                what can be segmented
+  medllmseg diagnose chest.dcm --output results/                  probabilities, and where they come from
+  medllmseg models                                                what can be segmented and diagnosed
   medllmseg evaluate --model hippocampus-t1 --data FOLDER --output scores.csv
   medllmseg train --data cases/ --output runs/mine --minutes 60   a model from your own labelled cases
 
@@ -64,11 +65,11 @@ def _one_line(error: Exception) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medllmseg", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     description="Segment medical scans with a vision transformer that holds a frozen "
-                                                 "language-model block.")
+                                     description="Segment and classify medical images with vision transformers that hold a frozen "
+                                                 "language model.")
     parser.add_argument("--version", action="version", version=f"medllmseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (segment, models, evaluate, benchmark, llm, train, bundle):
+    for command in (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne):
         command.add_parser(commands)
     return parser
 

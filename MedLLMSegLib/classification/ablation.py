@@ -10,12 +10,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Callable
 
 from ..cases import split_cases
 from ..diagnosis_config import PreparationConfig
 from ..errors import Cancelled, Progress, UserError
 from .arms import cxr_arms
+from .cxr_page import summarise_cxr
 from .loop import LoopConfig
+from .measure import measure_study
+from .page import write_page
 from .prepare import image_examples
 from .results import COLLECTED, Results
 from .study import Study, TimeIsUp
@@ -25,14 +29,14 @@ NAME = "cxr"
 RATES = (3e-4, 1e-3, 3e-3)  # the paper's, and two higher ones, as these trainings are shorter
 
 
-def cxr_study(class_set: ClassSet, output: Path, results: Results, size: int = 224, epochs: int = 20, seeds: int = 3,
+def cxr_study(class_set: ClassSet, output: Path, results: Results, size: int = 224, epochs: int = 15, seeds: int = 3,
               device: str = "cpu", progress: Progress | None = None) -> Study:
     """The study of a table of X-rays with the splits that it states. Raises `UserError` where a split is missing."""
     cases = split_cases(class_set)
     if not all(cases.values()):
         raise UserError(f'"{class_set.source}" states no test images; the ablation needs "train", "val" and "test" in splits.json.')
     parts = {name: image_examples(each, PreparationConfig(size=size), progress) for name, each in cases.items()}
-    return Study(NAME, cxr_arms(class_set.classes, size), LoopConfig(epochs=epochs), tuple(range(seeds)), RATES, parts,
+    return Study(NAME, cxr_arms(class_set.classes, size), LoopConfig(epochs=epochs, precision="bf16"), tuple(range(seeds)), RATES, parts,
                  Path(output) / NAME, results, PreparationConfig(size=size).to_dict(), device)
 
 
@@ -40,15 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--size", type=int, default=224, help="pixels of the image (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
-    parser.add_argument("--measure", action="store_true", help="measure time and memory of every arm instead")
-    options = parser.parse_args(arguments)
-    return guarded(lambda: _run(options))
+    parser.add_argument("--epochs", type=int, default=15, help="default: %(default)s")
+    return guarded(lambda: _run(parser.parse_args(arguments)))
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser, data_needed: bool = True) -> None:
     """What every study's command takes."""
-    parser.add_argument("--data", required=True, type=Path, help="folder of the labelled data, with its splits")
+    parser.add_argument("--data", required=data_needed, type=Path, help="folder of the labelled data, with its splits")
     parser.add_argument("--output", type=Path, default=Path("runs/diagnosis"), help="folder of the runs (default: %(default)s)")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where diagnosis.md and the results are kept (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="of each arm (default: %(default)s)")
@@ -56,6 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, help="stop cleanly after so long")
     parser.add_argument("--list", action="store_true", help="show the runs and which are finished, and run none")
     parser.add_argument("--page", action="store_true", help="write the page from what is finished, and run none")
+    parser.add_argument("--measure", action="store_true", help="measure time and memory of every arm instead")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default: %(default)s)")
 
 
@@ -72,39 +75,38 @@ def guarded(work) -> int:
     return 0
 
 
-def do_study(study: Study, options, write_page) -> None:
-    """What --list, --page, --only and --minutes ask for, and the page at the end."""
+def do_study(study: Study, options, summarise: Callable[[Study], object]) -> None:
+    """What --list, --page, --measure, --only and --minutes ask for; then the summary and the page."""
     study.gather()
     if options.list:
         for run in study.chosen(options.only):
             print(f"{'finished' if run.name in study.results.runs(study.name) else 'not run':<9} {run.name}")
         return
     try:
-        if not options.page:
+        if options.measure:
+            measure_study(study, Line())
+        elif not options.page:
             study.run(options.only, options.minutes, Line())
     except TimeIsUp as stop:
         print(f"stopped: {stop}; the same command goes on from here.")
+    summarise(study)
+    study.results.put(study.name, "command", command_of(sys.argv, options))
     print(write_page(study.results, options.docs))
 
 
-def _run(options) -> None:
-    from .page import write_page
+def command_of(typed: list[str], options) -> str:
+    """The command that makes the study again, without what says which part of the work to do."""
+    module = Path(typed[0]).stem
+    data = f"--data {options.data} " if options.data else ""
+    return (f"python -m MedLLMSegLib.classification.{module} {data}--output {options.output} --docs {options.docs} "
+            f"--seeds {options.seeds} --epochs {options.epochs}")
 
+
+def _run(options) -> None:
     class_set = read_classes(options.data)
     study = cxr_study(class_set, options.output, Results(options.docs / COLLECTED), options.size, options.epochs, options.seeds,
                       options.device, Line())
-    if options.measure:
-        from .measure import measure_study
-
-        measure_study(study, Line())
-        print(write_page(study.results, options.docs))
-        return
-    do_study(study, options, write_page)
-    if not options.list:
-        from .cxr_page import summarise_cxr
-
-        summarise_cxr(study, split_cases(class_set))
-        print(write_page(study.results, options.docs))
+    do_study(study, options, lambda study: summarise_cxr(study, split_cases(class_set)))
 
 
 class Line:

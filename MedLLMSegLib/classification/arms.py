@@ -27,7 +27,7 @@ def cxr_arms(classes: tuple[str, ...], size: int = 224) -> dict[str, Arm]:
         "mlp": Arm("mean of the tokens and an MLP, same frozen encoder", ClassifierConfig("mlp", classes, encoder)),
         "no-llm": like("no language model: token engine, projector and head alone", llm=None),
         "fine-tuned": Arm("encoder fine-tuned, linear head", ClassifierConfig("linear", classes, replace(encoder, frozen=False)),
-                          epochs=6, note="fewer epochs, as each takes the whole encoder there and back"),
+                          epochs=4, note="fewer epochs, as each takes the whole encoder there and back"),
         "no-emitter": like("without the information emitter", emitter=False),
         "no-engine": like("without the token engine (constant tokens)", token_engine=False),
         "no-adapters": like("without adapters", adapters=False),

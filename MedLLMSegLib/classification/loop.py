@@ -93,12 +93,10 @@ class ClassifierTrainer:
                 raise UserError(f"There are {len(examples)} images to {part}, and at least two of different classes are needed; "
                                 "label more images.")
         self.network, self.config, self.val, self.val_tokens = network.to(device), config, val, val_tokens
-        self.output, self.device, self.state = make_folder(output), torch.device(device), Progressed()
+        self.output, self.about, self.device, self.state = Path(output), about, torch.device(device), Progressed()
         self.feed = Feed(train, train_tokens, config.augmentation, config.batch, config.seed, self.device)
         self.trained = [p for p in network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=config.lr, weight_decay=config.weight_decay)
-        write_plan(self.output, {**about, "loop": config.to_dict()})
-        self._resume()
 
     def run(self, progress: Progress | None = None) -> Trained:
         """Train to the end and put the best epoch's weights into the network.
@@ -106,6 +104,7 @@ class ClassifierTrainer:
         progress: called after each step with (a line of text, fraction done); may raise `Cancelled`: the epoch that was
         begun is done again by the next call, in the very same way.
         """
+        self._begin_or_go_on()
         say, state = progress or (lambda text, fraction: None), self.state
         while state.epoch < self.config.epochs:
             began = time.monotonic()
@@ -191,7 +190,8 @@ class ClassifierTrainer:
         with whole_file(self.output / name) as scratch:
             torch.save(content, scratch)
 
-    def _resume(self) -> None:
+    def _begin_or_go_on(self) -> None:
+        write_plan(make_folder(self.output), {**self.about, "loop": self.config.to_dict()})
         if (self.output / LAST).exists():
             saved = _load(self.output / LAST)
             self.network.load_state_dict(saved.pop("network"), strict=False)

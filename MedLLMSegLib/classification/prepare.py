@@ -11,6 +11,7 @@ import torch
 from ..diagnosis_config import PreparationConfig, RecordConfig
 from ..errors import Progress, UserError
 from ..radiograph import load_lung_mask, load_radiograph, prepare_radiograph
+from ..sequences import Steps
 from .examples import Examples
 from .table import ImageCase
 
@@ -45,6 +46,16 @@ def _mask_path(case: ImageCase, name: str) -> Path:
             return path
     raise UserError(f'The table names the lung mask "{name}" of "{case.id}", and there is no such file beside the image; '
                     "correct the path, or remove the column.")
+
+
+def step_examples(steps: Sequence[Steps], target: Sequence[int], ids: Sequence[str], groups: Sequence[str]) -> Examples:
+    """Sequences of images: "image" (N, T, C, size, size) float16, zeros behind each of "lengths" (N,). T: the longest's."""
+    lengths = [len(each.images) for each in steps]
+    images = torch.zeros(len(steps), max(lengths), *steps[0].images.shape[1:], dtype=torch.float16)
+    for n, each in enumerate(steps):
+        images[n, :lengths[n]] = torch.from_numpy(each.images)
+    return Examples({"image": images, "lengths": torch.tensor(lengths)}, torch.as_tensor(np.asarray(target), dtype=torch.int64),
+                    tuple(ids), tuple(groups))
 
 
 def plan_record(cases: Sequence[ImageCase], columns: Sequence[str]) -> RecordConfig:

@@ -16,8 +16,9 @@ from ..diagnosis_config import ClassifierConfig
 from ..errors import Cancelled, Progress, UserError
 from ..networks.classifiers import build_classifier
 from ..outputs import write_text
+from ..training.checkpoint import BEST
 from .examples import Examples, TokenStore, logits_of
-from .loop import ClassifierTrainer, LoopConfig
+from .loop import ClassifierTrainer, LoopConfig, fill_best
 from .measures import Answer, calibrated, fit_temperature, youden_threshold
 from .results import Results
 
@@ -34,7 +35,8 @@ class Arm:
     """One way of answering.
 
     config: of a network, or None for a plain ``baseline``: (train, val, test, seed) -> logits of val and of test.
-    like: the arm whose learning rate it takes; "" tunes its own. epochs: None as the study's. note: for the page.
+    like: the arm whose learning rate it takes; "" tunes its own. epochs: None as the study's. view: what the arm sees of
+    the cases; None for all. note: for the page.
     """
 
     title: str
@@ -42,6 +44,7 @@ class Arm:
     baseline: Baseline | None = None
     like: str = ""
     epochs: int | None = None
+    view: Callable[[Examples], Examples] | None = None
     note: str = ""
 
 
@@ -109,8 +112,8 @@ class Study:
         """
         runs, finished = self.chosen(pattern), []
         deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        self.gather()
         for n, run in enumerate(runs):
+            self.gather()  # another process may have finished it meanwhile
             if run.name in self.results.runs(self.name):
                 continue
 
@@ -162,27 +165,43 @@ class Study:
         return self.output / (replace(run, lr=self.rate(run)).name if same else run.name)
 
     def _network(self, run: Run, tell: Progress) -> dict:
-        arm, network = self.arms[run.arm], self.network_of(run)
+        arm, network, seen = self.arms[run.arm], self.network_of(run), self.seen(run.arm)
         config = replace(self.loop, lr=self.rate(run), seed=run.seed, epochs=arm.epochs or self.loop.epochs)
-        train, val = (self._tokens(network, part, tell) for part in ("train", "val"))
+        train, val = (self._tokens(network, run.arm, part, tell) for part in ("train", "val"))
         about = {"study": self.settings, "arm": run.arm, "config": json.loads(json.dumps(arm.config.to_dict()))}
-        trainer = ClassifierTrainer(network, config, self.parts["train"], self.parts["val"], self.folder(run), about, train,
+        trainer = ClassifierTrainer(network, config, seen["train"], seen["val"], self.folder(run), about, train,
                                     None if val is None else val[0], self.device)
         trained = trainer.run(tell)
         result = {**asdict(run), "lr": config.lr, "epochs": trained.epochs, "best_epoch": trained.best_epoch,
                   "val_auc": round(trained.best_auc, 5), "seconds": trained.seconds, "parameters": count_parameters(network)}
         if run.lr is None:  # the tuning never looks at the test cases
-            test = self._tokens(network, "test", tell)
-            logits = logits_of(network, self.parts["test"], None if test is None else test[0], self.device)
+            test = self._tokens(network, run.arm, "test", tell)
+            logits = logits_of(network, seen["test"], None if test is None else test[0], self.device)
             result |= self._answers(trained.val_logits, logits)
         return result
 
-    def _tokens(self, network, part: str, tell: Progress):
+    def seen(self, arm: str) -> dict[str, Examples]:
+        """The parts as an arm sees them."""
+        view = self.arms[arm].view
+        return {name: view(part) if view else part for name, part in self.parts.items()}
+
+    def weights(self, run: Run) -> Path:
+        """The file with a finished run's chosen weights; gone where its folder was cleared."""
+        return self.folder(run) / BEST
+
+    def trained(self, run: Run) -> torch.nn.Module:
+        """The network of a finished run, with its chosen weights."""
+        network = self.network_of(run)
+        fill_best(network, self.folder(run))
+        return network.to(self.device).eval()
+
+    def _tokens(self, network, arm: str, part: str, tell: Progress):
         """Of a frozen encoder, kept for all runs that share it; None for one that is trained."""
         if not network.config.encoder.frozen:
             return None
         views, how = (self.loop.views, self.loop.augmentation) if part == "train" else (1, None)
-        return self.tokens.get(network, self.parts[part], views, how, {**self.key, "kind": _token_kind(network.config)}, self.device, tell)
+        seen, view = self.seen(arm)[part], getattr(self.arms[arm].view, "__name__", "")
+        return self.tokens.get(network, seen, views, how, {**self.key, "kind": _token_kind(network.config), "view": view}, self.device, tell)
 
     def _baseline(self, run: Run) -> dict:
         began = time.monotonic()

@@ -6,7 +6,8 @@ from .common import Bar, typed_path
 
 DESCRIPTION = """Measure a model on labelled cases at their own resolution: Dice, Jaccard, precision, sensitivity,
 accuracy, HD95 and average surface distance in mm, surface Dice at 1 mm and volume difference of every structure. With
---compare: paired Wilcoxon tests between tables measured before."""
+--compare: paired Wilcoxon tests between tables measured before. Of a classifier: sensitivity, specificity, accuracy, AUC
+and calibration with intervals over patients, by subgroup, with its ROC curve and confusion matrix."""
 EPILOG = """The CSV has one row a case: case, dice_<structure>, ..., then the other metrics. The summary goes to the
 screen and to a .summary.json file beside the CSV, with a box plot (.png). Intervals and tests are over heads or patients,
 never over the sides or frames of one."""
@@ -18,7 +19,8 @@ def add_parser(commands) -> None:
     p.add_argument("--model", default="hippocampus-t1", help="a model's id or a bundle's folder (default: %(default)s)")
     p.add_argument("--data", type=typed_path, metavar="DATA",
                    help="a folder with imagesTr and labelsTr, a CSV of image, label and group, or a folder of Slicer "
-                        "segmentations beside their volumes")
+                        "segmentations beside their volumes; of a classifier a CSV of image, class and patient, or a folder "
+                        "with such a labels.csv")
     p.add_argument("--cases", type=typed_path, metavar="FILE", help="one case id a line, without suffix; default: the test "
                                                                     "split of DATA, or all labelled cases")
     p.add_argument("--output", "-o", type=typed_path, metavar="CSV", help="where to write; a choice with --compare")
@@ -42,6 +44,8 @@ def _evaluate(args, command: str) -> None:
                         "tables to compare.")
     if args.metric:
         raise UserError("--metric belongs to --compare; leave it out, as all metrics are measured.")
+    if _is_classifier(args.model):
+        return _evaluate_classifier(args)
     from ..evaluate import How, evaluate
     from ..scores import summary_table
 
@@ -50,6 +54,27 @@ def _evaluate(args, command: str) -> None:
                            How(args.device, args.calibration, args.augment),
                            progress=lambda stage, fraction: bar.update(0, stage, fraction))
     print(summary_table(summary))
+
+
+def _is_classifier(model: str) -> bool:
+    from ..catalogue import find_model
+
+    try:
+        return bool(find_model(model, "classifier"))
+    except UserError:  # of another kind, or none: the segmenter's own evaluation says what is wrong
+        return False
+
+
+def _evaluate_classifier(args) -> None:
+    for name in ("calibration", "augment"):
+        if getattr(args, name):
+            raise UserError(f"--{name} is for segmentation; leave it out, as a classifier's calibration is always measured.")
+    from ..classification.evaluate import evaluate_classifier, summary_text
+
+    with Bar([args.data]) as bar:
+        summary = evaluate_classifier(args.model, args.data, args.output, args.cases, args.device,
+                                      lambda stage, fraction: bar.update(0, stage, fraction))
+    print(summary_text(summary))
 
 
 def _compare(args) -> None:

@@ -7,6 +7,7 @@ import sys
 import time
 
 from ..errors import Cancelled
+from . import train_classifier
 from .common import typed_path
 
 EXAMPLES = """examples:
@@ -14,6 +15,7 @@ EXAMPLES = """examples:
   medllmseg train --data cases.csv --output runs/mine --minutes 240 --name liver-ct --modality "CT" --licence CC-BY-4.0
   medllmseg train --data cases/ --output runs/few --from hippocampus-t1 --cases 5 --minutes 15
   medllmseg train --data cases/ --output runs/folds --folds 5 --minutes 60  five trainings, each case tested once
+  medllmseg train --task classify --data xrays.csv --output runs/xrays --minutes 20
   torchrun --nproc-per-node 4 -m MedLLMSegLib train --data cases/ --output runs/mine --batch 8
 
 The same command goes on where it was stopped or killed. See docs/train.md."""
@@ -34,9 +36,12 @@ def add_parser(commands) -> None:
     p.add_argument("--folds", type=int, metavar="N", help="cross-validation: N trainings of that time, each measured on cases it "
                                                           "has not seen; stated splits are set aside")
     p.add_argument("--cases", type=int, metavar="N", help="use so many training cases only, drawn by --seed")
+    p.add_argument("--task", choices=("segment", "classify"), default="segment",
+                   help="classify: SOURCE is a CSV with the columns image, class and patient, or a folder with such a labels.csv")
     _describe(p.add_argument_group("what the model says of itself"))
     _network(p.add_argument_group("network"))
     _loop(p.add_argument_group("training"))
+    train_classifier.add_options(p.add_argument_group("with --task classify"))
     p.set_defaults(run=_train)
 
 
@@ -71,6 +76,9 @@ def _loop(group) -> None:
 
 
 def _train(args, command: str) -> None:
+    train_classifier.check_task(args)
+    if args.task == "classify":
+        return train_classifier.train(args, _Console())
     from ..training.session import TrainRequest, train_model
 
     request = TrainRequest(

@@ -1,0 +1,68 @@
+"""A classifier's features on labelled images: the t-SNE map as a picture and a table, and what can be told from them."""
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Sequence
+
+import numpy as np
+
+from ..diagnosis.model import load_classifier
+from ..errors import Progress, UserError
+from ..outputs import check_writable, write_text
+from .evaluate import chosen_cases, examples_for
+from .examples import features_of
+from .pictures import draw_map
+from .table import ImageCase, read_classes
+from .tsne import Told, map_features, tell_from_features
+
+
+def map_classifier(model, data, output, columns: Sequence[str] = ("view",), cases_file=None, every: bool = False, seed: int = 0,
+                   device: str = "auto", progress: Progress | None = None) -> dict[str, Told]:
+    """Write OUTPUT (PNG), .csv and .json; returns what each of the class and ``columns`` can be told with, where it can be asked.
+
+    every: all images of the data; else as for `evaluate.chosen_cases`. Raises `UserError` for a column the table lacks.
+    """
+    output, report = Path(output), progress or (lambda text, fraction: None)
+    check_writable(output.parent)
+    loaded = load_classifier(model, device)
+    class_set = read_classes(data, loaded.classes)
+    cases = class_set.cases if every else chosen_cases(class_set, cases_file)
+    for column in columns:
+        if column not in cases[0].columns:
+            raise UserError(f'The table has no column "{column}"; it has {", ".join(cases[0].columns)}.')
+    examples = examples_for(loaded, cases, lambda text, fraction: report(text, 0.6 * fraction))
+    report("features", 0.6)
+    features = features_of(loaded.network, examples, loaded.device)
+    report("t-SNE", 0.8)
+    points = map_features(features, seed)
+    values = {"class": [loaded.classes[c.target] for c in cases], **{name: [c.columns[name] for c in cases] for name in columns}}
+    told = {name: found for name, each in values.items() if (found := tell_from_features(features, each, examples.groups, seed))}
+    draw_map(points, {_heading(name, told.get(name)): each for name, each in values.items()}, output,
+             f"{loaded.entry.id}: t-SNE of {len(cases)} images' features")
+    write_text(output.with_suffix(".csv"), _table(cases, points, values))
+    write_text(output.with_suffix(".json"), json.dumps({name: each.to_dict() for name, each in told.items()}, indent=1) + "\n")
+    return told
+
+
+def told_text(told: dict[str, Told]) -> str:
+    """A line for each column."""
+    lines = [f"{name}: told from the features with AUC {t.auc.value:.3f} ({t.auc.low:.3f} to {t.auc.high:.3f}) and accuracy "
+             f"{t.accuracy.value:.3f} ({t.accuracy.low:.3f} to {t.accuracy.high:.3f}); chance is 0.5 and {t.chance:.3f}; "
+             f"{t.n} images" for name, t in told.items()]
+    return "\n".join(lines) or "no column has two values in five patients each, so nothing can be told"
+
+
+def _heading(name: str, told: Told | None) -> str:
+    return f"by {name}" + (f": told with AUC {told.auc.value:.2f} (chance 0.5)" if told else "")
+
+
+def _table(cases: Sequence[ImageCase], points: np.ndarray, values: dict[str, list[str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "x", "y", *values])
+    for n, case in enumerate(cases):
+        writer.writerow([case.id, f"{points[n, 0]:.4f}", f"{points[n, 1]:.4f}", *(each[n] for each in values.values())])
+    return text.getvalue()

@@ -1,0 +1,92 @@
+"""Time and memory of each arm: a few training steps and images in a process of its own, so that no other arm's memory counts.
+
+Run as ``python -m MedLLMSegLib.classification.measure JSON BATCH``, JSON being a classifier's configuration; it prints JSON.
+"""
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..diagnosis_config import ClassifierConfig
+from ..errors import Progress, UserError
+from ..networks.classifiers import build_classifier
+from .study import Study, count_parameters
+
+STEPS = 3
+
+
+def measure_study(study: Study, progress: Progress | None = None) -> dict[str, dict]:
+    """Every arm that is a network, one fresh process each; kept in the results under "measured"."""
+    found, arms = {}, {name: arm for name, arm in study.arms.items() if arm.config}
+    for n, (name, arm) in enumerate(arms.items()):
+        if progress:
+            progress(f"measuring {name}", n / len(arms))
+        command = [sys.executable, "-m", "MedLLMSegLib.classification.measure", json.dumps(arm.config.to_dict()), str(study.loop.batch)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"Measuring {name} failed ({reason}); close other programs if memory ran out, and try again.")
+        found[name] = json.loads(done.stdout.strip().splitlines()[-1])
+    study.results.put(study.name, "measured", found)
+    return found
+
+
+def measured(config: ClassifierConfig, batch: int) -> dict:
+    """One arm on random images, on the CPU: medians of a few calls, the first of each left out.
+
+    step_seconds: of a training step, a frozen encoder's tokens being at hand as in a training. image_ms: of one image from
+    pixels to logits. peak_mb: the largest resident size of the process, libraries (before_mb) included.
+    """
+    before = _peak_mb()
+    network = build_classifier(config)
+    size, frozen = config.encoder.image_size, config.encoder.frozen
+    image, target = torch.randn(batch, config.encoder.channels, size, size), torch.arange(batch) % len(config.classes)
+    with torch.inference_mode():
+        image_ms = 1000 * _median_seconds(lambda: network.eval()({"image": image[:1]}))
+        tokens = network.encode({"image": image}).clone() if frozen else None
+    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
+
+    def step() -> None:
+        logits = network({"image": image}) if tokens is None else network.classify(tokens, {})
+        F.cross_entropy(logits, target).backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    network.train()
+    if tokens is not None:
+        tokens = torch.tensor(tokens.numpy())  # a tensor of inference mode cannot be trained on
+    return {"step_seconds": round(_median_seconds(step), 4), "image_ms": round(image_ms, 1), "peak_mb": round(_peak_mb(), 1),
+            "before_mb": round(before, 1), "threads": torch.get_num_threads(), "parameters": count_parameters(network)}
+
+
+def _median_seconds(work) -> float:
+    work()
+    taken = []
+    for _ in range(STEPS):
+        began = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - began)
+    return float(np.median(taken))
+
+
+def _peak_mb() -> float:
+    """Largest resident size of this process so far (Linux: its own, not its parent's, which getrusage would count)."""
+    if sys.platform.startswith("linux"):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError as error:
+        raise UserError("Memory cannot be measured on this system; use Linux or macOS.") from error
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measured(ClassifierConfig.from_dict(json.loads(sys.argv[1])), int(sys.argv[2]))))

@@ -1,0 +1,165 @@
+"""docs/diagnosis.md: made from the results alone, "not run" for what is not."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Sequence
+
+from ..outputs import write_text
+from .results import Results
+from .summary import verdict
+
+NOT_RUN = "not run"
+SECTIONS = (
+    ("cxr", "Chest X-rays: pneumonia against no finding"), ("acdc", "Slice sequences: five groups of hearts (CNN-LSTM)"),
+    ("nodules", "Nodule patches (CNN-LSTM)"), ("records-synthetic", "Scan with record: a synthetic task"),
+    ("records-cxr", "Scan with record: chest X-ray, age and sex"))
+
+
+def write_page(results: Results, docs: Path) -> Path:
+    """Write diagnosis.md into a folder."""
+    return write_text(Path(docs) / "diagnosis.md", page(results))
+
+
+def page(results: Results) -> str:
+    """The whole page as Markdown."""
+    parts = ["# Diagnosis without text", *_answer(results),
+             "**Research use only; not a medical device.** The X-rays stand in for others: pneumonia by the labels of NIH "
+             "ChestX-ray14, which were read from reports by a program. Nothing here is about pneumoconiosis."]
+    for study, title in SECTIONS:
+        parts += [f"## {title}", *_section(results, study)]
+    return "\n\n".join([*parts, *_how(results)]) + "\n"
+
+
+def _answer(results: Results) -> list[str]:
+    summary = results.get("cxr", "summary")
+    found = verdict(summary) if summary else NOT_RUN
+    if found == NOT_RUN:
+        waiting = _missing(summary) if summary else "none of the trainings that answer it is finished"
+        return [f"**Does the frozen language model help? Not answered yet:** {waiting}. What is finished stands below; no part of "
+                "it is an estimate."]
+    tests = {name: summary["against"][name] for name in summary["controls"]}
+    against = "; ".join(f"against {summary['titles'][name]}: AUC {_signed(t['value'])} ({_span(t, signed=True)}, {_p(t['p_holm'])}; "
+                        f"seed by seed {', '.join(map(_signed, t['seeds']))})" for name, t in tests.items())
+    words = {"helps": "Yes, on these X-rays: PneumoLLM is better than both of its controls.",
+             "not shown": "No help could be shown on these X-rays."}[found]
+    return [f"**Does the frozen language model help? {words}** {against}. Help was to mean: a higher AUC on the test images than "
+            "both the linear probe on the same frozen encoder and the same network with random frozen layers, p < 0.05 after "
+            "Holm's correction, paired bootstrap over patients."]
+
+
+def _missing(summary: dict) -> str:
+    waits = [name for name in (summary["main"], *summary["controls"]) if summary["arms"].get(name, {}).get("missing", 1)]
+    return f"trainings of {', '.join(waits)} are {NOT_RUN}"
+
+
+def _section(results: Results, study: str) -> list[str]:
+    summary = results.get(study, "summary")
+    if not summary:
+        return [f"{NOT_RUN.capitalize()}."]
+    lines = [*(results.get(study, "text") or []), _arms_table(summary), _reading(summary)]
+    lines += _notes(summary) + _subgroups(summary) + _costs(summary, results.get(study, "measured") or {})
+    lines += results.get(study, "pictures") or []
+    if command := results.get(study, "command"):
+        lines.append(f"Made by\n\n    {command}")
+    return lines
+
+
+def _arms_table(summary: dict) -> str:
+    head = ["arm", "AUC (95 % over patients)", "each seed's AUC", "sensitivity", "specificity", "accuracy", "calibration error",
+            f"{summary['main']} minus this arm, AUC (95 %)", "p (Holm)"]
+    rows = []
+    for name, title in summary["titles"].items():
+        found = summary["arms"].get(name)
+        if found is None:
+            rows.append([f"`{name}` {title}", *[NOT_RUN] * (len(head) - 1)])
+            continue
+        figures = found["figures"]
+        seeds = ", ".join(f"{v:.3f}" for v in found["seed_auc"])
+        seeds += f" ({found['missing']} {NOT_RUN})" if found["missing"] else ""
+        rows.append([f"`{name}` {title}", _estimate(figures["auc"]), seeds,
+                     *(_estimate(figures[k]) for k in ("sensitivity", "specificity", "accuracy")), f"{found['ece']:.3f}",
+                     *_against(summary, name)])
+    return _table(head, rows)
+
+
+def _against(summary: dict, name: str) -> list[str]:
+    test = summary["against"].get(name)
+    if name == summary["main"]:
+        return ["", ""]
+    return [NOT_RUN] * 2 if test is None else [f"{_signed(test['value'])} ({_span(test, signed=True)})", _p(test["p_holm"], "")]
+
+
+def _reading(summary: dict) -> str:
+    controls = " and ".join(f"`{c}`" for c in summary["controls"])
+    family = f" {controls} are one family of tests and the other arms another." if controls else ""
+    return (f"Seeds averaged ({len(summary['seeds'])} planned, a plain baseline is run once), intervals over "
+            f"{summary['test_patients']} test patients or images. Best epoch, learning rate, temperature and threshold "
+            f"(Youden) are chosen on val. p: paired bootstrap over patients, Holm's correction.{family}")
+
+
+def _notes(summary: dict) -> list[str]:
+    return [" ".join(f"`{name}`: {note}." for name, note in summary["notes"].items())] if summary["notes"] else []
+
+
+def _subgroups(summary: dict) -> list[str]:
+    parts = []
+    for name, found in summary["arms"].items():
+        if "subgroups" in found:
+            rows = [[f"{r['column']} {r['value']}", str(r["n"]), str(r["patients"]), f"{100 * r['positive']:.0f} %",
+                     *(_estimate(r[k]) for k in ("auc", "sensitivity", "specificity", "accuracy"))] for r in found["subgroups"]]
+            parts += [f"Subgroups of `{name}`, each seed at its one threshold:",
+                      _table(["subgroup", "images", "patients", "positive", "AUC", "sensitivity", "specificity", "accuracy"], rows)]
+    return parts
+
+
+def _costs(summary: dict, measured: dict) -> list[str]:
+    rows = []
+    for name in summary["titles"]:
+        found, cost = summary["arms"].get(name), measured.get(name)
+        if (found is None or found["parameters"] is None) and cost is None:
+            continue
+        parameters = (cost or found)["parameters"]
+        rows.append([f"`{name}`", f"{parameters['trained']:,}", f"{parameters['frozen']:,}",
+                     *([f"{found['epochs']}", f"{found['lr']:g}", f"{found['seconds']:.0f}"] if found else [NOT_RUN] * 3),
+                     *([f"{cost['step_seconds']:.2f}", f"{cost['image_ms']:.0f}", f"{cost['peak_mb']:.0f}"] if cost else [NOT_RUN] * 3)])
+    if not rows:
+        return []
+    return ["Size, time and memory. Seconds of a training are wall time beside other work; the last three columns are medians of "
+            "a fresh process on random images (`--measure`), with the libraries in the memory:",
+            _table(["arm", "trained parameters", "frozen", "epochs", "learning rate", "s a training", "s a step", "ms an image",
+                    "peak MB"], rows)]
+
+
+def _how(results: Results) -> list[str]:
+    return ["## How to read this",
+            "The cases are those of the data's own splits; no patient is in two. Nothing is chosen on test. An interval says how "
+            "much other patients would change the figure, not how much other seeds would. With so few test cases, a difference "
+            "that is not shown is not shown to be absent. A table's first row is the arm the others are compared with."]
+
+
+def _estimate(e: dict) -> str:
+    if e["value"] is None:
+        return "-"
+    return f"{e['value']:.3f}" + (f" ({e['low']:.3f} to {e['high']:.3f})" if e["low"] is not None else "")
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"
+
+
+def _span(test: dict, signed: bool = False) -> str:
+    if test["low"] is None:
+        return "no interval"
+    show = _signed if signed else "{:.3f}".format
+    return f"95 % {show(test['low'])} to {show(test['high'])}"
+
+
+def _p(value: float | None, name: str = "p") -> str:
+    if value is None:
+        return "-"
+    text = "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return text if not name else f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
