@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "segment": "pipeline", "load_model": "pipeline",
-    "diagnose": "diagnosis.predict", "load_classifier": "diagnosis.model", "Diagnosis": "diagnosis.predict",
+    "diagnose": "diagnosis.predict", "load_classifier": "diagnosis.model", "Diagnosis": "diagnosis.answer",
     "load_radiograph": "radiograph", "Radiograph": "radiograph",
     "load_volume": "files", "save_segmentation": "files", "save_volume": "files",
     "list_models": "catalogue", "accept_licence": "catalogue",

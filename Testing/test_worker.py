@@ -167,7 +167,8 @@ def test_a_request_that_cannot_be_met(shared, fields, text):
 
 
 def test_diagnose_is_answered(shared):
-    assert "cannot diagnose yet" in shared.until(shared.submit("diagnose"))[-1].message
+    number = shared.submit("diagnose", image="x.png", model="no-such-model", output=shared.folder / "diagnosis")
+    assert 'no model called "no-such-model"; the models that diagnose are' in shared.until(number)[-1].message
 
 
 def test_what_libraries_write_to_stdout_goes_to_the_log(shared):

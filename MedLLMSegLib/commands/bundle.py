@@ -27,9 +27,11 @@ def add_parser(commands) -> None:
 
 
 def _bundle(args, command: str) -> None:
-    from ..catalogue import model_entry
+    from ..catalogue import METADATA, model_entry
     from ..training.export import LIMIT_MB, Evidence, export_bundle, is_bundle, upgrade_bundle
 
+    if (args.source / METADATA).is_file() and model_entry(args.source).kind == "classifier":
+        return _classifier(args)
     finding = benchmark_finding(args.benchmark) if args.benchmark else None
     evidence = Evidence(args.results, args.folds, args.calibration, finding)
     if is_bundle(args.source):
@@ -45,6 +47,23 @@ def _bundle(args, command: str) -> None:
         print(f"note: the bundle takes {size_mb:.1f} MB; those that come with the program stay below {LIMIT_MB:g} MB.",
               file=sys.stderr)
     print(folder)
+
+
+def _classifier(args) -> None:
+    """A classifier's bundle has its card made anew; what only a segmenter has is refused."""
+    import json
+
+    from ..diagnosis.bundle import update_classifier
+
+    for name in ("output", "folds", "calibration", "benchmark", "shipped"):
+        if getattr(args, name) is not None:
+            raise UserError(f'"{args.source}" is a classifier\'s bundle, for which --{"as" if name == "shipped" else name} is not '
+                            "meant; leave it out.")
+    try:
+        results = json.loads(args.results.read_text(encoding="utf-8")) if args.results else None
+    except (OSError, ValueError) as error:
+        raise UserError(f'"{args.results}" cannot be read as JSON; check the path.') from error
+    print(update_classifier(args.source, results))
 
 
 def benchmark_finding(path) -> str:

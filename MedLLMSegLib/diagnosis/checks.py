@@ -18,7 +18,9 @@ def check_modality(modality: str, asked: InputConfig, image: str, model: str) ->
         return
     wanted = " or ".join(dict.fromkeys(NAMES.get(m, m) for m in asked.modalities))
     place = f"{asked.body_part.lower()} " if asked.body_part else ""
-    raise UserError(f'"{image}" is a {NAMES.get(modality, modality)} image by its DICOM tags ({modality}), and the model "{model}" '
+    name = NAMES.get(modality, modality)
+    article = "an" if name[0] in "aeiouAMX" else "a"
+    raise UserError(f'"{image}" is {article} {name} image by its DICOM tags ({modality}), and the model "{model}" '
                     f"takes {place}{wanted} images; choose such an image.")
 
 

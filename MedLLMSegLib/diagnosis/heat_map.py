@@ -17,7 +17,8 @@ def grad_cam(network: Classifier, batch: Batch, target: int | None) -> tuple[Ten
     target: the class; None: of each image its likeliest.
 
     N is the number of images that went through the encoder: B, or B * T of sequences, in the order of the batch. The maps
-    cover the prepared images. Frozen encoders work too, as gradients reach the layer from the image. Source: see the module.
+    cover the prepared images. None went through where all that the layer looks at is missing (NaN): then N is 0.
+    Frozen encoders work too, as gradients reach the layer from the image. Source: see the module.
     """
     kept: list[Tensor] = []
 
@@ -31,8 +32,8 @@ def grad_cam(network: Classifier, batch: Batch, target: int | None) -> tuple[Ten
             image = batch["image"].detach().clone().requires_grad_(True)
             logits = network({**batch, "image": image})
             score = logits.amax(1) if target is None else logits[:, target]
-            gradients = torch.autograd.grad(score.sum(), kept)
+            gradients = torch.autograd.grad(score.sum(), kept) if kept else ()
     finally:
         hook.remove()
     maps = [torch.relu((g.mean((2, 3), keepdim=True) * k.detach()).sum(1)) for g, k in zip(gradients, kept)]  # (n, h, w) each
-    return logits.detach(), torch.cat(maps)
+    return logits.detach(), torch.cat(maps) if maps else torch.zeros(0, 1, 1)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Mapping
 
@@ -12,36 +12,12 @@ import torch
 from ..errors import Progress
 from ..inference import ON_CPU, free_memory, memory_notes, out_of_memory
 from ..volume import Volume
+from .answer import Diagnosis
 from .given import Given, given
 from .heat_map import grad_cam
 from .model import DEFAULT, ClassifierModel, load_classifier
 
 CLOSE = 0.05  # so near to the threshold, a note says so
-
-
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
-    """What `diagnose` returns. For research; it is no diagnosis in the medical sense.
-
-    probabilities: class -> calibrated probability; they add up to 1. answer: the class decided on: of two, the second from
-    `threshold` on; with more, or without a threshold, the likeliest. confidence: the answer's probability.
-    heat_map: float32 from 0 to 1 on the image's own grid (a volume of one slice for a flat image), or None; what in the
-    image speaks for the class `heat_class` (Grad-CAM). image: the image's volume. shown: (rows, columns) of it, 0 to 1, for
-    a picture, of slice `shown_slice`. notes: sentences for the user. model: its id. seconds: wall time.
-    """
-
-    probabilities: dict[str, float]
-    answer: str
-    threshold: float | None
-    confidence: float
-    heat_map: Volume | None
-    heat_class: str
-    image: Volume
-    shown: np.ndarray
-    shown_slice: int = 0
-    notes: tuple[str, ...] = ()
-    model: str = ""
-    seconds: float = 0.0
 
 
 def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: str = "auto", lungs=None, window: int | None = None,
@@ -111,7 +87,9 @@ def _answer(model: ClassifierModel, found: Given, logits: np.ndarray, maps: np.n
         notes += (f"The probability of {model.classes[1]} ({chances[1]:.2f}) is close to the threshold ({threshold:.2f}): it could be "
                   "either.",)
     heat = None
-    if maps is not None:
+    if maps is not None and not len(maps):
+        notes += ("There is no heat map, as the first of the model's channels is missing.",)
+    elif maps is not None:
         heat, empty = _heat(found, maps)
         notes += (f"Nothing in the image speaks for {model.classes[target]}, so the heat map is empty.",) if empty else ()
     return Diagnosis({name: float(p) for name, p in zip(model.classes, chances)}, model.classes[decided], threshold,

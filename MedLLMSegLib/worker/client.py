@@ -23,7 +23,8 @@ from .process import Process
 from .protocol import EVENTS, STOP_S, Event
 
 MODULE = ("-m", "MedLLMSegLib.worker")
-AGAIN = {"segment": "press Segment again", "train": "press Train again, and it goes on from where it was last saved"}
+AGAIN = {"segment": "press Segment again", "train": "press Train again, and it goes on from where it was last saved",
+         "diagnose": "press Diagnose again"}
 
 
 @dataclass(eq=False)

@@ -5,7 +5,10 @@ Requests, on the worker's stdin, each with an "id" and what to "do":
     segment   volume: folder of `save_volume`, output: folder to be made; model, device, side, probabilities, uncertainty,
               augment as for `MedLLMSegLib.segment`              -> result: folder, to be read by `load_segmentation`
     train     request: fields of `training.session.TrainRequest`, device, output: the run's folder    -> result: bundle
-    diagnose  is to come, and answers so                    ping      -> result: pid, version, devices
+    diagnose  image: a file's path, or volumes: folders of `save_volume` in order (with view and modality where they are
+              known), output: folder to be made; model, device, lungs (a file or folder of a mask), window, record, heat_map as
+              for `MedLLMSegLib.diagnose`                         -> result: folder, to be read by `load_diagnosis`
+    ping      -> result: pid, version, devices
     cancel    gives up the request of that id               quit      stops working and ends the process
 
 Answers, on its stdout, each with the request's "id" and an "event":
@@ -17,8 +20,8 @@ Answers, on its stdout, each with the request's "id" and an "event":
     error     message (one sentence for the user), details (for the log), kind "user", "unexpected" or "cancelled"
 
 Stages of segment: start (Python packages are being loaded), wait (for the request before this one), read, load (the model),
-localize, segment (with a side, or "in smaller tiles", or "on the CPU" behind it), restore, done, write. Of train: a line
-of text that changes with each step.
+localize, segment (with a side, or "in smaller tiles", or "on the CPU" behind it), restore, done, write. Of diagnose: start,
+wait, read, load, diagnose, done, write. Of train: a line of text that changes with each step.
 
 Lines are ASCII (JSON's escapes keep every path, even one that is no valid UTF-8). This file is light: numpy and the
 library's images are imported when volumes are read or written.
@@ -36,6 +39,7 @@ from ..errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..diagnosis.answer import Diagnosis
     from ..structures import Segmentation
     from ..volume import Volume
 
@@ -53,7 +57,7 @@ class Event:
     id: of the request, as `WorkerClient.submit` returned it. event: "progress", "log", "result" or "error".
     progress: stage, fraction (0 to 1), seconds_left (None: not known yet), history (rows such as {"step", "loss"}).
     log: message. error: message (one sentence for the user; "" if cancelled), details, kind ("user", "unexpected", "cancelled").
-    result: folder (segment) or bundle (train). data: everything that was answered.
+    result: folder (segment, diagnose) or bundle (train). data: everything that was answered.
     """
 
     id: int
@@ -155,6 +159,28 @@ def load_segmentation(folder) -> "Segmentation":
                             {label: float("nan") if value is None else value for label, value in about["confidence"]},
                             notes=tuple(about["notes"]), model=about["model"], seconds=about["seconds"], **maps)
     except (KeyError, TypeError, ValueError) as error:
+        raise _damaged(folder) from error
+
+
+def save_diagnosis(diagnosis: "Diagnosis", folder) -> Path:
+    """Write what a diagnosis found: diagnosis.json, and its heat map as a volume in heat_map; the image itself is not kept."""
+    folder, names = Path(folder), ("probabilities", "answer", "threshold", "confidence", "heat_class", "shown_slice", "notes", "model",
+                                   "seconds")
+    _write(folder, "diagnosis.json", {name: getattr(diagnosis, name) for name in names})
+    if diagnosis.heat_map is not None:
+        save_volume(diagnosis.heat_map, folder / "heat_map")
+    return folder
+
+
+def load_diagnosis(folder) -> "Diagnosis":
+    """What `save_diagnosis` wrote; its image and shown are None. `UserError` if it is not there or damaged."""
+    from ..diagnosis.answer import Diagnosis
+
+    about, path = _read(folder, "diagnosis.json"), Path(folder) / "heat_map"
+    try:
+        return Diagnosis(**{**about, "notes": tuple(about["notes"])}, heat_map=load_volume(path) if path.is_dir() else None,
+                         image=None, shown=None)
+    except (KeyError, TypeError) as error:
         raise _damaged(folder) from error
 
 

@@ -10,10 +10,10 @@ from typing import Any, Callable
 
 from .. import __version__
 from ..catalogue import METADATA, find_model
-from ..errors import UserError
-from .protocol import load_volume, save_segmentation
+from .protocol import load_volume, save_diagnosis, save_segmentation
 
 KEPT = 2  # models that stay loaded
+DIAGNOSIS = "cxr-pneumonia"  # the model of a diagnosis that names none
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,24 @@ class Engine:
 
     load: (name, device) -> model. segment: as `MedLLMSegLib.segment`, with a loaded model. train: (fields of a
     `TrainRequest`, device, progress, say) -> folder of the bundle. devices: () -> what there is to compute on.
+    load_classifier: (name, device) -> model. diagnose: as `MedLLMSegLib.diagnose`, with a loaded model.
     """
 
     load: Callable[[str, str], Any]
     segment: Callable
     train: Callable
     devices: Callable[[], list[dict]]
+    load_classifier: Callable[[str, str], Any] | None = None
+    diagnose: Callable | None = None
 
 
 def library_engine() -> Engine:
     """The library's own. Imports torch, which takes seconds."""
+    from ..diagnosis.model import load_classifier
+    from ..diagnosis.predict import diagnose
     from ..pipeline import load_model, segment
 
-    return Engine(load_model, segment, _train, _devices)
+    return Engine(load_model, segment, _train, _devices, load_classifier, diagnose)
 
 
 class Tasks:
@@ -58,15 +63,15 @@ class Tasks:
         report("write", 1.0)
         return {"folder": str(save_segmentation(result, message["output"]))}
 
-    def model(self, name: str, device: str):
+    def model(self, name: str, device: str, kind: str = "segmenter"):
         """A model that is loaded already, or loaded now; the one not used for longest makes room."""
-        entry = find_model(name)
+        entry = find_model(name, kind)
         changed = (entry.folder / METADATA).stat().st_mtime_ns  # settings may change with the same weights
         key = (entry.id, entry.sha256, str(entry.folder), changed, device)
         if key not in self.models:
             while len(self.models) >= KEPT:
                 self.models.popitem(last=False)
-            model = self.engine.load(name, device)
+            model = (self.engine.load_classifier if kind == "classifier" else self.engine.load)(name, device)
             if getattr(model, "notes", ()):  # it did not fit where it was wanted; next time it may
                 return model
             self.models[key] = model
@@ -84,8 +89,17 @@ class Tasks:
         return {"bundle": str(bundle)}
 
     def diagnose(self, message: dict, report) -> dict:
-        """To come."""
-        raise UserError("This version cannot diagnose yet; use it to segment.")
+        """A file is read here; volumes travel as files, like the heat map on its way back."""
+        report("load", 0.0)
+        model = self.model(message.get("model", DIAGNOSIS), message.get("device", "auto"), "classifier")
+        report("read", 0.0)
+        image = message.get("image") or _images(message, model.input.kind)
+        options = {name: message[name] for name in ("window", "record", "heat_map") if message.get(name) is not None}
+        if message.get("lungs"):
+            options["lungs"] = load_volume(message["lungs"]) if Path(message["lungs"]).is_dir() else message["lungs"]
+        result = self.engine.diagnose(image, model, progress=report, **options)
+        report("write", 1.0)
+        return {"folder": str(save_diagnosis(result, message["output"]))}
 
     def ping(self, message: dict, report) -> dict:
         """That the packages are loaded and the worker is free; and what it can compute on."""
@@ -109,6 +123,16 @@ class History:
         fresh = [row for row in rows if (row["step"], "val_dice" in row) not in self.told]
         self.told |= {(row["step"], "val_dice" in row) for row in fresh}
         return fresh
+
+
+def _images(message: dict, kind: str):
+    """The volumes of a diagnosis: one, or several in order; flat images with what is known of them."""
+    volumes = [load_volume(folder) for folder in message["volumes"]]
+    if kind == "radiograph":
+        from ..radiograph import radiograph_of
+
+        volumes = [radiograph_of(each, message.get("view") or "", message.get("modality") or "") for each in volumes]
+    return volumes[0] if len(volumes) == 1 else volumes
 
 
 def _train(fields: dict, device: str, progress, say) -> Path:

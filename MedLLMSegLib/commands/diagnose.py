@@ -1,0 +1,132 @@
+"""`medllmseg diagnose`: images to probabilities and heat maps."""
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from .common import Bar, typed_path
+
+logger = logging.getLogger("medllmseg")
+DEFAULT = "cxr-pneumonia"
+EXAMPLES = """examples:
+  medllmseg diagnose chest.dcm                                    probabilities of the chest X-ray model
+  medllmseg diagnose chest.dcm --output results/                  and where in the image they come from
+  medllmseg diagnose xrays/ --output results/                     each image of a folder, and a table
+  medllmseg diagnose chest.png --model runs/mine/bundle --record age=63 --record sex=F
+
+With --output, each image gets NAME_heat.nrrd (the heat map on the image's own grid) and NAME_heat.png (over the image), and
+the folder diagnoses.csv. Models of a sequence take its images together, in order.
+exit code: 0 all done, 1 some images of several failed, 2 bad input.
+
+Research use only; not a medical device."""
+
+
+def add_parser(commands) -> None:
+    p = commands.add_parser("diagnose", help="tell classes of images apart, and show where that comes from", epilog=EXAMPLES,
+                            formatter_class=argparse.RawDescriptionHelpFormatter,
+                            description="Diagnose images: one DICOM file, PNG, JPEG, TIFF or volume each, or folders of them.")
+    p.add_argument("images", nargs="+", type=typed_path, metavar="IMAGE", help="an image file, or a folder of images")
+    p.add_argument("--model", default=DEFAULT,
+                   help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
+    p.add_argument("--output", "-o", type=typed_path, metavar="FOLDER", help="where to write heat maps and the table")
+    p.add_argument("--lung-mask", type=typed_path, metavar="PATH",
+                   help="a mask of the lungs on the image's pixels, to which the image is cropped; or a folder of masks named like "
+                        "the images")
+    p.add_argument("--window", type=int, metavar="N", help="which of a DICOM file's windows, counted from 1 (default: the first)")
+    p.add_argument("--record", action="append", default=[], metavar="FIELD=VALUE",
+                   help="a field of the patient's record, for models that read one; may be given several times")
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
+    p.set_defaults(run=_diagnose)
+
+
+def _diagnose(args, command: str) -> int:
+    record = _record(args.record)
+    _check_there(args.model)
+    from ..diagnose_batch import Options, find_cases, run_cases
+    from ..diagnosis.model import load_classifier
+    from ..outputs import check_writable
+
+    if args.output is not None:
+        check_writable(args.output)
+    model = load_classifier(args.model, args.device)
+    cases = find_cases(args.images, model)
+    _check_one_case(args, record, cases)
+    with Bar([images[0] for images in cases]) as bar:
+        results = run_cases(cases, args.output, model, Options(args.lung_mask, args.window, record), bar.update)
+    _print_results(results, model, args, command)
+    return 1 if any(r.status == "failed" for r in results) else 0
+
+
+def _check_there(name: str) -> None:
+    """Say in words of its own that the default model is not installed, which nobody asked for by name."""
+    from ..catalogue import list_models
+
+    if name == DEFAULT and not any(e.id == DEFAULT for e in list_models("classifier")):
+        known = ", ".join(e.id for e in list_models("classifier"))
+        other = f"name another with --model ({known})" if known else ("train one with `medllmseg train --task classify` and name its "
+                                                                      "bundle with --model")
+        raise UserError(f'The chest X-ray model "{DEFAULT}" does not come with this version; {other}.')
+
+
+def _record(fields: list[str]) -> dict[str, str]:
+    record = {}
+    for each in fields:
+        name, equals, value = each.partition("=")
+        if not equals or not name.strip():
+            raise UserError(f'--record is "{each}", and FIELD=VALUE is needed, such as --record age=63.')
+        record[name.strip()] = value.strip()
+    return record
+
+
+def _check_one_case(args, record: dict, cases: list) -> None:
+    if len(cases) < 2:
+        return
+    if record:
+        raise UserError(f"--record is of one patient, but {len(cases)} images were given; diagnose them one by one.")
+    if args.lung_mask is not None and not args.lung_mask.is_dir():
+        raise UserError(f"--lung-mask is one file, but {len(cases)} images were given; name a folder with a mask for each.")
+
+
+def _print_results(results, model, args, command: str) -> None:
+    """What was found in each image; a closed pipe (| head) does not change the exit code."""
+    try:
+        _print_all(results, model, args, command)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        logger.info("nobody reads the output any more")
+
+
+def _print_all(results, model, args, command: str) -> None:
+    for r in results:
+        name = " + ".join(map(str, r.images))
+        if r.status == "failed":
+            print(f"{name}: failed: {r.message}", file=sys.stderr)
+            continue
+        found = r.diagnosis
+        decided = "" if found.threshold is None else f"; {model.classes[1]} from {found.threshold:.2f} on"
+        print(f"{name}: {found.answer} (confidence {found.confidence:.2f}{decided}), {found.seconds:.1f} s")
+        for label, p in found.probabilities.items():
+            print(f"  {label:<32} {p:6.3f}")
+        for note in found.notes:
+            print(f"  note: {note}")
+        for path in r.files:
+            print(f"  -> {path}")
+    if args.output is not None:
+        failed = sum(r.status == "failed" for r in results)
+        print(f"{len(results) - failed} diagnosed, {failed} failed -> {args.output / 'diagnoses.csv'}")
+    print(f"model {model.entry.id}: {model.entry.accuracy}; licence {model.entry.licence}; research use only, not a medical device")
+    print(f"again: {command}\npython: {_python(results[0].images, args)}")
+
+
+def _python(images: tuple[Path, ...], args) -> str:
+    """The call that does the same to the first case."""
+    words = [repr(str(images[0]) if len(images) == 1 else [str(p) for p in images])]
+    words += [f"model={args.model!r}"] if args.model != DEFAULT else []
+    words += [f"device={args.device!r}"] if args.device != "auto" else []
+    words += [f"lungs={str(args.lung_mask)!r}"] if args.lung_mask else []
+    words += [f"window={args.window}"] if args.window else []
+    words += [f"record={_record(args.record)!r}"] if args.record else []
+    return f"MedLLMSegLib.diagnose({', '.join(words)})"
