@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from . import __version__
-from .commands import benchmark, bundle, diagnose, evaluate, llm, models, segment, train
+from .commands import benchmark, bundle, diagnose, evaluate, llm, models, segment, train, tsne
 from .errors import Cancelled, UserError
 
 logger = logging.getLogger("medllmseg")
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
                                                  "language model.")
     parser.add_argument("--version", action="version", version=f"medllmseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (segment, diagnose, models, evaluate, benchmark, llm, train, bundle):
+    for command in (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne):
         command.add_parser(commands)
     return parser
 
