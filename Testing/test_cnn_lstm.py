@@ -11,8 +11,9 @@ LENGTHS = torch.tensor([5, 1, 3])
 
 def build(frozen=False, bidirectional=True):
     torch.manual_seed(0)
-    network = build_classifier(ClassifierConfig("cnn-lstm", ("DCM", "HCM", "NOR"), hidden=16, dropout=0.0, bidirectional=bidirectional,
-                                                encoder=EncoderConfig("cnn", image_size=32, width=24, frozen=frozen)))
+    encoder = EncoderConfig("cnn", image_size=32, width=24, frozen=frozen)
+    network = build_classifier(ClassifierConfig("cnn-lstm", ("DCM", "HCM", "NOR"), encoder, hidden=16, dropout=0.0,
+                                                bidirectional=bidirectional))
     with torch.no_grad():
         for p in network.parameters():  # as if trained, so that a difference shows
             p.add_(torch.randn_like(p) * 0.1)

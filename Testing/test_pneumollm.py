@@ -123,7 +123,8 @@ def test_diagnosis_tokens_are_mixtures_that_the_source_chooses(llm):
 
 # --- each part can be switched off -----------------------------------------------------------------------------------
 
-OFF = {"token engine": (dict(token_engine=False), "engine.w1.weight"), "adapters": (dict(adapters=False), "llm.adapters.0.up.weight"),
+OFF = {"token engine": (dict(token_engine=False), "engine.w1.weight"),
+       "adapters": (dict(adapters=False), "llm.adapters.0.up.weight"),
        "language model": (dict(llm=None), "llm.layers.0.mlp.up_proj.weight")}
 
 

@@ -9,7 +9,8 @@ from MedLLMSegLib.diagnosis_config import ClassifierConfig, EncoderConfig, Recor
 from MedLLMSegLib.networks.classifiers import build_classifier, load_classifier, stored_tensors
 
 RECORD = RecordConfig(("age", "dose"), {"sex": ("F", "M"), "site": ("A", "B", "C")}, (50.0, 1.0), (15.0, 0.5))
-CONFIG = ClassifierConfig("fusion", ("no", "yes"), EncoderConfig("cnn", image_size=16, channels=2, width=16), record=RECORD, hidden=16)
+CONFIG = ClassifierConfig("fusion", ("no", "yes"), EncoderConfig("cnn", image_size=16, channels=2, width=16), record=RECORD,
+                          hidden=16)
 NAN = float("nan")
 
 
@@ -21,7 +22,8 @@ def build(**changes):
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(2)
-    return {"image": torch.randn(4, 2, 16, 16, generator=generator), "numbers": torch.tensor([[50.0, 1.0], [30, 2], [70, 1], [20, 0]]),
+    return {"image": torch.randn(4, 2, 16, 16, generator=generator),
+            "numbers": torch.tensor([[50.0, 1.0], [30, 2], [70, 1], [20, 0]]),
             "categories": torch.tensor([[0, 2], [1, 0], [1, 1], [0, 0]])}
 
 

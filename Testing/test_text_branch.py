@@ -37,7 +37,8 @@ def network(gguf, monkeypatch):
     monkeypatch.setattr(classifiers, "resolve_text", lambda source: read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY))
     part = PneumoLLMConfig(projector_width=16, llm=LLMConfig(source=str(gguf), layers=(0, 1, 2, 3), rotary=True))
     torch.manual_seed(0)
-    return build_classifier(ClassifierConfig("text", encoder=EncoderConfig("cnn", image_size=32, width=24), pneumollm=part)).eval()
+    encoder = EncoderConfig("cnn", image_size=32, width=24)
+    return build_classifier(ClassifierConfig("text", encoder=encoder, pneumollm=part)).eval()
 
 
 def test_the_answer_is_the_whole_language_models(network, model):

@@ -63,5 +63,6 @@ def read_text_rows(path: Path, prompt: Sequence[int], answers: Sequence[int]) ->
         norm = torch.tensor(stored["output_norm.weight"].data).float()
         eps = next(field.contents() for name, field in reader.fields.items() if name.endswith(".layer_norm_rms_epsilon"))
     except (ValueError, IndexError, KeyError, StopIteration, NotImplementedError, OSError) as error:
-        raise UserError(f"{Path(path).name} has no vocabulary that can be read; delete it and run 'medllmseg llm fetch' again.") from error
+        raise UserError(f"{Path(path).name} has no vocabulary that can be read; delete it and run 'medllmseg llm fetch' "
+                        "again.") from error
     return TextRows(rows[0], rows[1], norm, float(f"{eps:.7g}"))  # GGUF keeps 1e-05 as 9.999999747378752e-06

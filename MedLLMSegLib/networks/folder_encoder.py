@@ -110,7 +110,8 @@ def _from_folder(model_class, own, folder: Path) -> nn.Module:
     finally:
         logging.set_verbosity(verbosity)
     if missing := sorted(name for name in found["missing_keys"] if "pooler" not in name):
-        raise UserError(f"The weights in {folder} lack {missing[0]} and {len(missing) - 1} more; download the model again, whole.")
+        raise UserError(f"The weights in {folder} lack {missing[0]} and {len(missing) - 1} more; download the model again, "
+                        "whole.")
     return model
 
 
