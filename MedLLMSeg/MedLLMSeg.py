@@ -36,13 +36,13 @@ from MedLLMSegLib.slicer_bridge.panel_log import LogSection
 from MedLLMSegLib.slicer_bridge.panel_models import ModelsSection
 from MedLLMSegLib.slicer_bridge.panel_result import ResultSection
 from MedLLMSegLib.slicer_bridge.panel_run import RunSection, SampleButton
+from MedLLMSegLib.slicer_bridge.panel_scans import ScansSection
 from MedLLMSegLib.slicer_bridge.panel_state import Panel
 from MedLLMSegLib.slicer_bridge.panel_train import TrainSection
-from MedLLMSegLib.slicer_bridge.presenter import view
+from MedLLMSegLib.slicer_bridge.presenter import view, with_model
 from MedLLMSegLib.slicer_bridge.sample import register_sample
 
 POLL_MS = 100
-SCANS = "vtkMRMLScalarVolumeNode"
 
 
 class MedLLMSeg(ScriptedLoadableModule):
@@ -90,8 +90,8 @@ class Device(enum.Enum):
 
     def label(self) -> str:
         """What the panel's list shows."""
-        return {Device.AUTOMATIC: _("Automatic ({found})").format(found=found_device()), Device.CPU: _("Processor (CPU)"), Device.CUDA: _("NVIDIA GPU (CUDA)"),
-                Device.MPS: _("Apple GPU (MPS)")}[self]
+        return {Device.AUTOMATIC: _("Automatic ({found})").format(found=found_device()), Device.CPU: _("Processor (CPU)"),
+                Device.CUDA: _("NVIDIA GPU (CUDA)"), Device.MPS: _("Apple GPU (MPS)")}[self]
 
 
 @parameterNodeWrapper
@@ -118,12 +118,12 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """panel: the state that is shown. parameters: the parameter node while the module is shown, else None."""
 
     def __init__(self, parent=None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
-        VTKObservationMixin.__init__(self)
         self.ui = self.logic = self.parameters = None
-        self.log = self.models = self.result = self.training = self.running = self.sample = None  # the panel's sections
+        self.log = self.models = self.result = self.training = self.running = self.sample = self.scans = None  # its sections
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
+        VTKObservationMixin.__init__(self)
+        ScriptedLoadableModuleWidget.__init__(self, parent)  # last, as it calls setup() where there is no parent
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -133,11 +133,10 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedLLMSegLogic()
         self.models, self.result, self.training = ModelsSection(self), ResultSection(self), TrainSection(self)
-        self.running, self.sample, self.log = RunSection(self), SampleButton(self), LogSection(self)
+        self.running, self.sample, self.log, self.scans = RunSection(self), SampleButton(self), LogSection(self), ScansSection(self)
         scene = slicer.mrmlScene
         for event, method in ((scene.StartCloseEvent, self.onSceneStartClose), (scene.EndCloseEvent, self.onSceneEndClose),
-                              (scene.EndImportEvent, self.onNodes), (scene.NodeAddedEvent, self.onNodes),
-                              (scene.NodeRemovedEvent, self.onNodes)):
+                              (scene.EndImportEvent, self.onSceneEndImport)):
             self.addObserver(scene, event, method)
         self.initializeParameterNode()
         self.models.refresh()
@@ -146,13 +145,15 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The module is unloaded or reloaded, or Slicer quits: no job, process or observer may stay."""
-        self.setParameterNode(None)
-        self.removeObservers()
-        if self.training is not None:
-            self.training.close()
-        if self.logic is not None:
-            self.logic.close()
-        self.ui = None
+        try:
+            if self.logic is not None:
+                self.logic.close()  # first: what follows may meet widgets that Qt has destroyed
+        finally:
+            self.removeObservers()
+            if self.training is not None:
+                self.training.close()
+            self.ui = None
+            self.setParameterNode(None)
 
     def enter(self) -> None:
         self.initializeParameterNode()
@@ -173,13 +174,10 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parent.isEntered:
             self.initializeParameterNode()
 
-    def onNodes(self, caller=None, event=None) -> None:
-        """Nodes came or went: the first scan becomes the input, and pairs whose nodes are gone leave the list."""
-        if self.ui is None or slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting():
-            return
-        self.change(scans=len(self._scans()))
-        self._chooseFirstScan()
-        self.training.update()
+    def onSceneEndImport(self, caller, event) -> None:
+        """A scene was loaded, and with it the choices that were saved in it."""
+        if self.parameters is not None:
+            self.initializeParameterNode()
 
     def onReload(self) -> None:
         """Reload the library too, not only this file; the worker runs the old one, and ends first."""
@@ -196,17 +194,18 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.ui is None:  # setup failed: Reload still has to work
             return
         self.setParameterNode(self.logic.getParameterNode())
-        self.onNodes()
+        self.scans.update()
 
     def setParameterNode(self, parameterNode: Optional[MedLLMSegParameterNode]) -> None:
         """Show and observe a parameter node (None: none), and let go of the one before."""
         if self.parameters is not None:
+            if self.hasObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update):
+                self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
             self.parameters.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
         self.parameters, self._parameterNodeGuiTag = parameterNode, None
         if self.parameters is not None:
-            bound = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
-            bound.pop(None, None)
+            named = [(widget.property("SlicerParameterName"), widget) for widget in vars(self.ui).values()]
+            bound = {name: widget for name, widget in named if name}
             # Not connectGui(self.ui): it returns no tag (Slicer issue 7547), and what cannot be disconnected would write the
             # first entries of the lists into the parameters when they are connected again.
             self._parameterNodeGuiTag = self.parameters.connectParametersToGui(bound)
@@ -217,20 +216,12 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """A choice has changed: show it, with what it means for the buttons."""
         if self.ui is None or self.parameters is None:
             return
-        chosen, result = self.parameters, self.result.node
-        self.change(input=chosen.inputVolume.GetName() if chosen.inputVolume else None, model=chosen.model,
+        chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
+        self.change(input=scan.GetName() if scan is not None and scan.GetScene() is not None else None, model=chosen.model,
                     uncertainty=chosen.uncertainty, train_name=chosen.trainName, mapped=self.result.map is not None,
                     result=result.GetName() if result else None, can_restore=self.logic.canRestore(result))
         self.ui.show3DButton.setSegmentationNode(result)
         self.result.update_overlay()
-
-    def _scans(self) -> list:
-        """Label maps are of this class too, and no scans."""
-        return [node for node in slicer.util.getNodesByClass(SCANS) if node.GetClassName() == SCANS]
-
-    def _chooseFirstScan(self) -> None:
-        if self.parameters is not None and self.parameters.inputVolume is None and self._scans():
-            self.parameters.inputVolume = self._scans()[0]
 
     # what is shown
 
@@ -239,8 +230,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.replace(replace(self.panel, **fields))
 
     def replace(self, panel: Panel) -> None:
-        self.panel = panel
-        if self.ui is None:
+        same, self.panel = panel == self.panel and self._view is not None, panel
+        if self.ui is None or same:
             return
         new, old = view(panel), self._view
         self._view = new
@@ -261,7 +252,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def choose_model(self, name: str) -> None:
         parameters = self.parameters or self.logic.getParameterNode()  # another module may be shown meanwhile
         parameters.model = name
-        self.change(model=name)
+        self.replace(with_model(self.panel, name))
 
 
 class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
@@ -287,10 +278,12 @@ class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
 
     def _tick(self) -> None:
         self._pending = False
-        if self._wanted:
-            self.poll()
-        if self._wanted:
-            self._startPolling()
+        try:
+            if self._wanted:
+                self.poll()
+        finally:  # one poll that fails must not be the last
+            if self._wanted:
+                self._startPolling()
 
 
 class MedLLMSegTest(ScriptedLoadableModuleTest):

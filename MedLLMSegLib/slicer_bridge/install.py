@@ -119,7 +119,7 @@ def _ensure_torch(requester: str, found: str | None, ask: bool) -> None:
 def _ensure_others(requester: str, task: str, ask: bool) -> None:
     try:
         from slicer.packaging import load_requirements, pip_ensure
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise UserError(f"{requester} needs Slicer 5.12 or later; this Slicer is older.") from error
     wanted = [*load_requirements(REQUIREMENTS), *(load_requirements(TRAINING) if task == "train" else [])]
     try:

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from ..worker.protocol import Event
 logger = logging.getLogger("medllmseg")
 
 RUNNING = ("running", "cancelling")
+LENT_S = 0.02  # Slicer's main thread keeps the interpreter while its window waits: so long a thread gets it at each poll
 Steps = Generator[None, None, Any]
 
 
@@ -178,7 +179,7 @@ class Runner:
         """Steps: wait for a function in the thread for files, and return what it returned."""
         future = self._submit(function, *arguments, **options)
         try:
-            while not future.done():
+            while not wait([future], LENT_S).done:
                 yield
         finally:
             future.cancel()  # if it has not begun

@@ -8,7 +8,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-ROLE = "MedLLMSegUncertainty"  # the segmentation node's reference to its map
+ROLE = "MedLLMSegUncertainty"  # the segmentation node's reference to its map, and the map's own mark
 COLOURS = "vtkMRMLColorTableNodeIron"
 SURE = 0.05  # below this the map is transparent: there is nothing to look at
 OPACITY = 0.6
@@ -37,6 +37,11 @@ def uncertainty_of(segmentationNode):
     return segmentationNode.GetNodeReference(ROLE)
 
 
+def is_map(node) -> bool:
+    """Whether a volume node is a map of uncertainty, and no scan."""
+    return node.GetAttribute(ROLE) is not None
+
+
 def map_node(array: np.ndarray, scan):
     """A map, float32 [k, j, i] on the grid of a volume node, as a node outside of any scene."""
     node, matrix = slicer.vtkMRMLScalarVolumeNode(), vtk.vtkMatrix4x4()
@@ -49,6 +54,7 @@ def name_map(segmentationNode, node) -> None:
     """Make a volume node the map of a segmentation and give it a map's colours; None for no map."""
     segmentationNode.SetNodeReferenceID(ROLE, node.GetID() if node else None)
     if node:
+        node.SetAttribute(ROLE, "map")
         _colour(node)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 import qt
 import slicer
 
-from ..catalogue import accept_licence, licence_accepted, licence_text
+from ..catalogue import licence_text
 from ..user_models import delete_model, import_model, is_users, verify_model
+from .presenter import with_model
 from .words import _
 
 ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
@@ -49,19 +50,7 @@ class ModelsSection:
     def onRow(self, row: int) -> None:
         if self.widget.parameters is not None and 0 <= row < len(self._ids):
             self.widget.parameters.model = self._ids[row]
-            self.widget.change(model=self._ids[row], models_message="")
-
-    def licence_is_accepted(self, entry) -> bool:
-        """Whether a model may be used; asks where its licence is not permissive and was not accepted before."""
-        if licence_accepted(entry):
-            return True
-        question = _('"{model}" is under the licence {licence}, which is shown below under details. Do you accept '
-                     "it?").format(model=entry.title, licence=entry.licence)
-        if not slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Licence"), detailedText=licence_text(entry)):
-            return False
-        accept_licence(entry)
-        self.widget.log.say(_("The licence {licence} of {model} was accepted.").format(licence=entry.licence, model=entry.id))
-        return True
+            self.widget.replace(with_model(self.widget.panel, self._ids[row]))
 
     def onImport(self, source: str) -> None:
         if source:

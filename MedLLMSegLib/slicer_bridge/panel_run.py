@@ -6,7 +6,8 @@ import time
 import qt
 import slicer
 
-from . import install
+from . import install, licences
+from .jobs import LENT_S
 from .panel_state import BUSY
 from .presenter import with_job
 from .sample import Download, load_sample
@@ -31,8 +32,8 @@ class RunSection:
         panel = self.widget.panel
         if panel.state in BUSY:
             self.cancel()
-        elif panel.chosen is not None and self.widget.models.licence_is_accepted(panel.chosen):
-            self._with_packages("segment", self.begin)
+        elif panel.chosen is not None:
+            self._with_consent("segment", panel.chosen, self.begin)
 
     def cancel(self) -> None:
         if self.job is not None:
@@ -43,11 +44,12 @@ class RunSection:
         if self.widget.panel.state in BUSY:
             self.widget.training.cancel()
         else:
-            self._with_packages("train", self.widget.training.begin)
+            self._with_consent("train", self.widget.training.start_entry, self.widget.training.begin)
 
     def onNotNow(self) -> None:
-        text = _("Nothing was installed.")
-        told = {"message": text, "notes": ()} if self.widget.panel.task == "segment" else {"train_message": text}
+        panel = self.widget.panel
+        text = _("Nothing was installed.") if panel.state == "needs_packages" else _("The licence was not accepted.")
+        told = {"message": text, "notes": ()} if panel.task == "segment" else {"train_message": text}
         self.widget.change(state="idle", **told)
 
     def begin(self) -> None:
@@ -78,24 +80,47 @@ class RunSection:
             self.widget.result.take(job)
         self.widget.update()
 
-    def _with_packages(self, task: str, start) -> None:
-        """Start at once if all Python packages are there; else say what would be installed, and wait for a second press."""
-        panel, missing = self.widget.panel, install.missing_packages(task)
+    def _with_consent(self, task: str, model, start) -> None:
+        """Start at once if nothing is to be asked; else say what, and wait for the next press, which is the consent.
+
+        model: the `ModelEntry` that is used, or None. It is asked for its licence first, and then for Python packages.
+        """
+        panel = self.widget.panel
+        asked = panel.state if panel.task == task else ""
+        if model is not None and licences.must_ask(model):
+            if asked != "needs_licence" or panel.licensed != model:
+                self.widget.change(state="needs_licence", task=task, licensed=model)
+                return
+            if not self._accept(task, model):
+                return
+        missing = install.missing_packages(task)
         if not missing:
             start()
-        elif panel.state != "needs_packages" or panel.task != task:
+        elif asked != "needs_packages":
             self.widget.change(state="needs_packages", task=task, packages=tuple(missing))
         else:
             self.widget.change(state="installing", message="", notes=(), train_message="")
             qt.QTimer.singleShot(AFTER_PAINT_MS, lambda: self._install(task, start))
 
+    def _accept(self, task: str, model) -> bool:
+        try:
+            licences.accept(model)
+        except Exception as error:  # it cannot be written down
+            self._fail(task, error)
+            return False
+        self.widget.log.say(_("The licence {licence} of {model} was accepted.").format(licence=model.licence, model=model.id))
+        return True
+
+    def _fail(self, task: str, error: Exception) -> None:
+        text = self.widget.log.sentence(error)
+        told = {"message": text, "notes": ()} if task == "segment" else {"train_message": text, "train_failed": True}
+        self.widget.change(state="failed" if task == "segment" else "idle", **told)
+
     def _install(self, task: str, start) -> None:
         try:
             install.ensure_packages(_("MedLLMSeg"), task)
         except Exception as error:
-            text = self.widget.log.sentence(error)
-            told = {"message": text} if task == "segment" else {"train_message": text, "train_failed": True}
-            self.widget.change(state="failed" if task == "segment" else "idle", **told)
+            self._fail(task, error)
             return
         self.widget.change(state="idle")
         if self.widget.parameters is not None:  # the module may have been left meanwhile
@@ -116,7 +141,7 @@ class SampleButton:
             qt.QTimer.singleShot(POLL_MS, self._look)
 
     def _look(self) -> None:
-        if not self._download.done:
+        if not self._download.wait(LENT_S):
             qt.QTimer.singleShot(POLL_MS, self._look)
             return
         error, self._download = self._download.error, None
@@ -128,4 +153,5 @@ class SampleButton:
             self.widget.log.say(str(error))
             self.widget.change(message=_("MRHead could not be downloaded; check the network, or load a scan of your own."))
         self.widget.change(loading_sample=False)
-        self.widget.onNodes()
+        if self.widget.ui is not None:
+            self.widget.scans.update()

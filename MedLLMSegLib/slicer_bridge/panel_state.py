@@ -5,11 +5,13 @@ import html
 import math
 import re
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Any, Sequence
 
+from .licences import conditions
 from .words import _
 
 BUSY = ("installing", "running", "cancelling")
+ASKS = ("needs_licence", "needs_packages")  # waits for the user's consent
 LEAST_PAIRS = 2  # one case to train on, one to choose the best weights by
 
 # The mark before a message; these three stand out from light and dark backgrounds, and the text keeps the theme's colour.
@@ -20,6 +22,7 @@ STAGES = {
     "start": _("Starting Python"), "wait": _("Waiting for the run before this one"), "read": _("Reading the scan"),
     "load": _("Loading the model"), "localize": _("Looking for the organ"), "segment": _("Outlining"),
     "restore": _("Back onto the scan's grid"), "done": _("Finishing"), "write": _("Writing the result"),
+    "diagnose": _("Judging the image"),
 }
 DETAILS = {"left": _("left side"), "right": _("right side"), "in smaller tiles": _("in smaller tiles"), "on the CPU": _("on the CPU")}
 
@@ -28,9 +31,10 @@ DETAILS = {"left": _("left side"), "right": _("right side"), "in smaller tiles":
 class Panel:
     """Everything the panel's looks depend on.
 
-    state: "idle", "needs_packages" (asked for consent), "installing", "running", "cancelling" or "failed".
+    state: "idle", "needs_licence" or "needs_packages" (asked for consent), "installing", "running", "cancelling" or "failed".
     task: what is or was run, "segment" or "train". input: the scan's name. scans: how many are in the scene.
     models: `ModelChoice`s. own: ids of models that the user may delete. packages: what would be installed, with sizes.
+    licensed: the `ModelEntry` whose licence is asked for.
     fraction: 0 to 1. rows: (structure, volume in mL, mean confidence). result: name of
     the segmentation that the last run wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on. pair_chosen: two
     nodes are selected that can be added. history: rows of a training's history.json.
@@ -47,6 +51,7 @@ class Panel:
     own: frozenset[str] = frozenset()
     models_message: str = ""
     packages: tuple[str, ...] = ()
+    licensed: Any = None
     stage: str = ""
     fraction: float = 0.0
     seconds_left: float | None = None
@@ -113,3 +118,18 @@ def packages_text(packages: Sequence[str]) -> str:
     return "\n".join((_("Python packages are missing, and would be installed into Slicer once:"),
                       *(f"– {package}" for package in packages),
                       _("They come from the internet; Slicer's own packages stay as they are, and nothing of yours is sent.")))
+
+
+def licence_text(entry) -> str:
+    """What is said before the first use of a model whose licence is not permissive. entry: its `ModelEntry`."""
+    limits = ", ".join(conditions(entry.licence))
+    named = f"{entry.licence} ({limits})" if limits else entry.licence
+    return "\n".join((_('The model "{model}" is under the licence {licence}.').format(model=entry.title, licence=named),
+                      _("It can be read in full with Licence in the section Models; accepting it once is enough.")))
+
+
+def consent_text(panel: Panel) -> str:
+    """What the panel asks for; "" unless it waits for the user's consent."""
+    if panel.state == "needs_packages":
+        return packages_text(panel.packages)
+    return licence_text(panel.licensed) if panel.state == "needs_licence" and panel.licensed is not None else ""

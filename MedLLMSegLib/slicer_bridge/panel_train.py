@@ -4,6 +4,7 @@ from __future__ import annotations
 import qt
 import slicer
 
+from . import licences
 from .curve import LearningCurve
 from .panel_state import BUSY
 from .presenter_train import with_training
@@ -67,6 +68,11 @@ class TrainSection:
         """The id of the model that the training starts from, or None."""
         row = self.widget.ui.trainStartComboBox.currentIndex
         return self._starts[row] if 0 <= row < len(self._starts) else None
+
+    @property
+    def start_entry(self):
+        """The `ModelEntry` that the training starts from, or None."""
+        return next((m.entry for m in self.widget.panel.models if m.entry.id == self.start), None)
 
     def onAdd(self) -> None:
         pair = self._selected_nodes()
@@ -132,6 +138,8 @@ class TrainSection:
         if job.state == "done" and job.model is not None:
             self.widget.models.refresh()
             self.widget.choose_model(job.model.id)
+            if licences.must_ask(job.model):  # the user has accepted that of the model it started from
+                licences.accept(job.model)
 
     def close(self) -> None:
         """Let go of all nodes."""

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import BUSY, Panel, marked, packages_text, stage_text
+from .panel_state import ASKS, BUSY, Panel, consent_text, marked, stage_text
 from .presenter_train import start_rows, train_widgets
 from .words import _
 
@@ -40,7 +40,13 @@ def view(panel: Panel) -> View:
                 tuple(row_texts(*row) for row in panel.rows), panel.pairs)
 
 
-# the state as a job moves along
+# the state as the user chooses, and as a job moves along
+
+def with_model(panel: Panel, name: str) -> Panel:
+    """The panel when another model is chosen: what was asked of the one before needs no answer any more."""
+    asked = dict(state="idle", message="", train_message="") if panel.state in ASKS else {}
+    return replace(panel, model=name, models_message="", **asked)
+
 
 def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     """The panel when a segmentation has ended, after so many seconds. job: the logic's `Job`."""
@@ -147,11 +153,13 @@ def _segment_button(panel: Panel) -> dict:
         looks = (_("Installing..."), False, _("Python packages are being installed; this takes minutes."))
     elif own and panel.state == "needs_packages" and not missing:
         looks = (_("Install and segment"), True, _("Install these packages into Slicer, and then segment."))
+    elif own and panel.state == "needs_licence" and not missing:
+        looks = (_("Accept and segment"), True, _("Accept the model's licence, and then segment."))
     else:
         ready = "" if missing else _("Outline {structures} in {scan}.").format(
             structures=", ".join(panel.chosen.structures), scan=panel.input)
         looks = (_("Segment"), not missing, missing or ready)
-    declined = {"visible": panel.state == "needs_packages" and own, "toolTip": _("Install nothing.")}
+    declined = {"visible": panel.state in ASKS and own, "toolTip": _("Neither install nor accept anything.")}
     return {"segmentButton": dict(zip(("text", "enabled", "toolTip"), looks)), "notNowButton": declined}
 
 
@@ -173,8 +181,8 @@ def _status_text(panel: Panel) -> tuple[str, str | None]:
         return stage_text(panel), None
     if panel.state == "installing" and panel.task == "segment":
         return _("Python packages are being installed; Slicer waits meanwhile."), None
-    if panel.state == "needs_packages" and panel.task == "segment":
-        return packages_text(panel.packages), "ask"
+    if panel.state in ASKS and panel.task == "segment":
+        return consent_text(panel), "ask"
     if panel.state == "failed" and panel.task == "segment":
         return panel.message, "failed"
     text = " ".join(part for part in (panel.message, *panel.notes) if part)

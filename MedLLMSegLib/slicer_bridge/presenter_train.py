@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Sequence
 
-from .panel_state import BUSY, LEAST_PAIRS, Panel, marked, model_name, packages_text, stage_name, time_left
+from .panel_state import ASKS, BUSY, LEAST_PAIRS, Panel, consent_text, marked, model_name, stage_name, time_left
 from .words import _
 
 
@@ -56,14 +56,16 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
                   "toolTip": _("Please wait.")}
     elif panel.task == "train" and panel.state == "needs_packages" and not missing:
         button = {"text": _("Install and train"), "enabled": True, "toolTip": _("Install these packages, and then train.")}
+    elif panel.task == "train" and panel.state == "needs_licence" and not missing:
+        button = {"text": _("Accept and train"), "enabled": True, "toolTip": _("Accept the licence of the model to start from, and then train.")}
     else:
         button = {"text": _("Train"), "enabled": not missing,
                   "toolTip": missing or _("Train a model on these pairs, on this computer.")}
     text = marked(*_message(panel, active))
     return {
         "trainButton": button,
-        "trainNotNowButton": {"visible": panel.task == "train" and panel.state == "needs_packages",
-                              "toolTip": _("Install nothing.")},
+        "trainNotNowButton": {"visible": panel.task == "train" and panel.state in ASKS,
+                              "toolTip": _("Neither install nor accept anything.")},
         "trainProgressBar": {"visible": active, "maximum": 0 if panel.state == "installing" else 100,
                              "value": 0 if panel.state == "installing" else round(100 * panel.fraction)},
         "trainStatusLabel": {"text": text, "visible": bool(text)},
@@ -86,8 +88,8 @@ def _pair_tip(panel: Panel) -> str:
 
 def _message(panel: Panel, active: bool) -> tuple[str, str | None]:
     """The section's line of text, and its mark."""
-    if panel.task == "train" and panel.state == "needs_packages":
-        return packages_text(panel.packages), "ask"
+    if panel.task == "train" and panel.state in ASKS:
+        return consent_text(panel), "ask"
     if active and panel.state == "installing":
         return _("Python packages are being installed; Slicer waits meanwhile."), None
     if active:

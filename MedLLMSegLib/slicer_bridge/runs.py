@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ..errors import Cancelled, UserError
+from ..errors import Cancelled
 from ..structures import Segmentation
 from ..volume import Volume, check_scan
 from ..worker.protocol import load_segmentation, save_volume

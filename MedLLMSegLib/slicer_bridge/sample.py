@@ -29,11 +29,11 @@ def load_sample():
 
 
 class Download:
-    """Fetches a file in a thread. done: it has ended. error: what went wrong, None if nothing did."""
+    """Fetches a file in a thread. error: what went wrong, None if nothing did."""
 
     def __init__(self, folder, uri: str = URI, sha256: str = SHA256, name: str = FILE):
         self.path, self.uri, self.sha256 = Path(folder) / name, uri, sha256
-        self.done, self.error = False, None
+        self._ended, self.error = threading.Event(), None
         threading.Thread(target=self._run, name="MedLLMSeg sample", daemon=True).start()
 
     def _run(self) -> None:
@@ -43,7 +43,11 @@ class Download:
         except (OSError, ValueError) as error:  # no network, a proxy, a full disk, a broken address
             self.error = error
         finally:
-            self.done = True
+            self._ended.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Lend the interpreter to the thread, for so long at most; whether it has ended."""
+        return self._ended.wait(seconds)
 
     def _is_there(self) -> bool:
         return self.path.is_file() and hashlib.sha256(self.path.read_bytes()).hexdigest() == self.sha256

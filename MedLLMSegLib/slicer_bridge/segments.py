@@ -17,6 +17,8 @@ from ..structures import Segmentation, Structure
 
 STRUCTURE_TAG = "MedLLMSeg.structure"  # a segment of ours: the structure's key
 MODEL_TAG = "MedLLMSeg.model"  # and the model that drew it
+# What Slicer's DICOM SEG export reads; without these it would say that the segment was drawn by hand.
+DICOM_TYPE, DICOM_NAME = ("DICOM.SegmentAlgorithmType", "AUTOMATIC"), "DICOM.SegmentAlgorithmName"
 BINARY_LABELMAP = "Binary labelmap"
 REGIONS = "Anatomic codes - DICOM master list"
 
@@ -112,6 +114,8 @@ def _segment(structure: Structure, model: str, labelmap):
     segment.SetTag(segment.GetTerminologyEntryTagName(), terminology_entry(structure))
     segment.SetTag(STRUCTURE_TAG, structure.key)
     segment.SetTag(MODEL_TAG, model)
+    segment.SetTag(*DICOM_TYPE)
+    segment.SetTag(DICOM_NAME, f"MedLLMSeg {model}"[:64])  # as long as DICOM allows
     segment.SetLabelValue(structure.label)
     segment.AddRepresentation(BINARY_LABELMAP, labelmap)
     return segment

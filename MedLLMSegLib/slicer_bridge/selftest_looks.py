@@ -5,7 +5,7 @@ import slicer
 
 ROWS = (("Left hippocampus (anterior)", 1.53, 0.91), ("Right hippocampus (anterior)", 1.6, None))
 HISTORY = ({"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}, {"step": 20, "val_dice": 0.7})
-STATES = ("idle", "needs_packages", "installing", "running", "cancelling", "failed")
+STATES = ("idle", "needs_licence", "needs_packages", "installing", "running", "cancelling", "failed")
 
 
 def run(test) -> None:
@@ -24,13 +24,14 @@ def run(test) -> None:
         _learning_curve(test)
     finally:
         widget.replace(before)
+        slicer.mrmlScene.Clear()
 
 
 def _states(test, widget) -> None:
     ui = widget.ui
     for task in ("segment", "train"):
         for state in STATES:
-            widget.change(state=state, task=task, input="phantom", scans=1, stage="segment left", fraction=0.43,
+            widget.change(state=state, task=task, input="phantom", scans=1, stage="segment left", fraction=0.43, licensed=widget.panel.chosen,
                           seconds_left=12.0, message="A message.", packages=("monai (2 MB)",), result="phantom", rows=ROWS,
                           pairs=(("a", "b"), ("c", "d")), train_name="mine", history=HISTORY, can_restore=True)
             for name, properties in widget._view.widgets.items():
@@ -67,6 +68,8 @@ def _choices(test, widget) -> None:
 def _learning_curve(test) -> None:
     from .curve import LearningCurve
 
+    views = getattr(slicer.app, "layoutManager", lambda: None)()
+    before = views.layout if views is not None else None
     curve = LearningCurve("MedLLMSegTest")
     curve.update(HISTORY)
     curve.show()
@@ -74,3 +77,5 @@ def _learning_curve(test) -> None:
     test.assertTrue(curve.in_scene)
     curve.remove()
     test.assertFalse(curve.in_scene)
+    if views is not None:
+        views.setLayout(before)

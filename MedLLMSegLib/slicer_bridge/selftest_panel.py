@@ -2,20 +2,21 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from contextlib import contextmanager
 from unittest.mock import patch
 
 import slicer
 
 from ..errors import UserError
-from . import install
+from . import install, licences
 
 BUSY = ("installing", "running", "cancelling")
 
 
 @contextmanager
 def pressed_by(case, segment):
-    """The panel, shown, with a phantom as its input, a stand-in ``segment`` and every package installed; None without it."""
+    """The panel, shown, with a phantom as its input and a stand-in ``segment``, and nothing to consent to; None without it."""
     module = getattr(slicer.modules, "medllmseg", None)
     if module is None:
         case.untested.append("the panel, as the module is not loaded (start Slicer with --additional-module-paths)")
@@ -33,7 +34,8 @@ def pressed_by(case, segment):
     before = widget.logic.segmentFunction
     widget.logic.segmentFunction = segment
     try:
-        with patch.object(install, "missing_packages", lambda task="segment": []):
+        with (patch.object(install, "missing_packages", lambda task="segment": []),
+              patch.object(licences, "must_ask", lambda entry: False)):
             yield widget
             case.wait(lambda: widget.panel.state not in BUSY, 10)
     finally:
@@ -132,4 +134,46 @@ def check_press_close(case) -> None:
         case.test.assertFalse(widget.ui.segmentButton.enabled)  # there is no scan any more
 
 
-CHECKS = (check_module, check_press, check_press_cancel, check_press_failure, check_press_close)
+def check_press_consent(case) -> None:
+    """What is to be installed or accepted stands in the panel, in no dialog, and Not now leaves all as it was."""
+    from .selftest import StandIn
+
+    with pressed_by(case, StandIn()) as widget:
+        if widget is None:
+            return
+        texts = [widget.ui.segmentButton.text]
+        with patch.object(licences, "must_ask", lambda entry: True):
+            widget.ui.segmentButton.click()
+            texts.append(widget.ui.segmentButton.text)
+            case.test.assertEqual(widget.panel.state, "needs_licence")
+            widget.ui.notNowButton.click()
+        with patch.object(install, "missing_packages", lambda task="segment": ["torch (much)"]):
+            widget.ui.segmentButton.click()
+            texts.append(widget.ui.segmentButton.text)
+            case.test.assertIn("torch (much)", widget.ui.statusLabel.text)
+            widget.ui.notNowButton.click()
+        case.test.assertEqual(len(set(texts)), 3)
+        case.test.assertEqual((widget.panel.state, widget.ui.segmentButton.text, len(segmentations())), ("idle", texts[0], 0))
+
+
+def check_press_saved(case) -> None:
+    """The panel's choices are saved with the scene, and shown when it is loaded."""
+    from .selftest import StandIn
+    from .selftest_scene import save_and_load
+
+    with pressed_by(case, StandIn()) as widget:
+        if widget is None or case.application is None:
+            return
+        widget.ui.sideComboBox.setCurrentIndex(2)
+        widget.ui.augmentSpinBox.value = 3
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            save_and_load(case, folder)
+        case.wait(lambda: widget.parameters is not None or not case.window)
+        widget.enter()
+        chosen = widget.parameters
+        case.test.assertEqual((chosen.side.value, chosen.augment, chosen.inputVolume.GetName()), ("right", 3, "MedLLMSeg phantom"))
+        case.test.assertEqual((widget.ui.sideComboBox.currentIndex, widget.ui.augmentSpinBox.value), (2, 3))
+        case.test.assertEqual(widget.ui.inputVolumeSelector.currentNode().GetName(), "MedLLMSeg phantom")
+
+
+CHECKS = (check_module, check_press, check_press_cancel, check_press_failure, check_press_close, check_press_consent, check_press_saved)

@@ -43,7 +43,7 @@ def _head(m: dict) -> list[str]:
 def _what(m: dict) -> list[str]:
     own = [name for name, there in (("hybrid attention", m["network"].get("attention") == "hybrid"),
                                     ("fusion", m["network"].get("fusion"))) if there]
-    text = (f"A vision transformer for 3D segmentation after MedVisionLlama (arXiv 2410.02458)"
+    text = ("A vision transformer for 3D segmentation after MedVisionLlama (arXiv 2410.02458)"
             + (f"; {' and '.join(own)} are our own design" if own else "")
             + f". {m['parameters'] / 1e6:.2f} million trained parameters, stored as fp16. {_llm(m)}")
     base = m.get("fine_tuned_from")

@@ -108,7 +108,7 @@ class Logic:
         return f"medllmseg segment {volumeNode.GetName()}"
 
     def getParameterNode(self):
-        return self.parameters("a vtkMRMLScriptedModuleNode")
+        return self.parameters(desktop.Base().getParameterNode())
 
     def close(self):
         self.calls.append(("close",))
@@ -150,7 +150,6 @@ def module(application, slicer_scene, monkeypatch, said):  # noqa: F811
     loaded = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "MedLLMSeg", loaded)
     spec.loader.exec_module(loaded)
-    desktop.ParameterNode.store.clear()
     yield loaded
     slicer_scene.Clear(0)
     del slicer.app

@@ -1,8 +1,7 @@
 """A little of Slicer's desktop: PySide6 with PythonQt's manners around the real MRML of slicer-core.
 
-Just enough for the panel's own code to run over the real .ui file. As in PythonQt, a Qt property is an attribute, signals
-are connected by their C++ signature, and a name that does not exist is an error. What the desktop really does is tested
-inside Slicer by MedLLMSegTest.
+Just enough for the panel's own code to run over the real .ui file: a Qt property is an attribute, signals are connected by
+their C++ signature, an unknown name is an error. What the desktop really does is tested inside Slicer by MedLLMSegTest.
 """
 import enum
 import functools
@@ -21,25 +20,19 @@ MODULE = Path(__file__).resolve().parents[2] / "MedLLMSeg" / "MedLLMSeg.py"
 
 
 @functools.cache
-def _properties(kind) -> set[str]:
+def properties(kind) -> set[str]:
     return {kind.staticMetaObject.property(n).name() for n in range(kind.staticMetaObject.propertyCount())}
 
 
-def properties(thing) -> set[str]:
-    return _properties(type(thing))
-
-
-class Pythonic:
-    """Mixed into a QObject: properties as attributes, `connect` by signature."""
-
+class Pythonic:  # mixed into a QObject
     def __getattribute__(self, name):
-        if not name.startswith("_") and name in properties(self):
+        if not name.startswith("_") and name in properties(type(self)):
             return QtCore.QObject.property(self, name)
         name = "_connect" if name == "connect" else name  # PySide's own goes before any other
         return super().__getattribute__(name)
 
     def __setattr__(self, name, value):
-        if name in properties(self):
+        if name in properties(type(self)):
             assert QtCore.QObject.setProperty(self, name, value), f"{name} takes no {value!r}"
         elif name.startswith("_"):
             super().__setattr__(name, value)
@@ -55,21 +48,17 @@ class Pythonic:
         assert meta.indexOfSignal(signature) >= 0, f"{type(self).__name__} has no signal {signature}"
         count = getattr(slot, "__code__", getattr(getattr(slot, "__func__", None), "__code__", None))
         wanted = count.co_argcount - hasattr(slot, "__self__") if count else 0
-        signal, kinds = getattr(self, signature.split("(")[0]), _types(signature)
-        (signal[kinds[0]] if kinds else signal).connect(lambda *values: slot(*values[:wanted]))
-
-
-def _types(signature):
-    return [{"bool": bool, "int": int, "QString": str}[name] for name in signature.split("(")[1].rstrip(")").split(",") if name]
+        name, kind = signature.rstrip(")").split("(")
+        signal, kind = getattr(self, name), {"bool": bool, "int": int, "QString": str}.get(kind)
+        (signal[kind] if kind else signal).connect(lambda *values: slot(*values[:wanted]))
 
 
 def pythonic(kind):
     return type(kind.__name__, (Pythonic, kind), {})
 
 
-NAMES = ("QLabel", "QPushButton", "QLineEdit", "QListWidget", "QComboBox", "QCheckBox", "QSpinBox", "QProgressBar",
-         "QPlainTextEdit", "QWidget")
-CLASSES = {name: pythonic(getattr(QtWidgets, name)) for name in NAMES}
+CLASSES = {"Q" + name: pythonic(getattr(QtWidgets, "Q" + name)) for name in (
+    "Label", "PushButton", "LineEdit", "ListWidget", "ComboBox", "CheckBox", "SpinBox", "ProgressBar", "PlainTextEdit", "Widget")}
 
 
 class Table(pythonic(QtWidgets.QTableWidget)):
@@ -86,8 +75,6 @@ class qMRMLWidget(QtWidgets.QWidget):
 
 
 class ctkCollapsibleButton(Pythonic, QtWidgets.QWidget):
-    """A header that shows and hides what is below it."""
-
     HEADER = 26
 
     def __init__(self, parent=None):
@@ -104,19 +91,19 @@ class ctkCollapsibleButton(Pythonic, QtWidgets.QWidget):
             child.setVisible(not self._closed)
         self.layout().setContentsMargins(6, self.HEADER + (0 if self._closed else 6), 6, 0 if self._closed else 6)
 
-    def _set(self, name, value):
-        setattr(self, name, value)
+    def _collapse(self, value):
+        self._closed = value
         self._arrange()
 
-    collapsed = QtCore.Property(bool, lambda self: self._closed, lambda self, value: self._set("_closed", value))
-    text = QtCore.Property(str, lambda self: self._text, lambda self, value: self._set("_text", value))
+    collapsed = QtCore.Property(bool, lambda self: self._closed, _collapse)
+    text = QtCore.Property(str, lambda self: self._text, lambda self, value: setattr(self, "_text", value))
 
     def paintEvent(self, event):
         painter, head = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionButton()
         head.initFrom(self)
         head.rect = QtCore.QRect(0, 0, self.width, self.HEADER - 2)
         painter.drawPrimitive(QtWidgets.QStyle.PE_PanelButtonCommand, head)
-        painter.drawText(head.rect.adjusted(8, 0, 0, 0), QtCore.Qt.AlignVCenter, ("▸  " if self._closed else "▾  ") + self._text)
+        painter.drawText(head.rect.adjusted(8, 0, 0, 0), QtCore.Qt.AlignVCenter, f"{'▸' if self._closed else '▾'}  {self._text}")
 
 
 class qMRMLSegmentationShow3DButton(CLASSES["QPushButton"]):
@@ -127,7 +114,6 @@ class qMRMLSegmentationShow3DButton(CLASSES["QPushButton"]):
         self.setEnabled(False)
 
     def setSegmentationNode(self, node):
-        self._node = node
         self.setEnabled(node is not None)
 
 
@@ -138,7 +124,7 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._nodes, self._scene = [], None
+        self._nodes = []
         self.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit(self.currentNode()))
 
     def _connect(self, signature, slot):
@@ -146,7 +132,6 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
         self.currentNodeChanged.connect(slot)
 
     def setMRMLScene(self, scene):
-        self._scene = scene
         for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
             scene.AddObserver(event, lambda *_: self._refresh())
         self._refresh()
@@ -184,28 +169,47 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 class ParameterNode:
-    """What parameterNodeWrapper makes of a class: observable values over a node of the scene, bound to the panel."""
+    """What parameterNodeWrapper makes of a class: typed values over a node of the scene, bound to the panel.
 
-    store: dict = {}  # as saved in the scene
+    As in Slicer, values are read again when the node is modified; MRML says so only after it has said that a node was removed.
+    """
 
     def __init__(self, node):
-        self._observed, self._bound = vtk.vtkObject(), {}
-        self.AddObserver, self.RemoveObserver = self._observed.AddObserver, self._observed.RemoveObserver
+        self.parameterNode, self._bound, self._values = node, {}, {}
+        self.AddObserver, self.RemoveObserver = node.AddObserver, node.RemoveObserver
+        self._read()
+        node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._read())
+
+    def _read(self):
+        node = self.parameterNode
+        for name, kind in self.kinds.items():
+            if not node.HasParameter(name):
+                self._save(name, getattr(type(self), "default_" + name))
+            text = node.GetParameter(name)
+            read = kind if issubclass(kind, (int, str)) else kind.__getitem__ if issubclass(kind, enum.Enum) else None
+            self._values[name] = text == "True" if kind is bool else read(text) if read else node.GetNodeReference(name)
+        self._write()
+
+    def _save(self, name, value):
+        kind = self.kinds[name]
+        assert isinstance(value, kind) or value is None and issubclass(kind, slicer.vtkMRMLNode), f"{name} takes no {value!r}"
+        if issubclass(kind, slicer.vtkMRMLNode):
+            self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
+        self.parameterNode.SetParameter(name, "" if issubclass(kind, slicer.vtkMRMLNode) else getattr(value, "name", str(value)))
 
     def __getattr__(self, name):
-        if name not in typing.get_type_hints(type(self)):
+        if name.startswith("_") or name not in self._values:
             raise AttributeError(name)
-        value = self.store.get(name, getattr(type(self), "default_" + name))
-        return None if hasattr(value, "GetScene") and value.GetScene() is None else value
+        return self._values[name]
 
     def __setattr__(self, name, value):
-        if name.startswith("_") or name in ("AddObserver", "RemoveObserver"):
+        if name.startswith("_") or name in ("parameterNode", "AddObserver", "RemoveObserver"):
             super().__setattr__(name, value)
         else:
-            assert name in typing.get_type_hints(type(self)), f"there is no parameter {name}"
-            self.store[name] = value
-            self._write()
-            self._observed.Modified()
+            assert name in self._values, f"there is no parameter {name}"
+            with slicer.util.NodeModify(self.parameterNode):
+                self._save(name, value)
+                self._values[name] = value
 
     def connectParametersToGui(self, widgets):
         for name, widget in widgets.items():
@@ -217,21 +221,21 @@ class ParameterNode:
         self._bound = {} if tag == 1 else self._bound
 
     def _bind(self, name, widget):
-        default = getattr(type(self), "default_" + name)
-        if isinstance(widget, qMRMLNodeComboBox):
-            self._bound[name] = (widget.setCurrentNode, widget.currentNode, widget.currentNodeChanged)
-        elif isinstance(default, enum.Enum):
-            kinds = list(type(default))
+        kind = self.kinds[name]
+        if issubclass(kind, enum.Enum):
+            members = list(kind)
             widget.clear()
-            widget.addItems([kind.label() for kind in kinds])
-            self._bound[name] = (lambda value: widget.setCurrentIndex(kinds.index(value)),
-                                 lambda: kinds[widget.currentIndex], widget.currentIndexChanged)
-        else:
-            prop, signal = {bool: ("checked", "toggled"), int: ("value", "valueChanged"), str: ("text", "textChanged")}[type(default)]
-            for range_ in typing.get_type_hints(type(self), include_extras=True)[name].__metadata__ if type(default) is int else ():
+            widget.addItems([member.label() for member in members])
+            how = (lambda value: widget.setCurrentIndex(members.index(value)), lambda: members[widget.currentIndex], widget.currentIndexChanged)
+        elif kind in (bool, int, str):
+            prop, signal = {bool: ("checked", "toggled"), int: ("value", "valueChanged"), str: ("text", "textChanged")}[kind]
+            for range_ in typing.get_type_hints(type(self), include_extras=True)[name].__metadata__ if kind is int else ():
                 widget.setRange(*range_)
-            self._bound[name] = (lambda value: setattr(widget, prop, value), lambda: getattr(widget, prop), getattr(widget, signal))
-        self._bound[name][2].connect(lambda *_: name in self._bound and setattr(self, name, self._bound[name][1]()))
+            how = (lambda value: setattr(widget, prop, value), lambda: getattr(widget, prop), getattr(widget, signal))
+        else:
+            how = (widget.setCurrentNode, widget.currentNode, widget.currentNodeChanged)
+        self._bound[name] = how
+        how[2].connect(lambda *_: name in self._bound and setattr(self, name, self._bound[name][1]()))
 
     def _write(self):
         bound = self._bound
@@ -244,7 +248,8 @@ class ParameterNode:
 
 def parameterNodeWrapper(kind):
     defaults = {"default_" + name: getattr(kind, name, None) for name in kind.__annotations__}
-    return type(kind.__name__, (ParameterNode,), {"__annotations__": kind.__annotations__, "__module__": kind.__module__, **defaults})
+    known = {"__annotations__": kind.__annotations__, "__module__": kind.__module__, "kinds": typing.get_type_hints(kind)}
+    return type(kind.__name__, (ParameterNode,), {**known, **defaults})
 
 
 class Base:
@@ -252,8 +257,11 @@ class Base:
 
     def __init__(self, parent=None):
         super().__init__()
-        self.parent, self.reloaded = parent, False
-        self.layout = parent.layout() if isinstance(parent, QtWidgets.QWidget) else None
+        shown, self.reloaded = isinstance(self, slicer.util.VTKObservationMixin), False
+        self.parent = QtWidgets.QWidget() if shown and parent is None else parent
+        self.layout = (self.parent.layout() or QtWidgets.QVBoxLayout(self.parent)) if shown else None
+        if shown and parent is None:
+            self.setup()
 
     def setup(self):
         pass
@@ -262,7 +270,10 @@ class Base:
         return str(MODULE.parent / "Resources" / name)
 
     def getParameterNode(self):
-        return "a vtkMRMLScriptedModuleNode"
+        """The scene's only node of the module, as Slicer makes it."""
+        node = slicer.vtkMRMLScriptedModuleNode()
+        node.SetSingletonTag("MedLLMSeg")
+        return slicer.mrmlScene.GetSingletonNode("MedLLMSeg", node.GetClassName()) or slicer.mrmlScene.AddNode(node)
 
     def onReload(self):
         self.reloaded = True

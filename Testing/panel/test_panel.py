@@ -5,12 +5,14 @@ The pictures go to build/panel, or to the folder that PANEL_PICTURES names.
 import sys
 import time
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.slicer_bridge import install
+from MedLLMSegLib.catalogue import ACCEPTED
+from MedLLMSegLib.slicer_bridge import install, licences
 
 ROWS = (("Left hippocampus (anterior)", 1.532, 0.913), ("Left hippocampus (posterior)", 1.321, 0.897),
         ("Right hippocampus (anterior)", 1.604, 0.921), ("Right hippocampus (posterior)", 1.287, float("nan")))
@@ -21,7 +23,11 @@ HISTORY = [{"step": 10 * n, "loss": round(1.4 / n ** 0.7, 3)} for n in range(1, 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
+    """Of a user who has accepted one model's licence."""
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / ACCEPTED).write_text('{"hippocampus-t1": {"licence": "CC-BY-SA-4.0"}}')
+    return tmp_path / "cache"
 
 
 def names_of(part):
@@ -215,16 +221,61 @@ def test_a_failed_installation_leaves_a_way_on(make_panel, module, logic, applic
     assert not logic.calls and panel.ui.segmentButton.enabled
 
 
-def test_a_licence_is_asked_for_once(panel, logic, scan, said, monkeypatch):
-    monkeypatch.setitem(names_of("panel_models"), "licence_text", lambda entry: "the licence")
+def test_a_licence_that_is_not_permissive_is_asked_for_once(panel, logic, scan, picture):
     panel.ui.modelList.setCurrentRow(1)
-    said["agrees"] = False
     press(panel.ui.segmentButton)
-    assert not logic.calls and "CC-BY-NC-SA-4.0" in said["asked"][0]
-    said["agrees"] = True
+    assert not logic.calls and panel.ui.segmentButton.text == "Accept and segment"
+    assert "CC-BY-NC-SA-4.0 (share-alike, non-commercial)" in panel.ui.statusLabel.text
+    picture(panel, "licence")
+    press(panel.ui.notNowButton)
+    assert panel.ui.segmentButton.text == "Segment" and "not accepted" in panel.ui.statusLabel.text
+    press(panel.ui.segmentButton)
+    panel.ui.modelList.setCurrentRow(0)  # another model: nothing is asked any more
+    assert panel.ui.segmentButton.text == "Segment" and not panel.ui.statusLabel.text
+    panel.ui.modelList.setCurrentRow(1)
+    press(panel.ui.segmentButton)
     start(panel, logic).end("cancelled")
     start(panel, logic)
-    assert len(said["asked"]) == 2
+
+
+def test_share_alike_is_not_permissive(panel, logic, scan, cache):
+    (cache / ACCEPTED).unlink()
+    press(panel.ui.segmentButton)
+    assert "CC-BY-SA-4.0 (share-alike)" in panel.ui.statusLabel.text and not logic.calls
+
+
+def test_a_licence_that_cannot_be_remembered_is_said(panel, logic, scan, cache):
+    (cache / ACCEPTED).unlink()
+    (cache / ACCEPTED).mkdir()
+    press(panel.ui.segmentButton)
+    press(panel.ui.segmentButton)
+    assert not logic.calls and panel.panel.state == "failed" and panel.ui.segmentButton.enabled
+
+
+def test_the_licence_comes_before_the_packages(make_panel, module, logic, application, scan, cache, monkeypatch):
+    (cache / ACCEPTED).unlink()
+    panel, installed = make_panel(PACKAGES), []
+    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task))
+    texts_seen = []
+    for _ in range(3):
+        press(panel.ui.segmentButton)
+        texts_seen.append(panel.ui.segmentButton.text)
+    assert texts_seen == ["Accept and segment", "Install and segment", "Installing..."]
+    process(application, lambda: logic.calls)
+    assert installed == ["segment"]
+
+
+def test_a_training_asks_for_the_licence_of_its_start(panel, logic, pairs, cache):
+    (cache / ACCEPTED).unlink()
+    panel.ui.trainCollapsibleButton.collapsed = False
+    press(panel.ui.addAllPairsButton)
+    panel.ui.trainNameEdit.text = "mine"
+    press(panel.ui.trainButton)
+    assert not logic.calls and panel.ui.trainButton.text == "Accept and train" and "CC-BY-SA" in panel.ui.trainStatusLabel.text
+    press(panel.ui.trainButton)
+    made = replace(logic.choices[0].entry, id="mine")  # it inherits the licence
+    logic.job.end("done", model=made)
+    assert not licences.must_ask(made)
 
 
 # the chooser and the section Models
@@ -320,7 +371,7 @@ def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatc
     press(ui.curveButton)
     assert len(charts) == 2
     panel.exit()
-    logic.job.end("done", model=types.SimpleNamespace(id="body-ct"))
+    logic.job.end("done", model=logic.choices[2].entry)
     panel.enter()
     assert panel.parameters.model == "body-ct" and "is ready" in ui.trainStatusLabel.text
     picture(panel, "trained", "train")
@@ -357,6 +408,76 @@ def test_pairs_leave_with_their_nodes_and_by_hand(panel, logic, pairs):
 
 # the module's life
 
+def test_when_the_input_is_deleted_the_next_scan_takes_its_place(panel, scan):
+    import slicer
+
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")
+    slicer.mrmlScene.RemoveNode(scan)
+    assert panel.parameters.inputVolume is other and panel.panel.input == "other" and panel.ui.segmentButton.enabled
+    slicer.mrmlScene.RemoveNode(other)
+    assert panel.parameters.inputVolume is None and not panel.ui.segmentButton.enabled and panel.ui.sampleButton.visible
+
+
+def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
+    import slicer
+    from MedLLMSegLib.slicer_bridge.overlay import name_map
+
+    hidden = slicer.vtkMRMLScalarVolumeNode()
+    hidden.SetHideFromEditors(True)
+    slicer.mrmlScene.AddNode(hidden)
+    assert panel.parameters.inputVolume is None and panel.ui.sampleButton.visible
+    unsure = slicer.vtkMRMLScalarVolumeNode()
+    name_map(drawn("found"), None)
+    unsure.SetAttribute("MedLLMSegUncertainty", "map")
+    slicer.mrmlScene.AddNode(unsure)
+    assert panel.parameters.inputVolume is None
+
+
+def test_other_modules_nodes_cost_nothing(panel, module, monkeypatch):
+    import slicer
+
+    drawn_anew = []
+    monkeypatch.setattr(module, "view", lambda state, view=module.view: drawn_anew.append(state) or view(state))
+    for n in range(20):
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", f"model {n}")
+    assert not drawn_anew
+    panel.exit()
+    for n in range(5):
+        slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name=f"scan {n}")
+    assert not drawn_anew
+    panel.enter()
+    assert panel.panel.scans == 5 and panel.parameters.inputVolume.GetName() == "scan 0"
+    slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
+    drawn_anew.clear()
+    slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name="one of many")
+    assert not drawn_anew
+    slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
+    assert panel.panel.scans == 6
+
+
+def test_choices_are_saved_with_the_scene(panel, module, scan):
+    import slicer
+
+    scene, ui = slicer.mrmlScene, panel.ui
+    ui.sideComboBox.setCurrentIndex(2)
+    ui.augmentSpinBox.value, ui.uncertaintyCheckBox.checked, ui.trainNameEdit.text = 3, True, "mine"
+    ui.modelList.setCurrentRow(1)
+    scene.SetSaveToXMLString(1)
+    scene.Commit()
+    saved = scene.GetSceneXMLString()
+    scene.Clear(0)
+    assert (ui.sideComboBox.currentIndex, ui.augmentSpinBox.value, panel.parameters.model) == (0, 0, "hippocampus-t1")
+    scene.SetLoadFromXMLString(1)
+    scene.SetSceneXMLString(saved)
+    scene.Import()
+    scene.SetLoadFromXMLString(0)
+    chosen = panel.parameters
+    assert (chosen.side, chosen.augment, chosen.uncertainty, chosen.model) == (module.Side.RIGHT, 3, True, "heart-cine")
+    assert ui.sideComboBox.currentIndex == 2 and ui.augmentSpinBox.value == 3 and ui.trainNameEdit.text == "mine"
+    assert chosen.inputVolume.GetName() == "MRHead" and ui.inputVolumeSelector.currentNode() is chosen.inputVolume
+    assert panel.panel.chosen.id == "heart-cine" and ui.modelList.currentRow == 1
+
+
 def test_closing_the_scene_cancels_and_empties_the_panel(panel, logic, scan):
     import slicer
 
@@ -383,11 +504,40 @@ def test_after_cleanup_nothing_is_observed_and_nothing_comes_back(panel, logic, 
     scan.SetName("other")
 
 
+def test_the_worker_ends_though_the_window_is_half_gone(panel, logic, scan, monkeypatch):
+    """When Slicer quits, what belongs to the panel may be destroyed before the panel hears of it."""
+    def destroyed(self):
+        raise ValueError("Trying to call 'blockSignals' on a destroyed QTableWidget object")
+
+    start(panel, logic)
+    with monkeypatch.context() as broken, pytest.raises(ValueError):
+        broken.setattr(type(panel.training), "close", destroyed)
+        panel.cleanup()
+    assert logic.calls[-1] == ("close",) and not panel.Observations
+
+
+def test_a_panel_of_its_own(module, logic, scan):
+    """`MedLLMSegWidget()` without a parent makes its own window and sets itself up there."""
+    panel = module.MedLLMSegWidget()
+    assert panel.parameters.inputVolume is scan and panel.ui.segmentButton.enabled
+    panel.cleanup()
+
+
+def test_one_failing_poll_is_not_the_last(module, application, scan, monkeypatch):
+    logic = module.MedLLMSegLogic(lambda *volume, **options: time.sleep(60))
+    polls = []
+    monkeypatch.setattr(type(logic), "poll", lambda self: polls.append(1) or 1 / 0 if len(polls) < 2 else polls.append(2))
+    monkeypatch.setattr(sys, "excepthook", lambda *error: None)
+    logic._startPolling()
+    process(application, lambda: 2 in polls)
+    logic._stopPolling()
+
+
 def test_the_sample_is_fetched_beside_the_window(panel, module, application, monkeypatch, picture, tmp_path):
     import slicer
 
     namespace = names_of("panel_run")
-    fetched = types.SimpleNamespace(done=False, error=None)
+    fetched = types.SimpleNamespace(done=False, error=None, wait=lambda seconds: fetched.done)
     monkeypatch.setitem(namespace, "Download", lambda folder: fetched)
     monkeypatch.setitem(namespace, "load_sample", lambda: slicer.util.addVolumeFromArray(np.ones((3, 3, 3)), name="MRHead"))
     if slicer.mrmlScene.GetCacheManager() is None:
@@ -436,7 +586,6 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, 
         return Segmentation(volume.with_array(labels), plain_structures({1: "spleen"}), {1: 0.75}, model=model, **maps)
 
     real = logic.real(segment)
-    real.getParameterNode = lambda: module.MedLLMSegParameterNode(None)
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
     panel = make_panel()
     panel.ui.uncertaintyCheckBox.checked = True

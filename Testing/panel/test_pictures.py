@@ -20,7 +20,6 @@ def test_pictures_of_a_real_run(module, logic, make_panel, application, monkeypa
     from panel.test_panel import press, process
 
     real = logic.real()
-    real.getParameterNode = lambda: module.MedLLMSegParameterNode(None)
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
     monkeypatch.setattr(slicer, "app", None)  # the worker runs in this Python, not in Slicer's
     panel = make_panel()

@@ -489,3 +489,28 @@ def test_volumes_reach_the_worker_as_files_that_are_removed(scan, logic, client,
     logic.segment(scan)
     logic.close()
     assert len(folders) == 1 and not Path(folders[0]).exists()
+
+
+def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
+    """Slicer's main thread holds the lock in Qt's loop, as here: what reads and writes files would get one step a poll."""
+    import ctypes
+    import os
+    import time
+
+    from MedLLMSegLib.slicer_bridge import jobs
+
+    keep = ctypes.PyDLL(None).usleep  # unlike CDLL, it keeps the lock
+
+    def polls(lent):
+        monkeypatch.setattr(jobs, "LENT_S", lent)
+        runner, job, count = jobs.Runner(lambda: None), jobs.Job(), 0
+        runner.add(job, runner.in_thread(lambda: [(os.stat("/"), time.sleep(0.0002)) for _ in range(60)]))
+        while job.running:
+            runner.poll()
+            keep(20_000)
+            count += 1
+        runner.close()
+        assert job.state == "done"
+        return count
+
+    assert polls(jobs.LENT_S) < polls(0.0) / 2

@@ -15,7 +15,7 @@ MODULE = ROOT / "MedLLMSeg" / "MedLLMSeg.py"
 PANEL = [MODULE, *sorted((ROOT / "MedLLMSegLib" / "slicer_bridge").glob("panel_*.py"))]
 UI = ElementTree.parse(ROOT / "MedLLMSeg/Resources/UI/MedLLMSeg.ui").getroot()
 NAMES = [widget.get("name") for widget in UI.iter("widget")]
-CLASSES = {node.name: node for node in ast.parse(MODULE.read_text()).body if isinstance(node, ast.ClassDef)}
+CLASSES = {node.name: node for node in ast.parse(MODULE.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)}
 
 
 # importing
@@ -34,6 +34,7 @@ class Any(types.ModuleType):
 for name in ("", ".util", ".i18n", ".ScriptedLoadableModule", ".parameterNodeWrapper"):
     sys.modules["slicer" + name] = Any("slicer" + name)
 sys.modules["vtk"], sys.modules["qt"] = Any("vtk"), Any("qt")
+sys.modules["vtk"].calldata_type = lambda kind: lambda method: method
 sys.modules["slicer.parameterNodeWrapper"].parameterNodeWrapper = lambda kind: kind
 sys.modules["slicer.parameterNodeWrapper"].WithinRange = lambda low, high: None
 sys.modules["slicer.i18n"].tr = str
@@ -74,19 +75,19 @@ def test_every_bound_widget_has_its_parameter():
 
 
 def test_every_widget_that_the_code_names_is_in_the_ui_file():
-    named = {name for path in PANEL for name in re.findall(r"\bui\.(\w+)", path.read_text())}
+    named = {name for path in PANEL for name in re.findall(r"\bui\.(\w+)", path.read_text(encoding="utf-8"))}
     assert "segmentButton" in named and named <= set(NAMES)
 
 
 def test_every_button_of_the_ui_file_does_something():
     buttons = {w.get("name") for w in UI.iter("widget") if w.get("class") == "QPushButton"}
-    connected = {name for path in PANEL for name in re.findall(r"ui\.(\w+)\.connect\(\"clicked", path.read_text())}
+    connected = {name for path in PANEL for name in re.findall(r"ui\.(\w+)\.connect\(\"clicked", path.read_text(encoding="utf-8"))}
     assert buttons == connected
 
 
 def test_texts_are_translated_one_by_one():
     """_() takes a literal, which Slicer's tools can find, and never a text that was put together."""
     for path in [*PANEL, *sorted((ROOT / "MedLLMSegLib" / "slicer_bridge").glob("presenter*.py"))]:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
                 assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}"

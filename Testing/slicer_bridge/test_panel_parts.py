@@ -11,9 +11,9 @@ from MedLLMSegLib.slicer_bridge.sample import Download
 
 def ended(download):
     end = time.monotonic() + 10
-    while not download.done and time.monotonic() < end:
-        time.sleep(0.01)
-    assert download.done
+    while not download.wait(0.01) and time.monotonic() < end:
+        pass
+    assert download.wait(0)
     return download
 
 

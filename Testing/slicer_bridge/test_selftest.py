@@ -6,14 +6,14 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 
-from MedLLMSegLib.slicer_bridge import install, selftest, selftest_panel  # noqa: E402
+from MedLLMSegLib.slicer_bridge import install, selftest, selftest_panel, selftest_scene  # noqa: E402
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
 
 WITHOUT_WORKER = tuple(check for check in selftest.CHECKS if check is not selftest.check_worker)
 
 
 def test_every_check_is_run_and_says_what_it_is_for():
-    for module in (selftest, selftest_panel):
+    for module in (selftest, selftest_scene, selftest_panel):
         checks = {value for name, value in vars(module).items() if name.startswith("check_")}
         assert checks == set(module.CHECKS) and all(check.__doc__ for check in checks)
 

@@ -1,0 +1,49 @@
+"""The panel and the scene: which scans there are, the first of them as the input, and what happens when nodes come and go."""
+from __future__ import annotations
+
+import slicer
+import vtk
+
+SCAN = "vtkMRMLScalarVolumeNode"
+WATCHED = (SCAN, "vtkMRMLSegmentationNode")  # what the panel shows; other modules' nodes are none of its business
+
+
+class ScansSection:
+    """widget: the module's widget, of which `ui`, `parameters`, `training`, `addObserver` and `change` are used."""
+
+    def __init__(self, widget):
+        self.widget, scene = widget, slicer.mrmlScene
+        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
+            widget.addObserver(scene, event, self.onNode)
+        widget.addObserver(scene, scene.EndBatchProcessEvent, self.onBatch)  # loading and closing a scene end so, too
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNode(self, caller, event, node) -> None:
+        if node is not None and any(node.IsA(kind) for kind in WATCHED):
+            self.update()
+
+    def onBatch(self, caller, event) -> None:
+        self.update()
+
+    def update(self) -> None:
+        """Take account of the scene: the first scan becomes the input, and pairs whose nodes are gone leave the list."""
+        if self.widget.ui is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        self.widget.training.update()
+        if self.widget.parameters is not None:  # else another module is shown, and this is done when the user comes back
+            self.widget.change(scans=len(self._scans()))
+            self._choose_first()
+
+    def _scans(self) -> list:
+        """Scans that the user may choose: label maps are of this class too, and no scans."""
+        return [node for node in slicer.util.getNodesByClass(SCAN) if node.GetClassName() == SCAN and not node.GetHideFromEditors()]
+
+    def _choose_first(self) -> None:
+        chosen = self.widget.parameters.inputVolume
+        if chosen is not None and chosen.GetScene() is not None:  # a node that goes is still named while the scene says so
+            return
+        from .overlay import is_map
+
+        first = next((node for node in self._scans() if not is_map(node)), None)
+        if first is not None:
+            self.widget.parameters.inputVolume = first
