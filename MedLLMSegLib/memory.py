@@ -38,10 +38,19 @@ def model_choice(entry: ModelEntry) -> ModelChoice:
 def needed_gb(entry: ModelEntry) -> float:
     """Memory for one scan of usual size, in GB: the packages, the weights as float32, and one window's features."""
     about = _metadata(entry)
+    if entry.kind == "classifier":
+        return BASE_GB + (3 * entry.size_mb * 1e6 + 8 * _frozen(about)) / 1e9  # a flat image's features are nothing beside these
     window = (about.get("preprocessing") or {}).get("window") or WINDOW
     stages = (about.get("network") or {}).get("stem_channels") or [CHANNELS]
     features = 4 * prod(window) * max(stages[0], 1) * FEATURE_COPIES
     return BASE_GB + (3 * entry.size_mb * 1e6 + features) / 1e9  # weights: as read, as float32, and room to convert
+
+
+def _frozen(about: dict) -> int:
+    """Parameters of a language model that are not among a bundle's weights: as float32, and once more while they are read."""
+    parts = about.get("parameters")
+    count = parts.get("frozen") if isinstance(parts, dict) else None
+    return count if isinstance(count, int) else 0
 
 
 def _metadata(entry: ModelEntry) -> dict:

@@ -15,7 +15,8 @@ _JPEG, _TIFF = Format("JPEG", "JPEGImageIO", b"\xff\xd8\xff"), Format("TIFF", "T
 PICTURES = {".png": Format("PNG", "PNGImageIO", b"\x89PNG\r\n"), ".jpg": _JPEG, ".jpeg": _JPEG, ".tif": _TIFF, ".tiff": _TIFF}
 VIDEOS = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".mpg", ".mpeg", ".wmv", ".webm", ".gif")
 GREY = "an 8 or 16 bit grey image is needed"
-_SAME_GREY = 2  # red, green and blue of a grey picture that was saved as a colour one differ by no more
+SAME_GREY = 2  # red, green and blue of a grey picture that was saved as a colour one differ by no more
+STORED_IN_COLOUR = "The image is stored in colour, but is grey; it was read as grey."
 
 
 def is_picture(path) -> bool:
@@ -54,14 +55,14 @@ def grey_image(image: sitk.Image, name: str) -> tuple[sitk.Image, tuple[str, ...
         return image, ()
     array = sitk.GetArrayViewFromImage(image)
     low, high = array[..., :min(count, 3)].min(-1), array[..., :min(count, 3)].max(-1)
-    if count not in (3, 4) or (high - low).max() > _SAME_GREY:
+    if count not in (3, 4) or (high - low).max() > SAME_GREY:
         raise UserError(f'"{name}" is a colour image, and {GREY}; a photograph or screenshot of an X-ray will not do, '
                         "export the X-ray itself.")
     if count == 4 and array[..., 3].min() < array[..., 3].max():
         raise UserError(f'"{name}" has transparent parts, and {GREY}; save it without transparency.')
     grey = sitk.GetImageFromArray(np.ascontiguousarray(array[..., 1]))
     grey.CopyInformation(image)
-    return grey, ("The image is stored in colour, but is grey; it was read as grey.",)
+    return grey, (STORED_IN_COLOUR,)
 
 
 def _check_head(path: Path, form: Format, head: bytes) -> None:

@@ -18,7 +18,7 @@ from .errors import UserError
 from .files import load_volume, scan_name
 from .geometry import Grid, inside, resample, sub_grid
 from .images import scan_suffix
-from .picture_files import is_picture, read_picture
+from .picture_files import SAME_GREY, STORED_IN_COLOUR, is_picture, read_picture
 from .volume import Volume
 from .windowing import Lut, Window, percentile_window
 
@@ -104,8 +104,9 @@ def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiogr
     Its tags may hold "window_center" and "window_width" (as DICOM's), and "inverted" (1: the lowest value is white).
     view, modality: as in `Radiograph`. Raises `UserError` for a volume of several slices.
     """
+    volume, notes = _without_colour(volume)
     if volume.array.ndim == 4 and volume.array.shape[0] > 1:
-        raise UserError(f'"{volume.name}" is a series of {volume.array.shape[0]} images or has as many channels, and one flat '
+        raise UserError(f'"{volume.name}" is a series of {volume.array.shape[0]} images or a colour image, and one flat '
                         "grey image is needed; save the wanted one as a file of its own.")
     array = volume.array.reshape(volume.array.shape[-3:])
     if array.ndim != 3 or 1 not in array.shape:
@@ -116,7 +117,16 @@ def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiogr
     tags = volume.tags
     window = (Window(tags["window_center"], tags["window_width"]) if tags.get("window_width", 0) > 0 and "window_center" in tags
               else None)
-    return _radiograph(Volume(array, volume.ijk_to_ras, volume.name, volume.tags), window, bool(tags.get("inverted")), view, modality)
+    return _radiograph(Volume(array, volume.ijk_to_ras, volume.name, volume.tags), window, bool(tags.get("inverted")), view, modality,
+                       notes=notes)
+
+
+def _without_colour(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
+    """A volume of red, green, blue (and opacity) whose colours are all grey, as one of grey values, with a note."""
+    array = volume.array
+    if array.ndim != 4 or array.shape[0] not in (3, 4) or array.shape[1] != 1 or np.ptp(array[:3].astype(np.float32), axis=0).max() > SAME_GREY:
+        return volume, ()
+    return Volume(array[1], volume.ijk_to_ras, volume.name, volume.tags), (STORED_IN_COLOUR,)
 
 
 def _no_window(path: Path) -> UserError:

@@ -380,3 +380,14 @@ def test_the_other_kind_of_model_is_refused_in_words(bundle, image):
         load_model(bundle)
     with pytest.raises(UserError, match="no model called"):
         find_model("nothing", "classifier")
+
+
+def test_a_classifiers_memory_counts_its_language_model(bundle):
+    from MedLLMSegLib.memory import BASE_GB, model_choice, needed_gb
+
+    small = needed_gb(model_entry(bundle))
+    assert BASE_GB < small < BASE_GB + 0.01 and model_choice(model_entry(bundle)).memory_text.startswith("needs about 0.7 GB")
+    change(parameters={"trained": 1, "frozen": 100_000_000})(bundle)
+    assert needed_gb(model_entry(bundle)) == pytest.approx(small + 0.8, abs=0.01)
+    change(parameters=7)(bundle)
+    assert needed_gb(model_entry(bundle)) == pytest.approx(small, abs=0.01)

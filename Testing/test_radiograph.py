@@ -185,6 +185,10 @@ def test_a_volume_from_slicer_brings_its_window_and_direction_of_grey():
     assert np.allclose(radiograph_of(volume).array, linear(RAMP, 1500, 1000), atol=1e-5)
     turned = Volume(volume.array, volume.ijk_to_ras, "node", {**volume.tags, "inverted": 1.0})
     assert np.allclose(radiograph_of(turned).array, 1 - linear(RAMP, 1500, 1000), atol=1e-5)
+    colour = radiograph_of(Volume(np.stack([volume.array] * 3), volume.ijk_to_ras, "node", volume.tags))
+    assert np.array_equal(colour.array, radiograph_of(volume).array) and "stored in colour" in colour.notes[0]
+    with pytest.raises(UserError, match="a colour image"):
+        radiograph_of(Volume(np.stack([volume.array, volume.array, 0 * volume.array]), volume.ijk_to_ras, "node", volume.tags))
     other = Volume(RAMP[:, None].astype(np.int16), np.diag([0.2, 5, 0.3, 1]), "coronal")
     assert radiograph_of(other).array.shape == RAMP.shape
 

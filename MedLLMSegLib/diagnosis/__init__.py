@@ -2,5 +2,5 @@
 
 `about.py` (what a classifier says of itself), `bundle.py` and `card.py` (on disk), `model.py` (ready to run), `checks.py`
 (what may be given to it), `given.py` (a user's files as a batch), `heat_map.py`,
-`predict.py` (`diagnose`, the public function), `answer.py` (what it returns), `files.py` (results on disk).
+`predict.py` (`diagnose`, the public function), `answer.py` (what it returns), `overlay.py` (the map as a picture).
 """
