@@ -465,6 +465,7 @@ def test_choices_are_saved_with_the_scene(panel, module, scan):
     scene.SetSaveToXMLString(1)
     scene.Commit()
     saved = scene.GetSceneXMLString()
+    scene.SetSaveToXMLString(0)
     scene.Clear(0)
     assert (ui.sideComboBox.currentIndex, ui.augmentSpinBox.value, panel.parameters.model) == (0, 0, "hippocampus-t1")
     scene.SetLoadFromXMLString(1)

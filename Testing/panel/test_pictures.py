@@ -1,7 +1,7 @@
 """The documentation's pictures of the panel, with nothing made up: the real logic, worker and model on a real head.
 
-They are made anew by `PANEL_DOCS=docs/images/panel python -m pytest Testing/panel/test_pictures.py`, and skipped else: a
-whole head takes a while.
+They are made anew by `PANEL_DOCS=docs/images/panel python -m pytest Testing/panel/test_pictures.py`, with the extension's
+screenshot, and skipped else: a whole head takes a while.
 """
 import importlib.util
 import os
@@ -10,32 +10,48 @@ from pathlib import Path
 import pytest
 
 FOLDER = os.environ.get("PANEL_DOCS")
+SCREENSHOT = Path(__file__).resolve().parents[2] / "MedLLMSeg/Resources/Screenshots/MedLLMSeg.png"
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+SHOWN = (("start", "light"), ("licence", "light"), ("running", "dark"), ("result", "light"), ("sections", "light"))
 
 
 @pytest.mark.skipif(not FOLDER, reason="PANEL_DOCS names no folder for the pictures")
-def test_pictures_of_a_real_run(module, logic, make_panel, application, monkeypatch, picture):
+def test_pictures_of_a_real_run(module, logic, make_panel, application, monkeypatch, picture, tmp_path):
     import slicer
-    from PIL import Image
     from panel.test_panel import press, process
 
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))  # of a user who has accepted and imported nothing
     real = logic.real()
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
     monkeypatch.setattr(slicer, "app", None)  # the worker runs in this Python, not in Slicer's
     panel = make_panel()
+    picture(panel, "docs-start")
     path = Path(importlib.util.find_spec("nilearn").origin).parent / TEMPLATE
     storage, scan = slicer.vtkMRMLVolumeArchetypeStorageNode(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "MNI152 T1")
     storage.SetFileName(str(path))
     assert storage.ReadData(scan)
-    picture(panel, "docs-start")
     press(panel.ui.segmentButton)
-    process(application, lambda: panel.panel.fraction > 0.4 and panel.panel.seconds_left is not None, 120)
+    picture(panel, "docs-licence")
+    press(panel.ui.segmentButton)
+    process(application, lambda: panel.panel.fraction > 0.4 and panel.panel.seconds_left is not None, 180)
     picture(panel, "docs-running")
     process(application, lambda: panel.panel.state != "running", 300)
     assert len(panel.panel.rows) == 4, panel.panel.message
     picture(panel, "docs-result")
+    picture(panel, "docs-sections", "advanced", "train", "models", "log")
     panel.cleanup()
     os.makedirs(FOLDER, exist_ok=True)
-    for name, theme in (("start", "light"), ("running", "dark"), ("result", "light")):
-        image = Image.open(picture.folder / f"docs-{name}-{theme}.png").convert("RGB").quantize(255, dither=Image.Dither.NONE)
-        image.save(Path(FOLDER) / f"{name}.png", optimize=True)
+    for name, theme in SHOWN:
+        _save([picture.folder / f"docs-{name}-{theme}.png"], Path(FOLDER) / f"{name}.png")
+    _save([picture.folder / f"docs-result-{theme}.png" for theme in ("light", "dark")], SCREENSHOT)
+
+
+def _save(sources, target):
+    """Pictures side by side, as a small file."""
+    from PIL import Image
+
+    images = [Image.open(path).convert("RGB") for path in sources]
+    sheet = Image.new("RGB", (sum(image.width for image in images) + 10 * (len(images) - 1), max(image.height for image in images)), "white")
+    for n, image in enumerate(images):
+        sheet.paste(image, (sum(each.width + 10 for each in images[:n]), 0))
+    sheet.quantize(255, dither=Image.Dither.NONE).save(target, optimize=True)
