@@ -35,6 +35,8 @@ class TrainSection:
 
     def update(self) -> None:
         """Take account of what is selected, and of nodes that are gone."""
+        if self.widget.ui is None:  # the widgets of a panel that was reloaded still tell of nodes that go
+            return
         self.pairs = [pair for pair in self.pairs if all(node.GetScene() is not None for node in pair)]
         pair = self._selected_nodes()
         self.widget.change(

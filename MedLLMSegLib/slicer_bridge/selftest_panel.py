@@ -75,6 +75,9 @@ def check_press(case) -> None:
         case.test.assertEqual(case.names(node), NAMES)
         case.test.assertEqual(widget.ui.resultTable.rowCount, len(NAMES))
         case.test.assertFalse(widget.ui.restoreButton.enabled)
+        if case.window:
+            widget.ui.show3DButton.click()
+            case.test.assertTrue(node.GetSegmentation().ContainsRepresentation("Closed surface"))
         widget.parameters.outputSegmentation = node
         widget.logic.segmentFunction = StandIn(only=(1,))
         widget.ui.segmentButton.click()

@@ -72,9 +72,11 @@ def check_dicom(case) -> None:
         write_series(Path(folder) / "series", case.phantom())
         with DICOMUtils.TemporaryDICOMDatabase(str(Path(folder) / "database")) as database:
             DICOMUtils.importDicom(str(Path(folder) / "series"), database)
-            loaded = [name for patient in database.patients() for name in DICOMUtils.loadPatientByUID(patient)]
-            case.test.assertEqual(len(loaded), 1)
-            scan = slicer.mrmlScene.GetNodeByID(loaded[0])
+            for patient in database.patients():
+                DICOMUtils.loadPatientByUID(patient)
+            scans = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            case.test.assertEqual(len(scans), 1, "the series was not loaded as one volume")
+            scan = scans[0]
             node = case.logic(StandIn()).segment(scan)
             case.test.assertEqual(case.names(node), NAMES)
             hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()

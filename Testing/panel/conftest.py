@@ -6,6 +6,7 @@ where they are missing these tests are skipped and say so.
 import importlib.util
 import os
 import sys
+import traceback
 import types
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,15 @@ class Logic:
 
     def close(self):
         self.calls.append(("close",))
+
+
+@pytest.fixture(autouse=True)
+def raised(monkeypatch):
+    """What slots and observers raise: Qt and VTK print it and go on, and here it fails the test."""
+    errors = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append("".join(traceback.format_exception(error))))
+    yield errors
+    assert not errors, "\n".join(errors)
 
 
 @pytest.fixture(scope="session")

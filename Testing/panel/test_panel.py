@@ -498,9 +498,13 @@ def test_reload_ends_the_worker_first_and_takes_the_library_along(panel, logic, 
 
 
 def test_after_cleanup_nothing_is_observed_and_nothing_comes_back(panel, logic, scan):
-    job = start(panel, logic)
+    import slicer
+
+    job, selector = start(panel, logic), panel.ui.trainVolumeSelector
     panel.cleanup()
     assert logic.calls[-1] == ("close",) and not panel.Observations
+    selector.setCurrentNode(scan)  # what is left of the window still hears of nodes
+    slicer.mrmlScene.RemoveNode(slicer.util.addVolumeFromArray(np.zeros((2, 2, 2))))
     job.end("cancelled")  # as a download or a job that ends late
     scan.SetName("other")
 
@@ -524,14 +528,15 @@ def test_a_panel_of_its_own(module, logic, scan):
     panel.cleanup()
 
 
-def test_one_failing_poll_is_not_the_last(module, application, scan, monkeypatch):
+def test_one_failing_poll_is_not_the_last(module, application, scan, monkeypatch, raised):
     logic = module.MedLLMSegLogic(lambda *volume, **options: time.sleep(60))
     polls = []
     monkeypatch.setattr(type(logic), "poll", lambda self: polls.append(1) or 1 / 0 if len(polls) < 2 else polls.append(2))
-    monkeypatch.setattr(sys, "excepthook", lambda *error: None)
     logic._startPolling()
     process(application, lambda: 2 in polls)
     logic._stopPolling()
+    assert raised and all("ZeroDivisionError" in error for error in raised)
+    raised.clear()
 
 
 def test_the_sample_is_fetched_beside_the_window(panel, module, application, monkeypatch, picture, tmp_path):
