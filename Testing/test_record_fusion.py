@@ -65,6 +65,19 @@ def test_each_part_counts_and_missing_is_not_the_same_as_zero(batch):
         assert not torch.allclose(network(without(batch, part)), whole, atol=1e-5), part
     zero = {**batch, "numbers": torch.tensor([[50.0, 1.0]] * 4)}  # the means, which are 0 to the network
     assert not torch.allclose(network(without(zero, "numbers 0")), network(zero), atol=1e-5)
+    first = {**batch, "categories": torch.zeros(4, 2, dtype=torch.int64)}  # each category's first value
+    for part in ("categories 0", "categories 1"):
+        assert not torch.allclose(network(without(first, part)), network(first), atol=1e-5), part
+
+
+def test_what_stands_for_a_missing_channel_is_learned(batch):
+    network = build(modality_dropout=0.0).eval()
+    network(without(batch, "image 1")).square().sum().backward()
+    assert network.missing.grad[1].abs().sum() > 0 and not network.missing.grad[0].any()
+    whole, lacking = network(batch), network(without(batch, "image 1"))
+    with torch.no_grad():
+        network.missing[1] += 1
+    assert torch.equal(network(batch), whole) and not torch.allclose(network(without(batch, "image 1")), lacking, atol=1e-5)
 
 
 def test_cases_do_not_mix_where_some_lack_a_part(batch):

@@ -16,6 +16,7 @@ from ..errors import Progress, UserError
 from ..inference import choose_device
 from ..networks.classifier import Classifier
 from ..networks.classifiers import build_classifier
+from ..networks.cost import measure_cost
 from ..outputs import check_writable, make_folder
 from ..training.checkpoint import read_plan
 from .examples import Examples, TokenStore
@@ -23,7 +24,6 @@ from .export import export_classifier
 from .loop import ClassifierTrainer, LoopConfig, epochs_for
 from .pictures import draw_history
 from .prepare import image_examples, plan_record, record_fields
-from .study import count_parameters
 from .table import ClassSet, read_classes
 
 KINDS = ("pneumollm", "linear", "mlp", "text", "fusion")  # of flat images; sequences: `python -m MedLLMSegLib.classification.sequences`
@@ -94,7 +94,7 @@ def train_classifier(request: ClassifyRequest, device: str = "auto", progress: P
     with torch.random.fork_rng():
         torch.manual_seed(request.seed)
         network = build_classifier(config).to(torch_device)
-    say(_network_line(network))
+    say(_network_line(network, train.batch(torch.arange(min(2, len(train))), torch_device)))
     loop = LoopConfig.from_dict(before["loop"]) if before else LoopConfig(request.epochs or 1, request.batch, request.lr, seed=request.seed)
     store = TokenStore(output / "tokens")
     about = {"request": asdict(request), "network": config.to_dict(), "preparation": preparation.to_dict(),
@@ -172,7 +172,8 @@ def _data_line(class_set: ClassSet, cases) -> str:
     return "; ".join(parts)
 
 
-def _network_line(network: Classifier) -> str:
-    count, config = count_parameters(network), network.config
-    return (f"{config.kind}, encoder {config.encoder.kind}{' (frozen)' if config.encoder.frozen else ''}: {count['trained']:,} trained "
-            f"and {count['frozen']:,} frozen parameters")
+def _network_line(network: Classifier, batch) -> str:
+    """What the network is, and what one of the batch's images costs in time and memory."""
+    config = network.config
+    return (f"{config.kind}, encoder {config.encoder.kind}{' (frozen)' if config.encoder.frozen else ''}: "
+            f"{measure_cost(network, batch, repeats=2)}")
