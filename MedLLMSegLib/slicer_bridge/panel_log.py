@@ -40,7 +40,11 @@ class LogSection:
         return _("Something unexpected went wrong ({error}); see the section Log.").format(error=str(error) or type(error).__name__)
 
     def onOpen(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(cache_dir() / WORKERS)))
+        path = cache_dir() / WORKERS
+        if path.is_file():
+            qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
+        else:
+            self.say(_("The worker has written no log yet."))
 
 
 def copy(text: str) -> None:

@@ -161,4 +161,6 @@ def fit_height(table, least: int, most: int) -> None:
     table.resizeRowsToContents()
     rows, row = table.rowCount, table.verticalHeader().defaultSectionSize
     heights = [table.rowHeight(n) for n in range(rows)] + [row] * max(0, least - rows)
-    table.setFixedHeight(table.horizontalHeader().sizeHint.height() + sum(heights[:most]) + 2 * table.frameWidth)
+    hint = table.horizontalHeader().sizeHint
+    header = hint() if callable(hint) else hint  # a property to PythonQt, and a method where a class has its own
+    table.setFixedHeight(header.height() + sum(heights[:most]) + 2 * table.frameWidth)

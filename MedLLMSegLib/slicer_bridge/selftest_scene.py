@@ -89,7 +89,7 @@ def check_dicom(case) -> None:
 
 def _export(case, item: int, folder: str) -> None:
     """Export a segmentation through the plugin that Slicer's DICOM export dialog would use."""
-    plugin = slicer.modules.dicomPlugins.get("DICOMSegmentationPlugin")
+    plugin = getattr(slicer.modules, "dicomPlugins", {}).get("DICOMSegmentationPlugin")
     if plugin is None:
         case.untested.append("export as DICOM SEG, which comes with the extension QuantitativeReporting")
         return

@@ -190,6 +190,15 @@ def test_what_nobody_expected_is_said_and_logged_and_the_next_press_works(panel,
     start(panel, logic)
 
 
+def test_the_workers_log_is_opened_when_there_is_one(panel, said, cache):
+    panel.ui.logCollapsibleButton.collapsed = False
+    press(panel.ui.openLogButton)
+    assert not said["opened"] and "no log yet" in panel.ui.logText.plainText
+    (cache / "worker.log").write_text("ready")
+    press(panel.ui.openLogButton)
+    assert said["opened"] == [str(cache / "worker.log")]
+
+
 # packages and licences
 
 def test_packages_are_named_before_they_are_installed(make_panel, module, logic, application, scan, picture, monkeypatch):
