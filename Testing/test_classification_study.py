@@ -12,6 +12,7 @@ from MedLLMSegLib.classification.arms import CONTROLS, MAIN, cxr_arms
 from MedLLMSegLib.classification.baselines import best_logistic
 from MedLLMSegLib.classification.examples import Examples
 from MedLLMSegLib.classification.loop import LoopConfig
+from MedLLMSegLib.classification.measure import measure_study
 from MedLLMSegLib.classification.page import page, write_page
 from MedLLMSegLib.classification.results import Results
 from MedLLMSegLib.classification.study import Arm, Run, Study, TimeIsUp, answer_of
@@ -218,3 +219,20 @@ def test_arms_that_see_other_images_share_no_tokens(tmp_path):
     one.arms = {"main": one.arms["main"], "blind": replace(one.arms["main"], view=blank)}
     one.run()
     assert len(set(one.results.runs("cxr")["blind-0"]["test"])) == 1 < len(set(one.results.runs("cxr")["main-0"]["test"]))
+
+
+def test_time_and_memory_are_measured_in_a_process_of_its_own(tmp_path):
+    one = study_of(tmp_path, seeds=(0,))
+    one.arms = {"main": one.arms["main"], "plain": one.arms["plain"]}
+    found = measure_study(one)
+    assert set(found) == {"main"} and found["main"]["step_seconds"] > 0 and found["main"]["image_ms"] > 0
+    assert found["main"]["peak_mb"] > found["main"]["before_mb"] > 50 and found["main"]["parameters"]["frozen"] > 0
+    assert one.results.get("cxr", "measured") == found
+
+
+def test_a_loss_to_a_control_is_said(finished):
+    one, summary = finished
+    lost = {"value": -0.1, "low": -0.2, "high": -0.05, "p": 0.001, "p_holm": 0.001, "seeds": [-0.1, -0.1]}
+    results = Results(one.output / "none.json")
+    results.studies["cxr"] = {"runs": {}, "summary": {**summary, "against": {**summary["against"], "linear": lost}}}
+    assert "No: on these X-rays PneumoLLM is worse than the a probe." in page(results)

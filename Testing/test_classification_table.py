@@ -36,6 +36,12 @@ def test_semicolons_the_images_subfolder_and_an_own_order_of_classes(tmp_path):
     assert [c.group for c in found.cases] == ["a.png", "b.png", "c.png"]
 
 
+@pytest.mark.parametrize("names", [("normal", "disease"), ("no", "abscess"), ("0", "1"), ("healthy", "DCM")])
+def test_the_class_without_a_finding_is_the_first(tmp_path, names):
+    rows = f"image,class\na.png,{names[1]}\nb.png,{names[0]}\n"
+    assert read_classes(table(tmp_path, rows)).classes == names
+
+
 def test_splits_are_stated_beside_the_table_or_in_it(tmp_path):
     rows = "image,class,patient\na.png,x,1\nb.png,y,2\nc.png,x,3\n"
     beside = split_cases(read_classes(table(tmp_path / "1", rows, splits={"train": ["a.png"], "val": ["2"], "test": ["c.png"]})))

@@ -106,7 +106,7 @@ def _run(options) -> None:
     class_set = read_classes(options.data)
     study = cxr_study(class_set, options.output, Results(options.docs / COLLECTED), options.size, options.epochs, options.seeds,
                       options.device, Line())
-    do_study(study, options, lambda study: summarise_cxr(study, split_cases(class_set)))
+    do_study(study, options, lambda study: summarise_cxr(study, split_cases(class_set), options.docs))
 
 
 class Line:

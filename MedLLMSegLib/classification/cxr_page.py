@@ -1,23 +1,76 @@
 """What the page says of the X-rays besides the arms: the data, the shortcut that the view is, and who is served how well."""
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Mapping, Sequence
 
 import numpy as np
 
+from ..diagnosis.about import About
+from ..diagnosis.checks import typical_of
+from ..diagnosis_config import PreparationConfig
 from .arms import CONTROLS, MAIN
-from .study import Study
+from .examples import features_of
+from .export import export_study
+from .pictures import draw_map
+from .study import Run, Study
 from .subgroups import age_band, shortcut
 from .summary import summarise
 from .table import ImageCase
+from .tsne import Told, map_features, tell_from_features
 
 DETAILED = (MAIN, "linear")
+MAPPED = (MAIN, "linear", "random", "fine-tuned")  # arms whose features are looked at
+SHIPPED = "depth-1"  # its one layer comes with the program, so that a diagnosis fetches nothing
+ABOUT = About(
+    "cxr-pneumonia", "Pneumonia or no finding in a frontal chest X-ray (NIH labels)", licence="NIH open use",
+    data="NIH ChestX-ray14 (Wang et al. 2017), a part of it: No Finding against Pneumonia",
+    data_note="The labels were read from radiology reports by a program. No patient is in two splits.",
+    limits="It is no detector of pneumoconiosis, tuberculosis, tumours or anything but what NIH's labels call pneumonia, and "
+           "\"no finding\" is no statement that a chest is healthy. It was trained on 622 images of one hospital at 256 pixels. How "
+           "the image was taken (AP, as in bed, or PA) alone gives much of the class away in these data, so that a high probability "
+           "may speak of the view. Lateral views, children and other devices were not tested. Look at every image.",
+    references=("Wang et al. ChestX-ray8: hospital-scale chest X-ray database and benchmarks. CVPR 2017.",
+                "Song et al. PneumoLLM: harnessing the power of large language model for pneumoconiosis diagnosis. arXiv 2312.03490."),
+    authors="The MedLLMSeg authors")
 
 
-def summarise_cxr(study: Study, cases: Mapping[str, Sequence[ImageCase]]) -> dict:
-    """The study's summary with subgroups, and its introduction, from what is finished."""
+def summarise_cxr(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: Path) -> dict:
+    """The study's summary with subgroups, its introduction and feature maps, and the bundle, from what is finished."""
     study.results.put(study.name, "text", _introduction(study, cases))
+    if lines := _feature_maps(study, cases, Path(docs)):  # else what an earlier call saw stays
+        study.results.put(study.name, "pictures", lines)
+    typical = typical_of(study.parts["train"].fields["image"].float().numpy())
+    export_study(study, SHIPPED, PreparationConfig.from_dict(study.settings["key"]), replace(ABOUT, typical=typical))
     return summarise(study, MAIN, CONTROLS, subgroup_columns(cases["test"]), DETAILED)
+
+
+def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: Path) -> list[str]:
+    """A t-SNE map of each of `MAPPED` that has weights here (first seed), and a table of what can be told from its features."""
+    rows, pictures = [], []
+    shown = [*cases["val"], *cases["test"]]
+    values = {"class": [study.arms[MAIN].config.classes[c.target] for c in shown], "view": [c.columns.get("view", "") for c in shown]}
+    for arm in MAPPED:
+        run = Run(arm, study.seeds[0])
+        if run.name not in study.results.runs(study.name) or not study.weights(run).exists():
+            continue
+        network, seen = study.trained(run), study.seen(arm)
+        features = np.concatenate([features_of(network, seen[part], study.device) for part in ("val", "test")])
+        told = {name: tell_from_features(features, each, [c.group for c in shown]) for name, each in values.items()}
+        picture = f"images/diagnosis-tsne-{arm}.png"
+        draw_map(map_features(features), values, docs / picture, f"{arm}: t-SNE of what the last layer sees, val and test images")
+        rows.append(f"| `{arm}` | {_told(told['class'])} | {_told(told['view'])} |")
+        pictures.append(f"![t-SNE of the features of {arm}, by class and by view]({picture})")
+    if not rows:
+        return []
+    return [f"What the features of the last layer tell ({len(shown)} val and test images, first seed): cross-validated logistic regression "
+            "over whole patients, AUC with its 95 % interval; chance is 0.5. What tells the view can lean on it. The maps are t-SNE "
+            "(openTSNE): to look at, not to measure.", "| arm | class | view |\n|---|---|---|\n" + "\n".join(rows), *pictures]
+
+
+def _told(told: Told | None) -> str:
+    return "-" if told is None else f"{told.auc.value:.3f} ({told.auc.low:.3f} to {told.auc.high:.3f})"
 
 
 def subgroup_columns(cases: Sequence[ImageCase]) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from ..errors import Progress, UserError
 from ..networks.classifiers import build_classifier
 from .study import Study, count_parameters
 
-STEPS = 3
+STEPS, STEPS_OF_A_SEQUENCE = 3, 2
 
 
 def measure_study(study: Study, progress: Progress | None = None) -> dict[str, dict]:
@@ -41,13 +41,14 @@ def measure_study(study: Study, progress: Progress | None = None) -> dict[str, d
 def measured(config: ClassifierConfig, batch: int) -> dict:
     """One arm on random images, on the CPU: medians of a few calls, the first of each left out.
 
-    step_seconds: of a training step, a frozen encoder's tokens being at hand as in a training. image_ms: of one image from
-    pixels to logits. peak_mb: the largest resident size of the process, libraries (before_mb) included.
+    step_seconds: of a training step, a frozen encoder's tokens being at hand as in a training. image_ms: of one image (or
+    sequence of two) from pixels to logits. peak_mb: the largest resident size of the process, libraries (before_mb) included.
     """
     before = _peak_mb()
     network = build_classifier(config)
     size, frozen = config.encoder.image_size, config.encoder.frozen
-    image, target = torch.randn(batch, config.encoder.channels, size, size), torch.arange(batch) % len(config.classes)
+    steps = (STEPS_OF_A_SEQUENCE,) if config.kind == "cnn-lstm" else ()
+    image, target = torch.randn(batch, *steps, config.encoder.channels, size, size), torch.arange(batch) % len(config.classes)
     with torch.inference_mode():
         image_ms = 1000 * _median_seconds(lambda: network.eval()({"image": image[:1]}))
         tokens = network.encode({"image": image}).clone() if frozen else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Sequence
 
+from ..compare import SIGNIFICANT
 from ..outputs import write_text
 from .results import Results
 from .summary import verdict
@@ -40,8 +41,10 @@ def _answer(results: Results) -> list[str]:
     tests = {name: summary["against"][name] for name in summary["controls"]}
     against = "; ".join(f"against {summary['titles'][name]}: AUC {_signed(t['value'])} ({_span(t, signed=True)}, {_p(t['p_holm'])}; "
                         f"seed by seed {', '.join(map(_signed, t['seeds']))})" for name, t in tests.items())
-    words = {"helps": "Yes, on these X-rays: PneumoLLM is better than both of its controls.",
-             "not shown": "No help could be shown on these X-rays."}[found]
+    worse = [summary["titles"][name] for name, t in tests.items() if t["value"] < 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT]
+    words = ("Yes, on these X-rays: PneumoLLM is better than both of its controls." if found == "helps" else
+             f"No: on these X-rays PneumoLLM is worse than the {' and the '.join(worse)}." if worse else
+             "No help could be shown on these X-rays.")
     return [f"**Does the frozen language model help? {words}** {against}. Help was to mean: a higher AUC on the test images than "
             "both the linear probe on the same frozen encoder and the same network with random frozen layers, p < 0.05 after "
             "Holm's correction, paired bootstrap over patients."]
@@ -132,7 +135,7 @@ def _costs(summary: dict, measured: dict) -> list[str]:
 
 def _how(results: Results) -> list[str]:
     return ["## How to read this",
-            "The cases are those of the data's own splits; no patient is in two. Nothing is chosen on test. An interval says how "
+            "The cases are those of the data's own splits; where patients are known, none is in two. Nothing is chosen on test. An interval says how "
             "much other patients would change the figure, not how much other seeds would. With so few test cases, a difference "
             "that is not shown is not shown to be absent. A table's first row is the arm the others are compared with."]
 
