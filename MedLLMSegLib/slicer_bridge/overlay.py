@@ -1,4 +1,4 @@
-"""The map of how unsure the model is, as a volume node that belongs to its segmentation and lies over the scan."""
+"""What lies over the scan: the map of how unsure the model is, a volume node that belongs to its segmentation; and where to look."""
 from __future__ import annotations
 
 from contextlib import ExitStack
@@ -85,6 +85,15 @@ def show_overlay(node, show: bool = True) -> None:
         view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
         if view.GetForegroundVolumeID() == node.GetID():
             view.SetForegroundVolumeID(None)
+
+
+def look_at(segmentationNode) -> None:
+    """Move the slice views to the middle of the first segment, as an organ may be far from the slices that are shown."""
+    segments = segmentationNode.GetSegmentation()
+    if segments.GetNumberOfSegments():
+        center = segmentationNode.GetSegmentCenterRAS(segments.GetNthSegmentID(0))
+        if center is not None:
+            slicer.vtkMRMLSliceNode.JumpAllSlices(segmentationNode.GetScene(), *center)
 
 
 def _new_node(volumeNode, undo: ExitStack):

@@ -40,8 +40,13 @@ class ResultSection:
 
     def take(self, job) -> None:
         """Show what a segmentation has brought, though the user may have gone to another module meanwhile."""
+        from .overlay import look_at
+
         parameters = self.widget.parameters or self.widget.logic.getParameterNode()
+        fresh = job.segmentationNode not in (parameters.resultSegmentation, parameters.outputSegmentation)
         parameters.resultSegmentation = job.segmentationNode
+        if fresh and self.widget.parameters is not None:  # else the user looks at something
+            look_at(job.segmentationNode)
 
     def show(self, rows: tuple[tuple[str, str, str], ...]) -> None:
         """Fill the table."""

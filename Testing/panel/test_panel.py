@@ -602,6 +602,9 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, 
 
     real = logic.real(segment)
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
+    view = slicer.vtkMRMLSliceNode()
+    view.SetLayoutName("Red")
+    view = slicer.mrmlScene.AddNode(view)
     panel = make_panel()
     panel.ui.uncertaintyCheckBox.checked = True
     press(panel.ui.segmentButton)
@@ -609,6 +612,9 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, 
     assert texts(panel.ui.resultTable) == [["Spleen", "0.04", "0.75"]] and not real._wanted
     node = panel.result.node
     assert panel.result.map is not None and panel.ui.show3DButton.enabled and not panel.ui.restoreButton.enabled
+    shown_at = view.GetSliceToRAS().GetElement(2, 3)
+    assert shown_at == pytest.approx(3, abs=1)  # where the labels are
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, 0, 0, 70)
     panel.ui.outputSegmentationSelector.setCurrentNode(node)
     press(panel.ui.copyPythonButton)
     press(panel.ui.copyCommandButton)
@@ -619,6 +625,7 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, 
     assert "Cancelled" in panel.ui.statusLabel.text
     press(panel.ui.segmentButton)
     process(application, lambda: panel.panel.state == "idle")
+    assert view.GetSliceToRAS().GetElement(2, 3) == 70  # an update leaves the views where the user looks
     press(panel.ui.restoreButton)
     assert node.GetSegmentation().GetNumberOfSegments() == 1 and panel.ui.restoreButton.enabled
     press(panel.ui.segmentButton)

@@ -514,3 +514,16 @@ def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
         return count
 
     assert polls(jobs.LENT_S) < polls(0.0) / 2
+
+
+def test_the_slice_views_move_to_what_was_found(scene, add_volume):
+    from MedLLMSegLib.slicer_bridge.overlay import look_at
+
+    view = slicer.vtkMRMLSliceNode()
+    view.SetLayoutName("Red")
+    view = scene.AddNode(view)
+    scan = add_volume(np.zeros(GRID, np.int16), OBLIQUE)
+    look_at(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty"))
+    assert view.GetSliceToRAS().GetElement(2, 3) == 0
+    look_at(SegmentationLogic(BallSegmenter()).segment(scan))
+    assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(BALLS_RAS[1][2], abs=2.4)  # mm; an axial view, thick slices
