@@ -83,8 +83,8 @@ def _size_mb(folder: Path) -> float:
 def list_models(kind: str | None = "segmenter", folder: Path | None = None) -> tuple[ModelEntry, ...]:
     """The bundles that come with the program, sorted by id, then the user's own; or those below one folder.
 
-    kind: "segmenter", "localizer", "classifier", or None for every kind. A bundle of the user's that cannot be read is left out and
-    logged, and so is one with the id of a bundle that is listed already.
+    kind: "segmenter", "localizer", "classifier", or None for every kind. A bundle of the user's that cannot be read is left
+    out and logged, and so is one with the id of a bundle that is listed already.
     """
     entries = {e.id: e for e in map(model_entry, _bundles_below(folder or BUNDLES))}
     for path in [] if folder else _bundles_below(user_models_dir()):
@@ -122,9 +122,10 @@ def find_model(name: str | Path, kind: str | None = "segmenter") -> ModelEntry:
 
 def _other_kind(entry: ModelEntry, kind: str) -> UserError:
     known = ", ".join(e.id for e in list_models(kind)) or "none is installed"
-    use = {"classifier": " (use it with `medllmseg diagnose`)", "segmenter": " (use it with `medllmseg segment`)"}.get(entry.kind, "")
-    return UserError(f'"{entry.id}" is a model {_DO.get(entry.kind, f"of kind {entry.kind}")}{use}, and one {_DO[kind]} is needed '
-                     f"here; those are: {known}.")
+    command = {"classifier": "diagnose", "segmenter": "segment"}.get(entry.kind)
+    use = f" (use it with `medllmseg {command}`)" if command else ""
+    return UserError(f'"{entry.id}" is a model {_DO.get(entry.kind, f"of kind {entry.kind}")}{use}, and one {_DO[kind]} is '
+                     f"needed here; those are: {known}.")
 
 
 def licence_text(entry: ModelEntry) -> str:

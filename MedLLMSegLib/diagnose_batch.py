@@ -186,4 +186,5 @@ def _earlier(path: Path, results: Sequence[Done]) -> list[dict]:
     now |= {(" + ".join(map(str, each.images)), None) for each in results}
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [row for row in rows if (row["image"], None) not in now or (row["status"] == "done" and (row["image"], row["model"]) not in now)]
+    other = lambda row: row["status"] == "done" and (row["image"], row["model"]) not in now
+    return [row for row in rows if (row["image"], None) not in now or other(row)]

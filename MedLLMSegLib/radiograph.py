@@ -6,7 +6,7 @@ lungs. Like every change of grid here, crop and letterbox are two grids (`Box`),
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -94,8 +94,8 @@ def load_radiograph(path, window: int | None = None) -> Radiograph:
         raise UserError(f'"{path}" is not an image that can be read here ({READABLE}); convert it to one of these.')
     found = read_dicom_image(path)
     chosen, notes = _choose_window(found.windows, window, path)
-    return _radiograph(found.volume, chosen, found.inverted, found.view, found.modality, found.body_part,
-                       (*found.notes, *notes), found.padding)
+    shown = _radiograph(found.volume, chosen, found.inverted, found.modality, (*found.notes, *notes), found.padding)
+    return replace(shown, view=found.view, body_part=found.body_part)
 
 
 def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiograph:
@@ -117,14 +117,16 @@ def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiogr
     tags = volume.tags
     window = (Window(tags["window_center"], tags["window_width"]) if tags.get("window_width", 0) > 0 and "window_center" in tags
               else None)
-    return _radiograph(Volume(array, volume.ijk_to_ras, volume.name, volume.tags), window, bool(tags.get("inverted")), view, modality,
-                       notes=notes)
+    flat = Volume(array, volume.ijk_to_ras, volume.name, volume.tags)
+    return replace(_radiograph(flat, window, bool(tags.get("inverted")), modality, notes), view=view)
 
 
 def _without_colour(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
     """A volume of red, green, blue (and opacity) whose colours are all grey, as one of grey values, with a note."""
     array = volume.array
-    if array.ndim != 4 or array.shape[0] not in (3, 4) or array.shape[1] != 1 or np.ptp(array[:3].astype(np.float32), axis=0).max() > SAME_GREY:
+    if array.ndim != 4 or array.shape[0] not in (3, 4) or array.shape[1] != 1:
+        return volume, ()
+    if np.ptp(array[:3].astype(np.float32), axis=0).max() > SAME_GREY:
         return volume, ()
     return Volume(array[1], volume.ijk_to_ras, volume.name, volume.tags), (STORED_IN_COLOUR,)
 
@@ -145,8 +147,8 @@ def _choose_window(windows: tuple[Window | Lut, ...], number: int | None, path: 
     return windows[(number or 1) - 1], several if len(windows) > 1 else ()
 
 
-def _radiograph(volume: Volume, window: Window | Lut | None, inverted: bool, view: str = "", modality: str = "",
-                body_part: str = "", notes: tuple[str, ...] = (), padding: np.ndarray | None = None) -> Radiograph:
+def _radiograph(volume: Volume, window: Window | Lut | None, inverted: bool, modality: str = "", notes: tuple[str, ...] = (),
+                padding: np.ndarray | None = None) -> Radiograph:
     """Windowed and checked. volume: one slice along any axis. padding: bool (rows, columns) of pixels without image."""
     flat = volume.array.reshape([n for n in volume.array.shape if n > 1] if sum(n > 1 for n in volume.array.shape) == 2
                                 else volume.array.shape[-2:])
@@ -162,13 +164,13 @@ def _radiograph(volume: Volume, window: Window | Lut | None, inverted: bool, vie
     if shown.max() - shown.min() < 0.01:
         raise UserError(f'"{volume.name}" shows nothing in its window ({window}): all is black or white; choose another window, '
                         "or correct it in the file.")
-    return Radiograph(np.ascontiguousarray(shown, np.float32), volume, view, modality, body_part, notes)
+    return Radiograph(np.ascontiguousarray(shown, np.float32), volume, modality=modality, notes=notes)
 
 
 def _check_flat(flat: np.ndarray, name: str, modality: str) -> None:
     if min(flat.shape) < SMALLEST:
-        raise UserError(f'"{name}" has {flat.shape[1]} x {flat.shape[0]} pixels, and at least {SMALLEST} x {SMALLEST} are needed; '
-                        "choose the image itself, not its icon.")
+        raise UserError(f'"{name}" has {flat.shape[1]} x {flat.shape[0]} pixels, and at least {SMALLEST} x {SMALLEST} are '
+                        "needed; choose the image itself, not its icon.")
     low, high = float(flat.min()), float(flat.max())  # NaN and infinity survive min or max
     if not (np.isfinite(low) and np.isfinite(high)):
         raise UserError(f'"{name}" has {int((~np.isfinite(flat)).sum())} pixels that are not a number or infinite; '
@@ -204,7 +206,8 @@ def lung_mask_of(array: np.ndarray, radiograph: Radiograph, name: str = "lung ma
     return mask
 
 
-def prepare_radiograph(radiograph: Radiograph, config: PreparationConfig, lungs: np.ndarray | None = None) -> tuple[np.ndarray, Box]:
+def prepare_radiograph(radiograph: Radiograph, config: PreparationConfig,
+                       lungs: np.ndarray | None = None) -> tuple[np.ndarray, Box]:
     """The square that the network sees, and the way back.
 
     lungs: bool (rows, columns), or None for the whole image (as with crop "none").
@@ -221,7 +224,9 @@ def prepare_radiograph(radiograph: Radiograph, config: PreparationConfig, lungs:
     square = Grid((1, config.size, config.size), matrix)
     seen = inside(part, square)[0]
     sampled = resample(radiograph.array[None, slice(*rows), slice(*columns)], part, square)[0]
-    mean, std = (config.mean, config.std) if config.normalise == "fixed" else (sampled[seen].mean(), max(sampled[seen].std(), 1e-6))
+    mean, std = config.mean, config.std
+    if config.normalise == "image":
+        mean, std = sampled[seen].mean(), max(sampled[seen].std(), 1e-6)
     return np.where(seen, (sampled - mean) / std, 0).astype(np.float32)[None], Box(image, square, rows, columns)
 
 
@@ -231,7 +236,8 @@ def _pixel_mm(radiograph: Radiograph) -> tuple[float, float]:
     return (kept[1], kept[0]) if len(kept) == 2 and min(kept) > 0 else (1.0, 1.0)
 
 
-def _rectangle(shape: tuple[int, int], config: PreparationConfig, lungs: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int]]:
+def _rectangle(shape: tuple[int, int], config: PreparationConfig,
+               lungs: np.ndarray | None) -> tuple[tuple[int, int], tuple[int, int]]:
     """(rows, columns), half-open: around the lungs with the margin, within the image."""
     if lungs is None or config.crop == "none":
         return (0, shape[0]), (0, shape[1])

@@ -33,8 +33,8 @@ def add_parser(commands) -> None:
                    help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
     p.add_argument("--output", "-o", type=typed_path, metavar="FOLDER", help="where to write heat maps and the table")
     p.add_argument("--lung-mask", type=typed_path, metavar="PATH",
-                   help="a mask of the lungs on the image's pixels, to which the image is cropped; or a folder of masks named like "
-                        "the images")
+                   help="a mask of the lungs on the image's pixels, to which the image is cropped; or a folder of masks named "
+                        "like the images")
     p.add_argument("--window", type=int, metavar="N", help="which of a DICOM file's windows, counted from 1 (default: the first)")
     p.add_argument("--record", action="append", default=[], metavar="FIELD=VALUE",
                    help="a field of the patient's record, for models that read one; may be given several times")
@@ -66,8 +66,8 @@ def _check_there(name: str) -> None:
 
     if name == DEFAULT and not any(e.id == DEFAULT for e in list_models("classifier")):
         known = ", ".join(e.id for e in list_models("classifier"))
-        other = f"name another with --model ({known})" if known else ("train one with `medllmseg train --task classify` and name its "
-                                                                      "bundle with --model")
+        train = "train one with `medllmseg train --task classify` and name its bundle with --model"
+        other = f"name another with --model ({known})" if known else train
         raise UserError(f'The chest X-ray model "{DEFAULT}" does not come with this version; {other}.')
 
 
@@ -117,7 +117,8 @@ def _print_all(results, model, args, command: str) -> None:
     if args.output is not None:
         failed = sum(r.status == "failed" for r in results)
         print(f"{len(results) - failed} diagnosed, {failed} failed -> {args.output / 'diagnoses.csv'}")
-    print(f"model {model.entry.id}: {model.entry.accuracy}; licence {model.entry.licence}; research use only, not a medical device")
+    print(f"model {model.entry.id}: {model.entry.accuracy}; licence {model.entry.licence}; research use only, not a medical "
+          "device")
     print(f"again: {command}\npython: {_python(results[0].images, args)}")
 
 

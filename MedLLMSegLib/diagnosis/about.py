@@ -95,6 +95,7 @@ class About:
 
     def __post_init__(self):
         if not self.id or not self.temperature > 0:
-            raise UserError(f"A classifier needs an id and a temperature above 0; {self.id!r} and {self.temperature!r} were given.")
+            raise UserError(f"A classifier needs an id and a temperature above 0; {self.id!r} and {self.temperature!r} were "
+                            "given.")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UserError(f"The threshold is {self.threshold!r}, and a probability from 0 to 1 is needed.")

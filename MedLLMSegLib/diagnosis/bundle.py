@@ -25,7 +25,8 @@ from .card import accuracy_in_words, classifier_card, classifier_licence, eval_m
 FP16_LARGEST = 65504.0
 
 
-def write_classifier(folder, network: Classifier, preparation: PreparationConfig, about: About, results: dict | None = None) -> Path:
+def write_classifier(folder, network: Classifier, preparation: PreparationConfig, about: About,
+                     results: dict | None = None) -> Path:
     """Write a trained classifier as a bundle, whole or not at all, replacing one that stands there.
 
     results: what `medllmseg evaluate` measured with these very weights (its "weights_sha256" says so), or None.
@@ -55,8 +56,8 @@ def update_classifier(folder, results: dict | None = None) -> Path:
 def with_results(metadata: dict, results: dict | None) -> dict:
     """The metadata with what was measured, and nothing that was not."""
     if results is not None and results.get("weights_sha256") != metadata["weights_sha256"]:
-        raise UserError(f'The results were measured with other weights than those of "{metadata["id"]}"; evaluate this very bundle '
-                        "first.")
+        raise UserError(f'The results were measured with other weights than those of "{metadata["id"]}"; evaluate this very '
+                        "bundle first.")
     metadata = {**metadata, "results": results or metadata.get("results")}
     return {**metadata, "accuracy": accuracy_in_words(metadata), "eval_metrics": eval_metrics(metadata["results"])}
 
@@ -65,11 +66,11 @@ def _metadata(network: Classifier, preparation: PreparationConfig, about: About)
     config = network.config
     if config.encoder.architecture:  # then its folder is not needed, whose path would tell of its owner
         config = replace(config, encoder=replace(config.encoder, path=""))
-    facts = {name: getattr(about, name) for name in ("id", "title", "version", "modality", "data", "licence", "threshold", "chosen",
-                                                     "training", "accept_licence", "licence_note", "data_note", "intended_use",
-                                                     "limits", "authors")}
+    own = ("id", "title", "version", "modality", "data", "licence", "threshold", "chosen", "training", "accept_licence",
+           "licence_note", "data_note", "intended_use", "limits", "authors")
     return {
-        **facts, "kind": "classifier", "task": "classification", "structures": [], "classes": list(config.classes),
+        **{name: getattr(about, name) for name in own},
+        "kind": "classifier", "task": "classification", "structures": [], "classes": list(config.classes),
         "references": list(about.references), "network": config.to_dict(), "preparation": preparation.to_dict(),
         "input": about.input.to_dict(), "typical": about.typical.to_dict() if about.typical else None,
         "calibration": {"temperature": float(about.temperature)},

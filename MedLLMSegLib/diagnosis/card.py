@@ -7,6 +7,10 @@ from pathlib import Path
 LICENCES = Path(__file__).parents[1] / "bundles" / "licences"
 WIDTH = 118
 RESEARCH_ONLY = "Research use only; not a medical device."
+KINDS = {"pneumollm": "PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, no text anywhere",
+         "linear": "A linear probe", "mlp": "An MLP on the mean of the image tokens", "text": "PneumoLLM with its text branch",
+         "cnn-lstm": "A CNN for each image of a sequence and an LSTM over them",
+         "fusion": "Images and fields of a record, late fusion"}
 NAMES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "accuracy": "accuracy"}
 
 
@@ -47,17 +51,15 @@ def _figure(results: dict, name: str) -> dict | None:
 
 
 def _head(m: dict) -> list[str]:
-    return [f"# {m['title']}", _fill(f"`{m['id']}` version {m['version']}. {m['modality']}. It tells apart: {', '.join(m['classes'])}."),
+    return [f"# {m['title']}",
+            _fill(f"`{m['id']}` version {m['version']}. {m['modality']}. It tells apart: {', '.join(m['classes'])}."),
             f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose."]
 
 
 def _what(m: dict) -> list[str]:
     network, encoder, parts = m["network"], m["network"]["encoder"], m["parameters"]
-    kinds = {"pneumollm": "PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, no text anywhere",
-             "linear": "a linear probe", "mlp": "an MLP on the mean of the image tokens", "text": "PneumoLLM with its text branch",
-             "cnn-lstm": "a CNN for each image of a sequence and an LSTM over them", "fusion": "images and fields of a record, late fusion"}
     frozen = ", frozen" if encoder["frozen"] else ""
-    text = (f"{kinds[network['kind']][:1].upper()}{kinds[network['kind']][1:]}. Encoder: {encoder['kind']}{frozen}, "
+    text = (f"{KINDS[network['kind']]}. Encoder: {encoder['kind']}{frozen}, "
             f"{encoder['image_size']} pixels. {parts['trained'] / 1e6:.2f} million trained parameters, "
             f"{parts['frozen'] / 1e6:.2f} million frozen ones.")
     if m.get("llm"):
@@ -77,9 +79,10 @@ def _data(m: dict) -> list[str]:
     chosen, note = m.get("chosen") or {}, f" ({m['licence_note']})" if m.get("licence_note") else ""
     text = f"{m.get('data') or 'Not stated'}."
     if "trained_on" in chosen and "chosen_on" in chosen:
-        text += f" Trained on {chosen['trained_on']} images, the best epoch and the threshold chosen on {chosen['chosen_on']} others"
-        text += f" (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else "."
-    return ["## Data and licence", _fill(f"{text} {m.get('data_note') or ''}"), _fill(f"Licence of this model: **{m['licence']}**{note}.")]
+        text += f" Trained on {chosen['trained_on']} images, the best epoch and the threshold chosen on {chosen['chosen_on']}"
+        text += f" others (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else " others."
+    return ["## Data and licence", _fill(f"{text} {m.get('data_note') or ''}"),
+            _fill(f"Licence of this model: **{m['licence']}**{note}.")]
 
 
 def _measured(m: dict) -> list[str]:
@@ -88,27 +91,31 @@ def _measured(m: dict) -> list[str]:
         return ["## Measured", "Nothing has been measured yet."]
     people = f" of {results['patients']} patients" if results.get("patients") else ""
     rows = [f"| {NAMES[name]} | {_cell(_figure(results, name))} |" for name in NAMES if _figure(results, name)]
-    blocks = ["## Measured", _fill(f"On {results.get('cases', 'the')} images{people} that had no part in training or choosing. In "
-                                   "brackets the 95 % interval, bootstrapped over patients."),
+    blocks = ["## Measured", _fill(f"On {results.get('cases', 'the')} images{people} that had no part in training or "
+                                   "choosing. In brackets the 95 % interval, bootstrapped over patients."),
               "| | |\n|---|---|\n" + "\n".join(rows)]
     if results.get("subgroups"):
         blocks += ["At the same threshold, by subgroup:", _subgroups(results["subgroups"])]
     if results.get("shortcut"):
         blocks.append(_fill(_shortcut(results["shortcut"])))
-    return [*blocks, "Printed by", f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'} --output test.csv"]
+    data = results.get("data") or "DATA"
+    return [*blocks, "Printed by", f"    medllmseg evaluate --model {m['id']} --data {data} --output test.csv"]
 
 
 def _subgroups(rows: list[dict]) -> str:
     lines = [f"| | n | {' | '.join(NAMES.values())} |", "|---" * (len(NAMES) + 2) + "|"]
-    return "\n".join(lines + [f"| {row['column']} {row['value']} | {row['n']} | {' | '.join(_cell(_figure(row, n)) for n in NAMES)} |"
-                              for row in rows])
+    for row in rows:
+        cells = [f"{row['column']} {row['value']}", str(row["n"]), *(_cell(_figure(row, n)) for n in NAMES)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _shortcut(found) -> str:
     """What can be guessed without looking: {"column", "accuracy", ...}, or several by column."""
-    many = found if isinstance(found, list) else [found] if "accuracy" in found else [{"column": k, **v} for k, v in found.items()]
+    if isinstance(found, dict):
+        found = [found] if "accuracy" in found else [{"column": k, **v} for k, v in found.items()]
     return " ".join(f"Guessing from {each.get('column', 'the view')} alone is right in {100 * each['accuracy']:.1f} % of them."
-                    for each in many if isinstance(each.get("accuracy"), (int, float)))
+                    for each in found if isinstance(each.get("accuracy"), (int, float)))
 
 
 def _cell(each: dict | None) -> str:
@@ -128,8 +135,8 @@ def _calibration(m: dict) -> list[str]:
 
 
 def _limits(m: dict) -> list[str]:
-    own = ("It knows only what its training images show. Other hospitals, devices, ages and diseases were not tested. A probability "
-           "is no diagnosis: look at every image.")
+    own = ("It knows only what its training images show. Other hospitals, devices, ages and diseases were not tested. A "
+           "probability is no diagnosis: look at every image.")
     return ["## What it is not", _fill(m.get("limits") or own)]
 
 

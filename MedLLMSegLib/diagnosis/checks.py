@@ -8,8 +8,8 @@ from ..radiograph import Radiograph
 from .about import InputConfig, Typical
 
 UNCLEAR = ("", "OT", "SC")  # no modality, "other" and secondary capture: exports of any image
-NAMES = {"CR": "X-ray", "DX": "X-ray", "RG": "X-ray", "CT": "CT", "MR": "MR", "PT": "PET", "NM": "nuclear medicine", "US": "ultrasound",
-         "MG": "mammography", "XA": "angiography", "RF": "fluoroscopy", "ES": "endoscopy", "SM": "microscopy"}
+NAMES = {"CR": "X-ray", "DX": "X-ray", "RG": "X-ray", "CT": "CT", "MR": "MR", "PT": "PET", "NM": "nuclear medicine",
+         "US": "ultrasound", "MG": "mammography", "XA": "angiography", "RF": "fluoroscopy", "ES": "endoscopy", "SM": "microscopy"}
 
 
 def check_modality(modality: str, asked: InputConfig, image: str, model: str) -> None:
@@ -28,11 +28,11 @@ def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, .
     """What is odd about a radiograph by its tags."""
     notes, part = list(radiograph.notes), radiograph.body_part
     if radiograph.view and asked.views and radiograph.view not in asked.views:
-        notes.append(f"This is a {radiograph.view} view by its tags, and the model was trained on {' and '.join(asked.views)} views: "
-                     "its answer means nothing here.")
+        notes.append(f"This is a {radiograph.view} view by its tags, and the model was trained on {' and '.join(asked.views)} "
+                     "views: its answer means nothing here.")
     if part and asked.body_part and asked.body_part not in part and part not in asked.body_part and part != "THORAX":
-        notes.append(f"The file says that this shows the {part.lower()}, and the model was trained on the {asked.body_part.lower()}: "
-                     "its answer means nothing here.")
+        notes.append(f"The file says that this shows the {part.lower()}, and the model was trained on the "
+                     f"{asked.body_part.lower()}: its answer means nothing here.")
     return tuple(notes)
 
 
@@ -44,8 +44,8 @@ def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
     if alike >= typical.limit:
         return ()
     guess = "may be a negative (white for black)" if alike < -0.3 else "may be turned, cropped, or of something else"
-    return (f"The image looks unlike those the model was trained on (correlation with their mean {alike:.2f}; 99 of 100 of them reach "
-            f"{typical.limit:.2f}); it {guess}, and the answer may mean nothing.",)
+    return (f"The image looks unlike those the model was trained on (correlation with their mean {alike:.2f}; 99 of 100 of them "
+            f"reach {typical.limit:.2f}); it {guess}, and the answer may mean nothing.",)
 
 
 def typical_of(images, side: int = 16) -> Typical:

@@ -39,13 +39,14 @@ class Given:
     shown_slice: int = 0
 
 
-def given(image, model: ClassifierModel, lungs=None, window: int | None = None, record: Mapping[str, object] | None = None) -> Given:
+def given(image, model: ClassifierModel, lungs=None, window: int | None = None,
+          record: Mapping[str, object] | None = None) -> Given:
     """Read, check and prepare. image: as for `diagnose`. Raises `UserError`."""
     if model.input.kind == "radiograph":
         found = _radiographs(image, model, lungs, window)
     elif lungs is not None or window is not None:
-        raise UserError(f'The model "{model.entry.id}" looks at volumes, for which there is no lung mask and no choice of a window; '
-                        "leave these out.")
+        raise UserError(f'The model "{model.entry.id}" looks at volumes, for which there is no lung mask and no choice of a '
+                        "window; leave these out.")
     else:
         found = _sequence(image, model)
     fields, notes = record_fields(record, model.config.record, model.entry.id)
@@ -107,7 +108,8 @@ def _sequence(image, model: ClassifierModel) -> Given:
     asked, config = model.input, model.preparation
     if asked.kind == "frames":
         if len(volumes) == 1 and volumes[0].array.ndim == 4:
-            volumes = [volumes[0].with_array(frame, f"{volumes[0].name} frame {n}") for n, frame in enumerate(volumes[0].array, 1)]
+            cine = volumes[0]
+            volumes = [cine.with_array(frame, f"{cine.name} frame {n}") for n, frame in enumerate(cine.array, 1)]
         for each in volumes:
             check_steps(each)
         if len(volumes) < 2:
@@ -134,7 +136,7 @@ def _volume(image, model: ClassifierModel) -> Volume:
 
 
 def _onto_slices(maps: np.ndarray, steps: Steps, shape: tuple[int, int, int]) -> np.ndarray:
-    """Each slice gets the map of the step that it, or the nearest slice that was looked at, belongs to; the largest of several."""
+    """Each slice gets the map of its step, or of the nearest slice that was looked at; of several steps the largest."""
     best: dict[int, np.ndarray] = {}
     for step, row in enumerate(steps.slices):
         flat = steps.to_slice(maps[step])
@@ -144,16 +146,19 @@ def _onto_slices(maps: np.ndarray, steps: Steps, shape: tuple[int, int, int]) ->
     return np.stack([best[int(seen[np.abs(seen - k).argmin()])] for k in range(shape[0])])
 
 
-def record_fields(record: Mapping[str, object] | None, config: RecordConfig | None, model: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def record_fields(record: Mapping[str, object] | None, config: RecordConfig | None,
+                  model: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """A record as the batch's "numbers" (1, N) and "categories" (1, M), and notes on fields that are not stated."""
     record = {key: str(value).strip() for key, value in (record or {}).items()}
     if config is None:
         if record:
-            raise UserError(f'The model "{model}" reads images alone, and a record was given ({", ".join(record)}); leave it out.')
+            raise UserError(f'The model "{model}" reads images alone, and a record was given ({", ".join(record)}); '
+                            "leave it out.")
         return {}, ()
     known = [*config.numbers, *config.categories]
     if unknown := sorted(set(record) - set(known)):
-        raise UserError(f'The record has the field "{unknown[0]}", and the model "{model}" knows {", ".join(known)}; correct its name.')
+        raise UserError(f'The record has the field "{unknown[0]}", and the model "{model}" knows {", ".join(known)}; correct its '
+                        "name.")
     numbers = [_number(name, record.get(name, "")) for name in config.numbers]
     categories = [_category(name, record.get(name, ""), values) for name, values in config.categories.items()]
     missing = [name for name in known if not record.get(name)]
@@ -168,12 +173,13 @@ def _number(name: str, text: str) -> float:
     except ValueError:
         value = math.inf
     if math.isinf(value):
-        raise UserError(f'The record\'s {name} is "{text}", and a number is needed; correct it, or leave it out if it is not known.')
+        raise UserError(f'The record\'s {name} is "{text}", and a number is needed; correct it, or leave it out if it is not '
+                        "known.")
     return value
 
 
 def _category(name: str, text: str, values: Sequence[str]) -> int:
     if text and text not in values:
-        raise UserError(f'The record\'s {name} is "{text}", and one of {", ".join(values)} is needed; correct it, or leave it out if '
-                        "it is not known.")
+        raise UserError(f'The record\'s {name} is "{text}", and one of {", ".join(values)} is needed; correct it, or leave it '
+                        "out if it is not known.")
     return values.index(text) if text else -1

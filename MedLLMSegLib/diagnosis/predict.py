@@ -75,7 +75,8 @@ def _looked_for(model: ClassifierModel) -> int | None:
     return 1 if len(model.classes) == 2 else None
 
 
-def _answer(model: ClassifierModel, found: Given, logits: np.ndarray, maps: np.ndarray | None, notes, seconds: float) -> Diagnosis:
+def _answer(model: ClassifierModel, found: Given, logits: np.ndarray, maps: np.ndarray | None, notes: tuple[str, ...],
+            seconds: float) -> Diagnosis:
     scaled = logits.astype(np.float64) / model.temperature
     chances = np.exp(scaled - scaled.max())
     chances /= chances.sum()
@@ -84,8 +85,8 @@ def _answer(model: ClassifierModel, found: Given, logits: np.ndarray, maps: np.n
     target = _looked_for(model) or int(logits.argmax())
     notes = (*found.notes, *notes)
     if threshold is not None and abs(chances[1] - threshold) < CLOSE:
-        notes += (f"The probability of {model.classes[1]} ({chances[1]:.2f}) is close to the threshold ({threshold:.2f}): it could be "
-                  "either.",)
+        notes += (f"The probability of {model.classes[1]} ({chances[1]:.2f}) is close to the threshold ({threshold:.2f}): it "
+                  "could be either.",)
     heat = None
     if maps is not None and not len(maps):
         notes += ("There is no heat map, as the first of the model's channels is missing.",)

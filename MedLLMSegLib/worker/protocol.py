@@ -164,8 +164,8 @@ def load_segmentation(folder) -> "Segmentation":
 
 def save_diagnosis(diagnosis: "Diagnosis", folder) -> Path:
     """Write what a diagnosis found: diagnosis.json, and its heat map as a volume in heat_map; the image itself is not kept."""
-    folder, names = Path(folder), ("probabilities", "answer", "threshold", "confidence", "heat_class", "shown_slice", "notes", "model",
-                                   "seconds")
+    names = ("probabilities", "answer", "threshold", "confidence", "heat_class", "shown_slice", "notes", "model", "seconds")
+    folder = Path(folder)
     _write(folder, "diagnosis.json", {name: getattr(diagnosis, name) for name in names})
     if diagnosis.heat_map is not None:
         save_volume(diagnosis.heat_map, folder / "heat_map")
