@@ -94,7 +94,7 @@ def _against(summary: dict, name: str) -> list[str]:
 
 def _reading(summary: dict) -> str:
     controls = " and ".join(f"`{c}`" for c in summary["controls"])
-    family = f" {controls} are one family of tests and the other arms another." if controls else ""
+    family = f" Families of tests: {controls}; and all other arms." if controls else ""
     return (f"Seeds averaged ({len(summary['seeds'])} planned, a plain baseline is run once), intervals over "
             f"{summary['test_patients']} test patients or images. Best epoch, learning rate, temperature and threshold "
             f"(Youden) are chosen on val. p: paired bootstrap over patients, Holm's correction.{family}")
