@@ -1,6 +1,7 @@
 """What a logic works with: the runner of its jobs, what they overwrote, and the worker's process."""
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import weakref
@@ -49,10 +50,11 @@ def make_client():
 
 
 def python() -> str:
-    """The Python to run the worker with: Slicer's (`PythonSlicer`, which Slicer has on its path), or this one outside."""
-    if getattr(slicer, "app", None) is None:
+    """The Python to run the worker with: Slicer's (`PythonSlicer`, which its launcher puts on the path), or this one outside."""
+    application = getattr(slicer, "app", None)
+    if application is None:
         return sys.executable
-    found = shutil.which("PythonSlicer")
+    found = shutil.which("PythonSlicer") or shutil.which("PythonSlicer", path=os.path.join(str(application.slicerHome), "bin"))
     if found is None:
         raise UserError("Slicer's own Python (PythonSlicer) was not found beside Slicer; install Slicer again.")
     return found

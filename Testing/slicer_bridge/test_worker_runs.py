@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING
 import slicer  # noqa: E402
 from slicer_bridge.stand_in import in_stage, take_along  # noqa: E402
 
+from MedLLMSegLib.errors import UserError  # noqa: E402
 from MedLLMSegLib.slicer_bridge import parts  # noqa: E402
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
 from MedLLMSegLib.worker.client import WorkerClient  # noqa: E402
@@ -103,3 +105,20 @@ def test_closing_the_logic_leaves_no_process(add_scan, logic):
     number = pid(logic)
     logic.close()
     assert job.state == "cancelled" and not alive(number)
+
+
+def test_the_worker_runs_in_slicers_python_and_the_environment_of_its_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(slicer, "app", None, raising=False)
+    assert parts.python() == sys.executable and parts.environment() is None
+    monkeypatch.setattr(slicer, "app", types.SimpleNamespace(slicerHome=str(tmp_path)))
+    monkeypatch.setattr(slicer.util, "startupEnvironment", lambda: {"HOME": "/home/me"})
+    monkeypatch.setenv("PATH", str(tmp_path / "launcher"))
+    with pytest.raises(UserError, match="PythonSlicer"):
+        parts.python()
+    for folder in ("bin", "launcher"):  # without Slicer's launcher, and with it
+        program = tmp_path / folder / "PythonSlicer"
+        program.parent.mkdir()
+        program.write_text("#!/bin/sh")
+        program.chmod(0o755)
+        assert parts.python() == str(program)
+    assert parts.environment() == {"HOME": "/home/me"}
