@@ -271,6 +271,7 @@ def test_a_bundle_gives_back_the_network_and_what_it_says_of_itself(bundle):
     assert (entry.kind, entry.classes, entry.structures) == ("classifier", ("no finding", "pneumonia"), ())
     about = json.loads((bundle / METADATA).read_text())
     assert about["task"] == "classification" and about["network_data_format"]["outputs"]["pred"]["num_channels"] == 2
+    assert about["network_data_format"]["post_processed_outputs"]["pred"]["channel_def"] == {"0": "no finding", "1": "pneumonia"}
     card = (bundle / "docs/README.md").read_text()
     assert "Research use only; not a medical device." in card and "Nothing has been measured yet." in card and "0.400" in card
     assert "Apache License" in (bundle / "LICENSE").read_text() or "Apache-2.0" in (bundle / "LICENSE").read_text()

@@ -210,7 +210,8 @@ def test_the_metadata_has_the_fields_of_monais_schema(name, tiny):
         assert isinstance(tensor["is_patch_data"], bool) and all(isinstance(n, (str, int)) for n in tensor["spatial_shape"])
     channels = described["outputs"]["pred"]["channel_def"]
     assert list(channels) == [str(n) for n in range(described["outputs"]["pred"]["num_channels"])]
-    assert channels["0"] == "Background" and "unknown" not in (metadata["monai_version"], metadata["pytorch_version"])
+    assert channels["0"] == ("Background" if metadata["kind"] != "classifier" else metadata["classes"][0])
+    assert "unknown" not in (metadata["monai_version"], metadata["pytorch_version"])
 
 
 @pytest.mark.parametrize("folder", [f for f in SHIPPED if (f / INFERENCE).exists()], ids=lambda folder: folder.name)

@@ -105,5 +105,6 @@ def _monai_fields(config, preparation: PreparationConfig, about: About) -> dict:
         "description": f"{about.title}. It tells {', '.join(config.classes)} apart.",
         "copyright": f"{about.authors}; licence: {about.licence}", "data_source": about.data, "data_type": "files",
         "image_classes": about.modality, "label_classes": ", ".join(config.classes), "pred_classes": ", ".join(config.classes),
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": pred}},
+        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": {**pred, "format": "logits", "value_range": []}},
+                                "post_processed_outputs": {"pred": pred}},
     }
