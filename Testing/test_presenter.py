@@ -10,7 +10,7 @@ import pytest
 
 from MedLLMSegLib.catalogue import ModelEntry
 from MedLLMSegLib.memory import ModelChoice
-from MedLLMSegLib.slicer_bridge.panel_state import MARKS, Panel, marked, model_name, stage_name, time_left
+from MedLLMSegLib.slicer_bridge.panel_state import MARKS, Panel, breakable, marked, model_name, stage_name, time_left
 from MedLLMSegLib.slicer_bridge.presenter import matching, model_details, row_texts, table_text, view, with_job
 from MedLLMSegLib.slicer_bridge.presenter_train import history_text, with_training
 
@@ -177,6 +177,15 @@ def test_a_cancelled_run_says_that_nothing_changed():
 
 def test_messages_are_no_markup():
     assert "&lt;b&gt;" in marked('"<b>" & more', "failed") and marked("", "failed") == ""
+
+
+def test_long_words_may_be_broken_into_lines_and_short_ones_are_left():
+    name = "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_T1w"
+    text = looks(replace(READY, message=f"{name} has 3 time_points."), "statusLabel").text
+    parts = re.search(r"sub\S+", text)[0].split("\u200b")
+    assert "".join(parts) == name and max(map(len, parts)) < 30 and "time_points" in text
+    assert max(map(len, breakable("x" * 90).split("\u200b"))) < 30
+    assert breakable("The model is ready, and chosen above.") == "The model is ready, and chosen above."
 
 
 def test_rows_and_the_table_for_a_spreadsheet():

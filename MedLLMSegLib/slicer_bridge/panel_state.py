@@ -101,9 +101,14 @@ def stage_name(stage: str) -> str:
     return f"{item}: {rest[:1].lower()}{rest[1:]}" if count else rest[:1].upper() + rest[1:]
 
 
+def breakable(text: str) -> str:
+    """A text whose long words, as files and scans are named, may be broken into lines: Qt widens the panel for them else."""
+    return re.sub(r"\S{30,}", lambda word: re.sub(r"([_.]|\w{25})(?=\w)", "\\1\u200b", word[0]), text)
+
+
 def marked(text: str, mark: str | None) -> str:
     """A message as rich text, with a coloured mark before it."""
-    lines = html.escape(text).replace("\n", "<br>")
+    lines = html.escape(breakable(text)).replace("\n", "<br>")
     dot = f'<font color="{MARKS[mark]}">●</font> ' if mark else ""
     return f"<span>{dot}{lines}</span>" if text else ""
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import ASKS, BUSY, Panel, consent_text, marked, stage_text
+from .panel_state import ASKS, BUSY, Panel, breakable, consent_text, marked, stage_text
 from .presenter_train import start_rows, train_widgets
 from .words import _
 
@@ -92,7 +92,7 @@ def model_details(choice) -> str:
     size = _("{size} MB").format(size=f"{entry.size_mb:.0f}")
     lines = ((_("Modality"), entry.modality), (_("Structures"), ", ".join(entry.structures)), (_("Accuracy"), entry.accuracy),
              (_("Licence"), entry.licence), (_("Size"), size), (_("Memory"), memory))
-    rows = "".join(f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(text)}</td></tr>" for name, text in lines)
+    rows = "".join(f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(breakable(text))}</td></tr>" for name, text in lines)
     return f'<table cellspacing="0" cellpadding="0">{rows}</table>'
 
 
@@ -224,7 +224,8 @@ def _models(panel: Panel) -> dict:
     none = "" if chosen else _("Choose a model above.")
     kept = none or ("" if chosen.id in panel.own else _("{model} comes with MedLLMSeg and stays.").format(model=chosen.id))
     return {
-        "modelsLabel": {"text": panel.models_message or (_("Chosen above: {model}").format(model=chosen.id) if chosen else none)},
+        "modelsLabel": {"text": breakable(panel.models_message) or (
+            _("Chosen above: {model}").format(model=breakable(chosen.id)) if chosen else none)},
         "importModelButton": {"toolTip": _("Copy a model bundle, a folder or a .zip of it, into your models.")},
         "verifyModelButton": {"enabled": not none, "toolTip": none or _("Compare the model's weights with its sha256.")},
         "deleteModelButton": {"enabled": not (kept or wait), "toolTip": kept or wait or _("Delete this model from disk.")},

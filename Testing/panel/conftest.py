@@ -269,6 +269,7 @@ def picture(application, request):
             application.setPalette(_palette(theme == "dark"))
             settle(panel, application)
             panel.parent.grab().save(str(folder / f"{name}-{theme}.png"))
+        assert panel.parent.width() == WIDTH, f"the panel needs {panel.parent.width()} pixels"
         cut = [text for text in map(cut_off, panel.parent.findChildren(QtWidgets.QWidget)) if text]
         assert not cut, f"cut off at {WIDTH} pixels: {cut}"
 
@@ -296,6 +297,8 @@ def cut_off(widget) -> str:
         return get("text") if QtWidgets.QLabel.heightForWidth(widget, get("width")) > get("height") else ""
     if isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QLabel, QtWidgets.QCheckBox)):
         return get("text") if get("sizeHint").width() > get("width") else ""
+    if isinstance(widget, desktop.qMRMLNodeComboBox):
+        return ""  # Slicer's own shortens a node's name
     if isinstance(widget, QtWidgets.QComboBox):
         return get("currentText") if wide(get("currentText")) > get("width") - 28 else ""
     if isinstance(widget, QtWidgets.QListWidget):

@@ -570,6 +570,21 @@ def test_the_sample_is_fetched_beside_the_window(panel, module, application, mon
     assert panel.ui.segmentButton.enabled and not panel.ui.sampleButton.visible
 
 
+def test_long_names_and_paths_fit(panel, logic, scan, drawn, picture):
+    """A DICOM series' description, a structure's name, and a path without a space in a message."""
+    import slicer
+
+    name, path = "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_T1w_space_MNI152NLin2009cAsym", "/home/" + "a_long_folder/" * 9 + "scan.nrrd"
+    long = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4), np.int16), name=name)
+    panel.parameters.inputVolume = long
+    start(panel, logic)
+    logic.job.end("done", segmentationNode=drawn(f"{name} segmentation", long), notes=(f'"{path}" was left out.',), rows=(
+        ("Left superior division of the posterior thalamic radiation, ventral part", 1.5, 0.9), *ROWS))
+    panel.change(models_message=f'"{path}" is no model bundle.', train_message=f'"{path}" could not be written.', train_failed=True,
+                 pairs=((name, name),))
+    picture(panel, "long-names", "models", "train")
+
+
 def test_all_sections_fit(panel, picture):
     picture(panel, "sections", "advanced", "train", "models", "log")
 
