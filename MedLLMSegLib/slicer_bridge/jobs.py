@@ -42,6 +42,8 @@ class Job:
     nothing to say; details: more for the log. stage, fraction (0 to 1), secondsLeft (None: not known): how far it is.
     Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's name, volume in mL,
     mean confidence or None), notes (sentences), itemRows (of a sequence: index value -> rows; then rows are their means).
+    Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps), rows (class, probability,
+    threshold or None, whether it is the answer), notes.
     Of a training: history (rows such as {"step", "loss"} or {"step", "val_dice"}), model (the new `ModelEntry`).
     """
 
@@ -57,6 +59,9 @@ class Job:
     rows: tuple = ()
     notes: tuple[str, ...] = ()
     itemRows: dict[str, tuple] = field(default_factory=dict)
+    tableNode: Any = None
+    heatMapNode: Any = None
+    diagnosis: Any = None
     history: list[dict] = field(default_factory=list)
     model: Any = None
     error: BaseException | None = None

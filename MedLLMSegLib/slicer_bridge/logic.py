@@ -39,17 +39,9 @@ class SegmentationLogic:
         However it fails, the scene is left as it was.
         """
         told = None if progress is None else lambda stage, fraction, secondsLeft: progress(stage, fraction)
-        job = self.segmentAsync(volumeNode, told, segmentationNode=segmentationNode, model=model, side=side, device=device,
-                                uncertainty=uncertainty, **more)
-        try:
-            while job.running:
-                self.poll()
-                time.sleep(0.01)
-        finally:
-            self.cancel(job)  # the user's Ctrl-C; a job that has ended stays as it is
-        if job.state != "done":
-            raise UserError(job.message) if job.state == "cancelled" and job.message else job.error or Cancelled()
-        return job.segmentationNode
+        return self._finish(self.segmentAsync(
+            volumeNode, told, segmentationNode=segmentationNode, model=model, side=side, device=device,
+            uncertainty=uncertainty, **more)).segmentationNode
 
     def segmentAsync(self, volumeNode, onProgress: Callable | None = None, onDone: Callable | None = None, **options):
         """Begin to segment a scan and return a `Job` at once.
@@ -82,6 +74,34 @@ class SegmentationLogic:
         job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
         training = Training(tuple(pairs), name, start, minutes, device)
         return self._add(job, training.steps(self._work.runner, job))
+
+    def diagnose(self, imageNode, model: str = "cxr-pneumonia", progress: Callable[[str, float], None] | None = None, **options):
+        """Tell which of a classifier's classes an image belongs to. Research use only; not a medical device.
+
+        imageNode: a volume node of a flat image, or of a scan for models of slices; for models of frames a
+            vtkMRMLSequenceNode or the node that shows one; for models of several channels a list of nodes in order.
+        model: a classifier's id (see `classifiers`), or its bundle's folder. options: as for `diagnoseAsync`.
+        progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
+
+        Returns (vtkMRMLTableNode with the columns class, probability, threshold, positive and confidence,
+        vtkMRMLScalarVolumeNode of the heat map on the image's grid or None). Raises as `segment`; then the scene is as it was.
+        """
+        told = None if progress is None else lambda stage, fraction, secondsLeft: progress(stage, fraction)
+        job = self._finish(self.diagnoseAsync(imageNode, told, model=model, **options))
+        return job.tableNode, job.heatMapNode
+
+    def diagnoseAsync(self, imageNode, onProgress: Callable | None = None, onDone: Callable | None = None, **options):
+        """Begin to diagnose an image and return a `Job` at once.
+
+        onProgress, onDone: as for `segmentAsync`. options: model; device; view ("PA", "AP" or "lateral", if it is known);
+        window (which of a DICOM file's, from 1); record (field -> value); lungs (a vtkMRMLLabelMapVolumeNode on the image's
+        pixels); heatMap (False for none).
+        """
+        from .diagnoses import Options, steps
+        from .jobs import Job
+
+        job = Job("diagnose", onProgress=onProgress, onDone=onDone)
+        return self._add(job, steps(self._work.runner, job, imageNode, Options(**options)))
 
     def poll(self) -> None:
         """Take the jobs along: read what the worker says, write finished results into the scene, call back."""
@@ -136,6 +156,32 @@ class SegmentationLogic:
         show_overlay(found, show)
         return found
 
+    def showHeatMap(self, diagnosis, imageNode=None, show: bool = True):
+        """Lay a diagnosis's heat map over the slice views, or take it away; returns its volume node.
+
+        diagnosis: the table node, or the job that made it. imageNode: shown below it; None keeps what is shown.
+        Raises `UserError` if there is no map.
+        """
+        import slicer
+
+        from .overlay import heat_map_of, show_overlay
+
+        node = getattr(diagnosis, "tableNode", diagnosis)
+        found = heat_map_of(node) if node is not None and node.GetScene() else None
+        if found is None:
+            raise UserError("This diagnosis has no heat map; diagnose the image again.")
+        if imageNode is not None and show:
+            slicer.util.setSliceViewerLayers(background=imageNode)
+        show_overlay(found, show)
+        return found
+
+    def classifiers(self):
+        """What can be chosen to diagnose with: a tuple as `models` returns it; the program may come with none."""
+        from ..catalogue import list_models
+        from ..memory import model_choice
+
+        return tuple(map(model_choice, list_models("classifier")))
+
     def models(self):
         """What can be chosen: a tuple of `ModelChoice(entry, fits_memory, memory_text)`, the user's own models last."""
         from ..catalogue import list_models
@@ -172,6 +218,18 @@ class SegmentationLogic:
 
             self._parts = Parts(self._makeClient, self)
         return self._parts
+
+    def _finish(self, job):
+        """Wait for a job that was begun; returns it when it is done, and raises else."""
+        try:
+            while job.running:
+                self.poll()
+                time.sleep(0.01)
+        finally:
+            self.cancel(job)  # the user's Ctrl-C; a job that has ended stays as it is
+        if job.state != "done":
+            raise UserError(job.message) if job.state == "cancelled" and job.message else job.error or Cancelled()
+        return job
 
     def _add(self, job, steps):
         self._work.runner.add(job, steps)

@@ -9,6 +9,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 ROLE = "MedLLMSegUncertainty"  # the segmentation node's reference to its map, and the map's own mark
+HEAT_MAP = "MedLLMSegHeatMap"  # likewise of a diagnosis: its table node's reference
 COLOURS = "vtkMRMLColorTableNodeIron"
 SURE = 0.05  # below this the map is transparent: there is nothing to look at
 OPACITY = 0.6
@@ -38,8 +39,13 @@ def uncertainty_of(segmentationNode):
 
 
 def is_map(node) -> bool:
-    """Whether a volume node is a map of uncertainty, and no scan."""
-    return node.GetAttribute(ROLE) is not None
+    """Whether a volume node is a map of uncertainty or a heat map, and no scan."""
+    return node.GetAttribute(ROLE) is not None or node.GetAttribute(HEAT_MAP) is not None
+
+
+def heat_map_of(tableNode):
+    """The heat map of a diagnosis, or None."""
+    return tableNode.GetNodeReference(HEAT_MAP)
 
 
 def map_node(array: np.ndarray, scan):
@@ -50,11 +56,11 @@ def map_node(array: np.ndarray, scan):
     return node
 
 
-def name_map(segmentationNode, node) -> None:
-    """Make a volume node the map of a segmentation and give it a map's colours; None for no map."""
-    segmentationNode.SetNodeReferenceID(ROLE, node.GetID() if node else None)
+def name_map(owner, node, role: str = ROLE) -> None:
+    """Make a volume node the map of a segmentation (or a diagnosis) and give it a map's colours; None for no map."""
+    owner.SetNodeReferenceID(role, node.GetID() if node else None)
     if node:
-        node.SetAttribute(ROLE, "map")
+        node.SetAttribute(role, "map")
         _colour(node)
 
 

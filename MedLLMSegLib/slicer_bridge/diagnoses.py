@@ -1,0 +1,154 @@
+"""The steps of a diagnosis: images to the worker, and its answer into the scene, at the very end and all at once."""
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Mapping
+
+import slicer
+import vtk
+
+from ..catalogue import find_model, read_metadata
+from ..diagnosis.about import InputConfig
+from ..diagnosis.answer import Diagnosis
+from ..diagnosis.checks import check_modality
+from ..errors import UserError
+from ..volume import Volume
+from ..worker.protocol import load_diagnosis, save_volume
+from ..worker.tasks import DIAGNOSIS
+from .images import Images, file_of, images_of, modality_of, read_image
+from .jobs import Job, Removed, Runner, Steps
+from .nodes import ijk_to_ras, place_beside, restore_place
+from .overlay import HEAT_MAP, map_node, name_map
+from .runs import calm
+
+MODEL_ATTRIBUTE, ANSWER_ATTRIBUTE = "MedLLMSeg.model", "MedLLMSeg.answer"
+RESEARCH_ONLY = "Research use only; not a medical device."
+COLUMNS = (("class", vtk.vtkStringArray, "What the model tells apart"),
+           ("probability", vtk.vtkDoubleArray, "Calibrated probability of the class, 0 to 1"),
+           ("threshold", vtk.vtkDoubleArray, "From this probability on the class is the answer; NaN: the likeliest class is"),
+           ("positive", vtk.vtkIntArray, "1 for the class that was decided on"),
+           ("confidence", vtk.vtkDoubleArray, "Probability of the class that was decided on"))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a diagnosis is asked for, as in `MedLLMSegLib.diagnose`.
+
+    view: "PA", "AP", "lateral" or "" (not known); a DICOM file's own tags go before it. window: which of a DICOM file's
+    windows. record: field -> value. lungs: a vtkMRMLLabelMapVolumeNode on the image's pixels, or None.
+    """
+
+    model: Any = DIAGNOSIS
+    device: str = "auto"
+    view: str = ""
+    window: int | None = None
+    record: Mapping[str, Any] | None = None
+    lungs: Any = None
+    heatMap: bool = True
+
+
+def steps(runner: Runner, job: Job, node, options: Options) -> Steps:
+    """Steps: diagnose what a volume node shows, several of them together, or a sequence."""
+    entry = find_model(str(options.model), "classifier")
+    about = InputConfig.from_dict(read_metadata(entry.folder).get("input") or {})
+    images = images_of(node, about.kind, entry.id)
+    modality, scene = modality_of(images.frame), images.owners[0].GetScene()
+    check_modality(modality, about, images.name, entry.id)
+    still = lambda: _require(images)
+    with runner.folder() as folder:
+        given = yield from _hand_over(runner, images, options, folder, still)
+        event = yield from runner.request(
+            job, "diagnose", still, lambda event: runner.report(job, event.stage, event.fraction, event.seconds_left),
+            **given, output=str(folder / "result"), model=str(options.model), device=options.device, view=options.view,
+            modality=modality, window=options.window, record=dict(options.record) if options.record else None,
+            heat_map=options.heatMap)
+        found = yield from runner.in_thread(load_diagnosis, event.folder)
+    yield from calm(scene, still)
+    job.tableNode, job.heatMapNode = write_diagnosis(found, images)
+    job.diagnosis = replace(found, heat_map=None)
+    job.rows, job.notes = rows_of(found), found.notes
+
+
+def _hand_over(runner: Runner, images: Images, options: Options, folder: Path, still) -> Steps:
+    """Steps: the fields of the request that name the images. Voxels are read here and written in the thread for files."""
+    given: dict = {}
+    if options.lungs is not None:
+        mask = Volume(slicer.util.arrayFromVolume(options.lungs).copy(), ijk_to_ras(options.lungs), options.lungs.GetName())
+        given["lungs"] = str((yield from runner.in_thread(save_volume, mask, folder / "lungs")))
+    path = file_of(images.nodes[0]) if len(images.nodes) == 1 else None
+    if path is not None:
+        return {**given, "image": path}
+    given["volumes"] = []
+    for n, node in enumerate(images.nodes):
+        still()
+        volume = read_image(node, images.frame if images.in_sequence and images.frame.IsA("vtkMRMLVolumeNode") else None)
+        if images.in_sequence:
+            volume = replace(volume, name=f"{images.name} {n + 1}")
+        given["volumes"].append(str((yield from runner.in_thread(save_volume, volume, folder / f"volume {n}"))))
+    return given
+
+
+def _require(images: Images) -> None:
+    if any(node.GetScene() is None for node in images.owners):
+        raise Removed("The image was removed from the scene while it was being diagnosed; nothing was changed.")
+
+
+def rows_of(found: Diagnosis) -> tuple[tuple[str, float, float | None, bool], ...]:
+    """(class, probability, threshold or None, whether it is the answer), one for each class."""
+    looked_for = list(found.probabilities)[1] if found.threshold is not None and len(found.probabilities) == 2 else None
+    return tuple((name, p, found.threshold if name == looked_for else None, name == found.answer)
+                 for name, p in found.probabilities.items())
+
+
+def write_diagnosis(found: Diagnosis, images: Images):
+    """Put an answer into the scene: (table node, heat map's volume node or None), beside the image; all of it or nothing."""
+    frame, grid, scene = images.frame, images.nodes[0], images.owners[0].GetScene()
+    heat, image = found.heat_map, grid.GetImageData()
+    if heat is not None and (image is None or image.GetDimensions()[::-1] != heat.array.shape):
+        raise UserError(f'"{images.name}" was changed while it was being diagnosed; try again.')
+    with ExitStack() as undo:
+        table = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(f"{images.name} diagnosis"))
+        undo.callback(_take_out, table)
+        _fill(table, found)
+        made = None
+        if heat is not None:
+            made = map_node(heat.array, grid)
+            made.SetName(scene.GenerateUniqueName(f"{images.name} heat map"))
+            scene.AddNode(made)
+            undo.callback(_take_out, made)
+            made.SetDescription(f"{found.model}: what speaks for {found.heat_class} (Grad-CAM). {RESEARCH_ONLY}")
+            if frame.IsA("vtkMRMLTransformableNode"):
+                made.SetAndObserveTransformNodeID(frame.GetTransformNodeID())
+            name_map(table, made, HEAT_MAP)
+        for node in (table, made) if frame.IsA("vtkMRMLVolumeNode") else ():
+            if node is not None:
+                place_beside(node, frame)
+        undo.pop_all()
+    return table, made
+
+
+def _fill(table, found: Diagnosis) -> None:
+    rows = rows_of(found)
+    columns = list(zip(*((name, p, float("nan") if threshold is None else threshold, int(positive), found.confidence)
+                         for name, p, threshold, positive in rows)))
+    for (name, kind, description), values in zip(COLUMNS, columns):
+        array = kind()
+        array.SetName(name)
+        for value in values:
+            array.InsertNextValue(value)
+        table.AddColumn(array)
+        table.SetColumnDescription(name, description)
+    table.SetAttribute(MODEL_ATTRIBUTE, found.model)
+    table.SetAttribute(ANSWER_ATTRIBUTE, found.answer)
+    table.SetDescription(" ".join((RESEARCH_ONLY, *found.notes)))
+
+
+def _take_out(node) -> None:
+    """Take a node out of its scene, with its display nodes and its place in the hierarchy."""
+    scene = node.GetScene()
+    for index in reversed(range(node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0)):
+        scene.RemoveNode(node.GetNthDisplayNode(index))
+    restore_place(node, None)
+    scene.RemoveNode(node)
