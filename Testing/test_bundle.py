@@ -65,7 +65,7 @@ def test_weights_must_fit_the_network():
 def test_unknown_models_are_named_with_the_known_ones():
     with pytest.raises(UserError, match="hippocampus-t1"):
         find_model("spleen")
-    with pytest.raises(UserError, match="is a localizer"):
+    with pytest.raises(UserError, match="finds an organ"):
         find_model("brain-t1-localizer")
 
 
