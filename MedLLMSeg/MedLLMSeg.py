@@ -32,12 +32,13 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
 
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.machine import found_device
+from MedLLMSegLib.slicer_bridge.panel_diagnose import DiagnoseSection
 from MedLLMSegLib.slicer_bridge.panel_log import LogSection
 from MedLLMSegLib.slicer_bridge.panel_models import ModelsSection
 from MedLLMSegLib.slicer_bridge.panel_result import ResultSection
 from MedLLMSegLib.slicer_bridge.panel_run import RunSection, SampleButton
 from MedLLMSegLib.slicer_bridge.panel_scans import ScansSection
-from MedLLMSegLib.slicer_bridge.panel_state import Panel
+from MedLLMSegLib.slicer_bridge.panel_state import Panel, emptied
 from MedLLMSegLib.slicer_bridge.panel_train import TrainSection
 from MedLLMSegLib.slicer_bridge.presenter import view, with_model
 from MedLLMSegLib.slicer_bridge.sample import register_sample
@@ -108,6 +109,7 @@ class MedLLMSegParameterNode:
     side: Side = Side.AUTOMATIC
     device: Device = Device.AUTOMATIC
     uncertainty: bool = False
+    heatMap: bool = True
     wholeSequence: bool = True
     augment: Annotated[int, WithinRange(0, 16)] = 0
     trainMinutes: Annotated[int, WithinRange(1, 1440)] = 15
@@ -119,7 +121,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def __init__(self, parent=None) -> None:
         self.ui = self.logic = self.parameters = None
-        self.log = self.models = self.result = self.training = self.running = self.sample = self.scans = None  # its sections
+        self.log = self.models = self.result = self.training = self.running = self.sample = self.scans = self.diagnosing = None
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
         VTKObservationMixin.__init__(self)
@@ -134,6 +136,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = MedLLMSegLogic()
         self.models, self.result, self.training = ModelsSection(self), ResultSection(self), TrainSection(self)
         self.running, self.sample, self.log, self.scans = RunSection(self), SampleButton(self), LogSection(self), ScansSection(self)
+        self.diagnosing = DiagnoseSection(self)
         scene = slicer.mrmlScene
         for event, method in ((scene.StartCloseEvent, self.onSceneStartClose), (scene.EndCloseEvent, self.onSceneEndClose),
                               (scene.EndImportEvent, self.onSceneEndImport)):
@@ -150,8 +153,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.logic.close()  # first: what follows may meet widgets that Qt has destroyed
         finally:
             self.removeObservers()
-            if self.training is not None:
-                self.training.close()
+            for section in filter(None, (self.diagnosing, self.training)):
+                section.close()
             self.ui = None
             self.setParameterNode(None)
 
@@ -164,11 +167,12 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
-        self.running.cancel()
-        self.training.cancel()
+        for section in (self.running, self.training, self.diagnosing):
+            section.cancel()
         self.training.close()
+        self.diagnosing.close()
         self.setParameterNode(None)
-        self.change(input=None, scans=0, result=None, rows=(), notes=(), message="", mapped=False, history=(), pairs=(), train_message="")
+        self.replace(emptied(self.panel))
 
     def onSceneEndClose(self, caller, event) -> None:
         if self.parent.isEntered:
@@ -218,10 +222,12 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
         self.change(input=scan.GetName() if scan is not None and scan.GetScene() is not None else None, model=chosen.model,
-                    uncertainty=chosen.uncertainty, train_name=chosen.trainName, mapped=self.result.map is not None,
-                    result=result.GetName() if result else None, can_restore=self.logic.canRestore(result))
+                    uncertainty=chosen.uncertainty, heat=chosen.heatMap, train_name=chosen.trainName,
+                    mapped=self.result.map is not None, result=result.GetName() if result else None,
+                    can_restore=self.logic.canRestore(result))
         self.ui.show3DButton.setSegmentationNode(result)
         self.result.update_overlay()
+        self.diagnosing.update_overlay()
 
     # what is shown
 
@@ -235,14 +241,12 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         new, old = view(panel), self._view
         self._view = new
-        if old is None or (old.models, old.chosen) != (new.models, new.chosen):
-            self.models.show(new.models, new.chosen)
-        if old is None or old.starts != new.starts:
-            self.training.show_starts(new.starts)
-        if old is None or old.rows != new.rows:
-            self.result.show(new.rows)
-        if old is None or old.pairs != new.pairs:
-            self.training.show(new.pairs)
+        for show, *names in ((self.models.show, "models", "chosen"), (self.training.show_starts, "starts"), (self.result.show, "rows"),
+                             (self.training.show, "pairs"), (self.diagnosing.show_classifiers, "classifiers", "classifier"),
+                             (self.diagnosing.show, "diagnosis")):
+            values = [getattr(new, name) for name in names]
+            if old is None or values != [getattr(old, name) for name in names]:
+                show(*values)
         for name, looks in new.widgets.items():
             for prop, value in looks.items():
                 if self._shown.get((name, prop)) != value:  # setting a style again would draw everything again

@@ -32,6 +32,7 @@ class ModelsSection:
         choices = tuple(self.widget.logic.models())
         own = frozenset(m.entry.id for m in choices if is_users(m.entry))
         self.widget.change(models=choices, own=own)
+        self.widget.diagnosing.refresh()
 
     def show(self, rows: tuple[tuple[str, str, str], ...], chosen: str) -> None:
         """Fill the list. rows: (id, title, tool tip)."""
@@ -70,12 +71,16 @@ class ModelsSection:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.widget.panel.chosen.folder)))
 
     def onLicence(self) -> None:
-        entry = self.widget.panel.chosen
+        panel = self.widget.panel
+        entry = panel.licensed if panel.state == "needs_licence" and panel.licensed is not None else panel.chosen
         self._tell(lambda: slicer.util.infoDisplay(f"{entry.title}: {entry.licence}", windowTitle=_("Licence"),
                                                    detailedText=licence_text(entry)))
 
     def _imported(self, entry) -> str:
         self.refresh()
+        if any(m.entry.id == entry.id for m in self.widget.panel.classifiers):
+            self.widget.change(classifier=entry.id)
+            return _("{model} was imported and is chosen in the section Diagnose.").format(model=entry.id)
         self.widget.choose_model(entry.id)
         return _("{model} was imported and is chosen.").format(model=entry.id)
 

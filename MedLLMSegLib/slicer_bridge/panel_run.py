@@ -33,7 +33,7 @@ class RunSection:
         if panel.state in BUSY:
             self.cancel()
         elif panel.chosen is not None:
-            self._with_consent("segment", panel.chosen, self.begin)
+            self.with_consent("segment", panel.chosen, self.begin)
 
     def cancel(self) -> None:
         if self.job is not None:
@@ -44,13 +44,12 @@ class RunSection:
         if self.widget.panel.state in BUSY:
             self.widget.training.cancel()
         else:
-            self._with_consent("train", self.widget.training.start_entry, self.widget.training.begin)
+            self.with_consent("train", self.widget.training.start_entry, self.widget.training.begin)
 
     def onNotNow(self) -> None:
         panel = self.widget.panel
         text = _("Nothing was installed.") if panel.state == "needs_packages" else _("The licence was not accepted.")
-        told = {"message": text, "notes": ()} if panel.task == "segment" else {"train_message": text}
-        self.widget.change(state="idle", **told)
+        self.widget.change(state="idle", **_told(panel.task, text))
 
     def begin(self) -> None:
         """Segment the input volume."""
@@ -80,7 +79,7 @@ class RunSection:
             self.widget.result.take(job)
         self.widget.update()
 
-    def _with_consent(self, task: str, model, start) -> None:
+    def with_consent(self, task: str, model, start) -> None:
         """Start at once if nothing is to be asked; else say what, and wait for the next press, which is the consent.
 
         model: the `ModelEntry` that is used, or None. It is asked for its licence first, and then for Python packages.
@@ -99,7 +98,7 @@ class RunSection:
         elif asked != "needs_packages":
             self.widget.change(state="needs_packages", task=task, packages=tuple(missing))
         else:
-            self.widget.change(state="installing", message="", notes=(), train_message="")
+            self.widget.change(state="installing", message="", notes=(), train_message="", diagnose_message="")
             qt.QTimer.singleShot(AFTER_PAINT_MS, lambda: self._install(task, start))
 
     def _accept(self, task: str, model) -> bool:
@@ -113,8 +112,8 @@ class RunSection:
 
     def _fail(self, task: str, error: Exception) -> None:
         text = self.widget.log.sentence(error)
-        told = {"message": text, "notes": ()} if task == "segment" else {"train_message": text, "train_failed": True}
-        self.widget.change(state="failed" if task == "segment" else "idle", **told)
+        failed = {"train": {"train_failed": True}, "diagnose": {"diagnose_failed": True}}.get(task, {})
+        self.widget.change(state="failed" if task == "segment" else "idle", **_told(task, text), **failed)
 
     def _install(self, task: str, start) -> None:
         try:
@@ -125,6 +124,12 @@ class RunSection:
         self.widget.change(state="idle")
         if self.widget.parameters is not None:  # the module may have been left meanwhile
             start()
+
+
+def _told(task: str, text: str) -> dict:
+    """The fields of the state in which a task's section says something."""
+    return {"segment": {"message": text, "notes": ()}, "train": {"train_message": text},
+            "diagnose": {"diagnose_message": text, "diagnose_notes": ()}}[task]
 
 
 class SampleButton:

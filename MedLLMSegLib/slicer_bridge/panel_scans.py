@@ -9,7 +9,7 @@ WATCHED = (SCAN, "vtkMRMLSegmentationNode")  # what the panel shows; other modul
 
 
 class ScansSection:
-    """widget: the module's widget, of which `ui`, `parameters`, `training`, `addObserver` and `change` are used."""
+    """widget: the module's widget, of which `ui`, `parameters`, `training`, `diagnosing`, `addObserver` and `change` are used."""
 
     def __init__(self, widget):
         self.widget, scene = widget, slicer.mrmlScene
@@ -30,6 +30,7 @@ class ScansSection:
         if self.widget.ui is None or slicer.mrmlScene.IsBatchProcessing():
             return
         self.widget.training.update()
+        self.widget.diagnosing.update()
         if self.widget.parameters is not None:  # else another module is shown, and this is done when the user comes back
             self.widget.change(scans=len(self._scans()))
             self._choose_first()

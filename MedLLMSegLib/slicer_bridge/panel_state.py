@@ -4,7 +4,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
 from .licences import conditions
@@ -32,12 +32,15 @@ class Panel:
     """Everything the panel's looks depend on.
 
     state: "idle", "needs_licence" or "needs_packages" (asked for consent), "installing", "running", "cancelling" or "failed".
-    task: what is or was run, "segment" or "train". input: the scan's name. scans: how many are in the scene.
+    task: what is or was run, "segment", "train" or "diagnose". input: the scan's name. scans: how many are in the scene.
     models: `ModelChoice`s. own: ids of models that the user may delete. packages: what would be installed, with sizes.
     licensed: the `ModelEntry` whose licence is asked for.
     fraction: 0 to 1. rows: (structure, volume in mL, mean confidence). result: name of
     the segmentation that the last run wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on. pair_chosen: two
     nodes are selected that can be added. history: rows of a training's history.json.
+    classifiers: `ModelChoice`s; classifier: the chosen one's id. image: name of the image to be diagnosed; diagnosed: of the
+    one that is or was. diagnosis: (class, probability, threshold or None, whether it is the answer). heat: the heat map is
+    to be shown; heated: there is one.
     """
 
     state: str = "idle"
@@ -69,11 +72,33 @@ class Panel:
     train_message: str = ""
     train_failed: bool = False
     history: tuple[dict, ...] = ()
+    classifiers: tuple = ()
+    classifier: str = ""
+    image: str | None = None
+    diagnosed: str = ""
+    diagnosis: tuple[tuple[str, float, float | None, bool], ...] = ()
+    diagnose_message: str = ""
+    diagnose_notes: tuple[str, ...] = ()
+    diagnose_failed: bool = False
+    heat: bool = True
+    heated: bool = False
 
     @property
     def chosen(self):
         """The chosen model's `ModelEntry`, or None."""
         return next((m.entry for m in self.models if m.entry.id == self.model), None)
+
+    @property
+    def chosen_classifier(self):
+        """The chosen classifier's `ModelEntry`, or None."""
+        return next((m.entry for m in self.classifiers if m.entry.id == self.classifier), None)
+
+
+def emptied(panel: Panel) -> Panel:
+    """The panel when the scene is closed: what was said of its nodes goes."""
+    return replace(panel, input=None, scans=0, result=None, rows=(), notes=(), message="", mapped=False, history=(), pairs=(),
+                   train_message="", image=None, diagnosis=(), diagnose_message="", diagnose_notes=(), diagnose_failed=False,
+                   heated=False)
 
 
 def time_left(seconds: float | None) -> str:
@@ -111,6 +136,12 @@ def marked(text: str, mark: str | None) -> str:
     lines = html.escape(breakable(text)).replace("\n", "<br>")
     dot = f'<font color="{MARKS[mark]}">●</font> ' if mark else ""
     return f"<span>{dot}{lines}</span>" if text else ""
+
+
+def facts(lines: Sequence[tuple[str, str]]) -> str:
+    """What is to be known of something, (name, text) each, as rich text in two columns."""
+    rows = "".join(f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(breakable(text))}</td></tr>" for name, text in lines)
+    return f'<table cellspacing="0" cellpadding="0">{rows}</table>'
 
 
 def model_name(text: str) -> str:

@@ -4,12 +4,12 @@ The widget keeps a `Panel`, replaces fields of it as things happen, and copies `
 """
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import ASKS, BUSY, Panel, breakable, consent_text, marked, stage_text
+from .panel_state import ASKS, BUSY, Panel, breakable, consent_text, facts, marked, stage_text
+from .presenter_diagnose import classifier_rows, diagnose_widgets, diagnosis_texts
 from .presenter_train import start_rows, train_widgets
 from .words import _
 
@@ -21,6 +21,7 @@ class View:
     models: ids, titles and tool tips of the rows of the model list. chosen: the id of the row that is selected.
     starts: ids (None: none) and titles of what a training can start from.
     rows: texts of the result table. pairs: texts of the table of training pairs.
+    classifiers: ids of the list in the section Diagnose; classifier: the one that is selected. diagnosis: texts of its table.
     """
 
     widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -29,15 +30,19 @@ class View:
     starts: tuple[tuple[str | None, str], ...] = ()
     rows: tuple[tuple[str, str, str], ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
+    classifiers: tuple[str, ...] = ()
+    classifier: str = ""
+    diagnosis: tuple[tuple[str, str, str, str], ...] = ()
 
 
 def view(panel: Panel) -> View:
     """The panel's looks in a state."""
     parts = (_input(panel), _model(panel), _segment_button(panel), _progress(panel), _status(panel), _result(panel),
-             _copy(panel), _models(panel), train_widgets(panel))
+             _copy(panel), _models(panel), train_widgets(panel), diagnose_widgets(panel))
     widgets = {name: looks for part in parts for name, looks in part.items()}
     return View(widgets, _model_rows(panel), panel.model, start_rows(panel),
-                tuple(row_texts(*row) for row in panel.rows), panel.pairs)
+                tuple(row_texts(*row) for row in panel.rows), panel.pairs, classifier_rows(panel), panel.classifier,
+                tuple(diagnosis_texts(*row) for row in panel.diagnosis))
 
 
 # the state as the user chooses, and as a job moves along
@@ -92,8 +97,7 @@ def model_details(choice) -> str:
     size = _("{size} MB").format(size=f"{entry.size_mb:.0f}")
     lines = ((_("Modality"), entry.modality), (_("Structures"), ", ".join(entry.structures)), (_("Accuracy"), entry.accuracy),
              (_("Licence"), entry.licence), (_("Size"), size), (_("Memory"), memory))
-    rows = "".join(f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(breakable(text))}</td></tr>" for name, text in lines)
-    return f'<table cellspacing="0" cellpadding="0">{rows}</table>'
+    return facts(lines)
 
 
 # the sections
@@ -134,6 +138,8 @@ def why_not(panel: Panel) -> str:
     """What is missing before the input can be segmented, in one sentence; "" if nothing is."""
     if _busy_with_training(panel):
         return _("A model is being trained; wait for it, or cancel it in the section Train.")
+    if panel.task == "diagnose" and panel.state in BUSY:
+        return _("An image is being diagnosed; wait for it, or cancel it in the section Diagnose.")
     if panel.chosen is None:
         return (_("Choose a model.") if panel.models else _("There is no model; import one in the section Models."))
     if panel.input is None and panel.scans == 0:

@@ -30,6 +30,8 @@ def why_no_training(panel: Panel) -> str:
     """What is missing before a training can begin, in one sentence; "" if nothing is."""
     if panel.task == "segment" and panel.state in BUSY:
         return _("A scan is being segmented; wait for it, or cancel it.")
+    if panel.task == "diagnose" and panel.state in BUSY:
+        return _("An image is being diagnosed; wait for it, or cancel it.")
     if len(panel.pairs) < LEAST_PAIRS:
         return _("Add at least {count} pairs of a volume and its segmentation; ten or more give a useful model.").format(
             count=LEAST_PAIRS)

@@ -47,6 +47,7 @@ class Job:
     secondsLeft: float | None = None
     segmentationNode: object = None
     uncertaintyNode: object = None
+    tableNode: object = None
     rows: tuple = ()
     notes: tuple = ()
     model: object = None
@@ -68,6 +69,7 @@ class Logic:
     """The API of the panel's logic; its jobs go on when a test says so."""
 
     choices: tuple = ()
+    diagnosers: tuple = ()
     calls: list = field(default_factory=list)
     kept: list = field(default_factory=list)
     error: Exception | None = None
@@ -85,6 +87,15 @@ class Logic:
     def trainAsync(self, pairs, name, onProgress=None, onDone=None, onHistory=None, **options):
         job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
         return self._begin(job, ("train", pairs, name, options))
+
+    def diagnoseAsync(self, imageNode, onProgress=None, onDone=None, **options):
+        return self._begin(Job("diagnose", onProgress=onProgress, onDone=onDone), ("diagnose", imageNode, options))
+
+    def classifiers(self):
+        return self.diagnosers
+
+    def showHeatMap(self, table, imageNode=None, show=True):
+        self.calls.append(("heat map", table, imageNode, show))
 
     def cancel(self, job):
         job.state = "cancelling"

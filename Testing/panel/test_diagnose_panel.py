@@ -1,0 +1,248 @@
+"""The panel's section Diagnose, run through what happens to it, with a picture of each state."""
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from MedLLMSegLib import UserError
+from MedLLMSegLib.catalogue import METADATA, ModelEntry
+from MedLLMSegLib.memory import ModelChoice
+from panel.conftest import ROOT
+from panel.test_panel import PACKAGES, cache, names_of, press, process, start, texts  # noqa: F401  (cache: a fixture)
+
+RESULT = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
+NOTES = ("The file has no window in its tags; grey values from the 0.5th to the 99.5th percentile (1183 to 3311) were used.",)
+
+
+def classifier(name="cxr-pneumonia", ask=False):
+    entry = ModelEntry(name, "Pneumonia or no finding in chest X-rays", "classifier", "X-ray", (), "CC-BY-NC-4.0" if ask else "Apache-2.0",
+                       "AUC 0.81 on 100 test patients (a figure for this test alone)", "0" * 64, ROOT / "nowhere" / name, ask, 4.1,
+                       ("no finding", "pneumonia"))
+    return ModelChoice(entry, True, "needs about 0.9 GB of memory, this computer has 12.4 GB free")
+
+
+@pytest.fixture
+def image(module):
+    import slicer
+
+    return slicer.util.addVolumeFromArray(np.random.default_rng(0).integers(0, 4000, (1, 40, 30)).astype(np.int16), name="chest PA")
+
+
+@pytest.fixture
+def panel(logic, make_panel, image):
+    """With two classifiers and the image chosen, and the section open."""
+    logic.diagnosers = (classifier(), classifier("silicosis", ask=True))
+    panel = make_panel()
+    panel.ui.diagnoseCollapsibleButton.collapsed = False
+    panel.ui.diagnoseImageSelector.setCurrentNode(image)
+    return panel
+
+
+@pytest.fixture
+def answer(module):
+    """answer(image) -> a table node with a heat map's volume node."""
+    import slicer
+    from MedLLMSegLib.slicer_bridge.overlay import HEAT_MAP, map_node, name_map
+
+    def make(volume):
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "chest PA diagnosis")
+        heat = slicer.mrmlScene.AddNode(map_node(np.ones((1, 40, 30), np.float32), volume))
+        name_map(table, heat, HEAT_MAP)
+        return table
+
+    return make
+
+
+def begin(panel, logic):
+    press(panel.ui.diagnoseButton)
+    return logic.job
+
+
+def end(job, table, rows=RESULT, **more):
+    job.end("done", tableNode=table, rows=rows, **more)
+
+
+def test_without_a_classifier_it_says_how_to_get_one(make_panel, image, picture):
+    panel = make_panel()
+    panel.ui.diagnoseImageSelector.setCurrentNode(image)
+    ui = panel.ui
+    assert not ui.diagnoseButton.enabled and "import or train one" in ui.diagnoseButton.toolTip
+    assert "section Models" in ui.classifierLabel.text and "--task classify" in ui.classifierLabel.text
+    picture(panel, "diagnose-no-model", "diagnose")
+    assert not ui.classifierComboBox.visible and "not a medical device" in ui.researchLabel.text
+    assert not ui.diagnosisTable.visible and not ui.heatMapCheckBox.visible
+
+
+def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
+    ui = panel.ui
+    assert "AUC 0.81" in ui.classifierLabel.text
+    picture(panel, "diagnose-ready", "diagnose")
+    job = begin(panel, logic)
+    assert logic.calls == [("diagnose", image, {"model": "cxr-pneumonia", "device": "auto"})]
+    job.say("diagnose", 0.6)
+    assert ui.diagnoseButton.text == "Cancel" and ui.diagnoseProgressBar.value == 60 and "Judging" in ui.diagnoseStatusLabel.text
+    assert not ui.segmentButton.enabled and "being diagnosed" in ui.segmentButton.toolTip and not ui.trainButton.enabled
+    assert not ui.progressBar.visible and not ui.trainProgressBar.visible
+    picture(panel, "diagnose-running", "diagnose")
+    table = answer(image)
+    end(job, table, notes=NOTES)
+    assert texts(ui.diagnosisTable) == [["no finding", "0.22", "–", ""], ["pneumonia", "0.78", "0.41", "●"]]
+    assert "chest PA: pneumonia, with a probability of 0.78" in ui.diagnoseStatusLabel.text and NOTES[0] in ui.diagnoseStatusLabel.text
+    assert logic.calls[-1] == ("heat map", table, image, True) and ui.heatMapCheckBox.visible
+    picture(panel, "diagnose-done", "diagnose")
+    ui.heatMapCheckBox.click()
+    assert logic.calls[-1] == ("heat map", table, None, False) and not panel.parameters.heatMap
+    ui.heatMapCheckBox.click()
+    assert logic.calls[-1] == ("heat map", table, image, True)
+    again = answer(image)
+    end(begin(panel, logic), again)
+    assert logic.calls[-2:] == [("heat map", table, None, False), ("heat map", again, image, True)]
+
+
+def test_cancel_and_failure_leave_a_sentence(panel, logic):
+    ui, job = panel.ui, begin(panel, logic)
+    press(ui.diagnoseButton)
+    assert logic.calls[-1] == ("cancel", job) and ui.diagnoseButton.text == "Cancelling..."
+    job.end("cancelled")
+    assert "Cancelled" in ui.diagnoseStatusLabel.text and ui.diagnoseButton.text == "Diagnose"
+    begin(panel, logic).end("failed", message="This is a CT image.", details="Traceback")
+    assert "This is a CT image." in ui.diagnoseStatusLabel.text and "Traceback" in ui.logText.plainText
+    logic.error = UserError("Not this one.")
+    press(ui.diagnoseButton)
+    assert "Not this one." in ui.diagnoseStatusLabel.text and ui.diagnoseButton.enabled and "Not this" not in ui.statusLabel.text
+    assert not ui.diagnosisTable.visible
+
+
+def test_a_licence_and_packages_are_asked_for_in_the_section(logic, make_panel, image, picture, said, monkeypatch):
+    logic.diagnosers = (classifier(), classifier("silicosis", ask=True))
+    panel = make_panel(PACKAGES)
+    ui = panel.ui
+    ui.diagnoseImageSelector.setCurrentNode(image)
+    ui.classifierComboBox.setCurrentIndex(1)
+    press(ui.diagnoseButton)
+    assert ui.diagnoseButton.text == "Accept and diagnose" and "CC-BY-NC-4.0" in ui.diagnoseStatusLabel.text
+    picture(panel, "diagnose-licence", "diagnose")
+    monkeypatch.setitem(names_of("panel_models"), "licence_text", lambda entry: f"all of {entry.id}'s licence")
+    ui.licenceButton.click()  # of the model that is asked for, not of the one that outlines
+    assert said["shown"][0][1]["detailedText"] == "all of silicosis's licence"
+    press(ui.diagnoseNotNowButton)
+    assert "was not accepted" in ui.diagnoseStatusLabel.text and not logic.calls
+    press(ui.diagnoseButton)
+    ui.classifierComboBox.setCurrentIndex(0)  # another model: that answer is not needed any more
+    assert ui.diagnoseButton.text == "Diagnose"
+    press(ui.diagnoseButton)
+    assert ui.diagnoseButton.text == "Install and diagnose" and not ui.notNowButton.visible
+    press(ui.diagnoseNotNowButton)
+    assert "Nothing was installed" in ui.diagnoseStatusLabel.text and not logic.calls
+
+
+def test_while_a_scan_is_segmented_nothing_is_diagnosed(panel, logic, image):
+    panel.parameters.inputVolume = image
+    start(panel, logic)
+    assert not panel.ui.diagnoseButton.enabled and "running" in panel.ui.diagnoseButton.toolTip
+
+
+def test_an_image_or_heat_map_that_leaves_the_scene(panel, logic, image, answer):
+    import slicer
+    from MedLLMSegLib.slicer_bridge.overlay import heat_map_of
+
+    table = answer(image)
+    end(begin(panel, logic), table)
+    slicer.mrmlScene.RemoveNode(heat_map_of(table))
+    panel.scans.update()
+    assert not panel.ui.heatMapCheckBox.enabled and "no heat map" in panel.ui.heatMapCheckBox.toolTip
+    slicer.mrmlScene.RemoveNode(image)
+    panel.diagnosing.update()
+    assert not panel.ui.diagnoseButton.enabled and "Choose an image" in panel.ui.diagnoseButton.toolTip
+
+
+def test_closing_the_scene_cancels_and_empties_the_section(panel, logic, image, answer):
+    import slicer
+
+    end(begin(panel, logic), answer(image))
+    job = begin(panel, logic)
+    slicer.mrmlScene.Clear(0)
+    assert logic.calls[-1] == ("cancel", job)
+    job.end("cancelled", message="The image was removed.")
+    assert not panel.ui.diagnosisTable.visible and not panel.ui.diagnoseButton.enabled and panel.diagnosing.table is None
+
+
+def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, monkeypatch):
+    entry = classifier("new-one").entry
+    logic.diagnosers = (*logic.diagnosers, classifier("new-one"))
+    monkeypatch.setitem(names_of("panel_models"), "import_model", lambda source: entry)
+    said["path"] = "/some/bundle"
+    press(panel.ui.importModelButton)
+    assert panel.panel.classifier == "new-one" and panel.ui.classifierComboBox.currentText == "new-one"
+    assert "section Diagnose" in panel.ui.modelsLabel.text and panel.panel.model == "hippocampus-t1"
+
+
+def test_long_names_fit(panel, logic, image, answer, picture):
+    name = "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_dx_space_none_chest_posteroanterior"
+    image.SetName(name)
+    panel.diagnosing.update()
+    rows = (("a very long name of a disease that nobody will ever want to read in a table", 0.5, None, False), *RESULT)
+    end(begin(panel, logic), answer(image), rows, notes=(f'"/home/{"a_long_folder/" * 9}x.dcm" has no window.',))
+    picture(panel, "diagnose-long", "diagnose")
+
+
+def test_every_state_of_the_section_has_a_tool_tip_for_its_button(panel):
+    for state in ("idle", "needs_licence", "needs_packages", "installing", "running", "cancelling"):
+        for task in ("diagnose", "segment"):
+            panel.replace(replace(panel.panel, state=state, task=task, licensed=classifier().entry, packages=PACKAGES))
+            assert panel.ui.diagnoseButton.toolTip and panel.ui.diagnoseButton.text
+    panel.replace(replace(panel.panel, state="idle"))
+
+
+def test_the_panel_drives_the_real_logic(module, logic, make_panel, image, application, monkeypatch, picture):
+    """Through a worker that answers as the real one does (that one runs in slicer_bridge/test_diagnoses.py)."""
+    import slicer
+    from MedLLMSegLib.diagnosis.answer import Diagnosis
+    from MedLLMSegLib.slicer_bridge.overlay import COLOURS
+    from MedLLMSegLib.outputs import write_text
+    from MedLLMSegLib.places import user_models_dir
+    from MedLLMSegLib.worker.protocol import Event, load_volume, save_diagnosis
+    from slicer_bridge.stand_in import StandInClient
+
+    class Client(StandInClient):
+        def _go_on(self, number):
+            do, fields, at = self.open[number]
+            if at < len(self.STAGES):
+                return super()._go_on(number)
+            del self.open[number]
+            volume, = map(load_volume, fields["volumes"])
+            heat = volume.with_array(np.linspace(0, 1, volume.array.size, dtype=np.float32).reshape(volume.array.shape))
+            found = Diagnosis({"no finding": 0.22, "pneumonia": 0.78}, "pneumonia", 0.4, 0.78, heat, "pneumonia", None, None, 0,
+                              ("Odd.",), "tiny")
+            return [Event(number, "result", folder=str(save_diagnosis(found, fields["output"])))]
+
+    about = {"id": "tiny", "title": "A test", "kind": "classifier", "modality": "X-ray", "structures": [], "licence": "Apache-2.0",
+             "accuracy": "not measured", "weights_sha256": "0" * 64, "classes": ["no finding", "pneumonia"]}
+    write_text(user_models_dir() / "tiny" / METADATA, json.dumps(about))
+    client = Client()
+    real = type(logic.real())(makeClient=lambda: client)
+    monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
+    view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    panel = make_panel()
+    ui = panel.ui
+    assert ui.classifierComboBox.currentText == "tiny"
+    ui.diagnoseImageSelector.setCurrentNode(image)
+    press(ui.diagnoseButton)
+    process(application, lambda: panel.panel.state == "idle")
+    table, heat = panel.diagnosing.table, panel.diagnosing.map
+    assert texts(ui.diagnosisTable)[1] == ["pneumonia", "0.78", "0.40", "●"] and "Odd." in ui.diagnoseStatusLabel.text
+    assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (image.GetID(), heat.GetID())
+    assert heat.GetDisplayNode().GetColorNodeID() == COLOURS and table.GetNumberOfColumns() == 5
+    ui.heatMapCheckBox.click()
+    assert view.GetForegroundVolumeID() is None
+    assert panel.parameters.inputVolume is image  # a heat map is no scan
+    picture(panel, "diagnose-real", "diagnose")
+    press(ui.diagnoseButton)
+    press(ui.diagnoseButton)
+    process(application, lambda: panel.panel.state == "idle")
+    assert "Cancelled" in ui.diagnoseStatusLabel.text and panel.diagnosing.table is table
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 1
+    slicer.mrmlScene.Clear(0)
+    assert not ui.diagnosisTable.visible
+    panel.cleanup()
