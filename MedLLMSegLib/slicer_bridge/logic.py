@@ -175,6 +175,19 @@ class SegmentationLogic:
         show_overlay(found, show)
         return found
 
+    def showFeatureMap(self, path, by: str = "class"):
+        """Plot a t-SNE map that `medllmseg tsne` has written; returns its vtkMRMLPlotChartNode.
+
+        path: the PNG or CSV file. by: the column that is coloured, such as "class" or "view". Raises `UserError`.
+        """
+        import slicer
+
+        from .feature_map import add_feature_map
+
+        chart = add_feature_map(path, by)
+        slicer.modules.plots.logic().ShowChartInLayout(chart)
+        return chart
+
     def classifiers(self):
         """What can be chosen to diagnose with: a tuple as `models` returns it; the program may come with none."""
         from ..catalogue import list_models
