@@ -76,12 +76,12 @@ def benchmark_finding(path) -> str:
 
     try:
         results = SimpleNamespace(**json.loads(path.read_text(encoding="utf-8")))
-        found, structures = answer(results), ", ".join(results.structures)
+        found = answer(results)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'"{path}" holds no results of `medllmseg benchmark`; give docs/benchmark-results.json.') from error
     if found.missing:
         return "Whether that block helps is not answered yet: the benchmark is not finished."
     against = "; ".join(f"against {NAMES[arm]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f})"
                         for arm, test in found.tests.items())
-    return (f"The benchmark (docs/benchmark.md; {structures}) asked whether such a block helps. {headline(found)} Mean Dice with "
+    return (f"The benchmark (docs/benchmark.md) asked whether such a block helps. {headline(found)} Mean Dice with "
             f"it, and the 95 % interval: {against}.")
