@@ -100,6 +100,8 @@ class Segmenting:
                 next(steps)
             except StopIteration as end:
                 _tell(said, report)
+                if job.state == "cancelling":  # by the callback, though the work had ended by then
+                    raise Cancelled from None
                 return end.value
             _tell(said, report)
             still()

@@ -5,6 +5,7 @@ import slicer
 
 ROWS = (("Left hippocampus (anterior)", 1.53, 0.91), ("Right hippocampus (anterior)", 1.6, None))
 HISTORY = ({"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}, {"step": 20, "val_dice": 0.7})
+DIAGNOSIS = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
 STATES = ("idle", "needs_licence", "needs_packages", "installing", "running", "cancelling", "failed")
 
 
@@ -22,6 +23,7 @@ def run(test) -> None:
         _states(test, widget)
         _choices(test, widget)
         _learning_curve(test)
+        _diagnosis(test, widget)
     finally:
         widget.replace(before)
         slicer.mrmlScene.Clear()
@@ -29,7 +31,8 @@ def run(test) -> None:
 
 def _states(test, widget) -> None:
     ui = widget.ui
-    for task in ("segment", "train"):
+    widget.change(classifiers=widget.panel.models, classifier=widget.panel.model, image="phantom", diagnosis=DIAGNOSIS, heated=True)
+    for task in ("segment", "train", "diagnose"):
         for state in STATES:
             widget.change(state=state, task=task, input="phantom", scans=1, stage="segment left", fraction=0.43, licensed=widget.panel.chosen,
                           seconds_left=12.0, message="A message.", packages=("monai (2 MB)",), result="phantom", rows=ROWS,
@@ -41,8 +44,10 @@ def _states(test, widget) -> None:
     test.assertEqual((ui.segmentButton.text, ui.progressBar.value), (ui.segmentButton.text, 43))
     test.assertEqual((ui.resultTable.rowCount, ui.resultTable.item(0, 1).text()), (2, "1.53"))
     test.assertEqual((ui.pairTable.rowCount, ui.pairTable.item(1, 0).text()), (2, "c"))
-    widget.change(state="idle", rows=(), pairs=())
-    test.assertEqual((ui.resultTable.rowCount, ui.pairTable.rowCount), (0, 0))
+    test.assertEqual((ui.diagnosisTable.rowCount, ui.diagnosisTable.item(1, 1).text()), (2, "0.78"))
+    test.assertEqual(ui.classifierComboBox.currentText, widget.panel.classifier)
+    widget.change(state="idle", rows=(), pairs=(), diagnosis=())
+    test.assertEqual((ui.resultTable.rowCount, ui.pairTable.rowCount, ui.diagnosisTable.rowCount), (0, 0, 0))
 
 
 def _choices(test, widget) -> None:
@@ -63,6 +68,25 @@ def _choices(test, widget) -> None:
     test.assertEqual((parameters.side.value, parameters.device.value, parameters.augment), ("left", "cpu", 2))
     parameters.side, parameters.device, parameters.augment = before
     test.assertEqual(ui.sideComboBox.currentIndex, 0)
+
+
+def _diagnosis(test, widget) -> None:
+    """An answer becomes a table and a heat map in the scene, which the slice views show and hide."""
+    import numpy as np
+
+    from ..diagnosis.answer import Diagnosis
+    from ..volume import Volume
+    from .diagnoses import write_diagnosis
+    from .images import images_of
+
+    image = slicer.util.addVolumeFromArray(np.arange(48, dtype=np.int16).reshape(1, 6, 8), name="MedLLMSegTest")
+    heat = Volume(np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 6, 8), np.eye(4))
+    found = Diagnosis({name: p for name, p, *_ in DIAGNOSIS}, "pneumonia", 0.41, 0.78, heat, "pneumonia", None, None, model="test")
+    table, node = write_diagnosis(found, images_of(image, "radiograph", "test"))
+    test.assertEqual((table.GetNumberOfRows(), table.GetCellText(1, 0)), (2, "pneumonia"))
+    widget.logic.showHeatMap(table, image)
+    widget.logic.showHeatMap(table, show=False)
+    test.assertEqual(slicer.util.arrayFromVolume(node).max(), 1)
 
 
 def _learning_curve(test) -> None:
