@@ -38,7 +38,7 @@ def test_pictures_of_a_real_run(module, logic, make_panel, application, monkeypa
     process(application, lambda: panel.panel.state != "running", 300)
     assert len(panel.panel.rows) == 4, panel.panel.message
     picture(panel, "docs-result")
-    picture(panel, "docs-sections", "advanced", "train", "models", "log")
+    picture(panel, "docs-sections", "advanced", "train", "diagnose", "models", "log")
     panel.cleanup()
     os.makedirs(FOLDER, exist_ok=True)
     for name, theme in SHOWN:
