@@ -10,8 +10,8 @@ from pathlib import Path
 
 from .catalogue import METADATA, ModelEntry
 
-# Measured on Linux, CPU, one thread: 0.64 GB with torch and monai imported, 0.89 GB at most while hippocampus-t1 segmented
-# a head of 197 x 233 x 189 voxels. FEATURE_COPIES float32 copies of a window's widest feature map account for the rest.
+# Measured on Linux, CPU, two threads: 0.65 GB with torch and monai imported, 1.03 GB at most while hippocampus-t1 0.2.0
+# segmented a head of 197 x 233 x 189 voxels. FEATURE_COPIES float32 copies of a window's widest feature map account for the rest.
 BASE_GB = 0.65
 FEATURE_COPIES = 4
 WINDOW = (96, 96, 96)  # where a bundle's metadata names none
@@ -40,9 +40,10 @@ def needed_gb(entry: ModelEntry) -> float:
     about = _metadata(entry)
     if entry.kind == "classifier":
         return BASE_GB + (3 * entry.size_mb * 1e6 + 8 * _frozen(about)) / 1e9  # a flat image's features are nothing beside these
-    window = (about.get("preprocessing") or {}).get("window") or WINDOW
+    # Crops around an organ go through the network whole, whatever the training's window was.
+    window = None if about.get("anatomy") else (about.get("preprocessing") or {}).get("window")
     stages = (about.get("network") or {}).get("stem_channels") or [CHANNELS]
-    features = 4 * prod(window) * max(stages[0], 1) * FEATURE_COPIES
+    features = 4 * prod(window or WINDOW) * max(stages[0], 1) * FEATURE_COPIES
     return BASE_GB + (3 * entry.size_mb * 1e6 + features) / 1e9  # weights: as read, as float32, and room to convert
 
 

@@ -76,7 +76,7 @@ def test_another_seed_is_another_training_and_refused_in_the_same_folder(tmp_pat
     first = trainer(tmp_path / "0", epochs=1).run()
     assert not np.allclose(first.val_logits, trainer(tmp_path / "1", epochs=1, seed=1).run().val_logits)
     with pytest.raises(UserError, match="other settings"):
-        trainer(tmp_path / "0", epochs=1, seed=1)
+        trainer(tmp_path / "0", epochs=1, seed=1).run()
 
 
 def test_a_frozen_encoder_is_asked_once_and_stays_as_it_is(tmp_path, monkeypatch):

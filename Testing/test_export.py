@@ -49,7 +49,7 @@ def write_run(folder, plan, weights, when={"step": 20}):
 
 
 def change(run, **more):
-    plan = json.loads((run / "plan.json").read_text())
+    plan = json.loads((run / "plan.json").read_text(encoding="utf-8"))
     (run / "plan.json").write_text(json.dumps({**plan, **more}))
 
 
@@ -66,7 +66,7 @@ def summary(run, path, **more):
 
 
 def card_of(folder):
-    return (folder / "docs/README.md").read_text()
+    return (folder / "docs/README.md").read_text(encoding="utf-8")
 
 
 def flat(text):
@@ -78,10 +78,10 @@ def test_a_users_model_says_what_its_user_said_and_nothing_of_ours(run, tmp_path
     entry, about, card = model_entry(folder), read_bundle(folder).metadata, flat(card_of(folder))
     assert (entry.id, entry.title, entry.modality, entry.accuracy) == ("livers", "Livers of our ward", "CT", "not measured")
     assert entry.licence == "not stated: yours to decide" and not entry.accept_licence
-    assert "No licence has been stated" in (folder / "LICENSE").read_text()
+    assert "No licence has been stated" in (folder / "LICENSE").read_text(encoding="utf-8")
     assert "Nothing has been measured yet" in card and "Trained on 8 cases" in card and "step 20, mean Dice 0.810" in card
     assert "It holds no language-model block" in card and "| 2 | Tumour |" in card and about["weights_sha256"] in card
-    everything = card + json.dumps(about) + (folder / "LICENSE").read_text()
+    everything = card + json.dumps(about) + (folder / "LICENSE").read_text(encoding="utf-8")
     for word in ("ippocamp", "Decathlon", "Vanderbilt", "localizer", "MUELLER", "secret", "share-alike"):
         assert word not in everything, word
     assert about["fingerprint"]["spacing_mm"] == [1, 1, 1] and about["plan"] == {"batch": 2}
@@ -93,7 +93,7 @@ def test_it_segments_and_monai_finds_its_configuration(run, tmp_path):
     scan = Volume(np.random.default_rng(0).normal(size=(20, 30, 20)).astype(np.float32), np.eye(4))
     result = segment(scan, folder, device="cpu")
     assert [s.key for s in result.structures] == ["liver", "tumour"] and result.labels.array.shape == scan.array.shape
-    config = json.loads((folder / INFERENCE).read_text())
+    config = json.loads((folder / INFERENCE).read_text(encoding="utf-8"))
     assert config["inferer"]["roi_size"] == [16, 24, 16] and config["network_def"]["folder"] == "@bundle_root"
 
 
@@ -147,7 +147,7 @@ def test_a_fine_tuned_model_carries_the_licence_of_its_base(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle")
     assert model_entry(folder).licence == "CC-BY-SA-4.0"
     assert "fine-tuned from `hippocampus-t1` (CC-BY-SA-4.0)" in card_of(folder)
-    assert "fine-tuned from the model hippocampus-t1" in (folder / "LICENSE").read_text()
+    assert "fine-tuned from the model hippocampus-t1" in (folder / "LICENSE").read_text(encoding="utf-8")
     change(run, licence="Apache-2.0")
     assert model_entry(export_bundle(run, tmp_path / "bundle")).licence == "Apache-2.0"
     change(run, request={"start": "/gone"}, licence="")
@@ -160,7 +160,7 @@ def test_our_non_commercial_model_is_shown_and_accepted_first(run, tmp_path, mon
     change(run, network=replace(TINY, classes=4).to_dict())
     torch.save({"weights": trained_tensors(build_network(replace(TINY, classes=4))), "val_dice": 0.9, "step": 3}, run / "best.pt")
     folder = export_bundle(run, tmp_path / "bundle", shipped="cardiac-cine-mr")
-    entry, card, licence = model_entry(folder), flat(card_of(folder)), (folder / "LICENSE").read_text()
+    entry, card, licence = model_entry(folder), flat(card_of(folder)), (folder / "LICENSE").read_text(encoding="utf-8")
     assert entry.id == "cardiac-cine-mr" and entry.accept_licence and entry.licence == "CC-BY-NC-SA-4.0"
     assert "ACDC" in licence and "for NonCommercial purposes only" in licence
     assert "non-commercial" in card and "1.5 mm in the plane was assumed" in card
@@ -187,7 +187,7 @@ def test_a_run_of_the_first_version_is_the_hippocampus_model(tmp_path):
     about = read_bundle(folder).metadata
     assert (about["id"], about["anatomy"], about["localizer"]) == ("hippocampus-t1", "hippocampus", "brain-t1-localizer")
     assert "epoch 24, mean Dice 0.810" in flat(card_of(folder))
-    assert "EitherWayInferer" in (folder / INFERENCE).read_text()
+    assert "EitherWayInferer" in (folder / INFERENCE).read_text(encoding="utf-8")
 
 
 def test_a_bundle_that_holds_a_block_says_what_was_found_of_it(tmp_path, run):

