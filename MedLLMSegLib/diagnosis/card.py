@@ -100,8 +100,9 @@ def _measured(m: dict) -> list[str]:
         return ["## Measured", "Nothing has been measured yet."]
     people = f" of {results['patients']} patients" if results.get("patients") else ""
     rows = [f"| {NAMES[name]} | {_cell(_figure(results, name))} |" for name in NAMES if _figure(results, name)]
-    blocks = ["## Measured", f"Accuracy: {accuracy_in_words(m)}.", _fill(f"On {results.get('cases', 'the')} images{people} that had no part in training or "
-                                   "choosing. In brackets the 95 % interval, bootstrapped over patients."),
+    blocks = ["## Measured", f"Accuracy: {accuracy_in_words(m)}.",
+              _fill(f"On {results.get('cases', 'the')} images{people} that had no part in training or choosing. In brackets the "
+                    "95 % interval, bootstrapped over patients."),
               "| | |\n|---|---|\n" + "\n".join(rows)]
     if results.get("subgroups"):
         blocks += ["At the same threshold, by subgroup:", _subgroups(results["subgroups"])]
