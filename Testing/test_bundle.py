@@ -22,7 +22,7 @@ def test_what_was_written_is_read(folder):
     bundle = read_bundle(folder)
     assert {k: v.dtype for k, v in bundle.tensors.items()} == {"weight": torch.float32, "bias": torch.float32}
     assert torch.allclose(bundle.tensors["weight"], TENSORS["weight"], atol=1e-3)
-    assert model_entry(folder).title == "X" and (folder / "LICENSE").read_text() == "licence"
+    assert model_entry(folder).title == "X" and (folder / "LICENSE").read_text(encoding="utf-8") == "licence"
 
 
 def test_writing_again_replaces_and_leaves_nothing_behind(folder):
@@ -76,5 +76,5 @@ def test_the_shipped_bundles_are_whole_small_and_licensed():
         read_bundle(entry.folder)
         assert sum(p.stat().st_size for p in entry.folder.rglob("*") if p.is_file()) < 10e6
         assert entry.licence and entry.accuracy != "not measured"
-        assert len((entry.folder / "LICENSE").read_text()) > 500
-        assert entry.accuracy in (entry.folder / "docs/README.md").read_text()
+        assert len((entry.folder / "LICENSE").read_text(encoding="utf-8")) > 500
+        assert entry.accuracy in (entry.folder / "docs/README.md").read_text(encoding="utf-8")
