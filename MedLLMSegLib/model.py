@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Callable
 
 import torch
 from torch import nn
@@ -50,24 +51,32 @@ def load_model(name: str | Path = "hippocampus-t1", device: str = "auto") -> Mod
     Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.
     Raises `UserError` also for a licence that is still to be accepted.
     """
-    entry, torch_device = find_model(name), choose_device(device)
+    return load_onto(find_model(name), device, _build_model)
+
+
+def load_onto(entry: ModelEntry, device: str, build: Callable):
+    """What ``build(entry, bundle, torch_device)`` makes of a bundle, on the CPU where a GPU's memory is too full for it.
+
+    What it makes is a frozen dataclass with a field `notes`. Raises `UserError` as `load_model` does.
+    """
+    torch_device = choose_device(device)
     require_licence(entry)
     bundle = read_bundle(entry.folder)
     try:
-        return _build_where_it_fits(entry, bundle, torch_device)
+        return _build_where_it_fits(entry, bundle, torch_device, build)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f'The description of the model bundle "{entry.folder}" is damaged '
                         f"({type(error).__name__}: {error}); install it again.") from error
 
 
-def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Model:
+def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device, build: Callable):
     try:
-        return _build_model(entry, bundle, device)
+        return build(entry, bundle, device)
     except RuntimeError as error:
         if device.type == "cpu" or not out_of_memory(error):
             raise
     free_memory(device)
-    return replace(_build_model(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
+    return replace(build(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
 
 
 def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Model:

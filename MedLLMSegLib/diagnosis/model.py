@@ -1,17 +1,17 @@
 """A classifier's bundle ready to run: its network with verified weights, and what a diagnosis must know of it."""
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from ..bundle import Bundle, read_bundle
-from ..catalogue import ModelEntry, find_model, require_licence
+from ..bundle import Bundle
+from ..catalogue import ModelEntry, find_model
 from ..diagnosis_config import ClassifierConfig, PreparationConfig
 from ..errors import UserError
-from ..inference import ON_CPU, choose_device, free_memory, memory_notes, out_of_memory
 from ..llm.store import resolve
+from ..model import load_onto
 from ..networks.classifier import Classifier
 from ..networks import classifiers
 from .about import InputConfig, Typical
@@ -53,24 +53,7 @@ def load_classifier(name: str | Path = DEFAULT, device: str = "auto") -> Classif
     Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.
     Raises `UserError` also for a licence that is still to be accepted.
     """
-    entry, torch_device = find_model(name, "classifier"), choose_device(device)
-    require_licence(entry)
-    bundle = read_bundle(entry.folder)
-    try:
-        return _build_where_it_fits(entry, bundle, torch_device)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f'The description of the model bundle "{entry.folder}" is damaged '
-                        f"({type(error).__name__}: {error}); install it again.") from error
-
-
-def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device) -> ClassifierModel:
-    try:
-        return _build(entry, bundle, device)
-    except RuntimeError as error:
-        if device.type == "cpu" or not out_of_memory(error):
-            raise
-    free_memory(device)
-    return replace(_build(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
+    return load_onto(find_model(name, "classifier"), device, _build)
 
 
 def _build(entry: ModelEntry, bundle: Bundle, device: torch.device) -> ClassifierModel:

@@ -6,10 +6,9 @@ import time
 import qt
 
 from .panel_state import BUSY
-from .panel_train import fit_height
+from .panel_result import fill_table
 from .presenter_diagnose import with_classifier, with_diagnosis
 
-MOST_ROWS = 10
 
 
 class DiagnoseSection:
@@ -61,17 +60,7 @@ class DiagnoseSection:
 
     def show(self, rows: tuple[tuple[str, str, str, str], ...]) -> None:
         """Fill the table."""
-        table = self.widget.ui.diagnosisTable
-        table.setRowCount(len(rows))
-        for row, texts in enumerate(rows):
-            for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
-                if column:
-                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                else:
-                    item.setToolTip(text)
-                table.setItem(row, column, item)
-        fit_height(table, 1, MOST_ROWS)
+        fill_table(self.widget.ui.diagnosisTable, rows)
 
     def update_overlay(self) -> None:
         """Show or hide the last heat map, as the check box says."""

@@ -50,17 +50,7 @@ class ResultSection:
 
     def show(self, rows: tuple[tuple[str, str, str], ...]) -> None:
         """Fill the table."""
-        table = self.widget.ui.resultTable
-        table.setRowCount(len(rows))
-        for row, texts in enumerate(rows):
-            for column, text in enumerate(texts):
-                item = qt.QTableWidgetItem(text)
-                if column:
-                    item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                else:
-                    item.setToolTip(text)
-                table.setItem(row, column, item)
-        fit_height(table, 1, MOST_ROWS)
+        fill_table(self.widget.ui.resultTable, rows)
 
     def update_overlay(self) -> None:
         """Show or hide the map of the last run, as the check box says."""
@@ -95,3 +85,17 @@ class ResultSection:
             copy(write(self.widget.parameters.inputVolume, **self.widget.running.options()))
         except Exception as error:
             self.widget.change(message=self.widget.log.sentence(error), notes=())
+
+
+def fill_table(table, rows) -> None:
+    """Fill a table of answers: names on the left, which may be cut off and so have a tooltip, figures on the right."""
+    table.setRowCount(len(rows))
+    for row, texts in enumerate(rows):
+        for column, text in enumerate(texts):
+            item = qt.QTableWidgetItem(text)
+            if column:
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+            else:
+                item.setToolTip(text)
+            table.setItem(row, column, item)
+    fit_height(table, 1, MOST_ROWS)

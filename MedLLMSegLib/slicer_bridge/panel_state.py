@@ -169,3 +169,12 @@ def consent_text(panel: Panel) -> str:
     if panel.state == "needs_packages":
         return packages_text(panel.packages)
     return licence_text(panel.licensed) if panel.state == "needs_licence" and panel.licensed is not None else ""
+
+
+def busy_button(state: str) -> tuple[str, bool, str] | None:
+    """Text, enabled and tooltip of the button that began what is going on; None when nothing is."""
+    return {
+        "running": (_("Cancel"), True, _("Stop; the scene stays as it is.")),
+        "cancelling": (_("Cancelling..."), False, _("It is being stopped, which takes two seconds at most.")),
+        "installing": (_("Installing..."), False, _("Python packages are being installed; this takes minutes.")),
+    }.get(state)

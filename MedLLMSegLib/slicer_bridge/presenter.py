@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import ASKS, BUSY, Panel, breakable, consent_text, facts, marked, stage_text
+from .panel_state import ASKS, BUSY, Panel, breakable, busy_button, consent_text, facts, marked, stage_text
 from .presenter_diagnose import classifier_rows, diagnose_widgets, diagnosis_texts
 from .presenter_train import start_rows, train_widgets
 from .words import _
@@ -151,12 +151,8 @@ def why_not(panel: Panel) -> str:
 
 def _segment_button(panel: Panel) -> dict:
     missing, own = why_not(panel), panel.task == "segment"
-    if own and panel.state == "running":
-        looks = (_("Cancel"), True, _("Stop; the scene stays as it is."))
-    elif own and panel.state == "cancelling":
-        looks = (_("Cancelling..."), False, _("It is being stopped, which takes two seconds at most."))
-    elif own and panel.state == "installing":
-        looks = (_("Installing..."), False, _("Python packages are being installed; this takes minutes."))
+    if own and (busy := busy_button(panel.state)):
+        looks = busy
     elif own and panel.state == "needs_packages" and not missing:
         looks = (_("Install and segment"), True, _("Install these packages into Slicer, and then segment."))
     elif own and panel.state == "needs_licence" and not missing:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .panel_state import ASKS, BUSY, Panel, consent_text, facts, marked, stage_text
+from .panel_state import ASKS, BUSY, Panel, busy_button, consent_text, facts, marked, stage_text
 from .words import _
 
 RESEARCH_ONLY = _("Research use only; not a medical device. What is shown here is no medical diagnosis.")
@@ -86,12 +86,8 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
 
 def _button(panel: Panel, own: bool) -> dict:
     missing = why_no_diagnosis(panel)
-    if own and panel.state == "running":
-        looks = (_("Cancel"), True, _("Stop; the scene stays as it is."))
-    elif own and panel.state == "cancelling":
-        looks = (_("Cancelling..."), False, _("It is being stopped, which takes two seconds at most."))
-    elif own and panel.state == "installing":
-        looks = (_("Installing..."), False, _("Python packages are being installed; this takes minutes."))
+    if own and (busy := busy_button(panel.state)):
+        looks = busy
     elif own and panel.state == "needs_packages" and not missing:
         looks = (_("Install and diagnose"), True, _("Install these packages into Slicer, and then diagnose."))
     elif own and panel.state == "needs_licence" and not missing:
