@@ -56,3 +56,20 @@ def test_every_case_is_tested_once_by_a_model_that_never_saw_its_patient(data, t
 def test_too_many_folds_are_refused(data, tmp_path, capsys):
     assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "x"), "--folds", "5", *ARGUMENTS]) == 2
     assert "groups" in capsys.readouterr().err and not list((tmp_path / "x").glob("fold*"))
+
+
+def test_folds_on_several_machines_are_joined_by_the_last(data, tmp_path, capsys):
+    for n in (4, 2, 1):
+        assert run(data, tmp_path / "run", "--fold", str(n)) == 0
+        assert not (tmp_path / "run/folds.csv").exists()
+    assert "fold 3 of 4 is not finished" in capsys.readouterr().out
+    assert sorted(p.name for p in (tmp_path / "run").glob("fold*")) == ["fold1", "fold2", "fold4"]
+    assert run(data, tmp_path / "run", "--fold", "3") == 0
+    assert json.loads((tmp_path / "run/folds.summary.json").read_text())["cases"] == 8
+
+
+def test_a_fold_that_there_is_not_is_refused(data, tmp_path, capsys):
+    assert run(data, tmp_path / "x", "--fold", "5") == 2
+    assert "one from 1 to 4" in capsys.readouterr().err
+    assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "x"), "--fold", "1", *ARGUMENTS]) == 2
+    assert "--folds was not given" in capsys.readouterr().err

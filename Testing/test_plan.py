@@ -114,10 +114,18 @@ def test_the_tables_show_every_choice_and_its_reason():
         assert text in table, text
     asked = plan_table(HEART, plan.asked(window=(8, 64, 64)))
     assert "8 x 64 x 64                as asked".replace(" ", "") in asked.replace(" ", "")
-    assert plan.reasons["window"] not in asked and plan.reasons["batch"] in asked
+    assert plan.reasons["window"] not in asked and plan.reasons["batch"] not in asked  # it counts the window's voxels
     seen = fingerprint_table(replace(HEART, volumes_ml={1: (100.0, 0.0, 0.0, 0.0, 0.0), 2: (0.0,) * 5}))
     assert "1 Right ventricle       in 1 of 5 cases, 100 (100 to 100) mL" in seen
     assert "2 Left ventricle        in 0 of 5 cases: it cannot be learnt" in seen and "9 x 256 x 216" in seen
+
+
+def test_a_spacing_that_is_asked_for_is_planned_with():
+    usual, coarse = plan_data(HEART), plan_data(HEART, spacing_mm=(10, 3, 3))
+    assert coarse.spacing_mm == (10.0, 3.0, 3.0) and coarse.reasons["spacing_mm"] == "as asked"
+    assert prod(coarse.window) * coarse.batch <= CPU_BUDGET_VOX
+    millimetres = [plan.window[1] * plan.spacing_mm[1] for plan in (usual, coarse)]
+    assert millimetres[1] > 1.3 * millimetres[0]  # fewer voxels, so a window shows more of the case
 
 
 def test_a_damaged_plan_is_one_sentence():

@@ -76,6 +76,29 @@ def test_a_time_budget_sets_the_steps(data, tmp_path):
     assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] >= 1
 
 
+def test_spacing_augmentation_and_looks_can_be_asked_for(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run", "--spacing", "1.5", "1.5", "2", "--augmentation", "strong", "--validations", "2") == 0
+    plan = json.loads((tmp_path / "run/plan.json").read_text())
+    assert plan["plan"]["spacing_mm"] == [1.5, 1.5, 2.0] and plan["train"]["validate_every"] == 2
+    how = plan["train"]["augmentation"]
+    assert how["rotate_deg"] == [30.0, 30.0, 30.0] and how["elastic"] == 0.5 and how["intensity"] == 1.5
+    assert read_bundle(tmp_path / "run/bundle").metadata["preprocessing"]["spacing_mm"] == [1.5, 1.5, 2.0]
+    assert train(data, tmp_path / "bad", "--spacing", "1", "0", "1") == 2
+    assert "--spacing" in capsys.readouterr().err and not (tmp_path / "bad").exists()
+
+
+def test_a_run_begun_before_an_option_came_goes_on(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run") == 0
+    written = tmp_path / "run/plan.json"
+    plan = json.loads(written.read_text())
+    for name in ("spacing", "augmentation", "validations"):
+        del plan["request"][name]
+    written.write_text(json.dumps(plan))
+    assert train(data, tmp_path / "run") == 0
+    assert train(data, tmp_path / "run", "--validations", "3") == 2
+    assert 'another "validations" (20, now 3)' in capsys.readouterr().err
+
+
 def test_cases_are_drawn_in_whole_groups():
     cases = [Case(f"c{n}", f"c{n}", f"c{n}", f"head {n // 2}") for n in range(12)]
     drawn = draw_cases(cases, 4, seed=1)

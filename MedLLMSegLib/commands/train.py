@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from ..errors import Cancelled
+from ..errors import Cancelled, UserError
 from . import train_classifier
 from .common import typed_path
 
@@ -35,6 +35,7 @@ def add_parser(commands) -> None:
     p.add_argument("--from", dest="start", metavar="MODEL", help="fine-tune a model (id or bundle folder) instead of beginning anew")
     p.add_argument("--folds", type=int, metavar="N", help="cross-validation: N trainings of that time, each measured on cases it "
                                                           "has not seen; stated splits are set aside")
+    p.add_argument("--fold", type=int, metavar="K", help="with --folds: only the K-th, so that several machines share the work")
     p.add_argument("--cases", type=int, metavar="N", help="use so many training cases only, drawn by --seed")
     p.add_argument("--task", choices=("segment", "classify"), default="segment",
                    help="classify: SOURCE is a CSV with the columns image, class and patient, or a folder with such a labels.csv")
@@ -67,10 +68,15 @@ def _network(group) -> None:
 def _loop(group) -> None:
     group.add_argument("--batch", type=int, help="samples of a step, over all processes")
     group.add_argument("--window", type=int, nargs=3, metavar=("K", "J", "I"), help="voxels of a sample")
+    group.add_argument("--spacing", type=float, nargs=3, metavar=("K", "J", "I"), help="mm of the network's grid; coarser is faster")
     group.add_argument("--lr", type=float, help="peak learning rate")
+    group.add_argument("--augmentation", choices=("usual", "strong"), default="usual",
+                       help="strong where the score on val falls while the loss still does (default: %(default)s)")
     group.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default="bf16")
-    group.add_argument("--patience", type=int, default=8, help="stop after so many of the 20 validations without a better "
-                                                               "score; 0 never (default: %(default)s)")
+    group.add_argument("--patience", type=int, default=8, help="stop after so many validations without a better score; 0 never "
+                                                               "(default: %(default)s)")
+    group.add_argument("--validations", type=int, default=20, metavar="N", help="looks at the val cases during training (default: "
+                                                                                "%(default)s)")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
@@ -85,8 +91,11 @@ def _train(args, command: str) -> None:
         source=str(args.data), output=str(args.output), name=args.name, title=args.title, modality=args.modality,
         licence=args.licence, data=args.description, start=args.start, cases=args.cases, minutes=args.minutes, steps=args.steps,
         preset=args.preset, llm=args.llm, llm_layer=args.llm_layer, llm_position=args.llm_position, anatomy=args.anatomy,
-        structures=tuple(args.structures), batch=args.batch, window=tuple(args.window) if args.window else None, lr=args.lr, precision=args.precision,
-        patience=args.patience, seed=args.seed)
+        structures=tuple(args.structures), batch=args.batch, window=tuple(args.window) if args.window else None,
+        spacing=tuple(args.spacing) if args.spacing else None, lr=args.lr, augmentation=args.augmentation,
+        precision=args.precision, patience=args.patience, validations=args.validations, seed=args.seed)
+    if args.fold is not None and args.folds is None:
+        raise UserError("--fold says which of the --folds is trained, and --folds was not given; give both.")
     if args.folds is not None:
         return _cross_validate(request, args)
     with _Console() as console:
@@ -100,7 +109,9 @@ def _cross_validate(request, args) -> None:
     from ..scores import summary_table
 
     with _Console() as console:
-        summary = cross_validate(request, args.folds, args.device, console.report, console.say)
+        summary = cross_validate(request, args.folds, args.fold, args.device, console.report, console.say)
+    if summary is None:
+        return
     print(summary_table(summary))
     print(f"the table and its summary are in {args.output}: folds.csv, folds.summary.json")
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 
 from ..errors import UserError
 
-OF_SEGMENTERS = {"steps": None, "start": None, "folds": None, "cases": None, "structures": [], "anatomy": None,
-                 "preset": "medvisionllama", "llm_layer": None, "llm_position": None, "window": None}
+OF_SEGMENTERS = {"steps": None, "start": None, "folds": None, "fold": None, "cases": None, "structures": [], "anatomy": None,
+                 "preset": "medvisionllama", "llm_layer": None, "llm_position": None, "window": None, "spacing": None,
+                 "augmentation": "usual", "validations": 20}
 OF_CLASSIFIERS = ("kind", "encoder", "train_encoder", "llm_layers", "tokens", "random_llm", "record", "size", "epochs", "classes")
 
 

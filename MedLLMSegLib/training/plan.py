@@ -63,7 +63,8 @@ class DataPlan:
 
     def asked(self, **choices) -> "DataPlan":
         """The plan with other choices, which the table then calls "as asked"."""
-        return replace(self, **choices, reasons={k: v for k, v in self.reasons.items() if k not in choices})
+        gone = {*choices, "batch"} if "window" in choices else set(choices)  # the reason of a batch counts its voxels
+        return replace(self, **choices, reasons={k: v for k, v in self.reasons.items() if k not in gone})
 
     @classmethod
     def from_dict(cls, data: dict) -> "DataPlan":
@@ -82,10 +83,13 @@ def gpu_budget_vox(memory_bytes: int) -> int:
     return max(CPU_BUDGET_VOX, int(memory_bytes / BYTES_A_VOXEL))
 
 
-def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX) -> DataPlan:
-    """A plan for cases like these. budget_vox: voxels of a batch (`gpu_budget_vox` for a GPU)."""
+def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None) -> DataPlan:
+    """A plan for cases like these. budget_vox: voxels of a batch (`gpu_budget_vox` for a GPU).
+
+    spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it.
+    """
     sample_vox = budget_vox // 2
-    spacing, why_spacing = _spacing(fp, sample_vox)
+    spacing, why_spacing = (tuple(map(float, spacing_mm)), "as asked") if spacing_mm else _spacing(fp, sample_vox)
     case = np.array(fp.size_mm) / spacing  # the median case in voxels of the network's grid
     strides = _strides(spacing, case)
     window, why_window = _window(case, np.prod(strides, 0), sample_vox, fp.axes)

@@ -39,6 +39,8 @@ class TrainRequest:
     start: a bundle (id or folder) to fine-tune. cases: so many training cases only, drawn by seed in whole groups.
     minutes: time for the training itself; steps: or so many updates. preset, llm, llm_layer, llm_position: the network.
     structures: names of the labels 1, 2 ... where the source states none.
+    window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val cases.
+    augmentation: "usual" or "strong" (`Augmentation.stronger`).
     folds, fold: train fold ``fold`` (from 0) of so many, in place of the stated splits (`cross_validation.py`).
     anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
     """
@@ -62,9 +64,12 @@ class TrainRequest:
     structures: tuple[str, ...] = ()
     batch: int | None = None
     window: tuple[int, ...] | None = None
+    spacing: tuple[float, ...] | None = None
     lr: float | None = None
+    augmentation: str = "usual"
     precision: str = "bf16"
     patience: int = 8
+    validations: int = 20
     seed: int = 0
     folds: int | None = None
     fold: int | None = None
@@ -72,9 +77,12 @@ class TrainRequest:
     def __post_init__(self):
         if self.minutes is not None and self.steps is not None:
             raise UserError("--minutes and --steps both say how long to train; give one of them.")
-        for name in ("minutes", "steps", "cases", "batch", "lr"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise UserError(f"--{name} is {getattr(self, name)}, and must be above 0.")
+        for name in ("minutes", "steps", "cases", "batch", "lr", "validations", "window", "spacing"):
+            value = getattr(self, name)
+            if value is not None and not min(value if isinstance(value, tuple) else (value,)) > 0:
+                raise UserError(f"--{name} is {value}, and must be above 0.")
+        if self.augmentation not in ("usual", "strong"):
+            raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')
 
 
 def train_model(request: TrainRequest, device: str = "auto", progress: Progress | None = None, say=print) -> Path:
@@ -138,10 +146,12 @@ def _begun(output: Path, request: TrainRequest) -> dict | None:
     if plan is None:
         return None
     own = json.loads(json.dumps(asdict(request)))
-    differing = [k for k, v in own.items() if k != "output" and plan.get("request", {}).get(k) != v]
+    usual = {f.name: f.default for f in fields(TrainRequest)}  # an older plan lacks the options that came later
+    begun = {k: plan.get("request", {}).get(k, usual[k]) for k in own}
+    differing = [k for k, v in own.items() if k != "output" and begun[k] != v]
     if differing:
         raise UserError(f'"{output}" holds a training with another "{differing[0]}" '
-                        f'({plan.get("request", {}).get(differing[0])!r}, now {own[differing[0]]!r}); choose another output folder, '
+                        f'({begun[differing[0]]!r}, now {own[differing[0]]!r}); choose another output folder, '
                         "or give the options it began with.")
     return plan
 
@@ -157,7 +167,7 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     """What the run does and its bundle must know; printed with reasons."""
     report("looking at the data", 0.0)
     fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0))
-    plan = plan_data(fingerprint, _budget(device))
+    plan = plan_data(fingerprint, _budget(device), request.spacing)
     if request.window:
         plan = plan.asked(window=tuple(request.window))
     if request.batch:
@@ -214,8 +224,9 @@ def fill_from(network: nn.Module, tensors: dict) -> list[str]:
 def _with_steps(request: TrainRequest, about: dict, network, classes: int, train, fabric) -> TrainConfig:
     """The settings of the loop; how many steps fit the time is measured on this machine."""
     plan = DataPlan.from_dict(about["plan"])
+    how = Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
     config = TrainConfig(batch=plan.batch, window=plan.window, precision=request.precision, seed=request.seed,
-                         patience=request.patience, augmentation=Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips),
+                         patience=request.patience, augmentation=how.stronger() if request.augmentation == "strong" else how,
                          predict_window=(96, 96, 96) if request.anatomy else plan.window,
                          noise_fraction=0.03 if request.anatomy else 0.0,
                          **(FINE_TUNING if request.start else {}))
@@ -225,8 +236,7 @@ def _with_steps(request: TrainRequest, about: dict, network, classes: int, train
     if steps is None:
         each = fabric.broadcast(seconds_per_step(network, classes, train, config, fabric.device))
         steps = max(20, int(60 * (request.minutes or 60) * 0.9 / each))  # a tenth goes to validation and pictures
-    # Twenty looks at val in a training: often enough to choose, seldom enough to cost little.
-    return replace(config, steps=steps, validate_every=max(1, math.ceil(steps / 20)),
+    return replace(config, steps=steps, validate_every=max(1, math.ceil(steps / request.validations)),
                    warmup_steps=min(config.warmup_steps, steps // 10))
 
 
