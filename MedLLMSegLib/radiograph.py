@@ -19,11 +19,13 @@ from .files import load_volume, scan_name
 from .geometry import Grid, inside, resample, sub_grid
 from .images import scan_suffix
 from .picture_files import SAME_GREY, STORED_IN_COLOUR, is_picture, read_picture
+from .upright import Turn, upright
 from .volume import Volume
 from .windowing import Lut, Window, percentile_window
 
 READABLE = "one DICOM file, PNG, JPEG, TIFF, or a NIfTI, NRRD or MHA volume of one slice"
 SMALLEST = 32  # pixels of a side: an icon or a strip is no radiograph
+TURNED = "By its axes the image is not stored upright; it was turned to be seen as 3D Slicer shows it."
 HOUNSFIELD_AIR = -900  # no radiograph has values of 900 below zero; every CT of a chest has, as air is -1000
 
 
@@ -31,8 +33,9 @@ HOUNSFIELD_AIR = -900  # no radiograph has values of 900 below zero; every CT of
 class Radiograph:
     """A flat X-ray image.
 
-    array: (rows, columns) float32 from 0 (black) to 1 (white): after the window, bones bright.
-    volume: the image as a volume of one slice, with the values of the file: the grid for maps.
+    array: (rows, columns) float32 from 0 (black) to 1 (white): after the window, bones bright; as it is shown.
+    volume: the image as a volume of one slice, with the values of the file: the grid for maps. turn: from its rows and
+    columns to those of the array.
     view: "PA", "AP", "lateral" or "" (not known). modality: DICOM's code such as "CR", "" for a file that has none.
     body_part: DICOM's, or "". notes: sentences for the user (what was assumed).
     """
@@ -43,6 +46,7 @@ class Radiograph:
     modality: str = ""
     body_part: str = ""
     notes: tuple[str, ...] = ()
+    turn: Turn = Turn()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +103,7 @@ def load_radiograph(path, window: int | None = None) -> Radiograph:
 
 
 def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiograph:
-    """A volume of one slice, as 3D Slicer loads a flat image.
+    """A volume of one slice, as 3D Slicer loads a flat image; seen as its slice views show it, however its axes run.
 
     Its tags may hold "window_center" and "window_width" (as DICOM's), and "inverted" (1: the lowest value is white).
     view, modality: as in `Radiograph`. Raises `UserError` for a volume of several slices.
@@ -117,8 +121,10 @@ def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiogr
     tags = volume.tags
     window = (Window(tags["window_center"], tags["window_width"]) if tags.get("window_width", 0) > 0 and "window_center" in tags
               else None)
-    flat = Volume(array, volume.ijk_to_ras, volume.name, volume.tags)
-    return replace(_radiograph(flat, window, bool(tags.get("inverted")), modality, notes), view=view)
+    flat, turn = Volume(array, volume.ijk_to_ras, volume.name, volume.tags), upright(volume.ijk_to_ras, array.shape.index(1))
+    found = _radiograph(flat, window, bool(tags.get("inverted")), modality, notes)
+    turned = (TURNED,) if turn != Turn() else ()
+    return replace(found, array=np.ascontiguousarray(turn.shown(found.array)), turn=turn, view=view, notes=(*found.notes, *turned))
 
 
 def _without_colour(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
@@ -194,13 +200,13 @@ def load_lung_mask(path, radiograph: Radiograph) -> np.ndarray:
 
 
 def lung_mask_of(array: np.ndarray, radiograph: Radiograph, name: str = "lung mask") -> np.ndarray:
-    """An array of any label values, 0 outside the lungs, as a bool mask (rows, columns) of this radiograph."""
-    shape = radiograph.array.shape
+    """An array of any label values, 0 outside the lungs, on the stored pixels -> bool (rows, columns) of `Radiograph.array`."""
+    shape = radiograph.turn.stored_shape(radiograph.array.shape)
     if array.size != shape[0] * shape[1] or [n for n in array.shape if n > 1] != [n for n in shape if n > 1]:
         size = " x ".join(map(str, array.shape[::-1]))
         raise UserError(f'The lung mask "{name}" has {size} pixels and "{radiograph.volume.name}" {shape[1]} x {shape[0]}; '
                         "draw it on the image itself.")
-    mask = np.asarray(array).reshape(shape) != 0
+    mask = radiograph.turn.shown(np.asarray(array).reshape(shape) != 0)
     if not mask.any():
         raise UserError(f'The lung mask "{name}" is empty; draw the lungs in it, or leave it out.')
     return mask
@@ -233,7 +239,9 @@ def prepare_radiograph(radiograph: Radiograph, config: PreparationConfig,
 def _pixel_mm(radiograph: Radiograph) -> tuple[float, float]:
     """Size of a pixel along (columns, rows); 1 where the file has none."""
     kept = [s for s, n in zip(radiograph.volume.spacing_mm, radiograph.volume.array.shape) if n > 1][-2:]
-    return (kept[1], kept[0]) if len(kept) == 2 and min(kept) > 0 else (1.0, 1.0)
+    if len(kept) != 2 or not min(kept) > 0:
+        return 1.0, 1.0
+    return (kept[0], kept[1]) if radiograph.turn.transposed else (kept[1], kept[0])
 
 
 def _rectangle(shape: tuple[int, int], config: PreparationConfig,

@@ -279,7 +279,7 @@ def test_windows_belong_to_dicom(tmp_path):
 def blob(height, width, row, column, spacing=(1.0, 1.0)):
     rows, columns = np.mgrid[:height, :width]
     array = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 200).astype(np.float32)
-    matrix = np.diag([spacing[1], spacing[0], 1.0, 1.0])
+    matrix = np.diag([-spacing[1], -spacing[0], 1.0, 1.0])
     return radiograph_of(Volume((array * 1000)[None], matrix, "blob", {"window_center": 500.0, "window_width": 1000.0}))
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Mapping, Sequence
 
@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..files import load_volume
 from ..radiograph import Radiograph, load_lung_mask, load_radiograph, lung_mask_of, prepare_radiograph, radiograph_of
 from ..sequences import Steps, check_steps, frame_steps, slice_steps
+from ..upright import Turn
 from ..volume import Volume
 from ..windowing import percentile_window
 from .checks import check_modality, radiograph_notes, typical_note
@@ -28,7 +29,8 @@ Image = "str | Path | Volume | Radiograph"
 class Given:
     """batch: of one, on the CPU. volume: the image's grid. shown: (rows, columns) from 0 to 1, what a picture shows.
 
-    to_volume: maps (N, h, w) of the images that went through the encoder -> an array on the grid. shown_slice: of it.
+    to_volume: maps (N, h, w) of the images that went through the encoder -> an array on the grid. shown_slice: of it. turn: from
+    its rows and columns to those shown.
     """
 
     batch: dict[str, Tensor]
@@ -37,6 +39,7 @@ class Given:
     to_volume: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
     shown_slice: int = 0
+    turn: Turn = Turn()
 
 
 def given(image, model: ClassifierModel, lungs=None, window: int | None = None,
@@ -50,7 +53,7 @@ def given(image, model: ClassifierModel, lungs=None, window: int | None = None,
     else:
         found = _sequence(image, model)
     fields, notes = record_fields(record, model.config.record, model.entry.id)
-    return Given({**found.batch, **fields}, found.volume, found.shown, found.to_volume, (*found.notes, *notes), found.shown_slice)
+    return replace(found, batch={**found.batch, **fields}, notes=(*found.notes, *notes))
 
 
 def as_list(image) -> list:
@@ -84,7 +87,7 @@ def _radiographs(image, model: ClassifierModel, lungs, window: int | None) -> Gi
     radiograph, box = first
     shape = radiograph.volume.array.shape
     return Given({"image": torch.from_numpy(np.concatenate(arrays)[None])}, radiograph.volume, radiograph.array,
-                 lambda maps: box.to_image(maps[0]).reshape(shape), notes)
+                 lambda maps: radiograph.turn.stored(box.to_image(maps[0])).reshape(shape), notes, turn=radiograph.turn)
 
 
 def _radiograph(image, window: int | None) -> Radiograph:

@@ -17,8 +17,8 @@ STRONGEST = 0.6  # how much of the colour covers the image where the map is 1
 
 def overlay(diagnosis: Diagnosis) -> np.ndarray:
     """(rows, columns, 3) uint8: the image in grey, what speaks for the class from red to yellow over it."""
-    heat = diagnosis.heat_map.array.reshape(-1, *diagnosis.shown.shape)
-    heat = heat[diagnosis.shown_slice if len(heat) > 1 else 0]
+    heat = diagnosis.heat_map.array.reshape(-1, *diagnosis.turn.stored_shape(diagnosis.shown.shape))
+    heat = diagnosis.turn.shown(heat[diagnosis.shown_slice if len(heat) > 1 else 0])
     step = -(-max(heat.shape) // LONGEST)
     grey, heat = diagnosis.shown[::step, ::step, None], heat[::step, ::step, None]
     colour = np.concatenate([np.ones_like(heat), heat, np.zeros_like(heat)], axis=2)

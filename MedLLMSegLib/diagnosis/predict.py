@@ -95,7 +95,7 @@ def _answer(model: ClassifierModel, found: Given, logits: np.ndarray, maps: np.n
         notes += (f"Nothing in the image speaks for {model.classes[target]}, so the heat map is empty.",) if empty else ()
     return Diagnosis({name: float(p) for name, p in zip(model.classes, chances)}, model.classes[decided], threshold,
                      float(chances[decided]), heat, model.classes[target] if heat is not None else "", found.volume, found.shown,
-                     found.shown_slice, notes, model.entry.id, seconds)
+                     found.shown_slice, notes, model.entry.id, seconds, found.turn)
 
 
 def _heat(found: Given, maps: np.ndarray) -> tuple[Volume, bool]:

@@ -235,7 +235,7 @@ def test_a_lung_mask_is_a_label_map(scene, logic, client, bundles, flat, pixels)
     lungs = np.zeros(pixels.shape, np.uint8)
     lungs[20:70, 10:50] = 1
     mask = slicer.util.addVolumeFromArray(lungs[None], name="lungs", nodeClassName="vtkMRMLLabelMapVolumeNode")
-    wanted = diagnose(Volume(pixels[None], np.eye(4), "chest"), bundles["flat"], device="cpu", lungs=lungs > 0)
+    wanted = diagnose(Volume(pixels[None], np.diag([-0.2, -0.2, 1, 1.0]), "chest"), bundles["flat"], device="cpu", lungs=lungs > 0)
     same(*logic.diagnose(flat, bundles["flat"], device="cpu", lungs=mask), wanted)
     assert not slicer.util.arrayFromVolume(logic.diagnose(flat, bundles["flat"], device="cpu", lungs=mask)[1])[0, :20].any()
 
