@@ -8,122 +8,31 @@ import os
 import sys
 import traceback
 import types
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from MedLLMSegLib.catalogue import ACCEPTED
+
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 try:
     import slicer_core  # noqa: F401
     from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # noqa: F401
-    from panel import desktop
+    from panel import desktop, pictures
+    from panel.stand_in import Logic
     from slicer_bridge.conftest import slicer_scene  # noqa: F401  (a fixture)
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDTH = 400  # pixels; as narrow as Slicer's panel gets
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         if MISSING and Path(item.path).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.skip(reason=f"the panel's window cannot be made here: {MISSING}"))
-
-
-@dataclass(eq=False)
-class Job:
-    """As the logic's."""
-
-    kind: str = "segment"
-    state: str = "running"
-    message: str = ""
-    details: str = ""
-    stage: str = ""
-    fraction: float = 0.0
-    secondsLeft: float | None = None
-    segmentationNode: object = None
-    uncertaintyNode: object = None
-    tableNode: object = None
-    rows: tuple = ()
-    notes: tuple = ()
-    model: object = None
-    onProgress: object = None
-    onDone: object = None
-    onHistory: object = None
-
-    def say(self, stage, fraction, secondsLeft=None):
-        self.stage, self.fraction, self.secondsLeft = stage, fraction, secondsLeft
-        self.onProgress(stage, fraction, secondsLeft)
-
-    def end(self, state, **more):
-        vars(self).update(state=state, **more)
-        self.onDone(self)
-
-
-@dataclass(eq=False)
-class Logic:
-    """The API of the panel's logic; its jobs go on when a test says so."""
-
-    choices: tuple = ()
-    diagnosers: tuple = ()
-    calls: list = field(default_factory=list)
-    kept: list = field(default_factory=list)
-    error: Exception | None = None
-
-    def _begin(self, job, call):
-        if self.error:
-            raise self.error
-        self.calls.append(call)
-        self.job = job
-        return job
-
-    def segmentAsync(self, volumeNode, onProgress=None, onDone=None, **options):
-        return self._begin(Job(onProgress=onProgress, onDone=onDone), ("segment", volumeNode, options))
-
-    def trainAsync(self, pairs, name, onProgress=None, onDone=None, onHistory=None, **options):
-        job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
-        return self._begin(job, ("train", pairs, name, options))
-
-    def diagnoseAsync(self, imageNode, onProgress=None, onDone=None, **options):
-        return self._begin(Job("diagnose", onProgress=onProgress, onDone=onDone), ("diagnose", imageNode, options))
-
-    def classifiers(self):
-        return self.diagnosers
-
-    def showHeatMap(self, table, imageNode=None, show=True):
-        self.calls.append(("heat map", table, imageNode, show))
-
-    def cancel(self, job):
-        job.state = "cancelling"
-        self.calls.append(("cancel", job))
-
-    def models(self):
-        return self.choices
-
-    def canRestore(self, node):
-        return node in self.kept
-
-    def restore(self, node):
-        self.calls.append(("restore", node))
-
-    def showUncertainty(self, node, volumeNode=None, show=True):
-        self.calls.append(("overlay", node, show))
-
-    def pythonLines(self, volumeNode, **options):
-        return f"segment({volumeNode.GetName()})"
-
-    def commandLine(self, volumeNode, **options):
-        return f"medllmseg segment {volumeNode.GetName()}"
-
-    def getParameterNode(self):
-        return self.parameters(desktop.Base().getParameterNode())
-
-    def close(self):
-        self.calls.append(("close",))
 
 
 @pytest.fixture(autouse=True)
@@ -133,6 +42,15 @@ def raised(monkeypatch):
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append("".join(traceback.format_exception(error))))
     yield errors
     assert not errors, "\n".join(errors)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """Of a user who has accepted one model's licence."""
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / ACCEPTED).write_text('{"hippocampus-t1": {"licence": "CC-BY-SA-4.0"}}')
+    return tmp_path / "cache"
 
 
 @pytest.fixture(scope="session")
@@ -251,20 +169,13 @@ def drawn(module):
     return make
 
 
-def _palette(dark: bool):
-    """Roughly those of Slicer's styles Light Slicer and Dark Slicer."""
-    palette, colour = QtGui.QPalette(), QtGui.QColor
-    roles = {"Window": "#323232", "WindowText": "#e6e6e6", "Base": "#262626", "AlternateBase": "#2e2e2e", "Text": "#e6e6e6",
-             "Button": "#3c3c3c", "ButtonText": "#e6e6e6", "ToolTipBase": "#323232", "ToolTipText": "#e6e6e6",
-             "Highlight": "#3d7ebd", "HighlightedText": "#ffffff", "PlaceholderText": "#8f8f8f", "Mid": "#555555",
-             "Light": "#555555", "Dark": "#1c1c1c", "Link": "#6cb2ff"} if dark else {
-             "Window": "#f0f0f0", "Base": "#ffffff", "Button": "#f0f0f0", "Highlight": "#308cc6", "Mid": "#b8b8b8"}
-    for role, value in roles.items():
-        palette.setColor(getattr(QtGui.QPalette, role), colour(value))
-    if dark:
-        for role in ("Text", "WindowText", "ButtonText"):
-            palette.setColor(QtGui.QPalette.Disabled, getattr(QtGui.QPalette, role), colour("#7d7d7d"))
-    return palette
+@pytest.fixture
+def pairs(module, drawn, scan):
+    """Two scans with what was drawn on them."""
+    import slicer
+
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4), np.int16), name="T1 of patient 2")
+    return [(scan, drawn("MRHead manual", scan)), (other, drawn("Patient 2 manual", other))]
 
 
 @pytest.fixture
@@ -277,42 +188,13 @@ def picture(application, request):
         for section in opened:
             getattr(panel.ui, section + "CollapsibleButton").collapsed = False
         for theme in ("light", "dark"):
-            application.setPalette(_palette(theme == "dark"))
-            settle(panel, application)
+            application.setPalette(pictures.palette(theme == "dark"))
+            pictures.settle(panel, application)
             panel.parent.grab().save(str(folder / f"{name}-{theme}.png"))
-        assert panel.parent.width() == WIDTH, f"the panel needs {panel.parent.width()} pixels"
-        cut = [text for text in map(cut_off, panel.parent.findChildren(QtWidgets.QWidget)) if text]
-        assert not cut, f"cut off at {WIDTH} pixels: {cut}"
+        assert panel.parent.width() == pictures.WIDTH, f"the panel needs {panel.parent.width()} pixels"
+        cut = [text for text in map(pictures.cut_off, panel.parent.findChildren(QtWidgets.QWidget)) if text]
+        assert not cut, f"cut off at {pictures.WIDTH} pixels: {cut}"
 
     save.folder = folder
     yield save
-    application.setPalette(_palette(False))
-
-
-def settle(panel, application):
-    """Lay the window out at 400 pixels, as high as what it shows."""
-    window = panel.parent
-    window.show()
-    for _ in range(4):  # word-wrapped labels find their height in rounds
-        application.processEvents()
-        window.resize(WIDTH, max(window.layout().minimumSize().height(), window.layout().heightForWidth(WIDTH)))
-
-
-def cut_off(widget) -> str:
-    """The text of a button, label or list that does not fit into its widget, else ""."""
-    get = lambda name: QtCore.QObject.property(widget, name)
-    wide = lambda text: QtGui.QFontMetrics(get("font")).horizontalAdvance(text)
-    if not widget.isVisible():
-        return ""
-    if isinstance(widget, QtWidgets.QLabel) and get("wordWrap"):
-        return get("text") if QtWidgets.QLabel.heightForWidth(widget, get("width")) > get("height") else ""
-    if isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QLabel, QtWidgets.QCheckBox)):
-        return get("text") if get("sizeHint").width() > get("width") else ""
-    if isinstance(widget, desktop.qMRMLNodeComboBox):
-        return ""  # Slicer's own shortens a node's name
-    if isinstance(widget, QtWidgets.QComboBox):
-        return get("currentText") if wide(get("currentText")) > get("width") - 28 else ""
-    if isinstance(widget, QtWidgets.QListWidget):
-        shown = [widget.item(n).text() for n in range(get("count"))]
-        return " ".join(text for text in shown if wide(text) > widget.viewport().width() - 4)
-    return ""
+    application.setPalette(pictures.palette(False))

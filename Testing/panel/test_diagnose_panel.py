@@ -9,7 +9,7 @@ from MedLLMSegLib import UserError
 from MedLLMSegLib.catalogue import METADATA, ModelEntry
 from MedLLMSegLib.memory import ModelChoice
 from panel.conftest import ROOT
-from panel.test_panel import PACKAGES, cache, names_of, press, process, start, texts  # noqa: F401  (cache: a fixture)
+from panel.steps import PACKAGES, names_of, press, process, start, texts
 
 RESULT = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
 NOTES = ("The file has no window in its tags; grey values from the 0.5th to the 99.5th percentile (1183 to 3311) were used.",)

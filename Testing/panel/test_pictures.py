@@ -18,7 +18,7 @@ SHOWN = (("start", "light"), ("licence", "light"), ("running", "dark"), ("result
 @pytest.mark.skipif(not FOLDER, reason="PANEL_DOCS names no folder for the pictures")
 def test_pictures_of_a_real_run(module, logic, make_panel, application, monkeypatch, picture, tmp_path):
     import slicer
-    from panel.test_panel import press, process
+    from panel.steps import press, process
 
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))  # of a user who has accepted and imported nothing
     real = logic.real()

@@ -91,3 +91,23 @@ def test_a_logic_from_the_console_goes_with_its_last_run(module, application, sc
         application.processEvents()
         gc.collect()
     assert client.closed
+
+
+@pytest.fixture
+def loaded(panel, monkeypatch):
+    """The module as Slicer's list of modules has it."""
+    import slicer
+
+    representation = types.SimpleNamespace(self=lambda: panel)
+    monkeypatch.setattr(slicer.modules, "medllmseg", types.SimpleNamespace(widgetRepresentation=lambda: representation), raising=False)
+    charts = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=lambda chart: None))
+    monkeypatch.setattr(slicer.modules, "plots", charts, raising=False)
+    return panel
+
+
+def test_the_looks_that_are_tested_inside_slicer(loaded, module):
+    from MedLLMSegLib.slicer_bridge import selftest_looks
+
+    before = loaded.panel
+    selftest_looks.run(module.MedLLMSegTest("runTest"))
+    assert loaded.panel == before

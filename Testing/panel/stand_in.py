@@ -1,0 +1,96 @@
+"""The panel's logic and its jobs, which go on when a test says so."""
+from dataclasses import dataclass, field
+
+from panel import desktop
+
+
+@dataclass(eq=False)
+class Job:
+    """As the logic's."""
+
+    kind: str = "segment"
+    state: str = "running"
+    message: str = ""
+    details: str = ""
+    stage: str = ""
+    fraction: float = 0.0
+    secondsLeft: float | None = None
+    segmentationNode: object = None
+    uncertaintyNode: object = None
+    tableNode: object = None
+    rows: tuple = ()
+    notes: tuple = ()
+    model: object = None
+    onProgress: object = None
+    onDone: object = None
+    onHistory: object = None
+
+    def say(self, stage, fraction, secondsLeft=None):
+        self.stage, self.fraction, self.secondsLeft = stage, fraction, secondsLeft
+        self.onProgress(stage, fraction, secondsLeft)
+
+    def end(self, state, **more):
+        vars(self).update(state=state, **more)
+        self.onDone(self)
+
+
+@dataclass(eq=False)
+class Logic:
+    """The API of the panel's logic; its jobs go on when a test says so."""
+
+    choices: tuple = ()
+    diagnosers: tuple = ()
+    calls: list = field(default_factory=list)
+    kept: list = field(default_factory=list)
+    error: Exception | None = None
+
+    def _begin(self, job, call):
+        if self.error:
+            raise self.error
+        self.calls.append(call)
+        self.job = job
+        return job
+
+    def segmentAsync(self, volumeNode, onProgress=None, onDone=None, **options):
+        return self._begin(Job(onProgress=onProgress, onDone=onDone), ("segment", volumeNode, options))
+
+    def trainAsync(self, pairs, name, onProgress=None, onDone=None, onHistory=None, **options):
+        job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
+        return self._begin(job, ("train", pairs, name, options))
+
+    def diagnoseAsync(self, imageNode, onProgress=None, onDone=None, **options):
+        return self._begin(Job("diagnose", onProgress=onProgress, onDone=onDone), ("diagnose", imageNode, options))
+
+    def classifiers(self):
+        return self.diagnosers
+
+    def showHeatMap(self, table, imageNode=None, show=True):
+        self.calls.append(("heat map", table, imageNode, show))
+
+    def cancel(self, job):
+        job.state = "cancelling"
+        self.calls.append(("cancel", job))
+
+    def models(self):
+        return self.choices
+
+    def canRestore(self, node):
+        return node in self.kept
+
+    def restore(self, node):
+        self.calls.append(("restore", node))
+
+    def showUncertainty(self, node, volumeNode=None, show=True):
+        self.calls.append(("overlay", node, show))
+
+    def pythonLines(self, volumeNode, **options):
+        return f"segment({volumeNode.GetName()})"
+
+    def commandLine(self, volumeNode, **options):
+        return f"medllmseg segment {volumeNode.GetName()}"
+
+    def getParameterNode(self):
+        return self.parameters(desktop.Base().getParameterNode())
+
+    def close(self):
+        self.calls.append(("close",))

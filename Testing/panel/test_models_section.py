@@ -1,0 +1,54 @@
+"""The chooser of models and the section Models."""
+import types
+
+from panel.steps import names_of, press
+
+
+def test_search_and_choice(panel, logic, scan, picture):
+    ui = panel.ui
+    ui.modelSearchEdit.text = "heart cine"
+    assert ui.modelList.count == 1 and panel.parameters.model == "hippocampus-t1"
+    ui.modelList.setCurrentRow(0)
+    assert panel.parameters.model == "heart-cine" and "left ventricle" in ui.modelDetailsLabel.text
+    ui.modelSearchEdit.text = ""
+    assert ui.modelList.count == 3 and ui.modelList.currentRow == 1
+    ui.modelList.setCurrentRow(2)
+    assert "21.0 GB" in ui.modelDetailsLabel.text and "(too large)" in ui.modelList.item(2).text()
+    picture(panel, "large-model", "models")
+
+
+def test_models_are_imported_verified_and_deleted(panel, logic, scan, said, monkeypatch, tmp_path, picture):
+    namespace, done = names_of("panel_models"), []
+    entry = types.SimpleNamespace(id="heart-cine")
+    monkeypatch.setitem(namespace, "import_model", lambda path: done.append(path) or entry)
+    monkeypatch.setitem(namespace, "verify_model", lambda entry: entry)
+    monkeypatch.setitem(namespace, "delete_model", lambda entry: done.append(entry.id))
+    monkeypatch.setitem(namespace, "is_users", lambda entry: entry.id == "heart-cine")
+    monkeypatch.setitem(namespace, "licence_text", lambda entry: "the licence")
+    panel.models.refresh()
+    picture(panel, "models", "models")
+    assert not panel.ui.deleteModelButton.enabled and "stays" in panel.ui.deleteModelButton.toolTip
+    press(panel.ui.importModelButton)  # the dialog was closed
+    assert not done
+    said["path"] = str(tmp_path)
+    press(panel.ui.importZipButton)
+    press(panel.ui.importModelButton)
+    assert done == [str(tmp_path)] * 2 and panel.parameters.model == "heart-cine"
+    press(panel.ui.verifyModelButton)
+    assert "sha256" in panel.ui.modelsLabel.text
+    press(panel.ui.licenceButton)
+    assert said["shown"][0][1]["detailedText"] == "the licence"
+    press(panel.ui.openFolderButton)
+    assert said["opened"] == [str(logic.choices[1].entry.folder)]
+    said["agrees"] = False
+    press(panel.ui.deleteModelButton)
+    assert len(done) == 2
+    said["agrees"] = True
+    press(panel.ui.deleteModelButton)
+    assert done[-1] == "heart-cine" and "deleted" in panel.ui.modelsLabel.text
+
+
+def test_a_model_that_cannot_be_imported_is_said_in_the_section(panel, said, tmp_path):
+    panel.ui.modelsCollapsibleButton.collapsed, said["path"] = False, str(tmp_path)
+    panel.ui.importModelButton.click()
+    assert "no model bundle" in panel.ui.modelsLabel.text

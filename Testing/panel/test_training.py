@@ -1,0 +1,69 @@
+"""The section Train: from pairs in the scene to a model."""
+import types
+
+from panel.steps import HISTORY, press, start, texts
+
+
+def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatch):
+    import slicer
+
+    ui, charts = panel.ui, []
+    slicer.modules.plots = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=charts.append))
+    ui.trainCollapsibleButton.collapsed = False
+    assert not ui.trainButton.enabled and "at least 2 pairs" in ui.trainButton.toolTip
+    ui.trainVolumeSelector.setCurrentNode(pairs[0][0])
+    ui.trainSegmentationSelector.setCurrentNode(pairs[0][1])
+    press(ui.addPairButton)
+    assert not ui.addPairButton.enabled
+    press(ui.addAllPairsButton)
+    assert texts(ui.pairTable) == [["MRHead", "MRHead manual"], ["T1 of patient 2", "Patient 2 manual"]]
+    assert "name" in ui.trainButton.toolTip
+    ui.trainNameEdit.text, ui.trainMinutesSpinBox.value = "My Structures", 5
+    picture(panel, "train-ready", "train")
+    press(ui.trainButton)
+    assert logic.calls[-1] == ("train", pairs, "My Structures",
+                               {"start": "hippocampus-t1", "minutes": 5, "device": "auto"})
+    assert not ui.segmentButton.enabled and "trained" in ui.segmentButton.toolTip
+    logic.job.say("step 80 of 400, 1:50 left, loss 0.33", 0.2, 110)
+    logic.job.onHistory(HISTORY[:8])
+    logic.job.onHistory(HISTORY)
+    assert len(charts) == 1 and "loss 0.327, validation Dice 0.740, best 0.740" in ui.trainStatusLabel.text
+    tables = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLTableNode").GetTable().GetNumberOfRows() for n in range(2)]
+    assert tables == [8, 2]
+    picture(panel, "training", "train")
+    press(ui.curveButton)
+    assert len(charts) == 2
+    panel.exit()
+    logic.job.end("done", model=logic.choices[2].entry)
+    panel.enter()
+    assert panel.parameters.model == "body-ct" and "is ready" in ui.trainStatusLabel.text
+    picture(panel, "trained", "train")
+
+
+def test_a_cancelled_training_takes_its_curve_along(panel, logic, pairs, monkeypatch):
+    import slicer
+
+    slicer.modules.plots = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=lambda chart: None))
+    panel.ui.trainCollapsibleButton.collapsed = False
+    press(panel.ui.addAllPairsButton)
+    panel.ui.trainNameEdit.text = "mine"
+    press(panel.ui.trainButton)
+    logic.job.onHistory(HISTORY)
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    press(panel.ui.trainButton)
+    assert logic.calls[-1] == ("cancel", logic.job)
+    logic.job.end("cancelled")
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes - 5 and "no model was made" in panel.ui.trainStatusLabel.text
+    assert panel.ui.segmentButton.enabled
+
+
+def test_pairs_leave_with_their_nodes_and_by_hand(panel, logic, pairs):
+    import slicer
+
+    panel.ui.trainCollapsibleButton.collapsed = False
+    press(panel.ui.addAllPairsButton)
+    slicer.mrmlScene.RemoveNode(pairs[1][0])
+    assert texts(panel.ui.pairTable) == [["MRHead", "MRHead manual"]]
+    panel.ui.pairTable.selectRow(0)
+    press(panel.ui.removePairButton)
+    assert not panel.training.pairs and not panel.ui.removePairButton.enabled
