@@ -23,7 +23,7 @@ from .examples import Examples, TokenStore
 from .export import export_classifier
 from .loop import ClassifierTrainer, LoopConfig, epochs_for
 from .pictures import draw_history
-from .prepare import image_examples, plan_record, record_fields
+from .prepare import MASK_COLUMN, image_examples, plan_record, record_fields
 from .table import ClassSet, read_classes
 
 KINDS = ("pneumollm", "linear", "mlp", "text", "fusion")  # of flat images; sequences: `python -m MedLLMSegLib.classification.sequences`
@@ -108,7 +108,8 @@ def train_classifier(request: ClassifyRequest, device: str = "auto", progress: P
     trained = trainer.run(report)
     draw_history(trainer.state.history, output / "curve.png", request.name or output.name)
     say(f"best epoch {trained.best_epoch} of {trained.epochs}, AUC {trained.best_auc:.3f} on val")
-    told = _about(request, output, config, loop, trained.best_epoch, train, preparation)
+    masks = any(case.columns.get(MASK_COLUMN) for case in cases["train"])
+    told = _about(request, output, config, loop, trained.best_epoch, train, masks)
     return export_classifier(output / "bundle", network, val, preparation, told, torch_device)
 
 
@@ -155,12 +156,12 @@ def _begun(output: Path, request: ClassifyRequest) -> dict | None:
 
 
 def _about(request: ClassifyRequest, output: Path, config: ClassifierConfig, loop: LoopConfig, epoch: int, train: Examples,
-           preparation: PreparationConfig) -> About:
+           masks: bool) -> About:
     """What the bundle says of itself."""
     typical = typical_of(train.fields["image"].float().numpy())
     return About(request.name or output.name, request.title or f"{config.classes[-1].replace('_', ' ')} in {request.modality}",
                  request.modality, request.data or "not stated", request.licence or NOT_STATED,
-                 InputConfig() if request.modality == "X-ray" else InputConfig(modalities=(), body_part="", views=()),
+                 InputConfig(lungs=masks) if request.modality == "X-ray" else InputConfig(modalities=(), body_part="", views=(), lungs=masks),
                  chosen={"epoch": epoch, "trained_on": len(train)}, training=json.loads(json.dumps(loop.to_dict())), typical=typical)
 
 

@@ -21,6 +21,7 @@ class InputConfig:
     body_part: as DICOM calls it, in capitals; views: of radiographs; an image that states another gets a note.
     slices: of "frames", so many slices of each volume, evenly spaced, are the channels of a step.
     longest: at most so many steps of a sequence, evenly spaced; 0 for all.
+    lungs: whether training images were cropped to the lungs by a mask; where none was, cropping an image gets a note.
     """
 
     kind: str = "radiograph"
@@ -29,6 +30,7 @@ class InputConfig:
     views: tuple[str, ...] = ("PA", "AP")
     slices: int = 1
     longest: int = 0
+    lungs: bool = False
 
     def __post_init__(self):
         if self.kind not in INPUTS:

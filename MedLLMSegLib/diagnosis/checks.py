@@ -11,6 +11,9 @@ UNCLEAR = ("", "OT", "SC")  # no modality, "other" and secondary capture: export
 NAMES = {"CR": "X-ray", "DX": "X-ray", "RG": "X-ray", "CT": "CT", "MR": "MR", "PT": "PET", "NM": "nuclear medicine",
          "US": "ultrasound", "MG": "mammography", "XA": "angiography", "RF": "fluoroscopy", "ES": "endoscopy", "SM": "microscopy"}
 
+NEGATIVE = -0.3  # correlation with the training images' mean below which an image is white for black
+TURNED_BY = 0.2  # so much more alike after a turn, an image is taken for turned
+
 
 def check_modality(modality: str, asked: InputConfig, image: str, model: str) -> None:
     """Raise `UserError` where an image states a modality that the model does not know."""
@@ -37,13 +40,17 @@ def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, .
 
 
 def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
-    """A note where a prepared image (1, size, size) is unlike the training images."""
+    """A note where a prepared image (1, size, size) is unlike the training images, or more like them after a quarter turn or two."""
     if typical is None:
         return ()
-    alike = likeness(array, np.array(typical.mean).reshape(typical.side, typical.side))
-    if alike >= typical.limit:
+    mean = np.array(typical.mean).reshape(typical.side, typical.side)
+    small = _small(array, typical.side)
+    alike, *turned = (_correlation(np.rot90(small, quarters), mean) for quarters in range(4))
+    if alike >= typical.limit and max(turned) < alike + TURNED_BY:
         return ()
-    guess = "may be a negative (white for black)" if alike < -0.3 else "may be turned, cropped, or of something else"
+    guess = ("may be a negative (white for black)" if -alike > max(-NEGATIVE, *turned) else
+             "seems to be turned (on its side or upside down)" if max(turned) >= alike + TURNED_BY else
+             "may be cropped, or of something else")
     return (f"The image looks unlike those the model was trained on (correlation with their mean {alike:.2f}; 99 of 100 of them "
             f"reach {typical.limit:.2f}); it {guess}, and the answer may mean nothing.",)
 
@@ -55,11 +62,6 @@ def typical_of(images, side: int = 16) -> Typical:
     alike = [_correlation(each, mean) for each in small]
     limit = min(float(np.quantile(alike, 0.01)), 0.9)  # training images that are all alike must not make every other one odd
     return Typical(tuple(round(float(v), 4) for v in mean.ravel()), side, round(limit, 4))
-
-
-def likeness(array: np.ndarray, mean: np.ndarray) -> float:
-    """Correlation of a prepared image (1, size, size) with a mean image (side, side), -1 to 1."""
-    return _correlation(_small(array, len(mean)), mean)
 
 
 def _small(array: np.ndarray, side: int) -> np.ndarray:

@@ -79,6 +79,8 @@ def _radiographs(image, model: ClassifierModel, lungs, window: int | None) -> Gi
         notes += (*radiograph_notes(radiograph, model.input), *typical_note(array, model.typical))
         if mask is not None and model.preparation.crop == "none":
             notes += ("The model looks at whole images, so the lung mask was not used.",)
+        elif mask is not None and not model.input.lungs:
+            notes += ("The model was trained on whole images; how it does on one that is cropped to the lungs was not measured.",)
         arrays.append(array)
         first = first or (radiograph, box)
     if len(arrays) < channels:
