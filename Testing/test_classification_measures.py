@@ -57,6 +57,15 @@ def test_intervals_are_wider_where_fewer_patients_stand_behind_the_same_images()
     assert np.isnan(figures(truth, [(binary(score), None)], ["one"] * 120)["auc"].low)
 
 
+def test_a_few_cases_that_are_all_right_have_no_interval():
+    """Each draw of them is all right again: that is no proof of being right always."""
+    truth, patients = np.array([0, 0, 0, 0, 1, 1, 1]), list("abcdefg")
+    score = np.array([0.1, 0.2, 0.3, 0.35, 0.4, 0.7, 0.9])
+    found = figures(truth, [(np.stack([1 - score, score], 1), 0.5)], patients, 200)
+    assert found["specificity"].value == 1 and np.isnan(found["specificity"].low) and found["specificity"].to_dict()["high"] is None
+    assert found["sensitivity"].low < 2 / 3 < found["sensitivity"].high and np.isnan(found["auc"].low)
+
+
 def test_one_class_only_has_no_auc():
     found = figures(np.ones(4, int), [(binary([0.1, 0.9, 0.8, 0.7]), 0.5)], range(4))
     assert np.isnan(found["auc"].value) and np.isnan(found["specificity"].value) and found["sensitivity"].value == 0.75

@@ -14,7 +14,7 @@ from ..errors import Progress, UserError
 from ..outputs import check_writable, write_text
 from .cxr_page import subgroup_columns
 from .examples import Examples, logits_of
-from .measures import calibrated, decide, expected_calibration_error, figures
+from .measures import Estimate, calibrated, decide, expected_calibration_error, figures
 from .pictures import draw_confusion, draw_roc
 from .prepare import image_examples, record_fields
 from .subgroups import shortcut, subgroup_table
@@ -113,7 +113,7 @@ def _shortcut(class_set: ClassSet, cases) -> dict | None:
 
 def summary_text(summary: dict) -> str:
     """The summary for the screen."""
-    show = lambda e: "-" if e["value"] is None else f"{e['value']:.3f}" + ("" if e["low"] is None else f" ({e['low']:.3f} to {e['high']:.3f})")
+    show = lambda e: str(Estimate.from_dict(e))
     lines = [f"{summary['model']}: {summary['cases']} images of {summary['patients']} patients; 95 % intervals over patients"]
     lines += [f"  {name:<12} {show(each)}" for name, each in summary["figures"].items()]
     lines.append(f"  {'ECE':<12} {summary['ece']:.3f}")

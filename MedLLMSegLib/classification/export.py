@@ -36,7 +36,7 @@ def export_study(study: Study, arm: str, preparation: PreparationConfig, about: 
         return None
     best = max(there, key=lambda run: runs[run.name]["val_auc"])
     result = runs[best.name]
-    chosen = {"epoch": result["best_epoch"], "seed": best.seed, "trained_on": len(study.parts["train"])}
+    chosen = {"epoch": result["best_epoch"], "seed": best.seed, "seeds": len(there), "trained_on": len(study.parts["train"])}
     training = {**study.settings["loop"], "lr": result["lr"], "seed": best.seed}
     return export_classifier(study.output / "bundle", study.trained(best), study.seen(arm)["val"], preparation,
                              replace(about, chosen=chosen, training=training), study.device)

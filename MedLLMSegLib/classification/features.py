@@ -49,9 +49,8 @@ def map_classifier(model, data, output, columns: Sequence[str] = ("view",), case
 
 def told_text(told: dict[str, Told]) -> str:
     """A line for each column."""
-    lines = [f"{name}: told from the features with AUC {t.auc.value:.3f} ({t.auc.low:.3f} to {t.auc.high:.3f}) and accuracy "
-             f"{t.accuracy.value:.3f} ({t.accuracy.low:.3f} to {t.accuracy.high:.3f}); chance is 0.5 and {t.chance:.3f}; "
-             f"{t.n} images" for name, t in told.items()]
+    lines = [f"{name}: told from the features with AUC {t.auc} and accuracy {t.accuracy}; chance is 0.5 and {t.chance:.3f}; {t.n} images"
+             for name, t in told.items()]
     return "\n".join(lines) or "no column has two values in five patients each, so nothing can be told"
 
 

@@ -24,15 +24,24 @@ BINS = 10  # of the calibration; test sets are small
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure and its 95 % interval over patients; NaN where it cannot be had (one class only)."""
+    """A figure and its 95 % interval over patients; NaN where it cannot be had (one class only, or no draw differs)."""
 
     value: float
     low: float = float("nan")
     high: float = float("nan")
 
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "-"
+        return f"{self.value:.3f}" + ("" if np.isnan(self.low) else f" ({self.low:.3f} to {self.high:.3f})")
+
     def to_dict(self) -> dict:
         """JSON has no NaN: None stands for it."""
         return {key: None if np.isnan(value) else round(float(value), 5) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: dict) -> "Estimate":
+        return cls(*(float("nan") if data[key] is None else data[key] for key in ("value", "low", "high")))
 
 
 def decide(probabilities: np.ndarray, threshold: float | None = None) -> np.ndarray:
@@ -163,8 +172,10 @@ def _mean_there(values: np.ndarray):
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:
+    """95 % of the draws; NaN where all are alike, as a few cases that are all right leave no spread to draw from."""
     there = values[np.isfinite(values)]
-    return tuple(float(q) for q in np.quantile(there, [0.025, 0.975])) if len(there) else (float("nan"),) * 2
+    known = len(there) > 0 and np.ptp(there) > 1e-9
+    return tuple(float(q) for q in np.quantile(there, [0.025, 0.975])) if known else (float("nan"),) * 2
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Sequence
 
 from ..compare import SIGNIFICANT
 from ..outputs import write_text
+from .measures import Estimate
 from .results import Results
 from .summary import verdict
 
@@ -136,14 +137,12 @@ def _costs(summary: dict, measured: dict) -> list[str]:
 def _how(results: Results) -> list[str]:
     return ["## How to read this",
             "The cases are those of the data's own splits; where patients are known, none is in two. Nothing is chosen on test. An interval says how "
-            "much other patients would change the figure, not how much other seeds would. With so few test cases, a difference "
-            "that is not shown is not shown to be absent. A table's first row is the arm the others are compared with."]
+            "much other patients would change the figure, not how much other seeds would; there is none where every draw of patients "
+            "gives the same. With so few test cases, a difference that is not shown is not shown to be absent. A table's first row is the arm the others are compared with."]
 
 
 def _estimate(e: dict) -> str:
-    if e["value"] is None:
-        return "-"
-    return f"{e['value']:.3f}" + (f" ({e['low']:.3f} to {e['high']:.3f})" if e["low"] is not None else "")
+    return str(Estimate.from_dict(e))
 
 
 def _signed(value: float) -> str:

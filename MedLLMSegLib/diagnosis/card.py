@@ -88,7 +88,8 @@ def _data(m: dict) -> list[str]:
     chosen, note = m.get("chosen") or {}, f" ({m['licence_note']})" if m.get("licence_note") else ""
     text = f"{m.get('data') or 'Not stated'}."
     if "trained_on" in chosen and "chosen_on" in chosen:
-        text += f" Trained on {chosen['trained_on']} images, the best epoch and the threshold chosen on {chosen['chosen_on']}"
+        seed = f"the best of {chosen['seeds']} seeds, " if chosen.get("seeds", 1) > 1 else ""
+        text += f" Trained on {chosen['trained_on']} images, {seed}the best epoch and the threshold chosen on {chosen['chosen_on']}"
         text += f" others (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else " others."
     return ["## Data and licence", _fill(f"{text} {m.get('data_note') or ''}"),
             _fill(f"Licence of this model: **{m['licence']}**{note}.")]
