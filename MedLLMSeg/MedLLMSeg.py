@@ -3,7 +3,6 @@
 Nothing heavy is imported here: Slicer reads this file each time it starts. What the panel shows is decided by
 `slicer_bridge/presenter.py`; the widget tells it what happened and copies its view to the widgets of the .ui.
 """
-import enum
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -30,8 +29,9 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     import MedLLMSegLib  # noqa: F401
 
+from MedLLMSegLib.slicer_bridge.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic
-from MedLLMSegLib.slicer_bridge.machine import found_device
+from MedLLMSegLib.slicer_bridge.panel_consent import Consent
 from MedLLMSegLib.slicer_bridge.panel_diagnose import DiagnoseSection
 from MedLLMSegLib.slicer_bridge.panel_log import LogSection
 from MedLLMSegLib.slicer_bridge.panel_models import ModelsSection
@@ -54,45 +54,21 @@ class MedLLMSeg(ScriptedLoadableModule):
         self.parent.dependencies = []  # PyTorchUtils is asked for when it is needed
         self.parent.contributors = ["MedLLMSeg contributors"]
         self.parent.helpText = _(
-            "Outlines the front and back parts of both hippocampi in a T1 MRI of the head, with a vision transformer "
-            "that holds a frozen block of a pretrained language model. Other models can be imported, or trained here. "
+            "Outlines anatomy in medical scans, such as both hippocampi in a T1 MRI of the head, with vision transformers "
+            "that hold a frozen block of a pretrained language model. The list of models says which structures, in which kind "
+            "of scan, and how well; others can be imported, or trained here. "
             'See the <a href="https://github.com/medllmseg/SlicerMedLLMSeg">documentation</a>. '
             "For research use only; it is not a medical device.")
         self.parent.acknowledgementText = _(
-            "Trained on the hippocampus task of the Medical Segmentation Decathlon (Vanderbilt University Medical "
-            "Center) and on label maps of SynthSeg; the language-model block is a layer of SmolLM2 by Hugging Face.")
+            "hippocampus-t1 was trained on the Medical Segmentation Decathlon (Vanderbilt University Medical Center) and on label "
+            "maps of SynthSeg; the card in each model's folder names its data. The language-model block is a layer of SmolLM2 by "
+            "Hugging Face.")
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
 def registerSampleData() -> None:
     """The tutorial's scan in the SampleData module, under our category."""
     register_sample(_("MedLLMSeg"))
-
-
-class Side(enum.Enum):
-    """Which side to segment; of a crop around one organ, which one it shows."""
-
-    AUTOMATIC = None
-    LEFT = "left"
-    RIGHT = "right"
-
-    def label(self) -> str:
-        """What the panel's list shows."""
-        return {Side.AUTOMATIC: _("Both, or not known"), Side.LEFT: _("Left"), Side.RIGHT: _("Right")}[self]
-
-
-class Device(enum.Enum):
-    """What computes; the first entry says what it finds."""
-
-    AUTOMATIC = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-    def label(self) -> str:
-        """What the panel's list shows."""
-        return {Device.AUTOMATIC: _("Automatic ({found})").format(found=found_device()), Device.CPU: _("Processor (CPU)"),
-                Device.CUDA: _("NVIDIA GPU (CUDA)"), Device.MPS: _("Apple GPU (MPS)")}[self]
 
 
 @parameterNodeWrapper
@@ -121,7 +97,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def __init__(self, parent=None) -> None:
         self.ui = self.logic = self.parameters = None
-        self.log = self.models = self.result = self.training = self.running = self.sample = self.scans = self.diagnosing = None
+        self.log = self.models = self.result = self.training = self.running = self.sample = self.scans = None
+        self.diagnosing = self.consent = None
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
         VTKObservationMixin.__init__(self)
@@ -134,9 +111,9 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedLLMSegLogic()
-        self.models, self.result, self.training = ModelsSection(self), ResultSection(self), TrainSection(self)
-        self.running, self.sample, self.log, self.scans = RunSection(self), SampleButton(self), LogSection(self), ScansSection(self)
-        self.diagnosing = DiagnoseSection(self)
+        self.log, self.consent, self.models, self.result = LogSection(self), Consent(self), ModelsSection(self), ResultSection(self)
+        self.running, self.training, self.diagnosing = RunSection(self), TrainSection(self), DiagnoseSection(self)
+        self.sample, self.scans = SampleButton(self), ScansSection(self)
         scene = slicer.mrmlScene
         for event, method in ((scene.StartCloseEvent, self.onSceneStartClose), (scene.EndCloseEvent, self.onSceneEndClose),
                               (scene.EndImportEvent, self.onSceneEndImport)):
@@ -153,7 +130,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.logic.close()  # first: what follows may meet widgets that Qt has destroyed
         finally:
             self.removeObservers()
-            for section in filter(None, (self.diagnosing, self.training)):
+            for section in filter(None, (self.consent, self.diagnosing, self.training)):
                 section.close()
             self.ui = None
             self.setParameterNode(None)
@@ -243,7 +220,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._view = new
         for show, *names in ((self.models.show, "models", "chosen"), (self.training.show_starts, "starts"), (self.result.show, "rows"),
                              (self.training.show, "pairs"), (self.diagnosing.show_classifiers, "classifiers", "classifier"),
-                             (self.diagnosing.show, "diagnosis")):
+                             (self.diagnosing.show, "diagnosis"), (self.diagnosing.show_fields, "fields"),
+                             (self.models.show_every, "every", "managed")):
             values = [getattr(new, name) for name in names]
             if old is None or values != [getattr(old, name) for name in names]:
                 show(*values)

@@ -59,6 +59,16 @@ def test_every_widget_that_is_described_is_in_the_ui_file():
     assert set(view(READY).widgets) <= {widget.get("name") for widget in UI.iter("widget")}
 
 
+def test_every_selector_of_nodes_hears_of_the_scene_and_chooses_nothing_by_itself():
+    """What is not connected stays empty in Slicer; and one without None takes whatever is left when its node is deleted."""
+    selectors = {w.get("name"): w for w in UI.iter("widget") if w.get("class") == "qMRMLNodeComboBox"}
+    connected = {c.findtext("receiver") for c in UI.iter("connection") if c.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"}
+    assert connected == set(selectors) and len(selectors) == 6
+    for name, widget in selectors.items():
+        values = {p.get("name"): "".join(p.itertext()).strip() for p in widget.iter("property")}
+        assert values["noneEnabled"] == "true" and values["addEnabled"] == "false", name
+
+
 @pytest.mark.parametrize("state", STATES)
 def test_the_same_properties_are_set_in_every_state(state):
     """Else what one state showed would stay in the next."""

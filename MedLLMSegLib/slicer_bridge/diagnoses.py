@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
 
+import numpy as np
 import slicer
 import vtk
 
@@ -21,6 +22,7 @@ from .images import Images, file_of, images_of, modality_of, read_image
 from .jobs import Job, Removed, Runner, Steps
 from .nodes import ijk_to_ras, place_beside, restore_place
 from .overlay import HEAT_MAP, map_node, name_map
+from .pairs import covered
 from .runs import calm
 
 MODEL_ATTRIBUTE, ANSWER_ATTRIBUTE = "MedLLMSeg.model", "MedLLMSeg.answer"
@@ -37,7 +39,7 @@ class Options:
     """What a diagnosis is asked for, as in `MedLLMSegLib.diagnose`.
 
     view: "PA", "AP", "lateral" or "" (not known); a DICOM file's own tags go before it. window: which of a DICOM file's
-    windows. record: field -> value. lungs: a vtkMRMLLabelMapVolumeNode on the image's pixels, or None.
+    windows. record: field -> value. lungs: a segmentation of them, a vtkMRMLLabelMapVolumeNode on the image's pixels, or None.
     """
 
     model: Any = DIAGNOSIS
@@ -75,7 +77,7 @@ def _hand_over(runner: Runner, images: Images, options: Options, folder: Path, s
     """Steps: the fields of the request that name the images. Voxels are read here and written in the thread for files."""
     given: dict = {}
     if options.lungs is not None:
-        mask = Volume(slicer.util.arrayFromVolume(options.lungs).copy(), ijk_to_ras(options.lungs), options.lungs.GetName())
+        mask = _mask(options.lungs, images.nodes[0])
         given["lungs"] = str((yield from runner.in_thread(save_volume, mask, folder / "lungs")))
     path = file_of(images.nodes[0]) if len(images.nodes) == 1 else None
     if path is not None:
@@ -88,6 +90,13 @@ def _hand_over(runner: Runner, images: Images, options: Options, folder: Path, s
             volume = replace(volume, name=f"{images.name} {n + 1}")
         given["volumes"].append(str((yield from runner.in_thread(save_volume, volume, folder / f"volume {n}"))))
     return given
+
+
+def _mask(lungs, image) -> Volume:
+    """The lungs' voxels on an image's grid: of a segmentation, or of a label map as it is."""
+    if lungs.IsA("vtkMRMLSegmentationNode"):
+        return Volume(covered(lungs, image).astype(np.uint8), ijk_to_ras(image), lungs.GetName())
+    return Volume(slicer.util.arrayFromVolume(lungs).copy(), ijk_to_ras(lungs), lungs.GetName())
 
 
 def _require(images: Images) -> None:

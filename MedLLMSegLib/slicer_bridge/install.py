@@ -10,6 +10,7 @@ from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
 
 from ..errors import UserError
+from .torch_install import Installation, pip_environment, torch_command
 
 TORCH = ">=2.8"  # what pyproject.toml asks for
 FOLDER = Path(__file__).parent
@@ -67,6 +68,23 @@ def ensure_packages(requester: str = "MedLLMSeg", task: str = "segment", ask: bo
     if left:
         raise UserError(f"{', '.join(each.name for each in left)} could not be installed; restart Slicer and press the button "
                         "again, or install it in Slicer's Python console with slicer.util.pip_install.")
+
+
+def begin_torch() -> Installation | None:
+    """Begin to install PyTorch beside Slicer's window, by the PyTorch extension's own installer; None if there is nothing to
+    install so. `ensure_packages` is to be called when it has ended: it says what is wrong, and installs what is left.
+    """
+    found = next((each for each in _missing("segment") if each.name == "torch"), None)
+    if found is None or found.found is not None or _testing():
+        return None
+    command = torch_command(TORCH)
+    if command is None:
+        return None
+    from .parts import python
+
+    folder = TemporaryDirectory(prefix="MedLLMSeg-")
+    held = _hold(Path(folder.name), ["torch", "torchvision"])
+    return Installation([python(), *command], pip_environment(held), folder)
 
 
 def _missing(task: str) -> list[Missing]:

@@ -94,8 +94,8 @@ class SegmentationLogic:
         """Begin to diagnose an image and return a `Job` at once.
 
         onProgress, onDone: as for `segmentAsync`. options: model; device; view ("PA", "AP" or "lateral", if it is known);
-        window (which of a DICOM file's, from 1); record (field -> value); lungs (a vtkMRMLLabelMapVolumeNode on the image's
-        pixels); heatMap (False for none).
+        window (which of a DICOM file's, from 1); record (field -> value); lungs (a segmentation of them, or a
+        vtkMRMLLabelMapVolumeNode on the image's pixels); heatMap (False for none).
         """
         from .diagnoses import Options, steps
         from .jobs import Job
@@ -143,18 +143,10 @@ class SegmentationLogic:
         segmentation: the node, or the job that made it. volumeNode: shown below the map; None keeps what is shown.
         Raises `UserError` if the last run made no map.
         """
-        import slicer
+        from .overlay import ROLE, show_map_of
 
-        from .overlay import show_overlay, uncertainty_of
-
-        node = getattr(segmentation, "segmentationNode", segmentation)
-        found = uncertainty_of(node) if node is not None and node.GetScene() else None
-        if found is None:
-            raise UserError("This segmentation has no map of uncertainty; tick Uncertainty and press Segment again.")
-        if volumeNode is not None and show:
-            slicer.util.setSliceViewerLayers(background=volumeNode)
-        show_overlay(found, show)
-        return found
+        return show_map_of(getattr(segmentation, "segmentationNode", segmentation), ROLE, volumeNode, show,
+                           "This segmentation has no map of uncertainty; tick Uncertainty and press Segment again.")
 
     def showHeatMap(self, diagnosis, imageNode=None, show: bool = True):
         """Lay a diagnosis's heat map over the slice views, or take it away; returns its volume node.
@@ -162,18 +154,10 @@ class SegmentationLogic:
         diagnosis: the table node, or the job that made it. imageNode: shown below it; None keeps what is shown.
         Raises `UserError` if there is no map.
         """
-        import slicer
+        from .overlay import HEAT_MAP, show_map_of
 
-        from .overlay import heat_map_of, show_overlay
-
-        node = getattr(diagnosis, "tableNode", diagnosis)
-        found = heat_map_of(node) if node is not None and node.GetScene() else None
-        if found is None:
-            raise UserError("This diagnosis has no heat map; diagnose the image again.")
-        if imageNode is not None and show:
-            slicer.util.setSliceViewerLayers(background=imageNode)
-        show_overlay(found, show)
-        return found
+        return show_map_of(getattr(diagnosis, "tableNode", diagnosis), HEAT_MAP, imageNode, show,
+                           "This diagnosis has no heat map; diagnose the image again.")
 
     def showFeatureMap(self, path, by: str = "class"):
         """Plot a t-SNE map that `medllmseg tsne` has written; returns its vtkMRMLPlotChartNode.

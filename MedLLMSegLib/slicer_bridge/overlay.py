@@ -8,6 +8,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from ..errors import UserError
+
 ROLE = "MedLLMSegUncertainty"  # the segmentation node's reference to its map, and the map's own mark
 HEAT_MAP = "MedLLMSegHeatMap"  # likewise of a diagnosis: its table node's reference
 COLOURS = "vtkMRMLColorTableNodeIron"
@@ -91,6 +93,21 @@ def show_overlay(node, show: bool = True) -> None:
         view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
         if view.GetForegroundVolumeID() == node.GetID():
             view.SetForegroundVolumeID(None)
+
+
+def show_map_of(owner, role: str, below, show: bool, missing: str):
+    """Lay the map that a node refers to over the slice views, or take it away; returns the map.
+
+    owner: a segmentation or a diagnosis's table. below: the volume that is shown under it; None keeps what is shown.
+    Raises `UserError` with the sentence ``missing`` if there is no map.
+    """
+    found = owner.GetNodeReference(role) if owner is not None and owner.GetScene() else None
+    if found is None:
+        raise UserError(missing)
+    if below is not None and show:
+        slicer.util.setSliceViewerLayers(background=below)
+    show_overlay(found, show)
+    return found
 
 
 def look_at(segmentationNode) -> None:

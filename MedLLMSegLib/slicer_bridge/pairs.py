@@ -120,6 +120,13 @@ def _voxels(node, segment_id: str, volumeNode, name: str) -> np.ndarray:
     return vtk_to_numpy(found.GetPointData().GetScalars()).reshape(found.GetDimensions()[::-1]) > 0
 
 
+def covered(node, volumeNode) -> np.ndarray:
+    """Which voxels of an image, bool [k, j, i], any segment of a segmentation covers. Raises `UserError` for an empty one."""
+    segments, names = node.GetSegmentation(), _names(node)
+    parts = [_voxels(node, segment_id, volumeNode, name) for segment_id, name in zip(segments.GetSegmentIDs(), names)]
+    return np.logical_or.reduce(parts)
+
+
 def _with_labelmaps(node, grid: np.ndarray, extent: list[int]):
     """The node, or a copy of it outside of the scene whose surfaces are made into voxels of a grid."""
     labelmap, convert = BINARY_LABELMAP, slicer.vtkSegmentationConverter

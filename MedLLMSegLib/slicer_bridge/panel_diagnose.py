@@ -1,36 +1,44 @@
 """The panel's section Diagnose: Qt and MRML side."""
 from __future__ import annotations
 
-import time
-
 import qt
 
-from .panel_state import BUSY
+from .asks import asks_of
+from .panel_job import JobSection, Overlay
 from .panel_result import fill_table
+from .panel_state import BUSY
+from .panel_train import fit_height
 from .presenter_diagnose import with_classifier, with_diagnosis
 
+MOST_FIELDS = 6  # of a record that are shown without scrolling
 
 
-class DiagnoseSection:
-    """widget: the module's widget. job: the diagnosis that runs, or None. table, image: nodes of the last one, or None."""
+class DiagnoseSection(JobSection):
+    """job: the diagnosis that runs, or None. table, image: nodes of the last one, or None."""
 
     def __init__(self, widget):
-        self.widget, self.job, self.table, self.image = widget, None, None, None
-        self._began, self._ids, self._overlay = 0.0, (), None
-        ui = widget.ui
+        super().__init__(widget)
+        self.table, self.image, self._ids = None, None, ()
+        self.overlay, ui = Overlay(self._lay, widget.log), widget.ui
         ui.diagnoseImageSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
         ui.classifierComboBox.connect("currentIndexChanged(int)", self.onClassifier)
         ui.diagnoseButton.connect("clicked(bool)", self.onButton)
-        ui.diagnoseNotNowButton.connect("clicked(bool)", lambda: widget.running.onNotNow())
+        ui.recordTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         header = ui.diagnosisTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
     def refresh(self) -> None:
         """Read again which classifiers there are."""
-        found, panel = tuple(self.widget.logic.classifiers()), self.widget.panel
+        found, chosen = tuple(self.widget.logic.classifiers()), self.widget.panel.classifier
         ids = [choice.entry.id for choice in found]
-        self.widget.change(classifiers=found, classifier=panel.classifier if panel.classifier in ids else (ids or [""])[0])
+        self.widget.change(classifiers=found)
+        self.choose(chosen if chosen in ids else (ids or [""])[0])
+
+    def choose(self, name: str) -> None:
+        """Make a classifier the chosen one, with what it asks for."""
+        entry = next((choice.entry for choice in self.widget.panel.classifiers if choice.entry.id == name), None)
+        self.widget.replace(with_classifier(self.widget.panel, name, asks_of(entry)))
 
     def update(self) -> None:
         """Take account of what is selected, and of nodes that are gone."""
@@ -58,67 +66,68 @@ class DiagnoseSection:
         box.setCurrentIndex(ids.index(chosen) if chosen in ids else -1)
         box.blockSignals(False)
 
+    def show_fields(self, fields: tuple[tuple[str, str], ...]) -> None:
+        """Fill the table of the record's fields, (name, what it may hold) each, with values to be filled in."""
+        table = self.widget.ui.recordTable
+        table.setRowCount(len(fields))
+        for row, (name, hint) in enumerate(fields):
+            field, value = qt.QTableWidgetItem(name), qt.QTableWidgetItem("")
+            field.setFlags(qt.Qt.ItemIsEnabled)  # not editable
+            field.setToolTip(f"{name}: {hint}")
+            value.setToolTip(hint)
+            table.setItem(row, 0, field)
+            table.setItem(row, 1, value)
+        fit_height(table, 1, MOST_FIELDS)
+
     def show(self, rows: tuple[tuple[str, str, str, str], ...]) -> None:
         """Fill the table."""
         fill_table(self.widget.ui.diagnosisTable, rows)
 
     def update_overlay(self) -> None:
-        """Show or hide the last heat map, as the check box says."""
-        wanted = self.table if self.widget.panel.heat and self.map is not None else None
-        if wanted is self._overlay:
-            return
-        before, self._overlay = self._overlay, wanted
-        self._lay(before, False)
-        self._lay(wanted, True)
+        """Show or hide the heat map of the last diagnosis, as the check box says."""
+        self.overlay.update(self.table if self.widget.panel.heat and self.map is not None else None)
 
     def onClassifier(self, row: int) -> None:
         if 0 <= row < len(self._ids):
-            self.widget.replace(with_classifier(self.widget.panel, self._ids[row]))
+            self.choose(self._ids[row])
 
     def onButton(self) -> None:
         panel = self.widget.panel
         if panel.state in BUSY:
-            self.cancel()
+            self.stop()
         elif panel.chosen_classifier is not None:
-            self.widget.running.with_consent("diagnose", panel.chosen_classifier, self.begin)
+            self.widget.consent.ask("diagnose", panel.chosen_classifier, self.begin)
 
     def begin(self) -> None:
         """Diagnose the selected image."""
-        widget, self._began = self.widget, time.monotonic()
-        self.image = widget.ui.diagnoseImageSelector.currentNode()
-        widget.change(state="running", task="diagnose", stage="start", fraction=0.0, seconds_left=None, diagnose_message="",
-                      diagnose_notes=(), diagnose_failed=False, diagnosed=self.image.GetName() if self.image is not None else "")
-        try:
-            self.job = widget.logic.diagnoseAsync(self.image, onProgress=self.onProgress, onDone=self.onDone,
-                                                  model=widget.panel.classifier, device=widget.parameters.device.value)
-        except Exception as error:
-            widget.change(state="idle", diagnose_message=widget.log.sentence(error), diagnose_failed=True)
+        widget, self.image = self.widget, self.widget.ui.diagnoseImageSelector.currentNode()
+        self.run("diagnose", lambda **calls: widget.logic.diagnoseAsync(
+            self.image, **calls, model=widget.panel.classifier, device=widget.parameters.device.value, **self.told()),
+            diagnose_message="", diagnose_notes=(), diagnose_failed=False,
+            diagnosed=self.image.GetName() if self.image is not None else "")
 
-    def cancel(self) -> None:
-        if self.job is not None:
-            self.widget.logic.cancel(self.job)
-            self.widget.change(state="cancelling")
-
-    def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
-        self.widget.change(stage=stage, fraction=fraction, seconds_left=secondsLeft)
+    def told(self) -> dict:
+        """What the user has told besides the image, if the model asks for it: options of the logic's `diagnoseAsync`."""
+        asks, ui = self.widget.panel.asks, self.widget.ui
+        lungs = ui.lungMaskSelector.currentNode() if asks.lungs else None
+        cells = [(name, ui.recordTable.item(row, 1).text().strip()) for row, (name, _hint) in enumerate(asks.fields)]
+        record = {name: value for name, value in cells if value}
+        return {**({"lungs": lungs} if lungs is not None else {}), **({"record": record} if record else {})}
 
     def onDone(self, job) -> None:
         self.job = None
         if job.state == "done":
             self.table = job.tableNode
-        self.widget.replace(with_diagnosis(self.widget.panel, job, time.monotonic() - self._began))
+        self.widget.replace(with_diagnosis(self.widget.panel, job, self.seconds))
         self.widget.log.job(job)
         self.update()
         self.update_overlay()
 
     def close(self) -> None:
         """Let go of all nodes."""
-        self.table = self.image = self._overlay = None
+        self.table = self.image = None
+        self.overlay.forget()
 
     def _lay(self, table, show: bool) -> None:
-        if table is not None and table.GetScene() is not None:
-            image = self.image if self.image is not None and self.image.GetScene() is not None else None
-            try:
-                self.widget.logic.showHeatMap(table, image if show else None, show)
-            except Exception as error:  # the map was deleted
-                self.widget.log.sentence(error)
+        image = self.image if self.image is not None and self.image.GetScene() is not None else None
+        self.widget.logic.showHeatMap(table, image if show else None, show)

@@ -6,7 +6,7 @@ import slicer
 
 from ..catalogue import licence_text
 from ..user_models import delete_model, import_model, is_users, verify_model
-from .presenter import with_model
+from .presenter import with_managed, with_model
 from .words import _
 
 ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
@@ -18,8 +18,10 @@ class ModelsSection:
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
         self._ids: list[str] = []
+        self._every: tuple[str, ...] = ()
         ui.modelSearchEdit.connect("textChanged(QString)", lambda text: widget.change(search=text))
         ui.modelList.connect("currentRowChanged(int)", self.onRow)
+        ui.managedComboBox.connect("currentIndexChanged(int)", self.onManaged)
         ui.importModelButton.connect("clicked(bool)", lambda: self.onImport(self._ask_folder()))
         ui.importZipButton.connect("clicked(bool)", lambda: self.onImport(self._ask_zip()))
         ui.verifyModelButton.connect("clicked(bool)", self.onVerify)
@@ -29,10 +31,10 @@ class ModelsSection:
 
     def refresh(self) -> None:
         """Read again which models there are."""
-        choices = tuple(self.widget.logic.models())
-        own = frozenset(m.entry.id for m in choices if is_users(m.entry))
-        self.widget.change(models=choices, own=own)
+        self.widget.change(models=tuple(self.widget.logic.models()))
         self.widget.diagnosing.refresh()
+        panel = self.widget.panel
+        self.widget.change(own=frozenset(m.entry.id for m in (*panel.models, *panel.classifiers) if is_users(m.entry)))
 
     def show(self, rows: tuple[tuple[str, str, str], ...], chosen: str) -> None:
         """Fill the list. rows: (id, title, tool tip)."""
@@ -48,6 +50,21 @@ class ModelsSection:
         height = listed.sizeHintForRow(0) if rows else listed.fontMetrics().height()
         listed.setFixedHeight(height * min(max(len(rows), ROWS[0]), ROWS[1]) + 2 * listed.frameWidth)
 
+    def show_every(self, ids: tuple[str, ...], managed: str) -> None:
+        """Fill the section's list of models of either kind."""
+        box = self.widget.ui.managedComboBox
+        box.blockSignals(True)
+        box.clear()
+        for name in ids:
+            box.addItem(name)
+        self._every = ids
+        box.setCurrentIndex(ids.index(managed) if managed in ids else -1)
+        box.blockSignals(False)
+
+    def onManaged(self, row: int) -> None:
+        if 0 <= row < len(self._every):
+            self.widget.replace(with_managed(self.widget.panel, self._every[row]))
+
     def onRow(self, row: int) -> None:
         if self.widget.parameters is not None and 0 <= row < len(self._ids):
             self.widget.parameters.model = self._ids[row]
@@ -58,28 +75,29 @@ class ModelsSection:
             self._tell(lambda: self._imported(import_model(source)))
 
     def onVerify(self) -> None:
-        entry = self.widget.panel.chosen
+        entry = self.widget.panel.managed_entry
         self._tell(lambda: _("{model}: the weights are those of its sha256.").format(model=verify_model(entry).id))
 
     def onDelete(self) -> None:
-        entry = self.widget.panel.chosen
+        entry = self.widget.panel.managed_entry
         question = _('Delete the model "{model}" from disk ({size} MB)?').format(model=entry.id, size=round(entry.size_mb))
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Delete model")):
             self._tell(lambda: self._deleted(entry))
 
     def onOpenFolder(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.widget.panel.chosen.folder)))
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.widget.panel.managed_entry.folder)))
 
     def onLicence(self) -> None:
         panel = self.widget.panel
-        entry = panel.licensed if panel.state == "needs_licence" and panel.licensed is not None else panel.chosen
+        entry = panel.licensed if panel.state == "needs_licence" and panel.licensed is not None else panel.managed_entry
         self._tell(lambda: slicer.util.infoDisplay(f"{entry.title}: {entry.licence}", windowTitle=_("Licence"),
                                                    detailedText=licence_text(entry)))
 
     def _imported(self, entry) -> str:
         self.refresh()
         if any(m.entry.id == entry.id for m in self.widget.panel.classifiers):
-            self.widget.change(classifier=entry.id)
+            self.widget.diagnosing.choose(entry.id)
+            self.widget.change(managed=entry.id)
             return _("{model} was imported and is chosen in the section Diagnose.").format(model=entry.id)
         self.widget.choose_model(entry.id)
         return _("{model} was imported and is chosen.").format(model=entry.id)

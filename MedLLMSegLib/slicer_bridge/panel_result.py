@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import qt
 
+from .panel_job import Overlay
 from .panel_log import copy
 from .panel_train import fit_height
 from .presenter import table_text
@@ -17,7 +18,7 @@ class ResultSection:
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
-        self._overlay = None  # the segmentation node whose map is shown
+        self.overlay = Overlay(lambda node, show: widget.logic.showUncertainty(node, None, show), widget.log)
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
         ui.copyPythonButton.connect("clicked(bool)", lambda: self._copy_call(widget.logic.pythonLines))
@@ -54,19 +55,7 @@ class ResultSection:
 
     def update_overlay(self) -> None:
         """Show or hide the map of the last run, as the check box says."""
-        wanted = self.node if self.widget.panel.uncertainty and self.map is not None else None
-        if wanted is self._overlay:
-            return
-        before, self._overlay = self._overlay, wanted
-        self._lay(before, False)
-        self._lay(wanted, True)
-
-    def _lay(self, segmentation, show: bool) -> None:
-        if segmentation is not None and segmentation.GetScene() is not None:
-            try:
-                self.widget.logic.showUncertainty(segmentation, None, show)
-            except Exception as error:  # the map was deleted
-                self.widget.log.sentence(error)
+        self.overlay.update(self.node if self.widget.panel.uncertainty and self.map is not None else None)
 
     def onRestore(self) -> None:
         try:

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, Sequence
 
+from .asks import Asks
 from .licences import conditions
 from .words import _
 
@@ -34,11 +35,11 @@ class Panel:
     state: "idle", "needs_licence" or "needs_packages" (asked for consent), "installing", "running", "cancelling" or "failed".
     task: what is or was run, "segment", "train" or "diagnose". input: the scan's name. scans: how many are in the scene.
     models: `ModelChoice`s. own: ids of models that the user may delete. packages: what would be installed, with sizes.
-    licensed: the `ModelEntry` whose licence is asked for.
-    fraction: 0 to 1. rows: (structure, volume in mL, mean confidence). result: name of
+    licensed: the `ModelEntry` whose licence is asked for. managed: the id of the model, of either kind, in the section Models.
+    fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows: (structure, volume in mL, mean confidence). result: name of
     the segmentation that the last run wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on. pair_chosen: two
     nodes are selected that can be added. history: rows of a training's history.json.
-    classifiers: `ModelChoice`s; classifier: the chosen one's id. image: name of the image to be diagnosed; diagnosed: of the
+    classifiers: `ModelChoice`s; classifier: the chosen one's id; asks: what it asks for besides the image. image: name of the image to be diagnosed; diagnosed: of the
     one that is or was. diagnosis: (class, probability, threshold or None, whether it is the answer). heat: the heat map is
     to be shown; heated: there is one.
     """
@@ -53,10 +54,12 @@ class Panel:
     search: str = ""
     own: frozenset[str] = frozenset()
     models_message: str = ""
+    managed: str = ""
     packages: tuple[str, ...] = ()
     licensed: Any = None
     stage: str = ""
-    fraction: float = 0.0
+    fraction: float | None = 0.0
+    stoppable: bool = False
     seconds_left: float | None = None
     message: str = ""
     notes: tuple[str, ...] = ()
@@ -74,6 +77,7 @@ class Panel:
     history: tuple[dict, ...] = ()
     classifiers: tuple = ()
     classifier: str = ""
+    asks: Asks = Asks()
     image: str | None = None
     diagnosed: str = ""
     diagnosis: tuple[tuple[str, float, float | None, bool], ...] = ()
@@ -92,6 +96,12 @@ class Panel:
     def chosen_classifier(self):
         """The chosen classifier's `ModelEntry`, or None."""
         return next((m.entry for m in self.classifiers if m.entry.id == self.classifier), None)
+
+    @property
+    def managed_entry(self):
+        """The `ModelEntry` that the section Models is about: of the managed model, else of the one that is chosen to segment."""
+        named = next((m.entry for m in (*self.models, *self.classifiers) if m.entry.id == self.managed), None)
+        return named or self.chosen
 
 
 def emptied(panel: Panel) -> Panel:
@@ -112,8 +122,17 @@ def time_left(seconds: float | None) -> str:
     return _("about {hours} h left").format(hours=round(seconds / 3600, 1))
 
 
+def progress(panel: Panel) -> dict:
+    """Qt properties of the progress bar of what goes on; Qt shows a range of nothing as a bar that moves to and fro."""
+    known = panel.fraction is not None and (panel.state != "installing" or panel.fraction > 0)
+    return {"maximum": 100 if known else 0, "value": round(100 * panel.fraction) if known else 0}
+
+
 def stage_text(panel: Panel) -> str:
-    """What a run is doing, and how long it still takes."""
+    """What a run is doing, and how long it still takes; of an installation, what is being installed."""
+    if panel.state == "installing":
+        what = panel.stage or _("this takes minutes")
+        return _("Python packages are being installed: {what}").format(what=what)
     return ", ".join(part for part in (stage_name(panel.stage), time_left(panel.seconds_left)) if part)
 
 
@@ -171,10 +190,13 @@ def consent_text(panel: Panel) -> str:
     return licence_text(panel.licensed) if panel.state == "needs_licence" and panel.licensed is not None else ""
 
 
-def busy_button(state: str) -> tuple[str, bool, str] | None:
+def busy_button(panel: Panel) -> tuple[str, bool, str] | None:
     """Text, enabled and tooltip of the button that began what is going on; None when nothing is."""
+    stoppable = panel.state == "installing" and panel.stoppable
     return {
-        "running": (_("Cancel"), True, _("Stop; the scene stays as it is.")),
+        "running": (_("Cancel"), True, {"train": _("Stop the training; no model is made.")}.get(
+            panel.task, _("Stop; the scene stays as it is."))),
         "cancelling": (_("Cancelling..."), False, _("It is being stopped, which takes two seconds at most.")),
-        "installing": (_("Installing..."), False, _("Python packages are being installed; this takes minutes.")),
-    }.get(state)
+        "installing": (_("Cancel"), True, _("Stop the download; nothing is installed.")) if stoppable else (
+            _("Installing..."), False, _("Python packages are being installed; this takes minutes.")),
+    }.get(panel.state)

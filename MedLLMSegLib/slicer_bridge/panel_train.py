@@ -6,6 +6,7 @@ import slicer
 
 from . import licences
 from .curve import LearningCurve
+from .panel_job import JobSection
 from .panel_state import BUSY
 from .presenter_train import with_training
 from .words import _
@@ -13,14 +14,14 @@ from .words import _
 LEAST_ROWS, MOST_ROWS = 3, 8
 
 
-class TrainSection:
-    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `parameters` and `log` are used.
-
-    pairs: what is trained on, (volume node, segmentation node) each; nodes that leave the scene leave it too.
+class TrainSection(JobSection):
+    """job: the training that runs, or None. pairs: what is trained on, (volume node, segmentation node) each; nodes that leave
+    the scene leave it too.
     """
 
     def __init__(self, widget):
-        self.widget, self.pairs, self.job, self.curve = widget, [], None, None
+        super().__init__(widget)
+        self.pairs, self.curve = [], None
         self._starts: list[str | None] = []
         ui = widget.ui
         ui.trainVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
@@ -31,6 +32,7 @@ class TrainSection:
         ui.addAllPairsButton.connect("clicked(bool)", self.onAddAll)
         ui.removePairButton.connect("clicked(bool)", self.onRemove)
         ui.curveButton.connect("clicked(bool)", self.onCurve)
+        ui.trainButton.connect("clicked(bool)", self.onButton)
         ui.pairTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
 
     def update(self) -> None:
@@ -99,25 +101,19 @@ class TrainSection:
         if self.curve is not None and self.curve.in_scene:
             self.curve.show()
 
+    def onButton(self) -> None:
+        if self.widget.panel.state in BUSY:
+            self.stop()
+        else:
+            self.widget.consent.ask("train", self.start_entry, self.begin)
+
     def begin(self) -> None:
         """Start the training; what is wrong with the pairs or the name becomes a sentence in the section."""
         widget, panel = self.widget, self.widget.panel
-        widget.change(state="running", task="train", stage=_("Starting"), fraction=0.0, seconds_left=None, history=(),
-                      train_message="", train_failed=False)
-        try:
-            self.job = widget.logic.trainAsync(
-                list(self.pairs), panel.train_name, start=self.start, minutes=widget.parameters.trainMinutes,
-                device=widget.parameters.device.value, onProgress=self.onProgress, onDone=self.onDone, onHistory=self.onHistory)
-        except Exception as error:
-            widget.change(state="idle", train_message=widget.log.sentence(error), train_failed=True)
-
-    def cancel(self) -> None:
-        if self.job is not None:
-            self.widget.logic.cancel(self.job)
-            self.widget.change(state="cancelling")
-
-    def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
-        self.widget.change(stage=stage, fraction=fraction, seconds_left=secondsLeft)
+        self.run("train", lambda **calls: widget.logic.trainAsync(
+            list(self.pairs), panel.train_name, start=self.start, minutes=widget.parameters.trainMinutes,
+            device=widget.parameters.device.value, onHistory=self.onHistory, **calls),
+            history=(), train_message="", train_failed=False)
 
     def onHistory(self, history) -> None:
         """history: all rows so far."""
@@ -150,10 +146,6 @@ class TrainSection:
     def _selected_nodes(self) -> tuple:
         ui = self.widget.ui
         return ui.trainVolumeSelector.currentNode(), ui.trainSegmentationSelector.currentNode()
-
-    @property
-    def busy(self) -> bool:
-        return self.widget.panel.task == "train" and self.widget.panel.state in BUSY
 
 
 def fit_height(table, least: int, most: int) -> None:

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import ASKS, BUSY, Panel, breakable, busy_button, consent_text, facts, marked, stage_text
+from .panel_state import ASKS, BUSY, Panel, breakable, busy_button, consent_text, facts, marked, progress, stage_text
 from .presenter_diagnose import classifier_rows, diagnose_widgets, diagnosis_texts
 from .presenter_train import start_rows, train_widgets
 from .words import _
@@ -22,6 +22,8 @@ class View:
     starts: ids (None: none) and titles of what a training can start from.
     rows: texts of the result table. pairs: texts of the table of training pairs.
     classifiers: ids of the list in the section Diagnose; classifier: the one that is selected. diagnosis: texts of its table.
+    fields: (name, what it may hold) of the record that this classifier reads.
+    every: ids of the list in the section Models, of either kind; managed: the one that is selected.
     """
 
     widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -33,6 +35,9 @@ class View:
     classifiers: tuple[str, ...] = ()
     classifier: str = ""
     diagnosis: tuple[tuple[str, str, str, str], ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    every: tuple[str, ...] = ()
+    managed: str = ""
 
 
 def view(panel: Panel) -> View:
@@ -42,7 +47,8 @@ def view(panel: Panel) -> View:
     widgets = {name: looks for part in parts for name, looks in part.items()}
     return View(widgets, _model_rows(panel), panel.model, start_rows(panel),
                 tuple(row_texts(*row) for row in panel.rows), panel.pairs, classifier_rows(panel), panel.classifier,
-                tuple(diagnosis_texts(*row) for row in panel.diagnosis))
+                tuple(diagnosis_texts(*row) for row in panel.diagnosis), panel.asks.fields,
+                tuple(m.entry.id for m in (*panel.models, *panel.classifiers)), getattr(panel.managed_entry, "id", ""))
 
 
 # the state as the user chooses, and as a job moves along
@@ -50,7 +56,12 @@ def view(panel: Panel) -> View:
 def with_model(panel: Panel, name: str) -> Panel:
     """The panel when another model is chosen: what was asked of the one before needs no answer any more."""
     asked = dict(state="idle", message="", train_message="") if panel.state in ASKS else {}
-    return replace(panel, model=name, models_message="", **asked)
+    return replace(panel, model=name, managed=name, models_message="", **asked)
+
+
+def with_managed(panel: Panel, name: str) -> Panel:
+    """The panel when a model is selected in the section Models."""
+    return replace(panel, managed=name, models_message="")
 
 
 def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
@@ -151,7 +162,7 @@ def why_not(panel: Panel) -> str:
 
 def _segment_button(panel: Panel) -> dict:
     missing, own = why_not(panel), panel.task == "segment"
-    if own and (busy := busy_button(panel.state)):
+    if own and (busy := busy_button(panel)):
         looks = busy
     elif own and panel.state == "needs_packages" and not missing:
         looks = (_("Install and segment"), True, _("Install these packages into Slicer, and then segment."))
@@ -166,10 +177,7 @@ def _segment_button(panel: Panel) -> dict:
 
 
 def _progress(panel: Panel) -> dict:
-    shown = panel.state in BUSY and panel.task == "segment"
-    busy = panel.state == "installing"  # Qt shows a range of nothing as a bar that moves to and fro
-    value = 0 if busy else round(100 * panel.fraction)
-    return {"progressBar": {"visible": shown, "maximum": 0 if busy else 100, "value": value}}
+    return {"progressBar": {"visible": panel.state in BUSY and panel.task == "segment", **progress(panel)}}
 
 
 def _status(panel: Panel) -> dict:
@@ -179,10 +187,8 @@ def _status(panel: Panel) -> dict:
 
 def _status_text(panel: Panel) -> tuple[str, str | None]:
     """What the panel says under its button, and its mark."""
-    if panel.state in ("running", "cancelling") and panel.task == "segment":
+    if panel.state in BUSY and panel.task == "segment":
         return stage_text(panel), None
-    if panel.state == "installing" and panel.task == "segment":
-        return _("Python packages are being installed; Slicer waits meanwhile."), None
     if panel.state in ASKS and panel.task == "segment":
         return consent_text(panel), "ask"
     if panel.state == "failed" and panel.task == "segment":
@@ -222,15 +228,22 @@ def _copy(panel: Panel) -> dict:
 
 
 def _models(panel: Panel) -> dict:
-    chosen, wait = panel.chosen, _wait(panel)
-    none = "" if chosen else _("Choose a model above.")
-    kept = none or ("" if chosen.id in panel.own else _("{model} comes with MedLLMSeg and stays.").format(model=chosen.id))
+    entry, wait = panel.managed_entry, _wait(panel)
+    none = "" if entry else _("Choose a model.")
+    kept = none or ("" if entry.id in panel.own else _("{model} comes with MedLLMSeg and stays.").format(model=entry.id))
     return {
-        "modelsLabel": {"text": breakable(panel.models_message) or (
-            _("Chosen above: {model}").format(model=breakable(chosen.id)) if chosen else none)},
+        "managedComboBox": {"enabled": bool(panel.models or panel.classifiers), "toolTip": _("The model that these buttons are about.")},
+        "modelsLabel": {"text": breakable(panel.models_message) or (_about(entry, panel.own) if entry else none)},
         "importModelButton": {"toolTip": _("Copy a model bundle, a folder or a .zip of it, into your models.")},
         "verifyModelButton": {"enabled": not none, "toolTip": none or _("Compare the model's weights with its sha256.")},
         "deleteModelButton": {"enabled": not (kept or wait), "toolTip": kept or wait or _("Delete this model from disk.")},
         "openFolderButton": {"enabled": not none, "toolTip": none or _("Open the folder that holds the model.")},
         "licenceButton": {"enabled": not none, "toolTip": none or _("Read the licence of the model's weights.")},
     }
+
+
+def _about(entry, own: frozenset[str]) -> str:
+    """What a model does, how large it is and whose."""
+    does = _("diagnoses") if entry.kind == "classifier" else _("outlines")
+    whose = _("one of yours") if entry.id in own else _("comes with MedLLMSeg")
+    return _("{title}: {does}, {size} MB, {whose}.").format(title=breakable(entry.title), does=does, size=f"{entry.size_mb:.0f}", whose=whose)

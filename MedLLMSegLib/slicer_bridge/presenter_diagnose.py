@@ -3,7 +3,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .panel_state import ASKS, BUSY, Panel, busy_button, consent_text, facts, marked, stage_text
+from .asks import Asks
+from .panel_state import ASKS, BUSY, Panel, busy_button, consent_text, facts, marked, progress, stage_text
 from .words import _
 
 RESEARCH_ONLY = _("Research use only; not a medical device. What is shown here is no medical diagnosis.")
@@ -11,10 +12,14 @@ NONE_THERE = _("There is no model that diagnoses yet. Import one in the section 
                "medllmseg train --task classify.")
 
 
-def with_classifier(panel: Panel, name: str) -> Panel:
-    """The panel when another classifier is chosen: what was asked of the one before needs no answer any more."""
-    asked = dict(state="idle", diagnose_message="") if panel.task == "diagnose" and panel.state in ASKS else {}
-    return replace(panel, classifier=name, **asked)
+def with_classifier(panel: Panel, name: str, asks: Asks = Asks()) -> Panel:
+    """The panel when a classifier is chosen, with what it asks for besides the image.
+
+    If it is another one, what was asked of the one before needs no answer any more.
+    """
+    other = name != panel.classifier
+    asked = dict(state="idle", diagnose_message="") if other and panel.task == "diagnose" and panel.state in ASKS else {}
+    return replace(panel, classifier=name, asks=asks, managed=name if other and panel.classifier else panel.managed, **asked)
 
 
 def with_diagnosis(panel: Panel, job, seconds: float = 0.0) -> Panel:
@@ -66,16 +71,17 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
     active = own and panel.state in BUSY
     text = marked(*_message(panel, own))
     chosen = next((m for m in panel.classifiers if m.entry.id == panel.classifier), None)
-    installing = panel.state == "installing"
     return {
         "diagnoseButton": _button(panel, own),
         "diagnoseNotNowButton": {"visible": own and panel.state in ASKS, "toolTip": _("Neither install nor accept anything.")},
-        "diagnoseProgressBar": {"visible": active, "maximum": 0 if installing else 100,
-                                "value": 0 if installing else round(100 * panel.fraction)},
+        "diagnoseProgressBar": {"visible": active, **progress(panel)},
         "diagnoseStatusLabel": {"text": text, "visible": bool(text)},
         "classifierComboBox": {"visible": bool(panel.classifiers), "enabled": not active},
         "classifierNameLabel": {"visible": bool(panel.classifiers)},
         "classifierLabel": {"text": classifier_details(chosen) if chosen else NONE_THERE},
+        "lungMaskLabel": {"visible": panel.asks.lungs},
+        "lungMaskSelector": {"visible": panel.asks.lungs, "enabled": not active},
+        "recordTable": {"visible": bool(panel.asks.fields), "enabled": not active},
         "diagnosisTable": {"visible": bool(panel.diagnosis)},
         "heatMapCheckBox": {"visible": bool(panel.diagnosis), "enabled": panel.heated, "toolTip": (
             _("Lay over the image what in it speaks for the answer; it shows where the network looked, not where a disease is.")
@@ -86,7 +92,7 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
 
 def _button(panel: Panel, own: bool) -> dict:
     missing = why_no_diagnosis(panel)
-    if own and (busy := busy_button(panel.state)):
+    if own and (busy := busy_button(panel)):
         looks = busy
     elif own and panel.state == "needs_packages" and not missing:
         looks = (_("Install and diagnose"), True, _("Install these packages into Slicer, and then diagnose."))
@@ -101,10 +107,8 @@ def _button(panel: Panel, own: bool) -> dict:
 
 def _message(panel: Panel, own: bool) -> tuple[str, str | None]:
     """The section's line of text, and its mark."""
-    if own and panel.state in ("running", "cancelling"):
+    if own and panel.state in BUSY:
         return stage_text(panel), None
-    if own and panel.state == "installing":
-        return _("Python packages are being installed; Slicer waits meanwhile."), None
     if own and panel.state in ASKS:
         return consent_text(panel), "ask"
     text = " ".join(part for part in (panel.diagnose_message, *panel.diagnose_notes) if part)

@@ -4,7 +4,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Sequence
 
-from .panel_state import ASKS, BUSY, LEAST_PAIRS, Panel, consent_text, marked, model_name, stage_name, time_left
+from .panel_state import (
+    ASKS, BUSY, LEAST_PAIRS, Panel, busy_button, consent_text, marked, model_name, progress, stage_name, stage_text, time_left,
+)
 from .words import _
 
 
@@ -51,11 +53,8 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     active = panel.task == "train" and panel.state in BUSY
     missing = why_no_training(panel)
-    if active and panel.state == "running":
-        button = {"text": _("Cancel"), "enabled": True, "toolTip": _("Stop the training; no model is made.")}
-    elif active:
-        button = {"text": _("Installing...") if panel.state == "installing" else _("Cancelling..."), "enabled": False,
-                  "toolTip": _("Please wait.")}
+    if active:
+        button = dict(zip(("text", "enabled", "toolTip"), busy_button(panel)))
     elif panel.task == "train" and panel.state == "needs_packages" and not missing:
         button = {"text": _("Install and train"), "enabled": True, "toolTip": _("Install these packages, and then train.")}
     elif panel.task == "train" and panel.state == "needs_licence" and not missing:
@@ -68,8 +67,7 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
         "trainButton": button,
         "trainNotNowButton": {"visible": panel.task == "train" and panel.state in ASKS,
                               "toolTip": _("Neither install nor accept anything.")},
-        "trainProgressBar": {"visible": active, "maximum": 0 if panel.state == "installing" else 100,
-                             "value": 0 if panel.state == "installing" else round(100 * panel.fraction)},
+        "trainProgressBar": {"visible": active, **progress(panel)},
         "trainStatusLabel": {"text": text, "visible": bool(text)},
         "addPairButton": {"enabled": panel.pair_chosen and not active, "toolTip": _pair_tip(panel)},
         "addAllPairsButton": {"enabled": not active, "toolTip": _(
@@ -93,7 +91,7 @@ def _message(panel: Panel, active: bool) -> tuple[str, str | None]:
     if panel.task == "train" and panel.state in ASKS:
         return consent_text(panel), "ask"
     if active and panel.state == "installing":
-        return _("Python packages are being installed; Slicer waits meanwhile."), None
+        return stage_text(panel), None
     if active:
         step = stage_name(panel.stage.split(",")[0])  # loss and Dice follow in it, which are said below
         return ", ".join(part for part in (step, time_left(panel.seconds_left), history_text(panel.history)) if part), None

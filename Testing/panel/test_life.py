@@ -34,6 +34,20 @@ def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
     assert panel.parameters.inputVolume is None
 
 
+def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, drawn):
+    """Slicer's selector lists it as a volume, and would choose whatever is left in its list."""
+    import slicer
+    from MedLLMSegLib.slicer_bridge.overlay import HEAT_MAP, map_node, name_map
+
+    maps = [slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan)) for _ in range(2)]
+    name_map(drawn("found", scan), maps[0])
+    name_map(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode"), maps[1], HEAT_MAP)
+    panel.parameters.inputVolume = scan
+    slicer.mrmlScene.RemoveNode(scan)
+    assert panel.parameters.inputVolume is None and panel.ui.inputVolumeSelector.currentNode() is None
+    assert not panel.ui.segmentButton.enabled and "Choose a scan" in panel.ui.segmentButton.toolTip
+
+
 def test_other_modules_nodes_cost_nothing(panel, module, monkeypatch):
     import slicer
 

@@ -1,5 +1,6 @@
 """The chooser of models and the section Models."""
 import types
+from dataclasses import replace
 
 from panel.steps import names_of, press
 
@@ -52,3 +53,29 @@ def test_a_model_that_cannot_be_imported_is_said_in_the_section(panel, said, tmp
     panel.ui.modelsCollapsibleButton.collapsed, said["path"] = False, str(tmp_path)
     panel.ui.importModelButton.click()
     assert "no model bundle" in panel.ui.modelsLabel.text
+
+
+def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(logic, make_panel, said, monkeypatch, picture):
+    namespace, done = names_of("panel_models"), []
+    entry = replace(logic.choices[0].entry, id="chest-xray", kind="classifier", title="Pneumonia in chest X-rays", licence="Apache-2.0",
+                    classes=("no finding", "pneumonia"), structures=())
+    logic.diagnosers = (replace(logic.choices[0], entry=entry),)
+    monkeypatch.setitem(namespace, "verify_model", lambda entry: done.append(("verify", entry.id)) or entry)
+    monkeypatch.setitem(namespace, "delete_model", lambda entry: done.append(("delete", entry.id)))
+    monkeypatch.setitem(namespace, "is_users", lambda entry: entry.id == "chest-xray")
+    monkeypatch.setitem(namespace, "licence_text", lambda entry: f"of {entry.id}")
+    panel = make_panel()
+    ui = panel.ui
+    listed = [ui.managedComboBox.itemText(n) for n in range(ui.managedComboBox.count)]
+    assert listed == ["hippocampus-t1", "heart-cine", "body-ct", "chest-xray"] and ui.managedComboBox.currentText == "hippocampus-t1"
+    ui.modelList.setCurrentRow(1)  # what is chosen to segment with is what the section is about
+    assert ui.managedComboBox.currentText == "heart-cine" and "outlines" in ui.modelsLabel.text
+    ui.managedComboBox.setCurrentIndex(3)
+    assert panel.parameters.model == "heart-cine" and "diagnoses" in ui.modelsLabel.text and "one of yours" in ui.modelsLabel.text
+    picture(panel, "models-classifier", "models")
+    press(ui.verifyModelButton)
+    press(ui.licenceButton)
+    press(ui.openFolderButton)
+    press(ui.deleteModelButton)
+    assert done == [("verify", "chest-xray"), ("delete", "chest-xray")] and said["shown"][0][1]["detailedText"] == "of chest-xray"
+    assert said["opened"] == [str(entry.folder)] and "chest-xray" in said["asked"][0]

@@ -58,7 +58,7 @@ def test_all_of_it_passes(widget, module, monkeypatch, tmp_path):
     assert len(untested) == 4, untested
 
 
-@pytest.mark.parametrize("break_it", ["onSegmentButton", "cancel"])
+@pytest.mark.parametrize("break_it", ["onButton", "cancel"])
 def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
     from MedLLMSegLib.slicer_bridge import panel_run, selftest, selftest_panel
 
@@ -66,7 +66,7 @@ def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
     wait = selftest.Case.wait
     monkeypatch.setattr(selftest.Case, "wait", lambda case, until, seconds=60: wait(case, until, 2))
     monkeypatch.setattr(panel_run.RunSection, break_it, lambda self: None)
-    if break_it == "onSegmentButton":
+    if break_it == "onButton":
         widget.ui.segmentButton.blockSignals(True)
     with pytest.raises(AssertionError):
         selftest_panel.check_press_cancel(case)

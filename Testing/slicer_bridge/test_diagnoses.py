@@ -231,12 +231,20 @@ def test_a_window_and_the_direction_of_grey_go_along_with_voxels(logic, client, 
         logic.diagnose(flat, bundles["flat"], device="cpu")
 
 
-def test_a_lung_mask_is_a_label_map(scene, logic, client, bundles, flat, pixels):
+def test_a_lung_mask_is_a_label_map_or_a_segmentation(scene, logic, client, bundles, flat, pixels):
     lungs = np.zeros(pixels.shape, np.uint8)
     lungs[20:70, 10:50] = 1
     mask = slicer.util.addVolumeFromArray(lungs[None], name="lungs", nodeClassName="vtkMRMLLabelMapVolumeNode")
     wanted = diagnose(Volume(pixels[None], np.diag([-0.2, -0.2, 1, 1.0]), "chest"), bundles["flat"], device="cpu", lungs=lungs > 0)
     same(*logic.diagnose(flat, bundles["flat"], device="cpu", lungs=mask), wanted)
+    drawn = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "lungs, drawn")
+    drawn.SetReferenceImageGeometryParameterFromVolumeNode(flat)
+    for name, half in (("left", slice(10, 30)), ("right", slice(30, 50))):  # one segment each
+        part = np.zeros_like(lungs)
+        part[:, half] = lungs[:, half]
+        drawn.GetSegmentation().AddEmptySegment(name, name)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(part[None], drawn, name, flat)
+    same(*logic.diagnose(flat, bundles["flat"], device="cpu", lungs=drawn), wanted)
     assert not slicer.util.arrayFromVolume(logic.diagnose(flat, bundles["flat"], device="cpu", lungs=mask)[1])[0, :20].any()
 
 

@@ -1,0 +1,31 @@
+"""What a classifier can be told besides the image, as its description says. Neither Qt, MRML nor torch here."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..catalogue import ModelEntry, read_metadata
+from ..errors import UserError
+from .words import _
+
+
+@dataclass(frozen=True)
+class Asks:
+    """lungs: a mask of the lungs, to which it crops the image. fields: of a patient's record, (name, what it may hold) each."""
+
+    lungs: bool = False
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def asks_of(entry: ModelEntry | None) -> Asks:
+    """What a classifier asks for; nothing if there is none, or if its description cannot be read (`diagnose` says so)."""
+    try:
+        about = read_metadata(entry.folder) if entry is not None else {}
+    except UserError:
+        return Asks()
+    part = lambda name, of=about: of.get(name) if isinstance(of.get(name), dict) else {}
+    lungs = part("preparation").get("crop") == "lungs" and part("input").get("kind", "radiograph") == "radiograph"
+    record = part("record", part("network"))
+    numbers = tuple((str(name), _("a number")) for name in record.get("numbers") or ())
+    categories = tuple((str(name), _("one of {values}").format(values=", ".join(map(str, values))))
+                       for name, values in part("categories", record).items())
+    return Asks(lungs, numbers + categories)

@@ -1,0 +1,119 @@
+"""What the panel asks for before something starts: a model's licence, and Python packages, which it installs. Qt side."""
+from __future__ import annotations
+
+import qt
+
+from ..errors import UserError
+from . import install, licences
+from .words import _
+
+POLL_MS = 100
+AFTER_PAINT_MS = 50  # long enough for the panel to be drawn before something makes it wait
+
+
+class Consent:
+    """widget: the module's widget. installation: the pip that runs beside the window, or None."""
+
+    def __init__(self, widget):
+        self.widget, self.installation, ui = widget, None, widget.ui
+        for button in (ui.notNowButton, ui.trainNotNowButton, ui.diagnoseNotNowButton):
+            button.connect("clicked(bool)", self.onNotNow)
+
+    def ask(self, task: str, model, start) -> None:
+        """Start at once if nothing is to be asked; else say what, and wait for the next press, which is the consent.
+
+        model: the `ModelEntry` that is used, or None. It is asked for its licence first, and then for Python packages.
+        """
+        panel = self.widget.panel
+        asked = panel.state if panel.task == task else ""
+        if model is not None and licences.must_ask(model):
+            if asked != "needs_licence" or panel.licensed != model:
+                self.widget.change(state="needs_licence", task=task, licensed=model)
+                return
+            if not self._accept(task, model):
+                return
+        missing = install.missing_packages(task)
+        if not missing:
+            start()
+        elif asked != "needs_packages":
+            self.widget.change(state="needs_packages", task=task, packages=tuple(missing))
+        else:
+            self.widget.change(state="installing", stage="", fraction=0.0, stoppable=False, message="", notes=(), train_message="",
+                               diagnose_message="")
+            qt.QTimer.singleShot(AFTER_PAINT_MS, lambda: self._begin(task, start))
+
+    def onNotNow(self) -> None:
+        panel = self.widget.panel
+        text = _("Nothing was installed.") if panel.state == "needs_packages" else _("The licence was not accepted.")
+        self.widget.change(state="idle", **_told(panel.task, text))
+
+    def fail(self, task: str, error: Exception) -> None:
+        """Say in a task's section why it did not begin."""
+        text = self.widget.log.sentence(error)
+        failed = {"train": {"train_failed": True}, "diagnose": {"diagnose_failed": True}}.get(task, {})
+        self.widget.change(state="failed" if task == "segment" else "idle", **_told(task, text), **failed)
+
+    def stop(self) -> None:
+        """End the installation, unless its files are being put into their places."""
+        if self.installation is not None and not self.installation.placing:
+            self.installation.stop()
+
+    def close(self) -> None:
+        """The panel goes away: no process stays behind."""
+        if self.installation is not None:
+            self.installation.stop()
+
+    def _accept(self, task: str, model) -> bool:
+        try:
+            licences.accept(model)
+        except Exception as error:  # it cannot be written down
+            self.fail(task, error)
+            return False
+        self.widget.log.say(_("The licence {licence} of {model} was accepted.").format(licence=model.licence, model=model.id))
+        return True
+
+    def _begin(self, task: str, start) -> None:
+        """PyTorch first, beside the window where that can be done; then the rest, with Slicer's own progress window."""
+        try:
+            self.installation = install.begin_torch()
+        except Exception as error:
+            self.fail(task, error)
+            return
+        if self.installation is None:
+            self._finish(task, start)
+        else:
+            self._look(task, start)
+
+    def _look(self, task: str, start) -> None:
+        running = self.installation
+        if not running.poll():
+            if self.widget.ui is not None:
+                self.widget.change(stage=running.text, fraction=running.fraction, stoppable=not (running.placing or running.stopped))
+                qt.QTimer.singleShot(POLL_MS, lambda: self._look(task, start))
+            return
+        self.installation = None
+        if not running.worked:
+            self.widget.log.say(running.log)
+        if running.stopped:
+            self.widget.change(state="idle", **_told(task, _("The installation was stopped.")))
+        elif running.worked:
+            self._finish(task, start)
+        else:
+            self.fail(task, UserError(_("PyTorch could not be installed; check the network and the disk (the section Log has the "
+                                        "details), or install it in the PyTorch Utils module, and press the button again.")))
+
+    def _finish(self, task: str, start) -> None:
+        try:
+            install.ensure_packages(_("MedLLMSeg"), task)
+        except Exception as error:
+            self.fail(task, error)
+            return
+        self.widget.change(state="idle")
+        if self.widget.parameters is not None:  # the module may have been left meanwhile
+            start()
+
+
+def _told(task: str, text: str) -> dict:
+    """The fields of the state in which a task's section says something."""
+    return {"segment": {"message": text, "notes": ()}, "train": {"train_message": text},
+            "diagnose": {"diagnose_message": text, "diagnose_notes": ()}}[task]

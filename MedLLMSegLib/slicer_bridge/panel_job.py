@@ -1,0 +1,68 @@
+"""What the panel's sections that run something have in common: a job, its progress, its cancel, a map over the views. Qt side."""
+from __future__ import annotations
+
+import time
+from typing import Callable
+
+
+class JobSection:
+    """A section that runs one job at a time. widget: the module's widget. job: the one that runs, or None."""
+
+    def __init__(self, widget):
+        self.widget, self.job, self._began = widget, None, 0.0
+
+    def run(self, task: str, begin: Callable, **fields) -> None:
+        """Begin a job: begin(onProgress=, onDone=) returns it. fields: of the panel's state, what the section shows meanwhile."""
+        self._began = time.monotonic()
+        self.widget.change(state="running", task=task, stage="start", fraction=0.0, seconds_left=None, **fields)
+        try:
+            self.job = begin(onProgress=self.onProgress, onDone=self.onDone)
+        except Exception as error:
+            self.widget.consent.fail(task, error)
+
+    def stop(self) -> None:
+        """What the section's button does while something goes on."""
+        if self.widget.panel.state == "installing":
+            self.widget.consent.stop()
+        else:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Stop the job; the panel says so until it has let go."""
+        if self.job is not None:
+            self.widget.logic.cancel(self.job)
+            self.widget.change(state="cancelling")
+
+    def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
+        self.widget.change(stage=stage, fraction=fraction, seconds_left=secondsLeft)
+
+    def onDone(self, job) -> None:
+        raise NotImplementedError
+
+    @property
+    def seconds(self) -> float:
+        """Since the job began."""
+        return time.monotonic() - self._began
+
+
+class Overlay:
+    """The map that a section lays over the slice views, one at a time. lay: (owner of a map, show) -> None. log: as the panel's."""
+
+    def __init__(self, lay: Callable, log):
+        self._lay, self._log, self._owner = lay, log, None
+
+    def update(self, wanted) -> None:
+        """Show the map of a node, and none of the one before; None for no map."""
+        if wanted is self._owner:
+            return
+        before, self._owner = self._owner, wanted
+        for owner, show in ((before, False), (wanted, True)):
+            if owner is not None and owner.GetScene() is not None:
+                try:
+                    self._lay(owner, show)
+                except Exception as error:  # the map was deleted
+                    self._log.sentence(error)
+
+    def forget(self) -> None:
+        """Let go of the node; the scene is being closed."""
+        self._owner = None

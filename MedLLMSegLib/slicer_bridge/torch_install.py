@@ -1,0 +1,119 @@
+"""PyTorch by the installer of Slicer's PyTorch extension, in a process of its own, so that Slicer's window goes on.
+
+The extension's `installTorch` waits for pip, and pip is silent while it downloads gigabytes: the window would stand still for
+minutes. So the extension is asked what it would run, and that is run beside the window; where it does not say, its own
+`installTorch` follows (`install.ensure_packages`).
+"""
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import threading
+from collections import deque
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+INSTALLER = "light_the_torch"  # which chooses the build that fits this computer's GPU and driver
+LENT_S = 0.02  # the reading thread gets the interpreter for so long at each poll
+KEPT = 60  # of the last lines, for the log
+
+
+def torch_command(requirement: str) -> list[str] | None:
+    """What the PyTorch extension gives to Python to install torch, such as ["-m", "light_the_torch", "install", "torch>=2.8"].
+
+    None where it cannot be told: the extension is missing, or another one than we know. Puts the small installer into
+    Slicer's Python where that is missing, through the extension.
+    """
+    try:
+        from PyTorchUtils import PyTorchUtilsLogic
+
+        arguments = PyTorchUtilsLogic._getPipInstallArguments(None, requirement)
+        if find_spec(INSTALLER) is None:
+            PyTorchUtilsLogic._installLightTheTorch()
+    except Exception:  # whatever another version of it does: `installTorch` is tried then, and says what is wrong
+        return None
+    return ["-m", INSTALLER, *map(str, arguments)]
+
+
+def pip_environment(constraints: Path) -> dict[str, str]:
+    """The environment for pip: nothing but what is missing is changed, and it says how far a download is where it can."""
+    known = {**os.environ, "PIP_CONSTRAINT": constraints.as_uri(), "PIP_NO_INPUT": "1", "PYTHONUNBUFFERED": "1"}
+    try:
+        if tuple(map(int, version("pip").split(".")[:2])) >= (24, 1):
+            known["PIP_PROGRESS_BAR"] = "raw"
+    except (PackageNotFoundError, ValueError):
+        pass
+    return known
+
+
+class Installation:
+    """A pip that runs. text: what it does; fraction: of the file that is being downloaded, None if not known.
+
+    placing: the files are being put into their places, which is not to be disturbed. stopped: `stop` was called.
+    folder: a TemporaryDirectory that it needs. Raises OSError if it cannot be started.
+    """
+
+    def __init__(self, command: list[str], environment: dict[str, str], folder=None):
+        self.text, self.fraction, self.placing, self.stopped, self._folder = "", None, False, False, folder
+        self._lines: queue.SimpleQueue = queue.SimpleQueue()
+        self._last: deque[str] = deque(maxlen=KEPT)
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
+        self._reader = threading.Thread(target=self._read, name="MedLLMSeg installation", daemon=True)
+        self._reader.start()
+
+    @property
+    def worked(self) -> bool:
+        """Whether it ended well; False while it runs."""
+        return self._process.returncode == 0
+
+    @property
+    def log(self) -> str:
+        """The last that it said."""
+        return "\n".join(self._last)
+
+    def poll(self) -> bool:
+        """Take account of what it has said; whether it has ended."""
+        self._reader.join(LENT_S)
+        ended = not self._reader.is_alive()
+        while not self._lines.empty():
+            self._take(self._lines.get())
+        return ended
+
+    def stop(self) -> None:
+        """End it, whatever it is at. PythonSlicer starts the real Python, so it is the whole group that is ended."""
+        self.stopped = True
+        if not self._reader.is_alive():  # nobody holds the pipe any more
+            return
+        if os.name == "nt":
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(self._process.pid)], capture_output=True,
+                           creationflags=subprocess.CREATE_NO_WINDOW)
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGINT)  # pip tidies up
+            self._reader.join(1)
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._reader.join(1)
+
+    def _read(self) -> None:
+        for line in self._process.stdout:
+            self._lines.put(line.decode("utf-8", "replace").strip())
+        self._process.wait()
+
+    def _take(self, line: str) -> None:
+        if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
+            done, whole = map(int, found.groups())
+            self.fraction = done / whole if whole else None
+        elif line:
+            self._last.append(line)
+            if line.startswith(("Collecting ", "Downloading ", "Using cached ")):
+                self.text, self.fraction = line.replace("https://", "").split("/")[-1] if "/" in line else line, None
+            elif line.startswith("Installing collected packages"):
+                self.text, self.fraction, self.placing = "", None, True

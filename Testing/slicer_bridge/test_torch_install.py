@@ -1,0 +1,138 @@
+"""PyTorch by the PyTorch extension's installer, beside the window: what is run, what it says meanwhile, how it is stopped."""
+import os
+import sys
+import time
+import types
+
+import pytest
+
+from MedLLMSegLib.slicer_bridge import install, torch_install
+from MedLLMSegLib.slicer_bridge.torch_install import Installation, pip_environment, torch_command
+
+PIP = """
+import sys, time
+for line in ("Collecting torch>=2.8", "  Downloading https://files.example.org/whl/torch-2.13.0-cp312-linux.whl (900.1 MB)",
+             "Progress 0 of 4000", "Progress 3000 of 4000"):
+    print(line, flush=True)
+{then}
+"""
+
+
+def script(then):
+    return [sys.executable, "-c", PIP.format(then=then)]
+
+
+def until(installation, condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        installation.poll()
+        assert time.monotonic() < end
+    return installation
+
+
+@pytest.fixture
+def extension(monkeypatch):
+    """The PyTorch extension, as far as it is used; what it was asked for."""
+    asked = []
+
+    class PyTorchUtilsLogic:
+        @staticmethod
+        def _getPipInstallArguments(backend=None, torch=None, torchvision=None):
+            return ["install", f"torch{torch}", "torchvision"]
+
+        @staticmethod
+        def _installLightTheTorch():
+            asked.append("light-the-torch")
+
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    return asked
+
+
+def test_the_extension_says_what_to_run_and_its_installer_is_put_there_first(extension, monkeypatch):
+    monkeypatch.setattr(torch_install, "find_spec", lambda name: None)
+    assert torch_command(">=2.8") == ["-m", "light_the_torch", "install", "torch>=2.8", "torchvision"]
+    assert extension == ["light-the-torch"]
+    monkeypatch.setattr(torch_install, "find_spec", lambda name: "there")
+    torch_command(">=2.8")
+    assert extension == ["light-the-torch"]
+
+
+@pytest.mark.parametrize("utils", [None, types.SimpleNamespace(), types.SimpleNamespace(
+    PyTorchUtilsLogic=types.SimpleNamespace(installTorch=lambda **options: "torch"))], ids=["missing", "empty", "another version"])
+def test_where_the_extension_does_not_say_its_own_installation_follows(monkeypatch, utils):
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
+    assert torch_command(">=2.8") is None
+
+
+@pytest.mark.parametrize("have, testing, runs", [
+    ({}, False, True), ({"torch": "2.13.0"}, False, False), ({"torch": "1.13.1"}, False, False), ({}, True, False)],
+    ids=["missing", "there", "too old", "Slicer tests itself"])
+def test_nothing_runs_unless_torch_is_missing(extension, monkeypatch, have, testing, runs):
+    def version(name):
+        if name == "torch" and name not in have:
+            raise install.PackageNotFoundError(name)
+        return have.get(name, "99")
+
+    began = []
+    monkeypatch.setattr(install, "version", version)
+    monkeypatch.setattr(install, "_testing", lambda: testing)
+    monkeypatch.setattr(torch_install, "find_spec", lambda name: "there")
+    monkeypatch.setattr(install, "Installation", lambda command, environment, folder: began.append((command, environment)) or "runs")
+    assert (install.begin_torch() == "runs") is runs
+    for command, environment in began:
+        assert command[1:] == ["-m", "light_the_torch", "install", f"torch{install.TORCH}", "torchvision"]
+        held = environment["PIP_CONSTRAINT"]
+        assert held.startswith("file://") and " " not in held
+
+
+def test_pip_is_told_to_keep_all_that_is_there_and_to_say_how_far_it_is(tmp_path, monkeypatch):
+    held = tmp_path / "a folder" / "constraints.txt"
+    assert pip_environment(held)["PIP_CONSTRAINT"] == held.as_uri() and "%20" in held.as_uri()
+    for number, says in (("25.0.1", "raw"), ("24.1", "raw"), ("23.2.1", None)):
+        monkeypatch.setattr(torch_install, "version", lambda name: number)
+        assert pip_environment(held).get("PIP_PROGRESS_BAR") == says
+
+
+def test_what_is_downloaded_and_how_far_is_told(tmp_path):
+    gate = tmp_path / "gate"
+    made = Installation(script(f"""
+import os
+while not os.path.exists({str(gate)!r}): time.sleep(0.01)
+print("Installing collected packages: torch", flush=True)
+while os.path.exists({str(gate)!r}): time.sleep(0.01)
+print("Successfully installed torch-2.13.0")
+"""), dict(os.environ))
+    until(made, lambda: made.fraction == 0.75)
+    assert made.text == "torch-2.13.0-cp312-linux.whl (900.1 MB)" and not made.placing and not made.worked
+    gate.touch()
+    until(made, lambda: made.placing)
+    assert made.fraction is None and not made.poll()
+    gate.unlink()
+    until(made, made.poll)
+    assert made.worked and made.log.endswith("Successfully installed torch-2.13.0")
+
+
+def test_a_failure_is_kept_for_the_log():
+    made = Installation(script("sys.exit('ERROR: no network')"), dict(os.environ))
+    until(made, made.poll)
+    assert not made.worked and not made.stopped and "ERROR: no network" in made.log
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes are seen otherwise there")
+def test_stopping_ends_the_program_that_a_launcher_started(tmp_path):
+    """As PythonSlicer does; a child that is deaf to Ctrl-C, too."""
+    inner = ("import signal, time, os; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+             f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); print('Collecting torch', flush=True); time.sleep(60)")
+    made = Installation([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"], dict(os.environ))
+    until(made, lambda: made.text)
+    began = time.monotonic()
+    made.stop()
+    assert time.monotonic() - began < 3
+    until(made, made.poll)
+    pid = int((tmp_path / "pid").read_text())
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(pid, 0)
+            time.sleep(0.02)
+    assert made.stopped and not made.worked
+    made.stop()  # once more does no harm
