@@ -10,13 +10,13 @@ import torch
 from MedLLMSegLib import UserError, Volume, cli, segment
 from MedLLMSegLib.anatomy import named_structures
 from MedLLMSegLib.bundle import INFERENCE, WEIGHTS, read_bundle, weights_sha256, write_bundle
+from MedLLMSegLib.cards import LICENCES
 from MedLLMSegLib.catalogue import METADATA, model_entry
 from MedLLMSegLib.commands.bundle import benchmark_finding
 from MedLLMSegLib.config import OURS
 from MedLLMSegLib.llm.frozen import trained_tensors
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
-from MedLLMSegLib.training.card import LICENCES
 from MedLLMSegLib.training.export import Evidence, export_bundle, upgrade_bundle
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, llm=None)

