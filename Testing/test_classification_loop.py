@@ -8,10 +8,11 @@ from torch import nn
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.classification.examples import Augmentation, Examples, TokenStore, augmented, encode_views, features_of, logits_of
-from MedLLMSegLib.classification.loop import ClassifierTrainer, LoopConfig, epochs_for, fill_best
+from MedLLMSegLib.classification.loop import ClassifierTrainer, LoopConfig, epochs_for
 from MedLLMSegLib.diagnosis_config import ClassifierConfig, EncoderConfig
 from MedLLMSegLib.errors import Cancelled
 from MedLLMSegLib.networks.classifiers import build_classifier
+from MedLLMSegLib.training.checkpoint import fill_best
 
 SIZE = 32
 

@@ -5,7 +5,6 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError  # what torch raises for a damaged checkpoint; nothing is unpickled here
 
 import numpy as np
 import torch
@@ -14,8 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import Progress, UserError
 from ..llm.frozen import trained_tensors
-from ..outputs import make_folder, whole_file
-from ..training.checkpoint import BEST, LAST, write_history, write_plan
+from ..outputs import make_folder
+from ..training.checkpoint import BEST, LAST, fill_best, load, save, write_history, write_plan
 from ..training.loop import schedule
 from .examples import Augmentation, Examples, Feed, logits_of
 from .measures import area_under_roc, calibrated
@@ -116,8 +115,8 @@ class ClassifierTrainer:
                                   "seconds": round(state.seconds, 2)})
             if score > state.best:
                 state.best, state.best_epoch = score, state.epoch
-                self._save(BEST, {"weights": trained_tensors(self.network), "epoch": state.epoch, "val_auc": score})
-            self._save(LAST, {"network": trained_tensors(self.network), "optimiser": self.optimiser.state_dict(), **vars(state)})
+                save(self.output / BEST, {"weights": trained_tensors(self.network), "epoch": state.epoch, "val_auc": score})
+            save(self.output / LAST, {"network": trained_tensors(self.network), "optimiser": self.optimiser.state_dict(), **vars(state)})
             write_history(self.output, state)
         fill_best(self.network, self.output)
         say(self._line(0), 1.0)
@@ -186,39 +185,18 @@ class ClassifierTrainer:
         return (f"epoch {min(state.epoch + 1, self.config.epochs)} of {self.config.epochs}, {_clock(left)} left"
                 + (f", loss {last['loss']:.3f}, val AUC {last['val_auc']:.3f} (best {state.best:.3f})" if last else ""))
 
-    def _save(self, name: str, content: dict) -> None:
-        with whole_file(self.output / name) as scratch:
-            torch.save(content, scratch)
-
     def _begin_or_go_on(self) -> None:
         write_plan(make_folder(self.output), {**self.about, "loop": self.config.to_dict()})
         if (self.output / LAST).exists():
-            saved = _load(self.output / LAST)
+            saved = load(self.output / LAST)
             self.network.load_state_dict(saved.pop("network"), strict=False)
             self.optimiser.load_state_dict(saved.pop("optimiser"))
             self.state = Progressed(**saved)
 
 
-def fill_best(network: nn.Module, folder) -> dict:
-    """Put the best epoch's weights of a training into its network; returns {"weights", "epoch", "val_auc"}."""
-    path = Path(folder) / BEST
-    if not path.exists():
-        raise UserError(f'"{folder}" holds no training that has finished an epoch ({BEST} is missing); train first.')
-    best = _load(path)
-    network.load_state_dict(best["weights"], strict=False)
-    return best
-
-
 def epochs_for(minutes: float, seconds_per_epoch: float) -> int:
     """How many epochs fit, at least three; a tenth of the time is left for reading, writing and measuring."""
     return max(3, math.floor(60 * minutes * 0.9 / max(seconds_per_epoch, 1e-3)))
-
-
-def _load(path: Path) -> dict:
-    try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, ValueError, RuntimeError, UnpicklingError, EOFError) as error:
-        raise UserError(f'The checkpoint "{path}" is damaged; remove it to begin again.') from error
 
 
 def _clock(seconds: float) -> str:

@@ -18,7 +18,7 @@ from ..networks.classifier import Classifier
 from ..networks.classifiers import build_classifier
 from ..networks.cost import measure_cost
 from ..outputs import check_writable, make_folder
-from ..training.checkpoint import read_plan
+from ..training.checkpoint import begun
 from .examples import Examples, TokenStore
 from .export import export_classifier
 from .loop import ClassifierTrainer, LoopConfig, epochs_for
@@ -86,7 +86,7 @@ def train_classifier(request: ClassifyRequest, device: str = "auto", progress: P
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
     torch_device = choose_device(device)
     class_set = read_classes(request.source, request.classes or None)
-    before, cases = _begun(output, request), split_cases(class_set, request.seed)
+    before, cases = begun(output, request), split_cases(class_set, request.seed)
     config = classifier_config(request, class_set, cases["train"])
     preparation = PreparationConfig(size=request.size)
     say(_data_line(class_set, cases))
@@ -140,19 +140,6 @@ def _tokens(store: TokenStore, network: Classifier, part: Examples, loop: LoopCo
         return None
     views, how = (loop.views, loop.augmentation) if name == "train" else (1, None)
     return store.get(network, part, views, how, {"kind": network.config.kind}, device, lambda text, fraction: report(text, 0.0))
-
-
-def _begun(output: Path, request: ClassifyRequest) -> dict | None:
-    """The plan of a training that was begun in this folder with the same request; `UserError` for another request."""
-    plan = read_plan(output)
-    if plan is None:
-        return None
-    own, found = json.loads(json.dumps(asdict(request))), plan.get("request", {})
-    differing = [key for key, value in own.items() if key != "output" and found.get(key) != value]
-    if differing:
-        raise UserError(f'"{output}" holds a training with another "{differing[0]}" ({found.get(differing[0])!r}, now '
-                        f"{own[differing[0]]!r}); choose another output folder, or give the options it began with.")
-    return plan
 
 
 def _about(request: ClassifyRequest, output: Path, config: ClassifierConfig, loop: LoopConfig, epoch: int, train: Examples,

@@ -16,9 +16,9 @@ from ..diagnosis_config import ClassifierConfig
 from ..errors import Cancelled, Progress, UserError
 from ..networks.classifiers import build_classifier
 from ..outputs import write_text
-from ..training.checkpoint import BEST
+from ..training.checkpoint import BEST, fill_best
 from .examples import Examples, TokenStore, logits_of
-from .loop import ClassifierTrainer, LoopConfig, fill_best
+from .loop import ClassifierTrainer, LoopConfig
 from .measures import Answer, calibrated, fit_temperature, youden_threshold
 from .results import Results
 

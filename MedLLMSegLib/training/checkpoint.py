@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError  # what torch raises for a damaged checkpoint; nothing is unpickled here
 
@@ -35,7 +35,7 @@ class State:
 
 def save_last(folder: Path, state: State, network: nn.Module, optimiser, scaler=None) -> None:
     """Write the checkpoint whole or not at all; what stood there before stays until then."""
-    _save(folder / LAST, {"network": trained_tensors(network), "optimiser": optimiser.state_dict(),
+    save(folder / LAST, {"network": trained_tensors(network), "optimiser": optimiser.state_dict(),
                           "scaler": scaler.state_dict() if scaler else None, **vars(state)})
     write_history(folder, state)
 
@@ -49,7 +49,7 @@ def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> State
     """Fill network and optimiser from the last checkpoint and return its state; None where there is none."""
     if not (folder / LAST).exists():
         return None
-    saved = _load(folder / LAST)
+    saved = load(folder / LAST)
     network.load_state_dict(saved.pop("network"), strict=False)
     optimiser.load_state_dict(saved.pop("optimiser"))
     of_scaler = saved.pop("scaler")
@@ -59,15 +59,15 @@ def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> State
 
 
 def save_best(folder: Path, state: State) -> None:
-    _save(folder / BEST, {"weights": state.average, "step": state.step, "val_dice": state.best})
+    save(folder / BEST, {"weights": state.average, "step": state.step, "val_dice": state.best})
 
 
 def load_best(folder) -> dict:
-    """The best weights of a training: {"weights": averaged trained tensors, "step", "val_dice"}."""
+    """The best weights of a training: {"weights": trained tensors, and when and how good: "step" and "val_dice", or "epoch" and "val_auc"}."""
     path = Path(folder) / BEST
     if not path.exists():
         raise UserError(f'"{folder}" holds no finished training ({BEST} is missing); run `medllmseg train` first.')
-    return _load(path)
+    return load(path)
 
 
 def fill_best(network: nn.Module, folder) -> dict:
@@ -97,12 +97,32 @@ def read_plan(folder) -> dict | None:
         raise UserError(f'"{path}" is damaged; choose another output folder.') from error
 
 
-def _save(path: Path, content: dict) -> None:
+def begun(folder, request) -> dict | None:
+    """The plan of a training that was begun in a folder by the same request; None where nothing was.
+
+    request: a dataclass, which the plan holds as "request"; its "output" may differ. Raises `UserError` for another request.
+    """
+    plan = read_plan(folder)
+    if plan is None:
+        return None
+    own = json.loads(json.dumps(asdict(request)))
+    usual = {f.name: f.default for f in fields(request)}  # an older plan lacks the options that came later
+    found = {k: plan.get("request", {}).get(k, usual[k]) for k in own}
+    differing = [k for k, v in own.items() if k != "output" and found[k] != v]
+    if differing:
+        raise UserError(f'"{folder}" holds a training with another "{differing[0]}" ({found[differing[0]]!r}, now '
+                        f"{own[differing[0]]!r}); choose another output folder, or give the options it began with.")
+    return plan
+
+
+def save(path: Path, content: dict) -> None:
+    """Tensors and plain values, whole or not at all."""
     with whole_file(path) as scratch:
         torch.save(content, scratch)
 
 
-def _load(path: Path) -> dict:
+def load(path: Path) -> dict:
+    """What `save` wrote. Raises `UserError` for a damaged file."""
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except (OSError, ValueError, RuntimeError, UnpicklingError, EOFError) as error:

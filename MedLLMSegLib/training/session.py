@@ -21,7 +21,7 @@ from ..networks.build import build_network
 from ..outputs import check_writable, make_folder
 from .augment import Augmentation
 from .calibrate import calibrate
-from .checkpoint import read_plan
+from .checkpoint import begun
 from .data import plan_crops, prepare_set
 from .export import export_bundle
 from .loop import TrainConfig, Trainer, seconds_per_step
@@ -99,7 +99,7 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     case_set = read_cases(request.source, dict(enumerate(request.structures, 1)) if request.structures else None)
     parts = split_cases(case_set, request.seed) if request.folds is None else folds(case_set, request.folds, request.seed)[request.fold]
     chosen = draw_cases(parts["train"], request.cases, request.seed)
-    before = _begun(output, request)
+    before = begun(output, request)
     about = before or _plan(request, case_set, chosen, parts["val"], fabric.device,
                             say if fabric.is_global_zero else (lambda text: None), report)
     plan = DataPlan.from_dict(about["plan"])
@@ -138,22 +138,6 @@ def train_config(data: dict) -> TrainConfig:
     how = {k: tuple(v) if isinstance(v, list) else v for k, v in data["augmentation"].items()}
     known = {f.name for f in fields(TrainConfig)}
     return TrainConfig(**{k: v for k, v in plain.items() if k in known}, augmentation=Augmentation(**how))
-
-
-def _begun(output: Path, request: TrainRequest) -> dict | None:
-    """The plan of a training that was begun in this folder with the same request; `UserError` for another request."""
-    plan = read_plan(output)
-    if plan is None:
-        return None
-    own = json.loads(json.dumps(asdict(request)))
-    usual = {f.name: f.default for f in fields(TrainRequest)}  # an older plan lacks the options that came later
-    begun = {k: plan.get("request", {}).get(k, usual[k]) for k in own}
-    differing = [k for k, v in own.items() if k != "output" and begun[k] != v]
-    if differing:
-        raise UserError(f'"{output}" holds a training with another "{differing[0]}" '
-                        f'({begun[differing[0]]!r}, now {own[differing[0]]!r}); choose another output folder, '
-                        "or give the options it began with.")
-    return plan
 
 
 def _budget(device: torch.device) -> int:
