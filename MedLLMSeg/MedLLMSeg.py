@@ -152,7 +152,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.replace(emptied(self.panel))
 
     def onSceneEndClose(self, caller, event) -> None:
-        if self.parent.isEntered:
+        if getattr(self.parent, "isEntered", True):  # a window of its own (`MedLLMSegWidget()`) is always shown
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event) -> None:

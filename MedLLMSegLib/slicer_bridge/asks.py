@@ -1,4 +1,4 @@
-"""What a classifier can be told besides the image, as its description says. Neither Qt, MRML nor torch here."""
+"""What a model can be told besides the image, as its description says. Neither Qt, MRML nor torch here."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -14,6 +14,14 @@ class Asks:
 
     lungs: bool = False
     fields: tuple[tuple[str, str], ...] = ()
+
+
+def has_sides(entry: ModelEntry) -> bool:
+    """Whether a model that outlines an organ with two sides can be asked for one of them."""
+    try:
+        return bool(read_metadata(entry.folder).get("anatomy"))
+    except UserError:  # `segment` says what is wrong
+        return False
 
 
 def asks_of(entry: ModelEntry | None) -> Asks:

@@ -6,6 +6,7 @@ import slicer
 
 from ..catalogue import licence_text
 from ..user_models import delete_model, import_model, is_users, verify_model
+from .asks import has_sides
 from .presenter import with_managed, with_model
 from .words import _
 
@@ -31,7 +32,8 @@ class ModelsSection:
 
     def refresh(self) -> None:
         """Read again which models there are."""
-        self.widget.change(models=tuple(self.widget.logic.models()))
+        models = tuple(self.widget.logic.models())
+        self.widget.change(models=models, sided=frozenset(m.entry.id for m in models if has_sides(m.entry)))
         self.widget.diagnosing.refresh()
         panel = self.widget.panel
         self.widget.change(own=frozenset(m.entry.id for m in (*panel.models, *panel.classifiers) if is_users(m.entry)))

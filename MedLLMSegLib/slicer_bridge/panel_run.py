@@ -37,7 +37,8 @@ class RunSection(JobSection):
     def options(self) -> dict:
         """What the panel's choices mean for the logic."""
         chosen = self.widget.parameters
-        return {"segmentationNode": chosen.outputSegmentation, "model": chosen.model, "side": chosen.side.value,
+        side = chosen.side.value if chosen.model in self.widget.panel.sided else None  # it was meant for another model
+        return {"segmentationNode": chosen.outputSegmentation, "model": chosen.model, "side": side,
                 "device": chosen.device.value, "uncertainty": chosen.uncertainty, "augment": chosen.augment,
                 "wholeSequence": chosen.wholeSequence}
 

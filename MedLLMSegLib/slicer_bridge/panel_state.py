@@ -34,7 +34,8 @@ class Panel:
 
     state: "idle", "needs_licence" or "needs_packages" (asked for consent), "installing", "running", "cancelling" or "failed".
     task: what is or was run, "segment", "train" or "diagnose". input: the scan's name. scans: how many are in the scene.
-    models: `ModelChoice`s. own: ids of models that the user may delete. packages: what would be installed, with sizes.
+    models: `ModelChoice`s. own: ids of models that the user may delete; sided: of those
+    that outline an organ with two sides. packages: what would be installed, with sizes.
     licensed: the `ModelEntry` whose licence is asked for. managed: the id of the model, of either kind, in the section Models.
     fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows: (structure, volume in mL, mean confidence). result: name of
     the segmentation that the last run wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on. pair_chosen: two
@@ -53,6 +54,7 @@ class Panel:
     model: str = ""
     search: str = ""
     own: frozenset[str] = frozenset()
+    sided: frozenset[str] = frozenset()
     models_message: str = ""
     managed: str = ""
     packages: tuple[str, ...] = ()

@@ -134,7 +134,11 @@ def _model(panel: Panel) -> dict:
         details = _("Choose a model.")
     else:
         details = _("There is no model; import one in the section Models.")
+    sided = panel.model in panel.sided
     return {"modelDetailsLabel": {"text": details},
+            "sideComboBox": {"enabled": sided, "toolTip": (
+                _("The side to be outlined. Of a crop around one organ: which one it shows.") if sided else
+                _("The chosen model outlines no organ with a left and a right one."))},
             "modelList": {"toolTip": _("What is to be outlined, in which kind of scan.")}}
 
 

@@ -138,8 +138,12 @@ def test_the_worker_ends_though_the_window_is_half_gone(panel, logic, scan, monk
 
 def test_a_panel_of_its_own(module, logic, scan):
     """`MedLLMSegWidget()` without a parent makes its own window and sets itself up there."""
+    import slicer
+
     panel = module.MedLLMSegWidget()
     assert panel.parameters.inputVolume is scan and panel.ui.segmentButton.enabled
+    slicer.mrmlScene.Clear(0)
+    assert panel.parameters is not None and not panel.ui.segmentButton.enabled
     panel.cleanup()
 
 

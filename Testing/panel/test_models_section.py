@@ -11,6 +11,7 @@ def test_search_and_choice(panel, logic, scan, picture):
     assert ui.modelList.count == 1 and panel.parameters.model == "hippocampus-t1"
     ui.modelList.setCurrentRow(0)
     assert panel.parameters.model == "heart-cine" and "left ventricle" in ui.modelDetailsLabel.text
+    assert not ui.sideComboBox.enabled and "no organ with a left" in ui.sideComboBox.toolTip  # a heart has one
     ui.modelSearchEdit.text = ""
     assert ui.modelList.count == 3 and ui.modelList.currentRow == 1
     ui.modelList.setCurrentRow(2)

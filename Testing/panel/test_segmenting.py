@@ -57,6 +57,16 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
                                  "uncertainty": True, "augment": 3, "wholeSequence": False}
 
 
+def test_a_side_is_asked_of_models_alone_that_have_two(panel, logic, scan):
+    """It may have been chosen for another model."""
+    panel.ui.sideComboBox.setCurrentIndex(1)
+    assert panel.running.options()["side"] == "left" and panel.ui.sideComboBox.enabled
+    panel.ui.modelList.setCurrentRow(1)
+    assert panel.running.options()["side"] is None and not panel.ui.sideComboBox.enabled
+    panel.ui.modelList.setCurrentRow(0)
+    assert panel.running.options()["side"] == "left"
+
+
 def test_choices_survive_leaving_and_coming_back(panel, module, scan):
     panel.ui.sideComboBox.setCurrentIndex(1)
     panel.ui.augmentSpinBox.value = 2
