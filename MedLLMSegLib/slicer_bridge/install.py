@@ -70,12 +70,17 @@ def ensure_packages(requester: str = "MedLLMSeg", task: str = "segment", ask: bo
                         "again, or install it in Slicer's Python console with slicer.util.pip_install.")
 
 
+def torch_is_missing() -> bool:
+    """Whether PyTorch is not there, or too old."""
+    importlib.invalidate_caches()
+    return any(each.name == "torch" for each in _missing("segment"))
+
+
 def begin_torch() -> Installation | None:
     """Begin to install PyTorch beside Slicer's window, by the PyTorch extension's own installer; None if there is nothing to
     install so. `ensure_packages` is to be called when it has ended: it says what is wrong, and installs what is left.
     """
-    found = next((each for each in _missing("segment") if each.name == "torch"), None)
-    if found is None or found.found is not None or _testing():
+    if not torch_is_missing() or _version("torch") is not None or _testing():
         return None
     command = torch_command(TORCH)
     if command is None:

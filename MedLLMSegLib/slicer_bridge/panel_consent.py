@@ -91,12 +91,12 @@ class Consent:
                 self.widget.change(stage=running.text, fraction=running.fraction, stoppable=not (running.placing or running.stopped))
                 qt.QTimer.singleShot(POLL_MS, lambda: self._look(task, start))
             return
-        self.installation = None
-        if not running.worked:
+        self.installation, worked = None, running.worked and not install.torch_is_missing()
+        if not worked:
             self.widget.log.say(running.log)
         if running.stopped:
             self.widget.change(state="idle", **_told(task, _("The installation was stopped.")))
-        elif running.worked:
+        elif worked:
             self._finish(task, start)
         else:
             self.fail(task, UserError(_("PyTorch could not be installed; check the network and the disk (the section Log has the "

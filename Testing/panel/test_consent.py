@@ -148,9 +148,11 @@ def test_the_download_can_be_cancelled(installing, logic, application):
     assert panel.ui.segmentButton.enabled and panel.consent.installation is None
 
 
-def test_a_download_that_fails_is_said_and_logged(installing, logic, application):
+@pytest.mark.parametrize("says_that_it_worked", [False, True])  # as light-the-torch does after an error of pip's
+def test_a_download_that_fails_is_said_and_logged(installing, logic, application, monkeypatch, says_that_it_worked):
     panel, pip, ensured = installing
-    pip.ended, pip.log = True, "ERROR: no network"
+    monkeypatch.setattr(install, "torch_is_missing", lambda: True)
+    pip.ended, pip.log, pip.worked = True, "ERROR: no network", says_that_it_worked
     process(application, lambda: panel.panel.state == "failed")
     assert "PyTorch Utils module" in panel.ui.statusLabel.text and "ERROR: no network" in panel.ui.logText.plainText
     assert not ensured and not logic.calls and panel.ui.segmentButton.enabled
