@@ -165,6 +165,12 @@ def facts(lines: Sequence[tuple[str, str]]) -> str:
     return f'<table cellspacing="0" cellpadding="0">{rows}</table>'
 
 
+def memory_text(choice) -> str:
+    """Whether a model fits this computer's memory. choice: a `ModelChoice`."""
+    text = choice.memory_text
+    return _("fits: {text}").format(text=text) if choice.fits_memory else _("may not fit: {text}").format(text=text)
+
+
 def model_name(text: str) -> str:
     """The id that a user's name for a model becomes: small letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")

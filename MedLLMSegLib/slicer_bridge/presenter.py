@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import ASKS, BUSY, Panel, breakable, busy_button, consent_text, facts, marked, progress, stage_text
+from .panel_state import ASKS, BUSY, Panel, breakable, busy_button, consent_text, facts, marked, memory_text, progress, stage_text
 from .presenter_diagnose import classifier_rows, diagnose_widgets, diagnosis_texts
 from .presenter_train import start_rows, train_widgets
 from .words import _
@@ -103,11 +103,10 @@ def matching(models: Sequence, search: str) -> list:
 
 def model_details(choice) -> str:
     """What is to be known of a model before it is used, as rich text."""
-    entry, memory = choice.entry, choice.memory_text
-    memory = _("fits: {text}").format(text=memory) if choice.fits_memory else _("may not fit: {text}").format(text=memory)
+    entry = choice.entry
     size = _("{size} MB").format(size=f"{entry.size_mb:.0f}")
     lines = ((_("Modality"), entry.modality), (_("Structures"), ", ".join(entry.structures)), (_("Accuracy"), entry.accuracy),
-             (_("Licence"), entry.licence), (_("Size"), size), (_("Memory"), memory))
+             (_("Licence"), entry.licence), (_("Size"), size), (_("Memory"), memory_text(choice)))
     return facts(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .asks import Asks
-from .panel_state import ASKS, BUSY, Panel, busy_button, consent_text, facts, marked, progress, stage_text
+from .panel_state import ASKS, BUSY, Panel, busy_button, consent_text, facts, marked, memory_text, progress, stage_text
 from .words import _
 
 RESEARCH_ONLY = _("Research use only; not a medical device. What is shown here is no medical diagnosis.")
@@ -48,10 +48,10 @@ def classifier_rows(panel: Panel) -> tuple[str, ...]:
 
 def classifier_details(choice) -> str:
     """What is to be known of a classifier before it is used, as rich text."""
-    entry, memory = choice.entry, choice.memory_text
+    entry = choice.entry
     return facts(((_("Model"), entry.title), (_("Modality"), entry.modality), (_("Classes"), ", ".join(entry.classes)),
                   (_("Accuracy"), entry.accuracy), (_("Licence"), entry.licence),
-                  (_("Memory"), memory if choice.fits_memory else _("may not fit: {text}").format(text=memory))))
+                  (_("Memory"), memory_text(choice))))
 
 
 def why_no_diagnosis(panel: Panel) -> str:

@@ -12,24 +12,41 @@ import pytest
 FOLDER = os.environ.get("PANEL_DOCS")
 SCREENSHOT = Path(__file__).resolve().parents[2] / "MedLLMSeg/Resources/Screenshots/MedLLMSeg.png"
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-SHOWN = (("start", "light"), ("licence", "light"), ("running", "dark"), ("result", "light"), ("sections", "light"))
+SHOWN = (("start", "light"), ("licence", "light"), ("running", "dark"), ("result", "light"))
+pytestmark = pytest.mark.skipif(not FOLDER, reason="PANEL_DOCS names no folder for the pictures")
 
 
-@pytest.mark.skipif(not FOLDER, reason="PANEL_DOCS names no folder for the pictures")
-def test_pictures_of_a_real_run(module, logic, make_panel, application, monkeypatch, picture, tmp_path):
+@pytest.fixture
+def panel(module, logic, make_panel, monkeypatch, tmp_path):
+    """Over the real logic, of a user who has accepted and imported nothing."""
     import slicer
-    from panel.steps import press, process
 
-    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))  # of a user who has accepted and imported nothing
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
     real = logic.real()
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
     monkeypatch.setattr(slicer, "app", None)  # the worker runs in this Python, not in Slicer's
-    panel = make_panel()
+    os.makedirs(FOLDER, exist_ok=True)
+    return make_panel()
+
+
+@pytest.fixture
+def load(module):
+    def load_head():
+        import slicer
+
+        path = Path(importlib.util.find_spec("nilearn").origin).parent / TEMPLATE
+        storage, scan = slicer.vtkMRMLVolumeArchetypeStorageNode(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "MNI152 T1")
+        storage.SetFileName(str(path))
+        assert storage.ReadData(scan)
+
+    return load_head
+
+
+def test_pictures_of_a_real_run(panel, load, application, picture):
+    from panel.steps import press, process
+
     picture(panel, "docs-start")
-    path = Path(importlib.util.find_spec("nilearn").origin).parent / TEMPLATE
-    storage, scan = slicer.vtkMRMLVolumeArchetypeStorageNode(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "MNI152 T1")
-    storage.SetFileName(str(path))
-    assert storage.ReadData(scan)
+    load()
     press(panel.ui.segmentButton)
     picture(panel, "docs-licence")
     press(panel.ui.segmentButton)
@@ -38,12 +55,17 @@ def test_pictures_of_a_real_run(module, logic, make_panel, application, monkeypa
     process(application, lambda: panel.panel.state != "running", 300)
     assert len(panel.panel.rows) == 4, panel.panel.message
     picture(panel, "docs-result")
-    picture(panel, "docs-sections", "advanced", "train", "diagnose", "models", "log")
     panel.cleanup()
-    os.makedirs(FOLDER, exist_ok=True)
     for name, theme in SHOWN:
         _save([picture.folder / f"docs-{name}-{theme}.png"], Path(FOLDER) / f"{name}.png")
     _save([picture.folder / f"docs-result-{theme}.png" for theme in ("light", "dark")], SCREENSHOT)
+
+
+def test_picture_of_all_sections(panel, load, picture):
+    load()
+    picture(panel, "docs-sections", "advanced", "train", "diagnose", "models", "log")
+    panel.cleanup()
+    _save([picture.folder / "docs-sections-light.png"], Path(FOLDER) / "sections.png")
 
 
 def _save(sources, target):
