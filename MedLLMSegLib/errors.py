@@ -14,3 +14,7 @@ class UserError(Exception):
 
 class Cancelled(Exception):
     """Raised by a progress callback to stop the work at its next safe point."""
+
+
+class TimeIsUp(Cancelled):
+    """The minutes that were given are over; what was begun is saved."""

@@ -1,4 +1,4 @@
-"""Whether a model fits this computer's memory: a rough estimate, said as such (no torch, no other package)."""
+"""Whether a model fits this computer's memory: a rough estimate, said as such; what a process has used (no torch)."""
 from __future__ import annotations
 
 import json
@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 
 from .catalogue import METADATA, ModelEntry
+from .errors import UserError
 
 # Measured on Linux, CPU, two threads: 0.65 GB with torch and monai imported, 1.03 GB at most while hippocampus-t1 0.2.0
 # segmented a head of 197 x 233 x 189 voxels. FEATURE_COPIES float32 copies of a window's widest feature map account for the rest.
@@ -86,3 +87,18 @@ def _free_on_windows() -> float | None:
     if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
         return None
     return status.free / 1e9
+
+
+def peak_mb() -> float:
+    """Largest resident size of this process so far, in MB of 10^6 bytes. Raises `UserError` where the system does not tell.
+
+    Linux's getrusage would count the size of the process that started this one, so its status file is read instead.
+    """
+    if sys.platform.startswith("linux"):
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError as error:
+        raise UserError("Memory cannot be measured on this system; use Linux or macOS.") from error
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)

@@ -8,7 +8,7 @@ LIBRARY = Path(__file__).parents[1] / "MedLLMSegLib"
 
 # From the ground up, as in docs/architecture.md: a file imports only from files of earlier rows, or from its own row.
 LAYERS = (
-    ("errors", "places"), ("geometry", "upright"), ("volume",), ("structures", "anatomy"), ("config",), ("diagnosis_config",), ("outputs",),
+    ("errors", "places"), ("geometry", "upright"), ("volume",), ("structures", "anatomy"), ("config",), ("diagnosis_config",), ("outputs", "markdown"),
     ("windowing",), ("images", "dicom", "files", "dicom_luts", "dicom_image", "picture_files"), ("radiograph", "sequences"), ("cases",), ("catalogue",), ("user_models", "memory"), ("llm",), ("networks",), ("bundle", "cards"), ("preprocess",), ("postprocess",),
     ("inference",), ("monai_config",), ("uncertainty", "maps"), ("localize",), ("model",),
     ("cascade", "whole"), ("pipeline",), ("diagnosis",), ("monai_runner",), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark", "few_cases", "cross_validation"), ("classification",), ("pictures", "surface", "report"), ("batch", "diagnose_batch"),

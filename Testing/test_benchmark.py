@@ -11,10 +11,11 @@ from MedLLMSegLib.benchmark import runner
 from MedLLMSegLib.benchmark.corruptions import CORRUPTIONS, corrupted
 from MedLLMSegLib.benchmark.plan import LEARNING_RATES, Run, chosen_runs, make_settings, planned
 from MedLLMSegLib.benchmark.results import COLLECTED, Results
-from MedLLMSegLib.benchmark.runner import Bench, TimeIsUp, build_network_of, run_benchmark, training_cases
+from MedLLMSegLib.benchmark.runner import Bench, build_network_of, run_benchmark, training_cases
 from MedLLMSegLib.cases import read_cases, split_cases
 from MedLLMSegLib.cli import main
 from MedLLMSegLib.config import OURS, PAPER
+from MedLLMSegLib.errors import TimeIsUp
 from MedLLMSegLib.networks.controls import count_parameters
 from MedLLMSegLib.volume import Volume
 

@@ -15,9 +15,10 @@ from MedLLMSegLib.classification.loop import LoopConfig
 from MedLLMSegLib.classification.measure import measure_study
 from MedLLMSegLib.classification.page import page, write_page
 from MedLLMSegLib.classification.results import Results
-from MedLLMSegLib.classification.study import Arm, Run, Study, TimeIsUp, answer_of
+from MedLLMSegLib.classification.study import Arm, Run, Study, answer_of
 from MedLLMSegLib.classification.summary import summarise, verdict
 from MedLLMSegLib.diagnosis_config import ClassifierConfig, EncoderConfig
+from MedLLMSegLib.errors import TimeIsUp
 
 SIZE = 16
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import Progress, UserError
+from ..memory import peak_mb
 from ..networks.controls import count_parameters
 from ..outputs import write_text
 from ..training.losses import SegmentationLoss
@@ -69,7 +70,7 @@ def _in_own_process(settings_path: Path, job: tuple) -> dict:
 
 def measured(settings: Settings, network_name: str, arm: str, precision: str, steps: int) -> dict:
     """One arm on random data, on the CPU: medians over `steps` training steps and as many crops, the first of each left out."""
-    before = _peak_mb()
+    before = peak_mb()
     network = build_network_of(settings, Run(network_name, arm, settings.percents[0], settings.seeds[0]))
     train, loss_of = settings.train, SegmentationLoss()
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -91,7 +92,7 @@ def measured(settings: Settings, network_name: str, arm: str, precision: str, st
 
     network.train()
     step_seconds, step_cpu_seconds = _timed(step, steps)
-    peak = _peak_mb()
+    peak = peak_mb()
     network.eval()
     with torch.inference_mode():
         inference_seconds, inference_cpu_seconds = _timed(lambda: network(image[:1]), steps)
@@ -110,21 +111,6 @@ def _timed(work, count: int) -> tuple[float, float]:
         wall.append(time.perf_counter() - began[0])
         processor.append(time.process_time() - began[1])
     return float(np.median(wall)), float(np.median(processor))
-
-
-def _peak_mb() -> float:
-    """Largest resident size of this process so far.
-
-    Linux's getrusage would count the size of the process that started this one, so its status file is read instead.
-    """
-    if sys.platform.startswith("linux"):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024 / 1e6
-    try:
-        import resource
-    except ImportError as error:
-        raise UserError("Memory cannot be measured on this system; use Linux or macOS.") from error
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def _processor() -> str:

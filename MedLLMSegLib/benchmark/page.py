@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
 
 from ..compare import Comparison
+from ..markdown import p_value, signed, table
 from ..networks.controls import ARMS
 from ..outputs import write_text
 from .answer import CONTROLS, Answer, Figure, Key, answer, family, figure, headline
@@ -13,6 +13,7 @@ from .plan import LEARNING_RATES, ROBUST_ARMS, Run
 from .results import Results, choose_learning_rate
 
 NOT_RUN = "not run"
+DIGITS = 4  # of a Dice
 NAMES = {"A": "no block", "C": "the trainable MLP", "D": "the frozen random block"}
 OURS = (("ours", "A"), ("ours", "C"), ("ours", "D"), ("ours", "F"), ("ours", "I"), ("dynunet", "J"))
 EXTRA = ("B", "E", "G", "H-head", "H-middle", "H-tail", "H-layer0", "H-layer12")  # shown where they were run
@@ -66,8 +67,8 @@ def _against(found: Answer) -> list[str]:
     """F against each control, a line each."""
     if found.missing:
         return []
-    lines = [f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {_signed(test.difference)} Dice ({_interval(test)}, "
-             f"{_p(test.p_holm, 'p')}; seed by seed {', '.join(map(_signed, found.by_seed[arm].values()))}"
+    lines = [f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {signed(test.difference, DIGITS)} Dice ({_interval(test)}, "
+             f"{p_value(test.p_holm, 'p')}; seed by seed {', '.join(signed(v, DIGITS) for v in found.by_seed[arm].values())}"
              f"{': the seeds disagree' if found.disagree(arm) else ''})" for arm, test in found.tests.items()]
     return ["\n".join(lines)]
 
@@ -76,22 +77,8 @@ def _standing(test: Comparison) -> str:
     return {test.first: "better", test.second: "worse"}.get(test.better, "no difference shown")
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # no minus before a zero
-
-
 def _interval(x: Figure | Comparison) -> str:
     return f"95 % {x.low:.4f} to {x.high:.4f}"
-
-
-def _p(value: float, name: str = "") -> str:
-    text = "< 0.001" if value < 0.001 else f"{value:.3f}"
-    return text if not name else f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def _network_section(results: Results, title: str, arms, percent: int) -> list[str]:
@@ -106,7 +93,7 @@ def _network_section(results: Results, title: str, arms, percent: int) -> list[s
     head = ["arm", "Dice (95 % over heads)", "each seed", *(f"Dice {n}" for n in results.structures), "HD95 (mm)",
             "F minus this arm (95 %)", "p (Holm)"]
     rows = [_arm_row(results, key, f, tests.get((f, key)), columns) for key in keys]
-    return [f"## {title}", _table(head, rows), *_notes(tests.values())]
+    return [f"## {title}", table(head, rows), *_notes(tests.values())]
 
 
 def _arm_row(results: Results, key: Key, f: Key, test: Comparison | None, columns: list[str]) -> list[str]:
@@ -127,8 +114,8 @@ def _difference(is_f: bool, test: Comparison | None) -> list[str]:
         return ["", ""]
     if test is None:
         return [NOT_RUN] * 2
-    return [f"{_signed(test.difference)} ({_signed(test.low)} to {_signed(test.high)})",
-            _p(test.p_holm) + (f", {test.better} better" if test.better else "")]
+    return [f"{signed(test.difference, DIGITS)} ({signed(test.low, DIGITS)} to {signed(test.high, DIGITS)})",
+            p_value(test.p_holm) + (f", {test.better} better" if test.better else "")]
 
 
 def _notes(tests) -> list[str]:
@@ -146,7 +133,7 @@ def _ablations(results: Results) -> list[str]:
             "F minus this arm (95 %)", "p (Holm)"]
     return ["## Without the local branch, without the fusion",
             "Both are our own design, as the paper gives no formula for either. All training cases.",
-            _table(head, [_arm_row(results, k, f, tests.get((f, k)), columns) for k in (f, *keys)])]
+            table(head, [_arm_row(results, k, f, tests.get((f, k)), columns) for k in (f, *keys)])]
 
 
 def _robustness(results: Results) -> list[str]:
@@ -170,7 +157,7 @@ def _robust_table(results: Results, network: str, percent: int, arms: list[str])
         cells = [_difference(False, tests.get(pairs[name, a])) for a in others]
         rows.append([name, *(f"{x.mean:.4f}" if x else NOT_RUN for x in found),
                      *(NOT_RUN if d == NOT_RUN else f"{d}, {p}" for d, p in cells)])
-    return _table(["corruption", *(f"{a}" for a in arms), *(f"F - {a} (95 %), p (Holm)" for a in others)], rows)
+    return table(["corruption", *(f"{a}" for a in arms), *(f"F - {a} (95 %), p (Holm)" for a in others)], rows)
 
 
 def _left_out(results: Results) -> list[str]:
@@ -182,7 +169,7 @@ def _left_out(results: Results) -> list[str]:
     for arm, how in ways.items():
         test = tests.get((Key("ours", arm, 100), f))
         parts.append(f"{how}: {NOT_RUN}." if test is None else
-                     f"{how} changes the mean Dice by {_signed(test.difference)} ({_interval(test)}, {_p(test.p_holm, 'p')}) "
+                     f"{how} changes the mean Dice by {signed(test.difference, DIGITS)} ({_interval(test)}, {p_value(test.p_holm, 'p')}) "
                      f"against the network with the block (F){_change(results, arm)}.")
     val = {arm: _val(results, arm) for arm in ("F", "I")}
     if None in val.values():
@@ -220,7 +207,7 @@ def _costs(results: Results) -> list[str]:
             f"{m['step_seconds']:.2f}", f"{m['peak_mb']:.0f}", f"{m['inference_cpu_seconds']:.2f}"])])
     machine = next((m["machine"] for m in results.measured.values()), None)
     where = [f"On {machine}."] if machine else []
-    return ["## Parameters, time and memory", _table(head, rows),
+    return ["## Parameters, time and memory", table(head, rows),
             " ".join([*where, "Each figure is the median over fresh processes, interleaved, of a few steps on random data at the "
                       "training's window and batch (`medllmseg benchmark --measure`). Peak memory is the largest resident size "
                       "of such a process, libraries included; processor seconds add up the threads and mind other work on the "
@@ -235,7 +222,7 @@ def _memory(results: Results) -> list[str]:
             f"{m['fp32']['peak_mb']:.0f}", f"{m['bf16']['peak_mb']:.0f}",
             f"{m['fp32']['peak_mb'] - m['bf16']['peak_mb']:+.0f}",
             f"{m['fp32']['step_cpu_seconds']:.2f}, {m['bf16']['step_cpu_seconds']:.2f}"])])
-    return ["## Memory that autocast saves", _table(
+    return ["## Memory that autocast saves", table(
         ["network and arm", "fp32: peak MB", "bf16: peak MB", "saved MB", "processor s a step, fp32 and bf16"], rows),
         "Peak resident size of a fresh process that takes a few training steps (`medllmseg benchmark --memory`)."]
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..cases import Case, CaseSet, read_label_map
-from ..errors import Cancelled, Progress, UserError
+from ..errors import Progress, TimeIsUp, UserError
 from ..files import load_volume
 from ..inference import predict
 from ..llm.store import resolve
@@ -33,10 +33,6 @@ from .plan import SETTINGS, Run, Settings, chosen_runs, keep_settings
 from .results import RESULT, Results, choose_learning_rate
 
 METRICS = ("dice", "hd95_mm")
-
-
-class TimeIsUp(Cancelled):
-    """The minutes that were given are over; what was begun is saved."""
 
 
 @dataclass(eq=False)

@@ -14,7 +14,7 @@ from typing import Callable
 
 from ..cases import split_cases
 from ..diagnosis_config import PreparationConfig
-from ..errors import Cancelled, Progress, UserError
+from ..errors import Cancelled, Progress, TimeIsUp, UserError
 from .arms import cxr_arms
 from .cxr_page import summarise_cxr
 from .loop import LoopConfig
@@ -22,7 +22,7 @@ from .measure import measure_study
 from .page import write_page
 from .prepare import image_examples
 from .results import COLLECTED, Results
-from .study import Study, TimeIsUp
+from .study import Study
 from .table import ClassSet, read_classes
 
 NAME = "cxr"

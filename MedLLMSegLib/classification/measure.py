@@ -8,7 +8,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +15,9 @@ import torch.nn.functional as F
 
 from ..diagnosis_config import ClassifierConfig
 from ..errors import Progress, UserError
+from ..memory import peak_mb
 from ..networks.classifiers import build_classifier
-from .study import Study, count_parameters
+from .study import Study, counted
 
 STEPS, STEPS_OF_A_SEQUENCE = 3, 2
 
@@ -44,7 +44,7 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
     step_seconds: of a training step, a frozen encoder's tokens being at hand as in a training. image_ms: of one image (or
     sequence of two) from pixels to logits. peak_mb: the largest resident size of the process, libraries (before_mb) included.
     """
-    before = _peak_mb()
+    before = peak_mb()
     network = build_classifier(config)
     size, frozen = config.encoder.image_size, config.encoder.frozen
     steps = (STEPS_OF_A_SEQUENCE,) if config.kind == "cnn-lstm" else ()
@@ -63,8 +63,8 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
     network.train()
     if tokens is not None:
         tokens = torch.tensor(tokens.numpy())  # a tensor of inference mode cannot be trained on
-    return {"step_seconds": round(_median_seconds(step), 4), "image_ms": round(image_ms, 1), "peak_mb": round(_peak_mb(), 1),
-            "before_mb": round(before, 1), "threads": torch.get_num_threads(), "parameters": count_parameters(network)}
+    return {"step_seconds": round(_median_seconds(step), 4), "image_ms": round(image_ms, 1), "peak_mb": round(peak_mb(), 1),
+            "before_mb": round(before, 1), "threads": torch.get_num_threads(), "parameters": counted(network)}
 
 
 def _median_seconds(work) -> float:
@@ -75,18 +75,6 @@ def _median_seconds(work) -> float:
         work()
         taken.append(time.perf_counter() - began)
     return float(np.median(taken))
-
-
-def _peak_mb() -> float:
-    """Largest resident size of this process so far (Linux: its own, not its parent's, which getrusage would count)."""
-    if sys.platform.startswith("linux"):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024 / 1e6
-    try:
-        import resource
-    except ImportError as error:
-        raise UserError("Memory cannot be measured on this system; use Linux or macOS.") from error
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 if __name__ == "__main__":

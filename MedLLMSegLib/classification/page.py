@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
 
 from ..compare import SIGNIFICANT
+from ..markdown import p_value, signed, table
 from ..outputs import write_text
 from .measures import Estimate
 from .results import Results
 from .summary import verdict
 
 NOT_RUN = "not run"
+DIGITS = 3  # of an AUC
 SECTIONS = (
     ("cxr", "Chest X-rays: pneumonia against no finding"), ("acdc", "Slice sequences: five groups of hearts (CNN-LSTM)"),
     ("nodules", "Nodule patches (CNN-LSTM)"), ("records-synthetic", "Scan with record: a synthetic task"),
@@ -40,8 +41,8 @@ def _answer(results: Results) -> list[str]:
         return [f"**Does the frozen language model help? Not answered yet:** {waiting}. What is finished stands below; no part of "
                 "it is an estimate."]
     tests = {name: summary["against"][name] for name in summary["controls"]}
-    against = "; ".join(f"against {summary['titles'][name]}: AUC {_signed(t['value'])} ({_span(t, signed=True)}, {_p(t['p_holm'])}; "
-                        f"seed by seed {', '.join(map(_signed, t['seeds']))})" for name, t in tests.items())
+    against = "; ".join(f"against {summary['titles'][name]}: AUC {signed(t['value'], DIGITS)} ({_span(t)}, {p_value(t['p_holm'], 'p')}; "
+                        f"seed by seed {', '.join(signed(v, DIGITS) for v in t['seeds'])})" for name, t in tests.items())
     worse = [summary["titles"][name] for name, t in tests.items() if t["value"] < 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT]
     words = ("Yes, on these X-rays: PneumoLLM is better than both of its controls." if found == "helps" else
              f"No: on these X-rays PneumoLLM is worse than the {' and the '.join(worse)}." if worse else
@@ -83,14 +84,14 @@ def _arms_table(summary: dict) -> str:
         rows.append([f"`{name}` {title}", _estimate(figures["auc"]), seeds,
                      *(_estimate(figures[k]) for k in ("sensitivity", "specificity", "accuracy")), f"{found['ece']:.3f}",
                      *_against(summary, name)])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _against(summary: dict, name: str) -> list[str]:
     test = summary["against"].get(name)
     if name == summary["main"]:
         return ["", ""]
-    return [NOT_RUN] * 2 if test is None else [f"{_signed(test['value'])} ({_span(test, signed=True)})", _p(test["p_holm"], "")]
+    return [NOT_RUN] * 2 if test is None else [f"{signed(test['value'], DIGITS)} ({_span(test)})", p_value(test["p_holm"])]
 
 
 def _reading(summary: dict) -> str:
@@ -112,7 +113,7 @@ def _subgroups(summary: dict) -> list[str]:
             rows = [[f"{r['column']} {r['value']}", str(r["n"]), str(r["patients"]), f"{100 * r['positive']:.0f} %",
                      *(_estimate(r[k]) for k in ("auc", "sensitivity", "specificity", "accuracy"))] for r in found["subgroups"]]
             parts += [f"Subgroups of `{name}`, each seed at its one threshold:",
-                      _table(["subgroup", "images", "patients", "positive", "AUC", "sensitivity", "specificity", "accuracy"], rows)]
+                      table(["subgroup", "images", "patients", "positive", "AUC", "sensitivity", "specificity", "accuracy"], rows)]
     return parts
 
 
@@ -130,7 +131,7 @@ def _costs(summary: dict, measured: dict) -> list[str]:
         return []
     return ["Size, time and memory. Seconds of a training are wall time beside other work; the last three columns are medians of "
             "a fresh process on random images (`--measure`), with the libraries in the memory:",
-            _table(["arm", "trained parameters", "frozen", "epochs", "learning rate", "s a training", "s a step", "ms an image",
+            table(["arm", "trained parameters", "frozen", "epochs", "learning rate", "s a training", "s a step", "ms an image",
                     "peak MB"], rows)]
 
 
@@ -145,23 +146,5 @@ def _estimate(e: dict) -> str:
     return str(Estimate.from_dict(e))
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"
-
-
-def _span(test: dict, signed: bool = False) -> str:
-    if test["low"] is None:
-        return "no interval"
-    show = _signed if signed else "{:.3f}".format
-    return f"95 % {show(test['low'])} to {show(test['high'])}"
-
-
-def _p(value: float | None, name: str = "p") -> str:
-    if value is None:
-        return "-"
-    text = "< 0.001" if value < 0.001 else f"{value:.3f}"
-    return text if not name else f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+def _span(test: dict) -> str:
+    return "no interval" if test["low"] is None else f"95 % {signed(test['low'], DIGITS)} to {signed(test['high'], DIGITS)}"

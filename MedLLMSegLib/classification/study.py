@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from ..diagnosis_config import ClassifierConfig
-from ..errors import Cancelled, Progress, UserError
+from ..errors import Progress, TimeIsUp, UserError
 from ..networks.classifiers import build_classifier
+from ..networks.controls import count_parameters
 from ..outputs import write_text
 from ..training.checkpoint import BEST, fill_best
 from .examples import Examples, TokenStore, logits_of
@@ -24,10 +25,6 @@ from .results import Results
 
 RESULT = "result.json"
 Baseline = Callable[[Examples, Examples, Examples, int], tuple[np.ndarray, np.ndarray]]
-
-
-class TimeIsUp(Cancelled):
-    """The minutes that were given are over; what was begun is saved."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +170,7 @@ class Study:
                                     None if val is None else val[0], self.device)
         trained = trainer.run(tell)
         result = {**asdict(run), "lr": config.lr, "epochs": trained.epochs, "best_epoch": trained.best_epoch,
-                  "val_auc": round(trained.best_auc, 5), "seconds": trained.seconds, "parameters": count_parameters(network)}
+                  "val_auc": round(trained.best_auc, 5), "seconds": trained.seconds, "parameters": counted(network)}
         if run.lr is None:  # the tuning never looks at the test cases
             test = self._tokens(network, run.arm, "test", tell)
             logits = logits_of(network, seen["test"], None if test is None else test[0], self.device)
@@ -234,8 +231,7 @@ def answer_of(result: dict) -> Answer:
     return np.stack([1 - kept, kept], 1) if kept.ndim == 1 else kept, result["threshold"]
 
 
-def count_parameters(network: torch.nn.Module) -> dict[str, int]:
-    """Trained and frozen ones, and how many of the trained are not the encoder's."""
-    trained = {name: t.numel() for name, t in network.named_parameters() if t.requires_grad}
-    return {"trained": sum(trained.values()), "frozen": sum(p.numel() for p in network.parameters() if not p.requires_grad),
-            "trained_beyond_encoder": sum(n for name, n in trained.items() if not name.startswith("encoder."))}
+def counted(network: torch.nn.Module) -> dict[str, int]:
+    """Trained and frozen parameters, and how many of the trained are not the encoder's."""
+    beyond = sum(p.numel() for name, p in network.named_parameters() if p.requires_grad and not name.startswith("encoder."))
+    return {**count_parameters(network), "trained_beyond_encoder": beyond}

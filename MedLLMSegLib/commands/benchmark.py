@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import TimeIsUp
 from .common import typed_path
 
 
@@ -39,7 +40,7 @@ def add_parser(commands) -> None:
 def _benchmark(args, command: str) -> None:
     from ..benchmark.page import write_page
     from ..benchmark.plan import SETTINGS, chosen_runs, keep_settings
-    from ..benchmark.runner import TimeIsUp, run_benchmark
+    from ..benchmark.runner import run_benchmark
 
     bench = _bench(args)
     if (args.output / SETTINGS).exists():
