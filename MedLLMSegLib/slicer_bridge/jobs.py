@@ -240,7 +240,8 @@ class Runner:
             self._end(job, "failed", error, *error.args)
         except Exception as error:
             logger.exception("unexpected")
-            sentence = f"Something unexpected went wrong ({type(error).__name__}: {' '.join(str(error).split())}); nothing was changed."
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            sentence = f"Something unexpected went wrong ({what}); nothing was changed."
             self._end(job, "failed", error, sentence, traceback.format_exc())
         except BaseException as error:  # Ctrl-C in a script's loop
             self._end(job, "cancelled", error)

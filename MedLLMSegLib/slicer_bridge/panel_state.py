@@ -34,15 +34,16 @@ class Panel:
 
     state: "idle", "needs_licence" or "needs_packages" (asked for consent), "installing", "running", "cancelling" or "failed".
     task: what is or was run, "segment", "train" or "diagnose". input: the scan's name. scans: how many are in the scene.
-    models: `ModelChoice`s. own: ids of models that the user may delete; sided: of those
-    that outline an organ with two sides. packages: what would be installed, with sizes.
-    licensed: the `ModelEntry` whose licence is asked for. managed: the id of the model, of either kind, in the section Models.
-    fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows: (structure, volume in mL, mean confidence). result: name of
-    the segmentation that the last run wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on. pair_chosen: two
-    nodes are selected that can be added. history: rows of a training's history.json.
-    classifiers: `ModelChoice`s; classifier: the chosen one's id; asks: what it asks for besides the image. image: name of the image to be diagnosed; diagnosed: of the
-    one that is or was. diagnosis: (class, probability, threshold or None, whether it is the answer). heat: the heat map is
-    to be shown; heated: there is one.
+    models: `ModelChoice`s. own: ids of models that the user may delete; sided: of those that outline an organ with two
+    sides. packages: what would be installed, with sizes. licensed: the `ModelEntry` whose licence is asked for.
+    managed: the id of the model, of either kind, in the section Models.
+    fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows: (structure, volume in mL, mean
+    confidence). result: name of the segmentation that the last run wrote. mapped: it has a map of uncertainty.
+    pairs: names of (volume, segmentation) to train on. pair_chosen: two nodes are selected that can be added. history: rows
+    of a training's history.json.
+    classifiers: `ModelChoice`s; classifier: the chosen one's id; asks: what it asks for besides the image. image: name of
+    the image to be diagnosed; diagnosed: of the one that is or was. diagnosis: (class, probability, threshold or None,
+    whether it is the answer). heat: the heat map is to be shown; heated: there is one.
     """
 
     state: str = "idle"
@@ -161,7 +162,8 @@ def marked(text: str, mark: str | None) -> str:
 
 def facts(lines: Sequence[tuple[str, str]]) -> str:
     """What is to be known of something, (name, text) each, as rich text in two columns."""
-    rows = "".join(f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(breakable(text))}</td></tr>" for name, text in lines)
+    rows = "".join(f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(breakable(text))}</td></tr>"
+                   for name, text in lines)
     return f'<table cellspacing="0" cellpadding="0">{rows}</table>'
 
 

@@ -43,7 +43,8 @@ class TrainSection(JobSection):
         pair = self._selected_nodes()
         self.widget.change(
             pairs=tuple((volume.GetName(), segmentation.GetName()) for volume, segmentation in self.pairs),
-            pair_chosen=all(pair) and pair not in self.pairs, pair_selected=0 <= self.widget.ui.pairTable.currentRow() < len(self.pairs))
+            pair_chosen=all(pair) and pair not in self.pairs,
+            pair_selected=0 <= self.widget.ui.pairTable.currentRow() < len(self.pairs))
 
     def show(self, pairs: tuple[tuple[str, str], ...]) -> None:
         """Fill the table of pairs."""

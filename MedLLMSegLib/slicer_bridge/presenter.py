@@ -235,7 +235,8 @@ def _models(panel: Panel) -> dict:
     none = "" if entry else _("Choose a model.")
     kept = none or ("" if entry.id in panel.own else _("{model} comes with MedLLMSeg and stays.").format(model=entry.id))
     return {
-        "managedComboBox": {"enabled": bool(panel.models or panel.classifiers), "toolTip": _("The model that these buttons are about.")},
+        "managedComboBox": {"enabled": bool(panel.models or panel.classifiers),
+                            "toolTip": _("The model that these buttons are about.")},
         "modelsLabel": {"text": breakable(panel.models_message) or (_about(entry, panel.own) if entry else none)},
         "importModelButton": {"toolTip": _("Copy a model bundle, a folder or a .zip of it, into your models.")},
         "verifyModelButton": {"enabled": not none, "toolTip": none or _("Compare the model's weights with its sha256.")},
@@ -249,4 +250,5 @@ def _about(entry, own: frozenset[str]) -> str:
     """What a model does, how large it is and whose."""
     does = _("diagnoses") if entry.kind == "classifier" else _("outlines")
     whose = _("one of yours") if entry.id in own else _("comes with MedLLMSeg")
-    return _("{title}: {does}, {size} MB, {whose}.").format(title=breakable(entry.title), does=does, size=f"{entry.size_mb:.0f}", whose=whose)
+    return _("{title}: {does}, {size} MB, {whose}.").format(
+        title=breakable(entry.title), does=does, size=f"{entry.size_mb:.0f}", whose=whose)

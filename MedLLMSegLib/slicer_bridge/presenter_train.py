@@ -58,7 +58,8 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
     elif panel.task == "train" and panel.state == "needs_packages" and not missing:
         button = {"text": _("Install and train"), "enabled": True, "toolTip": _("Install these packages, and then train.")}
     elif panel.task == "train" and panel.state == "needs_licence" and not missing:
-        button = {"text": _("Accept and train"), "enabled": True, "toolTip": _("Accept the licence of the model to start from, and then train.")}
+        button = {"text": _("Accept and train"), "enabled": True,
+                  "toolTip": _("Accept the licence of the model to start from, and then train.")}
     else:
         button = {"text": _("Train"), "enabled": not missing,
                   "toolTip": missing or _("Train a model on these pairs, on this computer.")}

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import slicer
 
+from .asks import Asks
+
 ROWS = (("Left hippocampus (anterior)", 1.53, 0.91), ("Right hippocampus (anterior)", 1.6, None))
 HISTORY = ({"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}, {"step": 20, "val_dice": 0.7})
 DIAGNOSIS = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
@@ -34,9 +36,10 @@ def _states(test, widget) -> None:
     widget.change(classifiers=widget.panel.models, classifier=widget.panel.model, image="phantom", diagnosis=DIAGNOSIS, heated=True)
     for task in ("segment", "train", "diagnose"):
         for state in STATES:
-            widget.change(state=state, task=task, input="phantom", scans=1, stage="segment left", fraction=0.43, licensed=widget.panel.chosen,
-                          seconds_left=12.0, message="A message.", packages=("monai (2 MB)",), result="phantom", rows=ROWS,
-                          pairs=(("a", "b"), ("c", "d")), train_name="mine", history=HISTORY, can_restore=True)
+            widget.change(state=state, task=task, input="phantom", scans=1, stage="segment left", fraction=0.43, rows=ROWS,
+                          seconds_left=12.0, message="A message.", packages=("monai (2 MB)",), licensed=widget.panel.chosen,
+                          pairs=(("a", "b"), ("c", "d")), train_name="mine", history=HISTORY, can_restore=True, result="phantom",
+                          stoppable=True, asks=Asks(True, (("age", "a number"), ("sex", "one of female, male"))))
             for name, properties in widget._view.widgets.items():
                 for prop in set(properties) - {"visible"}:  # a widget in a closed section is not visible
                     test.assertEqual(getattr(getattr(ui, name), prop), properties[prop], f"{name}.{prop} when {state}")
@@ -46,7 +49,11 @@ def _states(test, widget) -> None:
     test.assertEqual((ui.pairTable.rowCount, ui.pairTable.item(1, 0).text()), (2, "c"))
     test.assertEqual((ui.diagnosisTable.rowCount, ui.diagnosisTable.item(1, 1).text()), (2, "0.78"))
     test.assertEqual(ui.classifierComboBox.currentText, widget.panel.classifier)
-    widget.change(state="idle", rows=(), pairs=(), diagnosis=())
+    test.assertEqual((ui.recordTable.rowCount, ui.recordTable.item(1, 0).text()), (2, "sex"))
+    ui.recordTable.item(1, 1).setText(" male ")
+    test.assertEqual(widget.diagnosing.told(), {"record": {"sex": "male"}})
+    test.assertEqual(ui.managedComboBox.count, len(widget.panel.models) + len(widget.panel.classifiers))
+    widget.change(state="idle", rows=(), pairs=(), diagnosis=(), asks=Asks())
     test.assertEqual((ui.resultTable.rowCount, ui.pairTable.rowCount, ui.diagnosisTable.rowCount), (0, 0, 0))
 
 
