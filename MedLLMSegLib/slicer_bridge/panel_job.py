@@ -2,7 +2,14 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Callable
+
+import qt
+
+from .jobs import LENT_S
+
+POLL_MS = 100
 
 
 class JobSection:
@@ -43,6 +50,22 @@ class JobSection:
     def seconds(self) -> float:
         """Since the job began."""
         return time.monotonic() - self._began
+
+
+class Aside:
+    """Files are read and written in a thread while the window lives; then ``done`` gets the future, on the main thread."""
+
+    def __init__(self, act: Callable, done: Callable[[Future], None]):
+        threads = ThreadPoolExecutor(1, thread_name_prefix="MedLLMSeg files")
+        self._future, self._done = threads.submit(act), done
+        threads.shutdown(wait=False)
+        self._look()
+
+    def _look(self) -> None:
+        if wait([self._future], LENT_S).done:
+            self._done(self._future)
+        else:
+            qt.QTimer.singleShot(POLL_MS, lambda: self._look())  # which keeps this object
 
 
 class Overlay:

@@ -7,6 +7,7 @@ import slicer
 from ..catalogue import licence_text
 from ..user_models import delete_model, import_model, is_users, verify_model
 from .asks import has_sides
+from .panel_job import Aside
 from .presenter import with_managed, with_model
 from .words import _
 
@@ -74,11 +75,12 @@ class ModelsSection:
 
     def onImport(self, source: str) -> None:
         if source:
-            self._tell(lambda: self._imported(import_model(source)))
+            self._aside(_("Importing..."), lambda: import_model(source), self._imported)
 
     def onVerify(self) -> None:
         entry = self.widget.panel.managed_entry
-        self._tell(lambda: _("{model}: the weights are those of its sha256.").format(model=verify_model(entry).id))
+        self._aside(_("Reading the weights..."), lambda: verify_model(entry),
+                    lambda found: _("{model}: the weights are those of its sha256.").format(model=found.id))
 
     def onDelete(self) -> None:
         entry = self.widget.panel.managed_entry
@@ -109,8 +111,16 @@ class ModelsSection:
         self.refresh()
         return _("{model} was deleted.").format(model=entry.id)
 
+    def _aside(self, meanwhile: str, act, told) -> None:
+        """Do something with files that may be large beside the window; told: what came of it -> what to say of it."""
+        self.widget.change(models_message=meanwhile, models_busy=True)
+        Aside(act, lambda future: self._tell(lambda: told(future.result())))
+
     def _tell(self, act) -> None:
         """Do something and show what it says, or why it could not be done, in the section."""
+        self.widget.change(models_busy=False)
+        if self.widget.ui is None:  # the panel has gone meanwhile
+            return
         try:
             message = act() or ""
             self.widget.log.say(message)

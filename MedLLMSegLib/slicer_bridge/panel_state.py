@@ -36,7 +36,7 @@ class Panel:
     task: what is or was run, "segment", "train" or "diagnose". input: the scan's name. scans: how many are in the scene.
     models: `ModelChoice`s. own: ids of models that the user may delete; sided: of those that outline an organ with two
     sides. packages: what would be installed, with sizes. licensed: the `ModelEntry` whose licence is asked for.
-    managed: the id of the model, of either kind, in the section Models.
+    managed: the id of the model, of either kind, in the section Models; models_busy: files of one are read or written.
     fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows: (structure, volume in mL, mean
     confidence). result: name of the segmentation that the last run wrote. mapped: it has a map of uncertainty.
     pairs: names of (volume, segmentation) to train on. pair_chosen: two nodes are selected that can be added. history: rows
@@ -57,6 +57,7 @@ class Panel:
     own: frozenset[str] = frozenset()
     sided: frozenset[str] = frozenset()
     models_message: str = ""
+    models_busy: bool = False
     managed: str = ""
     packages: tuple[str, ...] = ()
     licensed: Any = None

@@ -232,13 +232,15 @@ def _copy(panel: Panel) -> dict:
 
 def _models(panel: Panel) -> dict:
     entry, wait = panel.managed_entry, _wait(panel)
-    none = "" if entry else _("Choose a model.")
+    busy = _("Wait until this model has been read.") if panel.models_busy else ""
+    none = busy or ("" if entry else _("Choose a model."))
     kept = none or ("" if entry.id in panel.own else _("{model} comes with MedLLMSeg and stays.").format(model=entry.id))
     return {
         "managedComboBox": {"enabled": bool(panel.models or panel.classifiers),
                             "toolTip": _("The model that these buttons are about.")},
         "modelsLabel": {"text": breakable(panel.models_message) or (_about(entry, panel.own) if entry else none)},
-        "importModelButton": {"toolTip": _("Copy a model bundle, a folder or a .zip of it, into your models.")},
+        **{name: {"enabled": not busy, "toolTip": busy or _("Copy a model bundle, {what}, into your models.").format(what=what)}
+           for name, what in (("importModelButton", _("a folder")), ("importZipButton", _("a .zip file")))},
         "verifyModelButton": {"enabled": not none, "toolTip": none or _("Compare the model's weights with its sha256.")},
         "deleteModelButton": {"enabled": not (kept or wait), "toolTip": kept or wait or _("Delete this model from disk.")},
         "openFolderButton": {"enabled": not none, "toolTip": none or _("Open the folder that holds the model.")},

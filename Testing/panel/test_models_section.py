@@ -2,7 +2,7 @@
 import types
 from dataclasses import replace
 
-from panel.steps import names_of, press
+from panel.steps import process, names_of, press
 
 
 def test_search_and_choice(panel, logic, scan, picture):
@@ -80,3 +80,30 @@ def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(logic, make_
     press(ui.deleteModelButton)
     assert done == [("verify", "chest-xray"), ("delete", "chest-xray")] and said["shown"][0][1]["detailedText"] == "of chest-xray"
     assert said["opened"] == [str(entry.folder)] and "chest-xray" in said["asked"][0]
+
+
+def test_a_large_model_is_read_while_the_window_lives(panel, application, said, monkeypatch):
+    import threading
+
+    gate, entry = threading.Event(), types.SimpleNamespace(id="heart-cine")
+    monkeypatch.setitem(names_of("panel_models"), "import_model", lambda path: gate.wait(10) and entry)
+    ui, said["path"] = panel.ui, "/a/large/model"
+    press(ui.importModelButton)
+    process(application, lambda: "Importing" in ui.modelsLabel.text)
+    assert not ui.importZipButton.enabled and not ui.verifyModelButton.enabled and "Wait" in ui.importZipButton.toolTip
+    gate.set()
+    process(application, lambda: "was imported" in ui.modelsLabel.text)
+    assert ui.importZipButton.enabled and panel.parameters.model == "heart-cine"
+
+
+def test_a_panel_that_goes_while_a_model_is_read_is_left_alone(panel, application, said, monkeypatch):
+    import threading
+
+    gate = threading.Event()
+    monkeypatch.setitem(names_of("panel_models"), "import_model", lambda path: gate.wait(10) and 1 / 0)
+    said["path"] = "/a/large/model"
+    press(panel.ui.importModelButton)
+    panel.cleanup()
+    gate.set()
+    process(application, lambda: not any(thread.name.startswith("MedLLMSeg files") for thread in threading.enumerate()))
+    process(application)
