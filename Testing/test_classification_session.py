@@ -153,3 +153,18 @@ def test_wrong_options_are_one_sentence(data, tmp_path, capsys, options, message
 def test_options_of_classification_need_its_task(data, tmp_path, capsys):
     assert main(["train", "--data", str(data), "--output", str(tmp_path / "run"), "--tokens", "4"]) == 2
     assert "--tokens belongs to --task classify" in " ".join(capsys.readouterr().err.split())
+
+
+def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys):
+    """Each option is taken by classification or refused by it; a new one has to be put down as one or the other."""
+    from MedLLMSegLib.cli import build_parser
+    from MedLLMSegLib.commands.train_classifier import OF_CLASSIFIERS, OF_SEGMENTERS
+
+    plain = ["train", "--data", str(data), "--output", str(tmp_path / "run"), "--task", "classify"]
+    defaults = vars(build_parser().parse_args(plain))
+    both = {"task", "data", "output", "name", "title", "modality", "licence", "description", "llm", "batch", "lr", "minutes", "seed", "device"}
+    assert set(defaults) - both - set(OF_CLASSIFIERS) - set(OF_SEGMENTERS) <= {"run", "command", "verbose", "quiet"}
+    assert all(defaults[name] == usual for name, usual in OF_SEGMENTERS.items())
+    for option in (["--patience", "3"], ["--precision", "fp32"], ["--spacing", "1", "1", "1"]):
+        assert main([*plain, *option]) == 2
+        assert f"{option[0]} is for segmentation" in " ".join(capsys.readouterr().err.split())

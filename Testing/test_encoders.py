@@ -262,6 +262,15 @@ def test_a_package_that_is_missing_is_named(folders, monkeypatch):
         build_encoder(EncoderConfig("folder", path=str(folders[1]["clip"]), image_size=32))
 
 
+def test_a_package_that_cannot_be_loaded_is_named(folders, monkeypatch):
+    def fails(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("MedLLMSegLib.networks.folder_encoder.import_module", fails)
+    with pytest.raises(UserError, match=r"transformers is installed and cannot be loaded \(operator torchvision::nms does not exist\)"):
+        build_encoder(EncoderConfig("folder", path=str(folders[1]["clip"]), image_size=32))
+
+
 # --- fetching --------------------------------------------------------------------------------------------------------
 
 @pytest.fixture

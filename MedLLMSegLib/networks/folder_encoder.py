@@ -194,3 +194,6 @@ def _package(name: str):
         return import_module(name)
     except ImportError as error:
         raise UserError(f"Reading this encoder needs the package {name}; install it with 'pip install {name}'.") from error
+    except RuntimeError as error:  # torchvision, which timm imports, when it was built for another torch
+        raise UserError(f"The package {name} is installed and cannot be loaded ({str(error).splitlines()[0]}); install torch and "
+                        "torchvision anew, together and for the same kind of computer.") from error
