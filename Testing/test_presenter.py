@@ -59,14 +59,13 @@ def test_every_widget_that_is_described_is_in_the_ui_file():
     assert set(view(READY).widgets) <= {widget.get("name") for widget in UI.iter("widget")}
 
 
-def test_every_selector_of_nodes_hears_of_the_scene_and_chooses_nothing_by_itself():
-    """What is not connected stays empty in Slicer; and one without None takes whatever is left when its node is deleted."""
-    selectors = {w.get("name"): w for w in UI.iter("widget") if w.get("class") == "qMRMLNodeComboBox"}
-    connected = {c.findtext("receiver") for c in UI.iter("connection") if c.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"}
-    assert connected == set(selectors) and len(selectors) == 6
-    for name, widget in selectors.items():
+def test_no_selector_of_nodes_chooses_by_itself():
+    """One without None takes whatever is left when its node is deleted: a map of uncertainty, for example."""
+    selectors = [w for w in UI.iter("widget") if w.get("class") == "qMRMLNodeComboBox"]
+    assert len(selectors) >= 6
+    for widget in selectors:
         values = {p.get("name"): "".join(p.itertext()).strip() for p in widget.iter("property")}
-        assert values["noneEnabled"] == "true" and values["addEnabled"] == "false", name
+        assert values["noneEnabled"] == "true" and values["addEnabled"] == "false", widget.get("name")
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -16,8 +16,9 @@ class Consent:
 
     def __init__(self, widget):
         self.widget, self.installation, ui = widget, None, widget.ui
-        for button in (ui.notNowButton, ui.trainNotNowButton, ui.diagnoseNotNowButton):
-            button.connect("clicked(bool)", self.onNotNow)
+        ui.notNowButton.connect("clicked(bool)", self.onNotNow)
+        ui.trainNotNowButton.connect("clicked(bool)", self.onNotNow)
+        ui.diagnoseNotNowButton.connect("clicked(bool)", self.onNotNow)
 
     def ask(self, task: str, model, start) -> None:
         """Start at once if nothing is to be asked; else say what, and wait for the next press, which is the consent.

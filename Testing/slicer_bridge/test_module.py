@@ -87,7 +87,8 @@ def test_every_button_of_the_ui_file_does_something():
 
 def test_texts_are_translated_one_by_one():
     """_() takes a literal, which Slicer's tools can find, and never a text that was put together."""
-    for path in [*PANEL, *sorted((ROOT / "MedLLMSegLib" / "slicer_bridge").glob("presenter*.py"))]:
+    bridge = ROOT / "MedLLMSegLib" / "slicer_bridge"
+    for path in [*PANEL, *sorted(bridge.glob("presenter*.py")), *(bridge / name for name in ("asks.py", "choices.py", "curve.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
                 assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}"
