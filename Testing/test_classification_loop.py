@@ -9,7 +9,7 @@ from torch import nn
 from MedLLMSegLib import UserError
 from MedLLMSegLib.classification.examples import Augmentation, Examples, TokenStore, augmented, encode_views, features_of, logits_of
 from MedLLMSegLib.classification.loop import ClassifierTrainer, LoopConfig, epochs_for
-from MedLLMSegLib.diagnosis_config import ClassifierConfig, EncoderConfig
+from MedLLMSegLib.diagnosis_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
 from MedLLMSegLib.errors import Cancelled
 from MedLLMSegLib.networks.classifiers import build_classifier
 from MedLLMSegLib.training.checkpoint import fill_best
@@ -87,6 +87,24 @@ def test_a_frozen_encoder_is_asked_once_and_stays_as_it_is(tmp_path, monkeypatch
     one.run()
     assert all(torch.equal(a, b) for a, b in zip(before, one.network.encoder.parameters()))
     assert not any(p.grad is not None for p in one.network.encoder.parameters())
+
+
+def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_trained(tmp_path):
+    """PneumoLLM as it ships: the published code's name filter froze the engine, and its optimiser knew the frozen layers."""
+    torch.manual_seed(0)
+    encoder = EncoderConfig("cnn", image_size=SIZE, width=16, frozen=True)
+    network = build_classifier(ClassifierConfig("pneumollm", ("no", "yes"), encoder, PneumoLLMConfig(projector_width=16)))
+    before = {name: p.clone() for name, p in network.named_parameters()}
+    one = ClassifierTrainer(network, LoopConfig(epochs=1, batch=8, warmup_epochs=0), examples(16), examples(8, 1), tmp_path, {})
+    one.run()
+    frozen = [(name, p) for name, p in network.named_parameters() if not p.requires_grad]
+    assert {name.split(".")[0] for name, _ in frozen} == {"encoder", "llm"} and sum(p.numel() for _, p in frozen) > 3_540_000
+    assert all(p.grad is None and p not in one.optimiser.state and torch.equal(p, before[name]) for name, p in frozen)
+    trained = {p for p in network.parameters() if p.requires_grad}
+    assert trained == set(one.optimiser.state) == {p for group in one.optimiser.param_groups for p in group["params"]}
+    assert all(not torch.equal(p, before[f"engine.{name}"]) for name, p in network.engine.named_parameters())
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert not any(name.startswith("llm.layers.") for name in saved["network"]) and (tmp_path / "last.pt").stat().st_size < 2_000_000
 
 
 def test_tokens_are_kept_on_disk_for_their_own_cases_only(tmp_path, monkeypatch):
