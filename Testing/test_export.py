@@ -121,6 +121,16 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
         assert word not in card + json.dumps(about), word
 
 
+@pytest.mark.parametrize("kept", (True, False))
+def test_what_val_said_of_stray_parts_becomes_a_setting(run, tmp_path, kept):
+    found = tmp_path / "c.json"
+    found.write_text(json.dumps({"temperature": 1.1, "largest_part": {"kept": kept, "dice_all": 0.81, "dice_largest": 0.8246}}))
+    folder = export_bundle(run, tmp_path / "bundle", evidence=Evidence(calibration=found))
+    assert read_bundle(folder).metadata["preprocessing"]["keep_largest"] is kept
+    assert ("KeepLargestConnectedComponentd" in (folder / INFERENCE).read_text(encoding="utf-8")) is kept
+    assert ("mean Dice 0.8246 against 0.8100" in flat(card_of(folder))) is kept
+
+
 def test_figures_of_other_weights_are_refused(run, tmp_path):
     other = summary(run, tmp_path / "s.json", weights_sha256="0")
     (tmp_path / "list.json").write_text("[1]")

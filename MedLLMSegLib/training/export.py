@@ -147,7 +147,11 @@ def _with_evidence(metadata: dict, evidence: Evidence) -> dict:
         calibration |= _calibration(Path(evidence.calibration))
     if evidence.results and results.get("calibration"):
         calibration |= {k: v for k, v in results["calibration"].items() if k != "temperature"}
-    return {**metadata, "results": results, "cross_validation": folds, "calibration": calibration or None,
+    settings = dict(metadata["preprocessing"])
+    if calibration.get("largest_part") and not metadata.get("anatomy"):  # a crop's organ is one part in any case
+        settings["keep_largest"] = calibration["largest_part"]["kept"]
+    return {**metadata, "preprocessing": settings, "results": results, "cross_validation": folds,
+            "calibration": calibration or None,
             "finding": evidence.finding or metadata.get("finding")}
 
 
