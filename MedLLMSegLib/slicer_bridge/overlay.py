@@ -9,9 +9,8 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..errors import UserError
+from .marks import HEAT_MAP, ROLE
 
-ROLE = "MedLLMSegUncertainty"  # the segmentation node's reference to its map, and the map's own mark
-HEAT_MAP = "MedLLMSegHeatMap"  # likewise of a diagnosis: its table node's reference
 COLOURS = "vtkMRMLColorTableNodeIron"
 SURE = 0.05  # below this the map is transparent: there is nothing to look at
 OPACITY = 0.6
@@ -38,11 +37,6 @@ class OverlayState:
 def uncertainty_of(segmentationNode):
     """The map of a segmentation's last run, or None."""
     return segmentationNode.GetNodeReference(ROLE)
-
-
-def is_map(node) -> bool:
-    """Whether a volume node is a map of uncertainty or a heat map, and no scan."""
-    return node.GetAttribute(ROLE) is not None or node.GetAttribute(HEAT_MAP) is not None
 
 
 def heat_map_of(tableNode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import qt
 
 from .asks import asks_of
+from .marks import is_map
 from .panel_job import JobSection, Overlay
 from .panel_result import fill_table
 from .panel_state import BUSY
@@ -45,8 +46,8 @@ class DiagnoseSection(JobSection):
         if self.widget.ui is None:  # the widgets of a panel that was reloaded still tell of nodes that go
             return
         image = self.widget.ui.diagnoseImageSelector.currentNode()
-        self.widget.change(image=image.GetName() if image is not None and image.GetScene() is not None else None,
-                           heated=self.map is not None)
+        there = image is not None and image.GetScene() is not None and not is_map(image)
+        self.widget.change(image=image.GetName() if there else None, heated=self.map is not None)
 
     @property
     def map(self):

@@ -4,6 +4,8 @@ from __future__ import annotations
 import slicer
 import vtk
 
+from .marks import is_map
+
 SCAN = "vtkMRMLScalarVolumeNode"
 WATCHED = (SCAN, "vtkMRMLSegmentationNode")  # what the panel shows; other modules' nodes are none of its business
 
@@ -13,14 +15,31 @@ class ScansSection:
 
     def __init__(self, widget):
         self.widget, scene = widget, slicer.mrmlScene
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent):
-            widget.addObserver(scene, event, self.onNode)
+        self._inputs = (None, None)  # ids: of the input before this one, and of this one
+        widget.addObserver(scene, scene.NodeAddedEvent, self.onNode)
+        widget.addObserver(scene, scene.NodeRemovedEvent, self.onRemoved)
         widget.addObserver(scene, scene.EndBatchProcessEvent, self.onBatch)  # loading and closing a scene end so, too
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNode(self, caller, event, node) -> None:
         if node is not None and any(node.IsA(kind) for kind in WATCHED):
             self.update()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onRemoved(self, caller, event, node) -> None:
+        """When the input is removed, Slicer's selector goes to the row above, which may be a map of ours: that is no scan."""
+        parameters = self.widget.parameters
+        if node is not None and parameters is not None and node.GetID() == self._inputs[0]:
+            following = parameters.inputVolume
+            if following is not None and is_map(following):
+                parameters.inputVolume = None
+        self.onNode(caller, event, node)
+
+    def saw(self, node) -> None:
+        """The input volume is this node now, or None."""
+        name = node.GetID() if node is not None else None
+        if name != self._inputs[1]:
+            self._inputs = (self._inputs[1], name)
 
     def onBatch(self, caller, event) -> None:
         self.update()
@@ -43,8 +62,6 @@ class ScansSection:
         chosen = self.widget.parameters.inputVolume
         if chosen is not None and chosen.GetScene() is not None:  # a node that goes is still named while the scene says so
             return
-        from .overlay import is_map
-
         first = next((node for node in self._scans() if not is_map(node)), None)
         if first is not None:
             self.widget.parameters.inputVolume = first

@@ -144,14 +144,14 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
         self.setCurrentIndex(self._nodes.index(node) if node in self._nodes else -1)
 
     def _refresh(self):
-        before, none = self.currentNode(), self.property("noneDisplay") if self.property("noneEnabled") else None
+        before, above, none = self.currentNode(), max(0, self.currentIndex - 1), self.property("noneDisplay") if self.property("noneEnabled") else None
         found = [n for kind in self.property("nodeTypes") for n in slicer.util.getNodesByClass(kind)
                  if n.GetClassName() == kind and n.GetScene() is not None]
         self.blockSignals(True)
         self.clear()
         self._nodes = ([None] if none else []) + found
         self.addItems(([none] if none else []) + [n.GetName() for n in found])
-        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else min(0, len(self._nodes) - 1))  # as Slicer's
+        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else min(above, len(self._nodes) - 1))  # as Slicer's
         self.blockSignals(False)
         if self.currentNode() is not before:
             self.currentNodeChanged.emit(self.currentNode())

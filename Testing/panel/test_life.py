@@ -35,14 +35,24 @@ def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
 
 
 def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, drawn):
-    """Slicer's selector lists it as a volume, and would choose whatever is left in its list."""
+    """Slicer's selector lists it as a volume, and goes to the row above when its node is removed."""
     import slicer
     from MedLLMSegLib.slicer_bridge.overlay import HEAT_MAP, map_node, name_map
 
     maps = [slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan)) for _ in range(2)]
     name_map(drawn("found", scan), maps[0])
     name_map(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode"), maps[1], HEAT_MAP)
-    panel.parameters.inputVolume = scan
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")  # below the maps
+    panel.parameters.inputVolume = other
+    slicer.mrmlScene.RemoveNode(other)
+    assert panel.parameters.inputVolume is scan
+    panel.ui.inputVolumeSelector.setCurrentNode(maps[0])  # whoever wants one gets it, though another scan is there
+    assert panel.parameters.inputVolume is maps[0]
+    slicer.mrmlScene.RemoveNode(slicer.util.addVolumeFromArray(np.zeros((4, 4, 4))))
+    assert panel.parameters.inputVolume is maps[0]
+    panel.ui.inputVolumeSelector.setCurrentNode(scan)
+    panel.ui.diagnoseImageSelector.setCurrentNode(maps[1])
+    assert panel.panel.image is None  # a heat map is no image to be diagnosed
     slicer.mrmlScene.RemoveNode(scan)
     assert panel.parameters.inputVolume is None and panel.ui.inputVolumeSelector.currentNode() is None
     assert not panel.ui.segmentButton.enabled and "Choose a scan" in panel.ui.segmentButton.toolTip

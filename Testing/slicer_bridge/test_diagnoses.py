@@ -16,7 +16,8 @@ from MedLLMSegLib import Cancelled, UserError, Volume, diagnose  # noqa: E402
 from MedLLMSegLib.diagnosis.about import InputConfig  # noqa: E402
 from MedLLMSegLib.slicer_bridge import images  # noqa: E402
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.slicer_bridge.overlay import heat_map_of, is_map  # noqa: E402
+from MedLLMSegLib.slicer_bridge.marks import is_map  # noqa: E402
+from MedLLMSegLib.slicer_bridge.overlay import heat_map_of  # noqa: E402
 from MedLLMSegLib.user_models import import_model  # noqa: E402
 from MedLLMSegLib.worker.protocol import Event  # noqa: E402
 from MedLLMSegLib.worker.tasks import Tasks, library_engine  # noqa: E402
