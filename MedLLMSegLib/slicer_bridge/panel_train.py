@@ -60,8 +60,8 @@ class TrainSection(JobSection):
         fit_height(table, LEAST_ROWS, MOST_ROWS)
 
     def show_starts(self, starts: tuple[tuple[str | None, str], ...]) -> None:
-        """Fill the list of what a training can start from; the choice stays if it can."""
-        box, before = self.widget.ui.trainStartComboBox, self.start if len(self._starts) > 1 else starts[0][0]
+        """Fill the list of what a training can start from; the choice stays if it can, and is the chosen model at first."""
+        box, before = self.widget.ui.trainStartComboBox, self.start if len(self._starts) > 1 else self.widget.panel.model
         self._starts = [name for name, _title in starts]
         box.clear()
         for _name, title in starts:

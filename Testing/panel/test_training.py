@@ -67,3 +67,12 @@ def test_pairs_leave_with_their_nodes_and_by_hand(panel, logic, pairs):
     panel.ui.pairTable.selectRow(0)
     press(panel.ui.removePairButton)
     assert not panel.training.pairs and not panel.ui.removePairButton.enabled
+
+
+def test_a_training_starts_from_the_chosen_model_whatever_else_there_is(logic, make_panel):
+    logic.choices = logic.choices[::-1]  # the chosen one is the last of the list
+    panel = make_panel()
+    assert panel.panel.model == "hippocampus-t1" and panel.ui.trainStartComboBox.currentText == "hippocampus-t1"
+    panel.ui.trainStartComboBox.setCurrentIndex(0)
+    panel.models.refresh()
+    assert panel.training.start == "body-ct"  # what the user has chosen stays
