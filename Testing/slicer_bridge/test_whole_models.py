@@ -75,3 +75,30 @@ def test_nothing_found_leaves_the_scene_as_it_was(scene, scan, monkeypatch):
     with pytest.raises(UserError, match='Nothing was found in "cine"'):
         run(scan, cardiac_structures())
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_a_cine_sequence_becomes_a_sequence_of_hearts(scene):
+    """Thick slices, one time point after the other; in the last one a structure has left the image."""
+    sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine")
+    for phase in range(3):
+        image = slicer.vtkMRMLScalarVolumeNode()
+        array = np.zeros((8, 20, 24), np.int16)
+        array[2:6, 2:8, 3:9 + phase], array[2:6, 8:14, 3:9] = 100, 200
+        array[2:6, 8:14, 12:20] = 300 if phase < 2 else 0
+        array[0, 0, 0] = 300  # so that the shades are those of every time point
+        slicer.util.updateVolumeFromArray(image, array)
+        image.SetSpacing(1.5, 1.5, 8)
+        sequence.SetDataNodeAtValue(image, str(phase))
+    browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "browser")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    shown = browser.GetProxyNode(sequence)
+    node = run(shown, cardiac_structures(), wholeSequence=True)
+    for phase in range(3):
+        browser.SetSelectedItemNumber(phase)
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+        segments_ = node.GetSegmentation()
+        named = {segments_.GetSegment(i).GetName(): i for i in segments_.GetSegmentIDs()}
+        right = slicer.util.arrayFromSegmentBinaryLabelmap(node, named["Right ventricle"], shown)
+        names = [structure.name for structure in cardiac_structures()]
+        assert right.sum() == 4 * 6 * (6 + phase) and list(named)[:2] == names[:2]
