@@ -62,7 +62,7 @@ class Consent:
     def close(self) -> None:
         """The panel goes away: no process stays behind."""
         if self.installation is not None:
-            self.installation.stop()
+            self.installation.close()
 
     def _accept(self, task: str, model) -> bool:
         try:

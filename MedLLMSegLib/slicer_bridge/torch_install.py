@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from pathlib import Path
 INSTALLER = "light_the_torch"  # which chooses the build that fits this computer's GPU and driver
 LENT_S = 0.02  # the reading thread gets the interpreter for so long at each poll
 KEPT = 60  # of the last lines, for the log
+STOP_S = 1.0
 
 
 def torch_command(requirement: str) -> list[str] | None:
@@ -58,7 +60,8 @@ class Installation:
     """
 
     def __init__(self, command: list[str], environment: dict[str, str], folder=None):
-        self.text, self.fraction, self.placing, self.stopped, self._folder = "", None, False, False, folder
+        self.text, self.fraction, self.placing, self._folder = "", None, False, folder
+        self.stopped, self._stopped_at = False, 0.0
         self._lines: queue.SimpleQueue = queue.SimpleQueue()
         self._last: deque[str] = deque(maxlen=KEPT)
         self._process = subprocess.Popen(
@@ -83,11 +86,25 @@ class Installation:
         ended = not self._reader.is_alive()
         while not self._lines.empty():
             self._take(self._lines.get())
+        if self.stopped and not ended and time.monotonic() - self._stopped_at > STOP_S:
+            self._signal("SIGKILL")
         return ended
 
     def stop(self) -> None:
-        """End it, whatever it is at. PythonSlicer starts the real Python, so it is the whole group that is ended."""
-        self.stopped = True
+        """Ask it to end; `poll` says when it has, and ends it by force after `STOP_S` seconds."""
+        if not self.stopped:
+            self.stopped, self._stopped_at = True, time.monotonic()
+            self._signal("SIGINT")  # pip tidies up
+
+    def close(self) -> None:
+        """End it, and wait until it has ended."""
+        self.stop()
+        self._reader.join(STOP_S)
+        self._signal("SIGKILL")
+        self._reader.join(STOP_S)
+
+    def _signal(self, name: str) -> None:
+        """To the whole group of processes, as PythonSlicer starts the real Python and waits for it."""
         if not self._reader.is_alive():  # nobody holds the pipe any more
             return
         if os.name == "nt":
@@ -95,12 +112,9 @@ class Installation:
                            creationflags=subprocess.CREATE_NO_WINDOW)
             return
         try:
-            os.killpg(self._process.pid, signal.SIGINT)  # pip tidies up
-            self._reader.join(1)
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, getattr(signal, name))
         except ProcessLookupError:
             pass
-        self._reader.join(1)
 
     def _read(self) -> None:
         for line in self._process.stdout:

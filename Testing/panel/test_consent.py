@@ -109,6 +109,9 @@ class Pip:
     def stop(self):
         self.stopped = self.ended = True
 
+    def close(self):
+        self.stop()
+
 
 @pytest.fixture
 def installing(make_panel, application, scan, monkeypatch):
