@@ -39,9 +39,7 @@ class Pythonic:  # mixed into a QObject
         else:
             raise AttributeError(f"{type(self).__name__} has no property {name}")
 
-    @property
-    def name(self):
-        return self.objectName
+    name = property(lambda self: self.objectName)
 
     def _connect(self, signature, slot):
         meta = QtCore.QObject.metaObject(self)
@@ -144,21 +142,22 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
         self.setCurrentIndex(self._nodes.index(node) if node in self._nodes else -1)
 
     def _refresh(self):
-        before, above, none = self.currentNode(), max(0, self.currentIndex - 1), self.property("noneDisplay") if self.property("noneEnabled") else None
+        before, above = self.currentNode(), max(0, self.currentIndex - 1)  # where Slicer's goes when its node is removed
+        none = self.property("noneDisplay") if self.property("noneEnabled") else None
         found = [n for kind in self.property("nodeTypes") for n in slicer.util.getNodesByClass(kind)
                  if n.GetClassName() == kind and n.GetScene() is not None]
         self.blockSignals(True)
         self.clear()
         self._nodes = ([None] if none else []) + found
         self.addItems(([none] if none else []) + [n.GetName() for n in found])
-        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else min(above, len(self._nodes) - 1))  # as Slicer's
+        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else min(above, len(self._nodes) - 1))
         self.blockSignals(False)
         if self.currentNode() is not before:
             self.currentNodeChanged.emit(self.currentNode())
 
 
-CLASSES["QTableWidget"] = Table
-CLASSES |= {kind.__name__: kind for kind in (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)}
+OURS = (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)
+CLASSES |= {"QTableWidget": Table, **{kind.__name__: kind for kind in OURS}}
 
 
 class QUiLoader(QtUiTools.QUiLoader):

@@ -101,7 +101,8 @@ class Pip:
     """As `torch_install.Installation`; it goes on as a test says."""
 
     def __init__(self):
-        self.text, self.fraction, self.placing, self.stopped, self.worked, self.ended, self.log = "", None, False, False, False, False, ""
+        self.text = self.log = ""
+        self.fraction, self.placing, self.stopped, self.worked, self.ended = None, False, False, False, False
 
     def poll(self):
         return self.ended

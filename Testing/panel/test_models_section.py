@@ -58,8 +58,8 @@ def test_a_model_that_cannot_be_imported_is_said_in_the_section(panel, said, tmp
 
 def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(logic, make_panel, said, monkeypatch, picture):
     namespace, done = names_of("panel_models"), []
-    entry = replace(logic.choices[0].entry, id="chest-xray", kind="classifier", title="Pneumonia in chest X-rays", licence="Apache-2.0",
-                    classes=("no finding", "pneumonia"), structures=())
+    entry = replace(logic.choices[0].entry, id="chest-xray", kind="classifier", title="Pneumonia in chest X-rays", structures=(),
+                    classes=("no finding", "pneumonia"), licence="Apache-2.0")
     logic.diagnosers = (replace(logic.choices[0], entry=entry),)
     monkeypatch.setitem(namespace, "verify_model", lambda entry: done.append(("verify", entry.id)) or entry)
     monkeypatch.setitem(namespace, "delete_model", lambda entry: done.append(("delete", entry.id)))
@@ -68,7 +68,8 @@ def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(logic, make_
     panel = make_panel()
     ui = panel.ui
     listed = [ui.managedComboBox.itemText(n) for n in range(ui.managedComboBox.count)]
-    assert listed == ["hippocampus-t1", "heart-cine", "body-ct", "chest-xray"] and ui.managedComboBox.currentText == "hippocampus-t1"
+    assert listed == ["hippocampus-t1", "heart-cine", "body-ct", "chest-xray"]
+    assert ui.managedComboBox.currentText == "hippocampus-t1"
     ui.modelList.setCurrentRow(1)  # what is chosen to segment with is what the section is about
     assert ui.managedComboBox.currentText == "heart-cine" and "outlines" in ui.modelsLabel.text
     ui.managedComboBox.setCurrentIndex(3)

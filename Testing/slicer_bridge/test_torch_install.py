@@ -57,8 +57,10 @@ def test_the_extension_says_what_to_run_and_its_installer_is_put_there_first(ext
     assert extension == ["light-the-torch"]
 
 
-@pytest.mark.parametrize("utils", [None, types.SimpleNamespace(), types.SimpleNamespace(
-    PyTorchUtilsLogic=types.SimpleNamespace(installTorch=lambda **options: "torch"))], ids=["missing", "empty", "another version"])
+ANOTHER = types.SimpleNamespace(PyTorchUtilsLogic=types.SimpleNamespace(installTorch=lambda **options: "torch"))
+
+
+@pytest.mark.parametrize("utils", [None, types.SimpleNamespace(), ANOTHER], ids=["missing", "empty", "another version"])
 def test_where_the_extension_does_not_say_its_own_installation_follows(monkeypatch, utils):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
     assert torch_command(">=2.8") is None
@@ -77,9 +79,9 @@ def test_nothing_runs_unless_torch_is_missing(extension, monkeypatch, have, test
     monkeypatch.setattr(install, "version", version)
     monkeypatch.setattr(install, "_testing", lambda: testing)
     monkeypatch.setattr(torch_install, "find_spec", lambda name: "there")
-    monkeypatch.setattr(install, "Installation", lambda command, environment, folder: began.append((command, environment)) or "runs")
+    monkeypatch.setattr(install, "Installation", lambda *given: began.append(given) or "runs")
     assert (install.begin_torch() == "runs") is runs
-    for command, environment in began:
+    for command, environment, _folder in began:
         assert command[1:] == ["-m", "light_the_torch", "install", f"torch{install.TORCH}", "torchvision"]
         held = environment["PIP_CONSTRAINT"]
         assert held.startswith("file://") and " " not in held
@@ -122,9 +124,10 @@ def test_a_failure_is_kept_for_the_log():
 @pytest.mark.parametrize("how", ["stop", "close"])
 def test_stopping_ends_the_program_that_a_launcher_started(tmp_path, how):
     """As PythonSlicer does; a child that is deaf to Ctrl-C, too."""
-    inner = ("import signal, time, os; signal.signal(signal.SIGINT, signal.SIG_IGN); "
-             f"open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); print('Collecting torch', flush=True); time.sleep(60)")
-    made = Installation([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"], dict(os.environ))
+    inner = (f"import signal, time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
+             "signal.signal(signal.SIGINT, signal.SIG_IGN); print('Collecting torch', flush=True); time.sleep(60)")
+    launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    made = Installation([sys.executable, "-c", launcher], dict(os.environ))
     until(made, lambda: made.text)
     began = time.monotonic()
     getattr(made, how)()
