@@ -10,17 +10,16 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
 from ..bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
 from ..catalogue import find_model
 from ..diagnosis_config import PreparationConfig
 from ..errors import UserError
 from ..llm.store import resolve
-from ..monai_config import SCHEMA, _installed as installed_version
 from ..networks.classifier import Classifier
 from ..networks.classifiers import stored_tensors
 from .about import About
 from .card import accuracy_in_words, classifier_card, classifier_licence, eval_metrics
+from .monai_fields import classifier_fields, classifier_inference
 
 FP16_LARGEST = 65504.0
 
@@ -38,7 +37,7 @@ def write_classifier(folder, network: Classifier, preparation: PreparationConfig
             raise UserError(f'The weights "{name}" are not numbers or too large to be stored; train again with a lower rate.')
     metadata = _metadata(network, preparation, about) | {"weights_sha256": weights_sha256(tensors)}
     metadata = with_results(metadata, results)
-    return write_bundle(folder, metadata, tensors, classifier_card(metadata), classifier_licence(metadata))
+    return write_bundle(folder, metadata, tensors, classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata))
 
 
 def rounded_as_stored(network: Classifier) -> None:
@@ -50,7 +49,7 @@ def update_classifier(folder, results: dict | None = None) -> Path:
     """Bring the card and metadata of a classifier's bundle up to date, with new results if there are any."""
     bundle = read_bundle(find_model(folder, "classifier").folder)
     metadata = with_results(bundle.metadata, results)
-    return rewrite_texts(bundle.folder, metadata, classifier_card(metadata), classifier_licence(metadata))
+    return rewrite_texts(bundle.folder, metadata, classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata))
 
 
 def with_results(metadata: dict, results: dict | None) -> dict:
@@ -76,7 +75,7 @@ def _metadata(network: Classifier, preparation: PreparationConfig, about: About)
         "calibration": {"temperature": float(about.temperature)},
         "parameters": {"trained": sum(p.numel() for p in network.parameters() if p.requires_grad),
                        "frozen": sum(p.numel() for p in network.parameters() if not p.requires_grad)},
-        **_language_model(config), **_monai_fields(config, preparation, about),
+        **_language_model(config), **classifier_fields(config, preparation, about),
     }
 
 
@@ -88,23 +87,3 @@ def _language_model(config) -> dict:
     return {"llm": f"{part.llm.source}, layers {', '.join(map(str, part.llm.layers))}"
                    + (" with random weights" if part.llm_weights == "random" else ""),
             "llm_sha256": weights.sha256, "llm_licence": weights.licence}
-
-
-def _monai_fields(config, preparation: PreparationConfig, about: About) -> dict:
-    """The fields of MONAI's specification (docs/source/mb_specification.rst); its runner is not served: no inference.json."""
-    side, classes = preparation.size, {str(n): name for n, name in enumerate(config.classes)}
-    image = {"type": "image", "format": "magnitude", "modality": about.modality, "num_channels": config.encoder.channels,
-             "spatial_shape": [side, side], "dtype": "float32", "value_range": [], "is_patch_data": False,
-             "channel_def": {str(n): about.modality for n in range(config.encoder.channels)}}
-    pred = {"type": "probabilities", "format": "classes", "num_channels": len(classes), "spatial_shape": [len(classes)],
-            "dtype": "float32", "value_range": [0, 1], "is_patch_data": False, "channel_def": classes}
-    return {
-        "schema": SCHEMA, "changelog": {about.version: "first version"},
-        "monai_version": installed_version("monai"), "pytorch_version": installed_version("torch"),
-        "numpy_version": installed_version("numpy"), "required_packages_version": {"medllmseg": __version__},
-        "description": f"{about.title}. It tells {', '.join(config.classes)} apart.",
-        "copyright": f"{about.authors}; licence: {about.licence}", "data_source": about.data, "data_type": "files",
-        "image_classes": about.modality, "label_classes": ", ".join(config.classes), "pred_classes": ", ".join(config.classes),
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": {**pred, "format": "logits", "value_range": []}},
-                                "post_processed_outputs": {"pred": pred}},
-    }
