@@ -1,8 +1,11 @@
 """The chooser of models and the section Models."""
+import json
 import types
 from dataclasses import replace
 
-from panel.steps import process, names_of, press
+from MedLLMSegLib import catalogue
+from MedLLMSegLib.outputs import write_text
+from panel.steps import names_of, press, process
 
 
 def test_search_and_choice(panel, logic, scan, picture):
@@ -108,3 +111,36 @@ def test_a_panel_that_goes_while_a_model_is_read_is_left_alone(panel, applicatio
     gate.set()
     process(application, lambda: not any(thread.name.startswith("MedLLMSeg files") for thread in threading.enumerate()))
     process(application)
+
+
+def test_several_models_come_along_and_the_chosen_one_need_not_be_the_first(module, logic, make_panel, scan, monkeypatch, tmp_path,
+                                                                            picture):
+    """Through the real catalogue: a model of whole scans under a non-commercial licence beside the hippocampus."""
+    shipped = json.loads((catalogue.BUNDLES / "hippocampus-t1" / catalogue.METADATA).read_text(encoding="utf-8"))
+    heart = {**shipped, "id": "cardiac-cine-mr", "title": "Heart in cine MR, thick slices", "modality": "MR cine", "anatomy": None,
+             "structures": ["Right ventricle", "Myocardium", "Left ventricle"], "licence": "CC-BY-NC-SA-4.0", "accept_licence": True}
+    for about in (shipped, heart):
+        write_text(tmp_path / "bundles" / about["id"] / catalogue.METADATA, json.dumps(about))
+    monkeypatch.setattr(catalogue, "BUNDLES", tmp_path / "bundles")
+    real = logic.real()
+    monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
+    panel = make_panel()
+    ui = panel.ui
+    assert [ui.modelList.item(n).text() for n in range(ui.modelList.count)] == [heart["title"], shipped["title"]]
+    assert ui.modelList.currentRow == 1 and ui.trainStartComboBox.currentText == "hippocampus-t1"
+    ui.modelSearchEdit.text = "non ventricle"
+    assert ui.modelList.count == 0
+    ui.modelSearchEdit.text = "ventricle NC"
+    ui.modelList.setCurrentRow(0)
+    assert panel.parameters.model == "cardiac-cine-mr" and not ui.sideComboBox.enabled
+    assert "Right ventricle, Myocardium, Left ventricle" in ui.modelDetailsLabel.text and "fit" in ui.modelDetailsLabel.text
+    press(ui.segmentButton)
+    assert "CC-BY-NC-SA-4.0 (share-alike, non-commercial)" in ui.statusLabel.text.replace("\u200b", "")
+    picture(panel, "several-models")
+    assert not catalogue.licence_accepted(panel.panel.chosen)
+    monkeypatch.setattr(panel.running, "begin", lambda: None)
+    press(ui.notNowButton)
+    press(ui.segmentButton)
+    press(ui.segmentButton)
+    assert catalogue.licence_accepted(panel.panel.chosen)
+    panel.cleanup()
