@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def read_dicom_image(path) -> DicomImage:
     """Read one DICOM file of one flat image; the other files of its series are left alone. Raises `UserError`."""
     path = Path(path)
     check_name(path)
+    _check_no_video(path)
     reader = sitk.ImageFileReader()
     try:
         reader.SetImageIO(_IO)
@@ -51,7 +53,8 @@ def read_dicom_image(path) -> DicomImage:
         with quiet():
             reader.ReadImageInformation()
     except RuntimeError as error:
-        raise _unreadable(path) from error
+        raise UserError(f'"{path}" holds no DICOM image that can be read (it may be damaged, or a report or plan instead of an '
+                        "image); export it again.") from error
     tags = _Tags(reader)
     frames = max(int(tags.number("0028|0008", 1)), reader.GetSize()[2] if reader.GetDimension() > 2 else 1)
     if frames > 1:
@@ -64,12 +67,17 @@ def read_dicom_image(path) -> DicomImage:
     return _understood(volume, tags, path, notes)
 
 
-def _unreadable(path: Path) -> UserError:
-    with open(path, "rb") as file:
-        if transfer_syntax(file) in _VIDEO:
-            return UserError(f'"{path}" is a video, and one still image is needed; export the wanted frame as a file of its own.')
-    return UserError(f'"{path}" holds no DICOM image that can be read (it may be damaged, or a report or plan instead of an '
-                     "image); export it again.")
+def _check_no_video(path: Path) -> None:
+    """By its encoding: GDCM reads the header of an MPEG film, and would take its bytes for grey values."""
+    try:
+        with open(path, "rb") as file:
+            syntax = transfer_syntax(file)
+    except OSError as error:
+        raise UserError(f'"{path}" may not be read ({error.strerror}); check the file and its permissions.') from error
+    except struct.error:  # cut off within its first elements: reading it says so
+        return
+    if syntax in _VIDEO:
+        raise UserError(f'"{path}" is a video, and one still image is needed; export the wanted frame as a file of its own.')
 
 
 def _understood(volume: Volume, tags: "_Tags", path: Path, notes: tuple[str, ...]) -> DicomImage:

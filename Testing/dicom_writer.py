@@ -47,7 +47,7 @@ def element(name, value, explicit=True, undefined=False):
     return head + vr.encode() + (b"\0\0" + struct.pack("<I", length) if vr in LONG else struct.pack("<H", length)) + data
 
 
-def write_dicom(path, pixels, explicit=True, undefined=False, **tags):
+def write_dicom(path, pixels, explicit=True, undefined=False, syntax=None, **tags):
     """pixels: (rows, columns), (frames, rows, columns) or (rows, columns, 3) of uint8, uint16 or int16."""
     colour = pixels.ndim == 3 and pixels.shape[-1] == 3
     rows, columns = pixels.shape[:2] if colour or pixels.ndim == 2 else pixels.shape[1:]
@@ -63,7 +63,7 @@ def write_dicom(path, pixels, explicit=True, undefined=False, **tags):
         own["NumberOfFrames"] = len(pixels)
     own = {k: v for k, v in {**own, **tags}.items() if v is not None}
     body = b"".join(element(k, own[k], explicit, undefined) for k in sorted(own, key=NAMES.get))
-    syntax = (EXPLICIT if explicit else IMPLICIT).encode()
+    syntax = (syntax or (EXPLICIT if explicit else IMPLICIT)).encode()
     meta = b""
     for number, vr, data in ((1, b"OB", b"\0\1"), (2, b"UI", own["SOPClassUID"].encode()), (3, b"UI", own["SOPInstanceUID"].encode()),
                              (16, b"UI", syntax), (18, b"UI", b"1.2.3.9")):

@@ -220,6 +220,11 @@ def colours(path):
     return save(path, rng.integers(0, 255, (64, 48, 3)).astype(np.uint8))
 
 
+def keep(path, count):
+    path.write_bytes(path.read_bytes()[:count])
+    return path
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:len(path.read_bytes()) // 2])
     return path
@@ -246,7 +251,9 @@ BAD = {
     "TIFF of fractions": (lambda p: save(p / "x.tif", GREY.astype(np.float32)), "32-bit float"),
     "TIFF of several pages": (lambda p: save(p / "x.tif", np.stack([GREY] * 3), photometric="minisblack"), "holds 3 images"),
     "multi-frame DICOM": (lambda p: write_dicom(p / "x.dcm", np.stack([GREY] * 5)), "5 frames"),
+    "video DICOM": (lambda p: write_dicom(p / "x.dcm", GREY, syntax="1.2.840.10008.1.2.4.102"), "is a video"),
     "cut DICOM": (lambda p: cut(write_dicom(p / "x.dcm", GREY)), "x.dcm"),
+    "DICOM cut in its header": (lambda p: keep(write_dicom(p / "x.dcm", GREY), 152), "x.dcm"),
     "cut PNG": (lambda p: cut(save(p / "x.png", GREY)), "x.png"),
     "icon": (lambda p: save(p / "x.png", GREY[:16, :16]), "16 x 16 pixels"),
     "constant": (lambda p: save(p / "x.png", GREY * 0 + 7), "same value (7)"),
