@@ -1,5 +1,6 @@
 """`medllmseg train` from cases on disk to a model that segments, at toy size, and every way it refuses."""
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -69,11 +70,13 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path):
     assert (tuned.tensors[name] - base.tensors[name]).abs().max() < 0.01  # near where it began: 4 gentle steps
 
 
-def test_a_time_budget_sets_the_steps(data, tmp_path):
+def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("MedLLMSegLib.training.session.seconds_per_look", lambda *measured: 0.4)  # 20 would take 8 s
     arguments = [a for a in SMALL if a not in ("--steps", "4")]
-    assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "run"), *arguments, "--minutes", "0.05"]) == 0
+    assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "run"), *arguments, "--minutes", "0.02"]) == 0
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] >= 1
+    assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] == -(-plan["train"]["steps"] // 2)
+    assert "3 looks at the val cases of 0.4 s" in plan["pace"] and plan["pace"] in capsys.readouterr().out
 
 
 def test_spacing_augmentation_and_looks_can_be_asked_for(data, tmp_path, capsys):
@@ -156,22 +159,34 @@ def test_bad_cases_are_one_sentence(data, tmp_path, capsys, spoil, words):
 
 
 def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, capsys, monkeypatch):
-    import torch
+    """A limit on file sizes stands in for a full disk: the write fails midway in the same way."""
+    from MedLLMSegLib.training import checkpoint
 
-    run, real = tmp_path / "run", torch.save
-    def full(content, path):
-        if content.get("step") == 4:
-            raise OSError(28, "No space left on device")
-        real(content, path)
-    monkeypatch.setattr("MedLLMSegLib.training.checkpoint.torch.save", full)
+    run, real, written = tmp_path / "run", checkpoint.save, []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save(path, content):
+        if written:  # the first checkpoint still found room
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        real(path, content)
+        written.append(path)
+
+    monkeypatch.setattr(checkpoint, "save", save)
     monkeypatch.setattr("MedLLMSegLib.training.loop.TrainConfig.checkpoint_s", 0.0, raising=False)
-    assert train(data, run) == 2
+    try:
+        assert train(data, run, "--validations", "4") == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "disk or quota is full" in capsys.readouterr().err
-    assert not list(run.glob(".*.pt"))
+    assert len(written) == 1 and checkpoint.load(written[0])["step"] == 1 and not list(run.glob(".*.pt"))
+    monkeypatch.undo()
+    assert train(data, run, "--validations", "4") == 0  # with room again the same command ends the training
 
 
 @pytest.mark.parametrize("options, words", [
     (["--minutes", "5"], "give one of them"), (["--lr", "-1"], "must be above 0"), (["--precision", "fp16"], "fp16 needs a CUDA"),
+    (["--seed", "-1"], "--seed is -1"), (["--patience", "-1"], "--patience is -1"), (["--lr", "inf"], "not infinite"),
+    (["--spacing", "0.01", "0.01", "0.01"], "choose a coarser --spacing"),
     (["--preset", "unet"], "no preset"), (["--from", "nothing"], 'no model called "nothing"'), (["--cases", "9"], "asks for more"),
 ])
 def test_bad_options_are_one_sentence(data, tmp_path, capsys, options, words):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import UserError
+from ..errors import Progress, UserError
 from ..inference import predict
 from ..outputs import write_text
 from ..postprocess import keep_largest
@@ -21,10 +21,12 @@ from .checkpoint import fill_best
 CALIBRATION = "calibration.json"
 
 
-def calibrate(run: Path, network: nn.Module, cases: list[dict], device: torch.device, window) -> dict:
+def calibrate(run: Path, network: nn.Module, cases: list[dict], device: torch.device, window,
+              progress: Progress | None = None) -> dict:
     """Fit the temperature of a run's best weights, see whether stray parts are errors, and keep it as ``run``/calibration.json.
 
     network: takes the best weights, and keeps them. cases: prepared val cases (`data.prepare_set`), on the network's own grid.
+    progress: called with (a line of text, 0.99) before each case; it may raise `Cancelled`, and the next call begins anew.
     Returns {"temperature", "largest_part", "cases", "from_step"}; what is there already for the same weights is not fitted
     again. "largest_part": see `largest_part`. Where no structure is labelled or found, nothing can be fitted: the temperature is 1.
     """
@@ -35,7 +37,9 @@ def calibrate(run: Path, network: nn.Module, cases: list[dict], device: torch.de
     scores = []
 
     def pairs():
-        for case in cases:
+        for n, case in enumerate(cases, 1):
+            if progress:
+                progress(f"calibrating on val case {n} of {len(cases)}", 0.99)
             logits, label = predict(network, np.asarray(case["image"][0]), device, tuple(window)), np.asarray(case["label"][0])
             winner = logits.argmax(axis=0).astype(np.uint8)
             scores.append([_dice_of_each(found, label, len(logits)) for found in (winner, keep_largest(winner))])

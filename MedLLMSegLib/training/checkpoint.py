@@ -1,6 +1,7 @@
 """The state of a training and its files: what a killed training goes on from, and the best weights so far."""
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -117,8 +118,10 @@ def begun(folder, request) -> dict | None:
 
 def save(path: Path, content: dict) -> None:
     """Tensors and plain values, whole or not at all."""
+    written = io.BytesIO()
+    torch.save(content, written)  # into memory: on a full disk torch raises no OSError, and names no reason
     with whole_file(path) as scratch:
-        torch.save(content, scratch)
+        scratch.write_bytes(written.getbuffer())
 
 
 def load(path: Path) -> dict:

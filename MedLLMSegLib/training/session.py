@@ -25,9 +25,12 @@ from .checkpoint import begun
 from .data import plan_crops, prepare_set
 from .export import export_bundle
 from .loop import TrainConfig, Trainer, seconds_per_step
+from .pace import Pace, seconds_per_look
 from .plan import CPU_BUDGET_VOX, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
+LARGEST_VOX = 2e9  # of a prepared case: 8 GB
+USUAL_MINUTES = 60
 FINE_TUNING = {"lr": 3e-4, "warmup_steps": 50}  # gentler than from nothing: the weights are good already
 
 
@@ -37,9 +40,10 @@ class TrainRequest:
 
     source: a Decathlon folder, a CSV or a folder of Slicer segmentations (see `cases.read_cases`). output: the run's folder.
     start: a bundle (id or folder) to fine-tune. cases: so many training cases only, drawn by seed in whole groups.
-    minutes: time for the training itself; steps: or so many updates. preset, llm, llm_layer, llm_position: the network.
-    structures: names of the labels 1, 2 ... where the source states none.
-    window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val cases.
+    minutes: time for the training itself, with looks at the val cases (`pace.py`); steps: or so many updates. preset, llm,
+    llm_layer, llm_position: the network. structures: names of the labels 1, 2 ... where the source states none.
+    window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val cases;
+    within ``minutes`` so many at most.
     augmentation: "usual" or "strong" (`Augmentation.stronger`).
     folds, fold: train fold ``fold`` (from 0) of so many, in place of the stated splits (`cross_validation.py`).
     anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
@@ -79,8 +83,11 @@ class TrainRequest:
             raise UserError("--minutes and --steps both say how long to train; give one of them.")
         for name in ("minutes", "steps", "cases", "batch", "lr", "validations", "window", "spacing"):
             value = getattr(self, name)
-            if value is not None and not min(value if isinstance(value, tuple) else (value,)) > 0:
-                raise UserError(f"--{name} is {value}, and must be above 0.")
+            if value is not None and not all(0 < v < math.inf for v in (value if isinstance(value, tuple) else (value,))):
+                raise UserError(f"--{name} is {value}, and must be above 0 and not infinite.")
+        for name in ("seed", "patience"):
+            if getattr(self, name) < 0:
+                raise UserError(f"--{name} is {getattr(self, name)}, and must be 0 or more.")
         if self.augmentation not in ("usual", "strong"):
             raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')
 
@@ -100,8 +107,8 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     parts = split_cases(case_set, request.seed) if request.folds is None else folds(case_set, request.folds, request.seed)[request.fold]
     chosen = draw_cases(parts["train"], request.cases, request.seed)
     before = begun(output, request)
-    about = before or _plan(request, case_set, chosen, parts["val"], fabric.device,
-                            say if fabric.is_global_zero else (lambda text: None), report)
+    tell = say if fabric.is_global_zero else (lambda text: None)
+    about = before or _plan(request, case_set, chosen, parts["val"], fabric.device, tell, report)
     plan = DataPlan.from_dict(about["plan"])
     prepare = lambda cases, part: prepare_set(cases, case_set, plan.spacing_mm, plan.axes, _cache(output, about, part), report)
     train, val = prepare(chosen, "train"), prepare(parts["val"], "val")
@@ -110,14 +117,16 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     network_config = NetworkConfig.from_dict(about["network"])
     network = _network(network_config, request)
     if before is None:
-        about["train"] = asdict(_with_steps(request, about, network, network_config.classes, train, fabric))
+        about["train"] = asdict(_with_steps(request, about, network, train, val, fabric))
+        if "pace" in about:
+            tell(about["pace"])
     config = train_config(about["train"])
     watcher = _watcher(output, request) if fabric.is_global_zero else None
     trainer = Trainer(network, network_config.classes, config, train, val, output, json.loads(json.dumps(about)), fabric, watcher)
     trainer.run(report)
     if not fabric.is_global_zero:
         return output / "bundle"
-    calibrate(output, network, val, fabric.device, config.predict_window)
+    calibrate(output, network, val, fabric.device, config.predict_window, report)
     return export_bundle(output, output / "bundle")
 
 
@@ -152,6 +161,10 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     report("looking at the data", 0.0)
     fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0))
     plan = plan_data(fingerprint, _budget(device), request.spacing)
+    voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
+    if voxels > LARGEST_VOX:
+        raise UserError(f"On a grid of {' x '.join(f'{s:g}' for s in plan.spacing_mm)} mm the median case has {voxels:.2g} voxels, and "
+                        f"{LARGEST_VOX:g} at most can be trained on; choose a coarser --spacing.")
     if request.window:
         plan = plan.asked(window=tuple(request.window))
     if request.batch:
@@ -205,9 +218,9 @@ def fill_from(network: nn.Module, tensors: dict) -> list[str]:
     return sorted(set(tensors) - set(fitting))
 
 
-def _with_steps(request: TrainRequest, about: dict, network, classes: int, train, fabric) -> TrainConfig:
-    """The settings of the loop; how many steps fit the time is measured on this machine."""
-    plan = DataPlan.from_dict(about["plan"])
+def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, val, fabric) -> TrainConfig:
+    """The settings of the loop; how many steps and looks at val fit the time is measured on this machine."""
+    plan, classes = DataPlan.from_dict(about["plan"]), about["network"]["classes"]
     how = Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
     config = TrainConfig(batch=plan.batch, window=plan.window, precision=request.precision, seed=request.seed,
                          patience=request.patience, augmentation=how.stronger() if request.augmentation == "strong" else how,
@@ -216,11 +229,14 @@ def _with_steps(request: TrainRequest, about: dict, network, classes: int, train
                          **(FINE_TUNING if request.start else {}))
     if request.lr:
         config = replace(config, lr=request.lr)
-    steps = request.steps
+    steps, looks = request.steps, request.validations
     if steps is None:
-        each = fabric.broadcast(seconds_per_step(network, classes, train, config, fabric.device))
-        steps = max(20, int(60 * (request.minutes or 60) * 0.9 / each))  # a tenth goes to validation and pictures
-    return replace(config, steps=steps, validate_every=max(1, math.ceil(steps / request.validations)),
+        pace = fabric.broadcast(Pace(
+            seconds_per_step(network, classes, train, config, fabric.device),
+            seconds_per_look(network, val, config.predict_window, fabric.device, fabric.world_size)))
+        steps, looks = pace.fit(60 * (request.minutes or USUAL_MINUTES), looks)
+        about["pace"] = pace.words(steps, looks)
+    return replace(config, steps=steps, validate_every=max(1, math.ceil(steps / looks)),
                    warmup_steps=min(config.warmup_steps, steps // 10))
 
 

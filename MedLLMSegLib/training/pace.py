@@ -1,0 +1,57 @@
+"""How much training fits a time budget: steps, and looks at the val cases, as fast as this machine was measured to be."""
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..inference import predict
+
+LOOKING = 1 / 4  # of the time at most: thick scans in windows can take longer to look at than to train on
+SLACK = 0.05  # of the time, for pictures and checkpoints
+LEAST_STEPS, LEAST_LOOKS, TIMED_CASES = 20, 2, 3
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds of one training step, and of one look at all val cases."""
+
+    step_s: float
+    look_s: float
+
+    def fit(self, seconds: float, looks: int) -> tuple[int, int]:
+        """(steps, looks) that take about so many seconds: up to ``looks`` looks, and a last one for the calibration.
+
+        Fewer looks than asked for where these would take more than `LOOKING` of the time; never fewer than 20 steps and 2
+        looks, however little time there is.
+        """
+        affordable = int(LOOKING * seconds / max(self.look_s, 1e-9)) - 1
+        looks = min(looks, max(LEAST_LOOKS, affordable))
+        left = (1 - SLACK) * seconds - (looks + 1) * self.look_s
+        return max(LEAST_STEPS, int(left / self.step_s)), looks
+
+    def words(self, steps: int, looks: int) -> str:
+        """For the screen: what the plan of the time is."""
+        minutes = (steps * self.step_s + (looks + 1) * self.look_s) / 60
+        return (f"  time            {steps} steps of {self.step_s:.2f} s and {looks + 1} looks at the val cases of {self.look_s:.1f} s, "
+                f"as measured here: about {minutes:.3g} minutes")
+
+
+@torch.no_grad()
+def seconds_per_look(network: nn.Module, cases: list[dict], window, device: torch.device, world: int = 1) -> float:
+    """Measured on a few of the prepared val cases (`data.prepare_set`), without changing a weight; the network lies on ``device``.
+
+    window: voxels (k, j, i) that go through the network at once. world: processes that share the cases.
+    """
+    was_training, taken = network.training, []
+    network.eval()
+    for n in np.linspace(0, len(cases) - 1, min(TIMED_CASES, len(cases))).astype(int):
+        began = time.monotonic()
+        predict(network, np.asarray(cases[n]["image"][0]), device, tuple(window))
+        taken.append(time.monotonic() - began)
+    network.train(was_training)
+    return float(np.median(taken)) * math.ceil(len(cases) / world)
