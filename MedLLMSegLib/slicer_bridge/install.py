@@ -10,7 +10,7 @@ from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
 
 from ..errors import UserError
-from .torch_install import Installation, pip_environment, torch_command
+from .torch_install import Installation, pip_environment, torch_commands
 
 TORCH = ">=2.8"  # what pyproject.toml asks for
 FOLDER = Path(__file__).parent
@@ -82,14 +82,14 @@ def begin_torch() -> Installation | None:
     """
     if not torch_is_missing() or _version("torch") is not None or _testing():
         return None
-    command = torch_command(TORCH)
-    if command is None:
+    commands = torch_commands(TORCH)
+    if commands is None:
         return None
     from .parts import python
 
     folder = TemporaryDirectory(prefix="MedLLMSeg-")
     held = _hold(Path(folder.name), ["torch", "torchvision"])
-    return Installation([python(), *command], pip_environment(held), folder)
+    return Installation([[python(), *command] for command in commands], pip_environment(held), folder)
 
 
 def _missing(task: str) -> list[Missing]:

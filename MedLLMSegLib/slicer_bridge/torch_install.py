@@ -19,26 +19,26 @@ from importlib.util import find_spec
 from pathlib import Path
 
 INSTALLER = "light_the_torch"  # which chooses the build that fits this computer's GPU and driver
+INSTALLER_PACKAGE = "light-the-torch>=0.5"  # as the extension asks for it
 LENT_S = 0.02  # the reading thread gets the interpreter for so long at each poll
 KEPT = 60  # of the last lines, for the log
 STOP_S = 1.0
 
 
-def torch_command(requirement: str) -> list[str] | None:
+def torch_commands(requirement: str) -> list[list[str]] | None:
     """What the PyTorch extension gives to Python to install torch, such as ["-m", "light_the_torch", "install", "torch>=2.8"].
 
-    None where it cannot be told: the extension is missing, or another one than we know. Puts the small installer into
-    Slicer's Python where that is missing, through the extension.
+    Before it, if need be, the installer itself. None where it cannot be told: the extension is missing, or another one than
+    we know; its `installTorch` is tried then, and says what is wrong.
     """
     try:
         from PyTorchUtils import PyTorchUtilsLogic
 
-        arguments = PyTorchUtilsLogic._getPipInstallArguments(None, requirement)
-        if find_spec(INSTALLER) is None:
-            PyTorchUtilsLogic._installLightTheTorch()
-    except Exception:  # whatever another version of it does: `installTorch` is tried then, and says what is wrong
+        arguments = [str(each) for each in PyTorchUtilsLogic._getPipInstallArguments(None, requirement)]
+    except Exception:
         return None
-    return ["-m", INSTALLER, *map(str, arguments)]
+    before = [] if find_spec(INSTALLER) else [["-m", "pip", "install", INSTALLER_PACKAGE]]
+    return [*before, ["-m", INSTALLER, *arguments]]
 
 
 def pip_environment(constraints: Path) -> dict[str, str]:
@@ -53,27 +53,27 @@ def pip_environment(constraints: Path) -> dict[str, str]:
 
 
 class Installation:
-    """A pip that runs. text: what it does; fraction: of the file that is being downloaded, None if not known.
+    """Programs that run one after the other, as long as each works. text: what is done; fraction: of the file that is being
+    downloaded, None if not known.
 
-    placing: the files are being put into their places, which is not to be disturbed. stopped: `stop` was called.
-    folder: a TemporaryDirectory that it needs. Raises OSError if it cannot be started.
+    placing: PyTorch's files are being put into their places, which is not to be disturbed. stopped: `stop` was called.
+    folder: a TemporaryDirectory that they need. Raises OSError if the first cannot be started.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str], folder=None):
+    def __init__(self, commands: list[list[str]], environment: dict[str, str], folder=None):
         self.text, self.fraction, self.placing, self._folder = "", None, False, folder
         self.stopped, self._stopped_at = False, 0.0
+        self._environment, self._left = environment, commands[1:]
         self._lines: queue.SimpleQueue = queue.SimpleQueue()
         self._last: deque[str] = deque(maxlen=KEPT)
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
+        self._process = self._started(commands[0])
         self._reader = threading.Thread(target=self._read, name="MedLLMSeg installation", daemon=True)
         self._reader.start()
 
     @property
     def worked(self) -> bool:
-        """Whether it ended well; False while it runs."""
-        return self._process.returncode == 0
+        """Whether all ended well; False while they run."""
+        return self._process.returncode == 0 and not self._left
 
     @property
     def log(self) -> str:
@@ -116,10 +116,23 @@ class Installation:
         except ProcessLookupError:
             pass
 
+    def _started(self, command: list[str]) -> subprocess.Popen:
+        return subprocess.Popen(
+            command, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
+
     def _read(self) -> None:
-        for line in self._process.stdout:
-            self._lines.put(line.decode("utf-8", "replace").strip())
-        self._process.wait()
+        while True:
+            for line in self._process.stdout:
+                self._lines.put(line.decode("utf-8", "replace").strip())
+            if self._process.wait() != 0 or not self._left or self.stopped:
+                return
+            try:
+                self._process = self._started(self._left[0])
+            except OSError as error:
+                self._lines.put(str(error))
+                return
+            del self._left[0]
 
     def _take(self, line: str) -> None:
         if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
@@ -130,4 +143,4 @@ class Installation:
             if line.startswith(("Collecting ", "Downloading ", "Using cached ")):
                 self.text, self.fraction = line.replace("https://", "").split("/")[-1] if "/" in line else line, None
             elif line.startswith("Installing collected packages"):
-                self.text, self.fraction, self.placing = "", None, True
+                self.text, self.fraction, self.placing = "", None, not self._left

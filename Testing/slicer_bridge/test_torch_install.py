@@ -7,7 +7,7 @@ import types
 import pytest
 
 from MedLLMSegLib.slicer_bridge import install, torch_install
-from MedLLMSegLib.slicer_bridge.torch_install import Installation, pip_environment, torch_command
+from MedLLMSegLib.slicer_bridge.torch_install import Installation, pip_environment, torch_commands
 
 PIP = """
 import sys, time
@@ -32,29 +32,21 @@ def until(installation, condition, seconds=10):
 
 @pytest.fixture
 def extension(monkeypatch):
-    """The PyTorch extension, as far as it is used; what it was asked for."""
-    asked = []
-
+    """The PyTorch extension, as far as it is used."""
     class PyTorchUtilsLogic:
         @staticmethod
         def _getPipInstallArguments(backend=None, torch=None, torchvision=None):
             return ["install", f"torch{torch}", "torchvision"]
 
-        @staticmethod
-        def _installLightTheTorch():
-            asked.append("light-the-torch")
-
     monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
-    return asked
 
 
 def test_the_extension_says_what_to_run_and_its_installer_is_put_there_first(extension, monkeypatch):
+    install_torch = ["-m", "light_the_torch", "install", "torch>=2.8", "torchvision"]
     monkeypatch.setattr(torch_install, "find_spec", lambda name: None)
-    assert torch_command(">=2.8") == ["-m", "light_the_torch", "install", "torch>=2.8", "torchvision"]
-    assert extension == ["light-the-torch"]
+    assert torch_commands(">=2.8") == [["-m", "pip", "install", "light-the-torch>=0.5"], install_torch]
     monkeypatch.setattr(torch_install, "find_spec", lambda name: "there")
-    torch_command(">=2.8")
-    assert extension == ["light-the-torch"]
+    assert torch_commands(">=2.8") == [install_torch]
 
 
 ANOTHER = types.SimpleNamespace(PyTorchUtilsLogic=types.SimpleNamespace(installTorch=lambda **options: "torch"))
@@ -63,7 +55,7 @@ ANOTHER = types.SimpleNamespace(PyTorchUtilsLogic=types.SimpleNamespace(installT
 @pytest.mark.parametrize("utils", [None, types.SimpleNamespace(), ANOTHER], ids=["missing", "empty", "another version"])
 def test_where_the_extension_does_not_say_its_own_installation_follows(monkeypatch, utils):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
-    assert torch_command(">=2.8") is None
+    assert torch_commands(">=2.8") is None
 
 
 @pytest.mark.parametrize("have, testing, runs", [
@@ -81,7 +73,7 @@ def test_nothing_runs_unless_torch_is_missing(extension, monkeypatch, have, test
     monkeypatch.setattr(torch_install, "find_spec", lambda name: "there")
     monkeypatch.setattr(install, "Installation", lambda *given: began.append(given) or "runs")
     assert (install.begin_torch() == "runs") is runs
-    for command, environment, _folder in began:
+    for (command,), environment, _folder in began:
         assert command[1:] == ["-m", "light_the_torch", "install", f"torch{install.TORCH}", "torchvision"]
         held = environment["PIP_CONSTRAINT"]
         assert held.startswith("file://") and " " not in held
@@ -97,13 +89,13 @@ def test_pip_is_told_to_keep_all_that_is_there_and_to_say_how_far_it_is(tmp_path
 
 def test_what_is_downloaded_and_how_far_is_told(tmp_path):
     gate = tmp_path / "gate"
-    made = Installation(script(f"""
+    made = Installation([script(f"""
 import os
 while not os.path.exists({str(gate)!r}): time.sleep(0.01)
 print("Installing collected packages: torch", flush=True)
 while os.path.exists({str(gate)!r}): time.sleep(0.01)
 print("Successfully installed torch-2.13.0")
-"""), dict(os.environ))
+""")], dict(os.environ))
     until(made, lambda: made.fraction == 0.75)
     assert made.text == "torch-2.13.0-cp312-linux.whl (900.1 MB)" and not made.placing and not made.worked
     gate.touch()
@@ -114,8 +106,24 @@ print("Successfully installed torch-2.13.0")
     assert made.worked and made.log.endswith("Successfully installed torch-2.13.0")
 
 
+def test_one_program_after_the_other_and_only_the_last_is_not_disturbed():
+    first, second = ([sys.executable, "-c", f"print('Installing collected packages: {name}', flush=True); import time; time.sleep(0.3)"]
+                     for name in ("light-the-torch", "torch"))
+    made, seen = Installation([first, second], dict(os.environ)), []
+    while not made.poll():
+        seen.append((len(made._last), made.placing))
+    assert made.worked and made.log.splitlines() == [f"Installing collected packages: {name}" for name in ("light-the-torch", "torch")]
+    assert (1, False) in seen and (2, True) in seen and (1, True) not in seen
+
+
+def test_a_second_program_that_cannot_start_is_a_failure(tmp_path):
+    made = Installation([[sys.executable, "-c", ""], [str(tmp_path / "gone")]], dict(os.environ))
+    until(made, made.poll)
+    assert not made.worked and "gone" in made.log
+
+
 def test_a_failure_is_kept_for_the_log():
-    made = Installation(script("sys.exit('ERROR: no network')"), dict(os.environ))
+    made = Installation([script("sys.exit('ERROR: no network')"), script("")], dict(os.environ))
     until(made, made.poll)
     assert not made.worked and not made.stopped and "ERROR: no network" in made.log
 
@@ -127,7 +135,7 @@ def test_stopping_ends_the_program_that_a_launcher_started(tmp_path, how):
     inner = (f"import signal, time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
              "signal.signal(signal.SIGINT, signal.SIG_IGN); print('Collecting torch', flush=True); time.sleep(60)")
     launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
-    made = Installation([sys.executable, "-c", launcher], dict(os.environ))
+    made = Installation([[sys.executable, "-c", launcher], script("")], dict(os.environ))
     until(made, lambda: made.text)
     began = time.monotonic()
     getattr(made, how)()
