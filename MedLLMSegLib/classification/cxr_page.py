@@ -91,8 +91,8 @@ def _introduction(study: Study, cases: Mapping[str, Sequence[ImageCase]]) -> lis
             f"AdamW (batch {loop['batch']}, weight decay {loop['weight_decay']:g}, cosine with {loop['warmup_epochs']} epochs of "
             f"warm-up), {loop['views']} views of each training image through a frozen encoder. Learning rate chosen on val from "
             f"{', '.join(f'{r:g}' for r in study.rates)} with the first seed; arms that only change a part of PneumoLLM take its own.")
-    shipped = (f"The bundle `{ABOUT.id}` that comes with the program is the arm `{SHIPPED}`, as its one layer comes along too; its seed is the "
-               "one that is best on val.")
+    shipped = (f"The bundle `{ABOUT.id}` that comes with the program is the arm `{SHIPPED}`, as its one layer comes along too; its "
+               "seed is the one that is best on val.")
     return [text, *_other_labels(cases), *_shortcut(cases), shipped]
 
 
@@ -102,10 +102,13 @@ def _other_labels(cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:
     if "nih_labels" not in every[0].columns:
         return []
     labels = [set(c.columns["nih_labels"].split("|")) - {"Pneumonia"} for c in every if c.target == 1]
-    others = ", ".join(f"{name.lower()} {count}" for name, count in Counter(label for each in labels for label in each).most_common(4))
+    counted = Counter(label for each in labels for label in each).most_common(4)
+    told = (f"{sum(map(bool, labels))} of the {len(labels)} pneumonia images carry other labels too "
+            f"({', '.join(f'{name.lower()} {count}' for name, count in counted)})")
     healthy = [c.columns["nih_labels"] == "No Finding" for c in every if c.target == 0]
-    return [f"**What is told apart is broader than its name.** {sum(map(bool, labels))} of the {len(labels)} pneumonia images carry other labels "
-            f"too ({others}), and {sum(healthy)} of the {len(healthy)} others none: a disease without pneumonia is hardly shown to any arm, or never."]
+    if all(healthy):
+        told += f", and none of the {len(healthy)} others has any: no arm was shown another disease without pneumonia"
+    return [f"**What is told apart is broader than its name.** {told}."]
 
 
 def _shortcut(cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:

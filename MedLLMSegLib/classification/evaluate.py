@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from ..cases import split_cases
 from ..diagnosis.model import ClassifierModel, load_classifier
@@ -91,10 +92,10 @@ def _table(cases, model: ClassifierModel, probabilities: np.ndarray) -> str:
 def _summary(model: ClassifierModel, class_set: ClassSet, cases, probabilities: np.ndarray) -> dict:
     truth, groups = np.array([c.target for c in cases]), [c.group for c in cases]
     answer = (probabilities, model.threshold)
-    table = [[int(((truth == t) & (decide(*answer) == a)).sum()) for a in range(len(model.classes))] for t in range(len(model.classes))]
+    table = confusion_matrix(truth, decide(*answer), labels=range(len(model.classes))).tolist()
     columns = subgroup_columns(cases)
-    return {"model": model.entry.id, "weights_sha256": model.entry.sha256, "data": str(Path(class_set.source).parent.name), "task": "classification",
-            "cases": len(cases), "patients": len(set(groups)), "classes": list(model.classes), "threshold": model.threshold,
+    return {"model": model.entry.id, "weights_sha256": model.entry.sha256, "data": Path(class_set.source).parent.name,
+            "task": "classification", "cases": len(cases), "patients": len(set(groups)), "classes": list(model.classes), "threshold": model.threshold,
             "temperature": model.temperature, "figures": {k: v.to_dict() for k, v in figures(truth, [answer], groups).items()},
             "ece": round(expected_calibration_error(truth, probabilities), 5), "confusion": table,
             "subgroups": subgroup_table(truth, [answer], groups, columns) if columns else [],
@@ -108,7 +109,8 @@ def _shortcut(class_set: ClassSet, cases) -> dict | None:
         return None
     found = shortcut([c.columns[SHORTCUT] for c in trained], [c.target for c in trained],
                      [c.columns[SHORTCUT] for c in cases], [c.target for c in cases])
-    return {"column": SHORTCUT, "accuracy": round(found.accuracy, 5), "auc": None if np.isnan(found.auc) else round(found.auc, 5), "n": found.n}
+    return {"column": SHORTCUT, "accuracy": round(found.accuracy, 5), "auc": None if np.isnan(found.auc) else round(found.auc, 5),
+            "n": found.n}
 
 
 def summary_text(summary: dict) -> str:

@@ -137,9 +137,10 @@ def _costs(summary: dict, measured: dict) -> list[str]:
 
 def _how(results: Results) -> list[str]:
     return ["## How to read this",
-            "The cases are those of the data's own splits; where patients are known, none is in two. Nothing is chosen on test. An interval says how "
-            "much other patients would change the figure, not how much other seeds would; there is none where every draw of patients "
-            "gives the same. With so few test cases, a difference that is not shown is not shown to be absent. A table's first row is the arm the others are compared with."]
+            "The cases are those of the data's own splits; where patients are known, none is in two. Nothing is chosen on test. "
+            "An interval says how much other patients would change the figure, not how much other seeds would; there is none where "
+            "every draw of patients gives the same. With so few test cases, a difference that is not shown is not shown to be "
+            "absent. A table's first row is the arm the others are compared with."]
 
 
 def _estimate(e: dict) -> str:

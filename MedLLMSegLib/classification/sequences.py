@@ -79,7 +79,8 @@ def _heart(data: Path, patient: str, group: str) -> Heart:
 def heart_examples(hearts: Sequence[Heart]) -> Examples:
     """"image" (N, 2, slices, size, size) as a diagnosis prepares them."""
     names = tuple(h.patient for h in hearts)
-    return step_examples([frame_steps(h.images, PREPARATION, INPUT.slices) for h in hearts], [GROUPS.index(h.group) for h in hearts], names, names)
+    steps = [frame_steps(h.images, PREPARATION, INPUT.slices) for h in hearts]
+    return step_examples(steps, [GROUPS.index(h.group) for h in hearts], names, names)
 
 
 def heart_study(hearts: dict[str, list[Heart]], output: Path, results: Results, seeds: int = 3, epochs: int = 40,
@@ -96,7 +97,8 @@ def heart_study(hearts: dict[str, list[Heart]], output: Path, results: Results, 
                        note="it reads outlines that a reader drew, which the others do not have: what geometry alone tells"),
     }
     key = {"preparation": PREPARATION.to_dict(), "input": INPUT.to_dict()}
-    return Study(NAME, arms, LoopConfig(epochs=epochs, batch=8, precision="bf16"), tuple(range(seeds)), RATES, parts, Path(output) / NAME, results, key, device)
+    loop = LoopConfig(epochs=epochs, batch=8, precision="bf16")
+    return Study(NAME, arms, loop, tuple(range(seeds)), RATES, parts, Path(output) / NAME, results, key, device)
 
 
 def geometry(heart: Heart) -> np.ndarray:

@@ -13,7 +13,8 @@ def subgroup_table(truth: np.ndarray, answers: Sequence[Answer], groups: Sequenc
                    columns: Mapping[str, Sequence[str]], repeats: int = REPEATS) -> list[dict]:
     """One row for each value of each column: {"column", "value", "n", "patients", "positive", figures...} at one fixed threshold.
 
-    truth, answers, groups: as for `figures`. columns: name -> (n,) values as text; empty ones count as "not stated". positive: share of cases not of the first class.
+    truth, answers, groups: as for `figures`. columns: name -> (n,) values as text; empty ones count as "not stated". positive:
+    share of cases not of the first class.
     """
     truth, groups = np.asarray(truth), np.asarray([str(g) for g in groups])
     rows = []

@@ -17,7 +17,8 @@ class Diagnosis:
     `threshold` on; with more, or without a threshold, the likeliest. confidence: the answer's probability.
     heat_map: float32 from 0 to 1 on the image's own grid (a volume of one slice for a flat image), or None; what in the
     image speaks for the class `heat_class` (Grad-CAM). image: the image's volume. shown: (rows, columns) of it, 0 to 1, for
-    a picture, of slice `shown_slice`, after the `turn` of the volume's rows and columns. notes: sentences for the user. model: its id. seconds: wall time.
+    a picture, of slice `shown_slice`, after the `turn` of the volume's rows and columns. notes: sentences for the user.
+    model: its id. seconds: wall time.
     """
 
     probabilities: dict[str, float]

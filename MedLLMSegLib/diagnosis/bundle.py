@@ -37,7 +37,7 @@ def write_classifier(folder, network: Classifier, preparation: PreparationConfig
             raise UserError(f'The weights "{name}" are not numbers or too large to be stored; train again with a lower rate.')
     metadata = _metadata(network, preparation, about) | {"weights_sha256": weights_sha256(tensors)}
     metadata = with_results(metadata, results)
-    return write_bundle(folder, metadata, tensors, classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata))
+    return write_bundle(folder, metadata, tensors, *_texts(metadata))
 
 
 def rounded_as_stored(network: Classifier) -> None:
@@ -49,7 +49,11 @@ def update_classifier(folder, results: dict | None = None) -> Path:
     """Bring the card and metadata of a classifier's bundle up to date, with new results if there are any."""
     bundle = read_bundle(find_model(folder, "classifier").folder)
     metadata = with_results(bundle.metadata, results)
-    return rewrite_texts(bundle.folder, metadata, classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata))
+    return rewrite_texts(bundle.folder, metadata, *_texts(metadata))
+
+
+def _texts(metadata: dict) -> tuple[str, str, dict | None]:
+    return classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata)
 
 
 def with_results(metadata: dict, results: dict | None) -> dict:

@@ -5,7 +5,8 @@ from ..cards import BUNDLES, RESEARCH_ONLY, card, data_and_licence, files, fill,
 from .monai_fields import classifier_inference
 
 KINDS = {"pneumollm": "PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, no text anywhere",
-         "linear": "One linear layer on the image tokens (of a frozen encoder: a linear probe)", "mlp": "An MLP on the mean of the image tokens", "text": "PneumoLLM with its text branch",
+         "linear": "One linear layer on the image tokens (of a frozen encoder: a linear probe)",
+         "mlp": "An MLP on the mean of the image tokens", "text": "PneumoLLM with its text branch",
          "cnn-lstm": "A CNN for each image of a sequence and an LSTM over them",
          "fusion": "Images and fields of a record, late fusion"}
 NAMES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "accuracy": "accuracy"}
@@ -66,13 +67,14 @@ def _what(m: dict) -> list[str]:
 
 def _use(m: dict) -> list[str]:
     usual = f"It is for trying out and comparing methods. {RESEARCH_ONLY}"
-    by_monai = ["In place of the id, the path of this folder will do. MONAI's own runner gives the same probabilities; it needs medllmseg "
-                "and the package fire, and runs from this folder.",
-                "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\\n"
-                "        --scan image.dcm --output_dir out"]
-    ways = by_monai if classifier_inference(m) else ["In place of the id, the path of this folder will do."]
+    monai = classifier_inference(m) is not None
+    runner = (" MONAI's own runner gives the same probabilities; it needs medllmseg and the package fire, and runs from this folder."
+              if monai else "")
     return ["## How to use it", fill(m.get("intended_use") or usual),
-            f"    medllmseg diagnose image.dcm --model {m['id']} --output results", fill(ways[0]), *ways[1:]]
+            f"    medllmseg diagnose image.dcm --model {m['id']} --output results",
+            fill(f"In place of the id, the path of this folder will do.{runner}"),
+            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\\n"
+            "        --scan image.dcm --output_dir out" if monai else ""]
 
 
 def _data(m: dict) -> list[str]:
@@ -81,8 +83,8 @@ def _data(m: dict) -> list[str]:
     text = f"{data}." if data not in ("", "not stated") else "Whose data it was trained on is not stated."
     if "trained_on" in chosen and "chosen_on" in chosen:
         seed = f"the best of {chosen['seeds']} seeds, " if chosen.get("seeds", 1) > 1 else ""
-        text += f" Trained on {chosen['trained_on']} images, {seed}the best epoch and the threshold chosen on {chosen['chosen_on']}"
-        text += f" others (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else " others."
+        text += f" Trained on {chosen['trained_on']} images, {seed}the best epoch and the threshold chosen on"
+        text += f" {chosen['chosen_on']} others (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else " others."
     return data_and_licence(m, f"{text} {m.get('data_note') or ''}")
 
 

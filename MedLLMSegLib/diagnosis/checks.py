@@ -40,7 +40,7 @@ def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, .
 
 
 def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
-    """A note where a prepared image (1, size, size) is unlike the training images, or more like them after a quarter turn or two."""
+    """A note where a prepared image (1, size, size) is unlike the training images, or more like them once it is turned."""
     if typical is None:
         return ()
     mean = np.array(typical.mean).reshape(typical.side, typical.side)

@@ -26,7 +26,8 @@ def classifier_inference(metadata: dict) -> dict | None:
         "bundle_root": ".",
         "scan": None,
         "dataset_dir": ".",
-        "datalist": "$[@scan] if @scan else sorted(p for kind in ('dcm', 'png') for p in glob.glob(os.path.join(@dataset_dir, '*.' + kind)))",
+        "datalist": "$[@scan] if @scan else sorted(glob.glob(os.path.join(@dataset_dir, '*.dcm')) "
+                    "+ glob.glob(os.path.join(@dataset_dir, '*.png')))",
         "output_dir": "$os.path.join(@bundle_root, 'eval')",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": {"_target_": f"{_RUNNER}.load_network", "folder": "@bundle_root"},
