@@ -98,6 +98,28 @@ def test_finished_runs_count_even_where_their_folders_are_gone(data, tmp_path):
     assert kept["groups"]["hippocampus_009"] == kept["groups"]["hippocampus_010"]
 
 
+def test_processes_that_share_the_folders_lose_nothing_of_each_other(data, tmp_path):
+    one, other = bench_of(data, tmp_path), bench_of(data, tmp_path)  # both read the empty file
+    path = tmp_path / "docs" / COLLECTED
+
+    def kept():
+        return json.loads(path.read_text())
+
+    measuring = bench_of(data, tmp_path).results
+    measuring.measured = {"ours-A": {"peak_mb": 900.0}}
+    measuring.save()  # `--measure` in a third process, while the others train
+    run_benchmark(one, "ours-A-10-0")
+    (tmp_path / "runs/ours-A-10-0/result.json").rename(tmp_path / "elsewhere.json")  # what another folder's process did, too
+    assert run_benchmark(other, "ours-A-10-1") == ["ours-A-10-1"]
+    assert sorted(kept()["runs"]) == ["ours-A-10-0", "ours-A-10-1"] and kept()["measured"] == measuring.measured
+    again = Results(path, one.settings, {}, [])
+    measuring.measured = {"ours-A": {"peak_mb": 950.0}}
+    measuring.save()
+    again.save()  # an older reading is no news
+    assert kept()["measured"]["ours-A"]["peak_mb"] == 950.0
+    assert run_benchmark(one, "ours-A-10-1") == []  # finished by the other since
+
+
 def test_other_settings_are_refused_in_the_same_folders(data, tmp_path):
     run_benchmark(bench_of(data, tmp_path), "ours-A-10-0")
     other = replace(settings_of(data).train, steps=4)

@@ -16,7 +16,7 @@ class Results:
     """The finished runs of one benchmark, kept in `path`, which is committed with the repository.
 
     runs: name -> result. measured, memory: what `--measure` and `--memory` found. groups: case id -> head or patient.
-    structures: names in the order of their labels.
+    structures: names in the order of their labels. Several processes may share the file and the folder of runs.
     """
 
     def __init__(self, path: Path, settings: Settings, groups: dict[str, str], structures: list[str]):
@@ -28,6 +28,7 @@ class Results:
         self.runs: dict[str, dict] = found.get("runs", {})
         self.measured: dict[str, dict] = found.get("measured", {})
         self.memory: dict[str, dict] = found.get("memory", {})
+        self._read_from_disk = {"measured": self.measured, "memory": self.memory}
 
     def gather(self, output: Path) -> None:
         """Take in the finished runs below a folder, and keep them."""
@@ -40,12 +41,24 @@ class Results:
             self.save()
 
     def save(self) -> None:
-        """One line a run, so that a commit shows which runs are new."""
+        """Write all, one line a run, so that a commit shows which runs are new.
+
+        What another process on the same file has added since it was read stays. (Should two write within the same
+        milliseconds, the next `gather` takes the lost run from its folder.)
+        """
+        self._merge(_read(self.path) if self.path.exists() else {})
         parts = {"settings": self.settings, "structures": self.structures, "groups": self.groups,
                  "measured": self.measured, "memory": self.memory}
         lines = [f'"{name}": {json.dumps(value)}' for name, value in parts.items()]
         runs = ",\n".join(f'"{name}": {json.dumps(self.runs[name])}' for name in sorted(self.runs))
         write_text(self.path, "{" + ",\n".join([*lines, '"runs": {\n' + runs + "\n}"]) + "}\n")
+
+    def _merge(self, found: dict) -> None:
+        self.runs = found.get("runs", {}) | self.runs
+        for name, before in self._read_from_disk.items():
+            if getattr(self, name) == before:  # not measured by us
+                setattr(self, name, found.get(name, before))
+        self._read_from_disk = {"measured": self.measured, "memory": self.memory}
 
 
 def choose_learning_rate(runs: dict[str, dict], network: str, arm: str) -> float | None:

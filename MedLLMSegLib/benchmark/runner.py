@@ -64,13 +64,14 @@ def run_benchmark(bench: Bench, pattern: str | None = None, minutes: float | Non
 
     pattern: only runs whose names match. minutes: stop cleanly when they are over (`TimeIsUp`).
     progress: called with (text, fraction of the runs that are finished); may raise `Cancelled`.
+    Several processes may share ``bench.output``, each with a pattern of its own; two that come to the same run both train it.
     """
     runs = chosen_runs(bench.settings, pattern)
     keep_settings(bench.settings, bench.output / SETTINGS)
-    bench.results.gather(bench.output)
     deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
     finished = []
     for n, run in enumerate(runs):
+        bench.results.gather(bench.output)  # another process may have finished it meanwhile
         if run.name in bench.results.runs:
             continue
 

@@ -19,7 +19,8 @@ def add_parser(commands) -> None:
     p.add_argument("--output", "-o", type=typed_path, default=Path("runs/benchmark"), metavar="FOLDER", help="default: %(default)s")
     p.add_argument("--docs", type=typed_path, default=Path("docs"), metavar="FOLDER",
                    help="where the page and the collected results are written (default: %(default)s)")
-    p.add_argument("--only", metavar="PATTERN", help='runs whose names match, such as "ours-F-100-*"; names outside stage 1 too')
+    p.add_argument("--only", metavar="PATTERN", help='runs whose names match, such as "ours-F-100-*"; names outside stage 1 too. Several '
+                                                 'processes may work on one OUTPUT, each with a pattern of its own')
     p.add_argument("--minutes", type=float, metavar="N", help="stop cleanly after so long")
     p.add_argument("--list", action="store_true", help="show the runs and which are finished, and run none")
     p.add_argument("--page", action="store_true", help="write the page from what is finished, and run none")
