@@ -13,7 +13,7 @@ from MedLLMSegLib.classification.baselines import best_logistic
 from MedLLMSegLib.classification.examples import Examples
 from MedLLMSegLib.classification.loop import LoopConfig
 from MedLLMSegLib.classification.measure import measure_study
-from MedLLMSegLib.classification.page import page, write_page
+from MedLLMSegLib.classification.page import _shown, page, write_page
 from MedLLMSegLib.classification.results import Results
 from MedLLMSegLib.classification.study import Arm, Run, Study, answer_of
 from MedLLMSegLib.classification.summary import summarise, verdict
@@ -152,6 +152,23 @@ def test_the_page_says_what_was_run_and_what_was_not(finished, tmp_path):
     assert "Not run." not in text.split("## Chest X-rays")[1].split("## ")[0]
     empty = page(Results(tmp_path / "none.json"))
     assert "Not answered yet" in empty and empty.count("Not run.") == 5
+
+
+def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
+    one, summary = finished
+    test = lambda value, p, seeds: {"value": value, "low": value - 0.1, "high": value + 0.1, "p": p, "p_holm": p, "seeds": seeds}
+    against = {"linear": test(0.1, 0.01, [0.3, -0.1]), "part": test(-0.1, 0.04, [-0.1, -0.1]), "plain": test(-0.3, 0.05, [-0.3, -0.3])}
+    assert _shown({**summary, "against": against}) == [
+        "By these tests (p < 0.05), compared with `main`, better: `part` (in 2 of 2 seeds); worse: `linear` (in 1 of 2 seeds). Of no "
+        "other arm is either shown."]
+    none = _shown({**summary, "against": {"plain": against["plain"]}})
+    assert "better: none; worse: none" in none[0] and none[0] in page(_with(one.results, {**summary, "against": {"plain": against["plain"]}}))
+
+
+def _with(results, summary):
+    copy = Results(results.path)
+    copy.studies = {"cxr": {**results.studies["cxr"], "summary": summary}}
+    return copy
 
 
 def test_a_page_of_half_a_study(tmp_path):

@@ -62,7 +62,7 @@ def _section(results: Results, study: str) -> list[str]:
     if not summary:
         return [f"{NOT_RUN.capitalize()}."]
     lines = [*(results.get(study, "text") or []), _arms_table(summary), _reading(summary)]
-    lines += _notes(summary) + _subgroups(summary) + _costs(summary, results.get(study, "measured") or {})
+    lines += _shown(summary) + _notes(summary) + _subgroups(summary) + _costs(summary, results.get(study, "measured") or {})
     lines += results.get(study, "pictures") or []
     if command := results.get(study, "command"):
         lines.append(f"Made by\n\n    {command}")
@@ -100,6 +100,20 @@ def _reading(summary: dict) -> str:
     return (f"Seeds averaged ({len(summary['seeds'])} planned, a plain baseline is run once), intervals over "
             f"{summary['test_patients']} test patients or images. Best epoch, learning rate, temperature and threshold "
             f"(Youden) are chosen on val. p: paired bootstrap over patients, Holm's correction.{family}")
+
+
+def _shown(summary: dict) -> list[str]:
+    """Which arms are better or worse than the main one by the tests, and in how many seeds."""
+    sides = {"better": [], "worse": []}
+    for name, test in summary["against"].items():
+        if test["p_holm"] is not None and test["p_holm"] < SIGNIFICANT:
+            other = -1 if test["value"] > 0 else 1  # the sign of the other arm's advantage
+            agree = sum(other * seed < 0 for seed in test["seeds"])
+            sides["better" if other > 0 else "worse"].append(f"`{name}` (in {agree} of {len(test['seeds'])} seeds)")
+    if not summary["against"]:
+        return []
+    told = "; ".join(f"{side}: {', '.join(names) or 'none'}" for side, names in sides.items())
+    return [f"By these tests (p < {SIGNIFICANT:g}), compared with `{summary['main']}`, {told}. Of no other arm is either shown."]
 
 
 def _notes(summary: dict) -> list[str]:
