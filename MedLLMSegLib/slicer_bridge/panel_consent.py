@@ -20,12 +20,12 @@ class Consent:
         ui.trainNotNowButton.connect("clicked(bool)", self.onNotNow)
         ui.diagnoseNotNowButton.connect("clicked(bool)", self.onNotNow)
 
-    def ask(self, task: str, model, start) -> None:
-        """Start at once if nothing is to be asked; else say what, and wait for the next press, which is the consent.
+    def ask(self, section) -> None:
+        """Begin at once if nothing is to be asked; else say what, and wait for the next press, which is the consent.
 
-        model: the `ModelEntry` that is used, or None. It is asked for its licence first, and then for Python packages.
+        section: a `JobSection`. The model that it uses is asked for its licence first, and then for Python packages.
         """
-        panel = self.widget.panel
+        panel, task, model = self.widget.panel, section.task, section.model
         asked = panel.state if panel.task == task else ""
         if model is not None and licences.must_ask(model):
             if asked != "needs_licence" or panel.licensed != model:
@@ -35,13 +35,13 @@ class Consent:
                 return
         missing = install.missing_packages(task)
         if not missing:
-            start()
+            section.begin()
         elif asked != "needs_packages":
             self.widget.change(state="needs_packages", task=task, packages=tuple(missing))
         else:
             self.widget.change(state="installing", stage="", fraction=0.0, stoppable=False, message="", notes=(), train_message="",
                                diagnose_message="")
-            qt.QTimer.singleShot(AFTER_PAINT_MS, lambda: self._begin(task, start))
+            qt.QTimer.singleShot(AFTER_PAINT_MS, lambda: self._begin(section))
 
     def onNotNow(self) -> None:
         panel = self.widget.panel
@@ -73,45 +73,47 @@ class Consent:
         self.widget.log.say(_("The licence {licence} of {model} was accepted.").format(licence=model.licence, model=model.id))
         return True
 
-    def _begin(self, task: str, start) -> None:
+    def _begin(self, section) -> None:
         """PyTorch first, beside the window where that can be done; then the rest, with Slicer's own progress window."""
         try:
             self.installation = install.begin_torch()
         except Exception as error:
-            self.fail(task, error)
+            self.fail(section.task, error)
             return
         if self.installation is None:
-            self._finish(task, start)
+            self._finish(section)
         else:
-            self._look(task, start)
+            self._look(section)
 
-    def _look(self, task: str, start) -> None:
+    def _look(self, section) -> None:
         running = self.installation
         if not running.poll():
             if self.widget.ui is not None:
-                self.widget.change(stage=running.text, fraction=running.fraction, stoppable=not (running.placing or running.stopped))
-                qt.QTimer.singleShot(POLL_MS, lambda: self._look(task, start))
+                stoppable = not (running.placing or running.stopped)
+                self.widget.change(stage=running.text, fraction=running.fraction, stoppable=stoppable)
+                qt.QTimer.singleShot(POLL_MS, lambda: self._look(section))
             return
         self.installation, worked = None, running.worked and not install.torch_is_missing()
         if not worked:
             self.widget.log.say(running.log)
         if running.stopped:
-            self.widget.change(state="idle", **_told(task, _("The installation was stopped.")))
+            self.widget.change(state="idle", **_told(section.task, _("The installation was stopped.")))
         elif worked:
-            self._finish(task, start)
+            self._finish(section)
         else:
-            self.fail(task, UserError(_("PyTorch could not be installed; check the network and the disk (the section Log has the "
-                                        "details), or install it in the PyTorch Utils module, and press the button again.")))
+            self.fail(section.task, UserError(_(
+                "PyTorch could not be installed; check the network and the disk (the section Log has the details), or install it "
+                "in the PyTorch Utils module, and press the button again.")))
 
-    def _finish(self, task: str, start) -> None:
+    def _finish(self, section) -> None:
         try:
-            install.ensure_packages(_("MedLLMSeg"), task)
+            install.ensure_packages(_("MedLLMSeg"), section.task)
         except Exception as error:
-            self.fail(task, error)
+            self.fail(section.task, error)
             return
         self.widget.change(state="idle")
         if self.widget.parameters is not None:  # the module may have been left meanwhile
-            start()
+            self.ask(section)  # again, as another model may have been chosen
 
 
 def _told(task: str, text: str) -> dict:

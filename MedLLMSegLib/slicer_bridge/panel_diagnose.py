@@ -7,7 +7,6 @@ from .asks import asks_of
 from .marks import is_map
 from .panel_job import JobSection, Overlay
 from .panel_result import fill_table
-from .panel_state import BUSY
 from .panel_train import fit_height
 from .presenter_diagnose import with_classifier, with_diagnosis
 
@@ -16,6 +15,8 @@ MOST_FIELDS = 6  # of a record that are shown without scrolling
 
 class DiagnoseSection(JobSection):
     """job: the diagnosis that runs, or None. table, image: nodes of the last one, or None."""
+
+    task = "diagnose"
 
     def __init__(self, widget):
         super().__init__(widget)
@@ -92,17 +93,14 @@ class DiagnoseSection(JobSection):
         if 0 <= row < len(self._ids):
             self.choose(self._ids[row])
 
-    def onButton(self) -> None:
-        panel = self.widget.panel
-        if panel.state in BUSY:
-            self.stop()
-        elif panel.chosen_classifier is not None:
-            self.widget.consent.ask("diagnose", panel.chosen_classifier, self.begin)
+    @property
+    def model(self):
+        return self.widget.panel.chosen_classifier
 
     def begin(self) -> None:
         """Diagnose the selected image."""
         widget, self.image = self.widget, self.widget.ui.diagnoseImageSelector.currentNode()
-        self.run("diagnose", lambda **calls: widget.logic.diagnoseAsync(
+        self.run(lambda **calls: widget.logic.diagnoseAsync(
             self.image, **calls, model=widget.panel.classifier, device=widget.parameters.device.value, **self.told()),
             diagnose_message="", diagnose_notes=(), diagnose_failed=False,
             diagnosed=self.image.GetName() if self.image is not None else "")

@@ -8,31 +8,43 @@ from typing import Callable
 import qt
 
 from .jobs import LENT_S
+from .panel_state import BUSY
 
 POLL_MS = 100
 
 
 class JobSection:
-    """A section that runs one job at a time. widget: the module's widget. job: the one that runs, or None."""
+    """A section that runs one job at a time. task: its name in the panel's state. model: the `ModelEntry` that it uses, or None.
+
+    widget: the module's widget. job: the one that runs, or None.
+    """
+
+    task, model, needs_model = "", None, True
 
     def __init__(self, widget):
         self.widget, self.job, self._began = widget, None, 0.0
 
-    def run(self, task: str, begin: Callable, **fields) -> None:
+    def onButton(self) -> None:
+        state = self.widget.panel.state
+        if state == "installing":
+            self.widget.consent.stop()
+        elif state in BUSY:
+            self.cancel()
+        elif self.model is not None or not self.needs_model:
+            self.widget.consent.ask(self)
+
+    def begin(self) -> None:
+        """Start, as all that was to be asked was answered."""
+        raise NotImplementedError
+
+    def run(self, begin: Callable, **fields) -> None:
         """Begin a job: begin(onProgress=, onDone=) returns it. fields: of the panel's state, what the section shows meanwhile."""
         self._began = time.monotonic()
-        self.widget.change(state="running", task=task, stage="start", fraction=0.0, seconds_left=None, **fields)
+        self.widget.change(state="running", task=self.task, stage="start", fraction=0.0, seconds_left=None, **fields)
         try:
             self.job = begin(onProgress=self.onProgress, onDone=self.onDone)
         except Exception as error:
-            self.widget.consent.fail(task, error)
-
-    def stop(self) -> None:
-        """What the section's button does while something goes on."""
-        if self.widget.panel.state == "installing":
-            self.widget.consent.stop()
-        else:
-            self.cancel()
+            self.widget.consent.fail(self.task, error)
 
     def cancel(self) -> None:
         """Stop the job; the panel says so until it has let go."""

@@ -6,7 +6,6 @@ import slicer
 
 from .jobs import LENT_S
 from .panel_job import JobSection
-from .panel_state import BUSY
 from .presenter import with_job
 from .sample import Download, load_sample
 from .words import _
@@ -17,21 +16,20 @@ POLL_MS = 100
 class RunSection(JobSection):
     """job: the segmentation that runs, or None."""
 
+    task = "segment"
+
     def __init__(self, widget):
         super().__init__(widget)
         widget.ui.segmentButton.connect("clicked(bool)", self.onButton)
 
-    def onButton(self) -> None:
-        panel = self.widget.panel
-        if panel.state in BUSY:
-            self.stop()
-        elif panel.chosen is not None:
-            self.widget.consent.ask("segment", panel.chosen, self.begin)
+    @property
+    def model(self):
+        return self.widget.panel.chosen
 
     def begin(self) -> None:
         """Segment the input volume."""
         widget = self.widget
-        self.run("segment", lambda **calls: widget.logic.segmentAsync(widget.parameters.inputVolume, **calls, **self.options()),
+        self.run(lambda **calls: widget.logic.segmentAsync(widget.parameters.inputVolume, **calls, **self.options()),
                  message="", notes=())
 
     def options(self) -> dict:

@@ -7,7 +7,6 @@ import slicer
 from . import licences
 from .curve import LearningCurve
 from .panel_job import JobSection
-from .panel_state import BUSY
 from .presenter_train import with_training
 from .words import _
 
@@ -18,6 +17,8 @@ class TrainSection(JobSection):
     """job: the training that runs, or None. pairs: what is trained on, (volume node, segmentation node) each; nodes that leave
     the scene leave it too.
     """
+
+    task, needs_model = "train", False  # it may begin from nothing
 
     def __init__(self, widget):
         super().__init__(widget)
@@ -75,7 +76,7 @@ class TrainSection(JobSection):
         return self._starts[row] if 0 <= row < len(self._starts) else None
 
     @property
-    def start_entry(self):
+    def model(self):
         """The `ModelEntry` that the training starts from, or None."""
         return next((m.entry for m in self.widget.panel.models if m.entry.id == self.start), None)
 
@@ -102,16 +103,10 @@ class TrainSection(JobSection):
         if self.curve is not None and self.curve.in_scene:
             self.curve.show()
 
-    def onButton(self) -> None:
-        if self.widget.panel.state in BUSY:
-            self.stop()
-        else:
-            self.widget.consent.ask("train", self.start_entry, self.begin)
-
     def begin(self) -> None:
         """Start the training; what is wrong with the pairs or the name becomes a sentence in the section."""
         widget, panel = self.widget, self.widget.panel
-        self.run("train", lambda **calls: widget.logic.trainAsync(
+        self.run(lambda **calls: widget.logic.trainAsync(
             list(self.pairs), panel.train_name, start=self.start, minutes=widget.parameters.trainMinutes,
             device=widget.parameters.device.value, onHistory=self.onHistory, **calls),
             history=(), train_message="", train_failed=False)

@@ -125,7 +125,8 @@ def make_panel(module, logic, monkeypatch):
     def make(packages=()):
         from MedLLMSegLib.slicer_bridge import install
 
-        monkeypatch.setattr(install, "missing_packages", lambda task="segment": list(packages), raising=False)
+        missing = list(packages)
+        monkeypatch.setattr(install, "missing_packages", lambda task="segment": list(missing))
         window = QtWidgets.QWidget()
         window.isEntered = True
         QtWidgets.QVBoxLayout(window).setContentsMargins(6, 6, 6, 6)
@@ -133,6 +134,7 @@ def make_panel(module, logic, monkeypatch):
         panel.setup()
         panel.enter()
         made.append(panel)
+        panel.missing = missing  # until a test clears it
         window.show()
         return panel
 

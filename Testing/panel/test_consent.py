@@ -11,7 +11,7 @@ from panel.steps import PACKAGES, names_of, press, process, start
 
 def test_packages_are_named_before_they_are_installed(make_panel, module, logic, application, scan, picture, monkeypatch):
     panel, installed = make_panel(PACKAGES), []
-    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task))
+    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task) or panel.missing.clear())
     press(panel.ui.segmentButton)
     assert not installed and not logic.calls and "monai (2 MB)" in panel.ui.statusLabel.text
     picture(panel, "packages")
@@ -72,7 +72,7 @@ def test_a_licence_that_cannot_be_remembered_is_said(panel, logic, scan, cache):
 def test_the_licence_comes_before_the_packages(make_panel, module, logic, application, scan, cache, monkeypatch):
     (cache / ACCEPTED).unlink()
     panel, installed = make_panel(PACKAGES), []
-    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task))
+    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task) or panel.missing.clear())
     texts_seen = []
     for _ in range(3):
         press(panel.ui.segmentButton)
@@ -119,7 +119,7 @@ def installing(make_panel, application, scan, monkeypatch):
     """(the panel, the pip that runs, what `ensure_packages` was called for)"""
     panel, pip, ensured = make_panel(PACKAGES), Pip(), []
     monkeypatch.setattr(install, "begin_torch", lambda: pip)
-    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: ensured.append(task))
+    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: ensured.append(task) or panel.missing.clear())
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
     process(application, lambda: panel.consent.installation is pip)
@@ -141,6 +141,16 @@ def test_pytorch_is_installed_beside_the_window_and_says_how_far_it_is(installin
     pip.ended = pip.worked = True
     process(application, lambda: logic.calls)
     assert ensured == ["segment"] and ui.segmentButton.text == "Cancel" and panel.panel.state == "running"
+
+
+def test_a_model_that_is_chosen_meanwhile_is_asked_for_its_licence(installing, logic, application):
+    panel, pip, ensured = installing
+    panel.ui.modelList.setCurrentRow(1)
+    pip.ended = pip.worked = True
+    process(application, lambda: ensured)
+    assert panel.panel.state == "needs_licence" and "CC-BY-NC-SA" in panel.ui.statusLabel.text and not logic.calls
+    press(panel.ui.segmentButton)
+    assert logic.calls[-1][2]["model"] == "heart-cine"
 
 
 def test_the_download_can_be_cancelled(installing, logic, application):
