@@ -74,6 +74,45 @@ def test_seeds_that_disagree_are_no_yes(tmp_path):
     assert headline(found).startswith("Over these trainings") and "-0.0140, +0.0360: the seeds disagree)" in page(results, "x")
 
 
+@pytest.mark.parametrize("effects, gain, starts", [
+    (WINS | {"D": 0.02}, 0.03, "Over these trainings the network is better with the block, but the seeds disagree"),
+    (WINS | {"F": -0.02}, -0.03, "Over these trainings the network is better without the block, but the seeds disagree")])
+def test_a_gain_or_loss_that_a_seed_turns_round_is_claimed_of_these_trainings_alone(tmp_path, effects, gain, starts):
+    results = results_of(tmp_path, effects)
+    for case in results.runs["ours-A-100-1"]["test"]["clean"].values():
+        case["dice"] = [d + gain for d in case["dice"]]
+    found = answer(results)
+    assert found.disagree("A") and found.tests["A"].better and headline(found).startswith(starts)
+
+
+def test_the_control_that_is_as_good_is_named(tmp_path):
+    words = headline(answer(results_of(tmp_path, WINS | {"D": 0.02})))
+    assert words.endswith("over the frozen random block no gain could be shown.")
+
+
+def left_out(text):
+    return text.split("## What leaving the block out costs or gains")[1].split("##")[0]
+
+
+def test_what_leaving_the_block_out_costs_is_the_same_test_as_in_the_table(tmp_path):
+    results = results_of(tmp_path, WINS | {"A": 0.019, "C": 0.02, "D": 0.02, "I": 0.0195})
+    for seed in (1, 2):
+        del results.runs[f"ours-I-100-{seed}"]
+    text, f = page(results, "x"), Key("ours", "F", 100)
+    test = family(results, [(f, Key("ours", arm, 100)) for arm in "ACD"])[f, Key("ours", "A", 100)]
+    assert test.p != test.p_holm  # else nothing was tested
+    lines = left_out(text).split("\n\n")
+    assert f"by {-test.difference:+.4f} (95 % {-test.high:.4f} to {-test.low:.4f}, p = {test.p_holm:.3f}, the test of the" in lines[1]
+    assert "seeds)" not in lines[1] and "on 1 of 3 seeds)" in lines[2]
+
+
+def test_the_best_arm_with_a_block_is_looked_for_among_all_that_hold_it(tmp_path):
+    results = results_of(tmp_path, WINS | {"F-nofusion": 0.03})
+    assert "F-nofusion has the best mean Dice on val (F 0.8800, I 0.8600, F-nolocal 0.8600, F-nofusion 0.8900;" in left_out(page(results, "x"))
+    del results.runs["ours-F-nofusion-100-2"]
+    assert "F has the best mean Dice on val" in left_out(page(results, "x")) and "With all seeds not run: F-nofusion." in page(results, "x")
+
+
 def test_without_enough_runs_there_is_no_answer(tmp_path):
     results = results_of(tmp_path, WINS, seeds=(0, 1))
     found = answer(results)

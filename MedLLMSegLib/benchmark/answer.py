@@ -18,6 +18,7 @@ from .plan import Run
 from .results import Results
 
 CONTROLS = ("A", "C", "D")
+NAMES = {"A": "no block", "C": "the trainable MLP", "D": "the frozen random block"}
 
 
 class Key(NamedTuple):
@@ -134,6 +135,12 @@ def headline(found: Answer) -> str:
         return {"F": "Yes: the pretrained block helped, more than either control.",
                 "A": "No: it beats both controls, but the network is better without any block.",
                 "": "Not over the network without a block: it beats both controls, but no gain over no block can be shown."}[helped]
-    return {"F": "The block helped, but not more than both controls: that its pretrained weights matter cannot be shown.",
-            "A": "No: the network is better without the block.",
-            "": "No help could be shown."}[helped]
+    if not helped:
+        return "No help could be shown."
+    if found.disagree("A"):
+        return (f"Over these trainings the network is better {'with' if helped == 'F' else 'without'} the block, but the seeds "
+                "disagree, so more are needed.")
+    if helped == "A":
+        return "No: the network is better without the block."
+    level = [NAMES[control] for control in ("C", "D") if found.tests[control].better != "F"]
+    return f"The block helped, but not more than both controls: over {' and '.join(level)} no gain could be shown."

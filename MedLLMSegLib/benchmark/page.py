@@ -7,15 +7,15 @@ from ..compare import Comparison
 from ..markdown import p_value, signed, table
 from ..networks.controls import ARMS
 from ..outputs import write_text
-from .answer import CONTROLS, Answer, Figure, Key, answer, family, figure, headline
+from .answer import CONTROLS, NAMES, Answer, Figure, Key, answer, family, figure, headline, seed_differences
 from .corruptions import CORRUPTIONS
 from .plan import LEARNING_RATES, ROBUST_ARMS, Run
 from .results import Results, choose_learning_rate
 
 NOT_RUN = "not run"
 DIGITS = 4  # of a Dice
-NAMES = {"A": "no block", "C": "the trainable MLP", "D": "the frozen random block"}
 OURS = (("ours", "A"), ("ours", "C"), ("ours", "D"), ("ours", "F"), ("ours", "I"), ("dynunet", "J"))
+WITH_BLOCK = ("F", "I", "F-nolocal", "F-nofusion")  # the arms of the plan that hold the pretrained block
 EXTRA = ("B", "E", "G", "H-head", "H-middle", "H-tail", "H-layer0", "H-layer12")  # shown where they were run
 PAPER = (("paper", "A"), ("paper", "D"), ("paper", "F"))
 
@@ -83,17 +83,23 @@ def _interval(x: Figure | Comparison) -> str:
 
 def _network_section(results: Results, title: str, arms, percent: int) -> list[str]:
     """Dice and HD95 of each arm, and F against it."""
-    if arms[0][0] == "ours":
-        arms = [*arms, *(("ours", arm) for arm in EXTRA if figure(results, Key("ours", arm, percent)))]
-    f = Key("ours" if arms[0][0] == "ours" else "paper", "F", percent)
-    keys = [Key(network, arm, percent) for network, arm in arms]
-    main = [k for k in keys if k.arm in CONTROLS]
-    tests = family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in keys if k not in main and k != f])
+    f, keys, tests = _section_tests(results, arms, percent)
     columns = [f"dice_{name}" for name in results.structures]
     head = ["arm", "Dice (95 % over heads)", "each seed", *(f"Dice {n}" for n in results.structures), "HD95 (mm)",
             "F minus this arm (95 %)", "p (Holm)"]
     rows = [_arm_row(results, key, f, tests.get((f, key)), columns) for key in keys]
     return [f"## {title}", table(head, rows), *_notes(tests.values())]
+
+
+def _section_tests(results: Results, arms, percent: int) -> tuple[Key, list[Key], dict]:
+    """F, all arms that are shown, and F against each: its controls are one family, the other arms another."""
+    if arms[0][0] == "ours":
+        arms = [*arms, *(("ours", arm) for arm in EXTRA if figure(results, Key("ours", arm, percent)))]
+    f = Key("ours" if arms[0][0] == "ours" else "paper", "F", percent)
+    keys = [Key(network, arm, percent) for network, arm in arms]
+    main = [k for k in keys if k.arm in CONTROLS]
+    others = [k for k in keys if k not in main and k != f]
+    return f, keys, family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in others])
 
 
 def _arm_row(results: Results, key: Key, f: Key, test: Comparison | None, columns: list[str]) -> list[str]:
@@ -163,21 +169,34 @@ def _robust_table(results: Results, network: str, percent: int, arms: list[str])
 def _left_out(results: Results) -> list[str]:
     """What the shipped model would lose or gain without its block, and which arm with a block is the best on val."""
     parts = ["## What leaving the block out costs or gains"]
-    f = Key("ours", "F", 100)
-    ways = {"A": "Training the network without the block (A)", "I": "Training with the block and leaving it out at inference (I)"}
-    tests = family(results, [(Key("ours", arm, 100), f) for arm in ways])
-    for arm, how in ways.items():
-        test = tests.get((Key("ours", arm, 100), f))
+    f, _, tests = _section_tests(results, OURS, 100)
+    for arm, how in {"A": "Training the network without the block (A)",
+                     "I": "Training with the block and leaving it out at inference (I)"}.items():
+        test = tests.get((f, Key("ours", arm, 100)))
         parts.append(f"{how}: {NOT_RUN}." if test is None else
-                     f"{how} changes the mean Dice by {signed(test.difference, DIGITS)} ({_interval(test)}, {p_value(test.p_holm, 'p')}) "
-                     f"against the network with the block (F){_change(results, arm)}.")
-    val = {arm: _val(results, arm) for arm in ("F", "I")}
-    if None in val.values():
-        return [*parts, f"Which arm that holds the pretrained block is the best on val: {NOT_RUN}."]
-    best = max(val, key=val.get)
+                     f"{how} changes the mean Dice by {signed(-test.difference, DIGITS)} (95 % {-test.high:.4f} to {-test.low:.4f}, "
+                     f"{p_value(test.p_holm, 'p')}, the test of the table above{_seeds_short(results, arm)}) against the network with "
+                     f"the block (F){_change(results, arm)}.")
+    return [*parts, _best_on_val(results)]
+
+
+def _seeds_short(results: Results, arm: str) -> str:
+    """A test on one seed must not read like one on all."""
+    planned, both = len(results.settings["seeds"]), len(seed_differences(results, Key("ours", "F", 100), Key("ours", arm, 100)))
+    return "" if both == planned else f", on {both} of {planned} seeds"
+
+
+def _best_on_val(results: Results) -> str:
+    """The shipped model is to be the best arm that holds the pretrained block."""
+    arms = [*WITH_BLOCK, *(arm for arm in EXTRA if arm.startswith("H-") and _val(results, arm) is not None)]
+    val = {arm: value for arm in arms if (value := _val(results, arm)) is not None}
+    missing = [arm for arm in arms if arm not in val]
+    if not {"F", "I"} <= set(val):
+        return f"Which arm that holds the pretrained block is the best on val: {NOT_RUN}."
     listed = ", ".join(f"{arm} {value:.4f}" for arm, value in val.items())
-    return [*parts, f"Of the arms that hold the pretrained block, {best} has the best mean Dice on val ({listed}; means over "
-            "seeds, all training cases): chosen on val, not on test."]
+    return (f"Of the arms that hold the pretrained block, {max(val, key=val.get)} has the best mean Dice on val ({listed}; means over "
+            "seeds, all training cases): chosen on val, not on test."
+            + (f" With all seeds {NOT_RUN}: {', '.join(missing)}." if missing else ""))
 
 
 def _val(results: Results, arm: str) -> float | None:
