@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Sequence
 
@@ -19,27 +20,37 @@ from .table import ImageCase, read_classes
 from .tsne import Told, map_features, tell_from_features
 
 
-def map_classifier(model, data, output, columns: Sequence[str] = ("view",), cases_file=None, every: bool = False, seed: int = 0,
-                   device: str = "auto", progress: Progress | None = None) -> dict[str, Told]:
-    """Write OUTPUT (PNG), .csv and .json; returns what each of the class and ``columns`` can be told with, where it can be asked.
+@dataclass(frozen=True)
+class MapOptions:
+    """columns: of the table, besides the class. cases_file: as for `evaluate.chosen_cases`; every: all images of the data instead."""
 
-    every: all images of the data; else as for `evaluate.chosen_cases`. Raises `UserError` for a column the table lacks.
+    columns: tuple[str, ...] = ("view",)
+    cases_file: Path | None = None
+    every: bool = False
+    seed: int = 0
+
+
+def map_classifier(model, data, output, options: MapOptions = MapOptions(), device: str = "auto",
+                   progress: Progress | None = None) -> dict[str, Told]:
+    """Write OUTPUT (PNG), .csv and .json; returns what the class and each column can be told with, where it can be asked.
+
+    Raises `UserError` for a column that the table lacks.
     """
     output, report = Path(output), progress or (lambda text, fraction: None)
     check_writable(output.parent)
     loaded = load_classifier(model, device)
     class_set = read_classes(data, loaded.classes)
-    cases = class_set.cases if every else chosen_cases(class_set, cases_file)
-    for column in columns:
+    cases = class_set.cases if options.every else chosen_cases(class_set, options.cases_file)
+    for column in options.columns:
         if column not in cases[0].columns:
             raise UserError(f'The table has no column "{column}"; it has {", ".join(cases[0].columns)}.')
     examples = examples_for(loaded, cases, lambda text, fraction: report(text, 0.6 * fraction))
     report("features", 0.6)
     features = features_of(loaded.network, examples, loaded.device)
     report("t-SNE", 0.8)
-    points = map_features(features, seed)
-    values = {"class": [loaded.classes[c.target] for c in cases], **{name: [c.columns[name] for c in cases] for name in columns}}
-    told = {name: found for name, each in values.items() if (found := tell_from_features(features, each, examples.groups, seed))}
+    points = map_features(features, options.seed)
+    values = {"class": [loaded.classes[c.target] for c in cases], **{name: [c.columns[name] for c in cases] for name in options.columns}}
+    told = {name: found for name, each in values.items() if (found := tell_from_features(features, each, examples.groups, options.seed))}
     draw_map(points, {_heading(name, told.get(name)): each for name, each in values.items()}, output,
              f"{loaded.entry.id}: t-SNE of {len(cases)} images' features")
     write_text(output.with_suffix(".csv"), _table(cases, points, values))

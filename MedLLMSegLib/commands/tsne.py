@@ -23,10 +23,11 @@ def add_parser(commands) -> None:
 
 
 def _tsne(args, command: str) -> None:
-    from ..classification.features import map_classifier, told_text
+    from ..classification.features import MapOptions, map_classifier, told_text
 
     with Bar([args.data]) as bar:
-        told = map_classifier(args.model, args.data, args.output, args.by, None if args.all else args.cases, args.all, args.seed,
-                              args.device, lambda stage, fraction: bar.update(0, stage, fraction))
+        options = MapOptions(tuple(args.by), None if args.all else args.cases, args.all, args.seed)
+        told = map_classifier(args.model, args.data, args.output, options, args.device,
+                              lambda stage, fraction: bar.update(0, stage, fraction))
     print(told_text(told))
     print(args.output)
