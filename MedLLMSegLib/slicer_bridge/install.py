@@ -4,10 +4,12 @@ from __future__ import annotations
 import importlib
 import re
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from subprocess import CalledProcessError
 from tempfile import TemporaryDirectory
+from typing import Iterable
 
 from ..errors import UserError
 from .torch_install import Installation, pip_environment, torch_commands
@@ -18,6 +20,9 @@ REQUIREMENTS = FOLDER / "requirements.txt"  # to segment: all but torch, and not
 TRAINING = FOLDER / "requirements-train.txt"  # and what training needs besides
 # MB to download, the packages they bring included: the wheels for Linux and Python 3.11, as of November 2026.
 SIZES_MB = {"monai": 2, "safetensors": 1, "einops": 0.1, "lightning-fabric": 0.6, "matplotlib": 24}
+# What comes with PyTorch and is no part of Slicer: left from an earlier PyTorch, it may have to be exchanged with it.
+TORCHS_OWN = ("torch", "torchvision", "torchaudio", "sympy", "mpmath", "networkx", "fsspec", "filelock", "jinja2", "markupsafe",
+              "triton", "nvidia-*", "cuda-*")
 TORCH_SIZE = "0.2 GB to download for the processor alone, several GB for an NVIDIA GPU"
 
 
@@ -88,7 +93,7 @@ def begin_torch() -> Installation | None:
     from .parts import python
 
     folder = TemporaryDirectory(prefix="MedLLMSeg-")
-    held = _hold(Path(folder.name), ["torch", "torchvision"])
+    held = _hold(Path(folder.name), TORCHS_OWN)
     return Installation([[python(), *command] for command in commands], pip_environment(held), folder)
 
 
@@ -157,13 +162,16 @@ def _ensure_others(requester: str, task: str, ask: bool) -> None:
                         "press the button again when they may be installed.") from error
 
 
-def _hold(folder: Path, free: list[str]) -> Path:
-    """A constraints file for pip that holds all installed packages but ``free`` at their versions: none is exchanged."""
+def _hold(folder: Path, free: Iterable[str]) -> Path:
+    """A constraints file for pip that holds all installed packages but ``free`` at their versions: none is exchanged.
+
+    free: names, or patterns such as "nvidia-*".
+    """
     plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
-    spared, lines = {plain(name) for name in free}, set()
+    spared, lines = [plain(name) for name in free], set()
     for found in distributions():
         name, number = found.metadata["Name"], found.version
-        if name and number and re.fullmatch(r"[\w.!+-]+", number) and plain(name) not in spared:
+        if name and number and re.fullmatch(r"[\w.!+-]+", number) and not any(fnmatch(plain(name), each) for each in spared):
             lines.add(f"{name}=={number}\n")
     path = folder / "constraints.txt"
     path.write_text("".join(sorted(lines)), encoding="utf-8")

@@ -112,8 +112,10 @@ class Consent:
             self.fail(section.task, error)
             return
         self.widget.change(state="idle")
-        if self.widget.parameters is not None:  # the module may have been left meanwhile
+        if self.widget.parameters is not None:
             self.ask(section)  # again, as another model may have been chosen
+        else:  # the module was left meanwhile
+            self.widget.change(**_told(section.task, _("The Python packages are installed; press the button again.")))
 
 
 def _told(task: str, text: str) -> dict:

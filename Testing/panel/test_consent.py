@@ -153,6 +153,16 @@ def test_a_model_that_is_chosen_meanwhile_is_asked_for_its_licence(installing, l
     assert logic.calls[-1][2]["model"] == "heart-cine"
 
 
+def test_who_leaves_the_module_meanwhile_finds_it_ready(installing, logic, application):
+    panel, pip, ensured = installing
+    panel.exit()
+    pip.ended = pip.worked = True
+    process(application, lambda: ensured)
+    panel.enter()
+    assert "are installed" in panel.ui.statusLabel.text and not logic.calls and panel.ui.segmentButton.text == "Segment"
+    start(panel, logic)
+
+
 def test_the_download_can_be_cancelled(installing, logic, application):
     panel, pip, ensured = installing
     process(application, lambda: panel.ui.segmentButton.enabled)

@@ -79,6 +79,15 @@ def test_nothing_runs_unless_torch_is_missing(extension, monkeypatch, have, test
         assert held.startswith("file://") and " " not in held
 
 
+def test_what_an_earlier_pytorch_left_may_be_exchanged_and_nothing_else(tmp_path, monkeypatch):
+    there = {"numpy": "2.0.2", "typing_extensions": "4.12.1", "sympy": "1.12", "Jinja2": "3.1", "nvidia-cublas-cu12": "12.1",
+             "monai": "1.5"}
+    monkeypatch.setattr(install, "distributions", lambda: [
+        types.SimpleNamespace(metadata={"Name": name}, version=number) for name, number in there.items()])
+    held = install._hold(tmp_path, install.TORCHS_OWN).read_text(encoding="utf-8").split()
+    assert held == ["monai==1.5", "numpy==2.0.2", "typing_extensions==4.12.1"]
+
+
 def test_pip_is_told_to_keep_all_that_is_there_and_to_say_how_far_it_is(tmp_path, monkeypatch):
     held = tmp_path / "a folder" / "constraints.txt"
     assert pip_environment(held)["PIP_CONSTRAINT"] == held.as_uri() and "%20" in held.as_uri()
@@ -107,12 +116,12 @@ print("Successfully installed torch-2.13.0")
 
 
 def test_one_program_after_the_other_and_only_the_last_is_not_disturbed():
-    first, second = ([sys.executable, "-c", f"print('Installing collected packages: {name}', flush=True); import time; time.sleep(0.3)"]
-                     for name in ("light-the-torch", "torch"))
+    lines = [f"Installing collected packages: {name}" for name in ("light-the-torch", "torch")]
+    first, second = ([sys.executable, "-c", f"print({line!r}, flush=True); import time; time.sleep(0.3)"] for line in lines)
     made, seen = Installation([first, second], dict(os.environ)), []
     while not made.poll():
         seen.append((len(made._last), made.placing))
-    assert made.worked and made.log.splitlines() == [f"Installing collected packages: {name}" for name in ("light-the-torch", "torch")]
+    assert made.worked and made.log.splitlines() == lines
     assert (1, False) in seen and (2, True) in seen and (1, True) not in seen
 
 
