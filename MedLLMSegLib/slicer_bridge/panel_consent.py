@@ -60,9 +60,11 @@ class Consent:
             self.installation.stop()
 
     def close(self) -> None:
-        """The panel goes away: no process stays behind."""
+        """The panel goes away: no process stays behind, but for one that is putting files into their places and ends soon."""
         if self.installation is not None:
-            self.installation.close()
+            self.installation.poll()
+            if not self.installation.placing:  # half a PyTorch would be worse
+                self.installation.close()
 
     def _accept(self, task: str, model) -> bool:
         try:

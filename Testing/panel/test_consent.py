@@ -182,12 +182,14 @@ def test_a_download_that_fails_is_said_and_logged(installing, logic, application
     assert not ensured and not logic.calls and panel.ui.segmentButton.enabled
 
 
-def test_closing_the_scene_leaves_it_running_and_quitting_ends_it(installing, application):
+@pytest.mark.parametrize("placing", [False, True])
+def test_closing_the_scene_leaves_it_running_and_quitting_ends_it(installing, application, placing):
     import slicer
 
     panel, pip, ensured = installing
     slicer.mrmlScene.Clear(0)
     assert not pip.stopped and panel.panel.state == "installing"
+    pip.placing = placing
     panel.cleanup()
-    assert pip.stopped and not ensured
+    assert pip.stopped is not placing and not ensured
     process(application)
