@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..outputs import whole_file
+from ..outputs import whole_file, write_error
 
 PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442")  # Okabe and Ito, colour-blind safe
 
@@ -28,12 +28,18 @@ class Watcher:
         draw_curve(history, self.output / "curve.png", self.title)
         draw_examples(shown, self.output / "examples" / f"step_{step:06d}.png")
         if self.writer:
-            for row in history[self.written:]:
-                for key in ("loss", "lr", "val_dice"):
-                    if key in row:
-                        self.writer.add_scalar(key, row[key], row["step"])
-            self.writer.flush()
+            try:
+                self._write_events(history[self.written:])
+            except OSError as error:  # such as a full disk, which TensorBoard's writer tells without a file name
+                raise write_error(self.output / "tensorboard", error) from error
         self.written = len(history)
+
+    def _write_events(self, rows: list[dict]) -> None:
+        for row in rows:
+            for key in ("loss", "lr", "val_dice"):
+                if key in row:
+                    self.writer.add_scalar(key, row[key], row["step"])
+        self.writer.flush()
 
 
 def draw_curve(history: list[dict], path: Path, title: str) -> None:
