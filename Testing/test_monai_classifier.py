@@ -77,4 +77,6 @@ def test_an_older_bundle_gets_the_file_and_models_that_it_cannot_run_have_none(b
     (bundle / INFERENCE).unlink()
     assert read_bundle(bundle) and (update_classifier(bundle) / INFERENCE).read_text(encoding="utf-8") == text
     frames = write_tiny(tmp_path / "frames", tiny_network(kind="cnn-lstm"), input=InputConfig("frames", ("MR",), "", ()))
-    assert not (frames / INFERENCE).exists() and "monai" not in (frames / "docs/README.md").read_text(encoding="utf-8")
+    card = (frames / "docs/README.md").read_text(encoding="utf-8")
+    assert not (frames / INFERENCE).exists() and "monai" not in card
+    assert "medllmseg diagnose first.nii.gz second.nii.gz --model" in card and "Trained on 9 sequences" in card

@@ -9,6 +9,8 @@ KINDS = {"pneumollm": "PneumoLLM (arXiv 2312.03490): image tokens through a froz
          "mlp": "An MLP on the mean of the image tokens", "text": "PneumoLLM with its text branch",
          "cnn-lstm": "A CNN for each image of a sequence and an LSTM over them",
          "fusion": "Images and fields of a record, late fusion"}
+SHOWN = {"radiograph": ("images", "image.dcm"), "slices": ("volumes", "volume.nii.gz"),
+         "frames": ("sequences", "first.nii.gz second.nii.gz")}  # by the input's kind: what it was trained on, what to give it
 NAMES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity", "accuracy": "accuracy"}
 
 
@@ -71,7 +73,7 @@ def _use(m: dict) -> list[str]:
     runner = (" MONAI's own runner gives the same probabilities; it needs medllmseg and the package fire, and runs from this folder."
               if monai else "")
     return ["## How to use it", fill(m.get("intended_use") or usual),
-            f"    medllmseg diagnose image.dcm --model {m['id']} --output results",
+            f"    medllmseg diagnose {SHOWN[m['input']['kind']][1]} --model {m['id']} --output results",
             fill(f"In place of the id, the path of this folder will do.{runner}"),
             "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\\n"
             "        --scan image.dcm --output_dir out" if monai else ""]
@@ -83,7 +85,8 @@ def _data(m: dict) -> list[str]:
     text = f"{data}." if data not in ("", "not stated") else "Whose data it was trained on is not stated."
     if "trained_on" in chosen and "chosen_on" in chosen:
         seed = f"the best of {chosen['seeds']} seeds, " if chosen.get("seeds", 1) > 1 else ""
-        text += f" Trained on {chosen['trained_on']} images, {seed}the best epoch and the threshold chosen on"
+        what = "the best epoch and the threshold" if m.get("threshold") is not None else "the best epoch"
+        text += f" Trained on {chosen['trained_on']} {SHOWN[m['input']['kind']][0]}, {seed}{what} chosen on"
         text += f" {chosen['chosen_on']} others (AUC {chosen['val_auc']:.3f} there)." if chosen.get("val_auc") is not None else " others."
     return data_and_licence(m, f"{text} {m.get('data_note') or ''}")
 
