@@ -9,16 +9,24 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from .compare import Comparison, paired_tests
 from .errors import Progress, UserError
 from .evaluate import How, evaluate
+from .markdown import p_value, signed, table
 from .outputs import make_folder, write_text
-from .training.session import TrainRequest, train_model
+from .scores import read_table
+from .training.checkpoint import read_plan
+from .training.loop import TrainConfig
+from .training.session import FINE_TUNING, TrainRequest, train_model
 
 LOOKS = 5  # at the val cases in each training: these are many more than the few that are trained on
+WAYS = ("tuned", "new")
+NOT_RUN = "not run"
 BEGIN, END = "<!-- few-cases: filled by python -m MedLLMSegLib.few_cases -->", "<!-- few-cases: end -->"
 RESULTS = "few-cases.json"
 
@@ -42,7 +50,7 @@ class Plan:
 
     def runs(self) -> list[tuple[str, int, int]]:
         """(way, cases, seed) of every training; whole seeds first, so that the picture is soon complete."""
-        return [(way, count, seed) for seed in self.seeds for count in self.counts for way in ("tuned", "new")]
+        return [(way, count, seed) for seed in self.seeds for count in self.counts for way in WAYS]
 
 
 def run(plan: Plan, output: Path, docs: Path, device: str = "auto", progress: Progress | None = None) -> dict:
@@ -62,7 +70,8 @@ def run(plan: Plan, output: Path, docs: Path, device: str = "auto", progress: Pr
         bundle = train_model(request, device, tell, say=lambda text: None)
         summary = evaluate(bundle, plan.data, output / name / "test.csv", how=How(device))
         found[name] = {"dice": summary["group_means"]["dice"], "hd95_mm": summary["group_means"]["hd95_mm"],
-                       "cases": summary["cases"], "groups": summary["groups"]}
+                       "cases": summary["cases"], "groups": summary["groups"], "group_of": summary["group_of"],
+                       "table": _dice_of(output / name / "test.csv"), "chosen_on": (read_plan(output / name) or {}).get("chosen_on")}
         write_text(make_folder(docs) / RESULTS, json.dumps({"about": about, "runs": found}, indent=1) + "\n")
     return found
 
@@ -76,21 +85,60 @@ def _kept(path: Path, about: dict) -> dict:
     return kept["runs"]
 
 
-def page(plan: Plan, found: dict, command: str) -> str:
-    """The table in Markdown: mean Dice over patients on the test cases, each seed's and their mean."""
-    rows = ["| training cases | from nothing | fine-tuned | gain |", "|---|---|---|---|"]
+def _dice_of(path: Path) -> dict:
+    """case -> Dice of each structure (None where neither label map has it) of an evaluation's table."""
+    return {case: {name: None if math.isnan(value) else value for name, value in row.items() if name.startswith("dice_")}
+            for case, row in read_table(path).items()}
+
+
+def gains(plan: Plan, found: dict) -> dict[int, Comparison]:
+    """Fine-tuned against from nothing for each count of which all seeds were run: over patients, Holm's correction over the counts."""
+    arms, groups = {}, {}
     for count in plan.counts:
-        cells = [[found[name]["dice"]["mean"] for seed in plan.seeds if (name := f"{way}-{count}-{seed}") in found]
-                 for way in ("new", "tuned")]
-        gain = f"{_mean(cells[1]) - _mean(cells[0]):+.3f}" if all(len(c) == len(plan.seeds) for c in cells) else "not run"
-        rows.append(f"| {count} | {_cell(cells[0])} | {_cell(cells[1])} | {gain} |")
-    groups = sorted({each["groups"] for each in found.values()})
-    tested = f"{groups[0]} test patients" if groups else "the test cases"
+        pair = {way: [found.get(f"{way}-{count}-{seed}") for seed in plan.seeds] for way in WAYS}
+        if None not in pair["tuned"] + pair["new"]:
+            for way, runs in pair.items():
+                arms[f"{way} {count}"] = [{case: {name: math.nan if value is None else value for name, value in row.items()}
+                                           for case, row in run["table"].items()} for run in runs]
+                groups |= {case: group for run in runs for case, group in run["group_of"].items()}
+    names = list(arms)
+    tests = paired_tests(arms, groups, pairs=list(zip(names[::2], names[1::2]))) if arms else []
+    return {int(test.first.split()[1]): test for test in tests}
+
+
+def page(plan: Plan, found: dict, command: str) -> str:
+    """The table in Markdown: mean Dice over patients on the test cases, each seed's and their mean, and the gain."""
+    tests = gains(plan, found)
+    rows = []
+    for count in plan.counts:
+        new, tuned = ([found[name]["dice"]["mean"] for seed in plan.seeds if (name := f"{way}-{count}-{seed}") in found]
+                      for way in ("new", "tuned"))
+        t = tests.get(count)
+        rows.append([str(count), _cell(new), _cell(tuned), *([NOT_RUN] * 2 if t is None else [
+            f"{signed(t.difference, 3)} ({signed(t.low, 3)} to {signed(t.high, 3)})", p_value(t.p_holm)])])
     return "\n".join([
-        f"Mean Dice on {tested} of `{Path(plan.data).name}`, `{plan.start}` fine-tuned against training from nothing "
-        f"(`{plan.preset}`), {plan.steps} steps each on the same cases" + (f", mean of {len(plan.seeds)} seeds (each seed's figure in brackets)"
-                                                        if len(plan.seeds) > 1 else ", one seed") + ":", "", *rows, "",
-        f"Printed by `{command}`."])
+        f"Mean Dice on {_tested(found)} of `{Path(plan.data).name}`, `{plan.start}` fine-tuned against training from nothing "
+        f"(`{plan.preset}`), {plan.steps} steps each on the same cases, " + (
+            f"mean of {len(plan.seeds)} seeds (each seed's figure in brackets):" if len(plan.seeds) > 1 else
+            "one seed, so that other draws of the cases may give other figures:"), "",
+        table(["training cases", "from nothing", "fine-tuned", "gain (95 % over patients)", "p (Holm)"], rows), "",
+        f"Each way with its usual learning rate ({FINE_TUNING['lr']:g} fine-tuned, {TrainConfig().lr:g} from nothing). {_chosen(found)}"
+        "Intervals: bootstrap over patients; p: Wilcoxon signed-rank over patients, Holm's correction over the rows.",
+        "", f"Printed by `{command}`."])
+
+
+def _tested(found: dict) -> str:
+    groups = {each["groups"] for each in found.values()}
+    return f"{groups.pop()} test patients" if groups else "the test cases"
+
+
+def _chosen(found: dict) -> str:
+    """What a user with so few cases would not have."""
+    counts = {each.get("chosen_on") for each in found.values()} - {None}
+    if not counts:
+        return ""
+    return (f"The best weights were chosen at {LOOKS} looks at {counts.pop()} labelled val cases besides, more than someone with so few "
+            "cases has. ")
 
 
 def _mean(values: list[float]) -> float:
@@ -99,7 +147,7 @@ def _mean(values: list[float]) -> float:
 
 def _cell(values: list[float]) -> str:
     if not values:
-        return "not run"
+        return NOT_RUN
     each = f" ({', '.join(f'{v:.3f}' for v in values)})" if len(values) > 1 else ""
     return f"{_mean(values):.3f}{each}"
 

@@ -5,20 +5,33 @@ import pytest
 
 from MedLLMSegLib import few_cases
 from MedLLMSegLib.errors import UserError
-from MedLLMSegLib.few_cases import BEGIN, END, Plan, fill, page, run
+from MedLLMSegLib.few_cases import BEGIN, END, Plan, fill, gains, page, run
 
 PLAN = Plan("runs/acdc", "hippocampus-t1", (3, 5), (0, 1), 300)
 
 
 def result(mean):
-    return {"dice": {"mean": mean}, "hd95_mm": {"mean": 3.0}, "cases": 20, "groups": 10}
+    """Ten patients with two frames each, which lie around the mean."""
+    cases = {f"p{n}_{frame}": {"dice_a": mean + 0.01 * (n - 4.5), "dice_b": None if n == 0 else mean + 0.01 * (n - 4.5)}
+             for n in range(10) for frame in "12"}
+    return {"dice": {"mean": mean}, "hd95_mm": {"mean": 3.0}, "cases": 20, "groups": 10, "table": cases, "chosen_on": 20,
+            "group_of": {case: case.split("_")[0] for case in cases}}
 
 
 def test_the_table_tells_what_was_run():
     found = {"tuned-3-0": result(0.5), "tuned-3-1": result(0.6), "new-3-0": result(0.4), "new-3-1": result(0.45), "new-5-0": result(0.7)}
     text = page(PLAN, found, "the command")
-    assert "| 3 | 0.425 (0.400, 0.450) | 0.550 (0.500, 0.600) | +0.125 |" in text
-    assert "| 5 | 0.700 | not run | not run |" in text and "10 test patients" in text and "`the command`" in text
+    assert "| 3 | 0.425 (0.400, 0.450) | 0.550 (0.500, 0.600) | +0.125 (+0.125 to +0.125) | 0.002 |" in text  # 2 / 2**10
+    assert "| 5 | 0.700 | not run | not run | not run |" in text and "10 test patients" in text and "`the command`" in text
+    assert "20 labelled val cases" in text and "0.0003 fine-tuned, 0.001 from nothing" in text
+    assert "not run" in page(PLAN, {}, "the command") and "val cases" not in page(PLAN, {}, "the command")
+
+
+def test_gains_are_over_patients_and_corrected_over_the_rows():
+    found = {f"{way}-{count}-{seed}": result(0.5 + 0.1 * (way == "tuned")) for way in ("tuned", "new") for count in (3, 5) for seed in (0, 1)}
+    tests = gains(PLAN, found)
+    assert [t.n for t in tests.values()] == [10, 10] and tests[3].p_holm == pytest.approx(2 * tests[3].p)
+    assert tests[3].difference == pytest.approx(0.1) and tests[3].better == "tuned 3"
 
 
 def test_the_table_takes_its_place_in_the_page(tmp_path):
@@ -40,11 +53,13 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
         return tmp_path / request.name
     monkeypatch.setattr(few_cases, "train_model", train)
     monkeypatch.setattr(few_cases, "evaluate", lambda bundle, data, csv, how: {
-        "group_means": {"dice": {"mean": 0.5}, "hd95_mm": {"mean": 1.0}}, "cases": 20, "groups": 10})
+        "group_means": {"dice": {"mean": 0.5}, "hd95_mm": {"mean": 1.0}}, "cases": 20, "groups": 10, "group_of": {}})
+    monkeypatch.setattr(few_cases, "read_table", lambda path: {"p1": {"dice_a": 0.5, "dice_b": float("nan"), "hd95_mm_a": 1.0}})
     with pytest.raises(KeyboardInterrupt):
         run(PLAN, tmp_path / "runs", tmp_path / "docs")
     assert trained == [("tuned-3-0", "hippocampus-t1", 3, 0), ("new-3-0", None, 3, 0), ("tuned-5-0", "hippocampus-t1", 5, 0)]
     found = run(PLAN, tmp_path / "runs", tmp_path / "docs")
+    assert found["tuned-3-0"]["table"] == {"p1": {"dice_a": 0.5, "dice_b": None}}
     assert len(found) == 8 and [t[0] for t in trained].count("tuned-3-0") == 1
     assert json.loads((tmp_path / "docs/few-cases.json").read_text())["about"]["steps"] == 300
     with pytest.raises(UserError, match="other settings"):
