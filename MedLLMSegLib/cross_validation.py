@@ -5,7 +5,6 @@ No group (patient, head) is ever on two sides of a fold, and each fold's weights
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from .errors import Progress, UserError
 from .evaluate import How, evaluate
 from .outputs import write_text
 from .scores import Score, as_json, read_table, summarize_scores, summary_path, table
+from .training.devices import processes
 from .training.session import TrainRequest, train_model
 
 
@@ -29,8 +29,8 @@ def cross_validate(request: TrainRequest, count: int, only: int | None = None, d
     """
     if only is not None and not 1 <= only <= count:
         raise UserError(f"--fold is {only}, and one from 1 to {count} is needed.")
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError("--folds trains on one process, and torchrun started several; start it without torchrun.")
+    if processes() != (1, 1):
+        raise UserError("--folds trains on one process, and torchrun or srun started several; start it on one, or each --fold by itself.")
     names = dict(enumerate(request.structures, 1)) if request.structures else None
     parts = folds(read_cases(request.source, names), count, request.seed)  # also says at once what is wrong
     chosen = range(count) if only is None else [only - 1]

@@ -73,3 +73,12 @@ def test_a_fold_that_there_is_not_is_refused(data, tmp_path, capsys):
     assert "one from 1 to 4" in capsys.readouterr().err
     assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "x"), "--fold", "1", *ARGUMENTS]) == 2
     assert "--folds was not given" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("started", [{"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"},
+                                     {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}], ids=["torchrun", "srun"])
+def test_several_processes_are_refused_before_any_work(data, tmp_path, capsys, monkeypatch, started):
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    assert run(data, tmp_path / "x") == 2
+    assert "trains on one process" in capsys.readouterr().err and not (tmp_path / "x").exists()

@@ -70,6 +70,17 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path):
     assert (tuned.tensors[name] - base.tensors[name]).abs().max() < 0.01  # near where it began: 4 gentle steps
 
 
+def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(data, tmp_path, capsys, monkeypatch):
+    import shutil
+
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
+    base = shutil.copytree("MedLLMSegLib/bundles/hippocampus-t1", tmp_path / "base")
+    about = base / "configs/metadata.json"
+    about.write_text(json.dumps(json.loads(about.read_text(encoding="utf-8")) | {"id": "theirs", "accept_licence": True}))
+    assert train(data, tmp_path / "run", "--from", str(base)) == 2
+    assert "has to be accepted before its first use" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("MedLLMSegLib.training.session.seconds_per_look", lambda *measured: 0.4)  # 20 would take 8 s
     arguments = [a for a in SMALL if a not in ("--steps", "4")]

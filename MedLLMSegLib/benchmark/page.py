@@ -266,7 +266,8 @@ def _how(results: Results, command: str) -> list[str]:
         f"{s['paper']['width']}, {s['paper']['depth']} blocks, linear decoder), its block at the {s['paper']['llm']['position']}.",
         "Dice and HD95 at each scan's own resolution, nothing cleaned up. Intervals: bootstrap over heads. Tests: Wilcoxon "
         "signed-rank over heads, structures, sides and seeds averaged first; Holm's correction over F against A, C and D, and "
-        "over the other arms of a table by themselves. They say how other heads would change the answer, not how other seeds "
+        "over the other arms of a table by themselves. The intervals are each for itself and not corrected, so that one may "
+        "leave 0 out where no difference counts as shown. Both say how other heads would change the answer, not how other seeds "
         "would: a difference that is sure over heads can still be luck of the training where the seeds disagree.",
         "Corruptions: " + "; ".join(f"{name}: {what}" for name, what in CORRUPTIONS.items()) + "."]
     return ["## How it was done", "\n".join(f"- {fact}" for fact in facts),

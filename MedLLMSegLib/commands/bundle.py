@@ -71,8 +71,8 @@ def benchmark_finding(path) -> str:
     import json
     from types import SimpleNamespace
 
-    from ..benchmark.answer import answer, headline
-    from ..benchmark.page import NAMES
+    from ..benchmark.answer import NAMES, answer, headline
+    from ..markdown import p_value
 
     try:
         results = SimpleNamespace(**json.loads(path.read_text(encoding="utf-8")))
@@ -81,7 +81,7 @@ def benchmark_finding(path) -> str:
         raise UserError(f'"{path}" holds no results of `medllmseg benchmark`; give docs/benchmark-results.json.') from error
     if found.missing:
         return "Whether that block helps is not answered yet: the benchmark is not finished."
-    against = "; ".join(f"against {NAMES[arm]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f})"
+    against = "; ".join(f"against {NAMES[arm]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f}, {p_value(test.p_holm, 'p')})"
                         for arm, test in found.tests.items())
-    return (f"The benchmark (docs/benchmark.md) asked whether such a block helps. {headline(found)} Mean Dice with "
-            f"it, and the 95 % interval: {against}.")
+    return (f"The benchmark (docs/benchmark.md) asked whether such a block helps, with networks and trainings of its own. "
+            f"{headline(found)} What the block changed in mean Dice there, with the 95 % interval and Holm's p: {against}.")

@@ -27,15 +27,15 @@ def make_fabric(device: str = "auto", precision: str = "bf16"):
         raise UserError(f'"{precision}" is no precision; use one of {", ".join(PRECISIONS)}.')
     if precision == "fp16" and kind != "cuda":
         raise UserError(f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or fp32.")
-    local, nodes = _processes()
+    local, nodes = processes()
     fabric = Fabric(accelerator="gpu" if kind == "cuda" else kind, devices=local, num_nodes=nodes,
                     strategy="ddp" if local * nodes > 1 else "auto", precision=PRECISIONS[precision])
     fabric.launch()
     return fabric
 
 
-def _processes() -> tuple[int, int]:
-    """Processes on this machine, and machines, as torchrun or Slurm state them in the environment."""
+def processes() -> tuple[int, int]:
+    """How many processes on this machine, and how many machines, as torchrun or Slurm state them in the environment."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         return local, int(os.environ["WORLD_SIZE"]) // local

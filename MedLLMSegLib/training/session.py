@@ -13,7 +13,7 @@ from torch import nn
 from ..anatomy import named_structures
 from ..bundle import read_bundle
 from ..cases import CaseSet, folds, read_cases, split_cases
-from ..catalogue import find_model
+from ..catalogue import find_model, require_licence
 from ..config import PRESETS, NetworkConfig
 from ..errors import Progress, UserError
 from ..llm.store import resolve
@@ -96,10 +96,13 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     """Train, or go on with, what ``request`` asks for and return the folder of the finished bundle.
 
     progress: called with (a line of text, fraction done); may raise `Cancelled`, after which the same call goes on.
-    say: takes the tables of fingerprint and plan. Raises `UserError` for cases that cannot be trained on.
+    say: takes the tables of fingerprint and plan. Raises `UserError` for cases that cannot be trained on, and for a model to
+    fine-tune whose licence has not been accepted.
     """
     from .devices import make_fabric
 
+    if request.start:
+        require_licence(find_model(request.start))
     check_writable(request.output)
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
     fabric = make_fabric(device, request.precision)
