@@ -12,7 +12,6 @@ import pytest
 FOLDER = os.environ.get("PANEL_DOCS")
 SCREENSHOT = Path(__file__).resolve().parents[2] / "MedLLMSeg/Resources/Screenshots/MedLLMSeg.png"
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
-SHOWN = (("start", "light"), ("licence", "light"), ("running", "dark"), ("result", "light"))
 pytestmark = pytest.mark.skipif(not FOLDER, reason="PANEL_DOCS names no folder for the pictures")
 
 
@@ -35,29 +34,38 @@ def load(module):
         import slicer
 
         path = Path(importlib.util.find_spec("nilearn").origin).parent / TEMPLATE
-        storage, scan = slicer.vtkMRMLVolumeArchetypeStorageNode(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "MNI152 T1")
+        scan = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "MNI152 T1")
+        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
         storage.SetFileName(str(path))
         assert storage.ReadData(scan)
 
     return load_head
 
 
-def test_pictures_of_a_real_run(panel, load, application, picture):
-    from panel.steps import press, process
+def test_pictures_before_a_run(panel, load, picture):
+    from panel.steps import press
 
     picture(panel, "docs-start")
     load()
     press(panel.ui.segmentButton)
     picture(panel, "docs-licence")
+    panel.cleanup()
+    _keep(picture, ("start", "light"), ("licence", "light"))
+
+
+def test_pictures_of_a_real_run(panel, load, application, picture):
+    from panel.steps import press, process
+
+    load()
     press(panel.ui.segmentButton)
+    press(panel.ui.segmentButton)  # the licence is accepted
     process(application, lambda: panel.panel.fraction > 0.4 and panel.panel.seconds_left is not None, 180)
     picture(panel, "docs-running")
     process(application, lambda: panel.panel.state != "running", 300)
     assert len(panel.panel.rows) == 4, panel.panel.message
     picture(panel, "docs-result")
     panel.cleanup()
-    for name, theme in SHOWN:
-        _save([picture.folder / f"docs-{name}-{theme}.png"], Path(FOLDER) / f"{name}.png")
+    _keep(picture, ("running", "dark"), ("result", "light"))
     _save([picture.folder / f"docs-result-{theme}.png" for theme in ("light", "dark")], SCREENSHOT)
 
 
@@ -65,7 +73,12 @@ def test_picture_of_all_sections(panel, load, picture):
     load()
     picture(panel, "docs-sections", "advanced", "train", "diagnose", "models", "log")
     panel.cleanup()
-    _save([picture.folder / "docs-sections-light.png"], Path(FOLDER) / "sections.png")
+    _keep(picture, ("sections", "light"))
+
+
+def _keep(picture, *shown):
+    for name, theme in shown:
+        _save([picture.folder / f"docs-{name}-{theme}.png"], Path(FOLDER) / f"{name}.png")
 
 
 def _save(sources, target):
