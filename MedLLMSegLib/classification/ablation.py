@@ -36,8 +36,9 @@ def cxr_study(class_set: ClassSet, output: Path, results: Results, size: int = 2
     if not all(cases.values()):
         raise UserError(f'"{class_set.source}" states no test images; the ablation needs "train", "val" and "test" in splits.json.')
     parts = {name: image_examples(each, PreparationConfig(size=size), progress) for name, each in cases.items()}
-    return Study(NAME, cxr_arms(class_set.classes, size), LoopConfig(epochs=epochs, precision="bf16"), tuple(range(seeds)), RATES, parts,
-                 Path(output) / NAME, results, PreparationConfig(size=size).to_dict(), device)
+    loop = LoopConfig(epochs=epochs, precision="bf16")
+    return Study(NAME, cxr_arms(class_set.classes, size), loop, tuple(range(seeds)), RATES, parts, Path(output) / NAME, results,
+                 PreparationConfig(size=size).to_dict(), device)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,9 +53,11 @@ def add_options(parser: argparse.ArgumentParser, data_needed: bool = True) -> No
     """What every study's command takes."""
     parser.add_argument("--data", required=data_needed, type=Path, help="folder of the labelled data, with its splits")
     parser.add_argument("--output", type=Path, default=Path("runs/diagnosis"), help="folder of the runs (default: %(default)s)")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where diagnosis.md and the results are kept (default: %(default)s)")
+    parser.add_argument("--docs", type=Path, default=Path("docs"),
+                        help="where diagnosis.md and the results are kept (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=3, help="of each arm (default: %(default)s)")
-    parser.add_argument("--only", metavar="PATTERN", help='arms or runs whose names match, parted by commas: "pneumollm,linear,tune-*"')
+    parser.add_argument("--only", metavar="PATTERN",
+                        help='arms or runs whose names match, parted by commas: "pneumollm,linear,tune-*"')
     parser.add_argument("--minutes", type=float, help="stop cleanly after so long")
     parser.add_argument("--list", action="store_true", help="show the runs and which are finished, and run none")
     parser.add_argument("--page", action="store_true", help="write the page from what is finished, and run none")

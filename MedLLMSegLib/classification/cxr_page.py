@@ -36,7 +36,8 @@ ABOUT = About(
            "high probability may speak of the view. Lateral views, other devices and images cropped to the lungs were not tested, and "
            "children hardly (see the ages above). Look at every image.",
     references=("Wang et al. ChestX-ray8: hospital-scale chest X-ray database and benchmarks. CVPR 2017.",
-                "Song et al. PneumoLLM: harnessing the power of large language model for pneumoconiosis diagnosis. arXiv 2312.03490."),
+                "Song et al. PneumoLLM: harnessing the power of large language model for pneumoconiosis diagnosis. "
+                "arXiv 2312.03490."),
     authors="The MedLLMSeg authors")
 
 
@@ -54,7 +55,8 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     """A t-SNE map of each of `MAPPED` that has weights here (first seed), and a table of what can be told from its features."""
     rows, pictures = [], []
     shown = [*cases["val"], *cases["test"]]
-    values = {"class": [study.arms[MAIN].config.classes[c.target] for c in shown], "view": [c.columns.get("view", "") for c in shown]}
+    classes = study.arms[MAIN].config.classes
+    values = {"class": [classes[c.target] for c in shown], "view": [c.columns.get("view", "") for c in shown]}
     for arm in MAPPED:
         run = Run(arm, study.seeds[0])
         if run.name not in study.results.runs(study.name) or not study.weights(run).exists():
@@ -68,9 +70,9 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
         pictures.append(f"![t-SNE of the features of {arm}, by class and by view]({picture})")
     if not rows:
         return []
-    return [f"What the features of the last layer tell ({len(shown)} val and test images, first seed): cross-validated logistic regression "
-            "over whole patients, AUC with its 95 % interval; chance is 0.5. What tells the view can lean on it. The maps are t-SNE "
-            "(openTSNE): to look at, not to measure.", "| arm | class | view |\n|---|---|---|\n" + "\n".join(rows), *pictures]
+    return [f"What the features of the last layer tell ({len(shown)} val and test images, first seed): cross-validated logistic "
+            "regression over whole patients, AUC with its 95 % interval; chance is 0.5. What tells the view can lean on it. The maps "
+            "are t-SNE (openTSNE): to look at, not to measure.", "| arm | class | view |\n|---|---|---|\n" + "\n".join(rows), *pictures]
 
 
 def _told(told: Told | None) -> str:
@@ -121,5 +123,6 @@ def _shortcut(cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:
     on_all = shortcut(view["train"], truth["train"], every[1], every[0])
     return [f"**The view is a shortcut.** Guessing from the view alone (the commoner class of each view among the training images) "
             f"is right in {100 * on_test.accuracy:.1f} % of the {on_test.n} test images and {100 * on_all.accuracy:.1f} % of all "
-            f"{on_all.n} (AUC {on_test.auc:.3f} and {on_all.auc:.3f}), counted from labels.csv. The data's README states 61.7 % and not "
-            "how it was counted. A figure that does not stand clearly above these says nothing of lungs, so the subgroups below are by view."]
+            f"{on_all.n} (AUC {on_test.auc:.3f} and {on_all.auc:.3f}), counted from labels.csv. The data's README states 61.7 % and "
+            "not how it was counted. A figure that does not stand clearly above these says nothing of lungs, so the subgroups "
+            "below are by view."]

@@ -96,7 +96,8 @@ def _summary(model: ClassifierModel, class_set: ClassSet, cases, probabilities: 
     columns = subgroup_columns(cases)
     return {"model": model.entry.id, "weights_sha256": model.entry.sha256, "data": Path(class_set.source).parent.name,
             "task": "classification", "cases": len(cases), "patients": len(set(groups)), "classes": list(model.classes), "threshold": model.threshold,
-            "temperature": model.temperature, "figures": {k: v.to_dict() for k, v in figures(truth, [answer], groups).items()},
+            "temperature": model.temperature,
+            "figures": {k: v.to_dict() for k, v in figures(truth, [answer], groups).items()},
             "ece": round(expected_calibration_error(truth, probabilities), 5), "confusion": table,
             "subgroups": subgroup_table(truth, [answer], groups, columns) if columns else [],
             "shortcut": _shortcut(class_set, cases)}
@@ -120,9 +121,9 @@ def summary_text(summary: dict) -> str:
     lines += [f"  {name:<12} {show(each)}" for name, each in summary["figures"].items()]
     lines.append(f"  {'ECE':<12} {summary['ece']:.3f}")
     for row in summary["subgroups"]:
-        lines.append(f"  {row['column']} {row['value']:<12} n {row['n']:<4} AUC {show(row['auc'])}, sensitivity {show(row['sensitivity'])}, "
-                     f"specificity {show(row['specificity'])}")
-    if summary["shortcut"]:
-        lines.append(f"guessing from the {summary['shortcut']['column']} alone is right in {100 * summary['shortcut']['accuracy']:.1f} % of these "
-                     f"images; the model in {100 * summary['figures']['accuracy']['value']:.1f} %")
+        lines.append(f"  {row['column']} {row['value']:<12} n {row['n']:<4} AUC {show(row['auc'])}, "
+                     f"sensitivity {show(row['sensitivity'])}, specificity {show(row['specificity'])}")
+    if found := summary["shortcut"]:
+        lines.append(f"guessing from the {found['column']} alone is right in {100 * found['accuracy']:.1f} % of these images; "
+                     f"the model in {100 * summary['figures']['accuracy']['value']:.1f} %")
     return "\n".join([*lines, "Research use only; not a medical device."])

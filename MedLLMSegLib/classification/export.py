@@ -13,7 +13,8 @@ from .measures import area_under_roc, calibrated, fit_temperature, youden_thresh
 from .study import Run, Study
 
 
-def export_classifier(folder, network: Classifier, val: Examples, preparation: PreparationConfig, about: About, device="cpu") -> Path:
+def export_classifier(folder, network: Classifier, val: Examples, preparation: PreparationConfig, about: About,
+                      device="cpu") -> Path:
     """Write a trained network as a bundle, its temperature and threshold taken on val with the weights as they are stored.
 
     about: facts for the card; its temperature, threshold and val AUC are filled in here.

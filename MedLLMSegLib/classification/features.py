@@ -22,7 +22,7 @@ from .tsne import Told, map_features, tell_from_features
 
 @dataclass(frozen=True)
 class MapOptions:
-    """columns: of the table, besides the class. cases_file: as for `evaluate.chosen_cases`; every: all images of the data instead."""
+    """columns: of the table, besides the class. cases_file: as for `evaluate.chosen_cases`; every: all images instead."""
 
     columns: tuple[str, ...] = ("view",)
     cases_file: Path | None = None
@@ -49,8 +49,10 @@ def map_classifier(model, data, output, options: MapOptions = MapOptions(), devi
     features = features_of(loaded.network, examples, loaded.device)
     report("t-SNE", 0.8)
     points = map_features(features, options.seed)
-    values = {"class": [loaded.classes[c.target] for c in cases], **{name: [c.columns[name] for c in cases] for name in options.columns}}
-    told = {name: found for name, each in values.items() if (found := tell_from_features(features, each, examples.groups, options.seed))}
+    values = {"class": [loaded.classes[c.target] for c in cases]}
+    values |= {name: [c.columns[name] for c in cases] for name in options.columns}
+    told = {name: tell_from_features(features, each, examples.groups, options.seed) for name, each in values.items()}
+    told = {name: found for name, found in told.items() if found}
     draw_map(points, {_heading(name, told.get(name)): each for name, each in values.items()}, output,
              f"{loaded.entry.id}: t-SNE of {len(cases)} images' features")
     write_text(output.with_suffix(".csv"), _table(cases, points, values))
@@ -60,8 +62,8 @@ def map_classifier(model, data, output, options: MapOptions = MapOptions(), devi
 
 def told_text(told: dict[str, Told]) -> str:
     """A line for each column."""
-    lines = [f"{name}: told from the features with AUC {t.auc} and accuracy {t.accuracy}; chance is 0.5 and {t.chance:.3f}; {t.n} images"
-             for name, t in told.items()]
+    lines = [f"{name}: told from the features with AUC {t.auc} and accuracy {t.accuracy}; chance is 0.5 and {t.chance:.3f}; "
+             f"{t.n} images" for name, t in told.items()]
     return "\n".join(lines) or "no column has two values in five patients each, so nothing can be told"
 
 

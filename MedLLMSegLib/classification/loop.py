@@ -116,7 +116,8 @@ class ClassifierTrainer:
             if score > state.best:
                 state.best, state.best_epoch = score, state.epoch
                 save(self.output / BEST, {"weights": trained_tensors(self.network), "epoch": state.epoch, "val_auc": score})
-            save(self.output / LAST, {"network": trained_tensors(self.network), "optimiser": self.optimiser.state_dict(), **vars(state)})
+            save(self.output / LAST, {"network": trained_tensors(self.network), "optimiser": self.optimiser.state_dict(),
+                                      **vars(state)})
             write_history(self.output, state)
         fill_best(self.network, self.output)
         say(self._line(0), 1.0)

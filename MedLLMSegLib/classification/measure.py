@@ -28,7 +28,8 @@ def measure_study(study: Study, progress: Progress | None = None) -> dict[str, d
     for n, (name, arm) in enumerate(arms.items()):
         if progress:
             progress(f"measuring {name}", n / len(arms))
-        command = [sys.executable, "-m", "MedLLMSegLib.classification.measure", json.dumps(arm.config.to_dict()), str(study.loop.batch)]
+        command = [sys.executable, "-m", "MedLLMSegLib.classification.measure", json.dumps(arm.config.to_dict()),
+                   str(study.loop.batch)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -49,12 +49,14 @@ def read_patches(data) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:
             return {name: (found[f"{name}_images"], found[f"{name}_labels"].astype(int), found[f"{name}_names"].tolist())
                     for name in ("train", "val", "test")}
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f'"{path}" could not be read as patches with labels and names; give the folder that holds {FILE}.') from error
+        raise UserError(f'"{path}" could not be read as patches with labels and names; give the folder that holds '
+                        f"{FILE}.") from error
 
 
 def patch_examples(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Examples:
     """"image" (N, 1, 1, 50, 50): each patch is a sequence of one slice, prepared as a diagnosis prepares it."""
-    steps = [slice_steps(Volume(image[None].astype(np.float32), np.eye(4), name), PREPARATION) for image, name in zip(images, names)]
+    volumes = (Volume(image[None].astype(np.float32), np.eye(4), name) for image, name in zip(images, names))
+    steps = [slice_steps(volume, PREPARATION) for volume in volumes]
     return step_examples(steps, labels, tuple(names), tuple(names))
 
 
@@ -73,12 +75,14 @@ def nodule_study(parts: dict[str, Examples], output: Path, results: Results, see
         "cnn": Arm("the same CNN with a linear head, no LSTM", ClassifierConfig("linear", CLASSES, encoder), view=single),
         "hog": Arm("plain baseline: histograms of gradients and a 10 x 10 thumbnail, logistic regression", baseline=_gradients),
     }
-    return Study(NAME, arms, LoopConfig(epochs=epochs, batch=64, warmup_epochs=1, precision="bf16"), tuple(range(seeds)), RATES, parts,
-                 Path(output) / NAME, results, {"preparation": PREPARATION.to_dict()}, device)
+    loop = LoopConfig(epochs=epochs, batch=64, warmup_epochs=1, precision="bf16")
+    return Study(NAME, arms, loop, tuple(range(seeds)), RATES, parts, Path(output) / NAME, results,
+                 {"preparation": PREPARATION.to_dict()}, device)
 
 
 def _gradients(train: Examples, val: Examples, test: Examples, seed: int):
-    return best_logistic(gradient_features(train), train.target.numpy(), gradient_features(val), val.target.numpy(), gradient_features(test))
+    return best_logistic(gradient_features(train), train.target.numpy(), gradient_features(val), val.target.numpy(),
+                         gradient_features(test))
 
 
 def gradient_features(part: Examples) -> np.ndarray:
@@ -86,7 +90,8 @@ def gradient_features(part: Examples) -> np.ndarray:
     try:
         from skimage.feature import hog
     except ImportError as error:
-        raise UserError('The baseline needs the package scikit-image, which is not installed; run `pip install "medllmseg[report]"`.') from error
+        raise UserError("The baseline needs the package scikit-image, which is not installed; run "
+                        '`pip install "medllmseg[report]"`.') from error
     images = part.fields["image"][:, 0, 0].float()
     small = torch.nn.functional.avg_pool2d(images[:, None], 5).flatten(1).numpy()
     gradients = [hog(each, orientations=8, pixels_per_cell=(10, 10), cells_per_block=(2, 2)) for each in images.numpy()]

@@ -41,9 +41,10 @@ def _answer(results: Results) -> list[str]:
         return [f"**Does the frozen language model help? Not answered yet:** {waiting}. What is finished stands below; no part of "
                 "it is an estimate."]
     tests = {name: summary["against"][name] for name in summary["controls"]}
-    against = "; ".join(f"against {summary['titles'][name]}: AUC {signed(t['value'], DIGITS)} ({_span(t)}, {p_value(t['p_holm'], 'p')}; "
-                        f"seed by seed {', '.join(signed(v, DIGITS) for v in t['seeds'])})" for name, t in tests.items())
-    worse = [summary["titles"][name] for name, t in tests.items() if t["value"] < 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT]
+    against = "; ".join(f"against {summary['titles'][name]}: AUC {signed(t['value'], DIGITS)} ({_span(t)}, "
+                        f"{p_value(t['p_holm'], 'p')}; seed by seed {', '.join(signed(v, DIGITS) for v in t['seeds'])})" for name, t in tests.items())
+    worse = [summary["titles"][name] for name, t in tests.items()
+             if t["value"] < 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT]
     words = ("Yes, on these X-rays: PneumoLLM is better than both of its controls." if found == "helps" else
              f"No: on these X-rays PneumoLLM is worse than the {' and the '.join(worse)}." if worse else
              "No help could be shown on these X-rays.")
@@ -140,7 +141,8 @@ def _costs(summary: dict, measured: dict) -> list[str]:
         parameters = (cost or found)["parameters"]
         rows.append([f"`{name}`", f"{parameters['trained']:,}", f"{parameters['frozen']:,}",
                      *([f"{found['epochs']}", f"{found['lr']:g}", f"{found['seconds']:.0f}"] if found else [NOT_RUN] * 3),
-                     *([f"{cost['step_seconds']:.2f}", f"{cost['image_ms']:.0f}", f"{cost['peak_mb']:.0f}"] if cost else [NOT_RUN] * 3)])
+                     *([f"{cost['step_seconds']:.2f}", f"{cost['image_ms']:.0f}", f"{cost['peak_mb']:.0f}"] if cost
+                       else [NOT_RUN] * 3)])
     if not rows:
         return []
     return ["Size, time and memory. Seconds of a training are wall time beside other work; the last three columns are medians of "

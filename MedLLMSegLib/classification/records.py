@@ -55,7 +55,8 @@ def synthetic_examples(count: int, seed: int) -> Examples:
 
 
 def synthetic_study(output: Path, results: Results, seeds: int = 3, epochs: int = 20, cases: int = 400) -> Study:
-    parts = {name: synthetic_examples(count, n) for n, (name, count) in enumerate((("train", cases), ("val", cases // 2), ("test", cases)))}
+    counts = (("train", cases), ("val", cases // 2), ("test", cases))
+    parts = {name: synthetic_examples(count, n) for n, (name, count) in enumerate(counts)}
     encoder = EncoderConfig("cnn", image_size=SIZE, width=32)
     record = RecordConfig(("number",), {"category": ("a", "b")})
     arms = fusion_arms(("different", "alike"), encoder, record, hidden=32)
@@ -141,8 +142,10 @@ def _run(options) -> None:
         count = {name: len(part) for name, part in study.parts.items()}
         return do_study(study, options, lambda study: summarise_records(study, [
             f"Made-up images and records ({count['train']} to train on, {count['val']} val, {count['test']} test): the class is "
-            "the exclusive or of the square's brightness and the record's sign, so either alone is at chance (AUC 0.5) by construction."]))
-    study = cxr_record_study(read_classes(options.data), options.output, results, options.seeds, options.epochs, device=options.device)
+            "the exclusive or of the square's brightness and the record's sign, so either alone is at chance (AUC 0.5) by "
+            "construction."]))
+    study = cxr_record_study(read_classes(options.data), options.output, results, options.seeds, options.epochs,
+                             device=options.device)
     do_study(study, options, summarise_cxr_record)
 
 
@@ -152,7 +155,8 @@ def summarise_cxr_record(study: Study) -> None:
         "record alone tells is how the images were chosen, and says nothing of pneumonia in general."])
     preparation = PreparationConfig.from_dict(study.settings["key"]["preparation"])
     export_study(study, MAIN, preparation, About(
-        "cxr-record", "Pneumonia or no finding in a chest X-ray, with age and sex", data="NIH ChestX-ray14 (Wang et al. 2017), NIH open use"))
+        "cxr-record", "Pneumonia or no finding in a chest X-ray, with age and sex",
+        data="NIH ChestX-ray14 (Wang et al. 2017), NIH open use"))
 
 
 if __name__ == "__main__":

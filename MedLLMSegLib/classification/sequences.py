@@ -64,7 +64,8 @@ def read_hearts(data) -> dict[str, list[Heart]]:
         stated = json.loads((data / "splits.json").read_text(encoding="utf-8"))
         groups, splits = stated["groups"], {name: stated[name] for name in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'"{data}" has no splits.json with "groups", "train", "val" and "test"; give the folder of the ACDC data.') from error
+        raise UserError(f'"{data}" has no splits.json with "groups", "train", "val" and "test"; give the folder of the ACDC '
+                        "data.") from error
     return {name: [_heart(data, patient, groups[patient]) for patient in patients] for name, patients in splits.items()}
 
 
@@ -91,7 +92,8 @@ def heart_study(hearts: dict[str, list[Heart]], output: Path, results: Results, 
     arms = {
         MAIN: Arm("frozen EfficientNet-lite0 for each phase, LSTM over the phases", ClassifierConfig("cnn-lstm", GROUPS, frozen)),
         "cnn-lstm-small": Arm("the same with a small CNN trained here", ClassifierConfig("cnn-lstm", GROUPS, small)),
-        "features": Arm("plain baseline: the same frozen features of both phases, logistic regression", baseline=frozen_features(frozen)),
+        "features": Arm("plain baseline: the same frozen features of both phases, logistic regression",
+                        baseline=frozen_features(frozen)),
         "volumes": Arm("volumes and ejection fractions of the manual outlines, logistic regression",
                        baseline=_on_table({name: np.stack([geometry(h) for h in each]) for name, each in hearts.items()}),
                        note="it reads outlines that a reader drew, which the others do not have: what geometry alone tells"),

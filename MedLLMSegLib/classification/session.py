@@ -26,7 +26,7 @@ from .pictures import draw_history
 from .prepare import MASK_COLUMN, image_examples, plan_record, record_fields
 from .table import ClassSet, read_classes
 
-KINDS = ("pneumollm", "linear", "mlp", "text", "fusion")  # of flat images; sequences: `python -m MedLLMSegLib.classification.sequences`
+KINDS = ("pneumollm", "linear", "mlp", "text", "fusion")  # of flat images; sequences have a command of their own
 MINUTES = 30.0
 
 
@@ -95,7 +95,8 @@ def train_classifier(request: ClassifyRequest, device: str = "auto", progress: P
         torch.manual_seed(request.seed)
         network = build_classifier(config).to(torch_device)
     say(_network_line(network, train.batch(torch.arange(min(2, len(train))), torch_device)))
-    loop = LoopConfig.from_dict(before["loop"]) if before else LoopConfig(request.epochs or 1, request.batch, request.lr, seed=request.seed)
+    loop = (LoopConfig.from_dict(before["loop"]) if before
+            else LoopConfig(request.epochs or 1, request.batch, request.lr, seed=request.seed))
     store = TokenStore(output / "tokens")
     about = {"request": asdict(request), "network": config.to_dict(), "preparation": preparation.to_dict(),
              "cases": {name: [c.id for c in each] for name, each in cases.items()}}
@@ -145,11 +146,12 @@ def _tokens(store: TokenStore, network: Classifier, part: Examples, loop: LoopCo
 def _about(request: ClassifyRequest, output: Path, config: ClassifierConfig, loop: LoopConfig, epoch: int, train: Examples,
            masks: bool) -> About:
     """What the bundle says of itself."""
-    typical = typical_of(train.fields["image"].float().numpy())
+    typical, any_image = typical_of(train.fields["image"].float().numpy()), InputConfig(modalities=(), body_part="", views=())
     return About(request.name or output.name, request.title or f"{config.classes[-1].replace('_', ' ')} in {request.modality}",
                  request.modality, request.data or "not stated", request.licence or NOT_STATED,
-                 InputConfig(lungs=masks) if request.modality == "X-ray" else InputConfig(modalities=(), body_part="", views=(), lungs=masks),
-                 chosen={"epoch": epoch, "trained_on": len(train)}, training=json.loads(json.dumps(loop.to_dict())), typical=typical)
+                 replace(InputConfig() if request.modality == "X-ray" else any_image, lungs=masks),
+                 chosen={"epoch": epoch, "trained_on": len(train)}, training=json.loads(json.dumps(loop.to_dict())),
+                 typical=typical)
 
 
 def _data_line(class_set: ClassSet, cases) -> str:

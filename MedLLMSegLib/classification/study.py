@@ -98,7 +98,8 @@ class Study:
         match = lambda run: any(fnmatch.fnmatchcase(run.name, p) or fnmatch.fnmatchcase(run.arm, p) for p in pattern.split(","))
         found = [run for run in self.planned() if match(run)]
         if not found:
-            raise UserError(f'No run of "{self.name}" is called "{pattern}"; the arms are {", ".join(self.arms)}, * stands for any part.')
+            raise UserError(f'No run of "{self.name}" is called "{pattern}"; the arms are {", ".join(self.arms)}, * stands for any '
+                            "part.")
         wanted = {self.arms[run.arm].like or run.arm for run in found}
         return [run for run in self.planned() if run in found or run.lr is not None and run.arm in wanted]
 
@@ -198,7 +199,8 @@ class Study:
             return None
         views, how = (self.loop.views, self.loop.augmentation) if part == "train" else (1, None)
         seen, view = self.seen(arm)[part], getattr(self.arms[arm].view, "__name__", "")
-        return self.tokens.get(network, seen, views, how, {**self.key, "kind": _token_kind(network.config), "view": view}, self.device, tell)
+        key = {**self.key, "kind": _token_kind(network.config), "view": view}
+        return self.tokens.get(network, seen, views, how, key, self.device, tell)
 
     def _baseline(self, run: Run) -> dict:
         began = time.monotonic()

@@ -57,7 +57,8 @@ def shortcut(train_values: Sequence[str], train_truth: np.ndarray, values: Seque
     train_values, values = np.asarray(train_values), np.asarray(values)
     classes = int(max(train_truth.max(), truth.max())) + 1
     overall = np.bincount(train_truth, minlength=classes) / len(train_truth)
-    share = {v: np.bincount(train_truth[train_values == v], minlength=classes) / (train_values == v).sum() for v in set(train_values.tolist())}
+    share = {v: np.bincount(train_truth[train_values == v], minlength=classes) / (train_values == v).sum()
+             for v in set(train_values.tolist())}
     guessed = np.stack([share.get(v, overall) for v in values.tolist()])
     return Shortcut({v: int(s.argmax()) for v, s in sorted(share.items())}, float((guessed.argmax(1) == truth).mean()),
                     area_under_roc(truth, guessed), len(truth))

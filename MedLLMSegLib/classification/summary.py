@@ -23,7 +23,8 @@ def summarise(study: Study, main: str, controls: Sequence[str], columns: Mapping
         if finished := finished_seeds(study, name):
             arms[name] = _arm(study, name, finished)
             if name in detailed and columns:
-                arms[name]["subgroups"] = subgroup_table(test.target.numpy(), [answer_of(r) for r in finished.values()], test.groups, columns)
+                answers = [answer_of(r) for r in finished.values()]
+                arms[name]["subgroups"] = subgroup_table(test.target.numpy(), answers, test.groups, columns)
     summary = {"titles": {name: arm.title for name, arm in study.arms.items()},
                "notes": {name: arm.note for name, arm in study.arms.items() if arm.note},
                "main": main, "controls": list(controls), "seeds": list(study.seeds), "test_patients": len(set(test.groups)),
@@ -76,7 +77,7 @@ def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict
             pair = [[answer_of(each[s])[0] for s in seeds] for each in (own, other)]
             apart = auc_difference(test.target.numpy(), *pair, test.groups)
             found[name] = {key: None if isinstance(v, float) and np.isnan(v) else v for key, v in
-                           {"value": apart.value, "low": apart.low, "high": apart.high, "p": apart.p, "seeds": list(apart.seeds)}.items()}
+                           {**vars(apart), "seeds": list(apart.seeds)}.items()}
     for family in ([n for n in found if n in controls], [n for n in found if n not in controls]):
         testable = [n for n in family if found[n]["p"] is not None]
         for name, p in zip(testable, holm([found[n]["p"] for n in testable])):

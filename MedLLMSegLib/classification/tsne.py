@@ -47,7 +47,8 @@ def map_features(features: np.ndarray, seed: int = 0) -> np.ndarray:
     try:
         from openTSNE import TSNE
     except ImportError as error:
-        raise UserError('A t-SNE map needs the package openTSNE, which is not installed; run `pip install "medllmseg[classify]"`.') from error
+        raise UserError("A t-SNE map needs the package openTSNE, which is not installed; run "
+                        '`pip install "medllmseg[classify]"`.') from error
     scaled = StandardScaler().fit_transform(np.asarray(features, np.float64))
     perplexity = min(30.0, (len(features) - 2) / 3)
     return np.asarray(TSNE(perplexity=perplexity, initialization="pca", random_state=seed, n_jobs=1).fit(scaled))

@@ -14,8 +14,8 @@ def add_options(group) -> None:
     group.add_argument("--encoder", metavar="NAME", help="efficientnet-lite0 (default; `medllmseg llm fetch --encoder "
                        "efficientnet-lite0` once), cnn or vit (small, trained here), or the folder of a timm or Hugging Face model")
     group.add_argument("--train-encoder", action="store_true", default=None, help="fine-tune a pretrained encoder")
-    group.add_argument("--llm-layers", type=int, nargs="*", metavar="N", help="which of the language model's layers (default: 26 to 29; "
-                       "none: without a language model)")
+    group.add_argument("--llm-layers", type=int, nargs="*", metavar="N", help="which of the language model's layers (default: 26 to "
+                       "29; none: without a language model)")
     group.add_argument("--tokens", type=int, metavar="K", help="diagnosis tokens (default: 4)")
     group.add_argument("--random-llm", action="store_true", default=None, help="the control: random layers of equal norms")
     group.add_argument("--record", nargs="+", metavar="COLUMN", help="columns of the table that --kind fusion reads beside the image")

@@ -12,7 +12,8 @@ def add_parser(commands) -> None:
                     "regression over whole patients, against chance.",
         epilog="Beside the PNG stand a CSV (case, x, y and the columns) for plots in Slicer, and a JSON file with the numbers.")
     p.add_argument("--model", required=True, help="a classifier's id or bundle folder")
-    p.add_argument("--data", required=True, type=typed_path, metavar="DATA", help="a CSV table of labelled images, or a folder with labels.csv")
+    p.add_argument("--data", required=True, type=typed_path, metavar="DATA",
+                   help="a CSV table of labelled images, or a folder with labels.csv")
     p.add_argument("--output", "-o", required=True, type=typed_path, metavar="PNG")
     p.add_argument("--by", nargs="+", default=["view"], metavar="COLUMN", help="columns beside the class (default: view)")
     p.add_argument("--cases", type=typed_path, metavar="FILE", help="one image id a line (default: the test split of DATA, or all)")
