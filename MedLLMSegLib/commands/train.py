@@ -98,8 +98,13 @@ def _train(args, command: str) -> None:
         raise UserError("--fold says which of the --folds is trained, and --folds was not given; give both.")
     if args.folds is not None:
         return _cross_validate(request, args)
-    with _Console() as console:
+    from ..training.devices import first_process
+
+    first = first_process()
+    with _Console(quiet=not first) as console:
         bundle = train_model(request, args.device, console.report, console.say)
+    if not first:
+        return
     print(f"the model is in {bundle}; measure it on cases it has not seen:\n"
           f"  medllmseg evaluate --model {bundle} --data TESTDATA --output test.csv")
 
@@ -117,10 +122,13 @@ def _cross_validate(request, args) -> None:
 
 
 class _Console:
-    """Progress on one line of a terminal, or a line every half minute elsewhere; Ctrl-C and a polite kill save first."""
+    """Progress on one line of a terminal, or a line every half minute elsewhere; Ctrl-C and a polite kill save first.
 
-    def __init__(self):
-        self.wanted, self.said_at, self.before = False, 0.0, {}
+    quiet: of several processes one speaks.
+    """
+
+    def __init__(self, quiet: bool = False):
+        self.wanted, self.said_at, self.before, self.quiet = False, 0.0, {}, quiet
 
     def __enter__(self):
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -141,6 +149,8 @@ class _Console:
     def report(self, text: str, fraction: float) -> None:
         if self.wanted:
             raise Cancelled
+        if self.quiet:
+            return
         if sys.stderr.isatty():
             print(f"\r\033[K{100 * fraction:3.0f} %  {text}", end="", file=sys.stderr, flush=True)
         elif time.monotonic() - self.said_at > 30 or fraction == 1:

@@ -43,3 +43,9 @@ def processes() -> tuple[int, int]:
         nodes = int(os.environ.get("SLURM_NNODES", "1"))
         return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
     return 1, 1
+
+
+def first_process() -> bool:
+    """Whether this is the process that speaks for all, known before (and without) joining the others."""
+    started = processes() != (1, 1)
+    return not started or int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0

@@ -1,0 +1,22 @@
+"""Where a training runs is read from what torchrun and Slurm's srun say."""
+import pytest
+
+from MedLLMSegLib.training.devices import first_process, processes
+
+NAMES = ("TORCHELASTIC_RUN_ID", "LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES")
+
+
+@pytest.mark.parametrize("stated, count, first", [
+    ({}, (1, 1), True),
+    ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4", "RANK": "0"}, (2, 2), True),
+    ({"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4", "RANK": "3"}, (2, 2), False),
+    ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}, (4, 2), True),
+    ({"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2"}, (4, 2), False),
+    ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_NNODES": "1"}, (1, 1), True),
+])
+def test_the_processes_and_the_one_that_speaks(monkeypatch, stated, count, first):
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in stated.items():
+        monkeypatch.setenv(name, value)
+    assert processes() == count and first_process() is first
