@@ -5,7 +5,7 @@ import csv
 import glob
 import io
 import math
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Sequence
@@ -14,7 +14,7 @@ from .compare import SIGNIFICANT, Comparison, Table, arm_values, full_name, pair
 from .errors import UserError
 from .metrics import METRICS, metric_of
 from .outputs import check_writable, write_text
-from .scores import read_groups, read_table
+from .scores import read_groups, read_table, summary_path
 
 
 def compare_files(arms: Sequence[str], metrics: Sequence[str] = ("dice",), output=None) -> list[Comparison]:
@@ -23,16 +23,23 @@ def compare_files(arms: Sequence[str], metrics: Sequence[str] = ("dice",), outpu
     arms: at least two, each "NAME=FILES" or "FILES", where FILES are the CSV tables of the arm's seeds: one path,
     several parted by commas, or a pattern with *. Without a name an arm is called like its first file.
     output: a CSV to write the tests to; where matplotlib is installed a box plot comes beside it.
+    Whose a case is, the summary beside its table says, else the case's name; where neither knows, a note says so.
     Raises `UserError`.
     """
     if output is not None:
         check_writable(Path(output).parent)
-    found, groups = {}, {}
+    found, groups, alone = {}, {}, None
     for name, paths in parse_arms(arms).items():
         found[name] = [read_table(path) for path in paths]
         for path, table in zip(paths, found[name]):
-            _merge(groups, read_groups(path, table), path)
+            own = read_groups(path, table)
+            _merge(groups, own, path)
+            if not summary_path(path).exists() and len(set(own.values())) == len(own):
+                alone = path
     tests = paired_tests(found, groups, metrics)
+    if alone:  # several scans of one patient would make the tests surer than they are
+        note = f'each case counted as a patient of its own, as no summary lies beside "{alone}"'
+        tests = [replace(test, note="; ".join(filter(None, [test.note, note]))) for test in tests]
     if output is not None:
         write_text(output, _table(tests))
         if find_spec("matplotlib"):

@@ -215,6 +215,17 @@ def test_groups_come_from_the_summary(tmp_path, base):
     assert compare_files([a, b])[0].n == 20
 
 
+def test_where_nobody_says_whose_a_case_is_a_note_does(tmp_path):
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    for path, more in ((a, 0.0), (b, 0.01)):
+        path.write_text("case,dice_liver\n" + "".join(f"scan{n},{0.8 + more + 0.001 * n}\n" for n in range(6)))
+    assert "each case counted as a patient of its own" in compare_files([str(a), str(b)])[0].note
+    for path in (a, b):
+        path.with_suffix(".summary.json").write_text(json.dumps({"group_of": {f"scan{n}": f"p{n // 2}" for n in range(6)}}))
+    found = compare_files([str(a), str(b)])[0]
+    assert found.n == 3 and "counted as a patient" not in found.note
+
+
 def test_names_of_arms(tmp_path, base):
     one, two = write(tmp_path / "run1" / "test.csv", base), write(tmp_path / "run2" / "test.csv", base)
     assert list(parse_arms([one, two])) == [one, two]  # the same file name in two folders
