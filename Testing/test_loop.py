@@ -319,6 +319,15 @@ def test_the_average_follows_slowly():
     assert torch.allclose(average["weight"], 0.1 * network.weight)
 
 
+def test_under_autocast_layers_run_in_bf16_and_weights_and_validation_stay_in_float32(tmp_path):
+    made, seen = trainer(tmp_path, replace(QUICK, steps=2, precision="bf16")), set()
+    made.network.blocks[0].mlp[0].register_forward_hook(lambda layer, given, out: seen.add((layer.training, out.dtype)))
+    result = made.run()
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert {p.dtype for p in made.network.parameters()} == {torch.float32}
+    assert all(np.isfinite(v) for v in losses(tmp_path).values()) and result.best_val_dice >= 0
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -83,7 +83,7 @@ class TrainRequest:
             raise UserError("--minutes and --steps both say how long to train; give one of them.")
         for name in ("minutes", "steps", "cases", "batch", "lr", "validations", "window", "spacing"):
             value = getattr(self, name)
-            if value is not None and not all(0 < v < math.inf for v in (value if isinstance(value, tuple) else (value,))):
+            if value is not None and not all(0 < v < math.inf for v in (value if isinstance(value, (tuple, list)) else (value,))):
                 raise UserError(f"--{name} is {value}, and must be above 0 and not infinite.")
         for name in ("seed", "patience"):
             if getattr(self, name) < 0:
