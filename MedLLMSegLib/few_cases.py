@@ -25,6 +25,7 @@ from .training.loop import TrainConfig
 from .training.session import FINE_TUNING, TrainRequest, train_model
 
 LOOKS = 5  # at the val cases in each training: these are many more than the few that are trained on
+COUNTS = [3, 5, 10, 20]
 WAYS = ("tuned", "new")
 NOT_RUN = "not run"
 BEGIN, END = "<!-- few-cases: filled by python -m MedLLMSegLib.few_cases -->", "<!-- few-cases: end -->"
@@ -48,6 +49,11 @@ class Plan:
     window: tuple[int, ...] | None = None
     preset: str = "medvisionllama-fine"
 
+    def about(self) -> dict:
+        """What all runs share: results of other settings are another table."""
+        return {"data": Path(self.data).name, "start": self.start, "steps": self.steps, "preset": self.preset,
+                "spacing": self.spacing and list(self.spacing), "window": self.window and list(self.window)}
+
     def runs(self) -> list[tuple[str, int, int]]:
         """(way, cases, seed) of every training; whole seeds first, so that the picture is soon complete."""
         return [(way, count, seed) for seed in self.seeds for count in self.counts for way in WAYS]
@@ -55,8 +61,7 @@ class Plan:
 
 def run(plan: Plan, output: Path, docs: Path, device: str = "auto", progress: Progress | None = None) -> dict:
     """Train and measure what is not done yet; returns and keeps {run's name: {"dice", "low", "high", ...}}."""
-    about = {"data": Path(plan.data).name, "start": plan.start, "steps": plan.steps, "preset": plan.preset,
-             "spacing": plan.spacing and list(plan.spacing), "window": plan.window and list(plan.window)}
+    about = plan.about()
     found = _kept(docs / RESULTS, about)
     names = plan.runs()
     for n, (way, count, seed) in enumerate(names):
@@ -154,11 +159,17 @@ def _cell(values: list[float]) -> str:
 
 def fill(path: Path, text: str) -> None:
     """Put the table between its marks in a page."""
-    before = path.read_text(encoding="utf-8")
+    head, rest = _around(path)
+    write_text(path, f"{head}{BEGIN}\n{text}\n{END}{rest}")
+
+
+def _around(path: Path) -> tuple[str, str]:
+    """What stands before and after the table; `UserError` where it has no place."""
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
     if BEGIN not in before or END not in before:
         raise UserError(f'"{path}" has no place for the table; it needs the lines {BEGIN} and {END}.')
     head, rest = before.split(BEGIN, 1)
-    write_text(path, f"{head}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
+    return head, rest.split(END, 1)[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -167,23 +178,37 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--start", default="hippocampus-t1")
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--docs", type=Path, default=Path("docs"))
-    parser.add_argument("--counts", type=int, nargs="+", default=[3, 5, 10, 20])
+    parser.add_argument("--page", action="store_true", help="only write the table of what is finished")
+    parser.add_argument("--counts", type=int, nargs="+", default=COUNTS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--spacing", type=float, nargs=3)
     parser.add_argument("--window", type=int, nargs=3)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
+    try:
+        print(_run_and_fill(options))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run_and_fill(options) -> str:
     plan = Plan(options.data, options.start, tuple(options.counts), tuple(range(options.seeds)), options.steps,
                 options.spacing and tuple(options.spacing), options.window and tuple(options.window))
-    over = "".join(f" --{name} {' '.join(f'{n:g}' for n in value)}" for name in ("spacing", "window") if (value := getattr(plan, name)))
-    found = run(plan, options.output, options.docs, options.device,
-                lambda text, fraction: print(f"\r\033[K{100 * fraction:5.1f} %  {text}", end="", file=sys.stderr, flush=True))
-    text = page(plan, found, f"python -m MedLLMSegLib.few_cases --data {options.data} --start {options.start} --output "
-                             f"{options.output} --steps {options.steps} --seeds {options.seeds}{over}")
-    fill(options.docs / "train.md", text)
-    print(text)
-    return 0
+    given = {"counts": plan.counts if options.counts != COUNTS else None, "spacing": plan.spacing, "window": plan.window}
+    over = "".join(f" --{name} {' '.join(f'{n:g}' for n in value)}" for name, value in given.items() if value)
+    command = (f"python -m MedLLMSegLib.few_cases --data {options.data} --start {options.start} --output {options.output} "
+               f"--steps {options.steps} --seeds {options.seeds}{over}")
+    place = options.docs / "train.md"
+    _around(place)  # before hours of work
+    found = _kept(options.docs / RESULTS, plan.about()) if options.page else run(
+        plan, options.output, options.docs, options.device,
+        lambda text, fraction: print(f"\r\033[K{100 * fraction:5.1f} %  {text}", end="", file=sys.stderr, flush=True))
+    text = page(plan, found, command)
+    fill(place, text)
+    return text
 
 
 if __name__ == "__main__":

@@ -64,3 +64,26 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
     assert json.loads((tmp_path / "docs/few-cases.json").read_text())["about"]["steps"] == 300
     with pytest.raises(UserError, match="other settings"):
         run(Plan("runs/acdc", "hippocampus-t1", (3,), (0,), 200), tmp_path / "runs", tmp_path / "docs")
+
+
+def command(tmp_path, *more):
+    return few_cases.main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "runs"), "--docs", str(tmp_path), *more])
+
+
+def test_what_is_wrong_is_one_sentence_before_any_work(tmp_path, capsys):
+    assert command(tmp_path) == 2
+    assert "no place for the table" in capsys.readouterr().err
+    (tmp_path / "train.md").write_text(f"{BEGIN}\n{END}\n")
+    assert command(tmp_path) == 2
+    error = capsys.readouterr().err
+    assert "no file or folder" in error and "Traceback" not in error
+
+
+def test_what_is_finished_can_be_written_alone(tmp_path, capsys):
+    (tmp_path / "train.md").write_text(f"{BEGIN}\n{END}\n")
+    about = Plan(str(tmp_path / "nowhere"), "hippocampus-t1", (3, 5), (0,), 300).about()
+    (tmp_path / "few-cases.json").write_text(json.dumps({"about": about, "runs": {"new-3-0": result(0.4)}}))
+    assert command(tmp_path, "--page", "--counts", "3", "5") == 0
+    text = (tmp_path / "train.md").read_text()
+    assert "| 3 | 0.400 | not run | not run | not run |" in text and "--seeds 1 --counts 3 5`" in text
+    assert not (tmp_path / "runs").exists()
