@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +29,7 @@ from ..geometry import apply, centred_grid
 from ..localize import SIDES, Localizer, localize
 from ..networks.localizer import LocalizerConfig, LocalizerNet
 from ..volume import Volume
+from .checkpoint import save
 from .subjects import Subject, load_head
 from .synth import GRID_MM, Sample, draw_sample
 
@@ -96,8 +96,8 @@ def train_localizer(labelmaps_folder, output, minutes: float = 25.0, seed: int =
                 _save(state, recipe, output / "last.pt")
     _save(state, recipe, output / "last.pt")
     weights = output / "localizer.pt"
-    torch.save({"config": state.average.config.to_dict(), "tensors": state.average.state_dict(), "step": state.step,
-                "minutes": state.elapsed_s / 60}, weights)
+    save(weights, {"config": state.average.config.to_dict(), "tensors": state.average.state_dict(), "step": state.step,
+                   "minutes": state.elapsed_s / 60})
     return weights
 
 
@@ -131,11 +131,9 @@ def _resume(output: Path, config: LocalizerConfig, recipe: Recipe, device: str, 
 
 
 def _save(state: State, recipe: Recipe, path: Path) -> None:
-    scratch = path.with_suffix(".new")
-    torch.save({"network": state.network.state_dict(), "average": state.average.state_dict(),
+    save(path, {"network": state.network.state_dict(), "average": state.average.state_dict(),
                 "optimiser": state.optimiser.state_dict(), "step": state.step, "elapsed_s": state.elapsed_s,
-                "recipe": asdict(recipe)}, scratch)
-    os.replace(scratch, path)
+                "recipe": asdict(recipe)})
 
 
 def _ahead(pool: ThreadPoolExecutor, heads: list[Subject], recipe: Recipe, step: int) -> Iterator[tuple[Tensor, Tensor]]:
