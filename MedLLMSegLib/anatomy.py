@@ -58,7 +58,7 @@ def cardiac_structures() -> tuple[Structure, ...]:
 KNOWN_AS = {
     "right_ventricle": ("right ventricle", "rv", "right ventricular cavity", "right ventricle cavity"),
     "myocardium": ("myocardium", "myo", "lv myocardium", "left ventricular myocardium", "left ventricle myocardium",
-                   "left ventricle (myocardium)"),
+                   "left ventricle (myocardium)", "myocardium of the left ventricle"),
     "left_ventricle": ("left ventricle", "lv", "left ventricular cavity", "left ventricle cavity", "lv cavity",
                        "left ventricle (cavity)"),
 }

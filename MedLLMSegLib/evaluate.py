@@ -10,6 +10,7 @@ from typing import Callable, Sequence
 
 import numpy as np
 
+from .anatomy import KNOWN_AS
 from .cases import (Case, CaseSet, choose_cases, file_of, group_of, listed_ids, read_cases, read_label_map,
                     read_labels, stated_labels)
 from .cases.segmentations import is_segmentation
@@ -167,11 +168,11 @@ def _columns(by_key: dict[str, dict[str, float]]) -> dict[str, float]:
 def with_values_of(structures: Sequence[Structure], truth: np.ndarray, chosen: Chosen, case: str) -> np.ndarray:
     """A truth with the label values of the model.
 
-    Where the source names its structures as the model does (key or name), the names decide; else the values do.
+    Where the source names its structures as the model does (key, name or another usual name), the names decide; else the values do.
     Raises `UserError` for what the model does not know, and where only some of the names are the model's.
     """
     present = [int(v) for v in np.unique(truth) if v]
-    known = {plain(name): s.label for s in structures for name in (s.key, s.name)}
+    known = {plain(name): s.label for s in structures for name in (s.key, s.name, *KNOWN_AS.get(s.key, ()))}
     named = {v: known[plain(chosen.names[v])] for v in present if plain(chosen.names.get(v, "")) in known}
     by_value = chosen.numbered and not named
     strange = [v for v in present if v not in ({s.label for s in structures} if by_value else named)]

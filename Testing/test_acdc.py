@@ -33,7 +33,7 @@ def test_frames_become_cases_of_their_patients(hdf5, tmp_path, capsys):
     assert main(["--data", str(hdf5), "--output", str(tmp_path / "out")]) == 0
     assert "6 cases" in capsys.readouterr().out
     found = read_cases(tmp_path / "out")
-    assert found.labels == {1: "Right ventricle", 2: "Myocardium of the left ventricle", 3: "Left ventricle"}
+    assert found.labels == {1: "Right ventricle", 2: "Left ventricle (myocardium)", 3: "Left ventricle (cavity)"}
     parts = split_cases(found)  # patient009 is not here, and is left out of the splits
     assert {c.group for c in parts["train"]} == {"patient001"} and len(parts["train"]) == len(parts["test"]) == 2
     image = load_volume(found.cases[1].image)

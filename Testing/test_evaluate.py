@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from MedLLMSegLib.anatomy import hippocampus_structures
+from MedLLMSegLib.anatomy import cardiac_structures, hippocampus_structures
 from MedLLMSegLib.cases import choose_cases, group_of
 from MedLLMSegLib.cli import main
 from MedLLMSegLib.errors import Cancelled, UserError
-from MedLLMSegLib.evaluate import How, evaluate
+from MedLLMSegLib.evaluate import Chosen, How, evaluate, with_values_of
 from MedLLMSegLib.files import load_volume, save_segmentation, save_volume
 from MedLLMSegLib.metrics import METRICS
 from MedLLMSegLib.scores import read_table, summary_table
@@ -392,3 +392,11 @@ def test_slicers_segmentations_are_known_by_their_names(data, tmp_path, installe
         save_segmentation(Segmentation(labels, strange), folder / f"{name}.seg.nrrd")
     assert main(["evaluate", "--data", str(folder), "-o", str(tmp_path / "d.csv")]) == 2
     assert "(Tumour, Cyst), and the model knows 1 Hippocampus (anterior)" in capsys.readouterr().err
+
+
+def test_usual_other_names_of_a_structure_are_understood():
+    truth = np.array([[[0, 1, 2]]], np.uint8)
+    chosen = Chosen((), {1: "LV cavity", 2: "Myocardium of the left ventricle"})
+    np.testing.assert_array_equal(with_values_of(cardiac_structures(), truth, chosen, "a"), [[[0, 3, 2]]])
+    with pytest.raises(UserError, match="spleen"):
+        with_values_of(cardiac_structures(), truth, Chosen((), {1: "spleen", 2: "myo"}), "a")

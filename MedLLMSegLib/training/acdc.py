@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..anatomy import cardiac_structures
 from ..cases import group_of
 from ..cases.case import SPLITS
 from ..errors import Progress, UserError
@@ -24,7 +25,7 @@ from ..outputs import check_writable, write_text
 from ..volume import Volume
 
 SPACING_MM = (10.0, 1.5, 1.5)  # (k, j, i)
-LABELS = {"0": "background", "1": "Right ventricle", "2": "Myocardium of the left ventricle", "3": "Left ventricle"}
+LABELS = {"0": "background", **{str(s.label): s.name for s in cardiac_structures()}}
 CREDIT = ("Automated Cardiac Diagnosis Challenge (ACDC), Bernard et al., IEEE Transactions on Medical Imaging 2018; "
           "CC BY-NC-SA 4.0; spacing assumed")
 
