@@ -42,8 +42,9 @@ CARDIAC_CINE_MR = {
     "intended_use": "Research use only, and not for commercial purposes; not a medical device. It outlines both ventricles and "
                     "the left one's wall in short-axis cine MRI at end-diastole and end-systole, one frame at a time.",
     "limits": "It was trained on short-axis stacks from one hospital, at end-diastole and end-systole. Other frames, other views, "
-              "late enhancement, other vendors and congenital disease were not tested. The most basal and most apical slices "
-              "are the least sure. Look at every result.",
+              "late enhancement, other vendors and congenital disease were not tested. The right "
+              "ventricle is the weakest (see the table above); the most basal and most apical slices are the least sure. Look at "
+              "every result.",
     "references": [
         "Bernard et al. Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis: "
         "Is the Problem Solved? IEEE Transactions on Medical Imaging 37(11), 2514-2525, 2018."],
