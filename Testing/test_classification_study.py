@@ -254,3 +254,13 @@ def test_a_loss_to_a_control_is_said(finished):
     results = Results(one.output / "none.json")
     results.studies["cxr"] = {"runs": {}, "summary": {**summary, "against": {**summary["against"], "linear": lost}}}
     assert "No: on these X-rays PneumoLLM is worse than the a probe." in page(results)
+
+
+def test_a_setting_that_came_later_and_is_off_changes_nothing(tmp_path):
+    kept = Results(tmp_path / "r.json")
+    kept.begin("a", {"key": {"size": 8}})
+    kept.add("a", {"one": {"auc": 0.5}})
+    Results(tmp_path / "r.json").begin("a", {"key": {"size": 8, "lungs": False}})
+    for other in ({"key": {"size": 8, "lungs": True}}, {"key": {"size": 9}}, {"key": {}}):
+        with pytest.raises(UserError, match="cannot be compared"):
+            Results(tmp_path / "r.json").begin("a", other)

@@ -24,8 +24,8 @@ class Results:
     def begin(self, study: str, settings: dict) -> None:
         """Results of other settings are refused, as they cannot be compared."""
         found = self.studies.get(study, {}).get("settings")
-        if found is not None and found != settings:
-            odd = next(key for key in [*settings, *found] if found.get(key) != settings.get(key))
+        if found is not None and not _alike(found, settings):
+            odd = next(key for key in [*settings, *found] if not _alike(found.get(key), settings.get(key)))
             raise UserError(f'"{self.path}" holds "{study}" with {odd} = {_short(found.get(odd))}, and {_short(settings.get(odd))} '
                             "is asked for; runs of both cannot be compared, so choose other folders (--output, --docs) or the "
                             "settings it began with.")
@@ -71,6 +71,13 @@ class Results:
 def _short(value) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _alike(found, asked) -> bool:
+    """The same settings; one that came later, and is off (None, False, 0 or empty), is what older results were made with."""
+    if isinstance(found, dict) and isinstance(asked, dict):
+        return all(_alike(found[key], asked.get(key)) if key in found else not asked[key] for key in {*found, *asked})
+    return found == asked
 
 
 def _read(path: Path) -> dict:
