@@ -28,7 +28,7 @@ HIPPOCAMPUS_T1 = {
 }
 
 CARDIAC_CINE_MR = {
-    "id": "cardiac-cine-mr", "title": "Heart in short-axis cine MRI: right ventricle, myocardium, left ventricle",
+    "id": "cardiac-cine-mr", "title": "Heart, both ventricles, in cine MRI",
     "modality": "MR cine", "anatomy": None, "labels": [s.to_dict() for s in cardiac_structures()],
     "structures": ["right ventricle", "myocardium", "left ventricle"], "version": "0.1.0",
     "changelog": {"0.1.0": "first version"}, "licence": "CC-BY-NC-SA-4.0", "accept_licence": True,
