@@ -13,6 +13,7 @@ from torch import nn
 
 from ..errors import Progress, UserError
 from ..inference import predict
+from ..metrics import dice
 from ..outputs import write_text
 from ..postprocess import keep_largest
 from ..uncertainty import fit_temperature
@@ -42,7 +43,7 @@ def calibrate(run: Path, network: nn.Module, cases: list[dict], device: torch.de
                 progress(f"calibrating on val case {n} of {len(cases)}", 0.99)
             logits, label = predict(network, np.asarray(case["image"][0]), device, tuple(window)), np.asarray(case["label"][0])
             winner = logits.argmax(axis=0).astype(np.uint8)
-            scores.append([_dice_of_each(found, label, len(logits)) for found in (winner, keep_largest(winner))])
+            scores.append([[dice(found, label, c) for c in range(1, len(logits))] for found in (winner, keep_largest(winner))])
             yield logits, label
 
     try:
@@ -69,9 +70,3 @@ def largest_part(scores: np.ndarray) -> dict:
     before, after = known.mean(axis=1)
     kept = bool(after > before and (known[1] >= known[0]).all())
     return {"kept": kept, "dice_all": round(float(before), 5), "dice_largest": round(float(after), 5)}
-
-
-def _dice_of_each(found: np.ndarray, label: np.ndarray, classes: int) -> list[float]:
-    sizes = [(np.count_nonzero(found == c) + np.count_nonzero(label == c), np.count_nonzero((found == c) & (label == c)))
-             for c in range(1, classes)]
-    return [2 * both / total if total else float("nan") for total, both in sizes]

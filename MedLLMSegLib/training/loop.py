@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from ..errors import Cancelled, Progress, UserError
 from ..inference import predict
 from ..llm.frozen import trained_tensors
+from ..metrics import dice
 from ..outputs import make_folder
 from . import checkpoint
 from .augment import Augmentation
@@ -81,13 +82,7 @@ def update_average(average: dict[str, Tensor], network: nn.Module, decay: float)
 
 def case_dice(winner: np.ndarray, label: np.ndarray, classes: int) -> list[float]:
     """Dice of each structure on the prepared grid, where either map has it: for choosing, not a reported figure."""
-    scores = []
-    for value in range(1, classes):
-        found, true = winner == value, label == value
-        total = int(found.sum()) + int(true.sum())
-        if total:
-            scores.append(2 * int((found & true).sum()) / total)
-    return scores
+    return [score for value in range(1, classes) if np.isfinite(score := dice(winner, label, value))]
 
 
 class Trainer:
