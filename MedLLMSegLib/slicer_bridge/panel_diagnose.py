@@ -7,7 +7,7 @@ from .asks import asks_of
 from .marks import is_map
 from .panel_job import JobSection, Overlay
 from .panel_result import fill_table
-from .panel_train import fit_height
+from .panel_train import fill_box, fit_height
 from .presenter_diagnose import with_classifier, with_diagnosis
 
 MOST_FIELDS = 6  # of a record that are shown without scrolling
@@ -59,14 +59,8 @@ class DiagnoseSection(JobSection):
 
     def show_classifiers(self, ids: tuple[str, ...], chosen: str) -> None:
         """Fill the list."""
-        box = self.widget.ui.classifierComboBox
-        box.blockSignals(True)
-        box.clear()
-        for name in ids:
-            box.addItem(name)
         self._ids = ids
-        box.setCurrentIndex(ids.index(chosen) if chosen in ids else -1)
-        box.blockSignals(False)
+        fill_box(self.widget.ui.classifierComboBox, ids, ids.index(chosen) if chosen in ids else -1)
 
     def show_fields(self, fields: tuple[tuple[str, str], ...]) -> None:
         """Fill the table of the record's fields, (name, what it may hold) each, with values to be filled in."""

@@ -8,6 +8,7 @@ from ..catalogue import licence_text
 from ..user_models import delete_model, import_model, is_users, verify_model
 from .asks import has_sides
 from .panel_job import Aside
+from .panel_train import fill_box
 from .presenter import with_managed, with_model
 from .words import _
 
@@ -55,14 +56,8 @@ class ModelsSection:
 
     def show_every(self, ids: tuple[str, ...], managed: str) -> None:
         """Fill the section's list of models of either kind."""
-        box = self.widget.ui.managedComboBox
-        box.blockSignals(True)
-        box.clear()
-        for name in ids:
-            box.addItem(name)
         self._every = ids
-        box.setCurrentIndex(ids.index(managed) if managed in ids else -1)
-        box.blockSignals(False)
+        fill_box(self.widget.ui.managedComboBox, ids, ids.index(managed) if managed in ids else -1)
 
     def onManaged(self, row: int) -> None:
         if 0 <= row < len(self._every):

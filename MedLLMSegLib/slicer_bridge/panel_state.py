@@ -201,6 +201,21 @@ def consent_text(panel: Panel) -> str:
     return licence_text(panel.licensed) if panel.state == "needs_licence" and panel.licensed is not None else ""
 
 
+def task_button(panel: Panel, task: str, missing: str, ready: tuple[str, str], asks: dict[str, tuple[str, str]]) -> dict:
+    """The Qt properties of the button that begins a task, and that becomes Cancel.
+
+    missing: what is not there yet, "" if nothing. ready: text and tooltip when it can be pressed. asks: those for each
+    state of `ASKS`, in which the press agrees.
+    """
+    if panel.task == task and (busy := busy_button(panel)):
+        looks = busy
+    elif panel.task == task and panel.state in asks and not missing:
+        looks = (asks[panel.state][0], True, asks[panel.state][1])
+    else:
+        looks = (ready[0], not missing, missing or ready[1])
+    return dict(zip(("text", "enabled", "toolTip"), looks))
+
+
 def busy_button(panel: Panel) -> tuple[str, bool, str] | None:
     """Text, enabled and tooltip of the button that began what is going on; None when nothing is."""
     stoppable = panel.state == "installing" and panel.stoppable

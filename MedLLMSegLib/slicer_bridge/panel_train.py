@@ -62,12 +62,10 @@ class TrainSection(JobSection):
 
     def show_starts(self, starts: tuple[tuple[str | None, str], ...]) -> None:
         """Fill the list of what a training can start from; the choice stays if it can, and is the chosen model at first."""
-        box, before = self.widget.ui.trainStartComboBox, self.start if len(self._starts) > 1 else self.widget.panel.model
+        before = self.start if len(self._starts) > 1 else self.widget.panel.model
         self._starts = [name for name, _title in starts]
-        box.clear()
-        for _name, title in starts:
-            box.addItem(title)
-        box.setCurrentIndex(self._starts.index(before) if before in self._starts else 0)
+        fill_box(self.widget.ui.trainStartComboBox, [title for _name, title in starts],
+                 self._starts.index(before) if before in self._starts else 0)
 
     @property
     def start(self) -> str | None:
@@ -142,6 +140,16 @@ class TrainSection(JobSection):
     def _selected_nodes(self) -> tuple:
         ui = self.widget.ui
         return ui.trainVolumeSelector.currentNode(), ui.trainSegmentationSelector.currentNode()
+
+
+def fill_box(box, texts, row: int) -> None:
+    """Fill a drop-down list and choose a row of it (-1: none), without telling anyone that the choice has changed."""
+    box.blockSignals(True)
+    box.clear()
+    for text in texts:
+        box.addItem(text)
+    box.setCurrentIndex(row)
+    box.blockSignals(False)
 
 
 def fit_height(table, least: int, most: int) -> None:

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import ASKS, BUSY, Panel, breakable, busy_button, consent_text, facts, marked, memory_text, progress, stage_text
+from .panel_state import ASKS, BUSY, Panel, breakable, consent_text, facts, marked, memory_text, progress, stage_text, task_button
 from .presenter_diagnose import classifier_rows, diagnose_widgets, diagnosis_texts
 from .presenter_train import start_rows, train_widgets
 from .words import _
@@ -164,19 +164,14 @@ def why_not(panel: Panel) -> str:
 
 
 def _segment_button(panel: Panel) -> dict:
-    missing, own = why_not(panel), panel.task == "segment"
-    if own and (busy := busy_button(panel)):
-        looks = busy
-    elif own and panel.state == "needs_packages" and not missing:
-        looks = (_("Install and segment"), True, _("Install these packages into Slicer, and then segment."))
-    elif own and panel.state == "needs_licence" and not missing:
-        looks = (_("Accept and segment"), True, _("Accept the model's licence, and then segment."))
-    else:
-        ready = "" if missing else _("Outline {structures} in {scan}.").format(
-            structures=", ".join(panel.chosen.structures), scan=panel.input)
-        looks = (_("Segment"), not missing, missing or ready)
-    declined = {"visible": panel.state in ASKS and own, "toolTip": _("Neither install nor accept anything.")}
-    return {"segmentButton": dict(zip(("text", "enabled", "toolTip"), looks)), "notNowButton": declined}
+    missing = why_not(panel)
+    ready = "" if missing else _("Outline {structures} in {scan}.").format(
+        structures=", ".join(panel.chosen.structures), scan=panel.input)
+    button = task_button(panel, "segment", missing, (_("Segment"), ready), {
+        "needs_packages": (_("Install and segment"), _("Install these packages into Slicer, and then segment.")),
+        "needs_licence": (_("Accept and segment"), _("Accept the model's licence, and then segment."))})
+    declined = {"visible": panel.state in ASKS and panel.task == "segment", "toolTip": _("Neither install nor accept anything.")}
+    return {"segmentButton": button, "notNowButton": declined}
 
 
 def _progress(panel: Panel) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .asks import Asks
-from .panel_state import ASKS, BUSY, Panel, busy_button, consent_text, facts, marked, memory_text, progress, stage_text
+from .panel_state import ASKS, BUSY, Panel, consent_text, facts, marked, memory_text, progress, stage_text, task_button
 from .words import _
 
 RESEARCH_ONLY = _("Research use only; not a medical device. What is shown here is no medical diagnosis.")
@@ -72,7 +72,7 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
     text = marked(*_message(panel, own))
     chosen = next((m for m in panel.classifiers if m.entry.id == panel.classifier), None)
     return {
-        "diagnoseButton": _button(panel, own),
+        "diagnoseButton": _button(panel),
         "diagnoseNotNowButton": {"visible": own and panel.state in ASKS, "toolTip": _("Neither install nor accept anything.")},
         "diagnoseProgressBar": {"visible": active, **progress(panel)},
         "diagnoseStatusLabel": {"text": text, "visible": bool(text)},
@@ -90,19 +90,13 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
     }
 
 
-def _button(panel: Panel, own: bool) -> dict:
+def _button(panel: Panel) -> dict:
     missing = why_no_diagnosis(panel)
-    if own and (busy := busy_button(panel)):
-        looks = busy
-    elif own and panel.state == "needs_packages" and not missing:
-        looks = (_("Install and diagnose"), True, _("Install these packages into Slicer, and then diagnose."))
-    elif own and panel.state == "needs_licence" and not missing:
-        looks = (_("Accept and diagnose"), True, _("Accept the model's licence, and then diagnose."))
-    else:
-        ready = "" if missing else _("Tell {classes} apart in {image}.").format(
-            classes=", ".join(panel.chosen_classifier.classes), image=panel.image)
-        looks = (_("Diagnose"), not missing, missing or ready)
-    return dict(zip(("text", "enabled", "toolTip"), looks))
+    ready = "" if missing else _("Tell {classes} apart in {image}.").format(
+        classes=", ".join(panel.chosen_classifier.classes), image=panel.image)
+    return task_button(panel, "diagnose", missing, (_("Diagnose"), ready), {
+        "needs_packages": (_("Install and diagnose"), _("Install these packages into Slicer, and then diagnose.")),
+        "needs_licence": (_("Accept and diagnose"), _("Accept the model's licence, and then diagnose."))})
 
 
 def _message(panel: Panel, own: bool) -> tuple[str, str | None]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Sequence
 
 from .panel_state import (
-    ASKS, BUSY, LEAST_PAIRS, Panel, busy_button, consent_text, marked, model_name, progress, stage_name, stage_text, time_left,
+    ASKS, BUSY, LEAST_PAIRS, Panel, consent_text, marked, model_name, progress, stage_name, stage_text, task_button, time_left,
 )
 from .words import _
 
@@ -53,16 +53,9 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     active = panel.task == "train" and panel.state in BUSY
     missing = why_no_training(panel)
-    if active:
-        button = dict(zip(("text", "enabled", "toolTip"), busy_button(panel)))
-    elif panel.task == "train" and panel.state == "needs_packages" and not missing:
-        button = {"text": _("Install and train"), "enabled": True, "toolTip": _("Install these packages, and then train.")}
-    elif panel.task == "train" and panel.state == "needs_licence" and not missing:
-        button = {"text": _("Accept and train"), "enabled": True,
-                  "toolTip": _("Accept the licence of the model to start from, and then train.")}
-    else:
-        button = {"text": _("Train"), "enabled": not missing,
-                  "toolTip": missing or _("Train a model on these pairs, on this computer.")}
+    button = task_button(panel, "train", missing, (_("Train"), _("Train a model on these pairs, on this computer.")), {
+        "needs_packages": (_("Install and train"), _("Install these packages, and then train.")),
+        "needs_licence": (_("Accept and train"), _("Accept the licence of the model to start from, and then train."))})
     text = marked(*_message(panel, active))
     return {
         "trainButton": button,
