@@ -1,29 +1,12 @@
 """The panel's logic and its jobs, which go on when a test says so."""
 from dataclasses import dataclass, field
 
+from MedLLMSegLib.slicer_bridge import jobs
 from panel import desktop
 
 
-@dataclass(eq=False)
-class Job:
-    """As the logic's."""
-
-    kind: str = "segment"
-    state: str = "running"
-    message: str = ""
-    details: str = ""
-    stage: str = ""
-    fraction: float = 0.0
-    secondsLeft: float | None = None
-    segmentationNode: object = None
-    uncertaintyNode: object = None
-    tableNode: object = None
-    rows: tuple = ()
-    notes: tuple = ()
-    model: object = None
-    onProgress: object = None
-    onDone: object = None
-    onHistory: object = None
+class Job(jobs.Job):
+    """The logic's, which a test moves on."""
 
     def say(self, stage, fraction, secondsLeft=None):
         self.stage, self.fraction, self.secondsLeft = stage, fraction, secondsLeft
