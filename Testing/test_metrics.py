@@ -4,8 +4,10 @@ import math
 import numpy as np
 import pytest
 
+from MedLLMSegLib import metrics
 from MedLLMSegLib.metrics import (METRICS, bootstrap_interval, calibration_error, dice, expected_calibration_error,
-                                  group_means, measure, metric_of, near_foreground, reliability, risk_coverage_area, summarize)
+                                  group_means, measure, metric_of, near_foreground, reliability, risk_coverage_area, summarize,
+                                  tail_share)
 
 
 def test_dice_by_hand():
@@ -40,14 +42,26 @@ def test_intervals_are_wider_over_groups_whose_members_agree():
     width = [high - low for low, high in (alone, doubled, careless)]
     assert width[1] == pytest.approx(width[0], rel=1e-6)
     assert width[2] < 0.85 * width[0]
-    # the textbook's normal interval: 1.96 standard errors each way
-    assert width[0] == pytest.approx(2 * 1.96 * heads.std() / np.sqrt(10), rel=0.15)
+    # the textbook's interval of Student: 2.262 standard errors of ten values each way
+    assert width[0] == pytest.approx(2 * 2.262 * heads.std(ddof=1) / np.sqrt(10), rel=0.15)
     assert alone == bootstrap_interval(heads)  # the same seed, the same answer
     assert all(map(math.isnan, bootstrap_interval([0.9], ["a"])))
 
 
+def test_ninety_five_percent_hold_the_truth_even_with_ten_patients(monkeypatch):
+    """Of 600 draws of ten normal values around 0; the plain percentiles (2.5 and 97.5 %) are too narrow for so few."""
+    values = np.random.default_rng(0).standard_normal((600, 10))
+    hold = lambda: np.mean([low <= 0 <= high for low, high in map(bootstrap_interval, values)])
+    expanded = hold()
+    monkeypatch.setattr(metrics, "tail_share", lambda count, level: (1 - level) / 2)
+    assert 0.93 <= expanded <= 0.97
+    assert hold() <= 0.92
+    monkeypatch.undo()
+    assert tail_share(10_000) == pytest.approx(0.025, rel=1e-2)  # many groups: nothing changes
+
+
 def test_groups_keep_each_values_weight():
-    low, high = bootstrap_interval([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"], repeats=20000, level=0.4)
+    low, high = bootstrap_interval([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"], repeats=20000, level=0.2)
     assert low == high == pytest.approx(0.75)  # one of each, half of the draws
 
 

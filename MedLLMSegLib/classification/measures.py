@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
-from ..metrics import calibration_error
+from ..metrics import calibration_error, tail_share
 
 FIGURES = ("auc", "sensitivity", "specificity", "accuracy")
 Answer = tuple[np.ndarray, float | None]  # probabilities (n, classes) and the threshold on the second of two; None: the likeliest
@@ -101,7 +101,7 @@ def area_under_roc(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
 def figures(truth: np.ndarray, answers: Sequence[Answer], groups: Sequence[Hashable], repeats: int = REPEATS,
             seed: int = 0) -> dict[str, Estimate]:
-    """All of `FIGURES` with intervals: percentiles over ``repeats`` draws of whole groups (patients).
+    """All of `FIGURES` with intervals: expanded percentiles (`metrics.tail_share`) over draws of whole groups (patients).
 
     truth: (n,) classes. answers: of one network, or of each seed's: figures are averaged over them, in every draw too, so
     that the interval speaks of other patients.
@@ -114,7 +114,8 @@ def figures(truth: np.ndarray, answers: Sequence[Answer], groups: Sequence[Hasha
     if weights is None:
         return {name: Estimate(mean[name]) for name in FIGURES}
     drawn = [{"auc": drawn_auc(truth, p, weights), **_drawn_rates(truth, decide(p, t), weights, p.shape[1])} for p, t in answers]
-    return {name: Estimate(mean[name], *_interval(np.mean([each[name] for each in drawn], axis=0))) for name in FIGURES}
+    across = {name: np.mean([each[name] for each in drawn], axis=0) for name in FIGURES}
+    return {name: Estimate(mean[name], *_interval(across[name], groups)) for name in FIGURES}
 
 
 def draws(groups: Sequence[Hashable], repeats: int = REPEATS, seed: int = 0) -> np.ndarray | None:
@@ -171,11 +172,12 @@ def _mean_there(values: np.ndarray):
     return np.divide(np.nansum(values, 0), count, out=np.full(np.shape(count), np.nan), where=count > 0)[()]
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    """95 % of the draws; NaN where all are alike, as a few cases that are all right leave no spread to draw from."""
+def _interval(values: np.ndarray, groups: Sequence[Hashable]) -> tuple[float, float]:
+    """Of the draws' values; NaN where all are alike, as a few cases that are all right leave no spread to draw from."""
     there = values[np.isfinite(values)]
     known = len(there) > 0 and np.ptp(there) > 1e-9
-    return tuple(float(q) for q in np.quantile(there, [0.025, 0.975])) if known else (float("nan"),) * 2
+    tail = tail_share(len({str(g) for g in groups}))
+    return tuple(float(q) for q in np.quantile(there, [tail, 1 - tail])) if known else (float("nan"),) * 2
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def auc_difference(truth: np.ndarray, first: Sequence[np.ndarray], second: Seque
     apart = np.mean([drawn_auc(truth, a, weights) - drawn_auc(truth, b, weights) for a, b in zip(first, second)], axis=0)
     apart = apart[np.isfinite(apart)]
     tail = min(int((apart <= 0).sum()), int((apart >= 0).sum()))
-    return Difference(float(np.mean(seeds)), *_interval(apart), min(1.0, 2 * (tail + 1) / (len(apart) + 1)), seeds)
+    return Difference(float(np.mean(seeds)), *_interval(apart, groups), min(1.0, 2 * (tail + 1) / (len(apart) + 1)), seeds)
 
 
 def sensitivity_at(truth: np.ndarray, score: np.ndarray, false_positive_rates: Sequence[float]) -> list[float]:
