@@ -59,7 +59,7 @@ class PreparedRadiographd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             path = str(d[key])
-            radiograph = load_radiograph(path)
+            radiograph = load_radiograph(path, ct=self.input.ct)
             check_modality(radiograph.modality, self.input, radiograph.volume.name, self.model)
             d[key] = torch.from_numpy(prepare_radiograph(radiograph, self.preparation)[0])
             d[f"{key}_meta_dict"] = {"filename_or_obj": path}

@@ -38,6 +38,7 @@ class Radiograph:
     columns to those of the array.
     view: "PA", "AP", "lateral" or "" (not known). modality: DICOM's code such as "CR", "" for a file that has none.
     body_part: DICOM's, or "". notes: sentences for the user (what was assumed).
+    sized: whether its volume's spacing is the patient's; a picture's, where it has one, is the printer's (dpi).
     """
 
     array: np.ndarray
@@ -47,6 +48,7 @@ class Radiograph:
     body_part: str = ""
     notes: tuple[str, ...] = ()
     turn: Turn = Turn()
+    sized: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +73,13 @@ class Box:
         return found
 
 
-def load_radiograph(path, window: int | None = None) -> Radiograph:
+def load_radiograph(path, window: int | None = None, ct: bool = False) -> Radiograph:
     """Read a flat X-ray image from a file.
 
     window: which of a DICOM file's windows (and VOI look-up tables after them) to use, counted from 1; None for the first.
     Without any, the window goes from the 0.5th to the 99.5th percentile, and a note says so; an 8 bit picture is taken as
-    it is. Raises `UserError` for anything but one grey image.
+    it is. ct: whether values as a CT's, in a file that states no modality, are welcome too. Raises `UserError` for anything but
+    one grey image.
     """
     path = Path(path).expanduser()
     if not os.path.exists(path) or os.path.isdir(path):
@@ -87,11 +90,11 @@ def load_radiograph(path, window: int | None = None) -> Radiograph:
             raise _no_window(path)
         volume, inverted, notes = read_picture(path)
         plain = Window(127.5, 255.0, "LINEAR_EXACT") if volume.array.dtype == np.uint8 else None
-        return _radiograph(volume, plain, inverted, notes=notes)
+        return replace(_radiograph(volume, plain, inverted, notes=notes), sized=False)
     if scan_suffix(path):
         if window is not None:
             raise _no_window(path)
-        return radiograph_of(load_volume(path))
+        return radiograph_of(load_volume(path), ct=ct)
     if not is_dicom(path):
         if path.stat().st_size == 0:
             raise UserError(f'"{path}" is empty (0 bytes); copy or export it again.')
@@ -99,14 +102,15 @@ def load_radiograph(path, window: int | None = None) -> Radiograph:
     found = read_dicom_image(path)
     chosen, notes = _choose_window(found.windows, window, path)
     shown = _radiograph(found.volume, chosen, found.inverted, found.modality, (*found.notes, *notes), found.padding)
+    _check_no_ct(shown, ct)
     return replace(shown, view=found.view, body_part=found.body_part)
 
 
-def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiograph:
+def radiograph_of(volume: Volume, view: str = "", modality: str = "", ct: bool = False) -> Radiograph:
     """A volume of one slice, as 3D Slicer loads a flat image; seen as its slice views show it, however its axes run.
 
     Its tags may hold "window_center" and "window_width" (as DICOM's), and "inverted" (1: the lowest value is white).
-    view, modality: as in `Radiograph`. Raises `UserError` for a volume of several slices.
+    view, modality: as in `Radiograph`. ct: as for `load_radiograph`. Raises `UserError` for a volume of several slices.
     """
     volume, notes = _without_colour(volume)
     if volume.array.ndim == 4 and volume.array.shape[0] > 1:
@@ -123,6 +127,7 @@ def radiograph_of(volume: Volume, view: str = "", modality: str = "") -> Radiogr
               else None)
     flat, turn = Volume(array, volume.ijk_to_ras, volume.name, volume.tags), upright(volume.ijk_to_ras, array.shape.index(1))
     found = _radiograph(flat, window, bool(tags.get("inverted")), modality, notes)
+    _check_no_ct(found, ct)
     turned = (TURNED,) if turn != Turn() else ()
     return replace(found, array=np.ascontiguousarray(turn.shown(found.array)), turn=turn, view=view, notes=(*found.notes, *turned))
 
@@ -158,7 +163,7 @@ def _radiograph(volume: Volume, window: Window | Lut | None, inverted: bool, mod
     """Windowed and checked. volume: one slice along any axis. padding: bool (rows, columns) of pixels without image."""
     flat = volume.array.reshape([n for n in volume.array.shape if n > 1] if sum(n > 1 for n in volume.array.shape) == 2
                                 else volume.array.shape[-2:])
-    _check_flat(flat, volume.name, modality)
+    _check_flat(flat, volume.name)
     if window is None:
         window = percentile_window(flat if padding is None else flat[~padding])
         notes += ("The image names no window for its grey values; the range from the 0.5th to the 99.5th percentile "
@@ -173,7 +178,7 @@ def _radiograph(volume: Volume, window: Window | Lut | None, inverted: bool, mod
     return Radiograph(np.ascontiguousarray(shown, np.float32), volume, modality=modality, notes=notes)
 
 
-def _check_flat(flat: np.ndarray, name: str, modality: str) -> None:
+def _check_flat(flat: np.ndarray, name: str) -> None:
     if min(flat.shape) < SMALLEST:
         raise UserError(f'"{name}" has {flat.shape[1]} x {flat.shape[0]} pixels, and at least {SMALLEST} x {SMALLEST} are '
                         "needed; choose the image itself, not its icon.")
@@ -187,9 +192,13 @@ def _check_flat(flat: np.ndarray, name: str, modality: str) -> None:
     if len(np.unique(flat[::max(1, flat.shape[0] // 256)])) <= 2:
         raise UserError(f'"{name}" has two grey values only (a mask, or 1 bit deep), and a grey image is needed; '
                         "export the X-ray itself.")
-    if not modality and low <= HOUNSFIELD_AIR:
-        raise UserError(f'"{name}" has values down to {low:g}, as a CT slice in Hounsfield units, and an X-ray image is needed; '
-                        "choose the X-ray.")
+
+
+def _check_no_ct(radiograph: Radiograph, welcome: bool) -> None:
+    low = float(radiograph.volume.array.min())
+    if not welcome and not radiograph.modality and low <= HOUNSFIELD_AIR:
+        raise UserError(f'"{radiograph.volume.name}" has values down to {low:g}, as a CT slice in Hounsfield units, and an X-ray '
+                        "image is needed; choose the X-ray.")
 
 
 def load_lung_mask(path, radiograph: Radiograph) -> np.ndarray:
@@ -242,6 +251,25 @@ def _pixel_mm(radiograph: Radiograph) -> tuple[float, float]:
     if len(kept) != 2 or not min(kept) > 0:
         return 1.0, 1.0
     return (kept[0], kept[1]) if radiograph.turn.transposed else (kept[1], kept[0])
+
+
+def on_pixels_of(first: Radiograph, other: Radiograph, channel: str) -> Radiograph:
+    """Another image of the same patient (a CT beside a PET, say), placed on the first one's pixels.
+
+    The two have to be co-registered: as many rows and columns as they are shown, and pixels of the same size (to 1 %) where both
+    files tell it; where in the body they lie is not compared. Raises `UserError`, which names the channel.
+    """
+    shapes, sizes = ([f(each) for each in (other, first)] for f in (lambda r: r.array.shape[::-1], _pixel_mm))
+    words = f'The channel {channel} is "{other.volume.name}" with'
+    again = "the images of one patient must be co-registered: resample one onto the other."
+    if shapes[0] != shapes[1]:
+        raise UserError("{} {} x {} pixels, beside \"{}\" with {} x {}; {}".format(
+            words, *shapes[0], first.volume.name, *shapes[1], again))
+    known = first.sized and other.sized and (1.0, 1.0) not in sizes  # 1 mm stands for a size that nobody stated, too
+    if known and not np.allclose(*sizes, rtol=0.01):
+        raise UserError("{} pixels of {:.3g} x {:.3g} mm, beside \"{}\" with {:.3g} x {:.3g} mm; {}".format(
+            words, *sizes[0], first.volume.name, *sizes[1], again))
+    return replace(other, volume=first.volume, turn=first.turn)
 
 
 def _rectangle(shape: tuple[int, int], config: PreparationConfig,

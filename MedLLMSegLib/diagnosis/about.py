@@ -1,13 +1,14 @@
 """What a classifier says of itself and of what it may be shown (no torch)."""
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from ..config import _build
 from ..errors import UserError
 
 INPUTS = ("radiograph", "slices", "frames")
 RADIOGRAPHY = ("CR", "DX", "RG")  # DICOM's modalities of flat X-ray images
+FIRST = "image"  # what the first channel is called, as the table's column
 NOT_STATED = "not stated: yours to decide"
 
 
@@ -22,6 +23,8 @@ class InputConfig:
     slices: of "frames", so many slices of each volume, evenly spaced, are the channels of a step.
     longest: at most so many steps of a sequence, evenly spaced; 0 for all.
     lungs: whether training images were cropped to the lungs by a mask; where none was, cropping an image gets a note.
+    channels: further images of the same patient on the first one's pixels, such as a CT beside a PET: their names, in the order
+    of the network's channels, each with the modalities that it was trained on; `modalities` is of the first.
     """
 
     kind: str = "radiograph"
@@ -31,19 +34,41 @@ class InputConfig:
     slices: int = 1
     longest: int = 0
     lungs: bool = False
+    channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.kind not in INPUTS:
             raise UserError(f"InputConfig.kind is {self.kind!r}, and one of {', '.join(map(repr, INPUTS))} is needed.")
         if self.slices < 1 or self.longest < 0:
             raise UserError(f"InputConfig.slices is {self.slices} and longest {self.longest}; at least 1 and 0 are needed.")
+        if self.channels and (self.kind != "radiograph" or FIRST in self.channels or not all(self.channels)):
+            raise UserError(f'InputConfig.channels is {list(self.channels)!r}; names other than "{FIRST}" are needed, and flat images.')
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all channels, the first one's too; () where it has no names for them."""
+        return (FIRST, *self.channels) if self.channels else ()
+
+    @property
+    def ct(self) -> bool:
+        """Whether an image with values as a CT's is no mistake."""
+        return not set(self.modalities) <= set(RADIOGRAPHY) or not self.modalities
+
+    def of_channel(self, number: int) -> "InputConfig":
+        """What one of the channels is shown, counted from 0; where they have no names, each is shown the same."""
+        if not self.channels:
+            return self
+        modalities = (self.modalities, *self.channels.values())[number]
+        return replace(self, modalities=modalities, channels={})
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Without channels where there are none, as older versions wrote and read it."""
+        return {name: value for name, value in asdict(self).items() if name != "channels" or value}
 
     @classmethod
     def from_dict(cls, data: dict) -> "InputConfig":
-        return _build(cls, data)
+        channels = {name: tuple(codes) for name, codes in data.get("channels", {}).items()}
+        return _build(cls, {**data, "channels": channels})
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from ..cards import BUNDLES, RESEARCH_ONLY, card, data_and_licence, files, fill, head, licence_text
+from .about import InputConfig
+from .checks import NAMES as MODALITIES
 from .monai_fields import classifier_inference
 
 KINDS = {"pneumollm": "PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, no text anywhere",
@@ -60,20 +62,30 @@ def _what(m: dict) -> list[str]:
     frozen = ", frozen" if encoder["frozen"] else ""
     text = (f"{KINDS[network['kind']]}. Encoder: {encoder['kind']}{frozen}, "
             f"{encoder['image_size']} pixels. {parts['trained'] / 1e6:.2f} million trained parameters, "
-            f"{parts['frozen'] / 1e6:.2f} million frozen ones.")
+            f"{parts['frozen'] / 1e6:.2f} million frozen ones.{_channels(m)}")
     if m.get("llm"):
         text += (f" Language model: {m['llm']} ({m.get('llm_licence') or 'licence unknown'}), which is not part of this folder. "
                  "Whether it helps: see docs/diagnosis.md of MedLLMSeg.")
     return ["## What it is", fill(text)]
 
 
+def _channels(m: dict) -> str:
+    """Which images of a patient it looks at together."""
+    asked = InputConfig.from_dict(m["input"])
+    kinds = [dict.fromkeys(MODALITIES.get(code, code) for code in asked.of_channel(n).modalities) for n in range(len(asked.names))]
+    named = [f"{name} ({' or '.join(kind)})" if kind else name for name, kind in zip(asked.names, kinds)]
+    return (f" Its channels, co-registered images of one patient: {', '.join(named)}; any of them may be missing, at a price that "
+            "was not measured." if named else "")
+
+
 def _use(m: dict) -> list[str]:
     usual = f"It is for trying out and comparing methods. {RESEARCH_ONLY}"
     monai = classifier_inference(m) is not None
+    channels = "".join(f" --channel {name}={name}.dcm" for name in m["input"].get("channels") or ())
     runner = (" MONAI's own runner gives the same probabilities; it needs medllmseg and the package fire, and runs from this folder."
               if monai else "")
     return ["## How to use it", fill(m.get("intended_use") or usual),
-            f"    medllmseg diagnose {SHOWN[m['input']['kind']][1]} --model {m['id']} --output results",
+            f"    medllmseg diagnose {SHOWN[m['input']['kind']][1]}{channels} --model {m['id']} --output results",
             fill(f"In place of the id, the path of this folder will do.{runner}"),
             "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\\n"
             "        --scan image.dcm --output_dir out" if monai else ""]

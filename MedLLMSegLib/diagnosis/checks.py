@@ -15,16 +15,16 @@ NEGATIVE = -0.3  # correlation with the training images' mean below which an ima
 TURNED_BY = 0.2  # so much more alike after a turn, an image is taken for turned
 
 
-def check_modality(modality: str, asked: InputConfig, image: str, model: str) -> None:
-    """Raise `UserError` where an image states a modality that the model does not know."""
+def check_modality(modality: str, asked: InputConfig, image: str, model: str, channel: str = "") -> None:
+    """Raise `UserError` where an image states a modality that the model (or a named channel of it) does not know."""
     if not asked.modalities or modality in (*UNCLEAR, *asked.modalities):
         return
     wanted = " or ".join(dict.fromkeys(NAMES.get(m, m) for m in asked.modalities))
     place = f"{asked.body_part.lower()} " if asked.body_part else ""
-    name = NAMES.get(modality, modality)
+    name, role = NAMES.get(modality, modality), f" as its channel {channel}" if channel else ""
     article = "an" if name[0] in "aeiouAMX" else "a"
     raise UserError(f'"{image}" is {article} {name} image by its DICOM tags ({modality}), and the model "{model}" '
-                    f"takes {place}{wanted} images; choose such an image.")
+                    f"takes {place}{wanted} images{role}; choose such an image.")
 
 
 def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, ...]:

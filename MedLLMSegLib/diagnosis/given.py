@@ -14,7 +14,8 @@ from ..dicom_image import dicom_modality
 from ..diagnosis_config import RecordConfig
 from ..errors import UserError
 from ..files import load_volume
-from ..radiograph import Radiograph, load_lung_mask, load_radiograph, lung_mask_of, prepare_radiograph, radiograph_of
+from ..radiograph import (Radiograph, load_lung_mask, load_radiograph, lung_mask_of, on_pixels_of, prepare_radiograph,
+                          radiograph_of)
 from ..sequences import Steps, check_steps, frame_steps, slice_steps
 from ..upright import Turn
 from ..volume import Volume
@@ -63,41 +64,59 @@ def as_list(image) -> list:
 
 def _radiographs(image, model: ClassifierModel, lungs, window: int | None) -> Given:
     """One flat image; a model of several channels takes several, in order, where None is a missing one."""
+    images, names, size = _of_each_channel(image, model), model.input.names, model.preparation.size
+    arrays, first, notes = np.full((len(images), size, size), np.nan, np.float32), None, ()
+    for n, each in enumerate(images):
+        if each is None:
+            continue
+        radiograph = _radiograph(each, None if first else window, model.input.of_channel(n).ct)
+        asked, channel = model.input.of_channel(n), names[n] if n and names else ""
+        check_modality(radiograph.modality, asked, radiograph.volume.name, model.entry.id, channel)
+        notes += tuple(f"{channel}: {note}" if channel else note for note in radiograph_notes(radiograph, asked))
+        if first:
+            radiograph = on_pixels_of(first[0], radiograph, channel or str(n + 1))
+        mask = _mask(lungs, radiograph)
+        arrays[n], box = prepare_radiograph(radiograph, model.preparation, mask)
+        notes += typical_note(arrays[n:n + 1], model.typical) if n == 0 else ()
+        if first is None:
+            first, notes = (radiograph, box), notes + _mask_notes(mask, model)
+    notes += _missing_notes([each is None for each in images], names)
+    radiograph, box = first
+    shape = radiograph.volume.array.shape
+    return Given({"image": torch.from_numpy(arrays)[None]}, radiograph.volume, radiograph.array,
+                 lambda maps: radiograph.turn.stored(box.to_image(maps[0])).reshape(shape), notes, turn=radiograph.turn)
+
+
+def _of_each_channel(image, model: ClassifierModel) -> list:
+    """An image, or None, for each of the model's channels. Raises `UserError` for too many, or none."""
     images, channels = as_list(image), model.config.encoder.channels
     if len(images) > channels or all(each is None for each in images):
         raise UserError(f'{len(images)} images were given, and the model "{model.entry.id}" takes {channels} at a time; '
                         "diagnose them one by one.")
-    arrays, first, notes = [], None, ()
-    for each in images:
-        if each is None:
-            arrays.append(np.full((1, model.preparation.size, model.preparation.size), np.nan, np.float32))
-            continue
-        radiograph = _radiograph(each, window)
-        check_modality(radiograph.modality, model.input, radiograph.volume.name, model.entry.id)
-        mask = _mask(lungs, radiograph)
-        array, box = prepare_radiograph(radiograph, model.preparation, mask)
-        notes += (*radiograph_notes(radiograph, model.input), *typical_note(array, model.typical))
-        if mask is not None and model.preparation.crop == "none":
-            notes += ("The model looks at whole images, so the lung mask was not used.",)
-        elif mask is not None and not model.input.lungs:
-            notes += ("The model was trained on whole images; how it does on one that is cropped to the lungs was not measured.",)
-        arrays.append(array)
-        first = first or (radiograph, box)
-    if len(arrays) < channels:
-        arrays += [np.full_like(arrays[0], np.nan)] * (channels - len(arrays))
-        notes += (f"{channels - len(images)} of the model's {channels} channels are missing.",)
-    radiograph, box = first
-    shape = radiograph.volume.array.shape
-    return Given({"image": torch.from_numpy(np.concatenate(arrays)[None])}, radiograph.volume, radiograph.array,
-                 lambda maps: radiograph.turn.stored(box.to_image(maps[0])).reshape(shape), notes, turn=radiograph.turn)
+    return images + [None] * (channels - len(images))
 
 
-def _radiograph(image, window: int | None) -> Radiograph:
+def _mask_notes(mask: np.ndarray | None, model: ClassifierModel) -> tuple[str, ...]:
+    if mask is None or model.input.lungs and model.preparation.crop != "none":
+        return ()
+    if model.preparation.crop == "none":
+        return ("The model looks at whole images, so the lung mask was not used.",)
+    return ("The model was trained on whole images; how it does on one that is cropped to the lungs was not measured.",)
+
+
+def _missing_notes(missing: list[bool], names: tuple[str, ...]) -> tuple[str, ...]:
+    which = ", ".join(name for name, lacks in zip(names, missing) if lacks)
+    text = f"{sum(missing)} of the model's {len(missing)} channels are missing{f' ({which})' if which else ''}."
+    return (text,) if any(missing) else ()
+
+
+def _radiograph(image, window: int | None, ct: bool) -> Radiograph:
+    """ct: whether values as a CT's are welcome."""
     if isinstance(image, (str, Path)):
-        return load_radiograph(image, window)
+        return load_radiograph(image, window, ct)
     if window is not None:
         raise UserError("A window can be chosen for a DICOM file only; give the file, or leave the window out.")
-    return image if isinstance(image, Radiograph) else radiograph_of(image)
+    return image if isinstance(image, Radiograph) else radiograph_of(image, ct=ct)
 
 
 def _mask(lungs, radiograph: Radiograph) -> np.ndarray | None:

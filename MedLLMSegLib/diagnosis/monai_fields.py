@@ -51,7 +51,7 @@ def classifier_fields(config: ClassifierConfig, preparation: PreparationConfig, 
     side, classes = preparation.size, {str(n): name for n, name in enumerate(config.classes)}
     image = {"type": "image", "format": "magnitude", "modality": about.modality, "num_channels": config.encoder.channels,
              "spatial_shape": [side, side], "dtype": "float32", "value_range": [], "is_patch_data": False,
-             "channel_def": {str(n): about.modality for n in range(config.encoder.channels)}}
+             "channel_def": {str(n): name for n, name in enumerate(about.input.names or (about.modality,) * config.encoder.channels)}}
     pred = {"type": "probabilities", "format": "classes", "num_channels": len(classes), "spatial_shape": [len(classes)],
             "dtype": "float32", "value_range": [0, 1], "is_patch_data": False, "channel_def": classes}
     return {

@@ -24,11 +24,12 @@ def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: st
              record: Mapping[str, object] | None = None, heat_map: bool = True, progress: Progress | None = None) -> Diagnosis:
     """Tell which of a model's classes an image belongs to, and where in the image that comes from.
 
-    image: a file's path, a `Volume` or a `Radiograph`: one flat X-ray image for models of radiographs; one volume for
-    models of slices; for models of frames a list of volumes in order, or one with four axes [t, k, j, i].
+    image: a file's path, a `Volume` or a `Radiograph`: one flat image for models of radiographs, of several channels a list of
+    them in order, None for one that is missing; one volume for models of slices; for models of frames a list of volumes in
+    order, or one with four axes [t, k, j, i].
     model: an id, a bundle's folder, or what `load_classifier` returned.
     lungs: a mask (a path, a volume, or bool (rows, columns)) to whose rectangle a radiograph is cropped; None: the whole image.
-    window: which of a DICOM file's windows, from 1. record: field -> value, for models that read one; "" if not known.
+    window: which of a DICOM file's windows, from 1 (of several channels the first one's). record: field -> value, for models that read one; "" if not known.
     heat_map: also make the map. progress: called with (stage, fraction done); may raise `Cancelled` to stop the work.
     Raises `UserError` for what the model cannot be given.
     """
