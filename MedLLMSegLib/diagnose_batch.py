@@ -26,6 +26,9 @@ FIRST = ["image", "status", "model", "answer", "confidence", "threshold"]
 logger = logging.getLogger("medllmseg")
 
 
+Case = tuple[Path | None, ...]  # its images, in the order of the model's channels; None for one that is missing
+
+
 @dataclass(frozen=True)
 class Options:
     """lungs: a mask's file, or a folder with one of each image's name. window, record: as for `diagnose`."""
@@ -37,27 +40,73 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """What became of one case. images: its files. status: "done" or "failed"; files: what was written."""
+    """What became of one case. images: its files, None for a missing channel. status: "done" or "failed"; files: what was written."""
 
-    images: tuple[Path, ...]
+    images: Case
     status: str
     diagnosis: Diagnosis | None = None
     files: tuple[Path, ...] = ()
     message: str = ""
 
 
-def find_cases(paths: Sequence[Path], model: ClassifierModel) -> list[tuple[Path, ...]]:
+def find_cases(paths: Sequence[Path], model: ClassifierModel, channels: Mapping[str, Path] | None = None) -> list[Case]:
     """The cases that paths stand for, in the order given: one image each, or all of them together where the model takes several.
 
+    channels: name -> file of a model's further channel, or a folder with an image of each image's name. Where the model has names
+    for them, each path is the first channel of a case; without paths there is one case that lacks it.
     A folder stands for the images in it; for models of volumes, as in `find_scans`, a folder with a DICOM series is one.
-    A path that does not exist is kept: reading it says what is wrong.
+    A path that does not exist is kept: reading it says what is wrong. Raises `UserError`.
     """
+    if channels or model.input.channels:
+        _check_names(channels or {}, model)
     if model.input.kind == "radiograph":
         found = [image for path in paths for image in (_images_in(path) if os.path.isdir(path) else [path])]
     else:
         found = find_scans(paths)
+    if model.input.channels:
+        return _with_channels(list(dict.fromkeys(found)), model, channels or {})
     together = model.input.kind == "frames" or model.config.encoder.channels > 1
     return [tuple(found)] if together else [(each,) for each in dict.fromkeys(found)]
+
+
+def _check_names(channels: Mapping[str, Path], model: ClassifierModel) -> None:
+    known = model.input.channels
+    if unknown := [name for name in channels if name not in known]:
+        has = f"knows {', '.join(known)}; correct its name." if known else "has no such channels; leave it out."
+        raise UserError(f'A channel "{unknown[0]}" was given, and the model "{model.entry.id}" {has}')
+
+
+def _with_channels(firsts: list[Path], model: ClassifierModel, channels: Mapping[str, Path]) -> list[Case]:
+    """A case for each image of the first channel, with what the others' files or folders hold for it."""
+    if not firsts:
+        return [(None, *(channels.get(name) for name in model.input.channels))]
+    if len(firsts) > 1 and not channels:
+        name = next(iter(model.input.channels))
+        raise UserError(f'{len(firsts)} images were given, and the model "{model.entry.id}" looks at {" and ".join(model.input.names)} of '
+                        f"each patient; name the others with --channel {name}=FILE, for several patients --channel {name}=FOLDER.")
+    for name, place in channels.items():
+        if len(firsts) > 1 and not place.is_dir():
+            raise UserError(f'The channel {name} is one file, "{place}", but {len(firsts)} images were given; name a folder with one '
+                            "for each, called like it.")
+    held = {name: {_stem(p): p for p in _images_in(place)} if place.is_dir() else place for name, place in channels.items()}
+    of = lambda first, place: place.get(_stem(first)) if isinstance(place, dict) else place
+    cases = [(first, *(of(first, held.get(name)) for name in model.input.channels)) for first in firsts]
+    for n, name in enumerate(model.input.channels, 1):
+        if name in channels and all(case[n] is None for case in cases):
+            raise UserError(f'The folder "{channels[name]}" holds no image called "{_stem(firsts[0])}" for the channel {name}; name the '
+                            "file itself, or call it like the image.")
+    return cases
+
+
+def first_of(images: Case) -> Path:
+    """The first image of a case that is there: what its results are named after."""
+    return next(path for path in images if path is not None)
+
+
+def shown(images: Case, model: ClassifierModel) -> str:
+    """A case's images in words: the files, further channels with their names before them."""
+    names = model.input.names
+    return " + ".join(f"{names[n]}={path}" if n and names else str(path) for n, path in enumerate(images) if path is not None)
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -92,7 +141,7 @@ def _stem(path: Path) -> str:
     return path.name[:-len(suffix)] if suffix else path.stem if path.suffix else path.name
 
 
-def run_cases(cases: Sequence[tuple[Path, ...]], folder: Path | None, model: ClassifierModel, options: Options,
+def run_cases(cases: Sequence[Case], folder: Path | None, model: ClassifierModel, options: Options,
               progress: Callable[[int, str, float], None] | None = None) -> list[Done]:
     """Diagnose each case; in a folder, if one is given, write NAME_heat.nrrd, NAME_heat.png and the table of all.
 
@@ -114,19 +163,19 @@ def run_cases(cases: Sequence[tuple[Path, ...]], folder: Path | None, model: Cla
             text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             results.append(Done(images, "failed", message=" ".join(text.split())))
     if folder is not None:
-        write_text(folder / TABLE, table(results, model, _earlier(folder / TABLE, results)))
+        write_text(folder / TABLE, table(results, model, _earlier(folder / TABLE, results, model)))
     return results
 
 
-def _one(images: tuple[Path, ...], name: str, folder: Path | None, model: ClassifierModel, options: Options, progress) -> Done:
+def _one(images: Case, name: str, folder: Path | None, model: ClassifierModel, options: Options, progress) -> Done:
     image = images[0] if len(images) == 1 else list(images)
-    found = diagnose(image, model, lungs=_mask(images[0], options.lungs), window=options.window, record=options.record or None,
+    found = diagnose(image, model, lungs=_mask(first_of(images), options.lungs), window=options.window, record=options.record or None,
                      heat_map=folder is not None, progress=progress)
     if folder is None or found.heat_map is None:
         return Done(images, "done", found)
     targets = (folder / f"{name}{HEAT}.nrrd", folder / f"{name}{HEAT}.png")
     for path in targets:
-        if any(path.exists() and each.exists() and path.samefile(each) for each in images):
+        if any(each and path.exists() and each.exists() and path.samefile(each) for each in images):
             raise UserError(f'The result would overwrite the image "{path}"; choose another output.')
     return Done(images, "done", found, (save_volume(found.heat_map, targets[0]), write_overlay(found, targets[1])))
 
@@ -140,10 +189,11 @@ def _mask(image: Path, lungs: Path | None) -> Path | None:
     return found[0]
 
 
-def _names(cases: Sequence[tuple[Path, ...]]) -> list[str]:
+def _names(cases: Sequence[Case]) -> list[str]:
     """A result name for each case: its first image's, with the folder's before it where two would be the same, or a number."""
-    names = [_stem(images[0]) for images in cases]
-    names = [f"{images[0].resolve().parent.name}_{n}" if names.count(n) > 1 else n for images, n in zip(cases, names)]
+    firsts = [first_of(images) for images in cases]
+    names = [_stem(first) for first in firsts]
+    names = [f"{first.resolve().parent.name}_{n}" if names.count(n) > 1 else n for first, n in zip(firsts, names)]
     return [f"{n}_{names[:k].count(n) + 1}" if names.count(n) > 1 else n for k, n in enumerate(names)]
 
 
@@ -164,7 +214,7 @@ def table(results: Sequence[Done], model: ClassifierModel, earlier: Sequence[dic
 
 
 def _row(done: Done, model: ClassifierModel) -> dict:
-    row = {"image": " + ".join(map(str, done.images)), "status": done.status, "model": model.entry.id, "message": done.message}
+    row = {"image": shown(done.images, model), "status": done.status, "model": model.entry.id, "message": done.message}
     found = done.diagnosis
     if found is not None:
         row |= {"answer": found.answer, "confidence": f"{found.confidence:.4f}", "notes": " ".join(found.notes),
@@ -178,12 +228,12 @@ def _check_table(path: Path) -> None:
         raise UserError(f'"{path}" is not a table of ours; choose another folder or rename it.')
 
 
-def _earlier(path: Path, results: Sequence[Done]) -> list[dict]:
+def _earlier(path: Path, results: Sequence[Done], model: ClassifierModel) -> list[dict]:
     """The rows that earlier runs left for other images, or of other models."""
     if not path.exists():
         return []
-    now = {(" + ".join(map(str, each.images)), each.diagnosis.model) for each in results if each.diagnosis}
-    now |= {(" + ".join(map(str, each.images)), None) for each in results}
+    now = {(shown(each.images, model), each.diagnosis.model) for each in results if each.diagnosis}
+    now |= {(shown(each.images, model), None) for each in results}
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     other = lambda row: row["status"] == "done" and (row["image"], row["model"]) not in now

@@ -155,6 +155,17 @@ def test_augmentation_moves_a_sequence_as_one_and_keeps_what_is_missing():
     assert augmented(channels, Augmentation(), generator())[:, 1].isnan().all()
 
 
+def test_augmentation_moves_the_channels_of_a_case_together_and_a_missing_one_harms_none():
+    generator = lambda: torch.Generator().manual_seed(3)
+    image = torch.rand(3, 1, SIZE, SIZE)
+    channels = torch.cat([image, 2 * image, image], 1)
+    channels[0, 1], channels[2, 0] = float("nan"), float("nan")
+    moved, alone = augmented(channels, Augmentation(contrast=0, brightness=0), generator()), augmented(image, Augmentation(contrast=0, brightness=0), generator())
+    assert moved[0, 1].isnan().all() and moved[2, 0].isnan().all() and moved.isnan().flatten(2).any(2).sum() == 2
+    assert torch.allclose(moved[:2, 0], alone[:2, 0], atol=1e-6) and torch.allclose(moved[:, 2], alone[:, 0], atol=1e-6)
+    assert torch.allclose(moved[1:, 1], 2 * alone[1:, 0], atol=1e-5) and not torch.allclose(alone, image, atol=0.05)
+
+
 def test_features_are_what_the_last_layer_sees():
     network, some = network_of(False), examples(5)
     features = torch.from_numpy(features_of(network, some))

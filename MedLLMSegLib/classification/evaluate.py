@@ -33,7 +33,7 @@ def evaluate_classifier(model, data, output, cases_file=None, device: str = "aut
     output, report = Path(output), progress or (lambda text, fraction: None)
     check_writable(output.parent)
     loaded = load_classifier(model, device)
-    class_set = read_classes(data, loaded.classes)
+    class_set = read_classes(data, loaded.classes, tuple(loaded.input.channels))
     cases = chosen_cases(class_set, cases_file)
     examples = examples_for(loaded, cases, lambda text, fraction: report(text, 0.8 * fraction))
     report("diagnosing", 0.8)
@@ -70,7 +70,10 @@ def examples_for(model: ClassifierModel, cases, progress: Progress | None = None
     if model.input.kind != "radiograph":
         raise UserError(f'"{model.entry.id}" looks at sequences, which a table of single images does not hold; its own command '
                         "(docs/diagnosis.md) measures it.")
-    found = image_examples(cases, model.preparation, progress)
+    if model.config.encoder.channels != 1 + len(model.input.channels):
+        raise UserError(f'"{model.entry.id}" looks at {model.config.encoder.channels} images at once and does not say which columns of '
+                        "a table name them; train it with `medllmseg train --task classify --channels`.")
+    found = image_examples(cases, model.preparation, progress, model.input)
     if model.config.record is None:
         return found
     return Examples({**found.fields, **record_fields(cases, model.config.record)}, found.target, found.ids, found.groups)
@@ -100,7 +103,9 @@ def _summary(model: ClassifierModel, class_set: ClassSet, cases, probabilities: 
             "figures": {k: v.to_dict() for k, v in figures(truth, [answer], groups).items()},
             "ece": round(expected_calibration_error(truth, probabilities), 5), "confusion": table,
             "subgroups": subgroup_table(truth, [answer], groups, columns) if columns else [],
-            "shortcut": _shortcut(class_set, cases)}
+            "shortcut": _shortcut(class_set, cases),
+            **({"missing": {name: sum((c.image, *c.channels)[n] is None for c in cases) for n, name in enumerate(model.input.names)}}
+               if model.input.names else {})}
 
 
 def _shortcut(class_set: ClassSet, cases) -> dict | None:
@@ -120,6 +125,7 @@ def summary_text(summary: dict) -> str:
     lines = [f"{summary['model']}: {summary['cases']} images of {summary['patients']} patients; 95 % intervals over patients"]
     lines += [f"  {name:<12} {show(each)}" for name, each in summary["figures"].items()]
     lines.append(f"  {'ECE':<12} {summary['ece']:.3f}")
+    lines += [f"  {name} is missing in {count} of them" for name, count in summary.get("missing", {}).items() if count]
     for row in summary["subgroups"]:
         lines.append(f"  {row['column']} {row['value']:<12} n {row['n']:<4} AUC {show(row['auc'])}, "
                      f"sensitivity {show(row['sensitivity'])}, specificity {show(row['specificity'])}")

@@ -39,7 +39,7 @@ def map_classifier(model, data, output, options: MapOptions = MapOptions(), devi
     output, report = Path(output), progress or (lambda text, fraction: None)
     check_writable(output.parent)
     loaded = load_classifier(model, device)
-    class_set = read_classes(data, loaded.classes)
+    class_set = read_classes(data, loaded.classes, tuple(loaded.input.channels))
     cases = class_set.cases if options.every else chosen_cases(class_set, options.cases_file)
     for column in options.columns:
         if column not in cases[0].columns:

@@ -8,9 +8,12 @@ from typing import Sequence
 import numpy as np
 import torch
 
+from ..diagnosis.about import RADIOGRAPHY, InputConfig
+from ..diagnosis.checks import UNCLEAR
 from ..diagnosis_config import PreparationConfig, RecordConfig
+from ..dicom_image import dicom_modality
 from ..errors import Progress, UserError
-from ..radiograph import load_lung_mask, load_radiograph, prepare_radiograph
+from ..radiograph import load_lung_mask, load_radiograph, on_pixels_of, prepare_radiograph
 from ..sequences import Steps
 from .examples import Examples
 from .table import ImageCase
@@ -18,30 +21,49 @@ from .table import ImageCase
 MASK_COLUMN = "lung_mask"  # of the table: a file with the lungs above 0
 
 
-def image_examples(cases: Sequence[ImageCase], preparation: PreparationConfig, progress: Progress | None = None) -> Examples:
-    """Read and prepare the images: "image" (N, 1, size, size) float16.
+def image_examples(cases: Sequence[ImageCase], preparation: PreparationConfig, progress: Progress | None = None,
+                   asked: InputConfig = InputConfig()) -> Examples:
+    """Read and prepare the images: "image" (N, channels, size, size) float16, NaN for a channel that is missing.
 
-    Raises `UserError` that names the image which cannot be read.
+    asked: what the network is shown. Raises `UserError` that names the image which cannot be read.
     """
-    images = np.zeros((len(cases), 1, preparation.size, preparation.size), np.float16)
+    images = np.zeros((len(cases), 1 + len(asked.channels), preparation.size, preparation.size), np.float16)
     for n, case in enumerate(cases):
         if progress:
             progress(f"reading {case.id}", n / len(cases))
-        images[n] = prepared_image(case, preparation)
+        images[n] = prepared_image(case, preparation, asked)
     return Examples({"image": torch.from_numpy(images)}, torch.tensor([c.target for c in cases], dtype=torch.int64),
                     tuple(c.id for c in cases), tuple(c.group for c in cases))
 
 
-def prepared_image(case: ImageCase, preparation: PreparationConfig) -> np.ndarray:
-    """One case's image (1, size, size) float32; cropped to the lungs where the table names a mask of them."""
-    radiograph = load_radiograph(case.image)
-    name = case.columns.get(MASK_COLUMN)
-    lungs = load_lung_mask(_mask_path(case, name), radiograph) if name else None
-    return prepare_radiograph(radiograph, preparation, lungs)[0]
+def prepared_image(case: ImageCase, preparation: PreparationConfig, asked: InputConfig = InputConfig()) -> np.ndarray:
+    """One case's channels (C, size, size) float32, NaN for a missing one, on the pixels of the first that is there; cropped to
+    the lungs where the table names a mask of them."""
+    files, first = (case.image, *case.channels), None
+    found = np.full((len(files), preparation.size, preparation.size), np.nan, np.float32)
+    mask = case.columns.get(MASK_COLUMN)
+    for n, path in enumerate(files):
+        if path is not None:
+            radiograph = load_radiograph(path, ct=asked.of_channel(n).ct)
+            radiograph = radiograph if first is None else on_pixels_of(first, radiograph, asked.names[n])
+            first = first or radiograph
+            lungs = load_lung_mask(_mask_path(case, mask), radiograph) if mask else None
+            found[n] = prepare_radiograph(radiograph, preparation, lungs)[0][0]
+    return found
+
+
+def channels_input(cases: Sequence[ImageCase], names: Sequence[str], lungs: bool) -> InputConfig:
+    """What a model of several channels is shown: of each, the modalities that its (training) images state in DICOM's tags; any
+    where none does. lungs: as in `InputConfig`."""
+    files = [[case.image for case in cases], *([case.channels[n] for case in cases] for n in range(len(names)))]
+    stated = [{dicom_modality(path) for path in each if path is not None} - set(UNCLEAR) for each in files]
+    modalities = [RADIOGRAPHY if codes and codes <= set(RADIOGRAPHY) else tuple(sorted(codes)) for codes in stated]
+    return InputConfig(modalities=modalities[0], body_part="", views=(), lungs=lungs, channels=dict(zip(names, modalities[1:])))
 
 
 def _mask_path(case: ImageCase, name: str) -> Path:
-    for path in (case.image.parent / name, case.image.parent.parent / name):
+    image = next(path for path in (case.image, *case.channels) if path is not None)
+    for path in (image.parent / name, image.parent.parent / name):
         if path.is_file():
             return path
     raise UserError(f'The table names the lung mask "{name}" of "{case.id}", and there is no such file beside the image; '

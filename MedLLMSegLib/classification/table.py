@@ -21,13 +21,17 @@ NEGATIVE = re.compile(r"(no|non|not|without)([ _-].*)?|nofindings?|normal|nor|ne
 
 @dataclass(frozen=True)
 class ImageCase:
-    """One labelled image. target: index of its class. columns: everything the table says of it, as text."""
+    """One labelled image. target: index of its class. columns: everything the table says of it, as text.
+
+    image: its file; channels: those of further channels, as asked for; None for one that is missing, never for all.
+    """
 
     id: str
-    image: Path
+    image: Path | None
     target: int
     group: str
     columns: Mapping[str, str]
+    channels: tuple[Path | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,19 @@ class ClassSet(CaseSet):
         return tuple(self.labels.values())
 
 
-def read_classes(source, classes: Sequence[str] | None = None) -> ClassSet:
+def read_classes(source, classes: Sequence[str] | None = None, channels: Sequence[str] = ()) -> ClassSet:
     """The labelled images of a table.
 
     source: a CSV file, or a folder with labels.csv. Columns (or their `ALIASES`): image (a path from the table's folder or
     from its subfolder "images"), class, and maybe group (patient), split and id; other columns are kept as they are.
     splits.json beside the table states the splits where the column does not: lists of ids, file names or groups.
     classes: their names in the wanted order; None sorts them, a class without finding (`NEGATIVE`) first.
+    channels: further columns that name images of the same patient (a CT beside the image, a PET); an empty cell of theirs, or
+    then of the image's own, is a missing one.
     Raises `UserError` naming the row for a missing file or class, one class only, an id used twice, and a group in two splits.
     """
     path = _table_path(Path(source).expanduser())
-    rows = _rows(path)
+    rows = _rows(path, tuple(name.strip().lower() for name in channels))
     names = _class_names(path, [row["class"] for row in rows], classes)
     cases = [_case(path, row, names) for row in rows]
     splits, stated_in = _splits(path, rows, cases)
@@ -66,8 +72,9 @@ def _table_path(source: Path) -> Path:
     return path
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    """The table's rows under the names of `ALIASES`, with the row's number as "row" and all its columns under "columns"."""
+def _rows(path: Path, channels: tuple[str, ...]) -> list[dict]:
+    """The table's rows under the names of `ALIASES`, with the row's number as "row", all its columns under "columns" and what
+    those of further channels name under "channels"."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -80,19 +87,31 @@ def _rows(path: Path) -> list[dict[str, str]]:
         if named[needed] is None:
             raise UserError(f'The table "{path}" has no column "{needed}" in its first row; begin it with the headings '
                             "image,class,patient (and split or id where you want them).")
+    _check_channels(path, columns, channels, named)
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         cells = [value.strip() for value in line] + [""] * (len(columns) - len(line))
         if any(cells):
             rows.append({"row": number, "columns": dict(zip(columns, cells)),
+                         "channels": {name: cells[columns.index(name)] for name in channels},
                          **{name: "" if at is None else cells[at] for name, at in named.items()}})
             _check_row(path, rows[-1])
     return rows
 
 
+def _check_channels(path: Path, columns: list[str], channels: tuple[str, ...], named: Mapping[str, int | None]) -> None:
+    for name in channels:
+        if name not in columns:
+            raise UserError(f'The table "{path}" has no column "{name}" for that channel; it has {", ".join(columns)}: add it, with an '
+                            "empty cell where there is no such image.")
+        if columns.index(name) in named.values() or channels.count(name) > 1:
+            raise UserError(f'The column "{name}" of "{path}" is read as something else already, and a channel needs one of its own; '
+                            "name columns of further images.")
+
+
 def _check_row(path: Path, row: dict) -> None:
     for needed, means in (("image", "path of the image file"), ("class", "name of its class")):
-        if not row[needed]:
+        if not row[needed] and not (needed == "image" and any(row["channels"].values())):
             raise UserError(f'Row {row["row"]} of "{path}" has no {needed}; write the {means} there.')
 
 
@@ -108,14 +127,24 @@ def _class_names(path: Path, found: list[str], asked: Sequence[str] | None) -> l
 
 
 def _case(path: Path, row: dict, names: list[str]) -> ImageCase:
-    written = Path(row["image"]).expanduser()
+    image = _file(path, row, row["image"])
+    channels = tuple(_file(path, row, written, column) for column, written in row["channels"].items())
+    name = row["id"] or row["image"] or next(filter(None, row["channels"].values()))
+    return ImageCase(name, image, names.index(row["class"]), row["group"] or name, row["columns"], channels)
+
+
+def _file(path: Path, row: dict, text: str, column: str = "") -> Path | None:
+    """The file that a cell names, from the table's folder or its subfolder "images"; None for an empty cell."""
+    if not text:
+        return None
+    written = Path(text).expanduser()
     places = [path.parent / written, path.parent / "images" / written]  # an absolute path stays as it is
-    image = next((place for place in places if place.exists()), None)
-    if image is None:
-        raise UserError(f'Row {row["row"]} of "{path}" names the image "{row["image"]}", and there is no file "{places[0]}"; '
-                        "correct the path.")
-    name = row["id"] or row["image"]
-    return ImageCase(name, image, names.index(row["class"]), row["group"] or name, row["columns"])
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        where, leave = (f' in the column "{column}"', ", or leave the cell empty where there is none") if column else ("", "")
+        raise UserError(f'Row {row["row"]} of "{path}" names the image "{text}"{where}, and there is no file "{places[0]}"; correct '
+                        f"the path{leave}.")
+    return found
 
 
 def _splits(path: Path, rows: list[dict], cases: list[ImageCase]) -> tuple[dict[str, list[str]] | None, Path]:
@@ -130,7 +159,7 @@ def _splits(path: Path, rows: list[dict], cases: list[ImageCase]) -> tuple[dict[
     beside = path.parent / "splits.json"
     if not beside.is_file():
         return None, path
-    by_file = {case.image.name: case.id for case in cases}
+    by_file = {case.image.name: case.id for case in cases if case.image}
     try:
         stated = json.loads(beside.read_text(encoding="utf-8"))
         return {name: [by_file.get(str(entry), str(entry)) for entry in stated[name]] for name in SPLITS if name in stated}, beside

@@ -16,6 +16,7 @@ EXAMPLES = """examples:
   medllmseg diagnose chest.dcm --output results/                  and where in the image they come from
   medllmseg diagnose xrays/ --output results/                     each image of a folder, and a table
   medllmseg diagnose chest.png --model runs/mine/bundle --record age=63 --record sex=F
+  medllmseg diagnose pet.dcm --channel ct=ct.dcm --model runs/pet-ct/bundle
 
 With --output, each image gets NAME_heat.nrrd (the heat map on the image's own grid) and NAME_heat.png (over the image), and
 the folder diagnoses.csv. Models of a sequence take its images together, in order.
@@ -28,7 +29,7 @@ def add_parser(commands) -> None:
     p = commands.add_parser("diagnose", help="tell classes of images apart, and show where that comes from", epilog=EXAMPLES,
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="Diagnose images: one DICOM file, PNG, JPEG, TIFF or volume each, or folders of them.")
-    p.add_argument("images", nargs="+", type=typed_path, metavar="IMAGE", help="an image file, or a folder of images")
+    p.add_argument("images", nargs="*", type=typed_path, metavar="IMAGE", help="an image file, or a folder of images")
     p.add_argument("--model", default=DEFAULT,
                    help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
     p.add_argument("--output", "-o", type=typed_path, metavar="FOLDER", help="where to write heat maps and the table")
@@ -38,23 +39,28 @@ def add_parser(commands) -> None:
     p.add_argument("--window", type=int, metavar="N", help="which of a DICOM file's windows, counted from 1 (default: the first)")
     p.add_argument("--record", action="append", default=[], metavar="FIELD=VALUE",
                    help="a field of the patient's record, for models that read one; may be given several times")
+    p.add_argument("--channel", action="append", default=[], metavar="NAME=PATH",
+                   help="a further image of the patient, co-registered with the first, for models that look at several; of several "
+                        "patients a folder with images named like the first ones. One that is not given counts as missing")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     p.set_defaults(run=_diagnose)
 
 
 def _diagnose(args, command: str) -> int:
-    record = _record(args.record)
+    record, channels = _fields("record", args.record), _channels(args)
+    if not args.images and not channels:
+        raise UserError("No image was given; name the files to be diagnosed, or their folder.")
     _check_there(args.model)
-    from ..diagnose_batch import Options, find_cases, run_cases
+    from ..diagnose_batch import Options, find_cases, first_of, run_cases
     from ..diagnosis.model import load_classifier
     from ..outputs import check_writable
 
     if args.output is not None:
         check_writable(args.output)
     model = load_classifier(args.model, args.device)
-    cases = find_cases(args.images, model)
+    cases = find_cases(args.images, model, channels)
     _check_one_case(args, record, cases)
-    with Bar([images[0] for images in cases]) as bar:
+    with Bar([first_of(images) for images in cases]) as bar:
         results = run_cases(cases, args.output, model, Options(args.lung_mask, args.window, record), bar.update)
     _print_results(results, model, args, command)
     return 1 if any(r.status == "failed" for r in results) else 0
@@ -71,14 +77,20 @@ def _check_there(name: str) -> None:
         raise UserError(f'The chest X-ray model "{DEFAULT}" does not come with this version; {other}.')
 
 
-def _record(fields: list[str]) -> dict[str, str]:
-    record = {}
-    for each in fields:
+def _fields(option: str, given: list[str]) -> dict[str, str]:
+    """The pairs of an option that may be given several times."""
+    found, needed = {}, {"record": "FIELD=VALUE is needed, such as --record age=63", "channel": "NAME=PATH is needed, such as --channel ct=ct.dcm"}
+    for each in given:
         name, equals, value = each.partition("=")
-        if not equals or not name.strip():
-            raise UserError(f'--record is "{each}", and FIELD=VALUE is needed, such as --record age=63.')
-        record[name.strip()] = value.strip()
-    return record
+        if not equals or not name.strip() or option == "channel" and not value.strip():
+            raise UserError(f'--{option} is "{each}", and {needed[option]}.')
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _channels(args) -> dict[str, Path]:
+    """Their names as in a table's first row, which knows no capitals."""
+    return {name.lower(): typed_path(value) for name, value in _fields("channel", args.channel).items()}
 
 
 def _check_one_case(args, record: dict, cases: list) -> None:
@@ -100,8 +112,10 @@ def _print_results(results, model, args, command: str) -> None:
 
 
 def _print_all(results, model, args, command: str) -> None:
+    from ..diagnose_batch import shown
+
     for r in results:
-        name = " + ".join(map(str, r.images))
+        name = shown(r.images, model)
         if r.status == "failed":
             print(f"{name}: failed: {r.message}", file=sys.stderr)
             continue
@@ -122,12 +136,13 @@ def _print_all(results, model, args, command: str) -> None:
     print(f"again: {command}\npython: {_python(results[0].images, args)}")
 
 
-def _python(images: tuple[Path, ...], args) -> str:
+def _python(images: tuple[Path | None, ...], args) -> str:
     """The call that does the same to the first case."""
-    words = [repr(str(images[0]) if len(images) == 1 else [str(p) for p in images])]
+    paths = [None if path is None else str(path) for path in images]
+    words = [repr(paths[0] if len(paths) == 1 else paths)]
     words += [f"model={args.model!r}"] if args.model != DEFAULT else []
     words += [f"device={args.device!r}"] if args.device != "auto" else []
     words += [f"lungs={str(args.lung_mask)!r}"] if args.lung_mask else []
     words += [f"window={args.window}"] if args.window else []
-    words += [f"record={_record(args.record)!r}"] if args.record else []
+    words += [f"record={_fields('record', args.record)!r}"] if args.record else []
     return f"MedLLMSegLib.diagnose({', '.join(words)})"

@@ -6,11 +6,13 @@ from ..errors import UserError
 OF_SEGMENTERS = {"steps": None, "start": None, "folds": None, "fold": None, "cases": None, "structures": [], "anatomy": None,
                  "preset": "medvisionllama", "llm_layer": None, "llm_position": None, "window": None, "spacing": None,
                  "augmentation": "usual", "validations": 20, "patience": 8, "precision": "bf16"}
-OF_CLASSIFIERS = ("kind", "encoder", "train_encoder", "llm_layers", "tokens", "random_llm", "record", "size", "epochs", "classes")
+OF_CLASSIFIERS = ("kind", "encoder", "train_encoder", "llm_layers", "tokens", "random_llm", "record", "channels", "size", "epochs",
+                  "classes")
 
 
 def add_options(group) -> None:
-    group.add_argument("--kind", help="pneumollm (default), linear (a linear probe), mlp, text or fusion (image and record)")
+    group.add_argument("--kind", help="pneumollm (default), linear (a linear probe), mlp, text or fusion (image, with --record or "
+                       "--channels)")
     group.add_argument("--encoder", metavar="NAME", help="efficientnet-lite0 (default; `medllmseg llm fetch --encoder "
                        "efficientnet-lite0` once), cnn or vit (small, trained here), or the folder of a timm or Hugging Face model")
     group.add_argument("--train-encoder", action="store_true", default=None, help="fine-tune a pretrained encoder")
@@ -19,6 +21,8 @@ def add_options(group) -> None:
     group.add_argument("--tokens", type=int, metavar="K", help="diagnosis tokens (default: 4)")
     group.add_argument("--random-llm", action="store_true", default=None, help="the control: random layers of equal norms")
     group.add_argument("--record", nargs="+", metavar="COLUMN", help="columns of the table that --kind fusion reads beside the image")
+    group.add_argument("--channels", nargs="+", metavar="COLUMN", help="columns of the table with the paths of further images of the "
+                       "patient, co-registered with the first (ct beside a PET): --kind fusion reads them all; an empty cell is missing")
     group.add_argument("--classes", nargs="+", metavar="NAME", help="their order; of two, the second is the one that is looked for")
     group.add_argument("--size", type=int, help="pixels of the image's side (default: 224)")
     group.add_argument("--epochs", type=int, help="in place of --minutes")
@@ -42,12 +46,14 @@ def train(args, console) -> None:
 
     given = {name: getattr(args, name) for name in ("kind", "encoder", "tokens", "size", "epochs", "minutes", "batch", "lr", "llm",
                                                     "train_encoder", "random_llm") if getattr(args, name) is not None}
-    given |= {name: tuple(getattr(args, name)) for name in ("llm_layers", "record", "classes") if getattr(args, name) is not None}
+    given |= {name: tuple(getattr(args, name)) for name in ("llm_layers", "record", "channels", "classes")
+              if getattr(args, name) is not None}
     given |= {"modality": args.modality} if args.modality else {}
     request = ClassifyRequest(str(args.data), str(args.output), name=args.name, title=args.title, licence=args.licence,
                               data=args.description, seed=args.seed, **given)
+    channels = "".join(f" --channel {name}=FILE" for name in request.channels)
     with console:
         bundle = train_classifier(request, args.device, console.report, console.say)
     print(f"the model is in {bundle}; measure it on images it has not seen, or use it:\n"
           f"  medllmseg evaluate --model {bundle} --data {args.data} --output test.csv\n"
-          f"  medllmseg diagnose IMAGE --model {bundle}")
+          f"  medllmseg diagnose IMAGE{channels} --model {bundle}")

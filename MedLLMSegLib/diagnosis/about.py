@@ -41,8 +41,10 @@ class InputConfig:
             raise UserError(f"InputConfig.kind is {self.kind!r}, and one of {', '.join(map(repr, INPUTS))} is needed.")
         if self.slices < 1 or self.longest < 0:
             raise UserError(f"InputConfig.slices is {self.slices} and longest {self.longest}; at least 1 and 0 are needed.")
-        if self.channels and (self.kind != "radiograph" or FIRST in self.channels or not all(self.channels)):
-            raise UserError(f'InputConfig.channels is {list(self.channels)!r}; names other than "{FIRST}" are needed, and flat images.')
+        wrong = [name for name in self.channels if name in ("", FIRST) or name != name.strip().lower()]
+        if wrong or self.channels and self.kind != "radiograph":
+            raise UserError(f'InputConfig.channels is {list(self.channels)!r}, of the kind {self.kind!r}; names in small letters other '
+                            f'than "{FIRST}" are needed, and flat images.')
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,10 +57,10 @@ class InputConfig:
         return not set(self.modalities) <= set(RADIOGRAPHY) or not self.modalities
 
     def of_channel(self, number: int) -> "InputConfig":
-        """What one of the channels is shown, counted from 0; where they have no names, each is shown the same."""
+        """What one of the channels is shown, counted from 0; where they have no names, or beyond the last, as the others."""
         if not self.channels:
             return self
-        modalities = (self.modalities, *self.channels.values())[number]
+        modalities = (self.modalities, *self.channels.values())[min(number, len(self.channels))]
         return replace(self, modalities=modalities, channels={})
 
     def to_dict(self) -> dict:
