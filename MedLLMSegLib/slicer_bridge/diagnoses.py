@@ -56,8 +56,8 @@ def steps(runner: Runner, job: Job, node, options: Options) -> Steps:
     entry = find_model(str(options.model), "classifier")
     about = InputConfig.from_dict(read_metadata(entry.folder).get("input") or {})
     images = images_of(node, about.kind, entry.id)
-    modality, scene = modality_of(images.frame), images.owners[0].GetScene()
-    check_modality(modality, about, images.name, entry.id)
+    modality, scene = _modality(images), images.owners[0].GetScene()
+    check_modality(modality if isinstance(modality, str) else modality[0], about, images.name, entry.id)
     still = lambda: _require(images)
     with runner.folder() as folder:
         given = yield from _hand_over(runner, images, options, folder, still)
@@ -73,22 +73,37 @@ def steps(runner: Runner, job: Job, node, options: Options) -> Steps:
     job.rows, job.notes = rows_of(found), found.notes
 
 
+def _modality(images: Images) -> str | list[str]:
+    """What the images are by their studies: of one, or of each channel in order, "" for a missing one."""
+    if not images.flat or len(images.nodes) + len(images.missing) == 1:
+        return modality_of(images.frame)
+    found = [modality_of(node) for node in images.nodes]
+    for n in images.missing:
+        found.insert(n, "")
+    return found
+
+
 def _hand_over(runner: Runner, images: Images, options: Options, folder: Path, still) -> Steps:
     """Steps: the fields of the request that name the images. Voxels are read here and written in the thread for files."""
     given: dict = {}
     if options.lungs is not None:
         mask = _mask(options.lungs, images.nodes[0])
         given["lungs"] = str((yield from runner.in_thread(save_volume, mask, folder / "lungs")))
-    path = file_of(images.nodes[0]) if len(images.nodes) == 1 else None
+    path = file_of(images.nodes[0]) if len(images.nodes) == 1 and not images.missing else None
     if path is not None:
         return {**given, "image": path}
     given["volumes"] = []
     for n, node in enumerate(images.nodes):
         still()
+        if images.flat and (path := file_of(node)) is not None:
+            given["volumes"].append(path)
+            continue
         volume = read_image(node, images.frame if images.in_sequence and images.frame.IsA("vtkMRMLVolumeNode") else None)
         if images.in_sequence:
             volume = replace(volume, name=f"{images.name} {n + 1}")
         given["volumes"].append(str((yield from runner.in_thread(save_volume, volume, folder / f"volume {n}"))))
+    for n in images.missing:
+        given["volumes"].insert(n, None)
     return given
 
 
@@ -125,6 +140,7 @@ def write_diagnosis(found: Diagnosis, images: Images):
         if heat is not None:
             made = map_node(heat.array, grid)
             made.SetName(scene.GenerateUniqueName(f"{images.name} heat map"))
+            made.SetAttribute(HEAT_MAP, "map")  # before anyone can take it for a scan
             scene.AddNode(made)
             undo.callback(_take_out, made)
             made.SetDescription(f"{found.model}: what speaks for {found.heat_class} (Grad-CAM). {RESEARCH_ONLY}")

@@ -28,12 +28,15 @@ class Images:
 
     nodes: volume nodes; those of a sequence lie outside of the scene. frame: the node whose transform and place in the
     subject hierarchy count. owners: the nodes of the scene that have to stay there. name: for what is made of them.
+    missing: the numbers of channels, from 0, that the nodes lack. flat: whether each is one image, which may have a file.
     """
 
     nodes: tuple
     frame: Any
     owners: tuple
     name: str
+    missing: tuple[int, ...] = ()
+    flat: bool = False
 
     @property
     def in_sequence(self) -> bool:
@@ -43,9 +46,11 @@ class Images:
 def images_of(node, kind: str, model: str) -> Images:
     """The images that a node, or several in a list, stand for. kind: of the model's input, as in `InputConfig`.
 
-    A model of frames takes the whole sequence that a node is or shows an image of. Raises `UserError`.
+    In the list of a model's channels None stands for a missing one. A model of frames takes the whole sequence that a node is or shows an image of. Raises `UserError`.
     """
-    nodes = tuple(node) if isinstance(node, (list, tuple)) else (node,)
+    listed = tuple(node) if isinstance(node, (list, tuple)) else (node,)
+    missing = tuple(n for n, each in enumerate(listed) if each is None and kind == "radiograph")
+    nodes = tuple(each for n, each in enumerate(listed) if n not in missing)
     if not nodes or any(each is None or each.GetScene() is None for each in nodes):
         raise UserError("No image is selected; load one and choose it.")
     source = sequences.source_of(nodes[0], kind == "frames") if len(nodes) == 1 else None
@@ -59,7 +64,7 @@ def images_of(node, kind: str, model: str) -> Images:
     if kind == "frames" and len(nodes) == 1:
         raise UserError(f'"{nodes[0].GetName()}" is one image, and the model "{model}" looks at several in order; load them as a '
                         "sequence (Add data, Description: Volume Sequence).")
-    return Images(nodes, nodes[0], nodes, nodes[0].GetName())
+    return Images(nodes, nodes[0], nodes, nodes[0].GetName(), missing, kind == "radiograph")
 
 
 def file_of(node) -> str | None:

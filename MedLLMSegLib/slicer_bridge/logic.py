@@ -79,7 +79,8 @@ class SegmentationLogic:
         """Tell which of a classifier's classes an image belongs to. Research use only; not a medical device.
 
         imageNode: a volume node of a flat image, or of a scan for models of slices; for models of frames a
-            vtkMRMLSequenceNode or the node that shows one; for models of several channels a list of nodes in order.
+            vtkMRMLSequenceNode or the node that shows one; for models of several channels a list of nodes in order, such as a
+            PET and a CT, with None for one that is missing.
         model: a classifier's id (see `classifiers`), or its bundle's folder. options: as for `diagnoseAsync`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
 

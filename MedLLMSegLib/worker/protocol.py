@@ -6,8 +6,9 @@ Requests, on the worker's stdin, each with an "id" and what to "do":
               augment as for `MedLLMSegLib.segment`              -> result: folder, to be read by `load_segmentation`
     train     request: fields of `training.session.TrainRequest`, device, output: the run's folder    -> result: bundle
     diagnose  image: a file's path, or volumes: folders of `save_volume` in order (with view and modality where they are
-              known), output: folder to be made; model, device, lungs (a file or folder of a mask), window, record, heat_map as
-              for `MedLLMSegLib.diagnose`                         -> result: folder, to be read by `load_diagnosis`
+              known; of channels a file's path will do, too, null for a missing one, and modality is a list), output: folder to
+              be made; model, device, lungs (a file or folder of a mask), window, record, heat_map as for
+              `MedLLMSegLib.diagnose`                             -> result: folder, to be read by `load_diagnosis`
     ping      -> result: pid, version, devices
     cancel    gives up the request of that id               quit      stops working and ends the process
 

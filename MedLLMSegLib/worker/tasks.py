@@ -93,7 +93,7 @@ class Tasks:
         report("load", 0.0)
         model = self.model(message.get("model", DIAGNOSIS), message.get("device", "auto"), "classifier")
         report("read", 0.0)
-        image = message.get("image") or _images(message, model.input.kind)
+        image = message.get("image") or _images(message, model.input)
         options = {name: message[name] for name in ("window", "record", "heat_map") if message.get(name) is not None}
         if message.get("lungs"):
             options["lungs"] = load_volume(message["lungs"]) if Path(message["lungs"]).is_dir() else message["lungs"]
@@ -125,13 +125,17 @@ class History:
         return fresh
 
 
-def _images(message: dict, kind: str):
-    """The volumes of a diagnosis: one, or several in order; flat images with what is known of them."""
-    volumes = [load_volume(folder) for folder in message["volumes"]]
-    if kind == "radiograph":
+def _images(message: dict, asked):
+    """The volumes of a diagnosis: one, or several in order; flat images with what is known of them. asked: what the model is shown."""
+    volumes = [load_volume(place) if place and Path(place).is_dir() else place for place in message["volumes"]]
+    if asked.kind == "radiograph":
         from ..radiograph import radiograph_of
 
-        volumes = [radiograph_of(each, message.get("view") or "", message.get("modality") or "") for each in volumes]
+        stated = message.get("modality") or ""
+        modalities = [stated] * len(volumes) if isinstance(stated, str) else stated
+        volumes = [radiograph_of(each, message.get("view") or "", modality, asked.of_channel(n).ct)
+                   if place and Path(place).is_dir() else each  # a file, or a channel that is missing
+                   for n, (place, each, modality) in enumerate(zip(message["volumes"], volumes, modalities))]
     return volumes[0] if len(volumes) == 1 else volumes
 
 

@@ -371,3 +371,28 @@ def test_what_can_be_chosen_is_classifiers_alone(logic, bundles):
     found = {choice.entry.id: choice for choice in logic.classifiers()}
     assert set(found) - shipped == {"tiny"} and found["tiny"].entry.classes == ("no finding", "pneumonia")
     assert "tiny" not in {choice.entry.id for choice in logic.models()}
+
+
+def test_channels_are_nodes_in_order_and_a_missing_one_is_none(scene, logic, client, add_volume, pixels, tmp_path):
+    """Each is read from its file where it has one; the panel gives the first channel alone."""
+    asked = InputConfig(modalities=("PT",), body_part="", views=(), channels={"ct": ("CT",)})
+    bundle = write_tiny(tmp_path / "pet-ct", tiny_network(kind="fusion", channels=2, record=None), id="pet-ct", input=asked)
+    files = [write_dicom(tmp_path / f"{modality}.dcm", pixels, Modality=modality, WindowCenter=2000, WindowWidth=width)
+             for modality, width in (("PT", 3000), ("CT", 900))]
+    pet, ct = (load(path, path.stem) for path in files)
+    same(*logic.diagnose([pet, ct], bundle, device="cpu"), diagnose(files, bundle, device="cpu"))
+    assert client.requests[-1][1]["volumes"] == [str(path) for path in files]
+    table, heat = logic.diagnose(pet, bundle, device="cpu")
+    assert "1 of the model's 2 channels are missing (ct)." in table.GetDescription() and heat is not None
+    table, heat = logic.diagnose([None, ct], bundle, device="cpu")
+    wanted = diagnose([None, files[1]], bundle, device="cpu")
+    assert heat is None and columns(table)["probability"] == pytest.approx(list(wanted.probabilities.values()), abs=1e-6)
+    drawn = add_volume((pixels.astype(np.int16) - 1024)[None], slicer.util.arrayFromVTKMatrix(matrix(pet)), "no file of its own")
+    hierarchy = scene.GetSubjectHierarchyNode()
+    hierarchy.SetItemAttribute(hierarchy.CreateItem(hierarchy.GetSceneItemID(), drawn), "DICOM.Modality", "CT")
+    wanted = diagnose([files[0], Volume((pixels.astype(np.int16) - 1024)[None], slicer.util.arrayFromVTKMatrix(matrix(drawn)), "ct")], bundle, device="cpu")
+    assert columns(logic.diagnose([pet, drawn], bundle, device="cpu")[0])["probability"] == pytest.approx(
+        list(wanted.probabilities.values()), abs=1e-6)
+    for nodes_, words in (([drawn, pet], "is a CT image"), ([pet, pet], "as its channel ct"), ([None, None], "No image is selected"), ([pet, ct, ct], "3 images")):
+        with pytest.raises(UserError, match=words):
+            logic.diagnose(nodes_, bundle, device="cpu")
