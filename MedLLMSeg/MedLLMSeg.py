@@ -198,11 +198,11 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.ui is None or self.parameters is None:
             return
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
-        self.scans.saw(scan)
         self.change(input=scan.GetName() if scan is not None and scan.GetScene() is not None else None, model=chosen.model,
                     uncertainty=chosen.uncertainty, heat=chosen.heatMap, train_name=chosen.trainName,
                     mapped=self.result.map is not None, result=result.GetName() if result else None,
                     can_restore=self.logic.canRestore(result))
+        self.training.show_name(chosen.trainName)
         self.ui.show3DButton.setSegmentationNode(result)
         self.result.update_overlay()
         self.diagnosing.update_overlay()

@@ -412,6 +412,25 @@ def test_behind_a_launcher_the_real_process_is_killed_too(make, tmp_path, slack)
 
 
 @LINUX
+def test_a_worker_that_is_killed_before_it_has_said_hello_does_not_stay(make, tmp_path):
+    """Behind a launcher, nobody knows the real process's pid until then."""
+    launcher, slow, pid_file = tmp_path / "Python Slicer", tmp_path / "slow.py", tmp_path / "pid"
+    slow.write_text(f"import os, pathlib, runpy, sys, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
+                    "time.sleep(1)\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n")
+    launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "{slow}" "$@"\nexit $?\n')
+    launcher.chmod(0o755)
+    owner = make(python=launcher)
+    owner.ask()
+    end = time.monotonic() + 10
+    while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < end:
+        time.sleep(0.01)
+    pid = int(pid_file.read_text())
+    assert lives(pid) and owner._process.server_pid is None
+    owner._process.kill()
+    assert gone(pid)
+
+
+@LINUX
 @pytest.mark.parametrize("deed", (None, "slow", "hang with the lock"))
 def test_closing_ends_everything(make, slack, deed):
     owner = make()

@@ -87,6 +87,8 @@ def begin_torch() -> Installation | None:
     """
     if not torch_is_missing() or _version("torch") is not None or _testing():
         return None
+    if _slicer_installs():
+        raise UserError("Another module is installing Python packages; wait until it has finished, and press the button again.")
     commands = torch_commands(TORCH)
     if commands is None:
         return None
@@ -116,6 +118,15 @@ def _fits(found: str, specifier: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
     return SpecifierSet(specifier).contains(found, prereleases=True)
+
+
+def _slicer_installs() -> bool:
+    """Whether Slicer's own pip runs beside the window for another module: two at a time could spoil its Python."""
+    try:
+        from slicer.packaging import isPipInstallInProgress
+    except ImportError:
+        return False
+    return bool(isPipInstallInProgress())
 
 
 def _testing() -> bool:
@@ -168,11 +179,11 @@ def _hold(folder: Path, free: Iterable[str]) -> Path:
     free: names, or patterns such as "nvidia-*".
     """
     plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
-    spared, lines = [plain(name) for name in free], set()
+    spared, held = [plain(name) for name in free], {}
     for found in distributions():
         name, number = found.metadata["Name"], found.version
         if name and number and re.fullmatch(r"[\w.!+-]+", number) and not any(fnmatch(plain(name), each) for each in spared):
-            lines.add(f"{name}=={number}\n")
+            held.setdefault(plain(name), f"{name}=={number}\n")  # Python imports the first of two; pip could not hold both
     path = folder / "constraints.txt"
-    path.write_text("".join(sorted(lines)), encoding="utf-8")
+    path.write_text("".join(sorted(held.values())), encoding="utf-8")
     return path

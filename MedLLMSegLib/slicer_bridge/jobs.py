@@ -197,7 +197,10 @@ class Runner:
         try:
             yield path
         finally:
-            self._submit(shutil.rmtree, path, ignore_errors=True)
+            try:
+                self._submit(shutil.rmtree, path, ignore_errors=True)
+            except RuntimeError:  # Python ends, and its threads take nothing more
+                shutil.rmtree(path, ignore_errors=True)
 
     def report(self, job: Job, stage: str, fraction: float, secondsLeft: float | None = None) -> None:
         """Say how far a job is."""

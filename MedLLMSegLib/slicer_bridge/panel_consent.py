@@ -77,6 +77,8 @@ class Consent:
 
     def _begin(self, section) -> None:
         """PyTorch first, beside the window where that can be done; then the rest, with Slicer's own progress window."""
+        if self.widget.ui is None:  # the panel was reloaded before it was drawn
+            return
         try:
             self.installation = install.begin_torch()
         except Exception as error:
@@ -95,7 +97,10 @@ class Consent:
                 self.widget.change(stage=running.text, fraction=running.fraction, stoppable=stoppable)
                 qt.QTimer.singleShot(POLL_MS, lambda: self._look(section))
             return
-        self.installation, worked = None, running.worked and not install.torch_is_missing()
+        self.installation = None
+        if self.widget.ui is None:  # what was being put into its place is there; a new panel asks for the rest
+            return
+        worked = running.worked and not install.torch_is_missing()
         if not worked:
             self.widget.log.say(running.log)
         if running.stopped:

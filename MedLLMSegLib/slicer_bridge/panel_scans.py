@@ -15,9 +15,11 @@ class ScansSection:
 
     def __init__(self, widget):
         self.widget, scene = widget, slicer.mrmlScene
-        self._inputs = (None, None)  # ids: of the input before this one, and of this one
+        self._leaving: list[str] = []  # the choices whose node is being removed
         widget.addObserver(scene, scene.NodeAddedEvent, self.onNode)
-        widget.addObserver(scene, scene.NodeRemovedEvent, self.onRemoved)
+        # Before Slicer's selectors hear of it, and after.
+        widget.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onLeaving, priority=1.0)
+        widget.addObserver(scene, scene.NodeRemovedEvent, self.onRemoved, priority=-1.0)
         widget.addObserver(scene, scene.EndBatchProcessEvent, self.onBatch)  # loading and closing a scene end so, too
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
@@ -26,20 +28,24 @@ class ScansSection:
             self.update()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onRemoved(self, caller, event, node) -> None:
-        """When the input is removed, Slicer's selector goes to the row above, which may be a map of ours: that is no scan."""
+    def onLeaving(self, caller, event, node) -> None:
         parameters = self.widget.parameters
-        if node is not None and parameters is not None and node.GetID() == self._inputs[0]:
-            following = parameters.inputVolume
-            if following is not None and is_map(following):
-                parameters.inputVolume = None
-        self.onNode(caller, event, node)
+        if node is not None and parameters is not None:
+            chosen = {name: getattr(parameters, name) for name in ("inputVolume", "outputSegmentation")}
+            self._leaving = [name for name, each in chosen.items() if each is not None and each.GetID() == node.GetID()]
 
-    def saw(self, node) -> None:
-        """The input volume is this node now, or None."""
-        name = node.GetID() if node is not None else None
-        if name != self._inputs[1]:
-            self._inputs = (self._inputs[1], name)
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onRemoved(self, caller, event, node) -> None:
+        """When a chosen node is removed, Slicer's selector goes to the row above. That may be a map of ours, which is no scan, or
+        a segmentation into which nobody has asked us to write.
+        """
+        parameters, leaving, self._leaving = self.widget.parameters, self._leaving, []
+        if parameters is not None and "outputSegmentation" in leaving:
+            parameters.outputSegmentation = None
+        following = parameters.inputVolume if parameters is not None and "inputVolume" in leaving else None
+        if following is not None and is_map(following):
+            parameters.inputVolume = None
+        self.onNode(caller, event, node)
 
     def onBatch(self, caller, event) -> None:
         self.update()
@@ -51,7 +57,7 @@ class ScansSection:
         self.widget.training.update()
         self.widget.diagnosing.update()
         if self.widget.parameters is not None:  # else another module is shown, and this is done when the user comes back
-            self.widget.change(scans=len(self._scans()))
+            self.widget.change(scans=sum(not is_map(node) for node in self._scans()))
             self._choose_first()
 
     def _scans(self) -> list:

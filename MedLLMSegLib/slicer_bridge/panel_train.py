@@ -27,7 +27,7 @@ class TrainSection(JobSection):
         ui = widget.ui
         ui.trainVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
         ui.trainSegmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
-        ui.trainNameEdit.connect("textChanged(QString)", lambda text: widget.change(train_name=text))
+        ui.trainNameEdit.connect("textChanged(QString)", self.onName)
         ui.pairTable.connect("itemSelectionChanged()", self.update)
         ui.addPairButton.connect("clicked(bool)", self.onAdd)
         ui.addAllPairsButton.connect("clicked(bool)", self.onAddAll)
@@ -77,6 +77,18 @@ class TrainSection(JobSection):
     def model(self):
         """The `ModelEntry` that the training starts from, or None."""
         return next((m.entry for m in self.widget.panel.models if m.entry.id == self.start), None)
+
+    def onName(self, text: str) -> None:
+        if self.widget.parameters is not None:
+            self.widget.parameters.trainName = text
+
+    def show_name(self, name: str) -> None:
+        """Not bound to the parameter as the other widgets are: Slicer writes those anew at every change, and the cursor would
+        jump to the end while the name is typed (Slicer issue 8620).
+        """
+        edit = self.widget.ui.trainNameEdit
+        if edit.text != name:
+            edit.text = name
 
     def onAdd(self) -> None:
         pair = self._selected_nodes()

@@ -85,7 +85,7 @@ class Installation:
         self._reader.join(LENT_S)
         ended = not self._reader.is_alive()
         while not self._lines.empty():
-            self._take(self._lines.get())
+            self._take(*self._lines.get())
         if self.stopped and not ended and time.monotonic() - self._stopped_at > STOP_S:
             self._signal("SIGKILL")
         return ended
@@ -124,17 +124,18 @@ class Installation:
     def _read(self) -> None:
         while True:
             for line in self._process.stdout:
-                self._lines.put(line.decode("utf-8", "replace").strip())
+                self._lines.put((line.decode("utf-8", "replace").strip(), not self._left))
             if self._process.wait() != 0 or not self._left or self.stopped:
                 return
             try:
                 self._process = self._started(self._left[0])
             except OSError as error:
-                self._lines.put(str(error))
+                self._lines.put((str(error), False))
                 return
             del self._left[0]
 
-    def _take(self, line: str) -> None:
+    def _take(self, line: str, last: bool) -> None:
+        """last: whether the last program says so; it may be looked at when the next one runs already."""
         if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
             done, whole = map(int, found.groups())
             self.fraction = done / whole if whole else None
@@ -143,4 +144,4 @@ class Installation:
             if line.startswith(("Collecting ", "Downloading ", "Using cached ")):
                 self.text, self.fraction = line.replace("https://", "").split("/")[-1] if "/" in line else line, None
             elif line.startswith("Installing collected packages"):
-                self.text, self.fraction, self.placing = "", None, not self._left
+                self.text, self.fraction, self.placing = "", None, last

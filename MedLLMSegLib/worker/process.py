@@ -91,6 +91,8 @@ class Process:
             except OSError:
                 pass
         self.popen.kill()
+        if self.server_pid is None:  # what a launcher has started meanwhile is not known yet: it ends when its requests do
+            self.close_stdin()
 
     def wait(self, seconds: float) -> bool:
         """Whether it ended within so many seconds, `on_end` and all."""

@@ -240,8 +240,7 @@ class ParameterNode:
         bound = self._bound
         for name, (write, read, _) in bound.items():
             self._bound = {}  # what is written here comes back as a signal
-            if read() is not getattr(self, name) and read() != getattr(self, name):
-                write(getattr(self, name))
+            write(getattr(self, name))  # all of them, as in Slicer
         self._bound = bound
 
 

@@ -1,4 +1,5 @@
 """What the panel asks for before a first run: licences and Python packages."""
+import time
 from dataclasses import replace
 
 import pytest
@@ -193,3 +194,24 @@ def test_closing_the_scene_leaves_it_running_and_quitting_ends_it(installing, ap
     panel.cleanup()
     assert pip.stopped is not placing and not ensured
     process(application)
+
+
+def test_a_panel_that_is_reloaded_meanwhile_installs_nothing(make_panel, module, logic, application, scan, monkeypatch):
+    panel, begun = make_panel(PACKAGES), []
+    monkeypatch.setattr(install, "begin_torch", lambda: begun.append("torch"))
+    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: begun.append(task))
+    press(panel.ui.segmentButton)
+    press(panel.ui.segmentButton)
+    panel.cleanup()
+    end = time.monotonic() + 0.3
+    process(application, lambda: time.monotonic() > end)
+    assert not begun
+
+
+def test_what_ends_after_its_panel_is_gone_opens_no_window(installing, application):
+    panel, pip, ensured = installing
+    pip.placing = True
+    panel.cleanup()
+    pip.ended = pip.worked = True
+    process(application, lambda: panel.consent.installation is None)
+    assert not ensured and not pip.stopped

@@ -55,7 +55,37 @@ def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, dr
     assert panel.panel.image is None  # a heat map is no image to be diagnosed
     slicer.mrmlScene.RemoveNode(scan)
     assert panel.parameters.inputVolume is None and panel.ui.inputVolumeSelector.currentNode() is None
-    assert not panel.ui.segmentButton.enabled and "Choose a scan" in panel.ui.segmentButton.toolTip
+    assert not panel.ui.segmentButton.enabled and "Load a scan" in panel.ui.segmentButton.toolTip and panel.ui.sampleButton.visible
+
+
+def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is_deleted(panel, scan, drawn):
+    """Slicer's selector goes to the row above, and the next run would write into what lies there."""
+    import slicer
+
+    first, second, third = drawn("first"), drawn("second"), drawn("third")
+    panel.ui.outputSegmentationSelector.setCurrentNode(first)
+    panel.ui.outputSegmentationSelector.setCurrentNode(second)
+    slicer.mrmlScene.RemoveNode(first)  # chosen before
+    assert panel.parameters.outputSegmentation is second
+    panel.ui.outputSegmentationSelector.setCurrentNode(third)
+    slicer.mrmlScene.RemoveNode(third)
+    assert panel.parameters.outputSegmentation is None and panel.ui.outputSegmentationSelector.currentNode() is None
+    assert second.GetScene() is not None
+
+
+def test_a_heat_map_of_a_colour_picture_is_not_taken_for_a_scan(panel):
+    import slicer
+    from MedLLMSegLib.diagnosis.answer import Diagnosis
+    from MedLLMSegLib.slicer_bridge.diagnoses import write_diagnosis
+    from MedLLMSegLib.slicer_bridge.images import images_of
+    from MedLLMSegLib.volume import Volume
+
+    picture = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "chest.png")
+    slicer.util.updateVolumeFromArray(picture, np.zeros((1, 6, 8, 3), np.uint8))
+    heat = Volume(np.zeros((1, 6, 8), np.float32), np.eye(4))
+    found = Diagnosis({"no": 0.2, "yes": 0.8}, "yes", 0.41, 0.78, heat, "yes", None, None, model="a model")
+    assert write_diagnosis(found, images_of(picture, "radiograph", "a model"))[1] is not None
+    assert panel.parameters.inputVolume is None and not panel.ui.segmentButton.enabled
 
 
 def test_other_modules_nodes_cost_nothing(panel, module, monkeypatch):

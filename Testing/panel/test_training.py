@@ -76,3 +76,17 @@ def test_a_training_starts_from_the_chosen_model_whatever_else_there_is(logic, m
     panel.ui.trainStartComboBox.setCurrentIndex(0)
     panel.models.refresh()
     assert panel.training.start == "body-ct"  # what the user has chosen stays
+
+
+def test_a_name_can_be_changed_in_its_middle(panel):
+    """Slicer writes every bound widget after each key, which would put the cursor at the end."""
+    panel.ui.trainCollapsibleButton.collapsed = False
+    edit = panel.ui.trainNameEdit
+    for key in "spln-ct":
+        edit.insert(key)
+    edit.cursorPosition = 3
+    for key in "ee":
+        edit.insert(key)
+    assert edit.text == panel.parameters.trainName == "spleen-ct" and edit.cursorPosition == 5
+    panel.parameters.trainName = "liver-ct"
+    assert edit.text == panel.panel.train_name == "liver-ct"

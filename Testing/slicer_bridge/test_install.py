@@ -170,3 +170,18 @@ def test_installed_packages_can_all_be_held(tmp_path):
     names = {re.sub(r"[-_.]+", "-", Requirement(line).name).lower() for line in held}
     assert "numpy" in names and len(held) > 20 and not {"torch", "lightning-fabric"} & names
     importlib.invalidate_caches()
+
+
+def test_of_two_versions_in_sight_the_one_that_python_imports_is_held(monkeypatch, tmp_path):
+    found = [types.SimpleNamespace(metadata={"Name": name}, version=number)
+             for name, number in (("NumPy", "2.0.2"), ("six", "1.17"), ("numpy", "1.26.4"))]
+    monkeypatch.setattr(install, "distributions", lambda: found)
+    assert install._hold(tmp_path, []).read_text(encoding="utf-8").splitlines() == ["NumPy==2.0.2", "six==1.17"]
+
+
+def test_two_installations_at_a_time_are_refused(monkeypatch):
+    World(monkeypatch, SLICERS)
+    packaging = sys.modules["slicer.packaging"]
+    monkeypatch.setattr(packaging, "isPipInstallInProgress", lambda: True, raising=False)
+    with pytest.raises(UserError, match="Another module is installing"):
+        install.begin_torch()

@@ -125,6 +125,18 @@ def test_one_program_after_the_other_and_only_the_last_is_not_disturbed():
     assert (1, False) in seen and (2, True) in seen and (1, True) not in seen
 
 
+def test_what_the_first_program_said_is_not_taken_for_the_last_ones():
+    """Slicer's window may be busy while one follows the other, and hears both at once."""
+    first = [sys.executable, "-c", "print('Installing collected packages: light-the-torch')"]
+    second = [sys.executable, "-c", "import time; print('Collecting torch', flush=True); time.sleep(60)"]
+    made = Installation([first, second], dict(os.environ))
+    end = time.monotonic() + 20
+    while made._lines.qsize() < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not made.poll() and made.text == "Collecting torch" and not made.placing
+    made.close()
+
+
 def test_a_second_program_that_cannot_start_is_a_failure(tmp_path):
     made = Installation([[sys.executable, "-c", ""], [str(tmp_path / "gone")]], dict(os.environ))
     until(made, made.poll)
