@@ -87,7 +87,7 @@ def test_with_a_scan_and_a_model_it_can_begin():
 @pytest.mark.parametrize("missing, says", [
     (dict(input=None, scans=0), "Load a scan, or the sample head"), (dict(input=None), "Choose a scan"),
     (dict(model="gone"), "Choose a model"), (dict(models=()), "import one in the section Models"),
-    (dict(state="running", task="train"), "being trained"),
+    (dict(state="running", task="train"), "being trained"), (dict(state="installing", task="train"), "being installed"),
 ])
 def test_what_is_missing_is_said(missing, says):
     button = looks(replace(READY, **missing), "segmentButton")

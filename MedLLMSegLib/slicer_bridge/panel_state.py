@@ -201,6 +201,17 @@ def consent_text(panel: Panel) -> str:
     return licence_text(panel.licensed) if panel.state == "needs_licence" and panel.licensed is not None else ""
 
 
+def busy_elsewhere(panel: Panel, task: str) -> str:
+    """Why a task has to wait for what runs in another section, in one sentence; "" if nothing does."""
+    if panel.state not in BUSY or panel.task == task:
+        return ""
+    if panel.state == "installing":
+        return _("Python packages are being installed; wait for it.")
+    return {"segment": _("A scan is being segmented; wait for it, or cancel it."),
+            "train": _("A model is being trained; wait for it, or cancel it in the section Train."),
+            "diagnose": _("An image is being diagnosed; wait for it, or cancel it in the section Diagnose.")}[panel.task]
+
+
 def task_button(panel: Panel, task: str, missing: str, ready: tuple[str, str], asks: dict[str, tuple[str, str]]) -> dict:
     """The Qt properties of the button that begins a task, and that becomes Cancel.
 

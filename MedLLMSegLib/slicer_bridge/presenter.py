@@ -8,7 +8,9 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Sequence
 
-from .panel_state import ASKS, BUSY, Panel, breakable, consent_text, facts, marked, memory_text, progress, stage_text, task_button
+from .panel_state import (
+    ASKS, BUSY, Panel, breakable, busy_elsewhere, consent_text, facts, marked, memory_text, progress, stage_text, task_button,
+)
 from .presenter_diagnose import classifier_rows, diagnose_widgets, diagnosis_texts
 from .presenter_train import start_rows, train_widgets
 from .words import _
@@ -112,10 +114,6 @@ def model_details(choice) -> str:
 
 # the sections
 
-def _busy_with_training(panel: Panel) -> bool:
-    return panel.task == "train" and panel.state in BUSY
-
-
 def _input(panel: Panel) -> dict:
     return {
         "sampleButton": {
@@ -150,10 +148,8 @@ def _model_rows(panel: Panel) -> tuple[tuple[str, str, str], ...]:
 
 def why_not(panel: Panel) -> str:
     """What is missing before the input can be segmented, in one sentence; "" if nothing is."""
-    if _busy_with_training(panel):
-        return _("A model is being trained; wait for it, or cancel it in the section Train.")
-    if panel.task == "diagnose" and panel.state in BUSY:
-        return _("An image is being diagnosed; wait for it, or cancel it in the section Diagnose.")
+    if busy := busy_elsewhere(panel, "segment"):
+        return busy
     if panel.chosen is None:
         return (_("Choose a model.") if panel.models else _("There is no model; import one in the section Models."))
     if panel.input is None and panel.scans == 0:

@@ -4,7 +4,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .asks import Asks
-from .panel_state import ASKS, BUSY, Panel, consent_text, facts, marked, memory_text, progress, stage_text, task_button
+from .panel_state import (
+    ASKS, BUSY, Panel, busy_elsewhere, consent_text, facts, marked, memory_text, progress, stage_text, task_button,
+)
 from .words import _
 
 RESEARCH_ONLY = _("Research use only; not a medical device. What is shown here is no medical diagnosis.")
@@ -56,8 +58,8 @@ def classifier_details(choice) -> str:
 
 def why_no_diagnosis(panel: Panel) -> str:
     """What is missing before an image can be diagnosed, in one sentence; "" if nothing is."""
-    if panel.task != "diagnose" and panel.state in BUSY:
-        return _("Something else is running; wait for it, or cancel it.")
+    if busy := busy_elsewhere(panel, "diagnose"):
+        return busy
     if not panel.classifiers:
         return _("There is no model that diagnoses; import or train one.")
     if panel.chosen_classifier is None:

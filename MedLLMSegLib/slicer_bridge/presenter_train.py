@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Sequence
 
 from .panel_state import (
-    ASKS, BUSY, LEAST_PAIRS, Panel, consent_text, marked, model_name, progress, stage_name, stage_text, task_button, time_left,
+    ASKS, BUSY, LEAST_PAIRS, Panel, busy_elsewhere, consent_text, marked, model_name, progress, stage_name, stage_text, task_button,
+    time_left,
 )
 from .words import _
 
@@ -30,10 +31,8 @@ def history_text(history: Sequence[dict]) -> str:
 
 def why_no_training(panel: Panel) -> str:
     """What is missing before a training can begin, in one sentence; "" if nothing is."""
-    if panel.task == "segment" and panel.state in BUSY:
-        return _("A scan is being segmented; wait for it, or cancel it.")
-    if panel.task == "diagnose" and panel.state in BUSY:
-        return _("An image is being diagnosed; wait for it, or cancel it.")
+    if busy := busy_elsewhere(panel, "train"):
+        return busy
     if len(panel.pairs) < LEAST_PAIRS:
         return _("Add at least {count} pairs of a volume and its segmentation; ten or more give a useful model.").format(
             count=LEAST_PAIRS)

@@ -173,7 +173,7 @@ def test_what_a_model_asks_for_besides_the_image(logic, make_panel, image, drawn
 def test_while_a_scan_is_segmented_nothing_is_diagnosed(panel, logic, image):
     panel.parameters.inputVolume = image
     start(panel, logic)
-    assert not panel.ui.diagnoseButton.enabled and "running" in panel.ui.diagnoseButton.toolTip
+    assert not panel.ui.diagnoseButton.enabled and "being segmented" in panel.ui.diagnoseButton.toolTip
 
 
 def test_an_image_or_heat_map_that_leaves_the_scene(panel, logic, image, answer):
