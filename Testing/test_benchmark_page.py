@@ -231,3 +231,15 @@ def test_measurements_are_medians_of_interleaved_rounds(tmp_path, monkeypatch):
     assert set(results.memory) == {"ours-F", "dynunet-J", "paper-F"} and set(results.memory["ours-F"]) == {"fp32", "bf16"}
     again = Results(tmp_path / "r.json", SETTINGS, {}, [])
     assert again.measured == results.measured and again.memory == results.memory
+
+
+@pytest.mark.parametrize("behind", [0.0, 0.4])
+def test_a_network_that_is_far_from_trained_is_said_to_be(tmp_path, behind):
+    """Made-up results in which the paper's network is so far behind ours."""
+    results = results_of(tmp_path, WINS)
+    for run in [each for each in results.runs.values() if each["run"]["network"] == "paper"]:
+        for case in run["test"]["clean"].values():
+            case["dice"] = [value - behind for value in case["dice"]]
+    line = next(line for line in page(results, "medllmseg benchmark").splitlines() if line.startswith("In the paper's plain network,"))
+    assert ("far from trained" in line) is (behind > 0)
+    assert f"F has a mean Dice of {0.87 - behind:.2f}" in line
