@@ -225,6 +225,10 @@ def test_the_benchmarks_answer_goes_into_the_card(tmp_path):
     path.write_text(json.dumps(results))
     text = benchmark_finding(path)
     assert "No help could be shown" in text and "+0.0500" in text and "+0.0300" in text and "+0.0400" in text
+    assert "tenth" not in text
+    results["runs"] |= {name.replace("100", "10"): run for name, run in results["runs"].items()}
+    path.write_text(json.dumps(results))
+    assert "With a tenth of the training cases: No help could be shown." in benchmark_finding(path)
     del results["runs"]["ours-D-100-0"]
     path.write_text(json.dumps(results))
     assert "not answered yet" in benchmark_finding(path)

@@ -47,7 +47,9 @@ def _answer_lines(results: Results) -> list[str]:
     for title, network, percent, controls in (("With a tenth of the training cases", "ours", 10, CONTROLS),
                                               ("In the paper's plain network", "paper", 100, ("A", "D"))):
         other = answer(results, network, percent, controls)
-        lines += [f"{title}: {NOT_RUN}."] if other.missing else [f"{title}{_reached(results, network, percent)}:", *_against(other)]
+        said = f" **{headline(other)}**" if not other.missing and controls == CONTROLS else ""
+        lines += ([f"{title}: {NOT_RUN}."] if other.missing else
+                  [f"{title}{_reached(results, network, percent)}:{said}", *_against(other)])
     return lines
 
 

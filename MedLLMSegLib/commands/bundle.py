@@ -76,12 +76,14 @@ def benchmark_finding(path) -> str:
 
     try:
         results = SimpleNamespace(**json.loads(path.read_text(encoding="utf-8")))
-        found = answer(results)
+        found, few = answer(results), answer(results, percent=10)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f'"{path}" holds no results of `medllmseg benchmark`; give docs/benchmark-results.json.') from error
     if found.missing:
         return "Whether that block helps is not answered yet: the benchmark is not finished."
-    against = "; ".join(f"against {NAMES[arm]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f}, {p_value(test.p_holm, 'p')})"
-                        for arm, test in found.tests.items())
+    against = lambda answer: "; ".join(
+        f"against {NAMES[arm]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f}, {p_value(test.p_holm, 'p')})"
+        for arm, test in answer.tests.items())
     return (f"The benchmark (docs/benchmark.md) asked whether such a block helps, with networks and trainings of its own. "
-            f"{headline(found)} What the block changed in mean Dice there, with the 95 % interval and Holm's p: {against}.")
+            f"{headline(found)} What the block changed in mean Dice there, with the 95 % interval and Holm's p: {against(found)}."
+            + ("" if few.missing else f" With a tenth of the training cases: {headline(few)} There: {against(few)}."))
