@@ -176,16 +176,17 @@ def test_structures_that_are_not_there_are_left_out(tmp_path):
 def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
     results = results_of(tmp_path, WINS)
     measured = {"step_seconds": 1.5, "step_cpu_seconds": 2.5, "peak_mb": 900.0, "before_mb": 400.0, "inference_seconds": 0.2,
-                "inference_cpu_seconds": 0.4, "parameters": PARAMETERS, "machine": "2 threads of X"}
+                "inference_cpu_seconds": 0.4, "rounds": [0.4, 0.5], "parameters": PARAMETERS, "machine": "2 threads of X"}
     arms = dict.fromkeys(f"{r.network}-{r.arm}" for r in planned(SETTINGS))
     results.measured = {arm: dict(measured) for arm in arms}
-    results.measured["ours-A"] |= {"inference_cpu_seconds": 0.3, "parameters": {"trained": 3_780_000, "frozen": 0}}
+    results.measured["ours-A"] |= {"rounds": [0.3, 0.4], "parameters": {"trained": 3_780_000, "frozen": 0}}
     results.memory = {name: {"fp32": measured | {"peak_mb": 1400.0}, "bf16": measured} for name in ("ours-F", "dynunet-J", "paper-F")}
     path = write_page(results, tmp_path / "docs", "medllmseg benchmark --data D")
     text = path.read_text()
     assert (tmp_path / "docs/images/benchmark.png").stat().st_size > 10_000 and "(images/benchmark.png)" in text
     assert "not run" not in text
-    assert "the trained parameters by -220,000, the frozen ones by -3,540,096, and takes 75 % of its processor time" in text
+    assert "the trained parameters by -220,000, the frozen ones by -3,540,096, and takes 75 to 80 % of its processor time" in text
+    assert "by +0, the frozen ones by +0, and takes 100 to 100 % of its processor time for a crop (range over 2 rounds, so no " in text
     assert "| ours F | 1400 | 900 | +500 |" in text
     assert "it was not tuned for any of them" in text and "medllmseg benchmark --data D --measure" in text
     for condition in CORRUPTIONS:
@@ -219,14 +220,15 @@ def test_measurements_are_medians_of_interleaved_rounds(tmp_path, monkeypatch):
 
     def stand_in(path, job):
         asked.append(job)
-        return {"step_seconds": float(len(asked)), "parameters": PARAMETERS, "machine": "X"}
+        return {"step_seconds": float(len(asked)), "inference_cpu_seconds": 0.1 * len(asked), "parameters": PARAMETERS, "machine": "X"}
 
     monkeypatch.setattr(measure, "_in_own_process", stand_in)
     results = results_of(tmp_path, {})
     measure.measure_arms(results, SETTINGS, tmp_path)
-    arms = len(asked) // 3
+    arms = len(asked) // measure.ROUNDS
     assert asked[:arms] == asked[arms:2 * arms] and len(set(asked)) == arms == len(results.measured)
-    assert results.measured["ours-F"]["step_seconds"] == 1.0 + arms  # rounds gave 1, 1 + arms, 1 + 2 arms
+    assert results.measured["ours-F"]["step_seconds"] == 1.0 + 2 * arms  # rounds gave 1, 1 + arms, ... 1 + 4 arms
+    assert results.measured["ours-F"]["rounds"] == [pytest.approx(0.1 * (1 + n * arms)) for n in range(measure.ROUNDS)]
     measure.measure_memory(results, SETTINGS, tmp_path)
     assert set(results.memory) == {"ours-F", "dynunet-J", "paper-F"} and set(results.memory["ours-F"]) == {"fp32", "bf16"}
     again = Results(tmp_path / "r.json", SETTINGS, {}, [])

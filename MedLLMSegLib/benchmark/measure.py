@@ -23,7 +23,7 @@ from .plan import SETTINGS, Run, Settings, planned
 from .results import Results
 from .runner import build_network_of
 
-STEPS, ROUNDS = 3, 3
+STEPS, CROPS, ROUNDS = 3, 12, 5
 MEMORY_OF = (("ours", "F"), ("dynunet", "J"), ("paper", "F"))
 
 
@@ -45,7 +45,7 @@ def measure_memory(results: Results, settings: Settings, output: Path, progress:
 
 
 def _in_rounds(settings: Settings, output: Path, jobs: list[tuple], rounds: int, progress: Progress | None) -> dict:
-    """Each job's median over the rounds. All of one round before the next begins."""
+    """Each job's median over the rounds, and under "rounds" what a crop took in each. All of one round before the next begins."""
     path = Path(output) / SETTINGS
     if not path.exists():
         write_text(path, json.dumps(settings.to_dict(), indent=1))
@@ -56,7 +56,8 @@ def _in_rounds(settings: Settings, output: Path, jobs: list[tuple], rounds: int,
                 progress(f"measuring {' '.join(job)}, round {n + 1} of {rounds}", (n * len(jobs) + m) / (rounds * len(jobs)))
             seen[job].append(_in_own_process(path, job))
     return {job: {key: float(np.median([one[key] for one in all_])) if isinstance(value, float) else value
-                  for key, value in all_[0].items()} for job, all_ in seen.items()}
+                  for key, value in all_[0].items()} | {"rounds": [one["inference_cpu_seconds"] for one in all_]}
+            for job, all_ in seen.items()}
 
 
 def _in_own_process(settings_path: Path, job: tuple) -> dict:
@@ -69,7 +70,7 @@ def _in_own_process(settings_path: Path, job: tuple) -> dict:
 
 
 def measured(settings: Settings, network_name: str, arm: str, precision: str, steps: int) -> dict:
-    """One arm on random data, on the CPU: medians over `steps` training steps and as many crops, the first of each left out."""
+    """One arm on random data, on the CPU: medians over `steps` training steps and `CROPS` crops, the first of each left out."""
     before = peak_mb()
     network = build_network_of(settings, Run(network_name, arm, settings.percents[0], settings.seeds[0]))
     train, loss_of = settings.train, SegmentationLoss()
@@ -95,7 +96,7 @@ def measured(settings: Settings, network_name: str, arm: str, precision: str, st
     peak = peak_mb()
     network.eval()
     with torch.inference_mode():
-        inference_seconds, inference_cpu_seconds = _timed(lambda: network(image[:1]), steps)
+        inference_seconds, inference_cpu_seconds = _timed(lambda: network(image[:1]), CROPS)
     return {"step_seconds": step_seconds, "step_cpu_seconds": step_cpu_seconds, "peak_mb": peak, "before_mb": before,
             "inference_seconds": inference_seconds, "inference_cpu_seconds": inference_cpu_seconds,
             "parameters": count_parameters(network), "machine": f"{torch.get_num_threads()} threads of {_processor()}"}

@@ -217,12 +217,13 @@ def _val(results: Results, arm: str) -> float | None:
 
 def _change(results: Results, arm: str) -> str:
     own, f = results.measured.get(f"ours-{arm}"), results.measured.get("ours-F")
-    if not own or not f:
+    if not own or not f or "rounds" not in own:
         return f"; what it saves in time and parameters: {NOT_RUN}"
     trained, frozen = (own["parameters"][k] - f["parameters"][k] for k in ("trained", "frozen"))
-    faster = own["inference_cpu_seconds"] / f["inference_cpu_seconds"]
-    return (f", the trained parameters by {trained:+,}, the frozen ones by {frozen:+,}, and takes "
-            f"{100 * faster:.0f} % of its processor time for a crop")
+    ratios = [100 * a / b for a, b in zip(own["rounds"], f["rounds"])]
+    low, high = min(ratios), max(ratios)
+    return (f", the trained parameters by {trained:+,}, the frozen ones by {frozen:+,}, and takes {low:.0f} to {high:.0f} % of its "
+            f"processor time for a crop (range over {len(ratios)} rounds{', so no difference is shown' if low <= 100 <= high else ''})")
 
 
 def _costs(results: Results) -> list[str]:
