@@ -29,7 +29,8 @@ def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: st
     order, or one with four axes [t, k, j, i].
     model: an id, a bundle's folder, or what `load_classifier` returned.
     lungs: a mask (a path, a volume, or bool (rows, columns)) to whose rectangle a radiograph is cropped; None: the whole image.
-    window: which of a DICOM file's windows, from 1 (of several channels the first one's). record: field -> value, for models that read one; "" if not known.
+    window: which of a DICOM file's windows, from 1 (of several channels the first one's).
+    record: field -> value, for models that read one; "" if not known.
     heat_map: also make the map. progress: called with (stage, fraction done); may raise `Cancelled` to stop the work.
     Raises `UserError` for what the model cannot be given.
     """

@@ -46,7 +46,8 @@ class Images:
 def images_of(node, kind: str, model: str) -> Images:
     """The images that a node, or several in a list, stand for. kind: of the model's input, as in `InputConfig`.
 
-    In the list of a model's channels None stands for a missing one. A model of frames takes the whole sequence that a node is or shows an image of. Raises `UserError`.
+    In the list of a model's channels None stands for a missing one. A model of frames takes the whole sequence that a node is
+    or shows an image of. Raises `UserError`.
     """
     listed = tuple(node) if isinstance(node, (list, tuple)) else (node,)
     missing = tuple(n for n, each in enumerate(listed) if each is None and kind == "radiograph")

@@ -107,7 +107,8 @@ def begun(folder, request) -> dict | None:
     if plan is None:
         return None
     own = json.loads(json.dumps(asdict(request)))
-    usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in fields(request)}  # an older plan lacks the options that came later
+    # An older plan lacks the options that came later.
+    usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in fields(request)}
     found = {k: plan.get("request", {}).get(k, usual[k]) for k in own}
     differing = [k for k, v in own.items() if k != "output" and found[k] != v]
     if differing:
