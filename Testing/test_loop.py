@@ -19,6 +19,7 @@ from MedLLMSegLib.training.augment import Augmentation, noise_sample, training_t
 from MedLLMSegLib.training.checkpoint import fill_best, load_best
 from MedLLMSegLib.training.loop import TrainConfig, Trainer, schedule, seconds_per_step, update_average
 from MedLLMSegLib.training.losses import SegmentationLoss
+from MedLLMSegLib.training.optimiser import OPTIMISERS
 from MedLLMSegLib.training.sampling import Numbers, Samples, cut
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
@@ -50,18 +51,20 @@ def trainer(output, config=QUICK, cases=None, **more):
     return Trainer(tiny_network(), 3, config, cases[:-1], cases[-1:], output, {"about": "toys"}, **more)
 
 
-def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path):
-    trainer(tmp_path / "whole").run()
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path, optimiser):
+    config = replace(QUICK, optimiser=optimiser)
+    trainer(tmp_path / "whole", config).run()
 
     def stop(text, fraction):
         if fraction > 0.6:
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        trainer(tmp_path / "parts").run(stop)
+        trainer(tmp_path / "parts", config).run(stop)
     half = json.loads((tmp_path / "parts/history.json").read_text())
     assert half[-1]["step"] == 4  # saved where it was stopped
-    trainer(tmp_path / "parts").run()
+    trainer(tmp_path / "parts", config).run()
     whole, parts = (json.loads((tmp_path / n / "history.json").read_text()) for n in ("whole", "parts"))
     for key in ("step", "loss", "val_dice"):
         assert [r[key] for r in parts if key in r] == pytest.approx([r[key] for r in whole if key in r], abs=1e-5)
@@ -80,7 +83,7 @@ from MedLLMSegLib.training.loop import Trainer
 import torch
 torch.set_num_threads(1)
 cases = toy_cases()
-config = replace(QUICK, steps={steps}, batch=4)
+config = replace(QUICK, steps={steps}, batch=4, optimiser="muon")
 Trainer(tiny_network(), 3, config, cases[:-1], cases[-1:], sys.argv[1], {{}}, make_fabric("cpu", "fp32")).run(
     lambda text, fraction: print(text, flush=True))
 """
@@ -178,6 +181,16 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path):
         Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, {"about": "others"})
 
 
+def test_a_plan_that_an_older_version_wrote_goes_on(tmp_path):
+    trainer(tmp_path).run()
+    cases = toy_cases()
+    newer = {"about": "toys", "request": {"later": 1}}
+    assert Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, newer).run().steps == QUICK.steps
+    for other in ({"about": "toys"}, {"about": "toys", "request": {"later": 2}}):  # but what it did write must be the same
+        with pytest.raises(UserError, match="other settings"):
+            Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, other)
+
+
 def test_best_weights_come_back(tmp_path):
     made = trainer(tmp_path)
     made.run()
@@ -187,10 +200,11 @@ def test_best_weights_come_back(tmp_path):
     assert all(torch.equal(v, other.state_dict()[k]) for k, v in best["weights"].items())
 
 
-def test_measuring_the_speed_changes_nothing():
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_measuring_the_speed_changes_nothing(optimiser):
     network = tiny_network()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    assert seconds_per_step(network, 3, toy_cases(), QUICK, "cpu", 1) > 0
+    assert seconds_per_step(network, 3, toy_cases(), replace(QUICK, optimiser=optimiser), "cpu", 1) > 0
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
     assert all(p.grad is None for p in network.parameters())
 

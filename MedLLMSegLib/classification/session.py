@@ -111,7 +111,7 @@ def train_classifier(request: ClassifyRequest, device: str = "auto", progress: P
     loop = (LoopConfig.from_dict(before["loop"]) if before
             else LoopConfig(request.epochs or 1, request.batch, request.lr, seed=request.seed))
     store = TokenStore(output / "tokens")
-    about = {"request": _asked(request), "network": config.to_dict(), "preparation": preparation.to_dict(),
+    about = {"request": asdict(request), "network": config.to_dict(), "preparation": preparation.to_dict(),
              "cases": {name: [c.id for c in each] for name, each in cases.items()}}
     tokens = [_tokens(store, network, part, loop, torch_device, report, name) for name, part in (("train", train), ("val", val))]
     make = lambda loop: ClassifierTrainer(network, loop, train, val, output, json.loads(json.dumps(about)), tokens[0],
@@ -147,11 +147,6 @@ def _with_usual(request: ClassifyRequest) -> ClassifyRequest:
     """The request with the names as the table has them, and the usual modality."""
     return replace(request, channels=tuple(name.strip().lower() for name in request.channels),
                    modality=request.modality or ("" if request.channels else "X-ray"))
-
-
-def _asked(request: ClassifyRequest) -> dict:
-    """A request as its plan keeps it: without what older plans do not know, where that is not used."""
-    return {name: value for name, value in asdict(request).items() if name != "channels" or value}
 
 
 def _input(request: ClassifyRequest, train) -> InputConfig:

@@ -69,6 +69,7 @@ def _loop(group) -> None:
     group.add_argument("--batch", type=int, help="samples of a step, over all processes")
     group.add_argument("--window", type=int, nargs=3, metavar=("K", "J", "I"), help="voxels of a sample")
     group.add_argument("--spacing", type=float, nargs=3, metavar=("K", "J", "I"), help="mm of the network's grid; coarser is faster")
+    group.add_argument("--optimiser", choices=("muon", "adamw"), default="muon", help="(default: %(default)s)")
     group.add_argument("--lr", type=float, help="peak learning rate")
     group.add_argument("--augmentation", choices=("usual", "strong"), default="usual",
                        help="strong where the score on val falls while the loss still does (default: %(default)s)")
@@ -93,7 +94,7 @@ def _train(args, command: str) -> None:
         preset=args.preset, llm=args.llm, llm_layer=args.llm_layer, llm_position=args.llm_position, anatomy=args.anatomy,
         structures=tuple(args.structures), batch=args.batch, window=tuple(args.window) if args.window else None,
         spacing=tuple(args.spacing) if args.spacing else None, lr=args.lr, augmentation=args.augmentation,
-        precision=args.precision, patience=args.patience, validations=args.validations, seed=args.seed)
+        optimiser=args.optimiser, precision=args.precision, patience=args.patience, validations=args.validations, seed=args.seed)
     if args.fold is not None and args.folds is None:
         raise UserError("--fold says which of the --folds is trained, and --folds was not given; give both.")
     if args.folds is not None:

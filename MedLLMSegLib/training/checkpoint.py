@@ -79,12 +79,21 @@ def fill_best(network: nn.Module, folder) -> dict:
 
 
 def write_plan(folder: Path, plan: dict) -> None:
-    """Record what is trained, or refuse a folder in which something else was begun."""
+    """Record what is trained, or refuse a folder in which something else was begun.
+
+    What an older version did not yet write is no difference; whether its default is asked for, `begun` says.
+    """
     path, text = folder / PLAN, json.dumps(plan, indent=1)
-    if path.exists() and (folder / LAST).exists() and json.loads(path.read_text(encoding="utf-8")) != json.loads(text):
+    if path.exists() and (folder / LAST).exists() and not _agree(json.loads(path.read_text(encoding="utf-8")), json.loads(text)):
         raise UserError(f'"{folder}" holds a training with other settings or data; '
                         "choose another output folder, or go on with the settings it began with.")
     write_text(path, text)
+
+
+def _agree(found, plan) -> bool:
+    if isinstance(found, dict) and isinstance(plan, dict):
+        return all(key in plan and _agree(value, plan[key]) for key, value in found.items())
+    return found == plan
 
 
 def read_plan(folder) -> dict | None:

@@ -20,6 +20,7 @@ from . import checkpoint
 from .augment import Augmentation
 from .checkpoint import State
 from .losses import SegmentationLoss
+from .optimiser import make_optimiser
 from .sampling import Numbers, Samples
 
 HISTORY_S = 2.0  # between two writings of history.json, from which a live curve is drawn
@@ -30,14 +31,16 @@ class TrainConfig:
     """How to train.
 
     steps: optimiser updates in all. batch: samples of a step, over all processes. window: voxels (k, j, i) of a sample.
-    noise_fraction: samples that are noise without organ. validate_every: steps. patience: validations without a better
-    score after which training stops early; 0 never. predict_window: voxels that go through the network at once when
-    val cases are scored; log_every: steps of a line of history. workers: processes that make samples; 0 makes them here.
+    optimiser: one of `optimiser.OPTIMISERS`. noise_fraction: samples that are noise without organ. validate_every: steps.
+    patience: validations without a better score after which training stops early; 0 never. predict_window: voxels that go
+    through the network at once when val cases are scored; log_every: steps of a line of history. workers: processes that make
+    samples; 0 makes them here.
     """
 
     steps: int = 3000
     batch: int = 2
     window: tuple[int, ...] = (40, 48, 40)
+    optimiser: str = "adamw"
     lr: float = 1e-3
     weight_decay: float = 0.01
     warmup_steps: int = 150
@@ -110,7 +113,7 @@ class Trainer:
         self.val, self.output, self.about, self.on_validation = val, make_folder(output), about, on_validation
         self.samples = Samples(train, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
         trained = [p for p in network.parameters() if p.requires_grad]
-        optimiser = torch.optim.AdamW(trained, lr=config.lr, weight_decay=config.weight_decay)
+        optimiser = make_optimiser(config.optimiser, trained, config.lr, config.weight_decay)
         network.to(fabric.device)
         self.loss = SegmentationLoss()
         self.state = State({k: v.detach().float().clone() for k, v in trained_tensors(network).items()})
@@ -265,6 +268,7 @@ def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config
     samples = Samples(cases, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
     loss, taken, was_training = SegmentationLoss(), [], network.training
     network.to(device).train()
+    still = make_optimiser(config.optimiser, [p for p in network.parameters() if p.requires_grad], 0.0, 0.0)
     for number in range(count + 1):
         began = time.monotonic()
         batch = [samples[number * config.batch + n] for n in range(config.batch)]
@@ -272,7 +276,9 @@ def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config
         with torch.autocast(torch.device(device).type, torch.float16 if config.precision == "fp16" else torch.bfloat16,
                             enabled=config.precision != "fp32"):
             logits = network(image)
+        network.zero_grad(set_to_none=True)
         loss(logits, label).backward()
+        still.step()
         taken.append(time.monotonic() - began)
     network.zero_grad(set_to_none=True)
     network.train(was_training)

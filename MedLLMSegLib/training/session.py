@@ -44,7 +44,7 @@ class TrainRequest:
     llm_layer, llm_position: the network. structures: names of the labels 1, 2 ... where the source states none.
     window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val cases;
     within ``minutes`` so many at most.
-    augmentation: "usual" or "strong" (`Augmentation.stronger`).
+    optimiser: one of `optimiser.OPTIMISERS`. augmentation: "usual" or "strong" (`Augmentation.stronger`).
     folds, fold: train fold ``fold`` (from 0) of so many, in place of the stated splits (`cross_validation.py`).
     anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
     """
@@ -69,6 +69,7 @@ class TrainRequest:
     batch: int | None = None
     window: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
+    optimiser: str = "muon"
     lr: float | None = None
     augmentation: str = "usual"
     precision: str = "bf16"
@@ -225,8 +226,9 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
     """The settings of the loop; how many steps and looks at val fit the time is measured on this machine."""
     plan, classes = DataPlan.from_dict(about["plan"]), about["network"]["classes"]
     how = Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
-    config = TrainConfig(batch=plan.batch, window=plan.window, precision=request.precision, seed=request.seed,
-                         patience=request.patience, augmentation=how.stronger() if request.augmentation == "strong" else how,
+    config = TrainConfig(batch=plan.batch, window=plan.window, optimiser=request.optimiser, precision=request.precision,
+                         seed=request.seed, patience=request.patience,
+                         augmentation=how.stronger() if request.augmentation == "strong" else how,
                          predict_window=(96, 96, 96) if request.anatomy else plan.window,
                          noise_fraction=0.03 if request.anatomy else 0.0,
                          **(FINE_TUNING if request.start else {}))
