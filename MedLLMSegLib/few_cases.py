@@ -24,7 +24,7 @@ from .training.checkpoint import read_plan
 from .training.loop import TrainConfig
 from .training.session import FINE_TUNING, TrainRequest, train_model
 
-LOOKS = 5  # at the val cases in each training: these are many more than the few that are trained on
+LOOKS = 3  # at the val cases in each training: these are many more than the few that are trained on
 COUNTS = [3, 5, 10, 20]
 WAYS = ("tuned", "new")
 NOT_RUN = "not run"

@@ -216,7 +216,8 @@ class Trainer:
         self.network.eval()
         shown, scores = [], []
         for case in self.val[rank::world]:
-            logits = predict(self.network, np.asarray(case["image"][0]), self.fabric.device, tuple(self.config.predict_window))
+            with self.fabric.autocast():  # a choice among weights needs no more precision than the training
+                logits = predict(self.network, np.asarray(case["image"][0]), self.fabric.device, tuple(self.config.predict_window))
             winner = logits.argmax(axis=0).astype(np.uint8)
             scores.append(float(np.mean(case_dice(winner, case["label"][0], self.classes) or [float("nan")])))
             shown += [(case, winner)] if len(shown) < 4 else []

@@ -164,7 +164,7 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     """What the run does and its bundle must know; printed with reasons."""
     report("looking at the data", 0.0)
     fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0))
-    plan = plan_data(fingerprint, _budget(device), request.spacing)
+    plan = plan_data(fingerprint, _budget(device), request.spacing, paired=request.anatomy is not None)
     voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
     if voxels > LARGEST_VOX:
         raise UserError(f"On a grid of {' x '.join(f'{s:g}' for s in plan.spacing_mm)} mm the median case has {voxels:.2g} voxels, and "
@@ -236,9 +236,10 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
         config = replace(config, lr=request.lr)
     steps, looks = request.steps, request.validations
     if steps is None:
-        pace = fabric.broadcast(Pace(
-            seconds_per_step(network, classes, train, config, fabric.device),
-            seconds_per_look(network, val, config.predict_window, fabric.device, fabric.world_size)))
+        step_s = seconds_per_step(network, classes, train, config, fabric.device)
+        with fabric.autocast():  # as the trainer looks
+            look_s = seconds_per_look(network, val, config.predict_window, fabric.device, fabric.world_size)
+        pace = fabric.broadcast(Pace(step_s, look_s))
         steps, looks = pace.fit(60 * (request.minutes or USUAL_MINUTES), looks)
         about["pace"] = pace.words(steps, looks)
     return replace(config, steps=steps, validate_every=max(1, math.ceil(steps / looks)),
