@@ -198,7 +198,7 @@ def summarize(values: Sequence[float], groups: Sequence[Hashable] | None = None)
 
 def bootstrap_interval(values: Sequence[float], groups: Sequence[Hashable] | None = None, level: float = 0.95,
                        repeats: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Expanded percentile interval (`tail_share`) of the mean over whole groups drawn with replacement.
+    """Interval (`expanded_percentiles`) of the mean over whole groups drawn with replacement.
 
     Cases of one group (two sides of one head) are not independent, so they are drawn together; each value keeps
     the same weight. Without groups each value is a group of its own. NaN for fewer than two groups.
@@ -212,8 +212,13 @@ def bootstrap_interval(values: Sequence[float], groups: Sequence[Hashable] | Non
     sums, sizes = np.bincount(ids, values), np.bincount(ids)
     drawn = np.random.default_rng(seed).integers(0, count, (repeats, count))  # (repeats, groups)
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    return expanded_percentiles(means, count, level)
+
+
+def expanded_percentiles(draws: np.ndarray, count: int, level: float = 0.95) -> tuple[float, float]:
+    """The interval between the draws' quantiles at `tail_share` of a bootstrap over ``count`` groups."""
     tail = tail_share(count, level)
-    return tuple(float(q) for q in np.quantile(means, [tail, 1 - tail]))
+    return tuple(float(q) for q in np.quantile(draws, [tail, 1 - tail]))
 
 
 def tail_share(count: int, level: float = 0.95) -> float:

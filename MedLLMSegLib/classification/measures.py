@@ -14,7 +14,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 from sklearn.metrics import confusion_matrix, roc_auc_score, roc_curve
 
-from ..metrics import calibration_error, tail_share
+from ..metrics import calibration_error, expanded_percentiles
 
 FIGURES = ("auc", "sensitivity", "specificity", "accuracy")
 Answer = tuple[np.ndarray, float | None]  # probabilities (n, classes) and the threshold on the second of two; None: the likeliest
@@ -101,7 +101,7 @@ def area_under_roc(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
 def figures(truth: np.ndarray, answers: Sequence[Answer], groups: Sequence[Hashable], repeats: int = REPEATS,
             seed: int = 0) -> dict[str, Estimate]:
-    """All of `FIGURES` with intervals: expanded percentiles (`metrics.tail_share`) over draws of whole groups (patients).
+    """All of `FIGURES` with intervals: expanded percentiles (`metrics.expanded_percentiles`) over draws of whole groups (patients).
 
     truth: (n,) classes. answers: of one network, or of each seed's: figures are averaged over them, in every draw too, so
     that the interval speaks of other patients.
@@ -176,8 +176,7 @@ def _interval(values: np.ndarray, groups: Sequence[Hashable]) -> tuple[float, fl
     """Of the draws' values; NaN where all are alike, as a few cases that are all right leave no spread to draw from."""
     there = values[np.isfinite(values)]
     known = len(there) > 0 and np.ptp(there) > 1e-9
-    tail = tail_share(len({str(g) for g in groups}))
-    return tuple(float(q) for q in np.quantile(there, [tail, 1 - tail])) if known else (float("nan"),) * 2
+    return expanded_percentiles(there, len({str(g) for g in groups})) if known else (float("nan"),) * 2
 
 
 @dataclass(frozen=True)
