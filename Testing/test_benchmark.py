@@ -9,14 +9,16 @@ import torch
 from MedLLMSegLib import UserError, load_volume, save_volume
 from MedLLMSegLib.benchmark import runner
 from MedLLMSegLib.benchmark.corruptions import CORRUPTIONS, corrupted
-from MedLLMSegLib.benchmark.plan import LEARNING_RATES, Run, chosen_runs, make_settings, planned
+from MedLLMSegLib.benchmark.plan import LEARNING_RATES, Run, Settings, chosen_runs, make_settings, planned
 from MedLLMSegLib.benchmark.results import COLLECTED, Results
 from MedLLMSegLib.benchmark.runner import Bench, build_network_of, run_benchmark, training_cases
 from MedLLMSegLib.cases import read_cases, split_cases
 from MedLLMSegLib.cli import main
+from MedLLMSegLib.compare_files import compare_files
 from MedLLMSegLib.config import OURS, PAPER
 from MedLLMSegLib.errors import TimeIsUp
 from MedLLMSegLib.networks.controls import count_parameters
+from MedLLMSegLib.scores import read_table
 from MedLLMSegLib.volume import Volume
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
@@ -65,6 +67,27 @@ def killer(text_part):
         if text_part in text:
             raise Killed
     return tell
+
+
+def test_a_run_leaves_a_table_that_evaluate_compares(data, tmp_path):
+    bench = bench_of(data, tmp_path, seeds=(0,))
+    run_benchmark(bench, "ours-[FA]-100-0")
+    tables = [tmp_path / f"runs/ours-{arm}-100-0/test.csv" for arm in "FA"]
+    found = bench.results.runs["ours-F-100-0"]["test"]["clean"]
+    read = read_table(tables[0])
+    assert set(read) == set(found)
+    for case, metrics in found.items():
+        assert [read[case]["dice_label_1"], read[case]["dice_label_2"]] == pytest.approx(metrics["dice"], abs=1e-5)
+    test, = compare_files([f"f={tables[0]}", f"a={tables[1]}"])
+    assert test.n == 2  # heads, not their crops
+
+
+def test_optimiser_and_mirrored_axes_are_settings(data):
+    case_set = read_cases(data)
+    usual, other = (make_settings(case_set, split_cases(case_set), **more) for more in ({}, {"optimiser": "muon", "flips": (2,)}))
+    assert (usual.train.optimiser, usual.train.augmentation.flips) == ("adamw", ())
+    assert (other.train.optimiser, other.train.augmentation.flips) == ("muon", (2,))
+    assert Settings.from_dict(json.loads(json.dumps(other.to_dict()))).train.augmentation.flips == (2,)
 
 
 def test_a_killed_benchmark_goes_on_to_the_same_result_and_skips_what_is_finished(data, tmp_path):

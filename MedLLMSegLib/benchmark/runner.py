@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..anatomy import named_structures
 from ..cases import Case, CaseSet, read_label_map
 from ..errors import Progress, TimeIsUp, UserError
 from ..files import load_volume
@@ -23,6 +24,7 @@ from ..networks.dynunet import PlannedDynUNet
 from ..outputs import write_text
 from ..postprocess import restore, softmax
 from ..preprocess import prepare, whole_grid
+from ..scores import Score, table
 from ..training.checkpoint import LAST, fill_best
 from ..training.data import prepare_set
 from ..training.devices import make_fabric
@@ -33,6 +35,7 @@ from .plan import SETTINGS, Run, Settings, chosen_runs, keep_settings
 from .results import RESULT, Results, choose_learning_rate
 
 METRICS = ("dice", "hd95_mm")
+TABLE = "test.csv"  # beside a run's result.json
 
 
 @dataclass(eq=False)
@@ -104,10 +107,19 @@ def one_run(bench: Bench, run: Run, tell: Progress) -> None:
     if run.lr is None:  # a learning rate is chosen on val, so the tuning never looks at the test cases
         fill_best(network, folder)
         result["test"] = measure_on_test(bench, network.eval(), run, tell)
+        write_text(bench.output / run.name / TABLE, table_of(bench, result["test"]["clean"]))
     write_text(bench.output / run.name / RESULT, json.dumps(result))
     bench.results.gather(bench.output)
     if run.lr is None:  # a tuning run's is wanted again by the run that counts
         (folder / LAST).unlink(missing_ok=True)
+
+
+def table_of(bench: Bench, found: dict[str, dict]) -> str:
+    """The clean test cases as `medllmseg evaluate` writes them, for its ``--compare``."""
+    names = [s.key for s in named_structures(dict(enumerate(bench.results.structures, start=1)))]
+    return table([Score(case, bench.results.groups[case], {
+        f"{metric}_{name}": math.nan if value is None else value
+        for metric, values in metrics.items() for name, value in zip(names, values)}) for case, metrics in found.items()])
 
 
 def training_folder(bench: Bench, run: Run, lr: float) -> Path:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 
-OPTIMISERS = ("adamw", "muon")
+OPTIMISERS = {"adamw": "AdamW", "muon": "Muon"}
 
 SMALLEST = 16  # rows and columns of a matrix that is worth it; smaller ones, heads and stems, are Adam's
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # the quintic of Jordan et al.: quick, and good to about 30 %, which is enough
