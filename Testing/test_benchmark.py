@@ -82,12 +82,11 @@ def test_a_run_leaves_a_table_that_evaluate_compares(data, tmp_path):
     assert test.n == 2  # heads, not their crops
 
 
-def test_optimiser_and_mirrored_axes_are_settings(data):
+def test_the_optimiser_is_a_setting(data):
     case_set = read_cases(data)
-    usual, other = (make_settings(case_set, split_cases(case_set), **more) for more in ({}, {"optimiser": "muon", "flips": (2,)}))
-    assert (usual.train.optimiser, usual.train.augmentation.flips) == ("adamw", ())
-    assert (other.train.optimiser, other.train.augmentation.flips) == ("muon", (2,))
-    assert Settings.from_dict(json.loads(json.dumps(other.to_dict()))).train.augmentation.flips == (2,)
+    usual, other = (make_settings(case_set, split_cases(case_set), **more) for more in ({}, {"optimiser": "muon"}))
+    assert (usual.train.optimiser, other.train.optimiser) == ("adamw", "muon")
+    assert Settings.from_dict(json.loads(json.dumps(other.to_dict()))).train.optimiser == "muon"
 
 
 def test_a_killed_benchmark_goes_on_to_the_same_result_and_skips_what_is_finished(data, tmp_path):

@@ -86,9 +86,8 @@ class Settings:
 
 def make_settings(case_set, parts: dict, size: str = "default", steps: int = 600, batch: int = 2,
                   window: tuple[int, int, int] = (40, 48, 40), lr: float = 1e-3, tune: bool = False,
-                  seeds: tuple[int, ...] = (0, 1, 2), precision: str = "bf16", optimiser: str = "adamw",
-                  flips: tuple[int, ...] = ()) -> Settings:
-    """Settings for a case set and its splits (`cases.split_cases`). size: a key of `SIZES`. flips: axes that are mirrored.
+                  seeds: tuple[int, ...] = (0, 1, 2), precision: str = "bf16", optimiser: str = "adamw") -> Settings:
+    """Settings for a case set and its splits (`cases.split_cases`). size: a key of `SIZES`.
 
     The same for every arm: four validations, a warm-up of a twentieth of the steps (150 at most), and an average of the
     weights over about a thirtieth of them (200 steps at most).
@@ -103,7 +102,7 @@ def make_settings(case_set, parts: dict, size: str = "default", steps: int = 600
     classes = len(case_set.labels) + 1
     train = TrainConfig(steps=steps, batch=batch, window=window, lr=lr, warmup_steps=min(150, max(1, steps // 20)),
                         ema=min(0.995, 1 - 30 / max(60, steps)), validate_every=max(1, steps // 4), patience=0,
-                        precision=precision, optimiser=optimiser, augmentation=Augmentation(flips=flips))
+                        precision=precision, optimiser=optimiser)
     return Settings(replace(SIZES[size], classes=classes), replace(PAPER, classes=classes), train, tuple(seeds), (100, 10),
                     tune, 1.0, "ras", {split: [c.id for c in parts[split]] for split in ("train", "val", "test")},
                     len(case_set.labels))

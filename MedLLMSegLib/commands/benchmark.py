@@ -32,7 +32,6 @@ def add_parser(commands) -> None:
     p.add_argument("--batch", type=int, default=2, help="default: %(default)s")
     p.add_argument("--window", type=int, nargs=3, default=(40, 48, 40), metavar=("K", "J", "I"), help="voxels of a sample")
     p.add_argument("--optimiser", default="adamw", help="of every arm: adamw or muon (default: %(default)s)")
-    p.add_argument("--mirror", nargs="+", choices="kji", default=[], metavar="AXIS", help="axes along which samples are mirrored (none)")
     p.add_argument("--lr", type=float, default=1e-3, help="learning rate of every arm, without --tune (default: %(default)s)")
     p.add_argument("--seeds", type=int, default=3, metavar="N", help="of each arm (default: %(default)s)")
     p.add_argument("--precision", default="bf16", help="bf16, fp16 or fp32 (default: %(default)s)")
@@ -72,7 +71,7 @@ def _bench(args):
     case_set = read_cases(args.data, dict(enumerate(args.structures, 1)) if args.structures else None)
     parts = split_cases(case_set)
     settings = make_settings(case_set, parts, args.network_size, args.steps, args.batch, tuple(args.window), args.lr, args.tune,
-                             tuple(range(args.seeds)), args.precision, args.optimiser, tuple("kji".index(a) for a in args.mirror))
+                             tuple(range(args.seeds)), args.precision, args.optimiser)
     results = Results(args.docs / COLLECTED, settings, {c.id: c.group for c in parts["test"]},
                       [case_set.labels[n] for n in sorted(case_set.labels)])
     return Bench(case_set, parts, settings, args.output, results, args.device)
@@ -97,7 +96,6 @@ def _shared_part(args) -> str:
     for name, value in given.items():
         words += [name, str(value)]
     words += ["--optimiser", args.optimiser] if args.optimiser != "adamw" else []
-    words += ["--mirror", *args.mirror] if args.mirror else []
     words += ["--window", *map(str, args.window)] + (["--tune"] if args.tune else [])
     return shlex.join(words)
 

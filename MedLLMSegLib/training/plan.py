@@ -83,12 +83,10 @@ def gpu_budget_vox(memory_bytes: int) -> int:
     return max(CPU_BUDGET_VOX, int(memory_bytes / BYTES_A_VOXEL))
 
 
-def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None,
-              paired: bool = False) -> DataPlan:
+def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None) -> DataPlan:
     """A plan for cases like these. budget_vox: voxels of a batch (`gpu_budget_vox` for a GPU).
 
-    spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it. paired: the cases are crops around an
-    organ of which the body has a left and a right one.
+    spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it.
     """
     sample_vox = budget_vox // 2
     spacing, why_spacing = (tuple(map(float, spacing_mm)), "as asked") if spacing_mm else _spacing(fp, sample_vox)
@@ -98,7 +96,7 @@ def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tup
     # A power of two, so that a batch can be parted among processes.
     fit = 2 ** int(log2(max(1.0, budget_vox / 2 / prod(window))))
     batch = 2 * min(4, fit)
-    flips, why_flips = _flips(fp, paired)
+    flips, why_flips = _flips(fp)
     scan = fp.axes == "scan"
     reasons = _reasons(fp) | {
         "spacing_mm": why_spacing, "window": why_window, "flips": why_flips,
@@ -181,13 +179,11 @@ def _window(case_vox, patch, sample_vox: int, axes: str) -> tuple[tuple[int, int
 _SIDED = re.compile(r"\b(left|right|lh|rh|links?e?r?|rechte?r?|sinister|dexter)\b(?! (ventric|atri|auric))")
 
 
-def _flips(fp: Fingerprint, paired: bool) -> tuple[tuple[int, ...], str]:
+def _flips(fp: Fingerprint) -> tuple[tuple[int, ...], str]:
     """Which axes augmentation may mirror."""
     sided = [name for name in fp.labels.values() if _SIDED.search(re.sub(r"[\W_]+", " ", name.casefold()))]
     if sided:
         return (), f'none: "{sided[0]}" is a side of the body, which a mirror would change'
-    if fp.axes == "ras" and paired:
-        return (2,), "left to right: the organ of one side, mirrored, is that of the other"
     if fp.axes == "ras":
         return (), "none: all cases have one orientation, and mirrored anatomy is wrong"
     return (0, 1, 2), "all: oblique slices differ in which way their axes run, and no structure is named after a side"

@@ -164,7 +164,7 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     """What the run does and its bundle must know; printed with reasons."""
     report("looking at the data", 0.0)
     fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0))
-    plan = plan_data(fingerprint, _budget(device), request.spacing, paired=request.anatomy is not None)
+    plan = plan_data(fingerprint, _budget(device), request.spacing)
     voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
     if voxels > LARGEST_VOX:
         raise UserError(f"On a grid of {' x '.join(f'{s:g}' for s in plan.spacing_mm)} mm the median case has {voxels:.2g} voxels, and "
