@@ -30,8 +30,8 @@ HIPPOCAMPUS_T1 = {
 CARDIAC_CINE_MR = {
     "id": "cardiac-cine-mr", "title": "Heart, both ventricles, in cine MRI",
     "modality": "MR cine", "anatomy": None, "labels": [s.to_dict() for s in cardiac_structures()],
-    "structures": ["right ventricle", "myocardium", "left ventricle"], "version": "0.1.0",
-    "changelog": {"0.1.0": "first version"}, "licence": "CC-BY-NC-SA-4.0", "accept_licence": True,
+    "structures": ["right ventricle", "myocardium", "left ventricle"], "version": "0.2.0",
+    "changelog": {"0.2.0": "trained anew with Muon in place of AdamW", "0.1.0": "first version"}, "licence": "CC-BY-NC-SA-4.0", "accept_licence": True,
     "licence_note": "non-commercial and share-alike: neither it nor what you train from it may be used commercially",
     "authors": "The MedLLMSeg authors", "copyright": "The MedLLMSeg authors, under CC BY-NC-SA 4.0",
     "data": "ACDC, Automated Cardiac Diagnosis Challenge (University Hospital of Dijon), CC BY-NC-SA 4.0",
