@@ -333,11 +333,11 @@ def test_the_average_follows_slowly():
     assert torch.allclose(average["weight"], 0.1 * network.weight)
 
 
-def test_under_autocast_layers_run_in_bf16_and_weights_and_validation_stay_in_float32(tmp_path):
+def test_under_autocast_layers_run_in_bf16_also_on_val_cases_and_weights_stay_in_float32(tmp_path):
     made, seen = trainer(tmp_path, replace(QUICK, steps=2, precision="bf16")), set()
     made.network.blocks[0].mlp[0].register_forward_hook(lambda layer, given, out: seen.add((layer.training, out.dtype)))
     result = made.run()
-    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
     assert {p.dtype for p in made.network.parameters()} == {torch.float32}
     assert all(np.isfinite(v) for v in losses(tmp_path).values()) and result.best_val_dice >= 0
 
