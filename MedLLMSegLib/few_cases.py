@@ -52,7 +52,8 @@ class Plan:
     def about(self) -> dict:
         """What all runs share: results of other settings are another table."""
         return {"data": Path(self.data).name, "start": self.start, "steps": self.steps, "preset": self.preset,
-                "spacing": self.spacing and list(self.spacing), "window": self.window and list(self.window)}
+                "spacing": self.spacing and list(self.spacing), "window": self.window and list(self.window),
+                "optimiser": TrainRequest.optimiser, "looks": LOOKS}
 
     def runs(self) -> list[tuple[str, int, int]]:
         """(way, cases, seed) of every training; whole seeds first, so that the picture is soon complete."""

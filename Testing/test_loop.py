@@ -17,9 +17,10 @@ from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.training.augment import Augmentation, noise_sample, training_transform
 from MedLLMSegLib.training.checkpoint import fill_best, load_best
-from MedLLMSegLib.training.loop import TrainConfig, Trainer, schedule, seconds_per_step, update_average
+from MedLLMSegLib.training.loop import TrainConfig, Trainer, schedule, update_average
 from MedLLMSegLib.training.losses import SegmentationLoss
 from MedLLMSegLib.training.optimiser import OPTIMISERS
+from MedLLMSegLib.training.pace import seconds_per_step
 from MedLLMSegLib.training.sampling import Numbers, Samples, cut
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
@@ -207,6 +208,19 @@ def test_measuring_the_speed_changes_nothing(optimiser):
     assert seconds_per_step(network, 3, toy_cases(), replace(QUICK, optimiser=optimiser), "cpu", 1) > 0
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_measuring_the_speed_of_a_broken_network_does_not_break_it_further():
+    cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
+    broken = Weight(bad_from=0)
+    assert seconds_per_step(broken, 2, cases, replace(QUICK, noise_fraction=0.0), "cpu", 1) > 0
+    assert torch.equal(broken.weight, torch.ones(1))
+
+
+def test_a_checkpoint_of_another_optimiser_is_refused(tmp_path):
+    trainer(tmp_path).run()
+    with pytest.raises(UserError, match="another optimiser"):
+        trainer(tmp_path, replace(QUICK, optimiser="muon"))
 
 
 def test_no_case_to_choose_on_is_one_sentence(tmp_path):

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.errors import UserError
-from MedLLMSegLib.training.optimiser import Muon, is_matrix, make_optimiser, orthogonal
+from MedLLMSegLib.training.optimiser import NEWTON_SCHULZ, Muon, is_matrix, make_optimiser, orthogonal
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (16, 300), (300, 16)])
@@ -18,6 +18,17 @@ def test_singular_values_become_alike_and_directions_stay(shape):
     assert values.min() > 0.6 and values.max() < 1.25
     along = left.T @ made @ right.T  # the same directions: as good as diagonal
     assert torch.diagonal(along).min() > 0.6 and (along - torch.diag(torch.diagonal(along))).abs().max() < 0.05
+
+
+def test_the_short_way_is_the_authors_own(shape=(48, 432)):
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    matrix = left * torch.logspace(0, -4, 48, dtype=torch.float64) @ right
+    x, (a, b, c) = matrix / matrix.norm(), NEWTON_SCHULZ
+    for _ in range(5):  # as published, on the matrix itself, in float64
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    assert (orthogonal(matrix.float()) - x).norm() / x.norm() < 1e-3
 
 
 def test_no_gradient_is_no_step():

@@ -55,6 +55,18 @@ def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     assert json.loads((run / "history.json").read_text()) == history
 
 
+def test_muon_is_the_default_and_older_plans_mean_adamw(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run") == 0 and train(data, tmp_path / "older", "--optimiser", "adamw") == 0
+    plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in ("run", "older")]
+    assert [plan["train"]["optimiser"] for plan in plans] == ["muon", "adamw"]
+    del plans[1]["train"]["optimiser"], plans[1]["request"]["optimiser"]  # as a version before the option wrote it
+    (tmp_path / "older/plan.json").write_text(json.dumps(plans[1]))
+    assert train(data, tmp_path / "older", "--optimiser", "adamw") == 0
+    capsys.readouterr()
+    assert train(data, tmp_path / "older") == 2
+    assert "another \"optimiser\" ('adamw', now 'muon')" in capsys.readouterr().err
+
+
 def test_other_options_in_the_same_folder_are_refused(data, tmp_path, capsys):
     assert train(data, tmp_path / "run") == 0
     assert train(data, tmp_path / "run", "--lr", "0.1") == 2

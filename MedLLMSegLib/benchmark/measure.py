@@ -19,6 +19,7 @@ from ..memory import peak_mb
 from ..networks.controls import count_parameters
 from ..outputs import write_text
 from ..training.losses import SegmentationLoss
+from ..training.optimiser import make_optimiser
 from .plan import SETTINGS, Run, Settings, planned
 from .results import Results
 from .runner import build_network_of
@@ -75,7 +76,7 @@ def measured(settings: Settings, network_name: str, arm: str, precision: str, st
     network = build_network_of(settings, Run(network_name, arm, settings.percents[0], settings.seeds[0]))
     train, loss_of = settings.train, SegmentationLoss()
     trained = [p for p in network.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=train.lr)
+    optimiser = make_optimiser(train.optimiser, trained, train.lr, train.weight_decay)
     average = [p.detach().clone() for p in trained]  # as a training holds one
     generator = torch.Generator().manual_seed(0)
     image = torch.randn((train.batch, 1, *train.window), generator=generator)

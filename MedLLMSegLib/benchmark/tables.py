@@ -94,7 +94,8 @@ def robustness(results: Results) -> list[str]:
 
 def _robust_table(results: Results, network: str, percent: int, arms: list[str]) -> str:
     others = [a for a in arms if a != "F"]
-    pairs = {(name, a): (Key(network, "F", percent, name), Key(network, a, percent, name)) for name in CORRUPTIONS for a in others}
+    pairs = {(name, a): (Key(network, "F", percent, name), Key(network, a, percent, name))
+             for name in CORRUPTIONS for a in others}
     tests = family(results, list(pairs.values()))
     rows = []
     for name in CORRUPTIONS:

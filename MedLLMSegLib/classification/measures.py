@@ -101,7 +101,7 @@ def area_under_roc(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
 def figures(truth: np.ndarray, answers: Sequence[Answer], groups: Sequence[Hashable], repeats: int = REPEATS,
             seed: int = 0) -> dict[str, Estimate]:
-    """All of `FIGURES` with intervals: expanded percentiles (`metrics.expanded_percentiles`) over draws of whole groups (patients).
+    """All of `FIGURES` with intervals (`metrics.expanded_percentiles`) over draws of whole groups (patients).
 
     truth: (n,) classes. answers: of one network, or of each seed's: figures are averaged over them, in every draw too, so
     that the interval speaks of other patients.

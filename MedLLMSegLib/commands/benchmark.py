@@ -31,7 +31,7 @@ def add_parser(commands) -> None:
     p.add_argument("--steps", type=int, default=600, help="optimiser steps of every arm (default: %(default)s)")
     p.add_argument("--batch", type=int, default=2, help="default: %(default)s")
     p.add_argument("--window", type=int, nargs=3, default=(40, 48, 40), metavar=("K", "J", "I"), help="voxels of a sample")
-    p.add_argument("--optimiser", default="adamw", help="of every arm: adamw or muon (default: %(default)s)")
+    p.add_argument("--optimiser", choices=("adamw", "muon"), default="adamw", help="of every arm (default: %(default)s)")
     p.add_argument("--lr", type=float, default=1e-3, help="learning rate of every arm, without --tune (default: %(default)s)")
     p.add_argument("--seeds", type=int, default=3, metavar="N", help="of each arm (default: %(default)s)")
     p.add_argument("--precision", default="bf16", help="bf16, fp16 or fp32 (default: %(default)s)")

@@ -36,7 +36,7 @@ class State:
 
 def save_last(folder: Path, state: State, network: nn.Module, optimiser, scaler=None) -> None:
     """Write the checkpoint whole or not at all; what stood there before stays until then."""
-    save(folder / LAST, {"network": trained_tensors(network), "optimiser": optimiser.state_dict(),
+    save(folder / LAST, {"network": trained_tensors(network), "optimiser": optimiser.state_dict(), "kind": _kind(optimiser),
                           "scaler": scaler.state_dict() if scaler else None, **vars(state)})
     write_history(folder, state)
 
@@ -51,12 +51,18 @@ def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> State
     if not (folder / LAST).exists():
         return None
     saved = load(folder / LAST)
+    if saved.pop("kind", _kind(optimiser)) != _kind(optimiser):  # each would take the other's moments for its own
+        raise UserError(f'"{folder}" holds a training with another optimiser; go on with that one, or choose another folder.')
     network.load_state_dict(saved.pop("network"), strict=False)
     optimiser.load_state_dict(saved.pop("optimiser"))
     of_scaler = saved.pop("scaler")
     if scaler and of_scaler:
         scaler.load_state_dict(of_scaler)
     return State(**saved)
+
+
+def _kind(optimiser) -> str:
+    return type(getattr(optimiser, "optimizer", optimiser)).__name__  # Fabric's lies around the real one
 
 
 def save_best(folder: Path, state: State) -> None:
@@ -116,8 +122,9 @@ def begun(folder, request) -> dict | None:
     if plan is None:
         return None
     own = json.loads(json.dumps(asdict(request)))
-    # An older plan lacks the options that came later.
-    usual = {f.name: list(f.default) if isinstance(f.default, tuple) else f.default for f in fields(request)}
+    # An older plan lacks the options that came later; "before" is what was done then, where that is not today's default.
+    before = {f.name: f.metadata.get("before", f.default) for f in fields(request)}
+    usual = {name: list(value) if isinstance(value, tuple) else value for name, value in before.items()}
     found = {k: plan.get("request", {}).get(k, usual[k]) for k in own}
     differing = [k for k, v in own.items() if k != "output" and found[k] != v]
     if differing:

@@ -184,8 +184,7 @@ class Trainer:
     def _finite_gradients(self) -> bool:
         if self.config.precision == "fp16":
             return True
-        norms = torch._foreach_norm([p.grad for p in self.network.parameters() if p.grad is not None])
-        return bool(torch.isfinite(torch.stack([n.float() for n in norms]).sum()))
+        return finite_gradients(self.network)
 
     def _refuse_unless(self, good: bool, batch: dict, step: int, what: str, value: str) -> None:
         if good:
@@ -217,7 +216,8 @@ class Trainer:
         shown, scores = [], []
         for case in self.val[rank::world]:
             with self.fabric.autocast():  # a choice among weights needs no more precision than the training
-                logits = predict(self.network, np.asarray(case["image"][0]), self.fabric.device, tuple(self.config.predict_window))
+                image = np.asarray(case["image"][0])
+                logits = predict(self.network, image, self.fabric.device, tuple(self.config.predict_window))
             winner = logits.argmax(axis=0).astype(np.uint8)
             scores.append(float(np.mean(case_dice(winner, case["label"][0], self.classes) or [float("nan")])))
             shown += [(case, winner)] if len(shown) < 4 else []
@@ -264,26 +264,10 @@ class Trainer:
             self.state.average = {k: v.to(self.fabric.device) for k, v in found.average.items()}
 
 
-def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config: TrainConfig, device, count: int = 3) -> float:
-    """Measured on the first samples, there and back, without changing a weight: the median, making the samples included."""
-    samples = Samples(cases, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
-    loss, taken, was_training = SegmentationLoss(), [], network.training
-    network.to(device).train()
-    still = make_optimiser(config.optimiser, [p for p in network.parameters() if p.requires_grad], 0.0, 0.0)
-    for number in range(count + 1):
-        began = time.monotonic()
-        batch = [samples[number * config.batch + n] for n in range(config.batch)]
-        image, label = (torch.stack([b[key] for b in batch]).to(device) for key in ("image", "label"))
-        with torch.autocast(torch.device(device).type, torch.float16 if config.precision == "fp16" else torch.bfloat16,
-                            enabled=config.precision != "fp32"):
-            logits = network(image)
-        network.zero_grad(set_to_none=True)
-        loss(logits, label).backward()
-        still.step()
-        taken.append(time.monotonic() - began)
-    network.zero_grad(set_to_none=True)
-    network.train(was_training)
-    return float(np.median(taken[1:]))
+def finite_gradients(network: nn.Module) -> bool:
+    """Whether all gradients that there are are numbers."""
+    norms = torch._foreach_norm([p.grad for p in network.parameters() if p.grad is not None])
+    return bool(torch.isfinite(torch.stack([n.float() for n in norms]).sum()))
 
 
 def _clock(seconds: float) -> str:

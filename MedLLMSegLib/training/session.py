@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,9 @@ from .calibrate import calibrate
 from .checkpoint import begun
 from .data import plan_crops, prepare_set
 from .export import export_bundle
-from .loop import TrainConfig, Trainer, seconds_per_step
-from .pace import Pace, seconds_per_look
+from .loop import TrainConfig, Trainer
+from .optimiser import check_optimiser
+from .pace import Pace, seconds_per_look, seconds_per_step
 from .plan import CPU_BUDGET_VOX, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
@@ -69,7 +70,7 @@ class TrainRequest:
     batch: int | None = None
     window: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
-    optimiser: str = "muon"
+    optimiser: str = field(default="muon", metadata={"before": "adamw"})
     lr: float | None = None
     augmentation: str = "usual"
     precision: str = "bf16"
@@ -89,6 +90,7 @@ class TrainRequest:
         for name in ("seed", "patience"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name} is {getattr(self, name)}, and must be 0 or more.")
+        check_optimiser(self.optimiser)
         if self.augmentation not in ("usual", "strong"):
             raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')
 
