@@ -143,8 +143,9 @@ def _how(results: Results, command: str) -> list[str]:
         "head or patient is in two. A tenth of the cases is whole heads, drawn by the seed, the same for every arm. The test "
         "cases compare the arms; nothing is chosen on them.",
         f"Every arm: {train['steps']} steps of {OPTIMISERS[train['optimiser']]}, batch {train['batch']}, window "
-        f"{' x '.join(map(str, train['window']))} voxels (k, j, i), {train['precision']}, cosine schedule with {train['warmup_steps']} steps of warm-up, the same "
-        "augmentation, an average of the weights, and the best of the validations on val.",
+        f"{' x '.join(map(str, train['window']))} voxels (k, j, i), {train['precision']}, cosine schedule with "
+        f"{train['warmup_steps']} steps of warm-up, the same augmentation, an average of the weights, and the best of the validations "
+        "on val.",
         "With one seed, all arms begin with the same weights in the parts that they share, and see the same samples, changed in "
         "the same way, in the same order.",
         _tuning_text(results),

@@ -1,4 +1,4 @@
-"""What changes the weights: AdamW, or Muon, which came to the heart's best AdamW score in two thirds of the steps (docs/train.md)."""
+"""What changes the weights: AdamW, or Muon, which learnt the heart as well in two thirds of the steps (docs/train.md)."""
 from __future__ import annotations
 
 from typing import Iterable
@@ -30,9 +30,10 @@ def make_optimiser(name: str, trained: Iterable[nn.Parameter], lr: float, weight
 class Muon(torch.optim.Optimizer):
     """Momentum whose matrices are made orthogonal, with decoupled weight decay.
 
-    Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/); a convolution counts as a matrix of its first axis
-    (output channels; of a transposed one the input's) by all else. Each matrix moves by `size` times the learning rate in root mean square (Liu et al., arXiv 2502.16982, who
-    take 0.2 as that is AdamW's usual step), so that one rate and one weight decay serve both kinds of parameters.
+    Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/); a convolution counts as a matrix of its first axis (output
+    channels; of a transposed one the input's) by all else. Each matrix moves by `size` times the learning rate in root mean
+    square (Liu et al., arXiv 2502.16982, who take 0.2 as that is AdamW's usual step), so that one rate and one weight decay
+    serve both kinds of parameters.
     torch.optim.Muon (from torch 2.9) takes matrices only, no convolutions, and needs a second optimiser beside it.
 
     params: an iterable of parameters. lr, weight_decay: as for AdamW. momentum: of matrices. betas, eps: of all else.
