@@ -5,7 +5,7 @@ from ..errors import UserError
 
 OF_SEGMENTERS = {"steps": None, "start": None, "folds": None, "fold": None, "cases": None, "structures": [], "anatomy": None,
                  "preset": "medvisionllama", "llm_layer": None, "llm_position": None, "window": None, "spacing": None,
-                 "augmentation": "usual", "validations": 20, "patience": 8, "precision": "bf16"}
+                 "augmentation": "usual", "optimiser": "muon", "validations": 20, "patience": 8, "precision": "bf16"}
 OF_CLASSIFIERS = ("kind", "encoder", "train_encoder", "llm_layers", "tokens", "random_llm", "record", "channels", "size", "epochs",
                   "classes")
 
