@@ -23,11 +23,7 @@ def interval(x: Figure | Comparison) -> str:
 def network_section(results: Results, title: str, arms, percent: int) -> list[str]:
     """Dice and HD95 of each arm, and F against it."""
     f, keys, tests = section_tests(results, arms, percent)
-    columns = [f"dice_{name}" for name in results.structures]
-    head = ["arm", "Dice (95 % over heads)", "each seed", *(f"Dice {n}" for n in results.structures), "HD95 (mm)",
-            "F minus this arm (95 %)", "p (Holm)"]
-    rows = [_arm_row(results, key, f, tests.get((f, key)), columns) for key in keys]
-    return [f"## {title}", table(head, rows), *_notes(tests.values())]
+    return [f"## {title}", _arms_table(results, keys, f, tests), *_notes(tests.values())]
 
 
 def section_tests(results: Results, arms, percent: int) -> tuple[Key, list[Key], dict]:
@@ -39,6 +35,14 @@ def section_tests(results: Results, arms, percent: int) -> tuple[Key, list[Key],
     main = [k for k in keys if k.arm in CONTROLS]
     others = [k for k in keys if k not in main and k != f]
     return f, keys, family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in others])
+
+
+def _arms_table(results: Results, keys: list[Key], f: Key, tests: dict) -> str:
+    """A row for each of the arms `keys`; tests: (f, key) -> F against it."""
+    columns = [f"dice_{name}" for name in results.structures]
+    head = ["arm", "Dice (95 % over heads)", "each seed", *(f"Dice {n}" for n in results.structures), "HD95 (mm)",
+            "F minus this arm (95 %)", "p (Holm)"]
+    return table(head, [_arm_row(results, key, f, tests.get((f, key)), columns) for key in keys])
 
 
 def _arm_row(results: Results, key: Key, f: Key, test: Comparison | None, columns: list[str]) -> list[str]:
@@ -73,12 +77,9 @@ def ablations(results: Results) -> list[str]:
     f = Key("ours", "F", 100)
     keys = [Key("ours", arm, 100) for arm in ("F-nolocal", "F-nofusion")]
     tests = family(results, [(f, k) for k in keys])
-    columns = [f"dice_{name}" for name in results.structures]
-    head = ["arm", "Dice (95 % over heads)", "each seed", *(f"Dice {n}" for n in results.structures), "HD95 (mm)",
-            "F minus this arm (95 %)", "p (Holm)"]
     return ["## Without the local branch, without the fusion",
             "Both are our own design, as the paper gives no formula for either. All training cases.",
-            table(head, [_arm_row(results, k, f, tests.get((f, k)), columns) for k in (f, *keys)])]
+            _arms_table(results, [f, *keys], f, tests)]
 
 
 def robustness(results: Results) -> list[str]:

@@ -83,18 +83,25 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
     A matrix of zeros stays one.
     """
-    a, b, c = NEWTON_SCHULZ
     x = matrix.float()
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / (x.norm() + 1e-7)  # singular values up to 1
     # Each round multiplies x by a polynomial of x x^T. On that small square alone this takes so much less work that float32 is
     # affordable on a CPU, where the authors' bfloat16 makes the update a matter of rounding.
-    square, turn = x @ x.T, None
-    for _ in range(ROUNDS):
-        factor = b * square + c * square @ square
-        factor.diagonal().add_(a)
-        turn = factor if turn is None else factor @ turn
+    square = x @ x.T
+    turn = factor = _quintic(square)
+    for _ in range(ROUNDS - 1):
         square = factor @ (factor @ square)
+        factor = _quintic(square)
+        turn = factor @ turn
     x = turn @ x
     return (x.T if tall else x).to(matrix.dtype)
+
+
+def _quintic(square: Tensor) -> Tensor:
+    """What one round multiplies a matrix x by, from x x^T."""
+    a, b, c = NEWTON_SCHULZ
+    factor = b * square + c * square @ square
+    factor.diagonal().add_(a)
+    return factor
