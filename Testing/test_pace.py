@@ -1,11 +1,15 @@
 """How much training fits a time budget: the val cases count, and what takes too long is done less often."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from test_loop import QUICK, Weight, tiny_network, toy_cases
 from torch import nn
 
 from MedLLMSegLib.training import pace as unit
-from MedLLMSegLib.training.pace import Pace, seconds_per_look
+from MedLLMSegLib.training.optimiser import OPTIMISERS
+from MedLLMSegLib.training.pace import Pace, seconds_per_look, seconds_per_step
 
 
 @pytest.mark.parametrize("pace, minutes, steps, looks", [
@@ -38,3 +42,18 @@ def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
     assert seconds_per_look(network, cases, (4, 4, 4), torch.device("cpu"), world=2) == 5 * 5.0
     assert network.training and len(cases) == 9
 
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+def test_measuring_the_speed_changes_nothing(optimiser):
+    network = tiny_network()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    assert seconds_per_step(network, 3, toy_cases(), replace(QUICK, optimiser=optimiser), "cpu", 1) > 0
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_measuring_the_speed_of_a_broken_network_does_not_break_it_further():
+    cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
+    broken = Weight(bad_from=0)
+    assert seconds_per_step(broken, 2, cases, replace(QUICK, noise_fraction=0.0), "cpu", 1) > 0
+    assert torch.equal(broken.weight, torch.ones(1))
