@@ -69,6 +69,44 @@ def test_elastic_deformation_moves_voxels_a_few_at_most():
     assert 0.3 < max(shifts) < 4, shifts
 
 
+def seen_edge(how, window, part, seeds=60):
+    """How many turned windows show the edge of a part of a scan, which is 1 there and 0 within."""
+    edge = torch.ones(1, *part)
+    edge[0, 1:-1, 1:-1, 1:-1] = 0
+    turn = {type(t).__name__: t for t in training_transform(window, 2, how).transforms}["RandAffined"]
+    turn.prob, found = 1.0, 0
+    for seed in range(seeds):
+        turn.set_random_state(seed)
+        found += bool((torch.as_tensor(turn({"image": edge.clone(), "label": edge.clone()})["image"]) > 0.9).any())
+    return found
+
+
+@pytest.mark.parametrize("how, window", [
+    (Augmentation(), (12, 16, 14)), (Augmentation().stronger(), (12, 16, 14)), (Augmentation((60.0, 0.0, 0.0), 0.25), (10, 24, 20))])
+def test_a_turned_window_looks_at_the_scan_and_not_at_repeated_edges(how, window):
+    reach = how.reach(window)
+    assert seen_edge(how, window, tuple(n + 2 for n in reach)) == 0
+    assert seen_edge(how, window, tuple(max(4, int(0.75 * n)) for n in reach)) > 0  # a smaller part would not do
+    assert Augmentation((0.0, 0.0, 0.0), 0.0, 0.0).reach(window) == window
+
+
+def test_thick_slices_are_sheared_in_their_plane_alone():
+    """A column through all slices stays straight, and a square in each becomes a rhombus."""
+    how = Augmentation(rotate_deg=(1e-6, 0.0, 0.0), scale=0.0, shear=0.3)
+    turn = {type(t).__name__: t for t in training_transform((6, 24, 24), 2, how).transforms}["RandAffined"]
+    turn.prob = 1.0
+    j, i = (ramp.float() for ramp in torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij"))
+    moved = []
+    for seed in range(8):
+        turn.set_random_state(seed)
+        warped = turn({"image": j.expand(1, 6, 24, 24).clone(), "label": i.expand(1, 6, 24, 24).clone()})
+        rows, columns = (torch.as_tensor(warped[key])[0] for key in ("image", "label"))  # (6, 24, 24) each
+        for ramp in (rows, columns):
+            assert torch.allclose(ramp, ramp[:1].expand_as(ramp), atol=1e-3)  # all slices alike
+        moved.append((float(rows[0, 12, 12:20].std()), float(columns[0, 12:20, 12].std())))
+    assert min(np.max(moved, axis=0)) > 0.2  # j changes along a row, and i along a column
+
+
 def test_strong_is_stronger_and_thick_slices_are_not_bent():
     usual, strong = Augmentation(), Augmentation().stronger()
     assert strong.rotate_deg[0] > usual.rotate_deg[0] and strong.elastic > usual.elastic

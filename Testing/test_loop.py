@@ -20,7 +20,7 @@ from MedLLMSegLib.training.loop import TrainConfig, Trainer, schedule, update_av
 from MedLLMSegLib.training.losses import SegmentationLoss
 from MedLLMSegLib.training.optimiser import OPTIMISERS
 
-TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
+TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, dropout=0.1)
 QUICK = TrainConfig(steps=6, window=(16, 24, 16), validate_every=3, warmup_steps=2, precision="fp32", log_every=1,
                     checkpoint_s=0.0, lr=2e-3)
 
@@ -39,9 +39,9 @@ def toy_cases(count=4, shape=(20, 28, 20)):
     return cases
 
 
-def tiny_network(seed=0):
+def tiny_network(seed=0, dropout=TINY.dropout):
     torch.manual_seed(seed)
-    return build_network(TINY, resolve(TINY.llm.source, TINY.llm.layers))
+    return build_network(replace(TINY, dropout=dropout), resolve(TINY.llm.source, TINY.llm.layers))
 
 
 def trainer(output, config=QUICK, cases=None, **more):
@@ -82,15 +82,15 @@ import torch
 torch.set_num_threads(1)
 cases = toy_cases()
 config = replace(QUICK, steps={steps}, batch=4, optimiser="muon")
-Trainer(tiny_network(), 3, config, cases[:-1], cases[-1:], sys.argv[1], {{}}, make_fabric("cpu", "fp32")).run(
+Trainer(tiny_network(dropout={dropout}), 3, config, cases[:-1], cases[-1:], sys.argv[1], {{}}, make_fabric("cpu", "fp32")).run(
     lambda text, fraction: print(text, flush=True))
 """
 
 
-def script(tmp_path, steps):
+def script(tmp_path, steps, dropout=TINY.dropout):
     path = tmp_path / "run.py"
     here = os.path.dirname(__file__)
-    path.write_text(SCRIPT.format(root=os.path.dirname(here), here=here, steps=steps))
+    path.write_text(SCRIPT.format(root=os.path.dirname(here), here=here, steps=steps, dropout=dropout))
     return path
 
 
@@ -113,7 +113,7 @@ def test_killed_outright_it_resumes_to_the_same_curve(tmp_path):
 
 
 def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
-    run = script(tmp_path, steps=6)
+    run = script(tmp_path, steps=6, dropout=0.0)  # whose masks each process draws for itself
     subprocess.run([sys.executable, run, tmp_path / "one"], check=True, capture_output=True)
     two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", run,
                           tmp_path / "two"], capture_output=True, text=True)

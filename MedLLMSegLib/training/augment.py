@@ -10,6 +10,7 @@ from monai.transforms import (
     RandGaussianSmoothd, RandScaleIntensityd, RandShiftIntensityd, RandSimulateLowResolutiond,
 )
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 BOTH, IMAGE = ("image", "label"), ("image",)
 
@@ -40,6 +41,21 @@ class Augmentation:
         """Thick slices are not bent or sheared across."""
         return tuple(self.rotate_deg[1:]) == (0.0, 0.0)
 
+    @property
+    def scales(self) -> tuple[float, float, float]:
+        """Largest change of size along (k, j, i)."""
+        return (0.5 * self.scale if self.flat else self.scale, self.scale, self.scale)
+
+    def reach(self, window: tuple[int, ...]) -> tuple[int, ...]:
+        """Voxels (k, j, i) of the part of a scan that a window can look at when it is turned, scaled and sheared."""
+        turns = np.meshgrid(*(np.linspace(-a, a, 7) for a in np.deg2rad(self.rotate_deg)))
+        turned = np.abs(Rotation.from_euler("XYZ", np.stack([t.ravel() for t in turns], axis=1)).as_matrix())  # (343, 3, 3)
+        sheared = np.eye(3) + self.shear * (1 - np.eye(3))
+        if self.flat:
+            sheared[0, 1:] = sheared[1:, 0] = 0
+        wide = (turned @ sheared @ (np.array(window) * (1 + np.array(self.scales)))).max(axis=0)
+        return tuple(int(n) for n in np.ceil(wide.round(6)))
+
 
 def training_transform(window: tuple[int, int, int], classes: int, how: Augmentation = Augmentation()) -> Compose:
     """Sample {"image": (1, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
@@ -50,8 +66,9 @@ def training_transform(window: tuple[int, int, int], classes: int, how: Augmenta
     Elastic deformation: sigma 8 to 10, moving voxels by up to about 2.6. Gamma 0.7 to 1.4.
     """
     warp = dict(spatial_size=window, mode=("bilinear", "bilinear"), padding_mode=("border", "border"))
-    shear = (0.0,) * 4 + (how.shear,) * 2 if how.flat else (how.shear,) * 6
-    scale = (how.scale * 0.5 if how.flat else how.scale, how.scale, how.scale)
+    # In MONAI's order: k along j and i, j along k and i, i along k and j.
+    shear = (0.0, 0.0, 0.0, how.shear, 0.0, how.shear) if how.flat else (how.shear,) * 6
+    scale = how.scales
     often = lambda probability: min(1.0, probability * how.intensity)
     magnitude = dict(sigma_range=(8, 10), magnitude_range=(400, 1000))
     return Compose([

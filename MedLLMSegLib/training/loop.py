@@ -166,6 +166,8 @@ class Trainer:
         config, step = self.config, self.state.step
         for group in self.optimiser.param_groups:
             group["lr"] = config.lr * schedule(step, config.steps, config.warmup_steps)
+        # Dropout too follows from the seed and the step, so that a training that goes on draws the same; processes each draw their own.
+        torch.manual_seed((1_000_003 * config.seed + step) * self.fabric.world_size + self.fabric.global_rank)
         loss = self._loss_of(batch, step)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)

@@ -45,15 +45,20 @@ class Pace:
                 f"as measured here: about {minutes:.3g} minutes")
 
 
-def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config: TrainConfig, device, count: int = 3) -> float:
-    """Measured on the first samples, there and back, without changing a weight: the median, making the samples included."""
+def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config: TrainConfig, device, world: int = 1,
+                     count: int = 3) -> float:
+    """Measured on the first samples, there and back, without changing a weight: the median, making the samples included.
+
+    world: processes that share the batch.
+    """
+    share = max(1, config.batch // world)
     samples = Samples(cases, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
     loss, taken, was_training = SegmentationLoss(), [], network.training
     network.to(device).train()
     still = make_optimiser(config.optimiser, [p for p in network.parameters() if p.requires_grad], 0.0, 0.0)
     for number in range(count + 1):
         began = time.monotonic()
-        batch = [samples[number * config.batch + n] for n in range(config.batch)]
+        batch = [samples[number * share + n] for n in range(share)]
         image, label = (torch.stack([b[key] for b in batch]).to(device) for key in ("image", "label"))
         with torch.autocast(torch.device(device).type, torch.float16 if config.precision == "fp16" else torch.bfloat16,
                             enabled=config.precision != "fp32"):

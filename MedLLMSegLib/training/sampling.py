@@ -24,8 +24,7 @@ class Samples(Dataset):
                  noise_fraction: float, seed: int):
         self.cases, self.window, self.noise_fraction, self.seed = cases, tuple(window), noise_fraction, seed
         self.transform = training_transform(self.window, classes, how)
-        # A turn of 15 degrees and a scale of 15 % look a third beyond the window; thick slices are not turned over.
-        self.reach = tuple(w if w < 16 else int(w * 1.33) for w in self.window)
+        self.reach = how.reach(self.window)
 
     def __len__(self) -> int:
         return 2 ** 31  # as many as the training asks for

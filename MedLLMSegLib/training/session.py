@@ -238,7 +238,7 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
         config = replace(config, lr=request.lr)
     steps, looks = request.steps, request.validations
     if steps is None:
-        step_s = seconds_per_step(network, classes, train, config, fabric.device)
+        step_s = seconds_per_step(network, classes, train, config, fabric.device, fabric.world_size)
         with fabric.autocast():  # as the trainer looks
             look_s = seconds_per_look(network, val, config.predict_window, fabric.device, fabric.world_size)
         pace = fabric.broadcast(Pace(step_s, look_s))
