@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,16 @@ def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
         seen.add(volume.GetID())
     names = _structures(pairs)
     found, taken = [], set()
-    for n, (volume, segmentation) in enumerate(pairs, start=1):
-        name = re.sub(r"[^\w-]+", "_", volume.GetName() or "").strip("_")[:40] or "scan"
-        name = name if name not in taken else f"{name}_{n}"
-        taken.add(name)
+    for volume, segmentation in pairs:
+        name = _free(re.sub(r"[^\w-]+", "_", volume.GetName() or "").strip("_")[:40] or "scan", taken)
+        taken.add(name.casefold())
         found.append(Pair(volume, segmentation, _patient(volume) or name, name))
     return tuple(found), names
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """A name that no other scan's file has, on disks that tell "MR" from "mr" and on those that do not."""
+    return next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}").casefold() not in taken)
 
 
 def _structures(pairs) -> tuple[str, ...]:

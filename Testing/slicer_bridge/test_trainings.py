@@ -167,6 +167,16 @@ def test_scans_of_one_patient_stay_together(scene, add_pair, logic, client):
     assert any({case.id for case in parts[part]} == set(together) for part in ("train", "val"))
 
 
+@pytest.mark.parametrize("names", [("MR", "MR_3", "MR"), ("MR", "mr", "MR_2", "MR"), ("Ä", "ä", "")])
+def test_every_scan_gets_a_file_of_its_own_on_any_disk(add_pair, logic, client, names):
+    pairs = [add_pair(n) for n in range(len(names))]
+    for (volume, _), name in zip(pairs, names):
+        volume.SetName(name)
+    job, _ = train(logic, pairs)
+    assert job.state == "done", job.message
+    assert len({str(case.image).casefold() for case in client.cases.cases}) == len(names)
+
+
 def test_a_structure_may_be_missing_in_one_scan(add_pair, logic, client):
     first, second = masks()
     pairs = [add_pair(0), add_pair(1, drawn=(first, second * 0)), add_pair(2)]
