@@ -137,13 +137,13 @@ class Runner:
 
     def close(self) -> None:
         """End all jobs and the worker, without calling back."""
+        if self._client is not None:
+            self._client.close()  # first: a worker that is told to stop still writes into the folders that the steps remove
         for run in list(self._runs.values()):
             run.steps.close()
             run.job.state, run.job.onProgress, run.job.onDone, run.job.onHistory = "cancelled", None, None, None
         self._runs.clear()
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        self._client = None
         if self._files is not None:
             self._files.shutdown(wait=True)  # what is left to do there is to remove temporary folders
             self._files = None
@@ -153,15 +153,18 @@ class Runner:
     def request(self, job: Job, do: str, still: Callable[[], None], onProgress: Callable[[Event], None], **fields) -> Steps:
         """Steps: send a request to the worker and wait for its end; returns the event "result".
 
-        still: called while waiting; raises if the job makes no sense any more. onProgress: gets events "progress".
+        still: called while waiting; raises `Removed` if the job makes no sense any more, which ends it when the worker has
+        let go of its files. onProgress: gets events "progress".
         """
         run, client = self._runs[job], self.client
-        run.request, ended = client.submit(do, **fields), False
+        run.request, ended, removed = client.submit(do, **fields), False, None
         try:
             while True:
                 while run.inbox:
                     event = run.inbox.pop(0)
                     ended = ended or event.event in ("result", "error")
+                    if ended and removed:
+                        raise removed
                     if event.event == "progress":
                         onProgress(event)
                     elif event.event == "log":
@@ -172,7 +175,11 @@ class Runner:
                         return event
                     elif event.event == "error":
                         raise _failure(event)
-                still()
+                try:
+                    removed or still()
+                except Removed as error:
+                    removed = error
+                    client.cancel(run.request)
                 yield
         finally:
             if not ended:

@@ -1,4 +1,5 @@
 """Stand-ins for the network and for the worker's client, with the methods that the logic uses."""
+import time
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,11 @@ class StandInClient:
         self.cancelled.append(number)
 
     def close(self):
+        """What it works on is saved before it ends, as a training is."""
+        for _do, fields, _at in self.open.values():
+            time.sleep(0.05)
+            Path(fields["output"]).mkdir(parents=True, exist_ok=True)
+            (Path(fields["output"]) / "last.pt").write_bytes(b"as far as it got")
         self.closed = True
 
     def poll(self):
@@ -95,8 +101,6 @@ class StandInClient:
 
 def take_along(logic, job, until=lambda job: not job.running, times=2000):
     """Poll as Slicer's timer would, until a job has ended (or ``until``)."""
-    import time
-
     for _ in range(times):
         if until(job):
             return job

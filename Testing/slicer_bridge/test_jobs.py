@@ -424,6 +424,7 @@ def test_the_blocking_call_can_be_interrupted(scene, scan, logic, client):
 
     with pytest.raises(KeyboardInterrupt):
         logic.segment(scan, progress=interrupt)
+    logic.poll()  # the worker lets go
     assert client.cancelled == [1] and picture(scene) == before
 
 
