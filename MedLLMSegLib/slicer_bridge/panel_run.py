@@ -67,13 +67,19 @@ class SampleButton:
             qt.QTimer.singleShot(POLL_MS, self._look)
             return
         error, self._download = self._download.error, None
-        if error is None and self.widget.ui is not None:  # the module may have been unloaded meanwhile
-            node = load_sample()
-            if node is not None and self.widget.parameters is not None:
-                self.widget.parameters.inputVolume = node
-        elif error is not None:
-            self.widget.log.say(str(error))
+        try:
+            if error is None and self.widget.ui is not None:  # the module may have been unloaded meanwhile
+                self._load()
+        except Exception as failure:  # SampleData's own: the file is there, and is not read
+            error = failure
+        if error is not None:
+            self.widget.log.say(str(error) or type(error).__name__)
             self.widget.change(message=_("MRHead could not be downloaded; check the network, or load a scan of your own."))
         self.widget.change(loading_sample=False)
         if self.widget.ui is not None:
             self.widget.scans.update()
+
+    def _load(self) -> None:
+        node = load_sample()
+        if node is not None and self.widget.parameters is not None:
+            self.widget.parameters.inputVolume = node

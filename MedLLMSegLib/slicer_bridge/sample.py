@@ -40,7 +40,7 @@ class Download:
         try:
             if not self._is_there():
                 self._fetch()
-        except (OSError, ValueError) as error:  # no network, a proxy, a full disk, a broken address
+        except Exception as error:  # no network, a full disk, an answer that breaks off (http.client has errors of its own)
             self.error = error
         finally:
             self._ended.set()

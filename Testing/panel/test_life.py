@@ -214,7 +214,12 @@ def test_the_sample_is_fetched_beside_the_window(panel, module, application, mon
     fetched.done, fetched.error = True, OSError("no network")
     process(application, lambda: panel.ui.sampleButton.enabled)
     assert "could not be downloaded" in panel.ui.statusLabel.text
-    fetched.error = None
+    fetched.error, read = None, namespace["load_sample"]
+    monkeypatch.setitem(namespace, "load_sample", lambda: 1 / 0)
+    press(panel.ui.sampleButton)
+    process(application, lambda: panel.ui.sampleButton.enabled)
+    assert "could not be downloaded" in panel.ui.statusLabel.text and "division" in panel.ui.logText.plainText
+    monkeypatch.setitem(namespace, "load_sample", read)
     press(panel.ui.sampleButton)
     process(application, lambda: panel.ui.inputVolumeSelector.currentNode() is not None)
     assert panel.ui.segmentButton.enabled and not panel.ui.sampleButton.visible

@@ -1,7 +1,11 @@
 """What the panel's window is not needed for: the sample's download, and what computes."""
 import hashlib
+import http.client
+import io
 import sys
+import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -40,6 +44,18 @@ def test_what_cannot_be_fetched_leaves_nothing(tmp_path, published, uri):
     assert ended(Download(tmp_path / "cache", uri, published[1], "head.nrrd")).error is not None
     assert ended(Download(tmp_path / "cache", published[0], "0" * 64, "head.nrrd")).error is not None
     assert not (tmp_path / "cache").exists()
+
+
+def test_an_answer_that_breaks_off_is_an_error(tmp_path, published, monkeypatch):
+    """http.client's are neither OSError nor ValueError."""
+    class Answer(io.BytesIO):
+        def read(self):
+            raise http.client.IncompleteRead(b"half of")
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer())
+    monkeypatch.setattr(threading, "excepthook", lambda what: None)
+    done = ended(Download(tmp_path / "cache", published[0], published[1], "head.nrrd"))
+    assert isinstance(done.error, http.client.IncompleteRead) and not (tmp_path / "cache").exists()
 
 
 def test_what_computes_is_found_without_torch(tmp_path, monkeypatch):
