@@ -14,7 +14,8 @@ from .evaluate import How, evaluate
 from .outputs import write_text
 from .scores import Score, as_json, read_table, summarize_scores, summary_path, table
 from .training.devices import processes
-from .training.session import TrainRequest, train_model
+from .training.request import TrainRequest
+from .training.session import train_model
 
 
 def cross_validate(request: TrainRequest, count: int, only: int | None = None, device: str = "auto",

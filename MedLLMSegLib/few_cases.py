@@ -22,7 +22,8 @@ from .outputs import make_folder, write_text
 from .scores import read_table
 from .training.checkpoint import read_plan
 from .training.loop import TrainConfig
-from .training.session import FINE_TUNING, TrainRequest, train_model
+from .training.request import TrainRequest
+from .training.session import FINE_TUNING, train_model
 
 LOOKS = 3  # at the val cases in each training: these are many more than the few that are trained on
 COUNTS = [3, 5, 10, 20]
@@ -70,9 +71,9 @@ def run(plan: Plan, output: Path, docs: Path, device: str = "auto", progress: Pr
         if name in found:
             continue
         tell = (lambda text, f, n=n, name=name: progress(f"{name}: {text}", (n + f) / len(names))) if progress else None
-        request = TrainRequest(plan.data, str(output / name), name=name, start=plan.start if way == "tuned" else None, cases=count,
-                               steps=plan.steps, spacing=plan.spacing, window=plan.window, preset=plan.preset, patience=0,
-                               validations=LOOKS, seed=seed)
+        network = {"start": plan.start} if way == "tuned" else {"preset": plan.preset}
+        request = TrainRequest(plan.data, str(output / name), name=name, cases=count, steps=plan.steps, spacing=plan.spacing,
+                               window=plan.window, patience=0, validations=LOOKS, seed=seed, **network)
         bundle = train_model(request, device, tell, say=lambda text: None)
         summary = evaluate(bundle, plan.data, output / name / "test.csv", how=How(device))
         found[name] = {"dice": summary["group_means"]["dice"], "hd95_mm": summary["group_means"]["hd95_mm"],

@@ -69,9 +69,18 @@ def _preprocessing(metadata: dict) -> list[dict]:
         *crop_only,
         {"_target_": f"{_RUNNER}.NetworkGridd", "keys": "image", "spacing_mm": settings["spacing_mm"],
          "axes": "ras" if metadata.get("anatomy") else settings.get("axes", "ras")},
-        {"_target_": "ClipIntensityPercentilesd", "keys": "image", "lower": 0.5, "upper": 99.5},
-        {"_target_": "NormalizeIntensityd", "keys": "image"},
+        *_grey(settings.get("grey")),
     ]
+
+
+def _grey(scale: list[float] | None) -> list[dict]:
+    """As `preprocess.normalise` does."""
+    if scale is None:
+        return [{"_target_": "ClipIntensityPercentilesd", "keys": "image", "lower": 0.5, "upper": 99.5},
+                {"_target_": "NormalizeIntensityd", "keys": "image"}]
+    low, high, mean, deviation = scale
+    return [{"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": low, "a_max": high, "clip": True,
+             "b_min": (low - mean) / deviation, "b_max": (high - mean) / deviation}]
 
 
 def _inferer(metadata: dict) -> dict:

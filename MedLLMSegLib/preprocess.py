@@ -22,15 +22,35 @@ class Restore:
     crop: Grid
 
 
-def prepare(volume: Volume, crop: Grid) -> tuple[np.ndarray, Restore]:
-    """Sample a scan on a crop's grid and normalise it: (float32 [k, j, i], Restore).
+@dataclass(frozen=True)
+class Preparation:
+    """How a whole scan is brought to a network. spacing_mm, axes: of its grid (`whole_grid`). grey: see `normalise`."""
+
+    spacing_mm: float | tuple[float, ...]
+    axes: str = "ras"
+    grey: tuple[float, float, float, float] | None = None
+
+    @classmethod
+    def of(cls, settings: dict) -> "Preparation":
+        """As a bundle's "preprocessing" says it."""
+        grey = settings.get("grey")
+        return cls(settings["spacing_mm"], settings.get("axes", "ras"), tuple(float(v) for v in grey) if grey else None)
+
+
+def prepare_whole(volume: Volume, how: Preparation) -> tuple[np.ndarray, Restore]:
+    """A whole scan on the network's grid, normalised: (float32 [k, j, i], Restore)."""
+    return prepare(volume, whole_grid(volume, how.spacing_mm, how.axes), how.grey)
+
+
+def prepare(volume: Volume, crop: Grid, grey: tuple[float, ...] | None = None) -> tuple[np.ndarray, Restore]:
+    """Sample a scan on a crop's grid and normalise it: (float32 [k, j, i], Restore). grey: see `normalise`.
 
     Only the part of the scan around the crop is read, so the cost does not grow with the scan.
     """
     margin = 2 + int(np.ceil(max(crop.spacing_mm) / min(volume.spacing_mm)))
     box = overlap_box(volume.grid, crop, margin)
     array = resample(volume.array[box], sub_grid(volume.grid, box), crop)
-    return normalise(array), Restore(volume.grid, crop)
+    return normalise(array, grey), Restore(volume.grid, crop)
 
 
 def whole_grid(volume: Volume, spacing_mm, axes: str = "ras", mirrored: bool = False) -> Grid:
@@ -46,11 +66,16 @@ def whole_grid(volume: Volume, spacing_mm, axes: str = "ras", mirrored: bool = F
     raise UserError(f'The axes of a network\'s grid are "{axes}"{" mirrored" if mirrored else ""}, and "ras" or "scan" is needed.')
 
 
-def normalise(array: np.ndarray) -> np.ndarray:
-    """Clip to the 0.5th and 99.5th percentile, then mean 0 and standard deviation 1, as float32.
+def normalise(array: np.ndarray, grey: tuple[float, ...] | None = None) -> np.ndarray:
+    """Clip, then mean 0 and standard deviation 1, as float32.
 
-    Each scan by itself: raw MR intensities differ by four orders of magnitude between scanners.
+    Each scan by itself, at its 0.5th and 99.5th percentile: raw MR intensities differ by four orders of magnitude between
+    scanners. grey: (lowest, highest, mean, standard deviation) for all scans alike, where the same number is the same tissue
+    in each, as in CT (as nnU-Net does, Isensee et al. 2021).
     """
+    if grey is not None:
+        low, high, mean, deviation = grey
+        return ((np.clip(array, low, high) - mean) / max(deviation, 1e-6)).astype(np.float32)
     low, high = np.percentile(array, (0.5, 99.5))
     clipped = np.clip(array, low, high).astype(np.float32) if high > low else array.astype(np.float32)
     return (clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)

@@ -9,7 +9,7 @@ from .errors import Progress
 from .inference import window_of
 from .model import Model
 from .postprocess import keep_largest, restore_slabs
-from .preprocess import prepare, whole_grid
+from .preprocess import Preparation, prepare_whole
 from .maps import Maps, Wanted
 from .uncertainty import entropy, make_views, mean_probabilities
 from .volume import Volume
@@ -18,7 +18,7 @@ from .volume import Volume
 def segment_whole(volume: Volume, model: Model, wanted: Wanted, report: Progress) -> tuple[Maps, tuple[str, ...]]:
     """Everything that a whole-scan model finds, and notes about what it did not find."""
     settings = model.settings
-    array, way_back = prepare(volume, whole_grid(volume, settings["spacing_mm"], settings.get("axes", "ras")))
+    array, way_back = prepare_whole(volume, Preparation.of(settings))
     views = make_views(wanted.augment, array.shape, settings.get("flips", ()))
     probabilities = mean_probabilities(model.network, array, model.device, window_of(settings), temperature=model.temperature,
                                   views=views, progress=lambda stage, f: report(stage, 0.8 * f))
@@ -49,7 +49,7 @@ def predict_probabilities(network: nn.Module, volume: Volume, settings: dict, de
 
     settings: as a bundle's "preprocessing". Neither localizer nor temperature nor cleaning takes part.
     """
-    array, way_back = prepare(volume, whole_grid(volume, settings["spacing_mm"], settings.get("axes", "ras")))
+    array, way_back = prepare_whole(volume, Preparation.of(settings))
     probabilities = mean_probabilities(network, array, device, window_of(settings), progress=progress)
     result = np.zeros((len(probabilities), *volume.array.shape), np.float32)
     result[0] = 1

@@ -23,7 +23,7 @@ def fingerprint(spacing, size_mm, labels=("tumour",), ml=20.0, cases=5, **more):
     names = dict(enumerate(labels, start=1))
     made = Fingerprint(tuple(f"c{n}" for n in range(cases)), "scan" if ratio > 2 else "ras", ratio, spacing, size_mm,
                        (spacing,) * cases, (sizes,) * cases, ((0.0, 1.0, 2.0),) * cases, names,
-                       {value: (ml,) * cases for value in names})
+                       {value: (ml,) * cases for value in names}, (0.5, 1.5, 1.0, 0.25))
     return replace(made, **more)
 
 
@@ -104,7 +104,6 @@ def test_plans_hold_together_and_round_trip(fp):
     assert all(n % p == 0 and (p == 1 or n // p >= 4) for n, p in zip(plan.window, patch))
     assert plan.batch * prod(plan.window) <= CPU_BUDGET_VOX
     assert DataPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
-    assert Fingerprint.from_dict(json.loads(json.dumps(fp.to_dict()))) == fp
 
 
 def test_the_tables_show_every_choice_and_its_reason():
@@ -126,6 +125,23 @@ def test_a_spacing_that_is_asked_for_is_planned_with():
     assert prod(coarse.window) * coarse.batch <= CPU_BUDGET_VOX
     millimetres = [plan.window[1] * plan.spacing_mm[1] for plan in (usual, coarse)]
     assert millimetres[1] > 1.3 * millimetres[0]  # fewer voxels, so a window shows more of the case
+
+
+def test_a_network_that_is_there_keeps_its_halvings():
+    plan = plan_data(HEART, strides=((2, 2, 2),) * 3)
+    assert plan.strides == ((2, 2, 2),) * 3 and plan.window[0] == 16 and "begins with" in plan.reasons["strides"]
+
+
+def test_hounsfield_units_are_normalised_alike_in_all_scans():
+    air = replace(ABDOMEN, intensities=((-1000.0, -50.0, 300.0),) * 5, grey=(-80.0, 230.0, 95.0, 40.0))
+    soft = replace(air, intensities=((-1000.0, -50.0, 300.0),) * 4 + ((-100.0, 0.0, 300.0),))
+    for fp, modality, fixed in ((air, "", True), (soft, "", False), (soft, "contrast-enhanced CT", True), (air, "MR T1", False),
+                                (ABDOMEN, "", False), (air, "projection", False)):
+        plan = plan_data(fp, modality=modality)
+        assert plan.grey == ((-80.0, 230.0, 95.0, 40.0) if fixed else None), (modality, fixed)
+        assert ("Hounsfield" in plan.reasons["grey"]) == fixed
+        assert ("-80 to 230, z-score" if fixed else "0.5 to 99.5 %, z-score") in plan_table(fp, plan)
+    assert DataPlan.from_dict(json.loads(json.dumps(plan_data(air).to_dict()))) == plan_data(air)
 
 
 def test_a_damaged_plan_is_one_sentence():
@@ -158,11 +174,13 @@ def test_sizes_are_measured_along_the_networks_axes(tmp_path):
     assert fp.axes == "ras" and fp.spacing_mm == (1.2, 1.0, 1.5) and fp.size_mm == (24.0, 30.0, 9.0)
     assert fp.sizes_vox[0] == (20, 30, 6) and fp.volumes_ml == {1: (0.0432,) * 3, 2: (0.0,) * 3}
     assert [round(p[1], -2) for p in fp.intensities] == [100, 200, 300]
+    assert fp.grey[0] < 110 and fp.grey[1] > 290 and 190 < fp.grey[2] < 210 and 75 < fp.grey[3] < 90  # of the three boxes
     tilt = np.eye(4)
     c, s = np.cos(0.4), np.sin(0.4)
     tilt[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])
     slices_second = tilt @ np.diag([1.0, 7.0, 1.1, 1.0])  # the thick axis is stored as j
     cases = write_cases(tmp_path / "b", slices_second, (20, 6, 30))
+    assert fingerprint_of(cases.cases, cases, axes="ras").axes == "ras"
     fp = fingerprint_of(cases.cases, cases)
     assert fp.axes == "scan" and fp.anisotropy == pytest.approx(7, abs=1e-3)
     assert fp.spacing_mm[0] == 7 and fp.sizes_vox[0][0] == 6 and sorted(fp.sizes_vox[0]) == [6, 20, 30]

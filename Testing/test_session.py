@@ -10,6 +10,7 @@ from MedLLMSegLib import cli, load_volume, save_volume, segment
 from MedLLMSegLib.bundle import read_bundle
 from MedLLMSegLib.cases import Case
 from MedLLMSegLib.errors import UserError
+from MedLLMSegLib.preprocess import Preparation, prepare_whole
 from MedLLMSegLib.training.session import draw_cases
 from MedLLMSegLib.volume import Volume
 
@@ -73,8 +74,52 @@ def test_other_options_in_the_same_folder_are_refused(data, tmp_path, capsys):
     assert 'holds a training with another "lr"' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("split", [True, False])
+def test_other_data_in_the_same_folder_are_refused(data, tmp_path, capsys, split):
+    if not split:
+        (data / "splits.json").unlink()  # then a new case draws new splits
+    assert train(data, tmp_path / "run") == 0
+    capsys.readouterr()
+    for folder in ("imagesTr", "labelsTr"):
+        (data / folder / "case6.nii.gz").write_bytes((data / folder / "case1.nii.gz").read_bytes())
+    if split:
+        names = [f"case{n}" for n in range(7)]
+        (data / "splits.json").write_text(json.dumps({"train": names[:3] + names[4:5], "val": names[3:4], "test": names[5:]}))
+    assert train(data, tmp_path / "run") == 2
+    assert "other data: the train cases differ" in capsys.readouterr().err
+    assert (tmp_path / "run/bundle").is_dir()  # nothing is lost
+
+
+def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
+    for n in range(6):
+        image = load_volume(data / f"imagesTr/case{n}.nii.gz")
+        save_volume(Volume(image.array - 1000, np.eye(4)), data / f"imagesTr/case{n}.nii.gz")  # organ -900, air -1000
+    assert train(data, tmp_path / "run") == 0 and "Hounsfield" in capsys.readouterr().out
+    settings = read_bundle(tmp_path / "run/bundle").metadata["preprocessing"]
+    low, high, mean, deviation = settings["grey"]
+    assert -935 < low < -910 < mean < -890 < high < -865 and 8 < deviation < 12 and f"minus {mean:g}" in settings["normalise"]
+    array, _ = prepare_whole(load_volume(data / "imagesTr/case5.nii.gz"), Preparation.of(settings))
+    assert np.unique(array)[0] == pytest.approx((low - mean) / deviation, abs=1e-4)  # air is clipped
+    segment(load_volume(data / "imagesTr/case5.nii.gz"), tmp_path / "run/bundle", device="cpu")
+
+
+def test_crops_around_an_organ_get_one_spacing(data, tmp_path, capsys):
+    for folder in ("imagesTr", "labelsTr"):
+        for n in range(6):
+            volume = load_volume(data / folder / f"case{n}.nii.gz")
+            save_volume(Volume(volume.array, np.diag([0.9, 0.9, 2.5, 1])), data / folder / f"case{n}.nii.gz")
+    crops = ["--anatomy", "hippocampus", "--structures", "anterior", "posterior"]
+    assert train(data, tmp_path / "bad", *crops, "--spacing", "2.5", "0.9", "0.9") == 2
+    assert "need one spacing for all axes" in capsys.readouterr().err
+    assert train(data, tmp_path / "run", *crops) == 0
+    plan = json.loads((tmp_path / "run/plan.json").read_text())
+    assert plan["plan"]["spacing_mm"] == [0.9] * 3 and plan["plan"]["axes"] == "ras" and plan["preprocessing"]["spacing_mm"] == 0.9
+
+
 def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path):
     assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3") == 0
+    plan = json.loads((tmp_path / "run/plan.json").read_text())
+    assert plan["plan"]["strides"] == plan["network"]["strides"]
     tuned, base = (read_bundle(f) for f in (tmp_path / "run/bundle", "MedLLMSegLib/bundles/hippocampus-t1"))
     assert tuned.metadata["chosen"]["trained_on"] == 3 and tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
     assert tuned.metadata["licence"] == base.metadata["licence"]  # share-alike: what is trained from it carries it
@@ -210,7 +255,9 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, ca
     (["--minutes", "5"], "give one of them"), (["--lr", "-1"], "must be above 0"), (["--precision", "fp16"], "fp16 needs a CUDA"),
     (["--seed", "-1"], "--seed is -1"), (["--patience", "-1"], "--patience is -1"), (["--lr", "inf"], "not infinite"),
     (["--spacing", "0.01", "0.01", "0.01"], "choose a coarser --spacing"),
-    (["--preset", "unet"], "no preset"), (["--from", "nothing"], 'no model called "nothing"'), (["--cases", "9"], "asks for more"),
+    (["--preset", "unet"], "no preset"), (["--from", "hippocampus-t1", "--llm-layer", "3"], "--llm-layer chooses a network"),
+    (["--from", "hippocampus-t1", "--preset", "paper-vit"], "--preset chooses a network"),
+    (["--from", "nothing"], 'no model called "nothing"'), (["--cases", "9"], "asks for more"),
 ])
 def test_bad_options_are_one_sentence(data, tmp_path, capsys, options, words):
     assert train(data, tmp_path / "run", *options) == 2

@@ -23,7 +23,7 @@ from ..networks.controls import arm_config, build_arm, count_parameters
 from ..networks.dynunet import PlannedDynUNet
 from ..outputs import write_text
 from ..postprocess import restore, softmax
-from ..preprocess import prepare, whole_grid
+from ..preprocess import Preparation, prepare_whole
 from ..scores import Score, table
 from ..training.checkpoint import LAST, fill_best
 from ..training.data import prepare_set
@@ -57,7 +57,7 @@ class Bench:
     def prepared(self) -> dict[str, dict]:
         """Case id -> prepared case, of the cases to train on and to choose by."""
         cases = [*self.parts["train"], *self.parts["val"]]
-        ready = prepare_set(cases, self.case_set, self.settings.spacing_mm, self.settings.axes)
+        ready = prepare_set(cases, self.case_set, Preparation(self.settings.spacing_mm, self.settings.axes))
         return {case.id: each for case, each in zip(cases, ready)}
 
 
@@ -179,7 +179,7 @@ def measure_on_test(bench: Bench, network: nn.Module, run: Run, tell: Progress) 
 
 def label_scan(network: nn.Module, volume: Volume, settings: Settings, device) -> np.ndarray:
     """Labels (k, j, i) on the scan's own grid: the likeliest class of each voxel, with nothing cleaned up."""
-    array, way_back = prepare(volume, whole_grid(volume, settings.spacing_mm, settings.axes))
+    array, way_back = prepare_whole(volume, Preparation(settings.spacing_mm, settings.axes))
     values, box = restore(softmax(predict(network, array, device)), way_back)
     labels = np.zeros(volume.array.shape, np.uint8)
     labels[box] = values.argmax(0)

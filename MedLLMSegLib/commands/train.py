@@ -86,7 +86,8 @@ def _train(args, command: str) -> None:
     train_classifier.check_task(args)
     if args.task == "classify":
         return train_classifier.train(args, _Console())
-    from ..training.session import TrainRequest, train_model
+    from ..training.request import TrainRequest
+    from ..training.session import train_model
 
     request = TrainRequest(
         source=str(args.data), output=str(args.output), name=args.name, title=args.title, modality=args.modality,

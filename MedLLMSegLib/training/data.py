@@ -10,24 +10,23 @@ from ..errors import Progress, UserError
 from ..files import load_volume
 from ..geometry import resample
 from ..outputs import whole_file
-from ..preprocess import prepare, whole_grid
+from ..preprocess import Preparation, prepare_whole
 from ..volume import Volume, check_scan
 
 REMEMBERED = 5000  # voxels of each structure that are remembered to place samples on
 
 
-def prepare_case(case: Case, case_set: CaseSet, spacing_mm, axes: str = "ras") -> dict:
+def prepare_case(case: Case, case_set: CaseSet, how: Preparation) -> dict:
     """Read one case: {"id", "image": float32 (1, K, J, I) normalised, "label": uint8 (1, K, J, I), "voxels"}.
 
-    spacing_mm, axes: of the network's grid, see `preprocess.whole_grid`. "voxels": for each structure that is there, up
-    to `REMEMBERED` of its voxels as (n, 3) indices. Raises `UserError` for a case that cannot be trained on.
+    "voxels": for each structure that is there, up to `REMEMBERED` of its voxels as (n, 3) indices. Raises `UserError` for a
+    case that cannot be trained on.
     """
     image = load_volume(case.image)
     check_scan(image)
     labels = read_label_map(case, case_set, image)
-    grid = whole_grid(image, spacing_mm, axes)
-    array, _ = prepare(image, grid)
-    moved = _labels_on(Volume(labels, image.ijk_to_ras), grid)
+    array, way_back = prepare_whole(image, how)
+    moved = _labels_on(Volume(labels, image.ijk_to_ras), way_back.crop)
     return {"id": case.id, "image": array[None], "label": moved[None], "voxels": _voxels(moved)}
 
 
@@ -50,29 +49,31 @@ def _voxels(labels: np.ndarray) -> list[np.ndarray]:
     return [f if len(f) <= REMEMBERED else f[rng.choice(len(f), REMEMBERED, replace=False)] for f in found]
 
 
-def prepare_set(cases, case_set: CaseSet, spacing_mm, axes: str = "ras", cache: Path | None = None,
-                progress: Progress | None = None) -> list[dict]:
+def prepare_set(cases, case_set: CaseSet, how: Preparation, cache: Path | None = None, progress: Progress | None = None,
+                writes: bool = True) -> list[dict]:
     """All cases prepared; with ``cache`` (a folder) kept on disk and read from there when a voxel is wanted.
 
     A scan of 512 x 512 x 300 voxels takes 400 MB prepared, so that a few dozen would not fit a laptop's memory.
+    writes: whether this process fills the cache; of several, one does, and the others come after it.
     """
     prepared = []
     for n, case in enumerate(cases):
         if progress:
             progress(f"reading {case.id}", n / len(cases))
-        ready = prepare_case(case, case_set, spacing_mm, axes)
-        prepared.append(ready if cache is None else _on_disk(ready, cache))
+        ready = prepare_case(case, case_set, how)
+        prepared.append(ready if cache is None else _on_disk(ready, cache, writes))
     if prepared and not any(case["voxels"] for case in prepared):
         raise UserError(f"The label maps of all {len(prepared)} cases are empty, for example "
                         f'"{cases[0].label}"; label the cases first.')
     return prepared
 
 
-def _on_disk(case: dict, cache: Path) -> dict:
+def _on_disk(case: dict, cache: Path, writes: bool) -> dict:
     for key in ("image", "label"):
         path = cache / f"{case['id']}-{key}.npy"
-        with whole_file(path) as scratch:
-            np.save(scratch, case[key])
+        if writes:
+            with whole_file(path) as scratch:
+                np.save(scratch, case[key])
         case[key] = np.load(path, mmap_mode="r", allow_pickle=False)
     return case
 

@@ -1,7 +1,7 @@
 """What the training cases are like: sizes, spacings, intensities and structures. `plan.py` plans from it."""
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import Sequence
 
@@ -16,6 +16,7 @@ from ..volume import Volume, check_scan
 
 THICK = 2.0  # from this ratio of coarsest to finest spacing on, a scan's own axes are kept
 _PERCENTILES = (0.5, 50.0, 99.5)
+_POOLED = 10_000  # labelled voxels of a case whose intensities are looked at together with the other cases'
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Fingerprint:
     spacing_mm, size_mm: medians. spacings_mm, sizes_vox: of each case, in the order of ``ids``.
     intensities: of each case, its 0.5th, 50th and 99.5th percentile.
     labels: value -> name. volumes_ml: value -> the structure's volume in each case, 0 where it is missing.
+    grey: 0.5th and 99.5th percentile, mean and standard deviation of the labelled voxels of all cases.
     """
 
     ids: tuple[str, ...]
@@ -39,55 +41,52 @@ class Fingerprint:
     intensities: tuple[tuple[float, float, float], ...]
     labels: dict[int, str]
     volumes_ml: dict[int, tuple[float, ...]]
+    grey: tuple[float, float, float, float]
 
     def to_dict(self) -> dict:
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, data: dict) -> "Fingerprint":
-        """From `to_dict`, also after a journey through JSON (lists for tuples, text for whole-number keys)."""
-        values = {f.name: _tuples(data[f.name]) for f in fields(cls) if f.name in data}
-        if len(values) < len(fields(cls)):
-            missing = next(f.name for f in fields(cls) if f.name not in values)
-            raise UserError(f'The fingerprint has no entry "{missing}"; it belongs to another version of this program.')
-        for name in ("labels", "volumes_ml"):
-            values[name] = {int(key): value for key, value in values[name].items()}
-        return cls(**values)
 
-
-def _tuples(value):
-    return tuple(map(_tuples, value)) if isinstance(value, (list, tuple)) else (
-        {key: _tuples(each) for key, each in value.items()} if isinstance(value, dict) else value)
-
-
-def fingerprint_of(cases: Sequence[Case], case_set: CaseSet, progress: Progress | None = None) -> Fingerprint:
-    """Measure the training cases; all images and label maps are read once.
+def fingerprint_of(cases: Sequence[Case], case_set: CaseSet, progress: Progress | None = None,
+                   axes: str | None = None) -> Fingerprint:
+    """Measure the training cases; all images and label maps are read once. axes: where they are not to be chosen.
 
     Raises `UserError` for an image or label map that cannot be used, and where no case has a labelled voxel.
     """
     if not cases:
         raise UserError("There is no case to train on; add labelled cases.")
-    grids, intensities, voxels_ml = [], [], []
+    grids, intensities, voxels_ml, labelled = [], [], [], []
     for n, case in enumerate(cases):
         if progress:
             progress(f"looking at {case.id}", n / len(cases))
         image = load_volume(case.image)
         check_scan(image)
-        counts = np.bincount(read_label_map(case, case_set, image).ravel(), minlength=max(case_set.labels) + 1)
+        labels = read_label_map(case, case_set, image)
+        counts = np.bincount(labels.ravel(), minlength=max(case_set.labels) + 1)
         grids.append(image.grid)
         intensities.append(tuple(float(f"{v:.5g}") for v in np.percentile(image.array, _PERCENTILES)))
         voxels_ml.append(counts * image.grid.voxel_ml)
+        labelled.append(_some(image.array[labels > 0]))
     volumes = {value: tuple(round(float(v[value]), 4) for v in voxels_ml) for value in case_set.labels}
     if not any(map(any, volumes.values())):
         raise UserError(f'None of the {len(cases)} training cases of "{case_set.source}" has a labelled voxel, for '
                         f'example "{cases[0].label}" is empty; label the cases first.')
     ratios = [max(g.spacing_mm) / min(g.spacing_mm) for g in grids]
-    axes = "scan" if np.median(ratios) > THICK else "ras"
+    axes = axes or ("scan" if np.median(ratios) > THICK else "ras")
     spacings, extents = zip(*(_along(grid, axes) for grid in grids))
     return Fingerprint(
         tuple(case.id for case in cases), axes, round(float(np.median(ratios)), 3), _median(spacings), _median(extents),
         spacings, tuple(tuple(int(round(e / s)) for e, s in zip(*each)) for each in zip(extents, spacings)),
-        tuple(intensities), dict(case_set.labels), volumes)
+        tuple(intensities), dict(case_set.labels), volumes, _grey(np.concatenate(labelled)))
+
+
+def _some(values: np.ndarray) -> np.ndarray:
+    """Enough of them, so that no case counts for more than the others."""
+    return values if len(values) <= _POOLED else np.random.default_rng(0).choice(values, _POOLED, replace=False)
+
+
+def _grey(values: np.ndarray) -> tuple[float, float, float, float]:
+    return tuple(float(f"{v:.5g}") for v in (*np.percentile(values, (0.5, 99.5)), values.mean(dtype=float), values.std(dtype=float)))
 
 
 def _along(grid: Grid, axes: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

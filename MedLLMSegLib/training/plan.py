@@ -27,6 +27,7 @@ WHOLE_STACK_VOX = 16  # so few voxels across thick slices are kept whole
 LEAST_SHARE = 1 / 8  # of the median case that a window has to show
 LEAST_STRUCTURE_VOX = 1000  # coarser voxels must leave the smallest structure so many
 FINEST_MM, COARSEST_MM = 0.05, 20.0
+AIR_HU = -500  # an MR never has values so low, and a CT that shows air outside or in the lungs always has
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class DataPlan:
     spacing_mm, axes: of the network's grid (`preprocess.whole_grid`). window: voxels of a training sample.
     batch: samples of a step. strides: how each stage of the stem halves the window.
     flips: axes (0 is k) that augmentation may mirror. rotate_deg: largest turn about each axis. scale: largest change
-    of size, as a fraction. reasons: name of a choice -> why.
+    of size, as a fraction. grey: one normalisation for all scans (`preprocess.normalise`), or None for each by itself.
+    reasons: name of a choice -> why.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -47,6 +49,7 @@ class DataPlan:
     flips: tuple[int, ...]
     rotate_deg: tuple[float, float, float]
     scale: float
+    grey: tuple[float, float, float, float] | None = None
     reasons: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -70,7 +73,7 @@ class DataPlan:
     def from_dict(cls, data: dict) -> "DataPlan":
         """From `to_dict`, also after a journey through JSON."""
         unknown = set(data) - {f.name for f in fields(cls)}
-        missing = {f.name for f in fields(cls)} - set(data) - {"reasons"}
+        missing = {f.name for f in fields(cls)} - set(data) - {"reasons", "grey"}
         if unknown or missing:
             raise UserError(f'The plan {"has an unknown" if unknown else "lacks the"} entry '
                             f'"{sorted(unknown or missing)[0]}"; it belongs to another version of this program.')
@@ -83,26 +86,31 @@ def gpu_budget_vox(memory_bytes: int) -> int:
     return max(CPU_BUDGET_VOX, int(memory_bytes / BYTES_A_VOXEL))
 
 
-def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None) -> DataPlan:
+def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None, strides: tuple | None = None,
+              modality: str = "") -> DataPlan:
     """A plan for cases like these. budget_vox: voxels of a batch (`gpu_budget_vox` for a GPU).
 
-    spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it.
+    spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it. strides: those of a network that is there
+    already. modality: what the user calls it, such as "CT".
     """
     sample_vox = budget_vox // 2
     spacing, why_spacing = (tuple(map(float, spacing_mm)), "as asked") if spacing_mm else _spacing(fp, sample_vox)
     case = np.array(fp.size_mm) / spacing  # the median case in voxels of the network's grid
-    strides = _strides(spacing, case)
-    window, why_window = _window(case, np.prod(strides, 0), sample_vox, fp.axes)
+    of_network, strides = strides, strides or _strides(spacing, case)
+    window, why_window = _window(case, np.prod(strides, 0), sample_vox, fp.axes, 1 if of_network else LEAST_VOX)
     # A power of two, so that a batch can be parted among processes.
     fit = 2 ** int(log2(max(1.0, budget_vox / 2 / prod(window))))
     batch = 2 * min(4, fit)
     flips, why_flips = _flips(fp)
+    grey, why_grey = _grey(fp, modality)
     scan = fp.axes == "scan"
     reasons = _reasons(fp) | {
-        "spacing_mm": why_spacing, "window": why_window, "flips": why_flips,
+        "spacing_mm": why_spacing, "window": why_window, "flips": why_flips, "grey": why_grey,
         "batch": f"{batch} windows are {batch * prod(window)} voxels, and the budget is {budget_vox}"}
+    if of_network:
+        reasons["strides"] = "those of the model that it begins with"
     return DataPlan(spacing, fp.axes, window, batch, strides, flips, (60.0, 0.0, 0.0) if scan else (15.0,) * 3,
-                    0.25 if scan else 0.15, reasons)
+                    0.25 if scan else 0.15, grey, reasons)
 
 
 def _reasons(fp: Fingerprint) -> dict[str, str]:
@@ -152,9 +160,9 @@ def _strides(spacing, case_vox) -> tuple[tuple[int, int, int], ...]:
     return tuple(stages)
 
 
-def _window(case_vox, patch, sample_vox: int, axes: str) -> tuple[tuple[int, int, int], str]:
+def _window(case_vox, patch, sample_vox: int, axes: str, least_patches: int) -> tuple[tuple[int, int, int], str]:
     """The whole median case if it fits, else its proportions; multiples of the patch."""
-    whole = [max(LEAST_VOX if p > 1 else 1, ceil(round(n, 3) / p)) * int(p) for n, p in zip(case_vox, patch)]
+    whole = [max(least_patches if p > 1 else 1, ceil(round(n, 3) / p)) * int(p) for n, p in zip(case_vox, patch)]
     window = list(whole)
     keep = {0} if axes == "scan" and whole[0] <= WHOLE_STACK_VOX else set()
     while prod(window) > sample_vox:
@@ -189,6 +197,16 @@ def _flips(fp: Fingerprint) -> tuple[tuple[int, ...], str]:
     return (0, 1, 2), "all: oblique slices differ in which way their axes run, and no structure is named after a side"
 
 
+def _grey(fp: Fingerprint, modality: str) -> tuple[tuple[float, float, float, float] | None, str]:
+    """One normalisation for all scans of CT: its numbers are Hounsfield units, 0 for water and -1000 for air."""
+    stated = re.findall(r"\w+", modality.upper())
+    if "CT" in stated:
+        return fp.grey, "Hounsfield units mean the same in each scan: those of the labelled voxels are spread out"
+    if not stated and max(low for low, _, _ in fp.intensities) <= AIR_HU:
+        return fp.grey, f"all cases go down to {AIR_HU} or less, so these are Hounsfield units, the same in each scan (else state --modality)"
+    return None, "each scan by itself: scanners differ in what their numbers mean"
+
+
 def plan_table(fp: Fingerprint, plan: DataPlan) -> str:
     """The plan for the screen: each choice and its reason."""
     rows = [
@@ -198,7 +216,8 @@ def plan_table(fp: Fingerprint, plan: DataPlan) -> str:
         ("strides", "halvings", ", ".join("x".join(map(str, stage)) for stage in plan.strides)),
         ("flips", "mirrored axes", ", ".join("kji"[a] for a in plan.flips) or "none"),
         ("rotate_deg", "turns, degrees", _triple(plan.rotate_deg)),
-        ("scale", "change of size", f"{100 * plan.scale:.0f} %")]
+        ("scale", "change of size", f"{100 * plan.scale:.0f} %"),
+        ("grey", "grey values", "0.5 to 99.5 %, z-score" if plan.grey is None else f"{plan.grey[0]:.4g} to {plan.grey[1]:.4g}, z-score")]
     return "\n".join([f"Plan for {len(fp.ids)} training cases (k x j x i)"] + [
         f"  {name:<16}{value:<24}{plan.reasons.get(key, 'as asked')}" for key, name, value in rows])
 

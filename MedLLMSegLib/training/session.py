@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,80 +19,21 @@ from ..errors import Progress, UserError
 from ..llm.store import resolve
 from ..networks.build import build_network
 from ..outputs import check_writable, make_folder
+from ..preprocess import Preparation
 from .augment import Augmentation
 from .calibrate import calibrate
 from .checkpoint import begun
 from .data import plan_crops, prepare_set
 from .export import export_bundle
 from .loop import TrainConfig, Trainer
-from .optimiser import check_optimiser
 from .pace import Pace, seconds_per_look, seconds_per_step
 from .plan import CPU_BUDGET_VOX, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
+from .request import TrainRequest
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
 LARGEST_VOX = 2e9  # of a prepared case: 8 GB
 USUAL_MINUTES = 60
 FINE_TUNING = {"lr": 3e-4, "warmup_steps": 50}  # gentler than from nothing: the weights are good already
-
-
-@dataclass(frozen=True)
-class TrainRequest:
-    """What a user asks for; None leaves the choice to the plan.
-
-    source: a Decathlon folder, a CSV or a folder of Slicer segmentations (see `cases.read_cases`). output: the run's folder.
-    start: a bundle (id or folder) to fine-tune. cases: so many training cases only, drawn by seed in whole groups.
-    minutes: time for the training itself, with looks at the val cases (`pace.py`); steps: or so many updates. preset, llm,
-    llm_layer, llm_position: the network. structures: names of the labels 1, 2 ... where the source states none.
-    window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val cases;
-    within ``minutes`` so many at most.
-    optimiser: one of `optimiser.OPTIMISERS`. augmentation: "usual" or "strong" (`Augmentation.stronger`).
-    folds, fold: train fold ``fold`` (from 0) of so many, in place of the stated splits (`cross_validation.py`).
-    anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
-    """
-
-    source: str
-    output: str
-    name: str = ""
-    title: str = ""
-    modality: str = ""
-    licence: str = ""
-    data: str = ""
-    start: str | None = None
-    cases: int | None = None
-    minutes: float | None = None
-    steps: int | None = None
-    preset: str = "medvisionllama"
-    llm: str | None = None
-    llm_layer: int | None = None
-    llm_position: str | None = None
-    anatomy: str | None = None
-    structures: tuple[str, ...] = ()
-    batch: int | None = None
-    window: tuple[int, ...] | None = None
-    spacing: tuple[float, ...] | None = None
-    optimiser: str = field(default="muon", metadata={"before": "adamw"})
-    lr: float | None = None
-    augmentation: str = "usual"
-    precision: str = "bf16"
-    patience: int = 8
-    validations: int = 20
-    seed: int = 0
-    folds: int | None = None
-    fold: int | None = None
-
-    def __post_init__(self):
-        if self.minutes is not None and self.steps is not None:
-            raise UserError("--minutes and --steps both say how long to train; give one of them.")
-        for name in ("minutes", "steps", "cases", "batch", "lr", "validations", "window", "spacing"):
-            value = getattr(self, name)
-            if value is not None and not all(0 < v < math.inf for v in (value if isinstance(value, (tuple, list)) else (value,))):
-                raise UserError(f"--{name} is {value}, and must be above 0 and not infinite.")
-        for name in ("seed", "patience"):
-            if getattr(self, name) < 0:
-                raise UserError(f"--{name} is {getattr(self, name)}, and must be 0 or more.")
-        check_optimiser(self.optimiser)
-        if self.augmentation not in ("usual", "strong"):
-            raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')
 
 
 def train_model(request: TrainRequest, device: str = "auto", progress: Progress | None = None, say=print) -> Path:
@@ -113,11 +54,14 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     parts = split_cases(case_set, request.seed) if request.folds is None else folds(case_set, request.folds, request.seed)[request.fold]
     chosen = draw_cases(parts["train"], request.cases, request.seed)
     before = begun(output, request)
+    _refuse_other_cases(before, output, chosen, parts["val"])
     tell = say if fabric.is_global_zero else (lambda text: None)
     about = before or _plan(request, case_set, chosen, parts["val"], fabric.device, tell, report)
     plan = DataPlan.from_dict(about["plan"])
-    prepare = lambda cases, part: prepare_set(cases, case_set, plan.spacing_mm, plan.axes, _cache(output, about, part), report)
-    train, val = prepare(chosen, "train"), prepare(parts["val"], "val")
+    with fabric.rank_zero_first():  # it fills the cache, if one is needed, and the others read it
+        prepare = lambda cases, part: prepare_set(cases, case_set, Preparation(plan.spacing_mm, plan.axes, plan.grey),
+                                                  _cache(output, about, part), report, fabric.is_global_zero)
+        train, val = prepare(chosen, "train"), prepare(parts["val"], "val")
     if before is None and request.anatomy:
         about["preprocessing"] |= plan_crops(train, plan.spacing_mm[0])
     network_config = NetworkConfig.from_dict(about["network"])
@@ -134,6 +78,16 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
         return output / "bundle"
     calibrate(output, network, val, fabric.device, config.predict_window, report)
     return export_bundle(output, output / "bundle")
+
+
+def _refuse_other_cases(before: dict | None, output: Path, train, val) -> None:
+    """A case that weights were chosen by must not be trained on later, nor the other way round."""
+    for part, cases in (("train", train), ("val", val)):
+        was, now = ((before or {}).get("cases") or {}).get(part), [case.id for case in cases]
+        if was is not None and was != now:
+            odd = (sorted(set(was) ^ set(now)) or now)[0]
+            raise UserError(f'"{output}" holds a training on other data: the {part} cases differ, for example "{odd}"; choose another '
+                            "output folder, or bring back the cases it began with.")
 
 
 def draw_cases(cases, count: int | None, seed: int) -> list:
@@ -165,8 +119,10 @@ def _budget(device: torch.device) -> int:
 def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, report: Progress) -> dict:
     """What the run does and its bundle must know; printed with reasons."""
     report("looking at the data", 0.0)
-    fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0))
-    plan = plan_data(fingerprint, _budget(device), request.spacing)
+    fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0), "ras" if request.anatomy else None)
+    # Crops around an organ are cut at one spacing for all axes (`localize.py`).
+    spacing = request.spacing or ((float(np.median(fingerprint.spacing_mm)),) * 3 if request.anatomy else None)
+    plan = plan_data(fingerprint, _budget(device), spacing, _strides_of(request), request.modality)
     voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
     if voxels > LARGEST_VOX:
         raise UserError(f"On a grid of {' x '.join(f'{s:g}' for s in plan.spacing_mm)} mm the median case has {voxels:.2g} voxels, and "
@@ -182,7 +138,7 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     return {
         "request": asdict(request), "fingerprint": fingerprint.to_dict(), "plan": plan.to_dict(), "network": network.to_dict(),
         "preprocessing": {"spacing_mm": plan.spacing_mm[0] if request.anatomy else list(plan.spacing_mm), "axes": plan.axes,
-                          "window": list(plan.window), "normalise": "percentile 0.5-99.5, z-score"},
+                          "window": list(plan.window), **_grey_settings(plan)},
         "id": request.name or Path(request.output).name, "title": request.title, "modality": request.modality,
         "licence": request.licence, "data": request.data, "anatomy": request.anatomy,
         "labels": None if request.anatomy else [s.to_dict() for s in structures],
@@ -191,10 +147,26 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     }
 
 
+def _grey_settings(plan: DataPlan) -> dict:
+    if plan.grey is None:
+        return {"normalise": "percentile 0.5-99.5, z-score"}
+    low, high, mean, deviation = plan.grey
+    return {"normalise": f"{low:g} to {high:g}, minus {mean:g}, divided by {deviation:g}", "grey": list(plan.grey)}
+
+
+def _base_network(request: TrainRequest) -> NetworkConfig:
+    return NetworkConfig.from_dict(read_bundle(find_model(request.start).folder).metadata["network"])
+
+
+def _strides_of(request: TrainRequest):
+    """How the network that a training begins with halves its windows; None where it is still to be planned."""
+    config = _base_network(request) if request.start else None
+    return config.strides if config and config.embedding == "stem" else None
+
+
 def _network_config(request: TrainRequest, plan: DataPlan, classes: int) -> NetworkConfig:
     if request.start:
-        config = NetworkConfig.from_dict(read_bundle(find_model(request.start).folder).metadata["network"])
-        return replace(config, classes=classes)
+        return replace(_base_network(request), classes=classes)
     if request.preset not in PRESETS:
         raise UserError(f'There is no preset "{request.preset}"; use one of {", ".join(PRESETS)}.')
     config = replace(PRESETS[request.preset], classes=classes)
