@@ -18,6 +18,7 @@ from .places import cache_dir, user_models_dir
 METADATA = "configs/metadata.json"
 LICENCE = "LICENSE"
 BUNDLES = Path(__file__).parent / "bundles"
+TEXTS = ("id", "title", "kind", "modality", "licence", "accuracy", "weights_sha256")  # that every description has
 ACCEPTED = "accepted-licences.json"  # in the cache folder
 _DO = {"segmenter": "that outlines structures", "classifier": "that diagnoses", "localizer": "that finds an organ"}
 
@@ -64,16 +65,21 @@ def read_metadata(folder) -> dict:
 
 
 def model_entry(folder) -> ModelEntry:
-    """The catalogue's line for a bundle's folder."""
+    """The catalogue's line for a bundle's folder. Raises `UserError` where its description is not what it has to be."""
     data, folder = read_metadata(folder), Path(folder)
-    try:
-        return ModelEntry(data["id"], data["title"], data["kind"], data["modality"], tuple(data["structures"]),
-                          data["licence"], data["accuracy"], data["weights_sha256"], folder,
-                          bool(data.get("accept_licence", False)), _size_mb(folder),
-                          tuple(data["classes"]) if data["kind"] == "classifier" else ())
-    except (KeyError, TypeError) as error:
-        raise UserError(f'The description of the model bundle "{folder}" is damaged '
-                        f"({type(error).__name__}: {error}); install it again.") from error
+    lists = ("structures", "classes") if data.get("kind") == "classifier" else ("structures",)
+    wrong = [name for name in TEXTS if not isinstance(data.get(name), str)]
+    wrong += [name for name in lists if not _is_texts(data.get(name))]
+    if wrong:  # here, as one that the panel cannot show would keep all others from being shown
+        raise UserError(f'The description of the model bundle "{folder}" is damaged ("{wrong[0]}" is missing or no text); '
+                        "install it again.")
+    return ModelEntry(data["id"], data["title"], data["kind"], data["modality"], tuple(data["structures"]), data["licence"],
+                      data["accuracy"], data["weights_sha256"], folder, bool(data.get("accept_licence", False)),
+                      _size_mb(folder), tuple(data["classes"]) if data["kind"] == "classifier" else ())
+
+
+def _is_texts(value) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _size_mb(folder: Path) -> float:

@@ -41,11 +41,18 @@ def needed_gb(entry: ModelEntry) -> float:
     about = _metadata(entry)
     if entry.kind == "classifier":
         return BASE_GB + (3 * entry.size_mb * 1e6 + 8 * _frozen(about)) / 1e9  # a flat image's features are nothing beside these
-    # Crops around an organ go through the network whole, whatever the training's window was.
-    window = None if about.get("anatomy") else (about.get("preprocessing") or {}).get("window")
-    stages = (about.get("network") or {}).get("stem_channels") or [CHANNELS]
-    features = 4 * prod(window or WINDOW) * max(stages[0], 1) * FEATURE_COPIES
-    return BASE_GB + (3 * entry.size_mb * 1e6 + features) / 1e9  # weights: as read, as float32, and room to convert
+    return BASE_GB + (3 * entry.size_mb * 1e6 + _features(about)) / 1e9  # weights: as read, as float32, and room to convert
+
+
+def _features(about: dict) -> float:
+    """Bytes of one window's features; the usual where the metadata are damaged, which is said when the model is loaded."""
+    try:
+        # Crops around an organ go through the network whole, whatever the training's window was.
+        window = None if about.get("anatomy") else (about.get("preprocessing") or {}).get("window")
+        stages = (about.get("network") or {}).get("stem_channels") or [CHANNELS]
+        return 4.0 * prod(map(float, window or WINDOW)) * max(float(stages[0]), 1) * FEATURE_COPIES
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError):
+        return 4.0 * prod(WINDOW) * CHANNELS * FEATURE_COPIES
 
 
 def _frozen(about: dict) -> int:

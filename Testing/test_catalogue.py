@@ -7,6 +7,7 @@ import torch
 from MedLLMSegLib import UserError, accept_licence, cli, list_models, load_model
 from MedLLMSegLib.bundle import write_bundle
 from MedLLMSegLib.catalogue import ACCEPTED, METADATA, find_model, licence_accepted, model_entry
+from MedLLMSegLib.slicer_bridge.asks import Asks, asks_of
 from test_whole import ABOUT, heart_bundle
 
 STRICT = {"id": "strict", "licence": "CC-BY-NC-SA-4.0", "accept_licence": True}
@@ -41,6 +42,20 @@ def test_a_damaged_model_of_the_users_hides_no_other(cache):
     assert [e.id for e in list_models()][-1] == "mine"
     with pytest.raises(UserError, match="is damaged"):
         find_model("broken")
+
+
+@pytest.mark.parametrize("changed", [
+    {"modality": None}, {"title": None}, {"id": 5}, {"accuracy": 0.9}, {"licence": ["MIT"]}, {"kind": ["segmenter"]},
+    {"structures": "spleen"}, {"structures": None}, {"structures": [{"name": "spleen"}]}, {"kind": "classifier"},
+    {"kind": "classifier", "classes": [0, 1]}, {"kind": "classifier", "classes": "finding"}], ids=str)
+def test_a_description_of_other_types_is_damaged_and_hides_no_other(cache, changed):
+    write_bundle(cache / "models" / "mine", {**ABOUT, "id": "mine"}, {}, "card", "licence")
+    folder = write_bundle(cache / "models" / "broken", {**ABOUT, "id": "broken"}, {}, "card", "licence")
+    metadata = json.loads((folder / METADATA).read_text())
+    (folder / METADATA).write_text(json.dumps({**metadata, **changed}))
+    assert [e.folder.name for e in list_models(None) if e.folder.parent == cache / "models"] == ["mine"]
+    with pytest.raises(UserError, match="is damaged.*is missing or no text"):
+        model_entry(folder)
 
 
 def test_a_licence_is_shown_and_accepted_before_the_first_use(cache, tmp_path, capsys):
@@ -79,3 +94,10 @@ def test_a_licence_that_cannot_be_read_is_named(cache):
     folder = heart_bundle(cache / "models", **STRICT)
     (folder / "LICENSE").unlink()
     assert cli.main(["models", "--accept", "strict"]) == 2 and not licence_accepted(model_entry(folder))
+
+
+@pytest.mark.parametrize("record", [{"numbers": 5}, {"categories": {"sex": 2}}, "age"], ids=str)
+def test_a_classifier_whose_record_is_damaged_asks_for_nothing(cache, record):
+    about = {**ABOUT, "id": "mine", "kind": "classifier", "classes": ["no", "yes"], "network": {"record": record}}
+    folder = write_bundle(cache / "models" / "mine", about, {}, "card", "licence")
+    assert asks_of(model_entry(folder)) == Asks()

@@ -45,7 +45,9 @@ def test_where_nothing_is_known_nothing_is_claimed(entry, monkeypatch):
     assert choice.fits_memory and "free" not in choice.memory_text
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"network": null, "preprocessing": null}'])
+@pytest.mark.parametrize("text", [
+    "", "[]", "{}", '{"network": null, "preprocessing": null}', '{"preprocessing": {"window": "auto"}}', '{"preprocessing": "auto"}',
+    '{"network": {"stem_channels": "wide"}}', '{"network": {"stem_channels": {"first": 8}}}'])
 def test_a_damaged_description_gets_the_usual(entry, tmp_path, text):
     made = entry()
     (tmp_path / METADATA).write_text(text)

@@ -27,9 +27,12 @@ def has_sides(entry: ModelEntry) -> bool:
 def asks_of(entry: ModelEntry | None) -> Asks:
     """What a classifier asks for; nothing if there is none, or if its description cannot be read (`diagnose` says so)."""
     try:
-        about = read_metadata(entry.folder) if entry is not None else {}
-    except UserError:
+        return _asks(read_metadata(entry.folder)) if entry is not None else Asks()
+    except (UserError, TypeError):  # TypeError: values of other kinds than ours
         return Asks()
+
+
+def _asks(about: dict) -> Asks:
     part = lambda name, of=about: of.get(name) if isinstance(of.get(name), dict) else {}
     lungs = part("preparation").get("crop") == "lungs" and part("input").get("kind", "radiograph") == "radiograph"
     record = part("record", part("network"))
