@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ Research use only; not a medical device."""
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code; never raises for bad input."""
     argv = sys.argv[1:] if argv is None else argv
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read by torch when a command imports it: the CPU does what MPS lacks
     args = build_parser().parse_args(argv)
     log = _open_log()
     try:

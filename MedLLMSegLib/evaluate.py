@@ -96,9 +96,12 @@ def evaluate(model, data, output_csv, cases=None, how: How = How(), progress: Pr
     data, output_csv = Path(data).expanduser(), Path(output_csv).expanduser()
     check_writable(output_csv.parent)
     chosen = labelled_cases(data, cases)
+    run, sha256, possible = _runner(model, how, segment)
     for case in chosen.cases:  # all read first: what is wrong is better known before the work than after it
-        chosen.truth(case, load_volume(case.image))
-    run, sha256 = _runner(model, how, segment)
+        image = load_volume(case.image)
+        truth = chosen.truth(case, image)
+        if possible:
+            with_values_of(possible(image), truth, chosen, case.id)
     measured = []
     for n, case in enumerate(chosen.cases):
         if progress:
@@ -134,14 +137,15 @@ def labelled_cases(data: Path, cases=None) -> Chosen:
                   not any(is_segmentation(case.label) for case in found.cases), found)
 
 
-def _runner(model, how: How, segment) -> tuple[Callable[[Volume], Segmentation], str]:
-    """What segments one scan, and the sha256 of the weights it uses ("" for a stand-in)."""
+def _runner(model, how: How, segment) -> tuple[Callable[[Volume], Segmentation], str, Callable | None]:
+    """What segments one scan, the sha256 of its weights ("" for a stand-in), and what says which structures it looks for in a scan."""
     if segment is not None:
-        return lambda volume: segment(volume, model, device=how.device, **how.wanted()), ""
-    from .pipeline import load_model, segment as segment_scan  # torch comes with it: only when it is needed
+        return lambda volume: segment(volume, model, device=how.device, **how.wanted()), "", None
+    from .pipeline import load_model, looked_for, segment as segment_scan  # torch comes with it: only when it is needed
 
     loaded = load_model(model, how.device)
-    return lambda volume: segment_scan(volume, loaded, **how.wanted()), loaded.entry.sha256
+    return (lambda volume: segment_scan(volume, loaded, **how.wanted()), loaded.entry.sha256,
+            lambda volume: looked_for(volume, loaded))
 
 
 def _measure(case: Case, chosen: Chosen, run, calibration: bool) -> _Measured:

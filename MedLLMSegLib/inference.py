@@ -13,9 +13,11 @@ Triple = tuple[int, int, int]
 WINDOW: Triple = (96, 96, 96)  # voxels (k, j, i) that go through a network at once where its bundle does not say
 SMALLEST = 32  # voxels of an axis: below this, tiles show a network too little
 
-# Where memory runs out, the stage that is reported begins so, and a run's notes say it. The last resort is first.
+# Where memory runs out or a GPU cannot, the stage that is reported begins so, and a run's notes say it. The last resort is first.
 SMALLER_TILES, ON_CPU = "segment in smaller tiles", "segment on the CPU"
-FALLBACKS = {ON_CPU: "The {memory} was too small; the CPU was used.",
+LACKING = "segment on the CPU, as the GPU lacks an operation"
+FALLBACKS = {LACKING: "This GPU lacks an operation that the model needs; the CPU was used.",
+             ON_CPU: "The {memory} was too small; the CPU was used.",
              SMALLER_TILES: "The {memory} was too small; smaller tiles were used."}
 
 
@@ -50,6 +52,11 @@ def out_of_memory(error: BaseException) -> bool:
         isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs))
 
 
+def lacks_operation(error: BaseException) -> bool:
+    """Whether an error says that torch has an operation not (yet) for a device; Apple's MPS is where some are missing."""
+    return isinstance(error, NotImplementedError)
+
+
 def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]:
     """The sentence for the user, if any, about a run on ``device`` that reported these stages."""
     memory = "computer's memory" if device.type == "cpu" else "GPU's memory"
@@ -65,7 +72,8 @@ def predict(network: nn.Module, array: np.ndarray, device: torch.device, window:
     gathered in the computer's memory whatever the device. An axis shorter than the window is taken as it is.
     `progress` is called before each window, and may raise `Cancelled`.
     Where the device's memory runs out, everything is done again with half the window, down to 32 voxels an axis, and then
-    on the CPU; `progress` then names the stage `SMALLER_TILES` or `ON_CPU`. The network stays on ``device`` for the next time.
+    on the CPU; `progress` then names the stage `SMALLER_TILES` or `ON_CPU`. Where the device lacks an operation, the CPU takes
+    over at once (`LACKING`). The network stays on ``device`` for the next time.
     """
     window, asked = tuple(min(w, n) for w, n in zip(window, array.shape)), device
     stage, tiles = "segment", window
@@ -75,14 +83,17 @@ def predict(network: nn.Module, array: np.ndarray, device: torch.device, window:
             network.to(asked)  # a training goes on there
             return logits
         except RuntimeError as error:
-            if not out_of_memory(error):
+            lacking = device.type != "cpu" and lacks_operation(error)
+            if not (lacking or out_of_memory(error)):
                 raise
             smaller = tuple(min(w, max(SMALLEST, w // 2)) for w in tiles)
             if smaller == tiles and device.type == "cpu":
                 raise
         # Only here, where the error and what its traceback held are gone, is there anything to free.
         free_memory(device)
-        if smaller != tiles:
+        if lacking:
+            stage, device = LACKING, torch.device("cpu")
+        elif smaller != tiles:
             stage, tiles = SMALLER_TILES, smaller
         else:
             stage, tiles, device = ON_CPU, window, torch.device("cpu")

@@ -7,17 +7,18 @@ from pathlib import Path
 
 import torch
 
+from .anatomy import ANATOMY
 from .cascade import segment_sides
 from .errors import Progress, UserError
-from .inference import ON_CPU, free_memory, memory_notes, out_of_memory
-from .localize import SIDES
+from .inference import LACKING, ON_CPU, free_memory, lacks_operation, memory_notes, out_of_memory
+from .localize import SIDES, is_crop
 from .maps import Maps, Wanted
 from .model import Model, load_model
 from .structures import Segmentation, Structure
 from .volume import Volume, check_scan
 from .whole import predict_probabilities, segment_whole
 
-__all__ = ["Model", "load_model", "predict_probabilities", "segment"]
+__all__ = ["Model", "load_model", "looked_for", "predict_probabilities", "segment"]
 
 
 def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, device: str = "auto", side: str | None = None,
@@ -48,8 +49,15 @@ def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, dev
                         time.monotonic() - began, _beside(volume, maps.uncertainty, "uncertainty"))
 
 
+def looked_for(volume: Volume, model: Model) -> tuple[Structure, ...]:
+    """The structures that a model looks for in this scan: of a crop around one organ, no sides."""
+    if not model.anatomy:
+        return model.structures
+    return ANATOMY[model.anatomy](lateral=model.localizer is not None and not is_crop(volume))
+
+
 def _run_where_it_fits(volume: Volume, model: Model, side: str | None, wanted: Wanted, report: Progress):
-    """The run, on the CPU where `predict` alone could not help (a GPU too full for the localizer); notes say what was done."""
+    """The run, on the CPU where `predict` alone could not help (a GPU on which the localizer cannot run); notes say what was done."""
     stages = set()
 
     def listen(stage: str, fraction: float) -> None:
@@ -59,12 +67,12 @@ def _run_where_it_fits(volume: Volume, model: Model, side: str | None, wanted: W
     try:
         structures, maps, notes = _run(volume, model, side, wanted, listen)
     except RuntimeError as error:
-        if model.device.type == "cpu" or not out_of_memory(error):
+        if model.device.type == "cpu" or not (lacks_operation(error) or out_of_memory(error)):
             raise
-        maps = None
+        maps, why = None, LACKING if lacks_operation(error) else ON_CPU
     if maps is None:  # here, as the error and the memory it held are gone
         free_memory(model.device)
-        listen(ON_CPU, 0.0)
+        listen(why, 0.0)
         structures, maps, notes = _run(volume, replace(model, device=torch.device("cpu")), side, wanted, listen)
     return structures, maps, (*notes, *model.notes, *memory_notes(stages, model.device))
 

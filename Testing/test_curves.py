@@ -1,4 +1,6 @@
 """What a training shows of itself while it runs: the curve, the outlines, TensorBoard's events."""
+import time
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,17 @@ def test_curve_outlines_and_events_lie_beside_each_other(tmp_path):
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [(e.step, round(e.value, 3)) for e in events.Scalars("loss")] == [(1, 1.5), (2, 1.0), (4, 0.8)]  # each row once
     assert [(e.step, e.value) for e in events.Scalars("val_dice")] == [(2, 0.5)]
+
+
+def test_a_training_that_goes_on_shows_its_curve_once(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    Watcher(tmp_path, "toy")(2, HISTORY, shown())
+    time.sleep(1.1)  # event files are named by the second
+    Watcher(tmp_path, "toy")(4, [*HISTORY, {"step": 4, "loss": 0.8, "lr": 0.1, "seconds": 4.0}], shown())
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [e.step for e in events.Scalars("loss")] == [1, 2, 4]
 
 
 def test_tensorboards_full_disk_is_one_sentence(tmp_path, monkeypatch):

@@ -299,6 +299,15 @@ def test_a_missing_case_is_named_before_any_work(data, tmp_path):
         evaluate("m", data, tmp_path / "d.csv", [*CASES, "hippocampus_777"], segment=never)
 
 
+def test_a_strange_label_in_the_last_case_is_told_before_any_work(data, tmp_path, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("work was done that would be lost")
+    monkeypatch.setattr("MedLLMSegLib.pipeline.segment", never)
+    add_case(data, CASES[-1], labels=np.full((5, 6, 8), 17, np.uint8))
+    with pytest.raises(UserError, match=rf'"{CASES[-1]}" has the labels \[17\]'):
+        evaluate("hippocampus-t1", data, tmp_path / "d.csv", CASES)
+
+
 def test_a_place_that_cannot_be_written_is_told_before_any_work(data, tmp_path):
     def never(*args, **kwargs):
         raise AssertionError("work was done for nothing")
@@ -354,7 +363,8 @@ def installed(monkeypatch):
     from MedLLMSegLib import pipeline
 
     entry = SimpleNamespace(sha256="0" * 64)
-    monkeypatch.setattr(pipeline, "load_model", lambda name, device: SimpleNamespace(entry=entry, name=name))
+    monkeypatch.setattr(pipeline, "load_model", lambda name, device: SimpleNamespace(entry=entry, name=name, anatomy="hippocampus",
+                                                                                    localizer=None))
     monkeypatch.setattr(pipeline, "segment", lambda volume, model, **wanted: sure(volume, model, "cpu", **wanted))
 
 

@@ -111,7 +111,7 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     assert "| HD95 (mm) | 2.345 (2.000 to 3.000) | - | 2.345 (2.000 to 3.000) |" in card
     for words in ("On 3 cases of 2 patients", "cross-validation over 80 cases of 40 patients", "0.910 (0.860 to 0.960)",
                   "1 cases could not be segmented", "divided by 1.250", "calibration error 0.0123", "0.0100, against 0.0500",
-                  "--data cases --output"):
+                  "--data cases --calibration --output"):
         assert words in flat(card), words
     assert "No help could be shown" not in card  # this network holds no block
     assert about["calibration"]["temperature"] == 1.25 and about["calibration"]["ece"] == 0.0123

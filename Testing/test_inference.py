@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from MedLLMSegLib import Cancelled, UserError
-from MedLLMSegLib.inference import ON_CPU, SMALLER_TILES, choose_device, memory_notes, predict
+from MedLLMSegLib.inference import LACKING, ON_CPU, SMALLER_TILES, choose_device, memory_notes, predict
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -96,6 +96,18 @@ def test_the_cpu_takes_over_at_full_size_where_a_gpu_holds_nothing():
     assert network.tried[0] == ("meta", (10, 96, 40)) and network.tried[-1] == ("cpu", (10, 96, 40))
     assert network.moved[-2:] == ["cpu", "meta"]  # a training goes on where it was
     assert stages[-1] == ON_CPU and memory_notes(stages, META) == ("The GPU's memory was too small; the CPU was used.",)
+
+
+def test_the_cpu_takes_over_at_once_where_a_gpu_lacks_an_operation():
+    array, stages = np.random.default_rng(0).normal(size=(10, 96, 40)).astype(np.float32), []
+    network = Small(10 ** 9, NotImplementedError("The operator 'aten::_adaptive_avg_pool3d' is not implemented for the MPS device"))
+    logits = predict(network, array, META, (96, 96, 96), progress=lambda stage, f: stages.append(stage))
+    assert np.allclose(logits, np.stack((array, array ** 2)), atol=1e-4)
+    assert [device for device, _ in network.tried] == ["meta", "cpu"] and network.moved[-2:] == ["cpu", "meta"]
+    assert stages[-1] == LACKING and memory_notes(stages, META) == (
+        "This GPU lacks an operation that the model needs; the CPU was used.",)
+    with pytest.raises(NotImplementedError):  # on the CPU itself it is a defect
+        predict(Small(0, NotImplementedError("forward")), array, CPU, (96, 96, 96))
 
 
 def test_tiles_are_never_smaller_than_32_voxels_except_where_the_scan_is():

@@ -80,9 +80,10 @@ def _measured(m: dict) -> list[str]:
     if results is None and folds is None:
         return [*blocks, "Nothing has been measured yet."]
     if results is not None:
+        calibrated = " --calibration" if results.get("calibration") else ""
         blocks += [fill(f"On {_how_many(results, m)} that had no part in training or choosing, at their own resolution:"),
                    _table(results), fill(_rules(results, m)), "Printed by",
-                   f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'} --output test.csv"]
+                   f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'}{calibrated} --output test.csv"]
     if folds is not None:
         blocks += [fill(f"In cross-validation over {_how_many(folds, m)}: the same training repeated, and each {case} measured "
                          "with the one that had not seen its group. These are other weights than the ones in this folder."),

@@ -22,7 +22,8 @@ class Watcher:
         except ImportError:  # TensorBoard belongs to the extra [train]; the pictures do without it
             self.writer = None
         else:
-            self.writer = SummaryWriter(str(self.output / "tensorboard"))
+            # A training that goes on writes its whole history again; what was written before is hidden.
+            self.writer = SummaryWriter(str(self.output / "tensorboard"), purge_step=0)
 
     def __call__(self, step: int, history: list[dict], shown: list[tuple[dict, np.ndarray]]) -> None:
         draw_curve(history, self.output / "curve.png", self.title)

@@ -226,7 +226,7 @@ class Trainer:
         self.network.load_state_dict(own, strict=False)
         self.module.train()
         there = [s for s in scores if np.isfinite(s)]
-        total = self.fabric.all_reduce(torch.tensor([sum(there), len(there)], dtype=torch.float64), reduce_op="sum")
+        total = self.fabric.all_reduce(torch.tensor([sum(there), len(there)], dtype=torch.float32), reduce_op="sum")  # MPS has no float64
         score = float(total[0] / total[1]) if total[1] else 0.0
         state.history.append({"step": state.step, "val_dice": round(score, 5)})
         state.worse = 0 if score > state.best else state.worse + 1
