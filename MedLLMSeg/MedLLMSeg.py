@@ -145,8 +145,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, caller, event) -> None:
         for section in (self.running, self.training, self.diagnosing):
-            section.cancel()
-        self.training.close()
+            section.leave_scene()
         self.diagnosing.close()
         self.setParameterNode(None)
         self.replace(emptied(self.panel))

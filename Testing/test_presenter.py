@@ -31,7 +31,8 @@ READY = Panel(models=(choice(),), model="hippocampus-t1", input="MRHead", scans=
 
 
 def job(state, **more):
-    about = dict(kind="segment", message="", stage="", fraction=0.0, secondsLeft=None, rows=(), notes=(), segmentationNode=None)
+    about = dict(kind="segment", message="", stage="", fraction=0.0, secondsLeft=None, rows=(), notes=(), segmentationNode=None,
+                 needsScene=True)
     return types.SimpleNamespace(**{**about, "state": state, **more})
 
 
@@ -276,6 +277,9 @@ def test_a_training_as_it_goes():
     failed = with_training(panel, job("failed", message="The pairs differ."))
     assert said(failed, "trainStatusLabel").startswith("The pairs differ") and MARKS["failed"] in looks(failed, "trainStatusLabel").text
     assert "no model was made" in said(with_training(replace(panel, history=()), job("cancelled")), "trainStatusLabel")
+    later = said(with_training(replace(panel, history=()), job("cancelled", needsScene=False)), "trainStatusLabel")
+    assert "no model was made" in later and "goes on from here" in later and "goes on" not in said(
+        with_training(panel, job("cancelled")), "trainStatusLabel")
     assert history_text(()) == ""
 
 

@@ -44,6 +44,7 @@ class Job:
     mean confidence or None), notes (sentences), itemRows (of a sequence: index value -> rows; then rows are their means).
     Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps), rows (class, probability,
     threshold or None, whether it is the answer), notes.
+    needsScene: closing the scene makes it pointless; a training has all that it needs once its cases are written.
     Of a training: history (rows such as {"step", "loss"} or {"step", "val_dice"}), model (the new `ModelEntry`).
     """
 
@@ -54,6 +55,7 @@ class Job:
     stage: str = ""
     fraction: float = 0.0
     secondsLeft: float | None = None
+    needsScene: bool = True
     segmentationNode: Any = None
     uncertaintyNode: Any = None
     rows: tuple = ()
@@ -199,15 +201,19 @@ class Runner:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A temporary folder; it is removed in the thread for files, after whatever that still writes there."""
+        """A temporary folder; it is removed afterwards."""
         path = Path(tempfile.mkdtemp(prefix="MedLLMSeg-"))
         try:
             yield path
         finally:
-            try:
-                self._submit(shutil.rmtree, path, ignore_errors=True)
-            except RuntimeError:  # Python ends, and its threads take nothing more
-                shutil.rmtree(path, ignore_errors=True)
+            self.remove(path)
+
+    def remove(self, path: Path) -> None:
+        """Remove a folder in the thread for files, without waiting, after whatever still writes there."""
+        try:
+            self._submit(shutil.rmtree, path, ignore_errors=True)
+        except RuntimeError:  # Python ends, and its threads take nothing more
+            shutil.rmtree(path, ignore_errors=True)
 
     def report(self, job: Job, stage: str, fraction: float, secondsLeft: float | None = None) -> None:
         """Say how far a job is."""

@@ -67,6 +67,8 @@ class SegmentationLogic:
         start: the model to fine-tune, or None to begin from nothing. minutes: for the training itself.
         onProgress, onDone: as for `segmentAsync`. onHistory: called with all rows so far, such as {"step": 10, "loss": 0.4}
             or {"step": 50, "val_dice": 0.8}, whenever there are more.
+
+        Cancelled or broken off, it goes on from there when the same pairs, as they were, and options are given again.
         """
         from .jobs import Job
         from .trainings import Training

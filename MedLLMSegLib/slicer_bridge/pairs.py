@@ -44,11 +44,13 @@ def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
             raise UserError(f'The scan "{volume.GetName()}" is in two pairs; give each scan one segmentation.')
         seen.add(volume.GetID())
     names = _structures(pairs)
-    found, taken = [], set()
+    found, taken, patients = [], set(), {}
     for volume, segmentation in pairs:
         name = _free(re.sub(r"[^\w-]+", "_", volume.GetName() or "").strip("_")[:40] or "scan", taken)
         taken.add(name.casefold())
-        found.append(Pair(volume, segmentation, _patient(volume) or name, name))
+        patient = _patient(volume)
+        group = f"patient_{patients.setdefault(patient, len(patients) + 1)}" if patient else name
+        found.append(Pair(volume, segmentation, group, name))
     return tuple(found), names
 
 
@@ -79,13 +81,12 @@ def _names(node) -> tuple[str, ...]:
     return names
 
 
-def _patient(volumeNode) -> str | None:
-    """A name for the patient that the subject hierarchy says a scan is of; None if it says none."""
+def _patient(volumeNode) -> int:
+    """The item of the patient that the subject hierarchy says a scan is of; 0 if it says none."""
     hierarchy = volumeNode.GetScene().GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode)
     level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
-    patient = hierarchy.GetItemAncestorAtLevel(item, level) if item else 0
-    return f"patient_{patient}" if patient else None
+    return hierarchy.GetItemAncestorAtLevel(item, level) if item else 0
 
 
 def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]:

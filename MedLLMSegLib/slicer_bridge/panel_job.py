@@ -52,6 +52,11 @@ class JobSection:
             self.widget.logic.cancel(self.job)
             self.widget.change(state="cancelling")
 
+    def leave_scene(self) -> None:
+        """The scene is being closed: stop a job that needs it."""
+        if self.job is not None and self.job.needsScene:
+            self.cancel()
+
     def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
         self.widget.change(stage=stage, fraction=fraction, seconds_left=secondsLeft)
 

@@ -110,7 +110,10 @@ class TrainSection(JobSection):
         self.update()
 
     def onCurve(self) -> None:
-        if self.curve is not None and self.curve.in_scene:
+        if self.curve is not None and not self.curve.in_scene:  # the scene was closed meanwhile, and the training went on
+            self.curve = LearningCurve(self.curve.name)
+            self.curve.update(self.widget.panel.history)
+        if self.curve is not None:
             self.curve.show()
 
     def begin(self) -> None:
@@ -144,6 +147,12 @@ class TrainSection(JobSection):
             self.widget.choose_model(job.model.id)
             if licences.must_ask(job.model):  # the user has accepted that of the model it started from
                 licences.accept(job.model)
+
+    def leave_scene(self) -> None:
+        super().leave_scene()
+        self.pairs = []
+        if self.job is None or self.job.needsScene:  # else it is known by its curve, which the user may ask for again
+            self.curve = None
 
     def close(self) -> None:
         """Let go of all nodes."""

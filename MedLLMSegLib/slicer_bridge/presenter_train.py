@@ -13,7 +13,9 @@ from .words import _
 
 def with_training(panel: Panel, job) -> Panel:
     """The panel when a training has ended. job: the logic's `Job`."""
-    default = {"cancelled": _("Cancelled; no model was made."), "failed": _("The training failed."),
+    cancelled = _("Cancelled; no model was made.") if job.needsScene else _(
+        "Cancelled; no model was made. With the same pairs and settings, Train goes on from here.")
+    default = {"cancelled": cancelled, "failed": _("The training failed."),
                "done": _("The model is ready, and chosen above.")}
     return replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, train_failed=job.state == "failed",
                    train_message=job.message or default[job.state])

@@ -1,6 +1,7 @@
 """The section Train: from pairs in the scene to a model."""
 import types
 
+import pytest
 from panel.steps import HISTORY, press, start, texts
 
 
@@ -55,6 +56,32 @@ def test_a_cancelled_training_takes_its_curve_along(panel, logic, pairs, monkeyp
     logic.job.end("cancelled")
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes - 5 and "no model was made" in panel.ui.trainStatusLabel.text
     assert panel.ui.segmentButton.enabled
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_closing_the_scene_ends_only_a_training_that_still_needs_it(panel, logic, pairs, collecting):
+    import slicer
+
+    charts = []
+    slicer.modules.plots = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=charts.append))
+    panel.ui.trainCollapsibleButton.collapsed = False
+    press(panel.ui.addAllPairsButton)
+    panel.ui.trainNameEdit.text = "mine"
+    press(panel.ui.trainButton)
+    logic.job.needsScene = collecting
+    logic.job.onHistory(HISTORY[:4])
+    slicer.mrmlScene.Clear(0)
+    assert (logic.calls[-1] == ("cancel", logic.job)) is collecting and not panel.training.pairs
+    if collecting:
+        logic.job.end("cancelled")
+        assert "no model was made" in panel.ui.trainStatusLabel.text
+        return
+    logic.job.onHistory(HISTORY)
+    assert "loss 0.327" in panel.ui.trainStatusLabel.text and len(charts) == 1  # nothing is laid over the new scene unasked
+    press(panel.ui.curveButton)
+    assert len(charts) == 2 and charts[1].GetScene() is slicer.mrmlScene and charts[1].GetTitle() == "mine"
+    logic.job.end("done", model=logic.choices[2].entry)
+    assert panel.parameters.model == "body-ct" and "is ready" in panel.ui.trainStatusLabel.text
 
 
 def test_pairs_leave_with_their_nodes_and_by_hand(panel, logic, pairs):

@@ -56,6 +56,7 @@ def logic(client, tmp_path):
     yield logic
     logic.close()
     assert not list(tmp_path.glob("MedLLMSeg-*"))
+    assert not list((tmp_path / "cache" / "trainings").glob("*/cases")) or list((tmp_path / "cache" / "trainings").glob("*/run"))
 
 
 @pytest.fixture
@@ -257,6 +258,103 @@ def test_cancel_leaves_no_model_and_no_files(scene, add_pair, logic, client, cac
     take_along(logic, job)
     assert job.state == "cancelled" and job.model is None and scene.GetNumberOfNodes() == before
     assert not (cache / "models").exists() or not list((cache / "models").iterdir())
+
+
+# a training that was not finished
+
+def begin_and_break_off(logic, client, pairs, how="cancel", **options):
+    """A training that was saved once, and then was cancelled or lost its worker. Returns its request."""
+    client.hold = "segment"
+    job = logic.trainAsync(pairs, "x", **options)
+    take_along(logic, job, in_stage("segment"))
+    do, fields = client.requests[-1]
+    Path(fields["output"]).mkdir(parents=True, exist_ok=True)
+    (Path(fields["output"]) / "last.pt").write_bytes(b"half way")
+    client.hold, client.fails = None, None if how == "cancel" else {"kind": "unexpected", "message": "The worker stopped."}
+    if how == "cancel":
+        logic.cancel(job)
+    take_along(logic, job)
+    assert job.state == ("cancelled" if how == "cancel" else "failed") and not job.needsScene
+    client.fails = None
+    return fields
+
+
+def finish(logic, client, pairs, **options):
+    """Train again: (request, whether it went on from the last checkpoint)"""
+    was, bundle = [], client.bundle
+    client.bundle = lambda fields: (was.append((Path(fields["output"]) / "last.pt").exists()), bundle(fields))[1]
+    job = take_along(logic, logic.trainAsync(pairs, "x", **options))
+    client.bundle = bundle
+    assert job.state == "done" and job.model.id.startswith("x"), job.message
+    return client.requests[-1][1], was[0]
+
+
+@pytest.mark.parametrize("how", ["cancel", "failure"])
+def test_the_same_training_goes_on_from_where_it_was_saved(add_pair, logic, client, cache, how):
+    pairs = [add_pair(n) for n in range(2)]
+    first = begin_and_break_off(logic, client, pairs, how)
+    again, went_on = finish(logic, client, pairs)
+    assert went_on and again == first
+    logic.close()
+    assert not list((cache / "trainings").glob("*/"))  # nothing of the scans is left when there is a model
+
+
+def test_the_same_scans_in_another_scene_are_the_same_cases(scene, add_pair, logic, client):
+    def in_a_study(others):
+        hierarchy = scene.GetSubjectHierarchyNode()
+        for n in range(others):
+            hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), f"other {n}")
+        pairs = [add_pair(n) for n in range(2)]
+        for n, (volume, _) in enumerate(pairs):
+            hierarchy.CreateItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), f"Patient {n}"), volume)
+        return pairs
+
+    begin_and_break_off(logic, client, in_a_study(0))
+    scene.Clear(0)
+    assert finish(logic, client, in_a_study(3))[1]
+
+
+@pytest.mark.parametrize("change", ["minutes", "device", "start", "voxel", "label", "transform", "fewer"])
+def test_another_training_begins_anew(scene, add_pair, add_transform, logic, client, change):
+    pairs = [add_pair(n) for n in range(3)]
+    begin_and_break_off(logic, client, pairs)
+    options = {"minutes": {"minutes": 20}, "device": {"device": "cpu"}, "start": {"start": None}}.get(change, {})
+    volume, node = pairs[0]
+    if change == "voxel":
+        slicer.util.arrayFromVolume(volume)[0, 0, 0] += 1
+    if change == "label":
+        mask = masks()[0] * 0
+        mask[0, 0, 0] = 1
+        slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, node.GetSegmentation().GetNthSegmentID(0), volume)
+    if change == "transform":
+        for each in pairs[0]:
+            each.SetAndObserveTransformNodeID(add_transform(MOVED).GetID())
+    assert not finish(logic, client, pairs[:2] if change == "fewer" else pairs, **options)[1]
+    assert len(client.cases.cases) == (2 if change == "fewer" else 3)
+
+
+def test_two_trainings_of_one_name_do_not_share_a_folder(add_pair, logic, client):
+    pairs = [add_pair(n) for n in range(2)]
+    client.hold = "segment"
+    first = logic.trainAsync(pairs, "x")
+    take_along(logic, first, in_stage("segment"))
+    second = take_along(logic, logic.trainAsync(pairs, "x"))
+    assert second.state == "failed" and "being trained already" in second.message
+    client.hold = None
+    assert take_along(logic, first).state == "done"
+
+
+def test_closing_slicer_keeps_what_was_trained(add_pair, client, cache):
+    pairs = [add_pair(n) for n in range(2)]
+    logic, client.hold = SegmentationLogic(makeClient=lambda: client), "segment"
+    take_along(logic, logic.trainAsync(pairs, "x"), in_stage("segment"))
+    logic.close()  # the worker saves as it ends
+    client.open.clear()
+    client.cancelled.clear()
+    client.hold = None
+    logic = SegmentationLogic(makeClient=lambda: client)
+    assert finish(logic, client, pairs)[1]
+    logic.close()
 
 
 def test_a_scan_that_goes_while_cases_are_collected_ends_it_and_later_it_does_not(scene, add_pair, logic, client):
