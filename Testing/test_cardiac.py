@@ -3,9 +3,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_monai_bundle import assert_same, by_monai, by_us
 
-from MedLLMSegLib import UserError, Volume, load_model, segment
-from MedLLMSegLib.catalogue import accept_licence
+from MedLLMSegLib import UserError, Volume, load_model, save_volume, segment
+from MedLLMSegLib.catalogue import BUNDLES, accept_licence
 
 ACDC = Path(__file__).parents[2] / "shared/data/acdc"
 SCAN = "patient006_frame01"  # of the val split: nothing is trained on it
@@ -20,14 +21,32 @@ def test_the_licence_comes_first(tmp_path, monkeypatch):
     assert [s.key for s in model.structures] == ["right_ventricle", "myocardium", "left_ventricle"]
 
 
-@pytest.mark.skipif(not ACDC.is_dir(), reason=f"NOT TESTED: {ACDC} is absent")
-def test_a_real_heart_is_outlined_whichever_way_it_is_stored(tmp_path, monkeypatch):
+@pytest.fixture
+def real(tmp_path, monkeypatch):
+    """A scan of the val split, with its truth; the licence is accepted."""
     pytest.importorskip("h5py", reason="NOT TESTED: h5py is absent")
     from MedLLMSegLib.training.acdc import read_hdf5
 
-    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
     accept_licence("cardiac-cine-mr")
-    scan, truth = read_hdf5(ACDC / f"{SCAN}.h5")
+    return read_hdf5(ACDC / f"{SCAN}.h5")
+
+
+needs_acdc = pytest.mark.skipif(not ACDC.is_dir(), reason=f"NOT TESTED: {ACDC} is absent")
+
+
+@needs_acdc
+@pytest.mark.filterwarnings("ignore:parsing config_file")  # MONAI says at each run that it evaluates the file
+def test_monais_runner_gives_the_same_label_map(real, tmp_path):
+    path, bundle = save_volume(real[0], tmp_path / "heart.nii.gz"), BUNDLES / "cardiac-cine-mr"
+    ours = by_us(bundle, path, tmp_path / "ours.nii.gz")
+    assert_same(by_monai(bundle, path, tmp_path), ours)
+    assert set(np.unique(ours.array)) == {0, 1, 2, 3}
+
+
+@needs_acdc
+def test_a_real_heart_is_outlined_whichever_way_it_is_stored(real):
+    scan, truth = real
     model = load_model("cardiac-cine-mr", "cpu")
     found = segment(scan, model).labels.array
     dice = [2 * np.sum((found == c) & (truth.array == c)) / np.sum((found == c).astype(int) + (truth.array == c)) for c in (1, 2, 3)]

@@ -1,7 +1,10 @@
 """Where a training runs is read from what torchrun and Slurm's srun say."""
-import pytest
+import sys
 
-from MedLLMSegLib.training.devices import first_process, processes
+import pytest
+import torch
+
+from MedLLMSegLib.training.devices import first_process, processes, sample_workers
 
 NAMES = ("TORCHELASTIC_RUN_ID", "LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES")
 
@@ -20,3 +23,16 @@ def test_the_processes_and_the_one_that_speaks(monkeypatch, stated, count, first
     for name, value in stated.items():
         monkeypatch.setenv(name, value)
     assert processes() == count and first_process() is first
+
+
+def test_only_beside_a_gpu_do_other_processes_make_samples(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(12)), raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    assert sample_workers(torch.device("cpu")) == 0 and sample_workers(torch.device("cuda")) == 8
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    assert sample_workers(torch.device("cuda")) == 3  # four processes share the cores
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert sample_workers(torch.device("cuda")) == 0

@@ -71,6 +71,12 @@ def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path, opti
     assert all(torch.allclose(one["weights"][k], other["weights"][k], atol=1e-6) for k in one["weights"])
 
 
+def test_samples_made_by_other_processes_are_the_same(tmp_path):
+    trainer(tmp_path / "here").run()
+    trainer(tmp_path / "there", replace(QUICK, workers=2)).run()
+    assert losses(tmp_path / "there") == pytest.approx(losses(tmp_path / "here"), abs=1e-5)
+
+
 SCRIPT = """
 import sys
 sys.path[:0] = [{root!r}, {here!r}]

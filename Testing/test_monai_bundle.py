@@ -96,6 +96,14 @@ def test_the_command_line_of_monai_gives_our_label_map(tiny, scan, tmp_path):
     assert set(np.unique(ours.array)) == {0, 1, 4} and min(np.bincount(ours.array.ravel())[[1, 4]]) > 50
 
 
+def test_one_scale_of_grey_values_for_all_scans_is_that_of_monai_too(tiny, scan, tmp_path):
+    settings = read_bundle(tiny).metadata["preprocessing"] | {"grey": [95.0, 240.0, 150.0, 60.0]}
+    bundle = tiny_bundle(tmp_path / "ct", preprocessing=settings)
+    ours = by_us(bundle, scan, tmp_path / "ours.nii.gz")
+    assert_same(by_monai(bundle, scan, tmp_path), ours)
+    assert not np.array_equal(ours.array, by_us(tiny, scan, tmp_path / "each.nii.gz").array)  # it makes a difference
+
+
 def test_a_folder_of_scans_runs_too(tiny, scan, tmp_path):
     volume = load_volume(scan)
     flipped = save_volume(Volume(volume.array[:, ::-1, 4:], volume.ijk_to_ras, "b"), tmp_path / "in/b.nii.gz")

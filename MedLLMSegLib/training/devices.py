@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from ..errors import UserError
 from ..inference import choose_device
 
+MOST_WORKERS = 8  # a guess: a sample takes tens of milliseconds, and so does a step on a fast GPU
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
@@ -43,6 +45,16 @@ def processes() -> tuple[int, int]:
         nodes = int(os.environ.get("SLURM_NNODES", "1"))
         return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
     return 1, 1
+
+
+def sample_workers(device) -> int:
+    """Processes that make samples beside a GPU, so that it need not wait for them; 0 where the CPU trains, which is busy itself.
+
+    On Linux only: elsewhere each would get a copy of all cases.
+    """
+    if device.type != "cuda" or sys.platform != "linux":
+        return 0
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) // processes()[0])
 
 
 def first_process() -> bool:

@@ -166,7 +166,7 @@ class Trainer:
         config, step = self.config, self.state.step
         for group in self.optimiser.param_groups:
             group["lr"] = config.lr * schedule(step, config.steps, config.warmup_steps)
-        # Dropout too follows from the seed and the step, so that a training that goes on draws the same; processes each draw their own.
+        # Dropout too follows from the seed and the step, so a training that goes on draws the same; each process draws its own.
         torch.manual_seed((1_000_003 * config.seed + step) * self.fabric.world_size + self.fabric.global_rank)
         loss = self._loss_of(batch, step)
         self.optimiser.zero_grad(set_to_none=True)
@@ -226,7 +226,8 @@ class Trainer:
         self.network.load_state_dict(own, strict=False)
         self.module.train()
         there = [s for s in scores if np.isfinite(s)]
-        total = self.fabric.all_reduce(torch.tensor([sum(there), len(there)], dtype=torch.float32), reduce_op="sum")  # MPS has no float64
+        counted = torch.tensor([sum(there), len(there)], dtype=torch.float32)  # MPS has no float64
+        total = self.fabric.all_reduce(counted, reduce_op="sum")
         score = float(total[0] / total[1]) if total[1] else 0.0
         state.history.append({"step": state.step, "val_dice": round(score, 5)})
         state.worse = 0 if score > state.best else state.worse + 1

@@ -203,7 +203,8 @@ def _grey(fp: Fingerprint, modality: str) -> tuple[tuple[float, float, float, fl
     if "CT" in stated:
         return fp.grey, "Hounsfield units mean the same in each scan: those of the labelled voxels are spread out"
     if not stated and max(low for low, _, _ in fp.intensities) <= AIR_HU:
-        return fp.grey, f"all cases go down to {AIR_HU} or less, so these are Hounsfield units, the same in each scan (else state --modality)"
+        return fp.grey, (f"all cases go down to {AIR_HU} or less, so these are Hounsfield units, the same in each scan "
+                         "(if not, state --modality)")
     return None, "each scan by itself: scanners differ in what their numbers mean"
 
 
@@ -217,7 +218,7 @@ def plan_table(fp: Fingerprint, plan: DataPlan) -> str:
         ("flips", "mirrored axes", ", ".join("kji"[a] for a in plan.flips) or "none"),
         ("rotate_deg", "turns, degrees", _triple(plan.rotate_deg)),
         ("scale", "change of size", f"{100 * plan.scale:.0f} %"),
-        ("grey", "grey values", "0.5 to 99.5 %, z-score" if plan.grey is None else f"{plan.grey[0]:.4g} to {plan.grey[1]:.4g}, z-score")]
+        ("grey", "grey values", (f"{plan.grey[0]:.4g} to {plan.grey[1]:.4g}" if plan.grey else "0.5 to 99.5 %") + ", z-score")]
     return "\n".join([f"Plan for {len(fp.ids)} training cases (k x j x i)"] + [
         f"  {name:<16}{value:<24}{plan.reasons.get(key, 'as asked')}" for key, name, value in rows])
 

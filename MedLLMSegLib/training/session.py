@@ -24,6 +24,7 @@ from .augment import Augmentation
 from .calibrate import calibrate
 from .checkpoint import begun
 from .data import plan_crops, prepare_set
+from .devices import make_fabric, sample_workers
 from .export import export_bundle
 from .loop import TrainConfig, Trainer
 from .pace import Pace, seconds_per_look, seconds_per_step
@@ -43,8 +44,6 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     say: takes the tables of fingerprint and plan. Raises `UserError` for cases that cannot be trained on, and for a model to
     fine-tune whose licence has not been accepted.
     """
-    from .devices import make_fabric
-
     if request.start:
         require_licence(find_model(request.start))
     check_writable(request.output)
@@ -86,8 +85,8 @@ def _refuse_other_cases(before: dict | None, output: Path, train, val) -> None:
         was, now = ((before or {}).get("cases") or {}).get(part), [case.id for case in cases]
         if was is not None and was != now:
             odd = (sorted(set(was) ^ set(now)) or now)[0]
-            raise UserError(f'"{output}" holds a training on other data: the {part} cases differ, for example "{odd}"; choose another '
-                            "output folder, or bring back the cases it began with.")
+            raise UserError(f'"{output}" holds a training on other data: the {part} cases differ, for example "{odd}"; choose '
+                            "another output folder, or bring back the cases it began with.")
 
 
 def draw_cases(cases, count: int | None, seed: int) -> list:
@@ -204,7 +203,7 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
                          seed=request.seed, patience=request.patience,
                          augmentation=how.stronger() if request.augmentation == "strong" else how,
                          predict_window=(96, 96, 96) if request.anatomy else plan.window,
-                         noise_fraction=0.03 if request.anatomy else 0.0,
+                         noise_fraction=0.03 if request.anatomy else 0.0, workers=sample_workers(fabric.device),
                          **(FINE_TUNING if request.start else {}))
     if request.lr:
         config = replace(config, lr=request.lr)
