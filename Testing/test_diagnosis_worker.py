@@ -77,6 +77,17 @@ def test_volumes_bring_what_is_known_of_them(tasks, tmp_path):
         ask(tasks, tmp_path, volumes=[str(place)], model=str(bundle), modality="CT")
 
 
+@pytest.mark.parametrize("as_volumes", [False, True])
+def test_a_view_is_told_of_files_that_state_none(tasks, tmp_path, image, as_volumes):
+    """A picture states none; DICOM's own tag goes before what was told."""
+    bundle = write_tiny(tmp_path / "tiny")
+    pixels = np.random.default_rng(0).integers(0, 4000, (96, 80)).astype(np.uint16)
+    stated = write_dicom(tmp_path / "chest.dcm", pixels, ViewPosition="PA")
+    notes = lambda path: " ".join(ask(tasks, tmp_path, model=str(bundle), view="lateral", **(
+        {"volumes": [str(path)]} if as_volumes else {"image": str(path)})).notes)
+    assert "lateral" in notes(image) and "lateral" not in notes(stated)
+
+
 def test_frames_records_and_windows_travel(tasks, tmp_path):
     frames = write_tiny(tmp_path / "f", tiny_network(kind="cnn-lstm"), id="f", input=InputConfig("frames", (), "", ()))
     volumes = [Volume(np.random.default_rng(n).normal(0, 1, (5, 40, 30)).astype(np.float32), np.eye(4), f"t{n}") for n in range(2)]

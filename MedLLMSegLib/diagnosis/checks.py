@@ -28,10 +28,10 @@ def check_modality(modality: str, asked: InputConfig, image: str, model: str, ch
 
 
 def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, ...]:
-    """What is odd about a radiograph by its tags."""
+    """What is odd about a radiograph by its tags, or by the view that was told."""
     notes, part = list(radiograph.notes), radiograph.body_part
     if radiograph.view and asked.views and radiograph.view not in asked.views:
-        notes.append(f"This is a {radiograph.view} view by its tags, and the model was trained on {' and '.join(asked.views)} "
+        notes.append(f"This is a {radiograph.view} view, and the model was trained on {' and '.join(asked.views)} "
                      "views: its answer means nothing here.")
     if part and asked.body_part and asked.body_part not in part and part not in asked.body_part and part != "THORAX":
         notes.append(f"The file says that this shows the {part.lower()}, and the model was trained on the "

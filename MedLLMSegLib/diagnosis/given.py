@@ -44,10 +44,10 @@ class Given:
 
 
 def given(image, model: ClassifierModel, lungs=None, window: int | None = None,
-          record: Mapping[str, object] | None = None) -> Given:
-    """Read, check and prepare. image: as for `diagnose`. Raises `UserError`."""
+          record: Mapping[str, object] | None = None, view: str = "") -> Given:
+    """Read, check and prepare. image, view: as for `diagnose`. Raises `UserError`."""
     if model.input.kind == "radiograph":
-        found = _radiographs(image, model, lungs, window)
+        found = _radiographs(image, model, lungs, window, view)
     elif lungs is not None or window is not None:
         raise UserError(f'The model "{model.entry.id}" looks at volumes, for which there is no lung mask and no choice of a '
                         "window; leave these out.")
@@ -62,7 +62,7 @@ def as_list(image) -> list:
     return list(image) if isinstance(image, Sequence) and not isinstance(image, (str, Path)) else [image]
 
 
-def _radiographs(image, model: ClassifierModel, lungs, window: int | None) -> Given:
+def _radiographs(image, model: ClassifierModel, lungs, window: int | None, view: str) -> Given:
     """One flat image; a model of several channels takes several, in order, where None is a missing one."""
     images, names, size = _of_each_channel(image, model), model.input.names, model.preparation.size
     arrays, first, notes = np.full((len(images), size, size), np.nan, np.float32), None, ()
@@ -70,6 +70,7 @@ def _radiographs(image, model: ClassifierModel, lungs, window: int | None) -> Gi
         if each is None:
             continue
         radiograph = _radiograph(each, None if first else window, model.input.of_channel(n).ct)
+        radiograph = replace(radiograph, view=radiograph.view or view)
         asked, channel = model.input.of_channel(n), names[n] if n and names else ""
         check_modality(radiograph.modality, asked, radiograph.volume.name, model.entry.id, channel)
         notes += tuple(f"{channel}: {note}" if channel else note for note in radiograph_notes(radiograph, asked))

@@ -21,7 +21,8 @@ CLOSE = 0.05  # so near to the threshold, a note says so
 
 
 def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: str = "auto", lungs=None, window: int | None = None,
-             record: Mapping[str, object] | None = None, heat_map: bool = True, progress: Progress | None = None) -> Diagnosis:
+             record: Mapping[str, object] | None = None, view: str = "", heat_map: bool = True,
+             progress: Progress | None = None) -> Diagnosis:
     """Tell which of a model's classes an image belongs to, and where in the image that comes from.
 
     image: a file's path, a `Volume` or a `Radiograph`: one flat image for models of radiographs, of several channels a list of
@@ -31,6 +32,7 @@ def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: st
     lungs: a mask (a path, a volume, or bool (rows, columns)) to whose rectangle a radiograph is cropped; None: the whole image.
     window: which of a DICOM file's windows, from 1 (of several channels the first one's).
     record: field -> value, for models that read one; "" if not known.
+    view: of a radiograph, "PA", "AP" or "lateral", where it states none itself; "" if not known.
     heat_map: also make the map. progress: called with (stage, fraction done); may raise `Cancelled` to stop the work.
     Raises `UserError` for what the model cannot be given.
     """
@@ -39,7 +41,7 @@ def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: st
     report("load", 0.0)
     model = model if isinstance(model, ClassifierModel) else load_classifier(model, device)
     report("read", 0.3)
-    found = given(image, model, lungs, window, record)
+    found = given(image, model, lungs, window, record, view)
     report("diagnose", 0.6)
     logits, maps, notes = _run_where_it_fits(model, found, heat_map, report)
     report("done", 1.0)

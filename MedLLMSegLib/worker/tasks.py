@@ -94,7 +94,8 @@ class Tasks:
         model = self.model(message.get("model", DIAGNOSIS), message.get("device", "auto"), "classifier")
         report("read", 0.0)
         image = message.get("image") or _images(message, model.input)
-        options = {name: message[name] for name in ("window", "record", "heat_map") if message.get(name) is not None}
+        options = {name: message[name] for name in ("window", "record", "heat_map", "view")
+                   if message.get(name) not in (None, "")}
         if message.get("lungs"):
             options["lungs"] = load_volume(message["lungs"]) if Path(message["lungs"]).is_dir() else message["lungs"]
         result = self.engine.diagnose(image, model, progress=report, **options)
@@ -133,7 +134,7 @@ def _images(message: dict, asked):
 
         stated = message.get("modality") or ""
         modalities = [stated] * len(volumes) if isinstance(stated, str) else stated
-        volumes = [radiograph_of(each, message.get("view") or "", modality, asked.of_channel(n).ct)
+        volumes = [radiograph_of(each, modality=modality, ct=asked.of_channel(n).ct)
                    if place and Path(place).is_dir() else each  # a file, or a channel that is missing
                    for n, (place, each, modality) in enumerate(zip(message["volumes"], volumes, modalities))]
     return volumes[0] if len(volumes) == 1 else volumes
