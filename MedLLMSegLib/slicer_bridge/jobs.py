@@ -41,7 +41,8 @@ class Job:
     state: "running", "cancelling", "done", "failed" or "cancelled". message: one sentence for the user, "" if there is
     nothing to say; details: more for the log. stage, fraction (0 to 1), secondsLeft (None: not known): how far it is.
     Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's name, volume in mL,
-    mean confidence or None), notes (sentences), itemRows (of a sequence: index value -> rows; then rows are their means).
+    mean confidence or None), notes (sentences). Of a sequence: itemRows (index value -> rows), their means as rows, and
+    tableNode, which holds the volumes of each image.
     Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps), rows (class, probability,
     threshold or None, whether it is the answer), notes.
     needsScene: closing the scene makes it pointless; a training has all that it needs once its cases are written.

@@ -19,6 +19,7 @@ from .jobs import Job, Removed, Steps
 from .nodes import ijk_to_ras, place_beside, read_volume, restore_place
 from .overlay import map_node, name_map
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments, to_vtk
+from .volumes_table import table_of, write_volumes
 
 if TYPE_CHECKING:
     from .runs import Options, Segmenting
@@ -34,12 +35,13 @@ class Source:
 
 
 class SequenceState:
-    """The segmentations of a sequence as they are now; for Restore, like `keep.NodeState` of a single one."""
+    """The segmentations of a sequence and the table of their volumes as they are now; for Restore, like `keep.NodeState` of a single one."""
 
     worth_keeping = True
 
     def __init__(self, sequence):
-        self.sequence, self.items = sequence, {}
+        self.sequence, self.items, self.table = sequence, {}, table_of(sequence)
+        self.volumes = self.table.GetTable() if self.table else None
         for n in range(sequence.GetNumberOfDataNodes()):
             self.items[sequence.GetNthIndexValue(n)] = _copy(sequence.GetNthDataNode(n))
 
@@ -49,6 +51,8 @@ class SequenceState:
     def put_back(self, node) -> None:
         for value, item in self.items.items():
             self.sequence.SetDataNodeAtValue(item, value)
+        if self.table is not None and self.table.GetScene() is not None:
+            self.table.SetAndObserveTable(self.volumes)
 
 
 def source_of(node, wholeSequence: bool = True) -> Source | None:
@@ -105,10 +109,10 @@ def steps(segmenting: "Segmenting", job: Job, source: Source, options: "Options"
         raise UserError(f'Nothing was found in any image of "{sequence.GetName()}"; check that it is the right sequence.')
     yield from calm(scene, still)
     before = SequenceState(target.sequence) if target else None
-    job.segmentationNode, job.uncertaintyNode = _put_into_scene(source, target, drawn, maps)
+    job.segmentationNode, job.uncertaintyNode, job.tableNode = _put_into_scene(source, target, drawn, maps, rows, options.model)
     segmenting.keep.remember(job.segmentationNode, before)
     segmenting.onResult(found.segmentation)
-    job.itemRows, job.rows, job.notes = rows, _means(rows), (*notes, *_said(rows, sequence))
+    job.itemRows, job.rows, job.notes = rows, _means(rows), (*notes, *_said(rows, sequence, job.tableNode))
 
 
 def _require(sequence) -> None:
@@ -161,8 +165,10 @@ def _item(drawing: Drawing, scan, before, side: str | None):
     return node
 
 
-def _put_into_scene(source: Source, target: Source | None, drawn, maps):
-    """Add the results beside the scans, or into the sequence ``target``; returns the proxies of segmentations and maps."""
+def _put_into_scene(source: Source, target: Source | None, drawn, maps, rows: dict[str, tuple], model):
+    """Add the results beside the scans, or into the sequence ``target``; returns the proxies of segmentations and maps, and
+    the table of volumes.
+    """
     scene, name = source.sequence.GetScene(), source.sequence.GetName()
     with ExitStack() as undo:
         undo.callback(_remove_others, scene, _node_ids(scene), source.browser)
@@ -180,8 +186,9 @@ def _put_into_scene(source: Source, target: Source | None, drawn, maps):
         if maps.GetNumberOfDataNodes():
             mapProxy = _show(maps, scene.GenerateUniqueName(f"{name} uncertainty"), browser, volumeProxy)
         name_map(proxy, mapProxy)
+        table = write_volumes(browser.GetSequenceNode(proxy), rows, str(model), volumeProxy)
         undo.pop_all()
-    return proxy, mapProxy
+    return proxy, mapProxy, table
 
 
 def _node_ids(scene) -> set[str]:
@@ -239,8 +246,8 @@ def _mean(values: list) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _said(rows: dict[str, tuple], sequence) -> list[str]:
-    said = [f"Volumes are means over {len(rows)} images."]
+def _said(rows: dict[str, tuple], sequence, table) -> list[str]:
+    said = [f'Volumes are means over {len(rows)} images; those of each are in the table "{table.GetName()}".']
     empty = [value for value, each in rows.items() if not each]
     if empty:
         unit = " ".join(filter(None, (sequence.GetIndexName(), sequence.GetIndexUnit())))

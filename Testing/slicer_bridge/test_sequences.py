@@ -99,7 +99,72 @@ def test_progress_runs_over_all_images_and_rows_are_means(shown, logic):
     assert {len(rows) for rows in job.itemRows.values()} == {1, 2, 3} and tuple(job.itemRows) == TIMES
     volumes = [rows[0][1] for rows in job.itemRows.values()]
     assert job.rows[0][:2] == ("Left hippocampus (anterior)", pytest.approx(np.mean(volumes))) and len(job.rows) == 3
-    assert job.notes == ("A note.", "Volumes are means over 3 images.")
+    assert job.notes == (
+        "A note.", 'Volumes are means over 3 images; those of each are in the table "cine segmentation volumes".')
+
+
+def table_of(node):
+    """Column -> values of a vtkMRMLTableNode."""
+    table = node.GetTable()
+    columns = [table.GetColumn(n) for n in range(table.GetNumberOfColumns())]
+    return {column.GetName(): [column.GetValue(row) for row in range(column.GetNumberOfTuples())] for column in columns}
+
+
+def tables(scene):
+    return [scene.GetNthNodeByClass(n, "vtkMRMLTableNode") for n in range(scene.GetNumberOfNodesByClass("vtkMRMLTableNode"))]
+
+
+def test_the_volumes_over_time_are_a_table_beside_it(scene, shown, logic):
+    hierarchy = scene.GetSubjectHierarchyNode()
+    scan = shown[1].GetProxyNode(shown[0])
+    hierarchy.CreateItem(study := hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study"), scan)
+    job = take_along(logic, logic.segmentAsync(shown[0]))
+    assert tables(scene) == [job.tableNode] and job.tableNode.GetName() == "cine segmentation volumes"
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(job.tableNode)) == study
+    found = table_of(job.tableNode)
+    assert list(found) == ["time (s)", "Left hippocampus (anterior) (mL)", "Left hippocampus (posterior) (mL)",
+                           "Right hippocampus (anterior) (mL)"]
+    assert found["time (s)"] == [0, 0.1, 0.25]
+    for name, volumes in list(found.items())[1:]:
+        rows = [dict((f"{each} (mL)", ml) for each, ml, _ in job.itemRows[value]) for value in TIMES]
+        assert volumes == [row.get(name, 0) for row in rows] and volumes[-1] > 0
+    assert found["Right hippocampus (anterior) (mL)"][:2] == [0, 0]
+
+
+def test_a_table_of_values_that_are_no_numbers(shown, logic):
+    shown[0].SetIndexType(shown[0].TextIndex)
+    shown[0].SetIndexUnit("")
+    found = table_of(take_along(logic, logic.segmentAsync(shown[0])).tableNode)
+    assert found["time"] == list(TIMES)
+
+
+def test_a_second_run_replaces_the_table_and_restore_brings_it_back(scene, shown, logic, client):
+    first = take_along(logic, logic.segmentAsync(shown[0]))
+    before, count = table_of(first.tableNode), scene.GetNumberOfNodes()
+    client.segment = BallSegmenter(radius_mm=3)
+    second = take_along(logic, logic.segmentAsync(shown[0], segmentationNode=first.segmentationNode))
+    assert second.tableNode is first.tableNode and scene.GetNumberOfNodes() == count
+    after = table_of(second.tableNode)
+    assert len(after) == 5 and after["Left hippocampus (anterior) (mL)"][0] < before["Left hippocampus (anterior) (mL)"][0]
+    logic.restore(first.segmentationNode)
+    assert table_of(first.tableNode) == before
+    logic.restore(first.segmentationNode)
+    assert table_of(first.tableNode) == after
+    scene.RemoveNode(first.tableNode)
+    again = take_along(logic, logic.segmentAsync(shown[0], segmentationNode=first.segmentationNode))
+    assert tables(scene) == [again.tableNode]
+
+
+def test_the_table_survives_its_file(scene, shown, logic, tmp_path):
+    job = take_along(logic, logic.segmentAsync(shown[0]))
+    wanted = table_of(job.tableNode)
+    storage = scene.AddNewNodeByClass("vtkMRMLTableStorageNode")
+    storage.SetFileName(str(tmp_path / "volumes.tsv"))
+    assert storage.WriteData(job.tableNode)
+    fresh = slicer.vtkMRMLTableNode()
+    assert storage.ReadData(fresh) and list(table_of(fresh)) == list(wanted)
+    for name, values in table_of(fresh).items():
+        np.testing.assert_allclose(values, wanted[name], rtol=1e-4)
 
 
 def test_a_sequence_without_a_browser_gets_one(scene, add_sequence, logic):
