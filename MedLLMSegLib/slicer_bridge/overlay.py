@@ -9,11 +9,12 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from ..errors import UserError
-from .marks import HEAT_MAP, ROLE
+from .marks import HEAT_MAP, ROLE, is_map
 
 COLOURS = "vtkMRMLColorTableNodeIron"
 SURE = 0.05  # below this the map is transparent: there is nothing to look at
 OPACITY = 0.6
+UNDER = "MedLLMSegUnder"  # a slice composite node's reference to the user's own foreground, and the attribute for its opacity
 
 
 class OverlayState:
@@ -78,15 +79,31 @@ def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, un
 
 
 def show_overlay(node, show: bool = True) -> None:
-    """Lay a map over whatever the slice views show, or take it away."""
-    if show:
-        slicer.util.setSliceViewerLayers(foreground=node, foregroundOpacity=OPACITY)
-        return
+    """Lay a map over whatever the slice views show, or take it away: then their own foreground comes back."""
     scene = node.GetScene()
     for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-        if view.GetForegroundVolumeID() == node.GetID():
-            view.SetForegroundVolumeID(None)
+        if show:
+            _keep_foreground(view)
+            view.SetForegroundVolumeID(node.GetID())
+            view.SetForegroundOpacity(OPACITY)
+        elif view.GetForegroundVolumeID() == node.GetID():
+            _put_foreground_back(view)
+
+
+def _keep_foreground(view) -> None:
+    """Note in a slice composite node, which is saved with the scene, what the user has in the foreground."""
+    own = view.GetScene().GetNodeByID(view.GetForegroundVolumeID() or "")
+    if own is None or not is_map(own):  # one map may follow another
+        view.SetNodeReferenceID(UNDER, own.GetID() if own else None)
+        view.SetAttribute(UNDER, str(view.GetForegroundOpacity()))
+
+
+def _put_foreground_back(view) -> None:
+    own, opacity = view.GetNodeReference(UNDER), view.GetAttribute(UNDER)
+    view.SetForegroundVolumeID(own.GetID() if own else None)
+    if opacity is not None:
+        view.SetForegroundOpacity(float(opacity))
 
 
 def show_map_of(owner, role: str, below, show: bool, missing: str):

@@ -353,6 +353,28 @@ def test_the_uncertainty_map_lies_over_the_scan(scene, scan, logic, add_transfor
     assert {v.GetForegroundVolumeID() for v in views} == {None}
 
 
+def test_the_users_own_foreground_comes_back_when_the_map_goes(scene, scan, logic, add_volume):
+    other, third = add_volume(np.ones(GRID), OBLIQUE, "PET"), add_volume(np.ones(GRID), OBLIQUE, "CT")
+    red, green, yellow = (scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(3))
+    for view, node, opacity in ((red, other, 0.3), (green, third, 1.0)):
+        view.SetForegroundVolumeID(node.GetID())
+        view.SetForegroundOpacity(opacity)
+    yellow.SetForegroundOpacity(0.0)
+    first, second = (logic.segment(scan, uncertainty=True) for _ in range(2))
+    shown = lambda: [(view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in (red, green, yellow)]
+    before = shown()
+    for node in (first, first, second):  # twice, and one after another
+        laid = logic.showUncertainty(node, scan)
+    assert {name for name, _ in shown()} == {laid.GetID()}
+    green.SetForegroundVolumeID(scan.GetID())  # the user's hand goes before ours
+    logic.showUncertainty(second, show=False)
+    assert shown() == [before[0], (scan.GetID(), shown()[1][1]), before[2]]
+    logic.showUncertainty(second)
+    scene.RemoveNode(other)
+    logic.showUncertainty(second, show=False)
+    assert red.GetForegroundVolumeID() is None and green.GetForegroundVolumeID() == scan.GetID()
+
+
 def _ijk_to_ras(node):
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     node.GetIJKToRASMatrix(matrix)
