@@ -14,7 +14,7 @@ import importlib
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "segment": "pipeline", "load_model": "pipeline",
+    "segment": "pipeline", "load_model": "pipeline", "segment_frames": "frames",
     "diagnose": "diagnosis.predict", "load_classifier": "diagnosis.model", "Diagnosis": "diagnosis.answer",
     "load_radiograph": "radiograph", "Radiograph": "radiograph",
     "load_volume": "files", "save_segmentation": "files", "save_volume": "files",

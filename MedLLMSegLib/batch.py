@@ -13,9 +13,11 @@ from typing import Callable, Sequence
 from . import __version__
 from .errors import Cancelled, UserError
 from .files import LABEL_SUFFIXES, RECORD_SUFFIX, load_volume, save_segmentation, save_volume, scan_name
+from .frames import SUFFIXES, Frames, segment_frames, write_frames
 from .outputs import write_text
 from .pipeline import Model, segment
-from .structures import Segmentation
+from .structures import Segmentation, Structure
+from .volume import Volume
 
 logger = logging.getLogger("medllmseg")
 
@@ -25,6 +27,7 @@ class Options:
     """What to write besides the label map. command: the line that repeats the run, kept with each result.
 
     probabilities, uncertainty: files for the maps of one scan. augment: more views of the scan to average.
+    frames: every image of a series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
     """
 
     side: str | None = None
@@ -34,6 +37,7 @@ class Options:
     command: str = ""
     uncertainty: Path | None = None
     augment: int = 0
+    frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Targets:
-    """Where the results of one scan go. record: None for a single output file."""
+    """Where the results of one scan go. record: None for a single output file. table: volumes over time, of a series."""
 
     labels: tuple[Path, ...]
     report: Path | None
     probabilities: Path | None
     uncertainty: Path | None = None
     record: Path | None = None
+    table: Path | None = None
 
     @property
     def maps(self) -> list[Path]:
@@ -65,7 +70,7 @@ class Targets:
     def files(self) -> list[Path]:
         """Every file that has to be there when the scan is finished."""
         page = [self.report / "report.html"] if self.report else []
-        return [*self.labels, *self.maps, *page]
+        return [*self.labels, *self.maps, *page, *([self.table] if self.table else [])]
 
 
 def is_file_output(path: Path) -> bool:
@@ -76,12 +81,19 @@ def is_file_output(path: Path) -> bool:
 def file_targets(output: Path, options: Options) -> Targets:
     """One file, with the report in a folder beside it."""
     name = next(output.name[:-len(s)] for s in LABEL_SUFFIXES if output.name.lower().endswith(s))
+    if options.frames:
+        if not output.name.lower().endswith(SUFFIXES):
+            raise UserError(f'"{output.name}" cannot hold the label maps of a series; end it with .nii.gz, or name a folder.')
+        return Targets((output,), None, None, table=output.with_name(f"{name}_volumes.csv"))
     return Targets((output,), output.with_name(f"{name}_report") if options.report else None, options.probabilities,
                    options.uncertainty)
 
 
 def folder_targets(name: str, folder: Path, options: Options) -> Targets:
-    """``name``.seg.nrrd, .nii.gz and a record in a folder."""
+    """``name``.seg.nrrd, .nii.gz and a record in a folder; of a series ``name``.nii.gz, ``name``_volumes.csv and a record."""
+    if options.frames:
+        return Targets((folder / f"{name}.nii.gz",), None, None, record=folder / f"{name}{RECORD_SUFFIX}",
+                       table=folder / f"{name}_volumes.csv")
     return Targets((folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"),
                    folder / f"{name}_report" if options.report else None, options.probabilities, options.uncertainty,
                    folder / f"{name}{RECORD_SUFFIX}")
@@ -97,8 +109,20 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
         raise UserError("Reports need the package matplotlib, which is not installed; "
                         'run `pip install "medllmseg[report]"` or leave --report out.')
     volume = load_volume(scan)
-    result = segment(volume, model, side=options.side, probabilities=targets.probabilities is not None,
-                     uncertainty=targets.uncertainty is not None, augment=options.augment, progress=progress)
+    if targets.table is not None:
+        result = segment_frames(volume, model, side=options.side, augment=options.augment, progress=progress)
+        write_frames(result, targets.labels[0], targets.table)
+    else:
+        result = segment(volume, model, side=options.side, probabilities=targets.probabilities is not None,
+                         uncertainty=targets.uncertainty is not None, augment=options.augment, progress=progress)
+        _write(volume, result, targets, options)
+    record = _record(scan, targets, result, model, options)
+    if targets.record is not None:  # written last: a scan without it counts as unfinished
+        write_text(targets.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    return Done(scan, "done", record)
+
+
+def _write(volume: Volume, result: Segmentation, targets: Targets, options: Options) -> None:
     for path in targets.labels:
         save_segmentation(result, path)
     if targets.probabilities is not None:
@@ -109,10 +133,6 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
         from .report import write_report  # matplotlib is needed for pictures only
 
         write_report(volume, result, targets.report, options.command)
-    record = _record(scan, targets, result, model, options)
-    if targets.record is not None:  # written last: a scan without it counts as unfinished
-        write_text(targets.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return Done(scan, "done", record)
 
 
 def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None:
@@ -160,7 +180,7 @@ def _read_record(path: Path) -> dict:
 def _key(scan: Path, model: Model, options: Options) -> dict:
     """What must be the same for a result to stand for a new run."""
     return {"scan": _identity(scan), "model_sha256": model.sha256, "side": options.side,
-            "augment": options.augment}
+            "augment": options.augment, **({"frames": True} if options.frames else {})}
 
 
 def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> dict | None:
@@ -176,15 +196,23 @@ def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> d
     return data if data and same and there else None
 
 
-def _record(scan: Path, targets: Targets, result: Segmentation, model: Model, options: Options) -> dict:
-    volumes = result.volumes_ml
-    structures = [{"label": s.label, "key": s.key, "name": s.name, "volume_ml": round(volumes[s.key], 4),
-                   "confidence": None if (c := result.confidence[s.label]) != c else round(c, 4)}
-                  for s in result.structures]
+def _record(scan: Path, targets: Targets, result: Segmentation | Frames, model: Model, options: Options) -> dict:
+    structures = [{"label": s.label, "key": s.key, "name": s.name, **_measured(result, s)} for s in result.structures]
     return {**_key(scan, model, options), "model": result.model, "licence": model.entry.licence,
             "seconds": round(result.seconds, 2), "structures": structures, "notes": list(result.notes),
             "files": [str(f) for f in targets.files], "command": options.command, "version": __version__,
             "written": {str(f.resolve()): _state(f) for f in targets.files}}
+
+
+def _measured(result: Segmentation | Frames, s: Structure) -> dict:
+    """A structure's volume and confidence; of a series its mean volume, and the smallest and largest."""
+    volumes, parts = result.volumes_ml[s.key], result.each if isinstance(result, Frames) else (result,)
+    sure = [c for part in parts if (c := part.confidence[s.label]) == c]
+    found = {"confidence": round(sum(sure) / len(sure), 4) if sure else None}
+    if not isinstance(result, Frames):
+        return {"volume_ml": round(volumes, 4), **found}
+    return {"volume_ml": round(sum(volumes) / len(volumes), 4), "range_ml": [round(f(volumes), 4) for f in (min, max)],
+            "images": len(volumes), **found}
 
 
 def unique_names(scans: Sequence[Path]) -> list[str]:
@@ -234,7 +262,7 @@ def _sentence(error: Exception) -> str:
 
 
 def volumes_csv(results: Sequence[Done]) -> str:
-    """One row a scan: scan, status, model, a column of mL for each structure, message."""
+    """One row a scan: scan, status, model, a column of mL for each structure (of a series the mean of its images), message."""
     keys = list(dict.fromkeys(s["key"] for r in results for s in r.record.get("structures", [])))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -46,7 +46,7 @@ def check_scan(volume: Volume) -> None:
         raise UserError(f"{name} holds no voxels; load a scan with data in it.")
     if array.ndim == 4:
         raise UserError(f"{name} is a series of {array.shape[0]} images, and one 3D image is needed; "
-                        "save the wanted time point or channel as a file of its own and use that.")
+                        "save the wanted time point or channel as a file of its own and use that (on the command line, --frames takes them all).")
     if array.ndim != 3 or min(array.shape) < 2:
         size = " x ".join(map(str, array.shape[::-1]))
         raise UserError(f"{name} is a flat image ({size} voxels), and a 3D scan is needed; "

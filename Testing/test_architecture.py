@@ -11,7 +11,7 @@ LAYERS = (
     ("errors", "places"), ("geometry", "upright"), ("volume",), ("structures", "anatomy"), ("config",), ("diagnosis_config",), ("outputs", "markdown"),
     ("windowing",), ("images", "dicom", "files", "dicom_luts", "dicom_image", "picture_files"), ("radiograph", "sequences"), ("cases",), ("catalogue",), ("user_models", "memory"), ("llm",), ("networks",), ("bundle", "cards"), ("preprocess",), ("postprocess",),
     ("inference",), ("monai_config",), ("uncertainty", "maps"), ("localize",), ("model",),
-    ("cascade", "whole"), ("pipeline",), ("diagnosis",), ("monai_runner", "monai_classifier"), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark", "few_cases", "cross_validation"), ("classification",), ("pictures", "surface", "report"), ("batch", "diagnose_batch"),
+    ("cascade", "whole"), ("pipeline",), ("frames",), ("diagnosis",), ("monai_runner", "monai_classifier"), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark", "few_cases", "cross_validation"), ("classification",), ("pictures", "surface", "report"), ("batch", "diagnose_batch"),
     ("worker",), ("slicer_bridge",), ("commands",), ("cli",), ("__main__",), ("__init__",),
 )
 

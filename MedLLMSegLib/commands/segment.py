@@ -38,6 +38,9 @@ def add_parser(commands) -> None:
                    help="also write a map of how unsure the model is, 0 to 1 (one scan; .nii.gz or .nrrd)")
     p.add_argument("--augment", type=int, default=0, metavar="N",
                    help="average N more views of the scan; takes N times longer (default: %(default)s)")
+    p.add_argument("--frames", action="store_true",
+                   help="segment every image of a series (4D), such as a cine of the heart: writes the label maps as one 4D "
+                        "NIfTI, and a table of the volumes in each image")
     p.add_argument("--overwrite", action="store_true", help="segment again what was finished before")
     p.set_defaults(run=_segment)
 
@@ -58,7 +61,11 @@ def _segment(args, command: str) -> int:
             _check_maps(option, path, args, len(scans))
     if args.augment < 0:
         raise UserError(f"--augment is {args.augment}, and 0 or more views are needed.")
-    options = Options(args.side, args.report, args.probabilities, args.overwrite, command, args.uncertainty, args.augment)
+    beside = next((name for name in ("report", "probabilities", "uncertainty") if getattr(args, name)), None)
+    if args.frames and beside:
+        raise UserError(f"--frames writes label maps and volumes alone; leave --{beside} out, or take one image of the series.")
+    options = Options(args.side, args.report, args.probabilities, args.overwrite, command, args.uncertainty, args.augment,
+                      args.frames)
     model = load_model(args.model, args.device)
     with Bar(scans) as bar:
         if single:
@@ -103,7 +110,7 @@ def _print_all(results, folder: Path | None) -> None:
         print(f"{r.scan}: {took}")
         for s in r.record["structures"]:
             sure = "" if s["confidence"] is None else f"   mean confidence {s['confidence']:.2f}"
-            print(f"  {s['label']}  {s['name']:<32} {s['volume_ml']:7.2f} mL{sure}")
+            print(f"  {s['label']}  {s['name']:<32} {s['volume_ml']:7.2f} mL{_over_time(s)}{sure}")
         for note in r.record["notes"]:
             print(f"  note: {note}")
         for path in r.record["files"]:
@@ -114,3 +121,10 @@ def _print_all(results, folder: Path | None) -> None:
     if folder is not None:
         count = {s: sum(r.status == s for r in results) for s in ("done", "skipped", "failed")}
         print(f"{count['done']} segmented, {count['skipped']} skipped, {count['failed']} failed -> {folder / 'volumes.csv'}")
+
+
+def _over_time(structure: dict) -> str:
+    if "range_ml" not in structure:
+        return ""
+    low, high = structure["range_ml"]
+    return f" ({low:.2f} to {high:.2f} in {structure['images']} images, mean in front)"
