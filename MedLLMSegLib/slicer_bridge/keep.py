@@ -6,18 +6,19 @@ from __future__ import annotations
 
 import slicer
 
+from .looks import looks_kept, looks_of
 from .overlay import OverlayState
 
 
 class NodeState:
-    """A segmentation node as it is now: its segments, frame, reference geometry and uncertainty map."""
+    """A segmentation node as it is now: its segments and their looks, frame, reference geometry and uncertainty map."""
 
     def __init__(self, node):
         self.segmentation = slicer.vtkSegmentation()
         self.segmentation.DeepCopy(node.GetSegmentation())
         self.transform = node.GetTransformNodeID()
         self.reference = node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole())
-        self.overlay = OverlayState(node)
+        self.overlay, self.looks = OverlayState(node), looks_of(node)
 
     @property
     def worth_keeping(self) -> bool:
@@ -29,7 +30,7 @@ class NodeState:
     def put_back(self, node) -> None:
         """Make a node what it was; nodes that it referred to and that are gone are left out."""
         there = lambda name: name if name and node.GetScene() and node.GetScene().GetNodeByID(name) else None
-        with slicer.util.NodeModify(node):
+        with looks_kept(node, self.looks), slicer.util.NodeModify(node):
             node.GetSegmentation().DeepCopy(self.segmentation)
             node.SetAndObserveTransformNodeID(there(self.transform))
             node.SetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole(), there(self.reference))

@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..structures import Segmentation
 from ..volume import Volume
 from .keep import NodeState
+from .looks import looks_kept
 from .overlay import uncertainty_of, write_uncertainty
 from .segments import BINARY_LABELMAP, Drawing, draw, old_segments, set_segments
 
@@ -58,7 +59,8 @@ def write_drawing(drawing: Drawing, volumeNode, segmentationNode=None, side: str
 
     volumeNode: the node that was segmented, still in its scene.
     segmentationNode: the node to update, or None for a new one beside the scan. Segments that an earlier run
-        wrote are replaced in their places; all others, and their order, stay.
+        wrote are replaced in their places, with the names, colours and visibility that they have; all others, and their
+        order, stay.
     side: "left" or "right" if only that side was asked for: what an earlier run wrote for the other side stays.
     uncertainty: float32 [k, j, i] on the scan's grid, which becomes a volume node that the segmentation refers to.
 
@@ -81,7 +83,7 @@ def write_drawing(drawing: Drawing, volumeNode, segmentationNode=None, side: str
             before = _remember(segmentationNode, undo)
         segments = segmentationNode.GetSegmentation()
         old = old_segments(segments, drawing, side)
-        with slicer.util.NodeModify(segmentationNode):
+        with looks_kept(segmentationNode), slicer.util.NodeModify(segmentationNode):
             _set_frame(segmentationNode, volumeNode, segments.GetNumberOfSegments() - len(old))
             set_segments(segments, drawing, ijk_to_segmentation(segmentationNode, volumeNode), old)
             segmentationNode.CreateDefaultDisplayNodes()

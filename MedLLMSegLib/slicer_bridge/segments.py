@@ -88,6 +88,7 @@ def tag(segment, name: str) -> str:
 def set_segments(segments, drawing: Drawing, ijk_to_ras: np.ndarray, old: dict[str, str]) -> None:
     """Replace the segments of an earlier run, ``old`` (structure key -> id), each in its place; new ones come last.
 
+    A segment that is replaced keeps its name and colour, which the user may have changed.
     ijk_to_ras: (4, 4) from the scan's voxel indices to the frame that the segmentation lies in, mm.
     """
     for key in set(old) - {s.key for s in drawing.found}:
@@ -95,12 +96,15 @@ def set_segments(segments, drawing: Drawing, ijk_to_ras: np.ndarray, old: dict[s
     labelmap = _labelmap(drawing, ijk_to_ras) if drawing.found else None
     for structure in drawing.found:
         segment_id, following = segments.GenerateUniqueSegmentID(structure.key), ""
+        segment = _segment(structure, drawing.model, labelmap)
         if structure.key in old:
             segment_id = old[structure.key]
+            segment.SetName(segments.GetSegment(segment_id).GetName())
+            segment.SetColor(segments.GetSegment(segment_id).GetColor())
             index = segments.GetSegmentIndex(segment_id) + 1
             following = segments.GetNthSegmentID(index) if index < segments.GetNumberOfSegments() else ""
             segments.RemoveSegment(segment_id)
-        if not segments.AddSegment(_segment(structure, drawing.model, labelmap), segment_id, following):
+        if not segments.AddSegment(segment, segment_id, following):
             raise RuntimeError(f"Slicer did not take the segment {structure.name!r}")
 
 

@@ -414,6 +414,56 @@ def test_a_run_for_one_side_leaves_what_was_found_on_the_other(scan):
     np.testing.assert_array_equal(_array(node, "Right hippocampus (anterior)", scan), _labels() == 3)
 
 
+def _looks(node):
+    """What the user has changed below, of every segment."""
+    segments, display = node.GetSegmentation(), node.GetDisplayNode()
+    return {i: (segments.GetSegment(i).GetName(), segments.GetSegment(i).GetColor(), display.GetSegmentVisibility(i),
+                display.GetSegmentVisibility3D(i), display.GetSegmentVisibility2DFill(i), display.GetSegmentOpacity3D(i),
+                display.GetSegmentOpacity2DFill(i), tuple(display.GetSegmentOverrideColor(i)[n] for n in range(3)))
+            for i in segments.GetSegmentIDs()}
+
+
+def _restyle(node, first=0):
+    """As a user would; all segments from the ``first`` on."""
+    segments, display = node.GetSegmentation(), node.GetDisplayNode()
+    for n, segment_id in list(enumerate(segments.GetSegmentIDs()))[first:]:
+        segments.GetSegment(segment_id).SetName(f"mine {n}")
+        segments.GetSegment(segment_id).SetColor(0.25 * n, 0.5, 0.75)
+        display.SetSegmentVisibility(segment_id, bool(n % 2))
+        display.SetSegmentVisibility3D(segment_id, not n % 2)
+        display.SetSegmentVisibility2DFill(segment_id, bool(n % 2))
+        display.SetSegmentOpacity3D(segment_id, 0.1 * n + 0.1)
+        display.SetSegmentOpacity2DFill(segment_id, 0.1 * n + 0.2)
+    display.SetSegmentOverrideColor(segment_id, 0.5, 0.25, 0.0)
+
+
+@pytest.mark.parametrize("surfaces", [False, True])
+def test_what_the_user_has_styled_and_named_stays_so(scan, surfaces):
+    node = _write(scan)
+    if surfaces:
+        node.CreateClosedSurfaceRepresentation()
+    _restyle(node)
+    before = _looks(node)
+    assert before == {**before, **{i: (f"mine {n}", *rest[1:]) for n, (i, rest) in enumerate(before.items())}}
+    _write(scan, node, labels=np.roll(_labels(), 1, axis=2))
+    assert _looks(node) == before
+    assert node.GetSegmentation().ContainsRepresentation("Closed surface") is surfaces
+
+
+def test_what_is_restored_looks_as_it_did(scan):
+    from MedLLMSegLib.slicer_bridge.keep import NodeState
+
+    node = _write(scan)
+    _restyle(node)
+    before, kept = _looks(node), NodeState(node)
+    _write(scan, node, labels=np.where(_labels() == 1, 0, _labels()).astype(np.uint8))  # one is no longer found
+    assert len(_looks(node)) == 3
+    node.GetDisplayNode().SetSegmentOpacity3D(list(before)[2], 0.77)  # chosen meanwhile
+    kept.put_back(node)
+    wanted = {i: (*rest[:5], 0.77 if n == 2 else rest[5], *rest[6:]) for n, (i, rest) in enumerate(before.items())}
+    assert _looks(node) == wanted
+
+
 def test_the_codes_are_written_as_in_our_files():
     from MedLLMSegLib.files import terminology
     from MedLLMSegLib.slicer_bridge import segments
@@ -455,6 +505,7 @@ def _state(scene):
         if node.IsA("vtkMRMLSegmentationNode"):
             role = node.GetReferenceImageGeometryReferenceRole()
             state.append((node.GetTransformNodeID(), node.GetNodeReferenceID(role)))
+            state += [_looks(node)] if node.GetDisplayNode() else []
             state += [(n, len(_world_points(node, n)), tuple(np.round(_world_points(node, n).mean(0), 3)))
                       for n in _names(node)]
     return state
@@ -473,6 +524,7 @@ def test_a_failure_leaves_the_scene_as_it_was(scene, scan, add_transform, monkey
     if target == "with segments":
         _write(scan, node)
         _add_user_segment(node, scan, "lesion", _labels() == 1)
+        _restyle(node)
     _place(scene, scan, "study")
     scan.SetAndObserveTransformNodeID(add_transform(MOVED).GetID())
     before, real = _state(scene), getattr(module, step)
