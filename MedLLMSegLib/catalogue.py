@@ -4,9 +4,12 @@ Bundles lie with the program, in the user's own folder (`places.user_models_dir(
 """
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -132,6 +135,18 @@ def _other_kind(entry: ModelEntry, kind: str) -> UserError:
     use = f" (use it with `medllmseg {command}`)" if command else ""
     return UserError(f'"{entry.id}" is a model {_DO.get(entry.kind, f"of kind {entry.kind}")}{use}, and one {_DO[kind]} is '
                      f"needed here; those are: {known}.")
+
+
+def plain_id(name: str) -> str:
+    """The id that a user's name for a model becomes: small letters, digits and hyphens; "" for a name without any letter.
+
+    A name in another script gets one made of its digest, so that other names get others; the title keeps the name itself.
+    """
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
+    if plain or not any(letter.isalnum() for letter in name):
+        return plain
+    same = unicodedata.normalize("NFC", name).casefold().strip()  # however it was typed
+    return f"model-{hashlib.sha256(same.encode('utf-8')).hexdigest()[:6]}"
 
 
 def licence_text(entry: ModelEntry) -> str:

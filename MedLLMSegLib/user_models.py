@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Callable, Iterator
 
-from .catalogue import LICENCE, METADATA, ModelEntry, find_model, list_models, model_entry, read_metadata
+from .catalogue import LICENCE, METADATA, ModelEntry, find_model, list_models, model_entry, plain_id, read_metadata
 from .config import NetworkConfig
 from .diagnosis_config import ClassifierConfig
 from .errors import UserError
@@ -99,8 +99,8 @@ def delete_model(model) -> None:
 
 
 def free_id(name: str) -> str:
-    """A model's id out of any name: small letters, digits and hyphens, and of no other model. `UserError` for an empty one."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
+    """A model's id out of any name (see `plain_id`), and of no other model. `UserError` for an empty one."""
+    plain = plain_id(name)
     if not plain:
         raise UserError(f'"{name}" is no name for a model; give it one with letters or digits.')
     return _next_free(plain)

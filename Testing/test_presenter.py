@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from MedLLMSegLib.catalogue import ModelEntry
+from MedLLMSegLib.catalogue import ModelEntry, plain_id
 from MedLLMSegLib.memory import ModelChoice
-from MedLLMSegLib.slicer_bridge.panel_state import MARKS, Panel, breakable, marked, model_name, stage_name, time_left
+from MedLLMSegLib.slicer_bridge.panel_state import MARKS, Panel, breakable, marked, stage_name, time_left
 from MedLLMSegLib.slicer_bridge.presenter import matching, model_details, row_texts, table_text, view, with_job
 from MedLLMSegLib.slicer_bridge.presenter_train import history_text, with_training
 
@@ -288,4 +288,14 @@ def test_a_training_can_start_from_every_model_or_nothing():
 
 
 def test_names_of_models():
-    assert model_name("  My Spleen (CT)! ") == "my-spleen-ct" and model_name("...") == "" and len(model_name("a" * 99)) == 60
+    assert plain_id("  My Spleen (CT)! ") == "my-spleen-ct" and plain_id("...") == "" and len(plain_id("a" * 99)) == 60
+
+
+def test_a_name_in_another_script_is_a_name():
+    named = lambda name, **more: looks(replace(TRAINABLE, train_name=name, **more), "trainButton")
+    ids = {plain_id(name) for name in ("肝臓モデル", "心臓モデル", "Печень", "كبد")}
+    assert len(ids) == 4 and all(re.fullmatch("model-[0-9a-f]{6}", each) for each in ids)
+    assert plain_id("が ") == plain_id("か\u3099")  # one letter, composed or not
+    assert named("肝臓モデル").enabled and not named(" 。 ").enabled
+    taken = (*READY.models, choice(plain_id("肝臓モデル")))
+    assert "already" in named("肝臓モデル", models=taken).toolTip and named("心臓モデル", models=taken).enabled

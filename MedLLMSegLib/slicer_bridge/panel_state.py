@@ -174,11 +174,6 @@ def memory_text(choice) -> str:
     return _("fits: {text}").format(text=text) if choice.fits_memory else _("may not fit: {text}").format(text=text)
 
 
-def model_name(text: str) -> str:
-    """The id that a user's name for a model becomes: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
-
-
 def packages_text(packages: Sequence[str]) -> str:
     """What is said before anything is installed."""
     return "\n".join((_("Python packages are missing, and would be installed into Slicer once:"),

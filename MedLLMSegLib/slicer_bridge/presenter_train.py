@@ -4,9 +4,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Sequence
 
+from ..catalogue import plain_id
 from .panel_state import (
-    ASKS, BUSY, LEAST_PAIRS, Panel, busy_elsewhere, consent_text, marked, model_name, progress, stage_name, stage_text, task_button,
-    time_left,
+    ASKS, BUSY, LEAST_PAIRS, Panel, busy_elsewhere, consent_text, marked, progress, stage_name, stage_text, task_button, time_left,
 )
 from .words import _
 
@@ -38,9 +38,9 @@ def why_no_training(panel: Panel) -> str:
     if len(panel.pairs) < LEAST_PAIRS:
         return _("Add at least {count} pairs of a volume and its segmentation; ten or more give a useful model.").format(
             count=LEAST_PAIRS)
-    if not model_name(panel.train_name):
+    if not plain_id(panel.train_name):
         return _("Give the new model a name.")
-    if any(m.entry.id == model_name(panel.train_name) for m in panel.models):
+    if any(m.entry.id == plain_id(panel.train_name) for m in panel.models):
         return _("There is a model of this name already; choose another name.")
     return ""
 

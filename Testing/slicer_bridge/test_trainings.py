@@ -119,6 +119,12 @@ def test_the_model_becomes_one_of_the_users_and_is_listed(add_pair, logic, cache
     assert listed["my-tumours"].fits_memory is True and "GB" in listed["my-tumours"].memory_text
 
 
+def test_a_name_in_another_script_becomes_the_title(add_pair, logic, cache):
+    job, _ = train(logic, [add_pair(n) for n in range(2)], name="肝臓モデル")
+    assert job.state == "done", job.message
+    assert job.model.title == "肝臓モデル" and job.model.id.startswith("model-") and job.model.folder.name == job.model.id
+
+
 def test_a_name_that_is_taken_meanwhile_costs_no_training(add_pair, logic, client, cache, tmp_path):
     client.hold = "segment"
     job = logic.trainAsync([add_pair(n) for n in range(2)], "x")
