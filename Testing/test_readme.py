@@ -13,6 +13,7 @@ from MedLLMSegLib.anatomy import hippocampus_structures
 from MedLLMSegLib.cli import build_parser
 from MedLLMSegLib.memory import model_choice
 from MedLLMSegLib.places import cache_dir
+from MedLLMSegLib.slicer_bridge.install import REQUIREMENTS, TRAINING
 from MedLLMSegLib.slicer_bridge.panel_state import Panel
 from MedLLMSegLib.slicer_bridge.presenter import view
 
@@ -69,6 +70,14 @@ def test_where_things_are_kept(monkeypatch):
     if cache_dir() != Path.home() / ".cache" / "medllmseg":
         pytest.skip("not Linux")
     assert "`~/.cache/medllmseg` (Linux)" in README
+
+
+def test_what_was_installed_can_be_removed():
+    kept = README[README.index("## What is installed"):README.index("## Without Slicer")]
+    for path in (REQUIREMENTS, TRAINING):
+        lines = [line.split("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
+        names = [name[0] for line in lines if (name := re.match(r"[\w.-]+", line))]
+        assert names and f'"{" ".join(names)}"' in kept
 
 
 def test_it_says_what_it_is_not():
