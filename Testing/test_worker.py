@@ -16,6 +16,7 @@ from test_geometry import GRIDS
 from MedLLMSegLib import UserError, Volume
 from MedLLMSegLib.errors import Cancelled
 from MedLLMSegLib.worker.client import WorkerClient
+from MedLLMSegLib.worker.process import own_environment
 from MedLLMSegLib.worker.protocol import STOP_S, decode, encode, load_segmentation, save_volume
 from MedLLMSegLib.worker.server import Reporter, describe
 
@@ -470,6 +471,13 @@ def test_a_log_that_grew_long_begins_anew_and_one_that_cannot_be_written_is_done
 
 
 # the protocol itself
+
+
+def test_apples_gpu_may_leave_to_the_cpu_what_it_lacks_unless_the_user_says_otherwise():
+    code = "import os; print(os.environ['PYTORCH_ENABLE_MPS_FALLBACK'])"
+    for given, wanted in (({}, "1"), ({"PYTORCH_ENABLE_MPS_FALLBACK": "0"}, "0")):
+        environment = own_environment({**{k: v for k, v in os.environ.items() if "MPS" not in k}, **given})
+        assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout.strip() == wanted
 
 
 def test_garbage_is_left_out_and_the_next_request_is_answered():

@@ -101,10 +101,13 @@ class Process:
 
 
 def own_environment(environment: dict[str, str] | None) -> dict[str, str]:
-    """An environment in which Python finds this very library, and nothing in the current folder by accident."""
+    """An environment in which Python finds this very library, and nothing in the current folder by accident.
+
+    On Apple's GPU the CPU does what torch lacks there, such as some 3D kernels: torch reads that when it is imported.
+    """
     known = dict(os.environ if environment is None else environment)
     path = os.pathsep.join([str(LIBRARY.parent), *filter(None, [known.get("PYTHONPATH")])])
-    return {**known, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    return {"PYTORCH_ENABLE_MPS_FALLBACK": "1", **known, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def _open_log(path) -> BinaryIO | None:
