@@ -1,4 +1,4 @@
-"""What the user has chosen to see of each segment: Slicer forgets it with a segment, though one of the same id takes its place."""
+"""What the user has chosen to see of each segment: Slicer forgets it with a segment, though one of the same id follows."""
 from __future__ import annotations
 
 from contextlib import contextmanager

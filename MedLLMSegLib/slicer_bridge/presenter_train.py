@@ -6,7 +6,8 @@ from typing import Sequence
 
 from ..catalogue import plain_id
 from .panel_state import (
-    ASKS, BUSY, LEAST_PAIRS, Panel, busy_elsewhere, consent_text, marked, progress, stage_name, stage_text, task_button, time_left,
+    ASKS, BUSY, LEAST_PAIRS, Panel, busy_elsewhere, consent_text, marked, progress, stage_name, stage_text, task_button,
+    time_left,
 )
 from .words import _
 
@@ -14,7 +15,7 @@ from .words import _
 def with_training(panel: Panel, job) -> Panel:
     """The panel when a training has ended. job: the logic's `Job`."""
     cancelled = _("Cancelled; no model was made.") if job.needsScene else _(
-        "Cancelled; no model was made. With the same pairs and settings, Train goes on from here.")
+        "Cancelled; no model was made. With the same pairs and settings, Train goes on from where it was last saved.")
     default = {"cancelled": cancelled, "failed": _("The training failed."),
                "done": _("The model is ready, and chosen above.")}
     return replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, train_failed=job.state == "failed",
