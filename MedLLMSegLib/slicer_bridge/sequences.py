@@ -35,7 +35,7 @@ class Source:
 
 
 class SequenceState:
-    """The segmentations of a sequence and the table of their volumes as they are now; for Restore, like `keep.NodeState` of a single one."""
+    """The segmentations of a sequence, and the table of their volumes, as they are now: for Restore, as `keep.NodeState` is."""
 
     worth_keeping = True
 

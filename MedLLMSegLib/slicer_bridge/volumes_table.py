@@ -1,4 +1,4 @@
-"""How large each structure is in each image of a sequence: a table beside the sequence of segmentations, saved with the scene."""
+"""How large each structure is in each image of a sequence: a table beside the segmentations, saved with the scene."""
 from __future__ import annotations
 
 import slicer  # noqa: F401  (MRML's classes, before VTK's)
