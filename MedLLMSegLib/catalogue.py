@@ -140,13 +140,15 @@ def _other_kind(entry: ModelEntry, kind: str) -> UserError:
 def plain_id(name: str) -> str:
     """The id that a user's name for a model becomes: small letters, digits and hyphens; "" for a name without any letter.
 
-    A name in another script gets one made of its digest, so that other names get others; the title keeps the name itself.
+    A name with letters or digits beyond ASCII's gets its digest, too, as what is left of another name may be the same:
+    "liver-1f0c9a" and so on, "model-1f0c9a" where nothing readable is left. The title keeps the name itself.
     """
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].strip("-")
-    if plain or not any(letter.isalnum() for letter in name):
+    name = unicodedata.normalize("NFC", name).strip()  # however it was typed
+    letters = "".join(c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c))  # é is e
+    plain = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:60].strip("-")
+    if not any(c.isalnum() and not c.isascii() for c in name):
         return plain
-    same = unicodedata.normalize("NFC", name).casefold().strip()  # however it was typed
-    return f"model-{hashlib.sha256(same.encode('utf-8')).hexdigest()[:6]}"
+    return f"{plain or 'model'}-{hashlib.sha256(name.casefold().encode('utf-8')).hexdigest()[:6]}"
 
 
 def licence_text(entry: ModelEntry) -> str:

@@ -296,6 +296,10 @@ def test_a_name_in_another_script_is_a_name():
     ids = {plain_id(name) for name in ("肝臓モデル", "心臓モデル", "Печень", "كبد")}
     assert len(ids) == 4 and all(re.fullmatch("model-[0-9a-f]{6}", each) for each in ids)
     assert plain_id("が ") == plain_id("か\u3099")  # one letter, composed or not
+    for one, other, readable in (("肝臓 CT", "心臓 CT", "ct"), ("Печень 1", "Почка 1", "1"), ("Lésion", "Lesion", "lesion")):
+        assert plain_id(one) != plain_id(other) and re.fullmatch(f"{readable}-[0-9a-f]{{6}}", plain_id(one))
+        assert named(other, models=(*READY.models, choice(plain_id(one)))).enabled
+    assert plain_id("肝臓 CT") == plain_id(" 肝臓 ct") and plain_id("CT – 2") == "ct-2"
     assert named("肝臓モデル").enabled and not named(" 。 ").enabled
     taken = (*READY.models, choice(plain_id("肝臓モデル")))
     assert "already" in named("肝臓モデル", models=taken).toolTip and named("心臓モデル", models=taken).enabled
