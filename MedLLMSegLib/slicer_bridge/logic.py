@@ -74,8 +74,8 @@ class SegmentationLogic:
         from .trainings import Training
 
         job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
-        training = Training(tuple(pairs), name, start, minutes, device)
-        return self._add(job, training.steps(self._work.runner, job))
+        training = Training(name, start, minutes, device)
+        return self._add(job, training.steps(self._work.runner, job, tuple(pairs)))
 
     def diagnose(self, imageNode, model: str = "cxr-pneumonia", progress: Callable[[str, float], None] | None = None, **options):
         """Tell which of a classifier's classes an image belongs to. Research use only; not a medical device.

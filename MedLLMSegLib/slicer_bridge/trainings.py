@@ -24,23 +24,23 @@ COLLECTED = 0.05  # of the progress: what collecting the cases takes
 
 @dataclass(frozen=True)
 class Training:
-    """What `SegmentationLogic.trainAsync` was asked for."""
+    """What `SegmentationLogic.trainAsync` was asked for, besides the pairs."""
 
-    pairs: tuple
     name: str
     start: str | None
     minutes: float
     device: str
 
-    def steps(self, runner: Runner, job: Job) -> Steps:
+    def steps(self, runner: Runner, job: Job, pairs) -> Steps:
         """Steps: train; the finished model is `job.model`. The scene is only read, and not needed once the cases are written."""
         name, base = free_id(self.name), self._base()
-        pairs, names = checked_pairs(self.pairs)
+        pairs, names = checked_pairs(pairs)
         with training_folder(runner, name) as folder:
             contents = yield from self._collect(runner, job, pairs, names, folder / CASES)
+            del pairs  # a training outlives its scene, whose voxels must not stay in memory for hours
             request = {
                 "source": str(folder / CASES), "output": str(folder / RUN), "name": name, "title": self.name.strip(),
-                "modality": base.get("modality", ""), "data": f"{len(pairs)} scans segmented in 3D Slicer",
+                "modality": base.get("modality", ""), "data": f"{len(contents)} scans segmented in 3D Slicer",
                 "start": self.start, "minutes": float(self.minutes)}
             asked = {"request": request, "device": self.device, "contents": contents, "version": __version__,
                      "start_sha256": base.get("weights_sha256")}

@@ -1,4 +1,5 @@
 """Training from the scene: which pairs are taken, what the worker is handed, and what becomes of its model."""
+import gc
 import tempfile
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
+import vtk  # noqa: E402
 from slicer_bridge.stand_in import StandInClient, in_stage, take_along  # noqa: E402
 from test_user_models import write_bundle  # noqa: E402
 
@@ -376,6 +378,21 @@ def test_a_scan_that_goes_while_cases_are_collected_ends_it_and_later_it_does_no
     scene.Clear(0)
     client.hold = None
     assert take_along(logic, job).state == "done"  # all that it needs is on disk
+
+
+def test_a_closed_scene_leaves_memory_while_the_training_goes_on(scene, add_pair, logic, client):
+    client.hold, pairs = "segment", [add_pair(n) for n in range(2)]
+    left = [vtk.vtkWeakReference() for _ in range(4)]
+    for reference, node in zip(left, sum(pairs, ())):
+        reference.Set(node)
+    job = logic.trainAsync(pairs, "x")
+    take_along(logic, job, in_stage("segment"))
+    del pairs, node
+    scene.Clear(0)
+    gc.collect()
+    assert job.running and not any(reference.Get() for reference in left)
+    client.hold = None
+    assert take_along(logic, job).state == "done" and "2 scans" in client.requests[-1][1]["request"]["data"]
 
 
 def test_a_failed_training_says_why(add_pair, logic, client):
