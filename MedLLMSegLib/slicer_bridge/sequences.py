@@ -19,7 +19,7 @@ from .jobs import Job, Removed, Steps
 from .nodes import ijk_to_ras, place_beside, read_volume, restore_place
 from .overlay import map_node, name_map
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments, to_vtk
-from .volumes_table import table_of, write_volumes
+from .volumes_table import make_volumes, remove_volumes, show_volumes, table_of
 
 if TYPE_CHECKING:
     from .runs import Options, Segmenting
@@ -39,20 +39,24 @@ class SequenceState:
 
     worth_keeping = True
 
-    def __init__(self, sequence):
-        self.sequence, self.items, self.table = sequence, {}, table_of(sequence)
+    def __init__(self, sequence, taken: bool = False):
+        """taken: the table is about to be taken out of the scene by us, and comes back with this state."""
+        self.sequence, self.items, self.table, self.taken = sequence, {}, table_of(sequence), taken
         self.volumes = self.table.GetTable() if self.table else None
         for n in range(sequence.GetNumberOfDataNodes()):
             self.items[sequence.GetNthIndexValue(n)] = _copy(sequence.GetNthDataNode(n))
 
     def now(self, node) -> "SequenceState":
-        return SequenceState(self.sequence)
+        return SequenceState(self.sequence, taken=self.table is None)
 
     def put_back(self, node) -> None:
+        """node: the proxy that shows the sequence. A table that the user has deleted meanwhile stays away."""
         for value, item in self.items.items():
             self.sequence.SetDataNodeAtValue(item, value)
-        if self.table is not None and self.table.GetScene() is not None:
-            self.table.SetAndObserveTable(self.volumes)
+        if self.table is None:
+            remove_volumes(self.sequence)  # it tells of other segmentations than those that are back
+        elif self.taken or self.table.GetScene() is not None:
+            show_volumes(self.sequence, self.volumes, node, self.table)
 
 
 def source_of(node, wholeSequence: bool = True) -> Source | None:
@@ -108,8 +112,9 @@ def steps(segmenting: "Segmenting", job: Job, source: Source, options: "Options"
     if not any(rows.values()):
         raise UserError(f'Nothing was found in any image of "{sequence.GetName()}"; check that it is the right sequence.')
     yield from calm(scene, still)
-    before = SequenceState(target.sequence) if target else None
-    job.segmentationNode, job.uncertaintyNode, job.tableNode = _put_into_scene(source, target, drawn, maps, rows, options.model)
+    before, volumes = SequenceState(target.sequence) if target else None, make_volumes(drawn, rows)
+    job.segmentationNode, job.uncertaintyNode, job.tableNode = _put_into_scene(source, target, before, drawn, maps, volumes)
+    job.tableNode.SetDescription(f"{options.model}: volume of each structure in each image; 0 where it was not found.")
     segmenting.keep.remember(job.segmentationNode, before)
     segmenting.onResult(found.segmentation)
     job.itemRows, job.rows, job.notes = rows, _means(rows), (*notes, *_said(rows, sequence, job.tableNode))
@@ -165,9 +170,9 @@ def _item(drawing: Drawing, scan, before, side: str | None):
     return node
 
 
-def _put_into_scene(source: Source, target: Source | None, drawn, maps, rows: dict[str, tuple], model):
-    """Add the results beside the scans, or into the sequence ``target``; returns the proxies of segmentations and maps, and
-    the table of volumes.
+def _put_into_scene(source: Source, target: Source | None, before: SequenceState | None, drawn, maps, volumes):
+    """Add the results beside the scans, or into the sequence ``target``, which was ``before``; returns the proxies of
+    segmentations and maps, and the table of volumes. If anything fails, the scene is left as it was.
     """
     scene, name = source.sequence.GetScene(), source.sequence.GetName()
     with ExitStack() as undo:
@@ -175,6 +180,7 @@ def _put_into_scene(source: Source, target: Source | None, drawn, maps, rows: di
         browser = source.browser or _new_browser(source.sequence)
         volumeProxy = _proxy(browser, source.sequence)
         if target:
+            undo.callback(before.put_back, target.proxy)
             for n in range(drawn.GetNumberOfDataNodes()):
                 target.sequence.SetDataNodeAtValue(drawn.GetNthDataNode(n), drawn.GetNthIndexValue(n))
             proxy = target.proxy
@@ -186,7 +192,7 @@ def _put_into_scene(source: Source, target: Source | None, drawn, maps, rows: di
         if maps.GetNumberOfDataNodes():
             mapProxy = _show(maps, scene.GenerateUniqueName(f"{name} uncertainty"), browser, volumeProxy)
         name_map(proxy, mapProxy)
-        table = write_volumes(browser.GetSequenceNode(proxy), rows, str(model), volumeProxy)
+        table = show_volumes(browser.GetSequenceNode(proxy), volumes, volumeProxy)
         undo.pop_all()
     return proxy, mapProxy, table
 

@@ -155,6 +155,41 @@ def test_a_second_run_replaces_the_table_and_restore_brings_it_back(scene, shown
     assert tables(scene) == [again.tableNode]
 
 
+def test_restore_leaves_no_table_of_other_segmentations(scene, shown, logic, client):
+    first = take_along(logic, logic.segmentAsync(shown[0]))
+    scene.RemoveNode(first.tableNode)  # by the user
+    count, client.segment = scene.GetNumberOfNodes(), BallSegmenter(radius_mm=3)
+    second = take_along(logic, logic.segmentAsync(shown[0], segmentationNode=first.segmentationNode))
+    wanted = table_of(second.tableNode)
+    logic.restore(first.segmentationNode)
+    assert not tables(scene) and scene.GetNumberOfNodes() == count
+    logic.restore(first.segmentationNode)  # which undoes the first
+    assert [table_of(node) for node in tables(scene)] == [wanted]
+    logic.restore(first.segmentationNode)
+    assert not tables(scene)
+
+
+def test_index_values_that_are_no_numbers_after_all_are_texts(scene, shown, logic):
+    sequence = shown[0]
+    assert sequence.GetIndexType() == sequence.NumericIndex
+    sequence.SetDataNodeAtValue(sequence.GetNthDataNode(2), "12 ms")
+    job = take_along(logic, logic.segmentAsync(sequence))
+    assert job.state == "done", job.message
+    assert table_of(job.tableNode)["time (s)"] == [*TIMES, "12 ms"]
+
+
+def test_a_failure_while_a_sequence_is_updated_leaves_its_items_and_table(scene, shown, logic, client, monkeypatch):
+    from MedLLMSegLib.slicer_bridge import sequences
+
+    first = take_along(logic, logic.segmentAsync(shown[0]))
+    before = [names(first.segmentationNode) for n in range(3) if not shown[1].SetSelectedItemNumber(n)]
+    there, volumes, client.segment = nodes(scene), table_of(first.tableNode), BallSegmenter(balls=(4,))
+    monkeypatch.setattr(sequences, "name_map", lambda *arguments: 1 / 0)
+    job = take_along(logic, logic.segmentAsync(shown[0], segmentationNode=first.segmentationNode, uncertainty=True))
+    assert job.state == "failed" and nodes(scene) == there and table_of(first.tableNode) == volumes
+    assert [names(first.segmentationNode) for n in range(3) if not shown[1].SetSelectedItemNumber(n)] == before
+
+
 def test_the_table_survives_its_file(scene, shown, logic, tmp_path):
     job = take_along(logic, logic.segmentAsync(shown[0]))
     wanted = table_of(job.tableNode)
