@@ -13,7 +13,7 @@ from typing import Callable, Sequence
 from . import __version__
 from .errors import Cancelled, UserError
 from .files import LABEL_SUFFIXES, RECORD_SUFFIX, load_volume, save_segmentation, save_volume, scan_name
-from .frames import SUFFIXES, Frames, segment_frames, write_frames
+from .frames import FIRST, SUFFIXES, Frames, segment_frames, write_frames
 from .outputs import write_text
 from .pipeline import Model, segment
 from .structures import Segmentation, Structure
@@ -109,6 +109,9 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
         raise UserError("Reports need the package matplotlib, which is not installed; "
                         'run `pip install "medllmseg[report]"` or leave --report out.')
     volume = load_volume(scan)
+    if volume.array.ndim == 4 and not options.frames:
+        raise UserError(f'"{scan}" is a series of {len(volume.array)} images; add --frames to segment each of them, or save '
+                        "the wanted one as a file of its own.")
     if targets.table is not None:
         result = segment_frames(volume, model, side=options.side, augment=options.augment, progress=progress)
         write_frames(result, targets.labels[0], targets.table)
@@ -142,6 +145,8 @@ def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None
         raise UserError(f'"{twice}" is the name of another result; give the maps a name of their own.')
     data = _read_record(targets.record) if targets.record else {}
     ours = data.get("written", {}) if data and data["scan"][0] == str(scan.resolve()) else {}
+    if targets.record is None and targets.table and not options.overwrite and not _ours_or_none(targets.table):
+        raise UserError(f'"{targets.table}" is there already and is no table of ours; choose another output, or add --overwrite.')
     for path in targets.files:
         if path.exists() and scan.exists() and path.samefile(scan):
             raise UserError(f'The result would overwrite the scan "{scan}"; choose another output.')
@@ -153,6 +158,10 @@ def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None
         if ours[str(path.resolve())] != _state(path):
             raise UserError(f'"{path}" was changed since it was made from "{scan}"; choose another folder to keep the '
                             "changes, or add --overwrite to replace it.")
+
+
+def _ours_or_none(table: Path) -> bool:
+    return not table.exists() or table.read_text(encoding="utf-8", errors="replace").startswith(FIRST)
 
 
 def _state(path: Path) -> list[int]:

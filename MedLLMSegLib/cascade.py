@@ -13,7 +13,7 @@ from .localize import SIDES, is_crop, localize
 from .maps import Maps, Wanted
 from .model import Model
 from .postprocess import largest_component, restore
-from .preprocess import Restore, prepare, whole_grid
+from .preprocess import Preparation, Restore, prepare, whole_grid
 from .structures import Structure
 from .uncertainty import entropy, make_views, mean_probabilities
 from .volume import Volume
@@ -92,7 +92,7 @@ def _outline_head(volume: Volume, model: Model, side: str | None, augment: int, 
 
 def _outline(volume: Volume, model: Model, grid: Grid, side: str | None, report: Progress, augment: int = 0) -> Outline:
     """A right organ lies mirrored on its grid already; no view mirrors, as a mirrored organ is nothing the network knows."""
-    array, way_back = prepare(volume, grid)
+    array, way_back = prepare(volume, grid, Preparation.of(model.settings).grey)
     values = mean_probabilities(model.network, array, model.device, temperature=model.temperature,
                                 views=make_views(augment, array.shape), progress=report)
     return Outline(values, way_back, side)

@@ -11,24 +11,28 @@ import numpy as np
 
 from .errors import Progress, UserError
 from .files import save_volume
+from .images import FRAME_STEP
 from .outputs import write_text
 from .pipeline import Model, load_model, segment
 from .structures import Segmentation, Structure
 from .volume import Volume
 
 SUFFIXES = (".nii.gz", ".nii")  # formats with a fourth axis
+FIRST = "frame"  # column of the table
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """The segmentations of a series, in order of time."""
+    """The segmentations of a series, in order of time. step: between two images, in the file's own unit."""
 
     each: tuple[Segmentation, ...]
+    step: float = 1.0
 
     @cached_property
     def labels(self) -> Volume:
         """uint8 label maps [t, k, j, i] on the grid that all images share."""
-        return self.each[0].labels.with_array(np.stack([s.labels.array for s in self.each]))
+        one = self.each[0].labels
+        return Volume(np.stack([s.labels.array for s in self.each]), one.ijk_to_ras, one.name, {FRAME_STEP: self.step})
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -70,7 +74,7 @@ def segment_frames(volume: Volume, model: str | Path | Model = "cardiac-cine-mr"
             each.append(segment(volume.with_array(image), model, progress=tell, **how))
         except UserError as error:
             raise UserError(f"Image {n + 1} of {len(images)}: {error}") from error
-    return Frames(tuple(each))
+    return Frames(tuple(each), volume.tags.get(FRAME_STEP, 1.0))
 
 
 def write_frames(frames: Frames, labels: Path, table: Path) -> None:
@@ -78,6 +82,6 @@ def write_frames(frames: Frames, labels: Path, table: Path) -> None:
     save_volume(frames.labels, labels)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", *(f"{key}_ml" for key in frames.volumes_ml)])
+    writer.writerow([FIRST, *(f"{key}_ml" for key in frames.volumes_ml)])
     writer.writerows([n, *(round(ml, 4) for ml in row)] for n, row in enumerate(zip(*frames.volumes_ml.values())))
     write_text(table, text.getvalue())

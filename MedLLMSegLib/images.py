@@ -19,6 +19,7 @@ import SimpleITK as sitk
 from .errors import UserError
 from .volume import Volume
 
+FRAME_STEP = "frame_step"  # tag of a series: the distance between its images, in the file's own unit
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -181,7 +182,8 @@ def image_to_volume(image: sitk.Image, name: str, tags: Mapping[str, float] | No
     matrix[:axes, :axes] = direction * np.array(image.GetSpacing())[:axes]
     matrix[:axes, 3] = image.GetOrigin()[:axes]
     matrix[:3] = LPS_TO_RAS @ matrix[:3]
-    return Volume(array, matrix, name, dict(tags or {}))
+    step = {FRAME_STEP: float(image.GetSpacing()[3]) or 1.0} if n > 3 else {}
+    return Volume(array, matrix, name, {**step, **(tags or {})})
 
 
 def volume_to_image(volume: Volume, vectors: bool = False) -> sitk.Image:
@@ -206,6 +208,6 @@ def volume_to_image(volume: Volume, vectors: bool = False) -> sitk.Image:
     direction = np.eye(n)
     direction[:3, :3] = lps[:, :3] / spacing
     image.SetDirection(direction.ravel().tolist())
-    image.SetSpacing([*spacing.tolist(), *[1.0] * (n - 3)])
+    image.SetSpacing([*spacing.tolist(), *[volume.tags.get(FRAME_STEP, 1.0)] * (n - 3)])
     image.SetOrigin([*lps[:, 3].tolist(), *[0.0] * (n - 3)])
     return image

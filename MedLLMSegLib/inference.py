@@ -53,8 +53,18 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def lacks_operation(error: BaseException) -> bool:
-    """Whether an error says that torch has an operation not (yet) for a device; Apple's MPS is where some are missing."""
-    return isinstance(error, NotImplementedError)
+    """Whether an error says that torch has an operation not (yet) for a device; Apple's MPS is where some are missing.
+
+    Most are of a type of their own; MPS refuses 3D convolutions (torch before 2.3), transposed ones (before 2.8, and in half
+    precision) with a plain RuntimeError that says so.
+    """
+    said = isinstance(error, RuntimeError) and "not supported on mps" in str(error).lower()
+    return said or isinstance(error, NotImplementedError)
+
+
+def cpu_helps(error: BaseException) -> str | None:
+    """The stage to report where the CPU can do what a GPU could not (`ON_CPU`, `LACKING`); None where something else is wrong."""
+    return LACKING if lacks_operation(error) else ON_CPU if out_of_memory(error) else None
 
 
 def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import torch
 from .anatomy import ANATOMY
 from .cascade import segment_sides
 from .errors import Progress, UserError
-from .inference import LACKING, ON_CPU, free_memory, lacks_operation, memory_notes, out_of_memory
+from .inference import cpu_helps, free_memory, memory_notes
 from .localize import SIDES, is_crop
 from .maps import Maps, Wanted
 from .model import Model, load_model
@@ -67,9 +67,9 @@ def _run_where_it_fits(volume: Volume, model: Model, side: str | None, wanted: W
     try:
         structures, maps, notes = _run(volume, model, side, wanted, listen)
     except RuntimeError as error:
-        if model.device.type == "cpu" or not (lacks_operation(error) or out_of_memory(error)):
+        maps, why = None, cpu_helps(error)
+        if model.device.type == "cpu" or not why:
             raise
-        maps, why = None, LACKING if lacks_operation(error) else ON_CPU
     if maps is None:  # here, as the error and the memory it held are gone
         free_memory(model.device)
         listen(why, 0.0)

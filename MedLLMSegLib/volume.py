@@ -17,7 +17,7 @@ class Volume:
     array: [k, j, i], or [c, k, j, i] with channels first.
     ijk_to_ras: (4, 4) from voxel indices (i, j, k) to RAS millimetres, like MRML's; oblique and flipped axes kept.
     name: what to call it in messages and results.
-    tags: what else the file said and a later step needs ("window_center", "window_width").
+    tags: what else the file said and a later step needs ("window_center", "window_width", "frame_step").
     """
 
     array: np.ndarray
@@ -46,7 +46,7 @@ def check_scan(volume: Volume) -> None:
         raise UserError(f"{name} holds no voxels; load a scan with data in it.")
     if array.ndim == 4:
         raise UserError(f"{name} is a series of {array.shape[0]} images, and one 3D image is needed; "
-                        "save the wanted time point or channel as a file of its own and use that (on the command line, --frames takes them all).")
+                        "save the wanted time point or channel as a file of its own and use that.")
     if array.ndim != 3 or min(array.shape) < 2:
         size = " x ".join(map(str, array.shape[::-1]))
         raise UserError(f"{name} is a flat image ({size} voxels), and a 3D scan is needed; "

@@ -1,5 +1,6 @@
 """Where a training runs is read from what torchrun and Slurm's srun say."""
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,9 +31,14 @@ def test_only_beside_a_gpu_do_other_processes_make_samples(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    assert sample_workers(torch.device("cpu")) == 0 and sample_workers(torch.device("cuda")) == 8
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=6e8))
+    assert sample_workers(torch.device("cpu"), 10) == 0 and sample_workers(torch.device("cuda"), 10) == 8
+    assert sample_workers(torch.device("cuda"), 20_000_000) == 5 and sample_workers(torch.device("cuda"), 200_000_000) == 0
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert sample_workers(torch.device("cuda"), 10) == 8  # Slurm gives each process cores of its own
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
-    assert sample_workers(torch.device("cuda")) == 3  # four processes share the cores
+    assert sample_workers(torch.device("cuda"), 10) == 3  # four processes share the cores
     monkeypatch.setattr(sys, "platform", "win32")
-    assert sample_workers(torch.device("cuda")) == 0
+    assert sample_workers(torch.device("cuda"), 10) == 0

@@ -6,6 +6,7 @@ import pytest
 from test_monai_bundle import oblique, tiny_bundle
 
 from MedLLMSegLib import Cancelled, UserError, Volume, cli, load_model, load_volume, save_volume, segment, segment_frames
+from MedLLMSegLib.images import FRAME_STEP
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,8 @@ def cine(tmp_path):
     far = (3 * (k - 7)) ** 2 + (j - 20) ** 2 + (i - 25) ** 2
     noise = np.random.default_rng(0).normal(100, 8, (3, 15, 44, 52))
     images = noise + 120 * np.stack([far < radius ** 2 for radius in (6, 10, 14)])
-    return save_volume(Volume(images.astype(np.int16), oblique(images.shape[1:], (1.3, 1.3, 4.0))), tmp_path / "cine.nii.gz")
+    matrix = oblique(images.shape[1:], (1.3, 1.3, 4.0))
+    return save_volume(Volume(images.astype(np.int16), matrix, tags={FRAME_STEP: 0.03}), tmp_path / "cine.nii.gz")
 
 
 def run(scan, bundle, output, *more):
@@ -36,6 +38,7 @@ def test_each_image_gets_what_it_would_get_alone(bundle, cine, tmp_path, capsys)
     out, series, model = capsys.readouterr().out, load_volume(cine), load_model(bundle, "cpu")
     written = load_volume(tmp_path / "labels.nii.gz")
     assert written.array.shape == (3, 15, 44, 52) and written.array.dtype == np.uint8
+    assert written.tags[FRAME_STEP] == pytest.approx(0.03)  # seconds from image to image, as in the cine
     assert np.abs(written.grid.corners_ras() - series.grid.corners_ras()).max() < 1e-3
     alone = [segment(series.with_array(image), model) for image in series.array]
     for n, one in enumerate(alone):
@@ -70,6 +73,12 @@ def test_one_image_is_a_series_of_one(bundle, cine, tmp_path):
 def test_what_a_series_cannot_have_is_said_first(bundle, cine, tmp_path, capsys, output, more, words):
     assert run(cine, bundle, tmp_path / output, *more) == 2
     assert words in capsys.readouterr().err and not (tmp_path / output).exists()
+
+
+def test_a_table_of_somebody_else_is_not_overwritten(bundle, cine, tmp_path, capsys):
+    (tmp_path / "labels_volumes.csv").write_text("patient,mL")
+    assert run(cine, bundle, tmp_path / "labels.nii.gz") == 2
+    assert "no table of ours" in capsys.readouterr().err and not (tmp_path / "labels.nii.gz").exists()
 
 
 def test_an_image_that_cannot_be_segmented_is_named_and_nothing_written(bundle, cine, tmp_path):

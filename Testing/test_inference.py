@@ -98,9 +98,13 @@ def test_the_cpu_takes_over_at_full_size_where_a_gpu_holds_nothing():
     assert stages[-1] == ON_CPU and memory_notes(stages, META) == ("The GPU's memory was too small; the CPU was used.",)
 
 
-def test_the_cpu_takes_over_at_once_where_a_gpu_lacks_an_operation():
+@pytest.mark.parametrize("error", (
+    NotImplementedError("The operator 'aten::_adaptive_avg_pool3d' is not currently implemented for the MPS device."),
+    RuntimeError("Conv3D is not supported on MPS"), RuntimeError("ConvTranspose 3D is not supported on MPS"),
+    RuntimeError("ConvTranspose 3D with BF16 or FP16 types is not supported on MPS")))  # torch 2.2, before 2.8, and since
+def test_the_cpu_takes_over_at_once_where_a_gpu_lacks_an_operation(error):
     array, stages = np.random.default_rng(0).normal(size=(10, 96, 40)).astype(np.float32), []
-    network = Small(10 ** 9, NotImplementedError("The operator 'aten::_adaptive_avg_pool3d' is not implemented for the MPS device"))
+    network = Small(10 ** 9, error)
     logits = predict(network, array, META, (96, 96, 96), progress=lambda stage, f: stages.append(stage))
     assert np.allclose(logits, np.stack((array, array ** 2)), atol=1e-4)
     assert [device for device, _ in network.tried] == ["meta", "cpu"] and network.moved[-2:] == ["cpu", "meta"]

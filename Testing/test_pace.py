@@ -52,6 +52,23 @@ def test_measuring_the_speed_changes_nothing(optimiser):
     assert all(p.grad is None for p in network.parameters())
 
 
+def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeypatch):
+    now, config = [0.0], replace(QUICK, batch=4, noise_fraction=0.0)
+
+    class Slow:
+        def __init__(self, *given):
+            self.window = config.window
+
+        def __getitem__(self, number):
+            now[0] += 0.5
+            return {"image": torch.randn(1, *self.window), "label": torch.zeros(1, *self.window)}
+
+    monkeypatch.setattr(unit, "Samples", Slow)
+    monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
+    measure = lambda workers, world=1: seconds_per_step(Weight(99), 2, [], replace(config, workers=workers), "cpu", world, 1)
+    assert measure(0) == 2.0 and measure(4) == 0.5 and measure(0, world=2) == 1.0
+
+
 def test_measuring_the_speed_of_a_broken_network_does_not_break_it_further():
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
     broken = Weight(bad_from=0)

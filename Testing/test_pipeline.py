@@ -1,4 +1,6 @@
 """`segment` with a network that needs no weights: bright voxels are the organ, so that every place is known."""
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -148,3 +150,17 @@ def test_other_sides_and_bad_scans_are_refused():
         segment(scan(make_grid()), model(), side="up")
     with pytest.raises(UserError, match="same value"):
         segment(Volume(np.ones((9, 9, 9)), np.eye(4)), model())
+
+
+def test_crops_are_seen_on_the_scale_that_the_model_was_trained_on():
+    """The network sees what `prepare` gives it: here the range 0 to 500, minus 100, divided by 200."""
+    seen = []
+
+    class Listening(BrightIsOrgan):
+        def forward(self, image):
+            seen.append((float(image.min()), float(image.max())))
+            return super().forward(image)
+
+    fixed = replace(model(), settings=SETTINGS | {"grey": [0.0, 500.0, 100.0, 200.0]}, network=Listening())
+    segment(scan(GRIDS["anisotropic"]), fixed, side="left")
+    assert seen and all(low == 0 and high == 2 for low, high in seen)

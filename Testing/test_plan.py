@@ -9,7 +9,7 @@ import pytest
 
 from MedLLMSegLib import UserError, save_volume
 from MedLLMSegLib.cases import read_cases
-from MedLLMSegLib.training.plan import (CPU_BUDGET_VOX, DataPlan, Fingerprint, fingerprint_of, fingerprint_table,
+from MedLLMSegLib.training.plan import (CPU_BUDGET_VOX, Base, DataPlan, Fingerprint, fingerprint_of, fingerprint_table,
                                         gpu_budget_vox, plan_data, plan_table)
 from MedLLMSegLib.volume import Volume
 
@@ -128,7 +128,7 @@ def test_a_spacing_that_is_asked_for_is_planned_with():
 
 
 def test_a_network_that_is_there_keeps_its_halvings():
-    plan = plan_data(HEART, strides=((2, 2, 2),) * 3)
+    plan = plan_data(HEART, base=Base(((2, 2, 2),) * 3, None))
     assert plan.strides == ((2, 2, 2),) * 3 and plan.window[0] == 16 and "begins with" in plan.reasons["strides"]
 
 
@@ -142,6 +142,10 @@ def test_hounsfield_units_are_normalised_alike_in_all_scans():
         assert ("Hounsfield" in plan.reasons["grey"]) == fixed
         assert ("-80 to 230, z-score" if fixed else "0.5 to 99.5 %, z-score") in plan_table(fp, plan)
     assert DataPlan.from_dict(json.loads(json.dumps(plan_data(air).to_dict()))) == plan_data(air)
+    for grey in (None, (1.0, 2.0, 1.5, 0.2)):  # fine-tuned weights know the scale that they were trained on
+        assert plan_data(air, modality="CT", base=Base(None, grey)).grey == grey
+    flat = plan_data(replace(air, grey=(3071.0, 3071.0, 3071.0, 0.0)), modality="CT")
+    assert flat.grey is None and "one value" in flat.reasons["grey"]
 
 
 def test_a_damaged_plan_is_one_sentence():

@@ -44,6 +44,15 @@ def test_a_case_smaller_than_the_window_is_centred_and_its_edge_repeated():
     assert (np.diff(values) >= 0).all() and values[0] == 0 and values[-1] == 3
 
 
+def test_no_more_is_cut_than_a_case_has():
+    image = np.random.default_rng(1).normal(size=(1, 10, 30, 30)).astype(np.float32)
+    case = {"id": "a", "image": image, "label": np.zeros((1, 10, 30, 30), np.uint8), "voxels": []}
+    for seed in range(5):
+        part = cut(case, (8, 16, 16), (100, 100, 100), np.random.default_rng(seed))["image"][0].numpy()
+        assert part.shape[0] <= 2 * 10 and max(part.shape[1:]) <= 2 * 30 + 2
+        assert np.isin(image, part).all()  # all of the case is there: the window may look anywhere
+
+
 def test_image_and_label_are_warped_together():
     transform = training_transform((20, 28, 20), 3)
     transform.set_random_state(3)

@@ -51,7 +51,7 @@ def two_things(grid):
 @pytest.fixture(autouse=True)
 def normalised(monkeypatch):
     """Grey values as `two_things` has them, so that thresholds are known; the percentiles of real scans are not at stake."""
-    monkeypatch.setattr("MedLLMSegLib.preprocess.normalise", lambda array: (array.astype(np.float32) - 50) / 300)
+    monkeypatch.setattr("MedLLMSegLib.preprocess.normalise", lambda array, grey: (array.astype(np.float32) - 50) / 300)
 
 
 @pytest.mark.parametrize("name", ("flipped (-1, 1, -1)", "permuted (2, 0, 1)", "anisotropic", "oblique",

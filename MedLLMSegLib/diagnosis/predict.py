@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import Progress
-from ..inference import ON_CPU, free_memory, memory_notes, out_of_memory
+from ..inference import cpu_helps, free_memory, memory_notes
 from ..volume import Volume
 from .answer import Diagnosis
 from .given import Given, given
@@ -49,20 +49,21 @@ def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: st
 
 
 def _run_where_it_fits(model: ClassifierModel, found: Given, heat_map: bool, report: Progress):
-    """(logits (classes,), maps (N, h, w) or None, notes); on the CPU where a GPU's memory did not do."""
+    """(logits (classes,), maps (N, h, w) or None, notes); on the CPU where a GPU did not do."""
     try:
         return (*_run(model, found, heat_map), model.notes)
     except RuntimeError as error:
-        if model.device.type == "cpu" or not out_of_memory(error):
+        why = cpu_helps(error)
+        if model.device.type == "cpu" or not why:
             raise
     free_memory(model.device)
-    report(ON_CPU, 0.6)
+    report(why, 0.6)
     before, network = model.device, model.network
     try:
         logits, maps = _run(replace(model, network=network.to("cpu"), device=torch.device("cpu")), found, heat_map)
     finally:
         network.to(before)
-    return logits, maps, (*model.notes, *memory_notes([ON_CPU], before))
+    return logits, maps, (*model.notes, *memory_notes([why], before))
 
 
 def _run(model: ClassifierModel, found: Given, heat_map: bool) -> tuple[np.ndarray, np.ndarray | None]:

@@ -60,22 +60,27 @@ def prepare_set(cases, case_set: CaseSet, how: Preparation, cache: Path | None =
     for n, case in enumerate(cases):
         if progress:
             progress(f"reading {case.id}", n / len(cases))
+        if cache is not None and not writes:
+            prepared.append(_from_disk(case.id, cache))
+            continue
         ready = prepare_case(case, case_set, how)
-        prepared.append(ready if cache is None else _on_disk(ready, cache, writes))
+        prepared.append(ready if cache is None else _on_disk(ready, cache))
     if prepared and not any(case["voxels"] for case in prepared):
         raise UserError(f"The label maps of all {len(prepared)} cases are empty, for example "
                         f'"{cases[0].label}"; label the cases first.')
     return prepared
 
 
-def _on_disk(case: dict, cache: Path, writes: bool) -> dict:
+def _on_disk(case: dict, cache: Path) -> dict:
     for key in ("image", "label"):
-        path = cache / f"{case['id']}-{key}.npy"
-        if writes:
-            with whole_file(path) as scratch:
-                np.save(scratch, case[key])
-        case[key] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return case
+        with whole_file(cache / f"{case['id']}-{key}.npy") as scratch:
+            np.save(scratch, case[key])
+    return _from_disk(case["id"], cache)
+
+
+def _from_disk(name: str, cache: Path) -> dict:
+    image, label = (np.load(cache / f"{name}-{key}.npy", mmap_mode="r", allow_pickle=False) for key in ("image", "label"))
+    return {"id": name, "image": image, "label": label, "voxels": _voxels(np.asarray(label[0]))}
 
 
 def plan_crops(cases: list[dict], spacing_mm: float) -> dict:

@@ -2,19 +2,22 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 
 from ..errors import UserError
 from ..inference import choose_device
 
 MOST_WORKERS = 8  # a guess: a sample takes tens of milliseconds, and so does a step on a fast GPU
+SHARED_MEMORY = "/dev/shm"
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
 def make_fabric(device: str = "auto", precision: str = "bf16"):
     """A launched Fabric. Under `torchrun` or Slurm's `srun` it joins the other processes; else it is one process.
 
-    device: as for inference. precision: "bf16" or "fp16" autocast (fp16 on CUDA only), or "fp32".
+    device: as for inference, but that "auto" is never Apple's MPS. precision: "bf16" or "fp16" autocast (fp16 on CUDA only),
+    or "fp32".
     """
     try:
         from lightning.fabric import Fabric
@@ -25,6 +28,8 @@ def make_fabric(device: str = "auto", precision: str = "bf16"):
             raise UserError('Training needs the package lightning-fabric, which is not installed; run '
                             '`pip install "medllmseg[train]"`.') from error
     kind = choose_device(device).type
+    if device == "auto" and kind == "mps":  # it lacks operations of 3D networks (`inference.lacks_operation`)
+        kind = "cpu"
     if precision not in PRECISIONS:
         raise UserError(f'"{precision}" is no precision; use one of {", ".join(PRECISIONS)}.')
     if precision == "fp16" and kind != "cuda":
@@ -47,14 +52,16 @@ def processes() -> tuple[int, int]:
     return 1, 1
 
 
-def sample_workers(device) -> int:
+def sample_workers(device, batch_bytes: int) -> int:
     """Processes that make samples beside a GPU, so that it need not wait for them; 0 where the CPU trains, which is busy itself.
 
-    On Linux only: elsewhere each would get a copy of all cases.
+    On Linux only: elsewhere each would get a copy of all cases. batch_bytes: of one process's batch, of which each worker keeps
+    up to three in the shared memory; containers often have little.
     """
     if device.type != "cuda" or sys.platform != "linux":
         return 0
-    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) // processes()[0])
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # Slurm gives each process its own
+    return min(MOST_WORKERS, cores, int(shutil.disk_usage(SHARED_MEMORY).free / 2 / (3 * batch_bytes)))
 
 
 def first_process() -> bool:

@@ -49,7 +49,7 @@ def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config
                      count: int = 3) -> float:
     """Measured on the first samples, there and back, without changing a weight: the median, making the samples included.
 
-    world: processes that share the batch.
+    Where workers make the samples, these cost time only as far as the workers fall behind. world: processes that share the batch.
     """
     share = max(1, config.batch // world)
     samples = Samples(cases, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
@@ -59,6 +59,7 @@ def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config
     for number in range(count + 1):
         began = time.monotonic()
         batch = [samples[number * share + n] for n in range(share)]
+        made = time.monotonic()
         image, label = (torch.stack([b[key] for b in batch]).to(device) for key in ("image", "label"))
         with torch.autocast(torch.device(device).type, torch.float16 if config.precision == "fp16" else torch.bfloat16,
                             enabled=config.precision != "fp32"):
@@ -67,7 +68,8 @@ def seconds_per_step(network: nn.Module, classes: int, cases: list[dict], config
         loss(logits, label).backward()
         if finite_gradients(network):  # else even a step of length 0 would spoil the weights
             still.step()
-        taken.append(time.monotonic() - began)
+        stepped = time.monotonic() - made
+        taken.append(max(stepped, (made - began) / config.workers) if config.workers else made - began + stepped)
     network.zero_grad(set_to_none=True)
     network.train(was_training)
     return float(np.median(taken[1:]))

@@ -27,6 +27,7 @@ WHOLE_STACK_VOX = 16  # so few voxels across thick slices are kept whole
 LEAST_SHARE = 1 / 8  # of the median case that a window has to show
 LEAST_STRUCTURE_VOX = 1000  # coarser voxels must leave the smallest structure so many
 FINEST_MM, COARSEST_MM = 0.05, 20.0
+AS_BASE = "as the model that it begins with"
 AIR_HU = -500  # an MR never has values so low, and a CT that shows air outside or in the lungs always has
 
 
@@ -86,29 +87,38 @@ def gpu_budget_vox(memory_bytes: int) -> int:
     return max(CPU_BUDGET_VOX, int(memory_bytes / BYTES_A_VOXEL))
 
 
-def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None, strides: tuple | None = None,
-              modality: str = "") -> DataPlan:
+@dataclass(frozen=True)
+class Base:
+    """What a model to fine-tune has decided. strides: None where its network has none. grey: see `DataPlan`."""
+
+    strides: tuple[tuple[int, int, int], ...] | None
+    grey: tuple[float, float, float, float] | None
+
+
+def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None, modality: str = "",
+              base: Base | None = None) -> DataPlan:
     """A plan for cases like these. budget_vox: voxels of a batch (`gpu_budget_vox` for a GPU).
 
-    spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it. strides: those of a network that is there
-    already. modality: what the user calls it, such as "CT".
+    spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it. modality: what the user calls it, such as
+    "CT". base: of a model that the training begins with.
     """
     sample_vox = budget_vox // 2
     spacing, why_spacing = (tuple(map(float, spacing_mm)), "as asked") if spacing_mm else _spacing(fp, sample_vox)
     case = np.array(fp.size_mm) / spacing  # the median case in voxels of the network's grid
-    of_network, strides = strides, strides or _strides(spacing, case)
-    window, why_window = _window(case, np.prod(strides, 0), sample_vox, fp.axes, 1 if of_network else LEAST_VOX)
+    of_base = base.strides if base else None
+    strides = of_base or _strides(spacing, case)
+    window, why_window = _window(case, np.prod(strides, 0), sample_vox, fp.axes, 1 if of_base else LEAST_VOX)
     # A power of two, so that a batch can be parted among processes.
     fit = 2 ** int(log2(max(1.0, budget_vox / 2 / prod(window))))
     batch = 2 * min(4, fit)
     flips, why_flips = _flips(fp)
-    grey, why_grey = _grey(fp, modality)
+    grey, why_grey = (base.grey, AS_BASE) if base else _grey(fp, modality)
     scan = fp.axes == "scan"
     reasons = _reasons(fp) | {
         "spacing_mm": why_spacing, "window": why_window, "flips": why_flips, "grey": why_grey,
         "batch": f"{batch} windows are {batch * prod(window)} voxels, and the budget is {budget_vox}"}
-    if of_network:
-        reasons["strides"] = "those of the model that it begins with"
+    if of_base:
+        reasons["strides"] = AS_BASE
     return DataPlan(spacing, fp.axes, window, batch, strides, flips, (60.0, 0.0, 0.0) if scan else (15.0,) * 3,
                     0.25 if scan else 0.15, grey, reasons)
 
@@ -199,7 +209,9 @@ def _flips(fp: Fingerprint) -> tuple[tuple[int, ...], str]:
 
 def _grey(fp: Fingerprint, modality: str) -> tuple[tuple[float, float, float, float] | None, str]:
     """One normalisation for all scans of CT: its numbers are Hounsfield units, 0 for water and -1000 for air."""
-    stated = re.findall(r"\w+", modality.upper())
+    stated, (low, high, _, deviation) = re.findall(r"\w+", modality.upper()), fp.grey
+    if not (high > low and deviation > 0):
+        return None, "each scan by itself: the labelled voxels all have one value"
     if "CT" in stated:
         return fp.grey, "Hounsfield units mean the same in each scan: those of the labelled voxels are spread out"
     if not stated and max(low for low, _, _ in fp.intensities) <= AIR_HU:

@@ -75,7 +75,9 @@ def cut(case: dict, window: tuple[int, int, int], reach: tuple[int, int, int], r
         target = voxels[rng.integers(len(voxels))]
         centre = np.where(room > 0, np.clip(target, np.array(window) / 2, shape - np.array(window) / 2), centre)
     centre = centre + (rng.random(3) * 2 - 1) * JITTER * np.array(window)
-    low = np.round(centre - np.array(reach) / 2).astype(int)
+    # What lies beyond a case repeats its edge, and so does the transform: that need not be cut.
+    reach = np.maximum(window, np.minimum(reach, 2 * np.ceil(np.maximum(centre, shape - centre)).astype(int)))
+    low = np.round(centre - reach / 2).astype(int)
     index = [np.clip(np.arange(a, a + n), 0, size - 1) for a, n, size in zip(low, reach, shape)]
     take = np.ix_(*index)
     return {key: torch.from_numpy(np.ascontiguousarray(case[key][0][take], np.float32))[None] for key in ("image", "label")}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from .devices import make_fabric, sample_workers
 from .export import export_bundle
 from .loop import TrainConfig, Trainer
 from .pace import Pace, seconds_per_look, seconds_per_step
-from .plan import CPU_BUDGET_VOX, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
+from .plan import CPU_BUDGET_VOX, Base, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
 from .request import TrainRequest
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
@@ -57,9 +58,10 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     tell = say if fabric.is_global_zero else (lambda text: None)
     about = before or _plan(request, case_set, chosen, parts["val"], fabric.device, tell, report)
     plan = DataPlan.from_dict(about["plan"])
-    with fabric.rank_zero_first():  # it fills the cache, if one is needed, and the others read it
+    cache = _cache(output, about)
+    with fabric.rank_zero_first() if cache else nullcontext():  # the first process fills the cache, and the others read it
         prepare = lambda cases, part: prepare_set(cases, case_set, Preparation(plan.spacing_mm, plan.axes, plan.grey),
-                                                  _cache(output, about, part), report, fabric.is_global_zero)
+                                                  cache and cache / part, report, fabric.is_global_zero)
         train, val = prepare(chosen, "train"), prepare(parts["val"], "val")
     if before is None and request.anatomy:
         about["preprocessing"] |= plan_crops(train, plan.spacing_mm[0])
@@ -69,7 +71,7 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
         about["train"] = asdict(_with_steps(request, about, network, train, val, fabric))
         if "pace" in about:
             tell(about["pace"])
-    config = train_config(about["train"])
+    config = _with_workers(train_config(about["train"]), fabric)
     watcher = _watcher(output, request) if fabric.is_global_zero else None
     trainer = Trainer(network, network_config.classes, config, train, val, output, json.loads(json.dumps(about)), fabric, watcher)
     trainer.run(report)
@@ -108,6 +110,12 @@ def train_config(data: dict) -> TrainConfig:
     return TrainConfig(**{k: v for k, v in plain.items() if k in known}, augmentation=Augmentation(**how))
 
 
+def _with_workers(config: TrainConfig, fabric) -> TrainConfig:
+    """Processes that make samples are this machine's matter: no plan holds them, as they change no sample."""
+    voxels = config.batch // fabric.world_size * math.prod(config.window)
+    return replace(config, workers=sample_workers(fabric.device, 8 * voxels))  # an image and a label of 4 bytes each
+
+
 def _budget(device: torch.device) -> int:
     """Voxels of a batch that this device trains with."""
     if device.type != "cuda":
@@ -121,7 +129,7 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
     fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0), "ras" if request.anatomy else None)
     # Crops around an organ are cut at one spacing for all axes (`localize.py`).
     spacing = request.spacing or ((float(np.median(fingerprint.spacing_mm)),) * 3 if request.anatomy else None)
-    plan = plan_data(fingerprint, _budget(device), spacing, _strides_of(request), request.modality)
+    plan = plan_data(fingerprint, _budget(device), spacing, request.modality, _base(request))
     voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
     if voxels > LARGEST_VOX:
         raise UserError(f"On a grid of {' x '.join(f'{s:g}' for s in plan.spacing_mm)} mm the median case has {voxels:.2g} voxels, and "
@@ -157,10 +165,12 @@ def _base_network(request: TrainRequest) -> NetworkConfig:
     return NetworkConfig.from_dict(read_bundle(find_model(request.start).folder).metadata["network"])
 
 
-def _strides_of(request: TrainRequest):
-    """How the network that a training begins with halves its windows; None where it is still to be planned."""
-    config = _base_network(request) if request.start else None
-    return config.strides if config and config.embedding == "stem" else None
+def _base(request: TrainRequest) -> Base | None:
+    if not request.start:
+        return None
+    config = _base_network(request)
+    grey = Preparation.of(read_bundle(find_model(request.start).folder).metadata["preprocessing"]).grey
+    return Base(config.strides if config.embedding == "stem" else None, grey)
 
 
 def _network_config(request: TrainRequest, plan: DataPlan, classes: int) -> NetworkConfig:
@@ -203,13 +213,13 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
                          seed=request.seed, patience=request.patience,
                          augmentation=how.stronger() if request.augmentation == "strong" else how,
                          predict_window=(96, 96, 96) if request.anatomy else plan.window,
-                         noise_fraction=0.03 if request.anatomy else 0.0, workers=sample_workers(fabric.device),
+                         noise_fraction=0.03 if request.anatomy else 0.0,
                          **(FINE_TUNING if request.start else {}))
     if request.lr:
         config = replace(config, lr=request.lr)
     steps, looks = request.steps, request.validations
     if steps is None:
-        step_s = seconds_per_step(network, classes, train, config, fabric.device, fabric.world_size)
+        step_s = seconds_per_step(network, classes, train, _with_workers(config, fabric), fabric.device, fabric.world_size)
         with fabric.autocast():  # as the trainer looks
             look_s = seconds_per_look(network, val, config.predict_window, fabric.device, fabric.world_size)
         pace = fabric.broadcast(Pace(step_s, look_s))
@@ -219,10 +229,10 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
                    warmup_steps=min(config.warmup_steps, steps // 10))
 
 
-def _cache(output: Path, about: dict, part: str) -> Path | None:
+def _cache(output: Path, about: dict) -> Path | None:
     size, spacing = about["fingerprint"]["size_mm"], about["plan"]["spacing_mm"]
     voxels = float(np.prod([a / b for a, b in zip(size, spacing)])) * (about["trained_on"] + about["chosen_on"])
-    return output / "prepared" / part if voxels > IN_MEMORY_VOXELS else None
+    return output / "prepared" if voxels > IN_MEMORY_VOXELS else None
 
 
 def _watcher(output: Path, request: TrainRequest):
