@@ -32,7 +32,7 @@ READY = Panel(models=(choice(),), model="hippocampus-t1", input="MRHead", scans=
 
 def job(state, **more):
     about = dict(kind="segment", message="", stage="", fraction=0.0, secondsLeft=None, rows=(), notes=(), segmentationNode=None,
-                 needsScene=True)
+                 needsScene=True, kept="")
     return types.SimpleNamespace(**{**about, "state": state, **more})
 
 
@@ -277,10 +277,20 @@ def test_a_training_as_it_goes():
     failed = with_training(panel, job("failed", message="The pairs differ."))
     assert said(failed, "trainStatusLabel").startswith("The pairs differ") and MARKS["failed"] in looks(failed, "trainStatusLabel").text
     assert "no model was made" in said(with_training(replace(panel, history=()), job("cancelled")), "trainStatusLabel")
-    later = said(with_training(replace(panel, history=()), job("cancelled", needsScene=False)), "trainStatusLabel")
+    later = said(with_training(replace(panel, history=()), job("cancelled", kept="/c/trainings/x")), "trainStatusLabel")
     assert "no model was made" in later and "goes on from where it was last saved" in later and "goes on" not in said(
         with_training(panel, job("cancelled")), "trainStatusLabel")
+    assert 'copies of the scans are kept in "/c/trainings/x"' in later
+    dead = said(with_training(panel, job("failed", message="The worker stopped.", kept="/c/trainings/x")), "trainStatusLabel")
+    assert dead.startswith("The worker stopped. With the same") and '"/c/trainings/x"' in dead
     assert history_text(()) == ""
+
+
+def test_what_is_kept_of_trainings_can_be_discarded_when_nothing_runs():
+    kept = replace(TRAINABLE, unfinished=("x", "y"))
+    assert looks(kept, "discardButton").visible and "x, y" in looks(kept, "discardButton").toolTip
+    for panel in (TRAINABLE, *(replace(kept, task="train", state=state) for state in (*BUSY, "needs_licence"))):
+        assert not looks(panel, "discardButton").visible
 
 
 def test_a_training_can_start_from_every_model_or_nothing():

@@ -46,7 +46,8 @@ class Job:
     Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps), rows (class, probability,
     threshold or None, whether it is the answer), notes.
     needsScene: closing the scene makes it pointless; a training has all that it needs once its cases are written.
-    Of a training: history (rows such as {"step", "loss"} or {"step", "val_dice"}), model (the new `ModelEntry`).
+    Of a training: history (rows such as {"step", "loss"} or {"step", "val_dice"}), model (the new `ModelEntry`), kept
+    (the folder that a later training goes on from, with copies of the scans; "" if nothing is kept).
     """
 
     kind: str = "segment"
@@ -67,6 +68,7 @@ class Job:
     diagnosis: Any = None
     history: list[dict] = field(default_factory=list)
     model: Any = None
+    kept: str = ""
     error: BaseException | None = None
     onProgress: Callable | None = field(default=None, repr=False)
     onDone: Callable | None = field(default=None, repr=False)

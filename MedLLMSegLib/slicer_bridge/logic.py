@@ -68,7 +68,8 @@ class SegmentationLogic:
         onProgress, onDone: as for `segmentAsync`. onHistory: called with all rows so far, such as {"step": 10, "loss": 0.4}
             or {"step": 50, "val_dice": 0.8}, whenever there are more.
 
-        Cancelled or broken off, it goes on from there when the same pairs, as they were, and options are given again.
+        Cancelled or broken off after it was saved once, it goes on from there when the same pairs, as they were, and options
+        are given again; until then `job.kept` is a folder with copies of the scans, which may be removed.
         """
         from .jobs import Job
         from .trainings import Training

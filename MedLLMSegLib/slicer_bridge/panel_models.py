@@ -37,6 +37,7 @@ class ModelsSection:
         models = tuple(self.widget.logic.models())
         self.widget.change(models=models, sided=frozenset(m.entry.id for m in models if has_sides(m.entry)))
         self.widget.diagnosing.refresh()
+        self.widget.training.refresh()
         panel = self.widget.panel
         self.widget.change(own=frozenset(m.entry.id for m in (*panel.models, *panel.classifiers) if is_users(m.entry)))
 

@@ -40,7 +40,7 @@ class Panel:
     fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows: (structure, volume in mL, mean
     confidence). result: name of the segmentation that the last run wrote. mapped: it has a map of uncertainty.
     pairs: names of (volume, segmentation) to train on. pair_chosen: two nodes are selected that can be added. history: rows
-    of a training's history.json.
+    of a training's history.json. unfinished: ids of trainings that are kept to go on from, with copies of their scans.
     classifiers: `ModelChoice`s; classifier: the chosen one's id; asks: what it asks for besides the image. image: name of
     the image to be diagnosed; diagnosed: of the one that is or was. diagnosis: (class, probability, threshold or None,
     whether it is the answer). heat: the heat map is to be shown; heated: there is one.
@@ -79,6 +79,7 @@ class Panel:
     train_message: str = ""
     train_failed: bool = False
     history: tuple[dict, ...] = ()
+    unfinished: tuple[str, ...] = ()
     classifiers: tuple = ()
     classifier: str = ""
     asks: Asks = Asks()

@@ -7,7 +7,8 @@ import slicer
 from . import licences
 from .curve import LearningCurve
 from .panel_job import JobSection
-from .presenter_train import with_training
+from .presenter_train import discard_question, discarded_text, with_training
+from .unfinished import discard, unfinished
 from .words import _
 
 LEAST_ROWS, MOST_ROWS = 3, 8
@@ -33,6 +34,7 @@ class TrainSection(JobSection):
         ui.addAllPairsButton.connect("clicked(bool)", self.onAddAll)
         ui.removePairButton.connect("clicked(bool)", self.onRemove)
         ui.curveButton.connect("clicked(bool)", self.onCurve)
+        ui.discardButton.connect("clicked(bool)", self.onDiscard)
         ui.trainButton.connect("clicked(bool)", self.onButton)
         ui.pairTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
 
@@ -116,6 +118,16 @@ class TrainSection(JobSection):
         if self.curve is not None:
             self.curve.show()
 
+    def refresh(self) -> None:
+        """Read again which trainings are kept."""
+        self.widget.change(unfinished=unfinished())
+
+    def onDiscard(self) -> None:
+        if slicer.util.confirmOkCancelDisplay(discard_question(self.widget.panel.unfinished), windowTitle=_("Discard")):
+            discard()
+            self.refresh()
+            self.widget.change(train_message=discarded_text(self.widget.panel.unfinished), train_failed=False)
+
     def begin(self) -> None:
         """Start the training; what is wrong with the pairs or the name becomes a sentence in the section."""
         widget, panel = self.widget, self.widget.panel
@@ -141,6 +153,7 @@ class TrainSection(JobSection):
         self.curve = self.curve if job.state == "done" else None
         self.widget.change(**({} if job.state == "done" else {"history": ()}))
         self.widget.replace(with_training(self.widget.panel, job))
+        self.refresh()
         self.widget.log.job(job)
         if job.state == "done" and job.model is not None:
             self.widget.models.refresh()

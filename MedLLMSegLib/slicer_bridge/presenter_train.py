@@ -14,12 +14,12 @@ from .words import _
 
 def with_training(panel: Panel, job) -> Panel:
     """The panel when a training has ended. job: the logic's `Job`."""
-    cancelled = _("Cancelled; no model was made.") if job.needsScene else _(
-        "Cancelled; no model was made. With the same pairs and settings, Train goes on from where it was last saved.")
-    default = {"cancelled": cancelled, "failed": _("The training failed."),
+    default = {"cancelled": _("Cancelled; no model was made."), "failed": _("The training failed."),
                "done": _("The model is ready, and chosen above.")}
+    kept = _('With the same pairs and settings, Train goes on from where it was last saved; until then copies of the scans are '
+             'kept in "{folder}" (Discard removes them).').format(folder=job.kept) if job.kept else ""
     return replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, train_failed=job.state == "failed",
-                   train_message=job.message or default[job.state])
+                   train_message=" ".join(filter(None, (job.message or default[job.state], kept))))
 
 
 def history_text(history: Sequence[dict]) -> str:
@@ -51,6 +51,16 @@ def start_rows(panel: Panel) -> tuple[tuple[str | None, str], ...]:
     return (*((m.entry.id, m.entry.id) for m in panel.models), (None, _("Nothing (new weights)")))
 
 
+def discard_question(names: Sequence[str]) -> str:
+    """What is asked before trainings are removed."""
+    return _("Discard what was trained so far of {names}, and remove the copies of the scans?").format(names=", ".join(names))
+
+
+def discarded_text(left: Sequence[str]) -> str:
+    """What is said afterwards. left: what could not be removed."""
+    return _("Still in use, and not discarded: {names}.").format(names=", ".join(left)) if left else _("Discarded.")
+
+
 def train_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     active = panel.task == "train" and panel.state in BUSY
@@ -73,6 +83,9 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
         "curveButton": {"enabled": bool(panel.history), "toolTip": (
             _("Show the learning curve in Slicer's plot view.") if panel.history else
             _("The learning curve appears when a training has begun."))},
+        "discardButton": {"visible": bool(panel.unfinished) and panel.state not in (*BUSY, *ASKS), "toolTip": _(
+            "Remove the trainings that were not finished, and their copies of scans: {names}.").format(
+                names=", ".join(panel.unfinished))},
         **{name: {"enabled": not active} for name in ("trainStartComboBox", "trainMinutesSpinBox", "trainNameEdit")},
     }
 

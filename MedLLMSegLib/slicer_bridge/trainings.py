@@ -35,7 +35,7 @@ class Training:
         """Steps: train; the finished model is `job.model`. The scene is only read, and not needed once the cases are written."""
         name, base = free_id(self.name), self._base()
         pairs, names = checked_pairs(pairs)
-        with training_folder(runner, name) as folder:
+        with training_folder(runner, job, name) as folder:
             contents = yield from self._collect(runner, job, pairs, names, folder / CASES)
             del pairs  # a training outlives its scene, whose voxels must not stay in memory for hours
             request = {
@@ -50,7 +50,6 @@ class Training:
                 job, "train", lambda: None, lambda event: self._progress(runner, job, event), device=self.device,
                 output=request["output"], request=request)
             job.model = yield from runner.in_thread(import_model, event.bundle, rename=True)
-            runner.remove(folder)
 
     def _collect(self, runner: Runner, job: Job, pairs: tuple[Pair, ...], names: tuple[str, ...], folder: Path) -> Steps:
         """Steps: write the cases; returns what tells them from others, file -> sha256."""

@@ -58,6 +58,33 @@ def test_a_cancelled_training_takes_its_curve_along(panel, logic, pairs, monkeyp
     assert panel.ui.segmentButton.enabled
 
 
+def test_what_a_cancelled_training_keeps_can_be_discarded(panel, logic, pairs, cache, said, picture):
+    panel.ui.trainCollapsibleButton.collapsed = False
+    assert not panel.ui.discardButton.visible
+    press(panel.ui.addAllPairsButton)
+    panel.ui.trainNameEdit.text = "mine"
+    press(panel.ui.trainButton)
+    folder = cache / "trainings" / "mine"
+    (folder / "cases").mkdir(parents=True)
+    logic.job.end("cancelled", needsScene=False, kept=str(folder))
+    assert "trainings" in panel.ui.trainStatusLabel.text and "copies of the scans" in panel.ui.trainStatusLabel.text
+    picture(panel, "train-kept", "train")
+    said["agrees"] = False
+    press(panel.ui.discardButton)
+    assert folder.exists() and "mine" in said["asked"][-1]
+    said["agrees"] = True
+    press(panel.ui.discardButton)
+    assert not folder.exists() and not panel.ui.discardButton.visible and "Discarded" in panel.ui.trainStatusLabel.text
+
+
+def test_what_an_earlier_session_kept_can_be_discarded(cache, make_panel):
+    (cache / "trainings" / "ct" / "run").mkdir(parents=True)
+    panel = make_panel()
+    panel.ui.trainCollapsibleButton.collapsed = False
+    press(panel.ui.discardButton)
+    assert not (cache / "trainings" / "ct").exists()
+
+
 @pytest.mark.parametrize("collecting", [True, False])
 def test_closing_the_scene_ends_only_a_training_that_still_needs_it(panel, logic, pairs, collecting):
     import slicer

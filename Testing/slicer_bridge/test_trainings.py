@@ -1,5 +1,7 @@
 """Training from the scene: which pairs are taken, what the worker is handed, and what becomes of its model."""
+import errno
 import gc
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,8 +17,10 @@ from test_user_models import write_bundle  # noqa: E402
 from MedLLMSegLib import load_volume  # noqa: E402
 from MedLLMSegLib.cases import read_cases, read_label_map, split_cases  # noqa: E402
 from MedLLMSegLib.catalogue import find_model  # noqa: E402
+from MedLLMSegLib.errors import UserError  # noqa: E402
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
 from MedLLMSegLib.slicer_bridge.nodes import read_volume  # noqa: E402
+from MedLLMSegLib.slicer_bridge.unfinished import SAVED, discard, unfinished  # noqa: E402
 
 C, S = np.cos(0.3), np.sin(0.3)
 MATRIX = np.array([[0.7 * C, -1.3 * S, 0, 10], [0.7 * S, 1.3 * C, 0, 20], [0, 0, 2.6, -30], [0, 0, 0, 1]])
@@ -305,6 +309,74 @@ def test_the_same_training_goes_on_from_where_it_was_saved(add_pair, logic, clie
     assert went_on and again == first
     logic.close()
     assert not list((cache / "trainings").glob("*/"))  # nothing of the scans is left when there is a model
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
+@pytest.mark.parametrize("before", [None, 0o755])
+def test_copies_of_scans_are_their_owners_alone(add_pair, logic, client, cache, before):
+    if before:
+        (cache / "trainings").mkdir(parents=True, mode=before)
+    begin_and_break_off(logic, client, [add_pair(n) for n in range(2)])
+    assert (cache / "trainings").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("fails", [{"kind": "user", "message": "Training needs a package."},
+                                   {"kind": "unexpected", "message": "The worker stopped."}, None])
+def test_scans_are_kept_only_where_something_was_saved(add_pair, logic, client, cache, fails):
+    pairs = [add_pair(n) for n in range(2)]
+    client.hold = "segment"
+    job = logic.trainAsync(pairs, "x")
+    take_along(logic, job, in_stage("segment"))
+    (cache / "trainings" / "x" / "run").mkdir()  # begun, and never saved
+    client.hold, client.fails = None, fails
+    if not fails:
+        logic.cancel(job)
+    assert take_along(logic, job).kept == "" and unfinished() == ()
+
+
+def refusals(run):
+    """What a training says when it cannot go on in a folder; the last is no fault of what lies there."""
+    from MedLLMSegLib.outputs import write_error
+    from MedLLMSegLib.training import checkpoint
+    from MedLLMSegLib.training.request import TrainRequest
+
+    def said(function, *arguments):
+        with pytest.raises(UserError) as refusal:
+            function(*arguments)
+        return str(refusal.value)
+
+    assert checkpoint.LAST == SAVED and (run / SAVED).exists()
+    (run / SAVED).write_bytes(b"PK\x03\x04 and no more")
+    damaged = said(checkpoint.load, run / checkpoint.LAST)
+    (run / checkpoint.PLAN).write_text("{}")
+    plan = said(checkpoint.begun, run, TrainRequest(source="", output=str(run), minutes=3))
+    unfit = said(checkpoint.load_best, run)
+    (run / checkpoint.PLAN).write_text("{")
+    return damaged, plan, unfit, said(checkpoint.read_plan, run), str(write_error(run / "last.pt", OSError(errno.ENOSPC, "")))
+
+
+@pytest.mark.parametrize("which", range(5), ids=["checkpoint", "settings", "best", "plan", "full disk"])
+def test_what_can_never_be_gone_on_from_is_discarded(add_pair, logic, client, cache, which):
+    pairs = [add_pair(n) for n in range(2)]
+    fields = begin_and_break_off(logic, client, pairs)
+    assert discard_is_harmless_while(logic, client, pairs)
+    client.fails = {"kind": "user", "message": refusals(Path(fields["output"]))[which]}
+    job, _ = train(logic, pairs, name="x")
+    client.fails = None
+    assert job.state == "failed" and (job.kept == "") is (which < 4)
+    assert ("was discarded" in job.message) is (which < 4) and unfinished() == (() if which < 4 else ("x",))
+    assert finish(logic, client, pairs)[1] is (which == 4)
+
+
+def discard_is_harmless_while(logic, client, pairs):
+    """Whether a training that is at work outlives a discard, and is kept when it is cancelled."""
+    client.hold = "segment"
+    job = logic.trainAsync(pairs, "x")
+    take_along(logic, job, in_stage("segment"))
+    discard()
+    client.hold = None
+    logic.cancel(job)
+    return Path(take_along(logic, job).kept, "run", SAVED).exists()
 
 
 def test_the_same_scans_in_another_scene_are_the_same_cases(scene, add_pair, logic, client):
