@@ -210,6 +210,14 @@ def test_a_checkpoint_of_another_optimiser_is_refused(tmp_path):
         trainer(tmp_path, replace(QUICK, optimiser="muon"))
 
 
+@pytest.mark.parametrize("content", [b"", b"half way", b"PK\x03\x04 not a zip"])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path, content):
+    trainer(tmp_path).run()
+    (tmp_path / "last.pt").write_bytes(content)
+    with pytest.raises(UserError, match="last.pt\" is damaged; remove it to begin again"):
+        trainer(tmp_path)
+
+
 def test_no_case_to_choose_on_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="There are 4 cases to train on and 0"):
         Trainer(tiny_network(), 3, QUICK, toy_cases(), [], tmp_path, {})

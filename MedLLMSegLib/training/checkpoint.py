@@ -145,5 +145,5 @@ def load(path: Path) -> dict:
     """What `save` wrote. Raises `UserError` for a damaged file."""
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
-    except (OSError, ValueError, RuntimeError, UnpicklingError, EOFError) as error:
+    except (OSError, ValueError, RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, IndexError) as error:
         raise UserError(f'The checkpoint "{path}" is damaged; remove it to begin again.') from error
