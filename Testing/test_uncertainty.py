@@ -100,7 +100,7 @@ class Lopsided(torch.nn.Module):
 
 
 def test_more_views_show_what_one_view_is_wrongly_sure_of(monkeypatch):
-    monkeypatch.setattr("MedLLMSegLib.preprocess.normalise", lambda array: array.astype(np.float32))
+    monkeypatch.setattr("MedLLMSegLib.preprocess.normalise", lambda array, grey: array.astype(np.float32))
     scan = Volume(RNG.integers(0, 2, (20, 24, 48)).astype(np.float32) * 2, np.eye(4), "noise")
     entry = ModelEntry("x", "", "segmenter", "", (), "", "", "0" * 64, None)
     model = Model(entry, Lopsided(), {"spacing_mm": 1.0}, None, None, CPU, "0" * 64, plain_structures({1: "bright"}))
