@@ -161,21 +161,18 @@ def _grey_settings(plan: DataPlan) -> dict:
     return {"normalise": f"{low:g} to {high:g}, minus {mean:g}, divided by {deviation:g}", "grey": list(plan.grey)}
 
 
-def _base_network(request: TrainRequest) -> NetworkConfig:
-    return NetworkConfig.from_dict(read_bundle(find_model(request.start).folder).metadata["network"])
-
-
 def _base(request: TrainRequest) -> Base | None:
     if not request.start:
         return None
-    config = _base_network(request)
-    grey = Preparation.of(read_bundle(find_model(request.start).folder).metadata["preprocessing"]).grey
-    return Base(config.strides if config.embedding == "stem" else None, grey)
+    about = read_bundle(find_model(request.start).folder).metadata
+    config = NetworkConfig.from_dict(about["network"])
+    return Base(config.strides if config.embedding == "stem" else None, Preparation.of(about["preprocessing"]).grey)
 
 
 def _network_config(request: TrainRequest, plan: DataPlan, classes: int) -> NetworkConfig:
     if request.start:
-        return replace(_base_network(request), classes=classes)
+        base = read_bundle(find_model(request.start).folder).metadata["network"]
+        return replace(NetworkConfig.from_dict(base), classes=classes)
     if request.preset not in PRESETS:
         raise UserError(f'There is no preset "{request.preset}"; use one of {", ".join(PRESETS)}.')
     config = replace(PRESETS[request.preset], classes=classes)
