@@ -9,7 +9,8 @@ import pytest
 
 from MedLLMSegLib import UserError, save_volume
 from MedLLMSegLib.cases import read_cases
-from MedLLMSegLib.training.plan import (CPU_BUDGET_VOX, Base, DataPlan, Fingerprint, fingerprint_of, fingerprint_table,
+from MedLLMSegLib.preprocess import Preparation
+from MedLLMSegLib.training.plan import (CPU_BUDGET_VOX, DataPlan, Fingerprint, fingerprint_of, fingerprint_table,
                                         gpu_budget_vox, plan_data, plan_table)
 from MedLLMSegLib.volume import Volume
 
@@ -114,6 +115,7 @@ def test_the_tables_show_every_choice_and_its_reason():
     asked = plan_table(HEART, plan.asked(window=(8, 64, 64)))
     assert "8 x 64 x 64                as asked".replace(" ", "") in asked.replace(" ", "")
     assert plan.reasons["window"] not in asked and plan.reasons["batch"] not in asked  # it counts the window's voxels
+    assert asked.count("as asked") == 1 and "as planned for a window of" in asked
     seen = fingerprint_table(replace(HEART, volumes_ml={1: (100.0, 0.0, 0.0, 0.0, 0.0), 2: (0.0,) * 5}))
     assert "1 Right ventricle       in 1 of 5 cases, 100 (100 to 100) mL" in seen
     assert "2 Left ventricle        in 0 of 5 cases: it cannot be learnt" in seen and "9 x 256 x 216" in seen
@@ -127,11 +129,6 @@ def test_a_spacing_that_is_asked_for_is_planned_with():
     assert millimetres[1] > 1.3 * millimetres[0]  # fewer voxels, so a window shows more of the case
 
 
-def test_a_network_that_is_there_keeps_its_halvings():
-    plan = plan_data(HEART, base=Base(((2, 2, 2),) * 3, None))
-    assert plan.strides == ((2, 2, 2),) * 3 and plan.window[0] == 16 and "begins with" in plan.reasons["strides"]
-
-
 def test_hounsfield_units_are_normalised_alike_in_all_scans():
     air = replace(ABDOMEN, intensities=((-1000.0, -50.0, 300.0),) * 5, grey=(-80.0, 230.0, 95.0, 40.0))
     soft = replace(air, intensities=((-1000.0, -50.0, 300.0),) * 4 + ((-100.0, 0.0, 300.0),))
@@ -143,7 +140,7 @@ def test_hounsfield_units_are_normalised_alike_in_all_scans():
         assert ("-80 to 230, z-score" if fixed else "0.5 to 99.5 %, z-score") in plan_table(fp, plan)
     assert DataPlan.from_dict(json.loads(json.dumps(plan_data(air).to_dict()))) == plan_data(air)
     for grey in (None, (1.0, 2.0, 1.5, 0.2)):  # fine-tuned weights know the scale that they were trained on
-        assert plan_data(air, modality="CT", base=Base(None, grey)).grey == grey
+        assert plan_data(air, modality="CT", base=Preparation(1.0, grey=grey)).grey == grey
     flat = plan_data(replace(air, grey=(3071.0, 3071.0, 3071.0, 0.0)), modality="CT")
     assert flat.grey is None and "one value" in flat.reasons["grey"]
 

@@ -14,6 +14,7 @@ from math import ceil, log2, prod
 import numpy as np
 
 from ..errors import UserError
+from ..preprocess import Preparation
 from .fingerprint import Fingerprint, fingerprint_of, fingerprint_table
 
 __all__ = ["CPU_BUDGET_VOX", "DataPlan", "Fingerprint", "fingerprint_of", "fingerprint_table", "gpu_budget_vox",
@@ -67,8 +68,10 @@ class DataPlan:
 
     def asked(self, **choices) -> "DataPlan":
         """The plan with other choices, which the table then calls "as asked"."""
-        gone = {*choices, "batch"} if "window" in choices else set(choices)  # the reason of a batch counts its voxels
-        return replace(self, **choices, reasons={k: v for k, v in self.reasons.items() if k not in gone})
+        reasons = {k: v for k, v in self.reasons.items() if k not in choices}
+        if "window" in choices and "batch" in reasons:
+            reasons["batch"] = f"as planned for a window of {_triple(self.window)}"
+        return replace(self, **choices, reasons=reasons)
 
     @classmethod
     def from_dict(cls, data: dict) -> "DataPlan":
@@ -87,27 +90,18 @@ def gpu_budget_vox(memory_bytes: int) -> int:
     return max(CPU_BUDGET_VOX, int(memory_bytes / BYTES_A_VOXEL))
 
 
-@dataclass(frozen=True)
-class Base:
-    """What a model to fine-tune has decided. strides: None where its network has none. grey: see `DataPlan`."""
-
-    strides: tuple[tuple[int, int, int], ...] | None
-    grey: tuple[float, float, float, float] | None
-
-
 def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tuple | None = None, modality: str = "",
-              base: Base | None = None) -> DataPlan:
+              base: Preparation | None = None) -> DataPlan:
     """A plan for cases like these. budget_vox: voxels of a batch (`gpu_budget_vox` for a GPU).
 
     spacing_mm: (k, j, i) where the user has decided it; the rest is planned for it. modality: what the user calls it, such as
-    "CT". base: of a model that the training begins with.
+    "CT". base: how the model that the training begins with sees scans; its weights know no other grey values.
     """
     sample_vox = budget_vox // 2
     spacing, why_spacing = (tuple(map(float, spacing_mm)), "as asked") if spacing_mm else _spacing(fp, sample_vox)
     case = np.array(fp.size_mm) / spacing  # the median case in voxels of the network's grid
-    of_base = base.strides if base else None
-    strides = of_base or _strides(spacing, case)
-    window, why_window = _window(case, np.prod(strides, 0), sample_vox, fp.axes, 1 if of_base else LEAST_VOX)
+    strides = _strides(spacing, case)
+    window, why_window = _window(case, np.prod(strides, 0), sample_vox, fp.axes)
     # A power of two, so that a batch can be parted among processes.
     fit = 2 ** int(log2(max(1.0, budget_vox / 2 / prod(window))))
     batch = 2 * min(4, fit)
@@ -117,8 +111,6 @@ def plan_data(fp: Fingerprint, budget_vox: int = CPU_BUDGET_VOX, spacing_mm: tup
     reasons = _reasons(fp) | {
         "spacing_mm": why_spacing, "window": why_window, "flips": why_flips, "grey": why_grey,
         "batch": f"{batch} windows are {batch * prod(window)} voxels, and the budget is {budget_vox}"}
-    if of_base:
-        reasons["strides"] = AS_BASE
     return DataPlan(spacing, fp.axes, window, batch, strides, flips, (60.0, 0.0, 0.0) if scan else (15.0,) * 3,
                     0.25 if scan else 0.15, grey, reasons)
 
@@ -170,9 +162,9 @@ def _strides(spacing, case_vox) -> tuple[tuple[int, int, int], ...]:
     return tuple(stages)
 
 
-def _window(case_vox, patch, sample_vox: int, axes: str, least_patches: int) -> tuple[tuple[int, int, int], str]:
+def _window(case_vox, patch, sample_vox: int, axes: str) -> tuple[tuple[int, int, int], str]:
     """The whole median case if it fits, else its proportions; multiples of the patch."""
-    whole = [max(least_patches if p > 1 else 1, ceil(round(n, 3) / p)) * int(p) for n, p in zip(case_vox, patch)]
+    whole = [max(LEAST_VOX if p > 1 else 1, ceil(round(n, 3) / p)) * int(p) for n, p in zip(case_vox, patch)]
     window = list(whole)
     keep = {0} if axes == "scan" and whole[0] <= WHOLE_STACK_VOX else set()
     while prod(window) > sample_vox:

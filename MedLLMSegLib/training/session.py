@@ -29,8 +29,9 @@ from .devices import make_fabric, sample_workers
 from .export import export_bundle
 from .loop import TrainConfig, Trainer
 from .pace import Pace, seconds_per_look, seconds_per_step
-from .plan import CPU_BUDGET_VOX, Base, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
+from .plan import CPU_BUDGET_VOX, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
 from .request import TrainRequest
+from .transfer import fill_from
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
 LARGEST_VOX = 2e9  # of a prepared case: 8 GB
@@ -161,23 +162,20 @@ def _grey_settings(plan: DataPlan) -> dict:
     return {"normalise": f"{low:g} to {high:g}, minus {mean:g}, divided by {deviation:g}", "grey": list(plan.grey)}
 
 
-def _base(request: TrainRequest) -> Base | None:
+def _base(request: TrainRequest) -> Preparation | None:
     if not request.start:
         return None
     about = read_bundle(find_model(request.start).folder).metadata
-    config = NetworkConfig.from_dict(about["network"])
-    return Base(config.strides if config.embedding == "stem" else None, Preparation.of(about["preprocessing"]).grey)
+    return Preparation.of(about["preprocessing"])
 
 
 def _network_config(request: TrainRequest, plan: DataPlan, classes: int) -> NetworkConfig:
     if request.start:
-        base = read_bundle(find_model(request.start).folder).metadata["network"]
-        return replace(NetworkConfig.from_dict(base), classes=classes)
+        config = NetworkConfig.from_dict(read_bundle(find_model(request.start).folder).metadata["network"])
+        return replace(_on_grid(config, plan), classes=classes)
     if request.preset not in PRESETS:
         raise UserError(f'There is no preset "{request.preset}"; use one of {", ".join(PRESETS)}.')
-    config = replace(PRESETS[request.preset], classes=classes)
-    if config.embedding == "stem":
-        config = replace(config, strides=plan.strides)
+    config = replace(_on_grid(PRESETS[request.preset], plan), classes=classes)
     asked = {"source": request.llm, "layers": None if request.llm_layer is None else (request.llm_layer,),
              "position": request.llm_position}
     asked = {name: value for name, value in asked.items() if value is not None}
@@ -186,20 +184,16 @@ def _network_config(request: TrainRequest, plan: DataPlan, classes: int) -> Netw
     return replace(config, llm=replace(config.llm, **asked)) if asked else config
 
 
+def _on_grid(config: NetworkConfig, plan: DataPlan) -> NetworkConfig:
+    return replace(config, strides=plan.strides) if config.embedding == "stem" else config
+
+
 def _network(config: NetworkConfig, request: TrainRequest) -> nn.Module:
     torch.manual_seed(request.seed)
     network = build_network(config, resolve(config.llm.source, config.llm.layers) if config.llm else None)
     if request.start:
         fill_from(network, read_bundle(find_model(request.start).folder).tensors)
     return network
-
-
-def fill_from(network: nn.Module, tensors: dict) -> list[str]:
-    """Begin with a bundle's weights; returns the names of what did not fit (the head, for other structures) and stays new."""
-    own = network.state_dict()
-    fitting = {k: v for k, v in tensors.items() if k in own and own[k].shape == v.shape}
-    network.load_state_dict(fitting, strict=False)
-    return sorted(set(tensors) - set(fitting))
 
 
 def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, val, fabric) -> TrainConfig:
