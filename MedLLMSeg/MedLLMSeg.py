@@ -29,6 +29,7 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     import MedLLMSegLib  # noqa: F401
 
+from MedLLMSegLib.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.panel_consent import Consent
@@ -81,7 +82,7 @@ class MedLLMSegParameterNode:
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
     resultSegmentation: vtkMRMLSegmentationNode
-    model: str = "hippocampus-t1"
+    model: str = DEFAULT_SEGMENTER
     side: Side = Side.AUTOMATIC
     device: Device = Device.AUTOMATIC
     uncertainty: bool = False

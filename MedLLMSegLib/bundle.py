@@ -21,12 +21,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load as load_tensors, save as serialise_tensors
 
-from .catalogue import METADATA, read_metadata
+from .catalogue import CARD, INFERENCE, LICENCE, METADATA, WEIGHTS, read_metadata
 from .errors import UserError
 from .outputs import make_folder, write_error, write_text
-
-WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
-INFERENCE = "configs/inference.json"
 
 
 @dataclass(frozen=True)
@@ -72,16 +69,26 @@ def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card:
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).write_bytes(content)
         os.chmod(scratch, 0o755)
-        old = scratch.with_name(scratch.name + "-old")
-        if folder.exists():
-            os.replace(folder, old)
-        os.replace(scratch, folder)
-        shutil.rmtree(old, ignore_errors=True)
+        _put_in_place(scratch, folder)
     except OSError as error:
         raise write_error(folder, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def _put_in_place(made: Path, folder: Path) -> None:
+    """Move a finished bundle to its place; the one that stood there goes only when the new one stands."""
+    old = made.with_name(made.name + "-old")
+    try:
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(made, folder)
+    except BaseException:  # Ctrl-C between the two is no reason to be left without a bundle either
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def rewrite_texts(folder, metadata: dict, card: str | None = None, licence: str | None = None,

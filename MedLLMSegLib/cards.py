@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import Callable, Iterable
 
-BUNDLES = Path(__file__).parent / "bundles"
+from .catalogue import BUNDLES, WEIGHTS
+
 LICENCES = BUNDLES / "licences"
 WIDTH = 118
 RESEARCH_ONLY = "Research use only; not a medical device."
@@ -35,7 +35,7 @@ def data_and_licence(metadata: dict, text: str) -> list[str]:
 
 def files(metadata: dict) -> list[str]:
     m = metadata
-    lines = [f"    {m['weights_sha256']}  models/model.safetensors"]
+    lines = [f"    {m['weights_sha256']}  {WEIGHTS}"]
     lines += [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
     return ["## sha256", "\n".join(lines)]
 
@@ -49,3 +49,13 @@ def licence_text(metadata: dict, credit: str = "") -> str:
                 f"what the licence of the data allows.\nData: {data}.\n")
     text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n{credit}"
     return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
+
+
+def over_groups(summary: dict) -> dict:
+    """A summary's statistics of the structures ("metrics") and of their mean ("means"), by metric: over groups, which are the unit.
+
+    What older versions measured they counted over cases, and knew Dice alone at first.
+    """
+    if "group_metrics" in summary:
+        return {"metrics": summary["group_metrics"], "means": summary["group_means"]}
+    return {"metrics": summary.get("metrics") or {"dice": summary["structures"]}, "means": summary.get("means") or {"dice": summary["mean"]}}

@@ -18,9 +18,10 @@ from .errors import UserError
 from .outputs import write_text
 from .places import cache_dir, user_models_dir
 
-METADATA = "configs/metadata.json"
-LICENCE = "LICENSE"
+DEFAULT_SEGMENTER, DEFAULT_CLASSIFIER = "hippocampus-t1", "cxr-pneumonia"  # where no model is named
 BUNDLES = Path(__file__).parent / "bundles"
+METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"  # files of a bundle
+WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
 TEXTS = ("id", "title", "kind", "modality", "licence", "accuracy", "weights_sha256")  # that every description has
 ACCEPTED = "accepted-licences.json"  # in the cache folder
 _DO = {"segmenter": "that outlines structures", "classifier": "that diagnoses", "localizer": "that finds an organ"}

@@ -6,11 +6,18 @@ import logging
 import os
 import shlex
 import sys
+from contextlib import contextmanager
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Iterator
 
 from . import __version__
 from .commands import benchmark, bundle, diagnose, evaluate, llm, models, segment, train, tsne
 from .errors import Cancelled, UserError
+from .memory import NOT_ENOUGH, out_of_memory
+from .places import cache_dir
+
+LOG_BYTES = 2_000_000  # a log longer than this becomes the one before, of which there is one
 
 logger = logging.getLogger("medllmseg")
 
@@ -31,9 +38,14 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read by torch when a command imports it: the CPU does what MPS lacks
     args = build_parser().parse_args(argv)
-    log = _open_log()
+    with _log() as log:
+        return _run(args, shlex.join(["medllmseg", *argv]), log)
+
+
+def _run(args: argparse.Namespace, command: str, log: Path | None) -> int:
+    """Run a command and say in one line what went wrong; returns the exit code."""
     try:
-        return args.run(args, shlex.join(["medllmseg", *argv])) or 0
+        return args.run(args, command) or 0
     except UserError as error:
         logger.exception("bad input")
         print(f"medllmseg: {_one_line(error)}", file=sys.stderr)
@@ -51,7 +63,11 @@ def main(argv: list[str] | None = None) -> int:
               "the space on the disk.", file=sys.stderr)
         return 2
     except Exception as error:
-        return _unexpected(error, log)
+        if not out_of_memory(error):
+            return _unexpected(error, log)
+        logger.exception("memory")
+        print(f"medllmseg: {NOT_ENOUGH}", file=sys.stderr)
+        return 2
 
 
 def _unexpected(error: Exception, log: Path | None) -> int:
@@ -76,19 +92,22 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _open_log() -> Path | None:
-    """Tracebacks go to a file in the user's cache folder, not to the screen."""
-    from .llm.store import cache_dir
-
-    path = cache_dir() / "medllmseg.log"
+@contextmanager
+def _log() -> Iterator[Path | None]:
+    """Tracebacks go to a file in the user's cache folder, not to the screen; yields its path, None where it cannot be written."""
+    path, propagate = cache_dir() / "medllmseg.log", logger.propagate
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(path, encoding="utf-8")
+        handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+        handler.handleError = lambda record: None  # a full disk is the user's news, not a reason to print a traceback
     except OSError:
-        logger.addHandler(logging.NullHandler())
-        return None
-    handler.handleError = lambda record: None  # a full disk is the user's news, not a reason to print a traceback
+        path, handler = None, logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
     logger.propagate = False
-    return path
+    try:
+        yield path
+    finally:  # for programs that call `main` themselves
+        logger.propagate = propagate
+        logger.removeHandler(handler)
+        handler.close()

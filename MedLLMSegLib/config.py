@@ -38,7 +38,7 @@ class LLMConfig:
 
     source: an id of `medllmseg llm list` or a path. layers: which of its layers, in order; negative counts from the end.
     position: before the encoder's blocks (head), between them (middle) or after them (tail).
-    training_only: run the block in training and leave it out of inference (papers.md, arm I).
+    training_only: run the block in training and leave it out of inference (arm I of docs/benchmark.md).
     frozen: no gradients and no optimiser state for its weights. normalise: RMS-normalise what leaves it.
     rotary, causal: off, as image tokens have no reading order (as in the published code).
     """
@@ -149,8 +149,8 @@ class NetworkConfig:
         return _build(cls, data)
 
 
-# Three configurations of one class that papers.md compares, and a finer one, for models that ship: more channels on the
-# image's own grid, and losses on the decoder's coarser stages too.
+# Ours, MedVisionLlama as published (arXiv 2410.02458) and its ViT baseline, three configurations of one class; and a finer
+# one, for models that ship: more channels on the image's own grid, and losses on the decoder's coarser stages too.
 OURS = NetworkConfig()
 FINE = NetworkConfig(stem_channels=(32, 64, 96), deep_supervision=True, dropout=0.1)
 PAPER = NetworkConfig(embedding="patch", stem_channels=(), patch_size=8, width=64, depth=16, heads=4, mlp_ratio=4.0,

@@ -169,7 +169,7 @@ def run_cases(cases: Sequence[Case], folder: Path | None, model: ClassifierModel
 
 def _one(images: Case, name: str, folder: Path | None, model: ClassifierModel, options: Options, progress) -> Done:
     image = images[0] if len(images) == 1 else list(images)
-    found = diagnose(image, model, lungs=_mask(first_of(images), options.lungs), window=options.window, record=options.record or None,
+    found = diagnose(image, model, lungs=mask_of(first_of(images), options.lungs), window=options.window, record=options.record or None,
                      heat_map=folder is not None, progress=progress)
     if folder is None or found.heat_map is None:
         return Done(images, "done", found)
@@ -180,7 +180,8 @@ def _one(images: Case, name: str, folder: Path | None, model: ClassifierModel, o
     return Done(images, "done", found, (save_volume(found.heat_map, targets[0]), write_overlay(found, targets[1])))
 
 
-def _mask(image: Path, lungs: Path | None) -> Path | None:
+def mask_of(image: Path, lungs: Path | None) -> Path | None:
+    """The lung mask of an image: the file of its name where ``lungs`` is a folder. Raises `UserError` where there is none."""
     if lungs is None or not lungs.is_dir():
         return lungs
     found = [p for p in sorted(lungs.iterdir()) if _stem(p) == _stem(image) and (is_picture(p) or scan_suffix(p))]

@@ -1,7 +1,7 @@
 """What a few labelled cases give, fine-tuned from a model and from nothing: trained, measured, written into docs/train.md.
 
     python -m MedLLMSegLib.few_cases --data runs/acdc --start hippocampus-t1 --output runs/few-cases \\
-        --spacing 10 2 2 --window 10 80 80
+        --spacing 10 2.5 2.5 --window 10 64 64 --lr 3e-3
 
 It can be stopped at any moment and goes on where it was; what has not been run says so on the page.
 """
@@ -23,7 +23,7 @@ from .scores import read_table
 from .training.checkpoint import read_plan
 from .training.loop import TrainConfig
 from .training.request import TrainRequest
-from .training.session import FINE_TUNING, train_model
+from .training.session import FINE_TUNING_LR, train_model
 
 LOOKS = 3  # at the val cases in each training: these are many more than the few that are trained on
 COUNTS = [3, 5, 10, 20]
@@ -38,7 +38,7 @@ class Plan:
     """data: labelled cases with train, val and test splits. start: the model to fine-tune. counts: training cases.
 
     spacing, window: (k, j, i) over the plan; None leaves it. preset: the network that begins from nothing.
-    Both ways get the same cases, the same steps and each its own usual learning rate; val chooses the best weights.
+    lr: learning rate of both ways; None is each way's usual one. Both get the same cases and steps; val chooses the best weights.
     """
 
     data: str
@@ -49,12 +49,13 @@ class Plan:
     spacing: tuple[float, ...] | None = None
     window: tuple[int, ...] | None = None
     preset: str = "medvisionllama-fine"
+    lr: float | None = None
 
     def about(self) -> dict:
         """What all runs share: results of other settings are another table."""
         return {"data": Path(self.data).name, "start": self.start, "steps": self.steps, "preset": self.preset,
                 "spacing": self.spacing and list(self.spacing), "window": self.window and list(self.window),
-                "optimiser": TrainRequest.optimiser, "looks": LOOKS}
+                "optimiser": TrainRequest.optimiser, "lr": self.lr, "looks": LOOKS}
 
     def runs(self) -> list[tuple[str, int, int]]:
         """(way, cases, seed) of every training; whole seeds first, so that the picture is soon complete."""
@@ -73,7 +74,7 @@ def run(plan: Plan, output: Path, docs: Path, device: str = "auto", progress: Pr
         tell = (lambda text, f, n=n, name=name: progress(f"{name}: {text}", (n + f) / len(names))) if progress else None
         network = {"start": plan.start} if way == "tuned" else {"preset": plan.preset}
         request = TrainRequest(plan.data, str(output / name), name=name, cases=count, steps=plan.steps, spacing=plan.spacing,
-                               window=plan.window, patience=0, validations=LOOKS, seed=seed, **network)
+                               window=plan.window, patience=0, validations=LOOKS, seed=seed, lr=plan.lr, **network)
         bundle = train_model(request, device, tell, say=lambda text: None)
         summary = evaluate(bundle, plan.data, output / name / "test.csv", how=How(device))
         found[name] = {"dice": summary["group_means"]["dice"], "hd95_mm": summary["group_means"]["hd95_mm"],
@@ -129,9 +130,16 @@ def page(plan: Plan, found: dict, command: str) -> str:
             f"mean of {len(plan.seeds)} seeds (each seed's figure in brackets):" if len(plan.seeds) > 1 else
             "one seed, so that other draws of the cases may give other figures:"), "",
         table(["training cases", "from nothing", "fine-tuned", "gain (95 % over patients)", "p (Holm)"], rows), "",
-        f"Each way with its usual learning rate ({FINE_TUNING['lr']:g} fine-tuned, {TrainConfig().lr:g} from nothing). {_chosen(found)}"
+        f"{_rate(plan)} {_chosen(found)}"
         "Intervals: bootstrap over patients; p: Wilcoxon signed-rank over patients, Holm's correction over the rows.",
         "", f"Printed by `{command}`."])
+
+
+def _rate(plan: Plan) -> str:
+    if plan.lr:
+        return f"Both ways with the learning rate {plan.lr:g}."
+    return (f"Each way with its usual learning rate ({FINE_TUNING_LR[TrainRequest.optimiser]:g} fine-tuned, {TrainConfig().lr:g} from "
+            "nothing).")
 
 
 def _tested(found: dict) -> str:
@@ -186,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--spacing", type=float, nargs=3)
     parser.add_argument("--window", type=int, nargs=3)
+    parser.add_argument("--lr", type=float, help="of both ways (default: the usual one of each)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args(arguments)
     try:
@@ -198,8 +207,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_and_fill(options) -> str:
     plan = Plan(options.data, options.start, tuple(options.counts), tuple(range(options.seeds)), options.steps,
-                options.spacing and tuple(options.spacing), options.window and tuple(options.window))
-    given = {"counts": plan.counts if options.counts != COUNTS else None, "spacing": plan.spacing, "window": plan.window}
+                options.spacing and tuple(options.spacing), options.window and tuple(options.window), lr=options.lr)
+    given = {"counts": plan.counts if options.counts != COUNTS else None, "spacing": plan.spacing, "window": plan.window,
+             "lr": plan.lr and (plan.lr,)}
     over = "".join(f" --{name} {' '.join(f'{n:g}' for n in value)}" for name, value in given.items() if value)
     command = (f"python -m MedLLMSegLib.few_cases --data {options.data} --start {options.start} --output {options.output} "
                f"--steps {options.steps} --seeds {options.seeds}{over}")

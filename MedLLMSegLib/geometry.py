@@ -168,6 +168,22 @@ def inside(grid: Grid, target: Grid) -> np.ndarray:
     return result
 
 
+def regridded(grid: Grid, rows: int, columns: int) -> Grid:
+    """The same slices in so many rows and columns, their outer faces where they were."""
+    scale = np.diag([grid.shape[2] / columns, grid.shape[1] / rows, 1.0, 1.0])
+    scale[:2, 3] = (scale[[0, 1], [0, 1]] - 1) / 2  # voxel centres are at whole numbers, faces half a voxel beyond
+    return Grid((grid.shape[0], rows, columns), grid.ijk_to_ras @ scale)
+
+
+def square_around(grid: Grid, size: int) -> Grid:
+    """A square of ``size`` x ``size`` pixels in the plane and around the middle of a grid of one slice, whose longer side
+    fills it; its pixels are square in mm."""
+    slice_mm, *_ = grid.spacing_mm
+    pixel_mm = max(grid.extent_mm[1:]) / size
+    directions = grid.ijk_to_ras[:3, :3] / grid.spacing_mm[::-1]  # columns are the axes i, j, k
+    return _centred(grid.centre_ras(), (1, size, size), (slice_mm, pixel_mm, pixel_mm), directions)
+
+
 def sub_grid(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
     """The grid of ``array[box]`` for an array that lies on ``grid``."""
     matrix = grid.ijk_to_ras.copy()

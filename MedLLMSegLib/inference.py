@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from .errors import Progress, UserError
+from .memory import out_of_memory
 
 Triple = tuple[int, int, int]
 WINDOW: Triple = (96, 96, 96)  # voxels (k, j, i) that go through a network at once where its bundle does not say
 SMALLEST = 32  # voxels of an axis: below this, tiles show a network too little
 
-# Where memory runs out or a GPU cannot, the stage that is reported begins so, and a run's notes say it. The last resort is first.
+# Where memory runs out or a GPU cannot, the stage that is reported begins so, and a run's notes say it.
+# Ordered by priority: only the first match is reported.
 SMALLER_TILES, ON_CPU = "segment in smaller tiles", "segment on the CPU"
 LACKING = "segment on the CPU, as the GPU lacks an operation"
 FALLBACKS = {LACKING: "This GPU lacks an operation that the model needs; the CPU was used.",
@@ -22,15 +24,23 @@ FALLBACKS = {LACKING: "This GPU lacks an operation that the model needs; the CPU
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """"auto" takes CUDA, then Apple's MPS, then the CPU. Raises `UserError` for a device this computer lacks."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    """"auto" takes CUDA, then Apple's MPS, then the CPU; "cuda:1" is the second GPU.
+
+    Raises `UserError` for a device this computer lacks.
+    """
+    counts = {"cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+              "mps": int(torch.backends.mps.is_available()), "cpu": 1}
     if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
-    if name.split(":")[0] not in available:
-        raise UserError(f'"{name}" is no device; use auto, cpu, cuda or mps.')
-    if not available[name.split(":")[0]]:
+        return torch.device(next(kind for kind, count in counts.items() if count))
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in counts:
+        raise UserError(f'"{name}" is no device; use auto, cpu, cuda, cuda:1 (the second GPU) or mps.')
+    if (device.index or 0) >= counts[device.type]:
         raise UserError(f'This computer has no usable "{name}" device; use --device auto or --device cpu.')
-    return torch.device(name)
+    return device
 
 
 def window_of(settings: dict) -> Triple:
@@ -40,16 +50,6 @@ def window_of(settings: dict) -> Triple:
     """
     crops = "search_shape" in settings
     return WINDOW if crops or not settings.get("window") else tuple(int(n) for n in settings["window"])
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device's memory ran out; only CUDA has a type of its own for it.
-
-    The texts are those of CUDA and MPS, of cuBLAS, of torch's CPU allocator (Linux, Windows) and of MONAI.
-    """
-    signs = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory", "seems to be oom")
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in signs))
 
 
 def lacks_operation(error: BaseException) -> bool:

@@ -60,6 +60,9 @@ class Limits:
     spread_mm: float = 2.5
 
 
+LOOSE = Limits(confidence=0.3, volume_ml=(1.0, 80.0), mirror_gap_mm=np.inf, cerebrum_ml=0.0, own_side=0.0)  # of the first look
+
+
 @dataclass(frozen=True)
 class Candidate:
     """What speaks for one side.
@@ -121,7 +124,7 @@ def localize(volume: Volume, localizer: Localizer, device: torch.device | str = 
     if np.prod(wide.shape, dtype=float) > MOST_VOXELS:
         raise _nothing(volume, f"by its voxel size the scan covers {max(volume.grid.extent_mm) / 1000:.1f} m, "
                                "which is more than a person")
-    first = [c for c in look(volume, wide, localizer, device) if not c.faults(_loose(localizer.limits))]
+    first = [c for c in look(volume, wide, localizer, device) if not c.faults(LOOSE)]
     say("localize", 0.5)
     if not first:
         raise _nothing(volume, "nothing in it looks enough like one")
@@ -138,15 +141,15 @@ def localize(volume: Volume, localizer: Localizer, device: torch.device | str = 
 def steadied(found: tuple[Location, ...], volume: Volume, centre, localizer: Localizer, device, say) -> tuple[Location, ...]:
     """Each centre as the mean over seven looks: with the head as it is, and tilted six ways.
 
-    A side on which the looks do not agree (`Limits.spread_mm`) is left out; `UserError` when none is left. On heads with a contrast unlike any seen in training single looks err by up to a centimetre, each in its own way, as
-    they light up a part of the organ only; a low threshold takes in what they see but faintly.
+    A side on which the looks do not agree (`Limits.spread_mm`) is left out; `UserError` when none is left. With contrasts
+    unlike any in training, one view can be 10 mm off, because only part of the organ responds; hence the low threshold.
     """
     centres: dict[str, list[np.ndarray]] = {place.side: [] for place in found}
     tilts = [("x", 0), *((axis, sign) for axis in "xyz" for sign in (1, -1))]
     for n, (axis, sign) in enumerate(tilts):
         say(n / len(tilts))
         grid = _tilted(centre, axis, sign * TILT_DEG, localizer.config.spacing_mm)
-        image = normalise(resample(volume.array, volume.grid, grid, outside=float(volume.array.min())))
+        image = to_unit_range(resample(volume.array, volume.grid, grid, outside=float(volume.array.min())))
         seen = one_view(image, localizer.network, device, mirrored=sign < 0)
         for place in found:
             probability = seen[CLASSES.index(f"{place.side}_hippocampus")]
@@ -176,15 +179,11 @@ def _tilted(centre, axis: str, degrees: float, spacing_mm: float) -> Grid:
     return Grid(TILTED_VOX, matrix)
 
 
-def _loose(limits: Limits) -> Limits:
-    return Limits(confidence=0.3, volume_ml=(1.0, 80.0), mirror_gap_mm=np.inf, cerebrum_ml=0.0, own_side=0.0)
-
-
 def _nothing(volume: Volume, why: str) -> UserError:
     return UserError(f'No hippocampus was found in "{volume.name}": {why}; {ADVICE}.')
 
 
-def normalise(image: np.ndarray) -> np.ndarray:
+def to_unit_range(image: np.ndarray) -> np.ndarray:
     """float32 in 0..1 between the 0.5th and the 99.5th percentile: one bright vessel or implant must not set the scale."""
     low, high = np.percentile(image, (0.5, 99.5))
     if not high > low:
@@ -195,7 +194,7 @@ def normalise(image: np.ndarray) -> np.ndarray:
 
 def look(volume: Volume, grid: Grid, localizer: Localizer, device: torch.device | str) -> list[Candidate]:
     """The best candidate of each side on a grid along the RAS axes; none for a side with nothing at all."""
-    image = normalise(resample(volume.array, volume.grid, grid, outside=float(volume.array.min())))
+    image = to_unit_range(resample(volume.array, volume.grid, grid, outside=float(volume.array.min())))
     plain, mirrored = both_views(image, localizer.network, device)
     return candidates(plain, mirrored, grid)
 
@@ -283,7 +282,7 @@ def decide(volume: Volume, found: list[Candidate], limits: Limits) -> tuple[Loca
             raise _nothing(volume, f"two places look like one, but they are {apart:.0f} mm apart "
                                    "and not where left and right would be")
         return tuple(_location(c) for c in good)
-    strict = Limits(**{**vars(limits), "confidence": limits.lone_confidence, "mirror_gap_mm": limits.lone_mirror_gap_mm})
+    strict = replace(limits, confidence=limits.lone_confidence, mirror_gap_mm=limits.lone_mirror_gap_mm)
     alone = [c for c in good if not c.faults(strict)]
     if not alone:
         reasons = [c.faults(strict if c in good else limits)[0] for c in found]

@@ -1,4 +1,5 @@
-"""Whether a model fits this computer's memory: a rough estimate, said as such; what a process has used (no torch)."""
+"""Whether a model fits this computer's memory: a rough estimate, said as such; what a process has used; what to say where
+there was not enough of it (no torch)."""
 from __future__ import annotations
 
 import json
@@ -17,6 +18,10 @@ BASE_GB = 0.65
 FEATURE_COPIES = 4
 WINDOW = (96, 96, 96)  # where a bundle's metadata names none
 CHANNELS = 16  # of the first stage, likewise
+
+NOT_ENOUGH = "There was not enough memory for this; close other programs and scans and try again, or use a smaller scan."
+# As CUDA and MPS, cuBLAS, torch's CPU allocator (Linux, Windows) and MONAI put it.
+SIGNS = ("out of memory", "alloc_failed", "can't allocate memory", "not enough memory", "seems to be oom")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def needed_gb(entry: ModelEntry) -> float:
     """Memory for one scan of usual size, in GB: the packages, the weights as float32, and one window's features."""
     about = _metadata(entry)
     if entry.kind == "classifier":
-        return BASE_GB + (3 * entry.size_mb * 1e6 + 8 * _frozen(about)) / 1e9  # a flat image's features are nothing beside these
+        return BASE_GB + (3 * entry.size_mb * 1e6 + 8 * _frozen(about)) / 1e9  # a flat image's features are negligible
     return BASE_GB + (3 * entry.size_mb * 1e6 + _features(about)) / 1e9  # weights: as read, as float32, and room to convert
 
 
@@ -68,6 +73,15 @@ def _metadata(entry: ModelEntry) -> dict:
     except (OSError, ValueError):
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the computer's or a GPU's memory ran out.
+
+    Of torch's errors most are plain RuntimeErrors, known by their text; only CUDA has a type of its own for it.
+    """
+    said = isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
+    return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def free_gb() -> float | None:

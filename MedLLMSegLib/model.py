@@ -10,12 +10,13 @@ from torch import nn
 
 from .anatomy import ANATOMY
 from .bundle import Bundle, load_strictly, read_bundle
-from .catalogue import ModelEntry, find_model, require_licence
+from .catalogue import DEFAULT_SEGMENTER, ModelEntry, find_model, require_licence
 from .config import NetworkConfig
 from .errors import UserError
-from .inference import ON_CPU, choose_device, free_memory, memory_notes, out_of_memory
+from .inference import ON_CPU, choose_device, free_memory, memory_notes
 from .llm.store import resolve
 from .localize import Localizer
+from .memory import out_of_memory
 from .networks.build import build_network
 from .structures import Structure
 
@@ -45,7 +46,7 @@ class Model:
     notes: tuple[str, ...] = ()
 
 
-def load_model(name: str | Path = "hippocampus-t1", device: str = "auto") -> Model:
+def load_model(name: str | Path = DEFAULT_SEGMENTER, device: str = "auto") -> Model:
     """Read and verify a bundle, its language-model layers and its localizer. name: an id or a bundle's folder.
 
     Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.

@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from . import __version__
 from .anatomy import ANATOMY
+from .cards import over_groups
 from .inference import WINDOW, window_of
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -151,12 +152,15 @@ def monai_fields(metadata: dict) -> dict:
 
 
 def eval_metrics(results: dict | None) -> dict[str, float]:
-    """Measured means by name ("mean_dice", "dice_anterior", "hd95_mm") from a summary of `medllmseg evaluate`."""
+    """Measured means by name ("mean_dice", "dice_anterior", "hd95_mm") from a summary of `medllmseg evaluate`, over heads or patients.
+
+    "ece" and "risk_coverage" are means of cases too; the calibration over all voxels together stands in "calibration".
+    """
     if not results or "mean" not in results:  # a localizer's are of another kind, and stand in "results"
         return {}
-    means = {"dice": results["mean"], **results.get("means", {})}
-    found = {("mean_dice" if name == "dice" else name): s["mean"] for name, s in means.items()}
-    found |= {f"dice_{key}": s["mean"] for key, s in results["structures"].items()}
+    figures = over_groups(results)
+    found = {("mean_dice" if name == "dice" else name): s["mean"] for name, s in figures["means"].items()}
+    found |= {f"dice_{key}": s["mean"] for key, s in figures["metrics"]["dice"].items()}
     return {name: round(value, 4) for name, value in found.items() if value is not None}
 
 

@@ -9,6 +9,7 @@ import torch
 
 from .anatomy import ANATOMY
 from .cascade import segment_sides
+from .catalogue import DEFAULT_SEGMENTER
 from .errors import Progress, UserError
 from .inference import cpu_helps, free_memory, memory_notes
 from .localize import SIDES, is_crop
@@ -21,7 +22,7 @@ from .whole import predict_probabilities, segment_whole
 __all__ = ["Model", "load_model", "looked_for", "predict_probabilities", "segment"]
 
 
-def segment(volume: Volume, model: str | Path | Model = "hippocampus-t1", *, device: str = "auto", side: str | None = None,
+def segment(volume: Volume, model: str | Path | Model = DEFAULT_SEGMENTER, *, device: str = "auto", side: str | None = None,
             probabilities: bool = False, uncertainty: bool = False, augment: int = 0,
             progress: Progress | None = None) -> Segmentation:
     """Segment one scan.

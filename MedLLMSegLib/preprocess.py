@@ -9,6 +9,8 @@ from .errors import UserError
 from .geometry import Grid, aligned_grid, covering_grid, overlap_box, resample, sub_grid
 from .volume import Volume
 
+MOST_VOXELS = 2e9  # of a whole scan on a network's grid: 8 GB as float32
+
 
 @dataclass(frozen=True, eq=False)
 class Restore:
@@ -38,8 +40,17 @@ class Preparation:
 
 
 def prepare_whole(volume: Volume, how: Preparation) -> tuple[np.ndarray, Restore]:
-    """A whole scan on the network's grid, normalised: (float32 [k, j, i], Restore)."""
-    return prepare(volume, whole_grid(volume, how.spacing_mm, how.axes), how.grey)
+    """A whole scan on the network's grid, normalised: (float32 [k, j, i], Restore).
+
+    Raises `UserError` for more than `MOST_VOXELS`, most often because a header states another unit than mm.
+    """
+    grid = whole_grid(volume, how.spacing_mm, how.axes)
+    voxels = np.prod(grid.shape, dtype=float)
+    if voxels > MOST_VOXELS:
+        raise UserError(f'By its voxel size "{volume.name}" covers {max(volume.grid.extent_mm) / 1000:.1f} m, which is '
+                        f"{voxels:.2g} voxels on the model's grid, and {MOST_VOXELS:.2g} at most fit; correct the spacing in "
+                        "the file's header, or use a part of the scan.")
+    return prepare(volume, grid, how.grey)
 
 
 def prepare(volume: Volume, crop: Grid, grey: tuple[float, ...] | None = None) -> tuple[np.ndarray, Restore]:

@@ -16,7 +16,7 @@ from .dicom import is_dicom
 from .dicom_image import read_dicom_image
 from .errors import UserError
 from .files import load_volume, scan_name
-from .geometry import Grid, inside, resample, sub_grid
+from .geometry import Grid, inside, regridded, resample, square_around, sub_grid
 from .images import scan_suffix
 from .picture_files import SAME_GREY, STORED_IN_COLOUR, is_picture, read_picture
 from .upright import Turn, upright
@@ -65,9 +65,7 @@ class Box:
 
     def to_image(self, array: np.ndarray) -> np.ndarray:
         """A map over the whole square, of any number of rows and columns, on the image's pixels: float32, 0 beyond the crop."""
-        scale = np.diag([self.square.shape[2] / array.shape[1], self.square.shape[1] / array.shape[0], 1.0, 1.0])
-        scale[:2, 3] = (scale[[0, 1], [0, 1]] - 1) / 2
-        there = Grid((1, *array.shape), self.square.ijk_to_ras @ scale)
+        there = regridded(self.square, *array.shape)
         found, whole = np.zeros(self.image.shape[1:], np.float32), (slice(0, 1), slice(*self.rows), slice(*self.columns))
         found[whole[1:]] = resample(np.asarray(array, np.float32)[None], there, sub_grid(self.image, whole))[0]
         return found
@@ -233,10 +231,7 @@ def prepare_radiograph(radiograph: Radiograph, config: PreparationConfig,
     height, width = radiograph.array.shape
     image = Grid((1, height, width), np.diag([*_pixel_mm(radiograph), 1.0, 1.0]))
     part = sub_grid(image, (slice(0, 1), slice(*rows), slice(*columns)))
-    pixel = max(part.extent_mm[1:]) / config.size
-    matrix = np.diag([pixel, pixel, 1.0, 1.0])
-    matrix[:3, 3] = part.centre_ras() - np.array([1, 1, 0]) * pixel * (config.size - 1) / 2
-    square = Grid((1, config.size, config.size), matrix)
+    square = square_around(part, config.size)
     seen = inside(part, square)[0]
     sampled = resample(radiograph.array[None, slice(*rows), slice(*columns)], part, square)[0]
     mean, std = config.mean, config.std

@@ -58,8 +58,8 @@ def summarize_scores(scores: list[Score], model: str, source: Path, seconds: flo
     """Statistics of each metric and structure, of the mean over structures, and over groups.
 
     structures, mean: Dice over cases. heads: Dice over groups, where some group has several cases.
-    metrics: metric -> structure -> statistics over cases. means, group_means: metric -> statistics of the mean over
-    structures, over cases and over groups. definitions: what each metric is. charged: structure -> how many cases
+    metrics, group_metrics: metric -> structure -> statistics over cases and over groups. means, group_means: metric ->
+    statistics of the mean over structures, over cases and over groups. definitions: what each metric is. charged: structure -> how many cases
     count as missed. Intervals are always drawn over groups. Statistics: see `metrics.summarize`.
     """
     keys, groups = structures_of(scores), [s.group for s in scores]
@@ -67,9 +67,10 @@ def summarize_scores(scores: list[Score], model: str, source: Path, seconds: flo
              for metric in METRICS}
     means |= {name: [s.values.get(name, math.nan) for s in scores] for name in CASE_METRICS
               if any(name in s.values for s in scores)}
-    metrics = {metric: {key: summarize([s.values.get(f"{metric}_{key}", math.nan) for s in scores], groups)
-                        for key in keys} for metric in METRICS}
-    by_group = {name: summarize(list(group_means(values, groups).values())) for name, values in means.items()}
+    columns = {metric: {key: [s.values.get(f"{metric}_{key}", math.nan) for s in scores] for key in keys} for metric in METRICS}
+    of_groups = lambda values: summarize(list(group_means(values, groups).values()))
+    metrics = {metric: {key: summarize(values, groups) for key, values in each.items()} for metric, each in columns.items()}
+    by_group = {name: of_groups(values) for name, values in means.items()}
     overall = {name: summarize(values, groups) for name, values in means.items()}
     summary = {
         "model": model, "data": str(source), "cases": len(scores), "groups": len(set(groups)),
@@ -77,6 +78,7 @@ def summarize_scores(scores: list[Score], model: str, source: Path, seconds: flo
         "charged": {key: count for key in keys if (count := sum(key in s.charged for s in scores))},
         "structures": metrics["dice"], "mean": overall["dice"], "seconds": round(seconds, 1),
         "metrics": metrics, "means": overall, "group_means": by_group,
+        "group_metrics": {metric: {key: of_groups(values) for key, values in each.items()} for metric, each in columns.items()},
         "definitions": {name: about.meaning for name, about in METRICS.items()} | {"surfaces": SURFACES},
         "group_of": {s.case: s.group for s in scores},
     }
@@ -168,7 +170,5 @@ def read_groups(path: Path, cases) -> dict[str, str]:
     try:
         stated = json.loads(summary_path(path).read_text(encoding="utf-8"))["group_of"]
         return groups | {case: str(group) for case, group in stated.items() if case in groups}
-    except FileNotFoundError:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # no summary, or one of an older version: the names must do
         return groups
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return groups  # a summary of an older version, or no summary: the names must do

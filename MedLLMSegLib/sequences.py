@@ -8,7 +8,7 @@ import numpy as np
 
 from .diagnosis_config import PreparationConfig
 from .errors import UserError
-from .geometry import Grid, resample
+from .geometry import Grid, regridded, resample, square_around
 from .volume import Volume, check_scan
 
 
@@ -27,9 +27,7 @@ class Steps:
 
     def to_slice(self, array: np.ndarray) -> np.ndarray:
         """A map over the whole square, of any size, on the slice's voxels [j, i]: float32."""
-        scale = np.diag([self.square.shape[2] / array.shape[1], self.square.shape[1] / array.shape[0], 1.0, 1.0])
-        scale[:2, 3] = (scale[[0, 1], [0, 1]] - 1) / 2
-        there = Grid((1, *array.shape), self.square.ijk_to_ras @ scale)
+        there = regridded(self.square, *array.shape)
         return resample(np.asarray(array, np.float32)[None], there, self.image)[0]
 
 
@@ -71,10 +69,7 @@ def _steps(volumes: Sequence[Volume], slices: np.ndarray, which: np.ndarray, con
     first = volumes[0]
     mm = first.spacing_mm  # (k, j, i)
     image = Grid((1, *first.array.shape[1:]), np.diag([mm[2], mm[1], 1.0, 1.0]))
-    pixel = max(image.extent_mm[1:]) / config.size
-    matrix = np.diag([pixel, pixel, 1.0, 1.0])
-    matrix[:3, 3] = image.centre_ras() - np.array([1, 1, 0]) * pixel * (config.size - 1) / 2
-    square = Grid((1, config.size, config.size), matrix)
+    square = square_around(image, config.size)
     levels = [_levels(volume.array, config) for volume in volumes]
     images = np.empty((*slices.shape, config.size, config.size), np.float32)
     for step, channel in np.ndindex(slices.shape):

@@ -15,16 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Callable, Iterator
 
-from .catalogue import LICENCE, METADATA, ModelEntry, find_model, list_models, model_entry, plain_id, read_metadata
+from .catalogue import (CARD, INFERENCE, LICENCE, METADATA, WEIGHTS, ModelEntry, find_model, list_models, model_entry, plain_id,
+                        read_metadata)
 from .config import NetworkConfig
 from .diagnosis_config import ClassifierConfig
 from .errors import UserError
 from .outputs import make_folder, write_error
 from .places import user_models_dir
 
-WEIGHTS = "models/model.safetensors"
 NEEDED = (METADATA, WEIGHTS, LICENCE)
-OTHER = ("configs/inference.json", "docs/README.md")
+OTHER = (INFERENCE, CARD)
 LARGEST = 8e9  # bytes of weights; texts may have a hundredth of a per cent of it
 CHUNK = 1 << 20
 
@@ -79,15 +79,15 @@ def verify_model(model) -> ModelEntry:
 
 
 def is_users(entry: ModelEntry) -> bool:
-    """Whether a model lies in the user's own folder, and so may be deleted."""
-    return Path(entry.folder).resolve().parent == user_models_dir().resolve()
+    """Whether a model lies in the user's own folder, be it as a link, and so may be deleted."""
+    return Path(entry.folder).parent.resolve() == user_models_dir().resolve()
 
 
 def delete_model(model) -> None:
     """Delete one of the user's own models (an entry or an id) from the disk; `UserError` for any other model."""
     entry = model if isinstance(model, ModelEntry) else find_model(model, None)
     folder = Path(entry.folder)
-    if folder.parent.resolve() != user_models_dir().resolve():
+    if not is_users(entry):
         raise UserError(f'"{entry.id}" is not one of your own models ({user_models_dir()}), and only those are deleted here.')
     try:
         if folder.is_symlink():  # the link is ours, what it leads to is not

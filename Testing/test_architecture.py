@@ -8,7 +8,7 @@ LIBRARY = Path(__file__).parents[1] / "MedLLMSegLib"
 
 # From the ground up, as in docs/architecture.md: a file imports only from files of earlier rows, or from its own row.
 LAYERS = (
-    ("errors", "places"), ("geometry", "upright"), ("volume",), ("structures", "anatomy"), ("config",), ("diagnosis_config",), ("outputs", "markdown"),
+    ("errors", "places"), ("geometry", "upright"), ("volume",), ("structures", "anatomy"), ("config",), ("diagnosis_config",), ("outputs", "markdown", "progress"),
     ("windowing",), ("images", "dicom", "files", "dicom_luts", "dicom_image", "picture_files"), ("radiograph", "sequences"), ("cases",), ("catalogue",), ("user_models", "memory"), ("llm",), ("networks",), ("bundle", "cards"), ("preprocess",), ("postprocess",),
     ("inference",), ("monai_config",), ("uncertainty", "maps"), ("localize",), ("model",),
     ("cascade", "whole"), ("pipeline",), ("frames",), ("diagnosis",), ("monai_runner", "monai_classifier"), ("surface_distance",), ("metrics",), ("compare", "scores", "box_plot", "compare_files"), ("training",), ("evaluate", "evaluate_localizer"), ("benchmark", "few_cases", "cross_validation"), ("classification",), ("pictures", "surface", "report"), ("batch", "diagnose_batch"),
@@ -51,6 +51,43 @@ def test_imports_run_one_way():
     wrong = [f"{p.relative_to(LIBRARY)} imports {name}" for p in files() for name in imported_units(p)
              if level.get(name, 99) > level[unit(p)]]
     assert not wrong, wrong
+
+
+def module_of(path: Path) -> tuple[str, ...]:
+    parts = path.relative_to(LIBRARY.parent).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def nodes_that_run(tree: ast.AST):
+    """The nodes of a module, but for what only type checkers read."""
+    yield tree
+    for child in ast.iter_child_nodes(tree):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from nodes_that_run(child)
+
+
+def imported_modules(path: Path, known: set[tuple[str, ...]]) -> set[tuple[str, ...]]:
+    """The library's modules that a file imports, wherever in the file."""
+    package, found = ("MedLLMSegLib", *path.relative_to(LIBRARY).parts[:-1]), set()
+    for node in nodes_that_run(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else ()
+            base += tuple(node.module.split(".")) if node.module else ()
+            found |= {(*base, a.name) if (*base, a.name) in known else base for a in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {tuple(a.name.split(".")) for a in node.names}
+    return found & known
+
+
+def test_no_imports_run_in_circles():
+    """Within a folder too, and where an import hides in a function."""
+    paths = {module_of(p): p for p in files()}
+    left = {module: imported_modules(path, set(paths)) - {module} for module, path in paths.items()}
+    while outside := [module for module, needs in left.items()  # of any circle: nothing that is left is behind it, or before it
+                      if not needs & set(left) or not any(module in others for others in left.values())]:
+        for module in outside:
+            del left[module]
+    assert not left, sorted(".".join(module) for module in left)
 
 
 def test_slicer_vtk_and_qt_stay_in_the_bridge():

@@ -57,7 +57,7 @@ def test_warps_move_image_and_label_together(name):
 
 
 def test_elastic_deformation_moves_voxels_a_few_at_most():
-    """A ramp along k shows how far each voxel came: some 2.6 voxels for a magnitude of 1000 (papers.md)."""
+    """A ramp along k shows how far each voxel came: some 2.6 voxels for a magnitude of 1000."""
     transform = by_name()["Rand3DElasticd"]
     transform.prob = 1.0
     k = torch.arange(SHAPE[0], dtype=torch.float32).view(1, -1, 1, 1).expand(1, *SHAPE).contiguous()

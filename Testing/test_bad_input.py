@@ -11,6 +11,7 @@ import SimpleITK as sitk
 from MedLLMSegLib import batch, cli, pipeline
 from MedLLMSegLib.anatomy import hippocampus_structures
 from MedLLMSegLib.catalogue import BUNDLES, METADATA
+from MedLLMSegLib.errors import UserError
 from MedLLMSegLib.structures import Segmentation
 
 NOISE = np.random.default_rng(0).normal(100, 20, (20, 24, 22)).astype(np.float32)
@@ -120,9 +121,6 @@ MODELS = {
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
-    yield
-    for handler in logging.getLogger("medllmseg").handlers[:]:
-        logging.getLogger("medllmseg").removeHandler(handler)
 
 
 def refused(capsys, tmp_path, argv, words, output="out"):
@@ -148,6 +146,32 @@ def test_bad_models(name, tmp_path, capsys):
     make, words = MODELS[name]
     scan = write(tmp_path / "scan.nii.gz")
     refused(capsys, tmp_path, ["segment", scan, "--output", tmp_path / "out.nii.gz", "--model", make(tmp_path)], words)
+
+
+def fails(monkeypatch, error):
+    """Every command fails with ``error``."""
+    def run(args, command):
+        raise error
+
+    monkeypatch.setattr(cli, "build_parser", lambda: SimpleNamespace(parse_args=lambda argv: SimpleNamespace(run=run)))
+
+
+@pytest.mark.parametrize("error", (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")))
+def test_too_little_memory_is_one_sentence(error, tmp_path, monkeypatch, capsys):
+    fails(monkeypatch, error)
+    refused(capsys, tmp_path, [], "not enough memory for this; close other programs and scans and try again, or use a smaller scan")
+
+
+def test_the_log_stays_small_and_the_logger_is_left_as_it_was(tmp_path, monkeypatch, capsys):
+    logger = logging.getLogger("medllmseg")
+    before, propagate = logger.handlers[:], logger.propagate
+    fails(monkeypatch, UserError("The scan is upside down; turn it and try again."))
+    monkeypatch.setattr(cli, "LOG_BYTES", 5000)
+    for _ in range(20):
+        assert cli.main([]) == 2
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["medllmseg.log", "medllmseg.log.1"]
+    assert all(0 < p.stat().st_size < 5000 for p in (tmp_path / "cache").iterdir())
+    assert (logger.handlers, logger.propagate) == (before, propagate)
 
 
 @pytest.fixture

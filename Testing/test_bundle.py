@@ -1,5 +1,6 @@
 """Bundles are read whole and unchanged, or not at all."""
 import json
+import os
 
 import pytest
 import torch
@@ -28,6 +29,21 @@ def test_what_was_written_is_read(folder):
 def test_writing_again_replaces_and_leaves_nothing_behind(folder):
     write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
     assert model_entry(folder).title == "Z" and [p.name for p in folder.parent.iterdir()] == ["x"]
+
+
+def test_an_old_bundle_stays_where_the_new_one_cannot_take_its_place(folder, monkeypatch):
+    move = os.replace
+
+    def move_unless_new(source, target):
+        if target == folder and not source.name.endswith("-old"):
+            raise PermissionError(13, "in use")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", move_unless_new)
+    with pytest.raises(UserError):
+        write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
+    assert model_entry(folder).title == "X" and read_bundle(folder).tensors
+    assert [p.name for p in folder.parent.iterdir()] == ["x"]
 
 
 def break_weights(folder):

@@ -89,6 +89,13 @@ def test_a_stated_split_without_val_draws_it_from_train(decathlon):
     assert len(parts["train"] + parts["val"]) == 4 and len(parts["test"]) == 2
 
 
+def test_the_other_cases_of_a_listed_group_are_not_trained_on(decathlon):
+    write_json(decathlon, "splits.json", {"test": ["hippocampus_001"], "val": ["hippocampus_003"]})
+    parts = split_cases(read_cases(decathlon))
+    assert {c.id for c in parts["train"]} == {"hippocampus_005", "hippocampus_006"}
+    assert [len(parts[name]) for name in ("val", "test")] == [1, 1]
+
+
 @pytest.mark.skipif(not HIPPOCAMPUS.is_dir(), reason="NOT TESTED: shared/data/hippocampus is not here")
 def test_the_shared_hippocampus_splits_keep_heads_together():
     parts = split_cases(read_cases(HIPPOCAMPUS, {1: "Anterior", 2: "Posterior"}))
@@ -207,6 +214,19 @@ def test_a_table_as_a_spreadsheet_saves_it(table, tmp_path):
     found = read_cases(table(text, "utf-8-sig"))
     assert found.splits == {"train": ("case a",), "val": ("case b",), "test": ("case c",)}
     assert [c.group for c in found.cases] == ["case a", "case b", "case c"]  # alone, as nothing else is said
+
+
+def test_only_ends_of_line_end_a_row(table):
+    """Not what else Unicode calls one, nor a line break within quotes; rows are counted as a spreadsheet counts them."""
+    text = "image,label,group,remark\n" + line("a", "anna\u2028b", "x\x85y") + line("b", "ben", '"two\nlines"')
+    assert [c.group for c in read_cases(table(text)).cases] == ["anna\u2028b", "ben"]
+    with pytest.raises(UserError, match="Row 4 of .* has no label"):
+        read_cases(table(text + "scans/c.nrrd\n"))
+
+
+def test_a_quote_that_is_never_closed_is_one_sentence(table):
+    with pytest.raises(UserError, match="could not be read; save it as CSV"):
+        read_cases(table("image,label\n" + line("a") + '"' + "x" * 200_000))
 
 
 @pytest.mark.parametrize("text, sentence", [

@@ -1,5 +1,6 @@
 """Training a classifier: it learns, goes on after a kill to the same curve, and chooses its epoch on val alone."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -109,15 +110,28 @@ def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_t
 
 def test_tokens_are_kept_on_disk_for_their_own_cases_only(tmp_path, monkeypatch):
     network, some = network_of(True), examples(6)
-    first = TokenStore(tmp_path).get(network, some, 2, Augmentation(), {})
+    first = TokenStore(tmp_path).get(network, some, 2, Augmentation())
     assert first.shape[:2] == (2, 6) and not torch.equal(first[0], first[1])
     assert torch.equal(first, encode_views(network, some, 2, Augmentation()))
     monkeypatch.setattr(network, "encode", lambda batch: pytest.fail("made again"))
-    assert torch.equal(TokenStore(tmp_path).get(network, some, 2, Augmentation(), {}), first)
+    assert torch.equal(TokenStore(tmp_path).get(network, some, 2, Augmentation()), first)
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        TokenStore(tmp_path).get(network, examples(4), 2, Augmentation(), {})
-    with pytest.raises(pytest.fail.Exception, match="made again"):
-        TokenStore(tmp_path).get(network, some, 2, Augmentation(), {"size": 64})
+        TokenStore(tmp_path).get(network, examples(4), 2, Augmentation())
+
+
+def test_tokens_are_made_again_for_other_pixels_and_other_weights_under_the_same_names(tmp_path):
+    network, some = network_of(True), examples(6)
+    kept = lambda: TokenStore(tmp_path).get(network, some, 1, None)
+    first = kept()
+    changed = some.fields["image"].clone()
+    changed[3] += 1
+    some = replace(some, fields={**some.fields, "image": changed})
+    second = kept()
+    assert not torch.equal(second[0, 3], first[0, 3]) and torch.equal(second, encode_views(network, some, 1, None))
+    with torch.no_grad():
+        next(network.encoder.parameters()).add_(0.1)
+    assert not torch.equal(kept(), second) and torch.equal(kept(), encode_views(network, some, 1, None))
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_measuring_the_pace_changes_nothing(tmp_path):

@@ -80,6 +80,9 @@ def test_a_list_of_cases(run, data, tmp_path):
     evaluate = ["evaluate", "--model", str(run / "bundle"), "--data", str(data), "--output", str(tmp_path / "t.csv"), "--device", "cpu"]
     assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 0
     assert [r["case"] for r in csv.DictReader(open(tmp_path / "t.csv"))] == ["00.png", "01.png"]
+    (tmp_path / "list.txt").write_text("01.png\n00.png\n", encoding="utf-8-sig")  # as Notepad saves it
+    assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 0
+    assert [r["case"] for r in csv.DictReader(open(tmp_path / "t.csv"))] == ["01.png", "00.png"]
     (tmp_path / "list.txt").write_text("nobody.png\n")
     assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 2
 
@@ -163,8 +166,23 @@ def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys)
     plain = ["train", "--data", str(data), "--output", str(tmp_path / "run"), "--task", "classify"]
     defaults = vars(build_parser().parse_args(plain))
     both = {"task", "data", "output", "name", "title", "modality", "licence", "description", "llm", "batch", "lr", "minutes", "seed", "device"}
-    assert set(defaults) - both - set(OF_CLASSIFIERS) - set(OF_SEGMENTERS) <= {"run", "command", "verbose", "quiet"}
-    assert all(defaults[name] == usual for name, usual in OF_SEGMENTERS.items())
+    assert set(defaults) - both - set(OF_CLASSIFIERS) - set(OF_SEGMENTERS) <= {"run", "command", "verbose", "quiet", "default_of"}
+    assert set(OF_SEGMENTERS) <= set(defaults)
     for option in (["--patience", "3"], ["--precision", "fp32"], ["--spacing", "1", "1", "1"]):
         assert main([*plain, *option]) == 2
         assert f"{option[0]} is for segmentation" in " ".join(capsys.readouterr().err.split())
+
+
+def test_another_default_of_segmentation_is_no_option_of_the_users():
+    import argparse
+
+    from MedLLMSegLib.commands import train, train_classifier
+
+    parser = argparse.ArgumentParser()
+    train.add_parser(parser.add_subparsers())
+    command = parser._subparsers._group_actions[0].choices["train"]
+    command.set_defaults(optimiser="adamw", patience=3)
+    plain = ["train", "--data", "x", "--output", "y", "--task", "classify"]
+    train_classifier.check_task(parser.parse_args(plain))
+    with pytest.raises(UserError, match="--optimiser is for segmentation"):
+        train_classifier.check_task(parser.parse_args([*plain, "--optimiser", "muon"]))

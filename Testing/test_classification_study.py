@@ -234,7 +234,8 @@ def blank(part):
 
 def test_arms_that_see_other_images_share_no_tokens(tmp_path):
     one = study_of(tmp_path, seeds=(0,), rates=(1e-3,))
-    one.arms = {"main": one.arms["main"], "blind": replace(one.arms["main"], view=blank)}
+    main = one.arms["main"]
+    one.arms = {"main": replace(main, view=lambda part: part), "blind": replace(main, view=lambda part: blank(part))}
     one.run()
     assert len(set(one.results.runs("cxr")["blind-0"]["test"])) == 1 < len(set(one.results.runs("cxr")["main-0"]["test"]))
 

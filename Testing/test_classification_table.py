@@ -36,6 +36,11 @@ def test_semicolons_the_images_subfolder_and_an_own_order_of_classes(tmp_path):
     assert [c.group for c in found.cases] == ["a.png", "b.png", "c.png"]
 
 
+def test_only_ends_of_line_end_a_row(tmp_path):
+    found = read_classes(table(tmp_path, "image,class,remark\na.png,x,seen\x0ctwice\u2028here\nb.png,y,\n"))
+    assert [(c.id, c.columns["remark"]) for c in found.cases] == [("a.png", "seen\x0ctwice\u2028here"), ("b.png", "")]
+
+
 @pytest.mark.parametrize("names", [("normal", "disease"), ("no", "abscess"), ("0", "1"), ("healthy", "DCM")])
 def test_the_class_without_a_finding_is_the_first(tmp_path, names):
     rows = f"image,class\na.png,{names[1]}\nb.png,{names[0]}\n"

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from MedLLMSegLib.cards import BUNDLES
 from MedLLMSegLib.classification import cxr_page
 from MedLLMSegLib.classification.arms import CONTROLS, MAIN
 from MedLLMSegLib.classification.cxr_page import SHIPPED, summarise_cxr
@@ -69,4 +70,7 @@ def test_the_bundle_is_the_shipped_arms_best_seed_on_val_with_its_limits(study, 
     assert not load_classifier(study.output / "bundle", "cpu").input.lungs  # no case names a mask
     card = " ".join((study.output / "bundle/docs/README.md").read_text(encoding="utf-8").split())
     assert "no detector of pneumoconiosis" in card and "the best of 2 seeds" in card
+    assert "622" not in card and "256 pixels" not in card  # what can be counted is printed from the metadata
+    shipped = json.loads((BUNDLES / "cxr-pneumonia/configs/metadata.json").read_text(encoding="utf-8"))
+    assert shipped["limits"] == cxr_page.ABOUT.limits
     assert f"`{SHIPPED}`" in text and "pneumoconiosis" not in cxr_page.ABOUT.title + cxr_page.ABOUT.data

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from MedLLMSegLib.training.devices import first_process, processes, sample_workers
+from MedLLMSegLib import UserError
+from MedLLMSegLib.training.devices import first_process, make_fabric, processes, sample_workers
 
 NAMES = ("TORCHELASTIC_RUN_ID", "LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES")
 
@@ -24,6 +25,35 @@ def test_the_processes_and_the_one_that_speaks(monkeypatch, stated, count, first
     for name, value in stated.items():
         monkeypatch.setenv(name, value)
     assert processes() == count and first_process() is first
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What Fabric is asked for, on a computer with four GPUs and no other process."""
+    asked = {}
+    fabric = SimpleNamespace(Fabric=lambda **options: asked.update(options) or SimpleNamespace(launch=lambda: None))
+    monkeypatch.setitem(sys.modules, "lightning.fabric", fabric)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    return asked
+
+
+@pytest.mark.parametrize("device, accelerator, devices", [("auto", "gpu", 1), ("cuda", "gpu", 1), ("cuda:2", "gpu", [2]),
+                                                          ("cuda:0", "gpu", [0]), ("cpu", "cpu", 1), ("cpu:0", "cpu", 1)])
+def test_the_gpu_that_was_named_is_the_one_that_trains(asked, device, accelerator, devices):
+    make_fabric(device)
+    assert (asked["accelerator"], asked["devices"], asked["num_nodes"], asked["strategy"]) == (accelerator, devices, 1, "auto")
+
+
+def test_several_processes_take_a_gpu_each(asked, monkeypatch):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    make_fabric("cuda")
+    assert (asked["devices"], asked["num_nodes"], asked["strategy"]) == (2, 2, "ddp")
+    with pytest.raises(UserError, match="2 processes cannot share the device cuda:1; use --device cuda"):
+        make_fabric("cuda:1")
 
 
 def test_only_beside_a_gpu_do_other_processes_make_samples(monkeypatch):

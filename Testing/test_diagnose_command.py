@@ -134,9 +134,20 @@ def test_masks_of_several_images_lie_in_a_folder(tmp_path, bundle, capsys):
     lungs[20:60, 10:50] = 1
     (tmp_path / "masks").mkdir()
     Image.fromarray(lungs).save(tmp_path / "masks/0.png")
-    assert run(*images, "--model", bundle, "--lung-mask", tmp_path / "masks") == 1
+    assert run(*images[::-1], "--model", bundle, "--lung-mask", tmp_path / "masks") == 1
     shown = capsys.readouterr()
     assert "0.png: " in shown.out and 'no lung mask called "1"' in shown.err
+    import MedLLMSegLib
+
+    again = eval(shown.out.split("python: ")[1].strip(), {"MedLLMSegLib": MedLLMSegLib})  # of the image that could be diagnosed
+    assert f"{again.probabilities['pneumonia']:6.3f}" in shown.out
+    whole = MedLLMSegLib.diagnose(str(images[0]), model=str(bundle))
+    assert again.probabilities["pneumonia"] != whole.probabilities["pneumonia"]
+    (tmp_path / "masks/0.png").rename(tmp_path / "masks/2.png")
+    assert run(*images, "--model", bundle, "--lung-mask", tmp_path / "masks") == 1
+    shown = capsys.readouterr()
+    assert "again: medllmseg diagnose" in shown.out and "python: " not in shown.out  # nothing was done
+    (tmp_path / "masks/2.png").rename(tmp_path / "masks/0.png")
     assert run(*images, "--model", bundle, "--lung-mask", tmp_path / "masks/0.png") == 2
     assert "name a folder with a mask for each" in capsys.readouterr().err
 

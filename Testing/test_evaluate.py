@@ -120,6 +120,7 @@ def test_every_metric_at_native_resolution(data, tmp_path):
     assert summary["group_means"]["hd95_mm"]["n"] == 2 and summary["means"]["hd95_mm"]["n"] == 4
     assert summary["metrics"]["dice"] == summary["structures"] and summary["means"]["dice"] == summary["mean"]
     assert summary["group_means"]["dice"] == summary["heads"]
+    assert all(each["n"] == 2 for each in summary["group_metrics"]["hd95_mm"].values())
     assert summary["charged"] == {"anterior": 1, "posterior": 1}
     assert summary["group_of"]["hippocampus_004"] == "hippocampus head 2" and summary["groups"] == 2
 

@@ -99,17 +99,17 @@ def test_it_segments_and_monai_finds_its_configuration(run, tmp_path):
 
 def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, tmp_path):
     results = summary(run, tmp_path / "s.json", calibration={"ece": 0.0123, "where": "everywhere", "risk_coverage": 0.01,
-                                                             "risk_coverage_random": 0.05}, heads=stats(0.91, 0.86, 0.96))
+                                                             "risk_coverage_random": 0.05})
     temperature = tmp_path / "t.json"
     temperature.write_text('{"temperature": 1.25}')
     evidence = Evidence(results, summary(run, tmp_path / "f.json", weights_sha256="other", mean=stats(0.8), cases=80, groups=40),
                         temperature, "No help could be shown.")
     folder = export_bundle(run, tmp_path / "bundle", evidence=evidence)
     card, about = card_of(folder), read_bundle(folder).metadata
-    assert model_entry(folder).accuracy == "mean Dice 0.900 on 3 test cases" and model_entry(folder).accuracy in card
+    assert model_entry(folder).accuracy == "mean Dice 0.900 on 3 test cases of 2 patients" and model_entry(folder).accuracy in card
     assert "| Dice | 0.900 (0.850 to 0.950) | - | 0.900 (0.850 to 0.950) |" in card
     assert "| HD95 (mm) | 2.345 (2.000 to 3.000) | - | 2.345 (2.000 to 3.000) |" in card
-    for words in ("On 3 cases of 2 patients", "cross-validation over 80 cases of 40 patients", "0.910 (0.860 to 0.960)",
+    for words in ("On 3 cases of 2 patients", "cross-validation over 80 cases of 40 patients", "Means over cases",
                   "1 cases could not be segmented", "divided by 1.250", "calibration error 0.0123", "0.0100, against 0.0500",
                   "--data cases --calibration --output"):
         assert words in flat(card), words
@@ -119,6 +119,16 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     assert about["results"]["mean"]["mean"] == 0.9  # where it always stood
     for word in ("MUELLER", "secret"):
         assert word not in card + json.dumps(about), word
+
+
+def test_figures_over_patients_are_the_models(run, tmp_path):
+    by_patient = {"group_metrics": {"dice": {"liver": stats(0.8, 0.7, 0.9), "tumour": stats(None)}},
+                  "group_means": {"dice": stats(0.81, 0.7, 0.9), "hd95_mm": stats(3.0)}}
+    folder = export_bundle(run, tmp_path / "bundle", summary(run, tmp_path / "s.json", **by_patient))
+    card, about = card_of(folder), read_bundle(folder).metadata
+    assert model_entry(folder).accuracy == "mean Dice 0.810 on 3 test cases of 2 patients"
+    assert "| Dice | 0.800 (0.700 to 0.900) | - | 0.810 (0.700 to 0.900) |" in card and "Means over patients" in flat(card)
+    assert about["eval_metrics"] == {"mean_dice": 0.81, "hd95_mm": 3.0, "dice_liver": 0.8}
 
 
 @pytest.mark.parametrize("kept", (True, False))
@@ -158,9 +168,10 @@ def test_a_fine_tuned_model_carries_the_licence_of_its_base(run, tmp_path):
     assert model_entry(folder).licence == "CC-BY-SA-4.0"
     assert "fine-tuned from `hippocampus-t1` (CC-BY-SA-4.0)" in card_of(folder)
     assert "fine-tuned from the model hippocampus-t1" in (folder / "LICENSE").read_text(encoding="utf-8")
-    change(run, licence="Apache-2.0")
-    assert model_entry(export_bundle(run, tmp_path / "bundle")).licence == "Apache-2.0"
-    change(run, request={"start": "/gone"}, licence="")
+    change(run, request={"start": "/gone"}, fine_tuned_from={"id": "theirs", "licence": "CC-BY-NC-4.0", "accept_licence": True})
+    entry = model_entry(export_bundle(run, tmp_path / "bundle"))  # the plan remembers, though the model is deleted
+    assert entry.licence == "CC-BY-NC-4.0" and entry.accept_licence
+    change(run, fine_tuned_from=None)  # older plans do not
     folder = export_bundle(run, tmp_path / "bundle")
     assert "fine-tuned from `/gone` (licence unknown)" in flat(card_of(folder))
 

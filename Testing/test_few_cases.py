@@ -1,7 +1,9 @@
 """The table of few cases says what was run, and nothing else."""
 import json
+from dataclasses import replace
 
 import pytest
+from test_session import data  # noqa: F401 (a fixture)
 
 from MedLLMSegLib import few_cases
 from MedLLMSegLib.errors import UserError
@@ -23,7 +25,8 @@ def test_the_table_tells_what_was_run():
     text = page(PLAN, found, "the command")
     assert "| 3 | 0.425 (0.400, 0.450) | 0.550 (0.500, 0.600) | +0.125 (+0.125 to +0.125) | 0.002 |" in text  # 2 / 2**10
     assert "| 5 | 0.700 | not run | not run | not run |" in text and "10 test patients" in text and "`the command`" in text
-    assert "20 labelled val cases" in text and "0.0003 fine-tuned, 0.001 from nothing" in text
+    assert "20 labelled val cases" in text and "0.003 fine-tuned, 0.001 from nothing" in text
+    assert "Both ways with the learning rate 0.002." in page(replace(PLAN, lr=2e-3), found, "the command")
     assert "not run" in page(PLAN, {}, "the command") and "val cases" not in page(PLAN, {}, "the command")
 
 
@@ -64,6 +67,16 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
     assert json.loads((tmp_path / "docs/few-cases.json").read_text())["about"]["steps"] == 300
     with pytest.raises(UserError, match="other settings"):
         run(Plan("runs/acdc", "hippocampus-t1", (3,), (0,), 200), tmp_path / "runs", tmp_path / "docs")
+
+
+def test_it_trains_measures_and_writes_the_table(data, tmp_path, monkeypatch):
+    (tmp_path / "train.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    assert few_cases.main(["--data", str(data), "--output", str(tmp_path / "runs"), "--docs", str(tmp_path), "--counts", "2", "--steps", "2",
+                           "--window", "16", "24", "16", "--device", "cpu"]) == 0
+    runs = json.loads((tmp_path / "few-cases.json").read_text())["runs"]
+    row = next(line for line in (tmp_path / "train.md").read_text().splitlines() if line.startswith("| 2 |"))
+    assert all(f"{runs[name]['dice']['mean']:.3f}" in row for name in ("new-2-0", "tuned-2-0")) and "not run" not in row
+    assert list(runs["tuned-2-0"]["table"]) == ["case5"]  # the test split
 
 
 def command(tmp_path, *more):

@@ -1,8 +1,7 @@
 """FROC on cases that can be counted by hand."""
-import numpy as np
 import pytest
 
-from MedLLMSegLib.classification.froc import LUNA16_POINTS, Finding, froc, froc_interval
+from MedLLMSegLib.classification.froc import LUNA16_POINTS, Finding, froc
 
 
 def test_the_points_are_luna16s():
@@ -53,17 +52,3 @@ def test_what_cannot_be_counted_is_refused():
         froc([], 0, 3)
     with pytest.raises(ValueError, match="2 different lesions are hit"):
         froc([Finding("a", 1, 1), Finding("a", 1, 2)], 1, 1)
-
-
-def test_the_interval_holds_the_value_and_narrows_with_more_images():
-    def width(images):
-        rng, findings = np.random.default_rng(0), []
-        for n in range(images):
-            findings += [Finding(n, rng.normal(1), 0), Finding(n, rng.normal()), Finding(n, rng.normal())]
-        low, high = froc_interval(findings, {n: 1 for n in range(images)}, repeats=100)
-        at = froc(findings, images, images).at()
-        assert (low <= at + 1e-9).all() and (at <= high + 1e-9).all()
-        return (high - low)[3]
-
-    assert width(100) < width(12)
-    assert np.isnan(froc_interval([], {"a": 1})[0]).all()

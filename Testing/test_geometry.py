@@ -4,7 +4,8 @@ import itertools
 import numpy as np
 import pytest
 
-from MedLLMSegLib.geometry import Grid, aligned_grid, apply, centred_grid, covering_grid, overlap_box, resample, sub_grid
+from MedLLMSegLib.geometry import (
+    Grid, aligned_grid, apply, centred_grid, covering_grid, inside, overlap_box, regridded, resample, square_around, sub_grid)
 from MedLLMSegLib.postprocess import restore
 from MedLLMSegLib.preprocess import Restore, prepare, whole_grid
 from MedLLMSegLib.volume import Volume
@@ -180,3 +181,27 @@ def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
     assert np.allclose(grid.spacing_mm, (4, 2, 1))
     corners = _thick_slices().corners_ras()
     assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all() and (grid.corners_ras().max(0) >= corners.max(0) - 1e-2).all()
+
+
+@pytest.mark.parametrize("rows, columns", [(7, 9), (240, 11), (1, 1)])
+@pytest.mark.parametrize("name", GRIDS)
+def test_other_rows_and_columns_fill_the_same_place_and_come_back(name, rows, columns):
+    grid = GRIDS[name]
+    other = regridded(grid, rows, columns)
+    assert other.shape == (grid.shape[0], rows, columns) and np.allclose(other.corners_ras(), grid.corners_ras())
+    back = regridded(other, *grid.shape[1:])
+    assert back.shape == grid.shape and np.allclose(back.ijk_to_ras, grid.ijk_to_ras)
+
+
+@pytest.mark.parametrize("wide", (True, False))
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_slices_square_is_filled_by_its_longer_side(name, wide):
+    whole = GRIDS[name]
+    half = slice(0, (whole.shape[1] if wide else whole.shape[2]) // 3)
+    part = sub_grid(whole, (slice(2, 3), half if wide else slice(0, whole.shape[1]), slice(0, whole.shape[2]) if wide else half))
+    square = square_around(part, 24)
+    assert square.shape == (1, 24, 24) and np.allclose(square.centre_ras(), part.centre_ras())
+    assert np.allclose(square.extent_mm, (part.extent_mm[0], max(part.extent_mm), max(part.extent_mm)))
+    assert inside(square, part).all()  # in the slice's plane, and wide enough for all of it
+    along = square.ijk_to_ras[:3, :3] / square.spacing_mm[::-1]
+    assert np.allclose(along, part.ijk_to_ras[:3, :3] / part.spacing_mm[::-1])

@@ -46,11 +46,21 @@ def test_progress_rises_window_by_window_and_can_stop_the_work(array):
 
 def test_devices():
     assert choose_device("cpu") == CPU and choose_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(UserError, match="no device"):
-        choose_device("tpu")
+    for name in ("tpu", "cuda:x", "cpu:", "xpu"):
+        with pytest.raises(UserError, match="no device"):
+            choose_device(name)
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no usable"):
             choose_device("cuda")
+
+
+def test_a_gpu_by_its_number(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda:1") and choose_device() == torch.device("cuda")
+    for name in ("cuda:2", "cpu:1"):
+        with pytest.raises(UserError, match=f'no usable "{name}"'):
+            choose_device(name)
 
 
 class Small(Local):

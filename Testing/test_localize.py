@@ -13,7 +13,7 @@ from MedLLMSegLib import localize as module
 from MedLLMSegLib.catalogue import BUNDLES
 from MedLLMSegLib.errors import UserError
 from MedLLMSegLib.geometry import apply, centred_grid
-from MedLLMSegLib.localize import Candidate, Limits, Localizer, candidates, decide, is_crop, localize, normalise
+from MedLLMSegLib.localize import Candidate, Limits, Localizer, candidates, decide, is_crop, localize, to_unit_range
 from MedLLMSegLib.networks.localizer import CLASSES, MIRRORED, LocalizerConfig, LocalizerNet
 from MedLLMSegLib.volume import Volume
 
@@ -123,8 +123,8 @@ def test_mirrored_classes_are_an_exchange_of_sides():
 def test_normalising_ignores_a_few_extreme_voxels_and_survives_a_constant():
     image = np.random.default_rng(0).uniform(0, 100, (20, 20, 20))
     image[0, 0, :3] = 1e9
-    assert 0.4 < normalise(image).mean() < 0.6
-    assert np.all(normalise(np.full((4, 4, 4), 7.0)) == 0)
+    assert 0.4 < to_unit_range(image).mean() < 0.6
+    assert np.all(to_unit_range(np.full((4, 4, 4), 7.0)) == 0)
 
 
 @pytest.mark.parametrize("millimetres, crop", [(70, True), (90, False)])

@@ -1,6 +1,7 @@
 """The training loop on toy data: killed and resumed, on two processes, with broken numbers, on odd sizes."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from MedLLMSegLib.errors import Cancelled, UserError
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.training.checkpoint import fill_best, load_best
-from MedLLMSegLib.training.loop import TrainConfig, Trainer, schedule, update_average
+from MedLLMSegLib.training.loop import TrainConfig, Trainer, update_average
 from MedLLMSegLib.training.losses import SegmentationLoss
-from MedLLMSegLib.training.optimiser import OPTIMISERS
+from MedLLMSegLib.training.optimiser import OPTIMISERS, schedule
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, dropout=0.1)
 QUICK = TrainConfig(steps=6, window=(16, 24, 16), validate_every=3, warmup_steps=2, precision="fp32", log_every=1,
@@ -62,13 +63,46 @@ def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path, opti
         trainer(tmp_path / "parts", config).run(stop)
     half = json.loads((tmp_path / "parts/history.json").read_text())
     assert half[-1]["step"] == 4  # saved where it was stopped
-    trainer(tmp_path / "parts", config).run()
-    whole, parts = (json.loads((tmp_path / n / "history.json").read_text()) for n in ("whole", "parts"))
+    again, steps = trainer(tmp_path / "parts", config), []
+    again.run(lambda text, fraction: steps.append(again.state.step))
+    assert steps[0] == 5  # and it does not begin anew
+    assert_same_training(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("step", (3, 6))
+def test_a_stop_amid_the_val_cases_is_heard_and_they_are_looked_at_again(tmp_path, step):
+    cases = toy_cases(5)
+    make = lambda name: Trainer(tiny_network(), 3, QUICK, cases[:3], cases[3:], tmp_path / name, {"about": "toys"})
+    make("whole").run()
+
+    def stop(text, fraction):
+        if text.startswith(f"step {step} ") and "looking at case4" in text:  # the second of two
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        make("parts").run(stop)
+    assert "val_dice" not in json.loads((tmp_path / "parts/history.json").read_text())[-1]
+    make("parts").run()
+    assert_same_training(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_the_weights_that_it_begins_with_may_be_the_best(tmp_path):
+    config = replace(QUICK, look_first=True, lr=0.5)  # which spoils them
+    result = trainer(tmp_path, config).run()
+    looks = [row["step"] for row in json.loads((tmp_path / "history.json").read_text()) if "val_dice" in row]
+    assert looks == [0, 3, 6] and load_best(tmp_path)["step"] == 0 and result.best_val_dice > 0
+    fresh = tiny_network()
+    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in load_best(tmp_path)["weights"].items())
+    assert trainer(tmp_path, config).run().steps == 6  # and is finished
+
+
+def assert_same_training(one, other):
+    a, b = (json.loads((folder / "history.json").read_text()) for folder in (one, other))
     for key in ("step", "loss", "val_dice"):
-        assert [r[key] for r in parts if key in r] == pytest.approx([r[key] for r in whole if key in r], abs=1e-5)
-    one, other = load_best(tmp_path / "whole"), load_best(tmp_path / "parts")
-    assert one["step"] == other["step"]
-    assert all(torch.allclose(one["weights"][k], other["weights"][k], atol=1e-6) for k in one["weights"])
+        assert [r[key] for r in b if key in r] == pytest.approx([r[key] for r in a if key in r], abs=1e-5)
+    best, same = load_best(one), load_best(other)
+    assert best["step"] == same["step"]
+    assert all(torch.allclose(best["weights"][k], same["weights"][k], atol=1e-6) for k in best["weights"])
 
 
 def test_samples_made_by_other_processes_are_the_same(tmp_path):
@@ -105,17 +139,22 @@ def losses(folder):
 
 
 def test_killed_outright_it_resumes_to_the_same_curve(tmp_path):
-    run = script(tmp_path, steps=12)
+    """The checkpoint is one of step 4 or 5, as with those of every two minutes: later curve and best weights lie beside it."""
+    run, killed = script(tmp_path, steps=12), tmp_path / "killed"
     subprocess.run([sys.executable, run, tmp_path / "whole"], check=True, capture_output=True)
-    process = subprocess.Popen([sys.executable, run, tmp_path / "killed"], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, run, killed], stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
+        if line.startswith("step 4 ") and not (tmp_path / "older.pt").exists():
+            shutil.copy(killed / "last.pt", tmp_path / "older.pt")
         if line.startswith("step 7 "):
             process.send_signal(signal.SIGKILL)
             break
     assert process.wait() == -signal.SIGKILL
-    assert max(losses(tmp_path / "killed")) < 12
-    subprocess.run([sys.executable, run, tmp_path / "killed"], check=True, capture_output=True)
-    assert losses(tmp_path / "killed") == pytest.approx(losses(tmp_path / "whole"), abs=1e-5)
+    assert max(losses(killed)) < 12 and load_best(killed)["step"] == 6
+    shutil.copy(tmp_path / "older.pt", killed / "last.pt")
+    again = subprocess.run([sys.executable, run, killed], check=True, capture_output=True, text=True).stdout
+    assert int(again.split()[1]) in (5, 6)  # the first step it tells of: it has not begun anew
+    assert_same_training(tmp_path / "whole", killed)
 
 
 def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
@@ -158,9 +197,9 @@ class Weight(nn.Module):
 
 def test_a_loss_that_is_no_number_stops_names_the_cases_and_keeps_the_last_good_state(tmp_path):
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
-    config = replace(QUICK, noise_fraction=0.0)
+    config = replace(QUICK, noise_fraction=0.0, checkpoint_s=1e9)
     broken = Trainer(Weight(bad_from=3), 2, config, cases[:-1], cases[-1:], tmp_path, {})
-    with pytest.raises(UserError, match=r"loss became nan at step 3, on the cases case\d, case\d; .* last good state is in"):
+    with pytest.raises(UserError, match=r"nan at step 3, on the cases case\d, case\d; .* another folder .* last good state is in"):
         broken.run()
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     assert saved["step"] == 3 and torch.isfinite(saved["network"]["weight"]).all()

@@ -39,6 +39,14 @@ def test_what_does_not_fit_is_said_with_both_figures(entry, monkeypatch):
     assert large.memory_text.startswith("needs about ") and large.memory_text.endswith("this computer has 4.0 GB free")
 
 
+@pytest.mark.parametrize("error, full", [
+    (MemoryError(), True), (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+    (type("OutOfMemoryError", (RuntimeError,), {})("Allocation on device"), True),
+    (RuntimeError("shapes differ"), False), (ValueError("out of memory"), False)])
+def test_errors_that_say_that_memory_ran_out(error, full):
+    assert memory.out_of_memory(error) is full
+
+
 def test_where_nothing_is_known_nothing_is_claimed(entry, monkeypatch):
     monkeypatch.setattr(memory, "free_gb", lambda: None)
     choice = memory.model_choice(entry(window=(512, 512, 512)))

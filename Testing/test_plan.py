@@ -90,10 +90,11 @@ def test_a_gpu_gets_larger_windows_and_batches():
 
 def test_mirroring_needs_a_reason():
     assert plan_data(HEART).flips == (0, 1, 2)  # a heart's left ventricle is no side of the body
-    for name in ("Left kidney", "kidney_right", "rh-hippocampus"):
+    for name in ("Left kidney", "kidney_right", "rh-hippocampus", "Kidney_L", "lung R", "LeftKidney", "kidney (lt)", "rein gauche",
+                 "Hippocampus-L", "Niere rechts", "label_2"):
         sided = plan_data(replace(HEART, labels={1: "liver", 2: name}))
         assert sided.flips == () and name in sided.reasons["flips"]
-    assert plan_data(replace(HEART, labels={1: "bright spot", 2: "cleft"})).flips == (0, 1, 2)
+    assert plan_data(replace(HEART, labels={1: "bright spot", 2: "cleft in gland L4"})).flips == (0, 1, 2)
 
 
 @pytest.mark.parametrize("fp", [HEART, CROP, ABDOMEN, fingerprint((1.0, 1.0, 1.0), (12.0, 10.0, 9.0), ml=0.5),

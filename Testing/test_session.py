@@ -1,6 +1,10 @@
 """`medllmseg train` from cases on disk to a model that segments, at toy size, and every way it refuses."""
 import json
+import os
 import resource
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,7 +13,7 @@ import SimpleITK as sitk
 from MedLLMSegLib import cli, load_volume, save_volume, segment
 from MedLLMSegLib.bundle import read_bundle
 from MedLLMSegLib.cases import Case
-from MedLLMSegLib.errors import UserError
+from MedLLMSegLib.errors import Cancelled, UserError
 from MedLLMSegLib.preprocess import Preparation, prepare_whole
 from MedLLMSegLib.training.session import draw_cases
 from MedLLMSegLib.volume import Volume
@@ -90,6 +94,51 @@ def test_other_data_in_the_same_folder_are_refused(data, tmp_path, capsys, split
     assert (tmp_path / "run/bundle").is_dir()  # nothing is lost
 
 
+def test_a_label_map_that_was_corrected_is_not_passed_over(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run") == 0
+    path = data / "labelsTr/case1.nii.gz"
+    before, labels = path.read_bytes(), load_volume(path)
+    labels.array[12, 16, 12] = 0
+    save_volume(labels, path)
+    capsys.readouterr()
+    assert train(data, tmp_path / "run") == 2
+    assert 'label map of "case1" is not the one that the training' in capsys.readouterr().err
+    path.write_bytes(before)
+    assert train(data, tmp_path / "run") == 0
+
+
+def test_a_folder_in_which_nothing_was_saved_yet_takes_other_options(data, tmp_path):
+    assert train(data, tmp_path / "run") == 0
+    (tmp_path / "run/last.pt").unlink()
+    assert train(data, tmp_path / "run", "--lr", "0.002") == 0
+
+
+TWO = """
+import sys
+sys.path.insert(0, {root!r})
+from MedLLMSegLib import cli
+from MedLLMSegLib.training import session
+session.IN_MEMORY_VOXELS = 0  # the prepared cases are shared through the disk
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_two_processes_make_the_model_of_one(data, tmp_path):
+    script = tmp_path / "two.py"
+    script.write_text(TWO.format(root=os.getcwd()))
+    options = ["--data", data, *SMALL, "--batch", "2", "--precision", "fp32"]  # the last word counts
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = {name: subprocess.run([sys.executable, *how, script, "train", *options, "--output", tmp_path / name], text=True,
+                                 capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+            for name, how in (("one", []), ("two", two))}
+    assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
+    assert done["two"].stdout.count("the model is in") == 1 and done["two"].stdout.count("Plan for 4 training cases") == 1
+    one, other = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two"))
+    for key in ("loss", "val_dice"):
+        assert [r[key] for r in other if key in r] == pytest.approx([r[key] for r in one if key in r], abs=2e-3)
+    assert (tmp_path / "two/bundle/models").is_dir() and not (tmp_path / "two/prepared").exists()
+
+
 def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
     for n in range(6):
         image = load_volume(data / f"imagesTr/case{n}.nii.gz")
@@ -116,10 +165,13 @@ def test_crops_around_an_organ_get_one_spacing(data, tmp_path, capsys):
     assert plan["plan"]["spacing_mm"] == [0.9] * 3 and plan["plan"]["axes"] == "ras" and plan["preprocessing"]["spacing_mm"] == 0.9
 
 
-def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path):
+def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3", "--licence", "MIT") == 2
+    assert "hippocampus-t1 is under CC-BY-SA-4.0, which binds" in capsys.readouterr().err and not (tmp_path / "run").exists()
     assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3") == 0
+    assert "begin again with --anatomy hippocampus" in capsys.readouterr().out
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert plan["plan"]["strides"] == plan["network"]["strides"]
+    assert plan["plan"]["strides"] == plan["network"]["strides"] and plan["train"]["look_first"]
     tuned, base = (read_bundle(f) for f in (tmp_path / "run/bundle", "MedLLMSegLib/bundles/hippocampus-t1"))
     assert tuned.metadata["chosen"]["trained_on"] == 3 and tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
     assert tuned.metadata["licence"] == base.metadata["licence"]  # share-alike: what is trained from it carries it
@@ -127,9 +179,19 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path):
     assert (tuned.tensors[name] - base.tensors[name]).abs().max() < 0.01  # near where it began: 4 gentle steps
 
 
-def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(data, tmp_path, capsys, monkeypatch):
-    import shutil
+def test_a_fine_tuning_goes_on_without_the_model_it_began_with(data, tmp_path, monkeypatch):
+    base = shutil.copytree("MedLLMSegLib/bundles/hippocampus-t1", tmp_path / "base")
+    stopped = lambda *given: (_ for _ in ()).throw(Cancelled())
+    with monkeypatch.context() as patch:
+        patch.setattr("MedLLMSegLib.training.session.calibrate", stopped)
+        assert train(data, tmp_path / "run", "--from", str(base)) != 0
+    shutil.rmtree(base)
+    assert train(data, tmp_path / "run", "--from", str(base)) == 0
+    about = read_bundle(tmp_path / "run/bundle").metadata
+    assert about["fine_tuned_from"]["id"] == "hippocampus-t1" and about["licence"] == "CC-BY-SA-4.0"
 
+
+def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(data, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
     base = shutil.copytree("MedLLMSegLib/bundles/hippocampus-t1", tmp_path / "base")
     about = base / "configs/metadata.json"

@@ -1,4 +1,5 @@
 """The text branch says what the whole language model would say: against transformers, and against the model's own tokenizer."""
+import hashlib
 import warnings
 from dataclasses import replace
 
@@ -86,6 +87,21 @@ def test_what_is_not_at_hand_is_named(tmp_path, monkeypatch):
     own = replace(config.pneumollm, llm=LLMConfig(source="mine", rotary=True))
     with pytest.raises(UserError, match="knows the vocabulary of smollm2-135m only, and 'mine'"):
         text_rows.resolve_text(own.llm.source)
+
+
+def test_a_language_models_file_that_was_changed_is_not_read(gguf, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
+    known = MODELS["smollm2-135m"]
+    kept = tmp_path / "llm" / known.gguf_name
+    kept.parent.mkdir()
+    kept.write_bytes(gguf.read_bytes())
+    monkeypatch.setitem(text_rows.PROMPT_IDS, known.id, PROMPT_OF_TINY)
+    monkeypatch.setitem(text_rows.ANSWER_IDS, known.id, ANSWERS_OF_TINY)
+    with pytest.raises(UserError, match="it was changed or cut short"):
+        text_rows.resolve_text(known.id)
+    right = replace(known, gguf_sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
+    monkeypatch.setitem(text_rows.MODELS, known.id, right)
+    assert torch.equal(text_rows.resolve_text(known.id).prompt, read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY).prompt)
 
 
 def test_the_ids_in_the_code_are_the_tokenizers():

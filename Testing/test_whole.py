@@ -67,6 +67,12 @@ def test_each_structure_lies_where_it_is_in_the_scan(name):
     assert [s.key for s in result.structures] == ["dim_thing", "bright_thing"] and not result.notes
 
 
+def test_a_header_in_micrometres_is_one_sentence():
+    volume = Volume(np.random.default_rng(0).random((40, 50, 60), np.float32), np.diag([1000.0, 1000, 1000, 1]), "things")
+    with pytest.raises(UserError, match='"things" covers 60.0 m, which is 1.2e[+]14 voxels.*correct the spacing'):
+        segment(volume, shades_model())
+
+
 @pytest.mark.parametrize("degrees", ((0, 0, 0), (10, 25, -12)))
 def test_thick_slices_on_their_own_axes_come_back_to_the_voxel(degrees):
     grid = make_grid((2, 0, 1), (-1, 1, -1), (0.8, 0.8, 3.0), degrees)

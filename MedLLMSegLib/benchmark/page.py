@@ -130,8 +130,9 @@ def _change(results: Results, arm: str) -> str:
     trained, frozen = (own["parameters"][k] - f["parameters"][k] for k in ("trained", "frozen"))
     ratios = [100 * a / b for a, b in zip(own["rounds"], f["rounds"])]
     low, high = min(ratios), max(ratios)
-    return (f", the trained parameters by {trained:+,}, the frozen ones by {frozen:+,}, and takes {low:.0f} to {high:.0f} % of its "
-            f"processor time for a crop (range over {len(ratios)} rounds{', so no difference is shown' if low <= 100 <= high else ''})")
+    size = (f", needs none of its {f['parameters']['frozen']:,} frozen parameters then" if arm == "I" else  # it was trained with them
+            f", the trained parameters by {trained:+,}, the frozen ones by {frozen:+,}")
+    return (f"{size}, and takes {low:.0f} to {high:.0f} % of its processor time for a crop (range over {len(ratios)} rounds{', so no difference is shown' if low <= 100 <= high else ''})")
 
 
 def _how(results: Results, command: str) -> list[str]:

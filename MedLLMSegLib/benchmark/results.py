@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..outputs import write_text
-from .plan import Settings, refuse_other
+from .plan import LEARNING_RATES, Run, Settings, refuse_other
 
 RESULT = "result.json"
 COLLECTED = "benchmark-results.json"
@@ -63,8 +63,6 @@ class Results:
 
 def choose_learning_rate(runs: dict[str, dict], network: str, arm: str) -> float | None:
     """The learning rate with the best val Dice of an arm's tuning; None unless all its tuning runs are finished."""
-    from .plan import LEARNING_RATES, Run
-
     names = {lr: Run(network, arm, 100, 0, lr).name for lr in LEARNING_RATES}
     if any(name not in runs for name in names.values()):
         return None

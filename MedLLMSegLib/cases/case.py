@@ -1,6 +1,7 @@
 """`Case` and `CaseSet`, and the checks that every source of cases has to pass."""
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,17 @@ class Case:
     image: Path
     label: Path
     group: str
+
+    def sha256(self) -> str:
+        """Of what its files hold, by which a training that goes on knows whether somebody has changed them."""
+        found = hashlib.sha256()
+        for path in (self.image, self.label):
+            for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
+                if each.is_file():
+                    with open(each, "rb") as file:
+                        while block := file.read(1 << 20):
+                            found.update(block)
+        return found.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ VAL_FRACTION = 0.2
 def split_cases(case_set: CaseSet, seed: int = 0, test_fraction: float = 0.0) -> dict[str, tuple[Case, ...]]:
     """The cases to train on, to choose by and to test on: {"train", "val", "test"} -> cases.
 
-    The data's own splits where it states them (cases in none of them are left out; a missing "train" is the rest);
+    The data's own splits where it states them (cases in none of them are left out; a missing "train" is the groups of which no
+    case is listed);
     else groups are drawn at random: a fifth of them, and one at least, for val, and ``test_fraction`` for test.
     A stated split without "val" has it drawn from its "train". Raises `UserError` where a part would be empty.
     """
@@ -27,8 +28,8 @@ def split_cases(case_set: CaseSet, seed: int = 0, test_fraction: float = 0.0) ->
         parts = {"test": _members(case_set.cases, groups[:tested]), **_train_and_val(rest, rng, case_set)}
     else:
         listed = {name: tuple(c for c in case_set.cases if c.id in set(ids)) for name, ids in stated.items()}
-        taken = {case.id for cases in listed.values() for case in cases}
-        train = listed.get("train", tuple(c for c in case_set.cases if c.id not in taken))
+        taken = {case.group for cases in listed.values() for case in cases}
+        train = listed.get("train", tuple(c for c in case_set.cases if c.group not in taken))
         parts = {"test": listed.get("test", ())}
         parts |= {"train": train, "val": listed["val"]} if listed.get("val") else _train_and_val(train, rng, case_set)
     if not parts["train"]:

@@ -1,13 +1,13 @@
 """Cases listed in a CSV table: columns image and label, and maybe group, split and id."""
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..files import scan_name
 from .case import SPLITS, Case, group_of
+from .csv_file import read_csv
 
 COLUMNS = ("image", "label", "group", "split", "id")
 
@@ -40,19 +40,12 @@ def table_cases(path: Path) -> tuple[list[Case], dict[str, list[str]] | None]:
 
 def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(row number, column -> text) of each line that is not empty."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'The table "{path}" could not be read; save it as CSV in UTF-8.') from error
-    heading = text.partition("\n")[0]
-    lines = list(csv.reader(text.splitlines(), delimiter=";" if heading.count(";") > heading.count(",") else ","))
-    columns = [name.strip().lower() for name in lines[0]] if lines else []
+    columns, rows = read_csv(path)
     missing = [name for name in ("image", "label") if name not in columns]
     if missing:
         raise UserError(f'The table "{path}" has no column "{missing[0]}" in its first row; begin it with the headings '
                         "image,label,group (and split or id where you want them).")
-    return [(number, {name: value.strip() for name, value in zip(columns, line) if name in COLUMNS})
-            for number, line in enumerate(lines[1:], start=2) if any(value.strip() for value in line)]
+    return [(number, {name: value for name, value in zip(columns, cells) if name in COLUMNS}) for number, cells in rows]
 
 
 def _row(path: Path, number: int, values: dict[str, str]) -> _Row:

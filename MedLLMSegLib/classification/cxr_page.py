@@ -31,10 +31,10 @@ ABOUT = About(
     limits="It is no detector of pneumoconiosis, tuberculosis, tumours or anything but what NIH's labels call pneumonia, and "
            "\"no finding\" is no statement that a chest is healthy. Most of its pneumonia images carry other labels too (infiltration, "
            "atelectasis, oedema, effusion) and its other images none at all, so that it tells rather a chest with any finding from "
-           "one without: it was never shown another disease without pneumonia. It was trained on 622 whole images of one hospital at "
-           "256 pixels. How the image was taken (AP, as in bed, or PA) alone gives much of the class away in these data, so that a "
-           "high probability may speak of the view. Lateral views, other devices and images cropped to the lungs were not tested, and "
-           "children hardly (see the ages above). Look at every image.",
+           "one without: it was never shown another disease without pneumonia. It was trained on whole images of one hospital. How "
+           "the image was taken (AP, as in bed, or PA) alone gives much of the class away in these data, so that a high probability "
+           "may speak of the view. Lateral views, other devices and images cropped to the lungs were not tested, and children hardly "
+           "(see the ages above). Look at every image.",
     references=("Wang et al. ChestX-ray8: hospital-scale chest X-ray database and benchmarks. CVPR 2017.",
                 "Song et al. PneumoLLM: harnessing the power of large language model for pneumoconiosis diagnosis. "
                 "arXiv 2312.03490."),

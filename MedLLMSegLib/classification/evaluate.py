@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from ..cases import split_cases
+from ..cases import listed_ids, split_cases
 from ..diagnosis.model import ClassifierModel, load_classifier
 from ..errors import Progress, UserError
 from ..outputs import check_writable, write_text
@@ -54,10 +54,7 @@ def chosen_cases(class_set: ClassSet, cases_file=None) -> tuple[ImageCase, ...]:
     if cases_file is None:
         stated = class_set.splits and class_set.splits.get("test")
         return split_cases(class_set)["test"] if stated else class_set.cases
-    try:
-        wanted = [line.strip() for line in Path(cases_file).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'The list "{cases_file}" could not be read; give a text file with one id a line.') from error
+    wanted = listed_ids(cases_file)
     by_id = {case.id: case for case in class_set.cases}
     if not wanted or (unknown := [name for name in wanted if name not in by_id]):
         raise UserError(f'"{cases_file}" names no image.' if not wanted else

@@ -101,17 +101,16 @@ def encode_views(network: nn.Module, examples: Examples, views: int, how: Augmen
 
 
 class TokenStore:
-    """Tokens of frozen encoders on disk, one file for each encoder, set of cases and number of views."""
+    """Tokens of frozen encoders on disk, one file for each encoder, its weights, images and number of views."""
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self._held: dict[str, Tensor] = {}
 
-    def get(self, network: nn.Module, examples: Examples, views: int, how: Augmentation | None, key: dict, device="cpu",
+    def get(self, network: nn.Module, examples: Examples, views: int, how: Augmentation | None, device="cpu",
             progress: Progress | None = None) -> Tensor:
-        """As `encode_views`, made at the first call. key: what besides these arguments the tokens follow from (JSON-able)."""
-        told = [network.config.encoder.to_dict(), examples.ids, views, how and vars(how), key]
-        name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+        """As `encode_views`, made at the first call, and again for other pixels or other weights of the encoder."""
+        name = _tokens_name(network, examples, views, how)
         if name not in self._held:
             path = self.folder / f"tokens-{name}.safetensors"
             if path.exists():
@@ -122,6 +121,18 @@ class TokenStore:
                     save_file({"tokens": tokens}, scratch)
                 self._held[name] = tokens
         return self._held[name]
+
+
+def _tokens_name(network: nn.Module, examples: Examples, views: int, how: Augmentation | None) -> str:
+    """A digest of all that `encode_views` looks at. Its first entry: networks of sequences or of several channels encode in
+    ways of their own."""
+    told = [type(network).encode.__qualname__, network.config.encoder.to_dict(), views, how and vars(how)]
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    images = {key: examples.fields[key] for key in ("image", "lengths") if key in examples.fields}
+    for name, tensor in {**images, **network.encoder.state_dict()}.items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 class Feed:

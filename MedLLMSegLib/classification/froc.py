@@ -62,25 +62,3 @@ def froc(findings: Sequence[Finding], lesions: int, images: int) -> Froc:
     found = np.array([0, *((true >= t).sum() for t in thresholds)]) / lesions
     levels = np.unique(alarms)  # where the curve rises straight up, its top counts
     return Froc(levels, np.array([found[alarms == level].max() for level in levels]))
-
-
-def froc_interval(findings: Sequence[Finding], lesions_of: dict[Hashable, int], repeats: int = 1000, seed: int = 0,
-                  points: Sequence[float] = LUNA16_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of the sensitivity at each point (low, high), over images drawn with replacement.
-
-    lesions_of: how many lesions each image has, images without any included. NaN where fewer than two images are there.
-    """
-    images = list(lesions_of)
-    if len(images) < 2:
-        return np.full(len(points), np.nan), np.full(len(points), np.nan)
-    by_image = {image: [] for image in images}
-    for each in findings:
-        by_image[each.image].append(each)
-    rng, drawn = np.random.default_rng(seed), []
-    for _ in range(repeats):
-        chosen = [images[n] for n in rng.integers(len(images), size=len(images))]
-        if (lesions := sum(lesions_of[i] for i in chosen)) > 0:
-            again = [Finding(n, f.score, f.lesion) for n, image in enumerate(chosen) for f in by_image[image]]
-            drawn.append(froc(again, lesions, len(chosen)).at(points))
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return low, high

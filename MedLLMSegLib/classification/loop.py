@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from ..errors import Progress, UserError
 from ..llm.frozen import trained_tensors
 from ..outputs import make_folder
+from ..progress import clock
 from ..training.checkpoint import BEST, LAST, fill_best, load, save, write_history, write_plan
-from ..training.loop import schedule
+from ..training.optimiser import schedule
 from .examples import Augmentation, Examples, Feed, logits_of
 from .measures import area_under_roc, calibrated
 
@@ -183,7 +184,7 @@ class ClassifierTrainer:
     def _line(self, left: float) -> str:
         state = self.state
         last = state.history[-1] if state.history else None
-        return (f"epoch {min(state.epoch + 1, self.config.epochs)} of {self.config.epochs}, {_clock(left)} left"
+        return (f"epoch {min(state.epoch + 1, self.config.epochs)} of {self.config.epochs}, {clock(left)} left"
                 + (f", loss {last['loss']:.3f}, val AUC {last['val_auc']:.3f} (best {state.best:.3f})" if last else ""))
 
     def _begin_or_go_on(self) -> None:
@@ -198,8 +199,3 @@ class ClassifierTrainer:
 def epochs_for(minutes: float, seconds_per_epoch: float) -> int:
     """How many epochs fit, at least three; a tenth of the time is left for reading, writing and measuring."""
     return max(3, math.floor(60 * minutes * 0.9 / max(seconds_per_epoch, 1e-3)))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

@@ -20,7 +20,6 @@ from ..diagnosis_config import ClassifierConfig, EncoderConfig, PreparationConfi
 from ..errors import UserError
 from ..sequences import slice_steps
 from ..volume import Volume
-from .ablation import add_options, do_study, guarded
 from .baselines import best_logistic
 from .examples import Examples
 from .export import export_study
@@ -31,6 +30,7 @@ from .pictures import draw_froc
 from .prepare import step_examples
 from .results import COLLECTED, Results
 from .study import Arm, Study, answer_of
+from .study_cli import add_options, do_study, guarded
 from .summary import finished_seeds, summarise
 
 NAME, MAIN, FILE = "nodules", "cnn-lstm", "luna16_patches50.npz"
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--epochs", type=int, default=12, help="default: %(default)s")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+    return guarded(parser, "nodules", arguments, _run)
 
 
 def _run(options) -> None:

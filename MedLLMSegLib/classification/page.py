@@ -30,7 +30,7 @@ def page(results: Results) -> str:
              "ChestX-ray14, which were read from reports by a program. Nothing here is about pneumoconiosis."]
     for study, title in SECTIONS:
         parts += [f"## {title}", *_section(results, study)]
-    return "\n\n".join([*parts, *_how(results)]) + "\n"
+    return "\n\n".join([*parts, *_how()]) + "\n"
 
 
 def _answer(results: Results) -> list[str]:
@@ -151,7 +151,7 @@ def _costs(summary: dict, measured: dict) -> list[str]:
                     "peak MB"], rows)]
 
 
-def _how(results: Results) -> list[str]:
+def _how() -> list[str]:
     return ["## How to read this",
             "The cases are those of the data's own splits; where patients are known, none is in two. Nothing is chosen on test. "
             "An interval says how much other patients would change the figure, not how much other seeds would; there is none where "

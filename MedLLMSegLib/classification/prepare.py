@@ -30,7 +30,7 @@ def image_examples(cases: Sequence[ImageCase], preparation: PreparationConfig, p
     images = np.zeros((len(cases), 1 + len(asked.channels), preparation.size, preparation.size), np.float16)
     for n, case in enumerate(cases):
         if progress:
-            progress(f"reading {case.id}", n / len(cases))
+            progress(f"reading images: {case.id}", n / len(cases))
         images[n] = prepared_image(case, preparation, asked)
     return Examples({"image": torch.from_numpy(images)}, torch.tensor([c.target for c in cases], dtype=torch.int64),
                     tuple(c.id for c in cases), tuple(c.group for c in cases))

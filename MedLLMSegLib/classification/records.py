@@ -19,7 +19,6 @@ import torch
 from ..cases import split_cases
 from ..diagnosis.about import About
 from ..diagnosis_config import ClassifierConfig, EncoderConfig, PreparationConfig, RecordConfig
-from .ablation import add_options, do_study, guarded
 from .baselines import best_logistic
 from .examples import Examples, logits_of
 from .export import export_study
@@ -28,6 +27,7 @@ from .measures import area_under_roc, calibrated
 from .prepare import image_examples, plan_record, record_fields
 from .results import COLLECTED, Results
 from .study import Arm, Study
+from .study_cli import add_options, do_study, guarded
 from .summary import finished_seeds, summarise
 from .table import ClassSet, read_classes
 
@@ -132,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser, data_needed=False)
     parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+    return guarded(parser, "records", arguments, _run)
 
 
 def _run(options) -> None:

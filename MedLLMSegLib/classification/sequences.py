@@ -26,7 +26,6 @@ from ..networks.encoders import build_encoder
 from ..sequences import frame_steps
 from ..training.acdc import read_hdf5
 from ..volume import Volume
-from .ablation import add_options, do_study, guarded
 from .baselines import best_logistic
 from .examples import Examples
 from .export import export_study
@@ -34,6 +33,7 @@ from .loop import LoopConfig
 from .prepare import step_examples
 from .results import COLLECTED, Results
 from .study import Arm, Study
+from .study_cli import add_options, do_study, guarded
 from .summary import summarise
 
 NAME, MAIN = "acdc", "cnn-lstm"
@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_options(parser)
     parser.add_argument("--epochs", type=int, default=40, help="default: %(default)s")
-    return guarded(lambda: _run(parser.parse_args(arguments)))
+    return guarded(parser, "sequences", arguments, _run)
 
 
 def _run(options) -> None:

@@ -167,7 +167,7 @@ def _tokens(store: TokenStore, network: Classifier, part: Examples, loop: LoopCo
     if not network.config.encoder.frozen:
         return None
     views, how = (loop.views, loop.augmentation) if name == "train" else (1, None)
-    return store.get(network, part, views, how, {"kind": network.config.kind}, device, lambda text, fraction: report(text, 0.0))
+    return store.get(network, part, views, how, device, lambda text, fraction: report(text, 0.0))
 
 
 def _about(request: ClassifyRequest, shown: InputConfig, config: ClassifierConfig, loop: LoopConfig, epoch: int,

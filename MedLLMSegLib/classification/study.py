@@ -61,7 +61,8 @@ class Run:
 @dataclass(eq=False)
 class Study:
     """name: its key in the results. parts: "train", "val", "test". rates: learning rates tried with the first seed for each
-    arm that is not ``like`` another; of one rate nothing is tuned. key: what besides the cases the images follow from."""
+    arm that is not ``like`` another; of one rate nothing is tuned. key: what besides the cases the images follow from, kept with
+    the results, which are refused for another."""
 
     name: str
     arms: Mapping[str, Arm]
@@ -198,9 +199,7 @@ class Study:
         if not network.config.encoder.frozen:
             return None
         views, how = (self.loop.views, self.loop.augmentation) if part == "train" else (1, None)
-        seen, view = self.seen(arm)[part], getattr(self.arms[arm].view, "__name__", "")
-        key = {**self.key, "kind": _token_kind(network.config), "view": view}
-        return self.tokens.get(network, seen, views, how, key, self.device, tell)
+        return self.tokens.get(network, self.seen(arm)[part], views, how, self.device, tell)
 
     def _baseline(self, run: Run) -> dict:
         began = time.monotonic()
@@ -214,11 +213,6 @@ class Study:
         val, test = calibrated(val_logits, temperature), calibrated(test_logits, temperature)
         threshold = round(youden_threshold(truth, val[:, 1]), 6) if val.shape[1] == 2 else None
         return {"temperature": round(temperature, 5), "threshold": threshold, "test": _rounded(test)}
-
-
-def _token_kind(config: ClassifierConfig) -> str:
-    """Networks of one slice, of sequences and of several modalities may encode differently."""
-    return config.kind if config.kind in ("cnn-lstm", "fusion") else "image"
 
 
 def _rounded(probabilities: np.ndarray) -> list:

@@ -1,7 +1,6 @@
 """Labelled images from a CSV table: which file, which class, whose patient, and whatever else the table says of it."""
 from __future__ import annotations
 
-import csv
 import json
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Mapping, Sequence
 
 from ..cases import CaseSet
 from ..cases.case import SPLITS, checked
+from ..cases.csv_file import read_csv
 from ..errors import UserError
 
 TABLE = "labels.csv"  # what a folder's table is called
@@ -75,13 +75,7 @@ def _table_path(source: Path) -> Path:
 def _rows(path: Path, channels: tuple[str, ...]) -> list[dict]:
     """The table's rows under the names of `ALIASES`, with the row's number as "row", all its columns under "columns" and what
     those of further channels name under "channels"."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'The table "{path}" could not be read; save it as CSV in UTF-8.') from error
-    heading = text.partition("\n")[0]
-    lines = list(csv.reader(text.splitlines(), delimiter=";" if heading.count(";") > heading.count(",") else ","))
-    columns = [name.strip().lower() for name in lines[0]] if lines else []
+    columns, lines = read_csv(path)
     named = {name: next((columns.index(a) for a in also if a in columns), None) for name, also in ALIASES.items()}
     for needed in ("image", "class"):
         if named[needed] is None:
@@ -89,13 +83,11 @@ def _rows(path: Path, channels: tuple[str, ...]) -> list[dict]:
                             "image,class,patient (and split or id where you want them).")
     _check_channels(path, columns, channels, named)
     rows = []
-    for number, line in enumerate(lines[1:], start=2):
-        cells = [value.strip() for value in line] + [""] * (len(columns) - len(line))
-        if any(cells):
-            rows.append({"row": number, "columns": dict(zip(columns, cells)),
-                         "channels": {name: cells[columns.index(name)] for name in channels},
-                         **{name: "" if at is None else cells[at] for name, at in named.items()}})
-            _check_row(path, rows[-1])
+    for number, cells in lines:
+        rows.append({"row": number, "columns": dict(zip(columns, cells)),
+                     "channels": {name: cells[columns.index(name)] for name in channels},
+                     **{name: "" if at is None else cells[at] for name, at in named.items()}})
+        _check_row(path, rows[-1])
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import TimeIsUp
+from ..progress import Line
 from .common import typed_path
 
 
@@ -13,7 +14,8 @@ def add_parser(commands) -> None:
         description="Train and test the arms of the comparison one by one. It can be stopped at any moment; the same command "
                     "goes on where it stopped, and finished runs are skipped. It ends by writing DOCS/benchmark.md.",
         epilog="Every run lies in a folder of its own under OUTPUT; what is finished is also kept in DOCS/benchmark-results.json.")
-    p.add_argument("--data", required=True, type=typed_path, metavar="FOLDER", help="labelled cases with train, val and test splits")
+    p.add_argument("--data", required=True, type=typed_path, metavar="FOLDER",
+                   help="labelled cases with train, val and test splits; all arms see them on a grid of 1 mm")
     p.add_argument("--structures", nargs="+", metavar="NAME", help="their names for the page, in the order of their labels, if "
                                                                    "the data does not say them")
     p.add_argument("--output", "-o", type=typed_path, default=Path("runs/benchmark"), metavar="FOLDER", help="default: %(default)s")
@@ -56,7 +58,7 @@ def _benchmark(args, command: str) -> None:
         if args.measure or args.memory:
             _measure(bench, args)
         elif not args.page:
-            run_benchmark(bench, args.only, args.minutes, _Line())
+            run_benchmark(bench, args.only, args.minutes, Line())
     except TimeIsUp as stop:
         print(f"Stopped: {stop}; the same command goes on from here.")
     print(write_page(bench.results, args.docs, _shared_part(args)))
@@ -82,7 +84,7 @@ def _measure(bench, args) -> None:
 
     for asked, measure in ((args.measure, measure_arms), (args.memory, measure_memory)):
         if asked:
-            measure(bench.results, bench.settings, args.output, _Line())
+            measure(bench.results, bench.settings, args.output, Line())
 
 
 def _shared_part(args) -> str:
@@ -98,18 +100,3 @@ def _shared_part(args) -> str:
     words += ["--optimiser", args.optimiser] if args.optimiser != "adamw" else []
     words += ["--window", *map(str, args.window)] + (["--tune"] if args.tune else [])
     return shlex.join(words)
-
-
-class _Line:
-    """Progress for a terminal or a log: a line whenever the run or its stage changes, and every half minute between."""
-
-    def __init__(self):
-        self.stage, self.said_at = "", 0.0
-
-    def __call__(self, text: str, fraction: float) -> None:
-        import time
-
-        stage = text.split(":")[0]
-        if stage != self.stage or time.monotonic() - self.said_at > 30:
-            self.stage, self.said_at = stage, time.monotonic()
-            print(f"{100 * fraction:5.1f} %  {text}", flush=True)

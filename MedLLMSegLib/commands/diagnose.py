@@ -6,11 +6,11 @@ import logging
 import sys
 from pathlib import Path
 
+from ..catalogue import DEFAULT_CLASSIFIER
 from ..errors import UserError
 from .common import Bar, typed_path
 
 logger = logging.getLogger("medllmseg")
-DEFAULT = "cxr-pneumonia"
 EXAMPLES = """examples:
   medllmseg diagnose chest.dcm                                    probabilities of the chest X-ray model
   medllmseg diagnose chest.dcm --output results/                  and where in the image they come from
@@ -30,7 +30,7 @@ def add_parser(commands) -> None:
                             formatter_class=argparse.RawDescriptionHelpFormatter,
                             description="Diagnose images: one DICOM file, PNG, JPEG, TIFF or volume each, or folders of them.")
     p.add_argument("images", nargs="*", type=typed_path, metavar="IMAGE", help="an image file, or a folder of images")
-    p.add_argument("--model", default=DEFAULT,
+    p.add_argument("--model", default=DEFAULT_CLASSIFIER,
                    help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
     p.add_argument("--output", "-o", type=typed_path, metavar="FOLDER", help="where to write heat maps and the table")
     p.add_argument("--lung-mask", type=typed_path, metavar="PATH",
@@ -70,11 +70,11 @@ def _check_there(name: str) -> None:
     """Say in words of its own that the default model is not installed, which nobody asked for by name."""
     from ..catalogue import list_models
 
-    if name == DEFAULT and not any(e.id == DEFAULT for e in list_models("classifier")):
+    if name == DEFAULT_CLASSIFIER and not any(e.id == DEFAULT_CLASSIFIER for e in list_models("classifier")):
         known = ", ".join(e.id for e in list_models("classifier"))
         train = "train one with `medllmseg train --task classify` and name its bundle with --model"
         other = f"name another with --model ({known})" if known else train
-        raise UserError(f'The chest X-ray model "{DEFAULT}" does not come with this version; {other}.')
+        raise UserError(f'The chest X-ray model "{DEFAULT_CLASSIFIER}" does not come with this version; {other}.')
 
 
 def _fields(option: str, given: list[str]) -> dict[str, str]:
@@ -133,16 +133,21 @@ def _print_all(results, model, args, command: str) -> None:
         print(f"{len(results) - failed} diagnosed, {failed} failed -> {args.output / 'diagnoses.csv'}")
     print(f"model {model.entry.id}: {model.entry.accuracy}; licence {model.entry.licence}; research use only, not a medical "
           "device")
-    print(f"again: {command}\npython: {_python(results[0].images, args)}")
+    print(f"again: {command}")
+    if done := next((r for r in results if r.status == "done"), None):
+        print(f"python: {_python(done.images, args)}")
 
 
 def _python(images: tuple[Path | None, ...], args) -> str:
-    """The call that does the same to the first case."""
+    """The call that does the same to one case."""
+    from ..diagnose_batch import first_of, mask_of
+
     paths = [None if path is None else str(path) for path in images]
     words = [repr(paths[0] if len(paths) == 1 else paths)]
-    words += [f"model={args.model!r}"] if args.model != DEFAULT else []
+    words += [f"model={args.model!r}"] if args.model != DEFAULT_CLASSIFIER else []
     words += [f"device={args.device!r}"] if args.device != "auto" else []
-    words += [f"lungs={str(args.lung_mask)!r}"] if args.lung_mask else []
+    lungs = mask_of(first_of(images), args.lung_mask)  # of a folder of masks, this image's own
+    words += [f"lungs={str(lungs)!r}"] if lungs else []
     words += [f"window={args.window}"] if args.window else []
     words += [f"record={_fields('record', args.record)!r}"] if args.record else []
     return f"MedLLMSegLib.diagnose({', '.join(words)})"

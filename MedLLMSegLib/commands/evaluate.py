@@ -1,6 +1,7 @@
 """`medllmseg evaluate`: measure a model on labelled cases, or compare what was measured."""
 from __future__ import annotations
 
+from ..catalogue import DEFAULT_SEGMENTER
 from ..errors import UserError
 from .common import Bar, typed_path
 
@@ -16,7 +17,7 @@ never over the sides or frames of one."""
 def add_parser(commands) -> None:
     p = commands.add_parser("evaluate", help="measure a model on labelled cases, compare models", description=DESCRIPTION,
                             epilog=EPILOG)
-    p.add_argument("--model", default="hippocampus-t1", help="a model's id or a bundle's folder (default: %(default)s)")
+    p.add_argument("--model", default=DEFAULT_SEGMENTER, help="a model's id or a bundle's folder (default: %(default)s)")
     p.add_argument("--data", type=typed_path, metavar="DATA",
                    help="a folder with imagesTr and labelsTr, a CSV of image, label and group, or a folder of Slicer "
                         "segmentations beside their volumes; of a classifier a CSV of image, class and patient, or a folder "

@@ -6,6 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
+from ..catalogue import DEFAULT_SEGMENTER
 from ..errors import UserError
 from .common import Bar, typed_path
 
@@ -26,7 +27,7 @@ def add_parser(commands) -> None:
                    help="a scan file, a DICOM series folder, or a folder of scans")
     p.add_argument("--output", "-o", required=True, type=typed_path, metavar="PATH",
                    help="a file for one scan (.seg.nrrd, .nii.gz, .nrrd), or a folder")
-    p.add_argument("--model", default="hippocampus-t1",
+    p.add_argument("--model", default=DEFAULT_SEGMENTER,
                    help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     p.add_argument("--side", choices=("left", "right"),

@@ -3,9 +3,8 @@ from __future__ import annotations
 
 from ..errors import UserError
 
-OF_SEGMENTERS = {"steps": None, "start": None, "folds": None, "fold": None, "cases": None, "structures": [], "anatomy": None,
-                 "preset": "medvisionllama", "llm_layer": None, "llm_position": None, "window": None, "spacing": None,
-                 "augmentation": "usual", "optimiser": "muon", "validations": 20, "patience": 8, "precision": "bf16"}
+OF_SEGMENTERS = ("steps", "start", "folds", "fold", "cases", "structures", "anatomy", "preset", "llm_layer", "llm_position",
+                 "window", "spacing", "augmentation", "optimiser", "validations", "patience", "precision")
 OF_CLASSIFIERS = ("kind", "encoder", "train_encoder", "llm_layers", "tokens", "random_llm", "record", "channels", "size", "epochs",
                   "classes")
 
@@ -26,6 +25,7 @@ def add_options(group) -> None:
     group.add_argument("--classes", nargs="+", metavar="NAME", help="their order; of two, the second is the one that is looked for")
     group.add_argument("--size", type=int, help="pixels of the image's side (default: 224)")
     group.add_argument("--epochs", type=int, help="in place of --minutes")
+    group.set_defaults(default_of=group.get_default)  # of any option of this command: `check_task` asks what was not given
 
 
 def check_task(args) -> None:
@@ -35,7 +35,7 @@ def check_task(args) -> None:
         if given:
             raise UserError(f"--{given[0].replace('_', '-')} belongs to --task classify; add that, or leave the option out.")
         return
-    given = [name for name, usual in OF_SEGMENTERS.items() if getattr(args, name) != usual]
+    given = [name for name in OF_SEGMENTERS if getattr(args, name) != args.default_of(name)]
     if given:
         raise UserError(f"--{'from' if given[0] == 'start' else given[0].replace('_', '-')} is for segmentation; leave it out with "
                         "--task classify.")

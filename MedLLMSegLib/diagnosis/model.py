@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..bundle import Bundle
-from ..catalogue import ModelEntry, find_model
+from ..catalogue import DEFAULT_CLASSIFIER, ModelEntry, find_model
 from ..diagnosis_config import ClassifierConfig, PreparationConfig
 from ..errors import UserError
 from ..llm.store import resolve
@@ -16,7 +16,6 @@ from ..networks.classifier import Classifier
 from ..networks import classifiers
 from .about import InputConfig, Typical
 
-DEFAULT = "cxr-pneumonia"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +46,7 @@ class ClassifierModel:
         return self.network.config.classes
 
 
-def load_classifier(name: str | Path = DEFAULT, device: str = "auto") -> ClassifierModel:
+def load_classifier(name: str | Path = DEFAULT_CLASSIFIER, device: str = "auto") -> ClassifierModel:
     """Read and verify a classifier and its language-model layers. name: an id or a bundle's folder.
 
     Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.

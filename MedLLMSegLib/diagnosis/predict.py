@@ -9,18 +9,19 @@ from typing import Mapping
 import numpy as np
 import torch
 
+from ..catalogue import DEFAULT_CLASSIFIER
 from ..errors import Progress
 from ..inference import cpu_helps, free_memory, memory_notes
 from ..volume import Volume
 from .answer import Diagnosis
 from .given import Given, given
 from .heat_map import grad_cam
-from .model import DEFAULT, ClassifierModel, load_classifier
+from .model import ClassifierModel, load_classifier
 
 CLOSE = 0.05  # so near to the threshold, a note says so
 
 
-def diagnose(image, model: str | Path | ClassifierModel = DEFAULT, *, device: str = "auto", lungs=None, window: int | None = None,
+def diagnose(image, model: str | Path | ClassifierModel = DEFAULT_CLASSIFIER, *, device: str = "auto", lungs=None, window: int | None = None,
              record: Mapping[str, object] | None = None, view: str = "", heat_map: bool = True,
              progress: Progress | None = None) -> Diagnosis:
     """Tell which of a model's classes an image belongs to, and where in the image that comes from.

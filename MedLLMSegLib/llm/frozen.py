@@ -12,7 +12,7 @@ class FrozenBlock(nn.Module):
     """``x + out(norm(llm(into(x))))``, with the language model's weights held fixed.
 
     The residual's last projection starts at zero, so that the network begins as it would be without the block.
-    What leaves the block is RMS-normalised first (papers.md: without it training is worse).
+    What leaves the block is RMS-normalised first, which the published code (arXiv 2410.02458) does not do.
     Gradients pass through the block to `into`, but never into its weights.
     """
 

@@ -14,6 +14,7 @@ import torch
 
 from MedLLMSegLib.errors import UserError
 from MedLLMSegLib.llm.store import MODELS
+from MedLLMSegLib.llm.wheels import check_sha256
 from MedLLMSegLib.places import cache_dir
 
 PROMPT = "Does this image show the disease? Answer yes or no. Image:"
@@ -36,7 +37,8 @@ class TextRows:
 def resolve_text(source: str) -> TextRows:
     """The rows of a known language model, from the file that fetching a layer left in the cache.
 
-    Raises `UserError` where that file is not there, or for another language model, whose vocabulary is not known here.
+    The file's sha256 is checked each time. Raises `UserError` where that file is not there or was changed, or for another
+    language model, whose vocabulary is not known here.
     """
     if source not in PROMPT_IDS:
         raise UserError(f"The text branch knows the vocabulary of {', '.join(PROMPT_IDS)} only, and {source!r} was asked for; "
@@ -45,6 +47,7 @@ def resolve_text(source: str) -> TextRows:
     if not path.is_file():
         raise UserError(f"The vocabulary of {source} is not on this computer; run 'medllmseg llm fetch --layer 29' once, with a "
                         "network.")
+    check_sha256(path, MODELS[source].gguf_sha256)
     return read_text_rows(path, PROMPT_IDS[source], ANSWER_IDS[source])
 
 

@@ -49,10 +49,11 @@ def measure_cost(network: nn.Module, batch: Batch, repeats: int = 5) -> Cost:
 
     cuda = [p.device for p in network.parameters() if p.is_cuda]
     with torch.random.fork_rng(devices=cuda[:1]):
-        ms = _median_ms(network.eval(), forward, repeats, cuda)
+        network.eval()
+        ms = _median_ms(forward, repeats, cuda)
         network.train()
         kept = _kept_bytes(network, batch)
-        training_ms = _median_ms(network, forward_and_back, repeats, cuda)
+        training_ms = _median_ms(forward_and_back, repeats, cuda)
     network.train(training)
     with torch.no_grad():  # a training step moves what batch norm remembers
         for name, b in network.named_buffers():
@@ -62,7 +63,7 @@ def measure_cost(network: nn.Module, batch: Batch, repeats: int = 5) -> Cost:
     return Cost(counts["trained"], counts["frozen"], weights / 1e6, ms / count, training_ms / count, kept / count / 1e6)
 
 
-def _median_ms(network: nn.Module, run, repeats: int, cuda: list) -> float:
+def _median_ms(run, repeats: int, cuda: list) -> float:
     taken = []
     for _ in range(repeats + 1):
         began = time.perf_counter()

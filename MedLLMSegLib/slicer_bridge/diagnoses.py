@@ -10,20 +10,18 @@ import numpy as np
 import slicer
 import vtk
 
-from ..catalogue import find_model, read_metadata
+from ..catalogue import DEFAULT_CLASSIFIER, find_model, read_metadata
 from ..diagnosis.about import InputConfig
 from ..diagnosis.answer import Diagnosis
 from ..diagnosis.checks import check_modality
 from ..errors import UserError
 from ..volume import Volume
 from ..worker.protocol import load_diagnosis, save_volume
-from ..worker.tasks import DIAGNOSIS
 from .images import Images, file_of, images_of, modality_of, read_image
-from .jobs import Job, Removed, Runner, Steps
+from .jobs import Job, Removed, Runner, Steps, calm
 from .nodes import ijk_to_ras, place_beside, restore_place
 from .overlay import HEAT_MAP, map_node, name_map
 from .pairs import covered
-from .runs import calm
 
 MODEL_ATTRIBUTE, ANSWER_ATTRIBUTE = "MedLLMSeg.model", "MedLLMSeg.answer"
 RESEARCH_ONLY = "Research use only; not a medical device."
@@ -42,7 +40,7 @@ class Options:
     windows. record: field -> value. lungs: a segmentation of them, a vtkMRMLLabelMapVolumeNode on the image's pixels, or None.
     """
 
-    model: Any = DIAGNOSIS
+    model: Any = DEFAULT_CLASSIFIER
     device: str = "auto"
     view: str = ""
     window: int | None = None

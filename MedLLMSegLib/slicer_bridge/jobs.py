@@ -274,6 +274,14 @@ class Runner:
         self.tell(job, job.onDone, job)
 
 
+def calm(scene, still: Callable[[], None]) -> Steps:
+    """Steps: wait until the scene is not being loaded, closed or restored. still: as for `Runner.request`."""
+    still()
+    while scene.IsBatchProcessing():
+        yield
+        still()
+
+
 def _failure(event: Event) -> Exception:
     if event.kind == "cancelled":
         return Cancelled()

@@ -1,6 +1,6 @@
 """What a run changes in a segmentation, and how it was before: to take a failed run back, and for Restore.
 
-A `NodeState` is a copy of all that `nodes.write_segmentation` touches in a node that was there already.
+A `NodeState` is a copy of all that `nodes.write_drawing` touches in a node that was there already.
 """
 from __future__ import annotations
 

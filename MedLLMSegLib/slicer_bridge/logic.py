@@ -4,6 +4,7 @@ from __future__ import annotations
 import time
 from typing import Callable
 
+from ..catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 from ..errors import Cancelled, UserError
 
 
@@ -23,7 +24,7 @@ class SegmentationLogic:
         self.result = None
         self._parts = None
 
-    def segment(self, volumeNode, segmentationNode=None, model: str = "hippocampus-t1", side: str | None = None,
+    def segment(self, volumeNode, segmentationNode=None, model: str = DEFAULT_SEGMENTER, side: str | None = None,
                 device: str = "auto", uncertainty: bool = False, progress: Callable[[str, float], None] | None = None, **more):
         """Segment a scan and return the vtkMRMLSegmentationNode that holds the result.
 
@@ -58,7 +59,7 @@ class SegmentationLogic:
         self._work.segmenting.function = self.segmentFunction
         return self._add(job, self._work.segmenting.steps(job, volumeNode, Options(**options)))
 
-    def trainAsync(self, pairs, name: str, start: str | None = "hippocampus-t1", minutes: float = 15, device: str = "auto",
+    def trainAsync(self, pairs, name: str, start: str | None = DEFAULT_SEGMENTER, minutes: float = 15, device: str = "auto",
                    onProgress: Callable | None = None, onDone: Callable | None = None, onHistory: Callable | None = None):
         """Begin to train a model on scans that were segmented in this scene, and return a `Job` at once.
 
@@ -78,7 +79,7 @@ class SegmentationLogic:
         training = Training(name, start, minutes, device)
         return self._add(job, training.steps(self._work.runner, job, tuple(pairs)))
 
-    def diagnose(self, imageNode, model: str = "cxr-pneumonia", progress: Callable[[str, float], None] | None = None, **options):
+    def diagnose(self, imageNode, model: str = DEFAULT_CLASSIFIER, progress: Callable[[str, float], None] | None = None, **options):
         """Tell which of a classifier's classes an image belongs to. Research use only; not a medical device.
 
         imageNode: a volume node of a flat image, or of a scan for models of slices; for models of frames a

@@ -1,7 +1,7 @@
-"""MRML nodes to the library's `Volume`, and its `Segmentation` back into a segmentation node.
+"""MRML nodes to the library's `Volume`, and the `Drawing` of a result back into a segmentation node.
 
 Frames. A volume node's voxels lie in its own RAS frame, which its parent transforms carry to world RAS.
-`read_volume` returns world RAS: what is segmented is what is seen. `write_segmentation` goes the other way
+`read_volume` returns world RAS: what is segmented is what is seen. `write_drawing` goes the other way
 without resampling: the labels keep the scan's voxel grid and the segmentation node lies under the scan's
 parent transform, so that the two cover each other voxel on voxel, and still do when the transform is changed.
 """
@@ -15,12 +15,11 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import UserError
-from ..structures import Segmentation
 from ..volume import Volume
 from .keep import NodeState
 from .looks import looks_kept
 from .overlay import uncertainty_of, write_uncertainty
-from .segments import BINARY_LABELMAP, Drawing, draw, old_segments, set_segments
+from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments
 
 
 def read_volume(node, frame=None, name: str | None = None) -> Volume:
@@ -45,12 +44,6 @@ def read_volume(node, frame=None, name: str | None = None) -> Volume:
         raise UserError(f'"{name}" holds no image data; load the scan again or choose another one.')
     array = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1])  # (i, j, k) in VTK, [k, j, i] in numpy
     return Volume(array.copy(), _to_world(frame or node) @ ijk_to_ras(node), name)
-
-
-def write_segmentation(segmentation: Segmentation, volumeNode, segmentationNode=None, side: str | None = None):
-    """Put a result into a segmentation node; returns the node. See `write_drawing`."""
-    uncertainty = segmentation.uncertainty.array if segmentation.uncertainty else None
-    return write_drawing(draw(segmentation), volumeNode, segmentationNode, side, uncertainty)[0]
 
 
 def write_drawing(drawing: Drawing, volumeNode, segmentationNode=None, side: str | None = None,

@@ -7,12 +7,13 @@ from typing import Any, Callable
 
 import numpy as np
 
+from ..catalogue import DEFAULT_SEGMENTER
 from ..errors import Cancelled
 from ..structures import Segmentation
 from ..volume import Volume, check_scan
 from ..worker.protocol import load_segmentation, save_volume
 from . import sequences
-from .jobs import Job, Removed, Runner, Steps
+from .jobs import Job, Removed, Runner, Steps, calm
 from .keep import Keep
 from .nodes import read_volume, write_drawing
 from .segments import Drawing, draw
@@ -27,7 +28,7 @@ class Options:
     """
 
     segmentationNode: Any = None
-    model: Any = "hippocampus-t1"
+    model: Any = DEFAULT_SEGMENTER
     side: str | None = None
     device: str = "auto"
     uncertainty: bool = False
@@ -117,14 +118,6 @@ def require(node) -> None:
     """Raise `Removed` for a scan that left its scene."""
     if node.GetScene() is None:
         raise Removed("The scan was removed from the scene while it was being segmented; nothing was changed.")
-
-
-def calm(scene, still: Callable[[], None]) -> Steps:
-    """Steps: wait until the scene is not being loaded, closed or restored."""
-    still()
-    while scene.IsBatchProcessing():
-        yield
-        still()
 
 
 def _hand_over(volume: Volume, folder) -> None:

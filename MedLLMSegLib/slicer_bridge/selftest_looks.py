@@ -4,6 +4,7 @@ from __future__ import annotations
 import slicer
 
 from .asks import Asks
+from .words import _
 
 ROWS = (("Left hippocampus (anterior)", 1.53, 0.91), ("Right hippocampus (anterior)", 1.6, None))
 HISTORY = ({"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}, {"step": 20, "val_dice": 0.7})
@@ -44,7 +45,7 @@ def _states(test, widget) -> None:
                 for prop in set(properties) - {"visible"}:  # a widget in a closed section is not visible
                     test.assertEqual(getattr(getattr(ui, name), prop), properties[prop], f"{name}.{prop} when {state}")
     widget.change(state="running", task="segment")
-    test.assertEqual((ui.segmentButton.text, ui.progressBar.value), (ui.segmentButton.text, 43))
+    test.assertEqual((ui.segmentButton.text, ui.progressBar.value), (_("Cancel"), 43))
     test.assertEqual((ui.resultTable.rowCount, ui.resultTable.item(0, 1).text()), (2, "1.53"))
     test.assertEqual((ui.pairTable.rowCount, ui.pairTable.item(1, 0).text()), (2, "c"))
     test.assertEqual((ui.diagnosisTable.rowCount, ui.diagnosisTable.item(1, 1).text()), (2, "0.78"))

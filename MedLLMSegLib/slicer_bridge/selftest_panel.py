@@ -8,8 +8,11 @@ from unittest.mock import patch
 
 import slicer
 
+from ..catalogue import DEFAULT_SEGMENTER
 from ..errors import UserError
 from . import install, licences
+from .selftest_parts import NAMES, StandIn
+from .selftest_scene import save_and_load
 
 BUSY = ("installing", "running", "cancelling")
 
@@ -30,7 +33,7 @@ def pressed_by(case, segment):
     case.wait(lambda: widget.parameters is not None)
     widget.parameters.inputVolume = case.scan()
     widget.parameters.outputSegmentation = None
-    widget.parameters.model = "hippocampus-t1"
+    widget.parameters.model = DEFAULT_SEGMENTER
     before = widget.logic.segmentFunction
     widget.logic.segmentFunction = segment
     try:
@@ -61,8 +64,6 @@ def check_module(case) -> None:
 
 def check_press(case) -> None:
     """A press of Segment gives a table and a segmentation; Restore brings back what a second press overwrote."""
-    from .selftest import NAMES, StandIn
-
     with pressed_by(case, StandIn()) as widget:
         if widget is None:
             return
@@ -90,8 +91,6 @@ def check_press(case) -> None:
 
 def check_press_cancel(case) -> None:
     """Segment becomes Cancel while it runs, and a press of that leaves no segmentation."""
-    from .selftest import StandIn
-
     slow = StandIn(slow=True)
     with pressed_by(case, slow) as widget:
         if widget is None:
@@ -108,8 +107,6 @@ def check_press_cancel(case) -> None:
 
 def check_press_failure(case) -> None:
     """What goes wrong stands in the panel as one sentence."""
-    from .selftest import StandIn
-
     sentence = "The scan is upside down; turn it and try again."
     with pressed_by(case, StandIn(fails=UserError(sentence))) as widget:
         if widget is None:
@@ -122,8 +119,6 @@ def check_press_failure(case) -> None:
 
 def check_press_close(case) -> None:
     """The scene may be closed while the panel's run goes on; the panel is ready for the next one."""
-    from .selftest import StandIn
-
     slow = StandIn(slow=True)
     with pressed_by(case, slow) as widget:
         if widget is None:
@@ -139,8 +134,6 @@ def check_press_close(case) -> None:
 
 def check_press_consent(case) -> None:
     """What is to be installed or accepted stands in the panel, in no dialog, and Not now leaves all as it was."""
-    from .selftest import StandIn
-
     with pressed_by(case, StandIn()) as widget:
         if widget is None:
             return
@@ -161,9 +154,6 @@ def check_press_consent(case) -> None:
 
 def check_press_saved(case) -> None:
     """The panel's choices are saved with the scene, and shown when it is loaded."""
-    from .selftest import StandIn
-    from .selftest_scene import save_and_load
-
     with pressed_by(case, StandIn()) as widget:
         if widget is None or case.application is None:
             return

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 
+from .selftest_parts import NAMES, StandIn
+
 TIMES = ("0", "0.5", "1")
 UID = "1.2.826.0.1.3680043.10.1.1"  # of the phantom's series; nothing real has it
 SPACING_MM = (1.1, 1.3, 2.5)
@@ -14,8 +16,6 @@ SPACING_MM = (1.1, 1.3, 2.5)
 
 def check_sequence(case) -> None:
     """A series over time becomes a sequence of segmentations that follows its browser."""
-    from .selftest import NAMES, StandIn
-
     scene = slicer.mrmlScene
     sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "cine")
     for n, value in enumerate(TIMES):
@@ -35,8 +35,6 @@ def check_sequence(case) -> None:
 
 def check_saved(case) -> None:
     """A scene that is saved and loaded has the segments, their names, colours and places."""
-    from .selftest import StandIn
-
     if case.application is None:
         case.untested.append("saving and loading through Slicer's own files (tested on slicer-core by Testing/slicer_bridge)")
         return
@@ -61,8 +59,6 @@ def save_and_load(case, folder) -> None:
 
 def check_dicom(case) -> None:
     """A DICOM series that Slicer has imported is segmented into its study, and exported as DICOM SEG where Slicer can."""
-    from .selftest import NAMES, StandIn
-
     if getattr(slicer, "dicomDatabase", None) is None:
         case.untested.append("DICOM, as Slicer's DICOM module is not there (tested on slicer-core by Testing/slicer_bridge)")
         return
@@ -142,8 +138,6 @@ def write_series(folder: Path, array: np.ndarray) -> list[Path]:
 
 def check_editor(case) -> None:
     """Slicer's Segment Editor works on the result."""
-    from .selftest import StandIn
-
     if not case.window:
         case.untested.append("the Segment Editor, which needs Slicer's window")
         return

@@ -15,7 +15,7 @@ import numpy as np
 import slicer
 
 from ..errors import UserError
-from .jobs import Job, Removed, Steps
+from .jobs import Job, Removed, Steps, calm
 from .nodes import ijk_to_ras, place_beside, read_volume, restore_place
 from .overlay import map_node, name_map
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments, to_vtk
@@ -84,8 +84,6 @@ def _shown(scene):
 
 def steps(segmenting: "Segmenting", job: Job, source: Source, options: "Options") -> Steps:
     """Steps: segment every image of a sequence; the scene changes when all are done."""
-    from .runs import calm
-
     sequence, scene = source.sequence, source.sequence.GetScene()
     target = _target(source, options.segmentationNode)
     values = [sequence.GetNthIndexValue(n) for n in range(sequence.GetNumberOfDataNodes())]

@@ -1,6 +1,6 @@
 """What is decided on the val cases when a training is finished: the temperature, and whether structures are one part each.
 
-They chose the weights too; the test cases stay unread.
+The val cases also chose the weights; test cases are not read.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The model card and licence of a bundle, made from its metadata: no figure stands here that was not measured."""
 from __future__ import annotations
 
-from ..cards import card, data_and_licence, files, fill, head, licence_text
+from ..cards import card, data_and_licence, files, fill, head, licence_text, over_groups
 from ..metrics import METRICS
 from ..monai_config import REQUIRED, class_names
 
@@ -85,9 +85,11 @@ def _measured(m: dict) -> list[str]:
                    _table(results), fill(_rules(results, m)), "Printed by",
                    f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'}{calibrated} --output test.csv"]
     if folds is not None:
-        blocks += [fill(f"In cross-validation over {_how_many(folds, m)}: the same training repeated, and each {case} measured "
-                         "with the one that had not seen its group. These are other weights than the ones in this folder."),
+        blocks += [fill(f"In cross-validation over {_how_many(folds, m)}: trained anew for each part, and each {case} measured "
+                         "with the weights that had not seen its group. They are other weights than the ones in this folder."),
                    _table(folds), fill(_rules(folds, m))]
+        if m.get("folds_command"):
+            blocks += ["Printed by", f"    {m['folds_command']}"]
     return blocks
 
 
@@ -97,9 +99,8 @@ def _how_many(summary: dict, m: dict) -> str:
 
 
 def _table(summary: dict) -> str:
-    """One row a metric, one column a structure and one for their mean; summaries of our first version had Dice alone."""
-    metrics = summary.get("metrics") or {"dice": summary["structures"]}
-    means = summary.get("means") or {"dice": summary["mean"]}
+    """One row a metric, one column a structure and one for their mean."""
+    metrics, means = (over_groups(summary)[name] for name in ("metrics", "means"))
     keys = list(summary["structures"])
     rows = [f"| | {' | '.join(keys)} | mean of structures |", "|---" * (len(keys) + 2) + "|"]
     for name in [n for n in METRICS if n in metrics]:
@@ -120,13 +121,13 @@ def _number(value: float | None) -> str:
 
 
 def _rules(summary: dict, m: dict) -> str:
-    group, heads = m.get("group", "patient"), summary.get("heads")
-    text = (f"Means over {m.get('case', 'case')}s; in brackets the 95 % interval of the mean, bootstrapped over {group}s (what "
-            "belongs to one is kept together).")
-    if heads:
-        text += f" With each {group} averaged first, mean Dice is {_cell(heads)}."
+    group, case = m.get("group", "patient"), m.get("case", "case")
+    text = (f"Means over {group}s, of whose {case}s the mean is taken first; in brackets the 95 % interval, bootstrapped over {group}s."
+            if "group_metrics" in summary else
+            f"Means over {case}s; in brackets the 95 % interval of the mean, bootstrapped over {group}s (what belongs to one is kept "
+            "together).")
     if summary.get("failed"):
-        text += f" {summary['failed']} {m.get('case', 'case')}s could not be segmented and count as 0."
+        text += f" {summary['failed']} {case}s could not be segmented and count as 0."
     return text + (f" Rule: {summary['rule']}." if summary.get("rule") else "")
 
 
@@ -136,7 +137,10 @@ def _calibration(m: dict) -> list[str]:
         return []
     text = f"The logits are divided by {c['temperature']:.3f}, chosen on cases that were not trained on." if "temperature" in c else ""
     if c.get("ece") is not None:
-        text += f" Expected calibration error {c['ece']:.4f}" + (f" ({c['where']})." if c.get("where") else ".")
+        mean = ((m.get("results") or {}).get("means") or {}).get("ece")
+        text += (f" Expected calibration error {c['ece']:.4f} over all test {m.get('case', 'case')}s' voxels together"
+                 + (f" ({c['where']})" if c.get("where") else "")
+                 + (f", {mean['mean']:.4f} in the mean of the {m.get('case', 'case')}s." if mean else "."))
     if c.get("risk_coverage") is not None and c.get("risk_coverage_random") is not None:
         text += (f" Area under the risk-coverage curve of the uncertainty map {c['risk_coverage']:.4f}, against "
                  f"{c['risk_coverage_random']:.4f} of a random one (lower is better).")

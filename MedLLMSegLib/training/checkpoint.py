@@ -114,12 +114,12 @@ def read_plan(folder) -> dict | None:
 
 
 def begun(folder, request) -> dict | None:
-    """The plan of a training that was begun in a folder by the same request; None where nothing was.
+    """The plan of a training that was begun in a folder by the same request; None where nothing was saved yet.
 
     request: a dataclass, which the plan holds as "request"; its "output" may differ. Raises `UserError` for another request.
     """
     plan = read_plan(folder)
-    if plan is None:
+    if plan is None or not (Path(folder) / LAST).exists():
         return None
     own = json.loads(json.dumps(asdict(request)))
     # An older plan lacks the options that came later; "before" is what was done then, where that is not today's default.

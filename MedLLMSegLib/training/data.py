@@ -50,17 +50,18 @@ def _voxels(labels: np.ndarray) -> list[np.ndarray]:
 
 
 def prepare_set(cases, case_set: CaseSet, how: Preparation, cache: Path | None = None, progress: Progress | None = None,
-                writes: bool = True) -> list[dict]:
+                writes: bool = True, kept: bool = False) -> list[dict]:
     """All cases prepared; with ``cache`` (a folder) kept on disk and read from there when a voxel is wanted.
 
     A scan of 512 x 512 x 300 voxels takes 400 MB prepared, so that a few dozen would not fit a laptop's memory.
-    writes: whether this process fills the cache; of several, one does, and the others come after it.
+    writes: whether this process fills the cache; of several, one does, and the others come after it. kept: whether what lies
+    there already was made from the same cases.
     """
     prepared = []
     for n, case in enumerate(cases):
         if progress:
             progress(f"reading {case.id}", n / len(cases))
-        if cache is not None and not writes:
+        if cache is not None and (not writes or kept and all(path.exists() for path in _files(case.id, cache))):
             prepared.append(_from_disk(case.id, cache))
             continue
         ready = prepare_case(case, case_set, how)
@@ -71,15 +72,19 @@ def prepare_set(cases, case_set: CaseSet, how: Preparation, cache: Path | None =
     return prepared
 
 
+def _files(name: str, cache: Path) -> tuple[Path, Path]:
+    return cache / f"{name}-image.npy", cache / f"{name}-label.npy"
+
+
 def _on_disk(case: dict, cache: Path) -> dict:
-    for key in ("image", "label"):
-        with whole_file(cache / f"{case['id']}-{key}.npy") as scratch:
-            np.save(scratch, case[key])
+    for path, array in zip(_files(case["id"], cache), (case["image"], case["label"])):
+        with whole_file(path) as scratch:
+            np.save(scratch, array)
     return _from_disk(case["id"], cache)
 
 
 def _from_disk(name: str, cache: Path) -> dict:
-    image, label = (np.load(cache / f"{name}-{key}.npy", mmap_mode="r", allow_pickle=False) for key in ("image", "label"))
+    image, label = (np.load(path, mmap_mode="r", allow_pickle=False) for path in _files(name, cache))
     return {"id": name, "image": image, "label": label, "voxels": _voxels(np.asarray(label[0]))}
 
 

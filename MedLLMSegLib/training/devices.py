@@ -16,8 +16,8 @@ PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 def make_fabric(device: str = "auto", precision: str = "bf16"):
     """A launched Fabric. Under `torchrun` or Slurm's `srun` it joins the other processes; else it is one process.
 
-    device: as for inference, but that "auto" is never Apple's MPS. precision: "bf16" or "fp16" autocast (fp16 on CUDA only),
-    or "fp32".
+    device: as for inference, but that "auto" is never Apple's MPS; "cuda:1" is for one process a machine, as several have a
+    GPU each. precision: "bf16" or "fp16" autocast (fp16 on CUDA only), or "fp32".
     """
     try:
         from lightning.fabric import Fabric
@@ -27,7 +27,8 @@ def make_fabric(device: str = "auto", precision: str = "bf16"):
         except ModuleNotFoundError as error:
             raise UserError('Training needs the package lightning-fabric, which is not installed; run '
                             '`pip install "medllmseg[train]"`.') from error
-    kind = choose_device(device).type
+    chosen = choose_device(device)
+    kind = chosen.type
     if device == "auto" and kind == "mps":  # it lacks operations of 3D networks (`inference.lacks_operation`)
         kind = "cpu"
     if precision not in PRECISIONS:
@@ -35,7 +36,11 @@ def make_fabric(device: str = "auto", precision: str = "bf16"):
     if precision == "fp16" and kind != "cuda":
         raise UserError(f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or fp32.")
     local, nodes = processes()
-    fabric = Fabric(accelerator="gpu" if kind == "cuda" else kind, devices=local, num_nodes=nodes,
+    numbered = kind == "cuda" and chosen.index is not None
+    if numbered and local > 1:
+        raise UserError(f"{local} processes cannot share the device {device}; use --device {kind}, and each takes its own.")
+    devices = [chosen.index] if numbered else local  # a list: which; a number: how many
+    fabric = Fabric(accelerator="gpu" if kind == "cuda" else kind, devices=devices, num_nodes=nodes,
                     strategy="ddp" if local * nodes > 1 else "auto", precision=PRECISIONS[precision])
     fabric.launch()
     return fabric

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
+from ..cards import over_groups
 from ..catalogue import METADATA, find_model
 from ..config import NetworkConfig
 from ..errors import UserError
@@ -102,7 +103,9 @@ def _described(plan: dict, shipped: str | None) -> dict:
 
 def _base(plan: dict) -> dict:
     """The model that a run began with: its id and licence, which may bind the new one; {} for a run from nothing."""
-    start = (plan.get("request") or {}).get("start")
+    start, known = (plan.get("request") or {}).get("start"), plan.get("fine_tuned_from")  # which older plans do not say
+    if known:
+        return {"id": known["id"], "licence": known["licence"], "accept_licence": bool(known["accept_licence"])}
     if not start:
         return {}
     try:
@@ -192,14 +195,12 @@ def _read_json(path: Path):
 
 
 def _accuracy(metadata: dict) -> str:
-    """One figure in words, for the list of models."""
-    case, group = metadata.get("case", "case"), metadata.get("group", "patient")
-    measured, folds = metadata.get("results"), metadata.get("cross_validation")
-    if measured is not None and measured["mean"]["mean"] is not None:
-        return f"mean Dice {measured['mean']['mean']:.3f} on {measured['cases']} test {case}s"
-    if folds is not None and folds["mean"]["mean"] is not None:
-        return (f"mean Dice {folds['mean']['mean']:.3f} in cross-validation over {folds['cases']} {case}s"
-                + (f" of {folds['groups']} {group}s" if "groups" in folds else ""))
+    """One figure in words, for the list of models: over heads or patients, as all figures of a model."""
+    for name, where in (("results", "on {} test"), ("cross_validation", "in cross-validation over {}")):
+        summary = metadata.get(name)
+        if summary is not None and (mean := over_groups(summary)["means"]["dice"]["mean"]) is not None:
+            groups = f" of {summary['groups']} {metadata.get('group', 'patient')}s" if "groups" in summary else ""
+            return f"mean Dice {mean:.3f} {where.format(summary['cases'])} {metadata.get('case', 'case')}s{groups}"
     return "not measured"
 
 

@@ -1,7 +1,6 @@
 """The training loop: seeded, resumable at any step, the same on one process or many."""
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Callable
@@ -16,11 +15,12 @@ from ..inference import predict
 from ..llm.frozen import trained_tensors
 from ..metrics import dice
 from ..outputs import make_folder
+from ..progress import clock
 from . import checkpoint
 from .augment import Augmentation
 from .checkpoint import State
 from .losses import SegmentationLoss
-from .optimiser import make_optimiser
+from .optimiser import finite_gradients, make_optimiser, schedule
 from .sampling import Numbers, Samples
 
 HISTORY_S = 2.0  # between two writings of history.json, from which a live curve is drawn
@@ -32,7 +32,8 @@ class TrainConfig:
 
     steps: optimiser updates in all. batch: samples of a step, over all processes. window: voxels (k, j, i) of a sample.
     optimiser: one of `optimiser.OPTIMISERS`. noise_fraction: samples that are noise without organ. validate_every: steps.
-    patience: validations without a better score after which training stops early; 0 never. predict_window: voxels that go
+    look_first: score the weights that it begins with too. patience: validations without a better score after which training stops
+    early; 0 never. predict_window: voxels that go
     through the network at once when val cases are scored; log_every: steps of a line of history. workers: processes that make
     samples; 0 makes them here.
     """
@@ -48,6 +49,7 @@ class TrainConfig:
     ema: float = 0.995
     noise_fraction: float = 0.03
     validate_every: int = 300
+    look_first: bool = False
     patience: int = 0
     precision: str = "bf16"
     predict_window: tuple[int, ...] = (96, 96, 96)
@@ -66,14 +68,6 @@ class TrainResult:
     steps: int
     seconds: float
     stopped: str
-
-
-def schedule(step: int, total: int, warmup: int) -> float:
-    """Factor on the learning rate: linear warm-up, then a cosine down to 1 %."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, total - warmup)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 @torch.no_grad()
@@ -127,7 +121,7 @@ class Trainer:
         """
         say = progress or (lambda text, fraction: None)
         stopped = "early" if self._gave_up() else "finished"
-        if self.state.step < self.config.steps and stopped != "early":
+        if stopped != "early" and (self.state.step < self.config.steps or self._owes_a_look()):
             try:
                 stopped = self._train(say)
             except Cancelled:
@@ -140,17 +134,20 @@ class Trainer:
     def _train(self, say: Progress) -> str:
         config, state = self.config, self.state
         self.module.train()
+        if self._owes_a_look():
+            self._validate(say)
+            if self._gave_up():
+                return "early"
         began = saved_at = told_at = time.monotonic()
         for batch in self._loader(state.step):
             state.losses.append(self._step(batch))
             state.step += 1
             now = time.monotonic()
             state.seconds, began = state.seconds + now - began, now
-            last = state.step == config.steps
-            if state.step % config.log_every == 0 or last:
+            if state.step % config.log_every == 0 or state.step == config.steps:
                 self._log()
-            if state.step % config.validate_every == 0 or last:
-                self._validate()
+            if self._owes_a_look():
+                self._validate(say)
                 if self._gave_up():
                     return "early"
             if now - saved_at > config.checkpoint_s:
@@ -159,8 +156,26 @@ class Trainer:
             elif now - told_at > HISTORY_S and self.fabric.is_global_zero:
                 checkpoint.write_history(self.output, state)
                 told_at = time.monotonic()
-            say(self._line(), state.step / config.steps)
+            self._tell(say)
         return "finished"
+
+    def _tell(self, say: Progress) -> None:
+        """Progress. Where one process is asked to stop, all stop after the same step: none waits for one that has left."""
+        asked = None
+        try:
+            say(self._line(), self.state.step / self.config.steps)
+        except Cancelled as wish:
+            asked = wish
+        if self.fabric.world_size > 1 and self.fabric.all_reduce(torch.tensor(float(asked is not None)), reduce_op="sum"):
+            asked = asked or Cancelled()
+        if asked:
+            raise asked
+
+    def _owes_a_look(self) -> bool:
+        """Whether the val cases have to be looked at after this step, and were not yet, or not all before a stop."""
+        state, config = self.state, self.config
+        due = (state.step > 0 or config.look_first) and (state.step % config.validate_every == 0 or state.step == config.steps)
+        return due and not any(row["step"] == state.step and "val_dice" in row for row in state.history)
 
     def _step(self, batch: dict) -> float:
         config, step = self.config, self.state.step
@@ -191,10 +206,13 @@ class Trainer:
     def _refuse_unless(self, good: bool, batch: dict, step: int, what: str, value: str) -> None:
         if good:
             return
-        kept = f"the last good state is in {self.output}" if (self.output / checkpoint.LAST).exists() else "nothing is lost"
-        raise UserError(f"The {what} became {value} at step {step}, on the case{'s' if len(batch['case']) > 1 else ''} "
-                        f"{', '.join(batch['case'])}; look at {'these images' if len(batch['case']) > 1 else 'this image'} or "
-                        f"lower --lr; {kept}.")
+        if step:
+            self._checkpoint()  # the weights are those of the step before
+        kept = f"the last good state is in {self.output}" if step else "nothing had been learnt yet"
+        several = len(batch["case"]) > 1
+        raise UserError(f"The {what} became {value} at step {step}, on the case{'s' * several} {', '.join(batch['case'])}; look at "
+                        f"{'these images' if several else 'this image'}, and train into another folder without "
+                        f"{'them' if several else 'it'} or with a lower --lr; {kept}.")
 
     def _loader(self, first_step: int):
         config, fabric = self.config, self.fabric
@@ -209,22 +227,17 @@ class Trainer:
                               "lr": self.optimiser.param_groups[0]["lr"], "seconds": round(state.seconds, 1)})
         state.losses = []
 
-    def _validate(self) -> None:
+    def _validate(self, say: Progress) -> None:
         """Score the averaged weights on val, keep them if they are the best, and draw."""
-        state, rank, world = self.state, self.fabric.global_rank, self.fabric.world_size
+        state = self.state
         own = {k: v.detach().clone() for k, v in trained_tensors(self.network).items()}
         self.network.load_state_dict(state.average, strict=False)
         self.network.eval()
-        shown, scores = [], []
-        for case in self.val[rank::world]:
-            with self.fabric.autocast():  # a choice among weights needs no more precision than the training
-                image = np.asarray(case["image"][0])
-                logits = predict(self.network, image, self.fabric.device, tuple(self.config.predict_window))
-            winner = logits.argmax(axis=0).astype(np.uint8)
-            scores.append(float(np.mean(case_dice(winner, case["label"][0], self.classes) or [float("nan")])))
-            shown += [(case, winner)] if len(shown) < 4 else []
-        self.network.load_state_dict(own, strict=False)
-        self.module.train()
+        try:
+            scores, shown = self._look(say)
+        finally:
+            self.network.load_state_dict(own, strict=False)
+            self.module.train()
         there = [s for s in scores if np.isfinite(s)]
         counted = torch.tensor([sum(there), len(there)], dtype=torch.float32)  # MPS has no float64
         total = self.fabric.all_reduce(counted, reduce_op="sum")
@@ -238,6 +251,21 @@ class Trainer:
         if self.on_validation and self.fabric.is_global_zero:
             self.on_validation(state.step, state.history, shown)
 
+    def _look(self, say: Progress) -> tuple[list[float], list[tuple[dict, np.ndarray]]]:
+        """This process's share of the val cases: the Dice of each, and the first few with their label maps."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        shown, scores = [], []
+        for case in self.val[rank::world]:
+            if world == 1:  # several must not part here: their shares differ, and a stop waits for the next step
+                say(f"{self._line()}, looking at {case['id']}", self.state.step / self.config.steps)
+            with self.fabric.autocast():  # a choice among weights needs no more precision than the training
+                image = np.asarray(case["image"][0])
+                logits = predict(self.network, image, self.fabric.device, tuple(self.config.predict_window))
+            winner = logits.argmax(axis=0).astype(np.uint8)
+            scores.append(float(np.mean(case_dice(winner, case["label"][0], self.classes) or [float("nan")])))
+            shown += [(case, winner)] if len(shown) < 4 else []
+        return scores, shown
+
     def _gave_up(self) -> bool:
         return bool(self.config.patience) and self.state.worse >= self.config.patience
 
@@ -246,7 +274,7 @@ class Trainer:
         scores = [row["val_dice"] for row in state.history if "val_dice" in row]
         losses = [row["loss"] for row in state.history if "loss" in row]
         left = (self.config.steps - state.step) * state.seconds / max(1, state.step)
-        return (f"step {state.step} of {self.config.steps}, {_clock(left)} left"
+        return (f"step {state.step} of {self.config.steps}, {clock(left)} left"
                 + (f", loss {losses[-1]:.3f}" if losses else "")
                 + (f", val Dice {scores[-1]:.4f} (best {state.best:.4f})" if scores else ""))
 
@@ -265,14 +293,3 @@ class Trainer:
         if found:
             self.state = found
             self.state.average = {k: v.to(self.fabric.device) for k, v in found.average.items()}
-
-
-def finite_gradients(network: nn.Module) -> bool:
-    """Whether all gradients that there are are numbers."""
-    norms = torch._foreach_norm([p.grad for p in network.parameters() if p.grad is not None])
-    return bool(torch.isfinite(torch.stack([n.float() for n in norms]).sum()))
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

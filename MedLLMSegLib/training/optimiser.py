@@ -1,6 +1,7 @@
 """What changes the weights: AdamW, or Muon, which learnt the heart as well in two thirds of the steps (docs/train.md)."""
 from __future__ import annotations
 
+import math
 from typing import Iterable
 
 import torch
@@ -25,6 +26,20 @@ def make_optimiser(name: str, trained: Iterable[nn.Parameter], lr: float, weight
     """One of `OPTIMISERS` for the trained parameters. Raises `UserError` for another name."""
     check_optimiser(name)
     return (Muon if name == "muon" else torch.optim.AdamW)(trained, lr=lr, weight_decay=weight_decay)
+
+
+def schedule(step: int, total: int, warmup: int) -> float:
+    """Factor on the learning rate: linear warm-up, then a cosine down to 1 %."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, total - warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def finite_gradients(network: nn.Module) -> bool:
+    """Whether all gradients that there are are numbers."""
+    norms = torch._foreach_norm([p.grad for p in network.parameters() if p.grad is not None])
+    return bool(torch.isfinite(torch.stack([n.float() for n in norms]).sum()))
 
 
 class Muon(torch.optim.Optimizer):

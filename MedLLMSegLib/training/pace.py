@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ..inference import predict
-from .loop import TrainConfig, finite_gradients
+from .loop import TrainConfig
 from .losses import SegmentationLoss
-from .optimiser import make_optimiser
+from .optimiser import finite_gradients, make_optimiser
 from .sampling import Samples
 
 LOOKING = 1 / 4  # of the time at most: thick scans in windows can take longer to look at than to train on

@@ -185,17 +185,27 @@ def _window(case_vox, patch, sample_vox: int, axes: str) -> tuple[tuple[int, int
                            f"{sample_vox} voxels are the budget of a sample" + (", all slices are kept" if keep else ""))
 
 
-# A heart's chambers are told apart by their form, so their names bind them to no side of the body.
-_SIDED = re.compile(r"\b(left|right|lh|rh|links?e?r?|rechte?r?|sinister|dexter)\b(?! (ventric|atri|auric))")
+# Words and letters for the sides of the body in the languages of this field, among a name's words in small letters.
+_SIDED = re.compile(r"\b(left|right|l|r|lh|rh|lt|rt|link(s|er?|en)|recht(s|er?|en)|sinist(er|ra)|dext(er|ra)|sin|dx|sx|destr[ao]|gauche|droite?"
+                    r"|izquierd[ao]|derech[ao]|esquerd[ao]|direit[ao])\b"
+                    r"(?! (ventric|atri|auric))")  # a heart's chambers are told apart by their form and bound to no side
+
+
+def _words(name: str) -> str:
+    """ "LeftKidney" and "kidney_L" as words in small letters."""
+    return re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)).casefold()
 
 
 def _flips(fp: Fingerprint) -> tuple[tuple[int, ...], str]:
     """Which axes augmentation may mirror."""
-    sided = [name for name in fp.labels.values() if _SIDED.search(re.sub(r"[\W_]+", " ", name.casefold()))]
+    sided = [name for name in fp.labels.values() if _SIDED.search(_words(name))]
     if sided:
         return (), f'none: "{sided[0]}" is a side of the body, which a mirror would change'
     if fp.axes == "ras":
         return (), "none: all cases have one orientation, and mirrored anatomy is wrong"
+    nameless = [name for name in fp.labels.values() if re.fullmatch(r"label_\d+", name)]
+    if nameless:
+        return (), f'none: "{nameless[0]}" may be a side of the body; if none is, name the structures (--structures)'
     return (0, 1, 2), "all: oblique slices differ in which way their axes run, and no structure is named after a side"
 
 

@@ -75,7 +75,7 @@ def cut(case: dict, window: tuple[int, int, int], reach: tuple[int, int, int], r
         target = voxels[rng.integers(len(voxels))]
         centre = np.where(room > 0, np.clip(target, np.array(window) / 2, shape - np.array(window) / 2), centre)
     centre = centre + (rng.random(3) * 2 - 1) * JITTER * np.array(window)
-    # What lies beyond a case repeats its edge, and so does the transform: that need not be cut.
+    # The transform pads by repeating the edge, so voxels beyond the case need not be cut out.
     reach = np.maximum(window, np.minimum(reach, 2 * np.ceil(np.maximum(centre, shape - centre)).astype(int)))
     low = np.round(centre - reach / 2).astype(int)
     index = [np.clip(np.arange(a, a + n), 0, size - 1) for a, n, size in zip(low, reach, shape)]

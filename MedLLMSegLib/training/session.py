@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from ..anatomy import named_structures
-from ..bundle import read_bundle
+from ..bundle import Bundle, read_bundle
 from ..cases import CaseSet, folds, read_cases, split_cases
 from ..catalogue import find_model, require_licence
 from ..config import PRESETS, NetworkConfig
@@ -36,7 +37,9 @@ from .transfer import fill_from
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
 LARGEST_VOX = 2e9  # of a prepared case: 8 GB
 USUAL_MINUTES = 60
-FINE_TUNING = {"lr": 3e-4, "warmup_steps": 50}  # gentler than from nothing: the weights are good already
+# A model of the same structures is never made worse by its val cases' judgement: the weights that it begins with count too.
+FINE_TUNING = {"warmup_steps": 50, "look_first": True}
+FINE_TUNING_LR = {"muon": 3e-3, "adamw": 3e-4}  # Muon's chosen on val cases: docs/train.md
 
 
 def train_model(request: TrainRequest, device: str = "auto", progress: Progress | None = None, say=print) -> Path:
@@ -46,28 +49,27 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     say: takes the tables of fingerprint and plan. Raises `UserError` for cases that cannot be trained on, and for a model to
     fine-tune whose licence has not been accepted.
     """
-    if request.start:
-        require_licence(find_model(request.start))
     check_writable(request.output)
+    before = begun(request.output, request)
+    start = _start(request) if before is None else None  # what goes on has its weights already
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
     fabric = make_fabric(device, request.precision)
     case_set = read_cases(request.source, dict(enumerate(request.structures, 1)) if request.structures else None)
     parts = split_cases(case_set, request.seed) if request.folds is None else folds(case_set, request.folds, request.seed)[request.fold]
     chosen = draw_cases(parts["train"], request.cases, request.seed)
-    before = begun(output, request)
     _refuse_other_cases(before, output, chosen, parts["val"])
     tell = say if fabric.is_global_zero else (lambda text: None)
-    about = before or _plan(request, case_set, chosen, parts["val"], fabric.device, tell, report)
+    about = before or _plan(request, start, case_set, chosen, parts["val"], fabric.device, tell, report)
     plan = DataPlan.from_dict(about["plan"])
     cache = _cache(output, about)
     with fabric.rank_zero_first() if cache else nullcontext():  # the first process fills the cache, and the others read it
         prepare = lambda cases, part: prepare_set(cases, case_set, Preparation(plan.spacing_mm, plan.axes, plan.grey),
-                                                  cache and cache / part, report, fabric.is_global_zero)
+                                                  cache and cache / part, report, fabric.is_global_zero, before is not None)
         train, val = prepare(chosen, "train"), prepare(parts["val"], "val")
     if before is None and request.anatomy:
         about["preprocessing"] |= plan_crops(train, plan.spacing_mm[0])
     network_config = NetworkConfig.from_dict(about["network"])
-    network = _network(network_config, request)
+    network = _network(network_config, request.seed, start)
     if before is None:
         about["train"] = asdict(_with_steps(request, about, network, train, val, fabric))
         if "pace" in about:
@@ -79,7 +81,23 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     if not fabric.is_global_zero:
         return output / "bundle"
     calibrate(output, network, val, fabric.device, config.predict_window, report)
-    return export_bundle(output, output / "bundle")
+    bundle = export_bundle(output, output / "bundle")
+    if cache:  # gigabytes of copies of patients' scans
+        shutil.rmtree(cache, ignore_errors=True)
+    return bundle
+
+
+def _start(request: TrainRequest) -> Bundle | None:
+    """The model to fine-tune, if its licence has been accepted and is not given up."""
+    if not request.start:
+        return None
+    entry = find_model(request.start)
+    require_licence(entry)
+    words = set(entry.licence.upper().split("-"))
+    if request.licence and request.licence != entry.licence and words & {"SA", "NC", "ND"}:
+        raise UserError(f"{entry.id} is under {entry.licence}, which binds what is trained from it, so --licence {request.licence} "
+                        "cannot be; leave --licence out.")
+    return read_bundle(entry.folder)
 
 
 def _refuse_other_cases(before: dict | None, output: Path, train, val) -> None:
@@ -90,6 +108,11 @@ def _refuse_other_cases(before: dict | None, output: Path, train, val) -> None:
             odd = (sorted(set(was) ^ set(now)) or now)[0]
             raise UserError(f'"{output}" holds a training on other data: the {part} cases differ, for example "{odd}"; choose '
                             "another output folder, or bring back the cases it began with.")
+        contents = (before or {}).get("contents") or {}  # older trainings kept none
+        changed = next((case for case in cases if contents.get(case.id, "") not in ("", case.sha256())), None)
+        if changed:
+            raise UserError(f'The image or label map of "{changed.id}" is not the one that the training in "{output}" began with; '
+                            "choose another output folder to train on what it is now.")
 
 
 def draw_cases(cases, count: int | None, seed: int) -> list:
@@ -124,13 +147,14 @@ def _budget(device: torch.device) -> int:
     return gpu_budget_vox(torch.cuda.get_device_properties(device).total_memory)
 
 
-def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, report: Progress) -> dict:
+def _plan(request: TrainRequest, start: Bundle | None, case_set: CaseSet, train, val, device, say, report: Progress) -> dict:
     """What the run does and its bundle must know; printed with reasons."""
     report("looking at the data", 0.0)
     fingerprint = fingerprint_of(train, case_set, lambda text, fraction: report(text, 0.0), "ras" if request.anatomy else None)
     # Crops around an organ are cut at one spacing for all axes (`localize.py`).
     spacing = request.spacing or ((float(np.median(fingerprint.spacing_mm)),) * 3 if request.anatomy else None)
-    plan = plan_data(fingerprint, _budget(device), spacing, request.modality, _base(request))
+    base = Preparation.of(start.metadata["preprocessing"]) if start else None
+    plan = plan_data(fingerprint, _budget(device), spacing, request.modality, base)
     voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
     if voxels > LARGEST_VOX:
         raise UserError(f"On a grid of {' x '.join(f'{s:g}' for s in plan.spacing_mm)} mm the median case has {voxels:.2g} voxels, and "
@@ -141,7 +165,10 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
         plan = plan.asked(batch=request.batch)
     say(fingerprint_table(fingerprint))
     say(plan_table(fingerprint, plan))
-    network = _network_config(request, plan, len(case_set.labels) + 1)
+    if start and start.metadata.get("anatomy") and not request.anatomy:
+        say(f"{start.metadata['id']} takes crops that a localizer cuts out of whole scans; the new model will take scans as yours are. "
+            f"If yours are such crops, and whole scans are to be segmented, begin again with --anatomy {start.metadata['anatomy']}.")
+    network = _network_config(request, start, plan, len(case_set.labels) + 1)
     structures = named_structures(case_set.labels)
     return {
         "request": asdict(request), "fingerprint": fingerprint.to_dict(), "plan": plan.to_dict(), "network": network.to_dict(),
@@ -152,6 +179,8 @@ def _plan(request: TrainRequest, case_set: CaseSet, train, val, device, say, rep
         "labels": None if request.anatomy else [s.to_dict() for s in structures],
         "structures": list(case_set.labels.values()), "trained_on": len(train), "chosen_on": len(val),
         "cases": {"train": [c.id for c in train], "val": [c.id for c in val]},
+        "contents": {c.id: c.sha256() for c in (*train, *val)},
+        "fine_tuned_from": start and {k: start.metadata.get(k) for k in ("id", "licence", "accept_licence", "weights_sha256")},
     }
 
 
@@ -162,17 +191,9 @@ def _grey_settings(plan: DataPlan) -> dict:
     return {"normalise": f"{low:g} to {high:g}, minus {mean:g}, divided by {deviation:g}", "grey": list(plan.grey)}
 
 
-def _base(request: TrainRequest) -> Preparation | None:
-    if not request.start:
-        return None
-    about = read_bundle(find_model(request.start).folder).metadata
-    return Preparation.of(about["preprocessing"])
-
-
-def _network_config(request: TrainRequest, plan: DataPlan, classes: int) -> NetworkConfig:
-    if request.start:
-        config = NetworkConfig.from_dict(read_bundle(find_model(request.start).folder).metadata["network"])
-        return replace(_on_grid(config, plan), classes=classes)
+def _network_config(request: TrainRequest, start: Bundle | None, plan: DataPlan, classes: int) -> NetworkConfig:
+    if start:
+        return replace(_on_grid(NetworkConfig.from_dict(start.metadata["network"]), plan), classes=classes)
     if request.preset not in PRESETS:
         raise UserError(f'There is no preset "{request.preset}"; use one of {", ".join(PRESETS)}.')
     config = replace(_on_grid(PRESETS[request.preset], plan), classes=classes)
@@ -188,11 +209,11 @@ def _on_grid(config: NetworkConfig, plan: DataPlan) -> NetworkConfig:
     return replace(config, strides=plan.strides) if config.embedding == "stem" else config
 
 
-def _network(config: NetworkConfig, request: TrainRequest) -> nn.Module:
-    torch.manual_seed(request.seed)
+def _network(config: NetworkConfig, seed: int, start: Bundle | None) -> nn.Module:
+    torch.manual_seed(seed)
     network = build_network(config, resolve(config.llm.source, config.llm.layers) if config.llm else None)
-    if request.start:
-        fill_from(network, read_bundle(find_model(request.start).folder).tensors)
+    if start:
+        fill_from(network, start.tensors)
     return network
 
 
@@ -200,12 +221,13 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
     """The settings of the loop; how many steps and looks at val fit the time is measured on this machine."""
     plan, classes = DataPlan.from_dict(about["plan"]), about["network"]["classes"]
     how = Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
+    fine_tuning = {"lr": FINE_TUNING_LR[request.optimiser], **FINE_TUNING} if request.start else {}
     config = TrainConfig(batch=plan.batch, window=plan.window, optimiser=request.optimiser, precision=request.precision,
                          seed=request.seed, patience=request.patience,
                          augmentation=how.stronger() if request.augmentation == "strong" else how,
                          predict_window=(96, 96, 96) if request.anatomy else plan.window,
                          noise_fraction=0.03 if request.anatomy else 0.0,
-                         **(FINE_TUNING if request.start else {}))
+                         **fine_tuning)
     if request.lr:
         config = replace(config, lr=request.lr)
     steps, looks = request.steps, request.validations

@@ -40,7 +40,10 @@ CARDIAC_CINE_MR = {
     "group": "patient", "case": "scan",
     "data_note": "The two frames of one patient (end-diastole and end-systole) lie in the same split. The copy of the data "
                  "that it was trained on stores no voxel spacing: 1.5 mm in the plane was assumed, and the training drew "
-                 "other scales. Every figure in mm or mL rests on that assumption.",
+                 "other scales. Every figure in mm or mL rests on that assumption. The weights were trained in three parts while the "
+                 "optimiser was being written; the command in docs/train.md makes a model like it, not the same numbers.",
+    "folds_command": "medllmseg train --data runs/acdc --output runs/heart-folds --folds 5 --preset medvisionllama-fine --spacing 10 2 2 "
+                     "--window 10 80 80 --steps 2400 --validations 3 --patience 0",
     "intended_use": "Research use only, and not for commercial purposes; not a medical device. It outlines both ventricles and "
                     "the left one's wall in short-axis cine MRI at end-diastole and end-systole, one frame at a time.",
     "limits": "It was trained on short-axis stacks from one hospital, at end-diastole and end-systole. Other frames, other views, "

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..localize import normalise
+from ..localize import to_unit_range
 from ..networks.localizer import CLASSES, MIRRORED
 from . import subjects
 from .subjects import FIRST_OUTSIDE, SPACING_MM, TISSUES, Subject, smooth_field
@@ -64,7 +64,7 @@ def synthesise(subject: Subject, rng: np.random.Generator, shape=(80, 80, 80)) -
     mask = _field_of_view(shape, classes, rng)
     image = _imaged(clean, background, subject.kind, rng)
     image[~mask] = image[mask].min()
-    image = normalise(image)
+    image = to_unit_range(image)
     if rng.random() < 0.5:
         image **= np.float32(np.exp(rng.normal(0, 0.3)))
     before = classes[:2].sum((1, 2, 3))
@@ -260,7 +260,7 @@ def _pure_noise(shape, rng: np.random.Generator) -> Sample:
         image = image * np.float32(rng.uniform(0, 1)) + smooth_field(shape, int(rng.integers(3, 30)), rng)[0]
     if rng.random() < 0.3:
         image = np.abs(image)
-    image = normalise(image)
+    image = to_unit_range(image)
     target = np.zeros((len(CLASSES), *shape), np.float32)
     target[0] = 1
     return Sample(image, target, (0.0, 0.0), "noise")

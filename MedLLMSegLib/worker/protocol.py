@@ -4,7 +4,7 @@ Requests, on the worker's stdin, each with an "id" and what to "do":
 
     segment   volume: folder of `save_volume`, output: folder to be made; model, device, side, probabilities, uncertainty,
               augment as for `MedLLMSegLib.segment`              -> result: folder, to be read by `load_segmentation`
-    train     request: fields of `training.session.TrainRequest`, device, output: the run's folder    -> result: bundle
+    train     request: fields of `training.request.TrainRequest`, device, output: the run's folder    -> result: bundle
     diagnose  image: a file's path, or volumes: folders of `save_volume` in order (with view and modality where they are
               known; of channels a file's path will do, too, null for a missing one, and modality is a list), output: folder to
               be made; model, device, lungs (a file or folder of a mask), window, record, heat_map as for

@@ -19,6 +19,7 @@ from collections import deque
 from typing import BinaryIO, Callable
 
 from ..errors import Cancelled, UserError
+from ..memory import NOT_ENOUGH, out_of_memory
 from .protocol import LONGEST, STOP_S, VERSION, decode, encode
 from .tasks import Engine, Tasks, library_engine
 
@@ -222,19 +223,10 @@ def describe(error: BaseException) -> dict:
     details = "".join(traceback.format_exception(error))
     if isinstance(error, UserError):
         return {"kind": "user", "message": one_line(error), "details": details}
-    if isinstance(error, MemoryError) or _torch_says_full(error):
-        return {"kind": "user", "details": details, "message": "There was not enough memory for this; close other programs "
-                                                                "and scans and try again, or use a smaller scan."}
+    if out_of_memory(error):
+        return {"kind": "user", "message": NOT_ENOUGH, "details": details}
     return {"kind": "unexpected", "details": details,
             "message": f"Something unexpected went wrong ({type(error).__name__}: {one_line(error)}); the log has the details."}
-
-
-def _torch_says_full(error: BaseException) -> bool:
-    if "torch" not in sys.modules:
-        return False
-    from ..inference import out_of_memory
-
-    return out_of_memory(error)
 
 
 def one_line(error: BaseException) -> str:

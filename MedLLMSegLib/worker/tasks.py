@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Callable
 
 from .. import __version__
-from ..catalogue import METADATA, find_model
+from ..catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, METADATA, find_model
 from .protocol import load_volume, save_diagnosis, save_segmentation
 
 KEPT = 2  # models that stay loaded
-DIAGNOSIS = "cxr-pneumonia"  # the model of a diagnosis that names none
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Tasks:
         report("read", 0.0)
         volume = load_volume(message["volume"])
         report("load", 0.0)
-        model = self.model(message.get("model", "hippocampus-t1"), message.get("device", "auto"))
+        model = self.model(message.get("model", DEFAULT_SEGMENTER), message.get("device", "auto"))
         options = {name: message[name] for name in ("side", "probabilities", "uncertainty", "augment") if name in message}
         result = self.engine.segment(volume, model, progress=report, **options)
         report("write", 1.0)
@@ -91,7 +90,7 @@ class Tasks:
     def diagnose(self, message: dict, report) -> dict:
         """A file is read here; volumes travel as files, like the heat map on its way back."""
         report("load", 0.0)
-        model = self.model(message.get("model", DIAGNOSIS), message.get("device", "auto"), "classifier")
+        model = self.model(message.get("model", DEFAULT_CLASSIFIER), message.get("device", "auto"), "classifier")
         report("read", 0.0)
         image = message.get("image") or _images(message, model.input)
         options = {name: message[name] for name in ("window", "record", "heat_map", "view")
@@ -141,7 +140,8 @@ def _images(message: dict, asked):
 
 
 def _train(fields: dict, device: str, progress, say) -> Path:
-    from ..training.session import TrainRequest, train_model
+    from ..training.request import TrainRequest
+    from ..training.session import train_model
 
     window = fields.get("window")
     return train_model(TrainRequest(**{**fields, "window": tuple(window) if window else None}), device, progress, say)

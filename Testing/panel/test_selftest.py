@@ -111,3 +111,12 @@ def test_the_looks_that_are_tested_inside_slicer(loaded, module):
     before = loaded.panel
     selftest_looks.run(module.MedLLMSegTest("runTest"))
     assert loaded.panel == before
+
+
+def test_looks_without_cancel_are_found(loaded, module, monkeypatch):
+    from MedLLMSegLib.slicer_bridge import presenter, selftest_looks
+
+    button = presenter.task_button
+    monkeypatch.setattr(presenter, "task_button", lambda *given: {**button(*given), "text": "Segment"})
+    with pytest.raises(AssertionError, match="Cancel"):
+        selftest_looks.run(module.MedLLMSegTest("runTest"))

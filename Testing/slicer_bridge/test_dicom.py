@@ -9,7 +9,7 @@ import vtk  # noqa: E402
 
 from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
 from MedLLMSegLib.slicer_bridge.segments import DICOM_NAME, DICOM_TYPE, tag  # noqa: E402
-from MedLLMSegLib.slicer_bridge.selftest import BALLS, GREY, NAMES, Case, StandIn  # noqa: E402
+from MedLLMSegLib.slicer_bridge.selftest_parts import BALLS, GREY, NAMES, Case, StandIn  # noqa: E402
 from MedLLMSegLib.slicer_bridge.selftest_scene import UID, write_series  # noqa: E402
 
 

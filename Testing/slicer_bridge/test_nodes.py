@@ -61,7 +61,7 @@ def _result(volume, labels=None, lateral=True, model="hippocampus-t1"):
 
 def _write(volume_node, segmentation_node=None, **options):
     result = _result(nodes.read_volume(volume_node), **options)
-    return nodes.write_segmentation(result, volume_node, segmentation_node)
+    return nodes.write_drawing(segments.draw(result), volume_node, segmentation_node)[0]
 
 
 def _names(node):
@@ -408,7 +408,7 @@ def test_a_side_less_result_of_the_same_model_is_replaced(scan):
 def test_a_run_for_one_side_leaves_what_was_found_on_the_other(scan):
     node, moved = _write(scan), np.roll(_labels(), 1, axis=2)
     before, left = _names(node), np.where(moved <= 2, moved, 0).astype(np.uint8)
-    nodes.write_segmentation(_result(nodes.read_volume(scan), labels=left), scan, node, side="left")
+    nodes.write_drawing(segments.draw(_result(nodes.read_volume(scan), labels=left)), scan, node, side="left")
     assert _names(node) == before
     np.testing.assert_array_equal(_array(node, "Left hippocampus (anterior)", scan), left == 1)
     np.testing.assert_array_equal(_array(node, "Right hippocampus (anterior)", scan), _labels() == 3)
@@ -550,13 +550,13 @@ def test_a_scan_that_was_removed_or_changed_meanwhile_is_refused(scene, scan):
     result = _result(nodes.read_volume(scan))
     slicer.util.updateVolumeFromArray(scan, np.zeros((3, 4, 5), np.int16))
     with pytest.raises(UserError, match="was changed"):
-        nodes.write_segmentation(result, scan)
+        nodes.write_drawing(segments.draw(result), scan)
     scan.SetAndObserveImageData(None)
     with pytest.raises(UserError, match="was changed"):
-        nodes.write_segmentation(result, scan)
+        nodes.write_drawing(segments.draw(result), scan)
     scene.RemoveNode(scan)
     with pytest.raises(UserError, match="was removed"):
-        nodes.write_segmentation(result, scan)
+        nodes.write_drawing(segments.draw(result), scan)
 
 
 def test_surfaces_are_not_overwritten(scene, scan):
