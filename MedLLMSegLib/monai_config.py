@@ -154,7 +154,7 @@ def monai_fields(metadata: dict) -> dict:
 def eval_metrics(results: dict | None) -> dict[str, float]:
     """Measured means by name ("mean_dice", "dice_anterior", "hd95_mm") from a summary of `medllmseg evaluate`, over heads or patients.
 
-    "ece" and "risk_coverage" are means of cases too; the calibration over all voxels together stands in "calibration".
+    "ece" and "risk_coverage" are such means too; the calibration over all voxels together stands in "calibration".
     """
     if not results or "mean" not in results:  # a localizer's are of another kind, and stand in "results"
         return {}
