@@ -57,8 +57,7 @@ def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card:
     inference: what MONAI's own runner needs (`monai_config.inference_config`); None for a model that it cannot run.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / METADATA).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UserError(f'"{folder}" is there already and is no model bundle; choose a new folder.')
+    check_place(folder)
     make_folder(folder.parent)
     data = _serialised(tensors)
     metadata = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
@@ -75,6 +74,12 @@ def write_bundle(folder, metadata: dict, tensors: dict[str, torch.Tensor], card:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """Raise `UserError` where something stands that a bundle must not replace."""
+    if folder.exists() and not (folder / METADATA).is_file() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UserError(f'"{folder}" is there already and is no model bundle; choose a new folder.')
 
 
 def _put_in_place(made: Path, folder: Path) -> None:

@@ -95,6 +95,8 @@ def evaluate(model, data, output_csv, cases=None, how: How = How(), progress: Pr
     began = time.monotonic()
     data, output_csv = Path(data).expanduser(), Path(output_csv).expanduser()
     check_writable(output_csv.parent)
+    if output_csv.is_dir():
+        raise UserError(f'"{output_csv}" is a folder, and a CSV file to write is needed; use "{output_csv / "test.csv"}", for example.')
     chosen = labelled_cases(data, cases)
     run, sha256, possible = _runner(model, how, segment)
     for case in chosen.cases:  # all read first: what is wrong is better known before the work than after it

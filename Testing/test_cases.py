@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from MedLLMSegLib import UserError, load_volume, save_volume
 from MedLLMSegLib.cases import (Case, CaseSet, choose_cases, folds, group_of, read_cases, read_label_map, split_cases,
                                 split_ids)
+from MedLLMSegLib.cases.labels import whole_numbers
 from MedLLMSegLib.images import volume_to_image
 from MedLLMSegLib.volume import Volume
 
@@ -89,6 +90,36 @@ def test_a_stated_split_without_val_draws_it_from_train(decathlon):
     assert len(parts["train"] + parts["val"]) == 4 and len(parts["test"]) == 2
 
 
+def test_structures_whose_names_differ_in_signs_only_are_refused(decathlon):
+    write_json(decathlon, "dataset.json", {"labels": {"1": "Lesion <5 mm", "2": "Lesion >5 mm"}})
+    with pytest.raises(UserError, match='"Lesion <5 mm" and "Lesion >5 mm", whose names differ in signs'):
+        read_cases(decathlon)
+
+
+def test_what_a_files_scaling_leaves_of_a_whole_number_is_one(tmp_path):
+    assert whole_numbers(np.array([0.0, 1.0000153, 1.99999]), tmp_path).tolist() == [0, 1, 2]
+    with pytest.raises(UserError, match="no whole numbers"):
+        whole_numbers(np.array([0.0, 1.01]), tmp_path)
+
+
+def test_a_slip_of_the_brush_is_named(decathlon):
+    (decathlon / "dataset.json").unlink(missing_ok=True)
+    labels = labels_of()
+    labels[0, 0, 0] = 7
+    add_case(decathlon, "hippocampus_004", labels)
+    with pytest.raises(UserError, match="label value 7 is in hippocampus_004 only"):
+        read_cases(decathlon)
+
+
+def test_a_column_patient_is_the_group(tmp_path):
+    for name in "abc":
+        add_volume(tmp_path / f"scans/{name}.nrrd")
+        save_volume(Volume(labels_of(), GRID), tmp_path / f"scans/{name}_labels.nrrd")
+    rows = "".join(f"scans/{name}.nrrd,scans/{name}_labels.nrrd,{patient}\n" for name, patient in zip("abc", ("p", "p", "q")))
+    (tmp_path / "cases.csv").write_text("image,label,Patient\n" + rows)
+    assert [case.group for case in read_cases(tmp_path / "cases.csv").cases] == ["p", "p", "q"]
+
+
 def test_the_other_cases_of_a_listed_group_are_not_trained_on(decathlon):
     write_json(decathlon, "splits.json", {"test": ["hippocampus_001"], "val": ["hippocampus_003"]})
     parts = split_cases(read_cases(decathlon))
@@ -124,12 +155,13 @@ def with_nan(folder):
      '"hippocampus head 1" is in two splits .*"hippocampus_001" in train, "hippocampus_002" in val'),
     (split_file({"train": ["hippocampus_009"], "val": ["hippocampus_001"]}), '"hippocampus_009" under "train"'),
     (split_file({"trian": []}), 'no lists "train"'),
+    (split_file({"train": ["hippocampus_001"], "validation": ["hippocampus_003"]}), 'has the list "validation"'),
     (split_file(["hippocampus_001"]), "no JSON object"),
     (lambda data: (data / "splits.json").write_text("{"), "could not be read as JSON"),
     (lambda data: write_json(data, "dataset.json", {"labels": ["Anterior"]}), 'The entry "labels"'),
     (lambda data: write_json(data, "dataset.json", {"labels": {"0": "background", "17": "Left hippocampus"}}),
      "values of .* are 17, and 1, 2, 3"),
-    (rewrite(labels_of() * 100), "values of .* are 1, 2, 100, 200, and"),
+    (rewrite(labels_of() * 100), "value 100 is in .* only, and the values of all cases are 1, 2, 100, 200, where"),
     (rewrite(labels_of() * np.float32(0.5)), "no whole numbers"),
     (lambda data: with_nan(data / "labelsTr"), "no whole numbers"),
     (lambda data: [p.unlink() for p in (data / "labelsTr").iterdir()], "no labelled case"),
@@ -354,7 +386,7 @@ def test_a_segmentation_needs_one_volume(tmp_path):
     add_volume(tmp_path / "a.nrrd")
     for name in "ab":
         write_segmentation(tmp_path / f"{name}.seg.nrrd", [labels_of()], TWO)
-    with pytest.raises(UserError, match="b.seg.nrrd. has no volume beside it"):
+    with pytest.raises(UserError, match="b.seg.nrrd. has no volume of its name beside it"):
         read_cases(tmp_path)
     add_volume(tmp_path / "b.nrrd")
     add_volume(tmp_path / "b.nii.gz")

@@ -35,7 +35,7 @@ def run(tmp_path):
     plan = {**WORDS, "network": TINY.to_dict(), "train": {"steps": 20}, "trained_on": 8, "chosen_on": 2,
             "preprocessing": {"spacing_mm": [1.0, 1.0, 1.0], "axes": "ras", "window": [16, 24, 16],
                               "normalise": "percentile 0.5-99.5, z-score"},
-            "request": {"source": "/home/me/secret", "start": None}, "cases": {"train": ["MUELLER_ANNA"]},
+            "request": {"source": "/home/me/secret", "start": None}, "cases": {"train": ["MAIER_EVA"]},
             "id": "livers", "title": "Livers of our ward", "modality": "CT", "licence": "", "data": "", "anatomy": None,
             "labels": [s.to_dict() for s in named_structures({1: "liver", 2: "tumour"})], "structures": ["liver", "tumour"]}
     return write_run(tmp_path / "run", plan, weights)
@@ -82,7 +82,7 @@ def test_a_users_model_says_what_its_user_said_and_nothing_of_ours(run, tmp_path
     assert "Nothing has been measured yet" in card and "Trained on 8 cases" in card and "step 20, mean Dice 0.810" in card
     assert "It holds no language-model block" in card and "| 2 | Tumour |" in card and about["weights_sha256"] in card
     everything = card + json.dumps(about) + (folder / "LICENSE").read_text(encoding="utf-8")
-    for word in ("ippocamp", "Decathlon", "Vanderbilt", "localizer", "MUELLER", "secret", "share-alike"):
+    for word in ("ippocamp", "Decathlon", "Vanderbilt", "localizer", "MUELLER", "MAIER", "secret", "share-alike"):
         assert word not in everything, word
     assert about["fingerprint"]["spacing_mm"] == [1, 1, 1] and about["plan"] == {"batch": 2}
     assert about["chosen"] == {"step": 20, "val_dice": 0.81, "trained_on": 8, "chosen_on": 2}
@@ -117,7 +117,7 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     assert about["calibration"]["temperature"] == 1.25 and about["calibration"]["ece"] == 0.0123
     assert about["eval_metrics"] == {"mean_dice": 0.9, "hd95_mm": 2.345, "dice_liver": 0.9}
     assert about["results"]["mean"]["mean"] == 0.9  # where it always stood
-    for word in ("MUELLER", "secret"):
+    for word in ("MUELLER", "MAIER", "secret"):
         assert word not in card + json.dumps(about), word
 
 
@@ -152,6 +152,25 @@ def test_figures_of_other_weights_are_refused(run, tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
+def test_figures_of_cases_that_were_trained_on_are_refused(run, tmp_path):
+    seen = summary(run, tmp_path / "s.json", group_of={"MAIER_EVA": "MAIER"})
+    with pytest.raises(UserError, match='figures of 1 cases that were trained on or chosen by, for example "MAIER_EVA"'):
+        export_bundle(run, tmp_path / "bundle", seen)
+
+
+def test_a_run_of_other_structures_is_none_of_our_models(run, tmp_path):
+    with pytest.raises(UserError, match='learnt liver, tumour, and "hippocampus-t1" is another model'):
+        export_bundle(run, tmp_path / "bundle", shipped="hippocampus-t1")
+
+
+def test_words_can_be_corrected(run, tmp_path):
+    folder = export_bundle(run, tmp_path / "bundle", words={"licence": "CC-BY-4.0", "title": "Livers"})
+    assert (model_entry(folder).licence, model_entry(folder).title) == ("CC-BY-4.0", "Livers")
+    change(run, fine_tuned_from={"id": "theirs", "licence": "CC-BY-NC-4.0", "accept_licence": True})
+    with pytest.raises(UserError, match="binds what is trained from it"):
+        export_bundle(run, tmp_path / "bundle", words={"licence": "CC-BY-4.0"})
+
+
 def test_the_cards_lines_are_even(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle", summary(run, tmp_path / "s.json"))
     paragraphs = [block.split("\n") for block in card_of(folder).split("\n\n") if block[0] not in "| #"]
@@ -178,7 +197,7 @@ def test_a_fine_tuned_model_carries_the_licence_of_its_base(run, tmp_path):
 
 def test_our_non_commercial_model_is_shown_and_accepted_first(run, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
-    change(run, network=replace(TINY, classes=4).to_dict())
+    change(run, network=replace(TINY, classes=4).to_dict(), structures=["rv", "myo", "lv"])
     torch.save({"weights": trained_tensors(build_network(replace(TINY, classes=4))), "val_dice": 0.9, "step": 3}, run / "best.pt")
     folder = export_bundle(run, tmp_path / "bundle", shipped="cardiac-cine-mr")
     entry, card, licence = model_entry(folder), flat(card_of(folder)), (folder / "LICENSE").read_text(encoding="utf-8")
@@ -276,6 +295,7 @@ def test_large_bundles_are_told_of_and_not_shipped(run, tmp_path, capsys):
     torch.save(big, run / "best.pt")
     assert cli.main(["bundle", str(run), "--output", str(tmp_path / "bundle")]) == 0
     assert "10.2 MB" in capsys.readouterr().err
+    change(run, structures=["rv", "myo", "lv"])
     with pytest.raises(UserError, match="train a smaller network"):
         export_bundle(run, tmp_path / "other", shipped="cardiac-cine-mr")
     assert not (tmp_path / "other").exists()

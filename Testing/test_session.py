@@ -107,6 +107,27 @@ def test_a_label_map_that_was_corrected_is_not_passed_over(data, tmp_path, capsy
     assert train(data, tmp_path / "run") == 0
 
 
+def test_a_finished_training_is_left_as_it_is(data, tmp_path, capsys):
+    assert train(data, tmp_path / "run") == 0
+    said = capsys.readouterr().out
+    assert "6 labelled cases of 6 groups (patients): 4 to train on, 1 to choose by (case4), 1 to test on" in said
+    card = tmp_path / "run/bundle/docs/README.md"
+    card.write_text("with figures")
+    moved = data.rename(tmp_path / "moved")  # the cases are known by what their files hold
+    assert train(moved, tmp_path / "run") == 0 and card.read_text() == "with figures"
+    assert "goes on at step 4 of 4" in capsys.readouterr().out
+    (moved / "dataset.json").write_text(json.dumps({"labels": {"1": "back", "2": "front"}}))
+    assert train(moved, tmp_path / "run") == 2
+    assert "holds a training of the structures front, back, and the data now have back, front" in capsys.readouterr().err
+
+
+def test_what_stands_where_the_model_will_is_said_before_the_work(data, tmp_path, capsys):
+    (tmp_path / "run/bundle").mkdir(parents=True)
+    (tmp_path / "run/bundle/mine.txt").write_text("mine")
+    assert train(data, tmp_path / "run") == 2
+    assert "is there already and is no model bundle" in capsys.readouterr().err and not (tmp_path / "run/plan.json").exists()
+
+
 def test_a_folder_in_which_nothing_was_saved_yet_takes_other_options(data, tmp_path):
     assert train(data, tmp_path / "run") == 0
     (tmp_path / "run/last.pt").unlink()
@@ -315,7 +336,7 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, ca
 
 @pytest.mark.parametrize("options, words", [
     (["--minutes", "5"], "give one of them"), (["--lr", "-1"], "must be above 0"), (["--precision", "fp16"], "fp16 needs a CUDA"),
-    (["--seed", "-1"], "--seed is -1"), (["--patience", "-1"], "--patience is -1"), (["--lr", "inf"], "not infinite"),
+    (["--name", "../evil"], 'use "evil"'), (["--seed", "-1"], "--seed is -1"), (["--patience", "-1"], "--patience is -1"), (["--lr", "inf"], "not infinite"),
     (["--spacing", "0.01", "0.01", "0.01"], "choose a coarser --spacing"),
     (["--preset", "unet"], "no preset"), (["--from", "hippocampus-t1", "--llm-layer", "3"], "--llm-layer chooses a network"),
     (["--from", "hippocampus-t1", "--preset", "paper-vit"], "--preset chooses a network"),

@@ -80,8 +80,8 @@ def checked(source: Path, cases: Sequence[Case], labels: Mapping[int, str],
     """The `CaseSet` of what a source holds.
 
     splits: entries are case ids or groups. splits_from: the file that states them, for messages.
-    Raises `UserError` for no case at all, an id used twice, label values with a gap, a split that names an unknown
-    case, and a group in two splits.
+    Raises `UserError` for no case at all, an id used twice, label values with a gap, two structures of one name, a split that
+    names an unknown case, and a group in two splits.
     """
     if not cases:
         raise UserError(f'There is no labelled case in "{source}"; add at least two images with label maps.')
@@ -92,6 +92,12 @@ def checked(source: Path, cases: Sequence[Case], labels: Mapping[int, str],
     if sorted(labels) != list(range(1, len(labels) + 1)):
         raise UserError(f'The label values of "{source}" are {_listed(sorted(labels)) or "missing"}, and 1, 2, 3 and so '
                         "on without a gap are needed; renumber the structures in the label maps.")
+    called: dict[str, str] = {}
+    for name in labels.values():
+        other = called.setdefault("".join(c for c in name.casefold() if c.isalnum()), name)  # as results are matched
+        if other is not name:
+            raise UserError(f'"{source}" has the structures "{other}" and "{name}", whose names differ in signs at most; give each '
+                            "letters or digits of its own.")
     if splits is not None:
         splits = {name: tuple(expand(entries, groups)) for name, entries in splits.items()}
         _check_splits(splits, groups, splits_from or source)

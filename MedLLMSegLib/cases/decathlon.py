@@ -87,6 +87,9 @@ def stated_splits(folder: Path) -> dict[str, list[str]] | None:
         return None
     content = _json(path)
     splits = {name: content[name] for name in SPLITS if name in content}
+    strange = next((name for name, entries in content.items() if isinstance(entries, list) and name not in SPLITS), None)
+    if strange is not None and splits:
+        raise UserError(f'"{path}" has the list "{strange}", and "train", "val" or "test" is needed; correct its name, or remove it.')
     if not splits or not all(isinstance(entries, list) for entries in splits.values()):
         raise UserError(f'"{path}" has no lists "train", "val" and "test" of case ids; add them, or remove the file to '
                         "have the cases split at random.")

@@ -11,6 +11,7 @@ from ..volume import Volume
 from .case import Case, CaseSet
 from .segmentations import is_segmentation, read_segmentation
 
+_ROUNDED = 1e-3  # what a file's scaling (NIfTI's slope) leaves of a whole number
 _SAME_PLACE = 0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
 
 
@@ -32,7 +33,7 @@ def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     """The array as int64; `UserError` if it holds anything else than whole numbers."""
     with np.errstate(invalid="ignore"):  # what is not a number becomes one, and so differs
         whole = np.rint(array).astype(np.int64)
-    if not np.array_equal(whole, array):
+    if not (np.abs(whole - array) <= _ROUNDED).all():
         raise UserError(f'The label map "{path}" holds values that are no whole numbers; '
                         "save it again without interpolation.")
     return whole

@@ -61,7 +61,7 @@ def _pairs(folder: Path) -> list[tuple[str, Path, Path]]:
         name = label.name[:-len(SUFFIX)]
         fitting = images if len(labels) == len(images) == 1 else [p for p in images if scan_name(p) == name]
         if len(fitting) != 1:
-            there = " and ".join(p.name for p in fitting) if fitting else "no volume"
+            there = " and ".join(p.name for p in fitting) if fitting else "no volume of its name" if images else "no volume"
             raise UserError(f'The segmentation "{label}" has {there} beside it, and one volume is needed; keep it there '
                             f"as {name}.nrrd, {name}.nii.gz or {name}.mha.")
         found.append((name, fitting[0], label))

@@ -71,9 +71,15 @@ def _names(cases: list[Case]) -> dict[int, str]:
 
 def _values(cases: list[Case]) -> list[int]:
     """All values but 0 in the label maps."""
-    found: set[int] = set()
+    where: dict[int, list[str]] = {}
     for case in cases:
-        found |= set(np.unique(whole_numbers(load_volume(case.label).array, case.label)).tolist())
-    if not found - {0}:
+        for value in np.unique(whole_numbers(load_volume(case.label).array, case.label)).tolist():
+            where.setdefault(value, []).append(case.id)
+    found = sorted(set(where) - {0})
+    if not found:
         raise UserError(f"The label maps of all {len(cases)} cases are empty; label at least two cases.")
-    return sorted(found - {0})
+    odd = min(found, key=lambda value: len(where[value]))
+    if found != list(range(1, len(found) + 1)) and len(cases) >= 3 * len(where[odd]):  # a slip of the brush, not a way of numbering
+        raise UserError(f'The label value {odd} is in {", ".join(where[odd][:3])} only, and the values of all cases are '
+                        f"{', '.join(map(str, found))}, where 1, 2, 3 and so on without a gap are needed; correct that label map.")
+    return found

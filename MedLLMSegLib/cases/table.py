@@ -10,6 +10,7 @@ from .case import SPLITS, Case, group_of
 from .csv_file import read_csv
 
 COLUMNS = ("image", "label", "group", "split", "id")
+AS_GROUP = ("patient", "patient_id", "patient id", "subject", "subject_id", "subject id", "group_id", "group id")
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,9 @@ class _Row:
 def table_cases(path: Path) -> tuple[list[Case], dict[str, list[str]] | None]:
     """The cases of a table, and its splits (None without a column split).
 
-    Relative paths start at the table's folder. Without an id a case is called like its image file, without a group it
-    belongs to the one its id says (`group_of`). Commas or semicolons part the columns. Raises `UserError`, naming the
-    row, for a missing file, an id used twice, an unknown split and a group in two splits.
+    Relative paths start at the table's folder. Without an id a case is called like its image file, without a group (or one of
+    `AS_GROUP` in its place) it belongs to the one its id says (`group_of`). Commas or semicolons part the columns.
+    Raises `UserError`, naming the row, for a missing file, an id used twice, an unknown split and a group in two splits.
     """
     rows = [_row(path, number, values) for number, values in _lines(path)]
     _check_ids(path, rows)
@@ -41,6 +42,8 @@ def table_cases(path: Path) -> tuple[list[Case], dict[str, list[str]] | None]:
 def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
     """(row number, column -> text) of each line that is not empty."""
     columns, rows = read_csv(path)
+    meant = next((name for name in AS_GROUP if name in columns and "group" not in columns), None)
+    columns = ["group" if name == meant else name for name in columns]
     missing = [name for name in ("image", "label") if name not in columns]
     if missing:
         raise UserError(f'The table "{path}" has no column "{missing[0]}" in its first row; begin it with the headings '

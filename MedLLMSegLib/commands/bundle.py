@@ -23,6 +23,9 @@ def add_parser(commands) -> None:
     p.add_argument("--benchmark", type=typed_path, metavar="JSON",
                    help="docs/benchmark-results.json: the card says what it found about the language-model block")
     p.add_argument("--as", dest="shipped", metavar="ID", help="a model that comes with the program: its data, licence and limits")
+    for name, what in (("title", "one line for the model chooser"), ("licence", "of the model"),
+                       ("data-description", "whose data, for the model card")):
+        p.add_argument(f"--{name}", metavar="TEXT", help=f"{what}, in place of what the training began with")
     p.set_defaults(run=_bundle)
 
 
@@ -33,13 +36,17 @@ def _bundle(args, command: str) -> None:
     if (args.source / METADATA).is_file() and model_entry(args.source).kind == "classifier":
         return _classifier(args)
     finding = benchmark_finding(args.benchmark) if args.benchmark else None
+    asked = {"title": args.title, "licence": args.licence, "data": args.data_description}
+    words = {name: value for name, value in asked.items() if value is not None}
     evidence = Evidence(args.results, args.folds, args.calibration, finding)
     if is_bundle(args.source):
         if args.output:
             raise UserError(f'"{args.source}" is a bundle and is brought up to date in place; leave --output out.')
+        if words:
+            raise UserError(f"--{next(iter(words))} is for a training run, and \"{args.source}\" is a bundle; give the run's folder.")
         folder = upgrade_bundle(args.source, args.shipped, evidence)
     elif args.output:
-        folder = export_bundle(args.source, args.output, shipped=args.shipped, evidence=evidence)
+        folder = export_bundle(args.source, args.output, shipped=args.shipped, evidence=evidence, words=words)
     else:
         raise UserError("--output is needed: where to write the bundle of this run.")
     size_mb = model_entry(folder).size_mb

@@ -14,6 +14,7 @@ from ..errors import UserError
 from ..llm.frozen import trained_tensors
 from ..outputs import whole_file, write_text
 
+WORDS = ("title", "licence", "data")  # of a request that change nothing but the model's description
 LAST, BEST, PLAN, HISTORY = "last.pt", "best.pt", "plan.json", "history.json"
 
 
@@ -116,7 +117,8 @@ def read_plan(folder) -> dict | None:
 def begun(folder, request) -> dict | None:
     """The plan of a training that was begun in a folder by the same request; None where nothing was saved yet.
 
-    request: a dataclass, which the plan holds as "request"; its "output" may differ. Raises `UserError` for another request.
+    request: a dataclass, which the plan holds as "request"; its "output" may differ, and its "source" where the plan knows what
+    the files held. Raises `UserError` for another request.
     """
     plan = read_plan(folder)
     if plan is None or not (Path(folder) / LAST).exists():
@@ -126,7 +128,11 @@ def begun(folder, request) -> dict | None:
     before = {f.name: f.metadata.get("before", f.default) for f in fields(request)}
     usual = {name: list(value) if isinstance(value, tuple) else value for name, value in before.items()}
     found = {k: plan.get("request", {}).get(k, usual[k]) for k in own}
-    differing = [k for k, v in own.items() if k != "output" and found[k] != v]
+    moved = {"output", "source"} if plan.get("contents") else {"output"}  # the cases are known by what their files hold
+    differing = [k for k, v in own.items() if k not in moved and found[k] != v]
+    if differing and differing[0] in WORDS:
+        raise UserError(f'"{folder}" holds a training with another "{differing[0]}" ({found[differing[0]]!r}, now {own[differing[0]]!r}); '
+                        "give the options it began with, and change its words by `medllmseg bundle` when it is finished.")
     if differing:
         raise UserError(f'"{folder}" holds a training with another "{differing[0]}" ({found[differing[0]]!r}, now '
                         f"{own[differing[0]]!r}); choose another output folder, or give the options it began with.")

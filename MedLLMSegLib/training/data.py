@@ -1,6 +1,7 @@
 """Labelled cases on disk -> arrays on the network's grid, read as inference reads a scan."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def prepare_case(case: Case, case_set: CaseSet, how: Preparation) -> dict:
     case that cannot be trained on.
     """
     image = load_volume(case.image)
-    check_scan(image)
+    check_scan(replace(image, name=str(case.image)))  # many a scan is called like others in other folders
     labels = read_label_map(case, case_set, image)
     array, way_back = prepare_whole(image, how)
     moved = _labels_on(Volume(labels, image.ijk_to_ras), way_back.crop)
@@ -67,8 +68,10 @@ def prepare_set(cases, case_set: CaseSet, how: Preparation, cache: Path | None =
         ready = prepare_case(case, case_set, how)
         prepared.append(ready if cache is None else _on_disk(ready, cache))
     if prepared and not any(case["voxels"] for case in prepared):
-        raise UserError(f"The label maps of all {len(prepared)} cases are empty, for example "
-                        f'"{cases[0].label}"; label the cases first.')
+        grid = how.spacing_mm if isinstance(how.spacing_mm, tuple) else (how.spacing_mm,) * 3
+        raise UserError(f"None of these cases has a labelled voxel on a grid of {' x '.join(f'{s:g}' for s in grid)} mm: "
+                        f"{', '.join(case.id for case in cases[:5])}{' ...' if len(cases) > 5 else ''}; label one of them, use a finer "
+                        "--spacing, or have other cases drawn (--seed).")
     return prepared
 
 

@@ -1,6 +1,7 @@
 """Where a training runs: one CPU or GPU, several, or many machines, through Lightning Fabric."""
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -27,6 +28,7 @@ def make_fabric(device: str = "auto", precision: str = "bf16"):
         except ModuleNotFoundError as error:
             raise UserError('Training needs the package lightning-fabric, which is not installed; run '
                             '`pip install "medllmseg[train]"`.') from error
+    logging.getLogger(Fabric.__module__.split(".fabric")[0]).setLevel(logging.WARNING)  # it announces every autocast
     chosen = choose_device(device)
     kind = chosen.type
     if device == "auto" and kind == "mps":  # it lacks operations of 3D networks (`inference.lacks_operation`)

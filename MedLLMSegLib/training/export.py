@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
 from ..cards import over_groups
-from ..catalogue import METADATA, find_model
+from ..catalogue import METADATA, find_model, read_metadata
 from ..config import NetworkConfig
 from ..errors import UserError
 from ..llm.store import resolve
@@ -17,6 +17,7 @@ from .calibrate import CALIBRATION
 from .card import bundle_licence, model_card
 from .checkpoint import load_best, read_plan
 from .shipped import SHIPPED
+from .transfer import check_licence
 
 LIMIT_MB = 10.0  # of a bundle that we ship
 NO_LICENCE = "not stated: yours to decide"
@@ -37,12 +38,14 @@ class Evidence:
     finding: str | None = None
 
 
-def export_bundle(run, output, results=None, shipped: str | None = None, evidence: Evidence | None = None) -> Path:
+def export_bundle(run, output, results=None, shipped: str | None = None, evidence: Evidence | None = None,
+                  words: dict[str, str] | None = None) -> Path:
     """Write the best weights of a run as a bundle.
 
     shipped: the id in `shipped.SHIPPED` of a model of ours, whose facts it takes and whose size is limited.
-    results: as in `Evidence`, for the common case of nothing else.
-    Raises `UserError` for a run without result and for figures of other weights.
+    results: as in `Evidence`, for the common case of nothing else. words: "title", "licence" or "data" in place of those that the
+    training began with.
+    Raises `UserError` for a run without result, for figures of other weights, and for a licence that a model tuned from forbids.
     """
     run, evidence = Path(run), evidence or Evidence(results)
     if evidence.calibration is None and (run / CALIBRATION).exists():  # fitted when the training ended
@@ -50,16 +53,38 @@ def export_bundle(run, output, results=None, shipped: str | None = None, evidenc
     plan, state = read_plan(run), load_best(run)
     if plan is None:
         raise UserError(f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train` first.')
+    if words and words.get("licence"):
+        base = _base(plan)
+        check_licence(words["licence"], base.get("id", ""), base.get("licence"))
+    plan |= words or {}
     try:
         metadata = _described(plan, shipped) | _trained(plan, state)
     except (KeyError, TypeError) as error:
         raise UserError(f'"{run / "plan.json"}" is damaged ({type(error).__name__}: {error}); train again.') from error
     metadata["weights_sha256"] = weights_sha256(state["weights"])
+    if evidence.results:
+        _refuse_seen(plan, Path(evidence.results))
     metadata = _complete(_with_evidence(metadata, evidence))
     if shipped:
         _check_size(state["weights"], shipped)
     return write_bundle(output, metadata, state["weights"], model_card(metadata), bundle_licence(metadata),
                         inference_config(metadata))
+
+
+def is_exported(run, bundle) -> bool:
+    """Whether a bundle holds the best weights of a run, with whatever figures have been written into it since."""
+    if not is_bundle(bundle):
+        return False
+    return read_metadata(Path(bundle)).get("weights_sha256") == weights_sha256(load_best(run)["weights"])
+
+
+def _refuse_seen(plan: dict, results: Path) -> None:
+    """Raise `UserError` for figures of cases that the weights were trained on or chosen by."""
+    seen = {case for part in (plan.get("cases") or {}).values() for case in part}
+    measured = (_summary(results).get("group_of") or {}).keys() & seen
+    if measured:
+        raise UserError(f'"{results}" holds figures of {len(measured)} cases that were trained on or chosen by, for example '
+                        f'"{min(measured)}"; measure cases that the training has not seen.')
 
 
 def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None = None) -> Path:
@@ -90,6 +115,9 @@ def _facts(shipped: str | None) -> dict:
 def _described(plan: dict, shipped: str | None) -> dict:
     """What a model says of itself: the facts of a shipped one, else what its user said when training began."""
     own = {"kind": "segmenter", "version": "0.1.0", "accept_licence": False}
+    if shipped and "structures" in plan and (len(plan["structures"]), plan.get("anatomy")) != (
+            len(_facts(shipped)["structures"]), _facts(shipped)["anatomy"]):
+        raise UserError(f'This run learnt {", ".join(plan["structures"])}, and "{shipped}" is another model; leave --as out.')
     if shipped or "id" not in plan:  # plans of our first version held no description: there was one model
         return own | _facts(shipped or "hippocampus-t1")
     base = _base(plan)

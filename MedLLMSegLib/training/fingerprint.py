@@ -1,7 +1,7 @@
 """What the training cases are like: sizes, spacings, intensities and structures. `plan.py` plans from it."""
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import permutations
 from typing import Sequence
 
@@ -60,7 +60,7 @@ def fingerprint_of(cases: Sequence[Case], case_set: CaseSet, progress: Progress 
         if progress:
             progress(f"looking at {case.id}", n / len(cases))
         image = load_volume(case.image)
-        check_scan(image)
+        check_scan(replace(image, name=str(case.image)))
         labels = read_label_map(case, case_set, image)
         counts = np.bincount(labels.ravel(), minlength=max(case_set.labels) + 1)
         grids.append(image.grid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from ..catalogue import plain_id
 from ..errors import UserError
 from .optimiser import check_optimiser
 
@@ -71,6 +72,9 @@ class TrainRequest:
         if self.anatomy and self.spacing and len(set(self.spacing)) > 1:
             raise UserError(f"--spacing is {' '.join(f'{s:g}' for s in self.spacing)}, and crops around an organ (--anatomy) need one "
                             "spacing for all axes.")
+        if self.name and self.name != plain_id(self.name):
+            raise UserError(f'--name is "{self.name}", and a model is called by small letters, digits and hyphens; use '
+                            f'"{plain_id(self.name) or "model"}", and --title for the rest.')
         check_optimiser(self.optimiser)
         if self.augmentation not in ("usual", "strong"):
             raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')

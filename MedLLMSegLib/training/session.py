@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ..anatomy import named_structures
-from ..bundle import Bundle, read_bundle
+from ..bundle import Bundle, check_place, read_bundle
 from ..cases import CaseSet, folds, read_cases, split_cases
-from ..catalogue import find_model, require_licence
+from ..catalogue import find_model, plain_id, require_licence
 from ..config import PRESETS, NetworkConfig
 from ..errors import Progress, UserError
 from ..llm.store import resolve
@@ -27,12 +27,12 @@ from .calibrate import calibrate
 from .checkpoint import begun
 from .data import plan_crops, prepare_set
 from .devices import make_fabric, sample_workers
-from .export import export_bundle
+from .export import export_bundle, is_exported
 from .loop import TrainConfig, Trainer
 from .pace import Pace, seconds_per_look, seconds_per_step
 from .plan import CPU_BUDGET_VOX, DataPlan, fingerprint_of, fingerprint_table, gpu_budget_vox, plan_data, plan_table
 from .request import TrainRequest
-from .transfer import fill_from
+from .transfer import check_licence, fill_from
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
 LARGEST_VOX = 2e9  # of a prepared case: 8 GB
@@ -50,6 +50,7 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     fine-tune whose licence has not been accepted.
     """
     check_writable(request.output)
+    check_place(Path(request.output) / "bundle")
     before = begun(request.output, request)
     start = _start(request) if before is None else None  # what goes on has its weights already
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
@@ -57,8 +58,9 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     case_set = read_cases(request.source, dict(enumerate(request.structures, 1)) if request.structures else None)
     parts = split_cases(case_set, request.seed) if request.folds is None else folds(case_set, request.folds, request.seed)[request.fold]
     chosen = draw_cases(parts["train"], request.cases, request.seed)
-    _refuse_other_cases(before, output, chosen, parts["val"])
+    _refuse_other_cases(before, output, case_set, chosen, parts["val"])
     tell = say if fabric.is_global_zero else (lambda text: None)
+    tell(_parts_in_words(case_set, chosen, parts))
     about = before or _plan(request, start, case_set, chosen, parts["val"], fabric.device, tell, report)
     plan = DataPlan.from_dict(about["plan"])
     cache = _cache(output, about)
@@ -77,8 +79,10 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     config = _with_workers(train_config(about["train"]), fabric)
     watcher = _watcher(output, request) if fabric.is_global_zero else None
     trainer = Trainer(network, network_config.classes, config, train, val, output, json.loads(json.dumps(about)), fabric, watcher)
+    if before is not None:
+        tell(f"goes on at step {trainer.state.step} of {config.steps}")
     trainer.run(report)
-    if not fabric.is_global_zero:
+    if not fabric.is_global_zero or is_exported(output, output / "bundle"):
         return output / "bundle"
     calibrate(output, network, val, fabric.device, config.predict_window, report)
     bundle = export_bundle(output, output / "bundle")
@@ -93,15 +97,25 @@ def _start(request: TrainRequest) -> Bundle | None:
         return None
     entry = find_model(request.start)
     require_licence(entry)
-    words = set(entry.licence.upper().split("-"))
-    if request.licence and request.licence != entry.licence and words & {"SA", "NC", "ND"}:
-        raise UserError(f"{entry.id} is under {entry.licence}, which binds what is trained from it, so --licence {request.licence} "
-                        "cannot be; leave --licence out.")
+    check_licence(request.licence, entry.id, entry.licence)
     return read_bundle(entry.folder)
 
 
-def _refuse_other_cases(before: dict | None, output: Path, train, val) -> None:
-    """A case that weights were chosen by must not be trained on later, nor the other way round."""
+def _parts_in_words(case_set: CaseSet, train, parts: dict[str, tuple]) -> str:
+    """What becomes of the cases, so that nobody has to guess which were found and which were set aside."""
+    groups, used = len({case.group for case in case_set.cases}), len(train) + len(parts["val"]) + len(parts["test"])
+    chosen = ", ".join(case.id for case in parts["val"][:5]) + (" ..." if len(parts["val"]) > 5 else "")
+    left = len(case_set.cases) - used
+    return (f"{len(case_set.cases)} labelled cases of {groups} groups (patients): {len(train)} to train on, {len(parts['val'])} to "
+            f"choose by ({chosen}), {len(parts['test'])} to test on" + (f", {left} not used" if left else ""))
+
+
+def _refuse_other_cases(before: dict | None, output: Path, case_set: CaseSet, train, val) -> None:
+    """A case that weights were chosen by must not be trained on later, nor the other way round; and a label is what it was."""
+    known = ((before or {}).get("fingerprint") or {}).get("labels")
+    if known is not None and {int(value): name for value, name in known.items()} != case_set.labels:
+        raise UserError(f'"{output}" holds a training of the structures {", ".join(known.values())}, and the data now have '
+                        f"{', '.join(case_set.labels.values())}; choose another output folder, or bring back the names.")
     for part, cases in (("train", train), ("val", val)):
         was, now = ((before or {}).get("cases") or {}).get(part), [case.id for case in cases]
         if was is not None and was != now:
@@ -174,7 +188,7 @@ def _plan(request: TrainRequest, start: Bundle | None, case_set: CaseSet, train,
         "request": asdict(request), "fingerprint": fingerprint.to_dict(), "plan": plan.to_dict(), "network": network.to_dict(),
         "preprocessing": {"spacing_mm": plan.spacing_mm[0] if request.anatomy else list(plan.spacing_mm), "axes": plan.axes,
                           "window": list(plan.window), **_grey_settings(plan)},
-        "id": request.name or Path(request.output).name, "title": request.title, "modality": request.modality,
+        "id": request.name or plain_id(Path(request.output).name) or "model", "title": request.title, "modality": request.modality,
         "licence": request.licence, "data": request.data, "anatomy": request.anatomy,
         "labels": None if request.anatomy else [s.to_dict() for s in structures],
         "structures": list(case_set.labels.values()), "trained_on": len(train), "chosen_on": len(val),

@@ -3,6 +3,15 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ..errors import UserError
+
+
+def check_licence(asked: str, base: str, licence: str | None) -> None:
+    """Raise `UserError` where a licence is asked for that the model (its id and licence) whose weights are tuned does not leave free."""
+    if asked and licence and asked != licence and {"SA", "NC", "ND"} & set(licence.upper().split("-")):
+        raise UserError(f"{base} is under {licence}, which binds what is trained from it, so --licence {asked} cannot be; leave "
+                        "--licence out.")
+
 
 def fill_from(network: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Begin with a bundle's weights; what does not fit (the head, for other structures) stays new.
