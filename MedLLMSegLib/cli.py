@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Iterator
@@ -110,4 +110,5 @@ def _log() -> Iterator[Path | None]:
     finally:  # for programs that call `main` themselves
         logger.propagate = propagate
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # what a full disk did not take
+            handler.close()

@@ -313,6 +313,8 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, ca
     """A limit on file sizes stands in for a full disk: the write fails midway in the same way."""
     from MedLLMSegLib.training import checkpoint
 
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
+    (tmp_path / "medllmseg.log").write_text("of earlier runs " * 10_000)  # which cannot be written to either
     run, real, written = tmp_path / "run", checkpoint.save, []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
