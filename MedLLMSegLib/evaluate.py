@@ -20,7 +20,7 @@ from .metrics import (CASE_METRICS, NEAR_MM, calibration_error, measure, missed,
                       risk_coverage_area)
 from .outputs import check_writable, write_text
 from .scores import Score, as_json, summarize_scores, summary_path, table
-from .structures import Segmentation, Structure
+from .structures import Segmentation, Structure, plain_name
 from .volume import Volume
 
 BINS = 15
@@ -178,8 +178,8 @@ def with_values_of(structures: Sequence[Structure], truth: np.ndarray, chosen: C
     Raises `UserError` for what the model does not know, and where only some of the names are the model's.
     """
     present = [int(v) for v in np.unique(truth) if v]
-    known = {plain(name): s.label for s in structures for name in (s.key, s.name, *KNOWN_AS.get(s.key, ()))}
-    named = {v: known[plain(chosen.names[v])] for v in present if plain(chosen.names.get(v, "")) in known}
+    known = {plain_name(name): s.label for s in structures for name in (s.key, s.name, *KNOWN_AS.get(s.key, ()))}
+    named = {v: known[plain_name(chosen.names[v])] for v in present if plain_name(chosen.names.get(v, "")) in known}
     by_value = chosen.numbered and not named
     strange = [v for v in present if v not in ({s.label for s in structures} if by_value else named)]
     if strange:
@@ -193,11 +193,6 @@ def with_values_of(structures: Sequence[Structure], truth: np.ndarray, chosen: C
     for value, label in named.items():
         renamed[truth == value] = label
     return renamed
-
-
-def plain(name: str) -> str:
-    """A structure's name without case, spaces and signs, for comparing."""
-    return "".join(c for c in name.casefold() if c.isalnum())
 
 
 def _add_calibration(score: Score, result: Segmentation, truth: np.ndarray) -> np.ndarray:

@@ -107,3 +107,8 @@ class Segmentation:
         """Volume of each structure in mL by its key."""
         ml = self.labels.grid.voxel_ml
         return {s.key: float(np.count_nonzero(self.labels.array == s.label) * ml) for s in self.structures}
+
+
+def plain_name(name: str) -> str:
+    """A structure's name without case, spaces and signs, for comparing."""
+    return "".join(c for c in name.casefold() if c.isalnum())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Iterable, Mapping, Sequence
 
 from ..errors import UserError
+from ..structures import plain_name
 
 SPLITS = ("train", "val", "test")
 
@@ -94,7 +95,7 @@ def checked(source: Path, cases: Sequence[Case], labels: Mapping[int, str],
                         "on without a gap are needed; renumber the structures in the label maps.")
     called: dict[str, str] = {}
     for name in labels.values():
-        other = called.setdefault("".join(c for c in name.casefold() if c.isalnum()), name)  # as results are matched
+        other = called.setdefault(plain_name(name), name)
         if other is not name:
             raise UserError(f'"{source}" has the structures "{other}" and "{name}", whose names differ in signs at most; give each '
                             "letters or digits of its own.")

@@ -33,9 +33,8 @@ class TrainConfig:
     steps: optimiser updates in all. batch: samples of a step, over all processes. window: voxels (k, j, i) of a sample.
     optimiser: one of `optimiser.OPTIMISERS`. noise_fraction: samples that are noise without organ. validate_every: steps.
     look_first: score the weights that it begins with too. patience: validations without a better score after which training stops
-    early; 0 never. predict_window: voxels that go
-    through the network at once when val cases are scored; log_every: steps of a line of history. workers: processes that make
-    samples; 0 makes them here.
+    early; 0 never. predict_window: voxels that go through the network at once when val cases are scored. log_every: steps of a
+    line of history. workers: processes that make samples; 0 makes them here.
     """
 
     steps: int = 3000

@@ -123,7 +123,7 @@ def _refuse_other_cases(before: dict | None, output: Path, case_set: CaseSet, tr
             raise UserError(f'"{output}" holds a training on other data: the {part} cases differ, for example "{odd}"; choose '
                             "another output folder, or bring back the cases it began with.")
         contents = (before or {}).get("contents") or {}  # older trainings kept none
-        changed = next((case for case in cases if contents.get(case.id, "") not in ("", case.sha256())), None)
+        changed = next((case for case in cases if case.id in contents and contents[case.id] != case.sha256()), None)
         if changed:
             raise UserError(f'The image or label map of "{changed.id}" is not the one that the training in "{output}" began with; '
                             "choose another output folder to train on what it is now.")
