@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.training.devices import first_process, make_fabric, processes, sample_workers
+from MedLLMSegLib.training.devices import (cpu_has_bf16, fastest_precision, first_process, make_fabric, precision_of,
+                                          processes, sample_workers)
 
 NAMES = ("TORCHELASTIC_RUN_ID", "LOCAL_WORLD_SIZE", "WORLD_SIZE", "RANK", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_NNODES")
 
@@ -35,6 +36,7 @@ def asked(monkeypatch):
     monkeypatch.setitem(sys.modules, "lightning.fabric", fabric)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     return asked
@@ -54,6 +56,35 @@ def test_several_processes_take_a_gpu_each(asked, monkeypatch):
     assert (asked["devices"], asked["num_nodes"], asked["strategy"]) == (2, 2, "ddp")
     with pytest.raises(UserError, match="2 processes cannot share the device cuda:1; use --device cuda"):
         make_fabric("cuda:1")
+
+
+@pytest.mark.parametrize("device, capability, cpu, precision", [
+    ("cuda:1", (8, 6), False, "bf16"), ("cuda", (7, 5), True, "fp16"), ("cpu", None, True, "bf16"), ("cpu", None, False, "fp32"),
+    ("mps", None, True, "fp32"),
+])
+def test_bf16_only_where_the_hardware_has_it(monkeypatch, device, capability, cpu, precision):
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    monkeypatch.setattr("MedLLMSegLib.training.devices.cpu_has_bf16", lambda: cpu)
+    assert fastest_precision(torch.device(device)) == precision
+
+
+@pytest.mark.parametrize("cpu, found", [(True, "bf16"), (False, "fp32")])
+@pytest.mark.parametrize("asked", [None, "bf16", "fp32"])
+def test_what_is_asked_for_goes_before_what_is_fastest(monkeypatch, cpu, found, asked):
+    monkeypatch.setattr("MedLLMSegLib.training.devices.cpu_has_bf16", lambda: cpu)
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    assert precision_of(make_fabric("cpu", asked)) == (asked or found)
+
+
+def test_what_this_cpu_has_is_what_torch_says_of_it(monkeypatch):
+    for bf16, amx in ((True, False), (False, True), (False, False)):
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: bf16, raising=False)
+        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx, raising=False)
+        assert cpu_has_bf16() is (bf16 or amx)
+    monkeypatch.delattr("torch.cpu._is_avx512_bf16_supported")
+    monkeypatch.delattr("torch.cpu._is_amx_tile_supported")
+    assert cpu_has_bf16() is False  # a torch that cannot tell
 
 
 def test_only_beside_a_gpu_do_other_processes_make_samples(monkeypatch):

@@ -15,6 +15,7 @@ from MedLLMSegLib.bundle import read_bundle
 from MedLLMSegLib.cases import Case
 from MedLLMSegLib.errors import Cancelled, UserError
 from MedLLMSegLib.preprocess import Preparation, prepare_whole
+from MedLLMSegLib.training import session
 from MedLLMSegLib.training.session import draw_cases
 from MedLLMSegLib.volume import Volume
 
@@ -228,6 +229,23 @@ def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(data, tmp_path
     plan = json.loads((tmp_path / "run/plan.json").read_text())
     assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] == -(-plan["train"]["steps"] // 2)
     assert "3 looks at the val cases of 0.4 s" in plan["pace"] and plan["pace"] in capsys.readouterr().out
+
+
+def test_a_training_keeps_the_precision_that_was_fastest_where_it_began(data, tmp_path, monkeypatch, capsys):
+    run, options = tmp_path / "run", [word for word in SMALL if word not in ("--precision", "fp32")]
+    begin = ["train", "--data", str(data), "--output", str(run), *options]
+    monkeypatch.setattr("MedLLMSegLib.training.devices.cpu_has_bf16", lambda: False)
+    with monkeypatch.context() as patch:
+        patch.setattr("MedLLMSegLib.training.session.calibrate", lambda *given: (_ for _ in ()).throw(UserError("stopped here")))
+        assert cli.main(begin) == 2
+    said = capsys.readouterr().out
+    assert "precision       fp32" in said and "trains fastest in" in said
+    used = []
+    monkeypatch.setattr("MedLLMSegLib.training.devices.cpu_has_bf16", lambda: True)
+    real = session.make_fabric
+    monkeypatch.setattr(session, "make_fabric", lambda device, precision: used.append(precision) or real(device, precision))
+    assert cli.main(begin) == 0 and used == ["fp32"]
+    assert read_bundle(run / "bundle").metadata["training"]["precision"] == "fp32"
 
 
 def test_spacing_augmentation_and_looks_can_be_asked_for(data, tmp_path, capsys):

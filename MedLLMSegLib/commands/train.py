@@ -73,7 +73,8 @@ def _loop(group) -> None:
     group.add_argument("--lr", type=float, help="peak learning rate")
     group.add_argument("--augmentation", choices=("usual", "strong"), default="usual",
                        help="strong where the score on val falls while the loss still does (default: %(default)s)")
-    group.add_argument("--precision", choices=("bf16", "fp16", "fp32"), default="bf16")
+    group.add_argument("--precision", choices=("bf16", "fp16", "fp32"),
+                       help="of the multiplications (default: bf16 where the hardware has it, else fp16 on a GPU and fp32 on a CPU)")
     group.add_argument("--patience", type=int, default=8, help="stop after so many validations without a better score; 0 never "
                                                                "(default: %(default)s)")
     group.add_argument("--validations", type=int, default=20, metavar="N", help="looks at the val cases during training (default: "

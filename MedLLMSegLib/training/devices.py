@@ -6,6 +6,8 @@ import os
 import shutil
 import sys
 
+import torch
+
 from ..errors import UserError
 from ..inference import choose_device
 
@@ -14,11 +16,11 @@ SHARED_MEMORY = "/dev/shm"
 PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
-def make_fabric(device: str = "auto", precision: str = "bf16"):
+def make_fabric(device: str = "auto", precision: str | None = None):
     """A launched Fabric. Under `torchrun` or Slurm's `srun` it joins the other processes; else it is one process.
 
     device: as for inference, but that "auto" is never Apple's MPS; "cuda:1" is for one process a machine, as several have a
-    GPU each. precision: "bf16" or "fp16" autocast (fp16 on CUDA only), or "fp32".
+    GPU each. precision: "bf16" or "fp16" autocast (fp16 on CUDA only), or "fp32"; None for the fastest (`fastest_precision`).
     """
     try:
         from lightning.fabric import Fabric
@@ -33,6 +35,7 @@ def make_fabric(device: str = "auto", precision: str = "bf16"):
     kind = chosen.type
     if device == "auto" and kind == "mps":  # it lacks operations of 3D networks (`inference.lacks_operation`)
         kind = "cpu"
+    precision = precision or fastest_precision(chosen if chosen.type == kind else torch.device(kind))
     if precision not in PRECISIONS:
         raise UserError(f'"{precision}" is no precision; use one of {", ".join(PRECISIONS)}.')
     if precision == "fp16" and kind != "cuda":
@@ -46,6 +49,27 @@ def make_fabric(device: str = "auto", precision: str = "bf16"):
                     strategy="ddp" if local * nodes > 1 else "auto", precision=PRECISIONS[precision])
     fabric.launch()
     return fabric
+
+
+def precision_of(fabric) -> str:
+    """The key of `PRECISIONS` that a Fabric works in."""
+    return next(name for name, own in PRECISIONS.items() if own == fabric.strategy.precision.precision)
+
+
+def fastest_precision(device: torch.device) -> str:
+    """What a device trains fastest in: bf16 where its hardware has it, else fp16 on CUDA and fp32 on all others.
+
+    A CPU without such instructions works bf16 out in software: docs/train.md says how slowly.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"  # Ampere and later
+    return "bf16" if device.type == "cpu" and cpu_has_bf16() else "fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies matrices of bf16 itself (AVX512-BF16 or AMX); where torch cannot tell, it does not."""
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask() for ask in asked if ask)
 
 
 def processes() -> tuple[int, int]:

@@ -50,7 +50,7 @@ class TrainConfig:
     validate_every: int = 300
     look_first: bool = False
     patience: int = 0
-    precision: str = "bf16"
+    precision: str = "fp32"
     predict_window: tuple[int, ...] = (96, 96, 96)
     augmentation: Augmentation = Augmentation()
     log_every: int = 10

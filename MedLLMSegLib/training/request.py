@@ -49,7 +49,7 @@ class TrainRequest:
     optimiser: str = field(default="muon", metadata={"before": "adamw"})
     lr: float | None = None
     augmentation: str = "usual"
-    precision: str = "bf16"
+    precision: str | None = None
     patience: int = 8
     validations: int = 20
     seed: int = 0

@@ -26,7 +26,7 @@ from .augment import Augmentation
 from .calibrate import calibrate
 from .checkpoint import begun
 from .data import plan_crops, prepare_set
-from .devices import make_fabric, sample_workers
+from .devices import make_fabric, precision_of, sample_workers
 from .export import export_bundle, is_exported
 from .loop import TrainConfig, Trainer
 from .pace import Pace, seconds_per_look, seconds_per_step
@@ -54,7 +54,7 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     before = begun(request.output, request)
     start = _start(request) if before is None else None  # what goes on has its weights already
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
-    fabric = make_fabric(device, request.precision)
+    fabric = make_fabric(device, before["train"]["precision"] if before else request.precision)
     case_set = read_cases(request.source, dict(enumerate(request.structures, 1)) if request.structures else None)
     parts = split_cases(case_set, request.seed) if request.folds is None else folds(case_set, request.folds, request.seed)[request.fold]
     chosen = draw_cases(parts["train"], request.cases, request.seed)
@@ -74,6 +74,7 @@ def train_model(request: TrainRequest, device: str = "auto", progress: Progress 
     network = _network(network_config, request.seed, start)
     if before is None:
         about["train"] = asdict(_with_steps(request, about, network, train, val, fabric))
+        tell(_precision_in_words(request, fabric))
         if "pace" in about:
             tell(about["pace"])
     config = _with_workers(train_config(about["train"]), fabric)
@@ -108,6 +109,11 @@ def _parts_in_words(case_set: CaseSet, train, parts: dict[str, tuple]) -> str:
     left = len(case_set.cases) - used
     return (f"{len(case_set.cases)} labelled cases of {groups} groups (patients): {len(train)} to train on, {len(parts['val'])} to "
             f"choose by ({chosen}), {len(parts['test'])} to test on" + (f", {left} not used" if left else ""))
+
+
+def _precision_in_words(request: TrainRequest, fabric) -> str:
+    why = "as asked" if request.precision else f"what this {'GPU' if fabric.device.type == 'cuda' else 'computer'} trains fastest in"
+    return f"  precision       {precision_of(fabric):<22}  {why}"
 
 
 def _refuse_other_cases(before: dict | None, output: Path, case_set: CaseSet, train, val) -> None:
@@ -236,7 +242,7 @@ def _with_steps(request: TrainRequest, about: dict, network: nn.Module, train, v
     plan, classes = DataPlan.from_dict(about["plan"]), about["network"]["classes"]
     how = Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
     fine_tuning = {"lr": FINE_TUNING_LR[request.optimiser], **FINE_TUNING} if request.start else {}
-    config = TrainConfig(batch=plan.batch, window=plan.window, optimiser=request.optimiser, precision=request.precision,
+    config = TrainConfig(batch=plan.batch, window=plan.window, optimiser=request.optimiser, precision=precision_of(fabric),
                          seed=request.seed, patience=request.patience,
                          augmentation=how.stronger() if request.augmentation == "strong" else how,
                          predict_window=(96, 96, 96) if request.anatomy else plan.window,
