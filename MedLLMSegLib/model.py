@@ -18,6 +18,7 @@ from .llm.store import resolve
 from .localize import Localizer
 from .memory import out_of_memory
 from .networks.build import build_network
+from .postprocess import asked_largest
 from .structures import Structure
 
 CASCADE_SETTINGS = ("spacing_mm", "search_shape", "margin_low_vox", "margin_high_vox", "plausible_ml")
@@ -87,6 +88,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Mod
     missing += [anatomy] if anatomy and anatomy not in ANATOMY else []
     if missing:
         raise KeyError(missing[0])
+    asked_largest(settings)  # before a scan waits for it
     settings.setdefault("flips", (about.get("plan") or {}).get("flips", ()))  # as its training was planned
     structures = () if anatomy else _structures(about["labels"], config.classes)
     weights = resolve(config.llm.source, config.llm.layers) if config.llm else None

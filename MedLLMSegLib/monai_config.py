@@ -12,6 +12,7 @@ from . import __version__
 from .anatomy import ANATOMY
 from .cards import over_groups
 from .inference import WINDOW, window_of
+from .postprocess import asked_largest
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 REQUIRED = {"nibabel": "5.2.0", "fire": "0.4.0", "scikit-image": "0.24.0"}  # besides what medllmseg itself brings
@@ -107,12 +108,11 @@ def _postprocessing(metadata: dict) -> list[dict]:
 
 
 def _cleaning(metadata: dict, count: int) -> list[dict]:
-    """The largest connected part of the organ, or of each structure where the model asks for it."""
-    organ = bool(metadata.get("anatomy"))
-    if not organ and not metadata["preprocessing"].get("keep_largest"):
-        return []
-    return [{"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "independent": not organ, "connectivity": 3,
-             "applied_labels": list(range(1, count))}]
+    """The largest connected part of the organ, or of the structures as the model asks for it."""
+    how = "together" if metadata.get("anatomy") else asked_largest(metadata["preprocessing"])
+    steps = {"each": [True], "together": [False], "both": [False, True]}.get(how, [])
+    return [{"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "independent": independent, "connectivity": 3,
+             "applied_labels": list(range(1, count))} for independent in steps]
 
 
 def _label_values(metadata: dict, count: int) -> list[dict]:

@@ -9,6 +9,11 @@ from scipy import ndimage
 from .geometry import inside, overlap_box, resample, sub_grid
 from .preprocess import Restore
 
+LARGEST = {  # connected parts that can be kept alone
+    "each": "of each structure the largest connected part",
+    "together": "of all structures together the largest connected part",
+    "both": "of all structures together the largest connected part, and within it that of each structure",
+}
 Box = tuple[slice, slice, slice]  # half-open, in voxels along (k, j, i)
 
 
@@ -71,13 +76,39 @@ def _sampled(probabilities: np.ndarray, way_back: Restore, box: Box) -> np.ndarr
     return values
 
 
-def keep_largest(labels: np.ndarray) -> np.ndarray:
-    """A label map [k, j, i] with the largest connected part (26 neighbours) of each structure alone."""
+def keep_largest(labels: np.ndarray, how: str = "each") -> np.ndarray:
+    """A label map [k, j, i] with the largest connected part (26 neighbours) alone, of what ``how`` says; see `LARGEST`.
+
+    A structure's largest part may be a mistake far from the organ that "together" still finds: chest wall for a right ventricle.
+    """
+    if how in ("together", "both"):
+        labels = _largest_together(labels)
+    if how == "together":
+        return labels
     cleaned = np.zeros_like(labels)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
         if box is not None:
             cleaned[box][largest_component(labels[box] == label)] = label
     return cleaned
+
+
+def _largest_together(labels: np.ndarray) -> np.ndarray:
+    cleaned = np.zeros_like(labels)
+    for box in ndimage.find_objects(labels > 0, max_label=1):  # the rest of a large scan needs no memory
+        if box is not None:
+            cleaned[box] = np.where(largest_component(labels[box] > 0), labels[box], 0)
+    return cleaned
+
+
+def asked_largest(settings: dict) -> str | None:
+    """The key of `LARGEST` that a bundle's "preprocessing" asks for; None for all parts.
+
+    Bundles of before there was a choice say true, for "each". Raises `ValueError` for anything else.
+    """
+    how = settings.get("keep_largest")
+    if how not in (None, True, False, *LARGEST):
+        raise ValueError(f'"keep_largest" is {how!r}')
+    return "each" if how is True else how or None
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from torch import nn
 from .errors import Progress
 from .inference import window_of
 from .model import Model
-from .postprocess import keep_largest, restore_slabs
+from .postprocess import asked_largest, keep_largest, restore_slabs
 from .preprocess import Preparation, prepare_whole
 from .maps import Maps, Wanted
 from .uncertainty import entropy, make_views, mean_probabilities
@@ -33,8 +33,8 @@ def segment_whole(volume: Volume, model: Model, wanted: Wanted, report: Progress
             maps.probabilities[(slice(None), *box)] = values[1:]
         if maps.uncertainty is not None:
             maps.uncertainty[box] = entropy(values)
-    if settings.get("keep_largest"):
-        maps.labels[...] = keep_largest(maps.labels)
+    if how := asked_largest(settings):
+        maps.labels[...] = keep_largest(maps.labels, how)
     for s in model.structures:
         own = sure[maps.labels == s.label]
         if own.size:

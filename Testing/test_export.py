@@ -17,6 +17,7 @@ from MedLLMSegLib.config import OURS
 from MedLLMSegLib.llm.frozen import trained_tensors
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
+from MedLLMSegLib.postprocess import LARGEST
 from MedLLMSegLib.training.export import Evidence, export_bundle, upgrade_bundle
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, llm=None)
@@ -131,22 +132,26 @@ def test_figures_over_patients_are_the_models(run, tmp_path):
     assert about["eval_metrics"] == {"mean_dice": 0.81, "hd95_mm": 3.0, "dice_liver": 0.8}
 
 
-@pytest.mark.parametrize("kept", (True, False))
-def test_what_val_said_of_stray_parts_becomes_a_setting(run, tmp_path, kept):
+@pytest.mark.parametrize("kept, steps", [(False, 0), ("each", 1), ("together", 1), ("both", 2)])
+def test_what_val_said_of_stray_parts_becomes_a_setting(run, tmp_path, kept, steps):
     found = tmp_path / "c.json"
     found.write_text(json.dumps({"temperature": 1.1, "largest_part": {"kept": kept, "dice_all": 0.81, "dice_largest": 0.8246}}))
     folder = export_bundle(run, tmp_path / "bundle", evidence=Evidence(calibration=found))
-    assert read_bundle(folder).metadata["preprocessing"]["keep_largest"] is kept
-    assert ("KeepLargestConnectedComponentd" in (folder / INFERENCE).read_text(encoding="utf-8")) is kept
-    assert ("mean Dice 0.8246 against 0.8100" in flat(card_of(folder))) is kept
+    assert read_bundle(folder).metadata["preprocessing"]["keep_largest"] == kept
+    assert (folder / INFERENCE).read_text(encoding="utf-8").count("KeepLargestConnectedComponentd") == steps
+    assert ("mean Dice 0.8246 against 0.8100" in flat(card_of(folder))) is bool(kept)
+    assert not kept or LARGEST[kept] in flat(card_of(folder))
 
 
 def test_figures_of_other_weights_are_refused(run, tmp_path):
     other = summary(run, tmp_path / "s.json", weights_sha256="0")
     (tmp_path / "list.json").write_text("[1]")
+    other_calibration = tmp_path / "c.json"
+    other_calibration.write_text(json.dumps({"temperature": 1.1, "weights_sha256": "0"}))
     for evidence, words in ((Evidence(other), "other weights"), (Evidence(tmp_path / "list.json"), "no summary"),
                             (Evidence(tmp_path / "none.json"), "cannot be read"),
-                            (Evidence(calibration=tmp_path / "list.json"), "temperature")):
+                            (Evidence(calibration=tmp_path / "list.json"), "temperature"),
+                            (Evidence(calibration=other_calibration), "fitted for other weights")):
         with pytest.raises(UserError, match=words):
             export_bundle(run, tmp_path / "bundle", evidence=evidence)
     assert not (tmp_path / "bundle").exists()

@@ -15,7 +15,7 @@ from MedLLMSegLib.config import NetworkConfig
 from MedLLMSegLib.geometry import aligned_grid
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.pipeline import Model, predict_probabilities
-from MedLLMSegLib.postprocess import restore_slabs
+from MedLLMSegLib.postprocess import LARGEST, asked_largest, keep_largest, restore_slabs
 from MedLLMSegLib.structures import plain_structures
 
 CPU = torch.device("cpu")
@@ -104,8 +104,33 @@ def test_small_islands_stay_unless_the_model_says_otherwise():
     array[2:5, 2:5, 2:5] = 650  # a second, small dim thing
     scan = volume.with_array(array)
     assert (segment(scan, shades_model()).labels.array[2:5, 2:5, 2:5] == 2).all()
-    cleaned = segment(scan, shades_model(keep_largest=True))
-    assert np.array_equal(cleaned.labels.array, segment(volume, shades_model()).labels.array)
+    for how in (True, "each"):  # true: as bundles said it before there was a choice
+        cleaned = segment(scan, shades_model(keep_largest=how))
+        assert np.array_equal(cleaned.labels.array, segment(volume, shades_model()).labels.array)
+    together = segment(scan, shades_model(keep_largest="together"))
+    assert set(np.unique(together.labels.array)) == {0, 2} and together.notes  # the two things do not touch
+
+
+def test_which_connected_parts_are_kept():
+    labels = np.zeros((4, 12, 40), np.uint8)
+    labels[:, 2:8, 2:6], labels[:, 2:8, 6:9] = 1, 2  # an organ of two structures that touch
+    labels[:, 2:10, 20:30] = 2  # far from it a larger thing that is taken for one of them
+    labels[0, 10, 2], labels[1, 8, 8] = 1, 1  # strays of the other: one alone, one on the organ's corner
+    organ = np.zeros_like(labels)
+    organ[:, :9, :9] = labels[:, :9, :9]
+    smaller = np.where(np.arange(40) >= 25, 0, labels)
+    kept = {how: keep_largest(smaller, how) for how in LARGEST}
+    assert (kept["each"][:, 2:10, 20:25] == 2).all() and not (kept["each"][:, :, 6:9] == 2).any()  # its own is gone
+    assert np.array_equal(kept["together"], organ)
+    organ[1, 8, 8] = 0
+    assert np.array_equal(kept["both"], organ)
+    for how in LARGEST:
+        assert not keep_largest(np.zeros_like(labels), how).any()
+
+
+def test_an_unknown_part_to_keep_is_a_damaged_bundle():
+    with pytest.raises(ValueError, match="'largest'"):
+        asked_largest({"keep_largest": "largest"})
 
 
 def test_probabilities_agree_with_labels_and_with_those_of_a_bare_network():

@@ -4,6 +4,7 @@ from __future__ import annotations
 from ..cards import card, data_and_licence, files, fill, head, licence_text, over_groups
 from ..metrics import METRICS
 from ..monai_config import REQUIRED, class_names
+from ..postprocess import LARGEST, asked_largest
 
 
 def model_card(metadata: dict) -> str:
@@ -90,6 +91,8 @@ def _measured(m: dict) -> list[str]:
                    _table(folds), fill(_rules(folds, m))]
         if m.get("folds_command"):
             blocks += ["Printed by", f"    {m['folds_command']}"]
+        if m.get("folds_note"):
+            blocks.append(fill(m["folds_note"]))
     return blocks
 
 
@@ -145,9 +148,10 @@ def _calibration(m: dict) -> list[str]:
         text += (f" Area under the risk-coverage curve of the uncertainty map {c['risk_coverage']:.4f}, against "
                  f"{c['risk_coverage_random']:.4f} of a random one (lower is better).")
     part = c.get("largest_part")
-    if part and part["kept"] and m["preprocessing"].get("keep_largest"):
-        text += (f" Of each structure the largest connected part is kept, as this was better on the same cases (mean Dice "
-                 f"{part['dice_largest']:.4f} against {part['dice_all']:.4f}).")
+    how = asked_largest(m["preprocessing"])
+    if part and part["kept"] and how:
+        text += (f" What is kept is {LARGEST[how]}, as this was better on the same cases (mean Dice {part['dice_largest']:.4f} "
+                 f"against {part['dice_all']:.4f}).")
     return ["## Calibration", fill(text)]
 
 

@@ -59,7 +59,7 @@ def precision_of(fabric) -> str:
 def fastest_precision(device: torch.device) -> str:
     """What a device trains fastest in: bf16 where its hardware has it, else fp16 on CUDA and fp32 on all others.
 
-    A CPU without such instructions works bf16 out in software: docs/train.md says how slowly.
+    A CPU without such instructions works bf16 out in software; docs/train.md says how slowly.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"  # Ampere and later

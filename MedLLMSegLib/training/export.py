@@ -90,10 +90,11 @@ def _refuse_seen(plan: dict, results: Path) -> None:
 def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None = None) -> Path:
     """Bring a bundle's description up to date, with new measurements if there are any; its weights are not touched.
 
-    A localizer gets MONAI's fields alone, as its card has its own author.
+    A localizer gets MONAI's fields alone, as its card has its own author. The version is the weights', and that of what is made of
+    their answers: only a new calibration changes it.
     """
     bundle, evidence = read_bundle(folder), evidence or Evidence()
-    facts = {k: v for k, v in _facts(shipped).items() if k not in ("version", "changelog")}
+    facts = {k: v for k, v in _facts(shipped).items() if evidence.calibration or k not in ("version", "changelog")}
     if bundle.metadata["kind"] != "segmenter":
         metadata = {**bundle.metadata, **facts}
         return rewrite_texts(bundle.folder, {**metadata, **monai_fields(metadata)})
@@ -175,7 +176,7 @@ def _with_evidence(metadata: dict, evidence: Evidence) -> dict:
     results, folds = (each and _nameless(each) for each in (results, folds))
     calibration = dict(metadata.get("calibration") or {})
     if evidence.calibration:
-        calibration |= _calibration(Path(evidence.calibration))
+        calibration |= _calibration(Path(evidence.calibration), metadata["weights_sha256"])
     if evidence.results and results.get("calibration"):
         calibration |= {k: v for k, v in results["calibration"].items() if k != "temperature"}
     settings = dict(metadata["preprocessing"])
@@ -207,12 +208,14 @@ def _nameless(summary: dict) -> dict:
     return kept | {"data": Path(str(summary.get("data", ""))).name, "failed": failed if isinstance(failed, int) else len(failed)}
 
 
-def _calibration(path: Path) -> dict:
+def _calibration(path: Path, weights_sha256: str) -> dict:
     found = _read_json(path)
     temperature = found.get("temperature") if isinstance(found, dict) else None
     if not isinstance(temperature, (int, float)) or not (math.isfinite(temperature) and temperature > 0):
         raise UserError(f'"{path}" holds no "temperature" above 0; give the JSON file that the calibration wrote.')
-    return found
+    if found.get("weights_sha256", weights_sha256) != weights_sha256:  # a run's own file names none
+        raise UserError(f'"{path}" was fitted for other weights; calibrate this very model.')
+    return {k: v for k, v in found.items() if k not in ("weights_sha256", "data")}
 
 
 def _read_json(path: Path):
