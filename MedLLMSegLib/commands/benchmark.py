@@ -36,7 +36,8 @@ def add_parser(commands) -> None:
     p.add_argument("--optimiser", choices=("adamw", "muon"), default="adamw", help="of every arm (default: %(default)s)")
     p.add_argument("--lr", type=float, default=1e-3, help="learning rate of every arm, without --tune (default: %(default)s)")
     p.add_argument("--seeds", type=int, default=3, metavar="N", help="of each arm (default: %(default)s)")
-    p.add_argument("--precision", default="bf16", help="bf16, fp16 or fp32 (default: %(default)s)")
+    p.add_argument("--precision", default="bf16", help="bf16, fp16 or fp32, one for all machines that share the work; a CPU "
+                                                       "without bf16 is many times faster in fp32 (default: %(default)s)")
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     p.set_defaults(run=_benchmark)
 

@@ -30,6 +30,7 @@ from ..localize import SIDES, Localizer, localize
 from ..networks.localizer import LocalizerConfig, LocalizerNet
 from ..volume import Volume
 from .checkpoint import save
+from .devices import fastest_precision
 from .subjects import Subject, load_head
 from .synth import GRID_MM, Sample, draw_sample
 
@@ -195,7 +196,7 @@ def _step(state: State, image: Tensor, target: Tensor, done: float, recipe: Reci
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     image = image.contiguous(memory_format=torch.channels_last_3d)
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=recipe.bf16):
+    with torch.autocast(image.device.type, torch.bfloat16, enabled=recipe.bf16 and fastest_precision(image.device) == "bf16"):
         logits = state.network(image)
     loss = LocalizerLoss()(logits.float(), target)
     if not torch.isfinite(loss):
