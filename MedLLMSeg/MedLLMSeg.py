@@ -29,20 +29,20 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
     sys.path.append(str(Path(__file__).resolve().parent.parent))
     import MedLLMSegLib  # noqa: F401
 
-from MedLLMSegLib.catalogue import DEFAULT_SEGMENTER
-from MedLLMSegLib.slicer_bridge.choices import Device, Side
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic
-from MedLLMSegLib.slicer_bridge.panel_consent import Consent
-from MedLLMSegLib.slicer_bridge.panel_diagnose import DiagnoseSection
-from MedLLMSegLib.slicer_bridge.panel_log import LogSection
-from MedLLMSegLib.slicer_bridge.panel_models import ModelsSection
-from MedLLMSegLib.slicer_bridge.panel_result import ResultSection
-from MedLLMSegLib.slicer_bridge.panel_run import RunSection, SampleButton
-from MedLLMSegLib.slicer_bridge.panel_scans import ScansSection
-from MedLLMSegLib.slicer_bridge.panel_state import Panel, emptied
-from MedLLMSegLib.slicer_bridge.panel_train import TrainSection
-from MedLLMSegLib.slicer_bridge.presenter import view, with_model
-from MedLLMSegLib.slicer_bridge.sample import register_sample
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.slicer_bridge.panel.choices import Device, Side
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.panel.consent import Consent
+from MedLLMSegLib.slicer_bridge.panel.diagnose_section import DiagnoseSection
+from MedLLMSegLib.slicer_bridge.panel.log_section import LogSection
+from MedLLMSegLib.slicer_bridge.panel.models_section import ModelsSection
+from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
+from MedLLMSegLib.slicer_bridge.panel.segment_section import RunSection, SampleButton
+from MedLLMSegLib.slicer_bridge.panel.scan_selectors import ScansSection
+from MedLLMSegLib.slicer_bridge.panel.panel_state import Panel, emptied
+from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
+from MedLLMSegLib.slicer_bridge.panel.presenter import view, with_model
+from MedLLMSegLib.slicer_bridge.scene.sample_data import register_sample
 
 POLL_MS = 100
 
@@ -276,7 +276,7 @@ class MedLLMSegTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        from MedLLMSegLib.slicer_bridge import selftest, selftest_looks
+        from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest, view_steps as selftest_looks
 
         self.setUp()
         selftest.run(self, MedLLMSegLogic)

@@ -11,21 +11,25 @@ Importing this package is cheap: torch is loaded when a name that needs it is fi
 """
 import importlib
 
-__version__ = "0.1.0"
+from .core.version import __version__  # noqa: F401
 
 _PUBLIC = {
-    "segment": "pipeline", "load_model": "pipeline", "segment_frames": "frames",
-    "diagnose": "diagnosis.predict", "load_classifier": "diagnosis.model", "Diagnosis": "diagnosis.answer",
-    "load_radiograph": "radiograph", "Radiograph": "radiograph",
-    "load_volume": "files", "save_segmentation": "files", "save_volume": "files",
-    "list_models": "catalogue", "accept_licence": "catalogue",
-    "Volume": "volume", "Segmentation": "structures", "Structure": "structures",
-    "UserError": "errors", "Cancelled": "errors", "write_report": "report",
+    "segment": "segmentation.pipeline", "load_model": "segmentation.pipeline", "segment_frames": "segmentation.time_series",
+    "diagnose": "diagnosis.predict", "load_classifier": "diagnosis.loaded_classifier", "Diagnosis": "diagnosis.result",
+    "load_radiograph": "io.radiograph", "Radiograph": "io.radiograph",
+    "load_volume": "io.volume_files", "save_segmentation": "io.volume_files", "save_volume": "io.volume_files",
+    "list_models": "registry.catalogue", "accept_licence": "registry.catalogue",
+    "Volume": "core.volume", "Segmentation": "core.segmentation", "Structure": "core.segmentation",
+    "UserError": "core.errors", "Cancelled": "core.errors", "write_report": "reporting.scan_report",
 }
+# Modules that files of version 0.3 name: a bundle's configs/inference.json, of which MONAI's runner asks this package for them.
+_MODULES_OF_0_3 = {"monai_runner": "monai_bundle.segmenter_runner", "monai_classifier": "monai_bundle.classifier_runner"}
 __all__ = sorted(_PUBLIC)
 
 
 def __getattr__(name: str):
+    if name in _MODULES_OF_0_3:
+        return importlib.import_module(f"{__name__}.{_MODULES_OF_0_3[name]}")
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

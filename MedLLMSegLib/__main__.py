@@ -1,6 +1,6 @@
 """``python -m MedLLMSegLib`` is the command line."""
 import sys
 
-from .cli import main
+from MedLLMSegLib.cli.main import main
 
 sys.exit(main())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..networks.classifier import Batch, Classifier
+from MedLLMSegLib.networks.classification.classifier import Batch, Classifier
 
 
 def grad_cam(network: Classifier, batch: Batch, target: int | None) -> tuple[Tensor, Tensor]:

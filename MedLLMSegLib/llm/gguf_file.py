@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from MedLLMSegLib.errors import UserError
-from MedLLMSegLib.llm.llama import LlamaConfig, LlamaWeights, Tensors, checked_layer, layer_numbers, weights_sha256
+from MedLLMSegLib.core.errors import UserError
+from .llama import LlamaConfig, LlamaWeights, Tensors, checked_layer, layer_numbers, weights_sha256
 
 GGUF_ARCHITECTURES = ("llama", "qwen2")  # Mistral is stored as "llama"
 # llama.cpp reorders the rows of these for interleaved rotary embedding, in "llama" files and not in "qwen2" ones.

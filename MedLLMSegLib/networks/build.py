@@ -3,15 +3,15 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..config import NetworkConfig
-from ..errors import UserError
-from ..llm.block import LlamaBlock
-from ..llm.frozen import FrozenBlock
-from ..llm.weights import LlamaWeights
-from .decoder import ConvDecoder, LinearDecoder
-from .fusion import MultiScaleFusion
-from .segmenter import MedVisionLlama
-from .vit import ConvStem, LearnedPosition, PatchEmbedding, TransformerBlock
+from MedLLMSegLib.registry.network_config import NetworkConfig
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.llm.block import LlamaBlock
+from MedLLMSegLib.llm.frozen_weights import FrozenBlock
+from MedLLMSegLib.llm.weights import LlamaWeights
+from MedLLMSegLib.networks.parts.decoder import ConvDecoder, LinearDecoder
+from MedLLMSegLib.networks.parts.fusion import MultiScaleFusion
+from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama
+from MedLLMSegLib.networks.parts.vit import ConvStem, LearnedPosition, PatchEmbedding, TransformerBlock
 
 
 def build_network(config: NetworkConfig, llm: LlamaWeights | None = None) -> MedVisionLlama:

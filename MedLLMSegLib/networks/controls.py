@@ -10,11 +10,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..config import LLMConfig, NetworkConfig
-from ..errors import UserError
-from ..llm.block import LlamaBlock
-from ..llm.frozen import FrozenBlock
-from ..llm.weights import LlamaWeights
+from MedLLMSegLib.registry.network_config import LLMConfig, NetworkConfig
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.llm.block import LlamaBlock
+from MedLLMSegLib.llm.frozen_weights import FrozenBlock
+from MedLLMSegLib.llm.weights import LlamaWeights
 from .build import build_network
 
 ARMS = {

@@ -8,7 +8,7 @@ from statistics import median
 import torch
 from torch import nn
 
-from .classifier import Batch
+from MedLLMSegLib.networks.classification.classifier import Batch
 from .controls import count_parameters
 
 

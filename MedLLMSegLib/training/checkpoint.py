@@ -10,9 +10,9 @@ from pickle import UnpicklingError  # what torch raises for a damaged checkpoint
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..llm.frozen import trained_tensors
-from ..outputs import whole_file, write_text
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.llm.frozen_weights import trained_tensors
+from MedLLMSegLib.core.safe_files import whole_file, write_text
 
 WORDS = ("title", "licence", "data")  # of a request that change nothing but the model's description
 LAST, BEST, PLAN, HISTORY = "last.pt", "best.pt", "plan.json", "history.json"

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ..outputs import whole_file, write_error
+from MedLLMSegLib.core.safe_files import whole_file, write_error
 
 PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442")  # Okabe and Ito, colour-blind safe
 

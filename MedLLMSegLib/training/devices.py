@@ -8,8 +8,8 @@ import sys
 
 import torch
 
-from ..errors import UserError
-from ..inference import choose_device
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.segmentation.inference import choose_device
 
 MOST_WORKERS = 8  # a guess: a sample takes tens of milliseconds, and so does a step on a fast GPU
 SHARED_MEMORY = "/dev/shm"

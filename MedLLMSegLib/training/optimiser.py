@@ -7,7 +7,7 @@ from typing import Iterable
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from MedLLMSegLib.core.errors import UserError
 
 OPTIMISERS = {"adamw": "AdamW", "muon": "Muon"}
 

@@ -35,14 +35,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from MedLLMSegLib.core.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..diagnosis.answer import Diagnosis
-    from ..structures import Segmentation
-    from ..volume import Volume
+    from MedLLMSegLib.diagnosis.result import Diagnosis
+    from MedLLMSegLib.core.segmentation import Segmentation
+    from MedLLMSegLib.core.volume import Volume
 
 VERSION = 1
 STOP_S = 1.5  # so long a request may go on after it was cancelled; then its process is killed
@@ -125,7 +125,7 @@ def load_volume(folder) -> "Volume":
     """What `save_volume` wrote. `UserError` if it is not there or damaged."""
     import numpy as np
 
-    from ..volume import Volume
+    from MedLLMSegLib.core.volume import Volume
 
     about, array = _read(folder, "volume.json"), _array(folder)
     try:
@@ -150,7 +150,7 @@ def save_segmentation(segmentation: "Segmentation", folder) -> Path:
 
 def load_segmentation(folder) -> "Segmentation":
     """What `save_segmentation` wrote. `UserError` if it is not there or damaged."""
-    from ..structures import Segmentation, Structure
+    from MedLLMSegLib.core.segmentation import Segmentation, Structure
 
     about = _read(folder, "segmentation.json")
     maps = {name: load_volume(path) if (path := Path(folder) / name).is_dir() else None
@@ -175,7 +175,7 @@ def save_diagnosis(diagnosis: "Diagnosis", folder) -> Path:
 
 def load_diagnosis(folder) -> "Diagnosis":
     """What `save_diagnosis` wrote; its image and shown are None. `UserError` if it is not there or damaged."""
-    from ..diagnosis.answer import Diagnosis
+    from MedLLMSegLib.diagnosis.result import Diagnosis
 
     about, path = _read(folder, "diagnosis.json"), Path(folder) / "heat_map"
     try:
@@ -187,7 +187,7 @@ def load_diagnosis(folder) -> "Diagnosis":
 
 def _write(folder: Path, name: str, about: dict, array: "np.ndarray | None" = None) -> None:
     """Not by `outputs.whole_file`: nobody reads before the answer says that all is there, and waiting for the disk is slow."""
-    from ..outputs import make_folder, write_error
+    from MedLLMSegLib.core.safe_files import make_folder, write_error
 
     make_folder(folder)
     try:

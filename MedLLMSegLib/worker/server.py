@@ -18,8 +18,8 @@ import traceback
 from collections import deque
 from typing import BinaryIO, Callable
 
-from ..errors import Cancelled, UserError
-from ..memory import NOT_ENOUGH, out_of_memory
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.memory import NOT_ENOUGH, out_of_memory
 from .protocol import LONGEST, STOP_S, VERSION, decode, encode
 from .tasks import Engine, Tasks, library_engine
 

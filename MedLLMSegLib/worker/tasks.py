@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from .. import __version__
-from ..catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, METADATA, find_model
+from MedLLMSegLib.core.version import __version__
+from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, METADATA, find_model
 from .protocol import load_volume, save_diagnosis, save_segmentation
 
 KEPT = 2  # models that stay loaded
@@ -34,9 +34,9 @@ class Engine:
 
 def library_engine() -> Engine:
     """The library's own. Imports torch, which takes seconds."""
-    from ..diagnosis.model import load_classifier
-    from ..diagnosis.predict import diagnose
-    from ..pipeline import load_model, segment
+    from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
+    from MedLLMSegLib.diagnosis.predict import diagnose
+    from MedLLMSegLib.segmentation.pipeline import load_model, segment
 
     return Engine(load_model, segment, _train, _devices, load_classifier, diagnose)
 
@@ -129,7 +129,7 @@ def _images(message: dict, asked):
     """The volumes of a diagnosis: one, or several in order; flat images with what is known of them. asked: what the model is shown."""
     volumes = [load_volume(place) if place and Path(place).is_dir() else place for place in message["volumes"]]
     if asked.kind == "radiograph":
-        from ..radiograph import radiograph_of
+        from MedLLMSegLib.io.radiograph import radiograph_of
 
         stated = message.get("modality") or ""
         modalities = [stated] * len(volumes) if isinstance(stated, str) else stated
@@ -140,8 +140,8 @@ def _images(message: dict, asked):
 
 
 def _train(fields: dict, device: str, progress, say) -> Path:
-    from ..training.request import TrainRequest
-    from ..training.session import train_model
+    from MedLLMSegLib.training.segmenter.request import TrainRequest
+    from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 
     window = fields.get("window")
     return train_model(TrainRequest(**{**fields, "window": tuple(window) if window else None}), device, progress, say)

@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedLLMSegLib.catalogue import ACCEPTED
+from MedLLMSegLib.registry.catalogue import ACCEPTED
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 try:
     import slicer_core  # noqa: F401
     from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # noqa: F401
-    from panel import desktop, pictures
-    from panel.stand_in import Logic
-    from slicer_bridge.conftest import slicer_scene  # noqa: F401  (a fixture)
+    from Testing.panel import desktop, pictures
+    from Testing.panel.stand_in import Logic
+    from Testing.slicer_bridge.conftest import slicer_scene  # noqa: F401  (a fixture)
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
@@ -83,7 +83,7 @@ def module(application, slicer_scene, monkeypatch, said):  # noqa: F811
         monkeypatch.setattr(slicer.util, name, stand_in)
     for name, stand_in in desktop.make_modules(said).items():
         monkeypatch.setitem(sys.modules, name, stand_in)
-    for name in [n for n in sys.modules if n.startswith("MedLLMSegLib.slicer_bridge.panel_")]:
+    for name in [n for n, loaded in sys.modules.items() if n.startswith("MedLLMSegLib.slicer_bridge.panel.") and hasattr(loaded, "qt")]:
         monkeypatch.delitem(sys.modules, name)  # they hold on to a `qt`
     spec = importlib.util.spec_from_file_location("MedLLMSeg", desktop.MODULE)
     loaded = importlib.util.module_from_spec(spec)
@@ -96,8 +96,8 @@ def module(application, slicer_scene, monkeypatch, said):  # noqa: F811
 
 @pytest.fixture
 def logic(module, monkeypatch):
-    from MedLLMSegLib.catalogue import ModelEntry
-    from MedLLMSegLib.memory import ModelChoice
+    from MedLLMSegLib.registry.catalogue import ModelEntry
+    from MedLLMSegLib.registry.memory_estimate import ModelChoice
 
     def choice(name, title, modality, structures, licence, accuracy, size, fits=True, ask=False):
         entry = ModelEntry(name, title, "segmenter", modality, structures, licence, accuracy, "0" * 64,
@@ -123,7 +123,7 @@ def make_panel(module, logic, monkeypatch):
     made = []
 
     def make(packages=()):
-        from MedLLMSegLib.slicer_bridge import install
+        from MedLLMSegLib.slicer_bridge.install import packages as install
 
         missing = list(packages)
         monkeypatch.setattr(install, "missing_packages", lambda task="segment": list(missing))

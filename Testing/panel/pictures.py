@@ -1,7 +1,7 @@
 """How a picture of the panel is taken: Slicer's colours, the height that it wants at 400 pixels, and whether a text is cut off."""
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from panel import desktop
+from Testing.panel import desktop
 
 WIDTH = 400  # pixels; as narrow as Slicer's panel gets
 

@@ -1,8 +1,8 @@
 """The panel's logic and its jobs, which go on when a test says so."""
 from dataclasses import dataclass, field
 
-from MedLLMSegLib.slicer_bridge import jobs
-from panel import desktop
+from MedLLMSegLib.slicer_bridge.logic import jobs
+from Testing.panel import desktop
 
 
 class Job(jobs.Job):

@@ -2,7 +2,7 @@
 import sys
 import time
 
-from MedLLMSegLib.slicer_bridge import install
+from MedLLMSegLib.slicer_bridge.install import packages as install
 
 ROWS = (("Left hippocampus (anterior)", 1.532, 0.913), ("Left hippocampus (posterior)", 1.321, 0.897),
         ("Right hippocampus (anterior)", 1.604, 0.921), ("Right hippocampus (posterior)", 1.287, float("nan")))
@@ -13,7 +13,7 @@ HISTORY = [{"step": 10 * n, "loss": round(1.4 / n ** 0.7, 3)} for n in range(1, 
 
 def names_of(part):
     """What a file of the panel imports, to put something else in its place."""
-    return vars(sys.modules[f"MedLLMSegLib.slicer_bridge.{part}"])
+    return vars(sys.modules[f"MedLLMSegLib.slicer_bridge.panel.{part}"])
 
 
 def press(button):

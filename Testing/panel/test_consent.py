@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.catalogue import ACCEPTED
-from MedLLMSegLib.slicer_bridge import install, licences
-from panel.steps import PACKAGES, names_of, press, process, start
+from MedLLMSegLib.registry.catalogue import ACCEPTED
+from MedLLMSegLib.slicer_bridge.install import packages as install, licences
+from Testing.panel.steps import PACKAGES, names_of, press, process, start
 
 
 def test_packages_are_named_before_they_are_installed(make_panel, module, logic, application, scan, picture, monkeypatch):
@@ -18,7 +18,7 @@ def test_packages_are_named_before_they_are_installed(make_panel, module, logic,
     picture(panel, "packages")
     press(panel.ui.notNowButton)
     assert panel.ui.segmentButton.text == "Segment" and not panel.ui.notNowButton.visible
-    monkeypatch.setitem(names_of("panel_consent"), "AFTER_PAINT_MS", 1000)  # the picture takes as long
+    monkeypatch.setitem(names_of("consent"), "AFTER_PAINT_MS", 1000)  # the picture takes as long
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
     assert panel.ui.segmentButton.text == "Installing..." and not panel.ui.segmentButton.enabled

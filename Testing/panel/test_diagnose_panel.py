@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.catalogue import METADATA, ModelEntry
-from MedLLMSegLib.memory import ModelChoice
-from MedLLMSegLib.outputs import write_text
-from panel.conftest import ROOT
-from panel.steps import PACKAGES, names_of, press, process, start, texts
+from MedLLMSegLib.registry.catalogue import METADATA, ModelEntry
+from MedLLMSegLib.registry.memory_estimate import ModelChoice
+from MedLLMSegLib.core.safe_files import write_text
+from Testing.panel.conftest import ROOT
+from Testing.panel.steps import PACKAGES, names_of, press, process, start, texts
 
 RESULT = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
 NOTES = ("The file has no window in its tags; grey values from the 0.5th to the 99.5th percentile (1183 to 3311) were used.",)
@@ -44,7 +44,7 @@ def panel(logic, make_panel, image):
 def answer(module):
     """answer(image) -> a table node with a heat map's volume node."""
     import slicer
-    from MedLLMSegLib.slicer_bridge.overlay import HEAT_MAP, map_node, name_map
+    from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
 
     def make(volume):
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "chest PA diagnosis")
@@ -124,7 +124,7 @@ def test_a_licence_and_packages_are_asked_for_in_the_section(logic, make_panel, 
     press(ui.diagnoseButton)
     assert ui.diagnoseButton.text == "Accept and diagnose" and "CC-BY-NC-4.0" in ui.diagnoseStatusLabel.text
     picture(panel, "diagnose-licence", "diagnose")
-    monkeypatch.setitem(names_of("panel_models"), "licence_text", lambda entry: f"all of {entry.id}'s licence")
+    monkeypatch.setitem(names_of("models_section"), "licence_text", lambda entry: f"all of {entry.id}'s licence")
     ui.licenceButton.click()  # of the model that is asked for, not of the one that outlines
     assert said["shown"][0][1]["detailedText"] == "all of silicosis's licence"
     press(ui.diagnoseNotNowButton)
@@ -178,7 +178,7 @@ def test_while_a_scan_is_segmented_nothing_is_diagnosed(panel, logic, image):
 
 def test_an_image_or_heat_map_that_leaves_the_scene(panel, logic, image, answer):
     import slicer
-    from MedLLMSegLib.slicer_bridge.overlay import heat_map_of
+    from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
 
     table = answer(image)
     end(begin(panel, logic), table)
@@ -204,7 +204,7 @@ def test_closing_the_scene_cancels_and_empties_the_section(panel, logic, image, 
 def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, monkeypatch):
     entry = classifier("new-one").entry
     logic.diagnosers = (*logic.diagnosers, classifier("new-one"))
-    monkeypatch.setitem(names_of("panel_models"), "import_model", lambda source: entry)
+    monkeypatch.setitem(names_of("models_section"), "import_model", lambda source: entry)
     said["path"] = "/some/bundle"
     press(panel.ui.importModelButton)
     assert panel.panel.classifier == "new-one" and panel.ui.classifierComboBox.currentText == "new-one"
@@ -231,11 +231,11 @@ def test_every_state_of_the_section_has_a_tool_tip_for_its_button(panel):
 def test_the_panel_drives_the_real_logic(module, logic, make_panel, image, application, monkeypatch, picture):
     """Through a worker that answers as the real one does (that one runs in slicer_bridge/test_diagnoses.py)."""
     import slicer
-    from MedLLMSegLib.diagnosis.answer import Diagnosis
-    from MedLLMSegLib.slicer_bridge.overlay import COLOURS
-    from MedLLMSegLib.places import user_models_dir
+    from MedLLMSegLib.diagnosis.result import Diagnosis
+    from MedLLMSegLib.slicer_bridge.scene.overlay import COLOURS
+    from MedLLMSegLib.core.places import user_models_dir
     from MedLLMSegLib.worker.protocol import Event, load_volume, save_diagnosis
-    from slicer_bridge.stand_in import StandInClient
+    from Testing.slicer_bridge.stand_in import StandInClient
 
     class Client(StandInClient):
         def _go_on(self, number):

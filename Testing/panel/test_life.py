@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from panel.steps import ROWS, names_of, press, process, start
+from Testing.panel.steps import ROWS, names_of, press, process, start
 
 
 def test_when_the_input_is_deleted_the_next_scan_takes_its_place(panel, scan):
@@ -21,7 +21,7 @@ def test_when_the_input_is_deleted_the_next_scan_takes_its_place(panel, scan):
 
 def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
     import slicer
-    from MedLLMSegLib.slicer_bridge.overlay import name_map
+    from MedLLMSegLib.slicer_bridge.scene.overlay import name_map
 
     hidden = slicer.vtkMRMLScalarVolumeNode()
     hidden.SetHideFromEditors(True)
@@ -37,7 +37,7 @@ def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
 def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, drawn):
     """Slicer's selector lists it as a volume, and goes to the row above when its node is removed."""
     import slicer
-    from MedLLMSegLib.slicer_bridge.overlay import HEAT_MAP, map_node, name_map
+    from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
 
     maps = [slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan)) for _ in range(2)]
     name_map(drawn("found", scan), maps[0])
@@ -75,10 +75,10 @@ def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is
 
 def test_a_heat_map_of_a_colour_picture_is_not_taken_for_a_scan(panel):
     import slicer
-    from MedLLMSegLib.diagnosis.answer import Diagnosis
-    from MedLLMSegLib.slicer_bridge.diagnoses import write_diagnosis
-    from MedLLMSegLib.slicer_bridge.images import images_of
-    from MedLLMSegLib.volume import Volume
+    from MedLLMSegLib.diagnosis.result import Diagnosis
+    from MedLLMSegLib.slicer_bridge.logic.diagnosis_job import write_diagnosis
+    from MedLLMSegLib.slicer_bridge.scene.flat_images import images_of
+    from MedLLMSegLib.core.volume import Volume
 
     picture = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "chest.png")
     slicer.util.updateVolumeFromArray(picture, np.zeros((1, 6, 8, 3), np.uint8))
@@ -201,7 +201,7 @@ def test_one_failing_poll_is_not_the_last(module, application, scan, monkeypatch
 def test_the_sample_is_fetched_beside_the_window(panel, module, application, monkeypatch, picture, tmp_path):
     import slicer
 
-    namespace = names_of("panel_run")
+    namespace = names_of("segment_section")
     fetched = types.SimpleNamespace(done=False, error=None, wait=lambda seconds: fetched.done)
     monkeypatch.setitem(namespace, "Download", lambda folder: fetched)
     monkeypatch.setitem(namespace, "load_sample", lambda: slicer.util.addVolumeFromArray(np.ones((3, 3, 3)), name="MRHead"))

@@ -3,9 +3,9 @@ import json
 import types
 from dataclasses import replace
 
-from MedLLMSegLib import catalogue
-from MedLLMSegLib.outputs import write_text
-from panel.steps import names_of, press, process
+from MedLLMSegLib.registry import catalogue
+from MedLLMSegLib.core.safe_files import write_text
+from Testing.panel.steps import names_of, press, process
 
 
 def test_search_and_choice(panel, logic, scan, picture):
@@ -23,7 +23,7 @@ def test_search_and_choice(panel, logic, scan, picture):
 
 
 def test_models_are_imported_verified_and_deleted(panel, logic, scan, said, monkeypatch, tmp_path, picture):
-    namespace, done = names_of("panel_models"), []
+    namespace, done = names_of("models_section"), []
     entry = types.SimpleNamespace(id="heart-cine")
     monkeypatch.setitem(namespace, "import_model", lambda path: done.append(path) or entry)
     monkeypatch.setitem(namespace, "verify_model", lambda entry: entry)
@@ -60,7 +60,7 @@ def test_a_model_that_cannot_be_imported_is_said_in_the_section(panel, said, tmp
 
 
 def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(logic, make_panel, said, monkeypatch, picture):
-    namespace, done = names_of("panel_models"), []
+    namespace, done = names_of("models_section"), []
     entry = replace(logic.choices[0].entry, id="chest-xray", kind="classifier", title="Pneumonia in chest X-rays", structures=(),
                     classes=("no finding", "pneumonia"), licence="Apache-2.0")
     logic.diagnosers = (replace(logic.choices[0], entry=entry),)
@@ -90,7 +90,7 @@ def test_a_large_model_is_read_while_the_window_lives(panel, application, said, 
     import threading
 
     gate, entry = threading.Event(), types.SimpleNamespace(id="heart-cine")
-    monkeypatch.setitem(names_of("panel_models"), "import_model", lambda path: gate.wait(10) and entry)
+    monkeypatch.setitem(names_of("models_section"), "import_model", lambda path: gate.wait(10) and entry)
     ui, said["path"] = panel.ui, "/a/large/model"
     press(ui.importModelButton)
     process(application, lambda: "Importing" in ui.modelsLabel.text)
@@ -104,7 +104,7 @@ def test_a_panel_that_goes_while_a_model_is_read_is_left_alone(panel, applicatio
     import threading
 
     gate = threading.Event()
-    monkeypatch.setitem(names_of("panel_models"), "import_model", lambda path: gate.wait(10) and 1 / 0)
+    monkeypatch.setitem(names_of("models_section"), "import_model", lambda path: gate.wait(10) and 1 / 0)
     said["path"] = "/a/large/model"
     press(panel.ui.importModelButton)
     panel.cleanup()

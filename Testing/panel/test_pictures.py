@@ -43,7 +43,7 @@ def load(module):
 
 
 def test_pictures_before_a_run(panel, load, picture):
-    from panel.steps import press
+    from Testing.panel.steps import press
 
     picture(panel, "docs-start")
     load()
@@ -54,7 +54,7 @@ def test_pictures_before_a_run(panel, load, picture):
 
 
 def test_pictures_of_a_real_run(panel, load, application, picture):
-    from panel.steps import press, process
+    from Testing.panel.steps import press, process
 
     load()
     press(panel.ui.segmentButton)

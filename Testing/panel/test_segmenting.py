@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError
-from panel.steps import finish, press, process, start, texts
+from Testing.panel.steps import finish, press, process, start, texts
 
 
 def test_an_empty_scene_says_what_is_missing_and_offers_the_sample(panel, picture):
@@ -106,7 +106,7 @@ def test_a_failure_is_one_sentence_and_the_next_press_works(panel, logic, scan, 
 
 
 def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn):
-    from MedLLMSegLib.slicer_bridge.overlay import ROLE
+    from MedLLMSegLib.slicer_bridge.scene.overlay import ROLE
 
     node = drawn("found", scan)
     node.SetNodeReferenceID(ROLE, scan.GetID())
@@ -156,7 +156,7 @@ def test_the_workers_log_is_opened_when_there_is_one(panel, said, cache):
 
 def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, application, monkeypatch):
     import slicer
-    from MedLLMSegLib.structures import Segmentation, plain_structures
+    from MedLLMSegLib.core.segmentation import Segmentation, plain_structures
 
     def segment(volume, model, *, progress, uncertainty=False, **options):
         progress("segment left", 0.5)

@@ -46,7 +46,7 @@ def _files(method):
 
 
 def test_all_of_it_passes(widget, module, monkeypatch, tmp_path):
-    from MedLLMSegLib.slicer_bridge import selftest
+    from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
 
     monkeypatch.setattr(selftest, "CHECKS", tuple(c for c in selftest.CHECKS if c is not selftest.check_worker))
     test = module.MedLLMSegTest()
@@ -60,7 +60,8 @@ def test_all_of_it_passes(widget, module, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("break_it", ["onButton", "cancel"])
 def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
-    from MedLLMSegLib.slicer_bridge import panel_run, selftest, selftest_panel
+    from MedLLMSegLib.slicer_bridge.panel import segment_section as panel_run
+    from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest, panel_steps as selftest_panel
 
     case = selftest.Case(unittest.TestCase(), module.MedLLMSegLogic)
     wait = selftest.Case.wait
@@ -77,7 +78,7 @@ def test_a_logic_from_the_console_goes_with_its_last_run(module, application, sc
     import gc
     import time
 
-    from slicer_bridge.stand_in import BallSegmenter, StandInClient
+    from Testing.slicer_bridge.stand_in import BallSegmenter, StandInClient
 
     client, done = StandInClient(BallSegmenter(radius_mm=500)), []
     module.MedLLMSegLogic(makeClient=lambda: client).segmentAsync(scan, onDone=lambda job: done.append(job.state))
@@ -106,7 +107,7 @@ def loaded(panel, monkeypatch):
 
 
 def test_the_looks_that_are_tested_inside_slicer(loaded, module):
-    from MedLLMSegLib.slicer_bridge import selftest_looks
+    from MedLLMSegLib.slicer_bridge.selftest import view_steps as selftest_looks
 
     before = loaded.panel
     selftest_looks.run(module.MedLLMSegTest("runTest"))
@@ -114,7 +115,8 @@ def test_the_looks_that_are_tested_inside_slicer(loaded, module):
 
 
 def test_looks_without_cancel_are_found(loaded, module, monkeypatch):
-    from MedLLMSegLib.slicer_bridge import presenter, selftest_looks
+    from MedLLMSegLib.slicer_bridge.panel import presenter
+    from MedLLMSegLib.slicer_bridge.selftest import view_steps as selftest_looks
 
     button = presenter.task_button
     monkeypatch.setattr(presenter, "task_button", lambda *given: {**button(*given), "text": "Segment"})

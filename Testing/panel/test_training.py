@@ -2,7 +2,7 @@
 import types
 
 import pytest
-from panel.steps import HISTORY, press, start, texts
+from Testing.panel.steps import HISTORY, press, start, texts
 
 
 def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatch):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from MedLLMSegLib.anatomy import hippocampus_structures
-from MedLLMSegLib.errors import Cancelled, UserError
-from MedLLMSegLib.geometry import apply
-from MedLLMSegLib.structures import Segmentation
+from MedLLMSegLib.anatomy.structures import hippocampus_structures
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.worker.protocol import Event, load_volume, save_segmentation
 
 OBLIQUE = np.array([[-0.6, 0.3, 0.4, 40], [0.2, 0.9, -0.5, -30], [-0.1, 0.2, 2.4, 12], [0, 0, 0, 1.0]])

@@ -7,18 +7,18 @@ import pytest
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
 import vtk  # noqa: E402
-from dicom_writer import write_dicom  # noqa: E402
+from Testing.helpers.dicom_writer import write_dicom  # noqa: E402
 from PIL import Image  # noqa: E402
-from slicer_bridge.stand_in import OBLIQUE, in_stage, take_along  # noqa: E402
-from tiny_classifier import tiny_network, volumes, write_tiny  # noqa: E402
+from Testing.slicer_bridge.stand_in import OBLIQUE, in_stage, take_along  # noqa: E402
+from Testing.helpers.tiny_classifier import tiny_network, volumes, write_tiny  # noqa: E402
 
 from MedLLMSegLib import Cancelled, UserError, Volume, diagnose  # noqa: E402
-from MedLLMSegLib.diagnosis.about import InputConfig  # noqa: E402
-from MedLLMSegLib.slicer_bridge import images  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.slicer_bridge.marks import is_map  # noqa: E402
-from MedLLMSegLib.slicer_bridge.overlay import heat_map_of  # noqa: E402
-from MedLLMSegLib.user_models import import_model  # noqa: E402
+from MedLLMSegLib.diagnosis.input_description import InputConfig  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene import flat_images as images  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene.node_marks import is_map  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of  # noqa: E402
+from MedLLMSegLib.registry.user_models import import_model  # noqa: E402
 from MedLLMSegLib.worker.protocol import Event  # noqa: E402
 from MedLLMSegLib.worker.tasks import Tasks, library_engine  # noqa: E402
 
@@ -341,7 +341,7 @@ def test_refusals_are_one_sentence_and_change_nothing(scene, logic, client, flat
 
 @pytest.mark.parametrize("step", ["map_node", "name_map", "place_beside"])
 def test_a_failure_while_it_is_written_takes_all_back(scene, logic, flat, bundles, monkeypatch, step):
-    from MedLLMSegLib.slicer_bridge import diagnoses
+    from MedLLMSegLib.slicer_bridge.logic import diagnosis_job as diagnoses
 
     def fail(*arguments):
         raise MemoryError

@@ -7,10 +7,10 @@ import SimpleITK as sitk  # noqa: E402
 import slicer  # noqa: E402
 import vtk  # noqa: E402
 
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.slicer_bridge.segments import DICOM_NAME, DICOM_TYPE, tag  # noqa: E402
-from MedLLMSegLib.slicer_bridge.selftest_parts import BALLS, GREY, NAMES, Case, StandIn  # noqa: E402
-from MedLLMSegLib.slicer_bridge.selftest_scene import UID, write_series  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene.segments import DICOM_NAME, DICOM_TYPE, tag  # noqa: E402
+from MedLLMSegLib.slicer_bridge.selftest.expectations import BALLS, GREY, NAMES, Case, StandIn  # noqa: E402
+from MedLLMSegLib.slicer_bridge.selftest.scene_steps import UID, write_series  # noqa: E402
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pytest
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
 
-from MedLLMSegLib.classification.measures import Estimate  # noqa: E402
-from MedLLMSegLib.classification.tsne import Told  # noqa: E402
-from MedLLMSegLib.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge import feature_map  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.metrics.classification import Estimate  # noqa: E402
+from MedLLMSegLib.evaluation.tsne_map import Told  # noqa: E402
+from MedLLMSegLib.core.errors import UserError  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene import feature_map  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
 
 ROWS = (("a", 1.5, 2.0, "pneumonia", "PA"), ("b", -3.0, 0.5, "no finding", "AP"), ("c", 4.0, -1.0, "pneumonia", ""))
 

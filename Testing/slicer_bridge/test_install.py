@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from MedLLMSegLib.errors import UserError
-from MedLLMSegLib.slicer_bridge import install
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.install import packages as install
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = {"segment": (install.REQUIREMENTS,), "train": (install.REQUIREMENTS, install.TRAINING)}
@@ -84,7 +84,7 @@ def test_what_is_there_is_not_missing_and_what_is_too_old_is(monkeypatch):
 
 
 def test_looking_imports_nothing_heavy():
-    code = ("import sys, MedLLMSegLib.slicer_bridge.install as i; i.missing_packages('train'); "
+    code = ("import sys, MedLLMSegLib.slicer_bridge.install.packages as i; i.missing_packages('train'); "
             "print({'torch', 'monai', 'numpy', 'matplotlib'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
@@ -148,7 +148,7 @@ def test_the_lists_agree_with_pyproject():
 
 @pytest.mark.parametrize("task, code", [
     ("segment", "from MedLLMSegLib import segment; import MedLLMSegLib.worker.server, MedLLMSegLib.worker.tasks"),
-    ("train", "import MedLLMSegLib.training.session, MedLLMSegLib.training.curves; "
+    ("train", "import MedLLMSegLib.training.segmenter.segmenter_session, MedLLMSegLib.training.curves; "
               "from MedLLMSegLib.training.devices import make_fabric; make_fabric('cpu', 'fp32')"),
 ])
 def test_the_worker_imports_only_what_slicer_has_or_is_asked_for(task, code):

@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
-from slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, BallSegmenter, StandInClient, in_stage, take_along  # noqa: E402
+from Testing.slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, BallSegmenter, StandInClient, in_stage, take_along  # noqa: E402
 
-from MedLLMSegLib.errors import Cancelled, UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.core.errors import Cancelled, UserError  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
 
 TURN = np.array([[0.98, -0.17, 0, 3], [0.17, 0.98, 0, -2], [0, 0, 1, 1.5], [0, 0, 0, 1]])
 
@@ -129,7 +129,7 @@ def test_cancel_while_the_result_is_being_read_or_arrives(scene, scan, logic, cl
 
 def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(scene, scan, logic, client, monkeypatch):
     """Even if all that is left to do needs no waiting."""
-    from MedLLMSegLib.slicer_bridge.jobs import Runner
+    from MedLLMSegLib.slicer_bridge.logic.jobs import Runner
 
     def at_once(self, function, *arguments, **options):
         return function(*arguments, **options)
@@ -159,7 +159,7 @@ def test_a_failure_is_one_sentence_and_leaves_the_scene_as_it_was(scene, scan, l
 
 
 def test_a_failure_while_writing_leaves_the_scene_as_it_was(scene, scan, logic, monkeypatch):
-    from MedLLMSegLib.slicer_bridge import nodes
+    from MedLLMSegLib.slicer_bridge.scene import volume_nodes as nodes
 
     node = logic.segment(scan, side="left")
     before = picture(scene)
@@ -397,7 +397,7 @@ def test_a_map_is_used_again_goes_with_its_run_and_comes_back_with_restore(scene
 
 
 def test_a_failing_run_leaves_the_map_as_it_was(scene, scan, logic, monkeypatch):
-    from MedLLMSegLib.slicer_bridge import nodes
+    from MedLLMSegLib.slicer_bridge.scene import volume_nodes as nodes
 
     node = logic.segment(scan, uncertainty=True)
     shown, before = logic.showUncertainty(node), picture(scene)
@@ -489,7 +489,8 @@ def test_slicer_itself_never_imports_torch():
     import sys
 
     code = ("import sys, slicer, slicer.util\n"
-            "from MedLLMSegLib.slicer_bridge import (logic, parts, trainings, recipes, install, selftest)\n"
+            "from MedLLMSegLib.slicer_bridge.logic import module_logic, services, training_job, copyable_calls\n"
+            "from MedLLMSegLib.slicer_bridge.install import packages\nfrom MedLLMSegLib.slicer_bridge.selftest import self_test\n"
             "print({'torch', 'monai', 'matplotlib', 'safetensors', 'einops'} & set(sys.modules))")
     root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
@@ -520,7 +521,7 @@ def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
     import os
     import time
 
-    from MedLLMSegLib.slicer_bridge import jobs
+    from MedLLMSegLib.slicer_bridge.logic import jobs
 
     keep = ctypes.PyDLL(None).usleep  # unlike CDLL, it keeps the lock
 
@@ -540,7 +541,7 @@ def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
 
 
 def test_the_slice_views_move_to_what_was_found(scene, add_volume):
-    from MedLLMSegLib.slicer_bridge.overlay import look_at
+    from MedLLMSegLib.slicer_bridge.scene.overlay import look_at
 
     view = slicer.vtkMRMLSliceNode()
     view.SetLayoutName("Red")

@@ -5,12 +5,12 @@ import pytest
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
 
-from slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, RADIUS_MM, BallSegmenter, StandInClient  # noqa: E402
+from Testing.slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, RADIUS_MM, BallSegmenter, StandInClient  # noqa: E402
 
-from MedLLMSegLib.anatomy import hippocampus_structures  # noqa: E402
-from MedLLMSegLib.errors import Cancelled, UserError  # noqa: E402
-from MedLLMSegLib.geometry import apply  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.anatomy.structures import hippocampus_structures  # noqa: E402
+from MedLLMSegLib.core.errors import Cancelled, UserError  # noqa: E402
+from MedLLMSegLib.core.geometry import apply  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
 
 
 @pytest.fixture
@@ -149,6 +149,6 @@ def test_written_by_slicer_as_seg_nrrd_and_read_back(scene, scan, tmp_path):
 
 
 def _tags(segment):
-    from MedLLMSegLib.slicer_bridge import segments
+    from MedLLMSegLib.slicer_bridge.scene import segments
     return {name: segments.tag(segment, name)
             for name in (segments.STRUCTURE_TAG, segments.MODEL_TAG, segment.GetTerminologyEntryTagName())}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "MedLLMSeg" / "MedLLMSeg.py"
-PANEL = [MODULE, *sorted((ROOT / "MedLLMSegLib" / "slicer_bridge").glob("panel_*.py"))]
+PANEL = [MODULE, *sorted((ROOT / "MedLLMSegLib" / "slicer_bridge" / "panel").glob("*.py"))]
 UI = ElementTree.parse(ROOT / "MedLLMSeg/Resources/UI/MedLLMSeg.ui").getroot()
 NAMES = [widget.get("name") for widget in UI.iter("widget")]
 CLASSES = {node.name: node for node in ast.parse(MODULE.read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)}
@@ -88,7 +88,7 @@ def test_every_button_of_the_ui_file_does_something():
 def test_texts_are_translated_one_by_one():
     """_() takes a literal, which Slicer's tools can find, and never a text that was put together."""
     bridge = ROOT / "MedLLMSegLib" / "slicer_bridge"
-    for path in [*PANEL, *sorted(bridge.glob("presenter*.py")), *(bridge / name for name in ("asks.py", "choices.py", "curve.py"))]:
+    for path in [MODULE, *sorted(bridge.rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
                 assert isinstance(node.args[0], ast.Constant), f"{path.name}:{node.lineno}"

@@ -6,11 +6,11 @@ pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING
 import slicer  # noqa: E402
 import vtk  # noqa: E402
 
-from MedLLMSegLib.anatomy import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures  # noqa: E402
-from MedLLMSegLib.errors import UserError  # noqa: E402
-from MedLLMSegLib.geometry import apply  # noqa: E402
-from MedLLMSegLib.slicer_bridge import nodes, segments  # noqa: E402
-from MedLLMSegLib.structures import Segmentation  # noqa: E402
+from MedLLMSegLib.anatomy.structures import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures  # noqa: E402
+from MedLLMSegLib.core.errors import UserError  # noqa: E402
+from MedLLMSegLib.core.geometry import apply  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene import volume_nodes as nodes, segments  # noqa: E402
+from MedLLMSegLib.core.segmentation import Segmentation  # noqa: E402
 
 SHAPE = (12, 14, 16)  # k, j, i
 SIDES = {"Left": "7771000", "Right": "24028007"}  # SNOMED CT
@@ -451,7 +451,7 @@ def test_what_the_user_has_styled_and_named_stays_so(scan, surfaces):
 
 
 def test_what_is_restored_looks_as_it_did(scan):
-    from MedLLMSegLib.slicer_bridge.keep import NodeState
+    from MedLLMSegLib.slicer_bridge.scene.restore_point import NodeState
 
     node = _write(scan)
     _restyle(node)
@@ -465,8 +465,8 @@ def test_what_is_restored_looks_as_it_did(scan):
 
 
 def test_the_codes_are_written_as_in_our_files():
-    from MedLLMSegLib.files import terminology
-    from MedLLMSegLib.slicer_bridge import segments
+    from MedLLMSegLib.io.volume_files import terminology
+    from MedLLMSegLib.slicer_bridge.scene import segments
 
     for structure in (*hippocampus_structures(lateral=True), *hippocampus_structures(lateral=False)):
         assert segments.terminology_entry(structure) == terminology(structure)
@@ -515,7 +515,7 @@ def _state(scene):
                                         ("segments", "_segment")])
 @pytest.mark.parametrize("target", ["new", "empty", "with segments"])
 def test_a_failure_leaves_the_scene_as_it_was(scene, scan, add_transform, monkeypatch, file, step, target):
-    from MedLLMSegLib.slicer_bridge import segments
+    from MedLLMSegLib.slicer_bridge.scene import segments
 
     module = {"nodes": nodes, "segments": segments}[file]
     node = None

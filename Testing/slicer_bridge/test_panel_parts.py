@@ -9,8 +9,8 @@ import urllib.request
 
 import pytest
 
-from MedLLMSegLib.slicer_bridge import machine
-from MedLLMSegLib.slicer_bridge.sample import Download
+from MedLLMSegLib.slicer_bridge.panel import device_text as machine
+from MedLLMSegLib.slicer_bridge.scene.sample_data import Download
 
 
 def ended(download):

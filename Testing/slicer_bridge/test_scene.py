@@ -9,12 +9,12 @@ pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING
 import shlex  # noqa: E402
 
 import slicer  # noqa: E402
-from slicer_bridge.stand_in import GRID, OBLIQUE, BallSegmenter, StandInClient  # noqa: E402
+from Testing.slicer_bridge.stand_in import GRID, OBLIQUE, BallSegmenter, StandInClient  # noqa: E402
 
-from MedLLMSegLib.cli import build_parser  # noqa: E402
-from MedLLMSegLib.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.slicer_bridge.segments import MODEL_TAG, STRUCTURE_TAG, tag  # noqa: E402
+from MedLLMSegLib.cli.main import build_parser  # noqa: E402
+from MedLLMSegLib.core.errors import UserError  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene.segments import MODEL_TAG, STRUCTURE_TAG, tag  # noqa: E402
 
 C, S = np.cos(0.3), np.sin(0.3)
 TURNED = np.array([[0.7 * C, -0.8 * S, 0, 6], [0.7 * S, 0.8 * C, 0, -49], [0, 0, 2.4, 12], [0, 0, 0, 1]])

@@ -8,11 +8,11 @@ import slicer  # noqa: E402
 import vtk  # noqa: E402
 from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
-from MedLLMSegLib.anatomy import hippocampus_structures  # noqa: E402
-from MedLLMSegLib.files import save_segmentation, terminology  # noqa: E402
-from MedLLMSegLib.geometry import apply  # noqa: E402
-from MedLLMSegLib.structures import Segmentation  # noqa: E402
-from MedLLMSegLib.volume import Volume  # noqa: E402
+from MedLLMSegLib.anatomy.structures import hippocampus_structures  # noqa: E402
+from MedLLMSegLib.io.volume_files import save_segmentation, terminology  # noqa: E402
+from MedLLMSegLib.core.geometry import apply  # noqa: E402
+from MedLLMSegLib.core.segmentation import Segmentation  # noqa: E402
+from MedLLMSegLib.core.volume import Volume  # noqa: E402
 
 
 def make_segmentation() -> Segmentation:

@@ -8,8 +8,8 @@ import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 
 from MedLLMSegLib import UserError, load_volume, save_volume  # noqa: E402
-from MedLLMSegLib.cases import read_cases, read_label_map  # noqa: E402
-from MedLLMSegLib.volume import Volume  # noqa: E402
+from MedLLMSegLib.data import read_cases, read_label_map  # noqa: E402
+from MedLLMSegLib.core.volume import Volume  # noqa: E402
 
 C, S = np.cos(0.3), np.sin(0.3)
 MATRIX = np.eye(4)

@@ -11,8 +11,9 @@ from scipy import ndimage
 
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 
-from MedLLMSegLib.slicer_bridge import install, selftest, selftest_panel, selftest_scene  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.install import packages as install
+from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest, panel_steps as selftest_panel, scene_steps as selftest_scene  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
 
 WITHOUT_WORKER = tuple(check for check in selftest.CHECKS if check is not selftest.check_worker)
 
@@ -45,7 +46,7 @@ def _impatient(wait):
 
 def test_the_worker_without_its_packages_says_so(scene, tmp_path, monkeypatch):
     """As in a Slicer where nothing was installed yet: a python without torch."""
-    from MedLLMSegLib.slicer_bridge import parts
+    from MedLLMSegLib.slicer_bridge.logic import services as parts
 
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
     monkeypatch.setattr(parts, "environment", lambda: {"PYTHONPATH": str(tmp_path), "PATH": ""})
@@ -175,7 +176,7 @@ def test_the_segment_editor(scene, monkeypatch, grows):
 
 def test_the_sample_in_sample_data(monkeypatch):
     import slicer
-    from MedLLMSegLib.slicer_bridge.sample import SHA256
+    from MedLLMSegLib.slicer_bridge.scene.sample_data import SHA256
 
     source = types.SimpleNamespace(checksums=[f"SHA256:{SHA256}"])
     monkeypatch.setattr(slicer.modules, "sampleDataSources", {"General": [], "MedLLMSeg": [source]}, raising=False)

@@ -6,10 +6,10 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
-from slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, BallSegmenter, StandInClient, in_stage, take_along  # noqa: E402
+from Testing.slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, BallSegmenter, StandInClient, in_stage, take_along  # noqa: E402
 
-from MedLLMSegLib.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.core.errors import UserError  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
 
 TIMES = ("0", "0.1", "0.25")
 TURN = np.array([[0.98, -0.17, 0, 3], [0.17, 0.98, 0, -2], [0, 0, 1, 1.5], [0, 0, 0, 1]])
@@ -179,7 +179,7 @@ def test_index_values_that_are_no_numbers_after_all_are_texts(scene, shown, logi
 
 
 def test_a_failure_while_a_sequence_is_updated_leaves_its_items_and_table(scene, shown, logic, client, monkeypatch):
-    from MedLLMSegLib.slicer_bridge import sequences
+    from MedLLMSegLib.slicer_bridge.logic import sequence_job as sequences
 
     first = take_along(logic, logic.segmentAsync(shown[0]))
     before = [names(first.segmentationNode) for n in range(3) if not shown[1].SetSelectedItemNumber(n)]
@@ -301,7 +301,7 @@ def test_cancel_in_any_image_leaves_the_scene_as_it_was(scene, shown, logic, cli
 
 
 def test_a_failure_when_all_is_written_leaves_the_scene_as_it_was(scene, shown, add_sequence, logic, monkeypatch):
-    from MedLLMSegLib.slicer_bridge import sequences
+    from MedLLMSegLib.slicer_bridge.logic import sequence_job as sequences
 
     sequence = add_sequence()  # one with a browser, one without
     before = nodes(scene)

@@ -6,8 +6,8 @@ import types
 
 import pytest
 
-from MedLLMSegLib.slicer_bridge import install, torch_install
-from MedLLMSegLib.slicer_bridge.torch_install import Installation, pip_environment, torch_commands
+from MedLLMSegLib.slicer_bridge.install import packages as install, pytorch as torch_install
+from MedLLMSegLib.slicer_bridge.install.pytorch import Installation, pip_environment, torch_commands
 
 PIP = """
 import sys, time

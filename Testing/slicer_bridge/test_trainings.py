@@ -11,16 +11,16 @@ import pytest
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
 import vtk  # noqa: E402
-from slicer_bridge.stand_in import StandInClient, in_stage, take_along  # noqa: E402
-from test_user_models import write_bundle  # noqa: E402
+from Testing.slicer_bridge.stand_in import StandInClient, in_stage, take_along  # noqa: E402
+from Testing.registry.test_user_models import write_bundle  # noqa: E402
 
 from MedLLMSegLib import load_volume  # noqa: E402
-from MedLLMSegLib.cases import read_cases, read_label_map, split_cases  # noqa: E402
-from MedLLMSegLib.catalogue import find_model  # noqa: E402
-from MedLLMSegLib.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.slicer_bridge.nodes import read_volume  # noqa: E402
-from MedLLMSegLib.slicer_bridge.unfinished import SAVED, discard, unfinished  # noqa: E402
+from MedLLMSegLib.data import read_cases, read_label_map, split_cases  # noqa: E402
+from MedLLMSegLib.registry.catalogue import find_model  # noqa: E402
+from MedLLMSegLib.core.errors import UserError  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import SAVED, discard, unfinished  # noqa: E402
 
 C, S = np.cos(0.3), np.sin(0.3)
 MATRIX = np.array([[0.7 * C, -1.3 * S, 0, 10], [0.7 * S, 1.3 * C, 0, 20], [0, 0, 2.6, -30], [0, 0, 0, 1]])
@@ -107,7 +107,7 @@ def test_the_worker_gets_the_scans_and_segments_as_they_are(scene, add_pair, log
 
 
 def test_a_request_is_one_that_the_training_understands(add_pair, logic, client):
-    from MedLLMSegLib.training.session import TrainRequest
+    from MedLLMSegLib.training.segmenter.segmenter_session import TrainRequest
 
     train(logic, [add_pair(n) for n in range(2)], start=None)
     request = TrainRequest(**client.requests[0][1]["request"])
@@ -336,9 +336,9 @@ def test_scans_are_kept_only_where_something_was_saved(add_pair, logic, client, 
 
 def refusals(run):
     """What a training says when it cannot go on in a folder; the last is no fault of what lies there."""
-    from MedLLMSegLib.outputs import write_error
+    from MedLLMSegLib.core.safe_files import write_error
     from MedLLMSegLib.training import checkpoint
-    from MedLLMSegLib.training.request import TrainRequest
+    from MedLLMSegLib.training.segmenter.request import TrainRequest
 
     def said(function, *arguments):
         with pytest.raises(UserError) as refusal:

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from MedLLMSegLib.upright import VIEWS, Turn, upright
+from MedLLMSegLib.core.display_orientation import VIEWS, Turn, upright
 
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: Slicer's views are NOT TESTED")
 import slicer  # noqa: E402

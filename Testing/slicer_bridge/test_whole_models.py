@@ -6,13 +6,13 @@ pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING
 import slicer  # noqa: E402
 import torch  # noqa: E402
 
-from MedLLMSegLib.anatomy import cardiac_structures  # noqa: E402
-from MedLLMSegLib.catalogue import ModelEntry  # noqa: E402
-from MedLLMSegLib.errors import UserError  # noqa: E402
-from MedLLMSegLib.pipeline import Model, segment  # noqa: E402
-from MedLLMSegLib.slicer_bridge import segments  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.structures import plain_structures  # noqa: E402
+from MedLLMSegLib.anatomy.structures import cardiac_structures  # noqa: E402
+from MedLLMSegLib.registry.catalogue import ModelEntry  # noqa: E402
+from MedLLMSegLib.core.errors import UserError  # noqa: E402
+from MedLLMSegLib.segmentation.pipeline import Model, segment  # noqa: E402
+from MedLLMSegLib.slicer_bridge.scene import segments  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.core.segmentation import plain_structures  # noqa: E402
 
 
 class Shades(torch.nn.Module):

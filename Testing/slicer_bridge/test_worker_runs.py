@@ -11,14 +11,14 @@ import pytest
 
 pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
 import slicer  # noqa: E402
-from slicer_bridge.stand_in import in_stage, take_along  # noqa: E402
+from Testing.slicer_bridge.stand_in import in_stage, take_along  # noqa: E402
 
-from MedLLMSegLib.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge import parts  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.core.errors import UserError  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic import services as parts  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
 from MedLLMSegLib.worker.client import WorkerClient  # noqa: E402
 
-STAND_IN = str(Path(__file__).parents[1] / "worker_stand_in.py")
+STAND_IN = str(Path(__file__).parents[1] / "helpers" / "worker_stand_in.py")
 
 
 @pytest.fixture

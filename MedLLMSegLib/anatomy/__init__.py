@@ -1,0 +1,1 @@
+"""What can be outlined: names, sides, codes and colours. Data, not code."""

@@ -1,0 +1,1 @@
+"""A model against labelled cases, and result files against each other."""

@@ -1,0 +1,1 @@
+"""Files on disk to volumes and flat images, and results back to files."""

@@ -1,0 +1,1 @@
+"""DICOM: series, single images and look-up tables."""

@@ -1,0 +1,1 @@
+"""How well two answers agree, how honest probabilities are, and what can be said over patients."""

@@ -1,0 +1,1 @@
+"""Networks that answer with one of several classes."""

@@ -1,0 +1,1 @@
+"""Encoders of flat images: ours, EfficientNet-Lite, and those of a folder on disk."""

@@ -1,0 +1,1 @@
+"""The parts that segmentation networks are made of."""

@@ -1,0 +1,1 @@
+"""Networks that label each voxel, or find an organ."""

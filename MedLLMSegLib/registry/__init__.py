@@ -1,0 +1,1 @@
+"""Which models exist: the catalogue, bundles and their configurations, licences and cards."""

@@ -1,0 +1,136 @@
+"""A report to look at: an HTML page and its pictures in a folder of their own."""
+from __future__ import annotations
+
+import io
+import math
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.safe_files import make_folder, whole_file, write_text
+from .slice_pictures import masks, organs, slice_picture
+from MedLLMSegLib.core.segmentation import Segmentation, Structure
+from .surface_picture import surface_picture
+from MedLLMSegLib.core.volume import Volume
+
+STYLE = """
+:root { color-scheme: light dark; --line: #d5d8dd; --soft: #5d6470; --back: #ffffff; --ink: #1c1e21; --box: #f4f5f7; }
+@media (prefers-color-scheme: dark) {
+  :root { --line: #383c43; --soft: #9aa1ad; --back: #17181b; --ink: #e6e7ea; --box: #212327; } }
+body { font: 16px/1.5 system-ui, sans-serif; background: var(--back); color: var(--ink);
+       max-width: 1240px; margin: 2rem auto; padding: 0 1.25rem; }
+h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
+p.facts, figcaption, footer { color: var(--soft); }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .4rem 1.4rem .4rem 0; text-align: left; border-bottom: 1px solid var(--line); }
+th { font-weight: 600; color: var(--soft); } td.n, th.n { text-align: right; } tr.sum td { font-weight: 600; }
+.swatch { display: inline-block; width: .95em; height: .95em; border-radius: .2em; vertical-align: -.12em;
+          margin-right: .6em; box-shadow: 0 0 0 1px #0004; }
+figure { margin: 0 0 1.2rem; } img { width: 100%; height: auto; border-radius: .4rem; display: block; }
+figcaption { font-size: .9rem; margin-top: .3rem; }
+pre { background: var(--box); padding: .8rem 1rem; border-radius: .4rem; white-space: pre-wrap;
+      overflow-wrap: anywhere; }
+footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8rem; font-size: .9rem; }
+"""
+
+
+def write_report(volume: Volume, segmentation: Segmentation, folder, command: str | None = None) -> Path:
+    """Write report.html and its pictures into a folder, and return the page's path.
+
+    volume: the scan, 3D. segmentation: its label map on the same grid. command: the line that repeats the run.
+    Raises `UserError` where the folder cannot be written.
+    """
+    if volume.array.shape != segmentation.labels.array.shape:
+        raise UserError(f'The segmentation does not lie on the grid of "{volume.name}"; segment the scan again.')
+    folder = make_folder(folder)
+    found = masks(segmentation)
+    figures = []
+    present = [o for o in organs(segmentation.structures) if any(s.label in found for s in o.structures)]
+    for n, organ in enumerate(present or [None], 1):
+        name = organ.name if organ else "The scan"
+        picture = slice_picture(volume, organ, found)
+        figures.append(_figure(folder / f"slices_{n}.png", picture, name, "slices with outlines"))
+    surface = surface_picture(list(found.values()))
+    if surface is not None:
+        figures.append(_figure(folder / "surface.png", surface, "3D view", "surfaces of the structures"))
+    return write_text(folder / "report.html", _page(volume, segmentation, figures, command))
+
+
+def _figure(path: Path, picture: Figure, title: str, what: str) -> str:
+    """Save a picture and return the HTML that shows it."""
+    data = io.BytesIO()
+    picture.savefig(data, format="png", facecolor=picture.get_facecolor())
+    with whole_file(path) as temporary:
+        temporary.write_bytes(data.getvalue())
+    text = escape(title)
+    return (f'<h2>{text}</h2>\n<figure><a href="{path.name}"><img src="{path.name}" alt="{text}: {what}"></a></figure>')
+
+
+def _page(volume: Volume, segmentation: Segmentation, figures: list[str], command: str | None) -> str:
+    title = escape(volume.name)
+    notes = "".join(f"<p>{escape(note)}</p>\n" for note in segmentation.notes)
+    repeat = f"<h2>To repeat it</h2>\n<pre>{escape(command)}</pre>\n" if command else ""
+    convention = ("<p class=facts>Slices are in radiological convention: the patient's left is on your right. "
+                  "Click a picture to see it whole.</p>")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}: segmentation report</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p class="facts">{_facts(volume, segmentation)}</p>
+{_table(segmentation)}
+{notes}{convention}
+{chr(10).join(figures)}
+{repeat}<footer>Made by MedLLMSeg. Research use only; not a medical device.</footer>
+</body>
+</html>
+"""
+
+
+def _facts(volume: Volume, segmentation: Segmentation) -> str:
+    size = " × ".join(str(n) for n in volume.array.shape[::-1])
+    spacing = " × ".join(f"{s:.4g}" for s in volume.spacing_mm[::-1])
+    seconds = f", {segmentation.seconds:.1f} s" if segmentation.seconds else ""
+    model = f" · model {escape(segmentation.model)}{seconds}" if segmentation.model else ""
+    return f"{size} voxels of {spacing} mm, {orientation(volume.ijk_to_ras)}{model}"
+
+
+def orientation(ijk_to_ras: np.ndarray) -> str:
+    """Where i, j and k run to ("RAS", "LPS", ...), and by how many degrees the axes are turned away from that."""
+    axes = np.asarray(ijk_to_ras, float)[:3, :3]
+    axes = axes / np.linalg.norm(axes, axis=0)
+    main = np.abs(axes).argmax(0)
+    letters = "".join(("RL", "AP", "SI")[row][int(axes[row, col] < 0)] for col, row in enumerate(main))
+    tilt = math.degrees(math.acos(min(1.0, float(np.abs(axes).max(0).min()))))
+    return letters + (f" turned by up to {tilt:.0f}°" if tilt >= 0.5 else "")
+
+
+def _table(segmentation: Segmentation) -> str:
+    """Structures with colour, name, mL and mean confidence; a sum for each organ of several parts."""
+    volumes, rows = segmentation.volumes_ml, []
+    for organ in organs(segmentation.structures):
+        for s in organ.structures:
+            rows.append(f'<tr><td>{_swatch(s)}{escape(s.name)}</td><td class="n">{volumes[s.key]:.3f}</td>'
+                        f'<td class="n">{_percent(segmentation.confidence.get(s.label))}</td></tr>')
+        if len(organ.structures) > 1:
+            total = sum(volumes[s.key] for s in organ.structures)
+            rows.append(f'<tr class="sum"><td>{escape(organ.name)}</td><td class="n">{total:.3f}</td><td></td></tr>')
+    head = '<tr><th>Structure</th><th class="n">Volume (mL)</th><th class="n">Mean confidence</th></tr>'
+    return f"<table>\n{head}\n" + "\n".join(rows) + "\n</table>"
+
+
+def _swatch(structure: Structure) -> str:
+    return f'<span class="swatch" style="background: rgb{structure.color}"></span>'
+
+
+def _percent(confidence: float | None) -> str:
+    return "–" if confidence is None or math.isnan(confidence) else f"{100 * confidence:.0f} %"

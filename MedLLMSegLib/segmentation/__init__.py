@@ -1,0 +1,1 @@
+"""A scan to a segmentation on its own grid."""

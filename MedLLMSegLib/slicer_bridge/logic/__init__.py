@@ -1,0 +1,1 @@
+"""Jobs of a Slicer session: segment, diagnose, train; the API behind MedLLMSegLogic."""

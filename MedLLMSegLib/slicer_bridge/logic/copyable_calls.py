@@ -1,0 +1,88 @@
+"""What the button does, as text to copy: lines for Slicer's Python console, and a command without Slicer."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+
+from MedLLMSegLib.core.errors import UserError
+from .segmentation_job import Options
+
+DEFAULTS = {field.name: field.default for field in fields(Options)}
+
+
+def python_lines(volumeNode, **options) -> str:
+    """Lines that segment this very node; options as for `SegmentationLogic.segmentAsync`, those left as they are left out."""
+    _require(volumeNode)
+    chosen = _chosen(options)
+    output = chosen.pop("segmentationNode", None)
+    lines = ["from MedLLMSeg import MedLLMSegLogic", f"volumeNode = {_node(volumeNode)}"]
+    arguments = ["volumeNode"]
+    if output is not None and output.GetScene() is not None:
+        lines.append(f"segmentationNode = {_node(output)}")
+        arguments.append("segmentationNode")
+    lines += ["logic = MedLLMSegLogic()",
+              f"segmentationNode = logic.segment({', '.join([*arguments, *_written(chosen)])})"]
+    return "\n".join(lines) + "\n"
+
+
+def command_line(volumeNode, **options) -> str:
+    """The command for a terminal, where `pip install` has put `medllmseg`; a line before it says what else is needed."""
+    _require(volumeNode)
+    chosen = _chosen(options)
+    name = re.sub(r"[^\w.-]+", "_", volumeNode.GetName() or "scan").strip("._-") or "scan"
+    path, notes = _file(volumeNode), []
+    if path is None:
+        path = f"{name}.nrrd"
+        notes.append(f"# First save the scan as {path}: it has no file of its own, or was changed.")
+    if volumeNode.GetTransformNodeID():
+        notes.append("# The scan's transform in Slicer is not in its file.")
+    words = ["medllmseg", "segment", path, "--output", f"{name}.seg.nrrd"]
+    for option in ("model", "side", "device", "augment"):
+        if option in chosen:
+            words += [f"--{option}", str(chosen[option])]
+    if chosen.get("uncertainty"):
+        words += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
+    return "\n".join([*notes, subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)]) + "\n"
+
+
+def _require(volumeNode) -> None:
+    if volumeNode is None or volumeNode.GetScene() is None:
+        raise UserError("No scan is selected; load one and choose it as the input volume.")
+
+
+def _chosen(options: dict) -> dict:
+    """The options that differ from their defaults; TypeError for one that does not exist."""
+    Options(**options)
+    return {name: value for name, value in options.items() if value != DEFAULTS[name] or name == "model"}
+
+
+def _node(node) -> str:
+    """An expression for a node: by its name where that is clear, else by its id."""
+    name, scene = node.GetName() or "", node.GetScene()
+    same = sum(scene.GetNthNode(n).GetName() == name for n in range(scene.GetNumberOfNodes()))
+    if name and same == 1 and not re.search(r"[*?\[\]]", name) and scene.GetNodeByID(name) is None:
+        return f"slicer.util.getNode({_text(name)})"
+    return f"slicer.mrmlScene.GetNodeByID({_text(node.GetID())})"
+
+
+def _written(options: dict) -> list[str]:
+    return [f"{name}={_text(value) if isinstance(value, str) else repr(value)}" for name, value in options.items()]
+
+
+def _text(value: str) -> str:
+    """A string as Python's source has it, with double quotes."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _file(volumeNode) -> str | None:
+    """The file or DICOM folder that holds the node's voxels, unless they were changed since."""
+    storage = volumeNode.GetStorageNode()
+    name = storage.GetFileName() if storage else None
+    if not name or volumeNode.GetModifiedSinceRead() or not Path(name).exists():
+        return None
+    return str(Path(name).parent) if storage.GetNumberOfFileNames() > 1 else name

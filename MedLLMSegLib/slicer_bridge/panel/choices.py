@@ -1,0 +1,33 @@
+"""What the panel's lists offer besides nodes and models; saved with the scene by name."""
+from __future__ import annotations
+
+import enum
+
+from .device_text import found_device
+from MedLLMSegLib.slicer_bridge.translation import _
+
+
+class Side(enum.Enum):
+    """Which side to segment; of a crop around one organ, which one it shows."""
+
+    AUTOMATIC = None
+    LEFT = "left"
+    RIGHT = "right"
+
+    def label(self) -> str:
+        """What the panel's list shows."""
+        return {Side.AUTOMATIC: _("Both, or not known"), Side.LEFT: _("Left"), Side.RIGHT: _("Right")}[self]
+
+
+class Device(enum.Enum):
+    """What computes; the first entry says what it finds."""
+
+    AUTOMATIC = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        """What the panel's list shows."""
+        return {Device.AUTOMATIC: _("Automatic ({found})").format(found=found_device()), Device.CPU: _("Processor (CPU)"),
+                Device.CUDA: _("NVIDIA GPU (CUDA)"), Device.MPS: _("Apple GPU (MPS)")}[self]

@@ -1,0 +1,126 @@
+"""The panel's section Diagnose: Qt and MRML side."""
+from __future__ import annotations
+
+import qt
+
+from .record_fields import asks_of
+from MedLLMSegLib.slicer_bridge.scene.node_marks import is_map
+from .panel_job import JobSection, Overlay
+from .result_section import fill_table
+from .train_section import fill_box, fit_height
+from .presenter_diagnose import with_classifier, with_diagnosis
+
+MOST_FIELDS = 6  # of a record that are shown without scrolling
+
+
+class DiagnoseSection(JobSection):
+    """job: the diagnosis that runs, or None. table, image: nodes of the last one, or None."""
+
+    task = "diagnose"
+
+    def __init__(self, widget):
+        super().__init__(widget)
+        self.table, self.image, self._ids = None, None, ()
+        self.overlay, ui = Overlay(self._lay, widget.log), widget.ui
+        ui.diagnoseImageSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
+        ui.classifierComboBox.connect("currentIndexChanged(int)", self.onClassifier)
+        ui.diagnoseButton.connect("clicked(bool)", self.onButton)
+        ui.recordTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        header = ui.diagnosisTable.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+
+    def refresh(self) -> None:
+        """Read again which classifiers there are."""
+        found, chosen = tuple(self.widget.logic.classifiers()), self.widget.panel.classifier
+        ids = [choice.entry.id for choice in found]
+        self.widget.change(classifiers=found)
+        self.choose(chosen if chosen in ids else (ids or [""])[0])
+
+    def choose(self, name: str) -> None:
+        """Make a classifier the chosen one, with what it asks for."""
+        entry = next((choice.entry for choice in self.widget.panel.classifiers if choice.entry.id == name), None)
+        self.widget.replace(with_classifier(self.widget.panel, name, asks_of(entry)))
+
+    def update(self) -> None:
+        """Take account of what is selected, and of nodes that are gone."""
+        if self.widget.ui is None:  # the widgets of a panel that was reloaded still tell of nodes that go
+            return
+        image = self.widget.ui.diagnoseImageSelector.currentNode()
+        there = image is not None and image.GetScene() is not None and not is_map(image)
+        self.widget.change(image=image.GetName() if there else None, heated=self.map is not None)
+
+    @property
+    def map(self):
+        """The volume node of the last diagnosis's heat map, or None."""
+        from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
+
+        return heat_map_of(self.table) if self.table is not None and self.table.GetScene() is not None else None
+
+    def show_classifiers(self, ids: tuple[str, ...], chosen: str) -> None:
+        """Fill the list."""
+        self._ids = ids
+        fill_box(self.widget.ui.classifierComboBox, ids, ids.index(chosen) if chosen in ids else -1)
+
+    def show_fields(self, fields: tuple[tuple[str, str], ...]) -> None:
+        """Fill the table of the record's fields, (name, what it may hold) each, with values to be filled in."""
+        table = self.widget.ui.recordTable
+        table.setRowCount(len(fields))
+        for row, (name, hint) in enumerate(fields):
+            field, value = qt.QTableWidgetItem(name), qt.QTableWidgetItem("")
+            field.setFlags(qt.Qt.ItemIsEnabled)  # not editable
+            field.setToolTip(f"{name}: {hint}")
+            value.setToolTip(hint)
+            table.setItem(row, 0, field)
+            table.setItem(row, 1, value)
+        fit_height(table, 1, MOST_FIELDS)
+
+    def show(self, rows: tuple[tuple[str, str, str, str], ...]) -> None:
+        """Fill the table."""
+        fill_table(self.widget.ui.diagnosisTable, rows)
+
+    def update_overlay(self) -> None:
+        """Show or hide the heat map of the last diagnosis, as the check box says."""
+        self.overlay.update(self.table if self.widget.panel.heat and self.map is not None else None)
+
+    def onClassifier(self, row: int) -> None:
+        if 0 <= row < len(self._ids):
+            self.choose(self._ids[row])
+
+    @property
+    def model(self):
+        return self.widget.panel.chosen_classifier
+
+    def begin(self) -> None:
+        """Diagnose the selected image."""
+        widget, self.image = self.widget, self.widget.ui.diagnoseImageSelector.currentNode()
+        self.run(lambda **calls: widget.logic.diagnoseAsync(
+            self.image, **calls, model=widget.panel.classifier, device=widget.parameters.device.value, **self.told()),
+            diagnose_message="", diagnose_notes=(), diagnose_failed=False,
+            diagnosed=self.image.GetName() if self.image is not None else "")
+
+    def told(self) -> dict:
+        """What the user has told besides the image, if the model asks for it: options of the logic's `diagnoseAsync`."""
+        asks, ui = self.widget.panel.asks, self.widget.ui
+        lungs = ui.lungMaskSelector.currentNode() if asks.lungs else None
+        cells = [(name, ui.recordTable.item(row, 1).text().strip()) for row, (name, _hint) in enumerate(asks.fields)]
+        record = {name: value for name, value in cells if value}
+        return {**({"lungs": lungs} if lungs is not None else {}), **({"record": record} if record else {})}
+
+    def onDone(self, job) -> None:
+        self.job = None
+        if job.state == "done":
+            self.table = job.tableNode
+        self.widget.replace(with_diagnosis(self.widget.panel, job, self.seconds))
+        self.widget.log.job(job)
+        self.update()
+        self.update_overlay()
+
+    def close(self) -> None:
+        """Let go of all nodes."""
+        self.table = self.image = None
+        self.overlay.forget()
+
+    def _lay(self, table, show: bool) -> None:
+        image = self.image if self.image is not None and self.image.GetScene() is not None else None
+        self.widget.logic.showHeatMap(table, image if show else None, show)

@@ -1,0 +1,85 @@
+"""The panel's button Segment and the sample scan. Qt side."""
+from __future__ import annotations
+
+import qt
+import slicer
+
+from MedLLMSegLib.slicer_bridge.logic.jobs import LENT_S
+from .panel_job import JobSection
+from .presenter import with_job
+from MedLLMSegLib.slicer_bridge.scene.sample_data import Download, load_sample
+from MedLLMSegLib.slicer_bridge.translation import _
+
+POLL_MS = 100
+
+
+class RunSection(JobSection):
+    """job: the segmentation that runs, or None."""
+
+    task = "segment"
+
+    def __init__(self, widget):
+        super().__init__(widget)
+        widget.ui.segmentButton.connect("clicked(bool)", self.onButton)
+
+    @property
+    def model(self):
+        return self.widget.panel.chosen
+
+    def begin(self) -> None:
+        """Segment the input volume."""
+        widget = self.widget
+        self.run(lambda **calls: widget.logic.segmentAsync(widget.parameters.inputVolume, **calls, **self.options()),
+                 message="", notes=())
+
+    def options(self) -> dict:
+        """What the panel's choices mean for the logic."""
+        chosen = self.widget.parameters
+        side = chosen.side.value if chosen.model in self.widget.panel.sided else None  # it was meant for another model
+        return {"segmentationNode": chosen.outputSegmentation, "model": chosen.model, "side": side,
+                "device": chosen.device.value, "uncertainty": chosen.uncertainty, "augment": chosen.augment,
+                "wholeSequence": chosen.wholeSequence}
+
+    def onDone(self, job) -> None:
+        self.job = None
+        self.widget.replace(with_job(self.widget.panel, job, self.seconds))
+        self.widget.log.job(job)
+        if job.state == "done":
+            self.widget.result.take(job)
+        self.widget.update()
+
+
+class SampleButton:
+    """Fetches MRHead in a thread, and loads it when it is there. widget: the module's widget."""
+
+    def __init__(self, widget):
+        self.widget, self._download = widget, None
+        widget.ui.sampleButton.connect("clicked(bool)", self.onButton)
+
+    def onButton(self) -> None:
+        if self._download is None:
+            self._download = Download(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
+            self.widget.change(loading_sample=True, message="", notes=())
+            qt.QTimer.singleShot(POLL_MS, self._look)
+
+    def _look(self) -> None:
+        if not self._download.wait(LENT_S):
+            qt.QTimer.singleShot(POLL_MS, self._look)
+            return
+        error, self._download = self._download.error, None
+        try:
+            if error is None and self.widget.ui is not None:  # the module may have been unloaded meanwhile
+                self._load()
+        except Exception as failure:  # SampleData's own: the file is there, and is not read
+            error = failure
+        if error is not None:
+            self.widget.log.say(str(error) or type(error).__name__)
+            self.widget.change(message=_("MRHead could not be downloaded; check the network, or load a scan of your own."))
+        self.widget.change(loading_sample=False)
+        if self.widget.ui is not None:
+            self.widget.scans.update()
+
+    def _load(self) -> None:
+        node = load_sample()
+        if node is not None and self.widget.parameters is not None:
+            self.widget.parameters.inputVolume = node

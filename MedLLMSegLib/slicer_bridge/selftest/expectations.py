@@ -1,0 +1,93 @@
+"""What the checks of MedLLMSegTest share: a phantom, a stand-in for the network, and a `Case` that waits and looks."""
+from __future__ import annotations
+
+import threading
+import time
+from typing import Callable
+
+import numpy as np
+import slicer
+
+from MedLLMSegLib.anatomy.structures import hippocampus_structures
+from MedLLMSegLib.core.segmentation import Segmentation
+
+BALLS = {1: (6, 8, 8), 2: (6, 20, 8), 3: (6, 8, 26), 4: (6, 20, 26)}  # label -> centre (k, j, i)
+SHAPE, RADIUS_VOX, GREY = (12, 28, 34), 4, 100
+C, S = 0.96, 0.28
+MATRIX = np.array([[-1.1 * C, -1.3 * S, 0, 30], [1.1 * S, -1.3 * C, 0, 25], [0, 0, 2.5, -12], [0, 0, 0, 1.0]])  # oblique, LPS
+NAMES = [s.name for s in hippocampus_structures(lateral=True)]
+KEPT = ("vtkMRMLStorableNode", "vtkMRMLDisplayNode", "vtkMRMLStorageNode")  # views and other modules' singletons come and go
+
+
+class StandIn:
+    """Finds the phantom's balls by their grey values. slow: it takes its time, and can be cancelled. fails: or fails."""
+
+    def __init__(self, slow: bool = False, fails: Exception | None = None, only: tuple[int, ...] = (1, 2, 3, 4)):
+        self.slow, self.fails, self.only, self.begun = slow, fails, only, threading.Event()
+
+    def __call__(self, volume, model, *, progress, uncertainty=False, **options):
+        for n in range(500 if self.slow else 5):
+            progress("segment", n / 500)
+            self.begun.set()
+            time.sleep(0.02)
+        if self.fails:
+            raise self.fails
+        labels = np.zeros(volume.array.shape, np.uint8)
+        for label in self.only:
+            labels[volume.array == label * GREY] = label
+        unsure = volume.with_array((labels > 0).astype(np.float32) / 2) if uncertainty else None
+        return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=True), {1: 0.9}, model=str(model),
+                            uncertainty=unsure)
+
+
+class Case:
+    """What the checks share. test: a unittest.TestCase. window: whether this is Slicer with its window."""
+
+    def __init__(self, test, logicClass):
+        self.test, self.logicClass, self.logics, self.untested = test, logicClass, [], []
+        self.application = getattr(slicer, "app", None)
+        self.window = self.application is not None and slicer.util.mainWindow() is not None
+
+    def logic(self, segment: Callable | None = None):
+        """A logic of its own, which is closed after the check."""
+        self.logics.append(self.logicClass(segment))
+        return self.logics[-1]
+
+    def scan(self, name: str = "MedLLMSeg phantom", labels=(1, 2, 3, 4)):
+        """A volume node with a ball of its own grey value for each label."""
+        return slicer.util.addVolumeFromArray(self.phantom(labels), ijkToRAS=MATRIX, name=name)
+
+    def phantom(self, labels=(1, 2, 3, 4)) -> np.ndarray:
+        array, places = np.zeros(SHAPE, np.int16), np.stack(np.indices(SHAPE), -1)
+        for label in labels:
+            array[np.linalg.norm(places - BALLS[label], axis=-1) <= RADIUS_VOX] = label * GREY
+        return array
+
+    def wait(self, until: Callable[[], bool], seconds: float = 60) -> None:
+        """Let Slicer go on, as if the user looked on, until something is so."""
+        end = time.monotonic() + seconds
+        while not until():
+            self.test.assertLess(time.monotonic(), end, "Slicer waited in vain")
+            if self.application is not None:
+                self.application.processEvents()  # the logic's timer among them
+            else:
+                for logic in self.logics:
+                    logic.poll()
+            time.sleep(0.01)
+
+    def ended(self, job, seconds: float = 60):
+        self.wait(lambda: not job.running, seconds)
+        return job
+
+    def voxels(self, node, name: str, scan) -> np.ndarray:
+        segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(name)
+        self.test.assertTrue(segment_id, f"there is no segment {name}")
+        return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan)
+
+    def names(self, node) -> list[str]:
+        return [node.GetSegmentation().GetSegment(i).GetName() for i in node.GetSegmentation().GetSegmentIDs()]
+
+    def nodes(self) -> set[str]:
+        """The ids of all nodes that hold data or show some."""
+        nodes = map(slicer.mrmlScene.GetNthNode, range(slicer.mrmlScene.GetNumberOfNodes()))
+        return {node.GetID() for node in nodes if any(node.IsA(kind) for kind in KEPT)}

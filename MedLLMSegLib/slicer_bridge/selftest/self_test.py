@@ -1,0 +1,188 @@
+"""What MedLLMSegTest runs inside Slicer, from start to end and without a network.
+
+Where Slicer's window is missing (slicer-core), all that needs no window runs all the same. A stand-in takes the network's
+place; the worker with the shipped model is tried where its packages are installed, and none is installed for it.
+"""
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import slicer
+
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.slicer_bridge.install import packages as install
+from . import panel_steps as selftest_panel, scene_steps as selftest_scene
+from .expectations import GREY, NAMES, Case, StandIn
+
+
+def run(test, logicClass) -> list[str]:
+    """Run every check in an empty scene of its own; the first that fails raises AssertionError.
+
+    Returns, and prints, what could not be tested here and why.
+    """
+    case = Case(test, logicClass)
+    for check in (*CHECKS, *selftest_scene.CHECKS, *selftest_panel.CHECKS):
+        print(f"MedLLMSegTest: {check.__doc__.splitlines()[0]}", flush=True)
+        slicer.mrmlScene.Clear()
+        try:
+            check(case)
+        finally:
+            while case.logics:
+                case.logics.pop().close()
+    slicer.mrmlScene.Clear()
+    for text in case.untested:
+        print(f"MedLLMSegTest: NOT TESTED: {text}", flush=True)
+    return case.untested
+
+
+def check_blocking(case: Case) -> None:
+    """A scan becomes a named segmentation, voxel on voxel, from the console without the panel."""
+    scan, test, told = case.scan(), case.test, []
+    node = case.logic(StandIn()).segment(scan, progress=lambda stage, fraction: told.append(stage))
+    test.assertEqual(case.names(node), NAMES)
+    test.assertIn("segment", told)
+    for label, name in enumerate(NAMES, start=1):
+        test.assertTrue(np.array_equal(case.voxels(node, name, scan) > 0, case.phantom() == label * GREY), name)
+    test.assertIs(node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()), scan)
+    test.assertIsNotNone(node.GetDisplayNode())
+
+
+def check_terminology(case: Case) -> None:
+    """Each segment carries the codes of its structure, as Slicer's own terminologies read them."""
+    node = case.logic(StandIn()).segment(case.scan())
+    import vtk
+
+    for segment_id, side in zip(node.GetSegmentation().GetSegmentIDs(), ("Left", "Left", "Right", "Right")):
+        segment, entry = node.GetSegmentation().GetSegment(segment_id), slicer.vtkSlicerTerminologyEntry()
+        text = vtk.reference("")
+        case.test.assertTrue(segment.GetTag(segment.GetTerminologyEntryTagName(), text))
+        case.test.assertTrue(slicer.modules.terminologies.logic().DeserializeTerminologyEntry(str(text), entry))
+        case.test.assertEqual(entry.GetTypeObject().GetCodeMeaning(), "Hippocampus")
+        case.test.assertEqual(entry.GetTypeModifierObject().GetCodeMeaning(), side)
+
+
+def check_async(case: Case) -> None:
+    """A run returns at once, tells how far it is, and Slicer goes on meanwhile."""
+    told, done, before = [], [], case.nodes()
+    job = case.logic(StandIn()).segmentAsync(case.scan(), lambda *how: told.append(how), done.append)
+    case.test.assertEqual((job.state, told), ("running", []))
+    case.ended(job)
+    case.test.assertEqual((job.state, done), ("done", [job]), job.message)
+    case.test.assertEqual([name for name, *_ in job.rows], NAMES)
+    case.test.assertTrue(all(len(how) == 3 for how in told) and told)
+    case.test.assertIn(job.segmentationNode.GetID(), case.nodes() - before)
+
+
+def check_cancel(case: Case) -> None:
+    """Cancel leaves the scene as it was, within two seconds, and the next run works."""
+    scan, slow = case.scan(), StandIn(slow=True)
+    logic = case.logic(slow)
+    before, job = case.nodes(), logic.segmentAsync(scan)
+    case.wait(slow.begun.is_set)
+    began = time.monotonic()
+    logic.cancel(job)
+    case.ended(job, 10)
+    case.test.assertLess(time.monotonic() - began, 2)
+    case.test.assertEqual((job.state, job.message), ("cancelled", ""))
+    case.test.assertEqual(case.nodes(), before)
+    logic.segmentFunction = StandIn()
+    case.test.assertEqual(case.names(logic.segment(scan)), NAMES)
+
+
+def check_failure(case: Case) -> None:
+    """What goes wrong is one sentence, and leaves the scene as it was."""
+    scan, sentence = case.scan(), "The scan is upside down; turn it and try again."
+    node = case.logic(StandIn()).segment(scan)
+    before = case.nodes()
+    for error, message in ((UserError(sentence), sentence), (ValueError("boom"), "ValueError: boom")):
+        job = case.ended(case.logic(StandIn(fails=error)).segmentAsync(scan, segmentationNode=node))
+        case.test.assertEqual(job.state, "failed")
+        case.test.assertIn(message, job.message)
+        case.test.assertEqual((case.nodes(), case.names(node)), (before, NAMES))
+    empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
+    with case.test.assertRaises(UserError):
+        case.logic(StandIn()).segment(empty)
+    with case.test.assertRaises(Cancelled):
+        case.logic(StandIn(fails=Cancelled())).segment(scan)
+
+
+def check_scene(case: Case) -> None:
+    """Closing the scene, or deleting the scan, while a run goes on leaves nothing behind."""
+    for leave in (lambda scan: slicer.mrmlScene.Clear(), slicer.mrmlScene.RemoveNode):
+        scan, slow = case.scan(), StandIn(slow=True)
+        job = case.logic(slow).segmentAsync(scan)
+        case.wait(slow.begun.is_set)
+        leave(scan)
+        case.ended(job, 10)
+        case.test.assertEqual(job.state, "cancelled")
+        case.test.assertIsNone(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
+
+
+def check_restore(case: Case) -> None:
+    """Restore brings back what a run overwrote, and again what it restored."""
+    scan = case.scan()
+    logic = case.logic(StandIn())
+    node = logic.segment(scan)
+    case.test.assertFalse(logic.canRestore(node))
+    node.GetSegmentation().AddEmptySegment("mine", "Mine")
+    logic.segmentFunction = StandIn(only=(1,))
+    logic.segment(scan, node)
+    new, old = [NAMES[0], "Mine"], [*NAMES, "Mine"]
+    case.test.assertEqual(case.names(node), new)
+    for expected in (old, new, old):
+        case.test.assertTrue(logic.canRestore(node))
+        logic.restore(node)
+        case.test.assertEqual(case.names(node), expected)
+
+
+def check_uncertainty(case: Case) -> None:
+    """The map of where the model is unsure lies over the scan in the slice views."""
+    scan = case.scan()
+    logic = case.logic(StandIn())
+    node = logic.segment(scan, uncertainty=True)
+    shown = logic.showUncertainty(node, scan)
+    case.test.assertEqual(slicer.util.arrayFromVolume(shown).max(), 0.5)
+    views = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
+             for n in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode"))]
+    case.test.assertTrue(views or not case.window)
+    case.test.assertTrue(all(view.GetForegroundVolumeID() == shown.GetID() for view in views))
+    logic.showUncertainty(node, show=False)
+    case.test.assertTrue(all(view.GetForegroundVolumeID() != shown.GetID() for view in views))
+
+
+def check_copies(case: Case) -> None:
+    """What Copy as Python and Copy as command give is understood by Python and by the command line."""
+    logic, scan = case.logic(), case.scan()
+    compile(logic.pythonLines(scan, side="left"), "console", "exec")
+    case.test.assertIn("medllmseg segment", logic.commandLine(scan))
+    case.test.assertIn(DEFAULT_SEGMENTER, [choice.entry.id for choice in logic.models()])
+
+
+def check_worker(case: Case) -> None:
+    """The worker's own process: the shipped model on a phantom, or one sentence where its packages are missing."""
+    missing, logic, told = install.missing_packages(), case.logic(), []
+    scan = case.scan()
+    before = case.nodes()
+    job = logic.segmentAsync(scan, lambda *how: told.append(how[0]), side="left", device="cpu")
+    case.ended(job, 300)
+    said = f"{job.message} {job.details}"
+    case.test.assertIn(job.state, ("done", "failed"), said)
+    case.test.assertTrue(told, said)  # the process started and answered
+    if missing:
+        case.untested.append(f"the shipped model in the worker, as packages are missing: {'; '.join(missing)}")
+        case.test.assertEqual(job.state, "failed")
+    if job.state == "failed":  # without packages, or as a phantom is no hippocampus
+        case.test.assertEqual(job.details, "", said)  # something that was expected
+        case.test.assertEqual(case.nodes(), before)
+    again = logic.segmentAsync(scan, side="left", device="cpu")  # the same process takes it
+    case.wait(lambda: again.stage != "" or not again.running)
+    began = time.monotonic()
+    logic.cancel(again)
+    case.ended(again, 10)
+    case.test.assertLess(time.monotonic() - began, 3)
+
+
+CHECKS = (check_blocking, check_terminology, check_async, check_cancel, check_failure, check_scene, check_restore,
+          check_uncertainty, check_copies, check_worker)

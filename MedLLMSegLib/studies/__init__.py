@@ -1,0 +1,1 @@
+"""Experiments: arms with their controls, and the pages that they fill."""

@@ -1,0 +1,129 @@
+"""Time and memory of an arm: a few training steps in a process of its own, so that no other arm's memory counts.
+
+Run as ``python -m MedLLMSegLib.studies.benchmark.benchmark_cost SETTINGS NETWORK ARM PRECISION STEPS``; it prints JSON.
+"""
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from MedLLMSegLib.core.errors import Progress, UserError
+from MedLLMSegLib.core.memory import peak_mb
+from MedLLMSegLib.networks.controls import count_parameters
+from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
+from MedLLMSegLib.training.optimiser import make_optimiser
+from .benchmark_plan import SETTINGS, Run, Settings, planned
+from .benchmark_results import Results
+from .benchmark_runner import build_network_of
+
+STEPS, CROPS, ROUNDS = 3, 12, 5
+MEMORY_OF = (("ours", "F"), ("dynunet", "J"), ("paper", "F"))
+
+
+def measure_arms(results: Results, settings: Settings, output: Path, progress: Progress | None = None) -> None:
+    """Time and memory of every arm of the plan, in rounds of fresh processes so that a busy machine treats all alike."""
+    arms = list(dict.fromkeys((run.network, run.arm) for run in planned(settings)))
+    jobs = [(*arm, settings.train.precision) for arm in arms]
+    found = _in_rounds(settings, output, jobs, ROUNDS, progress)
+    results.measured = {f"{network}-{arm}": found[network, arm, settings.train.precision] for network, arm in arms}
+    results.save()
+
+
+def measure_memory(results: Results, settings: Settings, output: Path, progress: Progress | None = None) -> None:
+    """What autocast saves: peak memory of training in fp32 and in bf16."""
+    jobs = [(*arm, precision) for arm in MEMORY_OF for precision in ("fp32", "bf16")]
+    found = _in_rounds(settings, output, jobs, 1, progress)
+    results.memory = {f"{network}-{arm}": {p: found[network, arm, p] for p in ("fp32", "bf16")} for network, arm in MEMORY_OF}
+    results.save()
+
+
+def _in_rounds(settings: Settings, output: Path, jobs: list[tuple], rounds: int, progress: Progress | None) -> dict:
+    """Each job's median over the rounds, and under "rounds" what a crop took in each. All of one round before the next begins."""
+    path = Path(output) / SETTINGS
+    if not path.exists():
+        write_text(path, json.dumps(settings.to_dict(), indent=1))
+    seen: dict[tuple, list[dict]] = {job: [] for job in jobs}
+    for n in range(rounds):
+        for m, job in enumerate(jobs):
+            if progress:
+                progress(f"measuring {' '.join(job)}, round {n + 1} of {rounds}", (n * len(jobs) + m) / (rounds * len(jobs)))
+            seen[job].append(_in_own_process(path, job))
+    return {job: {key: float(np.median([one[key] for one in all_])) if isinstance(value, float) else value
+                  for key, value in all_[0].items()} | {"rounds": [one["inference_cpu_seconds"] for one in all_]}
+            for job, all_ in seen.items()}
+
+
+def _in_own_process(settings_path: Path, job: tuple) -> dict:
+    command = [sys.executable, "-m", "MedLLMSegLib.studies.benchmark.benchmark_cost", str(settings_path), *job, str(STEPS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UserError(f"Measuring {' '.join(job)} failed ({reason}); close other programs if memory ran out, and try again.")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measured(settings: Settings, network_name: str, arm: str, precision: str, steps: int) -> dict:
+    """One arm on random data, on the CPU: medians over `steps` training steps and `CROPS` crops, the first of each left out."""
+    before = peak_mb()
+    network = build_network_of(settings, Run(network_name, arm, settings.percents[0], settings.seeds[0]))
+    train, loss_of = settings.train, SegmentationLoss()
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimiser = make_optimiser(train.optimiser, trained, train.lr, train.weight_decay)
+    average = [p.detach().clone() for p in trained]  # as a training holds one
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn((train.batch, 1, *train.window), generator=generator)
+    label = torch.randint(settings.structures + 1, image.shape, generator=generator).float()
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(image)
+        loss_of(logits, label).backward()
+        torch.nn.utils.clip_grad_norm_(trained, train.clip)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        for kept, now in zip(average, trained):
+            kept.lerp_(now.detach(), 1 - train.ema)
+
+    network.train()
+    step_seconds, step_cpu_seconds = _timed(step, steps)
+    peak = peak_mb()
+    network.eval()
+    with torch.inference_mode():
+        inference_seconds, inference_cpu_seconds = _timed(lambda: network(image[:1]), CROPS)
+    return {"step_seconds": step_seconds, "step_cpu_seconds": step_cpu_seconds, "peak_mb": peak, "before_mb": before,
+            "inference_seconds": inference_seconds, "inference_cpu_seconds": inference_cpu_seconds,
+            "parameters": count_parameters(network), "machine": f"{torch.get_num_threads()} threads of {_processor()}"}
+
+
+def _timed(work, count: int) -> tuple[float, float]:
+    """Median wall and processor seconds; a first call, which allocates, is left out."""
+    work()
+    wall, processor = [], []
+    for _ in range(count):
+        began = time.perf_counter(), time.process_time()
+        work()
+        wall.append(time.perf_counter() - began[0])
+        processor.append(time.process_time() - began[1])
+    return float(np.median(wall)), float(np.median(processor))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    _path, _network, _arm, _precision, _steps = sys.argv[1:]
+    _settings = Settings.from_dict(json.loads(Path(_path).read_text(encoding="utf-8")))
+    print(json.dumps(measured(_settings, _network, _arm, _precision, int(_steps))))

@@ -1,0 +1,1 @@
+"""The training of a classifier: from labelled images to a bundle."""

@@ -1,0 +1,1 @@
+"""The training of a localizer on images synthesised from label maps."""

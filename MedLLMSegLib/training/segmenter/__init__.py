@@ -1,0 +1,1 @@
+"""The training of a segmenter: from labelled cases to a bundle."""

@@ -1,0 +1,206 @@
+"""Grids: what lies where in space must still lie there after every change of grid and the way back."""
+import itertools
+
+import numpy as np
+import pytest
+
+from MedLLMSegLib.core.geometry import Grid, aligned_grid, apply, centred_grid, covering_grid, inside, overlap_box, regridded, resample, square_around, sub_grid
+from MedLLMSegLib.segmentation.restore import restore
+from MedLLMSegLib.segmentation.prepare import Restore, prepare, whole_grid
+from MedLLMSegLib.core.volume import Volume
+
+
+def rotation(degrees_xyz):
+    matrix = np.eye(3)
+    for axis, angle in enumerate(np.deg2rad(degrees_xyz)):
+        a, b = [n for n in range(3) if n != axis]
+        turn = np.eye(3)
+        turn[a, a] = turn[b, b] = np.cos(angle)
+        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
+        matrix = matrix @ turn
+    return matrix
+
+
+def make_grid(order=(0, 1, 2), flips=(1, 1, 1), spacing=(1.0, 1.0, 1.0), degrees=(0, 0, 0), field_mm=60.0, centre=(7.0, -21.0, 33.0)):
+    """A cube of `field_mm` around `centre`, its axes permuted, flipped, scaled and turned."""
+    axes = rotation(degrees) @ np.diag(flips).astype(float)[:, list(order)]
+    shape_ijk = np.round(field_mm / np.array(spacing)).astype(int)
+    matrix = np.eye(4)
+    matrix[:3, :3] = axes * spacing
+    matrix[:3, 3] = np.array(centre) - matrix[:3, :3] @ ((shape_ijk - 1) / 2)
+    return Grid(tuple(int(n) for n in shape_ijk[::-1]), matrix)
+
+
+def ellipsoid(grid, centre=(10.0, -17.0, 35.0), radii=(6.0, 11.0, 8.0)):
+    """A shape that has no symmetry with the field: 1 inside, in world coordinates."""
+    ijk = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1)
+    world = apply(grid.ijk_to_ras, ijk)
+    inside = (((world - centre) / radii) ** 2).sum(-1) <= 1
+    return inside.transpose(2, 1, 0)
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+GRIDS = {
+    **{f"permuted {o}": make_grid(order=o) for o in itertools.permutations(range(3))},
+    **{f"flipped {f}": make_grid(flips=f) for f in itertools.product((1, -1), repeat=3)},
+    "anisotropic": make_grid(spacing=(0.4, 0.9, 4.0)),
+    "fine": make_grid(spacing=(0.4, 0.4, 0.4)),
+    "0.8 mm": make_grid(spacing=(0.8, 0.8, 0.8), centre=(7.1234, -21.37, 33.91)),
+    "off the lattice": make_grid(centre=(7.1234, -21.37, 33.91)),
+    "oblique": make_grid(degrees=(20, -15, 30)),
+    "oblique, flipped, permuted, anisotropic": make_grid((2, 0, 1), (-1, 1, -1), (0.8, 0.8, 3.0), (10, 25, -12)),
+}
+
+
+@pytest.mark.parametrize("mirrored", (False, True))
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_shape_comes_back_where_it_was(name, mirrored):
+    grid = GRIDS[name]
+    shape = ellipsoid(grid)
+    volume = Volume(shape.astype(np.float32), grid.ijk_to_ras)
+    crop = whole_grid(volume, 1.0, mirrored=mirrored)
+    seen = resample(volume.array, grid, crop)
+    back, box = restore(np.stack([1 - seen, seen]), Restore(grid, crop))
+    found = np.zeros(grid.shape, bool)
+    found[box] = back[1] > 0.5
+    assert dice(found, shape) > (0.90 if max(grid.spacing_mm) > 2 else 0.97)
+    centres = [apply(grid.ijk_to_ras, np.argwhere(m)[:, ::-1]).mean(0) for m in (found, shape)]
+    assert np.linalg.norm(centres[0] - centres[1]) < 0.3
+
+
+@pytest.mark.parametrize("name", [n for n in GRIDS if n.startswith(("permuted", "flipped"))])
+def test_at_the_network_spacing_not_a_voxel_changes(name):
+    grid = GRIDS[name]
+    values = np.random.default_rng(0).integers(0, 1000, grid.shape).astype(np.int16)
+    crop = whole_grid(Volume(values, grid.ijk_to_ras), 1.0)
+    there = resample(values, grid, crop)
+    back, box = restore(np.stack([there, there]), Restore(grid, crop))
+    assert np.array_equal(np.rint(back[1]), values) and all(s.stop - s.start == n for s, n in zip(box, grid.shape))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_what_fills_the_scan_comes_back_to_its_outermost_voxels(name):
+    grid = GRIDS[name]
+    crop = whole_grid(Volume(np.ones(grid.shape), grid.ijk_to_ras), 1.0)
+    back, box = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    assert back[1].shape == grid.shape and back[1].min() > 0.999
+
+
+def test_beyond_the_crop_is_background():
+    grid = make_grid()
+    crop = centred_grid((7.0, -21.0, 33.0), (10, 20, 14), 1.0)
+    back, box = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    assert back[1].sum() == 10 * 20 * 14 and np.allclose(back.sum(0), 1)
+
+
+def test_the_crop_lies_along_ras_and_mirroring_turns_left_into_right():
+    grid = make_grid((1, 2, 0), (-1, -1, 1))
+    right = ellipsoid(grid, centre=(20, -21, 33), radii=(5, 5, 5))  # right of the field's middle
+    for mirrored in (False, True):
+        crop = covering_grid(grid, 1.0, mirrored)
+        i = np.argwhere(resample(right.astype(float), grid, crop) > 0.5)[:, 2].mean()
+        assert (i > crop.shape[2] / 2) == (not mirrored)
+
+
+def test_a_crop_reads_the_same_from_a_box_as_from_the_whole():
+    grid = GRIDS["oblique, flipped, permuted, anisotropic"]
+    values = np.random.default_rng(1).normal(size=grid.shape).astype(np.float32)
+    crop = centred_grid((8.0, -20.0, 34.0), (16, 20, 18), 1.0)
+    from MedLLMSegLib.segmentation.prepare import normalise
+
+    assert np.allclose(prepare(Volume(values, grid.ijk_to_ras), crop)[0], normalise(resample(values, grid, crop)), atol=1e-4)
+
+
+def test_coarser_grids_average_instead_of_picking():
+    grid = make_grid(spacing=(0.5, 0.5, 0.5))
+    stripes = np.indices(grid.shape).sum(0) % 2 * 100.0  # finer than the target can show
+    assert np.abs(resample(stripes, grid, covering_grid(grid, 2.0))[2:-2, 2:-2, 2:-2] - 50).max() < 1
+
+
+def test_averaging_keeps_places():
+    grid = make_grid(spacing=(0.5, 0.5, 0.5))
+    world_x = apply(grid.ijk_to_ras, np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1))[..., 0]
+    target = covering_grid(grid, 2.0)
+    seen = resample(world_x.transpose(2, 1, 0), grid, target)
+    i = np.arange(target.shape[2])
+    expected = target.ijk_to_ras[0, 0] * i + target.ijk_to_ras[0, 3]
+    assert np.abs(seen[15, 15, 1:-1] - expected[1:-1]).max() < 1e-3
+
+
+def test_boxes_and_sub_grids_agree():
+    grid = GRIDS["oblique"]
+    crop = centred_grid(grid.centre_ras() + 5, (10, 12, 14), 1.0)
+    box = overlap_box(grid, crop)
+    sub = sub_grid(grid, box)
+    assert np.allclose(apply(sub.ijk_to_ras, (0, 0, 0)), apply(grid.ijk_to_ras, [s.start for s in box[::-1]]))
+    assert sub.shape == tuple(s.stop - s.start for s in box)
+
+
+def test_a_crop_far_outside_touches_nothing():
+    grid = make_grid()
+    box = overlap_box(grid, centred_grid((900, 900, 900), (10, 10, 10), 1.0))
+    assert any(s.start == s.stop for s in box)
+
+
+def _thick_slices():
+    """Slices 10 mm apart, 1.5 mm in the plane, tilted as a short-axis view of the heart is."""
+    turn = np.array([[0.6, -0.48, 0.64], [0.8, 0.36, -0.48], [0.0, 0.8, 0.6]])  # a rotation
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn * np.array([1.5, 1.5, 10.0])
+    matrix[:3, 3] = (12, -30, 44)
+    return Grid((7, 40, 32), matrix)
+
+
+def test_a_grid_along_the_scans_own_axes_is_the_scans_grid_at_its_own_spacing():
+    scan = _thick_slices()
+    grid = aligned_grid(scan, scan.spacing_mm)
+    assert np.allclose(sorted(map(tuple, grid.corners_ras().round(6))), sorted(map(tuple, scan.corners_ras().round(6))))
+    assert grid.shape[0] == 7 and np.allclose(grid.spacing_mm, (10, 1.5, 1.5))
+
+
+@pytest.mark.parametrize("order, flipped", [((0, 1, 2), (0,)), ((2, 0, 1), ()), ((1, 2, 0), (0, 2)), ((1, 0, 2), (1,))])
+def test_the_same_scan_stored_in_another_order_gets_the_same_grid(order, flipped):
+    scan = _thick_slices()
+    matrix = scan.ijk_to_ras.copy()
+    matrix[:3, :3] = scan.ijk_to_ras[:3, order]
+    shape_ijk = np.array(scan.shape[::-1])[list(order)]
+    for axis in flipped:
+        matrix[:3, 3] += matrix[:3, axis] * (shape_ijk[axis] - 1)
+        matrix[:3, axis] *= -1
+    again = aligned_grid(Grid(tuple(int(n) for n in shape_ijk[::-1]), matrix), (10, 2, 2))
+    first = aligned_grid(scan, (10, 2, 2))
+    assert again.shape == first.shape and np.allclose(again.ijk_to_ras, first.ijk_to_ras)
+
+
+def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
+    grid = covering_grid(_thick_slices(), (4, 2, 1))
+    assert np.allclose(grid.spacing_mm, (4, 2, 1))
+    corners = _thick_slices().corners_ras()
+    assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all() and (grid.corners_ras().max(0) >= corners.max(0) - 1e-2).all()
+
+
+@pytest.mark.parametrize("rows, columns", [(7, 9), (240, 11), (1, 1)])
+@pytest.mark.parametrize("name", GRIDS)
+def test_other_rows_and_columns_fill_the_same_place_and_come_back(name, rows, columns):
+    grid = GRIDS[name]
+    other = regridded(grid, rows, columns)
+    assert other.shape == (grid.shape[0], rows, columns) and np.allclose(other.corners_ras(), grid.corners_ras())
+    back = regridded(other, *grid.shape[1:])
+    assert back.shape == grid.shape and np.allclose(back.ijk_to_ras, grid.ijk_to_ras)
+
+
+@pytest.mark.parametrize("wide", (True, False))
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_slices_square_is_filled_by_its_longer_side(name, wide):
+    whole = GRIDS[name]
+    half = slice(0, (whole.shape[1] if wide else whole.shape[2]) // 3)
+    part = sub_grid(whole, (slice(2, 3), half if wide else slice(0, whole.shape[1]), slice(0, whole.shape[2]) if wide else half))
+    square = square_around(part, 24)
+    assert square.shape == (1, 24, 24) and np.allclose(square.centre_ras(), part.centre_ras())
+    assert np.allclose(square.extent_mm, (part.extent_mm[0], max(part.extent_mm), max(part.extent_mm)))
+    assert inside(square, part).all()  # in the slice's plane, and wide enough for all of it
+    along = square.ijk_to_ras[:3, :3] / square.spacing_mm[::-1]
+    assert np.allclose(along, part.ijk_to_ras[:3, :3] / part.spacing_mm[::-1])

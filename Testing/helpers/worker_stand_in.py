@@ -1,0 +1,91 @@
+"""A worker whose engine does as the scan's name says. Run as a script by the tests of the worker; imports no torch."""
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from MedLLMSegLib import Segmentation, UserError
+from MedLLMSegLib.core.segmentation import plain_structures
+from MedLLMSegLib.worker.server import serve
+from MedLLMSegLib.worker.tasks import Engine
+
+STRUCTURES = plain_structures({1: "bright", 2: "nothing"})
+
+
+def engine() -> Engine:
+    """With IMPORT_S the packages take so many seconds; with NEEDS they are missing until that file is there."""
+    time.sleep(float(os.environ.get("IMPORT_S", 0)))
+    needed = os.environ.get("NEEDS")
+    if needed and not Path(needed).exists():
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    return Engine(load, segment, train, lambda: [{"name": "cpu", "title": "stand-in", "memory_gb": None}])
+
+
+def load(name, device):
+    time.sleep(float(os.environ.get("LOAD_S", 0)))
+    return (name, device)
+
+
+def segment(volume, model, *, progress, side=None, probabilities=False, uncertainty=False, augment=0):
+    """Bright voxels, in five windows; `DEEDS` happen after the second one."""
+    for n in range(5):
+        progress("segment", n / 5)
+        if n == 2 and volume.name in DEEDS:
+            DEEDS[volume.name](progress)
+    bright = volume.array > volume.array.mean(dtype=float)
+    labels = volume.with_array(bright.astype(np.uint8))
+    one = bright.astype(np.float32)
+    return Segmentation(labels, STRUCTURES, {1: 0.75, 2: float("nan")}, volume.with_array(np.stack((one, 1 - one))) if probabilities
+                        else None, (f"{model[0]} on {model[1]}", f"side {side}, views {augment}"), model[0], 0.5,
+                        volume.with_array(one / 3) if uncertainty else None)
+
+
+def train(fields, device, progress, say):
+    say(f"a plan for {fields['source']}")
+    for n in range(1000):
+        progress(f"step {n} of 1000", n / 1000)
+        time.sleep(0.02)
+
+
+def slow(progress):
+    for n in range(400):
+        progress("segment", 0.4 + n / 1000)
+        time.sleep(0.05)
+
+
+def keep_the_interpreter(progress):
+    re.match("(a+)+$", "a" * 60 + "b")  # takes centuries, in C, with the lock of the interpreter
+
+
+def write_to_stdout(progress):
+    print("a print of Python's")
+    sys.stdout.write("no line end: \u2603\udc80")
+    os.write(1, b'{"id": 1, "event": "result"}\n')
+    libc = ctypes.CDLL(None)
+    libc.printf(b"a printf of C's\n")
+    libc.fflush(None)
+    subprocess.run([sys.executable, "-c", "print('a print of a child')"], check=True)
+    assert sys.stdin.read() == ""  # nobody takes our requests away
+
+
+def fail(error):
+    def deed(progress):
+        raise error
+
+    return deed
+
+
+DEEDS = {
+    "slow": slow, "hang": lambda progress: time.sleep(1e6), "hang with the lock": keep_the_interpreter, "print": write_to_stdout,
+    "memory": fail(MemoryError()), "user": fail(UserError("The scan is upside down; turn it and try again.")),
+    "unexpected": fail(ValueError("two\nlines of \u2603")), "exit": fail(SystemExit(3)), "die": lambda progress: os._exit(9),
+    "crash": lambda progress: ctypes.string_at(0),
+}
+
+if __name__ == "__main__":
+    serve(engine)

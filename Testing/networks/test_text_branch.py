@@ -1,0 +1,117 @@
+"""The text branch says what the whole language model would say: against transformers, and against the model's own tokenizer."""
+import hashlib
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from MedLLMSegLib.registry.network_config import LLMConfig
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.llm import text_embeddings as text_rows
+from MedLLMSegLib.llm.frozen_weights import block_bytes
+from MedLLMSegLib.llm.store import MODELS
+from MedLLMSegLib.llm.text_embeddings import ANSWER_IDS, ANSWERS, PROMPT, PROMPT_IDS, read_text_rows
+from MedLLMSegLib.networks.classification import build_classifier as classifiers
+from MedLLMSegLib.networks.classification.build_classifier import build_classifier, load_classifier, stored_tensors
+from MedLLMSegLib.core.places import cache_dir
+
+pytest.importorskip("transformers")
+from Testing.llm.test_weights import random_model, write_gguf  # noqa: E402
+
+PROMPT_OF_TINY, ANSWERS_OF_TINY = (5, 9, 9, 41), (17, 3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model(tie_word_embeddings=False)
+
+
+@pytest.fixture(scope="module")
+def gguf(model, tmp_path_factory):
+    return write_gguf(model, tmp_path_factory.mktemp("text") / "tiny.gguf")
+
+
+@pytest.fixture
+def network(gguf, monkeypatch):
+    monkeypatch.setattr(classifiers, "resolve_text", lambda source: read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY))
+    part = PneumoLLMConfig(projector_width=16, llm=LLMConfig(source=str(gguf), layers=(0, 1, 2, 3), rotary=True))
+    torch.manual_seed(0)
+    encoder = EncoderConfig("cnn", image_size=32, width=24)
+    return build_classifier(ClassifierConfig("text", encoder=encoder, pneumollm=part)).eval()
+
+
+def test_the_answer_is_the_whole_language_models(network, model):
+    batch = {"image": torch.randn(2, 1, 32, 32)}
+    with torch.no_grad():
+        image = network.projector(network.sources(network.encode(batch)))
+        prompt = model.model.embed_tokens(torch.tensor([PROMPT_OF_TINY] * 2))
+        logits = model(inputs_embeds=torch.cat([prompt, image], dim=1)).logits[:, -1]
+        torch.testing.assert_close(network(batch), logits[:, list(ANSWERS_OF_TINY)], atol=1e-3, rtol=1e-3)
+
+
+def test_projector_and_adapters_train_and_the_words_do_not(network):
+    before, frozen = block_bytes(network), network.prompt.clone()
+    network.train()
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=1e-2)
+    torch.nn.functional.cross_entropy(network({"image": torch.randn(4, 1, 32, 32)}), torch.tensor([0, 1, 1, 0])).backward()
+    optimiser.step()
+    assert network.projector[0].weight.grad.abs().sum() > 0 and network.llm.adapters[0].up.weight.grad.abs().sum() > 0
+    assert network.head.weight.grad is None and network.norm.weight.grad is None
+    assert block_bytes(network) == before and torch.equal(network.prompt, frozen)
+
+
+def test_it_comes_back_without_the_language_models_vocabulary(network, gguf, monkeypatch):
+    monkeypatch.setitem(text_rows.PROMPT_IDS, str(gguf), PROMPT_OF_TINY)
+    monkeypatch.setattr(classifiers, "resolve_text", None)
+    again, batch = load_classifier(network.config, stored_tensors(network)), {"image": torch.randn(2, 1, 32, 32)}
+    assert torch.equal(again(batch), network(batch))
+
+
+def test_only_the_rows_of_the_prompt_and_the_answers_are_read(gguf, model):
+    rows = read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY)
+    assert torch.equal(rows.prompt, model.model.embed_tokens.weight[list(PROMPT_OF_TINY)])
+    assert torch.equal(rows.answers, model.lm_head.weight[list(ANSWERS_OF_TINY)])
+    assert torch.equal(rows.norm, model.model.norm.weight) and rows.eps == 1e-5
+    with pytest.raises(UserError, match="has no vocabulary that can be read"):
+        read_text_rows(gguf, [1000], ANSWERS_OF_TINY)
+
+
+def test_what_is_not_at_hand_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
+    config = ClassifierConfig("text", encoder=EncoderConfig("cnn", image_size=32), pneumollm=PneumoLLMConfig())
+    with pytest.raises(UserError, match="run 'medllmseg llm fetch --layer 29' once"):
+        build_classifier(config)
+    own = replace(config.pneumollm, llm=LLMConfig(source="mine", rotary=True))
+    with pytest.raises(UserError, match="knows the vocabulary of smollm2-135m only, and 'mine'"):
+        text_rows.resolve_text(own.llm.source)
+
+
+def test_a_language_models_file_that_was_changed_is_not_read(gguf, tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
+    known = MODELS["smollm2-135m"]
+    kept = tmp_path / "llm" / known.gguf_name
+    kept.parent.mkdir()
+    kept.write_bytes(gguf.read_bytes())
+    monkeypatch.setitem(text_rows.PROMPT_IDS, known.id, PROMPT_OF_TINY)
+    monkeypatch.setitem(text_rows.ANSWER_IDS, known.id, ANSWERS_OF_TINY)
+    with pytest.raises(UserError, match="it was changed or cut short"):
+        text_rows.resolve_text(known.id)
+    right = replace(known, gguf_sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
+    monkeypatch.setitem(text_rows.MODELS, known.id, right)
+    assert torch.equal(text_rows.resolve_text(known.id).prompt, read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY).prompt)
+
+
+def test_the_ids_in_the_code_are_the_tokenizers():
+    path = cache_dir() / "llm" / MODELS["smollm2-135m"].gguf_name
+    if not path.is_file():
+        warnings.warn(f"NOT TESTED against SmolLM2's tokenizer: {path} is missing; run 'medllmseg llm fetch'", stacklevel=1)
+        pytest.skip(f"NOT TESTED against SmolLM2's tokenizer: {path} is missing")
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    ids = lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids)  # noqa: E731
+    assert ids(PROMPT) == PROMPT_IDS["smollm2-135m"]
+    assert ids(ANSWERS[0]) + ids(ANSWERS[1]) == ANSWER_IDS["smollm2-135m"]

@@ -1,0 +1,96 @@
+"""Bundles are read whole and unchanged, or not at all."""
+import json
+import os
+
+import pytest
+import torch
+
+from MedLLMSegLib import UserError, list_models
+from MedLLMSegLib.registry.bundle import WEIGHTS, load_strictly, read_bundle, write_bundle
+from MedLLMSegLib.registry.catalogue import METADATA, find_model, model_entry
+
+TENSORS = {"weight": torch.linspace(-1, 1, 12).reshape(3, 4), "bias": torch.zeros(3)}
+ABOUT = {"id": "x", "title": "X", "kind": "segmenter", "modality": "MR", "structures": ["y"], "licence": "MIT",
+         "accuracy": "not measured"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_bundle(tmp_path / "x", ABOUT, TENSORS, "card", "licence")
+
+
+def test_what_was_written_is_read(folder):
+    bundle = read_bundle(folder)
+    assert {k: v.dtype for k, v in bundle.tensors.items()} == {"weight": torch.float32, "bias": torch.float32}
+    assert torch.allclose(bundle.tensors["weight"], TENSORS["weight"], atol=1e-3)
+    assert model_entry(folder).title == "X" and (folder / "LICENSE").read_text(encoding="utf-8") == "licence"
+
+
+def test_writing_again_replaces_and_leaves_nothing_behind(folder):
+    write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
+    assert model_entry(folder).title == "Z" and [p.name for p in folder.parent.iterdir()] == ["x"]
+
+
+def test_an_old_bundle_stays_where_the_new_one_cannot_take_its_place(folder, monkeypatch):
+    move = os.replace
+
+    def move_unless_new(source, target):
+        if target == folder and not source.name.endswith("-old"):
+            raise PermissionError(13, "in use")
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", move_unless_new)
+    with pytest.raises(UserError):
+        write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
+    assert model_entry(folder).title == "X" and read_bundle(folder).tensors
+    assert [p.name for p in folder.parent.iterdir()] == ["x"]
+
+
+def break_weights(folder):
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-1] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+
+
+DAMAGE = {
+    "one bit changed": (break_weights, "not the ones it was published with"),
+    "no weights": (lambda f: (f / WEIGHTS).unlink(), "no readable"),
+    "no metadata": (lambda f: (f / METADATA).unlink(), "not a model bundle"),
+    "broken metadata": (lambda f: (f / METADATA).write_text("{"), "damaged"),
+    "no sha256": (lambda f: (f / METADATA).write_text(json.dumps(ABOUT)), "no sha256"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_refused(name, folder):
+    damage, words = DAMAGE[name]
+    damage(folder)
+    with pytest.raises(UserError, match=words):
+        read_bundle(folder)
+
+
+def test_weights_must_fit_the_network():
+    network = torch.nn.Linear(4, 3)
+    load_strictly(network, TENSORS)
+    assert torch.equal(network.weight, TENSORS["weight"])
+    for wrong in ({"weight": TENSORS["weight"]}, {**TENSORS, "more": torch.zeros(1)}, {**TENSORS, "bias": torch.zeros(4)}):
+        with pytest.raises(UserError, match="do not fit"):
+            load_strictly(network, wrong)
+
+
+def test_unknown_models_are_named_with_the_known_ones():
+    with pytest.raises(UserError, match="hippocampus-t1"):
+        find_model("spleen")
+    with pytest.raises(UserError, match="finds an organ"):
+        find_model("brain-t1-localizer")
+
+
+def test_the_shipped_bundles_are_whole_small_and_licensed():
+    entries = list_models(kind=None)
+    assert {e.id for e in entries} >= {"hippocampus-t1", "brain-t1-localizer"}
+    for entry in entries:
+        read_bundle(entry.folder)
+        assert sum(p.stat().st_size for p in entry.folder.rglob("*") if p.is_file()) < 10e6
+        assert entry.licence and entry.accuracy != "not measured"
+        assert len((entry.folder / "LICENSE").read_text(encoding="utf-8")) > 500
+        assert entry.accuracy in (entry.folder / "docs/README.md").read_text(encoding="utf-8")

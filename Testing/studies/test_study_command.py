@@ -1,0 +1,33 @@
+"""The studies' commands: the command on the page makes the same study again, and progress tells run from run."""
+import shlex
+
+import pytest
+
+from MedLLMSegLib.studies.diagnosis import ablation, records
+from MedLLMSegLib.studies.diagnosis.study_results import COLLECTED, Results
+from MedLLMSegLib.studies.diagnosis.study_command import command_of
+
+
+def test_the_command_keeps_all_but_the_part_of_the_work():
+    given = ["--data", "my x-rays", "--size", "64", "--only", "main,tune-*", "--device=cuda", "--minutes=3", "--page",
+             "--epochs", "2"]
+    command = command_of("ablation", given)
+    assert shlex.split(command) == ["python", "-m", "MedLLMSegLib.studies.diagnosis.ablation", "--data", "my x-rays", "--size", "64",
+                                    "--device=cuda", "--epochs", "2"]
+    assert shlex.split(command_of("ablation", ["--list", "--measure", "--min", "3"]))[3:] == []
+
+
+def test_a_page_says_the_command_that_was_given(tmp_path, capsys):
+    docs = tmp_path / "my docs"
+    given = ["--output", str(tmp_path), "--docs", str(docs), "--seeds", "1", "--epochs", "3"]
+    assert records.main([*given, "--page"]) == 0
+    command = Results(docs / COLLECTED).get("records-synthetic", "command")
+    assert command == shlex.join(["python", "-m", "MedLLMSegLib.studies.diagnosis.records", *given])
+    assert command in (docs / "diagnosis.md").read_text(encoding="utf-8")
+
+
+def test_bad_input_is_one_sentence(tmp_path, capsys):
+    assert ablation.main(["--data", str(tmp_path), "--docs", str(tmp_path)]) == 2
+    assert "no table of images" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        ablation.main([])

@@ -1,0 +1,121 @@
+"""What stays loaded between two presses, and a training's curve: each row told once."""
+import json
+import os
+import shutil
+
+import pytest
+
+from MedLLMSegLib import UserError
+from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
+from MedLLMSegLib.worker.tasks import Engine, History, Tasks
+
+
+class Loaded:
+    def __init__(self, name, device, notes=()):
+        self.name, self.device, self.notes = name, device, notes
+
+
+@pytest.fixture
+def tasks():
+    loaded = []
+
+    def load(name, device):
+        loaded.append((name, device))
+        return Loaded(name, device, ("The GPU's memory was too small; the CPU was used.",) if device == "full" else ())
+
+    tasks = Tasks(Engine(load, None, None, None))
+    tasks.loaded = loaded
+    return tasks
+
+
+@pytest.fixture
+def bundles(tmp_path):
+    """Three bundles of the user's."""
+    folders = []
+    for name in "abc":
+        shutil.copytree(BUNDLES / "hippocampus-t1" / "configs", tmp_path / name / "configs")
+        about = json.loads((tmp_path / name / METADATA).read_text())
+        (tmp_path / name / METADATA).write_text(json.dumps({**about, "id": name, "weights_sha256": name * 64}))
+        folders.append(str(tmp_path / name))
+    return folders
+
+
+def test_a_model_is_loaded_once_for_each_device(tasks):
+    first = tasks.model("hippocampus-t1", "cpu")
+    assert tasks.model("hippocampus-t1", "cpu") is first and tasks.model("hippocampus-t1", "cuda") is not first
+    assert tasks.loaded == [("hippocampus-t1", "cpu"), ("hippocampus-t1", "cuda")]
+
+
+def test_two_models_are_kept_and_the_one_not_used_for_longest_goes(tasks, bundles):
+    a, b, c = bundles
+    for folder in (a, b, a, c, a, b):
+        tasks.model(folder, "cpu")
+        assert len(tasks.models) <= 2
+    assert [name for name, _ in tasks.loaded] == [a, b, c, b]
+
+
+def test_room_is_made_before_the_next_one_is_loaded(tasks, bundles):
+    held = []
+    load = tasks.engine.load
+    tasks.engine = Engine(lambda *which: held.append(len(tasks.models)) or load(*which), None, None, None)
+    for folder in bundles:
+        tasks.model(folder, "cpu")
+    assert held == [0, 1, 1]
+
+
+@pytest.mark.parametrize("change", ({"weights_sha256": "f" * 64}, {"calibration": {"temperature": 2.0}}))
+def test_a_bundle_that_changed_is_loaded_again(tasks, bundles, change):
+    path = os.path.join(bundles[0], METADATA)
+    tasks.model(bundles[0], "cpu")
+    with open(path) as file:
+        about = json.load(file)
+    with open(path, "w") as file:
+        json.dump({**about, **change}, file)
+    os.utime(path, ns=(1, 1))  # a clock that counts whole seconds would not show it
+    tasks.model(bundles[0], "cpu")
+    assert len(tasks.loaded) == 2
+
+
+def test_a_bundle_that_was_deleted_is_not_used_any_more(tasks, bundles):
+    tasks.model(bundles[0], "cpu")
+    shutil.rmtree(bundles[0])
+    with pytest.raises(UserError, match="no model called"):
+        tasks.model(bundles[0], "cpu")
+
+
+def test_a_model_that_did_not_fit_its_gpu_gets_another_chance(tasks):
+    tasks.model("hippocampus-t1", "full")
+    tasks.model("hippocampus-t1", "full")
+    assert len(tasks.loaded) == 2 and not tasks.models
+
+
+def test_a_training_has_the_memory_to_itself_and_its_output_is_its_own(tasks, tmp_path):
+    asked = []
+    tasks.engine = Engine(tasks.engine.load, None, lambda fields, device, progress, say: asked.append(
+        (fields, device, len(tasks.models))) or tmp_path / "run/bundle", None)
+    tasks.model("hippocampus-t1", "cpu")
+    report = lambda stage, fraction, history: None
+    report.log = None
+    answer = tasks.train({"request": {"source": "x", "output": "elsewhere", "steps": 3}, "output": str(tmp_path / "run")}, report)
+    assert asked == [({"source": "x", "output": str(tmp_path / "run"), "steps": 3}, "auto", 0)]
+    assert answer == {"bundle": str(tmp_path / "run/bundle")}
+
+
+def test_each_row_of_a_curve_is_told_once(tmp_path):
+    history, path = History(tmp_path), tmp_path / "history.json"
+    rows = [{"step": 10, "loss": 0.9}, {"step": 10, "val_dice": 0.1}, {"step": 20, "loss": 0.8}, {"step": 30, "loss": 0.7}]
+
+    def write(count, stamp):
+        path.write_text(json.dumps(rows[:count]))
+        os.utime(path, ns=(stamp, stamp))
+
+    assert history.new_rows() == []
+    write(2, 1_000)
+    assert history.new_rows() == rows[:2] and history.new_rows() == []
+    write(4, 2_000)
+    assert history.new_rows() == rows[2:]
+    write(3, 3_000)  # a training that was killed goes on from before its last rows
+    assert history.new_rows() == []
+    path.write_text("[{")
+    os.utime(path, ns=(4_000, 4_000))
+    assert history.new_rows() == []
