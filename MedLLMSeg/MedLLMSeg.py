@@ -1,12 +1,14 @@
 """The Slicer module: a panel over `MedLLMSegLib`, which does the work.
 
-Nothing heavy is imported here: Slicer reads this file each time it starts. What the panel shows is decided by
-`slicer_bridge/presenter.py`; the widget tells it what happened and copies its view to the widgets of the .ui.
+Nothing heavy is imported here: Slicer reads this file each time it starts. What the panel shows is
+decided by `slicer_bridge/presenter.py`; the widget tells it what happened and copies its view to
+the widgets of the .ui.
 """
+
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import qt
 import slicer
@@ -30,18 +32,18 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
     import MedLLMSegLib  # noqa: F401
 
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
-from MedLLMSegLib.slicer_bridge.panel.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.panel.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.panel.consent import Consent
 from MedLLMSegLib.slicer_bridge.panel.diagnose_section import DiagnoseSection
 from MedLLMSegLib.slicer_bridge.panel.log_section import LogSection
 from MedLLMSegLib.slicer_bridge.panel.models_section import ModelsSection
-from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
-from MedLLMSegLib.slicer_bridge.panel.segment_section import RunSection, SampleButton
-from MedLLMSegLib.slicer_bridge.panel.scan_selectors import ScansSection
 from MedLLMSegLib.slicer_bridge.panel.panel_state import Panel, emptied
-from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
 from MedLLMSegLib.slicer_bridge.panel.presenter import view, with_model
+from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
+from MedLLMSegLib.slicer_bridge.panel.scan_selectors import ScansSection
+from MedLLMSegLib.slicer_bridge.panel.segment_section import RunSection, SampleButton
+from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
 from MedLLMSegLib.slicer_bridge.scene.sample_data import register_sample
 
 POLL_MS = 100
@@ -55,15 +57,19 @@ class MedLLMSeg(ScriptedLoadableModule):
         self.parent.dependencies = []  # PyTorchUtils is asked for when it is needed
         self.parent.contributors = ["MedLLMSeg contributors"]
         self.parent.helpText = _(
-            "Outlines anatomy in medical scans, such as both hippocampi in a T1 MRI of the head, with vision transformers "
-            "that hold a frozen block of a pretrained language model. The list of models says which structures, in which kind "
-            "of scan, and how well; others can be imported, or trained here. "
-            'See the <a href="https://github.com/medllmseg/SlicerMedLLMSeg">documentation</a>. '
-            "For research use only; it is not a medical device.")
+            "Outlines anatomy in medical scans, such as both hippocampi in a T1 MRI of the head,"
+            " with vision transformers that hold a frozen block of a pretrained language model. The"
+            " list of models says which structures, in which kind of scan, and how well; others can"
+            " be imported, or trained here. See the <a"
+            ' href="https://github.com/medllmseg/SlicerMedLLMSeg">documentation</a>. For research'
+            " use only; it is not a medical device."
+        )
         self.parent.acknowledgementText = _(
-            "hippocampus-t1 was trained on the Medical Segmentation Decathlon (Vanderbilt University Medical Center) and on label "
-            "maps of SynthSeg; the card in each model's folder names its data. The language-model block is a layer of SmolLM2 by "
-            "Hugging Face.")
+            "hippocampus-t1 was trained on the Medical Segmentation Decathlon (Vanderbilt"
+            " University Medical Center) and on label maps of SynthSeg; the card in each model's"
+            " folder names its data. The language-model block is a layer of SmolLM2 by Hugging"
+            " Face."
+        )
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
@@ -76,7 +82,8 @@ def registerSampleData() -> None:
 class MedLLMSegParameterNode:
     """The panel's choices, saved with the scene.
 
-    outputSegmentation: None for a new node at each run. resultSegmentation: what the last run wrote.
+    outputSegmentation: None for a new node at each run. resultSegmentation: what the last run
+    wrote.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -94,16 +101,22 @@ class MedLLMSegParameterNode:
 
 
 class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """panel: the state that is shown. parameters: the parameter node while the module is shown, else None."""
+    """panel: the state that is shown. parameters: the parameter node while the module is shown,
+    else None.
+    """
 
     def __init__(self, parent=None) -> None:
         self.ui = self.logic = self.parameters = None
-        self.log = self.models = self.result = self.training = self.running = self.sample = self.scans = None
+        self.log = self.models = self.result = self.training = self.running = self.sample = (
+            self.scans
+        ) = None
         self.diagnosing = self.consent = None
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
         VTKObservationMixin.__init__(self)
-        ScriptedLoadableModuleWidget.__init__(self, parent)  # last, as it calls setup() where there is no parent
+        ScriptedLoadableModuleWidget.__init__(
+            self, parent
+        )  # last, as it calls setup() where there is no parent
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -112,12 +125,24 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedLLMSegLogic()
-        self.log, self.consent, self.models, self.result = LogSection(self), Consent(self), ModelsSection(self), ResultSection(self)
-        self.running, self.training, self.diagnosing = RunSection(self), TrainSection(self), DiagnoseSection(self)
+        self.log, self.consent, self.models, self.result = (
+            LogSection(self),
+            Consent(self),
+            ModelsSection(self),
+            ResultSection(self),
+        )
+        self.running, self.training, self.diagnosing = (
+            RunSection(self),
+            TrainSection(self),
+            DiagnoseSection(self),
+        )
         self.sample, self.scans = SampleButton(self), ScansSection(self)
         scene = slicer.mrmlScene
-        for event, method in ((scene.StartCloseEvent, self.onSceneStartClose), (scene.EndCloseEvent, self.onSceneEndClose),
-                              (scene.EndImportEvent, self.onSceneEndImport)):
+        for event, method in (
+            (scene.StartCloseEvent, self.onSceneStartClose),
+            (scene.EndCloseEvent, self.onSceneEndClose),
+            (scene.EndImportEvent, self.onSceneEndImport),
+        ):
             self.addObserver(scene, event, method)
         self.initializeParameterNode()
         self.models.refresh()
@@ -125,7 +150,9 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # the life of a module's widget
 
     def cleanup(self) -> None:
-        """The module is unloaded or reloaded, or Slicer quits: no job, process or observer may stay."""
+        """The module is unloaded or reloaded, or Slicer quits: no job, process or observer may
+        stay.
+        """
         try:
             if self.logic is not None:
                 self.logic.close()  # first: what follows may meet widgets that Qt has destroyed
@@ -152,7 +179,9 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.replace(emptied(self.panel))
 
     def onSceneEndClose(self, caller, event) -> None:
-        if getattr(self.parent, "isEntered", True):  # a window of its own (`MedLLMSegWidget()`) is always shown
+        if getattr(
+            self.parent, "isEntered", True
+        ):  # a window of its own (`MedLLMSegWidget()`) is always shown
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event) -> None:
@@ -161,7 +190,9 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     def onReload(self) -> None:
-        """Reload the library too, not only this file; the worker runs the old one, and ends first."""
+        """Reload the library too, not only this file; the worker runs the old one, and ends
+        first.
+        """
         if self.logic is not None:
             self.logic.close()
         for name in [name for name in sys.modules if name.split(".")[0] == "MedLLMSegLib"]:
@@ -171,13 +202,15 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # parameters
 
     def initializeParameterNode(self) -> None:
-        """Take up the scene's parameter node; the first volume is the input until the user chooses another."""
+        """Take up the scene's parameter node; the first volume is the input until the user
+        chooses another.
+        """
         if self.ui is None:  # setup failed: Reload still has to work
             return
         self.setParameterNode(self.logic.getParameterNode())
         self.scans.update()
 
-    def setParameterNode(self, parameterNode: Optional[MedLLMSegParameterNode]) -> None:
+    def setParameterNode(self, parameterNode: MedLLMSegParameterNode | None) -> None:
         """Show and observe a parameter node (None: none), and let go of the one before."""
         if self.parameters is not None:
             if self.hasObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update):
@@ -185,10 +218,14 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.parameters.disconnectGui(self._parameterNodeGuiTag)
         self.parameters, self._parameterNodeGuiTag = parameterNode, None
         if self.parameters is not None:
-            named = [(widget.property("SlicerParameterName"), widget) for widget in vars(self.ui).values()]
+            named = [
+                (widget.property("SlicerParameterName"), widget)
+                for widget in vars(self.ui).values()
+            ]
             bound = {name: widget for name, widget in named if name}
-            # Not connectGui(self.ui): it returns no tag (Slicer issue 7547), and what cannot be disconnected would write the
-            # first entries of the lists into the parameters when they are connected again.
+            # Not connectGui(self.ui): it returns no tag (Slicer issue 7547), and what cannot be
+            # disconnected would write the first entries of the lists into the parameters when they
+            # are connected again.
             self._parameterNodeGuiTag = self.parameters.connectParametersToGui(bound)
             self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
             self.update()
@@ -198,10 +235,16 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.ui is None or self.parameters is None:
             return
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
-        self.change(input=scan.GetName() if scan is not None and scan.GetScene() is not None else None, model=chosen.model,
-                    uncertainty=chosen.uncertainty, heat=chosen.heatMap, train_name=chosen.trainName,
-                    mapped=self.result.map is not None, result=result.GetName() if result else None,
-                    can_restore=self.logic.canRestore(result))
+        self.change(
+            input=scan.GetName() if scan is not None and scan.GetScene() is not None else None,
+            model=chosen.model,
+            uncertainty=chosen.uncertainty,
+            heat=chosen.heatMap,
+            train_name=chosen.trainName,
+            mapped=self.result.map is not None,
+            result=result.GetName() if result else None,
+            can_restore=self.logic.canRestore(result),
+        )
         self.training.show_name(chosen.trainName)
         self.ui.show3DButton.setSegmentationNode(result)
         self.result.update_overlay()
@@ -219,21 +262,31 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         new, old = view(panel), self._view
         self._view = new
-        for show, *names in ((self.models.show, "models", "chosen"), (self.training.show_starts, "starts"), (self.result.show, "rows"),
-                             (self.training.show, "pairs"), (self.diagnosing.show_classifiers, "classifiers", "classifier"),
-                             (self.diagnosing.show, "diagnosis"), (self.diagnosing.show_fields, "fields"),
-                             (self.models.show_every, "every", "managed")):
+        for show, *names in (
+            (self.models.show, "models", "chosen"),
+            (self.training.show_starts, "starts"),
+            (self.result.show, "rows"),
+            (self.training.show, "pairs"),
+            (self.diagnosing.show_classifiers, "classifiers", "classifier"),
+            (self.diagnosing.show, "diagnosis"),
+            (self.diagnosing.show_fields, "fields"),
+            (self.models.show_every, "every", "managed"),
+        ):
             values = [getattr(new, name) for name in names]
             if old is None or values != [getattr(old, name) for name in names]:
                 show(*values)
         for name, looks in new.widgets.items():
             for prop, value in looks.items():
-                if self._shown.get((name, prop)) != value:  # setting a style again would draw everything again
+                if (
+                    self._shown.get((name, prop)) != value
+                ):  # setting a style again would draw everything again
                     self._shown[name, prop] = value
                     setattr(getattr(self.ui, name), prop, value)
 
     def choose_model(self, name: str) -> None:
-        parameters = self.parameters or self.logic.getParameterNode()  # another module may be shown meanwhile
+        parameters = (
+            self.parameters or self.logic.getParameterNode()
+        )  # another module may be shown meanwhile
         parameters.model = name
         self.replace(with_model(self.panel, name))
 
@@ -250,7 +303,9 @@ class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
         return MedLLMSegParameterNode(super().getParameterNode())
 
     def _startPolling(self) -> None:
-        """Jobs are taken along whenever Slicer's window waits. One shot at a time: a timer would hold the logic for ever."""
+        """Jobs are taken along whenever Slicer's window waits. One shot at a time: a timer would
+        hold the logic for ever.
+        """
         self._wanted = True
         if not self._pending:
             self._pending = True
@@ -276,7 +331,8 @@ class MedLLMSegTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest, view_steps as selftest_looks
+        from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
+        from MedLLMSegLib.slicer_bridge.selftest import view_steps as selftest_looks
 
         self.setUp()
         selftest.run(self, MedLLMSegLogic)

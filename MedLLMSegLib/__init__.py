@@ -9,21 +9,38 @@
 
 Importing this package is cheap: torch is loaded when a name that needs it is first used.
 """
+
 import importlib
 
 from .core.version import __version__  # noqa: F401
 
 _PUBLIC = {
-    "segment": "segmentation.pipeline", "load_model": "segmentation.pipeline", "segment_frames": "segmentation.time_series",
-    "diagnose": "diagnosis.predict", "load_classifier": "diagnosis.loaded_classifier", "Diagnosis": "diagnosis.result",
-    "load_radiograph": "io.radiograph", "Radiograph": "io.radiograph",
-    "load_volume": "io.volume_files", "save_segmentation": "io.volume_files", "save_volume": "io.volume_files",
-    "list_models": "registry.catalogue", "accept_licence": "registry.catalogue",
-    "Volume": "core.volume", "Segmentation": "core.segmentation", "Structure": "core.segmentation",
-    "UserError": "core.errors", "Cancelled": "core.errors", "write_report": "reporting.scan_report",
+    "segment": "segmentation.pipeline",
+    "load_model": "segmentation.pipeline",
+    "segment_frames": "segmentation.time_series",
+    "diagnose": "diagnosis.predict",
+    "load_classifier": "diagnosis.loaded_classifier",
+    "Diagnosis": "diagnosis.result",
+    "load_radiograph": "io.radiograph",
+    "Radiograph": "io.radiograph",
+    "load_volume": "io.volume_files",
+    "save_segmentation": "io.volume_files",
+    "save_volume": "io.volume_files",
+    "list_models": "registry.catalogue",
+    "accept_licence": "registry.catalogue",
+    "Volume": "core.volume",
+    "Segmentation": "core.segmentation",
+    "Structure": "core.segmentation",
+    "UserError": "core.errors",
+    "Cancelled": "core.errors",
+    "write_report": "reporting.scan_report",
 }
-# Modules that files of version 0.3 name: a bundle's configs/inference.json, of which MONAI's runner asks this package for them.
-_MODULES_OF_0_3 = {"monai_runner": "monai_bundle.segmenter_runner", "monai_classifier": "monai_bundle.classifier_runner"}
+# Modules that files of version 0.3 name: a bundle's configs/inference.json, of which MONAI's runner
+# asks this package for them.
+_MODULES_OF_0_3 = {
+    "monai_runner": "monai_bundle.segmenter_runner",
+    "monai_classifier": "monai_bundle.classifier_runner",
+}
 __all__ = sorted(_PUBLIC)
 
 

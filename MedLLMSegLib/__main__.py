@@ -1,4 +1,5 @@
 """``python -m MedLLMSegLib`` is the command line."""
+
 import sys
 
 from MedLLMSegLib.cli.main import main

@@ -1,1 +1,3 @@
-"""The subcommands of `medllmseg`: one file each, whose `add_parser` says what it takes and which function it calls."""
+"""The subcommands of `medllmseg`: one file each, whose `add_parser` says what it takes and which
+function it calls.
+"""

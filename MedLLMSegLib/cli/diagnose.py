@@ -1,4 +1,5 @@
 """`medllmseg diagnose`: images to probabilities and heat maps."""
+
 from __future__ import annotations
 
 import argparse
@@ -6,8 +7,9 @@ import logging
 import sys
 from pathlib import Path
 
-from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
+
 from .common_options import Bar, typed_path
 
 logger = logging.getLogger("medllmseg")
@@ -26,22 +28,69 @@ Research use only; not a medical device."""
 
 
 def add_parser(commands) -> None:
-    p = commands.add_parser("diagnose", help="tell classes of images apart, and show where that comes from", epilog=EXAMPLES,
-                            formatter_class=argparse.RawDescriptionHelpFormatter,
-                            description="Diagnose images: one DICOM file, PNG, JPEG, TIFF or volume each, or folders of them.")
-    p.add_argument("images", nargs="*", type=typed_path, metavar="IMAGE", help="an image file, or a folder of images")
-    p.add_argument("--model", default=DEFAULT_CLASSIFIER,
-                   help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)")
-    p.add_argument("--output", "-o", type=typed_path, metavar="FOLDER", help="where to write heat maps and the table")
-    p.add_argument("--lung-mask", type=typed_path, metavar="PATH",
-                   help="a mask of the lungs on the image's pixels, to which the image is cropped; or a folder of masks named "
-                        "like the images")
-    p.add_argument("--window", type=int, metavar="N", help="which of a DICOM file's windows, counted from 1 (default: the first)")
-    p.add_argument("--record", action="append", default=[], metavar="FIELD=VALUE",
-                   help="a field of the patient's record, for models that read one; may be given several times")
-    p.add_argument("--channel", action="append", default=[], metavar="NAME=PATH",
-                   help="a further image of the patient, co-registered with the first, for models that look at several; of several "
-                        "patients a folder with images named like the first ones. One that is not given counts as missing")
+    p = commands.add_parser(
+        "diagnose",
+        help="tell classes of images apart, and show where that comes from",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Diagnose images: one DICOM file, PNG, JPEG, TIFF or volume each, or folders of them."
+        ),
+    )
+    p.add_argument(
+        "images",
+        nargs="*",
+        type=typed_path,
+        metavar="IMAGE",
+        help="an image file, or a folder of images",
+    )
+    p.add_argument(
+        "--model",
+        default=DEFAULT_CLASSIFIER,
+        help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)",
+    )
+    p.add_argument(
+        "--output",
+        "-o",
+        type=typed_path,
+        metavar="FOLDER",
+        help="where to write heat maps and the table",
+    )
+    p.add_argument(
+        "--lung-mask",
+        type=typed_path,
+        metavar="PATH",
+        help=(
+            "a mask of the lungs on the image's pixels, to which the image is cropped; or a folder"
+            " of masks named like the images"
+        ),
+    )
+    p.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="which of a DICOM file's windows, counted from 1 (default: the first)",
+    )
+    p.add_argument(
+        "--record",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help=(
+            "a field of the patient's record, for models that read one; may be given several times"
+        ),
+    )
+    p.add_argument(
+        "--channel",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help=(
+            "a further image of the patient, co-registered with the first, for models that look at"
+            " several; of several patients a folder with images named like the first ones. One that"
+            " is not given counts as missing"
+        ),
+    )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
     p.set_defaults(run=_diagnose)
 
@@ -51,9 +100,9 @@ def _diagnose(args, command: str) -> int:
     if not args.images and not channels:
         raise UserError("No image was given; name the files to be diagnosed, or their folder.")
     _check_there(args.model)
+    from MedLLMSegLib.core.safe_files import check_writable
     from MedLLMSegLib.diagnosis.diagnose_batch import Options, find_cases, first_of, run_cases
     from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
-    from MedLLMSegLib.core.safe_files import check_writable
 
     if args.output is not None:
         check_writable(args.output)
@@ -61,28 +110,43 @@ def _diagnose(args, command: str) -> int:
     cases = find_cases(args.images, model, channels)
     _check_one_case(args, record, cases)
     with Bar([first_of(images) for images in cases]) as bar:
-        results = run_cases(cases, args.output, model, Options(args.lung_mask, args.window, record), bar.update)
+        results = run_cases(
+            cases, args.output, model, Options(args.lung_mask, args.window, record), bar.update
+        )
     _print_results(results, model, args, command)
     return 1 if any(r.status == "failed" for r in results) else 0
 
 
 def _check_there(name: str) -> None:
-    """Say in words of its own that the default model is not installed, which nobody asked for by name."""
+    """Say in words of its own that the default model is not installed, which nobody asked for by
+    name.
+    """
     from MedLLMSegLib.registry.catalogue import list_models
 
-    if name == DEFAULT_CLASSIFIER and not any(e.id == DEFAULT_CLASSIFIER for e in list_models("classifier")):
+    if name == DEFAULT_CLASSIFIER and not any(
+        e.id == DEFAULT_CLASSIFIER for e in list_models("classifier")
+    ):
         known = ", ".join(e.id for e in list_models("classifier"))
         train = "train one with `medllmseg train --task classify` and name its bundle with --model"
         other = f"name another with --model ({known})" if known else train
-        raise UserError(f'The chest X-ray model "{DEFAULT_CLASSIFIER}" does not come with this version; {other}.')
+        raise UserError(
+            f'The chest X-ray model "{DEFAULT_CLASSIFIER}" does not come with this version;'
+            f" {other}."
+        )
 
 
 def _fields(option: str, given: list[str]) -> dict[str, str]:
     """The pairs of an option that may be given several times."""
-    found, needed = {}, {"record": "FIELD=VALUE is needed, such as --record age=63", "channel": "NAME=PATH is needed, such as --channel ct=ct.dcm"}
+    found, needed = (
+        {},
+        {
+            "record": "FIELD=VALUE is needed, such as --record age=63",
+            "channel": "NAME=PATH is needed, such as --channel ct=ct.dcm",
+        },
+    )
     for each in given:
         name, equals, value = each.partition("=")
-        if not equals or not name.strip() or option == "channel" and not value.strip():
+        if not equals or not name.strip() or (option == "channel" and not value.strip()):
             raise UserError(f'--{option} is "{each}", and {needed[option]}.')
         found[name.strip()] = value.strip()
     return found
@@ -90,16 +154,24 @@ def _fields(option: str, given: list[str]) -> dict[str, str]:
 
 def _channels(args) -> dict[str, Path]:
     """Their names as in a table's first row, which knows no capitals."""
-    return {name.lower(): typed_path(value) for name, value in _fields("channel", args.channel).items()}
+    return {
+        name.lower(): typed_path(value) for name, value in _fields("channel", args.channel).items()
+    }
 
 
 def _check_one_case(args, record: dict, cases: list) -> None:
     if len(cases) < 2:
         return
     if record:
-        raise UserError(f"--record is of one patient, but {len(cases)} images were given; diagnose them one by one.")
+        raise UserError(
+            f"--record is of one patient, but {len(cases)} images were given; diagnose them one by"
+            " one."
+        )
     if args.lung_mask is not None and not args.lung_mask.is_dir():
-        raise UserError(f"--lung-mask is one file, but {len(cases)} images were given; name a folder with a mask for each.")
+        raise UserError(
+            f"--lung-mask is one file, but {len(cases)} images were given; name a folder with a"
+            " mask for each."
+        )
 
 
 def _print_results(results, model, args, command: str) -> None:
@@ -120,8 +192,13 @@ def _print_all(results, model, args, command: str) -> None:
             print(f"{name}: failed: {r.message}", file=sys.stderr)
             continue
         found = r.diagnosis
-        decided = "" if found.threshold is None else f"; {model.classes[1]} from {found.threshold:.2f} on"
-        print(f"{name}: {found.answer} (confidence {found.confidence:.2f}{decided}), {found.seconds:.1f} s")
+        decided = (
+            "" if found.threshold is None else f"; {model.classes[1]} from {found.threshold:.2f} on"
+        )
+        print(
+            f"{name}: {found.answer} (confidence {found.confidence:.2f}{decided}),"
+            f" {found.seconds:.1f} s"
+        )
         for label, p in found.probabilities.items():
             print(f"  {label:<32} {p:6.3f}")
         for note in found.notes:
@@ -130,9 +207,13 @@ def _print_all(results, model, args, command: str) -> None:
             print(f"  -> {path}")
     if args.output is not None:
         failed = sum(r.status == "failed" for r in results)
-        print(f"{len(results) - failed} diagnosed, {failed} failed -> {args.output / 'diagnoses.csv'}")
-    print(f"model {model.entry.id}: {model.entry.accuracy}; licence {model.entry.licence}; research use only, not a medical "
-          "device")
+        print(
+            f"{len(results) - failed} diagnosed, {failed} failed -> {args.output / 'diagnoses.csv'}"
+        )
+    print(
+        f"model {model.entry.id}: {model.entry.accuracy}; licence {model.entry.licence}; research"
+        " use only, not a medical device"
+    )
     print(f"again: {command}")
     if done := next((r for r in results if r.status == "done"), None):
         print(f"python: {_python(done.images, args)}")

@@ -1,8 +1,10 @@
 """`medllmseg evaluate`: measure a model on labelled cases, or compare what was measured."""
+
 from __future__ import annotations
 
-from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+
 from .common_options import Bar, typed_path
 
 DESCRIPTION = """Measure a model on labelled cases at their own resolution: Dice, Jaccard, precision, sensitivity,
@@ -15,25 +17,73 @@ never over the sides or frames of one."""
 
 
 def add_parser(commands) -> None:
-    p = commands.add_parser("evaluate", help="measure a model on labelled cases, compare models", description=DESCRIPTION,
-                            epilog=EPILOG)
-    p.add_argument("--model", default=DEFAULT_SEGMENTER, help="a model's id or a bundle's folder (default: %(default)s)")
-    p.add_argument("--data", type=typed_path, metavar="DATA",
-                   help="a folder with imagesTr and labelsTr, a CSV of image, label and group, or a folder of Slicer "
-                        "segmentations beside their volumes; of a classifier a CSV of image, class and patient, or a folder "
-                        "with such a labels.csv")
-    p.add_argument("--cases", type=typed_path, metavar="FILE", help="one case id a line, without suffix; default: the test "
-                                                                    "split of DATA, or all labelled cases")
-    p.add_argument("--output", "-o", type=typed_path, metavar="CSV", help="where to write; a choice with --compare")
+    p = commands.add_parser(
+        "evaluate",
+        help="measure a model on labelled cases, compare models",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+    )
+    p.add_argument(
+        "--model",
+        default=DEFAULT_SEGMENTER,
+        help="a model's id or a bundle's folder (default: %(default)s)",
+    )
+    p.add_argument(
+        "--data",
+        type=typed_path,
+        metavar="DATA",
+        help=(
+            "a folder with imagesTr and labelsTr, a CSV of image, label and group, or a folder of"
+            " Slicer segmentations beside their volumes; of a classifier a CSV of image, class and"
+            " patient, or a folder with such a labels.csv"
+        ),
+    )
+    p.add_argument(
+        "--cases",
+        type=typed_path,
+        metavar="FILE",
+        help=(
+            "one case id a line, without suffix; default: the test "
+            "split of DATA, or all labelled cases"
+        ),
+    )
+    p.add_argument(
+        "--output",
+        "-o",
+        type=typed_path,
+        metavar="CSV",
+        help="where to write; a choice with --compare",
+    )
     p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    p.add_argument("--augment", type=int, default=0, metavar="N",
-                   help="average N more views of each scan; takes N times longer (default: %(default)s)")
-    p.add_argument("--calibration", action="store_true",
-                   help="also measure how honest the probabilities are, and whether uncertainty marks the errors")
-    p.add_argument("--compare", nargs="+", metavar="ARM", help="instead of measuring: tables to compare, each A.csv or "
-                   "NAME=A.csv; the seeds of one arm parted by commas or as a pattern: with='with_*.csv' without=a.csv,b.csv")
-    p.add_argument("--metric", metavar="NAME,...", help="what --compare tests: metrics (the mean over structures) or "
-                                                        "columns (default: dice)")
+    p.add_argument(
+        "--augment",
+        type=int,
+        default=0,
+        metavar="N",
+        help="average N more views of each scan; takes N times longer (default: %(default)s)",
+    )
+    p.add_argument(
+        "--calibration",
+        action="store_true",
+        help=(
+            "also measure how honest the probabilities are, and whether uncertainty marks the"
+            " errors"
+        ),
+    )
+    p.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="ARM",
+        help=(
+            "instead of measuring: tables to compare, each A.csv or NAME=A.csv; the seeds of one"
+            " arm parted by commas or as a pattern: with='with_*.csv' without=a.csv,b.csv"
+        ),
+    )
+    p.add_argument(
+        "--metric",
+        metavar="NAME,...",
+        help="what --compare tests: metrics (the mean over structures) or columns (default: dice)",
+    )
     p.set_defaults(run=_evaluate)
 
 
@@ -41,8 +91,10 @@ def _evaluate(args, command: str) -> None:
     if args.compare:
         return _compare(args)
     if args.data is None or args.output is None:
-        raise UserError("--data and --output are needed; add the labelled cases and the CSV to write, or --compare with "
-                        "tables to compare.")
+        raise UserError(
+            "--data and --output are needed; add the labelled cases and the CSV to write, or"
+            " --compare with tables to compare."
+        )
     if args.metric:
         raise UserError("--metric belongs to --compare; leave it out, as all metrics are measured.")
     if _is_classifier(args.model):
@@ -51,9 +103,14 @@ def _evaluate(args, command: str) -> None:
     from MedLLMSegLib.evaluation.scores import summary_table
 
     with Bar([args.data]) as bar:
-        summary = evaluate(args.model, args.data, args.output, args.cases,
-                           How(args.device, args.calibration, args.augment),
-                           progress=lambda stage, fraction: bar.update(0, stage, fraction))
+        summary = evaluate(
+            args.model,
+            args.data,
+            args.output,
+            args.cases,
+            How(args.device, args.calibration, args.augment),
+            progress=lambda stage, fraction: bar.update(0, stage, fraction),
+        )
     print(summary_table(summary))
 
 
@@ -69,23 +126,36 @@ def _is_classifier(model: str) -> bool:
 def _evaluate_classifier(args) -> None:
     for name in ("calibration", "augment"):
         if getattr(args, name):
-            raise UserError(f"--{name} is for segmentation; leave it out, as a classifier's calibration is always measured.")
+            raise UserError(
+                f"--{name} is for segmentation; leave it out, as a classifier's calibration is"
+                " always measured."
+            )
     from MedLLMSegLib.evaluation.evaluate_classifier import evaluate_classifier, summary_text
 
     with Bar([args.data]) as bar:
-        summary = evaluate_classifier(args.model, args.data, args.output, args.cases, args.device,
-                                      lambda stage, fraction: bar.update(0, stage, fraction))
+        summary = evaluate_classifier(
+            args.model,
+            args.data,
+            args.output,
+            args.cases,
+            args.device,
+            lambda stage, fraction: bar.update(0, stage, fraction),
+        )
     print(summary_text(summary))
 
 
 def _compare(args) -> None:
     for name in ("data", "cases", "calibration", "augment"):
         if getattr(args, name):
-            raise UserError(f"--{name} is for measuring and --compare for tables that are measured already; "
-                            "leave one of them out.")
+            raise UserError(
+                f"--{name} is for measuring and --compare for tables that are measured already; "
+                "leave one of them out."
+            )
     from MedLLMSegLib.evaluation.comparison import compare_files, comparison_table
 
     metrics = [name.strip() for name in (args.metric or "dice").split(",") if name.strip()]
     if not metrics:
-        raise UserError("--metric names no metric; give one or several parted by commas, such as dice,hd95_mm.")
+        raise UserError(
+            "--metric names no metric; give one or several parted by commas, such as dice,hd95_mm."
+        )
     print(comparison_table(compare_files(args.compare, list(dict.fromkeys(metrics)), args.output)))

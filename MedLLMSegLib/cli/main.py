@@ -1,4 +1,7 @@
-"""The command line: one subcommand calls one function. Exit codes: 0 done, 1 some scans or images failed, 2 bad input."""
+"""The command line: one subcommand calls one function. Exit codes: 0 done, 1 some scans or
+images failed, 2 bad input.
+"""
+
 from __future__ import annotations
 
 import argparse
@@ -6,16 +9,17 @@ import logging
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Iterator
 
-from MedLLMSegLib.core.version import __version__
-from . import benchmark, bundle, diagnose, evaluate, llm, models, segment, train, tsne
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.memory import NOT_ENOUGH, out_of_memory
 from MedLLMSegLib.core.places import cache_dir
+from MedLLMSegLib.core.version import __version__
+
+from . import benchmark, bundle, diagnose, evaluate, llm, models, segment, train, tsne
 
 LOG_BYTES = 2_000_000  # a log longer than this becomes the one before, of which there is one
 
@@ -36,7 +40,9 @@ Research use only; not a medical device."""
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code; never raises for bad input."""
     argv = sys.argv[1:] if argv is None else argv
-    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # read by torch when a command imports it: the CPU does what MPS lacks
+    os.environ.setdefault(
+        "PYTORCH_ENABLE_MPS_FALLBACK", "1"
+    )  # read by torch when a command imports it: the CPU does what MPS lacks
     args = build_parser().parse_args(argv)
     with _log() as log:
         return _run(args, shlex.join(["medllmseg", *argv]), log)
@@ -51,7 +57,11 @@ def _run(args: argparse.Namespace, command: str, log: Path | None) -> int:
         print(f"medllmseg: {_one_line(error)}", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, Cancelled):
-        print("medllmseg: stopped; what was finished is kept, and the same command goes on from there.", file=sys.stderr)
+        print(
+            "medllmseg: stopped; what was finished is kept, and the same command goes on from"
+            " there.",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:
         return 0
@@ -59,8 +69,11 @@ def _run(args: argparse.Namespace, command: str, log: Path | None) -> int:
         if not error.filename:
             return _unexpected(error, log)
         logger.exception("file system")
-        print(f'medllmseg: "{error.filename}" could not be used ({error.strerror}); check the path, its permissions and '
-              "the space on the disk.", file=sys.stderr)
+        print(
+            f'medllmseg: "{error.filename}" could not be used ({error.strerror}); check the path,'
+            " its permissions and the space on the disk.",
+            file=sys.stderr,
+        )
         return 2
     except Exception as error:
         if not out_of_memory(error):
@@ -72,8 +85,11 @@ def _run(args: argparse.Namespace, command: str, log: Path | None) -> int:
 
 def _unexpected(error: Exception, log: Path | None) -> int:
     logger.exception("unexpected")
-    print(f"medllmseg: something unexpected went wrong ({type(error).__name__}: {_one_line(error)}); "
-          f"the details are in {log or 'no log, as none could be written'}.", file=sys.stderr)
+    print(
+        f"medllmseg: something unexpected went wrong ({type(error).__name__}: {_one_line(error)}); "
+        f"the details are in {log or 'no log, as none could be written'}.",
+        file=sys.stderr,
+    )
     return 3
 
 
@@ -82,9 +98,15 @@ def _one_line(error: Exception) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="medllmseg", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     description="Segment and classify medical images with vision transformers that hold a frozen "
-                                                 "language model.")
+    parser = argparse.ArgumentParser(
+        prog="medllmseg",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=(
+            "Segment and classify medical images with vision transformers that hold a frozen "
+            "language model."
+        ),
+    )
     parser.add_argument("--version", action="version", version=f"medllmseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne):
@@ -94,12 +116,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 @contextmanager
 def _log() -> Iterator[Path | None]:
-    """Tracebacks go to a file in the user's cache folder, not to the screen; yields its path, None where it cannot be written."""
+    """Tracebacks go to a file in the user's cache folder, not to the screen; yields its path,
+    None where it cannot be written.
+    """
     path, propagate = cache_dir() / "medllmseg.log", logger.propagate
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
-        handler.handleError = lambda record: None  # a full disk is the user's news, not a reason to print a traceback
+        handler.handleError = lambda record: (
+            None
+        )  # a full disk is the user's news, not a reason to print a traceback
     except OSError:
         path, handler = None, logging.NullHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

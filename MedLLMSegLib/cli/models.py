@@ -1,19 +1,32 @@
 """`medllmseg models`: what can be segmented and diagnosed, and under which licence."""
+
 from __future__ import annotations
 
 
 def add_parser(commands) -> None:
-    models = commands.add_parser("models", help="list the models: modality, structures or classes, licence, measured accuracy",
-                                 description="List the models, those that come with the program and your own "
-                                             "(in the folder models of the cache folder).")
+    models = commands.add_parser(
+        "models",
+        help="list the models: modality, structures or classes, licence, measured accuracy",
+        description=(
+            "List the models, those that come with the program and your own "
+            "(in the folder models of the cache folder)."
+        ),
+    )
     one = models.add_mutually_exclusive_group()
-    one.add_argument("--licence", metavar="ID", help="show the licence of a model's weights in full")
+    one.add_argument(
+        "--licence", metavar="ID", help="show the licence of a model's weights in full"
+    )
     one.add_argument("--accept", metavar="ID", help="show a model's licence and accept it")
     models.set_defaults(run=_models)
 
 
 def _models(args, command: str) -> None:
-    from MedLLMSegLib.registry.catalogue import accept_licence, find_model, licence_text, list_models
+    from MedLLMSegLib.registry.catalogue import (
+        accept_licence,
+        find_model,
+        licence_text,
+        list_models,
+    )
 
     if args.licence or args.accept:
         entry = find_model(args.licence or args.accept, None)
@@ -23,10 +36,16 @@ def _models(args, command: str) -> None:
             print(f'You accept the licence {entry.licence} of the model "{entry.id}".')
         return
     for entry in (*list_models("segmenter"), *list_models("classifier")):
-        what = f"diagnoses   {', '.join(entry.classes)}" if entry.classes else f"structures  {', '.join(entry.structures)}"
-        print(f"{entry.id}: {entry.title}\n  modality    {entry.modality}\n  {what}\n"
-              f"  licence     {entry.licence}{_acceptance(entry)}\n  accuracy    {entry.accuracy}\n"
-              f"  size        {entry.size_mb:.1f} MB\n  folder      {entry.folder}")
+        what = (
+            f"diagnoses   {', '.join(entry.classes)}"
+            if entry.classes
+            else f"structures  {', '.join(entry.structures)}"
+        )
+        print(
+            f"{entry.id}: {entry.title}\n  modality    {entry.modality}\n  {what}\n"
+            f"  licence     {entry.licence}{_acceptance(entry)}\n  accuracy    {entry.accuracy}\n"
+            f"  size        {entry.size_mb:.1f} MB\n  folder      {entry.folder}"
+        )
 
 
 def _acceptance(entry) -> str:
@@ -34,4 +53,8 @@ def _acceptance(entry) -> str:
 
     if not entry.accept_licence:
         return ""
-    return " (accepted)" if licence_accepted(entry) else f" (accept it first: medllmseg models --accept {entry.id})"
+    return (
+        " (accepted)"
+        if licence_accepted(entry)
+        else f" (accept it first: medllmseg models --accept {entry.id})"
+    )

@@ -1,1 +1,3 @@
-"""The ground floor: errors, progress, places, memory, images in space. Numpy and the standard library only."""
+"""The ground floor: errors, progress, places, memory, images in space. Numpy and the standard
+library only.
+"""

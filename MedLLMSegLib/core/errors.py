@@ -1,14 +1,12 @@
 """The two ways a run ends early: something the user can mend, and the user's own wish."""
-from typing import Callable
-
-Progress = Callable[[str, float], None]  # called with (stage, fraction done from 0 to 1); may raise `Cancelled`
 
 
 class UserError(Exception):
     """Something the user can mend.
 
     The message is one sentence in a user's words: what was found, what was needed, what to do next.
-    The command line prints it and exits with 2; the panel shows it. Details belong in ``__cause__``.
+    The command line prints it and exits with 2; the panel shows it. Details belong in
+    ``__cause__``.
     """
 
 

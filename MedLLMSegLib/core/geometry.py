@@ -1,10 +1,11 @@
 """Voxel grids in space and moving images between them: pure functions on arrays and matrices.
 
 A grid is a shape (k, j, i) and ``ijk_to_ras`` (4 x 4, mm). Matrices act on (i, j, k, 1) as in MRML;
-arrays are [k, j, i] as in SimpleITK, so one reversal of axes stands between the two, in `voxel_map` only.
-Everything that preprocessing does to a scan (orientation, spacing, crop, padding, mirroring) is one
-change of grid, and the way back is the same change with its two grids swapped.
+arrays are [k, j, i] as in SimpleITK, so one reversal of axes stands between the two, in `voxel_map`
+only. Everything that preprocessing does to a scan (orientation, spacing, crop, padding, mirroring)
+is one change of grid, and the way back is the same change with its two grids swapped.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ from scipy import ndimage
 class Grid:
     """Where the voxels of an array lie.
 
-    shape: (k, j, i) voxels.
-    ijk_to_ras: (4, 4) from voxel indices (i, j, k) to RAS millimetres; voxel centres are at whole numbers.
+    shape: (k, j, i) voxels. ijk_to_ras: (4, 4) from voxel indices (i, j, k) to RAS millimetres;
+    voxel centres are at whole numbers.
     """
 
     shape: tuple[int, int, int]
@@ -74,9 +75,11 @@ def _centred(centre_ras, shape, spacing_mm, directions: np.ndarray) -> Grid:
 
 
 def covering_grid(grid: Grid, spacing_mm, mirrored: bool = False) -> Grid:
-    """The smallest grid along the RAS axes with this spacing (one number, or (k, j, i)) that covers another grid.
+    """The smallest grid along the RAS axes with this spacing (one number, or (k, j, i)) that covers
+    another grid.
 
-    A grid that already runs along RAS with this spacing (and needs no mirroring) is covered voxel on voxel.
+    A grid that already runs along RAS with this spacing (and needs no mirroring) is covered voxel
+    on voxel.
     """
     corners = grid.corners_ras()
     low, high = corners.min(0), corners.max(0)
@@ -85,11 +88,12 @@ def covering_grid(grid: Grid, spacing_mm, mirrored: bool = False) -> Grid:
 
 
 def aligned_grid(grid: Grid, spacing_mm) -> Grid:
-    """The smallest grid along the scan's own axes with this spacing (one number, or (k, j, i)) that covers it.
+    """The smallest grid along the scan's own axes with this spacing (one number, or (k, j, i)) that
+    covers it.
 
-    For scans with thick slices, which lose by turning: k runs across the slices (the coarsest axis), i is the other
-    axis nearest to left-right; each axis points as nearly right, anterior or superior as it can. So the same scan
-    stored in another order of axes gets the same grid.
+    For scans with thick slices, which lose by turning: k runs across the slices (the coarsest
+    axis), i is the other axis nearest to left-right; each axis points as nearly right, anterior or
+    superior as it can. So the same scan stored in another order of axes gets the same grid.
     """
     spacing = np.array(grid.spacing_mm[::-1])  # (i, j, k)
     directions = grid.ijk_to_ras[:3, :3] / spacing  # columns are the axes i, j, k
@@ -99,11 +103,15 @@ def aligned_grid(grid: Grid, spacing_mm) -> Grid:
     order = [i, 3 - i - k, k]
     signs = [np.sign(directions[np.abs(directions[:, a]).argmax(), a]) for a in order]
     extent = (np.array(grid.shape[::-1]) * spacing)[order]
-    return _centred(grid.centre_ras(), _voxels(extent, spacing_mm), spacing_mm, directions[:, order] * signs)
+    return _centred(
+        grid.centre_ras(), _voxels(extent, spacing_mm), spacing_mm, directions[:, order] * signs
+    )
 
 
 def _voxels(extent_mm: np.ndarray, spacing_mm) -> tuple[int, int, int]:
-    """How many voxels (k, j, i) cover an extent given along (i, j, k); a thousandth of a voxel is round-off."""
+    """How many voxels (k, j, i) cover an extent given along (i, j, k); a thousandth of a voxel
+    is round-off.
+    """
     steps = np.broadcast_to(np.asarray(spacing_mm, float), 3)
     return tuple(int(n) for n in np.maximum(1, np.ceil(extent_mm[::-1] / steps - 1e-3)))
 
@@ -115,7 +123,9 @@ def voxel_map(from_grid: Grid, to_grid: Grid) -> np.ndarray:
     return reverse @ ijk @ reverse
 
 
-def resample(array, from_grid: Grid, to_grid: Grid, order: int = 1, outside: float | None = None) -> np.ndarray:
+def resample(
+    array, from_grid: Grid, to_grid: Grid, order: int = 1, outside: float | None = None
+) -> np.ndarray:
     """Sample an image [k, j, i] at the voxel centres of another grid.
 
     order: 1 trilinear (returns float32), 0 nearest (keeps the type).
@@ -127,22 +137,35 @@ def resample(array, from_grid: Grid, to_grid: Grid, order: int = 1, outside: flo
     matrix = voxel_map(from_grid, to_grid)
     out = np.empty(to_grid.shape, np.float32 if order else array.dtype)
     ndimage.affine_transform(
-        array, matrix[:3, :3], matrix[:3, 3], output_shape=to_grid.shape, output=out, order=order,
-        mode="nearest" if outside is None else "constant", cval=0.0 if outside is None else outside,
-        prefilter=False)
+        array,
+        matrix[:3, :3],
+        matrix[:3, 3],
+        output_shape=to_grid.shape,
+        output=out,
+        order=order,
+        mode="nearest" if outside is None else "constant",
+        cval=0.0 if outside is None else outside,
+        prefilter=False,
+    )
     return out
 
 
 def _averaged(array: np.ndarray, grid: Grid, target: Grid) -> tuple[np.ndarray, Grid]:
-    """Average whole blocks of voxels along each axis that is at least twice as fine as the target needs."""
-    step = np.linalg.norm(voxel_map(grid, target)[:3, :3], axis=1)  # source voxels a target voxel spans, per axis
+    """Average whole blocks of voxels along each axis that is at least twice as fine as the
+    target needs.
+    """
+    step = np.linalg.norm(
+        voxel_map(grid, target)[:3, :3], axis=1
+    )  # source voxels a target voxel spans, per axis
     factors = [int(max(1, min(np.floor(s + 1e-6), n))) for s, n in zip(step, array.shape)]
     if max(factors) == 1:
         return array, grid
     for axis, factor in enumerate(factors):
         if factor > 1:
             starts = np.arange(0, array.shape[axis] - array.shape[axis] % factor, factor)
-            whole = array[(slice(None),) * axis + (slice(len(starts) * factor),)]  # a view: a copy of a large scan takes a second
+            whole = array[
+                (slice(None),) * axis + (slice(len(starts) * factor),)
+            ]  # a view: a copy of a large scan takes a second
             array = np.add.reduceat(whole, starts, axis=axis, dtype=np.float32) / np.float32(factor)
     scale = np.diag([*factors[::-1], 1.0])
     scale[:3, 3] = (np.array(factors[::-1]) - 1) / 2.0
@@ -158,7 +181,9 @@ def overlap_box(grid: Grid, other: Grid, margin_vox: int = 1) -> tuple[slice, sl
 
 
 def inside(grid: Grid, target: Grid) -> np.ndarray:
-    """Which voxel centres of ``target`` lie within the faces of ``grid``: bool [k, j, i] of the target's shape."""
+    """Which voxel centres of ``target`` lie within the faces of ``grid``: bool [k, j, i] of the
+    target's shape.
+    """
     matrix = voxel_map(grid, target)
     steps = np.ogrid[tuple(slice(n) for n in target.shape)]
     result = np.ones(target.shape, bool)
@@ -171,13 +196,16 @@ def inside(grid: Grid, target: Grid) -> np.ndarray:
 def regridded(grid: Grid, rows: int, columns: int) -> Grid:
     """The same slices in so many rows and columns, their outer faces where they were."""
     scale = np.diag([grid.shape[2] / columns, grid.shape[1] / rows, 1.0, 1.0])
-    scale[:2, 3] = (scale[[0, 1], [0, 1]] - 1) / 2  # voxel centres are at whole numbers, faces half a voxel beyond
+    scale[:2, 3] = (
+        scale[[0, 1], [0, 1]] - 1
+    ) / 2  # voxel centres are at whole numbers, faces half a voxel beyond
     return Grid((grid.shape[0], rows, columns), grid.ijk_to_ras @ scale)
 
 
 def square_around(grid: Grid, size: int) -> Grid:
-    """A square of ``size`` x ``size`` pixels in the plane and around the middle of a grid of one slice, whose longer side
-    fills it; its pixels are square in mm."""
+    """A square of ``size`` x ``size`` pixels in the plane and around the middle of a grid of one
+    slice, whose longer side fills it; its pixels are square in mm.
+    """
     slice_mm, *_ = grid.spacing_mm
     pixel_mm = max(grid.extent_mm[1:]) / size
     directions = grid.ijk_to_ras[:3, :3] / grid.spacing_mm[::-1]  # columns are the axes i, j, k

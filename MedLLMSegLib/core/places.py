@@ -1,4 +1,7 @@
-"""Where files of ours lie on this computer: the cache for what is fetched, and the user's own models beside it (no torch)."""
+"""Where files of ours lie on this computer: the cache for what is fetched, and the user's own
+models beside it (no torch).
+"""
+
 from __future__ import annotations
 
 import os
@@ -7,7 +10,9 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """The folder for fetched files: $MEDLLMSEG_CACHE, or medllmseg in the user's cache folder. Not created here."""
+    """The folder for fetched files: $MEDLLMSEG_CACHE, or medllmseg in the user's cache folder.
+    Not created here.
+    """
     if chosen := os.environ.get("MEDLLMSEG_CACHE"):
         return Path(chosen).expanduser()
     if sys.platform == "win32":

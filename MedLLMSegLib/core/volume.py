@@ -1,8 +1,9 @@
 """`Volume`, the only image the library passes around, and the checks a scan must pass."""
+
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Mapping
 
 import numpy as np
 
@@ -14,10 +15,10 @@ from .geometry import Grid
 class Volume:
     """An image in space.
 
-    array: [k, j, i], or [c, k, j, i] with channels first.
-    ijk_to_ras: (4, 4) from voxel indices (i, j, k) to RAS millimetres, like MRML's; oblique and flipped axes kept.
-    name: what to call it in messages and results.
-    tags: what else the file said and a later step needs ("window_center", "window_width", "frame_step").
+    array: [k, j, i], or [c, k, j, i] with channels first. ijk_to_ras: (4, 4) from voxel indices (i,
+    j, k) to RAS millimetres, like MRML's; oblique and flipped axes kept. name: what to call it in
+    messages and results. tags: what else the file said and a later step needs ("window_center",
+    "window_width", "frame_step").
     """
 
     array: np.ndarray
@@ -34,45 +35,66 @@ class Volume:
         """Distance between neighbouring voxel centres along (k, j, i)."""
         return self.grid.spacing_mm
 
-    def with_array(self, array: np.ndarray, name: str | None = None) -> "Volume":
+    def with_array(self, array: np.ndarray, name: str | None = None) -> Volume:
         """The same grid with other voxels."""
         return Volume(array, self.ijk_to_ras, name or self.name)
 
 
 def check_scan(volume: Volume) -> None:
-    """Raise `UserError` unless this is one finite 3D image with a usable grid and something to see."""
+    """Raise `UserError` unless this is one finite 3D image with a usable grid and something to
+    see.
+    """
     array, name = volume.array, f'"{volume.name}"'
     if array.size == 0:
         raise UserError(f"{name} holds no voxels; load a scan with data in it.")
     if array.ndim == 4:
-        raise UserError(f"{name} is a series of {array.shape[0]} images, and one 3D image is needed; "
-                        "save the wanted time point or channel as a file of its own and use that.")
+        raise UserError(
+            f"{name} is a series of {array.shape[0]} images, and one 3D image is needed; "
+            "save the wanted time point or channel as a file of its own and use that."
+        )
     if array.ndim != 3 or min(array.shape) < 2:
         size = " x ".join(map(str, array.shape[::-1]))
-        raise UserError(f"{name} is a flat image ({size} voxels), and a 3D scan is needed; "
-                        "load the whole series instead of one slice.")
+        raise UserError(
+            f"{name} is a flat image ({size} voxels), and a 3D scan is needed; "
+            "load the whole series instead of one slice."
+        )
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{name} holds {array.dtype} values, and plain grey values are needed; "
-                        "convert it to a scalar volume.")
+        raise UserError(
+            f"{name} holds {array.dtype} values, and plain grey values are needed; "
+            "convert it to a scalar volume."
+        )
     _check_grid(volume.ijk_to_ras, volume.spacing_mm, name)
-    low, high = float(array.min()), float(array.max())  # NaN and infinity survive min or max: no copy is needed
+    low, high = (
+        float(array.min()),
+        float(array.max()),
+    )  # NaN and infinity survive min or max: no copy is needed
     if not (np.isfinite(low) and np.isfinite(high)):
         count = int(array.size - np.isfinite(array).sum())
-        raise UserError(f"{name} has {count} voxels that are not a number or infinite; "
-                        "replace them (for example by 0) and try again.")
+        raise UserError(
+            f"{name} has {count} voxels that are not a number or infinite; "
+            "replace them (for example by 0) and try again."
+        )
     if low == high:
-        raise UserError(f"{name} has the same value ({low:g}) in every voxel, so there is nothing to segment; "
-                        "check that the right file was loaded.")
+        raise UserError(
+            f"{name} has the same value ({low:g}) in every voxel, so there is nothing to segment; "
+            "check that the right file was loaded."
+        )
 
 
 def _check_grid(ijk_to_ras: np.ndarray, spacing_mm, name: str) -> None:
     matrix = np.asarray(ijk_to_ras, float)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
-        raise UserError(f"{name} has no valid position in space (its matrix is {matrix.tolist()}); "
-                        "export it again with its spacing and direction.")
+        raise UserError(
+            f"{name} has no valid position in space (its matrix is {matrix.tolist()}); "
+            "export it again with its spacing and direction."
+        )
     if min(spacing_mm) < 1e-3:
         sizes = " x ".join(f"{s:g}" for s in spacing_mm[::-1])
-        raise UserError(f"{name} has a voxel size of {sizes} mm, and none may be zero; "
-                        "correct the spacing in the file's header.")
+        raise UserError(
+            f"{name} has a voxel size of {sizes} mm, and none may be zero; "
+            "correct the spacing in the file's header."
+        )
     if abs(np.linalg.det(matrix[:3, :3] / np.array(spacing_mm[::-1]))) < 1e-3:
-        raise UserError(f"{name} has axes that lie in one plane; correct the direction in the file's header.")
+        raise UserError(
+            f"{name} has axes that lie in one plane; correct the direction in the file's header."
+        )

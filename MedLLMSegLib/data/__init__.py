@@ -1,9 +1,25 @@
-"""Labelled cases for training and measuring: where they lie, who they belong to, and how they are split."""
+"""Labelled cases for training and measuring: where they lie, who they belong to, and how they
+are split.
+"""
+
 from .case import Case, CaseSet, group_of
 from .decathlon import choose_cases, file_of, listed_ids, split_ids, stated_labels
 from .label_checks import read_label_map, read_labels
 from .sources import read_cases
 from .splits import folds, split_cases
 
-__all__ = ["Case", "CaseSet", "choose_cases", "file_of", "folds", "group_of", "listed_ids", "read_cases",
-           "read_label_map", "read_labels", "split_cases", "split_ids", "stated_labels"]
+__all__ = [
+    "Case",
+    "CaseSet",
+    "choose_cases",
+    "file_of",
+    "folds",
+    "group_of",
+    "listed_ids",
+    "read_cases",
+    "read_label_map",
+    "read_labels",
+    "split_cases",
+    "split_ids",
+    "stated_labels",
+]

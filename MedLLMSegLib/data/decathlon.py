@@ -1,4 +1,7 @@
-"""Cases in folders of the Medical Segmentation Decathlon's layout: imagesTr, labelsTr, dataset.json, splits.json."""
+"""Cases in folders of the Medical Segmentation Decathlon's layout: imagesTr, labelsTr,
+dataset.json, splits.json.
+"""
+
 from __future__ import annotations
 
 import glob
@@ -6,13 +9,16 @@ import json
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.io.volume_files import scan_name
 from MedLLMSegLib.io.itk_images import scan_suffix
+from MedLLMSegLib.io.volume_files import scan_name
+
 from .case import SPLITS, Case, expand, group_of
 
 
 def choose_cases(folder: Path, cases=None) -> list[str]:
-    """Which cases to measure: those named, else the "test" list of splits.json, else all that have labels."""
+    """Which cases to measure: those named, else the "test" list of splits.json, else all that
+    have labels.
+    """
     check_layout(folder)
     if cases is not None:
         source, found = "the list of cases", listed_ids(cases)
@@ -29,8 +35,10 @@ def check_layout(folder: Path) -> None:
     """Raise `UserError` unless the folder has imagesTr and labelsTr."""
     for part in ("imagesTr", "labelsTr"):
         if not (folder / part).is_dir():
-            raise UserError(f'The data folder "{folder}" has no folder {part}; images belong into imagesTr and label '
-                            "maps of the same names into labelsTr.")
+            raise UserError(
+                f'The data folder "{folder}" has no folder {part}; images belong into imagesTr and'
+                " label maps of the same names into labelsTr."
+            )
 
 
 def listed_ids(cases) -> list[str]:
@@ -40,8 +48,10 @@ def listed_ids(cases) -> list[str]:
     try:
         lines = Path(cases).expanduser().read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'The list of cases "{cases}" could not be read; give a text file with one case id a '
-                        "line.") from error
+        raise UserError(
+            f'The list of cases "{cases}" could not be read; give a text file with one case id a '
+            "line."
+        ) from error
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -51,12 +61,16 @@ def labelled_ids(folder: Path) -> list[str]:
 
 
 def split_ids(folder, split: str) -> list[str]:
-    """The case ids of one split ("train", "val", "test") of a folder's splits.json, which may list groups instead."""
+    """The case ids of one split ("train", "val", "test") of a folder's splits.json, which may
+    list groups instead.
+    """
     path = Path(folder) / "splits.json"
     try:
         entries = [str(entry) for entry in json.loads(path.read_text(encoding="utf-8"))[split]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'"{path}" has no list "{split}"; add it, or name the cases in a file of your own.') from error
+        raise UserError(
+            f'"{path}" has no list "{split}"; add it, or name the cases in a file of your own.'
+        ) from error
     known = labelled_ids(Path(folder)) if (Path(folder) / "labelsTr").is_dir() else []
     return expand(entries, {case: group_of(case) for case in known})
 
@@ -70,34 +84,58 @@ def file_of(folder: Path, case: str) -> Path:
     for path in sorted(folder.glob(f"{glob.escape(case)}.*")):
         if _is_scan(path) and scan_name(path) == case:
             return path
-    raise UserError(f'The case "{case}" has no file in "{folder}"; correct the list of cases or add the file.')
+    raise UserError(
+        f'The case "{case}" has no file in "{folder}"; correct the list of cases or add the file.'
+    )
 
 
 def decathlon_cases(folder: Path) -> list[Case]:
     """All labelled cases of a folder; `UserError` where a label map has no image."""
     check_layout(folder)
-    return [Case(case, file_of(folder / "imagesTr", case), file_of(folder / "labelsTr", case), group_of(case))
-            for case in labelled_ids(folder)]
+    return [
+        Case(
+            case,
+            file_of(folder / "imagesTr", case),
+            file_of(folder / "labelsTr", case),
+            group_of(case),
+        )
+        for case in labelled_ids(folder)
+    ]
 
 
 def stated_splits(folder: Path) -> dict[str, list[str]] | None:
-    """The lists "train", "val" and "test" of splits.json, as far as they are there; None without such a file."""
+    """The lists "train", "val" and "test" of splits.json, as far as they are there; None without
+    such a file.
+    """
     path = folder / "splits.json"
     if not path.is_file():
         return None
     content = _json(path)
     splits = {name: content[name] for name in SPLITS if name in content}
-    strange = next((name for name, entries in content.items() if isinstance(entries, list) and name not in SPLITS), None)
+    strange = next(
+        (
+            name
+            for name, entries in content.items()
+            if isinstance(entries, list) and name not in SPLITS
+        ),
+        None,
+    )
     if strange is not None and splits:
-        raise UserError(f'"{path}" has the list "{strange}", and "train", "val" or "test" is needed; correct its name, or remove it.')
+        raise UserError(
+            f'"{path}" has the list "{strange}", and "train", "val" or "test" is needed; correct'
+            " its name, or remove it."
+        )
     if not splits or not all(isinstance(entries, list) for entries in splits.values()):
-        raise UserError(f'"{path}" has no lists "train", "val" and "test" of case ids; add them, or remove the file to '
-                        "have the cases split at random.")
+        raise UserError(
+            f'"{path}" has no lists "train", "val" and "test" of case ids; add them, or remove the'
+            " file to have the cases split at random."
+        )
     return splits
 
 
 def stated_labels(folder: Path) -> dict[int, str] | None:
-    """Label value -> name from dataset.json, the background left out; None without such a file or entry.
+    """Label value -> name from dataset.json, the background left out; None without such a file or
+    entry.
 
     Both ways of writing are read: the Decathlon's {"1": "Anterior"} and nnU-Net's {"Anterior": 1}.
     """
@@ -106,10 +144,14 @@ def stated_labels(folder: Path) -> dict[int, str] | None:
     if stated is None:
         return None
     try:
-        pairs = [(int(a), str(b)) if str(a).isdigit() else (int(b), str(a)) for a, b in stated.items()]
+        pairs = [
+            (int(a), str(b)) if str(a).isdigit() else (int(b), str(a)) for a, b in stated.items()
+        ]
     except (AttributeError, TypeError, ValueError) as error:
-        raise UserError(f'The entry "labels" of "{path}" is not of the form {{"0": "background", "1": "name"}}; '
-                        "correct it.") from error
+        raise UserError(
+            f'The entry "labels" of "{path}" is not of the form {{"0": "background", "1": "name"}};'
+            " correct it."
+        ) from error
     return {value: name for value, name in pairs if value}
 
 

@@ -1,4 +1,5 @@
 """The label map of a case, as whole numbers on its image's own grid."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,13 +7,16 @@ from pathlib import Path
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.io.volume_files import load_volume
+
 from .case import Case, CaseSet
 from .reference_labels import is_segmentation, read_segmentation
 
 _ROUNDED = 1e-3  # what a file's scaling (NIfTI's slope) leaves of a whole number
-_SAME_PLACE = 0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
+_SAME_PLACE = (
+    0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
+)
 
 
 def read_labels(path: Path, image: Volume) -> np.ndarray:
@@ -20,12 +24,16 @@ def read_labels(path: Path, image: Volume) -> np.ndarray:
     labels = load_volume(path)
     if labels.array.shape != image.array.shape:
         sizes = [" x ".join(map(str, a.shape[::-1])) for a in (labels.array, image.array)]
-        raise UserError(f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
-                        "both must lie on the same grid.")
+        raise UserError(
+            f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
+            "both must lie on the same grid."
+        )
     apart = np.abs(labels.grid.corners_ras() - image.grid.corners_ras()).max()
     if not apart <= _SAME_PLACE * min(image.spacing_mm):
-        raise UserError(f'The label map "{path}" lies up to {apart:.3g} mm beside its image; '
-                        "both must lie on the same grid.")
+        raise UserError(
+            f'The label map "{path}" lies up to {apart:.3g} mm beside its image; '
+            "both must lie on the same grid."
+        )
     return whole_numbers(labels.array, path)
 
 
@@ -34,17 +42,20 @@ def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # what is not a number becomes one, and so differs
         whole = np.rint(array).astype(np.int64)
     if not (np.abs(whole - array) <= _ROUNDED).all():
-        raise UserError(f'The label map "{path}" holds values that are no whole numbers; '
-                        "save it again without interpolation.")
+        raise UserError(
+            f'The label map "{path}" holds values that are no whole numbers; '
+            "save it again without interpolation."
+        )
     return whole
 
 
 def read_label_map(case: Case, case_set: CaseSet, image: Volume) -> np.ndarray:
-    """The labels of a case as uint8 [k, j, i] on the grid of its image; the values are those of ``case_set.labels``.
+    """The labels of a case as uint8 [k, j, i] on the grid of its image; the values are those of
+    ``case_set.labels``.
 
-    image: the case's own image. Segments of a .seg.nrrd are known by their names.
-    Raises `UserError` for labels that do not lie on the image's grid, for other values than whole numbers, for a value
-    or segment that is no structure, and for segments that overlap.
+    image: the case's own image. Segments of a .seg.nrrd are known by their names. Raises
+    `UserError` for labels that do not lie on the image's grid, for other values than whole numbers,
+    for a value or segment that is no structure, and for segments that overlap.
     """
     if is_segmentation(case.label):
         return read_segmentation(case.label, case_set.labels, image)
@@ -52,6 +63,8 @@ def read_label_map(case: Case, case_set: CaseSet, image: Volume) -> np.ndarray:
     unknown = sorted(set(np.unique(labels).tolist()) - {0, *case_set.labels})
     if unknown:
         known = ", ".join(f"{value} {name}" for value, name in case_set.labels.items())
-        raise UserError(f'The label map of case "{case.id}" has the value {unknown[0]}, which no structure has (known: '
-                        f'{known}); correct the label map, or add the structure to the names.')
+        raise UserError(
+            f'The label map of case "{case.id}" has the value {unknown[0]}, which no structure has'
+            f" (known: {known}); correct the label map, or add the structure to the names."
+        )
     return labels.astype(np.uint8)

@@ -1,8 +1,9 @@
 """Grad-CAM: which places of an image a classifier's answer comes from.
 
-Source: Selvaraju et al., Grad-CAM, ICCV 2017: the channels of a layer, weighted by the mean gradient of a class's logit
-with respect to each, summed, and only what speaks for the class.
+Source: Selvaraju et al., Grad-CAM, ICCV 2017: the channels of a layer, weighted by the mean
+gradient of a class's logit with respect to each, summed, and only what speaks for the class.
 """
+
 from __future__ import annotations
 
 import torch
@@ -16,9 +17,10 @@ def grad_cam(network: Classifier, batch: Batch, target: int | None) -> tuple[Ten
 
     target: the class; None: of each image its likeliest.
 
-    N is the number of images that went through the encoder: B, or B * T of sequences, in the order of the batch. The maps
-    cover the prepared images. None went through where all that the layer looks at is missing (NaN): then N is 0.
-    Frozen encoders work too, as gradients reach the layer from the image. Source: see the module.
+    N is the number of images that went through the encoder: B, or B * T of sequences, in the order
+    of the batch. The maps cover the prepared images. None went through where all that the layer
+    looks at is missing (NaN): then N is 0. Frozen encoders work too, as gradients reach the layer
+    from the image. Source: see the module.
     """
     kept: list[Tensor] = []
 
@@ -35,5 +37,8 @@ def grad_cam(network: Classifier, batch: Batch, target: int | None) -> tuple[Ten
             gradients = torch.autograd.grad(score.sum(), kept) if kept else ()
     finally:
         hook.remove()
-    maps = [torch.relu((g.mean((2, 3), keepdim=True) * k.detach()).sum(1)) for g, k in zip(gradients, kept)]  # (n, h, w) each
+    maps = [
+        torch.relu((g.mean((2, 3), keepdim=True) * k.detach()).sum(1))
+        for g, k in zip(gradients, kept)
+    ]  # (n, h, w) each
     return logits.detach(), torch.cat(maps) if maps else torch.zeros(0, 1, 1)

@@ -1,46 +1,83 @@
-"""What may be given to a classifier: refused where the file says that it is something else, a note where it looks like it."""
+"""What may be given to a classifier: refused where the file says that it is something else, a
+note where it looks like it.
+"""
+
 from __future__ import annotations
 
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.io.radiograph import Radiograph
+
 from .input_description import InputConfig, Typical
 
 UNCLEAR = ("", "OT", "SC")  # no modality, "other" and secondary capture: exports of any image
-NAMES = {"CR": "X-ray", "DX": "X-ray", "RG": "X-ray", "CT": "CT", "MR": "MR", "PT": "PET", "NM": "nuclear medicine",
-         "US": "ultrasound", "MG": "mammography", "XA": "angiography", "RF": "fluoroscopy", "ES": "endoscopy", "SM": "microscopy"}
+NAMES = {
+    "CR": "X-ray",
+    "DX": "X-ray",
+    "RG": "X-ray",
+    "CT": "CT",
+    "MR": "MR",
+    "PT": "PET",
+    "NM": "nuclear medicine",
+    "US": "ultrasound",
+    "MG": "mammography",
+    "XA": "angiography",
+    "RF": "fluoroscopy",
+    "ES": "endoscopy",
+    "SM": "microscopy",
+}
 
-NEGATIVE = -0.3  # correlation with the training images' mean below which an image is white for black
+NEGATIVE = (
+    -0.3
+)  # correlation with the training images' mean below which an image is white for black
 TURNED_BY = 0.2  # so much more alike after a turn, an image is taken for turned
 
 
-def check_modality(modality: str, asked: InputConfig, image: str, model: str, channel: str = "") -> None:
-    """Raise `UserError` where an image states a modality that the model (or a named channel of it) does not know."""
+def check_modality(
+    modality: str, asked: InputConfig, image: str, model: str, channel: str = ""
+) -> None:
+    """Raise `UserError` where an image states a modality that the model (or a named channel of
+    it) does not know.
+    """
     if not asked.modalities or modality in (*UNCLEAR, *asked.modalities):
         return
     wanted = " or ".join(dict.fromkeys(NAMES.get(m, m) for m in asked.modalities))
     place = f"{asked.body_part.lower()} " if asked.body_part else ""
     name, role = NAMES.get(modality, modality), f" as its channel {channel}" if channel else ""
     article = "an" if name[0] in "aeiouAMX" else "a"
-    raise UserError(f'"{image}" is {article} {name} image by its DICOM tags ({modality}), and the model "{model}" '
-                    f"takes {place}{wanted} images{role}; choose such an image.")
+    raise UserError(
+        f'"{image}" is {article} {name} image by its DICOM tags ({modality}), and the model'
+        f' "{model}" takes {place}{wanted} images{role}; choose such an image.'
+    )
 
 
 def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, ...]:
     """What is odd about a radiograph by its tags, or by the view that was told."""
     notes, part = list(radiograph.notes), radiograph.body_part
     if radiograph.view and asked.views and radiograph.view not in asked.views:
-        notes.append(f"This is a {radiograph.view} view, and the model was trained on {' and '.join(asked.views)} "
-                     "views: its answer means nothing here.")
-    if part and asked.body_part and asked.body_part not in part and part not in asked.body_part and part != "THORAX":
-        notes.append(f"The file says that this shows the {part.lower()}, and the model was trained on the "
-                     f"{asked.body_part.lower()}: its answer means nothing here.")
+        notes.append(
+            f"This is a {radiograph.view} view, and the model was trained on"
+            f" {' and '.join(asked.views)} views: its answer means nothing here."
+        )
+    if (
+        part
+        and asked.body_part
+        and asked.body_part not in part
+        and part not in asked.body_part
+        and part != "THORAX"
+    ):
+        notes.append(
+            f"The file says that this shows the {part.lower()}, and the model was trained on the "
+            f"{asked.body_part.lower()}: its answer means nothing here."
+        )
     return tuple(notes)
 
 
 def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
-    """A note where a prepared image (1, size, size) is unlike the training images, or more like them once it is turned."""
+    """A note where a prepared image (1, size, size) is unlike the training images, or more like
+    them once it is turned.
+    """
     if typical is None:
         return ()
     mean = np.array(typical.mean).reshape(typical.side, typical.side)
@@ -48,19 +85,34 @@ def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
     alike, *turned = (_correlation(np.rot90(small, quarters), mean) for quarters in range(4))
     if alike >= typical.limit and max(turned) < alike + TURNED_BY:
         return ()
-    guess = ("may be a negative (white for black)" if -alike > max(-NEGATIVE, *turned) else
-             "seems to be turned (on its side or upside down)" if max(turned) >= alike + TURNED_BY else
-             "may be cropped, or of something else")
-    return (f"The image looks unlike those the model was trained on (correlation with their mean {alike:.2f}; 99 of 100 of them "
-            f"reach {typical.limit:.2f}); it {guess}, and the answer may mean nothing.",)
+    guess = (
+        "may be a negative (white for black)"
+        if -alike > max(-NEGATIVE, *turned)
+        else (
+            "seems to be turned (on its side or upside down)"
+            if max(turned) >= alike + TURNED_BY
+            else "may be cropped, or of something else"
+        )
+    )
+    return (
+        (
+            "The image looks unlike those the model was trained on (correlation with their mean"
+            f" {alike:.2f}; 99 of 100 of them reach {typical.limit:.2f}); it {guess}, and the"
+            " answer may mean nothing."
+        ),
+    )
 
 
 def typical_of(images, side: int = 16) -> Typical:
-    """What prepared training images, each (1, size, size), look like on the average; for `About.typical`."""
+    """What prepared training images, each (1, size, size), look like on the average; for
+    `About.typical`.
+    """
     small = np.stack([_small(np.asarray(each, np.float32), side) for each in images])
     mean = small.mean(0)
     alike = [_correlation(each, mean) for each in small]
-    limit = min(float(np.quantile(alike, 0.01)), 0.9)  # training images that are all alike must not make every other one odd
+    limit = min(
+        float(np.quantile(alike, 0.01)), 0.9
+    )  # training images that are all alike must not make every other one odd
     return Typical(tuple(round(float(v), 4) for v in mean.ravel()), side, round(limit, 4))
 
 

@@ -1,10 +1,11 @@
 """What a classifier says of itself and of what it may be shown (no torch)."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
-from MedLLMSegLib.registry.network_config import _build
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.registry.network_config import _build
 
 INPUTS = ("radiograph", "slices", "frames")
 RADIOGRAPHY = ("CR", "DX", "RG")  # DICOM's modalities of flat X-ray images
@@ -16,15 +17,16 @@ NOT_STATED = "not stated: yours to decide"
 class InputConfig:
     """What a classifier is shown.
 
-    kind: "radiograph" (one flat image), "slices" (a volume, slice by slice) or "frames" (several volumes in order, such
-    as phases of the heart or of a contrast agent).
-    modalities: DICOM's codes of what it was trained on; an image that states another is refused; () takes any.
-    body_part: as DICOM calls it, in capitals; views: of radiographs; an image that states another gets a note.
+    kind: "radiograph" (one flat image), "slices" (a volume, slice by slice) or "frames" (several
+    volumes in order, such as phases of the heart or of a contrast agent). modalities: DICOM's codes
+    of what it was trained on; an image that states another is refused; () takes any. body_part: as
+    DICOM calls it, in capitals; views: of radiographs; an image that states another gets a note.
     slices: of "frames", so many slices of each volume, evenly spaced, are the channels of a step.
-    longest: at most so many steps of a sequence, evenly spaced; 0 for all.
-    lungs: whether training images were cropped to the lungs by a mask; where none was, cropping an image gets a note.
-    channels: further images of the same patient on the first one's pixels, such as a CT beside a PET: their names, in the order
-    of the network's channels, each with the modalities that it was trained on; `modalities` is of the first.
+    longest: at most so many steps of a sequence, evenly spaced; 0 for all. lungs: whether training
+    images were cropped to the lungs by a mask; where none was, cropping an image gets a note.
+    channels: further images of the same patient on the first one's pixels, such as a CT beside a
+    PET: their names, in the order of the network's channels, each with the modalities that it was
+    trained on; `modalities` is of the first.
     """
 
     kind: str = "radiograph"
@@ -38,13 +40,24 @@ class InputConfig:
 
     def __post_init__(self):
         if self.kind not in INPUTS:
-            raise UserError(f"InputConfig.kind is {self.kind!r}, and one of {', '.join(map(repr, INPUTS))} is needed.")
+            raise UserError(
+                f"InputConfig.kind is {self.kind!r}, and one of {', '.join(map(repr, INPUTS))} is"
+                " needed."
+            )
         if self.slices < 1 or self.longest < 0:
-            raise UserError(f"InputConfig.slices is {self.slices} and longest {self.longest}; at least 1 and 0 are needed.")
-        wrong = [name for name in self.channels if name in ("", FIRST) or name != name.strip().lower()]
-        if wrong or self.channels and self.kind != "radiograph":
-            raise UserError(f'InputConfig.channels is {list(self.channels)!r}, of the kind {self.kind!r}; names in small letters other '
-                            f'than "{FIRST}" are needed, and flat images.')
+            raise UserError(
+                f"InputConfig.slices is {self.slices} and longest {self.longest}; at least 1 and 0"
+                " are needed."
+            )
+        wrong = [
+            name for name in self.channels if name in ("", FIRST) or name != name.strip().lower()
+        ]
+        if wrong or (self.channels and self.kind != "radiograph"):
+            raise UserError(
+                f"InputConfig.channels is {list(self.channels)!r}, of the kind {self.kind!r}; names"
+                " in small letters other "
+                f'than "{FIRST}" are needed, and flat images.'
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,8 +69,10 @@ class InputConfig:
         """Whether an image with values as a CT's is no mistake."""
         return not set(self.modalities) <= set(RADIOGRAPHY) or not self.modalities
 
-    def of_channel(self, number: int) -> "InputConfig":
-        """What one of the channels is shown, counted from 0; where they have no names, or beyond the last, as the others."""
+    def of_channel(self, number: int) -> InputConfig:
+        """What one of the channels is shown, counted from 0; where they have no names, or beyond
+        the last, as the others.
+        """
         if not self.channels:
             return self
         modalities = (self.modalities, *self.channels.values())[min(number, len(self.channels))]
@@ -68,16 +83,18 @@ class InputConfig:
         return {name: value for name, value in asdict(self).items() if name != "channels" or value}
 
     @classmethod
-    def from_dict(cls, data: dict) -> "InputConfig":
+    def from_dict(cls, data: dict) -> InputConfig:
         channels = {name: tuple(codes) for name, codes in data.get("channels", {}).items()}
         return _build(cls, {**data, "channels": channels})
 
 
 @dataclass(frozen=True)
 class Typical:
-    """What the training images look like on the average, to notice an image that is of another kind.
+    """What the training images look like on the average, to notice an image that is of another
+    kind.
 
-    mean: side x side numbers, row by row. limit: the correlation with it that 99 of 100 training images reach.
+    mean: side x side numbers, row by row. limit: the correlation with it that 99 of 100 training
+    images reach.
     """
 
     mean: tuple[float, ...]
@@ -88,18 +105,20 @@ class Typical:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "Typical":
+    def from_dict(cls, data: dict) -> Typical:
         return _build(cls, data)
 
 
 @dataclass(frozen=True)
 class About:
-    """What goes into a classifier's bundle beside its network: facts, in words for its card, and what was measured.
+    """What goes into a classifier's bundle beside its network: facts, in words for its card, and
+    what was measured.
 
     id, title, modality: for the list of models. data: whose, in words; licence: of the weights.
-    threshold: of the second of two classes, chosen on val; None takes the likeliest class. temperature: what the logits
-    are divided by, fitted on val. chosen: such as {"epoch", "val_auc", "trained_on", "chosen_on"}. training: its settings.
-    typical: see there; None without. limits, intended_use, data_note: sentences for the card; "" for the usual ones.
+    threshold: of the second of two classes, chosen on val; None takes the likeliest class.
+    temperature: what the logits are divided by, fitted on val. chosen: such as {"epoch", "val_auc",
+    "trained_on", "chosen_on"}. training: its settings. typical: see there; None without. limits,
+    intended_use, data_note: sentences for the card; "" for the usual ones.
     """
 
     id: str
@@ -124,7 +143,11 @@ class About:
 
     def __post_init__(self):
         if not self.id or not self.temperature > 0:
-            raise UserError(f"A classifier needs an id and a temperature above 0; {self.id!r} and {self.temperature!r} were "
-                            "given.")
+            raise UserError(
+                f"A classifier needs an id and a temperature above 0; {self.id!r} and"
+                f" {self.temperature!r} were given."
+            )
         if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise UserError(f"The threshold is {self.threshold!r}, and a probability from 0 to 1 is needed.")
+            raise UserError(
+                f"The threshold is {self.threshold!r}, and a probability from 0 to 1 is needed."
+            )

@@ -1,12 +1,16 @@
-"""What makes a classifier's bundle one that MONAI knows and can run: the fields of its metadata, and configs/inference.json.
+"""What makes a classifier's bundle one that MONAI knows and can run: the fields of its metadata,
+and configs/inference.json.
 
-Sources as in `monai_config.py`. Models of sequences, of several channels and of records have no inference.json.
+Sources as in `monai_config.py`. Models of sequences, of several channels and of records have no
+inference.json.
 """
+
 from __future__ import annotations
 
 from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
 from MedLLMSegLib.registry.monai_config import REQUIRED, SCHEMA, _compose, _installed
+
 from .input_description import About
 
 _RUNNER = "MedLLMSegLib.monai_bundle.classifier_runner"
@@ -15,52 +19,125 @@ _RUNNER = "MedLLMSegLib.monai_bundle.classifier_runner"
 def classifier_inference(metadata: dict) -> dict | None:
     """The content of configs/inference.json, None for a model that takes more than one flat image.
 
-    Parameters of a run: bundle_root, device, output_dir, and either scan (one file, of any format that `diagnose` reads) or
-    dataset_dir (a folder of .dcm, .png). OUTPUT_DIR/predictions.csv gets a line for each: file, a probability for each class.
+    Parameters of a run: bundle_root, device, output_dir, and either scan (one file, of any format
+    that `diagnose` reads) or dataset_dir (a folder of .dcm, .png). OUTPUT_DIR/predictions.csv gets
+    a line for each: file, a probability for each class.
     """
     network = metadata["network"]
-    if metadata["input"]["kind"] != "radiograph" or network["encoder"]["channels"] != 1 or network.get("record"):
+    if (
+        metadata["input"]["kind"] != "radiograph"
+        or network["encoder"]["channels"] != 1
+        or network.get("record")
+    ):
         return None
     return {
         "imports": ["$import glob", "$import os"],
         "bundle_root": ".",
         "scan": None,
         "dataset_dir": ".",
-        "datalist": "$[@scan] if @scan else sorted(glob.glob(os.path.join(@dataset_dir, '*.dcm')) "
-                    "+ glob.glob(os.path.join(@dataset_dir, '*.png')))",
+        "datalist": (
+            "$[@scan] if @scan else sorted(glob.glob(os.path.join(@dataset_dir, '*.dcm')) "
+            "+ glob.glob(os.path.join(@dataset_dir, '*.png')))"
+        ),
         "output_dir": "$os.path.join(@bundle_root, 'eval')",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": {"_target_": f"{_RUNNER}.load_network", "folder": "@bundle_root"},
         "network": "$@network_def.to(@device)",
-        "preprocessing": _compose([{"_target_": f"{_RUNNER}.PreparedRadiographd", "keys": "image", "model": metadata["id"],
-                                    "preparation": metadata["preparation"], "input": metadata["input"]}]),
-        "dataset": {"_target_": "Dataset", "data": "$[{'image': path} for path in @datalist]", "transform": "@preprocessing"},
-        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "shuffle": False, "num_workers": 0},
+        "preprocessing": _compose(
+            [
+                {
+                    "_target_": f"{_RUNNER}.PreparedRadiographd",
+                    "keys": "image",
+                    "model": metadata["id"],
+                    "preparation": metadata["preparation"],
+                    "input": metadata["input"],
+                }
+            ]
+        ),
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'image': path} for path in @datalist]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+        },
         "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": _compose([
-            {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-            {"_target_": "SaveClassificationd", "keys": "pred", "meta_keys": "image_meta_dict", "output_dir": "@output_dir"}]),
-        "evaluator": {"_target_": "MedLLMSegLib.monai_bundle.segmenter_runner.Evaluator", "device": "@device", "val_data_loader": "@dataloader",
-                      "network": "@network", "inferer": "@inferer", "postprocessing": "@postprocessing"},
+        "postprocessing": _compose(
+            [
+                {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+                {
+                    "_target_": "SaveClassificationd",
+                    "keys": "pred",
+                    "meta_keys": "image_meta_dict",
+                    "output_dir": "@output_dir",
+                },
+            ]
+        ),
+        "evaluator": {
+            "_target_": "MedLLMSegLib.monai_bundle.segmenter_runner.Evaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+        },
         "run": ["$@evaluator.run()"],
     }
 
 
-def classifier_fields(config: ClassifierConfig, preparation: PreparationConfig, about: About) -> dict:
+def classifier_fields(
+    config: ClassifierConfig, preparation: PreparationConfig, about: About
+) -> dict:
     """The fields of MONAI's specification (docs/source/mb_specification.rst)."""
     side, classes = preparation.size, {str(n): name for n, name in enumerate(config.classes)}
-    image = {"type": "image", "format": "magnitude", "modality": about.modality, "num_channels": config.encoder.channels,
-             "spatial_shape": [side, side], "dtype": "float32", "value_range": [], "is_patch_data": False,
-             "channel_def": {str(n): name for n, name in enumerate(about.input.names or (about.modality,) * config.encoder.channels)}}
-    pred = {"type": "probabilities", "format": "classes", "num_channels": len(classes), "spatial_shape": [len(classes)],
-            "dtype": "float32", "value_range": [0, 1], "is_patch_data": False, "channel_def": classes}
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "modality": about.modality,
+        "num_channels": config.encoder.channels,
+        "spatial_shape": [side, side],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+        "channel_def": {
+            str(n): name
+            for n, name in enumerate(
+                about.input.names or (about.modality,) * config.encoder.channels
+            )
+        },
+    }
+    pred = {
+        "type": "probabilities",
+        "format": "classes",
+        "num_channels": len(classes),
+        "spatial_shape": [len(classes)],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": classes,
+    }
     return {
-        "schema": SCHEMA, "changelog": {about.version: "first version"},
-        "monai_version": _installed("monai"), "pytorch_version": _installed("torch"), "numpy_version": _installed("numpy"),
+        "schema": SCHEMA,
+        "changelog": {about.version: "first version"},
+        "monai_version": _installed("monai"),
+        "pytorch_version": _installed("torch"),
+        "numpy_version": _installed("numpy"),
         "required_packages_version": {"medllmseg": __version__, "fire": REQUIRED["fire"]},
         "description": f"{about.title}. It tells {', '.join(config.classes)} apart.",
-        "copyright": f"{about.authors}; licence: {about.licence}", "data_source": about.data, "data_type": "files",
-        "image_classes": about.modality, "label_classes": ", ".join(config.classes), "pred_classes": ", ".join(config.classes),
-        "network_data_format": {"inputs": {"image": image}, "outputs": {"pred": {**pred, "format": "logits", "value_range": []}},
-                                "post_processed_outputs": {"pred": pred}},
+        "copyright": f"{about.authors}; licence: {about.licence}",
+        "data_source": about.data,
+        "data_type": "files",
+        "image_classes": about.modality,
+        "label_classes": ", ".join(config.classes),
+        "pred_classes": ", ".join(config.classes),
+        "network_data_format": {
+            "inputs": {"image": image},
+            "outputs": {"pred": {**pred, "format": "logits", "value_range": []}},
+            "post_processed_outputs": {"pred": pred},
+        },
     }

@@ -1,20 +1,24 @@
-"""A volume, or several of them, as a sequence of images for a classifier of sequences; and a map's way back to the voxels."""
+"""A volume, or several of them, as a sequence of images for a classifier of sequences; and a
+map's way back to the voxels.
+"""
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 
-from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid, regridded, resample, square_around
 from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """images: (T, C, size, size) float32. slices: (T, C) which slice along k each came from. volumes: (T, C) of which volume.
+    """images: (T, C, size, size) float32. slices: (T, C) which slice along k each came from.
+    volumes: (T, C) of which volume.
 
     image, square: grids of one slice [1, j, i], in mm from its first voxel: what `to_volume` needs.
     """
@@ -32,24 +36,37 @@ class Steps:
 
 
 def slice_steps(volume: Volume, config: PreparationConfig, longest: int = 0) -> Steps:
-    """Each slice along k is a step of one channel. longest: at most so many, evenly spaced; 0 for all."""
+    """Each slice along k is a step of one channel. longest: at most so many, evenly spaced; 0
+    for all.
+    """
     chosen = evenly(volume.array.shape[0], longest or volume.array.shape[0])
     return _steps([volume], chosen[:, None], np.zeros((len(chosen), 1), int), config)
 
 
-def frame_steps(volumes: Sequence[Volume], config: PreparationConfig, slices: int = 1, longest: int = 0) -> Steps:
-    """Each volume is a step; its channels are so many of its slices along k, evenly spaced. All must have one grid."""
+def frame_steps(
+    volumes: Sequence[Volume], config: PreparationConfig, slices: int = 1, longest: int = 0
+) -> Steps:
+    """Each volume is a step; its channels are so many of its slices along k, evenly spaced. All
+    must have one grid.
+    """
     for other in volumes[1:]:
         if other.array.shape != volumes[0].array.shape:
-            raise UserError(f'"{other.name}" has {" x ".join(map(str, other.array.shape[::-1]))} voxels and "{volumes[0].name}" '
-                            f'{" x ".join(map(str, volumes[0].array.shape[::-1]))}; the frames of a sequence need one grid.')
+            raise UserError(
+                f'"{other.name}" has {" x ".join(map(str, other.array.shape[::-1]))} voxels and'
+                f' "{volumes[0].name}" '
+                f"{' x '.join(map(str, volumes[0].array.shape[::-1]))}; the frames of a sequence"
+                " need one grid."
+            )
     which = evenly(len(volumes), longest or len(volumes))
     chosen = evenly(volumes[0].array.shape[0], slices, repeat=True)
-    return _steps(volumes, np.tile(chosen, (len(which), 1)), np.tile(which[:, None], (1, slices)), config)
+    return _steps(
+        volumes, np.tile(chosen, (len(which), 1)), np.tile(which[:, None], (1, slices)), config
+    )
 
 
 def evenly(count: int, wanted: int, repeat: bool = False) -> np.ndarray:
-    """The indices of ``wanted`` of ``count`` things, from the middles of equal parts, rising; fewer where there are fewer.
+    """The indices of ``wanted`` of ``count`` things, from the middles of equal parts, rising; fewer
+    where there are fewer.
 
     repeat: as many as wanted also where there are fewer, some of them twice.
     """
@@ -63,7 +80,9 @@ def check_steps(volume: Volume) -> None:
     check_scan(volume.with_array(np.repeat(volume.array, 2, axis=0)) if flat else volume)
 
 
-def _steps(volumes: Sequence[Volume], slices: np.ndarray, which: np.ndarray, config: PreparationConfig) -> Steps:
+def _steps(
+    volumes: Sequence[Volume], slices: np.ndarray, which: np.ndarray, config: PreparationConfig
+) -> Steps:
     for each in volumes:
         check_steps(each)
     first = volumes[0]
@@ -75,12 +94,15 @@ def _steps(volumes: Sequence[Volume], slices: np.ndarray, which: np.ndarray, con
     for step, channel in np.ndindex(slices.shape):
         volume, (mean, std, low, high) = volumes[which[step, channel]], levels[which[step, channel]]
         values = np.clip(volume.array[slices[step, channel]].astype(np.float32), low, high)
-        images[step, channel] = resample(((values - mean) / std)[None], image, square, outside=0.0)[0]
+        images[step, channel] = resample(((values - mean) / std)[None], image, square, outside=0.0)[
+            0
+        ]
     return Steps(images, slices, which, image, square)
 
 
 def _levels(array: np.ndarray, config: PreparationConfig) -> tuple[float, float, float, float]:
-    """(mean, std, low, high) of a volume's grey values: clipped to the 0.5th and 99.5th percentile, then as configured.
+    """(mean, std, low, high) of a volume's grey values: clipped to the 0.5th and 99.5th percentile,
+    then as configured.
 
     Over the whole volume, not slice by slice, so that slices stay comparable.
     """

@@ -1,4 +1,7 @@
-"""A frozen language-model block between two projections: the way image tokens pass through a language model."""
+"""A frozen language-model block between two projections: the way image tokens pass through a
+language model.
+"""
+
 from __future__ import annotations
 
 import torch
@@ -11,9 +14,9 @@ from MedLLMSegLib.registry.network_config import LLMConfig
 class FrozenBlock(nn.Module):
     """``x + out(norm(llm(into(x))))``, with the language model's weights held fixed.
 
-    The residual's last projection starts at zero, so that the network begins as it would be without the block.
-    What leaves the block is RMS-normalised first, which the published code (arXiv 2410.02458) does not do.
-    Gradients pass through the block to `into`, but never into its weights.
+    The residual's last projection starts at zero, so that the network begins as it would be without
+    the block. What leaves the block is RMS-normalised first, which the published code (arXiv
+    2410.02458) does not do. Gradients pass through the block to `into`, but never into its weights.
     """
 
     def __init__(self, width: int, hidden_size: int, layers: nn.ModuleList, config: LLMConfig):
@@ -37,7 +40,7 @@ class FrozenBlock(nn.Module):
             hidden = F.rms_norm(hidden.float(), hidden.shape[-1:], eps=1e-6).to(hidden.dtype)
         return x + self.out(hidden)
 
-    def train(self, mode: bool = True) -> "FrozenBlock":
+    def train(self, mode: bool = True) -> FrozenBlock:
         """A frozen language model stays in evaluation mode."""
         super().train(mode)
         if self.config.frozen:
@@ -46,12 +49,18 @@ class FrozenBlock(nn.Module):
 
 
 def trained_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """The state of a network without frozen parameters: what an optimiser changes and a bundle stores."""
+    """The state of a network without frozen parameters: what an optimiser changes and a bundle
+    stores.
+    """
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     return {name: t for name, t in network.state_dict().items() if name not in frozen}
 
 
 def block_bytes(network: nn.Module) -> bytes:
     """All bytes of the frozen parameters, to show that nothing changed them."""
-    parts = [p.detach().cpu().contiguous().view(torch.uint8) for p in network.parameters() if not p.requires_grad]
+    parts = [
+        p.detach().cpu().contiguous().view(torch.uint8)
+        for p in network.parameters()
+        if not p.requires_grad
+    ]
     return b"".join(p.numpy().tobytes() for p in parts)

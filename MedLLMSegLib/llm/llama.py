@@ -11,13 +11,18 @@ import torch
 
 from MedLLMSegLib.core.errors import UserError
 
-TABLES_NOT_WEIGHTS = ("self_attn.rotary_emb.inv_freq", "attn_rot_embd.weight")  # rotary tables in old files
+TABLES_NOT_WEIGHTS = (
+    "self_attn.rotary_emb.inv_freq",
+    "attn_rot_embd.weight",
+)  # rotary tables in old files
 Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """The sizes of one Llama block. ``rope_type`` other than "default" means rotary scaling we do not implement."""
+    """The sizes of one Llama block. ``rope_type`` other than "default" means rotary scaling we
+    do not implement.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -33,15 +38,26 @@ class LlamaConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             wanted = {"int": int, "float": (int, float), "str": str}[field.type]
-            if not isinstance(value, wanted) or isinstance(value, bool) or (field.type != "str" and not value > 0):
-                raise UserError(f"The language model's {field.name} is {value!r}; a positive {field.type} is "
-                                "needed, so check its configuration.")
+            if (
+                not isinstance(value, wanted)
+                or isinstance(value, bool)
+                or (field.type != "str" and not value > 0)
+            ):
+                raise UserError(
+                    f"The language model's {field.name} is {value!r}; a positive {field.type} is "
+                    "needed, so check its configuration."
+                )
         if self.num_heads % self.num_key_value_heads:
-            raise UserError(f"The language model has {self.num_heads} heads and {self.num_key_value_heads} key/value "
-                            "heads; the first must be a multiple of the second, so check its configuration.")
+            raise UserError(
+                f"The language model has {self.num_heads} heads and {self.num_key_value_heads}"
+                " key/value heads; the first must be a multiple of the second, so check its"
+                " configuration."
+            )
         if self.head_dim % 2:
-            raise UserError(f"The language model's head_dim is {self.head_dim}; an even number is needed, "
-                            "so check its configuration.")
+            raise UserError(
+                f"The language model's head_dim is {self.head_dim}; an even number is needed, "
+                "so check its configuration."
+            )
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
@@ -50,17 +66,21 @@ class LlamaConfig:
     def from_dict(cls, values: Mapping) -> LlamaConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted((known ^ set(values)) - {"rope_type"}):
-            raise UserError(f"The language model's configuration lacks, or has too much, {', '.join(wrong)}; "
-                            f"exactly {', '.join(sorted(known))} are needed.")
+            raise UserError(
+                f"The language model's configuration lacks, or has too much, {', '.join(wrong)}; "
+                f"exactly {', '.join(sorted(known))} are needed."
+            )
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class LlamaWeights:
-    """Some layers of a checkpoint: ``layers[29]["self_attn.q_proj.weight"]`` is (out, in), as in Hugging Face.
+    """Some layers of a checkpoint: ``layers[29]["self_attn.q_proj.weight"]`` is (out, in), as in
+    Hugging Face.
 
-    ``sha256`` is that of the tensors in bfloat16 (:func:`weights_sha256`): the same layer has the same one
-    whichever container it came from. ``licence`` is what the file says, "" where it says nothing.
+    ``sha256`` is that of the tensors in bfloat16 (:func:`weights_sha256`): the same layer has the
+    same one whichever container it came from. ``licence`` is what the file says, "" where it says
+    nothing.
     """
 
     config: LlamaConfig
@@ -71,7 +91,9 @@ class LlamaWeights:
 
 
 def tensor_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """The name and shape of each weight a layer must have. A linear layer may also have a ``.bias`` (out,)."""
+    """The name and shape of each weight a layer must have. A linear layer may also have a
+    ``.bias`` (out,).
+    """
     d, ffn = config.hidden_size, config.intermediate_size
     q, kv = config.num_heads * config.head_dim, config.num_key_value_heads * config.head_dim
     return {
@@ -107,25 +129,39 @@ def layer_numbers(layers: Sequence[int], config: LlamaConfig, origin: str) -> li
     count = config.num_layers
     for layer in layers:
         if not -count <= layer < count:
-            raise UserError(f"{origin} has layers 0 to {count - 1} and layer {layer} was asked for; choose one of "
-                            "these, or -1 for the last.")
+            raise UserError(
+                f"{origin} has layers 0 to {count - 1} and layer {layer} was asked for; choose one"
+                " of these, or -1 for the last."
+            )
     return sorted({layer % count for layer in layers})
 
 
 def checked_layer(config: LlamaConfig, layer: int, tensors: Tensors, origin: str) -> Tensors:
-    """The layer's tensors by name, if they are exactly those of a Llama block, in shape and type."""
+    """The layer's tensors by name, if they are exactly those of a Llama block, in shape and
+    type.
+    """
     needed = tensor_shapes(config)
-    allowed = needed | {name.replace(".weight", ".bias"): shape[:1] for name, shape in needed.items()
-                        if "layernorm" not in name}
+    allowed = needed | {
+        name.replace(".weight", ".bias"): shape[:1]
+        for name, shape in needed.items()
+        if "layernorm" not in name
+    }
     tensors = {name: tensors[name] for name in sorted(tensors) if name not in TABLES_NOT_WEIGHTS}
     if missing := sorted(set(needed) - set(tensors)):
-        raise UserError(f"Layer {layer} of {origin} lacks {', '.join(missing)}; a plain Llama block is needed, so "
-                        "download the model again, whole, or choose another.")
+        raise UserError(
+            f"Layer {layer} of {origin} lacks {', '.join(missing)}; a plain Llama block is needed,"
+            " so download the model again, whole, or choose another."
+        )
     if unknown := sorted(set(tensors) - set(allowed)):
-        raise UserError(f"Layer {layer} of {origin} also holds {', '.join(unknown)}, which a Llama block has no use "
-                        "for; choose a model that is not quantised to GPTQ or AWQ and has plain Llama layers.")
+        raise UserError(
+            f"Layer {layer} of {origin} also holds {', '.join(unknown)}, which a Llama block has no"
+            " use for; choose a model that is not quantised to GPTQ or AWQ and has plain Llama"
+            " layers."
+        )
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != allowed[name] or not tensor.is_floating_point():
-            raise UserError(f"{name} in layer {layer} of {origin} is {tuple(tensor.shape)} {tensor.dtype}; "
-                            f"{allowed[name]} in floating point is needed, so download the model again.")
+            raise UserError(
+                f"{name} in layer {layer} of {origin} is {tuple(tensor.shape)} {tensor.dtype}; "
+                f"{allowed[name]} in floating point is needed, so download the model again."
+            )
     return tensors

@@ -1,7 +1,9 @@
-"""Read the wanted layers of a Llama-family checkpoint (Llama, Mistral, Qwen2), and keep them in a small file.
+"""Read the wanted layers of a Llama-family checkpoint (Llama, Mistral, Qwen2), and keep them in a
+small file.
 
-A checkpoint is a GGUF file, a Hugging Face folder (``config.json`` and safetensors, sharded or not), or a
-file that :func:`save_layers` wrote. Only the tensors of the wanted layers are read. Nothing is unpickled.
+A checkpoint is a GGUF file, a Hugging Face folder (``config.json`` and safetensors, sharded or
+not), or a file that :func:`save_layers` wrote. Only the tensors of the wanted layers are read.
+Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -18,11 +20,28 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from MedLLMSegLib.core.errors import UserError
-from .gguf_file import read_gguf
-from .llama import LlamaConfig, LlamaWeights, Tensors, checked_layer, layer_numbers, layer_sha256, tensor_shapes, weights_sha256
 
-__all__ = ["LlamaConfig", "LlamaWeights", "layer_sha256", "read_layers", "save_layers", "tensor_shapes",
-           "weights_sha256"]
+from .gguf_file import read_gguf
+from .llama import (
+    LlamaConfig,
+    LlamaWeights,
+    Tensors,
+    checked_layer,
+    layer_numbers,
+    layer_sha256,
+    tensor_shapes,
+    weights_sha256,
+)
+
+__all__ = [
+    "LlamaConfig",
+    "LlamaWeights",
+    "layer_sha256",
+    "read_layers",
+    "save_layers",
+    "tensor_shapes",
+    "weights_sha256",
+]
 
 FORMAT = "medllmseg-llm-layers-1"
 METADATA_KEY = "medllmseg"  # one key only: safetensors writes several in random order
@@ -32,30 +51,41 @@ HF_MODEL_TYPES = ("llama", "mistral", "qwen2")
 def read_layers(path: str | os.PathLike, layers: Sequence[int]) -> LlamaWeights:
     """Read some layers; a negative number counts from the model's end.
 
-    ``path`` is a GGUF file, a Hugging Face folder or a file of :func:`save_layers`, told apart by content.
-    Tensors keep their stored type (quantised ones become float32). Raises UserError for anything else.
+    ``path`` is a GGUF file, a Hugging Face folder or a file of :func:`save_layers`, told apart by
+    content. Tensors keep their stored type (quantised ones become float32). Raises UserError for
+    anything else.
     """
     path = Path(path)
     if not layers:
-        raise UserError(f"No layer of {path.name} was asked for; name at least one, such as -1 for the last.")
+        raise UserError(
+            f"No layer of {path.name} was asked for; name at least one, such as -1 for the last."
+        )
     if path.is_dir():
         return _read_folder(path, layers)
     if path.suffix in (".json", ".safetensors") and (path.parent / "config.json").is_file():
-        return _read_folder(path.parent, layers)  # a file of a Hugging Face folder stands for the folder
+        return _read_folder(
+            path.parent, layers
+        )  # a file of a Hugging Face folder stands for the folder
     try:
         with open(path, "rb") as file:
             head = file.read(9)
     except OSError as error:
-        raise UserError(f"The language model {path} cannot be read ({error.strerror}); check the path.") from error
+        raise UserError(
+            f"The language model {path} cannot be read ({error.strerror}); check the path."
+        ) from error
     if head[:4] == b"GGUF":
         return read_gguf(path, layers)
     if head[8:9] == b"{":
         return _read_own(path, layers)
     if head[:2] == b"PK" or head[:1] == b"\x80":
-        raise UserError(f"{path.name} is a pickle file, which can run code when opened; convert it to safetensors "
-                        "or GGUF and choose that file.")
-    raise UserError(f"{path.name} is neither a GGUF nor a safetensors file; choose one of these or a Hugging Face "
-                    "folder with config.json, and download it again if it should be one.")
+        raise UserError(
+            f"{path.name} is a pickle file, which can run code when opened; convert it to"
+            " safetensors or GGUF and choose that file."
+        )
+    raise UserError(
+        f"{path.name} is neither a GGUF nor a safetensors file; choose one of these or a Hugging"
+        " Face folder with config.json, and download it again if it should be one."
+    )
 
 
 def save_layers(weights: LlamaWeights, path: str | os.PathLike) -> None:
@@ -67,57 +97,81 @@ def save_layers(weights: LlamaWeights, path: str | os.PathLike) -> None:
         "source": weights.source,
         "licence": weights.licence,
         "sha256": weights_sha256(weights.layers),
-        "layers": {str(layer): layer_sha256(weights.layers[layer]) for layer in sorted(weights.layers)},
+        "layers": {
+            str(layer): layer_sha256(weights.layers[layer]) for layer in sorted(weights.layers)
+        },
     }
-    tensors = {f"model.layers.{layer}.{name}": weights.layers[layer][name].to(torch.bfloat16).contiguous()
-               for layer in sorted(weights.layers) for name in sorted(weights.layers[layer])}
+    tensors = {
+        f"model.layers.{layer}.{name}": weights.layers[layer][name].to(torch.bfloat16).contiguous()
+        for layer in sorted(weights.layers)
+        for name in sorted(weights.layers[layer])
+    }
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(about, sort_keys=True)})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} could not be written ({error}); choose a folder you may write to, "
-                        "with enough space.") from error
+        raise UserError(
+            f"{path} could not be written ({error}); choose a folder you may write to, "
+            "with enough space."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-# --- safetensors -----------------------------------------------------------------------------------------------------
+# --- safetensors
+# -----------------------------------------------------------------------------------------------------
+
 
 def _read_folder(folder: Path, layers: Sequence[int]) -> LlamaWeights:
     """A folder of ``save_pretrained``: config.json, model.safetensors or its index and shards."""
     config = _config_from_hf(_read_json(folder / "config.json"), folder)
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        files = {name: folder / Path(shard).name for name, shard in _read_json(index).get("weight_map", {}).items()}
+        files = {
+            name: folder / Path(shard).name
+            for name, shard in _read_json(index).get("weight_map", {}).items()
+        }
     elif (folder / "model.safetensors").is_file():
         with _open_safetensors(folder / "model.safetensors") as file:
             files = dict.fromkeys(file.keys(), folder / "model.safetensors")
     else:
-        raise UserError(f"{folder} holds no model.safetensors; pickled .bin and .pt files are not opened, so "
-                        "download or convert the model as safetensors.")
-    read = {layer: _read_safetensors_layer(config, layer, files, folder.name)
-            for layer in layer_numbers(layers, config, folder.name)}
+        raise UserError(
+            f"{folder} holds no model.safetensors; pickled .bin and .pt files are not opened, so "
+            "download or convert the model as safetensors."
+        )
+    read = {
+        layer: _read_safetensors_layer(config, layer, files, folder.name)
+        for layer in layer_numbers(layers, config, folder.name)
+    }
     return LlamaWeights(config, read, folder.name, weights_sha256(read))
 
 
 def _read_own(path: Path, layers: Sequence[int]) -> LlamaWeights:
-    """A file of :func:`save_layers`; each layer's sha256 is checked against the one written in it."""
+    """A file of :func:`save_layers`; each layer's sha256 is checked against the one written in
+    it.
+    """
     with _open_safetensors(path) as file:
         files, metadata = dict.fromkeys(file.keys(), path), file.metadata() or {}
     about = _own_metadata(metadata.get(METADATA_KEY, ""))
     if about.get("format") != FORMAT:
-        raise UserError(f"{path.name} holds tensors and no model configuration; choose the folder with its "
-                        "config.json instead.")
+        raise UserError(
+            f"{path.name} holds tensors and no model configuration; choose the folder with its "
+            "config.json instead."
+        )
     config, read = LlamaConfig.from_dict(about["config"]), {}
     for layer in layer_numbers(layers, config, path.name):
         if str(layer) not in about["layers"]:
-            raise UserError(f"{path.name} holds layer {', '.join(about['layers'])} and layer {layer} was asked for; "
-                            "choose a layer it holds or another file.")
+            raise UserError(
+                f"{path.name} holds layer {', '.join(about['layers'])} and layer {layer} was asked"
+                " for; choose a layer it holds or another file."
+            )
         read[layer] = _read_safetensors_layer(config, layer, files, path.name)
         if layer_sha256(read[layer]) != about["layers"][str(layer)]:
-            raise UserError(f"Layer {layer} in {path.name} is not what was written there (its sha256 differs); "
-                            "delete the file and fetch it again.")
+            raise UserError(
+                f"Layer {layer} in {path.name} is not what was written there (its sha256 differs); "
+                "delete the file and fetch it again."
+            )
     return LlamaWeights(config, read, about["source"], weights_sha256(read), about["licence"])
 
 
@@ -130,59 +184,83 @@ def _own_metadata(text: str) -> dict:
     return about if wanted else {}
 
 
-def _read_safetensors_layer(config: LlamaConfig, layer: int, files: Mapping[str, Path], origin: str) -> Tensors:
+def _read_safetensors_layer(
+    config: LlamaConfig, layer: int, files: Mapping[str, Path], origin: str
+) -> Tensors:
     """One layer's tensors, opening only the files that hold some of them."""
     names = {}
-    for prefix in (f"model.layers.{layer}.", f"layers.{layer}."):  # a causal model, or the bare LlamaModel
+    for prefix in (
+        f"model.layers.{layer}.",
+        f"layers.{layer}.",
+    ):  # a causal model, or the bare LlamaModel
         names |= {name: name.removeprefix(prefix) for name in files if name.startswith(prefix)}
     tensors = {}
     for path in sorted({files[name] for name in names}):
         with _open_safetensors(path) as file:
             stored = set(file.keys())
-            tensors |= {short: file.get_tensor(name) for name, short in names.items()
-                        if files[name] == path and name in stored}
+            tensors |= {
+                short: file.get_tensor(name)
+                for name, short in names.items()
+                if files[name] == path and name in stored
+            }
     return checked_layer(config, layer, tensors, origin)
 
 
 @contextmanager
 def _open_safetensors(path: Path) -> Iterator[safe_open]:
     if not path.is_file():
-        raise UserError(f"{path.parent.name} lacks its file {path.name}, which holds tensors that are needed; "
-                        "download the model again, whole.")
+        raise UserError(
+            f"{path.parent.name} lacks its file {path.name}, which holds tensors that are needed; "
+            "download the model again, whole."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path.name} is cut short or not a safetensors file; download it again.") from error
+        raise UserError(
+            f"{path.name} is cut short or not a safetensors file; download it again."
+        ) from error
 
 
 def _read_json(path: Path) -> dict:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path.parent} has no readable {path.name}; choose the folder that a Hugging Face model "
-                        "was downloaded to.") from error
+        raise UserError(
+            f"{path.parent} has no readable {path.name}; choose the folder that a Hugging Face"
+            " model was downloaded to."
+        ) from error
     return values if isinstance(values, dict) else {}
 
 
 def _config_from_hf(values: Mapping, folder: Path) -> LlamaConfig:
     kind = values.get("model_type")
     if kind not in HF_MODEL_TYPES or values.get("hidden_act", "silu") != "silu":
-        raise UserError(f"{folder.name} is a model of type {kind!r} with activation {values.get('hidden_act')!r}; "
-                        f"one of {', '.join(HF_MODEL_TYPES)} with 'silu' is needed, so choose another model.")
+        raise UserError(
+            f"{folder.name} is a model of type {kind!r} with activation"
+            f" {values.get('hidden_act')!r}; one of {', '.join(HF_MODEL_TYPES)} with 'silu' is"
+            " needed, so choose another model."
+        )
     needed = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")
     missing = [key for key in needed if not isinstance(values.get(key), int)]
     if missing:
-        raise UserError(f"config.json in {folder} gives no whole number for {', '.join(missing)}; download the model again, whole.")
+        raise UserError(
+            f"config.json in {folder} gives no whole number for {', '.join(missing)}; download the"
+            " model again, whole."
+        )
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
     rope_type = rope.get("rope_type") or rope.get("type") or "default"
     if (rope.get("partial_rotary_factor") or values.get("partial_rotary_factor") or 1) != 1:
         rope_type = "partial"
     heads = values["num_attention_heads"]
     return LlamaConfig(
-        hidden_size=values["hidden_size"], intermediate_size=values["intermediate_size"], num_heads=heads,
+        hidden_size=values["hidden_size"],
+        intermediate_size=values["intermediate_size"],
+        num_heads=heads,
         num_key_value_heads=values.get("num_key_value_heads") or heads,
         head_dim=values.get("head_dim") or values["hidden_size"] // max(heads, 1),
         rope_theta=float(rope.get("rope_theta") or values.get("rope_theta") or 10000.0),
-        rms_norm_eps=float(values.get("rms_norm_eps", 1e-6)), num_layers=values["num_hidden_layers"],
-        rope_type=rope_type)
+        rms_norm_eps=float(values.get("rms_norm_eps", 1e-6)),
+        num_layers=values["num_hidden_layers"],
+        rope_type=rope_type,
+    )

@@ -1,20 +1,29 @@
-"""Who is served how well, and what a column of the table gives away: subgroups at one fixed threshold, and shortcuts."""
+"""Who is served how well, and what a column of the table gives away: subgroups at one fixed
+threshold, and shortcuts.
+"""
+
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Hashable, Mapping, Sequence
 
 import numpy as np
 
 from .classification import REPEATS, Answer, area_under_roc, figures
 
 
-def subgroup_table(truth: np.ndarray, answers: Sequence[Answer], groups: Sequence[Hashable],
-                   columns: Mapping[str, Sequence[str]], repeats: int = REPEATS) -> list[dict]:
-    """One row for each value of each column: {"column", "value", "n", "patients", "positive", figures...} at one fixed threshold.
+def subgroup_table(
+    truth: np.ndarray,
+    answers: Sequence[Answer],
+    groups: Sequence[Hashable],
+    columns: Mapping[str, Sequence[str]],
+    repeats: int = REPEATS,
+) -> list[dict]:
+    """One row for each value of each column: {"column", "value", "n", "patients", "positive",
+    figures...} at one fixed threshold.
 
-    truth, answers, groups: as for `figures`. columns: name -> (n,) values as text; empty ones count as "not stated". positive:
-    share of cases not of the first class.
+    truth, answers, groups: as for `figures`. columns: name -> (n,) values as text; empty ones count
+    as "not stated". positive: share of cases not of the first class.
     """
     truth, groups = np.asarray(truth), np.asarray([str(g) for g in groups])
     rows = []
@@ -22,10 +31,19 @@ def subgroup_table(truth: np.ndarray, answers: Sequence[Answer], groups: Sequenc
         values = np.array([v or "not stated" for v in values])
         for value in sorted(set(values.tolist())):
             chosen = values == value
-            found = figures(truth[chosen], [(p[chosen], t) for p, t in answers], groups[chosen], repeats)
-            rows.append({"column": column, "value": value, "n": int(chosen.sum()), "patients": len(set(groups[chosen])),
-                         "positive": round(float((truth[chosen] > 0).mean()), 5),
-                         **{name: each.to_dict() for name, each in found.items()}})
+            found = figures(
+                truth[chosen], [(p[chosen], t) for p, t in answers], groups[chosen], repeats
+            )
+            rows.append(
+                {
+                    "column": column,
+                    "value": value,
+                    "n": int(chosen.sum()),
+                    "patients": len(set(groups[chosen])),
+                    "positive": round(float((truth[chosen] > 0).mean()), 5),
+                    **{name: each.to_dict() for name, each in found.items()},
+                }
+            )
     return rows
 
 
@@ -43,7 +61,9 @@ def age_band(age: str) -> str:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What a column gives away: accuracy and AUC of guessing the class from it alone. rule: value -> the class it is taken for."""
+    """What a column gives away: accuracy and AUC of guessing the class from it alone. rule:
+    value -> the class it is taken for.
+    """
 
     rule: dict[str, int]
     accuracy: float
@@ -51,14 +71,27 @@ class Shortcut:
     n: int
 
 
-def shortcut(train_values: Sequence[str], train_truth: np.ndarray, values: Sequence[str], truth: np.ndarray) -> Shortcut:
-    """Guess each class from a column, by the share of the second class among the training cases with the same value."""
+def shortcut(
+    train_values: Sequence[str], train_truth: np.ndarray, values: Sequence[str], truth: np.ndarray
+) -> Shortcut:
+    """Guess each class from a column, by the share of the second class among the training cases
+    with the same value.
+    """
     train_truth, truth = np.asarray(train_truth), np.asarray(truth)
     train_values, values = np.asarray(train_values), np.asarray(values)
     classes = int(max(train_truth.max(), truth.max())) + 1
     overall = np.bincount(train_truth, minlength=classes) / len(train_truth)
-    share = {v: np.bincount(train_truth[train_values == v], minlength=classes) / (train_values == v).sum()
-             for v in set(train_values.tolist())}
+    share = {
+        v: (
+            np.bincount(train_truth[train_values == v], minlength=classes)
+            / (train_values == v).sum()
+        )
+        for v in set(train_values.tolist())
+    }
     guessed = np.stack([share.get(v, overall) for v in values.tolist()])
-    return Shortcut({v: int(s.argmax()) for v, s in sorted(share.items())}, float((guessed.argmax(1) == truth).mean()),
-                    area_under_roc(truth, guessed), len(truth))
+    return Shortcut(
+        {v: int(s.argmax()) for v, s in sorted(share.items())},
+        float((guessed.argmax(1) == truth).mean()),
+        area_under_roc(truth, guessed),
+        len(truth),
+    )

@@ -1,4 +1,5 @@
 """What a classifier costs for one image: milliseconds and memory."""
+
 from __future__ import annotations
 
 import time
@@ -9,15 +10,17 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.networks.classification.classifier import Batch
+
 from .controls import count_parameters
 
 
 @dataclass(frozen=True)
 class Cost:
-    """trained, frozen: parameters. weights_mb: of all parameters and buffers, as they lie in memory.
-    ms, training_ms: for one image, to its logits, and with the way back. kept_mb: what a training step keeps for
-    one image on its way back (the activations; of the weights, gradients and the optimiser's moments come on top:
-    three times the trained ones). All in MB of 10^6 bytes."""
+    """trained, frozen: parameters. weights_mb: of all parameters and buffers, as they lie in
+    memory. ms, training_ms: for one image, to its logits, and with the way back. kept_mb: what a
+    training step keeps for one image on its way back (the activations; of the weights, gradients
+    and the optimiser's moments come on top: three times the trained ones). All in MB of 10^6 bytes.
+    """
 
     trained: int
     frozen: int
@@ -27,14 +30,19 @@ class Cost:
     kept_mb: float
 
     def __str__(self) -> str:
-        return (f"{self.trained:,} trained and {self.frozen:,} frozen parameters, {self.weights_mb:.0f} MB; one image: "
-                f"{self.ms:.1f} ms, in training {self.training_ms:.1f} ms and {self.kept_mb:.1f} MB of activations")
+        return (
+            f"{self.trained:,} trained and {self.frozen:,} frozen parameters, {self.weights_mb:.0f}"
+            f" MB; one image: {self.ms:.1f} ms, in training {self.training_ms:.1f} ms and"
+            f" {self.kept_mb:.1f} MB of activations"
+        )
 
 
 def measure_cost(network: nn.Module, batch: Batch, repeats: int = 5) -> Cost:
-    """Medians over `repeats` runs of a batch, on the device where both lie, divided by its images; a first run is left out.
+    """Medians over `repeats` runs of a batch, on the device where both lie, divided by its images;
+    a first run is left out.
 
-    The network's parameters, its mode and the random state are as before; gradients are set to None.
+    The network's parameters, its mode and the random state are as before; gradients are set to
+    None.
     """
     count, training = len(next(iter(batch.values()))), network.training
     buffers = {name: b.clone() for name, b in network.named_buffers()}
@@ -60,7 +68,14 @@ def measure_cost(network: nn.Module, batch: Batch, repeats: int = 5) -> Cost:
             b.copy_(buffers[name])
     counts = count_parameters(network)
     weights = sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers()))
-    return Cost(counts["trained"], counts["frozen"], weights / 1e6, ms / count, training_ms / count, kept / count / 1e6)
+    return Cost(
+        counts["trained"],
+        counts["frozen"],
+        weights / 1e6,
+        ms / count,
+        training_ms / count,
+        kept / count / 1e6,
+    )
 
 
 def _median_ms(run, repeats: int, cuda: list) -> float:
@@ -75,8 +90,13 @@ def _median_ms(run, repeats: int, cuda: list) -> float:
 
 
 def _kept_bytes(network: nn.Module, batch: Batch) -> int:
-    """Bytes that autograd keeps of one forward pass, each storage once, without parameters and the batch itself."""
-    own = {t.untyped_storage().data_ptr() for t in (*network.parameters(), *network.buffers(), *batch.values())}
+    """Bytes that autograd keeps of one forward pass, each storage once, without parameters and
+    the batch itself.
+    """
+    own = {
+        t.untyped_storage().data_ptr()
+        for t in (*network.parameters(), *network.buffers(), *batch.values())
+    }
     seen: dict[int, int] = {}
 
     def keep(tensor):

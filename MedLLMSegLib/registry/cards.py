@@ -1,8 +1,11 @@
-"""What every model card and every LICENSE in a bundle has in common, made from the bundle's metadata."""
+"""What every model card and every LICENSE in a bundle has in common, made from the bundle's
+metadata.
+"""
+
 from __future__ import annotations
 
 import textwrap
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
 
 from .catalogue import BUNDLES, WEIGHTS
 
@@ -18,44 +21,66 @@ def card(metadata: dict, sections: Iterable[Callable[[dict], list[str]]]) -> str
 
 def fill(text: str) -> str:
     """A paragraph in lines of at most `WIDTH`."""
-    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(
+        " ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def head(metadata: dict, contents: str) -> list[str]:
     """contents: what the model knows, such as "Structures: liver."."""
     m = metadata
-    return [f"# {m['title']}", fill(f"`{m['id']}` version {m['version']}. {m['modality']}. {contents}"),
-            f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose."]
+    return [
+        f"# {m['title']}",
+        fill(f"`{m['id']}` version {m['version']}. {m['modality']}. {contents}"),
+        f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose.",
+    ]
 
 
 def data_and_licence(metadata: dict, text: str) -> list[str]:
     note = f" ({metadata['licence_note']})" if metadata.get("licence_note") else ""
-    return ["## Data and licence", fill(text), fill(f"Licence of this model: **{metadata['licence']}**{note}.")]
+    return [
+        "## Data and licence",
+        fill(text),
+        fill(f"Licence of this model: **{metadata['licence']}**{note}."),
+    ]
 
 
 def files(metadata: dict) -> list[str]:
     m = metadata
     lines = [f"    {m['weights_sha256']}  {WEIGHTS}"]
-    lines += [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
+    lines += (
+        [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
+    )
     return ["## sha256", "\n".join(lines)]
 
 
 def licence_text(metadata: dict, credit: str = "") -> str:
-    """The text of LICENSE: whose data, which licence, whom else to credit, and the licence's full text where we have it."""
+    """The text of LICENSE: whose data, which licence, whom else to credit, and the licence's
+    full text where we have it.
+    """
     name, data = metadata["licence"], metadata.get("data") or "not stated"
     texts = {path.stem: path for path in LICENCES.glob("*.txt")}
     if name.startswith("not stated"):
-        return ("No licence has been stated for the weights in this folder. That is for whoever trained them to decide, within "
-                f"what the licence of the data allows.\nData: {data}.\n")
-    text = f"The weights in this folder are licensed under {name}. They were trained on:\n{data}.\n{credit}"
+        return (
+            "No licence has been stated for the weights in this folder. That is for whoever"
+            f" trained them to decide, within what the licence of the data allows.\nData: {data}.\n"
+        )
+    text = (
+        f"The weights in this folder are licensed under {name}. They were trained"
+        f" on:\n{data}.\n{credit}"
+    )
     return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
 
 
 def over_groups(summary: dict) -> dict:
-    """A summary's statistics of the structures ("metrics") and of their mean ("means"), by metric: over groups, which are the unit.
+    """A summary's statistics of the structures ("metrics") and of their mean ("means"), by metric:
+    over groups, which are the unit.
 
     What older versions measured they counted over cases, and knew Dice alone at first.
     """
     if "group_metrics" in summary:
         return {"metrics": summary["group_metrics"], "means": summary["group_means"]}
-    return {"metrics": summary.get("metrics") or {"dice": summary["structures"]}, "means": summary.get("means") or {"dice": summary["mean"]}}
+    return {
+        "metrics": summary.get("metrics") or {"dice": summary["structures"]},
+        "means": summary.get("means") or {"dice": summary["mean"]},
+    }

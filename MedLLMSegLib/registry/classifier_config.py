@@ -1,11 +1,15 @@
-"""Every choice of a classifier, as frozen dataclasses that check themselves and round-trip through JSON (no torch)."""
+"""Every choice of a classifier, as frozen dataclasses that check themselves and round-trip
+through JSON (no torch).
+"""
+
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
 
-from .network_config import LLMConfig, _build, _choose, _positive
 from MedLLMSegLib.core.errors import UserError
+
+from .network_config import LLMConfig, _build, _choose, _positive
 
 ENCODERS = ("cnn", "vit", "efficientnet-lite0", "folder")
 KINDS = ("pneumollm", "linear", "mlp", "text", "cnn-lstm", "fusion")
@@ -16,10 +20,10 @@ WITH_LLM = ("pneumollm", "text")
 class PreparationConfig:
     """From a radiograph to what the network sees: one channel, square.
 
-    size: of the square, in pixels. crop: "lungs" (the rectangle around a lung mask where one is given, else the whole
-    image) or "none". margin: added around that rectangle on each side, as a fraction of its size.
-    normalise: "image" (each image to mean 0 and standard deviation 1 over what is not padding) or "fixed"
-    ((x - mean) / std of the window's 0 to 1).
+    size: of the square, in pixels. crop: "lungs" (the rectangle around a lung mask where one is
+    given, else the whole image) or "none". margin: added around that rectangle on each side, as a
+    fraction of its size. normalise: "image" (each image to mean 0 and standard deviation 1 over
+    what is not padding) or "fixed" ((x - mean) / std of the window's 0 to 1).
     """
 
     size: int = 224
@@ -40,7 +44,7 @@ class PreparationConfig:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "PreparationConfig":
+    def from_dict(cls, data: dict) -> PreparationConfig:
         return _build(cls, data)
 
 
@@ -48,14 +52,15 @@ class PreparationConfig:
 class EncoderConfig:
     """The part that turns an image into source tokens, one for each of several depths.
 
-    kind: "cnn" and "vit" (small, trained here), "efficientnet-lite0" (ImageNet's weights) or "folder" (a timm or Hugging
-    Face CLIP or ViT folder on disk: config.json and model.safetensors).
-    path: of the "folder". architecture: that folder's config.json as text, with which the network can be built without
-    the folder (the classifier that is built has it filled in, so that a bundle needs no folder).
-    image_size: pixels of the square that goes in. channels: of the image; a model of colour images gets a grey one thrice.
-    width: of a source token in the classifier ("vit" also has it in its layers).
-    depths: stages of a CNN or layers of a ViT whose features become source tokens, counted from 1; () for the usual ones.
-    frozen: nothing of the encoder is trained (its tokens may be kept between epochs).
+    kind: "cnn" and "vit" (small, trained here), "efficientnet-lite0" (ImageNet's weights) or
+    "folder" (a timm or Hugging Face CLIP or ViT folder on disk: config.json and model.safetensors).
+    path: of the "folder". architecture: that folder's config.json as text, with which the network
+    can be built without the folder (the classifier that is built has it filled in, so that a bundle
+    needs no folder). image_size: pixels of the square that goes in. channels: of the image; a model
+    of colour images gets a grey one thrice. width: of a source token in the classifier ("vit" also
+    has it in its layers). depths: stages of a CNN or layers of a ViT whose features become source
+    tokens, counted from 1; () for the usual ones. frozen: nothing of the encoder is trained (its
+    tokens may be kept between epochs).
     """
 
     kind: str = "cnn"
@@ -71,28 +76,36 @@ class EncoderConfig:
         _choose(self, "kind", *ENCODERS)
         _positive(self, "image_size", "channels", "width")
         if self.kind == "folder" and not (self.path or self.architecture):
-            raise UserError('An encoder of kind "folder" has no path; give the folder that holds its config.json.')
+            raise UserError(
+                'An encoder of kind "folder" has no path; give the folder that holds its'
+                " config.json."
+            )
         if any(d < 1 for d in self.depths) or list(self.depths) != sorted(set(self.depths)):
-            raise UserError(f"EncoderConfig.depths is {self.depths!r}; rising whole numbers from 1 are needed.")
+            raise UserError(
+                f"EncoderConfig.depths is {self.depths!r}; rising whole numbers from 1 are needed."
+            )
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "EncoderConfig":
+    def from_dict(cls, data: dict) -> EncoderConfig:
         return _build(cls, data)
 
 
 @dataclass(frozen=True)
 class PneumoLLMConfig:
-    """What stands between source tokens and the answer (PneumoLLM, arXiv 2312.03490); every part can be switched off.
+    """What stands between source tokens and the answer (PneumoLLM, arXiv 2312.03490); every part
+    can be switched off.
 
-    tokens: how many diagnosis tokens (K). token_engine: they are made from the source tokens; off: learned constants.
-    engine_hidden: width of the engine's hidden layer. emitter: diagnosis tokens are never attention keys; off: everything
-    sees everything. adapters: trained, before each layer's attention. adapter_width: their hidden channels.
-    projector_width: hidden width on the way to the language model. dropout: in the adapters.
-    llm: the frozen layers, or None for no language model (its `position`, `normalise` and `training_only` play no part).
-    llm_weights: "pretrained" or "random" (each tensor drawn anew with the pretrained one's norm). llm_seed: of that draw.
+    tokens: how many diagnosis tokens (K). token_engine: they are made from the source tokens; off:
+    learned constants. engine_hidden: width of the engine's hidden layer. emitter: diagnosis tokens
+    are never attention keys; off: everything sees everything. adapters: trained, before each
+    layer's attention. adapter_width: their hidden channels. projector_width: hidden width on the
+    way to the language model. dropout: in the adapters. llm: the frozen layers, or None for no
+    language model (its `position`, `normalise` and `training_only` play no part). llm_weights:
+    "pretrained" or "random" (each tensor drawn anew with the pretrained one's norm). llm_seed: of
+    that draw.
     """
 
     tokens: int = 4
@@ -112,15 +125,21 @@ class PneumoLLMConfig:
         _positive(self, "tokens", "engine_hidden", "adapter_width", "projector_width")
         _fraction(self, "dropout")
         if self.adapter_width % 2:
-            raise UserError(f"PneumoLLMConfig.adapter_width is {self.adapter_width}, and must be even (two groups).")
+            raise UserError(
+                f"PneumoLLMConfig.adapter_width is {self.adapter_width}, and must be even (two"
+                " groups)."
+            )
         if self.llm is not None and not self.llm.frozen:
-            raise UserError("PneumoLLMConfig.llm.frozen is off, and its language model is always frozen; leave it on.")
+            raise UserError(
+                "PneumoLLMConfig.llm.frozen is off, and its language model is always frozen; leave"
+                " it on."
+            )
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "PneumoLLMConfig":
+    def from_dict(cls, data: dict) -> PneumoLLMConfig:
         data = dict(data)
         if data.get("llm") is not None:
             data["llm"] = _build(LLMConfig, data["llm"])
@@ -131,9 +150,9 @@ class PneumoLLMConfig:
 class RecordConfig:
     """Fields of a patient's record beside the image.
 
-    numbers: names, in the order of ``batch["numbers"]``. means, stds: of each number over the training cases, by which
-    the network scales it; () for 0 and 1. categories: each name and its values, in the order of ``batch["categories"]``,
-    where a value is its place in this list.
+    numbers: names, in the order of ``batch["numbers"]``. means, stds: of each number over the
+    training cases, by which the network scales it; () for 0 and 1. categories: each name and its
+    values, in the order of ``batch["categories"]``, where a value is its place in this list.
     """
 
     numbers: tuple[str, ...] = ()
@@ -143,39 +162,55 @@ class RecordConfig:
 
     def __post_init__(self):
         if not self.numbers and not self.categories:
-            raise UserError("RecordConfig has neither numbers nor categories; name one field at least, or use record=None.")
+            raise UserError(
+                "RecordConfig has neither numbers nor categories; name one field at least, or use"
+                " record=None."
+            )
         for name in ("means", "stds"):
             values = getattr(self, name)
             if len(values) not in (0, len(self.numbers)) or not all(map(math.isfinite, values)):
-                raise UserError(f"RecordConfig.{name} is {values!r}, and one number for each of {self.numbers!r} is needed.")
+                raise UserError(
+                    f"RecordConfig.{name} is {values!r}, and one number for each of"
+                    f" {self.numbers!r} is needed."
+                )
         if any(not s > 0 for s in self.stds):
-            raise UserError(f"RecordConfig.stds is {self.stds!r}, and each must be above 0; leave out a field that never varies.")
+            raise UserError(
+                f"RecordConfig.stds is {self.stds!r}, and each must be above 0; leave out a field"
+                " that never varies."
+            )
         for name, values in self.categories.items():
             if not values or len(set(values)) != len(values):
-                raise UserError(f"RecordConfig.categories[{name!r}] is {values!r}; different values are needed, one at least.")
+                raise UserError(
+                    f"RecordConfig.categories[{name!r}] is {values!r}; different values are needed,"
+                    " one at least."
+                )
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "RecordConfig":
+    def from_dict(cls, data: dict) -> RecordConfig:
         data = dict(data)
-        data["categories"] = {name: tuple(values) for name, values in data.get("categories", {}).items()}
+        data["categories"] = {
+            name: tuple(values) for name, values in data.get("categories", {}).items()
+        }
         return _build(cls, data)
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """A classifier: images, or sequences of them, or images and a record, to one of several exclusive classes.
+    """A classifier: images, or sequences of them, or images and a record, to one of several
+    exclusive classes.
 
-    kind: "pneumollm"; "linear" (a linear probe: one linear layer on the source tokens, each channel standardised);
-    "mlp" (mean of the source tokens and an MLP); "text" (PneumoLLM's text branch put back: a prompt's tokens before the
-    image's, and the language model's own logits for "yes" and "no"; two classes, the second is "yes"); "cnn-lstm"
-    (sequences of images); "fusion" (image channels and a record, late).
-    classes: their names, in the order of the logits. encoder: see there. pneumollm: needed by "pneumollm" and "text".
-    record: of "fusion", or None for image channels only.
-    hidden: width of the MLP, of the LSTM and of the fused features. dropout: before the last layer of these three.
-    bidirectional: of the LSTM. modality_dropout: how often "fusion" leaves out, in training, each channel and each field.
+    kind: "pneumollm"; "linear" (a linear probe: one linear layer on the source tokens, each channel
+    standardised); "mlp" (mean of the source tokens and an MLP); "text" (PneumoLLM's text branch put
+    back: a prompt's tokens before the image's, and the language model's own logits for "yes" and
+    "no"; two classes, the second is "yes"); "cnn-lstm" (sequences of images); "fusion" (image
+    channels and a record, late). classes: their names, in the order of the logits. encoder: see
+    there. pneumollm: needed by "pneumollm" and "text". record: of "fusion", or None for image
+    channels only. hidden: width of the MLP, of the LSTM and of the fused features. dropout: before
+    the last layer of these three. bidirectional: of the LSTM. modality_dropout: how often "fusion"
+    leaves out, in training, each channel and each field.
     """
 
     kind: str = "pneumollm"
@@ -193,23 +228,38 @@ class ClassifierConfig:
         _positive(self, "hidden")
         _fraction(self, "dropout", "modality_dropout")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
-            raise UserError(f"ClassifierConfig.classes is {self.classes!r}; two different names at least are needed.")
+            raise UserError(
+                f"ClassifierConfig.classes is {self.classes!r}; two different names at least are"
+                " needed."
+            )
         if (self.pneumollm is not None) != (self.kind in WITH_LLM):
-            raise UserError(f"A classifier of kind {self.kind!r} {'needs' if self.kind in WITH_LLM else 'has no use for'} "
-                            "a PneumoLLMConfig; change the kind or ClassifierConfig.pneumollm.")
+            raise UserError(
+                f"A classifier of kind {self.kind!r}"
+                f" {'needs' if self.kind in WITH_LLM else 'has no use for'} a PneumoLLMConfig;"
+                " change the kind or ClassifierConfig.pneumollm."
+            )
         if self.record is not None and self.kind != "fusion":
-            raise UserError(f'A classifier of kind {self.kind!r} reads no record; use kind="fusion" or record=None.')
+            raise UserError(
+                f'A classifier of kind {self.kind!r} reads no record; use kind="fusion" or'
+                " record=None."
+            )
         if self.kind == "text" and (len(self.classes) != 2 or self.pneumollm.llm is None):
-            raise UserError('A classifier of kind "text" answers yes or no with a language model: it needs two classes and '
-                            "PneumoLLMConfig.llm.")
+            raise UserError(
+                'A classifier of kind "text" answers yes or no with a language model: it needs two'
+                " classes and PneumoLLMConfig.llm."
+            )
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "ClassifierConfig":
+    def from_dict(cls, data: dict) -> ClassifierConfig:
         data = dict(data)
-        for name, part in (("encoder", EncoderConfig), ("pneumollm", PneumoLLMConfig), ("record", RecordConfig)):
+        for name, part in (
+            ("encoder", EncoderConfig),
+            ("pneumollm", PneumoLLMConfig),
+            ("record", RecordConfig),
+        ):
             if data.get(name) is not None:
                 data[name] = part.from_dict(data[name])
         return _build(cls, data)
@@ -218,4 +268,7 @@ class ClassifierConfig:
 def _fraction(owner, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(owner, name) < 1:
-            raise UserError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, and must be from 0 to below 1.")
+            raise UserError(
+                f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, and must be from 0 to"
+                " below 1."
+            )

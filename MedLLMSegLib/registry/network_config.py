@@ -1,4 +1,7 @@
-"""Every choice the library makes, as frozen dataclasses that check themselves and round-trip through JSON."""
+"""Every choice the library makes, as frozen dataclasses that check themselves and round-trip
+through JSON.
+"""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,20 +13,27 @@ from MedLLMSegLib.core.errors import UserError
 def _choose(owner, name: str, *allowed) -> None:
     value = getattr(owner, name)
     if value not in allowed:
-        raise UserError(f"{type(owner).__name__}.{name} is {value!r}, and one of {', '.join(map(repr, allowed))} is needed.")
+        raise UserError(
+            f"{type(owner).__name__}.{name} is {value!r}, and one of"
+            f" {', '.join(map(repr, allowed))} is needed."
+        )
 
 
 def _positive(owner, *names: str) -> None:
     for name in names:
         if not getattr(owner, name) > 0:
-            raise UserError(f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, and must be above 0.")
+            raise UserError(
+                f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, and must be above 0."
+            )
 
 
 def _build(cls, data: dict):
     unknown = set(data) - {f.name for f in fields(cls)}
     if unknown:
-        raise UserError(f"{cls.__name__} has no setting called {sorted(unknown)[0]!r}; "
-                        "the file was written by a newer version, or its spelling is off.")
+        raise UserError(
+            f"{cls.__name__} has no setting called {sorted(unknown)[0]!r}; "
+            "the file was written by a newer version, or its spelling is off."
+        )
     return cls(**{k: _tuples(v) for k, v in data.items()})
 
 
@@ -36,11 +46,12 @@ def _tuples(value):
 class LLMConfig:
     """The frozen language-model block.
 
-    source: an id of `medllmseg llm list` or a path. layers: which of its layers, in order; negative counts from the end.
-    position: before the encoder's blocks (head), between them (middle) or after them (tail).
-    training_only: run the block in training and leave it out of inference (arm I of docs/benchmark.md).
-    frozen: no gradients and no optimiser state for its weights. normalise: RMS-normalise what leaves it.
-    rotary, causal: off, as image tokens have no reading order (as in the published code).
+    source: an id of `medllmseg llm list` or a path. layers: which of its layers, in order; negative
+    counts from the end. position: before the encoder's blocks (head), between them (middle) or
+    after them (tail). training_only: run the block in training and leave it out of inference (arm I
+    of docs/benchmark.md). frozen: no gradients and no optimiser state for its weights. normalise:
+    RMS-normalise what leaves it. rotary, causal: off, as image tokens have no reading order (as in
+    the published code).
     """
 
     source: str = "smollm2-135m"
@@ -55,24 +66,28 @@ class LLMConfig:
     def __post_init__(self):
         _choose(self, "position", "head", "middle", "tail")
         if not self.layers:
-            raise UserError("LLMConfig.layers is empty, and one layer at least is needed; use llm=None for no block.")
+            raise UserError(
+                "LLMConfig.layers is empty, and one layer at least is needed; use llm=None for no"
+                " block."
+            )
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """MedVisionLlama and its baselines: which parts, how large.
 
-    in_channels, classes: of the image and of the logits (background included).
-    embedding: "patch" (one strided convolution) or "stem" (convolutions that halve the grid and keep skips).
-    patch_size: of the "patch" embedding, voxels along each axis that become one token.
-    width, depth, heads, mlp_ratio: of the transformer blocks.
-    stem_channels: of the stem's stages; the first works on the image's own grid, each further one on a halved grid.
-    strides: (k, j, i) of each halving, 1 or 2 along each axis, as many as stages: the last one leads to the tokens.
-        ((1, 2, 2), (2, 2, 2), (2, 2, 2)) suits slices about twice as thick as their voxels are wide.
+    in_channels, classes: of the image and of the logits (background included). embedding: "patch"
+    (one strided convolution) or "stem" (convolutions that halve the grid and keep skips).
+    patch_size: of the "patch" embedding, voxels along each axis that become one token. width,
+    depth, heads, mlp_ratio: of the transformer blocks. stem_channels: of the stem's stages; the
+    first works on the image's own grid, each further one on a halved grid. strides: (k, j, i) of
+    each halving, 1 or 2 along each axis, as many as stages: the last one leads to the tokens.
+        ((1, 2, 2), (2, 2, 2), (2, 2, 2)) suits slices about twice as thick as their voxels are
+        wide.
     position: "learned" (on `grid` tokens, interpolated to other sizes), "rotary" (3D) or "none".
-    attention: "global" or "hybrid" (global and local, gated). fusion: combine features of several depths and scales.
-    decoder: "linear" (one layer, as published) or "conv" (with the stem's skips).
-    deep_supervision: while training, the "conv" decoder's coarser stages give logits too.
+    attention: "global" or "hybrid" (global and local, gated). fusion: combine features of several
+    depths and scales. decoder: "linear" (one layer, as published) or "conv" (with the stem's
+    skips). deep_supervision: while training, the "conv" decoder's coarser stages give logits too.
     """
 
     in_channels: int = 1
@@ -99,12 +114,21 @@ class NetworkConfig:
         _choose(self, "position", "learned", "rotary", "none")
         _choose(self, "attention", "global", "hybrid")
         _choose(self, "decoder", "linear", "conv")
-        _positive(self, "in_channels", "classes", "patch_size", "width", "depth", "heads", "mlp_ratio")
+        _positive(
+            self, "in_channels", "classes", "patch_size", "width", "depth", "heads", "mlp_ratio"
+        )
         if self.width % self.heads:
-            raise UserError(f"NetworkConfig.width is {self.width}, and must be a multiple of heads ({self.heads}).")
-        if self.position == "rotary" and (self.width // self.heads < 6 or self.width // self.heads % 2):
-            raise UserError("Rotary position in 3D needs an even number of at least 6 channels a head; "
-                            "use fewer heads or a wider network.")
+            raise UserError(
+                f"NetworkConfig.width is {self.width}, and must be a multiple of heads"
+                f" ({self.heads})."
+            )
+        if self.position == "rotary" and (
+            self.width // self.heads < 6 or self.width // self.heads % 2
+        ):
+            raise UserError(
+                "Rotary position in 3D needs an even number of at least 6 channels a head; "
+                "use fewer heads or a wider network."
+            )
         if self.embedding == "stem":
             self._check_stem()
         if self.decoder == "conv" and self.embedding != "stem":
@@ -114,47 +138,79 @@ class NetworkConfig:
 
     def _check_stem(self) -> None:
         if not self.stem_channels or len(self.stem_channels) != len(self.strides):
-            raise UserError(f"NetworkConfig.stem_channels has {len(self.stem_channels)} stages and strides has "
-                            f"{len(self.strides)}, and one for each stage is needed.")
+            raise UserError(
+                f"NetworkConfig.stem_channels has {len(self.stem_channels)} stages and strides has "
+                f"{len(self.strides)}, and one for each stage is needed."
+            )
         for stride in self.strides:
             if len(stride) != 3 or not set(stride) <= {1, 2} or max(stride) == 1:
-                raise UserError(f"NetworkConfig.strides has {stride!r}, and each needs to be 1 or 2 along k, j and i, "
-                                "with one 2 at least.")
+                raise UserError(
+                    f"NetworkConfig.strides has {stride!r}, and each needs to be 1 or 2 along k, j"
+                    " and i, with one 2 at least."
+                )
 
     @property
     def patch(self) -> tuple[int, int, int]:
         """Voxels (k, j, i) that become one token."""
-        return tuple(map(prod, zip(*self.strides))) if self.embedding == "stem" else (self.patch_size,) * 3
+        return (
+            tuple(map(prod, zip(*self.strides)))
+            if self.embedding == "stem"
+            else (self.patch_size,) * 3
+        )
 
     @property
     def kernels(self) -> tuple[tuple[int, int, int], ...]:
-        """Size (k, j, i) of the convolutions of each stage of the stem, and of the decoder's stage that joins it.
+        """Size (k, j, i) of the convolutions of each stage of the stem, and of the decoder's stage
+        that joins it.
 
-        Where the first halving spares k, the slices are thick: until k is halved, a stage looks at each slice by
-        itself (as in nnU-Net, Isensee et al. 2021). The last stage always looks across slices.
+        Where the first halving spares k, the slices are thick: until k is halved, a stage looks at
+        each slice by itself (as in nnU-Net, Isensee et al. 2021). The last stage always looks
+        across slices.
         """
-        thick = [all(s[0] == 1 for s in self.strides[:max(n, 1)]) for n in range(len(self.strides) - 1)]
+        thick = [
+            all(s[0] == 1 for s in self.strides[: max(n, 1)]) for n in range(len(self.strides) - 1)
+        ]
         return tuple((1, 3, 3) if flat else (3, 3, 3) for flat in [*thick, False])
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "NetworkConfig":
+    def from_dict(cls, data: dict) -> NetworkConfig:
         data = dict(data)
-        if "strides" not in data and "stem_channels" in data:  # written before there were strides: all stages halved all
+        if (
+            "strides" not in data and "stem_channels" in data
+        ):  # written before there were strides: all stages halved all
             data["strides"] = ((2, 2, 2),) * len(data["stem_channels"])
         if data.get("llm") is not None:
             data["llm"] = _build(LLMConfig, data["llm"])
         return _build(cls, data)
 
 
-# Ours, MedVisionLlama as published (arXiv 2410.02458) and its ViT baseline, three configurations of one class; and a finer
-# one, for models that ship: more channels on the image's own grid, and losses on the decoder's coarser stages too.
+# Ours, MedVisionLlama as published (arXiv 2410.02458) and its ViT baseline, three configurations of
+# one class; and a finer one, for models that ship: more channels on the image's own grid, and
+# losses on the decoder's coarser stages too.
 OURS = NetworkConfig()
 FINE = NetworkConfig(stem_channels=(32, 64, 96), deep_supervision=True, dropout=0.1)
-PAPER = NetworkConfig(embedding="patch", stem_channels=(), patch_size=8, width=64, depth=16, heads=4, mlp_ratio=4.0,
-                      position="learned", grid=(16, 16, 16), attention="global", fusion=False, decoder="linear",
-                      llm=LLMConfig(position="head", normalise=False))
+PAPER = NetworkConfig(
+    embedding="patch",
+    stem_channels=(),
+    patch_size=8,
+    width=64,
+    depth=16,
+    heads=4,
+    mlp_ratio=4.0,
+    position="learned",
+    grid=(16, 16, 16),
+    attention="global",
+    fusion=False,
+    decoder="linear",
+    llm=LLMConfig(position="head", normalise=False),
+)
 PAPER_VIT = replace(PAPER, llm=None)
-PRESETS = {"medvisionllama": OURS, "medvisionllama-fine": FINE, "paper-medvisionllama": PAPER, "paper-vit": PAPER_VIT}
+PRESETS = {
+    "medvisionllama": OURS,
+    "medvisionllama-fine": FINE,
+    "paper-medvisionllama": PAPER,
+    "paper-vit": PAPER_VIT,
+}

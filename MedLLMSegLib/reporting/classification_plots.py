@@ -1,8 +1,9 @@
 """ROC and FROC curves, confusion matrices, learning curves and t-SNE maps as PNG files."""
+
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Hashable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,14 +13,30 @@ from sklearn.metrics import confusion_matrix, roc_curve
 from MedLLMSegLib.core.safe_files import whole_file
 from MedLLMSegLib.metrics.classification import area_under_roc, draws
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5d6470")  # Okabe and Ito
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#5d6470",
+)  # Okabe and Ito
 GRID, SOFT = "#e3e5e8", "#5d6470"
 STEPS = np.linspace(0.0, 1.0, 101)  # false positive rates on which a band is drawn
 
 
-def draw_roc(truth: np.ndarray, probabilities: np.ndarray, groups: Sequence[Hashable], classes: Sequence[str], path: Path,
-             threshold: float | None = None, repeats: int = 500) -> Path:
-    """The ROC curve with its pointwise 95 % band over patients; with more than two classes each against the rest, no band.
+def draw_roc(
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    groups: Sequence[Hashable],
+    classes: Sequence[str],
+    path: Path,
+    threshold: float | None = None,
+    repeats: int = 500,
+) -> Path:
+    """The ROC curve with its pointwise 95 % band over patients; with more than two classes each
+    against the rest, no band.
 
     truth: (n,). probabilities: (n, classes). threshold: marked on the curve of two classes.
     """
@@ -35,7 +52,13 @@ def draw_roc(truth: np.ndarray, probabilities: np.ndarray, groups: Sequence[Hash
             _band(axes, positive, score, groups, color, repeats)
             if threshold is not None:
                 said = score >= threshold
-                axes.plot(said[~positive].mean(), said[positive].mean(), "o", color="#1c1e21", label=f"threshold {threshold:.3f}")
+                axes.plot(
+                    said[~positive].mean(),
+                    said[positive].mean(),
+                    "o",
+                    color="#1c1e21",
+                    label=f"threshold {threshold:.3f}",
+                )
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1.01))
     axes.legend(loc="lower right", fontsize="small")
     return _save(figure, axes, path)
@@ -55,17 +78,28 @@ def _band(axes, positive: np.ndarray, score: np.ndarray, groups, color: str, rep
             false, true, _ = roc_curve(positive, score, sample_weight=weight)
             curves.append(np.interp(STEPS, false, true))
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
-    axes.fill_between(STEPS, low, high, color=color, alpha=0.18, linewidth=0, label="95 % of draws of patients")
+    axes.fill_between(
+        STEPS, low, high, color=color, alpha=0.18, linewidth=0, label="95 % of draws of patients"
+    )
 
 
-def draw_confusion(truth: np.ndarray, answer: np.ndarray, classes: Sequence[str], path: Path) -> Path:
+def draw_confusion(
+    truth: np.ndarray, answer: np.ndarray, classes: Sequence[str], path: Path
+) -> Path:
     """Counts of true (rows) and answered (columns) classes; the shade is the share of the row."""
     table = confusion_matrix(truth, answer, labels=range(len(classes)))
     share = table / np.maximum(table.sum(1, keepdims=True), 1)
     figure, axes = _canvas(1.8 + 0.95 * len(classes), 1.4 + 0.85 * len(classes))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, col in np.ndindex(table.shape):
-        axes.text(col, row, table[row, col], ha="center", va="center", color="white" if share[row, col] > 0.5 else "#1c1e21")
+        axes.text(
+            col,
+            row,
+            table[row, col],
+            ha="center",
+            va="center",
+            color="white" if share[row, col] > 0.5 else "#1c1e21",
+        )
     names = [c.replace("_", " ") for c in classes]
     axes.set_xticks(range(len(classes)), names, rotation=20, ha="right")
     axes.set_yticks(range(len(classes)), names)
@@ -74,7 +108,9 @@ def draw_confusion(truth: np.ndarray, answer: np.ndarray, classes: Sequence[str]
 
 
 def draw_froc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path, xlabel: str) -> Path:
-    """Sensitivity over false positives. curves: name -> (false positives, sensitivity), drawn as steps."""
+    """Sensitivity over false positives. curves: name -> (false positives, sensitivity), drawn as
+    steps.
+    """
     figure, axes = _canvas(5.6, 4.4)
     for color, (name, (false, found)) in zip(PALETTE, curves.items()):
         axes.step(false, found, where="post", color=color, label=name)
@@ -86,21 +122,34 @@ def draw_froc(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], path: Path, x
 
 
 def draw_history(history: Sequence[Mapping], path: Path, title: str) -> Path:
-    """Training loss (left) and val AUC (right) over epochs. history: rows with "epoch", "loss" and "val_auc"."""
+    """Training loss (left) and val AUC (right) over epochs. history: rows with "epoch", "loss"
+    and "val_auc".
+    """
     figure, left = _canvas(7, 4)
     epochs = [row["epoch"] for row in history]
     left.plot(epochs, [row["loss"] for row in history], color=PALETTE[0], label="training loss")
     left.set(title=title, xlabel="epoch", ylabel="training loss (cross-entropy)")
     right = left.twinx()
-    right.plot(epochs, [row["val_auc"] for row in history], color=PALETTE[1], marker="o", markersize=3, label="val AUC")
+    right.plot(
+        epochs,
+        [row["val_auc"] for row in history],
+        color=PALETTE[1],
+        marker="o",
+        markersize=3,
+        label="val AUC",
+    )
     right.set(ylabel="AUC on val", ylim=(0, 1))
     handles = [h for axes in (left, right) for h in axes.get_legend_handles_labels()[0]]
     left.legend(handles=handles, loc="lower left", fontsize="small")
     return _save(figure, None, path)
 
 
-def draw_map(points: np.ndarray, colourings: Mapping[str, Sequence[str]], path: Path, title: str) -> Path:
-    """A t-SNE map beside itself, coloured once for each column. points: (n, 2). colourings: heading -> (n,) values."""
+def draw_map(
+    points: np.ndarray, colourings: Mapping[str, Sequence[str]], path: Path, title: str
+) -> Path:
+    """A t-SNE map beside itself, coloured once for each column. points: (n, 2). colourings:
+    heading -> (n,) values.
+    """
     figure = Figure(figsize=(4.8 * len(colourings), 4.8), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=10)
@@ -109,8 +158,14 @@ def draw_map(points: np.ndarray, colourings: Mapping[str, Sequence[str]], path: 
         values = np.asarray(values)
         for color, value in zip(PALETTE * 10, sorted(set(values.tolist()))):
             chosen = values == value
-            axes.scatter(*points[chosen].T, s=9, color=color, alpha=0.7, linewidths=0,
-                         label=f"{str(value).replace('_', ' ')} ({chosen.sum()})")
+            axes.scatter(
+                *points[chosen].T,
+                s=9,
+                color=color,
+                alpha=0.7,
+                linewidths=0,
+                label=f"{str(value).replace('_', ' ')} ({chosen.sum()})",
+            )
         axes.set_title(heading, fontsize=9)
         axes.set(xticks=[], yticks=[])
         axes.legend(fontsize="x-small", loc="best", markerscale=1.5)

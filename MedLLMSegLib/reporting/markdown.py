@@ -1,11 +1,14 @@
 """What the pages in docs/ are written with: a table, a difference with its sign, a p value."""
+
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+    return "\n".join(
+        "| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)
+    )
 
 
 def signed(value: float, digits: int) -> str:
@@ -14,7 +17,7 @@ def signed(value: float, digits: int) -> str:
 
 
 def p_value(value: float | None, name: str = "") -> str:
-    """"0.012" or "p = 0.012"; "< 0.001" below that, "-" for None."""
+    """ "0.012" or "p = 0.012"; "< 0.001" below that, "-" for None."""
     if value is None:
         return "-"
     text = "< 0.001" if value < 0.001 else f"{value:.3f}"

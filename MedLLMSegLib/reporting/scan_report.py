@@ -1,4 +1,5 @@
 """A report to look at: an HTML page and its pictures in a folder of their own."""
+
 from __future__ import annotations
 
 import io
@@ -11,10 +12,11 @@ from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import make_folder, whole_file, write_text
-from .slice_pictures import masks, organs, slice_picture
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
-from .surface_picture import surface_picture
 from MedLLMSegLib.core.volume import Volume
+
+from .slice_pictures import masks, organs, slice_picture
+from .surface_picture import surface_picture
 
 STYLE = """
 :root { color-scheme: light dark; --line: #d5d8dd; --soft: #5d6470; --back: #ffffff; --ink: #1c1e21; --box: #f4f5f7; }
@@ -38,25 +40,33 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8r
 """
 
 
-def write_report(volume: Volume, segmentation: Segmentation, folder, command: str | None = None) -> Path:
+def write_report(
+    volume: Volume, segmentation: Segmentation, folder, command: str | None = None
+) -> Path:
     """Write report.html and its pictures into a folder, and return the page's path.
 
-    volume: the scan, 3D. segmentation: its label map on the same grid. command: the line that repeats the run.
-    Raises `UserError` where the folder cannot be written.
+    volume: the scan, 3D. segmentation: its label map on the same grid. command: the line that
+    repeats the run. Raises `UserError` where the folder cannot be written.
     """
     if volume.array.shape != segmentation.labels.array.shape:
-        raise UserError(f'The segmentation does not lie on the grid of "{volume.name}"; segment the scan again.')
+        raise UserError(
+            f'The segmentation does not lie on the grid of "{volume.name}"; segment the scan again.'
+        )
     folder = make_folder(folder)
     found = masks(segmentation)
     figures = []
-    present = [o for o in organs(segmentation.structures) if any(s.label in found for s in o.structures)]
+    present = [
+        o for o in organs(segmentation.structures) if any(s.label in found for s in o.structures)
+    ]
     for n, organ in enumerate(present or [None], 1):
         name = organ.name if organ else "The scan"
         picture = slice_picture(volume, organ, found)
         figures.append(_figure(folder / f"slices_{n}.png", picture, name, "slices with outlines"))
     surface = surface_picture(list(found.values()))
     if surface is not None:
-        figures.append(_figure(folder / "surface.png", surface, "3D view", "surfaces of the structures"))
+        figures.append(
+            _figure(folder / "surface.png", surface, "3D view", "surfaces of the structures")
+        )
     return write_text(folder / "report.html", _page(volume, segmentation, figures, command))
 
 
@@ -67,15 +77,22 @@ def _figure(path: Path, picture: Figure, title: str, what: str) -> str:
     with whole_file(path) as temporary:
         temporary.write_bytes(data.getvalue())
     text = escape(title)
-    return (f'<h2>{text}</h2>\n<figure><a href="{path.name}"><img src="{path.name}" alt="{text}: {what}"></a></figure>')
+    return (
+        f'<h2>{text}</h2>\n<figure><a href="{path.name}"><img src="{path.name}" alt="{text}:'
+        f' {what}"></a></figure>'
+    )
 
 
-def _page(volume: Volume, segmentation: Segmentation, figures: list[str], command: str | None) -> str:
+def _page(
+    volume: Volume, segmentation: Segmentation, figures: list[str], command: str | None
+) -> str:
     title = escape(volume.name)
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in segmentation.notes)
     repeat = f"<h2>To repeat it</h2>\n<pre>{escape(command)}</pre>\n" if command else ""
-    convention = ("<p class=facts>Slices are in radiological convention: the patient's left is on your right. "
-                  "Click a picture to see it whole.</p>")
+    convention = (
+        "<p class=facts>Slices are in radiological convention: the patient's left is on your right."
+        " Click a picture to see it whole.</p>"
+    )
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -105,26 +122,40 @@ def _facts(volume: Volume, segmentation: Segmentation) -> str:
 
 
 def orientation(ijk_to_ras: np.ndarray) -> str:
-    """Where i, j and k run to ("RAS", "LPS", ...), and by how many degrees the axes are turned away from that."""
+    """Where i, j and k run to ("RAS", "LPS", ...), and by how many degrees the axes are turned
+    away from that.
+    """
     axes = np.asarray(ijk_to_ras, float)[:3, :3]
     axes = axes / np.linalg.norm(axes, axis=0)
     main = np.abs(axes).argmax(0)
-    letters = "".join(("RL", "AP", "SI")[row][int(axes[row, col] < 0)] for col, row in enumerate(main))
+    letters = "".join(
+        ("RL", "AP", "SI")[row][int(axes[row, col] < 0)] for col, row in enumerate(main)
+    )
     tilt = math.degrees(math.acos(min(1.0, float(np.abs(axes).max(0).min()))))
     return letters + (f" turned by up to {tilt:.0f}°" if tilt >= 0.5 else "")
 
 
 def _table(segmentation: Segmentation) -> str:
-    """Structures with colour, name, mL and mean confidence; a sum for each organ of several parts."""
+    """Structures with colour, name, mL and mean confidence; a sum for each organ of several
+    parts.
+    """
     volumes, rows = segmentation.volumes_ml, []
     for organ in organs(segmentation.structures):
         for s in organ.structures:
-            rows.append(f'<tr><td>{_swatch(s)}{escape(s.name)}</td><td class="n">{volumes[s.key]:.3f}</td>'
-                        f'<td class="n">{_percent(segmentation.confidence.get(s.label))}</td></tr>')
+            rows.append(
+                f'<tr><td>{_swatch(s)}{escape(s.name)}</td><td class="n">{volumes[s.key]:.3f}</td>'
+                f'<td class="n">{_percent(segmentation.confidence.get(s.label))}</td></tr>'
+            )
         if len(organ.structures) > 1:
             total = sum(volumes[s.key] for s in organ.structures)
-            rows.append(f'<tr class="sum"><td>{escape(organ.name)}</td><td class="n">{total:.3f}</td><td></td></tr>')
-    head = '<tr><th>Structure</th><th class="n">Volume (mL)</th><th class="n">Mean confidence</th></tr>'
+            rows.append(
+                f'<tr class="sum"><td>{escape(organ.name)}</td><td'
+                f' class="n">{total:.3f}</td><td></td></tr>'
+            )
+    head = (
+        '<tr><th>Structure</th><th class="n">Volume (mL)</th><th class="n">Mean'
+        " confidence</th></tr>"
+    )
     return f"<table>\n{head}\n" + "\n".join(rows) + "\n</table>"
 
 

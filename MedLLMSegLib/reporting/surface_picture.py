@@ -1,8 +1,11 @@
-"""A 3D view of a segmentation: surfaces in RAS millimetres, shaded, projected without perspective."""
+"""A 3D view of a segmentation: surfaces in RAS millimetres, shaded, projected without
+perspective.
+"""
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Sequence
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
 from MedLLMSegLib.core.geometry import apply, covering_grid, resample
+
 from .slice_pictures import BACKGROUND, INK, Mask, draw_scale
 
 _FINEST_MM, _MOST_VOXELS = 0.45, 100
@@ -22,7 +26,9 @@ CAMERAS = {"from the front": (0.0, 1.0, 0.0), "from the front, left and above": 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """Triangles of one colour. points: (n, 3) RAS mm; normals: (n, 3) outward; faces: (m, 3); color: RGB 0 to 1."""
+    """Triangles of one colour. points: (n, 3) RAS mm; normals: (n, 3) outward; faces: (m, 3);
+    color: RGB 0 to 1.
+    """
 
     points: np.ndarray
     normals: np.ndarray
@@ -34,13 +40,19 @@ def mesh_of(mask: Mask) -> Mesh | None:
     """The surface of a structure, a little smoothed; None for one too small to have a surface."""
     spacing = max(_FINEST_MM, max(mask.grid.extent_mm) / _MOST_VOXELS)
     grid = covering_grid(mask.grid, spacing)
-    cover = gaussian_filter(resample(gaussian_filter(mask.array, _SMOOTH_VOX), mask.grid, grid, outside=0.0), 1.0)
-    level = min(0.5, float(cover.max()) / 2)  # a structure of a voxel or two is smoothed below one half everywhere
+    cover = gaussian_filter(
+        resample(gaussian_filter(mask.array, _SMOOTH_VOX), mask.grid, grid, outside=0.0), 1.0
+    )
+    level = min(
+        0.5, float(cover.max()) / 2
+    )  # a structure of a voxel or two is smoothed below one half everywhere
     if level <= 0:
         return None
     corners, faces, _, _ = marching_cubes(cover, level)
     points = apply(grid.ijk_to_ras, corners[:, ::-1])
-    sides = np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
+    sides = np.cross(
+        points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]
+    )
     if np.einsum("ij,ij->", points[faces[:, 0]], sides) < 0:  # six times the signed volume
         faces, sides = faces[:, ::-1], -sides
     normals = np.zeros_like(points)
@@ -69,7 +81,10 @@ def surface_picture(masks: Sequence[Mask]) -> Figure | None:
     for n, (title, towards) in enumerate(CAMERAS.items()):
         axes = camera(towards)
         seen = (points @ axes.T)[:, :2]
-        middle, side = (seen.min(0) + seen.max(0)) / 2, 1.35 * float((seen.max(0) - seen.min(0)).max())
+        middle, side = (
+            (seen.min(0) + seen.max(0)) / 2,
+            1.35 * float((seen.max(0) - seen.min(0)).max()),
+        )
         panel = figure.add_axes((n / len(CAMERAS), 0, 1 / len(CAMERAS), 1))
         panel.set_axis_off()
         panel.set_aspect("equal")
@@ -78,7 +93,9 @@ def surface_picture(masks: Sequence[Mask]) -> Figure | None:
         panel.add_collection(_triangles(meshes, axes))
         _compass(panel, axes, middle, side)
         draw_scale(panel, side)
-        panel.text(0.5, 0.955, title, transform=panel.transAxes, color=INK, fontsize=10, ha="center")
+        panel.text(
+            0.5, 0.955, title, transform=panel.transAxes, color=INK, fontsize=10, ha="center"
+        )
     return figure
 
 
@@ -89,9 +106,13 @@ def _triangles(meshes: Sequence[Mesh], axes: np.ndarray) -> PolyCollection:
     half = light + axes[2]
     half /= np.linalg.norm(half)
     for mesh in meshes:
-        seen = (mesh.points @ axes.T)[mesh.faces]  # (m, 3 corners, 3): right, up, towards the viewer
+        seen = (mesh.points @ axes.T)[
+            mesh.faces
+        ]  # (m, 3 corners, 3): right, up, towards the viewer
         sides = np.cross(seen[:, 1] - seen[:, 0], seen[:, 2] - seen[:, 0])
-        front = sides[:, 2] > 0.05 * np.linalg.norm(sides, axis=1)  # one seen edge-on would be a stray dark line
+        front = sides[:, 2] > 0.05 * np.linalg.norm(
+            sides, axis=1
+        )  # one seen edge-on would be a stray dark line
         normal = mesh.normals[mesh.faces[front]].mean(1)
         normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-12)
         diffuse = np.clip(normal @ light, 0, 1)[:, None]
@@ -101,17 +122,33 @@ def _triangles(meshes: Sequence[Mesh], axes: np.ndarray) -> PolyCollection:
         colors.append(np.clip(mesh.color * (0.28 + 0.72 * diffuse) + 0.22 * shine, 0, 1))
     order = np.argsort(np.concatenate(depths))
     color = np.concatenate(colors)[order]
-    # Snapped to whole pixels, triangles along the pixel rows would part and let the background through.
-    return PolyCollection(np.concatenate(corners)[order], facecolors=color, edgecolors=color, linewidths=0.35,
-                          snap=False)
+    # Snapped to whole pixels, triangles along the pixel rows would part and let the background
+    # through.
+    return PolyCollection(
+        np.concatenate(corners)[order],
+        facecolors=color,
+        edgecolors=color,
+        linewidths=0.35,
+        snap=False,
+    )
 
 
 def _compass(panel, axes: np.ndarray, middle: np.ndarray, side: float) -> None:
-    """Three short lines with the letters of left, anterior and superior, in the lower left corner."""
+    """Three short lines with the letters of left, anterior and superior, in the lower left
+    corner.
+    """
     origin = middle - side * np.array([0.41, 0.41])
     for letter, direction in {"L": (-1, 0, 0), "A": (0, 1, 0), "S": (0, 0, 1)}.items():
         step = (axes @ np.array(direction, float))[:2] * side * 0.08
         if np.linalg.norm(step) < side * 0.015:
             continue  # it points at the viewer
         panel.plot(*zip(origin, origin + step), color=INK, linewidth=1.4)
-        panel.text(*(origin + step * 1.38), letter, color=INK, fontsize=11, fontweight="bold", ha="center", va="center")
+        panel.text(
+            *(origin + step * 1.38),
+            letter,
+            color=INK,
+            fontsize=11,
+            fontweight="bold",
+            ha="center",
+            va="center",
+        )

@@ -1,4 +1,7 @@
-"""An organ that is looked for in a whole head and outlined in crops around it, each side by itself."""
+"""An organ that is looked for in a whole head and outlined in crops around it, each side by
+itself.
+"""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,23 +10,29 @@ from functools import cached_property
 import numpy as np
 
 from MedLLMSegLib.anatomy.structures import ANATOMY
-from MedLLMSegLib.core.errors import Progress, UserError
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid, apply, centred_grid
-from .localize import SIDES, is_crop, localize
-from .result_maps import Maps, Wanted
-from .loaded_segmenter import Model
-from .restore import largest_component, restore
-from .prepare import Preparation, Restore, prepare, whole_grid
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.segmentation import Structure
-from .uncertainty import entropy, make_views, mean_probabilities
 from MedLLMSegLib.core.volume import Volume
 
-REACH_MM = 15.0  # how far an outline's centre may lie from the localizer's; whose worst error on synthetic heads was below 10
+from .loaded_segmenter import Model
+from .localize import SIDES, is_crop, localize
+from .prepare import Preparation, Restore, prepare, whole_grid
+from .restore import largest_component, restore
+from .result_maps import Maps, Wanted
+from .uncertainty import entropy, make_views, mean_probabilities
+
+# how far an outline's centre may lie from the localizer's; whose worst error on synthetic heads was
+# below 10
+REACH_MM = 15.0
 
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """One organ on a crop. probabilities: float32 [classes, k, j, i] on `way_back.crop`. side: "left", "right" or None."""
+    """One organ on a crop. probabilities: float32 [classes, k, j, i] on `way_back.crop`. side:
+    "left", "right" or None.
+    """
 
     probabilities: np.ndarray
     way_back: Restore
@@ -35,7 +44,7 @@ class Outline:
         return np.argwhere(largest_component(self.probabilities[0] < 0.5))
 
 
-def segment_sides(volume: Volume, model: Model, side: str | None, wanted: Wanted, report: Progress):
+def segment_sides(volume: Volume, model: Model, side: str | None, wanted: Wanted, report: Report):
     """Both organs of a head, or the one of a crop: (structures, Maps, notes)."""
     look = _outline_crop if model.localizer is None or is_crop(volume) else _outline_head
     outlines, notes = look(volume, model, side, wanted.augment, report)
@@ -43,12 +52,16 @@ def segment_sides(volume: Volume, model: Model, side: str | None, wanted: Wanted
     structures = ANATOMY[model.anatomy](lateral=outlines[0].side is not None)
     maps = _assemble(volume, outlines, structures, wanted)
     if not maps.labels.any():
-        raise UserError(f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the head.')
+        raise UserError(
+            f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the'
+            " head."
+        )
     return structures, maps, notes
 
 
-def _outline_crop(volume: Volume, model: Model, side: str | None, augment: int, report: Progress):
-    """A scan that is a crop around one organ already: no localizer; right ones are mirrored to look like left ones.
+def _outline_crop(volume: Volume, model: Model, side: str | None, augment: int, report: Report):
+    """A scan that is a crop around one organ already: no localizer; right ones are mirrored to look
+    like left ones.
 
     Without a side both ways are tried and the surer one is taken.
     """
@@ -60,41 +73,75 @@ def _outline_crop(volume: Volume, model: Model, side: str | None, augment: int, 
         found.append(_outline(volume, model, grid, side, part, augment))
     outline = max(found, key=_confidence)
     look = "right" if ways[found.index(outline)] else "left"
-    note = (f"The scan is a crop around one hippocampus; it was taken as the {side} one, as asked." if side else
-            f"The scan is a crop around one hippocampus of unspecified side; it looks like a {look} one.")
+    note = (
+        f"The scan is a crop around one hippocampus; it was taken as the {side} one, as asked."
+        if side
+        else (
+            f"The scan is a crop around one hippocampus of unspecified side; it looks like a {look}"
+            " one."
+        )
+    )
     if not _plausible(outline, model):
-        raise UserError(f'No hippocampus was found in "{volume.name}", which is small enough to be a crop around one; '
-                        "load a T1 MRI of the head, or a crop around one hippocampus.")
+        raise UserError(
+            f'No hippocampus was found in "{volume.name}", which is small enough to be a crop'
+            " around one; load a T1 MRI of the head, or a crop around one hippocampus."
+        )
     return [outline], (note,)
 
 
-def _outline_head(volume: Volume, model: Model, side: str | None, augment: int, report: Progress):
-    """Find each side, outline it in a crop around its centre, and once more in a crop that fits it."""
-    locations = localize(volume, model.localizer, model.device, lambda stage, f: report(stage, 0.5 * f))
+def _outline_head(volume: Volume, model: Model, side: str | None, augment: int, report: Report):
+    """Find each side, outline it in a crop around its centre, and once more in a crop that fits
+    it.
+    """
+    locations = localize(
+        volume, model.localizer, model.device, lambda stage, f: report(stage, 0.5 * f)
+    )
     wanted = [place for place in locations if side in (None, place.side)]
     outlines = []
     for n, place in enumerate(wanted):
         begin, share = 0.5 + 0.4 * n / len(wanted), 0.4 / len(wanted)
-        part = lambda stage, f, begin=begin, share=share: report(f"{stage} {place.side}", begin + share * f)
-        first = centred_grid(place.centre_ras, tuple(model.settings["search_shape"]), model.settings["spacing_mm"],
-                             mirrored=place.side == "right")
+        part = lambda stage, f, begin=begin, share=share: report(
+            f"{stage} {place.side}", begin + share * f
+        )
+        first = centred_grid(
+            place.centre_ras,
+            tuple(model.settings["search_shape"]),
+            model.settings["spacing_mm"],
+            mirrored=place.side == "right",
+        )
         outline = _outline(volume, model, first, place.side, part)
         if _plausible(outline, model, place.centre_ras):
-            second = _outline(volume, model, _fitting_grid(outline, model), place.side, part, augment)
+            second = _outline(
+                volume, model, _fitting_grid(outline, model), place.side, part, augment
+            )
             outlines.append(second if _plausible(second, model, place.centre_ras) else outline)
     missing = [s for s in SIDES if side in (None, s) and s not in [o.side for o in outlines]]
     if not outlines:
-        raise UserError(f'No {side + " " if side else ""}hippocampus was found in "{volume.name}"; '
-                        "load a T1 MRI of the head with both temporal lobes in it.")
-    notes = [f"The {s} hippocampus was not found; only the other side was segmented." for s in missing]
+        raise UserError(
+            f'No {side + " " if side else ""}hippocampus was found in "{volume.name}"; '
+            "load a T1 MRI of the head with both temporal lobes in it."
+        )
+    notes = [
+        f"The {s} hippocampus was not found; only the other side was segmented." for s in missing
+    ]
     return outlines, tuple(notes)
 
 
-def _outline(volume: Volume, model: Model, grid: Grid, side: str | None, report: Progress, augment: int = 0) -> Outline:
-    """A right organ lies mirrored on its grid already; no view mirrors, as a mirrored organ is nothing the network knows."""
+def _outline(
+    volume: Volume, model: Model, grid: Grid, side: str | None, report: Report, augment: int = 0
+) -> Outline:
+    """A right organ lies mirrored on its grid already; no view mirrors, as a mirrored organ is
+    nothing the network knows.
+    """
     array, way_back = prepare(volume, grid, Preparation.of(model.settings).grey)
-    values = mean_probabilities(model.network, array, model.device, temperature=model.temperature,
-                                views=make_views(augment, array.shape), progress=report)
+    values = mean_probabilities(
+        model.network,
+        array,
+        model.device,
+        temperature=model.temperature,
+        views=make_views(augment, array.shape),
+        progress=report,
+    )
     return Outline(values, way_back, side)
 
 
@@ -105,10 +152,11 @@ def _confidence(outline: Outline) -> float:
 
 
 def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:
-    """Whether an outline has an organ's volume (limits in mL in the model's settings) and lies where it should.
+    """Whether an outline has an organ's volume (limits in mL in the model's settings) and lies
+    where it should.
 
-    expected_ras: (3,) mm, where the localizer saw the organ; in images unlike the training's the segmenter may
-    outline something else.
+    expected_ras: (3,) mm, where the localizer saw the organ; in images unlike the training's the
+    segmenter may outline something else.
     """
     found = outline.organ_vox
     low, high = model.settings["plausible_ml"]
@@ -119,7 +167,9 @@ def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:
 
 
 def _fitting_grid(outline: Outline, model: Model) -> Grid:
-    """The crop that the training cases would have around this organ: its bounding box and their mean margins."""
+    """The crop that the training cases would have around this organ: its bounding box and their
+    mean margins.
+    """
     found = outline.organ_vox
     low = found.min(0) - np.array(model.settings["margin_low_vox"])
     high = found.max(0) + np.array(model.settings["margin_high_vox"])
@@ -129,7 +179,9 @@ def _fitting_grid(outline: Outline, model: Model) -> Grid:
     return Grid(tuple(int(n) for n in high - low + 1), matrix)
 
 
-def _assemble(volume: Volume, outlines: list[Outline], structures: tuple[Structure, ...], wanted: Wanted) -> Maps:
+def _assemble(
+    volume: Volume, outlines: list[Outline], structures: tuple[Structure, ...], wanted: Wanted
+) -> Maps:
     """Outlines on their crops -> everything on the scan's grid."""
     maps = Maps.empty(volume.array.shape, structures, wanted)
     for outline in outlines:

@@ -1,33 +1,44 @@
 """Scans to files: one or many, skipping what is finished, and a table of volumes at the end."""
+
 from __future__ import annotations
 
 import csv
 import io
 import json
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Callable, Sequence
 
-from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.io.volume_files import LABEL_SUFFIXES, RECORD_SUFFIX, load_volume, save_segmentation, save_volume, scan_name
-from .time_series import FIRST, SUFFIXES, Frames, segment_frames, write_frames
 from MedLLMSegLib.core.safe_files import write_text
-from .pipeline import Model, segment
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
+from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.io.volume_files import (
+    LABEL_SUFFIXES,
+    RECORD_SUFFIX,
+    load_volume,
+    save_segmentation,
+    save_volume,
+    scan_name,
+)
+
+from .pipeline import Model, segment
+from .time_series import FIRST, SUFFIXES, Frames, segment_frames, write_frames
 
 logger = logging.getLogger("medllmseg")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to write besides the label map. command: the line that repeats the run, kept with each result.
+    """What to write besides the label map. command: the line that repeats the run, kept with each
+    result.
 
-    probabilities, uncertainty: files for the maps of one scan. augment: more views of the scan to average.
-    frames: every image of a series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
+    probabilities, uncertainty: files for the maps of one scan. augment: more views of the scan to
+    average. frames: every image of a series (4D) by itself; then the label maps are one 4D NIfTI,
+    and the volumes a table.
     """
 
     side: str | None = None
@@ -42,7 +53,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one scan. status: "done", "skipped" or "failed"; record: what its record file holds."""
+    """What became of one scan. status: "done", "skipped" or "failed"; record: what its record
+    file holds.
+    """
 
     scan: Path
     status: str
@@ -52,7 +65,9 @@ class Done:
 
 @dataclass(frozen=True)
 class Targets:
-    """Where the results of one scan go. record: None for a single output file. table: volumes over time, of a series."""
+    """Where the results of one scan go. record: None for a single output file. table: volumes
+    over time, of a series.
+    """
 
     labels: tuple[Path, ...]
     report: Path | None
@@ -80,23 +95,41 @@ def is_file_output(path: Path) -> bool:
 
 def file_targets(output: Path, options: Options) -> Targets:
     """One file, with the report in a folder beside it."""
-    name = next(output.name[:-len(s)] for s in LABEL_SUFFIXES if output.name.lower().endswith(s))
+    name = next(output.name[: -len(s)] for s in LABEL_SUFFIXES if output.name.lower().endswith(s))
     if options.frames:
         if not output.name.lower().endswith(SUFFIXES):
-            raise UserError(f'"{output.name}" cannot hold the label maps of a series; end it with .nii.gz, or name a folder.')
+            raise UserError(
+                f'"{output.name}" cannot hold the label maps of a series; end it with .nii.gz, or'
+                " name a folder."
+            )
         return Targets((output,), None, None, table=output.with_name(f"{name}_volumes.csv"))
-    return Targets((output,), output.with_name(f"{name}_report") if options.report else None, options.probabilities,
-                   options.uncertainty)
+    return Targets(
+        (output,),
+        output.with_name(f"{name}_report") if options.report else None,
+        options.probabilities,
+        options.uncertainty,
+    )
 
 
 def folder_targets(name: str, folder: Path, options: Options) -> Targets:
-    """``name``.seg.nrrd, .nii.gz and a record in a folder; of a series ``name``.nii.gz, ``name``_volumes.csv and a record."""
+    """``name``.seg.nrrd, .nii.gz and a record in a folder; of a series ``name``.nii.gz,
+    ``name``_volumes.csv and a record.
+    """
     if options.frames:
-        return Targets((folder / f"{name}.nii.gz",), None, None, record=folder / f"{name}{RECORD_SUFFIX}",
-                       table=folder / f"{name}_volumes.csv")
-    return Targets((folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"),
-                   folder / f"{name}_report" if options.report else None, options.probabilities, options.uncertainty,
-                   folder / f"{name}{RECORD_SUFFIX}")
+        return Targets(
+            (folder / f"{name}.nii.gz",),
+            None,
+            None,
+            record=folder / f"{name}{RECORD_SUFFIX}",
+            table=folder / f"{name}_volumes.csv",
+        )
+    return Targets(
+        (folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"),
+        folder / f"{name}_report" if options.report else None,
+        options.probabilities,
+        options.uncertainty,
+        folder / f"{name}{RECORD_SUFFIX}",
+    )
 
 
 def segment_to(scan: Path, targets: Targets, model: Model, options: Options, progress=None) -> Done:
@@ -106,18 +139,31 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
         return Done(scan, "skipped", finished)
     _spare_foreign_files(scan, targets, options)
     if targets.report and find_spec("matplotlib") is None:
-        raise UserError("Reports need the package matplotlib, which is not installed; "
-                        'run `pip install "medllmseg[report]"` or leave --report out.')
+        raise UserError(
+            "Reports need the package matplotlib, which is not installed; "
+            'run `pip install "medllmseg[report]"` or leave --report out.'
+        )
     volume = load_volume(scan)
     if volume.array.ndim == 4 and not options.frames:
-        raise UserError(f'"{scan}" is a series of {len(volume.array)} images; add --frames to segment each of them, or save '
-                        "the wanted one as a file of its own.")
+        raise UserError(
+            f'"{scan}" is a series of {len(volume.array)} images; add --frames to segment each of'
+            " them, or save the wanted one as a file of its own."
+        )
     if targets.table is not None:
-        result = segment_frames(volume, model, side=options.side, augment=options.augment, progress=progress)
+        result = segment_frames(
+            volume, model, side=options.side, augment=options.augment, progress=progress
+        )
         write_frames(result, targets.labels[0], targets.table)
     else:
-        result = segment(volume, model, side=options.side, probabilities=targets.probabilities is not None,
-                         uncertainty=targets.uncertainty is not None, augment=options.augment, progress=progress)
+        result = segment(
+            volume,
+            model,
+            side=options.side,
+            probabilities=targets.probabilities is not None,
+            uncertainty=targets.uncertainty is not None,
+            augment=options.augment,
+            progress=progress,
+        )
         _write(volume, result, targets, options)
     record = _record(scan, targets, result, model, options)
     if targets.record is not None:  # written last: a scan without it counts as unfinished
@@ -133,35 +179,57 @@ def _write(volume: Volume, result: Segmentation, targets: Targets, options: Opti
     if targets.uncertainty is not None:
         save_volume(result.uncertainty, targets.uncertainty)
     if targets.report is not None:
-        from MedLLMSegLib.reporting.scan_report import write_report  # matplotlib is needed for pictures only
+        from MedLLMSegLib.reporting.scan_report import (
+            write_report,  # matplotlib is needed for pictures only
+        )
 
         write_report(volume, result, targets.report, options.command)
 
 
 def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None:
-    """No result may take the place of its scan, nor, in a folder, of a file that is not as an earlier run left it."""
+    """No result may take the place of its scan, nor, in a folder, of a file that is not as an
+    earlier run left it.
+    """
     if len({p.resolve() for p in targets.files}) < len(targets.files):
-        twice = next(p for p in targets.maps if [f.resolve() for f in targets.files].count(p.resolve()) > 1)
-        raise UserError(f'"{twice}" is the name of another result; give the maps a name of their own.')
+        twice = next(
+            p for p in targets.maps if [f.resolve() for f in targets.files].count(p.resolve()) > 1
+        )
+        raise UserError(
+            f'"{twice}" is the name of another result; give the maps a name of their own.'
+        )
     data = _read_record(targets.record) if targets.record else {}
     ours = data.get("written", {}) if data and data["scan"][0] == str(scan.resolve()) else {}
-    if targets.record is None and targets.table and not options.overwrite and not _ours_or_none(targets.table):
-        raise UserError(f'"{targets.table}" is there already and is no table of ours; choose another output, or add --overwrite.')
+    if (
+        targets.record is None
+        and targets.table
+        and not options.overwrite
+        and not _ours_or_none(targets.table)
+    ):
+        raise UserError(
+            f'"{targets.table}" is there already and is no table of ours; choose another output, or'
+            " add --overwrite."
+        )
     for path in targets.files:
         if path.exists() and scan.exists() and path.samefile(scan):
             raise UserError(f'The result would overwrite the scan "{scan}"; choose another output.')
         if targets.record is None or options.overwrite or not path.exists():
             continue
         if str(path.resolve()) not in ours:
-            raise UserError(f'"{path}" is there already and was not made from "{scan}"; '
-                            "choose another folder, or add --overwrite to replace it.")
+            raise UserError(
+                f'"{path}" is there already and was not made from "{scan}"; '
+                "choose another folder, or add --overwrite to replace it."
+            )
         if ours[str(path.resolve())] != _state(path):
-            raise UserError(f'"{path}" was changed since it was made from "{scan}"; choose another folder to keep the '
-                            "changes, or add --overwrite to replace it.")
+            raise UserError(
+                f'"{path}" was changed since it was made from "{scan}"; choose another folder to'
+                " keep the changes, or add --overwrite to replace it."
+            )
 
 
 def _ours_or_none(table: Path) -> bool:
-    return not table.exists() or table.read_text(encoding="utf-8", errors="replace").startswith(FIRST)
+    return not table.exists() or table.read_text(encoding="utf-8", errors="replace").startswith(
+        FIRST
+    )
 
 
 def _state(path: Path) -> list[int]:
@@ -170,10 +238,16 @@ def _state(path: Path) -> list[int]:
 
 
 def _identity(scan: Path) -> list:
-    """What tells a scan from another of the same name and from itself after an export: place, size and time."""
+    """What tells a scan from another of the same name and from itself after an export: place,
+    size and time.
+    """
     files = [p for p in scan.iterdir() if p.is_file()] if scan.is_dir() else [scan]
     states = [p.stat() for p in files]
-    return [str(scan.resolve()), sum(s.st_size for s in states), max((s.st_mtime_ns for s in states), default=0)]
+    return [
+        str(scan.resolve()),
+        sum(s.st_size for s in states),
+        max((s.st_mtime_ns for s in states), default=0),
+    ]
 
 
 def _read_record(path: Path) -> dict:
@@ -181,19 +255,31 @@ def _read_record(path: Path) -> dict:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    good = (isinstance(data, dict) and isinstance(data.get("scan"), list) and data["scan"]
-            and isinstance(data.get("structures"), list) and isinstance(data.get("written"), dict))
+    good = (
+        isinstance(data, dict)
+        and isinstance(data.get("scan"), list)
+        and data["scan"]
+        and isinstance(data.get("structures"), list)
+        and isinstance(data.get("written"), dict)
+    )
     return data if good else {}
 
 
 def _key(scan: Path, model: Model, options: Options) -> dict:
     """What must be the same for a result to stand for a new run."""
-    return {"scan": _identity(scan), "model_sha256": model.sha256, "side": options.side,
-            "augment": options.augment, **({"frames": True} if options.frames else {})}
+    return {
+        "scan": _identity(scan),
+        "model_sha256": model.sha256,
+        "side": options.side,
+        "augment": options.augment,
+        **({"frames": True} if options.frames else {}),
+    }
 
 
 def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> dict | None:
-    """The record of an earlier run of the same scan, model and options whose files are all there."""
+    """The record of an earlier run of the same scan, model and options whose files are all
+    there.
+    """
     data = _read_record(targets.record)
     try:
         same = all(data.get(k) == v for k, v in _key(scan, model, options).items())
@@ -201,52 +287,94 @@ def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> d
         return None
     there = all(p.exists() and str(p.resolve()) in data.get("written", {}) for p in targets.files)
     # One file of maps may be named for many scans: it has to be this one's.
-    there = there and all(data["written"][str(maps.resolve())] == _state(maps) for maps in targets.maps)
+    there = there and all(
+        data["written"][str(maps.resolve())] == _state(maps) for maps in targets.maps
+    )
     return data if data and same and there else None
 
 
-def _record(scan: Path, targets: Targets, result: Segmentation | Frames, model: Model, options: Options) -> dict:
-    structures = [{"label": s.label, "key": s.key, "name": s.name, **_measured(result, s)} for s in result.structures]
-    return {**_key(scan, model, options), "model": result.model, "licence": model.entry.licence,
-            "seconds": round(result.seconds, 2), "structures": structures, "notes": list(result.notes),
-            "files": [str(f) for f in targets.files], "command": options.command, "version": __version__,
-            "written": {str(f.resolve()): _state(f) for f in targets.files}}
+def _record(
+    scan: Path, targets: Targets, result: Segmentation | Frames, model: Model, options: Options
+) -> dict:
+    structures = [
+        {"label": s.label, "key": s.key, "name": s.name, **_measured(result, s)}
+        for s in result.structures
+    ]
+    return {
+        **_key(scan, model, options),
+        "model": result.model,
+        "licence": model.entry.licence,
+        "seconds": round(result.seconds, 2),
+        "structures": structures,
+        "notes": list(result.notes),
+        "files": [str(f) for f in targets.files],
+        "command": options.command,
+        "version": __version__,
+        "written": {str(f.resolve()): _state(f) for f in targets.files},
+    }
 
 
 def _measured(result: Segmentation | Frames, s: Structure) -> dict:
-    """A structure's volume and confidence; of a series its mean volume, and the smallest and largest."""
-    volumes, parts = result.volumes_ml[s.key], result.each if isinstance(result, Frames) else (result,)
+    """A structure's volume and confidence; of a series its mean volume, and the smallest and
+    largest.
+    """
+    volumes, parts = (
+        result.volumes_ml[s.key],
+        result.each if isinstance(result, Frames) else (result,),
+    )
     sure = [c for part in parts if (c := part.confidence[s.label]) == c]
     found = {"confidence": round(sum(sure) / len(sure), 4) if sure else None}
     if not isinstance(result, Frames):
         return {"volume_ml": round(volumes, 4), **found}
-    return {"volume_ml": round(sum(volumes) / len(volumes), 4), "range_ml": [round(f(volumes), 4) for f in (min, max)],
-            "images": len(volumes), **found}
+    return {
+        "volume_ml": round(sum(volumes) / len(volumes), 4),
+        "range_ml": [round(f(volumes), 4) for f in (min, max)],
+        "images": len(volumes),
+        **found,
+    }
 
 
 def unique_names(scans: Sequence[Path]) -> list[str]:
-    """A result name for each scan: its own, with the folder's before it where two would be the same."""
+    """A result name for each scan: its own, with the folder's before it where two would be the
+    same.
+    """
     names = [scan_name(s) for s in scans]
-    names = [f"{scan.resolve().parent.name}_{n}" if names.count(n) > 1 else n for scan, n in zip(scans, names)]
+    names = [
+        f"{scan.resolve().parent.name}_{n}" if names.count(n) > 1 else n
+        for scan, n in zip(scans, names)
+    ]
     for n in names:
         if names.count(n) > 1:
-            raise UserError(f'Two of the scans are called "{n}"; segment them into different folders, or rename one.')
+            raise UserError(
+                f'Two of the scans are called "{n}"; segment them into different folders, or rename'
+                " one."
+            )
     return names
 
 
-def run_batch(scans: Sequence[Path], folder: Path, model: Model, options: Options,
-              progress: Callable[[int, str, float], None] | None = None) -> list[Done]:
-    """Segment scans into a folder; one of several that fails does not stop the others. Writes volumes.csv at the end.
+def run_batch(
+    scans: Sequence[Path],
+    folder: Path,
+    model: Model,
+    options: Options,
+    progress: Callable[[int, str, float], None] | None = None,
+) -> list[Done]:
+    """Segment scans into a folder; one of several that fails does not stop the others. Writes
+    volumes.csv at the end.
 
     progress: called with (index of the scan, stage, fraction of this scan).
     """
     table, results = folder / "volumes.csv", []
-    if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith("scan,status,model"):
+    if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(
+        "scan,status,model"
+    ):
         raise UserError(f'"{table}" is not a table of ours; choose another folder or rename it.')
     for n, (scan, name) in enumerate(zip(scans, unique_names(scans))):
         step = (lambda stage, fraction, n=n: progress(n, stage, fraction)) if progress else None
         try:
-            results.append(segment_to(scan, folder_targets(name, folder, options), model, options, step))
+            results.append(
+                segment_to(scan, folder_targets(name, folder, options), model, options, step)
+            )
         except Cancelled:
             raise
         except Exception as error:  # whatever it is, the other scans are not to blame
@@ -259,7 +387,9 @@ def run_batch(scans: Sequence[Path], folder: Path, model: Model, options: Option
 
 
 def _earlier(folder: Path, scans: Sequence[Path]) -> list[Done]:
-    """What earlier runs left in the folder for other scans, so that the table tells of all that lies there."""
+    """What earlier runs left in the folder for other scans, so that the table tells of all that
+    lies there.
+    """
     now = {str(s.resolve()) for s in scans}
     records = [_read_record(p) for p in sorted(folder.glob(f"*{RECORD_SUFFIX}"))]
     return [Done(Path(r["scan"][0]), "done", r) for r in records if r and r["scan"][0] not in now]
@@ -271,12 +401,16 @@ def _sentence(error: Exception) -> str:
 
 
 def volumes_csv(results: Sequence[Done]) -> str:
-    """One row a scan: scan, status, model, a column of mL for each structure (of a series the mean of its images), message."""
+    """One row a scan: scan, status, model, a column of mL for each structure (of a series the
+    mean of its images), message.
+    """
     keys = list(dict.fromkeys(s["key"] for r in results for s in r.record.get("structures", [])))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["scan", "status", "model", *(f"{k}_ml" for k in keys), "message"])
     for r in results:
         ml = {s["key"]: s["volume_ml"] for s in r.record.get("structures", [])}
-        writer.writerow([r.scan, r.status, r.record.get("model", ""), *(ml.get(k, "") for k in keys), r.message])
+        writer.writerow(
+            [r.scan, r.status, r.record.get("model", ""), *(ml.get(k, "") for k in keys), r.message]
+        )
     return text.getvalue()

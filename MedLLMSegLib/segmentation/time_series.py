@@ -1,4 +1,7 @@
-"""A series of images, such as a cine of the heart: each is segmented by itself, and the volumes over time are a table."""
+"""A series of images, such as a cine of the heart: each is segmented by itself, and the volumes
+over time are a table.
+"""
+
 from __future__ import annotations
 
 import csv
@@ -9,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from MedLLMSegLib.core.errors import Progress, UserError
-from MedLLMSegLib.io.volume_files import save_volume
-from MedLLMSegLib.io.itk_images import FRAME_STEP
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
-from .pipeline import Model, load_model, segment
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.io.itk_images import FRAME_STEP
+from MedLLMSegLib.io.volume_files import save_volume
+
+from .pipeline import Model, load_model, segment
 
 SUFFIXES = (".nii.gz", ".nii")  # formats with a fourth axis
 FIRST = "frame"  # column of the table
@@ -23,7 +28,9 @@ FIRST = "frame"  # column of the table
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """The segmentations of a series, in order of time. step: between two images, in the file's own unit."""
+    """The segmentations of a series, in order of time. step: between two images, in the file's
+    own unit.
+    """
 
     each: tuple[Segmentation, ...]
     step: float = 1.0
@@ -32,7 +39,12 @@ class Frames:
     def labels(self) -> Volume:
         """uint8 label maps [t, k, j, i] on the grid that all images share."""
         one = self.each[0].labels
-        return Volume(np.stack([s.labels.array for s in self.each]), one.ijk_to_ras, one.name, {FRAME_STEP: self.step})
+        return Volume(
+            np.stack([s.labels.array for s in self.each]),
+            one.ijk_to_ras,
+            one.name,
+            {FRAME_STEP: self.step},
+        )
 
     @property
     def structures(self) -> tuple[Structure, ...]:
@@ -58,18 +70,27 @@ class Frames:
         return sum(s.seconds for s in self.each)
 
 
-def segment_frames(volume: Volume, model: str | Path | Model = "cardiac-cine-mr", *, device: str = "auto",
-                   progress: Progress | None = None, **how) -> Frames:
+def segment_frames(
+    volume: Volume,
+    model: str | Path | Model = "cardiac-cine-mr",
+    *,
+    device: str = "auto",
+    progress: Report | None = None,
+    **how,
+) -> Frames:
     """Segment every image of a series; the model is loaded once.
 
     volume: [t, k, j, i], or one image [k, j, i]. how: `pipeline.segment`'s side and augment.
-    progress: called with (stage, fraction done); may raise `Cancelled`. Raises `UserError`, which names the image.
+    progress: called with (stage, fraction done); may raise `Cancelled`. Raises `UserError`, which
+    names the image.
     """
     model = model if isinstance(model, Model) else load_model(model, device)
     images = volume.array if volume.array.ndim == 4 else volume.array[None]
     report, each = progress or (lambda stage, fraction: None), []
     for n, image in enumerate(images):
-        tell = lambda stage, f, n=n: report(f"image {n + 1} of {len(images)}: {stage}", (n + f) / len(images))
+        tell = lambda stage, f, n=n: report(
+            f"image {n + 1} of {len(images)}: {stage}", (n + f) / len(images)
+        )
         try:
             each.append(segment(volume.with_array(image), model, progress=tell, **how))
         except UserError as error:
@@ -78,10 +99,14 @@ def segment_frames(volume: Volume, model: str | Path | Model = "cardiac-cine-mr"
 
 
 def write_frames(frames: Frames, labels: Path, table: Path) -> None:
-    """The label maps as one 4D NIfTI, and the volumes as a table with a row for each image (from 0, as NIfTI counts)."""
+    """The label maps as one 4D NIfTI, and the volumes as a table with a row for each image (from
+    0, as NIfTI counts).
+    """
     save_volume(frames.labels, labels)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([FIRST, *(f"{key}_ml" for key in frames.volumes_ml)])
-    writer.writerows([n, *(round(ml, 4) for ml in row)] for n, row in enumerate(zip(*frames.volumes_ml.values())))
+    writer.writerows(
+        [n, *(round(ml, 4) for ml in row)] for n, row in enumerate(zip(*frames.volumes_ml.values()))
+    )
     write_text(table, text.getvalue())

@@ -1,31 +1,46 @@
-"""Models of whole scans: the scan on the network's grid, in windows, and back in slabs, so that large scans fit."""
+"""Models of whole scans: the scan on the network's grid, in windows, and back in slabs, so that
+large scans fit.
+"""
+
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import nn
 
-from MedLLMSegLib.core.errors import Progress
+from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.segmenter_settings import asked_largest, window_of
+
 from .loaded_segmenter import Model
-from .restore import keep_largest, restore_slabs
 from .prepare import Preparation, prepare_whole
+from .restore import keep_largest, restore_slabs
 from .result_maps import Maps, Wanted
 from .uncertainty import entropy, make_views, mean_probabilities
-from MedLLMSegLib.core.volume import Volume
 
 
-def segment_whole(volume: Volume, model: Model, wanted: Wanted, report: Progress) -> tuple[Maps, tuple[str, ...]]:
+def segment_whole(
+    volume: Volume, model: Model, wanted: Wanted, report: Report
+) -> tuple[Maps, tuple[str, ...]]:
     """Everything that a whole-scan model finds, and notes about what it did not find."""
     settings = model.settings
     array, way_back = prepare_whole(volume, Preparation.of(settings))
     views = make_views(wanted.augment, array.shape, settings.get("flips", ()))
-    probabilities = mean_probabilities(model.network, array, model.device, window_of(settings), temperature=model.temperature,
-                                  views=views, progress=lambda stage, f: report(stage, 0.8 * f))
+    probabilities = mean_probabilities(
+        model.network,
+        array,
+        model.device,
+        window_of(settings),
+        temperature=model.temperature,
+        views=views,
+        progress=lambda stage, f: report(stage, 0.8 * f),
+    )
     maps = Maps.empty(volume.array.shape, model.structures, wanted)
     values_of = np.array([0, *(s.label for s in model.structures)], np.uint8)
     sure = np.zeros(volume.array.shape, np.float16)  # probability of the winner
-    for values, box in restore_slabs(probabilities, way_back, labels_alone=not (wanted.probabilities or wanted.uncertainty)):
+    for values, box in restore_slabs(
+        probabilities, way_back, labels_alone=not (wanted.probabilities or wanted.uncertainty)
+    ):
         report("restore", 0.8 + 0.2 * box[0].start / len(maps.labels))
         maps.labels[box] = values_of[values.argmax(axis=0)]
         sure[box] = values.max(axis=0)
@@ -43,14 +58,23 @@ def segment_whole(volume: Volume, model: Model, wanted: Wanted, report: Progress
     return maps, (f"Not found in this scan: {', '.join(missing)}.",) if missing else ()
 
 
-def predict_probabilities(network: nn.Module, volume: Volume, settings: dict, device: torch.device,
-                          progress: Progress | None = None) -> np.ndarray:
-    """Class probabilities float32 [c, k, j, i] on a whole scan's own grid, of a network that is in no bundle yet.
+def predict_probabilities(
+    network: nn.Module,
+    volume: Volume,
+    settings: dict,
+    device: torch.device,
+    progress: Report | None = None,
+) -> np.ndarray:
+    """Class probabilities float32 [c, k, j, i] on a whole scan's own grid, of a network that is in
+    no bundle yet.
 
-    settings: as a bundle's "preprocessing". Neither localizer nor temperature nor cleaning takes part.
+    settings: as a bundle's "preprocessing". Neither localizer nor temperature nor cleaning takes
+    part.
     """
     array, way_back = prepare_whole(volume, Preparation.of(settings))
-    probabilities = mean_probabilities(network, array, device, window_of(settings), progress=progress)
+    probabilities = mean_probabilities(
+        network, array, device, window_of(settings), progress=progress
+    )
     result = np.zeros((len(probabilities), *volume.array.shape), np.float32)
     result[0] = 1
     for values, box in restore_slabs(probabilities, way_back):

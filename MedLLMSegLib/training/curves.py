@@ -1,4 +1,7 @@
-"""What a training looks like while it runs: the learning curve, TensorBoard, and outlines on val cases."""
+"""What a training looks like while it runs: the learning curve, TensorBoard, and outlines on val
+cases.
+"""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -9,11 +12,21 @@ from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.safe_files import whole_file, write_error
 
-PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00", "#f0e442")  # Okabe and Ito, colour-blind safe
+PALETTE = (
+    "#e69f00",
+    "#56b4e9",
+    "#009e73",
+    "#cc79a7",
+    "#0072b2",
+    "#d55e00",
+    "#f0e442",
+)  # Okabe and Ito, colour-blind safe
 
 
 class Watcher:
-    """Draws after each validation: OUTPUT/curve.png, OUTPUT/examples/step_*.png, and events for TensorBoard if it is there."""
+    """Draws after each validation: OUTPUT/curve.png, OUTPUT/examples/step_*.png, and events for
+    TensorBoard if it is there.
+    """
 
     def __init__(self, output, title: str = "training"):
         self.output, self.title, self.written = Path(output), title, 0
@@ -22,16 +35,21 @@ class Watcher:
         except ImportError:  # TensorBoard belongs to the extra [train]; the pictures do without it
             self.writer = None
         else:
-            # A training that goes on writes its whole history again; what was written before is hidden.
+            # A training that goes on writes its whole history again; what was written before is
+            # hidden.
             self.writer = SummaryWriter(str(self.output / "tensorboard"), purge_step=0)
 
-    def __call__(self, step: int, history: list[dict], shown: list[tuple[dict, np.ndarray]]) -> None:
+    def __call__(
+        self, step: int, history: list[dict], shown: list[tuple[dict, np.ndarray]]
+    ) -> None:
         draw_curve(history, self.output / "curve.png", self.title)
         draw_examples(shown, self.output / "examples" / f"step_{step:06d}.png")
         if self.writer:
             try:
-                self._write_events(history[self.written:])
-            except OSError as error:  # such as a full disk, which TensorBoard's writer tells without a file name
+                self._write_events(history[self.written :])
+            except (
+                OSError
+            ) as error:  # such as a full disk, which TensorBoard's writer tells without a file name
                 raise write_error(self.output / "tensorboard", error) from error
         self.written = len(history)
 
@@ -44,7 +62,9 @@ class Watcher:
 
 
 def draw_curve(history: list[dict], path: Path, title: str) -> None:
-    """Loss (left axis) and val Dice (right axis) over steps. history: rows of a training's history.json."""
+    """Loss (left axis) and val Dice (right axis) over steps. history: rows of a training's
+    history.json.
+    """
     losses = [(row["step"], row["loss"]) for row in history if "loss" in row]
     scores = [(row["step"], row["val_dice"]) for row in history if "val_dice" in row]
     figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
@@ -57,7 +77,12 @@ def draw_curve(history: list[dict], path: Path, title: str) -> None:
     right.set(ylabel="mean Dice on the val cases", ylim=(0, 1))
     if scores:
         best = max(scores, key=lambda s: s[1])
-        right.plot(*zip(*scores), color="#d55e00", marker="o", label=f"val Dice, best {best[1]:.4f} at step {best[0]}")
+        right.plot(
+            *zip(*scores),
+            color="#d55e00",
+            marker="o",
+            label=f"val Dice, best {best[1]:.4f} at step {best[0]}",
+        )
     handles = [h for axis in (left, right) for h in axis.get_legend_handles_labels()[0]]
     left.legend(handles=handles, loc="center right", fontsize="small")
     _save(figure, path)
@@ -66,12 +91,13 @@ def draw_curve(history: list[dict], path: Path, title: str) -> None:
 def _smoothed(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     span = max(1, len(points) // 25)
     values = np.array([v for _, v in points])
-    means = [values[max(0, n - span + 1):n + 1].mean() for n in range(len(values))]
+    means = [values[max(0, n - span + 1) : n + 1].mean() for n in range(len(values))]
     return [(step, mean) for (step, _), mean in zip(points, means)]
 
 
 def draw_examples(shown: list[tuple[dict, np.ndarray]], path: Path) -> None:
-    """Val cases, each in the slice across k that shows most of the organ: drawn outlines solid, the labels' dashed.
+    """Val cases, each in the slice across k that shows most of the organ: drawn outlines solid, the
+    labels' dashed.
 
     shown: (prepared case, label map (K, J, I)).
     """
@@ -80,7 +106,12 @@ def draw_examples(shown: list[tuple[dict, np.ndarray]], path: Path) -> None:
         truth = np.asarray(case["label"][0])
         k = int(((truth > 0) | (winner > 0)).sum(axis=(1, 2)).argmax())
         panel = figure.add_subplot(1, len(shown), n + 1)
-        panel.imshow(np.asarray(case["image"][0, k], np.float32), cmap="gray", origin="lower", interpolation="nearest")
+        panel.imshow(
+            np.asarray(case["image"][0, k], np.float32),
+            cmap="gray",
+            origin="lower",
+            interpolation="nearest",
+        )
         for value in sorted(set(np.unique(truth)) | set(np.unique(winner))):
             if value:
                 color = PALETTE[(int(value) - 1) % len(PALETTE)]

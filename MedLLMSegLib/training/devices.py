@@ -1,4 +1,5 @@
 """Where a training runs: one CPU or GPU, several, or many machines, through Lightning Fabric."""
+
 from __future__ import annotations
 
 import logging
@@ -17,10 +18,12 @@ PRECISIONS = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
 def make_fabric(device: str = "auto", precision: str | None = None):
-    """A launched Fabric. Under `torchrun` or Slurm's `srun` it joins the other processes; else it is one process.
+    """A launched Fabric. Under `torchrun` or Slurm's `srun` it joins the other processes; else it
+    is one process.
 
-    device: as for inference, but that "auto" is never Apple's MPS; "cuda:1" is for one process a machine, as several have a
-    GPU each. precision: "bf16" or "fp16" autocast (fp16 on CUDA only), or "fp32"; None for the fastest (`fastest_precision`).
+    device: as for inference, but that "auto" is never Apple's MPS; "cuda:1" is for one process a
+    machine, as several have a GPU each. precision: "bf16" or "fp16" autocast (fp16 on CUDA only),
+    or "fp32"; None for the fastest (`fastest_precision`).
     """
     try:
         from lightning.fabric import Fabric
@@ -28,52 +31,83 @@ def make_fabric(device: str = "auto", precision: str | None = None):
         try:
             from lightning_fabric import Fabric
         except ModuleNotFoundError as error:
-            raise UserError('Training needs the package lightning-fabric, which is not installed; run '
-                            '`pip install "medllmseg[train]"`.') from error
-    logging.getLogger(Fabric.__module__.split(".fabric")[0]).setLevel(logging.WARNING)  # it announces every autocast
+            raise UserError(
+                "Training needs the package lightning-fabric, which is not installed; run "
+                '`pip install "medllmseg[train]"`.'
+            ) from error
+    logging.getLogger(Fabric.__module__.split(".fabric")[0]).setLevel(
+        logging.WARNING
+    )  # it announces every autocast
     chosen = choose_device(device)
     kind = chosen.type
-    if device == "auto" and kind == "mps":  # it lacks operations of 3D networks (`inference.lacks_operation`)
+    if (
+        device == "auto" and kind == "mps"
+    ):  # it lacks operations of 3D networks (`inference.lacks_operation`)
         kind = "cpu"
-    precision = precision or fastest_precision(chosen if chosen.type == kind else torch.device(kind))
+    precision = precision or fastest_precision(
+        chosen if chosen.type == kind else torch.device(kind)
+    )
     if precision not in PRECISIONS:
         raise UserError(f'"{precision}" is no precision; use one of {", ".join(PRECISIONS)}.')
     if precision == "fp16" and kind != "cuda":
-        raise UserError(f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or fp32.")
+        raise UserError(
+            f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or"
+            " fp32."
+        )
     local, nodes = processes()
     numbered = kind == "cuda" and chosen.index is not None
     if numbered and local > 1:
-        raise UserError(f"{local} processes cannot share the device {device}; use --device {kind}, and each takes its own.")
+        raise UserError(
+            f"{local} processes cannot share the device {device}; use --device {kind}, and each"
+            " takes its own."
+        )
     devices = [chosen.index] if numbered else local  # a list: which; a number: how many
-    fabric = Fabric(accelerator="gpu" if kind == "cuda" else kind, devices=devices, num_nodes=nodes,
-                    strategy="ddp" if local * nodes > 1 else "auto", precision=PRECISIONS[precision])
+    fabric = Fabric(
+        accelerator="gpu" if kind == "cuda" else kind,
+        devices=devices,
+        num_nodes=nodes,
+        strategy="ddp" if local * nodes > 1 else "auto",
+        precision=PRECISIONS[precision],
+    )
     fabric.launch()
     return fabric
 
 
 def precision_of(fabric) -> str:
     """The key of `PRECISIONS` that a Fabric works in."""
-    return next(name for name, own in PRECISIONS.items() if own == fabric.strategy.precision.precision)
+    return next(
+        name for name, own in PRECISIONS.items() if own == fabric.strategy.precision.precision
+    )
 
 
 def fastest_precision(device: torch.device) -> str:
-    """What a device trains fastest in: bf16 where its hardware has it, else fp16 on CUDA and fp32 on all others.
+    """What a device trains fastest in: bf16 where its hardware has it, else fp16 on CUDA and fp32
+    on all others.
 
     A CPU without such instructions works bf16 out in software; docs/train.md says how slowly.
     """
     if device.type == "cuda":
-        return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"  # Ampere and later
+        return (
+            "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
+        )  # Ampere and later
     return "bf16" if device.type == "cpu" and cpu_has_bf16() else "fp32"
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies matrices of bf16 itself (AVX512-BF16 or AMX); where torch cannot tell, it does not."""
-    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    """Whether this CPU multiplies matrices of bf16 itself (AVX512-BF16 or AMX); where torch
+    cannot tell, it does not.
+    """
+    asked = (
+        getattr(torch.cpu, name, None)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
     return any(ask() for ask in asked if ask)
 
 
 def processes() -> tuple[int, int]:
-    """How many processes on this machine, and how many machines, as torchrun or Slurm state them in the environment."""
+    """How many processes on this machine, and how many machines, as torchrun or Slurm state them
+    in the environment.
+    """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         local = int(os.environ["LOCAL_WORLD_SIZE"])
         return local, int(os.environ["WORLD_SIZE"]) // local
@@ -84,18 +118,26 @@ def processes() -> tuple[int, int]:
 
 
 def sample_workers(device, batch_bytes: int) -> int:
-    """Processes that make samples beside a GPU, so that it need not wait for them; 0 where the CPU trains, which is busy itself.
+    """Processes that make samples beside a GPU, so that it need not wait for them; 0 where the CPU
+    trains, which is busy itself.
 
-    On Linux only: elsewhere each would get a copy of all cases. batch_bytes: of one process's batch, of which each worker keeps
-    up to three in the shared memory; containers often have little.
+    On Linux only: elsewhere each would get a copy of all cases. batch_bytes: of one process's
+    batch, of which each worker keeps up to three in the shared memory; containers often have
+    little.
     """
     if device.type != "cuda" or sys.platform != "linux":
         return 0
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # Slurm gives each process its own
-    return min(MOST_WORKERS, cores, int(shutil.disk_usage(SHARED_MEMORY).free / 2 / (3 * batch_bytes)))
+    cores = len(os.sched_getaffinity(0)) // int(
+        os.environ.get("LOCAL_WORLD_SIZE", "1")
+    )  # Slurm gives each process its own
+    return min(
+        MOST_WORKERS, cores, int(shutil.disk_usage(SHARED_MEMORY).free / 2 / (3 * batch_bytes))
+    )
 
 
 def first_process() -> bool:
-    """Whether this is the process that speaks for all, known before (and without) joining the others."""
+    """Whether this is the process that speaks for all, known before (and without) joining the
+    others.
+    """
     started = processes() != (1, 1)
     return not started or int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0

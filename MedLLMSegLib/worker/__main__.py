@@ -1,4 +1,5 @@
 """``python -m MedLLMSegLib.worker`` is the worker."""
+
 from .server import serve
 
 serve()

@@ -1,4 +1,7 @@
-"""One run of the worker's process, from the side of the program it works for: started, read on a thread, written to, killed."""
+"""One run of the worker's process, from the side of the program it works for: started, read on a
+thread, written to, killed.
+"""
+
 from __future__ import annotations
 
 import logging
@@ -6,8 +9,9 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Callable
+from typing import BinaryIO
 
 from .protocol import decode, encode
 
@@ -20,23 +24,36 @@ logger = logging.getLogger("medllmseg")
 class Process:
     """A worker's process that runs, or ran.
 
-    command: the program and its arguments. log_path: gets everything that it writes besides answers, or None.
-    on_message: called on the reading thread with each answer but the hello. on_end: called there once, after the last.
-    Raises OSError if the program cannot be started.
+    command: the program and its arguments. log_path: gets everything that it writes besides
+    answers, or None. on_message: called on the reading thread with each answer but the hello.
+    on_end: called there once, after the last. Raises OSError if the program cannot be started.
 
-    The program may be a launcher that starts another one and waits for it, as Slicer's PythonSlicer does: the other one's
-    pid comes with its hello, and both are killed.
+    The program may be a launcher that starts another one and waits for it, as Slicer's PythonSlicer
+    does: the other one's pid comes with its hello, and both are killed.
     """
 
-    def __init__(self, command: list[str], environment: dict[str, str] | None, log_path, cwd,
-                 on_message: Callable[["Process", dict], None], on_end: Callable[["Process"], None]):
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str] | None,
+        log_path,
+        cwd,
+        on_message: Callable[[Process, dict], None],
+        on_end: Callable[[Process], None],
+    ):
         self.on_message, self.on_end, self.writing = on_message, on_end, threading.Lock()
         self.ready, self.ended, self.exit_code, self.server_pid = False, False, None, None
         log = _open_log(log_path)
         try:
-            self.popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                          stderr=log or subprocess.DEVNULL, env=own_environment(environment), cwd=cwd,
-                                          creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
+            self.popen = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log or subprocess.DEVNULL,
+                env=own_environment(environment),
+                cwd=cwd,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
         finally:
             if log:
                 log.close()
@@ -87,11 +104,15 @@ class Process:
             return
         if self.server_pid not in (None, self.popen.pid):
             try:
-                os.kill(self.server_pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows, every signal kills
+                os.kill(
+                    self.server_pid, getattr(signal, "SIGKILL", signal.SIGTERM)
+                )  # on Windows, every signal kills
             except OSError:
                 pass
         self.popen.kill()
-        if self.server_pid is None:  # what a launcher has started meanwhile is not known yet: it ends when its requests do
+        if (
+            self.server_pid is None
+        ):  # what a launcher has started meanwhile is not known yet: it ends when its requests do
             self.close_stdin()
 
     def wait(self, seconds: float) -> bool:
@@ -101,9 +122,11 @@ class Process:
 
 
 def own_environment(environment: dict[str, str] | None) -> dict[str, str]:
-    """An environment in which Python finds this very library, and nothing in the current folder by accident.
+    """An environment in which Python finds this very library, and nothing in the current folder by
+    accident.
 
-    On Apple's GPU the CPU does what torch lacks there, such as some 3D kernels: torch reads that when it is imported.
+    On Apple's GPU the CPU does what torch lacks there, such as some 3D kernels: torch reads that
+    when it is imported.
     """
     known = dict(os.environ if environment is None else environment)
     path = os.pathsep.join([str(LIBRARY.parent), *filter(None, [known.get("PYTHONPATH")])])

@@ -1,8 +1,10 @@
-"""The worker's process: reads requests on one thread, so that a cancel is seen at once, and works on them on the main one.
+"""The worker's process: reads requests on one thread, so that a cancel is seen at once, and works
+on them on the main one.
 
-It says hello at once, loads the Python packages while nobody asks for anything, and ends when its stdin closes: when the
-program it works for quits, crashes or is killed.
+It says hello at once, loads the Python packages while nobody asks for anything, and ends when its
+stdin closes: when the program it works for quits, crashes or is killed.
 """
+
 from __future__ import annotations
 
 import faulthandler
@@ -16,10 +18,12 @@ import threading
 import time
 import traceback
 from collections import deque
-from typing import BinaryIO, Callable
+from collections.abc import Callable
+from typing import BinaryIO
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.memory import NOT_ENOUGH, out_of_memory
+
 from .protocol import LONGEST, STOP_S, VERSION, decode, encode
 from .tasks import Engine, Tasks, library_engine
 
@@ -32,12 +36,19 @@ logger = logging.getLogger("medllmseg")
 def serve(make_engine: Callable[[], Engine] = library_engine) -> None:
     """Be a worker until stdin closes or "quit" comes; then the process ends.
 
-    make_engine: what does the work. It is called first and may take long (the library's imports torch).
+    make_engine: what does the work. It is called first and may take long (the library's imports
+    torch).
     """
     requests, answers = own_streams()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the program's terminal is the program's business
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C in the program's terminal is the program's business
     faulthandler.enable()
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
     Server(requests, answers, make_engine).run()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -47,8 +58,9 @@ def serve(make_engine: Callable[[], Engine] = library_engine) -> None:
 def own_streams() -> tuple[BinaryIO, BinaryIO]:
     """Stdin and stdout for requests and answers alone.
 
-    Everything else that writes to file descriptor 1, C libraries too, writes to stderr from here on; and nothing else reads
-    descriptor 0, which on Windows makes libraries hang that only ask what it is while our thread waits on it.
+    Everything else that writes to file descriptor 1, C libraries too, writes to stderr from here
+    on; and nothing else reads descriptor 0, which on Windows makes libraries hang that only ask
+    what it is while our thread waits on it.
     """
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -77,7 +89,9 @@ class Server:
         threading.Thread(target=self._read, name="requests", daemon=True).start()
         try:
             self.tasks = Tasks(self.make_engine())
-        except Exception:  # whoever asks for something will hear of it, or it has been mended by then
+        except (
+            Exception
+        ):  # whoever asks for something will hear of it, or it has been mended by then
             logger.exception("the packages could not be loaded")
         while (message := self._next()) is not None:
             self._work(message)
@@ -105,23 +119,40 @@ class Server:
             report.check()
         except (Exception, SystemExit) as error:
             answer = {"event": "error", **describe(error)}
-            logger.log(logging.INFO if answer["kind"] == "cancelled" else logging.ERROR, "%s", answer["details"] or "cancelled")
-        logger.info("%s %s: %s after %.1f s", message["do"], message["id"], answer["event"], time.monotonic() - began)
+            logger.log(
+                logging.INFO if answer["kind"] == "cancelled" else logging.ERROR,
+                "%s",
+                answer["details"] or "cancelled",
+            )
+        logger.info(
+            "%s %s: %s after %.1f s",
+            message["do"],
+            message["id"],
+            answer["event"],
+            time.monotonic() - began,
+        )
         self._send({**answer, "id": message["id"]})
         if answer["event"] == "error" or message["do"] == "train":
             gc.collect()  # tracebacks hold arrays in circles
 
     def _engine_again(self) -> Engine:
-        """Packages that could not be loaded may be there by now; if not, a fresh process tries the next time."""
+        """Packages that could not be loaded may be there by now; if not, a fresh process tries
+        the next time.
+        """
         try:
             return self.make_engine()
         except Exception as error:
             self.useless = True
             if isinstance(error, ModuleNotFoundError):
-                raise UserError(f"The Python package {error.name} is missing; press the button in the MedLLMSeg module once, "
-                                "which offers to install what is needed.") from error
-            raise UserError(f"The Python packages could not be loaded ({type(error).__name__}: {one_line(error)}); install "
-                            "PyTorch again in the PyTorch Utils module and restart Slicer.") from error
+                raise UserError(
+                    f"The Python package {error.name} is missing; press the button in the MedLLMSeg"
+                    " module once, which offers to install what is needed."
+                ) from error
+            raise UserError(
+                f"The Python packages could not be loaded ({type(error).__name__}:"
+                f" {one_line(error)}); install PyTorch again in the PyTorch Utils module and"
+                " restart Slicer."
+            ) from error
 
     def _read(self) -> None:
         """On a thread: take requests as they come, and leave after the last."""
@@ -146,8 +177,15 @@ class Server:
             if not isinstance(number, int) or do not in (*WORK, "cancel", "quit"):
                 raise ValueError(f"id {number!r}, do {do!r}")
         except (ValueError, KeyError) as error:
-            self._send({"id": None, "event": "error", "kind": "unexpected", "message": "A line that is no request was left out.",
-                        "details": f"{type(error).__name__}: {one_line(error)}: {line[:200]!r}"})
+            self._send(
+                {
+                    "id": None,
+                    "event": "error",
+                    "kind": "unexpected",
+                    "message": "A line that is no request was left out.",
+                    "details": f"{type(error).__name__}: {one_line(error)}: {line[:200]!r}",
+                }
+            )
             return False
         if do == "cancel":
             self._cancel(number)
@@ -157,10 +195,24 @@ class Server:
 
     def _queue(self, message: dict) -> None:
         with self.changed:
-            waits = "start" if self.tasks is None else "wait" if self.pending or self.current is not None else None
+            waits = (
+                "start"
+                if self.tasks is None
+                else "wait"
+                if self.pending or self.current is not None
+                else None
+            )
             self.pending.append(message)
             if waits:  # told before the work can begin
-                self._send({"id": message["id"], "event": "progress", "stage": waits, "fraction": 0.0, "seconds_left": None})
+                self._send(
+                    {
+                        "id": message["id"],
+                        "event": "progress",
+                        "stage": waits,
+                        "fraction": 0.0,
+                        "seconds_left": None,
+                    }
+                )
             self.changed.notify()
 
     def _cancel(self, number: int) -> None:
@@ -183,7 +235,9 @@ class Server:
 
 
 class Reporter:
-    """The progress callback of one request: tells, guesses the time left, and raises `Cancelled` when it was cancelled."""
+    """The progress callback of one request: tells, guesses the time left, and raises `Cancelled`
+    when it was cancelled.
+    """
 
     def __init__(self, send: Callable[[dict], None], number: int, stop: threading.Event):
         self.send, self.number, self.stop = send, number, stop
@@ -194,14 +248,27 @@ class Reporter:
     def __call__(self, stage: str, fraction: float, history: list[dict] = ()) -> None:
         self.check()
         now = time.monotonic()
-        if fraction < self.fraction or self.stage == "load":  # a model takes its time once, and no fraction of the whole
+        if (
+            fraction < self.fraction or self.stage == "load"
+        ):  # a model takes its time once, and no fraction of the whole
             self.first = (now, fraction)
-        kind, before = stage.split(" ")[0], (self.stage or "").split(" ")[0]  # the text of a training changes with each step
+        kind, before = (
+            stage.split(" ", maxsplit=1)[0],
+            (self.stage or "").split(" ")[0],
+        )  # the text of a training changes with each step
         self.stage, self.fraction = stage, fraction
         self.history += history
         if now - self.told_at >= PAUSE_S or kind != before or history or fraction >= 1:
-            self.send({"id": self.number, "event": "progress", "stage": stage, "fraction": round(fraction, 4),
-                       "seconds_left": self._seconds_left(now), "history": self.history})
+            self.send(
+                {
+                    "id": self.number,
+                    "event": "progress",
+                    "stage": stage,
+                    "fraction": round(fraction, 4),
+                    "seconds_left": self._seconds_left(now),
+                    "history": self.history,
+                }
+            )
             self.told_at, self.history = now, []
 
     def _seconds_left(self, now: float) -> float | None:
@@ -225,8 +292,14 @@ def describe(error: BaseException) -> dict:
         return {"kind": "user", "message": one_line(error), "details": details}
     if out_of_memory(error):
         return {"kind": "user", "message": NOT_ENOUGH, "details": details}
-    return {"kind": "unexpected", "details": details,
-            "message": f"Something unexpected went wrong ({type(error).__name__}: {one_line(error)}); the log has the details."}
+    return {
+        "kind": "unexpected",
+        "details": details,
+        "message": (
+            f"Something unexpected went wrong ({type(error).__name__}: {one_line(error)}); the log"
+            " has the details."
+        ),
+    }
 
 
 def one_line(error: BaseException) -> str:

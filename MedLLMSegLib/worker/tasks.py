@@ -1,15 +1,25 @@
-"""What each request does, one at a time. When it is its turn, and what becomes of errors, is the server's business."""
+"""What each request does, one at a time. When it is its turn, and what becomes of errors, is the
+server's business.
+"""
+
 from __future__ import annotations
 
 import json
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from MedLLMSegLib.core.version import __version__
-from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, METADATA, find_model
+from MedLLMSegLib.registry.catalogue import (
+    DEFAULT_CLASSIFIER,
+    DEFAULT_SEGMENTER,
+    METADATA,
+    find_model,
+)
+
 from .protocol import load_volume, save_diagnosis, save_segmentation
 
 KEPT = 2  # models that stay loaded
@@ -19,9 +29,10 @@ KEPT = 2  # models that stay loaded
 class Engine:
     """The functions that do the work: the library's, or a test's.
 
-    load: (name, device) -> model. segment: as `MedLLMSegLib.segment`, with a loaded model. train: (fields of a
-    `TrainRequest`, device, progress, say) -> folder of the bundle. devices: () -> what there is to compute on.
-    load_classifier: (name, device) -> model. diagnose: as `MedLLMSegLib.diagnose`, with a loaded model.
+    load: (name, device) -> model. segment: as `MedLLMSegLib.segment`, with a loaded model. train:
+    (fields of a `TrainRequest`, device, progress, say) -> folder of the bundle. devices: () -> what
+    there is to compute on. load_classifier: (name, device) -> model. diagnose: as
+    `MedLLMSegLib.diagnose`, with a loaded model.
     """
 
     load: Callable[[str, str], Any]
@@ -44,7 +55,8 @@ def library_engine() -> Engine:
 class Tasks:
     """One method for each thing to do: (message, report) -> what is answered.
 
-    report: called with (stage, fraction); raises `Cancelled` when the request was cancelled. It has a ``log``, too.
+    report: called with (stage, fraction); raises `Cancelled` when the request was cancelled. It has
+    a ``log``, too.
     """
 
     def __init__(self, engine: Engine):
@@ -52,25 +64,37 @@ class Tasks:
         self.models: OrderedDict[tuple, Any] = OrderedDict()  # the one used last is last
 
     def segment(self, message: dict, report) -> dict:
-        """Volume and segmentation travel as files; a path that the message names is that of a folder."""
+        """Volume and segmentation travel as files; a path that the message names is that of a
+        folder.
+        """
         report("read", 0.0)
         volume = load_volume(message["volume"])
         report("load", 0.0)
         model = self.model(message.get("model", DEFAULT_SEGMENTER), message.get("device", "auto"))
-        options = {name: message[name] for name in ("side", "probabilities", "uncertainty", "augment") if name in message}
+        options = {
+            name: message[name]
+            for name in ("side", "probabilities", "uncertainty", "augment")
+            if name in message
+        }
         result = self.engine.segment(volume, model, progress=report, **options)
         report("write", 1.0)
         return {"folder": str(save_segmentation(result, message["output"]))}
 
     def model(self, name: str, device: str, kind: str = "segmenter"):
-        """A model that is loaded already, or loaded now; the one not used for longest makes room."""
+        """A model that is loaded already, or loaded now; the one not used for longest makes
+        room.
+        """
         entry = find_model(name, kind)
-        changed = (entry.folder / METADATA).stat().st_mtime_ns  # settings may change with the same weights
+        changed = (
+            (entry.folder / METADATA).stat().st_mtime_ns
+        )  # settings may change with the same weights
         key = (entry.id, entry.sha256, str(entry.folder), changed, device)
         if key not in self.models:
             while len(self.models) >= KEPT:
                 self.models.popitem(last=False)
-            model = (self.engine.load_classifier if kind == "classifier" else self.engine.load)(name, device)
+            model = (self.engine.load_classifier if kind == "classifier" else self.engine.load)(
+                name, device
+            )
             if getattr(model, "notes", ()):  # it did not fit where it was wanted; next time it may
                 return model
             self.models[key] = model
@@ -78,25 +102,40 @@ class Tasks:
         return self.models[key]
 
     def train(self, message: dict, report) -> dict:
-        """Cancelled or killed, it goes on from its last checkpoint when the same is asked for again."""
+        """Cancelled or killed, it goes on from its last checkpoint when the same is asked for
+        again.
+        """
         self.models.clear()  # a training needs the memory more
         fields = {**message["request"], "output": message["output"]}
         history = History(message["output"])
-        bundle = self.engine.train(fields, message.get("device", "auto"),
-                                   lambda text, fraction: report(text, fraction, history.new_rows()), report.log)
+        bundle = self.engine.train(
+            fields,
+            message.get("device", "auto"),
+            lambda text, fraction: report(text, fraction, history.new_rows()),
+            report.log,
+        )
         report("done", 1.0, history.new_rows())
         return {"bundle": str(bundle)}
 
     def diagnose(self, message: dict, report) -> dict:
         """A file is read here; volumes travel as files, like the heat map on its way back."""
         report("load", 0.0)
-        model = self.model(message.get("model", DEFAULT_CLASSIFIER), message.get("device", "auto"), "classifier")
+        model = self.model(
+            message.get("model", DEFAULT_CLASSIFIER), message.get("device", "auto"), "classifier"
+        )
         report("read", 0.0)
         image = message.get("image") or _images(message, model.input)
-        options = {name: message[name] for name in ("window", "record", "heat_map", "view")
-                   if message.get(name) not in (None, "")}
+        options = {
+            name: message[name]
+            for name in ("window", "record", "heat_map", "view")
+            if message.get(name) not in (None, "")
+        }
         if message.get("lungs"):
-            options["lungs"] = load_volume(message["lungs"]) if Path(message["lungs"]).is_dir() else message["lungs"]
+            options["lungs"] = (
+                load_volume(message["lungs"])
+                if Path(message["lungs"]).is_dir()
+                else message["lungs"]
+            )
         result = self.engine.diagnose(image, model, progress=report, **options)
         report("write", 1.0)
         return {"folder": str(save_diagnosis(result, message["output"]))}
@@ -113,7 +152,9 @@ class History:
         self.path, self.stamp, self.told = Path(folder) / "history.json", None, set()
 
     def new_rows(self) -> list[dict]:
-        """Rows such as {"step", "loss", "lr", "seconds"} and {"step", "val_dice"} that were not there the last time."""
+        """Rows such as {"step", "loss", "lr", "seconds"} and {"step", "val_dice"} that were not
+        there the last time.
+        """
         try:
             stamp = self.path.stat().st_mtime_ns
             rows = json.loads(self.path.read_text(encoding="utf-8")) if stamp != self.stamp else []
@@ -126,16 +167,28 @@ class History:
 
 
 def _images(message: dict, asked):
-    """The volumes of a diagnosis: one, or several in order; flat images with what is known of them. asked: what the model is shown."""
-    volumes = [load_volume(place) if place and Path(place).is_dir() else place for place in message["volumes"]]
+    """The volumes of a diagnosis: one, or several in order; flat images with what is known of
+    them. asked: what the model is shown.
+    """
+    volumes = [
+        load_volume(place) if place and Path(place).is_dir() else place
+        for place in message["volumes"]
+    ]
     if asked.kind == "radiograph":
         from MedLLMSegLib.io.radiograph import radiograph_of
 
         stated = message.get("modality") or ""
         modalities = [stated] * len(volumes) if isinstance(stated, str) else stated
-        volumes = [radiograph_of(each, modality=modality, ct=asked.of_channel(n).ct)
-                   if place and Path(place).is_dir() else each  # a file, or a channel that is missing
-                   for n, (place, each, modality) in enumerate(zip(message["volumes"], volumes, modalities))]
+        volumes = [
+            (
+                radiograph_of(each, modality=modality, ct=asked.of_channel(n).ct)
+                if place and Path(place).is_dir()
+                else each
+            )  # a file, or a channel that is missing
+            for n, (place, each, modality) in enumerate(
+                zip(message["volumes"], volumes, modalities)
+            )
+        ]
     return volumes[0] if len(volumes) == 1 else volumes
 
 
@@ -144,7 +197,12 @@ def _train(fields: dict, device: str, progress, say) -> Path:
     from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 
     window = fields.get("window")
-    return train_model(TrainRequest(**{**fields, "window": tuple(window) if window else None}), device, progress, say)
+    return train_model(
+        TrainRequest(**{**fields, "window": tuple(window) if window else None}),
+        device,
+        progress,
+        say,
+    )
 
 
 def _devices() -> list[dict]:
@@ -156,5 +214,12 @@ def _devices() -> list[dict]:
         found.insert(0, {"name": "mps", "title": "Apple GPU", "memory_gb": None})
     if torch.cuda.is_available():
         about = torch.cuda.get_device_properties(0)
-        found.insert(0, {"name": "cuda", "title": about.name, "memory_gb": round(about.total_memory / 2 ** 30, 1)})
+        found.insert(
+            0,
+            {
+                "name": "cuda",
+                "title": about.name,
+                "memory_gb": round(about.total_memory / 2**30, 1),
+            },
+        )
     return found

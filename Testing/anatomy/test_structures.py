@@ -1,27 +1,46 @@
-"""Names, codes and colours: of the heart as Slicer's list has them, of a user's own labels distinct and the same each time."""
+"""Names, codes and colours: of the heart as Slicer's list has them, of a user's own labels
+distinct and the same each time.
+"""
+
 import json
 
 import numpy as np
 import pytest
 
-from MedLLMSegLib.anatomy.structures import cardiac_structures, hippocampus_structures, named_structures
+from MedLLMSegLib.anatomy.structures import (
+    cardiac_structures,
+    hippocampus_structures,
+    named_structures,
+)
 from MedLLMSegLib.core.segmentation import TISSUE, Structure, label_color, plain_structures
 
 
 def test_the_hearts_codes_are_those_of_slicers_list():
     codes = {s.key: (s.label, s.type.value, s.type.meaning) for s in cardiac_structures()}
-    # Read in Slicer's SegmentationCategoryTypeModifier-DICOM-Master; a term counts only if the meaning agrees too.
-    assert codes == {"right_ventricle": (1, "53085002", "Right ventricle"), "myocardium": (2, "87878005", "Left ventricle"),
-                     "left_ventricle": (3, "87878005", "Left ventricle")}
-    assert {(s.category.value, s.type.scheme) for s in cardiac_structures()} == {("123037004", "SCT")}
+    # Read in Slicer's SegmentationCategoryTypeModifier-DICOM-Master; a term counts only if the
+    # meaning agrees too.
+    assert codes == {
+        "right_ventricle": (1, "53085002", "Right ventricle"),
+        "myocardium": (2, "87878005", "Left ventricle"),
+        "left_ventricle": (3, "87878005", "Left ventricle"),
+    }
+    assert {(s.category.value, s.type.scheme) for s in cardiac_structures()} == {
+        ("123037004", "SCT")
+    }
 
 
 def test_structures_round_trip_through_json():
-    for s in (*cardiac_structures(), *hippocampus_structures(True), *plain_structures({7: "tumour"})):
+    for s in (
+        *cardiac_structures(),
+        *hippocampus_structures(True),
+        *plain_structures({7: "tumour"}),
+    ):
         assert Structure.from_dict(json.loads(json.dumps(s.to_dict()))) == s
 
 
-@pytest.mark.parametrize("change", ({"label": 0}, {"label": 256}, {"color": [1, 2]}, {"color": [0, 0, 300]}))
+@pytest.mark.parametrize(
+    "change", ({"label": 0}, {"label": 256}, {"color": [1, 2]}, {"color": [0, 0, 300]})
+)
 def test_damaged_descriptions_are_refused(change):
     with pytest.raises(ValueError):
         Structure.from_dict({**cardiac_structures()[0].to_dict(), **change})
@@ -30,9 +49,17 @@ def test_damaged_descriptions_are_refused(change):
 def test_a_users_labels_get_keys_names_and_colours_of_their_own():
     found = plain_structures({4: "Left lung (upper)", 1: "tumour", 2: "tumour", 9: "心"})
     assert [s.label for s in found] == [1, 2, 4, 9]
-    assert [s.key for s in found] == ["tumour_label_1", "tumour_label_2", "left_lung_upper", "structure"]
+    assert [s.key for s in found] == [
+        "tumour_label_1",
+        "tumour_label_2",
+        "left_lung_upper",
+        "structure",
+    ]
     assert [s.name for s in found] == ["Tumour", "Tumour", "Left lung (upper)", "心"]
-    assert found[0].category == found[0].type == TISSUE and found[2].color == plain_structures({4: "x"})[0].color
+    assert (
+        found[0].category == found[0].type == TISSUE
+        and found[2].color == plain_structures({4: "x"})[0].color
+    )
 
 
 def test_all_colours_differ_and_those_of_the_first_labels_clearly():
@@ -46,5 +73,12 @@ def test_all_colours_differ_and_those_of_the_first_labels_clearly():
 def test_known_names_get_their_codes_whatever_their_label():
     found = named_structures({1: "LV", 2: "Myocardium", 3: "right_ventricle", 4: "scar"})
     assert [s.key for s in found] == ["left_ventricle", "myocardium", "right_ventricle", "scar"]
-    assert [s.label for s in found] == [1, 2, 3, 4] and found[2].type.value == "53085002" and found[3].type == TISSUE
-    assert [s.key for s in named_structures({1: "LV", 2: "left ventricle"})] == ["lv", "left_ventricle"]
+    assert (
+        [s.label for s in found] == [1, 2, 3, 4]
+        and found[2].type.value == "53085002"
+        and found[3].type == TISSUE
+    )
+    assert [s.key for s in named_structures({1: "LV", 2: "left ventricle"})] == [
+        "lv",
+        "left_ventricle",
+    ]

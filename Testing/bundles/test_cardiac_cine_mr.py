@@ -1,12 +1,15 @@
-"""The shipped heart model on a real scan of the val split: it asks for its licence first, and outlines what was drawn."""
+"""The shipped heart model on a real scan of the val split: it asks for its licence first, and
+outlines what was drawn.
+"""
+
 from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.monai_bundle.test_segmenter_runner import assert_same, by_monai, by_us
 
 from MedLLMSegLib import UserError, Volume, load_model, save_volume, segment
 from MedLLMSegLib.registry.catalogue import BUNDLES, accept_licence
+from Testing.monai_bundle.test_segmenter_runner import assert_same, by_monai, by_us
 
 ACDC = Path(__file__).parents[3] / "shared/data/acdc"
 SCAN = "patient006_frame01"  # of the val split: nothing is trained on it
@@ -36,7 +39,9 @@ needs_acdc = pytest.mark.skipif(not ACDC.is_dir(), reason=f"NOT TESTED: {ACDC} i
 
 
 @needs_acdc
-@pytest.mark.filterwarnings("ignore:parsing config_file")  # MONAI says at each run that it evaluates the file
+@pytest.mark.filterwarnings(
+    "ignore:parsing config_file"
+)  # MONAI says at each run that it evaluates the file
 def test_monais_runner_gives_the_same_label_map(real, tmp_path):
     path, bundle = save_volume(real[0], tmp_path / "heart.nii.gz"), BUNDLES / "cardiac-cine-mr"
     ours = by_us(bundle, path, tmp_path / "ours.nii.gz")
@@ -49,10 +54,18 @@ def test_a_real_heart_is_outlined_whichever_way_it_is_stored(real):
     scan, truth = real
     model = load_model("cardiac-cine-mr", "cpu")
     found = segment(scan, model).labels.array
-    dice = [2 * np.sum((found == c) & (truth.array == c)) / np.sum((found == c).astype(int) + (truth.array == c)) for c in (1, 2, 3)]
-    assert min(dice) > 0.7 and np.mean(dice) > 0.8, dice  # far above chance; the figures are on the card
+    dice = [
+        2
+        * np.sum((found == c) & (truth.array == c))
+        / np.sum((found == c).astype(int) + (truth.array == c))
+        for c in (1, 2, 3)
+    ]
+    assert min(dice) > 0.7 and np.mean(dice) > 0.8, (
+        dice
+    )  # far above chance; the figures are on the card
 
-    # The same scan with its axes in another order: (k, j, i) is stored as (j, i, k), and its rows run the other way.
+    # The same scan with its axes in another order: (k, j, i) is stored as (j, i, k), and its rows
+    # run the other way.
     matrix = scan.ijk_to_ras[:, [2, 0, 1, 3]].copy()
     matrix[:, 3] += matrix[:, 2] * (scan.array.shape[1] - 1)
     matrix[:, 2] *= -1

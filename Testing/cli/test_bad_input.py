@@ -1,4 +1,7 @@
-"""Every bad input: one sentence that says what was found and what to do, exit code 2, no traceback, nothing half-written."""
+"""Every bad input: one sentence that says what was found and what to do, exit code 2, no
+traceback, nothing half-written.
+"""
+
 import json
 import logging
 import resource
@@ -8,12 +11,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from MedLLMSegLib.segmentation import segment_batch as batch, pipeline
-from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
-from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
+from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
+from MedLLMSegLib.segmentation import pipeline
+from MedLLMSegLib.segmentation import segment_batch as batch
 
 NOISE = np.random.default_rng(0).normal(100, 20, (20, 24, 22)).astype(np.float32)
 
@@ -59,7 +63,9 @@ def folder(path):
 
 
 def colour(path):
-    sitk.WriteImage(sitk.GetImageFromArray(np.stack([NOISE] * 3, -1).astype(np.uint8), isVector=True), str(path))
+    sitk.WriteImage(
+        sitk.GetImageFromArray(np.stack([NOISE] * 3, -1).astype(np.uint8), isVector=True), str(path)
+    )
     return path
 
 
@@ -80,6 +86,7 @@ def change(key, value):
     def damage(path):
         meta = path / METADATA
         meta.write_text(json.dumps({**json.loads(meta.read_text()), key: value}))
+
     return damage
 
 
@@ -108,14 +115,32 @@ SCANS = {
 MODELS = {
     "missing bundle": (lambda p: p / "nowhere", "no model called"),
     "folder that is no bundle": (lambda p: folder(p / "other"), "not a model bundle"),
-    "wrong sha256": (lambda p: copied_bundle(p / "b", change_sha), "not the ones it was published with"),
-    "tampered weights": (lambda p: copied_bundle(p / "b", change_weights), "not the ones it was published with"),
-    **{f"bundle whose {key} is {value!r}": (lambda p, key=key, value=value: copied_bundle(p / "b", change(key, value)), words)
-       for key, value, words in (("network", None, "damaged"), ("llm_sha256", "", "llm verify"), ("preprocessing", {}, "damaged"),
-                                 ("structures", 3, "damaged"), ("anatomy", "spleen", "damaged"),
-                                 ("localizer", "nowhere", "no model called"))},
-    "bundle without weights": (lambda p: copied_bundle(p / "b", lambda b: (b / "models/model.safetensors").unlink()),
-                               "no readable models/model.safetensors"),
+    "wrong sha256": (
+        lambda p: copied_bundle(p / "b", change_sha),
+        "not the ones it was published with",
+    ),
+    "tampered weights": (
+        lambda p: copied_bundle(p / "b", change_weights),
+        "not the ones it was published with",
+    ),
+    **{
+        f"bundle whose {key} is {value!r}": (
+            lambda p, key=key, value=value: copied_bundle(p / "b", change(key, value)),
+            words,
+        )
+        for key, value, words in (
+            ("network", None, "damaged"),
+            ("llm_sha256", "", "llm verify"),
+            ("preprocessing", {}, "damaged"),
+            ("structures", 3, "damaged"),
+            ("anatomy", "spleen", "damaged"),
+            ("localizer", "nowhere", "no model called"),
+        )
+    },
+    "bundle without weights": (
+        lambda p: copied_bundle(p / "b", lambda b: (b / "models/model.safetensors").unlink()),
+        "no readable models/model.safetensors",
+    ),
 }
 
 
@@ -131,36 +156,64 @@ def refused(capsys, tmp_path, argv, words, output="out"):
     assert code == 2, error
     assert words in error, error
     sentence = error.removeprefix("medllmseg: ")
-    assert len(error.splitlines()) == 1 and sentence.endswith(".") and ". " not in sentence and "Traceback" not in error, error
-    assert sorted(p for p in tmp_path.rglob("*") if "cache" not in p.parts) == before, "something half-written was left"
+    assert (
+        len(error.splitlines()) == 1
+        and sentence.endswith(".")
+        and ". " not in sentence
+        and "Traceback" not in error
+    ), error
+    assert sorted(p for p in tmp_path.rglob("*") if "cache" not in p.parts) == before, (
+        "something half-written was left"
+    )
     assert "Traceback" in (tmp_path / "cache/medllmseg.log").read_text()
 
 
 @pytest.mark.parametrize("name", SCANS)
 def test_bad_scans(name, tmp_path, capsys):
     make, words = SCANS[name]
-    refused(capsys, tmp_path, ["segment", make(tmp_path), "--output", tmp_path / "out.nii.gz"], words)
+    refused(
+        capsys, tmp_path, ["segment", make(tmp_path), "--output", tmp_path / "out.nii.gz"], words
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_bad_models(name, tmp_path, capsys):
     make, words = MODELS[name]
     scan = write(tmp_path / "scan.nii.gz")
-    refused(capsys, tmp_path, ["segment", scan, "--output", tmp_path / "out.nii.gz", "--model", make(tmp_path)], words)
+    refused(
+        capsys,
+        tmp_path,
+        ["segment", scan, "--output", tmp_path / "out.nii.gz", "--model", make(tmp_path)],
+        words,
+    )
 
 
 def fails(monkeypatch, error):
     """Every command fails with ``error``."""
+
     def run(args, command):
         raise error
 
-    monkeypatch.setattr(cli, "build_parser", lambda: SimpleNamespace(parse_args=lambda argv: SimpleNamespace(run=run)))
+    monkeypatch.setattr(
+        cli,
+        "build_parser",
+        lambda: SimpleNamespace(parse_args=lambda argv: SimpleNamespace(run=run)),
+    )
 
 
-@pytest.mark.parametrize("error", (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")))
+@pytest.mark.parametrize(
+    "error",
+    (MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")),
+)
 def test_too_little_memory_is_one_sentence(error, tmp_path, monkeypatch, capsys):
     fails(monkeypatch, error)
-    refused(capsys, tmp_path, [], "not enough memory for this; close other programs and scans and try again, or use a smaller scan")
+    refused(
+        capsys,
+        tmp_path,
+        [],
+        "not enough memory for this; close other programs and scans and try again, or use a smaller"
+        " scan",
+    )
 
 
 def test_the_log_stays_small_and_the_logger_is_left_as_it_was(tmp_path, monkeypatch, capsys):
@@ -170,7 +223,10 @@ def test_the_log_stays_small_and_the_logger_is_left_as_it_was(tmp_path, monkeypa
     monkeypatch.setattr(cli, "LOG_BYTES", 5000)
     for _ in range(20):
         assert cli.main([]) == 2
-    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == ["medllmseg.log", "medllmseg.log.1"]
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [
+        "medllmseg.log",
+        "medllmseg.log.1",
+    ]
     assert all(0 < p.stat().st_size < 5000 for p in (tmp_path / "cache").iterdir())
     assert (logger.handlers, logger.propagate) == (before, propagate)
 
@@ -178,22 +234,37 @@ def test_the_log_stays_small_and_the_logger_is_left_as_it_was(tmp_path, monkeypa
 @pytest.fixture
 def stand_in(monkeypatch):
     """Segments at once: the upper half of the scan."""
-    def segment(volume, model, side=None, probabilities=False, uncertainty=False, augment=0, progress=None):
+
+    def segment(
+        volume, model, side=None, probabilities=False, uncertainty=False, augment=0, progress=None
+    ):
         pipeline.check_scan(volume)
         labels = np.zeros(volume.array.shape, np.uint8)
-        labels[: len(labels) // 2] = np.random.default_rng(0).integers(0, 3, (len(labels) // 2, *labels.shape[1:]))
+        labels[: len(labels) // 2] = np.random.default_rng(0).integers(
+            0, 3, (len(labels) // 2, *labels.shape[1:])
+        )
         maps = volume.with_array(np.ones((2, *labels.shape), np.float32)) if probabilities else None
-        return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=False), {1: 0.9, 2: 0.8}, maps)
+        return Segmentation(
+            volume.with_array(labels), hippocampus_structures(lateral=False), {1: 0.9, 2: 0.8}, maps
+        )
 
     monkeypatch.setattr(batch, "segment", segment)
-    monkeypatch.setattr(pipeline, "load_model", lambda *a: SimpleNamespace(entry=SimpleNamespace(licence="MIT", id="x"), sha256="0" * 64))
+    monkeypatch.setattr(
+        pipeline,
+        "load_model",
+        lambda *a: SimpleNamespace(entry=SimpleNamespace(licence="MIT", id="x"), sha256="0" * 64),
+    )
 
 
 OUTPUTS = {
     "a file where a folder is needed": (lambda p: text(p / "file") / "out.nii.gz", [], "is a file"),
     "a folder where a file is needed": (lambda p: folder(p / "out.nii.gz"), [], "in the way"),
     "an unknown device": (lambda p: p / "out.nii.gz", ["--device", "tpu"], "no device"),
-    "probabilities of unknown format": (lambda p: p / "out.nii.gz", ["--probabilities", "maps.docx"], "maps.docx"),
+    "probabilities of unknown format": (
+        lambda p: p / "out.nii.gz",
+        ["--probabilities", "maps.docx"],
+        "maps.docx",
+    ),
 }
 
 
@@ -219,7 +290,9 @@ def test_full_disk(suffix, tmp_path, capsys, stand_in):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_another_scan_of_the_same_name_is_not_taken_for_finished(tmp_path, capsys, stand_in, monkeypatch):
+def test_another_scan_of_the_same_name_is_not_taken_for_finished(
+    tmp_path, capsys, stand_in, monkeypatch
+):
     for n in ("p1", "p2"):
         (tmp_path / n).mkdir()
         write(tmp_path / n / "t1.nii.gz", spacing=(1.0, 1.0, 1.0 if n == "p1" else 2.0))
@@ -228,9 +301,14 @@ def test_another_scan_of_the_same_name_is_not_taken_for_finished(tmp_path, capsy
     table = (tmp_path / "out/volumes.csv").read_text()
     monkeypatch.chdir(tmp_path / "p2")
     assert cli.main(["segment", "t1.nii.gz", "--output", str(tmp_path / "out")]) == 2
-    assert "was not made from" in capsys.readouterr().err and (tmp_path / "out/volumes.csv").read_text() == table
+    assert (
+        "was not made from" in capsys.readouterr().err
+        and (tmp_path / "out/volumes.csv").read_text() == table
+    )
     monkeypatch.chdir(tmp_path / "p1")
-    write(tmp_path / "p1/t1.nii.gz", NOISE + 1)  # exported again: the old result does not stand for it
+    write(
+        tmp_path / "p1/t1.nii.gz", NOISE + 1
+    )  # exported again: the old result does not stand for it
     assert cli.main(["segment", "t1.nii.gz", "--output", str(tmp_path / "out")]) == 0
     assert "1 segmented, 0 skipped" in capsys.readouterr().out
 
@@ -239,7 +317,9 @@ def test_files_of_others_in_the_folder_are_spared(tmp_path, capsys, stand_in):
     write(tmp_path / "t1.nrrd"), write(tmp_path / "t1.nii.gz"), text(tmp_path / "t1.json", "{}")
     before = (tmp_path / "t1.nii.gz").read_bytes()
     assert cli.main(["segment", str(tmp_path / "t1.nrrd"), "--output", str(tmp_path)]) == 2
-    assert (tmp_path / "t1.nii.gz").read_bytes() == before and (tmp_path / "t1.json").read_text() == "{}"
+    assert (tmp_path / "t1.nii.gz").read_bytes() == before and (
+        tmp_path / "t1.json"
+    ).read_text() == "{}"
 
 
 def test_the_table_keeps_what_earlier_runs_left(tmp_path, stand_in):
@@ -265,21 +345,38 @@ def test_corrections_by_hand_are_not_lost(tmp_path, capsys, stand_in):
 def test_a_table_of_the_users_is_spared(tmp_path, capsys, stand_in):
     (tmp_path / "out").mkdir()
     text(tmp_path / "out/volumes.csv", "patient,volume\n")
-    assert cli.main(["segment", str(write(tmp_path / "a.nii.gz")), "--output", str(tmp_path / "out")]) == 2
+    assert (
+        cli.main(["segment", str(write(tmp_path / "a.nii.gz")), "--output", str(tmp_path / "out")])
+        == 2
+    )
     assert (tmp_path / "out/volumes.csv").read_text() == "patient,volume\n"
 
 
 def test_maps_must_not_take_a_labels_name(tmp_path, capsys, stand_in):
     scan = write(tmp_path / "a.nii.gz")
-    assert cli.main(["segment", str(scan), "--output", str(tmp_path / "out"), "--probabilities",
-                     str(tmp_path / "out/a.nii.gz")]) == 2
+    assert (
+        cli.main(
+            [
+                "segment",
+                str(scan),
+                "--output",
+                str(tmp_path / "out"),
+                "--probabilities",
+                str(tmp_path / "out/a.nii.gz"),
+            ]
+        )
+        == 2
+    )
     assert "another result" in capsys.readouterr().err
 
 
 def test_asking_for_more_is_not_finished(tmp_path, capsys, stand_in):
     scan = write(tmp_path / "a.nii.gz")
     command = ["segment", str(scan), "--output", str(tmp_path / "out")]
-    assert cli.main(command) == 0 and cli.main([*command, "--probabilities", str(tmp_path / "p.nrrd")]) == 0
+    assert (
+        cli.main(command) == 0
+        and cli.main([*command, "--probabilities", str(tmp_path / "p.nrrd")]) == 0
+    )
     assert (tmp_path / "p.nrrd").exists()
 
 
@@ -304,13 +401,26 @@ def test_no_permission(where, tmp_path, capsys, stand_in, monkeypatch):
     assert cli.main(["segment", str(scan), "--output", str(tmp_path / "out.nii.gz")]) == 2
     monkeypatch.undo()
     error = capsys.readouterr().err
-    assert "ermission" in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+    assert (
+        "ermission" in error and "Traceback" not in error and len(error.strip().splitlines()) == 1
+    )
     assert {p.name for p in tmp_path.iterdir()} <= {"scan.nii.gz", "cache"}
 
 
 def test_maps_and_labels_need_two_names(tmp_path, capsys, stand_in):
-    refused(capsys, tmp_path, ["segment", write(tmp_path / "a.nii.gz"), "--output", tmp_path / "o.nrrd",
-                               "--probabilities", tmp_path / "o.nrrd"], "same file")
+    refused(
+        capsys,
+        tmp_path,
+        [
+            "segment",
+            write(tmp_path / "a.nii.gz"),
+            "--output",
+            tmp_path / "o.nrrd",
+            "--probabilities",
+            tmp_path / "o.nrrd",
+        ],
+        "same file",
+    )
 
 
 @pytest.mark.parametrize("output", ("scan.nii.gz", "."))
@@ -330,24 +440,38 @@ def test_results_in_the_folder_of_the_scans_are_not_taken_for_scans(tmp_path, ca
 
 def test_one_file_for_two_scans(tmp_path, capsys):
     scans = [write(tmp_path / f"{n}.nii.gz") for n in "ab"]
-    refused(capsys, tmp_path, ["segment", *scans, "--output", tmp_path / "out.nii.gz"], "2 scans were given")
+    refused(
+        capsys,
+        tmp_path,
+        ["segment", *scans, "--output", tmp_path / "out.nii.gz"],
+        "2 scans were given",
+    )
 
 
 # ---- the batch: what fails does not stop the rest ----
 
+
 def test_a_batch_goes_on_skips_and_sums_up(tmp_path, capsys, stand_in):
     scans = tmp_path / "scans"
     scans.mkdir()
-    write(scans / "a.nii.gz"), text(scans / "b.nii.gz"), write(scans / "c.nrrd", spacing=(2.0, 1.0, 1.0))
+    (
+        write(scans / "a.nii.gz"),
+        text(scans / "b.nii.gz"),
+        write(scans / "c.nrrd", spacing=(2.0, 1.0, 1.0)),
+    )
     command = ["segment", str(scans), "--output", str(tmp_path / "out")]
     assert cli.main(command) == 1
     shown = capsys.readouterr()
     assert "b.nii.gz" in shown.err and "2 segmented, 0 skipped, 1 failed" in shown.out
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {f"{n}{s}" for n in "ac" for s in (".seg.nrrd", ".nii.gz", ".medllmseg.json")} | {"volumes.csv"}
+    assert names == {
+        f"{n}{s}" for n in "ac" for s in (".seg.nrrd", ".nii.gz", ".medllmseg.json")
+    } | {"volumes.csv"}
     first = (tmp_path / "out/volumes.csv").read_text().splitlines()
     assert len(first) == 4 and first[0] == "scan,status,model,anterior_ml,posterior_ml,message"
-    assert float(first[3].split(",")[3]) == pytest.approx(2 * float(first[1].split(",")[3]), abs=1e-3)  # voxels twice as large
+    assert float(first[3].split(",")[3]) == pytest.approx(
+        2 * float(first[1].split(",")[3]), abs=1e-3
+    )  # voxels twice as large
 
     write(scans / "b.nii.gz")
     assert cli.main(command) == 0
@@ -367,5 +491,17 @@ def test_scans_of_one_name_get_two_results(tmp_path, stand_in):
 
 def test_probabilities_are_written_beside(tmp_path, stand_in):
     scan = write(tmp_path / "a.nii.gz")
-    assert cli.main(["segment", str(scan), "--output", str(tmp_path / "o.nrrd"), "--probabilities", str(tmp_path / "p.nii.gz")]) == 0
+    assert (
+        cli.main(
+            [
+                "segment",
+                str(scan),
+                "--output",
+                str(tmp_path / "o.nrrd"),
+                "--probabilities",
+                str(tmp_path / "p.nii.gz"),
+            ]
+        )
+        == 0
+    )
     assert sitk.ReadImage(str(tmp_path / "p.nii.gz")).GetSize() == (22, 24, 20, 2)

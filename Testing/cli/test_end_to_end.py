@@ -1,4 +1,7 @@
-"""The shipped models on real images: the template that comes with nilearn, and the shared data where it is present."""
+"""The shipped models on real images: the template that comes with nilearn, and the shared data
+where it is present.
+"""
+
 import csv
 import importlib.util
 import subprocess
@@ -40,7 +43,10 @@ def result(template, model):
 def centres(segmentation):
     """Label -> centre in RAS mm."""
     array, matrix = segmentation.labels.array, segmentation.labels.ijk_to_ras
-    return {s.label: apply(matrix, np.argwhere(array == s.label)[:, ::-1]).mean(0) for s in segmentation.structures}
+    return {
+        s.label: apply(matrix, np.argwhere(array == s.label)[:, ::-1]).mean(0)
+        for s in segmentation.structures
+    }
 
 
 def reoriented(volume, order, flips):
@@ -53,11 +59,15 @@ def reoriented(volume, order, flips):
             matrix[:3, column] *= -1
             array = np.flip(array, axis)
     columns = [2 - a for a in order][::-1]
-    return Volume(np.ascontiguousarray(array.transpose(order)), matrix[:, [*columns, 3]], volume.name)
+    return Volume(
+        np.ascontiguousarray(array.transpose(order)), matrix[:, [*columns, 3]], volume.name
+    )
 
 
 def test_both_hippocampi_lie_where_the_template_has_them(result):
-    """MNI space: the hippocampi lie about 26 mm beside the midline, 22 mm behind and 14 mm below the origin."""
+    """MNI space: the hippocampi lie about 26 mm beside the midline, 22 mm behind and 14 mm below
+    the origin.
+    """
     place = centres(result)
     for labels, x in (((1, 2), -26), ((3, 4), 26)):
         middle = (place[labels[0]] + place[labels[1]]) / 2
@@ -68,11 +78,15 @@ def test_both_hippocampi_lie_where_the_template_has_them(result):
 
 
 def test_a_symmetric_head_gives_symmetric_volumes(result):
-    left, right = (sum(v for k, v in result.volumes_ml.items() if k.startswith(s)) for s in ("left", "right"))
+    left, right = (
+        sum(v for k, v in result.volumes_ml.items() if k.startswith(s)) for s in ("left", "right")
+    )
     assert abs(left - right) / (left + right) < 0.03
 
 
-@pytest.mark.parametrize("order, flips", (((0, 1, 2), (1, 1, 0)), ((2, 0, 1), (0, 1, 1)), ((1, 2, 0), (1, 0, 1))))
+@pytest.mark.parametrize(
+    "order, flips", (((0, 1, 2), (1, 1, 0)), ((2, 0, 1), (0, 1, 1)), ((1, 2, 0), (1, 0, 1)))
+)
 def test_orientation_does_not_matter(order, flips, template, result, model):
     turned = segment(reoriented(template, order, flips), model)
     back = turned.labels.array.transpose(np.argsort(order))
@@ -86,17 +100,23 @@ def test_orientation_does_not_matter(order, flips, template, result, model):
 def test_a_mirrored_header_mirrors_the_sides(template, result, model):
     mirrored = Volume(template.array, np.diag([-1.0, 1, 1, 1]) @ template.ijk_to_ras, "mirrored")
     found = segment(mirrored, model).labels.array
-    assert (found[result.labels.array == 1] == 3).mean() > 0.9 and (found[result.labels.array == 4] == 2).mean() > 0.9
+    assert (found[result.labels.array == 1] == 3).mean() > 0.9 and (
+        found[result.labels.array == 4] == 2
+    ).mean() > 0.9
 
 
 def test_the_command_line_writes_what_python_returns(tmp_path, result):
-    assert cli.main(["segment", str(template_path()), "--output", str(tmp_path / "o.seg.nrrd")]) == 0
+    assert (
+        cli.main(["segment", str(template_path()), "--output", str(tmp_path / "o.seg.nrrd")]) == 0
+    )
     image = sitk.ReadImage(str(tmp_path / "o.seg.nrrd"))
     assert np.array_equal(sitk.GetArrayFromImage(image), result.labels.array)
     assert image.GetMetaData("Segment0_Name") == "Left hippocampus (anterior)"
 
 
-@pytest.mark.parametrize("size", ((64, 64, 64), (160, 180, 150)), ids=("as small as a crop", "as large as a head"))
+@pytest.mark.parametrize(
+    "size", ((64, 64, 64), (160, 180, 150)), ids=("as small as a crop", "as large as a head")
+)
 def test_noise_is_refused(size, model):
     noise = np.random.default_rng(3).normal(500, 100, size).astype(np.float32)
     with pytest.raises(UserError, match="No hippocampus was found"):
@@ -115,15 +135,21 @@ def test_a_real_head_gets_both_sides(model):
     result = segment(load_volume(SHARED / "samples/head_t1.nii.gz"), model)
     place = centres(result)
     assert set(np.unique(result.labels.array)) == {0, 1, 2, 3, 4}
-    assert place[1][0] < place[3][0] - 35 and place[2][0] < place[4][0] - 35  # left is left of right
+    assert (
+        place[1][0] < place[3][0] - 35 and place[2][0] < place[4][0] - 35
+    )  # left is left of right
     assert all(0.8 < ml < 4.0 for ml in result.volumes_ml.values()), result.volumes_ml
 
 
 @pytest.mark.parametrize("side", (None, "right"))
-def test_a_crop_around_the_right_one_is_outlined_as_in_the_whole_head(side, template, result, model):
+def test_a_crop_around_the_right_one_is_outlined_as_in_the_whole_head(
+    side, template, result, model
+):
     """Without a side, too: which way round a crop looks is found out."""
     middle = (centres(result)[3] + centres(result)[4]) / 2
-    low, high = np.round(apply(np.linalg.inv(template.ijk_to_ras), [middle - (20, 28, 20), middle + (20, 28, 20)])).astype(int)
+    low, high = np.round(
+        apply(np.linalg.inv(template.ijk_to_ras), [middle - (20, 28, 20), middle + (20, 28, 20)])
+    ).astype(int)
     box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1]))
     matrix = template.ijk_to_ras.copy()
     matrix[:3, 3] = apply(matrix, low)
@@ -140,7 +166,20 @@ def test_evaluate_on_crops_that_were_never_trained_on(tmp_path):
     cases = tmp_path / "cases.txt"
     cases.write_text("\n".join(("hippocampus_001", "hippocampus_044", "hippocampus_045")))
     output = tmp_path / "scores.csv"
-    assert cli.main(["evaluate", "--data", str(SHARED / "hippocampus"), "--cases", str(cases), "--output", str(output)]) == 0
+    assert (
+        cli.main(
+            [
+                "evaluate",
+                "--data",
+                str(SHARED / "hippocampus"),
+                "--cases",
+                str(cases),
+                "--output",
+                str(output),
+            ]
+        )
+        == 0
+    )
     rows = list(csv.DictReader(output.open()))
     assert [r["case"] for r in rows] == cases.read_text().split()
     assert list(rows[0])[:3] == ["case", "dice_anterior", "dice_posterior"]
@@ -162,9 +201,15 @@ print(sum(result.volumes_ml.values()), resource.getrusage(resource.RUSAGE_SELF).
 
 
 def test_a_512_cubed_scan_fits_a_laptop(result):
-    """In a process of its own, so that the peak is this run's: far below 8 GB, and the same volumes as at 1 mm."""
-    out = subprocess.run([sys.executable, "-c", LARGE, str(template_path())], capture_output=True, text=True,
-                         cwd=Path(__file__).parents[2])
+    """In a process of its own, so that the peak is this run's: far below 8 GB, and the same
+    volumes as at 1 mm.
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", LARGE, str(template_path())],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
     assert out.returncode == 0, out.stderr
     ml, peak_gb = map(float, out.stdout.split())
     assert peak_gb < 4, peak_gb

@@ -1,4 +1,7 @@
-"""A flat volume is seen as a slice view shows it, however its axes run; what is found in it comes back to its own voxels."""
+"""A flat volume is seen as a slice view shows it, however its axes run; what is found in it
+comes back to its own voxels.
+"""
+
 from itertools import product
 
 import numpy as np
@@ -6,17 +9,22 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from MedLLMSegLib import Volume, diagnose
-from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
-from MedLLMSegLib.diagnosis.heat_map_files import overlay
-from MedLLMSegLib.registry.classifier_config import PreparationConfig
-from MedLLMSegLib.io.volume_files import save_volume
-from MedLLMSegLib.io.radiograph import load_radiograph, lung_mask_of, radiograph_of
-from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
 from MedLLMSegLib.core.display_orientation import Turn, upright
+from MedLLMSegLib.diagnosis.heat_map_files import overlay
+from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
+from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
+from MedLLMSegLib.io.radiograph import load_radiograph, lung_mask_of, radiograph_of
+from MedLLMSegLib.io.volume_files import save_volume
+from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.tiny_classifier import write_tiny
 
-# Written down once more, by hand: what lies to the right and below in Slicer's axial, coronal and sagittal views, in RAS.
-VIEWS = {"axial": ((-1, 0, 0), (0, -1, 0)), "coronal": ((-1, 0, 0), (0, 0, -1)), "sagittal": ((0, -1, 0), (0, 0, -1))}
+# Written down once more, by hand: what lies to the right and below in Slicer's axial, coronal and
+# sagittal views, in RAS.
+VIEWS = {
+    "axial": ((-1, 0, 0), (0, -1, 0)),
+    "coronal": ((-1, 0, 0), (0, 0, -1)),
+    "sagittal": ((0, -1, 0), (0, 0, -1)),
+}
 OBLIQUE = Rotation.from_euler("xyz", (17, -12, 21), degrees=True).as_matrix()
 TAGS = {"window_center": 500.0, "window_width": 1200.0}
 
@@ -25,16 +33,26 @@ TAGS = {"window_center": 500.0, "window_width": 1200.0}
 def picture():
     """No two of its eight turns are alike; taller than wide."""
     rows, columns = np.mgrid[:90, :70]
-    return (600 - 5 * rows + 3 * columns + 300 * ((rows > 60) & (columns < 20)) + np.random.default_rng(0).normal(0, 20, (90, 70))).astype(np.float32)
+    return (
+        600
+        - 5 * rows
+        + 3 * columns
+        + 300 * ((rows > 60) & (columns < 20))
+        + np.random.default_rng(0).normal(0, 20, (90, 70))
+    ).astype(np.float32)
 
 
 def stored_as(picture, view, turn, axis, spacing=(0.4, 0.2), turned=np.eye(3)):
-    """The picture, as it should be seen in a view, as a volume whose one-slice axis is `axis` and whose others are turned.
+    """The picture, as it should be seen in a view, as a volume whose one-slice axis is `axis` and
+    whose others are turned.
 
     spacing: mm of its rows' and columns' pixels.
     """
     right, below = (turned @ np.array(v, float) for v in VIEWS[view])
-    steps = [below * spacing[0] * (-1 if turn.rows else 1), right * spacing[1] * (-1 if turn.columns else 1)]
+    steps = [
+        below * spacing[0] * (-1 if turn.rows else 1),
+        right * spacing[1] * (-1 if turn.columns else 1),
+    ]
     array, steps = turn.stored(picture), steps[::-1] if turn.transposed else steps
     steps.insert(axis, np.cross(right, below) * 3)
     matrix = np.eye(4)
@@ -49,14 +67,18 @@ TURNS = [Turn(*each) for each in product((False, True), repeat=3)]
 @pytest.mark.parametrize("axis", (0, 1, 2))
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_image_is_seen_as_it_is_shown(picture, view, axis, turned):
-    wanted = prepare_radiograph(radiograph_of(stored_as(picture, view, Turn(), 0)), PreparationConfig(size=48))[0]
+    wanted = prepare_radiograph(
+        radiograph_of(stored_as(picture, view, Turn(), 0)), PreparationConfig(size=48)
+    )[0]
     for turn in TURNS:
         volume = stored_as(picture, view, turn, axis, turned=turned)
         assert upright(volume.ijk_to_ras, axis) == turn
         seen = radiograph_of(volume)
-        np.testing.assert_allclose(seen.array, (picture + 100) .clip(0, 1200) / 1200, atol=2e-3)
+        np.testing.assert_allclose(seen.array, (picture + 100).clip(0, 1200) / 1200, atol=2e-3)
         assert np.array_equal(lung_mask_of(volume.array > 800, seen), picture > 800)
-        np.testing.assert_allclose(prepare_radiograph(seen, PreparationConfig(size=48))[0], wanted, atol=1e-4)  # pixel sizes too
+        np.testing.assert_allclose(
+            prepare_radiograph(seen, PreparationConfig(size=48))[0], wanted, atol=1e-4
+        )  # pixel sizes too
         assert [("not stored upright" in note) for note in seen.notes] == [True] * (turn != Turn())
 
 
@@ -69,14 +91,20 @@ def test_the_heat_map_lies_on_the_volumes_own_voxels(picture, tmp_path, turn):
     volume = stored_as(picture, "coronal", turn, 1, turned=OBLIQUE)
     found = diagnose(volume, model, lungs=turn.stored(lungs))
     assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-5)
-    assert found.heat_map.array.shape == volume.array.shape and np.array_equal(found.heat_map.ijk_to_ras, volume.ijk_to_ras)
-    np.testing.assert_allclose(found.heat_map.array[:, 0], turn.stored(wanted.heat_map.array[0]), atol=1e-3)
+    assert found.heat_map.array.shape == volume.array.shape and np.array_equal(
+        found.heat_map.ijk_to_ras, volume.ijk_to_ras
+    )
+    np.testing.assert_allclose(
+        found.heat_map.array[:, 0], turn.stored(wanted.heat_map.array[0]), atol=1e-3
+    )
     assert np.abs(overlay(found).astype(int) - overlay(wanted)).max() <= 1  # the picture is upright
 
 
 @pytest.mark.parametrize("suffix", (".nii.gz", ".nrrd", ".mha"))
 def test_from_a_file(picture, tmp_path, suffix):
-    path = save_volume(stored_as(picture, "axial", Turn(False, True, True), 0), tmp_path / f"x{suffix}")
+    path = save_volume(
+        stored_as(picture, "axial", Turn(False, True, True), 0), tmp_path / f"x{suffix}"
+    )
     assert np.corrcoef(load_radiograph(path).array.ravel(), picture.ravel())[0, 1] > 0.99
 
 

@@ -1,13 +1,28 @@
-"""Grids: what lies where in space must still lie there after every change of grid and the way back."""
+"""Grids: what lies where in space must still lie there after every change of grid and the way
+back.
+"""
+
 import itertools
 
 import numpy as np
 import pytest
 
-from MedLLMSegLib.core.geometry import Grid, aligned_grid, apply, centred_grid, covering_grid, inside, overlap_box, regridded, resample, square_around, sub_grid
-from MedLLMSegLib.segmentation.restore import restore
-from MedLLMSegLib.segmentation.prepare import Restore, prepare, whole_grid
+from MedLLMSegLib.core.geometry import (
+    Grid,
+    aligned_grid,
+    apply,
+    centred_grid,
+    covering_grid,
+    inside,
+    overlap_box,
+    regridded,
+    resample,
+    square_around,
+    sub_grid,
+)
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.segmentation.prepare import Restore, prepare, whole_grid
+from MedLLMSegLib.segmentation.restore import restore
 
 
 def rotation(degrees_xyz):
@@ -21,7 +36,14 @@ def rotation(degrees_xyz):
     return matrix
 
 
-def make_grid(order=(0, 1, 2), flips=(1, 1, 1), spacing=(1.0, 1.0, 1.0), degrees=(0, 0, 0), field_mm=60.0, centre=(7.0, -21.0, 33.0)):
+def make_grid(
+    order=(0, 1, 2),
+    flips=(1, 1, 1),
+    spacing=(1.0, 1.0, 1.0),
+    degrees=(0, 0, 0),
+    field_mm=60.0,
+    centre=(7.0, -21.0, 33.0),
+):
     """A cube of `field_mm` around `centre`, its axes permuted, flipped, scaled and turned."""
     axes = rotation(degrees) @ np.diag(flips).astype(float)[:, list(order)]
     shape_ijk = np.round(field_mm / np.array(spacing)).astype(int)
@@ -51,7 +73,9 @@ GRIDS = {
     "0.8 mm": make_grid(spacing=(0.8, 0.8, 0.8), centre=(7.1234, -21.37, 33.91)),
     "off the lattice": make_grid(centre=(7.1234, -21.37, 33.91)),
     "oblique": make_grid(degrees=(20, -15, 30)),
-    "oblique, flipped, permuted, anisotropic": make_grid((2, 0, 1), (-1, 1, -1), (0.8, 0.8, 3.0), (10, 25, -12)),
+    "oblique, flipped, permuted, anisotropic": make_grid(
+        (2, 0, 1), (-1, 1, -1), (0.8, 0.8, 3.0), (10, 25, -12)
+    ),
 }
 
 
@@ -78,7 +102,9 @@ def test_at_the_network_spacing_not_a_voxel_changes(name):
     crop = whole_grid(Volume(values, grid.ijk_to_ras), 1.0)
     there = resample(values, grid, crop)
     back, box = restore(np.stack([there, there]), Restore(grid, crop))
-    assert np.array_equal(np.rint(back[1]), values) and all(s.stop - s.start == n for s, n in zip(box, grid.shape))
+    assert np.array_equal(np.rint(back[1]), values) and all(
+        s.stop - s.start == n for s, n in zip(box, grid.shape)
+    )
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -111,18 +137,27 @@ def test_a_crop_reads_the_same_from_a_box_as_from_the_whole():
     crop = centred_grid((8.0, -20.0, 34.0), (16, 20, 18), 1.0)
     from MedLLMSegLib.segmentation.prepare import normalise
 
-    assert np.allclose(prepare(Volume(values, grid.ijk_to_ras), crop)[0], normalise(resample(values, grid, crop)), atol=1e-4)
+    assert np.allclose(
+        prepare(Volume(values, grid.ijk_to_ras), crop)[0],
+        normalise(resample(values, grid, crop)),
+        atol=1e-4,
+    )
 
 
 def test_coarser_grids_average_instead_of_picking():
     grid = make_grid(spacing=(0.5, 0.5, 0.5))
     stripes = np.indices(grid.shape).sum(0) % 2 * 100.0  # finer than the target can show
-    assert np.abs(resample(stripes, grid, covering_grid(grid, 2.0))[2:-2, 2:-2, 2:-2] - 50).max() < 1
+    assert (
+        np.abs(resample(stripes, grid, covering_grid(grid, 2.0))[2:-2, 2:-2, 2:-2] - 50).max() < 1
+    )
 
 
 def test_averaging_keeps_places():
     grid = make_grid(spacing=(0.5, 0.5, 0.5))
-    world_x = apply(grid.ijk_to_ras, np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1))[..., 0]
+    world_x = apply(
+        grid.ijk_to_ras,
+        np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1),
+    )[..., 0]
     target = covering_grid(grid, 2.0)
     seen = resample(world_x.transpose(2, 1, 0), grid, target)
     i = np.arange(target.shape[2])
@@ -135,7 +170,9 @@ def test_boxes_and_sub_grids_agree():
     crop = centred_grid(grid.centre_ras() + 5, (10, 12, 14), 1.0)
     box = overlap_box(grid, crop)
     sub = sub_grid(grid, box)
-    assert np.allclose(apply(sub.ijk_to_ras, (0, 0, 0)), apply(grid.ijk_to_ras, [s.start for s in box[::-1]]))
+    assert np.allclose(
+        apply(sub.ijk_to_ras, (0, 0, 0)), apply(grid.ijk_to_ras, [s.start for s in box[::-1]])
+    )
     assert sub.shape == tuple(s.stop - s.start for s in box)
 
 
@@ -157,11 +194,16 @@ def _thick_slices():
 def test_a_grid_along_the_scans_own_axes_is_the_scans_grid_at_its_own_spacing():
     scan = _thick_slices()
     grid = aligned_grid(scan, scan.spacing_mm)
-    assert np.allclose(sorted(map(tuple, grid.corners_ras().round(6))), sorted(map(tuple, scan.corners_ras().round(6))))
+    assert np.allclose(
+        sorted(map(tuple, grid.corners_ras().round(6))),
+        sorted(map(tuple, scan.corners_ras().round(6))),
+    )
     assert grid.shape[0] == 7 and np.allclose(grid.spacing_mm, (10, 1.5, 1.5))
 
 
-@pytest.mark.parametrize("order, flipped", [((0, 1, 2), (0,)), ((2, 0, 1), ()), ((1, 2, 0), (0, 2)), ((1, 0, 2), (1,))])
+@pytest.mark.parametrize(
+    "order, flipped", [((0, 1, 2), (0,)), ((2, 0, 1), ()), ((1, 2, 0), (0, 2)), ((1, 0, 2), (1,))]
+)
 def test_the_same_scan_stored_in_another_order_gets_the_same_grid(order, flipped):
     scan = _thick_slices()
     matrix = scan.ijk_to_ras.copy()
@@ -179,7 +221,9 @@ def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
     grid = covering_grid(_thick_slices(), (4, 2, 1))
     assert np.allclose(grid.spacing_mm, (4, 2, 1))
     corners = _thick_slices().corners_ras()
-    assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all() and (grid.corners_ras().max(0) >= corners.max(0) - 1e-2).all()
+    assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all() and (
+        grid.corners_ras().max(0) >= corners.max(0) - 1e-2
+    ).all()
 
 
 @pytest.mark.parametrize("rows, columns", [(7, 9), (240, 11), (1, 1)])
@@ -187,7 +231,9 @@ def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
 def test_other_rows_and_columns_fill_the_same_place_and_come_back(name, rows, columns):
     grid = GRIDS[name]
     other = regridded(grid, rows, columns)
-    assert other.shape == (grid.shape[0], rows, columns) and np.allclose(other.corners_ras(), grid.corners_ras())
+    assert other.shape == (grid.shape[0], rows, columns) and np.allclose(
+        other.corners_ras(), grid.corners_ras()
+    )
     back = regridded(other, *grid.shape[1:])
     assert back.shape == grid.shape and np.allclose(back.ijk_to_ras, grid.ijk_to_ras)
 
@@ -197,10 +243,19 @@ def test_other_rows_and_columns_fill_the_same_place_and_come_back(name, rows, co
 def test_a_slices_square_is_filled_by_its_longer_side(name, wide):
     whole = GRIDS[name]
     half = slice(0, (whole.shape[1] if wide else whole.shape[2]) // 3)
-    part = sub_grid(whole, (slice(2, 3), half if wide else slice(0, whole.shape[1]), slice(0, whole.shape[2]) if wide else half))
+    part = sub_grid(
+        whole,
+        (
+            slice(2, 3),
+            half if wide else slice(0, whole.shape[1]),
+            slice(0, whole.shape[2]) if wide else half,
+        ),
+    )
     square = square_around(part, 24)
     assert square.shape == (1, 24, 24) and np.allclose(square.centre_ras(), part.centre_ras())
-    assert np.allclose(square.extent_mm, (part.extent_mm[0], max(part.extent_mm), max(part.extent_mm)))
+    assert np.allclose(
+        square.extent_mm, (part.extent_mm[0], max(part.extent_mm), max(part.extent_mm))
+    )
     assert inside(square, part).all()  # in the slice's plane, and wide enough for all of it
     along = square.ijk_to_ras[:3, :3] / square.spacing_mm[::-1]
     assert np.allclose(along, part.ijk_to_ras[:3, :3] / part.spacing_mm[::-1])

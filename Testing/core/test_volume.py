@@ -1,4 +1,5 @@
 """What is no scan is refused in one sentence."""
+
 import numpy as np
 import pytest
 
@@ -23,7 +24,11 @@ BAD = {
     "infinite": (with_value(np.inf), np.eye(4), "infinite"),
     "complex": (GOOD.astype(complex), np.eye(4), "complex"),
     "zero spacing": (GOOD, np.diag([1.0, 0, 1, 1]), "voxel size of 1 x 0 x 1 mm"),
-    "flat axes": (GOOD, np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "one plane"),
+    "flat axes": (
+        GOOD,
+        np.array([[1.0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        "one plane",
+    ),
     "NaN matrix": (GOOD, np.full((4, 4), np.nan), "no valid position"),
 }
 
@@ -38,4 +43,9 @@ def test_refused(name):
     with pytest.raises(UserError) as caught:
         check_scan(Volume(array, matrix, "knee"))
     message = str(caught.value)
-    assert words in message and '"knee"' in message and message.count(". ") == 0 and message.endswith(".")
+    assert (
+        words in message
+        and '"knee"' in message
+        and message.count(". ") == 0
+        and message.endswith(".")
+    )

@@ -1,4 +1,5 @@
 """The box plot is a picture that shows every head, however odd the values."""
+
 import math
 
 import numpy as np
@@ -6,8 +7,8 @@ import pytest
 from PIL import Image
 
 from MedLLMSegLib.evaluation.box_plot import plot_boxes, plot_scores
-from MedLLMSegLib.metrics.overlap import METRICS
 from MedLLMSegLib.evaluation.scores import Score, summarize_scores
+from MedLLMSegLib.metrics.overlap import METRICS
 
 
 def ink(path):
@@ -16,12 +17,22 @@ def ink(path):
     return pixels.shape, int((pixels < 250).sum())
 
 
-@pytest.mark.parametrize("columns", [
-    {"one": [0.9]}, {"none": [math.nan, math.nan], "some": [0.8, math.nan, 0.9]}, {"nothing": []},
-    {f"structure {n} with a long name": np.linspace(0.5, 0.9, 30) for n in range(9)}, {"equal": [1.0] * 5, "zero": [0.0] * 5},
-])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"one": [0.9]},
+        {"none": [math.nan, math.nan], "some": [0.8, math.nan, 0.9]},
+        {"nothing": []},
+        {f"structure {n} with a long name": np.linspace(0.5, 0.9, 30) for n in range(9)},
+        {"equal": [1.0] * 5, "zero": [0.0] * 5},
+    ],
+)
 def test_odd_values(tmp_path, columns):
-    path = plot_boxes({"Dice": (METRICS["dice"], columns), "speed": (None, columns)}, "A title", tmp_path / "plot.png")
+    path = plot_boxes(
+        {"Dice": (METRICS["dice"], columns), "speed": (None, columns)},
+        "A title",
+        tmp_path / "plot.png",
+    )
     (height, width), dark = ink(path)
     assert height > 400 and width >= 540 and dark > 5000
 
@@ -31,19 +42,38 @@ def test_values_far_beyond_do_not_flatten_the_rest(tmp_path):
     values = np.linspace(1, 3, 20)
 
     def box_rows(columns):
-        pixels = np.asarray(Image.open(plot_boxes({"HD95": (METRICS["hd95_mm"], columns)}, "", tmp_path / "p.png")).convert("RGB"))
+        pixels = np.asarray(
+            Image.open(
+                plot_boxes({"HD95": (METRICS["hd95_mm"], columns)}, "", tmp_path / "p.png")
+            ).convert("RGB")
+        )
         return int((pixels == (220, 232, 244)).all(-1).any(1).sum())
+
     plain, far = box_rows({"a": values}), box_rows({"a": [*values, 180.0]})
     assert far > plain / 5  # by scale alone it would be a sixtieth
 
 
 def test_one_dot_is_one_head(tmp_path):
-    """Two sides with opposite values have one mean: the plot of 2 cases of one head is that of the mean alone."""
+    """Two sides with opposite values have one mean: the plot of 2 cases of one head is that of
+    the mean alone.
+    """
+
     def scores(values, group):
-        return [Score(f"c{n}", group or f"g{n}", {f"{m}_a": v for m in METRICS}) for n, v in enumerate(values)]
+        return [
+            Score(f"c{n}", group or f"g{n}", {f"{m}_a": v for m in METRICS})
+            for n, v in enumerate(values)
+        ]
 
     def plotted(name, found):
-        summary = summarize_scores(found, "m", tmp_path, 1.0) | {"cases": 1, "groups": 1}  # the same title
+        summary = summarize_scores(found, "m", tmp_path, 1.0) | {
+            "cases": 1,
+            "groups": 1,
+        }  # the same title
         return plot_scores(found, summary, tmp_path / name).read_bytes()
+
     together = plotted("a.png", scores([0.2, 0.8], "head"))
-    assert together == plotted("b.png", scores([0.5], "head")) != plotted("c.png", scores([0.2, 0.8], None))
+    assert (
+        together
+        == plotted("b.png", scores([0.5], "head"))
+        != plotted("c.png", scores([0.2, 0.8], None))
+    )

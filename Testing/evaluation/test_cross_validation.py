@@ -1,4 +1,5 @@
 """`medllmseg train --folds`: every case tested once, by a model that never saw its patient."""
+
 import json
 
 import numpy as np
@@ -6,16 +7,32 @@ import pytest
 
 from MedLLMSegLib import save_volume
 from MedLLMSegLib.cli import main as cli
-from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.registry.bundle import read_bundle
 
-ARGUMENTS = ["--steps", "2", "--window", "16", "16", "16", "--batch", "1", "--precision", "fp32", "--device", "cpu",
-             "--structures", "ball"]
+ARGUMENTS = [
+    "--steps",
+    "2",
+    "--window",
+    "16",
+    "16",
+    "16",
+    "--batch",
+    "1",
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+    "--structures",
+    "ball",
+]
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Two frames each of four patients, a bright ball in noise; the stated split would leave most of them out."""
+    """Two frames each of four patients, a bright ball in noise; the stated split would leave
+    most of them out.
+    """
     folder, rng = tmp_path / "data", np.random.default_rng(0)
     k, j, i = np.ogrid[:16, :16, :16]
     for patient in range(1, 5):
@@ -23,13 +40,20 @@ def data(tmp_path):
             inside = (k - 8) ** 2 + (j - 7 - frame) ** 2 + (i - 8) ** 2 < 20
             image = (100 * inside + 10 * rng.normal(size=inside.shape)).astype(np.float32)
             for part, array in (("imagesTr", image), ("labelsTr", inside.astype(np.uint8))):
-                save_volume(Volume(array, np.eye(4)), folder / part / f"patient00{patient}_frame0{frame}.nii.gz")
-    (folder / "splits.json").write_text(json.dumps({"train": ["patient001"], "val": ["patient002"], "test": ["patient003"]}))
+                save_volume(
+                    Volume(array, np.eye(4)),
+                    folder / part / f"patient00{patient}_frame0{frame}.nii.gz",
+                )
+    (folder / "splits.json").write_text(
+        json.dumps({"train": ["patient001"], "val": ["patient002"], "test": ["patient003"]})
+    )
     return folder
 
 
 def run(data, output, *more):
-    return cli.main(["train", "--data", str(data), "--output", str(output), "--folds", "4", *ARGUMENTS, *more])
+    return cli.main(
+        ["train", "--data", str(data), "--output", str(output), "--folds", "4", *ARGUMENTS, *more]
+    )
 
 
 def test_every_case_is_tested_once_by_a_model_that_never_saw_its_patient(data, tmp_path, capsys):
@@ -37,7 +61,9 @@ def test_every_case_is_tested_once_by_a_model_that_never_saw_its_patient(data, t
     assert "8 cases of 4 heads or patients" in capsys.readouterr().out
     summary = json.loads((tmp_path / "run/folds.summary.json").read_text())
     rows = (tmp_path / "run/folds.csv").read_text().splitlines()
-    assert sorted(row.split(",")[0] for row in rows[1:]) == sorted(p.name[:-7] for p in (data / "imagesTr").iterdir())
+    assert sorted(row.split(",")[0] for row in rows[1:]) == sorted(
+        p.name[:-7] for p in (data / "imagesTr").iterdir()
+    )
     assert summary["cases"] == 8 and summary["groups"] == 4 and summary["folds"] == 4
     values = []
     for n in range(1, 5):
@@ -45,17 +71,37 @@ def test_every_case_is_tested_once_by_a_model_that_never_saw_its_patient(data, t
         own = (tmp_path / f"run/fold{n}/test.csv").read_text().splitlines()[1:]
         tested = {row.split("_")[0] for row in own}
         values += [float(row.split(",")[1]) for row in own]
-        assert len(tested) == 1 and not tested & {case.split("_")[0] for part in plan["cases"].values() for case in part}
-    assert summary["mean"]["mean"] == pytest.approx(np.mean(values), abs=1e-5)  # the joined figure is that of the parts
+        assert len(tested) == 1 and not tested & {
+            case.split("_")[0] for part in plan["cases"].values() for case in part
+        }
+    assert summary["mean"]["mean"] == pytest.approx(
+        np.mean(values), abs=1e-5
+    )  # the joined figure is that of the parts
     assert read_bundle(tmp_path / "run/fold1/bundle").metadata["calibration"]["temperature"] > 0
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("fold*/*.csv")}
     (tmp_path / "run/fold2/test.csv").unlink()  # as if it had been killed there
     assert run(data, tmp_path / "run") == 0
-    assert {p.parent.name for p in before if p.stat().st_mtime_ns != before[p]} == {"fold2"}  # the rest is not done again
+    assert {p.parent.name for p in before if p.stat().st_mtime_ns != before[p]} == {
+        "fold2"
+    }  # the rest is not done again
 
 
 def test_too_many_folds_are_refused(data, tmp_path, capsys):
-    assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "x"), "--folds", "5", *ARGUMENTS]) == 2
+    assert (
+        cli.main(
+            [
+                "train",
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "x"),
+                "--folds",
+                "5",
+                *ARGUMENTS,
+            ]
+        )
+        == 2
+    )
     assert "groups" in capsys.readouterr().err and not list((tmp_path / "x").glob("fold*"))
 
 
@@ -72,13 +118,35 @@ def test_folds_on_several_machines_are_joined_by_the_last(data, tmp_path, capsys
 def test_a_fold_that_there_is_not_is_refused(data, tmp_path, capsys):
     assert run(data, tmp_path / "x", "--fold", "5") == 2
     assert "one from 1 to 4" in capsys.readouterr().err
-    assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "x"), "--fold", "1", *ARGUMENTS]) == 2
+    assert (
+        cli.main(
+            [
+                "train",
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "x"),
+                "--fold",
+                "1",
+                *ARGUMENTS,
+            ]
+        )
+        == 2
+    )
     assert "--folds was not given" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("started", [{"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"},
-                                     {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"}], ids=["torchrun", "srun"])
-def test_several_processes_are_refused_before_any_work(data, tmp_path, capsys, monkeypatch, started):
+@pytest.mark.parametrize(
+    "started",
+    [
+        {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "2"},
+        {"SLURM_PROCID": "0", "SLURM_NTASKS": "2"},
+    ],
+    ids=["torchrun", "srun"],
+)
+def test_several_processes_are_refused_before_any_work(
+    data, tmp_path, capsys, monkeypatch, started
+):
     for name, value in started.items():
         monkeypatch.setenv(name, value)
     assert run(data, tmp_path / "x") == 2

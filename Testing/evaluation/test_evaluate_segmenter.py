@@ -1,4 +1,5 @@
 """`evaluate` with a stand-in for the model, on folders whose right answers are known."""
+
 import csv
 import json
 import math
@@ -9,21 +10,23 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.anatomy.structures import cardiac_structures, hippocampus_structures
-from MedLLMSegLib.data import choose_cases, group_of
 from MedLLMSegLib.cli.main import main
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.evaluation.evaluate_segmenter import Chosen, How, evaluate, with_values_of
-from MedLLMSegLib.io.volume_files import load_volume, save_segmentation, save_volume
-from MedLLMSegLib.metrics.overlap import METRICS
-from MedLLMSegLib.evaluation.scores import read_table, summary_table
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data import choose_cases, group_of
+from MedLLMSegLib.evaluation.evaluate_segmenter import Chosen, How, evaluate, with_values_of
+from MedLLMSegLib.evaluation.scores import read_table, summary_table
+from MedLLMSegLib.io.volume_files import load_volume, save_segmentation, save_volume
+from MedLLMSegLib.metrics.overlap import METRICS
 
 CASES = ["hippocampus_001", "hippocampus_002", "hippocampus_003", "hippocampus_004"]
 
 
 def add_case(folder, case, lateral=False, labels=None, moved_mm=0.0):
-    """An image whose voxels are 10 times the stand-in's answer, and a truth. The answer is right except where asked."""
+    """An image whose voxels are 10 times the stand-in's answer, and a truth. The answer is right
+    except where asked.
+    """
     matrix = np.diag([1.0, 2.0, 3.0, 1.0])
     truth = np.zeros((5, 6, 8), np.uint8)
     for n in range(4 if lateral else 2):
@@ -44,14 +47,22 @@ def data(tmp_path):
 
 @pytest.fixture(autouse=True)
 def without_matplotlib(monkeypatch, request):
-    """Pictures take longer than all the rest, and must not be needed; the first test and test_box_plot.py look at them."""
+    """Pictures take longer than all the rest, and must not be needed; the first test and
+    test_box_plot.py look at them.
+    """
     if request.node.name != "test_the_table_and_the_summary":
-        monkeypatch.setattr("MedLLMSegLib.evaluation.evaluate_segmenter.find_spec", lambda name: None)
+        monkeypatch.setattr(
+            "MedLLMSegLib.evaluation.evaluate_segmenter.find_spec", lambda name: None
+        )
 
 
 def perfect(volume, model, device):
     labels = np.rint(volume.array / 10).astype(np.uint8)
-    return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=labels.max() > 2), model="stand-in")
+    return Segmentation(
+        volume.with_array(labels),
+        hippocampus_structures(lateral=labels.max() > 2),
+        model="stand-in",
+    )
 
 
 def rows(path):
@@ -68,14 +79,21 @@ def test_the_table_and_the_summary(data, tmp_path):
         if volume.name == "hippocampus_003":
             raise UserError("No hippocampus was found.")
         return result
+
     output = tmp_path / "out" / "dice.csv"
     summary = evaluate("m", data, output, segment=half)
     lines = [line.split(",") for line in output.read_text().splitlines()]
-    assert lines[0] == ["case", *(f"{metric}_{key}" for metric in METRICS for key in ("anterior", "posterior"))]
+    assert lines[0] == [
+        "case",
+        *(f"{metric}_{key}" for metric in METRICS for key in ("anterior", "posterior")),
+    ]
     assert [line[:3] for line in lines] == [
-        ["case", "dice_anterior", "dice_posterior"], ["hippocampus_001", "1.000000", "1.000000"],
-        ["hippocampus_002", "1.000000", "0.666667"], ["hippocampus_003", "0.000000", "0.000000"],
-        ["hippocampus_004", "1.000000", "1.000000"]]
+        ["case", "dice_anterior", "dice_posterior"],
+        ["hippocampus_001", "1.000000", "1.000000"],
+        ["hippocampus_002", "1.000000", "0.666667"],
+        ["hippocampus_003", "0.000000", "0.000000"],
+        ["hippocampus_004", "1.000000", "1.000000"],
+    ]
     assert summary["structures"]["anterior"]["mean"] == pytest.approx(0.75)
     posterior = [1, 2 / 3, 0, 1]
     assert summary["structures"]["posterior"]["mean"] == pytest.approx(np.mean(posterior))
@@ -83,42 +101,69 @@ def test_the_table_and_the_summary(data, tmp_path):
     cases = [1, 5 / 6, 0, 1]
     assert summary["mean"]["mean"] == pytest.approx(np.mean(cases)) and summary["mean"]["n"] == 4
     # 1 and 2 are one head, 3 and 4 the other
-    assert summary["heads"]["n"] == 2 and summary["heads"]["sd"] == pytest.approx(np.std([11 / 12, 0.5], ddof=1))
+    assert summary["heads"]["n"] == 2 and summary["heads"]["sd"] == pytest.approx(
+        np.std([11 / 12, 0.5], ddof=1)
+    )
     assert summary["failed"] == {"hippocampus_003": "No hippocampus was found."}
     assert summary["model"] == "stand-in"
     written = json.loads((tmp_path / "out" / "dice.summary.json").read_text())
     assert written["mean"]["mean"] == pytest.approx(summary["mean"]["mean"])
-    assert sorted(p.name for p in output.parent.iterdir()) == ["dice.csv", "dice.png", "dice.summary.json"]
+    assert sorted(p.name for p in output.parent.iterdir()) == [
+        "dice.csv",
+        "dice.png",
+        "dice.summary.json",
+    ]
     screen = summary_table(summary)
     assert "0.750" in screen and "hippocampus_003: No hippocampus was found." in screen
     assert "4 cases of 2 heads or patients" in screen
 
 
 def test_every_metric_at_native_resolution(data, tmp_path):
-    """Voxels of 1 x 2 x 3 mm in a grid of 8 x 6 x 5 (6 mm3 each); the worked answers stand in the comments."""
+    """Voxels of 1 x 2 x 3 mm in a grid of 8 x 6 x 5 (6 mm3 each); the worked answers stand in
+    the comments.
+    """
+
     def half(volume, model, device):
         result = perfect(volume, model, device)
         if volume.name == "hippocampus_002":
-            result.labels.array[1, 1, 1:3] = 0  # the truth is a row of 4 voxels, 1 mm apart; the answer its last two
+            result.labels.array[1, 1, 1:3] = (
+                0  # the truth is a row of 4 voxels, 1 mm apart; the answer its last two
+            )
         if volume.name == "hippocampus_003":
             raise UserError("No hippocampus was found.")
         return result
+
     summary = evaluate("m", data, tmp_path / "d.csv", segment=half)
     table = read_table(tmp_path / "d.csv")
     found = {metric: table["hippocampus_002"][f"{metric}_posterior"] for metric in METRICS}
     expected = {
-        "dice": 2 / 3, "jaccard": 0.5, "precision": 1, "sensitivity": 0.5, "accuracy": 1 - 2 / 240,
-        "hd95_mm": np.percentile([2, 1, 0, 0], 95),  # from the truth's voxels to the answer's; the other way all are 0
-        "assd_mm": 3 / 6, "nsd_1mm": 5 / 6, "volume_difference_ml": -2 * 0.006}
+        "dice": 2 / 3,
+        "jaccard": 0.5,
+        "precision": 1,
+        "sensitivity": 0.5,
+        "accuracy": 1 - 2 / 240,
+        "hd95_mm": np.percentile(
+            [2, 1, 0, 0], 95
+        ),  # from the truth's voxels to the answer's; the other way all are 0
+        "assd_mm": 3 / 6,
+        "nsd_1mm": 5 / 6,
+        "volume_difference_ml": -2 * 0.006,
+    }
     assert found == {metric: pytest.approx(value, abs=1e-6) for metric, value in expected.items()}
     diagonal = np.sqrt(8**2 + 12**2 + 15**2)
     failed = {metric: table["hippocampus_003"][f"{metric}_posterior"] for metric in METRICS}
     assert failed == dict.fromkeys(METRICS, 0) | {
-        "hd95_mm": pytest.approx(diagonal), "assd_mm": pytest.approx(diagonal), "volume_difference_ml": pytest.approx(-0.024)}
+        "hd95_mm": pytest.approx(diagonal),
+        "assd_mm": pytest.approx(diagonal),
+        "volume_difference_ml": pytest.approx(-0.024),
+    }
     hd95 = [0, expected["hd95_mm"], diagonal, 0]
     assert summary["metrics"]["hd95_mm"]["posterior"]["mean"] == pytest.approx(np.mean(hd95))
     assert summary["group_means"]["hd95_mm"]["n"] == 2 and summary["means"]["hd95_mm"]["n"] == 4
-    assert summary["metrics"]["dice"] == summary["structures"] and summary["means"]["dice"] == summary["mean"]
+    assert (
+        summary["metrics"]["dice"] == summary["structures"]
+        and summary["means"]["dice"] == summary["mean"]
+    )
     assert summary["group_means"]["dice"] == summary["heads"]
     assert all(each["n"] == 2 for each in summary["group_metrics"]["hd95_mm"].values())
     assert summary["charged"] == {"anterior": 1, "posterior": 1}
@@ -126,7 +171,9 @@ def test_every_metric_at_native_resolution(data, tmp_path):
 
 
 def test_the_rule_for_empty_structures_is_printed_and_written(data, tmp_path):
-    """Case 1 has no posterior part and the answer has none; case 2 has none and the answer does; case 3 the other way."""
+    """Case 1 has no posterior part and the answer has none; case 2 has none and the answer does;
+    case 3 the other way.
+    """
     only = np.zeros((5, 6, 8), np.uint8)
     only[1, 0, 1:5] = 1
     for case in CASES[:2]:
@@ -139,6 +186,7 @@ def test_the_rule_for_empty_structures_is_printed_and_written(data, tmp_path):
         if volume.name == "hippocampus_003":
             result.labels.array[result.labels.array == 2] = 0
         return result
+
     summary = evaluate("m", data, tmp_path / "d.csv", segment=answer)
     table = read_table(tmp_path / "d.csv")
     assert all(math.isnan(table[CASES[0]][f"{metric}_posterior"]) for metric in METRICS)
@@ -147,15 +195,21 @@ def test_the_rule_for_empty_structures_is_printed_and_written(data, tmp_path):
         assert table[case]["hd95_mm_posterior"] == pytest.approx(np.sqrt(64 + 144 + 225))
         assert table[case]["accuracy_posterior"] == pytest.approx(1 - 4 / 240, abs=1e-6)
     assert [table[c]["volume_difference_ml_posterior"] for c in CASES[1:3]] == [0.024, -0.024]
-    assert summary["structures"]["posterior"]["n"] == 3 and summary["structures"]["posterior"]["mean"] == pytest.approx(1 / 3)
+    assert summary["structures"]["posterior"]["n"] == 3 and summary["structures"]["posterior"][
+        "mean"
+    ] == pytest.approx(1 / 3)
     screen = summary_table(summary)
-    assert "neither label map has is left out" in screen and "neither label map has is left out" in summary["rule"]
+    assert (
+        "neither label map has is left out" in screen
+        and "neither label map has is left out" in summary["rule"]
+    )
     assert "only one label map has it: posterior in 2 of 4 cases" in screen
     assert json.loads((tmp_path / "d.summary.json").read_text())["charged"] == {"posterior": 2}
 
 
 def sure(volume, model, device, probabilities=False, uncertainty=False, augment=0):
-    """The right answer, said with 90 %; one voxel of the anterior part is wrongly called posterior, with 60 %.
+    """The right answer, said with 90 %; one voxel of the anterior part is wrongly called posterior,
+    with 60 %.
 
     With more views the wrong voxel is as sure as the others.
     """
@@ -167,8 +221,11 @@ def sure(volume, model, device, probabilities=False, uncertainty=False, augment=
         maps[n][result.labels.array == s.label] = 0.9
     maps[1][wrong] = 0.9 if augment else 0.6
     unsure = np.where(result.labels.array > 0, 1 - maps.max(0), 0)
-    return replace(result, probabilities=volume.with_array(maps) if probabilities else None,
-                   uncertainty=volume.with_array(unsure) if uncertainty else None)
+    return replace(
+        result,
+        probabilities=volume.with_array(maps) if probabilities else None,
+        uncertainty=volume.with_array(unsure) if uncertainty else None,
+    )
 
 
 def test_calibration_on_demand(data, tmp_path):
@@ -186,20 +243,29 @@ def test_calibration_on_demand(data, tmp_path):
     assert found["ece"] == pytest.approx(summary["means"]["ece"]["mean"])  # all cases are alike
     assert "Calibration error of all cases' voxels together: 0.0" in summary_table(summary)
     assert json.loads((tmp_path / "d.summary.json").read_text())["calibration"]["bins"] == 15
-    views = evaluate("m", data, tmp_path / "d.csv", how=How(calibration=True, augment=3), segment=sure)
+    views = evaluate(
+        "m", data, tmp_path / "d.csv", how=How(calibration=True, augment=3), segment=sure
+    )
     assert views["augment"] == 3 and views["calibration"]["risk_coverage"] > found["risk_coverage"]
     with pytest.raises(UserError, match="-1 views"):
         How(augment=-1)
 
 
 def test_any_source_of_cases(data, tmp_path):
-    """A CSV whose groups say that all four crops are one patient, and whose split leaves one of them out."""
+    """A CSV whose groups say that all four crops are one patient, and whose split leaves one of
+    them out.
+    """
     lines = ["image,label,group,split"] + [
-        f"data/imagesTr/{c}.nii.gz,data/labelsTr/{c}.nii.gz,patient A,{'test' if c != CASES[1] else 'train'}" for c in CASES]
+        f"data/imagesTr/{c}.nii.gz,data/labelsTr/{c}.nii.gz,patient"
+        f" A,{'test' if c != CASES[1] else 'train'}"
+        for c in CASES
+    ]
     source = tmp_path / "cases.csv"
     source.write_text("\n".join(lines).replace("patient A,train", "patient B,train"))
     summary = evaluate("m", source, tmp_path / "d.csv", segment=perfect)
-    assert summary["cases"] == 3 and summary["groups"] == 1 and math.isnan(summary["mean"]["low"])  # no interval from one
+    assert (
+        summary["cases"] == 3 and summary["groups"] == 1 and math.isnan(summary["mean"]["low"])
+    )  # no interval from one
     assert set(summary["group_of"].values()) == {"patient A"}
     assert list(read_table(tmp_path / "d.csv")) == [CASES[0], CASES[2], CASES[3]]
     evaluate("m", source, tmp_path / "d.csv", [CASES[1]], segment=perfect)
@@ -214,16 +280,24 @@ def test_names_decide_where_the_source_has_the_models(data, tmp_path):
         labels = np.zeros((5, 6, 8), np.uint8)
         labels[1, 0, 1:5], labels[1, 1, 1:5] = 2, 1
         add_case(data, case)  # the image shows 1 and 2 as the model has them
-        save_volume(Volume(labels, np.diag([1.0, 2.0, 3.0, 1.0])), data / "labelsTr" / f"{case}.nii.gz")
+        save_volume(
+            Volume(labels, np.diag([1.0, 2.0, 3.0, 1.0])), data / "labelsTr" / f"{case}.nii.gz"
+        )
     wrong = evaluate("m", data, tmp_path / "d.csv", segment=perfect)
     assert wrong["mean"]["mean"] == 0
-    (data / "dataset.json").write_text('{"labels": {"0": "background", "1": "Posterior", "2": "Anterior"}}')
+    (data / "dataset.json").write_text(
+        '{"labels": {"0": "background", "1": "Posterior", "2": "Anterior"}}'
+    )
     assert evaluate("m", data, tmp_path / "d.csv", segment=perfect)["mean"]["mean"] == 1
-    (data / "dataset.json").write_text('{"labels": {"0": "background", "1": "Hilus", "2": "Anterior"}}')
+    (data / "dataset.json").write_text(
+        '{"labels": {"0": "background", "1": "Hilus", "2": "Anterior"}}'
+    )
     with pytest.raises(UserError, match=r"has the labels \[1\] \(Hilus\), and the model knows 1 "):
         evaluate("m", data, tmp_path / "d.csv", segment=perfect)
     (data / "dataset.json").write_text('{"labels": {"0": "background", "1": "L1", "2": "L2"}}')
-    assert evaluate("m", data, tmp_path / "d.csv", segment=perfect)["mean"]["mean"] == 0  # strange names: values decide
+    assert (
+        evaluate("m", data, tmp_path / "d.csv", segment=perfect)["mean"]["mean"] == 0
+    )  # strange names: values decide
 
 
 def test_crops_and_heads_in_one_folder(data, tmp_path):
@@ -231,13 +305,28 @@ def test_crops_and_heads_in_one_folder(data, tmp_path):
     one_sided = np.zeros((5, 6, 8), np.uint8)
     one_sided[1, 2, 1:5], one_sided[1, 3, 1:5] = 3, 4  # right side only
     add_case(data, "head_2", labels=one_sided)
-    evaluate("m", data, tmp_path / "d.csv", ["hippocampus_001", "head_1", "head_2"], segment=perfect)
+    evaluate(
+        "m", data, tmp_path / "d.csv", ["hippocampus_001", "head_1", "head_2"], segment=perfect
+    )
     table = {r["case"]: r for r in rows(tmp_path / "d.csv")}
-    assert list(table["head_1"])[:7] == ["case", "dice_anterior", "dice_posterior", "dice_left_anterior",
-                                     "dice_left_posterior", "dice_right_anterior", "dice_right_posterior"]
-    assert table["hippocampus_001"]["dice_left_anterior"] == "" and table["head_1"]["dice_anterior"] == ""
+    assert list(table["head_1"])[:7] == [
+        "case",
+        "dice_anterior",
+        "dice_posterior",
+        "dice_left_anterior",
+        "dice_left_posterior",
+        "dice_right_anterior",
+        "dice_right_posterior",
+    ]
+    assert (
+        table["hippocampus_001"]["dice_left_anterior"] == ""
+        and table["head_1"]["dice_anterior"] == ""
+    )
     assert table["head_1"]["dice_right_posterior"] == "1.000000"
-    assert table["head_2"]["dice_left_anterior"] == "" and table["head_2"]["dice_right_anterior"] == "1.000000"
+    assert (
+        table["head_2"]["dice_left_anterior"] == ""
+        and table["head_2"]["dice_right_anterior"] == "1.000000"
+    )
 
 
 def test_a_failed_head_is_charged_with_what_it_has(data, tmp_path):
@@ -250,9 +339,13 @@ def test_a_failed_head_is_charged_with_what_it_has(data, tmp_path):
         if volume.name in ("head_2", "hippocampus_002"):
             raise RuntimeError("out of memory")
         return perfect(volume, model, device)
+
     evaluate("m", data, tmp_path / "d.csv", ["head_1", "head_2", *CASES], segment=fails)
     table = {r["case"]: r for r in rows(tmp_path / "d.csv")}
-    assert table["head_2"]["dice_right_anterior"] == "0.000000" and table["head_2"]["dice_anterior"] == ""
+    assert (
+        table["head_2"]["dice_right_anterior"] == "0.000000"
+        and table["head_2"]["dice_anterior"] == ""
+    )
     assert table["head_2"]["dice_left_anterior"] == ""  # it has no left side to miss
     assert table["hippocampus_002"]["dice_anterior"] == "0.000000"
     assert table["hippocampus_002"]["dice_left_anterior"] == ""
@@ -265,26 +358,54 @@ def test_which_cases(data, tmp_path):
     (data / "splits.json").write_text(json.dumps({"train": CASES[:2], "test": CASES[3:]}))
     assert choose_cases(data) == CASES[3:]
     listed = tmp_path / "cases.txt"
-    listed.write_text("\ufeffhippocampus_002\n\n hippocampus_001 \r\nhippocampus_002\n", encoding="utf-8")
-    assert choose_cases(data, listed) == ["hippocampus_002", "hippocampus_001"]  # as listed; overrides the split
+    listed.write_text(
+        "\ufeffhippocampus_002\n\n hippocampus_001 \r\nhippocampus_002\n", encoding="utf-8"
+    )
+    assert choose_cases(data, listed) == [
+        "hippocampus_002",
+        "hippocampus_001",
+    ]  # as listed; overrides the split
     evaluate("m", data, tmp_path / "d.csv", cases=listed, segment=perfect)
     assert [r["case"] for r in rows(tmp_path / "d.csv")] == ["hippocampus_002", "hippocampus_001"]
 
 
-@pytest.mark.parametrize("harm, sentence", [
-    (lambda data: (data / "labelsTr" / "hippocampus_004.nii.gz").unlink(), '"hippocampus_004" has no file in'),
-    (lambda data: add_case(data, "hippocampus_002", moved_mm=0.5), "lies up to 0.5 mm beside its image"),
-    (lambda data: save_volume(Volume(np.zeros((5, 6, 9), np.uint8), np.diag([1., 2, 3, 1])),
-                              data / "labelsTr" / "hippocampus_002.nii.gz"),
-     "9 x 6 x 5 voxels and its image 8 x 6 x 5"),
-    (lambda data: save_volume(Volume(np.full((5, 6, 8), 17, np.uint8), np.diag([1., 2, 3, 1])),
-                              data / "labelsTr" / "hippocampus_002.nii.gz"), r"has the labels \[17\]"),
-    (lambda data: save_volume(Volume(np.full((5, 6, 8), 0.5, np.float32), np.diag([1., 2, 3, 1])),
-                              data / "labelsTr" / "hippocampus_002.nii.gz"), "no whole numbers"),
-    (lambda data: (data / "splits.json").write_text('{"train": []}'), 'no list "test"'),
-    (lambda data: (data / "splits.json").write_text('{"test": []}'), "There is no case"),
-    (lambda data: (data / "labelsTr").rename(data / "labels"), "no folder labelsTr"),
-])
+@pytest.mark.parametrize(
+    "harm, sentence",
+    [
+        (
+            lambda data: (data / "labelsTr" / "hippocampus_004.nii.gz").unlink(),
+            '"hippocampus_004" has no file in',
+        ),
+        (
+            lambda data: add_case(data, "hippocampus_002", moved_mm=0.5),
+            "lies up to 0.5 mm beside its image",
+        ),
+        (
+            lambda data: save_volume(
+                Volume(np.zeros((5, 6, 9), np.uint8), np.diag([1.0, 2, 3, 1])),
+                data / "labelsTr" / "hippocampus_002.nii.gz",
+            ),
+            "9 x 6 x 5 voxels and its image 8 x 6 x 5",
+        ),
+        (
+            lambda data: save_volume(
+                Volume(np.full((5, 6, 8), 17, np.uint8), np.diag([1.0, 2, 3, 1])),
+                data / "labelsTr" / "hippocampus_002.nii.gz",
+            ),
+            r"has the labels \[17\]",
+        ),
+        (
+            lambda data: save_volume(
+                Volume(np.full((5, 6, 8), 0.5, np.float32), np.diag([1.0, 2, 3, 1])),
+                data / "labelsTr" / "hippocampus_002.nii.gz",
+            ),
+            "no whole numbers",
+        ),
+        (lambda data: (data / "splits.json").write_text('{"train": []}'), 'no list "test"'),
+        (lambda data: (data / "splits.json").write_text('{"test": []}'), "There is no case"),
+        (lambda data: (data / "labelsTr").rename(data / "labels"), "no folder labelsTr"),
+    ],
+)
 def test_data_that_cannot_be_used_is_one_sentence(data, tmp_path, harm, sentence):
     cases = None if sentence.startswith(("no list", "There", "no folder")) else CASES
     harm(data)
@@ -296,6 +417,7 @@ def test_data_that_cannot_be_used_is_one_sentence(data, tmp_path, harm, sentence
 def test_a_missing_case_is_named_before_any_work(data, tmp_path):
     def never(*args, **kwargs):
         raise AssertionError("work was done before the list was checked")
+
     with pytest.raises(UserError, match='"hippocampus_777"'):
         evaluate("m", data, tmp_path / "d.csv", [*CASES, "hippocampus_777"], segment=never)
 
@@ -303,6 +425,7 @@ def test_a_missing_case_is_named_before_any_work(data, tmp_path):
 def test_a_strange_label_in_the_last_case_is_told_before_any_work(data, tmp_path, monkeypatch):
     def never(*args, **kwargs):
         raise AssertionError("work was done that would be lost")
+
     monkeypatch.setattr("MedLLMSegLib.segmentation.pipeline.segment", never)
     add_case(data, CASES[-1], labels=np.full((5, 6, 8), 17, np.uint8))
     with pytest.raises(UserError, match=rf'"{CASES[-1]}" has the labels \[17\]'):
@@ -312,6 +435,7 @@ def test_a_strange_label_in_the_last_case_is_told_before_any_work(data, tmp_path
 def test_a_place_that_cannot_be_written_is_told_before_any_work(data, tmp_path):
     def never(*args, **kwargs):
         raise AssertionError("work was done for nothing")
+
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(UserError, match="taken"):
         evaluate("m", data, tmp_path / "taken" / "d.csv", segment=never)
@@ -320,23 +444,34 @@ def test_a_place_that_cannot_be_written_is_told_before_any_work(data, tmp_path):
 def test_nothing_but_failures_is_an_error(data, tmp_path):
     def fails(volume, model, device):
         raise UserError("The model is gone.")
+
     with pytest.raises(UserError, match="None of the 4 cases.*The model is gone"):
         evaluate("m", data, tmp_path / "d.csv", segment=fails)
 
 
 def test_progress_and_cancel(data, tmp_path):
     seen = []
-    evaluate("m", data, tmp_path / "d.csv", progress=lambda *step: seen.append(step), segment=perfect)
-    assert [s[0] for s in seen] == [*CASES, "done"] and [s[1] for s in seen] == [0, 0.25, 0.5, 0.75, 1]
+    evaluate(
+        "m", data, tmp_path / "d.csv", progress=lambda *step: seen.append(step), segment=perfect
+    )
+    assert [s[0] for s in seen] == [*CASES, "done"] and [s[1] for s in seen] == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+        1,
+    ]
 
     def stop(case, fraction):
         raise Cancelled
+
     (tmp_path / "d.csv").unlink()
     with pytest.raises(Cancelled):
         evaluate("m", data, tmp_path / "d.csv", progress=stop, segment=perfect)
 
     def cancelled_inside(*args, **kwargs):
         raise Cancelled
+
     with pytest.raises(Cancelled):
         evaluate("m", data, tmp_path / "d.csv", segment=cancelled_inside)
     assert not (tmp_path / "d.csv").exists()
@@ -354,8 +489,14 @@ def test_undefined_dice_is_null_in_json(data, tmp_path):
     summary = evaluate("m", data, tmp_path / "d.csv", ["one"], segment=perfect)
     assert math.isnan(summary["structures"]["posterior"]["mean"])
     row = rows(tmp_path / "d.csv")[0]
-    assert row["dice_anterior"] == "1.000000" and row["dice_posterior"] == row["hd95_mm_posterior"] == ""
-    assert json.loads((tmp_path / "d.summary.json").read_text())["structures"]["posterior"]["mean"] is None
+    assert (
+        row["dice_anterior"] == "1.000000"
+        and row["dice_posterior"] == row["hd95_mm_posterior"] == ""
+    )
+    assert (
+        json.loads((tmp_path / "d.summary.json").read_text())["structures"]["posterior"]["mean"]
+        is None
+    )
 
 
 @pytest.fixture
@@ -364,18 +505,44 @@ def installed(monkeypatch):
     from MedLLMSegLib.segmentation import pipeline
 
     entry = SimpleNamespace(sha256="0" * 64)
-    monkeypatch.setattr(pipeline, "load_model", lambda name, device: SimpleNamespace(entry=entry, name=name, anatomy="hippocampus",
-                                                                                    localizer=None))
-    monkeypatch.setattr(pipeline, "segment", lambda volume, model, **wanted: sure(volume, model, "cpu", **wanted))
+    monkeypatch.setattr(
+        pipeline,
+        "load_model",
+        lambda name, device: SimpleNamespace(
+            entry=entry, name=name, anatomy="hippocampus", localizer=None
+        ),
+    )
+    monkeypatch.setattr(
+        pipeline, "segment", lambda volume, model, **wanted: sure(volume, model, "cpu", **wanted)
+    )
 
 
 def test_the_command_line(data, tmp_path, installed, capsys):
     (tmp_path / "cases.txt").write_text("hippocampus_001\nhippocampus_003\n")
     output = tmp_path / "new folder" / "scores.csv"
-    assert main(["evaluate", "--data", str(data), "--cases", str(tmp_path / "cases.txt"), "-o", str(output),
-                 "--calibration", "--augment", "1"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--data",
+                str(data),
+                "--cases",
+                str(tmp_path / "cases.txt"),
+                "-o",
+                str(output),
+                "--calibration",
+                "--augment",
+                "1",
+            ]
+        )
+        == 0
+    )
     screen = capsys.readouterr().out
-    assert "HD95 (mm)" in screen and "2 cases of 2 heads or patients" in screen and "Risk-coverage area" in screen
+    assert (
+        "HD95 (mm)" in screen
+        and "2 cases of 2 heads or patients" in screen
+        and "Risk-coverage area" in screen
+    )
     assert sorted(p.name for p in output.parent.iterdir()) == ["scores.csv", "scores.summary.json"]
     assert json.loads(output.with_suffix(".summary.json").read_text())["weights_sha256"] == "0" * 64
     assert list(read_table(output)) == ["hippocampus_001", "hippocampus_003"]
@@ -385,7 +552,9 @@ def test_the_command_line(data, tmp_path, installed, capsys):
 
 
 def test_slicers_segmentations_are_known_by_their_names(data, tmp_path, installed, capsys):
-    """Segments named as the model names them, stored in another order; and one that it does not know."""
+    """Segments named as the model names them, stored in another order; and one that it does not
+    know.
+    """
     folder = tmp_path / "slicer"
     image = load_volume(data / "imagesTr" / f"{CASES[0]}.nii.gz")
     truth = np.rint(image.array / 10).astype(np.uint8)
@@ -397,7 +566,9 @@ def test_slicers_segmentations_are_known_by_their_names(data, tmp_path, installe
         save_volume(image, folder / f"{name}.nii.gz")
         save_segmentation(Segmentation(labels, swapped), folder / f"{name}.seg.nrrd")
     assert main(["evaluate", "--data", str(folder), "-o", str(tmp_path / "d.csv")]) == 0
-    assert read_table(tmp_path / "d.csv")["a"]["dice_posterior"] == pytest.approx(1, abs=0.2)  # all but the wrong voxel
+    assert read_table(tmp_path / "d.csv")["a"]["dice_posterior"] == pytest.approx(
+        1, abs=0.2
+    )  # all but the wrong voxel
     strange = (replace(posterior, label=1, name="Tumour"), replace(anterior, label=2, name="Cyst"))
     for name in ("a", "b"):
         save_segmentation(Segmentation(labels, strange), folder / f"{name}.seg.nrrd")
@@ -408,6 +579,8 @@ def test_slicers_segmentations_are_known_by_their_names(data, tmp_path, installe
 def test_usual_other_names_of_a_structure_are_understood():
     truth = np.array([[[0, 1, 2]]], np.uint8)
     chosen = Chosen((), {1: "LV cavity", 2: "Myocardium of the left ventricle"})
-    np.testing.assert_array_equal(with_values_of(cardiac_structures(), truth, chosen, "a"), [[[0, 3, 2]]])
+    np.testing.assert_array_equal(
+        with_values_of(cardiac_structures(), truth, chosen, "a"), [[[0, 3, 2]]]
+    )
     with pytest.raises(UserError, match="spleen"):
         with_values_of(cardiac_structures(), truth, Chosen((), {1: "spleen", 2: "myo"}), "a")

@@ -1,20 +1,38 @@
-"""A classifier with a tiny network of random weights, as a bundle: for tests of what is done with one."""
+"""A classifier with a tiny network of random weights, as a bundle: for tests of what is done
+with one.
+"""
+
 import torch
 
-from MedLLMSegLib.diagnosis.input_description import About, InputConfig
 from MedLLMSegLib.diagnosis.classifier_bundle import write_classifier
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PreparationConfig
+from MedLLMSegLib.diagnosis.input_description import About, InputConfig
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
+from MedLLMSegLib.registry.classifier_config import (
+    ClassifierConfig,
+    EncoderConfig,
+    PreparationConfig,
+)
 
-FACTS = {"id": "tiny", "title": "A tiny test of nothing", "data": "no data at all", "licence": "Apache-2.0", "threshold": 0.4,
-         "temperature": 1.5, "chosen": {"val_auc": 0.6, "trained_on": 9, "chosen_on": 4}}
+FACTS = {
+    "id": "tiny",
+    "title": "A tiny test of nothing",
+    "data": "no data at all",
+    "licence": "Apache-2.0",
+    "threshold": 0.4,
+    "temperature": 1.5,
+    "chosen": {"val_auc": 0.6, "trained_on": 9, "chosen_on": 4},
+}
 
 
 def tiny_network(seed=0, kind="mlp", classes=("no finding", "pneumonia"), channels=1, **more):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = EncoderConfig(kind="cnn", image_size=64, channels=channels, width=16, depths=(1, 2, 3, 4))
-        network = build_classifier(ClassifierConfig(kind=kind, classes=classes, encoder=encoder, hidden=16, **more))
+        encoder = EncoderConfig(
+            kind="cnn", image_size=64, channels=channels, width=16, depths=(1, 2, 3, 4)
+        )
+        network = build_classifier(
+            ClassifierConfig(kind=kind, classes=classes, encoder=encoder, hidden=16, **more)
+        )
         for module in network.modules():  # as after a training: no two images are the same to it
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
@@ -22,7 +40,9 @@ def tiny_network(seed=0, kind="mlp", classes=("no finding", "pneumonia"), channe
 
 
 def write_tiny(folder, network=None, preparation=PreparationConfig(size=64), results=None, **facts):
-    return write_classifier(folder, network or tiny_network(), preparation, About(**{**FACTS, **facts}), results)
+    return write_classifier(
+        folder, network or tiny_network(), preparation, About(**{**FACTS, **facts}), results
+    )
 
 
 def volumes(**more):

@@ -1,4 +1,7 @@
-"""A worker whose engine does as the scan's name says. Run as a script by the tests of the worker; imports no torch."""
+"""A worker whose engine does as the scan's name says. Run as a script by the tests of the
+worker; imports no torch.
+"""
+
 import ctypes
 import os
 import re
@@ -18,12 +21,16 @@ STRUCTURES = plain_structures({1: "bright", 2: "nothing"})
 
 
 def engine() -> Engine:
-    """With IMPORT_S the packages take so many seconds; with NEEDS they are missing until that file is there."""
+    """With IMPORT_S the packages take so many seconds; with NEEDS they are missing until that
+    file is there.
+    """
     time.sleep(float(os.environ.get("IMPORT_S", 0)))
     needed = os.environ.get("NEEDS")
     if needed and not Path(needed).exists():
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
-    return Engine(load, segment, train, lambda: [{"name": "cpu", "title": "stand-in", "memory_gb": None}])
+    return Engine(
+        load, segment, train, lambda: [{"name": "cpu", "title": "stand-in", "memory_gb": None}]
+    )
 
 
 def load(name, device):
@@ -31,7 +38,9 @@ def load(name, device):
     return (name, device)
 
 
-def segment(volume, model, *, progress, side=None, probabilities=False, uncertainty=False, augment=0):
+def segment(
+    volume, model, *, progress, side=None, probabilities=False, uncertainty=False, augment=0
+):
     """Bright voxels, in five windows; `DEEDS` happen after the second one."""
     for n in range(5):
         progress("segment", n / 5)
@@ -40,9 +49,16 @@ def segment(volume, model, *, progress, side=None, probabilities=False, uncertai
     bright = volume.array > volume.array.mean(dtype=float)
     labels = volume.with_array(bright.astype(np.uint8))
     one = bright.astype(np.float32)
-    return Segmentation(labels, STRUCTURES, {1: 0.75, 2: float("nan")}, volume.with_array(np.stack((one, 1 - one))) if probabilities
-                        else None, (f"{model[0]} on {model[1]}", f"side {side}, views {augment}"), model[0], 0.5,
-                        volume.with_array(one / 3) if uncertainty else None)
+    return Segmentation(
+        labels,
+        STRUCTURES,
+        {1: 0.75, 2: float("nan")},
+        volume.with_array(np.stack((one, 1 - one))) if probabilities else None,
+        (f"{model[0]} on {model[1]}", f"side {side}, views {augment}"),
+        model[0],
+        0.5,
+        volume.with_array(one / 3) if uncertainty else None,
+    )
 
 
 def train(fields, device, progress, say):
@@ -81,9 +97,15 @@ def fail(error):
 
 
 DEEDS = {
-    "slow": slow, "hang": lambda progress: time.sleep(1e6), "hang with the lock": keep_the_interpreter, "print": write_to_stdout,
-    "memory": fail(MemoryError()), "user": fail(UserError("The scan is upside down; turn it and try again.")),
-    "unexpected": fail(ValueError("two\nlines of \u2603")), "exit": fail(SystemExit(3)), "die": lambda progress: os._exit(9),
+    "slow": slow,
+    "hang": lambda progress: time.sleep(1e6),
+    "hang with the lock": keep_the_interpreter,
+    "print": write_to_stdout,
+    "memory": fail(MemoryError()),
+    "user": fail(UserError("The scan is upside down; turn it and try again.")),
+    "unexpected": fail(ValueError("two\nlines of \u2603")),
+    "exit": fail(SystemExit(3)),
+    "die": lambda progress: os._exit(9),
     "crash": lambda progress: ctypes.string_at(0),
 }
 

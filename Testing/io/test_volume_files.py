@@ -1,4 +1,7 @@
-"""Scans in and results out: every format, every orientation, and everything that can be wrong with a file."""
+"""Scans in and results out: every format, every orientation, and everything that can be wrong
+with a file.
+"""
+
 import gzip
 import os
 import re
@@ -12,10 +15,16 @@ import SimpleITK as sitk
 
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.io.volume_files import find_scans, load_volume, save_segmentation, save_volume, scan_name
 from MedLLMSegLib.core.geometry import apply
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.io.volume_files import (
+    find_scans,
+    load_volume,
+    save_segmentation,
+    save_volume,
+    scan_name,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(os.environ.get("MEDLLMSEG_DATA", ROOT.parent / "shared" / "data")) / "samples"
@@ -32,8 +41,12 @@ def rotated(degrees: float) -> np.ndarray:
 
 
 DIRECTIONS = {
-    "ras": np.eye(3), "lps": np.diag([-1.0, -1, 1]), "flipped": np.diag([1.0, -1, -1]),
-    "left-handed": np.diag([-1.0, 1, 1]), "permuted": np.eye(3)[:, [2, 0, 1]], "oblique": rotated(25),
+    "ras": np.eye(3),
+    "lps": np.diag([-1.0, -1, 1]),
+    "flipped": np.diag([1.0, -1, -1]),
+    "left-handed": np.diag([-1.0, 1, 1]),
+    "permuted": np.eye(3)[:, [2, 0, 1]],
+    "oblique": rotated(25),
     "oblique flipped": rotated(140) @ np.diag([1.0, -1, 1]),
 }
 
@@ -64,6 +77,7 @@ def spot_ras(volume: Volume, value=99) -> np.ndarray:
 
 # ---------------------------------------------------------------- what goes out comes back
 
+
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
 def test_a_scan_comes_back_where_it_was(tmp_path, suffix, direction):
@@ -77,7 +91,9 @@ def test_a_scan_comes_back_where_it_was(tmp_path, suffix, direction):
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mhd"])
 def test_the_position_is_right_by_itks_own_account(tmp_path, suffix):
-    """Round trips would hide an error made twice: here ITK writes, and says where the voxel is (in LPS)."""
+    """Round trips would hide an error made twice: here ITK writes, and says where the voxel is
+    (in LPS).
+    """
     image = sitk.GetImageFromArray(make_volume().array)
     image.SetSpacing((0.7, 1.3, 2.6))
     image.SetOrigin((31.0, -27.0, 118.0))
@@ -98,7 +114,9 @@ def test_nibabel_agrees_on_the_affine(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.float32, np.float64])
 def test_the_files_own_type_is_kept(tmp_path, dtype):
-    assert load_volume(save_volume(make_volume(dtype=dtype), tmp_path / "a.nrrd")).array.dtype == dtype
+    assert (
+        load_volume(save_volume(make_volume(dtype=dtype), tmp_path / "a.nrrd")).array.dtype == dtype
+    )
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -116,7 +134,10 @@ def test_seg_nrrd_says_what_slicer_needs(tmp_path):
     path = save_segmentation(make_segmentation(), tmp_path / "a.seg.nrrd")
     header = path.read_bytes().split(b"\n\n")[0].decode().splitlines()
     fields = dict(line.split(":=", 1) for line in header if ":=" in line)
-    assert fields["Segment0_ID"] == "left_anterior" and fields["Segment0_Name"] == "Left hippocampus (anterior)"
+    assert (
+        fields["Segment0_ID"] == "left_anterior"
+        and fields["Segment0_Name"] == "Left hippocampus (anterior)"
+    )
     assert fields["Segment1_LabelValue"] == "4" and fields["Segment1_Layer"] == "0"
     assert "Segment2_ID" not in fields  # 2 and 3 have no voxels and are left out
     assert fields["Segment0_Extent"] == "0 12 0 10 0 8"
@@ -124,8 +145,11 @@ def test_seg_nrrd_says_what_slicer_needs(tmp_path):
     assert np.allclose(np.array(color) * 255, hippocampus_structures(True)[3].color, atol=1e-3)
     entry = fields["Segment1_Tags"]
     assert entry.startswith("TerminologyEntry:") and entry.endswith("|")
-    assert entry.split("~")[1:4] == ["SCT^123037004^Anatomical Structure", "SCT^5366008^Hippocampus",
-                                     "SCT^24028007^Right"]
+    assert entry.split("~")[1:4] == [
+        "SCT^123037004^Anatomical Structure",
+        "SCT^5366008^Hippocampus",
+        "SCT^24028007^Right",
+    ]
     assert len(entry.split("~")) == 7
     assert fields["Segmentation_MasterRepresentation"] == "Binary labelmap"
 
@@ -158,8 +182,16 @@ def test_names_that_are_long_or_in_other_scripts(tmp_path):
     assert len(str(longest)) > 500
 
 
-@pytest.mark.parametrize("name, stem", [("a.nii.gz", "a"), ("a.b.NII.GZ", "a.b"), ("x.nrrd", "x"), ("s.dcm", "s"),
-                                        ("IM0001", "IM0001")])
+@pytest.mark.parametrize(
+    "name, stem",
+    [
+        ("a.nii.gz", "a"),
+        ("a.b.NII.GZ", "a.b"),
+        ("x.nrrd", "x"),
+        ("s.dcm", "s"),
+        ("IM0001", "IM0001"),
+    ],
+)
 def test_a_scan_is_called_like_its_file(name, stem):
     assert scan_name(f"/data/{name}") == stem
 
@@ -170,6 +202,7 @@ def test_capital_suffixes_are_read(tmp_path):
 
 
 # ---------------------------------------------------------------- what cannot be read
+
 
 def packed(data: bytes) -> bytes:
     return gzip.compress(data)
@@ -195,6 +228,7 @@ def nifti2() -> bytes:
 def set_field(field, value):
     def mutate(header):
         header[field] = value
+
     return mutate
 
 
@@ -206,9 +240,10 @@ def shear(header):
 def cut(name: str, part: float = 0.6) -> bytes:
     """The beginning of a good file of that name."""
     import tempfile
+
     with tempfile.TemporaryDirectory() as folder:
         data = save_volume(make_volume(), Path(folder) / name).read_bytes()
-    return data[:int(len(data) * part)]
+    return data[: int(len(data) * part)]
 
 
 def flip_byte(name: str) -> bytes:
@@ -237,24 +272,48 @@ BAD_FILES = [  # name, what is in it, what the sentence must say
     ("a.nii.gz", lambda: flip_byte("a.nii.gz"), "damaged"),
     ("a.nrrd", lambda: cut("a.nrrd"), "could not be read"),
     ("a.mha", lambda: cut("a.mha"), "could not be read"),
-    ("a.nii", lambda: nifti(set_field("pixdim", [1, 0, 0, 0, 1, 1, 1, 1])), "voxel size of 0 x 0 x 0 mm"),
-    ("a.nii", lambda: nifti(set_field("pixdim", [1, 1, 2, 0, 1, 1, 1, 1])), "voxel size of 1 x 2 x 0 mm"),
-    ("a.nii.gz", lambda: packed(nifti(set_field("pixdim", [1, 1, 2, np.nan, 1, 1, 1, 1]))), "size of 1 x 2 x nan"),
+    (
+        "a.nii",
+        lambda: nifti(set_field("pixdim", [1, 0, 0, 0, 1, 1, 1, 1])),
+        "voxel size of 0 x 0 x 0 mm",
+    ),
+    (
+        "a.nii",
+        lambda: nifti(set_field("pixdim", [1, 1, 2, 0, 1, 1, 1, 1])),
+        "voxel size of 1 x 2 x 0 mm",
+    ),
+    (
+        "a.nii.gz",
+        lambda: packed(nifti(set_field("pixdim", [1, 1, 2, np.nan, 1, 1, 1, 1]))),
+        "size of 1 x 2 x nan",
+    ),
     ("a.nii", lambda: nifti(shear), "not at right angles"),
     ("a.nii", lambda: nifti2(), "NIfTI-2"),
-    ("a.mha", lambda: re.sub(rb"Spacing = \S+", b"Spacing = 0", cut("a.mha", 1.0)), "voxel size of zero"),
+    (
+        "a.mha",
+        lambda: re.sub(rb"Spacing = \S+", b"Spacing = 0", cut("a.mha", 1.0)),
+        "voxel size of zero",
+    ),
 ]
 
 
-@pytest.mark.parametrize("name, content, sentence", BAD_FILES,
-                         ids=[f"{b[0]}: {b[2]} ({n})" for n, b in enumerate(BAD_FILES)])
+@pytest.mark.parametrize(
+    "name, content, sentence",
+    BAD_FILES,
+    ids=[f"{b[0]}: {b[2]} ({n})" for n, b in enumerate(BAD_FILES)],
+)
 def test_a_bad_file_is_one_sentence(tmp_path, name, content, sentence):
     path = tmp_path / name
     path.write_bytes(content())
     with pytest.raises(UserError, match=sentence) as caught:
         load_volume(path)
     message = str(caught.value)
-    assert str(path) in message and message.endswith(".") and "\n" not in message and "ITK" not in message
+    assert (
+        str(path) in message
+        and message.endswith(".")
+        and "\n" not in message
+        and "ITK" not in message
+    )
 
 
 def test_a_whole_nifti_of_that_kind_is_read(tmp_path):
@@ -305,7 +364,9 @@ def test_missing_paths_and_names(tmp_path):
 
 
 def test_reading_leaves_no_trace_of_itk(tmp_path, capfd):
-    (tmp_path / "a.nii").write_bytes(nifti(set_field("srow_x", [9, 0, 0, 0])))  # ITK warns: unexpected scales
+    (tmp_path / "a.nii").write_bytes(
+        nifti(set_field("srow_x", [9, 0, 0, 0]))
+    )  # ITK warns: unexpected scales
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     load_volume(tmp_path / "a.nii")
     out, err = capfd.readouterr()
@@ -315,16 +376,31 @@ def test_reading_leaves_no_trace_of_itk(tmp_path, capfd):
 
 # ---------------------------------------------------------------- DICOM
 
-def write_series(folder: Path, depths_mm, uid="1.2.3", size=(8, 9), tilt=0.0, description="T1", start=0):
-    """A CT-like series of axial slices, written in the order of depths_mm; slice n holds the value of its depth."""
+
+def write_series(
+    folder: Path, depths_mm, uid="1.2.3", size=(8, 9), tilt=0.0, description="T1", start=0
+):
+    """A CT-like series of axial slices, written in the order of depths_mm; slice n holds the
+    value of its depth.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for n, depth in enumerate(depths_mm):
         image = sitk.GetImageFromArray(np.full((1, *size[::-1]), round(depth), np.int16))
         image.SetSpacing((0.5, 0.6, 1.0))
-        tags = {"0008|0060": "CT", "0008|103e": description, "0020|000e": uid, "0020|000d": "1.2", "0020|0013": str(n),
-                "0020|0032": f"-20\\{-30 + tilt * depth}\\{depth}", "0020|0037": "1\\0\\0\\0\\1\\0",
-                "0008|0018": f"{uid}.{n}", "0028|1050": "40\\300", "0028|1051": "400\\1500", "0028|1052": "0",
-                "0028|1053": "1"}
+        tags = {
+            "0008|0060": "CT",
+            "0008|103e": description,
+            "0020|000e": uid,
+            "0020|000d": "1.2",
+            "0020|0013": str(n),
+            "0020|0032": f"-20\\{-30 + tilt * depth}\\{depth}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0008|0018": f"{uid}.{n}",
+            "0028|1050": "40\\300",
+            "0028|1051": "400\\1500",
+            "0028|1052": "0",
+            "0028|1053": "1",
+        }
         for key, value in tags.items():
             image.SetMetaData(key, value)
         writer = sitk.ImageFileWriter()
@@ -349,22 +425,30 @@ def test_a_dicom_series_is_sorted_by_place_and_keeps_its_window(tmp_path):
 def test_the_example_series(request):
     folder = SAMPLES / "example_ct_dicom"
     if not folder.is_dir():
-        pytest.skip(f"NOT TESTED: the DICOM example is not at {folder}; set MEDLLMSEG_DATA to the data folder")
+        pytest.skip(
+            f"NOT TESTED: the DICOM example is not at {folder}; set MEDLLMSEG_DATA to the data"
+            " folder"
+        )
     volume = load_volume(folder)
     assert volume.array.shape == (20, 512, 512) and volume.array.dtype == np.int16
     assert volume.spacing_mm == pytest.approx((2.0, 0.9765625, 0.9765625))
     assert volume.array.min() == -1024 and volume.tags["window_center"] == 40
     one = load_volume(sorted(folder.iterdir())[7])
-    assert np.array_equal(one.array, volume.array) and np.array_equal(one.ijk_to_ras, volume.ijk_to_ras)
+    assert np.array_equal(one.array, volume.array) and np.array_equal(
+        one.ijk_to_ras, volume.ijk_to_ras
+    )
 
 
-@pytest.mark.parametrize("depths, tilt, sentence", [
-    ([0, 2, 4, 8, 10], 0, "missing or unevenly spaced slices"),
-    ([0, 2, 4.5, 6, 8], 0, "missing or unevenly spaced slices"),
-    ([0, 4, 6, 8, 10], 0, "missing or unevenly spaced slices"),
-    ([0, 2, 2, 4], 0, "at the same place"),
-    ([0, 2, 4, 6], 1.0, "tilted gantry"),
-])
+@pytest.mark.parametrize(
+    "depths, tilt, sentence",
+    [
+        ([0, 2, 4, 8, 10], 0, "missing or unevenly spaced slices"),
+        ([0, 2, 4.5, 6, 8], 0, "missing or unevenly spaced slices"),
+        ([0, 4, 6, 8, 10], 0, "missing or unevenly spaced slices"),
+        ([0, 2, 2, 4], 0, "at the same place"),
+        ([0, 2, 4, 6], 1.0, "tilted gantry"),
+    ],
+)
 def test_a_series_that_is_no_even_grid_is_refused(tmp_path, depths, tilt, sentence):
     write_series(tmp_path, depths, tilt=tilt)
     with pytest.raises(UserError, match=sentence):
@@ -381,7 +465,9 @@ def test_two_series_in_one_folder(tmp_path):
     write_series(tmp_path, [5], uid="1.2.9", description="scout", start=50)
     assert load_volume(tmp_path).array[:, 0, 0].tolist() == [1, 2, 3]  # the other is a single image
     write_series(tmp_path, [4, 5, 6, 7], uid="1.2.4", description="T2 head", start=10)
-    with pytest.raises(UserError, match=r'3 DICOM series: "T1 head" \(3 slices\), "T2 head" \(4 slices\), "scout"'):
+    with pytest.raises(
+        UserError, match=r'3 DICOM series: "T1 head" \(3 slices\), "T2 head" \(4 slices\), "scout"'
+    ):
         load_volume(tmp_path)
     assert load_volume(tmp_path / "IM0011.dcm").array[:, 0, 0].tolist() == [4, 5, 6, 7]
     write_series(tmp_path / "mixed", [1, 2, 3])
@@ -402,11 +488,14 @@ def test_a_damaged_slice_is_not_left_out_unseen(tmp_path):
 def test_other_objects_beside_the_slices_are_passed_over(tmp_path):
     write_series(tmp_path, [1, 2, 3])
     data = (tmp_path / "IM0001.dcm").read_bytes()[:-60]
-    (tmp_path / "raw.dcm").write_bytes(data.replace(b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.66"))
+    (tmp_path / "raw.dcm").write_bytes(
+        data.replace(b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.66")
+    )
     assert load_volume(tmp_path).array[:, 0, 0].tolist() == [1, 2, 3]
 
 
 # ---------------------------------------------------------------- which scans
+
 
 def test_what_a_folder_stands_for(tmp_path):
     data = tmp_path / "data"
@@ -417,14 +506,22 @@ def test_what_a_folder_stands_for(tmp_path):
     (data / "empty").mkdir()
     assert find_scans([data]) == [data / "a.nrrd", data / "b.nii.gz", data / "c.mha", series]
     assert find_scans([series]) == [series]
-    assert find_scans(sorted(series.iterdir())) == [series / "IM0000.dcm"]  # two slices are one scan
-    assert find_scans([data / "b.nii.gz", data]) == [data / "b.nii.gz", data / "a.nrrd", data / "c.mha", series]
+    assert find_scans(sorted(series.iterdir())) == [
+        series / "IM0000.dcm"
+    ]  # two slices are one scan
+    assert find_scans([data / "b.nii.gz", data]) == [
+        data / "b.nii.gz",
+        data / "a.nrrd",
+        data / "c.mha",
+        series,
+    ]
     assert find_scans([tmp_path / "gone.nii"]) == [tmp_path / "gone.nii"]
     with pytest.raises(UserError, match="holds no scan"):
         find_scans([data / "empty"])
 
 
 # ---------------------------------------------------------------- what cannot be written
+
 
 def left_in(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
@@ -459,11 +556,15 @@ def test_a_sheared_grid_is_refused_for_nifti_only(tmp_path):
     volume.ijk_to_ras[0, 1] = 0.4
     with pytest.raises(UserError, match="right angles"):
         save_volume(volume, tmp_path / "a.nii.gz")
-    np.testing.assert_allclose(load_volume(save_volume(volume, tmp_path / "a.nrrd")).ijk_to_ras, volume.ijk_to_ras)
+    np.testing.assert_allclose(
+        load_volume(save_volume(volume, tmp_path / "a.nrrd")).ijk_to_ras, volume.ijk_to_ras
+    )
     assert left_in(tmp_path) == ["a.nrrd"]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write anywhere")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write anywhere"
+)
 def test_no_permission(tmp_path):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
@@ -490,7 +591,9 @@ except UserError as error:
 def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"the old one")
-    run = subprocess.run([sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, cwd=ROOT)
+    run = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, cwd=ROOT
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("UserError:") and "could not be written completely" in run.stdout
     assert left_in(tmp_path) == [path.name] and path.read_bytes() == b"the old one"

@@ -11,21 +11,41 @@ from MedLLMSegLib.llm.llama import LlamaConfig, LlamaWeights, tensor_shapes
 from MedLLMSegLib.llm.weights import read_layers
 
 transformers = pytest.importorskip("transformers")
-SIZES = dict(vocab_size=50, hidden_size=48, intermediate_size=80, num_hidden_layers=3, num_attention_heads=6,
-             num_key_value_heads=2, max_position_embeddings=64)
+SIZES = dict(
+    vocab_size=50,
+    hidden_size=48,
+    intermediate_size=80,
+    num_hidden_layers=3,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    max_position_embeddings=64,
+)
 KINDS = {
     "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM, {}),
-    "llama with biases": (transformers.LlamaConfig, transformers.LlamaForCausalLM,
-                          dict(attention_bias=True, mlp_bias=True)),
-    "llama with wide heads": (transformers.LlamaConfig, transformers.LlamaForCausalLM, dict(head_dim=16)),
-    "llama, one head a key": (transformers.LlamaConfig, transformers.LlamaForCausalLM, dict(num_key_value_heads=6)),
+    "llama with biases": (
+        transformers.LlamaConfig,
+        transformers.LlamaForCausalLM,
+        dict(attention_bias=True, mlp_bias=True),
+    ),
+    "llama with wide heads": (
+        transformers.LlamaConfig,
+        transformers.LlamaForCausalLM,
+        dict(head_dim=16),
+    ),
+    "llama, one head a key": (
+        transformers.LlamaConfig,
+        transformers.LlamaForCausalLM,
+        dict(num_key_value_heads=6),
+    ),
     "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM, dict(head_dim=8)),
     "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM, {}),
 }
 
 
 def random_model(kind):
-    """A small model with every tensor random: biases and norms that stay 0 and 1 would hide mistakes."""
+    """A small model with every tensor random: biases and norms that stay 0 and 1 would hide
+    mistakes.
+    """
     config_class, model_class, extra = KINDS[kind]
     torch.manual_seed(3)
     model = model_class(config_class(**(SIZES | dict(rms_norm_eps=1e-3) | extra))).eval()
@@ -36,10 +56,26 @@ def random_model(kind):
 
 
 def random_weights(**changes):
-    config = LlamaConfig(**(dict(hidden_size=24, intermediate_size=40, num_heads=4, num_key_value_heads=2, head_dim=6,
-                                 rope_theta=10000.0, rms_norm_eps=1e-5, num_layers=2) | changes))
+    config = LlamaConfig(
+        **(
+            dict(
+                hidden_size=24,
+                intermediate_size=40,
+                num_heads=4,
+                num_key_value_heads=2,
+                head_dim=6,
+                rope_theta=10000.0,
+                rms_norm_eps=1e-5,
+                num_layers=2,
+            )
+            | changes
+        )
+    )
     generator = torch.Generator().manual_seed(5)
-    layer = {name: torch.randn(shape, generator=generator) * 0.3 for name, shape in tensor_shapes(config).items()}
+    layer = {
+        name: torch.randn(shape, generator=generator) * 0.3
+        for name, shape in tensor_shapes(config).items()
+    }
     return LlamaWeights(config, {1: layer}, "random", "")
 
 
@@ -67,7 +103,9 @@ def test_without_rotary_the_order_of_tokens_does_not_matter():
     block = LlamaBlock.from_weights(random_weights(), 1)
     x, order = torch.randn(2, 7, 24), torch.tensor([3, 0, 6, 1, 5, 2, 4])
     torch.testing.assert_close(block(x)[:, order], block(x[:, order]), atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(block(x, rotary=True)[:, order], block(x[:, order], rotary=True), atol=1e-3)
+    assert not torch.allclose(
+        block(x, rotary=True)[:, order], block(x[:, order], rotary=True), atol=1e-3
+    )
 
 
 def test_causal_tokens_see_no_later_one_and_others_do():
@@ -91,7 +129,9 @@ def test_loading_draws_no_random_number_and_counts_from_the_end():
     state = torch.get_rng_state()
     block = LlamaBlock.from_weights(random_weights(), -1)
     assert torch.equal(state, torch.get_rng_state())
-    assert torch.equal(block.self_attn.k_proj.weight, random_weights().layers[1]["self_attn.k_proj.weight"])
+    assert torch.equal(
+        block.self_attn.k_proj.weight, random_weights().layers[1]["self_attn.k_proj.weight"]
+    )
 
 
 def test_a_bfloat16_layer_becomes_a_float32_block_of_its_own():

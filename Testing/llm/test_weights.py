@@ -14,15 +14,29 @@ from MedLLMSegLib.llm import gguf_file
 from MedLLMSegLib.llm.weights import LlamaConfig, read_layers, save_layers
 
 transformers = pytest.importorskip("transformers")
-from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint  # noqa: E402
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
-SIZES = dict(vocab_size=64, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
-             num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5)
-CLASSES = {"llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
-           "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM)}
-GGUF_NAMES = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attn_output",
-              **{f"self_attn.{x}_proj": f"attn_{x}" for x in "qkv"},
-              **{f"mlp.{x}_proj": f"ffn_{x}" for x in ("gate", "up", "down")}}
+SIZES = dict(
+    vocab_size=64,
+    hidden_size=64,
+    intermediate_size=96,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=128,
+    rms_norm_eps=1e-5,
+)
+CLASSES = {
+    "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+    "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+}
+GGUF_NAMES = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.o_proj": "attn_output",
+    **{f"self_attn.{x}_proj": f"attn_{x}" for x in "qkv"},
+    **{f"mlp.{x}_proj": f"ffn_{x}" for x in ("gate", "up", "down")},
+}
 
 
 def random_model(kind="llama", **extra):
@@ -46,9 +60,16 @@ def assert_same(tensors, expected):
 
 
 def interleave(rows, heads):
-    """llama.cpp's order of one projection's rows, written out: 0, half, 1, half + 1, ... in each head."""
+    """llama.cpp's order of one projection's rows, written out: 0, half, 1, half + 1, ... in each
+    head.
+    """
     size = rows.shape[0] // heads
-    order = [head * size + pair + half for head in range(heads) for pair in range(size // 2) for half in (0, size // 2)]
+    order = [
+        head * size + pair + half
+        for head in range(heads)
+        for pair in range(size // 2)
+        for half in (0, size // 2)
+    ]
     return rows[order]
 
 
@@ -86,14 +107,20 @@ def write_gguf(model, path, architecture="llama", **fields):
 
 
 def layer_of_transformers(path, number):
-    """One layer by transformers' own GGUF reader, called below from_pretrained, which wants accelerate too."""
+    """One layer by transformers' own GGUF reader, called below from_pretrained, which wants
+    accelerate too.
+    """
     parsed = load_gguf_checkpoint(str(path))["config"]
     config = transformers.AutoConfig.for_model(**parsed)
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     tensors = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=model)["tensors"]
     prefix = f"model.layers.{number}."
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 @pytest.fixture
@@ -153,7 +180,9 @@ def test_biases_of_a_llama_gguf_are_put_back_in_order_too(tmp_path):
 def test_only_the_wanted_layers_of_a_gguf_are_dequantised(tmp_path, monkeypatch):
     path = write_gguf(random_model(), tmp_path / "tiny.gguf")
     sizes, real = [], gguf.quants.dequantize
-    monkeypatch.setattr(gguf.quants, "dequantize", lambda data, kind: sizes.append(data.size) or real(data, kind))
+    monkeypatch.setattr(
+        gguf.quants, "dequantize", lambda data, kind: sizes.append(data.size) or real(data, kind)
+    )
     read_layers(path, [1])
     assert len(sizes) == len(gguf_file.GGUF_TO_HF)
 
@@ -188,11 +217,19 @@ def test_saving_gives_the_same_bytes_each_time_and_leaves_nothing_else(own_file,
 def test_config_goes_through_json_and_refuses_nonsense():
     config = LlamaConfig(64, 96, 4, 2, 16, 10000.0, 1e-5, 4, "llama3")
     assert LlamaConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-    for change in ({"num_heads": 0}, {"num_heads": 3}, {"head_dim": 15}, {"hidden_size": "64"}, {"extra": 1}):
+    for change in (
+        {"num_heads": 0},
+        {"num_heads": 3},
+        {"head_dim": 15},
+        {"hidden_size": "64"},
+        {"extra": 1},
+    ):
         with pytest.raises(UserError):
             LlamaConfig.from_dict(config.to_dict() | change)
     with pytest.raises(UserError, match="head_dim"):
-        LlamaConfig.from_dict({key: value for key, value in config.to_dict().items() if key != "head_dim"})
+        LlamaConfig.from_dict(
+            {key: value for key, value in config.to_dict().items() if key != "head_dim"}
+        )
 
 
 @pytest.mark.parametrize("key", ["rope_parameters", "rope_scaling"])
@@ -224,16 +261,34 @@ SPOILT_FOLDERS = {
     "no sizes": (lambda f: spoil_config(f, hidden_size=None), "hidden_size"),
     "no config": (lambda f: (f / "config.json").unlink(), "no readable config.json"),
     "broken config": (lambda f: (f / "config.json").write_text("{"), "no readable config.json"),
-    "pickled weights only": (lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"), "pickled .bin"),
-    "cut short": (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-9]),
-                  "cut short"),
-    "a tensor missing": (lambda f: spoil_tensors(f, lambda t: t.pop(Q)), "lacks self_attn.q_proj.weight"),
-    "a wrong shape": (lambda f: spoil_tensors(f, lambda t: t.update({Q: torch.zeros(64, 63)})),
-                      r"is \(64, 63\) torch.float32; \(64, 64\)"),
-    "a wrong type": (lambda f: spoil_tensors(f, lambda t: t.update({Q: torch.zeros(64, 64, dtype=torch.int8)})),
-                     "torch.int8"),
-    "a norm we lack": (lambda f: spoil_tensors(
-        f, lambda t: t.update({Q.replace("q_proj", "q_norm"): torch.ones(16)})), "also holds self_attn.q_norm"),
+    "pickled weights only": (
+        lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
+        "pickled .bin",
+    ),
+    "cut short": (
+        lambda f: (f / "model.safetensors").write_bytes(
+            (f / "model.safetensors").read_bytes()[:-9]
+        ),
+        "cut short",
+    ),
+    "a tensor missing": (
+        lambda f: spoil_tensors(f, lambda t: t.pop(Q)),
+        "lacks self_attn.q_proj.weight",
+    ),
+    "a wrong shape": (
+        lambda f: spoil_tensors(f, lambda t: t.update({Q: torch.zeros(64, 63)})),
+        r"is \(64, 63\) torch.float32; \(64, 64\)",
+    ),
+    "a wrong type": (
+        lambda f: spoil_tensors(f, lambda t: t.update({Q: torch.zeros(64, 64, dtype=torch.int8)})),
+        "torch.int8",
+    ),
+    "a norm we lack": (
+        lambda f: spoil_tensors(
+            f, lambda t: t.update({Q.replace("q_proj", "q_norm"): torch.ones(16)})
+        ),
+        "also holds self_attn.q_norm",
+    ),
 }
 
 
@@ -257,7 +312,7 @@ def test_a_layer_that_does_not_exist_is_refused(layer, tmp_path):
 @pytest.mark.parametrize("kept", [0.5, 0.99, 0.001])
 def test_a_gguf_cut_short_is_refused(kept, tmp_path):
     path = write_gguf(random_model(), tmp_path / "tiny.gguf")
-    path.write_bytes(path.read_bytes()[:max(5, int(path.stat().st_size * kept))])
+    path.write_bytes(path.read_bytes()[: max(5, int(path.stat().st_size * kept))])
     with pytest.raises(UserError, match="cut short"):
         read_layers(path, [0])
 
@@ -275,9 +330,14 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     (tmp_path / "notes.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
     (tmp_path / "empty.gguf").write_bytes(b"")
     save_file({"a": torch.zeros(2)}, tmp_path / "plain.safetensors")
-    for name, message in (("model.bin", "pickle"), ("model.pt", "pickle"), ("notes.safetensors", "neither"),
-                          ("empty.gguf", "neither"), ("plain.safetensors", "no model configuration"),
-                          ("nothing.gguf", "cannot be read")):
+    for name, message in (
+        ("model.bin", "pickle"),
+        ("model.pt", "pickle"),
+        ("notes.safetensors", "neither"),
+        ("empty.gguf", "neither"),
+        ("plain.safetensors", "no model configuration"),
+        ("nothing.gguf", "cannot be read"),
+    ):
         with pytest.raises(UserError, match=message):
             read_layers(tmp_path / name, [0])
 

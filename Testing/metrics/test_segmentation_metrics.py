@@ -1,11 +1,26 @@
 """Metrics and statistics against answers worked out by hand and other libraries."""
+
 import math
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib.metrics import overlap as metrics
-from MedLLMSegLib.metrics.overlap import METRICS, bootstrap_interval, calibration_error, dice, expected_calibration_error, group_means, measure, metric_of, near_foreground, reliability, risk_coverage_area, summarize, tail_share
+from MedLLMSegLib.metrics.overlap import (
+    METRICS,
+    bootstrap_interval,
+    calibration_error,
+    dice,
+    expected_calibration_error,
+    group_means,
+    measure,
+    metric_of,
+    near_foreground,
+    reliability,
+    risk_coverage_area,
+    summarize,
+    tail_share,
+)
 
 
 def test_dice_by_hand():
@@ -31,7 +46,9 @@ def test_summaries_leave_missing_values_out():
 
 
 def test_intervals_are_wider_over_groups_whose_members_agree():
-    """Ten heads counted twice are still ten heads: doubling the cases must not narrow the interval."""
+    """Ten heads counted twice are still ten heads: doubling the cases must not narrow the
+    interval.
+    """
     rng = np.random.default_rng(0)
     heads = rng.normal(0.9, 0.02, 10)
     alone = bootstrap_interval(heads)
@@ -47,7 +64,9 @@ def test_intervals_are_wider_over_groups_whose_members_agree():
 
 
 def test_ninety_five_percent_hold_the_truth_even_with_ten_patients(monkeypatch):
-    """Of 600 draws of ten normal values around 0; the plain percentiles (2.5 and 97.5 %) are too narrow for so few."""
+    """Of 600 draws of ten normal values around 0; the plain percentiles (2.5 and 97.5 %) are too
+    narrow for so few.
+    """
     values = np.random.default_rng(0).standard_normal((600, 10))
     hold = lambda: np.mean([low <= 0 <= high for low, high in map(bootstrap_interval, values)])
     expanded = hold()
@@ -59,12 +78,17 @@ def test_ninety_five_percent_hold_the_truth_even_with_ten_patients(monkeypatch):
 
 
 def test_groups_keep_each_values_weight():
-    low, high = bootstrap_interval([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"], repeats=20000, level=0.2)
+    low, high = bootstrap_interval(
+        [1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"], repeats=20000, level=0.2
+    )
     assert low == high == pytest.approx(0.75)  # one of each, half of the draws
 
 
 def test_group_means():
-    assert group_means([0.5, 0.7, 0.9], ["a", "a", "b"]) == {"a": pytest.approx(0.6), "b": pytest.approx(0.9)}
+    assert group_means([0.5, 0.7, 0.9], ["a", "a", "b"]) == {
+        "a": pytest.approx(0.6),
+        "b": pytest.approx(0.9),
+    }
     means = group_means([float("nan"), 0.7, float("nan")], ["a", "a", "b"])
     assert means["a"] == pytest.approx(0.7) and math.isnan(means["b"])
 
@@ -75,9 +99,18 @@ def test_overlap_by_hand():
     truth[0, 0], answer[0, 0, 2:], answer[0, 1, 3] = 5, 5, 5
     found = measure(answer, truth, 5, np.diag([1.0, 1.0, 3.0, 1.0]))
     assert list(found) == list(METRICS)
-    expected = {"dice": 4 / 7, "jaccard": 2 / 5, "precision": 2 / 3, "sensitivity": 2 / 4, "accuracy": 21 / 24,
-                "volume_difference_ml": -0.003, "nsd_1mm": 6 / 7}
-    assert {name: found[name] for name in expected} == {n: pytest.approx(v) for n, v in expected.items()}
+    expected = {
+        "dice": 4 / 7,
+        "jaccard": 2 / 5,
+        "precision": 2 / 3,
+        "sensitivity": 2 / 4,
+        "accuracy": 21 / 24,
+        "volume_difference_ml": -0.003,
+        "nsd_1mm": 6 / 7,
+    }
+    assert {name: found[name] for name in expected} == {
+        n: pytest.approx(v) for n, v in expected.items()
+    }
     assert found["dice"] == pytest.approx(dice(answer, truth, 5))
 
 
@@ -89,8 +122,12 @@ def test_metrics_agree_with_simpleitk_and_scikit_learn():
     truth, answer = rng.integers(0, 3, (2, 4, 6, 7))
     found = measure(answer, truth, 2, np.diag([1.0, 2.0, 3.0, 1.0]))
     a, b = (answer == 2).ravel(), (truth == 2).ravel()
-    for name, score in (("accuracy", accuracy_score), ("jaccard", jaccard_score), ("precision", precision_score),
-                        ("sensitivity", recall_score)):
+    for name, score in (
+        ("accuracy", accuracy_score),
+        ("jaccard", jaccard_score),
+        ("precision", precision_score),
+        ("sensitivity", recall_score),
+    ):
         assert found[name] == pytest.approx(score(b, a)), name
     overlap = sitk.LabelOverlapMeasuresImageFilter()
     overlap.Execute(*[sitk.GetImageFromArray((m == 2).astype(np.uint8)) for m in (answer, truth)])
@@ -103,7 +140,10 @@ def test_a_missed_structure_never_looks_better_than_a_badly_placed_one():
     far = np.zeros_like(truth)
     far[-1, -1, -1] = 1
     matrix = np.diag([1.0, 2.0, 5.0, 1.0])
-    placed, nothing = measure(far, truth, 1, matrix), measure(np.zeros_like(truth), truth, 1, matrix)
+    placed, nothing = (
+        measure(far, truth, 1, matrix),
+        measure(np.zeros_like(truth), truth, 1, matrix),
+    )
     extra, neither = measure(truth, np.zeros_like(truth), 1, matrix), measure(far, truth, 2, matrix)
     for name in ("dice", "jaccard", "precision", "sensitivity", "nsd_1mm"):
         assert placed[name] == nothing[name] == extra[name] == 0
@@ -111,7 +151,9 @@ def test_a_missed_structure_never_looks_better_than_a_badly_placed_one():
         assert nothing[name] == extra[name] == pytest.approx(np.sqrt(8**2 + 14**2 + 30**2))
         assert nothing[name] > placed[name]
     assert nothing["accuracy"] == extra["accuracy"] == pytest.approx(1 - 1 / 336)
-    assert nothing["volume_difference_ml"] == pytest.approx(-0.01) and extra["volume_difference_ml"] == pytest.approx(0.01)
+    assert nothing["volume_difference_ml"] == pytest.approx(-0.01) and extra[
+        "volume_difference_ml"
+    ] == pytest.approx(0.01)
     assert all(map(math.isnan, neither.values()))
 
 
@@ -146,16 +188,22 @@ def test_calibration_error_of_known_cases():
 
 
 def test_calibration_looks_near_the_structures_only():
-    """A wall of sure background must not make the error vanish: widening the image changes nothing."""
+    """A wall of sure background must not make the error vanish: widening the image changes
+    nothing.
+    """
     probabilities, labels = np.zeros((2, 3, 40, 40)), np.zeros((3, 40, 40), int)
     probabilities[0] = 1
     labels[1, 18:22, 18:22] = 1
     probabilities[:, 1, 18:22, 18:22] = [[[0.4]], [[0.6]]]
     small = expected_calibration_error(probabilities[..., 8:32, 8:32], labels[..., 8:32, 8:32])
-    assert small > 0.005 and small == pytest.approx(expected_calibration_error(probabilities, labels))
+    assert small > 0.005 and small == pytest.approx(
+        expected_calibration_error(probabilities, labels)
+    )
     near = near_foreground(labels, labels, (10.0, 1.0, 2.5))
     assert near[1].sum() > 16 and not near[0].any()  # 10 mm to the next slice
-    assert near[1, 13, 20] and not near[1, 12, 20] and near[1, 20, 16] and not near[1, 20, 15]  # 5 mm in j, 2.5 mm steps in i
+    assert (
+        near[1, 13, 20] and not near[1, 12, 20] and near[1, 20, 16] and not near[1, 20, 15]
+    )  # 5 mm in j, 2.5 mm steps in i
     nothing = np.stack([np.ones((2, 2, 2)), np.zeros((2, 2, 2))])
     assert math.isnan(expected_calibration_error(nothing, np.zeros((2, 2, 2), int)))
 

@@ -1,4 +1,7 @@
-"""Our bundles run in MONAI's own runner and give what `medllmseg segment` gives; our own code evaluates no configuration."""
+"""Our bundles run in MONAI's own runner and give what `medllmseg segment` gives; our own code
+evaluates no configuration.
+"""
+
 import ast
 import importlib.util
 import json
@@ -13,29 +16,43 @@ import torch
 from monai.bundle import ConfigWorkflow, run, verify_net_in_out
 
 from MedLLMSegLib import UserError, Volume, load_volume, save_volume, segment
-from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.anatomy.structures import named_structures
+from MedLLMSegLib.cli import main as cli
+from MedLLMSegLib.diagnosis.monai_metadata import classifier_inference
+from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import INFERENCE, read_bundle, rewrite_texts, write_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
-from MedLLMSegLib.registry.network_config import OURS
-from MedLLMSegLib.diagnosis.monai_metadata import classifier_inference
 from MedLLMSegLib.registry.monai_config import inference_config, monai_fields
-from MedLLMSegLib.networks.build import build_network
+from MedLLMSegLib.registry.network_config import OURS
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 LIBRARY = Path(__file__).parents[2] / "MedLLMSegLib"
 SHIPPED = sorted(path.parent.parent for path in BUNDLES.glob(f"*/{METADATA}"))
-pytestmark = pytest.mark.filterwarnings("ignore:parsing config_file")  # MONAI says at each run that it evaluates the file
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:parsing config_file"
+)  # MONAI says at each run that it evaluates the file
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"NOT TESTED: {SHARED} is absent")
-TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, llm=None,
-               strides=((1, 2, 2), (2, 2, 2), (2, 2, 2)))
+TINY = replace(
+    OURS,
+    stem_channels=(4, 8, 8),
+    width=24,
+    heads=2,
+    depth=1,
+    llm=None,
+    strides=((1, 2, 2), (2, 2, 2), (2, 2, 2)),
+)
 
 
 def oblique(shape, spacing, origin=(12.0, -30.0, 5.0)):
-    """ijk_to_ras of a scan that is stored upside down and turned by 20 degrees around the body's axis."""
+    """ijk_to_ras of a scan that is stored upside down and turned by 20 degrees around the body's
+    axis.
+    """
     turn = np.radians(20)
     matrix = np.eye(4)
-    matrix[:3, :3] = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, -1]]) * spacing
+    matrix[:3, :3] = (
+        np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, -1]])
+        * spacing
+    )
     matrix[:3, 3] = origin
     return matrix
 
@@ -52,17 +69,43 @@ def scan(tmp_path_factory):
 
 
 def tiny_bundle(folder, **more):
-    """A whole-scan model of thick slices with untrained but decided weights, in windows smaller than the scan, but taller."""
+    """A whole-scan model of thick slices with untrained but decided weights, in windows smaller
+    than the scan, but taller.
+    """
     torch.manual_seed(3)
     network = build_network(TINY)
-    tensors = {name: 8 * t if name.startswith("decoder.head") else t for name, t in network.state_dict().items()}
+    tensors = {
+        name: 8 * t if name.startswith("decoder.head") else t
+        for name, t in network.state_dict().items()
+    }
     metadata = {
-        "id": "tiny", "kind": "segmenter", "title": "Tiny", "modality": "MR cine", "anatomy": None, "licence": "MIT",
-        "structures": ["one", "four"], "accuracy": "not measured", "network": TINY.to_dict(),
+        "id": "tiny",
+        "kind": "segmenter",
+        "title": "Tiny",
+        "modality": "MR cine",
+        "anatomy": None,
+        "licence": "MIT",
+        "structures": ["one", "four"],
+        "accuracy": "not measured",
+        "network": TINY.to_dict(),
         "labels": [s.to_dict() for s in named_structures({1: "one", 4: "four"})],
-        "preprocessing": {"spacing_mm": [5.0, 1.5, 1.5], "axes": "scan", "window": [16, 32, 24], "keep_largest": True},
-        "calibration": {"temperature": 1.7}, **more}
-    return write_bundle(folder, {**metadata, **monai_fields(metadata)}, tensors, "card", "licence", inference_config(metadata))
+        "preprocessing": {
+            "spacing_mm": [5.0, 1.5, 1.5],
+            "axes": "scan",
+            "window": [16, 32, 24],
+            "keep_largest": True,
+        },
+        "calibration": {"temperature": 1.7},
+        **more,
+    }
+    return write_bundle(
+        folder,
+        {**metadata, **monai_fields(metadata)},
+        tensors,
+        "card",
+        "licence",
+        inference_config(metadata),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,30 +114,72 @@ def tiny(tmp_path_factory):
 
 
 def by_monai(bundle, scan, output, **more):
-    run(config_file=str(bundle / INFERENCE), bundle_root=str(bundle), scan=str(scan), output_dir=str(output), device="cpu",
-        **more)
+    run(
+        config_file=str(bundle / INFERENCE),
+        bundle_root=str(bundle),
+        scan=str(scan),
+        output_dir=str(output),
+        device="cpu",
+        **more,
+    )
     return load_volume(output / f"{scan.name.removesuffix('.nii.gz')}_seg.nii.gz")
 
 
 def by_us(bundle, scan, output):
-    assert cli.main(["segment", str(scan), "--model", str(bundle), "--device", "cpu", "--output", str(output)]) == 0
+    assert (
+        cli.main(
+            [
+                "segment",
+                str(scan),
+                "--model",
+                str(bundle),
+                "--device",
+                "cpu",
+                "--output",
+                str(output),
+            ]
+        )
+        == 0
+    )
     return load_volume(output)
 
 
 def assert_same(one, other):
     assert one.array.dtype == other.array.dtype == np.uint8 and one.array.shape == other.array.shape
     assert np.abs(one.grid.corners_ras() - other.grid.corners_ras()).max() < 1e-3
-    assert np.array_equal(one.array, other.array), f"{(one.array != other.array).sum()} voxels differ"
+    assert np.array_equal(one.array, other.array), (
+        f"{(one.array != other.array).sum()} voxels differ"
+    )
 
 
 def test_the_command_line_of_monai_gives_our_label_map(tiny, scan, tmp_path):
     """The whole-scan model, by the very command that its card names, from the bundle's folder."""
-    out = subprocess.run([sys.executable, "-m", "monai.bundle", "run", "--config_file", INFERENCE, "--bundle_root", ".",
-                          "--scan", str(scan), "--output_dir", str(tmp_path / "out")], capture_output=True, text=True, cwd=tiny)
+    out = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "monai.bundle",
+            "run",
+            "--config_file",
+            INFERENCE,
+            "--bundle_root",
+            ".",
+            "--scan",
+            str(scan),
+            "--output_dir",
+            str(tmp_path / "out"),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tiny,
+    )
     assert out.returncode == 0, out.stderr
     ours = by_us(tiny, scan, tmp_path / "ours.nii.gz")
     assert_same(load_volume(tmp_path / "out/two balls_seg.nii.gz"), ours)
-    assert set(np.unique(ours.array)) == {0, 1, 4} and min(np.bincount(ours.array.ravel())[[1, 4]]) > 50
+    assert (
+        set(np.unique(ours.array)) == {0, 1, 4}
+        and min(np.bincount(ours.array.ravel())[[1, 4]]) > 50
+    )
 
 
 def test_one_scale_of_grey_values_for_all_scans_is_that_of_monai_too(tiny, scan, tmp_path):
@@ -102,24 +187,43 @@ def test_one_scale_of_grey_values_for_all_scans_is_that_of_monai_too(tiny, scan,
     bundle = tiny_bundle(tmp_path / "ct", preprocessing=settings)
     ours = by_us(bundle, scan, tmp_path / "ours.nii.gz")
     assert_same(by_monai(bundle, scan, tmp_path), ours)
-    assert not np.array_equal(ours.array, by_us(tiny, scan, tmp_path / "each.nii.gz").array)  # it makes a difference
+    assert not np.array_equal(
+        ours.array, by_us(tiny, scan, tmp_path / "each.nii.gz").array
+    )  # it makes a difference
 
 
 def test_a_folder_of_scans_runs_too(tiny, scan, tmp_path):
     volume = load_volume(scan)
-    flipped = save_volume(Volume(volume.array[:, ::-1, 4:], volume.ijk_to_ras, "b"), tmp_path / "in/b.nii.gz")
+    flipped = save_volume(
+        Volume(volume.array[:, ::-1, 4:], volume.ijk_to_ras, "b"), tmp_path / "in/b.nii.gz"
+    )
     whole = save_volume(volume, tmp_path / "in/a.nii.gz")
-    run(config_file=str(tiny / INFERENCE), bundle_root=str(tiny), dataset_dir=str(tmp_path / "in"), device="cpu",
-        output_dir=str(tmp_path / "out"))
+    run(
+        config_file=str(tiny / INFERENCE),
+        bundle_root=str(tiny),
+        dataset_dir=str(tmp_path / "in"),
+        device="cpu",
+        output_dir=str(tmp_path / "out"),
+    )
     for path in (flipped, whole):
-        assert_same(load_volume(tmp_path / "out" / path.name.replace(".nii", "_seg.nii")),
-                    by_us(tiny, path, tmp_path / "ours" / path.name))
+        assert_same(
+            load_volume(tmp_path / "out" / path.name.replace(".nii", "_seg.nii")),
+            by_us(tiny, path, tmp_path / "ours" / path.name),
+        )
 
 
 def test_other_formats_and_oblique_nrrd_run_too(tiny, scan, tmp_path):
     path = save_volume(load_volume(scan), tmp_path / "scan.nrrd")
-    run(config_file=str(tiny / INFERENCE), bundle_root=str(tiny), scan=str(path), device="cpu", output_dir=str(tmp_path / "out"))
-    assert_same(load_volume(tmp_path / "out/scan_seg.nii.gz"), by_us(tiny, path, tmp_path / "ours.nii.gz"))
+    run(
+        config_file=str(tiny / INFERENCE),
+        bundle_root=str(tiny),
+        scan=str(path),
+        device="cpu",
+        output_dir=str(tmp_path / "out"),
+    )
+    assert_same(
+        load_volume(tmp_path / "out/scan_seg.nii.gz"), by_us(tiny, path, tmp_path / "ours.nii.gz")
+    )
 
 
 @needs_shared
@@ -146,14 +250,17 @@ def test_a_crop_of_either_side_is_taken_the_same_way_round(template, side, tmp_p
     size = np.round(np.array((40, 56, 40)) / head.spacing_mm[0]).astype(int)
     matrix = head.ijk_to_ras.copy()
     matrix[:3, 3] = (matrix @ (i, j, k, 1))[:3]
-    crop = Volume(head.array[k:k + size[2], j:j + size[1], i:i + size[0]], matrix, "crop")
+    crop = Volume(head.array[k : k + size[2], j : j + size[1], i : i + size[0]], matrix, "crop")
     path = save_volume(crop, tmp_path / "crop.nii.gz")
     assert ("right" if side > 0 else "left") in segment(crop, bundle, device="cpu").notes[0]
     assert_same(by_monai(bundle, path, tmp_path), by_us(bundle, path, tmp_path / "ours.nii.gz"))
 
 
 def test_what_we_refuse_is_refused_there(template, tmp_path):
-    bundle, noise = BUNDLES / "hippocampus-t1", np.random.default_rng(3).normal(500, 100, (40, 48, 40)).astype(np.float32)
+    bundle, noise = (
+        BUNDLES / "hippocampus-t1",
+        np.random.default_rng(3).normal(500, 100, (40, 48, 40)).astype(np.float32),
+    )
     path = save_volume(Volume(noise, np.eye(4)), tmp_path / "noise.nii.gz")
     with pytest.raises(UserError, match="No hippocampus"):
         segment(load_volume(path), bundle, device="cpu")
@@ -171,21 +278,43 @@ def test_what_we_refuse_is_refused_there(template, tmp_path):
 def test_a_monai_user_finds_what_the_specification_names(name, tiny, scan):
     """Source of the ids: monai/bundle/properties.py, InferProperties."""
     folder = tiny if name == "tiny" else BUNDLES / name
-    workflow = ConfigWorkflow(str(folder / INFERENCE), workflow_type="infer", bundle_root=str(folder), scan=str(scan))
+    workflow = ConfigWorkflow(
+        str(folder / INFERENCE), workflow_type="infer", bundle_root=str(folder), scan=str(scan)
+    )
     workflow.initialize()
     assert workflow.check_properties() == []
     assert isinstance(workflow.network_def, torch.nn.Module) and not workflow.network_def.training
     config = json.loads((folder / INFERENCE).read_text(encoding="utf-8"))
-    kinds = [t["_target_"] for key in ("preprocessing", "postprocessing") for t in config[key]["transforms"]]
-    assert {"LoadImaged", "ClipIntensityPercentilesd", "NormalizeIntensityd", "Activationsd", "Invertd", "AsDiscreted",
-            "SaveImaged"} <= set(kinds)
-    verify_net_in_out("network_def", meta_file=str(folder / METADATA), config_file=str(folder / INFERENCE), device="cpu",
-                      bundle_root=str(folder))
+    kinds = [
+        t["_target_"]
+        for key in ("preprocessing", "postprocessing")
+        for t in config[key]["transforms"]
+    ]
+    assert {
+        "LoadImaged",
+        "ClipIntensityPercentilesd",
+        "NormalizeIntensityd",
+        "Activationsd",
+        "Invertd",
+        "AsDiscreted",
+        "SaveImaged",
+    } <= set(kinds)
+    verify_net_in_out(
+        "network_def",
+        meta_file=str(folder / METADATA),
+        config_file=str(folder / INFERENCE),
+        device="cpu",
+        bundle_root=str(folder),
+    )
 
 
 def test_what_reaches_the_network_knows_where_it_lies(tiny, scan):
-    """The balls of the prepared image are, by its affine, where they are in the scan: for MONAI's other tools."""
-    workflow = ConfigWorkflow(str(tiny / INFERENCE), workflow_type="infer", bundle_root=str(tiny), scan=str(scan))
+    """The balls of the prepared image are, by its affine, where they are in the scan: for
+    MONAI's other tools.
+    """
+    workflow = ConfigWorkflow(
+        str(tiny / INFERENCE), workflow_type="infer", bundle_root=str(tiny), scan=str(scan)
+    )
     workflow.initialize()
     image, volume = workflow.dataset[0]["image"], load_volume(scan)
     balls = volume.array > 150
@@ -195,37 +324,82 @@ def test_what_reaches_the_network_knows_where_it_lies(tiny, scan):
     assert image.shape[1:] == (12, 39, 46) and np.linalg.norm(found - expected) < 1.5
 
 
-TENSOR = {"type": str, "format": str, "num_channels": int, "spatial_shape": list, "dtype": str, "value_range": list}
-# The required fields of meta_schema_20240725.json (Project-MONAI/MONAI-extra-test-data, release 0.8.1; the same file is
-# public/schema/ in Project-MONAI/project-monai.github.io), with their types.
-FIELDS = {"schema": str, "version": str, "monai_version": str, "pytorch_version": str, "numpy_version": str,
-          "required_packages_version": dict, "task": str, "description": str, "authors": str, "copyright": str,
-          "network_data_format": dict}
-OPTIONAL = {"changelog": dict, "data_source": str, "data_type": str, "image_classes": str, "label_classes": str,
-            "pred_classes": str, "eval_metrics": dict, "intended_use": str, "references": list}
+TENSOR = {
+    "type": str,
+    "format": str,
+    "num_channels": int,
+    "spatial_shape": list,
+    "dtype": str,
+    "value_range": list,
+}
+# The required fields of meta_schema_20240725.json (Project-MONAI/MONAI-extra-test-data, release
+# 0.8.1; the same file is public/schema/ in Project-MONAI/project-monai.github.io), with their
+# types.
+FIELDS = {
+    "schema": str,
+    "version": str,
+    "monai_version": str,
+    "pytorch_version": str,
+    "numpy_version": str,
+    "required_packages_version": dict,
+    "task": str,
+    "description": str,
+    "authors": str,
+    "copyright": str,
+    "network_data_format": dict,
+}
+OPTIONAL = {
+    "changelog": dict,
+    "data_source": str,
+    "data_type": str,
+    "image_classes": str,
+    "label_classes": str,
+    "pred_classes": str,
+    "eval_metrics": dict,
+    "intended_use": str,
+    "references": list,
+}
 
 
 @pytest.mark.parametrize("name", ("tiny", *(folder.name for folder in SHIPPED)))
 def test_the_metadata_has_the_fields_of_monais_schema(name, tiny):
-    metadata = json.loads(((tiny if name == "tiny" else BUNDLES / name) / METADATA).read_text(encoding="utf-8"))
+    metadata = json.loads(
+        ((tiny if name == "tiny" else BUNDLES / name) / METADATA).read_text(encoding="utf-8")
+    )
     for field, kind in {**FIELDS, **OPTIONAL}.items():
         assert isinstance(metadata[field], kind), field
-    assert metadata["schema"].endswith("meta_schema_20240725.json") and metadata["version"] in metadata["changelog"]
+    assert (
+        metadata["schema"].endswith("meta_schema_20240725.json")
+        and metadata["version"] in metadata["changelog"]
+    )
     assert all(isinstance(reference, str) for reference in metadata["references"])
-    assert all(isinstance(value, float) and (0 <= value or "volume_difference" in name)  # a difference may be negative
-               for name, value in metadata["eval_metrics"].items())
+    assert all(
+        isinstance(value, float)
+        and (value >= 0 or "volume_difference" in name)  # a difference may be negative
+        for name, value in metadata["eval_metrics"].items()
+    )
     described = metadata["network_data_format"]
-    for tensor in (described["inputs"]["image"], described["outputs"]["pred"], described["post_processed_outputs"]["pred"]):
+    for tensor in (
+        described["inputs"]["image"],
+        described["outputs"]["pred"],
+        described["post_processed_outputs"]["pred"],
+    ):
         for field, kind in TENSOR.items():
             assert isinstance(tensor[field], kind), field
-        assert isinstance(tensor["is_patch_data"], bool) and all(isinstance(n, (str, int)) for n in tensor["spatial_shape"])
+        assert isinstance(tensor["is_patch_data"], bool) and all(
+            isinstance(n, (str, int)) for n in tensor["spatial_shape"]
+        )
     channels = described["outputs"]["pred"]["channel_def"]
     assert list(channels) == [str(n) for n in range(described["outputs"]["pred"]["num_channels"])]
-    assert channels["0"] == ("Background" if metadata["kind"] != "classifier" else metadata["classes"][0])
+    assert channels["0"] == (
+        "Background" if metadata["kind"] != "classifier" else metadata["classes"][0]
+    )
     assert "unknown" not in (metadata["monai_version"], metadata["pytorch_version"])
 
 
-@pytest.mark.parametrize("folder", [f for f in SHIPPED if (f / INFERENCE).exists()], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder", [f for f in SHIPPED if (f / INFERENCE).exists()], ids=lambda folder: folder.name
+)
 def test_the_shipped_configuration_is_what_this_version_writes(folder):
     metadata = read_bundle(folder).metadata
     written = classifier_inference if metadata["kind"] == "classifier" else inference_config
@@ -234,22 +408,37 @@ def test_the_shipped_configuration_is_what_this_version_writes(folder):
 
 def test_the_frozen_block_is_read_by_its_sha256(tmp_path):
     source = read_bundle(BUNDLES / "hippocampus-t1")
-    folder = write_bundle(tmp_path / "changed", {**source.metadata, "llm_sha256": "0" * 64}, source.tensors, "card", "licence",
-                          inference_config(source.metadata))
+    folder = write_bundle(
+        tmp_path / "changed",
+        {**source.metadata, "llm_sha256": "0" * 64},
+        source.tensors,
+        "card",
+        "licence",
+        inference_config(source.metadata),
+    )
     with pytest.raises(RuntimeError) as caught:
-        ConfigWorkflow(str(folder / INFERENCE), workflow_type="infer", bundle_root=str(folder)).parser.get_parsed_content(
-            "network_def")
-    assert isinstance(caught.value.__cause__, UserError) and "language-model layer" in str(caught.value.__cause__)
+        ConfigWorkflow(
+            str(folder / INFERENCE), workflow_type="infer", bundle_root=str(folder)
+        ).parser.get_parsed_content("network_def")
+    assert isinstance(caught.value.__cause__, UserError) and "language-model layer" in str(
+        caught.value.__cause__
+    )
 
 
 def test_a_poisoned_configuration_is_never_evaluated(scan, tmp_path):
-    """Whoever sends a bundle can write anything into inference.json: neither reading nor segmenting touches it."""
+    """Whoever sends a bundle can write anything into inference.json: neither reading nor
+    segmenting touches it.
+    """
     folder = tiny_bundle(tmp_path / "tiny")
     clean = by_us(folder, scan, tmp_path / "clean.nii.gz")
     mark = tmp_path / "was here"
     poison = f"$__import__('pathlib').Path({str(mark)!r}).touch()"
     config = dict.fromkeys(json.loads((folder / INFERENCE).read_text(encoding="utf-8")), poison)
-    rewrite_texts(folder, {**read_bundle(folder).metadata, "network_def": poison}, inference={**config, "imports": [poison]})
+    rewrite_texts(
+        folder,
+        {**read_bundle(folder).metadata, "network_def": poison},
+        inference={**config, "imports": [poison]},
+    )
     assert_same(by_us(folder, scan, tmp_path / "poisoned.nii.gz"), clean)
     assert cli.main(["models"]) == 0 and not mark.exists()
     (folder / INFERENCE).write_text("{ broken")
@@ -257,13 +446,21 @@ def test_a_poisoned_configuration_is_never_evaluated(scan, tmp_path):
 
 
 def test_nothing_of_ours_imports_monais_parser_or_what_it_runs():
-    """monai_runner.py is for MONAI's runner alone, and no file knows the parser: then no configuration can be evaluated."""
+    """monai_runner.py is for MONAI's runner alone, and no file knows the parser: then no
+    configuration can be evaluated.
+    """
     for path in LIBRARY.rglob("*.py"):
         imported = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
-                imported |= {f"{node.module or ''}.{alias.name}" for alias in node.names} | {node.module or ""}
-        assert not [name for name in imported if name.startswith("monai.bundle") or "ConfigParser" in name], path
-        assert not [name for name in imported if "monai_runner" in name or "monai_classifier" in name], path
+                imported |= {f"{node.module or ''}.{alias.name}" for alias in node.names} | {
+                    node.module or ""
+                }
+        assert not [
+            name for name in imported if name.startswith("monai.bundle") or "ConfigParser" in name
+        ], path
+        assert not [
+            name for name in imported if "monai_runner" in name or "monai_classifier" in name
+        ], path

@@ -1,20 +1,25 @@
-"""MedVisionLlama in its configurations: any size goes in, frozen means frozen, every setting changes something."""
+"""MedVisionLlama in its configurations: any size goes in, frozen means frozen, every setting
+changes something.
+"""
+
 import hashlib
 from dataclasses import replace
 
 import pytest
 import torch
 
-from MedLLMSegLib.registry.bundle import load_strictly
-from MedLLMSegLib.registry.network_config import OURS, PAPER, PAPER_VIT, LLMConfig, NetworkConfig
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm.frozen_weights import block_bytes, trained_tensors
 from MedLLMSegLib.llm.store import resolve
-from MedLLMSegLib.networks.parts.attention import Attention, rotary_3d, rotate
 from MedLLMSegLib.networks.build import build_network
+from MedLLMSegLib.networks.parts.attention import Attention, rotary_3d, rotate
+from MedLLMSegLib.registry.bundle import load_strictly
+from MedLLMSegLib.registry.network_config import OURS, PAPER, PAPER_VIT, LLMConfig, NetworkConfig
 
 SMALL = replace(OURS, stem_channels=(8, 8, 16), width=48, heads=4, depth=2)
-THICK = replace(SMALL, strides=((1, 2, 2), (1, 2, 2), (2, 2, 2)), deep_supervision=True)  # slices 4 times as thick
+THICK = replace(
+    SMALL, strides=((1, 2, 2), (1, 2, 2), (2, 2, 2)), deep_supervision=True
+)  # slices 4 times as thick
 LINEAR = replace(THICK, decoder="linear", deep_supervision=False)
 SMALL_PAPER = replace(PAPER, depth=2, grid=(4, 4, 4))
 
@@ -29,8 +34,11 @@ def build(config, llm):
     return build_network(config, llm if config.llm else None).eval()
 
 
-@pytest.mark.parametrize("config", (SMALL, SMALL_PAPER, replace(SMALL_PAPER, llm=None), THICK, LINEAR),
-                         ids=("ours", "paper", "vit", "thick slices", "stem and linear"))
+@pytest.mark.parametrize(
+    "config",
+    (SMALL, SMALL_PAPER, replace(SMALL_PAPER, llm=None), THICK, LINEAR),
+    ids=("ours", "paper", "vit", "thick slices", "stem and linear"),
+)
 @pytest.mark.parametrize("size", ((16, 24, 16), (13, 21, 9), (3, 5, 40)))
 def test_any_size_goes_in_and_comes_out(config, size, llm):
     with torch.inference_mode():
@@ -38,7 +46,12 @@ def test_any_size_goes_in_and_comes_out(config, size, llm):
 
 
 def test_the_presets_are_what_the_papers_say():
-    assert (PAPER_VIT.depth, PAPER_VIT.width, PAPER_VIT.heads, PAPER_VIT.patch_size) == (16, 64, 4, 8)
+    assert (PAPER_VIT.depth, PAPER_VIT.width, PAPER_VIT.heads, PAPER_VIT.patch_size) == (
+        16,
+        64,
+        4,
+        8,
+    )
     assert PAPER_VIT.decoder == PAPER.decoder == "linear" and PAPER_VIT.llm is None
     assert replace(PAPER, llm=None) == PAPER_VIT
     assert OURS.attention == "hybrid" and OURS.fusion and OURS.decoder == "conv" and OURS.llm.frozen
@@ -51,31 +64,91 @@ def test_configurations_round_trip_through_json():
         assert NetworkConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
-@pytest.mark.parametrize("change", (dict(attention="local"), dict(width=50), dict(decoder="conv", embedding="patch"),
-                                    dict(strides=((2, 2, 2),) * 2), dict(strides=((2, 2, 2), (2, 2, 3), (2, 2, 2))),
-                                    dict(strides=((2, 2, 2), (1, 1, 1), (2, 2, 2))), dict(strides=((2, 2),) * 3), dict(depth=0),
-                                    dict(deep_supervision=True, decoder="linear")))
+@pytest.mark.parametrize(
+    "change",
+    (
+        dict(attention="local"),
+        dict(width=50),
+        dict(decoder="conv", embedding="patch"),
+        dict(strides=((2, 2, 2),) * 2),
+        dict(strides=((2, 2, 2), (2, 2, 3), (2, 2, 2))),
+        dict(strides=((2, 2, 2), (1, 1, 1), (2, 2, 2))),
+        dict(strides=((2, 2),) * 3),
+        dict(depth=0),
+        dict(deep_supervision=True, decoder="linear"),
+    ),
+)
 def test_impossible_configurations_are_refused(change):
     with pytest.raises(UserError):
         replace(OURS, **change)
 
 
-# The "network" of two bundles' metadata as they were written before there were strides, the sha256 of their tensors'
-# names and shapes, and mean, standard deviation and three voxels of the logits of `filled`, printed before the change.
+# The "network" of two bundles' metadata as they were written before there were strides, the sha256
+# of their tensors' names and shapes, and mean, standard deviation and three voxels of the logits of
+# `filled`, printed before the change.
 OLD = {
-    "ours": ({"in_channels": 1, "classes": 3, "embedding": "stem", "patch_size": 8, "stem_channels": [16, 64, 96],
-              "width": 192, "depth": 4, "heads": 6, "mlp_ratio": 2.0, "position": "rotary", "grid": [5, 7, 5],
-              "attention": "hybrid", "fusion": True, "decoder": "conv", "dropout": 0.0,
-              "llm": {"source": "smollm2-135m", "layers": [29], "position": "tail", "training_only": False, "frozen": True,
-                      "normalise": True, "rotary": False, "causal": False}},
-             "e9befab34589c06976aa40bef46c224773bb2bb02146f36219e6e30bd60c835a", (0.08457, 0.05197, 0.17029, 0.07055, 0.03323)),
-    "paper": ({"in_channels": 1, "classes": 3, "embedding": "patch", "patch_size": 8, "stem_channels": [], "width": 64,
-               "depth": 2, "heads": 4, "mlp_ratio": 4.0, "position": "learned", "grid": [4, 4, 4], "attention": "global",
-               "fusion": False, "decoder": "linear", "dropout": 0.0,
-               "llm": {"source": "smollm2-135m", "layers": [29], "position": "head", "training_only": False, "frozen": True,
-                       "normalise": False, "rotary": False, "causal": False}},
-              "1c720c01a8c6a92c47a1a6a86c712d03dcb704710b0bd8317bb126c3adf6913a",
-              (-0.00019, 0.22497, -0.15275, 0.28299, 0.11527)),
+    "ours": (
+        {
+            "in_channels": 1,
+            "classes": 3,
+            "embedding": "stem",
+            "patch_size": 8,
+            "stem_channels": [16, 64, 96],
+            "width": 192,
+            "depth": 4,
+            "heads": 6,
+            "mlp_ratio": 2.0,
+            "position": "rotary",
+            "grid": [5, 7, 5],
+            "attention": "hybrid",
+            "fusion": True,
+            "decoder": "conv",
+            "dropout": 0.0,
+            "llm": {
+                "source": "smollm2-135m",
+                "layers": [29],
+                "position": "tail",
+                "training_only": False,
+                "frozen": True,
+                "normalise": True,
+                "rotary": False,
+                "causal": False,
+            },
+        },
+        "e9befab34589c06976aa40bef46c224773bb2bb02146f36219e6e30bd60c835a",
+        (0.08457, 0.05197, 0.17029, 0.07055, 0.03323),
+    ),
+    "paper": (
+        {
+            "in_channels": 1,
+            "classes": 3,
+            "embedding": "patch",
+            "patch_size": 8,
+            "stem_channels": [],
+            "width": 64,
+            "depth": 2,
+            "heads": 4,
+            "mlp_ratio": 4.0,
+            "position": "learned",
+            "grid": [4, 4, 4],
+            "attention": "global",
+            "fusion": False,
+            "decoder": "linear",
+            "dropout": 0.0,
+            "llm": {
+                "source": "smollm2-135m",
+                "layers": [29],
+                "position": "head",
+                "training_only": False,
+                "frozen": True,
+                "normalise": False,
+                "rotary": False,
+                "causal": False,
+            },
+        },
+        "1c720c01a8c6a92c47a1a6a86c712d03dcb704710b0bd8317bb126c3adf6913a",
+        (-0.00019, 0.22497, -0.15275, 0.28299, 0.11527),
+    ),
 }
 
 
@@ -93,7 +166,9 @@ def test_bundles_from_before_there_were_strides_build_the_same_network(name, llm
     network = filled(build_network(NetworkConfig.from_dict(about), llm).eval())
     shapes = "\n".join(f"{k} {tuple(v.shape)}" for k, v in sorted(trained_tensors(network).items()))
     assert hashlib.sha256(shapes.encode()).hexdigest() == shapes_sha256
-    image = torch.sin(torch.arange(13 * 21 * 9, dtype=torch.float32) * 0.37).reshape(1, 1, 13, 21, 9)
+    image = torch.sin(torch.arange(13 * 21 * 9, dtype=torch.float32) * 0.37).reshape(
+        1, 1, 13, 21, 9
+    )
     with torch.inference_mode():
         y = network(image)
     found = (y.mean(), y.std(), y[0, 0, 10, 20, 8], y[0, 1, 5, 5, 5], y[0, 2, 0, 0, 0])
@@ -103,7 +178,11 @@ def test_bundles_from_before_there_were_strides_build_the_same_network(name, llm
 def test_thick_slices_are_halved_later_and_looked_at_one_by_one_until_then(llm):
     assert THICK.patch == (2, 8, 8)
     assert THICK.kernels == ((1, 3, 3), (1, 3, 3), (3, 3, 3)) and SMALL.kernels == ((3, 3, 3),) * 3
-    assert replace(THICK, strides=((1, 2, 2), (2, 2, 2), (2, 2, 2))).kernels == ((1, 3, 3), (1, 3, 3), (3, 3, 3))
+    assert replace(THICK, strides=((1, 2, 2), (2, 2, 2), (2, 2, 2))).kernels == (
+        (1, 3, 3),
+        (1, 3, 3),
+        (3, 3, 3),
+    )
     assert replace(THICK, strides=((1, 2, 2),) * 3).kernels[-1] == (3, 3, 3)
     network, seen = build(THICK, llm), []
     network.embedding.register_forward_hook(lambda _, __, out: seen.extend([out[0], *out[1]]))
@@ -115,7 +194,11 @@ def test_deep_supervision_gives_coarser_logits_while_training_alone(llm):
     network = build(THICK, llm)
     image = torch.randn(2, 1, 7, 32, 20)  # padded to 8 x 32 x 24 inside
     logits = network.train()(image)
-    assert [tuple(t.shape) for t in logits] == [(2, 3, 7, 32, 20), (2, 3, 7, 16, 10), (2, 3, 7, 8, 5)]
+    assert [tuple(t.shape) for t in logits] == [
+        (2, 3, 7, 32, 20),
+        (2, 3, 7, 16, 10),
+        (2, 3, 7, 8, 5),
+    ]
     sum(t.square().mean() for t in logits).backward()
     assert all(head.weight.grad.abs().sum() > 0 for head in network.decoder.coarse_heads)
     assert isinstance(network.eval()(image), torch.Tensor)
@@ -129,7 +212,11 @@ def test_a_network_with_deep_supervision_is_stored_whole(llm):
     with torch.inference_mode():
         assert torch.equal(first(image), second(image))
     with pytest.raises(UserError, match="do not fit"):
-        load_strictly(build(replace(THICK, deep_supervision=False), llm), trained_tensors(first), frozen_prefix="llm.llm.")
+        load_strictly(
+            build(replace(THICK, deep_supervision=False), llm),
+            trained_tensors(first),
+            frozen_prefix="llm.llm.",
+        )
 
 
 def test_unknown_settings_are_refused():
@@ -150,15 +237,22 @@ def train_three_steps(network):
 
 def test_frozen_means_frozen(llm):
     network = build(SMALL, llm)
-    frozen, trained = block_bytes(network), {k: v.clone() for k, v in trained_tensors(network).items()}
+    frozen, trained = (
+        block_bytes(network),
+        {k: v.clone() for k, v in trained_tensors(network).items()},
+    )
     assert len(frozen) == 4 * 3_540_096  # the whole layer, float32
     optimiser = train_three_steps(network)
     assert block_bytes(network) == frozen
     assert all(p.grad is None for p in network.llm.llm.parameters())
-    held = {id(p) for group in optimiser.param_groups for p in group["params"]} | {id(p) for p in optimiser.state}
+    held = {id(p) for group in optimiser.param_groups for p in group["params"]} | {
+        id(p) for p in optimiser.state
+    }
     assert not held & {id(p) for p in network.llm.llm.parameters()}
     changed = [k for k, v in trained_tensors(network).items() if not torch.equal(v, trained[k])]
-    assert any(k.startswith("llm.into") for k in changed) and any(k.startswith("llm.out") for k in changed)
+    assert any(k.startswith("llm.into") for k in changed) and any(
+        k.startswith("llm.out") for k in changed
+    )
 
 
 def test_unfrozen_means_trained(llm):
@@ -226,14 +320,20 @@ def test_rotary_position_depends_on_distance_alone():
     q, k = torch.randn(32), torch.randn(32)
     table = rotary_3d((4, 5, 6), 32, "cpu")
     at = lambda v, *p: rotate(v.expand(1, 1, 120, 32), table)[0, 0].reshape(4, 5, 6, 32)[p]
-    assert torch.allclose(at(q, 0, 1, 2) @ at(k, 2, 3, 5), at(q, 1, 0, 0) @ at(k, 3, 2, 3), atol=1e-4)
-    assert not torch.allclose(at(q, 0, 1, 2) @ at(k, 2, 3, 5), at(q, 0, 1, 2) @ at(k, 3, 3, 5), atol=1e-4)
+    assert torch.allclose(
+        at(q, 0, 1, 2) @ at(k, 2, 3, 5), at(q, 1, 0, 0) @ at(k, 3, 2, 3), atol=1e-4
+    )
+    assert not torch.allclose(
+        at(q, 0, 1, 2) @ at(k, 2, 3, 5), at(q, 0, 1, 2) @ at(k, 3, 3, 5), atol=1e-4
+    )
 
 
 def test_learned_positions_are_interpolated_to_other_grids(llm):
     network = build(SMALL_PAPER, llm)
     tokens = torch.zeros(1, 64, 7, 5, 6)
-    assert network.position(tokens).shape == tokens.shape and network.position(tokens).abs().max() > 0
+    assert (
+        network.position(tokens).shape == tokens.shape and network.position(tokens).abs().max() > 0
+    )
 
 
 @pytest.mark.gpu

@@ -1,10 +1,11 @@
 """Sequences of different lengths in one batch: order counts, padding does not."""
+
 import pytest
 import torch
 
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig
 
 LENGTHS = torch.tensor([5, 1, 3])
 
@@ -12,8 +13,16 @@ LENGTHS = torch.tensor([5, 1, 3])
 def build(frozen=False, bidirectional=True):
     torch.manual_seed(0)
     encoder = EncoderConfig("cnn", image_size=32, width=24, frozen=frozen)
-    network = build_classifier(ClassifierConfig("cnn-lstm", ("DCM", "HCM", "NOR"), encoder, hidden=16, dropout=0.0,
-                                                bidirectional=bidirectional))
+    network = build_classifier(
+        ClassifierConfig(
+            "cnn-lstm",
+            ("DCM", "HCM", "NOR"),
+            encoder,
+            hidden=16,
+            dropout=0.0,
+            bidirectional=bidirectional,
+        )
+    )
     with torch.no_grad():
         for p in network.parameters():  # as if trained, so that a difference shows
             p.add_(torch.randn_like(p) * 0.1)
@@ -22,7 +31,10 @@ def build(frozen=False, bidirectional=True):
 
 @pytest.fixture
 def batch():
-    return {"image": torch.randn(3, 5, 1, 32, 32, generator=torch.Generator().manual_seed(1)), "lengths": LENGTHS}
+    return {
+        "image": torch.randn(3, 5, 1, 32, 32, generator=torch.Generator().manual_seed(1)),
+        "lengths": LENGTHS,
+    }
 
 
 def padded_with(batch, value):
@@ -52,7 +64,7 @@ def test_a_sequence_gives_the_same_alone_and_beside_longer_ones(bidirectional, b
     network = build(bidirectional=bidirectional).eval()
     together = network(batch)
     for n, length in enumerate(LENGTHS):
-        alone = network({"image": batch["image"][n:n + 1, :length]})
+        alone = network({"image": batch["image"][n : n + 1, :length]})
         torch.testing.assert_close(alone[0], together[n], atol=1e-5, rtol=1e-5)
 
 
@@ -71,7 +83,12 @@ def test_each_image_counts_and_so_does_their_order(bidirectional, batch):
 def test_encoder_and_lstm_train(batch):
     network = build().train()
     torch.nn.functional.cross_entropy(network(batch), torch.tensor([0, 1, 2])).backward()
-    for name in ("encoder.stages.0.0.weight", "lstm.weight_hh_l0", "lstm.weight_hh_l0_reverse", "head.weight"):
+    for name in (
+        "encoder.stages.0.0.weight",
+        "lstm.weight_hh_l0",
+        "lstm.weight_hh_l0_reverse",
+        "head.weight",
+    ):
         assert dict(network.named_parameters())[name].grad.abs().sum() > 0, name
 
 

@@ -1,20 +1,23 @@
 """The arms of the benchmark differ in what they say they differ in, and in nothing else."""
+
 from dataclasses import replace
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from MedLLMSegLib.registry.network_config import OURS, PAPER
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.controls import ARMS, arm_config, build_arm, count_parameters
 from MedLLMSegLib.networks.segmentation.dynunet import PlannedDynUNet, plan_strides
+from MedLLMSegLib.registry.network_config import OURS, PAPER
 
 SMALL = replace(OURS, stem_channels=(8, 8, 16), width=48, heads=4, depth=2)
 SMALL_PAPER = replace(PAPER, depth=2, grid=(4, 4, 4))
-LAYER_29_ONLY = [arm for arm in ARMS if arm not in ("J", "H-layer0", "H-layer12")]  # the others must be fetched first
+LAYER_29_ONLY = [
+    arm for arm in ARMS if arm not in ("J", "H-layer0", "H-layer12")
+]  # the others must be fetched first
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +44,23 @@ def test_every_arm_trains_and_gives_logits_of_the_images_size(arms):
         logits = network.train()(image)
         assert logits.shape == (1, 3, 16, 16, 16), arm
         logits.square().mean().backward()
-        assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None), arm
+        assert all(
+            torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None
+        ), arm
 
 
 def test_a_has_no_block_and_differs_from_f_by_the_blocks_parameters_alone(arms):
     assert arms["A"].llm is None
-    mappers = sum(p.numel() for n, p in arms["F"].llm.named_parameters() if not n.startswith("llm."))
-    assert count_parameters(arms["F"])["trained"] - count_parameters(arms["A"])["trained"] == mappers
-    assert count_parameters(arms["F"])["frozen"] == 3_540_096 and count_parameters(arms["A"])["frozen"] == 0
+    mappers = sum(
+        p.numel() for n, p in arms["F"].llm.named_parameters() if not n.startswith("llm.")
+    )
+    assert (
+        count_parameters(arms["F"])["trained"] - count_parameters(arms["A"])["trained"] == mappers
+    )
+    assert (
+        count_parameters(arms["F"])["frozen"] == 3_540_096
+        and count_parameters(arms["A"])["frozen"] == 0
+    )
 
 
 @pytest.mark.parametrize("config", (SMALL, SMALL_PAPER), ids=("ours", "paper"))
@@ -70,7 +82,9 @@ def test_c_is_not_linear_and_b_is(arms):
 def test_frozen_blocks_get_no_gradient_and_are_not_stored(arms, arm):
     network = arms[arm].train()
     network.zero_grad()
-    torch.nn.init.normal_(network.llm.out.weight, std=0.1)  # it starts at zero, and would let nothing through
+    torch.nn.init.normal_(
+        network.llm.out.weight, std=0.1
+    )  # it starts at zero, and would let nothing through
     network(torch.randn(1, 1, 16, 16, 16)).square().mean().backward()
     assert all(p.grad is None and not p.requires_grad for p in block(network).values())
     assert network.llm.into.weight.grad.abs().max() > 0
@@ -84,7 +98,14 @@ def test_d_is_random_with_the_norms_of_the_pretrained_block(arms):
         assert tensor.norm() == pytest.approx(pretrained[name].norm().item(), rel=1e-4), name
         assert not torch.allclose(tensor, pretrained[name], rtol=0.1), name
         if tensor.ndim == 2:
-            assert abs(torch.corrcoef(torch.stack((tensor.flatten(), pretrained[name].flatten())))[0, 1]) < 0.02, name
+            assert (
+                abs(
+                    torch.corrcoef(torch.stack((tensor.flatten(), pretrained[name].flatten())))[
+                        0, 1
+                    ]
+                )
+                < 0.02
+            ), name
         else:
             assert (tensor == tensor[0]).all() and tensor[0] > 0
 
@@ -92,7 +113,9 @@ def test_d_is_random_with_the_norms_of_the_pretrained_block(arms):
 def test_e_holds_the_pretrained_values_in_another_order(arms):
     pretrained, shuffled = block(arms["F"]), block(arms["E"])
     for name, tensor in shuffled.items():
-        assert torch.equal(tensor.flatten().sort().values, pretrained[name].flatten().sort().values), name
+        assert torch.equal(
+            tensor.flatten().sort().values, pretrained[name].flatten().sort().values
+        ), name
         assert not torch.equal(tensor, pretrained[name]), name
 
 
@@ -111,11 +134,15 @@ def test_i_has_the_block_in_training_and_not_at_inference(arms):
     image = torch.randn(1, 1, 16, 16, 16)
     saved = arms["F"].llm.out.weight.detach().clone()
     for arm in "FI":
-        torch.nn.init.normal_(networks[arm].llm.out.weight, std=0.5, generator=torch.Generator().manual_seed(5))
+        torch.nn.init.normal_(
+            networks[arm].llm.out.weight, std=0.5, generator=torch.Generator().manual_seed(5)
+        )
     with torch.no_grad():
         trained = {arm: n.train()(image) for arm, n in networks.items()}
         used = {arm: n.eval()(image) for arm, n in networks.items()}
-    assert torch.allclose(trained["I"], trained["F"]) and not torch.allclose(trained["I"], trained["A"])
+    assert torch.allclose(trained["I"], trained["F"]) and not torch.allclose(
+        trained["I"], trained["A"]
+    )
     assert torch.allclose(used["I"], used["A"]) and not torch.allclose(used["F"], used["A"])
     for arm in "FI":
         networks[arm].llm.out.weight.data.copy_(saved)
@@ -124,7 +151,9 @@ def test_i_has_the_block_in_training_and_not_at_inference(arms):
 def test_positions_and_ablations_are_where_they_should_be(arms):
     assert [arms[a].llm_after for a in ("H-head", "H-middle", "H-tail")] == [0, 1, 2]
     assert arms["F-nofusion"].fusion is None and arms["F-nofusion"].llm is not None
-    assert arms["F-nolocal"].blocks[0].attention.local is None and arms["F-nolocal"].fusion is not None
+    assert (
+        arms["F-nolocal"].blocks[0].attention.local is None and arms["F-nolocal"].fusion is not None
+    )
     assert arm_config(SMALL, "H-layer12").llm.layers == (12,)
 
 
@@ -139,12 +168,19 @@ def test_the_same_seed_gives_every_arm_the_same_beginning(arms, llm):
         if arm != "A":
             assert torch.equal(own["llm.into.weight"], arms["F"].llm.into.weight), arm
     image = torch.randn(1, 1, 16, 16, 16)
-    with torch.no_grad():  # the block's last projection begins at zero, so all begin as the same function
+    with (
+        torch.no_grad()
+    ):  # the block's last projection begins at zero, so all begin as the same function
         outputs = [arms[a].eval()(image) for a in "ABCDEFGI"]
     assert all(torch.allclose(o, outputs[0], atol=1e-6) for o in outputs)
     again, other = build("D", llm), build("D", llm, seed=1)
-    assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), arms["D"].state_dict().values()))
-    assert not torch.equal(other.llm.llm[0].mlp.up_proj.weight, arms["D"].llm.llm[0].mlp.up_proj.weight)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.state_dict().values(), arms["D"].state_dict().values())
+    )
+    assert not torch.equal(
+        other.llm.llm[0].mlp.up_proj.weight, arms["D"].llm.llm[0].mlp.up_proj.weight
+    )
     assert not torch.equal(other.blocks[0].mlp[0].weight, arms["D"].blocks[0].mlp[0].weight)
 
 
@@ -170,7 +206,13 @@ def test_the_dynunet_is_planned_from_window_and_spacing():
     thick = plan_strides((10, 128, 128), (10, 1.5, 1.5))
     assert thick[:3] == [(1, 1, 1), (1, 2, 2), (1, 2, 2)] and thick[3] == halves
     shallow = PlannedDynUNet(1, 3, (16, 24, 16), (1.0, 1.0, 1.0))
-    assert shallow.train()(torch.randn(1, 1, 16, 24, 16)).shape == (1, 3, 16, 24, 16)  # the coarsest scale is left out
+    assert shallow.train()(torch.randn(1, 1, 16, 24, 16)).shape == (
+        1,
+        3,
+        16,
+        24,
+        16,
+    )  # the coarsest scale is left out
     network = PlannedDynUNet(1, 3, (32, 32, 32), (1.0, 1.0, 1.0))
     assert list(network.net.filters) == [32, 64, 128, 256]
     logits = network.train()(torch.randn(1, 1, 32, 32, 32))

@@ -1,16 +1,30 @@
-"""Image and record together: either may be missing, in any case of a batch, and what is there still counts."""
+"""Image and record together: either may be missing, in any case of a batch, and what is there
+still counts.
+"""
+
 import itertools
 from dataclasses import replace
 
 import pytest
 import torch
 
+from MedLLMSegLib.networks.classification.build_classifier import (
+    build_classifier,
+    load_classifier,
+    stored_tensors,
+)
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, RecordConfig
-from MedLLMSegLib.networks.classification.build_classifier import build_classifier, load_classifier, stored_tensors
 
-RECORD = RecordConfig(("age", "dose"), {"sex": ("F", "M"), "site": ("A", "B", "C")}, (50.0, 1.0), (15.0, 0.5))
-CONFIG = ClassifierConfig("fusion", ("no", "yes"), EncoderConfig("cnn", image_size=16, channels=2, width=16), record=RECORD,
-                          hidden=16)
+RECORD = RecordConfig(
+    ("age", "dose"), {"sex": ("F", "M"), "site": ("A", "B", "C")}, (50.0, 1.0), (15.0, 0.5)
+)
+CONFIG = ClassifierConfig(
+    "fusion",
+    ("no", "yes"),
+    EncoderConfig("cnn", image_size=16, channels=2, width=16),
+    record=RECORD,
+    hidden=16,
+)
 NAN = float("nan")
 
 
@@ -22,13 +36,17 @@ def build(**changes):
 @pytest.fixture
 def batch():
     generator = torch.Generator().manual_seed(2)
-    return {"image": torch.randn(4, 2, 16, 16, generator=generator),
-            "numbers": torch.tensor([[50.0, 1.0], [30, 2], [70, 1], [20, 0]]),
-            "categories": torch.tensor([[0, 2], [1, 0], [1, 1], [0, 0]])}
+    return {
+        "image": torch.randn(4, 2, 16, 16, generator=generator),
+        "numbers": torch.tensor([[50.0, 1.0], [30, 2], [70, 1], [20, 0]]),
+        "categories": torch.tensor([[0, 2], [1, 0], [1, 1], [0, 0]]),
+    }
 
 
 def without(batch, *parts):
-    """The batch without some of: image 0, image 1, numbers 0, numbers 1, categories 0, categories 1."""
+    """The batch without some of: image 0, image 1, numbers 0, numbers 1, categories 0,
+    categories 1.
+    """
     out = {name: t.clone() for name, t in batch.items()}
     for part in parts:
         name, n = part.split()
@@ -48,7 +66,9 @@ def test_whatever_is_missing_the_answer_is_a_number_and_so_is_its_gradient(mode,
             out = network(without(batch, *parts))
             out.square().sum().backward()
             assert out.shape == (4, 2) and out.isfinite().all(), parts
-            assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None), parts
+            assert all(
+                p.grad.isfinite().all() for p in network.parameters() if p.grad is not None
+            ), parts
 
 
 @pytest.mark.parametrize("name", ("image", "numbers", "categories"))
@@ -63,9 +83,15 @@ def test_each_part_counts_and_missing_is_not_the_same_as_zero(batch):
     whole = network(batch)
     for part in PARTS:
         assert not torch.allclose(network(without(batch, part)), whole, atol=1e-5), part
-    zero = {**batch, "numbers": torch.tensor([[50.0, 1.0]] * 4)}  # the means, which are 0 to the network
+    zero = {
+        **batch,
+        "numbers": torch.tensor([[50.0, 1.0]] * 4),
+    }  # the means, which are 0 to the network
     assert not torch.allclose(network(without(zero, "numbers 0")), network(zero), atol=1e-5)
-    first = {**batch, "categories": torch.zeros(4, 2, dtype=torch.int64)}  # each category's first value
+    first = {
+        **batch,
+        "categories": torch.zeros(4, 2, dtype=torch.int64),
+    }  # each category's first value
     for part in ("categories 0", "categories 1"):
         assert not torch.allclose(network(without(first, part)), network(first), atol=1e-5), part
 
@@ -77,25 +103,44 @@ def test_what_stands_for_a_missing_channel_is_learned(batch):
     whole, lacking = network(batch), network(without(batch, "image 1"))
     with torch.no_grad():
         network.missing[1] += 1
-    assert torch.equal(network(batch), whole) and not torch.allclose(network(without(batch, "image 1")), lacking, atol=1e-5)
+    assert torch.equal(network(batch), whole) and not torch.allclose(
+        network(without(batch, "image 1")), lacking, atol=1e-5
+    )
 
 
 def test_cases_do_not_mix_where_some_lack_a_part(batch):
     """In evaluation, a case gives the same alone as beside cases that lack other things."""
     network = build().eval()
     mixed = {name: t.clone() for name, t in batch.items()}
-    mixed["image"][0, 0], mixed["image"][1], mixed["numbers"][2, 1], mixed["categories"][3, 0] = NAN, NAN, NAN, -1
+    mixed["image"][0, 0], mixed["image"][1], mixed["numbers"][2, 1], mixed["categories"][3, 0] = (
+        NAN,
+        NAN,
+        NAN,
+        -1,
+    )
     together = network(mixed)
     for n in range(4):
-        torch.testing.assert_close(network({name: t[n:n + 1] for name, t in mixed.items()})[0], together[n], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            network({name: t[n : n + 1] for name, t in mixed.items()})[0],
+            together[n],
+            atol=1e-5,
+            rtol=1e-5,
+        )
 
 
 def test_numbers_are_scaled_as_in_training_and_unknown_values_are_missing(batch):
     network, plain = build().eval(), build(record=replace(RECORD, means=(), stds=())).eval()
     own = network.state_dict()
-    plain.load_state_dict({name: own[name] if "means" not in name and "stds" not in name else t
-                           for name, t in plain.state_dict().items()})
-    scaled = {**batch, "numbers": (batch["numbers"] - torch.tensor([50.0, 1.0])) / torch.tensor([15.0, 0.5])}
+    plain.load_state_dict(
+        {
+            name: own[name] if "means" not in name and "stds" not in name else t
+            for name, t in plain.state_dict().items()
+        }
+    )
+    scaled = {
+        **batch,
+        "numbers": (batch["numbers"] - torch.tensor([50.0, 1.0])) / torch.tensor([15.0, 0.5]),
+    }
     torch.testing.assert_close(network(batch), plain(scaled))
     unknown = {**batch, "categories": batch["categories"].clone()}
     unknown["categories"][:, 0] = 2  # sex has two values, 0 and 1
@@ -120,10 +165,18 @@ def test_a_frozen_encoder_is_one_for_all_channels_and_its_tokens_may_be_kept(bat
     network = build(encoder=replace(CONFIG.encoder, frozen=True)).eval()
     assert network.encoders[0] is network.encoders[1]
     missing = without(batch, "image 1", "numbers 0")
-    tokens, record = network.encode(missing), {name: missing[name] for name in ("numbers", "categories")}
-    assert not tokens.requires_grad and torch.equal(network.classify(tokens, record), network(missing))
+    tokens, record = (
+        network.encode(missing),
+        {name: missing[name] for name in ("numbers", "categories")},
+    )
+    assert not tokens.requires_grad and torch.equal(
+        network.classify(tokens, record), network(missing)
+    )
     trained = build()
-    assert trained.encoders[0] is not trained.encoders[1] and trained.cam_layer is trained.encoders[0].cam_layer
+    assert (
+        trained.encoders[0] is not trained.encoders[1]
+        and trained.cam_layer is trained.encoders[0].cam_layer
+    )
 
 
 @pytest.mark.parametrize("frozen", (True, False))
@@ -139,9 +192,16 @@ def test_channels_alone_need_no_record(batch):
 
 
 def test_neither_image_nor_record_suffices_and_both_together_do():
-    """The answer is whether the image is bright, turned round for one sex: an exclusive or, which each part alone cannot know."""
-    config = replace(CONFIG, encoder=replace(CONFIG.encoder, channels=1), record=RecordConfig(categories={"sex": ("F", "M")}),
-                     modality_dropout=0.1, dropout=0.0)
+    """The answer is whether the image is bright, turned round for one sex: an exclusive or,
+    which each part alone cannot know.
+    """
+    config = replace(
+        CONFIG,
+        encoder=replace(CONFIG.encoder, channels=1),
+        record=RecordConfig(categories={"sex": ("F", "M")}),
+        modality_dropout=0.1,
+        dropout=0.0,
+    )
     torch.manual_seed(0)
     network = build_classifier(config)
 
@@ -160,4 +220,7 @@ def test_neither_image_nor_record_suffices_and_both_together_do():
     network.eval()
     accuracy = lambda b: float((network(b).argmax(1) == target).float().mean())  # noqa: E731
     assert accuracy(batch) > 0.95
-    assert accuracy({"image": batch["image"]}) < 0.65 and accuracy({"categories": batch["categories"]}) < 0.65
+    assert (
+        accuracy({"image": batch["image"]}) < 0.65
+        and accuracy({"categories": batch["categories"]}) < 0.65
+    )

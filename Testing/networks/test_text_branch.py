@@ -1,4 +1,7 @@
-"""The text branch says what the whole language model would say: against transformers, and against the model's own tokenizer."""
+"""The text branch says what the whole language model would say: against transformers, and
+against the model's own tokenizer.
+"""
+
 import hashlib
 import warnings
 from dataclasses import replace
@@ -6,19 +9,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from MedLLMSegLib.registry.network_config import LLMConfig
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.llm import text_embeddings as text_rows
 from MedLLMSegLib.llm.frozen_weights import block_bytes
 from MedLLMSegLib.llm.store import MODELS
 from MedLLMSegLib.llm.text_embeddings import ANSWER_IDS, ANSWERS, PROMPT, PROMPT_IDS, read_text_rows
 from MedLLMSegLib.networks.classification import build_classifier as classifiers
-from MedLLMSegLib.networks.classification.build_classifier import build_classifier, load_classifier, stored_tensors
-from MedLLMSegLib.core.places import cache_dir
+from MedLLMSegLib.networks.classification.build_classifier import (
+    build_classifier,
+    load_classifier,
+    stored_tensors,
+)
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
+from MedLLMSegLib.registry.network_config import LLMConfig
 
 pytest.importorskip("transformers")
-from Testing.llm.test_weights import random_model, write_gguf  # noqa: E402
+from Testing.llm.test_weights import random_model, write_gguf
 
 PROMPT_OF_TINY, ANSWERS_OF_TINY = (5, 9, 9, 41), (17, 3)
 
@@ -35,8 +42,14 @@ def gguf(model, tmp_path_factory):
 
 @pytest.fixture
 def network(gguf, monkeypatch):
-    monkeypatch.setattr(classifiers, "resolve_text", lambda source: read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY))
-    part = PneumoLLMConfig(projector_width=16, llm=LLMConfig(source=str(gguf), layers=(0, 1, 2, 3), rotary=True))
+    monkeypatch.setattr(
+        classifiers,
+        "resolve_text",
+        lambda source: read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY),
+    )
+    part = PneumoLLMConfig(
+        projector_width=16, llm=LLMConfig(source=str(gguf), layers=(0, 1, 2, 3), rotary=True)
+    )
     torch.manual_seed(0)
     encoder = EncoderConfig("cnn", image_size=32, width=24)
     return build_classifier(ClassifierConfig("text", encoder=encoder, pneumollm=part)).eval()
@@ -48,7 +61,9 @@ def test_the_answer_is_the_whole_language_models(network, model):
         image = network.projector(network.sources(network.encode(batch)))
         prompt = model.model.embed_tokens(torch.tensor([PROMPT_OF_TINY] * 2))
         logits = model(inputs_embeds=torch.cat([prompt, image], dim=1)).logits[:, -1]
-        torch.testing.assert_close(network(batch), logits[:, list(ANSWERS_OF_TINY)], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(
+            network(batch), logits[:, list(ANSWERS_OF_TINY)], atol=1e-3, rtol=1e-3
+        )
 
 
 def test_projector_and_adapters_train_and_the_words_do_not(network):
@@ -56,9 +71,14 @@ def test_projector_and_adapters_train_and_the_words_do_not(network):
     network.train()
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-2)
-    torch.nn.functional.cross_entropy(network({"image": torch.randn(4, 1, 32, 32)}), torch.tensor([0, 1, 1, 0])).backward()
+    torch.nn.functional.cross_entropy(
+        network({"image": torch.randn(4, 1, 32, 32)}), torch.tensor([0, 1, 1, 0])
+    ).backward()
     optimiser.step()
-    assert network.projector[0].weight.grad.abs().sum() > 0 and network.llm.adapters[0].up.weight.grad.abs().sum() > 0
+    assert (
+        network.projector[0].weight.grad.abs().sum() > 0
+        and network.llm.adapters[0].up.weight.grad.abs().sum() > 0
+    )
     assert network.head.weight.grad is None and network.norm.weight.grad is None
     assert block_bytes(network) == before and torch.equal(network.prompt, frozen)
 
@@ -66,7 +86,10 @@ def test_projector_and_adapters_train_and_the_words_do_not(network):
 def test_it_comes_back_without_the_language_models_vocabulary(network, gguf, monkeypatch):
     monkeypatch.setitem(text_rows.PROMPT_IDS, str(gguf), PROMPT_OF_TINY)
     monkeypatch.setattr(classifiers, "resolve_text", None)
-    again, batch = load_classifier(network.config, stored_tensors(network)), {"image": torch.randn(2, 1, 32, 32)}
+    again, batch = (
+        load_classifier(network.config, stored_tensors(network)),
+        {"image": torch.randn(2, 1, 32, 32)},
+    )
     assert torch.equal(again(batch), network(batch))
 
 
@@ -81,7 +104,9 @@ def test_only_the_rows_of_the_prompt_and_the_answers_are_read(gguf, model):
 
 def test_what_is_not_at_hand_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
-    config = ClassifierConfig("text", encoder=EncoderConfig("cnn", image_size=32), pneumollm=PneumoLLMConfig())
+    config = ClassifierConfig(
+        "text", encoder=EncoderConfig("cnn", image_size=32), pneumollm=PneumoLLMConfig()
+    )
     with pytest.raises(UserError, match="run 'medllmseg llm fetch --layer 29' once"):
         build_classifier(config)
     own = replace(config.pneumollm, llm=LLMConfig(source="mine", rotary=True))
@@ -101,13 +126,19 @@ def test_a_language_models_file_that_was_changed_is_not_read(gguf, tmp_path, mon
         text_rows.resolve_text(known.id)
     right = replace(known, gguf_sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
     monkeypatch.setitem(text_rows.MODELS, known.id, right)
-    assert torch.equal(text_rows.resolve_text(known.id).prompt, read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY).prompt)
+    assert torch.equal(
+        text_rows.resolve_text(known.id).prompt,
+        read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY).prompt,
+    )
 
 
 def test_the_ids_in_the_code_are_the_tokenizers():
     path = cache_dir() / "llm" / MODELS["smollm2-135m"].gguf_name
     if not path.is_file():
-        warnings.warn(f"NOT TESTED against SmolLM2's tokenizer: {path} is missing; run 'medllmseg llm fetch'", stacklevel=1)
+        warnings.warn(
+            f"NOT TESTED against SmolLM2's tokenizer: {path} is missing; run 'medllmseg llm fetch'",
+            stacklevel=1,
+        )
         pytest.skip(f"NOT TESTED against SmolLM2's tokenizer: {path} is missing")
     from transformers import AutoTokenizer
 

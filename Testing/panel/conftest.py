@@ -1,8 +1,9 @@
 """The panel in a PySide6 window off screen, over the real .ui and real MRML nodes.
 
-PySide6 (requirements-dev.txt) needs the system's libEGL, libGL, libxkbcommon, libdbus and fontconfig, and a font;
-where they are missing these tests are skipped and say so.
+PySide6 (requirements-dev.txt) needs the system's libEGL, libGL, libxkbcommon, libdbus and
+fontconfig, and a font; where they are missing these tests are skipped and say so.
 """
+
 import importlib.util
 import os
 import sys
@@ -19,9 +20,11 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 try:
     import slicer_core  # noqa: F401
     from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # noqa: F401
+
     from Testing.panel import desktop, pictures
     from Testing.panel.stand_in import Logic
     from Testing.slicer_bridge.conftest import slicer_scene  # noqa: F401  (a fixture)
+
     MISSING = ""
 except ImportError as error:
     MISSING = str(error)
@@ -32,14 +35,20 @@ ROOT = Path(__file__).resolve().parents[2]
 def pytest_collection_modifyitems(items):
     for item in items:
         if MISSING and Path(item.path).parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.skip(reason=f"the panel's window cannot be made here: {MISSING}"))
+            item.add_marker(
+                pytest.mark.skip(reason=f"the panel's window cannot be made here: {MISSING}")
+            )
 
 
 @pytest.fixture(autouse=True)
 def raised(monkeypatch):
     """What slots and observers raise: Qt and VTK print it and go on, and here it fails the test."""
     errors = []
-    monkeypatch.setattr(sys, "excepthook", lambda kind, error, trace: errors.append("".join(traceback.format_exception(error))))
+    monkeypatch.setattr(
+        sys,
+        "excepthook",
+        lambda kind, error, trace: errors.append("".join(traceback.format_exception(error))),
+    )
     yield errors
     assert not errors, "\n".join(errors)
 
@@ -67,7 +76,7 @@ def said():
 
 
 @pytest.fixture
-def module(application, slicer_scene, monkeypatch, said):  # noqa: F811
+def module(application, slicer_scene, monkeypatch, said):
     """MedLLMSeg.py, imported into the stand-in desktop over an empty scene."""
     import slicer
 
@@ -77,13 +86,23 @@ def module(application, slicer_scene, monkeypatch, said):  # noqa: F811
 
     monkeypatch.setattr(slicer, "mrmlScene", slicer_scene)
     clipboard = types.SimpleNamespace(setText=said["copied"].append)
-    slicer.app = types.SimpleNamespace(clipboard=lambda: clipboard, connect=lambda signal, slot: said.update({signal: slot}))
-    for name, stand_in in (("mainWindow", lambda: None), ("showStatusMessage", lambda *_: None), ("confirmOkCancelDisplay", ask),
-                           ("infoDisplay", lambda text, **options: said["shown"].append((text, options)))):
+    slicer.app = types.SimpleNamespace(
+        clipboard=lambda: clipboard, connect=lambda signal, slot: said.update({signal: slot})
+    )
+    for name, stand_in in (
+        ("mainWindow", lambda: None),
+        ("showStatusMessage", lambda *_: None),
+        ("confirmOkCancelDisplay", ask),
+        ("infoDisplay", lambda text, **options: said["shown"].append((text, options))),
+    ):
         monkeypatch.setattr(slicer.util, name, stand_in)
     for name, stand_in in desktop.make_modules(said).items():
         monkeypatch.setitem(sys.modules, name, stand_in)
-    for name in [n for n, loaded in sys.modules.items() if n.startswith("MedLLMSegLib.slicer_bridge.panel.") and hasattr(loaded, "qt")]:
+    for name in [
+        n
+        for n, loaded in sys.modules.items()
+        if n.startswith("MedLLMSegLib.slicer_bridge.panel.") and hasattr(loaded, "qt")
+    ]:
         monkeypatch.delitem(sys.modules, name)  # they hold on to a `qt`
     spec = importlib.util.spec_from_file_location("MedLLMSeg", desktop.MODULE)
     loaded = importlib.util.module_from_spec(spec)
@@ -100,18 +119,59 @@ def logic(module, monkeypatch):
     from MedLLMSegLib.registry.memory_estimate import ModelChoice
 
     def choice(name, title, modality, structures, licence, accuracy, size, fits=True, ask=False):
-        entry = ModelEntry(name, title, "segmenter", modality, structures, licence, accuracy, "0" * 64,
-                           ROOT / "MedLLMSegLib" / "bundles" / name, ask, size)
-        text = "needs about 1.2 GB of memory, this computer has 12.4 GB free" if fits else (
-            "needs about 21.0 GB of memory, this computer has 12.4 GB free")
+        entry = ModelEntry(
+            name,
+            title,
+            "segmenter",
+            modality,
+            structures,
+            licence,
+            accuracy,
+            "0" * 64,
+            ROOT / "MedLLMSegLib" / "bundles" / name,
+            ask,
+            size,
+        )
+        text = (
+            "needs about 1.2 GB of memory, this computer has 12.4 GB free"
+            if fits
+            else ("needs about 21.0 GB of memory, this computer has 12.4 GB free")
+        )
         return ModelChoice(entry, fits, text)
 
-    own = Logic((
-        choice("hippocampus-t1", "Hippocampus, anterior and posterior, in T1 MRI", "MR T1",
-               ("anterior hippocampus", "posterior hippocampus"), "CC-BY-SA-4.0", "mean Dice 0.876 on 32 test crops", 11.9),
-        choice("heart-cine", "Heart in cine MRI", "MR cine", ("right ventricle", "myocardium", "left ventricle"),
-               "CC-BY-NC-SA-4.0", "mean Dice 0.871 on 50 test patients", 15.3, ask=True),
-        choice("body-ct", "Everything in the body", "CT", ("104 structures",), "Apache-2.0", "not measured", 410, fits=False)))
+    own = Logic(
+        (
+            choice(
+                "hippocampus-t1",
+                "Hippocampus, anterior and posterior, in T1 MRI",
+                "MR T1",
+                ("anterior hippocampus", "posterior hippocampus"),
+                "CC-BY-SA-4.0",
+                "mean Dice 0.876 on 32 test crops",
+                11.9,
+            ),
+            choice(
+                "heart-cine",
+                "Heart in cine MRI",
+                "MR cine",
+                ("right ventricle", "myocardium", "left ventricle"),
+                "CC-BY-NC-SA-4.0",
+                "mean Dice 0.871 on 50 test patients",
+                15.3,
+                ask=True,
+            ),
+            choice(
+                "body-ct",
+                "Everything in the body",
+                "CT",
+                ("104 structures",),
+                "Apache-2.0",
+                "not measured",
+                410,
+                fits=False,
+            ),
+        )
+    )
     own.parameters, own.real = module.MedLLMSegParameterNode, module.MedLLMSegLogic
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: own)
     return own
@@ -182,7 +242,9 @@ def pairs(module, drawn, scan):
 
 @pytest.fixture
 def picture(application, request):
-    """picture(panel, name, *open sections): saves it light and dark at 400 pixels, and fails where a text is cut off."""
+    """picture(panel, name, *open sections): saves it light and dark at 400 pixels, and fails
+    where a text is cut off.
+    """
     folder = Path(os.environ.get("PANEL_PICTURES") or request.config.rootpath / "build" / "panel")
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -193,8 +255,14 @@ def picture(application, request):
             application.setPalette(pictures.palette(theme == "dark"))
             pictures.settle(panel, application)
             panel.parent.grab().save(str(folder / f"{name}-{theme}.png"))
-        assert panel.parent.width() == pictures.WIDTH, f"the panel needs {panel.parent.width()} pixels"
-        cut = [text for text in map(pictures.cut_off, panel.parent.findChildren(QtWidgets.QWidget)) if text]
+        assert panel.parent.width() == pictures.WIDTH, (
+            f"the panel needs {panel.parent.width()} pixels"
+        )
+        cut = [
+            text
+            for text in map(pictures.cut_off, panel.parent.findChildren(QtWidgets.QWidget))
+            if text
+        ]
         assert not cut, f"cut off at {pictures.WIDTH} pixels: {cut}"
 
     save.folder = folder

@@ -1,8 +1,11 @@
-"""A little of Slicer's desktop: PySide6 with PythonQt's manners around the real MRML of slicer-core.
+"""A little of Slicer's desktop: PySide6 with PythonQt's manners around the real MRML of
+slicer-core.
 
-Just enough for the panel's own code to run over the real .ui file: a Qt property is an attribute, signals are connected by
-their C++ signature, an unknown name is an error. What the desktop really does is tested inside Slicer by MedLLMSegTest.
+Just enough for the panel's own code to run over the real .ui file: a Qt property is an attribute,
+signals are connected by their C++ signature, an unknown name is an error. What the desktop really
+does is tested inside Slicer by MedLLMSegTest.
 """
+
 import enum
 import functools
 import sys
@@ -14,14 +17,17 @@ from pathlib import Path
 import slicer
 import slicer.util
 import vtk
-from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+from PySide6 import QtCore, QtUiTools, QtWidgets
 
 MODULE = Path(__file__).resolve().parents[2] / "MedLLMSeg" / "MedLLMSeg.py"
 
 
 @functools.cache
 def properties(kind) -> set[str]:
-    return {kind.staticMetaObject.property(n).name() for n in range(kind.staticMetaObject.propertyCount())}
+    return {
+        kind.staticMetaObject.property(n).name()
+        for n in range(kind.staticMetaObject.propertyCount())
+    }
 
 
 class Pythonic:  # mixed into a QObject
@@ -43,8 +49,12 @@ class Pythonic:  # mixed into a QObject
 
     def _connect(self, signature, slot):
         meta = QtCore.QObject.metaObject(self)
-        assert meta.indexOfSignal(signature) >= 0, f"{type(self).__name__} has no signal {signature}"
-        count = getattr(slot, "__code__", getattr(getattr(slot, "__func__", None), "__code__", None))
+        assert meta.indexOfSignal(signature) >= 0, (
+            f"{type(self).__name__} has no signal {signature}"
+        )
+        count = getattr(
+            slot, "__code__", getattr(getattr(slot, "__func__", None), "__code__", None)
+        )
         wanted = count.co_argcount - hasattr(slot, "__self__") if count else 0
         name, kind = signature.rstrip(")").split("(")
         signal, kind = getattr(self, name), {"bool": bool, "int": int, "QString": str}.get(kind)
@@ -55,8 +65,21 @@ def pythonic(kind):
     return type(kind.__name__, (Pythonic, kind), {})
 
 
-CLASSES = {"Q" + name: pythonic(getattr(QtWidgets, "Q" + name)) for name in (
-    "Label", "PushButton", "LineEdit", "ListWidget", "ComboBox", "CheckBox", "SpinBox", "ProgressBar", "PlainTextEdit", "Widget")}
+CLASSES = {
+    "Q" + name: pythonic(getattr(QtWidgets, "Q" + name))
+    for name in (
+        "Label",
+        "PushButton",
+        "LineEdit",
+        "ListWidget",
+        "ComboBox",
+        "CheckBox",
+        "SpinBox",
+        "ProgressBar",
+        "PlainTextEdit",
+        "Widget",
+    )
+}
 
 
 class Table(pythonic(QtWidgets.QTableWidget)):
@@ -87,21 +110,29 @@ class ctkCollapsibleButton(Pythonic, QtWidgets.QWidget):
             return
         for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindDirectChildrenOnly):
             child.setVisible(not self._closed)
-        self.layout().setContentsMargins(6, self.HEADER + (0 if self._closed else 6), 6, 0 if self._closed else 6)
+        self.layout().setContentsMargins(
+            6, self.HEADER + (0 if self._closed else 6), 6, 0 if self._closed else 6
+        )
 
     def _collapse(self, value):
         self._closed = value
         self._arrange()
 
     collapsed = QtCore.Property(bool, lambda self: self._closed, _collapse)
-    text = QtCore.Property(str, lambda self: self._text, lambda self, value: setattr(self, "_text", value))
+    text = QtCore.Property(
+        str, lambda self: self._text, lambda self, value: setattr(self, "_text", value)
+    )
 
     def paintEvent(self, event):
         painter, head = QtWidgets.QStylePainter(self), QtWidgets.QStyleOptionButton()
         head.initFrom(self)
         head.rect = QtCore.QRect(0, 0, self.width, self.HEADER - 2)
         painter.drawPrimitive(QtWidgets.QStyle.PE_PanelButtonCommand, head)
-        painter.drawText(head.rect.adjusted(8, 0, 0, 0), QtCore.Qt.AlignVCenter, f"{'▸' if self._closed else '▾'}  {self._text}")
+        painter.drawText(
+            head.rect.adjusted(8, 0, 0, 0),
+            QtCore.Qt.AlignVCenter,
+            f"{'▸' if self._closed else '▾'}  {self._text}",
+        )
 
 
 class qMRMLSegmentationShow3DButton(CLASSES["QPushButton"]):
@@ -123,7 +154,9 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
     def __init__(self, parent=None):
         super().__init__(parent)
         self._nodes = []
-        self.currentIndexChanged.connect(lambda index: self.currentNodeChanged.emit(self.currentNode()))
+        self.currentIndexChanged.connect(
+            lambda index: self.currentNodeChanged.emit(self.currentNode())
+        )
 
     def _connect(self, signature, slot):
         assert signature == "currentNodeChanged(vtkMRMLNode*)"
@@ -142,15 +175,24 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
         self.setCurrentIndex(self._nodes.index(node) if node in self._nodes else -1)
 
     def _refresh(self):
-        before, above = self.currentNode(), max(0, self.currentIndex - 1)  # where Slicer's goes when its node is removed
+        before, above = (
+            self.currentNode(),
+            max(0, self.currentIndex - 1),
+        )  # where Slicer's goes when its node is removed
         none = self.property("noneDisplay") if self.property("noneEnabled") else None
-        found = [n for kind in self.property("nodeTypes") for n in slicer.util.getNodesByClass(kind)
-                 if n.GetClassName() == kind and n.GetScene() is not None]
+        found = [
+            n
+            for kind in self.property("nodeTypes")
+            for n in slicer.util.getNodesByClass(kind)
+            if n.GetClassName() == kind and n.GetScene() is not None
+        ]
         self.blockSignals(True)
         self.clear()
         self._nodes = ([None] if none else []) + found
         self.addItems(([none] if none else []) + [n.GetName() for n in found])
-        self.setCurrentIndex(self._nodes.index(before) if before in self._nodes else min(above, len(self._nodes) - 1))
+        self.setCurrentIndex(
+            self._nodes.index(before) if before in self._nodes else min(above, len(self._nodes) - 1)
+        )
         self.blockSignals(False)
         if self.currentNode() is not before:
             self.currentNodeChanged.emit(self.currentNode())
@@ -168,9 +210,11 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 class ParameterNode:
-    """What parameterNodeWrapper makes of a class: typed values over a node of the scene, bound to the panel.
+    """What parameterNodeWrapper makes of a class: typed values over a node of the scene, bound to
+    the panel.
 
-    As in Slicer, values are read again when the node is modified; MRML says so only after it has said that a node was removed.
+    As in Slicer, values are read again when the node is modified; MRML says so only after it has
+    said that a node was removed.
     """
 
     def __init__(self, node):
@@ -185,16 +229,34 @@ class ParameterNode:
             if not node.HasParameter(name):
                 self._save(name, getattr(type(self), "default_" + name))
             text = node.GetParameter(name)
-            read = kind if issubclass(kind, (int, str)) else kind.__getitem__ if issubclass(kind, enum.Enum) else None
-            self._values[name] = text == "True" if kind is bool else read(text) if read else node.GetNodeReference(name)
+            read = (
+                kind
+                if issubclass(kind, (int, str))
+                else kind.__getitem__
+                if issubclass(kind, enum.Enum)
+                else None
+            )
+            self._values[name] = (
+                text == "True"
+                if kind is bool
+                else read(text)
+                if read
+                else node.GetNodeReference(name)
+            )
         self._write()
 
     def _save(self, name, value):
         kind = self.kinds[name]
-        assert isinstance(value, kind) or value is None and issubclass(kind, slicer.vtkMRMLNode), f"{name} takes no {value!r}"
+        assert isinstance(value, kind) or (
+            value is None and issubclass(kind, slicer.vtkMRMLNode)
+        ), f"{name} takes no {value!r}"
         if issubclass(kind, slicer.vtkMRMLNode):
-            self.parameterNode.SetNodeReferenceID(name, value.GetID() if value is not None else None)
-        self.parameterNode.SetParameter(name, "" if issubclass(kind, slicer.vtkMRMLNode) else getattr(value, "name", str(value)))
+            self.parameterNode.SetNodeReferenceID(
+                name, value.GetID() if value is not None else None
+            )
+        self.parameterNode.SetParameter(
+            name, "" if issubclass(kind, slicer.vtkMRMLNode) else getattr(value, "name", str(value))
+        )
 
     def __getattr__(self, name):
         if name.startswith("_") or name not in self._values:
@@ -225,16 +287,34 @@ class ParameterNode:
             members = list(kind)
             widget.clear()
             widget.addItems([member.label() for member in members])
-            how = (lambda value: widget.setCurrentIndex(members.index(value)), lambda: members[widget.currentIndex], widget.currentIndexChanged)
+            how = (
+                lambda value: widget.setCurrentIndex(members.index(value)),
+                lambda: members[widget.currentIndex],
+                widget.currentIndexChanged,
+            )
         elif kind in (bool, int, str):
-            prop, signal = {bool: ("checked", "toggled"), int: ("value", "valueChanged"), str: ("text", "textChanged")}[kind]
-            for range_ in typing.get_type_hints(type(self), include_extras=True)[name].__metadata__ if kind is int else ():
+            prop, signal = {
+                bool: ("checked", "toggled"),
+                int: ("value", "valueChanged"),
+                str: ("text", "textChanged"),
+            }[kind]
+            for range_ in (
+                typing.get_type_hints(type(self), include_extras=True)[name].__metadata__
+                if kind is int
+                else ()
+            ):
                 widget.setRange(*range_)
-            how = (lambda value: setattr(widget, prop, value), lambda: getattr(widget, prop), getattr(widget, signal))
+            how = (
+                lambda value: setattr(widget, prop, value),
+                lambda: getattr(widget, prop),
+                getattr(widget, signal),
+            )
         else:
             how = (widget.setCurrentNode, widget.currentNode, widget.currentNodeChanged)
         self._bound[name] = how
-        how[2].connect(lambda *_: name in self._bound and setattr(self, name, self._bound[name][1]()))
+        how[2].connect(
+            lambda *_: name in self._bound and setattr(self, name, self._bound[name][1]())
+        )
 
     def _write(self):
         bound = self._bound
@@ -246,7 +326,11 @@ class ParameterNode:
 
 def parameterNodeWrapper(kind):
     defaults = {"default_" + name: getattr(kind, name, None) for name in kind.__annotations__}
-    known = {"__annotations__": kind.__annotations__, "__module__": kind.__module__, "kinds": typing.get_type_hints(kind)}
+    known = {
+        "__annotations__": kind.__annotations__,
+        "__module__": kind.__module__,
+        "kinds": typing.get_type_hints(kind),
+    }
     return type(kind.__name__, (ParameterNode,), {**known, **defaults})
 
 
@@ -257,7 +341,9 @@ class Base:
         super().__init__()
         shown, self.reloaded = isinstance(self, slicer.util.VTKObservationMixin), False
         self.parent = QtWidgets.QWidget() if shown and parent is None else parent
-        self.layout = (self.parent.layout() or QtWidgets.QVBoxLayout(self.parent)) if shown else None
+        self.layout = (
+            (self.parent.layout() or QtWidgets.QVBoxLayout(self.parent)) if shown else None
+        )
         if shown and parent is None:
             self.setup()
 
@@ -271,25 +357,54 @@ class Base:
         """The scene's only node of the module, as Slicer makes it."""
         node = slicer.vtkMRMLScriptedModuleNode()
         node.SetSingletonTag("MedLLMSeg")
-        return slicer.mrmlScene.GetSingletonNode("MedLLMSeg", node.GetClassName()) or slicer.mrmlScene.AddNode(node)
+        return slicer.mrmlScene.GetSingletonNode(
+            "MedLLMSeg", node.GetClassName()
+        ) or slicer.mrmlScene.AddNode(node)
 
     def onReload(self):
         self.reloaded = True
 
 
 def make_modules(said: dict) -> dict[str, types.ModuleType]:
-    """What is put into `sys.modules`. said: gets what is opened, under "opened"; "path" is what file dialogs answer."""
-    modules = {name: types.ModuleType(name) for name in
-               ("qt", "ctk", "slicer.i18n", "slicer.ScriptedLoadableModule", "slicer.parameterNodeWrapper")}
+    """What is put into `sys.modules`. said: gets what is opened, under "opened"; "path" is what
+    file dialogs answer.
+    """
+    modules = {
+        name: types.ModuleType(name)
+        for name in (
+            "qt",
+            "ctk",
+            "slicer.i18n",
+            "slicer.ScriptedLoadableModule",
+            "slicer.parameterNodeWrapper",
+        )
+    }
     timer = type("QTimer", (Pythonic, QtCore.QTimer), {})
-    desktop = types.SimpleNamespace(openUrl=lambda url: said.setdefault("opened", []).append(url.toLocalFile()))
-    dialog = types.SimpleNamespace(getExistingDirectory=lambda *_: said["path"], getOpenFileName=lambda *_: said["path"])
+    desktop = types.SimpleNamespace(
+        openUrl=lambda url: said.setdefault("opened", []).append(url.toLocalFile())
+    )
+    dialog = types.SimpleNamespace(
+        getExistingDirectory=lambda *_: said["path"], getOpenFileName=lambda *_: said["path"]
+    )
     vars(modules["qt"]).update(
-        Qt=QtCore.Qt, QTimer=timer, QFile=QtCore.QFile, QUrl=QtCore.QUrl, QUiLoader=QUiLoader, QDesktopServices=desktop,
-        QFileDialog=dialog, QTableWidgetItem=QtWidgets.QTableWidgetItem, QHeaderView=QtWidgets.QHeaderView)
-    modules["slicer.i18n"].tr, modules["slicer.i18n"].translate = (lambda text: text), (lambda context, text: text)
+        Qt=QtCore.Qt,
+        QTimer=timer,
+        QFile=QtCore.QFile,
+        QUrl=QtCore.QUrl,
+        QUiLoader=QUiLoader,
+        QDesktopServices=desktop,
+        QFileDialog=dialog,
+        QTableWidgetItem=QtWidgets.QTableWidgetItem,
+        QHeaderView=QtWidgets.QHeaderView,
+    )
+    modules["slicer.i18n"].tr, modules["slicer.i18n"].translate = (
+        (lambda text: text),
+        (lambda context, text: text),
+    )
     bases = modules["slicer.ScriptedLoadableModule"]
-    bases.ScriptedLoadableModule = bases.ScriptedLoadableModuleWidget = bases.ScriptedLoadableModuleLogic = Base
+    bases.ScriptedLoadableModule = bases.ScriptedLoadableModuleWidget = (
+        bases.ScriptedLoadableModuleLogic
+    ) = Base
     bases.ScriptedLoadableModuleTest = unittest.TestCase
     modules["slicer.parameterNodeWrapper"].parameterNodeWrapper = parameterNodeWrapper
     modules["slicer.parameterNodeWrapper"].WithinRange = lambda low, high: (low, high)

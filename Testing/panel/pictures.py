@@ -1,4 +1,7 @@
-"""How a picture of the panel is taken: Slicer's colours, the height that it wants at 400 pixels, and whether a text is cut off."""
+"""How a picture of the panel is taken: Slicer's colours, the height that it wants at 400 pixels,
+and whether a text is cut off.
+"""
+
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from Testing.panel import desktop
@@ -9,11 +12,34 @@ WIDTH = 400  # pixels; as narrow as Slicer's panel gets
 def palette(dark: bool):
     """Roughly those of Slicer's styles Light Slicer and Dark Slicer."""
     made, colour = QtGui.QPalette(), QtGui.QColor
-    roles = {"Window": "#323232", "WindowText": "#e6e6e6", "Base": "#262626", "AlternateBase": "#2e2e2e", "Text": "#e6e6e6",
-             "Button": "#3c3c3c", "ButtonText": "#e6e6e6", "ToolTipBase": "#323232", "ToolTipText": "#e6e6e6",
-             "Highlight": "#3d7ebd", "HighlightedText": "#ffffff", "PlaceholderText": "#8f8f8f", "Mid": "#555555",
-             "Light": "#555555", "Dark": "#1c1c1c", "Link": "#6cb2ff"} if dark else {
-             "Window": "#f0f0f0", "Base": "#ffffff", "Button": "#f0f0f0", "Highlight": "#308cc6", "Mid": "#b8b8b8"}
+    roles = (
+        {
+            "Window": "#323232",
+            "WindowText": "#e6e6e6",
+            "Base": "#262626",
+            "AlternateBase": "#2e2e2e",
+            "Text": "#e6e6e6",
+            "Button": "#3c3c3c",
+            "ButtonText": "#e6e6e6",
+            "ToolTipBase": "#323232",
+            "ToolTipText": "#e6e6e6",
+            "Highlight": "#3d7ebd",
+            "HighlightedText": "#ffffff",
+            "PlaceholderText": "#8f8f8f",
+            "Mid": "#555555",
+            "Light": "#555555",
+            "Dark": "#1c1c1c",
+            "Link": "#6cb2ff",
+        }
+        if dark
+        else {
+            "Window": "#f0f0f0",
+            "Base": "#ffffff",
+            "Button": "#f0f0f0",
+            "Highlight": "#308cc6",
+            "Mid": "#b8b8b8",
+        }
+    )
     for role, value in roles.items():
         made.setColor(getattr(QtGui.QPalette, role), colour(value))
     if dark:
@@ -28,7 +54,10 @@ def settle(panel, application):
     window.show()
     for _ in range(4):  # word-wrapped labels find their height in rounds
         application.processEvents()
-        window.resize(WIDTH, max(window.layout().minimumSize().height(), window.layout().heightForWidth(WIDTH)))
+        window.resize(
+            WIDTH,
+            max(window.layout().minimumSize().height(), window.layout().heightForWidth(WIDTH)),
+        )
 
 
 def cut_off(widget) -> str:
@@ -38,7 +67,11 @@ def cut_off(widget) -> str:
     if not widget.isVisible():
         return ""
     if isinstance(widget, QtWidgets.QLabel) and get("wordWrap"):
-        return get("text") if QtWidgets.QLabel.heightForWidth(widget, get("width")) > get("height") else ""
+        return (
+            get("text")
+            if QtWidgets.QLabel.heightForWidth(widget, get("width")) > get("height")
+            else ""
+        )
     if isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QLabel, QtWidgets.QCheckBox)):
         return get("text") if get("sizeHint").width() > get("width") else ""
     if isinstance(widget, desktop.qMRMLNodeComboBox):

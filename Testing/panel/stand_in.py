@@ -1,4 +1,5 @@
 """The panel's logic and its jobs, which go on when a test says so."""
+
 from dataclasses import dataclass, field
 
 from MedLLMSegLib.slicer_bridge.logic import jobs
@@ -35,14 +36,18 @@ class Logic:
         return job
 
     def segmentAsync(self, volumeNode, onProgress=None, onDone=None, **options):
-        return self._begin(Job(onProgress=onProgress, onDone=onDone), ("segment", volumeNode, options))
+        return self._begin(
+            Job(onProgress=onProgress, onDone=onDone), ("segment", volumeNode, options)
+        )
 
     def trainAsync(self, pairs, name, onProgress=None, onDone=None, onHistory=None, **options):
         job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
         return self._begin(job, ("train", pairs, name, options))
 
     def diagnoseAsync(self, imageNode, onProgress=None, onDone=None, **options):
-        return self._begin(Job("diagnose", onProgress=onProgress, onDone=onDone), ("diagnose", imageNode, options))
+        return self._begin(
+            Job("diagnose", onProgress=onProgress, onDone=onDone), ("diagnose", imageNode, options)
+        )
 
     def classifiers(self):
         return self.diagnosers

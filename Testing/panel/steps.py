@@ -1,14 +1,30 @@
 """What the tests of the panel do over and over."""
+
 import sys
 import time
 
 from MedLLMSegLib.slicer_bridge.install import packages as install
 
-ROWS = (("Left hippocampus (anterior)", 1.532, 0.913), ("Left hippocampus (posterior)", 1.321, 0.897),
-        ("Right hippocampus (anterior)", 1.604, 0.921), ("Right hippocampus (posterior)", 1.287, float("nan")))
-PACKAGES = tuple(map(str, (install.Missing("torch", ">=2.8"), install.Missing("monai", ""), install.Missing("einops", ""))))
-HISTORY = [{"step": 10 * n, "loss": round(1.4 / n ** 0.7, 3)} for n in range(1, 9)] + [
-    {"step": 40, "val_dice": 0.61}, {"step": 80, "val_dice": 0.74}]
+ROWS = (
+    ("Left hippocampus (anterior)", 1.532, 0.913),
+    ("Left hippocampus (posterior)", 1.321, 0.897),
+    ("Right hippocampus (anterior)", 1.604, 0.921),
+    ("Right hippocampus (posterior)", 1.287, float("nan")),
+)
+PACKAGES = tuple(
+    map(
+        str,
+        (
+            install.Missing("torch", ">=2.8"),
+            install.Missing("monai", ""),
+            install.Missing("einops", ""),
+        ),
+    )
+)
+HISTORY = [{"step": 10 * n, "loss": round(1.4 / n**0.7, 3)} for n in range(1, 9)] + [
+    {"step": 40, "val_dice": 0.61},
+    {"step": 80, "val_dice": 0.74},
+]
 
 
 def names_of(part):
@@ -31,7 +47,10 @@ def process(application, until=lambda: True, seconds=5.0):
 
 
 def texts(table):
-    return [[table.item(row, column).text() for column in range(table.columnCount)] for row in range(table.rowCount)]
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount)]
+        for row in range(table.rowCount)
+    ]
 
 
 def start(panel, logic):

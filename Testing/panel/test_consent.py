@@ -1,4 +1,5 @@
 """What the panel asks for before a first run: licences and Python packages."""
+
 import time
 from dataclasses import replace
 
@@ -6,13 +7,20 @@ import pytest
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.registry.catalogue import ACCEPTED
-from MedLLMSegLib.slicer_bridge.install import packages as install, licences
+from MedLLMSegLib.slicer_bridge.install import licences
+from MedLLMSegLib.slicer_bridge.install import packages as install
 from Testing.panel.steps import PACKAGES, names_of, press, process, start
 
 
-def test_packages_are_named_before_they_are_installed(make_panel, module, logic, application, scan, picture, monkeypatch):
+def test_packages_are_named_before_they_are_installed(
+    make_panel, module, logic, application, scan, picture, monkeypatch
+):
     panel, installed = make_panel(PACKAGES), []
-    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task) or panel.missing.clear())
+    monkeypatch.setattr(
+        install,
+        "ensure_packages",
+        lambda requester, task: installed.append(task) or panel.missing.clear(),
+    )
     press(panel.ui.segmentButton)
     assert not installed and not logic.calls and "monai (2 MB)" in panel.ui.statusLabel.text
     picture(panel, "packages")
@@ -27,9 +35,13 @@ def test_packages_are_named_before_they_are_installed(make_panel, module, logic,
     assert installed == ["segment"] and panel.ui.segmentButton.text == "Cancel"
 
 
-def test_a_failed_installation_leaves_a_way_on(make_panel, module, logic, application, scan, monkeypatch):
+def test_a_failed_installation_leaves_a_way_on(
+    make_panel, module, logic, application, scan, monkeypatch
+):
     def refuse(requester, task):
-        raise UserError("PyTorch was not installed; press the button again when it may be installed.")
+        raise UserError(
+            "PyTorch was not installed; press the button again when it may be installed."
+        )
 
     panel = make_panel(PACKAGES)
     monkeypatch.setattr(install, "ensure_packages", refuse)
@@ -70,10 +82,16 @@ def test_a_licence_that_cannot_be_remembered_is_said(panel, logic, scan, cache):
     assert not logic.calls and panel.panel.state == "failed" and panel.ui.segmentButton.enabled
 
 
-def test_the_licence_comes_before_the_packages(make_panel, module, logic, application, scan, cache, monkeypatch):
+def test_the_licence_comes_before_the_packages(
+    make_panel, module, logic, application, scan, cache, monkeypatch
+):
     (cache / ACCEPTED).unlink()
     panel, installed = make_panel(PACKAGES), []
-    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: installed.append(task) or panel.missing.clear())
+    monkeypatch.setattr(
+        install,
+        "ensure_packages",
+        lambda requester, task: installed.append(task) or panel.missing.clear(),
+    )
     texts_seen = []
     for _ in range(3):
         press(panel.ui.segmentButton)
@@ -89,7 +107,11 @@ def test_a_training_asks_for_the_licence_of_its_start(panel, logic, pairs, cache
     press(panel.ui.addAllPairsButton)
     panel.ui.trainNameEdit.text = "mine"
     press(panel.ui.trainButton)
-    assert not logic.calls and panel.ui.trainButton.text == "Accept and train" and "CC-BY-SA" in panel.ui.trainStatusLabel.text
+    assert (
+        not logic.calls
+        and panel.ui.trainButton.text == "Accept and train"
+        and "CC-BY-SA" in panel.ui.trainStatusLabel.text
+    )
     press(panel.ui.trainButton)
     made = replace(logic.choices[0].entry, id="mine")  # it inherits the licence
     logic.job.end("done", model=made)
@@ -98,12 +120,19 @@ def test_a_training_asks_for_the_licence_of_its_start(panel, logic, pairs, cache
 
 # PyTorch, beside the window
 
+
 class Pip:
     """As `torch_install.Installation`; it goes on as a test says."""
 
     def __init__(self):
         self.text = self.log = ""
-        self.fraction, self.placing, self.stopped, self.worked, self.ended = None, False, False, False, False
+        self.fraction, self.placing, self.stopped, self.worked, self.ended = (
+            None,
+            False,
+            False,
+            False,
+            False,
+        )
 
     def poll(self):
         return self.ended
@@ -120,19 +149,29 @@ def installing(make_panel, application, scan, monkeypatch):
     """(the panel, the pip that runs, what `ensure_packages` was called for)"""
     panel, pip, ensured = make_panel(PACKAGES), Pip(), []
     monkeypatch.setattr(install, "begin_torch", lambda: pip)
-    monkeypatch.setattr(install, "ensure_packages", lambda requester, task: ensured.append(task) or panel.missing.clear())
+    monkeypatch.setattr(
+        install,
+        "ensure_packages",
+        lambda requester, task: ensured.append(task) or panel.missing.clear(),
+    )
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
     process(application, lambda: panel.consent.installation is pip)
     return panel, pip, ensured
 
 
-def test_pytorch_is_installed_beside_the_window_and_says_how_far_it_is(installing, logic, application, picture):
+def test_pytorch_is_installed_beside_the_window_and_says_how_far_it_is(
+    installing, logic, application, picture
+):
     panel, pip, ensured = installing
     ui = panel.ui
     pip.text, pip.fraction = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl (899.7 MB)", 0.43
     process(application, lambda: ui.progressBar.value == 43)
-    assert "torch-2.13.0" in ui.statusLabel.text.replace("\u200b", "") and ui.segmentButton.text == "Cancel" and not ensured
+    assert (
+        "torch-2.13.0" in ui.statusLabel.text.replace("\u200b", "")
+        and ui.segmentButton.text == "Cancel"
+        and not ensured
+    )
     picture(panel, "installing-torch")
     pip.text, pip.fraction, pip.placing = "", None, True
     process(application, lambda: ui.segmentButton.text == "Installing...")
@@ -141,7 +180,11 @@ def test_pytorch_is_installed_beside_the_window_and_says_how_far_it_is(installin
     assert not pip.stopped  # half a PyTorch would be worse
     pip.ended = pip.worked = True
     process(application, lambda: logic.calls)
-    assert ensured == ["segment"] and ui.segmentButton.text == "Cancel" and panel.panel.state == "running"
+    assert (
+        ensured == ["segment"]
+        and ui.segmentButton.text == "Cancel"
+        and panel.panel.state == "running"
+    )
 
 
 def test_a_model_that_is_chosen_meanwhile_is_asked_for_its_licence(installing, logic, application):
@@ -149,7 +192,11 @@ def test_a_model_that_is_chosen_meanwhile_is_asked_for_its_licence(installing, l
     panel.ui.modelList.setCurrentRow(1)
     pip.ended = pip.worked = True
     process(application, lambda: ensured)
-    assert panel.panel.state == "needs_licence" and "CC-BY-NC-SA" in panel.ui.statusLabel.text and not logic.calls
+    assert (
+        panel.panel.state == "needs_licence"
+        and "CC-BY-NC-SA" in panel.ui.statusLabel.text
+        and not logic.calls
+    )
     press(panel.ui.segmentButton)
     assert logic.calls[-1][2]["model"] == "heart-cine"
 
@@ -160,7 +207,11 @@ def test_who_leaves_the_module_meanwhile_finds_it_ready(installing, logic, appli
     pip.ended = pip.worked = True
     process(application, lambda: ensured)
     panel.enter()
-    assert "are installed" in panel.ui.statusLabel.text and not logic.calls and panel.ui.segmentButton.text == "Segment"
+    assert (
+        "are installed" in panel.ui.statusLabel.text
+        and not logic.calls
+        and panel.ui.segmentButton.text == "Segment"
+    )
     start(panel, logic)
 
 
@@ -169,17 +220,26 @@ def test_the_download_can_be_cancelled(installing, logic, application):
     process(application, lambda: panel.ui.segmentButton.enabled)
     press(panel.ui.segmentButton)
     process(application, lambda: panel.panel.state == "idle")
-    assert pip.stopped and not ensured and not logic.calls and "stopped" in panel.ui.statusLabel.text
+    assert (
+        pip.stopped and not ensured and not logic.calls and "stopped" in panel.ui.statusLabel.text
+    )
     assert panel.ui.segmentButton.enabled and panel.consent.installation is None
 
 
-@pytest.mark.parametrize("says_that_it_worked", [False, True])  # as light-the-torch does after an error of pip's
-def test_a_download_that_fails_is_said_and_logged(installing, logic, application, monkeypatch, says_that_it_worked):
+@pytest.mark.parametrize(
+    "says_that_it_worked", [False, True]
+)  # as light-the-torch does after an error of pip's
+def test_a_download_that_fails_is_said_and_logged(
+    installing, logic, application, monkeypatch, says_that_it_worked
+):
     panel, pip, ensured = installing
     monkeypatch.setattr(install, "torch_is_missing", lambda: True)
     pip.ended, pip.log, pip.worked = True, "ERROR: no network", says_that_it_worked
     process(application, lambda: panel.panel.state == "failed")
-    assert "PyTorch Utils module" in panel.ui.statusLabel.text and "ERROR: no network" in panel.ui.logText.plainText
+    assert (
+        "PyTorch Utils module" in panel.ui.statusLabel.text
+        and "ERROR: no network" in panel.ui.logText.plainText
+    )
     assert not ensured and not logic.calls and panel.ui.segmentButton.enabled
 
 
@@ -196,7 +256,9 @@ def test_closing_the_scene_leaves_it_running_and_quitting_ends_it(installing, ap
     process(application)
 
 
-def test_a_panel_that_is_reloaded_meanwhile_installs_nothing(make_panel, module, logic, application, scan, monkeypatch):
+def test_a_panel_that_is_reloaded_meanwhile_installs_nothing(
+    make_panel, module, logic, application, scan, monkeypatch
+):
     panel, begun = make_panel(PACKAGES), []
     monkeypatch.setattr(install, "begin_torch", lambda: begun.append("torch"))
     monkeypatch.setattr(install, "ensure_packages", lambda requester, task: begun.append(task))

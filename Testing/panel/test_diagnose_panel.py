@@ -1,4 +1,5 @@
 """The panel's section Diagnose, run through what happens to it, with a picture of each state."""
+
 import json
 from dataclasses import replace
 
@@ -6,20 +7,36 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError
+from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.registry.catalogue import METADATA, ModelEntry
 from MedLLMSegLib.registry.memory_estimate import ModelChoice
-from MedLLMSegLib.core.safe_files import write_text
 from Testing.panel.conftest import ROOT
 from Testing.panel.steps import PACKAGES, names_of, press, process, start, texts
 
 RESULT = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
-NOTES = ("The file has no window in its tags; grey values from the 0.5th to the 99.5th percentile (1183 to 3311) were used.",)
+NOTES = (
+    (
+        "The file has no window in its tags; grey values from the 0.5th to the 99.5th percentile"
+        " (1183 to 3311) were used."
+    ),
+)
 
 
 def classifier(name="cxr-pneumonia", ask=False):
-    entry = ModelEntry(name, "Pneumonia or no finding in chest X-rays", "classifier", "X-ray", (), "CC-BY-NC-4.0" if ask else "Apache-2.0",
-                       "AUC 0.81 on 100 test patients (a figure for this test alone)", "0" * 64, ROOT / "nowhere" / name, ask, 4.1,
-                       ("no finding", "pneumonia"))
+    entry = ModelEntry(
+        name,
+        "Pneumonia or no finding in chest X-rays",
+        "classifier",
+        "X-ray",
+        (),
+        "CC-BY-NC-4.0" if ask else "Apache-2.0",
+        "AUC 0.81 on 100 test patients (a figure for this test alone)",
+        "0" * 64,
+        ROOT / "nowhere" / name,
+        ask,
+        4.1,
+        ("no finding", "pneumonia"),
+    )
     return ModelChoice(entry, True, "needs about 0.9 GB of memory, this computer has 12.4 GB free")
 
 
@@ -27,7 +44,9 @@ def classifier(name="cxr-pneumonia", ask=False):
 def image(module):
     import slicer
 
-    return slicer.util.addVolumeFromArray(np.random.default_rng(0).integers(0, 4000, (1, 40, 30)).astype(np.int16), name="chest PA")
+    return slicer.util.addVolumeFromArray(
+        np.random.default_rng(0).integers(0, 4000, (1, 40, 30)).astype(np.int16), name="chest PA"
+    )
 
 
 @pytest.fixture
@@ -44,6 +63,7 @@ def panel(logic, make_panel, image):
 def answer(module):
     """answer(image) -> a table node with a heat map's volume node."""
     import slicer
+
     from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
 
     def make(volume):
@@ -69,7 +89,9 @@ def test_without_a_classifier_it_says_how_to_get_one(make_panel, image, picture)
     panel.ui.diagnoseImageSelector.setCurrentNode(image)
     ui = panel.ui
     assert not ui.diagnoseButton.enabled and "import or train one" in ui.diagnoseButton.toolTip
-    assert "section Models" in ui.classifierLabel.text and "--task classify" in ui.classifierLabel.text
+    assert (
+        "section Models" in ui.classifierLabel.text and "--task classify" in ui.classifierLabel.text
+    )
     picture(panel, "diagnose-no-model", "diagnose")
     assert not ui.classifierComboBox.visible and "not a medical device" in ui.researchLabel.text
     assert not ui.diagnosisTable.visible and not ui.heatMapCheckBox.visible
@@ -82,14 +104,28 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
     job = begin(panel, logic)
     assert logic.calls == [("diagnose", image, {"model": "cxr-pneumonia", "device": "auto"})]
     job.say("diagnose", 0.6)
-    assert ui.diagnoseButton.text == "Cancel" and ui.diagnoseProgressBar.value == 60 and "Judging" in ui.diagnoseStatusLabel.text
-    assert not ui.segmentButton.enabled and "being diagnosed" in ui.segmentButton.toolTip and not ui.trainButton.enabled
+    assert (
+        ui.diagnoseButton.text == "Cancel"
+        and ui.diagnoseProgressBar.value == 60
+        and "Judging" in ui.diagnoseStatusLabel.text
+    )
+    assert (
+        not ui.segmentButton.enabled
+        and "being diagnosed" in ui.segmentButton.toolTip
+        and not ui.trainButton.enabled
+    )
     assert not ui.progressBar.visible and not ui.trainProgressBar.visible
     picture(panel, "diagnose-running", "diagnose")
     table = answer(image)
     end(job, table, notes=NOTES)
-    assert texts(ui.diagnosisTable) == [["no finding", "0.22", "–", ""], ["pneumonia", "0.78", "0.41", "●"]]
-    assert "chest PA: pneumonia, with a probability of 0.78" in ui.diagnoseStatusLabel.text and NOTES[0] in ui.diagnoseStatusLabel.text
+    assert texts(ui.diagnosisTable) == [
+        ["no finding", "0.22", "–", ""],
+        ["pneumonia", "0.78", "0.41", "●"],
+    ]
+    assert (
+        "chest PA: pneumonia, with a probability of 0.78" in ui.diagnoseStatusLabel.text
+        and NOTES[0] in ui.diagnoseStatusLabel.text
+    )
     assert logic.calls[-1] == ("heat map", table, image, True) and ui.heatMapCheckBox.visible
     picture(panel, "diagnose-done", "diagnose")
     ui.heatMapCheckBox.click()
@@ -108,23 +144,36 @@ def test_cancel_and_failure_leave_a_sentence(panel, logic):
     job.end("cancelled")
     assert "Cancelled" in ui.diagnoseStatusLabel.text and ui.diagnoseButton.text == "Diagnose"
     begin(panel, logic).end("failed", message="This is a CT image.", details="Traceback")
-    assert "This is a CT image." in ui.diagnoseStatusLabel.text and "Traceback" in ui.logText.plainText
+    assert (
+        "This is a CT image." in ui.diagnoseStatusLabel.text and "Traceback" in ui.logText.plainText
+    )
     logic.error = UserError("Not this one.")
     press(ui.diagnoseButton)
-    assert "Not this one." in ui.diagnoseStatusLabel.text and ui.diagnoseButton.enabled and "Not this" not in ui.statusLabel.text
+    assert (
+        "Not this one." in ui.diagnoseStatusLabel.text
+        and ui.diagnoseButton.enabled
+        and "Not this" not in ui.statusLabel.text
+    )
     assert not ui.diagnosisTable.visible
 
 
-def test_a_licence_and_packages_are_asked_for_in_the_section(logic, make_panel, image, picture, said, monkeypatch):
+def test_a_licence_and_packages_are_asked_for_in_the_section(
+    logic, make_panel, image, picture, said, monkeypatch
+):
     logic.diagnosers = (classifier(), classifier("silicosis", ask=True))
     panel = make_panel(PACKAGES)
     ui = panel.ui
     ui.diagnoseImageSelector.setCurrentNode(image)
     ui.classifierComboBox.setCurrentIndex(1)
     press(ui.diagnoseButton)
-    assert ui.diagnoseButton.text == "Accept and diagnose" and "CC-BY-NC-4.0" in ui.diagnoseStatusLabel.text
+    assert (
+        ui.diagnoseButton.text == "Accept and diagnose"
+        and "CC-BY-NC-4.0" in ui.diagnoseStatusLabel.text
+    )
     picture(panel, "diagnose-licence", "diagnose")
-    monkeypatch.setitem(names_of("models_section"), "licence_text", lambda entry: f"all of {entry.id}'s licence")
+    monkeypatch.setitem(
+        names_of("models_section"), "licence_text", lambda entry: f"all of {entry.id}'s licence"
+    )
     ui.licenceButton.click()  # of the model that is asked for, not of the one that outlines
     assert said["shown"][0][1]["detailedText"] == "all of silicosis's licence"
     press(ui.diagnoseNotNowButton)
@@ -138,16 +187,23 @@ def test_a_licence_and_packages_are_asked_for_in_the_section(logic, make_panel, 
     assert "Nothing was installed" in ui.diagnoseStatusLabel.text and not logic.calls
 
 
-def test_what_a_model_asks_for_besides_the_image(logic, make_panel, image, drawn, picture, tmp_path):
+def test_what_a_model_asks_for_besides_the_image(
+    logic, make_panel, image, drawn, picture, tmp_path
+):
     def described(name, **about):
         choice = classifier(name)
-        write_text(tmp_path / name / METADATA, json.dumps({"id": name, "weights_sha256": "0", **about}))
+        write_text(
+            tmp_path / name / METADATA, json.dumps({"id": name, "weights_sha256": "0", **about})
+        )
         return replace(choice, entry=replace(choice.entry, folder=tmp_path / name))
 
     record = {"numbers": ["age"], "categories": {"sex": ["female", "male"]}}
-    logic.diagnosers = (described("whole", preparation={"crop": "none"}), described("lungs", preparation={"crop": "lungs"}),
-                        described("fused", preparation={"crop": "lungs"}, network={"record": record}),
-                        described("scans", preparation={"crop": "lungs"}, input={"kind": "slices"}))
+    logic.diagnosers = (
+        described("whole", preparation={"crop": "none"}),
+        described("lungs", preparation={"crop": "lungs"}),
+        described("fused", preparation={"crop": "lungs"}, network={"record": record}),
+        described("scans", preparation={"crop": "lungs"}, input={"kind": "slices"}),
+    )
     panel = make_panel()
     ui = panel.ui
     ui.diagnoseCollapsibleButton.collapsed = False
@@ -159,12 +215,20 @@ def test_what_a_model_asks_for_besides_the_image(logic, make_panel, image, drawn
         seen.append((ui.lungMaskSelector.visible, ui.recordTable.visible))
     assert seen == [(False, False), (True, False), (True, True), (False, False)]
     ui.classifierComboBox.setCurrentIndex(2)
-    assert texts(ui.recordTable) == [["age", ""], ["sex", ""]] and "female, male" in ui.recordTable.item(1, 1).toolTip()
+    assert (
+        texts(ui.recordTable) == [["age", ""], ["sex", ""]]
+        and "female, male" in ui.recordTable.item(1, 1).toolTip()
+    )
     ui.recordTable.item(1, 1).setText(" male ")
     ui.lungMaskSelector.setCurrentNode(lungs)
     picture(panel, "diagnose-record", "diagnose")
     begin(panel, logic).end("cancelled")
-    assert logic.calls[-1][2] == {"model": "fused", "device": "auto", "lungs": lungs, "record": {"sex": "male"}}
+    assert logic.calls[-1][2] == {
+        "model": "fused",
+        "device": "auto",
+        "lungs": lungs,
+        "record": {"sex": "male"},
+    }
     ui.classifierComboBox.setCurrentIndex(0)
     begin(panel, logic)
     assert logic.calls[-1][2] == {"model": "whole", "device": "auto"}
@@ -173,21 +237,28 @@ def test_what_a_model_asks_for_besides_the_image(logic, make_panel, image, drawn
 def test_while_a_scan_is_segmented_nothing_is_diagnosed(panel, logic, image):
     panel.parameters.inputVolume = image
     start(panel, logic)
-    assert not panel.ui.diagnoseButton.enabled and "being segmented" in panel.ui.diagnoseButton.toolTip
+    assert (
+        not panel.ui.diagnoseButton.enabled and "being segmented" in panel.ui.diagnoseButton.toolTip
+    )
 
 
 def test_an_image_or_heat_map_that_leaves_the_scene(panel, logic, image, answer):
     import slicer
+
     from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
 
     table = answer(image)
     end(begin(panel, logic), table)
     slicer.mrmlScene.RemoveNode(heat_map_of(table))
     panel.scans.update()
-    assert not panel.ui.heatMapCheckBox.enabled and "no heat map" in panel.ui.heatMapCheckBox.toolTip
+    assert (
+        not panel.ui.heatMapCheckBox.enabled and "no heat map" in panel.ui.heatMapCheckBox.toolTip
+    )
     slicer.mrmlScene.RemoveNode(image)
     panel.diagnosing.update()
-    assert not panel.ui.diagnoseButton.enabled and "Choose an image" in panel.ui.diagnoseButton.toolTip
+    assert (
+        not panel.ui.diagnoseButton.enabled and "Choose an image" in panel.ui.diagnoseButton.toolTip
+    )
 
 
 def test_closing_the_scene_cancels_and_empties_the_section(panel, logic, image, answer):
@@ -198,7 +269,11 @@ def test_closing_the_scene_cancels_and_empties_the_section(panel, logic, image, 
     slicer.mrmlScene.Clear(0)
     assert logic.calls[-1] == ("cancel", job)
     job.end("cancelled", message="The image was removed.")
-    assert not panel.ui.diagnosisTable.visible and not panel.ui.diagnoseButton.enabled and panel.diagnosing.table is None
+    assert (
+        not panel.ui.diagnosisTable.visible
+        and not panel.ui.diagnoseButton.enabled
+        and panel.diagnosing.table is None
+    )
 
 
 def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, monkeypatch):
@@ -207,7 +282,9 @@ def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, mon
     monkeypatch.setitem(names_of("models_section"), "import_model", lambda source: entry)
     said["path"] = "/some/bundle"
     press(panel.ui.importModelButton)
-    assert panel.panel.classifier == "new-one" and panel.ui.classifierComboBox.currentText == "new-one"
+    assert (
+        panel.panel.classifier == "new-one" and panel.ui.classifierComboBox.currentText == "new-one"
+    )
     assert "section Diagnose" in panel.ui.modelsLabel.text and panel.panel.model == "hippocampus-t1"
 
 
@@ -215,25 +292,51 @@ def test_long_names_fit(panel, logic, image, answer, picture):
     name = "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_dx_space_none_chest_posteroanterior"
     image.SetName(name)
     panel.diagnosing.update()
-    rows = (("a very long name of a disease that nobody will ever want to read in a table", 0.5, None, False), *RESULT)
-    end(begin(panel, logic), answer(image), rows, notes=(f'"/home/{"a_long_folder/" * 9}x.dcm" has no window.',))
+    rows = (
+        (
+            "a very long name of a disease that nobody will ever want to read in a table",
+            0.5,
+            None,
+            False,
+        ),
+        *RESULT,
+    )
+    end(
+        begin(panel, logic),
+        answer(image),
+        rows,
+        notes=(f'"/home/{"a_long_folder/" * 9}x.dcm" has no window.',),
+    )
     picture(panel, "diagnose-long", "diagnose")
 
 
 def test_every_state_of_the_section_has_a_tool_tip_for_its_button(panel):
     for state in ("idle", "needs_licence", "needs_packages", "installing", "running", "cancelling"):
         for task in ("diagnose", "segment"):
-            panel.replace(replace(panel.panel, state=state, task=task, licensed=classifier().entry, packages=PACKAGES))
+            panel.replace(
+                replace(
+                    panel.panel,
+                    state=state,
+                    task=task,
+                    licensed=classifier().entry,
+                    packages=PACKAGES,
+                )
+            )
             assert panel.ui.diagnoseButton.toolTip and panel.ui.diagnoseButton.text
     panel.replace(replace(panel.panel, state="idle"))
 
 
-def test_the_panel_drives_the_real_logic(module, logic, make_panel, image, application, monkeypatch, picture):
-    """Through a worker that answers as the real one does (that one runs in slicer_bridge/test_diagnoses.py)."""
+def test_the_panel_drives_the_real_logic(
+    module, logic, make_panel, image, application, monkeypatch, picture
+):
+    """Through a worker that answers as the real one does (that one runs in
+    slicer_bridge/test_diagnoses.py).
+    """
     import slicer
+
+    from MedLLMSegLib.core.places import user_models_dir
     from MedLLMSegLib.diagnosis.result import Diagnosis
     from MedLLMSegLib.slicer_bridge.scene.overlay import COLOURS
-    from MedLLMSegLib.core.places import user_models_dir
     from MedLLMSegLib.worker.protocol import Event, load_volume, save_diagnosis
     from Testing.slicer_bridge.stand_in import StandInClient
 
@@ -243,14 +346,36 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, image, appli
             if at < len(self.STAGES):
                 return super()._go_on(number)
             del self.open[number]
-            volume, = map(load_volume, fields["volumes"])
-            heat = volume.with_array(np.linspace(0, 1, volume.array.size, dtype=np.float32).reshape(volume.array.shape))
-            found = Diagnosis({"no finding": 0.22, "pneumonia": 0.78}, "pneumonia", 0.4, 0.78, heat, "pneumonia", None, None, 0,
-                              ("Odd.",), "tiny")
+            (volume,) = map(load_volume, fields["volumes"])
+            heat = volume.with_array(
+                np.linspace(0, 1, volume.array.size, dtype=np.float32).reshape(volume.array.shape)
+            )
+            found = Diagnosis(
+                {"no finding": 0.22, "pneumonia": 0.78},
+                "pneumonia",
+                0.4,
+                0.78,
+                heat,
+                "pneumonia",
+                None,
+                None,
+                0,
+                ("Odd.",),
+                "tiny",
+            )
             return [Event(number, "result", folder=str(save_diagnosis(found, fields["output"])))]
 
-    about = {"id": "tiny", "title": "A test", "kind": "classifier", "modality": "X-ray", "structures": [], "licence": "Apache-2.0",
-             "accuracy": "not measured", "weights_sha256": "0" * 64, "classes": ["no finding", "pneumonia"]}
+    about = {
+        "id": "tiny",
+        "title": "A test",
+        "kind": "classifier",
+        "modality": "X-ray",
+        "structures": [],
+        "licence": "Apache-2.0",
+        "accuracy": "not measured",
+        "weights_sha256": "0" * 64,
+        "classes": ["no finding", "pneumonia"],
+    }
     write_text(user_models_dir() / "tiny" / METADATA, json.dumps(about))
     client = Client()
     real = type(logic.real())(makeClient=lambda: client)
@@ -258,13 +383,21 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, image, appli
     view = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     panel = make_panel()
     ui = panel.ui
-    ui.classifierComboBox.setCurrentIndex([m.entry.id for m in panel.panel.classifiers].index("tiny"))  # beside those that ship
+    ui.classifierComboBox.setCurrentIndex(
+        [m.entry.id for m in panel.panel.classifiers].index("tiny")
+    )  # beside those that ship
     ui.diagnoseImageSelector.setCurrentNode(image)
     press(ui.diagnoseButton)
     process(application, lambda: panel.panel.state == "idle")
     table, heat = panel.diagnosing.table, panel.diagnosing.map
-    assert texts(ui.diagnosisTable)[1] == ["pneumonia", "0.78", "0.40", "●"] and "Odd." in ui.diagnoseStatusLabel.text
-    assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (image.GetID(), heat.GetID())
+    assert (
+        texts(ui.diagnosisTable)[1] == ["pneumonia", "0.78", "0.40", "●"]
+        and "Odd." in ui.diagnoseStatusLabel.text
+    )
+    assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
+        image.GetID(),
+        heat.GetID(),
+    )
     assert heat.GetDisplayNode().GetColorNodeID() == COLOURS and table.GetNumberOfColumns() == 5
     ui.heatMapCheckBox.click()
     assert view.GetForegroundVolumeID() is None

@@ -1,4 +1,7 @@
-"""The life of the module's widget: nodes that come and go, scenes, reloading, quitting, what does not fit."""
+"""The life of the module's widget: nodes that come and go, scenes, reloading, quitting, what
+does not fit.
+"""
+
 import sys
 import time
 import types
@@ -14,13 +17,22 @@ def test_when_the_input_is_deleted_the_next_scan_takes_its_place(panel, scan):
 
     other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")
     slicer.mrmlScene.RemoveNode(scan)
-    assert panel.parameters.inputVolume is other and panel.panel.input == "other" and panel.ui.segmentButton.enabled
+    assert (
+        panel.parameters.inputVolume is other
+        and panel.panel.input == "other"
+        and panel.ui.segmentButton.enabled
+    )
     slicer.mrmlScene.RemoveNode(other)
-    assert panel.parameters.inputVolume is None and not panel.ui.segmentButton.enabled and panel.ui.sampleButton.visible
+    assert (
+        panel.parameters.inputVolume is None
+        and not panel.ui.segmentButton.enabled
+        and panel.ui.sampleButton.visible
+    )
 
 
 def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
     import slicer
+
     from MedLLMSegLib.slicer_bridge.scene.overlay import name_map
 
     hidden = slicer.vtkMRMLScalarVolumeNode()
@@ -35,18 +47,25 @@ def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
 
 
 def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, drawn):
-    """Slicer's selector lists it as a volume, and goes to the row above when its node is removed."""
+    """Slicer's selector lists it as a volume, and goes to the row above when its node is
+    removed.
+    """
     import slicer
+
     from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
 
-    maps = [slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan)) for _ in range(2)]
+    maps = [
+        slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan)) for _ in range(2)
+    ]
     name_map(drawn("found", scan), maps[0])
     name_map(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode"), maps[1], HEAT_MAP)
     other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")  # below the maps
     panel.parameters.inputVolume = other
     slicer.mrmlScene.RemoveNode(other)
     assert panel.parameters.inputVolume is scan
-    panel.ui.inputVolumeSelector.setCurrentNode(maps[0])  # whoever wants one gets it, though another scan is there
+    panel.ui.inputVolumeSelector.setCurrentNode(
+        maps[0]
+    )  # whoever wants one gets it, though another scan is there
     assert panel.parameters.inputVolume is maps[0]
     slicer.mrmlScene.RemoveNode(slicer.util.addVolumeFromArray(np.zeros((4, 4, 4))))
     assert panel.parameters.inputVolume is maps[0]
@@ -54,12 +73,22 @@ def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, dr
     panel.ui.diagnoseImageSelector.setCurrentNode(maps[1])
     assert panel.panel.image is None  # a heat map is no image to be diagnosed
     slicer.mrmlScene.RemoveNode(scan)
-    assert panel.parameters.inputVolume is None and panel.ui.inputVolumeSelector.currentNode() is None
-    assert not panel.ui.segmentButton.enabled and "Load a scan" in panel.ui.segmentButton.toolTip and panel.ui.sampleButton.visible
+    assert (
+        panel.parameters.inputVolume is None and panel.ui.inputVolumeSelector.currentNode() is None
+    )
+    assert (
+        not panel.ui.segmentButton.enabled
+        and "Load a scan" in panel.ui.segmentButton.toolTip
+        and panel.ui.sampleButton.visible
+    )
 
 
-def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is_deleted(panel, scan, drawn):
-    """Slicer's selector goes to the row above, and the next run would write into what lies there."""
+def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is_deleted(
+    panel, scan, drawn
+):
+    """Slicer's selector goes to the row above, and the next run would write into what lies
+    there.
+    """
     import slicer
 
     first, second, third = drawn("first"), drawn("second"), drawn("third")
@@ -69,21 +98,27 @@ def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is
     assert panel.parameters.outputSegmentation is second
     panel.ui.outputSegmentationSelector.setCurrentNode(third)
     slicer.mrmlScene.RemoveNode(third)
-    assert panel.parameters.outputSegmentation is None and panel.ui.outputSegmentationSelector.currentNode() is None
+    assert (
+        panel.parameters.outputSegmentation is None
+        and panel.ui.outputSegmentationSelector.currentNode() is None
+    )
     assert second.GetScene() is not None
 
 
 def test_a_heat_map_of_a_colour_picture_is_not_taken_for_a_scan(panel):
     import slicer
+
+    from MedLLMSegLib.core.volume import Volume
     from MedLLMSegLib.diagnosis.result import Diagnosis
     from MedLLMSegLib.slicer_bridge.logic.diagnosis_job import write_diagnosis
     from MedLLMSegLib.slicer_bridge.scene.flat_images import images_of
-    from MedLLMSegLib.core.volume import Volume
 
     picture = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "chest.png")
     slicer.util.updateVolumeFromArray(picture, np.zeros((1, 6, 8, 3), np.uint8))
     heat = Volume(np.zeros((1, 6, 8), np.float32), np.eye(4))
-    found = Diagnosis({"no": 0.2, "yes": 0.8}, "yes", 0.41, 0.78, heat, "yes", None, None, model="a model")
+    found = Diagnosis(
+        {"no": 0.2, "yes": 0.8}, "yes", 0.41, 0.78, heat, "yes", None, None, model="a model"
+    )
     assert write_diagnosis(found, images_of(picture, "radiograph", "a model"))[1] is not None
     assert panel.parameters.inputVolume is None and not panel.ui.segmentButton.enabled
 
@@ -92,7 +127,9 @@ def test_other_modules_nodes_cost_nothing(panel, module, monkeypatch):
     import slicer
 
     drawn_anew = []
-    monkeypatch.setattr(module, "view", lambda state, view=module.view: drawn_anew.append(state) or view(state))
+    monkeypatch.setattr(
+        module, "view", lambda state, view=module.view: drawn_anew.append(state) or view(state)
+    )
     for n in range(20):
         slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", f"model {n}")
     assert not drawn_anew
@@ -122,15 +159,31 @@ def test_choices_are_saved_with_the_scene(panel, module, scan):
     saved = scene.GetSceneXMLString()
     scene.SetSaveToXMLString(0)
     scene.Clear(0)
-    assert (ui.sideComboBox.currentIndex, ui.augmentSpinBox.value, panel.parameters.model) == (0, 0, "hippocampus-t1")
+    assert (ui.sideComboBox.currentIndex, ui.augmentSpinBox.value, panel.parameters.model) == (
+        0,
+        0,
+        "hippocampus-t1",
+    )
     scene.SetLoadFromXMLString(1)
     scene.SetSceneXMLString(saved)
     scene.Import()
     scene.SetLoadFromXMLString(0)
     chosen = panel.parameters
-    assert (chosen.side, chosen.augment, chosen.uncertainty, chosen.model) == (module.Side.RIGHT, 3, True, "heart-cine")
-    assert ui.sideComboBox.currentIndex == 2 and ui.augmentSpinBox.value == 3 and ui.trainNameEdit.text == "mine"
-    assert chosen.inputVolume.GetName() == "MRHead" and ui.inputVolumeSelector.currentNode() is chosen.inputVolume
+    assert (chosen.side, chosen.augment, chosen.uncertainty, chosen.model) == (
+        module.Side.RIGHT,
+        3,
+        True,
+        "heart-cine",
+    )
+    assert (
+        ui.sideComboBox.currentIndex == 2
+        and ui.augmentSpinBox.value == 3
+        and ui.trainNameEdit.text == "mine"
+    )
+    assert (
+        chosen.inputVolume.GetName() == "MRHead"
+        and ui.inputVolumeSelector.currentNode() is chosen.inputVolume
+    )
     assert panel.panel.chosen.id == "heart-cine" and ui.modelList.currentRow == 1
 
 
@@ -140,13 +193,24 @@ def test_closing_the_scene_cancels_and_empties_the_panel(panel, logic, scan):
     job = start(panel, logic)
     slicer.mrmlScene.Clear(0)
     assert logic.calls[-1] == ("cancel", job)
-    job.end("cancelled", message="The scan was removed from the scene while it was being segmented; nothing was changed.")
-    assert panel.parameters is not None and panel.parameters.inputVolume is None and not panel.ui.segmentButton.enabled
+    job.end(
+        "cancelled",
+        message=(
+            "The scan was removed from the scene while it was being segmented; nothing was changed."
+        ),
+    )
+    assert (
+        panel.parameters is not None
+        and panel.parameters.inputVolume is None
+        and not panel.ui.segmentButton.enabled
+    )
     assert panel.ui.sampleButton.visible
 
 
 def test_reload_ends_the_worker_first_and_takes_the_library_along(panel, logic, monkeypatch):
-    monkeypatch.setattr(sys, "modules", {**sys.modules, "MedLLMSegLib.gone": types.ModuleType("gone")})
+    monkeypatch.setattr(
+        sys, "modules", {**sys.modules, "MedLLMSegLib.gone": types.ModuleType("gone")}
+    )
     panel.onReload()
     assert panel.reloaded and logic.calls == [("close",)]
     assert not any(name.split(".")[0] == "MedLLMSegLib" for name in sys.modules)
@@ -165,7 +229,10 @@ def test_after_cleanup_nothing_is_observed_and_nothing_comes_back(panel, logic, 
 
 
 def test_the_worker_ends_though_the_window_is_half_gone(panel, logic, scan, monkeypatch):
-    """When Slicer quits, what belongs to the panel may be destroyed before the panel hears of it."""
+    """When Slicer quits, what belongs to the panel may be destroyed before the panel hears of
+    it.
+    """
+
     def destroyed(self):
         raise ValueError("Trying to call 'blockSignals' on a destroyed QTableWidget object")
 
@@ -190,7 +257,11 @@ def test_a_panel_of_its_own(module, logic, scan):
 def test_one_failing_poll_is_not_the_last(module, application, scan, monkeypatch, raised):
     logic = module.MedLLMSegLogic(lambda *volume, **options: time.sleep(60))
     polls = []
-    monkeypatch.setattr(type(logic), "poll", lambda self: polls.append(1) or 1 / 0 if len(polls) < 2 else polls.append(2))
+    monkeypatch.setattr(
+        type(logic),
+        "poll",
+        lambda self: polls.append(1) or 1 / 0 if len(polls) < 2 else polls.append(2),
+    )
     logic._startPolling()
     process(application, lambda: 2 in polls)
     logic._stopPolling()
@@ -198,13 +269,19 @@ def test_one_failing_poll_is_not_the_last(module, application, scan, monkeypatch
     raised.clear()
 
 
-def test_the_sample_is_fetched_beside_the_window(panel, module, application, monkeypatch, picture, tmp_path):
+def test_the_sample_is_fetched_beside_the_window(
+    panel, module, application, monkeypatch, picture, tmp_path
+):
     import slicer
 
     namespace = names_of("segment_section")
     fetched = types.SimpleNamespace(done=False, error=None, wait=lambda seconds: fetched.done)
     monkeypatch.setitem(namespace, "Download", lambda folder: fetched)
-    monkeypatch.setitem(namespace, "load_sample", lambda: slicer.util.addVolumeFromArray(np.ones((3, 3, 3)), name="MRHead"))
+    monkeypatch.setitem(
+        namespace,
+        "load_sample",
+        lambda: slicer.util.addVolumeFromArray(np.ones((3, 3, 3)), name="MRHead"),
+    )
     if slicer.mrmlScene.GetCacheManager() is None:
         monkeypatch.setattr(slicer, "mrmlScene", slicer.mrmlScene)
         slicer.mrmlScene.SetCacheManager(slicer.vtkCacheManager())
@@ -218,7 +295,10 @@ def test_the_sample_is_fetched_beside_the_window(panel, module, application, mon
     monkeypatch.setitem(namespace, "load_sample", lambda: 1 / 0)
     press(panel.ui.sampleButton)
     process(application, lambda: panel.ui.sampleButton.enabled)
-    assert "could not be downloaded" in panel.ui.statusLabel.text and "division" in panel.ui.logText.plainText
+    assert (
+        "could not be downloaded" in panel.ui.statusLabel.text
+        and "division" in panel.ui.logText.plainText
+    )
     monkeypatch.setitem(namespace, "load_sample", read)
     press(panel.ui.sampleButton)
     process(application, lambda: panel.ui.inputVolumeSelector.currentNode() is not None)
@@ -229,14 +309,28 @@ def test_long_names_and_paths_fit(panel, logic, scan, drawn, picture):
     """A DICOM series' description, a structure's name, and a path without a space in a message."""
     import slicer
 
-    name, path = "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_T1w_space_MNI152NLin2009cAsym", "/home/" + "a_long_folder/" * 9 + "scan.nrrd"
+    name, path = (
+        "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_T1w_space_MNI152NLin2009cAsym",
+        "/home/" + "a_long_folder/" * 9 + "scan.nrrd",
+    )
     long = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4), np.int16), name=name)
     panel.parameters.inputVolume = long
     start(panel, logic)
-    logic.job.end("done", segmentationNode=drawn(f"{name} segmentation", long), notes=(f'"{path}" was left out.',), rows=(
-        ("Left superior division of the posterior thalamic radiation, ventral part", 1.5, 0.9), *ROWS))
-    panel.change(models_message=f'"{path}" is no model bundle.', train_message=f'"{path}" could not be written.', train_failed=True,
-                 pairs=((name, name),))
+    logic.job.end(
+        "done",
+        segmentationNode=drawn(f"{name} segmentation", long),
+        notes=(f'"{path}" was left out.',),
+        rows=(
+            ("Left superior division of the posterior thalamic radiation, ventral part", 1.5, 0.9),
+            *ROWS,
+        ),
+    )
+    panel.change(
+        models_message=f'"{path}" is no model bundle.',
+        train_message=f'"{path}" could not be written.',
+        train_failed=True,
+        pairs=((name, name),),
+    )
     picture(panel, "long-names", "models", "train")
 
 
@@ -246,12 +340,21 @@ def test_all_sections_fit(panel, picture):
 
 def test_sample_data_is_registered_when_slicer_has_started(module, said, monkeypatch):
     registered = []
-    logic = types.SimpleNamespace(registerCustomSampleDataSource=lambda **source: registered.append(source))
+    logic = types.SimpleNamespace(
+        registerCustomSampleDataSource=lambda **source: registered.append(source)
+    )
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
     parent = types.SimpleNamespace()
     module.MedLLMSeg(parent)
-    assert parent.title == "MedLLMSeg" and parent.categories == ["Segmentation"] and "medical device" in parent.helpText
+    assert (
+        parent.title == "MedLLMSeg"
+        and parent.categories == ["Segmentation"]
+        and "medical device" in parent.helpText
+    )
     said["startupCompleted()"]()
     checksum = "cc211f0dfd9a05ca3841ce1141b292898b2dd2d3f08286affadf823a7e58df93"
-    assert registered[0]["category"] == "MedLLMSeg" and registered[0]["checksums"] == f"SHA256:{checksum}"
+    assert (
+        registered[0]["category"] == "MedLLMSeg"
+        and registered[0]["checksums"] == f"SHA256:{checksum}"
+    )
     assert registered[0]["uris"].endswith(f"/SHA256/{checksum}")

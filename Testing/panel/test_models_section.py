@@ -1,10 +1,11 @@
 """The chooser of models and the section Models."""
+
 import json
 import types
 from dataclasses import replace
 
-from MedLLMSegLib.registry import catalogue
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.registry import catalogue
 from Testing.panel.steps import names_of, press, process
 
 
@@ -14,7 +15,9 @@ def test_search_and_choice(panel, logic, scan, picture):
     assert ui.modelList.count == 1 and panel.parameters.model == "hippocampus-t1"
     ui.modelList.setCurrentRow(0)
     assert panel.parameters.model == "heart-cine" and "left ventricle" in ui.modelDetailsLabel.text
-    assert not ui.sideComboBox.enabled and "no organ with a left" in ui.sideComboBox.toolTip  # a heart has one
+    assert (
+        not ui.sideComboBox.enabled and "no organ with a left" in ui.sideComboBox.toolTip
+    )  # a heart has one
     ui.modelSearchEdit.text = ""
     assert ui.modelList.count == 3 and ui.modelList.currentRow == 1
     ui.modelList.setCurrentRow(2)
@@ -22,7 +25,9 @@ def test_search_and_choice(panel, logic, scan, picture):
     picture(panel, "large-model", "models")
 
 
-def test_models_are_imported_verified_and_deleted(panel, logic, scan, said, monkeypatch, tmp_path, picture):
+def test_models_are_imported_verified_and_deleted(
+    panel, logic, scan, said, monkeypatch, tmp_path, picture
+):
     namespace, done = names_of("models_section"), []
     entry = types.SimpleNamespace(id="heart-cine")
     monkeypatch.setitem(namespace, "import_model", lambda path: done.append(path) or entry)
@@ -59,12 +64,23 @@ def test_a_model_that_cannot_be_imported_is_said_in_the_section(panel, said, tmp
     assert "no model bundle" in panel.ui.modelsLabel.text
 
 
-def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(logic, make_panel, said, monkeypatch, picture):
+def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(
+    logic, make_panel, said, monkeypatch, picture
+):
     namespace, done = names_of("models_section"), []
-    entry = replace(logic.choices[0].entry, id="chest-xray", kind="classifier", title="Pneumonia in chest X-rays", structures=(),
-                    classes=("no finding", "pneumonia"), licence="Apache-2.0")
+    entry = replace(
+        logic.choices[0].entry,
+        id="chest-xray",
+        kind="classifier",
+        title="Pneumonia in chest X-rays",
+        structures=(),
+        classes=("no finding", "pneumonia"),
+        licence="Apache-2.0",
+    )
     logic.diagnosers = (replace(logic.choices[0], entry=entry),)
-    monkeypatch.setitem(namespace, "verify_model", lambda entry: done.append(("verify", entry.id)) or entry)
+    monkeypatch.setitem(
+        namespace, "verify_model", lambda entry: done.append(("verify", entry.id)) or entry
+    )
     monkeypatch.setitem(namespace, "delete_model", lambda entry: done.append(("delete", entry.id)))
     monkeypatch.setitem(namespace, "is_users", lambda entry: entry.id == "chest-xray")
     monkeypatch.setitem(namespace, "licence_text", lambda entry: f"of {entry.id}")
@@ -76,13 +92,20 @@ def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(logic, make_
     ui.modelList.setCurrentRow(1)  # what is chosen to segment with is what the section is about
     assert ui.managedComboBox.currentText == "heart-cine" and "outlines" in ui.modelsLabel.text
     ui.managedComboBox.setCurrentIndex(3)
-    assert panel.parameters.model == "heart-cine" and "diagnoses" in ui.modelsLabel.text and "one of yours" in ui.modelsLabel.text
+    assert (
+        panel.parameters.model == "heart-cine"
+        and "diagnoses" in ui.modelsLabel.text
+        and "one of yours" in ui.modelsLabel.text
+    )
     picture(panel, "models-classifier", "models")
     press(ui.verifyModelButton)
     press(ui.licenceButton)
     press(ui.openFolderButton)
     press(ui.deleteModelButton)
-    assert done == [("verify", "chest-xray"), ("delete", "chest-xray")] and said["shown"][0][1]["detailedText"] == "of chest-xray"
+    assert (
+        done == [("verify", "chest-xray"), ("delete", "chest-xray")]
+        and said["shown"][0][1]["detailedText"] == "of chest-xray"
+    )
     assert said["opened"] == [str(entry.folder)] and "chest-xray" in said["asked"][0]
 
 
@@ -90,35 +113,63 @@ def test_a_large_model_is_read_while_the_window_lives(panel, application, said, 
     import threading
 
     gate, entry = threading.Event(), types.SimpleNamespace(id="heart-cine")
-    monkeypatch.setitem(names_of("models_section"), "import_model", lambda path: gate.wait(10) and entry)
+    monkeypatch.setitem(
+        names_of("models_section"), "import_model", lambda path: gate.wait(10) and entry
+    )
     ui, said["path"] = panel.ui, "/a/large/model"
     press(ui.importModelButton)
     process(application, lambda: "Importing" in ui.modelsLabel.text)
-    assert not ui.importZipButton.enabled and not ui.verifyModelButton.enabled and "Wait" in ui.importZipButton.toolTip
+    assert (
+        not ui.importZipButton.enabled
+        and not ui.verifyModelButton.enabled
+        and "Wait" in ui.importZipButton.toolTip
+    )
     gate.set()
     process(application, lambda: "was imported" in ui.modelsLabel.text)
     assert ui.importZipButton.enabled and panel.parameters.model == "heart-cine"
 
 
-def test_a_panel_that_goes_while_a_model_is_read_is_left_alone(panel, application, said, monkeypatch):
+def test_a_panel_that_goes_while_a_model_is_read_is_left_alone(
+    panel, application, said, monkeypatch
+):
     import threading
 
     gate = threading.Event()
-    monkeypatch.setitem(names_of("models_section"), "import_model", lambda path: gate.wait(10) and 1 / 0)
+    monkeypatch.setitem(
+        names_of("models_section"), "import_model", lambda path: gate.wait(10) and 1 / 0
+    )
     said["path"] = "/a/large/model"
     press(panel.ui.importModelButton)
     panel.cleanup()
     gate.set()
-    process(application, lambda: not any(thread.name.startswith("MedLLMSeg files") for thread in threading.enumerate()))
+    process(
+        application,
+        lambda: (
+            not any(thread.name.startswith("MedLLMSeg files") for thread in threading.enumerate())
+        ),
+    )
     process(application)
 
 
-def test_several_models_come_along_and_the_chosen_one_need_not_be_the_first(module, logic, make_panel, scan, monkeypatch, tmp_path,
-                                                                            picture):
-    """Through the real catalogue: a model of whole scans under a non-commercial licence beside the hippocampus."""
-    shipped = json.loads((catalogue.BUNDLES / "hippocampus-t1" / catalogue.METADATA).read_text(encoding="utf-8"))
-    heart = {**shipped, "id": "cardiac-cine-mr", "title": "Heart in cine MR, thick slices", "modality": "MR cine", "anatomy": None,
-             "structures": ["Right ventricle", "Myocardium", "Left ventricle"], "licence": "CC-BY-NC-SA-4.0", "accept_licence": True}
+def test_several_models_come_along_and_the_chosen_one_need_not_be_the_first(
+    module, logic, make_panel, scan, monkeypatch, tmp_path, picture
+):
+    """Through the real catalogue: a model of whole scans under a non-commercial licence beside
+    the hippocampus.
+    """
+    shipped = json.loads(
+        (catalogue.BUNDLES / "hippocampus-t1" / catalogue.METADATA).read_text(encoding="utf-8")
+    )
+    heart = {
+        **shipped,
+        "id": "cardiac-cine-mr",
+        "title": "Heart in cine MR, thick slices",
+        "modality": "MR cine",
+        "anatomy": None,
+        "structures": ["Right ventricle", "Myocardium", "Left ventricle"],
+        "licence": "CC-BY-NC-SA-4.0",
+        "accept_licence": True,
+    }
     for about in (shipped, heart):
         write_text(tmp_path / "bundles" / about["id"] / catalogue.METADATA, json.dumps(about))
     monkeypatch.setattr(catalogue, "BUNDLES", tmp_path / "bundles")
@@ -126,16 +177,24 @@ def test_several_models_come_along_and_the_chosen_one_need_not_be_the_first(modu
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
     panel = make_panel()
     ui = panel.ui
-    assert [ui.modelList.item(n).text() for n in range(ui.modelList.count)] == [heart["title"], shipped["title"]]
+    assert [ui.modelList.item(n).text() for n in range(ui.modelList.count)] == [
+        heart["title"],
+        shipped["title"],
+    ]
     assert ui.modelList.currentRow == 1 and ui.trainStartComboBox.currentText == "hippocampus-t1"
     ui.modelSearchEdit.text = "non ventricle"
     assert ui.modelList.count == 0
     ui.modelSearchEdit.text = "ventricle NC"
     ui.modelList.setCurrentRow(0)
     assert panel.parameters.model == "cardiac-cine-mr" and not ui.sideComboBox.enabled
-    assert "Right ventricle, Myocardium, Left ventricle" in ui.modelDetailsLabel.text and "fit" in ui.modelDetailsLabel.text
+    assert (
+        "Right ventricle, Myocardium, Left ventricle" in ui.modelDetailsLabel.text
+        and "fit" in ui.modelDetailsLabel.text
+    )
     press(ui.segmentButton)
-    assert "CC-BY-NC-SA-4.0 (share-alike, non-commercial)" in ui.statusLabel.text.replace("\u200b", "")
+    assert "CC-BY-NC-SA-4.0 (share-alike, non-commercial)" in ui.statusLabel.text.replace(
+        "\u200b", ""
+    )
     picture(panel, "several-models")
     assert not catalogue.licence_accepted(panel.panel.chosen)
     monkeypatch.setattr(panel.running, "begin", lambda: None)

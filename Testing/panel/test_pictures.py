@@ -1,8 +1,11 @@
-"""The documentation's pictures of the panel, with nothing made up: the real logic, worker and model on a real head.
+"""The documentation's pictures of the panel, with nothing made up: the real logic, worker and model
+on a real head.
 
-They are made anew by `PANEL_DOCS=docs/images/panel python -m pytest Testing/panel/test_pictures.py`, with the extension's
-screenshot, and skipped else: a whole head takes a while.
+They are made anew by `PANEL_DOCS=docs/images/panel python -m pytest
+Testing/panel/test_pictures.py`, with the extension's screenshot, and skipped else: a whole head
+takes a while.
 """
+
 import importlib.util
 import os
 from pathlib import Path
@@ -59,7 +62,11 @@ def test_pictures_of_a_real_run(panel, load, application, picture):
     load()
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)  # the licence is accepted
-    process(application, lambda: panel.panel.fraction > 0.4 and panel.panel.seconds_left is not None, 180)
+    process(
+        application,
+        lambda: panel.panel.fraction > 0.4 and panel.panel.seconds_left is not None,
+        180,
+    )
     picture(panel, "docs-running")
     process(application, lambda: panel.panel.state != "running", 300)
     assert len(panel.panel.rows) == 4, panel.panel.message
@@ -86,7 +93,14 @@ def _save(sources, target):
     from PIL import Image
 
     images = [Image.open(path).convert("RGB") for path in sources]
-    sheet = Image.new("RGB", (sum(image.width for image in images) + 10 * (len(images) - 1), max(image.height for image in images)), "white")
+    sheet = Image.new(
+        "RGB",
+        (
+            sum(image.width for image in images) + 10 * (len(images) - 1),
+            max(image.height for image in images),
+        ),
+        "white",
+    )
     for n, image in enumerate(images):
         sheet.paste(image, (sum(each.width + 10 for each in images[:n]), 0))
     sheet.quantize(255, dither=Image.Dither.NONE).save(target, optimize=True)

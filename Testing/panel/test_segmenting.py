@@ -1,7 +1,9 @@
-"""From press to result, and what may come between: the panel's own code over a stand-in logic, and over the real one.
+"""From press to result, and what may come between: the panel's own code over a stand-in logic, and
+over the real one.
 
 The pictures of each state go to build/panel, or to the folder that PANEL_PICTURES names.
 """
+
 import numpy as np
 import pytest
 
@@ -24,25 +26,44 @@ def test_a_scan_that_is_loaded_becomes_the_input(panel, scan, picture):
 
 def test_a_run_from_press_to_result(panel, logic, scan, drawn, picture, said):
     job = start(panel, logic)
-    assert logic.calls == [("segment", scan, {
-        "segmentationNode": None, "model": "hippocampus-t1", "side": None, "device": "auto", "uncertainty": False,
-        "augment": 0, "wholeSequence": True})]
+    assert logic.calls == [
+        (
+            "segment",
+            scan,
+            {
+                "segmentationNode": None,
+                "model": "hippocampus-t1",
+                "side": None,
+                "device": "auto",
+                "uncertainty": False,
+                "augment": 0,
+                "wholeSequence": True,
+            },
+        )
+    ]
     job.say("segment left", 0.43, 12.4)
     assert panel.ui.segmentButton.text == "Cancel" and panel.ui.progressBar.value == 43
     picture(panel, "running")
     node = drawn("MRHead segmentation")
     finish(logic, node, notes=("The GPU's memory was too small; smaller tiles were used.",))
-    assert panel.parameters.resultSegmentation is node and panel.parameters.outputSegmentation is None
+    assert (
+        panel.parameters.resultSegmentation is node and panel.parameters.outputSegmentation is None
+    )
     assert panel.ui.segmentButton.text == "Segment" and not panel.ui.progressBar.visible
     assert texts(panel.ui.resultTable)[3] == ["Right hippocampus (posterior)", "1.29", "–"]
-    assert "4 structures" in panel.ui.statusLabel.text and "smaller tiles" in panel.ui.statusLabel.text
+    assert (
+        "4 structures" in panel.ui.statusLabel.text and "smaller tiles" in panel.ui.statusLabel.text
+    )
     assert panel.ui.show3DButton.enabled and not panel.ui.restoreButton.enabled
     press(panel.ui.copyTableButton)
     press(panel.ui.copyPythonButton)
     press(panel.ui.copyCommandButton)
     panel.ui.copyLogButton.click()
-    assert said["copied"][0].startswith("Structure\tVolume (mL)\t") and said["copied"][1:3] == [
-        "segment(MRHead)", "medllmseg segment MRHead"] and "segment: done" in said["copied"][3]
+    assert (
+        said["copied"][0].startswith("Structure\tVolume (mL)\t")
+        and said["copied"][1:3] == ["segment(MRHead)", "medllmseg segment MRHead"]
+        and "segment: done" in said["copied"][3]
+    )
     picture(panel, "done")
 
 
@@ -51,10 +72,21 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
     ui.outputSegmentationSelector.setCurrentNode(target)
     ui.sideComboBox.setCurrentIndex(1)
     ui.deviceComboBox.setCurrentIndex(1)
-    ui.uncertaintyCheckBox.checked, ui.wholeSequenceCheckBox.checked, ui.augmentSpinBox.value = True, False, 3
+    ui.uncertaintyCheckBox.checked, ui.wholeSequenceCheckBox.checked, ui.augmentSpinBox.value = (
+        True,
+        False,
+        3,
+    )
     start(panel, logic)
-    assert logic.calls[0][2] == {"segmentationNode": target, "model": "hippocampus-t1", "side": "left", "device": "cpu",
-                                 "uncertainty": True, "augment": 3, "wholeSequence": False}
+    assert logic.calls[0][2] == {
+        "segmentationNode": target,
+        "model": "hippocampus-t1",
+        "side": "left",
+        "device": "cpu",
+        "uncertainty": True,
+        "augment": 3,
+        "wholeSequence": False,
+    }
 
 
 def test_a_side_is_asked_of_models_alone_that_have_two(panel, logic, scan):
@@ -89,7 +121,9 @@ def test_cancel(panel, logic, scan, picture):
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_a_failure_is_one_sentence_and_the_next_press_works(panel, logic, scan, drawn, picture, late):
+def test_a_failure_is_one_sentence_and_the_next_press_works(
+    panel, logic, scan, drawn, picture, late
+):
     sentence = "The worker stopped (killed, or out of memory); press Segment again."
     if late:
         start(panel, logic).end("failed", message=sentence, details="Traceback")
@@ -114,7 +148,10 @@ def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn):
     finish(logic, node, uncertaintyNode=scan)
     panel.ui.uncertaintyCheckBox.checked = True
     panel.ui.uncertaintyCheckBox.checked = False
-    assert [call for call in logic.calls if call[0] == "overlay"] == [("overlay", node, True), ("overlay", node, False)]
+    assert [call for call in logic.calls if call[0] == "overlay"] == [
+        ("overlay", node, True),
+        ("overlay", node, False),
+    ]
 
 
 def test_restore(panel, logic, scan, drawn, picture):
@@ -128,19 +165,26 @@ def test_restore(panel, logic, scan, drawn, picture):
     picture(panel, "restored")
 
 
-def test_a_result_that_comes_while_another_module_is_shown_is_there_afterwards(panel, logic, scan, drawn):
+def test_a_result_that_comes_while_another_module_is_shown_is_there_afterwards(
+    panel, logic, scan, drawn
+):
     start(panel, logic)
     panel.exit()
     node = drawn("found")
     finish(logic, node)
     panel.enter()
-    assert panel.result.node is node and panel.ui.resultWidget.visible and texts(panel.ui.resultTable)
+    assert (
+        panel.result.node is node and panel.ui.resultWidget.visible and texts(panel.ui.resultTable)
+    )
 
 
 def test_what_nobody_expected_is_said_and_logged_and_the_next_press_works(panel, logic, scan):
     logic.error = TypeError("a mistake of ours")
     press(panel.ui.segmentButton)
-    assert "a mistake of ours" in panel.ui.statusLabel.text and "Traceback" in panel.ui.logText.plainText
+    assert (
+        "a mistake of ours" in panel.ui.statusLabel.text
+        and "Traceback" in panel.ui.logText.plainText
+    )
     logic.error = None
     start(panel, logic)
 
@@ -154,16 +198,29 @@ def test_the_workers_log_is_opened_when_there_is_one(panel, said, cache):
     assert said["opened"] == [str(cache / "worker.log")]
 
 
-def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, application, monkeypatch):
+def test_the_panel_drives_the_real_logic(
+    module, logic, make_panel, scan, said, application, monkeypatch
+):
     import slicer
+
     from MedLLMSegLib.core.segmentation import Segmentation, plain_structures
 
     def segment(volume, model, *, progress, uncertainty=False, **options):
         progress("segment left", 0.5)
         labels = np.zeros(volume.array.shape, np.uint8)
         labels[2:5, 3:6, 4:8] = 1
-        maps = {"uncertainty": volume.with_array(np.ones(volume.array.shape, np.float32))} if uncertainty else {}
-        return Segmentation(volume.with_array(labels), plain_structures({1: "spleen"}), {1: 0.75}, model=model, **maps)
+        maps = (
+            {"uncertainty": volume.with_array(np.ones(volume.array.shape, np.float32))}
+            if uncertainty
+            else {}
+        )
+        return Segmentation(
+            volume.with_array(labels),
+            plain_structures({1: "spleen"}),
+            {1: 0.75},
+            model=model,
+            **maps,
+        )
 
     real = logic.real(segment)
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
@@ -176,7 +233,11 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, 
     process(application, lambda: panel.panel.state == "idle")
     assert texts(panel.ui.resultTable) == [["Spleen", "0.04", "0.75"]] and not real._wanted
     node = panel.result.node
-    assert panel.result.map is not None and panel.ui.show3DButton.enabled and not panel.ui.restoreButton.enabled
+    assert (
+        panel.result.map is not None
+        and panel.ui.show3DButton.enabled
+        and not panel.ui.restoreButton.enabled
+    )
     shown_at = view.GetSliceToRAS().GetElement(2, 3)
     assert shown_at == pytest.approx(3, abs=1)  # where the labels are
     slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, 0, 0, 70)
@@ -190,11 +251,16 @@ def test_the_panel_drives_the_real_logic(module, logic, make_panel, scan, said, 
     assert "Cancelled" in panel.ui.statusLabel.text
     press(panel.ui.segmentButton)
     process(application, lambda: panel.panel.state == "idle")
-    assert view.GetSliceToRAS().GetElement(2, 3) == 70  # an update leaves the views where the user looks
+    assert (
+        view.GetSliceToRAS().GetElement(2, 3) == 70
+    )  # an update leaves the views where the user looks
     press(panel.ui.restoreButton)
     assert node.GetSegmentation().GetNumberOfSegments() == 1 and panel.ui.restoreButton.enabled
     press(panel.ui.segmentButton)
     slicer.mrmlScene.Clear(0)
     process(application, lambda: not real._work.runner.busy)
-    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0 and panel.ui.sampleButton.visible
+    assert (
+        slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+        and panel.ui.sampleButton.visible
+    )
     panel.cleanup()

@@ -1,12 +1,18 @@
-"""MedLLMSegTest as Slicer runs it, here with PySide6's window in place of Slicer's, real MRML nodes and the real logic."""
+"""MedLLMSegTest as Slicer runs it, here with PySide6's window in place of Slicer's, real MRML
+nodes and the real logic.
+"""
+
 import types
 import unittest
 from pathlib import Path
 
 import pytest
 
-QtWidgets = pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError,
-                                reason="PySide6 is not installed: THE SELF-TEST OF THE PANEL WAS NOT RUN")
+QtWidgets = pytest.importorskip(
+    "PySide6.QtWidgets",
+    exc_type=ImportError,
+    reason="PySide6 is not installed: THE SELF-TEST OF THE PANEL WAS NOT RUN",
+)
 
 
 @pytest.fixture
@@ -20,7 +26,9 @@ def widget(module, application, monkeypatch):
     widget = module.MedLLMSegWidget(window)
     widget.setup()
     widget.enter()
-    entry = types.SimpleNamespace(widgetRepresentation=lambda: types.SimpleNamespace(self=lambda: widget))
+    entry = types.SimpleNamespace(
+        widgetRepresentation=lambda: types.SimpleNamespace(self=lambda: widget)
+    )
     monkeypatch.setattr(slicer.modules, "medllmseg", entry, raising=False)
     monkeypatch.setattr(slicer.app, "processEvents", application.processEvents, raising=False)
     monkeypatch.setattr(slicer.app, "testingEnabled", lambda: True, raising=False)
@@ -35,12 +43,19 @@ def _files(method):
     def act(path):
         import slicer
 
-        cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
+        cache, manager = (
+            slicer.vtkCacheManager(),
+            slicer.vtkDataIOManager(),
+        )  # which the desktop has
         cache.SetRemoteCacheDirectory(str(Path(path).parent))
         manager.SetCacheManager(cache)
         slicer.mrmlScene.SetDataIOManager(manager)
         scene = slicer.mrmlScene
-        return scene.WriteToMRB(path) if method == "WriteToMRB" else scene.ReadFromMRB(path, True) and None  # as in Slicer 5.13
+        return (
+            scene.WriteToMRB(path)
+            if method == "WriteToMRB"
+            else scene.ReadFromMRB(path, True) and None
+        )  # as in Slicer 5.13
 
     return act
 
@@ -48,12 +63,19 @@ def _files(method):
 def test_all_of_it_passes(widget, module, monkeypatch, tmp_path):
     from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
 
-    monkeypatch.setattr(selftest, "CHECKS", tuple(c for c in selftest.CHECKS if c is not selftest.check_worker))
+    monkeypatch.setattr(
+        selftest, "CHECKS", tuple(c for c in selftest.CHECKS if c is not selftest.check_worker)
+    )
     test = module.MedLLMSegTest()
     assert isinstance(test, unittest.TestCase)
     test.setUp()
     untested = selftest.run(test, module.MedLLMSegLogic)
-    for what in ("DICOM,", "the Segment Editor,", "the sample in SampleData,", "the module's entry in Slicer's list"):
+    for what in (
+        "DICOM,",
+        "the Segment Editor,",
+        "the sample in SampleData,",
+        "the module's entry in Slicer's list",
+    ):
         assert sum(text.startswith(what) for text in untested) == 1
     assert len(untested) == 4, untested
 
@@ -61,7 +83,8 @@ def test_all_of_it_passes(widget, module, monkeypatch, tmp_path):
 @pytest.mark.parametrize("break_it", ["onButton", "cancel"])
 def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
     from MedLLMSegLib.slicer_bridge.panel import segment_section as panel_run
-    from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest, panel_steps as selftest_panel
+    from MedLLMSegLib.slicer_bridge.selftest import panel_steps as selftest_panel
+    from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
 
     case = selftest.Case(unittest.TestCase(), module.MedLLMSegLogic)
     wait = selftest.Case.wait
@@ -74,14 +97,18 @@ def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
 
 
 def test_a_logic_from_the_console_goes_with_its_last_run(module, application, scan):
-    """`MedLLMSegLogic().segmentAsync(node)`: nothing but the run holds it, and then its worker ends."""
+    """`MedLLMSegLogic().segmentAsync(node)`: nothing but the run holds it, and then its worker
+    ends.
+    """
     import gc
     import time
 
     from Testing.slicer_bridge.stand_in import BallSegmenter, StandInClient
 
     client, done = StandInClient(BallSegmenter(radius_mm=500)), []
-    module.MedLLMSegLogic(makeClient=lambda: client).segmentAsync(scan, onDone=lambda job: done.append(job.state))
+    module.MedLLMSegLogic(makeClient=lambda: client).segmentAsync(
+        scan, onDone=lambda job: done.append(job.state)
+    )
     end = time.monotonic() + 30
     while not done and time.monotonic() < end:
         gc.collect()
@@ -100,8 +127,15 @@ def loaded(panel, monkeypatch):
     import slicer
 
     representation = types.SimpleNamespace(self=lambda: panel)
-    monkeypatch.setattr(slicer.modules, "medllmseg", types.SimpleNamespace(widgetRepresentation=lambda: representation), raising=False)
-    charts = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=lambda chart: None))
+    monkeypatch.setattr(
+        slicer.modules,
+        "medllmseg",
+        types.SimpleNamespace(widgetRepresentation=lambda: representation),
+        raising=False,
+    )
+    charts = types.SimpleNamespace(
+        logic=lambda: types.SimpleNamespace(ShowChartInLayout=lambda chart: None)
+    )
     monkeypatch.setattr(slicer.modules, "plots", charts, raising=False)
     return panel
 
@@ -119,6 +153,8 @@ def test_looks_without_cancel_are_found(loaded, module, monkeypatch):
     from MedLLMSegLib.slicer_bridge.selftest import view_steps as selftest_looks
 
     button = presenter.task_button
-    monkeypatch.setattr(presenter, "task_button", lambda *given: {**button(*given), "text": "Segment"})
+    monkeypatch.setattr(
+        presenter, "task_button", lambda *given: {**button(*given), "text": "Segment"}
+    )
     with pytest.raises(AssertionError, match="Cancel"):
         selftest_looks.run(module.MedLLMSegTest("runTest"))

@@ -1,15 +1,19 @@
 """The section Train: from pairs in the scene to a model."""
+
 import types
 
 import pytest
-from Testing.panel.steps import HISTORY, press, start, texts
+
+from Testing.panel.steps import HISTORY, press, texts
 
 
 def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatch):
     import slicer
 
     ui, charts = panel.ui, []
-    slicer.modules.plots = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=charts.append))
+    slicer.modules.plots = types.SimpleNamespace(
+        logic=lambda: types.SimpleNamespace(ShowChartInLayout=charts.append)
+    )
     ui.trainCollapsibleButton.collapsed = False
     assert not ui.trainButton.enabled and "at least 2 pairs" in ui.trainButton.toolTip
     ui.trainVolumeSelector.setCurrentNode(pairs[0][0])
@@ -17,19 +21,32 @@ def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatc
     press(ui.addPairButton)
     assert not ui.addPairButton.enabled
     press(ui.addAllPairsButton)
-    assert texts(ui.pairTable) == [["MRHead", "MRHead manual"], ["T1 of patient 2", "Patient 2 manual"]]
+    assert texts(ui.pairTable) == [
+        ["MRHead", "MRHead manual"],
+        ["T1 of patient 2", "Patient 2 manual"],
+    ]
     assert "name" in ui.trainButton.toolTip
     ui.trainNameEdit.text, ui.trainMinutesSpinBox.value = "My Structures", 5
     picture(panel, "train-ready", "train")
     press(ui.trainButton)
-    assert logic.calls[-1] == ("train", pairs, "My Structures",
-                               {"start": "hippocampus-t1", "minutes": 5, "device": "auto"})
+    assert logic.calls[-1] == (
+        "train",
+        pairs,
+        "My Structures",
+        {"start": "hippocampus-t1", "minutes": 5, "device": "auto"},
+    )
     assert not ui.segmentButton.enabled and "trained" in ui.segmentButton.toolTip
     logic.job.say("step 80 of 400, 1:50 left, loss 0.33", 0.2, 110)
     logic.job.onHistory(HISTORY[:8])
     logic.job.onHistory(HISTORY)
-    assert len(charts) == 1 and "loss 0.327, validation Dice 0.740, best 0.740" in ui.trainStatusLabel.text
-    tables = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLTableNode").GetTable().GetNumberOfRows() for n in range(2)]
+    assert (
+        len(charts) == 1
+        and "loss 0.327, validation Dice 0.740, best 0.740" in ui.trainStatusLabel.text
+    )
+    tables = [
+        slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLTableNode").GetTable().GetNumberOfRows()
+        for n in range(2)
+    ]
     assert tables == [8, 2]
     picture(panel, "training", "train")
     press(ui.curveButton)
@@ -44,7 +61,9 @@ def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatc
 def test_a_cancelled_training_takes_its_curve_along(panel, logic, pairs, monkeypatch):
     import slicer
 
-    slicer.modules.plots = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=lambda chart: None))
+    slicer.modules.plots = types.SimpleNamespace(
+        logic=lambda: types.SimpleNamespace(ShowChartInLayout=lambda chart: None)
+    )
     panel.ui.trainCollapsibleButton.collapsed = False
     press(panel.ui.addAllPairsButton)
     panel.ui.trainNameEdit.text = "mine"
@@ -54,11 +73,16 @@ def test_a_cancelled_training_takes_its_curve_along(panel, logic, pairs, monkeyp
     press(panel.ui.trainButton)
     assert logic.calls[-1] == ("cancel", logic.job)
     logic.job.end("cancelled")
-    assert slicer.mrmlScene.GetNumberOfNodes() == nodes - 5 and "no model was made" in panel.ui.trainStatusLabel.text
+    assert (
+        slicer.mrmlScene.GetNumberOfNodes() == nodes - 5
+        and "no model was made" in panel.ui.trainStatusLabel.text
+    )
     assert panel.ui.segmentButton.enabled
 
 
-def test_what_a_cancelled_training_keeps_can_be_discarded(panel, logic, pairs, cache, said, picture):
+def test_what_a_cancelled_training_keeps_can_be_discarded(
+    panel, logic, pairs, cache, said, picture
+):
     panel.ui.trainCollapsibleButton.collapsed = False
     assert not panel.ui.discardButton.visible
     press(panel.ui.addAllPairsButton)
@@ -67,14 +91,21 @@ def test_what_a_cancelled_training_keeps_can_be_discarded(panel, logic, pairs, c
     folder = cache / "trainings" / "mine"
     (folder / "cases").mkdir(parents=True)
     logic.job.end("cancelled", needsScene=False, kept=str(folder))
-    assert "trainings" in panel.ui.trainStatusLabel.text and "copies of the scans" in panel.ui.trainStatusLabel.text
+    assert (
+        "trainings" in panel.ui.trainStatusLabel.text
+        and "copies of the scans" in panel.ui.trainStatusLabel.text
+    )
     picture(panel, "train-kept", "train")
     said["agrees"] = False
     press(panel.ui.discardButton)
     assert folder.exists() and "mine" in said["asked"][-1]
     said["agrees"] = True
     press(panel.ui.discardButton)
-    assert not folder.exists() and not panel.ui.discardButton.visible and "Discarded" in panel.ui.trainStatusLabel.text
+    assert (
+        not folder.exists()
+        and not panel.ui.discardButton.visible
+        and "Discarded" in panel.ui.trainStatusLabel.text
+    )
 
 
 def test_what_an_earlier_session_kept_can_be_discarded(cache, make_panel):
@@ -86,11 +117,15 @@ def test_what_an_earlier_session_kept_can_be_discarded(cache, make_panel):
 
 
 @pytest.mark.parametrize("collecting", [True, False])
-def test_closing_the_scene_ends_only_a_training_that_still_needs_it(panel, logic, pairs, collecting):
+def test_closing_the_scene_ends_only_a_training_that_still_needs_it(
+    panel, logic, pairs, collecting
+):
     import slicer
 
     charts = []
-    slicer.modules.plots = types.SimpleNamespace(logic=lambda: types.SimpleNamespace(ShowChartInLayout=charts.append))
+    slicer.modules.plots = types.SimpleNamespace(
+        logic=lambda: types.SimpleNamespace(ShowChartInLayout=charts.append)
+    )
     panel.ui.trainCollapsibleButton.collapsed = False
     press(panel.ui.addAllPairsButton)
     panel.ui.trainNameEdit.text = "mine"
@@ -104,9 +139,15 @@ def test_closing_the_scene_ends_only_a_training_that_still_needs_it(panel, logic
         assert "no model was made" in panel.ui.trainStatusLabel.text
         return
     logic.job.onHistory(HISTORY)
-    assert "loss 0.327" in panel.ui.trainStatusLabel.text and len(charts) == 1  # nothing is laid over the new scene unasked
+    assert (
+        "loss 0.327" in panel.ui.trainStatusLabel.text and len(charts) == 1
+    )  # nothing is laid over the new scene unasked
     press(panel.ui.curveButton)
-    assert len(charts) == 2 and charts[1].GetScene() is slicer.mrmlScene and charts[1].GetTitle() == "mine"
+    assert (
+        len(charts) == 2
+        and charts[1].GetScene() is slicer.mrmlScene
+        and charts[1].GetTitle() == "mine"
+    )
     logic.job.end("done", model=logic.choices[2].entry)
     assert panel.parameters.model == "body-ct" and "is ready" in panel.ui.trainStatusLabel.text
 
@@ -126,7 +167,10 @@ def test_pairs_leave_with_their_nodes_and_by_hand(panel, logic, pairs):
 def test_a_training_starts_from_the_chosen_model_whatever_else_there_is(logic, make_panel):
     logic.choices = logic.choices[::-1]  # the chosen one is the last of the list
     panel = make_panel()
-    assert panel.panel.model == "hippocampus-t1" and panel.ui.trainStartComboBox.currentText == "hippocampus-t1"
+    assert (
+        panel.panel.model == "hippocampus-t1"
+        and panel.ui.trainStartComboBox.currentText == "hippocampus-t1"
+    )
     panel.ui.trainStartComboBox.setCurrentIndex(0)
     panel.models.refresh()
     assert panel.training.start == "body-ct"  # what the user has chosen stays

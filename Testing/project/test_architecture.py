@@ -1,4 +1,5 @@
 """The house's rules: imports run one way, the front door is light, Slicer stays in its bridge."""
+
 import ast
 import subprocess
 import sys
@@ -6,9 +7,29 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).parents[2] / "MedLLMSegLib"
 
-# From the ground up, as in docs/architecture.md: a room imports only from rooms before it, and from itself.
-ROOMS = ("core", "anatomy", "io", "registry", "llm", "networks", "metrics", "reporting", "data", "segmentation", "diagnosis", "training",
-         "evaluation", "studies", "monai_bundle", "worker", "slicer_bridge", "cli", "__main__")
+# From the ground up, as in docs/architecture.md: a room imports only from rooms before it, and from
+# itself.
+ROOMS = (
+    "core",
+    "anatomy",
+    "io",
+    "registry",
+    "llm",
+    "networks",
+    "metrics",
+    "reporting",
+    "data",
+    "segmentation",
+    "diagnosis",
+    "training",
+    "evaluation",
+    "studies",
+    "monai_bundle",
+    "worker",
+    "slicer_bridge",
+    "cli",
+    "__main__",
+)
 
 
 def unit(path: Path) -> str:
@@ -28,7 +49,11 @@ def imported_units(path: Path) -> set[str]:
             targets = [a.name.split(".") for a in node.names]
         else:
             continue
-        found |= {t[1] for t in targets if t[0] == "MedLLMSegLib" and len(t) > 1 and not t[1].startswith("_")}
+        found |= {
+            t[1]
+            for t in targets
+            if t[0] == "MedLLMSegLib" and len(t) > 1 and not t[1].startswith("_")
+        }
     return found
 
 
@@ -42,8 +67,12 @@ def test_every_file_has_its_place():
 
 def test_imports_run_one_way():
     level = {**{name: n for n, name in enumerate(ROOMS)}, "__init__": len(ROOMS)}
-    wrong = [f"{p.relative_to(LIBRARY)} imports {name}" for p in files() for name in imported_units(p)
-             if level.get(name, 99) > level[unit(p)]]
+    wrong = [
+        f"{p.relative_to(LIBRARY)} imports {name}"
+        for p in files()
+        for name in imported_units(p)
+        if level.get(name, 99) > level[unit(p)]
+    ]
     assert not wrong, wrong
 
 
@@ -65,7 +94,7 @@ def imported_modules(path: Path, known: set[tuple[str, ...]]) -> set[tuple[str, 
     package, found = ("MedLLMSegLib", *path.relative_to(LIBRARY).parts[:-1]), set()
     for node in nodes_that_run(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
-            base = package[:len(package) - node.level + 1] if node.level else ()
+            base = package[: len(package) - node.level + 1] if node.level else ()
             base += tuple(node.module.split(".")) if node.module else ()
             found |= {(*base, a.name) if (*base, a.name) in known else base for a in node.names}
         elif isinstance(node, ast.Import):
@@ -77,8 +106,12 @@ def test_no_imports_run_in_circles():
     """Within a folder too, and where an import hides in a function."""
     paths = {module_of(p): p for p in files()}
     left = {module: imported_modules(path, set(paths)) - {module} for module, path in paths.items()}
-    while outside := [module for module, needs in left.items()  # of any circle: nothing that is left is behind it, or before it
-                      if not needs & set(left) or not any(module in others for others in left.values())]:
+    while outside := [
+        module
+        # of any circle: nothing that is left is behind it, or before it
+        for module, needs in left.items()
+        if not needs & set(left) or not any(module in others for others in left.values())
+    ]:
         for module in outside:
             del left[module]
     assert not left, sorted(".".join(module) for module in left)
@@ -90,16 +123,32 @@ def test_slicer_vtk_and_qt_stay_in_the_bridge():
         if unit(path) == "slicer_bridge":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = ([a.name for a in node.names] if isinstance(node, ast.Import) else
-                     [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else [])
-            wrong += [f"{path.name}: {n}" for n in names if n.split(".")[0] in ("slicer", "vtk", "qt", "ctk")]
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else (
+                    [node.module or ""]
+                    if isinstance(node, ast.ImportFrom) and not node.level
+                    else []
+                )
+            )
+            wrong += [
+                f"{path.name}: {n}"
+                for n in names
+                if n.split(".")[0] in ("slicer", "vtk", "qt", "ctk")
+            ]
     assert not wrong, wrong
 
 
 def test_the_front_door_is_light():
-    code = ("import sys, MedLLMSegLib; MedLLMSegLib.list_models(); import MedLLMSegLib.cli.main as c; c.build_parser(); "
-            "print(sorted({'torch', 'monai', 'scipy', 'SimpleITK', 'matplotlib'} & set(sys.modules)))")
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=LIBRARY.parent, check=True)
+    code = (
+        "import sys, MedLLMSegLib; MedLLMSegLib.list_models(); import MedLLMSegLib.cli.main as c;"
+        " c.build_parser(); print(sorted({'torch', 'monai', 'scipy', 'SimpleITK', 'matplotlib'} &"
+        " set(sys.modules)))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=LIBRARY.parent, check=True
+    )
     assert out.stdout.strip() == "[]"
 
 
@@ -109,10 +158,17 @@ def test_no_pickle_no_eval_no_global_state():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Global):
                 wrong.append(f"{path.name}: global")
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in ("eval", "exec")
+            ):
                 wrong.append(f"{path.name}: {node.func.id}")
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                if not any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords):
+                if not any(
+                    k.arg == "weights_only" and ast.unparse(k.value) == "True"
+                    for k in node.keywords
+                ):
                     wrong.append(f"{path.name}: torch.load without weights_only=True")
             if isinstance(node, ast.Import) and any(a.name == "pickle" for a in node.names):
                 wrong.append(f"{path.name}: pickle")

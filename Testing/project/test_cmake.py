@@ -1,8 +1,10 @@
-"""The extension as Slicer builds and installs it, with small stand-ins for Slicer's CMake macros, and its index entry.
+"""The extension as Slicer builds and installs it, with small stand-ins for Slicer's CMake macros,
+and its index entry.
 
-The stand-ins do what Slicer's macros do with scripts and resources: copy them below the build tree's module folder,
-then install what the macro put there.
+The stand-ins do what Slicer's macros do with scripts and resources: copy them below the build
+tree's module folder, then install what the macro put there.
 """
+
 import json
 import re
 import shutil
@@ -13,7 +15,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA = next((ROOT.parent / "shared" / "index").glob("slicer-extension-catalog-entry-schema*.json"), None)
+SCHEMA = next(
+    (ROOT.parent / "shared" / "index").glob("slicer-extension-catalog-entry-schema*.json"), None
+)
 REPOSITORY = "https://github.com/medllmseg/SlicerMedLLMSeg"
 MODULES = Path("lib/Slicer-5.12/qt-scripted-modules")
 
@@ -76,33 +80,60 @@ endmacro()
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory):
-    """(build tree, install tree) of the extension, as `cmake`, `cmake --build` and `cmake --install` leave them."""
+    """(build tree, install tree) of the extension, as `cmake`, `cmake --build` and `cmake
+    --install` leave them.
+    """
     if not shutil.which("cmake"):
-        pytest.skip("cmake is not installed: THE EXTENSION'S BUILD AND INSTALL WERE NOT TESTED (apt-get install cmake)")
+        pytest.skip(
+            "cmake is not installed: THE EXTENSION'S BUILD AND INSTALL WERE NOT TESTED (apt-get"
+            " install cmake)"
+        )
     folder = tmp_path_factory.mktemp("cmake")
     slicer, build, install = folder / "slicer", folder / "build", folder / "install"
     slicer.mkdir()
     (slicer / "SlicerConfig.cmake").write_text(SLICER_CONFIG)
     (slicer / "UseSlicer.cmake").write_text(USE_SLICER)
     (slicer / "Nothing.cmake").write_text("")
-    no_compiler = [f"-DCMAKE_{language}_{what}" for language in ("C", "CXX")  # nothing is compiled: none is needed
-                   for what in (f"COMPILER={shutil.which('true')}", "COMPILER_FORCED=ON")]
-    for command in (["-S", ROOT, "-B", build, f"-DSlicer_DIR={slicer}", f"-DCMAKE_INSTALL_PREFIX={install}",
-                     "-DBUILD_TESTING=ON", *no_compiler], ["--build", build], ["--install", build]):
+    no_compiler = [
+        f"-DCMAKE_{language}_{what}"
+        for language in ("C", "CXX")  # nothing is compiled: none is needed
+        for what in (f"COMPILER={shutil.which('true')}", "COMPILER_FORCED=ON")
+    ]
+    for command in (
+        [
+            "-S",
+            ROOT,
+            "-B",
+            build,
+            f"-DSlicer_DIR={slicer}",
+            f"-DCMAKE_INSTALL_PREFIX={install}",
+            "-DBUILD_TESTING=ON",
+            *no_compiler,
+        ],
+        ["--build", build],
+        ["--install", build],
+    ):
         done = subprocess.run(["cmake", *map(str, command)], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     return build, install
 
 
 def _files(folder):
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts}
+    return {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["build tree", "install tree"])
 def test_the_library_lands_beside_the_module_with_all_it_needs(trees, which):
     found = _files(trees[which] / MODULES)
-    library = {f"MedLLMSegLib/{name}" for name in _files(ROOT / "MedLLMSegLib") if not name.endswith("CMakeLists.txt")}
+    library = {
+        f"MedLLMSegLib/{name}"
+        for name in _files(ROOT / "MedLLMSegLib")
+        if not name.endswith("CMakeLists.txt")
+    }
     assert library <= found, f"not there: {sorted(library - found)[:5]}"
     assert {"MedLLMSeg.py", "Resources/UI/MedLLMSeg.ui", "Resources/Icons/MedLLMSeg.png"} <= found
     assert any(name.endswith(".safetensors") for name in found)
@@ -110,45 +141,92 @@ def test_the_library_lands_beside_the_module_with_all_it_needs(trees, which):
 
 
 def test_the_installed_library_works_from_its_folder(trees):
-    """As in Slicer, where the folder of MedLLMSeg.py is on the path, and nothing of the repository is."""
-    code = ("from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic\n"
-            "from MedLLMSegLib.registry.catalogue import BUNDLES, list_models\n"
-            "from MedLLMSegLib.slicer_bridge.install.packages import REQUIREMENTS\n"
-            "print(SegmentationLogic().result, BUNDLES, len(list_models(kind=None)), REQUIREMENTS.is_file())")
+    """As in Slicer, where the folder of MedLLMSeg.py is on the path, and nothing of the
+    repository is.
+    """
+    code = (
+        "from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic\nfrom"
+        " MedLLMSegLib.registry.catalogue import BUNDLES, list_models\nfrom"
+        " MedLLMSegLib.slicer_bridge.install.packages import"
+        " REQUIREMENTS\nprint(SegmentationLogic().result, BUNDLES, len(list_models(kind=None)),"
+        " REQUIREMENTS.is_file())"
+    )
     modules = trees[1] / MODULES
-    done = subprocess.run([sys.executable, "-c", code], cwd=modules, capture_output=True, text=True,
-                          env={"PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin"})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=modules,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin"},
+    )
     assert done.returncode == 0, done.stderr
     models = len(list((ROOT / "MedLLMSegLib/bundles").glob("*/configs/metadata.json")))
-    assert done.stdout.split() == ["None", str(modules / "MedLLMSegLib/bundles"), str(models), "True"]
+    assert done.stdout.split() == [
+        "None",
+        str(modules / "MedLLMSegLib/bundles"),
+        str(models),
+        "True",
+    ]
 
 
 def test_every_part_that_the_product_needs_is_installed(trees):
-    """Named one by one, so that a pattern in a CMakeLists.txt that goes wrong cannot take this test along."""
+    """Named one by one, so that a pattern in a CMakeLists.txt that goes wrong cannot take this
+    test along.
+    """
     found = _files(trees[1] / MODULES)
-    packages = ("core", "io/dicom", "data", "cli", "llm", "networks/parts", "slicer_bridge/panel", "training/segmenter", "worker")
+    packages = (
+        "core",
+        "io/dicom",
+        "data",
+        "cli",
+        "llm",
+        "networks/parts",
+        "slicer_bridge/panel",
+        "training/segmenter",
+        "worker",
+    )
     assert {f"MedLLMSegLib/{name}/__init__.py" for name in packages} <= found
-    bundles = {f"MedLLMSegLib/bundles/{model}/{name}" for model in ("hippocampus-t1", "brain-t1-localizer")
-               for name in ("configs/metadata.json", "models/model.safetensors", "docs/README.md", "LICENSE")}
-    others = {"MedLLMSegLib/bundles/hippocampus-t1/configs/inference.json", "MedLLMSegLib/bundles/llm/LICENSE",
-              "MedLLMSegLib/bundles/llm/smollm2-135m-layer29.safetensors", "MedLLMSegLib/bundles/licences/CC-BY-SA-4.0.txt",
-              "MedLLMSegLib/slicer_bridge/install/requirements.txt", "MedLLMSegLib/slicer_bridge/install/requirements-train.txt",
-              "MedLLMSegLib/worker/__main__.py"}
+    bundles = {
+        f"MedLLMSegLib/bundles/{model}/{name}"
+        for model in ("hippocampus-t1", "brain-t1-localizer")
+        for name in (
+            "configs/metadata.json",
+            "models/model.safetensors",
+            "docs/README.md",
+            "LICENSE",
+        )
+    }
+    others = {
+        "MedLLMSegLib/bundles/hippocampus-t1/configs/inference.json",
+        "MedLLMSegLib/bundles/llm/LICENSE",
+        "MedLLMSegLib/bundles/llm/smollm2-135m-layer29.safetensors",
+        "MedLLMSegLib/bundles/licences/CC-BY-SA-4.0.txt",
+        "MedLLMSegLib/slicer_bridge/install/requirements.txt",
+        "MedLLMSegLib/slicer_bridge/install/requirements-train.txt",
+        "MedLLMSegLib/worker/__main__.py",
+    }
     assert bundles | others <= found, sorted((bundles | others) - found)
 
 
 def test_the_worker_starts_from_the_installed_tree(trees, tmp_path):
-    """As PythonSlicer starts it: another current folder, and the library's place from the client alone."""
+    """As PythonSlicer starts it: another current folder, and the library's place from the client
+    alone.
+    """
     modules = trees[1] / MODULES
-    code = ("import sys, time\n"
-            "from MedLLMSegLib.worker.client import WorkerClient\n"
-            "client = WorkerClient(sys.executable, {'PATH': '/usr/bin', 'PYTHONDONTWRITEBYTECODE': '1'}, 'worker.log')\n"
-            "client.start()\n"
-            "end = time.monotonic() + 60\n"
-            "while not client.ready and time.monotonic() < end: time.sleep(0.05); client.poll()\n"
-            "print(client.ready)\nclient.close()")
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                          env={"PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin"})
+    code = (
+        "import sys, time\nfrom MedLLMSegLib.worker.client import WorkerClient\nclient ="
+        " WorkerClient(sys.executable, {'PATH': '/usr/bin', 'PYTHONDONTWRITEBYTECODE': '1'},"
+        " 'worker.log')\nclient.start()\nend = time.monotonic() + 60\nwhile not client.ready and"
+        " time.monotonic() < end: time.sleep(0.05);"
+        " client.poll()\nprint(client.ready)\nclient.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin"},
+    )
     assert done.stdout.strip() == "True", done.stderr + (tmp_path / "worker.log").read_text()
 
 
@@ -160,7 +238,11 @@ def test_slicers_own_test_runner_gets_the_module(trees):
 def test_the_extension_says_who_it_is():
     text = (ROOT / "CMakeLists.txt").read_text()
     said = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]*)"\)', text, re.MULTILINE))
-    assert said["HOMEPAGE"] == REPOSITORY and said["CATEGORY"] == "Segmentation" and said["DEPENDS"] == "PyTorch"
+    assert (
+        said["HOMEPAGE"] == REPOSITORY
+        and said["CATEGORY"] == "Segmentation"
+        and said["DEPENDS"] == "PyTorch"
+    )
     assert said["DESCRIPTION"] and said["CONTRIBUTORS"]
     raw = REPOSITORY.replace("github.com", "raw.githubusercontent.com") + "/main/"
     assert (ROOT / said["ICONURL"].removeprefix(raw)).is_file()
@@ -168,11 +250,25 @@ def test_the_extension_says_who_it_is():
 
 
 def test_the_homepage_is_the_same_wherever_it_is_named():
-    """The index reads CMakeLists.txt and MedLLMSeg.json as text, so it cannot stand in one file; here all are compared."""
-    places = ("CMakeLists.txt", "MedLLMSeg.json", "MedLLMSeg/MedLLMSeg.py", "pyproject.toml", "README.md")
+    """The index reads CMakeLists.txt and MedLLMSeg.json as text, so it cannot stand in one file;
+    here all are compared.
+    """
+    places = (
+        "CMakeLists.txt",
+        "MedLLMSeg.json",
+        "MedLLMSeg/MedLLMSeg.py",
+        "pyproject.toml",
+        "README.md",
+    )
     for place in places:
         text = (ROOT / place).read_text(encoding="utf-8")
-        urls = set(re.findall(r"https?://(?:raw\.githubusercontent|github)\.com/[^\s\"'<>)]*medllmseg[^\s\"'<>)]*", text, re.IGNORECASE))
+        urls = set(
+            re.findall(
+                r"https?://(?:raw\.githubusercontent|github)\.com/[^\s\"'<>)]*medllmseg[^\s\"'<>)]*",
+                text,
+                re.IGNORECASE,
+            )
+        )
         names = {re.sub(r"^https?://[^/]+/", "", url).removesuffix(".git") for url in urls}
         wrong = {name for name in names if not re.match(r"medllmseg/SlicerMedLLMSeg($|/|#)", name)}
         assert not wrong, f"{place}: {sorted(wrong)}"
@@ -183,7 +279,9 @@ def test_the_index_entry():
     entry = json.loads((ROOT / "MedLLMSeg.json").read_text())
     assert entry["scm_url"] == REPOSITORY and entry["build_dependencies"] == ["PyTorch"]
     if SCHEMA is None:
-        pytest.skip("../shared/index is not there: MedLLMSeg.json was NOT CHECKED against its schema")
+        pytest.skip(
+            "../shared/index is not there: MedLLMSeg.json was NOT CHECKED against its schema"
+        )
     _check_entry(entry, json.loads(SCHEMA.read_text()))
 
 
@@ -192,16 +290,25 @@ def test_the_repository_is_as_small_as_the_index_wants_it():
         pytest.skip("no git checkout: THE REPOSITORY'S SIZE WAS NOT TESTED")
 
     def ask(*command):
-        return subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(
+            ["git", *command], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
 
-    # What a clone brings: each object of the history once. The folder .git may hold some of them twice, in two packs.
+    # What a clone brings: each object of the history once. The folder .git may hold some of them
+    # twice, in two packs.
     history = int(ask("rev-list", "--objects", "--disk-usage", "HEAD"))
-    files = sum((ROOT / name).stat().st_size for name in ask("ls-files", "-z").split("\0") if name and (ROOT / name).is_file())
+    files = sum(
+        (ROOT / name).stat().st_size
+        for name in ask("ls-files", "-z").split("\0")
+        if name and (ROOT / name).is_file()
+    )
     assert 1e6 < history < 100e6 and 1e6 < files < 100e6
 
 
 def _check_entry(entry, schema):
-    """The part of JSON Schema that this flat schema uses; jsonschema would be a dependency for one file."""
+    """The part of JSON Schema that this flat schema uses; jsonschema would be a dependency for
+    one file.
+    """
     kinds = {"string": str, "array": list, "boolean": bool, "integer": int}
     assert set(schema["required"]) <= set(entry)
     assert not schema["additionalProperties"] and set(entry) <= set(schema["properties"])
@@ -209,6 +316,14 @@ def _check_entry(entry, schema):
     for key, value in entry.items():
         rule = schema["properties"][key]
         assert type(value) is kinds[rule["type"]], key
-        assert rule.get("minimum", value) <= value <= rule.get("maximum", value) if rule["type"] == "integer" else True
+        assert (
+            rule.get("minimum", value) <= value <= rule.get("maximum", value)
+            if rule["type"] == "integer"
+            else True
+        )
         assert value in rule.get("enum", [value])
-        assert all(type(item) is kinds[rule["items"]["type"]] for item in value) if rule["type"] == "array" else True
+        assert (
+            all(type(item) is kinds[rule["items"]["type"]] for item in value)
+            if rule["type"] == "array"
+            else True
+        )

@@ -1,47 +1,67 @@
 """README: what it names is there, so that its tutorial can be followed word by word."""
+
 import ast
 import re
 import shlex
-import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from MedLLMSegLib import list_models
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.cli.main import build_parser
-from MedLLMSegLib.registry.memory_estimate import model_choice
 from MedLLMSegLib.core.places import cache_dir
+from MedLLMSegLib.registry.memory_estimate import model_choice
 from MedLLMSegLib.slicer_bridge.install.packages import REQUIREMENTS, TRAINING
 from MedLLMSegLib.slicer_bridge.panel.panel_state import Panel
 from MedLLMSegLib.slicer_bridge.panel.presenter import view
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TUTORIAL = README[README.index("## Tutorial"):README.index("## Slicer's Python console")]
-BLOCKS = [block.strip("\n") for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", README, re.MULTILINE)]
+TUTORIAL = README[README.index("## Tutorial") : README.index("## Slicer's Python console")]
+BLOCKS = [
+    block.strip("\n") for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", README, re.MULTILINE)
+]
 
 
 def shown() -> set[str]:
     """Every text that the panel shows: of the .ui, and of the buttons in each state."""
     ui = ElementTree.parse(ROOT / "MedLLMSeg/Resources/UI/MedLLMSeg.ui").getroot()
     texts = {text.text.rstrip(":") for text in ui.iter("string") if text.text}
-    ready = Panel(models=tuple(map(model_choice, list_models())), model="hippocampus-t1", input="MRHead", scans=1)
+    ready = Panel(
+        models=tuple(map(model_choice, list_models())),
+        model="hippocampus-t1",
+        input="MRHead",
+        scans=1,
+    )
     for state in ("idle", "needs_licence", "needs_packages", "running"):
-        texts |= {looks["text"] for looks in view(replace(ready, state=state)).widgets.values() if "text" in looks}
+        texts |= {
+            looks["text"]
+            for looks in view(replace(ready, state=state)).widgets.values()
+            if "text" in looks
+        }
     return texts
 
 
 def test_every_label_of_the_tutorial_is_one_of_the_panel():
     named = set(re.findall(r"\*\*(.+?)\*\*", TUTORIAL))
-    assert {"Segment", "Cancel", "Restore", "Train", "Accept and segment", "Install and segment"} <= named
+    assert {
+        "Segment",
+        "Cancel",
+        "Restore",
+        "Train",
+        "Accept and segment",
+        "Install and segment",
+    } <= named
     assert named - {"MRHead segmentation"} <= shown() | {"Show 3D"}, named - shown()
 
 
 def test_the_structures_are_those_of_the_model():
-    assert {s.name for s in hippocampus_structures(lateral=True) if s.name.startswith("Left")} == set(
-        re.findall(r"\*(Left hippocampus \(\w+\))\*", TUTORIAL))
+    assert {
+        s.name for s in hippocampus_structures(lateral=True) if s.name.startswith("Left")
+    } == set(re.findall(r"\*(Left hippocampus \(\w+\))\*", TUTORIAL))
 
 
 def test_every_picture_and_page_is_there():
@@ -58,7 +78,12 @@ def test_python_in_it_is_python():
 
 
 def test_commands_in_it_are_commands():
-    lines = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.strip().startswith("medllmseg ")]
+    lines = [
+        line.split("#")[0].strip()
+        for block in BLOCKS
+        for line in block.splitlines()
+        if line.strip().startswith("medllmseg ")
+    ]
     assert len(lines) >= 6
     for line in lines:
         build_parser().parse_args(shlex.split(line)[1:])
@@ -73,7 +98,7 @@ def test_where_things_are_kept(monkeypatch):
 
 
 def test_what_was_installed_can_be_removed():
-    kept = README[README.index("## What is installed"):README.index("## Without Slicer")]
+    kept = README[README.index("## What is installed") : README.index("## Without Slicer")]
     for path in (REQUIREMENTS, TRAINING):
         lines = [line.split("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
         names = [name[0] for line in lines if (name := re.match(r"[\w.-]+", line))]

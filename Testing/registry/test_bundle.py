@@ -1,4 +1,5 @@
 """Bundles are read whole and unchanged, or not at all."""
+
 import json
 import os
 
@@ -10,8 +11,15 @@ from MedLLMSegLib.registry.bundle import WEIGHTS, load_strictly, read_bundle, wr
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, model_entry
 
 TENSORS = {"weight": torch.linspace(-1, 1, 12).reshape(3, 4), "bias": torch.zeros(3)}
-ABOUT = {"id": "x", "title": "X", "kind": "segmenter", "modality": "MR", "structures": ["y"], "licence": "MIT",
-         "accuracy": "not measured"}
+ABOUT = {
+    "id": "x",
+    "title": "X",
+    "kind": "segmenter",
+    "modality": "MR",
+    "structures": ["y"],
+    "licence": "MIT",
+    "accuracy": "not measured",
+}
 
 
 @pytest.fixture
@@ -21,9 +29,15 @@ def folder(tmp_path):
 
 def test_what_was_written_is_read(folder):
     bundle = read_bundle(folder)
-    assert {k: v.dtype for k, v in bundle.tensors.items()} == {"weight": torch.float32, "bias": torch.float32}
+    assert {k: v.dtype for k, v in bundle.tensors.items()} == {
+        "weight": torch.float32,
+        "bias": torch.float32,
+    }
     assert torch.allclose(bundle.tensors["weight"], TENSORS["weight"], atol=1e-3)
-    assert model_entry(folder).title == "X" and (folder / "LICENSE").read_text(encoding="utf-8") == "licence"
+    assert (
+        model_entry(folder).title == "X"
+        and (folder / "LICENSE").read_text(encoding="utf-8") == "licence"
+    )
 
 
 def test_writing_again_replaces_and_leaves_nothing_behind(folder):
@@ -73,7 +87,11 @@ def test_weights_must_fit_the_network():
     network = torch.nn.Linear(4, 3)
     load_strictly(network, TENSORS)
     assert torch.equal(network.weight, TENSORS["weight"])
-    for wrong in ({"weight": TENSORS["weight"]}, {**TENSORS, "more": torch.zeros(1)}, {**TENSORS, "bias": torch.zeros(4)}):
+    for wrong in (
+        {"weight": TENSORS["weight"]},
+        {**TENSORS, "more": torch.zeros(1)},
+        {**TENSORS, "bias": torch.zeros(4)},
+    ):
         with pytest.raises(UserError, match="do not fit"):
             load_strictly(network, wrong)
 

@@ -1,4 +1,7 @@
-"""The user's own models: brought in from folders and zip files, verified, deleted; and what must never happen to the disk."""
+"""The user's own models: brought in from folders and zip files, verified, deleted; and what must
+never happen to the disk.
+"""
+
 import hashlib
 import json
 import shutil
@@ -9,7 +12,16 @@ import pytest
 
 from MedLLMSegLib import UserError, list_models
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, licence_text, model_entry
-from MedLLMSegLib.registry.user_models import LICENCE, OTHER, WEIGHTS, delete_model, free_id, import_model, is_users, verify_model
+from MedLLMSegLib.registry.user_models import (
+    LICENCE,
+    OTHER,
+    WEIGHTS,
+    delete_model,
+    free_id,
+    import_model,
+    is_users,
+    verify_model,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +32,24 @@ def cache(tmp_path, monkeypatch):
 
 def write_bundle(folder, name, **more):
     """What bundle.py writes, without torch."""
-    about = {"id": name, "title": "Mine", "kind": "segmenter", "modality": "CT", "structures": ["spleen"],
-             "licence": "CC-BY-4.0", "accuracy": "not measured", "network": {"classes": 2},
-             "weights_sha256": hashlib.sha256(b"weights").hexdigest(), **more}
-    for path, content in ((METADATA, json.dumps(about).encode()), (WEIGHTS, b"weights"), (LICENCE, b"Do as you like."),
-                          (OTHER[1], b"# Mine")):
+    about = {
+        "id": name,
+        "title": "Mine",
+        "kind": "segmenter",
+        "modality": "CT",
+        "structures": ["spleen"],
+        "licence": "CC-BY-4.0",
+        "accuracy": "not measured",
+        "network": {"classes": 2},
+        "weights_sha256": hashlib.sha256(b"weights").hexdigest(),
+        **more,
+    }
+    for path, content in (
+        (METADATA, json.dumps(about).encode()),
+        (WEIGHTS, b"weights"),
+        (LICENCE, b"Do as you like."),
+        (OTHER[1], b"# Mine"),
+    ):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
     return folder
@@ -38,6 +63,7 @@ def bundle(tmp_path):
 @pytest.fixture
 def pack(tmp_path):
     """pack(bundle, prefix, extra={name: content}) -> a zip file"""
+
     def write(bundle, prefix="", extra=()):
         with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
             for path in sorted(p for p in bundle.rglob("*") if p.is_file()):
@@ -45,6 +71,7 @@ def pack(tmp_path):
             for name, content in dict(extra).items():
                 archive.writestr(name, content)
         return tmp_path / "mine.zip"
+
     return write
 
 
@@ -53,7 +80,11 @@ def ids():
 
 
 def files(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*")) if folder.exists() else []
+    return (
+        sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*"))
+        if folder.exists()
+        else []
+    )
 
 
 def test_a_folder_is_copied_in_and_can_be_deleted_again(bundle, cache):
@@ -74,9 +105,19 @@ def test_a_zip_file_is_as_good_as_a_folder(bundle, pack, prefix):
 def test_nothing_but_a_bundles_files_is_taken(bundle, pack, cache, tmp_path):
     """Whatever an archive or a folder holds besides, and wherever it wants to go."""
     outside = tmp_path / "victim"
-    extra = {"../../../victim": "x", str(outside): "x", "run_me.py": "x", "models/../../../../victim": "x", "C:\\victim": "x"}
+    extra = {
+        "../../../victim": "x",
+        str(outside): "x",
+        "run_me.py": "x",
+        "models/../../../../victim": "x",
+        "C:\\victim": "x",
+    }
     entry = import_model(pack(bundle, extra=extra))
-    assert files(entry.folder) == files(bundle) and not outside.exists() and not (cache.parent / "victim").exists()
+    assert (
+        files(entry.folder) == files(bundle)
+        and not outside.exists()
+        and not (cache.parent / "victim").exists()
+    )
     delete_model(entry)
     (bundle / "run_me.py").write_text("x")
     (bundle / "link").symlink_to(tmp_path)
@@ -94,9 +135,13 @@ def test_what_is_no_bundle_is_refused_and_nothing_stays(bundle, pack, cache, tmp
     with zipfile.ZipFile(tmp_path / "hello.zip", "w") as archive:
         archive.writestr("readme.txt", "hello")
     two = pack(bundle, "one/", {"two/" + METADATA: "{}"})
-    for source, reason in ((tmp_path / "empty", "no model bundle"), (tmp_path / "broken.zip", "no readable zip"),
-                           (tmp_path / "hello.zip", "holds no model bundles"), (two, "holds 2 model bundles"),
-                           (tmp_path / "absent", "no file or folder")):
+    for source, reason in (
+        (tmp_path / "empty", "no model bundle"),
+        (tmp_path / "broken.zip", "no readable zip"),
+        (tmp_path / "hello.zip", "holds no model bundles"),
+        (two, "holds 2 model bundles"),
+        (tmp_path / "absent", "no file or folder"),
+    ):
         with pytest.raises(UserError, match=reason):
             import_model(source)
     assert not files(cache / "models")
@@ -110,10 +155,17 @@ def test_a_bundle_that_is_not_whole_is_refused(bundle, cache, missing):
     assert not files(cache / "models")
 
 
-@pytest.mark.parametrize("about, reason", [
-    ({"weights_sha256": "0" * 64}, "not the ones it was published with"), ({"network": {"heads": 0}}, "must be above 0"),
-    ({"network": None}, "damaged"), ({"network": {"made_up": 1}}, "no setting called"), ({"title": None, "structures": 3}, "damaged"),
-], ids=["other weights", "impossible network", "no network", "unknown network", "no structures"])
+@pytest.mark.parametrize(
+    "about, reason",
+    [
+        ({"weights_sha256": "0" * 64}, "not the ones it was published with"),
+        ({"network": {"heads": 0}}, "must be above 0"),
+        ({"network": None}, "damaged"),
+        ({"network": {"made_up": 1}}, "no setting called"),
+        ({"title": None, "structures": 3}, "damaged"),
+    ],
+    ids=["other weights", "impossible network", "no network", "unknown network", "no structures"],
+)
 def test_a_damaged_bundle_is_refused(tmp_path, cache, about, reason):
     with pytest.raises(UserError, match=reason):
         import_model(write_bundle(tmp_path / "bad", "bad", **about))
@@ -122,7 +174,9 @@ def test_a_damaged_bundle_is_refused(tmp_path, cache, about, reason):
 
 def test_weights_that_change_later_are_found_by_verify(bundle):
     entry = import_model(bundle)
-    assert verify_model("mine").id == verify_model(entry).id == verify_model(entry.folder).id == "mine"
+    assert (
+        verify_model("mine").id == verify_model(entry).id == verify_model(entry.folder).id == "mine"
+    )
     (entry.folder / WEIGHTS).write_bytes(b"other")
     with pytest.raises(UserError, match="not the ones it was published with"):
         verify_model(entry)
@@ -145,7 +199,11 @@ def test_an_id_is_given_once_unless_another_may_be_taken(bundle, tmp_path):
         with pytest.raises(UserError, match=f'called "{name}" already'):
             import_model(write_bundle(tmp_path / "again", name))
     entry = import_model(bundle, rename=True)
-    assert entry.id == "mine-2" and entry.folder.name == "mine-2" and model_entry(entry.folder).id == "mine-2"
+    assert (
+        entry.id == "mine-2"
+        and entry.folder.name == "mine-2"
+        and model_entry(entry.folder).id == "mine-2"
+    )
     assert verify_model(entry).id == "mine-2" and {"mine", "mine-2"} <= set(ids())
 
 
@@ -159,7 +217,11 @@ def test_an_id_that_is_no_name_of_a_folder_is_refused(tmp_path, cache, name):
 def test_any_name_can_become_an_id(bundle):
     import_model(bundle)
     assert [free_id(name) for name in ("Liver CT, 2", "Mine", "hippocampus-T1", "Größe 3")] == [
-        "liver-ct-2", "mine-2", "hippocampus-t1-2", "grosse-3-c92074"]
+        "liver-ct-2",
+        "mine-2",
+        "hippocampus-t1-2",
+        "grosse-3-c92074",
+    ]
     with pytest.raises(UserError, match="no name for a model"):
         free_id("??")
 
@@ -193,6 +255,15 @@ def test_no_torch_is_needed():
     import subprocess
     import sys
 
-    code = "import sys, MedLLMSegLib.registry.user_models, MedLLMSegLib.core.memory; print({'torch', 'numpy'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=BUNDLES.parents[2], check=True)
+    code = (
+        "import sys, MedLLMSegLib.registry.user_models, MedLLMSegLib.core.memory; print({'torch',"
+        " 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=BUNDLES.parents[2],
+        check=True,
+    )
     assert done.stdout.strip() == "set()"

@@ -1,4 +1,5 @@
 """The report: what the page says, and where in its pictures things are."""
+
 import io
 import subprocess
 import sys
@@ -11,16 +12,24 @@ import pytest
 
 pytest.importorskip("matplotlib")
 
-from matplotlib.image import imread  # noqa: E402
+from matplotlib.image import imread
 
-from MedLLMSegLib.anatomy.structures import cardiac_structures, hippocampus_structures  # noqa: E402
-from MedLLMSegLib.core.errors import UserError  # noqa: E402
-from MedLLMSegLib.core.geometry import apply  # noqa: E402
-from MedLLMSegLib.reporting.slice_pictures import AXIAL, CORONAL, SAGITTAL, _figure, draw_slice, masks, organs  # noqa: E402
-from MedLLMSegLib.reporting.scan_report import orientation, write_report  # noqa: E402
-from MedLLMSegLib.core.segmentation import Segmentation, plain_structures  # noqa: E402
-from MedLLMSegLib.reporting.surface_picture import CAMERAS, camera, mesh_of, surface_picture  # noqa: E402
-from MedLLMSegLib.core.volume import Volume  # noqa: E402
+from MedLLMSegLib.anatomy.structures import cardiac_structures, hippocampus_structures
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.segmentation import Segmentation, plain_structures
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.reporting.scan_report import orientation, write_report
+from MedLLMSegLib.reporting.slice_pictures import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    _figure,
+    draw_slice,
+    masks,
+    organs,
+)
+from MedLLMSegLib.reporting.surface_picture import CAMERAS, camera, mesh_of, surface_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 CENTRE = np.array([-24.0, 12.0, 30.0])  # of the cube, RAS mm: left, a little in front and above
@@ -29,15 +38,22 @@ HALF_MM = 9.0
 
 def turned(degrees: float) -> np.ndarray:
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array(
+        [[1, 0, 0], [0, c, -s], [0, s, c]]
+    )
 
 
-GRIDS = {"flat voxels": np.diag([-0.8, -0.8, 3.0]), "permuted": np.eye(3)[:, [2, 0, 1]] * [1.5, 1.0, 1.2],
-         "oblique": turned(25) @ np.diag([1.0, -1.0, 2.0])}
+GRIDS = {
+    "flat voxels": np.diag([-0.8, -0.8, 3.0]),
+    "permuted": np.eye(3)[:, [2, 0, 1]] * [1.5, 1.0, 1.2],
+    "oblique": turned(25) @ np.diag([1.0, -1.0, 2.0]),
+}
 
 
 def make(grid: str, label: int = 1) -> tuple[Volume, Segmentation]:
-    """A scan of about 12 cm around the origin with a bright cube on the patient's left, and its segmentation."""
+    """A scan of about 12 cm around the origin with a bright cube on the patient's left, and its
+    segmentation.
+    """
     matrix = np.eye(4)
     matrix[:3, :3] = GRIDS[grid]
     shape = tuple(int(120 / s) for s in np.linalg.norm(matrix[:3, :3], axis=0))[::-1]
@@ -46,8 +62,13 @@ def make(grid: str, label: int = 1) -> tuple[Volume, Segmentation]:
     cube = (np.abs(ras - CENTRE) <= HALF_MM).all(1).reshape(shape)
     array = np.where(cube, 1000, 100 + np.arange(cube.size).reshape(shape) % 50).astype(np.int16)
     volume = Volume(array, matrix, "scan")
-    return volume, Segmentation(volume.with_array(cube.astype(np.uint8) * label), hippocampus_structures(lateral=True),
-                                {1: 0.934, 2: float("nan")}, model="hippocampus-t1", seconds=3.21)
+    return volume, Segmentation(
+        volume.with_array(cube.astype(np.uint8) * label),
+        hippocampus_structures(lateral=True),
+        {1: 0.934, 2: float("nan")},
+        model="hippocampus-t1",
+        seconds=3.21,
+    )
 
 
 def pixels(figure) -> np.ndarray:
@@ -63,13 +84,16 @@ def coloured(image: np.ndarray, color) -> np.ndarray:
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("view, right_mm, down_mm", [
-    (AXIAL, 24, -12), (CORONAL, 24, -30), (SAGITTAL, -12, -30)])  # left is on the viewer's right, front and head up
+@pytest.mark.parametrize(
+    "view, right_mm, down_mm", [(AXIAL, 24, -12), (CORONAL, 24, -30), (SAGITTAL, -12, -30)]
+)  # left is on the viewer's right, front and head up
 def test_the_outline_lies_around_the_cube_and_left_is_on_the_right(grid, view, right_mm, down_mm):
     volume, segmentation = make(grid)
     figure, (panel,) = _figure(1, 1)
     normal = np.cross(view.right, view.down)
-    draw_slice(panel, volume, list(masks(segmentation).values()), view, CENTRE * np.abs(normal), 120.0)
+    draw_slice(
+        panel, volume, list(masks(segmentation).values()), view, CENTRE * np.abs(normal), 120.0
+    )
     image = pixels(figure)
     size = len(image)
     assert image.shape[0] == image.shape[1]
@@ -78,14 +102,23 @@ def test_the_outline_lies_around_the_cube_and_left_is_on_the_right(grid, view, r
     low, high = mm.min(0), mm.max(0)
     voxel = max(volume.spacing_mm)
     np.testing.assert_allclose((low + high) / 2, [right_mm, down_mm], atol=voxel)
-    np.testing.assert_allclose(high - low, 2 * HALF_MM, atol=2.2 * voxel)  # as wide as high, whatever the voxels
+    np.testing.assert_allclose(
+        high - low, 2 * HALF_MM, atol=2.2 * voxel
+    )  # as wide as high, whatever the voxels
     # and the outline is a line: in the middle of it one sees the cube itself, white
     row, column = (int(size / 2 + m * 0.988 * size / 120) for m in (down_mm, right_mm))
     assert image[row, column].min() > 0.9
 
 
 def test_letters_belong_to_their_sides():
-    words = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+    words = {
+        "R": (1, 0, 0),
+        "L": (-1, 0, 0),
+        "A": (0, 1, 0),
+        "P": (0, -1, 0),
+        "S": (0, 0, 1),
+        "I": (0, 0, -1),
+    }
     for view in (AXIAL, CORONAL, SAGITTAL):
         left, right, top, bottom = (np.array(words[letter]) for letter in view.letters)
         assert np.array_equal(right, view.right) and np.array_equal(left, -right)
@@ -125,11 +158,25 @@ def test_the_page_is_whole_and_shows_files_that_are_there(report):
     for name in seen.images:
         assert imread(page.parent / name).std() > 0.02
     assert set(seen.links) == set(seen.images)  # nothing from elsewhere
-    assert sorted(p.name for p in page.parent.iterdir()) == ["report.html", "slices_1.png", "surface.png"]
-    assert "b" not in seen.tags and "no" not in seen.tags and "x" not in seen.tags  # names are text, not HTML
+    assert sorted(p.name for p in page.parent.iterdir()) == [
+        "report.html",
+        "slices_1.png",
+        "surface.png",
+    ]
+    assert (
+        "b" not in seen.tags and "no" not in seen.tags and "x" not in seen.tags
+    )  # names are text, not HTML
     text = " ".join(seen.text.split())
-    for part in ('T1 <b>"größe"</b> & more', "Only one side & <no> more.", 'segment "a & b.nii" --output <x>',
-                 "Left hippocampus (anterior)", "hippocampus-t1, 3.2 s", "93 %", "1 × 1 × 2 mm", "turned by up to"):
+    for part in (
+        'T1 <b>"größe"</b> & more',
+        "Only one side & <no> more.",
+        'segment "a & b.nii" --output <x>',
+        "Left hippocampus (anterior)",
+        "hippocampus-t1, 3.2 s",
+        "93 %",
+        "1 × 1 × 2 mm",
+        "turned by up to",
+    ):
         assert part in text, part
     assert text.count("Research use only; not a medical device.") == 1
     assert f"{segmentation.volumes_ml['left_anterior']:.3f}" in text
@@ -139,8 +186,10 @@ def test_the_page_is_whole_and_shows_files_that_are_there(report):
 def test_the_whole_view_shows_the_cube_on_the_right(report):
     page, _, segmentation = report
     image = imread(page.parent / "slices_1.png")[..., :3]
-    assert image.shape[1] == 4 * image.shape[0]  # one structure: one row, and the whole scan is the fourth picture
-    whole = image[:, 3 * image.shape[0]:]
+    assert (
+        image.shape[1] == 4 * image.shape[0]
+    )  # one structure: one row, and the whole scan is the fourth picture
+    whole = image[:, 3 * image.shape[0] :]
     columns = coloured(whole, segmentation.structures[0].color)[:, 1]
     assert len(columns) > 20 and columns.min() > whole.shape[1] / 2
 
@@ -153,14 +202,14 @@ def test_a_right_sided_structure_is_on_the_left(tmp_path):
     segmentation = replace(segmentation, labels=Volume(segmentation.labels.array, mirrored))
     write_report(volume, segmentation, tmp_path)
     image = imread(tmp_path / "slices_1.png")[..., :3]
-    whole = image[:, 3 * image.shape[0]:]
+    whole = image[:, 3 * image.shape[0] :]
     columns = coloured(whole, segmentation.structures[2].color)[:, 1]
     assert len(columns) > 20 and columns.max() < whole.shape[1] / 2
 
 
 def test_each_part_of_an_organ_has_its_row(tmp_path):
     volume, segmentation = make("flat voxels")
-    segmentation.labels.array[:segmentation.labels.array.shape[0] * 3 // 4] *= 2
+    segmentation.labels.array[: segmentation.labels.array.shape[0] * 3 // 4] *= 2
     assert set(np.unique(segmentation.labels.array)) == {0, 1, 2}
     write_report(volume, segmentation, tmp_path)
     image = imread(tmp_path / "slices_1.png")
@@ -182,7 +231,9 @@ def test_surfaces_have_the_volume_of_their_voxels_and_look_outward():
 
 def test_from_the_front_left_is_on_the_right():
     right, up, towards = camera(CAMERAS["from the front"])
-    np.testing.assert_allclose(np.stack([right, up, towards]), [[-1, 0, 0], [0, 0, 1], [0, 1, 0]], atol=1e-12)
+    np.testing.assert_allclose(
+        np.stack([right, up, towards]), [[-1, 0, 0], [0, 0, 1], [0, 1, 0]], atol=1e-12
+    )
     for direction in CAMERAS.values():
         axes = camera(direction)
         np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-12)
@@ -194,11 +245,17 @@ def test_from_the_front_left_is_on_the_right():
     segmentation = Segmentation(Volume(labels, np.eye(4)), hippocampus_structures(lateral=True))
     figure = surface_picture(list(masks(segmentation).values()))
     letters = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
-    assert letters["L"][0] > letters["S"][0] and letters["S"][1] > letters["L"][1] and "A" not in letters
+    assert (
+        letters["L"][0] > letters["S"][0]
+        and letters["S"][1] > letters["L"][1]
+        and "A" not in letters
+    )
     image = pixels(figure)
-    front = image[:, :image.shape[1] // 2]
+    front = image[:, : image.shape[1] // 2]
     shown = front.max(-1) - front.min(-1) > 0.3
-    hue = front[..., 1] / np.maximum(front[..., 0], 1e-6)  # yellow has as much green as red, orange half of it
+    hue = front[..., 1] / np.maximum(
+        front[..., 0], 1e-6
+    )  # yellow has as much green as red, orange half of it
     yellow, orange = (np.argwhere(shown & part)[:, 1] for part in (hue > 0.8, hue < 0.7))
     half = front.shape[1] / 2
     assert len(yellow) > 1000 and yellow.min() > half
@@ -216,22 +273,34 @@ def test_one_voxel_and_none(tmp_path):
 
 
 def test_a_small_crop_is_shown_whole(tmp_path):
-    volume = Volume(np.random.default_rng(0).random((30, 50, 36)).astype(np.float32), np.diag([1.0, 1, 1, 1]))
+    volume = Volume(
+        np.random.default_rng(0).random((30, 50, 36)).astype(np.float32), np.diag([1.0, 1, 1, 1])
+    )
     labels = np.zeros(volume.array.shape, np.uint8)
     labels[10:20, 5:45, 10:20] = 1
-    write_report(volume, Segmentation(volume.with_array(labels), hippocampus_structures(lateral=False)), tmp_path)
+    write_report(
+        volume,
+        Segmentation(volume.with_array(labels), hippocampus_structures(lateral=False)),
+        tmp_path,
+    )
     image = imread(tmp_path / "slices_1.png")
     assert image.shape[1] == 3 * image.shape[0]
-    sagittal = image[:, 2 * image.shape[0]:, :3].max(-1)
+    sagittal = image[:, 2 * image.shape[0] :, :3].max(-1)
     lit = np.flatnonzero((sagittal > 0.3).sum(0) > 0.3 * len(sagittal))
     assert lit[-1] - lit[0] > 0.9 * len(sagittal)  # its longest side fills the picture
 
 
 def test_organs_and_orientation():
-    assert [o.name for o in organs(hippocampus_structures(True))] == ["Left hippocampus", "Right hippocampus"]
+    assert [o.name for o in organs(hippocampus_structures(True))] == [
+        "Left hippocampus",
+        "Right hippocampus",
+    ]
     assert [o.name for o in organs(hippocampus_structures(False))] == ["Hippocampus"]
     assert [o.name for o in organs(cardiac_structures())] == ["Right ventricle", "Left ventricle"]
-    assert [o.name for o in organs(plain_structures({1: "liver", 2: "tumour"}))] == ["Liver", "Tumour"]
+    assert [o.name for o in organs(plain_structures({1: "liver", 2: "tumour"}))] == [
+        "Liver",
+        "Tumour",
+    ]
     assert orientation(np.diag([-1.0, -2, 3, 1])) == "LPS"
     assert orientation(np.eye(4)[[2, 0, 1, 3]]) == "ASR"  # i runs to A, j to S, k to R
     oblique = np.eye(4)
@@ -240,11 +309,15 @@ def test_organs_and_orientation():
 
 
 def test_matplotlibs_global_state_is_left_alone(tmp_path):
-    """In Slicer or a notebook a backend may be in use: none is chosen here, and pyplot is not even loaded."""
-    code = ("import sys, matplotlib; sys.path.insert(0, '.'); from Testing.reporting import test_scan_report as test_report\n"
-            "test_report.write_report(*test_report.make('flat voxels'), sys.argv[1])\n"
-            "assert matplotlib.get_backend(auto_select=False) is None\n"
-            "assert 'matplotlib.pyplot' not in sys.modules")
+    """In Slicer or a notebook a backend may be in use: none is chosen here, and pyplot is not
+    even loaded.
+    """
+    code = (
+        "import sys, matplotlib; sys.path.insert(0, '.'); from Testing.reporting import"
+        " test_scan_report as test_report\ntest_report.write_report(*test_report.make('flat"
+        " voxels'), sys.argv[1])\nassert matplotlib.get_backend(auto_select=False) is None\nassert"
+        " 'matplotlib.pyplot' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
 
 

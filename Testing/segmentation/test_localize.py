@@ -1,4 +1,7 @@
-"""Where the hippocampi are: the decision on made-up probabilities, and the shipped bundle on heads and on non-heads."""
+"""Where the hippocampi are: the decision on made-up probabilities, and the shipped bundle on
+heads and on non-heads.
+"""
+
 from __future__ import annotations
 
 import importlib.util
@@ -9,13 +12,27 @@ import numpy as np
 import pytest
 import torch
 
-from MedLLMSegLib.segmentation import localize as module
-from MedLLMSegLib.registry.catalogue import BUNDLES
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import apply, centred_grid
-from MedLLMSegLib.segmentation.localize import Candidate, Limits, Localizer, candidates, decide, is_crop, localize, to_unit_range
-from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED, LocalizerConfig, LocalizerNet
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.networks.segmentation.localizer_network import (
+    CLASSES,
+    MIRRORED,
+    LocalizerConfig,
+    LocalizerNet,
+)
+from MedLLMSegLib.registry.catalogue import BUNDLES
+from MedLLMSegLib.segmentation import localize as module
+from MedLLMSegLib.segmentation.localize import (
+    Candidate,
+    Limits,
+    Localizer,
+    candidates,
+    decide,
+    is_crop,
+    localize,
+    to_unit_range,
+)
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 BUNDLE = BUNDLES / "brain-t1-localizer"
@@ -29,31 +46,48 @@ def probabilities(shape=(48, 48, 48), left=(20, 22, 15), right=(22, 22, 33)) -> 
     axes, out = np.indices(shape), np.zeros((len(CLASSES), *shape), np.float32)
     out[3, :, :, :24], out[4, :, :, 24:] = 1, 1
     for channel, centre in ((1, left), (2, right)):
-        ball = (2 * np.exp(-sum((a - c) ** 2 for a, c in zip(axes, centre)) / (2 * 1.6 ** 2))).clip(0, 1).astype(np.float32)
+        ball = (
+            (2 * np.exp(-sum((a - c) ** 2 for a, c in zip(axes, centre)) / (2 * 1.6**2)))
+            .clip(0, 1)
+            .astype(np.float32)
+        )
         out *= 1 - ball
         out[channel] += ball
     return out
 
 
-# --- the decision -----------------------------------------------------------------------------------------------
+# --- the decision
+# -----------------------------------------------------------------------------------------------
+
 
 def test_two_good_sides_are_both_reported_left_first():
     assert [p.side for p in decide(SCAN, [GOOD_LEFT, GOOD_RIGHT], Limits())] == ["left", "right"]
 
 
-@pytest.mark.parametrize("change", [
-    {"centre_ras": (27.0, 30.0, -12.0)},  # almost where the other one is
-    {"centre_ras": (80.0, -20.0, -12.0)},  # left lies right of right
-    {"centre_ras": (-90.0, -20.0, -12.0)},  # too far away
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"centre_ras": (27.0, 30.0, -12.0)},  # almost where the other one is
+        {"centre_ras": (80.0, -20.0, -12.0)},  # left lies right of right
+        {"centre_ras": (-90.0, -20.0, -12.0)},  # too far away
+    ],
+)
 def test_two_sides_in_impossible_places_are_refused(change):
     with pytest.raises(UserError, match="anyone.*apart.*load a T1 MRI"):
         decide(SCAN, [replace(GOOD_LEFT, **change), GOOD_RIGHT], Limits())
 
 
-@pytest.mark.parametrize("change", [
-    {"confidence": 0.2}, {"volume_ml": 0.1}, {"volume_ml": 60.0}, {"mirror_gap_mm": 20.0}, {"cerebrum_ml": 1.0},
-    {"own_side": 0.2}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"confidence": 0.2},
+        {"volume_ml": 0.1},
+        {"volume_ml": 60.0},
+        {"mirror_gap_mm": 20.0},
+        {"cerebrum_ml": 1.0},
+        {"own_side": 0.2},
+    ],
+)
 def test_an_implausible_side_is_left_out_and_alone_it_is_refused(change):
     bad = replace(GOOD_LEFT, **change)
     assert [p.side for p in decide(SCAN, [bad, GOOD_RIGHT], Limits())] == ["right"]
@@ -74,14 +108,22 @@ def test_nothing_at_all_is_refused_in_one_sentence():
     assert str(error.value).count(".") == 1 and "\n" not in str(error.value)
 
 
-# --- from probabilities to places -------------------------------------------------------------------------------
+# --- from probabilities to places
+# -------------------------------------------------------------------------------
+
 
 def test_centres_are_found_to_a_fraction_of_a_voxel():
     grid = centred_grid((5, -10, 20), (48, 48, 48), 3.0)
     maps = probabilities(left=(20.4, 22.3, 15.0), right=(22.0, 22.0, 33.6))
-    for candidate, centre in zip(candidates(maps, maps, grid), ((15.0, 22.3, 20.4), (33.6, 22.0, 22.0))):
+    for candidate, centre in zip(
+        candidates(maps, maps, grid), ((15.0, 22.3, 20.4), (33.6, 22.0, 22.0))
+    ):
         np.testing.assert_allclose(candidate.centre_ras, apply(grid.ijk_to_ras, centre), atol=0.3)
-        assert candidate.own_side > 0.9 and candidate.mirror_gap_mm < 0.1 and not candidate.faults(Limits())
+        assert (
+            candidate.own_side > 0.9
+            and candidate.mirror_gap_mm < 0.1
+            and not candidate.faults(Limits())
+        )
 
 
 def test_views_that_disagree_on_the_place_are_distrusted():
@@ -101,7 +143,9 @@ def test_a_stray_blob_does_not_pull_the_centre():
 
 def test_the_mirrored_view_comes_back_with_axes_and_sides_restored():
     class Halves(torch.nn.Module):
-        """Calls the left half of the picture left cerebrum and the right half right cerebrum, whatever it shows."""
+        """Calls the left half of the picture left cerebrum and the right half right cerebrum,
+        whatever it shows.
+        """
 
         config = LocalizerConfig()
 
@@ -135,13 +179,19 @@ def test_a_scan_as_small_as_a_crop_needs_no_localizer(millimetres, crop):
 
 def test_an_untrained_network_finds_nothing():
     torch.manual_seed(0)
-    scan = Volume(np.random.default_rng(0).random((40, 40, 40)), np.diag([4.0, 4.0, 4.0, 1.0]), "static")
+    scan = Volume(
+        np.random.default_rng(0).random((40, 40, 40)), np.diag([4.0, 4.0, 4.0, 1.0]), "static"
+    )
     with pytest.raises(UserError, match='No hippocampus was found in "static"'):
         localize(scan, Localizer(LocalizerNet(LocalizerConfig(channels=(4, 8)))))
 
 
 def test_a_voxel_size_beyond_a_persons_is_refused_before_it_fills_the_memory():
-    scan = Volume(np.random.default_rng(0).random((40, 40, 40)), np.diag([1000.0, 1000.0, 1000.0, 1.0]), "planet")
+    scan = Volume(
+        np.random.default_rng(0).random((40, 40, 40)),
+        np.diag([1000.0, 1000.0, 1000.0, 1.0]),
+        "planet",
+    )
     with pytest.raises(UserError, match="voxel size"):
         localize(scan, Localizer(LocalizerNet(LocalizerConfig(channels=(4, 8)))))
 
@@ -162,14 +212,22 @@ def test_the_variants_of_a_scan_keep_every_point_in_its_place():
     from MedLLMSegLib.evaluation.evaluate_localizer import variants
 
     matrix, peak = np.diag([-1.8, 1.5, 2.0, 1.0]), np.array([33, 40, 30])
-    ball = np.exp(-sum((a - c) ** 2 for a, c in zip(np.indices((70, 80, 60)), peak)) / 30).astype(np.float32)
+    ball = np.exp(-sum((a - c) ** 2 for a, c in zip(np.indices((70, 80, 60)), peak)) / 30).astype(
+        np.float32
+    )
     point = apply(matrix, peak[::-1])
-    for group, scan in variants(Volume(ball, matrix), {"left": point - (25, 0, 0), "right": point + (25, 0, 0)}):
-        seen = apply(scan.ijk_to_ras, ndimage.center_of_mass(np.where(scan.array > 0.5, scan.array, 0))[::-1])
+    for group, scan in variants(
+        Volume(ball, matrix), {"left": point - (25, 0, 0), "right": point + (25, 0, 0)}
+    ):
+        seen = apply(
+            scan.ijk_to_ras, ndimage.center_of_mass(np.where(scan.array > 0.5, scan.array, 0))[::-1]
+        )
         assert np.linalg.norm(seen - point) < 0.2, group
 
 
-# --- the shipped bundle -----------------------------------------------------------------------------------------
+# --- the shipped bundle
+# -----------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def localizer() -> Localizer:
@@ -182,7 +240,9 @@ def localizer() -> Localizer:
 
 @pytest.fixture(scope="module", params=("sample", "template"))
 def head(request) -> Volume:
-    """A whole head with its skull from the shared data, and the skull-stripped template that every clone has."""
+    """A whole head with its skull from the shared data, and the skull-stripped template that
+    every clone has.
+    """
     from MedLLMSegLib.io.volume_files import load_volume
 
     if request.param == "template":
@@ -205,7 +265,9 @@ def test_both_sides_of_a_real_head_are_found_about_5_cm_apart(centres):
     assert 40 < apart[0] < 70 and abs(apart[1]) < 12 and abs(apart[2]) < 12
 
 
-def test_orientation_slices_and_field_of_view_move_the_centres_by_less_than_3_mm(head, localizer, centres):
+def test_orientation_slices_and_field_of_view_move_the_centres_by_less_than_3_mm(
+    head, localizer, centres
+):
     from MedLLMSegLib.evaluation.evaluate_localizer import find, variants
 
     chosen = {}
@@ -232,7 +294,9 @@ def test_half_a_head_gives_its_one_side(head, localizer, centres):
     from MedLLMSegLib.evaluation.evaluate_localizer import cropped, find
 
     middle = (centres["left"][0] + centres["right"][0]) / 2
-    places = find(cropped(head, np.full(3, -np.inf), (middle, np.inf, np.inf), "left half"), localizer)
+    places = find(
+        cropped(head, np.full(3, -np.inf), (middle, np.inf, np.inf), "left half"), localizer
+    )
     assert set(places) == {"left"} and np.linalg.norm(places["left"] - centres["left"]) < 5
 
 
@@ -275,5 +339,7 @@ def test_training_can_begin_with_a_bundles_weights(localizer, tmp_path):
 
     state = _resume(tmp_path, localizer.config, Recipe(), "cpu", localizer)
     expected = localizer.network.state_dict()
-    assert state.step == 0 and all(torch.equal(v, expected[k]) for k, v in state.network.state_dict().items())
+    assert state.step == 0 and all(
+        torch.equal(v, expected[k]) for k, v in state.network.state_dict().items()
+    )
     assert all(torch.equal(v, expected[k]) for k, v in state.average.state_dict().items())

@@ -1,16 +1,19 @@
-"""A GPU that is too full at any moment: the scan is segmented all the same, and the notes say how."""
+"""A GPU that is too full at any moment: the scan is segmented all the same, and the notes say
+how.
+"""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from Testing.core.test_geometry import GRIDS
-from Testing.segmentation.test_pipeline import model, scan
 
 from MedLLMSegLib import load_model, segment
 from MedLLMSegLib.segmentation import loaded_segmenter as loading
-from MedLLMSegLib.segmentation.cascade import segment_sides
 from MedLLMSegLib.segmentation import pipeline
+from MedLLMSegLib.segmentation.cascade import segment_sides
+from Testing.core.test_geometry import GRIDS
+from Testing.segmentation.test_pipeline import model, scan
 
 META = torch.device("meta")  # stands for a GPU: nothing can be computed on it
 GRID = GRIDS["oblique"]
@@ -34,7 +37,9 @@ class Full(torch.nn.Module):
 
 def test_a_network_that_does_not_fit_runs_on_the_cpu_and_the_notes_say_so():
     there = model()
-    result = segment(scan(GRID), replace(there, network=Full(there.network), device=META), side="left")
+    result = segment(
+        scan(GRID), replace(there, network=Full(there.network), device=META), side="left"
+    )
     plain = segment(scan(GRID), there, side="left")
     assert np.array_equal(result.labels.array, plain.labels.array)
     assert result.notes == (*plain.notes, ON_CPU)
@@ -49,8 +54,15 @@ def test_whatever_else_does_not_fit_makes_the_whole_run_go_to_the_cpu(monkeypatc
 
     monkeypatch.setattr(pipeline, "segment_sides", sides)
     stages = []
-    result = segment(scan(GRID), replace(model(), device=META), side="left", progress=lambda stage, f: stages.append(stage))
-    assert tried == ["meta", "cpu"] and result.notes[-1] == ON_CPU and "segment on the CPU" in stages
+    result = segment(
+        scan(GRID),
+        replace(model(), device=META),
+        side="left",
+        progress=lambda stage, f: stages.append(stage),
+    )
+    assert (
+        tried == ["meta", "cpu"] and result.notes[-1] == ON_CPU and "segment on the CPU" in stages
+    )
 
 
 def test_on_the_cpu_there_is_nowhere_else_to_go(monkeypatch):
@@ -62,6 +74,10 @@ def test_on_the_cpu_there_is_nowhere_else_to_go(monkeypatch):
 def test_a_model_that_cannot_be_loaded_onto_the_gpu_is_loaded_on_the_cpu(monkeypatch):
     build = loading._build_model
     monkeypatch.setattr(loading, "choose_device", lambda name: META)
-    monkeypatch.setattr(loading, "_build_model", lambda entry, bundle, device: full() if device == META else build(entry, bundle, device))
+    monkeypatch.setattr(
+        loading,
+        "_build_model",
+        lambda entry, bundle, device: full() if device == META else build(entry, bundle, device),
+    )
     there = load_model("hippocampus-t1", "cuda")
     assert there.device.type == "cpu" and there.notes == (ON_CPU,)

@@ -1,20 +1,28 @@
-"""`segment` with a network that needs no weights: bright voxels are the organ, so that every place is known."""
+"""`segment` with a network that needs no weights: bright voxels are the organ, so that every
+place is known.
+"""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
 
 from MedLLMSegLib import Cancelled, UserError, Volume, segment
-from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.registry.catalogue import ModelEntry
+from MedLLMSegLib.segmentation import cascade
 from MedLLMSegLib.segmentation.localize import Location
 from MedLLMSegLib.segmentation.pipeline import Model
-from MedLLMSegLib.segmentation import cascade
+from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
 
-SETTINGS = {"spacing_mm": 1.0, "search_shape": [48, 64, 48], "margin_low_vox": [5, 5, 6], "margin_high_vox": [5, 6, 8],
-            "plausible_ml": [1.2, 9.0]}
+SETTINGS = {
+    "spacing_mm": 1.0,
+    "search_shape": [48, 64, 48],
+    "margin_low_vox": [5, 5, 6],
+    "margin_high_vox": [5, 6, 8],
+    "plausible_ml": [1.2, 9.0],
+}
 
 
 class BrightIsOrgan(torch.nn.Module):
@@ -31,7 +39,9 @@ class BrightIsOrgan(torch.nn.Module):
 
 def model(localizer=None):
     entry = ModelEntry("stand-in", "", "segmenter", "", (), "", "", "0" * 64, None)
-    return Model(entry, BrightIsOrgan(), SETTINGS, "hippocampus", localizer, torch.device("cpu"), "0" * 64)
+    return Model(
+        entry, BrightIsOrgan(), SETTINGS, "hippocampus", localizer, torch.device("cpu"), "0" * 64
+    )
 
 
 def scan(grid, **shape):
@@ -39,16 +49,29 @@ def scan(grid, **shape):
 
 
 @pytest.mark.parametrize("side", (None, "left", "right"))
-@pytest.mark.parametrize("name", ("flipped (-1, 1, -1)", "permuted (2, 0, 1)", "anisotropic", "oblique",
-                                  "oblique, flipped, permuted, anisotropic"))
+@pytest.mark.parametrize(
+    "name",
+    (
+        "flipped (-1, 1, -1)",
+        "permuted (2, 0, 1)",
+        "anisotropic",
+        "oblique",
+        "oblique, flipped, permuted, anisotropic",
+    ),
+)
 def test_a_crop_is_segmented_where_it_lies(name, side):
     grid = GRIDS[name]
     result = segment(scan(grid), model(), side=side)
-    assert result.labels.array.shape == grid.shape and np.array_equal(result.labels.ijk_to_ras, grid.ijk_to_ras)
+    assert result.labels.array.shape == grid.shape and np.array_equal(
+        result.labels.ijk_to_ras, grid.ijk_to_ras
+    )
     assert dice(result.labels.array > 0, ellipsoid(grid)) > 0.87
     first = 3 if side == "right" else 1
     assert set(np.unique(result.labels.array)) == {0, first, first + 1}
-    place = {v: apply(grid.ijk_to_ras, np.argwhere(result.labels.array == v)[:, ::-1]).mean(0) for v in (first, first + 1)}
+    place = {
+        v: apply(grid.ijk_to_ras, np.argwhere(result.labels.array == v)[:, ::-1]).mean(0)
+        for v in (first, first + 1)
+    }
     assert place[first][1] > place[first + 1][1]  # the anterior part lies further along +A
     assert [s.key for s in result.structures][:1] == (["left_anterior"] if side else ["anterior"])
 
@@ -56,7 +79,9 @@ def test_a_crop_is_segmented_where_it_lies(name, side):
 def test_volumes_are_in_millilitres():
     grid = make_grid(spacing=(0.5, 1.0, 2.0))
     result = segment(scan(grid), model())
-    assert sum(result.volumes_ml.values()) == pytest.approx(4 / 3 * np.pi * 6 * 11 * 8 / 1000, rel=0.05)
+    assert sum(result.volumes_ml.values()) == pytest.approx(
+        4 / 3 * np.pi * 6 * 11 * 8 / 1000, rel=0.05
+    )
     assert all(0.5 < c <= 1 for c in result.confidence.values())
 
 
@@ -64,18 +89,29 @@ def test_probabilities_lie_on_the_scan_and_agree_with_the_labels():
     grid = GRIDS["oblique"]
     result = segment(scan(grid), model(), probabilities=True)
     maps = result.probabilities.array
-    assert maps.shape == (2, *grid.shape) and maps.dtype == np.float32 and 0 <= maps.min() and maps.max() <= 1.0001
+    assert (
+        maps.shape == (2, *grid.shape)
+        and maps.dtype == np.float32
+        and maps.min() >= 0
+        and maps.max() <= 1.0001
+    )
     inside = result.labels.array > 0
     assert np.array_equal(maps.argmax(0)[inside] + 1, result.labels.array[inside])
 
 
 @pytest.fixture
 def head(monkeypatch):
-    """A field of 140 mm with a bright ellipsoid on either side, and a localizer that is a few mm off."""
-    grid = make_grid(order=(1, 0, 2), flips=(1, -1, 1), spacing=(1.0, 0.8, 1.5), field_mm=140.0, centre=(0, 0, 0))
+    """A field of 140 mm with a bright ellipsoid on either side, and a localizer that is a few mm
+    off.
+    """
+    grid = make_grid(
+        order=(1, 0, 2), flips=(1, -1, 1), spacing=(1.0, 0.8, 1.5), field_mm=140.0, centre=(0, 0, 0)
+    )
     places = {"left": (-28.0, -20.0, 4.0), "right": (30.0, -22.0, 2.0)}
     masks = {s: ellipsoid(grid, centre=c) for s, c in places.items()}
-    locations = tuple(Location(s, tuple(np.array(c) + (3, -4, 2)), 0.9, 3.0) for s, c in places.items())
+    locations = tuple(
+        Location(s, tuple(np.array(c) + (3, -4, 2)), 0.9, 3.0) for s, c in places.items()
+    )
     monkeypatch.setattr(cascade, "localize", lambda *a: locations)
     return Volume((masks["left"] | masks["right"]) * 900.0 + 100, grid.ijk_to_ras, "head"), masks
 
@@ -85,7 +121,9 @@ def test_a_head_gets_both_sides_with_their_own_labels(head):
     result = segment(volume, model(localizer=object()))
     for side, labels in (("left", (1, 2)), ("right", (3, 4))):
         assert dice(np.isin(result.labels.array, labels), masks[side]) > 0.9
-    assert [s.name for s in result.structures][0] == "Left hippocampus (anterior)" and not result.notes
+    assert [s.name for s in result.structures][
+        0
+    ] == "Left hippocampus (anterior)" and not result.notes
 
 
 def test_one_side_alone_can_be_asked_for(head):
@@ -103,10 +141,15 @@ def test_a_side_without_organ_is_named_and_left_out(head):
 def test_an_outline_far_from_where_the_organ_was_seen_is_left_out(head, monkeypatch):
     volume, masks = head
     grid = volume.grid
-    elsewhere = ellipsoid(grid, centre=(-28.0, -1.0, 4.0), radii=(6, 11, 8))  # 19 mm in front of where it was seen
+    elsewhere = ellipsoid(
+        grid, centre=(-28.0, -1.0, 4.0), radii=(6, 11, 8)
+    )  # 19 mm in front of where it was seen
     scan = volume.with_array((elsewhere | masks["right"]) * 900.0 + 100)
     result = segment(scan, model(localizer=object()))
-    assert set(np.unique(result.labels.array)) == {0, 3, 4} and "left hippocampus was not found" in result.notes[0]
+    assert (
+        set(np.unique(result.labels.array)) == {0, 3, 4}
+        and "left hippocampus was not found" in result.notes[0]
+    )
 
 
 def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
@@ -134,9 +177,17 @@ def test_a_crop_without_organ_is_refused():
 
 def test_progress_rises_and_can_stop_the_work(head):
     seen = []
-    segment(head[0], model(localizer=object()), progress=lambda stage, fraction: seen.append((stage, fraction)))
+    segment(
+        head[0],
+        model(localizer=object()),
+        progress=lambda stage, fraction: seen.append((stage, fraction)),
+    )
     fractions = [f for _, f in seen]
-    assert fractions == sorted(fractions) and seen[-1] == ("done", 1.0) and len({s for s, _ in seen}) >= 4
+    assert (
+        fractions == sorted(fractions)
+        and seen[-1] == ("done", 1.0)
+        and len({s for s, _ in seen}) >= 4
+    )
 
     def stop(stage, fraction):
         raise Cancelled
@@ -153,7 +204,9 @@ def test_other_sides_and_bad_scans_are_refused():
 
 
 def test_crops_are_seen_on_the_scale_that_the_model_was_trained_on():
-    """The network sees what `prepare` gives it: here the range 0 to 500, minus 100, divided by 200."""
+    """The network sees what `prepare` gives it: here the range 0 to 500, minus 100, divided by
+    200.
+    """
     seen = []
 
     class Listening(BrightIsOrgan):
@@ -161,6 +214,8 @@ def test_crops_are_seen_on_the_scale_that_the_model_was_trained_on():
             seen.append((float(image.min()), float(image.max())))
             return super().forward(image)
 
-    fixed = replace(model(), settings=SETTINGS | {"grey": [0.0, 500.0, 100.0, 200.0]}, network=Listening())
+    fixed = replace(
+        model(), settings=SETTINGS | {"grey": [0.0, 500.0, 100.0, 200.0]}, network=Listening()
+    )
     segment(scan(GRIDS["anisotropic"]), fixed, side="left")
     assert seen and all(low == 0 and high == 2 for low, high in seen)

@@ -1,26 +1,40 @@
-"""Calibration, views and the uncertainty map: temperatures are recovered, views undone, and errors look unsure."""
+"""Calibration, views and the uncertainty map: temperatures are recovered, views undone, and
+errors look unsure.
+"""
+
 import numpy as np
 import pytest
 import torch
-from Testing.core.test_geometry import GRIDS, ellipsoid
-from Testing.segmentation.test_pipeline import model as hippocampus_model, scan as hippocampus_scan
 
 from MedLLMSegLib import UserError, Volume, segment
+from MedLLMSegLib.core.segmentation import plain_structures
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation.pipeline import Model
 from MedLLMSegLib.segmentation.restore import softmax
-from MedLLMSegLib.core.segmentation import plain_structures
-from MedLLMSegLib.segmentation.uncertainty import View, entropy, fit_temperature, make_views, mean_probabilities
+from MedLLMSegLib.segmentation.uncertainty import (
+    View,
+    entropy,
+    fit_temperature,
+    make_views,
+    mean_probabilities,
+)
+from Testing.core.test_geometry import GRIDS, ellipsoid
+from Testing.segmentation.test_pipeline import model as hippocampus_model
+from Testing.segmentation.test_pipeline import scan as hippocampus_scan
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
 
 
 def synthetic_case(temperature, shape=(12, 20, 20), classes=3, seed=0):
-    """Logits that are too sharp by ``temperature``, with labels drawn from the right probabilities."""
+    """Logits that are too sharp by ``temperature``, with labels drawn from the right
+    probabilities.
+    """
     rng = np.random.default_rng(seed)
     right = rng.normal(size=(classes, *shape)) * 1.5
-    drawn = np.log(-np.log(rng.uniform(size=right.shape)))  # Gumbel noise: the argmax is a draw from softmax(right)
+    drawn = np.log(
+        -np.log(rng.uniform(size=right.shape))
+    )  # Gumbel noise: the argmax is a draw from softmax(right)
     return (right * temperature).astype(np.float32), (right - drawn).argmax(0).astype(np.uint8)
 
 
@@ -37,7 +51,9 @@ def test_easy_voxels_far_from_the_foreground_do_not_decide():
     wide[..., :24] = logits
     truth = np.zeros(wide.shape[1:], np.uint8)
     truth[..., :24] = labels
-    assert fit_temperature([(wide, truth)]) == pytest.approx(fit_temperature([(logits, labels)]), rel=0.2)
+    assert fit_temperature([(wide, truth)]) == pytest.approx(
+        fit_temperature([(logits, labels)]), rel=0.2
+    )
 
 
 def test_a_temperature_needs_fitting_labels():
@@ -50,7 +66,9 @@ def test_a_temperature_needs_fitting_labels():
 
 
 def test_entropy_runs_from_sure_to_unsure():
-    values = np.array([[1.0, 0.25, 0.5], [0.0, 0.25, 0.5], [0.0, 0.25, 0.0], [0.0, 0.25, 0.0]], np.float32)
+    values = np.array(
+        [[1.0, 0.25, 0.5], [0.0, 0.25, 0.5], [0.0, 0.25, 0.0], [0.0, 0.25, 0.0]], np.float32
+    )
     assert entropy(values.reshape(4, 1, 1, 3)).ravel() == pytest.approx([0, 1, 0.5], abs=1e-6)
 
 
@@ -66,7 +84,9 @@ class Voxelwise(torch.nn.Module):
         return torch.cat((image, -image), 1)
 
 
-@pytest.mark.parametrize("view", (View(), View(flips=(0, 2)), View(shift_vox=(1, 0, 3)), View((1,), (2, 3, 0))))
+@pytest.mark.parametrize(
+    "view", (View(), View(flips=(0, 2)), View(shift_vox=(1, 0, 3)), View((1,), (2, 3, 0)))
+)
 def test_what_a_view_does_is_undone(view):
     array = RNG.normal(size=(9, 12, 10)).astype(np.float32)
     values = mean_probabilities(Voxelwise(), array, CPU, views=(view,))
@@ -77,7 +97,9 @@ def test_what_a_view_does_is_undone(view):
 def test_another_contrast_keeps_order_mean_and_spread():
     array = RNG.normal(2, 3, size=(9, 12, 10)).astype(np.float32)
     seen = View(gamma=0.8).apply(array)
-    assert np.array_equal(seen.ravel().argsort(), array.ravel().argsort()) and not np.allclose(seen, array, atol=0.05)
+    assert np.array_equal(seen.ravel().argsort(), array.ravel().argsort()) and not np.allclose(
+        seen, array, atol=0.05
+    )
     assert (seen.mean(), seen.std()) == pytest.approx((array.mean(), array.std()), abs=1e-3)
 
 
@@ -90,7 +112,9 @@ def test_views_are_the_same_each_time_and_mirror_only_where_they_may():
 
 
 class Lopsided(torch.nn.Module):
-    """Bright is class 1, but in the last third along i it cannot tell: what it says there hangs on how it is shown."""
+    """Bright is class 1, but in the last third along i it cannot tell: what it says there hangs
+    on how it is shown.
+    """
 
     def forward(self, image):  # (B, 1, K, J, I) -> (B, 2, K, J, I)
         place = torch.arange(image.shape[-1]).expand_as(image)
@@ -100,23 +124,41 @@ class Lopsided(torch.nn.Module):
 
 
 def test_more_views_show_what_one_view_is_wrongly_sure_of(monkeypatch):
-    monkeypatch.setattr("MedLLMSegLib.segmentation.prepare.normalise", lambda array, grey: array.astype(np.float32))
+    monkeypatch.setattr(
+        "MedLLMSegLib.segmentation.prepare.normalise", lambda array, grey: array.astype(np.float32)
+    )
     scan = Volume(RNG.integers(0, 2, (20, 24, 48)).astype(np.float32) * 2, np.eye(4), "noise")
     entry = ModelEntry("x", "", "segmenter", "", (), "", "", "0" * 64, None)
-    model = Model(entry, Lopsided(), {"spacing_mm": 1.0}, None, None, CPU, "0" * 64, plain_structures({1: "bright"}))
+    model = Model(
+        entry,
+        Lopsided(),
+        {"spacing_mm": 1.0},
+        None,
+        None,
+        CPU,
+        "0" * 64,
+        plain_structures({1: "bright"}),
+    )
     once = segment(scan, model, uncertainty=True)
     often = segment(scan, model, uncertainty=True, augment=6)
-    assert once.uncertainty.array.max() < 0.05  # sure of everything, and wrong in every second voxel of the last third
+    assert (
+        once.uncertainty.array.max() < 0.05
+    )  # sure of everything, and wrong in every second voxel of the last third
     wrong = often.labels.array != (scan.array > 1)
     assert 0.1 < wrong.mean() < 0.2 and often.uncertainty.array.shape == scan.array.shape
-    assert often.uncertainty.array[wrong].mean() > 0.5 and often.uncertainty.array[..., :30].mean() < 0.05
+    assert (
+        often.uncertainty.array[wrong].mean() > 0.5
+        and often.uncertainty.array[..., :30].mean() < 0.05
+    )
 
 
 def test_the_cascade_has_an_uncertainty_map_too():
     grid = GRIDS["oblique"]
-    result = segment(hippocampus_scan(grid), hippocampus_model(), uncertainty=True, augment=2, side="left")
+    result = segment(
+        hippocampus_scan(grid), hippocampus_model(), uncertainty=True, augment=2, side="left"
+    )
     unsure, organ = result.uncertainty.array, ellipsoid(grid)
-    assert unsure.dtype == np.float32 and 0 <= unsure.min() and unsure.max() <= 1
+    assert unsure.dtype == np.float32 and unsure.min() >= 0 and unsure.max() <= 1
     rim = organ ^ (result.labels.array > 0)
     assert unsure[rim].mean() > 3 * unsure[~rim].mean()
     assert segment(hippocampus_scan(grid), hippocampus_model()).uncertainty is None

@@ -1,32 +1,37 @@
-"""Models of whole scans: every structure lands where it lies, whatever the scan's grid; large scans fit into memory."""
+"""Models of whole scans: every structure lands where it lies, whatever the scan's grid; large
+scans fit into memory.
+"""
+
 import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
 
 from MedLLMSegLib import UserError, Volume, load_model, load_volume, save_volume, segment
-from MedLLMSegLib.cli import main as cli
-from MedLLMSegLib.segmentation import whole_scan as whole
 from MedLLMSegLib.anatomy.structures import cardiac_structures
+from MedLLMSegLib.cli import main as cli
+from MedLLMSegLib.core.geometry import aligned_grid
+from MedLLMSegLib.core.segmentation import plain_structures
+from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.registry.network_config import NetworkConfig
-from MedLLMSegLib.core.geometry import aligned_grid
-from MedLLMSegLib.networks.build import build_network
-from MedLLMSegLib.segmentation.pipeline import Model, predict_probabilities
 from MedLLMSegLib.registry.segmenter_settings import LARGEST, asked_largest
+from MedLLMSegLib.segmentation import whole_scan as whole
+from MedLLMSegLib.segmentation.pipeline import Model, predict_probabilities
 from MedLLMSegLib.segmentation.restore import keep_largest, restore_slabs
-from MedLLMSegLib.core.segmentation import plain_structures
+from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
 
 CPU = torch.device("cpu")
 TWO = plain_structures({2: "dim thing", 5: "bright thing"})  # labels need not follow each other
 
 
 class Shades(torch.nn.Module):
-    """Class 0 where dark, 1 where dim, 2 where bright. A voxel at a time, so that no window or position can matter."""
+    """Class 0 where dark, 1 where dim, 2 where bright. A voxel at a time, so that no window or
+    position can matter.
+    """
 
     def __init__(self, levels=(0.0, 2.0, 4.0), sharpness=8.0):
         super().__init__()
@@ -39,12 +44,26 @@ class Shades(torch.nn.Module):
 
 def shades_model(**settings):
     entry = ModelEntry("two-things", "", "segmenter", "", (), "", "", "0" * 64, None)
-    return Model(entry, Shades(), {"spacing_mm": 1.0, "window": [96, 96, 96], **settings}, None, None, CPU, "0" * 64, TWO)
+    return Model(
+        entry,
+        Shades(),
+        {"spacing_mm": 1.0, "window": [96, 96, 96], **settings},
+        None,
+        None,
+        CPU,
+        "0" * 64,
+        TWO,
+    )
 
 
 def two_things(grid):
-    """A scan whose grey values, once normalised, are near the levels of `Shades`, and where the two things lie in it."""
-    dim, bright = ellipsoid(grid), ellipsoid(grid, centre=(-8.0, -30.0, 20.0), radii=(9.0, 7.0, 8.0))
+    """A scan whose grey values, once normalised, are near the levels of `Shades`, and where the
+    two things lie in it.
+    """
+    dim, bright = (
+        ellipsoid(grid),
+        ellipsoid(grid, centre=(-8.0, -30.0, 20.0), radii=(9.0, 7.0, 8.0)),
+    )
     values = 0.0 + 2.0 * dim + 4.0 * bright
     truth = np.zeros(grid.shape, np.uint8)
     truth[dim], truth[bright] = 2, 5
@@ -53,26 +72,49 @@ def two_things(grid):
 
 @pytest.fixture(autouse=True)
 def normalised(monkeypatch):
-    """Grey values as `two_things` has them, so that thresholds are known; the percentiles of real scans are not at stake."""
-    monkeypatch.setattr("MedLLMSegLib.segmentation.prepare.normalise", lambda array, grey: (array.astype(np.float32) - 50) / 300)
+    """Grey values as `two_things` has them, so that thresholds are known; the percentiles of
+    real scans are not at stake.
+    """
+    monkeypatch.setattr(
+        "MedLLMSegLib.segmentation.prepare.normalise",
+        lambda array, grey: (array.astype(np.float32) - 50) / 300,
+    )
 
 
-@pytest.mark.parametrize("name", ("flipped (-1, 1, -1)", "permuted (2, 0, 1)", "anisotropic", "oblique",
-                                  "oblique, flipped, permuted, anisotropic"))
+@pytest.mark.parametrize(
+    "name",
+    (
+        "flipped (-1, 1, -1)",
+        "permuted (2, 0, 1)",
+        "anisotropic",
+        "oblique",
+        "oblique, flipped, permuted, anisotropic",
+    ),
+)
 def test_each_structure_lies_where_it_is_in_the_scan(name):
     volume, truth = two_things(GRIDS[name])
     result = segment(volume, shades_model())
-    assert np.array_equal(result.labels.ijk_to_ras, volume.ijk_to_ras) and result.labels.array.shape == truth.shape
+    assert (
+        np.array_equal(result.labels.ijk_to_ras, volume.ijk_to_ras)
+        and result.labels.array.shape == truth.shape
+    )
     assert set(np.unique(result.labels.array)) == {0, 2, 5}
-    # The rim of the bright thing fades through the dim one's shade on the network's grid, so that it is a little smaller.
+    # The rim of the bright thing fades through the dim one's shade on the network's grid, so that
+    # it is a little smaller.
     assert dice(result.labels.array == 5, truth == 5) > 0.85
     assert dice(result.labels.array > 0, truth > 0) > 0.9
     assert [s.key for s in result.structures] == ["dim_thing", "bright_thing"] and not result.notes
 
 
 def test_a_header_in_micrometres_is_one_sentence():
-    volume = Volume(np.random.default_rng(0).random((40, 50, 60), np.float32), np.diag([1000.0, 1000, 1000, 1]), "things")
-    with pytest.raises(UserError, match='"things" covers 60.0 m, which is 1.2e[+]14 voxels.*correct the spacing'):
+    volume = Volume(
+        np.random.default_rng(0).random((40, 50, 60), np.float32),
+        np.diag([1000.0, 1000, 1000, 1]),
+        "things",
+    )
+    with pytest.raises(
+        UserError, match='"things" covers 60.0 m, which is 1.2e[+]14 voxels.*correct the spacing'
+    ):
         segment(volume, shades_model())
 
 
@@ -89,11 +131,19 @@ def test_thick_slices_on_their_own_axes_come_back_to_the_voxel(degrees):
 
 def test_structures_that_are_not_there_are_named():
     volume, truth = two_things(make_grid())
-    result = segment(volume.with_array(np.where(truth == 5, 50, volume.array).astype(np.float32)), shades_model())
-    assert result.notes == ("Not found in this scan: bright thing.",) and np.isnan(result.confidence[5])
-    dark = volume.with_array(np.where(np.indices(truth.shape).sum(0) % 2, 50, 60).astype(np.float32))
+    result = segment(
+        volume.with_array(np.where(truth == 5, 50, volume.array).astype(np.float32)), shades_model()
+    )
+    assert result.notes == ("Not found in this scan: bright thing.",) and np.isnan(
+        result.confidence[5]
+    )
+    dark = volume.with_array(
+        np.where(np.indices(truth.shape).sum(0) % 2, 50, 60).astype(np.float32)
+    )
     result = segment(dark, shades_model())  # nothing at all is an answer too: a scan may be healthy
-    assert not result.labels.array.any() and result.notes == ("Not found in this scan: dim thing, bright thing.",)
+    assert not result.labels.array.any() and result.notes == (
+        "Not found in this scan: dim thing, bright thing.",
+    )
 
 
 def test_a_side_is_refused():
@@ -111,19 +161,26 @@ def test_small_islands_stay_unless_the_model_says_otherwise():
         cleaned = segment(scan, shades_model(keep_largest=how))
         assert np.array_equal(cleaned.labels.array, segment(volume, shades_model()).labels.array)
     together = segment(scan, shades_model(keep_largest="together"))
-    assert set(np.unique(together.labels.array)) == {0, 2} and together.notes  # the two things do not touch
+    assert (
+        set(np.unique(together.labels.array)) == {0, 2} and together.notes
+    )  # the two things do not touch
 
 
 def test_which_connected_parts_are_kept():
     labels = np.zeros((4, 12, 40), np.uint8)
     labels[:, 2:8, 2:6], labels[:, 2:8, 6:9] = 1, 2  # an organ of two structures that touch
     labels[:, 2:10, 20:30] = 2  # far from it a larger thing that is taken for one of them
-    labels[0, 10, 2], labels[1, 8, 8] = 1, 1  # strays of the other: one alone, one on the organ's corner
+    labels[0, 10, 2], labels[1, 8, 8] = (
+        1,
+        1,
+    )  # strays of the other: one alone, one on the organ's corner
     organ = np.zeros_like(labels)
     organ[:, :9, :9] = labels[:, :9, :9]
     smaller = np.where(np.arange(40) >= 25, 0, labels)
     kept = {how: keep_largest(smaller, how) for how in LARGEST}
-    assert (kept["each"][:, 2:10, 20:25] == 2).all() and not (kept["each"][:, :, 6:9] == 2).any()  # its own is gone
+    assert (kept["each"][:, 2:10, 20:25] == 2).all() and not (
+        kept["each"][:, :, 6:9] == 2
+    ).any()  # its own is gone
     assert np.array_equal(kept["together"], organ)
     organ[1, 8, 8] = 0
     assert np.array_equal(kept["both"], organ)
@@ -159,29 +216,41 @@ def test_a_temperature_softens_probabilities_and_leaves_the_labels():
 def test_slabs_change_nothing(monkeypatch):
     volume, _ = two_things(GRIDS["oblique, flipped, permuted, anisotropic"])
     first = segment(volume, shades_model(), probabilities=True, uncertainty=True)
-    monkeypatch.setattr(whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=1))
+    monkeypatch.setattr(
+        whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=1)
+    )
     again = segment(volume, shades_model(), probabilities=True, uncertainty=True)
     for name in ("labels", "probabilities", "uncertainty"):
         assert np.array_equal(getattr(first, name).array, getattr(again, name).array)
 
 
 @pytest.mark.parametrize("spacing_mm", (0.7, [3.0, 1.0, 2.0]))
-@pytest.mark.parametrize("name", ("anisotropic", "oblique", "oblique, flipped, permuted, anisotropic"))
+@pytest.mark.parametrize(
+    "name", ("anisotropic", "oblique", "oblique, flipped, permuted, anisotropic")
+)
 def test_leaving_out_the_certain_background_changes_no_label(name, spacing_mm):
     volume, _ = two_things(GRIDS[name])
     model = shades_model(spacing_mm=spacing_mm)
     fast, full = segment(volume, model), segment(volume, model, probabilities=True)
-    assert np.array_equal(fast.labels.array, full.labels.array) and fast.confidence == full.confidence
+    assert (
+        np.array_equal(fast.labels.array, full.labels.array) and fast.confidence == full.confidence
+    )
 
 
 def test_a_large_scan_of_many_structures_takes_little_memory(monkeypatch):
-    """All maps on the scan's grid would take 100 MB here; at 512 x 512 x 512 voxels and four classes 2 GB."""
+    """All maps on the scan's grid would take 100 MB here; at 512 x 512 x 512 voxels and four
+    classes 2 GB.
+    """
     many = plain_structures({n: f"thing {n}" for n in range(1, 12)})
     scan = Volume(np.zeros((128, 128, 128), np.int16), np.diag([0.5, 0.5, 0.5, 1.0]), "large")
     scan.array[40:90, 40:90, 40:90] = 500
     network = Shades(levels=tuple(np.linspace(0, 4, 12)))
-    model = replace(shades_model(spacing_mm=2.0, window=[16, 16, 16]), network=network, structures=many)
-    monkeypatch.setattr(whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=4e6))
+    model = replace(
+        shades_model(spacing_mm=2.0, window=[16, 16, 16]), network=network, structures=many
+    )
+    monkeypatch.setattr(
+        whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=4e6)
+    )
     segment(scan, model)  # imports
     tracemalloc.start()
     result = segment(scan, model)
@@ -192,26 +261,52 @@ def test_a_large_scan_of_many_structures_takes_little_memory(monkeypatch):
 
 def test_progress_rises(monkeypatch):
     seen = []
-    monkeypatch.setattr(whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=1e5))
-    segment(two_things(make_grid())[0], shades_model(window=[24, 24, 24]), augment=1,
-            progress=lambda stage, f: seen.append((stage, f)))
+    monkeypatch.setattr(
+        whole, "restore_slabs", lambda p, way, **k: restore_slabs(p, way, **k, slab_bytes=1e5)
+    )
+    segment(
+        two_things(make_grid())[0],
+        shades_model(window=[24, 24, 24]),
+        augment=1,
+        progress=lambda stage, f: seen.append((stage, f)),
+    )
     fractions = [f for _, f in seen]
     assert fractions == sorted(fractions) and seen[-1] == ("done", 1.0)
     assert {s for s, _ in seen} == {"load", "segment", "restore", "done"}
 
 
-TINY = NetworkConfig(classes=4, stem_channels=(4, 8), strides=((1, 2, 2), (2, 2, 2)), width=24, heads=2, depth=1,
-                     deep_supervision=True, llm=None)
-ABOUT = {"id": "heart", "title": "Heart", "kind": "segmenter", "modality": "MR cine", "anatomy": None, "licence": "MIT",
-         "structures": ["right ventricle", "myocardium", "left ventricle"], "accuracy": "not measured",
-         "labels": [s.to_dict() for s in cardiac_structures()], "network": TINY.to_dict(),
-         "preprocessing": {"spacing_mm": [8.0, 2.0, 2.0], "axes": "scan", "window": [4, 24, 24]},
-         "calibration": {"temperature": 1.5}, "plan": {"flips": [2]}}
+TINY = NetworkConfig(
+    classes=4,
+    stem_channels=(4, 8),
+    strides=((1, 2, 2), (2, 2, 2)),
+    width=24,
+    heads=2,
+    depth=1,
+    deep_supervision=True,
+    llm=None,
+)
+ABOUT = {
+    "id": "heart",
+    "title": "Heart",
+    "kind": "segmenter",
+    "modality": "MR cine",
+    "anatomy": None,
+    "licence": "MIT",
+    "structures": ["right ventricle", "myocardium", "left ventricle"],
+    "accuracy": "not measured",
+    "labels": [s.to_dict() for s in cardiac_structures()],
+    "network": TINY.to_dict(),
+    "preprocessing": {"spacing_mm": [8.0, 2.0, 2.0], "axes": "scan", "window": [4, 24, 24]},
+    "calibration": {"temperature": 1.5},
+    "plan": {"flips": [2]},
+}
 
 
 def heart_bundle(folder, **changes):
     torch.manual_seed(0)
-    return write_bundle(folder / "heart", {**ABOUT, **changes}, build_network(TINY).state_dict(), "card", "licence")
+    return write_bundle(
+        folder / "heart", {**ABOUT, **changes}, build_network(TINY).state_dict(), "card", "licence"
+    )
 
 
 @pytest.fixture
@@ -223,22 +318,61 @@ def scan_file(tmp_path):
 def test_a_bundle_on_disk_runs_from_the_command_line(tmp_path, scan_file, capsys):
     folder = heart_bundle(tmp_path)
     model = load_model(folder, "cpu")
-    assert model.structures == cardiac_structures() and model.temperature == 1.5 and model.anatomy is None
+    assert (
+        model.structures == cardiac_structures()
+        and model.temperature == 1.5
+        and model.anatomy is None
+    )
     assert model.settings["flips"] == [2]
     result = segment(load_volume(scan_file), model, uncertainty=True, augment=1)
-    command = ["segment", str(scan_file), "--model", str(folder), "--output", str(tmp_path / "out.nii.gz"), "--device", "cpu",
-               "--uncertainty", str(tmp_path / "unsure.nii.gz"), "--augment", "1"]
+    command = [
+        "segment",
+        str(scan_file),
+        "--model",
+        str(folder),
+        "--output",
+        str(tmp_path / "out.nii.gz"),
+        "--device",
+        "cpu",
+        "--uncertainty",
+        str(tmp_path / "unsure.nii.gz"),
+        "--augment",
+        "1",
+    ]
     assert cli.main(command) == 0 and "Left ventricle (cavity)" in capsys.readouterr().out
     assert np.array_equal(load_volume(tmp_path / "out.nii.gz").array, result.labels.array)
-    assert np.allclose(load_volume(tmp_path / "unsure.nii.gz").array, result.uncertainty.array, atol=1e-6)
+    assert np.allclose(
+        load_volume(tmp_path / "unsure.nii.gz").array, result.uncertainty.array, atol=1e-6
+    )
 
 
 def test_an_empty_result_can_be_saved_with_a_report(tmp_path, scan_file, monkeypatch):
     folder = heart_bundle(tmp_path)
-    monkeypatch.setattr(whole, "mean_probabilities", lambda network, array, *a, **k: np.stack(
-        [np.ones_like(array), *3 * [np.zeros_like(array)]]))
-    assert cli.main(["segment", str(scan_file), "--model", str(folder), "--output", str(tmp_path / "out"), "--report"]) == 0
-    assert not load_volume(tmp_path / "out/scan.nii.gz").array.any() and (tmp_path / "out/scan_report/report.html").exists()
+    monkeypatch.setattr(
+        whole,
+        "mean_probabilities",
+        lambda network, array, *a, **k: np.stack(
+            [np.ones_like(array), *3 * [np.zeros_like(array)]]
+        ),
+    )
+    assert (
+        cli.main(
+            [
+                "segment",
+                str(scan_file),
+                "--model",
+                str(folder),
+                "--output",
+                str(tmp_path / "out"),
+                "--report",
+            ]
+        )
+        == 0
+    )
+    assert (
+        not load_volume(tmp_path / "out/scan.nii.gz").array.any()
+        and (tmp_path / "out/scan_report/report.html").exists()
+    )
 
 
 DAMAGED = {
@@ -259,9 +393,16 @@ def test_a_damaged_description_is_refused(name, tmp_path):
 
 
 def test_bad_options_are_refused_before_any_work(tmp_path, scan_file, capsys):
-    run = lambda *more: cli.main(["segment", str(scan_file), "--output", str(tmp_path / "out.nii.gz"), *map(str, more)])
+    run = lambda *more: cli.main(
+        ["segment", str(scan_file), "--output", str(tmp_path / "out.nii.gz"), *map(str, more)]
+    )
     assert run("--augment", -1) == 2 and "--augment is -1" in capsys.readouterr().err
-    assert run("--uncertainty", tmp_path / "out.nii.gz") == 2 and "same file" in capsys.readouterr().err
-    assert run("--uncertainty", tmp_path / "map.docx") == 2 and "map.docx" in capsys.readouterr().err
+    assert (
+        run("--uncertainty", tmp_path / "out.nii.gz") == 2
+        and "same file" in capsys.readouterr().err
+    )
+    assert (
+        run("--uncertainty", tmp_path / "map.docx") == 2 and "map.docx" in capsys.readouterr().err
+    )
     with pytest.raises(UserError, match="0 or more"):
         segment(load_volume(scan_file), shades_model(), augment=-1)

@@ -1,4 +1,5 @@
 """Stand-ins for the network and for the worker's client, with the methods that the logic uses."""
+
 import time
 from pathlib import Path
 
@@ -10,8 +11,15 @@ from MedLLMSegLib.core.geometry import apply
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.worker.protocol import Event, load_volume, save_segmentation
 
-OBLIQUE = np.array([[-0.6, 0.3, 0.4, 40], [0.2, 0.9, -0.5, -30], [-0.1, 0.2, 2.4, 12], [0, 0, 0, 1.0]])
-BALLS_RAS = {1: (20, -10, 30), 2: (20, -22, 33), 3: (38, -12, 28), 4: (38, -24, 31)}  # mm, in the world
+OBLIQUE = np.array(
+    [[-0.6, 0.3, 0.4, 40], [0.2, 0.9, -0.5, -30], [-0.1, 0.2, 2.4, 12], [0, 0, 0, 1.0]]
+)
+BALLS_RAS = {
+    1: (20, -10, 30),
+    2: (20, -22, 33),
+    3: (38, -12, 28),
+    4: (38, -24, 31),
+}  # mm, in the world
 RADIUS_MM = 5.0
 GRID = (16, 60, 90)  # k, j, i: with OBLIQUE it holds all four balls
 
@@ -22,8 +30,18 @@ class BallSegmenter:
     def __init__(self, fails=None, radius_mm=RADIUS_MM, balls=(1, 2, 3, 4)):
         self.fails, self.radius_mm, self.balls = fails, radius_mm, balls
 
-    def __call__(self, volume, model, *, device="auto", side=None, probabilities=False, uncertainty=False, augment=0,
-                 progress=None):
+    def __call__(
+        self,
+        volume,
+        model,
+        *,
+        device="auto",
+        side=None,
+        probabilities=False,
+        uncertainty=False,
+        augment=0,
+        progress=None,
+    ):
         self.volume, self.options = volume, dict(model=model, device=device, side=side)
         if progress:
             progress("segment", 0.5)
@@ -37,21 +55,33 @@ class BallSegmenter:
             if label in wanted and label in self.balls:
                 labels[np.linalg.norm(world - centre, axis=-1) <= self.radius_mm] = label
         unsure = volume.with_array((labels > 0).astype(np.float32) * 0.5) if uncertainty else None
-        return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=True), {1: 0.9, 2: float("nan")},
-                            notes=("A note.",), model=model, uncertainty=unsure)
+        return Segmentation(
+            volume.with_array(labels),
+            hippocampus_structures(lateral=True),
+            {1: 0.9, 2: float("nan")},
+            notes=("A note.",),
+            model=model,
+            uncertainty=unsure,
+        )
 
 
 class StandInClient:
     """A worker that works when it is polled: one stage a poll, then the result.
 
-    segment: called with (volume, model, **options). hold: stay in the stage of that name until it is set to None.
-    fails: an Event's fields instead of a result. bundle: what a training ends with.
+    segment: called with (volume, model, **options). hold: stay in the stage of that name until it
+    is set to None. fails: an Event's fields instead of a result. bundle: what a training ends with.
     """
 
     STAGES = ("start", "read", "load", "localize", "segment", "restore", "done")
 
     def __init__(self, segment=None, hold=None, fails=None, bundle=None, history=()):
-        self.segment, self.hold, self.fails, self.bundle, self.history = segment or BallSegmenter(), hold, fails, bundle, history
+        self.segment, self.hold, self.fails, self.bundle, self.history = (
+            segment or BallSegmenter(),
+            hold,
+            fails,
+            bundle,
+            history,
+        )
         self.requests, self.open, self.events, self.cancelled, self.closed = [], {}, [], [], False
 
     def submit(self, do, **fields):
@@ -82,8 +112,16 @@ class StandInClient:
         if at < len(self.STAGES):
             if self.STAGES[at] != self.hold:
                 self.open[number][2] += 1
-            return [Event(number, "progress", stage=self.STAGES[at], fraction=at / len(self.STAGES), seconds_left=3.0,
-                          history=self.history[at:at + 1])]
+            return [
+                Event(
+                    number,
+                    "progress",
+                    stage=self.STAGES[at],
+                    fraction=at / len(self.STAGES),
+                    seconds_left=3.0,
+                    history=self.history[at : at + 1],
+                )
+            ]
         del self.open[number]
         if self.fails:
             return [Event(number, "error", **self.fails)]
@@ -96,7 +134,9 @@ class StandInClient:
             return [Event(number, "error", kind="user", message=str(error))]
         except Cancelled:
             return [Event(number, "error", kind="cancelled")]
-        return [Event(number, "result", folder=str(save_segmentation(result, Path(fields["output"]))))]
+        return [
+            Event(number, "result", folder=str(save_segmentation(result, Path(fields["output"]))))
+        ]
 
 
 def take_along(logic, job, until=lambda job: not job.running, times=2000):

@@ -1,28 +1,43 @@
 """A t-SNE map from the files of `medllmseg tsne` to a chart, on Slicer's own plot nodes."""
+
 import json
 
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
-import slicer  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+import slicer
 
-from MedLLMSegLib.metrics.classification import Estimate  # noqa: E402
-from MedLLMSegLib.evaluation.tsne_map import Told  # noqa: E402
-from MedLLMSegLib.core.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.scene import feature_map  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.evaluation.tsne_map import Told
+from MedLLMSegLib.metrics.classification import Estimate
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.scene import feature_map
 
-ROWS = (("a", 1.5, 2.0, "pneumonia", "PA"), ("b", -3.0, 0.5, "no finding", "AP"), ("c", 4.0, -1.0, "pneumonia", ""))
+ROWS = (
+    ("a", 1.5, 2.0, "pneumonia", "PA"),
+    ("b", -3.0, 0.5, "no finding", "AP"),
+    ("c", 4.0, -1.0, "pneumonia", ""),
+)
 
 
 @pytest.fixture
 def path(tmp_path):
     lines = ["case,x,y,class,view", *(",".join(map(str, row)) for row in ROWS)]
     (tmp_path / "map.csv").write_text("\n".join(lines) + "\n")
-    told = lambda auc: Told(3, {"no finding": 1, "pneumonia": 2}, 0.667, Estimate(0.8, 0.7, 0.9), auc)
-    found = {"class": told(Estimate(0.912, 0.85, 0.96)), "scanner": told(Estimate(0.6)), "site": told(Estimate(float("nan")))}
-    (tmp_path / "map.json").write_text(json.dumps({name: each.to_dict() for name, each in found.items()}))  # as `medllmseg tsne`
+    told = lambda auc: Told(
+        3, {"no finding": 1, "pneumonia": 2}, 0.667, Estimate(0.8, 0.7, 0.9), auc
+    )
+    found = {
+        "class": told(Estimate(0.912, 0.85, 0.96)),
+        "scanner": told(Estimate(0.6)),
+        "site": told(Estimate(float("nan"))),
+    }
+    (tmp_path / "map.json").write_text(
+        json.dumps({name: each.to_dict() for name, each in found.items()})
+    )  # as `medllmseg tsne`
     return tmp_path / "map.png"
 
 
@@ -32,19 +47,29 @@ def series(chart):
 
 def points(one):
     table = one.GetTableNode().GetTable()
-    x, y = (table.GetColumnByName(name(one)) for name in (type(one).GetXColumnName, type(one).GetYColumnName))
+    x, y = (
+        table.GetColumnByName(name(one))
+        for name in (type(one).GetXColumnName, type(one).GetYColumnName)
+    )
     labels = table.GetColumnByName(one.GetLabelColumnName())
-    return [(labels.GetValue(n), x.GetValue(n), y.GetValue(n)) for n in range(table.GetNumberOfRows())]
+    return [
+        (labels.GetValue(n), x.GetValue(n), y.GetValue(n)) for n in range(table.GetNumberOfRows())
+    ]
 
 
 def test_one_series_for_each_value_and_the_number_beside_the_picture(scene, path):
     chart = feature_map.add_feature_map(path)
     assert [one.GetName() for one in series(chart)] == ["no finding (1)", "pneumonia (2)"]
-    assert points(series(chart)[1]) == [("a", 1.5, 2.0), ("c", 4.0, -1.0)] and points(series(chart)[0]) == [("b", -3.0, 0.5)]
+    assert points(series(chart)[1]) == [("a", 1.5, 2.0), ("c", 4.0, -1.0)] and points(
+        series(chart)[0]
+    ) == [("b", -3.0, 0.5)]
     assert series(chart)[0].GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter
     assert series(chart)[0].GetLineStyle() == slicer.vtkMRMLPlotSeriesNode.LineStyleNone
     assert not np.allclose(series(chart)[0].GetColor(), series(chart)[1].GetColor())
-    assert chart.GetTitle() == "map by class: told from the features with AUC 0.91 (0.85 to 0.96; chance 0.5)"
+    assert (
+        chart.GetTitle()
+        == "map by class: told from the features with AUC 0.91 (0.85 to 0.96; chance 0.5)"
+    )
 
 
 def test_another_column_that_nothing_was_measured_of(scene, path):
@@ -52,23 +77,42 @@ def test_another_column_that_nothing_was_measured_of(scene, path):
     assert [one.GetName() for one in series(chart)] == ["AP (1)", "PA (1)", "not stated (1)"]
     assert "was not measured" in chart.GetTitle()
     told = {by: feature_map._told(path.with_suffix(".json"), by) for by in ("scanner", "site")}
-    assert told == {"scanner": "told from the features with AUC 0.60 (chance 0.5)", "site": feature_map.NOT_MEASURED}
+    assert told == {
+        "scanner": "told from the features with AUC 0.60 (chance 0.5)",
+        "site": feature_map.NOT_MEASURED,
+    }
 
 
 def test_the_logic_shows_it(scene, path, monkeypatch):
     shown = []
-    plots = type("Plots", (), {"logic": lambda self: self, "ShowChartInLayout": lambda self, chart: shown.append(chart)})()
+    plots = type(
+        "Plots",
+        (),
+        {"logic": lambda self: self, "ShowChartInLayout": lambda self, chart: shown.append(chart)},
+    )()
     monkeypatch.setattr(slicer.modules, "plots", plots, raising=False)
-    chart = SegmentationLogic(makeClient=lambda: pytest.fail("a worker was started")).showFeatureMap(path)
+    chart = SegmentationLogic(
+        makeClient=lambda: pytest.fail("a worker was started")
+    ).showFeatureMap(path)
     assert shown == [chart] and chart.GetNumberOfPlotSeriesNodes() == 2
 
 
-@pytest.mark.parametrize("text, by, words", [
-    (None, "class", "cannot be read"), ("a,b\n1,2\n", "class", "no map of features"), ("", "class", "no map of features"),
-    ("case,x,y,class\na,1,2,c\n", "scanner", 'no column "scanner".*it has class'),
-    ("case,x,y,class\na,one,2,c\n", "class", "no pair of numbers"), ("case,x,y,class\na,1\n", "class", "no pair of numbers"),
-    ("case,x,y,class\n" + "".join(f"{n},1,2,c{n}\n" for n in range(8)), "class", "8 values, and 7 colours"),
-])
+@pytest.mark.parametrize(
+    "text, by, words",
+    [
+        (None, "class", "cannot be read"),
+        ("a,b\n1,2\n", "class", "no map of features"),
+        ("", "class", "no map of features"),
+        ("case,x,y,class\na,1,2,c\n", "scanner", 'no column "scanner".*it has class'),
+        ("case,x,y,class\na,one,2,c\n", "class", "no pair of numbers"),
+        ("case,x,y,class\na,1\n", "class", "no pair of numbers"),
+        (
+            "case,x,y,class\n" + "".join(f"{n},1,2,c{n}\n" for n in range(8)),
+            "class",
+            "8 values, and 7 colours",
+        ),
+    ],
+)
 def test_bad_files_are_one_sentence_and_leave_nothing(scene, tmp_path, text, by, words):
     if text is not None:
         (tmp_path / "map.csv").write_text(text)

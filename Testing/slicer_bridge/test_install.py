@@ -1,4 +1,7 @@
-"""Packages in Slicer: what is missing and how large it is, installing it through Slicer's own ways, and what goes wrong."""
+"""Packages in Slicer: what is missing and how large it is, installing it through Slicer's own
+ways, and what goes wrong.
+"""
+
 import importlib
 import re
 import subprocess
@@ -17,30 +20,47 @@ LISTS = {"segment": (install.REQUIREMENTS,), "train": (install.REQUIREMENTS, ins
 
 
 def lines(*paths):
-    return [line.strip() for path in paths for line in path.read_text().splitlines() if line.strip() and line[0] != "#"]
+    return [
+        line.strip()
+        for path in paths
+        for line in path.read_text().splitlines()
+        if line.strip() and line[0] != "#"
+    ]
 
 
 class World:
     """Stand-ins for the installed packages, PyTorchUtils, slicer.packaging and slicer.app.
 
-    have: package -> version. torch, others: what installing does: "works", "declined", "nothing" or an error.
+    have: package -> version. torch, others: what installing does: "works", "declined", "nothing" or
+    an error.
     """
 
-    def __init__(self, monkeypatch, have=None, torch="works", others="works", extension=True, testing=False):
+    def __init__(
+        self, monkeypatch, have=None, torch="works", others="works", extension=True, testing=False
+    ):
         self.have, self.asked, self.held = dict(have or {}), [], ""
         self.torch, self.others = torch, others
         utils = types.ModuleType("PyTorchUtils")
         utils.PyTorchUtilsLogic = lambda: types.SimpleNamespace(installTorch=self.install_torch)
         packaging = types.ModuleType("slicer.packaging")
-        packaging.pip_ensure, packaging.load_requirements = self.pip_ensure, lambda path: lines(Path(path))
+        packaging.pip_ensure, packaging.load_requirements = (
+            self.pip_ensure,
+            lambda path: lines(Path(path)),
+        )
         slicer = types.ModuleType("slicer")
         slicer.__path__, slicer.app = [], types.SimpleNamespace(testingEnabled=lambda: testing)
         for module in (slicer, packaging):
             monkeypatch.setitem(sys.modules, module.__name__, module)
         monkeypatch.setitem(sys.modules, "PyTorchUtils", utils if extension else None)
         monkeypatch.setattr(install, "version", self.version)
-        monkeypatch.setattr(install, "distributions", lambda: [
-            types.SimpleNamespace(metadata={"Name": name}, version=number) for name, number in self.have.items()])
+        monkeypatch.setattr(
+            install,
+            "distributions",
+            lambda: [
+                types.SimpleNamespace(metadata={"Name": name}, version=number)
+                for name, number in self.have.items()
+            ],
+        )
 
     def version(self, name):
         if name not in self.have:
@@ -71,9 +91,15 @@ ALL = {"torch": "2.13.0", "monai": "1.6.1", "safetensors": "0.8.0", "einops": "0
 def test_what_is_missing_is_named_with_its_size(monkeypatch):
     World(monkeypatch, SLICERS)
     missing = install.missing_packages()
-    assert missing[0].startswith("PyTorch (0.2 GB to download") and "several GB for an NVIDIA GPU" in missing[0]
+    assert (
+        missing[0].startswith("PyTorch (0.2 GB to download")
+        and "several GB for an NVIDIA GPU" in missing[0]
+    )
     assert missing[1:] == ["monai (2 MB)", "safetensors (1 MB)", "einops (below 1 MB)"]
-    assert install.missing_packages("train")[4:] == ["lightning-fabric (below 1 MB)", "matplotlib (24 MB)"]
+    assert install.missing_packages("train")[4:] == [
+        "lightning-fabric (below 1 MB)",
+        "matplotlib (24 MB)",
+    ]
 
 
 def test_what_is_there_is_not_missing_and_what_is_too_old_is(monkeypatch):
@@ -84,9 +110,13 @@ def test_what_is_there_is_not_missing_and_what_is_too_old_is(monkeypatch):
 
 
 def test_looking_imports_nothing_heavy():
-    code = ("import sys, MedLLMSegLib.slicer_bridge.install.packages as i; i.missing_packages('train'); "
-            "print({'torch', 'monai', 'numpy', 'matplotlib'} & set(sys.modules))")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code = (
+        "import sys, MedLLMSegLib.slicer_bridge.install.packages as i; i.missing_packages('train');"
+        " print({'torch', 'monai', 'numpy', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "set()"
 
 
@@ -96,7 +126,9 @@ def test_all_is_installed_torch_first_and_nothing_of_slicers_is_exchanged(monkey
     world = World(monkeypatch, {**SLICERS, "monai": "1.3.0"})
     install.ensure_packages("MedLLMSeg", task, ask=ask)
     assert world.asked == [(f"torch{install.TORCH}", ask), (*lines(*LISTS[task]), ask)]
-    assert world.held.splitlines() == sorted(["numpy==2.0.2", "SimpleITK==2.5.0", "pillow==11.0", "torch==2.13.0+cu126"])
+    assert world.held.splitlines() == sorted(
+        ["numpy==2.0.2", "SimpleITK==2.5.0", "pillow==11.0", "torch==2.13.0+cu126"]
+    )
     assert install.missing_packages(task) == []
 
 
@@ -109,24 +141,48 @@ def test_when_all_is_there_nobody_is_asked(monkeypatch):
 def test_a_torch_that_is_there_is_left_alone(monkeypatch):
     world = World(monkeypatch, {**SLICERS, "torch": "2.13.0+cu126"})
     install.ensure_packages("MedLLMSeg")
-    assert world.asked == [(*lines(install.REQUIREMENTS), False)] and "torch==2.13.0+cu126\n" in world.held
+    assert (
+        world.asked == [(*lines(install.REQUIREMENTS), False)]
+        and "torch==2.13.0+cu126\n" in world.held
+    )
 
 
-@pytest.mark.parametrize("world, says", [
-    (dict(extension=False), "Extensions Manager"), (dict(torch="declined"), "was not installed"),
-    (dict(torch=OSError("no network")), "check the network"), (dict(have={"torch": "1.13.1"}), "PyTorch 1.13.1 is installed"),
-    (dict(others=RuntimeError("User declined package installation")), "were not installed"),
-    (dict(others=subprocess.CalledProcessError(1, "pip")), "check the network"),
-    (dict(torch="nothing"), "torch could not be installed"), (dict(others="nothing"), "monai, safetensors, einops could not"),
-    (dict(testing=True), "without --testing"),
-], ids=["no extension", "torch declined", "torch fails", "torch too old", "packages declined", "packages fail", "torch vanishes",
-        "packages vanish", "Slicer tests itself"])
+@pytest.mark.parametrize(
+    "world, says",
+    [
+        (dict(extension=False), "Extensions Manager"),
+        (dict(torch="declined"), "was not installed"),
+        (dict(torch=OSError("no network")), "check the network"),
+        (dict(have={"torch": "1.13.1"}), "PyTorch 1.13.1 is installed"),
+        (dict(others=RuntimeError("User declined package installation")), "were not installed"),
+        (dict(others=subprocess.CalledProcessError(1, "pip")), "check the network"),
+        (dict(torch="nothing"), "torch could not be installed"),
+        (dict(others="nothing"), "monai, safetensors, einops could not"),
+        (dict(testing=True), "without --testing"),
+    ],
+    ids=[
+        "no extension",
+        "torch declined",
+        "torch fails",
+        "torch too old",
+        "packages declined",
+        "packages fail",
+        "torch vanishes",
+        "packages vanish",
+        "Slicer tests itself",
+    ],
+)
 def test_what_goes_wrong_is_one_sentence_with_a_way_on(monkeypatch, world, says):
     made = World(monkeypatch, **world)
     with pytest.raises(UserError) as refusal:
         install.ensure_packages("MedLLMSeg")
     message = str(refusal.value)
-    assert says in message and message.endswith(".") and message.count(". ") == 0 and "\n" not in message
+    assert (
+        says in message
+        and message.endswith(".")
+        and message.count(". ") == 0
+        and "\n" not in message
+    )
     assert not (world.get("testing") and made.asked)
 
 
@@ -143,18 +199,52 @@ def test_the_lists_agree_with_pyproject():
     assert asked and asked | {f"torch{install.TORCH}"} <= set(project["dependencies"])
     assert set(lines(install.TRAINING)) <= set(project["optional-dependencies"]["train"])
     everything = [re.split(r"[<>=]", line)[0] for line in lines(*LISTS["train"])]
-    assert not {"torch", "numpy", "scipy", "SimpleITK", "vtk"} & set(everything) and set(everything) == set(install.SIZES_MB)
+    assert not {"torch", "numpy", "scipy", "SimpleITK", "vtk"} & set(everything) and set(
+        everything
+    ) == set(install.SIZES_MB)
 
 
-@pytest.mark.parametrize("task, code", [
-    ("segment", "from MedLLMSegLib import segment; import MedLLMSegLib.worker.server, MedLLMSegLib.worker.tasks"),
-    ("train", "import MedLLMSegLib.training.segmenter.segmenter_session, MedLLMSegLib.training.curves; "
-              "from MedLLMSegLib.training.devices import make_fabric; make_fabric('cpu', 'fp32')"),
-])
+@pytest.mark.parametrize(
+    "task, code",
+    [
+        (
+            "segment",
+            (
+                "from MedLLMSegLib import segment; import MedLLMSegLib.worker.server,"
+                " MedLLMSegLib.worker.tasks"
+            ),
+        ),
+        (
+            "train",
+            (
+                "import MedLLMSegLib.training.segmenter.segmenter_session,"
+                " MedLLMSegLib.training.curves; from MedLLMSegLib.training.devices import"
+                " make_fabric; make_fabric('cpu', 'fp32')"
+            ),
+        ),
+    ],
+)
 def test_the_worker_imports_only_what_slicer_has_or_is_asked_for(task, code):
-    """Everything else that pyproject.toml, or a developer's machine, may have is made to be missing."""
-    absent = {"gguf", "tqdm", "matplotlib", "skimage", "nilearn", "nibabel", "transformers", "pandas", "sklearn", "h5py",
-              "tensorboard", "lightning", "lightning_fabric", "fire", "ignite"}
+    """Everything else that pyproject.toml, or a developer's machine, may have is made to be
+    missing.
+    """
+    absent = {
+        "gguf",
+        "tqdm",
+        "matplotlib",
+        "skimage",
+        "nilearn",
+        "nibabel",
+        "transformers",
+        "pandas",
+        "sklearn",
+        "h5py",
+        "tensorboard",
+        "lightning",
+        "lightning_fabric",
+        "fire",
+        "ignite",
+    }
     if task == "train":
         absent -= {"matplotlib", "lightning_fabric"}
     code = f"import sys\nsys.modules.update(dict.fromkeys({sorted(absent)!r}))\n{code}"
@@ -173,10 +263,15 @@ def test_installed_packages_can_all_be_held(tmp_path):
 
 
 def test_of_two_versions_in_sight_the_one_that_python_imports_is_held(monkeypatch, tmp_path):
-    found = [types.SimpleNamespace(metadata={"Name": name}, version=number)
-             for name, number in (("NumPy", "2.0.2"), ("six", "1.17"), ("numpy", "1.26.4"))]
+    found = [
+        types.SimpleNamespace(metadata={"Name": name}, version=number)
+        for name, number in (("NumPy", "2.0.2"), ("six", "1.17"), ("numpy", "1.26.4"))
+    ]
     monkeypatch.setattr(install, "distributions", lambda: found)
-    assert install._hold(tmp_path, []).read_text(encoding="utf-8").splitlines() == ["NumPy==2.0.2", "six==1.17"]
+    assert install._hold(tmp_path, []).read_text(encoding="utf-8").splitlines() == [
+        "NumPy==2.0.2",
+        "six==1.17",
+    ]
 
 
 def test_two_installations_at_a_time_are_refused(monkeypatch):

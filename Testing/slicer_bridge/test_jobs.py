@@ -1,4 +1,7 @@
-"""Runs that go on while the user works: what poll, cancel, failure and a changing scene do to real MRML nodes."""
+"""Runs that go on while the user works: what poll, cancel, failure and a changing scene do to
+real MRML nodes.
+"""
+
 import gc
 import tempfile
 from pathlib import Path
@@ -6,19 +9,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
-import slicer  # noqa: E402
-from Testing.slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, BallSegmenter, StandInClient, in_stage, take_along  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+import slicer
 
-from MedLLMSegLib.core.errors import Cancelled, UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from Testing.slicer_bridge.stand_in import (
+    BALLS_RAS,
+    GRID,
+    OBLIQUE,
+    BallSegmenter,
+    StandInClient,
+    in_stage,
+    take_along,
+)
 
 TURN = np.array([[0.98, -0.17, 0, 3], [0.17, 0.98, 0, -2], [0, 0, 1, 1.5], [0, 0, 0, 1]])
 
 
 @pytest.fixture
 def scan(add_volume):
-    return add_volume(np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead")
+    return add_volume(
+        np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead"
+    )
 
 
 @pytest.fixture
@@ -42,7 +57,9 @@ def picture(scene):
         node = scene.GetNthNode(n)
         nodes.append((node.GetID(), node.GetName()))
         if node.IsA("vtkMRMLSegmentationNode"):
-            nodes.append((contents(node), node.GetTransformNodeID(), hierarchy.GetItemByDataNode(node)))
+            nodes.append(
+                (contents(node), node.GetTransformNodeID(), hierarchy.GetItemByDataNode(node))
+            )
     return nodes
 
 
@@ -53,20 +70,27 @@ def contents(node):
     for segment_id in segments.GetSegmentIDs():
         image = segments.GetSegment(segment_id).GetRepresentation("Binary labelmap")
         array = slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, segment_id)
-        found[segment_id] = (segments.GetSegment(segment_id).GetName(), image.GetExtent(),
-                             int((array == segments.GetSegment(segment_id).GetLabelValue()).sum()))
+        found[segment_id] = (
+            segments.GetSegment(segment_id).GetName(),
+            image.GetExtent(),
+            int((array == segments.GetSegment(segment_id).GetLabelValue()).sum()),
+        )
     return found
 
 
 def centres(node):
-    return {node.GetSegmentation().GetSegment(i).GetName(): np.array(node.GetSegmentCenterRAS(i))
-            for i in node.GetSegmentation().GetSegmentIDs()}
+    return {
+        node.GetSegmentation().GetSegment(i).GetName(): np.array(node.GetSegmentCenterRAS(i))
+        for i in node.GetSegmentation().GetSegmentIDs()
+    }
 
 
 def start(logic, scan, **options):
     """(job, what its callbacks were told)"""
     told = []
-    job = logic.segmentAsync(scan, lambda *how: told.append(how), lambda job: told.append(job), **options)
+    job = logic.segmentAsync(
+        scan, lambda *how: told.append(how), lambda job: told.append(job), **options
+    )
     return job, told
 
 
@@ -78,7 +102,12 @@ def test_a_run_returns_at_once_and_ends_in_a_node(scene, scan, logic):
     assert scene.GetNumberOfNodes() == before  # nothing partial
     assert (job.stage, job.secondsLeft) == ("segment", 3.0) and 0 < job.fraction < 1
     take_along(logic, job)
-    assert job.state == "done" and job.message == "" and told[-1] is job and told[0] == ("start", 0.0, 3.0)
+    assert (
+        job.state == "done"
+        and job.message == ""
+        and told[-1] is job
+        and told[0] == ("start", 0.0, 3.0)
+    )
     assert len(centres(job.segmentationNode)) == 4 and job.segmentationNode.GetScene() is scene
 
 
@@ -86,16 +115,27 @@ def test_rows_and_notes_are_what_was_found(scan, logic):
     job, _ = start(logic, scan)
     take_along(logic, job)
     names = [name for name, _, _ in job.rows]
-    assert names == ["Left hippocampus (anterior)", "Left hippocampus (posterior)", "Right hippocampus (anterior)",
-                     "Right hippocampus (posterior)"] and job.notes == ("A note.",)
+    assert names == [
+        "Left hippocampus (anterior)",
+        "Left hippocampus (posterior)",
+        "Right hippocampus (anterior)",
+        "Right hippocampus (posterior)",
+    ] and job.notes == ("A note.",)
     ball = 4 / 3 * np.pi * 5**3 / 1000
     assert all(abs(ml - ball) < 0.1 * ball for _, ml, _ in job.rows)
-    assert [sure for *_, sure in job.rows] == [0.9, None, None, None]  # what is not known is not a number to show
+    assert [sure for *_, sure in job.rows] == [
+        0.9,
+        None,
+        None,
+        None,
+    ]  # what is not known is not a number to show
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new node", "existing node"])
 @pytest.mark.parametrize("stage", StandInClient.STAGES)
-def test_cancel_in_every_stage_leaves_the_scene_as_it_was(scene, scan, logic, client, stage, existing):
+def test_cancel_in_every_stage_leaves_the_scene_as_it_was(
+    scene, scan, logic, client, stage, existing
+):
     node = logic.segment(scan, side="left") if existing else None
     before, client.hold = picture(scene), stage
     job, told = start(logic, scan, segmentationNode=node)
@@ -103,7 +143,12 @@ def test_cancel_in_every_stage_leaves_the_scene_as_it_was(scene, scan, logic, cl
     logic.cancel(job)
     assert job.state == "cancelling" and client.cancelled
     take_along(logic, job)
-    assert job.state == "cancelled" and job.message == "" and told[-1] is job and picture(scene) == before
+    assert (
+        job.state == "cancelled"
+        and job.message == ""
+        and told[-1] is job
+        and picture(scene) == before
+    )
     logic.cancel(job)  # too late: nothing happens
     client.hold = None
     assert logic.segment(scan, node) is not None  # and the next press works
@@ -127,7 +172,9 @@ def test_cancel_while_the_result_is_being_read_or_arrives(scene, scan, logic, cl
     assert job.state == "cancelled" and picture(scene) == before
 
 
-def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(scene, scan, logic, client, monkeypatch):
+def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(
+    scene, scan, logic, client, monkeypatch
+):
     """Even if all that is left to do needs no waiting."""
     from MedLLMSegLib.slicer_bridge.logic.jobs import Runner
 
@@ -146,13 +193,24 @@ def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(scene, scan, 
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new node", "existing node"])
-@pytest.mark.parametrize("kind, message", [("user", "No hippocampus was found."), ("unexpected", "The worker stopped.")])
-def test_a_failure_is_one_sentence_and_leaves_the_scene_as_it_was(scene, scan, logic, client, kind, message, existing):
+@pytest.mark.parametrize(
+    "kind, message", [("user", "No hippocampus was found."), ("unexpected", "The worker stopped.")]
+)
+def test_a_failure_is_one_sentence_and_leaves_the_scene_as_it_was(
+    scene, scan, logic, client, kind, message, existing
+):
     node = logic.segment(scan, side="left") if existing else None
-    before, client.fails = picture(scene), {"kind": kind, "message": message, "details": "Traceback"}
+    before, client.fails = (
+        picture(scene),
+        {"kind": kind, "message": message, "details": "Traceback"},
+    )
     job, told = start(logic, scan, segmentationNode=node)
     take_along(logic, job)
-    assert (job.state, job.message) == ("failed", message) and picture(scene) == before and told[-1] is job
+    assert (
+        (job.state, job.message) == ("failed", message)
+        and picture(scene) == before
+        and told[-1] is job
+    )
     assert job.details == ("Traceback" if kind == "unexpected" else "")
     client.fails = None
     assert logic.segment(scan, node) is not None
@@ -167,7 +225,11 @@ def test_a_failure_while_writing_leaves_the_scene_as_it_was(scene, scan, logic, 
         monkeypatch.setattr(nodes, "write_uncertainty", lambda *arguments: 1 / 0)
         job, _ = start(logic, scan, segmentationNode=asked)
         take_along(logic, job)
-        assert job.state == "failed" and "ZeroDivisionError" in job.message and "Traceback" in job.details
+        assert (
+            job.state == "failed"
+            and "ZeroDivisionError" in job.message
+            and "Traceback" in job.details
+        )
         assert picture(scene) == before
 
 
@@ -184,7 +246,12 @@ def test_a_removed_scan_ends_the_run_and_the_work(scene, scan, logic, client):
     scene.RemoveNode(scan)
     before = picture(scene)
     take_along(logic, job)
-    assert job.state == "cancelled" and "removed" in job.message and client.cancelled == [1] and picture(scene) == before
+    assert (
+        job.state == "cancelled"
+        and "removed" in job.message
+        and client.cancelled == [1]
+        and picture(scene) == before
+    )
     assert told[-1] is job
 
 
@@ -211,7 +278,11 @@ def test_a_deleted_output_is_made_anew(scene, scan, logic, client):
     scene.RemoveNode(gone)
     client.hold = None
     take_along(logic, job)
-    assert job.state == "done" and job.segmentationNode is not gone and job.segmentationNode.GetScene() is scene
+    assert (
+        job.state == "done"
+        and job.segmentationNode is not gone
+        and job.segmentationNode.GetScene() is scene
+    )
 
 
 def test_renamed_nodes_keep_their_new_names(scene, scan, logic, client):
@@ -228,7 +299,9 @@ def test_renamed_nodes_keep_their_new_names(scene, scan, logic, client):
     assert node.GetName() == "mine" and other.segmentationNode.GetName() == "patient 7 segmentation"
 
 
-def test_a_scan_that_is_moved_meanwhile_takes_the_result_along(scene, scan, logic, client, add_transform):
+def test_a_scan_that_is_moved_meanwhile_takes_the_result_along(
+    scene, scan, logic, client, add_transform
+):
     client.hold = "segment"
     job, _ = start(logic, scan)
     take_along(logic, job, in_stage("segment"))
@@ -271,12 +344,17 @@ def test_other_segments_stay_with_their_places(scene, scan, logic):
     before = contents(node)
     logic.segment(scan, node)
     assert contents(node)[mine] == before[mine] and len(contents(node)) == 5
-    np.testing.assert_array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(node, mine, scan), mask)
+    np.testing.assert_array_equal(
+        slicer.util.arrayFromSegmentBinaryLabelmap(node, mine, scan), mask
+    )
 
 
 # restore
 
-def test_restore_brings_back_what_was_overwritten_and_again_what_was_restored(scene, scan, logic, client):
+
+def test_restore_brings_back_what_was_overwritten_and_again_what_was_restored(
+    scene, scan, logic, client
+):
     node = logic.segment(scan)
     assert not logic.canRestore(node)  # nothing was overwritten
     client.segment = BallSegmenter(radius_mm=3, balls=(1,))
@@ -300,7 +378,10 @@ def test_restore_brings_back_the_users_edits_and_the_transform(scene, scan, logi
     logic.segment(scan, node)
     assert node.GetTransformNodeID() == scan.GetTransformNodeID()
     logic.restore(node)
-    assert node.GetSegmentation().GetNthSegment(0).GetName() == "edited" and node.GetTransformNodeID() is None
+    assert (
+        node.GetSegmentation().GetNthSegment(0).GetName() == "edited"
+        and node.GetTransformNodeID() is None
+    )
 
 
 def test_only_the_last_run_is_kept_and_not_beyond_the_node(scene, scan, logic, client):
@@ -332,6 +413,7 @@ def test_a_cancelled_run_keeps_what_the_run_before_it_overwrote(scene, scan, log
 
 # uncertainty
 
+
 def test_the_uncertainty_map_lies_over_the_scan(scene, scan, logic, add_transform):
     scan.SetAndObserveTransformNodeID(add_transform(TURN).GetID())
     views = [scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(3)]
@@ -339,29 +421,41 @@ def test_the_uncertainty_map_lies_over_the_scan(scene, scan, logic, add_transfor
     take_along(logic, job)
     shown = logic.showUncertainty(job, scan)
     assert shown is job.uncertaintyNode is logic.showUncertainty(job.segmentationNode)
-    assert shown.GetName() == "MRHead uncertainty" and shown.GetTransformNodeID() == scan.GetTransformNodeID()
+    assert (
+        shown.GetName() == "MRHead uncertainty"
+        and shown.GetTransformNodeID() == scan.GetTransformNodeID()
+    )
     array = slicer.util.arrayFromVolume(shown)
     assert array.shape == GRID and array.dtype == np.float32 and array.max() == 0.5
     grids = [slicer.util.arrayFromVTKMatrix(_ijk_to_ras(node)) for node in (shown, scan)]
     np.testing.assert_allclose(*grids)
     display = shown.GetDisplayNode()
-    assert (display.GetLowerThreshold() > 0 and display.GetApplyThreshold() and display.GetWindow() == 1)
+    assert (
+        display.GetLowerThreshold() > 0 and display.GetApplyThreshold() and display.GetWindow() == 1
+    )
     assert scene.GetNodeByID(display.GetColorNodeID()) is not None
-    assert {(v.GetBackgroundVolumeID(), v.GetForegroundVolumeID()) for v in views} == {(scan.GetID(), shown.GetID())}
+    assert {(v.GetBackgroundVolumeID(), v.GetForegroundVolumeID()) for v in views} == {
+        (scan.GetID(), shown.GetID())
+    }
     assert all(0 < v.GetForegroundOpacity() < 1 for v in views)
     logic.showUncertainty(job, show=False)
     assert {v.GetForegroundVolumeID() for v in views} == {None}
 
 
 def test_the_users_own_foreground_comes_back_when_the_map_goes(scene, scan, logic, add_volume):
-    other, third = add_volume(np.ones(GRID), OBLIQUE, "PET"), add_volume(np.ones(GRID), OBLIQUE, "CT")
+    other, third = (
+        add_volume(np.ones(GRID), OBLIQUE, "PET"),
+        add_volume(np.ones(GRID), OBLIQUE, "CT"),
+    )
     red, green, yellow = (scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode") for _ in range(3))
     for view, node, opacity in ((red, other, 0.3), (green, third, 1.0)):
         view.SetForegroundVolumeID(node.GetID())
         view.SetForegroundOpacity(opacity)
     yellow.SetForegroundOpacity(0.0)
     first, second = (logic.segment(scan, uncertainty=True) for _ in range(2))
-    shown = lambda: [(view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in (red, green, yellow)]
+    shown = lambda: [
+        (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in (red, green, yellow)
+    ]
     before = shown()
     for node in (first, first, second):  # twice, and one after another
         laid = logic.showUncertainty(node, scan)
@@ -381,7 +475,9 @@ def _ijk_to_ras(node):
     return matrix
 
 
-def test_a_map_is_used_again_goes_with_its_run_and_comes_back_with_restore(scene, scan, logic, client):
+def test_a_map_is_used_again_goes_with_its_run_and_comes_back_with_restore(
+    scene, scan, logic, client
+):
     node = logic.segment(scan, uncertainty=True)
     shown = logic.showUncertainty(node)
     first, count = slicer.util.arrayFromVolume(shown).copy(), scene.GetNumberOfNodes()
@@ -392,7 +488,9 @@ def test_a_map_is_used_again_goes_with_its_run_and_comes_back_with_restore(scene
     logic.restore(node)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown), first)
     logic.segment(scan, node)
-    with pytest.raises(UserError, match="tick Uncertainty"):  # an older run's map says nothing of this one
+    with pytest.raises(
+        UserError, match="tick Uncertainty"
+    ):  # an older run's map says nothing of this one
         logic.showUncertainty(node)
 
 
@@ -403,7 +501,9 @@ def test_a_failing_run_leaves_the_map_as_it_was(scene, scan, logic, monkeypatch)
     shown, before = logic.showUncertainty(node), picture(scene)
     first = slicer.util.arrayFromVolume(shown).copy()
     place = nodes.place_beside
-    monkeypatch.setattr(nodes, "place_beside", lambda node, *more: 1 / 0 if more[1:] else place(node, *more))
+    monkeypatch.setattr(
+        nodes, "place_beside", lambda node, *more: 1 / 0 if more[1:] else place(node, *more)
+    )
     for asked in (node, None):
         job, _ = start(logic, scan, segmentationNode=asked, uncertainty=True)
         take_along(logic, job)
@@ -412,6 +512,7 @@ def test_a_failing_run_leaves_the_map_as_it_was(scene, scan, logic, monkeypatch)
 
 
 # several runs, callbacks, the end
+
 
 def test_two_runs_at_once_end_in_two_nodes(scene, scan, logic):
     one, two = start(logic, scan, side="left")[0], start(logic, scan, side="right")[0]
@@ -468,7 +569,9 @@ def test_polling_starts_with_the_first_job_and_stops_with_the_last(scan, client)
     logic.close()
 
 
-def test_closing_the_logic_ends_jobs_and_worker_and_calls_nobody(scene, scan, client, tmp_path, monkeypatch):
+def test_closing_the_logic_ends_jobs_and_worker_and_calls_nobody(
+    scene, scan, client, tmp_path, monkeypatch
+):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before, client.hold = picture(scene), "segment"
     logic = SegmentationLogic(makeClient=lambda: client)
@@ -484,14 +587,19 @@ def test_closing_the_logic_ends_jobs_and_worker_and_calls_nobody(scene, scan, cl
 
 
 def test_slicer_itself_never_imports_torch():
-    """The worker's process does; Slicer's own must not, as its packages may be exchanged while it runs."""
+    """The worker's process does; Slicer's own must not, as its packages may be exchanged while
+    it runs.
+    """
     import subprocess
     import sys
 
-    code = ("import sys, slicer, slicer.util\n"
-            "from MedLLMSegLib.slicer_bridge.logic import module_logic, services, training_job, copyable_calls\n"
-            "from MedLLMSegLib.slicer_bridge.install import packages\nfrom MedLLMSegLib.slicer_bridge.selftest import self_test\n"
-            "print({'torch', 'monai', 'matplotlib', 'safetensors', 'einops'} & set(sys.modules))")
+    code = (
+        "import sys, slicer, slicer.util\nfrom MedLLMSegLib.slicer_bridge.logic import"
+        " module_logic, services, training_job, copyable_calls\nfrom"
+        " MedLLMSegLib.slicer_bridge.install import packages\nfrom"
+        " MedLLMSegLib.slicer_bridge.selftest import self_test\nprint({'torch', 'monai',"
+        " 'matplotlib', 'safetensors', 'einops'} & set(sys.modules))"
+    )
     root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
     assert done.stdout.strip().splitlines()[-1] == "set()", done.stdout + done.stderr
@@ -508,15 +616,19 @@ def test_a_logic_that_nobody_holds_any_more_ends_its_worker(scan, client):
 
 def test_volumes_reach_the_worker_as_files_that_are_removed(scan, logic, client, tmp_path):
     folders = []
-    client.segment = lambda volume, model, **options: (folders.extend(tmp_path.glob("MedLLMSeg-*")),
-                                                       BallSegmenter()(volume, model, **options))[1]
+    client.segment = lambda volume, model, **options: (
+        folders.extend(tmp_path.glob("MedLLMSeg-*")),
+        BallSegmenter()(volume, model, **options),
+    )[1]
     logic.segment(scan)
     logic.close()
     assert len(folders) == 1 and not Path(folders[0]).exists()
 
 
 def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
-    """Slicer's main thread holds the lock in Qt's loop, as here: what reads and writes files would get one step a poll."""
+    """Slicer's main thread holds the lock in Qt's loop, as here: what reads and writes files
+    would get one step a poll.
+    """
     import ctypes
     import os
     import time
@@ -528,7 +640,9 @@ def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
     def polls(lent):
         monkeypatch.setattr(jobs, "LENT_S", lent)
         runner, job, count = jobs.Runner(lambda: None), jobs.Job(), 0
-        runner.add(job, runner.in_thread(lambda: [(os.stat("/"), time.sleep(0.0002)) for _ in range(60)]))
+        runner.add(
+            job, runner.in_thread(lambda: [(os.stat("/"), time.sleep(0.0002)) for _ in range(60)])
+        )
         while job.running:
             runner.poll()
             keep(20_000)
@@ -550,4 +664,6 @@ def test_the_slice_views_move_to_what_was_found(scene, add_volume):
     look_at(scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty"))
     assert view.GetSliceToRAS().GetElement(2, 3) == 0
     look_at(SegmentationLogic(BallSegmenter()).segment(scan))
-    assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(BALLS_RAS[1][2], abs=2.4)  # mm; an axial view, thick slices
+    assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(
+        BALLS_RAS[1][2], abs=2.4
+    )  # mm; an axial view, thick slices

@@ -1,27 +1,42 @@
-"""The logic from a volume node to a segmentation node, with a stand-in for the network, and out to a file and back."""
+"""The logic from a volume node to a segmentation node, with a stand-in for the network, and out
+to a file and back.
+"""
+
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
-import slicer  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+import slicer
 
-from Testing.slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, RADIUS_MM, BallSegmenter, StandInClient  # noqa: E402
-
-from MedLLMSegLib.anatomy.structures import hippocampus_structures  # noqa: E402
-from MedLLMSegLib.core.errors import Cancelled, UserError  # noqa: E402
-from MedLLMSegLib.core.geometry import apply  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.anatomy.structures import hippocampus_structures
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from Testing.slicer_bridge.stand_in import (
+    BALLS_RAS,
+    GRID,
+    OBLIQUE,
+    RADIUS_MM,
+    BallSegmenter,
+    StandInClient,
+)
 
 
 @pytest.fixture
 def scan(add_volume):
     """A volume whose grid, oblique and left-handed, holds all four balls."""
-    return add_volume(np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead")
+    return add_volume(
+        np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead"
+    )
 
 
 def _centres_in_world(node):
-    return {node.GetSegmentation().GetSegment(i).GetName(): np.array(node.GetSegmentCenterRAS(i))
-            for i in node.GetSegmentation().GetSegmentIDs()}
+    return {
+        node.GetSegmentation().GetSegment(i).GetName(): np.array(node.GetSegmentCenterRAS(i))
+        for i in node.GetSegmentation().GetSegmentIDs()
+    }
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["no transform", "under a transform"])
@@ -37,7 +52,9 @@ def test_shapes_of_the_world_are_found_at_their_place_in_the_world(scan, add_tra
         segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(structure.name)
         array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan)
         points = apply(segmenter.volume.ijk_to_ras, np.argwhere(array)[:, ::-1])
-        assert np.linalg.norm(centres[structure.name] - BALLS_RAS[structure.label]) < 2.5  # a slice is 2.5 mm thick
+        assert (
+            np.linalg.norm(centres[structure.name] - BALLS_RAS[structure.label]) < 2.5
+        )  # a slice is 2.5 mm thick
         assert np.linalg.norm(points - BALLS_RAS[structure.label], axis=1).max() <= RADIUS_MM + 1e-6
 
 
@@ -45,10 +62,17 @@ def test_options_reach_the_segmenter_and_its_result_is_kept(scan):
     segmenter, seen = BallSegmenter(), []
     logic = SegmentationLogic(segmenter)
     assert logic.result is None
-    logic.segment(scan, model="other", side="left", device="cpu", progress=lambda *step: seen.append(step))
+    logic.segment(
+        scan, model="other", side="left", device="cpu", progress=lambda *step: seen.append(step)
+    )
     assert segmenter.options == {"model": "other", "device": "cpu", "side": "left"}
     assert segmenter.volume.name == "MRHead" and seen == [("segment", 0.5)]
-    assert set(logic.result.volumes_ml) == {"left_anterior", "left_posterior", "right_anterior", "right_posterior"}
+    assert set(logic.result.volumes_ml) == {
+        "left_anterior",
+        "left_posterior",
+        "right_anterior",
+        "right_posterior",
+    }
 
 
 def test_one_side_alone_replaces_nothing_on_the_other(scan):
@@ -58,7 +82,10 @@ def test_one_side_alone_replaces_nothing_on_the_other(scan):
     logic.segment(scan, node, side="left")
     np.testing.assert_equal(_centres_in_world(node), before)
     alone = logic.segment(scan, side="left")
-    assert list(_centres_in_world(alone)) == ["Left hippocampus (anterior)", "Left hippocampus (posterior)"]
+    assert list(_centres_in_world(alone)) == [
+        "Left hippocampus (anterior)",
+        "Left hippocampus (posterior)",
+    ]
 
 
 def test_a_second_run_updates_the_node_that_it_is_given(scene, scan):
@@ -69,8 +96,11 @@ def test_a_second_run_updates_the_node_that_it_is_given(scene, scan):
     assert logic.segment(scan) is not first
 
 
-@pytest.mark.parametrize("error", [UserError("No hippocampus was found."), Cancelled(), MemoryError()],
-                         ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [UserError("No hippocampus was found."), Cancelled(), MemoryError()],
+    ids=lambda error: type(error).__name__,
+)
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failing_run_leaves_the_scene_as_it_was(scene, scan, error, existing):
     node = SegmentationLogic(BallSegmenter()).segment(scan) if existing else None
@@ -88,8 +118,12 @@ def test_without_a_stand_in_it_is_the_worker_that_segments(scan):
     logic = SegmentationLogic(makeClient=lambda: clients.append(StandInClient()) or clients[0])
     node = logic.segment(scan, side="left", device="cpu")
     assert len(_centres_in_world(node)) == 2
-    (do, asked), = clients[0].requests
-    assert do == "segment" and (asked["model"], asked["side"], asked["device"]) == ("hippocampus-t1", "left", "cpu")
+    ((do, asked),) = clients[0].requests
+    assert do == "segment" and (asked["model"], asked["side"], asked["device"]) == (
+        "hippocampus-t1",
+        "left",
+        "cpu",
+    )
     logic.segment(scan)
     assert len(clients) == 1 and len(clients[0].requests) == 2  # it stays warm
     logic.close()
@@ -116,7 +150,9 @@ def test_cancelling_from_the_progress_callback(scene, scan):
 
 def test_a_scan_that_is_removed_while_it_is_segmented(scene, scan):
     with pytest.raises(UserError, match="removed"):
-        SegmentationLogic(BallSegmenter()).segment(scan, progress=lambda *step: scene.RemoveNode(scan))
+        SegmentationLogic(BallSegmenter()).segment(
+            scan, progress=lambda *step: scene.RemoveNode(scan)
+        )
     assert scene.GetNodesByClass("vtkMRMLSegmentationNode").GetNumberOfItems() == 0
 
 
@@ -143,12 +179,24 @@ def test_written_by_slicer_as_seg_nrrd_and_read_back(scene, scan, tmp_path):
         new, old = segments.GetSegment(segment_id), original.GetSegment(segment_id)
         assert new.GetName() == old.GetName()
         np.testing.assert_allclose(new.GetColor(), old.GetColor(), atol=1e-4)
-        assert _tags(new) == _tags(old) and "Hippocampus" in _tags(new)[old.GetTerminologyEntryTagName()]
-        np.testing.assert_array_equal(slicer.util.arrayFromSegmentBinaryLabelmap(read, segment_id, scan),
-                                      slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan))
+        assert (
+            _tags(new) == _tags(old)
+            and "Hippocampus" in _tags(new)[old.GetTerminologyEntryTagName()]
+        )
+        np.testing.assert_array_equal(
+            slicer.util.arrayFromSegmentBinaryLabelmap(read, segment_id, scan),
+            slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan),
+        )
 
 
 def _tags(segment):
     from MedLLMSegLib.slicer_bridge.scene import segments
-    return {name: segments.tag(segment, name)
-            for name in (segments.STRUCTURE_TAG, segments.MODEL_TAG, segment.GetTerminologyEntryTagName())}
+
+    return {
+        name: segments.tag(segment, name)
+        for name in (
+            segments.STRUCTURE_TAG,
+            segments.MODEL_TAG,
+            segment.GetTerminologyEntryTagName(),
+        )
+    }

@@ -1,16 +1,22 @@
-"""Volume nodes in, segmentation nodes out, on Slicer's real nodes: places, names, codes, and what must not change."""
+"""Volume nodes in, segmentation nodes out, on Slicer's real nodes: places, names, codes, and
+what must not change.
+"""
+
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
-import slicer  # noqa: E402
-import vtk  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+import slicer
+import vtk
 
-from MedLLMSegLib.anatomy.structures import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures  # noqa: E402
-from MedLLMSegLib.core.errors import UserError  # noqa: E402
-from MedLLMSegLib.core.geometry import apply  # noqa: E402
-from MedLLMSegLib.slicer_bridge.scene import volume_nodes as nodes, segments  # noqa: E402
-from MedLLMSegLib.core.segmentation import Segmentation  # noqa: E402
+from MedLLMSegLib.anatomy.structures import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.slicer_bridge.scene import segments
+from MedLLMSegLib.slicer_bridge.scene import volume_nodes as nodes
 
 SHAPE = (12, 14, 16)  # k, j, i
 SIDES = {"Left": "7771000", "Right": "24028007"}  # SNOMED CT
@@ -19,7 +25,11 @@ SIDES = {"Left": "7771000", "Right": "24028007"}  # SNOMED CT
 def _rotation(x_deg, y_deg, z_deg):
     matrix = np.eye(3)
     for axis, degrees in enumerate((x_deg, y_deg, z_deg)):
-        c, s, (a, b) = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees)), [n for n in range(3) if n != axis]
+        c, s, (a, b) = (
+            np.cos(np.deg2rad(degrees)),
+            np.sin(np.deg2rad(degrees)),
+            [n for n in range(3) if n != axis],
+        )
         turn = np.eye(3)
         turn[[a, a, b, b], [a, b, a, b]] = c, -s, s, c
         matrix = turn @ matrix
@@ -45,7 +55,9 @@ SHEARED = np.array([[1.1, 0.2, 0, 4], [0, 0.9, 0.1, 5], [0, 0, 1, 6], [0, 0, 0, 
 
 
 def _labels():
-    """Four boxes, none touching the edge, all of different sizes so that no flip or swap maps them onto themselves."""
+    """Four boxes, none touching the edge, all of different sizes so that no flip or swap maps
+    them onto themselves.
+    """
     labels = np.zeros(SHAPE, np.uint8)
     labels[2:4, 3:8, 2:4] = 1
     labels[4:9, 3:6, 2:4] = 2
@@ -80,7 +92,11 @@ def _world_points(node, name):
     image = segment.GetRepresentation("Binary labelmap")
     i0, _, j0, _, k0, _ = image.GetExtent()
     array = vtk.util.numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-    kji = np.argwhere(array.reshape(image.GetDimensions()[::-1]) == segment.GetLabelValue()) + (k0, j0, i0)
+    kji = np.argwhere(array.reshape(image.GetDimensions()[::-1]) == segment.GetLabelValue()) + (
+        k0,
+        j0,
+        i0,
+    )
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     to_world = vtk.vtkGeneralTransform()
@@ -96,6 +112,7 @@ def _expected_points(label, ijk_to_world):
 
 def _assert_same_points(found, expected):
     assert len(found) == len(expected)
+
     def order(points):
         return points[np.lexsort(np.round(points, 3).T)]
 
@@ -104,10 +121,13 @@ def _assert_same_points(found, expected):
 
 @pytest.fixture
 def scan(add_volume):
-    return add_volume(np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), GRIDS["oblique, anisotropic"])
+    return add_volume(
+        np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE), GRIDS["oblique, anisotropic"]
+    )
 
 
 # reading
+
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_a_volume_node_is_read_as_it_lies(add_volume, grid):
@@ -139,13 +159,15 @@ def _segmentation_node(scene):
 
 
 def _label_map(scene):
-    return slicer.util.addVolumeFromArray(np.ones(SHAPE, np.uint8), name="seg",
-                                          nodeClassName="vtkMRMLLabelMapVolumeNode")
+    return slicer.util.addVolumeFromArray(
+        np.ones(SHAPE, np.uint8), name="seg", nodeClassName="vtkMRMLLabelMapVolumeNode"
+    )
 
 
 def _colour_volume(scene):
-    return slicer.util.addVolumeFromArray(np.ones((*SHAPE, 3), np.uint8), name="photo",
-                                          nodeClassName="vtkMRMLVectorVolumeNode")
+    return slicer.util.addVolumeFromArray(
+        np.ones((*SHAPE, 3), np.uint8), name="photo", nodeClassName="vtkMRMLVectorVolumeNode"
+    )
 
 
 def _colour_in_scalar_node(scene):
@@ -190,20 +212,35 @@ def _bent(scene):
     return node
 
 
-@pytest.mark.parametrize("make, says", [
-    (_no_volume, "choose it as the input"), (_segmentation_node, "choose it as the input"), (_label_map, "label map"),
-    (_colour_volume, "3 values in each voxel"), (_colour_in_scalar_node, "3 values in each voxel"),
-    (_no_image, "no image data"), (_image_without_voxels, "no image data"), (_image_of_size_zero, "no image data"),
-    (_bent, "non-linear transform"),
-], ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (_no_volume, "choose it as the input"),
+        (_segmentation_node, "choose it as the input"),
+        (_label_map, "label map"),
+        (_colour_volume, "3 values in each voxel"),
+        (_colour_in_scalar_node, "3 values in each voxel"),
+        (_no_image, "no image data"),
+        (_image_without_voxels, "no image data"),
+        (_image_of_size_zero, "no image data"),
+        (_bent, "non-linear transform"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
 def test_what_is_no_scan_is_refused_with_one_sentence(scene, make, says):
     with pytest.raises(UserError) as refusal:
         nodes.read_volume(make(scene))
     message = str(refusal.value)
-    assert says in message and message.endswith(".") and message.count(". ") == 0 and "\n" not in message
+    assert (
+        says in message
+        and message.endswith(".")
+        and message.count(". ") == 0
+        and "\n" not in message
+    )
 
 
 # writing
+
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 @pytest.mark.parametrize("parent", [None, MOVED, SHEARED], ids=["no transform", "moved", "sheared"])
@@ -214,7 +251,9 @@ def test_a_shape_is_found_where_it_was_in_the_world(add_volume, add_transform, g
     node = _write(volume_node)
     world = grid if parent is None else parent @ grid
     for structure in hippocampus_structures(lateral=True):
-        _assert_same_points(_world_points(node, structure.name), _expected_points(structure.label, world))
+        _assert_same_points(
+            _world_points(node, structure.name), _expected_points(structure.label, world)
+        )
 
 
 @pytest.mark.parametrize("parent", [None, MOVED], ids=["no transform", "moved"])
@@ -234,37 +273,54 @@ def test_the_result_follows_when_the_scans_transform_is_changed(scan, add_transf
     scan.SetAndObserveTransformNodeID(transform.GetID())
     node = _write(scan)
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(MOVED))
-    _assert_same_points(_world_points(node, "Left hippocampus (anterior)"),
-                        _expected_points(1, MOVED @ GRIDS["oblique, anisotropic"]))
+    _assert_same_points(
+        _world_points(node, "Left hippocampus (anterior)"),
+        _expected_points(1, MOVED @ GRIDS["oblique, anisotropic"]),
+    )
 
 
 def test_names_colours_and_codes(scan):
     node = _write(scan)
     assert node.GetName() == "MRHead segmentation"
-    assert _names(node) == ["Left hippocampus (anterior)", "Left hippocampus (posterior)",
-                            "Right hippocampus (anterior)", "Right hippocampus (posterior)"]
-    colours = [tuple(round(255 * c) for c in _segment(node, name).GetColor()) for name in _names(node)]
+    assert _names(node) == [
+        "Left hippocampus (anterior)",
+        "Left hippocampus (posterior)",
+        "Right hippocampus (anterior)",
+        "Right hippocampus (posterior)",
+    ]
+    colours = [
+        tuple(round(255 * c) for c in _segment(node, name).GetColor()) for name in _names(node)
+    ]
     assert colours == [ANTERIOR_COLOR, POSTERIOR_COLOR] * 2
     logic = slicer.modules.terminologies.logic()
     for name in _names(node):
         segment, entry = _segment(node, name), slicer.vtkSlicerTerminologyEntry()
         tag = segments.tag(segment, segment.GetTerminologyEntryTagName())
         assert logic.DeserializeTerminologyEntry(tag, entry)
-        assert entry.GetTerminologyContextName() == "Segmentation category and type - DICOM master list"
+        assert (
+            entry.GetTerminologyContextName()
+            == "Segmentation category and type - DICOM master list"
+        )
         assert entry.GetCategoryObject().GetCodeValue() == "123037004"
         assert entry.GetTypeObject().GetCodeValue() == "5366008"
         assert entry.GetTypeObject().GetCodeMeaning() == "Hippocampus"
         side = entry.GetTypeModifierObject()
-        assert (side.GetCodeMeaning(), side.GetCodeValue()) == (name.split()[0], SIDES[name.split()[0]])
+        assert (side.GetCodeMeaning(), side.GetCodeValue()) == (
+            name.split()[0],
+            SIDES[name.split()[0]],
+        )
         assert not (segment.GetNameAutoGenerated() or segment.GetColorAutoGenerated())
 
 
 def test_slicers_term_list_knows_the_codes(scene):
-    """Against the transcript of Slicer's lists in conftest: the codes are in the list that we name, and in no other."""
+    """Against the transcript of Slicer's lists in conftest: the codes are in the list that we
+    name, and in no other.
+    """
     structure = hippocampus_structures(lateral=True)[0]
     found, codes = vtk.vtkCollection(), (structure.category, structure.type, structure.modifier)
     names = slicer.modules.terminologies.logic().FindTerminologyNames(
-        *(text for code in codes for text in (code.scheme, code.value)), [], found)
+        *(text for code in codes for text in (code.scheme, code.value)), [], found
+    )
     assert names == ("Segmentation category and type - DICOM master list",)
     assert found.GetItemAsObject(0).GetCodeMeaning() == structure.type.meaning
 
@@ -284,12 +340,16 @@ def test_the_scan_is_the_reference_geometry(scan):
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is scan
     text = node.GetSegmentation().GetConversionParameter("Reference image geometry")
     numbers = [float(x) for x in text.rstrip(";").split(";")]
-    np.testing.assert_allclose(np.reshape(numbers[:16], (4, 4)), GRIDS["oblique, anisotropic"], atol=1e-6)
+    np.testing.assert_allclose(
+        np.reshape(numbers[:16], (4, 4)), GRIDS["oblique, anisotropic"], atol=1e-6
+    )
     assert numbers[16:] == [0, 15, 0, 13, 0, 11]
 
 
 def _place(scene, node, *folders):
-    """Put a node into nested subject hierarchy folders, as the user or DICOM import does; the last one's item."""
+    """Put a node into nested subject hierarchy folders, as the user or DICOM import does; the
+    last one's item.
+    """
     hierarchy = scene.GetSubjectHierarchyNode()
     parent = hierarchy.GetSceneItemID()
     for name in folders:
@@ -320,7 +380,11 @@ def test_it_lies_beside_the_scan_in_the_subject_hierarchy(scene, scan, folders, 
 
 def test_a_scan_without_an_item_gets_one_beside_its_result(scene, scan):
     node = _write(scan)
-    assert _parent(scene, node) == _parent(scene, scan) == scene.GetSubjectHierarchyNode().GetSceneItemID()
+    assert (
+        _parent(scene, node)
+        == _parent(scene, scan)
+        == scene.GetSubjectHierarchyNode().GetSceneItemID()
+    )
 
 
 def test_a_folder_that_the_user_chose_is_kept(scene, scan):
@@ -332,7 +396,10 @@ def test_a_folder_that_the_user_chose_is_kept(scene, scan):
 
 def test_what_was_not_found_gets_no_segment(scan):
     labels = np.where(_labels() > 2, 0, _labels()).astype(np.uint8)
-    assert _names(_write(scan, labels=labels)) == ["Left hippocampus (anterior)", "Left hippocampus (posterior)"]
+    assert _names(_write(scan, labels=labels)) == [
+        "Left hippocampus (anterior)",
+        "Left hippocampus (posterior)",
+    ]
 
 
 def test_the_segments_can_be_turned_into_surfaces(scan):
@@ -341,12 +408,19 @@ def test_the_segments_can_be_turned_into_surfaces(scan):
     for name in _names(node):
         surface = _segment(node, name).GetRepresentation("Closed surface")
         assert surface.GetNumberOfPoints() > 0
-    bounds = np.array(_segment(node, "Left hippocampus (anterior)").GetRepresentation("Closed surface").GetBounds())
+    bounds = np.array(
+        _segment(node, "Left hippocampus (anterior)")
+        .GetRepresentation("Closed surface")
+        .GetBounds()
+    )
     points = _expected_points(1, GRIDS["oblique, anisotropic"])
-    np.testing.assert_allclose(bounds.reshape(3, 2).mean(1), (points.min(0) + points.max(0)) / 2, atol=0.5)
+    np.testing.assert_allclose(
+        bounds.reshape(3, 2).mean(1), (points.min(0) + points.max(0)) / 2, atol=0.5
+    )
 
 
 # updating
+
 
 def _add_user_segment(node, scan, name, array):
     segment_id = node.GetSegmentation().AddEmptySegment("", name)
@@ -364,8 +438,14 @@ def test_another_run_replaces_ours_and_leaves_the_users(scan):
     node = _write(scan)
     _add_user_segment(node, scan, "lesion", lesion)
     _add_user_segment(node, scan, "vessel", vessel)
-    node.GetSegmentation().SetSegmentIndex("vessel" if node.GetSegmentation().GetSegment("vessel") else
-                                           node.GetSegmentation().GetSegmentIdBySegmentName("vessel"), 1)
+    node.GetSegmentation().SetSegmentIndex(
+        (
+            "vessel"
+            if node.GetSegmentation().GetSegment("vessel")
+            else node.GetSegmentation().GetSegmentIdBySegmentName("vessel")
+        ),
+        1,
+    )
     before, moved = _names(node), np.roll(_labels(), 1, axis=2)
     again = _write(scan, node, labels=moved)
     assert again is node and _names(node) == before and before[1] == "vessel"
@@ -379,8 +459,12 @@ def test_a_structure_that_is_no_longer_found_goes_and_a_new_one_comes_last(scan)
     node = _write(scan, labels=np.where(_labels() == 1, 0, _labels()).astype(np.uint8))
     _add_user_segment(node, scan, "lesion", _labels() == 1)
     _write(scan, node, labels=np.where(_labels() == 2, 0, _labels()).astype(np.uint8))
-    assert _names(node) == ["Right hippocampus (anterior)", "Right hippocampus (posterior)", "lesion",
-                            "Left hippocampus (anterior)"]
+    assert _names(node) == [
+        "Right hippocampus (anterior)",
+        "Right hippocampus (posterior)",
+        "lesion",
+        "Left hippocampus (anterior)",
+    ]
 
 
 def test_a_copy_that_the_user_made_of_a_segment_stays(scan):
@@ -396,7 +480,10 @@ def test_a_copy_that_the_user_made_of_a_segment_stays(scan):
 def test_segments_of_another_model_stay(scan):
     node = _write(scan, labels=np.minimum(_labels(), 2), lateral=False, model="another")
     _write(scan, node)
-    assert len(_names(node)) == 6 and _names(node)[:2] == ["Hippocampus (anterior)", "Hippocampus (posterior)"]
+    assert len(_names(node)) == 6 and _names(node)[:2] == [
+        "Hippocampus (anterior)",
+        "Hippocampus (posterior)",
+    ]
 
 
 def test_a_side_less_result_of_the_same_model_is_replaced(scan):
@@ -408,19 +495,32 @@ def test_a_side_less_result_of_the_same_model_is_replaced(scan):
 def test_a_run_for_one_side_leaves_what_was_found_on_the_other(scan):
     node, moved = _write(scan), np.roll(_labels(), 1, axis=2)
     before, left = _names(node), np.where(moved <= 2, moved, 0).astype(np.uint8)
-    nodes.write_drawing(segments.draw(_result(nodes.read_volume(scan), labels=left)), scan, node, side="left")
+    nodes.write_drawing(
+        segments.draw(_result(nodes.read_volume(scan), labels=left)), scan, node, side="left"
+    )
     assert _names(node) == before
     np.testing.assert_array_equal(_array(node, "Left hippocampus (anterior)", scan), left == 1)
-    np.testing.assert_array_equal(_array(node, "Right hippocampus (anterior)", scan), _labels() == 3)
+    np.testing.assert_array_equal(
+        _array(node, "Right hippocampus (anterior)", scan), _labels() == 3
+    )
 
 
 def _looks(node):
     """What the user has changed below, of every segment."""
     segments, display = node.GetSegmentation(), node.GetDisplayNode()
-    return {i: (segments.GetSegment(i).GetName(), segments.GetSegment(i).GetColor(), display.GetSegmentVisibility(i),
-                display.GetSegmentVisibility3D(i), display.GetSegmentVisibility2DFill(i), display.GetSegmentOpacity3D(i),
-                display.GetSegmentOpacity2DFill(i), tuple(display.GetSegmentOverrideColor(i)[n] for n in range(3)))
-            for i in segments.GetSegmentIDs()}
+    return {
+        i: (
+            segments.GetSegment(i).GetName(),
+            segments.GetSegment(i).GetColor(),
+            display.GetSegmentVisibility(i),
+            display.GetSegmentVisibility3D(i),
+            display.GetSegmentVisibility2DFill(i),
+            display.GetSegmentOpacity3D(i),
+            display.GetSegmentOpacity2DFill(i),
+            tuple(display.GetSegmentOverrideColor(i)[n] for n in range(3)),
+        )
+        for i in segments.GetSegmentIDs()
+    }
 
 
 def _restyle(node, first=0):
@@ -444,7 +544,10 @@ def test_what_the_user_has_styled_and_named_stays_so(scan, surfaces):
         node.CreateClosedSurfaceRepresentation()
     _restyle(node)
     before = _looks(node)
-    assert before == {**before, **{i: (f"mine {n}", *rest[1:]) for n, (i, rest) in enumerate(before.items())}}
+    assert before == {
+        **before,
+        **{i: (f"mine {n}", *rest[1:]) for n, (i, rest) in enumerate(before.items())},
+    }
     _write(scan, node, labels=np.roll(_labels(), 1, axis=2))
     assert _looks(node) == before
     assert node.GetSegmentation().ContainsRepresentation("Closed surface") is surfaces
@@ -456,11 +559,16 @@ def test_what_is_restored_looks_as_it_did(scan):
     node = _write(scan)
     _restyle(node)
     before, kept = _looks(node), NodeState(node)
-    _write(scan, node, labels=np.where(_labels() == 1, 0, _labels()).astype(np.uint8))  # one is no longer found
+    _write(
+        scan, node, labels=np.where(_labels() == 1, 0, _labels()).astype(np.uint8)
+    )  # one is no longer found
     assert len(_looks(node)) == 3
     node.GetDisplayNode().SetSegmentOpacity3D(list(before)[2], 0.77)  # chosen meanwhile
     kept.put_back(node)
-    wanted = {i: (*rest[:5], 0.77 if n == 2 else rest[5], *rest[6:]) for n, (i, rest) in enumerate(before.items())}
+    wanted = {
+        i: (*rest[:5], 0.77 if n == 2 else rest[5], *rest[6:])
+        for n, (i, rest) in enumerate(before.items())
+    }
     assert _looks(node) == wanted
 
 
@@ -468,11 +576,16 @@ def test_the_codes_are_written_as_in_our_files():
     from MedLLMSegLib.io.volume_files import terminology
     from MedLLMSegLib.slicer_bridge.scene import segments
 
-    for structure in (*hippocampus_structures(lateral=True), *hippocampus_structures(lateral=False)):
+    for structure in (
+        *hippocampus_structures(lateral=True),
+        *hippocampus_structures(lateral=False),
+    ):
         assert segments.terminology_entry(structure) == terminology(structure)
 
 
-def test_segments_under_another_transform_stay_in_place_and_ours_lie_on_the_scan(scene, scan, add_transform):
+def test_segments_under_another_transform_stay_in_place_and_ours_lie_on_the_scan(
+    scene, scan, add_transform
+):
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
     node.SetReferenceImageGeometryParameterFromVolumeNode(scan)
     _add_user_segment(node, scan, "lesion", _labels() == 3)
@@ -481,8 +594,10 @@ def test_segments_under_another_transform_stay_in_place_and_ours_lie_on_the_scan
     scan.SetAndObserveTransformNodeID(add_transform(SHEARED).GetID())
     _write(scan, node)
     _assert_same_points(_world_points(node, "lesion"), lesion)
-    _assert_same_points(_world_points(node, "Right hippocampus (posterior)"),
-                        _expected_points(4, SHEARED @ GRIDS["oblique, anisotropic"]))
+    _assert_same_points(
+        _world_points(node, "Right hippocampus (posterior)"),
+        _expected_points(4, SHEARED @ GRIDS["oblique, anisotropic"]),
+    )
 
 
 def test_an_empty_node_takes_the_scans_transform(scene, scan, add_transform):
@@ -494,27 +609,43 @@ def test_an_empty_node_takes_the_scans_transform(scene, scan, add_transform):
 
 # failing
 
+
 def _state(scene):
-    """All that a user could notice of a scene: nodes, segments, their voxels, transforms, places in the hierarchy."""
+    """All that a user could notice of a scene: nodes, segments, their voxels, transforms, places
+    in the hierarchy.
+    """
     hierarchy = scene.GetSubjectHierarchyNode()
     state = [hierarchy.GetNumberOfItems()]
     for index in range(scene.GetNumberOfNodes()):
         node = scene.GetNthNode(index)
         item = hierarchy.GetItemByDataNode(node)
-        state.append((node.GetID(), node.GetName(), hierarchy.GetItemParent(item) if item else None))
+        state.append(
+            (node.GetID(), node.GetName(), hierarchy.GetItemParent(item) if item else None)
+        )
         if node.IsA("vtkMRMLSegmentationNode"):
             role = node.GetReferenceImageGeometryReferenceRole()
             state.append((node.GetTransformNodeID(), node.GetNodeReferenceID(role)))
             state += [_looks(node)] if node.GetDisplayNode() else []
-            state += [(n, len(_world_points(node, n)), tuple(np.round(_world_points(node, n).mean(0), 3)))
-                      for n in _names(node)]
+            state += [
+                (n, len(_world_points(node, n)), tuple(np.round(_world_points(node, n).mean(0), 3)))
+                for n in _names(node)
+            ]
     return state
 
 
-@pytest.mark.parametrize("file, step", [("nodes", "set_segments"), ("nodes", "place_beside"), ("segments", "_labelmap"),
-                                        ("segments", "_segment")])
+@pytest.mark.parametrize(
+    "file, step",
+    [
+        ("nodes", "set_segments"),
+        ("nodes", "place_beside"),
+        ("segments", "_labelmap"),
+        ("segments", "_segment"),
+    ],
+)
 @pytest.mark.parametrize("target", ["new", "empty", "with segments"])
-def test_a_failure_leaves_the_scene_as_it_was(scene, scan, add_transform, monkeypatch, file, step, target):
+def test_a_failure_leaves_the_scene_as_it_was(
+    scene, scan, add_transform, monkeypatch, file, step, target
+):
     from MedLLMSegLib.slicer_bridge.scene import segments
 
     module = {"nodes": nodes, "segments": segments}[file]
@@ -567,4 +698,7 @@ def test_surfaces_are_not_overwritten(scene, scan):
     node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "sphere")
     with pytest.raises(UserError, match="made of surfaces"):
         _write(scan, node)
-    assert _names(node) == ["sphere"] and node.GetSegmentation().GetSourceRepresentationName() == "Closed surface"
+    assert (
+        _names(node) == ["sphere"]
+        and node.GetSegmentation().GetSourceRepresentationName() == "Closed surface"
+    )

@@ -1,4 +1,5 @@
 """What the panel's window is not needed for: the sample's download, and what computes."""
+
 import hashlib
 import http.client
 import io
@@ -32,7 +33,11 @@ def test_the_sample_is_fetched_verified_and_not_fetched_again(tmp_path, publishe
     uri, sha256 = published
     folder = tmp_path / "a cache é"
     done = ended(Download(folder, uri, sha256, "head.nrrd"))
-    assert done.error is None and (folder / "head.nrrd").read_bytes() == b"a head" and len(list(folder.iterdir())) == 1
+    assert (
+        done.error is None
+        and (folder / "head.nrrd").read_bytes() == b"a head"
+        and len(list(folder.iterdir())) == 1
+    )
     assert ended(Download(folder, "file:///gone", sha256, "head.nrrd")).error is None
     (folder / "head.nrrd").write_bytes(b"half of")  # broken off
     assert ended(Download(folder, uri, sha256, "head.nrrd")).error is None
@@ -42,12 +47,15 @@ def test_the_sample_is_fetched_verified_and_not_fetched_again(tmp_path, publishe
 @pytest.mark.parametrize("uri", ["file:///gone.nrrd", "no address"])
 def test_what_cannot_be_fetched_leaves_nothing(tmp_path, published, uri):
     assert ended(Download(tmp_path / "cache", uri, published[1], "head.nrrd")).error is not None
-    assert ended(Download(tmp_path / "cache", published[0], "0" * 64, "head.nrrd")).error is not None
+    assert (
+        ended(Download(tmp_path / "cache", published[0], "0" * 64, "head.nrrd")).error is not None
+    )
     assert not (tmp_path / "cache").exists()
 
 
 def test_an_answer_that_breaks_off_is_an_error(tmp_path, published, monkeypatch):
     """http.client's are neither OSError nor ValueError."""
+
     class Answer(io.BytesIO):
         def read(self):
             raise http.client.IncompleteRead(b"half of")

@@ -1,28 +1,37 @@
-"""What stays of a result: scenes saved and loaded, the subject hierarchy, and what is copied as Python or as a command."""
+"""What stays of a result: scenes saved and loaded, the subject hierarchy, and what is copied as
+Python or as a command.
+"""
+
 import sys
 import types
 
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
-import shlex  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+import shlex
 
-import slicer  # noqa: E402
-from Testing.slicer_bridge.stand_in import GRID, OBLIQUE, BallSegmenter, StandInClient  # noqa: E402
+import slicer
 
-from MedLLMSegLib.cli.main import build_parser  # noqa: E402
-from MedLLMSegLib.core.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.slicer_bridge.scene.segments import MODEL_TAG, STRUCTURE_TAG, tag  # noqa: E402
+from MedLLMSegLib.cli.main import build_parser
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.scene.segments import MODEL_TAG, STRUCTURE_TAG, tag
+from Testing.slicer_bridge.stand_in import GRID, OBLIQUE, BallSegmenter, StandInClient
 
 C, S = np.cos(0.3), np.sin(0.3)
-TURNED = np.array([[0.7 * C, -0.8 * S, 0, 6], [0.7 * S, 0.8 * C, 0, -49], [0, 0, 2.4, 12], [0, 0, 0, 1]])
+TURNED = np.array(
+    [[0.7 * C, -0.8 * S, 0, 6], [0.7 * S, 0.8 * C, 0, -49], [0, 0, 2.4, 12], [0, 0, 0, 1]]
+)
 
 
 @pytest.fixture
 def scan(add_volume):
-    return add_volume(np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead")
+    return add_volume(
+        np.random.default_rng(0).integers(0, 400, GRID).astype(np.int16), OBLIQUE, "MRHead"
+    )
 
 
 @pytest.fixture
@@ -38,22 +47,38 @@ def described(node):
     found = []
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
-        tags = [tag(segment, name) for name in (STRUCTURE_TAG, MODEL_TAG, segment.GetTerminologyEntryTagName())]
-        found.append((segment_id, segment.GetName(), tuple(np.round(segment.GetColor(), 3)), *tags,
-                      *where(slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id))))
+        tags = [
+            tag(segment, name)
+            for name in (STRUCTURE_TAG, MODEL_TAG, segment.GetTerminologyEntryTagName())
+        ]
+        found.append(
+            (
+                segment_id,
+                segment.GetName(),
+                tuple(np.round(segment.GetColor(), 3)),
+                *tags,
+                *where(slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id)),
+            )
+        )
     return found
 
 
 def where(array):
     """(shape, number of voxels, their mean index), which is short to print when it differs"""
-    return array.shape, int(array.sum()), tuple(np.round(np.argwhere(array).mean(0), 6)) if array.any() else None
+    return (
+        array.shape,
+        int(array.sum()),
+        tuple(np.round(np.argwhere(array).mean(0), 6)) if array.any() else None,
+    )
 
 
 def reference_grid(node):
     segmentation = node.GetSegmentation()
     name = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
     image = slicer.vtkOrientedImageData()
-    assert slicer.vtkSegmentationConverter.DeserializeImageGeometry(segmentation.GetConversionParameter(name), image, False)
+    assert slicer.vtkSegmentationConverter.DeserializeImageGeometry(
+        segmentation.GetConversionParameter(name), image, False
+    )
     matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
     image.GetImageToWorldMatrix(matrix)
     return np.array(image.GetExtent()), slicer.util.arrayFromVTKMatrix(matrix)
@@ -61,18 +86,25 @@ def reference_grid(node):
 
 @pytest.mark.parametrize("how", ["folder", "mrb"])
 def test_a_saved_scene_comes_back_with_names_codes_and_geometry(scene, scan, logic, tmp_path, how):
-    scan.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(TURNED))  # files hold no sheared or left-handed grid
+    scan.SetIJKToRASMatrix(
+        slicer.util.vtkMatrixFromArray(TURNED)
+    )  # files hold no sheared or left-handed grid
     node = logic.segment(scan, uncertainty=True)
     before, (extent, matrix) = described(node), reference_grid(node)
     if how == "folder":
         folder = tmp_path / "saved scene é"
         folder.mkdir()
-        assert slicer.vtkSlicerApplicationLogic.SaveSceneToSlicerDataBundleDirectory(_application(scene), str(folder), None)
+        assert slicer.vtkSlicerApplicationLogic.SaveSceneToSlicerDataBundleDirectory(
+            _application(scene), str(folder), None
+        )
         scene.Clear(0)
         scene.SetURL(str(next(folder.glob("*.mrml"))))
         assert scene.Connect()
     else:
-        cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
+        cache, manager = (
+            slicer.vtkCacheManager(),
+            slicer.vtkDataIOManager(),
+        )  # which the desktop has
         cache.SetRemoteCacheDirectory(str(tmp_path))
         manager.SetCacheManager(cache)
         scene.SetDataIOManager(manager)
@@ -80,7 +112,9 @@ def test_a_saved_scene_comes_back_with_names_codes_and_geometry(scene, scan, log
         scene.Clear(0)
         assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
     read = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
-    assert read is not node and read.GetName() == "MRHead segmentation" and described(read) == before
+    assert (
+        read is not node and read.GetName() == "MRHead segmentation" and described(read) == before
+    )
     np.testing.assert_array_equal(reference_grid(read)[0], extent)
     np.testing.assert_allclose(reference_grid(read)[1], matrix, atol=1e-6)
     role = read.GetReferenceImageGeometryReferenceRole()
@@ -88,7 +122,9 @@ def test_a_saved_scene_comes_back_with_names_codes_and_geometry(scene, scan, log
     assert logic.showUncertainty(read).GetName() == "MRHead uncertainty"  # the map is still its own
     assert not logic.canRestore(read)
     scan = read.GetNodeReference(role)
-    assert logic.segment(scan, read) is read and described(read) == before and logic.canRestore(read)
+    assert (
+        logic.segment(scan, read) is read and described(read) == before and logic.canRestore(read)
+    )
 
 
 def _application(scene):
@@ -109,6 +145,7 @@ def test_the_segmentation_is_in_its_scans_study(scene, scan, logic):
 
 # copied as Python
 
+
 class Copied:
     """Runs lines as Slicer's console would: MedLLMSeg is the module, slicer is there."""
 
@@ -124,9 +161,16 @@ class Copied:
 
 
 @pytest.mark.parametrize("name", ["MRHead", "head [1]", 'a "quoted" \\ Größe', "*", ""])
-@pytest.mark.parametrize("options", [
-    {}, {"side": "left", "device": "cpu"}, {"uncertainty": True, "model": "my-model"}, {"augment": 2, "wholeSequence": False},
-], ids=["plain", "side", "uncertainty", "advanced"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"side": "left", "device": "cpu"},
+        {"uncertainty": True, "model": "my-model"},
+        {"augment": 2, "wholeSequence": False},
+    ],
+    ids=["plain", "side", "uncertainty", "advanced"],
+)
 def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name, options):
     scan.SetName(name)
     slicer.util.addVolumeFromArray(np.zeros((3, 3, 3)), name="another")
@@ -136,7 +180,8 @@ def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name
     assert again is not node and described(again) == described(node)
     _, asked = client.requests[0]
     assert {name: asked[name] for name in options if name != "wholeSequence"} == {
-        name: value for name, value in options.items() if name != "wholeSequence"}
+        name: value for name, value in options.items() if name != "wholeSequence"
+    }
 
 
 def test_copied_python_updates_the_same_output(scan, logic, monkeypatch):
@@ -147,20 +192,36 @@ def test_copied_python_updates_the_same_output(scan, logic, monkeypatch):
 
 def test_two_scans_of_one_name_are_told_apart(scan, logic, monkeypatch, add_volume):
     add_volume(np.zeros((4, 4, 4), np.int16), name="MRHead")
-    client = StandInClient(lambda volume, model, **options: (sizes.append(volume.array.shape),
-                                                             BallSegmenter()(volume, model, **options))[1])
+    client = StandInClient(
+        lambda volume, model, **options: (
+            sizes.append(volume.array.shape),
+            BallSegmenter()(volume, model, **options),
+        )[1]
+    )
     sizes = []
     Copied(monkeypatch, client).run(logic.pythonLines(scan))
     assert sizes == [GRID]
 
 
 def test_defaults_are_left_out(scan, logic):
-    lines = logic.pythonLines(scan, model="hippocampus-t1", side=None, device="auto", uncertainty=False, segmentationNode=None)
-    assert lines == ('from MedLLMSeg import MedLLMSegLogic\nvolumeNode = slicer.util.getNode("MRHead")\n'
-                     'logic = MedLLMSegLogic()\nsegmentationNode = logic.segment(volumeNode, model="hippocampus-t1")\n')
+    lines = logic.pythonLines(
+        scan,
+        model="hippocampus-t1",
+        side=None,
+        device="auto",
+        uncertainty=False,
+        segmentationNode=None,
+    )
+    assert (
+        lines
+        == 'from MedLLMSeg import MedLLMSegLogic\nvolumeNode = slicer.util.getNode("MRHead")\nlogic'
+        " = MedLLMSegLogic()\nsegmentationNode = logic.segment(volumeNode,"
+        ' model="hippocampus-t1")\n'
+    )
 
 
 # copied as a command
+
 
 def parsed(text):
     words = shlex.split(text, comments=True)
@@ -171,8 +232,16 @@ def parsed(text):
 @pytest.mark.parametrize("name", ["MRHead", "head [1]", "a 'quoted' & ; $(rm) Größe", "../..", ""])
 def test_the_copied_command_is_what_the_command_line_understands(scan, logic, name):
     scan.SetName(name)
-    text = logic.commandLine(scan, model="my model", side="left", device="cpu", uncertainty=True, augment=3, wholeSequence=True,
-                             segmentationNode=None)
+    text = logic.commandLine(
+        scan,
+        model="my model",
+        side="left",
+        device="cpu",
+        uncertainty=True,
+        augment=3,
+        wholeSequence=True,
+        segmentationNode=None,
+    )
     args = parsed(text)
     assert (args.model, args.side, args.device, args.augment) == ("my model", "left", "cpu", 3)
     assert args.scans[0].suffix == ".nrrd" and args.output.name == f"{args.scans[0].stem}.seg.nrrd"
@@ -191,7 +260,9 @@ def test_the_copied_command_names_the_scans_own_file(scene, scan, logic, tmp_pat
     assert parsed(text).scans == [path] and "#" not in text
     read.SetAndObserveTransformNodeID(add_transform(np.eye(4)).GetID())
     assert "transform" in logic.commandLine(read)
-    slicer.util.updateVolumeFromArray(read, slicer.util.arrayFromVolume(read) + 1)  # it is not what the file holds any more
+    slicer.util.updateVolumeFromArray(
+        read, slicer.util.arrayFromVolume(read) + 1
+    )  # it is not what the file holds any more
     assert "First save the scan" in logic.commandLine(read)
     read = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), "read")
     path.unlink()

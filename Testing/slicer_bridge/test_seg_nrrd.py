@@ -1,18 +1,19 @@
 """Our .seg.nrrd in Slicer's own reader: segments, names, colours, codes and places."""
+
 import numpy as np
 import pytest
 
 pytest.importorskip("slicer_core", reason="NOT TESTED: slicer-core is not installed")
 
-import slicer  # noqa: E402
-import vtk  # noqa: E402
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
+import slicer
+import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
-from MedLLMSegLib.anatomy.structures import hippocampus_structures  # noqa: E402
-from MedLLMSegLib.io.volume_files import save_segmentation, terminology  # noqa: E402
-from MedLLMSegLib.core.geometry import apply  # noqa: E402
-from MedLLMSegLib.core.segmentation import Segmentation  # noqa: E402
-from MedLLMSegLib.core.volume import Volume  # noqa: E402
+from MedLLMSegLib.anatomy.structures import hippocampus_structures
+from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.io.volume_files import save_segmentation, terminology
 
 
 def make_segmentation() -> Segmentation:
@@ -43,7 +44,9 @@ def loaded(tmp_path):
 
 def test_segments_have_their_names_colours_and_codes(loaded):
     saved, segmentation = loaded
-    assert segmentation.GetNumberOfSegments() == 3  # the empty one is left out, as in a segmentation node
+    assert (
+        segmentation.GetNumberOfSegments() == 3
+    )  # the empty one is left out, as in a segmentation node
     for n, structure in enumerate(saved.found):
         assert segmentation.GetNthSegmentID(n) == structure.key
         segment = segmentation.GetSegment(structure.key)
@@ -61,12 +64,16 @@ def test_voxels_lie_where_they_lay(loaded):
     for structure in saved.found:
         image = segmentation.GetSegment(structure.key).GetRepresentation("Binary labelmap")
         x0, x1, y0, y1, z0, z1 = image.GetExtent()
-        array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(z1 - z0 + 1, y1 - y0 + 1, x1 - x0 + 1)
+        array = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(
+            z1 - z0 + 1, y1 - y0 + 1, x1 - x0 + 1
+        )
         matrix = vtk.vtkMatrix4x4()
         image.GetImageToWorldMatrix(matrix)
         to_world = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
         found = apply(to_world, np.argwhere(array == structure.label)[:, ::-1] + [x0, y0, z0])
-        wanted = apply(saved.labels.ijk_to_ras, np.argwhere(saved.labels.array == structure.label)[:, ::-1])
+        wanted = apply(
+            saved.labels.ijk_to_ras, np.argwhere(saved.labels.array == structure.label)[:, ::-1]
+        )
         assert len(found) == len(wanted)
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 

@@ -1,4 +1,7 @@
-"""What MedLLMSegTest runs inside Slicer, run here on Slicer's core: a mistake in it must not wait for a desktop."""
+"""What MedLLMSegTest runs inside Slicer, run here on Slicer's core: a mistake in it must not
+wait for a desktop.
+"""
+
 import sys
 import tempfile
 import types
@@ -9,11 +12,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
 
 from MedLLMSegLib.slicer_bridge.install import packages as install
-from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest, panel_steps as selftest_panel, scene_steps as selftest_scene  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.selftest import panel_steps as selftest_panel
+from MedLLMSegLib.slicer_bridge.selftest import scene_steps as selftest_scene
+from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
 
 WITHOUT_WORKER = tuple(check for check in selftest.CHECKS if check is not selftest.check_worker)
 
@@ -27,7 +34,10 @@ def test_every_check_is_run_and_says_what_it_is_for():
 def test_it_passes_and_says_what_it_could_not_test(scene, monkeypatch, capsys):
     monkeypatch.setattr(selftest, "CHECKS", WITHOUT_WORKER)
     untested = selftest.run(unittest.TestCase(), SegmentationLogic)
-    assert any("the panel" in text for text in untested) and "NOT TESTED: the panel" in capsys.readouterr().out
+    assert (
+        any("the panel" in text for text in untested)
+        and "NOT TESTED: the panel" in capsys.readouterr().out
+    )
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
@@ -48,7 +58,9 @@ def test_the_worker_without_its_packages_says_so(scene, tmp_path, monkeypatch):
     """As in a Slicer where nothing was installed yet: a python without torch."""
     from MedLLMSegLib.slicer_bridge.logic import services as parts
 
-    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')")
+    (tmp_path / "torch.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
+    )
     monkeypatch.setattr(parts, "environment", lambda: {"PYTHONPATH": str(tmp_path), "PATH": ""})
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -59,7 +71,10 @@ def test_the_worker_without_its_packages_says_so(scene, tmp_path, monkeypatch):
     finally:
         for logic in case.logics:
             logic.close()
-    assert case.untested == ["the shipped model in the worker, as packages are missing: PyTorch"] and sys.executable
+    assert (
+        case.untested == ["the shipped model in the worker, as packages are missing: PyTorch"]
+        and sys.executable
+    )
 
 
 def test_the_worker_with_its_packages(scene):
@@ -74,9 +89,12 @@ def test_the_worker_with_its_packages(scene):
 
 # what only Slicer has, with stand-ins for it: so that no misspelt name waits there
 
+
 @pytest.fixture
 def dicom(scene, monkeypatch):
-    """DICOMLib and its database: a patient's study with the files of the folder that was imported."""
+    """DICOMLib and its database: a patient's study with the files of the folder that was
+    imported.
+    """
     import slicer
 
     imported, settings = [], {}
@@ -85,7 +103,9 @@ def dicom(scene, monkeypatch):
         path = sorted(Path(imported[-1]).iterdir())[0]
         node = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), "Phantom", 0)
         hierarchy = scene.GetSubjectHierarchyNode()
-        study = hierarchy.CreateStudyItem(hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Phantom"), "study")
+        study = hierarchy.CreateStudyItem(
+            hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Phantom"), "study"
+        )
         hierarchy.CreateItem(study, node)
         return [node.GetID()]
 
@@ -99,9 +119,14 @@ def dicom(scene, monkeypatch):
         def __exit__(self, *error):
             pass
 
-    utils = types.SimpleNamespace(importDicom=lambda folder, database: imported.append(folder), loadPatientByUID=load,
-                                  TemporaryDICOMDatabase=Database)
-    stored = types.SimpleNamespace(value=lambda key: settings.get(key), remove=lambda key: settings.pop(key))
+    utils = types.SimpleNamespace(
+        importDicom=lambda folder, database: imported.append(folder),
+        loadPatientByUID=load,
+        TemporaryDICOMDatabase=Database,
+    )
+    stored = types.SimpleNamespace(
+        value=lambda key: settings.get(key), remove=lambda key: settings.pop(key)
+    )
     monkeypatch.setitem(sys.modules, "DICOMLib", types.SimpleNamespace(DICOMUtils=utils))
     monkeypatch.setitem(sys.modules, "qt", types.SimpleNamespace(QSettings=lambda: stored))
     monkeypatch.setattr(slicer, "dicomDatabase", object(), raising=False)
@@ -123,7 +148,9 @@ def run_alone(check, window=False):
 def test_dicom_without_and_with_slicers_export(scene, dicom, monkeypatch):
     import slicer
 
-    assert [text.split(",")[0] for text in run_alone(selftest_scene.check_dicom)] == ["export as DICOM SEG"]
+    assert [text.split(",")[0] for text in run_alone(selftest_scene.check_dicom)] == [
+        "export as DICOM SEG"
+    ]
     assert not dicom and scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0
     written = []
 
@@ -136,7 +163,9 @@ def test_dicom_without_and_with_slicers_export(scene, dicom, monkeypatch):
             written[0].write_bytes(b"")
             return ""
 
-    monkeypatch.setattr(slicer.modules, "dicomPlugins", {"DICOMSegmentationPlugin": Plugin}, raising=False)
+    monkeypatch.setattr(
+        slicer.modules, "dicomPlugins", {"DICOMSegmentationPlugin": Plugin}, raising=False
+    )
     assert not run_alone(selftest_scene.check_dicom) and written
     monkeypatch.setattr(Plugin, "export", lambda self, exportables: "no SOP instances")
     with pytest.raises(AssertionError):
@@ -161,10 +190,15 @@ def test_the_segment_editor(scene, monkeypatch, grows):
             self.node = node
 
         def onApply(self):
-            name, scan = self.settings.GetSelectedSegmentID(), slicer.util.getNode("MedLLMSeg phantom")
+            name, scan = (
+                self.settings.GetSelectedSegmentID(),
+                slicer.util.getNode("MedLLMSeg phantom"),
+            )
             array = slicer.util.arrayFromSegmentBinaryLabelmap(self.node, name, scan)
             grown = ndimage.binary_dilation(array) if grows else array
-            slicer.util.updateSegmentBinaryLabelmapFromArray(grown.astype(np.uint8), self.node, name, scan)
+            slicer.util.updateSegmentBinaryLabelmapFromArray(
+                grown.astype(np.uint8), self.node, name, scan
+            )
 
     monkeypatch.setattr(slicer, "qMRMLSegmentEditorWidget", Editor, raising=False)
     if grows:
@@ -176,10 +210,13 @@ def test_the_segment_editor(scene, monkeypatch, grows):
 
 def test_the_sample_in_sample_data(monkeypatch):
     import slicer
+
     from MedLLMSegLib.slicer_bridge.scene.sample_data import SHA256
 
     source = types.SimpleNamespace(checksums=[f"SHA256:{SHA256}"])
-    monkeypatch.setattr(slicer.modules, "sampleDataSources", {"General": [], "MedLLMSeg": [source]}, raising=False)
+    monkeypatch.setattr(
+        slicer.modules, "sampleDataSources", {"General": [], "MedLLMSeg": [source]}, raising=False
+    )
     assert not run_alone(selftest_scene.check_sample)
     source.checksums = [None]
     with pytest.raises(AssertionError):

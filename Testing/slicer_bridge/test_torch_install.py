@@ -1,4 +1,7 @@
-"""PyTorch by the PyTorch extension's installer, beside the window: what is run, what it says meanwhile, how it is stopped."""
+"""PyTorch by the PyTorch extension's installer, beside the window: what is run, what it says
+meanwhile, how it is stopped.
+"""
+
 import os
 import sys
 import time
@@ -6,7 +9,8 @@ import types
 
 import pytest
 
-from MedLLMSegLib.slicer_bridge.install import packages as install, pytorch as torch_install
+from MedLLMSegLib.slicer_bridge.install import packages as install
+from MedLLMSegLib.slicer_bridge.install import pytorch as torch_install
 from MedLLMSegLib.slicer_bridge.install.pytorch import Installation, pip_environment, torch_commands
 
 PIP = """
@@ -33,34 +37,53 @@ def until(installation, condition, seconds=10):
 @pytest.fixture
 def extension(monkeypatch):
     """The PyTorch extension, as far as it is used."""
+
     class PyTorchUtilsLogic:
         @staticmethod
         def _getPipInstallArguments(backend=None, torch=None, torchvision=None):
             return ["install", f"torch{torch}", "torchvision"]
 
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    monkeypatch.setitem(
+        sys.modules, "PyTorchUtils", types.SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic)
+    )
 
 
-def test_the_extension_says_what_to_run_and_its_installer_is_put_there_first(extension, monkeypatch):
+def test_the_extension_says_what_to_run_and_its_installer_is_put_there_first(
+    extension, monkeypatch
+):
     install_torch = ["-m", "light_the_torch", "install", "torch>=2.8", "torchvision"]
     monkeypatch.setattr(torch_install, "find_spec", lambda name: None)
-    assert torch_commands(">=2.8") == [["-m", "pip", "install", "light-the-torch>=0.5"], install_torch]
+    assert torch_commands(">=2.8") == [
+        ["-m", "pip", "install", "light-the-torch>=0.5"],
+        install_torch,
+    ]
     monkeypatch.setattr(torch_install, "find_spec", lambda name: "there")
     assert torch_commands(">=2.8") == [install_torch]
 
 
-ANOTHER = types.SimpleNamespace(PyTorchUtilsLogic=types.SimpleNamespace(installTorch=lambda **options: "torch"))
+ANOTHER = types.SimpleNamespace(
+    PyTorchUtilsLogic=types.SimpleNamespace(installTorch=lambda **options: "torch")
+)
 
 
-@pytest.mark.parametrize("utils", [None, types.SimpleNamespace(), ANOTHER], ids=["missing", "empty", "another version"])
+@pytest.mark.parametrize(
+    "utils", [None, types.SimpleNamespace(), ANOTHER], ids=["missing", "empty", "another version"]
+)
 def test_where_the_extension_does_not_say_its_own_installation_follows(monkeypatch, utils):
     monkeypatch.setitem(sys.modules, "PyTorchUtils", utils)
     assert torch_commands(">=2.8") is None
 
 
-@pytest.mark.parametrize("have, testing, runs", [
-    ({}, False, True), ({"torch": "2.13.0"}, False, False), ({"torch": "1.13.1"}, False, False), ({}, True, False)],
-    ids=["missing", "there", "too old", "Slicer tests itself"])
+@pytest.mark.parametrize(
+    "have, testing, runs",
+    [
+        ({}, False, True),
+        ({"torch": "2.13.0"}, False, False),
+        ({"torch": "1.13.1"}, False, False),
+        ({}, True, False),
+    ],
+    ids=["missing", "there", "too old", "Slicer tests itself"],
+)
 def test_nothing_runs_unless_torch_is_missing(extension, monkeypatch, have, testing, runs):
     def version(name):
         if name == "torch" and name not in have:
@@ -74,16 +97,34 @@ def test_nothing_runs_unless_torch_is_missing(extension, monkeypatch, have, test
     monkeypatch.setattr(install, "Installation", lambda *given: began.append(given) or "runs")
     assert (install.begin_torch() == "runs") is runs
     for (command,), environment, _folder in began:
-        assert command[1:] == ["-m", "light_the_torch", "install", f"torch{install.TORCH}", "torchvision"]
+        assert command[1:] == [
+            "-m",
+            "light_the_torch",
+            "install",
+            f"torch{install.TORCH}",
+            "torchvision",
+        ]
         held = environment["PIP_CONSTRAINT"]
         assert held.startswith("file://") and " " not in held
 
 
 def test_what_an_earlier_pytorch_left_may_be_exchanged_and_nothing_else(tmp_path, monkeypatch):
-    there = {"numpy": "2.0.2", "typing_extensions": "4.12.1", "sympy": "1.12", "Jinja2": "3.1", "nvidia-cublas-cu12": "12.1",
-             "monai": "1.5"}
-    monkeypatch.setattr(install, "distributions", lambda: [
-        types.SimpleNamespace(metadata={"Name": name}, version=number) for name, number in there.items()])
+    there = {
+        "numpy": "2.0.2",
+        "typing_extensions": "4.12.1",
+        "sympy": "1.12",
+        "Jinja2": "3.1",
+        "nvidia-cublas-cu12": "12.1",
+        "monai": "1.5",
+    }
+    monkeypatch.setattr(
+        install,
+        "distributions",
+        lambda: [
+            types.SimpleNamespace(metadata={"Name": name}, version=number)
+            for name, number in there.items()
+        ],
+    )
     held = install._hold(tmp_path, install.TORCHS_OWN).read_text(encoding="utf-8").split()
     assert held == ["monai==1.5", "numpy==2.0.2", "typing_extensions==4.12.1"]
 
@@ -98,15 +139,24 @@ def test_pip_is_told_to_keep_all_that_is_there_and_to_say_how_far_it_is(tmp_path
 
 def test_what_is_downloaded_and_how_far_is_told(tmp_path):
     gate = tmp_path / "gate"
-    made = Installation([script(f"""
+    made = Installation(
+        [
+            script(f"""
 import os
 while not os.path.exists({str(gate)!r}): time.sleep(0.01)
 print("Installing collected packages: torch", flush=True)
 while os.path.exists({str(gate)!r}): time.sleep(0.01)
 print("Successfully installed torch-2.13.0")
-""")], dict(os.environ))
+""")
+        ],
+        dict(os.environ),
+    )
     until(made, lambda: made.fraction == 0.75)
-    assert made.text == "torch-2.13.0-cp312-linux.whl (900.1 MB)" and not made.placing and not made.worked
+    assert (
+        made.text == "torch-2.13.0-cp312-linux.whl (900.1 MB)"
+        and not made.placing
+        and not made.worked
+    )
     gate.touch()
     until(made, lambda: made.placing)
     assert made.fraction is None and not made.poll()
@@ -117,7 +167,10 @@ print("Successfully installed torch-2.13.0")
 
 def test_one_program_after_the_other_and_only_the_last_is_not_disturbed():
     lines = [f"Installing collected packages: {name}" for name in ("light-the-torch", "torch")]
-    first, second = ([sys.executable, "-c", f"print({line!r}, flush=True); import time; time.sleep(0.3)"] for line in lines)
+    first, second = (
+        [sys.executable, "-c", f"print({line!r}, flush=True); import time; time.sleep(0.3)"]
+        for line in lines
+    )
     made, seen = Installation([first, second], dict(os.environ)), []
     while not made.poll():
         seen.append((len(made._last), made.placing))
@@ -128,7 +181,11 @@ def test_one_program_after_the_other_and_only_the_last_is_not_disturbed():
 def test_what_the_first_program_said_is_not_taken_for_the_last_ones():
     """Slicer's window may be busy while one follows the other, and hears both at once."""
     first = [sys.executable, "-c", "print('Installing collected packages: light-the-torch')"]
-    second = [sys.executable, "-c", "import time; print('Collecting torch', flush=True); time.sleep(60)"]
+    second = [
+        sys.executable,
+        "-c",
+        "import time; print('Collecting torch', flush=True); time.sleep(60)",
+    ]
     made = Installation([first, second], dict(os.environ))
     end = time.monotonic() + 20
     while made._lines.qsize() < 2 and time.monotonic() < end:
@@ -153,8 +210,11 @@ def test_a_failure_is_kept_for_the_log():
 @pytest.mark.parametrize("how", ["stop", "close"])
 def test_stopping_ends_the_program_that_a_launcher_started(tmp_path, how):
     """As PythonSlicer does; a child that is deaf to Ctrl-C, too."""
-    inner = (f"import signal, time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); "
-             "signal.signal(signal.SIGINT, signal.SIG_IGN); print('Collecting torch', flush=True); time.sleep(60)")
+    inner = (
+        f"import signal, time, os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()));"
+        " signal.signal(signal.SIGINT, signal.SIG_IGN); print('Collecting torch', flush=True);"
+        " time.sleep(60)"
+    )
     launcher = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     made = Installation([[sys.executable, "-c", launcher], script("")], dict(os.environ))
     until(made, lambda: made.text)

@@ -1,12 +1,15 @@
 """What the library takes for upright is what Slicer's slice views show."""
+
 import numpy as np
 import pytest
 
 from MedLLMSegLib.core.display_orientation import VIEWS, Turn, upright
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: Slicer's views are NOT TESTED")
-import slicer  # noqa: E402
-import vtk  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: Slicer's views are NOT TESTED"
+)
+import slicer
+import vtk
 
 
 @pytest.mark.parametrize("axis, name", ((0, "Sagittal"), (1, "Coronal"), (2, "Axial")))

@@ -1,18 +1,23 @@
-"""Models of whole scans through the bridge: their own names, colours, codes and label values reach the segments."""
+"""Models of whole scans through the bridge: their own names, colours, codes and label values
+reach the segments.
+"""
+
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
-import slicer  # noqa: E402
-import torch  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+import slicer
+import torch
 
-from MedLLMSegLib.anatomy.structures import cardiac_structures  # noqa: E402
-from MedLLMSegLib.registry.catalogue import ModelEntry  # noqa: E402
-from MedLLMSegLib.core.errors import UserError  # noqa: E402
-from MedLLMSegLib.segmentation.pipeline import Model, segment  # noqa: E402
-from MedLLMSegLib.slicer_bridge.scene import segments  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.core.segmentation import plain_structures  # noqa: E402
+from MedLLMSegLib.anatomy.structures import cardiac_structures
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.segmentation import plain_structures
+from MedLLMSegLib.registry.catalogue import ModelEntry
+from MedLLMSegLib.segmentation.pipeline import Model, segment
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.scene import segments
 
 
 class Shades(torch.nn.Module):
@@ -27,7 +32,9 @@ class Shades(torch.nn.Module):
 def scan(add_volume):
     array = np.zeros((8, 20, 24), np.int16)
     array[2:6, 2:8, 3:9], array[2:6, 8:14, 3:9], array[2:6, 8:14, 12:20] = 100, 200, 300
-    return add_volume(array, np.array([[-1.5, 0, 0, 9], [0, 0, 8, -20], [0, 1.5, 0, 4], [0, 0, 0, 1.0]]), "cine")
+    return add_volume(
+        array, np.array([[-1.5, 0, 0, 9], [0, 0, 8, -20], [0, 1.5, 0, 4], [0, 0, 0, 1.0]]), "cine"
+    )
 
 
 def run(scan, structures, **options):
@@ -46,19 +53,26 @@ def entry_of(segment):
     return entry
 
 
-@pytest.mark.parametrize("structures", (cardiac_structures(), plain_structures({2: "tumour", 7: "edema", 9: "cyst"})),
-                         ids=("heart", "a user's labels"))
+@pytest.mark.parametrize(
+    "structures",
+    (cardiac_structures(), plain_structures({2: "tumour", 7: "edema", 9: "cyst"})),
+    ids=("heart", "a user's labels"),
+)
 def test_segments_carry_the_models_own_words(scan, structures):
     segmentation = run(scan, structures).GetSegmentation()
     segments = [segmentation.GetSegment(i) for i in segmentation.GetSegmentIDs()]
     assert [s.GetName() for s in segments] == [s.name for s in structures]
-    assert [tuple(round(255 * c) for c in s.GetColor()) for s in segments] == [s.color for s in structures]
+    assert [tuple(round(255 * c) for c in s.GetColor()) for s in segments] == [
+        s.color for s in structures
+    ]
     assert [s.GetLabelValue() for s in segments] == [s.label for s in structures]
     for segment_, structure in zip(segments, structures):
         entry = entry_of(segment_)
         assert entry.GetCategoryObject().GetCodeMeaning() == structure.category.meaning
         assert (entry.GetTypeObject().GetCodeValue(), entry.GetTypeObject().GetCodeMeaning()) == (
-            structure.type.value, structure.type.meaning)
+            structure.type.value,
+            structure.type.meaning,
+        )
         assert not entry.GetTypeModifierObject().GetCodeValue()
 
 
@@ -71,7 +85,9 @@ def test_segments_cover_their_shades(scan):
 
 
 def test_nothing_found_leaves_the_scene_as_it_was(scene, scan, monkeypatch):
-    monkeypatch.setattr(Shades, "forward", lambda self, image: torch.cat((image * 0 + 9, *3 * [image * 0]), 1))
+    monkeypatch.setattr(
+        Shades, "forward", lambda self, image: torch.cat((image * 0 + 9, *3 * [image * 0]), 1)
+    )
     with pytest.raises(UserError, match='Nothing was found in "cine"'):
         run(scan, cardiac_structures())
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
@@ -83,7 +99,7 @@ def test_a_cine_sequence_becomes_a_sequence_of_hearts(scene):
     for phase in range(3):
         image = slicer.vtkMRMLScalarVolumeNode()
         array = np.zeros((8, 20, 24), np.int16)
-        array[2:6, 2:8, 3:9 + phase], array[2:6, 8:14, 3:9] = 100, 200
+        array[2:6, 2:8, 3 : 9 + phase], array[2:6, 8:14, 3:9] = 100, 200
         array[2:6, 8:14, 12:20] = 300
         slicer.util.updateVolumeFromArray(image, array)
         image.SetSpacing(1.5, 1.5, 8)

@@ -1,4 +1,7 @@
-"""The logic with a real worker's process, whose engine is a stand-in; the shipped model runs in test_real_head.py."""
+"""The logic with a real worker's process, whose engine is a stand-in; the shipped model runs in
+test_real_head.py.
+"""
+
 import os
 import signal
 import sys
@@ -9,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED")
-import slicer  # noqa: E402
-from Testing.slicer_bridge.stand_in import in_stage, take_along  # noqa: E402
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+import slicer
 
-from MedLLMSegLib.core.errors import UserError  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic import services as parts  # noqa: E402
-from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic  # noqa: E402
-from MedLLMSegLib.worker.client import WorkerClient  # noqa: E402
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.logic import services as parts
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.worker.client import WorkerClient
+from Testing.slicer_bridge.stand_in import in_stage, take_along
 
 STAND_IN = str(Path(__file__).parents[1] / "helpers" / "worker_stand_in.py")
 
@@ -24,7 +29,9 @@ STAND_IN = str(Path(__file__).parents[1] / "helpers" / "worker_stand_in.py")
 @pytest.fixture
 def logic(tmp_path):
     def client():
-        client = WorkerClient(parts.python(), parts.environment(), tmp_path / "worker.log", arguments=(STAND_IN,))
+        client = WorkerClient(
+            parts.python(), parts.environment(), tmp_path / "worker.log", arguments=(STAND_IN,)
+        )
         client.start()
         return client
 
@@ -36,7 +43,9 @@ def logic(tmp_path):
 @pytest.fixture
 def add_scan(add_volume):
     """add_scan(name): the stand-in does as the name says."""
-    return lambda name="scan": add_volume(np.random.default_rng(0).integers(0, 400, (8, 9, 10)).astype(np.int16), name=name)
+    return lambda name="scan": add_volume(
+        np.random.default_rng(0).integers(0, 400, (8, 9, 10)).astype(np.int16), name=name
+    )
 
 
 def pid(logic):
@@ -56,7 +65,9 @@ def test_a_run_and_a_second_one_in_the_same_process(scene, add_scan, logic):
     node = logic.segment(scan, uncertainty=True)
     first = pid(logic)
     array = slicer.util.arrayFromVolume(scan)
-    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, node.GetSegmentation().GetNthSegmentID(0), scan)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(
+        node, node.GetSegmentation().GetNthSegmentID(0), scan
+    )
     np.testing.assert_array_equal(mask > 0, array > array.mean())
     assert slicer.util.arrayFromVolume(logic.showUncertainty(node)).max() == pytest.approx(1 / 3)
     logic.segment(scan, node)
@@ -72,7 +83,9 @@ def test_cancel_takes_two_seconds_at_most(scene, add_scan, logic, deed):
     began = time.monotonic()
     logic.cancel(job)
     take_along(logic, job, times=5000)
-    assert job.state == "cancelled" and time.monotonic() - began < 2.5  # half a second for a busy machine
+    assert (
+        job.state == "cancelled" and time.monotonic() - began < 2.5
+    )  # half a second for a busy machine
     assert scene.GetNumberOfNodes() == before
     scan.SetName("scan")
     assert logic.segment(scan) is not None
@@ -86,7 +99,11 @@ def test_a_worker_that_is_killed_is_one_sentence_and_the_next_press_works(scene,
     take_along(logic, job, in_stage("segment"), times=20000)
     os.kill(pid(logic), signal.SIGKILL)
     take_along(logic, job, times=5000)
-    assert job.state == "failed" and "press Segment again" in job.message and job.message.count(". ") == 0
+    assert (
+        job.state == "failed"
+        and "press Segment again" in job.message
+        and job.message.count(". ") == 0
+    )
     assert scene.GetNumberOfNodes() == before
     scan.SetName("scan")
     assert logic.segment(scan) is not None

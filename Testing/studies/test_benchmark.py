@@ -1,4 +1,7 @@
-"""The benchmark at toy size: it can be stopped and continued, compares like with like, and never tunes on test."""
+"""The benchmark at toy size: it can be stopped and continued, compares like with like, and never
+tunes on test.
+"""
+
 import json
 from dataclasses import replace
 
@@ -7,19 +10,31 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError, load_volume, save_volume
-from MedLLMSegLib.studies.benchmark import benchmark_runner as runner
-from MedLLMSegLib.studies.benchmark.corruptions import CORRUPTIONS, corrupted
-from MedLLMSegLib.studies.benchmark.benchmark_plan import LEARNING_RATES, Run, Settings, chosen_runs, make_settings, planned
-from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, Results
-from MedLLMSegLib.studies.benchmark.benchmark_runner import Bench, build_network_of, run_benchmark, training_cases
-from MedLLMSegLib.data import read_cases, split_cases
 from MedLLMSegLib.cli.main import main
-from MedLLMSegLib.evaluation.comparison import compare_files
-from MedLLMSegLib.registry.network_config import OURS, PAPER
 from MedLLMSegLib.core.errors import TimeIsUp
-from MedLLMSegLib.networks.controls import count_parameters
-from MedLLMSegLib.evaluation.scores import read_table
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data import read_cases, split_cases
+from MedLLMSegLib.evaluation.comparison import compare_files
+from MedLLMSegLib.evaluation.scores import read_table
+from MedLLMSegLib.networks.controls import count_parameters
+from MedLLMSegLib.registry.network_config import OURS, PAPER
+from MedLLMSegLib.studies.benchmark import benchmark_runner as runner
+from MedLLMSegLib.studies.benchmark.benchmark_plan import (
+    LEARNING_RATES,
+    Run,
+    Settings,
+    chosen_runs,
+    make_settings,
+    planned,
+)
+from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, Results
+from MedLLMSegLib.studies.benchmark.benchmark_runner import (
+    Bench,
+    build_network_of,
+    run_benchmark,
+    training_cases,
+)
+from MedLLMSegLib.studies.benchmark.corruptions import CORRUPTIONS, corrupted
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
 TINY_PAPER = replace(PAPER, width=16, heads=2, depth=1, grid=(2, 3, 2))
@@ -38,14 +53,23 @@ def data(tmp_path_factory):
         save_volume(Volume(image, np.eye(4)), folder / f"imagesTr/hippocampus_{n:03d}.nii.gz")
         save_volume(Volume(labels, np.eye(4)), folder / f"labelsTr/hippocampus_{n:03d}.nii.gz")
     names = [f"hippocampus_{n:03d}" for n in range(1, 13)]
-    (folder / "splits.json").write_text(json.dumps({"train": names[:6], "val": names[6:8], "test": names[8:]}))
+    (folder / "splits.json").write_text(
+        json.dumps({"train": names[:6], "val": names[6:8], "test": names[8:]})
+    )
     return folder
 
 
 def settings_of(data, **changes):
     case_set = read_cases(data)
-    settings = make_settings(case_set, split_cases(case_set), steps=3, batch=1, window=(16, 24, 16), seeds=(0, 1),
-                             precision="fp32")
+    settings = make_settings(
+        case_set,
+        split_cases(case_set),
+        steps=3,
+        batch=1,
+        window=(16, 24, 16),
+        seeds=(0, 1),
+        precision="fp32",
+    )
     train = replace(settings.train, validate_every=2, checkpoint_s=0.0, log_every=1)
     return replace(settings, **{"ours": TINY, "paper": TINY_PAPER, "train": train, **changes})
 
@@ -53,8 +77,12 @@ def settings_of(data, **changes):
 def bench_of(data, folder, **changes):
     case_set, settings = read_cases(data), settings_of(data, **changes)
     parts = split_cases(case_set)
-    results = Results(folder / "docs" / COLLECTED, settings, {c.id: c.group for c in parts["test"]},
-                      list(case_set.labels.values()))
+    results = Results(
+        folder / "docs" / COLLECTED,
+        settings,
+        {c.id: c.group for c in parts["test"]},
+        list(case_set.labels.values()),
+    )
     return Bench(case_set, parts, settings, folder / "runs", results)
 
 
@@ -66,6 +94,7 @@ def killer(text_part):
     def tell(text, fraction):
         if text_part in text:
             raise Killed
+
     return tell
 
 
@@ -77,14 +106,19 @@ def test_a_run_leaves_a_table_that_evaluate_compares(data, tmp_path):
     read = read_table(tables[0])
     assert set(read) == set(found)
     for case, metrics in found.items():
-        assert [read[case]["dice_label_1"], read[case]["dice_label_2"]] == pytest.approx(metrics["dice"], abs=1e-5)
-    test, = compare_files([f"f={tables[0]}", f"a={tables[1]}"])
+        assert [read[case]["dice_label_1"], read[case]["dice_label_2"]] == pytest.approx(
+            metrics["dice"], abs=1e-5
+        )
+    (test,) = compare_files([f"f={tables[0]}", f"a={tables[1]}"])
     assert test.n == 2  # heads, not their crops
 
 
 def test_the_optimiser_is_a_setting(data):
     case_set = read_cases(data)
-    usual, other = (make_settings(case_set, split_cases(case_set), **more) for more in ({}, {"optimiser": "muon"}))
+    usual, other = (
+        make_settings(case_set, split_cases(case_set), **more)
+        for more in ({}, {"optimiser": "muon"})
+    )
     assert (usual.train.optimiser, other.train.optimiser) == ("adamw", "muon")
     assert Settings.from_dict(json.loads(json.dumps(other.to_dict()))).train.optimiser == "muon"
 
@@ -93,11 +127,17 @@ def test_a_killed_benchmark_goes_on_to_the_same_result_and_skips_what_is_finishe
     whole = bench_of(data, tmp_path / "whole")
     assert run_benchmark(whole, "ours-[FD]-100-0") == ["ours-F-100-0", "ours-D-100-0"]
     with pytest.raises(Killed):
-        run_benchmark(bench_of(data, tmp_path / "parts"), "ours-[FD]-100-0", progress=killer("ours-D-100-0: step 2"))
+        run_benchmark(
+            bench_of(data, tmp_path / "parts"),
+            "ours-[FD]-100-0",
+            progress=killer("ours-D-100-0: step 2"),
+        )
     steps = []
     again = bench_of(data, tmp_path / "parts")
     assert again.results.runs.keys() == {"ours-F-100-0"}
-    assert run_benchmark(again, "ours-[FD]-100-0", progress=lambda text, f: steps.append(text)) == ["ours-D-100-0"]
+    assert run_benchmark(again, "ours-[FD]-100-0", progress=lambda text, f: steps.append(text)) == [
+        "ours-D-100-0"
+    ]
     assert not [s for s in steps if "step 1 " in s]  # it did not begin again
     for name in ("ours-F-100-0", "ours-D-100-0"):
         one, other = whole.results.runs[name], again.results.runs[name]
@@ -131,9 +171,14 @@ def test_processes_that_share_the_folders_lose_nothing_of_each_other(data, tmp_p
     measuring.measured = {"ours-A": {"peak_mb": 900.0}}
     measuring.save()  # `--measure` in a third process, while the others train
     run_benchmark(one, "ours-A-10-0")
-    (tmp_path / "runs/ours-A-10-0/result.json").rename(tmp_path / "elsewhere.json")  # what another folder's process did, too
+    (tmp_path / "runs/ours-A-10-0/result.json").rename(
+        tmp_path / "elsewhere.json"
+    )  # what another folder's process did, too
     assert run_benchmark(other, "ours-A-10-1") == ["ours-A-10-1"]
-    assert sorted(kept()["runs"]) == ["ours-A-10-0", "ours-A-10-1"] and kept()["measured"] == measuring.measured
+    assert (
+        sorted(kept()["runs"]) == ["ours-A-10-0", "ours-A-10-1"]
+        and kept()["measured"] == measuring.measured
+    )
     again = Results(path, one.settings, {}, [])
     measuring.measured = {"ours-A": {"peak_mb": 950.0}}
     measuring.save()
@@ -167,15 +212,30 @@ def test_a_setting_that_came_later_does_not_part_old_results_from_new(data, tmp_
 
 
 def test_the_command_lists_what_is_run_and_writes_the_page(data, tmp_path, capsys):
-    where = ["--data", str(data), "-o", str(tmp_path / "runs"), "--docs", str(tmp_path / "docs"), "--structures", "front", "back"]
+    where = [
+        "--data",
+        str(data),
+        "-o",
+        str(tmp_path / "runs"),
+        "--docs",
+        str(tmp_path / "docs"),
+        "--structures",
+        "front",
+        "back",
+    ]
     assert main(["benchmark", *where, "--list", "--only", "ours-F-*"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert len(listed) == 12 and all(line.startswith("not run") for line in listed)  # 2 shares, 3 seeds; 2 ablations, 3 seeds
+    assert len(listed) == 12 and all(
+        line.startswith("not run") for line in listed
+    )  # 2 shares, 3 seeds; 2 ablations, 3 seeds
     assert not (tmp_path / "runs").exists() and not (tmp_path / "docs").exists()
     assert main(["benchmark", *where, "--page"]) == 0
     text = (tmp_path / "docs/benchmark.md").read_text()
     assert "Not answered yet." in text and "12 of the 12 trainings" in text and "Dice front" in text
-    assert f"medllmseg benchmark --data {data} --structures front back --network-size default --steps 600" in text
+    assert (
+        f"medllmseg benchmark --data {data} --structures front back --network-size default"
+        " --steps 600" in text
+    )
     assert main(["benchmark", *where, "--only", "ours-Z"]) == 2
     assert main(["benchmark", *where, "--steps", "0"]) == 2
     assert main(["benchmark", *where, "--network-size", "huge", "--list"]) == 2
@@ -193,10 +253,18 @@ def test_every_arm_of_stage_1_is_planned_and_the_answer_comes_first(data):
     runs = planned(settings)
     names = [r.name for r in runs]
     assert len(names) == len(set(names)) == 6 * 3 * 2 + 3 * 3 + 2 * 3
-    assert names[:5] == ["ours-F-100-0", "ours-C-100-0", "ours-D-100-0", "ours-A-100-0", "ours-F-100-1"]
+    assert names[:5] == [
+        "ours-F-100-0",
+        "ours-C-100-0",
+        "ours-D-100-0",
+        "ours-A-100-0",
+        "ours-F-100-1",
+    ]
     assert {r.arm for r in runs if r.network != "paper" and r.percent == 10} == set("ACDFIJ")
     assert {r.arm for r in runs if r.network == "paper"} == set("ADF")
-    assert [r.name for r in chosen_runs(settings, "ours-G-100-*")] == [f"ours-G-100-{n}" for n in range(3)]
+    assert [r.name for r in chosen_runs(settings, "ours-G-100-*")] == [
+        f"ours-G-100-{n}" for n in range(3)
+    ]
     with pytest.raises(UserError, match="ours-Z"):
         chosen_runs(settings, "ours-Z")
 
@@ -204,11 +272,18 @@ def test_every_arm_of_stage_1_is_planned_and_the_answer_comes_first(data):
 def test_every_arm_sees_the_same_samples_in_the_same_order(data, tmp_path, monkeypatch):
     seen = {}
     for network, arm in (("ours", "A"), ("ours", "F"), ("dynunet", "J")):
+
         def watched(settings, run):
             built = build_network_of(settings, run)
             built.register_forward_pre_hook(
-                lambda module, args: seen.setdefault(run.name, []).append(args[0].clone()) if module.training else None)
+                lambda module, args: (
+                    seen.setdefault(run.name, []).append(args[0].clone())
+                    if module.training
+                    else None
+                )
+            )
             return built
+
         monkeypatch.setattr(runner, "build_network_of", watched)
         run_benchmark(bench_of(data, tmp_path), f"{network}-{arm}-100-0")
     first = seen.pop("ours-A-100-0")
@@ -222,7 +297,11 @@ def test_a_tenth_of_the_cases_is_whole_heads_and_the_same_for_every_arm(data):
     assert training_cases(cases, 100, 0) == list(cases)
     for seed in range(3):
         few = training_cases(cases, 10, seed)
-        assert len({c.group for c in few}) == 1 and len(few) == 2 and few == training_cases(cases, 10, seed)
+        assert (
+            len({c.group for c in few}) == 1
+            and len(few) == 2
+            and few == training_cases(cases, 10, seed)
+        )
     assert len({tuple(training_cases(cases, 34, seed)) for seed in range(8)}) > 1
 
 
@@ -232,7 +311,9 @@ def test_the_robust_arms_are_tested_on_the_same_corrupted_images(data, tmp_path)
     for name in ("paper-A-100-0", "paper-F-100-0"):
         tests = bench.results.runs[name]["test"]
         assert set(tests) == {"clean", *CORRUPTIONS}
-        assert all(len(tests[c][case]["dice"]) == 2 for c in tests for case in bench.settings.cases["test"])
+        assert all(
+            len(tests[c][case]["dice"]) == 2 for c in tests for case in bench.settings.cases["test"]
+        )
     assert not Run("ours", "I", 100, 0).robust
 
 
@@ -244,7 +325,9 @@ def test_corruptions_repeat_by_case_and_change_the_image(data, name):
     assert np.array_equal(one.array, again.array) and one.array.shape == volume.array.shape
     assert np.abs(one.array - plain).mean() > 0.02
     assert np.array_equal(one.array, other.array) == (name in ("gamma", "low resolution"))
-    scaled = corrupted(volume.with_array(volume.array * 1e4), name, "x")  # whatever the scanner's units
+    scaled = corrupted(
+        volume.with_array(volume.array * 1e4), name, "x"
+    )  # whatever the scanner's units
     assert np.allclose(scaled.array, one.array, atol=1e-4)
 
 
@@ -259,7 +342,10 @@ def test_tuning_chooses_on_val_alone_and_every_arm_tries_the_same(data, tmp_path
     steps = []
     run_benchmark(bench, "ours-A-100-0", progress=lambda text, f: steps.append(text))
     result = bench.results.runs["ours-A-100-0"]
-    assert result["lr"] == bench.results.runs[best]["lr"] and result["val_dice"] == bench.results.runs[best]["val_dice"]
+    assert (
+        result["lr"] == bench.results.runs[best]["lr"]
+        and result["val_dice"] == bench.results.runs[best]["val_dice"]
+    )
     assert not [s for s in steps if ": step" in s]  # the tuning run was this very training
     run_benchmark(bench, "ours-A-10-0")
     assert bench.results.runs["ours-A-10-0"]["lr"] == result["lr"]
@@ -267,5 +353,7 @@ def test_tuning_chooses_on_val_alone_and_every_arm_tries_the_same(data, tmp_path
 
 def test_the_table_of_parameters_counts_the_frozen_block_apart(data, tmp_path):
     settings = settings_of(data)
-    counts = {arm: count_parameters(build_network_of(settings, Run("ours", arm, 100, 0))) for arm in "AF"}
+    counts = {
+        arm: count_parameters(build_network_of(settings, Run("ours", arm, 100, 0))) for arm in "AF"
+    }
     assert counts["F"]["frozen"] == 3_540_096 and counts["A"]["frozen"] == 0

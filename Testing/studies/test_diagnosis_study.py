@@ -1,5 +1,7 @@
-"""A study at toy size: it can be stopped and goes on, tunes on val alone, and its page says what was and was not run."""
-import json
+"""A study at toy size: it can be stopped and goes on, tunes on val alone, and its page says what
+was and was not run.
+"""
+
 from dataclasses import replace
 
 import numpy as np
@@ -7,18 +9,18 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError
+from MedLLMSegLib.core.errors import TimeIsUp
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig
 from MedLLMSegLib.studies.diagnosis import study as study_module
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN, cxr_arms
 from MedLLMSegLib.studies.diagnosis.baselines import best_logistic
-from MedLLMSegLib.training.classifier.examples import Examples
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
 from MedLLMSegLib.studies.diagnosis.diagnosis_cost import measure_study
+from MedLLMSegLib.studies.diagnosis.study import Arm, Run, Study, answer_of
 from MedLLMSegLib.studies.diagnosis.study_page import _shown, page, write_page
 from MedLLMSegLib.studies.diagnosis.study_results import Results
-from MedLLMSegLib.studies.diagnosis.study import Arm, Run, Study, answer_of
 from MedLLMSegLib.studies.diagnosis.study_summary import summarise, verdict
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig
-from MedLLMSegLib.core.errors import TimeIsUp
+from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.examples import Examples
 
 SIZE = 16
 
@@ -28,22 +30,44 @@ def part(count, seed):
     target = torch.arange(count) % 2
     image = torch.from_numpy(rng.normal(size=(count, 1, SIZE, SIZE))).half()
     image[target == 1, :, 4:12, 4:12] += 1
-    return Examples({"image": image}, target, tuple(f"{seed}-{n}" for n in range(count)), tuple(f"{seed}-{n // 2}" for n in range(count)))
+    return Examples(
+        {"image": image},
+        target,
+        tuple(f"{seed}-{n}" for n in range(count)),
+        tuple(f"{seed}-{n // 2}" for n in range(count)),
+    )
 
 
 def baseline(train, val, test, seed):
     flat = lambda p: p.fields["image"].float().flatten(1).numpy()
-    return best_logistic(flat(train), train.target.numpy(), flat(val), val.target.numpy(), flat(test))
+    return best_logistic(
+        flat(train), train.target.numpy(), flat(val), val.target.numpy(), flat(test)
+    )
 
 
 def study_of(folder, seeds=(0, 1), rates=(1e-3, 3e-3), **loop):
     encoder = EncoderConfig("cnn", image_size=SIZE, width=8, frozen=True)
     config = ClassifierConfig("mlp", ("no", "yes"), encoder, hidden=8)
-    arms = {"main": Arm("the main one", config), "linear": Arm("a probe", replace(config, kind="linear")),
-            "part": Arm("a part taken out", replace(config, hidden=4), like="main"), "plain": Arm("a baseline", baseline=baseline)}
-    parts = {name: part(count, n) for n, (name, count) in enumerate((("train", 16), ("val", 12), ("test", 20)))}
-    return Study("cxr", arms, LoopConfig(**{"epochs": 2, "batch": 8, "views": 2, **loop}), seeds, rates, parts, folder / "runs",
-                 Results(folder / "docs/results.json"))
+    arms = {
+        "main": Arm("the main one", config),
+        "linear": Arm("a probe", replace(config, kind="linear")),
+        "part": Arm("a part taken out", replace(config, hidden=4), like="main"),
+        "plain": Arm("a baseline", baseline=baseline),
+    }
+    parts = {
+        name: part(count, n)
+        for n, (name, count) in enumerate((("train", 16), ("val", 12), ("test", 20)))
+    }
+    return Study(
+        "cxr",
+        arms,
+        LoopConfig(**{"epochs": 2, "batch": 8, "views": 2, **loop}),
+        seeds,
+        rates,
+        parts,
+        folder / "runs",
+        Results(folder / "docs/results.json"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +81,23 @@ def finished(tmp_path_factory):
 def test_every_run_is_done_once_and_nothing_twice(finished, monkeypatch):
     one, _ = finished
     runs = one.results.runs("cxr")
-    assert set(runs) == {"main-0", "main-1", "linear-0", "linear-1", "part-0", "part-1", "plain-0",
-                         "tune-main-lr0.001", "tune-main-lr0.003", "tune-linear-lr0.001", "tune-linear-lr0.003"}
+    assert set(runs) == {
+        "main-0",
+        "main-1",
+        "linear-0",
+        "linear-1",
+        "part-0",
+        "part-1",
+        "plain-0",
+        "tune-main-lr0.001",
+        "tune-main-lr0.003",
+        "tune-linear-lr0.001",
+        "tune-linear-lr0.003",
+    }
     assert one.run() == []
-    monkeypatch.setattr(study_module, "build_classifier", lambda config: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        study_module, "build_classifier", lambda config: pytest.fail("trained again")
+    )
     assert study_of(one.output.parent).run() == []
 
 
@@ -70,7 +107,9 @@ def test_the_tuning_never_sees_the_test_cases_and_chooses_by_val(finished):
     assert not any("test" in runs[name] for name in runs if name.startswith("tune-"))
     best = max((1e-3, 3e-3), key=lambda lr: runs[f"tune-main-lr{lr:g}"]["val_auc"])
     assert {runs[name]["lr"] for name in ("main-0", "main-1", "part-0", "part-1")} == {best}
-    assert runs["main-0"]["val_auc"] == runs[f"tune-main-lr{best:g}"]["val_auc"]  # the very same training, not done again
+    assert (
+        runs["main-0"]["val_auc"] == runs[f"tune-main-lr{best:g}"]["val_auc"]
+    )  # the very same training, not done again
     assert not (one.output / "main-0" / "last.pt").exists()
 
 
@@ -92,7 +131,9 @@ def test_a_stopped_study_goes_on_to_the_same_results(finished, tmp_path):
             break
         except TimeIsUp:
             pass
-    strip = lambda runs: {name: {k: v for k, v in r.items() if k != "seconds"} for name, r in runs.items()}
+    strip = lambda runs: {
+        name: {k: v for k, v in r.items() if k != "seconds"} for name, r in runs.items()
+    }
     assert strip(other.results.runs("cxr")) == strip(one.results.runs("cxr"))
 
 
@@ -103,7 +144,11 @@ def test_minutes_stop_it(tmp_path):
 
 def test_one_arm_with_what_it_waits_for(tmp_path):
     one = study_of(tmp_path, seeds=(0,))
-    assert [run.name for run in one.chosen("part")] == ["tune-main-lr0.001", "tune-main-lr0.003", "part-0"]
+    assert [run.name for run in one.chosen("part")] == [
+        "tune-main-lr0.001",
+        "tune-main-lr0.003",
+        "part-0",
+    ]
     with pytest.raises(UserError, match="has not been chosen yet"):
         one.rate(Run("part", 0))
     with pytest.raises(UserError, match='No run of "cxr" is called "nothing"'):
@@ -113,24 +158,48 @@ def test_one_arm_with_what_it_waits_for(tmp_path):
 def test_results_of_other_settings_are_refused(finished):
     one, _ = finished
     with pytest.raises(UserError, match="with loop = "):
-        Study("cxr", one.arms, LoopConfig(epochs=5), one.seeds, one.rates, one.parts, one.output, Results(one.results.path))
+        Study(
+            "cxr",
+            one.arms,
+            LoopConfig(epochs=5),
+            one.seeds,
+            one.rates,
+            one.parts,
+            one.output,
+            Results(one.results.path),
+        )
 
 
 def test_the_answers_are_of_the_test_cases_in_their_order(finished):
     one, summary = finished
     probabilities, threshold = answer_of(one.results.runs("cxr")["plain-0"])
-    assert probabilities.shape == (20, 2) and np.allclose(probabilities.sum(1), 1) and 0 <= threshold <= 1
+    assert (
+        probabilities.shape == (20, 2)
+        and np.allclose(probabilities.sum(1), 1)
+        and 0 <= threshold <= 1
+    )
     assert summary["arms"]["plain"]["missing"] == 0 and summary["arms"]["main"]["missing"] == 0
-    assert summary["test_patients"] == 10 and [r["n"] for r in summary["arms"]["main"]["subgroups"]] == [10, 10]
+    assert summary["test_patients"] == 10 and [
+        r["n"] for r in summary["arms"]["main"]["subgroups"]
+    ] == [10, 10]
 
 
 def test_the_verdict_follows_from_the_tests_alone(finished):
     _, summary = finished
     test = {"value": 0.1, "low": 0.01, "high": 0.2, "p": 0.01, "p_holm": 0.02, "seeds": [0.1, 0.1]}
-    judged = lambda **changed: verdict({**summary, "against": {**summary["against"], "linear": {**test, **changed}}})
+    judged = lambda **changed: verdict(
+        {**summary, "against": {**summary["against"], "linear": {**test, **changed}}}
+    )
     assert judged() == "helps"
-    assert judged(p_holm=0.05) == "not shown" and judged(value=-0.1) == "not shown" and judged(p_holm=None) == "not shown"
-    partial = {**summary, "arms": {**summary["arms"], "linear": {**summary["arms"]["linear"], "missing": 1}}}
+    assert (
+        judged(p_holm=0.05) == "not shown"
+        and judged(value=-0.1) == "not shown"
+        and judged(p_holm=None) == "not shown"
+    )
+    partial = {
+        **summary,
+        "arms": {**summary["arms"], "linear": {**summary["arms"]["linear"], "missing": 1}},
+    }
     assert verdict(partial) == "not run"
     assert verdict({**summary, "against": {}}) == "not run"
 
@@ -156,13 +225,27 @@ def test_the_page_says_what_was_run_and_what_was_not(finished, tmp_path):
 
 def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
     one, summary = finished
-    test = lambda value, p, seeds: {"value": value, "low": value - 0.1, "high": value + 0.1, "p": p, "p_holm": p, "seeds": seeds}
-    against = {"linear": test(0.1, 0.01, [0.3, -0.1]), "part": test(-0.1, 0.04, [-0.1, -0.1]), "plain": test(-0.3, 0.05, [-0.3, -0.3])}
+    test = lambda value, p, seeds: {
+        "value": value,
+        "low": value - 0.1,
+        "high": value + 0.1,
+        "p": p,
+        "p_holm": p,
+        "seeds": seeds,
+    }
+    against = {
+        "linear": test(0.1, 0.01, [0.3, -0.1]),
+        "part": test(-0.1, 0.04, [-0.1, -0.1]),
+        "plain": test(-0.3, 0.05, [-0.3, -0.3]),
+    }
     assert _shown({**summary, "against": against}) == [
-        "By these tests (p < 0.05), compared with `main`, better: `part` (in 2 of 2 seeds); worse: `linear` (in 1 of 2 seeds). Of no "
-        "other arm is either shown."]
+        "By these tests (p < 0.05), compared with `main`, better: `part` (in 2 of 2 seeds); worse:"
+        " `linear` (in 1 of 2 seeds). Of no other arm is either shown."
+    ]
     none = _shown({**summary, "against": {"plain": against["plain"]}})
-    assert "better: none; worse: none" in none[0] and none[0] in page(_with(one.results, {**summary, "against": {"plain": against["plain"]}}))
+    assert "better: none; worse: none" in none[0] and none[0] in page(
+        _with(one.results, {**summary, "against": {"plain": against["plain"]}})
+    )
 
 
 def _with(results, summary):
@@ -187,7 +270,11 @@ def test_two_processes_may_keep_results_in_one_file(tmp_path):
     second.add("b", {"two": {"v": 2}})
     first.put("a", "text", ["hello"])
     found = Results(tmp_path / "r.json")
-    assert found.runs("a") == {"one": {"v": 1}} and found.runs("b") == {"two": {"v": 2}} and found.get("a", "text") == ["hello"]
+    assert (
+        found.runs("a") == {"one": {"v": 1}}
+        and found.runs("b") == {"two": {"v": 2}}
+        and found.get("a", "text") == ["hello"]
+    )
     (tmp_path / "r.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         Results(tmp_path / "r.json")
@@ -196,16 +283,48 @@ def test_two_processes_may_keep_results_in_one_file(tmp_path):
 def test_the_arms_of_the_issue_are_all_there_and_differ_in_one_thing():
     arms = cxr_arms(("no", "yes"))
     main = arms[MAIN].config
-    changed = lambda name: {k for k, v in vars(arms[name].config.pneumollm).items() if v != getattr(main.pneumollm, k)}
-    assert {name: changed(name) for name in ("random", "no-emitter", "no-engine", "no-adapters", "tokens-1", "tokens-2", "tokens-8",
-                                             "depth-1", "depth-30", "no-llm")} == {
-        "random": {"llm_weights"}, "no-emitter": {"emitter"}, "no-engine": {"token_engine"}, "no-adapters": {"adapters"},
-        "tokens-1": {"tokens"}, "tokens-2": {"tokens"}, "tokens-8": {"tokens"}, "depth-1": {"llm"}, "depth-30": {"llm"}, "no-llm": {"llm"}}
+    changed = lambda name: {
+        k for k, v in vars(arms[name].config.pneumollm).items() if v != getattr(main.pneumollm, k)
+    }
+    assert {
+        name: changed(name)
+        for name in (
+            "random",
+            "no-emitter",
+            "no-engine",
+            "no-adapters",
+            "tokens-1",
+            "tokens-2",
+            "tokens-8",
+            "depth-1",
+            "depth-30",
+            "no-llm",
+        )
+    } == {
+        "random": {"llm_weights"},
+        "no-emitter": {"emitter"},
+        "no-engine": {"token_engine"},
+        "no-adapters": {"adapters"},
+        "tokens-1": {"tokens"},
+        "tokens-2": {"tokens"},
+        "tokens-8": {"tokens"},
+        "depth-1": {"llm"},
+        "depth-30": {"llm"},
+        "no-llm": {"llm"},
+    }
     assert main.pneumollm.tokens == 4 and len(main.pneumollm.llm.layers) == 4
     assert len(arms["depth-30"].config.pneumollm.llm.layers) == 30
-    assert arms["linear"].config.encoder == main.encoder == arms["mlp"].config.encoder and main.encoder.frozen
-    assert arms["fine-tuned"].config == replace(arms["linear"].config, encoder=replace(main.encoder, frozen=False))
-    assert arms["small-cnn"].config.encoder == arms["small-cnn-linear"].config.encoder and arms["text"].config.kind == "text"
+    assert (
+        arms["linear"].config.encoder == main.encoder == arms["mlp"].config.encoder
+        and main.encoder.frozen
+    )
+    assert arms["fine-tuned"].config == replace(
+        arms["linear"].config, encoder=replace(main.encoder, frozen=False)
+    )
+    assert (
+        arms["small-cnn"].config.encoder == arms["small-cnn-linear"].config.encoder
+        and arms["text"].config.kind == "text"
+    )
     assert set(CONTROLS) <= set(arms)
 
 
@@ -235,25 +354,49 @@ def blank(part):
 def test_arms_that_see_other_images_share_no_tokens(tmp_path):
     one = study_of(tmp_path, seeds=(0,), rates=(1e-3,))
     main = one.arms["main"]
-    one.arms = {"main": replace(main, view=lambda part: part), "blind": replace(main, view=lambda part: blank(part))}
+    one.arms = {
+        "main": replace(main, view=lambda part: part),
+        "blind": replace(main, view=lambda part: blank(part)),
+    }
     one.run()
-    assert len(set(one.results.runs("cxr")["blind-0"]["test"])) == 1 < len(set(one.results.runs("cxr")["main-0"]["test"]))
+    assert (
+        len(set(one.results.runs("cxr")["blind-0"]["test"]))
+        == 1
+        < len(set(one.results.runs("cxr")["main-0"]["test"]))
+    )
 
 
 def test_time_and_memory_are_measured_in_a_process_of_its_own(tmp_path):
     one = study_of(tmp_path, seeds=(0,))
     one.arms = {"main": one.arms["main"], "plain": one.arms["plain"]}
     found = measure_study(one)
-    assert set(found) == {"main"} and found["main"]["step_seconds"] > 0 and found["main"]["image_ms"] > 0
-    assert found["main"]["peak_mb"] > found["main"]["before_mb"] > 50 and found["main"]["parameters"]["frozen"] > 0
+    assert (
+        set(found) == {"main"}
+        and found["main"]["step_seconds"] > 0
+        and found["main"]["image_ms"] > 0
+    )
+    assert (
+        found["main"]["peak_mb"] > found["main"]["before_mb"] > 50
+        and found["main"]["parameters"]["frozen"] > 0
+    )
     assert one.results.get("cxr", "measured") == found
 
 
 def test_a_loss_to_a_control_is_said(finished):
     one, summary = finished
-    lost = {"value": -0.1, "low": -0.2, "high": -0.05, "p": 0.001, "p_holm": 0.001, "seeds": [-0.1, -0.1]}
+    lost = {
+        "value": -0.1,
+        "low": -0.2,
+        "high": -0.05,
+        "p": 0.001,
+        "p_holm": 0.001,
+        "seeds": [-0.1, -0.1],
+    }
     results = Results(one.output / "none.json")
-    results.studies["cxr"] = {"runs": {}, "summary": {**summary, "against": {**summary["against"], "linear": lost}}}
+    results.studies["cxr"] = {
+        "runs": {},
+        "summary": {**summary, "against": {**summary["against"], "linear": lost}},
+    }
     assert "No: on these X-rays PneumoLLM is worse than the a probe." in page(results)
 
 

@@ -1,4 +1,7 @@
-"""Hearts as sequences, nodule patches, images with records: read right, learnt, tested, and ready for `diagnose`."""
+"""Hearts as sequences, nodule patches, images with records: read right, learnt, tested, and
+ready for `diagnose`.
+"""
+
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,19 +12,21 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.studies.diagnosis import nodules, records, heart_sequences as sequences
-from MedLLMSegLib.metrics.classification import area_under_roc
-from MedLLMSegLib.training.classifier.prepared_images import number_of, plan_record, record_fields
-from MedLLMSegLib.studies.diagnosis.study_results import Results
-from MedLLMSegLib.studies.diagnosis.study import answer_of
 from MedLLMSegLib.data.image_table import ImageCase
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
-from MedLLMSegLib.registry.classifier_config import EncoderConfig, PreparationConfig
+from MedLLMSegLib.metrics.classification import area_under_roc
+from MedLLMSegLib.registry.classifier_config import PreparationConfig
+from MedLLMSegLib.studies.diagnosis import heart_sequences as sequences
+from MedLLMSegLib.studies.diagnosis import nodules, records
+from MedLLMSegLib.studies.diagnosis.study import answer_of
+from MedLLMSegLib.studies.diagnosis.study_results import Results
+from MedLLMSegLib.training.classifier.prepared_images import number_of, plan_record, record_fields
 
 DATA = Path(__file__).parents[3] / "shared/data"
 
 
 # Hearts
+
 
 @pytest.fixture(scope="module")
 def acdc(tmp_path_factory):
@@ -36,7 +41,7 @@ def acdc(tmp_path_factory):
             label = np.zeros((4, 32, 30), np.uint8)
             j, i = np.ogrid[:32, :30]
             label[:, (j - 16) ** 2 + (i - 15) ** 2 < (radius + 2) ** 2] = 2
-            label[:, (j - 16) ** 2 + (i - 15) ** 2 < radius ** 2] = 3
+            label[:, (j - 16) ** 2 + (i - 15) ** 2 < radius**2] = 3
             label[:, 2:6, 2:6] = 1
             with h5py.File(folder / f"{name}_frame{frame:02d}.h5", "w") as file:
                 file["image"] = (label / 3 + 0.1 * rng.normal(size=label.shape)).astype(np.float32)
@@ -47,7 +52,11 @@ def acdc(tmp_path_factory):
 
 def test_end_diastole_comes_first_whatever_its_frame(acdc):
     hearts = sequences.read_hearts(acdc)
-    assert {name: len(each) for name, each in hearts.items()} == {"train": 10, "val": 10, "test": 10}
+    assert {name: len(each) for name, each in hearts.items()} == {
+        "train": 10,
+        "val": 10,
+        "test": 10,
+    }
     for heart in hearts["train"]:
         sizes = [(v.array == 3).sum() for v in heart.labels]
         assert sizes[0] > sizes[1] and heart.images[0].array.shape == (4, 32, 30)
@@ -63,26 +72,42 @@ def test_geometry_is_what_can_be_counted(acdc):
     heart = sequences.read_hearts(acdc)["train"][1]
     found = sequences.geometry(heart)
     left = [(v.array == 3).sum() for v in heart.labels]
-    assert found[0] == left[0] and found[3] == pytest.approx(1 - left[1] / left[0]) and found[1] == 4 * 16 and found[4] == 0
+    assert (
+        found[0] == left[0]
+        and found[3] == pytest.approx(1 - left[1] / left[0])
+        and found[1] == 4 * 16
+        and found[4] == 0
+    )
 
 
 def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch):
     monkeypatch.setattr(sequences, "PREPARATION", PreparationConfig(size=32, crop="none"))
-    study = sequences.heart_study(sequences.read_hearts(acdc), tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=1)
+    study = sequences.heart_study(
+        sequences.read_hearts(acdc), tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=1
+    )
     assert study.parts["train"].fields["image"].shape == (10, 2, 3, 32, 32)
     study.rates = (1e-3,)
-    study.arms = {"cnn-lstm": replace(study.arms["cnn-lstm-small"], title="small"), "volumes": study.arms["volumes"]}
+    study.arms = {
+        "cnn-lstm": replace(study.arms["cnn-lstm-small"], title="small"),
+        "volumes": study.arms["volumes"],
+    }
     study.run()
     assert answer_of(study.results.runs("acdc")["volumes-0"])[0].shape == (10, 5)
     sequences.summarise_hearts(study)
     model = load_classifier_accepted(tmp_path / "acdc/bundle", monkeypatch, tmp_path)
-    assert model.classes == sequences.GROUPS and model.input.kind == "frames" and model.threshold is None
+    assert (
+        model.classes == sequences.GROUPS
+        and model.input.kind == "frames"
+        and model.threshold is None
+    )
     from MedLLMSegLib.diagnosis.predict import diagnose
 
     heart = sequences.read_hearts(acdc)["test"][0]
     found = diagnose(list(heart.images), model, heat_map=False)
     expected = answer_of(study.results.runs("acdc")["cnn-lstm-0"])[0][0]
-    assert [found.probabilities[g] for g in sequences.GROUPS] == pytest.approx(expected.tolist(), abs=0.02)
+    assert [found.probabilities[g] for g in sequences.GROUPS] == pytest.approx(
+        expected.tolist(), abs=0.02
+    )
 
 
 def load_classifier_accepted(folder, monkeypatch, cache):
@@ -95,6 +120,7 @@ def load_classifier_accepted(folder, monkeypatch, cache):
 
 # Nodules
 
+
 @pytest.fixture
 def patches(tmp_path):
     rng, arrays = np.random.default_rng(0), {}
@@ -102,15 +128,23 @@ def patches(tmp_path):
         labels = np.arange(count) % 4 == 0
         images = rng.normal(60, 15, (count, 50, 50))
         images[labels, 20:30, 20:30] += 90
-        arrays |= {f"{name}_images": images.clip(0, 255).astype(np.uint8), f"{name}_labels": labels.astype(np.uint8),
-                   f"{name}_names": np.array([f"{name}_{n}.jpg" for n in range(count)])}
+        arrays |= {
+            f"{name}_images": images.clip(0, 255).astype(np.uint8),
+            f"{name}_labels": labels.astype(np.uint8),
+            f"{name}_names": np.array([f"{name}_{n}.jpg" for n in range(count)]),
+        }
     np.savez(tmp_path / nodules.FILE, **arrays)
     return tmp_path
 
 
 def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
-    parts = {name: nodules.patch_examples(*each) for name, each in nodules.read_patches(patches).items()}
-    assert parts["train"].fields["image"].shape == (32, 1, 1, 50, 50) and parts["train"].fields["lengths"].tolist() == [1] * 32
+    parts = {
+        name: nodules.patch_examples(*each) for name, each in nodules.read_patches(patches).items()
+    }
+    assert (
+        parts["train"].fields["image"].shape == (32, 1, 1, 50, 50)
+        and parts["train"].fields["lengths"].tolist() == [1] * 32
+    )
     study = nodules.nodule_study(parts, tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=2)
     study.rates = (1e-3,)
     study.run()
@@ -127,16 +161,26 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
 
 # Records
 
+
 def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
-    study = records.synthetic_study(tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=6, cases=240)
+    study = records.synthetic_study(
+        tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=6, cases=240
+    )
     study.rates = (1e-2,)
     study.run("fusion,image,record-logistic")
     truth, runs = study.parts["test"].target.numpy(), study.results.runs(study.name)
-    auc = {name: area_under_roc(truth, answer_of(runs[f"{name}-0"])[0]) for name in ("fusion", "image", "record-logistic")}
-    assert auc["fusion"] > 0.95 and all(abs(auc[name] - 0.5) < 0.15 for name in ("image", "record-logistic"))
+    auc = {
+        name: area_under_roc(truth, answer_of(runs[f"{name}-0"])[0])
+        for name in ("fusion", "image", "record-logistic")
+    }
+    assert auc["fusion"] > 0.95 and all(
+        abs(auc[name] - 0.5) < 0.15 for name in ("image", "record-logistic")
+    )
     missing = records.auc_with_missing(study)
     assert missing["nothing"] == [pytest.approx(auc["fusion"], abs=1e-3)]
-    assert all(abs(missing[what][0] - 0.5) < 0.2 for what in ("the image", "the record")) and missing["both"] == [0.5]
+    assert all(
+        abs(missing[what][0] - 0.5) < 0.2 for what in ("the image", "the record")
+    ) and missing["both"] == [0.5]
     records.summarise_records(study, ["a text"])
     assert "| nothing |" in study.results.get(study.name, "pictures")[1]
 
@@ -157,20 +201,32 @@ def case(n, **columns):
 def test_a_record_is_planned_from_the_training_cases_and_bears_what_is_missing():
     cases = [case(0, age="40", sex="F"), case(1, age="60", sex="M"), case(2, age="", sex="F")]
     plan = plan_record(cases, ("age", "sex"))
-    assert plan.numbers == ("age",) and plan.means == (50.0,) and plan.stds == (10.0,) and plan.categories == {"sex": ("F", "M")}
+    assert (
+        plan.numbers == ("age",)
+        and plan.means == (50.0,)
+        and plan.stds == (10.0,)
+        and plan.categories == {"sex": ("F", "M")}
+    )
     fields = record_fields([case(3, age="x", sex="other"), case(4, age="70", sex="M")], plan)
-    assert fields["numbers"].isnan().tolist() == [[True], [False]] and fields["categories"].tolist() == [[-1], [1]]
+    assert fields["numbers"].isnan().tolist() == [[True], [False]] and fields[
+        "categories"
+    ].tolist() == [[-1], [1]]
     assert np.isnan(number_of("")) and number_of("3.5") == 3.5
     for columns, message in ((("weight",), "no column"), (("same",), "says the same")):
         with pytest.raises(UserError, match=message):
             plan_record([case(0, same="1"), case(1, same="1")], columns)
 
 
-@pytest.mark.skipif(not (DATA / "nodule2d").is_dir(), reason="NOT TESTED: shared/data/nodule2d is not here")
+@pytest.mark.skipif(
+    not (DATA / "nodule2d").is_dir(), reason="NOT TESTED: shared/data/nodule2d is not here"
+)
 def test_the_shared_patches():
     found = nodules.read_patches(DATA / "nodule2d")
     assert {name: (len(labels), int(labels.sum())) for name, (_, labels, _) in found.items()} == {
-        "train": (5186, 845), "val": (1297, 224), "test": (1622, 282)}
+        "train": (5186, 845),
+        "val": (1297, 224),
+        "test": (1622, 282),
+    }
 
 
 @pytest.mark.skipif(not (DATA / "acdc").is_dir(), reason="NOT TESTED: shared/data/acdc is not here")

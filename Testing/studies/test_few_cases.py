@@ -1,39 +1,77 @@
 """The table of few cases says what was run, and nothing else."""
+
 import json
 from dataclasses import replace
 
 import pytest
-from Testing.training.test_segmenter_session import data  # noqa: F401 (a fixture)
 
-from MedLLMSegLib.studies import few_cases
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.studies import few_cases
 from MedLLMSegLib.studies.few_cases import BEGIN, END, Plan, fill, gains, page, run
+from Testing.training.test_segmenter_session import data  # noqa: F401 (a fixture)
 
 PLAN = Plan("runs/acdc", "hippocampus-t1", (3, 5), (0, 1), 300)
 
 
 def result(mean):
     """Ten patients with two frames each, which lie around the mean."""
-    cases = {f"p{n}_{frame}": {"dice_a": mean + 0.01 * (n - 4.5), "dice_b": None if n == 0 else mean + 0.01 * (n - 4.5)}
-             for n in range(10) for frame in "12"}
-    return {"dice": {"mean": mean}, "hd95_mm": {"mean": 3.0}, "cases": 20, "groups": 10, "table": cases, "chosen_on": 20,
-            "group_of": {case: case.split("_")[0] for case in cases}}
+    cases = {
+        f"p{n}_{frame}": {
+            "dice_a": mean + 0.01 * (n - 4.5),
+            "dice_b": None if n == 0 else mean + 0.01 * (n - 4.5),
+        }
+        for n in range(10)
+        for frame in "12"
+    }
+    return {
+        "dice": {"mean": mean},
+        "hd95_mm": {"mean": 3.0},
+        "cases": 20,
+        "groups": 10,
+        "table": cases,
+        "chosen_on": 20,
+        "group_of": {case: case.split("_")[0] for case in cases},
+    }
 
 
 def test_the_table_tells_what_was_run():
-    found = {"tuned-3-0": result(0.5), "tuned-3-1": result(0.6), "new-3-0": result(0.4), "new-3-1": result(0.45), "new-5-0": result(0.7)}
+    found = {
+        "tuned-3-0": result(0.5),
+        "tuned-3-1": result(0.6),
+        "new-3-0": result(0.4),
+        "new-3-1": result(0.45),
+        "new-5-0": result(0.7),
+    }
     text = page(PLAN, found, "the command")
-    assert "| 3 | 0.425 (0.400, 0.450) | 0.550 (0.500, 0.600) | +0.125 (+0.125 to +0.125) | 0.002 |" in text  # 2 / 2**10
-    assert "| 5 | 0.700 | not run | not run | not run |" in text and "10 test patients" in text and "`the command`" in text
+    assert (
+        "| 3 | 0.425 (0.400, 0.450) | 0.550 (0.500, 0.600) | +0.125 (+0.125 to +0.125) | 0.002 |"
+        in text
+    )  # 2 / 2**10
+    assert (
+        "| 5 | 0.700 | not run | not run | not run |" in text
+        and "10 test patients" in text
+        and "`the command`" in text
+    )
     assert "20 labelled val cases" in text and "0.003 fine-tuned, 0.001 from nothing" in text
-    assert "Both ways with the learning rate 0.002." in page(replace(PLAN, lr=2e-3), found, "the command")
-    assert "not run" in page(PLAN, {}, "the command") and "val cases" not in page(PLAN, {}, "the command")
+    assert "Both ways with the learning rate 0.002." in page(
+        replace(PLAN, lr=2e-3), found, "the command"
+    )
+    assert "not run" in page(PLAN, {}, "the command") and "val cases" not in page(
+        PLAN, {}, "the command"
+    )
 
 
 def test_gains_are_over_patients_and_corrected_over_the_rows():
-    found = {f"{way}-{count}-{seed}": result(0.5 + 0.1 * (way == "tuned")) for way in ("tuned", "new") for count in (3, 5) for seed in (0, 1)}
+    found = {
+        f"{way}-{count}-{seed}": result(0.5 + 0.1 * (way == "tuned"))
+        for way in ("tuned", "new")
+        for count in (3, 5)
+        for seed in (0, 1)
+    }
     tests = gains(PLAN, found)
-    assert [t.n for t in tests.values()] == [10, 10] and tests[3].p_holm == pytest.approx(2 * tests[3].p)
+    assert [t.n for t in tests.values()] == [10, 10] and tests[3].p_holm == pytest.approx(
+        2 * tests[3].p
+    )
     assert tests[3].difference == pytest.approx(0.1) and tests[3].better == "tuned 3"
 
 
@@ -49,38 +87,98 @@ def test_the_table_takes_its_place_in_the_page(tmp_path):
 
 def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatch):
     trained = []
+
     def train(request, device, progress, say):
         trained.append((request.name, request.start, request.cases, request.seed))
         if len(trained) == 3:
             raise KeyboardInterrupt
         return tmp_path / request.name
+
     monkeypatch.setattr(few_cases, "train_model", train)
-    monkeypatch.setattr(few_cases, "evaluate", lambda bundle, data, csv, how: {
-        "group_means": {"dice": {"mean": 0.5}, "hd95_mm": {"mean": 1.0}}, "cases": 20, "groups": 10, "group_of": {}})
-    monkeypatch.setattr(few_cases, "read_table", lambda path: {"p1": {"dice_a": 0.5, "dice_b": float("nan"), "hd95_mm_a": 1.0}})
+    monkeypatch.setattr(
+        few_cases,
+        "evaluate",
+        lambda bundle, data, csv, how: {
+            "group_means": {"dice": {"mean": 0.5}, "hd95_mm": {"mean": 1.0}},
+            "cases": 20,
+            "groups": 10,
+            "group_of": {},
+        },
+    )
+    monkeypatch.setattr(
+        few_cases,
+        "read_table",
+        lambda path: {"p1": {"dice_a": 0.5, "dice_b": float("nan"), "hd95_mm_a": 1.0}},
+    )
     with pytest.raises(KeyboardInterrupt):
         run(PLAN, tmp_path / "runs", tmp_path / "docs")
-    assert trained == [("tuned-3-0", "hippocampus-t1", 3, 0), ("new-3-0", None, 3, 0), ("tuned-5-0", "hippocampus-t1", 5, 0)]
+    assert trained == [
+        ("tuned-3-0", "hippocampus-t1", 3, 0),
+        ("new-3-0", None, 3, 0),
+        ("tuned-5-0", "hippocampus-t1", 5, 0),
+    ]
     found = run(PLAN, tmp_path / "runs", tmp_path / "docs")
     assert found["tuned-3-0"]["table"] == {"p1": {"dice_a": 0.5, "dice_b": None}}
     assert len(found) == 8 and [t[0] for t in trained].count("tuned-3-0") == 1
     assert json.loads((tmp_path / "docs/few-cases.json").read_text())["about"]["steps"] == 300
     with pytest.raises(UserError, match="other settings"):
-        run(Plan("runs/acdc", "hippocampus-t1", (3,), (0,), 200), tmp_path / "runs", tmp_path / "docs")
+        run(
+            Plan("runs/acdc", "hippocampus-t1", (3,), (0,), 200),
+            tmp_path / "runs",
+            tmp_path / "docs",
+        )
 
 
 def test_it_trains_measures_and_writes_the_table(data, tmp_path, monkeypatch):
     (tmp_path / "train.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    assert few_cases.main(["--data", str(data), "--output", str(tmp_path / "runs"), "--docs", str(tmp_path), "--counts", "2", "--steps", "2",
-                           "--window", "16", "24", "16", "--device", "cpu"]) == 0
+    assert (
+        few_cases.main(
+            [
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "runs"),
+                "--docs",
+                str(tmp_path),
+                "--counts",
+                "2",
+                "--steps",
+                "2",
+                "--window",
+                "16",
+                "24",
+                "16",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     runs = json.loads((tmp_path / "few-cases.json").read_text())["runs"]
-    row = next(line for line in (tmp_path / "train.md").read_text().splitlines() if line.startswith("| 2 |"))
-    assert all(f"{runs[name]['dice']['mean']:.3f}" in row for name in ("new-2-0", "tuned-2-0")) and "not run" not in row
+    row = next(
+        line
+        for line in (tmp_path / "train.md").read_text().splitlines()
+        if line.startswith("| 2 |")
+    )
+    assert (
+        all(f"{runs[name]['dice']['mean']:.3f}" in row for name in ("new-2-0", "tuned-2-0"))
+        and "not run" not in row
+    )
     assert list(runs["tuned-2-0"]["table"]) == ["case5"]  # the test split
 
 
 def command(tmp_path, *more):
-    return few_cases.main(["--data", str(tmp_path / "nowhere"), "--output", str(tmp_path / "runs"), "--docs", str(tmp_path), *more])
+    return few_cases.main(
+        [
+            "--data",
+            str(tmp_path / "nowhere"),
+            "--output",
+            str(tmp_path / "runs"),
+            "--docs",
+            str(tmp_path),
+            *more,
+        ]
+    )
 
 
 def test_what_is_wrong_is_one_sentence_before_any_work(tmp_path, capsys):
@@ -95,8 +193,12 @@ def test_what_is_wrong_is_one_sentence_before_any_work(tmp_path, capsys):
 def test_what_is_finished_can_be_written_alone(tmp_path, capsys):
     (tmp_path / "train.md").write_text(f"{BEGIN}\n{END}\n")
     about = Plan(str(tmp_path / "nowhere"), "hippocampus-t1", (3, 5), (0,), 300).about()
-    (tmp_path / "few-cases.json").write_text(json.dumps({"about": about, "runs": {"new-3-0": result(0.4)}}))
+    (tmp_path / "few-cases.json").write_text(
+        json.dumps({"about": about, "runs": {"new-3-0": result(0.4)}})
+    )
     assert command(tmp_path, "--page", "--counts", "3", "5") == 0
     text = (tmp_path / "train.md").read_text()
-    assert "| 3 | 0.400 | not run | not run | not run |" in text and "--seeds 1 --counts 3 5`" in text
+    assert (
+        "| 3 | 0.400 | not run | not run | not run |" in text and "--seeds 1 --counts 3 5`" in text
+    )
     assert not (tmp_path / "runs").exists()

@@ -1,19 +1,43 @@
-"""The studies' commands: the command on the page makes the same study again, and progress tells run from run."""
+"""The studies' commands: the command on the page makes the same study again, and progress tells
+run from run.
+"""
+
 import shlex
 
 import pytest
 
 from MedLLMSegLib.studies.diagnosis import ablation, records
-from MedLLMSegLib.studies.diagnosis.study_results import COLLECTED, Results
 from MedLLMSegLib.studies.diagnosis.study_command import command_of
+from MedLLMSegLib.studies.diagnosis.study_results import COLLECTED, Results
 
 
 def test_the_command_keeps_all_but_the_part_of_the_work():
-    given = ["--data", "my x-rays", "--size", "64", "--only", "main,tune-*", "--device=cuda", "--minutes=3", "--page",
-             "--epochs", "2"]
+    given = [
+        "--data",
+        "my x-rays",
+        "--size",
+        "64",
+        "--only",
+        "main,tune-*",
+        "--device=cuda",
+        "--minutes=3",
+        "--page",
+        "--epochs",
+        "2",
+    ]
     command = command_of("ablation", given)
-    assert shlex.split(command) == ["python", "-m", "MedLLMSegLib.studies.diagnosis.ablation", "--data", "my x-rays", "--size", "64",
-                                    "--device=cuda", "--epochs", "2"]
+    assert shlex.split(command) == [
+        "python",
+        "-m",
+        "MedLLMSegLib.studies.diagnosis.ablation",
+        "--data",
+        "my x-rays",
+        "--size",
+        "64",
+        "--device=cuda",
+        "--epochs",
+        "2",
+    ]
     assert shlex.split(command_of("ablation", ["--list", "--measure", "--min", "3"]))[3:] == []
 
 

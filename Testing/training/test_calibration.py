@@ -1,4 +1,7 @@
-"""What is decided on val when a training is finished: stray parts go where they are errors, and stay where they are not."""
+"""What is decided on val when a training is finished: stray parts go where they are errors, and
+stay where they are not.
+"""
+
 import json
 import shutil
 from pathlib import Path
@@ -17,17 +20,47 @@ SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"NOT TESTED: {SHARED} is absent")
 
 
-@pytest.mark.parametrize("scores, kept, shown", [  # of each case: all parts, each, together, both; of two structures
-    ([[[0.8, 0.9], [0.9, 0.9], [0.8, 0.9], [0.8, 0.9]], [[0.7, 0.9], [0.7, 0.9], [0.7, 0.9], [0.7, 0.9]]], "each", 0.85),
-    ([[[0.8, 0.9], [0.6, 0.9], [0.9, 0.9], [0.9, 0.9]]], "together", 0.9),  # the largest part of one is no heart
-    ([[[0.8, 0.9], [0.9, 0.9], [0.9, 0.9], [0.9, 0.9]]], "together", 0.9),  # as good: the first step is enough
-    ([[[0.8, 0.9], [0.9, 0.9], [0.85, 0.9], [0.95, 0.9]]], "both", 0.925),
-    ([[[0.8, 0.9], [0.9, 0.9], [0.85, 0.9], [0.95, 0.85]]], "together", 0.875),  # within it one structure has parts
-    ([[[0.8, 0.9], [0.8, 0.9], [0.8, 0.9], [0.8, 0.9]]], False, 0.85),  # no better
-    ([[[0.8, 0.9], [0.95, 0.89], [0.1, 0.1], [0.1, 0.1]]], False, 0.92),  # better in the mean, but one structure has parts
-    ([[[0.5, NO], [0.7, NO], [0.5, NO], [0.5, NO]], [[NO, NO]] * 4], "each", 0.7),  # a structure that no case has says nothing
-    ([[[NO]] * 4], False, None),
-])
+@pytest.mark.parametrize(
+    "scores, kept, shown",
+    [  # of each case: all parts, each, together, both; of two structures
+        (
+            [
+                [[0.8, 0.9], [0.9, 0.9], [0.8, 0.9], [0.8, 0.9]],
+                [[0.7, 0.9], [0.7, 0.9], [0.7, 0.9], [0.7, 0.9]],
+            ],
+            "each",
+            0.85,
+        ),
+        (
+            [[[0.8, 0.9], [0.6, 0.9], [0.9, 0.9], [0.9, 0.9]]],
+            "together",
+            0.9,
+        ),  # the largest part of one is no heart
+        (
+            [[[0.8, 0.9], [0.9, 0.9], [0.9, 0.9], [0.9, 0.9]]],
+            "together",
+            0.9,
+        ),  # as good: the first step is enough
+        ([[[0.8, 0.9], [0.9, 0.9], [0.85, 0.9], [0.95, 0.9]]], "both", 0.925),
+        (
+            [[[0.8, 0.9], [0.9, 0.9], [0.85, 0.9], [0.95, 0.85]]],
+            "together",
+            0.875,
+        ),  # within it one structure has parts
+        ([[[0.8, 0.9], [0.8, 0.9], [0.8, 0.9], [0.8, 0.9]]], False, 0.85),  # no better
+        (
+            [[[0.8, 0.9], [0.95, 0.89], [0.1, 0.1], [0.1, 0.1]]],
+            False,
+            0.92,
+        ),  # better in the mean, but one structure has parts
+        (
+            [[[0.5, NO], [0.7, NO], [0.5, NO], [0.5, NO]], [[NO, NO]] * 4],
+            "each",
+            0.7,
+        ),  # a structure that no case has says nothing
+        ([[[NO]] * 4], False, None),
+    ],
+)
 def test_the_largest_part_is_kept_where_no_structure_loses(scores, kept, shown):
     found = largest_part(np.array(scores))
     assert found["kept"] == kept and (kept or found["kept"] is False)
@@ -50,9 +83,19 @@ def test_stray_parts_are_seen_on_val(tmp_path, monkeypatch, true_parts, kept):
     image[0, 9:11, 12:14, 12:14] = 1
     if true_parts == 2:
         label = (image > 0).astype(np.uint8)
-    arguments = (tmp_path, Shades(), [{"image": image, "label": label}], torch.device("cpu"), (32, 32, 32))
+    arguments = (
+        tmp_path,
+        Shades(),
+        [{"image": image, "label": label}],
+        torch.device("cpu"),
+        (32, 32, 32),
+    )
     found = calibrate(*arguments)
-    assert found["largest_part"]["kept"] == kept and found["from_step"] == 7 and found["temperature"] > 0
+    assert (
+        found["largest_part"]["kept"] == kept
+        and found["from_step"] == 7
+        and found["temperature"] > 0
+    )
     dice = 2 * 216 / (216 + 224) if kept else 1.0
     assert found["largest_part"]["dice_all"] == pytest.approx(dice, abs=1e-4)
     written = tmp_path / unit.CALIBRATION
@@ -64,7 +107,9 @@ def test_stray_parts_are_seen_on_val(tmp_path, monkeypatch, true_parts, kept):
 
 @needs_shared
 def test_a_model_that_is_there_is_calibrated_anew(tmp_path, capsys):
-    """The shipped model on three of its val cases: near the temperature that its training's end found on all of them."""
+    """The shipped model on three of its val cases: near the temperature that its training's end
+    found on all of them.
+    """
     data = tmp_path / "data"
     for part in ("imagesTr", "labelsTr"):
         (data / part).mkdir(parents=True)
@@ -72,11 +117,26 @@ def test_a_model_that_is_there_is_calibrated_anew(tmp_path, capsys):
             shutil.copy(SHARED / f"hippocampus/{part}/hippocampus_{n}.nii.gz", data / part)
     names = sorted(path.name.removesuffix(".nii.gz") for path in (data / "imagesTr").iterdir())
     (data / "splits.json").write_text(json.dumps({"train": names[:1], "val": names[1:]}))
-    given = ["--model", "hippocampus-t1", "--data", str(data), "--device", "cpu", "--output", str(tmp_path / "c.json")]
+    given = [
+        "--model",
+        "hippocampus-t1",
+        "--data",
+        str(data),
+        "--device",
+        "cpu",
+        "--output",
+        str(tmp_path / "c.json"),
+    ]
     assert main(given) == 0
-    found, known = json.loads((tmp_path / "c.json").read_text()), read_metadata(find_model("hippocampus-t1").folder)
+    found, known = (
+        json.loads((tmp_path / "c.json").read_text()),
+        read_metadata(find_model("hippocampus-t1").folder),
+    )
     assert found["cases"] == 3 and found["weights_sha256"] == find_model("hippocampus-t1").sha256
     assert found["temperature"] == pytest.approx(known["calibration"]["temperature"], rel=0.25)
     assert found["largest_part"]["dice_all"] > 0.85
     capsys.readouterr()
-    assert main([*given[:3], str(tmp_path / "none"), *given[4:]]) == 2 and "Traceback" not in capsys.readouterr().err
+    assert (
+        main([*given[:3], str(tmp_path / "none"), *given[4:]]) == 2
+        and "Traceback" not in capsys.readouterr().err
+    )

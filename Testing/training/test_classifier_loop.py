@@ -1,19 +1,33 @@
-"""Training a classifier: it learns, goes on after a kill to the same curve, and chooses its epoch on val alone."""
+"""Training a classifier: it learns, goes on after a kill to the same curve, and chooses its
+epoch on val alone.
+"""
+
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.training.classifier.examples import Augmentation, Examples, TokenStore, augmented, encode_views, features_of, logits_of
-from MedLLMSegLib.training.classifier.classifier_loop import ClassifierTrainer, LoopConfig, epochs_for
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
 from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
 from MedLLMSegLib.training.checkpoint import fill_best
+from MedLLMSegLib.training.classifier.classifier_loop import (
+    ClassifierTrainer,
+    LoopConfig,
+    epochs_for,
+)
+from MedLLMSegLib.training.classifier.examples import (
+    Augmentation,
+    Examples,
+    TokenStore,
+    augmented,
+    encode_views,
+    features_of,
+    logits_of,
+)
 
 SIZE = 32
 
@@ -24,19 +38,37 @@ def examples(count, seed=0, strength=1.5):
     target = torch.arange(count) % 2
     image = torch.from_numpy(rng.normal(size=(count, 1, SIZE, SIZE))).half()
     image[target == 1, :, 12:20, 12:20] += strength
-    return Examples({"image": image}, target, tuple(f"c{n}" for n in range(count)), tuple(f"p{n}" for n in range(count)))
+    return Examples(
+        {"image": image},
+        target,
+        tuple(f"c{n}" for n in range(count)),
+        tuple(f"p{n}" for n in range(count)),
+    )
 
 
 def network_of(frozen, kind="mlp"):
     torch.manual_seed(0)
-    return build_classifier(ClassifierConfig(kind, ("no", "yes"), EncoderConfig("cnn", image_size=SIZE, width=16, frozen=frozen),
-                                             hidden=16))
+    return build_classifier(
+        ClassifierConfig(
+            kind,
+            ("no", "yes"),
+            EncoderConfig("cnn", image_size=SIZE, width=16, frozen=frozen),
+            hidden=16,
+        )
+    )
 
 
 def trainer(folder, frozen=False, epochs=4, seed=0, train=None, val=None, **loop):
     network, train, val = network_of(frozen), train or examples(24), val or examples(16, 1)
     config = LoopConfig(epochs=epochs, batch=8, lr=3e-3, seed=seed, views=2, **loop)
-    tokens = (encode_views(network, train, 2, config.augmentation), encode_views(network, val, 1, None)[0]) if frozen else (None, None)
+    tokens = (
+        (
+            encode_views(network, train, 2, config.augmentation),
+            encode_views(network, val, 1, None)[0],
+        )
+        if frozen
+        else (None, None)
+    )
     return ClassifierTrainer(network, config, train, val, folder, {"about": "a test"}, *tokens)
 
 
@@ -67,16 +99,26 @@ def test_killed_at_any_step_it_goes_on_to_the_same_curve(tmp_path, frozen):
         with pytest.raises(Cancelled):
             trainer(tmp_path / "killed", frozen).run(kill_twice)
     trainer(tmp_path / "killed", frozen).run(kill_twice)
-    rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in json.loads((tmp_path / f / "history.json").read_text())]
-            for f in ("whole", "killed")]
+    rows = [
+        [
+            {k: v for k, v in row.items() if k != "seconds"}
+            for row in json.loads((tmp_path / f / "history.json").read_text())
+        ]
+        for f in ("whole", "killed")
+    ]
     assert rows[0] == rows[1] and len(rows[0]) == 4
-    same = [torch.load(tmp_path / f / "best.pt", weights_only=True)["weights"] for f in ("whole", "killed")]
+    same = [
+        torch.load(tmp_path / f / "best.pt", weights_only=True)["weights"]
+        for f in ("whole", "killed")
+    ]
     assert all(torch.equal(same[0][k], same[1][k]) for k in same[0])
 
 
 def test_another_seed_is_another_training_and_refused_in_the_same_folder(tmp_path):
     first = trainer(tmp_path / "0", epochs=1).run()
-    assert not np.allclose(first.val_logits, trainer(tmp_path / "1", epochs=1, seed=1).run().val_logits)
+    assert not np.allclose(
+        first.val_logits, trainer(tmp_path / "1", epochs=1, seed=1).run().val_logits
+    )
     with pytest.raises(UserError, match="other settings"):
         trainer(tmp_path / "0", epochs=1, seed=1).run()
 
@@ -84,28 +126,56 @@ def test_another_seed_is_another_training_and_refused_in_the_same_folder(tmp_pat
 def test_a_frozen_encoder_is_asked_once_and_stays_as_it_is(tmp_path, monkeypatch):
     one = trainer(tmp_path, frozen=True)
     before = [p.clone() for p in one.network.encoder.parameters()]
-    monkeypatch.setattr(one.network, "encode", lambda batch: pytest.fail("the encoder was asked again"))
+    monkeypatch.setattr(
+        one.network, "encode", lambda batch: pytest.fail("the encoder was asked again")
+    )
     one.run()
     assert all(torch.equal(a, b) for a, b in zip(before, one.network.encoder.parameters()))
     assert not any(p.grad is not None for p in one.network.encoder.parameters())
 
 
 def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_trained(tmp_path):
-    """PneumoLLM as it ships: the published code's name filter froze the engine, and its optimiser knew the frozen layers."""
+    """PneumoLLM as it ships: the published code's name filter froze the engine, and its
+    optimiser knew the frozen layers.
+    """
     torch.manual_seed(0)
     encoder = EncoderConfig("cnn", image_size=SIZE, width=16, frozen=True)
-    network = build_classifier(ClassifierConfig("pneumollm", ("no", "yes"), encoder, PneumoLLMConfig(projector_width=16)))
+    network = build_classifier(
+        ClassifierConfig("pneumollm", ("no", "yes"), encoder, PneumoLLMConfig(projector_width=16))
+    )
     before = {name: p.clone() for name, p in network.named_parameters()}
-    one = ClassifierTrainer(network, LoopConfig(epochs=1, batch=8, warmup_epochs=0), examples(16), examples(8, 1), tmp_path, {})
+    one = ClassifierTrainer(
+        network,
+        LoopConfig(epochs=1, batch=8, warmup_epochs=0),
+        examples(16),
+        examples(8, 1),
+        tmp_path,
+        {},
+    )
     one.run()
     frozen = [(name, p) for name, p in network.named_parameters() if not p.requires_grad]
-    assert {name.split(".")[0] for name, _ in frozen} == {"encoder", "llm"} and sum(p.numel() for _, p in frozen) > 3_540_000
-    assert all(p.grad is None and p not in one.optimiser.state and torch.equal(p, before[name]) for name, p in frozen)
+    assert {name.split(".")[0] for name, _ in frozen} == {"encoder", "llm"} and sum(
+        p.numel() for _, p in frozen
+    ) > 3_540_000
+    assert all(
+        p.grad is None and p not in one.optimiser.state and torch.equal(p, before[name])
+        for name, p in frozen
+    )
     trained = {p for p in network.parameters() if p.requires_grad}
-    assert trained == set(one.optimiser.state) == {p for group in one.optimiser.param_groups for p in group["params"]}
-    assert all(not torch.equal(p, before[f"engine.{name}"]) for name, p in network.engine.named_parameters())
+    assert (
+        trained
+        == set(one.optimiser.state)
+        == {p for group in one.optimiser.param_groups for p in group["params"]}
+    )
+    assert all(
+        not torch.equal(p, before[f"engine.{name}"])
+        for name, p in network.engine.named_parameters()
+    )
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert not any(name.startswith("llm.layers.") for name in saved["network"]) and (tmp_path / "last.pt").stat().st_size < 2_000_000
+    assert (
+        not any(name.startswith("llm.layers.") for name in saved["network"])
+        and (tmp_path / "last.pt").stat().st_size < 2_000_000
+    )
 
 
 def test_tokens_are_kept_on_disk_for_their_own_cases_only(tmp_path, monkeypatch):
@@ -127,10 +197,14 @@ def test_tokens_are_made_again_for_other_pixels_and_other_weights_under_the_same
     changed[3] += 1
     some = replace(some, fields={**some.fields, "image": changed})
     second = kept()
-    assert not torch.equal(second[0, 3], first[0, 3]) and torch.equal(second, encode_views(network, some, 1, None))
+    assert not torch.equal(second[0, 3], first[0, 3]) and torch.equal(
+        second, encode_views(network, some, 1, None)
+    )
     with torch.no_grad():
         next(network.encoder.parameters()).add_(0.1)
-    assert not torch.equal(kept(), second) and torch.equal(kept(), encode_views(network, some, 1, None))
+    assert not torch.equal(kept(), second) and torch.equal(
+        kept(), encode_views(network, some, 1, None)
+    )
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -174,16 +248,29 @@ def test_augmentation_moves_the_channels_of_a_case_together_and_a_missing_one_ha
     image = torch.rand(3, 1, SIZE, SIZE)
     channels = torch.cat([image, 2 * image, image], 1)
     channels[0, 1], channels[2, 0] = float("nan"), float("nan")
-    moved, alone = augmented(channels, Augmentation(contrast=0, brightness=0), generator()), augmented(image, Augmentation(contrast=0, brightness=0), generator())
-    assert moved[0, 1].isnan().all() and moved[2, 0].isnan().all() and moved.isnan().flatten(2).any(2).sum() == 2
-    assert torch.allclose(moved[:2, 0], alone[:2, 0], atol=1e-6) and torch.allclose(moved[:, 2], alone[:, 0], atol=1e-6)
-    assert torch.allclose(moved[1:, 1], 2 * alone[1:, 0], atol=1e-5) and not torch.allclose(alone, image, atol=0.05)
+    moved, alone = (
+        augmented(channels, Augmentation(contrast=0, brightness=0), generator()),
+        augmented(image, Augmentation(contrast=0, brightness=0), generator()),
+    )
+    assert (
+        moved[0, 1].isnan().all()
+        and moved[2, 0].isnan().all()
+        and moved.isnan().flatten(2).any(2).sum() == 2
+    )
+    assert torch.allclose(moved[:2, 0], alone[:2, 0], atol=1e-6) and torch.allclose(
+        moved[:, 2], alone[:, 0], atol=1e-6
+    )
+    assert torch.allclose(moved[1:, 1], 2 * alone[1:, 0], atol=1e-5) and not torch.allclose(
+        alone, image, atol=0.05
+    )
 
 
 def test_features_are_what_the_last_layer_sees():
     network, some = network_of(False), examples(5)
     features = torch.from_numpy(features_of(network, some))
-    assert features.shape == (5, 16) and np.allclose(network.head(features).detach(), logits_of(network, some), atol=1e-5)
+    assert features.shape == (5, 16) and np.allclose(
+        network.head(features).detach(), logits_of(network, some), atol=1e-5
+    )
 
 
 def test_an_odd_case_out_is_left_to_another_epoch(tmp_path):

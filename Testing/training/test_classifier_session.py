@@ -1,4 +1,7 @@
-"""The commands: train on a table, evaluate, map the features, diagnose; and what is wrong is said in one sentence."""
+"""The commands: train on a table, evaluate, map the features, diagnose; and what is wrong is
+said in one sentence.
+"""
+
 import csv
 import json
 
@@ -6,15 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest, train_classifier
 from MedLLMSegLib.cli.main import main
-from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
+from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest, train_classifier
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """40 pictures of 20 patients: a bright blob for "ill"; AP views are brighter on one side; stated splits."""
+    """40 pictures of 20 patients: a bright blob for "ill"; AP views are brighter on one side;
+    stated splits.
+    """
     folder, rng = tmp_path_factory.mktemp("xrays"), np.random.default_rng(0)
     (folder / "images").mkdir()
     rows, splits = [], {"train": [], "val": [], "test": []}
@@ -32,55 +37,128 @@ def data(tmp_path_factory):
     return folder
 
 
-SMALL = ["--task", "classify", "--encoder", "cnn", "--size", "32", "--epochs", "4", "--lr", "0.003", "--device", "cpu"]
+SMALL = [
+    "--task",
+    "classify",
+    "--encoder",
+    "cnn",
+    "--size",
+    "32",
+    "--epochs",
+    "4",
+    "--lr",
+    "0.003",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
     output = tmp_path_factory.mktemp("run") / "linear"
-    assert main(["train", "--data", str(data), "--output", str(output), "--kind", "linear", *SMALL]) == 0
+    assert (
+        main(["train", "--data", str(data), "--output", str(output), "--kind", "linear", *SMALL])
+        == 0
+    )
     return output
 
 
 def test_train_makes_a_bundle_that_knows_its_threshold(run, capsys):
     model = load_classifier(run / "bundle", "cpu")
-    assert model.classes == ("normal", "ill") and 0 <= model.threshold <= 1 and model.temperature > 0 and model.typical is not None
+    assert (
+        model.classes == ("normal", "ill")
+        and 0 <= model.threshold <= 1
+        and model.temperature > 0
+        and model.typical is not None
+    )
     metadata = json.loads((run / "bundle/configs/metadata.json").read_text())
-    assert metadata["task"] == "classification" and metadata["chosen"]["trained_on"] == 24 and metadata["chosen"]["chosen_on"] == 12
-    assert (run / "curve.png").is_file() and len(json.loads((run / "history.json").read_text())) == 4
+    assert (
+        metadata["task"] == "classification"
+        and metadata["chosen"]["trained_on"] == 24
+        and metadata["chosen"]["chosen_on"] == 12
+    )
+    assert (run / "curve.png").is_file() and len(
+        json.loads((run / "history.json").read_text())
+    ) == 4
 
 
 def test_evaluate_writes_a_table_a_summary_and_pictures(run, data, tmp_path, capsys):
-    assert main(["evaluate", "--model", str(run / "bundle"), "--data", str(data), "--output", str(tmp_path / "test.csv"), "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--model",
+                str(run / "bundle"),
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "test.csv"),
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     rows = list(csv.DictReader(open(tmp_path / "test.csv")))
-    assert len(rows) == 12 and set(rows[0]) == {"case", "group", "class", "answer", "probability_normal", "probability_ill", "view", "age", "sex"}
-    assert all(abs(float(r["probability_normal"]) + float(r["probability_ill"]) - 1) < 1e-4 for r in rows)
+    assert len(rows) == 12 and set(rows[0]) == {
+        "case",
+        "group",
+        "class",
+        "answer",
+        "probability_normal",
+        "probability_ill",
+        "view",
+        "age",
+        "sex",
+    }
+    assert all(
+        abs(float(r["probability_normal"]) + float(r["probability_ill"]) - 1) < 1e-4 for r in rows
+    )
     summary = json.loads((tmp_path / "test.summary.json").read_text())
     right = np.mean([r["class"] == r["answer"] for r in rows])
-    assert summary["figures"]["accuracy"]["value"] == pytest.approx(right, abs=1e-4) and summary["patients"] == 6
+    assert (
+        summary["figures"]["accuracy"]["value"] == pytest.approx(right, abs=1e-4)
+        and summary["patients"] == 6
+    )
     assert summary["figures"]["auc"]["value"] > 0.7 and np.sum(summary["confusion"]) == 12
     assert {r["column"] for r in summary["subgroups"]} == {"view", "age", "sex"}
-    assert "guessing from the view alone is right in" in printed and "not a medical device" in printed
+    assert (
+        "guessing from the view alone is right in" in printed and "not a medical device" in printed
+    )
     for name in ("test.roc.png", "test.confusion.png"):
         assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
 def test_the_card_takes_the_summary(run, data, tmp_path):
-    from MedLLMSegLib.evaluation.evaluate_classifier import evaluate_classifier
     from MedLLMSegLib.diagnosis.classifier_bundle import update_classifier
+    from MedLLMSegLib.evaluation.evaluate_classifier import evaluate_classifier
 
     summary = evaluate_classifier(run / "bundle", data, tmp_path / "t.csv", device="cpu")
     card = (update_classifier(run / "bundle", summary) / "docs/README.md").read_text()
-    assert f"{summary['figures']['auc']['value']:.3f}" in card and "Guessing from view alone" in card
+    assert (
+        f"{summary['figures']['auc']['value']:.3f}" in card and "Guessing from view alone" in card
+    )
 
 
 def test_a_list_of_cases(run, data, tmp_path):
     (tmp_path / "list.txt").write_text("00.png\n01.png\n")
-    evaluate = ["evaluate", "--model", str(run / "bundle"), "--data", str(data), "--output", str(tmp_path / "t.csv"), "--device", "cpu"]
+    evaluate = [
+        "evaluate",
+        "--model",
+        str(run / "bundle"),
+        "--data",
+        str(data),
+        "--output",
+        str(tmp_path / "t.csv"),
+        "--device",
+        "cpu",
+    ]
     assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 0
     assert [r["case"] for r in csv.DictReader(open(tmp_path / "t.csv"))] == ["00.png", "01.png"]
-    (tmp_path / "list.txt").write_text("01.png\n00.png\n", encoding="utf-8-sig")  # as Notepad saves it
+    (tmp_path / "list.txt").write_text(
+        "01.png\n00.png\n", encoding="utf-8-sig"
+    )  # as Notepad saves it
     assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 0
     assert [r["case"] for r in csv.DictReader(open(tmp_path / "t.csv"))] == ["01.png", "00.png"]
     (tmp_path / "list.txt").write_text("nobody.png\n")
@@ -88,24 +166,65 @@ def test_a_list_of_cases(run, data, tmp_path):
 
 
 def test_tsne_draws_a_map_and_says_what_can_be_told(run, data, tmp_path, capsys):
-    assert main(["tsne", "--model", str(run / "bundle"), "--data", str(data), "--output", str(tmp_path / "map.png"), "--all", "--device", "cpu"]) == 0
+    assert (
+        main(
+            [
+                "tsne",
+                "--model",
+                str(run / "bundle"),
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "map.png"),
+                "--all",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
     assert "class: told from the features with AUC" in capsys.readouterr().out
     rows = list(csv.DictReader(open(tmp_path / "map.csv")))
     assert len(rows) == 48 and set(rows[0]) == {"case", "x", "y", "class", "view"}
     told = json.loads((tmp_path / "map.json").read_text())
-    assert set(told) == {"class", "view"} and told["class"]["auc"]["value"] > 0.8 and (tmp_path / "map.png").stat().st_size > 5000
-    assert main(["tsne", "--model", str(run / "bundle"), "--data", str(data), "--output", str(tmp_path / "m.png"), "--by", "scanner"]) == 2
+    assert (
+        set(told) == {"class", "view"}
+        and told["class"]["auc"]["value"] > 0.8
+        and (tmp_path / "map.png").stat().st_size > 5000
+    )
+    assert (
+        main(
+            [
+                "tsne",
+                "--model",
+                str(run / "bundle"),
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "m.png"),
+                "--by",
+                "scanner",
+            ]
+        )
+        == 2
+    )
 
 
 def test_diagnose_reads_the_bundle(run, data):
     from MedLLMSegLib.diagnosis.predict import diagnose
 
     found = diagnose(data / "images/47.png", run / "bundle", device="cpu")
-    assert set(found.probabilities) == {"normal", "ill"} and found.heat_map.array.shape == (1, 64, 64)
+    assert set(found.probabilities) == {"normal", "ill"} and found.heat_map.array.shape == (
+        1,
+        64,
+        64,
+    )
 
 
 def test_a_stopped_training_goes_on_and_another_is_refused(data, tmp_path):
-    request = ClassifyRequest(str(data), str(tmp_path / "run"), kind="mlp", encoder="cnn", size=32, epochs=3)
+    request = ClassifyRequest(
+        str(data), str(tmp_path / "run"), kind="mlp", encoder="cnn", size=32, epochs=3
+    )
     count = 0
 
     def stop(text, fraction):
@@ -118,13 +237,21 @@ def test_a_stopped_training_goes_on_and_another_is_refused(data, tmp_path):
         train_classifier(request, "cpu", stop, lambda text: None)
     assert (tmp_path / "run/last.pt").exists() and not (tmp_path / "run/bundle").exists()
     with pytest.raises(UserError, match='another "lr"'):
-        train_classifier(ClassifyRequest(**{**vars(request), "lr": 0.1}), "cpu", say=lambda text: None)
+        train_classifier(
+            ClassifyRequest(**{**vars(request), "lr": 0.1}), "cpu", say=lambda text: None
+        )
     train_classifier(request, "cpu", say=lambda text: None)
-    assert [row["epoch"] for row in json.loads((tmp_path / "run/history.json").read_text())] == [1, 2, 3]
+    assert [row["epoch"] for row in json.loads((tmp_path / "run/history.json").read_text())] == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_a_training_by_time_ends_and_goes_on_with_its_own_number_of_epochs(data, tmp_path):
-    request = ClassifyRequest(str(data), str(tmp_path / "run"), kind="linear", encoder="cnn", size=32, minutes=0.002)
+    request = ClassifyRequest(
+        str(data), str(tmp_path / "run"), kind="linear", encoder="cnn", size=32, minutes=0.002
+    )
     train_classifier(request, "cpu", say=lambda text: None)
     epochs = len(json.loads((tmp_path / "run/history.json").read_text()))
     assert epochs >= 3
@@ -133,40 +260,87 @@ def test_a_training_by_time_ends_and_goes_on_with_its_own_number_of_epochs(data,
 
 
 def test_fusion_reads_the_columns_that_it_is_told(data, tmp_path):
-    bundle = train_classifier(ClassifyRequest(str(data), str(tmp_path / "run"), kind="fusion", encoder="cnn", size=32, epochs=2,
-                                              record=("age", "sex")), "cpu", say=lambda text: None)
+    bundle = train_classifier(
+        ClassifyRequest(
+            str(data),
+            str(tmp_path / "run"),
+            kind="fusion",
+            encoder="cnn",
+            size=32,
+            epochs=2,
+            record=("age", "sex"),
+        ),
+        "cpu",
+        say=lambda text: None,
+    )
     record = load_classifier(bundle, "cpu").config.record
-    assert record.numbers == ("age",) and record.categories == {"sex": ("F", "M")} and record.means[0] == pytest.approx(31.5)
+    assert (
+        record.numbers == ("age",)
+        and record.categories == {"sex": ("F", "M")}
+        and record.means[0] == pytest.approx(31.5)
+    )
 
 
-@pytest.mark.parametrize("options, message", [
-    (["--kind", "cnn-lstm"], "is no kind of classifier of images"),
-    (["--encoder", "resnet"], "neither cnn, vit"),
-    (["--minutes", "1"], "give one of them"),
-    (["--record", "age"], "give both or neither"),
-    (["--kind", "fusion", "--record", "weight"], 'no column "weight"'),
-    (["--folds", "5"], "--folds is for segmentation"),
-    (["--classes", "normal", "sick"], 'has the class "ill"'),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--kind", "cnn-lstm"], "is no kind of classifier of images"),
+        (["--encoder", "resnet"], "neither cnn, vit"),
+        (["--minutes", "1"], "give one of them"),
+        (["--record", "age"], "give both or neither"),
+        (["--kind", "fusion", "--record", "weight"], 'no column "weight"'),
+        (["--folds", "5"], "--folds is for segmentation"),
+        (["--classes", "normal", "sick"], 'has the class "ill"'),
+    ],
+)
 def test_wrong_options_are_one_sentence(data, tmp_path, capsys, options, message):
-    assert main(["train", "--data", str(data), "--output", str(tmp_path / "run"), *SMALL, *options]) == 2
+    assert (
+        main(["train", "--data", str(data), "--output", str(tmp_path / "run"), *SMALL, *options])
+        == 2
+    )
     assert message in " ".join(capsys.readouterr().err.split())
 
 
 def test_options_of_classification_need_its_task(data, tmp_path, capsys):
-    assert main(["train", "--data", str(data), "--output", str(tmp_path / "run"), "--tokens", "4"]) == 2
+    assert (
+        main(["train", "--data", str(data), "--output", str(tmp_path / "run"), "--tokens", "4"])
+        == 2
+    )
     assert "--tokens belongs to --task classify" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys):
-    """Each option is taken by classification or refused by it; a new one has to be put down as one or the other."""
+    """Each option is taken by classification or refused by it; a new one has to be put down as
+    one or the other.
+    """
     from MedLLMSegLib.cli.main import build_parser
     from MedLLMSegLib.cli.train_classifier import OF_CLASSIFIERS, OF_SEGMENTERS
 
     plain = ["train", "--data", str(data), "--output", str(tmp_path / "run"), "--task", "classify"]
     defaults = vars(build_parser().parse_args(plain))
-    both = {"task", "data", "output", "name", "title", "modality", "licence", "description", "llm", "batch", "lr", "minutes", "seed", "device"}
-    assert set(defaults) - both - set(OF_CLASSIFIERS) - set(OF_SEGMENTERS) <= {"run", "command", "verbose", "quiet", "default_of"}
+    both = {
+        "task",
+        "data",
+        "output",
+        "name",
+        "title",
+        "modality",
+        "licence",
+        "description",
+        "llm",
+        "batch",
+        "lr",
+        "minutes",
+        "seed",
+        "device",
+    }
+    assert set(defaults) - both - set(OF_CLASSIFIERS) - set(OF_SEGMENTERS) <= {
+        "run",
+        "command",
+        "verbose",
+        "quiet",
+        "default_of",
+    }
     assert set(OF_SEGMENTERS) <= set(defaults)
     for option in (["--patience", "3"], ["--precision", "fp32"], ["--spacing", "1", "1", "1"]):
         assert main([*plain, *option]) == 2

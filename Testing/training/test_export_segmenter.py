@@ -1,4 +1,7 @@
-"""A training run becomes a bundle that says what it is, whose data it saw and what was measured, and nothing else."""
+"""A training run becomes a bundle that says what it is, whose data it saw and what was measured,
+and nothing else.
+"""
+
 import hashlib
 import json
 from dataclasses import replace
@@ -8,16 +11,22 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError, Volume, segment
-from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.anatomy.structures import named_structures
-from MedLLMSegLib.registry.bundle import INFERENCE, WEIGHTS, read_bundle, weights_sha256, write_bundle
-from MedLLMSegLib.registry.cards import LICENCES
-from MedLLMSegLib.registry.catalogue import METADATA, model_entry
+from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.cli.bundle import benchmark_finding
-from MedLLMSegLib.registry.network_config import OURS
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
+from MedLLMSegLib.registry.bundle import (
+    INFERENCE,
+    WEIGHTS,
+    read_bundle,
+    weights_sha256,
+    write_bundle,
+)
+from MedLLMSegLib.registry.cards import LICENCES
+from MedLLMSegLib.registry.catalogue import METADATA, model_entry
+from MedLLMSegLib.registry.network_config import OURS
 from MedLLMSegLib.registry.segmenter_settings import LARGEST
 from MedLLMSegLib.training.segmenter.export_segmenter import Evidence, export_bundle, upgrade_bundle
 
@@ -34,12 +43,29 @@ def run(tmp_path):
     """A finished training of a user's own model, as `training.session` leaves it."""
     torch.manual_seed(0)
     weights = trained_tensors(build_network(TINY))
-    plan = {**WORDS, "network": TINY.to_dict(), "train": {"steps": 20}, "trained_on": 8, "chosen_on": 2,
-            "preprocessing": {"spacing_mm": [1.0, 1.0, 1.0], "axes": "ras", "window": [16, 24, 16],
-                              "normalise": "percentile 0.5-99.5, z-score"},
-            "request": {"source": "/home/me/secret", "start": None}, "cases": {"train": ["MAIER_EVA"]},
-            "id": "livers", "title": "Livers of our ward", "modality": "CT", "licence": "", "data": "", "anatomy": None,
-            "labels": [s.to_dict() for s in named_structures({1: "liver", 2: "tumour"})], "structures": ["liver", "tumour"]}
+    plan = {
+        **WORDS,
+        "network": TINY.to_dict(),
+        "train": {"steps": 20},
+        "trained_on": 8,
+        "chosen_on": 2,
+        "preprocessing": {
+            "spacing_mm": [1.0, 1.0, 1.0],
+            "axes": "ras",
+            "window": [16, 24, 16],
+            "normalise": "percentile 0.5-99.5, z-score",
+        },
+        "request": {"source": "/home/me/secret", "start": None},
+        "cases": {"train": ["MAIER_EVA"]},
+        "id": "livers",
+        "title": "Livers of our ward",
+        "modality": "CT",
+        "licence": "",
+        "data": "",
+        "anatomy": None,
+        "labels": [s.to_dict() for s in named_structures({1: "liver", 2: "tumour"})],
+        "structures": ["liver", "tumour"],
+    }
     return write_run(tmp_path / "run", plan, weights)
 
 
@@ -57,12 +83,24 @@ def change(run, **more):
 
 def summary(run, path, **more):
     sha256 = weights_sha256(torch.load(run / "best.pt", weights_only=True)["weights"])
-    content = {"model": "livers", "data": "/home/me/secret/cases", "cases": 3, "groups": 2, "failed": {"MUELLER_ANNA": "empty"},
-               "group_of": {"MUELLER_ANNA": "MUELLER"}, "rule": "a rule", "weights_sha256": sha256,
-               "structures": {"liver": stats(0.9, 0.85, 0.95), "tumour": stats(None)}, "mean": stats(0.9, 0.85, 0.95),
-               "metrics": {"dice": {"liver": stats(0.9, 0.85, 0.95), "tumour": stats(None)},
-                           "hd95_mm": {"liver": stats(2.345, 2.0, 3.0), "tumour": stats(None)}},
-               "means": {"dice": stats(0.9, 0.85, 0.95), "hd95_mm": stats(2.345, 2.0, 3.0)}, **more}
+    content = {
+        "model": "livers",
+        "data": "/home/me/secret/cases",
+        "cases": 3,
+        "groups": 2,
+        "failed": {"MUELLER_ANNA": "empty"},
+        "group_of": {"MUELLER_ANNA": "MUELLER"},
+        "rule": "a rule",
+        "weights_sha256": sha256,
+        "structures": {"liver": stats(0.9, 0.85, 0.95), "tumour": stats(None)},
+        "mean": stats(0.9, 0.85, 0.95),
+        "metrics": {
+            "dice": {"liver": stats(0.9, 0.85, 0.95), "tumour": stats(None)},
+            "hd95_mm": {"liver": stats(2.345, 2.0, 3.0), "tumour": stats(None)},
+        },
+        "means": {"dice": stats(0.9, 0.85, 0.95), "hd95_mm": stats(2.345, 2.0, 3.0)},
+        **more,
+    }
     path.write_text(json.dumps(content))
     return path
 
@@ -78,13 +116,35 @@ def flat(text):
 def test_a_users_model_says_what_its_user_said_and_nothing_of_ours(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle")
     entry, about, card = model_entry(folder), read_bundle(folder).metadata, flat(card_of(folder))
-    assert (entry.id, entry.title, entry.modality, entry.accuracy) == ("livers", "Livers of our ward", "CT", "not measured")
+    assert (entry.id, entry.title, entry.modality, entry.accuracy) == (
+        "livers",
+        "Livers of our ward",
+        "CT",
+        "not measured",
+    )
     assert entry.licence == "not stated: yours to decide" and not entry.accept_licence
     assert "No licence has been stated" in (folder / "LICENSE").read_text(encoding="utf-8")
-    assert "Nothing has been measured yet" in card and "Trained on 8 cases" in card and "step 20, mean Dice 0.810" in card
-    assert "It holds no language-model block" in card and "| 2 | Tumour |" in card and about["weights_sha256"] in card
+    assert (
+        "Nothing has been measured yet" in card
+        and "Trained on 8 cases" in card
+        and "step 20, mean Dice 0.810" in card
+    )
+    assert (
+        "It holds no language-model block" in card
+        and "| 2 | Tumour |" in card
+        and about["weights_sha256"] in card
+    )
     everything = card + json.dumps(about) + (folder / "LICENSE").read_text(encoding="utf-8")
-    for word in ("ippocamp", "Decathlon", "Vanderbilt", "localizer", "MUELLER", "MAIER", "secret", "share-alike"):
+    for word in (
+        "ippocamp",
+        "Decathlon",
+        "Vanderbilt",
+        "localizer",
+        "MUELLER",
+        "MAIER",
+        "secret",
+        "share-alike",
+    ):
         assert word not in everything, word
     assert about["fingerprint"]["spacing_mm"] == [1, 1, 1] and about["plan"] == {"batch": 2}
     assert about["chosen"] == {"step": 20, "val_dice": 0.81, "trained_on": 8, "chosen_on": 2}
@@ -94,26 +154,56 @@ def test_it_segments_and_monai_finds_its_configuration(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle")
     scan = Volume(np.random.default_rng(0).normal(size=(20, 30, 20)).astype(np.float32), np.eye(4))
     result = segment(scan, folder, device="cpu")
-    assert [s.key for s in result.structures] == ["liver", "tumour"] and result.labels.array.shape == scan.array.shape
+    assert [s.key for s in result.structures] == [
+        "liver",
+        "tumour",
+    ] and result.labels.array.shape == scan.array.shape
     config = json.loads((folder / INFERENCE).read_text(encoding="utf-8"))
-    assert config["inferer"]["roi_size"] == [16, 24, 16] and config["network_def"]["folder"] == "@bundle_root"
+    assert (
+        config["inferer"]["roi_size"] == [16, 24, 16]
+        and config["network_def"]["folder"] == "@bundle_root"
+    )
 
 
 def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, tmp_path):
-    results = summary(run, tmp_path / "s.json", calibration={"ece": 0.0123, "where": "everywhere", "risk_coverage": 0.01,
-                                                             "risk_coverage_random": 0.05})
+    results = summary(
+        run,
+        tmp_path / "s.json",
+        calibration={
+            "ece": 0.0123,
+            "where": "everywhere",
+            "risk_coverage": 0.01,
+            "risk_coverage_random": 0.05,
+        },
+    )
     temperature = tmp_path / "t.json"
     temperature.write_text('{"temperature": 1.25}')
-    evidence = Evidence(results, summary(run, tmp_path / "f.json", weights_sha256="other", mean=stats(0.8), cases=80, groups=40),
-                        temperature, "No help could be shown.")
+    evidence = Evidence(
+        results,
+        summary(
+            run, tmp_path / "f.json", weights_sha256="other", mean=stats(0.8), cases=80, groups=40
+        ),
+        temperature,
+        "No help could be shown.",
+    )
     folder = export_bundle(run, tmp_path / "bundle", evidence=evidence)
     card, about = card_of(folder), read_bundle(folder).metadata
-    assert model_entry(folder).accuracy == "mean Dice 0.900 on 3 test cases of 2 patients" and model_entry(folder).accuracy in card
+    assert (
+        model_entry(folder).accuracy == "mean Dice 0.900 on 3 test cases of 2 patients"
+        and model_entry(folder).accuracy in card
+    )
     assert "| Dice | 0.900 (0.850 to 0.950) | - | 0.900 (0.850 to 0.950) |" in card
     assert "| HD95 (mm) | 2.345 (2.000 to 3.000) | - | 2.345 (2.000 to 3.000) |" in card
-    for words in ("On 3 cases of 2 patients", "cross-validation over 80 cases of 40 patients", "Means over cases",
-                  "1 cases could not be segmented", "divided by 1.250", "calibration error 0.0123", "0.0100, against 0.0500",
-                  "--data cases --calibration --output"):
+    for words in (
+        "On 3 cases of 2 patients",
+        "cross-validation over 80 cases of 40 patients",
+        "Means over cases",
+        "1 cases could not be segmented",
+        "divided by 1.250",
+        "calibration error 0.0123",
+        "0.0100, against 0.0500",
+        "--data cases --calibration --output",
+    ):
         assert words in flat(card), words
     assert "No help could be shown" not in card  # this network holds no block
     assert about["calibration"]["temperature"] == 1.25 and about["calibration"]["ece"] == 0.0123
@@ -124,22 +214,38 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
 
 
 def test_figures_over_patients_are_the_models(run, tmp_path):
-    by_patient = {"group_metrics": {"dice": {"liver": stats(0.8, 0.7, 0.9), "tumour": stats(None)}},
-                  "group_means": {"dice": stats(0.81, 0.7, 0.9), "hd95_mm": stats(3.0)}}
-    folder = export_bundle(run, tmp_path / "bundle", summary(run, tmp_path / "s.json", **by_patient))
+    by_patient = {
+        "group_metrics": {"dice": {"liver": stats(0.8, 0.7, 0.9), "tumour": stats(None)}},
+        "group_means": {"dice": stats(0.81, 0.7, 0.9), "hd95_mm": stats(3.0)},
+    }
+    folder = export_bundle(
+        run, tmp_path / "bundle", summary(run, tmp_path / "s.json", **by_patient)
+    )
     card, about = card_of(folder), read_bundle(folder).metadata
     assert model_entry(folder).accuracy == "mean Dice 0.810 on 3 test cases of 2 patients"
-    assert "| Dice | 0.800 (0.700 to 0.900) | - | 0.810 (0.700 to 0.900) |" in card and "Means over patients" in flat(card)
+    assert (
+        "| Dice | 0.800 (0.700 to 0.900) | - | 0.810 (0.700 to 0.900) |" in card
+        and "Means over patients" in flat(card)
+    )
     assert about["eval_metrics"] == {"mean_dice": 0.81, "hd95_mm": 3.0, "dice_liver": 0.8}
 
 
 @pytest.mark.parametrize("kept, steps", [(False, 0), ("each", 1), ("together", 1), ("both", 2)])
 def test_what_val_said_of_stray_parts_becomes_a_setting(run, tmp_path, kept, steps):
     found = tmp_path / "c.json"
-    found.write_text(json.dumps({"temperature": 1.1, "largest_part": {"kept": kept, "dice_all": 0.81, "dice_largest": 0.8246}}))
+    found.write_text(
+        json.dumps(
+            {
+                "temperature": 1.1,
+                "largest_part": {"kept": kept, "dice_all": 0.81, "dice_largest": 0.8246},
+            }
+        )
+    )
     folder = export_bundle(run, tmp_path / "bundle", evidence=Evidence(calibration=found))
     assert read_bundle(folder).metadata["preprocessing"]["keep_largest"] == kept
-    assert (folder / INFERENCE).read_text(encoding="utf-8").count("KeepLargestConnectedComponentd") == steps
+    assert (folder / INFERENCE).read_text(encoding="utf-8").count(
+        "KeepLargestConnectedComponentd"
+    ) == steps
     assert ("mean Dice 0.8246 against 0.8100" in flat(card_of(folder))) is bool(kept)
     assert not kept or LARGEST[kept] in flat(card_of(folder))
 
@@ -149,10 +255,13 @@ def test_figures_of_other_weights_are_refused(run, tmp_path):
     (tmp_path / "list.json").write_text("[1]")
     other_calibration = tmp_path / "c.json"
     other_calibration.write_text(json.dumps({"temperature": 1.1, "weights_sha256": "0"}))
-    for evidence, words in ((Evidence(other), "other weights"), (Evidence(tmp_path / "list.json"), "no summary"),
-                            (Evidence(tmp_path / "none.json"), "cannot be read"),
-                            (Evidence(calibration=tmp_path / "list.json"), "temperature"),
-                            (Evidence(calibration=other_calibration), "fitted for other weights")):
+    for evidence, words in (
+        (Evidence(other), "other weights"),
+        (Evidence(tmp_path / "list.json"), "no summary"),
+        (Evidence(tmp_path / "none.json"), "cannot be read"),
+        (Evidence(calibration=tmp_path / "list.json"), "temperature"),
+        (Evidence(calibration=other_calibration), "fitted for other weights"),
+    ):
         with pytest.raises(UserError, match=words):
             export_bundle(run, tmp_path / "bundle", evidence=evidence)
     assert not (tmp_path / "bundle").exists()
@@ -160,17 +269,24 @@ def test_figures_of_other_weights_are_refused(run, tmp_path):
 
 def test_figures_of_cases_that_were_trained_on_are_refused(run, tmp_path):
     seen = summary(run, tmp_path / "s.json", group_of={"MAIER_EVA": "MAIER"})
-    with pytest.raises(UserError, match='figures of 1 cases that were trained on or chosen by, for example "MAIER_EVA"'):
+    with pytest.raises(
+        UserError,
+        match='figures of 1 cases that were trained on or chosen by, for example "MAIER_EVA"',
+    ):
         export_bundle(run, tmp_path / "bundle", seen)
 
 
 def test_a_run_of_other_structures_is_none_of_our_models(run, tmp_path):
-    with pytest.raises(UserError, match='learnt liver, tumour, and "hippocampus-t1" is another model'):
+    with pytest.raises(
+        UserError, match='learnt liver, tumour, and "hippocampus-t1" is another model'
+    ):
         export_bundle(run, tmp_path / "bundle", shipped="hippocampus-t1")
 
 
 def test_words_can_be_corrected(run, tmp_path):
-    folder = export_bundle(run, tmp_path / "bundle", words={"licence": "CC-BY-4.0", "title": "Livers"})
+    folder = export_bundle(
+        run, tmp_path / "bundle", words={"licence": "CC-BY-4.0", "title": "Livers"}
+    )
     assert (model_entry(folder).licence, model_entry(folder).title) == ("CC-BY-4.0", "Livers")
     change(run, fine_tuned_from={"id": "theirs", "licence": "CC-BY-NC-4.0", "accept_licence": True})
     with pytest.raises(UserError, match="binds what is trained from it"):
@@ -179,11 +295,15 @@ def test_words_can_be_corrected(run, tmp_path):
 
 def test_the_cards_lines_are_even(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle", summary(run, tmp_path / "s.json"))
-    paragraphs = [block.split("\n") for block in card_of(folder).split("\n\n") if block[0] not in "| #"]
+    paragraphs = [
+        block.split("\n") for block in card_of(folder).split("\n\n") if block[0] not in "| #"
+    ]
     assert paragraphs
     for lines in paragraphs:
         assert max(map(len, lines)) <= 118
-        for line, following in zip(lines, lines[1:]):  # a line ends only where the next word would not fit
+        for line, following in zip(
+            lines, lines[1:]
+        ):  # a line ends only where the next word would not fit
             assert len(line) + 1 + len(following.split()[0]) > 118, line
 
 
@@ -192,9 +312,17 @@ def test_a_fine_tuned_model_carries_the_licence_of_its_base(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle")
     assert model_entry(folder).licence == "CC-BY-SA-4.0"
     assert "fine-tuned from `hippocampus-t1` (CC-BY-SA-4.0)" in card_of(folder)
-    assert "fine-tuned from the model hippocampus-t1" in (folder / "LICENSE").read_text(encoding="utf-8")
-    change(run, request={"start": "/gone"}, fine_tuned_from={"id": "theirs", "licence": "CC-BY-NC-4.0", "accept_licence": True})
-    entry = model_entry(export_bundle(run, tmp_path / "bundle"))  # the plan remembers, though the model is deleted
+    assert "fine-tuned from the model hippocampus-t1" in (folder / "LICENSE").read_text(
+        encoding="utf-8"
+    )
+    change(
+        run,
+        request={"start": "/gone"},
+        fine_tuned_from={"id": "theirs", "licence": "CC-BY-NC-4.0", "accept_licence": True},
+    )
+    entry = model_entry(
+        export_bundle(run, tmp_path / "bundle")
+    )  # the plan remembers, though the model is deleted
     assert entry.licence == "CC-BY-NC-4.0" and entry.accept_licence
     change(run, fine_tuned_from=None)  # older plans do not
     folder = export_bundle(run, tmp_path / "bundle")
@@ -204,10 +332,25 @@ def test_a_fine_tuned_model_carries_the_licence_of_its_base(run, tmp_path):
 def test_our_non_commercial_model_is_shown_and_accepted_first(run, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
     change(run, network=replace(TINY, classes=4).to_dict(), structures=["rv", "myo", "lv"])
-    torch.save({"weights": trained_tensors(build_network(replace(TINY, classes=4))), "val_dice": 0.9, "step": 3}, run / "best.pt")
+    torch.save(
+        {
+            "weights": trained_tensors(build_network(replace(TINY, classes=4))),
+            "val_dice": 0.9,
+            "step": 3,
+        },
+        run / "best.pt",
+    )
     folder = export_bundle(run, tmp_path / "bundle", shipped="cardiac-cine-mr")
-    entry, card, licence = model_entry(folder), flat(card_of(folder)), (folder / "LICENSE").read_text(encoding="utf-8")
-    assert entry.id == "cardiac-cine-mr" and entry.accept_licence and entry.licence == "CC-BY-NC-SA-4.0"
+    entry, card, licence = (
+        model_entry(folder),
+        flat(card_of(folder)),
+        (folder / "LICENSE").read_text(encoding="utf-8"),
+    )
+    assert (
+        entry.id == "cardiac-cine-mr"
+        and entry.accept_licence
+        and entry.licence == "CC-BY-NC-SA-4.0"
+    )
     assert "ACDC" in licence and "for NonCommercial purposes only" in licence
     assert "non-commercial" in card and "1.5 mm in the plane was assumed" in card
     scan = Volume(np.random.default_rng(0).normal(size=(20, 30, 20)).astype(np.float32), np.eye(4))
@@ -218,20 +361,36 @@ def test_our_non_commercial_model_is_shown_and_accepted_first(run, tmp_path, mon
 
 
 def test_every_licence_that_a_shipped_model_names_is_there_in_full():
-    for name, words in (("CC-BY-SA-4.0", "Attribution-ShareAlike 4.0"),
-                        ("CC-BY-NC-SA-4.0", "Attribution-NonCommercial-ShareAlike 4.0")):
+    for name, words in (
+        ("CC-BY-SA-4.0", "Attribution-ShareAlike 4.0"),
+        ("CC-BY-NC-SA-4.0", "Attribution-NonCommercial-ShareAlike 4.0"),
+    ):
         text = (LICENCES / f"{name}.txt").read_text(encoding="utf-8")
         assert text.startswith(f"Creative Commons {words} International") and len(text) > 18000
 
 
 def test_a_run_of_the_first_version_is_the_hippocampus_model(tmp_path):
-    plan = {"network": TINY.to_dict(), "train": {"epochs": 2}, "trained_on": 4, "chosen_on": 1,
-            "preprocessing": {"spacing_mm": 1.0, "search_shape": [48, 64, 48], "margin_low_vox": [5, 5, 6],
-                              "margin_high_vox": [5, 6, 8], "plausible_ml": [1.2, 8.8]}}
+    plan = {
+        "network": TINY.to_dict(),
+        "train": {"epochs": 2},
+        "trained_on": 4,
+        "chosen_on": 1,
+        "preprocessing": {
+            "spacing_mm": 1.0,
+            "search_shape": [48, 64, 48],
+            "margin_low_vox": [5, 5, 6],
+            "margin_high_vox": [5, 6, 8],
+            "plausible_ml": [1.2, 8.8],
+        },
+    }
     run = write_run(tmp_path / "old", plan, trained_tensors(build_network(TINY)), {"epoch": 24})
     folder = export_bundle(run, tmp_path / "bundle")
     about = read_bundle(folder).metadata
-    assert (about["id"], about["anatomy"], about["localizer"]) == ("hippocampus-t1", "hippocampus", "brain-t1-localizer")
+    assert (about["id"], about["anatomy"], about["localizer"]) == (
+        "hippocampus-t1",
+        "hippocampus",
+        "brain-t1-localizer",
+    )
     assert "epoch 24, mean Dice 0.810" in flat(card_of(folder))
     assert "EitherWayInferer" in (folder / INFERENCE).read_text(encoding="utf-8")
 
@@ -240,27 +399,51 @@ def test_a_bundle_that_holds_a_block_says_what_was_found_of_it(tmp_path, run):
     config = replace(TINY, llm=OURS.llm)
     weights = resolve(config.llm.source, config.llm.layers)
     change(run, network=config.to_dict())
-    torch.save({"weights": trained_tensors(build_network(config, weights)), "val_dice": 0.8, "step": 3}, run / "best.pt")
+    torch.save(
+        {"weights": trained_tensors(build_network(config, weights)), "val_dice": 0.8, "step": 3},
+        run / "best.pt",
+    )
     folder = export_bundle(run, tmp_path / "bundle")
     about = read_bundle(folder).metadata
-    assert about["llm_sha256"] == weights.sha256 and "was not tested for this model" in flat(card_of(folder))
-    assert not [name for name in read_bundle(folder).tensors if name.startswith("llm.llm")]  # never the language model's
-    folder = export_bundle(run, tmp_path / "bundle", evidence=Evidence(finding="No help could be shown."))
+    assert about["llm_sha256"] == weights.sha256 and "was not tested for this model" in flat(
+        card_of(folder)
+    )
+    assert not [
+        name for name in read_bundle(folder).tensors if name.startswith("llm.llm")
+    ]  # never the language model's
+    folder = export_bundle(
+        run, tmp_path / "bundle", evidence=Evidence(finding="No help could be shown.")
+    )
     assert "No help could be shown." in card_of(folder) and "was not tested" not in card_of(folder)
 
 
 def test_the_benchmarks_answer_goes_into_the_card(tmp_path):
-    """Four cases of two heads; F above A, C and D in each: too few to show anything, which is what is said."""
+    """Four cases of two heads; F above A, C and D in each: too few to show anything, which is
+    what is said.
+    """
     cases = [f"case{n}" for n in range(4)]
     arms = {"A": 0.80, "C": 0.82, "D": 0.81, "F": 0.85}
-    runs = {f"ours-{arm}-100-0": {"test": {"clean": {case: {"dice": [dice + 0.01 * n]} for n, case in enumerate(cases)}}}
-            for arm, dice in arms.items()}
-    results = {"settings": {"seeds": [0], "cases": {"test": cases}}, "structures": ["liver"], "runs": runs,
-               "groups": {case: f"head{n // 2}" for n, case in enumerate(cases)}}
+    runs = {
+        f"ours-{arm}-100-0": {
+            "test": {"clean": {case: {"dice": [dice + 0.01 * n]} for n, case in enumerate(cases)}}
+        }
+        for arm, dice in arms.items()
+    }
+    results = {
+        "settings": {"seeds": [0], "cases": {"test": cases}},
+        "structures": ["liver"],
+        "runs": runs,
+        "groups": {case: f"head{n // 2}" for n, case in enumerate(cases)},
+    }
     path = tmp_path / "benchmark-results.json"
     path.write_text(json.dumps(results))
     text = benchmark_finding(path)
-    assert "No help could be shown" in text and "+0.0500" in text and "+0.0300" in text and "+0.0400" in text
+    assert (
+        "No help could be shown" in text
+        and "+0.0500" in text
+        and "+0.0300" in text
+        and "+0.0400" in text
+    )
     assert "tenth" not in text
     results["runs"] |= {name.replace("100", "10"): run for name, run in results["runs"].items()}
     path.write_text(json.dumps(results))
@@ -287,7 +470,11 @@ def test_an_upgrade_writes_the_texts_anew_and_leaves_the_weights(run, tmp_path, 
     assert cli.main(["bundle", str(folder), "--results", str(results)]) == 0
     after = (folder / WEIGHTS).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-    assert hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() == digest == read_bundle(folder).metadata["weights_sha256"]
+    assert (
+        hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+        == digest
+        == read_bundle(folder).metadata["weights_sha256"]
+    )
     assert (folder / INFERENCE).exists() and "monai_version" in read_bundle(folder).metadata
     assert "0.900 (0.850 to 0.950)" in card_of(folder)
     upgrade_bundle(folder)
@@ -297,7 +484,10 @@ def test_an_upgrade_writes_the_texts_anew_and_leaves_the_weights(run, tmp_path, 
 
 
 def test_large_bundles_are_told_of_and_not_shipped(run, tmp_path, capsys):
-    big = {**torch.load(run / "best.pt", weights_only=True), "weights": {"w": torch.zeros(5_100_000)}}
+    big = {
+        **torch.load(run / "best.pt", weights_only=True),
+        "weights": {"w": torch.zeros(5_100_000)},
+    }
     torch.save(big, run / "best.pt")
     assert cli.main(["bundle", str(run), "--output", str(tmp_path / "bundle")]) == 0
     assert "10.2 MB" in capsys.readouterr().err
@@ -322,5 +512,7 @@ def test_bad_runs_and_places_are_named(run, tmp_path):
 
 def test_a_bundle_replaced_by_a_smaller_one_keeps_nothing_of_the_old(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle")
-    write_bundle(folder, read_bundle(folder).metadata, read_bundle(folder).tensors, "card", "licence")
+    write_bundle(
+        folder, read_bundle(folder).metadata, read_bundle(folder).tensors, "card", "licence"
+    )
     assert not (folder / INFERENCE).exists() and card_of(folder) == "card"

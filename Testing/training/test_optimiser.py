@@ -1,10 +1,19 @@
-"""Muon moves matrices the same way along all their directions, and everything else as torch's AdamW does."""
+"""Muon moves matrices the same way along all their directions, and everything else as torch's
+AdamW does.
+"""
+
 import pytest
 import torch
 from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.training.optimiser import NEWTON_SCHULZ, Muon, is_matrix, make_optimiser, orthogonal
+from MedLLMSegLib.training.optimiser import (
+    NEWTON_SCHULZ,
+    Muon,
+    is_matrix,
+    make_optimiser,
+    orthogonal,
+)
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (16, 300), (300, 16)])
@@ -17,12 +26,17 @@ def test_singular_values_become_alike_and_directions_stay(shape):
     values = torch.linalg.svdvals(made)
     assert values.min() > 0.6 and values.max() < 1.25
     along = left.T @ made @ right.T  # the same directions: as good as diagonal
-    assert torch.diagonal(along).min() > 0.6 and (along - torch.diag(torch.diagonal(along))).abs().max() < 0.05
+    assert (
+        torch.diagonal(along).min() > 0.6
+        and (along - torch.diag(torch.diagonal(along))).abs().max() < 0.05
+    )
 
 
 def test_the_short_way_is_the_authors_own():
     torch.manual_seed(0)
-    left, _, right = torch.linalg.svd(torch.randn((48, 432), dtype=torch.float64), full_matrices=False)
+    left, _, right = torch.linalg.svd(
+        torch.randn((48, 432), dtype=torch.float64), full_matrices=False
+    )
     matrix = left * torch.logspace(0, -4, 48, dtype=torch.float64) @ right
     x, (a, b, c) = matrix / matrix.norm(), NEWTON_SCHULZ
     for _ in range(5):  # as published, on the matrix itself, in float64
@@ -39,8 +53,16 @@ def test_no_gradient_is_no_step():
     assert torch.equal(weight, torch.ones(20, 30)) and torch.equal(unused, torch.ones(20, 30))
 
 
-@pytest.mark.parametrize("shape, matrix", [
-    ((32, 16), True), ((64, 32, 3, 3, 3), True), ((192, 1, 3, 3, 3), False), ((4, 32, 1, 1, 1), False), ((64,), False)])
+@pytest.mark.parametrize(
+    "shape, matrix",
+    [
+        ((32, 16), True),
+        ((64, 32, 3, 3, 3), True),
+        ((192, 1, 3, 3, 3), False),
+        ((4, 32, 1, 1, 1), False),
+        ((64,), False),
+    ],
+)
 def test_depthwise_kernels_heads_and_biases_are_no_matrices(shape, matrix):
     assert is_matrix(torch.zeros(shape)) == matrix
 

@@ -1,30 +1,40 @@
-"""The training loop on toy data: killed and resumed, on two processes, with broken numbers, on odd sizes."""
+"""The training loop on toy data: killed and resumed, on two processes, with broken numbers, on
+odd sizes.
+"""
+
 import json
-import os
-from pathlib import Path
 import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from MedLLMSegLib.registry.network_config import OURS
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
+from MedLLMSegLib.registry.network_config import OURS
 from MedLLMSegLib.training.checkpoint import fill_best, load_best
-from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig, Trainer, update_average
-from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
 from MedLLMSegLib.training.optimiser import OPTIMISERS, schedule
+from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
+from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig, Trainer, update_average
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, dropout=0.1)
-QUICK = TrainConfig(steps=6, window=(16, 24, 16), validate_every=3, warmup_steps=2, precision="fp32", log_every=1,
-                    checkpoint_s=0.0, lr=2e-3)
+QUICK = TrainConfig(
+    steps=6,
+    window=(16, 24, 16),
+    validate_every=3,
+    warmup_steps=2,
+    precision="fp32",
+    log_every=1,
+    checkpoint_s=0.0,
+    lr=2e-3,
+)
 
 
 def toy_cases(count=4, shape=(20, 28, 20)):
@@ -36,8 +46,14 @@ def toy_cases(count=4, shape=(20, 28, 20)):
         inside = sum(((a - c) / r) ** 2 for a, c, r in zip((k, j, i), centre, (5, 9, 5))) <= 1
         label = np.where(inside, np.where(j > centre[1], 1, 2), 0).astype(np.uint8)
         image = (2.0 * inside + 0.3 * rng.normal(size=shape)).astype(np.float32)
-        cases.append({"id": f"case{n}", "image": image[None], "label": label[None],
-                      "voxels": [np.argwhere(label == v) for v in (1, 2)]})
+        cases.append(
+            {
+                "id": f"case{n}",
+                "image": image[None],
+                "label": label[None],
+                "voxels": [np.argwhere(label == v) for v in (1, 2)],
+            }
+        )
     return cases
 
 
@@ -48,7 +64,9 @@ def tiny_network(seed=0, dropout=TINY.dropout):
 
 def trainer(output, config=QUICK, cases=None, **more):
     cases = cases or toy_cases()
-    return Trainer(tiny_network(), 3, config, cases[:-1], cases[-1:], output, {"about": "toys"}, **more)
+    return Trainer(
+        tiny_network(), 3, config, cases[:-1], cases[-1:], output, {"about": "toys"}, **more
+    )
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
@@ -73,7 +91,9 @@ def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path, opti
 @pytest.mark.parametrize("step", (3, 6))
 def test_a_stop_amid_the_val_cases_is_heard_and_they_are_looked_at_again(tmp_path, step):
     cases = toy_cases(5)
-    make = lambda name: Trainer(tiny_network(), 3, QUICK, cases[:3], cases[3:], tmp_path / name, {"about": "toys"})
+    make = lambda name: Trainer(
+        tiny_network(), 3, QUICK, cases[:3], cases[3:], tmp_path / name, {"about": "toys"}
+    )
     make("whole").run()
 
     def stop(text, fraction):
@@ -90,20 +110,31 @@ def test_a_stop_amid_the_val_cases_is_heard_and_they_are_looked_at_again(tmp_pat
 def test_the_weights_that_it_begins_with_may_be_the_best(tmp_path):
     config = replace(QUICK, look_first=True, lr=0.5)  # which spoils them
     result = trainer(tmp_path, config).run()
-    looks = [row["step"] for row in json.loads((tmp_path / "history.json").read_text()) if "val_dice" in row]
+    looks = [
+        row["step"]
+        for row in json.loads((tmp_path / "history.json").read_text())
+        if "val_dice" in row
+    ]
     assert looks == [0, 3, 6] and load_best(tmp_path)["step"] == 0 and result.best_val_dice > 0
     fresh = tiny_network()
-    assert all(torch.equal(tensor, fresh.state_dict()[name]) for name, tensor in load_best(tmp_path)["weights"].items())
+    assert all(
+        torch.equal(tensor, fresh.state_dict()[name])
+        for name, tensor in load_best(tmp_path)["weights"].items()
+    )
     assert trainer(tmp_path, config).run().steps == 6  # and is finished
 
 
 def assert_same_training(one, other):
     a, b = (json.loads((folder / "history.json").read_text()) for folder in (one, other))
     for key in ("step", "loss", "val_dice"):
-        assert [r[key] for r in b if key in r] == pytest.approx([r[key] for r in a if key in r], abs=1e-5)
+        assert [r[key] for r in b if key in r] == pytest.approx(
+            [r[key] for r in a if key in r], abs=1e-5
+        )
     best, same = load_best(one), load_best(other)
     assert best["step"] == same["step"]
-    assert all(torch.allclose(best["weights"][k], same["weights"][k], atol=1e-6) for k in best["weights"])
+    assert all(
+        torch.allclose(best["weights"][k], same["weights"][k], atol=1e-6) for k in best["weights"]
+    )
 
 
 def test_samples_made_by_other_processes_are_the_same(tmp_path):
@@ -136,11 +167,17 @@ def script(tmp_path, steps, dropout=TINY.dropout):
 
 
 def losses(folder):
-    return {r["step"]: r["loss"] for r in json.loads((folder / "history.json").read_text()) if "loss" in r}
+    return {
+        r["step"]: r["loss"]
+        for r in json.loads((folder / "history.json").read_text())
+        if "loss" in r
+    }
 
 
 def test_killed_outright_it_resumes_to_the_same_curve(tmp_path):
-    """The checkpoint is one of step 4 or 5, as with those of every two minutes: later curve and best weights lie beside it."""
+    """The checkpoint is one of step 4 or 5, as with those of every two minutes: later curve and
+    best weights lie beside it.
+    """
     run, killed = script(tmp_path, steps=12), tmp_path / "killed"
     subprocess.run([sys.executable, run, tmp_path / "whole"], check=True, capture_output=True)
     process = subprocess.Popen([sys.executable, run, killed], stdout=subprocess.PIPE, text=True)
@@ -153,7 +190,9 @@ def test_killed_outright_it_resumes_to_the_same_curve(tmp_path):
     assert process.wait() == -signal.SIGKILL
     assert max(losses(killed)) < 12 and load_best(killed)["step"] == 6
     shutil.copy(tmp_path / "older.pt", killed / "last.pt")
-    again = subprocess.run([sys.executable, run, killed], check=True, capture_output=True, text=True).stdout
+    again = subprocess.run(
+        [sys.executable, run, killed], check=True, capture_output=True, text=True
+    ).stdout
     assert int(again.split()[1]) in (5, 6)  # the first step it tells of: it has not begun anew
     assert_same_training(tmp_path / "whole", killed)
 
@@ -161,8 +200,20 @@ def test_killed_outright_it_resumes_to_the_same_curve(tmp_path):
 def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
     run = script(tmp_path, steps=6, dropout=0.0)  # whose masks each process draws for itself
     subprocess.run([sys.executable, run, tmp_path / "one"], check=True, capture_output=True)
-    two = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", run,
-                          tmp_path / "two"], capture_output=True, text=True)
+    two = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            "2",
+            run,
+            tmp_path / "two",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert two.returncode == 0, two.stderr[-2000:]
     one, other = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert sorted(one) == [1, 2, 3, 4, 5, 6] and other == pytest.approx(one, abs=2e-4)
@@ -176,11 +227,17 @@ def test_the_loss_falls_on_toys_and_the_frozen_block_stays(tmp_path):
     before = block_bytes(made.network)
     result = made.run()
     curve = losses(tmp_path)
-    assert np.mean([curve[n] for n in range(56, 61)]) < 0.8 * np.mean([curve[n] for n in range(1, 6)])
+    assert np.mean([curve[n] for n in range(56, 61)]) < 0.8 * np.mean(
+        [curve[n] for n in range(1, 6)]
+    )
     assert result.best_val_dice > 0.3 and result.steps == 60 and result.stopped == "finished"
     assert block_bytes(made.network) == before
     frozen = sum(not p.requires_grad for p in made.network.parameters())
-    assert frozen and len(made.optimiser.state_dict()["state"]) == len(list(made.network.parameters())) - frozen
+    assert (
+        frozen
+        and len(made.optimiser.state_dict()["state"])
+        == len(list(made.network.parameters())) - frozen
+    )
 
 
 class Weight(nn.Module):
@@ -200,7 +257,13 @@ def test_a_loss_that_is_no_number_stops_names_the_cases_and_keeps_the_last_good_
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
     config = replace(QUICK, noise_fraction=0.0, checkpoint_s=1e9)
     broken = Trainer(Weight(bad_from=3), 2, config, cases[:-1], cases[-1:], tmp_path, {})
-    with pytest.raises(UserError, match=r"nan at step 3, on the cases case\d, case\d; .* another folder .* last good state is in"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"nan at step 3, on the cases case\d, case\d; .* another folder .* last good state"
+            r" is in"
+        ),
+    ):
         broken.run()
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     assert saved["step"] == 3 and torch.isfinite(saved["network"]["weight"]).all()
@@ -209,13 +272,19 @@ def test_a_loss_that_is_no_number_stops_names_the_cases_and_keeps_the_last_good_
 def test_training_stops_early_when_val_gets_no_better(tmp_path):
     class Stuck(Weight):
         def forward(self, x):
-            return super().forward(x) * 0 + torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1) + 0 * self.weight
+            return (
+                super().forward(x) * 0
+                + torch.tensor([1.0, 0.0]).view(1, 2, 1, 1, 1)
+                + 0 * self.weight
+            )
 
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
     config = replace(QUICK, steps=60, validate_every=2, patience=3, lr=0.0)
     result = Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run()
     assert result.stopped == "early" and result.steps == 8
-    assert Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run().steps == 8  # it stays stopped
+    assert (
+        Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run().steps == 8
+    )  # it stays stopped
 
 
 def test_another_training_in_the_same_folder_is_refused(tmp_path):
@@ -229,8 +298,14 @@ def test_a_plan_that_an_older_version_wrote_goes_on(tmp_path):
     trainer(tmp_path).run()
     cases = toy_cases()
     newer = {"about": "toys", "request": {"later": 1}}
-    assert Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, newer).run().steps == QUICK.steps
-    for other in ({"about": "toys"}, {"about": "toys", "request": {"later": 2}}):  # but what it did write must be the same
+    assert (
+        Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, newer).run().steps
+        == QUICK.steps
+    )
+    for other in (
+        {"about": "toys"},
+        {"about": "toys", "request": {"later": 2}},
+    ):  # but what it did write must be the same
         with pytest.raises(UserError, match="other settings"):
             Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, other)
 
@@ -254,7 +329,7 @@ def test_a_checkpoint_of_another_optimiser_is_refused(tmp_path):
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path, content):
     trainer(tmp_path).run()
     (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(UserError, match="last.pt\" is damaged; remove it to begin again"):
+    with pytest.raises(UserError, match='last.pt" is damaged; remove it to begin again'):
         trainer(tmp_path)
 
 
@@ -267,7 +342,9 @@ def test_several_processes_need_a_batch_they_can_share(tmp_path):
     class Two:
         world_size = 2
 
-    with pytest.raises(UserError, match="batch of 3 cannot be shared evenly by 2 processes; use --batch 2"):
+    with pytest.raises(
+        UserError, match="batch of 3 cannot be shared evenly by 2 processes; use --batch 2"
+    ):
         trainer(tmp_path, replace(QUICK, batch=3), fabric=Two())
 
 
@@ -292,7 +369,11 @@ def test_deep_supervision_counts_the_finest_most():
     good = torch.cat((5 - 10 * labels, 10 * labels - 5), 1)
     small = torch.nn.functional.avg_pool3d(good, 2)
     loss = SegmentationLoss()
-    both, fine_bad, coarse_bad = loss([good, small], labels), loss([-good, small], labels), loss([good, -small], labels)
+    both, fine_bad, coarse_bad = (
+        loss([good, small], labels),
+        loss([-good, small], labels),
+        loss([good, -small], labels),
+    )
     assert both < 0.05 and fine_bad > 1.5 * coarse_bad > both
 
 
@@ -300,12 +381,19 @@ def test_one_process_and_halves_of_a_batch_agree():
     torch.manual_seed(0)
     logits, labels = torch.randn(4, 3, 6, 6, 6), torch.randint(0, 3, (4, 1, 6, 6, 6))
     loss = SegmentationLoss()
-    assert float(loss(logits, labels)) == pytest.approx(float((loss(logits[:2], labels[:2]) + loss(logits[2:], labels[2:])) / 2), abs=1e-6)
+    assert float(loss(logits, labels)) == pytest.approx(
+        float((loss(logits[:2], labels[:2]) + loss(logits[2:], labels[2:])) / 2), abs=1e-6
+    )
 
 
 def test_the_schedule_warms_up_and_falls():
     rates = [schedule(n, 100, 10) for n in range(100)]
-    assert rates[0] == 0.1 and max(rates) == 1 and rates[-1] < 0.02 and rates[10:] == sorted(rates[10:], reverse=True)
+    assert (
+        rates[0] == 0.1
+        and max(rates) == 1
+        and rates[-1] < 0.02
+        and rates[10:] == sorted(rates[10:], reverse=True)
+    )
 
 
 def test_the_average_follows_slowly():
@@ -317,7 +405,9 @@ def test_the_average_follows_slowly():
 
 def test_under_autocast_layers_run_in_bf16_also_on_val_cases_and_weights_stay_in_float32(tmp_path):
     made, seen = trainer(tmp_path, replace(QUICK, steps=2, precision="bf16")), set()
-    made.network.blocks[0].mlp[0].register_forward_hook(lambda layer, given, out: seen.add((layer.training, out.dtype)))
+    made.network.blocks[0].mlp[0].register_forward_hook(
+        lambda layer, given, out: seen.add((layer.training, out.dtype))
+    )
     result = made.run()
     assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
     assert {p.dtype for p in made.network.parameters()} == {torch.float32}
@@ -330,5 +420,7 @@ def test_under_autocast_layers_run_in_bf16_also_on_val_cases_and_weights_stay_in
 def test_on_a_gpu(tmp_path, precision):
     from MedLLMSegLib.training.devices import make_fabric
 
-    result = trainer(tmp_path, replace(QUICK, precision=precision), fabric=make_fabric("cuda", precision)).run()
+    result = trainer(
+        tmp_path, replace(QUICK, precision=precision), fabric=make_fabric("cuda", precision)
+    ).run()
     assert result.steps == 6 and all(np.isfinite(list(losses(tmp_path).values())))

@@ -1,4 +1,7 @@
-"""`medllmseg train` from cases on disk to a model that segments, at toy size, and every way it refuses."""
+"""`medllmseg train` from cases on disk to a model that segments, at toy size, and every way it
+refuses.
+"""
+
 import json
 import os
 import resource
@@ -12,20 +15,35 @@ import SimpleITK as sitk
 
 from MedLLMSegLib import load_volume, save_volume, segment
 from MedLLMSegLib.cli import main as cli
-from MedLLMSegLib.registry.bundle import read_bundle
-from MedLLMSegLib.data import Case
 from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data import Case
+from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 from MedLLMSegLib.training.segmenter import segmenter_session as session
 from MedLLMSegLib.training.segmenter.segmenter_session import draw_cases
-from MedLLMSegLib.core.volume import Volume
 
-SMALL = ["--steps", "4", "--window", "16", "24", "16", "--batch", "1", "--precision", "fp32", "--device", "cpu"]
+SMALL = [
+    "--steps",
+    "4",
+    "--window",
+    "16",
+    "24",
+    "16",
+    "--batch",
+    "1",
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+]
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Six scans of 24 x 32 x 24 mm with a bright ellipsoid whose front half is label 1 and back half label 2."""
+    """Six scans of 24 x 32 x 24 mm with a bright ellipsoid whose front half is label 1 and back
+    half label 2.
+    """
     folder, rng = tmp_path / "data", np.random.default_rng(0)
     k, j, i = np.ogrid[:24, :32, :24]
     for n in range(6):
@@ -36,8 +54,12 @@ def data(tmp_path):
         save_volume(Volume(image, np.eye(4)), folder / f"imagesTr/case{n}.nii.gz")
         save_volume(Volume(labels, np.eye(4)), folder / f"labelsTr/case{n}.nii.gz")
     names = [f"case{n}" for n in range(6)]
-    (folder / "splits.json").write_text(json.dumps({"train": names[:4], "val": names[4:5], "test": names[5:]}))
-    (folder / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "front", "2": "back"}}))
+    (folder / "splits.json").write_text(
+        json.dumps({"train": names[:4], "val": names[4:5], "test": names[5:]})
+    )
+    (folder / "dataset.json").write_text(
+        json.dumps({"labels": {"0": "background", "1": "front", "2": "back"}})
+    )
     return folder
 
 
@@ -47,26 +69,71 @@ def train(data, output, *more):
 
 def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     run = tmp_path / "run"
-    assert train(data, run, "--name", "toy", "--title", "Toy", "--modality", "toy images", "--licence", "CC0-1.0") == 0
+    assert (
+        train(
+            data,
+            run,
+            "--name",
+            "toy",
+            "--title",
+            "Toy",
+            "--modality",
+            "toy images",
+            "--licence",
+            "CC0-1.0",
+        )
+        == 0
+    )
     out = capsys.readouterr().out
-    assert "spacing" in out and "window" in out and f"medllmseg evaluate --model {run / 'bundle'}" in out
+    assert (
+        "spacing" in out
+        and "window" in out
+        and f"medllmseg evaluate --model {run / 'bundle'}" in out
+    )
     about = read_bundle(run / "bundle").metadata
-    assert about["id"] == "toy" and about["structures"] == ["front", "back"] and about["licence"] == "CC0-1.0"
+    assert (
+        about["id"] == "toy"
+        and about["structures"] == ["front", "back"]
+        and about["licence"] == "CC0-1.0"
+    )
     assert about["fingerprint"] and about["plan"]["window"] == [16, 24, 16]
     assert (run / "curve.png").stat().st_size > 5000 and list((run / "examples").glob("step_*.png"))
     result = segment(load_volume(data / "imagesTr/case5.nii.gz"), run / "bundle", device="cpu")
-    assert [s.name.lower() for s in result.structures] == ["front", "back"] and result.labels.array.shape == (24, 32, 24)
+    assert [s.name.lower() for s in result.structures] == [
+        "front",
+        "back",
+    ] and result.labels.array.shape == (24, 32, 24)
     history = json.loads((run / "history.json").read_text())
-    assert history[-1]["step"] == 4 and train(data, run, "--name", "toy", "--title", "Toy", "--modality", "toy images",
-                                              "--licence", "CC0-1.0") == 0  # finished: nothing is trained again
+    assert (
+        history[-1]["step"] == 4
+        and train(
+            data,
+            run,
+            "--name",
+            "toy",
+            "--title",
+            "Toy",
+            "--modality",
+            "toy images",
+            "--licence",
+            "CC0-1.0",
+        )
+        == 0
+    )  # finished: nothing is trained again
     assert json.loads((run / "history.json").read_text()) == history
 
 
 def test_muon_is_the_default_and_older_plans_mean_adamw(data, tmp_path, capsys):
-    assert train(data, tmp_path / "run") == 0 and train(data, tmp_path / "older", "--optimiser", "adamw") == 0
+    assert (
+        train(data, tmp_path / "run") == 0
+        and train(data, tmp_path / "older", "--optimiser", "adamw") == 0
+    )
     plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in ("run", "older")]
     assert [plan["train"]["optimiser"] for plan in plans] == ["muon", "adamw"]
-    del plans[1]["train"]["optimiser"], plans[1]["request"]["optimiser"]  # as a version before the option wrote it
+    del (
+        plans[1]["train"]["optimiser"],
+        plans[1]["request"]["optimiser"],
+    )  # as a version before the option wrote it
     (tmp_path / "older/plan.json").write_text(json.dumps(plans[1]))
     assert train(data, tmp_path / "older", "--optimiser", "adamw") == 0
     capsys.readouterr()
@@ -90,7 +157,9 @@ def test_other_data_in_the_same_folder_are_refused(data, tmp_path, capsys, split
         (data / folder / "case6.nii.gz").write_bytes((data / folder / "case1.nii.gz").read_bytes())
     if split:
         names = [f"case{n}" for n in range(7)]
-        (data / "splits.json").write_text(json.dumps({"train": names[:3] + names[4:5], "val": names[3:4], "test": names[5:]}))
+        (data / "splits.json").write_text(
+            json.dumps({"train": names[:3] + names[4:5], "val": names[3:4], "test": names[5:]})
+        )
     assert train(data, tmp_path / "run") == 2
     assert "other data: the train cases differ" in capsys.readouterr().err
     assert (tmp_path / "run/bundle").is_dir()  # nothing is lost
@@ -112,7 +181,10 @@ def test_a_label_map_that_was_corrected_is_not_passed_over(data, tmp_path, capsy
 def test_a_finished_training_is_left_as_it_is(data, tmp_path, capsys):
     assert train(data, tmp_path / "run") == 0
     said = capsys.readouterr().out
-    assert "6 labelled cases of 6 groups (patients): 4 to train on, 1 to choose by (case4), 1 to test on" in said
+    assert (
+        "6 labelled cases of 6 groups (patients): 4 to train on, 1 to choose by (case4), 1 to"
+        " test on" in said
+    )
     card = tmp_path / "run/bundle/docs/README.md"
     card.write_text("with figures")
     moved = data.rename(tmp_path / "moved")  # the cases are known by what their files hold
@@ -120,14 +192,20 @@ def test_a_finished_training_is_left_as_it_is(data, tmp_path, capsys):
     assert "goes on at step 4 of 4" in capsys.readouterr().out
     (moved / "dataset.json").write_text(json.dumps({"labels": {"1": "back", "2": "front"}}))
     assert train(moved, tmp_path / "run") == 2
-    assert "holds a training of the structures front, back, and the data now have back, front" in capsys.readouterr().err
+    assert (
+        "holds a training of the structures front, back, and the data now have back, front"
+        in capsys.readouterr().err
+    )
 
 
 def test_what_stands_where_the_model_will_is_said_before_the_work(data, tmp_path, capsys):
     (tmp_path / "run/bundle").mkdir(parents=True)
     (tmp_path / "run/bundle/mine.txt").write_text("mine")
     assert train(data, tmp_path / "run") == 2
-    assert "is there already and is no model bundle" in capsys.readouterr().err and not (tmp_path / "run/plan.json").exists()
+    assert (
+        "is there already and is no model bundle" in capsys.readouterr().err
+        and not (tmp_path / "run/plan.json").exists()
+    )
 
 
 def test_a_folder_in_which_nothing_was_saved_yet_takes_other_options(data, tmp_path):
@@ -149,29 +227,58 @@ sys.exit(cli.main(sys.argv[1:]))
 def test_two_processes_make_the_model_of_one(data, tmp_path):
     script = tmp_path / "two.py"
     script.write_text(TWO.format(root=os.getcwd()))
-    options = ["--data", data, *SMALL, "--batch", "2", "--precision", "fp32"]  # the last word counts
+    options = [
+        "--data",
+        data,
+        *SMALL,
+        "--batch",
+        "2",
+        "--precision",
+        "fp32",
+    ]  # the last word counts
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = {name: subprocess.run([sys.executable, *how, script, "train", *options, "--output", tmp_path / name], text=True,
-                                 capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-            for name, how in (("one", []), ("two", two))}
+    done = {
+        name: subprocess.run(
+            [sys.executable, *how, script, "train", *options, "--output", tmp_path / name],
+            text=True,
+            capture_output=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for name, how in (("one", []), ("two", two))
+    }
     assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
-    assert done["two"].stdout.count("the model is in") == 1 and done["two"].stdout.count("Plan for 4 training cases") == 1
-    one, other = (json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two"))
+    assert (
+        done["two"].stdout.count("the model is in") == 1
+        and done["two"].stdout.count("Plan for 4 training cases") == 1
+    )
+    one, other = (
+        json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two")
+    )
     for key in ("loss", "val_dice"):
-        assert [r[key] for r in other if key in r] == pytest.approx([r[key] for r in one if key in r], abs=2e-3)
+        assert [r[key] for r in other if key in r] == pytest.approx(
+            [r[key] for r in one if key in r], abs=2e-3
+        )
     assert (tmp_path / "two/bundle/models").is_dir() and not (tmp_path / "two/prepared").exists()
 
 
 def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
     for n in range(6):
         image = load_volume(data / f"imagesTr/case{n}.nii.gz")
-        save_volume(Volume(image.array - 1000, np.eye(4)), data / f"imagesTr/case{n}.nii.gz")  # organ -900, air -1000
+        save_volume(
+            Volume(image.array - 1000, np.eye(4)), data / f"imagesTr/case{n}.nii.gz"
+        )  # organ -900, air -1000
     assert train(data, tmp_path / "run") == 0 and "Hounsfield" in capsys.readouterr().out
     settings = read_bundle(tmp_path / "run/bundle").metadata["preprocessing"]
     low, high, mean, deviation = settings["grey"]
-    assert -935 < low < -910 < mean < -890 < high < -865 and 8 < deviation < 12 and f"minus {mean:g}" in settings["normalise"]
+    assert (
+        -935 < low < -910 < mean < -890 < high < -865
+        and 8 < deviation < 12
+        and f"minus {mean:g}" in settings["normalise"]
+    )
     array, _ = prepare_whole(load_volume(data / "imagesTr/case5.nii.gz"), Preparation.of(settings))
-    assert np.unique(array)[0] == pytest.approx((low - mean) / deviation, abs=1e-4)  # air is clipped
+    assert np.unique(array)[0] == pytest.approx(
+        (low - mean) / deviation, abs=1e-4
+    )  # air is clipped
     segment(load_volume(data / "imagesTr/case5.nii.gz"), tmp_path / "run/bundle", device="cpu")
 
 
@@ -179,27 +286,50 @@ def test_crops_around_an_organ_get_one_spacing(data, tmp_path, capsys):
     for folder in ("imagesTr", "labelsTr"):
         for n in range(6):
             volume = load_volume(data / folder / f"case{n}.nii.gz")
-            save_volume(Volume(volume.array, np.diag([0.9, 0.9, 2.5, 1])), data / folder / f"case{n}.nii.gz")
+            save_volume(
+                Volume(volume.array, np.diag([0.9, 0.9, 2.5, 1])), data / folder / f"case{n}.nii.gz"
+            )
     crops = ["--anatomy", "hippocampus", "--structures", "anterior", "posterior"]
     assert train(data, tmp_path / "bad", *crops, "--spacing", "2.5", "0.9", "0.9") == 2
     assert "need one spacing for all axes" in capsys.readouterr().err
     assert train(data, tmp_path / "run", *crops) == 0
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert plan["plan"]["spacing_mm"] == [0.9] * 3 and plan["plan"]["axes"] == "ras" and plan["preprocessing"]["spacing_mm"] == 0.9
+    assert (
+        plan["plan"]["spacing_mm"] == [0.9] * 3
+        and plan["plan"]["axes"] == "ras"
+        and plan["preprocessing"]["spacing_mm"] == 0.9
+    )
 
 
 def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
-    assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3", "--licence", "MIT") == 2
-    assert "hippocampus-t1 is under CC-BY-SA-4.0, which binds" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert (
+        train(
+            data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3", "--licence", "MIT"
+        )
+        == 2
+    )
+    assert (
+        "hippocampus-t1 is under CC-BY-SA-4.0, which binds" in capsys.readouterr().err
+        and not (tmp_path / "run").exists()
+    )
     assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3") == 0
     assert "begin again with --anatomy hippocampus" in capsys.readouterr().out
     plan = json.loads((tmp_path / "run/plan.json").read_text())
     assert plan["plan"]["strides"] == plan["network"]["strides"] and plan["train"]["look_first"]
-    tuned, base = (read_bundle(f) for f in (tmp_path / "run/bundle", "MedLLMSegLib/bundles/hippocampus-t1"))
-    assert tuned.metadata["chosen"]["trained_on"] == 3 and tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
-    assert tuned.metadata["licence"] == base.metadata["licence"]  # share-alike: what is trained from it carries it
+    tuned, base = (
+        read_bundle(f) for f in (tmp_path / "run/bundle", "MedLLMSegLib/bundles/hippocampus-t1")
+    )
+    assert (
+        tuned.metadata["chosen"]["trained_on"] == 3
+        and tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
+    )
+    assert (
+        tuned.metadata["licence"] == base.metadata["licence"]
+    )  # share-alike: what is trained from it carries it
     name = "blocks.0.mlp.0.weight"
-    assert (tuned.tensors[name] - base.tensors[name]).abs().max() < 0.01  # near where it began: 4 gentle steps
+    assert (
+        tuned.tensors[name] - base.tensors[name]
+    ).abs().max() < 0.01  # near where it began: 4 gentle steps
 
 
 def test_a_fine_tuning_goes_on_without_the_model_it_began_with(data, tmp_path, monkeypatch):
@@ -214,48 +344,111 @@ def test_a_fine_tuning_goes_on_without_the_model_it_began_with(data, tmp_path, m
     assert about["fine_tuned_from"]["id"] == "hippocampus-t1" and about["licence"] == "CC-BY-SA-4.0"
 
 
-def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(data, tmp_path, capsys, monkeypatch):
+def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(
+    data, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
     base = shutil.copytree("MedLLMSegLib/bundles/hippocampus-t1", tmp_path / "base")
     about = base / "configs/metadata.json"
-    about.write_text(json.dumps(json.loads(about.read_text(encoding="utf-8")) | {"id": "theirs", "accept_licence": True}))
+    about.write_text(
+        json.dumps(
+            json.loads(about.read_text(encoding="utf-8")) | {"id": "theirs", "accept_licence": True}
+        )
+    )
     assert train(data, tmp_path / "run", "--from", str(base)) == 2
-    assert "has to be accepted before its first use" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert (
+        "has to be accepted before its first use" in capsys.readouterr().err
+        and not (tmp_path / "run").exists()
+    )
 
 
-def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("MedLLMSegLib.training.segmenter.segmenter_session.seconds_per_look", lambda *measured: 0.4)  # 20 would take 8 s
+def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
+    data, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "MedLLMSegLib.training.segmenter.segmenter_session.seconds_per_look", lambda *measured: 0.4
+    )  # 20 would take 8 s
     arguments = [a for a in SMALL if a not in ("--steps", "4")]
-    assert cli.main(["train", "--data", str(data), "--output", str(tmp_path / "run"), *arguments, "--minutes", "0.02"]) == 0
+    assert (
+        cli.main(
+            [
+                "train",
+                "--data",
+                str(data),
+                "--output",
+                str(tmp_path / "run"),
+                *arguments,
+                "--minutes",
+                "0.02",
+            ]
+        )
+        == 0
+    )
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] == -(-plan["train"]["steps"] // 2)
-    assert "3 looks at the val cases of 0.4 s" in plan["pace"] and plan["pace"] in capsys.readouterr().out
+    assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] == -(
+        -plan["train"]["steps"] // 2
+    )
+    assert (
+        "3 looks at the val cases of 0.4 s" in plan["pace"]
+        and plan["pace"] in capsys.readouterr().out
+    )
 
 
-def test_a_training_keeps_the_precision_that_was_fastest_where_it_began(data, tmp_path, monkeypatch, capsys):
+def test_a_training_keeps_the_precision_that_was_fastest_where_it_began(
+    data, tmp_path, monkeypatch, capsys
+):
     run, options = tmp_path / "run", [word for word in SMALL if word not in ("--precision", "fp32")]
     begin = ["train", "--data", str(data), "--output", str(run), *options]
     monkeypatch.setattr("MedLLMSegLib.training.devices.cpu_has_bf16", lambda: False)
     with monkeypatch.context() as patch:
-        patch.setattr("MedLLMSegLib.training.segmenter.segmenter_session.calibrate", lambda *given: (_ for _ in ()).throw(UserError("stopped here")))
+        patch.setattr(
+            "MedLLMSegLib.training.segmenter.segmenter_session.calibrate",
+            lambda *given: (_ for _ in ()).throw(UserError("stopped here")),
+        )
         assert cli.main(begin) == 2
     said = capsys.readouterr().out
     assert "precision       fp32" in said and "trains fastest in" in said
     used = []
     monkeypatch.setattr("MedLLMSegLib.training.devices.cpu_has_bf16", lambda: True)
     real = session.make_fabric
-    monkeypatch.setattr(session, "make_fabric", lambda device, precision: used.append(precision) or real(device, precision))
+    monkeypatch.setattr(
+        session,
+        "make_fabric",
+        lambda device, precision: used.append(precision) or real(device, precision),
+    )
     assert cli.main(begin) == 0 and used == ["fp32"]
     assert read_bundle(run / "bundle").metadata["training"]["precision"] == "fp32"
 
 
 def test_spacing_augmentation_and_looks_can_be_asked_for(data, tmp_path, capsys):
-    assert train(data, tmp_path / "run", "--spacing", "1.5", "1.5", "2", "--augmentation", "strong", "--validations", "2") == 0
+    assert (
+        train(
+            data,
+            tmp_path / "run",
+            "--spacing",
+            "1.5",
+            "1.5",
+            "2",
+            "--augmentation",
+            "strong",
+            "--validations",
+            "2",
+        )
+        == 0
+    )
     plan = json.loads((tmp_path / "run/plan.json").read_text())
     assert plan["plan"]["spacing_mm"] == [1.5, 1.5, 2.0] and plan["train"]["validate_every"] == 2
     how = plan["train"]["augmentation"]
-    assert how["rotate_deg"] == [30.0, 30.0, 30.0] and how["elastic"] == 0.5 and how["intensity"] == 1.5
-    assert read_bundle(tmp_path / "run/bundle").metadata["preprocessing"]["spacing_mm"] == [1.5, 1.5, 2.0]
+    assert (
+        how["rotate_deg"] == [30.0, 30.0, 30.0]
+        and how["elastic"] == 0.5
+        and how["intensity"] == 1.5
+    )
+    assert read_bundle(tmp_path / "run/bundle").metadata["preprocessing"]["spacing_mm"] == [
+        1.5,
+        1.5,
+        2.0,
+    ]
     assert train(data, tmp_path / "bad", "--spacing", "1", "0", "1") == 2
     assert "--spacing" in capsys.readouterr().err and not (tmp_path / "bad").exists()
 
@@ -284,12 +477,16 @@ def test_cases_are_drawn_in_whole_groups():
 
 def spoil_grid(data):
     image = load_volume(data / "imagesTr/case0.nii.gz")
-    save_volume(Volume(image.array[:-1].astype(np.uint8), np.eye(4)), data / "labelsTr/case0.nii.gz")
+    save_volume(
+        Volume(image.array[:-1].astype(np.uint8), np.eye(4)), data / "labelsTr/case0.nii.gz"
+    )
 
 
 def spoil_value(data):
     label = load_volume(data / "labelsTr/case1.nii.gz")
-    save_volume(Volume((label.array * 5).astype(np.uint8), np.eye(4)), data / "labelsTr/case1.nii.gz")
+    save_volume(
+        Volume((label.array * 5).astype(np.uint8), np.eye(4)), data / "labelsTr/case1.nii.gz"
+    )
 
 
 def only_one(data):
@@ -299,26 +496,40 @@ def only_one(data):
 
 
 def two_splits(data):
-    (data / "splits.json").write_text(json.dumps({"train": ["case0", "case1"], "val": ["case1"], "test": []}))
+    (data / "splits.json").write_text(
+        json.dumps({"train": ["case0", "case1"], "val": ["case1"], "test": []})
+    )
 
 
 def empty_labels(data):
     for n in range(6):
-        save_volume(Volume(np.zeros((24, 32, 24), np.uint8), np.eye(4)), data / f"labelsTr/case{n}.nii.gz")
+        save_volume(
+            Volume(np.zeros((24, 32, 24), np.uint8), np.eye(4)), data / f"labelsTr/case{n}.nii.gz"
+        )
 
 
 def not_a_number(data):
     image = load_volume(data / "imagesTr/case2.nii.gz")
     array = image.array.copy()
     array[3, 3, 3] = np.nan
-    sitk.WriteImage(sitk.GetImageFromArray(array), str(data / "imagesTr/case2.nii.gz"))  # our own writer refuses
+    sitk.WriteImage(
+        sitk.GetImageFromArray(array), str(data / "imagesTr/case2.nii.gz")
+    )  # our own writer refuses
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (spoil_grid, "same grid"), (spoil_value, "case1"), (only_one, "case"), (two_splits, "two splits"),
-    (empty_labels, "empty"), (not_a_number, "not a number"),
-    (lambda data: (data / "imagesTr/case3.nii.gz").unlink(), "case3"),
-], ids=["grid", "value", "one case", "two splits", "empty", "NaN", "missing"])
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (spoil_grid, "same grid"),
+        (spoil_value, "case1"),
+        (only_one, "case"),
+        (two_splits, "two splits"),
+        (empty_labels, "empty"),
+        (not_a_number, "not a number"),
+        (lambda data: (data / "imagesTr/case3.nii.gz").unlink(), "case3"),
+    ],
+    ids=["grid", "value", "one case", "two splits", "empty", "NaN", "missing"],
+)
 def test_bad_cases_are_one_sentence(data, tmp_path, capsys, spoil, words):
     spoil(data)
     assert train(data, tmp_path / "run") == 2
@@ -333,7 +544,9 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, ca
     from MedLLMSegLib.training import checkpoint
 
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path))
-    (tmp_path / "medllmseg.log").write_text("of earlier runs " * 10_000)  # which cannot be written to either
+    (tmp_path / "medllmseg.log").write_text(
+        "of earlier runs " * 10_000
+    )  # which cannot be written to either
     run, real, written = tmp_path / "run", checkpoint.save, []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
@@ -344,25 +557,45 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, ca
         written.append(path)
 
     monkeypatch.setattr(checkpoint, "save", save)
-    monkeypatch.setattr("MedLLMSegLib.training.segmenter.segmenter_loop.TrainConfig.checkpoint_s", 0.0, raising=False)
+    monkeypatch.setattr(
+        "MedLLMSegLib.training.segmenter.segmenter_loop.TrainConfig.checkpoint_s",
+        0.0,
+        raising=False,
+    )
     try:
         assert train(data, run, "--validations", "4") == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "disk or quota is full" in capsys.readouterr().err
-    assert len(written) == 1 and checkpoint.load(written[0])["step"] == 1 and not list(run.glob(".*.pt"))
+    assert (
+        len(written) == 1
+        and checkpoint.load(written[0])["step"] == 1
+        and not list(run.glob(".*.pt"))
+    )
     monkeypatch.undo()
-    assert train(data, run, "--validations", "4") == 0  # with room again the same command ends the training
+    assert (
+        train(data, run, "--validations", "4") == 0
+    )  # with room again the same command ends the training
 
 
-@pytest.mark.parametrize("options, words", [
-    (["--minutes", "5"], "give one of them"), (["--lr", "-1"], "must be above 0"), (["--precision", "fp16"], "fp16 needs a CUDA"),
-    (["--name", "../evil"], 'use "evil"'), (["--seed", "-1"], "--seed is -1"), (["--patience", "-1"], "--patience is -1"), (["--lr", "inf"], "not infinite"),
-    (["--spacing", "0.01", "0.01", "0.01"], "choose a coarser --spacing"),
-    (["--preset", "unet"], "no preset"), (["--from", "hippocampus-t1", "--llm-layer", "3"], "--llm-layer chooses a network"),
-    (["--from", "hippocampus-t1", "--preset", "paper-vit"], "--preset chooses a network"),
-    (["--from", "nothing"], 'no model called "nothing"'), (["--cases", "9"], "asks for more"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--minutes", "5"], "give one of them"),
+        (["--lr", "-1"], "must be above 0"),
+        (["--precision", "fp16"], "fp16 needs a CUDA"),
+        (["--name", "../evil"], 'use "evil"'),
+        (["--seed", "-1"], "--seed is -1"),
+        (["--patience", "-1"], "--patience is -1"),
+        (["--lr", "inf"], "not infinite"),
+        (["--spacing", "0.01", "0.01", "0.01"], "choose a coarser --spacing"),
+        (["--preset", "unet"], "no preset"),
+        (["--from", "hippocampus-t1", "--llm-layer", "3"], "--llm-layer chooses a network"),
+        (["--from", "hippocampus-t1", "--preset", "paper-vit"], "--preset chooses a network"),
+        (["--from", "nothing"], 'no model called "nothing"'),
+        (["--cases", "9"], "asks for more"),
+    ],
+)
 def test_bad_options_are_one_sentence(data, tmp_path, capsys, options, words):
     assert train(data, tmp_path / "run", *options) == 2
     assert words in capsys.readouterr().err

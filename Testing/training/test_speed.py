@@ -1,26 +1,39 @@
-"""How much training fits a time budget: the val cases count, and what takes too long is done less often."""
+"""How much training fits a time budget: the val cases count, and what takes too long is done
+less often.
+"""
+
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from Testing.training.test_segmenter_loop import QUICK, Weight, tiny_network, toy_cases
 from torch import nn
 
-from MedLLMSegLib.training.segmenter import speed as unit
 from MedLLMSegLib.training.optimiser import OPTIMISERS
+from MedLLMSegLib.training.segmenter import speed as unit
 from MedLLMSegLib.training.segmenter.speed import Pace, seconds_per_look, seconds_per_step
+from Testing.training.test_segmenter_loop import QUICK, Weight, tiny_network, toy_cases
 
 
-@pytest.mark.parametrize("pace, minutes, steps, looks", [
-    (Pace(1.0, 6.0), 60, 3294, 20),  # 3420 s without slack, less 21 looks
-    (Pace(1.68, 150.0), 60, 1500, 5),  # thick scans in windows: 20 looks would take all of the hour
-    (Pace(10.0, 100.0), 1, 20, 2),  # too little time for anything: the least that makes a model
-])
+@pytest.mark.parametrize(
+    "pace, minutes, steps, looks",
+    [
+        (Pace(1.0, 6.0), 60, 3294, 20),  # 3420 s without slack, less 21 looks
+        (
+            Pace(1.68, 150.0),
+            60,
+            1500,
+            5,
+        ),  # thick scans in windows: 20 looks would take all of the hour
+        (Pace(10.0, 100.0), 1, 20, 2),  # too little time for anything: the least that makes a model
+    ],
+)
 def test_steps_and_looks_take_the_time_that_is_given(pace, minutes, steps, looks):
     assert pace.fit(60 * minutes, 20) == (steps, looks)
     if steps > 20:
-        assert steps * pace.step_s + (looks + 1) * pace.look_s == pytest.approx(60 * minutes * 0.95, rel=0.01)
+        assert steps * pace.step_s + (looks + 1) * pace.look_s == pytest.approx(
+            60 * minutes * 0.95, rel=0.01
+        )
 
 
 def test_looks_are_never_more_than_asked_for():
@@ -38,7 +51,9 @@ def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
     monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
     cases = [{"image": np.zeros((1, n, 1, 1), np.float32)} for n in range(1, 10)]
     network = nn.Conv3d(1, 2, 1).train()
-    assert seconds_per_look(network, cases, (4, 4, 4), torch.device("cpu")) == 9 * 5.0  # the median of 1, 5 and 9
+    assert (
+        seconds_per_look(network, cases, (4, 4, 4), torch.device("cpu")) == 9 * 5.0
+    )  # the median of 1, 5 and 9
     assert seconds_per_look(network, cases, (4, 4, 4), torch.device("cpu"), world=2) == 5 * 5.0
     assert network.training and len(cases) == 9
 
@@ -47,7 +62,9 @@ def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
 def test_measuring_the_speed_changes_nothing(optimiser):
     network = tiny_network()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    assert seconds_per_step(network, 3, toy_cases(), replace(QUICK, optimiser=optimiser), "cpu", 1) > 0
+    assert (
+        seconds_per_step(network, 3, toy_cases(), replace(QUICK, optimiser=optimiser), "cpu", 1) > 0
+    )
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
     assert all(p.grad is None for p in network.parameters())
 
@@ -65,7 +82,9 @@ def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeyp
 
     monkeypatch.setattr(unit, "Samples", Slow)
     monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
-    measure = lambda workers, world=1: seconds_per_step(Weight(99), 2, [], replace(config, workers=workers), "cpu", world, 1)
+    measure = lambda workers, world=1: seconds_per_step(
+        Weight(99), 2, [], replace(config, workers=workers), "cpu", world, 1
+    )
     assert measure(0) == 2.0 and measure(4) == 0.5 and measure(0, world=2) == 1.0
 
 

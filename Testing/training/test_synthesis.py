@@ -1,4 +1,5 @@
 """Synthesised training images: what is said to be somewhere must be there."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,19 +9,41 @@ import pytest
 import torch
 
 from MedLLMSegLib.training.localizer import synthesis as synth
-from MedLLMSegLib.training.localizer.train_localizer import HELD_OUT, Recipe, make_batch, train_localizer
-from MedLLMSegLib.training.localizer.subjects import FIRST_OUTSIDE, NAMES, TISSUES, Subject, blobs, body, load_head, tissues_of, without_brain, without_face, without_skull
+from MedLLMSegLib.training.localizer.subjects import (
+    FIRST_OUTSIDE,
+    NAMES,
+    TISSUES,
+    Subject,
+    blobs,
+    body,
+    load_head,
+    tissues_of,
+    without_brain,
+    without_face,
+    without_skull,
+)
+from MedLLMSegLib.training.localizer.train_localizer import (
+    HELD_OUT,
+    Recipe,
+    make_batch,
+    train_localizer,
+)
 
 LABELMAPS = Path(__file__).parents[3] / "shared" / "data" / "brain_labelmaps"
 
 
 def ball_head() -> Subject:
-    """A 'head' whose left hippocampus is a ball at x < middle and whose right one is a smaller ball higher up."""
+    """A 'head' whose left hippocampus is a ball at x < middle and whose right one is a smaller
+    ball higher up.
+    """
     shape, centres, radii = (60, 70, 64), ((30, 35, 20), (38, 35, 44)), (6, 4)
     axes = np.indices(shape)
-    tissues, classes = np.full(shape, NAMES.index("cortex"), np.uint8), np.zeros((5, *shape), np.uint8)
+    tissues, classes = (
+        np.full(shape, NAMES.index("cortex"), np.uint8),
+        np.zeros((5, *shape), np.uint8),
+    )
     for number, (centre, radius) in enumerate(zip(centres, radii)):
-        inside = sum((a - c) ** 2 for a, c in zip(axes, centre)) < radius ** 2
+        inside = sum((a - c) ** 2 for a, c in zip(axes, centre)) < radius**2
         tissues[inside] = NAMES.index("hippocampus")
         classes[number][inside] = 255
     cerebrum = 255 - classes[:2].sum(0)
@@ -37,7 +60,10 @@ def head() -> Subject:
 
 
 def test_the_same_seed_gives_the_same_image():
-    one, two = (synth.draw_sample([ball_head()], np.random.default_rng([3, 4]), (48, 48, 48)) for _ in range(2))
+    one, two = (
+        synth.draw_sample([ball_head()], np.random.default_rng([3, 4]), (48, 48, 48))
+        for _ in range(2)
+    )
     assert np.array_equal(one.image, two.image) and np.array_equal(one.target, two.target)
 
 
@@ -55,12 +81,16 @@ def test_a_pose_moves_image_and_target_alike(monkeypatch):
     monkeypatch.setattr(synth, "_painted", lambda subject, rng: (bright, 0.0))
     for seed in range(6):
         image, classes, _ = synth._posed(subject, np.random.default_rng(seed), (64, 64, 64))
-        np.testing.assert_allclose(synth._centroid(image), synth._centroid(classes[:2].sum(0)), atol=1e-3)
+        np.testing.assert_allclose(
+            synth._centroid(image), synth._centroid(classes[:2].sum(0)), atol=1e-3
+        )
 
 
 def test_without_bending_the_centres_are_where_the_matrix_says(monkeypatch):
     subject, turn = ball_head(), synth._rotation((20, -10, 15)) / 1.1
-    monkeypatch.setattr(synth, "smooth_field", lambda shape, *rest: np.zeros((3, *shape), np.float32))
+    monkeypatch.setattr(
+        synth, "smooth_field", lambda shape, *rest: np.zeros((3, *shape), np.float32)
+    )
 
     class NoBend:  # the sampling points draw one more array of chance for the bending
         standard_normal = staticmethod(lambda shape: np.zeros(shape))
@@ -69,7 +99,12 @@ def test_without_bending_the_centres_are_where_the_matrix_says(monkeypatch):
     points = synth._sampling_points(subject, turn, np.array([6.0, -9.0, 3.0]), NoBend, (64, 64, 64))
     voxel = (12, 40, 33)
     millimetres = turn @ (3.0 * (np.array(voxel) - 31.5) - np.array([6.0, -9.0, 3.0]))
-    expected = 2 * (np.array(subject.centre_vox) + millimetres / 2.0) / (np.array(subject.tissues.shape) - 1) - 1
+    expected = (
+        2
+        * (np.array(subject.centre_vox) + millimetres / 2.0)
+        / (np.array(subject.tissues.shape) - 1)
+        - 1
+    )
     np.testing.assert_allclose(points[voxel][::-1], expected, atol=1e-5)
 
 
@@ -98,13 +133,23 @@ def test_what_lies_outside_the_field_of_view_is_not_in_the_target(head):
 @pytest.mark.parametrize("make", [body, blobs])
 def test_bodies_and_blobs_have_no_hippocampus(make):
     for seed in range(3):
-        sample = synth.synthesise(make(np.random.default_rng(seed)), np.random.default_rng(seed), (48, 48, 48))
-        assert sample.visible == (0.0, 0.0) and np.all(sample.target[0] == 1) and sample.image.std() > 0
+        sample = synth.synthesise(
+            make(np.random.default_rng(seed)), np.random.default_rng(seed), (48, 48, 48)
+        )
+        assert (
+            sample.visible == (0.0, 0.0)
+            and np.all(sample.target[0] == 1)
+            and sample.image.std() > 0
+        )
 
 
 def test_stripping_keeps_the_brain_and_blanking_takes_it(head):
     rng = np.random.default_rng(0)
-    inner = (head.tissues > 0) & (head.tissues < FIRST_OUTSIDE) & (head.tissues != NAMES.index("fluid around the brain"))
+    inner = (
+        (head.tissues > 0)
+        & (head.tissues < FIRST_OUTSIDE)
+        & (head.tissues != NAMES.index("fluid around the brain"))
+    )
     for edit in (without_skull, without_face):
         edited = edit(head, rng)
         assert np.array_equal(edited.tissues[inner], head.tissues[inner])
@@ -146,11 +191,15 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "load_heads", lambda folder, held_out: [ball_head()])
     original = training.make_batch
     small = Recipe(sizes=(32,), sizes_p=(1.0,), batch=1)
-    monkeypatch.setattr(training, "make_batch", lambda heads, recipe, step: original(heads, small, step))
+    monkeypatch.setattr(
+        training, "make_batch", lambda heads, recipe, step: original(heads, small, step)
+    )
     config = training.LocalizerConfig(channels=(4, 8), residual_units=1)
     weights = train_localizer("unused", tmp_path, minutes=0.02, config=config)
     first = torch.load(weights, weights_only=True)
-    second = torch.load(train_localizer("unused", tmp_path, minutes=0.04, config=config), weights_only=True)
+    second = torch.load(
+        train_localizer("unused", tmp_path, minutes=0.04, config=config), weights_only=True
+    )
     assert second["step"] > first["step"] > 0
     assert not torch.equal(*(next(iter(s["tensors"].values())) for s in (first, second)))
     training.load_trained(weights)

@@ -1,4 +1,7 @@
-"""`diagnose` through the worker: what goes there and back, models that stay loaded, one real process with progress and cancel."""
+"""`diagnose` through the worker: what goes there and back, models that stay loaded, one real
+process with progress and cancel.
+"""
+
 import json
 import os
 import time
@@ -7,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from Testing.helpers.dicom_writer import write_dicom
 from MedLLMSegLib import Cancelled, UserError, Volume, diagnose
 from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.registry.classifier_config import RecordConfig
@@ -15,8 +17,9 @@ from MedLLMSegLib.registry.user_models import import_model
 from MedLLMSegLib.worker.client import MODULE
 from MedLLMSegLib.worker.protocol import load_diagnosis, save_diagnosis, save_volume
 from MedLLMSegLib.worker.tasks import Tasks, library_engine
-from Testing.worker.test_worker import Owner
+from Testing.helpers.dicom_writer import write_dicom
 from Testing.helpers.tiny_classifier import tiny_network, write_tiny
+from Testing.worker.test_worker import Owner
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +35,9 @@ def tasks():
 
 @pytest.fixture
 def image(tmp_path):
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 64)).astype(np.uint8)).save(tmp_path / "x.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (80, 64)).astype(np.uint8)).save(
+        tmp_path / "x.png"
+    )
     return tmp_path / "x.png"
 
 
@@ -42,37 +47,76 @@ def quiet(stage, fraction):
 
 def ask(tasks, tmp_path, report=quiet, **message):
     place = tmp_path / f"result {len(list(tmp_path.iterdir()))}"
-    return load_diagnosis(tasks.diagnose({"output": str(place), "device": "cpu", **message}, report)["folder"])
+    return load_diagnosis(
+        tasks.diagnose({"output": str(place), "device": "cpu", **message}, report)["folder"]
+    )
 
 
 def same(a, b):
-    assert (a.probabilities, a.answer, a.threshold, a.confidence, a.heat_class, a.notes, a.model) == (
-        b.probabilities, b.answer, b.threshold, b.confidence, b.heat_class, b.notes, b.model)
-    assert np.array_equal(a.heat_map.array, b.heat_map.array) and np.array_equal(a.heat_map.ijk_to_ras, b.heat_map.ijk_to_ras)
+    assert (
+        a.probabilities,
+        a.answer,
+        a.threshold,
+        a.confidence,
+        a.heat_class,
+        a.notes,
+        a.model,
+    ) == (b.probabilities, b.answer, b.threshold, b.confidence, b.heat_class, b.notes, b.model)
+    assert np.array_equal(a.heat_map.array, b.heat_map.array) and np.array_equal(
+        a.heat_map.ijk_to_ras, b.heat_map.ijk_to_ras
+    )
 
 
 def test_a_file_gives_what_the_library_gives(tasks, tmp_path, image):
     bundle = write_tiny(tmp_path / "tiny")
     stages = []
-    found = ask(tasks, tmp_path, lambda stage, fraction: stages.append(stage), image=str(image), model=str(bundle))
+    found = ask(
+        tasks,
+        tmp_path,
+        lambda stage, fraction: stages.append(stage),
+        image=str(image),
+        model=str(bundle),
+    )
     same(found, diagnose(image, bundle, device="cpu"))
-    assert list(dict.fromkeys(stages)) == ["load", "read", "diagnose", "done", "write"] and found.image is None
+    assert (
+        list(dict.fromkeys(stages)) == ["load", "read", "diagnose", "done", "write"]
+        and found.image is None
+    )
     model = tasks.model(str(bundle), "cpu", "classifier")
-    assert ask(tasks, tmp_path, image=str(image), model=str(bundle), heat_map=False).heat_map is None
+    assert (
+        ask(tasks, tmp_path, image=str(image), model=str(bundle), heat_map=False).heat_map is None
+    )
     assert tasks.model(str(bundle), "cpu", "classifier") is model
 
 
 def test_volumes_bring_what_is_known_of_them(tasks, tmp_path):
     bundle = write_tiny(tmp_path / "tiny")
-    volume = Volume(np.random.default_rng(0).normal(0, 1, (1, 70, 60)).astype(np.float32), np.diag([-0.2, -0.2, 1, 1.0]), "node",
-                    {"window_center": 0.0, "window_width": 6.0})
+    volume = Volume(
+        np.random.default_rng(0).normal(0, 1, (1, 70, 60)).astype(np.float32),
+        np.diag([-0.2, -0.2, 1, 1.0]),
+        "node",
+        {"window_center": 0.0, "window_width": 6.0},
+    )
     lungs = np.zeros((1, 70, 60), np.uint8)
     lungs[:, 20:50, 10:40] = 1
-    place, mask = save_volume(volume, tmp_path / "v"), save_volume(volume.with_array(lungs), tmp_path / "m")
-    same(ask(tasks, tmp_path, volumes=[str(place)], model=str(bundle)), diagnose(volume, bundle, device="cpu"))
-    same(ask(tasks, tmp_path, volumes=[str(place)], model=str(bundle), lungs=str(mask)),
-         diagnose(volume, bundle, device="cpu", lungs=lungs[0] > 0))
-    assert any("lateral" in n for n in ask(tasks, tmp_path, volumes=[str(place)], model=str(bundle), view="lateral", modality="CR").notes)
+    place, mask = (
+        save_volume(volume, tmp_path / "v"),
+        save_volume(volume.with_array(lungs), tmp_path / "m"),
+    )
+    same(
+        ask(tasks, tmp_path, volumes=[str(place)], model=str(bundle)),
+        diagnose(volume, bundle, device="cpu"),
+    )
+    same(
+        ask(tasks, tmp_path, volumes=[str(place)], model=str(bundle), lungs=str(mask)),
+        diagnose(volume, bundle, device="cpu", lungs=lungs[0] > 0),
+    )
+    assert any(
+        "lateral" in n
+        for n in ask(
+            tasks, tmp_path, volumes=[str(place)], model=str(bundle), view="lateral", modality="CR"
+        ).notes
+    )
     with pytest.raises(UserError, match="is a CT image"):
         ask(tasks, tmp_path, volumes=[str(place)], model=str(bundle), modality="CT")
 
@@ -83,21 +127,49 @@ def test_a_view_is_told_of_files_that_state_none(tasks, tmp_path, image, as_volu
     bundle = write_tiny(tmp_path / "tiny")
     pixels = np.random.default_rng(0).integers(0, 4000, (96, 80)).astype(np.uint16)
     stated = write_dicom(tmp_path / "chest.dcm", pixels, ViewPosition="PA")
-    notes = lambda path: " ".join(ask(tasks, tmp_path, model=str(bundle), view="lateral", **(
-        {"volumes": [str(path)]} if as_volumes else {"image": str(path)})).notes)
+    notes = lambda path: " ".join(
+        ask(
+            tasks,
+            tmp_path,
+            model=str(bundle),
+            view="lateral",
+            **({"volumes": [str(path)]} if as_volumes else {"image": str(path)}),
+        ).notes
+    )
     assert "lateral" in notes(image) and "lateral" not in notes(stated)
 
 
 def test_frames_records_and_windows_travel(tasks, tmp_path):
-    frames = write_tiny(tmp_path / "f", tiny_network(kind="cnn-lstm"), id="f", input=InputConfig("frames", (), "", ()))
-    volumes = [Volume(np.random.default_rng(n).normal(0, 1, (5, 40, 30)).astype(np.float32), np.eye(4), f"t{n}") for n in range(2)]
+    frames = write_tiny(
+        tmp_path / "f",
+        tiny_network(kind="cnn-lstm"),
+        id="f",
+        input=InputConfig("frames", (), "", ()),
+    )
+    volumes = [
+        Volume(
+            np.random.default_rng(n).normal(0, 1, (5, 40, 30)).astype(np.float32),
+            np.eye(4),
+            f"t{n}",
+        )
+        for n in range(2)
+    ]
     places = [str(save_volume(v, tmp_path / v.name)) for v in volumes]
-    same(ask(tasks, tmp_path, volumes=places, model=str(frames)), diagnose(volumes, frames, device="cpu"))
-    fusion = write_tiny(tmp_path / "r", tiny_network(kind="fusion", record=RecordConfig(("age",))), id="r")
+    same(
+        ask(tasks, tmp_path, volumes=places, model=str(frames)),
+        diagnose(volumes, frames, device="cpu"),
+    )
+    fusion = write_tiny(
+        tmp_path / "r", tiny_network(kind="fusion", record=RecordConfig(("age",))), id="r"
+    )
     pixels = np.random.default_rng(0).integers(0, 4000, (96, 80)).astype(np.uint16)
-    path = write_dicom(tmp_path / "chest.dcm", pixels, WindowCenter=[2000, 500], WindowWidth=[4000, 300])
-    same(ask(tasks, tmp_path, image=str(path), model=str(fusion), record={"age": 63}, window=2),
-         diagnose(path, fusion, device="cpu", record={"age": 63}, window=2))
+    path = write_dicom(
+        tmp_path / "chest.dcm", pixels, WindowCenter=[2000, 500], WindowWidth=[4000, 300]
+    )
+    same(
+        ask(tasks, tmp_path, image=str(path), model=str(fusion), record={"age": 63}, window=2),
+        diagnose(path, fusion, device="cpu", record={"age": 63}, window=2),
+    )
 
 
 def test_a_damaged_result_and_the_wrong_kind_of_model_are_said(tasks, tmp_path, image):
@@ -105,8 +177,17 @@ def test_a_damaged_result_and_the_wrong_kind_of_model_are_said(tasks, tmp_path, 
         ask(tasks, tmp_path, image=str(image), model="hippocampus-t1")
     with pytest.raises(UserError, match="is a model that diagnoses"):
         place = save_volume(Volume(np.ones((3, 3, 3)), np.eye(4)), tmp_path / "v")
-        tasks.segment({"volume": str(place), "model": str(write_tiny(tmp_path / "tiny")), "output": str(tmp_path / "o")}, quiet)
-    folder = save_diagnosis(diagnose(image, write_tiny(tmp_path / "t2"), device="cpu"), tmp_path / "d")
+        tasks.segment(
+            {
+                "volume": str(place),
+                "model": str(write_tiny(tmp_path / "tiny")),
+                "output": str(tmp_path / "o"),
+            },
+            quiet,
+        )
+    folder = save_diagnosis(
+        diagnose(image, write_tiny(tmp_path / "t2"), device="cpu"), tmp_path / "d"
+    )
     (folder / "diagnosis.json").write_text(json.dumps({"answer": 3}))
     with pytest.raises(UserError, match="missing or damaged"):
         load_diagnosis(folder)
@@ -125,15 +206,36 @@ def test_cancel_leaves_nothing(tasks, tmp_path, image):
 def test_a_real_process_diagnoses_says_how_far_it_is_and_lets_go(tmp_path, image, cache):
     import_model(write_tiny(tmp_path / "tiny"))
     with Owner(tmp_path, arguments=MODULE, MEDLLMSEG_CACHE=str(cache)) as owner:
-        early = owner.submit("diagnose", image=image, model="tiny", device="cpu", output=tmp_path / "early")
+        early = owner.submit(
+            "diagnose", image=image, model="tiny", device="cpu", output=tmp_path / "early"
+        )
         owner.until(early, lambda event: event.stage == "start", seconds=300)
         owner.cancel(early)
         assert owner.until(early)[-1].kind == "cancelled"
-        events = owner.until(owner.submit("diagnose", image=image, model="tiny", device="cpu", output=tmp_path / "result"), seconds=300)
+        events = owner.until(
+            owner.submit(
+                "diagnose", image=image, model="tiny", device="cpu", output=tmp_path / "result"
+            ),
+            seconds=300,
+        )
         assert events[-1].event == "result" and "diagnose" in [e.stage for e in events]
         same(load_diagnosis(events[-1].folder), diagnose(image, "tiny", device="cpu"))
-        bad = owner.until(owner.submit("diagnose", image=tmp_path / "gone.png", model="tiny", output=tmp_path / "r2"), seconds=300)[-1]
-        assert bad.kind == "user" and "no file" in bad.message and not os.path.exists(tmp_path / "early")
+        bad = owner.until(
+            owner.submit(
+                "diagnose", image=tmp_path / "gone.png", model="tiny", output=tmp_path / "r2"
+            ),
+            seconds=300,
+        )[-1]
+        assert (
+            bad.kind == "user"
+            and "no file" in bad.message
+            and not os.path.exists(tmp_path / "early")
+        )
         began = time.monotonic()
-        owner.until(owner.submit("diagnose", image=image, model="tiny", device="cpu", output=tmp_path / "r3"), seconds=300)
+        owner.until(
+            owner.submit(
+                "diagnose", image=image, model="tiny", device="cpu", output=tmp_path / "r3"
+            ),
+            seconds=300,
+        )
         assert time.monotonic() - began < 10  # warm

@@ -1,4 +1,7 @@
-"""What passes between the worker and its owner: every volume comes out as it went in, and every line is one message."""
+"""What passes between the worker and its owner: every volume comes out as it went in, and every
+line is one message.
+"""
+
 import json
 import subprocess
 import sys
@@ -7,41 +10,85 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.core.test_geometry import GRIDS
 
 from MedLLMSegLib import Segmentation, UserError, Volume
 from MedLLMSegLib.core.segmentation import plain_structures
-from MedLLMSegLib.worker.protocol import Event, decode, encode, load_segmentation, load_volume, save_segmentation, save_volume
+from MedLLMSegLib.worker.protocol import (
+    Event,
+    decode,
+    encode,
+    load_segmentation,
+    load_volume,
+    save_segmentation,
+    save_volume,
+)
+from Testing.core.test_geometry import GRIDS
 
 OBLIQUE = GRIDS["oblique, flipped, permuted, anisotropic"].ijk_to_ras + 1e-13 * np.pi
 RNG = np.random.default_rng(0)
 
 
 def same(one: Volume, other: Volume) -> bool:
-    return (one.array.dtype == other.array.dtype and np.array_equal(one.array, other.array) and one.name == other.name
-            and np.array_equal(one.ijk_to_ras, other.ijk_to_ras) and dict(one.tags) == dict(other.tags))
+    return (
+        one.array.dtype == other.array.dtype
+        and np.array_equal(one.array, other.array)
+        and one.name == other.name
+        and np.array_equal(one.ijk_to_ras, other.ijk_to_ras)
+        and dict(one.tags) == dict(other.tags)
+    )
 
 
-@pytest.mark.parametrize("dtype", ("bool", "uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "float16", "float32",
-                                   "float64", ">i2", ">f4"))
+@pytest.mark.parametrize(
+    "dtype",
+    (
+        "bool",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "uint32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+        ">i2",
+        ">f4",
+    ),
+)
 def test_every_kind_of_voxel_survives(dtype, tmp_path):
     array = (RNG.uniform(-100, 100, (4, 5, 6)) % 250).astype(dtype)
-    volume = Volume(array, OBLIQUE, "scan", {"window_center": 40.5, "window_width": np.float32(0.1)})
+    volume = Volume(
+        array, OBLIQUE, "scan", {"window_center": 40.5, "window_width": np.float32(0.1)}
+    )
     assert same(load_volume(save_volume(volume, tmp_path)), volume)
 
 
-@pytest.mark.parametrize("change", (np.asfortranarray, lambda a: a[::2, ::-1, 1:], lambda a: np.broadcast_to(a[:1], a.shape),
-                                    lambda a: np.stack((a, a)), lambda a: a[:0], lambda a: np.where(a > 0, a, np.nan)))
+@pytest.mark.parametrize(
+    "change",
+    (
+        np.asfortranarray,
+        lambda a: a[::2, ::-1, 1:],
+        lambda a: np.broadcast_to(a[:1], a.shape),
+        lambda a: np.stack((a, a)),
+        lambda a: a[:0],
+        lambda a: np.where(a > 0, a, np.nan),
+    ),
+)
 def test_views_series_empty_and_broken_values_survive(change, tmp_path):
     volume = Volume(change(RNG.normal(size=(6, 5, 4)).astype(np.float32)), OBLIQUE)
     back = load_volume(save_volume(volume, tmp_path))
-    assert np.array_equal(back.array, volume.array, equal_nan=True) and back.array.dtype == np.float32
+    assert (
+        np.array_equal(back.array, volume.array, equal_nan=True) and back.array.dtype == np.float32
+    )
 
 
 @pytest.mark.parametrize("name", sorted(GRIDS))
 def test_no_matrix_changes_in_its_last_bit(name, tmp_path):
     matrix = GRIDS[name].ijk_to_ras / 3 + 1e-14
-    assert np.array_equal(load_volume(save_volume(Volume(np.zeros((2, 2, 2)), matrix), tmp_path)).ijk_to_ras, matrix)
+    assert np.array_equal(
+        load_volume(save_volume(Volume(np.zeros((2, 2, 2)), matrix), tmp_path)).ijk_to_ras, matrix
+    )
 
 
 def test_long_and_foreign_names(tmp_path):
@@ -75,21 +122,44 @@ def test_nothing_is_unpickled(tmp_path):
 
 def test_a_whole_result_survives(tmp_path):
     labels = Volume(RNG.integers(0, 3, (4, 5, 6)).astype(np.uint8), OBLIQUE, "scan")
-    full = Segmentation(labels, plain_structures({1: "liver", 2: "tumour"}), {1: 0.1 + 0.2, 2: float("nan")},
-                        labels.with_array(RNG.random((2, 4, 5, 6)).astype(np.float32), "scan probabilities"),
-                        ("Größer als sonst ☃.",), "liver-ct", 1 / 3, labels.with_array(RNG.random((4, 5, 6)).astype(np.float32)))
+    full = Segmentation(
+        labels,
+        plain_structures({1: "liver", 2: "tumour"}),
+        {1: 0.1 + 0.2, 2: float("nan")},
+        labels.with_array(RNG.random((2, 4, 5, 6)).astype(np.float32), "scan probabilities"),
+        ("Größer als sonst ☃.",),
+        "liver-ct",
+        1 / 3,
+        labels.with_array(RNG.random((4, 5, 6)).astype(np.float32)),
+    )
     back = load_segmentation(save_segmentation(full, tmp_path / "full"))
-    assert same(back.labels, labels) and same(back.probabilities, full.probabilities) and same(back.uncertainty, full.uncertainty)
-    assert back.structures == full.structures and back.notes == full.notes and back.model == "liver-ct"
-    assert back.seconds == 1 / 3 and back.confidence[1] == 0.1 + 0.2 and np.isnan(back.confidence[2])
+    assert (
+        same(back.labels, labels)
+        and same(back.probabilities, full.probabilities)
+        and same(back.uncertainty, full.uncertainty)
+    )
+    assert (
+        back.structures == full.structures and back.notes == full.notes and back.model == "liver-ct"
+    )
+    assert (
+        back.seconds == 1 / 3 and back.confidence[1] == 0.1 + 0.2 and np.isnan(back.confidence[2])
+    )
     plain = replace(full, probabilities=None, uncertainty=None)
     back = load_segmentation(save_segmentation(plain, tmp_path / "plain"))
     assert back.probabilities is None and back.uncertainty is None
-    json.loads((tmp_path / "full/segmentation.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    json.loads(
+        (tmp_path / "full/segmentation.json").read_text(),
+        parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
+    )
 
 
 def test_a_message_is_one_line_of_ascii_whatever_is_in_it():
-    message = {"id": 1, "volume": Path("/tmp/Größe ☃/日本 \udc80\nnew line"), "side": None, "fraction": 0.1}
+    message = {
+        "id": 1,
+        "volume": Path("/tmp/Größe ☃/日本 \udc80\nnew line"),
+        "side": None,
+        "fraction": 0.1,
+    }
     line = encode(message)
     assert line.endswith(b"\n") and line.count(b"\n") == 1 and line.isascii()
     assert decode(line) == {**message, "volume": str(message["volume"])}
@@ -98,23 +168,57 @@ def test_a_message_is_one_line_of_ascii_whatever_is_in_it():
         encode({"array": np.zeros(3)})
 
 
-@pytest.mark.parametrize("line", (b"\n", b"hello\n", b"[1, 2]\n", b'"text"\n', b'{"id": 1\n', b"\xff\xfe\x00", "{'☃'}\n".encode(),
-                                  b"[" * 100_000))
+@pytest.mark.parametrize(
+    "line",
+    (
+        b"\n",
+        b"hello\n",
+        b"[1, 2]\n",
+        b'"text"\n',
+        b'{"id": 1\n',
+        b"\xff\xfe\x00",
+        "{'☃'}\n".encode(),
+        b"[" * 100_000,
+    ),
+)
 def test_what_is_no_message_is_a_value_error(line):
     with pytest.raises(ValueError):
         decode(line)
 
 
 def test_an_event_takes_what_it_knows_and_keeps_the_rest():
-    event = Event.from_message({"id": 3, "event": "progress", "stage": "segment", "fraction": 0.5, "seconds_left": None,
-                                "history": [{"step": 1, "loss": 0.5}], "more": 1})
-    assert (event.id, event.stage, event.fraction, event.seconds_left, event.final) == (3, "segment", 0.5, None, False)
+    event = Event.from_message(
+        {
+            "id": 3,
+            "event": "progress",
+            "stage": "segment",
+            "fraction": 0.5,
+            "seconds_left": None,
+            "history": [{"step": 1, "loss": 0.5}],
+            "more": 1,
+        }
+    )
+    assert (event.id, event.stage, event.fraction, event.seconds_left, event.final) == (
+        3,
+        "segment",
+        0.5,
+        None,
+        False,
+    )
     assert event.history == ({"step": 1, "loss": 0.5},) and event.data["more"] == 1
     assert Event.from_message({"id": 3, "event": "error", "kind": "user"}).final
 
 
 def test_a_panel_that_imports_the_client_imports_nothing_heavy():
-    code = ("import sys, MedLLMSegLib.worker.client, MedLLMSegLib.worker.server as s; "
-            "print(sorted({'torch', 'numpy', 'scipy', 'monai', 'qt', 'slicer'} & set(sys.modules)))")
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    code = (
+        "import sys, MedLLMSegLib.worker.client, MedLLMSegLib.worker.server as s; "
+        "print(sorted({'torch', 'numpy', 'scipy', 'monai', 'qt', 'slicer'} & set(sys.modules)))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
     assert out.stdout.strip() == "[]"

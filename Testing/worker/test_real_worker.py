@@ -1,4 +1,7 @@
-"""The worker with the library's own engine: torch, the shipped model on a crop of a real head, and a training."""
+"""The worker with the library's own engine: torch, the shipped model on a crop of a real head,
+and a training.
+"""
+
 import os
 import time
 from pathlib import Path
@@ -6,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from Testing.cli.test_end_to_end import template_path
-from Testing.training.test_segmenter_session import data  # noqa: F401, a fixture: six toy scans
-from Testing.worker.test_worker import LINUX, Owner, cancelled_in, slack  # noqa: F401
 
 from MedLLMSegLib import Volume, load_model, load_volume, segment
 from MedLLMSegLib.core.geometry import Grid, apply, resample
 from MedLLMSegLib.worker.client import MODULE
 from MedLLMSegLib.worker.protocol import load_segmentation, save_volume
+from Testing.cli.test_end_to_end import template_path
+from Testing.training.test_segmenter_session import data  # noqa: F401, a fixture: six toy scans
+from Testing.worker.test_worker import LINUX, Owner, cancelled_in, slack  # noqa: F401
 
 LONG = 300  # seconds: importing torch on a busy machine
 
@@ -22,7 +25,10 @@ LONG = 300  # seconds: importing torch on a busy machine
 def crop():
     """56 x 60 x 56 mm around the left hippocampus of the MNI template."""
     head = load_volume(template_path())
-    grid = Grid((56, 60, 56), np.array([[1, 0, 0, -53], [0, 1, 0, -52], [0, 0, 1, -42], [0, 0, 0, 1]], float))
+    grid = Grid(
+        (56, 60, 56),
+        np.array([[1, 0, 0, -53], [0, 1, 0, -52], [0, 0, 1, -42], [0, 0, 0, 1]], float),
+    )
     return Volume(resample(head.array.astype(np.float32), head.grid, grid), grid.ijk_to_ras, "crop")
 
 
@@ -45,18 +51,26 @@ def press(owner, volume, number=0, **fields):
 def test_cancelling_while_torch_is_imported(owner, crop, slack):  # noqa: F811
     owner.start()
     place = save_volume(crop, owner.folder / "early")
-    number = owner.submit("segment", volume=place, output=place / "result", model="hippocampus-t1", device="cpu")
+    number = owner.submit(
+        "segment", volume=place, output=place / "result", model="hippocampus-t1", device="cpu"
+    )
     owner.until(number, lambda event: event.stage == "start")
     assert cancelled_in(owner, number) < 2 + slack
 
 
 def test_the_first_press_gives_what_the_library_gives(owner, crop):
-    seconds, result = press(owner, crop, model="hippocampus-t1", device="cpu", side="left", uncertainty=True)
+    seconds, result = press(
+        owner, crop, model="hippocampus-t1", device="cpu", side="left", uncertainty=True
+    )
     same = segment(crop, device="cpu", side="left", uncertainty=True)
     assert np.array_equal(result.labels.array, same.labels.array) and same.labels.array.any()
     assert np.array_equal(result.labels.ijk_to_ras, crop.ijk_to_ras)
     assert np.array_equal(result.uncertainty.array, same.uncertainty.array)
-    assert result.structures == same.structures and result.notes == same.notes and result.volumes_ml == same.volumes_ml
+    assert (
+        result.structures == same.structures
+        and result.notes == same.notes
+        and result.volumes_ml == same.volumes_ml
+    )
     centre = apply(crop.ijk_to_ras, np.argwhere(result.labels.array)[:, ::-1].mean(0))
     assert np.linalg.norm(centre - (-26, -22, -14)) < 8
 
@@ -69,10 +83,16 @@ def processor_s(pid: int) -> float:
 
 @LINUX
 def test_the_second_press_takes_hardly_longer_than_the_network(owner, crop, capsys):
-    """In processor time on both sides of the pipe, which other work on the machine changes little; wall time is printed."""
+    """In processor time on both sides of the pipe, which other work on the machine changes
+    little; wall time is printed.
+    """
     model, inside = load_model("hippocampus-t1", "cpu"), []
-    model.network.register_forward_pre_hook(lambda *_: inside.append((-time.process_time(), -time.monotonic())))
-    model.network.register_forward_hook(lambda *_: inside.append((time.process_time(), time.monotonic())))
+    model.network.register_forward_pre_hook(
+        lambda *_: inside.append((-time.process_time(), -time.monotonic()))
+    )
+    model.network.register_forward_hook(
+        lambda *_: inside.append((time.process_time(), time.monotonic()))
+    )
     for _ in range(2):
         inside.clear()
         segment(crop, model, side="left")
@@ -87,14 +107,18 @@ def test_the_second_press_takes_hardly_longer_than_the_network(owner, crop, caps
         presses.append((computed() - before, seconds))
     more = np.median(presses[1:], axis=0) - network
     with capsys.disabled():
-        print(f"\nsecond press: {more[0]:.2f} s of processor time more than the network's {network[0]:.2f} s; "
-              f"{more[1]:.2f} s of wall time more than its {network[1]:.2f} s")
+        print(
+            f"\nsecond press: {more[0]:.2f} s of processor time more than the network's"
+            f" {network[0]:.2f} s; {more[1]:.2f} s of wall time more than its {network[1]:.2f} s"
+        )
     assert more[0] < 0.6 and owner.pid() == pid
 
 
 def test_a_wrong_device_is_said(owner, crop):
     place = save_volume(crop, owner.folder / "device")
-    last = owner.until(owner.submit("segment", volume=place, output=place / "result", device="warp"), seconds=LONG)[-1]
+    last = owner.until(
+        owner.submit("segment", volume=place, output=place / "result", device="warp"), seconds=LONG
+    )[-1]
     assert last.kind == "user" and '"warp" is no device' in last.message
 
 
@@ -104,25 +128,42 @@ def test_ping_names_what_there_is_to_compute_on(owner):
     assert (answer["devices"][0]["name"] == "cuda") == torch.cuda.is_available()
 
 
-def test_a_training_tells_its_curve_is_stopped_goes_on_and_its_model_segments(owner, data, tmp_path, slack):  # noqa: F811
+def test_a_training_tells_its_curve_is_stopped_goes_on_and_its_model_segments(
+    owner, data, tmp_path, slack
+):
     run = tmp_path / "läuft ☃"
-    request = {"source": str(data), "name": "toy", "title": "Toy", "licence": "CC0-1.0", "steps": 8, "window": [16, 24, 16],
-               "batch": 1, "precision": "fp32"}
+    request = {
+        "source": str(data),
+        "name": "toy",
+        "title": "Toy",
+        "licence": "CC0-1.0",
+        "steps": 8,
+        "window": [16, 24, 16],
+        "batch": 1,
+        "precision": "fp32",
+    }
     ask = lambda: owner.submit("train", request=request, device="cpu", output=run)
     number, pid = ask(), owner.pid_now
     begun = owner.until(number, lambda event: event.stage.startswith("step 3 "), seconds=LONG)
     assert any(e.event == "log" and "spacing" in e.message for e in begun)  # the plan
     assert cancelled_in(owner, number) < 2 + slack
-    assert (run / "last.pt").exists() or owner.pid_now != pid  # let go and saved, or killed: the machine was too slow for both
+    assert (
+        (run / "last.pt").exists() or owner.pid_now != pid
+    )  # let go and saved, or killed: the machine was too slow for both
     number = ask()
     events = owner.until(number, seconds=LONG)
     assert events[-1].event == "result" and events[-1].bundle == str(run / "bundle"), events[-1]
     rows = [row for e in events for row in e.history]
-    assert [row["step"] for row in rows if "val_dice" in row] == list(range(1, 9)) and rows[-1]["step"] == 8
+    assert [row["step"] for row in rows if "val_dice" in row] == list(range(1, 9)) and rows[-1][
+        "step"
+    ] == 8
     assert [row["step"] for row in rows if "loss" in row] == [8]
     scan = load_volume(data / "imagesTr/case5.nii.gz")
     _, result = press(owner, scan, model=str(run / "bundle"), device="cpu")
-    assert [s.name for s in result.structures] == ["Front", "Back"] and result.labels.array.shape == scan.array.shape
+    assert [s.name for s in result.structures] == [
+        "Front",
+        "Back",
+    ] and result.labels.array.shape == scan.array.shape
     number = owner.submit("train", request={**request, "minutes": 1}, output=run)
     assert "--minutes and --steps" in owner.until(number, seconds=LONG)[-1].message
 
@@ -133,6 +174,8 @@ def test_cancelling_a_whole_head_at_any_moment(owner, slack):  # noqa: F811
     place = save_volume(head, owner.folder / "head")
     owner.until(owner.submit("ping"), seconds=LONG)
     for wait in np.linspace(0, 4, 9):
-        number = owner.submit("segment", volume=place, output=place / "result", model="hippocampus-t1", device="cpu")
+        number = owner.submit(
+            "segment", volume=place, output=place / "result", model="hippocampus-t1", device="cpu"
+        )
         time.sleep(wait)
         assert cancelled_in(owner, number) < 2 + slack

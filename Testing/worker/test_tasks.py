@@ -1,4 +1,5 @@
 """What stays loaded between two presses, and a training's curve: each row told once."""
+
 import json
 import os
 import shutil
@@ -21,7 +22,11 @@ def tasks():
 
     def load(name, device):
         loaded.append((name, device))
-        return Loaded(name, device, ("The GPU's memory was too small; the CPU was used.",) if device == "full" else ())
+        return Loaded(
+            name,
+            device,
+            ("The GPU's memory was too small; the CPU was used.",) if device == "full" else (),
+        )
 
     tasks = Tasks(Engine(load, None, None, None))
     tasks.loaded = loaded
@@ -35,14 +40,19 @@ def bundles(tmp_path):
     for name in "abc":
         shutil.copytree(BUNDLES / "hippocampus-t1" / "configs", tmp_path / name / "configs")
         about = json.loads((tmp_path / name / METADATA).read_text())
-        (tmp_path / name / METADATA).write_text(json.dumps({**about, "id": name, "weights_sha256": name * 64}))
+        (tmp_path / name / METADATA).write_text(
+            json.dumps({**about, "id": name, "weights_sha256": name * 64})
+        )
         folders.append(str(tmp_path / name))
     return folders
 
 
 def test_a_model_is_loaded_once_for_each_device(tasks):
     first = tasks.model("hippocampus-t1", "cpu")
-    assert tasks.model("hippocampus-t1", "cpu") is first and tasks.model("hippocampus-t1", "cuda") is not first
+    assert (
+        tasks.model("hippocampus-t1", "cpu") is first
+        and tasks.model("hippocampus-t1", "cuda") is not first
+    )
     assert tasks.loaded == [("hippocampus-t1", "cpu"), ("hippocampus-t1", "cuda")]
 
 
@@ -57,13 +67,17 @@ def test_two_models_are_kept_and_the_one_not_used_for_longest_goes(tasks, bundle
 def test_room_is_made_before_the_next_one_is_loaded(tasks, bundles):
     held = []
     load = tasks.engine.load
-    tasks.engine = Engine(lambda *which: held.append(len(tasks.models)) or load(*which), None, None, None)
+    tasks.engine = Engine(
+        lambda *which: held.append(len(tasks.models)) or load(*which), None, None, None
+    )
     for folder in bundles:
         tasks.model(folder, "cpu")
     assert held == [0, 1, 1]
 
 
-@pytest.mark.parametrize("change", ({"weights_sha256": "f" * 64}, {"calibration": {"temperature": 2.0}}))
+@pytest.mark.parametrize(
+    "change", ({"weights_sha256": "f" * 64}, {"calibration": {"temperature": 2.0}})
+)
 def test_a_bundle_that_changed_is_loaded_again(tasks, bundles, change):
     path = os.path.join(bundles[0], METADATA)
     tasks.model(bundles[0], "cpu")
@@ -91,19 +105,36 @@ def test_a_model_that_did_not_fit_its_gpu_gets_another_chance(tasks):
 
 def test_a_training_has_the_memory_to_itself_and_its_output_is_its_own(tasks, tmp_path):
     asked = []
-    tasks.engine = Engine(tasks.engine.load, None, lambda fields, device, progress, say: asked.append(
-        (fields, device, len(tasks.models))) or tmp_path / "run/bundle", None)
+    tasks.engine = Engine(
+        tasks.engine.load,
+        None,
+        lambda fields, device, progress, say: (
+            asked.append((fields, device, len(tasks.models))) or tmp_path / "run/bundle"
+        ),
+        None,
+    )
     tasks.model("hippocampus-t1", "cpu")
     report = lambda stage, fraction, history: None
     report.log = None
-    answer = tasks.train({"request": {"source": "x", "output": "elsewhere", "steps": 3}, "output": str(tmp_path / "run")}, report)
+    answer = tasks.train(
+        {
+            "request": {"source": "x", "output": "elsewhere", "steps": 3},
+            "output": str(tmp_path / "run"),
+        },
+        report,
+    )
     assert asked == [({"source": "x", "output": str(tmp_path / "run"), "steps": 3}, "auto", 0)]
     assert answer == {"bundle": str(tmp_path / "run/bundle")}
 
 
 def test_each_row_of_a_curve_is_told_once(tmp_path):
     history, path = History(tmp_path), tmp_path / "history.json"
-    rows = [{"step": 10, "loss": 0.9}, {"step": 10, "val_dice": 0.1}, {"step": 20, "loss": 0.8}, {"step": 30, "loss": 0.7}]
+    rows = [
+        {"step": 10, "loss": 0.9},
+        {"step": 10, "val_dice": 0.1},
+        {"step": 20, "loss": 0.8},
+        {"step": 30, "loss": 0.7},
+    ]
 
     def write(count, stamp):
         path.write_text(json.dumps(rows[:count]))

@@ -1,4 +1,7 @@
-"""The worker as its owner sees it, with a stand-in engine: it answers, lets go, dies, is killed, and never leaves a process."""
+"""The worker as its owner sees it, with a stand-in engine: it answers, lets go, dies, is killed,
+and never leaves a process.
+"""
+
 import ctypes
 import os
 import random
@@ -11,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Testing.core.test_geometry import GRIDS
 
 from MedLLMSegLib import UserError, Volume
 from MedLLMSegLib.core.errors import Cancelled
@@ -19,6 +21,7 @@ from MedLLMSegLib.worker.client import WorkerClient
 from MedLLMSegLib.worker.process import own_environment
 from MedLLMSegLib.worker.protocol import STOP_S, decode, encode, load_segmentation, save_volume
 from MedLLMSegLib.worker.server import Reporter, describe
+from Testing.core.test_geometry import GRIDS
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = str(ROOT / "Testing/helpers/worker_stand_in.py")
@@ -30,15 +33,23 @@ class Owner(WorkerClient):
     """A client of the stand-in worker with what a test needs around it."""
 
     def __init__(self, folder: Path, python=sys.executable, arguments=(STAND_IN,), **environment):
-        super().__init__(python, {**os.environ, **environment}, folder / "worker.log", arguments=arguments)
+        super().__init__(
+            python, {**os.environ, **environment}, folder / "worker.log", arguments=arguments
+        )
         self.folder, self.seen = folder, {}
 
     def ask(self, deed="scan", array=None, **fields) -> int:
         """Segment a scan of that name."""
-        array = np.random.default_rng(1).integers(0, 900, GRID.shape).astype(np.int16) if array is None else array
+        array = (
+            np.random.default_rng(1).integers(0, 900, GRID.shape).astype(np.int16)
+            if array is None
+            else array
+        )
         place = self.folder / f"{deed} {random.random()}"
         save_volume(Volume(array, GRID.ijk_to_ras, deed), place)
-        return self.submit("segment", volume=place, output=place / "result", model="hippocampus-t1", **fields)
+        return self.submit(
+            "segment", volume=place, output=place / "result", model="hippocampus-t1", **fields
+        )
 
     def until(self, number, enough=lambda event: event.final, seconds=60):
         """The events of a request up to the one wanted."""
@@ -49,7 +60,7 @@ class Owner(WorkerClient):
             events = self.seen.get(number, [])
             for n, event in enumerate(events):
                 if enough(event):
-                    return events[:n + 1]
+                    return events[: n + 1]
             time.sleep(0.01)
         raise AssertionError(f"nothing of the kind in {seconds} s; {self.seen}; {self.log}")
 
@@ -93,7 +104,9 @@ def make(tmp_path):
 
 @pytest.fixture(scope="session")
 def slack():
-    """Seconds that this machine, busy as it may be, adds by itself: a multiple of what a bare Python takes."""
+    """Seconds that this machine, busy as it may be, adds by itself: a multiple of what a bare
+    Python takes.
+    """
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", "pass"], check=True)
     return 5 * max(0.0, time.monotonic() - began - 0.05)
@@ -119,16 +132,31 @@ def gone(*pids: int, seconds=10) -> bool:
 @pytest.mark.parametrize("dtype", ("uint8", "int16", "float32", "float64"))
 def test_a_scan_comes_back_segmented_where_it_lay(shared, dtype):
     array = (np.random.default_rng(0).random(GRID.shape) * 200).astype(dtype)
-    events = shared.until(shared.ask(array=array, device="cpu", side="left", uncertainty=True, augment=2))
+    events = shared.until(
+        shared.ask(array=array, device="cpu", side="left", uncertainty=True, augment=2)
+    )
     result = load_segmentation(events[-1].folder)
     assert np.array_equal(result.labels.array, array > array.mean(dtype=float))
     assert np.array_equal(result.labels.ijk_to_ras, GRID.ijk_to_ras)  # to the last bit
     assert result.notes == ("hippocampus-t1 on cpu", "side left, views 2")
-    assert result.uncertainty is not None and result.probabilities is None and result.confidence[1] == 0.75
+    assert (
+        result.uncertainty is not None
+        and result.probabilities is None
+        and result.confidence[1] == 0.75
+    )
     stages = [e.stage for e in events if e.event == "progress"]
-    assert [s for n, s in enumerate(stages) if s not in stages[:n]][-4:] == ["read", "load", "segment", "write"]
+    assert [s for n, s in enumerate(stages) if s not in stages[:n]][-4:] == [
+        "read",
+        "load",
+        "segment",
+        "write",
+    ]
     fractions = [e.fraction for e in events if e.event == "progress"]
-    assert fractions == sorted(fractions) and fractions[-1] == 1 and all(e.id == events[0].id for e in events)
+    assert (
+        fractions == sorted(fractions)
+        and fractions[-1] == 1
+        and all(e.id == events[0].id for e in events)
+    )
 
 
 def test_probabilities_come_only_if_asked_for(shared):
@@ -139,43 +167,87 @@ def test_probabilities_come_only_if_asked_for(shared):
 def test_a_long_foreign_folder(shared):
     place = shared.folder.joinpath(*["Größe 日本語 ☃ " + "x" * 60] * 8)
     save_volume(Volume(np.arange(8.0).reshape(2, 2, 2), np.eye(4), "scan ☃"), place)
-    number = shared.submit("segment", volume=place, output=place / "ergebnis ä", model="hippocampus-t1")
+    number = shared.submit(
+        "segment", volume=place, output=place / "ergebnis ä", model="hippocampus-t1"
+    )
     assert load_segmentation(shared.until(number)[-1].folder).labels.array.sum() == 4
 
 
-@pytest.mark.parametrize("deed, kind, text", (
-    ("user", "user", "The scan is upside down; turn it and try again."),
-    ("memory", "user", "There was not enough memory for this; close other programs and scans and try again, or use a smaller "
-                       "scan."),
-    ("unexpected", "unexpected", "Something unexpected went wrong (ValueError: two lines of ☃); the log has the details."),
-    ("exit", "unexpected", "Something unexpected went wrong (SystemExit: 3); the log has the details.")))
+@pytest.mark.parametrize(
+    "deed, kind, text",
+    (
+        ("user", "user", "The scan is upside down; turn it and try again."),
+        (
+            "memory",
+            "user",
+            (
+                "There was not enough memory for this; close other programs and scans and try"
+                " again, or use a smaller scan."
+            ),
+        ),
+        (
+            "unexpected",
+            "unexpected",
+            (
+                "Something unexpected went wrong (ValueError: two lines of ☃); the log has the"
+                " details."
+            ),
+        ),
+        (
+            "exit",
+            "unexpected",
+            "Something unexpected went wrong (SystemExit: 3); the log has the details.",
+        ),
+    ),
+)
 def test_a_failure_is_one_sentence_and_the_worker_goes_on(shared, deed, kind, text):
     pid, last = shared.pid(), shared.until(shared.ask(deed))[-1]
     assert (last.event, last.kind, last.message) == ("error", kind, text)
-    assert "Traceback" in last.details and "worker_stand_in.py" in last.details and last.details.splitlines()[-1] in shared.log
+    assert (
+        "Traceback" in last.details
+        and "worker_stand_in.py" in last.details
+        and last.details.splitlines()[-1] in shared.log
+    )
     assert shared.until(shared.ask())[-1].event == "result" and shared.pid() == pid
 
 
-@pytest.mark.parametrize("fields, text", (
-    ({"model": "no-such-model"}, 'There is no model called "no-such-model"'),
-    ({"volume": "/no/such/folder"}, 'The files in "/no/such/folder" are missing or damaged'),
-    ({"output": STAND_IN}, "cannot be a folder for results")))
+@pytest.mark.parametrize(
+    "fields, text",
+    (
+        ({"model": "no-such-model"}, 'There is no model called "no-such-model"'),
+        ({"volume": "/no/such/folder"}, 'The files in "/no/such/folder" are missing or damaged'),
+        ({"output": STAND_IN}, "cannot be a folder for results"),
+    ),
+)
 def test_a_request_that_cannot_be_met(shared, fields, text):
     place = save_volume(Volume(np.ones((2, 2, 2)), np.eye(4)), shared.folder / "small")
-    number = shared.submit("segment", **{"volume": place, "output": place / "result", "model": "hippocampus-t1", **fields})
+    number = shared.submit(
+        "segment",
+        **{"volume": place, "output": place / "result", "model": "hippocampus-t1", **fields},
+    )
     last = shared.until(number)[-1]
     assert last.kind == "user" and text in last.message
 
 
 def test_diagnose_is_answered(shared):
-    number = shared.submit("diagnose", image="x.png", model="no-such-model", output=shared.folder / "diagnosis")
-    assert 'no model called "no-such-model"; the models that diagnose are' in shared.until(number)[-1].message
+    number = shared.submit(
+        "diagnose", image="x.png", model="no-such-model", output=shared.folder / "diagnosis"
+    )
+    assert (
+        'no model called "no-such-model"; the models that diagnose are'
+        in shared.until(number)[-1].message
+    )
 
 
 def test_what_libraries_write_to_stdout_goes_to_the_log(shared):
     assert shared.until(shared.ask("print"))[-1].event == "result"
-    for text in ("a print of Python's", "no line end: ☃\\udc80", "a printf of C's", "a print of a child",
-                 '{"id": 1, "event": "result"}'):
+    for text in (
+        "a print of Python's",
+        "no line end: ☃\\udc80",
+        "a printf of C's",
+        "a print of a child",
+        '{"id": 1, "event": "result"}',
+    ):
         assert text in shared.log
 
 
@@ -189,7 +261,9 @@ def test_fifty_requests_leave_no_file_open_and_nothing_behind(make, tmp_path):
     owner.until(owner.ask())
     before = count(pid), count("self"), threading.active_count()
     for n in range(50):
-        owner.until(owner.ask(("scan", "user", "unexpected")[n % 3], array=np.arange(8.0).reshape(2, 2, 2)))
+        owner.until(
+            owner.ask(("scan", "user", "unexpected")[n % 3], array=np.arange(8.0).reshape(2, 2, 2))
+        )
     assert (count(pid), count("self"), threading.active_count()) == before and owner.pid() == pid
     assert not list(temporary.iterdir()) and not owner._requests
 
@@ -206,7 +280,9 @@ def test_two_requests_wait_for_each_other(shared):
     assert not any(e.final for e in shared.seen[first])  # which went on
     fourth = shared.ask()
     shared.cancel(first)
-    assert shared.until(first)[-1].kind == "cancelled" and shared.until(fourth)[-1].event == "result"
+    assert (
+        shared.until(first)[-1].kind == "cancelled" and shared.until(fourth)[-1].event == "result"
+    )
 
 
 # cancel
@@ -279,7 +355,12 @@ def test_every_request_ends_once_whatever_is_cancelled(make):
     owner, rng = make(), random.Random(3)
     numbers = []
     for n in range(40):
-        numbers.append(owner.ask(rng.choice(("scan", "scan", "user", "print", "slow")), array=np.arange(8.0).reshape(2, 2, 2)))
+        numbers.append(
+            owner.ask(
+                rng.choice(("scan", "scan", "user", "print", "slow")),
+                array=np.arange(8.0).reshape(2, 2, 2),
+            )
+        )
         if rng.random() < 0.6:
             owner.cancel(rng.choice(numbers))
         if rng.random() < 0.3:
@@ -291,12 +372,17 @@ def test_every_request_ends_once_whatever_is_cancelled(make):
             owner.cancel(number)
         owner.until(number)
     assert not owner.poll()
-    assert all([e.final for e in owner.seen[n]].count(True) == 1 and owner.seen[n][-1].final for n in numbers)
+    assert all(
+        [e.final for e in owner.seen[n]].count(True) == 1 and owner.seen[n][-1].final
+        for n in numbers
+    )
 
 
 @LINUX
 def test_it_works_in_a_program_that_keeps_the_interpreter_to_itself(make, slack):
-    """As Slicer does: while Qt waits for events no other Python thread runs, but for the moments in which a timer polls."""
+    """As Slicer does: while Qt waits for events no other Python thread runs, but for the moments
+    in which a timer polls.
+    """
     owner, still = make(), ctypes.PyDLL(None)  # unlike CDLL's, its calls keep the lock
     owner.pid()
 
@@ -330,8 +416,12 @@ def test_a_killed_worker_gives_one_sentence_and_the_next_press_works(make):
     os.kill(pid, signal.SIGKILL)
     for number in numbers:
         last = owner.until(number)[-1]
-        assert last.kind == "unexpected" and last.message == ("The worker process stopped (it was killed, or the computer ran "
-                                                              "out of memory); press Segment again.")
+        assert (
+            last.kind == "unexpected"
+            and last.message
+            == "The worker process stopped (it was killed, or the computer ran "
+            "out of memory); press Segment again."
+        )
         assert "exit code -9" in last.details
     assert not owner.alive and not owner.poll()
     assert owner.until(owner.ask())[-1].event == "result" and owner.ready
@@ -344,7 +434,9 @@ def test_a_killed_worker_gives_one_sentence_and_the_next_press_works(make):
 def test_a_crash_in_c_leaves_its_trace(make):
     owner = make()
     last = owner.until(owner.ask("crash"))[-1]
-    assert "press Segment again" in last.message and "worker_stand_in.py" in last.details  # by faulthandler
+    assert (
+        "press Segment again" in last.message and "worker_stand_in.py" in last.details
+    )  # by faulthandler
 
 
 def test_a_worker_that_cannot_start(make, tmp_path):
@@ -356,14 +448,20 @@ def test_a_worker_that_cannot_start(make, tmp_path):
     other = make(python=str(tmp_path / "no Python"))
     other.start()
     last = other.until(other.ask())[-1]
-    assert "could not be started" in last.message and "no Python" in last.message and not other.alive
+    assert (
+        "could not be started" in last.message and "no Python" in last.message and not other.alive
+    )
 
 
 def test_packages_that_are_missing_and_then_there(make, tmp_path):
     owner = make(NEEDS=str(tmp_path / "torch"))
     last = owner.until(owner.ask())[-1]
-    assert last.kind == "user" and last.message.startswith("The Python package torch is missing; press the button")
-    assert owner._process.wait(10)  # a package that broke while it was loaded must not stay in anyone's way
+    assert last.kind == "user" and last.message.startswith(
+        "The Python package torch is missing; press the button"
+    )
+    assert owner._process.wait(
+        10
+    )  # a package that broke while it was loaded must not stay in anyone's way
     (tmp_path / "torch").write_text("installed")
     assert owner.until(owner.ask())[-1].event == "result"
     (tmp_path / "torch").unlink()
@@ -378,11 +476,13 @@ def test_packages_that_are_missing_and_then_there(make, tmp_path):
 @LINUX
 @pytest.mark.parametrize("deed", (None, "slow", "hang"))
 def test_no_worker_outlives_its_owner(tmp_path, deed):
-    code = (f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
-            f"from Testing.worker.test_worker import Owner; from pathlib import Path\n"
-            f"owner = Owner(Path({str(tmp_path)!r})); pid, deed = owner.pid(), {deed!r}\n"
-            "if deed: owner.busy(owner.ask(deed))\n"
-            "print(pid, flush=True); time.sleep(60)")
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from Testing.worker.test_worker import Owner; from pathlib import Path\n"
+        f"owner = Owner(Path({str(tmp_path)!r})); pid, deed = owner.pid(), {deed!r}\n"
+        "if deed: owner.busy(owner.ask(deed))\n"
+        "print(pid, flush=True); time.sleep(60)"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     pid = int(parent.stdout.readline())
     assert lives(pid)
@@ -416,8 +516,11 @@ def test_behind_a_launcher_the_real_process_is_killed_too(make, tmp_path, slack)
 def test_a_worker_that_is_killed_before_it_has_said_hello_does_not_stay(make, tmp_path):
     """Behind a launcher, nobody knows the real process's pid until then."""
     launcher, slow, pid_file = tmp_path / "Python Slicer", tmp_path / "slow.py", tmp_path / "pid"
-    slow.write_text(f"import os, pathlib, runpy, sys, time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\n"
-                    "time.sleep(1)\nsys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n")
+    slow.write_text(
+        "import os, pathlib, runpy, sys,"
+        f" time\npathlib.Path({str(pid_file)!r}).write_text(str(os.getpid()))\ntime.sleep(1)\nsys.argv"
+        " = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
     launcher.write_text(f'#!/bin/sh\n"{sys.executable}" "{slow}" "$@"\nexit $?\n')
     launcher.chmod(0o755)
     owner = make(python=launcher)
@@ -457,7 +560,9 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_worker(shared):
     assert shared.until(shared.ask())[-1].event == "result" and shared.pid() == pid
 
 
-def test_a_log_that_grew_long_begins_anew_and_one_that_cannot_be_written_is_done_without(make, tmp_path):
+def test_a_log_that_grew_long_begins_anew_and_one_that_cannot_be_written_is_done_without(
+    make, tmp_path
+):
     (tmp_path / "worker.log").write_bytes(b"old\n" * 600_000)
     owner = make()
     assert owner.until(owner.ask("print"))[-1].event == "result" and "old" not in owner.log
@@ -476,29 +581,63 @@ def test_a_log_that_grew_long_begins_anew_and_one_that_cannot_be_written_is_done
 def test_apples_gpu_may_leave_to_the_cpu_what_it_lacks_unless_the_user_says_otherwise():
     code = "import os; print(os.environ['PYTORCH_ENABLE_MPS_FALLBACK'])"
     for given, wanted in (({}, "1"), ({"PYTORCH_ENABLE_MPS_FALLBACK": "0"}, "0")):
-        environment = own_environment({**{k: v for k, v in os.environ.items() if "MPS" not in k}, **given})
-        assert subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout.strip() == wanted
+        environment = own_environment(
+            {**{k: v for k, v in os.environ.items() if "MPS" not in k}, **given}
+        )
+        assert (
+            subprocess.run(
+                [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+            ).stdout.strip()
+            == wanted
+        )
 
 
 def test_garbage_is_left_out_and_the_next_request_is_answered():
-    garbage = (b"\n", b"hello\n", b"\xff\x00\xfe\n", b"[1, 2]\n", b"null\n", b'{"do": "segment"}\n', b'{"id": 1}\n',
-               b'{"id": 1, "do": "dance"}\n', b'{"id": "one", "do": "ping"}\n', b'{"id": 1, "do": ["ping"]}\n',
-               b"[" * 50_000 + b"\n", b"x" * 2_500_000 + b"\n")
-    requests = b"".join(garbage) + encode({"id": 7, "do": "cancel"}) + encode({"id": 8, "do": "ping"}) + encode({"do": "quit"})
-    done = subprocess.run([sys.executable, STAND_IN], input=requests, capture_output=True, timeout=60,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    garbage = (
+        b"\n",
+        b"hello\n",
+        b"\xff\x00\xfe\n",
+        b"[1, 2]\n",
+        b"null\n",
+        b'{"do": "segment"}\n',
+        b'{"id": 1}\n',
+        b'{"id": 1, "do": "dance"}\n',
+        b'{"id": "one", "do": "ping"}\n',
+        b'{"id": 1, "do": ["ping"]}\n',
+        b"[" * 50_000 + b"\n",
+        b"x" * 2_500_000 + b"\n",
+    )
+    requests = (
+        b"".join(garbage)
+        + encode({"id": 7, "do": "cancel"})
+        + encode({"id": 8, "do": "ping"})
+        + encode({"do": "quit"})
+    )
+    done = subprocess.run(
+        [sys.executable, STAND_IN],
+        input=requests,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     answers = [decode(line) for line in done.stdout.splitlines()]
     assert answers[0]["event"] == "hello" and done.returncode == 0
     bad = [a for a in answers if a["event"] == "error"]
-    assert len(bad) >= len(garbage) and all(a["id"] is None and a["kind"] == "unexpected" for a in bad)
-    assert sum(map(len, (a["details"] for a in bad))) < 500 * len(bad)  # it does not answer with all of it
+    assert len(bad) >= len(garbage) and all(
+        a["id"] is None and a["kind"] == "unexpected" for a in bad
+    )
+    assert sum(map(len, (a["details"] for a in bad))) < 500 * len(
+        bad
+    )  # it does not answer with all of it
     # "quit" does not wait for what was asked before it
     assert {a["event"] for a in answers if a["id"] == 8} <= {"progress", "result"}
 
 
 def test_what_a_launcher_prints_before_is_no_answer(make):
-    greeting = ("import runpy; print('Welcome to Slicer'); print('[1, 2]'); print('{\"id\": 1}', flush=True); "
-                f"runpy.run_path({STAND_IN!r}, run_name='__main__')")
+    greeting = (
+        "import runpy; print('Welcome to Slicer'); print('[1, 2]'); print('{\"id\": 1}',"
+        f" flush=True); runpy.run_path({STAND_IN!r}, run_name='__main__')"
+    )
     owner = make(arguments=("-c", greeting))
     assert owner.until(owner.ask())[-1].event == "result"
 
@@ -508,8 +647,15 @@ def test_the_time_left_is_guessed_from_the_work_and_not_from_the_model():
     report = Reporter(sent.append, 5, threading.Event())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("MedLLMSegLib.worker.server.time.monotonic", lambda: now[0])
-        for stage, fraction, seconds in (("read", 0, 1), ("load", 0, 30), ("localize", 0.0, 2), ("localize", 0.2, 2),
-                                         ("segment", 0.4, 4), ("segment", 0.8, 0), ("segment", 1.0, 0)):
+        for stage, fraction, seconds in (
+            ("read", 0, 1),
+            ("load", 0, 30),
+            ("localize", 0.0, 2),
+            ("localize", 0.2, 2),
+            ("segment", 0.4, 4),
+            ("segment", 0.8, 0),
+            ("segment", 1.0, 0),
+        ):
             report(stage, fraction)
             now[0] += seconds
     assert [m["seconds_left"] for m in sent] == [None, None, None, 8.0, 6.0, 2.0, 0.0]
@@ -522,7 +668,11 @@ def test_progress_is_not_told_more_often_than_anyone_can_see():
     for n in range(1000):
         report(f"step {n} of 1000", n / 1000, [{"step": n}] if n == 500 else [])
     report("done", 1.0)
-    assert len(sent) < 20 and sent[-1]["fraction"] == 1 and sum((m["history"] for m in sent), []) == [{"step": 500}]
+    assert (
+        len(sent) < 20
+        and sent[-1]["fraction"] == 1
+        and sum((m["history"] for m in sent), []) == [{"step": 500}]
+    )
     stop.set()
     with pytest.raises(Cancelled):
         report("segment", 0.1)
@@ -530,5 +680,8 @@ def test_progress_is_not_told_more_often_than_anyone_can_see():
 
 def test_errors_are_described_in_a_users_words():
     assert describe(UserError("One\n  sentence."))["message"] == "One sentence."
-    assert len(describe(ValueError("x" * 5000))["message"]) < 600 and len(describe(ValueError("x" * 5000))["details"]) > 5000
+    assert (
+        len(describe(ValueError("x" * 5000))["message"]) < 600
+        and len(describe(ValueError("x" * 5000))["details"]) > 5000
+    )
     assert describe(Cancelled()) == {"kind": "cancelled", "message": "", "details": ""}

@@ -1,12 +1,16 @@
-"""The look-up tables of a DICOM image: the one thing of a radiograph's header that GDCM keeps to itself.
+"""The look-up tables of a DICOM image: the one thing of a radiograph's header that GDCM keeps to
+itself.
 
-A walk over the data elements (DICOM PS3.5, section 7) up to the VOI LUT sequence, in the two little-endian encodings that
-files have; tables of other encodings (deflated, big-endian: both rare or retired) are not found.
+A walk over the data elements (DICOM PS3.5, section 7) up to the VOI LUT sequence, in the two
+little-endian encodings that files have; tables of other encodings (deflated, big-endian: both rare
+or retired) are not found.
 """
+
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO, Iterator
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 
@@ -21,23 +25,34 @@ _DEEPEST = 16
 
 
 def read_luts(path, signed: bool = False) -> dict[int, tuple[Lut, ...]]:
-    """The tables of the sequences `MODALITY` and `VOI` of a DICOM file; a damaged sequence gives none.
+    """The tables of the sequences `MODALITY` and `VOI` of a DICOM file; a damaged sequence gives
+    none.
 
-    signed: whether the grey values that the tables take may be negative, which decides how their first entry's is read.
+    signed: whether the grey values that the tables take may be negative, which decides how their
+    first entry's is read.
     """
     try:
         with open(path, "rb") as file:
             syntax = transfer_syntax(file)
-            if syntax in (_EXPLICIT, _IMPLICIT) or syntax.startswith(b"1.2.840.10008.1.2.4.") or syntax.endswith(b".1.2.5"):
+            if (
+                syntax in (_EXPLICIT, _IMPLICIT)
+                or syntax.startswith(b"1.2.840.10008.1.2.4.")
+                or syntax.endswith(b".1.2.5")
+            ):
                 found = _data_set(file, syntax != _IMPLICIT, None, 0)
-                return {tag: tuple(lut for item in found.get(tag, ()) if (lut := _lut(item, signed))) for tag in (MODALITY, VOI)}
+                return {
+                    tag: tuple(lut for item in found.get(tag, ()) if (lut := _lut(item, signed)))
+                    for tag in (MODALITY, VOI)
+                }
     except (OSError, struct.error, ValueError):
         pass
     return {MODALITY: (), VOI: ()}
 
 
 def transfer_syntax(file: BinaryIO) -> bytes:
-    """The UID of a DICOM file's encoding, b"" if it names none; the file then stands at its data set."""
+    """The UID of a DICOM file's encoding, b"" if it names none; the file then stands at its data
+    set.
+    """
     file.seek(128)
     if file.read(4) != b"DICM":
         return b""
@@ -51,7 +66,9 @@ def transfer_syntax(file: BinaryIO) -> bytes:
 
 
 def _element(file: BinaryIO, explicit: bool) -> tuple[int, bytes, int] | None:
-    """(tag, value representation, length) of the element that begins here; None at the end of the file."""
+    """(tag, value representation, length) of the element that begins here; None at the end of
+    the file.
+    """
     head = file.read(8)
     if len(head) < 8:
         return None
@@ -64,7 +81,9 @@ def _element(file: BinaryIO, explicit: bool) -> tuple[int, bytes, int] | None:
 
 
 def _data_set(file: BinaryIO, explicit: bool, end: int | None, depth: int) -> dict:
-    """The wanted elements up to an offset, or to the end of an item: tag -> bytes, or a list of items."""
+    """The wanted elements up to an offset, or to the end of an item: tag -> bytes, or a list of
+    items.
+    """
     if depth > _DEEPEST:
         raise ValueError("sequences in sequences without end")
     found = {}
@@ -101,7 +120,16 @@ def _lut(item: dict, signed: bool) -> Lut | None:
         return None
     count, first, bits = struct.unpack("<HhH" if signed else "<HHH", descriptor[:6])
     count = count or 65536  # as 65536 does not fit the field
-    values = np.frombuffer(data[:len(data) // 2 * 2], "<u2") if len(data) >= 2 * count else np.frombuffer(data, np.uint8)
+    values = (
+        np.frombuffer(data[: len(data) // 2 * 2], "<u2")
+        if len(data) >= 2 * count
+        else np.frombuffer(data, np.uint8)
+    )
     if len(values) < count or not 1 <= bits <= 16:
         return None
-    return Lut(first, values[:count].copy(), bits, item.get(_NAME, b"").decode("ascii", "replace").strip("\0 "))
+    return Lut(
+        first,
+        values[:count].copy(),
+        bits,
+        item.get(_NAME, b"").decode("ascii", "replace").strip("\0 "),
+    )

@@ -1,29 +1,33 @@
 """DICOM series in a folder: which there are, and whether the slices of one make an even 3D grid."""
+
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable
 
 import numpy as np
 import SimpleITK as sitk
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.io.itk_images import check_name, execute, image_to_volume, quiet
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.io.itk_images import check_name, execute, image_to_volume, quiet
 
 _IO = "GDCMImageIO"
 _EVEN = 0.1  # a slice may lie this part of the slice distance beside its place on an even grid
 _SOP = b"1.2.840.10008.5.1.4.1.1."
-# Presentation states, raw data and segmentations, reports, documents, radiotherapy plans and structures.
+# Presentation states, raw data and segmentations, reports, documents, radiotherapy plans and
+# structures.
 _NO_IMAGE = tuple(_SOP + kind for kind in (b"11.", b"66", b"88.", b"104.", b"481."))
 _WINDOW = {"window_center": "0028|1050", "window_width": "0028|1051"}
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One DICOM image file. position: (3,) LPS mm of the first voxel; axes: (2, 3) its row and column directions."""
+    """One DICOM image file. position: (3,) LPS mm of the first voxel; axes: (2, 3) its row and
+    column directions.
+    """
 
     path: Path
     series: str
@@ -36,7 +40,9 @@ class Slice:
 
     @property
     def in_series(self) -> bool:
-        """Whether this is one slice of something; an X-ray, or a file of many frames, is an image of its own."""
+        """Whether this is one slice of something; an X-ray, or a file of many frames, is an
+        image of its own.
+        """
         return self.frames == 1 and self.position is not None
 
 
@@ -60,16 +66,22 @@ def dicom_files(folder: Path) -> list[Path]:
 
 
 def _may_lack_image(path: Path) -> bool:
-    """Whether a file says that it is something else than an image: a damaged slice must not be left out unseen."""
+    """Whether a file says that it is something else than an image: a damaged slice must not be
+    left out unseen.
+    """
     with open(path, "rb") as file:
         head = file.read(1024)
-    at = head.find(b"\x02\x00\x02\x00UI")  # media storage SOP class, in the part that is always little-endian
-    length = int.from_bytes(head[at + 6:at + 8], "little") if at >= 0 else 0
-    return head[at + 8:at + 8 + length].startswith(_NO_IMAGE) if length else False
+    at = head.find(
+        b"\x02\x00\x02\x00UI"
+    )  # media storage SOP class, in the part that is always little-endian
+    length = int.from_bytes(head[at + 6 : at + 8], "little") if at >= 0 else 0
+    return head[at + 8 : at + 8 + length].startswith(_NO_IMAGE) if length else False
 
 
 def read_slice(path: Path) -> Slice | None:
-    """What one file says of itself, or None for a report, plan or the like. `UserError` for a damaged image."""
+    """What one file says of itself, or None for a report, plan or the like. `UserError` for a
+    damaged image.
+    """
     reader = sitk.ImageFileReader()
     try:
         check_name(path)
@@ -80,8 +92,10 @@ def read_slice(path: Path) -> Slice | None:
     except (RuntimeError, UserError) as error:
         if _may_lack_image(path):
             return None
-        raise UserError(f'"{path}" could not be read, it seems to be damaged or cut short; '
-                        "copy or export the series again.") from error
+        raise UserError(
+            f'"{path}" could not be read, it seems to be damaged or cut short; '
+            "copy or export the series again."
+        ) from error
 
     def text(key: str) -> str:
         found = reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
@@ -96,10 +110,16 @@ def read_slice(path: Path) -> Slice | None:
     position, axes = numbers("0020|0032"), numbers("0020|0037")
     window = {name: numbers(key)[0] for name, key in _WINDOW.items() if numbers(key)}
     size = reader.GetSize()
-    return Slice(path, text("0020|000e"), text("0008|103e") or text("0018|1030") or "unnamed series",
-                 tuple(size[:2]), int(size[2]) if len(size) > 2 else 1,
-                 np.array(position) if len(position) == 3 else None,
-                 np.array(axes).reshape(2, 3) if len(axes) == 6 else None, window)
+    return Slice(
+        path,
+        text("0020|000e"),
+        text("0008|103e") or text("0018|1030") or "unnamed series",
+        tuple(size[:2]),
+        int(size[2]) if len(size) > 2 else 1,
+        np.array(position) if len(position) == 3 else None,
+        np.array(axes).reshape(2, 3) if len(axes) == 6 else None,
+        window,
+    )
 
 
 def load_dicom(path: Path) -> Volume:
@@ -107,8 +127,10 @@ def load_dicom(path: Path) -> Volume:
     folder = path if path.is_dir() else path.parent
     slices = [s for s in map(read_slice, dicom_files(folder) if path.is_dir() else [path]) if s]
     if not slices:
-        raise UserError(f'"{path}" holds no readable DICOM image (it may be damaged, or a report or plan instead of '
-                        "images); export the series again.")
+        raise UserError(
+            f'"{path}" holds no readable DICOM image (it may be damaged, or a report or plan'
+            " instead of images); export the series again."
+        )
     if path.is_file() and slices[0].in_series:
         others = [s for s in map(read_slice, dicom_files(folder)) if s]
         slices = [s for s in others if s.series == slices[0].series]
@@ -132,8 +154,10 @@ def _one_series(slices: Iterable[Slice], folder: Path) -> list[Slice]:
     if len(found) == 1 or len(solid) == 1:
         return (solid or found)[0]
     listed = ", ".join(f'"{g[0].description}" ({max(len(g), g[0].frames)} slices)' for g in found)
-    raise UserError(f'"{folder}" holds {len(found)} DICOM series: {listed}; keep one series in a folder, '
-                    "or name one file of the wanted series.")
+    raise UserError(
+        f'"{folder}" holds {len(found)} DICOM series: {listed}; keep one series in a folder, '
+        "or name one file of the wanted series."
+    )
 
 
 def _ordered(slices: list[Slice], path: Path) -> list[Slice]:
@@ -142,11 +166,15 @@ def _ordered(slices: list[Slice], path: Path) -> list[Slice]:
         return slices
     first, what = slices[0], f'The DICOM series in "{path}"'
     if any(s.position is None or s.axes is None for s in slices):
-        raise UserError(f"{what} does not say where its slices lie (image position and orientation are missing); "
-                        "export it again with them.")
+        raise UserError(
+            f"{what} does not say where its slices lie (image position and orientation are"
+            " missing); export it again with them."
+        )
     if any(s.size != first.size or np.abs(s.axes - first.axes).max() > 1e-3 for s in slices):
-        raise UserError(f"{what} mixes slices of different sizes or directions (a scout or several views?); "
-                        "keep the slices of one scan in the folder.")
+        raise UserError(
+            f"{what} mixes slices of different sizes or directions (a scout or several views?); "
+            "keep the slices of one scan in the folder."
+        )
     normal = np.cross(*first.axes)
     slices = sorted(slices, key=lambda s: float(s.position @ normal))
     positions = np.array([s.position for s in slices])
@@ -154,15 +182,21 @@ def _ordered(slices: list[Slice], path: Path) -> list[Slice]:
     step = (depths[-1] - depths[0]) / (len(slices) - 1)
     twins = int((np.diff(depths) < 1e-3).sum())
     if twins:
-        raise UserError(f"{what} has {twins} slices at the same place as another (several time points, echoes or a "
-                        "copy), and one 3D image is needed; keep one slice for each place.")
+        raise UserError(
+            f"{what} has {twins} slices at the same place as another (several time points, echoes"
+            " or a copy), and one 3D image is needed; keep one slice for each place."
+        )
     off = np.abs(depths - (depths[0] + step * np.arange(len(slices)))).max() / step
     if off > _EVEN:
         gaps = np.diff(depths)
-        raise UserError(f"{what} has missing or unevenly spaced slices (distances from {gaps.min():.3g} to "
-                        f"{gaps.max():.3g} mm); export the series again with all its slices.")
+        raise UserError(
+            f"{what} has missing or unevenly spaced slices (distances from {gaps.min():.3g} to "
+            f"{gaps.max():.3g} mm); export the series again with all its slices."
+        )
     drift = np.linalg.norm(positions[-1] - positions[0] - normal * (depths[-1] - depths[0]))
     if drift > step:
-        raise UserError(f"{what} is sheared by {drift:.3g} mm (a tilted gantry), and axes at right angles are needed; "
-                        "resample it, for example with 3D Slicer, and use the result.")
+        raise UserError(
+            f"{what} is sheared by {drift:.3g} mm (a tilted gantry), and axes at right angles are"
+            " needed; resample it, for example with 3D Slicer, and use the result."
+        )
     return slices

@@ -1,22 +1,27 @@
-"""PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, and an answer without any text.
+"""PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, and an answer without
+any text.
 
-Source tokens S (one for each depth of the encoder) -> diagnosis tokens D made from them -> [S; D] through a projector and
-the frozen layers, where information flows from S to D only -> RMSNorm, mean over D, one linear layer.
+Source tokens S (one for each depth of the encoder) -> diagnosis tokens D made from them -> [S; D]
+through a projector and the frozen layers, where information flows from S to D only -> RMSNorm, mean
+over D, one linear layer.
 """
+
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PneumoLLMConfig
 from MedLLMSegLib.llm.block import RMSNorm
-from .classifier import Batch, Classifier, SourceTokens
 from MedLLMSegLib.networks.encoders.encoder import Encoder
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PneumoLLMConfig
+
+from .classifier import Batch, Classifier, SourceTokens
 
 
 class TokenEngine(nn.Module):
-    """Contextual multi-token engine: K tokens, each a mixture of the source tokens that these choose themselves.
+    """Contextual multi-token engine: K tokens, each a mixture of the source tokens that these
+    choose themselves.
 
     D = A S, with A the softmax over the source tokens of W2 relu(W1 S).
     """
@@ -24,7 +29,9 @@ class TokenEngine(nn.Module):
     def __init__(self, width: int, hidden: int, tokens: int):
         super().__init__()
         self.w1 = nn.Linear(width, hidden)
-        self.w2 = nn.Linear(hidden, tokens, bias=False)  # the softmax over the source would not see a bias
+        self.w2 = nn.Linear(
+            hidden, tokens, bias=False
+        )  # the softmax over the source would not see a bias
 
     def forward(self, source: Tensor) -> Tensor:
         """source (B, S, C) -> (B, K, C)."""
@@ -45,7 +52,9 @@ class ConstantTokens(nn.Module):
 
 
 class Adapter(nn.Module):
-    """``x + up(dropout(down(x)))`` on each token, the second map in two groups and zero to begin with (Luo et al. 2023)."""
+    """``x + up(dropout(down(x)))`` on each token, the second map in two groups and zero to begin
+    with (Luo et al. 2023).
+    """
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
@@ -61,35 +70,49 @@ class Adapter(nn.Module):
 
 
 class FrozenStack(nn.Module):
-    """Layers of a language model that nothing trains, each with an adapter on what its attention sees."""
+    """Layers of a language model that nothing trains, each with an adapter on what its attention
+    sees.
+    """
 
     def __init__(self, layers: nn.ModuleList, config: PneumoLLMConfig):
         super().__init__()
         self.config = config.llm
         self.layers = layers.requires_grad_(False).eval()
         width = layers[0].config.hidden_size
-        self.adapters = nn.ModuleList(Adapter(width, config.adapter_width, config.dropout) if config.adapters
-                                      else nn.Identity() for _ in layers)
+        self.adapters = nn.ModuleList(
+            (
+                Adapter(width, config.adapter_width, config.dropout)
+                if config.adapters
+                else nn.Identity()
+            )
+            for _ in layers
+        )
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x (B, N, D) -> (B, N, D). mask (N, N) of bool: which token (row) may see which (column); None for all."""
+        """x (B, N, D) -> (B, N, D). mask (N, N) of bool: which token (row) may see which
+        (column); None for all.
+        """
         for layer, adapter in zip(self.layers, self.adapters):
             x = layer(x, rotary=self.config.rotary, mask=mask, adapter=adapter)
         return x
 
-    def train(self, mode: bool = True) -> "FrozenStack":
+    def train(self, mode: bool = True) -> FrozenStack:
         """The language model stays in evaluation mode."""
         super().train(mode)
         self.layers.eval()
         return self
 
 
-def emitter_mask(sources: int, tokens: int, emitter: bool, causal: bool, device=None) -> Tensor | None:
-    """Which token (row) may see which (column), (S + K, S + K) of bool; None where every token sees every other.
+def emitter_mask(
+    sources: int, tokens: int, emitter: bool, causal: bool, device=None
+) -> Tensor | None:
+    """Which token (row) may see which (column), (S + K, S + K) of bool; None where every token sees
+    every other.
 
-    The information emitter, as in the paper: in every layer the keys are the source tokens alone. A source token sees
-    the source tokens; a diagnosis token sees the source tokens too, and neither another diagnosis token nor itself (its
-    own state goes on through the residual). So nothing flows from diagnosis to source, nor between diagnosis tokens.
+    The information emitter, as in the paper: in every layer the keys are the source tokens alone. A
+    source token sees the source tokens; a diagnosis token sees the source tokens too, and neither
+    another diagnosis token nor itself (its own state goes on through the residual). So nothing
+    flows from diagnosis to source, nor between diagnosis tokens.
     """
     if not emitter and not causal:
         return None
@@ -115,8 +138,11 @@ class PneumoLLM(Classifier):
         hidden = llm[0].config.hidden_size if llm is not None else part.projector_width
         super().__init__(config, encoder, nn.Linear(hidden, len(config.classes)))
         self.sources = SourceTokens(encoder.widths, width)
-        self.engine = (TokenEngine(width, part.engine_hidden, part.tokens) if part.token_engine
-                       else ConstantTokens(width, part.tokens))
+        self.engine = (
+            TokenEngine(width, part.engine_hidden, part.tokens)
+            if part.token_engine
+            else ConstantTokens(width, part.tokens)
+        )
         self.projector = projector(width, part.projector_width, hidden)
         self.llm = FrozenStack(llm, part) if llm is not None else None
         self.norm = RMSNorm(hidden, 1e-6)
@@ -127,10 +153,12 @@ class PneumoLLM(Classifier):
         if self.llm is None:
             return x
         part = self.config.pneumollm
-        return self.llm(x, emitter_mask(source.shape[1], part.tokens, part.emitter, part.llm.causal, x.device))
+        return self.llm(
+            x, emitter_mask(source.shape[1], part.tokens, part.emitter, part.llm.causal, x.device)
+        )
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
         """tokens (B, S, widest) -> (B, D): the mean of the diagnosis tokens."""
         source = self.sources(tokens)
         last = self.last_tokens(source, self.engine(source))
-        return self.norm(last[:, source.shape[1]:]).mean(dim=1)
+        return self.norm(last[:, source.shape[1] :]).mean(dim=1)

@@ -1,4 +1,5 @@
 """Self-attention over a 3D grid of tokens: global, or hybrid (global and local, gated)."""
+
 from __future__ import annotations
 
 import torch
@@ -12,8 +13,9 @@ GridSize = tuple[int, int, int]  # tokens along (k, j, i)
 def rotary_3d(grid: GridSize, head_dim: int, device, base: float = 100.0) -> tuple[Tensor, Tensor]:
     """Cosine and sine tables (N, head_dim) of a rotary embedding over three axes.
 
-    A third of the channel pairs turns with k, a third with j, a third with i; channels left over do not turn.
-    RoFormer (arXiv 2104.09864) carried over to three axes; the base is small as grids have tens of tokens, not thousands.
+    A third of the channel pairs turns with k, a third with j, a third with i; channels left over do
+    not turn. RoFormer (arXiv 2104.09864) carried over to three axes; the base is small as grids
+    have tens of tokens, not thousands.
     """
     pairs = head_dim // 6  # channel pairs an axis
     frequencies = base ** (-torch.arange(pairs, device=device, dtype=torch.float32) / pairs)  # (P,)
@@ -32,7 +34,9 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class LocalBranch(nn.Module):
-    """What attention over all tokens blurs: each channel's own 3 x 3 x 3 neighbourhood on the grid."""
+    """What attention over all tokens blurs: each channel's own 3 x 3 x 3 neighbourhood on the
+    grid.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -48,8 +52,8 @@ class LocalBranch(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens, with a gated local branch if `hybrid`.
 
-    The paper names hybrid attention without giving its formula; this one is our own:
-    ``y = g * global(x) + (1 - g) * local(v(x))`` with a gate ``g = sigmoid(W x)`` for each token and channel.
+    The paper names hybrid attention without giving its formula; this one is our own: ``y = g *
+    global(x) + (1 - g) * local(v(x))`` with a gate ``g = sigmoid(W x)`` for each token and channel.
     """
 
     def __init__(self, width: int, heads: int, hybrid: bool, rotary: bool):
@@ -63,7 +67,9 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, grid: GridSize) -> Tensor:
         """x (B, N, C) with N = k j i of `grid` -> (B, N, C)."""
         q, k, v = self.qkv(x).chunk(3, dim=-1)  # (B, N, C) each
-        queries, keys, values = (rearrange(t, "b n (h d) -> b h n d", h=self.heads) for t in (q, k, v))
+        queries, keys, values = (
+            rearrange(t, "b n (h d) -> b h n d", h=self.heads) for t in (q, k, v)
+        )
         if self.rotary:
             table = rotary_3d(grid, queries.shape[-1], x.device)
             queries, keys = rotate(queries, table), rotate(keys, table)

@@ -1,4 +1,7 @@
-"""Multi-scale fusion: features of several depths and scales, weighed against each other token by token."""
+"""Multi-scale fusion: features of several depths and scales, weighed against each other token by
+token.
+"""
+
 from __future__ import annotations
 
 import torch
@@ -9,10 +12,11 @@ from torch import Tensor, nn
 class MultiScaleFusion(nn.Module):
     """Combine features of several depths (encoder) and scales (stem) on the token grid.
 
-    The paper draws a fusion block without a formula; this one is our own. Each source is projected to the
-    encoder's width and brought to the token grid (finer ones by averaging); a softmax over the sources, computed
-    for each token from all of them, weighs them; the sum is added to the deepest feature. A last source is the
-    deepest feature itself at half the grid's size, for context.
+    The paper draws a fusion block without a formula; this one is our own. Each source is projected
+    to the encoder's width and brought to the token grid (finer ones by averaging); a softmax over
+    the sources, computed for each token from all of them, weighs them; the sum is added to the
+    deepest feature. A last source is the deepest feature itself at half the grid's size, for
+    context.
     """
 
     def __init__(self, width: int, channels: list[int]):
@@ -30,7 +34,9 @@ class MultiScaleFusion(nn.Module):
         coarse = F.adaptive_avg_pool3d(deepest, [max(1, n // 2) for n in size])
         context = F.interpolate(coarse, size=size, mode="trilinear", align_corners=False)
         on_grid = [s if s.shape[2:] == size else F.adaptive_avg_pool3d(s, size) for s in sources]
-        projected = [p(s) for p, s in zip(self.project, [*on_grid, context])]  # (B, D, k, j, i) each
+        projected = [
+            p(s) for p, s in zip(self.project, [*on_grid, context])
+        ]  # (B, D, k, j, i) each
         weights = self.weigh(torch.cat(projected, dim=1)).softmax(dim=1)  # (B, S, k, j, i)
         fused = sum(w.unsqueeze(1) * p for w, p in zip(weights.unbind(1), projected))
         return deepest + self.out(fused)

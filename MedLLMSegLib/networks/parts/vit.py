@@ -1,4 +1,5 @@
 """From an image to a grid of tokens, and the transformer block that works on them."""
+
 from __future__ import annotations
 
 import torch
@@ -14,7 +15,13 @@ Triple = tuple[int, int, int]  # along (k, j, i)
 class ResidualBlock(nn.Module):
     """Two convolutions with instance norm and a shortcut (He et al. 2016, as in nnU-Net ResEnc)."""
 
-    def __init__(self, channels_in: int, channels_out: int, stride: Triple = (1, 1, 1), kernel: Triple = (3, 3, 3)):
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        stride: Triple = (1, 1, 1),
+        kernel: Triple = (3, 3, 3),
+    ):
         super().__init__()
         padding = tuple(n // 2 for n in kernel)
         self.conv1 = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
@@ -22,7 +29,11 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv3d(channels_out, channels_out, kernel, padding=padding, bias=False)
         self.norm2 = nn.InstanceNorm3d(channels_out, affine=True)
         same = channels_in == channels_out and max(stride) == 1
-        self.shortcut = nn.Identity() if same else nn.Conv3d(channels_in, channels_out, stride, stride, bias=False)
+        self.shortcut = (
+            nn.Identity()
+            if same
+            else nn.Conv3d(channels_in, channels_out, stride, stride, bias=False)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C_in, K, J, I) -> (B, C_out, K / s_k, J / s_j, I / s_i), rounded up."""
@@ -32,7 +43,9 @@ class ResidualBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Each patch becomes a token by one linear map (Dosovitskiy et al. 2021), and nothing finer is kept."""
+    """Each patch becomes a token by one linear map (Dosovitskiy et al. 2021), and nothing finer
+    is kept.
+    """
 
     def __init__(self, channels: int, width: int, patch: Triple):
         super().__init__()
@@ -44,18 +57,33 @@ class PatchEmbedding(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Residual stages that halve the grid until a voxel is a token, keeping each stage's features as a skip."""
+    """Residual stages that halve the grid until a voxel is a token, keeping each stage's
+    features as a skip.
+    """
 
-    def __init__(self, channels: int, stages: tuple[int, ...], width: int, strides: tuple[Triple, ...],
-                 kernels: tuple[Triple, ...]):
+    def __init__(
+        self,
+        channels: int,
+        stages: tuple[int, ...],
+        width: int,
+        strides: tuple[Triple, ...],
+        kernels: tuple[Triple, ...],
+    ):
         super().__init__()
-        before = [(1, 1, 1), *strides]  # how the grid is halved on the way into each stage, and at last to the tokens
-        self.stages = nn.ModuleList(ResidualBlock(a, b, stride, kernel) for a, b, stride, kernel
-                                    in zip([channels, *stages], stages, before, kernels))
+        before = [
+            (1, 1, 1),
+            *strides,
+        ]  # how the grid is halved on the way into each stage, and at last to the tokens
+        self.stages = nn.ModuleList(
+            ResidualBlock(a, b, stride, kernel)
+            for a, b, stride, kernel in zip([channels, *stages], stages, before, kernels)
+        )
         self.project = nn.Conv3d(stages[-1], width, strides[-1], strides[-1])
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """image (B, C, K, J, I) -> tokens (B, D, K/p_k, J/p_j, I/p_i) and each stage's features, finest first."""
+        """image (B, C, K, J, I) -> tokens (B, D, K/p_k, J/p_j, I/p_i) and each stage's features,
+        finest first.
+        """
         skips, x = [], image
         for stage in self.stages:
             x = stage(x)
@@ -74,19 +102,25 @@ class LearnedPosition(nn.Module):
         """tokens (B, D, k, j, i) -> (B, D, k, j, i)."""
         table = self.table
         if table.shape[2:] != tokens.shape[2:]:
-            table = F.interpolate(table, size=tokens.shape[2:], mode="trilinear", align_corners=False)
+            table = F.interpolate(
+                table, size=tokens.shape[2:], mode="trilinear", align_corners=False
+            )
         return tokens + table
 
 
 class TransformerBlock(nn.Module):
     """Pre-norm attention and MLP (ViT)."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, hybrid: bool, rotary: bool, dropout: float):
+    def __init__(
+        self, width: int, heads: int, mlp_ratio: float, hybrid: bool, rotary: bool, dropout: float
+    ):
         super().__init__()
         hidden = int(width * mlp_ratio)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = Attention(width, heads, hybrid, rotary)
-        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, grid: GridSize) -> Tensor:

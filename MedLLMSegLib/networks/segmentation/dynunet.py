@@ -1,4 +1,7 @@
-"""The convolutional peer: MONAI's DynUNet with the kernels, strides and filters that nnU-Net would plan."""
+"""The convolutional peer: MONAI's DynUNet with the kernels, strides and filters that nnU-Net
+would plan.
+"""
+
 from __future__ import annotations
 
 import math
@@ -10,11 +13,14 @@ _SMALLEST = 4  # voxels: nnU-Net halves an axis while it keeps at least this man
 _BASE_FILTERS, _MOST_FILTERS = 32, 320
 
 
-def plan_strides(window: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> list[tuple[int, int, int]]:
+def plan_strides(
+    window: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> list[tuple[int, int, int]]:
     """How each stage shrinks the grid (k, j, i), the first stage not at all.
 
-    An axis is halved while it keeps four voxels or more and is not more than twice as coarse as the finest axis by
-    then (Isensee et al. 2021, nnU-Net, supplementary note 2, simplified: no limit on the number of stages).
+    An axis is halved while it keeps four voxels or more and is not more than twice as coarse as the
+    finest axis by then (Isensee et al. 2021, nnU-Net, supplementary note 2, simplified: no limit on
+    the number of stages).
     """
     size, spacing, strides = list(window), list(spacing_mm), [(1, 1, 1)]
     while True:
@@ -29,15 +35,22 @@ def plan_strides(window: tuple[int, int, int], spacing_mm: tuple[float, float, f
 
 
 class PlannedDynUNet(nn.Module):
-    """DynUNet for a window and a spacing: 3 x 3 x 3 kernels (1 x 3 x 3 before the first halving along k where slices
-    are thick), instance norm, leaky ReLU, 32 filters doubled at each stage up to 320.
+    """DynUNet for a window and a spacing: 3 x 3 x 3 kernels (1 x 3 x 3 before the first halving
+    along k where slices are thick), instance norm, leaky ReLU, 32 filters doubled at each stage up
+    to 320.
 
-    With deep supervision, training mode gives a list of logits, finest first: of all the decoder's scales but the
-    coarsest, as in nnU-Net.
+    With deep supervision, training mode gives a list of logits, finest first: of all the decoder's
+    scales but the coarsest, as in nnU-Net.
     """
 
-    def __init__(self, in_channels: int, classes: int, window: tuple[int, int, int],
-                 spacing_mm: tuple[float, float, float], deep_supervision: bool = True):
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        window: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+        deep_supervision: bool = True,
+    ):
         super().__init__()
         from monai.networks.nets import DynUNet  # takes seconds to import
 
@@ -45,26 +58,39 @@ class PlannedDynUNet(nn.Module):
         thick = spacing_mm[0] >= 2 * min(spacing_mm[1:])
         first_k = next((n for n, s in enumerate(strides) if s[0] == 2), len(strides))
         kernels = [(1, 3, 3) if thick and n < first_k else (3, 3, 3) for n in range(len(strides))]
-        filters = [min(_BASE_FILTERS * 2 ** n, _MOST_FILTERS) for n in range(len(strides))]
+        filters = [min(_BASE_FILTERS * 2**n, _MOST_FILTERS) for n in range(len(strides))]
         heads = len(strides) - 3
         self.supervised = deep_supervision and heads > 0
         self.multiple = tuple(math.prod(axis) for axis in zip(*strides))  # (k, j, i)
-        self.net = DynUNet(3, in_channels, classes, kernels, strides, strides[1:], filters=filters,
-                           deep_supervision=self.supervised, deep_supr_num=max(1, heads))
+        self.net = DynUNet(
+            3,
+            in_channels,
+            classes,
+            kernels,
+            strides,
+            strides[1:],
+            filters=filters,
+            deep_supervision=self.supervised,
+            deep_supr_num=max(1, heads),
+        )
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """image (B, C, K, J, I) -> logits (B, classes, K, J, I); in training with deep supervision a list, finest first.
+        """image (B, C, K, J, I) -> logits (B, classes, K, J, I); in training with deep supervision
+        a list, finest first.
 
         The coarser entries have the window's size divided by the strides of their stage.
         """
         size = image.shape[2:]
-        # MONAI's own forward would blow all scales up to the full size, and deep supervision wants each at its own.
+        # MONAI's own forward would blow all scales up to the full size, and deep supervision wants
+        # each at its own.
         missing = [-n % m for n, m in zip(size, self.multiple)]
         padded = F.pad(image, (0, missing[2], 0, missing[1], 0, missing[0]), mode="replicate")
         logits = self.net.output_block(self.net.skip_layers(padded))
-        logits = logits[:, :, :size[0], :size[1], :size[2]]
+        logits = logits[:, :, : size[0], : size[1], : size[2]]
         if not (self.training and self.supervised):
             return logits
         coarser = list(self.net.heads)
-        self.net.heads[:] = [image.new_zeros(1)] * len(coarser)  # holds no graph from one step to the next
+        self.net.heads[:] = [image.new_zeros(1)] * len(
+            coarser
+        )  # holds no graph from one step to the next
         return [logits, *coarser]

@@ -1,4 +1,5 @@
 """The network that finds the hippocampi in a whole head: a small residual U-Net at 3 mm."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -9,7 +10,14 @@ from torch import nn
 
 # The order is part of the bundle's format. The auxiliary classes teach the network left from right,
 # and give the localizer something to check a found hippocampus against.
-CLASSES = ("background", "left_hippocampus", "right_hippocampus", "left_cerebrum", "right_cerebrum", "hindbrain")
+CLASSES = (
+    "background",
+    "left_hippocampus",
+    "right_hippocampus",
+    "left_cerebrum",
+    "right_cerebrum",
+    "hindbrain",
+)
 MIRRORED = (0, 2, 1, 4, 3, 5)  # what each class becomes in a mirrored head
 
 
@@ -48,20 +56,26 @@ class LocalizerConfig:
 class LocalizerNet(nn.Module):
     """MONAI's residual U-Net with instance normalisation, over a single-channel image.
 
-    Its coarsest level has voxels of 48 mm, so that every output sees the whole head; without that it
-    could not tell a left hippocampus from a right one in the middle of the brain.
+    Its coarsest level has voxels of 48 mm, so that every output sees the whole head; without that
+    it could not tell a left hippocampus from a right one in the middle of the brain.
     """
 
     def __init__(self, config: LocalizerConfig):
         super().__init__()
         self.config = config
         self.unet = UNet(
-            spatial_dims=3, in_channels=1, out_channels=len(CLASSES), channels=config.channels,
-            strides=(2,) * (len(config.channels) - 1), num_res_units=config.residual_units,
-            norm=("instance", {"affine": True}))
+            spatial_dims=3,
+            in_channels=1,
+            out_channels=len(CLASSES),
+            channels=config.channels,
+            strides=(2,) * (len(config.channels) - 1),
+            num_res_units=config.residual_units,
+            norm=("instance", {"affine": True}),
+        )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """image: (B, 1, K, J, I) in 0..1, axes along RAS, each a multiple of `config.multiple` voxels.
+        """image: (B, 1, K, J, I) in 0..1, axes along RAS, each a multiple of `config.multiple`
+        voxels.
 
         Returns logits (B, 6, K, J, I) in the order of `CLASSES`.
         """

@@ -1,4 +1,7 @@
-"""MedVisionLlama: a vision transformer for 3D segmentation that holds a frozen language-model block."""
+"""MedVisionLlama: a vision transformer for 3D segmentation that holds a frozen language-model
+block.
+"""
+
 from __future__ import annotations
 
 import torch.nn.functional as F
@@ -8,19 +11,29 @@ from MedLLMSegLib.networks.parts.vit import Triple, to_tokens, to_volume
 
 
 class MedVisionLlama(nn.Module):
-    """The paper's ViT baseline, the paper's model and ours are three sets of parts of this one class.
+    """The paper's ViT baseline, the paper's model and ours are three sets of parts of this one
+    class.
 
     After arXiv 2410.02458; see docs/architecture.md for what is the paper's and what is ours.
 
-    embedding: image -> (tokens, skips). position: adds learned positions, or None.
-    blocks: transformer blocks. llm: the frozen block with its projections, or None.
-    llm_after: after how many blocks it stands (0 is the head, before any position is known, as in the published code).
-    fusion: combines features of several depths and scales, or None. decoder: (tokens, skips) -> logits.
-    patch: voxels (k, j, i) a token spans.
+    embedding: image -> (tokens, skips). position: adds learned positions, or None. blocks:
+    transformer blocks. llm: the frozen block with its projections, or None. llm_after: after how
+    many blocks it stands (0 is the head, before any position is known, as in the published code).
+    fusion: combines features of several depths and scales, or None. decoder: (tokens, skips) ->
+    logits. patch: voxels (k, j, i) a token spans.
     """
 
-    def __init__(self, embedding: nn.Module, position: nn.Module | None, blocks: nn.ModuleList, llm: nn.Module | None,
-                 llm_after: int, fusion: nn.Module | None, decoder: nn.Module, patch: Triple):
+    def __init__(
+        self,
+        embedding: nn.Module,
+        position: nn.Module | None,
+        blocks: nn.ModuleList,
+        llm: nn.Module | None,
+        llm_after: int,
+        fusion: nn.Module | None,
+        decoder: nn.Module,
+        patch: Triple,
+    ):
         super().__init__()
         self.embedding, self.position, self.blocks = embedding, position, blocks
         self.llm, self.llm_after, self.patch = llm, llm_after, patch
@@ -30,8 +43,8 @@ class MedVisionLlama(nn.Module):
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """image (B, C, K, J, I) of any size -> logits (B, classes, K, J, I).
 
-        While training with deep supervision: a list, finest first; one that a stage halved n times along an axis has
-        ceil(size / 2^n) voxels along it.
+        While training with deep supervision: a list, finest first; one that a stage halved n times
+        along an axis has ceil(size / 2^n) voxels along it.
         """
         size = image.shape[2:]
         padded = pad_to_multiple(image, self.patch)
@@ -45,7 +58,9 @@ class MedVisionLlama(nn.Module):
         return cut_padding(logits, size, padded.shape[2:])
 
     def encode(self, volume: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Token volume (B, D, k, j, i) -> the deepest features, and those after the embedding and half the blocks."""
+        """Token volume (B, D, k, j, i) -> the deepest features, and those after the embedding
+        and half the blocks.
+        """
         grid = volume.shape[2:]
         embedded = volume
         if self.llm is not None and self.llm_after == 0:
@@ -64,13 +79,17 @@ class MedVisionLlama(nn.Module):
 
 
 def cut_padding(logits: Tensor, size: Triple, padded: Triple) -> Tensor:
-    """Logits (B, C, k, j, i) over a padded image, cut to the voxels that hold some of the image's own `size`."""
+    """Logits (B, C, k, j, i) over a padded image, cut to the voxels that hold some of the
+    image's own `size`.
+    """
     k, j, i = (-(-n * m // p) for n, m, p in zip(size, logits.shape[2:], padded))
     return logits[:, :, :k, :j, :i]
 
 
 def pad_to_multiple(image: Tensor, multiple: Triple) -> Tensor:
-    """Repeat the last voxels of (B, C, K, J, I) until every axis is a multiple of its number (k, j, i)."""
+    """Repeat the last voxels of (B, C, K, J, I) until every axis is a multiple of its number (k,
+    j, i).
+    """
     missing = [-n % m for n, m in zip(image.shape[2:], multiple)]
     if not any(missing):
         return image

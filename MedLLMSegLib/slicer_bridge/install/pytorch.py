@@ -1,9 +1,12 @@
-"""PyTorch by the installer of Slicer's PyTorch extension, in a process of its own, so that Slicer's window goes on.
+"""PyTorch by the installer of Slicer's PyTorch extension, in a process of its own, so that Slicer's
+window goes on.
 
-The extension's `installTorch` waits for pip, and pip is silent while it downloads gigabytes: the window would stand still for
-minutes. So the extension is asked what it would run, and that is run beside the window; where it does not say, its own
-`installTorch` follows (`install.ensure_packages`).
+The extension's `installTorch` waits for pip, and pip is silent while it downloads gigabytes: the
+window would stand still for minutes. So the extension is asked what it would run, and that is run
+beside the window; where it does not say, its own `installTorch` follows
+(`install.ensure_packages`).
 """
+
 from __future__ import annotations
 
 import os
@@ -26,15 +29,18 @@ STOP_S = 1.0
 
 
 def torch_commands(requirement: str) -> list[list[str]] | None:
-    """What the PyTorch extension gives to Python to install torch, such as ["-m", "light_the_torch", "install", "torch>=2.8"].
+    """What the PyTorch extension gives to Python to install torch, such as ["-m",
+    "light_the_torch", "install", "torch>=2.8"].
 
-    Before it, if need be, the installer itself. None where it cannot be told: the extension is missing, or another one than
-    we know; its `installTorch` is tried then, and says what is wrong.
+    Before it, if need be, the installer itself. None where it cannot be told: the extension is
+    missing, or another one than we know; its `installTorch` is tried then, and says what is wrong.
     """
     try:
         from PyTorchUtils import PyTorchUtilsLogic
 
-        arguments = [str(each) for each in PyTorchUtilsLogic._getPipInstallArguments(None, requirement)]
+        arguments = [
+            str(each) for each in PyTorchUtilsLogic._getPipInstallArguments(None, requirement)
+        ]
     except Exception:
         return None
     before = [] if find_spec(INSTALLER) else [["-m", "pip", "install", INSTALLER_PACKAGE]]
@@ -42,8 +48,15 @@ def torch_commands(requirement: str) -> list[list[str]] | None:
 
 
 def pip_environment(constraints: Path) -> dict[str, str]:
-    """The environment for pip: nothing but what is missing is changed, and it says how far a download is where it can."""
-    known = {**os.environ, "PIP_CONSTRAINT": constraints.as_uri(), "PIP_NO_INPUT": "1", "PYTHONUNBUFFERED": "1"}
+    """The environment for pip: nothing but what is missing is changed, and it says how far a
+    download is where it can.
+    """
+    known = {
+        **os.environ,
+        "PIP_CONSTRAINT": constraints.as_uri(),
+        "PIP_NO_INPUT": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
     try:
         if tuple(map(int, version("pip").split(".")[:2])) >= (24, 1):
             known["PIP_PROGRESS_BAR"] = "raw"
@@ -53,11 +66,12 @@ def pip_environment(constraints: Path) -> dict[str, str]:
 
 
 class Installation:
-    """Programs that run one after the other, as long as each works. text: what is done; fraction: of the file that is being
-    downloaded, None if not known.
+    """Programs that run one after the other, as long as each works. text: what is done; fraction:
+    of the file that is being downloaded, None if not known.
 
-    placing: PyTorch's files are being put into their places, which is not to be disturbed. stopped: `stop` was called.
-    folder: a TemporaryDirectory that they need. Raises OSError if the first cannot be started.
+    placing: PyTorch's files are being put into their places, which is not to be disturbed. stopped:
+    `stop` was called. folder: a TemporaryDirectory that they need. Raises OSError if the first
+    cannot be started.
     """
 
     def __init__(self, commands: list[list[str]], environment: dict[str, str], folder=None):
@@ -67,7 +81,9 @@ class Installation:
         self._lines: queue.SimpleQueue = queue.SimpleQueue()
         self._last: deque[str] = deque(maxlen=KEPT)
         self._process = self._started(commands[0])
-        self._reader = threading.Thread(target=self._read, name="MedLLMSeg installation", daemon=True)
+        self._reader = threading.Thread(
+            target=self._read, name="MedLLMSeg installation", daemon=True
+        )
         self._reader.start()
 
     @property
@@ -104,12 +120,17 @@ class Installation:
         self._reader.join(STOP_S)
 
     def _signal(self, name: str) -> None:
-        """To the whole group of processes, as PythonSlicer starts the real Python and waits for it."""
+        """To the whole group of processes, as PythonSlicer starts the real Python and waits for
+        it.
+        """
         if not self._reader.is_alive():  # nobody holds the pipe any more
             return
         if os.name == "nt":
-            subprocess.run(["taskkill", "/F", "/T", "/PID", str(self._process.pid)], capture_output=True,
-                           creationflags=subprocess.CREATE_NO_WINDOW)
+            subprocess.run(
+                ["taskkill", "/F", "/T", "/PID", str(self._process.pid)],
+                capture_output=True,
+                creationflags=subprocess.CREATE_NO_WINDOW,
+            )
             return
         try:
             os.killpg(self._process.pid, getattr(signal, name))
@@ -118,8 +139,14 @@ class Installation:
 
     def _started(self, command: list[str]) -> subprocess.Popen:
         return subprocess.Popen(
-            command, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0))
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
 
     def _read(self) -> None:
         while True:
@@ -135,13 +162,18 @@ class Installation:
             del self._left[0]
 
     def _take(self, line: str, last: bool) -> None:
-        """last: whether the last program says so; it may be looked at when the next one runs already."""
+        """last: whether the last program says so; it may be looked at when the next one runs
+        already.
+        """
         if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
             done, whole = map(int, found.groups())
             self.fraction = done / whole if whole else None
         elif line:
             self._last.append(line)
             if line.startswith(("Collecting ", "Downloading ", "Using cached ")):
-                self.text, self.fraction = line.replace("https://", "").split("/")[-1] if "/" in line else line, None
+                self.text, self.fraction = (
+                    line.replace("https://", "").split("/")[-1] if "/" in line else line,
+                    None,
+                )
             elif line.startswith("Installing collected packages"):
                 self.text, self.fraction, self.placing = "", None, last

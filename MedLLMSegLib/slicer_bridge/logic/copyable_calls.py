@@ -1,4 +1,7 @@
-"""What the button does, as text to copy: lines for Slicer's Python console, and a command without Slicer."""
+"""What the button does, as text to copy: lines for Slicer's Python console, and a command
+without Slicer.
+"""
+
 from __future__ import annotations
 
 import json
@@ -10,13 +13,16 @@ from dataclasses import fields
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+
 from .segmentation_job import Options
 
 DEFAULTS = {field.name: field.default for field in fields(Options)}
 
 
 def python_lines(volumeNode, **options) -> str:
-    """Lines that segment this very node; options as for `SegmentationLogic.segmentAsync`, those left as they are left out."""
+    """Lines that segment this very node; options as for `SegmentationLogic.segmentAsync`, those
+    left as they are left out.
+    """
     _require(volumeNode)
     chosen = _chosen(options)
     output = chosen.pop("segmentationNode", None)
@@ -25,13 +31,17 @@ def python_lines(volumeNode, **options) -> str:
     if output is not None and output.GetScene() is not None:
         lines.append(f"segmentationNode = {_node(output)}")
         arguments.append("segmentationNode")
-    lines += ["logic = MedLLMSegLogic()",
-              f"segmentationNode = logic.segment({', '.join([*arguments, *_written(chosen)])})"]
+    lines += [
+        "logic = MedLLMSegLogic()",
+        f"segmentationNode = logic.segment({', '.join([*arguments, *_written(chosen)])})",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def command_line(volumeNode, **options) -> str:
-    """The command for a terminal, where `pip install` has put `medllmseg`; a line before it says what else is needed."""
+    """The command for a terminal, where `pip install` has put `medllmseg`; a line before it says
+    what else is needed.
+    """
     _require(volumeNode)
     chosen = _chosen(options)
     name = re.sub(r"[^\w.-]+", "_", volumeNode.GetName() or "scan").strip("._-") or "scan"
@@ -47,7 +57,12 @@ def command_line(volumeNode, **options) -> str:
             words += [f"--{option}", str(chosen[option])]
     if chosen.get("uncertainty"):
         words += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
-    return "\n".join([*notes, subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)]) + "\n"
+    return (
+        "\n".join(
+            [*notes, subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)]
+        )
+        + "\n"
+    )
 
 
 def _require(volumeNode) -> None:
@@ -58,7 +73,9 @@ def _require(volumeNode) -> None:
 def _chosen(options: dict) -> dict:
     """The options that differ from their defaults; TypeError for one that does not exist."""
     Options(**options)
-    return {name: value for name, value in options.items() if value != DEFAULTS[name] or name == "model"}
+    return {
+        name: value for name, value in options.items() if value != DEFAULTS[name] or name == "model"
+    }
 
 
 def _node(node) -> str:
@@ -71,7 +88,10 @@ def _node(node) -> str:
 
 
 def _written(options: dict) -> list[str]:
-    return [f"{name}={_text(value) if isinstance(value, str) else repr(value)}" for name, value in options.items()]
+    return [
+        f"{name}={_text(value) if isinstance(value, str) else repr(value)}"
+        for name, value in options.items()
+    ]
 
 
 def _text(value: str) -> str:

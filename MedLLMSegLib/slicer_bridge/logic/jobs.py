@@ -1,8 +1,11 @@
-"""Work that goes on while the window lives: a `Job` for whoever looks on, and `Runner`, which takes jobs step by step.
+"""Work that goes on while the window lives: a `Job` for whoever looks on, and `Runner`, which takes
+jobs step by step.
 
-The steps of a job are a generator on the main thread, the only one that may touch MRML nodes. It yields whenever it has to
-wait: for the worker (`Runner.request`) or for a thread of ours that reads and writes files (`Runner.in_thread`).
+The steps of a job are a generator on the main thread, the only one that may touch MRML nodes. It
+yields whenever it has to wait: for the worker (`Runner.request`) or for a thread of ours that reads
+and writes files (`Runner.in_thread`).
 """
+
 from __future__ import annotations
 
 import logging
@@ -10,11 +13,12 @@ import shutil
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Generator, Iterator
+from typing import Any
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.worker.protocol import Event
@@ -22,7 +26,9 @@ from MedLLMSegLib.worker.protocol import Event
 logger = logging.getLogger("medllmseg")
 
 RUNNING = ("running", "cancelling")
-LENT_S = 0.02  # Slicer's main thread keeps the interpreter while its window waits: so long a thread gets it at each poll
+# Slicer's main thread keeps the interpreter while its window waits: so long a thread gets it at
+# each poll
+LENT_S = 0.02
 Steps = Generator[None, None, Any]
 
 
@@ -38,16 +44,17 @@ class Removed(Exception):
 class Job:
     """One run, for whoever looks on; only `Runner` changes it.
 
-    state: "running", "cancelling", "done", "failed" or "cancelled". message: one sentence for the user, "" if there is
-    nothing to say; details: more for the log. stage, fraction (0 to 1), secondsLeft (None: not known): how far it is.
-    Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's name, volume in mL,
-    mean confidence or None), notes (sentences). Of a sequence: itemRows (index value -> rows), their means as rows, and
-    tableNode, which holds the volumes of each image.
-    Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps), rows (class, probability,
-    threshold or None, whether it is the answer), notes.
-    needsScene: closing the scene makes it pointless; a training has all that it needs once its cases are written.
-    Of a training: history (rows such as {"step", "loss"} or {"step", "val_dice"}), model (the new `ModelEntry`), kept
-    (the folder that a later training goes on from, with copies of the scans; "" if nothing is kept).
+    state: "running", "cancelling", "done", "failed" or "cancelled". message: one sentence for the
+    user, "" if there is nothing to say; details: more for the log. stage, fraction (0 to 1),
+    secondsLeft (None: not known): how far it is. Of a segmentation: segmentationNode,
+    uncertaintyNode (None unless asked for), rows (structure's name, volume in mL, mean confidence
+    or None), notes (sentences). Of a sequence: itemRows (index value -> rows), their means as rows,
+    and tableNode, which holds the volumes of each image. Of a diagnosis: tableNode, heatMapNode (or
+    None), diagnosis (a `Diagnosis` without its maps), rows (class, probability, threshold or None,
+    whether it is the answer), notes. needsScene: closing the scene makes it pointless; a training
+    has all that it needs once its cases are written. Of a training: history (rows such as {"step",
+    "loss"} or {"step", "val_dice"}), model (the new `ModelEntry`), kept (the folder that a later
+    training goes on from, with copies of the scans; "" if nothing is kept).
     """
 
     kind: str = "segment"
@@ -117,13 +124,19 @@ class Runner:
         return job
 
     def poll(self) -> None:
-        """Take every job as far as it can go without waiting. A call from within a callback does nothing."""
+        """Take every job as far as it can go without waiting. A call from within a callback does
+        nothing.
+        """
         if self._polling:
             return
         self._polling = True
         try:
-            time.sleep(0.001)  # lets the threads that read from the worker have the interpreter for a moment
-            by_request = {run.request: run for run in self._runs.values() if run.request is not None}
+            time.sleep(
+                0.001
+            )  # lets the threads that read from the worker have the interpreter for a moment
+            by_request = {
+                run.request: run for run in self._runs.values() if run.request is not None
+            }
             for event in self._client.poll() if self._client else ():
                 if event.id in by_request:
                     by_request[event.id].inbox.append(event)
@@ -133,7 +146,9 @@ class Runner:
             self._polling = False
 
     def cancel(self, job: Job) -> None:
-        """Ask a job to stop; it is "cancelling" until the worker has let go. For a job that has ended, nothing happens."""
+        """Ask a job to stop; it is "cancelling" until the worker has let go. For a job that has
+        ended, nothing happens.
+        """
         if job.state != "running":
             return
         job.state, run = "cancelling", self._runs[job]
@@ -143,23 +158,39 @@ class Runner:
     def close(self) -> None:
         """End all jobs and the worker, without calling back."""
         if self._client is not None:
-            self._client.close()  # first: a worker that is told to stop still writes into the folders that the steps remove
+            # first: a worker that is told to stop still writes into the folders that the steps
+            # remove
+            self._client.close()
         for run in list(self._runs.values()):
             run.steps.close()
-            run.job.state, run.job.onProgress, run.job.onDone, run.job.onHistory = "cancelled", None, None, None
+            run.job.state, run.job.onProgress, run.job.onDone, run.job.onHistory = (
+                "cancelled",
+                None,
+                None,
+                None,
+            )
         self._runs.clear()
         self._client = None
         if self._files is not None:
-            self._files.shutdown(wait=True)  # what is left to do there is to remove temporary folders
+            self._files.shutdown(
+                wait=True
+            )  # what is left to do there is to remove temporary folders
             self._files = None
 
     # for the steps of a job
 
-    def request(self, job: Job, do: str, still: Callable[[], None], onProgress: Callable[[Event], None], **fields) -> Steps:
+    def request(
+        self,
+        job: Job,
+        do: str,
+        still: Callable[[], None],
+        onProgress: Callable[[Event], None],
+        **fields,
+    ) -> Steps:
         """Steps: send a request to the worker and wait for its end; returns the event "result".
 
-        still: called while waiting; raises `Removed` if the job makes no sense any more, which ends it when the worker has
-        let go of its files. onProgress: gets events "progress".
+        still: called while waiting; raises `Removed` if the job makes no sense any more, which ends
+        it when the worker has let go of its files. onProgress: gets events "progress".
         """
         run, client = self._runs[job], self.client
         run.request, ended, removed = client.submit(do, **fields), False, None
@@ -212,13 +243,17 @@ class Runner:
             self.remove(path)
 
     def remove(self, path: Path) -> None:
-        """Remove a folder in the thread for files, without waiting, after whatever still writes there."""
+        """Remove a folder in the thread for files, without waiting, after whatever still writes
+        there.
+        """
         try:
             self._submit(shutil.rmtree, path, ignore_errors=True)
         except RuntimeError:  # Python ends, and its threads take nothing more
             shutil.rmtree(path, ignore_errors=True)
 
-    def report(self, job: Job, stage: str, fraction: float, secondsLeft: float | None = None) -> None:
+    def report(
+        self, job: Job, stage: str, fraction: float, secondsLeft: float | None = None
+    ) -> None:
         """Say how far a job is."""
         job.stage, job.fraction, job.secondsLeft = stage, fraction, secondsLeft
         self.tell(job, job.onProgress, stage, fraction, secondsLeft)
@@ -233,7 +268,8 @@ class Runner:
             self.cancel(job)
         except Exception:
             logger.exception("a callback failed")
-            traceback.print_exc()  # into Slicer's Python console: whoever wrote the callback looks there
+            # into Slicer's Python console: whoever wrote the callback looks there
+            traceback.print_exc()
 
     def _submit(self, function: Callable, *arguments, **options) -> Future:
         if self._files is None:
@@ -266,7 +302,14 @@ class Runner:
             self._end(job, "cancelled", error)
             raise
 
-    def _end(self, job: Job, state: str, error: BaseException | None = None, message: str = "", details: str = "") -> None:
+    def _end(
+        self,
+        job: Job,
+        state: str,
+        error: BaseException | None = None,
+        message: str = "",
+        details: str = "",
+    ) -> None:
         self._runs.pop(job, None)
         job.state, job.error, job.message, job.details = state, error, message, details
         if state == "done":
@@ -275,7 +318,9 @@ class Runner:
 
 
 def calm(scene, still: Callable[[], None]) -> Steps:
-    """Steps: wait until the scene is not being loaded, closed or restored. still: as for `Runner.request`."""
+    """Steps: wait until the scene is not being loaded, closed or restored. still: as for
+    `Runner.request`.
+    """
     still()
     while scene.IsBatchProcessing():
         yield

@@ -1,18 +1,22 @@
-"""What a logic works with: the runner of its jobs, what they overwrote, and the worker's process."""
+"""What a logic works with: the runner of its jobs, what they overwrote, and the worker's
+process.
+"""
+
 from __future__ import annotations
 
 import os
 import shutil
 import sys
 import weakref
-from typing import Callable
+from collections.abc import Callable
 
 import slicer
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
-from .jobs import Runner
 from MedLLMSegLib.slicer_bridge.scene.restore_point import Keep
+
+from .jobs import Runner
 from .segmentation_job import Segmenting
 
 LOG = "worker.log"  # in the cache folder
@@ -50,16 +54,24 @@ def make_client():
 
 
 def python() -> str:
-    """The Python to run the worker with: Slicer's (`PythonSlicer`, which its launcher puts on the path), or this one outside."""
+    """The Python to run the worker with: Slicer's (`PythonSlicer`, which its launcher puts on
+    the path), or this one outside.
+    """
     application = getattr(slicer, "app", None)
     if application is None:
         return sys.executable
-    found = shutil.which("PythonSlicer") or shutil.which("PythonSlicer", path=os.path.join(str(application.slicerHome), "bin"))
+    found = shutil.which("PythonSlicer") or shutil.which(
+        "PythonSlicer", path=os.path.join(str(application.slicerHome), "bin")
+    )
     if found is None:
-        raise UserError("Slicer's own Python (PythonSlicer) was not found beside Slicer; install Slicer again.")
+        raise UserError(
+            "Slicer's own Python (PythonSlicer) was not found beside Slicer; install Slicer again."
+        )
     return found
 
 
 def environment() -> dict[str, str] | None:
-    """The environment that Slicer was started in, without what its launcher set; None outside, for this process's own."""
+    """The environment that Slicer was started in, without what its launcher set; None outside,
+    for this process's own.
+    """
     return None if getattr(slicer, "app", None) is None else slicer.util.startupEnvironment()

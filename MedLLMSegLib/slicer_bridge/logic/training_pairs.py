@@ -1,4 +1,7 @@
-"""Scans and their segmentations in the scene, as labelled cases on disk: NAME.nrrd beside NAME.seg.nrrd."""
+"""Scans and their segmentations in the scene, as labelled cases on disk: NAME.nrrd beside
+NAME.seg.nrrd.
+"""
+
 from __future__ import annotations
 
 import re
@@ -11,20 +14,22 @@ import numpy as np
 import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
-from MedLLMSegLib.data.reference_labels import same_name
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.io.volume_files import save_segmentation, save_volume
 from MedLLMSegLib.core.segmentation import Segmentation, plain_structures
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.slicer_bridge.scene.volume_nodes import ijk_to_segmentation, read_volume
+from MedLLMSegLib.data.reference_labels import same_name
+from MedLLMSegLib.io.volume_files import save_segmentation, save_volume
 from MedLLMSegLib.slicer_bridge.scene.segments import BINARY_LABELMAP, to_vtk
+from MedLLMSegLib.slicer_bridge.scene.volume_nodes import ijk_to_segmentation, read_volume
 
 FEWEST = 2  # one pair to train on and one to choose the best weights by
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A scan and its segmentation. group: the patient, whose scans are never trained on and chosen by at once."""
+    """A scan and its segmentation. group: the patient, whose scans are never trained on and
+    chosen by at once.
+    """
 
     volumeNode: Any
     segmentationNode: Any
@@ -33,20 +38,33 @@ class Pair:
 
 
 def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
-    """The pairs with groups and file names of their own, and the names of the structures. Raises `UserError`."""
-    pairs = [(volume, segmentation) for volume, segmentation in pairs if volume is not None and segmentation is not None]
+    """The pairs with groups and file names of their own, and the names of the structures. Raises
+    `UserError`.
+    """
+    pairs = [
+        (volume, segmentation)
+        for volume, segmentation in pairs
+        if volume is not None and segmentation is not None
+    ]
     if len(pairs) < FEWEST:
-        raise UserError(f"There {'is 1 scan' if len(pairs) == 1 else 'are no scans'} with a segmentation, and at least "
-                        f"{FEWEST} of different patients are needed to train; add pairs of a scan and its segmentation.")
+        raise UserError(
+            f"There {'is 1 scan' if len(pairs) == 1 else 'are no scans'} with a segmentation, and"
+            f" at least {FEWEST} of different patients are needed to train; add pairs of a scan and"
+            " its segmentation."
+        )
     seen: set[str] = set()
     for volume, _ in pairs:
         if volume.GetID() in seen:
-            raise UserError(f'The scan "{volume.GetName()}" is in two pairs; give each scan one segmentation.')
+            raise UserError(
+                f'The scan "{volume.GetName()}" is in two pairs; give each scan one segmentation.'
+            )
         seen.add(volume.GetID())
     names = _structures(pairs)
     found, taken, patients = [], set(), {}
     for volume, segmentation in pairs:
-        name = _free(re.sub(r"[^\w-]+", "_", volume.GetName() or "").strip("_")[:40] or "scan", taken)
+        name = _free(
+            re.sub(r"[^\w-]+", "_", volume.GetName() or "").strip("_")[:40] or "scan", taken
+        )
         taken.add(name.casefold())
         patient = _patient(volume)
         group = f"patient_{patients.setdefault(patient, len(patients) + 1)}" if patient else name
@@ -55,8 +73,14 @@ def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """A name that no other scan's file has, on disks that tell "MR" from "mr" and on those that do not."""
-    return next(each for n in count(1) if (each := name if n == 1 else f"{name}_{n}").casefold() not in taken)
+    """A name that no other scan's file has, on disks that tell "MR" from "mr" and on those that
+    do not.
+    """
+    return next(
+        each
+        for n in count(1)
+        if (each := name if n == 1 else f"{name}_{n}").casefold() not in taken
+    )
 
 
 def _structures(pairs) -> tuple[str, ...]:
@@ -65,8 +89,12 @@ def _structures(pairs) -> tuple[str, ...]:
     for _, segmentation in pairs[1:]:
         others = _names(segmentation)
         if {same_name(name) for name in others} != {same_name(name) for name in names}:
-            raise UserError(f'"{first.GetName()}" has the segments {", ".join(names)}, and "{segmentation.GetName()}" has '
-                            f"{', '.join(others)}; give the same structures the same names in all segmentations.")
+            raise UserError(
+                f'"{first.GetName()}" has the segments {", ".join(names)}, and'
+                f' "{segmentation.GetName()}" has '
+                f"{', '.join(others)}; give the same structures the same names in all"
+                " segmentations."
+            )
     return names
 
 
@@ -74,10 +102,15 @@ def _names(node) -> tuple[str, ...]:
     segments = node.GetSegmentation()
     names = tuple(segments.GetSegment(i).GetName() for i in segments.GetSegmentIDs())
     if not names:
-        raise UserError(f'The segmentation "{node.GetName()}" is empty; draw the structures that the model should learn, or '
-                        "leave the pair out.")
+        raise UserError(
+            f'The segmentation "{node.GetName()}" is empty; draw the structures that the model'
+            " should learn, or leave the pair out."
+        )
     if len({same_name(name) for name in names}) < len(names):
-        raise UserError(f'Two segments of "{node.GetName()}" have the same name; give each structure a name of its own.')
+        raise UserError(
+            f'Two segments of "{node.GetName()}" have the same name; give each structure a name of'
+            " its own."
+        )
     return names
 
 
@@ -90,7 +123,9 @@ def _patient(volumeNode) -> int:
 
 
 def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]:
-    """The voxels of a pair: the scan, and its segments as labels on the scan's grid. Raises `UserError`."""
+    """The voxels of a pair: the scan, and its segments as labels on the scan's grid. Raises
+    `UserError`.
+    """
     volume = read_volume(pair.volumeNode)
     labels, taken_by = np.zeros(volume.array.shape, np.uint8), {}
     segments = pair.segmentationNode.GetSegmentation()
@@ -99,55 +134,80 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
         inside = _voxels(pair.segmentationNode, by_name[same_name(name)], pair.volumeNode, name)
         others = np.unique(labels[inside])
         if others.any():
-            raise UserError(f'The segments "{taken_by[int(others[others > 0][0])]}" and "{name}" of '
-                            f'"{pair.segmentationNode.GetName()}" overlap, and every voxel can have one label only; remove the '
-                            "overlap (Segment Editor: Masking, Modify other segments: Overwrite all).")
+            raise UserError(
+                f'The segments "{taken_by[int(others[others > 0][0])]}" and "{name}" of'
+                f' "{pair.segmentationNode.GetName()}" overlap, and every voxel can have one label'
+                " only; remove the overlap (Segment Editor: Masking, Modify other segments:"
+                " Overwrite all)."
+            )
         labels[inside] = value
         taken_by[value] = name
     if not labels.any():
-        raise UserError(f'The segmentation "{pair.segmentationNode.GetName()}" is empty where "{pair.volumeNode.GetName()}" '
-                        "lies; choose the scan that it was drawn on, or leave the pair out.")
-    return volume, Segmentation(volume.with_array(labels), plain_structures(dict(enumerate(names, start=1))))
+        raise UserError(
+            f'The segmentation "{pair.segmentationNode.GetName()}" is empty where'
+            f' "{pair.volumeNode.GetName()}" lies; choose the scan that it was drawn on, or leave'
+            " the pair out."
+        )
+    return volume, Segmentation(
+        volume.with_array(labels), plain_structures(dict(enumerate(names, start=1)))
+    )
 
 
 def _voxels(node, segment_id: str, volumeNode, name: str) -> np.ndarray:
-    """Which voxels of the scan, bool [k, j, i], a segment covers. The scene is not touched, as Slicer's own export would."""
+    """Which voxels of the scan, bool [k, j, i], a segment covers. The scene is not touched, as
+    Slicer's own export would.
+    """
     grid, segment = ijk_to_segmentation(node, volumeNode), slicer.vtkOrientedImageData()
     extent = [edge for size in volumeNode.GetImageData().GetDimensions() for edge in (0, size - 1)]
     if not _with_labelmaps(node, grid, extent).GetBinaryLabelmapRepresentation(segment_id, segment):
-        raise UserError(f'The segment "{name}" of "{node.GetName()}" could not be turned into voxels; make binary labelmaps of '
-                        "it in the Segmentations module (Representations).")
+        raise UserError(
+            f'The segment "{name}" of "{node.GetName()}" could not be turned into voxels; make'
+            " binary labelmaps of it in the Segmentations module (Representations)."
+        )
     if segment.IsEmpty():
         return np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], bool)
     scan, found = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     scan.SetExtent(*extent)
     scan.SetImageToWorldMatrix(to_vtk(grid))
-    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(segment, scan, found)
+    slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
+        segment, scan, found
+    )
     return vtk_to_numpy(found.GetPointData().GetScalars()).reshape(found.GetDimensions()[::-1]) > 0
 
 
 def covered(node, volumeNode) -> np.ndarray:
-    """Which voxels of an image, bool [k, j, i], any segment of a segmentation covers. Raises `UserError` for an empty one."""
+    """Which voxels of an image, bool [k, j, i], any segment of a segmentation covers. Raises
+    `UserError` for an empty one.
+    """
     segments, names = node.GetSegmentation(), _names(node)
-    parts = [_voxels(node, segment_id, volumeNode, name) for segment_id, name in zip(segments.GetSegmentIDs(), names)]
+    parts = [
+        _voxels(node, segment_id, volumeNode, name)
+        for segment_id, name in zip(segments.GetSegmentIDs(), names)
+    ]
     return np.logical_or.reduce(parts)
 
 
 def _with_labelmaps(node, grid: np.ndarray, extent: list[int]):
-    """The node, or a copy of it outside of the scene whose surfaces are made into voxels of a grid."""
+    """The node, or a copy of it outside of the scene whose surfaces are made into voxels of a
+    grid.
+    """
     labelmap, convert = BINARY_LABELMAP, slicer.vtkSegmentationConverter
     if node.GetSegmentation().ContainsRepresentation(labelmap):
         return node
     copy = slicer.vtkMRMLSegmentationNode()
     copy.GetSegmentation().DeepCopy(node.GetSegmentation())
-    copy.GetSegmentation().SetConversionParameter(convert.GetReferenceImageGeometryParameterName(),
-                                                  convert.SerializeImageGeometry(to_vtk(grid), extent))
+    copy.GetSegmentation().SetConversionParameter(
+        convert.GetReferenceImageGeometryParameterName(),
+        convert.SerializeImageGeometry(to_vtk(grid), extent),
+    )
     copy.GetSegmentation().CreateRepresentation(labelmap)
     return copy
 
 
 def write_pair(volume: Volume, segmentation: Segmentation, pair: Pair, folder: Path) -> None:
-    """Put a pair's files into ``folder``, in a subfolder for its group, as `cases.read_cases` understands them."""
+    """Put a pair's files into ``folder``, in a subfolder for its group, as `cases.read_cases`
+    understands them.
+    """
     group = Path(folder) / pair.group
     group.mkdir(parents=True, exist_ok=True)
     save_volume(volume, group / f"{pair.name}.nrrd")

@@ -1,10 +1,12 @@
 """What the panel's lists offer besides nodes and models; saved with the scene by name."""
+
 from __future__ import annotations
 
 import enum
 
-from .device_text import found_device
 from MedLLMSegLib.slicer_bridge.translation import _
+
+from .device_text import found_device
 
 
 class Side(enum.Enum):
@@ -16,7 +18,11 @@ class Side(enum.Enum):
 
     def label(self) -> str:
         """What the panel's list shows."""
-        return {Side.AUTOMATIC: _("Both, or not known"), Side.LEFT: _("Left"), Side.RIGHT: _("Right")}[self]
+        return {
+            Side.AUTOMATIC: _("Both, or not known"),
+            Side.LEFT: _("Left"),
+            Side.RIGHT: _("Right"),
+        }[self]
 
 
 class Device(enum.Enum):
@@ -29,5 +35,9 @@ class Device(enum.Enum):
 
     def label(self) -> str:
         """What the panel's list shows."""
-        return {Device.AUTOMATIC: _("Automatic ({found})").format(found=found_device()), Device.CPU: _("Processor (CPU)"),
-                Device.CUDA: _("NVIDIA GPU (CUDA)"), Device.MPS: _("Apple GPU (MPS)")}[self]
+        return {
+            Device.AUTOMATIC: _("Automatic ({found})").format(found=found_device()),
+            Device.CPU: _("Processor (CPU)"),
+            Device.CUDA: _("NVIDIA GPU (CUDA)"),
+            Device.MPS: _("Apple GPU (MPS)"),
+        }[self]

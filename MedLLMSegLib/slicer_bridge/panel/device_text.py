@@ -1,4 +1,7 @@
-"""What Automatic will find to compute with, told without importing torch: files of the system and of installed packages."""
+"""What Automatic will find to compute with, told without importing torch: files of the system
+and of installed packages.
+"""
+
 from __future__ import annotations
 
 import os
@@ -28,7 +31,9 @@ def found_device(gpus: Path = NVIDIA) -> str:
 def _nvidia(gpus: Path) -> str:
     """The name of an NVIDIA GPU, where a driver is installed; "" without one."""
     for path in sorted(gpus.glob("*/information")):
-        if found := re.search(r"^Model:\s*(.+?)\s*$", path.read_text(errors="replace"), re.MULTILINE):
+        if found := re.search(
+            r"^Model:\s*(.+?)\s*$", path.read_text(errors="replace"), re.MULTILINE
+        ):
             return found[1]
     return _("NVIDIA GPU") if sys.platform == "win32" and shutil.which("nvidia-smi") else ""
 

@@ -1,14 +1,16 @@
 """The panel's section Diagnose: Qt and MRML side."""
+
 from __future__ import annotations
 
 import qt
 
-from .record_fields import asks_of
 from MedLLMSegLib.slicer_bridge.scene.node_marks import is_map
+
 from .panel_job import JobSection, Overlay
+from .presenter_diagnose import with_classifier, with_diagnosis
+from .record_fields import asks_of
 from .result_section import fill_table
 from .train_section import fill_box, fit_height
-from .presenter_diagnose import with_classifier, with_diagnosis
 
 MOST_FIELDS = 6  # of a record that are shown without scrolling
 
@@ -22,7 +24,9 @@ class DiagnoseSection(JobSection):
         super().__init__(widget)
         self.table, self.image, self._ids = None, None, ()
         self.overlay, ui = Overlay(self._lay, widget.log), widget.ui
-        ui.diagnoseImageSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
+        ui.diagnoseImageSelector.connect(
+            "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update()
+        )
         ui.classifierComboBox.connect("currentIndexChanged(int)", self.onClassifier)
         ui.diagnoseButton.connect("clicked(bool)", self.onButton)
         ui.recordTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
@@ -39,12 +43,17 @@ class DiagnoseSection(JobSection):
 
     def choose(self, name: str) -> None:
         """Make a classifier the chosen one, with what it asks for."""
-        entry = next((choice.entry for choice in self.widget.panel.classifiers if choice.entry.id == name), None)
+        entry = next(
+            (choice.entry for choice in self.widget.panel.classifiers if choice.entry.id == name),
+            None,
+        )
         self.widget.replace(with_classifier(self.widget.panel, name, asks_of(entry)))
 
     def update(self) -> None:
         """Take account of what is selected, and of nodes that are gone."""
-        if self.widget.ui is None:  # the widgets of a panel that was reloaded still tell of nodes that go
+        if (
+            self.widget.ui is None
+        ):  # the widgets of a panel that was reloaded still tell of nodes that go
             return
         image = self.widget.ui.diagnoseImageSelector.currentNode()
         there = image is not None and image.GetScene() is not None and not is_map(image)
@@ -55,7 +64,11 @@ class DiagnoseSection(JobSection):
         """The volume node of the last diagnosis's heat map, or None."""
         from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
 
-        return heat_map_of(self.table) if self.table is not None and self.table.GetScene() is not None else None
+        return (
+            heat_map_of(self.table)
+            if self.table is not None and self.table.GetScene() is not None
+            else None
+        )
 
     def show_classifiers(self, ids: tuple[str, ...], chosen: str) -> None:
         """Fill the list."""
@@ -63,7 +76,9 @@ class DiagnoseSection(JobSection):
         fill_box(self.widget.ui.classifierComboBox, ids, ids.index(chosen) if chosen in ids else -1)
 
     def show_fields(self, fields: tuple[tuple[str, str], ...]) -> None:
-        """Fill the table of the record's fields, (name, what it may hold) each, with values to be filled in."""
+        """Fill the table of the record's fields, (name, what it may hold) each, with values to
+        be filled in.
+        """
         table = self.widget.ui.recordTable
         table.setRowCount(len(fields))
         for row, (name, hint) in enumerate(fields):
@@ -94,18 +109,35 @@ class DiagnoseSection(JobSection):
     def begin(self) -> None:
         """Diagnose the selected image."""
         widget, self.image = self.widget, self.widget.ui.diagnoseImageSelector.currentNode()
-        self.run(lambda **calls: widget.logic.diagnoseAsync(
-            self.image, **calls, model=widget.panel.classifier, device=widget.parameters.device.value, **self.told()),
-            diagnose_message="", diagnose_notes=(), diagnose_failed=False,
-            diagnosed=self.image.GetName() if self.image is not None else "")
+        self.run(
+            lambda **calls: widget.logic.diagnoseAsync(
+                self.image,
+                **calls,
+                model=widget.panel.classifier,
+                device=widget.parameters.device.value,
+                **self.told(),
+            ),
+            diagnose_message="",
+            diagnose_notes=(),
+            diagnose_failed=False,
+            diagnosed=self.image.GetName() if self.image is not None else "",
+        )
 
     def told(self) -> dict:
-        """What the user has told besides the image, if the model asks for it: options of the logic's `diagnoseAsync`."""
+        """What the user has told besides the image, if the model asks for it: options of the
+        logic's `diagnoseAsync`.
+        """
         asks, ui = self.widget.panel.asks, self.widget.ui
         lungs = ui.lungMaskSelector.currentNode() if asks.lungs else None
-        cells = [(name, ui.recordTable.item(row, 1).text().strip()) for row, (name, _hint) in enumerate(asks.fields)]
+        cells = [
+            (name, ui.recordTable.item(row, 1).text().strip())
+            for row, (name, _hint) in enumerate(asks.fields)
+        ]
         record = {name: value for name, value in cells if value}
-        return {**({"lungs": lungs} if lungs is not None else {}), **({"record": record} if record else {})}
+        return {
+            **({"lungs": lungs} if lungs is not None else {}),
+            **({"record": record} if record else {}),
+        }
 
     def onDone(self, job) -> None:
         self.job = None

@@ -1,13 +1,19 @@
-"""A training's learning curve in Slicer's plot view: loss and Dice over steps, growing while it runs."""
+"""A training's learning curve in Slicer's plot view: loss and Dice over steps, growing while it
+runs.
+"""
+
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import slicer
 
 from MedLLMSegLib.slicer_bridge.translation import _
 
-COLOURS = {"loss": (0.0, 0.45, 0.70), "val_dice": (0.84, 0.37, 0.0)}  # blue and vermillion of Okabe and Ito
+COLOURS = {
+    "loss": (0.0, 0.45, 0.70),
+    "val_dice": (0.84, 0.37, 0.0),
+}  # blue and vermillion of Okabe and Ito
 
 
 class LearningCurve:
@@ -59,7 +65,10 @@ class LearningCurve:
     def _add_series(self, key: str, title: str) -> None:
         import vtk
 
-        table, series = self._add("vtkMRMLTableNode", f"{self.name} {key}"), self._add("vtkMRMLPlotSeriesNode", title)
+        table, series = (
+            self._add("vtkMRMLTableNode", f"{self.name} {key}"),
+            self._add("vtkMRMLPlotSeriesNode", title),
+        )
         for column in ("step", key):
             array = vtk.vtkDoubleArray()
             array.SetName(column)

@@ -1,4 +1,5 @@
 """The panel's section Log, and what is said of errors: Qt side."""
+
 from __future__ import annotations
 
 import time
@@ -15,7 +16,9 @@ WORKERS = "worker.log"  # as in parts.py
 
 
 class LogSection:
-    """widget: the module's widget, of which `ui` is used; nothing is said any more when that is gone."""
+    """widget: the module's widget, of which `ui` is used; nothing is said any more when that is
+    gone.
+    """
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
@@ -32,12 +35,16 @@ class LogSection:
             self.say(text)
 
     def sentence(self, error: Exception) -> str:
-        """What to say of an error, logged; more of one that nobody expected goes to the log alone."""
+        """What to say of an error, logged; more of one that nobody expected goes to the log
+        alone.
+        """
         if isinstance(error, UserError):
             self.say(str(error))
             return str(error)
         self.say("".join(traceback.format_exception(error)))
-        return _("Something unexpected went wrong ({error}); see the section Log.").format(error=str(error) or type(error).__name__)
+        return _("Something unexpected went wrong ({error}); see the section Log.").format(
+            error=str(error) or type(error).__name__
+        )
 
     def onOpen(self) -> None:
         path = cache_dir() / WORKERS

@@ -1,4 +1,5 @@
 """The panel's model chooser and its section Models: Qt side."""
+
 from __future__ import annotations
 
 import qt
@@ -6,17 +7,20 @@ import slicer
 
 from MedLLMSegLib.registry.catalogue import licence_text
 from MedLLMSegLib.registry.user_models import delete_model, import_model, is_users, verify_model
-from .record_fields import has_sides
-from .panel_job import Aside
-from .train_section import fill_box
-from .presenter import with_managed, with_model
 from MedLLMSegLib.slicer_bridge.translation import _
+
+from .panel_job import Aside
+from .presenter import with_managed, with_model
+from .record_fields import has_sides
+from .train_section import fill_box
 
 ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
 
 
 class ModelsSection:
-    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `parameters` and `log` are used."""
+    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `parameters` and
+    `log` are used.
+    """
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
@@ -35,11 +39,17 @@ class ModelsSection:
     def refresh(self) -> None:
         """Read again which models there are."""
         models = tuple(self.widget.logic.models())
-        self.widget.change(models=models, sided=frozenset(m.entry.id for m in models if has_sides(m.entry)))
+        self.widget.change(
+            models=models, sided=frozenset(m.entry.id for m in models if has_sides(m.entry))
+        )
         self.widget.diagnosing.refresh()
         self.widget.training.refresh()
         panel = self.widget.panel
-        self.widget.change(own=frozenset(m.entry.id for m in (*panel.models, *panel.classifiers) if is_users(m.entry)))
+        self.widget.change(
+            own=frozenset(
+                m.entry.id for m in (*panel.models, *panel.classifiers) if is_users(m.entry)
+            )
+        )
 
     def show(self, rows: tuple[tuple[str, str, str], ...], chosen: str) -> None:
         """Fill the list. rows: (id, title, tool tip)."""
@@ -53,7 +63,9 @@ class ModelsSection:
         listed.setCurrentRow(self._ids.index(chosen) if chosen in self._ids else -1)
         listed.blockSignals(False)
         height = listed.sizeHintForRow(0) if rows else listed.fontMetrics().height()
-        listed.setFixedHeight(height * min(max(len(rows), ROWS[0]), ROWS[1]) + 2 * listed.frameWidth)
+        listed.setFixedHeight(
+            height * min(max(len(rows), ROWS[0]), ROWS[1]) + 2 * listed.frameWidth
+        )
 
     def show_every(self, ids: tuple[str, ...], managed: str) -> None:
         """Fill the section's list of models of either kind."""
@@ -75,30 +87,48 @@ class ModelsSection:
 
     def onVerify(self) -> None:
         entry = self.widget.panel.managed_entry
-        self._aside(_("Reading the weights..."), lambda: verify_model(entry),
-                    lambda found: _("{model}: the weights are those of its sha256.").format(model=found.id))
+        self._aside(
+            _("Reading the weights..."),
+            lambda: verify_model(entry),
+            lambda found: _("{model}: the weights are those of its sha256.").format(model=found.id),
+        )
 
     def onDelete(self) -> None:
         entry = self.widget.panel.managed_entry
-        question = _('Delete the model "{model}" from disk ({size} MB)?').format(model=entry.id, size=round(entry.size_mb))
+        question = _('Delete the model "{model}" from disk ({size} MB)?').format(
+            model=entry.id, size=round(entry.size_mb)
+        )
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Delete model")):
             self._tell(lambda: self._deleted(entry))
 
     def onOpenFolder(self) -> None:
-        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.widget.panel.managed_entry.folder)))
+        qt.QDesktopServices.openUrl(
+            qt.QUrl.fromLocalFile(str(self.widget.panel.managed_entry.folder))
+        )
 
     def onLicence(self) -> None:
         panel = self.widget.panel
-        entry = panel.licensed if panel.state == "needs_licence" and panel.licensed is not None else panel.managed_entry
-        self._tell(lambda: slicer.util.infoDisplay(f"{entry.title}: {entry.licence}", windowTitle=_("Licence"),
-                                                   detailedText=licence_text(entry)))
+        entry = (
+            panel.licensed
+            if panel.state == "needs_licence" and panel.licensed is not None
+            else panel.managed_entry
+        )
+        self._tell(
+            lambda: slicer.util.infoDisplay(
+                f"{entry.title}: {entry.licence}",
+                windowTitle=_("Licence"),
+                detailedText=licence_text(entry),
+            )
+        )
 
     def _imported(self, entry) -> str:
         self.refresh()
         if any(m.entry.id == entry.id for m in self.widget.panel.classifiers):
             self.widget.diagnosing.choose(entry.id)
             self.widget.change(managed=entry.id)
-            return _("{model} was imported and is chosen in the section Diagnose.").format(model=entry.id)
+            return _("{model} was imported and is chosen in the section Diagnose.").format(
+                model=entry.id
+            )
         self.widget.choose_model(entry.id)
         return _("{model} was imported and is chosen.").format(model=entry.id)
 
@@ -108,7 +138,9 @@ class ModelsSection:
         return _("{model} was deleted.").format(model=entry.id)
 
     def _aside(self, meanwhile: str, act, told) -> None:
-        """Do something with files that may be large beside the window; told: what came of it -> what to say of it."""
+        """Do something with files that may be large beside the window; told: what came of it ->
+        what to say of it.
+        """
         self.widget.change(models_message=meanwhile, models_busy=True)
         Aside(act, lambda future: self._tell(lambda: told(future.result())))
 
@@ -125,7 +157,11 @@ class ModelsSection:
         self.widget.change(models_message=message)
 
     def _ask_folder(self) -> str:
-        return qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of a model bundle"))
+        return qt.QFileDialog.getExistingDirectory(
+            slicer.util.mainWindow(), _("Folder of a model bundle")
+        )
 
     def _ask_zip(self) -> str:
-        return qt.QFileDialog.getOpenFileName(slicer.util.mainWindow(), _("Model bundle"), "", _("Zip files (*.zip)"))
+        return qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), _("Model bundle"), "", _("Zip files (*.zip)")
+        )

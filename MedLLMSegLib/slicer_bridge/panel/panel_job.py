@@ -1,20 +1,25 @@
-"""What the panel's sections that run something have in common: a job, its progress, its cancel, a map over the views. Qt side."""
+"""What the panel's sections that run something have in common: a job, its progress, its cancel,
+a map over the views. Qt side.
+"""
+
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Callable
 
 import qt
 
 from MedLLMSegLib.slicer_bridge.logic.jobs import LENT_S
+
 from .panel_state import BUSY
 
 POLL_MS = 100
 
 
 class JobSection:
-    """A section that runs one job at a time. task: its name in the panel's state. model: the `ModelEntry` that it uses, or None.
+    """A section that runs one job at a time. task: its name in the panel's state. model: the
+    `ModelEntry` that it uses, or None.
 
     widget: the module's widget. job: the one that runs, or None.
     """
@@ -38,9 +43,18 @@ class JobSection:
         raise NotImplementedError
 
     def run(self, begin: Callable, **fields) -> None:
-        """Begin a job: begin(onProgress=, onDone=) returns it. fields: of the panel's state, what the section shows meanwhile."""
+        """Begin a job: begin(onProgress=, onDone=) returns it. fields: of the panel's state,
+        what the section shows meanwhile.
+        """
         self._began = time.monotonic()
-        self.widget.change(state="running", task=self.task, stage="start", fraction=0.0, seconds_left=None, **fields)
+        self.widget.change(
+            state="running",
+            task=self.task,
+            stage="start",
+            fraction=0.0,
+            seconds_left=None,
+            **fields,
+        )
         try:
             self.job = begin(onProgress=self.onProgress, onDone=self.onDone)
         except Exception as error:
@@ -70,7 +84,9 @@ class JobSection:
 
 
 class Aside:
-    """Files are read and written in a thread while the window lives; then ``done`` gets the future, on the main thread."""
+    """Files are read and written in a thread while the window lives; then ``done`` gets the
+    future, on the main thread.
+    """
 
     def __init__(self, act: Callable, done: Callable[[Future], None]):
         threads = ThreadPoolExecutor(1, thread_name_prefix="MedLLMSeg files")
@@ -86,7 +102,9 @@ class Aside:
 
 
 class Overlay:
-    """The map that a section lays over the slice views, one at a time. lay: (owner of a map, show) -> None. log: as the panel's."""
+    """The map that a section lays over the slice views, one at a time. lay: (owner of a map,
+    show) -> None. log: as the panel's.
+    """
 
     def __init__(self, lay: Callable, log):
         self._lay, self._log, self._owner = lay, log, None

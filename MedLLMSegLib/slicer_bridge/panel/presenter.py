@@ -1,29 +1,46 @@
 """What the panel shows is a function of its state: `view(panel)`. Neither Qt nor MRML here.
 
-The widget keeps a `Panel`, replaces fields of it as things happen, and copies `view(panel)` to its widgets.
+The widget keeps a `Panel`, replaces fields of it as things happen, and copies `view(panel)` to its
+widgets.
 """
+
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Sequence
+from typing import Any
 
-from .panel_state import ASKS, BUSY, Panel, breakable, busy_elsewhere, consent_text, facts, marked, memory_text, progress, stage_text, task_button
+from MedLLMSegLib.slicer_bridge.translation import _
+
+from .panel_state import (
+    ASKS,
+    BUSY,
+    Panel,
+    breakable,
+    busy_elsewhere,
+    consent_text,
+    facts,
+    marked,
+    memory_text,
+    progress,
+    stage_text,
+    task_button,
+)
 from .presenter_diagnose import classifier_rows, diagnose_widgets, diagnosis_texts
 from .presenter_train import start_rows, train_widgets
-from MedLLMSegLib.slicer_bridge.translation import _
 
 
 @dataclass(frozen=True)
 class View:
     """widgets: name in the .ui -> Qt properties. The rest is what lists and tables hold.
 
-    models: ids, titles and tool tips of the rows of the model list. chosen: the id of the row that is selected.
-    starts: ids (None: none) and titles of what a training can start from.
-    rows: texts of the result table. pairs: texts of the table of training pairs.
-    classifiers: ids of the list in the section Diagnose; classifier: the one that is selected. diagnosis: texts of its table.
-    fields: (name, what it may hold) of the record that this classifier reads.
-    every: ids of the list in the section Models, of either kind; managed: the one that is selected.
+    models: ids, titles and tool tips of the rows of the model list. chosen: the id of the row that
+    is selected. starts: ids (None: none) and titles of what a training can start from. rows: texts
+    of the result table. pairs: texts of the table of training pairs. classifiers: ids of the list
+    in the section Diagnose; classifier: the one that is selected. diagnosis: texts of its table.
+    fields: (name, what it may hold) of the record that this classifier reads. every: ids of the
+    list in the section Models, of either kind; managed: the one that is selected.
     """
 
     widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -42,19 +59,42 @@ class View:
 
 def view(panel: Panel) -> View:
     """The panel's looks in a state."""
-    parts = (_input(panel), _model(panel), _segment_button(panel), _progress(panel), _status(panel), _result(panel),
-             _copy(panel), _models(panel), train_widgets(panel), diagnose_widgets(panel))
+    parts = (
+        _input(panel),
+        _model(panel),
+        _segment_button(panel),
+        _progress(panel),
+        _status(panel),
+        _result(panel),
+        _copy(panel),
+        _models(panel),
+        train_widgets(panel),
+        diagnose_widgets(panel),
+    )
     widgets = {name: looks for part in parts for name, looks in part.items()}
-    return View(widgets, _model_rows(panel), panel.model, start_rows(panel),
-                tuple(row_texts(*row) for row in panel.rows), panel.pairs, classifier_rows(panel), panel.classifier,
-                tuple(diagnosis_texts(*row) for row in panel.diagnosis), panel.asks.fields,
-                tuple(m.entry.id for m in (*panel.models, *panel.classifiers)), getattr(panel.managed_entry, "id", ""))
+    return View(
+        widgets,
+        _model_rows(panel),
+        panel.model,
+        start_rows(panel),
+        tuple(row_texts(*row) for row in panel.rows),
+        panel.pairs,
+        classifier_rows(panel),
+        panel.classifier,
+        tuple(diagnosis_texts(*row) for row in panel.diagnosis),
+        panel.asks.fields,
+        tuple(m.entry.id for m in (*panel.models, *panel.classifiers)),
+        getattr(panel.managed_entry, "id", ""),
+    )
 
 
 # the state as the user chooses, and as a job moves along
 
+
 def with_model(panel: Panel, name: str) -> Panel:
-    """The panel when another model is chosen: what was asked of the one before needs no answer any more."""
+    """The panel when another model is chosen: what was asked of the one before needs no answer
+    any more.
+    """
     asked = dict(state="idle", message="", train_message="") if panel.state in ASKS else {}
     return replace(panel, model=name, managed=name, models_message="", **asked)
 
@@ -70,14 +110,18 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     if job.state == "cancelled":
         return replace(ended, message=job.message or _("Cancelled; the scene is as it was."))
     if job.state == "failed":
-        return replace(ended, state="failed", message=job.message or _("It failed; the scene is as it was."))
+        return replace(
+            ended, state="failed", message=job.message or _("It failed; the scene is as it was.")
+        )
     rows, name = tuple(tuple(row) for row in job.rows), job.segmentationNode.GetName()
     message = job.message or _("{name}: {count} structures in {seconds} s.").format(
-        name=name, count=len(rows), seconds=f"{seconds:.1f}")
+        name=name, count=len(rows), seconds=f"{seconds:.1f}"
+    )
     return replace(ended, message=message, notes=tuple(job.notes), rows=rows)
 
 
 # texts
+
 
 def row_texts(name: str, volume_ml: float, confidence: float | None) -> tuple[str, str, str]:
     """A row of the result table: two digits are what a volume and a confidence are worth."""
@@ -92,11 +136,15 @@ def table_text(rows: Sequence[tuple[str, float, float]]) -> str:
 
 
 def matching(models: Sequence, search: str) -> list:
-    """The models in whose title, id, modality, structures or licence every word of a search occurs."""
+    """The models in whose title, id, modality, structures or licence every word of a search
+    occurs.
+    """
     words = search.lower().split()
 
     def text(entry) -> str:
-        return " ".join((entry.id, entry.title, entry.modality, *entry.structures, entry.licence)).lower()
+        return " ".join(
+            (entry.id, entry.title, entry.modality, *entry.structures, entry.licence)
+        ).lower()
 
     return [m for m in models if all(word in text(m.entry) for word in words)]
 
@@ -105,19 +153,32 @@ def model_details(choice) -> str:
     """What is to be known of a model before it is used, as rich text."""
     entry = choice.entry
     size = _("{size} MB").format(size=f"{entry.size_mb:.0f}")
-    lines = ((_("Modality"), entry.modality), (_("Structures"), ", ".join(entry.structures)), (_("Accuracy"), entry.accuracy),
-             (_("Licence"), entry.licence), (_("Size"), size), (_("Memory"), memory_text(choice)))
+    lines = (
+        (_("Modality"), entry.modality),
+        (_("Structures"), ", ".join(entry.structures)),
+        (_("Accuracy"), entry.accuracy),
+        (_("Licence"), entry.licence),
+        (_("Size"), size),
+        (_("Memory"), memory_text(choice)),
+    )
     return facts(lines)
 
 
 # the sections
 
+
 def _input(panel: Panel) -> dict:
     return {
         "sampleButton": {
-            "visible": panel.scans == 0 or panel.loading_sample, "enabled": not panel.loading_sample,
-            "text": _("Loading MRHead...") if panel.loading_sample else _("Load sample head (MRHead)"),
-            "toolTip": _("Download Slicer's sample MRI of a head (4 MB) and choose it as the input volume.")},
+            "visible": panel.scans == 0 or panel.loading_sample,
+            "enabled": not panel.loading_sample,
+            "text": (
+                _("Loading MRHead...") if panel.loading_sample else _("Load sample head (MRHead)")
+            ),
+            "toolTip": _(
+                "Download Slicer's sample MRI of a head (4 MB) and choose it as the input volume."
+            ),
+        },
     }
 
 
@@ -130,18 +191,32 @@ def _model(panel: Panel) -> dict:
     else:
         details = _("There is no model; import one in the section Models.")
     sided = panel.model in panel.sided
-    return {"modelDetailsLabel": {"text": details},
-            "sideComboBox": {"enabled": sided, "toolTip": (
-                _("The side to be outlined. Of a crop around one organ: which one it shows.") if sided else
-                _("The chosen model outlines no organ with a left and a right one."))},
-            "modelList": {"toolTip": _("What is to be outlined, in which kind of scan.")}}
+    return {
+        "modelDetailsLabel": {"text": details},
+        "sideComboBox": {
+            "enabled": sided,
+            "toolTip": (
+                _("The side to be outlined. Of a crop around one organ: which one it shows.")
+                if sided
+                else _("The chosen model outlines no organ with a left and a right one.")
+            ),
+        },
+        "modelList": {"toolTip": _("What is to be outlined, in which kind of scan.")},
+    }
 
 
 def _model_rows(panel: Panel) -> tuple[tuple[str, str, str], ...]:
     def title(choice) -> str:
-        return choice.entry.title if choice.fits_memory else _("{title} (too large)").format(title=choice.entry.title)
+        return (
+            choice.entry.title
+            if choice.fits_memory
+            else _("{title} (too large)").format(title=choice.entry.title)
+        )
 
-    return tuple((m.entry.id, title(m), f"{m.entry.id}: {m.memory_text}") for m in matching(panel.models, panel.search))
+    return tuple(
+        (m.entry.id, title(m), f"{m.entry.id}: {m.memory_text}")
+        for m in matching(panel.models, panel.search)
+    )
 
 
 def why_not(panel: Panel) -> str:
@@ -149,7 +224,11 @@ def why_not(panel: Panel) -> str:
     if busy := busy_elsewhere(panel, "segment"):
         return busy
     if panel.chosen is None:
-        return (_("Choose a model.") if panel.models else _("There is no model; import one in the section Models."))
+        return (
+            _("Choose a model.")
+            if panel.models
+            else _("There is no model; import one in the section Models.")
+        )
     if panel.input is None and panel.scans == 0:
         return _("Load a scan, or the sample head, and choose it as the input volume.")
     if panel.input is None:
@@ -159,17 +238,43 @@ def why_not(panel: Panel) -> str:
 
 def _segment_button(panel: Panel) -> dict:
     missing = why_not(panel)
-    ready = "" if missing else _("Outline {structures} in {scan}.").format(
-        structures=", ".join(panel.chosen.structures), scan=panel.input)
-    button = task_button(panel, "segment", missing, (_("Segment"), ready), {
-        "needs_packages": (_("Install and segment"), _("Install these packages into Slicer, and then segment.")),
-        "needs_licence": (_("Accept and segment"), _("Accept the model's licence, and then segment."))})
-    declined = {"visible": panel.state in ASKS and panel.task == "segment", "toolTip": _("Neither install nor accept anything.")}
+    ready = (
+        ""
+        if missing
+        else _("Outline {structures} in {scan}.").format(
+            structures=", ".join(panel.chosen.structures), scan=panel.input
+        )
+    )
+    button = task_button(
+        panel,
+        "segment",
+        missing,
+        (_("Segment"), ready),
+        {
+            "needs_packages": (
+                _("Install and segment"),
+                _("Install these packages into Slicer, and then segment."),
+            ),
+            "needs_licence": (
+                _("Accept and segment"),
+                _("Accept the model's licence, and then segment."),
+            ),
+        },
+    )
+    declined = {
+        "visible": panel.state in ASKS and panel.task == "segment",
+        "toolTip": _("Neither install nor accept anything."),
+    }
     return {"segmentButton": button, "notNowButton": declined}
 
 
 def _progress(panel: Panel) -> dict:
-    return {"progressBar": {"visible": panel.state in BUSY and panel.task == "segment", **progress(panel)}}
+    return {
+        "progressBar": {
+            "visible": panel.state in BUSY and panel.task == "segment",
+            **progress(panel),
+        }
+    }
 
 
 def _status(panel: Panel) -> dict:
@@ -195,27 +300,47 @@ def _wait(panel: Panel) -> str:
 
 def _result(panel: Panel) -> dict:
     wait = _wait(panel)
-    overlay = (_("Show how unsure the model is, over the scan.") if panel.mapped or not panel.rows else
-               _("Press Segment once more to map how unsure the model is."))
-    restore = (_("Bring back what the last run overwrote.") if panel.can_restore else
-               _("There is nothing to bring back: the last run overwrote no segmentation."))
+    overlay = (
+        _("Show how unsure the model is, over the scan.")
+        if panel.mapped or not panel.rows
+        else _("Press Segment once more to map how unsure the model is.")
+    )
+    restore = (
+        _("Bring back what the last run overwrote.")
+        if panel.can_restore
+        else _("There is nothing to bring back: the last run overwrote no segmentation.")
+    )
     return {
         "resultWidget": {"visible": panel.result is not None},
         "resultTable": {"visible": bool(panel.rows)},
-        "copyTableButton": {"enabled": bool(panel.rows), "toolTip": (
-            _("Copy the table to the clipboard, for a spreadsheet.") if panel.rows else _("There is no table."))},
+        "copyTableButton": {
+            "enabled": bool(panel.rows),
+            "toolTip": (
+                _("Copy the table to the clipboard, for a spreadsheet.")
+                if panel.rows
+                else _("There is no table.")
+            ),
+        },
         "restoreButton": {"enabled": panel.can_restore and not wait, "toolTip": wait or restore},
         "uncertaintyCheckBox": {"toolTip": overlay},
     }
 
 
 def _copy(panel: Panel) -> dict:
-    missing = _("Choose an input volume and a model.") if panel.input is None or panel.chosen is None else ""
+    missing = (
+        _("Choose an input volume and a model.")
+        if panel.input is None or panel.chosen is None
+        else ""
+    )
     return {
-        "copyPythonButton": {"enabled": not missing, "toolTip": missing or _(
-            "Copy lines that do the same in Slicer's Python console.")},
-        "copyCommandButton": {"enabled": not missing, "toolTip": missing or _(
-            "Copy a command that does the same in a terminal.")},
+        "copyPythonButton": {
+            "enabled": not missing,
+            "toolTip": missing or _("Copy lines that do the same in Slicer's Python console."),
+        },
+        "copyCommandButton": {
+            "enabled": not missing,
+            "toolTip": missing or _("Copy a command that does the same in a terminal."),
+        },
     }
 
 
@@ -223,17 +348,47 @@ def _models(panel: Panel) -> dict:
     entry, wait = panel.managed_entry, _wait(panel)
     busy = _("Wait until this model has been read.") if panel.models_busy else ""
     none = busy or ("" if entry else _("Choose a model."))
-    kept = none or ("" if entry.id in panel.own else _("{model} comes with MedLLMSeg and stays.").format(model=entry.id))
+    kept = none or (
+        ""
+        if entry.id in panel.own
+        else _("{model} comes with MedLLMSeg and stays.").format(model=entry.id)
+    )
     return {
-        "managedComboBox": {"enabled": bool(panel.models or panel.classifiers),
-                            "toolTip": _("The model that these buttons are about.")},
-        "modelsLabel": {"text": breakable(panel.models_message) or (_about(entry, panel.own) if entry else none)},
-        **{name: {"enabled": not busy, "toolTip": busy or _("Copy a model bundle, {what}, into your models.").format(what=what)}
-           for name, what in (("importModelButton", _("a folder")), ("importZipButton", _("a .zip file")))},
-        "verifyModelButton": {"enabled": not none, "toolTip": none or _("Compare the model's weights with its sha256.")},
-        "deleteModelButton": {"enabled": not (kept or wait), "toolTip": kept or wait or _("Delete this model from disk.")},
-        "openFolderButton": {"enabled": not none, "toolTip": none or _("Open the folder that holds the model.")},
-        "licenceButton": {"enabled": not none, "toolTip": none or _("Read the licence of the model's weights.")},
+        "managedComboBox": {
+            "enabled": bool(panel.models or panel.classifiers),
+            "toolTip": _("The model that these buttons are about."),
+        },
+        "modelsLabel": {
+            "text": breakable(panel.models_message) or (_about(entry, panel.own) if entry else none)
+        },
+        **{
+            name: {
+                "enabled": not busy,
+                "toolTip": (
+                    busy or _("Copy a model bundle, {what}, into your models.").format(what=what)
+                ),
+            }
+            for name, what in (
+                ("importModelButton", _("a folder")),
+                ("importZipButton", _("a .zip file")),
+            )
+        },
+        "verifyModelButton": {
+            "enabled": not none,
+            "toolTip": none or _("Compare the model's weights with its sha256."),
+        },
+        "deleteModelButton": {
+            "enabled": not (kept or wait),
+            "toolTip": kept or wait or _("Delete this model from disk."),
+        },
+        "openFolderButton": {
+            "enabled": not none,
+            "toolTip": none or _("Open the folder that holds the model."),
+        },
+        "licenceButton": {
+            "enabled": not none,
+            "toolTip": none or _("Read the licence of the model's weights."),
+        },
     }
 
 
@@ -242,4 +397,5 @@ def _about(entry, own: frozenset[str]) -> str:
     does = _("diagnoses") if entry.kind == "classifier" else _("outlines")
     whose = _("one of yours") if entry.id in own else _("comes with MedLLMSeg")
     return _("{title}: {does}, {size} MB, {whose}.").format(
-        title=breakable(entry.title), does=does, size=f"{entry.size_mb:.0f}", whose=whose)
+        title=breakable(entry.title), does=does, size=f"{entry.size_mb:.0f}", whose=whose
+    )

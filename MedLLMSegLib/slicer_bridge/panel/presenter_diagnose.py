@@ -1,15 +1,35 @@
-"""What the panel's section Diagnose shows, as a function of the panel's state (see panel_state.py)."""
+"""What the panel's section Diagnose shows, as a function of the panel's state (see
+panel_state.py).
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
-from .record_fields import Asks
-from .panel_state import ASKS, BUSY, Panel, busy_elsewhere, consent_text, facts, marked, memory_text, progress, stage_text, task_button
 from MedLLMSegLib.slicer_bridge.translation import _
 
-RESEARCH_ONLY = _("Research use only; not a medical device. What is shown here is no medical diagnosis.")
-NONE_THERE = _("There is no model that diagnoses yet. Import one in the section Models, or train one on your own images with "
-               "medllmseg train --task classify.")
+from .panel_state import (
+    ASKS,
+    BUSY,
+    Panel,
+    busy_elsewhere,
+    consent_text,
+    facts,
+    marked,
+    memory_text,
+    progress,
+    stage_text,
+    task_button,
+)
+from .record_fields import Asks
+
+RESEARCH_ONLY = _(
+    "Research use only; not a medical device. What is shown here is no medical diagnosis."
+)
+NONE_THERE = _(
+    "There is no model that diagnoses yet. Import one in the section Models, or train one on your"
+    " own images with medllmseg train --task classify."
+)
 
 
 def with_classifier(panel: Panel, name: str, asks: Asks = Asks()) -> Panel:
@@ -18,27 +38,62 @@ def with_classifier(panel: Panel, name: str, asks: Asks = Asks()) -> Panel:
     If it is another one, what was asked of the one before needs no answer any more.
     """
     other = name != panel.classifier
-    asked = dict(state="idle", diagnose_message="") if other and panel.task == "diagnose" and panel.state in ASKS else {}
-    return replace(panel, classifier=name, asks=asks, managed=name if other and panel.classifier else panel.managed, **asked)
+    asked = (
+        dict(state="idle", diagnose_message="")
+        if other and panel.task == "diagnose" and panel.state in ASKS
+        else {}
+    )
+    return replace(
+        panel,
+        classifier=name,
+        asks=asks,
+        managed=name if other and panel.classifier else panel.managed,
+        **asked,
+    )
 
 
 def with_diagnosis(panel: Panel, job, seconds: float = 0.0) -> Panel:
     """The panel when a diagnosis has ended, after so many seconds. job: the logic's `Job`."""
-    ended = replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, diagnose_notes=(), diagnose_failed=False)
+    ended = replace(
+        panel,
+        state="idle",
+        stage="",
+        fraction=0.0,
+        seconds_left=None,
+        diagnose_notes=(),
+        diagnose_failed=False,
+    )
     if job.state == "cancelled":
-        return replace(ended, diagnose_message=job.message or _("Cancelled; the scene is as it was."))
+        return replace(
+            ended, diagnose_message=job.message or _("Cancelled; the scene is as it was.")
+        )
     if job.state == "failed":
-        return replace(ended, diagnose_message=job.message or _("It failed; the scene is as it was."), diagnose_failed=True)
+        return replace(
+            ended,
+            diagnose_message=job.message or _("It failed; the scene is as it was."),
+            diagnose_failed=True,
+        )
     rows = tuple(tuple(row) for row in job.rows)
     answer, probability = next((name, p) for name, p, _threshold, positive in rows if positive)
     message = _("{image}: {answer}, with a probability of {probability}, in {seconds} s.").format(
-        image=panel.diagnosed or panel.image, answer=answer, probability=f"{probability:.2f}", seconds=f"{seconds:.1f}")
+        image=panel.diagnosed or panel.image,
+        answer=answer,
+        probability=f"{probability:.2f}",
+        seconds=f"{seconds:.1f}",
+    )
     return replace(ended, diagnose_message=message, diagnose_notes=tuple(job.notes), diagnosis=rows)
 
 
-def diagnosis_texts(name: str, probability: float, threshold: float | None, positive: bool) -> tuple[str, str, str, str]:
+def diagnosis_texts(
+    name: str, probability: float, threshold: float | None, positive: bool
+) -> tuple[str, str, str, str]:
     """A row of the section's table."""
-    return name, f"{probability:.2f}", "–" if threshold is None else f"{threshold:.2f}", "●" if positive else ""
+    return (
+        name,
+        f"{probability:.2f}",
+        "–" if threshold is None else f"{threshold:.2f}",
+        "●" if positive else "",
+    )
 
 
 def classifier_rows(panel: Panel) -> tuple[str, ...]:
@@ -49,9 +104,16 @@ def classifier_rows(panel: Panel) -> tuple[str, ...]:
 def classifier_details(choice) -> str:
     """What is to be known of a classifier before it is used, as rich text."""
     entry = choice.entry
-    return facts(((_("Model"), entry.title), (_("Modality"), entry.modality), (_("Classes"), ", ".join(entry.classes)),
-                  (_("Accuracy"), entry.accuracy), (_("Licence"), entry.licence),
-                  (_("Memory"), memory_text(choice))))
+    return facts(
+        (
+            (_("Model"), entry.title),
+            (_("Modality"), entry.modality),
+            (_("Classes"), ", ".join(entry.classes)),
+            (_("Accuracy"), entry.accuracy),
+            (_("Licence"), entry.licence),
+            (_("Memory"), memory_text(choice)),
+        )
+    )
 
 
 def why_no_diagnosis(panel: Panel) -> str:
@@ -73,7 +135,10 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
     chosen = next((m for m in panel.classifiers if m.entry.id == panel.classifier), None)
     return {
         "diagnoseButton": _button(panel),
-        "diagnoseNotNowButton": {"visible": own and panel.state in ASKS, "toolTip": _("Neither install nor accept anything.")},
+        "diagnoseNotNowButton": {
+            "visible": own and panel.state in ASKS,
+            "toolTip": _("Neither install nor accept anything."),
+        },
         "diagnoseProgressBar": {"visible": active, **progress(panel)},
         "diagnoseStatusLabel": {"text": text, "visible": bool(text)},
         "classifierComboBox": {"visible": bool(panel.classifiers), "enabled": not active},
@@ -83,20 +148,47 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
         "lungMaskSelector": {"visible": panel.asks.lungs, "enabled": not active},
         "recordTable": {"visible": bool(panel.asks.fields), "enabled": not active},
         "diagnosisTable": {"visible": bool(panel.diagnosis)},
-        "heatMapCheckBox": {"visible": bool(panel.diagnosis), "enabled": panel.heated, "toolTip": (
-            _("Lay over the image what in it speaks for the answer; it shows where the network looked, not where a disease is.")
-            if panel.heated else _("There is no heat map."))},
+        "heatMapCheckBox": {
+            "visible": bool(panel.diagnosis),
+            "enabled": panel.heated,
+            "toolTip": (
+                _(
+                    "Lay over the image what in it speaks for the answer; it shows where the"
+                    " network looked, not where a disease is."
+                )
+                if panel.heated
+                else _("There is no heat map.")
+            ),
+        },
         "researchLabel": {"text": RESEARCH_ONLY},
     }
 
 
 def _button(panel: Panel) -> dict:
     missing = why_no_diagnosis(panel)
-    ready = "" if missing else _("Tell {classes} apart in {image}.").format(
-        classes=", ".join(panel.chosen_classifier.classes), image=panel.image)
-    return task_button(panel, "diagnose", missing, (_("Diagnose"), ready), {
-        "needs_packages": (_("Install and diagnose"), _("Install these packages into Slicer, and then diagnose.")),
-        "needs_licence": (_("Accept and diagnose"), _("Accept the model's licence, and then diagnose."))})
+    ready = (
+        ""
+        if missing
+        else _("Tell {classes} apart in {image}.").format(
+            classes=", ".join(panel.chosen_classifier.classes), image=panel.image
+        )
+    )
+    return task_button(
+        panel,
+        "diagnose",
+        missing,
+        (_("Diagnose"), ready),
+        {
+            "needs_packages": (
+                _("Install and diagnose"),
+                _("Install these packages into Slicer, and then diagnose."),
+            ),
+            "needs_licence": (
+                _("Accept and diagnose"),
+                _("Accept the model's licence, and then diagnose."),
+            ),
+        },
+    )
 
 
 def _message(panel: Panel, own: bool) -> tuple[str, str | None]:

@@ -1,22 +1,53 @@
 """What the panel's section Train shows, as a function of the panel's state (see panel_state.py)."""
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Sequence
 
 from MedLLMSegLib.registry.catalogue import plain_id
-from .panel_state import ASKS, BUSY, LEAST_PAIRS, Panel, busy_elsewhere, consent_text, marked, progress, stage_name, stage_text, task_button, time_left
 from MedLLMSegLib.slicer_bridge.translation import _
+
+from .panel_state import (
+    ASKS,
+    BUSY,
+    LEAST_PAIRS,
+    Panel,
+    busy_elsewhere,
+    consent_text,
+    marked,
+    progress,
+    stage_name,
+    stage_text,
+    task_button,
+    time_left,
+)
 
 
 def with_training(panel: Panel, job) -> Panel:
     """The panel when a training has ended. job: the logic's `Job`."""
-    default = {"cancelled": _("Cancelled; no model was made."), "failed": _("The training failed."),
-               "done": _("The model is ready, and chosen above.")}
-    kept = _('With the same pairs and settings, Train goes on from where it was last saved; until then copies of the scans are '
-             'kept in "{folder}" (Discard removes them).').format(folder=job.kept) if job.kept else ""
-    return replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, train_failed=job.state == "failed",
-                   train_message=" ".join(filter(None, (job.message or default[job.state], kept))))
+    default = {
+        "cancelled": _("Cancelled; no model was made."),
+        "failed": _("The training failed."),
+        "done": _("The model is ready, and chosen above."),
+    }
+    kept = (
+        _(
+            "With the same pairs and settings, Train goes on from where it was last saved; until"
+            ' then copies of the scans are kept in "{folder}" (Discard removes them).'
+        ).format(folder=job.kept)
+        if job.kept
+        else ""
+    )
+    return replace(
+        panel,
+        state="idle",
+        stage="",
+        fraction=0.0,
+        seconds_left=None,
+        train_failed=job.state == "failed",
+        train_message=" ".join(filter(None, (job.message or default[job.state], kept))),
+    )
 
 
 def history_text(history: Sequence[dict]) -> str:
@@ -25,7 +56,11 @@ def history_text(history: Sequence[dict]) -> str:
     scores = [row["val_dice"] for row in history if row.get("val_dice") is not None]
     parts = [_("loss {loss}").format(loss=f"{losses[-1]:.3f}")] if losses else []
     if scores:
-        parts.append(_("validation Dice {now}, best {best}").format(now=f"{scores[-1]:.3f}", best=f"{max(scores):.3f}"))
+        parts.append(
+            _("validation Dice {now}, best {best}").format(
+                now=f"{scores[-1]:.3f}", best=f"{max(scores):.3f}"
+            )
+        )
     return ", ".join(parts)
 
 
@@ -34,8 +69,10 @@ def why_no_training(panel: Panel) -> str:
     if busy := busy_elsewhere(panel, "train"):
         return busy
     if len(panel.pairs) < LEAST_PAIRS:
-        return _("Add at least {count} pairs of a volume and its segmentation; ten or more give a useful model.").format(
-            count=LEAST_PAIRS)
+        return _(
+            "Add at least {count} pairs of a volume and its segmentation; ten or more give a useful"
+            " model."
+        ).format(count=LEAST_PAIRS)
     if not plain_id(panel.train_name):
         return _("Give the new model a name.")
     if any(m.entry.id == plain_id(panel.train_name) for m in panel.models):
@@ -44,52 +81,102 @@ def why_no_training(panel: Panel) -> str:
 
 
 def start_rows(panel: Panel) -> tuple[tuple[str | None, str], ...]:
-    """What a training can start from: every model by its id (titles are too long for a list), and nothing."""
+    """What a training can start from: every model by its id (titles are too long for a list),
+    and nothing.
+    """
     return (*((m.entry.id, m.entry.id) for m in panel.models), (None, _("Nothing (new weights)")))
 
 
 def discard_question(names: Sequence[str]) -> str:
     """What is asked before trainings are removed."""
-    return _("Discard what was trained so far of {names}, and remove the copies of the scans?").format(names=", ".join(names))
+    return _(
+        "Discard what was trained so far of {names}, and remove the copies of the scans?"
+    ).format(names=", ".join(names))
 
 
 def discarded_text(left: Sequence[str]) -> str:
     """What is said afterwards. left: what could not be removed."""
-    return _("Still in use, and not discarded: {names}.").format(names=", ".join(left)) if left else _("Discarded.")
+    return (
+        _("Still in use, and not discarded: {names}.").format(names=", ".join(left))
+        if left
+        else _("Discarded.")
+    )
 
 
 def train_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     active = panel.task == "train" and panel.state in BUSY
     missing = why_no_training(panel)
-    button = task_button(panel, "train", missing, (_("Train"), _("Train a model on these pairs, on this computer.")), {
-        "needs_packages": (_("Install and train"), _("Install these packages, and then train.")),
-        "needs_licence": (_("Accept and train"), _("Accept the licence of the model to start from, and then train."))})
+    button = task_button(
+        panel,
+        "train",
+        missing,
+        (_("Train"), _("Train a model on these pairs, on this computer.")),
+        {
+            "needs_packages": (
+                _("Install and train"),
+                _("Install these packages, and then train."),
+            ),
+            "needs_licence": (
+                _("Accept and train"),
+                _("Accept the licence of the model to start from, and then train."),
+            ),
+        },
+    )
     text = marked(*_message(panel, active))
     return {
         "trainButton": button,
-        "trainNotNowButton": {"visible": panel.task == "train" and panel.state in ASKS,
-                              "toolTip": _("Neither install nor accept anything.")},
+        "trainNotNowButton": {
+            "visible": panel.task == "train" and panel.state in ASKS,
+            "toolTip": _("Neither install nor accept anything."),
+        },
         "trainProgressBar": {"visible": active, **progress(panel)},
         "trainStatusLabel": {"text": text, "visible": bool(text)},
         "addPairButton": {"enabled": panel.pair_chosen and not active, "toolTip": _pair_tip(panel)},
-        "addAllPairsButton": {"enabled": not active, "toolTip": _(
-            "Add every segmentation of the scene with the volume that it was drawn on.")},
-        "removePairButton": {"enabled": panel.pair_selected and not active, "toolTip": (
-            _("Take the selected pair out of the list.") if panel.pair_selected else _("Select a pair in the list."))},
-        "curveButton": {"enabled": bool(panel.history), "toolTip": (
-            _("Show the learning curve in Slicer's plot view.") if panel.history else
-            _("The learning curve appears when a training has begun."))},
-        "discardButton": {"visible": bool(panel.unfinished) and panel.state not in (*BUSY, *ASKS), "toolTip": _(
-            "Remove the trainings that were not finished, and their copies of scans: {names}.").format(
-                names=", ".join(panel.unfinished))},
-        **{name: {"enabled": not active} for name in ("trainStartComboBox", "trainMinutesSpinBox", "trainNameEdit")},
+        "addAllPairsButton": {
+            "enabled": not active,
+            "toolTip": _(
+                "Add every segmentation of the scene with the volume that it was drawn on."
+            ),
+        },
+        "removePairButton": {
+            "enabled": panel.pair_selected and not active,
+            "toolTip": (
+                _("Take the selected pair out of the list.")
+                if panel.pair_selected
+                else _("Select a pair in the list.")
+            ),
+        },
+        "curveButton": {
+            "enabled": bool(panel.history),
+            "toolTip": (
+                _("Show the learning curve in Slicer's plot view.")
+                if panel.history
+                else _("The learning curve appears when a training has begun.")
+            ),
+        },
+        "discardButton": {
+            "visible": bool(panel.unfinished) and panel.state not in (*BUSY, *ASKS),
+            "toolTip": (
+                _(
+                    "Remove the trainings that were not finished, and their copies of scans:"
+                    " {names}."
+                ).format(names=", ".join(panel.unfinished))
+            ),
+        },
+        **{
+            name: {"enabled": not active}
+            for name in ("trainStartComboBox", "trainMinutesSpinBox", "trainNameEdit")
+        },
     }
 
 
 def _pair_tip(panel: Panel) -> str:
-    return (_("Add this volume and this segmentation to the list.") if panel.pair_chosen else
-            _("Choose a volume and a segmentation that are not in the list yet."))
+    return (
+        _("Add this volume and this segmentation to the list.")
+        if panel.pair_chosen
+        else _("Choose a volume and a segmentation that are not in the list yet.")
+    )
 
 
 def _message(panel: Panel, active: bool) -> tuple[str, str | None]:
@@ -99,8 +186,17 @@ def _message(panel: Panel, active: bool) -> tuple[str, str | None]:
     if active and panel.state == "installing":
         return stage_text(panel), None
     if active:
-        step = stage_name(panel.stage.split(",")[0])  # loss and Dice follow in it, which are said below
-        return ", ".join(part for part in (step, time_left(panel.seconds_left), history_text(panel.history)) if part), None
+        step = stage_name(
+            panel.stage.split(",")[0]
+        )  # loss and Dice follow in it, which are said below
+        return (
+            ", ".join(
+                part
+                for part in (step, time_left(panel.seconds_left), history_text(panel.history))
+                if part
+            ),
+            None,
+        )
     figures = history_text(panel.history)
     text = panel.train_message
     if text and figures:

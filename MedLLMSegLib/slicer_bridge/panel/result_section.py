@@ -1,28 +1,39 @@
-"""The panel's result: table, 3D, uncertainty overlay, Restore, and what can be copied. Qt and MRML side."""
+"""The panel's result: table, 3D, uncertainty overlay, Restore, and what can be copied. Qt and
+MRML side.
+"""
+
 from __future__ import annotations
 
 import qt
 
-from .panel_job import Overlay
-from .log_section import copy
-from .train_section import fit_height
-from .presenter import table_text
 from MedLLMSegLib.slicer_bridge.translation import _
+
+from .log_section import copy
+from .panel_job import Overlay
+from .presenter import table_text
+from .train_section import fit_height
 
 MOST_ROWS = 10
 
 
 class ResultSection:
-    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `update`, `parameters`, `running` and `log`
-    are used."""
+    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `update`,
+    `parameters`, `running` and `log` are used.
+    """
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
-        self.overlay = Overlay(lambda node, show: widget.logic.showUncertainty(node, None, show), widget.log)
+        self.overlay = Overlay(
+            lambda node, show: widget.logic.showUncertainty(node, None, show), widget.log
+        )
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
-        ui.copyPythonButton.connect("clicked(bool)", lambda: self._copy_call(widget.logic.pythonLines))
-        ui.copyCommandButton.connect("clicked(bool)", lambda: self._copy_call(widget.logic.commandLine))
+        ui.copyPythonButton.connect(
+            "clicked(bool)", lambda: self._copy_call(widget.logic.pythonLines)
+        )
+        ui.copyCommandButton.connect(
+            "clicked(bool)", lambda: self._copy_call(widget.logic.commandLine)
+        )
         header = ui.resultTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -30,7 +41,11 @@ class ResultSection:
     @property
     def node(self):
         """The segmentation node that the last run wrote, or None."""
-        return self.widget.parameters.resultSegmentation if self.widget.parameters is not None else None
+        return (
+            self.widget.parameters.resultSegmentation
+            if self.widget.parameters is not None
+            else None
+        )
 
     @property
     def map(self):
@@ -40,11 +55,16 @@ class ResultSection:
         return uncertainty_of(self.node) if self.node is not None else None
 
     def take(self, job) -> None:
-        """Show what a segmentation has brought, though the user may have gone to another module meanwhile."""
+        """Show what a segmentation has brought, though the user may have gone to another module
+        meanwhile.
+        """
         from MedLLMSegLib.slicer_bridge.scene.overlay import look_at
 
         parameters = self.widget.parameters or self.widget.logic.getParameterNode()
-        fresh = job.segmentationNode not in (parameters.resultSegmentation, parameters.outputSegmentation)
+        fresh = job.segmentationNode not in (
+            parameters.resultSegmentation,
+            parameters.outputSegmentation,
+        )
         parameters.resultSegmentation = job.segmentationNode
         if fresh and self.widget.parameters is not None:  # else the user looks at something
             look_at(job.segmentationNode)
@@ -55,7 +75,9 @@ class ResultSection:
 
     def update_overlay(self) -> None:
         """Show or hide the map of the last run, as the check box says."""
-        self.overlay.update(self.node if self.widget.panel.uncertainty and self.map is not None else None)
+        self.overlay.update(
+            self.node if self.widget.panel.uncertainty and self.map is not None else None
+        )
 
     def onRestore(self) -> None:
         try:
@@ -63,7 +85,9 @@ class ResultSection:
         except Exception as error:
             self.widget.change(message=self.widget.log.sentence(error), notes=())
         else:
-            self.widget.change(message=_("Restored; press Restore again to undo that."), notes=(), rows=())
+            self.widget.change(
+                message=_("Restored; press Restore again to undo that."), notes=(), rows=()
+            )
         self.widget.update()
 
     def onCopyTable(self) -> None:
@@ -77,7 +101,9 @@ class ResultSection:
 
 
 def fill_table(table, rows) -> None:
-    """Fill a table of answers: names on the left, which may be cut off and so have a tooltip, figures on the right."""
+    """Fill a table of answers: names on the left, which may be cut off and so have a tooltip,
+    figures on the right.
+    """
     table.setRowCount(len(rows))
     for row, texts in enumerate(rows):
         for column, text in enumerate(texts):

@@ -1,14 +1,16 @@
 """The panel's button Segment and the sample scan. Qt side."""
+
 from __future__ import annotations
 
 import qt
 import slicer
 
 from MedLLMSegLib.slicer_bridge.logic.jobs import LENT_S
-from .panel_job import JobSection
-from .presenter import with_job
 from MedLLMSegLib.slicer_bridge.scene.sample_data import Download, load_sample
 from MedLLMSegLib.slicer_bridge.translation import _
+
+from .panel_job import JobSection
+from .presenter import with_job
 
 POLL_MS = 100
 
@@ -29,16 +31,29 @@ class RunSection(JobSection):
     def begin(self) -> None:
         """Segment the input volume."""
         widget = self.widget
-        self.run(lambda **calls: widget.logic.segmentAsync(widget.parameters.inputVolume, **calls, **self.options()),
-                 message="", notes=())
+        self.run(
+            lambda **calls: widget.logic.segmentAsync(
+                widget.parameters.inputVolume, **calls, **self.options()
+            ),
+            message="",
+            notes=(),
+        )
 
     def options(self) -> dict:
         """What the panel's choices mean for the logic."""
         chosen = self.widget.parameters
-        side = chosen.side.value if chosen.model in self.widget.panel.sided else None  # it was meant for another model
-        return {"segmentationNode": chosen.outputSegmentation, "model": chosen.model, "side": side,
-                "device": chosen.device.value, "uncertainty": chosen.uncertainty, "augment": chosen.augment,
-                "wholeSequence": chosen.wholeSequence}
+        side = (
+            chosen.side.value if chosen.model in self.widget.panel.sided else None
+        )  # it was meant for another model
+        return {
+            "segmentationNode": chosen.outputSegmentation,
+            "model": chosen.model,
+            "side": side,
+            "device": chosen.device.value,
+            "uncertainty": chosen.uncertainty,
+            "augment": chosen.augment,
+            "wholeSequence": chosen.wholeSequence,
+        }
 
     def onDone(self, job) -> None:
         self.job = None
@@ -68,13 +83,19 @@ class SampleButton:
             return
         error, self._download = self._download.error, None
         try:
-            if error is None and self.widget.ui is not None:  # the module may have been unloaded meanwhile
+            if (
+                error is None and self.widget.ui is not None
+            ):  # the module may have been unloaded meanwhile
                 self._load()
         except Exception as failure:  # SampleData's own: the file is there, and is not read
             error = failure
         if error is not None:
             self.widget.log.say(str(error) or type(error).__name__)
-            self.widget.change(message=_("MRHead could not be downloaded; check the network, or load a scan of your own."))
+            self.widget.change(
+                message=_(
+                    "MRHead could not be downloaded; check the network, or load a scan of your own."
+                )
+            )
         self.widget.change(loading_sample=False)
         if self.widget.ui is not None:
             self.widget.scans.update()

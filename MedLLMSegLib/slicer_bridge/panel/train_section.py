@@ -1,22 +1,24 @@
 """The panel's section Train: Qt and MRML side."""
+
 from __future__ import annotations
 
 import qt
 import slicer
 
 from MedLLMSegLib.slicer_bridge.install import licences
+from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import discard, unfinished
+from MedLLMSegLib.slicer_bridge.translation import _
+
 from .learning_curve import LearningCurve
 from .panel_job import JobSection
 from .presenter_train import discard_question, discarded_text, with_training
-from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import discard, unfinished
-from MedLLMSegLib.slicer_bridge.translation import _
 
 LEAST_ROWS, MOST_ROWS = 3, 8
 
 
 class TrainSection(JobSection):
-    """job: the training that runs, or None. pairs: what is trained on, (volume node, segmentation node) each; nodes that leave
-    the scene leave it too.
+    """job: the training that runs, or None. pairs: what is trained on, (volume node, segmentation
+    node) each; nodes that leave the scene leave it too.
     """
 
     task, needs_model = "train", False  # it may begin from nothing
@@ -26,8 +28,12 @@ class TrainSection(JobSection):
         self.pairs, self.curve = [], None
         self._starts: list[str | None] = []
         ui = widget.ui
-        ui.trainVolumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
-        ui.trainSegmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node: self.update())
+        ui.trainVolumeSelector.connect(
+            "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update()
+        )
+        ui.trainSegmentationSelector.connect(
+            "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update()
+        )
         ui.trainNameEdit.connect("textChanged(QString)", self.onName)
         ui.pairTable.connect("itemSelectionChanged()", self.update)
         ui.addPairButton.connect("clicked(bool)", self.onAdd)
@@ -40,14 +46,21 @@ class TrainSection(JobSection):
 
     def update(self) -> None:
         """Take account of what is selected, and of nodes that are gone."""
-        if self.widget.ui is None:  # the widgets of a panel that was reloaded still tell of nodes that go
+        if (
+            self.widget.ui is None
+        ):  # the widgets of a panel that was reloaded still tell of nodes that go
             return
-        self.pairs = [pair for pair in self.pairs if all(node.GetScene() is not None for node in pair)]
+        self.pairs = [
+            pair for pair in self.pairs if all(node.GetScene() is not None for node in pair)
+        ]
         pair = self._selected_nodes()
         self.widget.change(
-            pairs=tuple((volume.GetName(), segmentation.GetName()) for volume, segmentation in self.pairs),
+            pairs=tuple(
+                (volume.GetName(), segmentation.GetName()) for volume, segmentation in self.pairs
+            ),
             pair_chosen=all(pair) and pair not in self.pairs,
-            pair_selected=0 <= self.widget.ui.pairTable.currentRow() < len(self.pairs))
+            pair_selected=0 <= self.widget.ui.pairTable.currentRow() < len(self.pairs),
+        )
 
     def show(self, pairs: tuple[tuple[str, str], ...]) -> None:
         """Fill the table of pairs."""
@@ -63,11 +76,16 @@ class TrainSection(JobSection):
         fit_height(table, LEAST_ROWS, MOST_ROWS)
 
     def show_starts(self, starts: tuple[tuple[str | None, str], ...]) -> None:
-        """Fill the list of what a training can start from; the choice stays if it can, and is the chosen model at first."""
+        """Fill the list of what a training can start from; the choice stays if it can, and is
+        the chosen model at first.
+        """
         before = self.start if len(self._starts) > 1 else self.widget.panel.model
         self._starts = [name for name, _title in starts]
-        fill_box(self.widget.ui.trainStartComboBox, [title for _name, title in starts],
-                 self._starts.index(before) if before in self._starts else 0)
+        fill_box(
+            self.widget.ui.trainStartComboBox,
+            [title for _name, title in starts],
+            self._starts.index(before) if before in self._starts else 0,
+        )
 
     @property
     def start(self) -> str | None:
@@ -85,8 +103,8 @@ class TrainSection(JobSection):
             self.widget.parameters.trainName = text
 
     def show_name(self, name: str) -> None:
-        """Not bound to the parameter as the other widgets are: Slicer writes those anew at every change, and the cursor would
-        jump to the end while the name is typed (Slicer issue 8620).
+        """Not bound to the parameter as the other widgets are: Slicer writes those anew at every
+        change, and the cursor would jump to the end while the name is typed (Slicer issue 8620).
         """
         edit = self.widget.ui.trainNameEdit
         if edit.text != name:
@@ -100,7 +118,9 @@ class TrainSection(JobSection):
 
     def onAddAll(self) -> None:
         for segmentation in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
-            volume = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+            volume = segmentation.GetNodeReference(
+                segmentation.GetReferenceImageGeometryReferenceRole()
+            )
             if volume is not None and (volume, segmentation) not in self.pairs:
                 self.pairs.append((volume, segmentation))
         self.update()
@@ -112,7 +132,9 @@ class TrainSection(JobSection):
         self.update()
 
     def onCurve(self) -> None:
-        if self.curve is not None and not self.curve.in_scene:  # the scene was closed meanwhile, and the training went on
+        if (
+            self.curve is not None and not self.curve.in_scene
+        ):  # the scene was closed meanwhile, and the training went on
             self.curve = LearningCurve(self.curve.name)
             self.curve.update(self.widget.panel.history)
         if self.curve is not None:
@@ -123,18 +145,34 @@ class TrainSection(JobSection):
         self.widget.change(unfinished=unfinished())
 
     def onDiscard(self) -> None:
-        if slicer.util.confirmOkCancelDisplay(discard_question(self.widget.panel.unfinished), windowTitle=_("Discard")):
+        if slicer.util.confirmOkCancelDisplay(
+            discard_question(self.widget.panel.unfinished), windowTitle=_("Discard")
+        ):
             discard()
             self.refresh()
-            self.widget.change(train_message=discarded_text(self.widget.panel.unfinished), train_failed=False)
+            self.widget.change(
+                train_message=discarded_text(self.widget.panel.unfinished), train_failed=False
+            )
 
     def begin(self) -> None:
-        """Start the training; what is wrong with the pairs or the name becomes a sentence in the section."""
+        """Start the training; what is wrong with the pairs or the name becomes a sentence in the
+        section.
+        """
         widget, panel = self.widget, self.widget.panel
-        self.run(lambda **calls: widget.logic.trainAsync(
-            list(self.pairs), panel.train_name, start=self.start, minutes=widget.parameters.trainMinutes,
-            device=widget.parameters.device.value, onHistory=self.onHistory, **calls),
-            history=(), train_message="", train_failed=False)
+        self.run(
+            lambda **calls: widget.logic.trainAsync(
+                list(self.pairs),
+                panel.train_name,
+                start=self.start,
+                minutes=widget.parameters.trainMinutes,
+                device=widget.parameters.device.value,
+                onHistory=self.onHistory,
+                **calls,
+            ),
+            history=(),
+            train_message="",
+            train_failed=False,
+        )
 
     def onHistory(self, history) -> None:
         """history: all rows so far."""
@@ -158,13 +196,17 @@ class TrainSection(JobSection):
         if job.state == "done" and job.model is not None:
             self.widget.models.refresh()
             self.widget.choose_model(job.model.id)
-            if licences.must_ask(job.model):  # the user has accepted that of the model it started from
+            if licences.must_ask(
+                job.model
+            ):  # the user has accepted that of the model it started from
                 licences.accept(job.model)
 
     def leave_scene(self) -> None:
         super().leave_scene()
         self.pairs = []
-        if self.job is None or self.job.needsScene:  # else it is known by its curve, which the user may ask for again
+        if (
+            self.job is None or self.job.needsScene
+        ):  # else it is known by its curve, which the user may ask for again
             self.curve = None
 
     def close(self) -> None:
@@ -177,7 +219,9 @@ class TrainSection(JobSection):
 
 
 def fill_box(box, texts, row: int) -> None:
-    """Fill a drop-down list and choose a row of it (-1: none), without telling anyone that the choice has changed."""
+    """Fill a drop-down list and choose a row of it (-1: none), without telling anyone that the
+    choice has changed.
+    """
     box.blockSignals(True)
     box.clear()
     for text in texts:
@@ -192,5 +236,7 @@ def fit_height(table, least: int, most: int) -> None:
     rows, row = table.rowCount, table.verticalHeader().defaultSectionSize
     heights = [table.rowHeight(n) for n in range(rows)] + [row] * max(0, least - rows)
     hint = table.horizontalHeader().sizeHint
-    header = hint() if callable(hint) else hint  # a property to PythonQt, and a method where a class has its own
+    header = (
+        hint() if callable(hint) else hint
+    )  # a property to PythonQt, and a method where a class has its own
     table.setFixedHeight(header.height() + sum(heights[:most]) + 2 * table.frameWidth)

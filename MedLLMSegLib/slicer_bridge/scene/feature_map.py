@@ -1,4 +1,7 @@
-"""A t-SNE map that `medllmseg tsne` has written, as a plot in Slicer: one series of points for each class, view or source."""
+"""A t-SNE map that `medllmseg tsne` has written, as a plot in Slicer: one series of points for
+each class, view or source.
+"""
+
 from __future__ import annotations
 
 import csv
@@ -11,19 +14,29 @@ import vtk
 
 from MedLLMSegLib.core.errors import UserError
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that white swallows.
-COLOURS = ((0.0, 0.45, 0.70), (0.84, 0.37, 0.0), (0.0, 0.62, 0.45), (0.80, 0.47, 0.65), (0.90, 0.62, 0.0), (0.34, 0.71, 0.91),
-           (0.35, 0.35, 0.35))
+# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that white
+# swallows.
+COLOURS = (
+    (0.0, 0.45, 0.70),
+    (0.84, 0.37, 0.0),
+    (0.0, 0.62, 0.45),
+    (0.80, 0.47, 0.65),
+    (0.90, 0.62, 0.0),
+    (0.34, 0.71, 0.91),
+    (0.35, 0.35, 0.35),
+)
 POINT = 6  # pixels
 NOT_MEASURED = "how well it can be told from the features was not measured"
 
 
 def add_feature_map(path, by: str = "class"):
-    """Put a map into the scene; returns its vtkMRMLPlotChartNode. All of it enters the scene, or nothing.
+    """Put a map into the scene; returns its vtkMRMLPlotChartNode. All of it enters the scene, or
+    nothing.
 
-    path: the PNG, CSV or JSON file that `medllmseg tsne` wrote; the CSV beside it holds the points, the JSON how well each
-    column can be told from the features, which becomes the title: a map alone shows islands where there are none.
-    by: the column whose values are coloured. Raises `UserError`.
+    path: the PNG, CSV or JSON file that `medllmseg tsne` wrote; the CSV beside it holds the points,
+    the JSON how well each column can be told from the features, which becomes the title: a map
+    alone shows islands where there are none. by: the column whose values are coloured. Raises
+    `UserError`.
     """
     path = Path(path).with_suffix(".csv")
     groups = _groups(_rows(path), by, path)
@@ -36,7 +49,9 @@ def add_feature_map(path, by: str = "class"):
         for color, (value, points) in zip(COLOURS, groups.items()):
             table = _add(scene, "vtkMRMLTableNode", f"{name}: {value}", undo)
             _fill(table, points)
-            chart.AddAndObservePlotSeriesNodeID(_series(scene, table, f"{value} ({len(points)})", color, undo).GetID())
+            chart.AddAndObservePlotSeriesNodeID(
+                _series(scene, table, f"{value} ({len(points)})", color, undo).GetID()
+            )
         undo.pop_all()
     return chart
 
@@ -46,28 +61,42 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f'"{path}" cannot be read; give the file that `medllmseg tsne` wrote.') from error
+        raise UserError(
+            f'"{path}" cannot be read; give the file that `medllmseg tsne` wrote.'
+        ) from error
     if not rows or not {"case", "x", "y"} <= set(rows[0]):
-        raise UserError(f'"{path}" is no map of features (columns case, x, y and one or more to colour by); make one with '
-                        "`medllmseg tsne`.")
+        raise UserError(
+            f'"{path}" is no map of features (columns case, x, y and one or more to colour by);'
+            " make one with `medllmseg tsne`."
+        )
     return rows
 
 
-def _groups(rows: list[dict[str, str]], by: str, path: Path) -> dict[str, list[tuple[str, float, float]]]:
+def _groups(
+    rows: list[dict[str, str]], by: str, path: Path
+) -> dict[str, list[tuple[str, float, float]]]:
     """value of the column ``by`` -> (case, x, y) of each point."""
     columns = [name for name in rows[0] if name not in ("case", "x", "y")]
     if by not in columns:
-        raise UserError(f'"{path}" has no column "{by}" to colour by; it has {", ".join(map(str, columns)) or "none"}.')
+        raise UserError(
+            f'"{path}" has no column "{by}" to colour by; it has'
+            f" {', '.join(map(str, columns)) or 'none'}."
+        )
     found: dict[str, list[tuple[str, float, float]]] = {}
     for row in rows:
         try:
             point = (row["case"], float(row["x"]), float(row["y"]))
         except (TypeError, ValueError) as error:
-            raise UserError(f'A point of "{path}" is no pair of numbers ({row["x"]}, {row["y"]}); make the map again.') from error
+            raise UserError(
+                f'A point of "{path}" is no pair of numbers ({row["x"]}, {row["y"]}); make the map'
+                " again."
+            ) from error
         found.setdefault(row[by] or "not stated", []).append(point)
     if len(found) > len(COLOURS):
-        raise UserError(f'The column "{by}" has {len(found)} values, and {len(COLOURS)} colours can be told apart; choose another '
-                        "column.")
+        raise UserError(
+            f'The column "{by}" has {len(found)} values, and {len(COLOURS)} colours can be told'
+            " apart; choose another column."
+        )
     return dict(sorted(found.items()))
 
 
@@ -89,7 +118,9 @@ def _add(scene, kind: str, name: str, undo: ExitStack):
 
 
 def _fill(table, points: list[tuple[str, float, float]]) -> None:
-    for column, (name, kind) in enumerate((("case", vtk.vtkStringArray), ("x", vtk.vtkDoubleArray), ("y", vtk.vtkDoubleArray))):
+    for column, (name, kind) in enumerate(
+        (("case", vtk.vtkStringArray), ("x", vtk.vtkDoubleArray), ("y", vtk.vtkDoubleArray))
+    ):
         array = kind()
         array.SetName(name)
         for point in points:

@@ -1,7 +1,12 @@
-"""How the maps that a run makes are known among the scene's volumes. Light, as the panel asks for each volume."""
+"""How the maps that a run makes are known among the scene's volumes. Light, as the panel asks
+for each volume.
+"""
+
 from __future__ import annotations
 
-ROLE = "MedLLMSegUncertainty"  # the segmentation node's reference to its map, and the map's own mark
+ROLE = (  # the segmentation node's reference to its map, and the map's own mark
+    "MedLLMSegUncertainty"
+)
 HEAT_MAP = "MedLLMSegHeatMap"  # likewise of a diagnosis: its table node's reference
 
 

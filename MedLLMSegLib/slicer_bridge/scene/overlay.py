@@ -1,4 +1,7 @@
-"""What lies over the scan: the map of how unsure the model is, a volume node that belongs to its segmentation; and where to look."""
+"""What lies over the scan: the map of how unsure the model is, a volume node that belongs to its
+segmentation; and where to look.
+"""
+
 from __future__ import annotations
 
 from contextlib import ExitStack
@@ -9,16 +12,20 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from MedLLMSegLib.core.errors import UserError
+
 from .node_marks import HEAT_MAP, ROLE, is_map
 
 COLOURS = "vtkMRMLColorTableNodeIron"
 SURE = 0.05  # below this the map is transparent: there is nothing to look at
 OPACITY = 0.6
-UNDER = "MedLLMSegUnder"  # a slice composite node's reference to the user's own foreground, and the attribute for its opacity
+# a slice composite node's reference to the user's own foreground, and the attribute for its opacity
+UNDER = "MedLLMSegUnder"
 
 
 class OverlayState:
-    """Which map a segmentation node refers to, and what that holds. Voxels are never written in place: none is copied."""
+    """Which map a segmentation node refers to, and what that holds. Voxels are never written in
+    place: none is copied.
+    """
 
     def __init__(self, segmentationNode):
         self.node = uncertainty_of(segmentationNode)
@@ -54,7 +61,9 @@ def map_node(array: np.ndarray, scan):
 
 
 def name_map(owner, node, role: str = ROLE) -> None:
-    """Make a volume node the map of a segmentation (or a diagnosis) and give it a map's colours; None for no map."""
+    """Make a volume node the map of a segmentation (or a diagnosis) and give it a map's colours;
+    None for no map.
+    """
     owner.SetNodeReferenceID(role, node.GetID() if node else None)
     if node:
         node.SetAttribute(role, "map")
@@ -62,7 +71,8 @@ def name_map(owner, node, role: str = ROLE) -> None:
 
 
 def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, undo: ExitStack):
-    """Give a segmentation its map, float32 [k, j, i] on the scan's grid, or (None) none; returns the volume node.
+    """Give a segmentation its map, float32 [k, j, i] on the scan's grid, or (None) none; returns
+    the volume node.
 
     A map of an earlier run gets the new voxels. undo: takes what makes it as it was.
     """
@@ -79,7 +89,9 @@ def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, un
 
 
 def show_overlay(node, show: bool = True) -> None:
-    """Lay a map over whatever the slice views show, or take it away: then their own foreground comes back."""
+    """Lay a map over whatever the slice views show, or take it away: then their own foreground
+    comes back.
+    """
     scene = node.GetScene()
     for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
@@ -92,7 +104,9 @@ def show_overlay(node, show: bool = True) -> None:
 
 
 def _keep_foreground(view) -> None:
-    """Note in a slice composite node, which is saved with the scene, what the user has in the foreground."""
+    """Note in a slice composite node, which is saved with the scene, what the user has in the
+    foreground.
+    """
     own = view.GetScene().GetNodeByID(view.GetForegroundVolumeID() or "")
     if own is None or not is_map(own):  # one map may follow another
         view.SetNodeReferenceID(UNDER, own.GetID() if own else None)
@@ -109,8 +123,8 @@ def _put_foreground_back(view) -> None:
 def show_map_of(owner, role: str, below, show: bool, missing: str):
     """Lay the map that a node refers to over the slice views, or take it away; returns the map.
 
-    owner: a segmentation or a diagnosis's table. below: the volume that is shown under it; None keeps what is shown.
-    Raises `UserError` with the sentence ``missing`` if there is no map.
+    owner: a segmentation or a diagnosis's table. below: the volume that is shown under it; None
+    keeps what is shown. Raises `UserError` with the sentence ``missing`` if there is no map.
     """
     found = owner.GetNodeReference(role) if owner is not None and owner.GetScene() else None
     if found is None:
@@ -122,7 +136,9 @@ def show_map_of(owner, role: str, below, show: bool, missing: str):
 
 
 def look_at(segmentationNode) -> None:
-    """Move the slice views to the middle of the first segment, as an organ may be far from the slices that are shown."""
+    """Move the slice views to the middle of the first segment, as an organ may be far from the
+    slices that are shown.
+    """
     segments = segmentationNode.GetSegmentation()
     if segments.GetNumberOfSegments():
         center = segmentationNode.GetSegmentCenterRAS(segments.GetNthSegmentID(0))
@@ -132,7 +148,9 @@ def look_at(segmentationNode) -> None:
 
 def _new_node(volumeNode, undo: ExitStack):
     scene = volumeNode.GetScene()
-    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{volumeNode.GetName()} uncertainty"))
+    node = scene.AddNewNodeByClass(
+        "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{volumeNode.GetName()} uncertainty")
+    )
     undo.callback(_remove, node)
     return node
 
@@ -158,7 +176,9 @@ def _remove(node) -> None:
 def _image(array: np.ndarray):
     image = vtk.vtkImageData()
     image.SetDimensions(*array.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array, np.float32).ravel(), deep=True))
+    image.GetPointData().SetScalars(
+        numpy_to_vtk(np.ascontiguousarray(array, np.float32).ravel(), deep=True)
+    )
     return image
 
 
@@ -166,4 +186,6 @@ def _fill(node, image, matrix, transform: str | None) -> None:
     with slicer.util.NodeModify(node):
         node.SetIJKToRASMatrix(matrix)
         node.SetAndObserveImageData(image)
-        node.SetAndObserveTransformNodeID(transform if transform and node.GetScene().GetNodeByID(transform) else None)
+        node.SetAndObserveTransformNodeID(
+            transform if transform and node.GetScene().GetNodeByID(transform) else None
+        )

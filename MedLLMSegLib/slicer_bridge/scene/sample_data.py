@@ -1,4 +1,7 @@
-"""The tutorial's scan, Slicer's own MRHead: registered with SampleData, and fetched without making the window wait."""
+"""The tutorial's scan, Slicer's own MRHead: registered with SampleData, and fetched without
+making the window wait.
+"""
+
 from __future__ import annotations
 
 import hashlib
@@ -18,11 +21,19 @@ def register_sample(category: str) -> None:
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=category, sampleName=NAME, uris=URI, fileNames=FILE, nodeNames=NAME, checksums=f"SHA256:{SHA256}")
+        category=category,
+        sampleName=NAME,
+        uris=URI,
+        fileNames=FILE,
+        nodeNames=NAME,
+        checksums=f"SHA256:{SHA256}",
+    )
 
 
 def load_sample():
-    """The volume node of MRHead, through SampleData: at once where `Download` has put the file into Slicer's cache."""
+    """The volume node of MRHead, through SampleData: at once where `Download` has put the file
+    into Slicer's cache.
+    """
     import SampleData
 
     return SampleData.SampleDataLogic().downloadSample(NAME)
@@ -40,7 +51,8 @@ class Download:
         try:
             if not self._is_there():
                 self._fetch()
-        except Exception as error:  # no network, a full disk, an answer that breaks off (http.client has errors of its own)
+        # no network, a full disk, an answer that breaks off (http.client has errors of its own)
+        except Exception as error:
             self.error = error
         finally:
             self._ended.set()
@@ -50,7 +62,10 @@ class Download:
         return self._ended.wait(seconds)
 
     def _is_there(self) -> bool:
-        return self.path.is_file() and hashlib.sha256(self.path.read_bytes()).hexdigest() == self.sha256
+        return (
+            self.path.is_file()
+            and hashlib.sha256(self.path.read_bytes()).hexdigest() == self.sha256
+        )
 
     def _fetch(self) -> None:
         with urllib.request.urlopen(self.uri, timeout=WAIT_S) as answer:

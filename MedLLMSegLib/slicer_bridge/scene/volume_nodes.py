@@ -1,10 +1,13 @@
-"""MRML nodes to the library's `Volume`, and the `Drawing` of a result back into a segmentation node.
+"""MRML nodes to the library's `Volume`, and the `Drawing` of a result back into a segmentation
+node.
 
-Frames. A volume node's voxels lie in its own RAS frame, which its parent transforms carry to world RAS.
-`read_volume` returns world RAS: what is segmented is what is seen. `write_drawing` goes the other way
-without resampling: the labels keep the scan's voxel grid and the segmentation node lies under the scan's
-parent transform, so that the two cover each other voxel on voxel, and still do when the transform is changed.
+Frames. A volume node's voxels lie in its own RAS frame, which its parent transforms carry to world
+RAS. `read_volume` returns world RAS: what is segmented is what is seen. `write_drawing` goes the
+other way without resampling: the labels keep the scan's voxel grid and the segmentation node lies
+under the scan's parent transform, so that the two cover each other voxel on voxel, and still do
+when the transform is changed.
 """
+
 from __future__ import annotations
 
 from contextlib import ExitStack
@@ -16,58 +19,85 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
+
+from .overlay import uncertainty_of, write_uncertainty
 from .restore_point import NodeState
 from .segment_display import looks_kept
-from .overlay import uncertainty_of, write_uncertainty
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments
 
 
 def read_volume(node, frame=None, name: str | None = None) -> Volume:
-    """A scalar volume node as a `Volume`: a copy of its voxels [k, j, i] with ijk_to_ras to world RAS, in mm.
+    """A scalar volume node as a `Volume`: a copy of its voxels [k, j, i] with ijk_to_ras to world
+    RAS, in mm.
 
-    frame: the node whose parent transforms count, such as the proxy of a sequence's image; None for the node itself.
-    Raises `UserError` for anything but a grey-scale scan with voxels under linear parent transforms.
+    frame: the node whose parent transforms count, such as the proxy of a sequence's image; None for
+    the node itself. Raises `UserError` for anything but a grey-scale scan with voxels under linear
+    parent transforms.
     """
     if node is None or not node.IsA("vtkMRMLVolumeNode"):
         raise UserError("No scan is selected; load one and choose it as the input volume.")
     name = name or node.GetName() or "The scan"
     if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise UserError(f'"{name}" is a label map, not a scan; choose the scan that it was drawn on.')
+        raise UserError(
+            f'"{name}" is a label map, not a scan; choose the scan that it was drawn on.'
+        )
     image = node.GetImageData()
     scalars = image.GetPointData().GetScalars() if image else None
     components = max(1, image.GetNumberOfScalarComponents()) if scalars else 1
-    if components > 1 or node.IsA("vtkMRMLTensorVolumeNode") or node.IsA("vtkMRMLDiffusionWeightedVolumeNode"):
-        raise UserError(f'"{name}" holds {components if components > 1 else "several"} values in each voxel, and one '
-                        "grey value is needed; load a series over time as a sequence (Add data, Description: Volume "
-                        "Sequence), or make a scalar volume of it (Vector to Scalar Volume), and choose that.")
+    if (
+        components > 1
+        or node.IsA("vtkMRMLTensorVolumeNode")
+        or node.IsA("vtkMRMLDiffusionWeightedVolumeNode")
+    ):
+        raise UserError(
+            f'"{name}" holds {components if components > 1 else "several"} values in each voxel,'
+            " and one grey value is needed; load a series over time as a sequence (Add data,"
+            " Description: Volume Sequence), or make a scalar volume of it (Vector to Scalar"
+            " Volume), and choose that."
+        )
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         raise UserError(f'"{name}" holds no image data; load the scan again or choose another one.')
-    array = vtk_to_numpy(scalars).reshape(image.GetDimensions()[::-1])  # (i, j, k) in VTK, [k, j, i] in numpy
+    array = vtk_to_numpy(scalars).reshape(
+        image.GetDimensions()[::-1]
+    )  # (i, j, k) in VTK, [k, j, i] in numpy
     return Volume(array.copy(), _to_world(frame or node) @ ijk_to_ras(node), name)
 
 
-def write_drawing(drawing: Drawing, volumeNode, segmentationNode=None, side: str | None = None,
-                  uncertainty: np.ndarray | None = None):
+def write_drawing(
+    drawing: Drawing,
+    volumeNode,
+    segmentationNode=None,
+    side: str | None = None,
+    uncertainty: np.ndarray | None = None,
+):
     """Put a result into a segmentation node, one segment for each structure that was found.
 
-    volumeNode: the node that was segmented, still in its scene.
-    segmentationNode: the node to update, or None for a new one beside the scan. Segments that an earlier run
-        wrote are replaced in their places, with the names, colours and visibility that they have; all others, and their
-        order, stay.
-    side: "left" or "right" if only that side was asked for: what an earlier run wrote for the other side stays.
-    uncertainty: float32 [k, j, i] on the scan's grid, which becomes a volume node that the segmentation refers to.
+    volumeNode: the node that was segmented, still in its scene. segmentationNode: the node to
+    update, or None for a new one beside the scan. Segments that an earlier run
+        wrote are replaced in their places, with the names, colours and visibility that they have;
+        all others, and their order, stay.
+    side: "left" or "right" if only that side was asked for: what an earlier run wrote for the other
+    side stays. uncertainty: float32 [k, j, i] on the scan's grid, which becomes a volume node that
+    the segmentation refers to.
 
-    Returns the node and what it was before: a `NodeState`, or None for a new node. If anything fails, the scene is left
-    as it was. Raises `UserError` if the two nodes do not go together.
+    Returns the node and what it was before: a `NodeState`, or None for a new node. If anything
+    fails, the scene is left as it was. Raises `UserError` if the two nodes do not go together.
     """
     scene = volumeNode.GetScene()
     if scene is None:
-        raise UserError("The scan was removed from the scene while it was being segmented; load it and try again.")
+        raise UserError(
+            "The scan was removed from the scene while it was being segmented; load it and try"
+            " again."
+        )
     image = volumeNode.GetImageData()
     if image is None or image.GetDimensions()[::-1] != drawing.shape:
-        raise UserError(f'"{volumeNode.GetName()}" was changed while it was being segmented; try again.')
+        raise UserError(
+            f'"{volumeNode.GetName()}" was changed while it was being segmented; try again.'
+        )
     if not drawing.found:
-        raise UserError(f'Nothing was found in "{volumeNode.GetName()}"; check that it is the right scan.')
+        raise UserError(
+            f'Nothing was found in "{volumeNode.GetName()}"; check that it is the right scan.'
+        )
     with ExitStack() as undo:  # what to take back, last step first, unless all goes well
         before = None
         if segmentationNode is None or segmentationNode.GetScene() is None:
@@ -93,8 +123,10 @@ def _to_world(node) -> np.ndarray:
     if parent is None:
         return np.eye(4)
     if not parent.IsTransformToWorldLinear():
-        raise UserError(f'"{node.GetName()}" is bent by a non-linear transform ("{parent.GetName()}"); harden the '
-                        "transform on it (Transforms module) or take it out of it, and try again.")
+        raise UserError(
+            f'"{node.GetName()}" is bent by a non-linear transform ("{parent.GetName()}"); harden'
+            " the transform on it (Transforms module) or take it out of it, and try again."
+        )
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)
     return _array(matrix)
@@ -119,7 +151,9 @@ def _new_node(scene, volumeNode, undo: ExitStack):
 
 
 def _remove_node(node) -> None:
-    """Take a node out of its scene together with what was made for it: display nodes, place in the hierarchy."""
+    """Take a node out of its scene together with what was made for it: display nodes, place in
+    the hierarchy.
+    """
     _remove_display_nodes(node)
     restore_place(node, parent=None)
     node.GetScene().RemoveNode(node)
@@ -143,10 +177,14 @@ def _remember(node, undo: ExitStack) -> NodeState:
 
 
 def _set_frame(node, volumeNode, others: int) -> None:
-    """Give the node the scan's transform and reference geometry, unless it holds ``others``, segments that are to stay."""
+    """Give the node the scan's transform and reference geometry, unless it holds ``others``,
+    segments that are to stay.
+    """
     if others and node.GetSegmentation().GetSourceRepresentationName() != BINARY_LABELMAP:
-        raise UserError(f'"{node.GetName()}" is made of surfaces, which a label map cannot be added to; '
-                        "choose another output segmentation or a new one.")
+        raise UserError(
+            f'"{node.GetName()}" is made of surfaces, which a label map cannot be added to; '
+            "choose another output segmentation or a new one."
+        )
     if not others:
         node.SetSourceRepresentationToBinaryLabelmap()
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
@@ -162,7 +200,9 @@ def ijk_to_segmentation(node, volumeNode) -> np.ndarray:
 
 
 def place_beside(node, volumeNode, undo: ExitStack | None = None) -> None:
-    """Next to the scan in the subject hierarchy (in its study), unless the user has put the node into a folder."""
+    """Next to the scan in the subject hierarchy (in its study), unless the user has put the node
+    into a folder.
+    """
     hierarchy = volumeNode.GetScene().GetSubjectHierarchyNode()
     root, beside = hierarchy.GetSceneItemID(), hierarchy.GetItemParent(_item(hierarchy, volumeNode))
     if undo and not hierarchy.GetItemByDataNode(node):
@@ -173,12 +213,18 @@ def place_beside(node, volumeNode, undo: ExitStack | None = None) -> None:
 
 
 def _item(hierarchy, node) -> int:
-    """A node's subject hierarchy item; made if there is none, which outside Slicer's desktop nothing else does."""
-    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+    """A node's subject hierarchy item; made if there is none, which outside Slicer's desktop
+    nothing else does.
+    """
+    return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
+        hierarchy.GetSceneItemID(), node
+    )
 
 
 def restore_place(node, parent: int | None) -> None:
-    """Put a node back under the subject hierarchy item ``parent``, or out of the hierarchy if it was in none."""
+    """Put a node back under the subject hierarchy item ``parent``, or out of the hierarchy if it
+    was in none.
+    """
     hierarchy = node.GetScene().GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(node)
     if item and parent is None:

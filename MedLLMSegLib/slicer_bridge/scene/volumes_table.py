@@ -1,4 +1,7 @@
-"""How large each structure is in each image of a sequence: a table beside the segmentations, saved with the scene."""
+"""How large each structure is in each image of a sequence: a table beside the segmentations,
+saved with the scene.
+"""
+
 from __future__ import annotations
 
 import slicer  # noqa: F401  (MRML's classes, before VTK's)
@@ -19,10 +22,17 @@ def make_volumes(index, rows: dict[str, tuple]) -> vtk.vtkTable:
 
     rows: index value -> (structure's name, mL, confidence) each, as `Job.itemRows`.
     """
-    table, names = vtk.vtkTable(), dict.fromkeys(name for each in rows.values() for name, *_ in each)
+    table, names = (
+        vtk.vtkTable(),
+        dict.fromkeys(name for each in rows.values() for name, *_ in each),
+    )
     numbers = _numbers(rows) if index.GetIndexType() == index.NumericIndex else None
-    _add(table, _with_unit(index.GetIndexName() or "index", index.GetIndexUnit()),
-         vtk.vtkStringArray if numbers is None else vtk.vtkDoubleArray, rows if numbers is None else numbers)
+    _add(
+        table,
+        _with_unit(index.GetIndexName() or "index", index.GetIndexUnit()),
+        vtk.vtkStringArray if numbers is None else vtk.vtkDoubleArray,
+        rows if numbers is None else numbers,
+    )
     for name in names:
         volumes = [sum(ml for found, ml, _ in each if found == name) for each in rows.values()]
         _add(table, _with_unit(name, "mL"), vtk.vtkDoubleArray, volumes)
@@ -30,7 +40,9 @@ def make_volumes(index, rows: dict[str, tuple]) -> vtk.vtkTable:
 
 
 def _numbers(values) -> list[float] | None:
-    """Index values as numbers; None if any is none: Slicer lets a sequence that says it is numeric hold "12 ms"."""
+    """Index values as numbers; None if any is none: Slicer lets a sequence that says it is
+    numeric hold "12 ms".
+    """
     try:
         return [float(value) for value in values]
     except ValueError:
@@ -38,10 +50,12 @@ def _numbers(values) -> list[float] | None:
 
 
 def show_volumes(segmentations, volumes: vtk.vtkTable, beside, node=None):
-    """Give a sequence of segmentations its table, or that of an earlier run new contents; returns the vtkMRMLTableNode.
+    """Give a sequence of segmentations its table, or that of an earlier run new contents; returns
+    the vtkMRMLTableNode.
 
-    beside: the node that it is put next to. node: one that was taken out of the scene, and comes back. The vtkTable is
-    exchanged, never written into: whoever keeps the one before can put it back.
+    beside: the node that it is put next to. node: one that was taken out of the scene, and comes
+    back. The vtkTable is exchanged, never written into: whoever keeps the one before can put it
+    back.
     """
     scene, there = segmentations.GetScene(), table_of(segmentations)
     if there is None:

@@ -1,9 +1,12 @@
-"""What the checks of MedLLMSegTest share: a phantom, a stand-in for the network, and a `Case` that waits and looks."""
+"""What the checks of MedLLMSegTest share: a phantom, a stand-in for the network, and a `Case`
+that waits and looks.
+"""
+
 from __future__ import annotations
 
 import threading
 import time
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import slicer
@@ -14,15 +17,28 @@ from MedLLMSegLib.core.segmentation import Segmentation
 BALLS = {1: (6, 8, 8), 2: (6, 20, 8), 3: (6, 8, 26), 4: (6, 20, 26)}  # label -> centre (k, j, i)
 SHAPE, RADIUS_VOX, GREY = (12, 28, 34), 4, 100
 C, S = 0.96, 0.28
-MATRIX = np.array([[-1.1 * C, -1.3 * S, 0, 30], [1.1 * S, -1.3 * C, 0, 25], [0, 0, 2.5, -12], [0, 0, 0, 1.0]])  # oblique, LPS
+MATRIX = np.array(
+    [[-1.1 * C, -1.3 * S, 0, 30], [1.1 * S, -1.3 * C, 0, 25], [0, 0, 2.5, -12], [0, 0, 0, 1.0]]
+)  # oblique, LPS
 NAMES = [s.name for s in hippocampus_structures(lateral=True)]
-KEPT = ("vtkMRMLStorableNode", "vtkMRMLDisplayNode", "vtkMRMLStorageNode")  # views and other modules' singletons come and go
+KEPT = (
+    "vtkMRMLStorableNode",
+    "vtkMRMLDisplayNode",
+    "vtkMRMLStorageNode",
+)  # views and other modules' singletons come and go
 
 
 class StandIn:
-    """Finds the phantom's balls by their grey values. slow: it takes its time, and can be cancelled. fails: or fails."""
+    """Finds the phantom's balls by their grey values. slow: it takes its time, and can be
+    cancelled. fails: or fails.
+    """
 
-    def __init__(self, slow: bool = False, fails: Exception | None = None, only: tuple[int, ...] = (1, 2, 3, 4)):
+    def __init__(
+        self,
+        slow: bool = False,
+        fails: Exception | None = None,
+        only: tuple[int, ...] = (1, 2, 3, 4),
+    ):
         self.slow, self.fails, self.only, self.begun = slow, fails, only, threading.Event()
 
     def __call__(self, volume, model, *, progress, uncertainty=False, **options):
@@ -36,12 +52,19 @@ class StandIn:
         for label in self.only:
             labels[volume.array == label * GREY] = label
         unsure = volume.with_array((labels > 0).astype(np.float32) / 2) if uncertainty else None
-        return Segmentation(volume.with_array(labels), hippocampus_structures(lateral=True), {1: 0.9}, model=str(model),
-                            uncertainty=unsure)
+        return Segmentation(
+            volume.with_array(labels),
+            hippocampus_structures(lateral=True),
+            {1: 0.9},
+            model=str(model),
+            uncertainty=unsure,
+        )
 
 
 class Case:
-    """What the checks share. test: a unittest.TestCase. window: whether this is Slicer with its window."""
+    """What the checks share. test: a unittest.TestCase. window: whether this is Slicer with its
+    window.
+    """
 
     def __init__(self, test, logicClass):
         self.test, self.logicClass, self.logics, self.untested = test, logicClass, [], []
@@ -85,7 +108,10 @@ class Case:
         return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan)
 
     def names(self, node) -> list[str]:
-        return [node.GetSegmentation().GetSegment(i).GetName() for i in node.GetSegmentation().GetSegmentIDs()]
+        return [
+            node.GetSegmentation().GetSegment(i).GetName()
+            for i in node.GetSegmentation().GetSegmentIDs()
+        ]
 
     def nodes(self) -> set[str]:
         """The ids of all nodes that hold data or show some."""

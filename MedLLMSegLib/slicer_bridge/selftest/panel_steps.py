@@ -1,4 +1,7 @@
-"""What MedLLMSegTest does with the module's panel inside Slicer: it presses the buttons and looks at what they say."""
+"""What MedLLMSegTest does with the module's panel inside Slicer: it presses the buttons and
+looks at what they say.
+"""
+
 from __future__ import annotations
 
 import sys
@@ -8,9 +11,11 @@ from unittest.mock import patch
 
 import slicer
 
-from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.slicer_bridge.install import packages as install, licences
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.slicer_bridge.install import licences
+from MedLLMSegLib.slicer_bridge.install import packages as install
+
 from .expectations import NAMES, StandIn
 from .scene_steps import save_and_load
 
@@ -19,10 +24,14 @@ BUSY = ("installing", "running", "cancelling")
 
 @contextmanager
 def pressed_by(case, segment):
-    """The panel, shown, with a phantom as its input and a stand-in ``segment``, and nothing to consent to; None without it."""
+    """The panel, shown, with a phantom as its input and a stand-in ``segment``, and nothing to
+    consent to; None without it.
+    """
     module = getattr(slicer.modules, "medllmseg", None)
     if module is None:
-        case.untested.append("the panel, as the module is not loaded (start Slicer with --additional-module-paths)")
+        case.untested.append(
+            "the panel, as the module is not loaded (start Slicer with --additional-module-paths)"
+        )
         yield None
         return
     widget = module.widgetRepresentation().self()
@@ -37,8 +46,10 @@ def pressed_by(case, segment):
     before = widget.logic.segmentFunction
     widget.logic.segmentFunction = segment
     try:
-        with (patch.object(install, "missing_packages", lambda task="segment": []),
-              patch.object(licences, "must_ask", lambda entry: False)):
+        with (
+            patch.object(install, "missing_packages", lambda task="segment": []),
+            patch.object(licences, "must_ask", lambda entry: False),
+        ):
             yield widget
             case.wait(lambda: widget.panel.state not in BUSY, 10)
     finally:
@@ -59,11 +70,15 @@ def check_module(case) -> None:
     case.test.assertIn("Segmentation", list(module.categories))
     case.test.assertIn("not a medical device", module.helpText)
     case.test.assertFalse(module.icon.isNull())
-    case.test.assertNotIn("MedLLMSegLib.segmentation.pipeline", sys.modules)  # which imports torch: the worker does, Slicer does not
+    case.test.assertNotIn(
+        "MedLLMSegLib.segmentation.pipeline", sys.modules
+    )  # which imports torch: the worker does, Slicer does not
 
 
 def check_press(case) -> None:
-    """A press of Segment gives a table and a segmentation; Restore brings back what a second press overwrote."""
+    """A press of Segment gives a table and a segmentation; Restore brings back what a second
+    press overwrote.
+    """
     with pressed_by(case, StandIn()) as widget:
         if widget is None:
             return
@@ -78,7 +93,9 @@ def check_press(case) -> None:
         case.test.assertFalse(widget.ui.restoreButton.enabled)
         if case.window:
             widget.ui.show3DButton.click()
-            case.test.assertTrue(widget.ui.show3DButton.checked)  # the button looks at what the node shows in 3D
+            case.test.assertTrue(
+                widget.ui.show3DButton.checked
+            )  # the button looks at what the node shows in 3D
         widget.parameters.outputSegmentation = node
         widget.logic.segmentFunction = StandIn(only=(1,))
         widget.ui.segmentButton.click()
@@ -118,7 +135,9 @@ def check_press_failure(case) -> None:
 
 
 def check_press_close(case) -> None:
-    """The scene may be closed while the panel's run goes on; the panel is ready for the next one."""
+    """The scene may be closed while the panel's run goes on; the panel is ready for the next
+    one.
+    """
     slow = StandIn(slow=True)
     with pressed_by(case, slow) as widget:
         if widget is None:
@@ -133,7 +152,9 @@ def check_press_close(case) -> None:
 
 
 def check_press_consent(case) -> None:
-    """What is to be installed or accepted stands in the panel, in no dialog, and Not now leaves all as it was."""
+    """What is to be installed or accepted stands in the panel, in no dialog, and Not now leaves
+    all as it was.
+    """
     with pressed_by(case, StandIn()) as widget:
         if widget is None:
             return
@@ -149,7 +170,10 @@ def check_press_consent(case) -> None:
             case.test.assertIn("torch (much)", widget.ui.statusLabel.text)
             widget.ui.notNowButton.click()
         case.test.assertEqual(len(set(texts)), 3)
-        case.test.assertEqual((widget.panel.state, widget.ui.segmentButton.text, len(segmentations())), ("idle", texts[0], 0))
+        case.test.assertEqual(
+            (widget.panel.state, widget.ui.segmentButton.text, len(segmentations())),
+            ("idle", texts[0], 0),
+        )
 
 
 def check_press_saved(case) -> None:
@@ -164,9 +188,24 @@ def check_press_saved(case) -> None:
         case.wait(lambda: widget.parameters is not None or not case.window)
         widget.enter()
         chosen = widget.parameters
-        case.test.assertEqual((chosen.side.value, chosen.augment, chosen.inputVolume.GetName()), ("right", 3, "MedLLMSeg phantom"))
-        case.test.assertEqual((widget.ui.sideComboBox.currentIndex, widget.ui.augmentSpinBox.value), (2, 3))
-        case.test.assertEqual(widget.ui.inputVolumeSelector.currentNode().GetName(), "MedLLMSeg phantom")
+        case.test.assertEqual(
+            (chosen.side.value, chosen.augment, chosen.inputVolume.GetName()),
+            ("right", 3, "MedLLMSeg phantom"),
+        )
+        case.test.assertEqual(
+            (widget.ui.sideComboBox.currentIndex, widget.ui.augmentSpinBox.value), (2, 3)
+        )
+        case.test.assertEqual(
+            widget.ui.inputVolumeSelector.currentNode().GetName(), "MedLLMSeg phantom"
+        )
 
 
-CHECKS = (check_module, check_press, check_press_cancel, check_press_failure, check_press_close, check_press_consent, check_press_saved)
+CHECKS = (
+    check_module,
+    check_press,
+    check_press_cancel,
+    check_press_failure,
+    check_press_close,
+    check_press_consent,
+    check_press_saved,
+)

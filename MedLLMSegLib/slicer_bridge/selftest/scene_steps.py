@@ -1,4 +1,7 @@
-"""What MedLLMSegTest does with Slicer's own parts around a result: sequences, scene files, DICOM, the Segment Editor, SampleData."""
+"""What MedLLMSegTest does with Slicer's own parts around a result: sequences, scene files,
+DICOM, the Segment Editor, SampleData.
+"""
+
 from __future__ import annotations
 
 import tempfile
@@ -30,13 +33,16 @@ def check_sequence(case) -> None:
     case.test.assertTrue(browser.IsSynchronizedSequenceNode(browser.GetSequenceNode(node)))
     for n in range(len(TIMES)):
         browser.SetSelectedItemNumber(n)
-        case.wait(lambda: case.names(node) == NAMES[:n + 1], 10)
+        case.wait(lambda: case.names(node) == NAMES[: n + 1], 10)
 
 
 def check_saved(case) -> None:
     """A scene that is saved and loaded has the segments, their names, colours and places."""
     if case.application is None:
-        case.untested.append("saving and loading through Slicer's own files (tested on slicer-core by Testing/slicer_bridge)")
+        case.untested.append(
+            "saving and loading through Slicer's own files (tested on slicer-core by"
+            " Testing/slicer_bridge)"
+        )
         return
     scan = case.scan()
     node = case.logic(StandIn()).segment(scan)
@@ -45,7 +51,9 @@ def check_saved(case) -> None:
         save_and_load(case, folder)
     node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     scan = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-    case.test.assertEqual([(name, int(case.voxels(node, name, scan).sum())) for name in case.names(node)], before)
+    case.test.assertEqual(
+        [(name, int(case.voxels(node, name, scan).sum())) for name in case.names(node)], before
+    )
 
 
 def save_and_load(case, folder) -> None:
@@ -53,18 +61,28 @@ def save_and_load(case, folder) -> None:
     path = str(Path(folder) / "MedLLMSegTest.mrb")
     case.test.assertTrue(slicer.util.saveScene(path))
     slicer.mrmlScene.Clear()
-    slicer.util.loadScene(path)  # raises where it cannot; what it returns is not the same in all versions of Slicer
+    slicer.util.loadScene(
+        path
+    )  # raises where it cannot; what it returns is not the same in all versions of Slicer
     case.test.assertGreater(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), 0)
 
 
 def check_dicom(case) -> None:
-    """A DICOM series that Slicer has imported is segmented into its study, and exported as DICOM SEG where Slicer can."""
+    """A DICOM series that Slicer has imported is segmented into its study, and exported as DICOM
+    SEG where Slicer can.
+    """
     if getattr(slicer, "dicomDatabase", None) is None:
-        case.untested.append("DICOM, as Slicer's DICOM module is not there (tested on slicer-core by Testing/slicer_bridge)")
+        case.untested.append(
+            "DICOM, as Slicer's DICOM module is not there (tested on slicer-core by"
+            " Testing/slicer_bridge)"
+        )
         return
     from DICOMLib import DICOMUtils
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, _settings_as_they_were():
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        _settings_as_they_were(),
+    ):
         write_series(Path(folder) / "series", case.phantom())
         with DICOMUtils.TemporaryDICOMDatabase(str(Path(folder) / "database")) as database:
             DICOMUtils.importDicom(str(Path(folder) / "series"), database)
@@ -87,7 +105,9 @@ def _export(case, item: int, folder: str) -> None:
     """Export a segmentation through the plugin that Slicer's DICOM export dialog would use."""
     plugin = getattr(slicer.modules, "dicomPlugins", {}).get("DICOMSegmentationPlugin")
     if plugin is None:
-        case.untested.append("export as DICOM SEG, which comes with the extension QuantitativeReporting")
+        case.untested.append(
+            "export as DICOM SEG, which comes with the extension QuantitativeReporting"
+        )
         return
     plugin = plugin()
     exportables = plugin.examineForExport(item)
@@ -99,7 +119,9 @@ def _export(case, item: int, folder: str) -> None:
 
 
 class _settings_as_they_were:
-    """A temporary database leaves its folder in Slicer's settings where no database was chosen before."""
+    """A temporary database leaves its folder in Slicer's settings where no database was chosen
+    before.
+    """
 
     def __enter__(self):
         import qt
@@ -122,13 +144,29 @@ def write_series(folder: Path, array: np.ndarray) -> list[Path]:
     image, writer = sitk.GetImageFromArray(array), sitk.ImageFileWriter()
     image.SetSpacing(SPACING_MM)
     writer.KeepOriginalImageUIDOn()
-    series = {"0008|0016": "1.2.840.10008.5.1.4.1.1.4", "0008|0060": "MR", "0010|0010": "Phantom^MedLLMSeg", "0010|0020": "MedLLMSeg",
-              "0020|000d": f"{UID}.1", "0020|000e": f"{UID}.2", "0020|0011": "1", "0008|103e": "Phantom", "0020|0052": f"{UID}.3",
-              "0020|0037": "1\\0\\0\\0\\1\\0", "0008|0020": "20260101", "0008|0030": "120000", "0018|0050": str(SPACING_MM[2])}
+    series = {
+        "0008|0016": "1.2.840.10008.5.1.4.1.1.4",
+        "0008|0060": "MR",
+        "0010|0010": "Phantom^MedLLMSeg",
+        "0010|0020": "MedLLMSeg",
+        "0020|000d": f"{UID}.1",
+        "0020|000e": f"{UID}.2",
+        "0020|0011": "1",
+        "0008|103e": "Phantom",
+        "0020|0052": f"{UID}.3",
+        "0020|0037": "1\\0\\0\\0\\1\\0",
+        "0008|0020": "20260101",
+        "0008|0030": "120000",
+        "0018|0050": str(SPACING_MM[2]),
+    }
     paths = [folder / f"{k:03}.dcm" for k in range(len(array))]
     for k, path in enumerate(paths):
         part = image[:, :, k]
-        own = {"0008|0018": f"{UID}.4.{k + 1}", "0020|0013": str(k + 1), "0020|0032": f"0\\0\\{k * SPACING_MM[2]:g}"}
+        own = {
+            "0008|0018": f"{UID}.4.{k + 1}",
+            "0020|0013": str(k + 1),
+            "0020|0032": f"0\\0\\{k * SPACING_MM[2]:g}",
+        }
         for tag, value in {**series, **own}.items():
             part.SetMetaData(tag, value)
         writer.SetFileName(str(path))
@@ -143,8 +181,14 @@ def check_editor(case) -> None:
         return
     scan = case.scan()
     node = case.logic(StandIn()).segment(scan)
-    first, before = case.names(node)[0], [int(case.voxels(node, name, scan).sum()) for name in case.names(node)]
-    editor, settings = slicer.qMRMLSegmentEditorWidget(), slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    first, before = (
+        case.names(node)[0],
+        [int(case.voxels(node, name, scan).sum()) for name in case.names(node)],
+    )
+    editor, settings = (
+        slicer.qMRMLSegmentEditorWidget(),
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"),
+    )
     editor.setMRMLScene(slicer.mrmlScene)
     editor.setMRMLSegmentEditorNode(settings)
     editor.setSegmentationNode(node)
@@ -165,10 +209,16 @@ def check_sample(case) -> None:
     """The tutorial's scan is offered by the SampleData module."""
     from MedLLMSegLib.slicer_bridge.scene.sample_data import SHA256
 
-    found = [source for sources in getattr(slicer.modules, "sampleDataSources", {}).items() for source in sources[1]
-             if sources[0] == "MedLLMSeg"]
+    found = [
+        source
+        for sources in getattr(slicer.modules, "sampleDataSources", {}).items()
+        for source in sources[1]
+        if sources[0] == "MedLLMSeg"
+    ]
     if not found:
-        case.untested.append("the sample in SampleData, which is registered when Slicer has started with the module")
+        case.untested.append(
+            "the sample in SampleData, which is registered when Slicer has started with the module"
+        )
         return
     case.test.assertEqual([source.checksums for source in found], [[f"SHA256:{SHA256}"]])
 

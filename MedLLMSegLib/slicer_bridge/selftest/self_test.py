@@ -1,8 +1,10 @@
 """What MedLLMSegTest runs inside Slicer, from start to end and without a network.
 
-Where Slicer's window is missing (slicer-core), all that needs no window runs all the same. A stand-in takes the network's
-place; the worker with the shipped model is tried where its packages are installed, and none is installed for it.
+Where Slicer's window is missing (slicer-core), all that needs no window runs all the same. A
+stand-in takes the network's place; the worker with the shipped model is tried where its packages
+are installed, and none is installed for it.
 """
+
 from __future__ import annotations
 
 import time
@@ -10,10 +12,12 @@ import time
 import numpy as np
 import slicer
 
-from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.install import packages as install
-from . import panel_steps as selftest_panel, scene_steps as selftest_scene
+
+from . import panel_steps as selftest_panel
+from . import scene_steps as selftest_scene
 from .expectations import GREY, NAMES, Case, StandIn
 
 
@@ -44,7 +48,9 @@ def check_blocking(case: Case) -> None:
     test.assertEqual(case.names(node), NAMES)
     test.assertIn("segment", told)
     for label, name in enumerate(NAMES, start=1):
-        test.assertTrue(np.array_equal(case.voxels(node, name, scan) > 0, case.phantom() == label * GREY), name)
+        test.assertTrue(
+            np.array_equal(case.voxels(node, name, scan) > 0, case.phantom() == label * GREY), name
+        )
     test.assertIs(node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()), scan)
     test.assertIsNotNone(node.GetDisplayNode())
 
@@ -54,11 +60,18 @@ def check_terminology(case: Case) -> None:
     node = case.logic(StandIn()).segment(case.scan())
     import vtk
 
-    for segment_id, side in zip(node.GetSegmentation().GetSegmentIDs(), ("Left", "Left", "Right", "Right")):
-        segment, entry = node.GetSegmentation().GetSegment(segment_id), slicer.vtkSlicerTerminologyEntry()
+    for segment_id, side in zip(
+        node.GetSegmentation().GetSegmentIDs(), ("Left", "Left", "Right", "Right")
+    ):
+        segment, entry = (
+            node.GetSegmentation().GetSegment(segment_id),
+            slicer.vtkSlicerTerminologyEntry(),
+        )
         text = vtk.reference("")
         case.test.assertTrue(segment.GetTag(segment.GetTerminologyEntryTagName(), text))
-        case.test.assertTrue(slicer.modules.terminologies.logic().DeserializeTerminologyEntry(str(text), entry))
+        case.test.assertTrue(
+            slicer.modules.terminologies.logic().DeserializeTerminologyEntry(str(text), entry)
+        )
         case.test.assertEqual(entry.GetTypeObject().GetCodeMeaning(), "Hippocampus")
         case.test.assertEqual(entry.GetTypeModifierObject().GetCodeMeaning(), side)
 
@@ -66,7 +79,9 @@ def check_terminology(case: Case) -> None:
 def check_async(case: Case) -> None:
     """A run returns at once, tells how far it is, and Slicer goes on meanwhile."""
     told, done, before = [], [], case.nodes()
-    job = case.logic(StandIn()).segmentAsync(case.scan(), lambda *how: told.append(how), done.append)
+    job = case.logic(StandIn()).segmentAsync(
+        case.scan(), lambda *how: told.append(how), done.append
+    )
     case.test.assertEqual((job.state, told), ("running", []))
     case.ended(job)
     case.test.assertEqual((job.state, done), ("done", [job]), job.message)
@@ -96,7 +111,10 @@ def check_failure(case: Case) -> None:
     scan, sentence = case.scan(), "The scan is upside down; turn it and try again."
     node = case.logic(StandIn()).segment(scan)
     before = case.nodes()
-    for error, message in ((UserError(sentence), sentence), (ValueError("boom"), "ValueError: boom")):
+    for error, message in (
+        (UserError(sentence), sentence),
+        (ValueError("boom"), "ValueError: boom"),
+    ):
         job = case.ended(case.logic(StandIn(fails=error)).segmentAsync(scan, segmentationNode=node))
         case.test.assertEqual(job.state, "failed")
         case.test.assertIn(message, job.message)
@@ -144,8 +162,10 @@ def check_uncertainty(case: Case) -> None:
     node = logic.segment(scan, uncertainty=True)
     shown = logic.showUncertainty(node, scan)
     case.test.assertEqual(slicer.util.arrayFromVolume(shown).max(), 0.5)
-    views = [slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
-             for n in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode"))]
+    views = [
+        slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
+        for n in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode"))
+    ]
     case.test.assertTrue(views or not case.window)
     case.test.assertTrue(all(view.GetForegroundVolumeID() == shown.GetID() for view in views))
     logic.showUncertainty(node, show=False)
@@ -153,7 +173,9 @@ def check_uncertainty(case: Case) -> None:
 
 
 def check_copies(case: Case) -> None:
-    """What Copy as Python and Copy as command give is understood by Python and by the command line."""
+    """What Copy as Python and Copy as command give is understood by Python and by the command
+    line.
+    """
     logic, scan = case.logic(), case.scan()
     compile(logic.pythonLines(scan, side="left"), "console", "exec")
     case.test.assertIn("medllmseg segment", logic.commandLine(scan))
@@ -161,7 +183,9 @@ def check_copies(case: Case) -> None:
 
 
 def check_worker(case: Case) -> None:
-    """The worker's own process: the shipped model on a phantom, or one sentence where its packages are missing."""
+    """The worker's own process: the shipped model on a phantom, or one sentence where its
+    packages are missing.
+    """
     missing, logic, told = install.missing_packages(), case.logic(), []
     scan = case.scan()
     before = case.nodes()
@@ -171,7 +195,9 @@ def check_worker(case: Case) -> None:
     case.test.assertIn(job.state, ("done", "failed"), said)
     case.test.assertTrue(told, said)  # the process started and answered
     if missing:
-        case.untested.append(f"the shipped model in the worker, as packages are missing: {'; '.join(missing)}")
+        case.untested.append(
+            f"the shipped model in the worker, as packages are missing: {'; '.join(missing)}"
+        )
         case.test.assertEqual(job.state, "failed")
     if job.state == "failed":  # without packages, or as a phantom is no hippocampus
         case.test.assertEqual(job.details, "", said)  # something that was expected
@@ -184,5 +210,15 @@ def check_worker(case: Case) -> None:
     case.test.assertLess(time.monotonic() - began, 3)
 
 
-CHECKS = (check_blocking, check_terminology, check_async, check_cancel, check_failure, check_scene, check_restore,
-          check_uncertainty, check_copies, check_worker)
+CHECKS = (
+    check_blocking,
+    check_terminology,
+    check_async,
+    check_cancel,
+    check_failure,
+    check_scene,
+    check_restore,
+    check_uncertainty,
+    check_copies,
+    check_worker,
+)

@@ -1,4 +1,7 @@
-"""What MedLLMSegTest does with the panel's looks inside Slicer: every state once, so that no Qt name is misspelt there."""
+"""What MedLLMSegTest does with the panel's looks inside Slicer: every state once, so that no Qt
+name is misspelt there.
+"""
+
 from __future__ import annotations
 
 import slicer
@@ -9,14 +12,26 @@ from MedLLMSegLib.slicer_bridge.translation import _
 ROWS = (("Left hippocampus (anterior)", 1.53, 0.91), ("Right hippocampus (anterior)", 1.6, None))
 HISTORY = ({"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}, {"step": 20, "val_dice": 0.7})
 DIAGNOSIS = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
-STATES = ("idle", "needs_licence", "needs_packages", "installing", "running", "cancelling", "failed")
+STATES = (
+    "idle",
+    "needs_licence",
+    "needs_packages",
+    "installing",
+    "running",
+    "cancelling",
+    "failed",
+)
 
 
 def run(test) -> None:
-    """Show every state in the module's own panel, and leave the panel as it was. test: a unittest.TestCase."""
+    """Show every state in the module's own panel, and leave the panel as it was. test: a
+    unittest.TestCase.
+    """
     module = getattr(slicer.modules, "medllmseg", None)
     if module is None:
-        print("MedLLMSegTest: NOT TESTED: the panel's looks, as the module is not loaded", flush=True)
+        print(
+            "MedLLMSegTest: NOT TESTED: the panel's looks, as the module is not loaded", flush=True
+        )
         return
     print("MedLLMSegTest: The panel shows each of its states", flush=True)
     widget = module.widgetRepresentation().self()
@@ -34,16 +49,44 @@ def run(test) -> None:
 
 def _states(test, widget) -> None:
     ui = widget.ui
-    widget.change(classifiers=widget.panel.models, classifier=widget.panel.model, image="phantom", diagnosis=DIAGNOSIS, heated=True)
+    widget.change(
+        classifiers=widget.panel.models,
+        classifier=widget.panel.model,
+        image="phantom",
+        diagnosis=DIAGNOSIS,
+        heated=True,
+    )
     for task in ("segment", "train", "diagnose"):
         for state in STATES:
-            widget.change(state=state, task=task, input="phantom", scans=1, stage="segment left", fraction=0.43, rows=ROWS,
-                          seconds_left=12.0, message="A message.", packages=("monai (2 MB)",), licensed=widget.panel.chosen,
-                          pairs=(("a", "b"), ("c", "d")), train_name="mine", history=HISTORY, can_restore=True, result="phantom",
-                          stoppable=True, asks=Asks(True, (("age", "a number"), ("sex", "one of female, male"))))
+            widget.change(
+                state=state,
+                task=task,
+                input="phantom",
+                scans=1,
+                stage="segment left",
+                fraction=0.43,
+                rows=ROWS,
+                seconds_left=12.0,
+                message="A message.",
+                packages=("monai (2 MB)",),
+                licensed=widget.panel.chosen,
+                pairs=(("a", "b"), ("c", "d")),
+                train_name="mine",
+                history=HISTORY,
+                can_restore=True,
+                result="phantom",
+                stoppable=True,
+                asks=Asks(True, (("age", "a number"), ("sex", "one of female, male"))),
+            )
             for name, properties in widget._view.widgets.items():
-                for prop in set(properties) - {"visible"}:  # a widget in a closed section is not visible
-                    test.assertEqual(getattr(getattr(ui, name), prop), properties[prop], f"{name}.{prop} when {state}")
+                for prop in set(properties) - {
+                    "visible"
+                }:  # a widget in a closed section is not visible
+                    test.assertEqual(
+                        getattr(getattr(ui, name), prop),
+                        properties[prop],
+                        f"{name}.{prop} when {state}",
+                    )
     widget.change(state="running", task="segment")
     test.assertEqual((ui.segmentButton.text, ui.progressBar.value), (_("Cancel"), 43))
     test.assertEqual((ui.resultTable.rowCount, ui.resultTable.item(0, 1).text()), (2, "1.53"))
@@ -53,13 +96,19 @@ def _states(test, widget) -> None:
     test.assertEqual((ui.recordTable.rowCount, ui.recordTable.item(1, 0).text()), (2, "sex"))
     ui.recordTable.item(1, 1).setText(" male ")
     test.assertEqual(widget.diagnosing.told(), {"record": {"sex": "male"}})
-    test.assertEqual(ui.managedComboBox.count, len(widget.panel.models) + len(widget.panel.classifiers))
+    test.assertEqual(
+        ui.managedComboBox.count, len(widget.panel.models) + len(widget.panel.classifiers)
+    )
     widget.change(state="idle", rows=(), pairs=(), diagnosis=(), asks=Asks())
-    test.assertEqual((ui.resultTable.rowCount, ui.pairTable.rowCount, ui.diagnosisTable.rowCount), (0, 0, 0))
+    test.assertEqual(
+        (ui.resultTable.rowCount, ui.pairTable.rowCount, ui.diagnosisTable.rowCount), (0, 0, 0)
+    )
 
 
 def _choices(test, widget) -> None:
-    """What the user chooses reaches the parameters, also after the module was left and entered again."""
+    """What the user chooses reaches the parameters, also after the module was left and entered
+    again.
+    """
     ui, parameters = widget.ui, widget.parameters
     ui.modelSearchEdit.text = "hippocampus"
     test.assertGreaterEqual(ui.modelList.count, 1)
@@ -73,23 +122,39 @@ def _choices(test, widget) -> None:
     widget.exit()
     widget.enter()
     parameters = widget.parameters
-    test.assertEqual((parameters.side.value, parameters.device.value, parameters.augment), ("left", "cpu", 2))
+    test.assertEqual(
+        (parameters.side.value, parameters.device.value, parameters.augment), ("left", "cpu", 2)
+    )
     parameters.side, parameters.device, parameters.augment = before
     test.assertEqual(ui.sideComboBox.currentIndex, 0)
 
 
 def _diagnosis(test, widget) -> None:
-    """An answer becomes a table and a heat map in the scene, which the slice views show and hide."""
+    """An answer becomes a table and a heat map in the scene, which the slice views show and
+    hide.
+    """
     import numpy as np
 
-    from MedLLMSegLib.diagnosis.result import Diagnosis
     from MedLLMSegLib.core.volume import Volume
+    from MedLLMSegLib.diagnosis.result import Diagnosis
     from MedLLMSegLib.slicer_bridge.logic.diagnosis_job import write_diagnosis
     from MedLLMSegLib.slicer_bridge.scene.flat_images import images_of
 
-    image = slicer.util.addVolumeFromArray(np.arange(48, dtype=np.int16).reshape(1, 6, 8), name="MedLLMSegTest")
+    image = slicer.util.addVolumeFromArray(
+        np.arange(48, dtype=np.int16).reshape(1, 6, 8), name="MedLLMSegTest"
+    )
     heat = Volume(np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 6, 8), np.eye(4))
-    found = Diagnosis({name: p for name, p, *_ in DIAGNOSIS}, "pneumonia", 0.41, 0.78, heat, "pneumonia", None, None, model="test")
+    found = Diagnosis(
+        {name: p for name, p, *_ in DIAGNOSIS},
+        "pneumonia",
+        0.41,
+        0.78,
+        heat,
+        "pneumonia",
+        None,
+        None,
+        model="test",
+    )
     table, node = write_diagnosis(found, images_of(image, "radiograph", "test"))
     test.assertEqual((table.GetNumberOfRows(), table.GetCellText(1, 0)), (2, "pneumonia"))
     widget.logic.showHeatMap(table, image)

@@ -1,7 +1,10 @@
-"""Time and memory of an arm: a few training steps in a process of its own, so that no other arm's memory counts.
+"""Time and memory of an arm: a few training steps in a process of its own, so that no other arm's
+memory counts.
 
-Run as ``python -m MedLLMSegLib.studies.benchmark.benchmark_cost SETTINGS NETWORK ARM PRECISION STEPS``; it prints JSON.
+Run as ``python -m MedLLMSegLib.studies.benchmark.benchmark_cost SETTINGS NETWORK ARM PRECISION
+STEPS``; it prints JSON.
 """
+
 from __future__ import annotations
 
 import json
@@ -14,12 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from MedLLMSegLib.core.errors import Progress, UserError
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import peak_mb
-from MedLLMSegLib.networks.controls import count_parameters
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
+from MedLLMSegLib.networks.controls import count_parameters
 from MedLLMSegLib.training.optimiser import make_optimiser
+from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
+
 from .benchmark_plan import SETTINGS, Run, Settings, planned
 from .benchmark_results import Results
 from .benchmark_runner import build_network_of
@@ -28,25 +33,40 @@ STEPS, CROPS, ROUNDS = 3, 12, 5
 MEMORY_OF = (("ours", "F"), ("dynunet", "J"), ("paper", "F"))
 
 
-def measure_arms(results: Results, settings: Settings, output: Path, progress: Progress | None = None) -> None:
-    """Time and memory of every arm of the plan, in rounds of fresh processes so that a busy machine treats all alike."""
+def measure_arms(
+    results: Results, settings: Settings, output: Path, progress: Report | None = None
+) -> None:
+    """Time and memory of every arm of the plan, in rounds of fresh processes so that a busy
+    machine treats all alike.
+    """
     arms = list(dict.fromkeys((run.network, run.arm) for run in planned(settings)))
     jobs = [(*arm, settings.train.precision) for arm in arms]
     found = _in_rounds(settings, output, jobs, ROUNDS, progress)
-    results.measured = {f"{network}-{arm}": found[network, arm, settings.train.precision] for network, arm in arms}
+    results.measured = {
+        f"{network}-{arm}": found[network, arm, settings.train.precision] for network, arm in arms
+    }
     results.save()
 
 
-def measure_memory(results: Results, settings: Settings, output: Path, progress: Progress | None = None) -> None:
+def measure_memory(
+    results: Results, settings: Settings, output: Path, progress: Report | None = None
+) -> None:
     """What autocast saves: peak memory of training in fp32 and in bf16."""
     jobs = [(*arm, precision) for arm in MEMORY_OF for precision in ("fp32", "bf16")]
     found = _in_rounds(settings, output, jobs, 1, progress)
-    results.memory = {f"{network}-{arm}": {p: found[network, arm, p] for p in ("fp32", "bf16")} for network, arm in MEMORY_OF}
+    results.memory = {
+        f"{network}-{arm}": {p: found[network, arm, p] for p in ("fp32", "bf16")}
+        for network, arm in MEMORY_OF
+    }
     results.save()
 
 
-def _in_rounds(settings: Settings, output: Path, jobs: list[tuple], rounds: int, progress: Progress | None) -> dict:
-    """Each job's median over the rounds, and under "rounds" what a crop took in each. All of one round before the next begins."""
+def _in_rounds(
+    settings: Settings, output: Path, jobs: list[tuple], rounds: int, progress: Report | None
+) -> dict:
+    """Each job's median over the rounds, and under "rounds" what a crop took in each. All of one
+    round before the next begins.
+    """
     path = Path(output) / SETTINGS
     if not path.exists():
         write_text(path, json.dumps(settings.to_dict(), indent=1))
@@ -54,26 +74,54 @@ def _in_rounds(settings: Settings, output: Path, jobs: list[tuple], rounds: int,
     for n in range(rounds):
         for m, job in enumerate(jobs):
             if progress:
-                progress(f"measuring {' '.join(job)}, round {n + 1} of {rounds}", (n * len(jobs) + m) / (rounds * len(jobs)))
+                progress(
+                    f"measuring {' '.join(job)}, round {n + 1} of {rounds}",
+                    (n * len(jobs) + m) / (rounds * len(jobs)),
+                )
             seen[job].append(_in_own_process(path, job))
-    return {job: {key: float(np.median([one[key] for one in all_])) if isinstance(value, float) else value
-                  for key, value in all_[0].items()} | {"rounds": [one["inference_cpu_seconds"] for one in all_]}
-            for job, all_ in seen.items()}
+    return {
+        job: (
+            {
+                key: (
+                    float(np.median([one[key] for one in all_]))
+                    if isinstance(value, float)
+                    else value
+                )
+                for key, value in all_[0].items()
+            }
+            | {"rounds": [one["inference_cpu_seconds"] for one in all_]}
+        )
+        for job, all_ in seen.items()
+    }
 
 
 def _in_own_process(settings_path: Path, job: tuple) -> dict:
-    command = [sys.executable, "-m", "MedLLMSegLib.studies.benchmark.benchmark_cost", str(settings_path), *job, str(STEPS)]
+    command = [
+        sys.executable,
+        "-m",
+        "MedLLMSegLib.studies.benchmark.benchmark_cost",
+        str(settings_path),
+        *job,
+        str(STEPS),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(f"Measuring {' '.join(job)} failed ({reason}); close other programs if memory ran out, and try again.")
+        raise UserError(
+            f"Measuring {' '.join(job)} failed ({reason}); close other programs if memory ran out,"
+            " and try again."
+        )
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def measured(settings: Settings, network_name: str, arm: str, precision: str, steps: int) -> dict:
-    """One arm on random data, on the CPU: medians over `steps` training steps and `CROPS` crops, the first of each left out."""
+    """One arm on random data, on the CPU: medians over `steps` training steps and `CROPS` crops,
+    the first of each left out.
+    """
     before = peak_mb()
-    network = build_network_of(settings, Run(network_name, arm, settings.percents[0], settings.seeds[0]))
+    network = build_network_of(
+        settings, Run(network_name, arm, settings.percents[0], settings.seeds[0])
+    )
     train, loss_of = settings.train, SegmentationLoss()
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = make_optimiser(train.optimiser, trained, train.lr, train.weight_decay)
@@ -98,9 +146,16 @@ def measured(settings: Settings, network_name: str, arm: str, precision: str, st
     network.eval()
     with torch.inference_mode():
         inference_seconds, inference_cpu_seconds = _timed(lambda: network(image[:1]), CROPS)
-    return {"step_seconds": step_seconds, "step_cpu_seconds": step_cpu_seconds, "peak_mb": peak, "before_mb": before,
-            "inference_seconds": inference_seconds, "inference_cpu_seconds": inference_cpu_seconds,
-            "parameters": count_parameters(network), "machine": f"{torch.get_num_threads()} threads of {_processor()}"}
+    return {
+        "step_seconds": step_seconds,
+        "step_cpu_seconds": step_cpu_seconds,
+        "peak_mb": peak,
+        "before_mb": before,
+        "inference_seconds": inference_seconds,
+        "inference_cpu_seconds": inference_cpu_seconds,
+        "parameters": count_parameters(network),
+        "machine": f"{torch.get_num_threads()} threads of {_processor()}",
+    }
 
 
 def _timed(work, count: int) -> tuple[float, float]:

@@ -1,24 +1,46 @@
 """docs/benchmark.md: generated from the finished runs, "not run" for what is not."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
+from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.metrics.paired_tests import Comparison
 from MedLLMSegLib.reporting.markdown import p_value, signed
-from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.training.optimiser import OPTIMISERS
-from .verdict import CONTROLS, NAMES, Answer, Key, answer, figure, headline, seed_differences
-from .corruptions import CORRUPTIONS
+
 from .benchmark_plan import LEARNING_RATES, Run
 from .benchmark_results import Results, choose_learning_rate
-from .benchmark_tables import DIGITS, EXTRA, NOT_RUN, OURS, PAPER, ablations, costs, interval, memory, network_section, robustness, section_tests
+from .benchmark_tables import (
+    DIGITS,
+    EXTRA,
+    NOT_RUN,
+    OURS,
+    PAPER,
+    ablations,
+    costs,
+    interval,
+    memory,
+    network_section,
+    robustness,
+    section_tests,
+)
+from .corruptions import CORRUPTIONS
+from .verdict import CONTROLS, NAMES, Answer, Key, answer, figure, headline, seed_differences
 
-WITH_BLOCK = ("F", "I", "F-nolocal", "F-nofusion")  # the arms of the plan that hold the pretrained block
+WITH_BLOCK = (
+    "F",
+    "I",
+    "F-nolocal",
+    "F-nofusion",
+)  # the arms of the plan that hold the pretrained block
 UNTRAINED = 0.1  # of Dice below our network, with the same data and steps
 
 
 def write_page(results: Results, docs: Path, command: str) -> Path:
-    """Write benchmark.md and its plot into a folder. command: what was typed to run the benchmark."""
+    """Write benchmark.md and its plot into a folder. command: what was typed to run the
+    benchmark.
+    """
     from .benchmark_plot import draw
 
     draw(results, docs / "images" / "benchmark.png")
@@ -28,55 +50,86 @@ def write_page(results: Results, docs: Path, command: str) -> Path:
 def page(results: Results, command: str) -> str:
     """The whole page as Markdown."""
     parts = [
-        "# Does the language-model block help?", *_answer_lines(results), "![Dice of the arms, and how far F is from each]"
-        "(images/benchmark.png)", *network_section(results, "Our network, all training cases", OURS, 100),
+        "# Does the language-model block help?",
+        *_answer_lines(results),
+        "![Dice of the arms, and how far F is from each](images/benchmark.png)",
+        *network_section(results, "Our network, all training cases", OURS, 100),
         *network_section(results, "Our network, a tenth of the training cases", OURS, 10),
         *network_section(results, "The paper's plain network, all training cases", PAPER, 100),
-        *ablations(results), *robustness(results), *_left_out(results), *costs(results), *memory(results),
-        *_how(results, command)]
+        *ablations(results),
+        *robustness(results),
+        *_left_out(results),
+        *costs(results),
+        *memory(results),
+        *_how(results, command),
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _answer_lines(results: Results) -> list[str]:
     found = answer(results)
     lines = [f"**{headline(found)}** {_explained(results, found)}", *_against(found)]
-    for title, network, percent, controls in (("With a tenth of the training cases", "ours", 10, CONTROLS),
-                                              ("In the paper's plain network", "paper", 100, ("A", "D"))):
+    for title, network, percent, controls in (
+        ("With a tenth of the training cases", "ours", 10, CONTROLS),
+        ("In the paper's plain network", "paper", 100, ("A", "D")),
+    ):
         other = answer(results, network, percent, controls)
         said = f" **{headline(other)}**" if not other.missing and controls == CONTROLS else ""
-        lines += ([f"{title}: {NOT_RUN}."] if other.missing else
-                  [f"{title}{_reached(results, network, percent)}:{said}", *_against(other)])
+        lines += (
+            [f"{title}: {NOT_RUN}."]
+            if other.missing
+            else [f"{title}{_reached(results, network, percent)}:{said}", *_against(other)]
+        )
     return lines
 
 
 def _reached(results: Results, network: str, percent: int) -> str:
     """How good a network's F is, and that it says little where it is far from trained."""
-    found, ours = (figure(results, Key(*key)) for key in ((network, "F", percent), ("ours", "F", 100)))
+    found, ours = (
+        figure(results, Key(*key)) for key in ((network, "F", percent), ("ours", "F", 100))
+    )
     far = ours is not None and ours.mean - found.mean > UNTRAINED
-    return (f", F has a mean Dice of {found.mean:.4f}" + (f" (ours, in as many steps, {ours.mean:.4f}): it is far from trained, and "
-            "what the block does for it later was not measured" if far else ""))
+    return f", F has a mean Dice of {found.mean:.4f}" + (
+        f" (ours, in as many steps, {ours.mean:.4f}): it is far from trained, and "
+        "what the block does for it later was not measured"
+        if far
+        else ""
+    )
 
 
 def _explained(results: Results, found: Answer) -> str:
     if found.missing:
         total = len(results.settings["seeds"]) * (1 + len(CONTROLS))
-        return (f"{len(found.missing)} of the {total} trainings that answer it are {NOT_RUN}: {', '.join(found.missing)}. "
-                "What is finished stands below; no part of it is an estimate.")
+        return (
+            f"{len(found.missing)} of the {total} trainings that answer it are {NOT_RUN}:"
+            f" {', '.join(found.missing)}. What is finished stands below; no part of it is an"
+            " estimate."
+        )
     f, cases = figure(results, Key("ours", "F", 100)), results.settings["cases"]["test"]
     heads = len({results.groups[c] for c in cases})
-    return (f"\"The language model helps\" was to mean that our network with the frozen pretrained block (F) is better than both "
-            f"the trainable MLP (C) and the frozen random block (D); that is {'so' if found.verdict == 'helps' else 'not shown'} "
-            f"here. F has a mean Dice of {f.mean:.4f} ({interval(f)}) on {len(cases)} test cases of {heads} heads or patients, "
-            f"{len(f.seeds)} seeds averaged.")
+    return (
+        f'"The language model helps" was to mean that our network with the frozen pretrained block'
+        f" (F) is better than both "
+        "the trainable MLP (C) and the frozen random block (D); that is"
+        f" {'so' if found.verdict == 'helps' else 'not shown'} "
+        f"here. F has a mean Dice of {f.mean:.4f} ({interval(f)}) on {len(cases)} test cases of"
+        f" {heads} heads or patients, "
+        f"{len(f.seeds)} seeds averaged."
+    )
 
 
 def _against(found: Answer) -> list[str]:
     """F against each control, a line each."""
     if found.missing:
         return []
-    lines = [f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {signed(test.difference, DIGITS)} Dice ({interval(test)}, "
-             f"{p_value(test.p_holm, 'p')}; seed by seed {', '.join(signed(v, DIGITS) for v in found.by_seed[arm].values())}"
-             f"{': the seeds disagree' if found.disagree(arm) else ''})" for arm, test in found.tests.items()]
+    lines = [
+        f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {signed(test.difference, DIGITS)} Dice"
+        f" ({interval(test)}, "
+        f"{p_value(test.p_holm, 'p')}; seed by seed"
+        f" {', '.join(signed(v, DIGITS) for v in found.by_seed[arm].values())}"
+        f"{': the seeds disagree' if found.disagree(arm) else ''})"
+        for arm, test in found.tests.items()
+    ]
     return ["\n".join(lines)]
 
 
@@ -85,40 +138,60 @@ def _standing(test: Comparison) -> str:
 
 
 def _left_out(results: Results) -> list[str]:
-    """What the shipped model would lose or gain without its block, and which arm with a block is the best on val."""
+    """What the shipped model would lose or gain without its block, and which arm with a block is
+    the best on val.
+    """
     parts = ["## What leaving the block out costs or gains"]
     f, _, tests = section_tests(results, OURS, 100)
-    for arm, how in {"A": "Training the network without the block (A)",
-                     "I": "Training with the block and leaving it out at inference (I)"}.items():
+    for arm, how in {
+        "A": "Training the network without the block (A)",
+        "I": "Training with the block and leaving it out at inference (I)",
+    }.items():
         test = tests.get((f, Key("ours", arm, 100)))
-        parts.append(f"{how}: {NOT_RUN}." if test is None else
-                     f"{how} changes the mean Dice by {signed(-test.difference, DIGITS)} (95 % {-test.high:.4f} to {-test.low:.4f}, "
-                     f"{p_value(test.p_holm, 'p')}, the test of the table above{_seeds_short(results, arm)}) against the network with "
-                     f"the block (F){_change(results, arm)}.")
+        parts.append(
+            f"{how}: {NOT_RUN}."
+            if test is None
+            else (
+                f"{how} changes the mean Dice by {signed(-test.difference, DIGITS)} (95 %"
+                f" {-test.high:.4f} to {-test.low:.4f}, {p_value(test.p_holm, 'p')}, the test of"
+                f" the table above{_seeds_short(results, arm)}) against the network with the block"
+                f" (F){_change(results, arm)}."
+            )
+        )
     return [*parts, _best_on_val(results)]
 
 
 def _seeds_short(results: Results, arm: str) -> str:
     """A test on one seed must not read like one on all."""
-    planned, both = len(results.settings["seeds"]), len(seed_differences(results, Key("ours", "F", 100), Key("ours", arm, 100)))
+    planned, both = (
+        len(results.settings["seeds"]),
+        len(seed_differences(results, Key("ours", "F", 100), Key("ours", arm, 100))),
+    )
     return "" if both == planned else f", on {both} of {planned} seeds"
 
 
 def _best_on_val(results: Results) -> str:
     """The shipped model is to be the best arm that holds the pretrained block."""
-    arms = [*WITH_BLOCK, *(arm for arm in EXTRA if arm.startswith("H-") and _val(results, arm) is not None)]
+    arms = [
+        *WITH_BLOCK,
+        *(arm for arm in EXTRA if arm.startswith("H-") and _val(results, arm) is not None),
+    ]
     val = {arm: value for arm in arms if (value := _val(results, arm)) is not None}
     missing = [arm for arm in arms if arm not in val]
     if not {"F", "I"} <= set(val):
         return f"Which arm that holds the pretrained block is the best on val: {NOT_RUN}."
     listed = ", ".join(f"{arm} {value:.4f}" for arm, value in val.items())
-    return (f"Of the arms that hold the pretrained block, {max(val, key=val.get)} has the best mean Dice on val ({listed}; means over "
-            "seeds, all training cases): chosen on val, not on test."
-            + (f" With all seeds {NOT_RUN}: {', '.join(missing)}." if missing else ""))
+    return (
+        f"Of the arms that hold the pretrained block, {max(val, key=val.get)} has the best mean"
+        f" Dice on val ({listed}; means over seeds, all training cases): chosen on val, not on"
+        " test." + (f" With all seeds {NOT_RUN}: {', '.join(missing)}." if missing else "")
+    )
 
 
 def _val(results: Results, arm: str) -> float | None:
-    found = [results.runs.get(Run("ours", arm, 100, seed).name) for seed in results.settings["seeds"]]
+    found = [
+        results.runs.get(Run("ours", arm, 100, seed).name) for seed in results.settings["seeds"]
+    ]
     return None if None in found else sum(r["val_dice"] for r in found) / len(found)
 
 
@@ -129,9 +202,16 @@ def _change(results: Results, arm: str) -> str:
     trained, frozen = (own["parameters"][k] - f["parameters"][k] for k in ("trained", "frozen"))
     ratios = [100 * a / b for a, b in zip(own["rounds"], f["rounds"])]
     low, high = min(ratios), max(ratios)
-    size = (f", needs none of its {f['parameters']['frozen']:,} frozen parameters then" if arm == "I" else  # it was trained with them
-            f", the trained parameters by {trained:+,}, the frozen ones by {frozen:+,}")
-    return (f"{size}, and takes {low:.0f} to {high:.0f} % of its processor time for a crop (range over {len(ratios)} rounds{', so no difference is shown' if low <= 100 <= high else ''})")
+    size = (
+        f", needs none of its {f['parameters']['frozen']:,} frozen parameters then"
+        if arm == "I"
+        # it was trained with them
+        else f", the trained parameters by {trained:+,}, the frozen ones by {frozen:+,}"
+    )
+    return (
+        f"{size}, and takes {low:.0f} to {high:.0f} % of its processor time for a crop (range over"
+        f" {len(ratios)} rounds{', so no difference is shown' if low <= 100 <= high else ''})"
+    )
 
 
 def _how(results: Results, command: str) -> list[str]:
@@ -139,38 +219,72 @@ def _how(results: Results, command: str) -> list[str]:
     sizes = {split: len(ids) for split, ids in s["cases"].items()}
     ours = s["ours"]
     facts = [
-        f"Splits: {sizes['train']} cases to train on, {sizes['val']} to choose the weights by, {sizes['test']} to test on; no "
-        "head or patient is in two. A tenth of the cases is whole heads, drawn by the seed, the same for every arm. The test "
-        "cases compare the arms; nothing is chosen on them.",
-        f"Every arm: {train['steps']} steps of {OPTIMISERS[train['optimiser']]}, batch {train['batch']}, window "
-        f"{' x '.join(map(str, train['window']))} voxels (k, j, i), {train['precision']}, cosine schedule with "
-        f"{train['warmup_steps']} steps of warm-up, the same augmentation, an average of the weights, and the best of the validations "
-        "on val.",
-        "With one seed, all arms begin with the same weights in the parts that they share, and see the same samples, changed in "
-        "the same way, in the same order.",
+        (
+            f"Splits: {sizes['train']} cases to train on, {sizes['val']} to choose the weights by,"
+            f" {sizes['test']} to test on; no head or patient is in two. A tenth of the cases is"
+            " whole heads, drawn by the seed, the same for every arm. The test cases compare the"
+            " arms; nothing is chosen on them."
+        ),
+        (
+            f"Every arm: {train['steps']} steps of {OPTIMISERS[train['optimiser']]}, batch"
+            f" {train['batch']}, window {' x '.join(map(str, train['window']))} voxels (k, j, i),"
+            f" {train['precision']}, cosine schedule with {train['warmup_steps']} steps of warm-up,"
+            " the same augmentation, an average of the weights, and the best of the validations on"
+            " val."
+        ),
+        (
+            "With one seed, all arms begin with the same weights in the parts that they share, and"
+            " see the same samples, changed in the same way, in the same order."
+        ),
         _tuning_text(results),
-        f"Our network here: stem {', '.join(map(str, ours['stem_channels']))}, width {ours['width']}, {ours['depth']} blocks, "
-        f"{ours['heads']} heads; language model {ours['llm']['source']}, layer {', '.join(map(str, ours['llm']['layers']))}, "
-        f"position {ours['llm']['position']}. The paper's plain network as published (patch 8, width "
-        f"{s['paper']['width']}, {s['paper']['depth']} blocks, linear decoder), its block at the {s['paper']['llm']['position']}.",
-        "Dice and HD95 at each scan's own resolution, nothing cleaned up. Intervals: bootstrap over heads. Tests: Wilcoxon "
-        "signed-rank over heads, structures, sides and seeds averaged first; Holm's correction over F against A, C and D, and "
-        "over the other arms of a table by themselves. The intervals are each for itself and not corrected, so that one may "
-        "leave 0 out where no difference counts as shown. Both say how other heads would change the answer, not how other seeds "
-        "would: a difference that is sure over heads can still be luck of the training where the seeds disagree.",
-        "Corruptions: " + "; ".join(f"{name}: {what}" for name, what in CORRUPTIONS.items()) + "."]
-    return ["## How it was done", "\n".join(f"- {fact}" for fact in facts),
-            f"```\n{command}\n{command} --measure\n{command} --memory\n```",
-            "The first command trains and tests what is not finished and writes this page; it can be stopped at any moment and "
-            "goes on where it stopped. `--page` writes the page alone, from `benchmark-results.json`, which holds every test "
-            "case's values."]
+        (
+            f"Our network here: stem {', '.join(map(str, ours['stem_channels']))}, width"
+            f" {ours['width']}, {ours['depth']} blocks, {ours['heads']} heads; language model"
+            f" {ours['llm']['source']}, layer {', '.join(map(str, ours['llm']['layers']))},"
+            f" position {ours['llm']['position']}. The paper's plain network as published (patch 8,"
+            f" width {s['paper']['width']}, {s['paper']['depth']} blocks, linear decoder), its"
+            f" block at the {s['paper']['llm']['position']}."
+        ),
+        (
+            "Dice and HD95 at each scan's own resolution, nothing cleaned up. Intervals: bootstrap"
+            " over heads. Tests: Wilcoxon signed-rank over heads, structures, sides and seeds"
+            " averaged first; Holm's correction over F against A, C and D, and over the other arms"
+            " of a table by themselves. The intervals are each for itself and not corrected, so"
+            " that one may leave 0 out where no difference counts as shown. Both say how other"
+            " heads would change the answer, not how other seeds would: a difference that is sure"
+            " over heads can still be luck of the training where the seeds disagree."
+        ),
+        "Corruptions: " + "; ".join(f"{name}: {what}" for name, what in CORRUPTIONS.items()) + ".",
+    ]
+    return [
+        "## How it was done",
+        "\n".join(f"- {fact}" for fact in facts),
+        f"```\n{command}\n{command} --measure\n{command} --memory\n```",
+        (
+            "The first command trains and tests what is not finished and writes this page; it can"
+            " be stopped at any moment and goes on where it stopped. `--page` writes the page"
+            " alone, from `benchmark-results.json`, which holds every test case's values."
+        ),
+    ]
 
 
 def _tuning_text(results: Results) -> str:
     if not results.settings["tune"]:
-        return (f"The learning rate is {results.settings['train']['lr']:g} for every arm; it was not tuned for any of them.")
-    arms = dict.fromkeys((r["run"]["network"], r["run"]["arm"]) for r in results.runs.values() if r["run"]["lr"] is not None)
+        return (
+            f"The learning rate is {results.settings['train']['lr']:g} for every arm; it was not"
+            " tuned for any of them."
+        )
+    arms = dict.fromkeys(
+        (r["run"]["network"], r["run"]["arm"])
+        for r in results.runs.values()
+        if r["run"]["lr"] is not None
+    )
     chosen = {f"{n} {a}": choose_learning_rate(results.runs, n, a) for n, a in arms}
-    listed = ", ".join(f"{name} {NOT_RUN if lr is None else f'{lr:g}'}" for name, lr in chosen.items())
-    return (f"Tuning: every arm tried the learning rates {', '.join(f'{lr:g}' for lr in LEARNING_RATES)} with its first seed and "
-            f"took the best on val: {listed or NOT_RUN}.")
+    listed = ", ".join(
+        f"{name} {NOT_RUN if lr is None else f'{lr:g}'}" for name, lr in chosen.items()
+    )
+    return (
+        "Tuning: every arm tried the learning rates"
+        f" {', '.join(f'{lr:g}' for lr in LEARNING_RATES)} with its first seed and took the best on"
+        f" val: {listed or NOT_RUN}."
+    )

@@ -1,4 +1,5 @@
 """What is run, in which order, and with which settings: the same for every arm."""
+
 from __future__ import annotations
 
 import fnmatch
@@ -6,17 +7,35 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
 from MedLLMSegLib.training.segmenter.augmentation import Augmentation
 from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig
 
-SIZES = {  # spelt out, so that a later change of the shipped network does not make finished runs another benchmark's
-    name: NetworkConfig(stem_channels=stem, strides=((2, 2, 2),) * 3, width=width, depth=4, heads=heads, mlp_ratio=2.0,
-                        position="rotary", attention="hybrid", fusion=True, decoder="conv", dropout=0.0, deep_supervision=False,
-                        llm=LLMConfig("smollm2-135m", (29,), "tail", normalise=True, rotary=False, causal=False))
-    for name, stem, width, heads in (("default", (16, 64, 96), 192, 6), ("small", (12, 32, 64), 96, 4))}
+# spelt out, so that a later change of the shipped network does not make finished runs another
+# benchmark's
+SIZES = {
+    name: NetworkConfig(
+        stem_channels=stem,
+        strides=((2, 2, 2),) * 3,
+        width=width,
+        depth=4,
+        heads=heads,
+        mlp_ratio=2.0,
+        position="rotary",
+        attention="hybrid",
+        fusion=True,
+        decoder="conv",
+        dropout=0.0,
+        deep_supervision=False,
+        llm=LLMConfig("smollm2-135m", (29,), "tail", normalise=True, rotary=False, causal=False),
+    )
+    for name, stem, width, heads in (
+        ("default", (16, 64, 96), 192, 6),
+        ("small", (12, 32, 64), 96, 4),
+    )
+}
 LEARNING_RATES = (5e-4, 1e-3, 2e-3)  # what --tune tries for every arm alike
 ROBUST_ARMS = ("A", "C", "D", "F")  # of both networks; tested on corrupted images too
 SETTINGS = "settings.json"
@@ -26,8 +45,9 @@ SETTINGS = "settings.json"
 class Run:
     """One training and its test.
 
-    network: "ours", "paper" or "dynunet". arm: of `networks.controls.ARMS`. percent: of the training groups.
-    lr: of a tuning run, which is chosen by on val and never tested; None for a run that counts.
+    network: "ours", "paper" or "dynunet". arm: of `networks.controls.ARMS`. percent: of the
+    training groups. lr: of a tuning run, which is chosen by on val and never tested; None for a run
+    that counts.
     """
 
     network: str
@@ -38,8 +58,11 @@ class Run:
 
     @property
     def name(self) -> str:
-        return (f"{self.network}-{self.arm}-{self.percent}-{self.seed}" if self.lr is None else
-                f"tune-{self.network}-{self.arm}-lr{self.lr:g}")
+        return (
+            f"{self.network}-{self.arm}-{self.percent}-{self.seed}"
+            if self.lr is None
+            else f"tune-{self.network}-{self.arm}-lr{self.lr:g}"
+        )
 
     @property
     def robust(self) -> bool:
@@ -50,9 +73,10 @@ class Run:
 class Settings:
     """What all runs share. A folder of runs belongs to one of these for good.
 
-    ours, paper: the two networks with their block (arm F). train: the training of every arm; its seed is the run's, and
-    with `tune` its lr the arm's. seeds: of each arm. percents: shares of the training groups for ours.
-    spacing_mm, axes: of the network's grid. cases: split -> ids. structures: how many.
+    ours, paper: the two networks with their block (arm F). train: the training of every arm; its
+    seed is the run's, and with `tune` its lr the arm's. seeds: of each arm. percents: shares of the
+    training groups for ours. spacing_mm, axes: of the network's grid. cases: split -> ids.
+    structures: how many.
     """
 
     ours: NetworkConfig
@@ -67,57 +91,111 @@ class Settings:
     structures: int
 
     def to_dict(self) -> dict:
-        """JSON-able, with nothing of this machine in it. Pace and place of the work are no settings."""
+        """JSON-able, with nothing of this machine in it. Pace and place of the work are no
+        settings.
+        """
         found = {**asdict(self), "train": asdict(self.train)}
         for name in ("seed", "checkpoint_s", "workers", "log_every"):
             found["train"].pop(name)
         return json.loads(json.dumps(found))
 
     @classmethod
-    def from_dict(cls, data: dict) -> "Settings":
+    def from_dict(cls, data: dict) -> Settings:
         """What `to_dict` gave."""
         train = {k: tuple(v) if isinstance(v, list) else v for k, v in data["train"].items()}
-        how = {k: tuple(v) if isinstance(v, list) else v for k, v in train.pop("augmentation").items()}
-        own = {"ours": NetworkConfig.from_dict(data["ours"]), "paper": NetworkConfig.from_dict(data["paper"]),
-               "train": TrainConfig(**train, augmentation=Augmentation(**how)),
-               "seeds": tuple(data["seeds"]), "percents": tuple(data["percents"])}
+        how = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in train.pop("augmentation").items()
+        }
+        own = {
+            "ours": NetworkConfig.from_dict(data["ours"]),
+            "paper": NetworkConfig.from_dict(data["paper"]),
+            "train": TrainConfig(**train, augmentation=Augmentation(**how)),
+            "seeds": tuple(data["seeds"]),
+            "percents": tuple(data["percents"]),
+        }
         return cls(**{**data, **own})
 
 
-def make_settings(case_set, parts: dict, size: str = "default", steps: int = 600, batch: int = 2,
-                  window: tuple[int, int, int] = (40, 48, 40), lr: float = 1e-3, tune: bool = False,
-                  seeds: tuple[int, ...] = (0, 1, 2), precision: str = "bf16", optimiser: str = "adamw") -> Settings:
+def make_settings(
+    case_set,
+    parts: dict,
+    size: str = "default",
+    steps: int = 600,
+    batch: int = 2,
+    window: tuple[int, int, int] = (40, 48, 40),
+    lr: float = 1e-3,
+    tune: bool = False,
+    seeds: tuple[int, ...] = (0, 1, 2),
+    precision: str = "bf16",
+    optimiser: str = "adamw",
+) -> Settings:
     """Settings for a case set and its splits (`cases.split_cases`). size: a key of `SIZES`.
 
-    The same for every arm: four validations, a warm-up of a twentieth of the steps (150 at most), and an average of the
-    weights over about a thirtieth of them (200 steps at most).
+    The same for every arm: four validations, a warm-up of a twentieth of the steps (150 at most),
+    and an average of the weights over about a thirtieth of them (200 steps at most).
     """
     if size not in SIZES:
         raise UserError(f'"{size}" is no network size; use one of {", ".join(SIZES)}.')
     if steps < 1 or batch < 1:
-        raise UserError(f"{steps} steps of {batch} samples are asked for, and at least 1 of each is needed.")
+        raise UserError(
+            f"{steps} steps of {batch} samples are asked for, and at least 1 of each is needed."
+        )
     if not all(parts[split] for split in ("train", "val", "test")):
-        raise UserError(f'"{case_set.source}" has no cases to {next(s for s in parts if not parts[s])} on; the benchmark '
-                        'needs "train", "val" and "test" in its splits.json.')
+        raise UserError(
+            f'"{case_set.source}" has no cases to {next(s for s in parts if not parts[s])} on; the'
+            ' benchmark needs "train", "val" and "test" in its splits.json.'
+        )
     classes = len(case_set.labels) + 1
-    train = TrainConfig(steps=steps, batch=batch, window=window, lr=lr, warmup_steps=min(150, max(1, steps // 20)),
-                        ema=min(0.995, 1 - 30 / max(60, steps)), validate_every=max(1, steps // 4), patience=0,
-                        precision=precision, optimiser=optimiser)
-    return Settings(replace(SIZES[size], classes=classes), replace(PAPER, classes=classes), train, tuple(seeds), (100, 10),
-                    tune, 1.0, "ras", {split: [c.id for c in parts[split]] for split in ("train", "val", "test")},
-                    len(case_set.labels))
+    train = TrainConfig(
+        steps=steps,
+        batch=batch,
+        window=window,
+        lr=lr,
+        warmup_steps=min(150, max(1, steps // 20)),
+        ema=min(0.995, 1 - 30 / max(60, steps)),
+        validate_every=max(1, steps // 4),
+        patience=0,
+        precision=precision,
+        optimiser=optimiser,
+    )
+    return Settings(
+        replace(SIZES[size], classes=classes),
+        replace(PAPER, classes=classes),
+        train,
+        tuple(seeds),
+        (100, 10),
+        tune,
+        1.0,
+        "ras",
+        {split: [c.id for c in parts[split]] for split in ("train", "val", "test")},
+        len(case_set.labels),
+    )
 
 
 def planned(settings: Settings) -> list[Run]:
-    """Stage 1 in the order in which the answer comes soonest: the controls before all else, seed by seed."""
+    """Stage 1 in the order in which the answer comes soonest: the controls before all else, seed
+    by seed.
+    """
     whole, *fractions = settings.percents
     runs = [Run("ours", arm, whole, seed) for seed in settings.seeds for arm in "FCDA"]
-    runs += [run for seed in settings.seeds for run in (Run("dynunet", "J", whole, seed), Run("ours", "I", whole, seed))]
+    runs += [
+        run
+        for seed in settings.seeds
+        for run in (Run("dynunet", "J", whole, seed), Run("ours", "I", whole, seed))
+    ]
     for percent in fractions:
         runs += [Run("ours", arm, percent, seed) for seed in settings.seeds for arm in "FCDA"]
-        runs += [run for seed in settings.seeds for run in (Run("ours", "I", percent, seed), Run("dynunet", "J", percent, seed))]
+        runs += [
+            run
+            for seed in settings.seeds
+            for run in (Run("ours", "I", percent, seed), Run("dynunet", "J", percent, seed))
+        ]
     runs += [Run("paper", arm, whole, seed) for seed in settings.seeds for arm in "FDA"]
-    runs += [Run("ours", arm, whole, seed) for seed in settings.seeds for arm in ("F-nolocal", "F-nofusion")]
+    runs += [
+        Run("ours", arm, whole, seed)
+        for seed in settings.seeds
+        for arm in ("F-nolocal", "F-nofusion")
+    ]
     return runs
 
 
@@ -126,13 +204,22 @@ def tuning(settings: Settings) -> list[Run]:
     if not settings.tune:
         return []
     arms = dict.fromkeys((run.network, run.arm) for run in planned(settings))
-    return [Run(network, arm, settings.percents[0], settings.seeds[0], lr) for network, arm in arms for lr in LEARNING_RATES]
+    return [
+        Run(network, arm, settings.percents[0], settings.seeds[0], lr)
+        for network, arm in arms
+        for lr in LEARNING_RATES
+    ]
 
 
 def extra_runs(settings: Settings, pattern: str) -> list[Run]:
     """Runs beyond stage 1 (arms B, E, G and H), which only their own name asks for."""
     arms = ("B", "E", "G", "H-head", "H-middle", "H-tail", "H-layer0", "H-layer12")
-    every = [Run("ours", arm, percent, seed) for percent in settings.percents for seed in settings.seeds for arm in arms]
+    every = [
+        Run("ours", arm, percent, seed)
+        for percent in settings.percents
+        for seed in settings.seeds
+        for arm in arms
+    ]
     return [run for run in every if fnmatch.fnmatchcase(run.name, pattern)]
 
 
@@ -141,9 +228,14 @@ def chosen_runs(settings: Settings, pattern: str | None = None) -> list[Run]:
     runs = tuning(settings) + planned(settings)
     if pattern is None:
         return runs
-    found = [run for run in runs if fnmatch.fnmatchcase(run.name, pattern)] or extra_runs(settings, pattern)
+    found = [run for run in runs if fnmatch.fnmatchcase(run.name, pattern)] or extra_runs(
+        settings, pattern
+    )
     if not found:
-        raise UserError(f'No run is called "{pattern}"; `medllmseg benchmark --list` shows the names, * stands for any part.')
+        raise UserError(
+            f'No run is called "{pattern}"; `medllmseg benchmark --list` shows the names, * stands'
+            " for any part."
+        )
     return found
 
 
@@ -161,15 +253,23 @@ def keep_settings(settings: Settings, path: Path) -> None:
 
 
 def refuse_other(found: dict, wanted: dict, path: Path) -> None:
-    """Raise `UserError` naming the first setting that differs. A setting that came later had its default value before."""
+    """Raise `UserError` naming the first setting that differs. A setting that came later had its
+    default value before.
+    """
     try:
         found = Settings.from_dict(found).to_dict()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f'"{path}" was written by another version, or is damaged; choose another --output and --docs.') from error
+        raise UserError(
+            f'"{path}" was written by another version, or is damaged; choose another --output and'
+            " --docs."
+        ) from error
     if (different := _first_difference(found, wanted)) is not None:
         name, old, new = different
-        raise UserError(f'"{path}" belongs to a benchmark with {name} = {_short(old)}, and {_short(new)} is asked for; runs '
-                        "of both cannot be compared, so choose other folders (--output, --docs) or the settings it began with.")
+        raise UserError(
+            f'"{path}" belongs to a benchmark with {name} = {_short(old)}, and {_short(new)} is'
+            " asked for; runs of both cannot be compared, so choose other folders (--output,"
+            " --docs) or the settings it began with."
+        )
 
 
 def _first_difference(found, wanted, name: str = "") -> tuple | None:

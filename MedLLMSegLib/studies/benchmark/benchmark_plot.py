@@ -1,4 +1,5 @@
 """The page's picture: Dice of each arm, and how far F is from it, for each family of arms."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,21 +8,34 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
 from MedLLMSegLib.core.safe_files import whole_file
-from .verdict import Key, family, figure
+
 from .benchmark_results import Results
+from .verdict import Key, family, figure
 
 FAMILIES = {
-    "our network, all training cases": [Key("ours", a, 100) for a in "ACDFI"] + [Key("dynunet", "J", 100)],
-    "our network, a tenth of them": [Key("ours", a, 10) for a in "ACDFI"] + [Key("dynunet", "J", 10)],
+    "our network, all training cases": (
+        [Key("ours", a, 100) for a in "ACDFI"] + [Key("dynunet", "J", 100)]
+    ),
+    "our network, a tenth of them": (
+        [Key("ours", a, 10) for a in "ACDFI"] + [Key("dynunet", "J", 10)]
+    ),
     "the paper's plain network, all": [Key("paper", a, 100) for a in "ADF"],
 }
-LABELS = {"A": "A no block", "C": "C trainable MLP", "D": "D frozen random", "F": "F frozen pretrained",
-          "I": "I F in training only", "J": "J DynUNet"}
+LABELS = {
+    "A": "A no block",
+    "C": "C trainable MLP",
+    "D": "D frozen random",
+    "F": "F frozen pretrained",
+    "I": "I F in training only",
+    "J": "J DynUNet",
+}
 DOT, SEED, SOFT, LINE = "#1c1e21", "#c2511b", "#5d6470", "#b9bec6"
 
 
 def draw(results: Results, path: Path) -> Path:
-    """A PNG with a row for each family: left the arms' Dice, right F minus each arm; "not run" stands where nothing was."""
+    """A PNG with a row for each family: left the arms' Dice, right F minus each arm; "not run"
+    stands where nothing was.
+    """
     heights = [len(keys) + 1 for keys in FAMILIES.values()]
     canvas = Canvas(figsize=(10, 0.36 * sum(heights) + 1.2), dpi=120, layout="constrained")
     FigureCanvasAgg(canvas)
@@ -29,8 +43,11 @@ def draw(results: Results, path: Path) -> Path:
     for (left, right), (title, keys) in zip(axes, FAMILIES.items()):
         _draw_dice(left, results, keys, title)
         _draw_differences(right, results, keys)
-    canvas.supxlabel("dot and line: mean and 95 % interval over heads, seeds averaged; small marks: each seed", fontsize=8.5,
-                     color=SOFT)
+    canvas.supxlabel(
+        "dot and line: mean and 95 % interval over heads, seeds averaged; small marks: each seed",
+        fontsize=8.5,
+        color=SOFT,
+    )
     with whole_file(path, ".png") as temporary:
         canvas.savefig(temporary)
     return path
@@ -42,7 +59,13 @@ def _draw_dice(axes, results: Results, keys: list[Key], title: str) -> None:
         if found is None:
             _not_run(axes, row)
             continue
-        axes.plot(list(found.seeds.values()), [row + 0.22] * len(found.seeds), "|", color=SEED, markersize=6)
+        axes.plot(
+            list(found.seeds.values()),
+            [row + 0.22] * len(found.seeds),
+            "|",
+            color=SEED,
+            markersize=6,
+        )
         axes.plot((found.low, found.high), (row, row), "-", color=DOT, linewidth=1.5)
         axes.plot(found.mean, row, "o", color=DOT, markersize=5)
     axes.set_yticks(range(len(keys)), [LABELS[key.arm] for key in keys])
@@ -67,7 +90,16 @@ def _draw_differences(axes, results: Results, keys: list[Key]) -> None:
 
 
 def _not_run(axes, row: int) -> None:
-    axes.text(0.5, row, "not run", transform=axes.get_yaxis_transform(), ha="center", va="center", fontsize=8.5, color=SOFT)
+    axes.text(
+        0.5,
+        row,
+        "not run",
+        transform=axes.get_yaxis_transform(),
+        ha="center",
+        va="center",
+        fontsize=8.5,
+        color=SOFT,
+    )
 
 
 def _dress(axes, rows: int, title: str) -> None:

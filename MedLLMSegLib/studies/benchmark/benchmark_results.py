@@ -1,4 +1,7 @@
-"""What is finished: result.json of each run's folder, and one small file that outlives the folders."""
+"""What is finished: result.json of each run's folder, and one small file that outlives the
+folders.
+"""
+
 from __future__ import annotations
 
 import json
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
+
 from .benchmark_plan import LEARNING_RATES, Run, Settings, refuse_other
 
 RESULT = "result.json"
@@ -15,11 +19,14 @@ COLLECTED = "benchmark-results.json"
 class Results:
     """The finished runs of one benchmark, kept in `path`, which is committed with the repository.
 
-    runs: name -> result. measured, memory: what `--measure` and `--memory` found. groups: case id -> head or patient.
-    structures: names in the order of their labels. Several processes may share the file and the folder of runs.
+    runs: name -> result. measured, memory: what `--measure` and `--memory` found. groups: case id
+    -> head or patient. structures: names in the order of their labels. Several processes may share
+    the file and the folder of runs.
     """
 
-    def __init__(self, path: Path, settings: Settings, groups: dict[str, str], structures: list[str]):
+    def __init__(
+        self, path: Path, settings: Settings, groups: dict[str, str], structures: list[str]
+    ):
         self.path, self.settings = Path(path), settings.to_dict()
         found = _read(self.path) if self.path.exists() else {}
         if found:
@@ -43,12 +50,17 @@ class Results:
     def save(self) -> None:
         """Write all, one line a run, so that a commit shows which runs are new.
 
-        What another process on the same file has added since it was read stays. (Should two write within the same
-        milliseconds, the next `gather` takes the lost run from its folder.)
+        What another process on the same file has added since it was read stays. (Should two write
+        within the same milliseconds, the next `gather` takes the lost run from its folder.)
         """
         self._merge(_read(self.path) if self.path.exists() else {})
-        parts = {"settings": self.settings, "structures": self.structures, "groups": self.groups,
-                 "measured": self.measured, "memory": self.memory}
+        parts = {
+            "settings": self.settings,
+            "structures": self.structures,
+            "groups": self.groups,
+            "measured": self.measured,
+            "memory": self.memory,
+        }
         lines = [f'"{name}": {json.dumps(value)}' for name, value in parts.items()]
         runs = ",\n".join(f'"{name}": {json.dumps(self.runs[name])}' for name in sorted(self.runs))
         write_text(self.path, "{" + ",\n".join([*lines, '"runs": {\n' + runs + "\n}"]) + "}\n")
@@ -62,7 +74,9 @@ class Results:
 
 
 def choose_learning_rate(runs: dict[str, dict], network: str, arm: str) -> float | None:
-    """The learning rate with the best val Dice of an arm's tuning; None unless all its tuning runs are finished."""
+    """The learning rate with the best val Dice of an arm's tuning; None unless all its tuning
+    runs are finished.
+    """
     names = {lr: Run(network, arm, 100, 0, lr).name for lr in LEARNING_RATES}
     if any(name not in runs for name in names.values()):
         return None
@@ -73,4 +87,6 @@ def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f'"{path}" is damaged; remove it, and what it held is done again.') from error
+        raise UserError(
+            f'"{path}" is damaged; remove it, and what it held is done again.'
+        ) from error

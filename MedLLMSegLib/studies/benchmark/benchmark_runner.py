@@ -1,4 +1,5 @@
 """Run the arms one by one: stop at any moment, start the same command again, and it goes on."""
+
 from __future__ import annotations
 
 import json
@@ -13,26 +14,28 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.anatomy.structures import named_structures
+from MedLLMSegLib.core.errors import TimeIsUp, UserError
+from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
-from MedLLMSegLib.core.errors import Progress, TimeIsUp, UserError
+from MedLLMSegLib.evaluation.scores import Score, table
 from MedLLMSegLib.io.volume_files import load_volume
-from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.metrics.overlap import measure
 from MedLLMSegLib.networks.controls import arm_config, build_arm, count_parameters
 from MedLLMSegLib.networks.segmentation.dynunet import PlannedDynUNet
-from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.segmentation.restore import restore, softmax
+from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
-from MedLLMSegLib.evaluation.scores import Score, table
+from MedLLMSegLib.segmentation.restore import restore, softmax
 from MedLLMSegLib.training.checkpoint import LAST, fill_best
-from MedLLMSegLib.training.segmenter.prepared_cases import prepare_set
 from MedLLMSegLib.training.devices import make_fabric
+from MedLLMSegLib.training.segmenter.prepared_cases import prepare_set
 from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
-from MedLLMSegLib.core.volume import Volume
-from .corruptions import CORRUPTIONS, corrupted
+
 from .benchmark_plan import SETTINGS, Run, Settings, chosen_runs, keep_settings
 from .benchmark_results import RESULT, Results, choose_learning_rate
+from .corruptions import CORRUPTIONS, corrupted
 
 METRICS = ("dice", "hd95_mm")
 TABLE = "test.csv"  # beside a run's result.json
@@ -40,7 +43,9 @@ TABLE = "test.csv"  # beside a run's result.json
 
 @dataclass(eq=False)
 class Bench:
-    """One benchmark at work. parts: split -> cases. output: where the runs' folders lie. results: what is finished."""
+    """One benchmark at work. parts: split -> cases. output: where the runs' folders lie.
+    results: what is finished.
+    """
 
     case_set: CaseSet
     parts: dict[str, tuple[Case, ...]]
@@ -57,17 +62,25 @@ class Bench:
     def prepared(self) -> dict[str, dict]:
         """Case id -> prepared case, of the cases to train on and to choose by."""
         cases = [*self.parts["train"], *self.parts["val"]]
-        ready = prepare_set(cases, self.case_set, Preparation(self.settings.spacing_mm, self.settings.axes))
+        ready = prepare_set(
+            cases, self.case_set, Preparation(self.settings.spacing_mm, self.settings.axes)
+        )
         return {case.id: each for case, each in zip(cases, ready)}
 
 
-def run_benchmark(bench: Bench, pattern: str | None = None, minutes: float | None = None,
-                  progress: Progress | None = None) -> list[str]:
-    """Run what is not finished yet, in the plan's order; returns the names of the runs that were finished now.
+def run_benchmark(
+    bench: Bench,
+    pattern: str | None = None,
+    minutes: float | None = None,
+    progress: Report | None = None,
+) -> list[str]:
+    """Run what is not finished yet, in the plan's order; returns the names of the runs that were
+    finished now.
 
     pattern: only runs whose names match. minutes: stop cleanly when they are over (`TimeIsUp`).
     progress: called with (text, fraction of the runs that are finished); may raise `Cancelled`.
-    Several processes may share ``bench.output``, each with a pattern of its own; two that come to the same run both train it.
+    Several processes may share ``bench.output``, each with a pattern of its own; two that come to
+    the same run both train it.
     """
     runs = chosen_runs(bench.settings, pattern)
     keep_settings(bench.settings, bench.output / SETTINGS)
@@ -90,21 +103,40 @@ def run_benchmark(bench: Bench, pattern: str | None = None, minutes: float | Non
     return finished
 
 
-def one_run(bench: Bench, run: Run, tell: Progress) -> None:
-    """Train an arm and test it; its result.json is written last, and only then does the run count as finished."""
+def one_run(bench: Bench, run: Run, tell: Report) -> None:
+    """Train an arm and test it; its result.json is written last, and only then does the run
+    count as finished.
+    """
     run_lr = learning_rate(bench, run)
     config = replace(bench.settings.train, seed=run.seed, lr=run_lr)
     network = build_network_of(bench.settings, run)
     cases = training_cases(bench.parts["train"], run.percent, run.seed)
     folder = training_folder(bench, run, run_lr)
     about = {"settings": bench.settings.to_dict(), "run": {**asdict(run), "lr": run_lr}}
-    trainer = Trainer(network, bench.settings.structures + 1, config, [bench.prepared[c.id] for c in cases],
-                      [bench.prepared[c.id] for c in bench.parts["val"]], folder, about, bench.fabric)
+    trainer = Trainer(
+        network,
+        bench.settings.structures + 1,
+        config,
+        [bench.prepared[c.id] for c in cases],
+        [bench.prepared[c.id] for c in bench.parts["val"]],
+        folder,
+        about,
+        bench.fabric,
+    )
     trained = trainer.run(lambda text, fraction: tell(text, 0.9 * fraction))
-    result = {"run": asdict(run), "lr": run_lr, "steps": trained.steps, "val_dice": round(trained.best_val_dice, 5),
-              "training_seconds": trained.seconds, "trained_on": {"cases": len(cases), "groups": len({c.group for c in cases})},
-              "parameters": count_parameters(network), "torch": torch.__version__}
-    if run.lr is None:  # a learning rate is chosen on val, so the tuning never looks at the test cases
+    result = {
+        "run": asdict(run),
+        "lr": run_lr,
+        "steps": trained.steps,
+        "val_dice": round(trained.best_val_dice, 5),
+        "training_seconds": trained.seconds,
+        "trained_on": {"cases": len(cases), "groups": len({c.group for c in cases})},
+        "parameters": count_parameters(network),
+        "torch": torch.__version__,
+    }
+    if (
+        run.lr is None
+    ):  # a learning rate is chosen on val, so the tuning never looks at the test cases
         fill_best(network, folder)
         result["test"] = measure_on_test(bench, network.eval(), run, tell)
         write_text(bench.output / run.name / TABLE, table_of(bench, result["test"]["clean"]))
@@ -117,28 +149,45 @@ def one_run(bench: Bench, run: Run, tell: Progress) -> None:
 def table_of(bench: Bench, found: dict[str, dict]) -> str:
     """The clean test cases as `medllmseg evaluate` writes them, for its ``--compare``."""
     names = [s.key for s in named_structures(dict(enumerate(bench.results.structures, start=1)))]
-    return table([Score(case, bench.results.groups[case], {
-        f"{metric}_{name}": math.nan if value is None else value
-        for metric, values in metrics.items() for name, value in zip(names, values)}) for case, metrics in found.items()])
+    return table(
+        [
+            Score(
+                case,
+                bench.results.groups[case],
+                {
+                    f"{metric}_{name}": math.nan if value is None else value
+                    for metric, values in metrics.items()
+                    for name, value in zip(names, values)
+                },
+            )
+            for case, metrics in found.items()
+        ]
+    )
 
 
 def training_folder(bench: Bench, run: Run, lr: float) -> Path:
-    """Where a run trains: in its own folder, or in that of the tuning run that was the very same training."""
+    """Where a run trains: in its own folder, or in that of the tuning run that was the very same
+    training.
+    """
     settings = bench.settings
     tuned = settings.tune and (run.percent, run.seed) == (settings.percents[0], settings.seeds[0])
     return bench.output / (replace(run, lr=lr).name if tuned else run.name)
 
 
 def learning_rate(bench: Bench, run: Run) -> float:
-    """A tuning run's own; else the one that the arm's tuning chose, or the settings' without tuning."""
+    """A tuning run's own; else the one that the arm's tuning chose, or the settings' without
+    tuning.
+    """
     if run.lr is not None:
         return run.lr
     if not bench.settings.tune:
         return bench.settings.train.lr
     chosen = choose_learning_rate(bench.results.runs, run.network, run.arm)
     if chosen is None:
-        raise UserError(f'The learning rate of "{run.network}-{run.arm}" has not been chosen yet; run '
-                        f'`medllmseg benchmark --tune --only "tune-{run.network}-{run.arm}-*"` first.')
+        raise UserError(
+            f'The learning rate of "{run.network}-{run.arm}" has not been chosen yet; run '
+            f'`medllmseg benchmark --tune --only "tune-{run.network}-{run.arm}-*"` first.'
+        )
     return chosen
 
 
@@ -155,15 +204,19 @@ def build_network_of(settings: Settings, run: Run) -> nn.Module:
 
 
 def training_cases(cases: tuple[Case, ...], percent: int, seed: int) -> list[Case]:
-    """A share of the groups, each with all its cases, drawn by the seed alone: the same for every arm."""
+    """A share of the groups, each with all its cases, drawn by the seed alone: the same for
+    every arm.
+    """
     groups = sorted({case.group for case in cases})
     order = np.random.default_rng((seed, 10)).permutation(len(groups))
-    kept = {groups[n] for n in order[:max(1, round(len(groups) * percent / 100))]}
+    kept = {groups[n] for n in order[: max(1, round(len(groups) * percent / 100))]}
     return [case for case in cases if case.group in kept]
 
 
-def measure_on_test(bench: Bench, network: nn.Module, run: Run, tell: Progress) -> dict:
-    """{"clean" or a corruption: {case id: {metric: [of each structure]}}} on the test cases at their own resolution."""
+def measure_on_test(bench: Bench, network: nn.Module, run: Run, tell: Report) -> dict:
+    """{"clean" or a corruption: {case id: {metric: [of each structure]}}} on the test cases at
+    their own resolution.
+    """
     conditions = ["clean", *(CORRUPTIONS if run.robust else ())]
     found: dict[str, dict] = {name: {} for name in conditions}
     for n, case in enumerate(bench.parts["test"]):
@@ -173,12 +226,16 @@ def measure_on_test(bench: Bench, network: nn.Module, run: Run, tell: Progress) 
             tell(f"testing {case.id}, {name}", 0.9 + 0.1 * n / len(bench.parts["test"]))
             seen = volume if name == "clean" else corrupted(volume, name, case.id)
             labels = label_scan(network, seen, bench.settings, bench.fabric.device)
-            found[name][case.id] = score(labels, truth, volume.ijk_to_ras, bench.settings.structures)
+            found[name][case.id] = score(
+                labels, truth, volume.ijk_to_ras, bench.settings.structures
+            )
     return found
 
 
 def label_scan(network: nn.Module, volume: Volume, settings: Settings, device) -> np.ndarray:
-    """Labels (k, j, i) on the scan's own grid: the likeliest class of each voxel, with nothing cleaned up."""
+    """Labels (k, j, i) on the scan's own grid: the likeliest class of each voxel, with nothing
+    cleaned up.
+    """
     array, way_back = prepare_whole(volume, Preparation(settings.spacing_mm, settings.axes))
     values, box = restore(softmax(predict(network, array, device)), way_back)
     labels = np.zeros(volume.array.shape, np.uint8)
@@ -186,7 +243,12 @@ def label_scan(network: nn.Module, volume: Volume, settings: Settings, device) -
     return labels
 
 
-def score(labels: np.ndarray, truth: np.ndarray, ijk_to_ras: np.ndarray, structures: int) -> dict[str, list]:
+def score(
+    labels: np.ndarray, truth: np.ndarray, ijk_to_ras: np.ndarray, structures: int
+) -> dict[str, list]:
     """{metric: [value of each structure]}, None where neither label map has the structure."""
     each = [measure(labels, truth, label, ijk_to_ras) for label in range(1, structures + 1)]
-    return {name: [None if math.isnan(m[name]) else round(float(m[name]), 5) for m in each] for name in METRICS}
+    return {
+        name: [None if math.isnan(m[name]) else round(float(m[name]), 5) for m in each]
+        for name in METRICS
+    }

@@ -1,18 +1,29 @@
 """The tables of docs/benchmark.md; "not run" for what is not."""
+
 from __future__ import annotations
 
 from MedLLMSegLib.metrics.paired_tests import Comparison
-from MedLLMSegLib.reporting.markdown import p_value, signed, table
 from MedLLMSegLib.networks.controls import ARMS
-from .verdict import CONTROLS, Figure, Key, family, figure
-from .corruptions import CORRUPTIONS
+from MedLLMSegLib.reporting.markdown import p_value, signed, table
+
 from .benchmark_plan import ROBUST_ARMS
 from .benchmark_results import Results
+from .corruptions import CORRUPTIONS
+from .verdict import CONTROLS, Figure, Key, family, figure
 
 NOT_RUN = "not run"
 DIGITS = 4  # of a Dice
 OURS = (("ours", "A"), ("ours", "C"), ("ours", "D"), ("ours", "F"), ("ours", "I"), ("dynunet", "J"))
-EXTRA = ("B", "E", "G", "H-head", "H-middle", "H-tail", "H-layer0", "H-layer12")  # shown where they were run
+EXTRA = (
+    "B",
+    "E",
+    "G",
+    "H-head",
+    "H-middle",
+    "H-tail",
+    "H-layer0",
+    "H-layer12",
+)  # shown where they were run
 PAPER = (("paper", "A"), ("paper", "D"), ("paper", "F"))
 
 
@@ -27,25 +38,43 @@ def network_section(results: Results, title: str, arms, percent: int) -> list[st
 
 
 def section_tests(results: Results, arms, percent: int) -> tuple[Key, list[Key], dict]:
-    """F, all arms that are shown, and F against each: its controls are one family, the other arms another."""
+    """F, all arms that are shown, and F against each: its controls are one family, the other
+    arms another.
+    """
     if arms[0][0] == "ours":
-        arms = [*arms, *(("ours", arm) for arm in EXTRA if figure(results, Key("ours", arm, percent)))]
+        arms = [
+            *arms,
+            *(("ours", arm) for arm in EXTRA if figure(results, Key("ours", arm, percent))),
+        ]
     f = Key("ours" if arms[0][0] == "ours" else "paper", "F", percent)
     keys = [Key(network, arm, percent) for network, arm in arms]
     main = [k for k in keys if k.arm in CONTROLS]
     others = [k for k in keys if k not in main and k != f]
-    return f, keys, family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in others])
+    return (
+        f,
+        keys,
+        family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in others]),
+    )
 
 
 def _arms_table(results: Results, keys: list[Key], f: Key, tests: dict) -> str:
     """A row for each of the arms `keys`; tests: (f, key) -> F against it."""
     columns = [f"dice_{name}" for name in results.structures]
-    head = ["arm", "Dice (95 % over heads)", "each seed", *(f"Dice {n}" for n in results.structures), "HD95 (mm)",
-            "F minus this arm (95 %)", "p (Holm)"]
+    head = [
+        "arm",
+        "Dice (95 % over heads)",
+        "each seed",
+        *(f"Dice {n}" for n in results.structures),
+        "HD95 (mm)",
+        "F minus this arm (95 %)",
+        "p (Holm)",
+    ]
     return table(head, [_arm_row(results, key, f, tests.get((f, key)), columns) for key in keys])
 
 
-def _arm_row(results: Results, key: Key, f: Key, test: Comparison | None, columns: list[str]) -> list[str]:
+def _arm_row(
+    results: Results, key: Key, f: Key, test: Comparison | None, columns: list[str]
+) -> list[str]:
     found = figure(results, key)
     name = f"{key.arm}: {ARMS[key.arm]}"
     if found is None:
@@ -54,8 +83,16 @@ def _arm_row(results: Results, key: Key, f: Key, test: Comparison | None, column
     seeds = ", ".join(f"{v:.4f}" for v in found.seeds.values())
     if len(found.seeds) < planned:
         seeds += f" ({planned - len(found.seeds)} {NOT_RUN})"
-    values = [f"{figure(results, key, c).mean:.4f}" for c in columns] + [f"{figure(results, key, 'hd95_mm').mean:.2f}"]
-    return [name, f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})", seeds, *values, *_difference(key == f, test)]
+    values = [f"{figure(results, key, c).mean:.4f}" for c in columns] + [
+        f"{figure(results, key, 'hd95_mm').mean:.2f}"
+    ]
+    return [
+        name,
+        f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})",
+        seeds,
+        *values,
+        *_difference(key == f, test),
+    ]
 
 
 def _difference(is_f: bool, test: Comparison | None) -> list[str]:
@@ -63,8 +100,13 @@ def _difference(is_f: bool, test: Comparison | None) -> list[str]:
         return ["", ""]
     if test is None:
         return [NOT_RUN] * 2
-    return [f"{signed(test.difference, DIGITS)} ({signed(test.low, DIGITS)} to {signed(test.high, DIGITS)})",
-            p_value(test.p_holm) + (f", {test.better} better" if test.better else "")]
+    return [
+        (
+            f"{signed(test.difference, DIGITS)} ({signed(test.low, DIGITS)} to"
+            f" {signed(test.high, DIGITS)})"
+        ),
+        p_value(test.p_holm) + (f", {test.better} better" if test.better else ""),
+    ]
 
 
 def _notes(tests) -> list[str]:
@@ -77,17 +119,27 @@ def ablations(results: Results) -> list[str]:
     f = Key("ours", "F", 100)
     keys = [Key("ours", arm, 100) for arm in ("F-nolocal", "F-nofusion")]
     tests = family(results, [(f, k) for k in keys])
-    return ["## Without the local branch, without the fusion",
-            "Both are our own design, as the paper gives no formula for either. All training cases.",
-            _arms_table(results, [f, *keys], f, tests)]
+    return [
+        "## Without the local branch, without the fusion",
+        "Both are our own design, as the paper gives no formula for either. All training cases.",
+        _arms_table(results, [f, *keys], f, tests),
+    ]
 
 
 def robustness(results: Results) -> list[str]:
-    parts = ["## Corrupted images", "The trained networks, tested on the same test cases made worse; nothing is trained again. "
-             "The same corruption of a case meets every arm. Mean Dice, and F minus the arm; Holm's correction runs over "
-             "each table."]
-    for title, network, percent in (("Our network, all training cases", "ours", 100), ("Our network, a tenth", "ours", 10),
-                                    ("The paper's network", "paper", 100)):
+    parts = [
+        "## Corrupted images",
+        (
+            "The trained networks, tested on the same test cases made worse; nothing is trained"
+            " again. The same corruption of a case meets every arm. Mean Dice, and F minus the arm;"
+            " Holm's correction runs over each table."
+        ),
+    ]
+    for title, network, percent in (
+        ("Our network, all training cases", "ours", 100),
+        ("Our network, a tenth", "ours", 10),
+        ("The paper's network", "paper", 100),
+    ):
         arms = [a for a in ROBUST_ARMS if network == "ours" or a != "C"]
         parts += [f"### {title}", _robust_table(results, network, percent, arms)]
     return parts
@@ -95,45 +147,113 @@ def robustness(results: Results) -> list[str]:
 
 def _robust_table(results: Results, network: str, percent: int, arms: list[str]) -> str:
     others = [a for a in arms if a != "F"]
-    pairs = {(name, a): (Key(network, "F", percent, name), Key(network, a, percent, name))
-             for name in CORRUPTIONS for a in others}
+    pairs = {
+        (name, a): (Key(network, "F", percent, name), Key(network, a, percent, name))
+        for name in CORRUPTIONS
+        for a in others
+    }
     tests = family(results, list(pairs.values()))
     rows = []
     for name in CORRUPTIONS:
         found = [figure(results, Key(network, a, percent, name)) for a in arms]
         cells = [_difference(False, tests.get(pairs[name, a])) for a in others]
-        rows.append([name, *(f"{x.mean:.4f}" if x else NOT_RUN for x in found),
-                     *(NOT_RUN if d == NOT_RUN else f"{d}, {p}" for d, p in cells)])
-    return table(["corruption", *(f"{a}" for a in arms), *(f"F - {a} (95 %), p (Holm)" for a in others)], rows)
+        rows.append(
+            [
+                name,
+                *(f"{x.mean:.4f}" if x else NOT_RUN for x in found),
+                *(NOT_RUN if d == NOT_RUN else f"{d}, {p}" for d, p in cells),
+            ]
+        )
+    return table(
+        ["corruption", *(f"{a}" for a in arms), *(f"F - {a} (95 %), p (Holm)" for a in others)],
+        rows,
+    )
 
 
 def costs(results: Results) -> list[str]:
     arms = [*OURS, ("ours", "F-nolocal"), ("ours", "F-nofusion"), *PAPER]
-    head = ["network and arm", "trained parameters", "frozen parameters", "processor s a training step", "wall s a training step",
-            "peak memory of training (MB)", "processor s a crop"]
+    head = [
+        "network and arm",
+        "trained parameters",
+        "frozen parameters",
+        "processor s a training step",
+        "wall s a training step",
+        "peak memory of training (MB)",
+        "processor s a crop",
+    ]
     rows = []
     for network, arm in arms:
         m = results.measured.get(f"{network}-{arm}")
-        rows.append([f"{network} {arm}", *([NOT_RUN] * 6 if m is None else [
-            f"{m['parameters']['trained']:,}", f"{m['parameters']['frozen']:,}", f"{m['step_cpu_seconds']:.2f}",
-            f"{m['step_seconds']:.2f}", f"{m['peak_mb']:.0f}", f"{m['inference_cpu_seconds']:.2f}"])])
+        rows.append(
+            [
+                f"{network} {arm}",
+                *(
+                    [NOT_RUN] * 6
+                    if m is None
+                    else [
+                        f"{m['parameters']['trained']:,}",
+                        f"{m['parameters']['frozen']:,}",
+                        f"{m['step_cpu_seconds']:.2f}",
+                        f"{m['step_seconds']:.2f}",
+                        f"{m['peak_mb']:.0f}",
+                        f"{m['inference_cpu_seconds']:.2f}",
+                    ]
+                ),
+            ]
+        )
     machine = next((m["machine"] for m in results.measured.values()), None)
     where = [f"On {machine}."] if machine else []
-    return ["## Parameters, time and memory", table(head, rows),
-            " ".join([*where, "Each figure is the median over fresh processes, interleaved, of a few steps on random data at the "
-                      "training's window and batch (`medllmseg benchmark --measure`). Peak memory is the largest resident size "
-                      "of such a process, libraries included; processor seconds add up the threads and mind other work on the "
-                      "machine less than wall seconds do."])]
+    return [
+        "## Parameters, time and memory",
+        table(head, rows),
+        " ".join(
+            [
+                *where,
+                (
+                    "Each figure is the median over fresh processes, interleaved, of a few steps on"
+                    " random data at the training's window and batch (`medllmseg benchmark"
+                    " --measure`). Peak memory is the largest resident size of such a process,"
+                    " libraries included; processor seconds add up the threads and mind other work"
+                    " on the machine less than wall seconds do."
+                ),
+            ]
+        ),
+    ]
 
 
 def memory(results: Results) -> list[str]:
     rows = []
     for name in ("ours-F", "dynunet-J", "paper-F"):
         m = results.memory.get(name)
-        rows.append([name.replace("-", " "), *([NOT_RUN] * 4 if m is None else [
-            f"{m['fp32']['peak_mb']:.0f}", f"{m['bf16']['peak_mb']:.0f}",
-            f"{m['fp32']['peak_mb'] - m['bf16']['peak_mb']:+.0f}",
-            f"{m['fp32']['step_cpu_seconds']:.2f}, {m['bf16']['step_cpu_seconds']:.2f}"])])
-    return ["## Memory that autocast saves", table(
-        ["network and arm", "fp32: peak MB", "bf16: peak MB", "saved MB", "processor s a step, fp32 and bf16"], rows),
-        "Peak resident size of a fresh process that takes a few training steps (`medllmseg benchmark --memory`)."]
+        rows.append(
+            [
+                name.replace("-", " "),
+                *(
+                    [NOT_RUN] * 4
+                    if m is None
+                    else [
+                        f"{m['fp32']['peak_mb']:.0f}",
+                        f"{m['bf16']['peak_mb']:.0f}",
+                        f"{m['fp32']['peak_mb'] - m['bf16']['peak_mb']:+.0f}",
+                        f"{m['fp32']['step_cpu_seconds']:.2f}, {m['bf16']['step_cpu_seconds']:.2f}",
+                    ]
+                ),
+            ]
+        )
+    return [
+        "## Memory that autocast saves",
+        table(
+            [
+                "network and arm",
+                "fp32: peak MB",
+                "bf16: peak MB",
+                "saved MB",
+                "processor s a step, fp32 and bf16",
+            ],
+            rows,
+        ),
+        (
+            "Peak resident size of a fresh process that takes a few training steps (`medllmseg"
+            " benchmark --memory`)."
+        ),
+    ]

@@ -1,19 +1,23 @@
-"""What the finished runs say: the paired tests of each family of arms, and whether the language model helped.
+"""What the finished runs say: the paired tests of each family of arms, and whether the language
+model helped.
 
-The unit is the head or patient: seeds, structures and sides are averaged first (`compare`), and Holm's correction runs
-over the tests of one family. The rule was fixed before anything was run: the language model helps if arm F is better
-than both C and D.
+The unit is the head or patient: seeds, structures and sides are averaged first (`compare`), and
+Holm's correction runs over the tests of one family. The rule was fixed before anything was run: the
+language model helps if arm F is better than both C and D.
 """
+
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from MedLLMSegLib.metrics.paired_tests import Comparison, Table, arm_values, paired_tests
 from MedLLMSegLib.metrics.overlap import bootstrap_interval
+from MedLLMSegLib.metrics.paired_tests import Comparison, Table, arm_values, paired_tests
+
 from .benchmark_plan import Run
 from .benchmark_results import Results
 
@@ -22,7 +26,9 @@ NAMES = {"A": "no block", "C": "the trainable MLP", "D": "the frozen random bloc
 
 
 class Key(NamedTuple):
-    """An arm of a network, trained on a share of the cases and tested under a condition; over all its seeds."""
+    """An arm of a network, trained on a share of the cases and tested under a condition; over
+    all its seeds.
+    """
 
     network: str
     arm: str
@@ -32,7 +38,9 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """A mean over heads (seeds averaged), its 95 % interval over heads, and the mean of each seed that was run."""
+    """A mean over heads (seeds averaged), its 95 % interval over heads, and the mean of each
+    seed that was run.
+    """
 
     mean: float
     low: float
@@ -42,7 +50,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Answer:
-    """missing: runs that the answer waits for. tests: control -> F against it. by_seed: control -> F minus it, each seed."""
+    """missing: runs that the answer waits for. tests: control -> F against it. by_seed: control
+    -> F minus it, each seed.
+    """
 
     missing: tuple[str, ...]
     tests: dict[str, Comparison]
@@ -50,7 +60,7 @@ class Answer:
 
     @property
     def verdict(self) -> str:
-        """"not run", "helps" (better than C and D), or "not shown"."""
+        """ "not run", "helps" (better than C and D), or "not shown"."""
         if self.missing:
             return "not run"
         return "helps" if all(self.tests[c].better == "F" for c in ("C", "D")) else "not shown"
@@ -68,23 +78,35 @@ def tables(results: Results, key: Key) -> dict[int, Table]:
         run = results.runs.get(Run(key.network, key.arm, key.percent, seed).name)
         cases = run["test"].get(key.condition) if run else None
         if cases:
-            found[seed] = {case: {f"{metric}_{name}": math.nan if value is None else value
-                                  for metric, values in metrics.items() for name, value in zip(results.structures, values)}
-                           for case, metrics in cases.items()}
+            found[seed] = {
+                case: {
+                    f"{metric}_{name}": math.nan if value is None else value
+                    for metric, values in metrics.items()
+                    for name, value in zip(results.structures, values)
+                }
+                for case, metrics in cases.items()
+            }
     return found
 
 
 def figure(results: Results, key: Key, metric: str = "dice") -> Figure | None:
-    """None where no seed was run. metric: "dice" and "hd95_mm" are means over the structures; or one column."""
+    """None where no seed was run. metric: "dice" and "hd95_mm" are means over the structures; or
+    one column.
+    """
     each = tables(results, key)
     if not each:
         return None
     values = arm_values({"all": list(each.values())}, results.groups, metric)["all"]
-    seeds = {seed: float(arm_values({"one": [table]}, results.groups, metric)["one"].mean()) for seed, table in each.items()}
+    seeds = {
+        seed: float(arm_values({"one": [table]}, results.groups, metric)["one"].mean())
+        for seed, table in each.items()
+    }
     return Figure(float(np.mean(values)), *bootstrap_interval(values), seeds)
 
 
-def family(results: Results, pairs: Sequence[tuple[Key, Key]], metric: str = "dice") -> dict[tuple[Key, Key], Comparison]:
+def family(
+    results: Results, pairs: Sequence[tuple[Key, Key]], metric: str = "dice"
+) -> dict[tuple[Key, Key], Comparison]:
     """The tests of one family, of the pairs that were both run, on the seeds that both have.
 
     `Comparison.first`, `second` and `better` are arms' letters.
@@ -101,19 +123,32 @@ def family(results: Results, pairs: Sequence[tuple[Key, Key]], metric: str = "di
     named = {}
     for names, test in zip(asked, found):
         letters = dict(zip(names, (key.arm for key in asked[names])))
-        named[asked[names]] = replace(test, first=letters[test.first], second=letters[test.second],
-                                      better=letters.get(test.better, ""))
+        named[asked[names]] = replace(
+            test,
+            first=letters[test.first],
+            second=letters[test.second],
+            better=letters.get(test.better, ""),
+        )
     return named
 
 
-def answer(results: Results, network: str = "ours", percent: int = 100, controls: Sequence[str] = CONTROLS) -> Answer:
+def answer(
+    results: Results, network: str = "ours", percent: int = 100, controls: Sequence[str] = CONTROLS
+) -> Answer:
     """Does F beat its controls? A family of its own for each network and share of the cases."""
-    missing = [run.name for seed in results.settings["seeds"] for arm in ("F", *controls)
-               if (run := Run(network, arm, percent, seed)).name not in results.runs]
+    missing = [
+        run.name
+        for seed in results.settings["seeds"]
+        for arm in ("F", *controls)
+        if (run := Run(network, arm, percent, seed)).name not in results.runs
+    ]
     f = Key(network, "F", percent)
     tests = family(results, [(f, Key(network, arm, percent)) for arm in controls])
-    return Answer(tuple(missing), {pair[1].arm: test for pair, test in tests.items()},
-                  {arm: seed_differences(results, f, Key(network, arm, percent)) for arm in controls})
+    return Answer(
+        tuple(missing),
+        {pair[1].arm: test for pair, test in tests.items()},
+        {arm: seed_differences(results, f, Key(network, arm, percent)) for arm in controls},
+    )
 
 
 def seed_differences(results: Results, first: Key, second: Key) -> dict[int, float]:
@@ -131,16 +166,29 @@ def headline(found: Answer) -> str:
     helped = found.tests["A"].better if "A" in found.tests else ""
     if found.verdict == "helps":
         if any(found.disagree(control) for control in found.tests):
-            return "Over these trainings it beats both controls, but the seeds disagree, so more are needed."
-        return {"F": "Yes: the pretrained block helped, more than either control.",
-                "A": "No: it beats both controls, but the network is better without any block.",
-                "": "Not over the network without a block: it beats both controls, but no gain over no block can be shown."}[helped]
+            return (
+                "Over these trainings it beats both controls, but the seeds disagree, so more are"
+                " needed."
+            )
+        return {
+            "F": "Yes: the pretrained block helped, more than either control.",
+            "A": "No: it beats both controls, but the network is better without any block.",
+            "": (
+                "Not over the network without a block: it beats both controls, but no gain over no"
+                " block can be shown."
+            ),
+        }[helped]
     if not helped:
         return "No help could be shown."
     if found.disagree("A"):
-        return (f"Over these trainings the network is better {'with' if helped == 'F' else 'without'} the block, but the seeds "
-                "disagree, so more are needed.")
+        return (
+            f"Over these trainings the network is better {'with' if helped == 'F' else 'without'}"
+            " the block, but the seeds disagree, so more are needed."
+        )
     if helped == "A":
         return "No: the network is better without the block."
     level = [NAMES[control] for control in ("C", "D") if found.tests[control].better != "F"]
-    return f"The block helped, but not more than both controls: over {' and '.join(level)} no gain could be shown."
+    return (
+        f"The block helped, but not more than both controls: over {' and '.join(level)} no gain"
+        " could be shown."
+    )

@@ -1,58 +1,102 @@
-"""Does the frozen language model help on chest X-rays? The arms of `arms.py`, one by one, and docs/diagnosis.md.
+"""Does the frozen language model help on chest X-rays? The arms of `arms.py`, one by one, and
+docs/diagnosis.md.
 
-    python -m MedLLMSegLib.studies.diagnosis.ablation --data ../shared/data/cxr --output runs/diagnosis
+    python -m MedLLMSegLib.studies.diagnosis.ablation --data ../shared/data/cxr --output
+    runs/diagnosis
 
-It can be stopped at any moment; the same command goes on where it stopped. --list shows the runs, --measure takes time and
-memory of every arm in processes of their own, --page only writes the page.
+It can be stopped at any moment; the same command goes on where it stopped. --list shows the runs,
+--measure takes time and memory of every arm in processes of their own, --page only writes the page.
 """
+
 from __future__ import annotations
 
 import argparse
 import sys
 from pathlib import Path
 
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.progress import ProgressLog, Report
 from MedLLMSegLib.data import split_cases
+from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
-from MedLLMSegLib.core.errors import Progress, UserError
-from MedLLMSegLib.core.progress import Line
-from .arms import cxr_arms
-from .xray_page import summarise_cxr
 from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
 from MedLLMSegLib.training.classifier.prepared_images import image_examples
-from .study_results import COLLECTED, Results
+
+from .arms import cxr_arms
 from .study import Study
 from .study_command import add_options, do_study, guarded
-from MedLLMSegLib.data.image_table import ClassSet, read_classes
+from .study_results import COLLECTED, Results
+from .xray_page import summarise_cxr
 
 NAME = "cxr"
 RATES = (3e-4, 1e-3, 3e-3)  # the paper's, and two higher ones, as these trainings are shorter
 
 
-def cxr_study(class_set: ClassSet, output: Path, results: Results, size: int = 224, epochs: int = 15, seeds: int = 3,
-              device: str = "cpu", progress: Progress | None = None) -> Study:
-    """The study of a table of X-rays with the splits that it states. Raises `UserError` where a split is missing."""
+def cxr_study(
+    class_set: ClassSet,
+    output: Path,
+    results: Results,
+    size: int = 224,
+    epochs: int = 15,
+    seeds: int = 3,
+    device: str = "cpu",
+    progress: Report | None = None,
+) -> Study:
+    """The study of a table of X-rays with the splits that it states. Raises `UserError` where a
+    split is missing.
+    """
     cases = split_cases(class_set)
     if not all(cases.values()):
-        raise UserError(f'"{class_set.source}" states no test images; the ablation needs "train", "val" and "test" in splits.json.')
-    parts = {name: image_examples(each, PreparationConfig(size=size), progress) for name, each in cases.items()}
+        raise UserError(
+            f'"{class_set.source}" states no test images; the ablation needs "train", "val" and'
+            ' "test" in splits.json.'
+        )
+    parts = {
+        name: image_examples(each, PreparationConfig(size=size), progress)
+        for name, each in cases.items()
+    }
     loop = LoopConfig(epochs=epochs, precision="bf16")
-    return Study(NAME, cxr_arms(class_set.classes, size), loop, tuple(range(seeds)), RATES, parts, Path(output) / NAME, results,
-                 PreparationConfig(size=size).to_dict(), device)
+    return Study(
+        NAME,
+        cxr_arms(class_set.classes, size),
+        loop,
+        tuple(range(seeds)),
+        RATES,
+        parts,
+        Path(output) / NAME,
+        results,
+        PreparationConfig(size=size).to_dict(),
+        device,
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_options(parser)
-    parser.add_argument("--size", type=int, default=224, help="pixels of the image (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=int, default=224, help="pixels of the image (default: %(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=15, help="default: %(default)s")
     return guarded(parser, "ablation", arguments, _run)
 
 
 def _run(options) -> None:
     class_set = read_classes(options.data)
-    study = cxr_study(class_set, options.output, Results(options.docs / COLLECTED), options.size, options.epochs, options.seeds,
-                      options.device, Line())
-    do_study(study, options, lambda study: summarise_cxr(study, split_cases(class_set), options.docs))
+    study = cxr_study(
+        class_set,
+        options.output,
+        Results(options.docs / COLLECTED),
+        options.size,
+        options.epochs,
+        options.seeds,
+        options.device,
+        ProgressLog(),
+    )
+    do_study(
+        study, options, lambda study: summarise_cxr(study, split_cases(class_set), options.docs)
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
-"""The arms of the chest X-ray ablation: PneumoLLM, what it is built of taken out part by part, and what it must beat."""
+"""The arms of the chest X-ray ablation: PneumoLLM, what it is built of taken out part by part,
+and what it must beat.
+"""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
-from MedLLMSegLib.registry.network_config import LLMConfig
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
+from MedLLMSegLib.registry.network_config import LLMConfig
+
 from .study import Arm
 
 LAST_LAYER, DEPTH = 29, 4  # of SmolLM2's thirty layers; ours are its last ones
@@ -14,29 +18,50 @@ TOKENS, DEPTHS = (1, 2, 8), (1, 30)  # besides the 4 and the `DEPTH` of the main
 
 
 def cxr_arms(classes: tuple[str, ...], size: int = 224) -> dict[str, Arm]:
-    """Name -> arm, all with the same encoder and preparation unless they say otherwise. size: pixels of the image."""
+    """Name -> arm, all with the same encoder and preparation unless they say otherwise. size:
+    pixels of the image.
+    """
     encoder = EncoderConfig("efficientnet-lite0", image_size=size, frozen=True)
     small = EncoderConfig("cnn", image_size=size)
     part = PneumoLLMConfig(llm=_layers(DEPTH))
     main = ClassifierConfig(MAIN, classes, encoder, part)
-    like = lambda title, **changed: Arm(title, replace(main, pneumollm=replace(part, **changed)), like=MAIN)
+    like = lambda title, **changed: Arm(
+        title, replace(main, pneumollm=replace(part, **changed)), like=MAIN
+    )
     return {
         MAIN: Arm(f"PneumoLLM: {part.tokens} tokens, {DEPTH} frozen pretrained layers", main),
-        "linear": Arm("linear probe on the same frozen encoder", ClassifierConfig("linear", classes, encoder)),
+        "linear": Arm(
+            "linear probe on the same frozen encoder", ClassifierConfig("linear", classes, encoder)
+        ),
         "random": like("frozen random layers, norms matched", llm_weights="random"),
-        "mlp": Arm("mean of the tokens and an MLP, same frozen encoder", ClassifierConfig("mlp", classes, encoder)),
+        "mlp": Arm(
+            "mean of the tokens and an MLP, same frozen encoder",
+            ClassifierConfig("mlp", classes, encoder),
+        ),
         "no-llm": like("no language model: token engine, projector and head alone", llm=None),
-        "fine-tuned": Arm("encoder fine-tuned, linear head", ClassifierConfig("linear", classes, replace(encoder, frozen=False)),
-                          epochs=4, note="fewer epochs, as each takes the whole encoder there and back"),
+        "fine-tuned": Arm(
+            "encoder fine-tuned, linear head",
+            ClassifierConfig("linear", classes, replace(encoder, frozen=False)),
+            epochs=4,
+            note="fewer epochs, as each takes the whole encoder there and back",
+        ),
         "no-emitter": like("without the information emitter", emitter=False),
         "no-engine": like("without the token engine (constant tokens)", token_engine=False),
         "no-adapters": like("without adapters", adapters=False),
         **{f"tokens-{k}": like(f"{k} token{'s' * (k > 1)}", tokens=k) for k in TOKENS},
         "depth-1": like("1 frozen layer", llm=_layers(1)),
-        "text": Arm("text branch put back: a prompt, yes and no logits", ClassifierConfig("text", classes, encoder, part), like=MAIN),
-        "small-cnn": Arm("another encoder: a small CNN trained here, PneumoLLM behind it",
-                         ClassifierConfig(MAIN, classes, small, part)),
-        "small-cnn-linear": Arm("the same small CNN with a linear head", ClassifierConfig("linear", classes, small)),
+        "text": Arm(
+            "text branch put back: a prompt, yes and no logits",
+            ClassifierConfig("text", classes, encoder, part),
+            like=MAIN,
+        ),
+        "small-cnn": Arm(
+            "another encoder: a small CNN trained here, PneumoLLM behind it",
+            ClassifierConfig(MAIN, classes, small, part),
+        ),
+        "small-cnn-linear": Arm(
+            "the same small CNN with a linear head", ClassifierConfig("linear", classes, small)
+        ),
         "depth-30": like("all 30 frozen layers", llm=_layers(30)),
     }
 

@@ -1,7 +1,10 @@
-"""Time and memory of each arm: a few training steps and images in a process of its own, so that no other arm's memory counts.
+"""Time and memory of each arm: a few training steps and images in a process of its own, so that no
+other arm's memory counts.
 
-Run as ``python -m MedLLMSegLib.studies.diagnosis.diagnosis_cost JSON BATCH``, JSON being a classifier's configuration; it prints JSON.
+Run as ``python -m MedLLMSegLib.studies.diagnosis.diagnosis_cost JSON BATCH``, JSON being a
+classifier's configuration; it prints JSON.
 """
+
 from __future__ import annotations
 
 import json
@@ -13,27 +16,37 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig
-from MedLLMSegLib.core.errors import Progress, UserError
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import peak_mb
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig
+
 from .study import Study, counted
 
 STEPS, STEPS_OF_A_SEQUENCE = 3, 2
 
 
-def measure_study(study: Study, progress: Progress | None = None) -> dict[str, dict]:
+def measure_study(study: Study, progress: Report | None = None) -> dict[str, dict]:
     """Every arm that is a network, one fresh process each; kept in the results under "measured"."""
     found, arms = {}, {name: arm for name, arm in study.arms.items() if arm.config}
     for n, (name, arm) in enumerate(arms.items()):
         if progress:
             progress(f"measuring {name}", n / len(arms))
-        command = [sys.executable, "-m", "MedLLMSegLib.studies.diagnosis.diagnosis_cost", json.dumps(arm.config.to_dict()),
-                   str(study.loop.batch)]
+        command = [
+            sys.executable,
+            "-m",
+            "MedLLMSegLib.studies.diagnosis.diagnosis_cost",
+            json.dumps(arm.config.to_dict()),
+            str(study.loop.batch),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UserError(f"Measuring {name} failed ({reason}); close other programs if memory ran out, and try again.")
+            raise UserError(
+                f"Measuring {name} failed ({reason}); close other programs if memory ran out, and"
+                " try again."
+            )
         found[name] = json.loads(done.stdout.strip().splitlines()[-1])
     study.results.put(study.name, "measured", found)
     return found
@@ -42,14 +55,18 @@ def measure_study(study: Study, progress: Progress | None = None) -> dict[str, d
 def measured(config: ClassifierConfig, batch: int) -> dict:
     """One arm on random images, on the CPU: medians of a few calls, the first of each left out.
 
-    step_seconds: of a training step, a frozen encoder's tokens being at hand as in a training. image_ms: of one image (or
-    sequence of two) from pixels to logits. peak_mb: the largest resident size of the process, libraries (before_mb) included.
+    step_seconds: of a training step, a frozen encoder's tokens being at hand as in a training.
+    image_ms: of one image (or sequence of two) from pixels to logits. peak_mb: the largest resident
+    size of the process, libraries (before_mb) included.
     """
     before = peak_mb()
     network = build_classifier(config)
     size, frozen = config.encoder.image_size, config.encoder.frozen
     steps = (STEPS_OF_A_SEQUENCE,) if config.kind == "cnn-lstm" else ()
-    image, target = torch.randn(batch, *steps, config.encoder.channels, size, size), torch.arange(batch) % len(config.classes)
+    image, target = (
+        torch.randn(batch, *steps, config.encoder.channels, size, size),
+        torch.arange(batch) % len(config.classes),
+    )
     with torch.inference_mode():
         image_ms = 1000 * _median_seconds(lambda: network.eval()({"image": image[:1]}))
         tokens = network.encode({"image": image}).clone() if frozen else None
@@ -64,8 +81,14 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
     network.train()
     if tokens is not None:
         tokens = torch.tensor(tokens.numpy())  # a tensor of inference mode cannot be trained on
-    return {"step_seconds": round(_median_seconds(step), 4), "image_ms": round(image_ms, 1), "peak_mb": round(peak_mb(), 1),
-            "before_mb": round(before, 1), "threads": torch.get_num_threads(), "parameters": counted(network)}
+    return {
+        "step_seconds": round(_median_seconds(step), 4),
+        "image_ms": round(image_ms, 1),
+        "peak_mb": round(peak_mb(), 1),
+        "before_mb": round(before, 1),
+        "threads": torch.get_num_threads(),
+        "parameters": counted(network),
+    }
 
 
 def _median_seconds(work) -> float:
@@ -79,4 +102,6 @@ def _median_seconds(work) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measured(ClassifierConfig.from_dict(json.loads(sys.argv[1])), int(sys.argv[2]))))
+    print(
+        json.dumps(measured(ClassifierConfig.from_dict(json.loads(sys.argv[1])), int(sys.argv[2])))
+    )

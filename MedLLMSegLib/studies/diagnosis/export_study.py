@@ -1,4 +1,5 @@
 """The best run of a study as a bundle that `medllmseg diagnose` and the panel read."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -7,18 +8,38 @@ from pathlib import Path
 from MedLLMSegLib.diagnosis.input_description import About
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.training.classifier.export_classifier import export_classifier
+
 from .study import Run, Study
 
 
-def export_study(study: Study, arm: str, preparation: PreparationConfig, about: About) -> Path | None:
-    """The bundle of the seed of an arm that is the best on val, in OUTPUT/<study>/bundle; None where none is finished here."""
+def export_study(
+    study: Study, arm: str, preparation: PreparationConfig, about: About
+) -> Path | None:
+    """The bundle of the seed of an arm that is the best on val, in OUTPUT/<study>/bundle; None
+    where none is finished here.
+    """
     runs = study.results.runs(study.name)
-    there = [run for run in (Run(arm, seed) for seed in study.seeds) if run.name in runs and study.weights(run).exists()]
+    there = [
+        run
+        for run in (Run(arm, seed) for seed in study.seeds)
+        if run.name in runs and study.weights(run).exists()
+    ]
     if not there:
         return None
     best = max(there, key=lambda run: runs[run.name]["val_auc"])
     result = runs[best.name]
-    chosen = {"epoch": result["best_epoch"], "seed": best.seed, "seeds": len(there), "trained_on": len(study.parts["train"])}
+    chosen = {
+        "epoch": result["best_epoch"],
+        "seed": best.seed,
+        "seeds": len(there),
+        "trained_on": len(study.parts["train"]),
+    }
     training = {**study.settings["loop"], "lr": result["lr"], "seed": best.seed}
-    return export_classifier(study.output / "bundle", study.trained(best), study.seen(arm)["val"], preparation,
-                             replace(about, chosen=chosen, training=training), study.device)
+    return export_classifier(
+        study.output / "bundle",
+        study.trained(best),
+        study.seen(arm)["val"],
+        preparation,
+        replace(about, chosen=chosen, training=training),
+        study.device,
+    )

@@ -1,39 +1,48 @@
-"""Phases of the heart as a sequence: ACDC's five groups by a CNN-LSTM over end-diastole and end-systole.
+"""Phases of the heart as a sequence: ACDC's five groups by a CNN-LSTM over end-diastole and
+end-systole.
 
-    python -m MedLLMSegLib.studies.diagnosis.heart_sequences --data ../shared/data/acdc --output runs/diagnosis
+    python -m MedLLMSegLib.studies.diagnosis.heart_sequences --data ../shared/data/acdc --output
+    runs/diagnosis
 
-trains every arm, tests it, writes docs/diagnosis.md and a bundle in OUTPUT/acdc/bundle, which then answers for any heart:
+trains every arm, tests it, writes docs/diagnosis.md and a bundle in OUTPUT/acdc/bundle, which then
+answers for any heart:
 
     medllmseg diagnose ED.nii.gz ES.nii.gz --model runs/diagnosis/acdc/bundle
 """
+
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 import torch
 
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data.acdc import read_hdf5
 from MedLLMSegLib.data.case import SPLITS
 from MedLLMSegLib.diagnosis.input_description import About, InputConfig
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PreparationConfig
-from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.networks.encoders.build_encoder import build_encoder
 from MedLLMSegLib.diagnosis.slice_sequences import frame_steps
-from MedLLMSegLib.data.acdc import read_hdf5
-from MedLLMSegLib.core.volume import Volume
-from .baselines import best_logistic
-from MedLLMSegLib.training.classifier.examples import Examples
-from .export_study import export_study
+from MedLLMSegLib.networks.encoders.build_encoder import build_encoder
+from MedLLMSegLib.registry.classifier_config import (
+    ClassifierConfig,
+    EncoderConfig,
+    PreparationConfig,
+)
 from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.examples import Examples
 from MedLLMSegLib.training.classifier.prepared_images import step_examples
-from .study_results import COLLECTED, Results
+
+from .baselines import best_logistic
+from .export_study import export_study
 from .study import Arm, Study
 from .study_command import add_options, do_study, guarded
+from .study_results import COLLECTED, Results
 from .study_summary import summarise
 
 NAME, MAIN = "acdc", "cnn-lstm"
@@ -55,110 +64,210 @@ class Heart:
 
 
 def read_hearts(data) -> dict[str, list[Heart]]:
-    """The patients of each split. Raises `UserError` where splits.json or one of a patient's two frames is missing.
+    """The patients of each split. Raises `UserError` where splits.json or one of a patient's two
+    frames is missing.
 
-    This copy of the data does not say which frame is end-diastole: it is the one whose labels have the larger left ventricle.
+    This copy of the data does not say which frame is end-diastole: it is the one whose labels have
+    the larger left ventricle.
     """
     data = Path(data).expanduser()
     try:
         stated = json.loads((data / "splits.json").read_text(encoding="utf-8"))
         groups, splits = stated["groups"], {name: stated[name] for name in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f'"{data}" has no splits.json with "groups", "train", "val" and "test"; give the folder of the ACDC '
-                        "data.") from error
-    return {name: [_heart(data, patient, groups[patient]) for patient in patients] for name, patients in splits.items()}
+        raise UserError(
+            f'"{data}" has no splits.json with "groups", "train", "val" and "test"; give the folder'
+            " of the ACDC data."
+        ) from error
+    return {
+        name: [_heart(data, patient, groups[patient]) for patient in patients]
+        for name, patients in splits.items()
+    }
 
 
 def _heart(data: Path, patient: str, group: str) -> Heart:
     frames = [read_hdf5(path) for path in sorted(data.glob(f"{patient}_frame*.h5"))]
     if len(frames) != 2:
-        raise UserError(f'"{data}" has {len(frames)} frames of {patient}, and two (end-diastole and end-systole) are needed.')
+        raise UserError(
+            f'"{data}" has {len(frames)} frames of {patient}, and two (end-diastole and'
+            " end-systole) are needed."
+        )
     frames.sort(key=lambda f: -int((f[1].array == LEFT_VENTRICLE).sum()))
     return Heart(patient, group, tuple(f[0] for f in frames), tuple(f[1] for f in frames))
 
 
 def heart_examples(hearts: Sequence[Heart]) -> Examples:
-    """"image" (N, 2, slices, size, size) as a diagnosis prepares them."""
+    """ "image" (N, 2, slices, size, size) as a diagnosis prepares them."""
     names = tuple(h.patient for h in hearts)
     steps = [frame_steps(h.images, PREPARATION, INPUT.slices) for h in hearts]
     return step_examples(steps, [GROUPS.index(h.group) for h in hearts], names, names)
 
 
-def heart_study(hearts: dict[str, list[Heart]], output: Path, results: Results, seeds: int = 3, epochs: int = 40,
-                device: str = "cpu") -> Study:
+def heart_study(
+    hearts: dict[str, list[Heart]],
+    output: Path,
+    results: Results,
+    seeds: int = 3,
+    epochs: int = 40,
+    device: str = "cpu",
+) -> Study:
     parts = {name: heart_examples(each) for name, each in hearts.items()}
-    frozen = EncoderConfig("efficientnet-lite0", image_size=PREPARATION.size, channels=INPUT.slices, frozen=True)
+    frozen = EncoderConfig(
+        "efficientnet-lite0", image_size=PREPARATION.size, channels=INPUT.slices, frozen=True
+    )
     small = EncoderConfig("cnn", image_size=PREPARATION.size, channels=INPUT.slices)
     arms = {
-        MAIN: Arm("frozen EfficientNet-lite0 for each phase, LSTM over the phases", ClassifierConfig("cnn-lstm", GROUPS, frozen)),
-        "cnn-lstm-small": Arm("the same with a small CNN trained here", ClassifierConfig("cnn-lstm", GROUPS, small)),
-        "features": Arm("plain baseline: the same frozen features of both phases, logistic regression",
-                        baseline=frozen_features(frozen)),
-        "volumes": Arm("volumes and ejection fractions of the manual outlines, logistic regression",
-                       baseline=_on_table({name: np.stack([geometry(h) for h in each]) for name, each in hearts.items()}),
-                       note="it reads outlines that a reader drew, which the others do not have: what geometry alone tells"),
+        MAIN: Arm(
+            "frozen EfficientNet-lite0 for each phase, LSTM over the phases",
+            ClassifierConfig("cnn-lstm", GROUPS, frozen),
+        ),
+        "cnn-lstm-small": Arm(
+            "the same with a small CNN trained here", ClassifierConfig("cnn-lstm", GROUPS, small)
+        ),
+        "features": Arm(
+            "plain baseline: the same frozen features of both phases, logistic regression",
+            baseline=frozen_features(frozen),
+        ),
+        "volumes": Arm(
+            "volumes and ejection fractions of the manual outlines, logistic regression",
+            baseline=_on_table(
+                {name: np.stack([geometry(h) for h in each]) for name, each in hearts.items()}
+            ),
+            note=(
+                "it reads outlines that a reader drew, which the others do not have: what geometry"
+                " alone tells"
+            ),
+        ),
     }
     key = {"preparation": PREPARATION.to_dict(), "input": INPUT.to_dict()}
     loop = LoopConfig(epochs=epochs, batch=8, precision="bf16")
-    return Study(NAME, arms, loop, tuple(range(seeds)), RATES, parts, Path(output) / NAME, results, key, device)
+    return Study(
+        NAME,
+        arms,
+        loop,
+        tuple(range(seeds)),
+        RATES,
+        parts,
+        Path(output) / NAME,
+        results,
+        key,
+        device,
+    )
 
 
 def geometry(heart: Heart) -> np.ndarray:
-    """(8,) in voxels, as no spacing is stored: both ventricles and the wall at end-diastole, both ejection fractions, wall
-    by left ventricle, right by left ventricle, and the wall at end-systole by that at end-diastole."""
+    """(8,) in voxels, as no spacing is stored: both ventricles and the wall at end-diastole, both
+    ejection fractions, wall by left ventricle, right by left ventricle, and the wall at end-systole
+    by that at end-diastole.
+    """
     volume = lambda phase, label: float((heart.labels[phase].array == label).sum())
-    left, right, wall = ([volume(phase, label) for phase in (0, 1)] for label in (LEFT_VENTRICLE, RIGHT_VENTRICLE, WALL))
+    left, right, wall = (
+        [volume(phase, label) for phase in (0, 1)]
+        for label in (LEFT_VENTRICLE, RIGHT_VENTRICLE, WALL)
+    )
     ejected = lambda v: 1 - v[1] / max(v[0], 1.0)
-    return np.array([left[0], right[0], wall[0], ejected(left), ejected(right), wall[0] / max(left[0], 1.0),
-                     right[0] / max(left[0], 1.0), wall[1] / max(wall[0], 1.0)])
+    return np.array(
+        [
+            left[0],
+            right[0],
+            wall[0],
+            ejected(left),
+            ejected(right),
+            wall[0] / max(left[0], 1.0),
+            right[0] / max(left[0], 1.0),
+            wall[1] / max(wall[0], 1.0),
+        ]
+    )
 
 
 def frozen_features(config: EncoderConfig):
     """A baseline on the frozen encoder's deepest features, the sequence's images side by side."""
+
     @torch.inference_mode()
     def features(part: Examples) -> np.ndarray:
         encoder = build_encoder(config).eval()
         images = part.fields["image"]
-        seen = torch.cat([encoder(batch.float())[:, -1, :encoder.widths[-1]] for batch in images.flatten(0, 1).split(16)])
+        seen = torch.cat(
+            [
+                encoder(batch.float())[:, -1, : encoder.widths[-1]]
+                for batch in images.flatten(0, 1).split(16)
+            ]
+        )
         return seen.reshape(len(part), -1).numpy()
 
     def baseline(train: Examples, val: Examples, test: Examples, seed: int):
-        return best_logistic(features(train), train.target.numpy(), features(val), val.target.numpy(), features(test))
+        return best_logistic(
+            features(train), train.target.numpy(), features(val), val.target.numpy(), features(test)
+        )
+
     return baseline
 
 
 def _on_table(tables: dict[str, np.ndarray]):
     """A baseline that knows only these features of each part."""
+
     def baseline(train: Examples, val: Examples, test: Examples, seed: int):
-        return best_logistic(tables["train"], train.target.numpy(), tables["val"], val.target.numpy(), tables["test"])
+        return best_logistic(
+            tables["train"], train.target.numpy(), tables["val"], val.target.numpy(), tables["test"]
+        )
+
     return baseline
 
 
 def summarise_hearts(study: Study) -> None:
     counts = ", ".join(f"{len(part)} {name}" for name, part in study.parts.items())
-    study.results.put(NAME, "text", [
-        f"Short-axis cine MRI of ACDC: {counts} patients, in groups: healthy (NOR), dilated (DCM), hypertrophic (HCM), after "
-        "infarction (MINF) and abnormal right ventricle (RV). The sequence is end-diastole and then end-systole; three slices "
-        "(near the base, middle, near the apex) of each are the channels of its image. Chance is 20 %; sensitivity, specificity "
-        "and AUC are means over the groups, each against the rest. **With so few test patients each interval is wide.** The data "
-        "are CC BY-NC-SA 4.0: what is trained on them is for no commercial use."])
+    study.results.put(
+        NAME,
+        "text",
+        [
+            f"Short-axis cine MRI of ACDC: {counts} patients, in groups: healthy (NOR), dilated"
+            " (DCM), hypertrophic (HCM), after infarction (MINF) and abnormal right ventricle"
+            " (RV). The sequence is end-diastole and then end-systole; three slices (near the"
+            " base, middle, near the apex) of each are the channels of its image. Chance is 20 %;"
+            " sensitivity, specificity and AUC are means over the groups, each against the rest."
+            " **With so few test patients each interval is wide.** The data are CC BY-NC-SA 4.0:"
+            " what is trained on them is for no commercial use."
+        ],
+    )
     summarise(study, MAIN, ("features",))
-    export_study(study, MAIN, PREPARATION, About(
-        "cardiac-groups", "Five groups of hearts in short-axis cine MRI", "MR cine", accept_licence=True,
-        data="ACDC, Automated Cardiac Diagnosis Challenge (University Hospital of Dijon), CC BY-NC-SA 4.0", licence="CC-BY-NC-SA-4.0",
-        input=INPUT, licence_note="non-commercial and share-alike"))
+    export_study(
+        study,
+        MAIN,
+        PREPARATION,
+        About(
+            "cardiac-groups",
+            "Five groups of hearts in short-axis cine MRI",
+            "MR cine",
+            accept_licence=True,
+            data=(
+                "ACDC, Automated Cardiac Diagnosis Challenge (University Hospital of Dijon), CC"
+                " BY-NC-SA 4.0"
+            ),
+            licence="CC-BY-NC-SA-4.0",
+            input=INPUT,
+            licence_note="non-commercial and share-alike",
+        ),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_options(parser)
     parser.add_argument("--epochs", type=int, default=40, help="default: %(default)s")
     return guarded(parser, "sequences", arguments, _run)
 
 
 def _run(options) -> None:
-    study = heart_study(read_hearts(options.data), options.output, Results(options.docs / COLLECTED), options.seeds, options.epochs,
-                        options.device)
+    study = heart_study(
+        read_hearts(options.data),
+        options.output,
+        Results(options.docs / COLLECTED),
+        options.seeds,
+        options.epochs,
+        options.device,
+    )
     do_study(study, options, summarise_hearts)
 
 

@@ -1,11 +1,14 @@
 """Nodule or not, on LUNA16's 50 x 50 CT patches: a CNN-LSTM beside plain baselines.
 
-    python -m MedLLMSegLib.studies.diagnosis.nodules --data ../shared/data/nodule2d --output runs/diagnosis
+    python -m MedLLMSegLib.studies.diagnosis.nodules --data ../shared/data/nodule2d --output
+    runs/diagnosis
 
-trains every arm, tests it, writes docs/diagnosis.md and a bundle in OUTPUT/nodules/bundle, which then answers for a patch:
+trains every arm, tests it, writes docs/diagnosis.md and a bundle in OUTPUT/nodules/bundle, which
+then answers for a patch:
 
     medllmseg diagnose PATCH.nii.gz --model runs/diagnosis/nodules/bundle
 """
+
 from __future__ import annotations
 
 import argparse
@@ -15,22 +18,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from MedLLMSegLib.diagnosis.input_description import About, InputConfig
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PreparationConfig
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.diagnosis.slice_sequences import slice_steps
 from MedLLMSegLib.core.volume import Volume
-from .baselines import best_logistic
-from MedLLMSegLib.training.classifier.examples import Examples
-from .export_study import export_study
-from MedLLMSegLib.metrics.froc import Finding, froc
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.diagnosis.input_description import About, InputConfig
+from MedLLMSegLib.diagnosis.slice_sequences import slice_steps
 from MedLLMSegLib.metrics.classification import sensitivity_at
+from MedLLMSegLib.metrics.froc import Finding, froc
+from MedLLMSegLib.registry.classifier_config import (
+    ClassifierConfig,
+    EncoderConfig,
+    PreparationConfig,
+)
 from MedLLMSegLib.reporting.classification_plots import draw_froc
+from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.examples import Examples
 from MedLLMSegLib.training.classifier.prepared_images import step_examples
-from .study_results import COLLECTED, Results
+
+from .baselines import best_logistic
+from .export_study import export_study
 from .study import Arm, Study, answer_of
 from .study_command import add_options, do_study, guarded
+from .study_results import COLLECTED, Results
 from .study_summary import finished_seeds, summarise
 
 NAME, MAIN, FILE = "nodules", "cnn-lstm", "luna16_patches50.npz"
@@ -42,20 +50,35 @@ FALSE_POSITIVES = (0.01, 0.02, 0.05, 0.1)  # a patch without a nodule
 
 
 def read_patches(data) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Split -> (patches (N, 50, 50) uint8, labels (N,), names). Raises `UserError` for another file."""
+    """Split -> (patches (N, 50, 50) uint8, labels (N,), names). Raises `UserError` for another
+    file.
+    """
     path = Path(data).expanduser() / FILE
     try:
         with np.load(path, allow_pickle=False) as found:
-            return {name: (found[f"{name}_images"], found[f"{name}_labels"].astype(int), found[f"{name}_names"].tolist())
-                    for name in ("train", "val", "test")}
+            return {
+                name: (
+                    found[f"{name}_images"],
+                    found[f"{name}_labels"].astype(int),
+                    found[f"{name}_names"].tolist(),
+                )
+                for name in ("train", "val", "test")
+            }
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(f'"{path}" could not be read as patches with labels and names; give the folder that holds '
-                        f"{FILE}.") from error
+        raise UserError(
+            f'"{path}" could not be read as patches with labels and names; give the folder that'
+            f" holds {FILE}."
+        ) from error
 
 
 def patch_examples(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Examples:
-    """"image" (N, 1, 1, 50, 50): each patch is a sequence of one slice, prepared as a diagnosis prepares it."""
-    volumes = (Volume(image[None].astype(np.float32), np.eye(4), name) for image, name in zip(images, names))
+    """ "image" (N, 1, 1, 50, 50): each patch is a sequence of one slice, prepared as a diagnosis
+    prepares it.
+    """
+    volumes = (
+        Volume(image[None].astype(np.float32), np.eye(4), name)
+        for image, name in zip(images, names)
+    )
     steps = [slice_steps(volume, PREPARATION) for volume in volumes]
     return step_examples(steps, labels, tuple(names), tuple(names))
 
@@ -65,54 +88,115 @@ def single(part: Examples) -> Examples:
     return Examples({"image": part.fields["image"][:, 0]}, part.target, part.ids, part.groups)
 
 
-def nodule_study(parts: dict[str, Examples], output: Path, results: Results, seeds: int = 3, epochs: int = 12,
-                 device: str = "cpu") -> Study:
+def nodule_study(
+    parts: dict[str, Examples],
+    output: Path,
+    results: Results,
+    seeds: int = 3,
+    epochs: int = 12,
+    device: str = "cpu",
+) -> Study:
     encoder = EncoderConfig("cnn", image_size=PREPARATION.size)
     arms = {
-        MAIN: Arm("small CNN trained here, LSTM", ClassifierConfig("cnn-lstm", CLASSES, encoder),
-                  note="a patch is a sequence of one slice, as the data hold no more: the LSTM has nothing to connect here, and "
-                       "takes longer sequences all the same"),
-        "cnn": Arm("the same CNN with a linear head, no LSTM", ClassifierConfig("linear", CLASSES, encoder), view=single),
-        "hog": Arm("plain baseline: histograms of gradients and a 10 x 10 thumbnail, logistic regression", baseline=_gradients),
+        MAIN: Arm(
+            "small CNN trained here, LSTM",
+            ClassifierConfig("cnn-lstm", CLASSES, encoder),
+            note=(
+                "a patch is a sequence of one slice, as the data hold no more: the LSTM has nothing"
+                " to connect here, and takes longer sequences all the same"
+            ),
+        ),
+        "cnn": Arm(
+            "the same CNN with a linear head, no LSTM",
+            ClassifierConfig("linear", CLASSES, encoder),
+            view=single,
+        ),
+        "hog": Arm(
+            "plain baseline: histograms of gradients and a 10 x 10 thumbnail, logistic regression",
+            baseline=_gradients,
+        ),
     }
     loop = LoopConfig(epochs=epochs, batch=64, warmup_epochs=1, precision="bf16")
-    return Study(NAME, arms, loop, tuple(range(seeds)), RATES, parts, Path(output) / NAME, results,
-                 {"preparation": PREPARATION.to_dict()}, device)
+    return Study(
+        NAME,
+        arms,
+        loop,
+        tuple(range(seeds)),
+        RATES,
+        parts,
+        Path(output) / NAME,
+        results,
+        {"preparation": PREPARATION.to_dict()},
+        device,
+    )
 
 
 def _gradients(train: Examples, val: Examples, test: Examples, seed: int):
-    return best_logistic(gradient_features(train), train.target.numpy(), gradient_features(val), val.target.numpy(),
-                         gradient_features(test))
+    return best_logistic(
+        gradient_features(train),
+        train.target.numpy(),
+        gradient_features(val),
+        val.target.numpy(),
+        gradient_features(test),
+    )
 
 
 def gradient_features(part: Examples) -> np.ndarray:
-    """(N, F) histograms of oriented gradients (Dalal and Triggs 2005) in cells of 10 pixels, and the mean of each 5 x 5 pixels."""
+    """(N, F) histograms of oriented gradients (Dalal and Triggs 2005) in cells of 10 pixels, and
+    the mean of each 5 x 5 pixels.
+    """
     try:
         from skimage.feature import hog
     except ImportError as error:
-        raise UserError("The baseline needs the package scikit-image, which is not installed; run "
-                        '`pip install "medllmseg[report]"`.') from error
+        raise UserError(
+            "The baseline needs the package scikit-image, which is not installed; run "
+            '`pip install "medllmseg[report]"`.'
+        ) from error
     images = part.fields["image"][:, 0, 0].float()
     small = torch.nn.functional.avg_pool2d(images[:, None], 5).flatten(1).numpy()
-    gradients = [hog(each, orientations=8, pixels_per_cell=(10, 10), cells_per_block=(2, 2)) for each in images.numpy()]
+    gradients = [
+        hog(each, orientations=8, pixels_per_cell=(10, 10), cells_per_block=(2, 2))
+        for each in images.numpy()
+    ]
     return np.concatenate([np.stack(gradients), small], axis=1)
 
 
 def summarise_nodules(study: Study, docs: Path) -> None:
-    counts = ", ".join(f"{len(part)} {name} ({int(part.target.sum())} with a nodule)" for name, part in study.parts.items())
-    study.results.put(NAME, "text", [
-        f"Patches of 50 x 50 pixels from LUNA16's CT scans: {counts}. **They are split by patch, not by patient**, and nothing says "
-        "which patches belong together, so that neighbours of a training patch may be among the test patches and the intervals, "
-        "drawn over patches, are too narrow. A patch is no scan: these figures say how well candidates are told apart, not how "
-        "many nodules of a scan are found."])
+    counts = ", ".join(
+        f"{len(part)} {name} ({int(part.target.sum())} with a nodule)"
+        for name, part in study.parts.items()
+    )
+    study.results.put(
+        NAME,
+        "text",
+        [
+            f"Patches of 50 x 50 pixels from LUNA16's CT scans: {counts}. **They are split by"
+            " patch, not by patient**, and nothing says which patches belong together, so that"
+            " neighbours of a training patch may be among the test patches and the intervals,"
+            " drawn over patches, are too narrow. A patch is no scan: these figures say how well"
+            " candidates are told apart, not how many nodules of a scan are found."
+        ],
+    )
     study.results.put(NAME, "pictures", _operating_points(study, docs))
     summarise(study, MAIN, ("hog",))
-    export_study(study, MAIN, PREPARATION, About(
-        "nodule-patches", "Nodule or not in a patch of a chest CT", "CT", data="LUNA16 patches from LIDC-IDRI, CC BY", input=INPUT))
+    export_study(
+        study,
+        MAIN,
+        PREPARATION,
+        About(
+            "nodule-patches",
+            "Nodule or not in a patch of a chest CT",
+            "CT",
+            data="LUNA16 patches from LIDC-IDRI, CC BY",
+            input=INPUT,
+        ),
+    )
 
 
 def _operating_points(study: Study, docs: Path) -> list[str]:
-    """Sensitivity at stated false positives of each arm (seeds averaged), as Markdown, and the curve as a picture."""
+    """Sensitivity at stated false positives of each arm (seeds averaged), as Markdown, and the
+    curve as a picture.
+    """
     test, rows, curves = study.parts["test"], [], {}
     truth = test.target.numpy()
     for name, arm in study.arms.items():
@@ -121,21 +205,37 @@ def _operating_points(study: Study, docs: Path) -> list[str]:
         scores = [answer_of(r)[0][:, 1] for r in finished.values()]
         found = np.mean([sensitivity_at(truth, s, FALSE_POSITIVES) for s in scores], axis=0)
         rows.append(f"| `{name}` | " + " | ".join(f"{v:.3f}" for v in found) + " |")
-        curve = froc([Finding(i, s, 0 if t else None) for i, s, t in zip(test.ids, scores[0], truth)], int(truth.sum()), len(truth))
+        curve = froc(
+            [Finding(i, s, 0 if t else None) for i, s, t in zip(test.ids, scores[0], truth)],
+            int(truth.sum()),
+            len(truth),
+        )
         curves[f"{name}, seed {next(iter(finished))}"] = (curve.false_positives, curve.sensitivity)
     if not rows:
         return []
-    draw_froc(curves, Path(docs) / "images" / "diagnosis-nodules-froc.png", "false positives a patch")
+    draw_froc(
+        curves, Path(docs) / "images" / "diagnosis-nodules-froc.png", "false positives a patch"
+    )
     head = " | ".join(f"{100 * rate:g} %" for rate in FALSE_POSITIVES)
-    return ["Sensitivity at stated false positives (share of the patches without a nodule that are called one):",
-            f"| arm | {head} |\n" + "| --- " * (len(FALSE_POSITIVES) + 1) + "|\n" + "\n".join(rows),
-            "![Sensitivity over false positives a patch](images/diagnosis-nodules-froc.png)",
-            "LUNA16's own points (1/8 to 8 false positives a scan) need whole scans; `classification/froc.py` computes them from a "
-            "detector's findings and is tested on cases counted by hand."]
+    return [
+        (
+            "Sensitivity at stated false positives (share of the patches without a nodule that are"
+            " called one):"
+        ),
+        f"| arm | {head} |\n" + "| --- " * (len(FALSE_POSITIVES) + 1) + "|\n" + "\n".join(rows),
+        "![Sensitivity over false positives a patch](images/diagnosis-nodules-froc.png)",
+        (
+            "LUNA16's own points (1/8 to 8 false positives a scan) need whole scans;"
+            " `classification/froc.py` computes them from a detector's findings and is tested on"
+            " cases counted by hand."
+        ),
+    ]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_options(parser)
     parser.add_argument("--epochs", type=int, default=12, help="default: %(default)s")
     return guarded(parser, "nodules", arguments, _run)
@@ -143,7 +243,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options) -> None:
     parts = {name: patch_examples(*each) for name, each in read_patches(options.data).items()}
-    study = nodule_study(parts, options.output, Results(options.docs / COLLECTED), options.seeds, options.epochs, options.device)
+    study = nodule_study(
+        parts,
+        options.output,
+        Results(options.docs / COLLECTED),
+        options.seeds,
+        options.epochs,
+        options.device,
+    )
     do_study(study, options, lambda study: summarise_nodules(study, options.docs))
 
 

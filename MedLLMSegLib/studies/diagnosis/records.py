@@ -1,35 +1,48 @@
-"""Scan with record: late fusion of an image with fields, on a task where neither alone suffices and on X-rays with age and sex.
+"""Scan with record: late fusion of an image with fields, on a task where neither alone suffices and
+on X-rays with age and sex.
 
-    python -m MedLLMSegLib.studies.diagnosis.records --output runs/diagnosis                              the synthetic task
-    python -m MedLLMSegLib.studies.diagnosis.records --data ../shared/data/cxr --output runs/diagnosis    chest X-ray, age and sex
+    python -m MedLLMSegLib.studies.diagnosis.records --output runs/diagnosis
+    the synthetic task python -m MedLLMSegLib.studies.diagnosis.records --data ../shared/data/cxr
+    --output runs/diagnosis    chest X-ray, age and sex
 
 Each trains every arm, tests it, also with parts missing, and writes docs/diagnosis.md.
 """
+
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 import torch
 
 from MedLLMSegLib.data import split_cases
+from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.diagnosis.input_description import About
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PreparationConfig, RecordConfig
-from .baselines import best_logistic
-from MedLLMSegLib.training.classifier.examples import Examples, logits_of
-from .export_study import export_study
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
 from MedLLMSegLib.metrics.classification import area_under_roc, calibrated
-from MedLLMSegLib.training.classifier.prepared_images import image_examples, plan_record, record_fields
-from .study_results import COLLECTED, Results
+from MedLLMSegLib.registry.classifier_config import (
+    ClassifierConfig,
+    EncoderConfig,
+    PreparationConfig,
+    RecordConfig,
+)
+from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.examples import Examples, logits_of
+from MedLLMSegLib.training.classifier.prepared_images import (
+    image_examples,
+    plan_record,
+    record_fields,
+)
+
+from .baselines import best_logistic
+from .export_study import export_study
 from .study import Arm, Study
 from .study_command import add_options, do_study, guarded
+from .study_results import COLLECTED, Results
 from .study_summary import finished_seeds, summarise
-from MedLLMSegLib.data.image_table import ClassSet, read_classes
 
 SYNTHETIC, CXR, MAIN = "records-synthetic", "records-cxr", "fusion"
 SIZE = 32  # pixels of the synthetic images
@@ -40,8 +53,9 @@ RATES = (1e-3, 3e-3, 1e-2)
 def synthetic_examples(count: int, seed: int) -> Examples:
     """The class is told by image and record together, and by neither alone (exclusive or).
 
-    The image is noise with a square that is bright or dark; the record has a number (negative or positive) and a category
-    that says nothing. Class 1: a bright square and a positive number, or a dark one and a negative number.
+    The image is noise with a square that is bright or dark; the record has a number (negative or
+    positive) and a category that says nothing. Class 1: a bright square and a positive number, or a
+    dark one and a negative number.
     """
     rng = np.random.default_rng(seed)
     bright, positive = rng.integers(0, 2, count), rng.integers(0, 2, count)
@@ -49,37 +63,83 @@ def synthetic_examples(count: int, seed: int) -> Examples:
     image[:, :, 10:22, 10:22] += 1.5 * (2 * bright - 1)[:, None, None, None]
     number = (2 * positive - 1) * rng.uniform(0.3, 1.5, count)
     names = tuple(f"{seed}-{n}" for n in range(count))
-    return Examples({"image": torch.from_numpy(image).half(), "numbers": torch.tensor(number, dtype=torch.float32)[:, None],
-                     "categories": torch.from_numpy(rng.integers(0, 2, (count, 1)))},
-                    torch.from_numpy((bright == positive).astype(np.int64)), names, names)
+    return Examples(
+        {
+            "image": torch.from_numpy(image).half(),
+            "numbers": torch.tensor(number, dtype=torch.float32)[:, None],
+            "categories": torch.from_numpy(rng.integers(0, 2, (count, 1))),
+        },
+        torch.from_numpy((bright == positive).astype(np.int64)),
+        names,
+        names,
+    )
 
 
-def synthetic_study(output: Path, results: Results, seeds: int = 3, epochs: int = 20, cases: int = 400) -> Study:
+def synthetic_study(
+    output: Path, results: Results, seeds: int = 3, epochs: int = 20, cases: int = 400
+) -> Study:
     counts = (("train", cases), ("val", cases // 2), ("test", cases))
     parts = {name: synthetic_examples(count, n) for n, (name, count) in enumerate(counts)}
     encoder = EncoderConfig("cnn", image_size=SIZE, width=32)
     record = RecordConfig(("number",), {"category": ("a", "b")})
     arms = fusion_arms(("different", "alike"), encoder, record, hidden=32)
-    return Study(SYNTHETIC, arms, LoopConfig(epochs=epochs, augmentation=None), tuple(range(seeds)), RATES, parts,
-                 Path(output) / SYNTHETIC, results, {"task": "exclusive or"})
+    return Study(
+        SYNTHETIC,
+        arms,
+        LoopConfig(epochs=epochs, augmentation=None),
+        tuple(range(seeds)),
+        RATES,
+        parts,
+        Path(output) / SYNTHETIC,
+        results,
+        {"task": "exclusive or"},
+    )
 
 
-def cxr_record_study(class_set: ClassSet, output: Path, results: Results, seeds: int = 3, epochs: int = 20, size: int = 224,
-                     device: str = "cpu") -> Study:
+def cxr_record_study(
+    class_set: ClassSet,
+    output: Path,
+    results: Results,
+    seeds: int = 3,
+    epochs: int = 20,
+    size: int = 224,
+    device: str = "cpu",
+) -> Study:
     cases = split_cases(class_set)
     preparation, record = PreparationConfig(size=size), plan_record(cases["train"], COLUMNS)
-    parts = {name: with_record(image_examples(each, preparation), record_fields(each, record)) for name, each in cases.items()}
-    arms = fusion_arms(class_set.classes, EncoderConfig("efficientnet-lite0", image_size=size, frozen=True), record)
-    return Study(CXR, arms, LoopConfig(epochs=epochs), tuple(range(seeds)), RATES, parts, Path(output) / CXR, results,
-                 {"preparation": preparation.to_dict(), "record": record.to_dict()}, device)
+    parts = {
+        name: with_record(image_examples(each, preparation), record_fields(each, record))
+        for name, each in cases.items()
+    }
+    arms = fusion_arms(
+        class_set.classes, EncoderConfig("efficientnet-lite0", image_size=size, frozen=True), record
+    )
+    return Study(
+        CXR,
+        arms,
+        LoopConfig(epochs=epochs),
+        tuple(range(seeds)),
+        RATES,
+        parts,
+        Path(output) / CXR,
+        results,
+        {"preparation": preparation.to_dict(), "record": record.to_dict()},
+        device,
+    )
 
 
-def fusion_arms(classes: tuple[str, ...], encoder: EncoderConfig, record: RecordConfig, hidden: int = 128) -> dict[str, Arm]:
+def fusion_arms(
+    classes: tuple[str, ...], encoder: EncoderConfig, record: RecordConfig, hidden: int = 128
+) -> dict[str, Arm]:
     config = ClassifierConfig("fusion", classes, encoder, record=record, hidden=hidden)
     return {
         MAIN: Arm("image and record, late fusion", config),
-        "image": Arm("the image alone, same network without a record", replace(config, record=None)),
-        "record": Arm("the record alone, same network without an image", config, view=without_image),
+        "image": Arm(
+            "the image alone, same network without a record", replace(config, record=None)
+        ),
+        "record": Arm(
+            "the record alone, same network without an image", config, view=without_image
+        ),
         "record-logistic": Arm("the record alone, logistic regression", baseline=_record_logistic),
     }
 
@@ -90,46 +150,83 @@ def with_record(part: Examples, fields: dict[str, torch.Tensor]) -> Examples:
 
 def without_image(part: Examples) -> Examples:
     """The same cases, the image of each missing."""
-    return replace(part, fields={**part.fields, "image": torch.full_like(part.fields["image"], torch.nan)})
+    return replace(
+        part, fields={**part.fields, "image": torch.full_like(part.fields["image"], torch.nan)}
+    )
 
 
 def without_record(part: Examples) -> Examples:
     """The same cases, every field of each missing."""
-    return replace(part, fields={**part.fields, "numbers": torch.full_like(part.fields["numbers"], torch.nan),
-                                 "categories": torch.full_like(part.fields["categories"], -1)})
+    return replace(
+        part,
+        fields={
+            **part.fields,
+            "numbers": torch.full_like(part.fields["numbers"], torch.nan),
+            "categories": torch.full_like(part.fields["categories"], -1),
+        },
+    )
 
 
 def _record_logistic(train: Examples, val: Examples, test: Examples, seed: int):
-    table = lambda part: np.concatenate([part.fields["numbers"].numpy(), part.fields["categories"].numpy()], axis=1)
-    return best_logistic(table(train), train.target.numpy(), table(val), val.target.numpy(), table(test))
+    table = lambda part: np.concatenate(
+        [part.fields["numbers"].numpy(), part.fields["categories"].numpy()], axis=1
+    )
+    return best_logistic(
+        table(train), train.target.numpy(), table(val), val.target.numpy(), table(test)
+    )
 
 
 def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
-    """What is missing in every test case -> the AUC of each finished seed whose weights are here."""
-    missing = {"nothing": lambda part: part, "the image": without_image, "the record": without_record,
-               "both": lambda part: without_image(without_record(part))}
+    """What is missing in every test case -> the AUC of each finished seed whose weights are
+    here.
+    """
+    missing = {
+        "nothing": lambda part: part,
+        "the image": without_image,
+        "the record": without_record,
+        "both": lambda part: without_image(without_record(part)),
+    }
     found = {what: [] for what in missing}
-    runs = [run for run in study.planned() if run.arm == arm and run.lr is None and run.seed in finished_seeds(study, arm)]
+    runs = [
+        run
+        for run in study.planned()
+        if run.arm == arm and run.lr is None and run.seed in finished_seeds(study, arm)
+    ]
     for run in [run for run in runs if study.weights(run).exists()]:
         network = study.trained(run)
         for what, change in missing.items():
             seen = change(study.seen(arm)["test"])
-            found[what].append(area_under_roc(seen.target.numpy(), calibrated(logits_of(network, seen, device=study.device), 1.0)))
+            found[what].append(
+                area_under_roc(
+                    seen.target.numpy(),
+                    calibrated(logits_of(network, seen, device=study.device), 1.0),
+                )
+            )
     return {what: values for what, values in found.items() if values}
 
 
 def summarise_records(study: Study, text: Sequence[str]) -> None:
     study.results.put(study.name, "text", list(text))
     if found := auc_with_missing(study):
-        rows = "\n".join(f"| {what} | {np.mean(v):.3f} | {', '.join(f'{each:.3f}' for each in v)} |" for what, v in found.items())
-        study.results.put(study.name, "pictures", [
-            "`fusion` tested with parts missing in every case (trained with modality dropout):",
-            "| missing | AUC | each seed's |\n|---|---|---|\n" + rows])
+        rows = "\n".join(
+            f"| {what} | {np.mean(v):.3f} | {', '.join(f'{each:.3f}' for each in v)} |"
+            for what, v in found.items()
+        )
+        study.results.put(
+            study.name,
+            "pictures",
+            [
+                "`fusion` tested with parts missing in every case (trained with modality dropout):",
+                "| missing | AUC | each seed's |\n|---|---|---|\n" + rows,
+            ],
+        )
     summarise(study, MAIN, ("image", "record"))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_options(parser, data_needed=False)
     parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
     return guarded(parser, "records", arguments, _run)
@@ -140,23 +237,50 @@ def _run(options) -> None:
     if options.data is None:
         study = synthetic_study(options.output, results, options.seeds, options.epochs)
         count = {name: len(part) for name, part in study.parts.items()}
-        return do_study(study, options, lambda study: summarise_records(study, [
-            f"Made-up images and records ({count['train']} to train on, {count['val']} val, {count['test']} test): the class is "
-            "the exclusive or of the square's brightness and the record's sign, so either alone is at chance (AUC 0.5) by "
-            "construction."]))
-    study = cxr_record_study(read_classes(options.data), options.output, results, options.seeds, options.epochs,
-                             device=options.device)
+        return do_study(
+            study,
+            options,
+            lambda study: summarise_records(
+                study,
+                [
+                    f"Made-up images and records ({count['train']} to train on, {count['val']} val,"
+                    f" {count['test']} test): the class is the exclusive or of the square's"
+                    " brightness and the record's sign, so either alone is at chance (AUC 0.5) by"
+                    " construction."
+                ],
+            ),
+        )
+    study = cxr_record_study(
+        read_classes(options.data),
+        options.output,
+        results,
+        options.seeds,
+        options.epochs,
+        device=options.device,
+    )
     do_study(study, options, summarise_cxr_record)
 
 
 def summarise_cxr_record(study: Study) -> None:
-    summarise_records(study, [
-        "The X-rays of the first section with two fields of their record, age and sex, on the same frozen encoder. What the "
-        "record alone tells is how the images were chosen, and says nothing of pneumonia in general."])
+    summarise_records(
+        study,
+        [
+            "The X-rays of the first section with two fields of their record, age and sex, on the"
+            " same frozen encoder. What the record alone tells is how the images were chosen, and"
+            " says nothing of pneumonia in general."
+        ],
+    )
     preparation = PreparationConfig.from_dict(study.settings["key"]["preparation"])
-    export_study(study, MAIN, preparation, About(
-        "cxr-record", "Pneumonia or no finding in a chest X-ray, with age and sex",
-        data="NIH ChestX-ray14 (Wang et al. 2017), NIH open use"))
+    export_study(
+        study,
+        MAIN,
+        preparation,
+        About(
+            "cxr-record",
+            "Pneumonia or no finding in a chest X-ray, with age and sex",
+            data="NIH ChestX-ray14 (Wang et al. 2017), NIH open use",
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -1,21 +1,26 @@
 """docs/diagnosis.md: made from the results alone, "not run" for what is not."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
-from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
-from MedLLMSegLib.reporting.markdown import p_value, signed, table
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.metrics.classification import Estimate
+from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
+from MedLLMSegLib.reporting.markdown import p_value, signed, table
+
 from .study_results import Results
 from .study_summary import verdict
 
 NOT_RUN = "not run"
 DIGITS = 3  # of an AUC
 SECTIONS = (
-    ("cxr", "Chest X-rays: pneumonia against no finding"), ("acdc", "Slice sequences: five groups of hearts (CNN-LSTM)"),
-    ("nodules", "Nodule patches (CNN-LSTM)"), ("records-synthetic", "Scan with record: a synthetic task"),
-    ("records-cxr", "Scan with record: chest X-ray, age and sex"))
+    ("cxr", "Chest X-rays: pneumonia against no finding"),
+    ("acdc", "Slice sequences: five groups of hearts (CNN-LSTM)"),
+    ("nodules", "Nodule patches (CNN-LSTM)"),
+    ("records-synthetic", "Scan with record: a synthetic task"),
+    ("records-cxr", "Scan with record: chest X-ray, age and sex"),
+)
 
 
 def write_page(results: Results, docs: Path) -> Path:
@@ -25,9 +30,15 @@ def write_page(results: Results, docs: Path) -> Path:
 
 def page(results: Results) -> str:
     """The whole page as Markdown."""
-    parts = ["# Diagnosis without text", *_answer(results),
-             "**Research use only; not a medical device.** The X-rays stand in for others: pneumonia by the labels of NIH "
-             "ChestX-ray14, which were read from reports by a program. Nothing here is about pneumoconiosis."]
+    parts = [
+        "# Diagnosis without text",
+        *_answer(results),
+        (
+            "**Research use only; not a medical device.** The X-rays stand in for others: pneumonia"
+            " by the labels of NIH ChestX-ray14, which were read from reports by a program. Nothing"
+            " here is about pneumoconiosis."
+        ),
+    ]
     for study, title in SECTIONS:
         parts += [f"## {title}", *_section(results, study)]
     return "\n\n".join([*parts, *_how()]) + "\n"
@@ -37,24 +48,48 @@ def _answer(results: Results) -> list[str]:
     summary = results.get("cxr", "summary")
     found = verdict(summary) if summary else NOT_RUN
     if found == NOT_RUN:
-        waiting = _missing(summary) if summary else "none of the trainings that answer it is finished"
-        return [f"**Does the frozen language model help? Not answered yet:** {waiting}. What is finished stands below; no part of "
-                "it is an estimate."]
+        waiting = (
+            _missing(summary) if summary else "none of the trainings that answer it is finished"
+        )
+        return [
+            f"**Does the frozen language model help? Not answered yet:** {waiting}. What is"
+            " finished stands below; no part of it is an estimate."
+        ]
     tests = {name: summary["against"][name] for name in summary["controls"]}
-    against = "; ".join(f"against {summary['titles'][name]}: AUC {signed(t['value'], DIGITS)} ({_span(t)}, "
-                        f"{p_value(t['p_holm'], 'p')}; seed by seed {', '.join(signed(v, DIGITS) for v in t['seeds'])})" for name, t in tests.items())
-    worse = [summary["titles"][name] for name, t in tests.items()
-             if t["value"] < 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT]
-    words = ("Yes, on these X-rays: PneumoLLM is better than both of its controls." if found == "helps" else
-             f"No: on these X-rays PneumoLLM is worse than the {' and the '.join(worse)}." if worse else
-             "No help could be shown on these X-rays.")
-    return [f"**Does the frozen language model help? {words}** {against}. Help was to mean: a higher AUC on the test images than "
-            "both the linear probe on the same frozen encoder and the same network with random frozen layers, p < 0.05 after "
-            "Holm's correction, paired bootstrap over patients."]
+    against = "; ".join(
+        f"against {summary['titles'][name]}: AUC {signed(t['value'], DIGITS)} ({_span(t)},"
+        f" {p_value(t['p_holm'], 'p')}; seed by seed"
+        f" {', '.join(signed(v, DIGITS) for v in t['seeds'])})"
+        for name, t in tests.items()
+    )
+    worse = [
+        summary["titles"][name]
+        for name, t in tests.items()
+        if t["value"] < 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT
+    ]
+    words = (
+        "Yes, on these X-rays: PneumoLLM is better than both of its controls."
+        if found == "helps"
+        else (
+            f"No: on these X-rays PneumoLLM is worse than the {' and the '.join(worse)}."
+            if worse
+            else "No help could be shown on these X-rays."
+        )
+    )
+    return [
+        f"**Does the frozen language model help? {words}** {against}. Help was to mean: a higher"
+        " AUC on the test images than both the linear probe on the same frozen encoder and the"
+        " same network with random frozen layers, p < 0.05 after Holm's correction, paired"
+        " bootstrap over patients."
+    ]
 
 
 def _missing(summary: dict) -> str:
-    waits = [name for name in (summary["main"], *summary["controls"]) if summary["arms"].get(name, {}).get("missing", 1)]
+    waits = [
+        name
+        for name in (summary["main"], *summary["controls"])
+        if summary["arms"].get(name, {}).get("missing", 1)
+    ]
     return f"trainings of {', '.join(waits)} are {NOT_RUN}"
 
 
@@ -63,7 +98,12 @@ def _section(results: Results, study: str) -> list[str]:
     if not summary:
         return [f"{NOT_RUN.capitalize()}."]
     lines = [*(results.get(study, "text") or []), _arms_table(summary), _reading(summary)]
-    lines += _shown(summary) + _notes(summary) + _subgroups(summary) + _costs(summary, results.get(study, "measured") or {})
+    lines += (
+        _shown(summary)
+        + _notes(summary)
+        + _subgroups(summary)
+        + _costs(summary, results.get(study, "measured") or {})
+    )
     lines += results.get(study, "pictures") or []
     if command := results.get(study, "command"):
         lines.append(f"Made by\n\n    {command}")
@@ -71,8 +111,17 @@ def _section(results: Results, study: str) -> list[str]:
 
 
 def _arms_table(summary: dict) -> str:
-    head = ["arm", "AUC (95 % over patients)", "each seed's AUC", "sensitivity", "specificity", "accuracy", "calibration error",
-            f"{summary['main']} minus this arm, AUC (95 %)", "p (Holm)"]
+    head = [
+        "arm",
+        "AUC (95 % over patients)",
+        "each seed's AUC",
+        "sensitivity",
+        "specificity",
+        "accuracy",
+        "calibration error",
+        f"{summary['main']} minus this arm, AUC (95 %)",
+        "p (Holm)",
+    ]
     rows = []
     for name, title in summary["titles"].items():
         found = summary["arms"].get(name)
@@ -82,9 +131,16 @@ def _arms_table(summary: dict) -> str:
         figures = found["figures"]
         seeds = ", ".join(f"{v:.3f}" for v in found["seed_auc"])
         seeds += f" ({found['missing']} {NOT_RUN})" if found["missing"] else ""
-        rows.append([f"`{name}` {title}", _estimate(figures["auc"]), seeds,
-                     *(_estimate(figures[k]) for k in ("sensitivity", "specificity", "accuracy")), f"{found['ece']:.3f}",
-                     *_against(summary, name)])
+        rows.append(
+            [
+                f"`{name}` {title}",
+                _estimate(figures["auc"]),
+                seeds,
+                *(_estimate(figures[k]) for k in ("sensitivity", "specificity", "accuracy")),
+                f"{found['ece']:.3f}",
+                *_against(summary, name),
+            ]
+        )
     return table(head, rows)
 
 
@@ -92,15 +148,22 @@ def _against(summary: dict, name: str) -> list[str]:
     test = summary["against"].get(name)
     if name == summary["main"]:
         return ["", ""]
-    return [NOT_RUN] * 2 if test is None else [f"{signed(test['value'], DIGITS)} ({_span(test)})", p_value(test["p_holm"])]
+    return (
+        [NOT_RUN] * 2
+        if test is None
+        else [f"{signed(test['value'], DIGITS)} ({_span(test)})", p_value(test["p_holm"])]
+    )
 
 
 def _reading(summary: dict) -> str:
     controls = " and ".join(f"`{c}`" for c in summary["controls"])
     family = f" Families of tests: {controls}; and all other arms." if controls else ""
-    return (f"Seeds averaged ({len(summary['seeds'])} planned, a plain baseline is run once), intervals over "
-            f"{summary['test_patients']} test patients or images. Best epoch, learning rate, temperature and threshold "
-            f"(Youden) are chosen on val. p: paired bootstrap over patients, Holm's correction.{family}")
+    return (
+        f"Seeds averaged ({len(summary['seeds'])} planned, a plain baseline is run once), intervals"
+        f" over {summary['test_patients']} test patients or images. Best epoch, learning rate,"
+        " temperature and threshold (Youden) are chosen on val. p: paired bootstrap over patients,"
+        f" Holm's correction.{family}"
+    )
 
 
 def _shown(summary: dict) -> list[str]:
@@ -110,25 +173,56 @@ def _shown(summary: dict) -> list[str]:
         if test["p_holm"] is not None and test["p_holm"] < SIGNIFICANT:
             other = -1 if test["value"] > 0 else 1  # the sign of the other arm's advantage
             agree = sum(other * seed < 0 for seed in test["seeds"])
-            sides["better" if other > 0 else "worse"].append(f"`{name}` (in {agree} of {len(test['seeds'])} seeds)")
+            sides["better" if other > 0 else "worse"].append(
+                f"`{name}` (in {agree} of {len(test['seeds'])} seeds)"
+            )
     if not summary["against"]:
         return []
     told = "; ".join(f"{side}: {', '.join(names) or 'none'}" for side, names in sides.items())
-    return [f"By these tests (p < {SIGNIFICANT:g}), compared with `{summary['main']}`, {told}. Of no other arm is either shown."]
+    return [
+        f"By these tests (p < {SIGNIFICANT:g}), compared with `{summary['main']}`, {told}. Of no"
+        " other arm is either shown."
+    ]
 
 
 def _notes(summary: dict) -> list[str]:
-    return [" ".join(f"`{name}`: {note}." for name, note in summary["notes"].items())] if summary["notes"] else []
+    return (
+        [" ".join(f"`{name}`: {note}." for name, note in summary["notes"].items())]
+        if summary["notes"]
+        else []
+    )
 
 
 def _subgroups(summary: dict) -> list[str]:
     parts = []
     for name, found in summary["arms"].items():
         if "subgroups" in found:
-            rows = [[f"{r['column']} {r['value']}", str(r["n"]), str(r["patients"]), f"{100 * r['positive']:.0f} %",
-                     *(_estimate(r[k]) for k in ("auc", "sensitivity", "specificity", "accuracy"))] for r in found["subgroups"]]
-            parts += [f"Subgroups of `{name}`, each seed at its one threshold:",
-                      table(["subgroup", "images", "patients", "positive", "AUC", "sensitivity", "specificity", "accuracy"], rows)]
+            rows = [
+                [
+                    f"{r['column']} {r['value']}",
+                    str(r["n"]),
+                    str(r["patients"]),
+                    f"{100 * r['positive']:.0f} %",
+                    *(_estimate(r[k]) for k in ("auc", "sensitivity", "specificity", "accuracy")),
+                ]
+                for r in found["subgroups"]
+            ]
+            parts += [
+                f"Subgroups of `{name}`, each seed at its one threshold:",
+                table(
+                    [
+                        "subgroup",
+                        "images",
+                        "patients",
+                        "positive",
+                        "AUC",
+                        "sensitivity",
+                        "specificity",
+                        "accuracy",
+                    ],
+                    rows,
+                ),
+            ]
     return parts
 
 
@@ -139,24 +233,63 @@ def _costs(summary: dict, measured: dict) -> list[str]:
         if (found is None or found["parameters"] is None) and cost is None:
             continue
         parameters = (cost or found)["parameters"]
-        rows.append([f"`{name}`", f"{parameters['trained']:,}", f"{parameters['frozen']:,}",
-                     *([f"{found['epochs']}", f"{found['lr']:g}", f"{found['seconds']:.0f}"] if found else [NOT_RUN] * 3),
-                     *([f"{cost['step_seconds']:.2f}", f"{cost['image_ms']:.0f}", f"{cost['peak_mb']:.0f}"] if cost
-                       else [NOT_RUN] * 3)])
+        rows.append(
+            [
+                f"`{name}`",
+                f"{parameters['trained']:,}",
+                f"{parameters['frozen']:,}",
+                *(
+                    [f"{found['epochs']}", f"{found['lr']:g}", f"{found['seconds']:.0f}"]
+                    if found
+                    else [NOT_RUN] * 3
+                ),
+                *(
+                    [
+                        f"{cost['step_seconds']:.2f}",
+                        f"{cost['image_ms']:.0f}",
+                        f"{cost['peak_mb']:.0f}",
+                    ]
+                    if cost
+                    else [NOT_RUN] * 3
+                ),
+            ]
+        )
     if not rows:
         return []
-    return ["Size, time and memory. Seconds of a training are wall time beside other work; the last three columns are medians of "
-            "a fresh process on random images (`--measure`), with the libraries in the memory:",
-            table(["arm", "trained parameters", "frozen", "epochs", "learning rate", "s a training", "s a step", "ms an image",
-                    "peak MB"], rows)]
+    return [
+        (
+            "Size, time and memory. Seconds of a training are wall time beside other work; the last"
+            " three columns are medians of a fresh process on random images (`--measure`), with the"
+            " libraries in the memory:"
+        ),
+        table(
+            [
+                "arm",
+                "trained parameters",
+                "frozen",
+                "epochs",
+                "learning rate",
+                "s a training",
+                "s a step",
+                "ms an image",
+                "peak MB",
+            ],
+            rows,
+        ),
+    ]
 
 
 def _how() -> list[str]:
-    return ["## How to read this",
-            "The cases are those of the data's own splits; where patients are known, none is in two. Nothing is chosen on test. "
-            "An interval says how much other patients would change the figure, not how much other seeds would; there is none where "
-            "every draw of patients gives the same. With so few test cases, a difference that is not shown is not shown to be "
-            "absent. A table's first row is the arm the others are compared with."]
+    return [
+        "## How to read this",
+        (
+            "The cases are those of the data's own splits; where patients are known, none is in"
+            " two. Nothing is chosen on test. An interval says how much other patients would change"
+            " the figure, not how much other seeds would; there is none where every draw of"
+            " patients gives the same. With so few test cases, a difference that is not shown is"
+            " not shown to be absent. A table's first row is the arm the others are compared with."
+        ),
+    ]
 
 
 def _estimate(e: dict) -> str:
@@ -164,4 +297,8 @@ def _estimate(e: dict) -> str:
 
 
 def _span(test: dict) -> str:
-    return "no interval" if test["low"] is None else f"95 % {signed(test['low'], DIGITS)} to {signed(test['high'], DIGITS)}"
+    return (
+        "no interval"
+        if test["low"] is None
+        else f"95 % {signed(test['low'], DIGITS)} to {signed(test['high'], DIGITS)}"
+    )

@@ -1,8 +1,10 @@
-"""What the studies found: one file, committed with the repository, from which docs/diagnosis.md is made.
+"""What the studies found: one file, committed with the repository, from which docs/diagnosis.md is
+made.
 
-It holds answers and figures of the test cases in their order, never their images, patients or labels: who makes the
-page reads those from the data again.
+It holds answers and figures of the test cases in their order, never their images, patients or
+labels: who makes the page reads those from the data again.
 """
+
 from __future__ import annotations
 
 import json
@@ -15,7 +17,9 @@ COLLECTED = "diagnosis-results.json"
 
 
 class Results:
-    """studies: name -> {"settings", "runs": {name: result}, and whatever else was measured under a name of its own}."""
+    """studies: name -> {"settings", "runs": {name: result}, and whatever else was measured under
+    a name of its own}.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -25,10 +29,14 @@ class Results:
         """Results of other settings are refused, as they cannot be compared."""
         found = self.studies.get(study, {}).get("settings")
         if found is not None and not _alike(found, settings):
-            odd = next(key for key in [*settings, *found] if not _alike(found.get(key), settings.get(key)))
-            raise UserError(f'"{self.path}" holds "{study}" with {odd} = {_short(found.get(odd))}, and {_short(settings.get(odd))} '
-                            "is asked for; runs of both cannot be compared, so choose other folders (--output, --docs) or the "
-                            "settings it began with.")
+            odd = next(
+                key for key in [*settings, *found] if not _alike(found.get(key), settings.get(key))
+            )
+            raise UserError(
+                f'"{self.path}" holds "{study}" with {odd} = {_short(found.get(odd))}, and'
+                f" {_short(settings.get(odd))} is asked for; runs of both cannot be compared, so"
+                " choose other folders (--output, --docs) or the settings it began with."
+            )
         self.studies.setdefault(study, {"settings": settings, "runs": {}})
 
     def runs(self, study: str) -> dict[str, dict]:
@@ -55,16 +63,28 @@ class Results:
             for study, found in _read(self.path).items():
                 mine = self.studies.setdefault(study, {"runs": {}})
                 runs = {**found.get("runs", {}), **mine["runs"]}
-                self.studies[study] = {**mine, **{k: v for k, v in found.items() if k not in mine}, "runs": runs}
+                self.studies[study] = {
+                    **mine,
+                    **{k: v for k, v in found.items() if k not in mine},
+                    "runs": runs,
+                }
 
     def _save(self) -> None:
         """One line a run, so that a commit shows which runs are new."""
         parts = []
         for study in sorted(self.studies):
             found = self.studies[study]
-            lines = [f'"{name}": {json.dumps(value)}' for name, value in sorted(found.items()) if name != "runs"]
-            runs = ",\n".join(f'"{name}": {json.dumps(found["runs"][name])}' for name in sorted(found["runs"]))
-            parts.append(f'"{study}": {{' + ",\n".join([*lines, '"runs": {\n' + runs + "\n}"]) + "}")
+            lines = [
+                f'"{name}": {json.dumps(value)}'
+                for name, value in sorted(found.items())
+                if name != "runs"
+            ]
+            runs = ",\n".join(
+                f'"{name}": {json.dumps(found["runs"][name])}' for name in sorted(found["runs"])
+            )
+            parts.append(
+                f'"{study}": {{' + ",\n".join([*lines, '"runs": {\n' + runs + "\n}"]) + "}"
+            )
         write_text(self.path, "{\n" + ",\n".join(parts) + "\n}\n")
 
 
@@ -74,9 +94,14 @@ def _short(value) -> str:
 
 
 def _alike(found, asked) -> bool:
-    """The same settings; one that came later, and is off (None, False, 0 or empty), is what older results were made with."""
+    """The same settings; one that came later, and is off (None, False, 0 or empty), is what
+    older results were made with.
+    """
     if isinstance(found, dict) and isinstance(asked, dict):
-        return all(_alike(found[key], asked.get(key)) if key in found else not asked[key] for key in {*found, *asked})
+        return all(
+            _alike(found[key], asked.get(key)) if key in found else not asked[key]
+            for key in {*found, *asked}
+        )
     return found == asked
 
 
@@ -84,4 +109,6 @@ def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f'"{path}" is damaged; remove it, and what it held is done again.') from error
+        raise UserError(
+            f'"{path}" is damaged; remove it, and what it held is done again.'
+        ) from error

@@ -1,22 +1,38 @@
-"""What a study's finished runs say of the test cases: the figures of each arm, and the main arm against the others."""
+"""What a study's finished runs say of the test cases: the figures of each arm, and the main arm
+against the others.
+"""
+
 from __future__ import annotations
 
-from typing import Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from MedLLMSegLib.metrics.classification import (
+    area_under_roc,
+    auc_difference,
+    expected_calibration_error,
+    figures,
+)
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT, holm
-from MedLLMSegLib.metrics.classification import area_under_roc, auc_difference, expected_calibration_error, figures
-from .study import Run, Study, answer_of
 from MedLLMSegLib.metrics.subgroups import subgroup_table
 
+from .study import Run, Study, answer_of
 
-def summarise(study: Study, main: str, controls: Sequence[str], columns: Mapping[str, Sequence[str]] | None = None,
-              detailed: Sequence[str] = ()) -> dict:
-    """The summary of what is finished, kept in the results under "summary"; nothing in it is an estimate of what is not.
 
-    main: the arm that is compared with every other: with ``controls`` as one family of tests, with the rest as another
-    (Holm's correction in each). columns: of the test cases, for the subgroups of the arms ``detailed``.
+def summarise(
+    study: Study,
+    main: str,
+    controls: Sequence[str],
+    columns: Mapping[str, Sequence[str]] | None = None,
+    detailed: Sequence[str] = (),
+) -> dict:
+    """The summary of what is finished, kept in the results under "summary"; nothing in it is an
+    estimate of what is not.
+
+    main: the arm that is compared with every other: with ``controls`` as one family of tests, with
+    the rest as another (Holm's correction in each). columns: of the test cases, for the subgroups
+    of the arms ``detailed``.
     """
     test, arms = study.parts["test"], {}
     for name, arm in study.arms.items():
@@ -24,11 +40,19 @@ def summarise(study: Study, main: str, controls: Sequence[str], columns: Mapping
             arms[name] = _arm(study, name, finished)
             if name in detailed and columns:
                 answers = [answer_of(r) for r in finished.values()]
-                arms[name]["subgroups"] = subgroup_table(test.target.numpy(), answers, test.groups, columns)
-    summary = {"titles": {name: arm.title for name, arm in study.arms.items()},
-               "notes": {name: arm.note for name, arm in study.arms.items() if arm.note},
-               "main": main, "controls": list(controls), "seeds": list(study.seeds), "test_patients": len(set(test.groups)),
-               "arms": arms, "against": _against(study, main, controls)}
+                arms[name]["subgroups"] = subgroup_table(
+                    test.target.numpy(), answers, test.groups, columns
+                )
+    summary = {
+        "titles": {name: arm.title for name, arm in study.arms.items()},
+        "notes": {name: arm.note for name, arm in study.arms.items() if arm.note},
+        "main": main,
+        "controls": list(controls),
+        "seeds": list(study.seeds),
+        "test_patients": len(set(test.groups)),
+        "arms": arms,
+        "against": _against(study, main, controls),
+    }
     study.results.put(study.name, "summary", summary)
     return summary
 
@@ -40,12 +64,21 @@ def finished_seeds(study: Study, arm: str) -> dict[int, dict]:
 
 
 def verdict(summary: dict) -> str:
-    """"not run", "helps" (the main arm is better than each control), or "not shown"."""
+    """ "not run", "helps" (the main arm is better than each control), or "not shown"."""
     tests = [summary["against"].get(name) for name in summary["controls"]]
-    complete = [summary["arms"].get(name, {}).get("missing", 1) == 0 for name in (summary["main"], *summary["controls"])]
+    complete = [
+        summary["arms"].get(name, {}).get("missing", 1) == 0
+        for name in (summary["main"], *summary["controls"])
+    ]
     if None in tests or not all(complete):
         return "not run"
-    return "helps" if all(t["value"] > 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT for t in tests) else "not shown"
+    return (
+        "helps"
+        if all(
+            t["value"] > 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT for t in tests
+        )
+        else "not shown"
+    )
 
 
 def _arm(study: Study, name: str, finished: dict[int, dict]) -> dict:
@@ -53,10 +86,17 @@ def _arm(study: Study, name: str, finished: dict[int, dict]) -> dict:
     truth, answers = test.target.numpy(), [answer_of(r) for r in finished.values()]
     found = {key: each.to_dict() for key, each in figures(truth, answers, test.groups).items()}
     last = list(finished.values())[-1]
-    return {"figures": found, "seed_auc": [round(area_under_roc(truth, p), 5) for p, _ in answers],
-            "ece": round(float(np.mean([expected_calibration_error(truth, p) for p, _ in answers])), 5),
-            "val_auc": _mean(finished, "val_auc"), "lr": last.get("lr"), "epochs": last.get("epochs"),
-            "seconds": _mean(finished, "seconds"), "parameters": last.get("parameters"), "missing": planned - len(finished)}
+    return {
+        "figures": found,
+        "seed_auc": [round(area_under_roc(truth, p), 5) for p, _ in answers],
+        "ece": round(float(np.mean([expected_calibration_error(truth, p) for p, _ in answers])), 5),
+        "val_auc": _mean(finished, "val_auc"),
+        "lr": last.get("lr"),
+        "epochs": last.get("epochs"),
+        "seconds": _mean(finished, "seconds"),
+        "parameters": last.get("parameters"),
+        "missing": planned - len(finished),
+    }
 
 
 def _mean(finished: dict[int, dict], key: str) -> float | None:
@@ -65,7 +105,9 @@ def _mean(finished: dict[int, dict], key: str) -> float | None:
 
 
 def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict]:
-    """The main arm minus every other, on the seeds that both have; a plain baseline stands for every seed."""
+    """The main arm minus every other, on the seeds that both have; a plain baseline stands for
+    every seed.
+    """
     own, found = finished_seeds(study, main), {}
     test = study.parts["test"]
     for name, arm in study.arms.items():
@@ -76,8 +118,10 @@ def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict
         if name != main and seeds:
             pair = [[answer_of(each[s])[0] for s in seeds] for each in (own, other)]
             apart = auc_difference(test.target.numpy(), *pair, test.groups)
-            found[name] = {key: None if isinstance(v, float) and np.isnan(v) else v for key, v in
-                           {**vars(apart), "seeds": list(apart.seeds)}.items()}
+            found[name] = {
+                key: None if isinstance(v, float) and np.isnan(v) else v
+                for key, v in {**vars(apart), "seeds": list(apart.seeds)}.items()
+            }
     for family in ([n for n in found if n in controls], [n for n in found if n not in controls]):
         testable = [n for n in family if found[n]["p"] is not None]
         for name, p in zip(testable, holm([found[n]["p"] for n in testable])):

@@ -1,4 +1,7 @@
-"""The training loop of classifiers: seeded, resumable after any kill to the same curve, the best epoch chosen by val AUC."""
+"""The training loop of classifiers: seeded, resumable after any kill to the same curve, the best
+epoch chosen by val AUC.
+"""
+
 from __future__ import annotations
 
 import math
@@ -11,22 +14,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MedLLMSegLib.core.errors import Progress, UserError
-from MedLLMSegLib.llm.frozen_weights import trained_tensors
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.progress import Report, duration_text
 from MedLLMSegLib.core.safe_files import make_folder
-from MedLLMSegLib.core.progress import clock
-from MedLLMSegLib.training.checkpoint import BEST, LAST, fill_best, load, save, write_history, write_plan
-from MedLLMSegLib.training.optimiser import schedule
-from .examples import Augmentation, Examples, Feed, logits_of
+from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.classification import area_under_roc, calibrated
+from MedLLMSegLib.training.checkpoint import (
+    BEST,
+    LAST,
+    fill_best,
+    load,
+    save,
+    write_history,
+    write_plan,
+)
+from MedLLMSegLib.training.optimiser import schedule
+
+from .examples import Augmentation, Examples, Feed, logits_of
 
 
 @dataclass(frozen=True)
 class LoopConfig:
-    """How to train: AdamW with the paper's settings (arXiv 2312.03490), fewer epochs as two cores allow.
+    """How to train: AdamW with the paper's settings (arXiv 2312.03490), fewer epochs as two cores
+    allow.
 
-    warmup_epochs: of linear warm-up before the cosine. views: of each case, through a frozen encoder, the first one
-    unchanged; 1 switches augmentation off there. augmentation: None switches it off everywhere. clip: of the gradients' norm.
+    warmup_epochs: of linear warm-up before the cosine. views: of each case, through a frozen
+    encoder, the first one unchanged; 1 switches augmentation off there. augmentation: None switches
+    it off everywhere. clip: of the gradients' norm.
     """
 
     epochs: int = 20
@@ -43,22 +57,28 @@ class LoopConfig:
     def __post_init__(self):
         for name in ("epochs", "batch", "lr", "clip", "views"):
             if not getattr(self, name) > 0:
-                raise UserError(f"LoopConfig.{name} is {getattr(self, name)!r}, and must be above 0.")
+                raise UserError(
+                    f"LoopConfig.{name} is {getattr(self, name)!r}, and must be above 0."
+                )
         if self.precision not in ("fp32", "bf16"):
-            raise UserError(f"LoopConfig.precision is {self.precision!r}, and fp32 or bf16 is needed.")
+            raise UserError(
+                f"LoopConfig.precision is {self.precision!r}, and fp32 or bf16 is needed."
+            )
 
     def to_dict(self) -> dict:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> "LoopConfig":
+    def from_dict(cls, data: dict) -> LoopConfig:
         how = data.get("augmentation")
         return cls(**{**data, "augmentation": Augmentation(**how) if how else None})
 
 
 @dataclass
 class Progressed:
-    """What changes during a training, besides network and optimiser. epoch: how many are finished. seconds: over all runs."""
+    """What changes during a training, besides network and optimiser. epoch: how many are
+    finished. seconds: over all runs.
+    """
 
     epoch: int = 0
     best: float = -1.0
@@ -69,7 +89,9 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Trained:
-    """best_auc: on val, of the chosen epoch (from 1). epochs: trained in all. val_logits: (N, classes) of the chosen weights."""
+    """best_auc: on val, of the chosen epoch (from 1). epochs: trained in all. val_logits: (N,
+    classes) of the chosen weights.
+    """
 
     best_auc: float
     best_epoch: int
@@ -79,30 +101,57 @@ class Trained:
 
 
 class ClassifierTrainer:
-    """One training in a folder; call `run` again after a kill and it goes on from the last finished epoch.
+    """One training in a folder; call `run` again after a kill and it goes on from the last finished
+    epoch.
 
-    network: a `networks.classifier.Classifier`. train_tokens (views, n, S, width), val_tokens (n, S, width): of its frozen
-    encoder, or None, then images go through the whole network. about: what the folder belongs to (JSON-able): another
-    training is refused there.
+    network: a `networks.classifier.Classifier`. train_tokens (views, n, S, width), val_tokens (n,
+    S, width): of its frozen encoder, or None, then images go through the whole network. about: what
+    the folder belongs to (JSON-able): another training is refused there.
     """
 
-    def __init__(self, network: nn.Module, config: LoopConfig, train: Examples, val: Examples, output, about: dict,
-                 train_tokens: Tensor | None = None, val_tokens: Tensor | None = None, device="cpu"):
+    def __init__(
+        self,
+        network: nn.Module,
+        config: LoopConfig,
+        train: Examples,
+        val: Examples,
+        output,
+        about: dict,
+        train_tokens: Tensor | None = None,
+        val_tokens: Tensor | None = None,
+        device="cpu",
+    ):
         for part, examples in (("train on", train), ("choose the best epoch by", val)):
             if len(examples) < 2 or len(set(examples.target.tolist())) < 2:
-                raise UserError(f"There are {len(examples)} images to {part}, and at least two of different classes are needed; "
-                                "label more images.")
-        self.network, self.config, self.val, self.val_tokens = network.to(device), config, val, val_tokens
-        self.output, self.about, self.device, self.state = Path(output), about, torch.device(device), Progressed()
-        self.feed = Feed(train, train_tokens, config.augmentation, config.batch, config.seed, self.device)
+                raise UserError(
+                    f"There are {len(examples)} images to {part}, and at least two of different"
+                    " classes are needed; label more images."
+                )
+        self.network, self.config, self.val, self.val_tokens = (
+            network.to(device),
+            config,
+            val,
+            val_tokens,
+        )
+        self.output, self.about, self.device, self.state = (
+            Path(output),
+            about,
+            torch.device(device),
+            Progressed(),
+        )
+        self.feed = Feed(
+            train, train_tokens, config.augmentation, config.batch, config.seed, self.device
+        )
         self.trained = [p for p in network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.trained, lr=config.lr, weight_decay=config.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            self.trained, lr=config.lr, weight_decay=config.weight_decay
+        )
 
-    def run(self, progress: Progress | None = None) -> Trained:
+    def run(self, progress: Report | None = None) -> Trained:
         """Train to the end and put the best epoch's weights into the network.
 
-        progress: called after each step with (a line of text, fraction done); may raise `Cancelled`: the epoch that was
-        begun is done again by the next call, in the very same way.
+        progress: called after each step with (a line of text, fraction done); may raise
+        `Cancelled`: the epoch that was begun is done again by the next call, in the very same way.
         """
         self._begin_or_go_on()
         say, state = progress or (lambda text, fraction: None), self.state
@@ -112,20 +161,43 @@ class ClassifierTrainer:
             state.epoch += 1
             score = area_under_roc(self.val.target.numpy(), calibrated(self._val_logits(), 1.0))
             state.seconds += time.monotonic() - began
-            state.history.append({"epoch": state.epoch, "loss": round(loss, 6), "val_auc": round(score, 6),
-                                  "seconds": round(state.seconds, 2)})
+            state.history.append(
+                {
+                    "epoch": state.epoch,
+                    "loss": round(loss, 6),
+                    "val_auc": round(score, 6),
+                    "seconds": round(state.seconds, 2),
+                }
+            )
             if score > state.best:
                 state.best, state.best_epoch = score, state.epoch
-                save(self.output / BEST, {"weights": trained_tensors(self.network), "epoch": state.epoch, "val_auc": score})
-            save(self.output / LAST, {"network": trained_tensors(self.network), "optimiser": self.optimiser.state_dict(),
-                                      **vars(state)})
+                save(
+                    self.output / BEST,
+                    {
+                        "weights": trained_tensors(self.network),
+                        "epoch": state.epoch,
+                        "val_auc": score,
+                    },
+                )
+            save(
+                self.output / LAST,
+                {
+                    "network": trained_tensors(self.network),
+                    "optimiser": self.optimiser.state_dict(),
+                    **vars(state),
+                },
+            )
             write_history(self.output, state)
         fill_best(self.network, self.output)
         say(self._line(0), 1.0)
-        return Trained(state.best, state.best_epoch, state.epoch, round(state.seconds, 1), self._val_logits())
+        return Trained(
+            state.best, state.best_epoch, state.epoch, round(state.seconds, 1), self._val_logits()
+        )
 
     def seconds_per_epoch(self, steps: int = 3) -> float:
-        """Measured on a few steps, after which every weight is as before; validation is reckoned at a third of a step."""
+        """Measured on a few steps, after which every weight is as before; validation is reckoned
+        at a third of a step.
+        """
         before = {k: v.detach().clone() for k, v in trained_tensors(self.network).items()}
         taken = []
         for number, parts in enumerate(self._forever()):
@@ -145,17 +217,22 @@ class ClassifierTrainer:
             yield from self.feed.epoch(epoch)
             epoch += 1
 
-    def _train_epoch(self, say: Progress) -> float:
+    def _train_epoch(self, say: Report) -> float:
         config, epoch, steps = self.config, self.state.epoch, len(self.feed)
         began, losses = time.monotonic(), []
         self.network.train()
         with torch.random.fork_rng():
-            torch.manual_seed(1_000_003 * config.seed + epoch)  # dropout too follows from seed and epoch
+            torch.manual_seed(
+                1_000_003 * config.seed + epoch
+            )  # dropout too follows from seed and epoch
             for step, parts in enumerate(self.feed.epoch(epoch)):
                 self._set_rate(epoch * steps + step, steps)
                 loss = self._loss(*parts)
                 if not torch.isfinite(loss):
-                    raise UserError(f"The loss became {loss.item()} in epoch {epoch + 1}; lower --lr, or look at the images.")
+                    raise UserError(
+                        f"The loss became {loss.item()} in epoch {epoch + 1}; lower --lr, or look"
+                        " at the images."
+                    )
                 self.optimiser.zero_grad(set_to_none=True)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(self.trained, config.clip)
@@ -166,7 +243,9 @@ class ClassifierTrainer:
         return float(np.mean(losses))
 
     def _loss(self, tokens: Tensor | None, batch: dict, target: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
+        ):
             logits = self.network(batch) if tokens is None else self.network.classify(tokens, batch)
         return F.cross_entropy(logits.float(), target)
 
@@ -184,8 +263,15 @@ class ClassifierTrainer:
     def _line(self, left: float) -> str:
         state = self.state
         last = state.history[-1] if state.history else None
-        return (f"epoch {min(state.epoch + 1, self.config.epochs)} of {self.config.epochs}, {clock(left)} left"
-                + (f", loss {last['loss']:.3f}, val AUC {last['val_auc']:.3f} (best {state.best:.3f})" if last else ""))
+        return (
+            f"epoch {min(state.epoch + 1, self.config.epochs)} of {self.config.epochs},"
+            f" {duration_text(left)} left"
+            + (
+                f", loss {last['loss']:.3f}, val AUC {last['val_auc']:.3f} (best {state.best:.3f})"
+                if last
+                else ""
+            )
+        )
 
     def _begin_or_go_on(self) -> None:
         write_plan(make_folder(self.output), {**self.about, "loop": self.config.to_dict()})
@@ -197,5 +283,7 @@ class ClassifierTrainer:
 
 
 def epochs_for(minutes: float, seconds_per_epoch: float) -> int:
-    """How many epochs fit, at least three; a tenth of the time is left for reading, writing and measuring."""
+    """How many epochs fit, at least three; a tenth of the time is left for reading, writing and
+    measuring.
+    """
     return max(3, math.floor(60 * minutes * 0.9 / max(seconds_per_epoch, 1e-3)))

@@ -1,12 +1,15 @@
-"""Prepared examples in memory, their augmentation, and the tokens of a frozen encoder that are made once and kept."""
+"""Prepared examples in memory, their augmentation, and the tokens of a frozen encoder that are
+made once and kept.
+"""
+
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 import torch
@@ -14,20 +17,23 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from MedLLMSegLib.core.errors import Progress
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import whole_file
 
 ENCODE_AT_ONCE = 32
-TOKEN_SEED = 0  # of the views' augmentation: the same for every run, so that runs can share the tokens
+TOKEN_SEED = (
+    0  # of the views' augmentation: the same for every run, so that runs can share the tokens
+)
 
 
 @dataclass(frozen=True)
 class Examples:
     """What a network is trained or measured on.
 
-    fields: the network's batch keys, each a tensor with the cases along its first axis: "image" (N, C, H, W), or
-    (N, T, C, H, W) with "lengths" (N,); "numbers" (N, n) with NaN where missing, "categories" (N, m) with -1.
-    Images may be float16 here; a batch is float32. target: (N,) int64. ids, groups: (N,) names of cases and patients.
+    fields: the network's batch keys, each a tensor with the cases along its first axis: "image" (N,
+    C, H, W), or (N, T, C, H, W) with "lengths" (N,); "numbers" (N, n) with NaN where missing,
+    "categories" (N, m) with -1. Images may be float16 here; a batch is float32. target: (N,) int64.
+    ids, groups: (N,) names of cases and patients.
     """
 
     fields: dict[str, Tensor]
@@ -43,18 +49,23 @@ class Examples:
     def __len__(self) -> int:
         return len(self.target)
 
-    def batch(self, numbers: Tensor, device="cpu", without: Sequence[str] = ()) -> dict[str, Tensor]:
+    def batch(
+        self, numbers: Tensor, device="cpu", without: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
         """The batch of these cases on a device. without: keys that the network will not need."""
         found = {key: value[numbers] for key, value in self.fields.items() if key not in without}
-        return {key: (v.float() if v.is_floating_point() else v).to(device) for key, v in found.items()}
+        return {
+            key: (v.float() if v.is_floating_point() else v).to(device) for key, v in found.items()
+        }
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How an image is changed in training; nothing is mirrored, as a chest and a heart have sides.
 
-    rotate_deg, scale, shift: largest turn, change of size and shift (as a share of the side). contrast, brightness: largest
-    change of the factor, and of the offset in standard deviations of the image.
+    rotate_deg, scale, shift: largest turn, change of size and shift (as a share of the side).
+    contrast, brightness: largest change of the factor, and of the offset in standard deviations of
+    the image.
     """
 
     rotate_deg: float = 10.0
@@ -65,13 +76,23 @@ class Augmentation:
 
 
 def augmented(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Images (B, C, H, W) or sequences (B, T, C, H, W), each case changed in one way of its own, of the same shape."""
-    count, flat = len(images), images.flatten(1, -3) if images.ndim == 5 else images  # (B, T * C, H, W)
+    """Images (B, C, H, W) or sequences (B, T, C, H, W), each case changed in one way of its own,
+    of the same shape.
+    """
+    count, flat = (
+        len(images),
+        images.flatten(1, -3) if images.ndim == 5 else images,
+    )  # (B, T * C, H, W)
     uniform = lambda size: 2 * torch.rand(count, generator=generator) * size - size
     angle, factor = uniform(math.radians(how.rotate_deg)), 1 + uniform(how.scale)
     cos, sin = torch.cos(angle) / factor, torch.sin(angle) / factor
-    matrix = torch.stack([torch.stack([cos, -sin, 2 * uniform(how.shift)], 1),
-                          torch.stack([sin, cos, 2 * uniform(how.shift)], 1)], 1).to(images.device)  # (B, 2, 3)
+    matrix = torch.stack(
+        [
+            torch.stack([cos, -sin, 2 * uniform(how.shift)], 1),
+            torch.stack([sin, cos, 2 * uniform(how.shift)], 1),
+        ],
+        1,
+    ).to(images.device)  # (B, 2, 3)
     grid = F.affine_grid(matrix, list(flat.shape), align_corners=False)
     moved = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
     gain, offset = ((1 + uniform(how.contrast)), uniform(how.brightness))
@@ -80,9 +101,17 @@ def augmented(images: Tensor, how: Augmentation, generator: torch.Generator) -> 
 
 
 @torch.inference_mode()
-def encode_views(network: nn.Module, examples: Examples, views: int, how: Augmentation | None, device="cpu",
-                 progress: Progress | None = None) -> Tensor:
-    """The frozen encoder's tokens of every case, as it is and in ``views - 1`` augmented ways: (views, N, S, width) float16."""
+def encode_views(
+    network: nn.Module,
+    examples: Examples,
+    views: int,
+    how: Augmentation | None,
+    device="cpu",
+    progress: Report | None = None,
+) -> Tensor:
+    """The frozen encoder's tokens of every case, as it is and in ``views - 1`` augmented ways:
+    (views, N, S, width) float16.
+    """
     network.eval()
     found = []
     for view in range(views):
@@ -91,25 +120,41 @@ def encode_views(network: nn.Module, examples: Examples, views: int, how: Augmen
             numbers = torch.arange(start, min(start + ENCODE_AT_ONCE, len(examples)))
             batch = examples.batch(numbers, device)
             if view and how is not None:
-                generator = torch.Generator().manual_seed(1_000_003 * (TOKEN_SEED + 1) + 1009 * view + start)
+                generator = torch.Generator().manual_seed(
+                    1_000_003 * (TOKEN_SEED + 1) + 1009 * view + start
+                )
                 batch["image"] = augmented(batch["image"], how, generator)
             rows.append(network.encode(batch).half().cpu())
             if progress:
-                progress(f"encoding the images, view {view + 1} of {views}", (view + start / len(examples)) / views)
+                progress(
+                    f"encoding the images, view {view + 1} of {views}",
+                    (view + start / len(examples)) / views,
+                )
         found.append(torch.cat(rows))
     return torch.stack(found)
 
 
 class TokenStore:
-    """Tokens of frozen encoders on disk, one file for each encoder, its weights, images and number of views."""
+    """Tokens of frozen encoders on disk, one file for each encoder, its weights, images and
+    number of views.
+    """
 
     def __init__(self, folder):
         self.folder = Path(folder)
         self._held: dict[str, Tensor] = {}
 
-    def get(self, network: nn.Module, examples: Examples, views: int, how: Augmentation | None, device="cpu",
-            progress: Progress | None = None) -> Tensor:
-        """As `encode_views`, made at the first call, and again for other pixels or other weights of the encoder."""
+    def get(
+        self,
+        network: nn.Module,
+        examples: Examples,
+        views: int,
+        how: Augmentation | None,
+        device="cpu",
+        progress: Report | None = None,
+    ) -> Tensor:
+        """As `encode_views`, made at the first call, and again for other pixels or other weights
+        of the encoder.
+        """
         name = _tokens_name(network, examples, views, how)
         if name not in self._held:
             path = self.folder / f"tokens-{name}.safetensors"
@@ -123,10 +168,18 @@ class TokenStore:
         return self._held[name]
 
 
-def _tokens_name(network: nn.Module, examples: Examples, views: int, how: Augmentation | None) -> str:
-    """A digest of all that `encode_views` looks at. Its first entry: networks of sequences or of several channels encode in
-    ways of their own."""
-    told = [type(network).encode.__qualname__, network.config.encoder.to_dict(), views, how and vars(how)]
+def _tokens_name(
+    network: nn.Module, examples: Examples, views: int, how: Augmentation | None
+) -> str:
+    """A digest of all that `encode_views` looks at. Its first entry: networks of sequences or of
+    several channels encode in ways of their own.
+    """
+    told = [
+        type(network).encode.__qualname__,
+        network.config.encoder.to_dict(),
+        views,
+        how and vars(how),
+    ]
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     images = {key: examples.fields[key] for key in ("image", "lengths") if key in examples.fields}
     for name, tensor in {**images, **network.encoder.state_dict()}.items():
@@ -136,16 +189,35 @@ def _tokens_name(network: nn.Module, examples: Examples, views: int, how: Augmen
 
 
 class Feed:
-    """Batches of a training: the order, the views and the augmentation follow from seed and epoch alone.
+    """Batches of a training: the order, the views and the augmentation follow from seed and epoch
+    alone.
 
-    tokens: (views, N, S, width) of a frozen encoder, or None: then images are augmented afresh for every batch.
+    tokens: (views, N, S, width) of a frozen encoder, or None: then images are augmented afresh for
+    every batch.
     """
 
-    def __init__(self, examples: Examples, tokens: Tensor | None, how: Augmentation | None, batch: int, seed: int, device="cpu"):
-        self.examples, self.tokens, self.how, self.size, self.seed, self.device = examples, tokens, how, batch, seed, device
+    def __init__(
+        self,
+        examples: Examples,
+        tokens: Tensor | None,
+        how: Augmentation | None,
+        batch: int,
+        seed: int,
+        device="cpu",
+    ):
+        self.examples, self.tokens, self.how, self.size, self.seed, self.device = (
+            examples,
+            tokens,
+            how,
+            batch,
+            seed,
+            device,
+        )
 
     def __len__(self) -> int:
-        """Batches of an epoch. A last batch of one case is left out, as no statistics can be taken over it."""
+        """Batches of an epoch. A last batch of one case is left out, as no statistics can be
+        taken over it.
+        """
         whole, rest = divmod(len(self.examples), self.size)
         return max(1, whole + (rest > 1))
 
@@ -153,30 +225,49 @@ class Feed:
         """Yields (tokens or None, batch, target) of each step."""
         rng = np.random.default_rng((self.seed, number))
         order = torch.from_numpy(rng.permutation(len(self.examples)))
-        view = torch.from_numpy(rng.integers(len(self.tokens), size=len(order))) if self.tokens is not None else None
+        view = (
+            torch.from_numpy(rng.integers(len(self.tokens), size=len(order)))
+            if self.tokens is not None
+            else None
+        )
         for step in range(len(self)):
-            chosen = order[step * self.size:(step + 1) * self.size]
+            chosen = order[step * self.size : (step + 1) * self.size]
             target = self.examples.target[chosen].to(self.device)
             if view is not None:
-                yield (self.tokens[view[chosen], chosen].float().to(self.device),
-                       self.examples.batch(chosen, self.device, ("image",)), target)
+                yield (
+                    self.tokens[view[chosen], chosen].float().to(self.device),
+                    self.examples.batch(chosen, self.device, ("image",)),
+                    target,
+                )
                 continue
             batch = self.examples.batch(chosen, self.device)
             if self.how is not None:
-                generator = torch.Generator().manual_seed(int(rng.integers(2 ** 62)))
+                generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
                 batch["image"] = augmented(batch["image"], self.how, generator)
             yield None, batch, target
 
 
 @torch.inference_mode()
-def logits_of(network: nn.Module, examples: Examples, tokens: Tensor | None = None, device="cpu", size: int = 32) -> np.ndarray:
-    """The network's logits (N, classes) float32. tokens: (N, S, width) of its frozen encoder, where they are at hand."""
+def logits_of(
+    network: nn.Module,
+    examples: Examples,
+    tokens: Tensor | None = None,
+    device="cpu",
+    size: int = 32,
+) -> np.ndarray:
+    """The network's logits (N, classes) float32. tokens: (N, S, width) of its frozen encoder,
+    where they are at hand.
+    """
     network.eval()
     rows = []
     for start in range(0, len(examples), size):
         numbers = torch.arange(start, min(start + size, len(examples)))
         batch = examples.batch(numbers, device, ("image",) if tokens is not None else ())
-        rows.append(network(batch) if tokens is None else network.classify(tokens[numbers].float().to(device), batch))
+        rows.append(
+            network(batch)
+            if tokens is None
+            else network.classify(tokens[numbers].float().to(device), batch)
+        )
     return torch.cat(rows).float().cpu().numpy()
 
 
@@ -185,4 +276,9 @@ def features_of(network: nn.Module, examples: Examples, device="cpu", size: int 
     """What the network's last linear layer sees: (N, F) float32."""
     network.eval()
     numbers = torch.arange(len(examples)).split(size)
-    return torch.cat([network.features(examples.batch(n, device)) for n in numbers]).float().cpu().numpy()
+    return (
+        torch.cat([network.features(examples.batch(n, device)) for n in numbers])
+        .float()
+        .cpu()
+        .numpy()
+    )

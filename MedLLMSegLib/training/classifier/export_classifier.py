@@ -1,20 +1,34 @@
 """From a finished training to a bundle that `medllmseg diagnose` and the panel read."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
 
-from MedLLMSegLib.diagnosis.input_description import About
 from MedLLMSegLib.diagnosis.classifier_bundle import rounded_as_stored, write_classifier
-from MedLLMSegLib.registry.classifier_config import PreparationConfig
+from MedLLMSegLib.diagnosis.input_description import About
+from MedLLMSegLib.metrics.classification import (
+    area_under_roc,
+    calibrated,
+    fit_temperature,
+    youden_threshold,
+)
 from MedLLMSegLib.networks.classification.classifier import Classifier
+from MedLLMSegLib.registry.classifier_config import PreparationConfig
+
 from .examples import Examples, logits_of
-from MedLLMSegLib.metrics.classification import area_under_roc, calibrated, fit_temperature, youden_threshold
 
 
-def export_classifier(folder, network: Classifier, val: Examples, preparation: PreparationConfig, about: About,
-                      device="cpu") -> Path:
-    """Write a trained network as a bundle, its temperature and threshold taken on val with the weights as they are stored.
+def export_classifier(
+    folder,
+    network: Classifier,
+    val: Examples,
+    preparation: PreparationConfig,
+    about: About,
+    device="cpu",
+) -> Path:
+    """Write a trained network as a bundle, its temperature and threshold taken on val with the
+    weights as they are stored.
 
     about: facts for the card; its temperature, threshold and val AUC are filled in here.
     """
@@ -22,7 +36,13 @@ def export_classifier(folder, network: Classifier, val: Examples, preparation: P
     logits, truth = logits_of(network, val, device=device), val.target.numpy()
     temperature = fit_temperature(logits, truth)
     probabilities = calibrated(logits, temperature)
-    threshold = youden_threshold(truth, probabilities[:, 1]) if probabilities.shape[1] == 2 else None
-    chosen = {**about.chosen, "chosen_on": len(val), "val_auc": round(area_under_roc(truth, probabilities), 5)}
+    threshold = (
+        youden_threshold(truth, probabilities[:, 1]) if probabilities.shape[1] == 2 else None
+    )
+    chosen = {
+        **about.chosen,
+        "chosen_on": len(val),
+        "val_auc": round(area_under_roc(truth, probabilities), 5),
+    }
     filled = replace(about, temperature=temperature, threshold=threshold, chosen=chosen)
     return write_classifier(folder, network.cpu(), preparation, filled)

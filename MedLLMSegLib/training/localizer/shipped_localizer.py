@@ -1,65 +1,133 @@
-"""What is known of the models we ship, besides what their trainings and measurements say: whose data, which licence, limits.
+"""What is known of the models we ship, besides what their trainings and measurements say: whose
+data, which licence, limits.
 
-`medllmseg bundle RUN --as ID` puts these facts into a bundle. Users' own models say of themselves what their users said.
+`medllmseg bundle RUN --as ID` puts these facts into a bundle. Users' own models say of themselves
+what their users said.
 """
+
 from __future__ import annotations
 
 from MedLLMSegLib.anatomy.structures import cardiac_structures
 
 HIPPOCAMPUS_T1 = {
-    "id": "hippocampus-t1", "title": "Hippocampus, anterior and posterior, in T1 MRI", "modality": "MR T1",
-    "anatomy": "hippocampus", "labels": None, "structures": ["anterior hippocampus", "posterior hippocampus"],
-    "localizer": "brain-t1-localizer", "version": "0.3.0",
-    "changelog": {"0.3.0": "trained anew with Muon in place of AdamW",
-                  "0.2.0": "trained anew, calibrated, and measured with surface distances", "0.1.0": "first version"},
-    "licence": "CC-BY-SA-4.0", "accept_licence": False,
+    "id": "hippocampus-t1",
+    "title": "Hippocampus, anterior and posterior, in T1 MRI",
+    "modality": "MR T1",
+    "anatomy": "hippocampus",
+    "labels": None,
+    "structures": ["anterior hippocampus", "posterior hippocampus"],
+    "localizer": "brain-t1-localizer",
+    "version": "0.3.0",
+    "changelog": {
+        "0.3.0": "trained anew with Muon in place of AdamW",
+        "0.2.0": "trained anew, calibrated, and measured with surface distances",
+        "0.1.0": "first version",
+    },
+    "licence": "CC-BY-SA-4.0",
+    "accept_licence": False,
     "licence_note": "share-alike: what you train from it carries the same licence",
-    "authors": "The MedLLMSeg authors", "copyright": "The MedLLMSeg authors, under CC BY-SA 4.0",
-    "data": "Medical Segmentation Decathlon Task04 Hippocampus (Vanderbilt University Medical Center), CC BY-SA 4.0",
-    "group": "head", "case": "crop",
+    "authors": "The MedLLMSeg authors",
+    "copyright": "The MedLLMSeg authors, under CC BY-SA 4.0",
+    "data": (
+        "Medical Segmentation Decathlon Task04 Hippocampus (Vanderbilt University Medical Center),"
+        " CC BY-SA 4.0"
+    ),
+    "group": "head",
+    "case": "crop",
     "data_note": "The two crops of one head lie in the same split.",
-    "intended_use": "Research use only; not a medical device. It outlines both hippocampi in T1-weighted MRI of adult heads, "
-                    "or the one in a crop around it. MONAI's runner takes crops.",
-    "limits": "It was trained on T1 crops of adults at 1 mm from one hospital. Other contrasts, children, lesions, resections "
-              "and severe atrophy were not tested. In whole heads the outline depends on the localizer. Look at every result.",
+    "intended_use": (
+        "Research use only; not a medical device. It outlines both hippocampi in T1-weighted MRI of"
+        " adult heads, or the one in a crop around it. MONAI's runner takes crops."
+    ),
+    "limits": (
+        "It was trained on T1 crops of adults at 1 mm from one hospital. Other contrasts, children,"
+        " lesions, resections and severe atrophy were not tested. In whole heads the outline"
+        " depends on the localizer. Look at every result."
+    ),
     "references": [
-        "Antonelli et al. The Medical Segmentation Decathlon. Nature Communications 13, 4128, 2022.",
-        "Simpson et al. A large annotated medical image dataset for the development and evaluation of segmentation "
-        "algorithms. arXiv 1902.09063."],
+        (
+            "Antonelli et al. The Medical Segmentation Decathlon. Nature Communications 13, 4128,"
+            " 2022."
+        ),
+        (
+            "Simpson et al. A large annotated medical image dataset for the development and"
+            " evaluation of segmentation algorithms. arXiv 1902.09063."
+        ),
+    ],
 }
 
 CARDIAC_CINE_MR = {
-    "id": "cardiac-cine-mr", "title": "Heart, both ventricles, in cine MRI",
-    "modality": "MR cine", "anatomy": None, "labels": [s.to_dict() for s in cardiac_structures()],
-    "structures": ["right ventricle", "myocardium", "left ventricle"], "version": "0.2.1",
-    "changelog": {"0.2.1": "of the heart as a whole the largest connected part is kept, chosen on val; the same weights", "0.2.0": "trained anew with Muon in place of AdamW", "0.1.0": "first version"},
-    "licence": "CC-BY-NC-SA-4.0", "accept_licence": True,
-    "licence_note": "non-commercial and share-alike: neither it nor what you train from it may be used commercially",
-    "authors": "The MedLLMSeg authors", "copyright": "The MedLLMSeg authors, under CC BY-NC-SA 4.0",
-    "data": "ACDC, Automated Cardiac Diagnosis Challenge (University Hospital of Dijon), CC BY-NC-SA 4.0",
-    "group": "patient", "case": "scan",
-    "data_note": "The two frames of one patient (end-diastole and end-systole) lie in the same split. The copy of the data "
-                 "that it was trained on stores no voxel spacing: 1.5 mm in the plane was assumed, and the training drew "
-                 "other scales. Every figure in mm or mL rests on that assumption. The weights were trained in three parts while the "
-                 "optimiser was being written; the command in docs/train.md makes a model like it, not the same numbers.",
-    "folds_command": "medllmseg train --data runs/acdc --output runs/heart-folds --folds 5 --preset medvisionllama-fine --spacing 10 2 2 "
-                     "--window 10 80 80 --steps 2400 --validations 3 --patience 0",
-    "folds_note": "The folds were measured before version 0.2.1: in them the largest part of each structure was kept by itself, where "
-                  "that was better on the fold's own val cases.",
-    "intended_use": "Research use only, and not for commercial purposes; not a medical device. It outlines both ventricles and "
-                    "the left one's wall in short-axis cine MRI at end-diastole and end-systole, one frame at a time.",
-    "limits": "It was trained on short-axis stacks from one hospital, at end-diastole and end-systole. Other frames, other views, "
-              "late enhancement, other vendors and congenital disease were not tested. The right "
-              "ventricle is the weakest (see the table above); the most basal and most apical slices are the least sure. Look at "
-              "every result.",
+    "id": "cardiac-cine-mr",
+    "title": "Heart, both ventricles, in cine MRI",
+    "modality": "MR cine",
+    "anatomy": None,
+    "labels": [s.to_dict() for s in cardiac_structures()],
+    "structures": ["right ventricle", "myocardium", "left ventricle"],
+    "version": "0.2.1",
+    "changelog": {
+        "0.2.1": (
+            "of the heart as a whole the largest connected part is kept, chosen on val; the same"
+            " weights"
+        ),
+        "0.2.0": "trained anew with Muon in place of AdamW",
+        "0.1.0": "first version",
+    },
+    "licence": "CC-BY-NC-SA-4.0",
+    "accept_licence": True,
+    "licence_note": (
+        "non-commercial and share-alike: neither it nor what you train from it may be used"
+        " commercially"
+    ),
+    "authors": "The MedLLMSeg authors",
+    "copyright": "The MedLLMSeg authors, under CC BY-NC-SA 4.0",
+    "data": (
+        "ACDC, Automated Cardiac Diagnosis Challenge (University Hospital of Dijon), CC"
+        " BY-NC-SA 4.0"
+    ),
+    "group": "patient",
+    "case": "scan",
+    "data_note": (
+        "The two frames of one patient (end-diastole and end-systole) lie in the same split. The"
+        " copy of the data that it was trained on stores no voxel spacing: 1.5 mm in the plane was"
+        " assumed, and the training drew other scales. Every figure in mm or mL rests on that"
+        " assumption. The weights were trained in three parts while the optimiser was being"
+        " written; the command in docs/train.md makes a model like it, not the same numbers."
+    ),
+    "folds_command": (
+        "medllmseg train --data runs/acdc --output runs/heart-folds --folds 5 --preset"
+        " medvisionllama-fine --spacing 10 2 2 --window 10 80 80 --steps 2400 --validations 3"
+        " --patience 0"
+    ),
+    "folds_note": (
+        "The folds were measured before version 0.2.1: in them the largest part of each structure"
+        " was kept by itself, where that was better on the fold's own val cases."
+    ),
+    "intended_use": (
+        "Research use only, and not for commercial purposes; not a medical device. It outlines both"
+        " ventricles and the left one's wall in short-axis cine MRI at end-diastole and"
+        " end-systole, one frame at a time."
+    ),
+    "limits": (
+        "It was trained on short-axis stacks from one hospital, at end-diastole and end-systole."
+        " Other frames, other views, late enhancement, other vendors and congenital disease were"
+        " not tested. The right ventricle is the weakest (see the table above); the most basal and"
+        " most apical slices are the least sure. Look at every result."
+    ),
     "references": [
-        "Bernard et al. Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures Segmentation and Diagnosis: "
-        "Is the Problem Solved? IEEE Transactions on Medical Imaging 37(11), 2514-2525, 2018."],
+        "Bernard et al. Deep Learning Techniques for Automatic MRI Cardiac Multi-Structures"
+        " Segmentation and Diagnosis: Is the Problem Solved? IEEE Transactions on Medical Imaging"
+        " 37(11), 2514-2525, 2018."
+    ],
 }
 
 BRAIN_T1_LOCALIZER = {
-    "id": "brain-t1-localizer", "authors": "The MedLLMSeg authors", "copyright": "The MedLLMSeg authors, under Apache-2.0",
-    "intended_use": "Research use only; not a medical device. It finds both hippocampi in T1-weighted MRI of whole heads for "
-                    "the model hippocampus-t1; `medllmseg segment` runs it first."}
+    "id": "brain-t1-localizer",
+    "authors": "The MedLLMSeg authors",
+    "copyright": "The MedLLMSeg authors, under Apache-2.0",
+    "intended_use": (
+        "Research use only; not a medical device. It finds both hippocampi in T1-weighted MRI of"
+        " whole heads for the model hippocampus-t1; `medllmseg segment` runs it first."
+    ),
+}
 
 SHIPPED = {facts["id"]: facts for facts in (HIPPOCAMPUS_T1, CARDIAC_CINE_MR, BRAIN_T1_LOCALIZER)}

@@ -1,8 +1,9 @@
 """What lies in the synthetic scanner: heads from label maps, heads without a brain, bodies, blobs.
 
-A subject is an array of tissue numbers (rows of `TISSUES`) at 2 mm along the RAS axes, not yet an image:
-`synth` draws the contrast, the pose, the field of view and the faults of the scanner.
+A subject is an array of tissue numbers (rows of `TISSUES`) at 2 mm along the RAS axes, not yet an
+image: `synth` draws the contrast, the pose, the field of view and the faults of the scanner.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -16,9 +17,9 @@ from scipy import ndimage
 
 SPACING_MM = 2.0
 
-# Name, range of its brightness in T1 and its FreeSurfer or extra-cerebral numbers in the label maps.
-# Brightness runs on an axis of its own, along which each draw picks the greys:
-# -1.5 air, -1 fluid, 0 grey matter, 1 white matter, 2 fat.
+# Name, range of its brightness in T1 and its FreeSurfer or extra-cerebral numbers in the label
+# maps. Brightness runs on an axis of its own, along which each draw picks the greys: -1.5 air, -1
+# fluid, 0 grey matter, 1 white matter, 2 fat.
 TISSUES = (
     ("air", (-1.5, -1.5), (0,)),
     ("white matter", (1.0, 1.0), (2, 41)),
@@ -55,18 +56,20 @@ FIRST_OUTSIDE = NAMES.index("arteries")  # from here on nothing belongs to the b
 FIRST_ORGAN = NAMES.index("organ 0")
 
 _CLASS_LABELS = (  # the classes of `networks.localizer` after the background
-    (17,), (53,),
+    (17,),
+    (53,),
     (2, 3, 4, 5, 10, 11, 12, 13, 18, 25, 26, 28, 30, 136, 137),
     (41, 42, 43, 44, 49, 50, 51, 52, 54, 57, 58, 60, 62, 163, 164),
-    (7, 8, 15, 16, 46, 47))
+    (7, 8, 15, 16, 46, 47),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
     """tissues: uint8 [k, j, i], rows of `TISSUES`, 2 mm, i to the right, j to the front, k up.
 
-    classes: uint8 [5, k, j, i], how much of the voxel (255: all) is of each class after the background;
-    None where there is no brain. centre_vox: (k, j, i) that a pose turns it around.
+    classes: uint8 [5, k, j, i], how much of the voxel (255: all) is of each class after the
+    background; None where there is no brain. centre_vox: (k, j, i) that a pose turns it around.
     """
 
     tissues: np.ndarray
@@ -82,22 +85,33 @@ def load_head(path: str | Path) -> Subject:
     inside = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
     box = tuple(slice(s.start, s.stop - (s.stop - s.start) % 2) for s in inside)
     blocks = _blocks(labels[box])  # (k, j, i, 8)
-    # One of the eight voxels at random: thin layers survive on the average, and blurring makes partial volume of them.
+    # One of the eight voxels at random: thin layers survive on the average, and blurring makes
+    # partial volume of them.
     chosen = np.random.default_rng(0).integers(0, 8, blocks.shape[:3] + (1,))
     tissues = tissues_of(np.take_along_axis(blocks, chosen, -1)[..., 0])
-    classes = np.stack([(np.isin(blocks, numbers).sum(-1) * 255 // 8).astype(np.uint8) for numbers in _CLASS_LABELS])
+    classes = np.stack(
+        [
+            (np.isin(blocks, numbers).sum(-1) * 255 // 8).astype(np.uint8)
+            for numbers in _CLASS_LABELS
+        ]
+    )
     centre = ndimage.center_of_mass((tissues > 0) & (tissues < FIRST_OUTSIDE))
     return Subject(tissues, classes, tuple(float(c) for c in centre), "head")
 
 
 def tissues_of(labels: np.ndarray) -> np.ndarray:
-    """Rows of `TISSUES` for an array of FreeSurfer numbers, as uint8. Raises `ValueError` for a number no row has."""
+    """Rows of `TISSUES` for an array of FreeSurfer numbers, as uint8. Raises `ValueError` for a
+    number no row has.
+    """
     lookup = np.full(int(labels.max()) + 1, 255, np.uint8)
     for row, (_, _, numbers) in enumerate(TISSUES):
         lookup[[n for n in numbers if n < len(lookup)]] = row
     rows = lookup[labels]
     if (rows == 255).any():
-        raise ValueError(f"the label map has {np.unique(labels[rows == 255]).tolist()}, which no row of TISSUES stands for")
+        raise ValueError(
+            f"the label map has {np.unique(labels[rows == 255]).tolist()}, which no row of TISSUES"
+            " stands for"
+        )
     return rows
 
 
@@ -108,8 +122,12 @@ def _blocks(array: np.ndarray) -> np.ndarray:
 
 
 def smooth_field(shape, coarse: int, rng: np.random.Generator, channels: int = 1) -> np.ndarray:
-    """float32 [channels, k, j, i]: standard normal values on a grid of ``coarse`` points an axis, interpolated."""
-    points = torch.from_numpy(rng.standard_normal((1, channels, coarse, coarse, coarse), np.float32))
+    """float32 [channels, k, j, i]: standard normal values on a grid of ``coarse`` points an
+    axis, interpolated.
+    """
+    points = torch.from_numpy(
+        rng.standard_normal((1, channels, coarse, coarse, coarse), np.float32)
+    )
     return F.interpolate(points, size=tuple(shape), mode="trilinear", align_corners=True)[0].numpy()
 
 
@@ -131,10 +149,17 @@ def without_skull(head: Subject, rng: np.random.Generator) -> Subject:
 def without_face(head: Subject, rng: np.random.Generator) -> Subject:
     """A head whose face was cut off for privacy: a plane below and in front of the brain."""
     down, front = rng.uniform(0.3, 1.0, 2)
-    steps = [np.arange(n, dtype=np.float32) - c for n, c in zip(head.tissues.shape, head.centre_vox)]
+    steps = [
+        np.arange(n, dtype=np.float32) - c for n, c in zip(head.tissues.shape, head.centre_vox)
+    ]
     depth = (steps[1] * front)[None, :, None] - (steps[0] * down)[:, None, None]
     beyond = depth * SPACING_MM / np.hypot(down, front) > rng.uniform(45, 75)
-    return replace(head, tissues=np.where(beyond & (head.tissues >= FIRST_OUTSIDE), 0, head.tissues).astype(np.uint8))
+    return replace(
+        head,
+        tissues=np.where(beyond & (head.tissues >= FIRST_OUTSIDE), 0, head.tissues).astype(
+            np.uint8
+        ),
+    )
 
 
 def without_brain(head: Subject, rng: np.random.Generator) -> Subject:
@@ -170,7 +195,9 @@ def body(rng: np.random.Generator) -> Subject:
     """A trunk or a limb: fat around muscle, bones, and ellipsoids for organs."""
     shape, middle = (120, 120, 120), np.full(3, 60.0)
     organs = np.arange(FIRST_ORGAN, len(TISSUES))
-    radii = np.array([np.inf, rng.uniform(20, 58), rng.uniform(20, 58)])  # a cylinder, up to 230 mm across
+    radii = np.array(
+        [np.inf, rng.uniform(20, 58), rng.uniform(20, 58)]
+    )  # a cylinder, up to 230 mm across
     if rng.random() < 0.25:
         radii[0] = rng.uniform(30, 60)
     power, tissues = rng.choice([2, 4]), np.zeros(shape, np.uint8)
@@ -186,11 +213,17 @@ def body(rng: np.random.Generator) -> Subject:
         where, radius = middle + rng.uniform(-0.7, 0.7, 3) * reach, rng.uniform(4, 13)
         for size, name in ((radius, "bone"), (radius - 2, "marrow")):
             tissues[_ellipsoid(shape, where, (np.inf, size, size)) & inside] = NAMES.index(name)
-    return Subject(np.ascontiguousarray(tissues.transpose(rng.permutation(3))), None, tuple(middle), "body")
+    return Subject(
+        np.ascontiguousarray(tissues.transpose(rng.permutation(3))), None, tuple(middle), "body"
+    )
 
 
 def _ellipsoid(shape, centre, radii, power: int = 2) -> np.ndarray:
-    """bool [k, j, i]: inside an ellipsoid (power 2) or a rounder box (4); an infinite radius makes it a cylinder."""
-    terms = [np.abs((np.arange(n, dtype=np.float32) - c) / np.float32(r)) ** power
-             for n, c, r in zip(shape, centre, radii)]
+    """bool [k, j, i]: inside an ellipsoid (power 2) or a rounder box (4); an infinite radius
+    makes it a cylinder.
+    """
+    terms = [
+        np.abs((np.arange(n, dtype=np.float32) - c) / np.float32(r)) ** power
+        for n, c, r in zip(shape, centre, radii)
+    ]
     return terms[0][:, None, None] + terms[1][None, :, None] + terms[2][None, None, :] < 1

@@ -1,4 +1,5 @@
 """Random changes of a training sample, by MONAI transforms with an explicit seed."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -6,8 +7,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from monai.transforms import (
-    AsDiscreted, Compose, Rand3DElasticd, RandAdjustContrastd, RandAffined, RandBiasFieldd, RandFlipd, RandGaussianNoised,
-    RandGaussianSmoothd, RandScaleIntensityd, RandShiftIntensityd, RandSimulateLowResolutiond,
+    AsDiscreted,
+    Compose,
+    Rand3DElasticd,
+    RandAdjustContrastd,
+    RandAffined,
+    RandBiasFieldd,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandScaleIntensityd,
+    RandShiftIntensityd,
+    RandSimulateLowResolutiond,
 )
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -19,9 +30,10 @@ BOTH, IMAGE = ("image", "label"), ("image",)
 class Augmentation:
     """How far samples are changed.
 
-    rotate_deg: largest turn about each axis (k, j, i); thick slices allow turns about k only. scale, shear: fractions.
-    flips: the axes (0 is k) along which mirroring leaves the anatomy possible. elastic: probability of a smooth warp.
-    intensity: factor on the probability of each change of the grey values.
+    rotate_deg: largest turn about each axis (k, j, i); thick slices allow turns about k only.
+    scale, shear: fractions. flips: the axes (0 is k) along which mirroring leaves the anatomy
+    possible. elastic: probability of a smooth warp. intensity: factor on the probability of each
+    change of the grey values.
     """
 
     rotate_deg: tuple[float, ...] = (15.0, 15.0, 15.0)
@@ -31,10 +43,18 @@ class Augmentation:
     elastic: float = 0.2
     intensity: float = 1.0
 
-    def stronger(self) -> "Augmentation":
-        """Twice the turns in thin slices, wider scales, more warps and grey values, for models that learn their cases by heart."""
+    def stronger(self) -> Augmentation:
+        """Twice the turns in thin slices, wider scales, more warps and grey values, for models
+        that learn their cases by heart.
+        """
         turns = self.rotate_deg if self.flat else tuple(2 * angle for angle in self.rotate_deg)
-        return replace(self, rotate_deg=turns, scale=min(0.3, 1.7 * self.scale), elastic=2.5 * self.elastic, intensity=1.5)
+        return replace(
+            self,
+            rotate_deg=turns,
+            scale=min(0.3, 1.7 * self.scale),
+            elastic=2.5 * self.elastic,
+            intensity=1.5,
+        )
 
     @property
     def flat(self) -> bool:
@@ -47,9 +67,13 @@ class Augmentation:
         return (0.5 * self.scale if self.flat else self.scale, self.scale, self.scale)
 
     def reach(self, window: tuple[int, ...]) -> tuple[int, ...]:
-        """Voxels (k, j, i) of the part of a scan that a window can look at when it is turned, scaled and sheared."""
+        """Voxels (k, j, i) of the part of a scan that a window can look at when it is turned,
+        scaled and sheared.
+        """
         turns = np.meshgrid(*(np.linspace(-a, a, 7) for a in np.deg2rad(self.rotate_deg)))
-        turned = np.abs(Rotation.from_euler("XYZ", np.stack([t.ravel() for t in turns], axis=1)).as_matrix())  # (343, 3, 3)
+        turned = np.abs(
+            Rotation.from_euler("XYZ", np.stack([t.ravel() for t in turns], axis=1)).as_matrix()
+        )  # (343, 3, 3)
         sheared = np.eye(3) + self.shear * (1 - np.eye(3))
         if self.flat:
             sheared[0, 1:] = sheared[1:, 0] = 0
@@ -57,38 +81,58 @@ class Augmentation:
         return tuple(int(n) for n in np.ceil(wide.round(6)))
 
 
-def training_transform(window: tuple[int, int, int], classes: int, how: Augmentation = Augmentation()) -> Compose:
+def training_transform(
+    window: tuple[int, int, int], classes: int, how: Augmentation = Augmentation()
+) -> Compose:
     """Sample {"image": (1, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
 
-    The sample may be larger than the window, so that turning it brings no edges into view. Labels are warped as one-hot
-    maps with linear interpolation and then take the winner: nearest-neighbour warping would teach ragged borders.
-    What lies beyond a sample repeats its edge in the image and in the label.
-    Elastic deformation: sigma 8 to 10, moving voxels by up to about 2.6. Gamma 0.7 to 1.4.
+    The sample may be larger than the window, so that turning it brings no edges into view. Labels
+    are warped as one-hot maps with linear interpolation and then take the winner: nearest-neighbour
+    warping would teach ragged borders. What lies beyond a sample repeats its edge in the image and
+    in the label. Elastic deformation: sigma 8 to 10, moving voxels by up to about 2.6. Gamma 0.7 to
+    1.4.
     """
-    warp = dict(spatial_size=window, mode=("bilinear", "bilinear"), padding_mode=("border", "border"))
+    warp = dict(
+        spatial_size=window, mode=("bilinear", "bilinear"), padding_mode=("border", "border")
+    )
     # In MONAI's order: k along j and i, j along k and i, i along k and j.
     shear = (0.0, 0.0, 0.0, how.shear, 0.0, how.shear) if how.flat else (how.shear,) * 6
     scale = how.scales
     often = lambda probability: min(1.0, probability * how.intensity)
     magnitude = dict(sigma_range=(8, 10), magnitude_range=(400, 1000))
-    return Compose([
-        AsDiscreted("label", to_onehot=classes),
-        RandAffined(BOTH, prob=0.8, rotate_range=tuple(np.deg2rad(how.rotate_deg)), scale_range=scale, shear_range=shear, **warp),
-        Rand3DElasticd(BOTH, prob=0.0 if how.flat else how.elastic, **magnitude, **warp),
-        *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in how.flips),
-        AsDiscreted("label", argmax=True),
-        RandBiasFieldd(IMAGE, prob=often(0.3), degree=2, coeff_range=(0.0, 0.25)),
-        RandAdjustContrastd(IMAGE, prob=often(0.3), gamma=(0.7, 1.4), retain_stats=True),
-        RandSimulateLowResolutiond(IMAGE, prob=often(0.25), zoom_range=(0.4, 1.0)),
-        RandGaussianSmoothd(IMAGE, prob=often(0.15), sigma_x=(0.3, 0.9), sigma_y=(0.3, 0.9), sigma_z=(0.3, 0.9)),
-        RandGaussianNoised(IMAGE, prob=often(0.3), std=0.15),
-        RandScaleIntensityd(IMAGE, prob=often(0.5), factors=0.25),
-        RandShiftIntensityd(IMAGE, prob=often(0.5), offsets=0.25),
-    ])
+    return Compose(
+        [
+            AsDiscreted("label", to_onehot=classes),
+            RandAffined(
+                BOTH,
+                prob=0.8,
+                rotate_range=tuple(np.deg2rad(how.rotate_deg)),
+                scale_range=scale,
+                shear_range=shear,
+                **warp,
+            ),
+            Rand3DElasticd(BOTH, prob=0.0 if how.flat else how.elastic, **magnitude, **warp),
+            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in how.flips),
+            AsDiscreted("label", argmax=True),
+            RandBiasFieldd(IMAGE, prob=often(0.3), degree=2, coeff_range=(0.0, 0.25)),
+            RandAdjustContrastd(IMAGE, prob=often(0.3), gamma=(0.7, 1.4), retain_stats=True),
+            RandSimulateLowResolutiond(IMAGE, prob=often(0.25), zoom_range=(0.4, 1.0)),
+            RandGaussianSmoothd(
+                IMAGE, prob=often(0.15), sigma_x=(0.3, 0.9), sigma_y=(0.3, 0.9), sigma_z=(0.3, 0.9)
+            ),
+            RandGaussianNoised(IMAGE, prob=often(0.3), std=0.15),
+            RandScaleIntensityd(IMAGE, prob=often(0.5), factors=0.25),
+            RandShiftIntensityd(IMAGE, prob=often(0.5), offsets=0.25),
+        ]
+    )
 
 
-def noise_sample(window: tuple[int, int, int], generator: np.random.Generator) -> dict[str, torch.Tensor]:
-    """A sample without the organ: white or smooth noise and an empty label, so that the network can say "nothing here"."""
+def noise_sample(
+    window: tuple[int, int, int], generator: np.random.Generator
+) -> dict[str, torch.Tensor]:
+    """A sample without the organ: white or smooth noise and an empty label, so that the network
+    can say "nothing here".
+    """
     noise = generator.standard_normal(window).astype(np.float32)
     sigma = generator.choice([0.0, 0.7, 1.5, 3.0, 6.0])
     noise = ndimage.gaussian_filter(noise, sigma) if sigma else noise

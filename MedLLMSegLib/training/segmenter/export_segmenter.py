@@ -1,4 +1,7 @@
-"""A training run -> a bundle: the best weights, what they were trained on, and what was measured."""
+"""A training run -> a bundle: the best weights, what they were trained on, and what was
+measured.
+"""
+
 from __future__ import annotations
 
 import json
@@ -6,17 +9,18 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.registry.bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
 from MedLLMSegLib.registry.cards import over_groups
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, read_metadata
-from MedLLMSegLib.registry.network_config import NetworkConfig
-from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.registry.monai_config import inference_config, monai_fields
-from .calibration import CALIBRATION
-from .segmenter_card import bundle_licence, model_card
+from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
 from MedLLMSegLib.training.localizer.shipped_localizer import SHIPPED
+
+from .calibration import CALIBRATION
+from .segmenter_card import bundle_licence, model_card
 from .transfer import check_licence
 
 LIMIT_MB = 10.0  # of a bundle that we ship
@@ -25,11 +29,13 @@ NO_LICENCE = "not stated: yours to decide"
 
 @dataclass(frozen=True)
 class Evidence:
-    """Measured files that go into a bundle, each a path or None: what a file does not say is not claimed.
+    """Measured files that go into a bundle, each a path or None: what a file does not say is not
+    claimed.
 
-    results: the summary that `medllmseg evaluate` wrote for this very bundle's weights. folds: a summary of the same
-    training repeated in cross-validation, whose weights are others. calibration: JSON with "temperature" (and more).
-    finding: what the benchmark found about the language-model block, in sentences.
+    results: the summary that `medllmseg evaluate` wrote for this very bundle's weights. folds: a
+    summary of the same training repeated in cross-validation, whose weights are others.
+    calibration: JSON with "temperature" (and more). finding: what the benchmark found about the
+    language-model block, in sentences.
     """
 
     results: Path | None = None
@@ -38,21 +44,32 @@ class Evidence:
     finding: str | None = None
 
 
-def export_bundle(run, output, results=None, shipped: str | None = None, evidence: Evidence | None = None,
-                  words: dict[str, str] | None = None) -> Path:
+def export_bundle(
+    run,
+    output,
+    results=None,
+    shipped: str | None = None,
+    evidence: Evidence | None = None,
+    words: dict[str, str] | None = None,
+) -> Path:
     """Write the best weights of a run as a bundle.
 
-    shipped: the id in `shipped.SHIPPED` of a model of ours, whose facts it takes and whose size is limited.
-    results: as in `Evidence`, for the common case of nothing else. words: "title", "licence" or "data" in place of those that the
-    training began with.
-    Raises `UserError` for a run without result, for figures of other weights, and for a licence that a model tuned from forbids.
+    shipped: the id in `shipped.SHIPPED` of a model of ours, whose facts it takes and whose size is
+    limited. results: as in `Evidence`, for the common case of nothing else. words: "title",
+    "licence" or "data" in place of those that the training began with. Raises `UserError` for a run
+    without result, for figures of other weights, and for a licence that a model tuned from forbids.
     """
     run, evidence = Path(run), evidence or Evidence(results)
-    if evidence.calibration is None and (run / CALIBRATION).exists():  # fitted when the training ended
+    if (
+        evidence.calibration is None and (run / CALIBRATION).exists()
+    ):  # fitted when the training ended
         evidence = replace(evidence, calibration=run / CALIBRATION)
     plan, state = read_plan(run), load_best(run)
     if plan is None:
-        raise UserError(f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train` first.')
+        raise UserError(
+            f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train`'
+            " first."
+        )
     if words and words.get("licence"):
         base = _base(plan)
         check_licence(words["licence"], base.get("id", ""), base.get("licence"))
@@ -60,22 +77,34 @@ def export_bundle(run, output, results=None, shipped: str | None = None, evidenc
     try:
         metadata = _described(plan, shipped) | _trained(plan, state)
     except (KeyError, TypeError) as error:
-        raise UserError(f'"{run / "plan.json"}" is damaged ({type(error).__name__}: {error}); train again.') from error
+        raise UserError(
+            f'"{run / "plan.json"}" is damaged ({type(error).__name__}: {error}); train again.'
+        ) from error
     metadata["weights_sha256"] = weights_sha256(state["weights"])
     if evidence.results:
         _refuse_seen(plan, Path(evidence.results))
     metadata = _complete(_with_evidence(metadata, evidence))
     if shipped:
         _check_size(state["weights"], shipped)
-    return write_bundle(output, metadata, state["weights"], model_card(metadata), bundle_licence(metadata),
-                        inference_config(metadata))
+    return write_bundle(
+        output,
+        metadata,
+        state["weights"],
+        model_card(metadata),
+        bundle_licence(metadata),
+        inference_config(metadata),
+    )
 
 
 def is_exported(run, bundle) -> bool:
-    """Whether a bundle holds the best weights of a run, with whatever figures have been written into it since."""
+    """Whether a bundle holds the best weights of a run, with whatever figures have been written
+    into it since.
+    """
     if not is_bundle(bundle):
         return False
-    return read_metadata(Path(bundle)).get("weights_sha256") == weights_sha256(load_best(run)["weights"])
+    return read_metadata(Path(bundle)).get("weights_sha256") == weights_sha256(
+        load_best(run)["weights"]
+    )
 
 
 def _refuse_seen(plan: dict, results: Path) -> None:
@@ -83,23 +112,38 @@ def _refuse_seen(plan: dict, results: Path) -> None:
     seen = {case for part in (plan.get("cases") or {}).values() for case in part}
     measured = (_summary(results).get("group_of") or {}).keys() & seen
     if measured:
-        raise UserError(f'"{results}" holds figures of {len(measured)} cases that were trained on or chosen by, for example '
-                        f'"{min(measured)}"; measure cases that the training has not seen.')
+        raise UserError(
+            f'"{results}" holds figures of {len(measured)} cases that were trained on or chosen by,'
+            f' for example "{min(measured)}"; measure cases that the training has not seen.'
+        )
 
 
 def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None = None) -> Path:
-    """Bring a bundle's description up to date, with new measurements if there are any; its weights are not touched.
+    """Bring a bundle's description up to date, with new measurements if there are any; its weights
+    are not touched.
 
-    A localizer gets MONAI's fields alone, as its card has its own author. The version is the weights', and that of what is made of
-    their answers: only a new calibration changes it.
+    A localizer gets MONAI's fields alone, as its card has its own author. The version is the
+    weights', and that of what is made of their answers: only a new calibration changes it.
     """
     bundle, evidence = read_bundle(folder), evidence or Evidence()
-    facts = {k: v for k, v in _facts(shipped).items() if evidence.calibration or k not in ("version", "changelog")}
+    facts = {
+        k: v
+        for k, v in _facts(shipped).items()
+        if evidence.calibration or k not in ("version", "changelog")
+    }
     if bundle.metadata["kind"] != "segmenter":
         metadata = {**bundle.metadata, **facts}
         return rewrite_texts(bundle.folder, {**metadata, **monai_fields(metadata)})
-    metadata = _complete(_with_evidence({**bundle.metadata, "parameters": _count(bundle.tensors), **facts}, evidence))
-    return rewrite_texts(bundle.folder, metadata, model_card(metadata), bundle_licence(metadata), inference_config(metadata))
+    metadata = _complete(
+        _with_evidence({**bundle.metadata, "parameters": _count(bundle.tensors), **facts}, evidence)
+    )
+    return rewrite_texts(
+        bundle.folder,
+        metadata,
+        model_card(metadata),
+        bundle_licence(metadata),
+        inference_config(metadata),
+    )
 
 
 def is_bundle(folder) -> bool:
@@ -108,33 +152,66 @@ def is_bundle(folder) -> bool:
 
 def _facts(shipped: str | None) -> dict:
     if shipped is not None and shipped not in SHIPPED:
-        raise UserError(f'"{shipped}" is not one of the models that come with the program ({", ".join(SHIPPED)}); '
-                        "leave --as out for a model of your own.")
+        raise UserError(
+            f'"{shipped}" is not one of the models that come with the program'
+            f" ({', '.join(SHIPPED)}); leave --as out for a model of your own."
+        )
     return dict(SHIPPED[shipped]) if shipped else {}
 
 
 def _described(plan: dict, shipped: str | None) -> dict:
-    """What a model says of itself: the facts of a shipped one, else what its user said when training began."""
+    """What a model says of itself: the facts of a shipped one, else what its user said when
+    training began.
+    """
     own = {"kind": "segmenter", "version": "0.1.0", "accept_licence": False}
-    if shipped and "structures" in plan and (len(plan["structures"]), plan.get("anatomy")) != (
-            len(_facts(shipped)["structures"]), _facts(shipped)["anatomy"]):
-        raise UserError(f'This run learnt {", ".join(plan["structures"])}, and "{shipped}" is another model; leave --as out.')
-    if shipped or "id" not in plan:  # plans of our first version held no description: there was one model
+    if (
+        shipped
+        and "structures" in plan
+        and (len(plan["structures"]), plan.get("anatomy"))
+        != (len(_facts(shipped)["structures"]), _facts(shipped)["anatomy"])
+    ):
+        raise UserError(
+            f'This run learnt {", ".join(plan["structures"])}, and "{shipped}" is another model;'
+            " leave --as out."
+        )
+    if (
+        shipped or "id" not in plan
+    ):  # plans of our first version held no description: there was one model
         return own | _facts(shipped or "hippocampus-t1")
     base = _base(plan)
     anatomy = {"localizer": SHIPPED["hippocampus-t1"]["localizer"]} if plan.get("anatomy") else {}
-    return own | anatomy | {
-        "id": plan["id"], "title": plan.get("title") or plan["id"], "modality": plan.get("modality") or "not stated",
-        "anatomy": plan.get("anatomy"), "labels": plan.get("labels"), "structures": plan["structures"],
-        "licence": plan.get("licence") or base.get("licence") or NO_LICENCE, "data": plan.get("data") or "not stated",
-        "accept_licence": base.get("accept_licence", False), "fine_tuned_from": base or None}
+    return (
+        own
+        | anatomy
+        | {
+            "id": plan["id"],
+            "title": plan.get("title") or plan["id"],
+            "modality": plan.get("modality") or "not stated",
+            "anatomy": plan.get("anatomy"),
+            "labels": plan.get("labels"),
+            "structures": plan["structures"],
+            "licence": plan.get("licence") or base.get("licence") or NO_LICENCE,
+            "data": plan.get("data") or "not stated",
+            "accept_licence": base.get("accept_licence", False),
+            "fine_tuned_from": base or None,
+        }
+    )
 
 
 def _base(plan: dict) -> dict:
-    """The model that a run began with: its id and licence, which may bind the new one; {} for a run from nothing."""
-    start, known = (plan.get("request") or {}).get("start"), plan.get("fine_tuned_from")  # which older plans do not say
+    """The model that a run began with: its id and licence, which may bind the new one; {} for a
+    run from nothing.
+    """
+    start, known = (
+        (plan.get("request") or {}).get("start"),
+        plan.get("fine_tuned_from"),
+    )  # which older plans do not say
     if known:
-        return {"id": known["id"], "licence": known["licence"], "accept_licence": bool(known["accept_licence"])}
+        return {
+            "id": known["id"],
+            "licence": known["licence"],
+            "accept_licence": bool(known["accept_licence"]),
+        }
     if not start:
         return {}
     try:
@@ -147,16 +224,30 @@ def _base(plan: dict) -> dict:
 def _trained(plan: dict, state: dict) -> dict:
     config = NetworkConfig.from_dict(plan["network"])
     when = {"step": state["step"]} if "step" in state else {"epoch": state["epoch"]}
-    found = {"network": config.to_dict(), "training": plan["train"], "preprocessing": plan["preprocessing"],
-             "parameters": _count(state["weights"]),
-             "chosen": {**when, "val_dice": round(state["val_dice"], 4), "trained_on": plan["trained_on"],
-                        "chosen_on": plan["chosen_on"]}}
+    found = {
+        "network": config.to_dict(),
+        "training": plan["train"],
+        "preprocessing": plan["preprocessing"],
+        "parameters": _count(state["weights"]),
+        "chosen": {
+            **when,
+            "val_dice": round(state["val_dice"], 4),
+            "trained_on": plan["trained_on"],
+            "chosen_on": plan["chosen_on"],
+        },
+    }
     if "fingerprint" in plan:
-        found |= {"fingerprint": {**plan["fingerprint"], "ids": []}, "plan": plan["plan"]}  # ids may be patients' names
+        found |= {
+            "fingerprint": {**plan["fingerprint"], "ids": []},
+            "plan": plan["plan"],
+        }  # ids may be patients' names
     if config.llm:
         weights = resolve(config.llm.source, config.llm.layers)
-        found |= {"llm_sha256": weights.sha256, "llm_licence": weights.licence,
-                  "llm": f"{config.llm.source}, layer {', '.join(map(str, config.llm.layers))}"}
+        found |= {
+            "llm_sha256": weights.sha256,
+            "llm_licence": weights.licence,
+            "llm": f"{config.llm.source}, layer {', '.join(map(str, config.llm.layers))}",
+        }
     return found
 
 
@@ -170,7 +261,10 @@ def _with_evidence(metadata: dict, evidence: Evidence) -> dict:
     if evidence.results:
         results = _summary(Path(evidence.results))
         if results.get("weights_sha256") != metadata["weights_sha256"]:
-            raise UserError(f'"{evidence.results}" was measured with other weights; evaluate the bundle of this run first.')
+            raise UserError(
+                f'"{evidence.results}" was measured with other weights; evaluate the bundle of this'
+                " run first."
+            )
     if evidence.folds:
         folds = _summary(Path(evidence.folds))
     results, folds = (each and _nameless(each) for each in (results, folds))
@@ -180,11 +274,18 @@ def _with_evidence(metadata: dict, evidence: Evidence) -> dict:
     if evidence.results and results.get("calibration"):
         calibration |= {k: v for k, v in results["calibration"].items() if k != "temperature"}
     settings = dict(metadata["preprocessing"])
-    if calibration.get("largest_part") and not metadata.get("anatomy"):  # a crop's organ is one part in any case
+    if calibration.get("largest_part") and not metadata.get(
+        "anatomy"
+    ):  # a crop's organ is one part in any case
         settings["keep_largest"] = calibration["largest_part"]["kept"]
-    return {**metadata, "preprocessing": settings, "results": results, "cross_validation": folds,
-            "calibration": calibration or None,
-            "finding": evidence.finding or metadata.get("finding")}
+    return {
+        **metadata,
+        "preprocessing": settings,
+        "results": results,
+        "cross_validation": folds,
+        "calibration": calibration or None,
+        "finding": evidence.finding or metadata.get("finding"),
+    }
 
 
 def _complete(metadata: dict) -> dict:
@@ -197,22 +298,34 @@ def _summary(path: Path) -> dict:
     """A summary of `medllmseg evaluate`."""
     summary = _read_json(path)
     if not isinstance(summary, dict) or not {"cases", "structures", "mean"} <= set(summary):
-        raise UserError(f'"{path}" is no summary that `medllmseg evaluate` wrote; give its .summary.json.')
+        raise UserError(
+            f'"{path}" is no summary that `medllmseg evaluate` wrote; give its .summary.json.'
+        )
     return summary
 
 
 def _nameless(summary: dict) -> dict:
-    """A summary without the names of cases and folders, which may be patients'; how many failed stays."""
+    """A summary without the names of cases and folders, which may be patients'; how many failed
+    stays.
+    """
     failed = summary.get("failed") or 0
     kept = {k: v for k, v in summary.items() if k != "group_of"}
-    return kept | {"data": Path(str(summary.get("data", ""))).name, "failed": failed if isinstance(failed, int) else len(failed)}
+    return kept | {
+        "data": Path(str(summary.get("data", ""))).name,
+        "failed": failed if isinstance(failed, int) else len(failed),
+    }
 
 
 def _calibration(path: Path, weights_sha256: str) -> dict:
     found = _read_json(path)
     temperature = found.get("temperature") if isinstance(found, dict) else None
-    if not isinstance(temperature, (int, float)) or not (math.isfinite(temperature) and temperature > 0):
-        raise UserError(f'"{path}" holds no "temperature" above 0; give the JSON file that the calibration wrote.')
+    if not isinstance(temperature, (int, float)) or not (
+        math.isfinite(temperature) and temperature > 0
+    ):
+        raise UserError(
+            f'"{path}" holds no "temperature" above 0; give the JSON file that the calibration'
+            " wrote."
+        )
     if found.get("weights_sha256", weights_sha256) != weights_sha256:  # a run's own file names none
         raise UserError(f'"{path}" was fitted for other weights; calibrate this very model.')
     return {k: v for k, v in found.items() if k not in ("weights_sha256", "data")}
@@ -226,17 +339,34 @@ def _read_json(path: Path):
 
 
 def _accuracy(metadata: dict) -> str:
-    """One figure in words, for the list of models: over heads or patients, as all figures of a model."""
-    for name, where in (("results", "on {} test"), ("cross_validation", "in cross-validation over {}")):
+    """One figure in words, for the list of models: over heads or patients, as all figures of a
+    model.
+    """
+    for name, where in (
+        ("results", "on {} test"),
+        ("cross_validation", "in cross-validation over {}"),
+    ):
         summary = metadata.get(name)
-        if summary is not None and (mean := over_groups(summary)["means"]["dice"]["mean"]) is not None:
-            groups = f" of {summary['groups']} {metadata.get('group', 'patient')}s" if "groups" in summary else ""
-            return f"mean Dice {mean:.3f} {where.format(summary['cases'])} {metadata.get('case', 'case')}s{groups}"
+        if (
+            summary is not None
+            and (mean := over_groups(summary)["means"]["dice"]["mean"]) is not None
+        ):
+            groups = (
+                f" of {summary['groups']} {metadata.get('group', 'patient')}s"
+                if "groups" in summary
+                else ""
+            )
+            return (
+                f"mean Dice {mean:.3f} {where.format(summary['cases'])}"
+                f" {metadata.get('case', 'case')}s{groups}"
+            )
     return "not measured"
 
 
 def _check_size(tensors: dict, name: str) -> None:
     size_mb = 2 * _count(tensors) / 1e6
     if size_mb > LIMIT_MB - 0.1:  # a tenth for the texts
-        raise UserError(f'The weights of "{name}" take {size_mb:.1f} MB, and a bundle that comes with the program may have '
-                        f"{LIMIT_MB:g} MB; train a smaller network.")
+        raise UserError(
+            f'The weights of "{name}" take {size_mb:.1f} MB, and a bundle that comes with the'
+            f" program may have {LIMIT_MB:g} MB; train a smaller network."
+        )

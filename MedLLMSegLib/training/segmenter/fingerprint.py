@@ -1,34 +1,39 @@
-"""What the training cases are like: sizes, spacings, intensities and structures. `plan.py` plans from it."""
+"""What the training cases are like: sizes, spacings, intensities and structures. `plan.py` plans
+from it.
+"""
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
-from typing import Sequence
 
 import numpy as np
 
-from MedLLMSegLib.data import Case, CaseSet, read_label_map
-from MedLLMSegLib.core.errors import Progress, UserError
-from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
-from MedLLMSegLib.segmentation.prepare import whole_grid
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.data import Case, CaseSet, read_label_map
+from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.segmentation.prepare import whole_grid
 
 THICK = 2.0  # from this ratio of coarsest to finest spacing on, a scan's own axes are kept
 _PERCENTILES = (0.5, 50.0, 99.5)
-_POOLED = 10_000  # labelled voxels of a case whose intensities are looked at together with the other cases'
+# labelled voxels of a case whose intensities are looked at together with the other cases'
+_POOLED = 10_000
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """The training cases in figures.
 
-    axes: along which sizes and spacings are given, "ras" or "scan" (see `preprocess.whole_grid`), in the order (k, j, i).
-    anisotropy: coarsest spacing over finest, the median of the cases.
+    axes: along which sizes and spacings are given, "ras" or "scan" (see `preprocess.whole_grid`),
+    in the order (k, j, i). anisotropy: coarsest spacing over finest, the median of the cases.
     spacing_mm, size_mm: medians. spacings_mm, sizes_vox: of each case, in the order of ``ids``.
-    intensities: of each case, its 0.5th, 50th and 99.5th percentile.
-    labels: value -> name. volumes_ml: value -> the structure's volume in each case, 0 where it is missing.
-    grey: 0.5th and 99.5th percentile, mean and standard deviation of the labelled voxels of all cases.
+    intensities: of each case, its 0.5th, 50th and 99.5th percentile. labels: value -> name.
+    volumes_ml: value -> the structure's volume in each case, 0 where it is missing. grey: 0.5th and
+    99.5th percentile, mean and standard deviation of the labelled voxels of all cases.
     """
 
     ids: tuple[str, ...]
@@ -47,11 +52,17 @@ class Fingerprint:
         return asdict(self)
 
 
-def fingerprint_of(cases: Sequence[Case], case_set: CaseSet, progress: Progress | None = None,
-                   axes: str | None = None) -> Fingerprint:
-    """Measure the training cases; all images and label maps are read once. axes: where they are not to be chosen.
+def fingerprint_of(
+    cases: Sequence[Case],
+    case_set: CaseSet,
+    progress: Report | None = None,
+    axes: str | None = None,
+) -> Fingerprint:
+    """Measure the training cases; all images and label maps are read once. axes: where they are not
+    to be chosen.
 
-    Raises `UserError` for an image or label map that cannot be used, and where no case has a labelled voxel.
+    Raises `UserError` for an image or label map that cannot be used, and where no case has a
+    labelled voxel.
     """
     if not cases:
         raise UserError("There is no case to train on; add labelled cases.")
@@ -64,29 +75,55 @@ def fingerprint_of(cases: Sequence[Case], case_set: CaseSet, progress: Progress 
         labels = read_label_map(case, case_set, image)
         counts = np.bincount(labels.ravel(), minlength=max(case_set.labels) + 1)
         grids.append(image.grid)
-        intensities.append(tuple(float(f"{v:.5g}") for v in np.percentile(image.array, _PERCENTILES)))
+        intensities.append(
+            tuple(float(f"{v:.5g}") for v in np.percentile(image.array, _PERCENTILES))
+        )
         voxels_ml.append(counts * image.grid.voxel_ml)
         labelled.append(_some(image.array[labels > 0]))
-    volumes = {value: tuple(round(float(v[value]), 4) for v in voxels_ml) for value in case_set.labels}
+    volumes = {
+        value: tuple(round(float(v[value]), 4) for v in voxels_ml) for value in case_set.labels
+    }
     if not any(map(any, volumes.values())):
-        raise UserError(f'None of the {len(cases)} training cases of "{case_set.source}" has a labelled voxel, for '
-                        f'example "{cases[0].label}" is empty; label the cases first.')
+        raise UserError(
+            f'None of the {len(cases)} training cases of "{case_set.source}" has a labelled voxel,'
+            f' for example "{cases[0].label}" is empty; label the cases first.'
+        )
     ratios = [max(g.spacing_mm) / min(g.spacing_mm) for g in grids]
     axes = axes or ("scan" if np.median(ratios) > THICK else "ras")
     spacings, extents = zip(*(_along(grid, axes) for grid in grids))
     return Fingerprint(
-        tuple(case.id for case in cases), axes, round(float(np.median(ratios)), 3), _median(spacings), _median(extents),
-        spacings, tuple(tuple(int(round(e / s)) for e, s in zip(*each)) for each in zip(extents, spacings)),
-        tuple(intensities), dict(case_set.labels), volumes, _grey(np.concatenate(labelled)))
+        tuple(case.id for case in cases),
+        axes,
+        round(float(np.median(ratios)), 3),
+        _median(spacings),
+        _median(extents),
+        spacings,
+        tuple(tuple(int(round(e / s)) for e, s in zip(*each)) for each in zip(extents, spacings)),
+        tuple(intensities),
+        dict(case_set.labels),
+        volumes,
+        _grey(np.concatenate(labelled)),
+    )
 
 
 def _some(values: np.ndarray) -> np.ndarray:
     """Enough of them, so that no case counts for more than the others."""
-    return values if len(values) <= _POOLED else np.random.default_rng(0).choice(values, _POOLED, replace=False)
+    return (
+        values
+        if len(values) <= _POOLED
+        else np.random.default_rng(0).choice(values, _POOLED, replace=False)
+    )
 
 
 def _grey(values: np.ndarray) -> tuple[float, float, float, float]:
-    return tuple(float(f"{v:.5g}") for v in (*np.percentile(values, (0.5, 99.5)), values.mean(dtype=float), values.std(dtype=float)))
+    return tuple(
+        float(f"{v:.5g}")
+        for v in (
+            *np.percentile(values, (0.5, 99.5)),
+            values.mean(dtype=float),
+            values.std(dtype=float),
+        )
+    )
 
 
 def _along(grid: Grid, axes: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -95,7 +132,9 @@ def _along(grid: Grid, axes: str) -> tuple[tuple[float, float, float], tuple[flo
     ours, theirs = _directions(whole_grid(scan, max(grid.spacing_mm), axes)), _directions(grid)
     cosines = np.abs(ours.T @ theirs)  # (our axes, the scan's axes)
     order = max(permutations(range(3)), key=lambda p: sum(cosines[a, p[a]] for a in range(3)))
-    return tuple(round(grid.spacing_mm[a], 4) for a in order), tuple(round(grid.extent_mm[a], 3) for a in order)
+    return tuple(round(grid.spacing_mm[a], 4) for a in order), tuple(
+        round(grid.extent_mm[a], 3) for a in order
+    )
 
 
 def _directions(grid: Grid) -> np.ndarray:
@@ -110,23 +149,37 @@ def _median(triples: Sequence[tuple[float, ...]]) -> tuple[float, float, float]:
 
 def fingerprint_table(fp: Fingerprint) -> str:
     """The fingerprint for the screen."""
+
     def line(name: str, text: str) -> str:
         return f"  {name:<24}{text}"
 
     sizes, spacings = np.array(fp.sizes_vox), np.array(fp.spacings_mm)
     low, middle, high = (np.array(column) for column in zip(*fp.intensities))
-    along = {"scan": "slices, rows, columns of the scans",
-             "ras": "inferior-superior, posterior-anterior, left-right"}[fp.axes]
-    rows = [f"{len(fp.ids)} training cases (order of axes k x j x i: {along})",
-            line("size, voxels", f"{_triple(np.median(sizes, 0))} ({_triple(sizes.min(0))} to {_triple(sizes.max(0))})"),
-            line("spacing, mm", f"{_triple(fp.spacing_mm)} ({_triple(spacings.min(0))} to {_triple(spacings.max(0))})"),
-            line("size, mm", _triple(fp.size_mm)), line("anisotropy", f"{fp.anisotropy:.3g}"),
-            line("darkest (0.5 %)", _range(low)), line("median intensity", _range(middle)),
-            line("brightest (99.5 %)", _range(high))]
+    along = {
+        "scan": "slices, rows, columns of the scans",
+        "ras": "inferior-superior, posterior-anterior, left-right",
+    }[fp.axes]
+    rows = [
+        f"{len(fp.ids)} training cases (order of axes k x j x i: {along})",
+        line(
+            "size, voxels",
+            f"{_triple(np.median(sizes, 0))} ({_triple(sizes.min(0))} to {_triple(sizes.max(0))})",
+        ),
+        line(
+            "spacing, mm",
+            f"{_triple(fp.spacing_mm)} ({_triple(spacings.min(0))} to {_triple(spacings.max(0))})",
+        ),
+        line("size, mm", _triple(fp.size_mm)),
+        line("anisotropy", f"{fp.anisotropy:.3g}"),
+        line("darkest (0.5 %)", _range(low)),
+        line("median intensity", _range(middle)),
+        line("brightest (99.5 %)", _range(high)),
+    ]
     for value, name in fp.labels.items():
         there = [v for v in fp.volumes_ml[value] if v]
-        text = f"in {len(there)} of {len(fp.ids)} cases" + (f", {_range(np.array(there))} mL" if there else
-                                                            ": it cannot be learnt from these cases")
+        text = f"in {len(there)} of {len(fp.ids)} cases" + (
+            f", {_range(np.array(there))} mL" if there else ": it cannot be learnt from these cases"
+        )
         rows.append(line(f"{value} {name}"[:23], text))
     return "\n".join(rows)
 

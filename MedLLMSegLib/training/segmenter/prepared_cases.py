@@ -1,4 +1,5 @@
 """Labelled cases on disk -> arrays on the network's grid, read as inference reads a scan."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -6,25 +7,29 @@ from pathlib import Path
 
 import numpy as np
 
-from MedLLMSegLib.data import Case, CaseSet, read_label_map
-from MedLLMSegLib.core.errors import Progress, UserError
-from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import resample
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import whole_file
-from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.data import Case, CaseSet, read_label_map
+from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 
 REMEMBERED = 5000  # voxels of each structure that are remembered to place samples on
 
 
 def prepare_case(case: Case, case_set: CaseSet, how: Preparation) -> dict:
-    """Read one case: {"id", "image": float32 (1, K, J, I) normalised, "label": uint8 (1, K, J, I), "voxels"}.
+    """Read one case: {"id", "image": float32 (1, K, J, I) normalised, "label": uint8 (1, K, J, I),
+    "voxels"}.
 
-    "voxels": for each structure that is there, up to `REMEMBERED` of its voxels as (n, 3) indices. Raises `UserError` for a
-    case that cannot be trained on.
+    "voxels": for each structure that is there, up to `REMEMBERED` of its voxels as (n, 3) indices.
+    Raises `UserError` for a case that cannot be trained on.
     """
     image = load_volume(case.image)
-    check_scan(replace(image, name=str(case.image)))  # many a scan is called like others in other folders
+    check_scan(
+        replace(image, name=str(case.image))
+    )  # many a scan is called like others in other folders
     labels = read_label_map(case, case_set, image)
     array, way_back = prepare_whole(image, how)
     moved = _labels_on(Volume(labels, image.ijk_to_ras), way_back.crop)
@@ -32,13 +37,19 @@ def prepare_case(case: Case, case_set: CaseSet, how: Preparation) -> dict:
 
 
 def _labels_on(labels: Volume, grid) -> np.ndarray:
-    """Labels on another grid: each structure is interpolated and the largest wins, which keeps borders smooth."""
+    """Labels on another grid: each structure is interpolated and the largest wins, which keeps
+    borders smooth.
+    """
     values = [int(v) for v in np.unique(labels.array)]
-    if labels.array.shape == grid.shape and np.allclose(labels.ijk_to_ras, grid.ijk_to_ras, atol=1e-4):
+    if labels.array.shape == grid.shape and np.allclose(
+        labels.ijk_to_ras, grid.ijk_to_ras, atol=1e-4
+    ):
         return labels.array.astype(np.uint8)
     best, winner = np.full(grid.shape, -1.0, np.float32), np.zeros(grid.shape, np.uint8)
     for value in values:
-        share = resample((labels.array == value).astype(np.float32), labels.grid, grid, outside=float(value == 0))
+        share = resample(
+            (labels.array == value).astype(np.float32), labels.grid, grid, outside=float(value == 0)
+        )
         winner[share > best] = value
         np.maximum(best, share, out=best)
     return winner
@@ -47,31 +58,47 @@ def _labels_on(labels: Volume, grid) -> np.ndarray:
 def _voxels(labels: np.ndarray) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     found = [np.argwhere(labels == value) for value in np.unique(labels) if value]
-    return [f if len(f) <= REMEMBERED else f[rng.choice(len(f), REMEMBERED, replace=False)] for f in found]
+    return [
+        f if len(f) <= REMEMBERED else f[rng.choice(len(f), REMEMBERED, replace=False)]
+        for f in found
+    ]
 
 
-def prepare_set(cases, case_set: CaseSet, how: Preparation, cache: Path | None = None, progress: Progress | None = None,
-                writes: bool = True, kept: bool = False) -> list[dict]:
-    """All cases prepared; with ``cache`` (a folder) kept on disk and read from there when a voxel is wanted.
+def prepare_set(
+    cases,
+    case_set: CaseSet,
+    how: Preparation,
+    cache: Path | None = None,
+    progress: Report | None = None,
+    writes: bool = True,
+    kept: bool = False,
+) -> list[dict]:
+    """All cases prepared; with ``cache`` (a folder) kept on disk and read from there when a voxel
+    is wanted.
 
-    A scan of 512 x 512 x 300 voxels takes 400 MB prepared, so that a few dozen would not fit a laptop's memory.
-    writes: whether this process fills the cache; of several, one does, and the others come after it. kept: whether what lies
-    there already was made from the same cases.
+    A scan of 512 x 512 x 300 voxels takes 400 MB prepared, so that a few dozen would not fit a
+    laptop's memory. writes: whether this process fills the cache; of several, one does, and the
+    others come after it. kept: whether what lies there already was made from the same cases.
     """
     prepared = []
     for n, case in enumerate(cases):
         if progress:
             progress(f"reading {case.id}", n / len(cases))
-        if cache is not None and (not writes or kept and all(path.exists() for path in _files(case.id, cache))):
+        if cache is not None and (
+            not writes or (kept and all(path.exists() for path in _files(case.id, cache)))
+        ):
             prepared.append(_from_disk(case.id, cache))
             continue
         ready = prepare_case(case, case_set, how)
         prepared.append(ready if cache is None else _on_disk(ready, cache))
     if prepared and not any(case["voxels"] for case in prepared):
         grid = how.spacing_mm if isinstance(how.spacing_mm, tuple) else (how.spacing_mm,) * 3
-        raise UserError(f"None of these cases has a labelled voxel on a grid of {' x '.join(f'{s:g}' for s in grid)} mm: "
-                        f"{', '.join(case.id for case in cases[:5])}{' ...' if len(cases) > 5 else ''}; label one of them, use a finer "
-                        "--spacing, or have other cases drawn (--seed).")
+        raise UserError(
+            "None of these cases has a labelled voxel on a grid of"
+            f" {' x '.join(f'{s:g}' for s in grid)} mm:"
+            f" {', '.join(case.id for case in cases[:5])}{' ...' if len(cases) > 5 else ''}; label"
+            " one of them, use a finer --spacing, or have other cases drawn (--seed)."
+        )
     return prepared
 
 
@@ -87,25 +114,35 @@ def _on_disk(case: dict, cache: Path) -> dict:
 
 
 def _from_disk(name: str, cache: Path) -> dict:
-    image, label = (np.load(path, mmap_mode="r", allow_pickle=False) for path in _files(name, cache))
+    image, label = (
+        np.load(path, mmap_mode="r", allow_pickle=False) for path in _files(name, cache)
+    )
     return {"id": name, "image": image, "label": label, "voxels": _voxels(np.asarray(label[0]))}
 
 
 def plan_crops(cases: list[dict], spacing_mm: float) -> dict:
-    """What the cascade for crops around one organ must know of the training crops (anatomy "hippocampus").
+    """What the cascade for crops around one organ must know of the training crops (anatomy
+    "hippocampus").
 
-    cases: prepared cases. Margins are the mean distance in voxels (k, j, i) between the organ's bounding box and the
-    crop's edge; plausible volumes are half the smallest and twice the largest that were seen.
+    cases: prepared cases. Margins are the mean distance in voxels (k, j, i) between the organ's
+    bounding box and the crop's edge; plausible volumes are half the smallest and twice the largest
+    that were seen.
     """
     low, high, ml = [], [], []
     for case in cases:
         label = case["label"][0] > 0
         found = np.argwhere(label)
         if not len(found):
-            raise UserError(f'The label map of case "{case["id"]}" is empty; label the case or take it off the list.')
+            raise UserError(
+                f'The label map of case "{case["id"]}" is empty; label the case or take it off the'
+                " list."
+            )
         low.append(found.min(0))
         high.append(np.array(label.shape) - 1 - found.max(0))
-        ml.append(label.sum() * spacing_mm ** 3 / 1000)
-    return {"search_shape": [48, 64, 48], "margin_low_vox": [int(round(v)) for v in np.mean(low, 0)],
-            "margin_high_vox": [int(round(v)) for v in np.mean(high, 0)],
-            "plausible_ml": [round(float(min(ml)) / 2, 2), round(float(max(ml)) * 2, 2)]}
+        ml.append(label.sum() * spacing_mm**3 / 1000)
+    return {
+        "search_shape": [48, 64, 48],
+        "margin_low_vox": [int(round(v)) for v in np.mean(low, 0)],
+        "margin_high_vox": [int(round(v)) for v in np.mean(high, 0)],
+        "plausible_ml": [round(float(min(ml)) / 2, 2), round(float(max(ml)) * 2, 2)],
+    }

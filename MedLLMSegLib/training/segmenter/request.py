@@ -1,29 +1,36 @@
 """What a user asks of a training, checked as far as it can be without the data."""
+
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 
-from MedLLMSegLib.registry.catalogue import plain_id
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.registry.catalogue import plain_id
 from MedLLMSegLib.training.optimiser import check_optimiser
 
-OF_NETWORK = ("preset", "llm", "llm_layer", "llm_position")  # which a model that is fine-tuned has already
+OF_NETWORK = (
+    "preset",
+    "llm",
+    "llm_layer",
+    "llm_position",
+)  # which a model that is fine-tuned has already
 
 
 @dataclass(frozen=True)
 class TrainRequest:
     """What a user asks for; None leaves the choice to the plan.
 
-    source: a Decathlon folder, a CSV or a folder of Slicer segmentations (see `cases.read_cases`). output: the run's folder.
-    start: a bundle (id or folder) to fine-tune. cases: so many training cases only, drawn by seed in whole groups.
-    minutes: time for the training itself, with looks at the val cases (`pace.py`); steps: or so many updates. preset, llm,
-    llm_layer, llm_position: the network. structures: names of the labels 1, 2 ... where the source states none.
-    window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val cases;
-    within ``minutes`` so many at most.
-    optimiser: one of `optimiser.OPTIMISERS`. augmentation: "usual" or "strong" (`Augmentation.stronger`).
-    folds, fold: train fold ``fold`` (from 0) of so many, in place of the stated splits (`cross_validation.py`).
-    anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
+    source: a Decathlon folder, a CSV or a folder of Slicer segmentations (see `cases.read_cases`).
+    output: the run's folder. start: a bundle (id or folder) to fine-tune. cases: so many training
+    cases only, drawn by seed in whole groups. minutes: time for the training itself, with looks at
+    the val cases (`pace.py`); steps: or so many updates. preset, llm, llm_layer, llm_position: the
+    network. structures: names of the labels 1, 2 ... where the source states none. window, spacing:
+    (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val
+    cases; within ``minutes`` so many at most. optimiser: one of `optimiser.OPTIMISERS`.
+    augmentation: "usual" or "strong" (`Augmentation.stronger`). folds, fold: train fold ``fold``
+    (from 0) of so many, in place of the stated splits (`cross_validation.py`). anatomy:
+    "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
     """
 
     source: str
@@ -59,22 +66,40 @@ class TrainRequest:
     def __post_init__(self):
         if self.minutes is not None and self.steps is not None:
             raise UserError("--minutes and --steps both say how long to train; give one of them.")
-        for name in ("minutes", "steps", "cases", "batch", "lr", "validations", "window", "spacing"):
+        for name in (
+            "minutes",
+            "steps",
+            "cases",
+            "batch",
+            "lr",
+            "validations",
+            "window",
+            "spacing",
+        ):
             value = getattr(self, name)
-            if value is not None and not all(0 < v < math.inf for v in (value if isinstance(value, (tuple, list)) else (value,))):
+            if value is not None and not all(
+                0 < v < math.inf for v in (value if isinstance(value, (tuple, list)) else (value,))
+            ):
                 raise UserError(f"--{name} is {value}, and must be above 0 and not infinite.")
         for name in ("seed", "patience"):
             if getattr(self, name) < 0:
                 raise UserError(f"--{name} is {getattr(self, name)}, and must be 0 or more.")
         own = [name for name in OF_NETWORK if getattr(self, name) != getattr(TrainRequest, name)]
         if self.start and own:
-            raise UserError(f"--{own[0].replace('_', '-')} chooses a network, and --from keeps that of {self.start}; give one of them.")
+            raise UserError(
+                f"--{own[0].replace('_', '-')} chooses a network, and --from keeps that of"
+                f" {self.start}; give one of them."
+            )
         if self.anatomy and self.spacing and len(set(self.spacing)) > 1:
-            raise UserError(f"--spacing is {' '.join(f'{s:g}' for s in self.spacing)}, and crops around an organ (--anatomy) need one "
-                            "spacing for all axes.")
+            raise UserError(
+                f"--spacing is {' '.join(f'{s:g}' for s in self.spacing)}, and crops around an"
+                " organ (--anatomy) need one spacing for all axes."
+            )
         if self.name and self.name != plain_id(self.name):
-            raise UserError(f'--name is "{self.name}", and a model is called by small letters, digits and hyphens; use '
-                            f'"{plain_id(self.name) or "model"}", and --title for the rest.')
+            raise UserError(
+                f'--name is "{self.name}", and a model is called by small letters, digits and'
+                f' hyphens; use "{plain_id(self.name) or "model"}", and --title for the rest.'
+            )
         check_optimiser(self.optimiser)
         if self.augmentation not in ("usual", "strong"):
             raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')

@@ -1,11 +1,13 @@
-"""Which case, which place in it: the training samples, each a function of the seed and its number alone.
+"""Which case, which place in it: the training samples, each a function of the seed and its number
+alone.
 
-So a training that was killed goes on with the very samples it would have had, and several processes that share a batch
-see together what one process would see alone.
+So a training that was killed goes on with the very samples it would have had, and several processes
+that share a batch see together what one process would see alone.
 """
+
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,29 +16,47 @@ from torch.utils.data import Dataset, Sampler
 from .augmentation import Augmentation, noise_sample, training_transform
 
 JITTER = 0.15  # of the window: how far a sample's centre is moved at random
-ORGAN = 1 / 3  # of the samples surely hold some of the structures (as in nnU-Net, Isensee et al. 2021)
+ORGAN = (
+    1 / 3
+)  # of the samples surely hold some of the structures (as in nnU-Net, Isensee et al. 2021)
 
 
 class Samples(Dataset):
-    """Sample number -> {"image": (1, K, J, I), "label": (1, K, J, I), "case": id} at the window's size."""
+    """Sample number -> {"image": (1, K, J, I), "label": (1, K, J, I), "case": id} at the
+    window's size.
+    """
 
-    def __init__(self, cases: list[dict], window: tuple[int, int, int], classes: int, how: Augmentation,
-                 noise_fraction: float, seed: int):
-        self.cases, self.window, self.noise_fraction, self.seed = cases, tuple(window), noise_fraction, seed
+    def __init__(
+        self,
+        cases: list[dict],
+        window: tuple[int, int, int],
+        classes: int,
+        how: Augmentation,
+        noise_fraction: float,
+        seed: int,
+    ):
+        self.cases, self.window, self.noise_fraction, self.seed = (
+            cases,
+            tuple(window),
+            noise_fraction,
+            seed,
+        )
         self.transform = training_transform(self.window, classes, how)
         self.reach = how.reach(self.window)
 
     def __len__(self) -> int:
-        return 2 ** 31  # as many as the training asks for
+        return 2**31  # as many as the training asks for
 
     def __getitem__(self, number: int) -> dict:
         rng = np.random.default_rng((self.seed, number))
         if rng.random() < self.noise_fraction:
             return {**noise_sample(self.window, rng), "case": "noise"}
         case = self.cases[self._which(number)]
-        self.transform.set_random_state(int(rng.integers(2 ** 31)))
+        self.transform.set_random_state(int(rng.integers(2**31)))
         warped = self.transform(cut(case, self.window, self.reach, rng))
-        return {key: torch.as_tensor(warped[key]).float().contiguous() for key in ("image", "label")} | {"case": case["id"]}
+        return {
+            key: torch.as_tensor(warped[key]).float().contiguous() for key in ("image", "label")
+        } | {"case": case["id"]}
 
     def _which(self, number: int) -> int:
         """Every case once in each round, in an order of its own."""
@@ -51,7 +71,13 @@ class Numbers(Sampler):
     """
 
     def __init__(self, first_step: int, steps: int, batch: int, rank: int = 0, world: int = 1):
-        self.first_step, self.steps, self.batch, self.rank, self.world = first_step, steps, batch, rank, world
+        self.first_step, self.steps, self.batch, self.rank, self.world = (
+            first_step,
+            steps,
+            batch,
+            rank,
+            world,
+        )
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.first_step, self.steps):
@@ -61,23 +87,35 @@ class Numbers(Sampler):
         return max(0, self.steps - self.first_step)
 
 
-def cut(case: dict, window: tuple[int, int, int], reach: tuple[int, int, int], rng: np.random.Generator) -> dict:
-    """Cut a part of size ``reach`` out of a case around a random place, beyond the case's faces repeating its edge.
+def cut(
+    case: dict, window: tuple[int, int, int], reach: tuple[int, int, int], rng: np.random.Generator
+) -> dict:
+    """Cut a part of size ``reach`` out of a case around a random place, beyond the case's faces
+    repeating its edge.
 
     case: "image", "label" (1, K, J, I) and "voxels", per structure some of its voxels (n, 3).
     An axis shorter than the window is centred, give or take `JITTER`.
     """
     shape = np.array(case["image"].shape[1:])
     room = np.maximum(shape - np.array(window), 0)
-    centre = np.array(window) / 2 + room * rng.random(3) + np.minimum(0, shape - np.array(window)) / 2
+    centre = (
+        np.array(window) / 2 + room * rng.random(3) + np.minimum(0, shape - np.array(window)) / 2
+    )
     if case["voxels"] and room.any() and rng.random() < ORGAN:
         voxels = case["voxels"][rng.integers(len(case["voxels"]))]
         target = voxels[rng.integers(len(voxels))]
-        centre = np.where(room > 0, np.clip(target, np.array(window) / 2, shape - np.array(window) / 2), centre)
+        centre = np.where(
+            room > 0, np.clip(target, np.array(window) / 2, shape - np.array(window) / 2), centre
+        )
     centre = centre + (rng.random(3) * 2 - 1) * JITTER * np.array(window)
     # The transform pads by repeating the edge, so voxels beyond the case need not be cut out.
-    reach = np.maximum(window, np.minimum(reach, 2 * np.ceil(np.maximum(centre, shape - centre)).astype(int)))
+    reach = np.maximum(
+        window, np.minimum(reach, 2 * np.ceil(np.maximum(centre, shape - centre)).astype(int))
+    )
     low = np.round(centre - reach / 2).astype(int)
     index = [np.clip(np.arange(a, a + n), 0, size - 1) for a, n, size in zip(low, reach, shape)]
     take = np.ix_(*index)
-    return {key: torch.from_numpy(np.ascontiguousarray(case[key][0][take], np.float32))[None] for key in ("image", "label")}
+    return {
+        key: torch.from_numpy(np.ascontiguousarray(case[key][0][take], np.float32))[None]
+        for key in ("image", "label")
+    }

@@ -1,8 +1,19 @@
-"""The model card and licence of a bundle, made from its metadata: no figure stands here that was not measured."""
+"""The model card and licence of a bundle, made from its metadata: no figure stands here that was
+not measured.
+"""
+
 from __future__ import annotations
 
-from MedLLMSegLib.registry.cards import card, data_and_licence, files, fill, head, licence_text, over_groups
 from MedLLMSegLib.metrics.overlap import METRICS
+from MedLLMSegLib.registry.cards import (
+    card,
+    data_and_licence,
+    files,
+    fill,
+    head,
+    licence_text,
+    over_groups,
+)
 from MedLLMSegLib.registry.monai_config import REQUIRED, class_names
 from MedLLMSegLib.registry.segmenter_settings import LARGEST, asked_largest
 
@@ -15,7 +26,12 @@ def model_card(metadata: dict) -> str:
 def bundle_licence(metadata: dict) -> str:
     """The text of LICENSE: whose data, which licence, and its full text where we have it."""
     base = metadata.get("fine_tuned_from")
-    began = f"The weights were fine-tuned from the model {base['id']} ({base['licence'] or 'licence unknown'}).\n" if base else ""
+    began = (
+        f"The weights were fine-tuned from the model {base['id']}"
+        f" ({base['licence'] or 'licence unknown'}).\n"
+        if base
+        else ""
+    )
     return began + licence_text(metadata)
 
 
@@ -24,41 +40,82 @@ def _head(m: dict) -> list[str]:
 
 
 def _what(m: dict) -> list[str]:
-    own = [name for name, there in (("hybrid attention", m["network"].get("attention") == "hybrid"),
-                                    ("fusion", m["network"].get("fusion"))) if there]
-    text = ("A vision transformer for 3D segmentation after MedVisionLlama (arXiv 2410.02458)"
-            + (f"; {' and '.join(own)} are our own design" if own else "")
-            + f". {m['parameters'] / 1e6:.2f} million trained parameters, stored as fp16. {_llm(m)}")
+    own = [
+        name
+        for name, there in (
+            ("hybrid attention", m["network"].get("attention") == "hybrid"),
+            ("fusion", m["network"].get("fusion")),
+        )
+        if there
+    ]
+    text = (
+        "A vision transformer for 3D segmentation after MedVisionLlama (arXiv 2410.02458)"
+        + (f"; {' and '.join(own)} are our own design" if own else "")
+        + f". {m['parameters'] / 1e6:.2f} million trained parameters, stored as fp16. {_llm(m)}"
+    )
     base = m.get("fine_tuned_from")
-    return ["## What it is", fill(text),
-            fill(f"It was fine-tuned from `{base['id']}` ({base['licence'] or 'licence unknown'}).") if base else "",
-            fill(f"It works together with the localizer `{m['localizer']}`, which finds the organ in whole scans.")
-            if m.get("localizer") else ""]
+    return [
+        "## What it is",
+        fill(text),
+        (
+            fill(f"It was fine-tuned from `{base['id']}` ({base['licence'] or 'licence unknown'}).")
+            if base
+            else ""
+        ),
+        (
+            fill(
+                f"It works together with the localizer `{m['localizer']}`, which finds the organ in"
+                " whole scans."
+            )
+            if m.get("localizer")
+            else ""
+        ),
+    ]
 
 
 def _llm(m: dict) -> str:
     if not m.get("llm"):
         return "It holds no language-model block."
     licence = f", {m['llm_licence']}" if m.get("llm_licence") else ""
-    return (f"Its encoder holds a frozen language-model block ({m['llm']}{licence}), which is not part of this folder. "
-            + (m.get("finding") or "Whether that block helps was not tested for this model."))
+    return (
+        f"Its encoder holds a frozen language-model block ({m['llm']}{licence}), which is not part"
+        " of this folder. "
+        + (m.get("finding") or "Whether that block helps was not tested for this model.")
+    )
 
 
 def _use(m: dict) -> list[str]:
     extra = ", ".join(REQUIRED)
-    crops = (" It takes crops around one organ of unspecified side; whole scans need `medllmseg segment`, whose localizer "
-             "finds the organ." if m.get("anatomy") else "")
+    crops = (
+        " It takes crops around one organ of unspecified side; whole scans need `medllmseg"
+        " segment`, whose localizer finds the organ."
+        if m.get("anatomy")
+        else ""
+    )
     rows = "\n".join(f"| {n} | {name} |" for n, name in _label_values(m))
     labels = ["| label | structure |\n|---|---|\n" + rows]
     if m.get("anatomy"):
-        labels.append(fill("These are the labels in a crop of unspecified side; where the side is known, the left organ has "
-                            "them and the right one the numbers after them."))
-    return ["## How to use it", fill(m["intended_use"]),
-            f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
-            fill("In place of the id, the path of this folder will do. MONAI's own runner gives the same label map. It needs "
-                  f"medllmseg and the packages {extra}, and runs from this folder.{crops}"),
-            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root . \\\n"
-            "        --scan scan.nii.gz --output_dir out", *labels]
+        labels.append(
+            fill(
+                "These are the labels in a crop of unspecified side; where the side is known, the"
+                " left organ has them and the right one the numbers after them."
+            )
+        )
+    return [
+        "## How to use it",
+        fill(m["intended_use"]),
+        f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
+        fill(
+            "In place of the id, the path of this folder will do. MONAI's own runner gives the"
+            f" same label map. It needs medllmseg and the packages {extra}, and runs from this"
+            f" folder.{crops}"
+        ),
+        (
+            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
+            " \\\n        --scan scan.nii.gz --output_dir out"
+        ),
+        *labels,
+    ]
 
 
 def _label_values(m: dict) -> list[tuple[int, str]]:
@@ -70,25 +127,49 @@ def _label_values(m: dict) -> list[tuple[int, str]]:
 def _data(m: dict) -> list[str]:
     chosen, case = m["chosen"], m.get("case", "case")
     when = f"step {chosen['step']}" if "step" in chosen else f"epoch {chosen['epoch']}"
-    text = (f"{m.get('data') or 'Not stated'}. Trained on {chosen['trained_on']} {case}s, the best weights chosen on "
-            f"{chosen['chosen_on']} others ({when}, mean Dice {chosen['val_dice']:.3f} there). {m.get('data_note', '')}")
+    text = (
+        f"{m.get('data') or 'Not stated'}. Trained on {chosen['trained_on']} {case}s, the best"
+        f" weights chosen on {chosen['chosen_on']} others ({when}, mean Dice"
+        f" {chosen['val_dice']:.3f} there). {m.get('data_note', '')}"
+    )
     return data_and_licence(m, text)
 
 
 def _measured(m: dict) -> list[str]:
-    blocks, case, results, folds = ["## Measured"], m.get("case", "case"), m.get("results"), m.get("cross_validation")
+    blocks, case, results, folds = (
+        ["## Measured"],
+        m.get("case", "case"),
+        m.get("results"),
+        m.get("cross_validation"),
+    )
     blocks.append(f"Accuracy: {m['accuracy']}.")
     if results is None and folds is None:
         return [*blocks, "Nothing has been measured yet."]
     if results is not None:
         calibrated = " --calibration" if results.get("calibration") else ""
-        blocks += [fill(f"On {_how_many(results, m)} that had no part in training or choosing, at their own resolution:"),
-                   _table(results), fill(_rules(results, m)), "Printed by",
-                   f"    medllmseg evaluate --model {m['id']} --data {results.get('data') or 'DATA'}{calibrated} --output test.csv"]
+        blocks += [
+            fill(
+                f"On {_how_many(results, m)} that had no part in training or choosing, at their own"
+                " resolution:"
+            ),
+            _table(results),
+            fill(_rules(results, m)),
+            "Printed by",
+            (
+                f"    medllmseg evaluate --model {m['id']} --data"
+                f" {results.get('data') or 'DATA'}{calibrated} --output test.csv"
+            ),
+        ]
     if folds is not None:
-        blocks += [fill(f"In cross-validation over {_how_many(folds, m)}: trained anew for each part, and each {case} measured "
-                         "with the weights that had not seen its group. They are other weights than the ones in this folder."),
-                   _table(folds), fill(_rules(folds, m))]
+        blocks += [
+            fill(
+                f"In cross-validation over {_how_many(folds, m)}: trained anew for each part, and"
+                f" each {case} measured with the weights that had not seen its group. They are"
+                " other weights than the ones in this folder."
+            ),
+            _table(folds),
+            fill(_rules(folds, m)),
+        ]
         if m.get("folds_command"):
             blocks += ["Printed by", f"    {m['folds_command']}"]
         if m.get("folds_note"):
@@ -107,15 +188,27 @@ def _table(summary: dict) -> str:
     keys = list(summary["structures"])
     rows = [f"| | {' | '.join(keys)} | mean of structures |", "|---" * (len(keys) + 2) + "|"]
     for name in [n for n in METRICS if n in metrics]:
-        rows.append("| " + " | ".join([METRICS[name].title, *(_cell(metrics[name][k]) for k in keys), _cell(means[name])]) + " |")
+        rows.append(
+            "| "
+            + " | ".join(
+                [METRICS[name].title, *(_cell(metrics[name][k]) for k in keys), _cell(means[name])]
+            )
+            + " |"
+        )
         if name == "dice":
             each = [*(metrics[name][k] for k in keys), means[name]]
-            rows.append("| Dice, standard deviation | " + " | ".join(_number(s["sd"]) for s in each) + " |")
+            rows.append(
+                "| Dice, standard deviation | " + " | ".join(_number(s["sd"]) for s in each) + " |"
+            )
     return "\n".join(rows)
 
 
 def _cell(s: dict) -> str:
-    interval = f" ({_number(s['low'])} to {_number(s['high'])})" if s["low"] is not None and s["high"] is not None else ""
+    interval = (
+        f" ({_number(s['low'])} to {_number(s['high'])})"
+        if s["low"] is not None and s["high"] is not None
+        else ""
+    )
     return _number(s["mean"]) + interval
 
 
@@ -125,10 +218,15 @@ def _number(value: float | None) -> str:
 
 def _rules(summary: dict, m: dict) -> str:
     group, case = m.get("group", "patient"), m.get("case", "case")
-    text = (f"Means over {group}s, of whose {case}s the mean is taken first; in brackets the 95 % interval, bootstrapped over {group}s."
-            if "group_metrics" in summary else
-            f"Means over {case}s; in brackets the 95 % interval of the mean, bootstrapped over {group}s (what belongs to one is kept "
-            "together).")
+    text = (
+        f"Means over {group}s, of whose {case}s the mean is taken first; in brackets the 95 %"
+        f" interval, bootstrapped over {group}s."
+        if "group_metrics" in summary
+        else (
+            f"Means over {case}s; in brackets the 95 % interval of the mean, bootstrapped over"
+            f" {group}s (what belongs to one is kept together)."
+        )
+    )
     if summary.get("failed"):
         text += f" {summary['failed']} {case}s could not be segmented and count as 0."
     return text + (f" Rule: {summary['rule']}." if summary.get("rule") else "")
@@ -138,24 +236,42 @@ def _calibration(m: dict) -> list[str]:
     c = m.get("calibration")
     if not c:
         return []
-    text = f"The logits are divided by {c['temperature']:.3f}, chosen on cases that were not trained on." if "temperature" in c else ""
+    text = (
+        f"The logits are divided by {c['temperature']:.3f}, chosen on cases that were not"
+        " trained on."
+        if "temperature" in c
+        else ""
+    )
     if c.get("ece") is not None:
         mean = ((m.get("results") or {}).get("means") or {}).get("ece")
-        text += (f" Expected calibration error {c['ece']:.4f} over all test {m.get('case', 'case')}s' voxels together"
-                 + (f" ({c['where']})" if c.get("where") else "")
-                 + (f", {mean['mean']:.4f} in the mean of the {m.get('case', 'case')}s." if mean else "."))
+        text += (
+            f" Expected calibration error {c['ece']:.4f} over all test {m.get('case', 'case')}s'"
+            " voxels together"
+            + (f" ({c['where']})" if c.get("where") else "")
+            + (
+                f", {mean['mean']:.4f} in the mean of the {m.get('case', 'case')}s."
+                if mean
+                else "."
+            )
+        )
     if c.get("risk_coverage") is not None and c.get("risk_coverage_random") is not None:
-        text += (f" Area under the risk-coverage curve of the uncertainty map {c['risk_coverage']:.4f}, against "
-                 f"{c['risk_coverage_random']:.4f} of a random one (lower is better).")
+        text += (
+            f" Area under the risk-coverage curve of the uncertainty map {c['risk_coverage']:.4f},"
+            f" against {c['risk_coverage_random']:.4f} of a random one (lower is better)."
+        )
     part = c.get("largest_part")
     how = asked_largest(m["preprocessing"])
     if part and part["kept"] and how:
-        text += (f" What is kept is {LARGEST[how]}, as this was better on the same cases (mean Dice {part['dice_largest']:.4f} "
-                 f"against {part['dice_all']:.4f}).")
+        text += (
+            f" What is kept is {LARGEST[how]}, as this was better on the same cases (mean Dice"
+            f" {part['dice_largest']:.4f} against {part['dice_all']:.4f})."
+        )
     return ["## Calibration", fill(text)]
 
 
 def _limits(m: dict) -> list[str]:
-    own = (f"It knows only what its {m['chosen']['trained_on']} training cases show. Other scanners, contrasts, ages and diseases "
-           "were not tested. Look at every result.")
+    own = (
+        f"It knows only what its {m['chosen']['trained_on']} training cases show. Other scanners,"
+        " contrasts, ages and diseases were not tested. Look at every result."
+    )
     return ["## What it cannot do", fill(m.get("limits") or own)]

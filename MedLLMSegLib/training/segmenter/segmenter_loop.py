@@ -1,26 +1,28 @@
 """The training loop: seeded, resumable at any step, the same on one process or many."""
+
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from MedLLMSegLib.core.errors import Cancelled, Progress, UserError
-from MedLLMSegLib.segmentation.inference import predict
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.progress import Report, duration_text
+from MedLLMSegLib.core.safe_files import make_folder
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.overlap import dice
-from MedLLMSegLib.core.safe_files import make_folder
-from MedLLMSegLib.core.progress import clock
+from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.training import checkpoint
-from .augmentation import Augmentation
 from MedLLMSegLib.training.checkpoint import State
-from .losses import SegmentationLoss
 from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser, schedule
+
+from .augmentation import Augmentation
+from .losses import SegmentationLoss
 from .sampling import Numbers, Samples
 
 HISTORY_S = 2.0  # between two writings of history.json, from which a live curve is drawn
@@ -30,11 +32,12 @@ HISTORY_S = 2.0  # between two writings of history.json, from which a live curve
 class TrainConfig:
     """How to train.
 
-    steps: optimiser updates in all. batch: samples of a step, over all processes. window: voxels (k, j, i) of a sample.
-    optimiser: one of `optimiser.OPTIMISERS`. noise_fraction: samples that are noise without organ. validate_every: steps.
-    look_first: score the weights that it begins with too. patience: validations without a better score after which training stops
-    early; 0 never. predict_window: voxels that go through the network at once when val cases are scored. log_every: steps of a
-    line of history. workers: processes that make samples; 0 makes them here.
+    steps: optimiser updates in all. batch: samples of a step, over all processes. window: voxels
+    (k, j, i) of a sample. optimiser: one of `optimiser.OPTIMISERS`. noise_fraction: samples that
+    are noise without organ. validate_every: steps. look_first: score the weights that it begins
+    with too. patience: validations without a better score after which training stops early; 0
+    never. predict_window: voxels that go through the network at once when val cases are scored.
+    log_every: steps of a line of history. workers: processes that make samples; 0 makes them here.
     """
 
     steps: int = 3000
@@ -77,46 +80,76 @@ def update_average(average: dict[str, Tensor], network: nn.Module, decay: float)
 
 
 def case_dice(winner: np.ndarray, label: np.ndarray, classes: int) -> list[float]:
-    """Dice of each structure on the prepared grid, where either map has it: for choosing, not a reported figure."""
-    return [score for value in range(1, classes) if np.isfinite(score := dice(winner, label, value))]
+    """Dice of each structure on the prepared grid, where either map has it: for choosing, not a
+    reported figure.
+    """
+    return [
+        score for value in range(1, classes) if np.isfinite(score := dice(winner, label, value))
+    ]
 
 
 class Trainer:
     """One training in a folder. The network is handed in finished; any module trains the same way.
 
-    network: image (B, 1, K, J, I) -> logits (B, classes, K, J, I); in training mode a list of logits, finest first, is
-    deep supervision. train, val: prepared cases (`data.prepare_set`). about: what a bundle must know, JSON-able.
-    fabric: where it runs (`devices.make_fabric`). on_validation: called on the first process with (step, history,
-    [(case, label map)] of a few val cases) to draw pictures.
+    network: image (B, 1, K, J, I) -> logits (B, classes, K, J, I); in training mode a list of
+    logits, finest first, is deep supervision. train, val: prepared cases (`data.prepare_set`).
+    about: what a bundle must know, JSON-able. fabric: where it runs (`devices.make_fabric`).
+    on_validation: called on the first process with (step, history, [(case, label map)] of a few val
+    cases) to draw pictures.
     """
 
-    def __init__(self, network: nn.Module, classes: int, config: TrainConfig, train: list[dict], val: list[dict], output,
-                 about: dict, fabric=None, on_validation: Callable | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        classes: int,
+        config: TrainConfig,
+        train: list[dict],
+        val: list[dict],
+        output,
+        about: dict,
+        fabric=None,
+        on_validation: Callable | None = None,
+    ):
         if not train or not val:
-            raise UserError(f"There are {len(train)} cases to train on and {len(val)} to choose the best weights on, and at "
-                            "least one of each is needed; label more cases.")
+            raise UserError(
+                f"There are {len(train)} cases to train on and {len(val)} to choose the best"
+                " weights on, and at least one of each is needed; label more cases."
+            )
         if fabric is None:
             from MedLLMSegLib.training.devices import make_fabric
 
             fabric = make_fabric("cpu", config.precision)
         if config.batch % fabric.world_size:
-            raise UserError(f"A batch of {config.batch} cannot be shared evenly by {fabric.world_size} processes; "
-                            f"use --batch {fabric.world_size * max(1, config.batch // fabric.world_size)}.")
+            raise UserError(
+                f"A batch of {config.batch} cannot be shared evenly by {fabric.world_size}"
+                " processes; use --batch"
+                f" {fabric.world_size * max(1, config.batch // fabric.world_size)}."
+            )
         self.network, self.classes, self.config, self.fabric = network, classes, config, fabric
-        self.val, self.output, self.about, self.on_validation = val, make_folder(output), about, on_validation
-        self.samples = Samples(train, config.window, classes, config.augmentation, config.noise_fraction, config.seed)
+        self.val, self.output, self.about, self.on_validation = (
+            val,
+            make_folder(output),
+            about,
+            on_validation,
+        )
+        self.samples = Samples(
+            train, config.window, classes, config.augmentation, config.noise_fraction, config.seed
+        )
         trained = [p for p in network.parameters() if p.requires_grad]
         optimiser = make_optimiser(config.optimiser, trained, config.lr, config.weight_decay)
         network.to(fabric.device)
         self.loss = SegmentationLoss()
-        self.state = State({k: v.detach().float().clone() for k, v in trained_tensors(network).items()})
+        self.state = State(
+            {k: v.detach().float().clone() for k, v in trained_tensors(network).items()}
+        )
         self._resume(optimiser)
         self.module, self.optimiser = fabric.setup(network, optimiser)
 
-    def run(self, progress: Progress | None = None) -> TrainResult:
+    def run(self, progress: Report | None = None) -> TrainResult:
         """Train to the end; call again after a kill to go on from the last checkpoint.
 
-        progress: called with (a line of text, fraction done); it may raise `Cancelled`, which saves first.
+        progress: called with (a line of text, fraction done); it may raise `Cancelled`, which saves
+        first.
         """
         say = progress or (lambda text, fraction: None)
         stopped = "early" if self._gave_up() else "finished"
@@ -130,7 +163,7 @@ class Trainer:
             self.fabric.barrier()
         return TrainResult(self.state.best, self.state.step, round(self.state.seconds, 1), stopped)
 
-    def _train(self, say: Progress) -> str:
+    def _train(self, say: Report) -> str:
         config, state = self.config, self.state
         self.module.train()
         if self._owes_a_look():
@@ -158,35 +191,51 @@ class Trainer:
             self._tell(say)
         return "finished"
 
-    def _tell(self, say: Progress) -> None:
-        """Progress. Where one process is asked to stop, all stop after the same step: none waits for one that has left."""
+    def _tell(self, say: Report) -> None:
+        """Report. Where one process is asked to stop, all stop after the same step: none waits
+        for one that has left.
+        """
         asked = None
         try:
             say(self._line(), self.state.step / self.config.steps)
         except Cancelled as wish:
             asked = wish
-        if self.fabric.world_size > 1 and self.fabric.all_reduce(torch.tensor(float(asked is not None)), reduce_op="sum"):
+        if self.fabric.world_size > 1 and self.fabric.all_reduce(
+            torch.tensor(float(asked is not None)), reduce_op="sum"
+        ):
             asked = asked or Cancelled()
         if asked:
             raise asked
 
     def _owes_a_look(self) -> bool:
-        """Whether the val cases have to be looked at after this step, and were not yet, or not all before a stop."""
+        """Whether the val cases have to be looked at after this step, and were not yet, or not
+        all before a stop.
+        """
         state, config = self.state, self.config
-        due = (state.step > 0 or config.look_first) and (state.step % config.validate_every == 0 or state.step == config.steps)
-        return due and not any(row["step"] == state.step and "val_dice" in row for row in state.history)
+        due = (state.step > 0 or config.look_first) and (
+            state.step % config.validate_every == 0 or state.step == config.steps
+        )
+        return due and not any(
+            row["step"] == state.step and "val_dice" in row for row in state.history
+        )
 
     def _step(self, batch: dict) -> float:
         config, step = self.config, self.state.step
         for group in self.optimiser.param_groups:
             group["lr"] = config.lr * schedule(step, config.steps, config.warmup_steps)
-        # Dropout too follows from the seed and the step, so a training that goes on draws the same; each process draws its own.
-        torch.manual_seed((1_000_003 * config.seed + step) * self.fabric.world_size + self.fabric.global_rank)
+        # Dropout too follows from the seed and the step, so a training that goes on draws the same;
+        # each process draws its own.
+        torch.manual_seed(
+            (1_000_003 * config.seed + step) * self.fabric.world_size + self.fabric.global_rank
+        )
         loss = self._loss_of(batch, step)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        # fp16's scaler skips a step whose gradients overflow; elsewhere such a step would spoil the weights.
-        self.fabric.clip_gradients(self.module, self.optimiser, max_norm=config.clip, error_if_nonfinite=False)
+        # fp16's scaler skips a step whose gradients overflow; elsewhere such a step would spoil the
+        # weights.
+        self.fabric.clip_gradients(
+            self.module, self.optimiser, max_norm=config.clip, error_if_nonfinite=False
+        )
         self._refuse_unless(self._finite_gradients(), batch, step, "gradients", "not finite")
         self.optimiser.step()
         update_average(self.state.average, self.network, min(config.ema, (1 + step) / (10 + step)))
@@ -209,24 +258,39 @@ class Trainer:
             self._checkpoint()  # the weights are those of the step before
         kept = f"the last good state is in {self.output}" if step else "nothing had been learnt yet"
         several = len(batch["case"]) > 1
-        raise UserError(f"The {what} became {value} at step {step}, on the case{'s' * several} {', '.join(batch['case'])}; look at "
-                        f"{'these images' if several else 'this image'}, and train into another folder without "
-                        f"{'them' if several else 'it'} or with a lower --lr; {kept}.")
+        raise UserError(
+            f"The {what} became {value} at step {step}, on the case{'s' * several}"
+            f" {', '.join(batch['case'])}; look at {'these images' if several else 'this image'},"
+            f" and train into another folder without {'them' if several else 'it'} or with a lower"
+            f" --lr; {kept}."
+        )
 
     def _loader(self, first_step: int):
         config, fabric = self.config, self.fabric
-        numbers = Numbers(first_step, config.steps, config.batch, fabric.global_rank, fabric.world_size)
-        loader = DataLoader(self.samples, batch_sampler=numbers, num_workers=config.workers,
-                            pin_memory=fabric.device.type == "cuda")
+        numbers = Numbers(
+            first_step, config.steps, config.batch, fabric.global_rank, fabric.world_size
+        )
+        loader = DataLoader(
+            self.samples,
+            batch_sampler=numbers,
+            num_workers=config.workers,
+            pin_memory=fabric.device.type == "cuda",
+        )
         return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 
     def _log(self) -> None:
         state = self.state
-        state.history.append({"step": state.step, "loss": round(float(np.mean(state.losses)), 5),
-                              "lr": self.optimiser.param_groups[0]["lr"], "seconds": round(state.seconds, 1)})
+        state.history.append(
+            {
+                "step": state.step,
+                "loss": round(float(np.mean(state.losses)), 5),
+                "lr": self.optimiser.param_groups[0]["lr"],
+                "seconds": round(state.seconds, 1),
+            }
+        )
         state.losses = []
 
-    def _validate(self, say: Progress) -> None:
+    def _validate(self, say: Report) -> None:
         """Score the averaged weights on val, keep them if they are the best, and draw."""
         state = self.state
         own = {k: v.detach().clone() for k, v in trained_tensors(self.network).items()}
@@ -250,18 +314,29 @@ class Trainer:
         if self.on_validation and self.fabric.is_global_zero:
             self.on_validation(state.step, state.history, shown)
 
-    def _look(self, say: Progress) -> tuple[list[float], list[tuple[dict, np.ndarray]]]:
-        """This process's share of the val cases: the Dice of each, and the first few with their label maps."""
+    def _look(self, say: Report) -> tuple[list[float], list[tuple[dict, np.ndarray]]]:
+        """This process's share of the val cases: the Dice of each, and the first few with their
+        label maps.
+        """
         rank, world = self.fabric.global_rank, self.fabric.world_size
         shown, scores = [], []
         for case in self.val[rank::world]:
-            if world == 1:  # several must not part here: their shares differ, and a stop waits for the next step
+            if (
+                world == 1
+                # several must not part here: their shares differ, and a stop waits for the next step
+            ):
                 say(f"{self._line()}, looking at {case['id']}", self.state.step / self.config.steps)
-            with self.fabric.autocast():  # a choice among weights needs no more precision than the training
+            with (
+                self.fabric.autocast()
+            ):  # a choice among weights needs no more precision than the training
                 image = np.asarray(case["image"][0])
-                logits = predict(self.network, image, self.fabric.device, tuple(self.config.predict_window))
+                logits = predict(
+                    self.network, image, self.fabric.device, tuple(self.config.predict_window)
+                )
             winner = logits.argmax(axis=0).astype(np.uint8)
-            scores.append(float(np.mean(case_dice(winner, case["label"][0], self.classes) or [float("nan")])))
+            scores.append(
+                float(np.mean(case_dice(winner, case["label"][0], self.classes) or [float("nan")]))
+            )
             shown += [(case, winner)] if len(shown) < 4 else []
         return scores, shown
 
@@ -273,16 +348,20 @@ class Trainer:
         scores = [row["val_dice"] for row in state.history if "val_dice" in row]
         losses = [row["loss"] for row in state.history if "loss" in row]
         left = (self.config.steps - state.step) * state.seconds / max(1, state.step)
-        return (f"step {state.step} of {self.config.steps}, {clock(left)} left"
-                + (f", loss {losses[-1]:.3f}" if losses else "")
-                + (f", val Dice {scores[-1]:.4f} (best {state.best:.4f})" if scores else ""))
+        return (
+            f"step {state.step} of {self.config.steps}, {duration_text(left)} left"
+            + (f", loss {losses[-1]:.3f}" if losses else "")
+            + (f", val Dice {scores[-1]:.4f} (best {state.best:.4f})" if scores else "")
+        )
 
     def _scaler(self):
         return getattr(self.fabric.strategy.precision, "scaler", None)
 
     def _checkpoint(self) -> None:
         if self.fabric.is_global_zero:
-            checkpoint.save_last(self.output, self.state, self.network, self.optimiser, self._scaler())
+            checkpoint.save_last(
+                self.output, self.state, self.network, self.optimiser, self._scaler()
+            )
 
     def _resume(self, optimiser) -> None:
         if self.fabric.is_global_zero:
