@@ -5,7 +5,6 @@ for Grad-CAM.
 import hashlib
 import json
 import shutil
-import warnings
 import zipfile
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from MedLLMSegLib.llm import encoder_store
 from MedLLMSegLib.networks.encoders.build_encoder import build_encoder, with_architecture
 from MedLLMSegLib.networks.encoders.efficientnet import EfficientNetLite0
 from MedLLMSegLib.registry.classifier_config import EncoderConfig
+from Testing.helpers.user_cache import fetched_file
 
 CAT, ESPRESSO = (
     {281, 282, 285},
@@ -186,15 +186,12 @@ def test_efficientnet_lite0_is_the_one_that_the_weights_were_made_for():
     torch.testing.assert_close(tokens[:, 1], maps.mean((2, 3)), atol=1e-4, rtol=1e-4)
 
 
-def test_with_imagenets_weights_it_knows_a_cat_and_an_espresso():
-    path = encoder_store.EFFICIENTNET_LITE0.path
-    if not path.is_file():
-        warnings.warn(
-            f"NOT TESTED with ImageNet's weights: {path} is missing; run 'medllmseg llm fetch"
-            " --encoder efficientnet-lite0'",
-            stacklevel=1,
-        )
-        pytest.skip(f"NOT TESTED with ImageNet's weights: {path} is missing")
+def test_with_imagenets_weights_it_knows_a_cat_and_an_espresso(monkeypatch):
+    path = fetched_file(
+        "encoders/efficientnet-lite0.safetensors",
+        "medllmseg llm fetch --encoder efficientnet-lite0",
+    )
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(path.parents[1]))
     data = pytest.importorskip("skimage.data")
     encoder = build_encoder(
         EncoderConfig("efficientnet-lite0", channels=3, depths=(8,), frozen=True)

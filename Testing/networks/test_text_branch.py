@@ -3,14 +3,12 @@ against the model's own tokenizer.
 """
 
 import hashlib
-import warnings
 from dataclasses import replace
 
 import pytest
 import torch
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.llm import text_embeddings as text_rows
 from MedLLMSegLib.llm.frozen_weights import block_bytes
 from MedLLMSegLib.llm.store import MODELS
@@ -25,6 +23,7 @@ from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderCon
 from MedLLMSegLib.registry.network_config import LLMConfig
 
 pytest.importorskip("transformers")
+from Testing.helpers.user_cache import fetched_file
 from Testing.llm.test_weights import random_model, write_gguf
 
 PROMPT_OF_TINY, ANSWERS_OF_TINY = (5, 9, 9, 41), (17, 3)
@@ -133,13 +132,7 @@ def test_a_language_models_file_that_was_changed_is_not_read(gguf, tmp_path, mon
 
 
 def test_the_ids_in_the_code_are_the_tokenizers():
-    path = cache_dir() / "llm" / MODELS["smollm2-135m"].gguf_name
-    if not path.is_file():
-        warnings.warn(
-            f"NOT TESTED against SmolLM2's tokenizer: {path} is missing; run 'medllmseg llm fetch'",
-            stacklevel=1,
-        )
-        pytest.skip(f"NOT TESTED against SmolLM2's tokenizer: {path} is missing")
+    path = fetched_file(f"llm/{MODELS['smollm2-135m'].gguf_name}", "medllmseg llm fetch")
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
