@@ -1,0 +1,29 @@
+"""Onto the network's grid: what is read around a crop, and what comes out of it."""
+
+import numpy as np
+import pytest
+
+from MedLLMSegLib.core.geometry import Grid, apply, centred_grid
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.segmentation.prepare import prepare
+
+AS_IT_IS = (-1e9, 1e9, 0.0, 1.0)  # grey values: nothing clipped, mean 0, standard deviation 1
+
+
+def positions(grid: Grid) -> np.ndarray:
+    """RAS of every voxel centre: (k, j, i, 3)."""
+    indices = np.moveaxis(np.indices(grid.shape)[::-1], 0, -1)  # (k, j, i, 3) of i, j, k
+    return apply(grid.ijk_to_ras, indices.reshape(-1, 3)).reshape(*grid.shape, 3)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.3, 0.4, 0.45, 0.7, 1.0, 1.6])
+@pytest.mark.parametrize("offset_mm", [0.0, 0.13, 0.5])
+def test_a_ramp_stays_a_ramp_up_to_the_faces_of_the_crop(spacing_mm, offset_mm):
+    """Averaging and interpolating a linear ramp are exact, if enough of the scan is read around."""
+    scan = centred_grid((0, 0, 0), (90, 96, 101), spacing_mm)
+    crop = centred_grid((offset_mm, -offset_mm, 2 * offset_mm), (9, 10, 11), 1.0)
+    slope = np.array([3.0, -2.0, 1.0])
+    array, _ = prepare(
+        Volume((positions(scan) @ slope).astype(np.float32), scan.ijk_to_ras), crop, AS_IT_IS
+    )
+    assert np.abs(array - positions(crop) @ slope).max() < 1e-2
