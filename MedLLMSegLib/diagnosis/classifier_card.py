@@ -7,12 +7,12 @@ from __future__ import annotations
 from MedLLMSegLib.registry.cards import (
     BUNDLES,
     RESEARCH_ONLY,
-    card,
-    data_and_licence,
-    files,
-    fill,
-    head,
-    licence_text,
+    join_sections,
+    licence_file_text,
+    licence_section,
+    sha256_section,
+    title_section,
+    wrap_paragraph,
 )
 
 from .input_checks import NAMES as MODALITIES
@@ -45,7 +45,9 @@ NAMES = {
 
 def classifier_card(metadata: dict) -> str:
     """The card in Markdown."""
-    return card(metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, files))
+    return join_sections(
+        metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, sha256_section)
+    )
 
 
 ENCODER_CREDIT = """
@@ -60,7 +62,7 @@ def classifier_licence(metadata: dict) -> str:
     known = ((metadata.get("network") or {}).get("encoder") or {}).get(
         "kind"
     ) == "efficientnet-lite0"
-    return licence_text(
+    return licence_file_text(
         metadata,
         ENCODER_CREDIT + (BUNDLES / "llm" / "LICENSE").read_text(encoding="utf-8") if known else "",
     )
@@ -88,7 +90,7 @@ def _figure(results: dict, name: str) -> dict | None:
 
 
 def _head(m: dict) -> list[str]:
-    return head(m, f"It tells apart: {', '.join(m['classes'])}.")
+    return title_section(m, f"It tells apart: {', '.join(m['classes'])}.")
 
 
 def _what(m: dict) -> list[str]:
@@ -104,7 +106,7 @@ def _what(m: dict) -> list[str]:
             f" Language model: {m['llm']} ({m.get('llm_licence') or 'licence unknown'}), which is"
             " not part of this folder. Whether it helps: see docs/diagnosis.md of MedLLMSeg."
         )
-    return ["## What it is", fill(text)]
+    return ["## What it is", wrap_paragraph(text)]
 
 
 def _channels(m: dict) -> str:
@@ -137,12 +139,12 @@ def _use(m: dict) -> list[str]:
     )
     return [
         "## How to use it",
-        fill(m.get("intended_use") or usual),
+        wrap_paragraph(m.get("intended_use") or usual),
         (
             f"    medllmseg diagnose {SHOWN[m['input']['kind']][1]}{channels} --model {m['id']}"
             " --output results"
         ),
-        fill(f"In place of the id, the path of this folder will do.{runner}"),
+        wrap_paragraph(f"In place of the id, the path of this folder will do.{runner}"),
         (
             "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
             " \\\n        --scan image.dcm --output_dir out"
@@ -176,7 +178,7 @@ def _data(m: dict) -> list[str]:
             if chosen.get("val_auc") is not None
             else " others."
         )
-    return data_and_licence(m, f"{text} {m.get('data_note') or ''}")
+    return licence_section(m, f"{text} {m.get('data_note') or ''}")
 
 
 def _measured(m: dict) -> list[str]:
@@ -192,7 +194,7 @@ def _measured(m: dict) -> list[str]:
     blocks = [
         "## Measured",
         f"Accuracy: {accuracy_in_words(m)}.",
-        fill(
+        wrap_paragraph(
             f"On {results.get('cases', 'the')} images{people} that had no part in training or"
             " choosing. In brackets the 95 % interval, bootstrapped over patients."
         ),
@@ -201,7 +203,7 @@ def _measured(m: dict) -> list[str]:
     if results.get("subgroups"):
         blocks += ["At the same threshold, by subgroup:", _subgroups(results["subgroups"])]
     if results.get("shortcut"):
-        blocks.append(fill(_shortcut(results["shortcut"])))
+        blocks.append(wrap_paragraph(_shortcut(results["shortcut"])))
     data = results.get("data") or "DATA"
     return [
         *blocks,
@@ -257,7 +259,7 @@ def _calibration(m: dict) -> list[str]:
         if isinstance(ece, (int, float))
         else ""
     )
-    return ["## Calibration", fill(text)]
+    return ["## Calibration", wrap_paragraph(text)]
 
 
 def _limits(m: dict) -> list[str]:
@@ -265,4 +267,4 @@ def _limits(m: dict) -> list[str]:
         "It knows only what its training images show. Other hospitals, devices, ages and diseases"
         " were not tested. A probability is no diagnosis: look at every image."
     )
-    return ["## What it is not", fill(m.get("limits") or own)]
+    return ["## What it is not", wrap_paragraph(m.get("limits") or own)]

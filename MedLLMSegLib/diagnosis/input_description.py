@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.registry.network_config import _build
+from MedLLMSegLib.registry.config_checks import config_from_json
 
 INPUTS = ("radiograph", "slices", "frames")
 RADIOGRAPHY = ("CR", "DX", "RG")  # DICOM's modalities of flat X-ray images
@@ -85,7 +85,7 @@ class InputConfig:
     @classmethod
     def from_dict(cls, data: dict) -> InputConfig:
         channels = {name: tuple(codes) for name, codes in data.get("channels", {}).items()}
-        return _build(cls, {**data, "channels": channels})
+        return config_from_json(cls, {**data, "channels": channels})
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Typical:
 
     @classmethod
     def from_dict(cls, data: dict) -> Typical:
-        return _build(cls, data)
+        return config_from_json(cls, data)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
 """What makes a classifier's bundle one that MONAI knows and can run: the fields of its metadata,
 and configs/inference.json.
 
-Sources as in `monai_config.py`. Models of sequences, of several channels and of records have no
-inference.json.
+Sources as in `registry/monai_fields.py`. Models of sequences, of several channels and of records have
+no inference.json.
 """
 
 from __future__ import annotations
 
 from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
-from MedLLMSegLib.registry.monai_config import REQUIRED, SCHEMA, _compose, _installed
+from MedLLMSegLib.registry.monai_fields import REQUIRED, SCHEMA, installed_version
+from MedLLMSegLib.registry.monai_inference import compose
 
 from .input_description import About
 
@@ -43,7 +44,7 @@ def classifier_inference(metadata: dict) -> dict | None:
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": {"_target_": f"{_RUNNER}.load_network", "folder": "@bundle_root"},
         "network": "$@network_def.to(@device)",
-        "preprocessing": _compose(
+        "preprocessing": compose(
             [
                 {
                     "_target_": f"{_RUNNER}.PreparedRadiographd",
@@ -67,7 +68,7 @@ def classifier_inference(metadata: dict) -> dict | None:
             "num_workers": 0,
         },
         "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": _compose(
+        "postprocessing": compose(
             [
                 {"_target_": "Activationsd", "keys": "pred", "softmax": True},
                 {
@@ -124,9 +125,9 @@ def classifier_fields(
     return {
         "schema": SCHEMA,
         "changelog": {about.version: "first version"},
-        "monai_version": _installed("monai"),
-        "pytorch_version": _installed("torch"),
-        "numpy_version": _installed("numpy"),
+        "monai_version": installed_version("monai"),
+        "pytorch_version": installed_version("torch"),
+        "numpy_version": installed_version("numpy"),
         "required_packages_version": {"medllmseg": __version__, "fire": REQUIRED["fire"]},
         "description": f"{about.title}. It tells {', '.join(config.classes)} apart.",
         "copyright": f"{about.authors}; licence: {about.licence}",

@@ -28,7 +28,7 @@ from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
 from MedLLMSegLib.registry.bundle import read_bundle, write_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES
-from MedLLMSegLib.registry.monai_config import monai_fields
+from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.segmentation.localize import SIDES, Localizer, localize
 from MedLLMSegLib.training.localizer import subjects
 from MedLLMSegLib.training.localizer.shipped_localizer import SHIPPED

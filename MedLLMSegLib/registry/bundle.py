@@ -2,7 +2,7 @@
 
     configs/metadata.json      what the model is, how it was trained, measured results, licence,
     sha256 of the weights configs/inference.json     for MONAI's own runner; nothing here reads it
-    (see monai_config.py) models/model.safetensors   the trained tensors as fp16 (never the frozen
+    (see monai_inference.py) models/model.safetensors   the trained tensors as fp16 (never the frozen
     language model's) docs/README.md             the model card LICENSE                    the
     licence of the weights
 
@@ -72,10 +72,10 @@ def write_bundle(
 
     tensors: trained tensors of any float type, stored as fp16. card, licence: the texts of the
     model card and LICENSE. inference: what MONAI's own runner needs
-    (`monai_config.inference_config`); None for a model that it cannot run.
+    (`monai_inference.inference_config`); None for a model that it cannot run.
     """
     folder = Path(folder)
-    check_place(folder)
+    check_bundle_folder(folder)
     make_folder(folder.parent)
     data = _serialised(tensors)
     metadata = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
@@ -102,7 +102,7 @@ def write_bundle(
     return folder
 
 
-def check_place(folder: Path) -> None:
+def check_bundle_folder(folder: Path) -> None:
     """Raise `UserError` where something stands that a bundle must not replace."""
     if (
         folder.exists()

@@ -14,38 +14,38 @@ WIDTH = 118
 RESEARCH_ONLY = "Research use only; not a medical device."
 
 
-def card(metadata: dict, sections: Iterable[Callable[[dict], list[str]]]) -> str:
+def join_sections(metadata: dict, sections: Iterable[Callable[[dict], list[str]]]) -> str:
     """The card in Markdown: the blocks of each section, without empty ones."""
     return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
 
 
-def fill(text: str) -> str:
+def wrap_paragraph(text: str) -> str:
     """A paragraph in lines of at most `WIDTH`."""
     return textwrap.fill(
         " ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False
     )
 
 
-def head(metadata: dict, contents: str) -> list[str]:
+def title_section(metadata: dict, contents: str) -> list[str]:
     """contents: what the model knows, such as "Structures: liver."."""
     m = metadata
     return [
         f"# {m['title']}",
-        fill(f"`{m['id']}` version {m['version']}. {m['modality']}. {contents}"),
+        wrap_paragraph(f"`{m['id']}` version {m['version']}. {m['modality']}. {contents}"),
         f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose.",
     ]
 
 
-def data_and_licence(metadata: dict, text: str) -> list[str]:
+def licence_section(metadata: dict, text: str) -> list[str]:
     note = f" ({metadata['licence_note']})" if metadata.get("licence_note") else ""
     return [
         "## Data and licence",
-        fill(text),
-        fill(f"Licence of this model: **{metadata['licence']}**{note}."),
+        wrap_paragraph(text),
+        wrap_paragraph(f"Licence of this model: **{metadata['licence']}**{note}."),
     ]
 
 
-def files(metadata: dict) -> list[str]:
+def sha256_section(metadata: dict) -> list[str]:
     m = metadata
     lines = [f"    {m['weights_sha256']}  {WEIGHTS}"]
     lines += (
@@ -54,7 +54,7 @@ def files(metadata: dict) -> list[str]:
     return ["## sha256", "\n".join(lines)]
 
 
-def licence_text(metadata: dict, credit: str = "") -> str:
+def licence_file_text(metadata: dict, credit: str = "") -> str:
     """The text of LICENSE: whose data, which licence, whom else to credit, and the licence's
     full text where we have it.
     """
@@ -72,7 +72,7 @@ def licence_text(metadata: dict, credit: str = "") -> str:
     return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
 
 
-def over_groups(summary: dict) -> dict:
+def group_statistics(summary: dict) -> dict:
     """A summary's statistics of the structures ("metrics") and of their mean ("means"), by metric:
     over groups, which are the unit.
 

@@ -8,12 +8,15 @@ import math
 from dataclasses import asdict, dataclass, field
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json
 
-from .network_config import LLMConfig, _build, _choose, _positive
+from .config_checks import config_from_json, require_choice, require_fraction, require_positive
+from .network_config import LLMConfig
 
 ENCODERS = ("cnn", "vit", "efficientnet-lite0", "folder")
 KINDS = ("pneumollm", "linear", "mlp", "text", "cnn-lstm", "fusion")
 WITH_LLM = ("pneumollm", "text")
+ROTARY_LLM = LLMConfig(rotary=True)
 
 
 @dataclass(frozen=True)
@@ -33,19 +36,19 @@ class PreparationConfig:
     mean: float = 0.5
     std: float = 0.25
 
-    def __post_init__(self):
-        _choose(self, "crop", "lungs", "none")
-        _choose(self, "normalise", "image", "fixed")
-        _positive(self, "size", "std")
+    def __post_init__(self) -> None:
+        require_choice(self, "crop", "lungs", "none")
+        require_choice(self, "normalise", "image", "fixed")
+        require_positive(self, "size", "std")
         if self.margin < 0:
             raise UserError(f"PreparationConfig.margin is {self.margin!r}, and must be 0 or more.")
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> PreparationConfig:
-        return _build(cls, data)
+    def from_dict(cls, data: Json) -> PreparationConfig:
+        return config_from_json(cls, data)
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,9 @@ class EncoderConfig:
     depths: tuple[int, ...] = ()
     frozen: bool = False
 
-    def __post_init__(self):
-        _choose(self, "kind", *ENCODERS)
-        _positive(self, "image_size", "channels", "width")
+    def __post_init__(self) -> None:
+        require_choice(self, "kind", *ENCODERS)
+        require_positive(self, "image_size", "channels", "width")
         if self.kind == "folder" and not (self.path or self.architecture):
             raise UserError(
                 'An encoder of kind "folder" has no path; give the folder that holds its'
@@ -85,12 +88,12 @@ class EncoderConfig:
                 f"EncoderConfig.depths is {self.depths!r}; rising whole numbers from 1 are needed."
             )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> EncoderConfig:
-        return _build(cls, data)
+    def from_dict(cls, data: Json) -> EncoderConfig:
+        return config_from_json(cls, data)
 
 
 @dataclass(frozen=True)
@@ -116,14 +119,14 @@ class PneumoLLMConfig:
     adapter_width: int = 8
     projector_width: int = 128
     dropout: float = 0.1
-    llm: LLMConfig | None = LLMConfig(rotary=True)
+    llm: LLMConfig | None = ROTARY_LLM
     llm_weights: str = "pretrained"
     llm_seed: int = 0
 
-    def __post_init__(self):
-        _choose(self, "llm_weights", "pretrained", "random")
-        _positive(self, "tokens", "engine_hidden", "adapter_width", "projector_width")
-        _fraction(self, "dropout")
+    def __post_init__(self) -> None:
+        require_choice(self, "llm_weights", "pretrained", "random")
+        require_positive(self, "tokens", "engine_hidden", "adapter_width", "projector_width")
+        require_fraction(self, "dropout")
         if self.adapter_width % 2:
             raise UserError(
                 f"PneumoLLMConfig.adapter_width is {self.adapter_width}, and must be even (two"
@@ -135,15 +138,15 @@ class PneumoLLMConfig:
                 " it on."
             )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> PneumoLLMConfig:
+    def from_dict(cls, data: Json) -> PneumoLLMConfig:
         data = dict(data)
         if data.get("llm") is not None:
-            data["llm"] = _build(LLMConfig, data["llm"])
-        return _build(cls, data)
+            data["llm"] = config_from_json(LLMConfig, data["llm"])
+        return config_from_json(cls, data)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class RecordConfig:
     means: tuple[float, ...] = ()
     stds: tuple[float, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.numbers and not self.categories:
             raise UserError(
                 "RecordConfig has neither numbers nor categories; name one field at least, or use"
@@ -185,16 +188,16 @@ class RecordConfig:
                     " one at least."
                 )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> RecordConfig:
+    def from_dict(cls, data: Json) -> RecordConfig:
         data = dict(data)
         data["categories"] = {
             name: tuple(values) for name, values in data.get("categories", {}).items()
         }
-        return _build(cls, data)
+        return config_from_json(cls, data)
 
 
 @dataclass(frozen=True)
@@ -223,10 +226,10 @@ class ClassifierConfig:
     bidirectional: bool = True
     modality_dropout: float = 0.2
 
-    def __post_init__(self):
-        _choose(self, "kind", *KINDS)
-        _positive(self, "hidden")
-        _fraction(self, "dropout", "modality_dropout")
+    def __post_init__(self) -> None:
+        require_choice(self, "kind", *KINDS)
+        require_positive(self, "hidden")
+        require_fraction(self, "dropout", "modality_dropout")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise UserError(
                 f"ClassifierConfig.classes is {self.classes!r}; two different names at least are"
@@ -249,11 +252,11 @@ class ClassifierConfig:
                 " classes and PneumoLLMConfig.llm."
             )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> ClassifierConfig:
+    def from_dict(cls, data: Json) -> ClassifierConfig:
         data = dict(data)
         for name, part in (
             ("encoder", EncoderConfig),
@@ -262,13 +265,4 @@ class ClassifierConfig:
         ):
             if data.get(name) is not None:
                 data[name] = part.from_dict(data[name])
-        return _build(cls, data)
-
-
-def _fraction(owner, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(owner, name) < 1:
-            raise UserError(
-                f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, and must be from 0 to"
-                " below 1."
-            )
+        return config_from_json(cls, data)

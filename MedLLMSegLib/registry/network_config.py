@@ -4,42 +4,13 @@ through JSON.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json, Triple
 
-
-def _choose(owner, name: str, *allowed) -> None:
-    value = getattr(owner, name)
-    if value not in allowed:
-        raise UserError(
-            f"{type(owner).__name__}.{name} is {value!r}, and one of"
-            f" {', '.join(map(repr, allowed))} is needed."
-        )
-
-
-def _positive(owner, *names: str) -> None:
-    for name in names:
-        if not getattr(owner, name) > 0:
-            raise UserError(
-                f"{type(owner).__name__}.{name} is {getattr(owner, name)!r}, and must be above 0."
-            )
-
-
-def _build(cls, data: dict):
-    unknown = set(data) - {f.name for f in fields(cls)}
-    if unknown:
-        raise UserError(
-            f"{cls.__name__} has no setting called {sorted(unknown)[0]!r}; "
-            "the file was written by a newer version, or its spelling is off."
-        )
-    return cls(**{k: _tuples(v) for k, v in data.items()})
-
-
-def _tuples(value):
-    """JSON's lists, however deep, as tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+from .config_checks import config_from_json, require_choice, require_positive
 
 
 @dataclass(frozen=True)
@@ -63,8 +34,8 @@ class LLMConfig:
     rotary: bool = False
     causal: bool = False
 
-    def __post_init__(self):
-        _choose(self, "position", "head", "middle", "tail")
+    def __post_init__(self) -> None:
+        require_choice(self, "position", "head", "middle", "tail")
         if not self.layers:
             raise UserError(
                 "LLMConfig.layers is empty, and one layer at least is needed; use llm=None for no"
@@ -109,12 +80,12 @@ class NetworkConfig:
     deep_supervision: bool = False
     llm: LLMConfig | None = LLMConfig()
 
-    def __post_init__(self):
-        _choose(self, "embedding", "patch", "stem")
-        _choose(self, "position", "learned", "rotary", "none")
-        _choose(self, "attention", "global", "hybrid")
-        _choose(self, "decoder", "linear", "conv")
-        _positive(
+    def __post_init__(self) -> None:
+        require_choice(self, "embedding", "patch", "stem")
+        require_choice(self, "position", "learned", "rotary", "none")
+        require_choice(self, "attention", "global", "hybrid")
+        require_choice(self, "decoder", "linear", "conv")
+        require_positive(
             self, "in_channels", "classes", "patch_size", "width", "depth", "heads", "mlp_ratio"
         )
         if self.width % self.heads:
@@ -172,19 +143,19 @@ class NetworkConfig:
         ]
         return tuple((1, 3, 3) if flat else (3, 3, 3) for flat in [*thick, False])
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> NetworkConfig:
+    def from_dict(cls, data: Json) -> NetworkConfig:
         data = dict(data)
         if (
             "strides" not in data and "stem_channels" in data
         ):  # written before there were strides: all stages halved all
             data["strides"] = ((2, 2, 2),) * len(data["stem_channels"])
         if data.get("llm") is not None:
-            data["llm"] = _build(LLMConfig, data["llm"])
-        return _build(cls, data)
+            data["llm"] = config_from_json(LLMConfig, data["llm"])
+        return config_from_json(cls, data)
 
 
 # Ours, MedVisionLlama as published (arXiv 2410.02458) and its ViT baseline, three configurations of

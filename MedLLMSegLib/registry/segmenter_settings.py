@@ -10,7 +10,7 @@ WINDOW: Triple = (
     96,
     96,
 )  # voxels (k, j, i) that go through a network at once where its bundle does not say
-LARGEST = {  # connected parts that can be kept alone
+LARGEST_PART_RULES = {  # connected parts that can be kept alone
     "each": "of each structure the largest connected part",
     "together": "of all structures together the largest connected part",
     "both": (
@@ -20,7 +20,7 @@ LARGEST = {  # connected parts that can be kept alone
 }
 
 
-def window_of(settings: dict) -> Triple:
+def window_shape(settings: dict) -> Triple:
     """Voxels (k, j, i) that a model takes at once, from its bundle's "preprocessing": those of its
     training samples.
 
@@ -32,13 +32,13 @@ def window_of(settings: dict) -> Triple:
     )
 
 
-def asked_largest(settings: dict) -> str | None:
-    """The key of `LARGEST` that a bundle's "preprocessing" asks for; None for all parts.
+def largest_part_rule(settings: dict) -> str | None:
+    """The key of `LARGEST_PART_RULES` that a bundle's "preprocessing" asks for; None for all parts.
 
     Bundles of before there was a choice say true, for "each". Raises `ValueError` for anything
     else.
     """
     how = settings.get("keep_largest")
-    if how not in (None, True, False, *LARGEST):
+    if how not in (None, True, False, *LARGEST_PART_RULES):
         raise ValueError(f'"keep_largest" is {how!r}')
     return "each" if how is True else how or None

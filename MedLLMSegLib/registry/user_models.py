@@ -39,7 +39,7 @@ from .network_config import NetworkConfig
 
 NEEDED = (METADATA, WEIGHTS, LICENCE)
 OTHER = (INFERENCE, CARD)
-LARGEST = 8e9  # bytes of weights; texts may have a hundredth of a per cent of it
+LARGEST_BYTES = 8e9  # bytes of weights; texts may have a hundredth of a per cent of it
 CHUNK = 1 << 20
 
 Opener = Callable[
@@ -105,7 +105,7 @@ def verify_model(model) -> ModelEntry:
     return entry
 
 
-def is_users(entry: ModelEntry) -> bool:
+def is_users_model(entry: ModelEntry) -> bool:
     """Whether a model lies in the user's own folder, be it as a link, and so may be deleted."""
     return Path(entry.folder).parent.resolve() == user_models_dir().resolve()
 
@@ -116,7 +116,7 @@ def delete_model(model) -> None:
     """
     entry = model if isinstance(model, ModelEntry) else find_model(model, None)
     folder = Path(entry.folder)
-    if not is_users(entry):
+    if not is_users_model(entry):
         raise UserError(
             f'"{entry.id}" is not one of your own models ({user_models_dir()}), and only those are'
             " deleted here."
@@ -222,7 +222,12 @@ def _copy(open_file: Opener, target: Path, source) -> None:
                 )
             continue
         with file:
-            _write(file, target / name, LARGEST if name == WEIGHTS else LARGEST / 1e4, source)
+            _write(
+                file,
+                target / name,
+                LARGEST_BYTES if name == WEIGHTS else LARGEST_BYTES / 1e4,
+                source,
+            )
 
 
 def _write(file: BinaryIO, path: Path, limit: float, source) -> None:

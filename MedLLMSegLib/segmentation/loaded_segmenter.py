@@ -25,7 +25,7 @@ from MedLLMSegLib.registry.catalogue import (
     require_licence,
 )
 from MedLLMSegLib.registry.network_config import NetworkConfig
-from MedLLMSegLib.registry.segmenter_settings import asked_largest
+from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
 from .localize import Localizer
@@ -115,7 +115,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Mod
     missing += [anatomy] if anatomy and anatomy not in ANATOMY else []
     if missing:
         raise KeyError(missing[0])
-    asked_largest(settings)  # before a scan waits for it
+    largest_part_rule(settings)  # before a scan waits for it
     settings.setdefault(
         "flips", (about.get("plan") or {}).get("flips", ())
     )  # as its training was planned

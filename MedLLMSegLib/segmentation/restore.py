@@ -92,7 +92,7 @@ def _sampled(probabilities: np.ndarray, way_back: Restore, box: Box) -> np.ndarr
 
 def keep_largest(labels: np.ndarray, how: str = "each") -> np.ndarray:
     """A label map [k, j, i] with the largest connected part (26 neighbours) alone, of what ``how``
-    says; see `LARGEST`.
+    says; see `LARGEST_PART_RULES`.
 
     A structure's largest part may be a mistake far from the organ that "together" still finds:
     chest wall for a right ventricle.

@@ -10,7 +10,7 @@ from torch import nn
 
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.registry.segmenter_settings import asked_largest, window_of
+from MedLLMSegLib.registry.segmenter_settings import largest_part_rule, window_shape
 
 from .loaded_segmenter import Model
 from .prepare import Preparation, prepare_whole
@@ -30,7 +30,7 @@ def segment_whole(
         model.network,
         array,
         model.device,
-        window_of(settings),
+        window_shape(settings),
         temperature=model.temperature,
         views=views,
         progress=lambda stage, f: report(stage, 0.8 * f),
@@ -48,7 +48,7 @@ def segment_whole(
             maps.probabilities[(slice(None), *box)] = values[1:]
         if maps.uncertainty is not None:
             maps.uncertainty[box] = entropy(values)
-    if how := asked_largest(settings):
+    if how := largest_part_rule(settings):
         maps.labels[...] = keep_largest(maps.labels, how)
     for s in model.structures:
         own = sure[maps.labels == s.label]
@@ -73,7 +73,7 @@ def predict_probabilities(
     """
     array, way_back = prepare_whole(volume, Preparation.of(settings))
     probabilities = mean_probabilities(
-        network, array, device, window_of(settings), progress=progress
+        network, array, device, window_shape(settings), progress=progress
     )
     result = np.zeros((len(probabilities), *volume.array.shape), np.float32)
     result[0] = 1

@@ -22,7 +22,8 @@ from MedLLMSegLib.diagnosis.monai_metadata import classifier_inference
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import INFERENCE, read_bundle, rewrite_texts, write_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
-from MedLLMSegLib.registry.monai_config import inference_config, monai_fields
+from MedLLMSegLib.registry.monai_fields import monai_fields
+from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import OURS
 
 SHARED = Path(__file__).parents[3] / "shared/data"

@@ -12,7 +12,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm.frozen_weights import block_bytes, trained_tensors
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
-from MedLLMSegLib.networks.parts.attention import Attention, rotary_3d, rotate
+from MedLLMSegLib.networks.parts.attention import GridAttention, rotary_3d, rotate
 from MedLLMSegLib.registry.bundle import load_strictly
 from MedLLMSegLib.registry.network_config import OURS, PAPER, PAPER_VIT, LLMConfig, NetworkConfig
 
@@ -305,7 +305,7 @@ def test_layers_and_configuration_must_match(llm):
 
 def test_hybrid_attention_is_gated_between_global_and_local():
     torch.manual_seed(0)
-    attention, grid = Attention(48, 4, hybrid=True, rotary=True).eval(), (3, 4, 5)
+    attention, grid = GridAttention(48, 4, hybrid=True, rotary=True).eval(), (3, 4, 5)
     x = torch.randn(1, 60, 48)
     torch.nn.init.zeros_(attention.gate.weight)
     far = x.clone()

@@ -33,7 +33,7 @@ def test_models_are_imported_verified_and_deleted(
     monkeypatch.setitem(namespace, "import_model", lambda path: done.append(path) or entry)
     monkeypatch.setitem(namespace, "verify_model", lambda entry: entry)
     monkeypatch.setitem(namespace, "delete_model", lambda entry: done.append(entry.id))
-    monkeypatch.setitem(namespace, "is_users", lambda entry: entry.id == "heart-cine")
+    monkeypatch.setitem(namespace, "is_users_model", lambda entry: entry.id == "heart-cine")
     monkeypatch.setitem(namespace, "licence_text", lambda entry: "the licence")
     panel.models.refresh()
     picture(panel, "models", "models")
@@ -82,7 +82,7 @@ def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(
         namespace, "verify_model", lambda entry: done.append(("verify", entry.id)) or entry
     )
     monkeypatch.setitem(namespace, "delete_model", lambda entry: done.append(("delete", entry.id)))
-    monkeypatch.setitem(namespace, "is_users", lambda entry: entry.id == "chest-xray")
+    monkeypatch.setitem(namespace, "is_users_model", lambda entry: entry.id == "chest-xray")
     monkeypatch.setitem(namespace, "licence_text", lambda entry: f"of {entry.id}")
     panel = make_panel()
     ui = panel.ui

@@ -19,7 +19,7 @@ from MedLLMSegLib.registry.user_models import (
     delete_model,
     free_id,
     import_model,
-    is_users,
+    is_users_model,
     verify_model,
 )
 
@@ -89,7 +89,7 @@ def files(folder):
 
 def test_a_folder_is_copied_in_and_can_be_deleted_again(bundle, cache):
     entry = import_model(bundle)
-    assert entry.folder == cache / "models" / "mine" and "mine" in ids() and is_users(entry)
+    assert entry.folder == cache / "models" / "mine" and "mine" in ids() and is_users_model(entry)
     assert files(entry.folder) == files(bundle) and files(cache / "models")[0] == "mine"
     assert licence_text(entry) == "Do as you like."
     delete_model("mine")
@@ -185,7 +185,7 @@ def test_weights_that_change_later_are_found_by_verify(bundle):
 def test_a_zip_bomb_is_cut_off(bundle, pack, cache, monkeypatch):
     from MedLLMSegLib.registry import user_models
 
-    monkeypatch.setattr(user_models, "LARGEST", 6)  # bytes
+    monkeypatch.setattr(user_models, "LARGEST_BYTES", 6)  # bytes
     monkeypatch.setattr(user_models, "CHUNK", 2)
     (bundle / METADATA).read_bytes()
     with pytest.raises(UserError, match="larger than"):
@@ -229,7 +229,7 @@ def test_any_name_can_become_an_id(bundle):
 def test_models_that_come_with_the_program_stay():
     for name in ("hippocampus-t1", "brain-t1-localizer"):
         entry = model_entry(BUNDLES / name)
-        assert verify_model(name).id == name and not is_users(entry)
+        assert verify_model(name).id == name and not is_users_model(entry)
         with pytest.raises(UserError, match="not one of your own"):
             delete_model(entry)
         assert (entry.folder / METADATA).exists()
@@ -239,7 +239,7 @@ def test_deleting_follows_no_link_and_leaves_other_folders_alone(bundle, cache, 
     (cache / "models").mkdir(parents=True)
     (cache / "models" / "linked").symlink_to(bundle, target_is_directory=True)
     linked = model_entry(cache / "models" / "linked")
-    assert is_users(linked) and not is_users(model_entry(bundle))
+    assert is_users_model(linked) and not is_users_model(model_entry(bundle))
     delete_model(linked)
     assert files(bundle) and not (cache / "models" / "linked").exists()
     with pytest.raises(UserError, match="not one of your own"):

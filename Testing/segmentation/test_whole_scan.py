@@ -18,7 +18,7 @@ from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.registry.network_config import NetworkConfig
-from MedLLMSegLib.registry.segmenter_settings import LARGEST, asked_largest
+from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 from MedLLMSegLib.segmentation import whole_scan as whole
 from MedLLMSegLib.segmentation.pipeline import Model, predict_probabilities
 from MedLLMSegLib.segmentation.restore import keep_largest, restore_slabs
@@ -177,20 +177,20 @@ def test_which_connected_parts_are_kept():
     organ = np.zeros_like(labels)
     organ[:, :9, :9] = labels[:, :9, :9]
     smaller = np.where(np.arange(40) >= 25, 0, labels)
-    kept = {how: keep_largest(smaller, how) for how in LARGEST}
+    kept = {how: keep_largest(smaller, how) for how in LARGEST_PART_RULES}
     assert (kept["each"][:, 2:10, 20:25] == 2).all() and not (
         kept["each"][:, :, 6:9] == 2
     ).any()  # its own is gone
     assert np.array_equal(kept["together"], organ)
     organ[1, 8, 8] = 0
     assert np.array_equal(kept["both"], organ)
-    for how in LARGEST:
+    for how in LARGEST_PART_RULES:
         assert not keep_largest(np.zeros_like(labels), how).any()
 
 
 def test_an_unknown_part_to_keep_is_a_damaged_bundle():
     with pytest.raises(ValueError, match="'largest'"):
-        asked_largest({"keep_largest": "largest"})
+        largest_part_rule({"keep_largest": "largest"})
 
 
 def test_probabilities_agree_with_labels_and_with_those_of_a_bare_network():

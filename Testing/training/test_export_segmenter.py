@@ -27,7 +27,7 @@ from MedLLMSegLib.registry.bundle import (
 from MedLLMSegLib.registry.cards import LICENCES
 from MedLLMSegLib.registry.catalogue import METADATA, model_entry
 from MedLLMSegLib.registry.network_config import OURS
-from MedLLMSegLib.registry.segmenter_settings import LARGEST
+from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES
 from MedLLMSegLib.training.segmenter.export_segmenter import Evidence, export_bundle, upgrade_bundle
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, llm=None)
@@ -247,7 +247,7 @@ def test_what_val_said_of_stray_parts_becomes_a_setting(run, tmp_path, kept, ste
         "KeepLargestConnectedComponentd"
     ) == steps
     assert ("mean Dice 0.8246 against 0.8100" in flat(card_of(folder))) is bool(kept)
-    assert not kept or LARGEST[kept] in flat(card_of(folder))
+    assert not kept or LARGEST_PART_RULES[kept] in flat(card_of(folder))
 
 
 def test_figures_of_other_weights_are_refused(run, tmp_path):

@@ -49,7 +49,7 @@ class LocalBranch(nn.Module):
         return rearrange(self.depthwise(volume), "b c k j i -> b (k j i) c")
 
 
-class Attention(nn.Module):
+class GridAttention(nn.Module):
     """Multi-head self-attention over all tokens, with a gated local branch if `hybrid`.
 
     The paper names hybrid attention without giving its formula; this one is our own: ``y = g *

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import Attention, GridSize
+from .attention import GridAttention, GridSize
 
 Triple = tuple[int, int, int]  # along (k, j, i)
 
@@ -117,7 +117,7 @@ class TransformerBlock(nn.Module):
         super().__init__()
         hidden = int(width * mlp_ratio)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(width, heads, hybrid, rotary)
+        self.attention = GridAttention(width, heads, hybrid, rotary)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
         )

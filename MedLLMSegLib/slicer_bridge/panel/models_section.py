@@ -6,7 +6,12 @@ import qt
 import slicer
 
 from MedLLMSegLib.registry.catalogue import licence_text
-from MedLLMSegLib.registry.user_models import delete_model, import_model, is_users, verify_model
+from MedLLMSegLib.registry.user_models import (
+    delete_model,
+    import_model,
+    is_users_model,
+    verify_model,
+)
 from MedLLMSegLib.slicer_bridge.translation import _
 
 from .panel_job import Aside
@@ -47,7 +52,7 @@ class ModelsSection:
         panel = self.widget.panel
         self.widget.change(
             own=frozenset(
-                m.entry.id for m in (*panel.models, *panel.classifiers) if is_users(m.entry)
+                m.entry.id for m in (*panel.models, *panel.classifiers) if is_users_model(m.entry)
             )
         )
 

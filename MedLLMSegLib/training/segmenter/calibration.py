@@ -24,7 +24,7 @@ from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.data import read_cases, split_cases
 from MedLLMSegLib.metrics.overlap import dice
-from MedLLMSegLib.registry.segmenter_settings import LARGEST, window_of
+from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, window_shape
 from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
 from MedLLMSegLib.segmentation.prepare import Preparation
@@ -35,7 +35,7 @@ from MedLLMSegLib.training.checkpoint import fill_best
 from .prepared_cases import prepare_set
 
 CALIBRATION = "calibration.json"
-WAYS = (None, *LARGEST)  # None: all parts are kept
+WAYS = (None, *LARGEST_PART_RULES)  # None: all parts are kept
 
 
 def calibrate(
@@ -90,7 +90,10 @@ def fit(
                 np.asarray(case["label"][0]),
             )
             winner = logits.argmax(axis=0).astype(np.uint8)
-            cleaned = {None: winner, **{how: keep_largest(winner, how) for how in LARGEST}}
+            cleaned = {
+                None: winner,
+                **{how: keep_largest(winner, how) for how in LARGEST_PART_RULES},
+            }
             scores.append(
                 [[dice(cleaned[how], label, c) for c in range(1, len(logits))] for how in WAYS]
             )
@@ -113,7 +116,7 @@ def largest_part(scores: np.ndarray) -> dict:
 
     scores: Dice (cases, 4, structures) of the `WAYS`, NaN where a structure is neither labelled nor
     found. A step is taken if the mean gets better and no structure's gets worse. Returns {"kept": a
-    key of `LARGEST` or False, "dice_all", "dice_largest"}, the last for what is kept, or for the
+    key of `LARGEST_PART_RULES` or False, "dice_all", "dice_largest"}, the last for what is kept, or for the
     best that was not.
     """
     with np.errstate(invalid="ignore"):
@@ -129,7 +132,7 @@ def largest_part(scores: np.ndarray) -> dict:
     each = "both" if kept else "each"
     if better(each, kept):
         kept = each
-    shown = known[kept].mean() if kept else max(known[how].mean() for how in LARGEST)
+    shown = known[kept].mean() if kept else max(known[how].mean() for how in LARGEST_PART_RULES)
     return {
         "kept": kept or False,
         "dice_all": round(float(known[None].mean()), 5),
@@ -169,7 +172,7 @@ def _of_model(options) -> dict:
             f" has {len(case_set.labels)}; give cases like those that it was trained on."
         )
     cases = prepare_set(val, case_set, Preparation.of(model.settings), None, tell)
-    found = fit(model.network, cases, model.device, window_of(model.settings), tell)
+    found = fit(model.network, cases, model.device, window_shape(model.settings), tell)
     return found | {"data": Path(options.data).name, "weights_sha256": model.entry.sha256}
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.registry.bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
-from MedLLMSegLib.registry.cards import over_groups
+from MedLLMSegLib.registry.cards import group_statistics
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, read_metadata
-from MedLLMSegLib.registry.monai_config import inference_config, monai_fields
+from MedLLMSegLib.registry.monai_fields import monai_fields
+from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
 from MedLLMSegLib.training.localizer.shipped_localizer import SHIPPED
@@ -349,7 +350,7 @@ def _accuracy(metadata: dict) -> str:
         summary = metadata.get(name)
         if (
             summary is not None
-            and (mean := over_groups(summary)["means"]["dice"]["mean"]) is not None
+            and (mean := group_statistics(summary)["means"]["dice"]["mean"]) is not None
         ):
             groups = (
                 f" of {summary['groups']} {metadata.get('group', 'patient')}s"

@@ -6,21 +6,23 @@ from __future__ import annotations
 
 from MedLLMSegLib.metrics.overlap import METRICS
 from MedLLMSegLib.registry.cards import (
-    card,
-    data_and_licence,
-    files,
-    fill,
-    head,
-    licence_text,
-    over_groups,
+    group_statistics,
+    join_sections,
+    licence_file_text,
+    licence_section,
+    sha256_section,
+    title_section,
+    wrap_paragraph,
 )
-from MedLLMSegLib.registry.monai_config import REQUIRED, class_names
-from MedLLMSegLib.registry.segmenter_settings import LARGEST, asked_largest
+from MedLLMSegLib.registry.monai_fields import REQUIRED, class_names
+from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 
 
 def model_card(metadata: dict) -> str:
     """The card in Markdown."""
-    return card(metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, files))
+    return join_sections(
+        metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, sha256_section)
+    )
 
 
 def bundle_licence(metadata: dict) -> str:
@@ -32,11 +34,11 @@ def bundle_licence(metadata: dict) -> str:
         if base
         else ""
     )
-    return began + licence_text(metadata)
+    return began + licence_file_text(metadata)
 
 
 def _head(m: dict) -> list[str]:
-    return head(m, f"Structures: {', '.join(m['structures'])}.")
+    return title_section(m, f"Structures: {', '.join(m['structures'])}.")
 
 
 def _what(m: dict) -> list[str]:
@@ -56,14 +58,16 @@ def _what(m: dict) -> list[str]:
     base = m.get("fine_tuned_from")
     return [
         "## What it is",
-        fill(text),
+        wrap_paragraph(text),
         (
-            fill(f"It was fine-tuned from `{base['id']}` ({base['licence'] or 'licence unknown'}).")
+            wrap_paragraph(
+                f"It was fine-tuned from `{base['id']}` ({base['licence'] or 'licence unknown'})."
+            )
             if base
             else ""
         ),
         (
-            fill(
+            wrap_paragraph(
                 f"It works together with the localizer `{m['localizer']}`, which finds the organ in"
                 " whole scans."
             )
@@ -96,16 +100,16 @@ def _use(m: dict) -> list[str]:
     labels = ["| label | structure |\n|---|---|\n" + rows]
     if m.get("anatomy"):
         labels.append(
-            fill(
+            wrap_paragraph(
                 "These are the labels in a crop of unspecified side; where the side is known, the"
                 " left organ has them and the right one the numbers after them."
             )
         )
     return [
         "## How to use it",
-        fill(m["intended_use"]),
+        wrap_paragraph(m["intended_use"]),
         f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
-        fill(
+        wrap_paragraph(
             "In place of the id, the path of this folder will do. MONAI's own runner gives the"
             f" same label map. It needs medllmseg and the packages {extra}, and runs from this"
             f" folder.{crops}"
@@ -132,7 +136,7 @@ def _data(m: dict) -> list[str]:
         f" weights chosen on {chosen['chosen_on']} others ({when}, mean Dice"
         f" {chosen['val_dice']:.3f} there). {m.get('data_note', '')}"
     )
-    return data_and_licence(m, text)
+    return licence_section(m, text)
 
 
 def _measured(m: dict) -> list[str]:
@@ -148,12 +152,12 @@ def _measured(m: dict) -> list[str]:
     if results is not None:
         calibrated = " --calibration" if results.get("calibration") else ""
         blocks += [
-            fill(
+            wrap_paragraph(
                 f"On {_how_many(results, m)} that had no part in training or choosing, at their own"
                 " resolution:"
             ),
             _table(results),
-            fill(_rules(results, m)),
+            wrap_paragraph(_rules(results, m)),
             "Printed by",
             (
                 f"    medllmseg evaluate --model {m['id']} --data"
@@ -162,18 +166,18 @@ def _measured(m: dict) -> list[str]:
         ]
     if folds is not None:
         blocks += [
-            fill(
+            wrap_paragraph(
                 f"In cross-validation over {_how_many(folds, m)}: trained anew for each part, and"
                 f" each {case} measured with the weights that had not seen its group. They are"
                 " other weights than the ones in this folder."
             ),
             _table(folds),
-            fill(_rules(folds, m)),
+            wrap_paragraph(_rules(folds, m)),
         ]
         if m.get("folds_command"):
             blocks += ["Printed by", f"    {m['folds_command']}"]
         if m.get("folds_note"):
-            blocks.append(fill(m["folds_note"]))
+            blocks.append(wrap_paragraph(m["folds_note"]))
     return blocks
 
 
@@ -184,7 +188,7 @@ def _how_many(summary: dict, m: dict) -> str:
 
 def _table(summary: dict) -> str:
     """One row a metric, one column a structure and one for their mean."""
-    metrics, means = (over_groups(summary)[name] for name in ("metrics", "means"))
+    metrics, means = (group_statistics(summary)[name] for name in ("metrics", "means"))
     keys = list(summary["structures"])
     rows = [f"| | {' | '.join(keys)} | mean of structures |", "|---" * (len(keys) + 2) + "|"]
     for name in [n for n in METRICS if n in metrics]:
@@ -260,13 +264,13 @@ def _calibration(m: dict) -> list[str]:
             f" against {c['risk_coverage_random']:.4f} of a random one (lower is better)."
         )
     part = c.get("largest_part")
-    how = asked_largest(m["preprocessing"])
+    how = largest_part_rule(m["preprocessing"])
     if part and part["kept"] and how:
         text += (
-            f" What is kept is {LARGEST[how]}, as this was better on the same cases (mean Dice"
+            f" What is kept is {LARGEST_PART_RULES[how]}, as this was better on the same cases (mean Dice"
             f" {part['dice_largest']:.4f} against {part['dice_all']:.4f})."
         )
-    return ["## Calibration", fill(text)]
+    return ["## Calibration", wrap_paragraph(text)]
 
 
 def _limits(m: dict) -> list[str]:
@@ -274,4 +278,4 @@ def _limits(m: dict) -> list[str]:
         f"It knows only what its {m['chosen']['trained_on']} training cases show. Other scanners,"
         " contrasts, ages and diseases were not tested. Look at every result."
     )
-    return ["## What it cannot do", fill(m.get("limits") or own)]
+    return ["## What it cannot do", wrap_paragraph(m.get("limits") or own)]

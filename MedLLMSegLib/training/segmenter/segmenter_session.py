@@ -20,7 +20,7 @@ from MedLLMSegLib.core.safe_files import check_writable, make_folder
 from MedLLMSegLib.data import CaseSet, folds, read_cases, split_cases
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
-from MedLLMSegLib.registry.bundle import Bundle, check_place, read_bundle
+from MedLLMSegLib.registry.bundle import Bundle, check_bundle_folder, read_bundle
 from MedLLMSegLib.registry.catalogue import find_model, plain_id, require_licence
 from MedLLMSegLib.registry.network_config import PRESETS, NetworkConfig
 from MedLLMSegLib.segmentation.prepare import Preparation
@@ -64,7 +64,7 @@ def train_model(
     that cannot be trained on, and for a model to fine-tune whose licence has not been accepted.
     """
     check_writable(request.output)
-    check_place(Path(request.output) / "bundle")
+    check_bundle_folder(Path(request.output) / "bundle")
     before = begun(request.output, request)
     start = _start(request) if before is None else None  # what goes on has its weights already
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)

@@ -1,0 +1,190 @@
+"""configs/inference.json of a segmenter's bundle: what MONAI's own runner does with it (no MONAI
+here).
+
+Source: MONAI Bundle Specification (docs/source/mb_specification.rst). Our own code never evaluates
+inference.json; the classes it names are in `monai_bundle.segmenter_runner`. One thing differs from
+other MONAI bundles: there is no models/model.pt, which is a pickle. The network_def reads and
+verifies our safetensors itself.
+"""
+
+from __future__ import annotations
+
+from MedLLMSegLib.core.types import Json
+
+from .monai_fields import class_names
+from .segmenter_settings import largest_part_rule, window_shape
+
+_RUNNER = "MedLLMSegLib.monai_bundle.segmenter_runner"
+
+
+def inference_config(metadata: Json) -> Json:
+    """The content of configs/inference.json for a segmenter's metadata.
+
+    Parameters of a run: bundle_root, device, output_dir, and either scan (one file, of any format
+    that we read) or dataset_dir (a folder of .nii, .nii.gz). The label map is written as
+    NAME_seg.nii.gz.
+    """
+    return {
+        "imports": ["$import glob", "$import os"],
+        "bundle_root": ".",
+        "scan": None,
+        "dataset_dir": ".",
+        "datalist": (
+            "$[@scan] if @scan else sorted(glob.glob(os.path.join(@dataset_dir, '*.nii*')))"
+        ),
+        "output_dir": "$os.path.join(@bundle_root, 'eval')",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "network_def": {"_target_": f"{_RUNNER}.load_network", "folder": "@bundle_root"},
+        "network": "$@network_def.to(@device)",
+        "preprocessing": compose(_preprocessing(metadata)),
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'image': path} for path in @datalist]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {
+            "_target_": "DataLoader",
+            "dataset": "@dataset",
+            "batch_size": 1,
+            "shuffle": False,
+            "num_workers": 0,
+        },
+        "inferer": _inferer(metadata),
+        "postprocessing": compose(_postprocessing(metadata)),
+        "evaluator": {
+            "_target_": f"{_RUNNER}.Evaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def compose(transforms: list[Json]) -> Json:
+    return {"_target_": "Compose", "transforms": transforms}
+
+
+def _preprocessing(metadata: Json) -> list[Json]:
+    settings = metadata["preprocessing"]
+    crop_only = (
+        [{"_target_": f"{_RUNNER}.CropOnlyd", "keys": "image"}] if metadata.get("localizer") else []
+    )
+    return [
+        {
+            "_target_": "LoadImaged",
+            "keys": "image",
+            "reader": f"{_RUNNER}.ScanReader",
+            "image_only": True,
+            "dtype": "$numpy.float64",
+        },
+        {"_target_": "EnsureChannelFirstd", "keys": "image"},
+        *crop_only,
+        {
+            "_target_": f"{_RUNNER}.NetworkGridd",
+            "keys": "image",
+            "spacing_mm": settings["spacing_mm"],
+            "axes": "ras" if metadata.get("anatomy") else settings.get("axes", "ras"),
+        },
+        *_grey(settings.get("grey")),
+    ]
+
+
+def _grey(scale: list[float] | None) -> list[Json]:
+    """As `preprocess.normalise` does."""
+    if scale is None:
+        return [
+            {"_target_": "ClipIntensityPercentilesd", "keys": "image", "lower": 0.5, "upper": 99.5},
+            {"_target_": "NormalizeIntensityd", "keys": "image"},
+        ]
+    low, high, mean, deviation = scale
+    return [
+        {
+            "_target_": "ScaleIntensityRanged",
+            "keys": "image",
+            "a_min": low,
+            "a_max": high,
+            "clip": True,
+            "b_min": (low - mean) / deviation,
+            "b_max": (high - mean) / deviation,
+        }
+    ]
+
+
+def _inferer(metadata: Json) -> Json:
+    kind = "EitherWayInferer" if metadata.get("anatomy") else "WindowInferer"
+    temperature = (metadata.get("calibration") or {}).get("temperature", 1.0)
+    window = list(window_shape(metadata["preprocessing"]))
+    return {
+        "_target_": f"{_RUNNER}.{kind}",
+        "roi_size": window,
+        "overlap": 0.5,
+        "temperature": temperature,
+    }
+
+
+def _postprocessing(metadata: Json) -> list[Json]:
+    settings, count = metadata["preprocessing"], len(class_names(metadata))
+    plausible = {
+        "_target_": f"{_RUNNER}.PlausibleVolumed",
+        "keys": "pred",
+        "plausible_ml": settings.get("plausible_ml"),
+    }
+    return [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        *([plausible] if metadata.get("anatomy") else []),
+        {
+            "_target_": "Invertd",
+            "keys": "pred",
+            "transform": "@preprocessing",
+            "orig_keys": "image",
+            "nearest_interp": False,
+            "to_tensor": True,
+        },
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        *_cleaning(metadata, count),
+        *_label_values(metadata, count),
+        {
+            "_target_": "SaveImaged",
+            "keys": "pred",
+            "output_dir": "@output_dir",
+            "output_postfix": "seg",
+            "output_ext": ".nii.gz",
+            "output_dtype": "$numpy.uint8",
+            "resample": False,
+            "separate_folder": False,
+        },
+    ]
+
+
+def _cleaning(metadata: Json, count: int) -> list[Json]:
+    """The largest connected part of the organ, or of the structures as the model asks for it."""
+    how = "together" if metadata.get("anatomy") else largest_part_rule(metadata["preprocessing"])
+    steps = {"each": [True], "together": [False], "both": [False, True]}.get(how, [])
+    return [
+        {
+            "_target_": "KeepLargestConnectedComponentd",
+            "keys": "pred",
+            "independent": independent,
+            "connectivity": 3,
+            "applied_labels": list(range(1, count)),
+        }
+        for independent in steps
+    ]
+
+
+def _label_values(metadata: Json, count: int) -> list[Json]:
+    """From the network's classes to the label map's values, where they differ."""
+    values = [each["label"] for each in metadata.get("labels") or ()] or list(range(1, count))
+    if values == list(range(1, count)):
+        return []
+    return [
+        {
+            "_target_": "MapLabelValued",
+            "keys": "pred",
+            "orig_labels": list(range(count)),
+            "target_labels": [0, *values],
+        }
+    ]
