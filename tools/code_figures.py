@@ -55,12 +55,18 @@ def main(folders: list[str]) -> None:
                 if isinstance(node, FUNCTIONS):
                     functions.append(node.end_lineno - node.lineno + 1)
                     documented += ast.get_docstring(node) is not None
+        print(f"{folder}: {len(lengths)} files", end="")
+        print(f" (median {median(lengths):.0f} lines, largest {max(lengths)}),", end="")
+        print(f" {lines} code lines, {len(functions)} functions", end="")
         print(
-            f"{folder}: {len(lengths)} files (median {median(lengths):.0f} lines, largest {max(lengths)}), "
-            f"{lines} code lines, {len(functions)} functions (median {median(functions):.0f} lines, "
-            f"p90 {quantiles(functions, n=10)[-1]:.0f}, longest {max(functions)}, "
-            f"{100 * documented / len(functions):.0f} % documented), {nodes / lines:.1f} syntax nodes a code line"
+            f" (median {median(functions):.0f} lines, p90 {quantiles(functions, n=10)[-1]:.0f},",
+            end="",
         )
+        print(
+            f" longest {max(functions)}, {100 * documented / len(functions):.0f} % documented),",
+            end="",
+        )
+        print(f" {nodes / lines:.1f} syntax nodes a code line")
 
 
 if __name__ == "__main__":
