@@ -101,7 +101,12 @@ def _diagnose(args, command: str) -> int:
         raise UserError("No image was given; name the files to be diagnosed, or their folder.")
     _check_there(args.model)
     from MedLLMSegLib.core.safe_files import check_writable
-    from MedLLMSegLib.diagnosis.diagnose_batch import Options, find_cases, first_of, run_cases
+    from MedLLMSegLib.diagnosis.batch.diagnose_batch import (
+        DiagnoseOptions,
+        diagnose_cases,
+        find_cases,
+        first_image,
+    )
     from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 
     if args.output is not None:
@@ -109,9 +114,13 @@ def _diagnose(args, command: str) -> int:
     model = load_classifier(args.model, args.device)
     cases = find_cases(args.images, model, channels)
     _check_one_case(args, record, cases)
-    with Bar([first_of(images) for images in cases]) as bar:
-        results = run_cases(
-            cases, args.output, model, Options(args.lung_mask, args.window, record), bar.update
+    with Bar([first_image(images) for images in cases]) as bar:
+        results = diagnose_cases(
+            cases,
+            args.output,
+            model,
+            DiagnoseOptions(args.lung_mask, args.window, record),
+            bar.update,
         )
     _print_results(results, model, args, command)
     return 1 if any(r.status == "failed" for r in results) else 0
@@ -184,10 +193,10 @@ def _print_results(results, model, args, command: str) -> None:
 
 
 def _print_all(results, model, args, command: str) -> None:
-    from MedLLMSegLib.diagnosis.diagnose_batch import shown
+    from MedLLMSegLib.diagnosis.batch.diagnose_batch import case_label
 
     for r in results:
-        name = shown(r.images, model)
+        name = case_label(r.images, model)
         if r.status == "failed":
             print(f"{name}: failed: {r.message}", file=sys.stderr)
             continue
@@ -221,13 +230,15 @@ def _print_all(results, model, args, command: str) -> None:
 
 def _python(images: tuple[Path | None, ...], args) -> str:
     """The call that does the same to one case."""
-    from MedLLMSegLib.diagnosis.diagnose_batch import first_of, mask_of
+    from MedLLMSegLib.diagnosis.batch.diagnose_batch import find_lung_mask, first_image
 
     paths = [None if path is None else str(path) for path in images]
     words = [repr(paths[0] if len(paths) == 1 else paths)]
     words += [f"model={args.model!r}"] if args.model != DEFAULT_CLASSIFIER else []
     words += [f"device={args.device!r}"] if args.device != "auto" else []
-    lungs = mask_of(first_of(images), args.lung_mask)  # of a folder of masks, this image's own
+    lungs = find_lung_mask(
+        first_image(images), args.lung_mask
+    )  # of a folder of masks, this image's own
     words += [f"lungs={str(lungs)!r}"] if lungs else []
     words += [f"window={args.window}"] if args.window else []
     words += [f"record={_fields('record', args.record)!r}"] if args.record else []

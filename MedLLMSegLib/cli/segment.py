@@ -98,14 +98,14 @@ def add_parser(commands) -> None:
 def _segment(args, command: str) -> int:
     from MedLLMSegLib.core.safe_files import check_writable
     from MedLLMSegLib.io.volume_files import find_scans
-    from MedLLMSegLib.segmentation.pipeline import load_model
-    from MedLLMSegLib.segmentation.segment_batch import (
-        Options,
-        file_targets,
+    from MedLLMSegLib.segmentation.batch.segment_batch import (
+        SegmentOptions,
         is_file_output,
-        run_batch,
-        segment_to,
+        paths_for_file,
+        segment_file,
+        segment_files,
     )
+    from MedLLMSegLib.segmentation.pipeline import load_model
 
     scans = find_scans(args.scans)
     single = is_file_output(args.output)
@@ -131,7 +131,7 @@ def _segment(args, command: str) -> int:
             f"--frames writes label maps and volumes alone; leave --{beside} out, or take one image"
             " of the series."
         )
-    options = Options(
+    options = SegmentOptions(
         args.side,
         args.report,
         args.probabilities,
@@ -145,16 +145,16 @@ def _segment(args, command: str) -> int:
     with Bar(scans) as bar:
         if single:
             results = [
-                segment_to(
+                segment_file(
                     scans[0],
-                    file_targets(args.output, options),
+                    paths_for_file(args.output, options),
                     model,
                     options,
                     lambda s, f: bar.update(0, s, f),
                 )
             ]
         else:
-            results = run_batch(scans, args.output, model, options, bar.update)
+            results = segment_files(scans, args.output, model, options, bar.update)
     _print_results(results, None if single else args.output)
     return 1 if any(r.status == "failed" for r in results) else 0
 

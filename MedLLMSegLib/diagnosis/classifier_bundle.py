@@ -21,7 +21,7 @@ from MedLLMSegLib.registry.catalogue import find_model
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
 from .classifier_card import accuracy_in_words, classifier_card, classifier_licence, eval_metrics
-from .input_description import About
+from .classifier_description import ClassifierDescription
 from .monai_metadata import classifier_fields, classifier_inference
 
 FP16_LARGEST = 65504.0
@@ -31,7 +31,7 @@ def write_classifier(
     folder,
     network: Classifier,
     preparation: PreparationConfig,
-    about: About,
+    about: ClassifierDescription,
     results: dict | None = None,
 ) -> Path:
     """Write a trained classifier as a bundle, whole or not at all, replacing one that stands there.
@@ -90,7 +90,9 @@ def with_results(metadata: dict, results: dict | None) -> dict:
     }
 
 
-def _metadata(network: Classifier, preparation: PreparationConfig, about: About) -> dict:
+def _metadata(
+    network: Classifier, preparation: PreparationConfig, about: ClassifierDescription
+) -> dict:
     config = network.config
     if (
         config.encoder.architecture

@@ -15,7 +15,7 @@ from MedLLMSegLib.registry.cards import (
     wrap_paragraph,
 )
 
-from .input_checks import NAMES as MODALITIES
+from .input_checks import MODALITY_NAMES
 from .input_description import InputConfig
 from .monai_metadata import classifier_inference
 
@@ -113,7 +113,7 @@ def _channels(m: dict) -> str:
     """Which images of a patient it looks at together."""
     asked = InputConfig.from_dict(m["input"])
     kinds = [
-        dict.fromkeys(MODALITIES.get(code, code) for code in asked.of_channel(n).modalities)
+        dict.fromkeys(MODALITY_NAMES.get(code, code) for code in asked.of_channel(n).modalities)
         for n in range(len(asked.names))
     ]
     named = [

@@ -9,10 +9,15 @@ import numpy as np
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.io.radiograph import Radiograph
 
-from .input_description import InputConfig, Typical
+from .classifier_description import TypicalImage
+from .input_description import InputConfig
 
-UNCLEAR = ("", "OT", "SC")  # no modality, "other" and secondary capture: exports of any image
-NAMES = {
+UNSPECIFIC_MODALITIES = (
+    "",
+    "OT",
+    "SC",
+)  # no modality, "other" and secondary capture: exports of any image
+MODALITY_NAMES = {
     "CR": "X-ray",
     "DX": "X-ray",
     "RG": "X-ray",
@@ -40,11 +45,14 @@ def check_modality(
     """Raise `UserError` where an image states a modality that the model (or a named channel of
     it) does not know.
     """
-    if not asked.modalities or modality in (*UNCLEAR, *asked.modalities):
+    if not asked.modalities or modality in (*UNSPECIFIC_MODALITIES, *asked.modalities):
         return
-    wanted = " or ".join(dict.fromkeys(NAMES.get(m, m) for m in asked.modalities))
+    wanted = " or ".join(dict.fromkeys(MODALITY_NAMES.get(m, m) for m in asked.modalities))
     place = f"{asked.body_part.lower()} " if asked.body_part else ""
-    name, role = NAMES.get(modality, modality), f" as its channel {channel}" if channel else ""
+    name, role = (
+        MODALITY_NAMES.get(modality, modality),
+        f" as its channel {channel}" if channel else "",
+    )
     article = "an" if name[0] in "aeiouAMX" else "a"
     raise UserError(
         f'"{image}" is {article} {name} image by its DICOM tags ({modality}), and the model'
@@ -74,7 +82,7 @@ def radiograph_notes(radiograph: Radiograph, asked: InputConfig) -> tuple[str, .
     return tuple(notes)
 
 
-def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
+def atypical_image_notes(array: np.ndarray, typical: TypicalImage | None) -> tuple[str, ...]:
     """A note where a prepared image (1, size, size) is unlike the training images, or more like
     them once it is turned.
     """
@@ -103,9 +111,9 @@ def typical_note(array: np.ndarray, typical: Typical | None) -> tuple[str, ...]:
     )
 
 
-def typical_of(images, side: int = 16) -> Typical:
+def typical_image(images, side: int = 16) -> TypicalImage:
     """What prepared training images, each (1, size, size), look like on the average; for
-    `About.typical`.
+    `ClassifierDescription.typical`.
     """
     small = np.stack([_small(np.asarray(each, np.float32), side) for each in images])
     mean = small.mean(0)
@@ -113,7 +121,7 @@ def typical_of(images, side: int = 16) -> Typical:
     limit = min(
         float(np.quantile(alike, 0.01)), 0.9
     )  # training images that are all alike must not make every other one odd
-    return Typical(tuple(round(float(v), 4) for v in mean.ravel()), side, round(limit, 4))
+    return TypicalImage(tuple(round(float(v), 4) for v in mean.ravel()), side, round(limit, 4))
 
 
 def _small(array: np.ndarray, side: int) -> np.ndarray:

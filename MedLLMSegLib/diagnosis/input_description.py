@@ -1,4 +1,4 @@
-"""What a classifier says of itself and of what it may be shown (no torch)."""
+"""Which images a classifier takes: their kind, modalities, views and channels (no torch)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from MedLLMSegLib.registry.config_checks import config_from_json
 
 INPUTS = ("radiograph", "slices", "frames")
 RADIOGRAPHY = ("CR", "DX", "RG")  # DICOM's modalities of flat X-ray images
-FIRST = "image"  # what the first channel is called, as the table's column
-NOT_STATED = "not stated: yours to decide"
+FIRST_CHANNEL = "image"  # the name of the first channel, and of the table's column
 
 
 @dataclass(frozen=True)
@@ -50,19 +49,21 @@ class InputConfig:
                 " are needed."
             )
         wrong = [
-            name for name in self.channels if name in ("", FIRST) or name != name.strip().lower()
+            name
+            for name in self.channels
+            if name in ("", FIRST_CHANNEL) or name != name.strip().lower()
         ]
         if wrong or (self.channels and self.kind != "radiograph"):
             raise UserError(
                 f"InputConfig.channels is {list(self.channels)!r}, of the kind {self.kind!r}; names"
                 " in small letters other "
-                f'than "{FIRST}" are needed, and flat images.'
+                f'than "{FIRST_CHANNEL}" are needed, and flat images.'
             )
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of all channels, the first one's too; () where it has no names for them."""
-        return (FIRST, *self.channels) if self.channels else ()
+        return (FIRST_CHANNEL, *self.channels) if self.channels else ()
 
     @property
     def ct(self) -> bool:
@@ -86,68 +87,3 @@ class InputConfig:
     def from_dict(cls, data: dict) -> InputConfig:
         channels = {name: tuple(codes) for name, codes in data.get("channels", {}).items()}
         return config_from_json(cls, {**data, "channels": channels})
-
-
-@dataclass(frozen=True)
-class Typical:
-    """What the training images look like on the average, to notice an image that is of another
-    kind.
-
-    mean: side x side numbers, row by row. limit: the correlation with it that 99 of 100 training
-    images reach.
-    """
-
-    mean: tuple[float, ...]
-    side: int
-    limit: float
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> Typical:
-        return config_from_json(cls, data)
-
-
-@dataclass(frozen=True)
-class About:
-    """What goes into a classifier's bundle beside its network: facts, in words for its card, and
-    what was measured.
-
-    id, title, modality: for the list of models. data: whose, in words; licence: of the weights.
-    threshold: of the second of two classes, chosen on val; None takes the likeliest class.
-    temperature: what the logits are divided by, fitted on val. chosen: such as {"epoch", "val_auc",
-    "trained_on", "chosen_on"}. training: its settings. typical: see there; None without. limits,
-    intended_use, data_note: sentences for the card; "" for the usual ones.
-    """
-
-    id: str
-    title: str
-    modality: str = "X-ray"
-    data: str = "not stated"
-    licence: str = NOT_STATED
-    input: InputConfig = InputConfig()
-    threshold: float | None = None
-    temperature: float = 1.0
-    chosen: dict = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
-    typical: Typical | None = None
-    accept_licence: bool = False
-    licence_note: str = ""
-    data_note: str = ""
-    intended_use: str = ""
-    limits: str = ""
-    references: tuple[str, ...] = ()
-    authors: str = "not stated"
-    version: str = "0.1.0"
-
-    def __post_init__(self):
-        if not self.id or not self.temperature > 0:
-            raise UserError(
-                f"A classifier needs an id and a temperature above 0; {self.id!r} and"
-                f" {self.temperature!r} were given."
-            )
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise UserError(
-                f"The threshold is {self.threshold!r}, and a probability from 0 to 1 is needed."
-            )

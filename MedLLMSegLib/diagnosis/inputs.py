@@ -18,7 +18,12 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import percentile_window
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
-from MedLLMSegLib.diagnosis.slice_sequences import Steps, check_steps, frame_steps, slice_steps
+from MedLLMSegLib.diagnosis.slice_sequences import (
+    ImageSequence,
+    check_steps,
+    sequence_from_frames,
+    sequence_from_slices,
+)
 from MedLLMSegLib.io.dicom.single_image import dicom_modality
 from MedLLMSegLib.io.radiograph import (
     Radiograph,
@@ -31,14 +36,14 @@ from MedLLMSegLib.io.radiograph import (
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.registry.classifier_config import RecordConfig
 
-from .input_checks import check_modality, radiograph_notes, typical_note
+from .input_checks import atypical_image_notes, check_modality, radiograph_notes
 from .loaded_classifier import ClassifierModel
 
 Image = "str | Path | Volume | Radiograph"
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class PreparedInput:
     """batch: of one, on the CPU. volume: the image's grid. shown: (rows, columns) from 0 to 1, what
     a picture shows.
 
@@ -55,14 +60,14 @@ class Given:
     turn: Turn = Turn()
 
 
-def given(
+def prepare_input(
     image,
     model: ClassifierModel,
     lungs=None,
     window: int | None = None,
     record: Mapping[str, object] | None = None,
     view: str = "",
-) -> Given:
+) -> PreparedInput:
     """Read, check and prepare. image, view: as for `diagnose`. Raises `UserError`."""
     if model.input.kind == "radiograph":
         found = _radiographs(image, model, lungs, window, view)
@@ -86,7 +91,9 @@ def as_list(image) -> list:
     )
 
 
-def _radiographs(image, model: ClassifierModel, lungs, window: int | None, view: str) -> Given:
+def _radiographs(
+    image, model: ClassifierModel, lungs, window: int | None, view: str
+) -> PreparedInput:
     """One flat image; a model of several channels takes several, in order, where None is a
     missing one.
     """
@@ -107,13 +114,13 @@ def _radiographs(image, model: ClassifierModel, lungs, window: int | None, view:
             radiograph = on_pixels_of(first[0], radiograph, channel or str(n + 1))
         mask = _mask(lungs, radiograph)
         arrays[n], box = prepare_radiograph(radiograph, model.preparation, mask)
-        notes += typical_note(arrays[n : n + 1], model.typical) if n == 0 else ()
+        notes += atypical_image_notes(arrays[n : n + 1], model.typical) if n == 0 else ()
         if first is None:
             first, notes = (radiograph, box), notes + _mask_notes(mask, model)
     notes += _missing_notes([each is None for each in images], names)
     radiograph, box = first
     shape = radiograph.volume.array.shape
-    return Given(
+    return PreparedInput(
         {"image": torch.from_numpy(arrays)[None]},
         radiograph.volume,
         radiograph.array,
@@ -176,7 +183,7 @@ def _mask(lungs, radiograph: Radiograph) -> np.ndarray | None:
     return lung_mask_of(array, radiograph, lungs.name if isinstance(lungs, Volume) else "lung mask")
 
 
-def _sequence(image, model: ClassifierModel) -> Given:
+def _sequence(image, model: ClassifierModel) -> PreparedInput:
     """A volume as a sequence of its slices, or several volumes (or one of four axes) as a
     sequence of frames.
     """
@@ -196,7 +203,7 @@ def _sequence(image, model: ClassifierModel) -> Given:
                 f'"{volumes[0].name}" is one volume, and the model "{model.entry.id}" looks at'
                 " several in order; give them together, or a file that holds them all."
             )
-        steps = frame_steps(volumes, config, asked.slices, asked.longest)
+        steps = sequence_from_frames(volumes, config, asked.slices, asked.longest)
     else:
         if len(volumes) > 1:
             raise UserError(
@@ -204,14 +211,14 @@ def _sequence(image, model: ClassifierModel) -> Given:
                 " a time; diagnose them one by one."
             )
         check_steps(volumes[0])
-        steps = slice_steps(volumes[0], config, asked.longest)
+        steps = sequence_from_slices(volumes[0], config, asked.longest)
     middle = int(steps.slices[len(steps.slices) // 2, steps.slices.shape[1] // 2])
     shown = percentile_window(volumes[0].array)(volumes[0].array[middle])
     batch = {
         "image": torch.from_numpy(steps.images)[None],
         "lengths": torch.tensor([len(steps.images)]),
     }
-    return Given(
+    return PreparedInput(
         batch,
         volumes[0],
         shown,
@@ -228,7 +235,7 @@ def _volume(image, model: ClassifierModel) -> Volume:
     return load_volume(image)
 
 
-def _onto_slices(maps: np.ndarray, steps: Steps, shape: tuple[int, int, int]) -> np.ndarray:
+def _onto_slices(maps: np.ndarray, steps: ImageSequence, shape: tuple[int, int, int]) -> np.ndarray:
     """Each slice gets the map of its step, or of the nearest slice that was looked at; of
     several steps the largest.
     """

@@ -18,7 +18,8 @@ from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, ModelEntry, find
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
 from MedLLMSegLib.segmentation.loaded_segmenter import load_onto
 
-from .input_description import InputConfig, Typical
+from .classifier_description import TypicalImage
+from .input_description import InputConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ class ClassifierModel:
     input: InputConfig
     threshold: float | None
     temperature: float
-    typical: Typical | None
+    typical: TypicalImage | None
     device: torch.device
     notes: tuple[str, ...] = ()
 
@@ -79,7 +80,7 @@ def _build(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Classifie
         devices=[]
     ):  # the new parts are drawn, and then filled: the caller's random numbers stay
         network = classifiers.load_classifier(config, bundle.tensors, weights)
-    typical = Typical.from_dict(about["typical"]) if about.get("typical") else None
+    typical = TypicalImage.from_dict(about["typical"]) if about.get("typical") else None
     return ClassifierModel(
         entry,
         network.to(device),

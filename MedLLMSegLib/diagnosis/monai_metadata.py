@@ -12,7 +12,7 @@ from MedLLMSegLib.registry.classifier_config import ClassifierConfig, Preparatio
 from MedLLMSegLib.registry.monai_fields import REQUIRED, SCHEMA, installed_version
 from MedLLMSegLib.registry.monai_inference import compose
 
-from .input_description import About
+from .classifier_description import ClassifierDescription
 
 _RUNNER = "MedLLMSegLib.monai_bundle.classifier_runner"
 
@@ -92,7 +92,7 @@ def classifier_inference(metadata: dict) -> dict | None:
 
 
 def classifier_fields(
-    config: ClassifierConfig, preparation: PreparationConfig, about: About
+    config: ClassifierConfig, preparation: PreparationConfig, about: ClassifierDescription
 ) -> dict:
     """The fields of MONAI's specification (docs/source/mb_specification.rst)."""
     side, classes = preparation.size, {str(n): name for n, name in enumerate(config.classes)}

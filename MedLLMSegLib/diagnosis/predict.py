@@ -15,10 +15,10 @@ import torch
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
-from MedLLMSegLib.segmentation.inference import cpu_helps, free_memory, memory_notes
+from MedLLMSegLib.segmentation.inference import cpu_fallback_stage, free_memory, memory_notes
 
 from .heat_map import grad_cam
-from .inputs import Given, given
+from .inputs import PreparedInput, prepare_input
 from .loaded_classifier import ClassifierModel, load_classifier
 from .result import Diagnosis
 
@@ -55,19 +55,21 @@ def diagnose(
     report("load", 0.0)
     model = model if isinstance(model, ClassifierModel) else load_classifier(model, device)
     report("read", 0.3)
-    found = given(image, model, lungs, window, record, view)
+    found = prepare_input(image, model, lungs, window, record, view)
     report("diagnose", 0.6)
     logits, maps, notes = _run_where_it_fits(model, found, heat_map, report)
     report("done", 1.0)
     return _answer(model, found, logits, maps, notes, time.monotonic() - began)
 
 
-def _run_where_it_fits(model: ClassifierModel, found: Given, heat_map: bool, report: Report):
+def _run_where_it_fits(
+    model: ClassifierModel, found: PreparedInput, heat_map: bool, report: Report
+):
     """(logits (classes,), maps (N, h, w) or None, notes); on the CPU where a GPU did not do."""
     try:
         return (*_run(model, found, heat_map), model.notes)
     except RuntimeError as error:
-        why = cpu_helps(error)
+        why = cpu_fallback_stage(error)
         if model.device.type == "cpu" or not why:
             raise
     free_memory(model.device)
@@ -83,7 +85,7 @@ def _run_where_it_fits(model: ClassifierModel, found: Given, heat_map: bool, rep
 
 
 def _run(
-    model: ClassifierModel, found: Given, heat_map: bool
+    model: ClassifierModel, found: PreparedInput, heat_map: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     batch = {key: value.to(model.device) for key, value in found.batch.items()}
     if not heat_map:
@@ -100,7 +102,7 @@ def _looked_for(model: ClassifierModel) -> int | None:
 
 def _answer(
     model: ClassifierModel,
-    found: Given,
+    found: PreparedInput,
     logits: np.ndarray,
     maps: np.ndarray | None,
     notes: tuple[str, ...],
@@ -147,7 +149,7 @@ def _answer(
     )
 
 
-def _heat(found: Given, maps: np.ndarray) -> tuple[Volume, bool]:
+def _heat(found: PreparedInput, maps: np.ndarray) -> tuple[Volume, bool]:
     """(the maps on the image's grid, the highest place 1; whether they are zero everywhere)"""
     array = found.to_volume(maps).astype(np.float32)
     highest = float(array.max())

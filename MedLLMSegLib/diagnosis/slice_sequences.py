@@ -16,7 +16,7 @@ from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
 
 @dataclass(frozen=True, eq=False)
-class Steps:
+class ImageSequence:
     """images: (T, C, size, size) float32. slices: (T, C) which slice along k each came from.
     volumes: (T, C) of which volume.
 
@@ -35,7 +35,9 @@ class Steps:
         return resample(np.asarray(array, np.float32)[None], there, self.image)[0]
 
 
-def slice_steps(volume: Volume, config: PreparationConfig, longest: int = 0) -> Steps:
+def sequence_from_slices(
+    volume: Volume, config: PreparationConfig, longest: int = 0
+) -> ImageSequence:
     """Each slice along k is a step of one channel. longest: at most so many, evenly spaced; 0
     for all.
     """
@@ -43,9 +45,9 @@ def slice_steps(volume: Volume, config: PreparationConfig, longest: int = 0) -> 
     return _steps([volume], chosen[:, None], np.zeros((len(chosen), 1), int), config)
 
 
-def frame_steps(
+def sequence_from_frames(
     volumes: Sequence[Volume], config: PreparationConfig, slices: int = 1, longest: int = 0
-) -> Steps:
+) -> ImageSequence:
     """Each volume is a step; its channels are so many of its slices along k, evenly spaced. All
     must have one grid.
     """
@@ -82,7 +84,7 @@ def check_steps(volume: Volume) -> None:
 
 def _steps(
     volumes: Sequence[Volume], slices: np.ndarray, which: np.ndarray, config: PreparationConfig
-) -> Steps:
+) -> ImageSequence:
     for each in volumes:
         check_steps(each)
     first = volumes[0]
@@ -97,7 +99,7 @@ def _steps(
         images[step, channel] = resample(((values - mean) / std)[None], image, square, outside=0.0)[
             0
         ]
-    return Steps(images, slices, which, image, square)
+    return ImageSequence(images, slices, which, image, square)
 
 
 def _levels(array: np.ndarray, config: PreparationConfig) -> tuple[float, float, float, float]:

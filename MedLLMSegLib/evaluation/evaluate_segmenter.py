@@ -218,8 +218,8 @@ def _runner(
     if segment is not None:
         return lambda volume: segment(volume, model, device=how.device, **how.wanted()), "", None
     from MedLLMSegLib.segmentation.pipeline import (  # torch comes with it: only when it is needed
+        expected_structures,
         load_model,
-        looked_for,
     )
     from MedLLMSegLib.segmentation.pipeline import segment as segment_scan
 
@@ -227,7 +227,7 @@ def _runner(
     return (
         lambda volume: segment_scan(volume, loaded, **how.wanted()),
         loaded.entry.sha256,
-        lambda volume: looked_for(volume, loaded),
+        lambda volume: expected_structures(volume, loaded),
     )
 
 

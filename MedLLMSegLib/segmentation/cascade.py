@@ -16,11 +16,11 @@ from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.volume import Volume
 
-from .loaded_segmenter import Model
+from .loaded_segmenter import SegmenterModel
 from .localize import SIDES, is_crop, localize
 from .prepare import Preparation, Restore, prepare, whole_grid
 from .restore import largest_component, restore
-from .result_maps import Maps, Wanted
+from .result_maps import OutputRequest, ResultMaps
 from .uncertainty import entropy, make_views, mean_probabilities
 
 # how far an outline's centre may lie from the localizer's; whose worst error on synthetic heads was
@@ -29,7 +29,7 @@ REACH_MM = 15.0
 
 
 @dataclass(frozen=True, eq=False)
-class Outline:
+class OrganOutline:
     """One organ on a crop. probabilities: float32 [classes, k, j, i] on `way_back.crop`. side:
     "left", "right" or None.
     """
@@ -44,8 +44,10 @@ class Outline:
         return np.argwhere(largest_component(self.probabilities[0] < 0.5))
 
 
-def segment_sides(volume: Volume, model: Model, side: str | None, wanted: Wanted, report: Report):
-    """Both organs of a head, or the one of a crop: (structures, Maps, notes)."""
+def segment_sides(
+    volume: Volume, model: SegmenterModel, side: str | None, wanted: OutputRequest, report: Report
+):
+    """Both organs of a head, or the one of a crop: (structures, ResultMaps, notes)."""
     look = _outline_crop if model.localizer is None or is_crop(volume) else _outline_head
     outlines, notes = look(volume, model, side, wanted.augment, report)
     report("restore", 0.9)
@@ -59,7 +61,9 @@ def segment_sides(volume: Volume, model: Model, side: str | None, wanted: Wanted
     return structures, maps, notes
 
 
-def _outline_crop(volume: Volume, model: Model, side: str | None, augment: int, report: Report):
+def _outline_crop(
+    volume: Volume, model: SegmenterModel, side: str | None, augment: int, report: Report
+):
     """A scan that is a crop around one organ already: no localizer; right ones are mirrored to look
     like left ones.
 
@@ -89,7 +93,9 @@ def _outline_crop(volume: Volume, model: Model, side: str | None, augment: int, 
     return [outline], (note,)
 
 
-def _outline_head(volume: Volume, model: Model, side: str | None, augment: int, report: Report):
+def _outline_head(
+    volume: Volume, model: SegmenterModel, side: str | None, augment: int, report: Report
+):
     """Find each side, outline it in a crop around its centre, and once more in a crop that fits
     it.
     """
@@ -128,12 +134,17 @@ def _outline_head(volume: Volume, model: Model, side: str | None, augment: int, 
 
 
 def _outline(
-    volume: Volume, model: Model, grid: Grid, side: str | None, report: Report, augment: int = 0
-) -> Outline:
+    volume: Volume,
+    model: SegmenterModel,
+    grid: Grid,
+    side: str | None,
+    report: Report,
+    augment: int = 0,
+) -> OrganOutline:
     """A right organ lies mirrored on its grid already; no view mirrors, as a mirrored organ is
     nothing the network knows.
     """
-    array, way_back = prepare(volume, grid, Preparation.of(model.settings).grey)
+    array, way_back = prepare(volume, grid, Preparation.from_settings(model.settings).grey)
     values = mean_probabilities(
         model.network,
         array,
@@ -142,16 +153,16 @@ def _outline(
         views=make_views(augment, array.shape),
         progress=report,
     )
-    return Outline(values, way_back, side)
+    return OrganOutline(values, way_back, side)
 
 
-def _confidence(outline: Outline) -> float:
+def _confidence(outline: OrganOutline) -> float:
     """Mean probability of the winning class over the organ's voxels; 0 where there are none."""
     organ = outline.probabilities[0] < 0.5
     return float(outline.probabilities.max(axis=0)[organ].mean()) if organ.any() else 0.0
 
 
-def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:
+def _plausible(outline: OrganOutline, model: SegmenterModel, expected_ras=None) -> bool:
     """Whether an outline has an organ's volume (limits in mL in the model's settings) and lies
     where it should.
 
@@ -166,7 +177,7 @@ def _plausible(outline: Outline, model: Model, expected_ras=None) -> bool:
     return expected_ras is None or float(np.linalg.norm(centre - expected_ras)) <= REACH_MM
 
 
-def _fitting_grid(outline: Outline, model: Model) -> Grid:
+def _fitting_grid(outline: OrganOutline, model: SegmenterModel) -> Grid:
     """The crop that the training cases would have around this organ: its bounding box and their
     mean margins.
     """
@@ -180,10 +191,13 @@ def _fitting_grid(outline: Outline, model: Model) -> Grid:
 
 
 def _assemble(
-    volume: Volume, outlines: list[Outline], structures: tuple[Structure, ...], wanted: Wanted
-) -> Maps:
+    volume: Volume,
+    outlines: list[OrganOutline],
+    structures: tuple[Structure, ...],
+    wanted: OutputRequest,
+) -> ResultMaps:
     """Outlines on their crops -> everything on the scan's grid."""
-    maps = Maps.empty(volume.array.shape, structures, wanted)
+    maps = ResultMaps.empty(volume.array.shape, structures, wanted)
     for outline in outlines:
         values, box = restore(outline.probabilities, outline.way_back)  # (classes, k, j, i)
         winner = values.argmax(axis=0).astype(np.uint8)

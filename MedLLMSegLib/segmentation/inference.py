@@ -66,7 +66,7 @@ def lacks_operation(error: BaseException) -> bool:
     return said or isinstance(error, NotImplementedError)
 
 
-def cpu_helps(error: BaseException) -> str | None:
+def cpu_fallback_stage(error: BaseException) -> str | None:
     """The stage to report where the CPU can do what a GPU could not (`ON_CPU`, `LACKING`); None
     where something else is wrong.
     """

@@ -43,7 +43,7 @@ WHOLE_SETTINGS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class SegmenterModel:
     """A bundle ready to run.
 
     settings: its metadata's "preprocessing". anatomy: a key of `anatomy.ANATOMY` for an organ that
@@ -65,7 +65,7 @@ class Model:
     notes: tuple[str, ...] = ()
 
 
-def load_model(name: str | Path = DEFAULT_SEGMENTER, device: str = "auto") -> Model:
+def load_model(name: str | Path = DEFAULT_SEGMENTER, device: str = "auto") -> SegmenterModel:
     """Read and verify a bundle, its language-model layers and its localizer. name: an id or a
     bundle's folder.
 
@@ -104,7 +104,7 @@ def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device
     return replace(build(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
 
 
-def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Model:
+def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> SegmenterModel:
     about = bundle.metadata
     config, settings, anatomy = (
         NetworkConfig.from_dict(about["network"]),
@@ -138,7 +138,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Mod
     temperature = float((about.get("calibration") or {}).get("temperature", 1.0))
     if not temperature > 0:
         raise ValueError(f"temperature {temperature}")
-    return Model(
+    return SegmenterModel(
         entry,
         network.eval().to(device),
         settings,

@@ -18,18 +18,24 @@ from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
 from .cascade import segment_sides
-from .inference import cpu_helps, free_memory, memory_notes
-from .loaded_segmenter import Model, load_model
+from .inference import cpu_fallback_stage, free_memory, memory_notes
+from .loaded_segmenter import SegmenterModel, load_model
 from .localize import SIDES, is_crop
-from .result_maps import Maps, Wanted
+from .result_maps import OutputRequest, ResultMaps
 from .whole_scan import predict_probabilities, segment_whole
 
-__all__ = ["Model", "load_model", "looked_for", "predict_probabilities", "segment"]
+__all__ = [
+    "SegmenterModel",
+    "load_model",
+    "expected_structures",
+    "predict_probabilities",
+    "segment",
+]
 
 
 def segment(
     volume: Volume,
-    model: str | Path | Model = DEFAULT_SEGMENTER,
+    model: str | Path | SegmenterModel = DEFAULT_SEGMENTER,
     *,
     device: str = "auto",
     side: str | None = None,
@@ -56,9 +62,9 @@ def segment(
     check_scan(volume)
     report = progress or (lambda stage, fraction: None)
     report("load", 0.0)
-    model = model if isinstance(model, Model) else load_model(model, device)
+    model = model if isinstance(model, SegmenterModel) else load_model(model, device)
     structures, maps, notes = _run_where_it_fits(
-        volume, model, side, Wanted(probabilities, uncertainty, augment), report
+        volume, model, side, OutputRequest(probabilities, uncertainty, augment), report
     )
     report("done", 1.0)
     return Segmentation(
@@ -73,7 +79,7 @@ def segment(
     )
 
 
-def looked_for(volume: Volume, model: Model) -> tuple[Structure, ...]:
+def expected_structures(volume: Volume, model: SegmenterModel) -> tuple[Structure, ...]:
     """The structures that a model looks for in this scan: of a crop around one organ, no sides."""
     if not model.anatomy:
         return model.structures
@@ -81,7 +87,7 @@ def looked_for(volume: Volume, model: Model) -> tuple[Structure, ...]:
 
 
 def _run_where_it_fits(
-    volume: Volume, model: Model, side: str | None, wanted: Wanted, report: Report
+    volume: Volume, model: SegmenterModel, side: str | None, wanted: OutputRequest, report: Report
 ):
     """The run, on the CPU where `predict` alone could not help (a GPU on which the localizer
     cannot run); notes say what was done.
@@ -95,7 +101,7 @@ def _run_where_it_fits(
     try:
         structures, maps, notes = _run(volume, model, side, wanted, listen)
     except RuntimeError as error:
-        maps, why = None, cpu_helps(error)
+        maps, why = None, cpu_fallback_stage(error)
         if model.device.type == "cpu" or not why:
             raise
     if maps is None:  # here, as the error and the memory it held are gone
@@ -108,8 +114,8 @@ def _run_where_it_fits(
 
 
 def _run(
-    volume: Volume, model: Model, side: str | None, wanted: Wanted, report: Report
-) -> tuple[tuple[Structure, ...], Maps, tuple[str, ...]]:
+    volume: Volume, model: SegmenterModel, side: str | None, wanted: OutputRequest, report: Report
+) -> tuple[tuple[Structure, ...], ResultMaps, tuple[str, ...]]:
     if model.anatomy:
         return segment_sides(volume, model, side, wanted, report)
     if side:

@@ -43,7 +43,7 @@ class Preparation:
     grey: tuple[float, float, float, float] | None = None
 
     @classmethod
-    def of(cls, settings: dict) -> Preparation:
+    def from_settings(cls, settings: dict) -> Preparation:
         """As a bundle's "preprocessing" says it."""
         grey = settings.get("grey")
         return cls(

@@ -10,7 +10,7 @@ from MedLLMSegLib.core.segmentation import Structure
 
 
 @dataclass(frozen=True)
-class Wanted:
+class OutputRequest:
     """What is asked for besides the labels. augment: how many more views of the scan are
     averaged.
     """
@@ -21,7 +21,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Maps:
+class ResultMaps:
     """Arrays on the scan's grid, filled in place.
 
     labels: uint8 [k, j, i]. confidence: label -> mean probability over its voxels (NaN: it has
@@ -36,8 +36,8 @@ class Maps:
 
     @classmethod
     def empty(
-        cls, shape: tuple[int, int, int], structures: tuple[Structure, ...], wanted: Wanted
-    ) -> Maps:
+        cls, shape: tuple[int, int, int], structures: tuple[Structure, ...], wanted: OutputRequest
+    ) -> ResultMaps:
         """All background, and sure of it."""
         return cls(
             np.zeros(shape, np.uint8),

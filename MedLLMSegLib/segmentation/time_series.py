@@ -20,14 +20,14 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.itk_images import FRAME_STEP
 from MedLLMSegLib.io.volume_files import save_volume
 
-from .pipeline import Model, load_model, segment
+from .pipeline import SegmenterModel, load_model, segment
 
 SUFFIXES = (".nii.gz", ".nii")  # formats with a fourth axis
 FIRST = "frame"  # column of the table
 
 
 @dataclass(frozen=True, eq=False)
-class Frames:
+class SeriesSegmentation:
     """The segmentations of a series, in order of time. step: between two images, in the file's
     own unit.
     """
@@ -72,19 +72,19 @@ class Frames:
 
 def segment_frames(
     volume: Volume,
-    model: str | Path | Model = "cardiac-cine-mr",
+    model: str | Path | SegmenterModel = "cardiac-cine-mr",
     *,
     device: str = "auto",
     progress: Report | None = None,
     **how,
-) -> Frames:
+) -> SeriesSegmentation:
     """Segment every image of a series; the model is loaded once.
 
     volume: [t, k, j, i], or one image [k, j, i]. how: `pipeline.segment`'s side and augment.
     progress: called with (stage, fraction done); may raise `Cancelled`. Raises `UserError`, which
     names the image.
     """
-    model = model if isinstance(model, Model) else load_model(model, device)
+    model = model if isinstance(model, SegmenterModel) else load_model(model, device)
     images = volume.array if volume.array.ndim == 4 else volume.array[None]
     report, each = progress or (lambda stage, fraction: None), []
     for n, image in enumerate(images):
@@ -95,10 +95,10 @@ def segment_frames(
             each.append(segment(volume.with_array(image), model, progress=tell, **how))
         except UserError as error:
             raise UserError(f"Image {n + 1} of {len(images)}: {error}") from error
-    return Frames(tuple(each), volume.tags.get(FRAME_STEP, 1.0))
+    return SeriesSegmentation(tuple(each), volume.tags.get(FRAME_STEP, 1.0))
 
 
-def write_frames(frames: Frames, labels: Path, table: Path) -> None:
+def write_frames(frames: SeriesSegmentation, labels: Path, table: Path) -> None:
     """The label maps as one 4D NIfTI, and the volumes as a table with a row for each image (from
     0, as NIfTI counts).
     """

@@ -12,19 +12,19 @@ from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule, window_shape
 
-from .loaded_segmenter import Model
+from .loaded_segmenter import SegmenterModel
 from .prepare import Preparation, prepare_whole
 from .restore import keep_largest, restore_slabs
-from .result_maps import Maps, Wanted
+from .result_maps import OutputRequest, ResultMaps
 from .uncertainty import entropy, make_views, mean_probabilities
 
 
 def segment_whole(
-    volume: Volume, model: Model, wanted: Wanted, report: Report
-) -> tuple[Maps, tuple[str, ...]]:
+    volume: Volume, model: SegmenterModel, wanted: OutputRequest, report: Report
+) -> tuple[ResultMaps, tuple[str, ...]]:
     """Everything that a whole-scan model finds, and notes about what it did not find."""
     settings = model.settings
-    array, way_back = prepare_whole(volume, Preparation.of(settings))
+    array, way_back = prepare_whole(volume, Preparation.from_settings(settings))
     views = make_views(wanted.augment, array.shape, settings.get("flips", ()))
     probabilities = mean_probabilities(
         model.network,
@@ -35,7 +35,7 @@ def segment_whole(
         views=views,
         progress=lambda stage, f: report(stage, 0.8 * f),
     )
-    maps = Maps.empty(volume.array.shape, model.structures, wanted)
+    maps = ResultMaps.empty(volume.array.shape, model.structures, wanted)
     values_of = np.array([0, *(s.label for s in model.structures)], np.uint8)
     sure = np.zeros(volume.array.shape, np.float16)  # probability of the winner
     for values, box in restore_slabs(
@@ -71,7 +71,7 @@ def predict_probabilities(
     settings: as a bundle's "preprocessing". Neither localizer nor temperature nor cleaning takes
     part.
     """
-    array, way_back = prepare_whole(volume, Preparation.of(settings))
+    array, way_back = prepare_whole(volume, Preparation.from_settings(settings))
     probabilities = mean_probabilities(
         network, array, device, window_shape(settings), progress=progress
     )

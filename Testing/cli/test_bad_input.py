@@ -17,7 +17,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
 from MedLLMSegLib.segmentation import pipeline
-from MedLLMSegLib.segmentation import segment_batch as batch
+from MedLLMSegLib.segmentation.batch import segment_batch as batch
 
 NOISE = np.random.default_rng(0).normal(100, 20, (20, 24, 22)).astype(np.float32)
 

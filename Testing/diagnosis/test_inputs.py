@@ -11,9 +11,13 @@ from PIL import Image
 
 from MedLLMSegLib import UserError, Volume, diagnose, save_volume
 from MedLLMSegLib.diagnosis.input_description import InputConfig
-from MedLLMSegLib.diagnosis.inputs import _onto_slices, given, record_fields
+from MedLLMSegLib.diagnosis.inputs import _onto_slices, prepare_input, record_fields
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
-from MedLLMSegLib.diagnosis.slice_sequences import evenly, frame_steps, slice_steps
+from MedLLMSegLib.diagnosis.slice_sequences import (
+    evenly,
+    sequence_from_frames,
+    sequence_from_slices,
+)
 from MedLLMSegLib.registry.classifier_config import PreparationConfig, RecordConfig
 from Testing.core.test_geometry import GRIDS
 from Testing.helpers.dicom_writer import write_dicom
@@ -53,7 +57,7 @@ def test_steps_are_evenly_spaced(count, wanted, found):
 def test_slices_of_a_volume_are_steps_that_stay_comparable():
     volume = noise((7, 40, 30))
     volume.array[3] += 60
-    steps = slice_steps(volume, CONFIG)
+    steps = sequence_from_slices(volume, CONFIG)
     assert (
         steps.images.shape == (7, 1, 64, 64)
         and steps.images.dtype == np.float32
@@ -63,8 +67,10 @@ def test_slices_of_a_volume_are_steps_that_stay_comparable():
     assert (
         means.argmax() == 3 and means[3] > means[[0, 1, 2, 4, 5, 6]].max() + 0.5
     )  # not normalised one by one
-    assert slice_steps(volume, CONFIG, longest=3).slices[:, 0].tolist() == [1, 3, 5]
-    assert slice_steps(Volume(volume.array[:1], volume.ijk_to_ras), CONFIG).images.shape == (
+    assert sequence_from_slices(volume, CONFIG, longest=3).slices[:, 0].tolist() == [1, 3, 5]
+    assert sequence_from_slices(
+        Volume(volume.array[:1], volume.ijk_to_ras), CONFIG
+    ).images.shape == (
         1,
         1,
         64,
@@ -74,15 +80,17 @@ def test_slices_of_a_volume_are_steps_that_stay_comparable():
 
 def test_frames_are_steps_whose_channels_are_slices():
     frames = [noise((6, 40, 30), n) for n in range(3)]
-    steps = frame_steps(frames, CONFIG, slices=2)
+    steps = sequence_from_frames(frames, CONFIG, slices=2)
     assert (
         steps.images.shape == (3, 2, 64, 64)
         and steps.slices.tolist() == [[1, 4]] * 3
         and steps.volumes.tolist() == [[0, 0], [1, 1], [2, 2]]
     )
-    assert np.allclose(steps.images[2, 1], slice_steps(frames[2], CONFIG).images[4, 0], atol=1e-6)
+    assert np.allclose(
+        steps.images[2, 1], sequence_from_slices(frames[2], CONFIG).images[4, 0], atol=1e-6
+    )
     with pytest.raises(UserError, match="the frames of a sequence need one grid"):
-        frame_steps([frames[0], noise((5, 40, 30))], CONFIG)
+        sequence_from_frames([frames[0], noise((5, 40, 30))], CONFIG)
 
 
 @pytest.mark.parametrize("shape", ((3, 40, 30), (3, 30, 40)))
@@ -90,7 +98,7 @@ def test_a_map_of_a_step_comes_back_to_its_slice(shape):
     volume = noise(shape)
     volume.array[1, 25, 12] = 1e3
     volume.array[1, 24:27, 11:14] += 300
-    steps = slice_steps(volume, CONFIG)
+    steps = sequence_from_slices(volume, CONFIG)
     back = steps.to_slice(steps.images[1, 0])
     assert (
         back.shape == shape[1:]
@@ -128,7 +136,7 @@ def test_a_volume_is_diagnosed_slice_by_slice(slices_bundle, tmp_path):
     volume, model = noise((6, 40, 30)), load_classifier(slices_bundle, "cpu")
     found = diagnose(volume, model)
     batch = {
-        "image": torch.from_numpy(slice_steps(volume, CONFIG).images)[None],
+        "image": torch.from_numpy(sequence_from_slices(volume, CONFIG).images)[None],
         "lengths": torch.tensor([6]),
     }
     assert np.allclose(
@@ -251,7 +259,7 @@ def test_a_model_of_two_channels_does_without_one(tmp_path):
         and second.heat_map is None
         and any("no heat map" in n for n in second.notes)
     )
-    assert given([None, two], model).batch["image"][0, 0].isnan().all()
+    assert prepare_input([None, two], model).batch["image"][0, 0].isnan().all()
     with pytest.raises(UserError, match="3 images were given"):
         diagnose([one, two, one], model)
 
@@ -369,7 +377,7 @@ def test_a_picture_beside_a_file_with_pixel_sizes_is_laid_on_its_pixels(pet_ct, 
         WindowWidth=255,
         VOILUTFunction="LINEAR_EXACT",
     )
-    image = given([pet, tmp_path / "ct.tif"], model).batch["image"][0]
+    image = prepare_input([pet, tmp_path / "ct.tif"], model).batch["image"][0]
     assert torch.allclose(image[0], image[1], atol=1e-4)
 
 

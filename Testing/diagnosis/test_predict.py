@@ -17,7 +17,7 @@ from MedLLMSegLib import Cancelled, UserError, Volume, diagnose, list_models
 from MedLLMSegLib.diagnosis import predict
 from MedLLMSegLib.diagnosis.classifier_bundle import rounded_as_stored, update_classifier
 from MedLLMSegLib.diagnosis.heat_map import grad_cam
-from MedLLMSegLib.diagnosis.input_checks import typical_of
+from MedLLMSegLib.diagnosis.input_checks import typical_image
 from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
@@ -379,7 +379,7 @@ def test_images_unlike_the_training_ones_get_a_note(tmp_path):
     from MedLLMSegLib.io.radiograph import radiograph_of
 
     config = PreparationConfig(size=64)
-    typical = typical_of(
+    typical = typical_image(
         [prepare_radiograph(radiograph_of(as_volume(chest())), config)[0] for _ in range(20)]
     )
     model = load_classifier(write_tiny(tmp_path / "t", typical=typical), "cpu")
@@ -401,14 +401,14 @@ def test_what_is_unlike_a_chest_is_noticed_on_real_images():
     names = json.loads((DATA / "cxr/splits.json").read_text())
     load = lambda name: load_radiograph(DATA / "cxr/images" / name)
     config = PreparationConfig(size=64)
-    typical = typical_of(
+    typical = typical_image(
         [prepare_radiograph(load(n), config)[0] for n in names["train"][::10][:60]]
     )
-    from MedLLMSegLib.diagnosis.input_checks import typical_note
+    from MedLLMSegLib.diagnosis.input_checks import atypical_image_notes
 
     others = [prepare_radiograph(load(n), config)[0] for n in names["val"][::4]]
     flagged = lambda change: float(
-        np.mean([bool(typical_note(change(each), typical)) for each in others])
+        np.mean([bool(atypical_image_notes(change(each), typical)) for each in others])
     )
     assert flagged(lambda x: x) < 0.2 and flagged(lambda x: -x) == 1
     for quarters in (1, 2, 3):

@@ -5,7 +5,8 @@ with one.
 import torch
 
 from MedLLMSegLib.diagnosis.classifier_bundle import write_classifier
-from MedLLMSegLib.diagnosis.input_description import About, InputConfig
+from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
+from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.registry.classifier_config import (
     ClassifierConfig,
@@ -41,7 +42,11 @@ def tiny_network(seed=0, kind="mlp", classes=("no finding", "pneumonia"), channe
 
 def write_tiny(folder, network=None, preparation=PreparationConfig(size=64), results=None, **facts):
     return write_classifier(
-        folder, network or tiny_network(), preparation, About(**{**FACTS, **facts}), results
+        folder,
+        network or tiny_network(),
+        preparation,
+        ClassifierDescription(**{**FACTS, **facts}),
+        results,
     )
 
 

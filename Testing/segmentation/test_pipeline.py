@@ -13,7 +13,7 @@ from MedLLMSegLib.core.geometry import apply
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation import cascade
 from MedLLMSegLib.segmentation.localize import Location
-from MedLLMSegLib.segmentation.pipeline import Model
+from MedLLMSegLib.segmentation.pipeline import SegmenterModel
 from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
 
 SETTINGS = {
@@ -39,7 +39,7 @@ class BrightIsOrgan(torch.nn.Module):
 
 def model(localizer=None):
     entry = ModelEntry("stand-in", "", "segmenter", "", (), "", "", "0" * 64, None)
-    return Model(
+    return SegmenterModel(
         entry, BrightIsOrgan(), SETTINGS, "hippocampus", localizer, torch.device("cpu"), "0" * 64
     )
 
@@ -161,7 +161,7 @@ def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
         if len(calls) % 2 == 0:  # every second look finds nothing
             empty = np.zeros_like(result.probabilities)
             empty[0] = 1
-            return cascade.Outline(empty, result.way_back, result.side)
+            return cascade.OrganOutline(empty, result.way_back, result.side)
         return result
 
     monkeypatch.setattr(cascade, "_outline", outline)

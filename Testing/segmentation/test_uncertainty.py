@@ -9,7 +9,7 @@ import torch
 from MedLLMSegLib import UserError, Volume, segment
 from MedLLMSegLib.core.segmentation import plain_structures
 from MedLLMSegLib.registry.catalogue import ModelEntry
-from MedLLMSegLib.segmentation.pipeline import Model
+from MedLLMSegLib.segmentation.pipeline import SegmenterModel
 from MedLLMSegLib.segmentation.restore import softmax
 from MedLLMSegLib.segmentation.uncertainty import (
     View,
@@ -129,7 +129,7 @@ def test_more_views_show_what_one_view_is_wrongly_sure_of(monkeypatch):
     )
     scan = Volume(RNG.integers(0, 2, (20, 24, 48)).astype(np.float32) * 2, np.eye(4), "noise")
     entry = ModelEntry("x", "", "segmenter", "", (), "", "", "0" * 64, None)
-    model = Model(
+    model = SegmenterModel(
         entry,
         Lopsided(),
         {"spacing_mm": 1.0},

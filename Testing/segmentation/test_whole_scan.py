@@ -20,7 +20,7 @@ from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 from MedLLMSegLib.segmentation import whole_scan as whole
-from MedLLMSegLib.segmentation.pipeline import Model, predict_probabilities
+from MedLLMSegLib.segmentation.pipeline import SegmenterModel, predict_probabilities
 from MedLLMSegLib.segmentation.restore import keep_largest, restore_slabs
 from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
 
@@ -44,7 +44,7 @@ class Shades(torch.nn.Module):
 
 def shades_model(**settings):
     entry = ModelEntry("two-things", "", "segmenter", "", (), "", "", "0" * 64, None)
-    return Model(
+    return SegmenterModel(
         entry,
         Shades(),
         {"spacing_mm": 1.0, "window": [96, 96, 96], **settings},

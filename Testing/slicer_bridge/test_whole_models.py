@@ -15,7 +15,7 @@ from MedLLMSegLib.anatomy.structures import cardiac_structures
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import plain_structures
 from MedLLMSegLib.registry.catalogue import ModelEntry
-from MedLLMSegLib.segmentation.pipeline import Model, segment
+from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene import segments
 
@@ -40,7 +40,9 @@ def scan(add_volume):
 def run(scan, structures, **options):
     entry = ModelEntry("whole", "", "segmenter", "", (), "", "", "0" * 64, None)
     settings = {"spacing_mm": [8.0, 1.5, 1.5], "axes": "scan"}
-    model = Model(entry, Shades(), settings, None, None, torch.device("cpu"), "0" * 64, structures)
+    model = SegmenterModel(
+        entry, Shades(), settings, None, None, torch.device("cpu"), "0" * 64, structures
+    )
     logic = SegmentationLogic()
     logic.segmentFunction = segment
     return logic.segment(scan, model=model, **options)

@@ -275,7 +275,9 @@ def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
         and 8 < deviation < 12
         and f"minus {mean:g}" in settings["normalise"]
     )
-    array, _ = prepare_whole(load_volume(data / "imagesTr/case5.nii.gz"), Preparation.of(settings))
+    array, _ = prepare_whole(
+        load_volume(data / "imagesTr/case5.nii.gz"), Preparation.from_settings(settings)
+    )
     assert np.unique(array)[0] == pytest.approx(
         (low - mean) / deviation, abs=1e-4
     )  # air is clipped

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from MedLLMSegLib.diagnosis.input_description import About
+from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.training.classifier.export_classifier import export_classifier
 
@@ -13,7 +13,7 @@ from .study import Run, Study
 
 
 def export_study(
-    study: Study, arm: str, preparation: PreparationConfig, about: About
+    study: Study, arm: str, preparation: PreparationConfig, about: ClassifierDescription
 ) -> Path | None:
     """The bundle of the seed of an arm that is the best on val, in OUTPUT/<study>/bundle; None
     where none is finished here.

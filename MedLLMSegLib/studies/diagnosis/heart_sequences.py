@@ -26,8 +26,9 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data.acdc import read_hdf5
 from MedLLMSegLib.data.case import SPLITS
-from MedLLMSegLib.diagnosis.input_description import About, InputConfig
-from MedLLMSegLib.diagnosis.slice_sequences import frame_steps
+from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
+from MedLLMSegLib.diagnosis.input_description import InputConfig
+from MedLLMSegLib.diagnosis.slice_sequences import sequence_from_frames
 from MedLLMSegLib.networks.encoders.build_encoder import build_encoder
 from MedLLMSegLib.registry.classifier_config import (
     ClassifierConfig,
@@ -99,7 +100,7 @@ def _heart(data: Path, patient: str, group: str) -> Heart:
 def heart_examples(hearts: Sequence[Heart]) -> Examples:
     """ "image" (N, 2, slices, size, size) as a diagnosis prepares them."""
     names = tuple(h.patient for h in hearts)
-    steps = [frame_steps(h.images, PREPARATION, INPUT.slices) for h in hearts]
+    steps = [sequence_from_frames(h.images, PREPARATION, INPUT.slices) for h in hearts]
     return step_examples(steps, [GROUPS.index(h.group) for h in hearts], names, names)
 
 
@@ -234,7 +235,7 @@ def summarise_hearts(study: Study) -> None:
         study,
         MAIN,
         PREPARATION,
-        About(
+        ClassifierDescription(
             "cardiac-groups",
             "Five groups of hearts in short-axis cine MRI",
             "MR cine",

@@ -20,8 +20,9 @@ import torch
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.diagnosis.input_description import About, InputConfig
-from MedLLMSegLib.diagnosis.slice_sequences import slice_steps
+from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
+from MedLLMSegLib.diagnosis.input_description import InputConfig
+from MedLLMSegLib.diagnosis.slice_sequences import sequence_from_slices
 from MedLLMSegLib.metrics.classification import sensitivity_at
 from MedLLMSegLib.metrics.froc import Finding, froc
 from MedLLMSegLib.registry.classifier_config import (
@@ -79,7 +80,7 @@ def patch_examples(images: np.ndarray, labels: np.ndarray, names: list[str]) -> 
         Volume(image[None].astype(np.float32), np.eye(4), name)
         for image, name in zip(images, names)
     )
-    steps = [slice_steps(volume, PREPARATION) for volume in volumes]
+    steps = [sequence_from_slices(volume, PREPARATION) for volume in volumes]
     return step_examples(steps, labels, tuple(names), tuple(names))
 
 
@@ -183,7 +184,7 @@ def summarise_nodules(study: Study, docs: Path) -> None:
         study,
         MAIN,
         PREPARATION,
-        About(
+        ClassifierDescription(
             "nodule-patches",
             "Nodule or not in a patch of a chest CT",
             "CT",

@@ -21,7 +21,7 @@ import torch
 
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
-from MedLLMSegLib.diagnosis.input_description import About
+from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.metrics.classification import area_under_roc, calibrated
 from MedLLMSegLib.registry.classifier_config import (
     ClassifierConfig,
@@ -275,7 +275,7 @@ def summarise_cxr_record(study: Study) -> None:
         study,
         MAIN,
         preparation,
-        About(
+        ClassifierDescription(
             "cxr-record",
             "Pneumonia or no finding in a chest X-ray, with age and sex",
             data="NIH ChestX-ray14 (Wang et al. 2017), NIH open use",

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from MedLLMSegLib.data.image_table import ImageCase
-from MedLLMSegLib.diagnosis.input_checks import typical_of
-from MedLLMSegLib.diagnosis.input_description import About
+from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
+from MedLLMSegLib.diagnosis.input_checks import typical_image
 from MedLLMSegLib.evaluation.evaluate_classifier import subgroup_columns
 from MedLLMSegLib.evaluation.tsne_map import Told, map_features, tell_from_features
 from MedLLMSegLib.metrics.subgroups import shortcut
@@ -29,7 +29,7 @@ from .study_summary import summarise
 DETAILED = (MAIN, "linear")
 MAPPED = (MAIN, "linear", "random", "fine-tuned")  # arms whose features are looked at
 SHIPPED = "depth-1"  # its one layer comes with the program, so that a diagnosis fetches nothing
-ABOUT = About(
+ABOUT = ClassifierDescription(
     "cxr-pneumonia",
     "Pneumonia or no finding in a frontal chest X-ray (NIH labels)",
     licence="NIH open use",
@@ -66,7 +66,7 @@ def summarise_cxr(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     study.results.put(study.name, "text", _introduction(study, cases))
     if lines := _feature_maps(study, cases, Path(docs)):  # else what an earlier call saw stays
         study.results.put(study.name, "pictures", lines)
-    typical = typical_of(study.parts["train"].fields["image"].float().numpy())
+    typical = typical_image(study.parts["train"].fields["image"].float().numpy())
     export_study(
         study,
         SHIPPED,

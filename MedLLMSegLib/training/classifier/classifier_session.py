@@ -16,8 +16,9 @@ from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import check_writable, make_folder
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
-from MedLLMSegLib.diagnosis.input_checks import NAMES, typical_of
-from MedLLMSegLib.diagnosis.input_description import NOT_STATED, About, InputConfig
+from MedLLMSegLib.diagnosis.classifier_description import NOT_STATED, ClassifierDescription
+from MedLLMSegLib.diagnosis.input_checks import MODALITY_NAMES, typical_image
+from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.networks.cost import measure_cost
@@ -272,12 +273,12 @@ def _about(
     loop: LoopConfig,
     epoch: int,
     train: Examples,
-) -> About:
+) -> ClassifierDescription:
     """What the bundle says of itself."""
     images = train.fields["image"][:, 0].float().numpy()
     there = images[~np.isnan(images).any((1, 2))]
     modality = request.modality or _modality(shown)
-    return About(
+    return ClassifierDescription(
         request.name,
         request.title or f"{config.classes[-1].replace('_', ' ')} in {modality}",
         modality,
@@ -286,7 +287,7 @@ def _about(
         shown,
         chosen={"epoch": epoch, "trained_on": len(train)},
         training=json.loads(json.dumps(loop.to_dict())),
-        typical=typical_of(there) if len(there) else None,
+        typical=typical_image(there) if len(there) else None,
     )
 
 
@@ -295,7 +296,8 @@ def _modality(shown: InputConfig) -> str:
     images state none.
     """
     parts = [
-        dict.fromkeys(NAMES.get(code, code) for code in shown.of_channel(n).modalities) or [name]
+        dict.fromkeys(MODALITY_NAMES.get(code, code) for code in shown.of_channel(n).modalities)
+        or [name]
         for n, name in enumerate(shown.names)
     ]
     return " with ".join(" or ".join(each) for each in parts)

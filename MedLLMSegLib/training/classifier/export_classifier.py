@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from MedLLMSegLib.diagnosis.classifier_bundle import rounded_as_stored, write_classifier
-from MedLLMSegLib.diagnosis.input_description import About
+from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.metrics.classification import (
     area_under_roc,
     calibrated,
@@ -24,7 +24,7 @@ def export_classifier(
     network: Classifier,
     val: Examples,
     preparation: PreparationConfig,
-    about: About,
+    about: ClassifierDescription,
     device="cpu",
 ) -> Path:
     """Write a trained network as a bundle, its temperature and threshold taken on val with the

@@ -12,10 +12,10 @@ import torch
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.data.image_table import ImageCase
-from MedLLMSegLib.diagnosis.input_checks import UNCLEAR
+from MedLLMSegLib.diagnosis.input_checks import UNSPECIFIC_MODALITIES
 from MedLLMSegLib.diagnosis.input_description import RADIOGRAPHY, InputConfig
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
-from MedLLMSegLib.diagnosis.slice_sequences import Steps
+from MedLLMSegLib.diagnosis.slice_sequences import ImageSequence
 from MedLLMSegLib.io.dicom.single_image import dicom_modality
 from MedLLMSegLib.io.radiograph import load_lung_mask, load_radiograph, on_pixels_of
 from MedLLMSegLib.registry.classifier_config import PreparationConfig, RecordConfig
@@ -81,7 +81,8 @@ def channels_input(cases: Sequence[ImageCase], names: Sequence[str], lungs: bool
         *([case.channels[n] for case in cases] for n in range(len(names))),
     ]
     stated = [
-        {dicom_modality(path) for path in each if path is not None} - set(UNCLEAR) for each in files
+        {dicom_modality(path) for path in each if path is not None} - set(UNSPECIFIC_MODALITIES)
+        for each in files
     ]
     modalities = [
         RADIOGRAPHY if codes and codes <= set(RADIOGRAPHY) else tuple(sorted(codes))
@@ -108,7 +109,7 @@ def _mask_path(case: ImageCase, name: str) -> Path:
 
 
 def step_examples(
-    steps: Sequence[Steps], target: Sequence[int], ids: Sequence[str], groups: Sequence[str]
+    steps: Sequence[ImageSequence], target: Sequence[int], ids: Sequence[str], groups: Sequence[str]
 ) -> Examples:
     """Sequences of images: "image" (N, T, C, size, size) float16, zeros behind each of "lengths"
     (N,). T: the longest's.

@@ -171,7 +171,7 @@ def _of_model(options) -> dict:
             f'"{options.model}" has {len(model.entry.structures)} structures and "{options.data}"'
             f" has {len(case_set.labels)}; give cases like those that it was trained on."
         )
-    cases = prepare_set(val, case_set, Preparation.of(model.settings), None, tell)
+    cases = prepare_set(val, case_set, Preparation.from_settings(model.settings), None, tell)
     found = fit(model.network, cases, model.device, window_shape(model.settings), tell)
     return found | {"data": Path(options.data).name, "weights_sha256": model.entry.sha256}
 

@@ -269,7 +269,7 @@ def _plan(
     spacing = request.spacing or (
         (float(np.median(fingerprint.spacing_mm)),) * 3 if request.anatomy else None
     )
-    base = Preparation.of(start.metadata["preprocessing"]) if start else None
+    base = Preparation.from_settings(start.metadata["preprocessing"]) if start else None
     plan = plan_data(fingerprint, _budget(device), spacing, request.modality, base)
     voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
     if voxels > LARGEST_VOX:

@@ -25,14 +25,14 @@ from MedLLMSegLib.io.volume_files import (
     scan_name,
 )
 
-from .pipeline import Model, segment
-from .time_series import FIRST, SUFFIXES, Frames, segment_frames, write_frames
+from ..pipeline import SegmenterModel, segment
+from ..time_series import FIRST, SUFFIXES, SeriesSegmentation, segment_frames, write_frames
 
 logger = logging.getLogger("medllmseg")
 
 
 @dataclass(frozen=True)
-class Options:
+class SegmentOptions:
     """What to write besides the label map. command: the line that repeats the run, kept with each
     result.
 
@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Done:
+class ScanResult:
     """What became of one scan. status: "done", "skipped" or "failed"; record: what its record
     file holds.
     """
@@ -64,7 +64,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Targets:
+class OutputPaths:
     """Where the results of one scan go. record: None for a single output file. table: volumes
     over time, of a series.
     """
@@ -93,7 +93,7 @@ def is_file_output(path: Path) -> bool:
     return path.name.lower().endswith(LABEL_SUFFIXES)
 
 
-def file_targets(output: Path, options: Options) -> Targets:
+def paths_for_file(output: Path, options: SegmentOptions) -> OutputPaths:
     """One file, with the report in a folder beside it."""
     name = next(output.name[: -len(s)] for s in LABEL_SUFFIXES if output.name.lower().endswith(s))
     if options.frames:
@@ -102,8 +102,8 @@ def file_targets(output: Path, options: Options) -> Targets:
                 f'"{output.name}" cannot hold the label maps of a series; end it with .nii.gz, or'
                 " name a folder."
             )
-        return Targets((output,), None, None, table=output.with_name(f"{name}_volumes.csv"))
-    return Targets(
+        return OutputPaths((output,), None, None, table=output.with_name(f"{name}_volumes.csv"))
+    return OutputPaths(
         (output,),
         output.with_name(f"{name}_report") if options.report else None,
         options.probabilities,
@@ -111,19 +111,19 @@ def file_targets(output: Path, options: Options) -> Targets:
     )
 
 
-def folder_targets(name: str, folder: Path, options: Options) -> Targets:
+def paths_in_folder(name: str, folder: Path, options: SegmentOptions) -> OutputPaths:
     """``name``.seg.nrrd, .nii.gz and a record in a folder; of a series ``name``.nii.gz,
     ``name``_volumes.csv and a record.
     """
     if options.frames:
-        return Targets(
+        return OutputPaths(
             (folder / f"{name}.nii.gz",),
             None,
             None,
             record=folder / f"{name}{RECORD_SUFFIX}",
             table=folder / f"{name}_volumes.csv",
         )
-    return Targets(
+    return OutputPaths(
         (folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"),
         folder / f"{name}_report" if options.report else None,
         options.probabilities,
@@ -132,11 +132,13 @@ def folder_targets(name: str, folder: Path, options: Options) -> Targets:
     )
 
 
-def segment_to(scan: Path, targets: Targets, model: Model, options: Options, progress=None) -> Done:
+def segment_file(
+    scan: Path, targets: OutputPaths, model: SegmenterModel, options: SegmentOptions, progress=None
+) -> ScanResult:
     """Segment one scan and write its results; skip it if the very same was done before."""
     finished = None if targets.record is None else _finished(scan, targets, model, options)
     if finished and not options.overwrite:
-        return Done(scan, "skipped", finished)
+        return ScanResult(scan, "skipped", finished)
     _spare_foreign_files(scan, targets, options)
     if targets.report and find_spec("matplotlib") is None:
         raise UserError(
@@ -168,10 +170,12 @@ def segment_to(scan: Path, targets: Targets, model: Model, options: Options, pro
     record = _record(scan, targets, result, model, options)
     if targets.record is not None:  # written last: a scan without it counts as unfinished
         write_text(targets.record, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    return Done(scan, "done", record)
+    return ScanResult(scan, "done", record)
 
 
-def _write(volume: Volume, result: Segmentation, targets: Targets, options: Options) -> None:
+def _write(
+    volume: Volume, result: Segmentation, targets: OutputPaths, options: SegmentOptions
+) -> None:
     for path in targets.labels:
         save_segmentation(result, path)
     if targets.probabilities is not None:
@@ -186,7 +190,7 @@ def _write(volume: Volume, result: Segmentation, targets: Targets, options: Opti
         write_report(volume, result, targets.report, options.command)
 
 
-def _spare_foreign_files(scan: Path, targets: Targets, options: Options) -> None:
+def _spare_foreign_files(scan: Path, targets: OutputPaths, options: SegmentOptions) -> None:
     """No result may take the place of its scan, nor, in a folder, of a file that is not as an
     earlier run left it.
     """
@@ -265,7 +269,7 @@ def _read_record(path: Path) -> dict:
     return data if good else {}
 
 
-def _key(scan: Path, model: Model, options: Options) -> dict:
+def _key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> dict:
     """What must be the same for a result to stand for a new run."""
     return {
         "scan": _identity(scan),
@@ -276,7 +280,9 @@ def _key(scan: Path, model: Model, options: Options) -> dict:
     }
 
 
-def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> dict | None:
+def _finished(
+    scan: Path, targets: OutputPaths, model: SegmenterModel, options: SegmentOptions
+) -> dict | None:
     """The record of an earlier run of the same scan, model and options whose files are all
     there.
     """
@@ -294,7 +300,11 @@ def _finished(scan: Path, targets: Targets, model: Model, options: Options) -> d
 
 
 def _record(
-    scan: Path, targets: Targets, result: Segmentation | Frames, model: Model, options: Options
+    scan: Path,
+    targets: OutputPaths,
+    result: Segmentation | SeriesSegmentation,
+    model: SegmenterModel,
+    options: SegmentOptions,
 ) -> dict:
     structures = [
         {"label": s.label, "key": s.key, "name": s.name, **_measured(result, s)}
@@ -314,17 +324,17 @@ def _record(
     }
 
 
-def _measured(result: Segmentation | Frames, s: Structure) -> dict:
+def _measured(result: Segmentation | SeriesSegmentation, s: Structure) -> dict:
     """A structure's volume and confidence; of a series its mean volume, and the smallest and
     largest.
     """
     volumes, parts = (
         result.volumes_ml[s.key],
-        result.each if isinstance(result, Frames) else (result,),
+        result.each if isinstance(result, SeriesSegmentation) else (result,),
     )
     sure = [c for part in parts if (c := part.confidence[s.label]) == c]
     found = {"confidence": round(sum(sure) / len(sure), 4) if sure else None}
-    if not isinstance(result, Frames):
+    if not isinstance(result, SeriesSegmentation):
         return {"volume_ml": round(volumes, 4), **found}
     return {
         "volume_ml": round(sum(volumes) / len(volumes), 4),
@@ -352,13 +362,13 @@ def unique_names(scans: Sequence[Path]) -> list[str]:
     return names
 
 
-def run_batch(
+def segment_files(
     scans: Sequence[Path],
     folder: Path,
-    model: Model,
-    options: Options,
+    model: SegmenterModel,
+    options: SegmentOptions,
     progress: Callable[[int, str, float], None] | None = None,
-) -> list[Done]:
+) -> list[ScanResult]:
     """Segment scans into a folder; one of several that fails does not stop the others. Writes
     volumes.csv at the end.
 
@@ -373,7 +383,7 @@ def run_batch(
         step = (lambda stage, fraction, n=n: progress(n, stage, fraction)) if progress else None
         try:
             results.append(
-                segment_to(scan, folder_targets(name, folder, options), model, options, step)
+                segment_file(scan, paths_in_folder(name, folder, options), model, options, step)
             )
         except Cancelled:
             raise
@@ -381,18 +391,20 @@ def run_batch(
             if len(scans) == 1:
                 raise
             logger.exception("%s", scan)
-            results.append(Done(scan, "failed", {}, _sentence(error)))
+            results.append(ScanResult(scan, "failed", {}, _sentence(error)))
     write_text(table, volumes_csv([*_earlier(folder, scans), *results]))
     return results
 
 
-def _earlier(folder: Path, scans: Sequence[Path]) -> list[Done]:
+def _earlier(folder: Path, scans: Sequence[Path]) -> list[ScanResult]:
     """What earlier runs left in the folder for other scans, so that the table tells of all that
     lies there.
     """
     now = {str(s.resolve()) for s in scans}
     records = [_read_record(p) for p in sorted(folder.glob(f"*{RECORD_SUFFIX}"))]
-    return [Done(Path(r["scan"][0]), "done", r) for r in records if r and r["scan"][0] not in now]
+    return [
+        ScanResult(Path(r["scan"][0]), "done", r) for r in records if r and r["scan"][0] not in now
+    ]
 
 
 def _sentence(error: Exception) -> str:
@@ -400,7 +412,7 @@ def _sentence(error: Exception) -> str:
     return " ".join(text.split())
 
 
-def volumes_csv(results: Sequence[Done]) -> str:
+def volumes_csv(results: Sequence[ScanResult]) -> str:
     """One row a scan: scan, status, model, a column of mL for each structure (of a series the
     mean of its images), message.
     """

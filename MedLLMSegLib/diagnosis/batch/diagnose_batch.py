@@ -17,10 +17,10 @@ from MedLLMSegLib.io.itk_images import scan_suffix
 from MedLLMSegLib.io.pictures import is_picture
 from MedLLMSegLib.io.volume_files import find_scans, save_volume
 
-from .heat_map_files import write_overlay
-from .loaded_classifier import ClassifierModel
-from .predict import diagnose
-from .result import Diagnosis
+from ..heat_map_files import write_overlay
+from ..loaded_classifier import ClassifierModel
+from ..predict import diagnose
+from ..result import Diagnosis
 
 TABLE, HEAT = "diagnoses.csv", "_heat"
 FIRST = ["image", "status", "model", "answer", "confidence", "threshold"]
@@ -28,13 +28,13 @@ FIRST = ["image", "status", "model", "answer", "confidence", "threshold"]
 logger = logging.getLogger("medllmseg")
 
 
-Case = tuple[
+CaseImages = tuple[
     Path | None, ...
 ]  # its images, in the order of the model's channels; None for one that is missing
 
 
 @dataclass(frozen=True)
-class Options:
+class DiagnoseOptions:
     """lungs: a mask's file, or a folder with one of each image's name. window, record: as for
     `diagnose`.
     """
@@ -45,12 +45,12 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
+class CaseResult:
     """What became of one case. images: its files, None for a missing channel. status: "done" or
     "failed"; files: what was written.
     """
 
-    images: Case
+    images: CaseImages
     status: str
     diagnosis: Diagnosis | None = None
     files: tuple[Path, ...] = ()
@@ -59,7 +59,7 @@ class Done:
 
 def find_cases(
     paths: Sequence[Path], model: ClassifierModel, channels: Mapping[str, Path] | None = None
-) -> list[Case]:
+) -> list[CaseImages]:
     """The cases that paths stand for, in the order given: one image each, or all of them together
     where the model takes several.
 
@@ -100,7 +100,7 @@ def _check_names(channels: Mapping[str, Path], model: ClassifierModel) -> None:
 
 def _with_channels(
     firsts: list[Path], model: ClassifierModel, channels: Mapping[str, Path]
-) -> list[Case]:
+) -> list[CaseImages]:
     """A case for each image of the first channel, with what the others' files or folders hold
     for it.
     """
@@ -136,12 +136,12 @@ def _with_channels(
     return cases
 
 
-def first_of(images: Case) -> Path:
+def first_image(images: CaseImages) -> Path:
     """The first image of a case that is there: what its results are named after."""
     return next(path for path in images if path is not None)
 
 
-def shown(images: Case, model: ClassifierModel) -> str:
+def case_label(images: CaseImages, model: ClassifierModel) -> str:
     """A case's images in words: the files, further channels with their names before them."""
     names = model.input.names
     return " + ".join(
@@ -190,13 +190,13 @@ def _stem(path: Path) -> str:
     return path.name[: -len(suffix)] if suffix else path.stem if path.suffix else path.name
 
 
-def run_cases(
-    cases: Sequence[Case],
+def diagnose_cases(
+    cases: Sequence[CaseImages],
     folder: Path | None,
     model: ClassifierModel,
-    options: Options,
+    options: DiagnoseOptions,
     progress: Callable[[int, str, float], None] | None = None,
-) -> list[Done]:
+) -> list[CaseResult]:
     """Diagnose each case; in a folder, if one is given, write NAME_heat.nrrd, NAME_heat.png and the
     table of all.
 
@@ -219,34 +219,39 @@ def run_cases(
             text = (
                 str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             )
-            results.append(Done(images, "failed", message=" ".join(text.split())))
+            results.append(CaseResult(images, "failed", message=" ".join(text.split())))
     if folder is not None:
         write_text(folder / TABLE, table(results, model, _earlier(folder / TABLE, results, model)))
     return results
 
 
 def _one(
-    images: Case, name: str, folder: Path | None, model: ClassifierModel, options: Options, progress
-) -> Done:
+    images: CaseImages,
+    name: str,
+    folder: Path | None,
+    model: ClassifierModel,
+    options: DiagnoseOptions,
+    progress,
+) -> CaseResult:
     image = images[0] if len(images) == 1 else list(images)
     found = diagnose(
         image,
         model,
-        lungs=mask_of(first_of(images), options.lungs),
+        lungs=find_lung_mask(first_image(images), options.lungs),
         window=options.window,
         record=options.record or None,
         heat_map=folder is not None,
         progress=progress,
     )
     if folder is None or found.heat_map is None:
-        return Done(images, "done", found)
+        return CaseResult(images, "done", found)
     targets = (folder / f"{name}{HEAT}.nrrd", folder / f"{name}{HEAT}.png")
     for path in targets:
         if any(each and path.exists() and each.exists() and path.samefile(each) for each in images):
             raise UserError(
                 f'The result would overwrite the image "{path}"; choose another output.'
             )
-    return Done(
+    return CaseResult(
         images,
         "done",
         found,
@@ -254,7 +259,7 @@ def _one(
     )
 
 
-def mask_of(image: Path, lungs: Path | None) -> Path | None:
+def find_lung_mask(image: Path, lungs: Path | None) -> Path | None:
     """The lung mask of an image: the file of its name where ``lungs`` is a folder. Raises
     `UserError` where there is none.
     """
@@ -273,11 +278,11 @@ def mask_of(image: Path, lungs: Path | None) -> Path | None:
     return found[0]
 
 
-def _names(cases: Sequence[Case]) -> list[str]:
+def _names(cases: Sequence[CaseImages]) -> list[str]:
     """A result name for each case: its first image's, with the folder's before it where two
     would be the same, or a number.
     """
-    firsts = [first_of(images) for images in cases]
+    firsts = [first_image(images) for images in cases]
     names = [_stem(first) for first in firsts]
     names = [
         f"{first.resolve().parent.name}_{n}" if names.count(n) > 1 else n
@@ -288,7 +293,9 @@ def _names(cases: Sequence[Case]) -> list[str]:
     ]
 
 
-def table(results: Sequence[Done], model: ClassifierModel, earlier: Sequence[dict] = ()) -> str:
+def table(
+    results: Sequence[CaseResult], model: ClassifierModel, earlier: Sequence[dict] = ()
+) -> str:
     """One row a case: image, status, model, answer, confidence, threshold, a probability for each
     class, notes, message.
 
@@ -305,9 +312,9 @@ def table(results: Sequence[Done], model: ClassifierModel, earlier: Sequence[dic
     return text.getvalue()
 
 
-def _row(done: Done, model: ClassifierModel) -> dict:
+def _row(done: CaseResult, model: ClassifierModel) -> dict:
     row = {
-        "image": shown(done.images, model),
+        "image": case_label(done.images, model),
         "status": done.status,
         "model": model.entry.id,
         "message": done.message,
@@ -331,12 +338,14 @@ def _check_table(path: Path) -> None:
         raise UserError(f'"{path}" is not a table of ours; choose another folder or rename it.')
 
 
-def _earlier(path: Path, results: Sequence[Done], model: ClassifierModel) -> list[dict]:
+def _earlier(path: Path, results: Sequence[CaseResult], model: ClassifierModel) -> list[dict]:
     """The rows that earlier runs left for other images, or of other models."""
     if not path.exists():
         return []
-    now = {(shown(each.images, model), each.diagnosis.model) for each in results if each.diagnosis}
-    now |= {(shown(each.images, model), None) for each in results}
+    now = {
+        (case_label(each.images, model), each.diagnosis.model) for each in results if each.diagnosis
+    }
+    now |= {(case_label(each.images, model), None) for each in results}
     with open(path, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     other = lambda row: row["status"] == "done" and (row["image"], row["model"]) not in now

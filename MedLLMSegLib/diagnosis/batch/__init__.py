@@ -1,0 +1,1 @@
+"""Many images to probabilities, heat maps and a table."""

@@ -1,0 +1,77 @@
+"""What a classifier's bundle states besides its network and input (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.registry.config_checks import config_from_json
+
+from .input_description import InputConfig
+
+NOT_STATED = "not stated: yours to decide"
+
+
+@dataclass(frozen=True)
+class TypicalImage:
+    """What the training images look like on the average, to notice an image that is of another
+    kind.
+
+    mean: side x side numbers, row by row. limit: the correlation with it that 99 of 100 training
+    images reach.
+    """
+
+    mean: tuple[float, ...]
+    side: int
+    limit: float
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict) -> TypicalImage:
+        return config_from_json(cls, data)
+
+
+@dataclass(frozen=True)
+class ClassifierDescription:
+    """What goes into a classifier's bundle beside its network: facts, in words for its card, and
+    what was measured.
+
+    id, title, modality: for the list of models. data: whose, in words; licence: of the weights.
+    threshold: of the second of two classes, chosen on val; None takes the likeliest class.
+    temperature: what the logits are divided by, fitted on val. chosen: such as {"epoch", "val_auc",
+    "trained_on", "chosen_on"}. training: its settings. typical: see there; None without. limits,
+    intended_use, data_note: sentences for the card; "" for the usual ones.
+    """
+
+    id: str
+    title: str
+    modality: str = "X-ray"
+    data: str = "not stated"
+    licence: str = NOT_STATED
+    input: InputConfig = InputConfig()
+    threshold: float | None = None
+    temperature: float = 1.0
+    chosen: dict = field(default_factory=dict)
+    training: dict = field(default_factory=dict)
+    typical: TypicalImage | None = None
+    accept_licence: bool = False
+    licence_note: str = ""
+    data_note: str = ""
+    intended_use: str = ""
+    limits: str = ""
+    references: tuple[str, ...] = ()
+    authors: str = "not stated"
+    version: str = "0.1.0"
+
+    def __post_init__(self):
+        if not self.id or not self.temperature > 0:
+            raise UserError(
+                f"A classifier needs an id and a temperature above 0; {self.id!r} and"
+                f" {self.temperature!r} were given."
+            )
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UserError(
+                f"The threshold is {self.threshold!r}, and a probability from 0 to 1 is needed."
+            )
