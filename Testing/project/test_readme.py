@@ -1,4 +1,6 @@
-"""README: what it names is there, so that its tutorial can be followed word by word."""
+"""README and docs/use.md: what they name exists, so that the tutorial can be followed word by
+word.
+"""
 
 import ast
 import re
@@ -20,13 +22,27 @@ from MedLLMSegLib.slicer_bridge.panel.presenter import view
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TUTORIAL = README[README.index("## Tutorial") : README.index("## Slicer's Python console")]
-BLOCKS = [
-    block.strip("\n") for block in re.findall(r"(?:^    .*\n|^\n(?=    ))+", README, re.MULTILINE)
-]
+USE = (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
 
 
-def shown() -> set[str]:
+def section(page: str, title: str) -> str:
+    """The part of a page below the heading that begins with `title`, to the next heading."""
+    start = page.index(f"\n## {title}")
+    end = page.find("\n## ", start + 1)
+    return page[start : end if end > 0 else None]
+
+
+def code_blocks(page: str) -> list[str]:
+    """The indented blocks of a page that stand outside lists, without their indentation."""
+    blocks = re.findall(r"(?<=\n\n)((?: {4}.*\n|\n(?= {4}))+)", page)
+    return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip("\n") for block in blocks]
+
+
+TUTORIAL = " ".join(section(README, "Tutorial").split())  # a name may be broken into two lines
+
+
+def panel_texts() -> set[str]:
     """Every text that the panel shows: of the .ui, and of the buttons in each state."""
     ui = ElementTree.parse(ROOT / "MedLLMSeg/Resources/UI/MedLLMSeg.ui").getroot()
     texts = {text.text.rstrip(":") for text in ui.iter("string") if text.text}
@@ -51,11 +67,10 @@ def test_every_label_of_the_tutorial_is_one_of_the_panel():
         "Segment",
         "Cancel",
         "Restore",
-        "Train",
         "Accept and segment",
         "Install and segment",
     } <= named
-    assert named - {"MRHead segmentation"} <= shown() | {"Show 3D"}, named - shown()
+    assert named - {"MRHead segmentation"} <= panel_texts() | {"Show 3D"}, named - panel_texts()
 
 
 def test_the_structures_are_those_of_the_model():
@@ -64,29 +79,51 @@ def test_the_structures_are_those_of_the_model():
     } == set(re.findall(r"\*(Left hippocampus \(\w+\))\*", TUTORIAL))
 
 
-def test_every_picture_and_page_is_there():
-    links = re.findall(r"\]\((?!http)([^)#]+)", README)
-    assert len([link for link in links if link.endswith(".png")]) >= 5
-    assert not [link for link in links if not (ROOT / link).is_file()]
+def test_every_section_that_the_panel_page_names_is_one_of_the_panel():
+    named = set(re.findall(r"^- \*\*(.+?)\*\*:", section(USE, "The panel"), re.MULTILINE))
+    assert {"Advanced", "Train", "Diagnose", "Models", "Log"} == named
+    assert named <= panel_texts()
 
 
-def test_python_in_it_is_python():
-    code = [block for block in BLOCKS if "import " in block]
-    assert len(code) >= 2
-    for block in code:
-        ast.parse("\n".join(line.removeprefix("    ") for line in block.splitlines()))
+def test_there_are_pictures():
+    assert len(re.findall(r"!\[[^]]+\]\([^)]+\.png\)", README)) >= 5
 
 
-def test_commands_in_it_are_commands():
+@pytest.mark.parametrize("page", [README, USE], ids=["README", "use"])
+def test_python_in_it_is_python(page):
+    python = [block for block in code_blocks(page) if "import " in block]
+    assert python
+    for block in python:
+        ast.parse(block)
+
+
+@pytest.mark.parametrize(("page", "at_least"), [(README, 6), (USE, 10)], ids=["README", "use"])
+def test_commands_in_it_are_commands(page, at_least):
     lines = [
         line.split("#")[0].strip()
-        for block in BLOCKS
+        for block in code_blocks(page)
         for line in block.splitlines()
-        if line.strip().startswith("medllmseg ")
+        if line.startswith("medllmseg ")
     ]
-    assert len(lines) >= 6
+    assert len(lines) >= at_least
     for line in lines:
         build_parser().parse_args(shlex.split(line)[1:])
+
+
+def test_commands_beside_the_figures_are_commands():
+    commands = re.findall(r"`(medllmseg [^`]+)`", RESULTS)
+    assert len(commands) >= 6
+    for command in commands:
+        if " --" in command and not command.endswith("..."):
+            build_parser().parse_args(shlex.split(command)[1:])
+
+
+def test_the_table_says_of_each_model_what_was_measured():
+    """The column is what `medllmseg models` prints for it."""
+    models = [model for model in list_models(kind=None) if model.kind != "localizer"]
+    for model in (model for model in models if ROOT in model.folder.parents):
+        row = next((line for line in README.splitlines() if line.startswith(f"| [{model.id}]")), "")
+        assert row.split(" | ")[2:3] == [model.accuracy], model.id
 
 
 def test_where_things_are_kept(monkeypatch):
@@ -98,11 +135,16 @@ def test_where_things_are_kept(monkeypatch):
 
 
 def test_what_was_installed_can_be_removed():
-    kept = README[README.index("## What is installed") : README.index("## Without Slicer")]
+    kept = section(README, "What is installed")
     for path in (REQUIREMENTS, TRAINING):
         lines = [line.split("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
         names = [name[0] for line in lines if (name := re.match(r"[\w.-]+", line))]
         assert names and f'"{" ".join(names)}"' in kept
+
+
+def test_where_it_is_kept_is_said_in_the_panels_words():
+    named = set(re.findall(r"\*\*(\w+)\*\*", section(README, "What is installed")))
+    assert {"Train", "Models", "Discard"} == named <= panel_texts()
 
 
 def test_it_says_what_it_is_not():
