@@ -1,12 +1,12 @@
-"""A bundle: a folder on disk in the MONAI Bundle layout <-> metadata and verified tensors.
+"""A bundle: a folder in the MONAI Bundle layout, read as metadata and verified tensors.
 
-    configs/metadata.json      what the model is, how it was trained, measured results, licence,
-    sha256 of the weights configs/inference.json     for MONAI's own runner; nothing here reads it
-    (see monai_inference.py) models/model.safetensors   the trained tensors as fp16 (never the frozen
-    language model's) docs/README.md             the model card LICENSE                    the
-    licence of the weights
+    configs/metadata.json      the model, its training, measured results, licence, sha256 of weights
+    configs/inference.json     for MONAI's own runner (see monai_inference.py); never evaluated here
+    models/model.safetensors   the trained tensors as fp16, without the frozen language model's
+    docs/README.md             the model card
+    LICENSE                    the licence of the weights
 
-Reading is strict: a missing file, another sha256 or a tensor of another shape is an error, never a
+Reading is strict: a missing file, a wrong sha256 or a tensor of another shape is an error, never a
 warning.
 """
 
@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -26,71 +27,69 @@ from safetensors.torch import save as serialise_tensors
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import make_folder, write_error, write_text
+from MedLLMSegLib.core.types import Json, PathLike
 
 from .catalogue import CARD, INFERENCE, LICENCE, METADATA, WEIGHTS, read_metadata
+
+Tensors: TypeAlias = dict[str, torch.Tensor]  # by name, as in a network's state_dict
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle read into memory. tensors: name -> float32 tensor."""
+    """A bundle read into memory. tensors: by name, as float32."""
 
     folder: Path
-    metadata: dict
-    tensors: dict[str, torch.Tensor]
+    metadata: Json
+    tensors: Tensors
 
 
-def read_bundle(folder) -> Bundle:
+def read_bundle(folder: PathLike) -> Bundle:
     """Read and verify a bundle. Raises `UserError` when it is missing, damaged or changed."""
-    folder, metadata = Path(folder), read_metadata(folder)
+    folder = Path(folder)
+    metadata = read_metadata(folder)
     try:
         data = (folder / WEIGHTS).read_bytes()
     except OSError as error:
         raise UserError(
             f'The model bundle "{folder}" has no readable {WEIGHTS}; install it again.'
         ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != metadata["weights_sha256"]:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != metadata["weights_sha256"]:
         raise UserError(
             f'The weights of the model bundle "{folder}" are not the ones it was published with '
-            f"(sha256 {found[:12]}, expected {str(metadata['weights_sha256'])[:12]}); install it"
+            f"(sha256 {sha256[:12]}, expected {str(metadata['weights_sha256'])[:12]}); install it"
             " again."
         )
-    return Bundle(
-        folder, metadata, {name: tensor.float() for name, tensor in load_tensors(data).items()}
-    )
+    tensors = {name: tensor.float() for name, tensor in load_tensors(data).items()}
+    return Bundle(folder, metadata, tensors)
 
 
 def write_bundle(
-    folder,
-    metadata: dict,
-    tensors: dict[str, torch.Tensor],
+    folder: PathLike,
+    metadata: Json,
+    tensors: Tensors,
     card: str,
     licence: str,
-    inference: dict | None = None,
+    inference: Json | None = None,
 ) -> Path:
-    """Write a bundle whole or not at all, replacing one that stands there.
+    """Write a complete bundle or nothing; a bundle in the same place is replaced.
 
     tensors: trained tensors of any float type, stored as fp16. card, licence: the texts of the
-    model card and LICENSE. inference: what MONAI's own runner needs
-    (`monai_inference.inference_config`); None for a model that it cannot run.
+    model card and LICENSE. inference: for MONAI's own runner (`monai_inference.inference_config`);
+    None for a model that it cannot run.
     """
     folder = Path(folder)
     check_bundle_folder(folder)
     make_folder(folder.parent)
-    data = _serialised(tensors)
-    metadata = {**metadata, "weights_sha256": hashlib.sha256(data).hexdigest()}
-    texts = {
-        CARD: card,
-        LICENCE: licence,
-        METADATA: _json(metadata),
-        **({INFERENCE: _json(inference)} if inference else {}),
-    }
+    weights = _serialise(tensors)
+    metadata = {**metadata, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    texts = {CARD: card, LICENCE: licence, METADATA: _json_text(metadata)}
+    if inference:
+        texts[INFERENCE] = _json_text(inference)
+    files = {WEIGHTS: weights, **{name: text.encode("utf-8") for name, text in texts.items()}}
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        for name, content in {
-            WEIGHTS: data,
-            **{name: text.encode("utf-8") for name, text in texts.items()},
-        }.items():
+        for name, content in files.items():
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).write_bytes(content)
         os.chmod(scratch, 0o755)
@@ -103,25 +102,21 @@ def write_bundle(
 
 
 def check_bundle_folder(folder: Path) -> None:
-    """Raise `UserError` where something stands that a bundle must not replace."""
-    if (
-        folder.exists()
-        and not (folder / METADATA).is_file()
-        and not (folder.is_dir() and not any(folder.iterdir()))
-    ):
-        raise UserError(f'"{folder}" is there already and is no model bundle; choose a new folder.')
+    """Raise `UserError` where the folder holds something other than a bundle."""
+    is_bundle = (folder / METADATA).is_file()
+    is_empty_folder = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_bundle and not is_empty_folder:
+        raise UserError(f'"{folder}" exists and is not a model bundle; choose a new folder.')
 
 
-def _put_in_place(made: Path, folder: Path) -> None:
-    """Move a finished bundle to its place; the one that stood there goes only when the new one
-    stands.
-    """
-    old = made.with_name(made.name + "-old")
+def _put_in_place(new: Path, folder: Path) -> None:
+    """Move a complete bundle to its place; the old one is deleted after that."""
+    old = new.with_name(new.name + "-old")
     try:
         if folder.exists():
             os.replace(folder, old)
-        os.replace(made, folder)
-    except BaseException:  # Ctrl-C between the two is no reason to be left without a bundle either
+        os.replace(new, folder)
+    except BaseException:  # Ctrl-C between the two must not leave the user without a bundle either
         if old.exists() and not folder.exists():
             os.replace(old, folder)
         raise
@@ -129,23 +124,23 @@ def _put_in_place(made: Path, folder: Path) -> None:
 
 
 def rewrite_texts(
-    folder,
-    metadata: dict,
+    folder: PathLike,
+    metadata: Json,
     card: str | None = None,
     licence: str | None = None,
-    inference: dict | None = None,
+    inference: Json | None = None,
 ) -> Path:
-    """Replace the texts of a bundle, each file whole; its weights stay untouched, and so does a
-    text that is None.
+    """Replace the texts of a bundle, each file atomically. The weights stay untouched, and so does
+    a text that is None.
 
-    metadata: of these very weights, "weights_sha256" and all.
+    metadata: in full, with the "weights_sha256" of these weights.
     """
     folder = Path(folder)
     texts = {
-        INFERENCE: inference and _json(inference),
+        INFERENCE: _json_text(inference) if inference else None,
         CARD: card,
         LICENCE: licence,
-        METADATA: _json(metadata),
+        METADATA: _json_text(metadata),
     }
     for name, text in texts.items():
         if text is not None:
@@ -153,35 +148,40 @@ def rewrite_texts(
     return folder
 
 
-def _json(content: dict) -> str:
+def _json_text(content: Json) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def _serialised(tensors: dict[str, torch.Tensor]) -> bytes:
-    return serialise_tensors(
-        {k: v.detach().cpu().to(torch.float16).contiguous() for k, v in sorted(tensors.items())}
-    )
+def _serialise(tensors: Tensors) -> bytes:
+    """The tensors as a safetensors file: fp16, sorted by name."""
+    stored = {
+        name: tensor.detach().cpu().to(torch.float16).contiguous()
+        for name, tensor in sorted(tensors.items())
+    }
+    return serialise_tensors(stored)
 
 
-def weights_sha256(tensors: dict[str, torch.Tensor]) -> str:
-    """The sha256 that a bundle of these tensors has."""
-    return hashlib.sha256(_serialised(tensors)).hexdigest()
+def weights_sha256(tensors: Tensors) -> str:
+    """The sha256 of the weights file that a bundle of these tensors has."""
+    return hashlib.sha256(_serialise(tensors)).hexdigest()
 
 
 def load_strictly(
-    network: torch.nn.Module, tensors: dict[str, torch.Tensor], frozen_prefix: str | None = None
+    network: torch.nn.Module, tensors: Tensors, frozen_prefix: str | None = None
 ) -> None:
-    """Fill a network's trained tensors; every one must be there with its shape, and no other.
+    """Fill a network's trained tensors. `UserError` unless names and shapes agree exactly.
 
-    frozen_prefix: tensors under this name belong to the frozen language model, which is read from
-    its own file.
+    frozen_prefix: the names of the frozen language model's tensors begin with it. They are read
+    from that model's own file, and are left out here.
     """
-    own = {
-        k: v
-        for k, v in network.state_dict().items()
-        if not (frozen_prefix and k.startswith(frozen_prefix))
+    trained = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if not (frozen_prefix and name.startswith(frozen_prefix))
     }
-    wrong = sorted(set(own) ^ set(tensors)) or [k for k in own if own[k].shape != tensors[k].shape]
+    wrong = sorted(set(trained) ^ set(tensors))
+    if not wrong:
+        wrong = [name for name in trained if trained[name].shape != tensors[name].shape]
     if wrong:
         raise UserError(
             f"The model's weights do not fit its network ({len(wrong)} tensors differ, "

@@ -1,65 +1,73 @@
-"""What every model card and every LICENSE in a bundle has in common, made from the bundle's
-metadata.
-"""
+"""The sections that every model card shares, and the text of LICENSE, from a bundle's metadata."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from MedLLMSegLib.core.types import Json
 
 from .catalogue import BUNDLES, WEIGHTS
 
+# Metadata -> the blocks of Markdown of one section.
+Section: TypeAlias = Callable[[Json], list[str]]
+
 LICENCES = BUNDLES / "licences"
-WIDTH = 118
+WIDTH = 118  # characters of a line of a card
 RESEARCH_ONLY = "Research use only; not a medical device."
 
 
-def join_sections(metadata: dict, sections: Iterable[Callable[[dict], list[str]]]) -> str:
-    """The card in Markdown: the blocks of each section, without empty ones."""
-    return "\n\n".join(block for section in sections for block in section(metadata) if block) + "\n"
+def join_sections(metadata: Json, sections: Iterable[Section]) -> str:
+    """A card in Markdown: the blocks of all sections, without empty ones."""
+    blocks = [block for section in sections for block in section(metadata)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def wrap_paragraph(text: str) -> str:
-    """A paragraph in lines of at most `WIDTH`."""
-    return textwrap.fill(
-        " ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False
+    """A paragraph with lines of at most `WIDTH` characters."""
+    one_line = " ".join(text.split())
+    return textwrap.fill(one_line, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def title_section(metadata: Json, contents: str) -> list[str]:
+    """Title, id and intended use. contents: what the model knows, such as "Structures: liver."."""
+    summary = (
+        f"`{metadata['id']}` version {metadata['version']}. {metadata['modality']}. {contents}"
     )
-
-
-def title_section(metadata: dict, contents: str) -> list[str]:
-    """contents: what the model knows, such as "Structures: liver."."""
-    m = metadata
     return [
-        f"# {m['title']}",
-        wrap_paragraph(f"`{m['id']}` version {m['version']}. {m['modality']}. {contents}"),
+        f"# {metadata['title']}",
+        wrap_paragraph(summary),
         f"**{RESEARCH_ONLY}** It has not been validated for any clinical purpose.",
     ]
 
 
-def licence_section(metadata: dict, text: str) -> list[str]:
+def licence_section(metadata: Json, data_text: str) -> list[str]:
+    """Training data and licence. data_text: about the data, in a card's own words."""
     note = f" ({metadata['licence_note']})" if metadata.get("licence_note") else ""
     return [
         "## Data and licence",
-        wrap_paragraph(text),
+        wrap_paragraph(data_text),
         wrap_paragraph(f"Licence of this model: **{metadata['licence']}**{note}."),
     ]
 
 
-def sha256_section(metadata: dict) -> list[str]:
-    m = metadata
-    lines = [f"    {m['weights_sha256']}  {WEIGHTS}"]
-    lines += (
-        [f"    {m['llm_sha256']}  the frozen layers ({m['llm']})"] if m.get("llm_sha256") else []
-    )
+def sha256_section(metadata: Json) -> list[str]:
+    """The digests of the weights and of the frozen language-model layers."""
+    lines = [f"    {metadata['weights_sha256']}  {WEIGHTS}"]
+    if metadata.get("llm_sha256"):
+        lines.append(f"    {metadata['llm_sha256']}  the frozen layers ({metadata['llm']})")
     return ["## sha256", "\n".join(lines)]
 
 
-def licence_file_text(metadata: dict, credit: str = "") -> str:
-    """The text of LICENSE: whose data, which licence, whom else to credit, and the licence's
-    full text where we have it.
+def licence_file_text(metadata: Json, credit: str = "") -> str:
+    """The text of LICENSE: training data, licence, credit, and the licence in full where we have
+    its text.
+
+    credit: a paragraph about others whose work the weights contain.
     """
-    name, data = metadata["licence"], metadata.get("data") or "not stated"
-    texts = {path.stem: path for path in LICENCES.glob("*.txt")}
+    name = metadata["licence"]
+    data = metadata.get("data") or "not stated"
     if name.startswith("not stated"):
         return (
             "No licence has been stated for the weights in this folder. That is for whoever"
@@ -69,14 +77,18 @@ def licence_file_text(metadata: dict, credit: str = "") -> str:
         f"The weights in this folder are licensed under {name}. They were trained"
         f" on:\n{data}.\n{credit}"
     )
-    return text + ("\n" + texts[name].read_text(encoding="utf-8") if name in texts else "")
+    full_texts = {path.stem: path for path in LICENCES.glob("*.txt")}
+    if name not in full_texts:
+        return text
+    return text + "\n" + full_texts[name].read_text(encoding="utf-8")
 
 
-def group_statistics(summary: dict) -> dict:
-    """A summary's statistics of the structures ("metrics") and of their mean ("means"), by metric:
-    over groups, which are the unit.
+def group_statistics(summary: Json) -> Json:
+    """Statistics over groups (patients, say) by metric: {"metrics": of each structure, "means": of
+    their mean}.
 
-    What older versions measured they counted over cases, and knew Dice alone at first.
+    Older versions counted cases instead of groups, and the oldest measured Dice alone; their
+    summaries are read too.
     """
     if "group_metrics" in summary:
         return {"metrics": summary["group_metrics"], "means": summary["group_means"]}

@@ -1,7 +1,7 @@
-"""What models exist: read from the bundles' metadata, without torch and without touching weights.
+"""Which models exist: read from the bundles' metadata, without torch and without the weights.
 
-Bundles lie with the program, in the user's own folder (`places.user_models_dir()`), or anywhere
-else by their path.
+A bundle comes with the program, lies in the user's own folder (`places.user_models_dir()`), or is
+named by its path.
 """
 
 from __future__ import annotations
@@ -19,26 +19,21 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir, user_models_dir
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.types import Json, PathLike
 
 DEFAULT_SEGMENTER, DEFAULT_CLASSIFIER = "hippocampus-t1", "cxr-pneumonia"  # where no model is named
 BUNDLES = Path(__file__).parents[1] / "bundles"
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"  # files of a bundle
 WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
-TEXTS = (
-    "id",
-    "title",
-    "kind",
-    "modality",
-    "licence",
-    "accuracy",
-    "weights_sha256",
-)  # that every description has
+# Texts that every bundle's metadata must have.
+TEXTS = ("id", "title", "kind", "modality", "licence", "accuracy", "weights_sha256")
 ACCEPTED = "accepted-licences.json"  # in the cache folder
-_DO = {
+_PURPOSES = {
     "segmenter": "that outlines structures",
     "classifier": "that diagnoses",
     "localizer": "that finds an organ",
 }
+_COMMANDS = {"classifier": "diagnose", "segmenter": "segment"}
 
 logger = logging.getLogger("medllmseg")
 
@@ -47,10 +42,10 @@ logger = logging.getLogger("medllmseg")
 class ModelEntry:
     """One line of the catalogue.
 
-    kind: "segmenter", "localizer" or "classifier". structures: what a segmenter outlines; classes:
-    what a classifier tells apart. accuracy: a measured figure with what it was measured on, in
-    words. accept_licence: the licence is not permissive and must be accepted before the first use.
-    size_mb: of the bundle's folder.
+    kind: "segmenter", "localizer" or "classifier". structures: what a segmenter outlines. classes:
+    what a classifier tells apart. accuracy: a measured figure and the data behind it, as text.
+    accept_licence: the licence is not permissive and must be accepted before the first use.
+    size_mb: of the bundle's folder, in MB of 10^6 bytes.
     """
 
     id: str
@@ -67,8 +62,8 @@ class ModelEntry:
     classes: tuple[str, ...] = ()
 
 
-def read_metadata(folder) -> dict:
-    """A bundle's metadata, or `UserError` when the folder is no bundle of ours."""
+def read_metadata(folder: PathLike) -> Json:
+    """A bundle's metadata. Raises `UserError` where the folder is not one of our bundles."""
     path = Path(folder) / METADATA
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
@@ -88,124 +83,135 @@ def read_metadata(folder) -> dict:
     return metadata
 
 
-def model_entry(folder) -> ModelEntry:
-    """The catalogue's line for a bundle's folder. Raises `UserError` where its description is
-    not what it has to be.
-    """
-    data, folder = read_metadata(folder), Path(folder)
-    lists = ("structures", "classes") if data.get("kind") == "classifier" else ("structures",)
-    wrong = [name for name in TEXTS if not isinstance(data.get(name), str)]
-    wrong += [name for name in lists if not _is_texts(data.get(name))]
-    if wrong:  # here, as one that the panel cannot show would keep all others from being shown
+def model_entry(folder: PathLike) -> ModelEntry:
+    """The catalogue's line for a bundle. Raises `UserError` where its metadata are damaged."""
+    folder = Path(folder)
+    metadata = read_metadata(folder)
+    is_classifier = metadata.get("kind") == "classifier"
+    lists = ("structures", "classes") if is_classifier else ("structures",)
+    damaged = [name for name in TEXTS if not isinstance(metadata.get(name), str)]
+    damaged += [name for name in lists if not _is_list_of_texts(metadata.get(name))]
+    if damaged:  # one entry that the panel cannot show would hide all the others
         raise UserError(
-            f'The description of the model bundle "{folder}" is damaged ("{wrong[0]}" is missing or'
-            " no text); install it again."
+            f'The description of the model bundle "{folder}" is damaged ("{damaged[0]}" is missing'
+            " or no text); install it again."
         )
     return ModelEntry(
-        data["id"],
-        data["title"],
-        data["kind"],
-        data["modality"],
-        tuple(data["structures"]),
-        data["licence"],
-        data["accuracy"],
-        data["weights_sha256"],
-        folder,
-        bool(data.get("accept_licence", False)),
-        _size_mb(folder),
-        tuple(data["classes"]) if data["kind"] == "classifier" else (),
+        id=metadata["id"],
+        title=metadata["title"],
+        kind=metadata["kind"],
+        modality=metadata["modality"],
+        structures=tuple(metadata["structures"]),
+        licence=metadata["licence"],
+        accuracy=metadata["accuracy"],
+        sha256=metadata["weights_sha256"],
+        folder=folder,
+        accept_licence=bool(metadata.get("accept_licence", False)),
+        size_mb=_size_mb(folder),
+        classes=tuple(metadata["classes"]) if is_classifier else (),
     )
 
 
-def _is_texts(value) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _size_mb(folder: Path) -> float:
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) / 1e6
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
 
 
 def list_models(
     kind: str | None = "segmenter", folder: Path | None = None
 ) -> tuple[ModelEntry, ...]:
-    """The bundles that come with the program, sorted by id, then the user's own; or those below one
-    folder.
+    """The bundles that come with the program, sorted by id, and then the user's own; or the
+    bundles in one folder.
 
-    kind: "segmenter", "localizer", "classifier", or None for every kind. A bundle of the user's
-    that cannot be read is left out and logged, and so is one with the id of a bundle that is listed
-    already.
+    kind: "segmenter", "localizer", "classifier", or None for every kind. A user's bundle that
+    cannot be read, or that has the id of a bundle already listed, is left out and logged.
     """
-    entries = {e.id: e for e in map(model_entry, _bundles_below(folder or BUNDLES))}
-    for path in [] if folder else _bundles_below(user_models_dir()):
+    entries = {entry.id: entry for entry in map(model_entry, _bundles_in(folder or BUNDLES))}
+    users = [] if folder else _bundles_in(user_models_dir())
+    for path in users:
         try:
             entry = model_entry(path)
         except UserError as error:
             logger.warning("%s", error)
             continue
-        if entries.setdefault(entry.id, entry) is not entry:
+        if entry.id in entries:
             logger.warning(
                 '"%s" has the id of another model, "%s", and is left out', path, entry.id
             )
-    return tuple(e for e in entries.values() if kind in (None, e.kind))
+            continue
+        entries[entry.id] = entry
+    return tuple(entry for entry in entries.values() if kind in (None, entry.kind))
 
 
-def _bundles_below(folder: Path) -> list[Path]:
+def _bundles_in(folder: Path) -> list[Path]:
     return [path.parent.parent for path in sorted(folder.glob(f"*/{METADATA}"))]
 
 
-def find_model(name: str | Path, kind: str | None = "segmenter") -> ModelEntry:
-    """A model by its id or its bundle's folder, of one kind or (None) any. Raises `UserError`
-    that names the models there are.
+def find_model(name: PathLike, kind: str | None = "segmenter") -> ModelEntry:
+    """A model by its id or its bundle's folder, of one kind or (None) of any.
+
+    Raises `UserError` that lists the models that exist.
     """
-    own = [
-        folder / str(name)
-        for folder in (BUNDLES, user_models_dir())
-        if str(name) == Path(name).name
-    ]
-    places = [path for path in own if (path / METADATA).is_file()]
-    by_id = [] if places else [e for e in list_models(None) if e.id == str(name)]
-    if places or (not by_id and os.path.isdir(name)):
-        entry = model_entry([*places, name][0])
-    elif by_id:
-        entry = by_id[0]
-    else:
-        known = ", ".join(e.id for e in list_models(kind)) or "none is installed"
+    entry = _entry_by_folder_name(str(name)) or _entry_by_id(str(name))
+    if entry is None and os.path.isdir(name):
+        entry = model_entry(name)
+    if entry is None:
         which = "the models that diagnose" if kind == "classifier" else "the models"
         raise UserError(
-            f'There is no model called "{name}"; {which} are: {known}; or give the folder of a'
-            " bundle."
+            f'There is no model called "{name}"; {which} are: {_known_ids(kind)}; or give the'
+            " folder of a bundle."
         )
-    if kind not in (None, entry.kind):
-        raise _other_kind(entry, kind)
+    if kind is not None and kind != entry.kind:
+        raise _wrong_kind(entry, kind)
     return entry
 
 
-def _other_kind(entry: ModelEntry, kind: str) -> UserError:
-    known = ", ".join(e.id for e in list_models(kind)) or "none is installed"
-    command = {"classifier": "diagnose", "segmenter": "segment"}.get(entry.kind)
+def _entry_by_folder_name(name: str) -> ModelEntry | None:
+    """The bundle in the folder of this name, with the program or among the user's models."""
+    if name != Path(name).name:
+        return None
+    for folder in (BUNDLES, user_models_dir()):
+        if (folder / name / METADATA).is_file():
+            return model_entry(folder / name)
+    return None
+
+
+def _entry_by_id(name: str) -> ModelEntry | None:
+    return next((entry for entry in list_models(None) if entry.id == name), None)
+
+
+def _known_ids(kind: str | None) -> str:
+    return ", ".join(entry.id for entry in list_models(kind)) or "none is installed"
+
+
+def _wrong_kind(entry: ModelEntry, needed: str) -> UserError:
+    command = _COMMANDS.get(entry.kind)
     use = f" (use it with `medllmseg {command}`)" if command else ""
     return UserError(
-        f'"{entry.id}" is a model {_DO.get(entry.kind, f"of kind {entry.kind}")}{use}, and one'
-        f" {_DO[kind]} is needed here; those are: {known}."
+        f'"{entry.id}" is a model {_PURPOSES.get(entry.kind, f"of kind {entry.kind}")}{use}, and'
+        f" one {_PURPOSES[needed]} is needed here; those are: {_known_ids(needed)}."
     )
 
 
 def plain_id(name: str) -> str:
-    """The id that a user's name for a model becomes: small letters, digits and hyphens; "" for a
-    name without any letter.
+    """A model's id from a user's name for it: lower-case letters, digits and hyphens; "" for a
+    name without a letter or digit.
 
-    A name with letters or digits beyond ASCII's gets its digest, too, as what is left of another
-    name may be the same: "liver-1f0c9a" and so on, "model-1f0c9a" where nothing readable is left.
-    The title keeps the name itself.
+    A name with letters or digits outside ASCII also gets a digest, because what is left of two such
+    names may be the same: "liver-1f0c9a", or "model-1f0c9a" where nothing readable is left. The
+    model's title keeps the name itself.
     """
-    name = unicodedata.normalize("NFC", name).strip()  # however it was typed
-    letters = "".join(
-        c for c in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(c)
-    )  # é is e
-    plain = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:60].strip("-")
+    name = unicodedata.normalize("NFC", name).strip()  # one form, however it was typed
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    without_accents = "".join(c for c in decomposed if not unicodedata.combining(c))
+    plain = re.sub(r"[^a-z0-9]+", "-", without_accents).strip("-")[:60].strip("-")
     if not any(c.isalnum() and not c.isascii() for c in name):
         return plain
-    return f"{plain or 'model'}-{hashlib.sha256(name.casefold().encode('utf-8')).hexdigest()[:6]}"
+    digest = hashlib.sha256(name.casefold().encode("utf-8")).hexdigest()[:6]
+    return f"{plain or 'model'}-{digest}"
 
 
 def licence_text(entry: ModelEntry) -> str:
@@ -222,23 +228,25 @@ def licence_accepted(entry: ModelEntry) -> bool:
     """Whether a model may be used: its licence needs no acceptance, or was accepted on this
     computer.
     """
-    return not entry.accept_licence or _accepted().get(entry.id, {}).get("licence") == entry.licence
+    if not entry.accept_licence:
+        return True
+    return _accepted_licences().get(entry.id, {}).get("licence") == entry.licence
 
 
-def accept_licence(entry: ModelEntry | str | Path) -> None:
-    """Remember in the cache folder that the user accepts a model's licence. entry: a model, its
-    id or its folder.
+def accept_licence(entry: ModelEntry | PathLike) -> None:
+    """Record in the cache folder that the user accepts a model's licence.
+
+    entry: a model, its id or its folder.
     """
-    entry = entry if isinstance(entry, ModelEntry) else find_model(entry, None)
-    accepted = {
-        **_accepted(),
-        entry.id: {"licence": entry.licence, "date": date.today().isoformat()},
-    }
+    if not isinstance(entry, ModelEntry):
+        entry = find_model(entry, None)
+    acceptance = {"licence": entry.licence, "date": date.today().isoformat()}
+    accepted = {**_accepted_licences(), entry.id: acceptance}
     write_text(cache_dir() / ACCEPTED, json.dumps(accepted, indent=1, ensure_ascii=False) + "\n")
 
 
 def require_licence(entry: ModelEntry) -> None:
-    """Raise `UserError` that says how to accept a licence, where that is still to be done."""
+    """Raise `UserError` that says how to accept the licence, unless it has been accepted."""
     if not licence_accepted(entry):
         raise UserError(
             f'The model "{entry.id}" is under {entry.licence}, which has to be accepted before its'
@@ -248,9 +256,12 @@ def require_licence(entry: ModelEntry) -> None:
         )
 
 
-def _accepted() -> dict[str, dict]:
+def _accepted_licences() -> dict[str, Json]:
+    """Model id -> {"licence", "date"}. A missing or damaged file means that none was accepted."""
     try:
         data = json.loads((cache_dir() / ACCEPTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there yet, or damaged: then nothing counts as accepted
+    except (OSError, ValueError):
         return {}
-    return {k: v for k, v in data.items() if isinstance(v, dict)} if isinstance(data, dict) else {}
+    if not isinstance(data, dict):
+        return {}
+    return {name: value for name, value in data.items() if isinstance(value, dict)}

@@ -1,4 +1,4 @@
-"""Every choice of a classifier, as frozen dataclasses that check themselves and round-trip
+"""The configuration of a classifier: frozen dataclasses that check themselves and round-trip
 through JSON (no torch).
 """
 
@@ -171,7 +171,8 @@ class RecordConfig:
             )
         for name in ("means", "stds"):
             values = getattr(self, name)
-            if len(values) not in (0, len(self.numbers)) or not all(map(math.isfinite, values)):
+            fits = len(values) in (0, len(self.numbers))
+            if not fits or not all(map(math.isfinite, values)):
                 raise UserError(
                     f"RecordConfig.{name} is {values!r}, and one number for each of"
                     f" {self.numbers!r} is needed."
@@ -235,10 +236,11 @@ class ClassifierConfig:
                 f"ClassifierConfig.classes is {self.classes!r}; two different names at least are"
                 " needed."
             )
-        if (self.pneumollm is not None) != (self.kind in WITH_LLM):
+        needs_part = self.kind in WITH_LLM
+        if needs_part != (self.pneumollm is not None):
             raise UserError(
                 f"A classifier of kind {self.kind!r}"
-                f" {'needs' if self.kind in WITH_LLM else 'has no use for'} a PneumoLLMConfig;"
+                f" {'needs' if needs_part else 'has no use for'} a PneumoLLMConfig;"
                 " change the kind or ClassifierConfig.pneumollm."
             )
         if self.record is not None and self.kind != "fusion":
@@ -246,11 +248,19 @@ class ClassifierConfig:
                 f'A classifier of kind {self.kind!r} reads no record; use kind="fusion" or'
                 " record=None."
             )
-        if self.kind == "text" and (len(self.classes) != 2 or self.pneumollm.llm is None):
+        has_llm = self.pneumollm is not None and self.pneumollm.llm is not None
+        if self.kind == "text" and (len(self.classes) != 2 or not has_llm):
             raise UserError(
                 'A classifier of kind "text" answers yes or no with a language model: it needs two'
                 " classes and PneumoLLMConfig.llm."
             )
+
+    @property
+    def llm_part(self) -> PneumoLLMConfig:
+        """`pneumollm` of a kind that has one. Raises `ValueError` for any other kind."""
+        if self.pneumollm is None:
+            raise ValueError(f"a classifier of kind {self.kind!r} has no PneumoLLMConfig")
+        return self.pneumollm
 
     def to_dict(self) -> Json:
         return asdict(self)

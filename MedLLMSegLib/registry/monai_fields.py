@@ -7,6 +7,7 @@ Sources: MONAI Bundle Specification (docs/source/mb_specification.rst), the JSON
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from MedLLMSegLib.anatomy.structures import ANATOMY
@@ -17,11 +18,8 @@ from .cards import group_statistics
 from .segmenter_settings import WINDOW
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-REQUIRED = {
-    "nibabel": "5.2.0",
-    "fire": "0.4.0",
-    "scikit-image": "0.24.0",
-}  # besides what medllmseg itself brings
+# Packages that MONAI's runner needs besides those that medllmseg itself brings.
+REQUIRED = {"nibabel": "5.2.0", "fire": "0.4.0", "scikit-image": "0.24.0"}
 PAPER = (
     "Kumar et al. MedVisionLlama: Leveraging Pre-Trained Large Language Model Layers to Enhance"
     " Medical Image Segmentation. arXiv 2410.02458."
@@ -29,28 +27,28 @@ PAPER = (
 
 
 def class_names(metadata: Json) -> list[str]:
-    """What each class of the network is, background first."""
+    """The name of each class of the network, background first."""
     if metadata["kind"] != "segmenter":
         return [name.replace("_", " ").capitalize() for name in metadata["classes"]]
     if metadata.get("anatomy"):
         return ["Background", *(s.name for s in ANATOMY[metadata["anatomy"]](lateral=False))]
-    return ["Background", *(each["name"] for each in metadata["labels"])]
+    return ["Background", *(label["name"] for label in metadata["labels"])]
 
 
 def monai_fields(metadata: Json) -> Json:
-    """The fields of MONAI's specification for a bundle's metadata; what the metadata states
-    itself is kept.
+    """The fields of MONAI's specification for a bundle's metadata. What the metadata state
+    themselves is kept.
     """
     names = class_names(metadata)
     numbered = ", ".join(f"{c} {name}" for c, name in enumerate(names))
-    number, segmenter = metadata.get("version", "0.1.0"), metadata["kind"] == "segmenter"
+    model_version = metadata.get("version", "0.1.0")
     block = (
         ", with a frozen block of a pretrained language model in its encoder"
         if metadata.get("llm")
         else ""
     )
-    own = {
-        "changelog": {number: "first version"},
+    defaults = {
+        "changelog": {model_version: "first version"},
         "description": (
             f"{metadata['title']}. A 3D network that labels each voxel ({numbered}){block}."
         ),
@@ -58,16 +56,17 @@ def monai_fields(metadata: Json) -> Json:
         "copyright": f"not stated; licence: {metadata['licence']}",
         "intended_use": "Research use only; not a medical device.",
     }
-    references = [PAPER] if segmenter else []
+    references = [PAPER] if metadata["kind"] == "segmenter" else []
+    references += metadata.get("references") or []
     return {
         "schema": SCHEMA,
-        "version": number,
+        "version": model_version,
         "monai_version": installed_version("monai"),
         "pytorch_version": installed_version("torch"),
         "numpy_version": installed_version("numpy"),
         "required_packages_version": {"medllmseg": __version__, **REQUIRED},
         "task": f"Segmentation: {metadata['title']}",
-        **{key: metadata.get(key) or value for key, value in own.items()},
+        **{key: metadata.get(key) or value for key, value in defaults.items()},
         "data_source": metadata.get("data") or "not stated",
         "data_type": "nibabel",
         "image_classes": (
@@ -76,64 +75,56 @@ def monai_fields(metadata: Json) -> Json:
         "label_classes": f"one channel: {numbered}",
         "pred_classes": f"{len(names)} channels of logits: {numbered}",
         "eval_metrics": eval_metrics(metadata.get("results")),
-        "references": list(dict.fromkeys([*references, *(metadata.get("references") or [])])),
+        "references": list(dict.fromkeys(references)),  # each once
         "network_data_format": _data_format(metadata, names),
     }
 
 
 def eval_metrics(results: Json | None) -> dict[str, float]:
-    """Measured means by name ("mean_dice", "dice_anterior", "hd95_mm") from a summary of `medllmseg
-    evaluate`, over heads or patients.
+    """Measured means over patients by name ("mean_dice", "dice_anterior", "hd95_mm").
 
-    "ece" and "risk_coverage" are such means too; the calibration over all voxels together stands in
-    "calibration".
+    results: a summary of `medllmseg evaluate`. "ece" and "risk_coverage" are such means too; the
+    calibration over all voxels together is in the metadata's "calibration". A localizer's results
+    are of another kind and give {}.
     """
-    if (
-        not results or "mean" not in results
-    ):  # a localizer's are of another kind, and stand in "results"
+    if not results or "mean" not in results:
         return {}
-    figures = group_statistics(results)
-    found = {
-        ("mean_dice" if name == "dice" else name): s["mean"] for name, s in figures["means"].items()
+    statistics = group_statistics(results)
+    means = {
+        "mean_dice" if metric == "dice" else metric: summary["mean"]
+        for metric, summary in statistics["means"].items()
     }
-    found |= {f"dice_{key}": s["mean"] for key, s in figures["metrics"]["dice"].items()}
-    return {name: round(value, 4) for name, value in found.items() if value is not None}
+    for structure, summary in statistics["metrics"]["dice"].items():
+        means[f"dice_{structure}"] = summary["mean"]
+    return {name: round(value, 4) for name, value in means.items() if value is not None}
 
 
 def _data_format(metadata: Json, names: list[str]) -> Json:
-    """Axes are (k, j, i): from inferior to superior, posterior to anterior and left to right for
-    axes "ras".
+    """Inputs and outputs of the network. Shapes are (k, j, i): for axes "ras" from inferior to
+    superior, posterior to anterior and left to right.
     """
-    training = metadata.get("training")
-    window = (
-        metadata["preprocessing"].get("window")
-        or (training.get("window") if isinstance(training, dict) else None)
-        or WINDOW
-    )
-    modality = next(
-        (m for m in ("CT", "MR", "US", "PT") if m in metadata["modality"].upper().split()), "n/a"
-    )
-    channels = {str(c): name for c, name in enumerate(names)}
-    shape = {
-        "spatial_shape": [int(n) for n in window],
+    modality = _modality(metadata["modality"])
+    window = {
+        "spatial_shape": [int(n) for n in _training_window(metadata)],
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": True,
     }
+    class_channels = {str(c): name for c, name in enumerate(names)}
     image = {
         "type": "image",
         "format": "hounsfield" if modality == "CT" else "magnitude",
         "modality": modality,
         "num_channels": 1,
-        **shape,
+        **window,
         "channel_def": {"0": metadata["modality"]},
     }
     logits = {
         "type": "image",
         "format": "labels",
         "num_channels": len(names),
-        **shape,
-        "channel_def": channels,
+        **window,
+        "channel_def": class_channels,
     }
     label_map = {
         "type": "image",
@@ -143,7 +134,7 @@ def _data_format(metadata: Json, names: list[str]) -> Json:
         "dtype": "uint8",
         "value_range": [0, len(names) - 1],
         "is_patch_data": False,
-        "channel_def": channels,
+        "channel_def": class_channels,
     }
     return {
         "inputs": {"image": image},
@@ -152,12 +143,27 @@ def _data_format(metadata: Json, names: list[str]) -> Json:
     }
 
 
+def _training_window(metadata: Json) -> Sequence[int]:
+    """Voxels (k, j, i) of a training sample."""
+    training = metadata.get("training")
+    stated = training.get("window") if isinstance(training, dict) else None
+    window: Sequence[int] = metadata["preprocessing"].get("window") or stated or WINDOW
+    return window
+
+
+def _modality(text: str) -> str:
+    """DICOM's code in a bundle's "modality", such as "MR" in "MR cine"."""
+    words = text.upper().split()
+    return next((code for code in ("CT", "MR", "US", "PT") if code in words), "n/a")
+
+
 def _intensity(settings: Json) -> str:
-    return settings.get("intensity") or settings.get("normalise") or "as in the scan"
+    return str(settings.get("intensity") or settings.get("normalise") or "as in the scan")
 
 
 def installed_version(package: str) -> str:
+    """The version of an installed package without its build, or "unknown"."""
     try:
-        return version(package).split("+")[0]
+        return version(package).split("+", maxsplit=1)[0]
     except PackageNotFoundError:
         return "unknown"

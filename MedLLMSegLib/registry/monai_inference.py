@@ -20,9 +20,8 @@ _RUNNER = "MedLLMSegLib.monai_bundle.segmenter_runner"
 def inference_config(metadata: Json) -> Json:
     """The content of configs/inference.json for a segmenter's metadata.
 
-    Parameters of a run: bundle_root, device, output_dir, and either scan (one file, of any format
-    that we read) or dataset_dir (a folder of .nii, .nii.gz). The label map is written as
-    NAME_seg.nii.gz.
+    A run takes bundle_root, device, output_dir, and either scan (one file of any format that we
+    read) or dataset_dir (a folder of .nii or .nii.gz). It writes each label map as NAME_seg.nii.gz.
     """
     return {
         "imports": ["$import glob", "$import os"],
@@ -64,14 +63,13 @@ def inference_config(metadata: Json) -> Json:
 
 
 def compose(transforms: list[Json]) -> Json:
+    """MONAI's Compose of these transforms."""
     return {"_target_": "Compose", "transforms": transforms}
 
 
 def _preprocessing(metadata: Json) -> list[Json]:
     settings = metadata["preprocessing"]
-    crop_only = (
-        [{"_target_": f"{_RUNNER}.CropOnlyd", "keys": "image"}] if metadata.get("localizer") else []
-    )
+    crop_only = {"_target_": f"{_RUNNER}.CropOnlyd", "keys": "image"}
     return [
         {
             "_target_": "LoadImaged",
@@ -81,19 +79,19 @@ def _preprocessing(metadata: Json) -> list[Json]:
             "dtype": "$numpy.float64",
         },
         {"_target_": "EnsureChannelFirstd", "keys": "image"},
-        *crop_only,
+        *([crop_only] if metadata.get("localizer") else []),
         {
             "_target_": f"{_RUNNER}.NetworkGridd",
             "keys": "image",
             "spacing_mm": settings["spacing_mm"],
             "axes": "ras" if metadata.get("anatomy") else settings.get("axes", "ras"),
         },
-        *_grey(settings.get("grey")),
+        *_normalisation(settings.get("grey")),
     ]
 
 
-def _grey(scale: list[float] | None) -> list[Json]:
-    """As `preprocess.normalise` does."""
+def _normalisation(scale: list[float] | None) -> list[Json]:
+    """The same as `segmentation.prepare` does. scale: low, high, mean and standard deviation."""
     if scale is None:
         return [
             {"_target_": "ClipIntensityPercentilesd", "keys": "image", "lower": 0.5, "upper": 99.5},
@@ -160,9 +158,11 @@ def _postprocessing(metadata: Json) -> list[Json]:
 
 
 def _cleaning(metadata: Json, count: int) -> list[Json]:
-    """The largest connected part of the organ, or of the structures as the model asks for it."""
-    how = "together" if metadata.get("anatomy") else largest_part_rule(metadata["preprocessing"])
-    steps = {"each": [True], "together": [False], "both": [False, True]}.get(how, [])
+    """Keep the largest connected part: of the organ, or as the bundle's rule says."""
+    rule = "together" if metadata.get("anatomy") else largest_part_rule(metadata["preprocessing"])
+    if rule is None:
+        return []
+    independent_steps = {"each": [True], "together": [False], "both": [False, True]}[rule]
     return [
         {
             "_target_": "KeepLargestConnectedComponentd",
@@ -171,20 +171,21 @@ def _cleaning(metadata: Json, count: int) -> list[Json]:
             "connectivity": 3,
             "applied_labels": list(range(1, count)),
         }
-        for independent in steps
+        for independent in independent_steps
     ]
 
 
 def _label_values(metadata: Json, count: int) -> list[Json]:
-    """From the network's classes to the label map's values, where they differ."""
-    values = [each["label"] for each in metadata.get("labels") or ()] or list(range(1, count))
-    if values == list(range(1, count)):
+    """From the network's classes to the values of the label map, where they differ."""
+    classes = list(range(1, count))
+    values = [label["label"] for label in metadata.get("labels") or ()]
+    if not values or values == classes:
         return []
     return [
         {
             "_target_": "MapLabelValued",
             "keys": "pred",
-            "orig_labels": list(range(count)),
+            "orig_labels": [0, *classes],
             "target_labels": [0, *values],
         }
     ]

@@ -1,5 +1,5 @@
-"""Every choice the library makes, as frozen dataclasses that check themselves and round-trip
-through JSON.
+"""The configuration of a segmentation network and of its language-model block: frozen dataclasses
+that check themselves and round-trip through JSON (no torch).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class NetworkConfig:
     embedding: str = "stem"
     patch_size: int = 8
     stem_channels: tuple[int, ...] = (16, 64, 96)
-    strides: tuple[tuple[int, int, int], ...] = ((2, 2, 2),) * 3
+    strides: tuple[Triple, ...] = ((2, 2, 2),) * 3
     width: int = 192
     depth: int = 4
     heads: int = 6
@@ -93,9 +93,8 @@ class NetworkConfig:
                 f"NetworkConfig.width is {self.width}, and must be a multiple of heads"
                 f" ({self.heads})."
             )
-        if self.position == "rotary" and (
-            self.width // self.heads < 6 or self.width // self.heads % 2
-        ):
+        head_dim = self.width // self.heads
+        if self.position == "rotary" and (head_dim < 6 or head_dim % 2):
             raise UserError(
                 "Rotary position in 3D needs an even number of at least 6 channels a head; "
                 "use fewer heads or a wider network."
@@ -121,16 +120,15 @@ class NetworkConfig:
                 )
 
     @property
-    def patch(self) -> tuple[int, int, int]:
+    def patch(self) -> Triple:
         """Voxels (k, j, i) that become one token."""
-        return (
-            tuple(map(prod, zip(*self.strides)))
-            if self.embedding == "stem"
-            else (self.patch_size,) * 3
-        )
+        if self.embedding == "patch":
+            return (self.patch_size,) * 3
+        k, j, i = zip(*self.strides, strict=True)
+        return prod(k), prod(j), prod(i)
 
     @property
-    def kernels(self) -> tuple[tuple[int, int, int], ...]:
+    def kernels(self) -> tuple[Triple, ...]:
         """Size (k, j, i) of the convolutions of each stage of the stem, and of the decoder's stage
         that joins it.
 
@@ -138,10 +136,10 @@ class NetworkConfig:
         each slice by itself (as in nnU-Net, Isensee et al. 2021). The last stage always looks
         across slices.
         """
-        thick = [
-            all(s[0] == 1 for s in self.strides[: max(n, 1)]) for n in range(len(self.strides) - 1)
-        ]
-        return tuple((1, 3, 3) if flat else (3, 3, 3) for flat in [*thick, False])
+        stages = len(self.strides)
+        spares_k = [stride[0] == 1 for stride in self.strides]
+        in_plane = [all(spares_k[: max(n, 1)]) for n in range(stages - 1)] + [False]
+        return tuple((1, 3, 3) if flat else (3, 3, 3) for flat in in_plane)
 
     def to_dict(self) -> Json:
         return asdict(self)
@@ -149,9 +147,8 @@ class NetworkConfig:
     @classmethod
     def from_dict(cls, data: Json) -> NetworkConfig:
         data = dict(data)
-        if (
-            "strides" not in data and "stem_channels" in data
-        ):  # written before there were strides: all stages halved all
+        # Bundles of before there were strides: each stage halved all three axes.
+        if "strides" not in data and "stem_channels" in data:
             data["strides"] = ((2, 2, 2),) * len(data["stem_channels"])
         if data.get("llm") is not None:
             data["llm"] = config_from_json(LLMConfig, data["llm"])

@@ -1,16 +1,12 @@
-"""What a segmenter's bundle says of its runs under "preprocessing", and what is meant where it
-says nothing.
-"""
+"""What a segmenter's bundle says under "preprocessing", and the defaults where it says nothing."""
 
 from __future__ import annotations
 
-Triple = tuple[int, int, int]
-WINDOW: Triple = (
-    96,
-    96,
-    96,
-)  # voxels (k, j, i) that go through a network at once where its bundle does not say
-LARGEST_PART_RULES = {  # connected parts that can be kept alone
+from MedLLMSegLib.core.types import Json, Triple
+
+WINDOW: Triple = (96, 96, 96)  # voxels (k, j, i) in one pass, where the bundle names no window
+# Which connected parts of a label map stay: the rule's key and its text for people.
+LARGEST_PART_RULES = {
     "each": "of each structure the largest connected part",
     "together": "of all structures together the largest connected part",
     "both": (
@@ -20,25 +16,29 @@ LARGEST_PART_RULES = {  # connected parts that can be kept alone
 }
 
 
-def window_shape(settings: dict) -> Triple:
-    """Voxels (k, j, i) that a model takes at once, from its bundle's "preprocessing": those of its
-    training samples.
+def window_shape(settings: Json) -> Triple:
+    """Voxels (k, j, i) that a model takes in one pass: the shape of its training samples.
 
-    Models for crops around one organ take the whole crop, as they always did.
+    settings: the bundle's "preprocessing". A model for crops around one organ always takes
+    `WINDOW`, and so the whole crop.
     """
-    crops = "search_shape" in settings
-    return (
-        WINDOW if crops or not settings.get("window") else tuple(int(n) for n in settings["window"])
-    )
+    takes_crops = "search_shape" in settings
+    if takes_crops or not settings.get("window"):
+        return WINDOW
+    k, j, i = settings["window"]
+    return int(k), int(j), int(i)
 
 
-def largest_part_rule(settings: dict) -> str | None:
-    """The key of `LARGEST_PART_RULES` that a bundle's "preprocessing" asks for; None for all parts.
+def largest_part_rule(settings: Json) -> str | None:
+    """The key of `LARGEST_PART_RULES` in a bundle's "preprocessing"; None to keep all parts.
 
-    Bundles of before there was a choice say true, for "each". Raises `ValueError` for anything
-    else.
+    Older bundles have true there, which means "each". Raises `ValueError` for any other value.
     """
-    how = settings.get("keep_largest")
-    if how not in (None, True, False, *LARGEST_PART_RULES):
-        raise ValueError(f'"keep_largest" is {how!r}')
-    return "each" if how is True else how or None
+    rule = settings.get("keep_largest")
+    if rule is True:
+        return "each"
+    if rule in (None, False):
+        return None
+    if rule not in tuple(LARGEST_PART_RULES):
+        raise ValueError(f'"keep_largest" is {rule!r}')
+    return str(rule)

@@ -1,7 +1,7 @@
-"""The user's own models: brought in from a folder or a zip file, verified, deleted (no torch).
+"""The user's own models: imported from a folder or a zip file, verified, deleted (no torch).
 
-Only the files that a bundle consists of are taken, by their names, and written to names of ours:
-nothing in an archive can decide where a file goes.
+Only the files that a bundle consists of are copied, to names that we choose: nothing in an archive
+can decide where a file goes.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO, TypeAlias
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import user_models_dir
 from MedLLMSegLib.core.safe_files import make_folder, write_error
+from MedLLMSegLib.core.types import Json, PathLike
 
 from .catalogue import (
     CARD,
@@ -38,81 +39,85 @@ from .classifier_config import ClassifierConfig
 from .network_config import NetworkConfig
 
 NEEDED = (METADATA, WEIGHTS, LICENCE)
-OTHER = (INFERENCE, CARD)
-LARGEST_BYTES = 8e9  # bytes of weights; texts may have a hundredth of a per cent of it
-CHUNK = 1 << 20
+OPTIONAL = (INFERENCE, CARD)
+LARGEST_BYTES = 8e9  # of the weights
+LARGEST_TEXT_SHARE = 1e-4  # of LARGEST_BYTES, for each of the texts
+CHUNK_BYTES = 1 << 20
 
-Opener = Callable[
-    [str], "BinaryIO | None"
-]  # a file of a bundle by its name; None where it is missing
+# Opens a file of a bundle by its name; None where the file is missing.
+Opener: TypeAlias = Callable[[str], "IO[bytes] | None"]
 
 
-def import_model(source, rename: bool = False) -> ModelEntry:
-    """Copy a bundle, a folder or a .zip that holds one, into the user's models; returns its line of
-    the catalogue.
+def import_model(source: PathLike, rename: bool = False) -> ModelEntry:
+    """Copy a bundle into the user's models and return its line of the catalogue.
 
-    rename: where another model has the id already, take the next free one (id-2, id-3 ...) instead
-    of refusing it. Raises `UserError` for anything but a whole bundle with the weights it was
-    published with; nothing is left of it then.
+    source: a folder, or a .zip with one bundle in it. rename: where another model has the id, take
+    the next free one (id-2, id-3 ...) instead of refusing the bundle. Raises `UserError` unless
+    the bundle is complete and has the weights it was published with; nothing of it stays then.
     """
     folder = make_folder(user_models_dir())
-    scratch = (
-        folder.parent / f".{secrets.token_hex(6)}"
-    )  # beside it, where no half a model is listed
+    # Next to the folder, not in it: an incomplete model is never listed.
+    scratch = folder.parent / f".{secrets.token_hex(6)}"
     try:
         with _opened(Path(source).expanduser()) as open_file:
-            _copy(open_file, scratch, source)
+            _copy_bundle(open_file, scratch, source)
         entry = verify_model(scratch)
-        name = _id_for(entry.id, source, rename)
-        if name != entry.id:
-            _rename(scratch, name)
-        scratch.replace(folder / name)
+        model_id = _id_for(entry.id, source, rename)
+        if model_id != entry.id:
+            _write_id(scratch, model_id)
+        scratch.replace(folder / model_id)
     except OSError as error:
         raise write_error(folder, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return model_entry(folder / name)
+    return model_entry(folder / model_id)
 
 
-def verify_model(model) -> ModelEntry:
-    """Read a model (an entry, an id or a folder) through: all files there, a network we know, the
-    weights' sha256.
+def verify_model(model: ModelEntry | PathLike) -> ModelEntry:
+    """Check a model (an entry, an id or a folder): its files, its network's configuration, and the
+    sha256 of its weights.
 
     Returns its line of the catalogue; raises `UserError` that says what is wrong.
     """
-    folder = _folder(model)
+    folder = _folder_of(model)
     metadata, entry = read_metadata(folder), model_entry(folder)
     for name in NEEDED:
         if not (folder / name).is_file():
             raise UserError(
-                f'The model bundle "{folder}" is not whole ({name} is missing); install it again.'
+                f'The model bundle "{folder}" is incomplete ({name} is missing); install it again.'
             )
-    network = {"segmenter": NetworkConfig, "classifier": ClassifierConfig}.get(entry.kind)
-    if network is not None:
-        try:
-            network.from_dict(metadata["network"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(
-                f'The description of the model bundle "{folder}" is damaged'
-                f" ({type(error).__name__}: {error}); install it again."
-            ) from error
-    found = _sha256(folder / WEIGHTS)
-    if found != entry.sha256:
+    try:
+        _check_network(entry.kind, metadata)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f'The description of the model bundle "{folder}" is damaged'
+            f" ({type(error).__name__}: {error}); install it again."
+        ) from error
+    sha256 = _sha256(folder / WEIGHTS)
+    if sha256 != entry.sha256:
         raise UserError(
             f'The weights of the model "{entry.id}" are not the ones it was published with (sha256'
-            f" {found[:12]}, expected {str(entry.sha256)[:12]}); install it again."
+            f" {sha256[:12]}, expected {str(entry.sha256)[:12]}); install it again."
         )
     return entry
 
 
+def _check_network(kind: str, metadata: Json) -> None:
+    """Read the network's configuration, which checks itself. A localizer's has no such check."""
+    if kind == "segmenter":
+        NetworkConfig.from_dict(metadata["network"])
+    elif kind == "classifier":
+        ClassifierConfig.from_dict(metadata["network"])
+
+
 def is_users_model(entry: ModelEntry) -> bool:
-    """Whether a model lies in the user's own folder, be it as a link, and so may be deleted."""
+    """Whether a model, or a link to one, is in the user's own folder, and so may be deleted."""
     return Path(entry.folder).parent.resolve() == user_models_dir().resolve()
 
 
-def delete_model(model) -> None:
-    """Delete one of the user's own models (an entry or an id) from the disk; `UserError` for any
-    other model.
+def delete_model(model: ModelEntry | PathLike) -> None:
+    """Delete one of the user's own models (an entry or an id) from the disk. Raises `UserError` for
+    any other model.
     """
     entry = model if isinstance(model, ModelEntry) else find_model(model, None)
     folder = Path(entry.folder)
@@ -122,7 +127,7 @@ def delete_model(model) -> None:
             " deleted here."
         )
     try:
-        if folder.is_symlink():  # the link is ours, what it leads to is not
+        if folder.is_symlink():  # only the link is ours
             folder.unlink()
         else:
             shutil.rmtree(folder)
@@ -133,8 +138,8 @@ def delete_model(model) -> None:
 
 
 def free_id(name: str) -> str:
-    """A model's id out of any name (see `plain_id`), and of no other model. `UserError` for an
-    empty one.
+    """An id that no other model has, made from any name (see `plain_id`). Raises `UserError` for a
+    name without letters and digits.
     """
     plain = plain_id(name)
     if not plain:
@@ -143,99 +148,100 @@ def free_id(name: str) -> str:
 
 
 def _next_free(name: str) -> str:
+    """The name itself, or the first of name-2, name-3 ... that no other model has."""
     taken = {entry.id.casefold() for entry in list_models(None)}
-    if user_models_dir().is_dir():  # a folder that is damaged or is no bundle takes its name too
+    if user_models_dir().is_dir():  # a damaged bundle, or any other folder, takes its name too
         taken |= {path.name.casefold() for path in user_models_dir().iterdir()}
-    free = (name if n == 1 else f"{name}-{n}" for n in range(1, len(taken) + 2))
-    return next(each for each in free if each.casefold() not in taken)
+    candidates = (name if n == 1 else f"{name}-{n}" for n in range(1, len(taken) + 2))
+    return next(candidate for candidate in candidates if candidate.casefold() not in taken)
 
 
-def _id_for(name: str, source, rename: bool) -> str:
-    """The id that a bundle gets here: its own, unless it cannot be a folder's name or is taken."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+def _id_for(model_id: str, source: PathLike, rename: bool) -> str:
+    """The id of an imported bundle: its own, unless that cannot be a folder's name or is taken."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", model_id):
         if rename:
-            return free_id(name)
+            return free_id(model_id)
         raise UserError(
-            f'The id "{name}" of the model in "{source}" cannot be the name of a folder; give it'
-            ' one of letters, digits, ".", "_" and "-" in configs/metadata.json.'
+            f'The id "{model_id}" of the model in "{source}" cannot be the name of a folder; give'
+            ' it one of letters, digits, ".", "_" and "-" in configs/metadata.json.'
         )
-    free = _next_free(name)
-    if free != name and not rename:
+    free = _next_free(model_id)
+    if free != model_id and not rename:
         raise UserError(
-            f'There is a model called "{name}" already; delete it first if this one should replace'
-            ' it, or change the "id" in configs/metadata.json of the new one.'
+            f'There is a model called "{model_id}" already; delete it first if this one should'
+            ' replace it, or change the "id" in configs/metadata.json of the new one.'
         )
     return free
 
 
-def _folder(model) -> Path:
+def _folder_of(model: ModelEntry | PathLike) -> Path:
     if isinstance(model, ModelEntry):
         return Path(model.folder)
     path = Path(model)
-    if path.is_dir():
-        return path
-    return Path(find_model(str(model), None).folder)
+    return path if path.is_dir() else Path(find_model(str(model), None).folder)
 
 
 @contextmanager
 def _opened(source: Path) -> Iterator[Opener]:
-    """How to open the files of a bundle that lies in a folder or a zip file."""
+    """An opener for the files of a bundle in a folder or a zip file."""
     if source.is_dir():
-        yield lambda name: open(source / name, "rb") if (source / name).is_file() else None
+        yield lambda name: _open_in_folder(source, name)
         return
     try:
         with zipfile.ZipFile(source) as archive:
-            names = [
-                name
-                for name in archive.namelist()
-                if PurePosixPath(name).parts[-2:] == tuple(METADATA.split("/"))
-            ]
-            if len(names) != 1:
-                raise UserError(
-                    f'"{source}" holds {len(names) or "no"} model bundles ({METADATA}), and one is'
-                    " needed; choose a bundle's folder, or a zip file of one."
-                )
-            prefix = names[0][: -len(METADATA)]
-            there = set(archive.namelist())
-            yield lambda name: archive.open(prefix + name) if prefix + name in there else None
+            prefix = _bundle_prefix(archive, source)
+            yield lambda name: _open_in_archive(archive, prefix + name)
     except FileNotFoundError as error:
         raise UserError(f'There is no file or folder "{source}"; check the path.') from error
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        NotImplementedError,
-        EOFError,
-    ) as error:  # also: encrypted, unknown method
+    # Python raises the last three for encrypted files, unknown methods and archives cut short.
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise UserError(
             f'"{source}" is no folder and no readable zip file; choose a model bundle.'
         ) from error
 
 
-def _copy(open_file: Opener, target: Path, source) -> None:
-    for name in (*NEEDED, *OTHER):
+def _open_in_folder(folder: Path, name: str) -> IO[bytes] | None:
+    path = folder / name
+    return path.open("rb") if path.is_file() else None
+
+
+def _open_in_archive(archive: zipfile.ZipFile, name: str) -> IO[bytes] | None:
+    return archive.open(name) if name in archive.namelist() else None
+
+
+def _bundle_prefix(archive: zipfile.ZipFile, source: Path) -> str:
+    """The folder in the archive, as text with its slash, that holds the one bundle."""
+    suffix = PurePosixPath(METADATA).parts
+    found = [name for name in archive.namelist() if PurePosixPath(name).parts[-2:] == suffix]
+    if len(found) != 1:
+        raise UserError(
+            f'"{source}" holds {len(found) or "no"} model bundles ({METADATA}), and one is needed;'
+            " choose a bundle's folder, or a zip file of one."
+        )
+    return found[0][: -len(METADATA)]
+
+
+def _copy_bundle(open_file: Opener, target: Path, source: PathLike) -> None:
+    for name in (*NEEDED, *OPTIONAL):
         file = open_file(name)
-        if file is None:
-            if name in NEEDED:
-                raise UserError(
-                    f'"{source}" is no model bundle ({name} is missing); choose the folder or zip'
-                    " file that a training or another user of MedLLMSeg made."
-                )
-            continue
-        with file:
-            _write(
-                file,
-                target / name,
-                LARGEST_BYTES if name == WEIGHTS else LARGEST_BYTES / 1e4,
-                source,
+        if file is None and name in NEEDED:
+            raise UserError(
+                f'"{source}" is no model bundle ({name} is missing); choose the folder or zip'
+                " file that a training or another user of MedLLMSeg made."
             )
+        if file is None:
+            continue
+        limit = LARGEST_BYTES if name == WEIGHTS else LARGEST_BYTES * LARGEST_TEXT_SHARE
+        with file:
+            _copy_stream(file, target / name, limit, source)
 
 
-def _write(file: BinaryIO, path: Path, limit: float, source) -> None:
-    """Copy a stream, whatever an archive says of its length."""
+def _copy_stream(file: IO[bytes], path: Path, limit: float, source: PathLike) -> None:
+    """Copy at most `limit` bytes; what an archive says of the length is not believed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     with open(path, "wb") as out:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK_BYTES):
             written += len(chunk)
             if written > limit:
                 raise UserError(
@@ -245,16 +251,12 @@ def _write(file: BinaryIO, path: Path, limit: float, source) -> None:
             out.write(chunk)
 
 
-def _rename(folder: Path, name: str) -> None:
-    metadata = {**read_metadata(folder), "id": name}
-    (folder / METADATA).write_text(
-        json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+def _write_id(folder: Path, model_id: str) -> None:
+    metadata = {**read_metadata(folder), "id": model_id}
+    text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
+    (folder / METADATA).write_text(text, encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

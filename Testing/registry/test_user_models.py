@@ -14,7 +14,7 @@ from MedLLMSegLib import UserError, list_models
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, licence_text, model_entry
 from MedLLMSegLib.registry.user_models import (
     LICENCE,
-    OTHER,
+    OPTIONAL,
     WEIGHTS,
     delete_model,
     free_id,
@@ -48,7 +48,7 @@ def write_bundle(folder, name, **more):
         (METADATA, json.dumps(about).encode()),
         (WEIGHTS, b"weights"),
         (LICENCE, b"Do as you like."),
-        (OTHER[1], b"# Mine"),
+        (OPTIONAL[1], b"# Mine"),
     ):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)
@@ -186,7 +186,7 @@ def test_a_zip_bomb_is_cut_off(bundle, pack, cache, monkeypatch):
     from MedLLMSegLib.registry import user_models
 
     monkeypatch.setattr(user_models, "LARGEST_BYTES", 6)  # bytes
-    monkeypatch.setattr(user_models, "CHUNK", 2)
+    monkeypatch.setattr(user_models, "CHUNK_BYTES", 2)
     (bundle / METADATA).read_bytes()
     with pytest.raises(UserError, match="larger than"):
         import_model(pack(bundle))
