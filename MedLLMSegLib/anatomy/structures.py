@@ -1,22 +1,31 @@
-"""Codes, colours and names of the structures our models outline (no torch).
+"""The catalogue of structures: names, SNOMED CT codes and colours of what our models outline.
+
+The type is `core.segmentation.Structure`; this module holds its instances, and makes those of a
+user's own labels.
 
 The codes are those of Slicer's "Segmentation category and type - DICOM master list", which follows
-DICOM CID 7153: Slicer finds a term only if scheme, value and meaning all agree, capitals included.
-Its shorter "3D Slicer General Anatomy list" has no hippocampus. Neither list gives the hippocampus
-a colour, so the colour is the one of FreeSurfer and of the brain atlas colour tables that come with
-Slicer. SNOMED CT has no term for the anterior or the posterior part: both carry the code of the
-whole, and the name and the shade say which part it is. So it is with the wall and the cavity of the
-left ventricle: the list has no myocardium. Its colours of the two ventricles are two browns, so
-ours differ.
+DICOM CID 7153. Slicer finds a term only if scheme, value and meaning all agree, including capitals.
+Slicer's shorter "3D Slicer General Anatomy list" has no hippocampus.
+
+SNOMED CT has no terms for the anterior and posterior hippocampus. Both carry the code of the whole
+hippocampus; name and shade tell them apart. Likewise, the list has no myocardium: the wall and the
+cavity of the left ventricle share one code.
+
+Neither list gives the hippocampus a colour. Ours is that of FreeSurfer and of the brain atlas
+colour tables that come with Slicer. The list's colours of the two ventricles are two similar
+browns, so ours differ.
 """
 
 from __future__ import annotations
 
+import colorsys
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
-from MedLLMSegLib.core.segmentation import Code, Structure, plain_structures
+from MedLLMSegLib.core.segmentation import Code, Structure
 
-# Slicer's name for the list the codes are in
+# Slicer's name for the list that the codes come from
 TERMINOLOGY = "Segmentation category and type - DICOM master list"
 
 ANATOMICAL_STRUCTURE = Code("123037004", "SCT", "Anatomical Structure")
@@ -25,13 +34,26 @@ RIGHT_VENTRICLE = Code("53085002", "SCT", "Right ventricle")
 LEFT_VENTRICLE = Code("87878005", "SCT", "Left ventricle")
 LEFT = Code("7771000", "SCT", "Left")
 RIGHT = Code("24028007", "SCT", "Right")
+# Category and type that Slicer gives to a structure without a code of its own
+TISSUE = Code("85756007", "SCT", "Tissue")
 
-ANTERIOR_COLOR = (220, 216, 20)  # the hippocampus of FreeSurfer's and Slicer's tables
-POSTERIOR_COLOR = (
-    214,
-    92,
-    30,
-)  # darker as well as redder: told apart in print and by colour-blind eyes
+# FreeSurfer's and Slicer's colour of the hippocampus
+ANTERIOR_COLOR = (220, 216, 20)
+# Darker as well as redder: distinct in print and for colour-blind readers
+POSTERIOR_COLOR = (214, 92, 30)
+
+# The palette of Okabe and Ito (2008), which colour-blind readers can tell apart, without its black
+PALETTE = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+# Saturation and value of the colours beyond the palette
+SHADES = ((0.9, 0.85), (0.5, 1.0), (0.75, 0.5), (0.3, 0.75), (0.95, 0.65))
 
 
 def hippocampus_structures(lateral: bool) -> tuple[Structure, ...]:
@@ -40,29 +62,40 @@ def hippocampus_structures(lateral: bool) -> tuple[Structure, ...]:
     lateral: True for a scan whose sides are known: 1 left anterior, 2 left posterior, 3 right
     anterior, 4 right posterior. False for a crop of unspecified side: 1 anterior, 2 posterior.
     """
-    sides = (("left", LEFT), ("right", RIGHT)) if lateral else ((None, None),)
+    if not lateral:
+        return _hippocampus_parts(1, "", "Hippocampus", None)
+    return (
+        *_hippocampus_parts(1, "left_", "Left hippocampus", LEFT),
+        *_hippocampus_parts(3, "right_", "Right hippocampus", RIGHT),
+    )
+
+
+def _hippocampus_parts(
+    first_label: int, key_prefix: str, organ: str, side: Code | None
+) -> tuple[Structure, ...]:
+    """The anterior and the posterior part of one hippocampus."""
     parts = (("anterior", ANTERIOR_COLOR), ("posterior", POSTERIOR_COLOR))
-    structures = []
-    for side, modifier in sides:
-        for part, color in parts:
-            organ = f"{side} hippocampus".capitalize() if side else "Hippocampus"
-            structures.append(
-                Structure(
-                    label=len(structures) + 1,
-                    key=f"{side}_{part}" if side else part,
-                    name=f"{organ} ({part})",
-                    color=color,
-                    category=ANATOMICAL_STRUCTURE,
-                    type=HIPPOCAMPUS,
-                    modifier=modifier,
-                )
-            )
-    return tuple(structures)
+    return tuple(
+        Structure(
+            label=label,
+            key=f"{key_prefix}{part}",
+            name=f"{organ} ({part})",
+            color=color,
+            category=ANATOMICAL_STRUCTURE,
+            type=HIPPOCAMPUS,
+            modifier=side,
+        )
+        for label, (part, color) in enumerate(parts, start=first_label)
+    )
+
+
+# The function that lists an anatomy's structures, by the name that a bundle's metadata gives
+STRUCTURES_OF_ANATOMY = {"hippocampus": hippocampus_structures}
 
 
 def cardiac_structures() -> tuple[Structure, ...]:
-    """The labels of a cine MR of the heart as ACDC numbers them: 1 right ventricle, 2
-    myocardium, 3 left ventricle.
+    """The labels of cardiac cine MR in ACDC's order: 1 right ventricle, 2 myocardium, 3 left
+    ventricle.
     """
     return (
         Structure(
@@ -92,8 +125,8 @@ def cardiac_structures() -> tuple[Structure, ...]:
     )
 
 
-# What people call the structures we have codes for, in lower case, and the structure's key.
-KNOWN_AS = {
+# Usual names of the structures that have codes, in lower case, by the structure's key
+SYNONYMS = {
     "right_ventricle": (
         "right ventricle",
         "rv",
@@ -120,26 +153,66 @@ KNOWN_AS = {
 }
 
 
-def named_structures(names: dict[int, str]) -> tuple[Structure, ...]:
-    """Structures for a training's labels, in order of label: with their codes where the name is
-    known, else plain.
+def named_structures(names: Mapping[int, str]) -> tuple[Structure, ...]:
+    """Structures of a training's labels, in order of label.
 
-    names: label (1 to 255) -> name, such as {1: "right ventricle", 2: "tumour"}.
+    names: label (1 to 255) -> name, such as {1: "right ventricle", 2: "tumour"}. A known name gets
+    the codes and colour of its structure, unless two labels share it; the others have no codes.
     """
-    known = {name: s for s in cardiac_structures() for name in KNOWN_AS[s.key]}
-    found = {
-        label: known.get(" ".join(name.lower().replace("_", " ").split()))
-        for label, name in names.items()
-    }
-    keys = [s.key for s in found.values() if s]
+    coded = {label: _coded_structure(name) for label, name in names.items()}
+    keys = [structure.key for structure in coded.values() if structure is not None]
+    structures = []
+    for uncoded in uncoded_structures(names):
+        known = coded[uncoded.label]
+        if known is not None and keys.count(known.key) == 1:
+            structures.append(replace(known, label=uncoded.label))
+        else:
+            structures.append(uncoded)
+    return tuple(structures)
+
+
+def _coded_structure(name: str) -> Structure | None:
+    """The structure with codes that a name stands for; None for an unknown name."""
+    plain_name = " ".join(name.lower().replace("_", " ").split())
+    for structure in cardiac_structures():
+        if plain_name in SYNONYMS[structure.key]:
+            return structure
+    return None
+
+
+def uncoded_structures(names: Mapping[int, str]) -> tuple[Structure, ...]:
+    """Structures without codes of their own, in order of label.
+
+    names: label (1 to 255) -> name, such as {1: "tumour"}. Every structure gets a unique key. Its
+    colour depends on its label only.
+    """
+    keys = {label: _key_from_name(names[label]) for label in sorted(names)}
+    all_keys = list(keys.values())
     return tuple(
-        (
-            replace(found[s.label], label=s.label)
-            if found[s.label] and keys.count(found[s.label].key) == 1
-            else s
+        Structure(
+            label=label,
+            key=key if all_keys.count(key) == 1 else f"{key}_label_{label}",
+            name=names[label][:1].upper() + names[label][1:],
+            color=label_color(label),
+            category=TISSUE,
+            type=TISSUE,
         )
-        for s in plain_structures(names)
+        for label, key in keys.items()
     )
 
 
-ANATOMY = {"hippocampus": hippocampus_structures}  # what a bundle's metadata may name
+def _key_from_name(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "structure"
+
+
+def label_color(label: int) -> tuple[int, int, int]:
+    """The RGB colour (0 to 255) of a label from 1.
+
+    The first labels get the palette. The others get hues a golden section apart, in five shades.
+    """
+    if label <= len(PALETTE):
+        return PALETTE[label - 1]
+    hue = (label * 0.618034 + 0.46) % 1.0
+    saturation, value = SHADES[label % len(SHADES)]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)

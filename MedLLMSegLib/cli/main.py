@@ -15,7 +15,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.core.memory import NOT_ENOUGH, out_of_memory
+from MedLLMSegLib.core.memory import OUT_OF_MEMORY_MESSAGE, is_out_of_memory
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.version import __version__
 
@@ -76,10 +76,10 @@ def _run(args: argparse.Namespace, command: str, log: Path | None) -> int:
         )
         return 2
     except Exception as error:
-        if not out_of_memory(error):
+        if not is_out_of_memory(error):
             return _unexpected(error, log)
         logger.exception("memory")
-        print(f"medllmseg: {NOT_ENOUGH}", file=sys.stderr)
+        print(f"medllmseg: {OUT_OF_MEMORY_MESSAGE}", file=sys.stderr)
         return 2
 
 

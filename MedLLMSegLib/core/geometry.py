@@ -44,14 +44,14 @@ class Grid:
         """The eight outer corners (voxel faces, not centres) as (8, 3) RAS mm."""
         lows, highs = (-0.5, -0.5, -0.5), [n - 0.5 for n in self.shape[::-1]]
         ijk = np.array([[(lows, highs)[(c >> a) & 1][a] for a in range(3)] for c in range(8)])
-        return apply(self.ijk_to_ras, ijk)
+        return transform_points(self.ijk_to_ras, ijk)
 
     def centre_ras(self) -> np.ndarray:
         """The middle of the grid as (3,) RAS mm."""
-        return apply(self.ijk_to_ras, (np.array(self.shape[::-1]) - 1) / 2.0)
+        return transform_points(self.ijk_to_ras, (np.array(self.shape[::-1]) - 1) / 2.0)
 
 
-def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Transform points (..., 3) by a (4, 4) matrix."""
     return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
 
@@ -174,13 +174,13 @@ def _averaged(array: np.ndarray, grid: Grid, target: Grid) -> tuple[np.ndarray, 
 
 def overlap_box(grid: Grid, other: Grid, margin_vox: int = 1) -> tuple[slice, slice, slice]:
     """The half-open box [k, j, i] of ``grid``'s voxels that may lie inside ``other``."""
-    ijk = apply(np.linalg.inv(grid.ijk_to_ras), other.corners_ras())
+    ijk = transform_points(np.linalg.inv(grid.ijk_to_ras), other.corners_ras())
     low = np.clip(np.floor(ijk.min(0)).astype(int) - margin_vox, 0, grid.shape[::-1])
     high = np.clip(np.ceil(ijk.max(0)).astype(int) + 1 + margin_vox, low, grid.shape[::-1])
     return tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1]))
 
 
-def inside(grid: Grid, target: Grid) -> np.ndarray:
+def inside_mask(grid: Grid, target: Grid) -> np.ndarray:
     """Which voxel centres of ``target`` lie within the faces of ``grid``: bool [k, j, i] of the
     target's shape.
     """
@@ -215,5 +215,5 @@ def square_around(grid: Grid, size: int) -> Grid:
 def sub_grid(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
     """The grid of ``array[box]`` for an array that lies on ``grid``."""
     matrix = grid.ijk_to_ras.copy()
-    matrix[:3, 3] = apply(matrix, [s.start for s in box[::-1]])
+    matrix[:3, 3] = transform_points(matrix, [s.start for s in box[::-1]])
     return Grid(tuple(s.stop - s.start for s in box), matrix)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import UserError
 
-NOT_ENOUGH = (
+OUT_OF_MEMORY_MESSAGE = (
     "There was not enough memory for this; close other programs and scans and try again, or use a"
     " smaller scan."
 )
@@ -24,7 +24,7 @@ SIGNS = (
 )
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the computer's or a GPU's memory ran out.
 
     Of torch's errors most are plain RuntimeErrors, known by their text; only CUDA has a type of its
@@ -34,7 +34,7 @@ def out_of_memory(error: BaseException) -> bool:
     return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
-def free_gb() -> float | None:
+def free_memory_gb() -> float | None:
     """Memory that programs can still have, in GB; all of it on macOS, which gives it on request;
     None if not known.
     """
@@ -80,7 +80,7 @@ def _free_on_windows() -> float | None:
     return status.free / 1e9
 
 
-def peak_mb() -> float:
+def peak_memory_mb() -> float:
     """Largest resident size of this process so far, in MB of 10^6 bytes. Raises `UserError` where
     the system does not tell.
 

@@ -34,7 +34,7 @@ def make_folder(folder) -> Path:
 
 
 @contextmanager
-def whole_file(path, suffix: str | None = None) -> Iterator[Path]:
+def atomic_write(path, suffix: str | None = None) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well.
 
     suffix: how the temporary name must end for a writer that chooses the format by it (default: the
@@ -58,7 +58,7 @@ def whole_file(path, suffix: str | None = None) -> Iterator[Path]:
 
 def write_text(path, text: str) -> Path:
     """Write a text file (UTF-8, line ends as given) whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
     return Path(path)
 

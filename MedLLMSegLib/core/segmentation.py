@@ -1,12 +1,13 @@
-"""Anatomical structures: names, colours and codes, and the `Segmentation` a run returns (no
-torch).
+"""The types of a segmentation: `Code`, `Structure` and `Segmentation`.
+
+The structures themselves (names, codes, colours) are listed in `anatomy.structures`.
 """
 
 from __future__ import annotations
 
-import colorsys
-import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,7 @@ from .volume import Volume
 
 @dataclass(frozen=True)
 class Code:
-    """One concept of a coding scheme: (value, scheme, meaning), as DICOM and Slicer's
-    terminologies write it.
-    """
+    """One concept of a coding scheme, as DICOM and Slicer's terminologies write it."""
 
     value: str
     scheme: str
@@ -26,10 +25,10 @@ class Code:
 
 @dataclass(frozen=True)
 class Structure:
-    """One value of a label map.
+    """What one value of a label map stands for.
 
-    label: the voxel value. key: lower-case identifier for columns ("left_anterior").
-    name: what a clinician reads ("Left hippocampus (anterior)"). color: RGB 0 to 255.
+    label: the voxel value, 1 to 255. key: lower-case identifier for columns ("left_anterior").
+    name: what a clinician reads ("Left hippocampus (anterior)"). color: RGB, 0 to 255 each.
     category, type, modifier: SNOMED CT codes for Slicer's terminologies and DICOM SEG.
     """
 
@@ -41,93 +40,42 @@ class Structure:
     type: Code
     modifier: Code | None = None
 
-    def to_dict(self) -> dict:
-        """Plain JSON types, as in the "labels" of a bundle's metadata; `from_dict` is the way
-        back.
-        """
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, as in "labels" of a bundle's metadata. `from_dict` reads them."""
         return {**asdict(self), "color": list(self.color)}
 
     @classmethod
-    def from_dict(cls, data: dict) -> Structure:
-        """Raises KeyError, TypeError or ValueError for a description that is damaged."""
-        codes = {
-            k: Code(**data[k]) if data.get(k) else None for k in ("category", "type", "modifier")
-        }
-        label, color = int(data["label"]), tuple(int(c) for c in data["color"])
-        if not 1 <= label <= 255 or len(color) != 3 or not 0 <= min(color) <= max(color) <= 255:
-            raise ValueError(f"a structure has label {label} and colour {color}")
+    def from_dict(cls, data: Mapping[str, Any]) -> Structure:
+        """The structure of such a dict. Raises KeyError, TypeError or ValueError if damaged."""
+        label = int(data["label"])
+        color = [int(channel) for channel in data["color"]]
+        if not 1 <= label <= 255:
+            raise ValueError(f"a structure has label {label}, which is not from 1 to 255")
+        if len(color) != 3 or min(color) < 0 or max(color) > 255:
+            raise ValueError(f"a structure has colour {color}, which is not RGB from 0 to 255")
+        red, green, blue = color
         return cls(
-            label,
-            str(data["key"]),
-            str(data["name"]),
-            color,
-            codes["category"],
-            codes["type"],
-            codes["modifier"],
+            label=label,
+            key=str(data["key"]),
+            name=str(data["name"]),
+            color=(red, green, blue),
+            category=Code(**data["category"]),
+            type=Code(**data["type"]),
+            modifier=Code(**data["modifier"]) if data.get("modifier") else None,
         )
-
-
-TISSUE = Code(
-    "85756007", "SCT", "Tissue"
-)  # category and type of what has no code of its own, as Slicer has it
-
-# The palette of Okabe and Ito (2008), which colour-blind eyes can tell apart, without its black.
-PALETTE = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
-
-
-def plain_structures(names: dict[int, str]) -> tuple[Structure, ...]:
-    """Structures without codes of their own, in order of label. names: label (1 to 255) -> name,
-    such as {1: "tumour"}.
-
-    Each gets a key of its own and, by its label, always the same colour.
-    """
-    keys = {
-        label: re.sub(r"[^a-z0-9]+", "_", names[label].lower()).strip("_") or "structure"
-        for label in sorted(names)
-    }
-    found = list(keys.values())
-    return tuple(
-        Structure(
-            label,
-            key if found.count(key) == 1 else f"{key}_label_{label}",
-            names[label][:1].upper() + names[label][1:],
-            label_color(label),
-            TISSUE,
-            TISSUE,
-        )
-        for label, key in keys.items()
-    )
-
-
-def label_color(label: int) -> tuple[int, int, int]:
-    """The colour of a label (from 1): the palette's, and then hues a golden section apart in
-    five shades.
-    """
-    if label <= len(PALETTE):
-        return PALETTE[label - 1]
-    saturation, value = ((0.9, 0.85), (0.5, 1.0), (0.75, 0.5), (0.3, 0.75), (0.95, 0.65))[label % 5]
-    red, green, blue = colorsys.hsv_to_rgb((label * 0.618034 + 0.46) % 1.0, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
     """What `segment` returns.
 
-    labels: uint8 label map on the scan's own grid. structures: one entry for each possible label.
-    confidence: label -> mean probability of that label over its own voxels (NaN where there are
-    none). probabilities: float32 [c, k, j, i] over `structures` in order, or None unless asked for.
-    notes: sentences for the user (what was assumed or skipped). model: its id. seconds: wall time.
-    uncertainty: float32 [k, j, i] from 0 (sure) to 1 (every class as likely), or None unless asked
-    for.
+    labels: uint8 label map on the scan's own grid.
+    structures: one entry for each possible label.
+    confidence: label -> mean probability of that label over its own voxels; NaN without voxels.
+    probabilities: float32 [c, k, j, i] over `structures` in order, if asked for.
+    notes: sentences for the user (what was assumed or skipped).
+    model: the model's id. seconds: wall time.
+    uncertainty: float32 [k, j, i] from 0 (sure) to 1 (all classes equally likely), if asked for.
     """
 
     labels: Volume
@@ -147,13 +95,13 @@ class Segmentation:
     @property
     def volumes_ml(self) -> dict[str, float]:
         """Volume of each structure in mL by its key."""
-        ml = self.labels.grid.voxel_ml
+        voxel_ml = self.labels.grid.voxel_ml
         return {
-            s.key: float(np.count_nonzero(self.labels.array == s.label) * ml)
+            s.key: float(np.count_nonzero(self.labels.array == s.label) * voxel_ml)
             for s in self.structures
         }
 
 
-def plain_name(name: str) -> str:
-    """A structure's name without case, spaces and signs, for comparing."""
+def comparable_name(name: str) -> str:
+    """A structure's name in lower case, letters and digits only, to compare it with another."""
     return "".join(c for c in name.casefold() if c.isalnum())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.segmentation import plain_name
+from MedLLMSegLib.core.segmentation import comparable_name
 
 SPLITS = ("train", "val", "test")
 
@@ -113,7 +113,7 @@ def checked(
         )
     called: dict[str, str] = {}
     for name in labels.values():
-        other = called.setdefault(plain_name(name), name)
+        other = called.setdefault(comparable_name(name), name)
         if other is not name:
             raise UserError(
                 f'"{source}" has the structures "{other}" and "{name}", whose names differ in signs'

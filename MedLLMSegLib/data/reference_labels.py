@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, apply, voxel_map
+from MedLLMSegLib.core.geometry import Grid, transform_points, voxel_map
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.itk_images import image_to_volume, read_image, scan_suffix
 from MedLLMSegLib.io.volume_files import scan_name
@@ -191,7 +191,7 @@ def _place(labels: np.ndarray, grid: Grid, target: Grid, path: Path) -> np.ndarr
     ends = (
         np.array(np.meshgrid(*[(0, n - 1) for n in grid.shape], indexing="ij")).reshape(3, -1).T
     )  # (8, 3) [k, j, i]
-    there = apply(voxel_map(target, grid), ends)
+    there = transform_points(voxel_map(target, grid), ends)
     offset = np.rint(there[0]).astype(int)
     if not np.abs(there - (ends + offset)).max() <= _SAME_VOXEL:
         sizes = [" x ".join(f"{s:.4g}" for s in g.spacing_mm[::-1]) for g in (grid, target)]

@@ -8,8 +8,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import whole_file, write_error
-from MedLLMSegLib.io.itk_images import quiet
+from MedLLMSegLib.core.safe_files import atomic_write, write_error
+from MedLLMSegLib.io.itk_images import itk_warnings_off
 
 from .result import Diagnosis
 
@@ -21,8 +21,10 @@ def overlay(diagnosis: Diagnosis) -> np.ndarray:
     """(rows, columns, 3) uint8: the image in grey, what speaks for the class from red to yellow
     over it.
     """
-    heat = diagnosis.heat_map.array.reshape(-1, *diagnosis.turn.stored_shape(diagnosis.shown.shape))
-    heat = diagnosis.turn.shown(heat[diagnosis.shown_slice if len(heat) > 1 else 0])
+    heat = diagnosis.heat_map.array.reshape(
+        -1, *diagnosis.orientation.stored_shape(diagnosis.shown.shape)
+    )
+    heat = diagnosis.orientation.to_shown(heat[diagnosis.shown_slice if len(heat) > 1 else 0])
     step = -(-max(heat.shape) // LONGEST)
     grey, heat = diagnosis.shown[::step, ::step, None], heat[::step, ::step, None]
     colour = np.concatenate([np.ones_like(heat), heat, np.zeros_like(heat)], axis=2)
@@ -37,9 +39,9 @@ def write_overlay(diagnosis: Diagnosis, path) -> Path:
     """Write `overlay` as PNG, whole or not at all. Raises `UserError`."""
     path = Path(path)
     image = sitk.GetImageFromArray(overlay(diagnosis), isVector=True)
-    with whole_file(path, ".png") as temporary:
+    with atomic_write(path, ".png") as temporary:
         try:
-            with quiet():
+            with itk_warnings_off():
                 sitk.WriteImage(image, str(temporary))
         except (RuntimeError, UserError) as error:
             raise write_error(path, error) from error

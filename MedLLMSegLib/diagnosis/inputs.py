@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from MedLLMSegLib.core.display_orientation import Turn
+from MedLLMSegLib.core.display_orientation import AS_STORED, DisplayOrientation
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import percentile_window
@@ -27,10 +27,10 @@ from MedLLMSegLib.diagnosis.slice_sequences import (
 from MedLLMSegLib.io.dicom.single_image import dicom_modality
 from MedLLMSegLib.io.radiograph import (
     Radiograph,
+    coregistered_channel,
     load_lung_mask,
     load_radiograph,
     lung_mask_of,
-    on_pixels_of,
     radiograph_of,
 )
 from MedLLMSegLib.io.volume_files import load_volume
@@ -48,7 +48,7 @@ class PreparedInput:
     a picture shows.
 
     to_volume: maps (N, h, w) of the images that went through the encoder -> an array on the grid.
-    shown_slice: of it. turn: from its rows and columns to those shown.
+    shown_slice: of it. orientation: from its stored rows and columns to those shown.
     """
 
     batch: dict[str, Tensor]
@@ -57,7 +57,7 @@ class PreparedInput:
     to_volume: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
     shown_slice: int = 0
-    turn: Turn = Turn()
+    orientation: DisplayOrientation = AS_STORED
 
 
 def prepare_input(
@@ -111,7 +111,7 @@ def _radiographs(
             for note in radiograph_notes(radiograph, asked)
         )
         if first:
-            radiograph = on_pixels_of(first[0], radiograph, channel or str(n + 1))
+            radiograph = coregistered_channel(first[0], radiograph, channel or str(n + 1))
         mask = _mask(lungs, radiograph)
         arrays[n], box = prepare_radiograph(radiograph, model.preparation, mask)
         notes += atypical_image_notes(arrays[n : n + 1], model.typical) if n == 0 else ()
@@ -124,9 +124,9 @@ def _radiographs(
         {"image": torch.from_numpy(arrays)[None]},
         radiograph.volume,
         radiograph.array,
-        lambda maps: radiograph.turn.stored(box.to_image(maps[0])).reshape(shape),
+        lambda maps: radiograph.orientation.to_stored(box.to_image(maps[0])).reshape(shape),
         notes,
-        turn=radiograph.turn,
+        orientation=radiograph.orientation,
     )
 
 

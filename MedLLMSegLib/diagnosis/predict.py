@@ -145,7 +145,7 @@ def _answer(
         notes,
         model.entry.id,
         seconds,
-        found.turn,
+        found.orientation,
     )
 
 

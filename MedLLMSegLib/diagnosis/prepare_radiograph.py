@@ -11,7 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MedLLMSegLib.core.geometry import Grid, inside, regridded, resample, square_around, sub_grid
+from MedLLMSegLib.core.geometry import (
+    Grid,
+    inside_mask,
+    regridded,
+    resample,
+    square_around,
+    sub_grid,
+)
 from MedLLMSegLib.io.radiograph import Radiograph, pixel_mm
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
@@ -58,7 +65,7 @@ def prepare_radiograph(
     image = Grid((1, height, width), np.diag([*pixel_mm(radiograph), 1.0, 1.0]))
     part = sub_grid(image, (slice(0, 1), slice(*rows), slice(*columns)))
     square = square_around(part, config.size)
-    seen = inside(part, square)[0]
+    seen = inside_mask(part, square)[0]
     sampled = resample(radiograph.array[None, slice(*rows), slice(*columns)], part, square)[0]
     mean, std = config.mean, config.std
     if config.normalise == "image":

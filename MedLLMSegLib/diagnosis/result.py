@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from MedLLMSegLib.core.display_orientation import Turn
+from MedLLMSegLib.core.display_orientation import AS_STORED, DisplayOrientation
 from MedLLMSegLib.core.volume import Volume
 
 
@@ -21,7 +21,7 @@ class Diagnosis:
     confidence: the answer's probability. heat_map: float32 from 0 to 1 on the image's own grid (a
     volume of one slice for a flat image), or None; what in the image speaks for the class
     `heat_class` (Grad-CAM). image: the image's volume. shown: (rows, columns) of it, 0 to 1, for a
-    picture, of slice `shown_slice`, after the `turn` of the volume's rows and columns. notes:
+    picture, of slice `shown_slice`, after the `orientation` of the volume's rows and columns. notes:
     sentences for the user. model: its id. seconds: wall time.
     """
 
@@ -37,4 +37,4 @@ class Diagnosis:
     notes: tuple[str, ...] = ()
     model: str = ""
     seconds: float = 0.0
-    turn: Turn = Turn()
+    orientation: DisplayOrientation = AS_STORED

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from MedLLMSegLib.core.safe_files import whole_file
+from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.metrics.overlap import METRICS, Metric, group_means
 
 from .scores import Score, structures_of
@@ -79,7 +79,7 @@ def plot_boxes(
         _dress(axes, name, metric, list(columns))
     lines = [LEGEND] if width > 9 else [LEGEND[:2], LEGEND[2:]]
     figure.supxlabel("\n".join("   ".join(line) for line in lines), fontsize=8.5, color=SOFT)
-    with whole_file(path, ".png") as temporary:
+    with atomic_write(path, ".png") as temporary:
         figure.savefig(temporary)
     return path
 

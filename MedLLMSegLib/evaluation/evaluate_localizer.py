@@ -22,7 +22,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, apply, resample, sub_grid
+from MedLLMSegLib.core.geometry import Grid, resample, sub_grid, transform_points
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
@@ -76,7 +76,7 @@ def whole_scan(path: Path, rng: np.random.Generator) -> tuple[Volume, dict[str, 
     turn[:3, :3] = Rotation.from_euler("xyz", rng.uniform(-20, 20, 3), degrees=True).as_matrix()
     volume = Volume((1000 * image).astype(np.float32), turn @ labels.ijk_to_ras, path.name)
     centres = {
-        side: apply(volume.ijk_to_ras, np.argwhere(numbers == number).mean(0)[::-1])
+        side: transform_points(volume.ijk_to_ras, np.argwhere(numbers == number).mean(0)[::-1])
         for side, number in zip(SIDES, (17, 53))
     }
     if rng.random() < 0.5:
@@ -125,7 +125,7 @@ def cropped(volume: Volume, low_ras, high_ras, name: str) -> Volume:
     corners = volume.grid.corners_ras()
     low, high = np.maximum(low_ras, corners.min(0)), np.minimum(high_ras, corners.max(0))
     box = np.array(list(itertools.product(*zip(low, high))))
-    ijk = apply(np.linalg.inv(volume.ijk_to_ras), box)
+    ijk = transform_points(np.linalg.inv(volume.ijk_to_ras), box)
     first = np.clip(np.ceil(ijk.min(0) - 1e-3).astype(int), 0, None)[::-1]
     last = np.minimum(np.floor(ijk.max(0) + 1e-3).astype(int)[::-1] + 1, volume.array.shape)
     part = tuple(slice(int(a), int(b)) for a, b in zip(first, last))

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from MedLLMSegLib.anatomy.structures import KNOWN_AS
+from MedLLMSegLib.anatomy.structures import SYNONYMS
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
-from MedLLMSegLib.core.segmentation import Segmentation, Structure, plain_name
+from MedLLMSegLib.core.segmentation import Segmentation, Structure, comparable_name
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import (
     Case,
@@ -274,14 +274,14 @@ def with_values_of(
     """
     present = [int(v) for v in np.unique(truth) if v]
     known = {
-        plain_name(name): s.label
+        comparable_name(name): s.label
         for s in structures
-        for name in (s.key, s.name, *KNOWN_AS.get(s.key, ()))
+        for name in (s.key, s.name, *SYNONYMS.get(s.key, ()))
     }
     named = {
-        v: known[plain_name(chosen.names[v])]
+        v: known[comparable_name(chosen.names[v])]
         for v in present
-        if plain_name(chosen.names.get(v, "")) in known
+        if comparable_name(chosen.names.get(v, "")) in known
     }
     by_value = chosen.numbered and not named
     strange = [

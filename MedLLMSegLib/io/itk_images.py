@@ -36,7 +36,7 @@ class Format(NamedTuple):
 
     name: str
     image_io: str
-    mark: bytes
+    signature: bytes
 
 
 _META = Format("MetaImage", "MetaImageIO", b"NDims")
@@ -59,7 +59,7 @@ def scan_suffix(path) -> str | None:
     return next((suffix for suffix in FORMATS if name.endswith(suffix)), None)
 
 
-def check_name(path) -> None:
+def check_file_name(path) -> None:
     """Raise `UserError` for a name that is not valid text."""
     try:
         str(path).encode("utf-8")  # ITK ends the whole process on a name that is not valid text
@@ -71,7 +71,7 @@ def check_name(path) -> None:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def itk_warnings_off() -> Iterator[None]:
     """ITK's C++ warnings off. The switch is the process's own, so it is held for one call and
     put back.
     """
@@ -85,29 +85,29 @@ def quiet() -> Iterator[None]:
 
 def read_image(path: Path) -> sitk.Image:
     """One image file that ITK chooses no reader for: we do, by the suffix. Raises `UserError`."""
-    form = FORMATS[scan_suffix(path)]
+    file_format = FORMATS[scan_suffix(path)]
     try:
-        if form is _NIFTI:
+        if file_format is _NIFTI:
             _check_nifti(path)
         else:
             with open(path, "rb") as file:
-                if form.mark not in file.read(4096):
-                    raise UserError(_not_a(path, form))
+                if file_format.signature not in file.read(4096):
+                    raise UserError(_not_a(path, file_format))
     except OSError as error:
         raise UserError(
             f'"{path}" may not be read ({error.strerror}); check the file and its permissions.'
         ) from error
-    return execute(sitk.ImageFileReader(), form.image_io, path, str(path))
+    return run_reader(sitk.ImageFileReader(), file_format.image_io, path, str(path))
 
 
-def execute(reader, image_io: str, path: Path, files) -> sitk.Image:
+def run_reader(reader, image_io: str, path: Path, files) -> sitk.Image:
     """Run an ITK reader on a file name, or on the names of a series; its exceptions become
     `UserError`.
     """
     try:
         reader.SetImageIO(image_io)
         reader.SetFileName(files) if isinstance(files, str) else reader.SetFileNames(files)
-        with quiet():
+        with itk_warnings_off():
             return reader.Execute()
     except (RuntimeError, MemoryError) as error:
         if "orthonormal" in str(error):
@@ -126,9 +126,9 @@ def execute(reader, image_io: str, path: Path, files) -> sitk.Image:
         ) from error
 
 
-def _not_a(path: Path, form: Format) -> str:
+def _not_a(path: Path, file_format: Format) -> str:
     return (
-        f'"{path}" is named like a {form.name} file, but its content is something else or damaged; '
+        f'"{path}" is named like a {file_format.name} file, but its content is something else or damaged; '
         "check that it is the right file, or export it again."
     )
 

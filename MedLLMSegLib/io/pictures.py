@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 
-from .itk_images import Format, check_name, execute, image_to_volume
+from .itk_images import Format, check_file_name, image_to_volume, run_reader
 
 _JPEG, _TIFF = Format("JPEG", "JPEGImageIO", b"\xff\xd8\xff"), Format("TIFF", "TIFFImageIO", b"")
 PICTURES = {
@@ -39,13 +39,13 @@ def read_picture(path) -> tuple[Volume, bool, tuple[str, ...]]:
     `UserError`.
     """
     path = Path(path)
-    check_name(path)
+    check_file_name(path)
     if path.suffix.lower() in VIDEOS:
         raise UserError(
             f'"{path}" is a video or animation, and one still image is needed; save the wanted'
             " image as PNG."
         )
-    form = PICTURES[path.suffix.lower()]
+    file_format = PICTURES[path.suffix.lower()]
     try:
         with open(path, "rb") as file:
             head = file.read(32)
@@ -53,8 +53,8 @@ def read_picture(path) -> tuple[Volume, bool, tuple[str, ...]]:
         raise UserError(
             f'"{path}" may not be read ({error.strerror}); check the file and its permissions.'
         ) from error
-    _check_head(path, form, head)
-    image = execute(sitk.ImageFileReader(), form.image_io, path, str(path))
+    _check_head(path, file_format, head)
+    image = run_reader(sitk.ImageFileReader(), file_format.image_io, path, str(path))
     if image.GetDimension() > 2 and image.GetSize()[2] > 1:
         raise UserError(
             f'"{path}" holds {image.GetSize()[2]} images (pages or frames), and one is needed; '
@@ -66,7 +66,7 @@ def read_picture(path) -> tuple[Volume, bool, tuple[str, ...]]:
             f'"{path}" holds values of {image.GetPixelIDTypeAsString()}, and {GREY}; save it as a'
             " 16 bit PNG, or keep the values in an NRRD or NIfTI volume of one slice."
         )
-    return image_to_volume(image, path.stem), form is _TIFF and _white_is_zero(path), notes
+    return image_to_volume(image, path.stem), file_format is _TIFF and _white_is_zero(path), notes
 
 
 def grey_image(image: sitk.Image, name: str) -> tuple[sitk.Image, tuple[str, ...]]:
@@ -92,22 +92,26 @@ def grey_image(image: sitk.Image, name: str) -> tuple[sitk.Image, tuple[str, ...
     return grey, (STORED_IN_COLOUR,)
 
 
-def _check_head(path: Path, form: Format, head: bytes) -> None:
+def _check_head(path: Path, file_format: Format, head: bytes) -> None:
     if not head:
         raise UserError(f'"{path}" is empty (0 bytes); copy or export it again.')
-    good = head[:4] in (b"II*\0", b"MM\0*") if form is _TIFF else head.startswith(form.mark)
+    good = (
+        head[:4] in (b"II*\0", b"MM\0*")
+        if file_format is _TIFF
+        else head.startswith(file_format.signature)
+    )
     if not good:
         raise UserError(
-            f'"{path}" is named like a {form.name} file, but its content is something else or'
+            f'"{path}" is named like a {file_format.name} file, but its content is something else or'
             " damaged; check that it is the right file, or export it again."
         )
     if (
-        form.name == "PNG" and head[25:26] == b"\x04"
+        file_format.name == "PNG" and head[25:26] == b"\x04"
     ):  # grey with transparency, which ITK cannot read
         raise UserError(
             f'"{path}" has transparent parts, and {GREY}; save it without transparency.'
         )
-    if form.name == "PNG" and head[24:25] == b"\x01":
+    if file_format.name == "PNG" and head[24:25] == b"\x01":
         raise UserError(
             f'"{path}" is black and white (1 bit), and {GREY}; export the X-ray with its grey'
             " values."

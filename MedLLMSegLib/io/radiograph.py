@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MedLLMSegLib.core.display_orientation import Turn, upright
+from MedLLMSegLib.core.display_orientation import AS_STORED, DisplayOrientation, upright_orientation
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import Lut, Window, percentile_window
@@ -47,8 +47,8 @@ class Radiograph:
     modality: str = ""
     body_part: str = ""
     notes: tuple[str, ...] = ()
-    turn: Turn = Turn()
-    sized: bool = True
+    orientation: DisplayOrientation = AS_STORED
+    spacing_known: bool = True
 
 
 def load_radiograph(path, window: int | None = None, ct: bool = False) -> Radiograph:
@@ -71,7 +71,7 @@ def load_radiograph(path, window: int | None = None, ct: bool = False) -> Radiog
             raise _no_window(path)
         volume, inverted, notes = read_picture(path)
         plain = Window(127.5, 255.0, "LINEAR_EXACT") if volume.array.dtype == np.uint8 else None
-        return replace(_radiograph(volume, plain, inverted, notes=notes), sized=False)
+        return replace(_radiograph(volume, plain, inverted, notes=notes), spacing_known=False)
     if scan_suffix(path):
         if window is not None:
             raise _no_window(path)
@@ -126,17 +126,17 @@ def radiograph_of(
         if tags.get("window_width", 0) > 0 and "window_center" in tags
         else None
     )
-    flat, turn = (
+    flat, orientation = (
         Volume(array, volume.ijk_to_ras, volume.name, volume.tags),
-        upright(volume.ijk_to_ras, array.shape.index(1)),
+        upright_orientation(volume.ijk_to_ras, array.shape.index(1)),
     )
     found = _radiograph(flat, window, bool(tags.get("inverted")), modality, notes)
     _check_no_ct(found, ct)
-    turned = (TURNED,) if turn != Turn() else ()
+    turned = (TURNED,) if orientation != AS_STORED else ()
     return replace(
         found,
-        array=np.ascontiguousarray(turn.shown(found.array)),
-        turn=turn,
+        array=np.ascontiguousarray(orientation.to_shown(found.array)),
+        orientation=orientation,
         view=view,
         notes=(*found.notes, *turned),
     )
@@ -262,7 +262,7 @@ def lung_mask_of(array: np.ndarray, radiograph: Radiograph, name: str = "lung ma
     """An array of any label values, 0 outside the lungs, on the stored pixels -> bool (rows,
     columns) of `Radiograph.array`.
     """
-    shape = radiograph.turn.stored_shape(radiograph.array.shape)
+    shape = radiograph.orientation.stored_shape(radiograph.array.shape)
     if array.size != shape[0] * shape[1] or [n for n in array.shape if n > 1] != [
         n for n in shape if n > 1
     ]:
@@ -271,7 +271,7 @@ def lung_mask_of(array: np.ndarray, radiograph: Radiograph, name: str = "lung ma
             f'The lung mask "{name}" has {size} pixels and "{radiograph.volume.name}" {shape[1]} x'
             f" {shape[0]}; draw it on the image itself."
         )
-    mask = radiograph.turn.shown(np.asarray(array).reshape(shape) != 0)
+    mask = radiograph.orientation.to_shown(np.asarray(array).reshape(shape) != 0)
     if not mask.any():
         raise UserError(f'The lung mask "{name}" is empty; draw the lungs in it, or leave it out.')
     return mask
@@ -284,10 +284,10 @@ def pixel_mm(radiograph: Radiograph) -> tuple[float, float]:
     ][-2:]
     if len(kept) != 2 or not min(kept) > 0:
         return 1.0, 1.0
-    return (kept[0], kept[1]) if radiograph.turn.transposed else (kept[1], kept[0])
+    return (kept[0], kept[1]) if radiograph.orientation.transposed else (kept[1], kept[0])
 
 
-def on_pixels_of(first: Radiograph, other: Radiograph, channel: str) -> Radiograph:
+def coregistered_channel(first: Radiograph, other: Radiograph, channel: str) -> Radiograph:
     """Another image of the same patient (a CT beside a PET, say), placed on the first one's pixels.
 
     The two have to be co-registered: as many rows and columns as they are shown, and pixels of the
@@ -306,7 +306,7 @@ def on_pixels_of(first: Radiograph, other: Radiograph, channel: str) -> Radiogra
             )
         )
     known = (
-        first.sized and other.sized and (1.0, 1.0) not in sizes
+        first.spacing_known and other.spacing_known and (1.0, 1.0) not in sizes
     )  # 1 mm stands for a size that nobody stated, too
     if known and not np.allclose(*sizes, rtol=0.01):
         raise UserError(
@@ -314,4 +314,4 @@ def on_pixels_of(first: Radiograph, other: Radiograph, channel: str) -> Radiogra
                 words, *sizes[0], first.volume.name, *sizes[1], again
             )
         )
-    return replace(other, volume=first.volume, turn=first.turn)
+    return replace(other, volume=first.volume, orientation=first.orientation)

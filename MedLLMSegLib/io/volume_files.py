@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from MedLLMSegLib.anatomy.structures import TERMINOLOGY
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import whole_file, write_error
+from MedLLMSegLib.core.safe_files import atomic_write, write_error
 from MedLLMSegLib.core.segmentation import Code, Segmentation, Structure
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.dicom.series import dicom_files, is_dicom, load_dicom, read_slice
@@ -22,9 +22,9 @@ from MedLLMSegLib.io.dicom.series import dicom_files, is_dicom, load_dicom, read
 from .itk_images import (
     FORMATS,
     READABLE,
-    check_name,
+    check_file_name,
     image_to_volume,
-    quiet,
+    itk_warnings_off,
     read_image,
     scan_suffix,
     volume_to_image,
@@ -59,7 +59,7 @@ def load_volume(path) -> Volume:
     file has them. Raises `UserError`. What ITK said is its ``__cause__``.
     """
     path = Path(path).expanduser()
-    check_name(path)
+    check_file_name(path)
     if os.path.isdir(path):
         if not dicom_files(path):
             raise UserError(
@@ -183,7 +183,7 @@ def save_volume(volume: Volume, path) -> Path:
 
 
 def _save(image: sitk.Image, path: Path) -> Path:
-    check_name(path)
+    check_file_name(path)
     suffix = next(s for s in (*LABEL_SUFFIXES, *FORMATS) if path.name.lower().endswith(s))
     axes = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)
     if suffix.startswith(".nii") and np.abs(axes.T @ axes - np.eye(len(axes))).max() > 1e-4:
@@ -191,9 +191,9 @@ def _save(image: sitk.Image, path: Path) -> Path:
             f'"{path.name}" cannot be NIfTI, because the scan\'s axes are not at right angles; '
             "save it as .nrrd."
         )
-    with whole_file(path, suffix) as temporary:
+    with atomic_write(path, suffix) as temporary:
         try:
-            with quiet():
+            with itk_warnings_off():
                 sitk.WriteImage(image, str(temporary), useCompression=suffix != ".nii")
             back = read_image(temporary)  # ITK's NIfTI writer does not notice a full disk
         except (RuntimeError, UserError) as error:

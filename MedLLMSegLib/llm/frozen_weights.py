@@ -56,7 +56,7 @@ def trained_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in network.state_dict().items() if name not in frozen}
 
 
-def block_bytes(network: nn.Module) -> bytes:
+def frozen_bytes(network: nn.Module) -> bytes:
     """All bytes of the frozen parameters, to show that nothing changed them."""
     parts = [
         p.detach().cpu().contiguous().view(torch.uint8)

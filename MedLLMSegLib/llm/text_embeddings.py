@@ -39,7 +39,7 @@ class TextRows:
     eps: float = 1e-5
 
 
-def resolve_text(source: str) -> TextRows:
+def resolve_text_rows(source: str) -> TextRows:
     """The rows of a known language model, from the file that fetching a layer left in the cache.
 
     The file's sha256 is checked each time. Raises `UserError` where that file is not there or was

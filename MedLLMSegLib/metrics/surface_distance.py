@@ -20,7 +20,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from MedLLMSegLib.core.geometry import Grid, apply
+from MedLLMSegLib.core.geometry import Grid, transform_points
 
 SLACK_MM = (
     1e-4  # a header's round-off must not push a voxel that is 1 mm away past a tolerance of 1 mm
@@ -85,7 +85,7 @@ def surface_points_ras(mask: np.ndarray, ijk_to_ras: np.ndarray) -> np.ndarray:
         part
     )  # six neighbours; beyond the border counts as outside
     kji = np.argwhere(surface) + [s.start for s in box[0]]
-    return apply(ijk_to_ras, kji[:, ::-1])
+    return transform_points(ijk_to_ras, kji[:, ::-1])
 
 
 def diagonal_mm(grid: Grid) -> float:

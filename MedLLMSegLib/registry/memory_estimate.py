@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from MedLLMSegLib.core.memory import free_gb
+from MedLLMSegLib.core.memory import free_memory_gb
 from MedLLMSegLib.core.types import Json
 
 from .catalogue import METADATA, ModelEntry
@@ -35,7 +35,7 @@ class ModelChoice:
 
 def model_choice(entry: ModelEntry) -> ModelChoice:
     """A model, with whether it fits the memory that is free now."""
-    needed, free = needed_gb(entry), free_gb()
+    needed, free = needed_gb(entry), free_memory_gb()
     if free is None:
         return ModelChoice(entry, True, f"needs about {needed:.1f} GB of memory")
     return ModelChoice(

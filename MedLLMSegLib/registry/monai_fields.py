@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
-from MedLLMSegLib.anatomy.structures import ANATOMY
+from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
 
@@ -31,7 +31,10 @@ def class_names(metadata: Json) -> list[str]:
     if metadata["kind"] != "segmenter":
         return [name.replace("_", " ").capitalize() for name in metadata["classes"]]
     if metadata.get("anatomy"):
-        return ["Background", *(s.name for s in ANATOMY[metadata["anatomy"]](lateral=False))]
+        return [
+            "Background",
+            *(s.name for s in STRUCTURES_OF_ANATOMY[metadata["anatomy"]](lateral=False)),
+        ]
     return ["Background", *(label["name"] for label in metadata["labels"])]
 
 

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_curve
 
-from MedLLMSegLib.core.safe_files import whole_file
+from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.metrics.classification import area_under_roc, draws
 
 PALETTE = (
@@ -183,6 +183,6 @@ def _save(figure: Figure, axes, path: Path) -> Path:
         axes.grid(color=GRID)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    with whole_file(path, ".png") as scratch:
+    with atomic_write(path, ".png") as scratch:
         figure.savefig(scratch)
     return Path(path)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import make_folder, whole_file, write_text
+from MedLLMSegLib.core.safe_files import atomic_write, make_folder, write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.volume import Volume
 
@@ -74,7 +74,7 @@ def _figure(path: Path, picture: Figure, title: str, what: str) -> str:
     """Save a picture and return the HTML that shows it."""
     data = io.BytesIO()
     picture.savefig(data, format="png", facecolor=picture.get_facecolor())
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data.getvalue())
     text = escape(title)
     return (

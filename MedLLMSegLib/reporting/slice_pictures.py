@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from MedLLMSegLib.core.geometry import Grid, apply, resample, sub_grid
-from MedLLMSegLib.core.segmentation import TISSUE, Segmentation, Structure
+from MedLLMSegLib.anatomy.structures import TISSUE
+from MedLLMSegLib.core.geometry import Grid, resample, sub_grid, transform_points
+from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.volume import Volume
 
 BACKGROUND, INK = "#101114", "#e8e8ea"
@@ -72,7 +73,7 @@ class Mask:
 
     def points_ras(self) -> np.ndarray:
         """(n, 3) RAS mm of its voxels."""
-        return apply(self.grid.ijk_to_ras, np.argwhere(self.array > 0)[:, ::-1])
+        return transform_points(self.grid.ijk_to_ras, np.argwhere(self.array > 0)[:, ::-1])
 
 
 def organs(structures: tuple[Structure, ...]) -> list[Organ]:
@@ -97,7 +98,7 @@ def masks(segmentation: Segmentation) -> dict[int, Mask]:
     labels, found = segmentation.labels, {}
     padded = np.pad(labels.array, RIM)
     shifted = labels.grid.ijk_to_ras.copy()
-    shifted[:3, 3] = apply(shifted, [-RIM] * 3)
+    shifted[:3, 3] = transform_points(shifted, [-RIM] * 3)
     whole = Grid(padded.shape, shifted)
     for s in segmentation.structures:
         here = padded == s.label

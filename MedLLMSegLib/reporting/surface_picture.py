@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
-from MedLLMSegLib.core.geometry import apply, covering_grid, resample
+from MedLLMSegLib.core.geometry import covering_grid, resample, transform_points
 
 from .slice_pictures import BACKGROUND, INK, Mask, draw_scale
 
@@ -49,7 +49,7 @@ def mesh_of(mask: Mask) -> Mesh | None:
     if level <= 0:
         return None
     corners, faces, _, _ = marching_cubes(cover, level)
-    points = apply(grid.ijk_to_ras, corners[:, ::-1])
+    points = transform_points(grid.ijk_to_ras, corners[:, ::-1])
     sides = np.cross(
         points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]]
     )

@@ -9,9 +9,9 @@ from functools import cached_property
 
 import numpy as np
 
-from MedLLMSegLib.anatomy.structures import ANATOMY
+from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, apply, centred_grid
+from MedLLMSegLib.core.geometry import Grid, centred_grid, transform_points
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.volume import Volume
@@ -51,7 +51,7 @@ def segment_sides(
     look = _outline_crop if model.localizer is None or is_crop(volume) else _outline_head
     outlines, notes = look(volume, model, side, wanted.augment, report)
     report("restore", 0.9)
-    structures = ANATOMY[model.anatomy](lateral=outlines[0].side is not None)
+    structures = STRUCTURES_OF_ANATOMY[model.anatomy](lateral=outlines[0].side is not None)
     maps = _assemble(volume, outlines, structures, wanted)
     if not maps.labels.any():
         raise UserError(
@@ -173,7 +173,7 @@ def _plausible(outline: OrganOutline, model: SegmenterModel, expected_ras=None) 
     low, high = model.settings["plausible_ml"]
     if not low <= len(found) * outline.way_back.crop.voxel_ml <= high:
         return False
-    centre = apply(outline.way_back.crop.ijk_to_ras, found.mean(0)[::-1])
+    centre = transform_points(outline.way_back.crop.ijk_to_ras, found.mean(0)[::-1])
     return expected_ras is None or float(np.linalg.norm(centre - expected_ras)) <= REACH_MM
 
 
@@ -186,7 +186,7 @@ def _fitting_grid(outline: OrganOutline, model: SegmenterModel) -> Grid:
     high = found.max(0) + np.array(model.settings["margin_high_vox"])
     crop = outline.way_back.crop
     matrix = crop.ijk_to_ras.copy()
-    matrix[:3, 3] = apply(crop.ijk_to_ras, low[::-1])
+    matrix[:3, 3] = transform_points(crop.ijk_to_ras, low[::-1])
     return Grid(tuple(int(n) for n in high - low + 1), matrix)
 
 

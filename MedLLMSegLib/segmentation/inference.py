@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.memory import out_of_memory
+from MedLLMSegLib.core.memory import is_out_of_memory
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.registry.segmenter_settings import WINDOW, Triple
 
@@ -70,7 +70,7 @@ def cpu_fallback_stage(error: BaseException) -> str | None:
     """The stage to report where the CPU can do what a GPU could not (`ON_CPU`, `LACKING`); None
     where something else is wrong.
     """
-    return LACKING if lacks_operation(error) else ON_CPU if out_of_memory(error) else None
+    return LACKING if lacks_operation(error) else ON_CPU if is_out_of_memory(error) else None
 
 
 def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def predict(
             return logits
         except RuntimeError as error:
             lacking = device.type != "cpu" and lacks_operation(error)
-            if not (lacking or out_of_memory(error)):
+            if not (lacking or is_out_of_memory(error)):
                 raise
             smaller = tuple(min(w, max(SMALLEST, w // 2)) for w in tiles)
             if smaller == tiles and device.type == "cpu":

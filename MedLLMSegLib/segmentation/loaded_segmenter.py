@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from MedLLMSegLib.anatomy.structures import ANATOMY
+from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.memory import out_of_memory
+from MedLLMSegLib.core.memory import is_out_of_memory
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
@@ -46,7 +46,7 @@ WHOLE_SETTINGS = (
 class SegmenterModel:
     """A bundle ready to run.
 
-    settings: its metadata's "preprocessing". anatomy: a key of `anatomy.ANATOMY` for an organ that
+    settings: its metadata's "preprocessing". anatomy: a key of `STRUCTURES_OF_ANATOMY` for an organ that
     is looked for and outlined in crops, or None for a model of whole scans, whose structures are
     then given, in order of class. localizer: None for a model without cascade. sha256: of all the
     weights that take part. temperature: what the logits are divided by. notes: what the user should
@@ -98,7 +98,7 @@ def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device
     try:
         return build(entry, bundle, device)
     except RuntimeError as error:
-        if device.type == "cpu" or not out_of_memory(error):
+        if device.type == "cpu" or not is_out_of_memory(error):
             raise
     free_memory(device)
     return replace(build(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
@@ -112,7 +112,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
         about["anatomy"],
     )
     missing = [k for k in (CASCADE_SETTINGS if anatomy else WHOLE_SETTINGS) if k not in settings]
-    missing += [anatomy] if anatomy and anatomy not in ANATOMY else []
+    missing += [anatomy] if anatomy and anatomy not in STRUCTURES_OF_ANATOMY else []
     if missing:
         raise KeyError(missing[0])
     largest_part_rule(settings)  # before a scan waits for it

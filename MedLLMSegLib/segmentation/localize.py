@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, apply, centred_grid, covering_grid, resample
+from MedLLMSegLib.core.geometry import Grid, centred_grid, covering_grid, resample, transform_points
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.localizer_network import (
@@ -198,7 +198,7 @@ def steadied(
             probability = seen[CLASSES.index(f"{place.side}_hippocampus")]
             core = _core(probability, FAINT)
             if core is not None:
-                centre_ras = apply(grid.ijk_to_ras, _centroid(probability * core)[::-1])
+                centre_ras = transform_points(grid.ijk_to_ras, _centroid(probability * core)[::-1])
                 near = np.linalg.norm(centre_ras - place.centre_ras) <= STRAY_MM
                 centres[place.side] += [centre_ras] if near else []
     agreed = [
@@ -300,7 +300,7 @@ def candidates(plain: np.ndarray, mirrored: np.ndarray, grid: Grid) -> list[Cand
         found.append(
             Candidate(
                 side,
-                tuple(float(x) for x in apply(grid.ijk_to_ras, centre[::-1])),
+                tuple(float(x) for x in transform_points(grid.ijk_to_ras, centre[::-1])),
                 confidence=float((weights**2).sum() / weights.sum()),
                 volume_ml=float(weights.sum()) * grid.voxel_ml,
                 mirror_gap_mm=float(np.linalg.norm((one - other) * grid.spacing_mm)),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from MedLLMSegLib.anatomy.structures import ANATOMY
+from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
@@ -83,7 +83,9 @@ def expected_structures(volume: Volume, model: SegmenterModel) -> tuple[Structur
     """The structures that a model looks for in this scan: of a crop around one organ, no sides."""
     if not model.anatomy:
         return model.structures
-    return ANATOMY[model.anatomy](lateral=model.localizer is not None and not is_crop(volume))
+    return STRUCTURES_OF_ANATOMY[model.anatomy](
+        lateral=model.localizer is not None and not is_crop(volume)
+    )
 
 
 def _run_where_it_fits(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
-from MedLLMSegLib.core.geometry import inside, overlap_box, resample, sub_grid
+from MedLLMSegLib.core.geometry import inside_mask, overlap_box, resample, sub_grid
 
 from .prepare import Restore
 
@@ -84,7 +84,7 @@ def _sampled(probabilities: np.ndarray, way_back: Restore, box: Box) -> np.ndarr
     values = np.empty((len(probabilities), *target.shape), np.float32)
     for value, probability in zip(values, probabilities):
         value[...] = resample(probability, way_back.crop, target)
-    beyond = ~inside(way_back.crop, target)
+    beyond = ~inside_mask(way_back.crop, target)
     values[:, beyond] = 0
     values[0, beyond] = 1
     return values

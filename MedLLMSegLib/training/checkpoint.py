@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import whole_file, write_text
+from MedLLMSegLib.core.safe_files import atomic_write, write_text
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 
 WORDS = ("title", "licence", "data")  # of a request that change nothing but the model's description
@@ -192,7 +192,7 @@ def save(path: Path, content: dict) -> None:
     torch.save(
         content, written
     )  # into memory: on a full disk torch raises no OSError, and names no reason
-    with whole_file(path) as scratch:
+    with atomic_write(path) as scratch:
         scratch.write_bytes(written.getbuffer())
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from MedLLMSegLib.core.safe_files import whole_file, write_error
+from MedLLMSegLib.core.safe_files import atomic_write, write_error
 
 PALETTE = (
     "#e69f00",
@@ -125,5 +125,5 @@ def draw_examples(shown: list[tuple[dict, np.ndarray]], path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as scratch:
+    with atomic_write(path) as scratch:
         FigureCanvasAgg(figure).print_png(str(scratch))

@@ -255,7 +255,7 @@ def load_diagnosis(folder) -> Diagnosis:
 
 
 def _write(folder: Path, name: str, about: dict, array: np.ndarray | None = None) -> None:
-    """Not by `outputs.whole_file`: nobody reads before the answer says that all is there, and
+    """Not by `safe_files.atomic_write`: nobody reads before the answer says that all is there, and
     waiting for the disk is slow.
     """
     from MedLLMSegLib.core.safe_files import make_folder, write_error

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.core.memory import NOT_ENOUGH, out_of_memory
+from MedLLMSegLib.core.memory import OUT_OF_MEMORY_MESSAGE, is_out_of_memory
 
 from .protocol import LONGEST, STOP_S, VERSION, decode, encode
 from .tasks import Engine, Tasks, library_engine
@@ -290,8 +290,8 @@ def describe(error: BaseException) -> dict:
     details = "".join(traceback.format_exception(error))
     if isinstance(error, UserError):
         return {"kind": "user", "message": one_line(error), "details": details}
-    if out_of_memory(error):
-        return {"kind": "user", "message": NOT_ENOUGH, "details": details}
+    if is_out_of_memory(error):
+        return {"kind": "user", "message": OUT_OF_MEMORY_MESSAGE, "details": details}
     return {
         "kind": "unexpected",
         "details": details,

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.anatomy.structures import (
+    TISSUE,
     cardiac_structures,
     hippocampus_structures,
+    label_color,
     named_structures,
+    uncoded_structures,
 )
-from MedLLMSegLib.core.segmentation import TISSUE, Structure, label_color, plain_structures
+from MedLLMSegLib.core.segmentation import Structure
 
 
 def test_the_hearts_codes_are_those_of_slicers_list():
@@ -33,7 +36,7 @@ def test_structures_round_trip_through_json():
     for s in (
         *cardiac_structures(),
         *hippocampus_structures(True),
-        *plain_structures({7: "tumour"}),
+        *uncoded_structures({7: "tumour"}),
     ):
         assert Structure.from_dict(json.loads(json.dumps(s.to_dict()))) == s
 
@@ -47,7 +50,7 @@ def test_damaged_descriptions_are_refused(change):
 
 
 def test_a_users_labels_get_keys_names_and_colours_of_their_own():
-    found = plain_structures({4: "Left lung (upper)", 1: "tumour", 2: "tumour", 9: "心"})
+    found = uncoded_structures({4: "Left lung (upper)", 1: "tumour", 2: "tumour", 9: "心"})
     assert [s.label for s in found] == [1, 2, 4, 9]
     assert [s.key for s in found] == [
         "tumour_label_1",
@@ -58,7 +61,7 @@ def test_a_users_labels_get_keys_names_and_colours_of_their_own():
     assert [s.name for s in found] == ["Tumour", "Tumour", "Left lung (upper)", "心"]
     assert (
         found[0].category == found[0].type == TISSUE
-        and found[2].color == plain_structures({4: "x"})[0].color
+        and found[2].color == uncoded_structures({4: "x"})[0].color
     )
 
 

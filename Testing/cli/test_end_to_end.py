@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from MedLLMSegLib import UserError, Volume, load_model, load_volume, segment
 from MedLLMSegLib.cli import main as cli
-from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.geometry import transform_points
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"NOT TESTED: {SHARED} is absent")
@@ -44,7 +44,7 @@ def centres(segmentation):
     """Label -> centre in RAS mm."""
     array, matrix = segmentation.labels.array, segmentation.labels.ijk_to_ras
     return {
-        s.label: apply(matrix, np.argwhere(array == s.label)[:, ::-1]).mean(0)
+        s.label: transform_points(matrix, np.argwhere(array == s.label)[:, ::-1]).mean(0)
         for s in segmentation.structures
     }
 
@@ -148,11 +148,13 @@ def test_a_crop_around_the_right_one_is_outlined_as_in_the_whole_head(
     """Without a side, too: which way round a crop looks is found out."""
     middle = (centres(result)[3] + centres(result)[4]) / 2
     low, high = np.round(
-        apply(np.linalg.inv(template.ijk_to_ras), [middle - (20, 28, 20), middle + (20, 28, 20)])
+        transform_points(
+            np.linalg.inv(template.ijk_to_ras), [middle - (20, 28, 20), middle + (20, 28, 20)]
+        )
     ).astype(int)
     box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1]))
     matrix = template.ijk_to_ras.copy()
-    matrix[:3, 3] = apply(matrix, low)
+    matrix[:3, 3] = transform_points(matrix, low)
     crop = segment(Volume(template.array[box], matrix, "crop"), model, side=side)
     for label, whole in zip((1, 2) if side is None else (3, 4), (3, 4)):
         found, expected = crop.labels.array == label, result.labels.array[box] == whole

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from MedLLMSegLib import Volume, diagnose
-from MedLLMSegLib.core.display_orientation import Turn, upright
+from MedLLMSegLib.core.display_orientation import DisplayOrientation, upright_orientation
 from MedLLMSegLib.diagnosis.heat_map_files import overlay
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
@@ -42,7 +42,7 @@ def picture():
     ).astype(np.float32)
 
 
-def stored_as(picture, view, turn, axis, spacing=(0.4, 0.2), turned=np.eye(3)):
+def stored_as(picture, view, orientation, axis, spacing=(0.4, 0.2), turned=np.eye(3)):
     """The picture, as it should be seen in a view, as a volume whose one-slice axis is `axis` and
     whose others are turned.
 
@@ -50,17 +50,17 @@ def stored_as(picture, view, turn, axis, spacing=(0.4, 0.2), turned=np.eye(3)):
     """
     right, below = (turned @ np.array(v, float) for v in VIEWS[view])
     steps = [
-        below * spacing[0] * (-1 if turn.rows else 1),
-        right * spacing[1] * (-1 if turn.columns else 1),
+        below * spacing[0] * (-1 if orientation.flip_rows else 1),
+        right * spacing[1] * (-1 if orientation.flip_columns else 1),
     ]
-    array, steps = turn.stored(picture), steps[::-1] if turn.transposed else steps
+    array, steps = orientation.to_stored(picture), steps[::-1] if orientation.transposed else steps
     steps.insert(axis, np.cross(right, below) * 3)
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = np.stack(steps[::-1], 1), (5, -7, 11)
     return Volume(np.expand_dims(array, axis).copy(), matrix, "chest", TAGS)
 
 
-TURNS = [Turn(*each) for each in product((False, True), repeat=3)]
+ORIENTATIONS = [DisplayOrientation(*each) for each in product((False, True), repeat=3)]
 
 
 @pytest.mark.parametrize("turned", (np.eye(3), OBLIQUE), ids=("straight", "oblique"))
@@ -68,34 +68,36 @@ TURNS = [Turn(*each) for each in product((False, True), repeat=3)]
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_image_is_seen_as_it_is_shown(picture, view, axis, turned):
     wanted = prepare_radiograph(
-        radiograph_of(stored_as(picture, view, Turn(), 0)), PreparationConfig(size=48)
+        radiograph_of(stored_as(picture, view, DisplayOrientation(), 0)), PreparationConfig(size=48)
     )[0]
-    for turn in TURNS:
-        volume = stored_as(picture, view, turn, axis, turned=turned)
-        assert upright(volume.ijk_to_ras, axis) == turn
+    for orientation in ORIENTATIONS:
+        volume = stored_as(picture, view, orientation, axis, turned=turned)
+        assert upright_orientation(volume.ijk_to_ras, axis) == orientation
         seen = radiograph_of(volume)
         np.testing.assert_allclose(seen.array, (picture + 100).clip(0, 1200) / 1200, atol=2e-3)
         assert np.array_equal(lung_mask_of(volume.array > 800, seen), picture > 800)
         np.testing.assert_allclose(
             prepare_radiograph(seen, PreparationConfig(size=48))[0], wanted, atol=1e-4
         )  # pixel sizes too
-        assert [("not stored upright" in note) for note in seen.notes] == [True] * (turn != Turn())
+        assert [("not stored upright" in note) for note in seen.notes] == [True] * (
+            orientation != DisplayOrientation()
+        )
 
 
-@pytest.mark.parametrize("turn", TURNS)
-def test_the_heat_map_lies_on_the_volumes_own_voxels(picture, tmp_path, turn):
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_the_heat_map_lies_on_the_volumes_own_voxels(picture, tmp_path, orientation):
     model = load_classifier(write_tiny(tmp_path / "tiny"), "cpu")
     lungs = np.zeros((90, 70), bool)
     lungs[10:50, 30:60] = True
-    wanted = diagnose(stored_as(picture, "axial", Turn(), 0), model, lungs=lungs)
-    volume = stored_as(picture, "coronal", turn, 1, turned=OBLIQUE)
-    found = diagnose(volume, model, lungs=turn.stored(lungs))
+    wanted = diagnose(stored_as(picture, "axial", DisplayOrientation(), 0), model, lungs=lungs)
+    volume = stored_as(picture, "coronal", orientation, 1, turned=OBLIQUE)
+    found = diagnose(volume, model, lungs=orientation.to_stored(lungs))
     assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-5)
     assert found.heat_map.array.shape == volume.array.shape and np.array_equal(
         found.heat_map.ijk_to_ras, volume.ijk_to_ras
     )
     np.testing.assert_allclose(
-        found.heat_map.array[:, 0], turn.stored(wanted.heat_map.array[0]), atol=1e-3
+        found.heat_map.array[:, 0], orientation.to_stored(wanted.heat_map.array[0]), atol=1e-3
     )
     assert np.abs(overlay(found).astype(int) - overlay(wanted)).max() <= 1  # the picture is upright
 
@@ -103,17 +105,22 @@ def test_the_heat_map_lies_on_the_volumes_own_voxels(picture, tmp_path, turn):
 @pytest.mark.parametrize("suffix", (".nii.gz", ".nrrd", ".mha"))
 def test_from_a_file(picture, tmp_path, suffix):
     path = save_volume(
-        stored_as(picture, "axial", Turn(False, True, True), 0), tmp_path / f"x{suffix}"
+        stored_as(picture, "axial", DisplayOrientation(False, True, True), 0),
+        tmp_path / f"x{suffix}",
     )
     assert np.corrcoef(load_radiograph(path).array.ravel(), picture.ravel())[0, 1] > 0.99
 
 
 def test_a_matrix_that_is_none_turns_nothing():
-    assert upright(np.zeros((4, 4)), 0) == upright(np.full((4, 4), np.nan), 1) == Turn()
+    assert (
+        upright_orientation(np.zeros((4, 4)), 0)
+        == upright_orientation(np.full((4, 4), np.nan), 1)
+        == DisplayOrientation()
+    )
 
 
 def test_ties_are_not_turned():
     """Seen from 45 degrees nothing is more upright than what is stored."""
     matrix = np.eye(4)
     matrix[:3, :3] = Rotation.from_euler("z", 45, degrees=True).as_matrix() @ np.diag([-1.0, -1, 1])
-    assert not upright(matrix, 0).transposed
+    assert not upright_orientation(matrix, 0).transposed

@@ -10,15 +10,15 @@ import pytest
 from MedLLMSegLib.core.geometry import (
     Grid,
     aligned_grid,
-    apply,
     centred_grid,
     covering_grid,
-    inside,
+    inside_mask,
     overlap_box,
     regridded,
     resample,
     square_around,
     sub_grid,
+    transform_points,
 )
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.segmentation.prepare import Restore, prepare, whole_grid
@@ -56,7 +56,7 @@ def make_grid(
 def ellipsoid(grid, centre=(10.0, -17.0, 35.0), radii=(6.0, 11.0, 8.0)):
     """A shape that has no symmetry with the field: 1 inside, in world coordinates."""
     ijk = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1)
-    world = apply(grid.ijk_to_ras, ijk)
+    world = transform_points(grid.ijk_to_ras, ijk)
     inside = (((world - centre) / radii) ** 2).sum(-1) <= 1
     return inside.transpose(2, 1, 0)
 
@@ -91,7 +91,9 @@ def test_a_shape_comes_back_where_it_was(name, mirrored):
     found = np.zeros(grid.shape, bool)
     found[box] = back[1] > 0.5
     assert dice(found, shape) > (0.90 if max(grid.spacing_mm) > 2 else 0.97)
-    centres = [apply(grid.ijk_to_ras, np.argwhere(m)[:, ::-1]).mean(0) for m in (found, shape)]
+    centres = [
+        transform_points(grid.ijk_to_ras, np.argwhere(m)[:, ::-1]).mean(0) for m in (found, shape)
+    ]
     assert np.linalg.norm(centres[0] - centres[1]) < 0.3
 
 
@@ -154,7 +156,7 @@ def test_coarser_grids_average_instead_of_picking():
 
 def test_averaging_keeps_places():
     grid = make_grid(spacing=(0.5, 0.5, 0.5))
-    world_x = apply(
+    world_x = transform_points(
         grid.ijk_to_ras,
         np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1),
     )[..., 0]
@@ -171,7 +173,8 @@ def test_boxes_and_sub_grids_agree():
     box = overlap_box(grid, crop)
     sub = sub_grid(grid, box)
     assert np.allclose(
-        apply(sub.ijk_to_ras, (0, 0, 0)), apply(grid.ijk_to_ras, [s.start for s in box[::-1]])
+        transform_points(sub.ijk_to_ras, (0, 0, 0)),
+        transform_points(grid.ijk_to_ras, [s.start for s in box[::-1]]),
     )
     assert sub.shape == tuple(s.stop - s.start for s in box)
 
@@ -256,6 +259,6 @@ def test_a_slices_square_is_filled_by_its_longer_side(name, wide):
     assert np.allclose(
         square.extent_mm, (part.extent_mm[0], max(part.extent_mm), max(part.extent_mm))
     )
-    assert inside(square, part).all()  # in the slice's plane, and wide enough for all of it
+    assert inside_mask(square, part).all()  # in the slice's plane, and wide enough for all of it
     along = square.ijk_to_ras[:3, :3] / square.spacing_mm[::-1]
     assert np.allclose(along, part.ijk_to_ras[:3, :3] / part.spacing_mm[::-1])

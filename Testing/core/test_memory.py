@@ -45,7 +45,7 @@ def test_the_shipped_model_needs_what_was_measured():
 
 
 def test_what_does_not_fit_is_said_with_both_figures(entry, monkeypatch):
-    monkeypatch.setattr(memory, "free_gb", lambda: 4.0)
+    monkeypatch.setattr(memory, "free_memory_gb", lambda: 4.0)
     small, large = memory.model_choice(entry()), memory.model_choice(entry(window=(512, 512, 512)))
     assert small.fits_memory and not large.fits_memory
     assert large.memory_text.startswith("needs about ") and large.memory_text.endswith(
@@ -64,11 +64,11 @@ def test_what_does_not_fit_is_said_with_both_figures(entry, monkeypatch):
     ],
 )
 def test_errors_that_say_that_memory_ran_out(error, full):
-    assert process_memory.out_of_memory(error) is full
+    assert process_memory.is_out_of_memory(error) is full
 
 
 def test_where_nothing_is_known_nothing_is_claimed(entry, monkeypatch):
-    monkeypatch.setattr(memory, "free_gb", lambda: None)
+    monkeypatch.setattr(memory, "free_memory_gb", lambda: None)
     choice = memory.model_choice(entry(window=(512, 512, 512)))
     assert choice.fits_memory and "free" not in choice.memory_text
 
@@ -93,7 +93,7 @@ def test_a_damaged_description_gets_the_usual(entry, tmp_path, text):
 
 
 def test_free_memory_of_this_computer():
-    free = process_memory.free_gb()
+    free = process_memory.free_memory_gb()
     assert free is None or 0.01 < free < 1e5
     if sys.platform.startswith("linux"):
         assert free is not None

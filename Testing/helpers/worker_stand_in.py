@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from MedLLMSegLib import Segmentation, UserError
-from MedLLMSegLib.core.segmentation import plain_structures
+from MedLLMSegLib.anatomy.structures import uncoded_structures
 from MedLLMSegLib.worker.server import serve
 from MedLLMSegLib.worker.tasks import Engine
 
-STRUCTURES = plain_structures({1: "bright", 2: "nothing"})
+STRUCTURES = uncoded_structures({1: "bright", 2: "nothing"})
 
 
 def engine() -> Engine:

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.io.volume_files import (
@@ -72,7 +72,7 @@ def make_segmentation(direction: str = "oblique") -> Segmentation:
 
 def spot_ras(volume: Volume, value=99) -> np.ndarray:
     """Where the voxels of a value lie: (n, 3) RAS mm."""
-    return apply(volume.ijk_to_ras, np.argwhere(volume.array == value)[:, ::-1])
+    return transform_points(volume.ijk_to_ras, np.argwhere(volume.array == value)[:, ::-1])
 
 
 # ---------------------------------------------------------------- what goes out comes back

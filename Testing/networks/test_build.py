@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.llm.frozen_weights import block_bytes, trained_tensors
+from MedLLMSegLib.llm.frozen_weights import frozen_bytes, trained_tensors
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.networks.parts.attention import GridAttention, rotary_3d, rotate
@@ -238,12 +238,12 @@ def train_three_steps(network):
 def test_frozen_means_frozen(llm):
     network = build(SMALL, llm)
     frozen, trained = (
-        block_bytes(network),
+        frozen_bytes(network),
         {k: v.clone() for k, v in trained_tensors(network).items()},
     )
     assert len(frozen) == 4 * 3_540_096  # the whole layer, float32
     optimiser = train_three_steps(network)
-    assert block_bytes(network) == frozen
+    assert frozen_bytes(network) == frozen
     assert all(p.grad is None for p in network.llm.llm.parameters())
     held = {id(p) for group in optimiser.param_groups for p in group["params"]} | {
         id(p) for p in optimiser.state

@@ -9,7 +9,7 @@ import torch
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm.block import LlamaBlock
-from MedLLMSegLib.llm.frozen_weights import block_bytes, trained_tensors
+from MedLLMSegLib.llm.frozen_weights import frozen_bytes, trained_tensors
 from MedLLMSegLib.llm.llama import LlamaConfig, LlamaWeights, tensor_shapes
 from MedLLMSegLib.networks.classification.build_classifier import (
     build_classifier,
@@ -241,11 +241,11 @@ def test_the_shipped_layer_is_the_default(batch):
 
 def test_frozen_layers_have_no_gradient_state_and_never_change(llm, batch):
     network = build(llm)
-    before = block_bytes(network)
+    before = frozen_bytes(network)
     changed = step(network, batch)
     assert (
         len(before) == 4 * sum(p.numel() for p in network.llm.layers.parameters())
-        and block_bytes(network) == before
+        and frozen_bytes(network) == before
     )
     assert all(p.grad is None and not p.requires_grad for p in network.llm.layers.parameters())
     assert (

@@ -10,7 +10,7 @@ import torch
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm import text_embeddings as text_rows
-from MedLLMSegLib.llm.frozen_weights import block_bytes
+from MedLLMSegLib.llm.frozen_weights import frozen_bytes
 from MedLLMSegLib.llm.store import MODELS
 from MedLLMSegLib.llm.text_embeddings import ANSWER_IDS, ANSWERS, PROMPT, PROMPT_IDS, read_text_rows
 from MedLLMSegLib.networks.classification import build_classifier as classifiers
@@ -43,7 +43,7 @@ def gguf(model, tmp_path_factory):
 def network(gguf, monkeypatch):
     monkeypatch.setattr(
         classifiers,
-        "resolve_text",
+        "resolve_text_rows",
         lambda source: read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY),
     )
     part = PneumoLLMConfig(
@@ -66,7 +66,7 @@ def test_the_answer_is_the_whole_language_models(network, model):
 
 
 def test_projector_and_adapters_train_and_the_words_do_not(network):
-    before, frozen = block_bytes(network), network.prompt.clone()
+    before, frozen = frozen_bytes(network), network.prompt.clone()
     network.train()
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-2)
@@ -79,12 +79,12 @@ def test_projector_and_adapters_train_and_the_words_do_not(network):
         and network.llm.adapters[0].up.weight.grad.abs().sum() > 0
     )
     assert network.head.weight.grad is None and network.norm.weight.grad is None
-    assert block_bytes(network) == before and torch.equal(network.prompt, frozen)
+    assert frozen_bytes(network) == before and torch.equal(network.prompt, frozen)
 
 
 def test_it_comes_back_without_the_language_models_vocabulary(network, gguf, monkeypatch):
     monkeypatch.setitem(text_rows.PROMPT_IDS, str(gguf), PROMPT_OF_TINY)
-    monkeypatch.setattr(classifiers, "resolve_text", None)
+    monkeypatch.setattr(classifiers, "resolve_text_rows", None)
     again, batch = (
         load_classifier(network.config, stored_tensors(network)),
         {"image": torch.randn(2, 1, 32, 32)},
@@ -110,7 +110,7 @@ def test_what_is_not_at_hand_is_named(tmp_path, monkeypatch):
         build_classifier(config)
     own = replace(config.pneumollm, llm=LLMConfig(source="mine", rotary=True))
     with pytest.raises(UserError, match="knows the vocabulary of smollm2-135m only, and 'mine'"):
-        text_rows.resolve_text(own.llm.source)
+        text_rows.resolve_text_rows(own.llm.source)
 
 
 def test_a_language_models_file_that_was_changed_is_not_read(gguf, tmp_path, monkeypatch):
@@ -122,11 +122,11 @@ def test_a_language_models_file_that_was_changed_is_not_read(gguf, tmp_path, mon
     monkeypatch.setitem(text_rows.PROMPT_IDS, known.id, PROMPT_OF_TINY)
     monkeypatch.setitem(text_rows.ANSWER_IDS, known.id, ANSWERS_OF_TINY)
     with pytest.raises(UserError, match="it was changed or cut short"):
-        text_rows.resolve_text(known.id)
+        text_rows.resolve_text_rows(known.id)
     right = replace(known, gguf_sha256=hashlib.sha256(kept.read_bytes()).hexdigest())
     monkeypatch.setitem(text_rows.MODELS, known.id, right)
     assert torch.equal(
-        text_rows.resolve_text(known.id).prompt,
+        text_rows.resolve_text_rows(known.id).prompt,
         read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY).prompt,
     )
 

@@ -203,7 +203,8 @@ def test_the_panel_drives_the_real_logic(
 ):
     import slicer
 
-    from MedLLMSegLib.core.segmentation import Segmentation, plain_structures
+    from MedLLMSegLib.anatomy.structures import uncoded_structures
+    from MedLLMSegLib.core.segmentation import Segmentation
 
     def segment(volume, model, *, progress, uncertainty=False, **options):
         progress("segment left", 0.5)
@@ -216,7 +217,7 @@ def test_the_panel_drives_the_real_logic(
         )
         return Segmentation(
             volume.with_array(labels),
-            plain_structures({1: "spleen"}),
+            uncoded_structures({1: "spleen"}),
             {1: 0.75},
             model=model,
             **maps,

@@ -14,10 +14,14 @@ pytest.importorskip("matplotlib")
 
 from matplotlib.image import imread
 
-from MedLLMSegLib.anatomy.structures import cardiac_structures, hippocampus_structures
+from MedLLMSegLib.anatomy.structures import (
+    cardiac_structures,
+    hippocampus_structures,
+    uncoded_structures,
+)
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import apply
-from MedLLMSegLib.core.segmentation import Segmentation, plain_structures
+from MedLLMSegLib.core.geometry import transform_points
+from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.reporting.scan_report import orientation, write_report
 from MedLLMSegLib.reporting.slice_pictures import (
@@ -58,7 +62,7 @@ def make(grid: str, label: int = 1) -> tuple[Volume, Segmentation]:
     matrix[:3, :3] = GRIDS[grid]
     shape = tuple(int(120 / s) for s in np.linalg.norm(matrix[:3, :3], axis=0))[::-1]
     matrix[:3, 3] = -matrix[:3, :3] @ (np.array(shape[::-1]) - 1) / 2
-    ras = apply(matrix, np.indices(shape)[::-1].reshape(3, -1).T)
+    ras = transform_points(matrix, np.indices(shape)[::-1].reshape(3, -1).T)
     cube = (np.abs(ras - CENTRE) <= HALF_MM).all(1).reshape(shape)
     array = np.where(cube, 1000, 100 + np.arange(cube.size).reshape(shape) % 50).astype(np.int16)
     volume = Volume(array, matrix, "scan")
@@ -297,7 +301,7 @@ def test_organs_and_orientation():
     ]
     assert [o.name for o in organs(hippocampus_structures(False))] == ["Hippocampus"]
     assert [o.name for o in organs(cardiac_structures())] == ["Right ventricle", "Left ventricle"]
-    assert [o.name for o in organs(plain_structures({1: "liver", 2: "tumour"}))] == [
+    assert [o.name for o in organs(uncoded_structures({1: "liver", 2: "tumour"}))] == [
         "Liver",
         "Tumour",
     ]

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import apply, centred_grid
+from MedLLMSegLib.core.geometry import centred_grid, transform_points
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.localizer_network import (
     CLASSES,
@@ -118,7 +118,9 @@ def test_centres_are_found_to_a_fraction_of_a_voxel():
     for candidate, centre in zip(
         candidates(maps, maps, grid), ((15.0, 22.3, 20.4), (33.6, 22.0, 22.0))
     ):
-        np.testing.assert_allclose(candidate.centre_ras, apply(grid.ijk_to_ras, centre), atol=0.3)
+        np.testing.assert_allclose(
+            candidate.centre_ras, transform_points(grid.ijk_to_ras, centre), atol=0.3
+        )
         assert (
             candidate.own_side > 0.9
             and candidate.mirror_gap_mm < 0.1
@@ -215,11 +217,11 @@ def test_the_variants_of_a_scan_keep_every_point_in_its_place():
     ball = np.exp(-sum((a - c) ** 2 for a, c in zip(np.indices((70, 80, 60)), peak)) / 30).astype(
         np.float32
     )
-    point = apply(matrix, peak[::-1])
+    point = transform_points(matrix, peak[::-1])
     for group, scan in variants(
         Volume(ball, matrix), {"left": point - (25, 0, 0), "right": point + (25, 0, 0)}
     ):
-        seen = apply(
+        seen = transform_points(
             scan.ijk_to_ras, ndimage.center_of_mass(np.where(scan.array > 0.5, scan.array, 0))[::-1]
         )
         assert np.linalg.norm(seen - point) < 0.2, group

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from MedLLMSegLib import Cancelled, UserError, Volume, segment
-from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation import cascade
 from MedLLMSegLib.segmentation.localize import Location
@@ -69,7 +69,7 @@ def test_a_crop_is_segmented_where_it_lies(name, side):
     first = 3 if side == "right" else 1
     assert set(np.unique(result.labels.array)) == {0, first, first + 1}
     place = {
-        v: apply(grid.ijk_to_ras, np.argwhere(result.labels.array == v)[:, ::-1]).mean(0)
+        v: transform_points(grid.ijk_to_ras, np.argwhere(result.labels.array == v)[:, ::-1]).mean(0)
         for v in (first, first + 1)
     }
     assert place[first][1] > place[first + 1][1]  # the anterior part lies further along +A

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from MedLLMSegLib.core.geometry import Grid, apply, centred_grid
+from MedLLMSegLib.core.geometry import Grid, centred_grid, transform_points
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.segmentation.prepare import prepare
 
@@ -13,7 +13,7 @@ AS_IT_IS = (-1e9, 1e9, 0.0, 1.0)  # grey values: nothing clipped, mean 0, standa
 def positions(grid: Grid) -> np.ndarray:
     """RAS of every voxel centre: (k, j, i, 3)."""
     indices = np.moveaxis(np.indices(grid.shape)[::-1], 0, -1)  # (k, j, i, 3) of i, j, k
-    return apply(grid.ijk_to_ras, indices.reshape(-1, 3)).reshape(*grid.shape, 3)
+    return transform_points(grid.ijk_to_ras, indices.reshape(-1, 3)).reshape(*grid.shape, 3)
 
 
 @pytest.mark.parametrize("spacing_mm", [0.3, 0.4, 0.45, 0.7, 1.0, 1.6])

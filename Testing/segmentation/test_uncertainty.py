@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError, Volume, segment
-from MedLLMSegLib.core.segmentation import plain_structures
+from MedLLMSegLib.anatomy.structures import uncoded_structures
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel
 from MedLLMSegLib.segmentation.restore import softmax
@@ -137,7 +137,7 @@ def test_more_views_show_what_one_view_is_wrongly_sure_of(monkeypatch):
         None,
         CPU,
         "0" * 64,
-        plain_structures({1: "bright"}),
+        uncoded_structures({1: "bright"}),
     )
     once = segment(scan, model, uncertainty=True)
     often = segment(scan, model, uncertainty=True, augment=6)

@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError, Volume, load_model, load_volume, save_volume, segment
-from MedLLMSegLib.anatomy.structures import cardiac_structures
+from MedLLMSegLib.anatomy.structures import cardiac_structures, uncoded_structures
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.geometry import aligned_grid
-from MedLLMSegLib.core.segmentation import plain_structures
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import ModelEntry
@@ -25,7 +24,7 @@ from MedLLMSegLib.segmentation.restore import keep_largest, restore_slabs
 from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
 
 CPU = torch.device("cpu")
-TWO = plain_structures({2: "dim thing", 5: "bright thing"})  # labels need not follow each other
+TWO = uncoded_structures({2: "dim thing", 5: "bright thing"})  # labels need not follow each other
 
 
 class Shades(torch.nn.Module):
@@ -241,7 +240,7 @@ def test_a_large_scan_of_many_structures_takes_little_memory(monkeypatch):
     """All maps on the scan's grid would take 100 MB here; at 512 x 512 x 512 voxels and four
     classes 2 GB.
     """
-    many = plain_structures({n: f"thing {n}" for n in range(1, 12)})
+    many = uncoded_structures({n: f"thing {n}" for n in range(1, 12)})
     scan = Volume(np.zeros((128, 128, 128), np.int16), np.diag([0.5, 0.5, 0.5, 1.0]), "large")
     scan.array[40:90, 40:90, 40:90] = 500
     network = Shades(levels=tuple(np.linspace(0, 4, 12)))

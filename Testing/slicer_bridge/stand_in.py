@@ -7,7 +7,7 @@ import numpy as np
 
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.worker.protocol import Event, load_volume, save_segmentation
 
@@ -48,7 +48,7 @@ class BallSegmenter:
         if self.fails:
             raise self.fails
         k, j, i = np.indices(volume.array.shape)
-        world = apply(volume.ijk_to_ras, np.stack([i, j, k], -1))
+        world = transform_points(volume.ijk_to_ras, np.stack([i, j, k], -1))
         labels = np.zeros(volume.array.shape, np.uint8)
         wanted = {"left": (1, 2), "right": (3, 4), None: (1, 2, 3, 4)}[side]
         for label, centre in BALLS_RAS.items():

@@ -12,7 +12,7 @@ import slicer
 
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from Testing.slicer_bridge.stand_in import (
     BALLS_RAS,
@@ -51,7 +51,7 @@ def test_shapes_of_the_world_are_found_at_their_place_in_the_world(scan, add_tra
     for structure in hippocampus_structures(lateral=True):
         segment_id = node.GetSegmentation().GetSegmentIdBySegmentName(structure.name)
         array = slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan)
-        points = apply(segmenter.volume.ijk_to_ras, np.argwhere(array)[:, ::-1])
+        points = transform_points(segmenter.volume.ijk_to_ras, np.argwhere(array)[:, ::-1])
         assert (
             np.linalg.norm(centres[structure.name] - BALLS_RAS[structure.label]) < 2.5
         )  # a slice is 2.5 mm thick

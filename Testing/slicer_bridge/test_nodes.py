@@ -13,7 +13,7 @@ import vtk
 
 from MedLLMSegLib.anatomy.structures import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.slicer_bridge.scene import segments
 from MedLLMSegLib.slicer_bridge.scene import volume_nodes as nodes
@@ -102,12 +102,12 @@ def _world_points(node, name):
     to_world = vtk.vtkGeneralTransform()
     if node.GetParentTransformNode():
         node.GetParentTransformNode().GetTransformToWorld(to_world)
-    local = apply(slicer.util.arrayFromVTKMatrix(matrix), kji[:, ::-1])
+    local = transform_points(slicer.util.arrayFromVTKMatrix(matrix), kji[:, ::-1])
     return np.array([to_world.TransformPoint(p) for p in local])
 
 
 def _expected_points(label, ijk_to_world):
-    return apply(ijk_to_world, np.argwhere(_labels() == label)[:, ::-1])
+    return transform_points(ijk_to_world, np.argwhere(_labels() == label)[:, ::-1])
 
 
 def _assert_same_points(found, expected):

@@ -10,7 +10,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
-from MedLLMSegLib.core.geometry import apply
+from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import save_segmentation, terminology
@@ -70,8 +70,10 @@ def test_voxels_lie_where_they_lay(loaded):
         matrix = vtk.vtkMatrix4x4()
         image.GetImageToWorldMatrix(matrix)
         to_world = np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
-        found = apply(to_world, np.argwhere(array == structure.label)[:, ::-1] + [x0, y0, z0])
-        wanted = apply(
+        found = transform_points(
+            to_world, np.argwhere(array == structure.label)[:, ::-1] + [x0, y0, z0]
+        )
+        wanted = transform_points(
             saved.labels.ijk_to_ras, np.argwhere(saved.labels.array == structure.label)[:, ::-1]
         )
         assert len(found) == len(wanted)

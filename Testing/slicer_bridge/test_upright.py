@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from MedLLMSegLib.core.display_orientation import VIEWS, Turn, upright
+from MedLLMSegLib.core.display_orientation import VIEWS, DisplayOrientation, upright_orientation
 
 pytest.importorskip(
     "slicer_core", reason="slicer-core is not installed: Slicer's views are NOT TESTED"
@@ -22,4 +22,4 @@ def test_right_and_below_are_those_of_slicers_views(axis, name):
 
 def test_a_flat_image_as_slicer_loads_it_is_upright():
     """Pictures, and DICOM images without a position, get these axes."""
-    assert upright(np.diag([-0.14, -0.14, 1.0, 1.0]), 0) == Turn()
+    assert upright_orientation(np.diag([-0.14, -0.14, 1.0, 1.0]), 0) == DisplayOrientation()

@@ -11,9 +11,8 @@ pytest.importorskip(
 import slicer
 import torch
 
-from MedLLMSegLib.anatomy.structures import cardiac_structures
+from MedLLMSegLib.anatomy.structures import cardiac_structures, uncoded_structures
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.segmentation import plain_structures
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
@@ -57,7 +56,7 @@ def entry_of(segment):
 
 @pytest.mark.parametrize(
     "structures",
-    (cardiac_structures(), plain_structures({2: "tumour", 7: "edema", 9: "cyst"})),
+    (cardiac_structures(), uncoded_structures({2: "tumour", 7: "edema", 9: "cyst"})),
     ids=("heart", "a user's labels"),
 )
 def test_segments_carry_the_models_own_words(scan, structures):

@@ -220,18 +220,18 @@ def test_two_processes_train_as_one_with_the_same_batch(tmp_path):
 
 
 def test_the_loss_falls_on_toys_and_the_frozen_block_stays(tmp_path):
-    from MedLLMSegLib.llm.frozen_weights import block_bytes
+    from MedLLMSegLib.llm.frozen_weights import frozen_bytes
 
     config = replace(QUICK, steps=60, validate_every=30, lr=1e-2, noise_fraction=0.0)
     made = trainer(tmp_path, config)
-    before = block_bytes(made.network)
+    before = frozen_bytes(made.network)
     result = made.run()
     curve = losses(tmp_path)
     assert np.mean([curve[n] for n in range(56, 61)]) < 0.8 * np.mean(
         [curve[n] for n in range(1, 6)]
     )
     assert result.best_val_dice > 0.3 and result.steps == 60 and result.stopped == "finished"
-    assert block_bytes(made.network) == before
+    assert frozen_bytes(made.network) == before
     frozen = sum(not p.requires_grad for p in made.network.parameters())
     assert (
         frozen

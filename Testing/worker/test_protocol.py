@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import Segmentation, UserError, Volume
-from MedLLMSegLib.core.segmentation import plain_structures
+from MedLLMSegLib.anatomy.structures import uncoded_structures
 from MedLLMSegLib.worker.protocol import (
     Event,
     decode,
@@ -124,7 +124,7 @@ def test_a_whole_result_survives(tmp_path):
     labels = Volume(RNG.integers(0, 3, (4, 5, 6)).astype(np.uint8), OBLIQUE, "scan")
     full = Segmentation(
         labels,
-        plain_structures({1: "liver", 2: "tumour"}),
+        uncoded_structures({1: "liver", 2: "tumour"}),
         {1: 0.1 + 0.2, 2: float("nan")},
         labels.with_array(RNG.random((2, 4, 5, 6)).astype(np.float32), "scan probabilities"),
         ("Größer als sonst ☃.",),

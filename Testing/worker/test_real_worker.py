@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from MedLLMSegLib import Volume, load_model, load_volume, segment
-from MedLLMSegLib.core.geometry import Grid, apply, resample
+from MedLLMSegLib.core.geometry import Grid, resample, transform_points
 from MedLLMSegLib.worker.client import MODULE
 from MedLLMSegLib.worker.protocol import load_segmentation, save_volume
 from Testing.cli.test_end_to_end import template_path
@@ -71,7 +71,7 @@ def test_the_first_press_gives_what_the_library_gives(owner, crop):
         and result.notes == same.notes
         and result.volumes_ml == same.volumes_ml
     )
-    centre = apply(crop.ijk_to_ras, np.argwhere(result.labels.array)[:, ::-1].mean(0))
+    centre = transform_points(crop.ijk_to_ras, np.argwhere(result.labels.array)[:, ::-1].mean(0))
     assert np.linalg.norm(centre - (-26, -22, -14)) < 8
 
 

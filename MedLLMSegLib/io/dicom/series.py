@@ -12,7 +12,12 @@ import SimpleITK as sitk
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.itk_images import check_name, execute, image_to_volume, quiet
+from MedLLMSegLib.io.itk_images import (
+    check_file_name,
+    image_to_volume,
+    itk_warnings_off,
+    run_reader,
+)
 
 _IO = "GDCMImageIO"
 _EVEN = 0.1  # a slice may lie this part of the slice distance beside its place on an even grid
@@ -84,10 +89,10 @@ def read_slice(path: Path) -> Slice | None:
     """
     reader = sitk.ImageFileReader()
     try:
-        check_name(path)
+        check_file_name(path)
         reader.SetImageIO(_IO)
         reader.SetFileName(str(path))
-        with quiet():
+        with itk_warnings_off():
             reader.ReadImageInformation()
     except (RuntimeError, UserError) as error:
         if _may_lack_image(path):
@@ -136,9 +141,9 @@ def load_dicom(path: Path) -> Volume:
         slices = [s for s in others if s.series == slices[0].series]
     slices = _ordered(_one_series(slices, folder), path)
     if len(slices) == 1:
-        image = execute(sitk.ImageFileReader(), _IO, path, str(slices[0].path))
+        image = run_reader(sitk.ImageFileReader(), _IO, path, str(slices[0].path))
     else:
-        image = execute(sitk.ImageSeriesReader(), _IO, path, [str(s.path) for s in slices])
+        image = run_reader(sitk.ImageSeriesReader(), _IO, path, [str(s.path) for s in slices])
     return image_to_volume(image, path.name if path.is_dir() else path.stem, slices[0].window)
 
 

@@ -15,7 +15,12 @@ import SimpleITK as sitk
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import LINEAR, Lut, Window
-from MedLLMSegLib.io.itk_images import check_name, execute, image_to_volume, quiet
+from MedLLMSegLib.io.itk_images import (
+    check_file_name,
+    image_to_volume,
+    itk_warnings_off,
+    run_reader,
+)
 from MedLLMSegLib.io.pictures import grey_image
 
 from .luts import MODALITY, VOI, read_luts, transfer_syntax
@@ -51,13 +56,13 @@ def read_dicom_image(path) -> DicomImage:
     Raises `UserError`.
     """
     path = Path(path)
-    check_name(path)
+    check_file_name(path)
     _check_no_video(path)
     reader = sitk.ImageFileReader()
     try:
         reader.SetImageIO(_IO)
         reader.SetFileName(str(path))
-        with quiet():
+        with itk_warnings_off():
             reader.ReadImageInformation()
     except RuntimeError as error:
         raise UserError(
@@ -78,7 +83,7 @@ def read_dicom_image(path) -> DicomImage:
             f'"{path}" is black and white (1 bit), and grey values are needed; export the image'
             " itself."
         )
-    image, notes = grey_image(execute(reader, _IO, path, str(path)), str(path))
+    image, notes = grey_image(run_reader(reader, _IO, path, str(path)), str(path))
     volume = image_to_volume(
         image, path.stem if path.suffix.lower() in (".dcm", ".ima") else path.name
     )
@@ -206,11 +211,11 @@ def dicom_modality(path) -> str:
         )
         if first is None:
             return ""
-        check_name(first)
+        check_file_name(first)
         reader = sitk.ImageFileReader()
         reader.SetImageIO(_IO)
         reader.SetFileName(str(first))
-        with quiet():
+        with itk_warnings_off():
             reader.ReadImageInformation()
         return _Tags(reader).text("0008|0060").upper()
     except (RuntimeError, OSError, UserError):  # loading it says what is wrong

@@ -13,7 +13,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm.block import LlamaBlock
 from MedLLMSegLib.llm.llama import LlamaWeights
 from MedLLMSegLib.llm.store import resolve
-from MedLLMSegLib.llm.text_embeddings import PROMPT_IDS, TextRows, resolve_text
+from MedLLMSegLib.llm.text_embeddings import PROMPT_IDS, TextRows, resolve_text_rows
 from MedLLMSegLib.networks.controls import random_of_equal_norm, replace_tensors
 from MedLLMSegLib.networks.encoders.build_encoder import build_encoder, with_architecture
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig
@@ -52,7 +52,7 @@ def build_classifier(
             encoder,
             layers,
             (
-                resolve_text(config.pneumollm.llm.source)
+                resolve_text_rows(config.pneumollm.llm.source)
                 if pretrained
                 else _empty_text(config, layers[0].config.hidden_size)
             ),

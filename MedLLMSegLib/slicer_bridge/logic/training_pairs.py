@@ -14,8 +14,9 @@ import numpy as np
 import slicer
 from vtk.util.numpy_support import vtk_to_numpy
 
+from MedLLMSegLib.anatomy.structures import uncoded_structures
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.segmentation import Segmentation, plain_structures
+from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data.reference_labels import same_name
 from MedLLMSegLib.io.volume_files import save_segmentation, save_volume
@@ -149,7 +150,7 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
             " the pair out."
         )
     return volume, Segmentation(
-        volume.with_array(labels), plain_structures(dict(enumerate(names, start=1)))
+        volume.with_array(labels), uncoded_structures(dict(enumerate(names, start=1)))
     )
 
 

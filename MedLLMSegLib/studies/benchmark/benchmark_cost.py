@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.memory import peak_mb
+from MedLLMSegLib.core.memory import peak_memory_mb
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.networks.controls import count_parameters
@@ -118,7 +118,7 @@ def measured(settings: Settings, network_name: str, arm: str, precision: str, st
     """One arm on random data, on the CPU: medians over `steps` training steps and `CROPS` crops,
     the first of each left out.
     """
-    before = peak_mb()
+    before = peak_memory_mb()
     network = build_network_of(
         settings, Run(network_name, arm, settings.percents[0], settings.seeds[0])
     )
@@ -142,7 +142,7 @@ def measured(settings: Settings, network_name: str, arm: str, precision: str, st
 
     network.train()
     step_seconds, step_cpu_seconds = _timed(step, steps)
-    peak = peak_mb()
+    peak = peak_memory_mb()
     network.eval()
     with torch.inference_mode():
         inference_seconds, inference_cpu_seconds = _timed(lambda: network(image[:1]), CROPS)

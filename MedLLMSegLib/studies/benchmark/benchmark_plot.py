@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
-from MedLLMSegLib.core.safe_files import whole_file
+from MedLLMSegLib.core.safe_files import atomic_write
 
 from .benchmark_results import Results
 from .verdict import Key, family, figure
@@ -48,7 +48,7 @@ def draw(results: Results, path: Path) -> Path:
         fontsize=8.5,
         color=SOFT,
     )
-    with whole_file(path, ".png") as temporary:
+    with atomic_write(path, ".png") as temporary:
         canvas.savefig(temporary)
     return path
 

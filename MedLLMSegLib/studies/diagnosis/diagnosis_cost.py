@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.memory import peak_mb
+from MedLLMSegLib.core.memory import peak_memory_mb
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig
@@ -59,7 +59,7 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
     image_ms: of one image (or sequence of two) from pixels to logits. peak_mb: the largest resident
     size of the process, libraries (before_mb) included.
     """
-    before = peak_mb()
+    before = peak_memory_mb()
     network = build_classifier(config)
     size, frozen = config.encoder.image_size, config.encoder.frozen
     steps = (STEPS_OF_A_SEQUENCE,) if config.kind == "cnn-lstm" else ()
@@ -84,7 +84,7 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
     return {
         "step_seconds": round(_median_seconds(step), 4),
         "image_ms": round(image_ms, 1),
-        "peak_mb": round(peak_mb(), 1),
+        "peak_mb": round(peak_memory_mb(), 1),
         "before_mb": round(before, 1),
         "threads": torch.get_num_threads(),
         "parameters": counted(network),

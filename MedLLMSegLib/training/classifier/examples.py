@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.core.safe_files import whole_file
+from MedLLMSegLib.core.safe_files import atomic_write
 
 ENCODE_AT_ONCE = 32
 TOKEN_SEED = (
@@ -162,7 +162,7 @@ class TokenStore:
                 self._held[name] = load_file(path)["tokens"]
             else:
                 tokens = encode_views(network, examples, views, how, device, progress).contiguous()
-                with whole_file(path) as scratch:
+                with atomic_write(path) as scratch:
                     save_file({"tokens": tokens}, scratch)
                 self._held[name] = tokens
         return self._held[name]

@@ -17,7 +17,7 @@ from MedLLMSegLib.diagnosis.input_description import RADIOGRAPHY, InputConfig
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
 from MedLLMSegLib.diagnosis.slice_sequences import ImageSequence
 from MedLLMSegLib.io.dicom.single_image import dicom_modality
-from MedLLMSegLib.io.radiograph import load_lung_mask, load_radiograph, on_pixels_of
+from MedLLMSegLib.io.radiograph import coregistered_channel, load_lung_mask, load_radiograph
 from MedLLMSegLib.registry.classifier_config import PreparationConfig, RecordConfig
 
 from .examples import Examples
@@ -64,7 +64,9 @@ def prepared_image(
         if path is not None:
             radiograph = load_radiograph(path, ct=asked.of_channel(n).ct)
             radiograph = (
-                radiograph if first is None else on_pixels_of(first, radiograph, asked.names[n])
+                radiograph
+                if first is None
+                else coregistered_channel(first, radiograph, asked.names[n])
             )
             first = first or radiograph
             lungs = load_lung_mask(_mask_path(case, mask), radiograph) if mask else None

@@ -27,7 +27,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import apply, centred_grid
+from MedLLMSegLib.core.geometry import centred_grid, transform_points
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.localizer_network import LocalizerConfig, LocalizerNet
@@ -371,7 +371,7 @@ def _sample_grid(sample: Sample):
 def _true_centres(sample: Sample) -> dict[str, np.ndarray]:
     """RAS mm of what is in view of each side; NaN for nothing."""
     return {
-        side: apply(_sample_grid(sample).ijk_to_ras, sample.centre_vox(n)[::-1])
+        side: transform_points(_sample_grid(sample).ijk_to_ras, sample.centre_vox(n)[::-1])
         for n, side in enumerate(SIDES)
     }
 

@@ -10,7 +10,7 @@ import numpy as np
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import resample
 from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.core.safe_files import whole_file
+from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
 from MedLLMSegLib.io.volume_files import load_volume
@@ -108,7 +108,7 @@ def _files(name: str, cache: Path) -> tuple[Path, Path]:
 
 def _on_disk(case: dict, cache: Path) -> dict:
     for path, array in zip(_files(case["id"], cache), (case["image"], case["label"])):
-        with whole_file(path) as scratch:
+        with atomic_write(path) as scratch:
             np.save(scratch, array)
     return _from_disk(case["id"], cache)
 
