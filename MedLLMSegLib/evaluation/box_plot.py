@@ -11,7 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.safe_files import atomic_write
-from MedLLMSegLib.metrics.overlap import METRICS, Metric, group_means
+from MedLLMSegLib.metrics.group_statistics import group_means
+from MedLLMSegLib.metrics.overlap import METRICS, Metric
 
 from .scores import Score, structures_of
 

@@ -19,14 +19,10 @@ from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.data import listed_ids, split_cases
 from MedLLMSegLib.data.image_table import ClassSet, ImageCase, read_classes
 from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel, load_classifier
-from MedLLMSegLib.metrics.classification import (
-    Estimate,
-    calibrated,
-    decide,
-    expected_calibration_error,
-    figures,
-)
-from MedLLMSegLib.metrics.subgroups import age_band, shortcut, subgroup_table
+from MedLLMSegLib.metrics.calibration import calibrated_probabilities, image_calibration_error
+from MedLLMSegLib.metrics.classification import decide
+from MedLLMSegLib.metrics.classification_intervals import Estimate, classification_figures
+from MedLLMSegLib.metrics.subgroups import age_band, measure_shortcut, subgroup_table
 from MedLLMSegLib.reporting.classification_plots import draw_confusion, draw_roc
 from MedLLMSegLib.training.classifier.examples import Examples, logits_of
 from MedLLMSegLib.training.classifier.prepared_images import image_examples, record_fields
@@ -51,7 +47,7 @@ def evaluate_classifier(
     cases = chosen_cases(class_set, cases_file)
     examples = examples_for(loaded, cases, lambda text, fraction: report(text, 0.8 * fraction))
     report("diagnosing", 0.8)
-    probabilities = calibrated(
+    probabilities = calibrated_probabilities(
         logits_of(loaded.network, examples, device=loaded.device), loaded.temperature
     )
     write_text(output, _table(cases, loaded, probabilities))
@@ -158,8 +154,10 @@ def _summary(model: ClassifierModel, class_set: ClassSet, cases, probabilities: 
         "classes": list(model.classes),
         "threshold": model.threshold,
         "temperature": model.temperature,
-        "figures": {k: v.to_dict() for k, v in figures(truth, [answer], groups).items()},
-        "ece": round(expected_calibration_error(truth, probabilities), 5),
+        "figures": {
+            k: v.to_dict() for k, v in classification_figures(truth, [answer], groups).items()
+        },
+        "ece": round(image_calibration_error(truth, probabilities), 5),
         "confusion": table,
         "subgroups": subgroup_table(truth, [answer], groups, columns) if columns else [],
         "shortcut": _shortcut(class_set, cases),
@@ -187,7 +185,7 @@ def _shortcut(class_set: ClassSet, cases) -> dict | None:
     ]
     if not trained or SHORTCUT not in cases[0].columns:
         return None
-    found = shortcut(
+    found = measure_shortcut(
         [c.columns[SHORTCUT] for c in trained],
         [c.target for c in trained],
         [c.columns[SHORTCUT] for c in cases],

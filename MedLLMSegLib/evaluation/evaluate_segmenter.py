@@ -33,16 +33,14 @@ from MedLLMSegLib.data import (
 )
 from MedLLMSegLib.data.reference_labels import is_segmentation
 from MedLLMSegLib.io.volume_files import load_volume
-from MedLLMSegLib.metrics.overlap import (
-    CASE_METRICS,
+from MedLLMSegLib.metrics.calibration import (
     NEAR_MM,
     calibration_error,
-    measure,
-    missed,
     near_foreground,
-    reliability,
-    risk_coverage_area,
+    voxel_reliability,
 )
+from MedLLMSegLib.metrics.overlap import CASE_METRICS, missed_structure_metrics, structure_metrics
+from MedLLMSegLib.metrics.risk_coverage import risk_coverage_area
 
 from .scores import Score, as_json, summarize_scores, summary_path, table
 
@@ -103,7 +101,7 @@ class How:
 @dataclass(frozen=True, eq=False)
 class _Measured:
     """One case. structures: what the model could find; None where it failed. bins: its
-    `reliability` table, if asked for.
+    `voxel_reliability` table, if asked for.
     """
 
     score: Score
@@ -242,7 +240,7 @@ def _measure(case: Case, chosen: Chosen, run, calibration: bool) -> _Measured:
         return _Measured(Score(case.id, case.group, error=str(error) or type(error).__name__))
     truth = with_values_of(result.structures, chosen.truth(case, volume), chosen, case.id)
     by_key = {
-        s.key: measure(result.labels.array, truth, s.label, volume.ijk_to_ras)
+        s.key: structure_metrics(result.labels.array, truth, s.label, volume.ijk_to_ras)
         for s in result.structures
     }
     charged = [
@@ -305,13 +303,13 @@ def with_values_of(
 
 
 def _add_calibration(score: Score, result: Segmentation, truth: np.ndarray) -> np.ndarray:
-    """Add the columns of `CASE_METRICS` to a score, and return the case's `reliability` table."""
+    """Add the columns of `CASE_METRICS` to a score, and return the case's `voxel_reliability` table."""
     maps, spacing_mm = result.probabilities.array, result.labels.spacing_mm
     classes = np.concatenate([np.clip(1 - maps.sum(0), 0, 1)[None], maps])  # background first
     numbers = np.zeros_like(truth)
     for n, structure in enumerate(result.structures, 1):
         numbers[truth == structure.label] = n
-    bins = reliability(classes, numbers, BINS, spacing_mm)
+    bins = voxel_reliability(classes, numbers, BINS, spacing_mm)
     near = near_foreground(truth, result.labels.array, spacing_mm)
     curve = risk_coverage_area(result.uncertainty.array[near], (result.labels.array != truth)[near])
     score.values |= dict(zip(CASE_METRICS, (calibration_error(bins), curve.area, curve.random)))
@@ -350,7 +348,8 @@ def _charge_failed(measured: list[_Measured], chosen: Chosen) -> None:
         present = {s.key: int((truth == s.label).sum()) for s in structures}
         wanted = [key for key, voxels in present.items() if voxels] or list(present)
         by_key = {
-            key: missed(image.grid) | {"volume_difference_ml": -present[key] * image.grid.voxel_ml}
+            key: missed_structure_metrics(image.grid)
+            | {"volume_difference_ml": -present[key] * image.grid.voxel_ml}
             for key in wanted
         }
         score.values, score.charged = _columns(by_key), tuple(wanted)

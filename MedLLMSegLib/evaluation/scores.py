@@ -11,7 +11,8 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.data import group_of
-from MedLLMSegLib.metrics.overlap import CASE_METRICS, METRICS, RULE, group_means, summarize
+from MedLLMSegLib.metrics.group_statistics import group_means, summarize
+from MedLLMSegLib.metrics.overlap import CASE_METRICS, METRICS, RULE
 
 FAILED_RULE = (
     "a case that could not be segmented counts as one in which nothing was found, with accuracy 0"

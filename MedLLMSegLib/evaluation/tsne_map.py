@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.metrics.classification import Estimate, figures
+from MedLLMSegLib.metrics.classification_intervals import Estimate, classification_figures
 
 FOLDS = 5
 
@@ -102,7 +102,7 @@ def tell_from_features(
         )
         probabilities[np.ix_(test, model.classes_)] = model.predict_proba(features[test])
     counts = np.bincount(target, minlength=len(kept))
-    found = figures(target, [(probabilities, None)], groups)
+    found = classification_figures(target, [(probabilities, None)], groups)
     return Told(
         len(target),
         dict(zip(kept, counts.tolist())),

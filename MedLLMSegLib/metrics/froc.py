@@ -1,6 +1,7 @@
-"""FROC: how many lesions are found at how many false alarms an image.
+"""FROC: the sensitivity for lesions against the number of false positives an image.
 
-Own code, as MONAI's `compute_froc_curve_data` leaves the lowest score out and its points omit 1/8.
+This is our own code because MONAI's `compute_froc_curve_data` drops the lowest score, and its
+operating points omit 1/8.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MedLLMSegLib.core.types import Array
+
 LUNA16_POINTS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives an image
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One place that a detector points at. lesion: which lesion it hits; None for a false
-    positive.
-    """
+    """One place that a detector points at. lesion: the one it hits; None for a false positive."""
 
     image: Hashable
     score: float
@@ -26,18 +27,21 @@ class Finding:
 
 @dataclass(frozen=True)
 class Froc:
-    """false_positives: (n,) a image, rising from 0. sensitivity: (n,) the most that is found at
-    so many. Both begin at (0, s).
+    """An FROC curve, which begins at (0, s).
+
+    false_positives: (n,) an image, rising from 0. sensitivity: (n,) the largest at each of them.
     """
 
-    false_positives: np.ndarray
-    sensitivity: np.ndarray
+    false_positives: Array
+    sensitivity: Array
 
-    def at(self, points: Sequence[float] = LUNA16_POINTS) -> np.ndarray:
-        """Sensitivity at so many false positives an image; between thresholds linear, beyond the
-        last one constant (LUNA16).
+    def at(self, points: Sequence[float] = LUNA16_POINTS) -> Array:
+        """Sensitivity at numbers of false positives an image.
+
+        Linear between thresholds, constant beyond the last one (as LUNA16 does).
         """
-        return np.interp(points, self.false_positives, self.sensitivity)
+        sensitivity: Array = np.interp(points, self.false_positives, self.sensitivity)
+        return sensitivity
 
     @property
     def score(self) -> float:
@@ -48,29 +52,34 @@ class Froc:
 def froc(findings: Sequence[Finding], lesions: int, images: int) -> Froc:
     """The curve over all thresholds on the score.
 
-    findings: of all images. lesions: how many there are in truth, found or not. images: how many
-    were looked at, those without any finding included. A lesion counts as found once, by its
-    highest score; further hits of it count as nothing. Source: Setio et al., Validation,
-    comparison, and combination of algorithms for automatic detection of pulmonary nodules (LUNA16),
-    Medical Image Analysis 2017.
+    findings: of all images. lesions: the number in truth, found or not. images: the number
+    examined, including those without findings. A lesion counts as found once, by its highest score;
+    further hits of it are ignored. Source: Setio et al., Validation, comparison, and combination of
+    algorithms for automatic detection of pulmonary nodules (LUNA16), Medical Image Analysis 2017.
     """
     if lesions < 1 or images < 1:
         raise ValueError(
             f"an FROC needs at least one lesion and one image, not {lesions} and {images}"
         )
-    hits: dict[Hashable, float] = {}
-    for each in findings:
-        if each.lesion is not None:
-            key = (each.image, each.lesion)
-            hits[key] = max(hits.get(key, -np.inf), each.score)
-    if len(hits) > lesions:
+    best_scores: dict[Hashable, float] = {}
+    for finding in findings:
+        if finding.lesion is not None:
+            key = (finding.image, finding.lesion)
+            best_scores[key] = max(best_scores.get(key, -np.inf), finding.score)
+    if len(best_scores) > lesions:
         raise ValueError(
-            f"{len(hits)} different lesions are hit, and {lesions} are said to be there"
+            f"{len(best_scores)} different lesions are hit, but only {lesions} are stated"
         )
-    false = np.array([f.score for f in findings if f.lesion is None], float)
-    true = np.array(list(hits.values()), float)
-    thresholds = np.unique(np.concatenate([false, true]))[::-1]  # falling
-    alarms = np.array([0, *((false >= t).sum() for t in thresholds)]) / images
-    found = np.array([0, *((true >= t).sum() for t in thresholds)]) / lesions
-    levels = np.unique(alarms)  # where the curve rises straight up, its top counts
-    return Froc(levels, np.array([found[alarms == level].max() for level in levels]))
+    false_scores = np.array([f.score for f in findings if f.lesion is None], float)
+    true_scores = np.array(list(best_scores.values()), float)
+    thresholds = np.unique(np.concatenate([false_scores, true_scores]))[::-1]  # falling
+    false_positives = _counts_from(thresholds, false_scores) / images
+    sensitivity = _counts_from(thresholds, true_scores) / lesions
+    levels = np.unique(false_positives)  # where the curve rises straight up, its top counts
+    tops = np.array([sensitivity[false_positives == level].max() for level in levels])
+    return Froc(levels, tops)
+
+
+def _counts_from(thresholds: Array, scores: Array) -> Array:
+    """How many scores reach each threshold, with a 0 in front: (thresholds + 1,)."""
+    return np.array([0, *((scores >= threshold).sum() for threshold in thresholds)])

@@ -2,15 +2,15 @@
 cases.
 
 The unit is the group: the head or patient. The seeds of an arm, then the structures of a case, then
-the cases of a group are averaged first, so that each group gives one pair of values, and each test
-and interval is over groups. An interval therefore says how much other patients would change the
-answer, not how much other seeds would.
+the cases of a group are averaged, so that each group gives one pair of values. Tests and intervals
+are over groups: an interval says how much other patients would change the answer, not how much
+other seeds would.
 
-Rule for values that are missing: where every table of both arms has none (neither label map has the
-structure), the case's structure is left out. Where only some have none, those were right to find
-nothing there, and count as perfect (1, or 0 mm): so outlining a structure that is not there costs
-an arm something. For a column that is not in `METRICS` a missing value says nothing of the kind,
-and the case is left out as soon as one table lacks it.
+Rule for missing values: where every table of both arms has none (neither label map has the
+structure), the case's structure is left out. Where only some have none, those rightly found
+nothing, and count as perfect (1, or 0 mm): outlining an absent structure costs an arm something.
+For a column that is not in `METRICS` a missing value has no such meaning, and the case is left out
+if any table lacks it.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Array
 
-from .overlap import METRICS, bootstrap_interval, group_means, metric_of
+from .group_statistics import bootstrap_interval, group_means
+from .overlap import METRICS, metric_of
 
-Table = Mapping[
-    str, Mapping[str, float]
-]  # case -> column such as "dice_anterior" -> value, NaN where there is none
+# case -> column such as "dice_anterior" -> value, NaN where there is none
+Table = Mapping[str, Mapping[str, float]]
 SIGNIFICANT = 0.05
 OPPOSITE = "most pairs point one way and the mean the other"
-_SAME = 1e-9  # smaller differences are round-off
+_ROUND_OFF = 1e-9  # smaller differences are none
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Comparison:
     differing: pairs that are not equal, which alone enter the test. difference: mean over groups of
     first minus second; low, high: its 95 % bootstrap interval over groups. p: two-sided Wilcoxon
     signed-rank test; p_holm: after Holm's correction over all tests of one call. better: the better
-    arm, where p_holm < 0.05 and ranks and mean agree; else "". note: what to know besides.
+    arm, where p_holm < 0.05 and ranks and mean agree; else "". note: remarks on the test.
     """
 
     metric: str
@@ -76,97 +77,113 @@ def paired_tests(
     that no table has. Sources: Wilcoxon 1945 (equal pairs are left out of the ranks); Holm 1979.
     """
     pairs = list(itertools.combinations(arms, 2)) if pairs is None else list(pairs)
-    metrics = [full_name(metric) for metric in metrics]
-    found = [
-        _compare(metric, pair, [list(arms[name]) for name in pair], groups)
-        for metric in metrics
+    tests = [
+        _uncorrected_test(metric, pair, [list(arms[name]) for name in pair], groups)
+        for metric in map(full_name, metrics)
         for pair in pairs
     ]
-    corrected = holm([each[0].p for each in found])
-    return [_judged(replace(c, p_holm=p), favours) for (c, favours), p in zip(found, corrected)]
+    corrected = holm([test.comparison.p for test in tests])
+    return [_concluded(test, p_holm) for test, p_holm in zip(tests, corrected, strict=True)]
 
 
 def full_name(metric: str) -> str:
-    """The name in the tables of a metric that was given without its unit ("hd95": "hd95_mm");
-    others as they are.
-    """
+    """The name in the tables of a metric without its unit ("hd95": "hd95_mm"); others unchanged."""
     return next((name for name in METRICS if metric == name.split("_")[0]), metric)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order given."""
-    count, running = len(p_values), 0.0
+    """Holm's step-down adjusted p values, in the order of ``p_values``."""
+    count, running_maximum = len(p_values), 0.0
     adjusted = [0.0] * count
     for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        running = max(running, min(1.0, (count - rank) * p_values[index]))
-        adjusted[index] = running
+        running_maximum = max(running_maximum, min(1.0, (count - rank) * p_values[index]))
+        adjusted[index] = running_maximum
     return adjusted
 
 
 def arm_values(
     arms: Mapping[str, Sequence[Table]], groups: Mapping[str, str], metric: str = "dice"
-) -> dict[str, np.ndarray]:
-    """What is tested: name of each arm -> one value for each group, over the cases and columns
-    that all arms have.
-    """
-    names, tables, metric = list(arms), [list(seeds) for seeds in arms.values()], full_name(metric)
-    values = group_values(
-        tables, _common_cases(names, tables), _columns(metric, names, tables)[0], groups
-    )
-    return dict(zip(names, values))
+) -> dict[str, Array]:
+    """The values that are tested, (groups,) for each arm's name.
 
-
-def _compare(
-    metric: str, names: tuple[str, str], tables: list[list[Table]], groups
-) -> tuple[Comparison, float]:
-    """One test without Holm's correction, and the sign of its ranks: above 0 where the first
-    arm's values are higher.
+    They cover the cases and columns that all arms have.
     """
+    names, tables = list(arms), [list(seeds) for seeds in arms.values()]
     cases = _common_cases(names, tables)
-    columns, notes = _columns(metric, names, tables)
-    first, second = group_values(tables, cases, columns, groups)
+    columns = _common_columns(full_name(metric), names, tables).shared
+    return dict(zip(names, group_values(tables, cases, columns, groups), strict=True))
+
+
+@dataclass(frozen=True)
+class _UncorrectedTest:
+    """A test before Holm's correction. rank_sign: above 0 where the first arm ranks higher."""
+
+    comparison: Comparison
+    rank_sign: float
+
+
+def _uncorrected_test(
+    metric: str, names: tuple[str, str], tables: list[list[Table]], groups: Mapping[str, str]
+) -> _UncorrectedTest:
+    """Compare two arms. tables: for each arm, one table for each seed."""
+    cases = _common_cases(names, tables)
+    columns = _common_columns(metric, names, tables)
+    first, second = group_values(tables, cases, columns.shared, groups)
     if not len(first):
         raise UserError(
             f'"{names[0]}" and "{names[1]}" have no values of "{metric}" to compare in the cases'
             " they share; choose another metric."
         )
-    left_out = len(set(tables[0][0]) ^ set(tables[1][0]))
-    notes += (
-        [f"without {left_out} case{'s' * (left_out > 1)} that only one arm has"] if left_out else []
-    )
-    apart = first - second
-    apart[np.abs(apart) < _SAME] = 0.0
-    p, sign, differing = signed_rank(apart)
-    if differing and 2.0 / 2**differing >= SIGNIFICANT:
-        notes.append(
-            f"too few: {differing} differing pair{'s' * (differing > 1)} cannot give p below "
-            f"{min(1.0, 2.0 / 2**differing):.2g}"
-        )
-    elif 0 < differing < len(apart):
-        notes.append(f"{len(apart) - differing} equal pair{'s' * (len(apart) - differing > 1)}")
-    if sign * apart.mean() < 0:
+    differences = first - second
+    differences[np.abs(differences) < _ROUND_OFF] = 0.0
+    test = signed_rank(differences)
+    notes = [columns.note(), _left_out_note(*tables), _pairs_note(test.pairs, len(differences))]
+    if test.rank_sign * differences.mean() < 0:
         notes.append(OPPOSITE)
-    low, high = bootstrap_interval(apart)
-    return (
-        Comparison(
-            metric,
-            *names,
-            len(first),
-            differing,
-            float(first.mean()),
-            float(second.mean()),
-            float(apart.mean()),
-            low,
-            high,
-            p,
-            note="; ".join(notes),
-        ),
-        sign,
+    low, high = bootstrap_interval(differences)
+    comparison = Comparison(
+        metric,
+        first=names[0],
+        second=names[1],
+        n=len(first),
+        differing=test.pairs,
+        mean_first=float(first.mean()),
+        mean_second=float(second.mean()),
+        difference=float(differences.mean()),
+        low=low,
+        high=high,
+        p=test.p,
+        note=_joined(notes),
     )
+    return _UncorrectedTest(comparison, test.rank_sign)
+
+
+def _left_out_note(first: list[Table], second: list[Table]) -> str:
+    count = len(set(first[0]) ^ set(second[0]))
+    return f"without {count} case{'s' * (count > 1)} that only one arm has" if count else ""
+
+
+def _pairs_note(differing: int, pairs: int) -> str:
+    """A note where too few pairs differ for a significant p, or some pairs are equal."""
+    if not differing:
+        return ""
+    smallest_p = 2.0 ** (1 - differing)
+    if smallest_p >= SIGNIFICANT:
+        return (
+            f"too few: {differing} differing pair{'s' * (differing > 1)} cannot give p below "
+            f"{min(1.0, smallest_p):.2g}"
+        )
+    equal = pairs - differing
+    return f"{equal} equal pair{'s' * (equal > 1)}" if equal else ""
+
+
+def _joined(notes: Sequence[str]) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def _common_cases(names: Sequence[str], tables: list[list[Table]]) -> list[str]:
-    for name, seeds in zip(names, tables):
+    """The cases that all arms have; `UserError` unless the seeds of each arm hold the same."""
+    for name, seeds in zip(names, tables, strict=True):
         for table in seeds[1:]:
             if set(table) != set(seeds[0]):
                 odd = sorted(set(table) ^ set(seeds[0]))
@@ -176,96 +193,125 @@ def _common_cases(names: Sequence[str], tables: list[list[Table]]) -> list[str]:
                 )
     cases = [case for case in tables[0][0] if all(case in seeds[0] for seeds in tables)]
     if not cases:
-        raise UserError(f"{_listed(names)} have no case in common; measure them on the same data.")
+        raise UserError(f"{_quoted(names)} have no case in common; measure them on the same data.")
     return cases
 
 
-def _columns(
-    metric: str, names: Sequence[str], tables: list[list[Table]]
-) -> tuple[list[str], list[str]]:
-    """The columns of a metric that every table has, and a note on those that only some have."""
-    each = [
-        [
-            c
-            for c in dict.fromkeys(itertools.chain.from_iterable(table.values()))
-            if c == metric or c.startswith(f"{metric}_")
-        ]
-        for seeds in tables
-        for table in seeds
-    ]
-    shared = [c for c in each[0] if all(c in others for others in each)]
-    if metric in shared:  # one column by its whole name
-        return [metric], []
+@dataclass(frozen=True)
+class _Columns:
+    """A metric's columns: those in every table, and those that only some tables have."""
+
+    shared: list[str]
+    left_out: list[str]
+
+    def note(self) -> str:
+        if not self.left_out:
+            return ""
+        return f"without {', '.join(self.left_out)}, which not all tables have"
+
+
+def _common_columns(metric: str, names: Sequence[str], tables: list[list[Table]]) -> _Columns:
+    by_table = [_columns_of(metric, table) for seeds in tables for table in seeds]
+    shared = [column for column in by_table[0] if all(column in other for other in by_table)]
+    if metric in shared:  # the full name of one column
+        return _Columns([metric], [])
     if not shared:
         raise UserError(
-            f'{_listed(names)} have no column of "{metric}" in common; use a metric that all tables'
+            f'{_quoted(names)} have no column of "{metric}" in common; use a metric that all tables'
             " have."
         )
-    odd = sorted({c for columns in each for c in columns} - set(shared))
-    return shared, [f"without {', '.join(odd)}, which not all tables have"] if odd else []
+    return _Columns(shared, sorted({c for columns in by_table for c in columns} - set(shared)))
 
 
-def _listed(names: Sequence[str]) -> str:
+def _columns_of(metric: str, table: Table) -> list[str]:
+    """The columns of a table that hold the metric, as a whole or for one structure each."""
+    columns = dict.fromkeys(itertools.chain.from_iterable(table.values()))
+    return [c for c in columns if c == metric or c.startswith(f"{metric}_")]
+
+
+def _quoted(names: Sequence[str]) -> str:
     return " and ".join(f'"{name}"' for name in names)
 
 
 def group_values(
-    tables: list[list[Table]], cases: Sequence[str], columns: Sequence[str], groups
-) -> list[np.ndarray]:
-    """One value for each arm and group, (groups,) each: seeds, then structures, then the group's
-    cases averaged.
+    tables: list[list[Table]],
+    cases: Sequence[str],
+    columns: Sequence[str],
+    groups: Mapping[str, str],
+) -> list[Array]:
+    """One value for each arm and group: seeds, then structures, then a group's cases averaged.
 
-    tables: for each arm one table for each seed. Missing values: see the module's rule.
+    tables: for each arm, one table for each seed. Returns (groups,) for each arm. Missing values
+    follow the module's rule.
     """
-    values = [
-        np.array(
-            [[[table[case].get(c, np.nan) for c in columns] for case in cases] for table in seeds],
-            float,
-        )
+    by_arm = [
+        np.array([[_row(table[case], columns) for case in cases] for table in seeds], float)
         for seeds in tables
     ]  # (seeds, cases, columns)
-    perfect = np.array(
-        [metric_of(c).best if metric_of(c) in METRICS.values() else np.nan for c in columns]
-    )
-    signed = np.array([c.startswith("volume_difference_ml") for c in columns])
-    there = np.isfinite(np.concatenate(values))  # (seeds of all, cases, columns)
-    used = there.any(0) & (there.all(0) | np.isfinite(perfect))  # (cases, columns)
-    kept = used.any(1)
-    names = [groups[case] for case, keep in zip(cases, kept) if keep]
+    perfect = np.array([_perfect_value(column) for column in columns])
+    signed = np.array([column.startswith("volume_difference_ml") for column in columns])
+    present = np.isfinite(np.concatenate(by_arm))  # (seeds of all arms, cases, columns)
+    used = present.any(0) & (present.all(0) | np.isfinite(perfect))  # (cases, columns)
+    has_value = used.any(1)
+    case_groups = [groups[case] for case, kept in zip(cases, has_value, strict=True) if kept]
     means = []
-    for each in values:
-        each = np.where(signed, np.abs(each), each)
-        filled = np.where(np.isfinite(each), each, perfect).mean(0)  # (cases, columns)
-        by_case = np.where(used, filled, 0.0)[kept].sum(1) / used[kept].sum(1)
-        means.append(np.array(list(group_means(by_case, names).values())))
+    for values in by_arm:
+        magnitudes = np.where(signed, np.abs(values), values)
+        over_seeds = np.where(np.isfinite(magnitudes), magnitudes, perfect).mean(0)
+        sums = np.where(used, over_seeds, 0.0)[has_value].sum(1)
+        by_case = sums / used[has_value].sum(1)
+        means.append(np.array(list(group_means(by_case, case_groups).values())))
     return means
 
 
-def signed_rank(differences: np.ndarray) -> tuple[float, float, int]:
-    """Two-sided Wilcoxon signed-rank test of (n,) differences: p, the sign of the rank sum, pairs
-    that differ.
+def _row(values: Mapping[str, float], columns: Sequence[str]) -> list[float]:
+    return [values.get(column, np.nan) for column in columns]
+
+
+def _perfect_value(column: str) -> float:
+    """What a missing value counts as where other tables have one; NaN where it has no meaning."""
+    metric = metric_of(column)
+    return metric.best if metric is not None and metric in METRICS.values() else np.nan
+
+
+@dataclass(frozen=True)
+class SignedRank:
+    """A Wilcoxon signed-rank test. rank_sign: of the rank sum. pairs: those that differ."""
+
+    p: float
+    rank_sign: float
+    pairs: int
+
+
+def signed_rank(differences: Array) -> SignedRank:
+    """Two-sided Wilcoxon signed-rank test of (n,) differences.
 
     Equal pairs have no sign and are left out. With none left there is no difference to test and p
     is 1. Exact up to 50 pairs without ties, and up to 13 with; else by the normal approximation.
     """
     from scipy.stats import rankdata, wilcoxon
 
-    there = differences[differences != 0]
-    if not len(there):
-        return 1.0, 0.0, 0
-    there = np.round(there / _SAME) * _SAME  # so that equal differences tie in spite of round-off
-    sign = float(np.sign((np.sign(there) * rankdata(np.abs(there))).sum()))
-    return float(wilcoxon(there, method="auto").pvalue), sign, len(there)
+    nonzero = differences[differences != 0]
+    if not len(nonzero):
+        return SignedRank(p=1.0, rank_sign=0.0, pairs=0)
+    # Equal differences must tie in spite of round-off.
+    rounded = np.round(nonzero / _ROUND_OFF) * _ROUND_OFF
+    rank_sum = (np.sign(rounded) * rankdata(np.abs(rounded))).sum()
+    p = float(wilcoxon(rounded, method="auto").pvalue)
+    return SignedRank(p, float(np.sign(rank_sum)), len(rounded))
 
 
-def _judged(c: Comparison, sign: float) -> Comparison:
-    """With the arm that the test favours, and a note where nothing differs."""
-    if not c.differing:
-        return replace(c, note="; ".join(filter(None, ["no difference in any pair", c.note])))
-    if not c.p_holm < SIGNIFICANT or OPPOSITE in c.note:
-        return c
-    higher, lower = (c.first, c.second) if sign > 0 else (c.second, c.first)
-    metric = metric_of(c.metric)
-    if metric is None:  # somebody else's column: whether high is good is not ours to say
-        return replace(c, note="; ".join(filter(None, [f"{higher} is higher", c.note])))
-    return replace(c, better=higher if metric.best else lower)
+def _concluded(test: _UncorrectedTest, p_holm: float) -> Comparison:
+    """The test after Holm's correction, with the arm that it favours or a note why none."""
+    result = replace(test.comparison, p_holm=p_holm)
+    if not result.differing:
+        return replace(result, note=_joined(["no difference in any pair", result.note]))
+    if not p_holm < SIGNIFICANT or OPPOSITE in result.note:
+        return result
+    higher, lower = result.first, result.second
+    if test.rank_sign <= 0:
+        higher, lower = lower, higher
+    metric = metric_of(result.metric)
+    if metric is None:  # not one of our columns: whether high is good is unknown
+        return replace(result, note=_joined([f"{higher} is higher", result.note]))
+    return replace(result, better=higher if metric.best else lower)

@@ -1,68 +1,77 @@
-"""Who is served how well, and what a column of the table gives away: subgroups at one fixed
-threshold, and shortcuts.
-"""
+"""A classifier in subgroups, and what a column of the table gives away (shortcuts)."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .classification import REPEATS, Answer, area_under_roc, figures
+from MedLLMSegLib.core.types import Array
+
+from .classification import area_under_roc
+from .classification_intervals import REPEATS, Answer, classification_figures
+
+NOT_STATED = "not stated"
 
 
 def subgroup_table(
-    truth: np.ndarray,
+    truth: ArrayLike,
     answers: Sequence[Answer],
     groups: Sequence[Hashable],
     columns: Mapping[str, Sequence[str]],
     repeats: int = REPEATS,
-) -> list[dict]:
-    """One row for each value of each column: {"column", "value", "n", "patients", "positive",
-    figures...} at one fixed threshold.
+) -> list[dict[str, Any]]:
+    """The figures of each subgroup, all at the same threshold.
 
-    truth, answers, groups: as for `figures`. columns: name -> (n,) values as text; empty ones count
-    as "not stated". positive: share of cases not of the first class.
+    One row for each value of each column: {"column", "value", "n", "patients", "positive" (the
+    share of cases not of the first class), figures...}.
+
+    truth, answers, groups: as for `classification_figures`. columns: name -> (n,) values as text;
+    empty ones count as "not stated".
     """
-    truth, groups = np.asarray(truth), np.asarray([str(g) for g in groups])
+    all_truth, all_groups = np.asarray(truth), np.asarray([str(g) for g in groups])
     rows = []
-    for column, values in columns.items():
-        values = np.array([v or "not stated" for v in values])
+    for column, texts in columns.items():
+        values = np.array([text or NOT_STATED for text in texts])
         for value in sorted(set(values.tolist())):
             chosen = values == value
-            found = figures(
-                truth[chosen], [(p[chosen], t) for p, t in answers], groups[chosen], repeats
-            )
+            chosen_truth, chosen_groups = all_truth[chosen], all_groups[chosen].tolist()
+            chosen_answers = [(p[chosen], threshold) for p, threshold in answers]
+            figures = classification_figures(chosen_truth, chosen_answers, chosen_groups, repeats)
             rows.append(
                 {
                     "column": column,
                     "value": value,
                     "n": int(chosen.sum()),
-                    "patients": len(set(groups[chosen])),
-                    "positive": round(float((truth[chosen] > 0).mean()), 5),
-                    **{name: each.to_dict() for name, each in found.items()},
+                    "patients": len(set(chosen_groups)),
+                    "positive": round(float((chosen_truth > 0).mean()), 5),
+                    **{name: estimate.to_dict() for name, estimate in figures.items()},
                 }
             )
     return rows
 
 
 def age_band(age: str) -> str:
-    """A table's age in years as a band of twenty years; "not stated" for what no age can be."""
+    """An age in years as a band of twenty years; "not stated" for what is no possible age."""
     try:
         years = float(age)
     except ValueError:
-        return "not stated"
+        return NOT_STATED
     if not 0 <= years <= 120:
-        return "not stated"
+        return NOT_STATED
     low = int(years // 20) * 20
     return f"{low}-{low + 19}" if low < 80 else "80 or more"
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """What a column gives away: accuracy and AUC of guessing the class from it alone. rule:
-    value -> the class it is taken for.
+    """How well a column alone predicts the class.
+
+    rule: value -> the class that is predicted for it. accuracy, auc: of these predictions on n
+    cases.
     """
 
     rule: dict[str, int]
@@ -71,27 +80,33 @@ class Shortcut:
     n: int
 
 
-def shortcut(
-    train_values: Sequence[str], train_truth: np.ndarray, values: Sequence[str], truth: np.ndarray
+def measure_shortcut(
+    train_values: Sequence[str],
+    train_truth: ArrayLike,
+    values: Sequence[str],
+    truth: ArrayLike,
 ) -> Shortcut:
-    """Guess each class from a column, by the share of the second class among the training cases
-    with the same value.
+    """Predict each class from one column alone, learnt from the training cases.
+
+    The prediction for a value is the share of each class among the training cases with that value;
+    for a value that training lacks, the share among all of them.
     """
-    train_truth, truth = np.asarray(train_truth), np.asarray(truth)
-    train_values, values = np.asarray(train_values), np.asarray(values)
-    classes = int(max(train_truth.max(), truth.max())) + 1
-    overall = np.bincount(train_truth, minlength=classes) / len(train_truth)
-    share = {
-        v: (
-            np.bincount(train_truth[train_values == v], minlength=classes)
-            / (train_values == v).sum()
-        )
-        for v in set(train_values.tolist())
+    known_truth, known_values = np.asarray(train_truth), np.asarray(train_values)
+    tested_truth, tested_values = np.asarray(truth), np.asarray(values)
+    classes = int(max(known_truth.max(), tested_truth.max())) + 1
+
+    def class_shares(classes_of_cases: Array) -> Array:
+        return np.bincount(classes_of_cases, minlength=classes) / len(classes_of_cases)
+
+    overall = class_shares(known_truth)
+    shares = {
+        value: class_shares(known_truth[known_values == value])
+        for value in set(known_values.tolist())
     }
-    guessed = np.stack([share.get(v, overall) for v in values.tolist()])
+    predicted = np.stack([shares.get(value, overall) for value in tested_values.tolist()])
     return Shortcut(
-        {v: int(s.argmax()) for v, s in sorted(share.items())},
-        float((guessed.argmax(1) == truth).mean()),
-        area_under_roc(truth, guessed),
-        len(truth),
+        rule={value: int(share.argmax()) for value, share in sorted(shares.items())},
+        accuracy=float((predicted.argmax(1) == tested_truth).mean()),
+        auc=area_under_roc(tested_truth, predicted),
+        n=len(tested_truth),
     )

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, roc_curve
 
 from MedLLMSegLib.core.safe_files import atomic_write
-from MedLLMSegLib.metrics.classification import area_under_roc, draws
+from MedLLMSegLib.metrics.classification import area_under_roc
+from MedLLMSegLib.metrics.classification_intervals import bootstrap_weights
 
 PALETTE = (
     "#0072b2",
@@ -69,7 +70,7 @@ def _auc(positive: np.ndarray, score: np.ndarray) -> float:
 
 
 def _band(axes, positive: np.ndarray, score: np.ndarray, groups, color: str, repeats: int) -> None:
-    weights = draws(groups, repeats)
+    weights = bootstrap_weights(groups, repeats)
     if weights is None:
         return
     curves = []

@@ -52,7 +52,7 @@ def brute_force(result, truth, matrix):
         for k, j, i in np.argwhere(mask):
             for dk, dj, di in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)):
                 at = (k + dk, j + dj, i + di)
-                if not all(0 <= a < n for a, n in zip(at, mask.shape)) or not mask[at]:
+                if not all(0 <= a < n for a, n in zip(at, mask.shape, strict=True)) or not mask[at]:
                     points.append(matrix @ (i, j, k, 1))
                     break
         return np.array(points)[:, :3]

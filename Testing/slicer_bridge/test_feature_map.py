@@ -12,7 +12,7 @@ import slicer
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.evaluation.tsne_map import Told
-from MedLLMSegLib.metrics.classification import Estimate
+from MedLLMSegLib.metrics.classification_intervals import Estimate
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene import feature_map
 

@@ -22,7 +22,7 @@ from MedLLMSegLib.data import Case, CaseSet, read_label_map
 from MedLLMSegLib.evaluation.scores import Score, table
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.llm.store import resolve
-from MedLLMSegLib.metrics.overlap import measure
+from MedLLMSegLib.metrics.overlap import structure_metrics
 from MedLLMSegLib.networks.controls import arm_config, build_arm, count_parameters
 from MedLLMSegLib.networks.segmentation.dynunet import PlannedDynUNet
 from MedLLMSegLib.segmentation.inference import predict
@@ -247,7 +247,9 @@ def score(
     labels: np.ndarray, truth: np.ndarray, ijk_to_ras: np.ndarray, structures: int
 ) -> dict[str, list]:
     """{metric: [value of each structure]}, None where neither label map has the structure."""
-    each = [measure(labels, truth, label, ijk_to_ras) for label in range(1, structures + 1)]
+    each = [
+        structure_metrics(labels, truth, label, ijk_to_ras) for label in range(1, structures + 1)
+    ]
     return {
         name: [None if math.isnan(m[name]) else round(float(m[name]), 5) for m in each]
         for name in METRICS

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from MedLLMSegLib.metrics.overlap import bootstrap_interval
+from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.metrics.paired_tests import Comparison, Table, arm_values, paired_tests
 
 from .benchmark_plan import Run

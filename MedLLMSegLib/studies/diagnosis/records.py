@@ -22,7 +22,8 @@ import torch
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
-from MedLLMSegLib.metrics.classification import area_under_roc, calibrated
+from MedLLMSegLib.metrics.calibration import calibrated_probabilities
+from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.registry.classifier_config import (
     ClassifierConfig,
     EncoderConfig,
@@ -199,7 +200,7 @@ def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
             found[what].append(
                 area_under_roc(
                     seen.target.numpy(),
-                    calibrated(logits_of(network, seen, device=study.device), 1.0),
+                    calibrated_probabilities(logits_of(network, seen, device=study.device), 1.0),
                 )
             )
     return {what: values for what, values in found.items() if values}

@@ -18,12 +18,9 @@ import torch
 from MedLLMSegLib.core.errors import TimeIsUp, UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.metrics.classification import (
-    Answer,
-    calibrated,
-    fit_temperature,
-    youden_threshold,
-)
+from MedLLMSegLib.metrics.calibration import calibrated_probabilities, fit_temperature
+from MedLLMSegLib.metrics.classification import youden_threshold
+from MedLLMSegLib.metrics.classification_intervals import Answer
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.networks.controls import count_parameters
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig
@@ -302,7 +299,10 @@ class Study:
         """Temperature and threshold from val, probabilities of test."""
         truth = self.parts["val"].target.numpy()
         temperature = fit_temperature(val_logits, truth)
-        val, test = calibrated(val_logits, temperature), calibrated(test_logits, temperature)
+        val, test = (
+            calibrated_probabilities(val_logits, temperature),
+            calibrated_probabilities(test_logits, temperature),
+        )
         threshold = round(youden_threshold(truth, val[:, 1]), 6) if val.shape[1] == 2 else None
         return {
             "temperature": round(temperature, 5),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.metrics.classification import Estimate
+from MedLLMSegLib.metrics.classification_intervals import Estimate
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
 

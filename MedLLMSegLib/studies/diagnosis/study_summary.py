@@ -8,12 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from MedLLMSegLib.metrics.classification import (
-    area_under_roc,
-    auc_difference,
-    expected_calibration_error,
-    figures,
-)
+from MedLLMSegLib.metrics.calibration import image_calibration_error
+from MedLLMSegLib.metrics.classification import area_under_roc
+from MedLLMSegLib.metrics.classification_intervals import auc_difference, classification_figures
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT, holm
 from MedLLMSegLib.metrics.subgroups import subgroup_table
 
@@ -84,12 +81,15 @@ def verdict(summary: dict) -> str:
 def _arm(study: Study, name: str, finished: dict[int, dict]) -> dict:
     test, planned = study.parts["test"], len(study.seeds) if study.arms[name].config else 1
     truth, answers = test.target.numpy(), [answer_of(r) for r in finished.values()]
-    found = {key: each.to_dict() for key, each in figures(truth, answers, test.groups).items()}
+    found = {
+        key: each.to_dict()
+        for key, each in classification_figures(truth, answers, test.groups).items()
+    }
     last = list(finished.values())[-1]
     return {
         "figures": found,
         "seed_auc": [round(area_under_roc(truth, p), 5) for p, _ in answers],
-        "ece": round(float(np.mean([expected_calibration_error(truth, p) for p, _ in answers])), 5),
+        "ece": round(float(np.mean([image_calibration_error(truth, p) for p, _ in answers])), 5),
         "val_auc": _mean(finished, "val_auc"),
         "lr": last.get("lr"),
         "epochs": last.get("epochs"),

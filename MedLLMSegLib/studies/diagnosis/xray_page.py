@@ -16,7 +16,7 @@ from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.diagnosis.input_checks import typical_image
 from MedLLMSegLib.evaluation.evaluate_classifier import subgroup_columns
 from MedLLMSegLib.evaluation.tsne_map import Told, map_features, tell_from_features
-from MedLLMSegLib.metrics.subgroups import shortcut
+from MedLLMSegLib.metrics.subgroups import measure_shortcut
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.reporting.classification_plots import draw_map
 from MedLLMSegLib.training.classifier.examples import features_of
@@ -174,9 +174,9 @@ def _shortcut(cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:
         return []
     truth = {name: np.array([c.target for c in each]) for name, each in cases.items()}
     view = {name: [c.columns["view"] for c in each] for name, each in cases.items()}
-    on_test = shortcut(view["train"], truth["train"], view["test"], truth["test"])
+    on_test = measure_shortcut(view["train"], truth["train"], view["test"], truth["test"])
     every = [np.concatenate(list(truth.values())), [v for each in view.values() for v in each]]
-    on_all = shortcut(view["train"], truth["train"], every[1], every[0])
+    on_all = measure_shortcut(view["train"], truth["train"], every[1], every[0])
     return [
         "**The view is a shortcut.** Guessing from the view alone (the commoner class of each view"
         f" among the training images) is right in {100 * on_test.accuracy:.1f} % of the {on_test.n}"

@@ -18,7 +18,8 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Report, duration_text
 from MedLLMSegLib.core.safe_files import make_folder
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
-from MedLLMSegLib.metrics.classification import area_under_roc, calibrated
+from MedLLMSegLib.metrics.calibration import calibrated_probabilities
+from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.training.checkpoint import (
     BEST,
     LAST,
@@ -159,7 +160,9 @@ class ClassifierTrainer:
             began = time.monotonic()
             loss = self._train_epoch(say)
             state.epoch += 1
-            score = area_under_roc(self.val.target.numpy(), calibrated(self._val_logits(), 1.0))
+            score = area_under_roc(
+                self.val.target.numpy(), calibrated_probabilities(self._val_logits(), 1.0)
+            )
             state.seconds += time.monotonic() - began
             state.history.append(
                 {

@@ -7,12 +7,8 @@ from pathlib import Path
 
 from MedLLMSegLib.diagnosis.classifier_bundle import rounded_as_stored, write_classifier
 from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
-from MedLLMSegLib.metrics.classification import (
-    area_under_roc,
-    calibrated,
-    fit_temperature,
-    youden_threshold,
-)
+from MedLLMSegLib.metrics.calibration import calibrated_probabilities, fit_temperature
+from MedLLMSegLib.metrics.classification import area_under_roc, youden_threshold
 from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
@@ -35,7 +31,7 @@ def export_classifier(
     rounded_as_stored(network)
     logits, truth = logits_of(network, val, device=device), val.target.numpy()
     temperature = fit_temperature(logits, truth)
-    probabilities = calibrated(logits, temperature)
+    probabilities = calibrated_probabilities(logits, temperature)
     threshold = (
         youden_threshold(truth, probabilities[:, 1]) if probabilities.shape[1] == 2 else None
     )
