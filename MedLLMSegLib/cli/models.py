@@ -27,6 +27,8 @@ def _models(args, command: str) -> None:
         licence_text,
         list_models,
     )
+    from MedLLMSegLib.registry.old_bundles import old_bundle_note
+    from MedLLMSegLib.registry.user_models import is_users_model
 
     if args.licence or args.accept:
         entry = find_model(args.licence or args.accept, None)
@@ -46,6 +48,8 @@ def _models(args, command: str) -> None:
             f"  licence     {entry.licence}{_acceptance(entry)}\n  accuracy    {entry.accuracy}\n"
             f"  size        {entry.size_mb:.1f} MB\n  folder      {entry.folder}"
         )
+        if is_users_model(entry) and (note := old_bundle_note(entry)):
+            print(f"  note        {note}")
 
 
 def _acceptance(entry) -> str:

@@ -29,7 +29,7 @@ def test_models_are_imported_verified_and_deleted(
     panel, logic, scan, said, monkeypatch, tmp_path, picture
 ):
     namespace, done = names_of("models_section"), []
-    entry = types.SimpleNamespace(id="heart-cine")
+    entry = types.SimpleNamespace(id="heart-cine", folder=tmp_path)
     monkeypatch.setitem(namespace, "import_model", lambda path: done.append(path) or entry)
     monkeypatch.setitem(namespace, "verify_model", lambda entry: entry)
     monkeypatch.setitem(namespace, "delete_model", lambda entry: done.append(entry.id))
@@ -56,6 +56,19 @@ def test_models_are_imported_verified_and_deleted(
     said["agrees"] = True
     press(panel.ui.deleteModelButton)
     assert done[-1] == "heart-cine" and "deleted" in panel.ui.modelsLabel.text
+
+
+def test_a_model_of_an_older_version_is_named_when_it_is_verified(panel, monkeypatch, tmp_path):
+    namespace = names_of("models_section")
+    text = json.dumps({"network_def": "MedLLMSegLib.monai_runner.load_network"})
+    write_text(tmp_path / catalogue.INFERENCE, text)
+    entry = types.SimpleNamespace(id="heart-cine", folder=tmp_path)
+    monkeypatch.setitem(namespace, "verify_model", lambda _: entry)
+    for is_users, said_of_it in ((True, True), (False, False)):
+        monkeypatch.setitem(namespace, "is_users_model", lambda _, answer=is_users: answer)
+        press(panel.ui.verifyModelButton)
+        assert "sha256" in panel.ui.modelsLabel.text
+        assert ("version 0.3" in panel.ui.modelsLabel.text) is said_of_it
 
 
 def test_a_model_that_cannot_be_imported_is_said_in_the_section(panel, said, tmp_path):
@@ -109,10 +122,12 @@ def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(
     assert said["opened"] == [str(entry.folder)] and "chest-xray" in said["asked"][0]
 
 
-def test_a_large_model_is_read_while_the_window_lives(panel, application, said, monkeypatch):
+def test_a_large_model_is_read_while_the_window_lives(
+    panel, application, said, monkeypatch, tmp_path
+):
     import threading
 
-    gate, entry = threading.Event(), types.SimpleNamespace(id="heart-cine")
+    gate, entry = threading.Event(), types.SimpleNamespace(id="heart-cine", folder=tmp_path)
     monkeypatch.setitem(
         names_of("models_section"), "import_model", lambda path: gate.wait(10) and entry
     )

@@ -12,6 +12,7 @@ from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import (
     ACCEPTED,
+    BUNDLES,
     METADATA,
     find_model,
     licence_accepted,
@@ -55,7 +56,7 @@ def test_a_users_model_cannot_take_a_shipped_ones_place(cache):
         "card",
         "licence",
     )
-    assert "cache" not in str(find_model("hippocampus-t1").folder)
+    assert find_model("hippocampus-t1").folder == BUNDLES / "hippocampus-t1"
     assert [e.id for e in list_models()].count("hippocampus-t1") == 1
 
 
@@ -96,7 +97,7 @@ def test_a_description_of_other_types_is_damaged_and_hides_no_other(cache, chang
     assert [e.folder.name for e in list_models(None) if e.folder.parent == cache / "models"] == [
         "mine"
     ]
-    with pytest.raises(UserError, match="is damaged.*is missing or no text"):
+    with pytest.raises(UserError, match=r"is damaged.*is missing or no text"):
         model_entry(folder)
 
 

@@ -52,7 +52,7 @@ def test_a_configuration_comes_back_from_json_as_it_was(config):
         (lambda: PneumoLLMConfig(dropout=1.0), "dropout is 1.0"),
         (lambda: PneumoLLMConfig(llm=LLMConfig(frozen=False)), "always frozen"),
         (lambda: PreparationConfig(crop="heart"), "crop is 'heart'"),
-        (lambda: RecordConfig(), "neither numbers nor categories"),
+        (RecordConfig, "neither numbers nor categories"),
         (lambda: replace(RECORD, means=(1.0, 2.0)), "one number for each"),
         (lambda: replace(RECORD, means=(float("nan"),)), "one number for each"),
         (lambda: replace(RECORD, stds=(0.0,)), "never varies"),

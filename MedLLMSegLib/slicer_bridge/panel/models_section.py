@@ -6,6 +6,7 @@ import qt
 import slicer
 
 from MedLLMSegLib.registry.catalogue import licence_text
+from MedLLMSegLib.registry.old_bundles import old_bundle_note
 from MedLLMSegLib.registry.user_models import (
     delete_model,
     import_model,
@@ -95,7 +96,7 @@ class ModelsSection:
         self._aside(
             _("Reading the weights..."),
             lambda: verify_model(entry),
-            lambda found: _("{model}: the weights are those of its sha256.").format(model=found.id),
+            self._verified,
         )
 
     def onDelete(self) -> None:
@@ -126,7 +127,20 @@ class ModelsSection:
             )
         )
 
+    def _verified(self, entry) -> str:
+        message = _("{model}: the weights are those of its sha256.").format(model=entry.id)
+        return message + self._old_bundle_sentence(entry)
+
+    def _old_bundle_sentence(self, entry) -> str:
+        """What to do about a user's bundle that an older version wrote; "" for any other."""
+        note = old_bundle_note(entry) if is_users_model(entry) else ""
+        return f" {note[0].upper()}{note[1:]}." if note else ""
+
     def _imported(self, entry) -> str:
+        return self._chosen(entry) + self._old_bundle_sentence(entry)
+
+    def _chosen(self, entry) -> str:
+        """Choose an imported model, and say where."""
         self.refresh()
         if any(m.entry.id == entry.id for m in self.widget.panel.classifiers):
             self.widget.diagnosing.choose(entry.id)
