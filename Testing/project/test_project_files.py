@@ -118,13 +118,25 @@ def test_every_file_that_a_contributor_is_sent_to_exists(name):
     assert not [path for path in sorted(named) if not (ROOT / path).exists()]
 
 
+def test_the_architecture_names_every_room():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rooms = {path.name for path in (ROOT / "MedLLMSegLib").iterdir() if path.is_dir()}
+    rooms.discard("__pycache__")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == rooms
+    drawing = re.search(r"```mermaid\n(.*?)```", page, re.DOTALL)[1]
+    assert not [room for room in sorted(rooms) if not re.search(rf"\b{room}\b", drawing)]
+
+
+def test_one_scan_is_walked_through_in_ten_steps():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    steps = page[page.index("## One scan, in ten steps") : page.index("## Decisions")]
+    assert re.findall(r"^(\d+)\.", steps, re.MULTILINE) == [str(n) for n in range(1, 11)]
+
+
 def test_commands_for_contributors_are_targets_of_make():
     page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(
-        re.findall(
-            r"\bmake ([a-z][a-z-]*)", "\n".join(re.findall(r"`[^`]+`|^ {4}.*$", page, re.MULTILINE))
-        )
-    )
+    code = "\n".join(re.findall(r"`[^`]+`|^ {4}.*$", page, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z][a-z-]*)", code))
     targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
     assert len(named) >= 6
     assert named <= targets
