@@ -1,7 +1,7 @@
-"""A process that stays warm: it segments and trains for a program that must not freeze, and can be
-stopped at any time.
+"""A process that stays warm: it segments, diagnoses and trains for a program that must not freeze,
+and can be stopped at any time.
 
 The program (Slicer's panel, a test) holds a `client.WorkerClient`, which starts `python -m
-MedLLMSegLib.worker`, hands it requests and is polled for events. `protocol` says what both sides
-say to each other. Nothing here needs Qt, and only the worker's own process imports torch.
+MedLLMSegLib.worker`, sends it requests and is polled for events. `protocol` says what these are.
+Nothing here needs Qt, and only the worker's own process imports torch.
 """

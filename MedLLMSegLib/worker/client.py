@@ -1,9 +1,10 @@
 """The worker as its owner sees it: requests go in, events come out of `poll`, and no call waits for
 the work.
 
-    client = WorkerClient(sys.executable) number = client.submit("segment",
-    volume=str(save_volume(volume, folder / "volume")), output=str(folder / "result")) while not
-    any(event.final for event in (events := client.poll())):
+    client = WorkerClient(sys.executable)
+    volume_folder = save_volume(volume, folder / "volume")
+    client.submit("segment", volume=volume_folder, output=folder / "result")
+    while not any(event.final for event in (events := client.poll())):
         time.sleep(0.1)
     client.close()
 
@@ -17,16 +18,20 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from .process import Process
+from MedLLMSegLib.core.types import Json, PathLike
+
+from .process import Process, own_environment
 from .protocol import EVENTS, STOP_S, Event
 
 MODULE = ("-m", "MedLLMSegLib.worker")
-AGAIN = {
+LOG_TAIL = 3000  # bytes of the log that an error's details quote
+RETRY_HINTS = {
     "segment": "press Segment again",
     "train": "press Train again, and it goes on from where it was last saved",
     "diagnose": "press Diagnose again",
@@ -35,41 +40,51 @@ AGAIN = {
 
 @dataclass(eq=False)
 class _Request:
-    """process: the one that works on it. cancelled_at: when a cancel was asked for. ended: its
-    last event is there.
+    """A request until its last event was polled.
+
+    message: as it is sent. process: the one that works on it; None where none could be started.
+    cancelled_at: when its cancel was asked for (`time.monotonic`), or None. ended: whether its last
+    event is waiting to be polled.
     """
 
-    message: dict
+    message: Json
     process: Process | None = None
     cancelled_at: float | None = None
     ended: bool = False
 
+    def send(self, message: Json) -> None:
+        """Write to the process that works on it, if there is one."""
+        if self.process is not None:
+            self.process.send(message)
+
 
 class WorkerClient:
-    """Owner of at most one worker process at a time; every method may be called from any thread.
+    """Owner of at most one worker process at a time. Every method may be called from any thread.
 
-    python: the executable, in Slicer PythonSlicer. environment: None for this process's; the
-    library's own place is added to PYTHONPATH. log_path: a file for what the worker writes besides
-    answers, or None. arguments: what the executable runs.
+    python: the executable; in Slicer, PythonSlicer.
+    environment: of the process; None for a copy of this one's. The library's own folder is added to
+        its PYTHONPATH.
+    log_path: a file for everything that the worker writes besides answers, or None.
+    cwd: the process's current folder; None for this one's.
+    arguments: what the executable runs.
     """
 
     def __init__(
         self,
         python: str,
         environment: dict[str, str] | None = None,
-        log_path=None,
-        cwd=None,
+        log_path: PathLike | None = None,
+        cwd: PathLike | None = None,
         arguments: Sequence[str] = MODULE,
-    ):
-        self.command, self.environment, self.log_path, self.cwd = (
-            [str(python), *arguments],
-            environment,
-            log_path,
-            cwd,
-        )
-        self._lock, self._numbers = threading.RLock(), count(1)
+    ) -> None:
+        self.command = [str(python), *arguments]
+        self.environment = environment
+        self.log_path = log_path
+        self.cwd = cwd
+        self._lock = threading.RLock()
+        self._numbers = count(1)
         self._process: Process | None = None
-        self._requests: dict[int, _Request] = {}  # until their last event was polled
+        self._requests: dict[int, _Request] = {}  # by id, until their last event was polled
         self._events: deque[Event] = deque()
         self._closed = False
 
@@ -81,22 +96,23 @@ class WorkerClient:
     @property
     def ready(self) -> bool:
         """Whether there is a process that said hello; its packages may still be loading."""
-        return self.alive and self._process.ready
+        process = self._process
+        return process is not None and not process.ended and process.ready
 
     def start(self) -> None:
-        """Start the process, if there is none, so that a first request finds it warm. Returns at
+        """Start the process, if there is none, so that the first request finds it warm. Returns at
         once.
 
-        If that fails, it is tried again with the first request, which says so.
+        A failure is not reported here: the first request tries again, and reports it.
         """
-        try:
-            self._running()
-        except OSError:
-            pass
+        with suppress(OSError):
+            self._running_process()
 
     def submit(self, do: str, **fields: Any) -> int:
-        """Ask for something (see `protocol`); returns the id that its events carry. Paths may be
-        `Path` or text.
+        """Send a request (see `protocol`); returns the id that its events carry.
+
+        do: "segment", "diagnose", "train" or "ping". fields: of the request; paths may be `Path` or
+        text. RuntimeError if the client was closed.
         """
         with self._lock:
             if self._closed:
@@ -109,19 +125,19 @@ class WorkerClient:
 
     def poll(self) -> list[Event]:
         """What happened since the last call, in order."""
-        # here, too: in Slicer the main thread keeps the interpreter to itself, and a timer thread
-        # may be late
-        self._enforce()
+        # In Slicer the main thread keeps the interpreter to itself, so that a timer thread may be
+        # late: overdue cancels are looked for here, too.
+        self._kill_if_overdue()
         with self._lock:
-            events = [self._seen(event) for event in self._events]
+            events = [self._polled(event) for event in self._events]
             self._events.clear()
         return events
 
     def cancel(self, number: int) -> None:
-        """Give a request up. It ends with an error of kind "cancelled" within `STOP_S` seconds, if
-        need be by killing the worker.
+        """Give a request up. It ends with an error of kind "cancelled" within `STOP_S` seconds; if
+        need be the worker is killed.
 
-        Does nothing for a request whose last event was polled already.
+        Does nothing for a request whose last event was polled before.
         """
         with self._lock:
             request = self._requests.get(number)
@@ -130,17 +146,18 @@ class WorkerClient:
             request.cancelled_at = time.monotonic()
             if request.ended:
                 return
-        request.process.send({"id": number, "do": "cancel"})
-        timer = threading.Timer(STOP_S, self._enforce)
+        request.send({"id": number, "do": "cancel"})
+        timer = threading.Timer(STOP_S, self._kill_if_overdue)
         timer.daemon = True
         timer.start()
 
     def close(self) -> None:
-        """Stop the worker, in the middle of its work if need be, within about `STOP_S` seconds;
-        what was open is cancelled.
+        """Stop the worker within about `STOP_S` seconds, in the middle of its work if need be. Open
+        requests end as cancelled.
         """
         with self._lock:
-            self._closed, process = True, self._process
+            self._closed = True
+            process = self._process
         if process is not None:
             process.send({"do": "quit"})
             process.close_stdin()
@@ -149,58 +166,66 @@ class WorkerClient:
                 process.wait(STOP_S)
         with self._lock:
             for request in self._open():
-                self._end(request, kind="cancelled")
+                self._end_cancelled(request)
 
     def __enter__(self) -> WorkerClient:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _running(self) -> Process:
+    def _running_process(self) -> Process:
+        """The process; started if there is none. OSError if it cannot be started."""
         with self._lock:
-            if not self.alive:
-                self._process = Process(
+            process = self._process
+            if process is None or process.ended:
+                process = self._process = Process(
                     self.command,
-                    self.environment,
+                    own_environment(self.environment),
                     self.log_path,
                     self.cwd,
-                    self._receive,
-                    self._ended,
+                    on_message=self._receive,
+                    on_end=self._process_ended,
                 )
-            return self._process
+            return process
 
     def _assign(self, request: _Request) -> None:
         """Choose the process that works on a request, and start it if there is none."""
         try:
-            request.process = self._running()
+            request.process = self._running_process()
         except OSError as error:
-            self._end(
-                request,
-                kind="unexpected",
-                details=f"{self.command}: {error}",
-                message=(
-                    f'The worker process could not be started ("{self.command[0]}":'
-                    f" {error.strerror}); install the program again."
-                ),
+            message = (
+                f'The worker process could not be started ("{self.command[0]}":'
+                f" {error.strerror}); install the program again."
             )
+            self._fail(request, message, f"{self.command}: {error}")
 
     def _send(self, request: _Request) -> None:
-        """Not while the lock is held: the reading thread must never wait for somebody who waits
-        for a full pipe.
+        """Call it without holding the lock: the reading thread, which needs the lock, must never
+        wait for a thread that waits for a full pipe.
         """
         if not request.ended:
-            request.process.send(request.message)
+            request.send(request.message)
 
     def _open(self, process: Process | None = None) -> list[_Request]:
-        return [r for r in self._requests.values() if not r.ended and process in (None, r.process)]
+        """The requests without a last event; those of one process, or of all."""
+        requests = self._requests.values()
+        return [r for r in requests if not r.ended and process in (None, r.process)]
 
-    def _end(self, request: _Request, **fields) -> None:
+    def _fail(self, request: _Request, message: str, details: str) -> None:
+        number = request.message["id"]
+        event = Event(number, "error", message=message, details=details, kind="unexpected")
+        self._end(request, event)
+
+    def _end_cancelled(self, request: _Request) -> None:
+        self._end(request, Event(request.message["id"], "error", kind="cancelled"))
+
+    def _end(self, request: _Request, event: Event) -> None:
         request.ended = True
-        self._events.append(Event(request.message["id"], "error", **fields))
+        self._events.append(event)
 
-    def _seen(self, event: Event) -> Event:
-        """An event on its way out: nothing but "cancelled" ends a request that was cancelled."""
+    def _polled(self, event: Event) -> Event:
+        """An event as the owner gets it: nothing but "cancelled" ends a cancelled request."""
         request = self._requests[event.id]
         if event.final:
             del self._requests[event.id]
@@ -208,60 +233,63 @@ class WorkerClient:
                 return Event(event.id, "error", kind="cancelled")
         return event
 
-    def _receive(self, process: Process, message: dict) -> None:
+    def _receive(self, process: Process, message: Json) -> None:
+        """On the reading thread: one answer of a process."""
         with self._lock:
-            number = message.get("id")
-            request = self._requests.get(number) if isinstance(number, int) else None
-            if (
-                request is None
-                or request.ended
-                or request.process is not process
-                or message.get("event") not in EVENTS
-            ):
-                return  # an answer to a line that was no request, or too late
+            request = self._request_of(process, message)
+            if request is None or message.get("event") not in EVENTS:
+                return
             event = Event.from_message(message)
             request.ended = event.final
             self._events.append(event)
 
-    def _ended(self, process: Process) -> None:
+    def _request_of(self, process: Process, message: Json) -> _Request | None:
+        """The open request that an answer belongs to. None if it comes too late, or answers a line
+        that was not a request.
+        """
+        number = message.get("id")
+        request = self._requests.get(number) if isinstance(number, int) else None
+        if request is None or request.ended or request.process is not process:
+            return None
+        return request
+
+    def _process_ended(self, process: Process) -> None:
+        """On the reading thread: a process ended, wanted or not."""
         with self._lock:
             for request in self._open(process):
                 if self._closed or request.cancelled_at is not None:
-                    self._end(request, kind="cancelled")
+                    self._end_cancelled(request)
                 else:
-                    self._end(
-                        request,
-                        kind="unexpected",
-                        message=self._why(process, request),
-                        details=self._details(process),
-                    )
+                    message = self._reason_of_end(process, request)
+                    self._fail(request, message, self._details_of_end(process))
 
-    def _enforce(self) -> None:
-        """Kill a worker that did not let go of a cancelled request in time; what else waits for
-        it goes to a new one.
+    def _kill_if_overdue(self) -> None:
+        """Kill a worker that still works on a request `STOP_S` seconds after its cancel. The other
+        requests that it had go to a new process.
         """
         with self._lock:
-            now = time.monotonic()
-            late = [
-                r
-                for r in self._open()
-                if r.cancelled_at is not None and now - r.cancelled_at >= STOP_S
-            ]
-            if not late or self._closed:
+            process = self._overdue_process()
+            if process is None or self._closed:
                 return
-            process = late[0].process
             process.kill()
             self._process = None if self._process is process else self._process
             for request in self._open(process):
                 if request.cancelled_at is not None:
-                    self._end(request, kind="cancelled")
+                    self._end_cancelled(request)
             others = self._open(process)
             for request in others:
                 self._assign(request)
         for request in others:
             self._send(request)
 
-    def _why(self, process: Process, request: _Request) -> str:
+    def _overdue_process(self) -> Process | None:
+        latest = time.monotonic() - STOP_S
+        for request in self._open():
+            if request.cancelled_at is not None and request.cancelled_at <= latest:
+                return request.process
+        return None
+
+    def _reason_of_end(self, process: Process, request: _Request) -> str:
         if not process.ready:
             return (
                 f"The worker process could not start (exit code {process.exit_code}); "
@@ -269,17 +297,16 @@ class WorkerClient:
             )
         return (
             "The worker process stopped (it was killed, or the computer ran out of memory); "
-            f"{AGAIN.get(request.message['do'], 'try again')}."
+            f"{RETRY_HINTS.get(request.message['do'], 'try again')}."
         )
 
-    def _details(self, process: Process) -> str:
-        """The end of the worker's log."""
+    def _details_of_end(self, process: Process) -> str:
+        """The exit code and the end of the worker's log."""
         text = f"exit code {process.exit_code}"
+        if self.log_path is None:
+            return text
         try:
-            return (
-                f"{text}\n{Path(self.log_path).read_bytes()[-3000:].decode('utf-8', 'replace')}"
-                if self.log_path
-                else text
-            )
+            tail = Path(self.log_path).read_bytes()[-LOG_TAIL:]
         except OSError:
             return text
+        return f"{text}\n{tail.decode('utf-8', 'replace')}"

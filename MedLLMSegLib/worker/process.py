@@ -1,5 +1,5 @@
-"""One run of the worker's process, from the side of the program it works for: started, read on a
-thread, written to, killed.
+"""One run of the worker's process, as its owner handles it: started, read on a thread, written to,
+killed.
 """
 
 from __future__ import annotations
@@ -10,39 +10,53 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from MedLLMSegLib.core.types import Json, PathLike
 
 from .protocol import decode, encode
 
 LIBRARY = Path(__file__).resolve().parents[1]
-LOG_BYTES = 2_000_000  # a log longer than this begins anew with the next process
+LOG_BYTES = 2_000_000  # a longer log begins anew with the next process
+EXIT_S = 2  # seconds that a process may live after its last answer
 
 logger = logging.getLogger("medllmseg")
 
 
 class Process:
-    """A worker's process that runs, or ran.
+    """A worker's process, running or ended.
 
-    command: the program and its arguments. log_path: gets everything that it writes besides
-    answers, or None. on_message: called on the reading thread with each answer but the hello.
-    on_end: called there once, after the last. Raises OSError if the program cannot be started.
+    command: the program and its arguments.
+    environment: the process's whole environment (`own_environment`).
+    log_path: a file for everything that it writes besides answers, or None.
+    cwd: its current folder; None for this process's.
+    on_message: called on the reading thread with each answer but the hello.
+    on_end: called there once, after the last answer.
+
+    OSError if the program cannot be started.
 
     The program may be a launcher that starts another one and waits for it, as Slicer's PythonSlicer
-    does: the other one's pid comes with its hello, and both are killed.
+    does. The other one's pid comes with its hello, and both are killed.
     """
 
     def __init__(
         self,
         command: list[str],
-        environment: dict[str, str] | None,
-        log_path,
-        cwd,
-        on_message: Callable[[Process, dict], None],
+        environment: dict[str, str],
+        log_path: PathLike | None,
+        cwd: PathLike | None,
+        on_message: Callable[[Process, Json], None],
         on_end: Callable[[Process], None],
-    ):
-        self.on_message, self.on_end, self.writing = on_message, on_end, threading.Lock()
-        self.ready, self.ended, self.exit_code, self.server_pid = False, False, None, None
+    ) -> None:
+        self.on_message = on_message
+        self.on_end = on_end
+        self.ready = False  # it said hello
+        self.ended = False
+        self.exit_code: int | None = None
+        self.server_pid: int | None = None  # None until it said hello
+        self._write_lock = threading.Lock()
         log = _open_log(log_path)
         try:
             self.popen = subprocess.Popen(
@@ -50,18 +64,21 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log or subprocess.DEVNULL,
-                env=own_environment(environment),
+                env=environment,
                 cwd=cwd,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         finally:
             if log:
                 log.close()
-        self.thread = threading.Thread(target=self._read, name="MedLLMSeg worker", daemon=True)
-        self.thread.start()
+        self._requests = cast(BinaryIO, self.popen.stdin)
+        self._answers = cast(BinaryIO, self.popen.stdout)
+        self._thread = threading.Thread(target=self._read, name="MedLLMSeg worker", daemon=True)
+        self._thread.start()
 
     def _read(self) -> None:
-        for line in self.popen.stdout:
+        """On a thread of its own: hand on the answers until the process ends."""
+        for line in self._answers:
             try:
                 message = decode(line)
             except ValueError:  # a launcher's greeting, or what a site's Python prints as it starts
@@ -72,74 +89,73 @@ class Process:
             else:
                 self.on_message(self, message)
         try:
-            self.exit_code = self.popen.wait(2)
-        except subprocess.TimeoutExpired:  # a process that can answer no more is of no use
+            self.exit_code = self.popen.wait(EXIT_S)
+        except subprocess.TimeoutExpired:  # a process that cannot answer any more is of no use
             self.popen.kill()
             self.exit_code = self.popen.wait()
         self.ended = True
-        self.popen.stdout.close()
+        self._answers.close()
         self.close_stdin()
         self.on_end(self)
 
-    def send(self, message: dict) -> None:
-        """Write a request. If nobody is there to read it, `on_end` says so."""
-        with self.writing:
+    def send(self, message: Json) -> None:
+        """Write a request. If the process is gone nothing happens: `on_end` reports it."""
+        with self._write_lock:
             try:
-                self.popen.stdin.write(encode(message))
-                self.popen.stdin.flush()
-            except (OSError, ValueError):  # ValueError: closed
+                self._requests.write(encode(message))
+                self._requests.flush()
+            except (OSError, ValueError):  # ValueError: the stream was closed
                 logger.info("the worker takes no more requests")
 
     def close_stdin(self) -> None:
-        """Tell the worker that no request will come; it ends."""
-        with self.writing:
-            try:
-                self.popen.stdin.close()
-            except OSError:
-                pass
+        """Tell the worker that no more requests will come; it ends."""
+        with self._write_lock, suppress(OSError):
+            self._requests.close()
 
     def kill(self) -> None:
         """End it at once."""
         if self.ended:
             return
         if self.server_pid not in (None, self.popen.pid):
-            try:
-                os.kill(
-                    self.server_pid, getattr(signal, "SIGKILL", signal.SIGTERM)
-                )  # on Windows, every signal kills
-            except OSError:
-                pass
+            kill_signal = getattr(
+                signal, "SIGKILL", signal.SIGTERM
+            )  # on Windows, every signal kills
+            with suppress(OSError):
+                os.kill(self.server_pid, kill_signal)
         self.popen.kill()
-        if (
-            self.server_pid is None
-        ):  # what a launcher has started meanwhile is not known yet: it ends when its requests do
+        if self.server_pid is None:
+            # What a launcher may have started is not known yet: it ends when its requests do.
             self.close_stdin()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it ended within so many seconds, `on_end` and all."""
-        self.thread.join(seconds)
-        return not self.thread.is_alive()
+        """Whether it ended within some seconds, and `on_end` returned."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
 
 
 def own_environment(environment: dict[str, str] | None) -> dict[str, str]:
-    """An environment in which Python finds this very library, and nothing in the current folder by
-    accident.
+    """The environment of a worker: Python finds this very library, and nothing in the current
+    folder by accident.
 
-    On Apple's GPU the CPU does what torch lacks there, such as some 3D kernels: torch reads that
-    when it is imported.
+    environment: what to start from; None for this process's. PYTORCH_ENABLE_MPS_FALLBACK lets the
+    CPU do what torch lacks on Apple's GPU, such as some 3D kernels; torch reads it on import.
     """
-    known = dict(os.environ if environment is None else environment)
-    path = os.pathsep.join([str(LIBRARY.parent), *filter(None, [known.get("PYTHONPATH")])])
-    return {"PYTORCH_ENABLE_MPS_FALLBACK": "1", **known, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    inherited = dict(os.environ if environment is None else environment)
+    old_path = inherited.get("PYTHONPATH")
+    path = os.pathsep.join([str(LIBRARY.parent), *([old_path] if old_path else [])])
+    fallback = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
+    return {**fallback, **inherited, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
-def _open_log(path) -> BinaryIO | None:
+def _open_log(path: PathLike | None) -> BinaryIO | None:
+    """The log, opened for appending; None if there is none or it cannot be written."""
     if path is None:
         return None
     try:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "wb" if path.exists() and path.stat().st_size > LOG_BYTES else "ab")
-    except OSError as error:  # no log is no reason not to work
+        too_long = path.exists() and path.stat().st_size > LOG_BYTES
+        return path.open("wb" if too_long else "ab")
+    except OSError as error:  # a worker without a log still works
         logger.warning("the worker's log cannot be written: %s", error)
         return None

@@ -1,7 +1,7 @@
-"""The worker's process: reads requests on one thread, so that a cancel is seen at once, and works
-on them on the main one.
+"""The worker's process. One thread reads requests, so that a cancel is seen at once; the main
+thread works on them.
 
-It says hello at once, loads the Python packages while nobody asks for anything, and ends when its
+It says hello at once, loads the Python packages before anybody asks for anything, and ends when its
 stdin closes: when the program it works for quits, crashes or is killed.
 """
 
@@ -16,19 +16,21 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import BinaryIO
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.core.memory import OUT_OF_MEMORY_MESSAGE, is_out_of_memory
+from MedLLMSegLib.core.types import Json
 
-from .protocol import LONGEST, STOP_S, VERSION, decode, encode
+from .failures import describe_error, one_line
+from .protocol import LONGEST_LINE, STOP_S, VERSION, decode, encode
+from .request_progress import RequestProgress
 from .tasks import Engine, Tasks, library_engine
 
 WORK = ("segment", "train", "diagnose", "ping")
-PAUSE_S = 0.1  # between two progress events of one stage
+REQUESTS = (*WORK, "cancel", "quit")
 
 logger = logging.getLogger("medllmseg")
 
@@ -36,13 +38,12 @@ logger = logging.getLogger("medllmseg")
 def serve(make_engine: Callable[[], Engine] = library_engine) -> None:
     """Be a worker until stdin closes or "quit" comes; then the process ends.
 
-    make_engine: what does the work. It is called first and may take long (the library's imports
-    torch).
+    make_engine: makes what does the work. It is called first and may take long: the library's own
+    imports torch.
     """
-    requests, answers = own_streams()
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C in the program's terminal is the program's business
+    requests, answers = take_streams()
+    # Ctrl-C in the owner's terminal is the owner's business.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     logging.basicConfig(
         stream=sys.stderr,
@@ -52,15 +53,15 @@ def serve(make_engine: Callable[[], Engine] = library_engine) -> None:
     Server(requests, answers, make_engine).run()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # nothing is left to tidy, and taking torch and CUDA down can take a second
+    os._exit(0)  # there is nothing to clean up, and taking torch and CUDA down can take a second
 
 
-def own_streams() -> tuple[BinaryIO, BinaryIO]:
+def take_streams() -> tuple[BinaryIO, BinaryIO]:
     """Stdin and stdout for requests and answers alone.
 
-    Everything else that writes to file descriptor 1, C libraries too, writes to stderr from here
-    on; and nothing else reads descriptor 0, which on Windows makes libraries hang that only ask
-    what it is while our thread waits on it.
+    Whatever else writes to file descriptor 1, C libraries too, writes to stderr from here on. And
+    nothing else can read descriptor 0: on Windows, libraries that only ask for its type would hang
+    while our thread waits on it.
     """
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -68,81 +69,93 @@ def own_streams() -> tuple[BinaryIO, BinaryIO]:
     os.close(nothing)
     os.dup2(2, 1)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
     return requests, answers
 
 
 class Server:
-    """One request at a time, the others wait in order."""
+    """Works on one request at a time; the others wait in order.
 
-    def __init__(self, requests: BinaryIO, answers: BinaryIO, make_engine: Callable[[], Engine]):
-        self.requests, self.answers, self.make_engine = requests, answers, make_engine
-        self.writing, self.changed = threading.Lock(), threading.Condition()
-        self.pending: deque[dict] = deque()
-        self.current: int | None = None  # id of the request that is worked on
-        self.stop = threading.Event()  # it should not go on
-        self.tasks: Tasks | None = None
-        self.leaving, self.useless, self.left = False, False, threading.Event()
+    requests, answers: the streams. make_engine: as for `serve`.
+    """
+
+    def __init__(
+        self, requests: BinaryIO, answers: BinaryIO, make_engine: Callable[[], Engine]
+    ) -> None:
+        self.requests = requests
+        self.answers = answers
+        self.make_engine = make_engine
+        self.tasks: Tasks | None = None  # None until the packages are loaded
+        self._answer_lock = threading.Lock()
+        self._queue_changed = threading.Condition()  # guards the four below
+        self._waiting: deque[Json] = deque()
+        self._current: int | None = None  # id of the request that is worked on
+        self._leaving = False  # no more requests will come
+        self._broken = False  # the packages could not be loaded, and a fresh process may succeed
+        self._stop = threading.Event()  # the current request should not go on
+        self._main_thread_ended = threading.Event()
 
     def run(self) -> None:
+        """Work until the last request."""
         self._send({"id": None, "event": "hello", "pid": os.getpid(), "protocol": VERSION})
-        threading.Thread(target=self._read, name="requests", daemon=True).start()
+        threading.Thread(target=self._read_requests, name="requests", daemon=True).start()
         try:
             self.tasks = Tasks(self.make_engine())
-        except (
-            Exception
-        ):  # whoever asks for something will hear of it, or it has been mended by then
+        except Exception:  # the first request tries again, and answers with the reason
             logger.exception("the packages could not be loaded")
         while (message := self._next()) is not None:
             self._work(message)
-        self.left.set()
+        self._main_thread_ended.set()
 
-    def _next(self) -> dict | None:
-        with self.changed:
-            self.current = None
-            self.changed.wait_for(lambda: self.pending or self.leaving or self.useless)
-            if not self.pending or self.leaving:
+    def _next(self) -> Json | None:
+        """Wait for the next request; None when there will be none."""
+        with self._queue_changed:
+            self._current = None
+            self._queue_changed.wait_for(lambda: self._waiting or self._leaving or self._broken)
+            if not self._waiting or self._leaving:
                 return None
-            message = self.pending.popleft()
-            self.current = message["id"]
-            self.stop.clear()
+            message = self._waiting.popleft()
+            self._current = message["id"]
+            self._stop.clear()
             return message
 
-    def _work(self, message: dict) -> None:
-        report, began = Reporter(self._send, message["id"], self.stop), time.monotonic()
+    def _work(self, message: Json) -> None:
+        began = time.monotonic()
+        answer = self._answer(message)
+        seconds = time.monotonic() - began
+        logger.info(
+            "%s %s: %s after %.1f s", message["do"], message["id"], answer["event"], seconds
+        )
+        self._send({**answer, "id": message["id"]})
+        if answer["event"] == "error" or message["do"] == "train":
+            gc.collect()  # tracebacks hold arrays in reference cycles
+
+    def _answer(self, message: Json) -> Json:
+        """Do what a request asks for; its last answer."""
+        progress = RequestProgress(self._send, message["id"], self._stop)
         try:
             if self.tasks is None:
                 importlib.invalidate_caches()
                 self.tasks = Tasks(self._engine_again())
-            report.check()
-            answer = {"event": "result", **getattr(self.tasks, message["do"])(message, report)}
-            report.check()
+            progress.check()
+            answer = getattr(self.tasks, message["do"])(message, progress)
+            progress.check()
+            return {"event": "result", **answer}
         except (Exception, SystemExit) as error:
-            answer = {"event": "error", **describe(error)}
-            logger.log(
-                logging.INFO if answer["kind"] == "cancelled" else logging.ERROR,
-                "%s",
-                answer["details"] or "cancelled",
-            )
-        logger.info(
-            "%s %s: %s after %.1f s",
-            message["do"],
-            message["id"],
-            answer["event"],
-            time.monotonic() - began,
-        )
-        self._send({**answer, "id": message["id"]})
-        if answer["event"] == "error" or message["do"] == "train":
-            gc.collect()  # tracebacks hold arrays in circles
+            description = describe_error(error)
+            level = logging.INFO if description["kind"] == "cancelled" else logging.ERROR
+            logger.log(level, "%s", description["details"] or "cancelled")
+            return {"event": "error", **description}
 
     def _engine_again(self) -> Engine:
-        """Packages that could not be loaded may be there by now; if not, a fresh process tries
-        the next time.
+        """Packages that could not be loaded before may be installed by now. If they are not, this
+        process ends, and the next request gets a fresh one.
         """
         try:
             return self.make_engine()
         except Exception as error:
-            self.useless = True
+            self._broken = True
             if isinstance(error, ModuleNotFoundError):
                 raise UserError(
                     f"The Python package {error.name} is missing; press the button in the MedLLMSeg"
@@ -154,155 +167,78 @@ class Server:
                 " restart Slicer."
             ) from error
 
-    def _read(self) -> None:
-        """On a thread: take requests as they come, and leave after the last."""
+    def _read_requests(self) -> None:
+        """On a thread of its own: take requests as they come; after the last, end the process."""
         try:
-            while line := self.requests.readline(LONGEST):
+            while line := self.requests.readline(LONGEST_LINE):
                 if self._take(line):
                     break
         except OSError:  # how Windows says that the other end is gone
             logger.info("the requests ended")
-        with self.changed:
-            self.leaving = True
-            self.stop.set()
-            self.changed.notify()
-        if not self.left.wait(STOP_S):
+        with self._queue_changed:
+            self._leaving = True
+            self._stop.set()
+            self._queue_changed.notify()
+        if not self._main_thread_ended.wait(STOP_S):
             os._exit(1)
 
     def _take(self, line: bytes) -> bool:
-        """Whether this request was the last."""
+        """Queue or carry out one request; returns whether it was "quit"."""
         try:
             message = decode(line)
-            number, do = message["id"] if message["do"] != "quit" else 0, message["do"]
-            if not isinstance(number, int) or do not in (*WORK, "cancel", "quit"):
-                raise ValueError(f"id {number!r}, do {do!r}")
+            do = message["do"]
+            if do not in REQUESTS or (do != "quit" and not isinstance(message["id"], int)):
+                raise ValueError(f"id {message.get('id')!r}, do {do!r}")
         except (ValueError, KeyError) as error:
-            self._send(
-                {
-                    "id": None,
-                    "event": "error",
-                    "kind": "unexpected",
-                    "message": "A line that is no request was left out.",
-                    "details": f"{type(error).__name__}: {one_line(error)}: {line[:200]!r}",
-                }
-            )
+            self._refuse(line, error)
             return False
         if do == "cancel":
-            self._cancel(number)
+            self._cancel(message["id"])
         elif do in WORK:
             self._queue(message)
-        return do == "quit"
+        return bool(do == "quit")
 
-    def _queue(self, message: dict) -> None:
-        with self.changed:
-            waits = (
-                "start"
-                if self.tasks is None
-                else "wait"
-                if self.pending or self.current is not None
-                else None
-            )
-            self.pending.append(message)
-            if waits:  # told before the work can begin
-                self._send(
-                    {
-                        "id": message["id"],
-                        "event": "progress",
-                        "stage": waits,
-                        "fraction": 0.0,
-                        "seconds_left": None,
-                    }
-                )
-            self.changed.notify()
+    def _refuse(self, line: bytes, error: Exception) -> None:
+        self._send(
+            {
+                "id": None,
+                "event": "error",
+                "kind": "unexpected",
+                "message": "A line that is no request was left out.",
+                "details": f"{type(error).__name__}: {one_line(error)}: {line[:200]!r}",
+            }
+        )
+
+    def _queue(self, message: Json) -> None:
+        with self._queue_changed:
+            stage = self._waiting_stage()
+            self._waiting.append(message)
+            if stage is not None:  # sent while the lock is held: before the work can begin
+                RequestProgress(self._send, message["id"], threading.Event())(stage, 0.0)
+            self._queue_changed.notify()
+
+    def _waiting_stage(self) -> str | None:
+        """What a new request waits for: the packages ("start"), other requests ("wait") or
+        nothing.
+        """
+        if self.tasks is None:
+            return "start"
+        return "wait" if self._waiting or self._current is not None else None
 
     def _cancel(self, number: int) -> None:
-        with self.changed:
-            waiting = [m for m in self.pending if m["id"] == number]
-            for message in waiting:
-                self.pending.remove(message)
-            if self.current == number:
-                self.stop.set()
-        if waiting:
-            self._send({"id": number, "event": "error", **describe(Cancelled())})
+        with self._queue_changed:
+            cancelled = [message for message in self._waiting if message["id"] == number]
+            for message in cancelled:
+                self._waiting.remove(message)
+            if self._current == number:
+                self._stop.set()
+        if cancelled:
+            self._send({"id": number, "event": "error", **describe_error(Cancelled())})
 
-    def _send(self, message: dict) -> None:
-        with self.writing:
+    def _send(self, message: Json) -> None:
+        with self._answer_lock:
             try:
                 self.answers.write(encode(message))
                 self.answers.flush()
-            except OSError:  # nobody listens any more; stdin closes, too, and that ends the process
-                self.stop.set()
-
-
-class Reporter:
-    """The progress callback of one request: tells, guesses the time left, and raises `Cancelled`
-    when it was cancelled.
-    """
-
-    def __init__(self, send: Callable[[dict], None], number: int, stop: threading.Event):
-        self.send, self.number, self.stop = send, number, stop
-        self.stage, self.told_at, self.history = None, 0.0, []
-        self.first = (0.0, 0.0)  # when and where the work on which the time left is guessed began
-        self.fraction = 1.0
-
-    def __call__(self, stage: str, fraction: float, history: list[dict] = ()) -> None:
-        self.check()
-        now = time.monotonic()
-        if (
-            fraction < self.fraction or self.stage == "load"
-        ):  # a model takes its time once, and no fraction of the whole
-            self.first = (now, fraction)
-        kind, before = (
-            stage.split(" ", maxsplit=1)[0],
-            (self.stage or "").split(" ")[0],
-        )  # the text of a training changes with each step
-        self.stage, self.fraction = stage, fraction
-        self.history += history
-        if now - self.told_at >= PAUSE_S or kind != before or history or fraction >= 1:
-            self.send(
-                {
-                    "id": self.number,
-                    "event": "progress",
-                    "stage": stage,
-                    "fraction": round(fraction, 4),
-                    "seconds_left": self._seconds_left(now),
-                    "history": self.history,
-                }
-            )
-            self.told_at, self.history = now, []
-
-    def _seconds_left(self, now: float) -> float | None:
-        took, done = now - self.first[0], self.fraction - self.first[1]
-        return round(took / done * (1 - self.fraction), 1) if took > 0.5 and done > 0.02 else None
-
-    def check(self) -> None:
-        if self.stop.is_set():
-            raise Cancelled
-
-    def log(self, text: str) -> None:
-        self.send({"id": self.number, "event": "log", "message": text})
-
-
-def describe(error: BaseException) -> dict:
-    """The kind, message and details of an "error" event."""
-    if isinstance(error, Cancelled):
-        return {"kind": "cancelled", "message": "", "details": ""}
-    details = "".join(traceback.format_exception(error))
-    if isinstance(error, UserError):
-        return {"kind": "user", "message": one_line(error), "details": details}
-    if is_out_of_memory(error):
-        return {"kind": "user", "message": OUT_OF_MEMORY_MESSAGE, "details": details}
-    return {
-        "kind": "unexpected",
-        "details": details,
-        "message": (
-            f"Something unexpected went wrong ({type(error).__name__}: {one_line(error)}); the log"
-            " has the details."
-        ),
-    }
-
-
-def one_line(error: BaseException) -> str:
-    """An error's text without line breaks, and not longer than a panel can show."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else text[:400] + " ..."
+            except OSError:  # nobody listens any more; stdin closes too, which ends the process
+                self._stop.set()

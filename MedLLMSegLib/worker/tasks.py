@@ -1,17 +1,18 @@
-"""What each request does, one at a time. When it is its turn, and what becomes of errors, is the
-server's business.
+"""What each request does. When a request's turn comes, and what becomes of errors, is the server's
+business.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.registry.catalogue import (
     DEFAULT_CLASSIFIER,
@@ -20,206 +21,176 @@ from MedLLMSegLib.registry.catalogue import (
     find_model,
 )
 
-from .protocol import load_volume, save_diagnosis, save_segmentation
+from .array_files import load_volume, save_diagnosis, save_segmentation
+from .training_history import TrainingHistory
 
-KEPT = 2  # models that stay loaded
+MODELS_KEPT = 2  # models that stay loaded
+SEGMENT_OPTIONS = ("side", "probabilities", "uncertainty", "augment")
+DIAGNOSE_OPTIONS = ("window", "record", "heat_map", "view")
+
+
+class TaskProgress(Protocol):
+    """What a task reports to: `request_progress.RequestProgress`."""
+
+    def __call__(self, stage: str, fraction: float, history: Sequence[Json] = ()) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+
+def _missing(*arguments: Any) -> Any:
+    raise NotImplementedError("this engine does not diagnose")
 
 
 @dataclass(frozen=True)
 class Engine:
     """The functions that do the work: the library's, or a test's.
 
-    load: (name, device) -> model. segment: as `MedLLMSegLib.segment`, with a loaded model. train:
-    (fields of a `TrainRequest`, device, progress, say) -> folder of the bundle. devices: () -> what
-    there is to compute on. load_classifier: (name, device) -> model. diagnose: as
-    `MedLLMSegLib.diagnose`, with a loaded model.
+    load: (name, device) -> a segmentation model.
+    segment: as `MedLLMSegLib.segment`, with a loaded model.
+    train: (fields of a `TrainRequest`, device, progress, log) -> the bundle's folder.
+    devices: () -> what there is to compute on, as `compute_devices`.
+    load_classifier: (name, device) -> a classifier.
+    diagnose: as `MedLLMSegLib.diagnose`, with a loaded model.
     """
 
     load: Callable[[str, str], Any]
-    segment: Callable
-    train: Callable
-    devices: Callable[[], list[dict]]
-    load_classifier: Callable[[str, str], Any] | None = None
-    diagnose: Callable | None = None
+    segment: Callable[..., Any]
+    train: Callable[[Json, str, Report, Callable[[str], None]], Path]
+    devices: Callable[[], list[Json]]
+    load_classifier: Callable[[str, str], Any] = _missing
+    diagnose: Callable[..., Any] = _missing
 
 
 def library_engine() -> Engine:
-    """The library's own. Imports torch, which takes seconds."""
+    """The library's own functions. Imports torch, which takes seconds."""
     from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
     from MedLLMSegLib.diagnosis.predict import diagnose
     from MedLLMSegLib.segmentation.pipeline import load_model, segment
 
-    return Engine(load_model, segment, _train, _devices, load_classifier, diagnose)
+    return Engine(load_model, segment, _train, compute_devices, load_classifier, diagnose)
 
 
 class Tasks:
-    """One method for each thing to do: (message, report) -> what is answered.
+    """One method for each kind of request: (message, progress) -> the fields of its result.
 
-    report: called with (stage, fraction); raises `Cancelled` when the request was cancelled. It has
-    a ``log``, too.
+    progress raises `Cancelled` when the request was cancelled.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.models: OrderedDict[tuple, Any] = OrderedDict()  # the one used last is last
+        self.models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # the last used one is last
 
-    def segment(self, message: dict, report) -> dict:
-        """Volume and segmentation travel as files; a path that the message names is that of a
-        folder.
-        """
-        report("read", 0.0)
+    def segment(self, message: Json, progress: TaskProgress) -> Json:
+        """Volume and segmentation travel as files, each in a folder that the message names."""
+        progress("read", 0.0)
         volume = load_volume(message["volume"])
-        report("load", 0.0)
+        progress("load", 0.0)
         model = self.model(message.get("model", DEFAULT_SEGMENTER), message.get("device", "auto"))
-        options = {
-            name: message[name]
-            for name in ("side", "probabilities", "uncertainty", "augment")
-            if name in message
-        }
-        result = self.engine.segment(volume, model, progress=report, **options)
-        report("write", 1.0)
+        options = {name: message[name] for name in SEGMENT_OPTIONS if name in message}
+        result = self.engine.segment(volume, model, progress=progress, **options)
+        progress("write", 1.0)
         return {"folder": str(save_segmentation(result, message["output"]))}
 
-    def model(self, name: str, device: str, kind: str = "segmenter"):
-        """A model that is loaded already, or loaded now; the one not used for longest makes
-        room.
+    def model(self, name: str, device: str, kind: str = "segmenter") -> Any:
+        """A loaded model: one that is kept, or a new one, for which the one not used for longest
+        makes room.
         """
         entry = find_model(name, kind)
-        changed = (
-            (entry.folder / METADATA).stat().st_mtime_ns
-        )  # settings may change with the same weights
-        key = (entry.id, entry.sha256, str(entry.folder), changed, device)
+        # A bundle's settings may change while its weights stay the same.
+        changed_ns = (entry.folder / METADATA).stat().st_mtime_ns
+        key = (entry.id, entry.sha256, str(entry.folder), changed_ns, device)
         if key not in self.models:
-            while len(self.models) >= KEPT:
+            while len(self.models) >= MODELS_KEPT:
                 self.models.popitem(last=False)
-            model = (self.engine.load_classifier if kind == "classifier" else self.engine.load)(
-                name, device
-            )
-            if getattr(model, "notes", ()):  # it did not fit where it was wanted; next time it may
+            load = self.engine.load_classifier if kind == "classifier" else self.engine.load
+            model = load(name, device)
+            if getattr(model, "notes", ()):  # it did not fit its device; the next time it may
                 return model
             self.models[key] = model
         self.models.move_to_end(key)
         return self.models[key]
 
-    def train(self, message: dict, report) -> dict:
-        """Cancelled or killed, it goes on from its last checkpoint when the same is asked for
+    def train(self, message: Json, progress: TaskProgress) -> Json:
+        """Cancelled or killed, it goes on from its last checkpoint when the same is requested
         again.
         """
-        self.models.clear()  # a training needs the memory more
+        self.models.clear()  # training needs the memory more
         fields = {**message["request"], "output": message["output"]}
-        history = History(message["output"])
-        bundle = self.engine.train(
-            fields,
-            message.get("device", "auto"),
-            lambda text, fraction: report(text, fraction, history.new_rows()),
-            report.log,
-        )
-        report("done", 1.0, history.new_rows())
+        history = TrainingHistory(message["output"])
+
+        def report(text: str, fraction: float) -> None:
+            progress(text, fraction, history.new_rows())
+
+        device = message.get("device", "auto")
+        bundle = self.engine.train(fields, device, report, progress.log)
+        progress("done", 1.0, history.new_rows())
         return {"bundle": str(bundle)}
 
-    def diagnose(self, message: dict, report) -> dict:
-        """A file is read here; volumes travel as files, like the heat map on its way back."""
-        report("load", 0.0)
-        model = self.model(
-            message.get("model", DEFAULT_CLASSIFIER), message.get("device", "auto"), "classifier"
-        )
-        report("read", 0.0)
+    def diagnose(self, message: Json, progress: TaskProgress) -> Json:
+        """An image file is read here. Volumes travel as files, and so does the heat map."""
+        progress("load", 0.0)
+        name, device = message.get("model", DEFAULT_CLASSIFIER), message.get("device", "auto")
+        model = self.model(name, device, "classifier")
+        progress("read", 0.0)
         image = message.get("image") or _images(message, model.input)
         options = {
-            name: message[name]
-            for name in ("window", "record", "heat_map", "view")
-            if message.get(name) not in (None, "")
+            name: message[name] for name in DIAGNOSE_OPTIONS if message.get(name) not in (None, "")
         }
         if message.get("lungs"):
-            options["lungs"] = (
-                load_volume(message["lungs"])
-                if Path(message["lungs"]).is_dir()
-                else message["lungs"]
-            )
-        result = self.engine.diagnose(image, model, progress=report, **options)
-        report("write", 1.0)
+            options["lungs"] = _volume_or_path(message["lungs"])
+        result = self.engine.diagnose(image, model, progress=progress, **options)
+        progress("write", 1.0)
         return {"folder": str(save_diagnosis(result, message["output"]))}
 
-    def ping(self, message: dict, report) -> dict:
-        """That the packages are loaded and the worker is free; and what it can compute on."""
+    def ping(self, message: Json, progress: TaskProgress) -> Json:
+        """Says that the packages are loaded and the worker is free, and what it can compute on."""
         return {"pid": os.getpid(), "version": __version__, "devices": self.engine.devices()}
 
 
-class History:
-    """The rows of a training's history.json, each told once."""
-
-    def __init__(self, folder):
-        self.path, self.stamp, self.told = Path(folder) / "history.json", None, set()
-
-    def new_rows(self) -> list[dict]:
-        """Rows such as {"step", "loss", "lr", "seconds"} and {"step", "val_dice"} that were not
-        there the last time.
-        """
-        try:
-            stamp = self.path.stat().st_mtime_ns
-            rows = json.loads(self.path.read_text(encoding="utf-8")) if stamp != self.stamp else []
-        except (OSError, ValueError):  # not there yet
-            return []
-        self.stamp = stamp
-        fresh = [row for row in rows if (row["step"], "val_dice" in row) not in self.told]
-        self.told |= {(row["step"], "val_dice" in row) for row in fresh}
-        return fresh
+def _volume_or_path(place: str | None) -> Any:
+    """The volume of a folder; the path of a file, and None, as they are."""
+    return load_volume(place) if place and Path(place).is_dir() else place
 
 
-def _images(message: dict, asked):
-    """The volumes of a diagnosis: one, or several in order; flat images with what is known of
-    them. asked: what the model is shown.
+def _images(message: Json, expected_input: Any) -> Any:
+    """The images of a diagnosis: one, or a list in order. Radiographs carry their modality.
+
+    expected_input: the model's `InputConfig`.
     """
-    volumes = [
-        load_volume(place) if place and Path(place).is_dir() else place
-        for place in message["volumes"]
-    ]
-    if asked.kind == "radiograph":
+    places = message["volumes"]
+    images = [_volume_or_path(place) for place in places]
+    if expected_input.kind == "radiograph":
+        from MedLLMSegLib.core.volume import Volume
         from MedLLMSegLib.io.radiograph import radiograph_of
 
-        stated = message.get("modality") or ""
-        modalities = [stated] * len(volumes) if isinstance(stated, str) else stated
-        volumes = [
-            (
-                radiograph_of(each, modality=modality, ct=asked.of_channel(n).ct)
-                if place and Path(place).is_dir()
-                else each
-            )  # a file, or a channel that is missing
-            for n, (place, each, modality) in enumerate(
-                zip(message["volumes"], volumes, modalities)
-            )
-        ]
-    return volumes[0] if len(volumes) == 1 else volumes
+        modality = message.get("modality") or ""
+        modalities = [modality] * len(places) if isinstance(modality, str) else modality
+        for n, (image, stated) in enumerate(zip(images, modalities, strict=True)):
+            if isinstance(image, Volume):  # neither a file nor a missing channel
+                ct = expected_input.of_channel(n).ct
+                images[n] = radiograph_of(image, modality=stated, ct=ct)
+    return images[0] if len(images) == 1 else images
 
 
-def _train(fields: dict, device: str, progress, say) -> Path:
+def _train(fields: Json, device: str, progress: Report, log: Callable[[str], None]) -> Path:
     from MedLLMSegLib.training.segmenter.request import TrainRequest
     from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 
     window = fields.get("window")
-    return train_model(
-        TrainRequest(**{**fields, "window": tuple(window) if window else None}),
-        device,
-        progress,
-        say,
-    )
+    request = TrainRequest(**{**fields, "window": tuple(window) if window else None})
+    return train_model(request, device, progress, log)
 
 
-def _devices() -> list[dict]:
-    """[{"name", "title", "memory_gb" (None: not known)}], the one that "auto" takes first."""
+def compute_devices() -> list[Json]:
+    """[{"name", "title", "memory_gb" (None: not known)}], first the one that "auto" takes."""
     import torch
 
-    found = [{"name": "cpu", "title": f"{torch.get_num_threads()} threads", "memory_gb": None}]
-    if torch.backends.mps.is_available():
-        found.insert(0, {"name": "mps", "title": "Apple GPU", "memory_gb": None})
+    devices: list[Json] = []
     if torch.cuda.is_available():
-        about = torch.cuda.get_device_properties(0)
-        found.insert(
-            0,
-            {
-                "name": "cuda",
-                "title": about.name,
-                "memory_gb": round(about.total_memory / 2**30, 1),
-            },
-        )
-    return found
+        gpu = torch.cuda.get_device_properties(0)
+        memory_gb = round(gpu.total_memory / 2**30, 1)
+        devices.append({"name": "cuda", "title": gpu.name, "memory_gb": memory_gb})
+    if torch.backends.mps.is_available():
+        devices.append({"name": "mps", "title": "Apple GPU", "memory_gb": None})
+    threads = f"{torch.get_num_threads()} threads"
+    return [*devices, {"name": "cpu", "title": threads, "memory_gb": None}]

@@ -24,7 +24,7 @@ def engine() -> Engine:
     """With IMPORT_S the packages take so many seconds; with NEEDS they are missing until that
     file is there.
     """
-    time.sleep(float(os.environ.get("IMPORT_S", 0)))
+    time.sleep(float(os.environ.get("IMPORT_S", "0")))
     needed = os.environ.get("NEEDS")
     if needed and not Path(needed).exists():
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
@@ -34,7 +34,7 @@ def engine() -> Engine:
 
 
 def load(name, device):
-    time.sleep(float(os.environ.get("LOAD_S", 0)))
+    time.sleep(float(os.environ.get("LOAD_S", "0")))
     return (name, device)
 
 

@@ -337,7 +337,8 @@ def test_the_panel_drives_the_real_logic(
     from MedLLMSegLib.core.places import user_models_dir
     from MedLLMSegLib.diagnosis.result import Diagnosis
     from MedLLMSegLib.slicer_bridge.scene.overlay import COLOURS
-    from MedLLMSegLib.worker.protocol import Event, load_volume, save_diagnosis
+    from MedLLMSegLib.worker.array_files import load_volume, save_diagnosis
+    from MedLLMSegLib.worker.protocol import Event
     from Testing.slicer_bridge.stand_in import StandInClient
 
     class Client(StandInClient):

@@ -9,7 +9,8 @@ from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
-from MedLLMSegLib.worker.protocol import Event, load_volume, save_segmentation
+from MedLLMSegLib.worker.array_files import load_volume, save_segmentation
+from MedLLMSegLib.worker.protocol import Event
 
 OBLIQUE = np.array(
     [[-0.6, 0.3, 0.4, 40], [0.2, 0.9, -0.5, -30], [-0.1, 0.2, 2.4, 12], [0, 0, 0, 1.0]]

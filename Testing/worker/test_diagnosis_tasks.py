@@ -14,12 +14,12 @@ from MedLLMSegLib import Cancelled, UserError, Volume, diagnose
 from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.registry.classifier_config import RecordConfig
 from MedLLMSegLib.registry.user_models import import_model
+from MedLLMSegLib.worker.array_files import load_diagnosis, save_diagnosis, save_volume
 from MedLLMSegLib.worker.client import MODULE
-from MedLLMSegLib.worker.protocol import load_diagnosis, save_diagnosis, save_volume
 from MedLLMSegLib.worker.tasks import Tasks, library_engine
 from Testing.helpers.dicom_writer import write_dicom
 from Testing.helpers.tiny_classifier import tiny_network, write_tiny
-from Testing.worker.test_worker import Owner
+from Testing.helpers.worker_owner import Owner
 
 
 @pytest.fixture(autouse=True)
@@ -127,15 +127,11 @@ def test_a_view_is_told_of_files_that_state_none(tasks, tmp_path, image, as_volu
     bundle = write_tiny(tmp_path / "tiny")
     pixels = np.random.default_rng(0).integers(0, 4000, (96, 80)).astype(np.uint16)
     stated = write_dicom(tmp_path / "chest.dcm", pixels, ViewPosition="PA")
-    notes = lambda path: " ".join(
-        ask(
-            tasks,
-            tmp_path,
-            model=str(bundle),
-            view="lateral",
-            **({"volumes": [str(path)]} if as_volumes else {"image": str(path)}),
-        ).notes
-    )
+
+    def notes(path):
+        source = {"volumes": [str(path)]} if as_volumes else {"image": str(path)}
+        return " ".join(ask(tasks, tmp_path, model=str(bundle), view="lateral", **source).notes)
+
     assert "lateral" in notes(image) and "lateral" not in notes(stated)
 
 

@@ -12,12 +12,13 @@ import torch
 
 from MedLLMSegLib import Volume, load_model, load_volume, segment
 from MedLLMSegLib.core.geometry import Grid, resample, transform_points
+from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
 from MedLLMSegLib.worker.client import MODULE
-from MedLLMSegLib.worker.protocol import load_segmentation, save_volume
 from Testing.cli.test_end_to_end import template_path
-from Testing.training.test_segmenter_session import data  # noqa: F401, a fixture: six toy scans
-from Testing.worker.test_worker import LINUX, Owner, cancelled_in, slack  # noqa: F401
+from Testing.helpers.worker_owner import LINUX, Owner, cancelled_in
+from Testing.training import test_segmenter_session
 
+toy_scans = test_segmenter_session.data  # a fixture: six small scans
 LONG = 300  # seconds: importing torch on a busy machine
 
 
@@ -38,7 +39,7 @@ def owner(tmp_path_factory):
         yield owner
 
 
-def press(owner, volume, number=0, **fields):
+def press(owner, volume, **fields):
     """Hand a scan over, wait, and read the result: (seconds, Segmentation)."""
     place, began = owner.folder / f"press {time.monotonic()}", time.monotonic()
     save_volume(volume, place / "volume")
@@ -48,7 +49,7 @@ def press(owner, volume, number=0, **fields):
     return time.monotonic() - began, load_segmentation(last.folder)
 
 
-def test_cancelling_while_torch_is_imported(owner, crop, slack):  # noqa: F811
+def test_cancelling_while_torch_is_imported(owner, crop, slack):
     owner.start()
     place = save_volume(crop, owner.folder / "early")
     number = owner.submit(
@@ -59,7 +60,7 @@ def test_cancelling_while_torch_is_imported(owner, crop, slack):  # noqa: F811
 
 
 def test_the_first_press_gives_what_the_library_gives(owner, crop):
-    seconds, result = press(
+    _, result = press(
         owner, crop, model="hippocampus-t1", device="cpu", side="left", uncertainty=True
     )
     same = segment(crop, device="cpu", side="left", uncertainty=True)
@@ -99,7 +100,10 @@ def test_the_second_press_takes_hardly_longer_than_the_network(owner, crop, caps
     network = np.sum(inside, axis=0)  # of the second time
     options = dict(model="hippocampus-t1", device="cpu", side="left")
     pid = owner.pid()
-    computed = lambda: processor_s(pid) + time.process_time()
+
+    def computed():
+        return processor_s(pid) + time.process_time()
+
     presses = []
     for _ in range(4):
         before = computed()
@@ -129,11 +133,11 @@ def test_ping_names_what_there_is_to_compute_on(owner):
 
 
 def test_a_training_tells_its_curve_is_stopped_goes_on_and_its_model_segments(
-    owner, data, tmp_path, slack
+    owner, toy_scans, tmp_path, slack
 ):
     run = tmp_path / "läuft ☃"
     request = {
-        "source": str(data),
+        "source": str(toy_scans),
         "name": "toy",
         "title": "Toy",
         "licence": "CC0-1.0",
@@ -142,7 +146,10 @@ def test_a_training_tells_its_curve_is_stopped_goes_on_and_its_model_segments(
         "batch": 1,
         "precision": "fp32",
     }
-    ask = lambda: owner.submit("train", request=request, device="cpu", output=run)
+
+    def ask():
+        return owner.submit("train", request=request, device="cpu", output=run)
+
     number, pid = ask(), owner.pid_now
     begun = owner.until(number, lambda event: event.stage.startswith("step 3 "), seconds=LONG)
     assert any(e.event == "log" and "spacing" in e.message for e in begun)  # the plan
@@ -158,7 +165,7 @@ def test_a_training_tells_its_curve_is_stopped_goes_on_and_its_model_segments(
         "step"
     ] == 8
     assert [row["step"] for row in rows if "loss" in row] == [8]
-    scan = load_volume(data / "imagesTr/case5.nii.gz")
+    scan = load_volume(toy_scans / "imagesTr/case5.nii.gz")
     _, result = press(owner, scan, model=str(run / "bundle"), device="cpu")
     assert [s.name for s in result.structures] == [
         "Front",
@@ -169,7 +176,7 @@ def test_a_training_tells_its_curve_is_stopped_goes_on_and_its_model_segments(
 
 
 @pytest.mark.skipif(not os.environ.get("MEDLLMSEG_STRESS"), reason="minutes; set MEDLLMSEG_STRESS")
-def test_cancelling_a_whole_head_at_any_moment(owner, slack):  # noqa: F811
+def test_cancelling_a_whole_head_at_any_moment(owner, slack):
     head = load_volume(template_path())
     place = save_volume(head, owner.folder / "head")
     owner.until(owner.submit("ping"), seconds=LONG)

@@ -1,4 +1,4 @@
-"""What stays loaded between two presses, and a training's curve: each row told once."""
+"""Which models stay loaded between two requests, and what a training gets."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
-from MedLLMSegLib.worker.tasks import Engine, History, Tasks
+from MedLLMSegLib.worker.tasks import Engine, Tasks
 
 
 class Loaded:
@@ -114,7 +114,10 @@ def test_a_training_has_the_memory_to_itself_and_its_output_is_its_own(tasks, tm
         None,
     )
     tasks.model("hippocampus-t1", "cpu")
-    report = lambda stage, fraction, history: None
+
+    def report(stage, fraction, history):
+        pass
+
     report.log = None
     answer = tasks.train(
         {
@@ -125,28 +128,3 @@ def test_a_training_has_the_memory_to_itself_and_its_output_is_its_own(tasks, tm
     )
     assert asked == [({"source": "x", "output": str(tmp_path / "run"), "steps": 3}, "auto", 0)]
     assert answer == {"bundle": str(tmp_path / "run/bundle")}
-
-
-def test_each_row_of_a_curve_is_told_once(tmp_path):
-    history, path = History(tmp_path), tmp_path / "history.json"
-    rows = [
-        {"step": 10, "loss": 0.9},
-        {"step": 10, "val_dice": 0.1},
-        {"step": 20, "loss": 0.8},
-        {"step": 30, "loss": 0.7},
-    ]
-
-    def write(count, stamp):
-        path.write_text(json.dumps(rows[:count]))
-        os.utime(path, ns=(stamp, stamp))
-
-    assert history.new_rows() == []
-    write(2, 1_000)
-    assert history.new_rows() == rows[:2] and history.new_rows() == []
-    write(4, 2_000)
-    assert history.new_rows() == rows[2:]
-    write(3, 3_000)  # a training that was killed goes on from before its last rows
-    assert history.new_rows() == []
-    path.write_text("[{")
-    os.utime(path, ns=(4_000, 4_000))
-    assert history.new_rows() == []

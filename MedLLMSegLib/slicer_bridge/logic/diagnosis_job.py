@@ -29,7 +29,7 @@ from MedLLMSegLib.slicer_bridge.scene.flat_images import (
 )
 from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import ijk_to_ras, place_beside, restore_place
-from MedLLMSegLib.worker.protocol import load_diagnosis, save_volume
+from MedLLMSegLib.worker.array_files import load_diagnosis, save_volume
 
 from .jobs import Job, Removed, Runner, Steps, calm
 from .training_pairs import covered

@@ -18,7 +18,7 @@ from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.scene.restore_point import Keep
 from MedLLMSegLib.slicer_bridge.scene.segments import Drawing, draw
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume, write_drawing
-from MedLLMSegLib.worker.protocol import load_segmentation, save_volume
+from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
 
 from . import sequence_job as sequences
 from .jobs import Job, Removed, Runner, Steps, calm

@@ -1,0 +1,145 @@
+"""Volumes and results come out of their files as they went in."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from MedLLMSegLib import Segmentation, UserError, Volume
+from MedLLMSegLib.anatomy.structures import uncoded_structures
+from MedLLMSegLib.worker.array_files import (
+    load_segmentation,
+    load_volume,
+    save_segmentation,
+    save_volume,
+)
+from Testing.core.test_geometry import GRIDS
+
+OBLIQUE = GRIDS["oblique, flipped, permuted, anisotropic"].ijk_to_ras + 1e-13 * np.pi
+RNG = np.random.default_rng(0)
+
+
+def same(one: Volume, other: Volume) -> bool:
+    return (
+        one.array.dtype == other.array.dtype
+        and np.array_equal(one.array, other.array)
+        and one.name == other.name
+        and np.array_equal(one.ijk_to_ras, other.ijk_to_ras)
+        and dict(one.tags) == dict(other.tags)
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    (
+        "bool",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "int32",
+        "uint32",
+        "int64",
+        "float16",
+        "float32",
+        "float64",
+        ">i2",
+        ">f4",
+    ),
+)
+def test_every_kind_of_voxel_survives(dtype, tmp_path):
+    array = (RNG.uniform(-100, 100, (4, 5, 6)) % 250).astype(dtype)
+    volume = Volume(
+        array, OBLIQUE, "scan", {"window_center": 40.5, "window_width": np.float32(0.1)}
+    )
+    assert same(load_volume(save_volume(volume, tmp_path)), volume)
+
+
+@pytest.mark.parametrize(
+    "change",
+    (
+        np.asfortranarray,
+        lambda a: a[::2, ::-1, 1:],
+        lambda a: np.broadcast_to(a[:1], a.shape),
+        lambda a: np.stack((a, a)),
+        lambda a: a[:0],
+        lambda a: np.where(a > 0, a, np.nan),
+    ),
+)
+def test_views_series_empty_and_broken_values_survive(change, tmp_path):
+    volume = Volume(change(RNG.normal(size=(6, 5, 4)).astype(np.float32)), OBLIQUE)
+    back = load_volume(save_volume(volume, tmp_path))
+    assert (
+        np.array_equal(back.array, volume.array, equal_nan=True) and back.array.dtype == np.float32
+    )
+
+
+@pytest.mark.parametrize("name", sorted(GRIDS))
+def test_no_matrix_changes_in_its_last_bit(name, tmp_path):
+    matrix = GRIDS[name].ijk_to_ras / 3 + 1e-14
+    assert np.array_equal(
+        load_volume(save_volume(Volume(np.zeros((2, 2, 2)), matrix), tmp_path)).ijk_to_ras, matrix
+    )
+
+
+def test_long_and_foreign_names(tmp_path):
+    folder = tmp_path.joinpath(*["Größe 日本語 ☃ " + "x" * 60] * 8)
+    volume = Volume(np.arange(8, dtype=np.int16).reshape(2, 2, 2), OBLIQUE, 'Kopf "☃"\n日本 \udc80')
+    assert same(load_volume(save_volume(volume, folder)), volume) and len(str(folder)) > 500
+
+
+def test_what_cannot_be_written_or_read_is_said_in_one_sentence(tmp_path):
+    volume = Volume(np.zeros((2, 2, 2)), np.eye(4))
+    with pytest.raises(UserError, match="grey values"):
+        save_volume(Volume(np.array([[[None]]]), np.eye(4)), tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="in the way"):
+        save_volume(volume, tmp_path / "file")
+    for damage in ("array.npy", "volume.json"):
+        folder = save_volume(volume, tmp_path / damage)
+        (folder / damage).write_bytes((folder / damage).read_bytes()[:70])
+        with pytest.raises(UserError, match="missing or damaged"):
+            load_volume(folder)
+    with pytest.raises(UserError, match="missing or damaged"):
+        load_segmentation(tmp_path / "nowhere")
+
+
+def test_nothing_is_unpickled(tmp_path):
+    folder = save_volume(Volume(np.zeros((2, 2, 2)), np.eye(4)), tmp_path)
+    np.save(folder / "array.npy", np.array([{"a": 1}]), allow_pickle=True)
+    with pytest.raises(UserError, match="damaged"):
+        load_volume(folder)
+
+
+def test_a_whole_result_survives(tmp_path):
+    labels = Volume(RNG.integers(0, 3, (4, 5, 6)).astype(np.uint8), OBLIQUE, "scan")
+    full = Segmentation(
+        labels,
+        uncoded_structures({1: "liver", 2: "tumour"}),
+        {1: 0.1 + 0.2, 2: float("nan")},
+        labels.with_array(RNG.random((2, 4, 5, 6)).astype(np.float32), "scan probabilities"),
+        ("Größer als sonst ☃.",),
+        "liver-ct",
+        1 / 3,
+        labels.with_array(RNG.random((4, 5, 6)).astype(np.float32)),
+    )
+    back = load_segmentation(save_segmentation(full, tmp_path / "full"))
+    assert (
+        same(back.labels, labels)
+        and same(back.probabilities, full.probabilities)
+        and same(back.uncertainty, full.uncertainty)
+    )
+    assert (
+        back.structures == full.structures and back.notes == full.notes and back.model == "liver-ct"
+    )
+    assert (
+        back.seconds == 1 / 3 and back.confidence[1] == 0.1 + 0.2 and np.isnan(back.confidence[2])
+    )
+    plain = replace(full, probabilities=None, uncertainty=None)
+    back = load_segmentation(save_segmentation(plain, tmp_path / "plain"))
+    assert back.probabilities is None and back.uncertainty is None
+    json.loads(
+        (tmp_path / "full/segmentation.json").read_text(),
+        parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
+    )
