@@ -118,6 +118,32 @@ def test_commands_beside_the_figures_are_commands():
             build_parser().parse_args(shlex.split(command)[1:])
 
 
+def program_texts() -> list[str]:
+    """Every text in the library's code; what an f-string fills in is left out."""
+    texts = []
+    for path in (ROOT / "MedLLMSegLib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (part for part in node.values if isinstance(part, ast.Constant))
+                texts.append("\0".join(str(part.value) for part in parts))
+    return texts
+
+
+def test_messages_that_the_training_page_explains_are_messages_of_the_program():
+    page = (ROOT / "docs" / "train.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\*.+?) \|", section(page, "When it refuses"), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"\*(.+?)\*", row)]
+    assert len(messages) >= 12
+    texts = program_texts()
+    filled_in = r'"[^"]*"|\.{3,}|\d[\d x,]*(?: and \d,?)?|"'
+    for message in messages:
+        for fragment in re.split(filled_in, message):
+            words = fragment.strip(" .,")
+            assert any(words in text for text in texts), f"{message}: {words}"
+
+
 def test_the_table_says_of_each_model_what_was_measured():
     """The column is what `medllmseg models` prints for it."""
     models = [model for model in list_models(kind=None) if model.kind != "localizer"]
