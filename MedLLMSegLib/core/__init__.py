@@ -1,3 +1,4 @@
-"""The ground floor: errors, progress, places, memory, images in space. Numpy and the standard
-library only.
+"""The ground floor: errors, progress, places, memory, images in space.
+
+It needs only the standard library, numpy and scipy.
 """

@@ -1,12 +1,12 @@
-"""The two ways a run ends early: something the user can mend, and the user's own wish."""
+"""The ways a run ends early: an error that the user can fix, and the user's own wish."""
 
 
 class UserError(Exception):
-    """Something the user can mend.
+    """An error that the user can fix.
 
-    The message is one sentence in a user's words: what was found, what was needed, what to do next.
-    The command line prints it and exits with 2; the panel shows it. Details belong in
-    ``__cause__``.
+    The message is one sentence in the user's words: what was found, what was needed, what to do
+    next. The command line prints it and exits with 2; the panel shows it. Technical details belong
+    in ``__cause__``.
     """
 
 
@@ -15,4 +15,4 @@ class Cancelled(Exception):
 
 
 class TimeIsUp(Cancelled):
-    """The minutes that were given are over; what was begun is saved."""
+    """The time limit is reached; the work so far is saved."""

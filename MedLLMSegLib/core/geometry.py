@@ -1,17 +1,31 @@
-"""Voxel grids in space and moving images between them: pure functions on arrays and matrices.
+"""Voxel grids in space, and moving images between them: pure functions on arrays and matrices.
 
 A grid is a shape (k, j, i) and ``ijk_to_ras`` (4 x 4, mm). Matrices act on (i, j, k, 1) as in MRML;
-arrays are [k, j, i] as in SimpleITK, so one reversal of axes stands between the two, in `voxel_map`
-only. Everything that preprocessing does to a scan (orientation, spacing, crop, padding, mirroring)
-is one change of grid, and the way back is the same change with its two grids swapped.
+arrays are [k, j, i] as in SimpleITK. Only `voxel_map` reverses the order of the axes.
+
+Everything that preprocessing does to a scan (orientation, spacing, crop, padding, mirroring) is one
+change of grid. The way back is the same change with the two grids swapped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
+
+from .types import Array, Triple
+
+# One spacing for all axes, or one each for (k, j, i), in mm.
+Spacing: TypeAlias = float | Sequence[float]
+Box: TypeAlias = tuple[slice, slice, slice]
+
+# Positions that differ by less than this part of a voxel are the same: it is round-off.
+ROUND_OFF_VOX = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,198 +36,238 @@ class Grid:
     voxel centres are at whole numbers.
     """
 
-    shape: tuple[int, int, int]
-    ijk_to_ras: np.ndarray
+    shape: Triple
+    ijk_to_ras: Array
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxel centres along (k, j, i)."""
-        return tuple(float(s) for s in np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)[::-1])
+        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return float(k), float(j), float(i)
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:
         """Edge lengths of the whole grid along (k, j, i), voxel faces included."""
-        return tuple(n * s for n, s in zip(self.shape, self.spacing_mm))
+        k, j, i = (n * s for n, s in zip(self.shape, self.spacing_mm, strict=True))
+        return k, j, i
 
     @property
     def voxel_ml(self) -> float:
         """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3]))) / 1000.0
 
-    def corners_ras(self) -> np.ndarray:
-        """The eight outer corners (voxel faces, not centres) as (8, 3) RAS mm."""
-        lows, highs = (-0.5, -0.5, -0.5), [n - 0.5 for n in self.shape[::-1]]
-        ijk = np.array([[(lows, highs)[(c >> a) & 1][a] for a in range(3)] for c in range(8)])
-        return transform_points(self.ijk_to_ras, ijk)
+    @property
+    def directions(self) -> Array:
+        """(3, 3) whose columns are the unit vectors of the axes i, j and k in RAS."""
+        unit_vectors: Array = self.ijk_to_ras[:3, :3] / self.spacing_mm[::-1]
+        return unit_vectors
 
-    def centre_ras(self) -> np.ndarray:
+    def corners_ras(self) -> Array:
+        """The eight outer corners (voxel faces, not centres) as (8, 3) RAS mm."""
+        faces = [(-0.5, n - 0.5) for n in self.shape[::-1]]
+        return transform_points(self.ijk_to_ras, np.array(list(product(*faces))))
+
+    def centre_ras(self) -> Array:
         """The middle of the grid as (3,) RAS mm."""
         return transform_points(self.ijk_to_ras, (np.array(self.shape[::-1]) - 1) / 2.0)
 
 
-def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def transform_points(matrix: Array, points: ArrayLike) -> Array:
     """Transform points (..., 3) by a (4, 4) matrix."""
-    return np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+    transformed: Array = np.asarray(points, float) @ matrix[:3, :3].T + matrix[:3, 3]
+    return transformed
 
 
-def centred_grid(centre_ras, shape, spacing_mm, mirrored: bool = False) -> Grid:
+# ---- making grids ----
+
+
+def centred_grid(
+    centre_ras: ArrayLike, shape: Sequence[int], spacing_mm: Spacing, mirrored: bool = False
+) -> Grid:
     """A grid along the RAS axes around a point.
 
-    centre_ras: (3,) mm. shape: (k, j, i). spacing_mm: one number for every axis, or (k, j, i).
+    centre_ras: (3,) mm. shape: (k, j, i). spacing_mm: one number for all axes, or (k, j, i).
     mirrored: let i run from right to left, so that a right-sided organ looks like a left-sided one.
     """
-    return _centred(centre_ras, shape, spacing_mm, np.diag([-1.0 if mirrored else 1.0, 1.0, 1.0]))
+    right = -1.0 if mirrored else 1.0
+    return _grid_around(centre_ras, shape, spacing_mm, np.diag([right, 1.0, 1.0]))
 
 
-def _centred(centre_ras, shape, spacing_mm, directions: np.ndarray) -> Grid:
-    """directions: (3, 3), whose columns are the unit vectors of i, j and k in RAS."""
+def _grid_around(
+    centre_ras: ArrayLike, shape: Sequence[int], spacing_mm: Spacing, directions: Array
+) -> Grid:
+    """A grid around a point; the columns of ``directions`` are the unit vectors of i, j and k."""
+    k, j, i = (int(n) for n in shape)
     steps = directions * np.broadcast_to(np.asarray(spacing_mm, float), 3)[::-1]
+    middle_ijk = (np.array([i, j, k]) - 1) / 2.0
     matrix = np.eye(4)
     matrix[:3, :3] = steps
-    matrix[:3, 3] = np.asarray(centre_ras, float) - steps @ ((np.array(shape[::-1]) - 1) / 2.0)
-    return Grid(tuple(int(n) for n in shape), matrix)
+    matrix[:3, 3] = np.asarray(centre_ras, float) - steps @ middle_ijk
+    return Grid((k, j, i), matrix)
 
 
-def covering_grid(grid: Grid, spacing_mm, mirrored: bool = False) -> Grid:
-    """The smallest grid along the RAS axes with this spacing (one number, or (k, j, i)) that covers
-    another grid.
+def covering_grid(grid: Grid, spacing_mm: Spacing, mirrored: bool = False) -> Grid:
+    """The smallest grid along the RAS axes with this spacing that covers another grid.
 
-    A grid that already runs along RAS with this spacing (and needs no mirroring) is covered voxel
-    on voxel.
+    spacing_mm: one number for all axes, or (k, j, i). If the other grid already runs along RAS with
+    this spacing, and is not to be mirrored, the voxels of both coincide.
     """
     corners = grid.corners_ras()
     low, high = corners.min(0), corners.max(0)
-    shape = _voxels(high - low, spacing_mm)
+    shape = _shape_for_extent(high - low, spacing_mm)
     return centred_grid((low + high) / 2, shape, spacing_mm, mirrored)
 
 
-def aligned_grid(grid: Grid, spacing_mm) -> Grid:
-    """The smallest grid along the scan's own axes with this spacing (one number, or (k, j, i)) that
-    covers it.
+def aligned_grid(grid: Grid, spacing_mm: Spacing) -> Grid:
+    """The smallest grid along the scan's own axes with this spacing that covers the scan.
 
-    For scans with thick slices, which lose by turning: k runs across the slices (the coarsest
-    axis), i is the other axis nearest to left-right; each axis points as nearly right, anterior or
-    superior as it can. So the same scan stored in another order of axes gets the same grid.
+    spacing_mm: one number for all axes, or (k, j, i). For scans with thick slices, which lose
+    detail when they are turned. k runs across the slices (the coarsest axis); i is the other axis
+    that lies nearest to left-right. Each axis points as nearly right, anterior or superior as it
+    can, so a scan gets the same grid in whichever order its axes are stored.
     """
-    spacing = np.array(grid.spacing_mm[::-1])  # (i, j, k)
-    directions = grid.ijk_to_ras[:3, :3] / spacing  # columns are the axes i, j, k
-    coarse = spacing >= 0.99 * spacing.max()
-    k = max(range(3), key=lambda a: (coarse[a], abs(directions[2, a])))
-    i = max({0, 1, 2} - {k}, key=lambda a: abs(directions[0, a]))
+    spacing_ijk = np.array(grid.spacing_mm[::-1])
+    directions = grid.directions
+    coarse = spacing_ijk >= 0.99 * spacing_ijk.max()
+    k = max(range(3), key=lambda axis: (coarse[axis], abs(directions[2, axis])))
+    i = max({0, 1, 2} - {k}, key=lambda axis: abs(directions[0, axis]))
     order = [i, 3 - i - k, k]
-    signs = [np.sign(directions[np.abs(directions[:, a]).argmax(), a]) for a in order]
-    extent = (np.array(grid.shape[::-1]) * spacing)[order]
-    return _centred(
-        grid.centre_ras(), _voxels(extent, spacing_mm), spacing_mm, directions[:, order] * signs
-    )
+    signs = [_sign_of_largest(directions[:, axis]) for axis in order]
+    extent_ijk = (np.array(grid.shape[::-1]) * spacing_ijk)[order]
+    shape = _shape_for_extent(extent_ijk, spacing_mm)
+    return _grid_around(grid.centre_ras(), shape, spacing_mm, directions[:, order] * signs)
 
 
-def _voxels(extent_mm: np.ndarray, spacing_mm) -> tuple[int, int, int]:
-    """How many voxels (k, j, i) cover an extent given along (i, j, k); a thousandth of a voxel
-    is round-off.
+def _sign_of_largest(vector: Array) -> float:
+    return float(np.sign(vector[np.abs(vector).argmax()]))
+
+
+def _shape_for_extent(extent_ijk_mm: Array, spacing_mm: Spacing) -> Triple:
+    """The number of voxels along (k, j, i) that covers an extent along (i, j, k)."""
+    spacing = np.broadcast_to(np.asarray(spacing_mm, float), 3)
+    counts = np.ceil(extent_ijk_mm[::-1] / spacing - ROUND_OFF_VOX)
+    k, j, i = (max(1, int(n)) for n in counts)
+    return k, j, i
+
+
+def regridded(grid: Grid, rows: int, columns: int) -> Grid:
+    """The same slices with other numbers of rows and columns; the outer faces stay in place."""
+    scale = np.diag([grid.shape[2] / columns, grid.shape[1] / rows, 1.0, 1.0])
+    # Voxel centres are at whole numbers, and the outer faces half a voxel beyond.
+    scale[0, 3] = (scale[0, 0] - 1) / 2
+    scale[1, 3] = (scale[1, 1] - 1) / 2
+    return Grid((grid.shape[0], rows, columns), grid.ijk_to_ras @ scale)
+
+
+def square_around(grid: Grid, size: int) -> Grid:
+    """A square of ``size`` x ``size`` pixels around a single-slice grid, in its plane.
+
+    The slice's longer side fills the square. The pixels are square in mm.
     """
-    steps = np.broadcast_to(np.asarray(spacing_mm, float), 3)
-    return tuple(int(n) for n in np.maximum(1, np.ceil(extent_mm[::-1] / steps - 1e-3)))
+    slice_mm, *_ = grid.spacing_mm
+    pixel_mm = max(grid.extent_mm[1:]) / size
+    spacing_mm = (slice_mm, pixel_mm, pixel_mm)
+    return _grid_around(grid.centre_ras(), (1, size, size), spacing_mm, grid.directions)
 
 
-def voxel_map(from_grid: Grid, to_grid: Grid) -> np.ndarray:
+def sub_grid(grid: Grid, box: Box) -> Grid:
+    """The grid of ``array[box]`` for an array that lies on ``grid``."""
+    k, j, i = box
+    matrix = grid.ijk_to_ras.copy()
+    matrix[:3, 3] = transform_points(matrix, (i.start, j.start, k.start))
+    return Grid((k.stop - k.start, j.stop - j.start, i.stop - i.start), matrix)
+
+
+# ---- between two grids ----
+
+
+def voxel_map(from_grid: Grid, to_grid: Grid) -> Array:
     """(4, 4) from [k, j, i] indices of ``to_grid`` to [k, j, i] indices of ``from_grid``."""
     ijk = np.linalg.inv(from_grid.ijk_to_ras) @ to_grid.ijk_to_ras
     reverse = np.eye(4)[[2, 1, 0, 3]]
-    return reverse @ ijk @ reverse
+    kji: Array = reverse @ ijk @ reverse
+    return kji
 
 
 def resample(
-    array, from_grid: Grid, to_grid: Grid, order: int = 1, outside: float | None = None
-) -> np.ndarray:
+    array: Array, from_grid: Grid, to_grid: Grid, order: int = 1, outside: float | None = None
+) -> Array:
     """Sample an image [k, j, i] at the voxel centres of another grid.
 
-    order: 1 trilinear (returns float32), 0 nearest (keeps the type).
+    order: 1 for trilinear (returns float32), 0 for nearest (keeps the data type).
     outside: value beyond the scan; None repeats the scan's outermost voxels.
-    Voxels are averaged first where the new grid is coarser, so that detail does not alias.
+    Where the new grid is coarser, voxels are averaged first, so that fine detail does not alias.
     """
     if order:
         array, from_grid = _averaged(np.asarray(array), from_grid, to_grid)
     matrix = voxel_map(from_grid, to_grid)
-    out = np.empty(to_grid.shape, np.float32 if order else array.dtype)
+    resampled: Array = np.empty(to_grid.shape, np.float32 if order else array.dtype)
     ndimage.affine_transform(
         array,
         matrix[:3, :3],
         matrix[:3, 3],
         output_shape=to_grid.shape,
-        output=out,
+        output=resampled,
         order=order,
         mode="nearest" if outside is None else "constant",
         cval=0.0 if outside is None else outside,
         prefilter=False,
     )
-    return out
+    return resampled
 
 
-def _averaged(array: np.ndarray, grid: Grid, target: Grid) -> tuple[np.ndarray, Grid]:
-    """Average whole blocks of voxels along each axis that is at least twice as fine as the
-    target needs.
+def _averaged(array: Array, grid: Grid, target: Grid) -> tuple[Array, Grid]:
+    """The image with whole blocks of voxels averaged, and its grid.
+
+    Blocks are formed along each axis that is at least twice as fine as the target.
     """
-    step = np.linalg.norm(
-        voxel_map(grid, target)[:3, :3], axis=1
-    )  # source voxels a target voxel spans, per axis
-    factors = [int(max(1, min(np.floor(s + 1e-6), n))) for s, n in zip(step, array.shape)]
+    # Voxels of the source that one voxel of the target spans, per axis
+    span = np.linalg.norm(voxel_map(grid, target)[:3, :3], axis=1)
+    factors = [
+        int(max(1, min(np.floor(s + 1e-6), n))) for s, n in zip(span, array.shape, strict=True)
+    ]
     if max(factors) == 1:
         return array, grid
     for axis, factor in enumerate(factors):
         if factor > 1:
-            starts = np.arange(0, array.shape[axis] - array.shape[axis] % factor, factor)
-            whole = array[
-                (slice(None),) * axis + (slice(len(starts) * factor),)
-            ]  # a view: a copy of a large scan takes a second
-            array = np.add.reduceat(whole, starts, axis=axis, dtype=np.float32) / np.float32(factor)
+            array = _block_means(array, axis, factor)
     scale = np.diag([*factors[::-1], 1.0])
     scale[:3, 3] = (np.array(factors[::-1]) - 1) / 2.0
-    return array, Grid(array.shape, grid.ijk_to_ras @ scale)
+    k, j, i = array.shape
+    return array, Grid((k, j, i), grid.ijk_to_ras @ scale)
 
 
-def overlap_box(grid: Grid, other: Grid, margin_vox: int = 1) -> tuple[slice, slice, slice]:
+def _block_means(array: Array, axis: int, factor: int) -> Array:
+    """Means of blocks of ``factor`` voxels along an axis, as float32; a last part is left out."""
+    length = array.shape[axis] - array.shape[axis] % factor
+    # A view, because copying a large scan takes a second
+    whole_blocks = array[(slice(None),) * axis + (slice(length),)]
+    starts = np.arange(0, length, factor)
+    sums = np.add.reduceat(whole_blocks, starts, axis=axis, dtype=np.float32)
+    means: Array = sums / np.float32(factor)
+    return means
+
+
+def overlap_box(grid: Grid, other: Grid, margin_vox: int = 1) -> Box:
     """The half-open box [k, j, i] of ``grid``'s voxels that may lie inside ``other``."""
-    ijk = transform_points(np.linalg.inv(grid.ijk_to_ras), other.corners_ras())
-    low = np.clip(np.floor(ijk.min(0)).astype(int) - margin_vox, 0, grid.shape[::-1])
-    high = np.clip(np.ceil(ijk.max(0)).astype(int) + 1 + margin_vox, low, grid.shape[::-1])
-    return tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1]))
+    corners_ijk = transform_points(np.linalg.inv(grid.ijk_to_ras), other.corners_ras())
+    shape_ijk = grid.shape[::-1]
+    low = np.clip(np.floor(corners_ijk.min(0)).astype(int) - margin_vox, 0, shape_ijk)
+    high = np.clip(np.ceil(corners_ijk.max(0)).astype(int) + 1 + margin_vox, low, shape_ijk)
+    i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    return k, j, i
 
 
-def inside_mask(grid: Grid, target: Grid) -> np.ndarray:
-    """Which voxel centres of ``target`` lie within the faces of ``grid``: bool [k, j, i] of the
-    target's shape.
+def inside_mask(grid: Grid, target: Grid) -> Array:
+    """Which voxel centres of ``target`` lie within the faces of ``grid``.
+
+    Returns bool [k, j, i] of the target's shape.
     """
     matrix = voxel_map(grid, target)
-    steps = np.ogrid[tuple(slice(n) for n in target.shape)]
-    result = np.ones(target.shape, bool)
+    indices = np.ogrid[tuple(slice(n) for n in target.shape)]
+    mask = np.ones(target.shape, bool)
     for axis, count in enumerate(grid.shape):
-        place = sum(matrix[axis, a] * steps[a] for a in range(3)) + matrix[axis, 3]
-        result &= (place > -0.501) & (place < count - 0.499)  # a thousandth of a voxel is round-off
-    return result
-
-
-def regridded(grid: Grid, rows: int, columns: int) -> Grid:
-    """The same slices in so many rows and columns, their outer faces where they were."""
-    scale = np.diag([grid.shape[2] / columns, grid.shape[1] / rows, 1.0, 1.0])
-    scale[:2, 3] = (
-        scale[[0, 1], [0, 1]] - 1
-    ) / 2  # voxel centres are at whole numbers, faces half a voxel beyond
-    return Grid((grid.shape[0], rows, columns), grid.ijk_to_ras @ scale)
-
-
-def square_around(grid: Grid, size: int) -> Grid:
-    """A square of ``size`` x ``size`` pixels in the plane and around the middle of a grid of one
-    slice, whose longer side fills it; its pixels are square in mm.
-    """
-    slice_mm, *_ = grid.spacing_mm
-    pixel_mm = max(grid.extent_mm[1:]) / size
-    directions = grid.ijk_to_ras[:3, :3] / grid.spacing_mm[::-1]  # columns are the axes i, j, k
-    return _centred(grid.centre_ras(), (1, size, size), (slice_mm, pixel_mm, pixel_mm), directions)
-
-
-def sub_grid(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
-    """The grid of ``array[box]`` for an array that lies on ``grid``."""
-    matrix = grid.ijk_to_ras.copy()
-    matrix[:3, 3] = transform_points(matrix, [s.start for s in box[::-1]])
-    return Grid(tuple(s.stop - s.start for s in box), matrix)
+        position = sum(matrix[axis, a] * indices[a] for a in range(3)) + matrix[axis, 3]
+        mask &= position > -0.5 - ROUND_OFF_VOX
+        mask &= position < count - 0.5 + ROUND_OFF_VOX
+    return mask

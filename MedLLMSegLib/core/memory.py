@@ -1,6 +1,4 @@
-"""How much memory is free, how much a process has used, and what to say where there was not
-enough of it (no torch).
-"""
+"""Free memory, the memory that this process has used, and errors that say it ran out. No torch."""
 
 from __future__ import annotations
 
@@ -14,8 +12,8 @@ OUT_OF_MEMORY_MESSAGE = (
     "There was not enough memory for this; close other programs and scans and try again, or use a"
     " smaller scan."
 )
-# As CUDA and MPS, cuBLAS, torch's CPU allocator (Linux, Windows) and MONAI put it.
-SIGNS = (
+# In the error texts of CUDA and MPS, cuBLAS, torch's CPU allocator (Linux, Windows) and MONAI
+OUT_OF_MEMORY_PHRASES = (
     "out of memory",
     "alloc_failed",
     "can't allocate memory",
@@ -25,77 +23,74 @@ SIGNS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the computer's or a GPU's memory ran out.
+    """Whether an error means that the memory of the computer or of a GPU ran out.
 
-    Of torch's errors most are plain RuntimeErrors, known by their text; only CUDA has a type of its
-    own for it.
+    Most of torch's errors are plain RuntimeErrors and are known by their text. Only CUDA has an
+    error type of its own for it.
     """
-    said = isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in SIGNS)
-    return said or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(p in text for p in OUT_OF_MEMORY_PHRASES)
 
 
 def free_memory_gb() -> float | None:
-    """Memory that programs can still have, in GB; all of it on macOS, which gives it on request;
-    None if not known.
+    """Memory that programs can still get, in GB; None if unknown.
+
+    On macOS this is all of the memory, because the system frees it on demand.
     """
     try:
         if sys.platform == "win32":
             return _free_on_windows()
         if os.path.exists("/proc/meminfo"):
-            lines = Path("/proc/meminfo").read_text().splitlines()
-            kib = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-            return kib * 1024 / 1e9
+            return _kib_in_proc_file("/proc/meminfo", "MemAvailable:") * 1024 / 1e9
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (OSError, ValueError, StopIteration, AttributeError, IndexError):
         return None
 
 
+def _kib_in_proc_file(path: str, field: str) -> int:
+    """A value in KiB from one of Linux's status files. Raises StopIteration without the field."""
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(field)))
+
+
 def _free_on_windows() -> float | None:
     import ctypes
 
-    names = (
-        "length",
-        "load",
-        "total",
-        "free",
-        "totalPage",
-        "freePage",
-        "totalVirtual",
-        "freeVirtual",
-        "freeExtended",
-    )
-    kind = type(
-        "MemoryStatus",
-        (ctypes.Structure,),
-        {
-            "_fields_": [
-                (name, ctypes.c_ulong if n < 2 else ctypes.c_ulonglong)
-                for n, name in enumerate(names)
-            ]
-        },
-    )
-    status = kind(length=ctypes.sizeof(kind))
-    if not ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
+    class MemoryStatus(ctypes.Structure):
+        """MEMORYSTATUSEX of the Windows API."""
+
+        _fields_ = (
+            ("length", ctypes.c_ulong),
+            ("load", ctypes.c_ulong),
+            ("total", ctypes.c_ulonglong),
+            ("free", ctypes.c_ulonglong),
+            ("total_page", ctypes.c_ulonglong),
+            ("free_page", ctypes.c_ulonglong),
+            ("total_virtual", ctypes.c_ulonglong),
+            ("free_virtual", ctypes.c_ulonglong),
+            ("free_extended", ctypes.c_ulonglong),
+        )
+
+    status = MemoryStatus(length=ctypes.sizeof(MemoryStatus))
+    kernel32 = getattr(ctypes, "windll").kernel32  # noqa: B009 (mypy knows windll on Windows only)
+    if not kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
         return None
-    return status.free / 1e9
+    return int(status.free) / 1e9
 
 
 def peak_memory_mb() -> float:
-    """Largest resident size of this process so far, in MB of 10^6 bytes. Raises `UserError` where
-    the system does not tell.
+    """Largest resident size of this process so far, in MB of 10^6 bytes.
 
-    Linux's getrusage would count the size of the process that started this one, so its status file
-    is read instead.
+    Raises `UserError` where the system does not provide it. On Linux the status file is read,
+    because getrusage would include the size of the process that started this one.
     """
     if sys.platform.startswith("linux"):
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return (
-            float(next(line.split()[1] for line in lines if line.startswith("VmHWM"))) * 1024 / 1e6
-        )
+        return _kib_in_proc_file("/proc/self/status", "VmHWM:") * 1024 / 1e6
     try:
         import resource
     except ImportError as error:
         raise UserError("Memory cannot be measured on this system; use Linux or macOS.") from error
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-        1e6 if sys.platform == "darwin" else 1e3
-    )
+    units_per_mb = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units_per_mb

@@ -1,6 +1,4 @@
-"""Where files of ours lie on this computer: the cache for what is fetched, and the user's own
-models beside it (no torch).
-"""
+"""Folders of ours on this computer: the cache of fetched files and the user's own models."""
 
 from __future__ import annotations
 
@@ -11,7 +9,8 @@ from pathlib import Path
 
 def cache_dir() -> Path:
     """The folder for fetched files: $MEDLLMSEG_CACHE, or medllmseg in the user's cache folder.
-    Not created here.
+
+    The folder is not created here.
     """
     if chosen := os.environ.get("MEDLLMSEG_CACHE"):
         return Path(chosen).expanduser()

@@ -1,22 +1,24 @@
-"""How far a long work is: told by the work in parts, and shown on a terminal or in a log."""
+"""Progress of long work: reported by its parts, and printed on a terminal or in a log."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
-# called with (stage, fraction done from 0 to 1); may raise `Cancelled`
-Report = Callable[[str, float], None]
+# A progress callback of a public function. It is called with (stage, fraction done from 0 to 1)
+# and may raise `Cancelled` to stop the work.
+Report: TypeAlias = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a work says how far it is: call it with (stage, fraction from 0 to 1).
+    """A progress reporter for one part of some work: call it with (stage, fraction from 0 to 1).
 
-    report: who listens, or None for nobody; what it raises (`Cancelled`) stops the work.
-    begin, end: which part of the listener's 0 to 1 this work is.
-    label: what the listener reads, where {} stands for the stage.
+    report: the callback, or None if nobody listens. What it raises (`Cancelled`) stops the work.
+    begin, end: the part of the callback's range 0 to 1 that this work covers.
+    label: the text for the callback, in which {} stands for the stage.
     """
 
     report: Report | None = None
@@ -26,43 +28,45 @@ class Progress:
 
     @classmethod
     def of(cls, report: Report | None) -> Progress:
-        """A listener, or None for nobody, as a `Progress`."""
+        """A callback, or None if nobody listens, as a `Progress`."""
         return report if isinstance(report, cls) else cls(report)
 
     def __call__(self, stage: str, fraction: float) -> None:
-        if self.report is not None:
-            self.report(
-                self.label.replace("{}", stage), self.begin + (self.end - self.begin) * fraction
-            )
+        if self.report is None:
+            return
+        text = self.label.replace("{}", stage)
+        self.report(text, self.begin + (self.end - self.begin) * fraction)
 
     def part(self, begin: float, end: float, label: str = "{}") -> Progress:
-        """The part from ``begin`` to ``end`` of this work, for a work of its own."""
+        """A reporter for the part of this work from ``begin`` to ``end``."""
         return Progress(self, begin, end, label)
 
     def parts(self, count: int, label: str = "{}") -> list[Progress]:
-        """As many equal parts, one after the other."""
+        """Reporters for ``count`` equal parts of this work, one after the other."""
         return [self.part(n / count, (n + 1) / count, label) for n in range(count)]
 
 
 class ProgressLog:
-    """Progress for a terminal or a log: a line when the stage changes, and every half minute
-    between.
+    """Progress for a terminal or a log.
 
-    The stage is what stands before the first colon of a text, such as the name of a run.
+    It prints a line when the stage changes, and every half minute in between. The stage is the text
+    before the first colon, such as the name of a run.
     """
 
     def __init__(self) -> None:
         self.stage = ""
-        self.said_at = 0.0
+        self.printed_at = 0.0
 
     def __call__(self, text: str, fraction: float) -> None:
         stage = text.split(":", maxsplit=1)[0]
-        if stage != self.stage or time.monotonic() - self.said_at > 30:
-            self.stage, self.said_at = stage, time.monotonic()
+        now = time.monotonic()
+        if stage != self.stage or now - self.printed_at > 30:
+            self.stage = stage
+            self.printed_at = now
             print(f"{100 * fraction:5.1f} %  {text}", flush=True)
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as it is shown: "1 h 5 min", or below an hour "5 min 12 s"."""
+    """A duration as text: "1 h 5 min", or below an hour "5 min 12 s"."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"

@@ -1,4 +1,4 @@
-"""Writing results so that a file is either whole or not there at all."""
+"""Atomic writes: a result file is either complete or does not exist at all."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import UserError
+from .types import PathLike
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NAME_TAKEN = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
 
 
-def make_folder(folder) -> Path:
-    """The folder, made with its parents where it is missing; `UserError` where that is
-    impossible.
-    """
+def make_folder(folder: PathLike) -> Path:
+    """Create a folder and its parents where they are missing. Raises `UserError` if it cannot."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,16 +34,16 @@ def make_folder(folder) -> Path:
 
 
 @contextmanager
-def atomic_write(path, suffix: str | None = None) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well.
+def atomic_write(path: PathLike, suffix: str | None = None) -> Iterator[Path]:
+    """A temporary path in the folder of ``path``, which replaces ``path`` if the block succeeds.
 
-    suffix: how the temporary name must end for a writer that chooses the format by it (default: the
-    last suffix). On any failure the temporary file is removed, what stood at ``path`` before stays
-    as it was, and an `OSError` becomes a `UserError`.
+    suffix: the end of the temporary name, for a writer that chooses the format by it (default: the
+    last suffix of ``path``). On any failure the temporary file is removed, an older file at
+    ``path`` stays as it was, and an `OSError` becomes a `UserError`.
     """
     path = Path(path)
     make_folder(path.parent)
-    # A short name of its own: the wanted one may already be as long as the file system allows.
+    # A short name of its own: that of ``path`` may already be as long as the file system allows.
     temporary = path.parent / f".{secrets.token_hex(6)}{path.suffix if suffix is None else suffix}"
     try:
         yield temporary
@@ -56,23 +56,24 @@ def atomic_write(path, suffix: str | None = None) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path, text: str) -> Path:
-    """Write a text file (UTF-8, line ends as given) whole or not at all."""
+def write_text(path: PathLike, text: str) -> Path:
+    """Write a text file atomically, in UTF-8 and with the line ends of ``text``."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(text.encode("utf-8"))
     return Path(path)
 
 
 def write_error(path: Path, error: BaseException | None = None) -> UserError:
-    """The sentence for a result that could not be written: full disk, no permission, or
-    something else.
+    """The error for a result that could not be written: full disk, no permission or another cause.
+
+    error: what was raised, an `OSError` or the writer's own error; None if the writer raised none.
     """
     code = getattr(error, "errno", None)
     if code in _FORBIDDEN:
         return UserError(
             f'"{path}" may not be written here (no permission); choose another folder.'
         )
-    if code in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+    if code in _NAME_TAKEN:
         return UserError(
             f'"{path}" cannot be written, because a folder or file of that name is in the way; '
             "choose another name."
@@ -81,17 +82,17 @@ def write_error(path: Path, error: BaseException | None = None) -> UserError:
         return UserError(
             f'"{path}" cannot be written, because the name is too long; choose a shorter one.'
         )
-    free = _free_mb(path.parent)
-    if code in _FULL or (free is not None and free < 1):
+    free_mb = _free_mb(path.parent)
+    if code in _DISK_FULL or (free_mb is not None and free_mb < 1):
         return UserError(
             f'"{path}" could not be written completely because the disk or quota is full; '
             "free some space or choose another folder."
         )
     detail = f" ({os.strerror(code)})" if code else ""
-    left = "" if free is None else f" ({free:.0f} MB are free there)"
+    space = "" if free_mb is None else f" ({free_mb:.0f} MB are free there)"
     return UserError(
         f'"{path}" could not be written completely{detail}; check the space left in its'
-        f" folder{left}, or choose another folder."
+        f" folder{space}, or choose another folder."
     )
 
 
@@ -102,21 +103,20 @@ def _free_mb(folder: Path) -> float | None:
         return None
 
 
-def check_writable(folder) -> None:
-    """Raise `UserError` at once, not after minutes of work, where results could not be written
-    later.
+def check_writable(folder: PathLike) -> None:
+    """Raise `UserError` now, not after minutes of work, if results could not be written later.
 
-    Nothing is left behind: a missing folder is not made yet, its nearest existing parent is tried.
+    Nothing is left behind: a missing folder is not created, its nearest existing parent is tried.
     """
-    place = Path(folder).resolve()
-    while not os.path.exists(place) and place != place.parent:
-        place = place.parent
-    if not os.path.isdir(place):
+    existing = Path(folder).resolve()
+    while not os.path.exists(existing) and existing != existing.parent:
+        existing = existing.parent
+    if not os.path.isdir(existing):
         raise UserError(
-            f'"{folder}" cannot be a folder for results, because "{place}" is a file; choose'
+            f'"{folder}" cannot be a folder for results, because "{existing}" is a file; choose'
             " another place."
         )
-    probe = place / f".{secrets.token_hex(6)}"
+    probe = existing / f".{secrets.token_hex(6)}"
     try:
         probe.write_bytes(b"?")
     except OSError as error:

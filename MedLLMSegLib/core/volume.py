@@ -1,4 +1,4 @@
-"""`Volume`, the only image the library passes around, and the checks a scan must pass."""
+"""`Volume`, the only image type of the library, and the checks that a scan must pass."""
 
 from __future__ import annotations
 
@@ -9,42 +9,46 @@ import numpy as np
 
 from .errors import UserError
 from .geometry import Grid
+from .types import Array
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
     """An image in space.
 
-    array: [k, j, i], or [c, k, j, i] with channels first. ijk_to_ras: (4, 4) from voxel indices (i,
-    j, k) to RAS millimetres, like MRML's; oblique and flipped axes kept. name: what to call it in
-    messages and results. tags: what else the file said and a later step needs ("window_center",
-    "window_width", "frame_step").
+    array: [k, j, i], or [c, k, j, i] with channels first.
+    ijk_to_ras: (4, 4) from voxel indices (i, j, k) to RAS millimetres, like MRML's. The axes may be
+    oblique or flipped.
+    name: for messages and results.
+    tags: further values from the file that a later step needs: "window_center", "window_width",
+    "frame_step", "inverted".
     """
 
-    array: np.ndarray
-    ijk_to_ras: np.ndarray
+    array: Array
+    ijk_to_ras: Array
     name: str = "scan"
     tags: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def grid(self) -> Grid:
-        return Grid(tuple(self.array.shape[-3:]), np.asarray(self.ijk_to_ras, float))
+        """Where the voxels lie."""
+        k, j, i = self.array.shape[-3:]
+        return Grid((k, j, i), np.asarray(self.ijk_to_ras, float))
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxel centres along (k, j, i)."""
         return self.grid.spacing_mm
 
-    def with_array(self, array: np.ndarray, name: str | None = None) -> Volume:
+    def with_array(self, array: Array, name: str | None = None) -> Volume:
         """The same grid with other voxels."""
         return Volume(array, self.ijk_to_ras, name or self.name)
 
 
 def check_scan(volume: Volume) -> None:
-    """Raise `UserError` unless this is one finite 3D image with a usable grid and something to
-    see.
-    """
-    array, name = volume.array, f'"{volume.name}"'
+    """Raise `UserError` unless this is one finite, not constant 3D image with a valid grid."""
+    array = volume.array
+    name = f'"{volume.name}"'
     if array.size == 0:
         raise UserError(f"{name} holds no voxels; load a scan with data in it.")
     if array.ndim == 4:
@@ -63,11 +67,14 @@ def check_scan(volume: Volume) -> None:
             f"{name} holds {array.dtype} values, and plain grey values are needed; "
             "convert it to a scalar volume."
         )
-    _check_grid(volume.ijk_to_ras, volume.spacing_mm, name)
-    low, high = (
-        float(array.min()),
-        float(array.max()),
-    )  # NaN and infinity survive min or max: no copy is needed
+    _check_grid(volume, name)
+    _check_values(array, name)
+
+
+def _check_values(array: Array, name: str) -> None:
+    # NaN and infinity survive min or max, so no copy is needed to find them.
+    low = float(array.min())
+    high = float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         count = int(array.size - np.isfinite(array).sum())
         raise UserError(
@@ -81,20 +88,21 @@ def check_scan(volume: Volume) -> None:
         )
 
 
-def _check_grid(ijk_to_ras: np.ndarray, spacing_mm, name: str) -> None:
-    matrix = np.asarray(ijk_to_ras, float)
+def _check_grid(volume: Volume, name: str) -> None:
+    matrix = np.asarray(volume.ijk_to_ras, float)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise UserError(
             f"{name} has no valid position in space (its matrix is {matrix.tolist()}); "
             "export it again with its spacing and direction."
         )
+    spacing_mm = volume.spacing_mm
     if min(spacing_mm) < 1e-3:
         sizes = " x ".join(f"{s:g}" for s in spacing_mm[::-1])
         raise UserError(
             f"{name} has a voxel size of {sizes} mm, and none may be zero; "
             "correct the spacing in the file's header."
         )
-    if abs(np.linalg.det(matrix[:3, :3] / np.array(spacing_mm[::-1]))) < 1e-3:
+    if abs(np.linalg.det(volume.grid.directions)) < 1e-3:
         raise UserError(
             f"{name} has axes that lie in one plane; correct the direction in the file's header."
         )
