@@ -99,7 +99,7 @@ def _evaluate(args, command: str) -> None:
         raise UserError("--metric belongs to --compare; leave it out, as all metrics are measured.")
     if _is_classifier(args.model):
         return _evaluate_classifier(args)
-    from MedLLMSegLib.evaluation.evaluate_segmenter import How, evaluate
+    from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
     from MedLLMSegLib.evaluation.scores import summary_table
 
     with Bar([args.data]) as bar:
@@ -108,7 +108,7 @@ def _evaluate(args, command: str) -> None:
             args.data,
             args.output,
             args.cases,
-            How(args.device, args.calibration, args.augment),
+            EvaluationOptions(args.device, args.calibration, args.augment),
             progress=lambda stage, fraction: bar.update(0, stage, fraction),
         )
     print(summary_table(summary))

@@ -19,7 +19,7 @@ from MedLLMSegLib.training.devices import processes
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 
-from .evaluate_segmenter import How, evaluate
+from .evaluate_segmenter import EvaluationOptions, evaluate
 from .scores import Score, as_json, read_table, summarize_scores, summary_path, table
 
 
@@ -95,7 +95,7 @@ def _fold(
             request.source,
             written,
             tested,
-            How(device),
+            EvaluationOptions(device),
             progress and (lambda text, f: progress(text, 0.95 + 0.05 * f)),
         )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import make_folder, write_text
-from MedLLMSegLib.evaluation.evaluate_segmenter import How, evaluate
+from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
 from MedLLMSegLib.evaluation.scores import read_table
 from MedLLMSegLib.metrics.paired_tests import Comparison, paired_tests
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
@@ -115,7 +115,7 @@ def run(
             **network,
         )
         bundle = train_model(request, device, tell, say=lambda text: None)
-        summary = evaluate(bundle, plan.data, output / name / "test.csv", how=How(device))
+        summary = evaluate(bundle, plan.data, output / name / "test.csv", options=EvaluationOptions(device))
         found[name] = {
             "dice": summary["group_means"]["dice"],
             "hd95_mm": summary["group_means"]["hd95_mm"],
