@@ -1,5 +1,5 @@
-"""The one function that knows names: a configuration and the language model's layers -> a
-network.
+"""`build_network`, which alone knows the parts' names: a configuration and the language model's
+layers -> a segmentation network.
 """
 
 from __future__ import annotations
@@ -18,80 +18,98 @@ from MedLLMSegLib.networks.parts.vit import (
     PatchEmbedding,
     TransformerBlock,
 )
-from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama
+from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama, SegmenterParts
 from MedLLMSegLib.registry.network_config import NetworkConfig
 
 
 def build_network(config: NetworkConfig, llm: LlamaWeights | None = None) -> MedVisionLlama:
     """Put a network together.
 
-    llm: the layers that ``config.llm`` names, read by `llm.store.resolve`; needed exactly if
-    ``config.llm`` is set.
+    llm: the layers that ``config.llm`` names, read by `llm.store.resolve`; None exactly if
+    ``config.llm`` is None. New weights are drawn from torch's global random state.
     """
     if (config.llm is None) != (llm is None):
         raise UserError(
             "The network's configuration and the language-model layers handed over do not match; "
             "give the layers that the configuration names, or neither."
         )
-    stem = config.embedding == "stem"
-    embedding = (
-        ConvStem(
-            config.in_channels, config.stem_channels, config.width, config.strides, config.kernels
-        )
-        if stem
-        else PatchEmbedding(config.in_channels, config.width, config.patch)
-    )
+    embedding = _embedding(config)
     blocks = nn.ModuleList(
         TransformerBlock(
             config.width,
             config.heads,
             config.mlp_ratio,
-            config.attention == "hybrid",
-            config.position == "rotary",
-            config.dropout,
+            hybrid=config.attention == "hybrid",
+            rotary=config.position == "rotary",
+            dropout=config.dropout,
         )
         for _ in range(config.depth)
     )
-    position = LearnedPosition(config.width, config.grid) if config.position == "learned" else None
-    scales = list(config.stem_channels) if stem else []
-    fusion = (
-        MultiScaleFusion(config.width, [config.width, config.width, *scales])
-        if config.fusion
-        else None
-    )
-    decoder = (
-        ConvDecoder(
-            config.width,
-            config.stem_channels,
-            config.classes,
-            config.strides,
-            config.kernels,
-            config.deep_supervision,
-        )
-        if config.decoder == "conv"
-        else LinearDecoder(config.width, config.classes, config.patch)
-    )
-    after = (
-        {"head": 0, "middle": (config.depth + 1) // 2, "tail": config.depth}[config.llm.position]
-        if config.llm
-        else 0
-    )
+    position = _learned_position(config)
+    fusion = _fusion(config)
+    decoder = _decoder(config)
     return MedVisionLlama(
-        embedding,
-        position,
-        blocks,
-        _frozen_block(config, llm),
-        after,
-        fusion,
-        decoder,
-        config.patch,
+        SegmenterParts(
+            embedding=embedding,
+            position=position,
+            blocks=blocks,
+            width=config.width,
+            llm=_frozen_block(config, llm),
+            llm_after=_blocks_before_llm(config),
+            fusion=fusion,
+            decoder=decoder,
+            patch=config.patch,
+        )
     )
+
+
+def _embedding(config: NetworkConfig) -> nn.Module:
+    if config.embedding == "patch":
+        return PatchEmbedding(config.in_channels, config.width, config.patch)
+    return ConvStem(
+        config.in_channels, config.stem_channels, config.width, config.strides, config.kernels
+    )
+
+
+def _learned_position(config: NetworkConfig) -> nn.Module | None:
+    if config.position != "learned":
+        return None
+    k, j, i = config.grid
+    return LearnedPosition(config.width, (k, j, i))
+
+
+def _fusion(config: NetworkConfig) -> nn.Module | None:
+    """Its sources: two depths of the encoder, and each stage of a stem."""
+    if not config.fusion:
+        return None
+    scales = config.stem_channels if config.embedding == "stem" else ()
+    return MultiScaleFusion(config.width, [config.width, config.width, *scales])
+
+
+def _decoder(config: NetworkConfig) -> nn.Module:
+    if config.decoder == "linear":
+        return LinearDecoder(config.width, config.classes, config.patch)
+    return ConvDecoder(
+        config.width,
+        config.stem_channels,
+        config.classes,
+        config.strides,
+        config.kernels,
+        config.deep_supervision,
+    )
+
+
+def _blocks_before_llm(config: NetworkConfig) -> int:
+    if config.llm is None:
+        return 0
+    places = {"head": 0, "middle": (config.depth + 1) // 2, "tail": config.depth}
+    return places[config.llm.position]
 
 
 def _frozen_block(config: NetworkConfig, llm: LlamaWeights | None) -> FrozenBlock | None:
-    if llm is None:
+    if llm is None or config.llm is None:
         return None
     count = llm.config.num_layers
-    wanted = [n % count for n in config.llm.layers]  # negative layers count from the end
-    layers = nn.ModuleList(LlamaBlock.from_weights(llm, n) for n in wanted)
+    numbers = [n % count for n in config.llm.layers]  # negative layers count from the end
+    layers = nn.ModuleList(LlamaBlock.from_weights(llm, n) for n in numbers)
     return FrozenBlock(config.width, llm.config.hidden_size, layers, config.llm)

@@ -8,7 +8,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from .vit import ResidualBlock, Triple
+from MedLLMSegLib.core.types import Triple
+
+from .vit import ResidualBlock
 
 
 class LinearDecoder(nn.Module):
@@ -20,21 +22,21 @@ class LinearDecoder(nn.Module):
         self.project = nn.Conv3d(width, classes * prod(patch), 1)
 
     def forward(self, tokens: Tensor, skips: list[Tensor]) -> Tensor:
-        """tokens (B, D, k, j, i) -> logits (B, classes, k p_k, j p_j, i p_i)."""
-        x, y, z = self.patch
+        """tokens (B, D, k, j, i) -> logits (B, classes, k p_k, j p_j, i p_i). There are no skips."""
+        scores = self.project(tokens)  # (B, classes p_k p_j p_i, k, j, i)
+        pk, pj, pi = self.patch
         return rearrange(
-            self.project(tokens),
-            "b (c x y z) k j i -> b c (k x) (j y) (i z)",
+            scores,
+            "b (c pk pj pi) k j i -> b c (k pk) (j pj) (i pi)",
             c=self.classes,
-            x=x,
-            y=y,
-            z=z,
+            pk=pk,
+            pj=pj,
+            pi=pi,
         )
 
 
 class ConvDecoder(nn.Module):
-    """Doubles the grid stage by stage and joins the stem's skip of that size (U-Net), so that
-    detail is kept.
+    """Doubles the grid stage by stage and joins the stem's skip of that size, as a U-Net does.
 
     deep_supervision: while training, each coarser stage gives logits too (Lee et al. 2015, as in
     nnU-Net). Their heads are part of the state, and evaluation leaves them out.
@@ -50,30 +52,39 @@ class ConvDecoder(nn.Module):
         deep_supervision: bool = False,
     ):
         super().__init__()
-        sizes = [width, *reversed(skip_channels)]
+        sizes = (width, *reversed(skip_channels))  # channels, from the tokens to the finest skip
+        coarse_to_fine = list(zip(sizes[:-1], sizes[1:], strict=True))
         self.up = nn.ModuleList(
-            nn.ConvTranspose3d(a, b, s, s) for a, b, s in zip(sizes, sizes[1:], reversed(strides))
+            nn.ConvTranspose3d(channels_in, channels_out, stride, stride)
+            for (channels_in, channels_out), stride in zip(
+                coarse_to_fine, reversed(strides), strict=True
+            )
         )
         self.join = nn.ModuleList(
-            ResidualBlock(2 * b, b, kernel=k) for b, k in zip(sizes[1:], reversed(kernels))
+            ResidualBlock(2 * channels, channels, kernel=kernel)
+            for channels, kernel in zip(sizes[1:], reversed(kernels), strict=True)
         )
         self.head = nn.Conv3d(sizes[-1], classes, 1)
+        supervised = sizes[1:-1] if deep_supervision else ()
         self.coarse_heads = nn.ModuleList(
-            nn.Conv3d(b, classes, 1) for b in sizes[1:-1] if deep_supervision
+            nn.Conv3d(channels, classes, 1) for channels in supervised
         )
 
     def forward(self, tokens: Tensor, skips: list[Tensor]) -> Tensor | list[Tensor]:
-        """tokens (B, D, k, j, i), skips fine to coarse -> logits (B, classes, K, J, I) at the
-        finest skip's size.
+        """tokens (B, D, k, j, i), skips (B, C_n, K_n, J_n, I_n), finest first -> logits (B,
+        classes, K, J, I) at the finest skip's size.
 
         While training with deep supervision: a list of such logits at each skip's size, finest
         first.
         """
         x, stages = tokens, []
-        for up, join, skip in zip(self.up, self.join, reversed(skips)):
-            x = join(torch.cat((up(x), skip), dim=1))
+        for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
+            x = join(torch.cat((up(x), skip), dim=1))  # (B, 2 C_n, ...) -> (B, C_n, K_n, J_n, I_n)
             stages.append(x)
         if not (self.training and self.coarse_heads):
             return self.head(x)
-        coarse = [head(stage) for head, stage in zip(self.coarse_heads, stages)]
+        coarser_stages = stages[:-1]
+        coarse = [
+            head(stage) for head, stage in zip(self.coarse_heads, coarser_stages, strict=True)
+        ]
         return [self.head(x), *reversed(coarse)]

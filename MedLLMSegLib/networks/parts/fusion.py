@@ -1,12 +1,12 @@
-"""Multi-scale fusion: features of several depths and scales, weighed against each other token by
-token.
-"""
+"""Multi-scale fusion: features of several depths and scales, weighed for each token."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .vit import spatial_shape
 
 
 class MultiScaleFusion(nn.Module):
@@ -29,14 +29,22 @@ class MultiScaleFusion(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, sources: list[Tensor], deepest: Tensor) -> Tensor:
-        """sources: (B, C_n, K_n, J_n, I_n) each; deepest (B, D, k, j, i) -> (B, D, k, j, i)."""
-        size = deepest.shape[2:]
-        coarse = F.adaptive_avg_pool3d(deepest, [max(1, n // 2) for n in size])
-        context = F.interpolate(coarse, size=size, mode="trilinear", align_corners=False)
-        on_grid = [s if s.shape[2:] == size else F.adaptive_avg_pool3d(s, size) for s in sources]
+        """sources (B, C_n, K_n, J_n, I_n) each, deepest (B, D, k, j, i) -> (B, D, k, j, i)."""
+        grid = spatial_shape(deepest)
+        half_grid = [max(1, n // 2) for n in grid]
+        coarse = F.adaptive_avg_pool3d(deepest, half_grid)  # (B, D, k / 2, j / 2, i / 2)
+        context = F.interpolate(coarse, size=grid, mode="trilinear", align_corners=False)
+        on_grid = [
+            source if spatial_shape(source) == grid else F.adaptive_avg_pool3d(source, grid)
+            for source in sources
+        ]  # (B, C_n, k, j, i) each
         projected = [
-            p(s) for p, s in zip(self.project, [*on_grid, context])
+            project(source)
+            for project, source in zip(self.project, [*on_grid, context], strict=True)
         ]  # (B, D, k, j, i) each
         weights = self.weigh(torch.cat(projected, dim=1)).softmax(dim=1)  # (B, S, k, j, i)
-        fused = sum(w.unsqueeze(1) * p for w, p in zip(weights.unbind(1), projected))
+        by_source = weights.unsqueeze(2).unbind(1)  # (B, 1, k, j, i) each
+        fused = sum(
+            weight * features for weight, features in zip(by_source, projected, strict=True)
+        )  # (B, D, k, j, i)
         return deepest + self.out(fused)

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import GridAttention, GridSize
+from MedLLMSegLib.core.types import Triple
 
-Triple = tuple[int, int, int]  # along (k, j, i)
+from .attention import GridAttention
 
 
 class ResidualBlock(nn.Module):
@@ -23,17 +23,17 @@ class ResidualBlock(nn.Module):
         kernel: Triple = (3, 3, 3),
     ):
         super().__init__()
-        padding = tuple(n // 2 for n in kernel)
+        k, j, i = kernel
+        padding = (k // 2, j // 2, i // 2)
         self.conv1 = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
         self.norm1 = nn.InstanceNorm3d(channels_out, affine=True)
         self.conv2 = nn.Conv3d(channels_out, channels_out, kernel, padding=padding, bias=False)
         self.norm2 = nn.InstanceNorm3d(channels_out, affine=True)
-        same = channels_in == channels_out and max(stride) == 1
-        self.shortcut = (
-            nn.Identity()
-            if same
-            else nn.Conv3d(channels_in, channels_out, stride, stride, bias=False)
-        )
+        self.shortcut: nn.Module
+        if channels_in == channels_out and max(stride) == 1:
+            self.shortcut = nn.Identity()
+        else:
+            self.shortcut = nn.Conv3d(channels_in, channels_out, stride, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C_in, K, J, I) -> (B, C_out, K / s_k, J / s_j, I / s_i), rounded up."""
@@ -43,8 +43,8 @@ class ResidualBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Each patch becomes a token by one linear map (Dosovitskiy et al. 2021), and nothing finer
-    is kept.
+    """Each patch becomes a token by one linear map (Dosovitskiy et al. 2021); there are no finer
+    features.
     """
 
     def __init__(self, channels: int, width: int, patch: Triple):
@@ -52,13 +52,16 @@ class PatchEmbedding(nn.Module):
         self.project = nn.Conv3d(channels, width, patch, patch)
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """image (B, C, K, J, I) -> tokens (B, D, K/p_k, J/p_j, I/p_i) and no skips."""
+        """image (B, C, K, J, I) -> tokens (B, D, K / p_k, J / p_j, I / p_i), and no skips."""
         return self.project(image), []
 
 
 class ConvStem(nn.Module):
-    """Residual stages that halve the grid until a voxel is a token, keeping each stage's
-    features as a skip.
+    """Residual stages that halve the grid until a voxel is a token; each stage's features are a
+    skip.
+
+    stages: channels of each stage. strides: (k, j, i) on the way out of each stage; the last one
+    leads to the tokens.
     """
 
     def __init__(
@@ -70,42 +73,40 @@ class ConvStem(nn.Module):
         kernels: tuple[Triple, ...],
     ):
         super().__init__()
-        before = [
-            (1, 1, 1),
-            *strides,
-        ]  # how the grid is halved on the way into each stage, and at last to the tokens
+        inputs = (channels, *stages[:-1])
+        strides_in = ((1, 1, 1), *strides[:-1])
         self.stages = nn.ModuleList(
-            ResidualBlock(a, b, stride, kernel)
-            for a, b, stride, kernel in zip([channels, *stages], stages, before, kernels)
+            ResidualBlock(*parameters)
+            for parameters in zip(inputs, stages, strides_in, kernels, strict=True)
         )
         self.project = nn.Conv3d(stages[-1], width, strides[-1], strides[-1])
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """image (B, C, K, J, I) -> tokens (B, D, K/p_k, J/p_j, I/p_i) and each stage's features,
-        finest first.
+        """image (B, C, K, J, I) -> tokens (B, D, K / p_k, J / p_j, I / p_i), and the skips, finest
+        first: (B, C_n, K_n, J_n, I_n) each.
         """
-        skips, x = [], image
+        x, skips = image, []
         for stage in self.stages:
-            x = stage(x)
+            x = stage(x)  # (B, C_n, K_n, J_n, I_n)
             skips.append(x)
         return self.project(x), skips
 
 
 class LearnedPosition(nn.Module):
-    """A learned vector for each place of a grid, interpolated to other grids."""
+    """A learned vector for each place of a grid (k, j, i), interpolated to other grids."""
 
-    def __init__(self, width: int, grid: GridSize):
+    def __init__(self, width: int, grid: Triple):
         super().__init__()
         self.table = nn.Parameter(torch.randn(1, width, *grid) * 0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, D, k, j, i) -> (B, D, k, j, i)."""
-        table = self.table
-        if table.shape[2:] != tokens.shape[2:]:
-            table = F.interpolate(
-                table, size=tokens.shape[2:], mode="trilinear", align_corners=False
-            )
-        return tokens + table
+        grid = tokens.shape[2:]
+        if self.table.shape[2:] == grid:
+            return tokens + self.table
+        return tokens + F.interpolate(
+            self.table, size=grid, mode="trilinear", align_corners=False
+        )  # (1, D, k, j, i)
 
 
 class TransformerBlock(nn.Module):
@@ -123,18 +124,24 @@ class TransformerBlock(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, grid: GridSize) -> Tensor:
-        """x (B, N, D) -> (B, N, D)."""
+    def forward(self, x: Tensor, grid: Triple) -> Tensor:
+        """x (B, N, D) with N = k j i of `grid` -> (B, N, D)."""
         x = x + self.dropout(self.attention(self.norm1(x), grid))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
 def to_tokens(volume: Tensor) -> Tensor:
-    """(B, D, k, j, i) -> (B, N, D)."""
+    """(B, D, k, j, i) -> (B, N, D) with N = k j i."""
     return rearrange(volume, "b d k j i -> b (k j i) d")
 
 
-def to_volume(tokens: Tensor, grid: GridSize) -> Tensor:
-    """(B, N, D) -> (B, D, k, j, i)."""
+def to_volume(tokens: Tensor, grid: Triple) -> Tensor:
+    """(B, N, D) with N = k j i of `grid` -> (B, D, k, j, i)."""
     k, j, i = grid
     return rearrange(tokens, "b (k j i) d -> b d k j i", k=k, j=j, i=i)
+
+
+def spatial_shape(volume: Tensor) -> Triple:
+    """The last three axes of (B, C, k, j, i)."""
+    k, j, i = volume.shape[2:]
+    return k, j, i
