@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -22,7 +23,7 @@ class LinearDecoder(nn.Module):
         self.project = nn.Conv3d(width, classes * prod(patch), 1)
 
     def forward(self, tokens: Tensor, skips: list[Tensor]) -> Tensor:
-        """tokens (B, D, k, j, i) -> logits (B, classes, k p_k, j p_j, i p_i). There are no skips."""
+        """tokens (B, D, k, j, i) -> logits (B, classes, k p_k, j p_j, i p_i); skips play no part."""
         scores = self.project(tokens)  # (B, classes p_k p_j p_i, k, j, i)
         pk, pj, pi = self.patch
         return rearrange(
@@ -53,7 +54,7 @@ class ConvDecoder(nn.Module):
     ):
         super().__init__()
         sizes = (width, *reversed(skip_channels))  # channels, from the tokens to the finest skip
-        coarse_to_fine = list(zip(sizes[:-1], sizes[1:], strict=True))
+        coarse_to_fine = pairwise(sizes)
         self.up = nn.ModuleList(
             nn.ConvTranspose3d(channels_in, channels_out, stride, stride)
             for (channels_in, channels_out), stride in zip(

@@ -8,8 +8,10 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 
+from MedLLMSegLib.core.types import Json
+
 # The order is part of the bundle's format. The auxiliary classes teach the network left from right,
-# and give the localizer something to check a found hippocampus against.
+# and the localizer checks a hippocampus against them.
 CLASSES = (
     "background",
     "left_hippocampus",
@@ -18,12 +20,12 @@ CLASSES = (
     "right_cerebrum",
     "hindbrain",
 )
-MIRRORED = (0, 2, 1, 4, 3, 5)  # what each class becomes in a mirrored head
+MIRRORED = (0, 2, 1, 4, 3, 5)  # the class that each class becomes in a mirrored head
 
 
 @dataclass(frozen=True)
 class LocalizerConfig:
-    """Everything needed to build the network again.
+    """The configuration of a `LocalizerNet`.
 
     channels: feature maps at 1/2, 1/4, ... of the input's resolution.
     residual_units: convolutions in each residual block.
@@ -34,7 +36,7 @@ class LocalizerConfig:
     residual_units: int = 2
     spacing_mm: float = 3.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "channels", tuple(int(c) for c in self.channels))
         if len(self.channels) < 2 or min(self.channels) < 1:
             raise ValueError(f"channels needs two or more positive numbers, not {self.channels}")
@@ -48,8 +50,8 @@ class LocalizerConfig:
         """Every input axis has to be a multiple of this many voxels."""
         return 2 ** (len(self.channels) - 1)
 
-    def to_dict(self) -> dict:
-        """Plain JSON types; ``LocalizerConfig(**d)`` is the way back."""
+    def to_dict(self) -> Json:
+        """The configuration as JSON; ``LocalizerConfig(**data)`` reads it."""
         return {**asdict(self), "channels": list(self.channels)}
 
 
@@ -74,9 +76,8 @@ class LocalizerNet(nn.Module):
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """image: (B, 1, K, J, I) in 0..1, axes along RAS, each a multiple of `config.multiple`
-        voxels.
+        """image (B, 1, K, J, I) -> logits (B, 6, K, J, I) in the order of `CLASSES`.
 
-        Returns logits (B, 6, K, J, I) in the order of `CLASSES`.
+        image: values from 0 to 1, axes along RAS, each a multiple of `config.multiple` voxels.
         """
-        return self.unet(image)  # (B, 6, K, J, I)
+        return self.unet(image)
