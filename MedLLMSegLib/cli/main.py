@@ -19,7 +19,7 @@ from MedLLMSegLib.core.memory import OUT_OF_MEMORY_MESSAGE, is_out_of_memory
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.version import __version__
 
-from . import benchmark, bundle, diagnose, evaluate, llm, models, segment, train, tsne
+from . import benchmark, bundle, diagnose, evaluate, info, llm, models, segment, train, tsne
 
 LOG_BYTES = 2_000_000  # a log longer than this becomes the one before, of which there is one
 
@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"medllmseg {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne):
+    for command in (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne, info):
         command.add_parser(commands)
     return parser
 

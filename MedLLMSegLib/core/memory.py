@@ -39,11 +39,21 @@ def free_memory_gb() -> float | None:
 
     On macOS this is all of the memory, because the system frees it on demand.
     """
+    return _memory_gb("free", "MemAvailable:")
+
+
+def total_memory_gb() -> float | None:
+    """The computer's memory, in GB; None if unknown."""
+    return _memory_gb("total", "MemTotal:")
+
+
+def _memory_gb(windows_field: str, linux_field: str) -> float | None:
+    """One figure under its name on Windows and on Linux; all of the memory on other systems."""
     try:
         if sys.platform == "win32":
-            return _free_on_windows()
+            return _gb_on_windows(windows_field)
         if os.path.exists("/proc/meminfo"):
-            return _kib_in_proc_file("/proc/meminfo", "MemAvailable:") * 1024 / 1e9
+            return _kib_in_proc_file("/proc/meminfo", linux_field) * 1024 / 1e9
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (OSError, ValueError, StopIteration, AttributeError, IndexError):
         return None
@@ -55,7 +65,7 @@ def _kib_in_proc_file(path: str, field: str) -> int:
     return int(next(line.split()[1] for line in lines if line.startswith(field)))
 
 
-def _free_on_windows() -> float | None:
+def _gb_on_windows(field: str) -> float | None:
     import ctypes
 
     class MemoryStatus(ctypes.Structure):
@@ -77,7 +87,7 @@ def _free_on_windows() -> float | None:
     kernel32 = getattr(ctypes, "windll").kernel32  # noqa: B009 (mypy knows windll on Windows only)
     if not kernel32.GlobalMemoryStatusEx(ctypes.byref(status)):
         return None
-    return int(status.free) / 1e9
+    return int(getattr(status, field)) / 1e9
 
 
 def peak_memory_mb() -> float:

@@ -40,7 +40,16 @@ def test_help_names_every_command_and_its_defaults(run):
     out = run("--help").stdout
     assert all(
         name in out
-        for name in ("segment", "models", "evaluate", "llm", "train", "bundle", "Research use only")
+        for name in (
+            "segment",
+            "models",
+            "evaluate",
+            "llm",
+            "train",
+            "bundle",
+            "info",
+            "Research use only",
+        )
     )
     assert "hippocampus-t1" in run("segment", "--help").stdout
 
