@@ -166,6 +166,11 @@ def weights_sha256(tensors: Tensors) -> str:
     return hashlib.sha256(_serialise(tensors)).hexdigest()
 
 
+def as_stored(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as a bundle gives them back: rounded to fp16, each in the type that it had."""
+    return {name: tensor.to(torch.float16).to(tensor.dtype) for name, tensor in tensors.items()}
+
+
 def load_strictly(
     network: torch.nn.Module, tensors: Tensors, frozen_prefix: str | None = None
 ) -> None:

@@ -88,6 +88,19 @@ def test_elastic_deformation_moves_voxels_a_few_at_most():
     assert 0.3 < max(shifts) < 4, shifts
 
 
+@pytest.mark.parametrize("elastic, warped", [(1.0, 8), (0.0, 0)])
+def test_elastic_deformation_is_part_of_the_training_transform(elastic, warped):
+    """With every other change switched off, a sample differs only where it was warped."""
+    how = Augmentation((1e-9, 1e-9, 1e-9), 0.0, 0.0, elastic=elastic, intensity=0.0)
+    transform, before, changed = training_transform(SHAPE, 3, how), sample(), 0
+    for seed in range(8):
+        transform.set_random_state(seed)
+        after = torch.as_tensor(transform(sample())["image"])
+        changed += float((after - before["image"]).abs().mean()) > 0.01
+    assert changed == warped
+    assert by_name(Augmentation())["Rand3DElasticd"].prob == 0.2
+
+
 def seen_edge(how, window, part, seeds=60):
     """How many turned windows show the edge of a part of a scan, which is 1 there and 0 within."""
     edge = torch.ones(1, *part)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.registry.catalogue import find_model, read_metadata
+from MedLLMSegLib.training.checkpoint import BEST, save
 from MedLLMSegLib.training.segmenter import calibration as unit
 from MedLLMSegLib.training.segmenter.calibration import calibrate, largest_part, main
 
@@ -103,6 +104,29 @@ def test_stray_parts_are_seen_on_val(tmp_path, monkeypatch, true_parts, kept):
     assert calibrate(*arguments)["temperature"] == 3.0  # the same weights are not fitted twice
     written.write_text(json.dumps({"temperature": 3.0, "cases": 1, "from_step": 7}))
     assert calibrate(*arguments) == found  # an older file, which does not say it
+
+
+class Scaled(nn.Module):
+    """`Shades` with a weight, which is noted each time."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.weight, self.seen = nn.Parameter(torch.tensor(value)), set()
+
+    def forward(self, image):
+        self.seen.add(self.weight.item())
+        return self.weight * torch.cat((0.5 - image, image - 0.5), dim=1)
+
+
+def test_the_weights_are_calibrated_as_the_bundle_stores_them(tmp_path):
+    value = 8.1234567
+    save(tmp_path / BEST, {"weights": {"weight": torch.tensor(value)}, "step": 3, "val_dice": 0.5})
+    image = np.zeros((1, 8, 8, 8), np.float32)
+    image[0, 2:6, 2:6, 2:6] = 1
+    network = Scaled(0.0)
+    cases = [{"image": image, "label": (image > 0).astype(np.uint8)}]
+    calibrate(tmp_path, network, cases, torch.device("cpu"), (8, 8, 8))
+    assert network.seen == {float(np.float16(value))} != {float(np.float32(value))}
 
 
 @needs_shared

@@ -76,6 +76,22 @@ def test_a_matrix_moves_by_its_share_of_the_learning_rate():
     assert (weight * weight.grad).sum() < 0  # downhill
 
 
+def test_a_matrix_looks_ahead_along_its_momentum_as_nesterov_does():
+    """Three steps against the rule of Jordan et al., written out."""
+    torch.manual_seed(0)
+    weight, momentum = nn.Parameter(torch.zeros(20, 30)), torch.zeros(20, 30)
+    expected = torch.zeros(20, 30)
+    optimiser = Muon([weight], lr=0.01, weight_decay=0.0, momentum=0.9)
+    for _ in range(3):
+        gradient = torch.randn(20, 30)
+        weight.grad = gradient.clone()
+        optimiser.step()
+        momentum = 0.9 * momentum + 0.1 * gradient
+        ahead = 0.9 * momentum + 0.1 * gradient
+        expected -= 0.01 * 0.2 * 30**0.5 * orthogonal(ahead)
+    assert torch.allclose(weight, expected, atol=1e-6)
+
+
 def test_all_else_is_moved_as_adamw_does():
     torch.manual_seed(0)
     start, grads = torch.randn(50), torch.randn(5, 50)

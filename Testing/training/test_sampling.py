@@ -9,7 +9,7 @@ from MedLLMSegLib.training.segmenter.augmentation import (
     training_transform,
 )
 from MedLLMSegLib.training.segmenter.sampling import Numbers, Samples, cut
-from Testing.training.test_segmenter_loop import toy_cases
+from Testing.helpers.toy_training import toy_cases
 
 
 def test_samples_depend_on_their_number_alone():
@@ -52,6 +52,15 @@ def test_a_window_smaller_than_the_case_often_shows_the_organ():
         for _ in range(300)
     ]
     assert np.mean(seen) > 0.3 > np.mean(blind)
+
+
+def test_a_samples_place_is_jittered_by_up_to_15_percent_of_the_window():
+    """A case of the window's size, whose voxels tell where along k they lie."""
+    ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None], (20, 20, 20))
+    case = {"id": "a", "image": ramp[None], "label": np.zeros((1, 20, 20, 20)), "voxels": []}
+    rng, size = np.random.default_rng(0), (20, 20, 20)
+    middles = [float(cut(case, size, size, rng)["image"][0, 10, 0, 0]) for _ in range(200)]
+    assert set(middles) == {7, 8, 9, 10, 11, 12, 13}
 
 
 def test_a_case_smaller_than_the_window_is_centred_and_its_edge_repeated():

@@ -3,11 +3,8 @@ refuses.
 """
 
 import json
-import os
 import resource
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,45 +19,39 @@ from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 from MedLLMSegLib.training.segmenter import segmenter_session as session
 from MedLLMSegLib.training.segmenter.segmenter_session import draw_cases
+from Testing.helpers.toy_training import write_toy_data
 
-SMALL = [
-    "--steps",
-    "4",
-    "--window",
-    "16",
-    "24",
-    "16",
-    "--batch",
-    "1",
-    "--precision",
-    "fp32",
-    "--device",
-    "cpu",
-]
+SMALL = ["--steps", "4", "--validations", "1", "--window", "16", "24", "16"]
+SMALL += ["--batch", "1", "--precision", "fp32", "--device", "cpu"]
+
+
+NAMES = ("--name", "toy", "--title", "Toy", "--modality", "toy images", "--licence", "CC0-1.0")
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory):
+    """Toy data that no test may change."""
+    return write_toy_data(tmp_path_factory.mktemp("toys"))
 
 
 @pytest.fixture
-def data(tmp_path):
-    """Six scans of 24 x 32 x 24 mm with a bright ellipsoid whose front half is label 1 and back
-    half label 2.
-    """
-    folder, rng = tmp_path / "data", np.random.default_rng(0)
-    k, j, i = np.ogrid[:24, :32, :24]
-    for n in range(6):
-        centre = rng.uniform((10, 14, 10), (14, 18, 14))
-        inside = sum(((a - c) / r) ** 2 for a, c, r in zip((k, j, i), centre, (5, 9, 5))) <= 1
-        labels = np.where(inside, np.where(j > centre[1], 1, 2), 0).astype(np.uint8)
-        image = (100 * inside + 10 * rng.normal(size=inside.shape)).astype(np.float32)
-        save_volume(Volume(image, np.eye(4)), folder / f"imagesTr/case{n}.nii.gz")
-        save_volume(Volume(labels, np.eye(4)), folder / f"labelsTr/case{n}.nii.gz")
-    names = [f"case{n}" for n in range(6)]
-    (folder / "splits.json").write_text(
-        json.dumps({"train": names[:4], "val": names[4:5], "test": names[5:]})
-    )
-    (folder / "dataset.json").write_text(
-        json.dumps({"labels": {"0": "background", "1": "front", "2": "back"}})
-    )
-    return folder
+def data(toys, tmp_path):
+    """Toy data of a test's own."""
+    return shutil.copytree(toys, tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def trained(toys, tmp_path_factory):
+    """A finished training that no test may change."""
+    output = tmp_path_factory.mktemp("trained") / "run"
+    assert train(toys, output) == 0
+    return output
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A finished training of a test's own, with the options of `SMALL`."""
+    return shutil.copytree(trained, tmp_path / "run")
 
 
 def train(data, output, *more):
@@ -69,65 +60,28 @@ def train(data, output, *more):
 
 def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     run = tmp_path / "run"
-    assert (
-        train(
-            data,
-            run,
-            "--name",
-            "toy",
-            "--title",
-            "Toy",
-            "--modality",
-            "toy images",
-            "--licence",
-            "CC0-1.0",
-        )
-        == 0
-    )
+    assert train(data, run, *NAMES) == 0
     out = capsys.readouterr().out
-    assert (
-        "spacing" in out
-        and "window" in out
-        and f"medllmseg evaluate --model {run / 'bundle'}" in out
-    )
+    assert "spacing" in out and "window" in out
+    assert f"medllmseg evaluate --model {run / 'bundle'}" in out
+    assert "6 labelled cases of 6 groups (patients): 4 to train on, 1 to choose by (case4)" in out
+    assert ", 1 to test on" in out
     about = read_bundle(run / "bundle").metadata
-    assert (
-        about["id"] == "toy"
-        and about["structures"] == ["front", "back"]
-        and about["licence"] == "CC0-1.0"
-    )
+    assert about["id"] == "toy" and about["structures"] == ["front", "back"]
+    assert about["licence"] == "CC0-1.0"
     assert about["fingerprint"] and about["plan"]["window"] == [16, 24, 16]
     assert (run / "curve.png").stat().st_size > 5000 and list((run / "examples").glob("step_*.png"))
     result = segment(load_volume(data / "imagesTr/case5.nii.gz"), run / "bundle", device="cpu")
-    assert [s.name.lower() for s in result.structures] == [
-        "front",
-        "back",
-    ] and result.labels.array.shape == (24, 32, 24)
+    assert [s.name.lower() for s in result.structures] == ["front", "back"]
+    assert result.labels.array.shape == (16, 24, 16)
     history = json.loads((run / "history.json").read_text())
-    assert (
-        history[-1]["step"] == 4
-        and train(
-            data,
-            run,
-            "--name",
-            "toy",
-            "--title",
-            "Toy",
-            "--modality",
-            "toy images",
-            "--licence",
-            "CC0-1.0",
-        )
-        == 0
-    )  # finished: nothing is trained again
+    assert history[-1]["step"] == 4
+    assert train(data, run, *NAMES) == 0  # finished: nothing is trained again
     assert json.loads((run / "history.json").read_text()) == history
 
 
-def test_muon_is_the_default_and_older_plans_mean_adamw(data, tmp_path, capsys):
-    assert (
-        train(data, tmp_path / "run") == 0
-        and train(data, tmp_path / "older", "--optimiser", "adamw") == 0
-    )
+def test_muon_is_the_default_and_older_plans_mean_adamw(data, run, tmp_path, capsys):
+    assert train(data, tmp_path / "older", "--optimiser", "adamw") == 0
     plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in ("run", "older")]
     assert [plan["train"]["optimiser"] for plan in plans] == ["muon", "adamw"]
     del (
@@ -141,17 +95,17 @@ def test_muon_is_the_default_and_older_plans_mean_adamw(data, tmp_path, capsys):
     assert "another \"optimiser\" ('adamw', now 'muon')" in capsys.readouterr().err
 
 
-def test_other_options_in_the_same_folder_are_refused(data, tmp_path, capsys):
-    assert train(data, tmp_path / "run") == 0
-    assert train(data, tmp_path / "run", "--lr", "0.1") == 2
+def test_other_options_in_the_same_folder_are_refused(data, run, capsys):
+    assert train(data, run, "--lr", "0.1") == 2
     assert 'holds a training with another "lr"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("split", [True, False])
-def test_other_data_in_the_same_folder_are_refused(data, tmp_path, capsys, split):
+def test_other_data_in_the_same_folder_are_refused(data, run, tmp_path, capsys, split):
     if not split:
         (data / "splits.json").unlink()  # then a new case draws new splits
-    assert train(data, tmp_path / "run") == 0
+        shutil.rmtree(run)
+        assert train(data, run) == 0
     capsys.readouterr()
     for folder in ("imagesTr", "labelsTr"):
         (data / folder / "case6.nii.gz").write_bytes((data / folder / "case1.nii.gz").read_bytes())
@@ -165,11 +119,10 @@ def test_other_data_in_the_same_folder_are_refused(data, tmp_path, capsys, split
     assert (tmp_path / "run/bundle").is_dir()  # nothing is lost
 
 
-def test_a_label_map_that_was_corrected_is_not_passed_over(data, tmp_path, capsys):
-    assert train(data, tmp_path / "run") == 0
+def test_a_label_map_that_was_corrected_is_not_passed_over(data, run, tmp_path, capsys):
     path = data / "labelsTr/case1.nii.gz"
     before, labels = path.read_bytes(), load_volume(path)
-    labels.array[12, 16, 12] = 0
+    labels.array[8, 12, 8] = 0
     save_volume(labels, path)
     capsys.readouterr()
     assert train(data, tmp_path / "run") == 2
@@ -178,13 +131,7 @@ def test_a_label_map_that_was_corrected_is_not_passed_over(data, tmp_path, capsy
     assert train(data, tmp_path / "run") == 0
 
 
-def test_a_finished_training_is_left_as_it_is(data, tmp_path, capsys):
-    assert train(data, tmp_path / "run") == 0
-    said = capsys.readouterr().out
-    assert (
-        "6 labelled cases of 6 groups (patients): 4 to train on, 1 to choose by (case4), 1 to"
-        " test on" in said
-    )
+def test_a_finished_training_is_left_as_it_is(data, run, tmp_path, capsys):
     card = tmp_path / "run/bundle/docs/README.md"
     card.write_text("with figures")
     moved = data.rename(tmp_path / "moved")  # the cases are known by what their files hold
@@ -208,57 +155,9 @@ def test_what_stands_where_the_model_will_is_said_before_the_work(data, tmp_path
     )
 
 
-def test_a_folder_in_which_nothing_was_saved_yet_takes_other_options(data, tmp_path):
-    assert train(data, tmp_path / "run") == 0
+def test_a_folder_in_which_nothing_was_saved_yet_takes_other_options(data, run, tmp_path):
     (tmp_path / "run/last.pt").unlink()
     assert train(data, tmp_path / "run", "--lr", "0.002") == 0
-
-
-TWO = """
-import sys
-sys.path.insert(0, {root!r})
-from MedLLMSegLib.cli import main as cli
-from MedLLMSegLib.training.segmenter import segmenter_session as session
-session.IN_MEMORY_VOXELS = 0  # the prepared cases are shared through the disk
-sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
-def test_two_processes_make_the_model_of_one(data, tmp_path):
-    script = tmp_path / "two.py"
-    script.write_text(TWO.format(root=os.getcwd()))
-    options = [
-        "--data",
-        data,
-        *SMALL,
-        "--batch",
-        "2",
-        "--precision",
-        "fp32",
-    ]  # the last word counts
-    two = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = {
-        name: subprocess.run(
-            [sys.executable, *how, script, "train", *options, "--output", tmp_path / name],
-            text=True,
-            capture_output=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for name, how in (("one", []), ("two", two))
-    }
-    assert all(each.returncode == 0 for each in done.values()), done["two"].stderr[-3000:]
-    assert (
-        done["two"].stdout.count("the model is in") == 1
-        and done["two"].stdout.count("Plan for 4 training cases") == 1
-    )
-    one, other = (
-        json.loads((tmp_path / name / "history.json").read_text()) for name in ("one", "two")
-    )
-    for key in ("loss", "val_dice"):
-        assert [r[key] for r in other if key in r] == pytest.approx(
-            [r[key] for r in one if key in r], abs=2e-3
-        )
-    assert (tmp_path / "two/bundle/models").is_dir() and not (tmp_path / "two/prepared").exists()
 
 
 def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
@@ -336,7 +235,10 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
 
 def test_a_fine_tuning_goes_on_without_the_model_it_began_with(data, tmp_path, monkeypatch):
     base = shutil.copytree("MedLLMSegLib/bundles/hippocampus-t1", tmp_path / "base")
-    stopped = lambda *given: (_ for _ in ()).throw(Cancelled())
+
+    def stopped(*arguments):
+        raise Cancelled
+
     with monkeypatch.context() as patch:
         patch.setattr("MedLLMSegLib.training.segmenter.segmenter_session.calibrate", stopped)
         assert train(data, tmp_path / "run", "--from", str(base)) != 0
@@ -370,7 +272,8 @@ def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
     monkeypatch.setattr(
         "MedLLMSegLib.training.segmenter.segmenter_session.seconds_per_look", lambda *measured: 0.4
     )  # 20 would take 8 s
-    arguments = [a for a in SMALL if a not in ("--steps", "4")]
+    arguments = [a for a in SMALL if a not in ("--steps", "4", "--validations")]
+    arguments.remove("1")
     assert (
         cli.main(
             [
@@ -455,15 +358,13 @@ def test_spacing_augmentation_and_looks_can_be_asked_for(data, tmp_path, capsys)
     assert "--spacing" in capsys.readouterr().err and not (tmp_path / "bad").exists()
 
 
-def test_a_run_begun_before_an_option_came_goes_on(data, tmp_path, capsys):
-    assert train(data, tmp_path / "run") == 0
-    written = tmp_path / "run/plan.json"
-    plan = json.loads(written.read_text())
+def test_a_run_begun_before_an_option_came_goes_on(data, run, capsys):
+    plan = json.loads((run / "plan.json").read_text())
     for name in ("spacing", "augmentation", "validations"):
         del plan["request"][name]
-    written.write_text(json.dumps(plan))
-    assert train(data, tmp_path / "run") == 0
-    assert train(data, tmp_path / "run", "--validations", "3") == 2
+    (run / "plan.json").write_text(json.dumps(plan))
+    assert train(data, run, "--validations", "20") == 0  # the default, which was used then
+    assert train(data, run, "--validations", "3") == 2
     assert 'another "validations" (20, now 3)' in capsys.readouterr().err
 
 
@@ -506,7 +407,7 @@ def two_splits(data):
 def empty_labels(data):
     for n in range(6):
         save_volume(
-            Volume(np.zeros((24, 32, 24), np.uint8), np.eye(4)), data / f"labelsTr/case{n}.nii.gz"
+            Volume(np.zeros((16, 24, 16), np.uint8), np.eye(4)), data / f"labelsTr/case{n}.nii.gz"
         )
 
 

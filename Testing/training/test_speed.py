@@ -12,7 +12,7 @@ from torch import nn
 from MedLLMSegLib.training.optimiser import OPTIMISERS
 from MedLLMSegLib.training.segmenter import speed as unit
 from MedLLMSegLib.training.segmenter.speed import Pace, seconds_per_look, seconds_per_step
-from Testing.training.test_segmenter_loop import QUICK, Weight, tiny_network, toy_cases
+from Testing.helpers.toy_training import QUICK, OneWeight, tiny_network, toy_cases
 
 
 @pytest.mark.parametrize(
@@ -83,13 +83,13 @@ def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeyp
     monkeypatch.setattr(unit, "Samples", Slow)
     monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
     measure = lambda workers, world=1: seconds_per_step(
-        Weight(99), 2, [], replace(config, workers=workers), "cpu", world, 1
+        OneWeight(99), 2, [], replace(config, workers=workers), "cpu", world, 1
     )
     assert measure(0) == 2.0 and measure(4) == 0.5 and measure(0, world=2) == 1.0
 
 
 def test_measuring_the_speed_of_a_broken_network_does_not_break_it_further():
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
-    broken = Weight(bad_from=0)
+    broken = OneWeight(bad_from=0)
     assert seconds_per_step(broken, 2, cases, replace(QUICK, noise_fraction=0.0), "cpu", 1) > 0
     assert torch.equal(broken.weight, torch.ones(1))

@@ -23,7 +23,9 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.data import read_cases, split_cases
+from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.overlap import dice
+from MedLLMSegLib.registry.bundle import as_stored
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, window_shape
 from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
@@ -49,7 +51,7 @@ def calibrate(
     """Fit the temperature of a run's best weights, see whether stray parts are errors, and keep it
     as ``run``/calibration.json.
 
-    network: takes the best weights, and keeps them. cases: prepared val cases (`data.prepare_set`),
+    network: takes the best weights, rounded as the bundle stores them, and keeps them. cases: prepared val cases (`data.prepare_set`),
     on the network's own grid. progress: called with (a line of text, 0.99) before each case; it may
     raise `Cancelled`, and the next call begins anew. Returns what `fit` does and "from_step"; what
     is there already for the same weights is not fitted again.
@@ -61,6 +63,7 @@ def calibrate(
         and "largest_part" in known
     ):
         return known
+    network.load_state_dict(as_stored(trained_tensors(network)), strict=False)
     found = fit(network.to(device).eval(), cases, device, window, progress) | {"from_step": step}
     write_text(path, json.dumps(found, indent=1) + "\n")
     return found
