@@ -37,5 +37,7 @@ def test_temperature_and_threshold_are_those_of_the_weights_in_the_bundle(tmp_pa
     logits = logits_of(model.network, val)
     temperature = fit_temperature(logits, target.numpy())
     assert model.temperature == pytest.approx(temperature, rel=1e-4)
-    threshold = youden_threshold(target.numpy(), calibrated_probabilities(logits, temperature)[:, 1])
+    threshold = youden_threshold(
+        target.numpy(), calibrated_probabilities(logits, temperature)[:, 1]
+    )
     assert model.threshold == pytest.approx(threshold, abs=1e-4)

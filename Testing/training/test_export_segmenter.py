@@ -500,7 +500,7 @@ def test_large_bundles_are_told_of_and_not_shipped(run, tmp_path, capsys):
 def test_bad_runs_and_places_are_named(run, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="no model bundle"):
+    with pytest.raises(UserError, match="is not a model bundle"):
         export_bundle(run, tmp_path / "mine")
     assert (tmp_path / "mine/thesis.txt").exists()
     with pytest.raises(UserError, match="no finished training"):
