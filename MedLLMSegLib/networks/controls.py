@@ -1,20 +1,21 @@
-"""The arms of the benchmark: the same network with the pretrained block, and with what could do as
-well in its place.
+"""The arms of the benchmark: the same network with the pretrained block, and with alternatives in
+its place.
 
-Every arm differs from F, the network as it ships, in one thing. The block of F is ``x +
-out(norm(llm(into(x))))`` (see `llm.frozen`); B to G change nothing but what stands between `into`
-and `out`.
+Every arm differs in one thing from F, the network as it ships. The block of F is ``x +
+out(norm(llm(into(x))))`` (see `llm.frozen_weights`); B to G change only what is between `into` and
+`out`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.llm.block import LlamaBlock
 from MedLLMSegLib.llm.frozen_weights import FrozenBlock
 from MedLLMSegLib.llm.weights import LlamaWeights
 from MedLLMSegLib.registry.network_config import LLMConfig, NetworkConfig
@@ -42,42 +43,48 @@ ARMS = {
     "F-nolocal": "F without the local branch of the hybrid attention",
     "F-nofusion": "F without the multi-scale fusion",
 }
-# What draws random numbers, so that each has its own stream and none moves another's.
-_MAPPERS, _BLOCK = 1, 2
+# Every part that draws random numbers has a stream of its own, so that none moves another's.
+_MAPPERS_STREAM, _BLOCK_STREAM = 1, 2
+# Puts a new tensor in place of one: (tensor, generator) -> tensor of the same shape.
+Replacement: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 
 
 def arm_config(config: NetworkConfig, arm: str) -> NetworkConfig:
-    """The configuration of an arm of a network whose configuration holds a block. Raises
-    `UserError` for an unknown arm.
+    """The configuration of an arm. config: of F, with its block.
 
-    B to E and G keep F's configuration (G with ``frozen=False``); what stands in the block is
-    `build_arm`'s.
+    B to E keep F's configuration, and G has ``frozen=False``; `build_arm` changes what is in the
+    block. Raises `UserError` for an unknown arm.
     """
     if arm not in ARMS or arm == "J":
         raise UserError(
             f'"{arm}" is no arm of this network; use one of'
-            f" {', '.join(a for a in ARMS if a != 'J')}."
+            f" {', '.join(name for name in ARMS if name != 'J')}."
         )
     if config.llm is None:
         raise UserError(
             "The network of a benchmark has no language-model block to compare with; give one that"
             " has."
         )
-    what = arm.partition("-")[2]
+    if arm == "A":
+        return replace(config, llm=None)
+    if arm == "F-nolocal":
+        return replace(config, attention="global")
+    if arm == "F-nofusion":
+        return replace(config, fusion=False)
+    return replace(config, llm=_arm_llm(config.llm, arm))
+
+
+def _arm_llm(llm: LLMConfig, arm: str) -> LLMConfig:
+    """The configuration of the block of an arm that has one."""
+    if arm == "G":
+        return replace(llm, frozen=False)
+    if arm == "I":
+        return replace(llm, training_only=True)
+    if arm.startswith("H-layer"):
+        return replace(llm, layers=(int(arm.removeprefix("H-layer")),))
     if arm.startswith("H-"):
-        change = (
-            {"layers": (int(what.removeprefix("layer")),)}
-            if what.startswith("layer")
-            else {"position": what}
-        )
-        return replace(config, llm=replace(config.llm, **change))
-    return {
-        "A": lambda: replace(config, llm=None),
-        "G": lambda: replace(config, llm=replace(config.llm, frozen=False)),
-        "I": lambda: replace(config, llm=replace(config.llm, training_only=True)),
-        "F-nolocal": lambda: replace(config, attention="global"),
-        "F-nofusion": lambda: replace(config, fusion=False),
-    }.get(arm, lambda: config)()
+        return replace(llm, position=arm.removeprefix("H-"))
+    return llm
 
 
 def build_arm(
@@ -85,57 +92,61 @@ def build_arm(
 ) -> nn.Module:
     """The network of one arm.
 
-    config: of the network with its block (arm F). weights: the layers of ``arm_config(config,
-    arm).llm``; None for A. The seed's first stream draws the network without its block, and every
-    arm begins with these same values (an arm that lacks a part leaves it out, and the others still
-    match by name); the second draws the projections, the same in B to I; the third what is random
-    in D, E and G. The global random state is left as it was.
+    config: of F, the network with its block. weights: the layers of ``arm_config(config,
+    arm).llm``; None for A. There are three streams of random numbers from one seed. The first draws
+    the network without its block: every arm starts with these values, by name, and an arm that
+    lacks a part only lacks its values. The second draws the projections, the same in B to I. The
+    third draws what is random in D, E and G. The global random state stays as it was.
     """
-    wanted = arm_config(config, arm)
+    own_config = arm_config(config, arm)
+    without_block = replace(config, llm=None)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = build_network(replace(config, llm=None))
-        if wanted == replace(config, llm=None):
-            return network
-        shared = network.state_dict()
-        network = build_network(wanted, weights)
-        own = network.state_dict()
-        network.load_state_dict(
-            {name: t for name, t in shared.items() if name in own and t.shape == own[name].shape},
-            strict=False,
-        )
+        shared = build_network(without_block)
+        if own_config == without_block:
+            return shared
+        network = build_network(own_config, weights)
+        _copy_common_tensors(shared, network)
         if network.llm is not None:
-            torch.manual_seed(_stream(seed, _MAPPERS))
+            torch.manual_seed(_stream(seed, _MAPPERS_STREAM))
             network.llm.into.reset_parameters()
-            _fill_block(
-                network.llm, arm, wanted.llm, torch.Generator().manual_seed(_stream(seed, _BLOCK))
-            )
+            generator = torch.Generator().manual_seed(_stream(seed, _BLOCK_STREAM))
+            _fill_block(network.llm, arm, generator)
     return network
 
 
+def _copy_common_tensors(source: nn.Module, target: nn.Module) -> None:
+    """Copy each tensor that both networks have by the same name and shape."""
+    own = target.state_dict()
+    common = {
+        name: tensor
+        for name, tensor in source.state_dict().items()
+        if name in own and tensor.shape == own[name].shape
+    }
+    target.load_state_dict(common, strict=False)
+
+
 def _stream(seed: int, number: int) -> int:
-    """A seed of its own for each part that draws random numbers."""
+    """A seed of its own for each stream of random numbers."""
     return seed + 1_000_003 * number
 
 
-def _fill_block(
-    block: FrozenBlock, arm: str, config: LLMConfig, generator: torch.Generator
-) -> None:
-    """Replace what stands between the two projections by what the arm has there."""
+def _fill_block(block: FrozenBlock, arm: str, generator: torch.Generator) -> None:
+    """Replace what is between the two projections by what the arm has there."""
     if arm == "B":
         block.llm = nn.ModuleList()
     elif arm == "C":
-        block.llm = nn.ModuleList([Activation()])
+        block.llm = nn.ModuleList([GeluLayer()])
     elif arm in ("D", "E", "G"):
         change = permuted if arm == "E" else random_of_equal_norm
         for layer in block.llm:
             replace_tensors(layer, change, generator)
-        block.llm.requires_grad_(not config.frozen)
+        block.llm.requires_grad_(not block.config.frozen)
 
 
-class Activation(nn.Module):
-    """What makes an MLP of the two projections. Takes, and ignores, what a language model's
-    layer is told.
+class GeluLayer(nn.Module):
+    """Makes an MLP of the two projections. It is called like a language model's layer, and ignores
+    that layer's options.
     """
 
     def forward(self, x: Tensor, causal: bool = False, rotary: bool = False) -> Tensor:
@@ -144,38 +155,38 @@ class Activation(nn.Module):
 
 
 @torch.no_grad()
-def replace_tensors(layer: LlamaBlock, change, generator: torch.Generator) -> None:
+def replace_tensors(layer: nn.Module, change: Replacement, generator: torch.Generator) -> None:
     """Put ``change(tensor, generator)`` in place of each of a layer's tensors, in the order of
     their names.
     """
-    for name, tensor in sorted(layer.state_dict().items()):
+    for _, tensor in sorted(layer.state_dict().items()):
         tensor.copy_(change(tensor, generator))
 
 
 def random_of_equal_norm(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """Gaussian values of the same Frobenius norm; an RMSNorm's weights (a vector) become equal
-    values of that norm.
+    """Gaussian values of the same shape and Frobenius norm. A vector, which is an RMSNorm's
+    weights, becomes equal values of that norm.
 
-    A Gaussian vector in an RMSNorm would silence and flip channels, which no untrained network
-    does.
+    Gaussian weights in an RMSNorm would silence and flip channels, which no untrained network does.
     """
-    drawn = (
-        torch.ones_like(tensor)
-        if tensor.ndim == 1
-        else torch.randn(tensor.shape, generator=generator)
-    )
+    is_rms_norm = tensor.ndim == 1
+    if is_rms_norm:
+        drawn = torch.ones_like(tensor)
+    else:
+        drawn = torch.randn(tensor.shape, generator=generator)
     return drawn * (tensor.norm() / drawn.norm())
 
 
 def permuted(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    """The same values in random order: the distribution stays, all structure goes."""
-    return tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].view_as(tensor)
+    """The same values in random order, of the same shape: their distribution stays, all structure
+    goes.
+    """
+    order = torch.randperm(tensor.numel(), generator=generator)  # (numel,)
+    return tensor.flatten()[order].view_as(tensor)
 
 
 def count_parameters(network: nn.Module) -> dict[str, int]:
-    """{"trained", "frozen"}: how many numbers an optimiser changes, and how many stay as they
-    were read.
-    """
+    """{"trained", "frozen"}: the number of parameters with and without gradients."""
     counts = {"trained": 0, "frozen": 0}
     for parameter in network.parameters():
         counts["trained" if parameter.requires_grad else "frozen"] += parameter.numel()

@@ -1,4 +1,4 @@
-"""What every classifier of images does, and the two simplest: a linear probe, and an MLP on the
+"""The base of all classifiers of images, and the two simplest: a linear probe, and an MLP on the
 mean of the tokens.
 """
 
@@ -15,13 +15,15 @@ Batch = dict[str, Tensor]
 
 
 class Classifier(nn.Module):
-    """An image (with what belongs to it) to logits of exclusive classes.
+    """From an image, and what belongs to it, to the logits of exclusive classes.
 
-    A batch: "image" (B, C, H, W) of float32, for a sequence (B, T, C, H, W) with "lengths" (B,) of
-    int64; for a record "numbers" (B, N), NaN where missing, and "categories" (B, M) of int64, -1
-    where missing. ``forward(batch) = classify(encode(batch), batch)``. `encode` holds the encoder
-    only: where that is frozen, its tokens are the same in each epoch and may be kept. `head` is the
-    last linear layer, and `features` what it sees.
+    A batch has "image" (B, C, H, W) of float32, or for a sequence (B, T, C, H, W) with "lengths"
+    (B,) of int64. A record adds "numbers" (B, N) of float32, NaN where missing, and "categories"
+    (B, M) of int64, -1 where missing.
+
+    ``forward(batch) = classify(encode(batch), batch)``. `encode` runs the encoder only: where that
+    is frozen, its tokens are the same in each epoch and may be cached. `head` is the last linear
+    layer, and `features` is its input.
     """
 
     def __init__(self, config: ClassifierConfig, encoder: Encoder, head: nn.Linear):
@@ -37,28 +39,28 @@ class Classifier(nn.Module):
         return self.encoder(batch["image"])
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
-        """Source tokens (B, S, width) -> (B, F), what the last linear layer sees."""
+        """tokens (B, S, width) -> (B, F), the input of the last linear layer."""
         raise NotImplementedError
 
     def classify(self, tokens: Tensor, batch: Batch) -> Tensor:
-        """What `encode` gave, and the batch (its image may be missing) -> logits (B, classes)."""
+        """tokens (B, S, width) of `encode` -> logits (B, classes). The batch may lack its image."""
         return self.head(self.summarise(tokens, batch))
 
     def features(self, batch: Batch) -> Tensor:
-        """batch -> (B, F), what the last linear layer sees."""
+        """batch -> (B, F), the input of the last linear layer."""
         return self.summarise(self.encode(batch), batch)
 
     @property
     def cam_layer(self) -> nn.Module:
-        """A module whose output is (B, C, h, w), for Grad-CAM (with a frozen encoder: give an
-        image that requires grad).
+        """The module whose output (B, C, h, w) Grad-CAM uses. With a frozen encoder, the image must
+        require gradients.
         """
         return self.encoder.cam_layer
 
 
 class LinearProbe(Classifier):
-    """One linear layer on all source tokens side by side, each channel standardised (BatchNorm,
-    as in He et al. 2022).
+    """One linear layer on all source tokens, concatenated, with each channel standardised
+    (BatchNorm, as in He et al. 2022).
     """
 
     def __init__(self, config: ClassifierConfig, encoder: Encoder):
@@ -67,17 +69,17 @@ class LinearProbe(Classifier):
         self.norm = nn.BatchNorm1d(inputs, affine=False)
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
-        """tokens (B, S, widest) -> (B, sum of the sources' widths)."""
-        x = torch.cat([tokens[:, n, :width] for n, width in enumerate(self.encoder.widths)], dim=1)
-        if (
-            len(x) == 1
-        ):  # one case alone, as at the end of an epoch, has no spread to be standardised by
-            return F.batch_norm(x, self.norm.running_mean, self.norm.running_var, eps=self.norm.eps)
-        return self.norm(x)
+        """tokens (B, S, widest) -> (B, W) with W the sum of the sources' widths."""
+        sources = [tokens[:, n, :width] for n, width in enumerate(self.encoder.widths)]
+        x = torch.cat(sources, dim=1)  # (B, W)
+        if len(x) > 1:
+            return self.norm(x)
+        # One case alone, as at the end of an epoch, has no spread to standardise by.
+        return F.batch_norm(x, self.norm.running_mean, self.norm.running_var, eps=self.norm.eps)
 
 
 class SourceTokens(nn.Module):
-    """Each depth's features to one width: LayerNorm and a linear layer of its own."""
+    """Bring the features of each depth to one width, by its own LayerNorm and linear layer."""
 
     def __init__(self, widths: tuple[int, ...], width: int):
         super().__init__()
@@ -85,14 +87,12 @@ class SourceTokens(nn.Module):
         self.maps = nn.ModuleList(nn.Linear(n, width) for n in widths)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens (B, S, widest), each padded with zeros behind its own width -> (B, S, width)."""
-        return torch.stack(
-            [
-                project(norm(tokens[:, n, : project.in_features]))
-                for n, (norm, project) in enumerate(zip(self.norms, self.maps))
-            ],
-            dim=1,
-        )
+        """tokens (B, S, widest), padded with zeros behind each one's own width -> (B, S, width)."""
+        projected = [
+            project(norm(tokens[:, n, : project.in_features]))
+            for n, (norm, project) in enumerate(zip(self.norms, self.maps, strict=True))
+        ]  # (B, width) each
+        return torch.stack(projected, dim=1)
 
 
 class MeanPooled(Classifier):
@@ -111,4 +111,5 @@ class MeanPooled(Classifier):
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
         """tokens (B, S, widest) -> (B, hidden)."""
-        return self.mlp(self.sources(tokens).mean(dim=1))
+        mean = self.sources(tokens).mean(dim=1)  # (B, width)
+        return self.mlp(mean)

@@ -1,5 +1,5 @@
-"""CNN-LSTM: an encoder looks at each image of a sequence (slices, phases, time points), an LSTM
-at what it saw in order.
+"""CNN-LSTM: an encoder for each image of a sequence (slices, phases, time points), and an LSTM over
+their features in order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .classifier import Batch, Classifier, SourceTokens
 
 
 class CNNLSTM(Classifier):
-    """Sequences of any lengths in one batch: what pads the shorter ones is never looked at."""
+    """Takes sequences of different lengths in one batch; their padding is never used."""
 
     def __init__(self, config: ClassifierConfig, encoder: Encoder):
         sides = 2 if config.bidirectional else 1
@@ -30,40 +30,41 @@ class CNNLSTM(Classifier):
 
     def encode(self, batch: Batch) -> Tensor:
         """batch["image"] (B, T, C, H, W) and batch["lengths"] (B,) -> (B, T, S * widest), zero
-        behind a sequence's end.
+        after the end of a sequence.
         """
         image = batch["image"]
-        there = _there(image, batch)
-        tokens = self.encoder(image[there])  # (images, S, widest): the encoder never sees padding
-        out = tokens.new_zeros(*image.shape[:2], tokens.shape[1] * tokens.shape[2])
-        out[there] = tokens.flatten(1)
-        return out
+        valid = _valid_steps(image, batch)  # (B, T)
+        tokens = self.encoder(image[valid])  # (n, C, H, W) -> (n, S, widest), n valid images
+        encoded = tokens.new_zeros(*image.shape[:2], tokens.shape[1] * tokens.shape[2])
+        encoded[valid] = tokens.flatten(1)  # (n, S * widest)
+        return encoded
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
-        """tokens (B, T, S * widest) -> (B, hidden) or, of both directions, (B, 2 * hidden): the
-        LSTM's last states.
+        """tokens (B, T, S * widest) -> (B, hidden), or (B, 2 * hidden) of both directions: the last
+        states of the LSTM.
         """
-        there = _there(tokens, batch)
-        seen = self.sources(tokens[there].unflatten(1, (len(self.encoder.widths), -1))).mean(
-            dim=1
-        )  # (images, width)
-        x = seen.new_zeros(*tokens.shape[:2], seen.shape[1])
-        x[there] = seen
-        packed = pack_padded_sequence(x, there.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        valid = _valid_steps(tokens, batch)  # (B, T)
+        by_source = tokens[valid].unflatten(1, (len(self.encoder.widths), -1))  # (n, S, widest)
+        features = self.sources(by_source).mean(dim=1)  # (n, width)
+        x = features.new_zeros(*tokens.shape[:2], features.shape[1])  # (B, T, width)
+        x[valid] = features
+        lengths = valid.sum(1).cpu()  # (B,)
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         _, (last, _) = self.lstm(packed)  # (directions, B, hidden)
-        return self.dropout(last.transpose(0, 1).flatten(1))
+        return self.dropout(last.transpose(0, 1).flatten(1))  # (B, directions * hidden)
 
 
-def _there(x: Tensor, batch: Batch) -> Tensor:
-    """Which places of (B, T, ...) belong to their sequence, (B, T) of bool. Without lengths,
-    all.
+def _valid_steps(x: Tensor, batch: Batch) -> Tensor:
+    """Which steps of x (B, T, ...) belong to their sequence: (B, T) of bool. All of them where the
+    batch has no lengths.
     """
+    steps = x.shape[1]
     lengths = batch.get("lengths")
     if lengths is None:
         return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-    if lengths.min() < 1 or lengths.max() > x.shape[1]:
+    if lengths.min() < 1 or lengths.max() > steps:
         raise UserError(
             f"A sequence has {int(lengths.min())} to {int(lengths.max())} images, and 1 to"
-            f" {x.shape[1]} are needed; leave empty sequences out."
+            f" {steps} are needed; leave empty sequences out."
         )
-    return torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]
+    return torch.arange(steps, device=x.device) < lengths.to(x.device)[:, None]  # (B, T)

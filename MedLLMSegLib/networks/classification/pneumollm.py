@@ -8,11 +8,13 @@ over D, one linear layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MedLLMSegLib.llm.block import RMSNorm
+from MedLLMSegLib.llm.block import LlamaBlock, RMSNorm
 from MedLLMSegLib.networks.encoders.encoder import Encoder
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PneumoLLMConfig
 
@@ -20,8 +22,7 @@ from .classifier import Batch, Classifier, SourceTokens
 
 
 class TokenEngine(nn.Module):
-    """Contextual multi-token engine: K tokens, each a mixture of the source tokens that these
-    choose themselves.
+    """Contextual multi-token engine: K diagnosis tokens, each a weighted mean of the source tokens.
 
     D = A S, with A the softmax over the source tokens of W2 relu(W1 S).
     """
@@ -29,14 +30,13 @@ class TokenEngine(nn.Module):
     def __init__(self, width: int, hidden: int, tokens: int):
         super().__init__()
         self.w1 = nn.Linear(width, hidden)
-        self.w2 = nn.Linear(
-            hidden, tokens, bias=False
-        )  # the softmax over the source would not see a bias
+        self.w2 = nn.Linear(hidden, tokens, bias=False)  # a bias would not change the softmax
 
     def forward(self, source: Tensor) -> Tensor:
         """source (B, S, C) -> (B, K, C)."""
         scores = self.w2(F.relu(self.w1(source)))  # (B, S, K)
-        return scores.softmax(dim=1).transpose(1, 2) @ source  # (B, K, S) @ (B, S, C)
+        weights = scores.softmax(dim=1).transpose(1, 2)  # (B, K, S)
+        return weights @ source  # (B, K, S) @ (B, S, C)
 
 
 class ConstantTokens(nn.Module):
@@ -52,48 +52,47 @@ class ConstantTokens(nn.Module):
 
 
 class Adapter(nn.Module):
-    """``x + up(dropout(down(x)))`` on each token, the second map in two groups and zero to begin
-    with (Luo et al. 2023).
+    """``x + up(dropout(down(x)))`` on each token (Luo et al. 2023). `up` has two groups and starts
+    at zero.
     """
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
         self.down = nn.Conv1d(width, hidden, 1)
         self.up = nn.Conv1d(hidden, width, 1, groups=2)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
         self.dropout = nn.Dropout(dropout)
+        with torch.no_grad():
+            for parameter in self.up.parameters():
+                parameter.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, N, D) -> (B, N, D)."""
-        return x + self.up(self.dropout(self.down(x.transpose(1, 2)))).transpose(1, 2)
+        channels_first = x.transpose(1, 2)  # (B, D, N)
+        change = self.up(self.dropout(self.down(channels_first)))  # (B, D, N)
+        return x + change.transpose(1, 2)  # (B, N, D)
 
 
 class FrozenStack(nn.Module):
-    """Layers of a language model that nothing trains, each with an adapter on what its attention
-    sees.
-    """
+    """Layers of a language model that nothing trains, each with an adapter before its attention."""
 
-    def __init__(self, layers: nn.ModuleList, config: PneumoLLMConfig):
+    def __init__(self, layers: Sequence[LlamaBlock], part: PneumoLLMConfig):
         super().__init__()
-        self.config = config.llm
-        self.layers = layers.requires_grad_(False).eval()
+        self.rotary = part.llm is not None and part.llm.rotary
+        self.causal = part.llm is not None and part.llm.causal
+        self.layers = nn.ModuleList(layers).requires_grad_(False).eval()
         width = layers[0].config.hidden_size
         self.adapters = nn.ModuleList(
-            (
-                Adapter(width, config.adapter_width, config.dropout)
-                if config.adapters
-                else nn.Identity()
-            )
+            Adapter(width, part.adapter_width, part.dropout) if part.adapters else nn.Identity()
             for _ in layers
         )
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """x (B, N, D) -> (B, N, D). mask (N, N) of bool: which token (row) may see which
-        (column); None for all.
+        """x (B, N, D) -> (B, N, D).
+
+        mask (N, N) of bool: whether a token (row) may see another (column); None for all.
         """
-        for layer, adapter in zip(self.layers, self.adapters):
-            x = layer(x, rotary=self.config.rotary, mask=mask, adapter=adapter)
+        for layer, adapter in zip(self.layers, self.adapters, strict=True):
+            x = layer(x, rotary=self.rotary, mask=mask, adapter=adapter)
         return x
 
     def train(self, mode: bool = True) -> FrozenStack:
@@ -104,15 +103,15 @@ class FrozenStack(nn.Module):
 
 
 def emitter_mask(
-    sources: int, tokens: int, emitter: bool, causal: bool, device=None
+    sources: int, tokens: int, emitter: bool, causal: bool, device: torch.device | None = None
 ) -> Tensor | None:
-    """Which token (row) may see which (column), (S + K, S + K) of bool; None where every token sees
-    every other.
+    """Whether a token (row) may see another (column): (S + K, S + K) of bool; None where every
+    token sees every other.
 
     The information emitter, as in the paper: in every layer the keys are the source tokens alone. A
-    source token sees the source tokens; a diagnosis token sees the source tokens too, and neither
-    another diagnosis token nor itself (its own state goes on through the residual). So nothing
-    flows from diagnosis to source, nor between diagnosis tokens.
+    source token sees the source tokens. So does a diagnosis token, which sees neither another
+    diagnosis token nor itself (its own state passes through the residual). Nothing flows from
+    diagnosis to source, nor between diagnosis tokens.
     """
     if not emitter and not causal:
         return None
@@ -126,25 +125,27 @@ def emitter_mask(
 
 
 def projector(width: int, inner: int, hidden: int) -> nn.Sequential:
-    """Tokens (B, N, width) to the language model's width (B, N, hidden)."""
+    """From tokens (B, N, width) to the language model's width (B, N, hidden)."""
     return nn.Sequential(nn.Linear(width, inner), nn.SiLU(), nn.Linear(inner, hidden))
 
 
 class PneumoLLM(Classifier):
-    """llm: the frozen layers, or None: then the projected tokens are the last."""
+    """llm: the frozen layers; None where the projected tokens are the last ones."""
 
-    def __init__(self, config: ClassifierConfig, encoder: Encoder, llm: nn.ModuleList | None):
-        part, width = config.pneumollm, config.encoder.width
-        hidden = llm[0].config.hidden_size if llm is not None else part.projector_width
+    def __init__(
+        self, config: ClassifierConfig, encoder: Encoder, llm: Sequence[LlamaBlock] | None
+    ):
+        part, width = config.llm_part, config.encoder.width
+        hidden = part.projector_width if llm is None else llm[0].config.hidden_size
         super().__init__(config, encoder, nn.Linear(hidden, len(config.classes)))
         self.sources = SourceTokens(encoder.widths, width)
-        self.engine = (
-            TokenEngine(width, part.engine_hidden, part.tokens)
-            if part.token_engine
-            else ConstantTokens(width, part.tokens)
-        )
+        self.engine: nn.Module
+        if part.token_engine:
+            self.engine = TokenEngine(width, part.engine_hidden, part.tokens)
+        else:
+            self.engine = ConstantTokens(width, part.tokens)
         self.projector = projector(width, part.projector_width, hidden)
-        self.llm = FrozenStack(llm, part) if llm is not None else None
+        self.llm = None if llm is None else FrozenStack(llm, part)
         self.norm = RMSNorm(hidden, 1e-6)
 
     def last_tokens(self, source: Tensor, diagnosis: Tensor) -> Tensor:
@@ -152,13 +153,15 @@ class PneumoLLM(Classifier):
         x = self.projector(torch.cat([source, diagnosis], dim=1))  # (B, S + K, D)
         if self.llm is None:
             return x
-        part = self.config.pneumollm
-        return self.llm(
-            x, emitter_mask(source.shape[1], part.tokens, part.emitter, part.llm.causal, x.device)
-        )
+        emitter = self.config.llm_part.emitter
+        mask = emitter_mask(
+            source.shape[1], diagnosis.shape[1], emitter, self.llm.causal, x.device
+        )  # (S + K, S + K)
+        return self.llm(x, mask)
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
         """tokens (B, S, widest) -> (B, D): the mean of the diagnosis tokens."""
-        source = self.sources(tokens)
-        last = self.last_tokens(source, self.engine(source))
-        return self.norm(last[:, source.shape[1] :]).mean(dim=1)
+        source = self.sources(tokens)  # (B, S, C)
+        last = self.last_tokens(source, self.engine(source))  # (B, S + K, D)
+        diagnosis = last[:, source.shape[1] :]  # (B, K, D)
+        return self.norm(diagnosis).mean(dim=1)

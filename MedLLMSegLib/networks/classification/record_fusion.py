@@ -1,13 +1,16 @@
 """An image of one or more channels together with fields of a record, fused late; any of them may be
 missing.
 
-Each channel (a modality, such as PET beside CT) goes through an encoder of its own, the fields
-through an MLP; what they say is put side by side. What is missing is replaced by a learned vector,
-and in training each channel and each field is left out now and then, so that the network learns to
-do without (modality dropout, Neverova et al. 2016).
+Each channel (a modality, such as PET next to CT) goes through an encoder of its own, the fields
+through an MLP; the features of all are concatenated. A learned vector replaces what is missing. In
+training, channels and fields are left out at random, so that the network learns to do without them
+(modality dropout, Neverova et al. 2016).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +24,14 @@ CATEGORY_WIDTH = 8
 
 
 class RecordEncoder(nn.Module):
-    """Numbers, scaled, each with whether it is there; categories as learned vectors, one of them
-    for "missing".
+    """The fields of a record as one feature vector.
+
+    A number is scaled and goes with a flag for its presence; a category is a learned vector, with
+    one more for "missing".
     """
+
+    means: Tensor
+    stds: Tensor
 
     def __init__(self, config: RecordConfig, width: int, dropout: float):
         super().__init__()
@@ -39,98 +47,112 @@ class RecordEncoder(nn.Module):
         )
 
     def forward(self, numbers: Tensor, categories: Tensor) -> Tensor:
-        """numbers (B, N), NaN where missing; categories (B, M), -1 where missing or of no known
-        value -> (B, width).
+        """numbers (B, N), NaN where missing, and categories (B, M), -1 where missing or unknown ->
+        (B, width).
         """
-        there = numbers.isfinite()
-        scaled = torch.where(there, (numbers - self.means) / self.stds, 0.0)
-        parts = [scaled, there.to(scaled.dtype)]
-        for n, table in enumerate(self.categories):
-            value = categories[:, n]
-            known = (value >= 0) & (value < table.num_embeddings - 1)
-            parts.append(table(torch.where(known, value + 1, 0)))  # the first row is "missing"
-        return self.mlp(torch.cat(parts, dim=1))
+        present = numbers.isfinite()  # (B, N)
+        scaled = torch.where(present, (numbers - self.means) / self.stds, 0.0)  # (B, N)
+        features = [scaled, present.to(scaled.dtype)]
+        tables = cast("Iterable[nn.Embedding]", self.categories)
+        for value, table in zip(categories.unbind(1), tables, strict=True):
+            known = (value >= 0) & (value < table.num_embeddings - 1)  # (B,)
+            row = torch.where(known, value + 1, 0)  # (B,); row 0 is "missing"
+            features.append(table(row))  # (B, CATEGORY_WIDTH)
+        return self.mlp(torch.cat(features, dim=1))
 
 
 class RecordFusion(Classifier):
-    """encoders: one a channel, each of one channel. The first is `encoder`, at which Grad-CAM
-    looks.
-    """
+    """encoders: one for each channel, of one channel each. Grad-CAM uses the first, `encoder`."""
 
-    def __init__(self, config: ClassifierConfig, encoders: nn.ModuleList):
-        width, parts = config.encoder.width, len(encoders) + (config.record is not None)
+    def __init__(self, config: ClassifierConfig, encoders: Sequence[Encoder]):
+        width = config.encoder.width
+        count = len(encoders) + (config.record is not None)  # feature vectors to fuse
         super().__init__(config, encoders[0], nn.Linear(config.hidden, len(config.classes)))
-        self.others = encoders[1:]
-        self.sources = nn.ModuleList(SourceTokens(e.widths, width) for e in encoders)
+        self.others = nn.ModuleList(encoders[1:])
+        self.sources = nn.ModuleList(SourceTokens(encoder.widths, width) for encoder in encoders)
         self.missing = nn.Parameter(torch.randn(len(encoders), width) * 0.02)
         self.record = RecordEncoder(config.record, width, config.dropout) if config.record else None
         self.fuse = nn.Sequential(
-            nn.LayerNorm(parts * width),
-            nn.Linear(parts * width, config.hidden),
+            nn.LayerNorm(count * width),
+            nn.Linear(count * width, config.hidden),
             nn.GELU(),
             nn.Dropout(config.dropout),
         )
 
     @property
     def encoders(self) -> list[Encoder]:
-        return [self.encoder, *self.others]
+        """The encoder of each channel, in the order of the image's channels."""
+        return [self.encoder, *cast("Iterable[Encoder]", self.others)]
 
     def encode(self, batch: Batch) -> Tensor:
-        """batch["image"] (B, channels, H, W) -> (B, channels * S, widest), NaN for a channel that
-        is missing.
+        """batch["image"] (B, channels, H, W) -> (B, channels * S, widest), NaN for a missing
+        channel.
 
         A channel with any NaN counts as missing; without an image, all do.
         """
-        image, encoders = batch.get("image"), self.encoders
-        count, like = _cases(batch), self.head.weight
-        blank = (count, len(encoders[0].widths), max(encoders[0].widths))
-        out = []
-        for n, encoder in enumerate(encoders):
-            tokens = like.new_full(blank, torch.nan)
-            if image is not None and (there := ~image[:, n].isnan().flatten(1).any(1)).any():
-                seen = encoder(image[there, n : n + 1])
-                tokens = tokens.to(seen.dtype)
-                tokens[there] = seen
-            out.append(tokens)
-        return torch.cat(out, dim=1)
+        image = batch.get("image")
+        tokens = [
+            self._encode_channel(encoder, None if image is None else image[:, n : n + 1], batch)
+            for n, encoder in enumerate(self.encoders)
+        ]  # (B, S, widest) each
+        return torch.cat(tokens, dim=1)
+
+    def _encode_channel(self, encoder: Encoder, channel: Tensor | None, batch: Batch) -> Tensor:
+        """channel (B, 1, H, W), None where no case has it -> (B, S, widest), NaN where missing."""
+        shape = (_case_count(batch), len(encoder.widths), max(encoder.widths))
+        tokens = self.head.weight.new_full(shape, torch.nan)  # (B, S, widest)
+        if channel is None:
+            return tokens
+        present = ~channel.isnan().flatten(1).any(1)  # (B,)
+        if not present.any():
+            return tokens
+        encoded = encoder(channel[present])  # (n, S, widest), n cases that have the channel
+        tokens = tokens.to(encoded.dtype)
+        tokens[present] = encoded
+        return tokens
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
         """tokens (B, channels * S, widest), and the record of the batch -> (B, hidden)."""
-        parts = []
-        for n, (sources, one) in enumerate(
-            zip(self.sources, tokens.chunk(len(self.sources), dim=1))
-        ):
-            there = self._kept(~one.isnan().flatten(1).any(1))  # (B,)
-            seen = sources(torch.where(there[:, None, None], one, 0.0)).mean(dim=1)  # (B, width)
-            parts.append(torch.where(there[:, None], seen, self.missing[n].to(seen.dtype)))
-        if self.record is not None:
-            numbers, categories = self._fields(batch, len(tokens), tokens.device)
-            numbers = torch.where(self._kept(numbers.isfinite()), numbers, torch.nan)
-            parts.append(
-                self.record(numbers, torch.where(self._kept(categories >= 0), categories, -1))
-            )
-        return self.fuse(torch.cat(parts, dim=1))
+        by_channel = tokens.chunk(len(self.sources), dim=1)  # (B, S, widest) each
+        features = [self._channel_features(n, channel) for n, channel in enumerate(by_channel)]
+        if self.record is not None and self.config.record is not None:
+            numbers, categories = _fields(batch, self.config.record, tokens)
+            numbers = torch.where(self._drop_some(numbers.isfinite()), numbers, torch.nan)
+            categories = torch.where(self._drop_some(categories >= 0), categories, -1)
+            features.append(self.record(numbers, categories))
+        return self.fuse(torch.cat(features, dim=1))  # (B, count * width) -> (B, hidden)
 
-    def _kept(self, there: Tensor) -> Tensor:
-        """What is there, in training without what modality dropout leaves out."""
-        if not self.training or not self.config.modality_dropout:
-            return there
-        return there & (
-            torch.rand(there.shape, device=there.device) >= self.config.modality_dropout
-        )
+    def _channel_features(self, number: int, tokens: Tensor) -> Tensor:
+        """tokens (B, S, widest) of one channel, NaN where missing -> (B, width)."""
+        present = self._drop_some(~tokens.isnan().flatten(1).any(1))  # (B,)
+        without_nan = torch.where(present[:, None, None], tokens, 0.0)  # (B, S, widest)
+        features = self.sources[number](without_nan).mean(dim=1)  # (B, width)
+        missing = self.missing[number].to(features.dtype)  # (width,)
+        return torch.where(present[:, None], features, missing)
 
-    def _fields(self, batch: Batch, count: int, device) -> tuple[Tensor, Tensor]:
-        """Numbers (B, N) and categories (B, M) of the batch; fields that it does not have are
-        missing.
+    def _drop_some(self, present: Tensor) -> Tensor:
+        """What is present (of bool, any shape), in training without what modality dropout leaves
+        out.
         """
-        record = self.config.record
-        numbers, categories = batch.get("numbers"), batch.get("categories")
-        if numbers is None:
-            numbers = torch.full((count, len(record.numbers)), torch.nan, device=device)
-        if categories is None:
-            categories = torch.full((count, len(record.categories)), -1, device=device)
-        return numbers.to(device).float(), categories.to(device)
+        dropout = self.config.modality_dropout
+        if not self.training or not dropout:
+            return present
+        return present & (torch.rand(present.shape, device=present.device) >= dropout)
 
 
-def _cases(batch: Batch) -> int:
-    return len(next(batch[name] for name in ("image", "numbers", "categories") if name in batch))
+def _fields(batch: Batch, record: RecordConfig, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers (B, N) and categories (B, M) of the batch, on the device of the tokens (B, ...);
+    where the batch has none, all are missing.
+    """
+    count, device = len(tokens), tokens.device
+    numbers, categories = batch.get("numbers"), batch.get("categories")
+    if numbers is None:
+        numbers = torch.full((count, len(record.numbers)), torch.nan)
+    if categories is None:
+        categories = torch.full((count, len(record.categories)), -1)
+    return numbers.to(device).float(), categories.to(device)
+
+
+def _case_count(batch: Batch) -> int:
+    present = (batch[name] for name in ("image", "numbers", "categories") if name in batch)
+    return len(next(present))

@@ -1,17 +1,19 @@
-"""PneumoLLM's text branch put back, to see what leaving it out does: a question, the image, and the
-answer's first word.
+"""PneumoLLM's text branch put back, to measure what leaving it out does: a question, the image, and
+the first word of the answer.
 
-The same encoder, projector, adapters and frozen layers as `pneumollm`; a prompt's tokens stand
-before the image's, the language model reads in its own order (causal), and its own output matrix,
-frozen, says "yes" or "no" behind the last token.
+It has the encoder, projector, adapters and frozen layers of `pneumollm`. The tokens of a prompt
+come before the image's; the language model reads in order (causal); its own output matrix, frozen,
+scores "yes" and "no" after the last token.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from MedLLMSegLib.llm.block import RMSNorm
+from MedLLMSegLib.llm.block import LlamaBlock, RMSNorm
 from MedLLMSegLib.llm.text_embeddings import TextRows
 from MedLLMSegLib.networks.encoders.encoder import Encoder
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig
@@ -21,12 +23,14 @@ from .pneumollm import FrozenStack, emitter_mask, projector
 
 
 class TextBranch(Classifier):
-    """Logits (B, 2): of "no" and of "yes". Token engine and emitter play no part here."""
+    """Logits (B, 2): of "no" and of "yes". It has no token engine and no emitter."""
+
+    prompt: Tensor
 
     def __init__(
-        self, config: ClassifierConfig, encoder: Encoder, llm: nn.ModuleList, text: TextRows
+        self, config: ClassifierConfig, encoder: Encoder, llm: Sequence[LlamaBlock], text: TextRows
     ):
-        part, hidden = config.pneumollm, llm[0].config.hidden_size
+        part, hidden = config.llm_part, llm[0].config.hidden_size
         head = nn.Linear(hidden, 2, bias=False)
         super().__init__(config, encoder, head)
         self.sources = SourceTokens(encoder.widths, config.encoder.width)
@@ -41,12 +45,10 @@ class TextBranch(Classifier):
         self.norm.requires_grad_(False)
 
     def summarise(self, tokens: Tensor, batch: Batch) -> Tensor:
-        """tokens (B, S, widest) -> (B, D): the language model's state behind the last image
-        token.
-        """
+        """tokens (B, S, widest) -> (B, D): the language model's state at the last image token."""
         image = self.projector(self.sources(tokens))  # (B, S, D)
-        x = torch.cat(
-            [self.prompt.to(image.dtype).expand(len(image), -1, -1), image], dim=1
-        )  # (B, P + S, D)
-        x = self.llm(x, emitter_mask(x.shape[1], 0, emitter=False, causal=True, device=x.device))
+        prompt = self.prompt.to(image.dtype).expand(len(image), -1, -1)  # (P, D) -> (B, P, D)
+        x = torch.cat([prompt, image], dim=1)  # (B, P + S, D)
+        mask = emitter_mask(x.shape[1], 0, emitter=False, causal=True, device=x.device)
+        x = self.llm(x, mask)  # (B, P + S, D)
         return self.norm(x[:, -1])

@@ -23,7 +23,7 @@ class LinearDecoder(nn.Module):
         self.project = nn.Conv3d(width, classes * prod(patch), 1)
 
     def forward(self, tokens: Tensor, skips: list[Tensor]) -> Tensor:
-        """tokens (B, D, k, j, i) -> logits (B, classes, k p_k, j p_j, i p_i); skips play no part."""
+        """tokens (B, D, k, j, i) -> logits (B, classes, k p_k, j p_j, i p_i), without the skips."""
         scores = self.project(tokens)  # (B, classes p_k p_j p_i, k, j, i)
         pk, pj, pi = self.patch
         return rearrange(

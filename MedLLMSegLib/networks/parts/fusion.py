@@ -25,14 +25,15 @@ class MultiScaleFusion(nn.Module):
         sources = len(channels) + 1
         self.weigh = nn.Conv3d(width * sources, sources, 1)
         self.out = nn.Conv3d(width, width, 1)
-        nn.init.zeros_(self.out.weight)  # starts as the identity, so that it can only add
-        nn.init.zeros_(self.out.bias)
+        with torch.no_grad():  # the block starts as the identity
+            for parameter in self.out.parameters():
+                parameter.zero_()
 
     def forward(self, sources: list[Tensor], deepest: Tensor) -> Tensor:
         """sources (B, C_n, K_n, J_n, I_n) each, deepest (B, D, k, j, i) -> (B, D, k, j, i)."""
         grid = spatial_shape(deepest)
-        half_grid = [max(1, n // 2) for n in grid]
-        coarse = F.adaptive_avg_pool3d(deepest, half_grid)  # (B, D, k / 2, j / 2, i / 2)
+        k, j, i = (max(1, n // 2) for n in grid)
+        coarse = F.adaptive_avg_pool3d(deepest, (k, j, i))  # (B, D, k / 2, j / 2, i / 2)
         context = F.interpolate(coarse, size=grid, mode="trilinear", align_corners=False)
         on_grid = [
             source if spatial_shape(source) == grid else F.adaptive_avg_pool3d(source, grid)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.types import Triple
+from MedLLMSegLib.llm.frozen_weights import FrozenBlock
 from MedLLMSegLib.networks.parts.vit import spatial_shape, to_tokens, to_volume
 
 
@@ -27,7 +28,7 @@ class SegmenterParts:
     position: nn.Module | None
     blocks: nn.ModuleList
     width: int
-    llm: nn.Module | None
+    llm: FrozenBlock | None
     llm_after: int
     fusion: nn.Module | None
     decoder: nn.Module
