@@ -97,7 +97,7 @@ def add_parser(commands) -> None:
 
 def _segment(args, command: str) -> int:
     from MedLLMSegLib.core.safe_files import check_writable
-    from MedLLMSegLib.io.volume_files import find_scans
+    from MedLLMSegLib.io.scan_search import find_scans
     from MedLLMSegLib.segmentation.batch.segment_batch import (
         SegmentOptions,
         is_file_output,

@@ -24,15 +24,10 @@ from MedLLMSegLib.diagnosis.slice_sequences import (
     sequence_from_frames,
     sequence_from_slices,
 )
+from MedLLMSegLib.io.coregistered_channels import coregistered_channel
 from MedLLMSegLib.io.dicom.single_image import dicom_modality
-from MedLLMSegLib.io.radiograph import (
-    Radiograph,
-    coregistered_channel,
-    load_lung_mask,
-    load_radiograph,
-    lung_mask_of,
-    radiograph_of,
-)
+from MedLLMSegLib.io.lung_masks import load_lung_mask, lung_mask_of
+from MedLLMSegLib.io.radiograph import Radiograph, load_radiograph, radiograph_of
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.registry.classifier_config import RecordConfig
 

@@ -19,7 +19,7 @@ from MedLLMSegLib.core.geometry import (
     square_around,
     sub_grid,
 )
-from MedLLMSegLib.io.radiograph import Radiograph, pixel_mm
+from MedLLMSegLib.io.radiograph import Radiograph
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
 
@@ -62,7 +62,7 @@ def prepare_radiograph(
     """
     rows, columns = _rectangle(radiograph.array.shape, config, lungs)
     height, width = radiograph.array.shape
-    image = Grid((1, height, width), np.diag([*pixel_mm(radiograph), 1.0, 1.0]))
+    image = Grid((1, height, width), np.diag([*radiograph.pixel_mm, 1.0, 1.0]))
     part = sub_grid(image, (slice(0, 1), slice(*rows), slice(*columns)))
     square = square_around(part, config.size)
     seen = inside_mask(part, square)[0]

@@ -13,7 +13,8 @@ from MedLLMSegLib.core.display_orientation import DisplayOrientation, upright_or
 from MedLLMSegLib.diagnosis.heat_map_files import overlay
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
-from MedLLMSegLib.io.radiograph import load_radiograph, lung_mask_of, radiograph_of
+from MedLLMSegLib.io.lung_masks import lung_mask_of
+from MedLLMSegLib.io.radiograph import load_radiograph, radiograph_of
 from MedLLMSegLib.io.volume_files import save_volume
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.tiny_classifier import write_tiny

@@ -13,7 +13,8 @@ from PIL import Image
 
 from MedLLMSegLib import UserError, Volume, save_volume
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
-from MedLLMSegLib.io.radiograph import load_lung_mask, load_radiograph, lung_mask_of, radiograph_of
+from MedLLMSegLib.io.lung_masks import load_lung_mask, lung_mask_of
+from MedLLMSegLib.io.radiograph import load_radiograph, radiograph_of
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.dicom_writer import write_dicom
 

@@ -18,13 +18,8 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
-from MedLLMSegLib.io.volume_files import (
-    find_scans,
-    load_volume,
-    save_segmentation,
-    save_volume,
-    scan_name,
-)
+from MedLLMSegLib.io.scan_search import find_scans
+from MedLLMSegLib.io.volume_files import load_volume, save_segmentation, save_volume, scan_name
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = Path(os.environ.get("MEDLLMSEG_DATA", ROOT.parent / "shared" / "data")) / "samples"

@@ -573,14 +573,14 @@ def test_what_is_restored_looks_as_it_did(scan):
 
 
 def test_the_codes_are_written_as_in_our_files():
-    from MedLLMSegLib.io.volume_files import terminology
+    from MedLLMSegLib.io.seg_nrrd import terminology_entry
     from MedLLMSegLib.slicer_bridge.scene import segments
 
     for structure in (
         *hippocampus_structures(lateral=True),
         *hippocampus_structures(lateral=False),
     ):
-        assert segments.terminology_entry(structure) == terminology(structure)
+        assert segments.terminology_entry(structure) == terminology_entry(structure)
 
 
 def test_segments_under_another_transform_stay_in_place_and_ours_lie_on_the_scan(

@@ -13,7 +13,8 @@ from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.volume_files import save_segmentation, terminology
+from MedLLMSegLib.io.seg_nrrd import terminology_entry
+from MedLLMSegLib.io.volume_files import save_segmentation
 
 
 def make_segmentation() -> Segmentation:
@@ -54,7 +55,9 @@ def test_segments_have_their_names_colours_and_codes(loaded):
         np.testing.assert_allclose(np.array(segment.GetColor()) * 255, structure.color, atol=1e-3)
         assert segment.GetLabelValue() == structure.label
         entry = vtk.mutable("")
-        assert segment.GetTag("TerminologyEntry", entry) and str(entry) == terminology(structure)
+        assert segment.GetTag("TerminologyEntry", entry) and str(entry) == terminology_entry(
+            structure
+        )
 
 
 def test_voxels_lie_where_they_lay(loaded):
@@ -85,6 +88,6 @@ def test_slicer_reads_our_codes():
     logic = slicer.vtkSlicerTerminologiesModuleLogic()
     for structure in hippocampus_structures(lateral=True):
         entry = slicer.vtkSlicerTerminologyEntry()
-        assert logic.DeserializeTerminologyEntry(terminology(structure), entry)
+        assert logic.DeserializeTerminologyEntry(terminology_entry(structure), entry)
         assert entry.GetTypeObject().GetCodeValue() == structure.type.value
         assert entry.GetTypeModifierObject().GetCodeMeaning() == structure.modifier.meaning

@@ -15,7 +15,8 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.io.dicom.series import dicom_files, is_dicom, read_slice
 from MedLLMSegLib.io.itk_images import scan_suffix
 from MedLLMSegLib.io.pictures import is_picture
-from MedLLMSegLib.io.volume_files import find_scans, save_volume
+from MedLLMSegLib.io.scan_search import find_scans
+from MedLLMSegLib.io.volume_files import save_volume
 
 from ..heat_map_files import write_overlay
 from ..loaded_classifier import ClassifierModel

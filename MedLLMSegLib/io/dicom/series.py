@@ -1,4 +1,4 @@
-"""DICOM series in a folder: which there are, and whether the slices of one make an even 3D grid."""
+"""DICOM series: which ones a folder holds, and whether the slices of one form an even 3D grid."""
 
 from __future__ import annotations
 
@@ -11,27 +11,33 @@ import numpy as np
 import SimpleITK as sitk
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.itk_images import (
-    check_file_name,
-    image_to_volume,
-    itk_warnings_off,
-    run_reader,
-)
+from MedLLMSegLib.io.itk_images import check_file_name, image_to_volume, run_reader
 
-_IO = "GDCMImageIO"
-_EVEN = 0.1  # a slice may lie this part of the slice distance beside its place on an even grid
-_SOP = b"1.2.840.10008.5.1.4.1.1."
+from .header import IMAGE_IO, DicomHeader, read_header
+
+# How far a slice may lie from its place on an even grid, as a part of the slice distance
+MAX_UNEVENNESS = 0.1
+SAME_PLACE_MM = 1e-3
+_SOP_CLASS = b"1.2.840.10008.5.1.4.1.1."
 # Presentation states, raw data and segmentations, reports, documents, radiotherapy plans and
-# structures.
-_NO_IMAGE = tuple(_SOP + kind for kind in (b"11.", b"66", b"88.", b"104.", b"481."))
-_WINDOW = {"window_center": "0028|1050", "window_width": "0028|1051"}
+# structures
+_CLASSES_WITHOUT_IMAGE = tuple(
+    _SOP_CLASS + number for number in (b"11.", b"66", b"88.", b"104.", b"481.")
+)
+# The element (0002,0002), media storage SOP class UID, in the always little-endian part of a file
+_SOP_CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
+_WINDOW_TAGS = {"window_center": "0028|1050", "window_width": "0028|1051"}
 
 
 @dataclass(frozen=True, eq=False)
 class Slice:
-    """One DICOM image file. position: (3,) LPS mm of the first voxel; axes: (2, 3) its row and
-    column directions.
+    """What one DICOM image file says about itself.
+
+    series: the series' UID. size: (columns, rows). frames: number of images in the file.
+    position: (3,) LPS mm of the first voxel. axes: (2, 3) LPS directions of its rows and columns.
+    window: "window_center" and "window_width" of its first window, if there is one.
     """
 
     path: Path
@@ -39,20 +45,21 @@ class Slice:
     description: str
     size: tuple[int, int]
     frames: int
-    position: np.ndarray | None
-    axes: np.ndarray | None
+    position: Array | None
+    axes: Array | None
     window: dict[str, float]
 
     @property
     def in_series(self) -> bool:
-        """Whether this is one slice of something; an X-ray, or a file of many frames, is an
-        image of its own.
+        """Whether this is one slice of a volume.
+
+        An X-ray, or a file of many frames, is an image of its own.
         """
         return self.frames == 1 and self.position is not None
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file's first bytes say DICOM (a DICOMDIR, which holds no image, is none)."""
+    """Whether a file's first bytes are DICOM's. A DICOMDIR holds no image and does not count."""
     if path.name.upper() == "DICOMDIR" or path.name.startswith(".") or not os.path.isfile(path):
         return False
     try:
@@ -60,9 +67,10 @@ def is_dicom(path: Path) -> bool:
             head = file.read(132)
     except OSError:
         return False
-    # Without the preamble of part 10 only the suffix tells such a file from chance bytes.
-    bare = path.suffix.lower() in (".dcm", ".ima") and head[:2] in (b"\x02\x00", b"\x08\x00")
-    return head[128:132] == b"DICM" or bare
+    if head[128:132] == b"DICM":
+        return True
+    # Without the preamble of part 10, only the suffix tells such a file from chance bytes.
+    return path.suffix.lower() in (".dcm", ".ima") and head[:2] in (b"\x02\x00", b"\x08\x00")
 
 
 def dicom_files(folder: Path) -> list[Path]:
@@ -70,138 +78,156 @@ def dicom_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if is_dicom(path))
 
 
-def _may_lack_image(path: Path) -> bool:
-    """Whether a file says that it is something else than an image: a damaged slice must not be
-    left out unseen.
-    """
-    with open(path, "rb") as file:
-        head = file.read(1024)
-    at = head.find(
-        b"\x02\x00\x02\x00UI"
-    )  # media storage SOP class, in the part that is always little-endian
-    length = int.from_bytes(head[at + 6 : at + 8], "little") if at >= 0 else 0
-    return head[at + 8 : at + 8 + length].startswith(_NO_IMAGE) if length else False
-
-
 def read_slice(path: Path) -> Slice | None:
-    """What one file says of itself, or None for a report, plan or the like. `UserError` for a
-    damaged image.
+    """Read the header of one file. None for a report, plan or the like.
+
+    Raises `UserError` for a damaged image.
     """
-    reader = sitk.ImageFileReader()
     try:
         check_file_name(path)
-        reader.SetImageIO(_IO)
-        reader.SetFileName(str(path))
-        with itk_warnings_off():
-            reader.ReadImageInformation()
+        header = read_header(path)
     except (RuntimeError, UserError) as error:
-        if _may_lack_image(path):
+        if _is_declared_without_image(path):
             return None
         raise UserError(
             f'"{path}" could not be read, it seems to be damaged or cut short; '
             "copy or export the series again."
         ) from error
-
-    def text(key: str) -> str:
-        found = reader.GetMetaData(key) if reader.HasMetaDataKey(key) else ""
-        return found.encode("utf-8", "replace").decode().strip()
-
-    def numbers(key: str) -> list[float]:
-        try:
-            return [float(part) for part in text(key).split("\\")]
-        except ValueError:
-            return []
-
-    position, axes = numbers("0020|0032"), numbers("0020|0037")
-    window = {name: numbers(key)[0] for name, key in _WINDOW.items() if numbers(key)}
-    size = reader.GetSize()
+    position, axes = header.numbers("0020|0032"), header.numbers("0020|0037")
+    columns, rows, *frames = header.size
     return Slice(
-        path,
-        text("0020|000e"),
-        text("0008|103e") or text("0018|1030") or "unnamed series",
-        tuple(size[:2]),
-        int(size[2]) if len(size) > 2 else 1,
-        np.array(position) if len(position) == 3 else None,
-        np.array(axes).reshape(2, 3) if len(axes) == 6 else None,
-        window,
+        path=path,
+        series=header.text("0020|000e"),
+        description=header.text("0008|103e") or header.text("0018|1030") or "unnamed series",
+        size=(columns, rows),
+        frames=frames[0] if frames else 1,
+        position=np.array(position) if len(position) == 3 else None,
+        axes=np.array(axes).reshape(2, 3) if len(axes) == 6 else None,
+        window=_first_window(header),
     )
 
 
+def _first_window(header: DicomHeader) -> dict[str, float]:
+    values = {name: header.numbers(key) for name, key in _WINDOW_TAGS.items()}
+    return {name: numbers[0] for name, numbers in values.items() if numbers}
+
+
+def _is_declared_without_image(path: Path) -> bool:
+    """Whether a file states a SOP class that has no image.
+
+    Only then may a file that cannot be read be left out: a damaged slice must not go unnoticed.
+    """
+    with open(path, "rb") as file:
+        head = file.read(1024)
+    start = head.find(_SOP_CLASS_ELEMENT)
+    if start < 0:
+        return False
+    value_start = start + len(_SOP_CLASS_ELEMENT) + 2
+    length = int.from_bytes(head[value_start - 2 : value_start], "little")
+    return head[value_start : value_start + length].startswith(_CLASSES_WITHOUT_IMAGE)
+
+
 def load_dicom(path: Path) -> Volume:
-    """The DICOM series in a folder, or the series that one file belongs to."""
+    """Read the DICOM series in a folder, or the series that one file belongs to."""
     folder = path if path.is_dir() else path.parent
-    slices = [s for s in map(read_slice, dicom_files(folder) if path.is_dir() else [path]) if s]
+    slices = _read_slices(dicom_files(folder) if path.is_dir() else [path])
     if not slices:
         raise UserError(
             f'"{path}" holds no readable DICOM image (it may be damaged, or a report or plan'
             " instead of images); export the series again."
         )
     if path.is_file() and slices[0].in_series:
-        others = [s for s in map(read_slice, dicom_files(folder)) if s]
-        slices = [s for s in others if s.series == slices[0].series]
-    slices = _ordered(_one_series(slices, folder), path)
+        series = slices[0].series
+        slices = [s for s in _read_slices(dicom_files(folder)) if s.series == series]
+    slices = _sorted_by_position(_only_series(slices, folder), path)
     if len(slices) == 1:
-        image = run_reader(sitk.ImageFileReader(), _IO, path, str(slices[0].path))
+        image = run_reader(sitk.ImageFileReader(), IMAGE_IO, path, str(slices[0].path))
     else:
-        image = run_reader(sitk.ImageSeriesReader(), _IO, path, [str(s.path) for s in slices])
+        files = [str(s.path) for s in slices]
+        image = run_reader(sitk.ImageSeriesReader(), IMAGE_IO, path, files)
     return image_to_volume(image, path.name if path.is_dir() else path.stem, slices[0].window)
 
 
-def _one_series(slices: Iterable[Slice], folder: Path) -> list[Slice]:
+def _read_slices(files: Iterable[Path]) -> list[Slice]:
+    return [s for s in map(read_slice, files) if s is not None]
+
+
+def _only_series(slices: Iterable[Slice], folder: Path) -> list[Slice]:
     """The slices of the folder's only series, or of its only one that is 3D."""
-    by_series: dict[str, list[Slice]] = {}
-    for each in slices:
-        # Several 3D images may share one series: an enhanced file is an image of its own.
-        key = each.series if each.frames == 1 else str(each.path)
-        by_series.setdefault(key, []).append(each)
-    found = list(by_series.values())
-    solid = [group for group in found if len(group) > 1 or group[0].frames > 1]
-    if len(found) == 1 or len(solid) == 1:
-        return (solid or found)[0]
-    listed = ", ".join(f'"{g[0].description}" ({max(len(g), g[0].frames)} slices)' for g in found)
+    slices_by_series: dict[str, list[Slice]] = {}
+    for dicom_slice in slices:
+        # Several 3D images may share one series: a file of many frames is an image of its own.
+        key = dicom_slice.series if dicom_slice.frames == 1 else str(dicom_slice.path)
+        slices_by_series.setdefault(key, []).append(dicom_slice)
+    all_series = list(slices_by_series.values())
+    series_3d = [series for series in all_series if len(series) > 1 or series[0].frames > 1]
+    if len(all_series) == 1:
+        return all_series[0]
+    if len(series_3d) == 1:
+        return series_3d[0]
+    listed = ", ".join(
+        f'"{series[0].description}" ({max(len(series), series[0].frames)} slices)'
+        for series in all_series
+    )
     raise UserError(
-        f'"{folder}" holds {len(found)} DICOM series: {listed}; keep one series in a folder, '
+        f'"{folder}" holds {len(all_series)} DICOM series: {listed}; keep one series in a folder, '
         "or name one file of the wanted series."
     )
 
 
-def _ordered(slices: list[Slice], path: Path) -> list[Slice]:
-    """The slices sorted along their normal; `UserError` unless they make one even grid."""
+def _sorted_by_position(slices: list[Slice], path: Path) -> list[Slice]:
+    """The slices sorted along their normal. Raises `UserError` unless they form one even grid."""
     if len(slices) == 1:
         return slices
-    first, what = slices[0], f'The DICOM series in "{path}"'
-    if any(s.position is None or s.axes is None for s in slices):
+    subject = f'The DICOM series in "{path}"'
+    axes = _common_axes(slices, subject)
+    normal = np.cross(axes[0], axes[1])
+    positions = np.array([s.position for s in slices])
+    order = np.argsort(positions @ normal, kind="stable")
+    _check_even_grid(positions[order], normal, subject)
+    return [slices[n] for n in order]
+
+
+def _common_axes(slices: list[Slice], subject: str) -> Array:
+    """(2, 3): the row and column directions that all slices share. Raises `UserError` if none."""
+    first = slices[0]
+    for dicom_slice in slices:
+        if dicom_slice.position is None or dicom_slice.axes is None:
+            raise UserError(
+                f"{subject} does not say where its slices lie (image position and orientation are"
+                " missing); export it again with them."
+            )
+    axes = np.array([s.axes for s in slices])
+    if any(s.size != first.size for s in slices) or np.abs(axes - axes[0]).max() > 1e-3:
         raise UserError(
-            f"{what} does not say where its slices lie (image position and orientation are"
-            " missing); export it again with them."
-        )
-    if any(s.size != first.size or np.abs(s.axes - first.axes).max() > 1e-3 for s in slices):
-        raise UserError(
-            f"{what} mixes slices of different sizes or directions (a scout or several views?); "
+            f"{subject} mixes slices of different sizes or directions (a scout or several views?); "
             "keep the slices of one scan in the folder."
         )
-    normal = np.cross(*first.axes)
-    slices = sorted(slices, key=lambda s: float(s.position @ normal))
-    positions = np.array([s.position for s in slices])
+    common: Array = axes[0]
+    return common
+
+
+def _check_even_grid(positions: Array, normal: Array, subject: str) -> None:
+    """Raise `UserError` unless slices at these positions (n, 3), in order, form an even grid."""
     depths = positions @ normal
-    step = (depths[-1] - depths[0]) / (len(slices) - 1)
-    twins = int((np.diff(depths) < 1e-3).sum())
-    if twins:
+    gaps = np.diff(depths)
+    step = (depths[-1] - depths[0]) / (len(depths) - 1)
+    duplicates = int((gaps < SAME_PLACE_MM).sum())
+    if duplicates:
         raise UserError(
-            f"{what} has {twins} slices at the same place as another (several time points, echoes"
-            " or a copy), and one 3D image is needed; keep one slice for each place."
+            f"{subject} has {duplicates} slices at the same place as another (several time points,"
+            " echoes or a copy), and one 3D image is needed; keep one slice for each place."
         )
-    off = np.abs(depths - (depths[0] + step * np.arange(len(slices)))).max() / step
-    if off > _EVEN:
-        gaps = np.diff(depths)
+    even_depths = depths[0] + step * np.arange(len(depths))
+    if np.abs(depths - even_depths).max() / step > MAX_UNEVENNESS:
         raise UserError(
-            f"{what} has missing or unevenly spaced slices (distances from {gaps.min():.3g} to "
+            f"{subject} has missing or unevenly spaced slices (distances from {gaps.min():.3g} to "
             f"{gaps.max():.3g} mm); export the series again with all its slices."
         )
-    drift = np.linalg.norm(positions[-1] - positions[0] - normal * (depths[-1] - depths[0]))
-    if drift > step:
+    along_normal = normal * (depths[-1] - depths[0])
+    shear_mm = np.linalg.norm(positions[-1] - positions[0] - along_normal)
+    if shear_mm > step:
         raise UserError(
-            f"{what} is sheared by {drift:.3g} mm (a tilted gantry), and axes at right angles are"
-            " needed; resample it, for example with 3D Slicer, and use the result."
+            f"{subject} is sheared by {shear_mm:.3g} mm (a tilted gantry), and axes at right angles"
+            " are needed; resample it, for example with 3D Slicer, and use the result."
         )
-    return slices

@@ -1,5 +1,6 @@
-"""One flat DICOM image (a radiograph) as the reader should see it: grey values, windows, view
-and modality from its tags.
+"""One flat DICOM image (a radiograph) as the reader should see it.
+
+Grey values, windows, view and modality come from its tags.
 """
 
 from __future__ import annotations
@@ -11,34 +12,39 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import LINEAR, Lut, Window
 from MedLLMSegLib.io.itk_images import (
     check_file_name,
     image_to_volume,
-    itk_warnings_off,
     run_reader,
+    unreadable,
 )
 from MedLLMSegLib.io.pictures import grey_image
 
+from .header import IMAGE_IO, DicomHeader, read_header
 from .luts import MODALITY, VOI, read_luts, transfer_syntax
 from .series import dicom_files, is_dicom
 
-_IO = "GDCMImageIO"
-_VIDEO = tuple(b"1.2.840.10008.1.2.4.%d" % n for n in (100, 101, 102, 103, 104, 105, 106, 107, 108))
+# Transfer syntaxes of MPEG-2, MPEG-4 and HEVC videos
+_VIDEO_SYNTAXES = tuple(b"1.2.840.10008.1.2.4.%d" % n for n in range(100, 109))
 LATERAL = ("LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT")
 
 
 @dataclass(frozen=True, eq=False)
 class DicomImage:
-    """volume: [1, rows, columns] of the values after the modality's rescaling or look-up table.
+    """One flat image as its tags describe it.
 
-    inverted: the lowest value is white (MONOCHROME1). windows: those of the tags, in order, then
-    the VOI look-up tables. view: "PA", "AP", "lateral" or "". modality: such as "CR", "" where the
-    file does not say. body_part: likewise. padding: bool [rows, columns] of pixels that hold no
-    image, or None. notes: sentences for the user.
+    volume: [1, rows, columns] of the values after the modality's rescaling or look-up table.
+    inverted: the lowest value is white (MONOCHROME1).
+    windows: those of the tags, in order, then the VOI look-up tables.
+    view: "PA", "AP", "lateral" or "". modality: such as "CR", or "". body_part: DICOM's, or "".
+    padding: bool [rows, columns] of pixels that hold no image, or None.
+    notes: sentences for the user.
     """
 
     volume: Volume
@@ -47,176 +53,181 @@ class DicomImage:
     view: str
     modality: str
     body_part: str
-    padding: np.ndarray | None
+    padding: NDArray[np.bool_] | None
     notes: tuple[str, ...]
 
 
-def read_dicom_image(path) -> DicomImage:
-    """Read one DICOM file of one flat image; the other files of its series are left alone.
+def read_dicom_image(path: PathLike) -> DicomImage:
+    """Read one DICOM file of one flat image, without the other files of its series.
+
     Raises `UserError`.
     """
     path = Path(path)
     check_file_name(path)
     _check_no_video(path)
-    reader = sitk.ImageFileReader()
     try:
-        reader.SetImageIO(_IO)
-        reader.SetFileName(str(path))
-        with itk_warnings_off():
-            reader.ReadImageInformation()
+        header = read_header(path)
     except RuntimeError as error:
         raise UserError(
             f'"{path}" holds no DICOM image that can be read (it may be damaged, or a report or'
             " plan instead of an image); export it again."
         ) from error
-    tags = _Tags(reader)
-    frames = max(
-        int(tags.number("0028|0008", 1)), reader.GetSize()[2] if reader.GetDimension() > 2 else 1
-    )
-    if frames > 1:
-        raise UserError(
-            f'"{path}" is a DICOM file of {frames} frames (a video or a 3D scan), and one still'
-            " image is needed; export the wanted frame as a file of its own."
-        )
-    if tags.number("0028|0101", 8) == 1:
+    _check_one_frame(header, path)
+    if header.number("0028|0101") == 1:
         raise UserError(
             f'"{path}" is black and white (1 bit), and grey values are needed; export the image'
             " itself."
         )
-    image, notes = grey_image(run_reader(reader, _IO, path, str(path)), str(path))
-    volume = image_to_volume(
-        image, path.stem if path.suffix.lower() in (".dcm", ".ima") else path.name
-    )
-    return _understood(volume, tags, path, notes)
+    colour_or_grey = run_reader(sitk.ImageFileReader(), IMAGE_IO, path, str(path))
+    image, notes = grey_image(colour_or_grey, str(path))
+    name = path.stem if path.suffix.lower() in (".dcm", ".ima") else path.name
+    return _interpreted(image_to_volume(image, name), header, path, notes)
 
 
 def _check_no_video(path: Path) -> None:
-    """By its encoding: GDCM reads the header of an MPEG film, and would take its bytes for grey
-    values.
+    """Raise `UserError` for a video, which is known by its encoding.
+
+    GDCM reads the header of an MPEG film, and would take its bytes for grey values.
     """
     try:
         with open(path, "rb") as file:
             syntax = transfer_syntax(file)
     except OSError as error:
-        raise UserError(
-            f'"{path}" may not be read ({error.strerror}); check the file and its permissions.'
-        ) from error
-    except struct.error:  # cut off within its first elements: reading it says so
+        raise unreadable(path, error) from error
+    except struct.error:  # cut off within its first elements: the error comes when it is read
         return
-    if syntax in _VIDEO:
+    if syntax in _VIDEO_SYNTAXES:
         raise UserError(
             f'"{path}" is a video, and one still image is needed; export the wanted frame as a file'
             " of its own."
         )
 
 
-def _understood(volume: Volume, tags: _Tags, path: Path, notes: tuple[str, ...]) -> DicomImage:
-    slope, intercept = tags.number("0028|1053", 1.0), tags.number("0028|1052", 0.0)
-    signed, inverted = tags.number("0028|0103", 0) == 1, tags.text("0028|0004") == "MONOCHROME1"
+def _check_one_frame(header: DicomHeader, path: Path) -> None:
+    stated_frames = int(header.number("0028|0008") or 1)
+    frames = max(stated_frames, *header.size[2:3], 1)
+    if frames > 1:
+        raise UserError(
+            f'"{path}" is a DICOM file of {frames} frames (a video or a 3D scan), and one still'
+            " image is needed; export the wanted frame as a file of its own."
+        )
+
+
+def _interpreted(
+    volume: Volume, header: DicomHeader, path: Path, notes: tuple[str, ...]
+) -> DicomImage:
+    """The image with its tags applied: rescaling, look-up tables, windows and padding."""
+    inverted = header.text("0028|0004") == "MONOCHROME1"
+    signed = header.number("0028|0103") == 1
+    rescaling = _Rescaling.of(header)
     values = volume.array.astype(np.float64)
-    # GDCM turned the stored values round, before it rescaled them; the window counts in the ones
-    # that were
     if inverted:
-        highest = -1 if signed else 2 ** int(tags.number("0028|0101", 8)) - 1
-        values = highest * slope + 2 * intercept - values
+        values = rescaling.uninverted(values, header)
     luts = read_luts(path, signed or float(values.min()) < 0)
-    padding = tags.number("0028|0120", None)
-    hidden = None if padding is None else values[0] == padding * slope + intercept
+    padding = _padding_mask(values[0], header, rescaling)
     if luts[MODALITY]:
         values = luts[MODALITY][0].entries(values)
-    values = np.ascontiguousarray(values, np.float32)
-    windows, wrong = _windows(tags)
-    if wrong:
+    windows, has_invalid_window = _windows(header)
+    if has_invalid_window:
         notes += ("A window in the file's tags is not valid and was left out.",)
     return DicomImage(
-        Volume(values, volume.ijk_to_ras, volume.name),
-        inverted,
-        (*windows, *luts[VOI]),
-        _view(tags),
-        tags.text("0008|0060").upper(),
-        tags.text("0018|0015").upper(),
-        hidden if hidden is not None and hidden.any() and not hidden.all() else None,
-        notes,
+        volume=Volume(np.ascontiguousarray(values, np.float32), volume.ijk_to_ras, volume.name),
+        inverted=inverted,
+        windows=(*windows, *luts[VOI]),
+        view=_view(header),
+        modality=header.text("0008|0060").upper(),
+        body_part=header.text("0018|0015").upper(),
+        padding=padding,
+        notes=notes,
     )
 
 
-def _windows(tags: _Tags) -> tuple[list[Window], bool]:
-    """The windows of the tags that can be used, and whether there was another."""
-    centers, widths = tags.numbers("0028|1050"), tags.numbers("0028|1051")
-    names = [name.strip() for name in tags.text("0028|1055").split("\\")]
-    function = tags.text("0028|1056").upper() or LINEAR
-    names += [""] * len(centers)
-    pairs = list(zip(centers, widths, names))
-    good = [
-        Window(c, w, function, name) for c, w, name in pairs if np.isfinite((c, w)).all() and w > 0
+@dataclass(frozen=True)
+class _Rescaling:
+    """DICOM's modality rescaling: value = stored value * slope + intercept."""
+
+    slope: float
+    intercept: float
+
+    @classmethod
+    def of(cls, header: DicomHeader) -> _Rescaling:
+        slope, intercept = header.number("0028|1053"), header.number("0028|1052")
+        return cls(1.0 if slope is None else slope, intercept or 0.0)
+
+    def __call__(self, stored: float) -> float:
+        return stored * self.slope + self.intercept
+
+    def uninverted(self, values: Array, header: DicomHeader) -> Array:
+        """The values of a MONOCHROME1 image as its windows count them.
+
+        GDCM inverts the stored values before it rescales them; this undoes it.
+        """
+        if header.number("0028|0103") == 1:
+            highest_stored = -1.0
+        else:
+            bits_stored = header.number("0028|0101")
+            highest_stored = 2.0 ** int(8 if bits_stored is None else bits_stored) - 1
+        original: Array = highest_stored * self.slope + 2 * self.intercept - values
+        return original
+
+
+def _padding_mask(
+    values: Array, header: DicomHeader, rescaling: _Rescaling
+) -> NDArray[np.bool_] | None:
+    """Bool (rows, columns) of pixels without image; None if there are none or nothing else."""
+    padding_value = header.number("0028|0120")
+    if padding_value is None:
+        return None
+    mask: NDArray[np.bool_] = values == rescaling(padding_value)
+    return mask if mask.any() and not mask.all() else None
+
+
+def _windows(header: DicomHeader) -> tuple[list[Window], bool]:
+    """The valid windows of the tags, and whether there is an invalid one."""
+    centers, widths = header.numbers("0028|1050"), header.numbers("0028|1051")
+    names = [name.strip() for name in header.text("0028|1055").split("\\")]
+    function = header.text("0028|1056").upper() or LINEAR
+    windows = [
+        Window(center, width, function, names[n] if n < len(names) else "")
+        for n, (center, width) in enumerate(zip(centers, widths, strict=False))
+        if np.isfinite((center, width)).all() and width > 0
     ]
-    return good, len(good) < max(len(centers), len(widths))
+    return windows, len(windows) < max(len(centers), len(widths))
 
 
-def _view(tags: _Tags) -> str:
-    """How the X-rays went, if one of the tags says so: the view's, the directions of rows, the
-    description's.
+def _view(header: DicomHeader) -> str:
+    """The direction of the X-rays: "PA", "AP", "lateral", or "" if no tag states it.
+
+    Tags in order: view position, patient orientation, series and protocol description.
     """
-    position = tags.text("0018|5101").upper()
+    position = header.text("0018|5101").upper()
     if position in ("PA", "AP"):
         return position
     if position in LATERAL:
         return "lateral"
-    first = tags.text("0020|0020").upper().split("\\")[0]
-    words = set(re.findall(r"[A-Z]+", f"{tags.text('0008|103e')} {tags.text('0018|1030')}".upper()))
-    if first[:1] in ("A", "P") or (
-        not first and words & set(LATERAL)
-    ):  # rows that run to the front or back of the body
+    row_direction = header.text("0020|0020").upper().split("\\")[0]
+    if row_direction.startswith(("A", "P")):  # rows run to the front or back of the body
         return "lateral"
-    return (
-        next((view for view in ("PA", "AP") if view in words), "")
-        if len(words & {"PA", "AP"}) == 1
-        else ""
-    )
+    description = f"{header.text('0008|103e')} {header.text('0018|1030')}".upper()
+    words = set(re.findall(r"[A-Z]+", description))
+    if not row_direction and words & set(LATERAL):
+        return "lateral"
+    frontal_views = words & {"PA", "AP"}
+    return frontal_views.pop() if len(frontal_views) == 1 else ""
 
 
-class _Tags:
-    """The header's fields as text and numbers; one that is missing or no number is no error."""
+def dicom_modality(path: PathLike) -> str:
+    """DICOM's modality code (such as "CT") of a file, or of the first DICOM file in a folder.
 
-    def __init__(self, reader: sitk.ImageFileReader):
-        self.reader = reader
-
-    def text(self, key: str) -> str:
-        found = self.reader.GetMetaData(key) if self.reader.HasMetaDataKey(key) else ""
-        return found.encode("utf-8", "replace").decode().strip("\0 ")
-
-    def numbers(self, key: str) -> list[float]:
-        try:
-            return [float(part) for part in self.text(key).split("\\")]
-        except ValueError:
-            return []
-
-    def number(self, key: str, default):
-        found = self.numbers(key)
-        return found[0] if found and np.isfinite(found[0]) else default
-
-
-def dicom_modality(path) -> str:
-    """DICOM's code of what made an image (such as "CT") from a file, or the first in a folder;
     "" for anything else.
     """
     path = Path(path)
     try:
-        first = (
-            next(iter(dicom_files(path)), None)
-            if path.is_dir()
-            else path
-            if is_dicom(path)
-            else None
-        )
+        files = dicom_files(path) if path.is_dir() else [path]
+        first = next((file for file in files if is_dicom(file)), None)
         if first is None:
             return ""
         check_file_name(first)
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO(_IO)
-        reader.SetFileName(str(first))
-        with itk_warnings_off():
-            reader.ReadImageInformation()
-        return _Tags(reader).text("0008|0060").upper()
-    except (RuntimeError, OSError, UserError):  # loading it says what is wrong
+        return read_header(first).text("0008|0060").upper()
+    except (RuntimeError, OSError, UserError):  # loading the file says what is wrong
         return ""

@@ -16,8 +16,10 @@ from MedLLMSegLib.diagnosis.input_checks import UNSPECIFIC_MODALITIES
 from MedLLMSegLib.diagnosis.input_description import RADIOGRAPHY, InputConfig
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
 from MedLLMSegLib.diagnosis.slice_sequences import ImageSequence
+from MedLLMSegLib.io.coregistered_channels import coregistered_channel
 from MedLLMSegLib.io.dicom.single_image import dicom_modality
-from MedLLMSegLib.io.radiograph import coregistered_channel, load_lung_mask, load_radiograph
+from MedLLMSegLib.io.lung_masks import load_lung_mask
+from MedLLMSegLib.io.radiograph import load_radiograph
 from MedLLMSegLib.registry.classifier_config import PreparationConfig, RecordConfig
 
 from .examples import Examples
