@@ -93,8 +93,8 @@ def _has_bf16() -> bool | None:
 
 
 def _memory() -> str:
-    free_memory_gb, total_gb = free_memory_gb(), total_memory_gb()
-    if free_memory_gb is None or total_gb is None:
+    free_gb, total_gb = free_memory_gb(), total_memory_gb()
+    if free_gb is None or total_gb is None:
         return "not known"
     return f"{free_gb:.1f} GB free of {total_gb:.1f} GB"
 
@@ -118,7 +118,7 @@ def _devices() -> list[Line]:
 def _folders() -> list[Line]:
     folder = cache_dir()
     disk = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    free_memory_gb = shutil.disk_usage(disk).free / 1e9
+    free_gb = shutil.disk_usage(disk).free / 1e9
     log = folder / LOG_NAME
     size = f"{log.stat().st_size / 1e3:.0f} kB" if log.is_file() else "not written yet"
     return [
