@@ -33,17 +33,18 @@ except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's f
 
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
-from MedLLMSegLib.slicer_bridge.panel.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.panel.consent import Consent
 from MedLLMSegLib.slicer_bridge.panel.diagnose_section import DiagnoseSection
 from MedLLMSegLib.slicer_bridge.panel.log_section import LogSection
 from MedLLMSegLib.slicer_bridge.panel.models_section import ModelsSection
-from MedLLMSegLib.slicer_bridge.panel.panel_state import Panel, emptied
-from MedLLMSegLib.slicer_bridge.panel.presenter import view, with_model
 from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
 from MedLLMSegLib.slicer_bridge.panel.scan_selectors import ScansSection
 from MedLLMSegLib.slicer_bridge.panel.segment_section import RunSection, SampleButton
 from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
+from MedLLMSegLib.slicer_bridge.presenter.choices import Device, Side
+from MedLLMSegLib.slicer_bridge.presenter.models_view import with_model
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel, without_scene
+from MedLLMSegLib.slicer_bridge.presenter.view import view
 from MedLLMSegLib.slicer_bridge.scene.sample_data import register_sample
 
 POLL_MS = 100
@@ -176,7 +177,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.leave_scene()
         self.diagnosing.close()
         self.setParameterNode(None)
-        self.replace(emptied(self.panel))
+        self.replace(without_scene(self.panel))
 
     def onSceneEndClose(self, caller, event) -> None:
         if getattr(

@@ -15,9 +15,9 @@ PACKAGES = tuple(
     map(
         str,
         (
-            install.Missing("torch", ">=2.8"),
-            install.Missing("monai", ""),
-            install.Missing("einops", ""),
+            install.MissingPackage("torch", ">=2.8"),
+            install.MissingPackage("monai", ""),
+            install.MissingPackage("einops", ""),
         ),
     )
 )

@@ -64,7 +64,8 @@ def answer(module):
     """answer(image) -> a table node with a heat map's volume node."""
     import slicer
 
-    from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
+    from MedLLMSegLib.slicer_bridge.scene.map_roles import HEAT_MAP
+    from MedLLMSegLib.slicer_bridge.scene.overlay import map_node, name_map
 
     def make(volume):
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "chest PA diagnosis")

@@ -52,7 +52,8 @@ def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, dr
     """
     import slicer
 
-    from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
+    from MedLLMSegLib.slicer_bridge.scene.map_roles import HEAT_MAP
+    from MedLLMSegLib.slicer_bridge.scene.overlay import map_node, name_map
 
     maps = [
         slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan)) for _ in range(2)

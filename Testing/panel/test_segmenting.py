@@ -140,10 +140,10 @@ def test_a_failure_is_one_sentence_and_the_next_press_works(
 
 
 def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn):
-    from MedLLMSegLib.slicer_bridge.scene.overlay import ROLE
+    from MedLLMSegLib.slicer_bridge.scene.map_roles import UNCERTAINTY_MAP
 
     node = drawn("found", scan)
-    node.SetNodeReferenceID(ROLE, scan.GetID())
+    node.SetNodeReferenceID(UNCERTAINTY_MAP, scan.GetID())
     start(panel, logic)
     finish(logic, node, uncertaintyNode=scan)
     panel.ui.uncertaintyCheckBox.checked = True
@@ -259,7 +259,7 @@ def test_the_panel_drives_the_real_logic(
     assert node.GetSegmentation().GetNumberOfSegments() == 1 and panel.ui.restoreButton.enabled
     press(panel.ui.segmentButton)
     slicer.mrmlScene.Clear(0)
-    process(application, lambda: not real._work.runner.busy)
+    process(application, lambda: not real._services.runner.busy)
     assert (
         slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
         and panel.ui.sampleButton.visible

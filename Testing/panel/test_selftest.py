@@ -86,9 +86,11 @@ def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
     from MedLLMSegLib.slicer_bridge.selftest import panel_steps as selftest_panel
     from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
 
-    case = selftest.Case(unittest.TestCase(), module.MedLLMSegLogic)
-    wait = selftest.Case.wait
-    monkeypatch.setattr(selftest.Case, "wait", lambda case, until, seconds=60: wait(case, until, 2))
+    case = selftest.SelfTestCase(unittest.TestCase(), module.MedLLMSegLogic)
+    wait = selftest.SelfTestCase.wait
+    monkeypatch.setattr(
+        selftest.SelfTestCase, "wait", lambda case, until, seconds=60: wait(case, until, 2)
+    )
     monkeypatch.setattr(panel_run.RunSection, break_it, lambda self: None)
     if break_it == "onButton":
         widget.ui.segmentButton.blockSignals(True)
@@ -149,12 +151,12 @@ def test_the_looks_that_are_tested_inside_slicer(loaded, module):
 
 
 def test_looks_without_cancel_are_found(loaded, module, monkeypatch):
-    from MedLLMSegLib.slicer_bridge.panel import presenter
+    from MedLLMSegLib.slicer_bridge.presenter import segment_view
     from MedLLMSegLib.slicer_bridge.selftest import view_steps as selftest_looks
 
-    button = presenter.task_button
+    button = segment_view.task_button
     monkeypatch.setattr(
-        presenter, "task_button", lambda *given: {**button(*given), "text": "Segment"}
+        segment_view, "task_button", lambda *given: {**button(*given), "text": "Segment"}
     )
     with pytest.raises(AssertionError, match="Cancel"):
         selftest_looks.run(module.MedLLMSegTest("runTest"))

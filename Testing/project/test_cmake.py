@@ -182,6 +182,7 @@ def test_every_part_that_the_product_needs_is_installed(trees):
         "llm",
         "networks/parts",
         "slicer_bridge/panel",
+        "slicer_bridge/presenter",
         "training/segmenter",
         "worker",
     )

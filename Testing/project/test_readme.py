@@ -17,8 +17,8 @@ from MedLLMSegLib.cli.main import build_parser
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.registry.memory_estimate import model_choice
 from MedLLMSegLib.slicer_bridge.install.packages import REQUIREMENTS, TRAINING
-from MedLLMSegLib.slicer_bridge.panel.panel_state import Panel
-from MedLLMSegLib.slicer_bridge.panel.presenter import view
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel
+from MedLLMSegLib.slicer_bridge.presenter.view import view
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from MedLLMSegLib.registry.catalogue import (
     licence_accepted,
     model_entry,
 )
-from MedLLMSegLib.slicer_bridge.panel.record_fields import Asks, asks_of
+from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import ExtraInputs, extra_inputs_of
 from Testing.segmentation.test_whole_scan import ABOUT, heart_bundle
 
 STRICT = {"id": "strict", "licence": "CC-BY-NC-SA-4.0", "accept_licence": True}
@@ -158,4 +158,4 @@ def test_a_classifier_whose_record_is_damaged_asks_for_nothing(cache, record):
         "network": {"record": record},
     }
     folder = write_bundle(cache / "models" / "mine", about, {}, "card", "licence")
-    assert asks_of(model_entry(folder)) == Asks()
+    assert extra_inputs_of(model_entry(folder)) == ExtraInputs()

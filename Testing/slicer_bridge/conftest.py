@@ -99,7 +99,7 @@ def slicer_scene(tmp_path_factory):
 
 @pytest.fixture
 def scene(slicer_scene):
-    """The session's scene, emptied after each test."""
+    """The session's scene, without_scene after each test."""
     yield slicer_scene
     slicer_scene.Clear(0)
 

@@ -19,7 +19,7 @@ from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.registry.user_models import import_model
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene import flat_images as images
-from MedLLMSegLib.slicer_bridge.scene.node_marks import is_map
+from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
 from MedLLMSegLib.worker.protocol import Event
 from MedLLMSegLib.worker.tasks import Tasks, library_engine
@@ -473,7 +473,7 @@ def test_refusals_are_one_sentence_and_change_nothing(
     assert nodes(scene) == before
 
 
-@pytest.mark.parametrize("step", ["map_node", "name_map", "place_beside"])
+@pytest.mark.parametrize("step", ["map_node", "name_map", "place_next_to"])
 def test_a_failure_while_it_is_written_takes_all_back(
     scene, logic, flat, bundles, monkeypatch, step
 ):

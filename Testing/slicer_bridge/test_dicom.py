@@ -14,13 +14,19 @@ import vtk
 
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene.segments import DICOM_NAME, DICOM_TYPE, tag
-from MedLLMSegLib.slicer_bridge.selftest.expectations import BALLS, GREY, NAMES, Case, StandIn
+from MedLLMSegLib.slicer_bridge.selftest.expectations import (
+    BALLS,
+    GREY,
+    NAMES,
+    PhantomSegmenter,
+    SelfTestCase,
+)
 from MedLLMSegLib.slicer_bridge.selftest.scene_steps import UID, write_series
 
 
 @pytest.fixture
 def series(tmp_path):
-    return write_series(tmp_path / "a series é", Case(None, None).phantom())
+    return write_series(tmp_path / "a series é", SelfTestCase(None, None).phantom())
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ def scan(scene, series):
 
 @pytest.fixture
 def node(scan):
-    return SegmentationLogic(StandIn()).segment(scan)
+    return SegmentationLogic(PhantomSegmenter()).segment(scan)
 
 
 def test_the_series_is_one_that_any_reader_takes(series):

@@ -176,13 +176,13 @@ def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(
     scene, scan, logic, client, monkeypatch
 ):
     """Even if all that is left to do needs no waiting."""
-    from MedLLMSegLib.slicer_bridge.logic.jobs import Runner
+    from MedLLMSegLib.slicer_bridge.logic.job_runner import JobRunner
 
     def at_once(self, function, *arguments, **options):
         return function(*arguments, **options)
         yield
 
-    monkeypatch.setattr(Runner, "in_thread", at_once)
+    monkeypatch.setattr(JobRunner, "in_thread", at_once)
     before = picture(scene)
     job, _ = start(logic, scan)
     take_along(logic, job, in_stage("done"))
@@ -500,9 +500,9 @@ def test_a_failing_run_leaves_the_map_as_it_was(scene, scan, logic, monkeypatch)
     node = logic.segment(scan, uncertainty=True)
     shown, before = logic.showUncertainty(node), picture(scene)
     first = slicer.util.arrayFromVolume(shown).copy()
-    place = nodes.place_beside
+    place = nodes.place_next_to
     monkeypatch.setattr(
-        nodes, "place_beside", lambda node, *more: 1 / 0 if more[1:] else place(node, *more)
+        nodes, "place_next_to", lambda node, *more: 1 / 0 if more[1:] else place(node, *more)
     )
     for asked in (node, None):
         job, _ = start(logic, scan, segmentationNode=asked, uncertainty=True)
@@ -633,13 +633,13 @@ def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
     import os
     import time
 
-    from MedLLMSegLib.slicer_bridge.logic import jobs
+    from MedLLMSegLib.slicer_bridge.logic import job_runner, jobs
 
     keep = ctypes.PyDLL(None).usleep  # unlike CDLL, it keeps the lock
 
     def polls(lent):
-        monkeypatch.setattr(jobs, "LENT_S", lent)
-        runner, job, count = jobs.Runner(lambda: None), jobs.Job(), 0
+        monkeypatch.setattr(job_runner, "THREAD_SLICE_S", lent)
+        runner, job, count = job_runner.JobRunner(lambda: None), jobs.Job(), 0
         runner.add(
             job, runner.in_thread(lambda: [(os.stat("/"), time.sleep(0.0002)) for _ in range(60)])
         )
@@ -651,7 +651,7 @@ def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
         assert job.state == "done"
         return count
 
-    assert polls(jobs.LENT_S) < polls(0.0) / 2
+    assert polls(job_runner.THREAD_SLICE_S) < polls(0.0) / 2
 
 
 def test_the_slice_views_move_to_what_was_found(scene, add_volume):

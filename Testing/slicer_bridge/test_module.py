@@ -121,7 +121,9 @@ def test_every_button_of_the_ui_file_does_something():
     connected = {
         name
         for path in PANEL
-        for name in re.findall(r"ui\.(\w+)\.connect\(\"clicked", path.read_text(encoding="utf-8"))
+        for name in re.findall(
+            r"ui\.(\w+)\.connect\(\s*\"clicked", path.read_text(encoding="utf-8")
+        )
     }
     assert buttons == connected
 

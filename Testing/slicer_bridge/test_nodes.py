@@ -637,7 +637,7 @@ def _state(scene):
     "file, step",
     [
         ("nodes", "set_segments"),
-        ("nodes", "place_beside"),
+        ("nodes", "place_next_to"),
         ("segments", "_labelmap"),
         ("segments", "_segment"),
     ],

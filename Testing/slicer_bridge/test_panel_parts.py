@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from MedLLMSegLib.slicer_bridge.panel import device_text as machine
+from MedLLMSegLib.slicer_bridge.presenter import device_text as machine
 from MedLLMSegLib.slicer_bridge.scene.sample_data import Download
 
 

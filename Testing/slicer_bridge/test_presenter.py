@@ -11,23 +11,18 @@ import pytest
 
 from MedLLMSegLib.registry.catalogue import ModelEntry, plain_id
 from MedLLMSegLib.registry.memory_estimate import ModelChoice
-from MedLLMSegLib.slicer_bridge.panel.panel_state import (
-    MARKS,
-    Panel,
+from MedLLMSegLib.slicer_bridge.presenter.models_view import matching, model_details
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel
+from MedLLMSegLib.slicer_bridge.presenter.panel_texts import (
+    MARK_COLOURS,
     breakable,
-    marked,
     stage_name,
     time_left,
+    with_mark,
 )
-from MedLLMSegLib.slicer_bridge.panel.presenter import (
-    matching,
-    model_details,
-    row_texts,
-    table_text,
-    view,
-    with_job,
-)
-from MedLLMSegLib.slicer_bridge.panel.presenter_train import history_text, with_training
+from MedLLMSegLib.slicer_bridge.presenter.segment_view import row_texts, table_text, with_job
+from MedLLMSegLib.slicer_bridge.presenter.train_view import history_text, with_training
+from MedLLMSegLib.slicer_bridge.presenter.view import view
 
 UI = ElementTree.parse(
     Path(__file__).resolve().parents[2] / "MedLLMSeg/Resources/UI/MedLLMSeg.ui"
@@ -246,10 +241,10 @@ def test_stages_in_words(stage, text):
 
 
 def test_every_stage_of_the_worker_has_words():
-    from MedLLMSegLib.slicer_bridge.panel.panel_state import STAGES
+    from MedLLMSegLib.slicer_bridge.presenter.panel_texts import STAGES
     from MedLLMSegLib.worker import protocol
 
-    said = re.search(r"Stages of segment: (.*?)\. Of train", protocol.__doc__, re.DOTALL)[1]
+    said = re.search(r"Stages\s+of\s+segment: (.*?)\.\s+Of\s+train", protocol.__doc__, re.DOTALL)[1]
     assert set(re.findall(r"\b[a-z]+\b", re.sub(r"\(.*?\)", "", said))) <= set(STAGES)
 
 
@@ -269,7 +264,7 @@ def test_a_finished_run_is_told_with_its_notes():
         == "MRHead segmentation: 2 structures in 14.2 s. The right hippocampus was not found."
     )
     assert (
-        MARKS["done"] in looks(panel, "statusLabel").text
+        MARK_COLOURS["done"] in looks(panel, "statusLabel").text
         and not looks(panel, "progressBar").visible
     )
     assert view(panel).rows == (("Left", "1.53", "0.91"), ("Right", "0.05", "–"))
@@ -282,7 +277,7 @@ def test_a_failed_run_leaves_what_was_there_and_the_next_can_begin():
     )
     assert panel.state == "failed" and said(panel) == "The scan is flat." and panel.rows == ROWS
     assert (
-        MARKS["failed"] in looks(panel, "statusLabel").text
+        MARK_COLOURS["failed"] in looks(panel, "statusLabel").text
         and looks(panel, "segmentButton").enabled
     )
     assert said(with_job(READY, job("failed")))
@@ -299,7 +294,7 @@ def test_a_cancelled_run_says_that_nothing_changed():
 
 
 def test_messages_are_no_markup():
-    assert "&lt;b&gt;" in marked('"<b>" & more', "failed") and marked("", "failed") == ""
+    assert "&lt;b&gt;" in with_mark('"<b>" & more', "failed") and with_mark("", "failed") == ""
 
 
 def test_long_words_may_be_broken_into_lines_and_short_ones_are_left():
@@ -368,7 +363,7 @@ def test_consent_comes_before_an_installation(task, button, other, status):
     )
     assert (
         "– PyTorch (200 MB)<br>– monai (2 MB)<br>" in looks(panel, status).text
-        and MARKS["ask"] in looks(panel, status).text
+        and MARK_COLOURS["ask"] in looks(panel, status).text
     )
     assert looks(panel, button).text.startswith("Install and ") and not looks(
         panel, other
@@ -455,7 +450,7 @@ def test_a_training_as_it_goes():
     failed = with_training(panel, job("failed", message="The pairs differ."))
     assert (
         said(failed, "trainStatusLabel").startswith("The pairs differ")
-        and MARKS["failed"] in looks(failed, "trainStatusLabel").text
+        and MARK_COLOURS["failed"] in looks(failed, "trainStatusLabel").text
     )
     assert "no model was made" in said(
         with_training(replace(panel, history=()), job("cancelled")), "trainStatusLabel"

@@ -44,7 +44,7 @@ def test_it_passes_and_says_what_it_could_not_test(scene, monkeypatch, capsys):
 @pytest.mark.parametrize("break_it", ["segment", "cancel", "restore", "showUncertainty"])
 def test_it_fails_where_the_logic_is_broken(scene, monkeypatch, break_it):
     broken = type("Broken", (SegmentationLogic,), {break_it: lambda self, *a, **o: None})
-    monkeypatch.setattr(selftest.Case, "wait", _impatient(selftest.Case.wait))
+    monkeypatch.setattr(selftest.SelfTestCase, "wait", _impatient(selftest.SelfTestCase.wait))
     monkeypatch.setattr(selftest, "CHECKS", WITHOUT_WORKER)
     with pytest.raises((AssertionError, AttributeError)):
         selftest.run(unittest.TestCase(), broken)
@@ -56,16 +56,16 @@ def _impatient(wait):
 
 def test_the_worker_without_its_packages_says_so(scene, tmp_path, monkeypatch):
     """As in a Slicer where nothing was installed yet: a python without torch."""
-    from MedLLMSegLib.slicer_bridge.logic import services as parts
+    from MedLLMSegLib.slicer_bridge.logic import services
 
     (tmp_path / "torch.py").write_text(
         "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
     )
-    monkeypatch.setattr(parts, "environment", lambda: {"PYTHONPATH": str(tmp_path), "PATH": ""})
+    monkeypatch.setattr(services, "environment", lambda: {"PYTHONPATH": str(tmp_path), "PATH": ""})
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(install, "missing_packages", lambda task="segment": ["PyTorch"])
-    case = selftest.Case(unittest.TestCase(), SegmentationLogic)
+    case = selftest.SelfTestCase(unittest.TestCase(), SegmentationLogic)
     try:
         selftest.check_worker(case)
     finally:
@@ -78,7 +78,7 @@ def test_the_worker_without_its_packages_says_so(scene, tmp_path, monkeypatch):
 
 
 def test_the_worker_with_its_packages(scene):
-    case = selftest.Case(unittest.TestCase(), SegmentationLogic)
+    case = selftest.SelfTestCase(unittest.TestCase(), SegmentationLogic)
     try:
         selftest.check_worker(case)
     finally:
@@ -135,7 +135,7 @@ def dicom(scene, monkeypatch):
 
 
 def run_alone(check, window=False):
-    case = selftest.Case(unittest.TestCase(), SegmentationLogic)
+    case = selftest.SelfTestCase(unittest.TestCase(), SegmentationLogic)
     case.window = window
     try:
         check(case)

@@ -244,7 +244,7 @@ def test_index_values_that_are_no_numbers_after_all_are_texts(scene, shown, logi
 def test_a_failure_while_a_sequence_is_updated_leaves_its_items_and_table(
     scene, shown, logic, client, monkeypatch
 ):
-    from MedLLMSegLib.slicer_bridge.logic import sequence_job as sequences
+    from MedLLMSegLib.slicer_bridge.scene import sequence_output
 
     first = take_along(logic, logic.segmentAsync(shown[0]))
     before = [
@@ -255,7 +255,7 @@ def test_a_failure_while_a_sequence_is_updated_leaves_its_items_and_table(
         table_of(first.tableNode),
         BallSegmenter(balls=(4,)),
     )
-    monkeypatch.setattr(sequences, "name_map", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(sequence_output, "name_map", lambda *arguments: 1 / 0)
     job = take_along(
         logic,
         logic.segmentAsync(shown[0], segmentationNode=first.segmentationNode, uncertainty=True),
@@ -402,11 +402,11 @@ def test_cancel_in_any_image_leaves_the_scene_as_it_was(scene, shown, logic, cli
 def test_a_failure_when_all_is_written_leaves_the_scene_as_it_was(
     scene, shown, add_sequence, logic, monkeypatch
 ):
-    from MedLLMSegLib.slicer_bridge.logic import sequence_job as sequences
+    from MedLLMSegLib.slicer_bridge.scene import sequence_output
 
     sequence = add_sequence()  # one with a browser, one without
     before = nodes(scene)
-    monkeypatch.setattr(sequences, "name_map", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(sequence_output, "name_map", lambda *arguments: 1 / 0)
     for given in (shown[0], sequence):
         job = take_along(logic, logic.segmentAsync(given))
         assert (

@@ -18,7 +18,7 @@ pytest.importorskip(
 import slicer
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.slicer_bridge.logic import services as parts
+from MedLLMSegLib.slicer_bridge.logic import services
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.worker.client import WorkerClient
 from Testing.slicer_bridge.stand_in import in_stage, take_along
@@ -30,7 +30,10 @@ STAND_IN = str(Path(__file__).parents[1] / "helpers" / "worker_stand_in.py")
 def logic(tmp_path):
     def client():
         client = WorkerClient(
-            parts.python(), parts.environment(), tmp_path / "worker.log", arguments=(STAND_IN,)
+            services.python(),
+            services.environment(),
+            tmp_path / "worker.log",
+            arguments=(STAND_IN,),
         )
         client.start()
         return client
@@ -49,7 +52,7 @@ def add_scan(add_volume):
 
 
 def pid(logic):
-    return logic._work.runner.client._process.popen.pid
+    return logic._services.runner.client._process.popen.pid
 
 
 def alive(number):
@@ -126,16 +129,16 @@ def test_closing_the_logic_leaves_no_process(add_scan, logic):
 
 def test_the_worker_runs_in_slicers_python_and_the_environment_of_its_start(tmp_path, monkeypatch):
     monkeypatch.setattr(slicer, "app", None, raising=False)
-    assert parts.python() == sys.executable and parts.environment() is None
+    assert services.python() == sys.executable and services.environment() is None
     monkeypatch.setattr(slicer, "app", types.SimpleNamespace(slicerHome=str(tmp_path)))
     monkeypatch.setattr(slicer.util, "startupEnvironment", lambda: {"HOME": "/home/me"})
     monkeypatch.setenv("PATH", str(tmp_path / "launcher"))
     with pytest.raises(UserError, match="PythonSlicer"):
-        parts.python()
+        services.python()
     for folder in ("bin", "launcher"):  # without Slicer's launcher, and with it
         program = tmp_path / folder / "PythonSlicer"
         program.parent.mkdir()
         program.write_text("#!/bin/sh")
         program.chmod(0o755)
-        assert parts.python() == str(program)
-    assert parts.environment() == {"HOME": "/home/me"}
+        assert services.python() == str(program)
+    assert services.environment() == {"HOME": "/home/me"}

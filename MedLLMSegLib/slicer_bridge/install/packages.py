@@ -29,7 +29,7 @@ TRAINING = FOLDER / "requirements-train.txt"  # and what training needs besides
 SIZES_MB = {"monai": 2, "safetensors": 1, "einops": 0.1, "lightning-fabric": 0.6, "matplotlib": 24}
 # What comes with PyTorch and is no part of Slicer: left from an earlier PyTorch, it may have to be
 # exchanged with it.
-TORCHS_OWN = (
+TORCH_COMPANIONS = (
     "torch",
     "torchvision",
     "torchaudio",
@@ -48,7 +48,7 @@ TORCH_SIZE = "0.2 GB to download for the processor alone, several GB for an NVID
 
 
 @dataclass(frozen=True)
-class Missing:
+class MissingPackage:
     """A package that is not there, or too old. found: its version, None where it is not there."""
 
     name: str
@@ -131,13 +131,13 @@ def begin_torch() -> Installation | None:
     from MedLLMSegLib.slicer_bridge.logic.services import python
 
     folder = TemporaryDirectory(prefix="MedLLMSeg-")
-    held = _hold(Path(folder.name), TORCHS_OWN)
+    held = _hold(Path(folder.name), TORCH_COMPANIONS)
     return Installation(
         [[python(), *command] for command in commands], pip_environment(held), folder
     )
 
 
-def _missing(task: str) -> list[Missing]:
+def _missing(task: str) -> list[MissingPackage]:
     files = (REQUIREMENTS, TRAINING) if task == "train" else (REQUIREMENTS,)
     lines = [
         line.split("#")[0].strip()
@@ -149,7 +149,7 @@ def _missing(task: str) -> list[Missing]:
         for line in [f"torch{TORCH}", *lines]
         if line
     ]
-    checked = [Missing(name, specifier, _version(name)) for name, specifier in wanted]
+    checked = [MissingPackage(name, specifier, _version(name)) for name, specifier in wanted]
     return [each for each in checked if each.found is None or not _fits(each.found, each.specifier)]
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 INSTALLER = "light_the_torch"  # which chooses the build that fits this computer's GPU and driver
 INSTALLER_PACKAGE = "light-the-torch>=0.5"  # as the extension asks for it
-LENT_S = 0.02  # the reading thread gets the interpreter for so long at each poll
+THREAD_SLICE_S = 0.02  # the reading thread gets the interpreter for so long at each poll
 KEPT = 60  # of the last lines, for the log
 STOP_S = 1.0
 
@@ -98,7 +98,7 @@ class Installation:
 
     def poll(self) -> bool:
         """Take account of what it has said; whether it has ended."""
-        self._reader.join(LENT_S)
+        self._reader.join(THREAD_SLICE_S)
         ended = not self._reader.is_alive()
         while not self._lines.empty():
             self._take(*self._lines.get())

@@ -14,18 +14,19 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 
-from .segmentation_job import Options
+from .image_segmentation import SegmentJobOptions
 
-DEFAULTS = {field.name: field.default for field in fields(Options)}
+DEFAULTS = {field.name: field.default for field in fields(SegmentJobOptions)}
 
 
 def python_lines(volumeNode, **options) -> str:
-    """Lines that segment this very node; options as for `SegmentationLogic.segmentAsync`, those
-    left as they are left out.
+    """Lines that segment this very node.
+
+    options: as for `SegmentationLogic.segmentAsync`; defaults are left out.
     """
-    _require(volumeNode)
-    chosen = _chosen(options)
-    output = chosen.pop("segmentationNode", None)
+    _require_in_scene(volumeNode)
+    changed = _changed_options(options)
+    output = changed.pop("segmentationNode", None)
     lines = ["from MedLLMSeg import MedLLMSegLogic", f"volumeNode = {_node(volumeNode)}"]
     arguments = ["volumeNode"]
     if output is not None and output.GetScene() is not None:
@@ -33,7 +34,7 @@ def python_lines(volumeNode, **options) -> str:
         arguments.append("segmentationNode")
     lines += [
         "logic = MedLLMSegLogic()",
-        f"segmentationNode = logic.segment({', '.join([*arguments, *_written(chosen)])})",
+        f"segmentationNode = logic.segment({', '.join([*arguments, *_as_arguments(changed)])})",
     ]
     return "\n".join(lines) + "\n"
 
@@ -42,8 +43,8 @@ def command_line(volumeNode, **options) -> str:
     """The command for a terminal, where `pip install` has put `medllmseg`; a line before it says
     what else is needed.
     """
-    _require(volumeNode)
-    chosen = _chosen(options)
+    _require_in_scene(volumeNode)
+    changed = _changed_options(options)
     name = re.sub(r"[^\w.-]+", "_", volumeNode.GetName() or "scan").strip("._-") or "scan"
     path, notes = _file(volumeNode), []
     if path is None:
@@ -51,28 +52,24 @@ def command_line(volumeNode, **options) -> str:
         notes.append(f"# First save the scan as {path}: it has no file of its own, or was changed.")
     if volumeNode.GetTransformNodeID():
         notes.append("# The scan's transform in Slicer is not in its file.")
-    words = ["medllmseg", "segment", path, "--output", f"{name}.seg.nrrd"]
+    command = ["medllmseg", "segment", path, "--output", f"{name}.seg.nrrd"]
     for option in ("model", "side", "device", "augment"):
-        if option in chosen:
-            words += [f"--{option}", str(chosen[option])]
-    if chosen.get("uncertainty"):
-        words += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
-    return (
-        "\n".join(
-            [*notes, subprocess.list2cmdline(words) if os.name == "nt" else shlex.join(words)]
-        )
-        + "\n"
-    )
+        if option in changed:
+            command += [f"--{option}", str(changed[option])]
+    if changed.get("uncertainty"):
+        command += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
+    line = subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
+    return "\n".join([*notes, line]) + "\n"
 
 
-def _require(volumeNode) -> None:
+def _require_in_scene(volumeNode) -> None:
     if volumeNode is None or volumeNode.GetScene() is None:
         raise UserError("No scan is selected; load one and choose it as the input volume.")
 
 
-def _chosen(options: dict) -> dict:
+def _changed_options(options: dict) -> dict:
     """The options that differ from their defaults; TypeError for one that does not exist."""
-    Options(**options)
+    SegmentJobOptions(**options)  # which raises it
     return {
         name: value for name, value in options.items() if value != DEFAULTS[name] or name == "model"
     }
@@ -87,7 +84,7 @@ def _node(node) -> str:
     return f"slicer.mrmlScene.GetNodeByID({_text(node.GetID())})"
 
 
-def _written(options: dict) -> list[str]:
+def _as_arguments(options: dict) -> list[str]:
     return [
         f"{name}={_text(value) if isinstance(value, str) else repr(value)}"
         for name, value in options.items()

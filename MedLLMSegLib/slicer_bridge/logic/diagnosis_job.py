@@ -1,12 +1,14 @@
-"""The steps of a diagnosis: images to the worker, and its answer into the scene, at the very end
-and all at once.
+"""The steps of a diagnosis: images to the worker, and its answer into the scene.
+
+The scene changes at the very end, and all at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,20 @@ from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.diagnosis.result import Diagnosis
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, find_model, read_metadata
 from MedLLMSegLib.slicer_bridge.scene.flat_images import (
-    Images,
+    ImageSet,
     file_of,
     images_of,
     modality_of,
     read_image,
 )
-from MedLLMSegLib.slicer_bridge.scene.overlay import HEAT_MAP, map_node, name_map
-from MedLLMSegLib.slicer_bridge.scene.volume_nodes import ijk_to_ras, place_beside, restore_place
+from MedLLMSegLib.slicer_bridge.scene.map_roles import HEAT_MAP
+from MedLLMSegLib.slicer_bridge.scene.overlay import map_node, name_map
+from MedLLMSegLib.slicer_bridge.scene.volume_nodes import ijk_to_ras, place_next_to, restore_place
 from MedLLMSegLib.worker.array_files import load_diagnosis, save_volume
+from MedLLMSegLib.worker.protocol import Event
 
-from .jobs import Job, Removed, Runner, Steps, calm
+from .job_runner import JobRunner, wait_for_scene
+from .jobs import Job, NodeRemoved, Steps
 from .training_pairs import covered
 
 MODEL_ATTRIBUTE, ANSWER_ATTRIBUTE = "MedLLMSeg.model", "MedLLMSeg.answer"
@@ -50,12 +55,12 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a diagnosis is asked for, as in `MedLLMSegLib.diagnose`.
+class DiagnoseJobOptions:
+    """The options of a diagnosis, as in `MedLLMSegLib.diagnose`.
 
-    view: "PA", "AP", "lateral" or "" (not known); a DICOM file's own tags go before it. window:
-    which of a DICOM file's windows. record: field -> value. lungs: a segmentation of them, a
-    vtkMRMLLabelMapVolumeNode on the image's pixels, or None.
+    view: "PA", "AP", "lateral" or "" (not known); a DICOM file's own tags take precedence.
+    window: which of a DICOM file's windows. record: field -> value. lungs: a segmentation of them,
+    a vtkMRMLLabelMapVolumeNode on the image's pixels, or None.
     """
 
     model: Any = DEFAULT_CLASSIFIER
@@ -67,24 +72,28 @@ class Options:
     heatMap: bool = True
 
 
-def steps(runner: Runner, job: Job, node, options: Options) -> Steps:
+def diagnose_node(runner: JobRunner, job: Job, node, options: DiagnoseJobOptions) -> Steps:
     """Steps: diagnose what a volume node shows, several of them together, or a sequence."""
     entry = find_model(str(options.model), "classifier")
-    about = InputConfig.from_dict(read_metadata(entry.folder).get("input") or {})
-    images = images_of(node, about.kind, entry.id)
+    input_config = InputConfig.from_dict(read_metadata(entry.folder).get("input") or {})
+    images = images_of(node, input_config.kind, entry.id)
     modality, scene = _modality(images), images.owners[0].GetScene()
     check_modality(
-        modality if isinstance(modality, str) else modality[0], about, images.name, entry.id
+        modality if isinstance(modality, str) else modality[0], input_config, images.name, entry.id
     )
-    still = lambda: _require(images)
+    check_nodes = partial(_require_in_scene, images)
+
+    def report_event(event: Event) -> None:
+        runner.report(job, event.stage, event.fraction, event.seconds_left)
+
     with runner.folder() as folder:
-        given = yield from _hand_over(runner, images, options, folder, still)
+        image_fields = yield from _hand_over(runner, images, options, folder, check_nodes)
         event = yield from runner.request(
             job,
             "diagnose",
-            still,
-            lambda event: runner.report(job, event.stage, event.fraction, event.seconds_left),
-            **given,
+            check_nodes,
+            report_event,
+            **image_fields,
             output=str(folder / "result"),
             model=str(options.model),
             device=options.device,
@@ -94,16 +103,17 @@ def steps(runner: Runner, job: Job, node, options: Options) -> Steps:
             record=dict(options.record) if options.record else None,
             heat_map=options.heatMap,
         )
-        found = yield from runner.in_thread(load_diagnosis, event.folder)
-    yield from calm(scene, still)
-    job.tableNode, job.heatMapNode = write_diagnosis(found, images)
-    job.diagnosis = replace(found, heat_map=None)
-    job.rows, job.notes = rows_of(found), found.notes
+        diagnosis = yield from runner.in_thread(load_diagnosis, event.folder)
+    yield from wait_for_scene(scene, check_nodes)
+    job.tableNode, job.heatMapNode = write_diagnosis(diagnosis, images)
+    job.diagnosis = replace(diagnosis, heat_map=None)
+    job.rows, job.notes = rows_of(diagnosis), diagnosis.notes
 
 
-def _modality(images: Images) -> str | list[str]:
-    """What the images are by their studies: of one, or of each channel in order, "" for a
-    missing one.
+def _modality(images: ImageSet) -> str | list[str]:
+    """The modality of the images by their studies.
+
+    Of a model with several channels a list, in order, with "" for a missing channel.
     """
     if not images.flat or len(images.nodes) + len(images.missing) == 1:
         return modality_of(images.frame)
@@ -113,133 +123,143 @@ def _modality(images: Images) -> str | list[str]:
     return found
 
 
-def _hand_over(runner: Runner, images: Images, options: Options, folder: Path, still) -> Steps:
-    """Steps: the fields of the request that name the images. Voxels are read here and written in
-    the thread for files.
+def _hand_over(
+    runner: JobRunner,
+    images: ImageSet,
+    options: DiagnoseJobOptions,
+    folder: Path,
+    check_nodes: Callable[[], None],
+) -> Steps:
+    """Steps: returns the fields of the request that name the images.
+
+    Voxels are read on this thread and written in the thread for files.
     """
-    given: dict = {}
+    fields: dict[str, Any] = {}
     if options.lungs is not None:
-        mask = _mask(options.lungs, images.nodes[0])
-        given["lungs"] = str((yield from runner.in_thread(save_volume, mask, folder / "lungs")))
-    path = file_of(images.nodes[0]) if len(images.nodes) == 1 and not images.missing else None
-    if path is not None:
-        return {**given, "image": path}
-    given["volumes"] = []
+        mask = _lung_mask(options.lungs, images.nodes[0])
+        path = yield from runner.in_thread(save_volume, mask, folder / "lungs")
+        fields["lungs"] = str(path)
+    if len(images.nodes) == 1 and not images.missing:
+        file = file_of(images.nodes[0])
+        if file is not None:
+            return {**fields, "image": file}
+    paths: list[str | None] = []
     for n, node in enumerate(images.nodes):
-        still()
-        if images.flat and (path := file_of(node)) is not None:
-            given["volumes"].append(path)
-            continue
-        volume = read_image(
-            node,
-            images.frame if images.in_sequence and images.frame.IsA("vtkMRMLVolumeNode") else None,
-        )
-        if images.in_sequence:
-            volume = replace(volume, name=f"{images.name} {n + 1}")
-        given["volumes"].append(
-            str((yield from runner.in_thread(save_volume, volume, folder / f"volume {n}")))
-        )
+        check_nodes()
+        file = file_of(node) if images.flat else None
+        if file is None:
+            volume = _read_nth(images, n)
+            path = yield from runner.in_thread(save_volume, volume, folder / f"volume {n}")
+            file = str(path)
+        paths.append(file)
     for n in images.missing:
-        given["volumes"].insert(n, None)
-    return given
+        paths.insert(n, None)
+    return {**fields, "volumes": paths}
 
 
-def _mask(lungs, image) -> Volume:
-    """The lungs' voxels on an image's grid: of a segmentation, or of a label map as it is."""
+def _read_nth(images: ImageSet, n: int) -> Volume:
+    """The voxels of one image; those of a sequence lie where its proxy does."""
+    node = images.nodes[n]
+    if not images.in_sequence:
+        return read_image(node)
+    frame = images.frame if images.frame.IsA("vtkMRMLVolumeNode") else None
+    return replace(read_image(node, frame), name=f"{images.name} {n + 1}")
+
+
+def _lung_mask(lungs, image) -> Volume:
+    """The lungs' voxels: a segmentation's on the image's grid, a label map's as they are."""
     if lungs.IsA("vtkMRMLSegmentationNode"):
         return Volume(covered(lungs, image).astype(np.uint8), ijk_to_ras(image), lungs.GetName())
     return Volume(slicer.util.arrayFromVolume(lungs).copy(), ijk_to_ras(lungs), lungs.GetName())
 
 
-def _require(images: Images) -> None:
+def _require_in_scene(images: ImageSet) -> None:
     if any(node.GetScene() is None for node in images.owners):
-        raise Removed(
+        raise NodeRemoved(
             "The image was removed from the scene while it was being diagnosed; nothing was"
             " changed."
         )
 
 
-def rows_of(found: Diagnosis) -> tuple[tuple[str, float, float | None, bool], ...]:
+def rows_of(diagnosis: Diagnosis) -> tuple[tuple[str, float, float | None, bool], ...]:
     """(class, probability, threshold or None, whether it is the answer), one for each class."""
-    looked_for = (
-        list(found.probabilities)[1]
-        if found.threshold is not None and len(found.probabilities) == 2
-        else None
-    )
+    thresholds: dict[str, float] = {}
+    if diagnosis.threshold is not None and len(diagnosis.probabilities) == 2:
+        finding = list(diagnosis.probabilities)[1]  # the class that the threshold is for
+        thresholds[finding] = diagnosis.threshold
     return tuple(
-        (name, p, found.threshold if name == looked_for else None, name == found.answer)
-        for name, p in found.probabilities.items()
+        (name, probability, thresholds.get(name), name == diagnosis.answer)
+        for name, probability in diagnosis.probabilities.items()
     )
 
 
-def write_diagnosis(found: Diagnosis, images: Images):
-    """Put an answer into the scene: (table node, heat map's volume node or None), beside the
-    image; all of it or nothing.
+def write_diagnosis(diagnosis: Diagnosis, images: ImageSet):
+    """Put an answer into the scene, next to the image.
+
+    Returns the table node and the heat map's volume node or None. If anything fails, the scene is
+    left as it was.
     """
     frame, grid, scene = images.frame, images.nodes[0], images.owners[0].GetScene()
-    heat, image = found.heat_map, grid.GetImageData()
+    heat, image = diagnosis.heat_map, grid.GetImageData()
     if heat is not None and (image is None or image.GetDimensions()[::-1] != heat.array.shape):
         raise UserError(f'"{images.name}" was changed while it was being diagnosed; try again.')
     with ExitStack() as undo:
         table = scene.AddNewNodeByClass(
             "vtkMRMLTableNode", scene.GenerateUniqueName(f"{images.name} diagnosis")
         )
-        undo.callback(_take_out, table)
-        _fill(table, found)
-        made = None
+        undo.callback(_remove_node, table)
+        _fill(table, diagnosis)
+        heat_node = None
         if heat is not None:
-            made = map_node(heat.array, grid)
-            made.SetName(scene.GenerateUniqueName(f"{images.name} heat map"))
-            made.SetAttribute(HEAT_MAP, "map")  # before anyone can take it for a scan
-            scene.AddNode(made)
-            undo.callback(_take_out, made)
-            made.SetDescription(
-                f"{found.model}: what speaks for {found.heat_class} (Grad-CAM). {RESEARCH_ONLY}"
+            heat_node = map_node(heat.array, grid)
+            heat_node.SetName(scene.GenerateUniqueName(f"{images.name} heat map"))
+            heat_node.SetAttribute(HEAT_MAP, "map")  # before anyone can take it for a scan
+            scene.AddNode(heat_node)
+            undo.callback(_remove_node, heat_node)
+            heat_node.SetDescription(
+                f"{diagnosis.model}: what speaks for {diagnosis.heat_class} (Grad-CAM)."
+                f" {RESEARCH_ONLY}"
             )
             if frame.IsA("vtkMRMLTransformableNode"):
-                made.SetAndObserveTransformNodeID(frame.GetTransformNodeID())
-            name_map(table, made, HEAT_MAP)
-        for node in (table, made) if frame.IsA("vtkMRMLVolumeNode") else ():
-            if node is not None:
-                place_beside(node, frame)
+                heat_node.SetAndObserveTransformNodeID(frame.GetTransformNodeID())
+            name_map(table, heat_node, HEAT_MAP)
+        if frame.IsA("vtkMRMLVolumeNode"):
+            place_next_to(table, frame)
+            if heat_node is not None:
+                place_next_to(heat_node, frame)
         undo.pop_all()
-    return table, made
+    return table, heat_node
 
 
-def _fill(table, found: Diagnosis) -> None:
-    rows = rows_of(found)
-    columns = list(
-        zip(
-            *(
-                (
-                    name,
-                    p,
-                    float("nan") if threshold is None else threshold,
-                    int(positive),
-                    found.confidence,
-                )
-                for name, p, threshold, positive in rows
-            )
+def _fill(table, diagnosis: Diagnosis) -> None:
+    rows = [
+        (
+            name,
+            probability,
+            float("nan") if threshold is None else threshold,
+            int(positive),
+            diagnosis.confidence,
         )
-    )
-    for (name, kind, description), values in zip(COLUMNS, columns):
+        for name, probability, threshold, positive in rows_of(diagnosis)
+    ]
+    columns = zip(*rows, strict=True)
+    for (name, kind, description), values in zip(COLUMNS, columns, strict=True):
         array = kind()
         array.SetName(name)
         for value in values:
             array.InsertNextValue(value)
         table.AddColumn(array)
         table.SetColumnDescription(name, description)
-    table.SetAttribute(MODEL_ATTRIBUTE, found.model)
-    table.SetAttribute(ANSWER_ATTRIBUTE, found.answer)
-    table.SetDescription(" ".join((RESEARCH_ONLY, *found.notes)))
+    table.SetAttribute(MODEL_ATTRIBUTE, diagnosis.model)
+    table.SetAttribute(ANSWER_ATTRIBUTE, diagnosis.answer)
+    table.SetDescription(" ".join((RESEARCH_ONLY, *diagnosis.notes)))
 
 
-def _take_out(node) -> None:
-    """Take a node out of its scene, with its display nodes and its place in the hierarchy."""
+def _remove_node(node) -> None:
+    """Remove a node with its display nodes and its place in the subject hierarchy."""
     scene = node.GetScene()
-    for index in reversed(
-        range(node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0)
-    ):
+    displays = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
+    for index in reversed(range(displays)):
         scene.RemoveNode(node.GetNthDisplayNode(index))
     restore_place(node, None)
     scene.RemoveNode(node)

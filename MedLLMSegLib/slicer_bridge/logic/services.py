@@ -1,6 +1,4 @@
-"""What a logic works with: the runner of its jobs, what they overwrote, and the worker's
-process.
-"""
+"""What a logic works with: the runner of its jobs, what they overwrote, and the worker's process."""
 
 from __future__ import annotations
 
@@ -14,32 +12,36 @@ import slicer
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
-from MedLLMSegLib.slicer_bridge.scene.restore_point import Keep
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.slicer_bridge.scene.restore_point import RestorePoints
 
-from .jobs import Runner
-from .segmentation_job import Segmenting
+from .image_segmentation import ImageSegmenter
+from .job_runner import JobRunner
 
-LOG = "worker.log"  # in the cache folder
+WORKER_LOG = "worker.log"  # in the cache folder
 
 
-class Parts:
-    """The parts of one `SegmentationLogic`; the worker ends with it at the latest."""
+class LogicServices:
+    """The working parts of one logic; the worker ends with the logic at the latest."""
 
     def __init__(self, makeClient: Callable | None, logic):
-        self.runner, self.keep = Runner(makeClient or make_client), Keep()
-        self.segmenting = Segmenting(self.runner, self.keep, _result_setter(logic))
+        self.runner = JobRunner(makeClient or make_client)
+        self.restore_points = RestorePoints()
+        self.segmenter = ImageSegmenter(self.runner, self.restore_points, _result_setter(logic))
         self._finalizer = weakref.finalize(logic, self.runner.close)
 
     def close(self) -> None:
         self._finalizer()
 
 
-def _result_setter(logic) -> Callable:
-    there = weakref.ref(logic)
+def _result_setter(logic) -> Callable[[Segmentation], None]:
+    """A function that sets ``logic.result`` and does not keep the logic alive."""
+    reference = weakref.ref(logic)
 
-    def set_result(segmentation) -> None:
-        if there() is not None:
-            there().result = segmentation
+    def set_result(segmentation: Segmentation) -> None:
+        logic = reference()
+        if logic is not None:
+            logic.result = segmentation
 
     return set_result
 
@@ -48,14 +50,15 @@ def make_client():
     """A started client of the worker, in Slicer's own Python."""
     from MedLLMSegLib.worker.client import WorkerClient
 
-    client = WorkerClient(python(), environment(), cache_dir() / LOG)
+    client = WorkerClient(python(), environment(), cache_dir() / WORKER_LOG)
     client.start()
     return client
 
 
 def python() -> str:
-    """The Python to run the worker with: Slicer's (`PythonSlicer`, which its launcher puts on
-    the path), or this one outside.
+    """The Python that runs the worker.
+
+    In Slicer, `PythonSlicer`, which Slicer's launcher puts on the path; outside, this one.
     """
     application = getattr(slicer, "app", None)
     if application is None:
@@ -71,7 +74,8 @@ def python() -> str:
 
 
 def environment() -> dict[str, str] | None:
-    """The environment that Slicer was started in, without what its launcher set; None outside,
-    for this process's own.
+    """The environment that Slicer was started in, without its launcher's settings.
+
+    None outside of Slicer: this process's own.
     """
     return None if getattr(slicer, "app", None) is None else slicer.util.startupEnvironment()

@@ -28,8 +28,9 @@ FEWEST = 2  # one pair to train on and one to choose the best weights by
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A scan and its segmentation. group: the patient, whose scans are never trained on and
-    chosen by at once.
+    """A scan and its segmentation.
+
+    group: of the patient; all scans of a group are used either for training or for validation.
     """
 
     volumeNode: Any
@@ -61,34 +62,36 @@ def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
             )
         seen.add(volume.GetID())
     names = _structures(pairs)
-    found, taken, patients = [], set(), {}
+    found: list[Pair] = []
+    used_names: set[str] = set()
+    patients: dict[int, int] = {}  # item in the subject hierarchy -> number
     for volume, segmentation in pairs:
-        name = _free(
-            re.sub(r"[^\w-]+", "_", volume.GetName() or "").strip("_")[:40] or "scan", taken
-        )
-        taken.add(name.casefold())
+        name = _unused_name(_file_name(volume), used_names)
+        used_names.add(name.casefold())
         patient = _patient(volume)
         group = f"patient_{patients.setdefault(patient, len(patients) + 1)}" if patient else name
         found.append(Pair(volume, segmentation, group, name))
     return tuple(found), names
 
 
-def _free(name: str, taken: set[str]) -> str:
-    """A name that no other scan's file has, on disks that tell "MR" from "mr" and on those that
-    do not.
+def _file_name(volumeNode) -> str:
+    plain = re.sub(r"[^\w-]+", "_", volumeNode.GetName() or "").strip("_")
+    return plain[:40] or "scan"
+
+
+def _unused_name(name: str, used: set[str]) -> str:
+    """The name, numbered if another scan's file has it; upper and lower case count as equal, as on
+    some disks.
     """
-    return next(
-        each
-        for n in count(1)
-        if (each := name if n == 1 else f"{name}_{n}").casefold() not in taken
-    )
+    candidates = (name if n == 1 else f"{name}_{n}" for n in count(1))
+    return next(candidate for candidate in candidates if candidate.casefold() not in used)
 
 
 def _structures(pairs) -> tuple[str, ...]:
     """The names that the segments of every pair have, in the order of the first one's."""
-    first, names = pairs[0][1], _names(pairs[0][1])
+    first, names = pairs[0][1], _segment_names(pairs[0][1])
     for _, segmentation in pairs[1:]:
-        others = _names(segmentation)
+        others = _segment_names(segmentation)
         if {same_name(name) for name in others} != {same_name(name) for name in names}:
             raise UserError(
                 f'"{first.GetName()}" has the segments {", ".join(names)}, and'
@@ -99,7 +102,7 @@ def _structures(pairs) -> tuple[str, ...]:
     return names
 
 
-def _names(node) -> tuple[str, ...]:
+def _segment_names(node) -> tuple[str, ...]:
     segments = node.GetSegmentation()
     names = tuple(segments.GetSegment(i).GetName() for i in segments.GetSegmentIDs())
     if not names:
@@ -116,7 +119,7 @@ def _names(node) -> tuple[str, ...]:
 
 
 def _patient(volumeNode) -> int:
-    """The item of the patient that the subject hierarchy says a scan is of; 0 if it says none."""
+    """The subject hierarchy item of a scan's patient; 0 if it has none."""
     hierarchy = volumeNode.GetScene().GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(volumeNode)
     level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelPatient()
@@ -128,7 +131,8 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
     `UserError`.
     """
     volume = read_volume(pair.volumeNode)
-    labels, taken_by = np.zeros(volume.array.shape, np.uint8), {}
+    labels = np.zeros(volume.array.shape, np.uint8)
+    name_of: dict[int, str] = {}  # label -> structure
     segments = pair.segmentationNode.GetSegmentation()
     by_name = {same_name(segments.GetSegment(i).GetName()): i for i in segments.GetSegmentIDs()}
     for value, name in enumerate(names, start=1):
@@ -136,13 +140,13 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
         others = np.unique(labels[inside])
         if others.any():
             raise UserError(
-                f'The segments "{taken_by[int(others[others > 0][0])]}" and "{name}" of'
+                f'The segments "{name_of[int(others[others > 0][0])]}" and "{name}" of'
                 f' "{pair.segmentationNode.GetName()}" overlap, and every voxel can have one label'
                 " only; remove the overlap (Segment Editor: Masking, Modify other segments:"
                 " Overwrite all)."
             )
         labels[inside] = value
-        taken_by[value] = name
+        name_of[value] = name
     if not labels.any():
         raise UserError(
             f'The segmentation "{pair.segmentationNode.GetName()}" is empty where'
@@ -158,7 +162,8 @@ def _voxels(node, segment_id: str, volumeNode, name: str) -> np.ndarray:
     """Which voxels of the scan, bool [k, j, i], a segment covers. The scene is not touched, as
     Slicer's own export would.
     """
-    grid, segment = ijk_to_segmentation(node, volumeNode), slicer.vtkOrientedImageData()
+    grid = ijk_to_segmentation(node, volumeNode)
+    segment = slicer.vtkOrientedImageData()
     extent = [edge for size in volumeNode.GetImageData().GetDimensions() for edge in (0, size - 1)]
     if not _with_labelmaps(node, grid, extent).GetBinaryLabelmapRepresentation(segment_id, segment):
         raise UserError(
@@ -180,28 +185,28 @@ def covered(node, volumeNode) -> np.ndarray:
     """Which voxels of an image, bool [k, j, i], any segment of a segmentation covers. Raises
     `UserError` for an empty one.
     """
-    segments, names = node.GetSegmentation(), _names(node)
-    parts = [
+    segments, names = node.GetSegmentation(), _segment_names(node)
+    masks = [
         _voxels(node, segment_id, volumeNode, name)
-        for segment_id, name in zip(segments.GetSegmentIDs(), names)
+        for segment_id, name in zip(segments.GetSegmentIDs(), names, strict=True)
     ]
-    return np.logical_or.reduce(parts)
+    return np.logical_or.reduce(masks)
 
 
 def _with_labelmaps(node, grid: np.ndarray, extent: list[int]):
     """The node, or a copy of it outside of the scene whose surfaces are made into voxels of a
     grid.
     """
-    labelmap, convert = BINARY_LABELMAP, slicer.vtkSegmentationConverter
-    if node.GetSegmentation().ContainsRepresentation(labelmap):
+    converter = slicer.vtkSegmentationConverter
+    if node.GetSegmentation().ContainsRepresentation(BINARY_LABELMAP):
         return node
     copy = slicer.vtkMRMLSegmentationNode()
     copy.GetSegmentation().DeepCopy(node.GetSegmentation())
     copy.GetSegmentation().SetConversionParameter(
-        convert.GetReferenceImageGeometryParameterName(),
-        convert.SerializeImageGeometry(to_vtk(grid), extent),
+        converter.GetReferenceImageGeometryParameterName(),
+        converter.SerializeImageGeometry(to_vtk(grid), extent),
     )
-    copy.GetSegmentation().CreateRepresentation(labelmap)
+    copy.GetSegmentation().CreateRepresentation(BINARY_LABELMAP)
     return copy
 
 

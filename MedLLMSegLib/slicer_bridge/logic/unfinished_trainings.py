@@ -1,17 +1,17 @@
-"""Trainings that are not finished: their cases and run lie in the cache folder until the model is
-imported.
+"""Unfinished trainings: their cases and run stay in the cache folder until the model is imported.
 
-A worker that dies, a cancel and a crash of Slicer so cost no training: the next one that asks for
-the same goes on from there. The cases are copies of patients' scans, so the folder is its owner's
-alone, and nothing stays that cannot be gone on from.
+So a dead worker, a cancel or a crash of Slicer loses no training: the next one with the same pairs
+and options resumes it. The cases are copies of patients' scans. Therefore the folder is readable by
+its owner alone, and a training that cannot be resumed is removed.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,32 +19,32 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.safe_files import make_folder, write_error, write_text
 
-from .jobs import Job, Runner
+from .job_runner import JobRunner
+from .jobs import Job
 
-CASES, RUN, ASKED = "cases", "run", "asked.json"
-SAVED = (  # what a run goes on from: `training.checkpoint.LAST`, which torch would come with
-    "last.pt"
-)
-HOPELESS = (
-    "is damaged",
-    "holds a training",
-    "holds no finished training",
-)  # as a training refuses what lies in its folder
+CASES, RUN, IDENTITY = "cases", "run", "asked.json"
+# what a run resumes from: `training.checkpoint.LAST`, whose import would bring torch
+SAVED = "last.pt"
+# how a training refuses what lies in its folder
+UNUSABLE_RUN_MESSAGES = ("is damaged", "holds a training", "holds no finished training")
 
 
 @contextmanager
-def training_folder(runner: Runner, job: Job, name: str) -> Iterator[Path]:
-    """The folder in which the model of this id is trained. It goes at the end, unless that is no
-    model and the run was saved: then it is `job.kept`.
+def training_folder(runner: JobRunner, job: Job, name: str) -> Iterator[Path]:
+    """The folder in which the model of this id is trained.
 
-    Raises `UserError` if another training, of this Slicer or another one, is at work in it; and, in
-    place of the training's own, if what was saved can never be gone on from, which goes then, too.
+    It is removed at the end. If the training fails after its run was saved, it stays, as
+    `job.kept`.
+
+    Raises `UserError` if another training, of this Slicer or another one, uses the folder. If the
+    training failed because the saved run is unusable, this is said in place of the training's own
+    error, and the folder is removed.
     """
     folder = make_folder(_trainings()) / name
     with suppress(OSError):  # a disk that knows no permissions
         folder.parent.chmod(0o700)
-    with _lock(folder) as ours:
-        if not ours:
+    with _lock(folder) as locked:
+        if not locked:
             raise UserError(
                 f'A model called "{name}" is being trained already; wait for it, or choose another'
                 " name."
@@ -53,7 +53,7 @@ def training_folder(runner: Runner, job: Job, name: str) -> Iterator[Path]:
             yield folder
         except BaseException as error:  # the end of Slicer, too
             if (folder / RUN / SAVED).exists():
-                if _hopeless(error, folder / RUN):
+                if _is_unusable(error, folder / RUN):
                     raise UserError(
                         "What was saved of this training cannot be read or no longer fits, and was"
                         " discarded; train again, which begins anew."
@@ -63,30 +63,30 @@ def training_folder(runner: Runner, job: Job, name: str) -> Iterator[Path]:
         finally:
             if not job.kept:
                 shutil.rmtree(folder, ignore_errors=True)
-                runner.remove(folder)  # and what the thread for files may still write
+                runner.remove(folder)  # and whatever the thread for files still writes
 
 
-def _hopeless(error: BaseException, run: Path) -> bool:
-    """Whether an error comes from what lies in the run's folder, and not from a full disk, a
-    missing package and the like.
+def _is_unusable(error: BaseException, run: Path) -> bool:
+    """Whether an error is about the files of the run, and not about a full disk or a missing
+    package.
     """
     return (
         isinstance(error, UserError)
         and str(run) in str(error)
-        and any(words in str(error) for words in HOPELESS)
+        and any(message in str(error) for message in UNUSABLE_RUN_MESSAGES)
     )
 
 
 def unfinished() -> tuple[str, ...]:
-    """The ids of the trainings that are kept, or at work."""
+    """The ids of the trainings that are kept or running."""
     return tuple(sorted(path.name for path in _trainings().glob("*") if path.is_dir()))
 
 
 def discard() -> None:
-    """Remove what is kept of every training, with its copies of scans; of those at work nothing."""
+    """Remove all kept trainings, with their copies of scans; those that are running stay."""
     for name in unfinished():
-        with _lock(_trainings() / name) as ours:
-            if ours:
+        with _lock(_trainings() / name) as locked:
+            if locked:
                 shutil.rmtree(_trainings() / name, ignore_errors=True)
 
 
@@ -96,27 +96,27 @@ def _trainings() -> Path:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[bool]:
-    """Whether the training of this folder is ours alone until the block ends."""
-    try:
-        file = open(
-            folder.with_name(f"{folder.name}.lock"), "wb"
-        )  # the system lets go of it however this program ends
-    except OSError as error:
-        raise write_error(folder, error) from error
-    with file:
-        yield _locked(file)
-
-
-def _locked(file: BinaryIO) -> bool:
-    """Whether a file is ours alone from now on, or its disk knows no locks."""
-    try:
+    """Lock the training of this folder until the block ends; yields whether that was possible."""
+    path = folder.with_name(f"{folder.name}.lock")
+    with ExitStack() as closing:
         try:
-            import fcntl
-        except ImportError:
+            # the system releases the lock however this program ends
+            file = closing.enter_context(open(path, "wb"))
+        except OSError as error:
+            raise write_error(folder, error) from error
+        yield _try_lock(file)
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Lock a file without waiting. A disk without locks counts as locked."""
+    try:
+        if sys.platform == "win32":
             import msvcrt
 
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
@@ -125,11 +125,12 @@ def _locked(file: BinaryIO) -> bool:
     return True
 
 
-def take_up(folder: Path, asked: dict) -> None:
-    """Leave an earlier run as it is if it was asked for the same, and make room for a new one
-    otherwise.
+def resume_or_reset(folder: Path, identity: dict) -> None:
+    """Keep an earlier run if it was of the same training; remove it otherwise.
+
+    identity: everything that two trainings have in common if one can resume the other.
     """
-    path, text = folder / ASKED, json.dumps(asked, indent=1, sort_keys=True)
+    path, text = folder / IDENTITY, json.dumps(identity, indent=1, sort_keys=True)
     if not path.is_file() or path.read_bytes() != text.encode("utf-8"):
         shutil.rmtree(folder / RUN, ignore_errors=True)
     write_text(path, text)

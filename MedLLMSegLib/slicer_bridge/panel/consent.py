@@ -9,7 +9,7 @@ import qt
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.slicer_bridge.install import licences
 from MedLLMSegLib.slicer_bridge.install import packages as install
-from MedLLMSegLib.slicer_bridge.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 POLL_MS = 100
 AFTER_PAINT_MS = 50  # long enough for the panel to be drawn before something makes it wait

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import qt
 
-from MedLLMSegLib.slicer_bridge.scene.node_marks import is_map
+from MedLLMSegLib.slicer_bridge.presenter.diagnose_view import with_classifier, with_diagnosis
+from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import extra_inputs_of
+from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 
-from .panel_job import JobSection, Overlay
-from .presenter_diagnose import with_classifier, with_diagnosis
-from .record_fields import asks_of
+from .panel_job import JobSection, MapOverlay
 from .result_section import fill_table
 from .train_section import fill_box, fit_height
 
@@ -23,7 +23,7 @@ class DiagnoseSection(JobSection):
     def __init__(self, widget):
         super().__init__(widget)
         self.table, self.image, self._ids = None, None, ()
-        self.overlay, ui = Overlay(self._lay, widget.log), widget.ui
+        self.overlay, ui = MapOverlay(self._lay, widget.log), widget.ui
         ui.diagnoseImageSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update()
         )
@@ -47,7 +47,7 @@ class DiagnoseSection(JobSection):
             (choice.entry for choice in self.widget.panel.classifiers if choice.entry.id == name),
             None,
         )
-        self.widget.replace(with_classifier(self.widget.panel, name, asks_of(entry)))
+        self.widget.replace(with_classifier(self.widget.panel, name, extra_inputs_of(entry)))
 
     def update(self) -> None:
         """Take account of what is selected, and of nodes that are gone."""
@@ -127,11 +127,11 @@ class DiagnoseSection(JobSection):
         """What the user has told besides the image, if the model asks for it: options of the
         logic's `diagnoseAsync`.
         """
-        asks, ui = self.widget.panel.asks, self.widget.ui
-        lungs = ui.lungMaskSelector.currentNode() if asks.lungs else None
+        requested, ui = self.widget.panel.extra_inputs, self.widget.ui
+        lungs = ui.lungMaskSelector.currentNode() if requested.lungs else None
         cells = [
             (name, ui.recordTable.item(row, 1).text().strip())
-            for row, (name, _hint) in enumerate(asks.fields)
+            for row, (name, _hint) in enumerate(requested.fields)
         ]
         record = {name: value for name, value in cells if value}
         return {

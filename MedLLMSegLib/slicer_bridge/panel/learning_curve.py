@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import slicer
 
-from MedLLMSegLib.slicer_bridge.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 COLOURS = {
     "loss": (0.0, 0.45, 0.70),

@@ -10,7 +10,7 @@ import slicer
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
-from MedLLMSegLib.slicer_bridge.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 WORKERS = "worker.log"  # as in parts.py
 

@@ -13,11 +13,11 @@ from MedLLMSegLib.registry.user_models import (
     is_users_model,
     verify_model,
 )
-from MedLLMSegLib.slicer_bridge.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import has_sides
+from MedLLMSegLib.slicer_bridge.presenter.models_view import with_managed, with_model
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
-from .panel_job import Aside
-from .presenter import with_managed, with_model
-from .record_fields import has_sides
+from .panel_job import FileTask
 from .train_section import fill_box
 
 ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
@@ -161,7 +161,7 @@ class ModelsSection:
         what to say of it.
         """
         self.widget.change(models_message=meanwhile, models_busy=True)
-        Aside(act, lambda future: self._tell(lambda: told(future.result())))
+        FileTask(act, lambda future: self._tell(lambda: told(future.result())))
 
     def _tell(self, act) -> None:
         """Do something and show what it says, or why it could not be done, in the section."""

@@ -10,9 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import qt
 
-from MedLLMSegLib.slicer_bridge.logic.jobs import LENT_S
-
-from .panel_state import BUSY
+from MedLLMSegLib.slicer_bridge.logic.job_runner import THREAD_SLICE_S
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY
 
 POLL_MS = 100
 
@@ -83,7 +82,7 @@ class JobSection:
         return time.monotonic() - self._began
 
 
-class Aside:
+class FileTask:
     """Files are read and written in a thread while the window lives; then ``done`` gets the
     future, on the main thread.
     """
@@ -95,13 +94,13 @@ class Aside:
         self._look()
 
     def _look(self) -> None:
-        if wait([self._future], LENT_S).done:
+        if wait([self._future], THREAD_SLICE_S).done:
             self._done(self._future)
         else:
             qt.QTimer.singleShot(POLL_MS, lambda: self._look())  # which keeps this object
 
 
-class Overlay:
+class MapOverlay:
     """The map that a section lays over the slice views, one at a time. lay: (owner of a map,
     show) -> None. log: as the panel's.
     """

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import qt
 
-from MedLLMSegLib.slicer_bridge.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.segment_view import table_text
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .log_section import copy
-from .panel_job import Overlay
-from .presenter import table_text
+from .panel_job import MapOverlay
 from .train_section import fit_height
 
 MOST_ROWS = 10
@@ -23,7 +23,7 @@ class ResultSection:
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
-        self.overlay = Overlay(
+        self.overlay = MapOverlay(
             lambda node, show: widget.logic.showUncertainty(node, None, show), widget.log
         )
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)

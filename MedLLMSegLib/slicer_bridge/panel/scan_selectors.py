@@ -7,7 +7,7 @@ from __future__ import annotations
 import slicer
 import vtk
 
-from MedLLMSegLib.slicer_bridge.scene.node_marks import is_map
+from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 
 SCAN = "vtkMRMLScalarVolumeNode"
 WATCHED = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import qt
 import slicer
 
-from MedLLMSegLib.slicer_bridge.logic.jobs import LENT_S
+from MedLLMSegLib.slicer_bridge.logic.job_runner import THREAD_SLICE_S
+from MedLLMSegLib.slicer_bridge.presenter.segment_view import with_job
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 from MedLLMSegLib.slicer_bridge.scene.sample_data import Download, load_sample
-from MedLLMSegLib.slicer_bridge.translation import _
 
 from .panel_job import JobSection
-from .presenter import with_job
 
 POLL_MS = 100
 
@@ -78,7 +78,7 @@ class SampleButton:
             qt.QTimer.singleShot(POLL_MS, self._look)
 
     def _look(self) -> None:
-        if not self._download.wait(LENT_S):
+        if not self._download.wait(THREAD_SLICE_S):
             qt.QTimer.singleShot(POLL_MS, self._look)
             return
         error, self._download = self._download.error, None

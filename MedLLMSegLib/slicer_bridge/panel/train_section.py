@@ -7,11 +7,15 @@ import slicer
 
 from MedLLMSegLib.slicer_bridge.install import licences
 from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import discard, unfinished
-from MedLLMSegLib.slicer_bridge.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.train_view import (
+    discard_question,
+    discarded_text,
+    with_training,
+)
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .learning_curve import LearningCurve
 from .panel_job import JobSection
-from .presenter_train import discard_question, discarded_text, with_training
 
 LEAST_ROWS, MOST_ROWS = 3, 8
 

@@ -1,9 +1,8 @@
-"""What the scene says of an image that is to be diagnosed: its file, or its voxels with what its
-display and study tell.
+"""An image that is to be diagnosed: its file, or its voxels with what its display and study say.
 
-A classifier was trained on grey values as its files' tags ask for them. Slicer's voxels may lack a
-look-up table or be turned round (MONOCHROME1), so the file is read wherever the node is still what
-was loaded from it.
+A classifier was trained on grey values as its files' tags define them. Slicer's voxels may lack a
+look-up table or be inverted (MONOCHROME1), so the file is read as long as the node is unchanged
+since it was loaded.
 """
 
 from __future__ import annotations
@@ -19,22 +18,23 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.slicer_bridge.logic import sequence_job as sequences
 
+from .sequence_nodes import source_of
 from .volume_nodes import ijk_to_ras, read_volume
 
 INVERTED = "vtkMRMLColorTableNodeInvertedGrey"  # how Slicer's DICOM module shows MONOCHROME1
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """What is diagnosed at once: one image, a few (channels or frames in order), or those of a
-    sequence.
+class ImageSet:
+    """The images of one diagnosis: one, a few (channels or frames in order), or a sequence's.
 
-    nodes: volume nodes; those of a sequence lie outside of the scene. frame: the node whose
-    transform and place in the subject hierarchy count. owners: the nodes of the scene that have to
-    stay there. name: for what is made of them. missing: the numbers of channels, from 0, that the
-    nodes lack. flat: whether each is one image, which may have a file.
+    nodes: volume nodes; those of a sequence lie outside of the scene.
+    frame: the node whose transform and place in the subject hierarchy count.
+    owners: the nodes that have to stay in the scene.
+    name: of the nodes that are made from them.
+    missing: the numbers of channels, from 0, that are not there.
+    flat: whether each is one image, which may have a file.
     """
 
     nodes: tuple
@@ -49,69 +49,76 @@ class Images:
         return self.nodes[0].GetScene() is not self.owners[0].GetScene()
 
 
-def images_of(node, kind: str, model: str) -> Images:
-    """The images that a node, or several in a list, stand for. kind: of the model's input, as in
-    `InputConfig`.
+def images_of(node, kind: str, model: str) -> ImageSet:
+    """The images that a node, or several in a list, stand for.
 
-    In the list of a model's channels None stands for a missing one. A model of frames takes the
-    whole sequence that a node is or shows an image of. Raises `UserError`.
+    node: in the list of a model's channels None stands for a missing one. A model of frames takes
+        the whole sequence that a node is or shows an image of.
+    kind: of the model's input, as in `InputConfig`.
+
+    Raises `UserError`.
     """
     listed = tuple(node) if isinstance(node, (list, tuple)) else (node,)
-    missing = tuple(n for n, each in enumerate(listed) if each is None and kind == "radiograph")
-    nodes = tuple(each for n, each in enumerate(listed) if n not in missing)
-    if not nodes or any(each is None or each.GetScene() is None for each in nodes):
+    missing = tuple(n for n, item in enumerate(listed) if item is None and kind == "radiograph")
+    nodes = tuple(item for n, item in enumerate(listed) if n not in missing)
+    if not nodes or any(item is None or item.GetScene() is None for item in nodes):
         raise UserError("No image is selected; load one and choose it.")
-    source = sequences.source_of(nodes[0], kind == "frames") if len(nodes) == 1 else None
-    if source is not None and kind != "frames":
-        raise UserError(
-            f'"{nodes[0].GetName()}" is a sequence, and the model "{model}" looks at one image at a'
-            " time; choose the image that the sequence browser shows."
-        )
+    first = nodes[0]
+    source = source_of(first, kind == "frames") if len(nodes) == 1 else None
     if source is not None:
+        if kind != "frames":
+            raise UserError(
+                f'"{first.GetName()}" is a sequence, and the model "{model}" looks at one image at'
+                " a time; choose the image that the sequence browser shows."
+            )
         sequence = source.sequence
         items = tuple(sequence.GetNthDataNode(n) for n in range(sequence.GetNumberOfDataNodes()))
-        return Images(items, source.proxy or sequence, (sequence,), sequence.GetName())
+        return ImageSet(items, source.proxy or sequence, (sequence,), sequence.GetName())
     if kind == "frames" and len(nodes) == 1:
         raise UserError(
-            f'"{nodes[0].GetName()}" is one image, and the model "{model}" looks at several in'
+            f'"{first.GetName()}" is one image, and the model "{model}" looks at several in'
             " order; load them as a sequence (Add data, Description: Volume Sequence)."
         )
-    return Images(nodes, nodes[0], nodes, nodes[0].GetName(), missing, kind == "radiograph")
+    return ImageSet(nodes, first, nodes, first.GetName(), missing, kind == "radiograph")
 
 
 def file_of(node) -> str | None:
-    """The file of one flat image that a node still shows as it was loaded, DICOM or a picture;
-    None for its voxels.
-    """
-    from MedLLMSegLib.io.dicom.series import is_dicom
-    from MedLLMSegLib.io.pictures import is_picture
+    """The file of one flat image, DICOM or a picture; None if the node's voxels have to be used.
 
+    They have to if the node is no single flat image, was changed since it was loaded, or has no
+    file.
+    """
     image, storage = node.GetImageData(), node.GetStorageNode()
     if image is None or image.GetDimensions()[2] != 1:
         return None
     name = storage.GetFileName() if storage is not None else None
     if name and node.GetModifiedSinceRead():
         return None
-    if (
-        name
-        and storage.GetNumberOfFileNames() < 2
-        and os.path.isfile(name)
-        and (is_picture(name) or is_dicom(Path(name)))
-    ):
+    if name and storage.GetNumberOfFileNames() < 2 and _is_readable_image(name):
         return name
+    return _file_in_database(node)
+
+
+def _is_readable_image(name: str) -> bool:
+    from MedLLMSegLib.io.dicom.series import is_dicom
+    from MedLLMSegLib.io.pictures import is_picture
+
+    return os.path.isfile(name) and (is_picture(name) or is_dicom(Path(name)))
+
+
+def _file_in_database(node) -> str | None:
+    """The file of a node's one DICOM instance in Slicer's DICOM database, or None."""
     database = getattr(slicer, "dicomDatabase", None)
     instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    found = (
-        database.fileForInstance(instances[0])
-        if database is not None and len(instances) == 1
-        else ""
-    )
+    if database is None or len(instances) != 1:
+        return None
+    found = database.fileForInstance(instances[0])
     return found if found and os.path.isfile(found) else None
 
 
 def read_image(node, frame=None) -> Volume:
-    """A node's voxels as a `Volume`, with the window and the direction of grey that it is shown in
-    as tags.
+    """A node's voxels as a `Volume`, with tags for the window and the direction of grey that it is
+    shown in.
 
     Pictures that Slicer loads in colours are [colour, k, j, i]. frame: as for `read_volume`. Raises
     `UserError`.
@@ -122,27 +129,28 @@ def read_image(node, frame=None) -> Volume:
         array = scalars.reshape(*image.GetDimensions()[::-1], image.GetNumberOfScalarComponents())
         return Volume(np.moveaxis(array, -1, 0).copy(), ijk_to_ras(node), node.GetName(), {})
     volume = read_volume(node, frame)
-    return Volume(volume.array, volume.ijk_to_ras, volume.name, _tags(node))
+    return Volume(volume.array, volume.ijk_to_ras, volume.name, _display_tags(node))
 
 
-def _tags(node) -> dict[str, float]:
+def _display_tags(node) -> dict[str, float]:
     """The window, unless Slicer has chosen it itself, and whether the lowest value is white."""
     display = node.GetDisplayNode()
     if display is None or not display.IsA("vtkMRMLScalarVolumeDisplayNode"):
         return {}
-    tags = (
-        {}
-        if display.GetAutoWindowLevel()
-        else {"window_center": display.GetLevel(), "window_width": display.GetWindow()}
-    )
-    return {**tags, **({"inverted": 1.0} if display.GetColorNodeID() == INVERTED else {})}
+    tags = {}
+    if not display.GetAutoWindowLevel():
+        tags = {"window_center": display.GetLevel(), "window_width": display.GetWindow()}
+    if display.GetColorNodeID() == INVERTED:
+        tags["inverted"] = 1.0
+    return tags
 
 
 def modality_of(node) -> str:
-    """DICOM's code of what made an image, such as "CR", as the subject hierarchy has it; "" if
-    it has none.
-    """
-    hierarchy = node.GetScene().GetSubjectHierarchyNode() if node.GetScene() is not None else None
+    """The DICOM modality of an image, such as "CR", by the subject hierarchy; "" if unknown."""
+    scene = node.GetScene()
+    hierarchy = scene.GetSubjectHierarchyNode() if scene is not None else None
     item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    if hierarchy is None or not item:
+        return ""
     name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMSeriesModalityAttributeName()
-    return (hierarchy.GetItemAttribute(item, name) or "").upper() if item else ""
+    return (hierarchy.GetItemAttribute(item, name) or "").upper()

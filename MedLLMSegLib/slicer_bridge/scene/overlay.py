@@ -13,7 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from MedLLMSegLib.core.errors import UserError
 
-from .node_marks import HEAT_MAP, ROLE, is_map
+from .map_roles import HEAT_MAP, UNCERTAINTY_MAP, is_map
 
 COLOURS = "vtkMRMLColorTableNodeIron"
 SURE = 0.05  # below this the map is transparent: there is nothing to look at
@@ -36,15 +36,15 @@ class OverlayState:
 
     def put_back(self, segmentationNode) -> None:
         if self.node is None or self.node.GetScene() is None:
-            segmentationNode.SetNodeReferenceID(ROLE, None)
+            segmentationNode.SetNodeReferenceID(UNCERTAINTY_MAP, None)
             return
         _fill(self.node, self.image, self.matrix, self.transform)
-        segmentationNode.SetNodeReferenceID(ROLE, self.node.GetID())
+        segmentationNode.SetNodeReferenceID(UNCERTAINTY_MAP, self.node.GetID())
 
 
 def uncertainty_of(segmentationNode):
     """The map of a segmentation's last run, or None."""
-    return segmentationNode.GetNodeReference(ROLE)
+    return segmentationNode.GetNodeReference(UNCERTAINTY_MAP)
 
 
 def heat_map_of(tableNode):
@@ -60,7 +60,7 @@ def map_node(array: np.ndarray, scan):
     return node
 
 
-def name_map(owner, node, role: str = ROLE) -> None:
+def name_map(owner, node, role: str = UNCERTAINTY_MAP) -> None:
     """Make a volume node the map of a segmentation (or a diagnosis) and give it a map's colours;
     None for no map.
     """

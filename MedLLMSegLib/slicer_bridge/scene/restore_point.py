@@ -9,7 +9,7 @@ from __future__ import annotations
 import slicer
 
 from .overlay import OverlayState
-from .segment_display import looks_kept, looks_of
+from .segment_display import display_properties_kept, display_properties_of
 
 
 class NodeState:
@@ -22,7 +22,7 @@ class NodeState:
         self.segmentation.DeepCopy(node.GetSegmentation())
         self.transform = node.GetTransformNodeID()
         self.reference = node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole())
-        self.overlay, self.looks = OverlayState(node), looks_of(node)
+        self.overlay, self.looks = OverlayState(node), display_properties_of(node)
 
     @property
     def worth_keeping(self) -> bool:
@@ -36,7 +36,7 @@ class NodeState:
         there = lambda name: (
             name if name and node.GetScene() and node.GetScene().GetNodeByID(name) else None
         )
-        with looks_kept(node, self.looks), slicer.util.NodeModify(node):
+        with display_properties_kept(node, self.looks), slicer.util.NodeModify(node):
             node.GetSegmentation().DeepCopy(self.segmentation)
             node.SetAndObserveTransformNodeID(there(self.transform))
             node.SetNodeReferenceID(
@@ -45,7 +45,7 @@ class NodeState:
             self.overlay.put_back(node)
 
 
-class Keep:
+class RestorePoints:
     """What the last run on each segmentation node overwrote, for this session.
 
     Restoring swaps: what is put back changes places with what was there, so that a second Restore

@@ -19,10 +19,12 @@ PROPERTIES = (
     "OverrideColor",
 )
 
-Looks = dict[str, dict[str, tuple]]  # display node's id -> segment id -> the properties' values
+DisplayProperties = dict[
+    str, dict[str, tuple]
+]  # display node's id -> segment id -> the properties' values
 
 
-def looks_of(node) -> Looks:
+def display_properties_of(node) -> DisplayProperties:
     """How the display nodes of a segmentation node show each of its segments now."""
     displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
     return {
@@ -35,24 +37,28 @@ def looks_of(node) -> Looks:
     }
 
 
-def set_looks(node, looks: Looks) -> None:
+def set_display_properties(node, properties: DisplayProperties) -> None:
     """Show segments as they were; those that are not there, or were not, stay as they are."""
     for display in (node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())):
-        for name, values in looks.get(display.GetID(), {}).items() if display else ():
+        for name, values in properties.get(display.GetID(), {}).items() if display else ():
             if node.GetSegmentation().GetSegment(name) is not None:
                 for each, value in zip(PROPERTIES, values):
                     getattr(display, f"SetSegment{each}")(name, value)
 
 
 @contextmanager
-def looks_kept(node, earlier: Looks | None = None) -> Iterator[None]:
+def display_properties_kept(node, earlier: DisplayProperties | None = None) -> Iterator[None]:
     """Segments may be exchanged meanwhile, and look as before. earlier: of such as are not there
     now and come back.
     """
-    now = looks_of(node)
+    now = display_properties_of(node)
     try:
         yield
     finally:
-        set_looks(
-            node, {name: {**(earlier or {}).get(name, {}), **looks} for name, looks in now.items()}
+        set_display_properties(
+            node,
+            {
+                name: {**(earlier or {}).get(name, {}), **properties}
+                for name, properties in now.items()
+            },
         )

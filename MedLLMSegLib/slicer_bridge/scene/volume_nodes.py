@@ -22,7 +22,7 @@ from MedLLMSegLib.core.volume import Volume
 
 from .overlay import uncertainty_of, write_uncertainty
 from .restore_point import NodeState
-from .segment_display import looks_kept
+from .segment_display import display_properties_kept
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments
 
 
@@ -106,13 +106,13 @@ def write_drawing(
             before = _remember(segmentationNode, undo)
         segments = segmentationNode.GetSegmentation()
         old = old_segments(segments, drawing, side)
-        with looks_kept(segmentationNode), slicer.util.NodeModify(segmentationNode):
+        with display_properties_kept(segmentationNode), slicer.util.NodeModify(segmentationNode):
             _set_frame(segmentationNode, volumeNode, segments.GetNumberOfSegments() - len(old))
             set_segments(segments, drawing, ijk_to_segmentation(segmentationNode, volumeNode), old)
             segmentationNode.CreateDefaultDisplayNodes()
-        place_beside(segmentationNode, volumeNode)
+        place_next_to(segmentationNode, volumeNode)
         if write_uncertainty(uncertainty, volumeNode, segmentationNode, undo):
-            place_beside(uncertainty_of(segmentationNode), volumeNode, undo)
+            place_next_to(uncertainty_of(segmentationNode), volumeNode, undo)
         undo.pop_all()
     return segmentationNode, before
 
@@ -199,7 +199,7 @@ def ijk_to_segmentation(node, volumeNode) -> np.ndarray:
     return np.linalg.inv(_to_world(node)) @ _to_world(volumeNode) @ ijk_to_ras(volumeNode)
 
 
-def place_beside(node, volumeNode, undo: ExitStack | None = None) -> None:
+def place_next_to(node, volumeNode, undo: ExitStack | None = None) -> None:
     """Next to the scan in the subject hierarchy (in its study), unless the user has put the node
     into a folder.
     """

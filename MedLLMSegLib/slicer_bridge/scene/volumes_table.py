@@ -7,14 +7,14 @@ from __future__ import annotations
 import slicer  # noqa: F401  (MRML's classes, before VTK's)
 import vtk
 
-from .volume_nodes import place_beside, restore_place
+from .volume_nodes import place_next_to, restore_place
 
-ROLE = "MedLLMSegVolumes"  # the sequence of segmentations' reference to its table
+VOLUMES_TABLE = "MedLLMSegVolumes"  # the sequence of segmentations' reference to its table
 
 
 def table_of(segmentations):
     """The table of a sequence of segmentations, or None."""
-    return segmentations.GetNodeReference(ROLE)
+    return segmentations.GetNodeReference(VOLUMES_TABLE)
 
 
 def make_volumes(index, rows: dict[str, tuple]) -> vtk.vtkTable:
@@ -61,8 +61,8 @@ def show_volumes(segmentations, volumes: vtk.vtkTable, beside, node=None):
     if there is None:
         name = scene.GenerateUniqueName(f"{segmentations.GetName()} volumes")
         there = scene.AddNode(node) if node else scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-        segmentations.SetNodeReferenceID(ROLE, there.GetID())
-        place_beside(there, beside)
+        segmentations.SetNodeReferenceID(VOLUMES_TABLE, there.GetID())
+        place_next_to(there, beside)
     there.SetAndObserveTable(volumes)
     return there
 

@@ -1,4 +1,4 @@
-"""What the checks of MedLLMSegTest share: a phantom, a stand-in for the network, and a `Case`
+"""What the checks of MedLLMSegTest share: a phantom, a stand-in for the network, and a `SelfTestCase`
 that waits and looks.
 """
 
@@ -28,7 +28,7 @@ KEPT = (
 )  # views and other modules' singletons come and go
 
 
-class StandIn:
+class PhantomSegmenter:
     """Finds the phantom's balls by their grey values. slow: it takes its time, and can be
     cancelled. fails: or fails.
     """
@@ -61,7 +61,7 @@ class StandIn:
         )
 
 
-class Case:
+class SelfTestCase:
     """What the checks share. test: a unittest.TestCase. window: whether this is Slicer with its
     window.
     """

@@ -15,11 +15,10 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.install import licences
 from MedLLMSegLib.slicer_bridge.install import packages as install
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY
 
-from .expectations import NAMES, StandIn
+from .expectations import NAMES, PhantomSegmenter
 from .scene_steps import save_and_load
-
-BUSY = ("installing", "running", "cancelling")
 
 
 @contextmanager
@@ -79,7 +78,7 @@ def check_press(case) -> None:
     """A press of Segment gives a table and a segmentation; Restore brings back what a second
     press overwrote.
     """
-    with pressed_by(case, StandIn()) as widget:
+    with pressed_by(case, PhantomSegmenter()) as widget:
         if widget is None:
             return
         case.test.assertTrue(widget.ui.segmentButton.enabled, widget.ui.segmentButton.toolTip)
@@ -97,7 +96,7 @@ def check_press(case) -> None:
                 widget.ui.show3DButton.checked
             )  # the button looks at what the node shows in 3D
         widget.parameters.outputSegmentation = node
-        widget.logic.segmentFunction = StandIn(only=(1,))
+        widget.logic.segmentFunction = PhantomSegmenter(only=(1,))
         widget.ui.segmentButton.click()
         case.wait(lambda: widget.panel.state not in BUSY)
         case.test.assertEqual(case.names(node), NAMES[:1])
@@ -108,7 +107,7 @@ def check_press(case) -> None:
 
 def check_press_cancel(case) -> None:
     """Segment becomes Cancel while it runs, and a press of that leaves no segmentation."""
-    slow = StandIn(slow=True)
+    slow = PhantomSegmenter(slow=True)
     with pressed_by(case, slow) as widget:
         if widget is None:
             return
@@ -125,7 +124,7 @@ def check_press_cancel(case) -> None:
 def check_press_failure(case) -> None:
     """What goes wrong stands in the panel as one sentence."""
     sentence = "The scan is upside down; turn it and try again."
-    with pressed_by(case, StandIn(fails=UserError(sentence))) as widget:
+    with pressed_by(case, PhantomSegmenter(fails=UserError(sentence))) as widget:
         if widget is None:
             return
         widget.ui.segmentButton.click()
@@ -138,7 +137,7 @@ def check_press_close(case) -> None:
     """The scene may be closed while the panel's run goes on; the panel is ready for the next
     one.
     """
-    slow = StandIn(slow=True)
+    slow = PhantomSegmenter(slow=True)
     with pressed_by(case, slow) as widget:
         if widget is None:
             return
@@ -155,7 +154,7 @@ def check_press_consent(case) -> None:
     """What is to be installed or accepted stands in the panel, in no dialog, and Not now leaves
     all as it was.
     """
-    with pressed_by(case, StandIn()) as widget:
+    with pressed_by(case, PhantomSegmenter()) as widget:
         if widget is None:
             return
         texts = [widget.ui.segmentButton.text]
@@ -178,7 +177,7 @@ def check_press_consent(case) -> None:
 
 def check_press_saved(case) -> None:
     """The panel's choices are saved with the scene, and shown when it is loaded."""
-    with pressed_by(case, StandIn()) as widget:
+    with pressed_by(case, PhantomSegmenter()) as widget:
         if widget is None or case.application is None:
             return
         widget.ui.sideComboBox.setCurrentIndex(2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 
-from .expectations import NAMES, StandIn
+from .expectations import NAMES, PhantomSegmenter
 
 TIMES = ("0", "0.5", "1")
 UID = "1.2.826.0.1.3680043.10.1.1"  # of the phantom's series; nothing real has it
@@ -29,7 +29,7 @@ def check_sequence(case) -> None:
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
     case.wait(lambda: browser.GetProxyNode(sequence) is not None)
-    node = case.logic(StandIn()).segment(browser.GetProxyNode(sequence))
+    node = case.logic(PhantomSegmenter()).segment(browser.GetProxyNode(sequence))
     case.test.assertTrue(browser.IsSynchronizedSequenceNode(browser.GetSequenceNode(node)))
     for n in range(len(TIMES)):
         browser.SetSelectedItemNumber(n)
@@ -45,7 +45,7 @@ def check_saved(case) -> None:
         )
         return
     scan = case.scan()
-    node = case.logic(StandIn()).segment(scan)
+    node = case.logic(PhantomSegmenter()).segment(scan)
     before = [(name, int(case.voxels(node, name, scan).sum())) for name in case.names(node)]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         save_and_load(case, folder)
@@ -91,7 +91,7 @@ def check_dicom(case) -> None:
             scans = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             case.test.assertEqual(len(scans), 1, "the series was not loaded as one volume")
             scan = scans[0]
-            node = case.logic(StandIn()).segment(scan)
+            node = case.logic(PhantomSegmenter()).segment(scan)
             case.test.assertEqual(case.names(node), NAMES)
             hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
             study = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(scan))
@@ -180,7 +180,7 @@ def check_editor(case) -> None:
         case.untested.append("the Segment Editor, which needs Slicer's window")
         return
     scan = case.scan()
-    node = case.logic(StandIn()).segment(scan)
+    node = case.logic(PhantomSegmenter()).segment(scan)
     first, before = (
         case.names(node)[0],
         [int(case.voxels(node, name, scan).sum()) for name in case.names(node)],

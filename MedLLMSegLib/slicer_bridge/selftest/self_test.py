@@ -18,7 +18,7 @@ from MedLLMSegLib.slicer_bridge.install import packages as install
 
 from . import panel_steps as selftest_panel
 from . import scene_steps as selftest_scene
-from .expectations import GREY, NAMES, Case, StandIn
+from .expectations import GREY, NAMES, PhantomSegmenter, SelfTestCase
 
 
 def run(test, logicClass) -> list[str]:
@@ -26,7 +26,7 @@ def run(test, logicClass) -> list[str]:
 
     Returns, and prints, what could not be tested here and why.
     """
-    case = Case(test, logicClass)
+    case = SelfTestCase(test, logicClass)
     for check in (*CHECKS, *selftest_scene.CHECKS, *selftest_panel.CHECKS):
         print(f"MedLLMSegTest: {check.__doc__.splitlines()[0]}", flush=True)
         slicer.mrmlScene.Clear()
@@ -41,10 +41,12 @@ def run(test, logicClass) -> list[str]:
     return case.untested
 
 
-def check_blocking(case: Case) -> None:
+def check_blocking(case: SelfTestCase) -> None:
     """A scan becomes a named segmentation, voxel on voxel, from the console without the panel."""
     scan, test, told = case.scan(), case.test, []
-    node = case.logic(StandIn()).segment(scan, progress=lambda stage, fraction: told.append(stage))
+    node = case.logic(PhantomSegmenter()).segment(
+        scan, progress=lambda stage, fraction: told.append(stage)
+    )
     test.assertEqual(case.names(node), NAMES)
     test.assertIn("segment", told)
     for label, name in enumerate(NAMES, start=1):
@@ -55,9 +57,9 @@ def check_blocking(case: Case) -> None:
     test.assertIsNotNone(node.GetDisplayNode())
 
 
-def check_terminology(case: Case) -> None:
+def check_terminology(case: SelfTestCase) -> None:
     """Each segment carries the codes of its structure, as Slicer's own terminologies read them."""
-    node = case.logic(StandIn()).segment(case.scan())
+    node = case.logic(PhantomSegmenter()).segment(case.scan())
     import vtk
 
     for segment_id, side in zip(
@@ -76,10 +78,10 @@ def check_terminology(case: Case) -> None:
         case.test.assertEqual(entry.GetTypeModifierObject().GetCodeMeaning(), side)
 
 
-def check_async(case: Case) -> None:
+def check_async(case: SelfTestCase) -> None:
     """A run returns at once, tells how far it is, and Slicer goes on meanwhile."""
     told, done, before = [], [], case.nodes()
-    job = case.logic(StandIn()).segmentAsync(
+    job = case.logic(PhantomSegmenter()).segmentAsync(
         case.scan(), lambda *how: told.append(how), done.append
     )
     case.test.assertEqual((job.state, told), ("running", []))
@@ -90,9 +92,9 @@ def check_async(case: Case) -> None:
     case.test.assertIn(job.segmentationNode.GetID(), case.nodes() - before)
 
 
-def check_cancel(case: Case) -> None:
+def check_cancel(case: SelfTestCase) -> None:
     """Cancel leaves the scene as it was, within two seconds, and the next run works."""
-    scan, slow = case.scan(), StandIn(slow=True)
+    scan, slow = case.scan(), PhantomSegmenter(slow=True)
     logic = case.logic(slow)
     before, job = case.nodes(), logic.segmentAsync(scan)
     case.wait(slow.begun.is_set)
@@ -102,34 +104,36 @@ def check_cancel(case: Case) -> None:
     case.test.assertLess(time.monotonic() - began, 2)
     case.test.assertEqual((job.state, job.message), ("cancelled", ""))
     case.test.assertEqual(case.nodes(), before)
-    logic.segmentFunction = StandIn()
+    logic.segmentFunction = PhantomSegmenter()
     case.test.assertEqual(case.names(logic.segment(scan)), NAMES)
 
 
-def check_failure(case: Case) -> None:
+def check_failure(case: SelfTestCase) -> None:
     """What goes wrong is one sentence, and leaves the scene as it was."""
     scan, sentence = case.scan(), "The scan is upside down; turn it and try again."
-    node = case.logic(StandIn()).segment(scan)
+    node = case.logic(PhantomSegmenter()).segment(scan)
     before = case.nodes()
     for error, message in (
         (UserError(sentence), sentence),
         (ValueError("boom"), "ValueError: boom"),
     ):
-        job = case.ended(case.logic(StandIn(fails=error)).segmentAsync(scan, segmentationNode=node))
+        job = case.ended(
+            case.logic(PhantomSegmenter(fails=error)).segmentAsync(scan, segmentationNode=node)
+        )
         case.test.assertEqual(job.state, "failed")
         case.test.assertIn(message, job.message)
         case.test.assertEqual((case.nodes(), case.names(node)), (before, NAMES))
     empty = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty")
     with case.test.assertRaises(UserError):
-        case.logic(StandIn()).segment(empty)
+        case.logic(PhantomSegmenter()).segment(empty)
     with case.test.assertRaises(Cancelled):
-        case.logic(StandIn(fails=Cancelled())).segment(scan)
+        case.logic(PhantomSegmenter(fails=Cancelled())).segment(scan)
 
 
-def check_scene(case: Case) -> None:
+def check_scene(case: SelfTestCase) -> None:
     """Closing the scene, or deleting the scan, while a run goes on leaves nothing behind."""
     for leave in (lambda scan: slicer.mrmlScene.Clear(), slicer.mrmlScene.RemoveNode):
-        scan, slow = case.scan(), StandIn(slow=True)
+        scan, slow = case.scan(), PhantomSegmenter(slow=True)
         job = case.logic(slow).segmentAsync(scan)
         case.wait(slow.begun.is_set)
         leave(scan)
@@ -138,14 +142,14 @@ def check_scene(case: Case) -> None:
         case.test.assertIsNone(slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode"))
 
 
-def check_restore(case: Case) -> None:
+def check_restore(case: SelfTestCase) -> None:
     """Restore brings back what a run overwrote, and again what it restored."""
     scan = case.scan()
-    logic = case.logic(StandIn())
+    logic = case.logic(PhantomSegmenter())
     node = logic.segment(scan)
     case.test.assertFalse(logic.canRestore(node))
     node.GetSegmentation().AddEmptySegment("mine", "Mine")
-    logic.segmentFunction = StandIn(only=(1,))
+    logic.segmentFunction = PhantomSegmenter(only=(1,))
     logic.segment(scan, node)
     new, old = [NAMES[0], "Mine"], [*NAMES, "Mine"]
     case.test.assertEqual(case.names(node), new)
@@ -155,10 +159,10 @@ def check_restore(case: Case) -> None:
         case.test.assertEqual(case.names(node), expected)
 
 
-def check_uncertainty(case: Case) -> None:
+def check_uncertainty(case: SelfTestCase) -> None:
     """The map of where the model is unsure lies over the scan in the slice views."""
     scan = case.scan()
-    logic = case.logic(StandIn())
+    logic = case.logic(PhantomSegmenter())
     node = logic.segment(scan, uncertainty=True)
     shown = logic.showUncertainty(node, scan)
     case.test.assertEqual(slicer.util.arrayFromVolume(shown).max(), 0.5)
@@ -172,7 +176,7 @@ def check_uncertainty(case: Case) -> None:
     case.test.assertTrue(all(view.GetForegroundVolumeID() != shown.GetID() for view in views))
 
 
-def check_copies(case: Case) -> None:
+def check_copies(case: SelfTestCase) -> None:
     """What Copy as Python and Copy as command give is understood by Python and by the command
     line.
     """
@@ -182,7 +186,7 @@ def check_copies(case: Case) -> None:
     case.test.assertIn(DEFAULT_SEGMENTER, [choice.entry.id for choice in logic.models()])
 
 
-def check_worker(case: Case) -> None:
+def check_worker(case: SelfTestCase) -> None:
     """The worker's own process: the shipped model on a phantom, or one sentence where its
     packages are missing.
     """

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import slicer
 
-from MedLLMSegLib.slicer_bridge.panel.record_fields import Asks
-from MedLLMSegLib.slicer_bridge.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import ExtraInputs
+from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 ROWS = (("Left hippocampus (anterior)", 1.53, 0.91), ("Right hippocampus (anterior)", 1.6, None))
 HISTORY = ({"step": 10, "loss": 0.9}, {"step": 20, "loss": 0.5}, {"step": 20, "val_dice": 0.7})
@@ -76,7 +76,9 @@ def _states(test, widget) -> None:
                 can_restore=True,
                 result="phantom",
                 stoppable=True,
-                asks=Asks(True, (("age", "a number"), ("sex", "one of female, male"))),
+                extra_inputs=ExtraInputs(
+                    True, (("age", "a number"), ("sex", "one of female, male"))
+                ),
             )
             for name, properties in widget._view.widgets.items():
                 for prop in set(properties) - {
@@ -99,7 +101,7 @@ def _states(test, widget) -> None:
     test.assertEqual(
         ui.managedComboBox.count, len(widget.panel.models) + len(widget.panel.classifiers)
     )
-    widget.change(state="idle", rows=(), pairs=(), diagnosis=(), asks=Asks())
+    widget.change(state="idle", rows=(), pairs=(), diagnosis=(), extra_inputs=ExtraInputs())
     test.assertEqual(
         (ui.resultTable.rowCount, ui.pairTable.rowCount, ui.diagnosisTable.rowCount), (0, 0, 0)
     )

@@ -6,22 +6,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from MedLLMSegLib.slicer_bridge.translation import _
-
-from .panel_state import (
-    ASKS,
-    BUSY,
-    Panel,
-    busy_elsewhere,
-    consent_text,
-    facts,
-    marked,
-    memory_text,
-    progress,
-    stage_text,
-    task_button,
-)
-from .record_fields import Asks
+from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
+from .panel_state import AWAITING_CONSENT, BUSY, Panel
+from .panel_texts import consent_text, facts_table, memory_text, stage_text, with_mark
+from .task_button import progress, task_button, why_wait_for_other_task
+from .translation import _
 
 RESEARCH_ONLY = _(
     "Research use only; not a medical device. What is shown here is no medical diagnosis."
@@ -32,24 +21,17 @@ NONE_THERE = _(
 )
 
 
-def with_classifier(panel: Panel, name: str, asks: Asks = Asks()) -> Panel:
-    """The panel when a classifier is chosen, with what it asks for besides the image.
+def with_classifier(panel: Panel, name: str, extra_inputs: ExtraInputs = NO_EXTRA_INPUTS) -> Panel:
+    """The panel when a classifier is chosen, with what it takes besides the image.
 
-    If it is another one, what was asked of the one before needs no answer any more.
+    Choosing another one withdraws a question that was asked for the one before.
     """
-    other = name != panel.classifier
-    asked = (
-        dict(state="idle", diagnose_message="")
-        if other and panel.task == "diagnose" and panel.state in ASKS
-        else {}
-    )
-    return replace(
-        panel,
-        classifier=name,
-        asks=asks,
-        managed=name if other and panel.classifier else panel.managed,
-        **asked,
-    )
+    is_other = name != panel.classifier
+    if is_other and panel.task == "diagnose" and panel.state in AWAITING_CONSENT:
+        panel = replace(panel, state="idle", diagnose_message="")
+    if is_other and panel.classifier:
+        panel = replace(panel, managed=name)
+    return replace(panel, classifier=name, extra_inputs=extra_inputs)
 
 
 def with_diagnosis(panel: Panel, job, seconds: float = 0.0) -> Panel:
@@ -104,7 +86,7 @@ def classifier_rows(panel: Panel) -> tuple[str, ...]:
 def classifier_details(choice) -> str:
     """What is to be known of a classifier before it is used, as rich text."""
     entry = choice.entry
-    return facts(
+    return facts_table(
         (
             (_("Model"), entry.title),
             (_("Modality"), entry.modality),
@@ -118,7 +100,7 @@ def classifier_details(choice) -> str:
 
 def why_no_diagnosis(panel: Panel) -> str:
     """What is missing before an image can be diagnosed, in one sentence; "" if nothing is."""
-    if busy := busy_elsewhere(panel, "diagnose"):
+    if busy := why_wait_for_other_task(panel, "diagnose"):
         return busy
     if not panel.classifiers:
         return _("There is no model that diagnoses; import or train one.")
@@ -131,12 +113,12 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     own = panel.task == "diagnose"
     active = own and panel.state in BUSY
-    text = marked(*_message(panel, own))
+    text = with_mark(*_message(panel, own))
     chosen = next((m for m in panel.classifiers if m.entry.id == panel.classifier), None)
     return {
         "diagnoseButton": _button(panel),
         "diagnoseNotNowButton": {
-            "visible": own and panel.state in ASKS,
+            "visible": own and panel.state in AWAITING_CONSENT,
             "toolTip": _("Neither install nor accept anything."),
         },
         "diagnoseProgressBar": {"visible": active, **progress(panel)},
@@ -144,9 +126,9 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
         "classifierComboBox": {"visible": bool(panel.classifiers), "enabled": not active},
         "classifierNameLabel": {"visible": bool(panel.classifiers)},
         "classifierLabel": {"text": classifier_details(chosen) if chosen else NONE_THERE},
-        "lungMaskLabel": {"visible": panel.asks.lungs},
-        "lungMaskSelector": {"visible": panel.asks.lungs, "enabled": not active},
-        "recordTable": {"visible": bool(panel.asks.fields), "enabled": not active},
+        "lungMaskLabel": {"visible": panel.extra_inputs.lungs},
+        "lungMaskSelector": {"visible": panel.extra_inputs.lungs, "enabled": not active},
+        "recordTable": {"visible": bool(panel.extra_inputs.fields), "enabled": not active},
         "diagnosisTable": {"visible": bool(panel.diagnosis)},
         "heatMapCheckBox": {
             "visible": bool(panel.diagnosis),
@@ -195,7 +177,7 @@ def _message(panel: Panel, own: bool) -> tuple[str, str | None]:
     """The section's line of text, and its mark."""
     if own and panel.state in BUSY:
         return stage_text(panel), None
-    if own and panel.state in ASKS:
+    if own and panel.state in AWAITING_CONSENT:
         return consent_text(panel), "ask"
     text = " ".join(part for part in (panel.diagnose_message, *panel.diagnose_notes) if part)
     return text, "failed" if panel.diagnose_failed else None

@@ -12,7 +12,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from MedLLMSegLib.slicer_bridge.translation import _
+from .translation import _
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import enum
 
-from MedLLMSegLib.slicer_bridge.translation import _
-
 from .device_text import found_device
+from .translation import _
 
 
 class Side(enum.Enum):

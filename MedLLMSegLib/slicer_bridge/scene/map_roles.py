@@ -4,7 +4,7 @@ for each volume.
 
 from __future__ import annotations
 
-ROLE = (  # the segmentation node's reference to its map, and the map's own mark
+UNCERTAINTY_MAP = (  # the segmentation node's reference to its map, and the map's own mark
     "MedLLMSegUncertainty"
 )
 HEAT_MAP = "MedLLMSegHeatMap"  # likewise of a diagnosis: its table node's reference
@@ -12,4 +12,4 @@ HEAT_MAP = "MedLLMSegHeatMap"  # likewise of a diagnosis: its table node's refer
 
 def is_map(node) -> bool:
     """Whether a volume node is a map of uncertainty or a heat map, and no scan."""
-    return node.GetAttribute(ROLE) is not None or node.GetAttribute(HEAT_MAP) is not None
+    return node.GetAttribute(UNCERTAINTY_MAP) is not None or node.GetAttribute(HEAT_MAP) is not None

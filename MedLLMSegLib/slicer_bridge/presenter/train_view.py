@@ -6,22 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from MedLLMSegLib.registry.catalogue import plain_id
-from MedLLMSegLib.slicer_bridge.translation import _
 
-from .panel_state import (
-    ASKS,
-    BUSY,
-    LEAST_PAIRS,
-    Panel,
-    busy_elsewhere,
-    consent_text,
-    marked,
-    progress,
-    stage_name,
-    stage_text,
-    task_button,
-    time_left,
-)
+from .panel_state import AWAITING_CONSENT, BUSY, LEAST_PAIRS, Panel
+from .panel_texts import consent_text, stage_name, stage_text, time_left, with_mark
+from .task_button import progress, task_button, why_wait_for_other_task
+from .translation import _
 
 
 def with_training(panel: Panel, job) -> Panel:
@@ -66,7 +55,7 @@ def history_text(history: Sequence[dict]) -> str:
 
 def why_no_training(panel: Panel) -> str:
     """What is missing before a training can begin, in one sentence; "" if nothing is."""
-    if busy := busy_elsewhere(panel, "train"):
+    if busy := why_wait_for_other_task(panel, "train"):
         return busy
     if len(panel.pairs) < LEAST_PAIRS:
         return _(
@@ -123,11 +112,11 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
             ),
         },
     )
-    text = marked(*_message(panel, active))
+    text = with_mark(*_message(panel, active))
     return {
         "trainButton": button,
         "trainNotNowButton": {
-            "visible": panel.task == "train" and panel.state in ASKS,
+            "visible": panel.task == "train" and panel.state in AWAITING_CONSENT,
             "toolTip": _("Neither install nor accept anything."),
         },
         "trainProgressBar": {"visible": active, **progress(panel)},
@@ -156,7 +145,7 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
             ),
         },
         "discardButton": {
-            "visible": bool(panel.unfinished) and panel.state not in (*BUSY, *ASKS),
+            "visible": bool(panel.unfinished) and panel.state not in (*BUSY, *AWAITING_CONSENT),
             "toolTip": (
                 _(
                     "Remove the trainings that were not finished, and their copies of scans:"
@@ -181,7 +170,7 @@ def _pair_tip(panel: Panel) -> str:
 
 def _message(panel: Panel, active: bool) -> tuple[str, str | None]:
     """The section's line of text, and its mark."""
-    if panel.task == "train" and panel.state in ASKS:
+    if panel.task == "train" and panel.state in AWAITING_CONSENT:
         return consent_text(panel), "ask"
     if active and panel.state == "installing":
         return stage_text(panel), None

@@ -1,0 +1,181 @@
+"""One image through the network: what a scan and every image of a sequence have in common."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from MedLLMSegLib.core.errors import Cancelled
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.slicer_bridge.scene.restore_point import RestorePoints
+from MedLLMSegLib.slicer_bridge.scene.segments import Drawing, draw
+from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
+from MedLLMSegLib.worker.protocol import Event
+
+from .job_runner import JobRunner
+from .jobs import Job, Steps
+
+# called with (stage, fraction from 0 to 1, seconds left or None)
+ReportProgress = Callable[[str, float, float | None], None]
+
+
+@dataclass(frozen=True)
+class SegmentJobOptions:
+    """The options of a segmentation, as in `MedLLMSegLib.segment`.
+
+    segmentationNode: the node to update, None for a new one. wholeSequence: a scan that a sequence
+    browser shows is segmented with all images of its sequence; False for the image that is shown
+    alone.
+    """
+
+    segmentationNode: Any = None
+    model: Any = DEFAULT_SEGMENTER
+    side: str | None = None
+    device: str = "auto"
+    uncertainty: bool = False
+    augment: int = 0
+    wholeSequence: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class ImageResult:
+    """The result of one image, ready for the scene.
+
+    uncertainty: float32 [k, j, i] or None. segmentation: without its maps.
+    """
+
+    drawing: Drawing
+    uncertainty: np.ndarray | None
+    segmentation: Segmentation
+
+
+class ImageSegmenter:
+    """Segments images for jobs, and holds what those jobs share.
+
+    onResult: gets the `Segmentation` of each finished scan, without its maps.
+    function: segments in a thread of this process instead of the worker; called like
+        `MedLLMSegLib.segment`.
+    """
+
+    def __init__(
+        self,
+        runner: JobRunner,
+        restore_points: RestorePoints,
+        onResult: Callable[[Segmentation], None],
+    ):
+        self.runner, self.restore_points, self.onResult = runner, restore_points, onResult
+        self.function: Callable | None = None
+
+    def steps(
+        self,
+        volume: Volume,
+        options: SegmentJobOptions,
+        job: Job,
+        check_nodes: Callable[[], None],
+        report: ReportProgress,
+    ) -> Steps:
+        """Steps: segment one image; returns an `ImageResult`.
+
+        check_nodes: as for `JobRunner.request`.
+        """
+        if self.function is not None:
+            segmentation = yield from self._in_process(
+                self.function, volume, options, job, check_nodes, report
+            )
+            return (yield from self.runner.in_thread(_image_result, segmentation))
+        return (yield from self._in_worker(volume, options, job, check_nodes, report))
+
+    def _in_worker(
+        self,
+        volume: Volume,
+        options: SegmentJobOptions,
+        job: Job,
+        check_nodes: Callable[[], None],
+        report: ReportProgress,
+    ) -> Steps:
+        def report_event(event: Event) -> None:
+            report(event.stage, event.fraction, event.seconds_left)
+
+        with self.runner.folder() as folder:
+            yield from self.runner.in_thread(_save_checked, volume, folder / "volume")
+            event = yield from self.runner.request(
+                job,
+                "segment",
+                check_nodes,
+                report_event,
+                volume=str(folder / "volume"),
+                output=str(folder / "result"),
+                model=str(options.model),
+                device=options.device,
+                side=options.side,
+                probabilities=False,
+                uncertainty=options.uncertainty,
+                augment=options.augment,
+            )
+            return (yield from self.runner.in_thread(_load_image_result, event.folder))
+
+    def _in_process(
+        self,
+        function: Callable,
+        volume: Volume,
+        options: SegmentJobOptions,
+        job: Job,
+        check_nodes: Callable[[], None],
+        report: ReportProgress,
+    ) -> Steps:
+        """Steps: segment with a function of this process; returns its `Segmentation`."""
+        messages: queue.SimpleQueue = queue.SimpleQueue()  # from the thread to this one
+
+        def progress(stage: str, fraction: float) -> None:
+            if not job.running or job.state == "cancelling":
+                raise Cancelled
+            messages.put((stage, fraction, None))
+
+        optional = {"uncertainty": options.uncertainty, "augment": options.augment}
+        steps = self.runner.in_thread(
+            function,
+            volume,
+            options.model,
+            device=options.device,
+            side=options.side,
+            progress=progress,
+            **{name: value for name, value in optional.items() if value},
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                _report_all(messages, report)
+                if job.state == "cancelling":  # by the callback, after the work had ended
+                    raise Cancelled from None
+                return end.value
+            _report_all(messages, report)
+            check_nodes()
+            yield
+
+
+def _report_all(messages: queue.SimpleQueue, report: ReportProgress) -> None:
+    while not messages.empty():
+        report(*messages.get())
+
+
+def _save_checked(volume: Volume, folder) -> None:
+    check_scan(volume)  # here already, so that a scan that no model can segment is refused at once
+    save_volume(volume, folder)
+
+
+def _load_image_result(folder) -> ImageResult:
+    return _image_result(load_segmentation(folder))
+
+
+def _image_result(segmentation: Segmentation) -> ImageResult:
+    uncertainty = segmentation.uncertainty.array if segmentation.uncertainty else None
+    return ImageResult(
+        draw(segmentation), uncertainty, replace(segmentation, uncertainty=None, probabilities=None)
+    )

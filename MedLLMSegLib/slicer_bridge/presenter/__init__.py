@@ -1,0 +1,1 @@
+"""What the panel shows, as pure functions of its state: neither Qt nor MRML in this room."""

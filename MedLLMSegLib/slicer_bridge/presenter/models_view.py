@@ -1,0 +1,151 @@
+"""What the panel's model list and its section Models show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .panel_state import AWAITING_CONSENT, Panel
+from .panel_texts import breakable, facts_table, memory_text
+from .task_button import wait_for_run
+from .translation import _
+
+
+def with_model(panel: Panel, name: str) -> Panel:
+    """The panel when another model is chosen, which withdraws a question about the one before."""
+    if panel.state in AWAITING_CONSENT:
+        panel = replace(panel, state="idle", message="", train_message="")
+    return replace(panel, model=name, managed=name, models_message="")
+
+
+def with_managed(panel: Panel, name: str) -> Panel:
+    """The panel when a model is selected in the section Models."""
+    return replace(panel, managed=name, models_message="")
+
+
+def matching(models: Sequence, search: str) -> list:
+    """The models in whose title, id, modality, structures or licence every word of a search
+    occurs.
+    """
+    words = search.lower().split()
+
+    def text(entry) -> str:
+        return " ".join(
+            (entry.id, entry.title, entry.modality, *entry.structures, entry.licence)
+        ).lower()
+
+    return [m for m in models if all(word in text(m.entry) for word in words)]
+
+
+def model_details(choice) -> str:
+    """What is to be known of a model before it is used, as rich text."""
+    entry = choice.entry
+    size = _("{size} MB").format(size=f"{entry.size_mb:.0f}")
+    lines = (
+        (_("Modality"), entry.modality),
+        (_("Structures"), ", ".join(entry.structures)),
+        (_("Accuracy"), entry.accuracy),
+        (_("Licence"), entry.licence),
+        (_("Size"), size),
+        (_("Memory"), memory_text(choice)),
+    )
+    return facts_table(lines)
+
+
+def _chosen_model(panel: Panel) -> dict:
+    chosen = next((m for m in panel.models if m.entry.id == panel.model), None)
+    if chosen:
+        details = model_details(chosen)
+    elif panel.models:
+        details = _("Choose a model.")
+    else:
+        details = _("There is no model; import one in the section Models.")
+    sided = panel.model in panel.sided
+    return {
+        "modelDetailsLabel": {"text": details},
+        "sideComboBox": {
+            "enabled": sided,
+            "toolTip": (
+                _("The side to be outlined. Of a crop around one organ: which one it shows.")
+                if sided
+                else _("The chosen model outlines no organ with a left and a right one.")
+            ),
+        },
+        "modelList": {"toolTip": _("What is to be outlined, in which kind of scan.")},
+    }
+
+
+def model_rows(panel: Panel) -> tuple[tuple[str, str, str], ...]:
+    def title(choice) -> str:
+        return (
+            choice.entry.title
+            if choice.fits_memory
+            else _("{title} (too large)").format(title=choice.entry.title)
+        )
+
+    return tuple(
+        (m.entry.id, title(m), f"{m.entry.id}: {m.memory_text}")
+        for m in matching(panel.models, panel.search)
+    )
+
+
+def _models_section(panel: Panel) -> dict:
+    entry, wait = panel.managed_entry, wait_for_run(panel)
+    busy = _("Wait until this model has been read.") if panel.models_busy else ""
+    none = busy or ("" if entry else _("Choose a model."))
+    kept = none or (
+        ""
+        if entry.id in panel.own
+        else _("{model} comes with MedLLMSeg and stays.").format(model=entry.id)
+    )
+    return {
+        "managedComboBox": {
+            "enabled": bool(panel.models or panel.classifiers),
+            "toolTip": _("The model that these buttons are about."),
+        },
+        "modelsLabel": {
+            "text": breakable(panel.models_message) or (_about(entry, panel.own) if entry else none)
+        },
+        **{
+            name: {
+                "enabled": not busy,
+                "toolTip": (
+                    busy or _("Copy a model bundle, {what}, into your models.").format(what=what)
+                ),
+            }
+            for name, what in (
+                ("importModelButton", _("a folder")),
+                ("importZipButton", _("a .zip file")),
+            )
+        },
+        "verifyModelButton": {
+            "enabled": not none,
+            "toolTip": none or _("Compare the model's weights with its sha256."),
+        },
+        "deleteModelButton": {
+            "enabled": not (kept or wait),
+            "toolTip": kept or wait or _("Delete this model from disk."),
+        },
+        "openFolderButton": {
+            "enabled": not none,
+            "toolTip": none or _("Open the folder that holds the model."),
+        },
+        "licenceButton": {
+            "enabled": not none,
+            "toolTip": none or _("Read the licence of the model's weights."),
+        },
+    }
+
+
+def _about(entry, own: frozenset[str]) -> str:
+    """What a model does, how large it is and whose."""
+    does = _("diagnoses") if entry.kind == "classifier" else _("outlines")
+    whose = _("one of yours") if entry.id in own else _("comes with MedLLMSeg")
+    return _("{title}: {does}, {size} MB, {whose}.").format(
+        title=breakable(entry.title), does=does, size=f"{entry.size_mb:.0f}", whose=whose
+    )
+
+
+def models_widgets(panel: Panel) -> dict[str, dict]:
+    """name in the .ui -> Qt properties."""
+    return {**_chosen_model(panel), **_models_section(panel)}

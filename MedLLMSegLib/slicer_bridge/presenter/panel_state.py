@@ -1,0 +1,123 @@
+"""The panel's state: everything that decides what its sections show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
+
+BUSY = ("installing", "running", "cancelling")
+AWAITING_CONSENT = ("needs_licence", "needs_packages")  # waits for the user's consent
+LEAST_PAIRS = 2  # one case to train on, one to choose the best weights by
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Everything the panel's looks depend on.
+
+    state: "idle", "needs_licence" or "needs_packages" (asked for consent), "installing", "running",
+    "cancelling" or "failed". task: what is or was run, "segment", "train" or "diagnose". input: the
+    scan's name. scans: how many are in the scene. models: `ModelChoice`s. own: ids of models that
+    the user may delete; sided: of those that outline an organ with two sides. packages: what would
+    be installed, with sizes. licensed: the `ModelEntry` whose licence is asked for. managed: the id
+    of the model, of either kind, in the section Models; models_busy: files of one are read or
+    written. fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows:
+    (structure, volume in mL, mean confidence). result: name of the segmentation that the last run
+    wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on.
+    pair_chosen: two nodes are selected that can be added. history: rows of a training's
+    history.json. unfinished: ids of trainings that are kept to go on from, with copies of their
+    scans. classifiers: `ModelChoice`s; classifier: the chosen one's id; extra_inputs: what it asks for
+    besides the image. image: name of the image to be diagnosed; diagnosed: of the one that is or
+    was. diagnosis: (class, probability, threshold or None, whether it is the answer). heat: the
+    heat map is to be shown; heated: there is one.
+    """
+
+    state: str = "idle"
+    task: str = "segment"
+    input: str | None = None
+    scans: int = 0
+    loading_sample: bool = False
+    models: tuple = ()
+    model: str = ""
+    search: str = ""
+    own: frozenset[str] = frozenset()
+    sided: frozenset[str] = frozenset()
+    models_message: str = ""
+    models_busy: bool = False
+    managed: str = ""
+    packages: tuple[str, ...] = ()
+    licensed: Any = None
+    stage: str = ""
+    fraction: float | None = 0.0
+    stoppable: bool = False
+    seconds_left: float | None = None
+    message: str = ""
+    notes: tuple[str, ...] = ()
+    result: str | None = None
+    rows: tuple[tuple[str, float, float], ...] = ()
+    can_restore: bool = False
+    uncertainty: bool = False
+    mapped: bool = False
+    pairs: tuple[tuple[str, str], ...] = ()
+    pair_chosen: bool = False
+    pair_selected: bool = False
+    train_name: str = ""
+    train_message: str = ""
+    train_failed: bool = False
+    history: tuple[dict, ...] = ()
+    unfinished: tuple[str, ...] = ()
+    classifiers: tuple = ()
+    classifier: str = ""
+    extra_inputs: ExtraInputs = NO_EXTRA_INPUTS
+    image: str | None = None
+    diagnosed: str = ""
+    diagnosis: tuple[tuple[str, float, float | None, bool], ...] = ()
+    diagnose_message: str = ""
+    diagnose_notes: tuple[str, ...] = ()
+    diagnose_failed: bool = False
+    heat: bool = True
+    heated: bool = False
+
+    @property
+    def chosen(self):
+        """The chosen model's `ModelEntry`, or None."""
+        return next((m.entry for m in self.models if m.entry.id == self.model), None)
+
+    @property
+    def chosen_classifier(self):
+        """The chosen classifier's `ModelEntry`, or None."""
+        return next((m.entry for m in self.classifiers if m.entry.id == self.classifier), None)
+
+    @property
+    def managed_entry(self):
+        """The `ModelEntry` that the section Models is about: of the managed model, else of the
+        one that is chosen to segment.
+        """
+        named = next(
+            (m.entry for m in (*self.models, *self.classifiers) if m.entry.id == self.managed), None
+        )
+        return named or self.chosen
+
+
+def without_scene(panel: Panel) -> Panel:
+    """The panel when the scene is closed: what was said of its nodes goes."""
+    return replace(
+        panel,
+        input=None,
+        scans=0,
+        result=None,
+        rows=(),
+        notes=(),
+        message="",
+        mapped=False,
+        history=(),
+        pairs=(),
+        train_message="",
+        image=None,
+        diagnosis=(),
+        diagnose_message="",
+        diagnose_notes=(),
+        diagnose_failed=False,
+        heated=False,
+    )

@@ -1,0 +1,188 @@
+"""What the panel shows around its button Segment: input, progress, messages and result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .panel_state import AWAITING_CONSENT, BUSY, Panel
+from .panel_texts import consent_text, stage_text, with_mark
+from .task_button import progress, task_button, wait_for_run, why_wait_for_other_task
+from .translation import _
+
+
+def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
+    """The panel when a segmentation has ended, after so many seconds. job: the logic's `Job`."""
+    ended = replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, notes=())
+    if job.state == "cancelled":
+        return replace(ended, message=job.message or _("Cancelled; the scene is as it was."))
+    if job.state == "failed":
+        return replace(
+            ended, state="failed", message=job.message or _("It failed; the scene is as it was.")
+        )
+    rows, name = tuple(tuple(row) for row in job.rows), job.segmentationNode.GetName()
+    message = job.message or _("{name}: {count} structures in {seconds} s.").format(
+        name=name, count=len(rows), seconds=f"{seconds:.1f}"
+    )
+    return replace(ended, message=message, notes=tuple(job.notes), rows=rows)
+
+
+def row_texts(name: str, volume_ml: float, confidence: float | None) -> tuple[str, str, str]:
+    """A row of the result table: two digits are what a volume and a confidence are worth."""
+    sure = "–" if confidence is None or math.isnan(confidence) else f"{confidence:.2f}"
+    return name, f"{volume_ml:.2f}", sure
+
+
+def table_text(rows: Sequence[tuple[str, float, float]]) -> str:
+    """The result table for the clipboard: tabs between columns, as spreadsheets take it."""
+    head = (_("Structure"), _("Volume (mL)"), _("Mean confidence"))
+    return "".join("\t".join(row) + "\n" for row in (head, *(row_texts(*row) for row in rows)))
+
+
+def why_no_segmentation(panel: Panel) -> str:
+    """What is missing before the input can be segmented, in one sentence; "" if nothing is."""
+    if busy := why_wait_for_other_task(panel, "segment"):
+        return busy
+    if panel.chosen is None:
+        return (
+            _("Choose a model.")
+            if panel.models
+            else _("There is no model; import one in the section Models.")
+        )
+    if panel.input is None and panel.scans == 0:
+        return _("Load a scan, or the sample head, and choose it as the input volume.")
+    if panel.input is None:
+        return _("Choose a scan as the input volume.")
+    return ""
+
+
+def _input(panel: Panel) -> dict:
+    return {
+        "sampleButton": {
+            "visible": panel.scans == 0 or panel.loading_sample,
+            "enabled": not panel.loading_sample,
+            "text": (
+                _("Loading MRHead...") if panel.loading_sample else _("Load sample head (MRHead)")
+            ),
+            "toolTip": _(
+                "Download Slicer's sample MRI of a head (4 MB) and choose it as the input volume."
+            ),
+        },
+    }
+
+
+def _segment_button(panel: Panel) -> dict:
+    missing = why_no_segmentation(panel)
+    ready = (
+        ""
+        if missing
+        else _("Outline {structures} in {scan}.").format(
+            structures=", ".join(panel.chosen.structures), scan=panel.input
+        )
+    )
+    button = task_button(
+        panel,
+        "segment",
+        missing,
+        (_("Segment"), ready),
+        {
+            "needs_packages": (
+                _("Install and segment"),
+                _("Install these packages into Slicer, and then segment."),
+            ),
+            "needs_licence": (
+                _("Accept and segment"),
+                _("Accept the model's licence, and then segment."),
+            ),
+        },
+    )
+    declined = {
+        "visible": panel.state in AWAITING_CONSENT and panel.task == "segment",
+        "toolTip": _("Neither install nor accept anything."),
+    }
+    return {"segmentButton": button, "notNowButton": declined}
+
+
+def _progress(panel: Panel) -> dict:
+    return {
+        "progressBar": {
+            "visible": panel.state in BUSY and panel.task == "segment",
+            **progress(panel),
+        }
+    }
+
+
+def _status(panel: Panel) -> dict:
+    text = with_mark(*_status_text(panel))
+    return {"statusLabel": {"text": text, "visible": bool(text)}}
+
+
+def _status_text(panel: Panel) -> tuple[str, str | None]:
+    """What the panel says under its button, and its mark."""
+    if panel.state in BUSY and panel.task == "segment":
+        return stage_text(panel), None
+    if panel.state in AWAITING_CONSENT and panel.task == "segment":
+        return consent_text(panel), "ask"
+    if panel.state == "failed" and panel.task == "segment":
+        return panel.message, "failed"
+    text = " ".join(part for part in (panel.message, *panel.notes) if part)
+    return text, "done" if panel.rows else None
+
+
+def _result(panel: Panel) -> dict:
+    wait = wait_for_run(panel)
+    overlay = (
+        _("Show how unsure the model is, over the scan.")
+        if panel.mapped or not panel.rows
+        else _("Press Segment once more to map how unsure the model is.")
+    )
+    restore = (
+        _("Bring back what the last run overwrote.")
+        if panel.can_restore
+        else _("There is nothing to bring back: the last run overwrote no segmentation.")
+    )
+    return {
+        "resultWidget": {"visible": panel.result is not None},
+        "resultTable": {"visible": bool(panel.rows)},
+        "copyTableButton": {
+            "enabled": bool(panel.rows),
+            "toolTip": (
+                _("Copy the table to the clipboard, for a spreadsheet.")
+                if panel.rows
+                else _("There is no table.")
+            ),
+        },
+        "restoreButton": {"enabled": panel.can_restore and not wait, "toolTip": wait or restore},
+        "uncertaintyCheckBox": {"toolTip": overlay},
+    }
+
+
+def _copy(panel: Panel) -> dict:
+    missing = (
+        _("Choose an input volume and a model.")
+        if panel.input is None or panel.chosen is None
+        else ""
+    )
+    return {
+        "copyPythonButton": {
+            "enabled": not missing,
+            "toolTip": missing or _("Copy lines that do the same in Slicer's Python console."),
+        },
+        "copyCommandButton": {
+            "enabled": not missing,
+            "toolTip": missing or _("Copy a command that does the same in a terminal."),
+        },
+    }
+
+
+def segment_widgets(panel: Panel) -> dict[str, dict]:
+    """name in the .ui -> Qt properties."""
+    return {
+        **_input(panel),
+        **_segment_button(panel),
+        **_progress(panel),
+        **_status(panel),
+        **_result(panel),
+        **_copy(panel),
+    }

@@ -1,0 +1,65 @@
+"""What the panel shows is a function of its state: `view(panel)`.
+
+The widget keeps a `Panel`, replaces fields of it as things happen, and copies `view(panel)` to its
+widgets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .diagnose_view import classifier_rows, diagnose_widgets, diagnosis_texts
+from .models_view import model_rows, models_widgets
+from .panel_state import Panel
+from .segment_view import row_texts, segment_widgets
+from .train_view import start_rows, train_widgets
+
+
+@dataclass(frozen=True)
+class View:
+    """widgets: name in the .ui -> Qt properties. The rest is what lists and tables hold.
+
+    models: ids, titles and tool tips of the rows of the model list. chosen: the id of the row that
+    is selected. starts: ids (None: none) and titles of what a training can start from. rows: texts
+    of the result table. pairs: texts of the table of training pairs. classifiers: ids of the list
+    in the section Diagnose; classifier: the one that is selected. diagnosis: texts of its table.
+    fields: (name, what it may hold) of the record that this classifier reads. every: ids of the
+    list in the section Models, of either kind; managed: the one that is selected.
+    """
+
+    widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    models: tuple[tuple[str, str, str], ...] = ()
+    chosen: str = ""
+    starts: tuple[tuple[str | None, str], ...] = ()
+    rows: tuple[tuple[str, str, str], ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    classifiers: tuple[str, ...] = ()
+    classifier: str = ""
+    diagnosis: tuple[tuple[str, str, str, str], ...] = ()
+    fields: tuple[tuple[str, str], ...] = ()
+    every: tuple[str, ...] = ()
+    managed: str = ""
+
+
+def view(panel: Panel) -> View:
+    """What the panel shows in a state."""
+    return View(
+        widgets={
+            **segment_widgets(panel),
+            **models_widgets(panel),
+            **train_widgets(panel),
+            **diagnose_widgets(panel),
+        },
+        models=model_rows(panel),
+        chosen=panel.model,
+        starts=start_rows(panel),
+        rows=tuple(row_texts(*row) for row in panel.rows),
+        pairs=panel.pairs,
+        classifiers=classifier_rows(panel),
+        classifier=panel.classifier,
+        diagnosis=tuple(diagnosis_texts(*row) for row in panel.diagnosis),
+        fields=panel.extra_inputs.fields,
+        every=tuple(m.entry.id for m in (*panel.models, *panel.classifiers)),
+        managed=getattr(panel.managed_entry, "id", ""),
+    )
