@@ -8,9 +8,14 @@ import pytest
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.studies import few_cases
 from MedLLMSegLib.studies.few_cases import BEGIN, END, Plan, fill, gains, page, run
-from Testing.training.test_segmenter_session import data  # noqa: F401 (a fixture)
+from Testing.helpers.toy_training import write_toy_data
 
 PLAN = Plan("runs/acdc", "hippocampus-t1", (3, 5), (0, 1), 300)
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_toy_data(tmp_path / "data")
 
 
 def result(mean):

@@ -15,11 +15,16 @@ from MedLLMSegLib.core.geometry import Grid, resample, transform_points
 from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
 from MedLLMSegLib.worker.client import MODULE
 from Testing.cli.test_end_to_end import template_path
+from Testing.helpers.toy_training import write_toy_data
 from Testing.helpers.worker_owner import LINUX, Owner, cancelled_in
-from Testing.training import test_segmenter_session
 
-toy_scans = test_segmenter_session.data  # a fixture: six small scans
 LONG = 300  # seconds: importing torch on a busy machine
+
+
+@pytest.fixture
+def toy_scans(tmp_path):
+    """Six small scans."""
+    return write_toy_data(tmp_path / "data", shape=(24, 32, 24))
 
 
 @pytest.fixture(scope="module")
