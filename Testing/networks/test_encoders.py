@@ -348,7 +348,7 @@ def test_a_package_that_cannot_be_loaded_is_named(folders, monkeypatch):
     def fails(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr("MedLLMSegLib.networks.encoders.folder_encoder.import_module", fails)
+    monkeypatch.setattr("MedLLMSegLib.networks.encoders.optional_package.import_module", fails)
     with pytest.raises(
         UserError,
         match=(

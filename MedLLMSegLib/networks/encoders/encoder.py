@@ -1,8 +1,10 @@
-"""What every encoder does, and the two small ones that are trained here: an image to source
-tokens.
+"""The base of all encoders, from an image to source tokens, and the two small ones that are trained
+here.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +18,11 @@ VIT_PATCH, VIT_DEPTH, VIT_HEAD = 16, 6, 32
 
 
 class Encoder(nn.Module):
-    """An image (B, C, H, W) to source tokens (B, S, widest), one for each of several depths.
+    """From an image (B, C, H, W) to source tokens (B, S, widest), one for each of several depths.
 
-    widths: of each source token's features; narrower ones are padded with zeros at their end, so
-    that all depths fit one tensor. `cam_layer` is the module whose output (B, C, h, w) Grad-CAM
-    looks at. A frozen encoder has no gradients in its weights and stays in evaluation mode.
+    widths: the number of features of each source token; narrower ones are padded with zeros at the
+    end, so that all depths fit one tensor. The weights of a frozen encoder have no gradients, and
+    it stays in evaluation mode.
     """
 
     def __init__(self, config: EncoderConfig, widths: tuple[int, ...]):
@@ -29,31 +31,34 @@ class Encoder(nn.Module):
 
     @property
     def cam_layer(self) -> nn.Module:
+        """The module whose output (B, C, h, w) Grad-CAM uses."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> Encoder:
-        return super().train(mode and not self.config.frozen)
+        """Set the mode of all modules; a frozen encoder stays in evaluation mode."""
+        super().train(mode and not self.config.frozen)
+        return self
 
 
 def stack_sources(sources: list[Tensor]) -> Tensor:
     """Features of several depths, (B, width) each -> (B, S, widest), padded with zeros at the
     end.
     """
-    widest = max(s.shape[1] for s in sources)
-    return torch.stack([F.pad(s, (0, widest - s.shape[1])) for s in sources], dim=1)
+    widest = max(source.shape[1] for source in sources)
+    padded = [F.pad(source, (0, widest - source.shape[1])) for source in sources]  # (B, widest)
+    return torch.stack(padded, dim=1)
 
 
 def checked_depths(
     config: EncoderConfig, count: int, usual: tuple[int, ...] = ()
 ) -> tuple[int, ...]:
-    """The depths that the configuration names, or the usual ones: if none are given, six evenly up
-    to the last.
+    """The depths that the configuration names, or else the usual ones: six, evenly up to the last,
+    if none are given.
 
-    Raises `UserError` where the encoder has not so many.
+    count: depths that the encoder has. Raises `UserError` where it lacks one.
     """
-    six = sorted(
-        {round(count * n / 6) for n in range(1, 7)} - {0}
-    )  # 24 layers: 4, 8, ... 24, as in PneumoLLM
+    # Of 24 layers: 4, 8, ... 24, as in PneumoLLM.
+    six = sorted({round(count * n / 6) for n in range(1, 7)} - {0})
     depths = config.depths or usual or tuple(six)
     if depths[-1] > count:
         raise UserError(
@@ -64,8 +69,8 @@ def checked_depths(
 
 
 def check_channels(config: EncoderConfig, needed: int) -> None:
-    """Raises `UserError` unless the image has the encoder's channels, or one, which it then gets
-    as each of them.
+    """Raise `UserError` unless the image has the channels that the encoder needs, or one channel,
+    which is then repeated.
     """
     if config.channels not in (1, needed):
         raise UserError(
@@ -75,17 +80,16 @@ def check_channels(config: EncoderConfig, needed: int) -> None:
 
 
 class SmallCNN(Encoder):
-    """Four stages of two 3 x 3 convolutions, the first of each halving the grid; each stage's
-    mean is a source token.
+    """Four stages of two 3 x 3 convolutions, of which the first halves the grid; the mean of each
+    stage's output is a source token.
     """
 
     def __init__(self, config: EncoderConfig):
         depths = checked_depths(config, len(CNN_STAGES))
         super().__init__(config, tuple(CNN_STAGES[d - 1] for d in depths))
         self.depths = depths
-        self.stages = nn.ModuleList(
-            _stage(a, b) for a, b in zip((config.channels, *CNN_STAGES), CNN_STAGES[: depths[-1]])
-        )
+        channels = (config.channels, *CNN_STAGES[: depths[-1]])
+        self.stages = nn.ModuleList(_stage(*in_and_out) for in_and_out in pairwise(channels))
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -93,41 +97,47 @@ class SmallCNN(Encoder):
 
     def forward(self, image: Tensor) -> Tensor:
         """image (B, C, H, W) -> (B, S, widest)."""
-        sources = []
-        for number, stage in enumerate(self.stages, start=1):
-            image = stage(image)
-            if number in self.depths:
-                sources.append(image.mean((2, 3)))
+        x, sources = image, []
+        for depth, stage in enumerate(self.stages, start=1):
+            x = stage(x)  # (B, C_n, H / 2^depth, W / 2^depth)
+            if depth in self.depths:
+                sources.append(x.mean((2, 3)))  # (B, C_n)
         return stack_sources(sources)
 
 
 def _stage(channels_in: int, channels_out: int) -> nn.Sequential:
-    layers = []
-    for n, stride in ((channels_in, 2), (channels_out, 1)):
-        layers += [
-            nn.Conv2d(n, channels_out, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(channels_out),
-            nn.ReLU(),
-        ]
-    return nn.Sequential(*layers)
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, 2, 1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+        nn.Conv2d(channels_out, channels_out, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(channels_out),
+        nn.ReLU(),
+    )
 
 
 class PatchMap(nn.Module):
-    """Patch tokens as a map, so that Grad-CAM has one to look at. The width is the patches' in
-    one row.
-    """
+    """Shows patch tokens as a map, for Grad-CAM. columns: patches in a row of the image."""
 
     def forward(self, patches: Tensor, columns: int) -> Tensor:
         """patches (B, h * w, D) -> (B, D, h, w)."""
         return patches.transpose(1, 2).unflatten(2, (-1, columns))
 
 
+def pass_through_map(patch_map: PatchMap, x: Tensor, prefix: int, columns: int) -> Tensor:
+    """Lead the patches among the tokens x (B, prefix + h * w, D) through the map; the values stay.
+
+    prefix: tokens before the patches, such as a class token.
+    """
+    patches = patch_map(x[:, prefix:], columns)  # (B, D, h, w)
+    return torch.cat([x[:, :prefix], patches.flatten(2).transpose(1, 2)], dim=1)
+
+
 class SmallViT(Encoder):
     """Patches of 16 x 16, a class token, six pre-norm layers; the class token after a layer is a
     source token.
 
-    Grad-CAM looks at the patches on their way into the last layer: behind it the class token no
-    longer sees them.
+    Grad-CAM uses the patches before the last layer, as the class token sees them no more after it.
     """
 
     def __init__(self, config: EncoderConfig):
@@ -163,18 +173,15 @@ class SmallViT(Encoder):
 
     def forward(self, image: Tensor) -> Tensor:
         """image (B, C, H, W), H and W as configured -> (B, S, width)."""
-        patches = self.embed(image).flatten(2).transpose(1, 2) + self.position  # (B, h * w, D)
-        x = torch.cat(
-            [self.class_token.expand(len(patches), -1, -1), patches], dim=1
-        )  # (B, 1 + h * w, D)
+        patches = self.embed(image).flatten(2).transpose(1, 2)  # (B, h * w, D)
+        patches = patches + self.position
+        class_token = self.class_token.expand(len(patches), -1, -1)  # (B, 1, D)
+        x = torch.cat([class_token, patches], dim=1)  # (B, 1 + h * w, D)
         sources = []
-        for number, layer in enumerate(self.layers, start=1):
-            if number == len(self.layers):
-                seen = (
-                    self.patch_map(x[:, 1:], self.side).flatten(2).transpose(1, 2)
-                )  # (B, h * w, D) again
-                x = torch.cat([x[:, :1], seen], dim=1)
-            x = layer(x)
-            if number in self.depths:
-                sources.append(x[:, 0])
+        for depth, layer in enumerate(self.layers, start=1):
+            if depth == len(self.layers):
+                x = pass_through_map(self.patch_map, x, prefix=1, columns=self.side)
+            x = layer(x)  # (B, 1 + h * w, D)
+            if depth in self.depths:
+                sources.append(x[:, 0])  # (B, D)
         return stack_sources(sources)
