@@ -98,13 +98,12 @@ def add_parser(commands) -> None:
 def _segment(args, command: str) -> int:
     from MedLLMSegLib.core.safe_files import check_writable
     from MedLLMSegLib.io.scan_search import find_scans
-    from MedLLMSegLib.segmentation.batch.segment_batch import (
+    from MedLLMSegLib.segmentation.batch.outputs import (
         SegmentOptions,
         is_file_output,
         paths_for_file,
-        segment_file,
-        segment_files,
     )
+    from MedLLMSegLib.segmentation.batch.segment_batch import segment_file, segment_files
     from MedLLMSegLib.segmentation.pipeline import load_model
 
     scans = find_scans(args.scans)
@@ -132,14 +131,14 @@ def _segment(args, command: str) -> int:
             " of the series."
         )
     options = SegmentOptions(
-        args.side,
-        args.report,
-        args.probabilities,
-        args.overwrite,
-        command,
-        args.uncertainty,
-        args.augment,
-        args.frames,
+        side=args.side,
+        report=args.report,
+        probabilities=args.probabilities,
+        overwrite=args.overwrite,
+        command=command,
+        uncertainty=args.uncertainty,
+        augment=args.augment,
+        frames=args.frames,
     )
     model = load_model(args.model, args.device)
     with Bar(scans) as bar:

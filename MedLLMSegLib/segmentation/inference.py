@@ -1,24 +1,26 @@
-"""A prepared array through a network to class probabilities: whole where it fits, in windows
-where it does not.
+"""A prepared array through a network to logits: whole where it fits, in windows where it does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import is_out_of_memory
-from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.registry.segmenter_settings import WINDOW, Triple
+from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.types import Array, Triple
+from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
-SMALLEST = 32  # voxels of an axis: below this, tiles show a network too little
+SMALLEST_TILE = 32  # voxels of an axis: smaller tiles show a network too little
 
-# Where memory runs out or a GPU cannot, the stage that is reported begins so, and a run's notes say
-# it. Ordered by priority: only the first match is reported.
+# Stages that are reported after a fallback. A run's notes name them. The order is the priority:
+# only the first match becomes a note.
 SMALLER_TILES, ON_CPU = "segment in smaller tiles", "segment on the CPU"
 LACKING = "segment on the CPU, as the GPU lacks an operation"
 FALLBACKS = {
@@ -29,9 +31,10 @@ FALLBACKS = {
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """ "auto" takes CUDA, then Apple's MPS, then the CPU; "cuda:1" is the second GPU.
+    """The torch device for a name.
 
-    Raises `UserError` for a device this computer lacks.
+    "auto" takes CUDA, then Apple's MPS, then the CPU; "cuda:1" is the second GPU. Raises
+    `UserError` for a device that this computer does not have.
     """
     counts = {
         "cuda": torch.cuda.device_count() if torch.cuda.is_available() else 0,
@@ -56,79 +59,108 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def lacks_operation(error: BaseException) -> bool:
-    """Whether an error says that torch has an operation not (yet) for a device; Apple's MPS is
-    where some are missing.
+    """Whether an error says that torch does not support an operation on the device.
 
-    Most are of a type of their own; MPS refuses 3D convolutions (torch before 2.3), transposed ones
-    (before 2.8, and in half precision) with a plain RuntimeError that says so.
+    Some operations are missing on Apple's MPS. Most of these errors have their own type. MPS
+    refuses 3D convolutions (torch before 2.3) and transposed ones (before 2.8, and in half
+    precision) with a plain RuntimeError.
     """
-    said = isinstance(error, RuntimeError) and "not supported on mps" in str(error).lower()
-    return said or isinstance(error, NotImplementedError)
+    refused = isinstance(error, RuntimeError) and "not supported on mps" in str(error).lower()
+    return refused or isinstance(error, NotImplementedError)
 
 
 def cpu_fallback_stage(error: BaseException) -> str | None:
-    """The stage to report where the CPU can do what a GPU could not (`ON_CPU`, `LACKING`); None
-    where something else is wrong.
+    """The stage to report before the CPU takes over from a GPU: `ON_CPU` or `LACKING`.
+
+    None for an error that the CPU would not solve.
     """
-    return LACKING if lacks_operation(error) else ON_CPU if is_out_of_memory(error) else None
+    if lacks_operation(error):
+        return LACKING
+    return ON_CPU if is_out_of_memory(error) else None
 
 
 def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]:
-    """The sentence for the user, if any, about a run on ``device`` that reported these stages."""
+    """The note, if any, on a run on ``device`` that reported these stages."""
     memory = "computer's memory" if device.type == "cpu" else "GPU's memory"
-    return tuple(
-        text.format(memory=memory)
-        for name, text in FALLBACKS.items()
-        if any(s.startswith(name) for s in stages)
-    )[:1]
+    reported = list(stages)
+    for fallback, note in FALLBACKS.items():
+        if any(stage.startswith(fallback) for stage in reported):
+            return (note.format(memory=memory),)
+    return ()
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One way to run a network over an array. tile: voxels (k, j, i) at once. stage: as reported."""
+
+    device: torch.device
+    tile: Triple
+    stage: str = "segment"
+
+    def with_smaller_tiles(self) -> _Attempt:
+        """Half the tile along each axis, down to `SMALLEST_TILE`."""
+        k, j, i = (min(size, max(SMALLEST_TILE, size // 2)) for size in self.tile)
+        return replace(self, tile=(k, j, i), stage=SMALLER_TILES)
 
 
 def predict(
     network: nn.Module,
-    array: np.ndarray,
+    array: Array,
     device: torch.device,
     window: Triple = WINDOW,
     overlap: float = 0.5,
     progress: Report | None = None,
-) -> np.ndarray:
+) -> NDArray[np.float32]:
     """Logits of a prepared array.
 
     array: float32 [k, j, i]. Returns float32 [classes, k, j, i]. An array no larger than `window`
-    goes through whole; a larger one by MONAI's sliding window with Gaussian weights, gathered in
-    the computer's memory whatever the device. An axis shorter than the window is taken as it is.
-    `progress` is called before each window, and may raise `Cancelled`. Where the device's memory
-    runs out, everything is done again with half the window, down to 32 voxels an axis, and then on
-    the CPU; `progress` then names the stage `SMALLER_TILES` or `ON_CPU`. Where the device lacks an
-    operation, the CPU takes over at once (`LACKING`). The network stays on ``device`` for the next
-    time.
+    goes through whole. A larger one goes through MONAI's sliding window with Gaussian weights; the
+    result is gathered in the computer's memory whatever the device. An axis shorter than the
+    window is taken as it is. `progress` is called before each window, and may raise `Cancelled`.
+
+    Where the device's memory runs out, everything is done again with half the window, down to 32
+    voxels an axis, and then on the CPU; the stage is then `SMALLER_TILES` or `ON_CPU`. Where the
+    device lacks an operation, the CPU takes over at once (`LACKING`). Afterwards the network is on
+    ``device`` again.
     """
-    window, asked = tuple(min(w, n) for w, n in zip(window, array.shape)), device
-    stage, tiles = "segment", window
+    full_tile = _tile(window, array.shape)
+    attempt = _Attempt(device, full_tile)
+    reporter = Progress.of(progress)
     while True:
         try:
-            logits = _predict(network.to(device), array, device, tiles, overlap, progress, stage)
-            network.to(asked)  # a training goes on there
+            logits = _run(network.to(attempt.device), array, attempt, overlap, reporter)
+            network.to(device)  # a training goes on there
             return logits
         except RuntimeError as error:
-            lacking = device.type != "cpu" and lacks_operation(error)
-            if not (lacking or is_out_of_memory(error)):
+            following = _next_attempt(attempt, error, full_tile)
+            if following is None:
                 raise
-            smaller = tuple(min(w, max(SMALLEST, w // 2)) for w in tiles)
-            if smaller == tiles and device.type == "cpu":
-                raise
-        # Only here, where the error and what its traceback held are gone, is there anything to
-        # free.
-        free_memory(device)
-        if lacking:
-            stage, device = LACKING, torch.device("cpu")
-        elif smaller != tiles:
-            stage, tiles = SMALLER_TILES, smaller
-        else:
-            stage, tiles, device = ON_CPU, window, torch.device("cpu")
+        # The error's traceback holds tensors, so their memory can only be freed here.
+        free_memory(attempt.device)
+        attempt = following
+
+
+def _tile(window: Triple, shape: tuple[int, ...]) -> Triple:
+    """The window, no larger than the array along any axis."""
+    k, j, i = (min(size, length) for size, length in zip(window, shape, strict=True))
+    return k, j, i
+
+
+def _next_attempt(attempt: _Attempt, error: RuntimeError, full_tile: Triple) -> _Attempt | None:
+    """What to try after an error; None where nothing else would help."""
+    on_cpu = attempt.device.type == "cpu"
+    if lacks_operation(error) and not on_cpu:
+        return replace(attempt, device=torch.device("cpu"), stage=LACKING)
+    if not is_out_of_memory(error):
+        return None
+    smaller = attempt.with_smaller_tiles()
+    if smaller.tile != attempt.tile:
+        return smaller
+    return None if on_cpu else _Attempt(torch.device("cpu"), full_tile, ON_CPU)
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what torch keeps of a GPU's memory for later."""
+    """Release the GPU memory that torch holds in its cache."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":
@@ -136,45 +168,45 @@ def free_memory(device: torch.device) -> None:
 
 
 @torch.inference_mode()
-def _predict(
-    network: nn.Module,
-    array: np.ndarray,
-    device: torch.device,
-    window: Triple,
-    overlap: float,
-    progress: Report | None,
-    stage: str,
-) -> np.ndarray:
+def _run(
+    network: nn.Module, array: Array, attempt: _Attempt, overlap: float, progress: Progress
+) -> NDArray[np.float32]:
     image = torch.from_numpy(np.ascontiguousarray(array))[None, None]  # (1, 1, K, J, I)
-    if window == array.shape:
-        if progress:
-            progress(stage, 0.0)
-        return network(image.to(device))[0].float().cpu().numpy()
-    from monai.inferers import (
-        sliding_window_inference,  # takes seconds to import, and crops do not need it
-    )
+    if attempt.tile == array.shape:
+        progress(attempt.stage, 0.0)
+        logits: NDArray[np.float32] = network(image.to(attempt.device))[0].float().cpu().numpy()
+        return logits
+    return _run_in_windows(network, image, attempt, overlap, progress)
+
+
+def _run_in_windows(
+    network: nn.Module, image: Tensor, attempt: _Attempt, overlap: float, progress: Progress
+) -> NDArray[np.float32]:
+    """image: (1, 1, K, J, I)."""
+    # MONAI takes seconds to import, and crops do not need it.
+    from monai.inferers import sliding_window_inference
     from monai.inferers.utils import dense_patch_slices
 
-    total = len(
-        dense_patch_slices(array.shape, window, [max(1, int(w * (1 - overlap))) for w in window])
-    )
+    steps = [max(1, int(size * (1 - overlap))) for size in attempt.tile]
+    total = len(dense_patch_slices(image.shape[2:], attempt.tile, steps))
     done = 0
 
-    def step(patch: torch.Tensor) -> torch.Tensor:
+    def predict_window(window: Tensor) -> Tensor:
         nonlocal done
-        if progress:
-            progress(stage, min(1.0, done / total))
+        progress(attempt.stage, min(1.0, done / total))
         done += 1
-        return network(patch).float()
+        result: Tensor = network(window).float()
+        return result
 
-    logits = sliding_window_inference(
+    gathered = sliding_window_inference(
         image,
-        window,
+        attempt.tile,
         1,
-        step,
+        predict_window,
         overlap,
         mode="gaussian",
-        sw_device=device,
+        sw_device=attempt.device,
         device=torch.device("cpu"),
     )
-    return logits[0].numpy()
+    logits: NDArray[np.float32] = gathered[0].numpy()
+    return logits

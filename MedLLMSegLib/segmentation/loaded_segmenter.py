@@ -1,5 +1,5 @@
-"""A bundle ready to run: its network with verified weights, and what the pipeline must know of
-it.
+"""A bundle ready to run: its network with verified weights, and what the pipeline needs to know
+about it.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import is_out_of_memory
 from MedLLMSegLib.core.segmentation import Structure
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import Bundle, load_strictly, read_bundle
@@ -28,8 +30,16 @@ from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
-from .localize import Localizer
+from .localizer import Localizer
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    LoadedModel = TypeVar("LoadedModel", bound=DataclassInstance)
+    Build = Callable[[ModelEntry, Bundle, torch.device], LoadedModel]
+
+# What a bundle's "preprocessing" must state. A whole-scan model may also state "axes", "window",
+# "flips" and "keep_largest", which have defaults.
 CASCADE_SETTINGS = (
     "spacing_mm",
     "search_shape",
@@ -37,9 +47,7 @@ CASCADE_SETTINGS = (
     "margin_high_vox",
     "plausible_ml",
 )
-WHOLE_SETTINGS = (
-    "spacing_mm",
-)  # and "axes", "window", "flips", "keep_largest", which have defaults
+WHOLE_SETTINGS = ("spacing_mm",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +55,15 @@ class SegmenterModel:
     """A bundle ready to run.
 
     settings: its metadata's "preprocessing". anatomy: a key of `STRUCTURES_OF_ANATOMY` for an organ that
-    is looked for and outlined in crops, or None for a model of whole scans, whose structures are
-    then given, in order of class. localizer: None for a model without cascade. sha256: of all the
-    weights that take part. temperature: what the logits are divided by. notes: what the user should
-    know whenever it is used.
+    is located and outlined in crops, or None for a model of whole scans. localizer: None for a
+    model without cascade. sha256: of all the weights that take part. structures: of a model of
+    whole scans, in order of class. temperature: what the logits are divided by. notes: what the
+    user should know whenever the model is used.
     """
 
     entry: ModelEntry
     network: nn.Module
-    settings: dict
+    settings: Json
     anatomy: str | None
     localizer: Localizer | None
     device: torch.device
@@ -64,22 +72,29 @@ class SegmenterModel:
     temperature: float = 1.0
     notes: tuple[str, ...] = ()
 
+    def structures_for(self, lateral: bool) -> tuple[Structure, ...]:
+        """The structures that the model looks for.
+
+        lateral: whether the sides of an organ are known; without effect for a model of whole scans.
+        """
+        return STRUCTURES_OF_ANATOMY[self.anatomy](lateral=lateral) if self.anatomy else self.structures
+
 
 def load_model(name: str | Path = DEFAULT_SEGMENTER, device: str = "auto") -> SegmenterModel:
-    """Read and verify a bundle, its language-model layers and its localizer. name: an id or a
-    bundle's folder.
+    """Read and verify a bundle, its language-model layers and its localizer.
 
-    Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.
-    Raises `UserError` also for a licence that is still to be accepted.
+    name: an id or a bundle's folder. device: see `choose_device`. Where a GPU's memory is too full
+    for the model, it is loaded onto the CPU, with a note. Raises `UserError`, also for a licence
+    that has not been accepted yet.
     """
     return load_onto(find_model(name), device, _build_model)
 
 
-def load_onto(entry: ModelEntry, device: str, build: Callable):
+def load_onto(entry: ModelEntry, device: str, build: Build[LoadedModel]) -> LoadedModel:
     """What ``build(entry, bundle, torch_device)`` makes of a bundle, on the CPU where a GPU's
     memory is too full for it.
 
-    What it makes is a frozen dataclass with a field `notes`. Raises `UserError` as `load_model`
+    ``build`` returns a frozen dataclass with a field `notes`. Raises `UserError` as `load_model`
     does.
     """
     torch_device = choose_device(device)
@@ -94,64 +109,79 @@ def load_onto(entry: ModelEntry, device: str, build: Callable):
         ) from error
 
 
-def _build_where_it_fits(entry: ModelEntry, bundle: Bundle, device: torch.device, build: Callable):
+def _build_where_it_fits(
+    entry: ModelEntry, bundle: Bundle, device: torch.device, build: Build[LoadedModel]
+) -> LoadedModel:
     try:
         return build(entry, bundle, device)
     except RuntimeError as error:
         if device.type == "cpu" or not is_out_of_memory(error):
             raise
     free_memory(device)
-    return replace(build(entry, bundle, torch.device("cpu")), notes=memory_notes([ON_CPU], device))
+    on_cpu = build(entry, bundle, torch.device("cpu"))
+    return replace(on_cpu, notes=memory_notes([ON_CPU], device))
 
 
 def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> SegmenterModel:
-    about = bundle.metadata
-    config, settings, anatomy = (
-        NetworkConfig.from_dict(about["network"]),
-        dict(about["preprocessing"]),
-        about["anatomy"],
+    metadata = bundle.metadata
+    config = NetworkConfig.from_dict(metadata["network"])
+    anatomy = metadata["anatomy"]
+    settings = _checked_settings(metadata)
+    structures = () if anatomy else _structures(metadata["labels"], config.classes)
+    network = _build_network(entry, bundle, config)
+    localizer, localizer_entry = None, None
+    if metadata.get("localizer"):
+        localizer_entry = find_model(metadata["localizer"], "localizer")
+        localizer = Localizer.from_bundle(read_bundle(localizer_entry.folder))
+    temperature = float((metadata.get("calibration") or {}).get("temperature", 1.0))
+    if not temperature > 0:
+        raise ValueError(f"temperature {temperature}")
+    return SegmenterModel(
+        entry=entry,
+        network=network.eval().to(device),
+        settings=settings,
+        anatomy=anatomy,
+        localizer=localizer,
+        device=device,
+        sha256="+".join(each.sha256 for each in (entry, localizer_entry) if each),
+        structures=structures,
+        temperature=temperature,
     )
-    missing = [k for k in (CASCADE_SETTINGS if anatomy else WHOLE_SETTINGS) if k not in settings]
-    missing += [anatomy] if anatomy and anatomy not in STRUCTURES_OF_ANATOMY else []
-    if missing:
-        raise KeyError(missing[0])
-    largest_part_rule(settings)  # before a scan waits for it
-    settings.setdefault(
-        "flips", (about.get("plan") or {}).get("flips", ())
-    )  # as its training was planned
-    structures = () if anatomy else _structures(about["labels"], config.classes)
-    weights = resolve(config.llm.source, config.llm.layers) if config.llm else None
-    if weights is not None and weights.sha256 != about["llm_sha256"]:
+
+
+def _checked_settings(metadata: Json) -> Json:
+    """A bundle's "preprocessing", complete. Raises `KeyError` or `ValueError` for a damaged one."""
+    settings, anatomy = dict(metadata["preprocessing"]), metadata["anatomy"]
+    for name in CASCADE_SETTINGS if anatomy else WHOLE_SETTINGS:
+        if name not in settings:
+            raise KeyError(name)
+    if anatomy and anatomy not in STRUCTURES_OF_ANATOMY:
+        raise KeyError(anatomy)
+    largest_part_rule(settings)  # a wrong rule is refused now, and not after a scan's inference
+    planned_flips = (metadata.get("plan") or {}).get("flips", ())
+    settings.setdefault("flips", planned_flips)
+    return settings
+
+
+def _build_network(entry: ModelEntry, bundle: Bundle, config: NetworkConfig) -> nn.Module:
+    """The network with the bundle's weights and the verified language-model layer."""
+    if config.llm is None:
+        network = build_network(config, None)
+        load_strictly(network, bundle.tensors)
+        return network
+    weights = resolve(config.llm.source, config.llm.layers)
+    if weights.sha256 != bundle.metadata["llm_sha256"]:
         raise UserError(
             f'The language-model layer "{config.llm.source}" on this computer is not the one that '
             f'"{entry.id}" was trained with; run `medllmseg llm verify`.'
         )
     network = build_network(config, weights)
-    load_strictly(
-        network,
-        bundle.tensors,
-        frozen_prefix="llm.llm." if config.llm and config.llm.frozen else None,
-    )
-    place = find_model(about["localizer"], "localizer") if about.get("localizer") else None
-    localizer = Localizer.from_bundle(read_bundle(place.folder)) if place else None
-    sha256 = "+".join(e.sha256 for e in (entry, place) if e)
-    temperature = float((about.get("calibration") or {}).get("temperature", 1.0))
-    if not temperature > 0:
-        raise ValueError(f"temperature {temperature}")
-    return SegmenterModel(
-        entry,
-        network.eval().to(device),
-        settings,
-        anatomy,
-        localizer,
-        device,
-        sha256,
-        structures,
-        temperature,
-    )
+    frozen_prefix = "llm.llm." if config.llm.frozen else None
+    load_strictly(network, bundle.tensors, frozen_prefix=frozen_prefix)
+    return network
 
 
-def _structures(labels: list[dict], classes: int) -> tuple[Structure, ...]:
+def _structures(labels: list[Json], classes: int) -> tuple[Structure, ...]:
     structures = tuple(Structure.from_dict(each) for each in labels)
     if len(structures) != classes - 1 or len({s.label for s in structures}) < len(structures):
         raise ValueError(f"{len(structures)} labels, {classes - 1} different ones are needed")

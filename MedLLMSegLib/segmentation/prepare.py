@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import (
@@ -15,9 +18,15 @@ from MedLLMSegLib.core.geometry import (
     resample,
     sub_grid,
 )
+from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume
 
 MOST_VOXELS = 2e9  # of a whole scan on a network's grid: 8 GB as float32
+
+# One number for every axis, or (k, j, i), in mm.
+Spacing: TypeAlias = float | Sequence[float]
+# Lowest and highest grey value, mean and standard deviation of all training scans together.
+GreyScale: TypeAlias = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,51 +43,52 @@ class Restore:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a whole scan is brought to a network. spacing_mm, axes: of its grid (`whole_grid`).
-    grey: see `normalise`.
+    """How a whole scan is prepared for a network.
+
+    spacing_mm, axes: of the network's grid; see `whole_grid`. grey: see `normalise`.
     """
 
-    spacing_mm: float | tuple[float, ...]
+    spacing_mm: Spacing
     axes: str = "ras"
-    grey: tuple[float, float, float, float] | None = None
+    grey: GreyScale | None = None
 
     @classmethod
-    def from_settings(cls, settings: dict) -> Preparation:
-        """As a bundle's "preprocessing" says it."""
-        grey = settings.get("grey")
-        return cls(
-            settings["spacing_mm"],
-            settings.get("axes", "ras"),
-            tuple(float(v) for v in grey) if grey else None,
-        )
+    def from_settings(cls, settings: Json) -> Preparation:
+        """settings: a bundle's "preprocessing"."""
+        grey: GreyScale | None = None
+        if settings.get("grey"):
+            low, high, mean, deviation = (float(value) for value in settings["grey"])
+            grey = low, high, mean, deviation
+        return cls(settings["spacing_mm"], settings.get("axes", "ras"), grey)
 
 
-def prepare_whole(volume: Volume, how: Preparation) -> tuple[np.ndarray, Restore]:
+def prepare_whole(
+    volume: Volume, preparation: Preparation
+) -> tuple[NDArray[np.float32], Restore]:
     """A whole scan on the network's grid, normalised: (float32 [k, j, i], Restore).
 
-    Raises `UserError` for more than `MOST_VOXELS`, most often because a header states another unit
-    than mm.
+    Raises `UserError` for more than `MOST_VOXELS`. The usual cause is a header whose unit is not
+    the millimetre.
     """
-    grid = whole_grid(volume, how.spacing_mm, how.axes)
+    grid = whole_grid(volume, preparation.spacing_mm, preparation.axes)
     voxels = np.prod(grid.shape, dtype=float)
     if voxels > MOST_VOXELS:
+        extent_m = max(volume.grid.extent_mm) / 1000
         raise UserError(
-            f'By its voxel size "{volume.name}" covers {max(volume.grid.extent_mm) / 1000:.1f} m,'
-            " which is "
-            f"{voxels:.2g} voxels on the model's grid, and {MOST_VOXELS:.2g} at most fit; correct"
-            " the spacing in "
-            "the file's header, or use a part of the scan."
+            f'By its voxel size "{volume.name}" covers {extent_m:.1f} m, which is {voxels:.2g}'
+            f" voxels on the model's grid. At most {MOST_VOXELS:.2g} fit; correct the spacing in"
+            " the file's header, or use a part of the scan."
         )
-    return prepare(volume, grid, how.grey)
+    return prepare(volume, grid, preparation.grey)
 
 
 def prepare(
-    volume: Volume, crop: Grid, grey: tuple[float, ...] | None = None
-) -> tuple[np.ndarray, Restore]:
-    """Sample a scan on a crop's grid and normalise it: (float32 [k, j, i], Restore). grey: see
-    `normalise`.
+    volume: Volume, crop: Grid, grey: GreyScale | None = None
+) -> tuple[NDArray[np.float32], Restore]:
+    """Sample a scan on a crop's grid and normalise it: (float32 [k, j, i], Restore).
 
-    Only the part of the scan around the crop is read, so the cost does not grow with the scan.
+    grey: see `normalise`. Only the part of the scan around the crop is read, so the cost does not
+    grow with the scan.
     """
     margin = 2 + int(np.ceil(max(crop.spacing_mm) / min(volume.spacing_mm)))
     box = overlap_box(volume.grid, crop, margin)
@@ -86,12 +96,14 @@ def prepare(
     return normalise(array, grey), Restore(volume.grid, crop)
 
 
-def whole_grid(volume: Volume, spacing_mm, axes: str = "ras", mirrored: bool = False) -> Grid:
+def whole_grid(
+    volume: Volume, spacing_mm: Spacing, axes: str = "ras", mirrored: bool = False
+) -> Grid:
     """The network's grid over a whole scan.
 
-    spacing_mm: one number, or (k, j, i). axes: "ras" runs along right, anterior, superior; "scan"
-    along the scan's own axes with k across its slices, for scans with thick ones. mirrored: with
-    "ras", i runs from right to left.
+    spacing_mm: one number, or (k, j, i). axes: "ras" runs along right, anterior, superior. "scan"
+    runs along the scan's own axes with k across its slices, for scans with thick slices. mirrored:
+    with "ras", i runs from right to left.
     """
     if axes == "ras":
         return covering_grid(volume.grid, spacing_mm, mirrored)
@@ -103,19 +115,20 @@ def whole_grid(volume: Volume, spacing_mm, axes: str = "ras", mirrored: bool = F
     )
 
 
-def normalise(array: np.ndarray, grey: tuple[float, ...] | None = None) -> np.ndarray:
-    """Clip, then mean 0 and standard deviation 1, as float32.
+def normalise(array: Array, grey: GreyScale | None = None) -> NDArray[np.float32]:
+    """Clip, then scale to mean 0 and standard deviation 1, as float32.
 
-    Each scan by itself, at its 0.5th and 99.5th percentile: raw MR intensities differ by four
-    orders of magnitude between scanners. grey: (lowest, highest, mean, standard deviation) for all
-    scans alike, where the same number is the same tissue in each, as in CT (as nnU-Net does,
-    Isensee et al. 2021).
+    Without ``grey``, each scan is clipped to its own 0.5th and 99.5th percentile and scaled by its
+    own mean and deviation: raw MR intensities differ by four orders of magnitude between scanners.
+    grey: (lowest, highest, mean, standard deviation) for all scans alike, where the same number is
+    the same tissue in each scan, as in CT (as nnU-Net does, Isensee et al. 2021).
     """
     if grey is not None:
         low, high, mean, deviation = grey
-        return ((np.clip(array, low, high) - mean) / max(deviation, 1e-6)).astype(np.float32)
+        scaled = (np.clip(array, low, high) - mean) / max(deviation, 1e-6)
+        return scaled.astype(np.float32)
     low, high = np.percentile(array, (0.5, 99.5))
-    clipped = (
-        np.clip(array, low, high).astype(np.float32) if high > low else array.astype(np.float32)
-    )
-    return (clipped - clipped.mean()) / max(float(clipped.std()), 1e-6)
+    clipped = np.clip(array, low, high) if high > low else array
+    values = clipped.astype(np.float32)
+    normalised: NDArray[np.float32] = (values - values.mean()) / max(float(values.std()), 1e-6)
+    return normalised

@@ -2,104 +2,122 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from MedLLMSegLib.core.geometry import inside_mask, overlap_box, resample, sub_grid
+from MedLLMSegLib.core.types import Array
 
 from .prepare import Restore
 
-Box = tuple[slice, slice, slice]  # half-open, in voxels along (k, j, i)
+# Half-open, in voxels along (k, j, i).
+Box: TypeAlias = tuple[slice, slice, slice]
+
+TOUCHING = np.ones((3, 3, 3))  # 26 neighbours
 
 
 def softmax(
-    logits: np.ndarray, temperature: float = 1.0, out: np.ndarray | None = None
-) -> np.ndarray:
-    """Over the first axis of [c, k, j, i], in float32. Plane by plane: with ``out=logits`` no
-    second array is held.
+    logits: Array, temperature: float = 1.0, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Softmax over the first axis of [c, k, j, i], in float32.
+
+    It works plane by plane: with ``out=logits`` no second array is held.
     """
-    out = np.empty(logits.shape, np.float32) if out is None else out
+    probabilities = np.empty(logits.shape, np.float32) if out is None else out
     for k in range(logits.shape[1]):
         plane = logits[:, k] if temperature == 1.0 else logits[:, k] / temperature
-        shifted = np.exp(plane - plane.max(axis=0))
-        out[:, k] = shifted / shifted.sum(axis=0)
-    return out
+        exponentials = np.exp(plane - plane.max(axis=0))
+        probabilities[:, k] = exponentials / exponentials.sum(axis=0)
+    return probabilities
 
 
-def restore(probabilities: np.ndarray, way_back: Restore) -> tuple[np.ndarray, Box]:
-    """Probabilities [c, k, j, i] on the crop -> the same on the scan's voxels within the returned
-    box.
+def restore(probabilities: Array, way_back: Restore) -> tuple[NDArray[np.float32], Box]:
+    """Probabilities [c, k, j, i] on the crop -> (the same on the scan's voxels within a box, box).
 
     Probabilities are interpolated and the winner is chosen afterwards: more exact than
-    interpolating labels. Beyond the crop's faces everything is background (class 0); up to them its
-    outermost voxels count, whose centres lie half a voxel further in.
+    interpolating labels. Beyond the crop's faces everything is background (class 0). Between the
+    centres of its outermost voxels and its faces, the outermost voxels count.
     """
     box = overlap_box(way_back.scan, way_back.crop, margin_vox=0)
-    return _sampled(probabilities, way_back, box), box
+    return _sample(probabilities, way_back, box), box
 
 
 def restore_slabs(
-    probabilities: np.ndarray,
+    probabilities: Array,
     way_back: Restore,
     labels_alone: bool = False,
     slab_bytes: float = 256e6,
-) -> Iterator[tuple[np.ndarray, Box]]:
-    """The same in slabs along k of at most about ``slab_bytes`` each, for scans whose maps would
-    not fit into memory.
+) -> Iterator[tuple[NDArray[np.float32], Box]]:
+    """As `restore`, but in slabs along k, for scans whose maps would not fit into memory.
 
-    labels_alone: leave out what is background for certain, which is most of a large scan.
+    labels_alone: leave out what is certainly background, which is most of a large scan.
+    slab_bytes: about the most that one slab takes.
     """
-    whole = overlap_box(way_back.scan, way_back.crop, margin_vox=0)
+    span_k, span_j, span_i = overlap_box(way_back.scan, way_back.crop, margin_vox=0)
     if labels_alone:
-        whole = _around_foreground(probabilities[0], way_back, whole)
-    plane = (
-        4 * len(probabilities) * (whole[1].stop - whole[1].start) * (whole[2].stop - whole[2].start)
-    )
-    planes = max(1, int(slab_bytes / max(1, plane)))
-    for first in range(whole[0].start, whole[0].stop, planes):
-        box = (slice(first, min(first + planes, whole[0].stop)), whole[1], whole[2])
-        yield _sampled(probabilities, way_back, box), box
+        span_k, span_j, span_i = _around_foreground(
+            probabilities[0], way_back, (span_k, span_j, span_i)
+        )
+    plane_voxels = (span_j.stop - span_j.start) * (span_i.stop - span_i.start)
+    plane_bytes = 4 * len(probabilities) * plane_voxels
+    planes = max(1, int(slab_bytes / max(1, plane_bytes)))
+    for first in range(span_k.start, span_k.stop, planes):
+        box = (slice(first, min(first + planes, span_k.stop)), span_j, span_i)
+        yield _sample(probabilities, way_back, box), box
 
 
-def _around_foreground(background: np.ndarray, way_back: Restore, whole: Box) -> Box:
-    """The part of a box on the scan where the background's probability [k, j, i] may be
-    interpolated to below one half.
+def _around_foreground(background: Array, way_back: Restore, box: Box) -> Box:
+    """The part of ``box`` where the interpolated background probability may be below one half.
+
+    background: [k, j, i] on the crop. box: on the scan.
     """
-    near = background < 0.5
-    spans = [np.flatnonzero(near.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not len(spans[0]):
-        return tuple(slice(s.start, s.start) for s in whole)
-    found = sub_grid(way_back.crop, tuple(slice(int(s[0]) - 2, int(s[-1]) + 3) for s in spans))
-    wide = overlap_box(way_back.scan, found, margin_vox=2)
-    return tuple(
-        slice(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop)))
-        for a, b in zip(whole, wide)
+    foreground = background < 0.5
+    indices = [
+        np.flatnonzero(foreground.any(axis=other_axes)) for other_axes in ((1, 2), (0, 2), (0, 1))
+    ]
+    if not len(indices[0]):
+        return _as_box(slice(span.start, span.start) for span in box)
+    on_crop = _as_box(slice(int(found[0]) - 2, int(found[-1]) + 3) for found in indices)
+    on_scan = overlap_box(way_back.scan, sub_grid(way_back.crop, on_crop), margin_vox=2)
+    return _as_box(
+        slice(
+            max(outer.start, inner.start),
+            max(outer.start, inner.start, min(outer.stop, inner.stop)),
+        )
+        for outer, inner in zip(box, on_scan, strict=True)
     )
 
 
-def _sampled(probabilities: np.ndarray, way_back: Restore, box: Box) -> np.ndarray:
+def _as_box(slices: Iterable[slice]) -> Box:
+    along_k, along_j, along_i = slices
+    return along_k, along_j, along_i
+
+
+def _sample(probabilities: Array, way_back: Restore, box: Box) -> NDArray[np.float32]:
+    """Probabilities [c, k, j, i] on the scan's voxels within a box."""
     target = sub_grid(way_back.scan, box)
     values = np.empty((len(probabilities), *target.shape), np.float32)
-    for value, probability in zip(values, probabilities):
-        value[...] = resample(probability, way_back.crop, target)
-    beyond = ~inside_mask(way_back.crop, target)
-    values[:, beyond] = 0
-    values[0, beyond] = 1
+    for class_number, probability in enumerate(probabilities):
+        values[class_number] = resample(probability, way_back.crop, target)
+    outside = ~inside_mask(way_back.crop, target)
+    values[:, outside] = 0
+    values[0, outside] = 1
     return values
 
 
-def keep_largest(labels: np.ndarray, how: str = "each") -> np.ndarray:
-    """A label map [k, j, i] with the largest connected part (26 neighbours) alone, of what ``how``
-    says; see `LARGEST_PART_RULES`.
+def keep_largest(labels: Array, rule: str = "each") -> Array:
+    """A label map [k, j, i] reduced to its largest connected part (26 neighbours).
 
-    A structure's largest part may be a mistake far from the organ that "together" still finds:
-    chest wall for a right ventricle.
+    rule: a key of `LARGEST_PART_RULES`. A structure's own largest part may be a mistake far from
+    the organ, such as chest wall for a right ventricle; "together" removes it.
     """
-    if how in ("together", "both"):
-        labels = _largest_together(labels)
-    if how == "together":
+    if rule in ("together", "both"):
+        labels = _keep_largest_together(labels)
+    if rule == "together":
         return labels
     cleaned = np.zeros_like(labels)
     for label, box in enumerate(ndimage.find_objects(labels), start=1):
@@ -108,19 +126,23 @@ def keep_largest(labels: np.ndarray, how: str = "each") -> np.ndarray:
     return cleaned
 
 
-def _largest_together(labels: np.ndarray) -> np.ndarray:
+def _keep_largest_together(labels: Array) -> Array:
+    """The largest connected part of all labels together.
+
+    Only the bounding box of the labels is worked on: the rest of a large scan needs no memory.
+    """
     cleaned = np.zeros_like(labels)
-    for box in ndimage.find_objects(
-        labels > 0, max_label=1
-    ):  # the rest of a large scan needs no memory
+    for box in ndimage.find_objects(labels > 0, max_label=1):
         if box is not None:
             cleaned[box] = np.where(largest_component(labels[box] > 0), labels[box], 0)
     return cleaned
 
 
-def largest_component(mask: np.ndarray) -> np.ndarray:
+def largest_component(mask: Array) -> Array:
     """The largest connected part of a mask [k, j, i] (26 neighbours)."""
-    parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
+    components, count = ndimage.label(mask, structure=TOUCHING)
     if count <= 1:
         return mask
-    return parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
+    sizes = np.bincount(components.ravel())[1:]
+    largest: Array = components == 1 + int(np.argmax(sizes))
+    return largest

@@ -1,18 +1,21 @@
-"""What a run is asked for, and what it fills in on the scan's own grid."""
+"""What a run has to return, and the arrays it fills in on the scan's own grid."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedLLMSegLib.core.segmentation import Structure
 
 
 @dataclass(frozen=True)
 class OutputRequest:
-    """What is asked for besides the labels. augment: how many more views of the scan are
-    averaged.
+    """What to return besides the labels.
+
+    augment: how many more views of the scan are averaged.
     """
 
     probabilities: bool = False
@@ -24,24 +27,38 @@ class OutputRequest:
 class ResultMaps:
     """Arrays on the scan's grid, filled in place.
 
-    labels: uint8 [k, j, i]. confidence: label -> mean probability over its voxels (NaN: it has
-    none). probabilities: float32 [c, k, j, i] over the structures, or None. uncertainty: float32
-    [k, j, i], or None.
+    labels: uint8 [k, j, i]. confidence: label -> mean probability over its voxels (NaN where there
+    are none). probabilities: float32 [c, k, j, i] over the structures, or None. uncertainty:
+    float32 [k, j, i], or None.
     """
 
-    labels: np.ndarray
+    labels: NDArray[np.uint8]
     confidence: dict[int, float]
-    probabilities: np.ndarray | None
-    uncertainty: np.ndarray | None
+    probabilities: NDArray[np.float32] | None
+    uncertainty: NDArray[np.float32] | None
 
     @classmethod
     def empty(
-        cls, shape: tuple[int, int, int], structures: tuple[Structure, ...], wanted: OutputRequest
+        cls, shape: tuple[int, ...], structures: Sequence[Structure], request: OutputRequest
     ) -> ResultMaps:
-        """All background, and sure of it."""
+        """All background, with no uncertainty."""
+        probabilities = uncertainty = None
+        if request.probabilities:
+            probabilities = np.zeros((len(structures), *shape), np.float32)
+        if request.uncertainty:
+            uncertainty = np.zeros(shape, np.float32)
         return cls(
-            np.zeros(shape, np.uint8),
-            {s.label: float("nan") for s in structures},
-            np.zeros((len(structures), *shape), np.float32) if wanted.probabilities else None,
-            np.zeros(shape, np.float32) if wanted.uncertainty else None,
+            labels=np.zeros(shape, np.uint8),
+            confidence={s.label: float("nan") for s in structures},
+            probabilities=probabilities,
+            uncertainty=uncertainty,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What a model found in one scan. notes: sentences for the user."""
+
+    structures: tuple[Structure, ...]
+    maps: ResultMaps
+    notes: tuple[str, ...] = ()

@@ -9,11 +9,12 @@ import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.volume import Volume
@@ -22,14 +23,16 @@ from MedLLMSegLib.io.volume_files import save_volume
 
 from .pipeline import SegmenterModel, load_model, segment
 
-SUFFIXES = (".nii.gz", ".nii")  # formats with a fourth axis
-FIRST = "frame"  # column of the table
+SERIES_SUFFIXES = (".nii.gz", ".nii")  # formats with a fourth axis
+FRAME_COLUMN = "frame"  # the first column of the table
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesSegmentation:
-    """The segmentations of a series, in order of time. step: between two images, in the file's
-    own unit.
+    """The segmentations of a series.
+
+    each: one segmentation an image, in order of time. step: between two images, in the file's own
+    unit.
     """
 
     each: tuple[Segmentation, ...]
@@ -38,36 +41,35 @@ class SeriesSegmentation:
     @cached_property
     def labels(self) -> Volume:
         """uint8 label maps [t, k, j, i] on the grid that all images share."""
-        one = self.each[0].labels
-        return Volume(
-            np.stack([s.labels.array for s in self.each]),
-            one.ijk_to_ras,
-            one.name,
-            {FRAME_STEP: self.step},
-        )
+        first = self.each[0].labels
+        arrays = np.stack([segmentation.labels.array for segmentation in self.each])
+        return Volume(arrays, first.ijk_to_ras, first.name, {FRAME_STEP: self.step})
 
     @property
     def structures(self) -> tuple[Structure, ...]:
+        """The structures that were looked for."""
         return self.each[0].structures
 
     @cached_property
     def volumes_ml(self) -> dict[str, list[float]]:
         """Key of each structure -> its volume in every image."""
-        rows = [s.volumes_ml for s in self.each]
+        rows = [segmentation.volumes_ml for segmentation in self.each]
         return {key: [row.get(key, 0.0) for row in rows] for key in rows[0]}
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was said of any image, once."""
-        return tuple(dict.fromkeys(note for s in self.each for note in s.notes))
+        """The notes on all images, each once."""
+        return tuple(dict.fromkeys(note for result in self.each for note in result.notes))
 
     @property
     def model(self) -> str:
+        """The model's id."""
         return self.each[0].model
 
     @property
     def seconds(self) -> float:
-        return sum(s.seconds for s in self.each)
+        """Wall time of all images together."""
+        return sum(segmentation.seconds for segmentation in self.each)
 
 
 def segment_frames(
@@ -76,37 +78,42 @@ def segment_frames(
     *,
     device: str = "auto",
     progress: Report | None = None,
-    **how,
+    **how: Any,
 ) -> SeriesSegmentation:
     """Segment every image of a series; the model is loaded once.
 
-    volume: [t, k, j, i], or one image [k, j, i]. how: `pipeline.segment`'s side and augment.
-    progress: called with (stage, fraction done); may raise `Cancelled`. Raises `UserError`, which
-    names the image.
+    volume: [t, k, j, i], or one image [k, j, i]. model, device: as for `segment`. how: `segment`'s
+    side and augment. progress: called with (stage, fraction done); may raise `Cancelled`. Raises
+    `UserError`, which names the image.
     """
-    model = model if isinstance(model, SegmenterModel) else load_model(model, device)
+    if not isinstance(model, SegmenterModel):
+        model = load_model(model, device)
     images = volume.array if volume.array.ndim == 4 else volume.array[None]
-    report, each = progress or (lambda stage, fraction: None), []
-    for n, image in enumerate(images):
-        tell = lambda stage, f, n=n: report(
-            f"image {n + 1} of {len(images)}: {stage}", (n + f) / len(images)
-        )
+    segmentations = []
+    for number, (image, part) in enumerate(
+        zip(images, Progress.of(progress).parts(len(images)), strict=True), 1
+    ):
+        name = f"image {number} of {len(images)}"
+        image_progress = part.part(0.0, 1.0, f"{name}: {{}}")
         try:
-            each.append(segment(volume.with_array(image), model, progress=tell, **how))
+            segmentation = segment(
+                volume.with_array(image), model, progress=image_progress, **how
+            )
         except UserError as error:
-            raise UserError(f"Image {n + 1} of {len(images)}: {error}") from error
-    return SeriesSegmentation(tuple(each), volume.tags.get(FRAME_STEP, 1.0))
+            raise UserError(f"{name.capitalize()}: {error}") from error
+        segmentations.append(segmentation)
+    return SeriesSegmentation(tuple(segmentations), volume.tags.get(FRAME_STEP, 1.0))
 
 
-def write_frames(frames: SeriesSegmentation, labels: Path, table: Path) -> None:
-    """The label maps as one 4D NIfTI, and the volumes as a table with a row for each image (from
-    0, as NIfTI counts).
+def write_series(series: SeriesSegmentation, labels: Path, table: Path) -> None:
+    """Write the label maps as one 4D NIfTI, and the volumes as a table.
+
+    The table has a row for each image, counted from 0 as NIfTI does.
     """
-    save_volume(frames.labels, labels)
+    save_volume(series.labels, labels)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([FIRST, *(f"{key}_ml" for key in frames.volumes_ml)])
-    writer.writerows(
-        [n, *(round(ml, 4) for ml in row)] for n, row in enumerate(zip(*frames.volumes_ml.values()))
-    )
+    writer.writerow([FRAME_COLUMN, *(f"{key}_ml" for key in series.volumes_ml)])
+    for number, volumes_ml in enumerate(zip(*series.volumes_ml.values(), strict=True)):
+        writer.writerow([number, *(round(ml, 4) for ml in volumes_ml)])
     write_text(table, text.getvalue())

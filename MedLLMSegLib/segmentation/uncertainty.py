@@ -1,10 +1,11 @@
-"""How sure a network is: calibrated probabilities, averaged over several views if asked for, and
+"""How sure a network is: calibrated probabilities, averaged over several views if requested, and
 their entropy.
 
 Temperature: one number a model by which its logits are divided, fitted on labelled cases that it
-was not trained on, so that its probabilities say how often it is right (Guo et al. 2017, arXiv
-1706.04599). Views: the same scan shifted, with another contrast or mirrored; where the network's
-answers differ, their mean is unsure (test-time augmentation, Wang et al. 2019, arXiv 1807.07356).
+was not trained on, so that its probabilities match how often it is right (Guo et al. 2017, arXiv
+1706.04599). Views: the same scan shifted, with another contrast or mirrored. Where the network's
+answers differ between views, their mean is unsure (test-time augmentation, Wang et al. 2019, arXiv
+1807.07356).
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from itertools import combinations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import minimize_scalar
 from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.registry.segmenter_settings import WINDOW, Triple
+from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.types import Array, Triple
+from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
 from .inference import predict
 from .restore import softmax
 
 MAX_SHIFT_VOX = 3  # enough to change how voxels fall into patches
+SHIFTED_AXIS_VOX = 16  # shorter axes (thick slices) are not shifted
 GAMMA = (0.8, 1.25)  # within what training sees (0.7 to 1.4)
 NEAR_VOX = 4  # voxels around the foreground on which a temperature is fitted
 TEMPERATURES = (0.05, 20.0)
@@ -45,123 +49,146 @@ class View:
     shift_vox: Triple = (0, 0, 0)
     gamma: float = 1.0
 
-    def apply(self, array: np.ndarray) -> np.ndarray:
+    def apply(self, array: Array) -> NDArray[np.float32]:
         """The array as this view shows it: longer by the shift, so that nothing is lost."""
         seen = np.flip(array, self.flips)
         if self.gamma != 1.0:
-            low, span = seen.min(), max(float(seen.max() - seen.min()), 1e-6)
-            bent = ((seen - low) / span) ** np.float32(self.gamma)
-            seen = (bent - bent.mean()) / max(float(bent.std()), 1e-6) * seen.std() + seen.mean()
-        return np.pad(seen, [(s, 0) for s in self.shift_vox], mode="edge").astype(
-            np.float32, copy=False
-        )
+            seen = _with_gamma(seen, self.gamma)
+        padding = [(shift, 0) for shift in self.shift_vox]
+        return np.pad(seen, padding, mode="edge").astype(np.float32, copy=False)
 
-    def undo(self, values: np.ndarray) -> np.ndarray:
-        """Values [c, k, j, i] of what `apply` gave -> [c, k, j, i] of the array as it was."""
-        return np.flip(
-            values[(slice(None), *(slice(s, None) for s in self.shift_vox))],
-            [a + 1 for a in self.flips],
-        )
+    def undo(self, values: Array) -> Array:
+        """Values [c, k, j, i] of what `apply` gave -> [c, k, j, i] of the original array."""
+        k, j, i = self.shift_vox
+        return np.flip(values[:, k:, j:, i:], tuple(axis + 1 for axis in self.flips))
+
+
+def _with_gamma(array: Array, gamma: float) -> Array:
+    """Another contrast with the same mean and standard deviation."""
+    low, span = array.min(), max(float(array.max() - array.min()), 1e-6)
+    curved = ((array - low) / span) ** np.float32(gamma)
+    standardised = (curved - curved.mean()) / max(float(curved.std()), 1e-6)
+    return standardised * array.std() + array.mean()
 
 
 PLAIN = (View(),)
 
 
 def make_views(
-    augment: int, shape: Triple, flips: Iterable[int] = (), seed: int = 0
+    augment: int, shape: tuple[int, ...], flips: Iterable[int] = (), seed: int = 0
 ) -> tuple[View, ...]:
     """The plain view and ``augment`` others, the same ones each time.
 
-    shape: of the array; an axis of few voxels (thick slices) is not shifted. flips: axes that the
-    model's training mirrored, which no other model may be asked to see.
+    shape: (k, j, i) of the array; an axis of few voxels (thick slices) is not shifted. flips: axes
+    that the model's training mirrored. Other models must not see mirrored scans.
     """
     if augment < 0:
         raise UserError(f"{augment} more views were asked for; give 0 or more.")
-    rng, axes = np.random.default_rng(seed), tuple(flips)
-    mirrorings = [c for n in range(len(axes) + 1) for c in combinations(axes, n)]
-    more = []
+    rng = np.random.default_rng(seed)
+    axes = tuple(flips)
+    mirrorings = [chosen for n in range(len(axes) + 1) for chosen in combinations(axes, n)]
+
+    def random_shift(length: int) -> int:
+        return int(rng.integers(0, MAX_SHIFT_VOX + 1)) if length >= SHIFTED_AXIS_VOX else 0
+
+    views = list(PLAIN)
     for n in range(1, augment + 1):
-        shift = tuple(
-            int(rng.integers(0, MAX_SHIFT_VOX + 1)) if size >= 16 else 0 for size in shape
-        )
-        more.append(
-            View(mirrorings[n % len(mirrorings)], shift, float(np.exp(rng.uniform(*np.log(GAMMA)))))
-        )
-    return (*PLAIN, *more)
+        k, j, i = (random_shift(length) for length in shape)
+        gamma = float(np.exp(rng.uniform(*np.log(GAMMA))))
+        views.append(View(mirrorings[n % len(mirrorings)], (k, j, i), gamma))
+    return tuple(views)
 
 
 def mean_probabilities(
     network: nn.Module,
-    array: np.ndarray,
+    array: Array,
     device: torch.device,
     window: Triple = WINDOW,
     *,
     temperature: float = 1.0,
     views: tuple[View, ...] = PLAIN,
     progress: Report | None = None,
-) -> np.ndarray:
-    """Class probabilities of a prepared array [k, j, i]: the mean over the views, float32
-    [classes, k, j, i].
+) -> Array:
+    """Class probabilities of a prepared array [k, j, i]: float32 [classes, k, j, i].
+
+    They are the mean over the views.
     """
-    total = None
-    for n, view in enumerate(views):
-        step = (lambda stage, f, n=n: progress(stage, (n + f) / len(views))) if progress else None
+    first_view, *other_views = views
+    first_step, *other_steps = Progress.of(progress).parts(len(views))
+
+    def probabilities_in(view: View, step: Progress) -> Array:
         logits = predict(network, view.apply(array), device, window, progress=step)
-        each = view.undo(softmax(logits, temperature, out=logits))
-        if total is None:
-            total = each if len(views) == 1 else np.ascontiguousarray(each) / len(views)
-        else:
-            total += each / len(views)
+        return view.undo(softmax(logits, temperature, out=logits))
+
+    total = probabilities_in(first_view, first_step)
+    if other_views:
+        total = np.ascontiguousarray(total) / len(views)
+    for view, step in zip(other_views, other_steps, strict=True):
+        total += probabilities_in(view, step) / len(views)
     return total
 
 
-def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """Entropy over the first axis of [c, k, j, i], from 0 (one class is certain) to 1 (all are
-    as likely), float32.
+def entropy(probabilities: Array) -> NDArray[np.float32]:
+    """Entropy over the first axis of [c, k, j, i], float32.
+
+    0: one class is certain. 1: all classes are equally likely.
     """
     total = np.zeros(probabilities.shape[1:], np.float32)
     for p in probabilities:
         total -= p * np.log(np.maximum(p, 1e-12))
-    return np.clip(total / np.float32(np.log(max(2, len(probabilities)))), 0, 1)
+    largest = np.float32(np.log(max(2, len(probabilities))))
+    scaled: NDArray[np.float32] = np.clip(total / largest, 0, 1)
+    return scaled
 
 
-def fit_temperature(cases: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
-    """The temperature under which logits say best how likely each class is: the one of least
-    negative log-likelihood.
+def fit_temperature(cases: Iterable[tuple[Array, Array]]) -> float:
+    """The temperature of the least negative log-likelihood.
 
     cases: (logits [c, k, j, i], labels [k, j, i]) of cases that the network was not trained on.
-    Voxels count that lie within a few voxels of the foreground, drawn or found: far from it
-    everything is easy, and would decide alone. Raises `UserError` if there are none, or a label
-    that the logits have no class for.
+    Only voxels within `NEAR_VOX` of the labelled or predicted foreground count: the many easy
+    voxels far from it would decide alone. Raises `UserError` if there are no such voxels, or a
+    label has no class.
     """
     logits, labels = [], []
-    for values, truth in cases:
-        if int(truth.max(initial=0)) >= len(values):
-            raise UserError(
-                f"A label map holds the value {int(truth.max())}, and the model has classes up to "
-                f"{len(values) - 1}; check the labels."
-            )
-        near = ndimage.binary_dilation(
-            (truth > 0) | (values.argmax(axis=0) > 0), iterations=NEAR_VOX
-        )
-        places = np.flatnonzero(near)
-        places = places[:: -(-len(places) // FIT_VOX)] if len(places) else places
-        logits.append(values.reshape(len(values), -1)[:, places].astype(np.float64))  # (c, n)
-        labels.append(truth.reshape(-1)[places].astype(int))
-    if not sum(len(each) for each in labels):
+    for case_logits, case_labels in cases:
+        near_logits, near_labels = _near_foreground(case_logits, case_labels)
+        logits.append(near_logits)
+        labels.append(near_labels)
+    if not any(len(case_labels) for case_labels in labels):
         raise UserError(
             "No structure is labelled or found in the cases for the calibration; give cases with"
             " labels."
         )
-    z, y = np.concatenate(logits, axis=1), np.concatenate(labels)
-    z -= z.max(axis=0)
-    own = z[y, np.arange(len(y))]
+    all_logits, all_labels = np.concatenate(logits, axis=1), np.concatenate(labels)
+    all_logits -= all_logits.max(axis=0)
+    logits_of_label = all_logits[all_labels, np.arange(len(all_labels))]
 
-    def loss(log_t: float) -> float:
-        scaled = z / np.exp(log_t)
-        return float((np.log(np.exp(scaled).sum(axis=0)) - own / np.exp(log_t)).mean())
+    def negative_log_likelihood(log_temperature: float) -> float:
+        temperature = np.exp(log_temperature)
+        normaliser = np.log(np.exp(all_logits / temperature).sum(axis=0))
+        return float((normaliser - logits_of_label / temperature).mean())
 
     best = minimize_scalar(
-        loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-4}
+        negative_log_likelihood,
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
+        options={"xatol": 1e-4},
     )
     return float(np.exp(best.x))
+
+
+def _near_foreground(logits: Array, labels: Array) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
+    """(logits (c, n), labels (n,)) of at most about `FIT_VOX` voxels near the foreground."""
+    highest = int(labels.max(initial=0))
+    if highest >= len(logits):
+        raise UserError(
+            f"A label map holds the value {highest}, and the model has classes up to"
+            f" {len(logits) - 1}; check the labels."
+        )
+    foreground = (labels > 0) | (logits.argmax(axis=0) > 0)
+    voxels = np.flatnonzero(ndimage.binary_dilation(foreground, iterations=NEAR_VOX))
+    if len(voxels):
+        every = -(-len(voxels) // FIT_VOX)
+        voxels = voxels[::every]
+    near_logits = logits.reshape(len(logits), -1)[:, voxels].astype(np.float64)  # (c, n)
+    return near_logits, labels.reshape(-1)[voxels].astype(int)

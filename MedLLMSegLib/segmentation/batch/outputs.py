@@ -1,0 +1,128 @@
+"""What a batch writes for each scan, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.io.volume_files import LABEL_SUFFIXES, RECORD_SUFFIX, scan_name
+
+from ..time_series import SERIES_SUFFIXES
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """What to write besides the label map.
+
+    probabilities, uncertainty: files for the maps of one scan. command: the line that repeats the
+    run, kept with each result. augment: more views of the scan to average. frames: every image of
+    a series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
+    """
+
+    side: str | None = None
+    report: bool = False
+    probabilities: Path | None = None
+    overwrite: bool = False
+    command: str = ""
+    uncertainty: Path | None = None
+    augment: int = 0
+    frames: bool = False
+
+
+@dataclass(frozen=True)
+class OutputPaths:
+    """Where the results of one scan go.
+
+    report: a folder. record: None for a single output file. table: of a series, the volumes over
+    time.
+    """
+
+    labels: tuple[Path, ...]
+    report: Path | None = None
+    probabilities: Path | None = None
+    uncertainty: Path | None = None
+    record: Path | None = None
+    table: Path | None = None
+
+    @property
+    def maps(self) -> list[Path]:
+        """The files of the requested maps."""
+        return [path for path in (self.probabilities, self.uncertainty) if path]
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that must exist when the scan is finished."""
+        files = [*self.labels, *self.maps]
+        if self.report:
+            files.append(self.report / "report.html")
+        if self.table:
+            files.append(self.table)
+        return files
+
+
+def is_file_output(path: Path) -> bool:
+    """Whether an output path names one file (by its ending) and not a folder."""
+    return path.name.lower().endswith(LABEL_SUFFIXES)
+
+
+def paths_for_file(output: Path, options: SegmentOptions) -> OutputPaths:
+    """One file, with the report in a folder next to it; of a series, the table next to it.
+
+    Raises `UserError` for a format that cannot hold the label maps of a series.
+    """
+    lower = output.name.lower()
+    suffix = next(suffix for suffix in LABEL_SUFFIXES if lower.endswith(suffix))
+    name = output.name[: -len(suffix)]
+    if options.frames:
+        if not lower.endswith(SERIES_SUFFIXES):
+            raise UserError(
+                f'"{output.name}" cannot hold the label maps of a series; end it with .nii.gz, or'
+                " name a folder."
+            )
+        return OutputPaths((output,), table=output.with_name(f"{name}_volumes.csv"))
+    return OutputPaths(
+        (output,),
+        report=output.with_name(f"{name}_report") if options.report else None,
+        probabilities=options.probabilities,
+        uncertainty=options.uncertainty,
+    )
+
+
+def paths_in_folder(name: str, folder: Path, options: SegmentOptions) -> OutputPaths:
+    """``name``.seg.nrrd, ``name``.nii.gz and a record in a folder.
+
+    Of a series ``name``.nii.gz, ``name``_volumes.csv and a record.
+    """
+    record = folder / f"{name}{RECORD_SUFFIX}"
+    if options.frames:
+        return OutputPaths(
+            (folder / f"{name}.nii.gz",), record=record, table=folder / f"{name}_volumes.csv"
+        )
+    return OutputPaths(
+        (folder / f"{name}.seg.nrrd", folder / f"{name}.nii.gz"),
+        report=folder / f"{name}_report" if options.report else None,
+        probabilities=options.probabilities,
+        uncertainty=options.uncertainty,
+        record=record,
+    )
+
+
+def unique_names(scans: Sequence[Path]) -> list[str]:
+    """A result name for each scan: its own, with its folder's in front where two are the same.
+
+    Raises `UserError` where that does not tell them apart.
+    """
+    plain = [scan_name(scan) for scan in scans]
+    names = [
+        f"{scan.resolve().parent.name}_{name}" if plain.count(name) > 1 else name
+        for scan, name in zip(scans, plain, strict=True)
+    ]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f'Two of the scans are called "{name}"; segment them into different folders, or'
+                " rename one."
+            )
+    return names

@@ -1,0 +1,199 @@
+"""The record beside each result of a batch: which scan, model and options it was made from.
+
+By its record a finished scan is recognised and skipped, and files of somebody else are spared.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.segmentation import Segmentation, Structure
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.core.version import __version__
+
+from ..pipeline import SegmenterModel
+from ..time_series import FRAME_COLUMN, SeriesSegmentation
+from .outputs import OutputPaths, SegmentOptions
+
+
+def read_record(path: Path) -> Json:
+    """The record in a file; {} for a file that is missing or not a record."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    has_scan = isinstance(record.get("scan"), list) and bool(record["scan"])
+    has_structures = isinstance(record.get("structures"), list)
+    has_files = isinstance(record.get("written"), dict)
+    return record if has_scan and has_structures and has_files else {}
+
+
+def write_record(path: Path, record: Json) -> None:
+    """Write a record as JSON, whole or not at all."""
+    write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def make_record(
+    scan: Path,
+    paths: OutputPaths,
+    result: Segmentation | SeriesSegmentation,
+    model: SegmenterModel,
+    options: SegmentOptions,
+) -> Json:
+    """The record of a scan whose results have just been written."""
+    structures = [
+        {"label": s.label, "key": s.key, "name": s.name, **_measurements(result, s)}
+        for s in result.structures
+    ]
+    return {
+        **_run_key(scan, model, options),
+        "model": result.model,
+        "licence": model.entry.licence,
+        "seconds": round(result.seconds, 2),
+        "structures": structures,
+        "notes": list(result.notes),
+        "files": [str(path) for path in paths.files],
+        "command": options.command,
+        "version": __version__,
+        "written": {str(path.resolve()): _file_state(path) for path in paths.files},
+    }
+
+
+def find_finished(
+    scan: Path, paths: OutputPaths, model: SegmenterModel, options: SegmentOptions
+) -> Json | None:
+    """The record of an earlier run of the same scan, model and options whose files all exist.
+
+    None where there is no such run.
+    """
+    record = read_record(paths.record) if paths.record else {}
+    if not record:
+        return None
+    try:
+        run_key = _run_key(scan, model, options)
+    except OSError:  # the scan cannot be read: loading it raises the right error
+        return None
+    if any(record.get(name) != value for name, value in run_key.items()):
+        return None
+    written = record["written"]
+    if not all(path.exists() and str(path.resolve()) in written for path in paths.files):
+        return None
+    # One file of maps may be named for many scans: it must be the one of this scan.
+    for path in paths.maps:
+        if written[str(path.resolve())] != _file_state(path):
+            return None
+    return record
+
+
+def check_outputs(scan: Path, paths: OutputPaths, options: SegmentOptions) -> None:
+    """Raise `UserError` where a result would replace something else.
+
+    No result may replace its scan, another result or, in a folder, a file that an earlier run of
+    this scan did not leave there.
+    """
+    _check_distinct(paths)
+    _check_table(paths, options)
+    record = read_record(paths.record) if paths.record else {}
+    written: Json = {}
+    if record and record["scan"][0] == str(scan.resolve()):
+        written = record["written"]
+    for path in paths.files:
+        if path.exists() and scan.exists() and path.samefile(scan):
+            raise UserError(f'The result would overwrite the scan "{scan}"; choose another output.')
+        if paths.record is not None and not options.overwrite and path.exists():
+            _check_unchanged(path, scan, written)
+
+
+def _check_distinct(paths: OutputPaths) -> None:
+    resolved = [path.resolve() for path in paths.files]
+    for path in paths.maps:
+        if resolved.count(path.resolve()) > 1:
+            raise UserError(
+                f'"{path}" is the name of another result; give the maps a name of their own.'
+            )
+
+
+def _check_table(paths: OutputPaths, options: SegmentOptions) -> None:
+    """The table next to a single output file has no record: its first column identifies it."""
+    table = paths.table
+    if table is None or paths.record is not None or options.overwrite or not table.exists():
+        return
+    if not table.read_text(encoding="utf-8", errors="replace").startswith(FRAME_COLUMN):
+        raise UserError(
+            f'"{table}" already exists and is no table of ours; choose another output, or'
+            " add --overwrite."
+        )
+
+
+def _check_unchanged(path: Path, scan: Path, written: Json) -> None:
+    """written: resolved path -> state, of the files that were made from this scan."""
+    key = str(path.resolve())
+    if key not in written:
+        raise UserError(
+            f'"{path}" already exists and was not made from "{scan}"; '
+            "choose another folder, or add --overwrite to replace it."
+        )
+    if written[key] != _file_state(path):
+        raise UserError(
+            f'"{path}" was changed since it was made from "{scan}"; choose another folder to'
+            " keep the changes, or add --overwrite to replace it."
+        )
+
+
+def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json:
+    """What must be the same for a result to stand for a new run."""
+    key: Json = {
+        "scan": _scan_identity(scan),
+        "model_sha256": model.sha256,
+        "side": options.side,
+        "augment": options.augment,
+    }
+    if options.frames:
+        key["frames"] = True
+    return key
+
+
+def _scan_identity(scan: Path) -> list[str | int]:
+    """[path, size, time of the last change]: they tell a scan from another of the same name, and
+    from itself after another export.
+    """
+    files = [path for path in scan.iterdir() if path.is_file()] if scan.is_dir() else [scan]
+    stats = [path.stat() for path in files]
+    size = sum(stat.st_size for stat in stats)
+    changed_ns = max((stat.st_mtime_ns for stat in stats), default=0)
+    return [str(scan.resolve()), size, changed_ns]
+
+
+def _file_state(path: Path) -> list[int]:
+    """Size and time of a file: they show whether somebody changed it."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _measurements(result: Segmentation | SeriesSegmentation, structure: Structure) -> Json:
+    """A structure's volume and confidence; of a series the mean, smallest and largest volume."""
+    if isinstance(result, Segmentation):
+        return {
+            "volume_ml": round(result.volumes_ml[structure.key], 4),
+            "confidence": _mean_confidence([result], structure),
+        }
+    volumes = result.volumes_ml[structure.key]
+    return {
+        "volume_ml": round(sum(volumes) / len(volumes), 4),
+        "range_ml": [round(min(volumes), 4), round(max(volumes), 4)],
+        "images": len(volumes),
+        "confidence": _mean_confidence(result.each, structure),
+    }
+
+
+def _mean_confidence(images: Iterable[Segmentation], structure: Structure) -> float | None:
+    """Mean over the images in which the structure was found; None where it was found in none."""
+    confidences = [image.confidence[structure.label] for image in images]
+    known = [confidence for confidence in confidences if not math.isnan(confidence)]
+    return round(sum(known) / len(known), 4) if known else None
