@@ -1,5 +1,4 @@
-"""An organ that is located in a whole head and outlined in crops around it, each side by itself.
-"""
+"""An organ that is located in a whole head and outlined in crops around it, each side by itself."""
 
 from __future__ import annotations
 
@@ -100,7 +99,9 @@ def _outline_crop(
             " around one; load a T1 MRI of the head, or a crop around one hippocampus."
         )
     if side:
-        note = f"The scan is a crop around one hippocampus; it was taken as the {side} one, as asked."
+        note = (
+            f"The scan is a crop around one hippocampus; it was taken as the {side} one, as asked."
+        )
     else:
         looks_like = "right" if ways[outlines.index(best)] else "left"
         note = (

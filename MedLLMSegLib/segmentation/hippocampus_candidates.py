@@ -60,9 +60,7 @@ class Limits:
 
     def for_one_side(self) -> Limits:
         """The limits for a side whose other side was not found."""
-        return replace(
-            self, confidence=self.lone_confidence, mirror_gap_mm=self.lone_mirror_gap_mm
-        )
+        return replace(self, confidence=self.lone_confidence, mirror_gap_mm=self.lone_mirror_gap_mm)
 
 
 # Of the first, coarse view of a scan.

@@ -1,5 +1,4 @@
-"""A prepared array through a network to logits: whole where it fits, in windows where it does not.
-"""
+"""A prepared array through a network to logits: whole, or in windows where it does not fit."""
 
 from __future__ import annotations
 
@@ -91,7 +90,10 @@ def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One way to run a network over an array. tile: voxels (k, j, i) at once. stage: as reported."""
+    """One way to run a network.
+
+    tile: voxels (k, j, i) at once. stage: the name that is reported.
+    """
 
     device: torch.device
     tile: Triple

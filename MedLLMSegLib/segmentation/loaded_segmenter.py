@@ -54,11 +54,11 @@ WHOLE_SETTINGS = ("spacing_mm",)
 class SegmenterModel:
     """A bundle ready to run.
 
-    settings: its metadata's "preprocessing". anatomy: a key of `STRUCTURES_OF_ANATOMY` for an organ that
-    is located and outlined in crops, or None for a model of whole scans. localizer: None for a
-    model without cascade. sha256: of all the weights that take part. structures: of a model of
-    whole scans, in order of class. temperature: what the logits are divided by. notes: what the
-    user should know whenever the model is used.
+    settings: its metadata's "preprocessing". anatomy: a key of `STRUCTURES_OF_ANATOMY` for an
+    organ that is located and outlined in crops, or None for a model of whole scans. localizer:
+    None for a model without cascade. sha256: of all the weights that take part. structures: of a
+    model of whole scans, in order of class. temperature: what the logits are divided by. notes:
+    what the user should know whenever the model is used.
     """
 
     entry: ModelEntry
@@ -77,7 +77,11 @@ class SegmenterModel:
 
         lateral: whether the sides of an organ are known; without effect for a model of whole scans.
         """
-        return STRUCTURES_OF_ANATOMY[self.anatomy](lateral=lateral) if self.anatomy else self.structures
+        return (
+            STRUCTURES_OF_ANATOMY[self.anatomy](lateral=lateral)
+            if self.anatomy
+            else self.structures
+        )
 
 
 def load_model(name: str | Path = DEFAULT_SEGMENTER, device: str = "auto") -> SegmenterModel:

@@ -20,11 +20,13 @@ from MedLLMSegLib.registry.bundle import Bundle, load_strictly
 
 from .hippocampus_candidates import Limits
 
+DEFAULT_LIMITS = Limits()
+
 
 class Localizer:
     """A trained network, and the limits that its findings have to keep."""
 
-    def __init__(self, network: LocalizerNet, limits: Limits = Limits()) -> None:
+    def __init__(self, network: LocalizerNet, limits: Limits = DEFAULT_LIMITS) -> None:
         self.network = network.eval()
         self.config: LocalizerConfig = network.config
         self.limits = limits
@@ -59,7 +61,8 @@ def to_unit_range(image: Array) -> NDArray[np.float32]:
     if not high > low:
         low, high = float(image.min()), float(image.max())
     scale = 1.0 / (high - low) if high > low else 0.0
-    return ((image - low) * scale).clip(0, 1).astype(np.float32)
+    scaled: NDArray[np.float32] = ((image - low) * scale).clip(0, 1).astype(np.float32)
+    return scaled
 
 
 def predict_both_views(

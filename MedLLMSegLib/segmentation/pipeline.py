@@ -84,7 +84,9 @@ def segment(
 
 
 def expected_structures(volume: Volume, model: SegmenterModel) -> tuple[Structure, ...]:
-    """The structures that a model looks for in this scan; without sides in a crop around one organ.
+    """The structures that a model looks for in this scan.
+
+    In a crop around one organ they have no sides.
     """
     return model.structures_for(lateral=model.localizer is not None and not is_crop(volume))
 

@@ -62,9 +62,7 @@ class Preparation:
         return cls(settings["spacing_mm"], settings.get("axes", "ras"), grey)
 
 
-def prepare_whole(
-    volume: Volume, preparation: Preparation
-) -> tuple[NDArray[np.float32], Restore]:
+def prepare_whole(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.float32], Restore]:
     """A whole scan on the network's grid, normalised: (float32 [k, j, i], Restore).
 
     Raises `UserError` for more than `MOST_VOXELS`. The usual cause is a header whose unit is not

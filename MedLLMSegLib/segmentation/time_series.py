@@ -96,9 +96,7 @@ def segment_frames(
         name = f"image {number} of {len(images)}"
         image_progress = part.part(0.0, 1.0, f"{name}: {{}}")
         try:
-            segmentation = segment(
-                volume.with_array(image), model, progress=image_progress, **how
-            )
+            segmentation = segment(volume.with_array(image), model, progress=image_progress, **how)
         except UserError as error:
             raise UserError(f"{name.capitalize()}: {error}") from error
         segmentations.append(segmentation)

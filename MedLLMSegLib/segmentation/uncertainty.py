@@ -68,7 +68,8 @@ def _with_gamma(array: Array, gamma: float) -> Array:
     low, span = array.min(), max(float(array.max() - array.min()), 1e-6)
     curved = ((array - low) / span) ** np.float32(gamma)
     standardised = (curved - curved.mean()) / max(float(curved.std()), 1e-6)
-    return standardised * array.std() + array.mean()
+    rescaled: Array = standardised * array.std() + array.mean()
+    return rescaled
 
 
 PLAIN = (View(),)

@@ -22,23 +22,19 @@ from MedLLMSegLib.networks.segmentation.localizer_network import (
     LocalizerNet,
 )
 from MedLLMSegLib.registry.catalogue import BUNDLES
-from MedLLMSegLib.segmentation import localize as module
-from MedLLMSegLib.segmentation.localize import (
+from MedLLMSegLib.segmentation.hippocampus_candidates import (
     Candidate,
     Limits,
-    Localizer,
-    candidates,
-    decide,
-    is_crop,
-    localize,
-    to_unit_range,
+    accept_candidates,
+    find_candidates,
 )
+from MedLLMSegLib.segmentation.localize import is_crop, localize
+from MedLLMSegLib.segmentation.localizer import Localizer, predict_both_views, to_unit_range
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 BUNDLE = BUNDLES / "brain-t1-localizer"
 GOOD_LEFT = Candidate("left", (-26.0, -20.0, -12.0), 0.9, 3.0, 0.5, 60.0, 0.95)
 GOOD_RIGHT = Candidate("right", (27.0, -20.0, -11.0), 0.9, 3.1, 0.5, 60.0, 0.95)
-SCAN = Volume(np.zeros((4, 4, 4), np.float32), np.eye(4), "anyone")
 
 
 def probabilities(shape=(48, 48, 48), left=(20, 22, 15), right=(22, 22, 33)) -> np.ndarray:
@@ -61,7 +57,10 @@ def probabilities(shape=(48, 48, 48), left=(20, 22, 15), right=(22, 22, 33)) -> 
 
 
 def test_two_good_sides_are_both_reported_left_first():
-    assert [p.side for p in decide(SCAN, [GOOD_LEFT, GOOD_RIGHT], Limits())] == ["left", "right"]
+    assert [p.side for p in accept_candidates("anyone", [GOOD_LEFT, GOOD_RIGHT], Limits())] == [
+        "left",
+        "right",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def test_two_good_sides_are_both_reported_left_first():
 )
 def test_two_sides_in_impossible_places_are_refused(change):
     with pytest.raises(UserError, match="anyone.*apart.*load a T1 MRI"):
-        decide(SCAN, [replace(GOOD_LEFT, **change), GOOD_RIGHT], Limits())
+        accept_candidates("anyone", [replace(GOOD_LEFT, **change), GOOD_RIGHT], Limits())
 
 
 @pytest.mark.parametrize(
@@ -90,21 +89,23 @@ def test_two_sides_in_impossible_places_are_refused(change):
 )
 def test_an_implausible_side_is_left_out_and_alone_it_is_refused(change):
     bad = replace(GOOD_LEFT, **change)
-    assert [p.side for p in decide(SCAN, [bad, GOOD_RIGHT], Limits())] == ["right"]
+    assert [p.side for p in accept_candidates("anyone", [bad, GOOD_RIGHT], Limits())] == ["right"]
     with pytest.raises(UserError, match='No hippocampus was found in "anyone"'):
-        decide(SCAN, [bad], Limits())
+        accept_candidates("anyone", [bad], Limits())
 
 
 def test_a_side_alone_has_to_be_surer_than_two():
     weak = replace(GOOD_RIGHT, confidence=0.6)
-    assert len(decide(SCAN, [replace(GOOD_LEFT, confidence=0.6), weak], Limits())) == 2
+    assert (
+        len(accept_candidates("anyone", [replace(GOOD_LEFT, confidence=0.6), weak], Limits())) == 2
+    )
     with pytest.raises(UserError):
-        decide(SCAN, [weak], Limits())
+        accept_candidates("anyone", [weak], Limits())
 
 
 def test_nothing_at_all_is_refused_in_one_sentence():
     with pytest.raises(UserError) as error:
-        decide(SCAN, [], Limits())
+        accept_candidates("anyone", [], Limits())
     assert str(error.value).count(".") == 1 and "\n" not in str(error.value)
 
 
@@ -116,7 +117,7 @@ def test_centres_are_found_to_a_fraction_of_a_voxel():
     grid = centred_grid((5, -10, 20), (48, 48, 48), 3.0)
     maps = probabilities(left=(20.4, 22.3, 15.0), right=(22.0, 22.0, 33.6))
     for candidate, centre in zip(
-        candidates(maps, maps, grid), ((15.0, 22.3, 20.4), (33.6, 22.0, 22.0))
+        find_candidates(maps, maps, grid), ((15.0, 22.3, 20.4), (33.6, 22.0, 22.0))
     ):
         np.testing.assert_allclose(
             candidate.centre_ras, transform_points(grid.ijk_to_ras, centre), atol=0.3
@@ -131,7 +132,7 @@ def test_centres_are_found_to_a_fraction_of_a_voxel():
 def test_views_that_disagree_on_the_place_are_distrusted():
     grid = centred_grid((0, 0, 0), (48, 48, 48), 3.0)
     elsewhere = probabilities(left=(35, 35, 10))
-    left = candidates(probabilities(), elsewhere, grid)[0]
+    left = find_candidates(probabilities(), elsewhere, grid)[0]
     assert left.mirror_gap_mm > 8 and left.faults(Limits())
 
 
@@ -139,7 +140,7 @@ def test_a_stray_blob_does_not_pull_the_centre():
     grid, maps = centred_grid((0, 0, 0), (48, 48, 48), 3.0), probabilities()
     stray = maps.copy()
     stray[1, 40:42, 40:42, 5:7] = 0.9
-    one, two = (candidates(m, m, grid)[0] for m in (maps, stray))
+    one, two = (find_candidates(m, m, grid)[0] for m in (maps, stray))
     np.testing.assert_allclose(one.centre_ras, two.centre_ras, atol=1e-3)
 
 
@@ -156,7 +157,7 @@ def test_the_mirrored_view_comes_back_with_axes_and_sides_restored():
             logits[:, 3, ..., :16], logits[:, 4, ..., 16:] = 9.0, 9.0
             return logits
 
-    plain, mirrored = module.both_views(np.zeros((32, 32, 32), np.float32), Halves(), "cpu")
+    plain, mirrored = predict_both_views(np.zeros((32, 32, 32), np.float32), Halves(), "cpu")
     np.testing.assert_allclose(plain, mirrored, atol=1e-6)
 
 

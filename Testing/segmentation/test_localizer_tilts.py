@@ -4,9 +4,10 @@ import numpy as np
 import torch
 
 from MedLLMSegLib.core.geometry import centred_grid
+from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED, LocalizerConfig
-from MedLLMSegLib.segmentation.localize import Limits, Localizer, Location, steadied
+from MedLLMSegLib.segmentation.localize import Limits, Localizer, Location, average_over_tilts
 
 TRUE_RAS = np.array([-26.0, -20.0, -12.0])
 BIAS_VOX = 2  # the stand-in sees everything so many voxels too far towards lower i
@@ -35,7 +36,7 @@ def test_a_bias_of_the_network_cancels_over_tilts_in_the_mirror():
     scan = Volume((np.linalg.norm(ras - TRUE_RAS, axis=-1) < 8).astype(np.float32), grid.ijk_to_ras)
     seen = Location("left", tuple(TRUE_RAS), 0.9, 3.0)
     localizer = Localizer(BiasedNetwork(), Limits(spread_mm=1e3))
-    (place,) = steadied((seen,), scan, np.zeros(3), localizer, "cpu", lambda done: None)
+    (place,) = average_over_tilts((seen,), scan, np.zeros(3), localizer, "cpu", Progress())
     off_mm = np.linalg.norm(np.array(place.centre_ras) - TRUE_RAS)
     # Of seven looks four are biased one way and three the other.
     bound_mm = 0.3 * BIAS_VOX * spacing_mm

@@ -153,7 +153,7 @@ def test_an_outline_far_from_where_the_organ_was_seen_is_left_out(head, monkeypa
 
 
 def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
-    real, calls = cascade._outline, []
+    real, calls = cascade.outline_organ, []
 
     def outline(*arguments):
         calls.append(1)
@@ -164,7 +164,7 @@ def test_an_empty_second_look_falls_back_on_the_first(head, monkeypatch):
             return cascade.OrganOutline(empty, result.way_back, result.side)
         return result
 
-    monkeypatch.setattr(cascade, "_outline", outline)
+    monkeypatch.setattr(cascade, "outline_organ", outline)
     result = segment(head[0], model(localizer=object()))
     assert set(np.unique(result.labels.array)) == {0, 1, 2, 3, 4}
 

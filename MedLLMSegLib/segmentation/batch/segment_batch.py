@@ -147,9 +147,7 @@ def segment_files(
     return results
 
 
-def _scan_report(
-    progress: Callable[[int, str, float], None] | None, number: int
-) -> Report | None:
+def _scan_report(progress: Callable[[int, str, float], None] | None, number: int) -> Report | None:
     """The progress of one scan, as that of the batch."""
     if progress is None:
         return None

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED
-from MedLLMSegLib.segmentation.localize import to_unit_range
+from MedLLMSegLib.segmentation.localizer import to_unit_range
 
 from . import subjects
 from .subjects import FIRST_OUTSIDE, SPACING_MM, TISSUES, Subject, smooth_field
