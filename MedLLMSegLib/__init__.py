@@ -11,8 +11,9 @@ Importing this package is cheap: torch is loaded when a name that needs it is fi
 """
 
 import importlib
+from typing import Any
 
-from .core.version import __version__  # noqa: F401
+from .core.version import __version__ as __version__
 
 _PUBLIC = {
     "segment": "segmentation.pipeline",
@@ -35,16 +36,16 @@ _PUBLIC = {
     "Cancelled": "core.errors",
     "write_report": "reporting.scan_report",
 }
-# Modules that files of version 0.3 name: a bundle's configs/inference.json, of which MONAI's runner
-# asks this package for them.
+# Modules by their names of version 0.3: MONAI's runner looks for them here, because the
+# configs/inference.json of older bundles names them.
 _MODULES_OF_0_3 = {
     "monai_runner": "monai_bundle.segmenter_runner",
     "monai_classifier": "monai_bundle.classifier_runner",
 }
-__all__ = sorted(_PUBLIC)
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605 (one list of names is enough)
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in _MODULES_OF_0_3:
         return importlib.import_module(f"{__name__}.{_MODULES_OF_0_3[name]}")
     if name not in _PUBLIC:
@@ -54,5 +55,5 @@ def __getattr__(name: str):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

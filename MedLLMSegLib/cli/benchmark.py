@@ -4,16 +4,27 @@ that answers.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import TimeIsUp
 from MedLLMSegLib.core.progress import ProgressLog
 
-from .common_options import typed_path
+from .common_options import Subparsers, add_device_option, option_name, typed_path
+
+if TYPE_CHECKING:
+    import argparse
+
+    from MedLLMSegLib.studies.benchmark.benchmark_runner import Bench
+
+# Options of which each has one value that the page's command states.
+SETTINGS_OPTIONS = ("network_size", "steps", "batch", "lr", "seeds", "precision")
 
 
-def add_parser(commands) -> None:
-    p = commands.add_parser(
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
         "benchmark",
         help="does the language-model block help? train and compare the arms",
         description=(
@@ -26,14 +37,23 @@ def add_parser(commands) -> None:
             " DOCS/benchmark-results.json."
         ),
     )
-    p.add_argument(
+    _add_data_options(parser)
+    _add_output_options(parser)
+    _add_work_options(parser)
+    _add_network_options(parser)
+    _add_training_options(parser)
+    parser.set_defaults(run=_benchmark)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--data",
         required=True,
         type=typed_path,
         metavar="FOLDER",
         help="labelled cases with train, val and test splits; all arms see them on a grid of 1 mm",
     )
-    p.add_argument(
+    parser.add_argument(
         "--structures",
         nargs="+",
         metavar="NAME",
@@ -41,7 +61,10 @@ def add_parser(commands) -> None:
             "their names for the page, in the order of their labels, if the data does not say them"
         ),
     )
-    p.add_argument(
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--output",
         "-o",
         type=typed_path,
@@ -49,14 +72,18 @@ def add_parser(commands) -> None:
         metavar="FOLDER",
         help="default: %(default)s",
     )
-    p.add_argument(
+    parser.add_argument(
         "--docs",
         type=typed_path,
         default=Path("docs"),
         metavar="FOLDER",
         help="where the page and the collected results are written (default: %(default)s)",
     )
-    p.add_argument(
+
+
+def _add_work_options(parser: argparse.ArgumentParser) -> None:
+    """Which part of the work to do now."""
+    parser.add_argument(
         "--only",
         metavar="PATTERN",
         help=(
@@ -64,34 +91,28 @@ def add_parser(commands) -> None:
             "processes may work on one OUTPUT, each with a pattern of its own"
         ),
     )
-    p.add_argument("--minutes", type=float, metavar="N", help="stop cleanly after so long")
-    p.add_argument(
+    parser.add_argument("--minutes", type=float, metavar="N", help="stop cleanly after N minutes")
+    parser.add_argument(
         "--list", action="store_true", help="show the runs and which are finished, and run none"
     )
-    p.add_argument(
+    parser.add_argument(
         "--page", action="store_true", help="write the page from what is finished, and run none"
     )
-    p.add_argument(
+    parser.add_argument(
         "--measure",
         action="store_true",
         help="measure time and memory of every arm instead, in processes of their own",
     )
-    p.add_argument(
+    parser.add_argument(
         "--memory", action="store_true", help="measure what bf16 autocast saves in memory instead"
     )
-    p.add_argument(
-        "--tune",
-        action="store_true",
-        help="first choose every arm's learning rate from the same three, on val",
-    )
-    p.add_argument(
+
+
+def _add_network_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--network-size", default="default", metavar="SIZE", help="of our network: default or small"
     )
-    p.add_argument(
-        "--steps", type=int, default=600, help="optimiser steps of every arm (default: %(default)s)"
-    )
-    p.add_argument("--batch", type=int, default=2, help="default: %(default)s")
-    p.add_argument(
+    parser.add_argument(
         "--window",
         type=int,
         nargs=3,
@@ -99,22 +120,7 @@ def add_parser(commands) -> None:
         metavar=("K", "J", "I"),
         help="voxels of a sample",
     )
-    p.add_argument(
-        "--optimiser",
-        choices=("adamw", "muon"),
-        default="adamw",
-        help="of every arm (default: %(default)s)",
-    )
-    p.add_argument(
-        "--lr",
-        type=float,
-        default=1e-3,
-        help="learning rate of every arm, without --tune (default: %(default)s)",
-    )
-    p.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="of each arm (default: %(default)s)"
-    )
-    p.add_argument(
+    parser.add_argument(
         "--precision",
         default="bf16",
         help=(
@@ -122,11 +128,37 @@ def add_parser(commands) -> None:
             "without bf16 is many times faster in fp32 (default: %(default)s)"
         ),
     )
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    p.set_defaults(run=_benchmark)
+    add_device_option(parser)
 
 
-def _benchmark(args, command: str) -> None:
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="first choose every arm's learning rate from the same three, on val",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=600, help="optimiser steps of every arm (default: %(default)s)"
+    )
+    parser.add_argument("--batch", type=int, default=2, help="default: %(default)s")
+    parser.add_argument(
+        "--optimiser",
+        choices=("adamw", "muon"),
+        default="adamw",
+        help="of every arm (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--lr",
+        type=float,
+        default=1e-3,
+        help="learning rate of every arm, without --tune (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="of each arm (default: %(default)s)"
+    )
+
+
+def _benchmark(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.studies.benchmark.benchmark_page import write_page
     from MedLLMSegLib.studies.benchmark.benchmark_plan import SETTINGS, chosen_runs, keep_settings
     from MedLLMSegLib.studies.benchmark.benchmark_runner import run_benchmark
@@ -146,10 +178,10 @@ def _benchmark(args, command: str) -> None:
             run_benchmark(bench, args.only, args.minutes, ProgressLog())
     except TimeIsUp as stop:
         print(f"Stopped: {stop}; the same command goes on from here.")
-    print(write_page(bench.results, args.docs, _shared_part(args)))
+    print(write_page(bench.results, args.docs, _shared_command(args)))
 
 
-def _bench(args):
+def _bench(args: argparse.Namespace) -> Bench:
     from MedLLMSegLib.data import read_cases, split_cases
     from MedLLMSegLib.studies.benchmark.benchmark_plan import make_settings
     from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, Results
@@ -181,30 +213,25 @@ def _bench(args):
     return Bench(case_set, parts, settings, args.output, results, args.device)
 
 
-def _measure(bench, args) -> None:
+def _measure(bench: Bench, args: argparse.Namespace) -> None:
     from MedLLMSegLib.studies.benchmark.benchmark_cost import measure_arms, measure_memory
 
-    for asked, measure in ((args.measure, measure_arms), (args.memory, measure_memory)):
-        if asked:
-            measure(bench.results, bench.settings, args.output, ProgressLog())
+    if args.measure:
+        measure_arms(bench.results, bench.settings, args.output, ProgressLog())
+    if args.memory:
+        measure_memory(bench.results, bench.settings, args.output, ProgressLog())
 
 
-def _shared_part(args) -> str:
+def _shared_command(args: argparse.Namespace) -> str:
     """The command that makes the page again, without what says which part of the work to do."""
-    import shlex
-
     words = ["medllmseg", "benchmark", "--data", str(args.data)]
-    words += ["--structures", *args.structures] if args.structures else []
-    given = {
-        "--network-size": args.network_size,
-        "--steps": args.steps,
-        "--batch": args.batch,
-        "--lr": args.lr,
-        "--seeds": args.seeds,
-        "--precision": args.precision,
-    }
-    for name, value in given.items():
-        words += [name, str(value)]
-    words += ["--optimiser", args.optimiser] if args.optimiser != "adamw" else []
-    words += ["--window", *map(str, args.window)] + (["--tune"] if args.tune else [])
+    if args.structures:
+        words += ["--structures", *args.structures]
+    for name in SETTINGS_OPTIONS:
+        words += [option_name(name), str(getattr(args, name))]
+    if args.optimiser != "adamw":
+        words += ["--optimiser", args.optimiser]
+    words += ["--window", *map(str, args.window)]
+    if args.tune:
+        words.append("--tune")
     return shlex.join(words)

@@ -1,18 +1,38 @@
-"""`medllmseg bundle`: a training run, or a bundle that is there already, to a bundle with what
-was measured.
-"""
+"""`medllmseg bundle`: a training run, or an existing bundle, to a bundle with what was measured."""
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.registry.catalogue import METADATA, model_entry
 
-from .common_options import typed_path
+from .common_options import Subparsers, typed_path
+
+if TYPE_CHECKING:
+    import argparse
+
+    from MedLLMSegLib.studies.benchmark.verdict import Answer
+    from MedLLMSegLib.training.segmenter.export_segmenter import Evidence
+
+# Options that only a segmenter's bundle can use: the field, and how it is typed.
+SEGMENTER_OPTIONS = {
+    "output": "output",
+    "folds": "folds",
+    "calibration": "calibration",
+    "benchmark": "benchmark",
+    "shipped": "as",
+}
 
 
-def add_parser(commands) -> None:
-    p = commands.add_parser(
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
         "bundle",
         help="make a bundle with measured results from a training run, or bring one up to date",
         description=(
@@ -21,97 +41,116 @@ def add_parser(commands) -> None:
             " bundle: then its texts are written anew in place, and its weights are not touched."
         ),
     )
-    p.add_argument(
+    parser.add_argument(
         "source",
         type=typed_path,
         metavar="SOURCE",
         help="the folder of a training run, or of a bundle",
     )
-    p.add_argument(
+    parser.add_argument(
         "--output",
         "-o",
         type=typed_path,
         metavar="FOLDER",
         help="where to write the bundle of a run",
     )
-    p.add_argument(
-        "--results",
-        type=typed_path,
-        metavar="JSON",
-        help="the .summary.json that `medllmseg evaluate` wrote for these very weights",
-    )
-    p.add_argument(
-        "--folds",
-        type=typed_path,
-        metavar="JSON",
-        help="a .summary.json over the test folds of a cross-validation of the same training",
-    )
-    p.add_argument(
-        "--calibration",
-        type=typed_path,
-        metavar="JSON",
-        help='a file with the "temperature" of the probabilities',
-    )
-    p.add_argument(
-        "--benchmark",
-        type=typed_path,
-        metavar="JSON",
-        help=(
-            "docs/benchmark-results.json: the card says what it found about the language-model"
-            " block"
+    _add_evidence_options(parser)
+    _add_description_options(parser)
+    parser.set_defaults(run=_bundle)
+
+
+def _add_evidence_options(parser: argparse.ArgumentParser) -> None:
+    """Files with what was measured."""
+    for name, help_text in (
+        ("results", "the .summary.json that `medllmseg evaluate` wrote for these very weights"),
+        ("folds", "a .summary.json over the test folds of a cross-validation of the same training"),
+        ("calibration", 'a file with the "temperature" of the probabilities'),
+        (
+            "benchmark",
+            (
+                "docs/benchmark-results.json: the card says what it found about the"
+                " language-model block"
+            ),
         ),
-    )
-    p.add_argument(
+    ):
+        parser.add_argument(f"--{name}", type=typed_path, metavar="JSON", help=help_text)
+
+
+def _add_description_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--as",
         dest="shipped",
         metavar="ID",
         help="a model that comes with the program: its data, licence and limits",
     )
-    for name, what in (
+    for name, content in (
         ("title", "one line for the model chooser"),
         ("licence", "of the model"),
         ("data-description", "whose data, for the model card"),
     ):
-        p.add_argument(
-            f"--{name}", metavar="TEXT", help=f"{what}, in place of what the training began with"
+        parser.add_argument(
+            f"--{name}", metavar="TEXT", help=f"{content}, in place of what the training began with"
         )
-    p.set_defaults(run=_bundle)
 
 
-def _bundle(args, command: str) -> None:
-    from MedLLMSegLib.registry.catalogue import METADATA, model_entry
-    from MedLLMSegLib.training.segmenter.export_segmenter import (
-        LIMIT_MB,
-        Evidence,
-        export_bundle,
-        is_bundle,
-        upgrade_bundle,
+def _bundle(args: argparse.Namespace, command: str) -> None:
+    is_bundle = (args.source / METADATA).is_file()
+    if is_bundle and model_entry(args.source).kind == "classifier":
+        print(_update_classifier(args))
+        return
+    folder = _upgrade_segmenter(args) if is_bundle else _export_segmenter(args)
+    _note_size(folder)
+    print(folder)
+
+
+def _export_segmenter(args: argparse.Namespace) -> Path:
+    """Write the bundle of a training run."""
+    from MedLLMSegLib.training.segmenter.export_segmenter import export_bundle
+
+    if not args.output:
+        raise UserError("--output is needed: where to write the bundle of this run.")
+    return export_bundle(
+        args.source,
+        args.output,
+        shipped=args.shipped,
+        evidence=_evidence(args),
+        words=_description(args),
     )
 
-    if (args.source / METADATA).is_file() and model_entry(args.source).kind == "classifier":
-        return _classifier(args)
-    finding = benchmark_finding(args.benchmark) if args.benchmark else None
-    asked = {"title": args.title, "licence": args.licence, "data": args.data_description}
-    words = {name: value for name, value in asked.items() if value is not None}
-    evidence = Evidence(args.results, args.folds, args.calibration, finding)
-    if is_bundle(args.source):
-        if args.output:
-            raise UserError(
-                f'"{args.source}" is a bundle and is brought up to date in place; leave --output'
-                " out."
-            )
-        if words:
-            raise UserError(
-                f'--{next(iter(words))} is for a training run, and "{args.source}" is a bundle;'
-                " give the run's folder."
-            )
-        folder = upgrade_bundle(args.source, args.shipped, evidence)
-    elif args.output:
-        folder = export_bundle(
-            args.source, args.output, shipped=args.shipped, evidence=evidence, words=words
+
+def _upgrade_segmenter(args: argparse.Namespace) -> Path:
+    """Write the texts of a bundle anew, in place."""
+    from MedLLMSegLib.training.segmenter.export_segmenter import upgrade_bundle
+
+    evidence = _evidence(args)
+    if args.output:
+        raise UserError(
+            f'"{args.source}" is a bundle and is brought up to date in place; leave --output out.'
         )
-    else:
-        raise UserError("--output is needed: where to write the bundle of this run.")
+    for name in _description(args):
+        raise UserError(
+            f'--{name} is for a training run, and "{args.source}" is a bundle; give the run\'s'
+            " folder."
+        )
+    return upgrade_bundle(args.source, args.shipped, evidence)
+
+
+def _evidence(args: argparse.Namespace) -> Evidence:
+    from MedLLMSegLib.training.segmenter.export_segmenter import Evidence
+
+    finding = benchmark_finding(args.benchmark) if args.benchmark else None
+    return Evidence(args.results, args.folds, args.calibration, finding)
+
+
+def _description(args: argparse.Namespace) -> dict[str, str]:
+    """The texts that were typed, by their names in a training's plan."""
+    texts = {"title": args.title, "licence": args.licence, "data": args.data_description}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def _note_size(folder: Path) -> None:
+    from MedLLMSegLib.training.segmenter.export_segmenter import LIMIT_MB
+
     size_mb = model_entry(folder).size_mb
     if size_mb > LIMIT_MB:
         print(
@@ -119,57 +158,65 @@ def _bundle(args, command: str) -> None:
             f" {LIMIT_MB:g} MB.",
             file=sys.stderr,
         )
-    print(folder)
 
 
-def _classifier(args) -> None:
-    """A classifier's bundle has its card made anew; what only a segmenter has is refused."""
-    import json
-
+def _update_classifier(args: argparse.Namespace) -> Path:
+    """Write a classifier's card anew. Options that only segmenters have are refused."""
     from MedLLMSegLib.diagnosis.classifier_bundle import update_classifier
 
-    for name in ("output", "folds", "calibration", "benchmark", "shipped"):
-        if getattr(args, name) is not None:
+    for field, option in SEGMENTER_OPTIONS.items():
+        if getattr(args, field) is not None:
             raise UserError(
-                f'"{args.source}" is a classifier\'s bundle, for which'
-                f" --{'as' if name == 'shipped' else name} is not meant; leave it out."
+                f'"{args.source}" is a classifier\'s bundle, for which --{option} is not meant;'
+                " leave it out."
             )
+    return update_classifier(args.source, _read_json(args.results) if args.results else None)
+
+
+def _read_json(path: Path) -> Json:
     try:
-        results = json.loads(args.results.read_text(encoding="utf-8")) if args.results else None
+        content: Json = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f'"{args.results}" cannot be read as JSON; check the path.') from error
-    print(update_classifier(args.source, results))
+        raise UserError(f'"{path}" cannot be read as JSON; check the path.') from error
+    return content
 
 
-def benchmark_finding(path) -> str:
-    """What the benchmark's finished runs say of the language-model block, in words and figures."""
-    import json
-    from types import SimpleNamespace
+def benchmark_finding(path: Path) -> str:
+    """What the benchmark's finished runs say about the language-model block, in sentences.
 
-    from MedLLMSegLib.reporting.markdown import p_value
-    from MedLLMSegLib.studies.benchmark.verdict import NAMES, answer, headline
+    path: docs/benchmark-results.json.
+    """
+    from MedLLMSegLib.studies.benchmark.verdict import answer, headline
 
     try:
-        results = SimpleNamespace(**json.loads(path.read_text(encoding="utf-8")))
-        found, few = answer(results), answer(results, percent=10)
+        results: Any = SimpleNamespace(**json.loads(path.read_text(encoding="utf-8")))
+        all_cases, few_cases = answer(results), answer(results, percent=10)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f'"{path}" holds no results of `medllmseg benchmark`; give docs/benchmark-results.json.'
         ) from error
-    if found.missing:
+    if all_cases.missing:
         return "Whether that block helps is not answered yet: the benchmark is not finished."
-    against = lambda answer: "; ".join(
-        f"against {NAMES[arm]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f},"
-        f" {p_value(test.p_holm, 'p')})"
-        for arm, test in answer.tests.items()
-    )
-    return (
+    sentences = [
         "The benchmark (docs/benchmark.md) asked whether such a block helps, with networks and"
-        f" trainings of its own. {headline(found)} What the block changed in mean Dice there, with"
-        f" the 95 % interval and Holm's p: {against(found)}."
-        + (
-            ""
-            if few.missing
-            else f" With a tenth of the training cases: {headline(few)} There: {against(few)}."
+        f" trainings of its own. {headline(all_cases)} What the block changed in mean Dice there,"
+        f" with the 95 % interval and Holm's p: {_differences(all_cases)}."
+    ]
+    if not few_cases.missing:
+        sentences.append(
+            f"With a tenth of the training cases: {headline(few_cases)} There:"
+            f" {_differences(few_cases)}."
         )
+    return " ".join(sentences)
+
+
+def _differences(found: Answer) -> str:
+    """The change of mean Dice against each control, with interval and p-value."""
+    from MedLLMSegLib.reporting.markdown import p_value
+    from MedLLMSegLib.studies.benchmark.verdict import NAMES
+
+    return "; ".join(
+        f"against {NAMES[control]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f},"
+        f" {p_value(test.p_holm, 'p')})"
+        for control, test in found.tests.items()
     )

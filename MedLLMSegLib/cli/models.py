@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
-def add_parser(commands) -> None:
-    models = commands.add_parser(
+from MedLLMSegLib.registry.catalogue import (
+    ModelEntry,
+    accept_licence,
+    find_model,
+    licence_accepted,
+    licence_text,
+    list_models,
+)
+from MedLLMSegLib.registry.old_bundles import old_bundle_note
+from MedLLMSegLib.registry.user_models import is_users_model
+
+from .common_options import Subparsers
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
         "models",
         help="list the models: modality, structures or classes, licence, measured accuracy",
         description=(
@@ -12,53 +31,52 @@ def add_parser(commands) -> None:
             "(in the folder models of the cache folder)."
         ),
     )
-    one = models.add_mutually_exclusive_group()
+    one = parser.add_mutually_exclusive_group()
     one.add_argument(
         "--licence", metavar="ID", help="show the licence of a model's weights in full"
     )
     one.add_argument("--accept", metavar="ID", help="show a model's licence and accept it")
-    models.set_defaults(run=_models)
+    parser.set_defaults(run=_models)
 
 
-def _models(args, command: str) -> None:
-    from MedLLMSegLib.registry.catalogue import (
-        accept_licence,
-        find_model,
-        licence_text,
-        list_models,
-    )
-    from MedLLMSegLib.registry.old_bundles import old_bundle_note
-    from MedLLMSegLib.registry.user_models import is_users_model
-
+def _models(args: argparse.Namespace, command: str) -> None:
     if args.licence or args.accept:
-        entry = find_model(args.licence or args.accept, None)
-        print(licence_text(entry))
-        if args.accept:
-            accept_licence(entry)
-            print(f'You accept the licence {entry.licence} of the model "{entry.id}".')
+        _show_licence(find_model(args.licence or args.accept, None), accept=bool(args.accept))
         return
     for entry in (*list_models("segmenter"), *list_models("classifier")):
-        what = (
-            f"diagnoses   {', '.join(entry.classes)}"
-            if entry.classes
-            else f"structures  {', '.join(entry.structures)}"
-        )
-        print(
-            f"{entry.id}: {entry.title}\n  modality    {entry.modality}\n  {what}\n"
-            f"  licence     {entry.licence}{_acceptance(entry)}\n  accuracy    {entry.accuracy}\n"
-            f"  size        {entry.size_mb:.1f} MB\n  folder      {entry.folder}"
-        )
-        if is_users_model(entry) and (note := old_bundle_note(entry)):
-            print(f"  note        {note}")
+        print(_description(entry))
 
 
-def _acceptance(entry) -> str:
-    from MedLLMSegLib.registry.catalogue import licence_accepted
+def _show_licence(entry: ModelEntry, accept: bool) -> None:
+    print(licence_text(entry))
+    if accept:
+        accept_licence(entry)
+        print(f'You accept the licence {entry.licence} of the model "{entry.id}".')
 
+
+def _description(entry: ModelEntry) -> str:
+    if entry.classes:
+        purpose = ("diagnoses", ", ".join(entry.classes))
+    else:
+        purpose = ("structures", ", ".join(entry.structures))
+    rows = [
+        ("modality", entry.modality),
+        purpose,
+        ("licence", f"{entry.licence}{_acceptance(entry)}"),
+        ("accuracy", entry.accuracy),
+        ("size", f"{entry.size_mb:.1f} MB"),
+        ("folder", str(entry.folder)),
+    ]
+    note = old_bundle_note(entry) if is_users_model(entry) else None
+    if note:
+        rows.append(("note", note))
+    lines = [f"  {label:<11} {text}" for label, text in rows]
+    return "\n".join([f"{entry.id}: {entry.title}", *lines])
+
+
+def _acceptance(entry: ModelEntry) -> str:
     if not entry.accept_licence:
         return ""
-    return (
-        " (accepted)"
-        if licence_accepted(entry)
-        else f" (accept it first: medllmseg models --accept {entry.id})"
-    )
+    if licence_accepted(entry):
+        return " (accepted)"
+    return f" (accept it first: medllmseg models --accept {entry.id})"

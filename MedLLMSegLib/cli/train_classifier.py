@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from MedLLMSegLib.core.errors import UserError
 
-OF_SEGMENTERS = (
+from .common_options import OptionHolder, option_name
+from .terminal_progress import TrainingConsole
+
+if TYPE_CHECKING:
+    import argparse
+
+    from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest
+
+SEGMENTER_OPTIONS = (
     "steps",
     "start",
     "folds",
@@ -23,7 +33,7 @@ OF_SEGMENTERS = (
     "patience",
     "precision",
 )
-OF_CLASSIFIERS = (
+CLASSIFIER_OPTIONS = (
     "kind",
     "encoder",
     "train_encoder",
@@ -36,17 +46,43 @@ OF_CLASSIFIERS = (
     "epochs",
     "classes",
 )
+# The options of a classifier's training that become fields of a `ClassifyRequest` as they are
+# typed, and those that are lists.
+PLAIN_FIELDS = (
+    "kind",
+    "encoder",
+    "tokens",
+    "size",
+    "epochs",
+    "minutes",
+    "batch",
+    "lr",
+    "llm",
+    "train_encoder",
+    "random_llm",
+)
+LIST_FIELDS = ("llm_layers", "record", "channels", "classes")
 
 
-def add_options(group) -> None:
-    group.add_argument(
+def add_options(options: OptionHolder) -> None:
+    """Add the options that only classifiers have."""
+    _add_network_options(options)
+    _add_table_options(options)
+    options.add_argument("--size", type=int, help="pixels of the image's side (default: 224)")
+    options.add_argument("--epochs", type=int, help="in place of --minutes")
+    # The default of any option of this command, for `check_task`.
+    options.set_defaults(default_of=options.get_default)
+
+
+def _add_network_options(options: OptionHolder) -> None:
+    options.add_argument(
         "--kind",
         help=(
             "pneumollm (default), linear (a linear probe), mlp, text or fusion (image, with"
             " --record or --channels)"
         ),
     )
-    group.add_argument(
+    options.add_argument(
         "--encoder",
         metavar="NAME",
         help=(
@@ -54,10 +90,10 @@ def add_options(group) -> None:
             " cnn or vit (small, trained here), or the folder of a timm or Hugging Face model"
         ),
     )
-    group.add_argument(
+    options.add_argument(
         "--train-encoder", action="store_true", default=None, help="fine-tune a pretrained encoder"
     )
-    group.add_argument(
+    options.add_argument(
         "--llm-layers",
         type=int,
         nargs="*",
@@ -67,20 +103,23 @@ def add_options(group) -> None:
             "29; none: without a language model)"
         ),
     )
-    group.add_argument("--tokens", type=int, metavar="K", help="diagnosis tokens (default: 4)")
-    group.add_argument(
+    options.add_argument("--tokens", type=int, metavar="K", help="diagnosis tokens (default: 4)")
+    options.add_argument(
         "--random-llm",
         action="store_true",
         default=None,
         help="the control: random layers of equal norms",
     )
-    group.add_argument(
+
+
+def _add_table_options(options: OptionHolder) -> None:
+    options.add_argument(
         "--record",
         nargs="+",
         metavar="COLUMN",
         help="columns of the table that --kind fusion reads beside the image",
     )
-    group.add_argument(
+    options.add_argument(
         "--channels",
         nargs="+",
         metavar="COLUMN",
@@ -90,67 +129,55 @@ def add_options(group) -> None:
             " missing"
         ),
     )
-    group.add_argument(
+    options.add_argument(
         "--classes",
         nargs="+",
         metavar="NAME",
         help="their order; of two, the second is the one that is looked for",
     )
-    group.add_argument("--size", type=int, help="pixels of the image's side (default: 224)")
-    group.add_argument("--epochs", type=int, help="in place of --minutes")
-    group.set_defaults(
-        default_of=group.get_default
-    )  # of any option of this command: `check_task` asks what was not given
 
 
-def check_task(args) -> None:
+def check_task(args: argparse.Namespace) -> None:
     """Raise `UserError` for options of the other task."""
     if args.task == "segment":
-        given = [name for name in OF_CLASSIFIERS if getattr(args, name) is not None]
-        if given:
+        foreign = [name for name in CLASSIFIER_OPTIONS if getattr(args, name) is not None]
+        if foreign:
             raise UserError(
-                f"--{given[0].replace('_', '-')} belongs to --task classify; add that, or leave the"
+                f"{option_name(foreign[0])} belongs to --task classify; add that, or leave the"
                 " option out."
             )
         return
-    given = [name for name in OF_SEGMENTERS if getattr(args, name) != args.default_of(name)]
-    if given:
-        raise UserError(
-            f"--{'from' if given[0] == 'start' else given[0].replace('_', '-')} is for"
-            " segmentation; leave it out with --task classify."
-        )
+    foreign = [name for name in SEGMENTER_OPTIONS if getattr(args, name) != args.default_of(name)]
+    if foreign:
+        typed = "--from" if foreign[0] == "start" else option_name(foreign[0])
+        raise UserError(f"{typed} is for segmentation; leave it out with --task classify.")
 
 
-def train(args, console) -> None:
-    from MedLLMSegLib.training.classifier.classifier_session import (
-        ClassifyRequest,
-        train_classifier,
+def train(args: argparse.Namespace) -> None:
+    """Train a classifier, and print how to measure and use it."""
+    from MedLLMSegLib.training.classifier.classifier_session import train_classifier
+
+    request = _request(args)
+    with TrainingConsole() as console:
+        bundle = train_classifier(request, args.device, console.report, console.print)
+    channels = "".join(f" --channel {name}=FILE" for name in request.channels)
+    print(
+        f"the model is in {bundle}; measure it on images it has not seen, or use it:\n"
+        f"  medllmseg evaluate --model {bundle} --data {args.data} --output test.csv\n"
+        f"  medllmseg diagnose IMAGE{channels} --model {bundle}"
     )
 
-    given = {
-        name: getattr(args, name)
-        for name in (
-            "kind",
-            "encoder",
-            "tokens",
-            "size",
-            "epochs",
-            "minutes",
-            "batch",
-            "lr",
-            "llm",
-            "train_encoder",
-            "random_llm",
-        )
-        if getattr(args, name) is not None
-    }
-    given |= {
-        name: tuple(getattr(args, name))
-        for name in ("llm_layers", "record", "channels", "classes")
-        if getattr(args, name) is not None
-    }
-    given |= {"modality": args.modality} if args.modality else {}
-    request = ClassifyRequest(
+
+def _request(args: argparse.Namespace) -> ClassifyRequest:
+    """What was not typed keeps the request's default."""
+    from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest
+
+    typed: dict[str, Any] = {name: getattr(args, name) for name in PLAIN_FIELDS}
+    for name in LIST_FIELDS:
+        value = getattr(args, name)
+        typed[name] = None if value is None else tuple(value)
+    typed["modality"] = args.modality or None
+    return ClassifyRequest(
         str(args.data),
         str(args.output),
         name=args.name,
@@ -158,13 +185,5 @@ def train(args, console) -> None:
         licence=args.licence,
         data=args.description,
         seed=args.seed,
-        **given,
-    )
-    channels = "".join(f" --channel {name}=FILE" for name in request.channels)
-    with console:
-        bundle = train_classifier(request, args.device, console.report, console.say)
-    print(
-        f"the model is in {bundle}; measure it on images it has not seen, or use it:\n"
-        f"  medllmseg evaluate --model {bundle} --data {args.data} --output test.csv\n"
-        f"  medllmseg diagnose IMAGE{channels} --model {bundle}"
+        **{name: value for name, value in typed.items() if value is not None},
     )

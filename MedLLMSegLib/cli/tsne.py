@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from .common_options import Bar, typed_path
+from typing import TYPE_CHECKING
+
+from .common_options import Subparsers, add_device_option, typed_path
+from .terminal_progress import ScanBar
+
+if TYPE_CHECKING:
+    import argparse
 
 
-def add_parser(commands) -> None:
-    p = commands.add_parser(
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
         "tsne",
         help="map a classifier's features, and measure what can be told from them",
         description=(
@@ -20,48 +27,43 @@ def add_parser(commands) -> None:
             " JSON file with the numbers."
         ),
     )
-    p.add_argument("--model", required=True, help="a classifier's id or bundle folder")
-    p.add_argument(
+    parser.add_argument("--model", required=True, help="a classifier's id or bundle folder")
+    parser.add_argument(
         "--data",
         required=True,
         type=typed_path,
         metavar="DATA",
         help="a CSV table of labelled images, or a folder with labels.csv",
     )
-    p.add_argument("--output", "-o", required=True, type=typed_path, metavar="PNG")
-    p.add_argument(
+    parser.add_argument("--output", "-o", required=True, type=typed_path, metavar="PNG")
+    parser.add_argument(
         "--by",
         nargs="+",
         default=["view"],
         metavar="COLUMN",
         help="columns beside the class (default: view)",
     )
-    p.add_argument(
+    parser.add_argument(
         "--cases",
         type=typed_path,
         metavar="FILE",
         help="one image id a line (default: the test split of DATA, or all)",
     )
-    p.add_argument(
+    parser.add_argument(
         "--all", action="store_true", help="every image of DATA, the training images too"
     )
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: %(default)s)")
-    p.set_defaults(run=_tsne)
+    parser.add_argument("--seed", type=int, default=0)
+    add_device_option(parser)
+    parser.set_defaults(run=_tsne)
 
 
-def _tsne(args, command: str) -> None:
+def _tsne(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.evaluation.features import MapOptions, map_classifier, told_text
 
-    with Bar([args.data]) as bar:
-        options = MapOptions(tuple(args.by), None if args.all else args.cases, args.all, args.seed)
-        told = map_classifier(
-            args.model,
-            args.data,
-            args.output,
-            options,
-            args.device,
-            lambda stage, fraction: bar.update(0, stage, fraction),
+    options = MapOptions(tuple(args.by), None if args.all else args.cases, args.all, args.seed)
+    with ScanBar([args.data]) as bar:
+        findings = map_classifier(
+            args.model, args.data, args.output, options, args.device, bar.first()
         )
-    print(told_text(told))
+    print(told_text(findings))
     print(args.output)

@@ -314,7 +314,7 @@ def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys)
     one or the other.
     """
     from MedLLMSegLib.cli.main import build_parser
-    from MedLLMSegLib.cli.train_classifier import OF_CLASSIFIERS, OF_SEGMENTERS
+    from MedLLMSegLib.cli.train_classifier import CLASSIFIER_OPTIONS, SEGMENTER_OPTIONS
 
     plain = ["train", "--data", str(data), "--output", str(tmp_path / "run"), "--task", "classify"]
     defaults = vars(build_parser().parse_args(plain))
@@ -334,14 +334,14 @@ def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys)
         "seed",
         "device",
     }
-    assert set(defaults) - both - set(OF_CLASSIFIERS) - set(OF_SEGMENTERS) <= {
+    assert set(defaults) - both - set(CLASSIFIER_OPTIONS) - set(SEGMENTER_OPTIONS) <= {
         "run",
         "command",
         "verbose",
         "quiet",
         "default_of",
     }
-    assert set(OF_SEGMENTERS) <= set(defaults)
+    assert set(SEGMENTER_OPTIONS) <= set(defaults)
     for option in (["--patience", "3"], ["--precision", "fp32"], ["--spacing", "1", "1", "1"]):
         assert main([*plain, *option]) == 2
         assert f"{option[0]} is for segmentation" in " ".join(capsys.readouterr().err.split())
