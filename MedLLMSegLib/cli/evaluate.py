@@ -137,7 +137,7 @@ def _is_classifier(model: str) -> bool:
 
 def _evaluate_segmenter(args: argparse.Namespace) -> None:
     from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
-    from MedLLMSegLib.evaluation.scores import summary_table
+    from MedLLMSegLib.evaluation.summary_table import summary_table
 
     options = EvaluationOptions(args.device, args.calibration, args.augment)
     with ScanBar([args.data]) as bar:

@@ -109,5 +109,109 @@ def _add_training_options(options: OptionHolder) -> None:
 
 def _train(args: argparse.Namespace, command: str) -> None:
     train_classifier.check_task(args)
-    task = train_classifier if args.task == "classify" else train_segmenter
-    task.train(args)
+    if args.task == "classify":
+        return train_classifier.train(args, _Console())
+    from MedLLMSegLib.training.segmenter.request import TrainRequest
+    from MedLLMSegLib.training.segmenter.segmenter_session import train_model
+
+    request = TrainRequest(
+        source=str(args.data),
+        output=str(args.output),
+        name=args.name,
+        title=args.title,
+        modality=args.modality,
+        licence=args.licence,
+        data=args.description,
+        start=args.start,
+        cases=args.cases,
+        minutes=args.minutes,
+        steps=args.steps,
+        preset=args.preset,
+        llm=args.llm,
+        llm_layer=args.llm_layer,
+        llm_position=args.llm_position,
+        anatomy=args.anatomy,
+        structures=tuple(args.structures),
+        batch=args.batch,
+        window=tuple(args.window) if args.window else None,
+        spacing=tuple(args.spacing) if args.spacing else None,
+        lr=args.lr,
+        augmentation=args.augmentation,
+        optimiser=args.optimiser,
+        precision=args.precision,
+        patience=args.patience,
+        validations=args.validations,
+        seed=args.seed,
+    )
+    if args.fold is not None and args.folds is None:
+        raise UserError(
+            "--fold says which of the --folds is trained, and --folds was not given; give both."
+        )
+    if args.folds is not None:
+        return _cross_validate(request, args)
+    from MedLLMSegLib.training.devices import first_process
+
+    first = first_process()
+    with _Console(quiet=not first) as console:
+        bundle = train_model(request, args.device, console.report, console.say)
+    if not first:
+        return
+    print(
+        f"the model is in {bundle}; measure it on cases it has not seen:\n"
+        f"  medllmseg evaluate --model {bundle} --data TESTDATA --output test.csv"
+    )
+
+
+def _cross_validate(request, args) -> None:
+    from MedLLMSegLib.evaluation.cross_validation import cross_validate
+    from MedLLMSegLib.evaluation.summary_table import summary_table
+
+    with _Console() as console:
+        summary = cross_validate(
+            request, args.folds, args.fold, args.device, console.report, console.say
+        )
+    if summary is None:
+        return
+    print(summary_table(summary))
+    print(f"the table and its summary are in {args.output}: folds.csv, folds.summary.json")
+
+
+class _Console:
+    """Progress on one line of a terminal, or a line every half minute elsewhere; Ctrl-C and a
+    polite kill save first.
+
+    quiet: of several processes one speaks.
+    """
+
+    def __init__(self, quiet: bool = False):
+        self.wanted, self.said_at, self.before, self.quiet = False, 0.0, {}, quiet
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+
+    def _stop(self, number, frame) -> None:
+        if self.wanted:  # asked twice: at once
+            raise KeyboardInterrupt
+        self.wanted = True
+
+    def report(self, text: str, fraction: float) -> None:
+        if self.wanted:
+            raise Cancelled
+        if self.quiet:
+            return
+        if sys.stderr.isatty():
+            print(f"\r\033[K{100 * fraction:3.0f} %  {text}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self.said_at > 30 or fraction == 1:
+            self.said_at = time.monotonic()
+            print(f"{100 * fraction:3.0f} %  {text}", file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)

@@ -57,13 +57,13 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(run=_tsne)
 
 
-def _tsne(args: argparse.Namespace, command: str) -> None:
-    from MedLLMSegLib.evaluation.features import MapOptions, map_classifier, told_text
+def _tsne(args, command: str) -> None:
+    from MedLLMSegLib.evaluation.features import MapOptions, map_classifier, predictions_text
 
     options = MapOptions(tuple(args.by), None if args.all else args.cases, args.all, args.seed)
     with ScanBar([args.data]) as bar:
         findings = map_classifier(
             args.model, args.data, args.output, options, args.device, bar.first()
         )
-    print(told_text(findings))
+    print(predictions_text(told))
     print(args.output)

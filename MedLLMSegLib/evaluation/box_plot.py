@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from MedLLMSegLib.core.safe_files import atomic_write
+from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.metrics.group_statistics import group_means
 from MedLLMSegLib.metrics.overlap import METRICS, Metric
 
-from .scores import Score, structures_of
+from .scores import Score, column_values, structures_of
 
 PANELS = ("dice", "nsd_1mm", "hd95_mm")
 BOX, DOT, MEAN, GRID, SOFT = "#3b6ea5", "#1c1e21", "#c2511b", "#e3e5e8", "#5d6470"
@@ -26,20 +30,32 @@ LEGEND = (
 )
 
 
-def plot_scores(scores: list[Score], summary: dict, path: Path) -> Path:
-    """Dice, NSD and HD95 of each structure as a PNG; each dot is the mean over the cases of a
-    head or patient.
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One panel of a box plot. boxes: name -> (n,) values, one for each dot, NaN where missing."""
+
+    title: str
+    metric: Metric | None
+    boxes: Mapping[str, ArrayLike]
+
+
+def plot_scores(scores: list[Score], summary: Json, path: Path) -> Path:
+    """Dice, NSD and HD95 of each structure as a PNG.
+
+    Each dot is the mean over the cases of a head or patient.
     """
-    keys, groups = structures_of(scores), [s.group for s in scores]
-    panels = {}
-    for metric in PANELS:
-        columns = {
-            key.replace("_", " "): [s.values.get(f"{metric}_{key}", math.nan) for s in scores]
-            for key in keys
-        }
-        panels[metric] = {
-            name: list(group_means(values, groups).values()) for name, values in columns.items()
-        }
+    groups = [score.group for score in scores]
+    panels = []
+    for name in PANELS:
+        boxes = {}
+        for key in structures_of(scores):
+            means = group_means(column_values(scores, f"{name}_{key}"), groups)
+            boxes[key.replace("_", " ")] = list(means.values())
+        panels.append(Panel(METRICS[name].title, METRICS[name], boxes))
+    return plot_boxes(panels, _title(summary), path)
+
+
+def _title(summary: Json) -> str:
     title = (
         f"{summary['model']}: {_count(summary['cases'], 'case')} of "
         f"{_count(summary['groups'], 'head or patient', 'heads or patients')}"
@@ -50,34 +66,27 @@ def plot_scores(scores: list[Score], summary: dict, path: Path) -> Path:
             f"\n{_count(charged, 'structure')} only one label map has: Dice and NSD 0, HD95 the"
             " image's diagonal"
         )
-    return plot_boxes(
-        {METRICS[m].title: (METRICS[m], columns) for m, columns in panels.items()}, title, path
-    )
+    return title
 
 
-def plot_boxes(
-    panels: Mapping[str, tuple[Metric | None, Mapping[str, Sequence[float]]]],
-    title: str,
-    path: Path,
-) -> Path:
-    """A PNG with a panel for each metric. panels: title -> (metric, name of the box -> one value
-    for each dot).
+def plot_boxes(panels: Sequence[Panel], title: str, path: Path) -> Path:
+    """A PNG with one panel beside the other.
 
-    Values that are missing (NaN) are left out. A few values far beyond the rest (an image's
-    diagonal) become triangles at the upper edge with the largest value beside them, so that the
-    rest can be seen.
+    Missing values are left out. A few values far beyond the rest (an image's diagonal) become
+    triangles at the upper edge, with the largest value beside them, so that the rest stays legible.
     """
-    boxes = max(len(columns) for _, columns in panels.values())
-    width = max(4.5, max(3.4, 1.1 + 0.8 * boxes) * len(panels))  # inches
+    most_boxes = max(len(panel.boxes) for panel in panels)
+    width = max(4.5, max(3.4, 1.1 + 0.8 * most_boxes) * len(panels))  # inches
     figure = Figure(figsize=(width, 4.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=11)
-    for n, (name, (metric, columns)) in enumerate(panels.items(), 1):
+    for n, panel in enumerate(panels, 1):
         axes = figure.add_subplot(1, len(panels), n)
-        ceiling = _ceiling(columns.values())
-        for place, values in enumerate(columns.values(), 1):
-            _draw(axes, place, np.asarray(values, float)[np.isfinite(values)], ceiling)
-        _dress(axes, name, metric, list(columns))
+        boxes = [_finite(values) for values in panel.boxes.values()]
+        ceiling = _ceiling(boxes)
+        for position, values in enumerate(boxes, 1):
+            _draw_box(axes, position, values, ceiling)
+        _finish_axes(axes, panel)
     lines = [LEGEND] if width > 9 else [LEGEND[:2], LEGEND[2:]]
     figure.supxlabel("\n".join("   ".join(line) for line in lines), fontsize=8.5, color=SOFT)
     with atomic_write(path, ".png") as temporary:
@@ -85,28 +94,38 @@ def plot_boxes(
     return path
 
 
-def _ceiling(columns) -> float:
-    """Above which values are drawn as triangles: three times the highest whisker, infinite if
-    none is above that.
+def _finite(values: ArrayLike) -> Array:
+    array = np.asarray(values, float)
+    return array[np.isfinite(array)]
+
+
+def _ceiling(boxes: Sequence[Array]) -> float:
+    """The value above which dots become triangles: three times the highest whisker.
+
+    Infinite if no value is above that. boxes: finite values of each box.
     """
-    there = [
-        v for v in (np.asarray(values, float)[np.isfinite(values)] for values in columns) if len(v)
-    ]
-    if not there:
+    filled = [values for values in boxes if len(values)]
+    if not filled:
         return math.inf
-    whiskers = max(
-        float(np.quantile(v, 0.75) + 1.5 * np.ptp(np.quantile(v, [0.25, 0.75]))) for v in there
-    )
-    return 3 * whiskers if max(v.max() for v in there) > 3 * whiskers > 0 else math.inf
+    highest_whisker = max(_whisker(values) for values in filled)
+    largest = max(values.max() for values in filled)
+    return 3 * highest_whisker if largest > 3 * highest_whisker > 0 else math.inf
 
 
-def _draw(axes, place: int, values: np.ndarray, ceiling: float) -> None:
+def _whisker(values: Array) -> float:
+    """The end of the upper whisker: 1.5 boxes above the third quartile."""
+    height = np.ptp(np.quantile(values, [0.25, 0.75]))
+    return float(np.quantile(values, 0.75) + 1.5 * height)
+
+
+def _draw_box(axes: Axes, position: int, values: Array, ceiling: float) -> None:
     if not len(values):
-        axes.text(place, 0.5, "none", transform=axes.get_xaxis_transform(), ha="center", color=SOFT)
+        transform = axes.get_xaxis_transform()
+        axes.text(position, 0.5, "none", transform=transform, ha="center", color=SOFT)
         return
     axes.boxplot(
         values,
-        positions=[place],
+        positions=[position],
         widths=0.55,
         showfliers=False,
         patch_artist=True,
@@ -116,10 +135,10 @@ def _draw(axes, place: int, values: np.ndarray, ceiling: float) -> None:
         medianprops={"color": BOX, "linewidth": 2},
     )
     inside = values[values <= ceiling]
-    aside = np.random.default_rng(0).uniform(-0.17, 0.17, len(inside))
-    axes.scatter(place + aside, inside, s=12, color=DOT, alpha=0.45, linewidths=0, zorder=3)
+    jitter = np.random.default_rng(0).uniform(-0.17, 0.17, len(inside))
+    axes.scatter(position + jitter, inside, s=12, color=DOT, alpha=0.45, linewidths=0, zorder=3)
     axes.plot(
-        place,
+        position,
         min(values.mean(), ceiling),
         "D",
         color=MEAN,
@@ -129,38 +148,44 @@ def _draw(axes, place: int, values: np.ndarray, ceiling: float) -> None:
     )
     beyond = values[values > ceiling]
     if len(beyond):
-        axes.scatter(
-            place + 0.12 * (np.arange(len(beyond)) % 5 - 2),
-            np.full(len(beyond), ceiling),
-            s=26,
-            marker="^",
-            color=DOT,
-            alpha=0.6,
-            linewidths=0,
-            zorder=3,
-        )
-        axes.text(
-            place,
-            ceiling * 0.97,
-            f"{len(beyond)} up to {beyond.max():.4g}",
-            ha="center",
-            va="top",
-            fontsize=8,
-            color=SOFT,
-        )
+        _draw_beyond(axes, position, beyond, ceiling)
 
 
-def _dress(axes, name: str, metric: Metric | None, labels: list[str]) -> None:
-    axes.set_title(
-        name
-        + ("" if metric is None else ", higher is better" if metric.best else ", lower is better"),
-        fontsize=10,
+def _draw_beyond(axes: Axes, position: int, values: Array, ceiling: float) -> None:
+    """Triangles at the ceiling, with the number of values and the largest one."""
+    axes.scatter(
+        position + 0.12 * (np.arange(len(values)) % 5 - 2),
+        np.full(len(values), ceiling),
+        s=26,
+        marker="^",
+        color=DOT,
+        alpha=0.6,
+        linewidths=0,
+        zorder=3,
     )
+    axes.text(
+        position,
+        ceiling * 0.97,
+        f"{len(values)} up to {values.max():.4g}",
+        ha="center",
+        va="top",
+        fontsize=8,
+        color=SOFT,
+    )
+
+
+def _finish_axes(axes: Axes, panel: Panel) -> None:
+    metric, labels = panel.metric, list(panel.boxes)
+    direction = ""
+    if metric is not None:
+        direction = ", higher is better" if metric.best else ", lower is better"
+    axes.set_title(panel.title + direction, fontsize=10)
+    long = max(map(len, labels)) > 10
     axes.set_xticks(
         range(1, len(labels) + 1),
         labels,
-        rotation=30 if max(map(len, labels)) > 10 else 0,
-        ha="right" if max(map(len, labels)) > 10 else "center",
+        rotation=30 if long else 0,
+        ha="right" if long else "center",
         fontsize=9,
     )
     axes.set_xlim(0.4, len(labels) + 0.6)

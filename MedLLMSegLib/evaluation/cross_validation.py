@@ -1,19 +1,20 @@
-"""Train once for each fold and measure each model on the cases of its own fold: every case is
-tested exactly once.
+"""Cross-validation of a segmenter: train once for each fold, measure it on the fold's cases.
 
-No group (patient, head) is ever on two sides of a fold, and each fold's weights are chosen on a
-part of the rest.
+Every case is tested exactly once. No group (patient, head) is on two sides of a fold. Each fold's
+weights are chosen on a part of the cases that it does not test.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import folds, group_of, read_cases
 from MedLLMSegLib.training.devices import processes
 from MedLLMSegLib.training.segmenter.request import TrainRequest
@@ -29,18 +30,44 @@ def cross_validate(
     only: int | None = None,
     device: str = "auto",
     progress: Report | None = None,
-    say=print,
-) -> dict | None:
-    """``count`` trainings in ``request.output``/fold1 and so on, each for ``request.minutes`` or
-    ``request.steps``.
+    say: Callable[[str], None] = print,
+) -> Json | None:
+    """``count`` trainings in ``request.output``/fold1 and so on.
 
-    Returns the summary over all cases (`scores.summarize_scores`); it is also written, with the
-    table it is made from, as folds.summary.json and folds.csv. What is finished is not done again.
-    Raises `UserError` as `train_model` does. only: do this fold alone (from 1), so that several
-    machines or processes share the work; whichever finds all folds finished joins them, the others
-    return None. progress: called with (a line of text, fraction done); may raise `Cancelled`, after
-    which the same call goes on.
+    Each runs for ``request.minutes`` or ``request.steps``. Finished work is not repeated. Returns
+    the summary over all cases (`scores.summarize_scores`), which is also written, with its table,
+    as folds.summary.json and folds.csv.
+
+    only: run this fold alone (from 1), so that several machines or processes share the work. The
+    one that finds all folds finished joins them; the others return None. progress: called with (a
+    line of text, fraction done); may raise `Cancelled`, after which the same call continues. say:
+    called with lines for the user. Raises `UserError` as `train_model` does.
     """
+    _check_start(count, only)
+    names = dict(enumerate(request.structures, 1)) if request.structures else None
+    splits = folds(read_cases(request.source, names), count, request.seed)  # checks the data first
+    planned = [
+        _Fold(
+            request=replace(
+                request, output=str(Path(request.output) / f"fold{n + 1}"), folds=count, fold=n
+            ),
+            tested=[case.id for case in split["test"]],
+        )
+        for n, split in enumerate(splits)
+    ]
+    chosen = planned if only is None else [planned[only - 1]]
+    for fold, part in zip(chosen, Progress.of(progress).parts(len(chosen)), strict=True):
+        label = f"fold {fold.number} of {count}: {{}}"
+        _run_fold(fold, device, part.part(0.0, 1.0, label), say)
+    unfinished = [f"fold {fold.number}" for fold in planned if not fold.is_finished()]
+    if unfinished:
+        verb = "is" if len(unfinished) == 1 else "are"
+        say(f"{', '.join(unfinished)} of {count} {verb} not finished; the last one joins them all")
+        return None
+    return _join_folds([fold.table for fold in planned], request)
+
+
+def _check_start(count: int, only: int | None) -> None:
     if only is not None and not 1 <= only <= count:
         raise UserError(f"--fold is {only}, and one from 1 to {count} is needed.")
     if processes() != (1, 1):
@@ -48,87 +75,69 @@ def cross_validate(
             "--folds trains on one process, and torchrun or srun started several; start it on one,"
             " or each --fold by itself."
         )
-    names = dict(enumerate(request.structures, 1)) if request.structures else None
-    parts = folds(
-        read_cases(request.source, names), count, request.seed
-    )  # also says at once what is wrong
-    chosen = range(count) if only is None else [only - 1]
-    tables = [Path(request.output) / f"fold{n + 1}" / "test.csv" for n in range(count)]
-    tested = [[case.id for case in part["test"]] for part in parts]
-    for done, n in enumerate(chosen):
-        tell = (
-            (
-                lambda text, f, n=n, done=done: progress(
-                    f"fold {n + 1} of {count}: {text}", (done + f) / len(chosen)
-                )
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """One training of the cross-validation. tested: ids of the cases that it is measured on."""
+
+    request: TrainRequest
+    tested: list[str]
+
+    @property
+    def number(self) -> int:
+        """From 1."""
+        return self.request.fold + 1
+
+    @property
+    def table(self) -> Path:
+        return Path(self.request.output) / "test.csv"
+
+    def is_finished(self) -> bool:
+        """Whether the fold is measured; `UserError` if its table holds other cases."""
+        if not self.table.exists() or not summary_path(self.table).exists():
+            return False
+        if set(read_table(self.table)) != set(self.tested):
+            raise UserError(
+                f'"{self.table}" holds other cases than its fold has now; choose another output'
+                " folder."
             )
-            if progress
-            else None
-        )
-        _fold(
-            replace(request, output=str(tables[n].parent), folds=count, fold=n),
-            tested[n],
-            device,
-            tell,
-            say,
-        )
-    waiting = [f"fold {n + 1}" for n in range(count) if not _finished(tables[n], tested[n])]
-    if waiting:
-        return say(
-            f"{', '.join(waiting)} of {count} {'is' if len(waiting) == 1 else 'are'} not finished;"
-            " the last one joins them all"
-        )
-    return _joined(tables, request)
+        return True
 
 
-def _fold(
-    request: TrainRequest, tested: list[str], device: str, progress: Report | None, say
-) -> None:
+def _run_fold(fold: _Fold, device: str, progress: Progress, say: Callable[[str], None]) -> None:
     """Train and measure one fold unless that is done."""
-    written = Path(request.output) / "test.csv"
-    if not _finished(written, tested):
-        bundle = train_model(
-            request, device, progress and (lambda text, f: progress(text, 0.95 * f)), say
-        )
-        evaluate(
-            bundle,
-            request.source,
-            written,
-            tested,
-            EvaluationOptions(device),
-            progress and (lambda text, f: progress(text, 0.95 + 0.05 * f)),
-        )
-
-
-def _finished(written: Path, tested: list[str]) -> bool:
-    if not written.exists() or not summary_path(written).exists():
-        return False
-    if set(read_table(written)) != set(tested):
-        raise UserError(
-            f'"{written}" holds other cases than its fold has now; choose another output folder.'
-        )
-    return True
-
-
-def _joined(tables: list[Path], request: TrainRequest) -> dict:
-    """One table and summary of the folds' own."""
-    scores, failed, charged, seconds = [], {}, {}, 0.0
-    for written in tables:
-        own = json.loads(summary_path(written).read_text(encoding="utf-8"))
-        scores += [
-            Score(case, own["group_of"].get(case, group_of(case)), values)
-            for case, values in read_table(written).items()
-        ]
-        failed |= own["failed"]
-        seconds += own["seconds"]
-        charged = {
-            key: charged.get(key, 0) + own["charged"].get(key, 0)
-            for key in {**charged, **own["charged"]}
-        }
-    name = request.name or Path(request.output).name
-    summary = summarize_scores(
-        sorted(scores, key=lambda s: s.case), name, Path(request.source), seconds
+    if fold.is_finished():
+        return
+    bundle = train_model(fold.request, device, progress.part(0.0, 0.95), say)
+    evaluate(
+        bundle,
+        fold.request.source,
+        fold.table,
+        fold.tested,
+        EvaluationOptions(device),
+        progress.part(0.95, 1.0),
     )
+
+
+def _join_folds(tables: list[Path], request: TrainRequest) -> Json:
+    """Write one table and summary of all folds' cases; returns the summary."""
+    scores: list[Score] = []
+    failed: dict[str, str] = {}
+    charged: dict[str, int] = {}
+    seconds = 0.0
+    for path in tables:
+        fold_summary = json.loads(summary_path(path).read_text(encoding="utf-8"))
+        for case, values in read_table(path).items():
+            group = fold_summary["group_of"].get(case, group_of(case))
+            scores.append(Score(case, group, values))
+        failed |= fold_summary["failed"]
+        seconds += fold_summary["seconds"]
+        for key, count in fold_summary["charged"].items():
+            charged[key] = charged.get(key, 0) + count
+    name = request.name or Path(request.output).name
+    by_case = sorted(scores, key=lambda score: score.case)
+    summary = summarize_scores(by_case, name, Path(request.source), seconds)
     summary |= {"failed": failed, "charged": charged, "folds": len(tables)}
     output = Path(request.output) / "folds.csv"
     write_text(output, table(scores))

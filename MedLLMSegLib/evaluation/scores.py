@@ -1,4 +1,4 @@
-"""The table of an evaluation, one row a case, and its summary: written, read back and printed."""
+"""The table of an evaluation, one row a case, and its summary as a dict."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import group_of
 from MedLLMSegLib.metrics.group_statistics import group_means, summarize
 from MedLLMSegLib.metrics.overlap import CASE_METRICS, METRICS, RULE
@@ -25,11 +28,12 @@ SURFACES = (
 
 @dataclass
 class Score:
-    """One case. values: column ("dice_anterior", "ece") -> value, NaN where it is missing. error:
-    why it has no result.
+    """The score of one case.
 
-    group: its head or patient. labels: which label values the truth has. charged: structures that
-    only one of the two label maps has, and that therefore count as missed (see `metrics.RULE`).
+    group: its head or patient. values: column ("dice_anterior", "ece") -> value, NaN where it is
+    missing. error: why the case has no result. labels: the label values of the truth. charged:
+    structures that only one of the two label maps has, and that therefore count as missed (see
+    `metrics.overlap.RULE`).
     """
 
     case: str
@@ -40,146 +44,123 @@ class Score:
     charged: tuple[str, ...] = ()
 
 
-def structures_of(scores: list[Score]) -> list[str]:
-    """The keys of all structures, in the order in which they came up."""
-    return list(
-        dict.fromkeys(
-            c.removeprefix("dice_") for s in scores for c in s.values if c.startswith("dice_")
-        )
-    )
+def structures_of(scores: Sequence[Score]) -> list[str]:
+    """The keys of all structures, in the order of their first appearance."""
+    columns = [column for score in scores for column in score.values]
+    keys = [column.removeprefix("dice_") for column in columns if column.startswith("dice_")]
+    return list(dict.fromkeys(keys))
 
 
-def table(scores: list[Score]) -> str:
-    """The CSV: case, the metrics in the order of `METRICS` with a column for each structure, then
-    those of the case.
+def column_values(scores: Sequence[Score], column: str) -> list[float]:
+    """One value for each score, NaN where it has none."""
+    return [score.values.get(column, math.nan) for score in scores]
 
-    Blank where a value is missing or does not apply.
+
+def _measured_case_metrics(scores: Sequence[Score]) -> list[str]:
+    """Those of `CASE_METRICS` that any score has."""
+    return [name for name in CASE_METRICS if any(name in score.values for score in scores)]
+
+
+def table(scores: Sequence[Score]) -> str:
+    """The scores as CSV: case, each metric's column for each structure, then the case's metrics.
+
+    Metrics are in the order of `METRICS`. Cells are blank where a value is missing or does not
+    apply.
     """
     columns = [f"{metric}_{key}" for metric in METRICS for key in structures_of(scores)]
-    columns += [name for name in CASE_METRICS if any(name in s.values for s in scores)]
+    columns += _measured_case_metrics(scores)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", *columns])
-    for s in scores:
-        values = [s.values.get(column, math.nan) for column in columns]
-        writer.writerow([s.case, *("" if math.isnan(v) else f"{v:.6f}" for v in values)])
+    for score in scores:
+        values = [score.values.get(column, math.nan) for column in columns]
+        cells = ["" if math.isnan(value) else f"{value:.6f}" for value in values]
+        writer.writerow([score.case, *cells])
     return text.getvalue()
 
 
-def summarize_scores(scores: list[Score], model: str, source: Path, seconds: float) -> dict:
+def summarize_scores(
+    scores: Sequence[Score], model: str, source: Path, seconds: float
+) -> dict[str, Any]:
     """Statistics of each metric and structure, of the mean over structures, and over groups.
 
     structures, mean: Dice over cases. heads: Dice over groups, where some group has several cases.
     metrics, group_metrics: metric -> structure -> statistics over cases and over groups. means,
     group_means: metric -> statistics of the mean over structures, over cases and over groups.
-    definitions: what each metric is. charged: structure -> how many cases count as missed.
-    Intervals are always drawn over groups. Statistics: see `metrics.summarize`.
+    definitions: what each metric is. charged: structure -> number of cases that count as missed.
+    Intervals are always over groups. Statistics: see `metrics.group_statistics.summarize`.
     """
-    keys, groups = structures_of(scores), [s.group for s in scores]
-    means = {
-        metric: [_mean([s.values.get(f"{metric}_{key}", math.nan) for key in keys]) for s in scores]
-        for metric in METRICS
-    }
-    means |= {
-        name: [s.values.get(name, math.nan) for s in scores]
-        for name in CASE_METRICS
-        if any(name in s.values for s in scores)
-    }
+    keys, groups = structures_of(scores), [score.group for score in scores]
     columns = {
-        metric: {key: [s.values.get(f"{metric}_{key}", math.nan) for s in scores] for key in keys}
+        metric: {key: column_values(scores, f"{metric}_{key}") for key in keys}
         for metric in METRICS
     }
-    of_groups = lambda values: summarize(list(group_means(values, groups).values()))
-    metrics = {
-        metric: {key: summarize(values, groups) for key, values in each.items()}
-        for metric, each in columns.items()
+    case_means = {
+        metric: [
+            _mean([score.values.get(f"{metric}_{key}", math.nan) for key in keys])
+            for score in scores
+        ]
+        for metric in METRICS
     }
-    by_group = {name: of_groups(values) for name, values in means.items()}
-    overall = {name: summarize(values, groups) for name, values in means.items()}
+    for name in _measured_case_metrics(scores):
+        case_means[name] = column_values(scores, name)
+
+    def over_groups(values: list[float]) -> dict[str, float]:
+        return summarize(list(group_means(values, groups).values()))
+
+    metrics = {
+        metric: {key: summarize(values, groups) for key, values in by_key.items()}
+        for metric, by_key in columns.items()
+    }
+    group_metrics = {
+        metric: {key: over_groups(values) for key, values in by_key.items()}
+        for metric, by_key in columns.items()
+    }
+    by_group = {name: over_groups(values) for name, values in case_means.items()}
+    overall = {name: summarize(values, groups) for name, values in case_means.items()}
     summary = {
         "model": model,
         "data": str(source),
         "cases": len(scores),
         "groups": len(set(groups)),
         "rule": f"{RULE}; {FAILED_RULE}",
-        "failed": {s.case: s.error for s in scores if s.error},
-        "charged": {key: count for key in keys if (count := sum(key in s.charged for s in scores))},
+        "failed": {score.case: score.error for score in scores if score.error},
+        "charged": _charged_cases(scores, keys),
         "structures": metrics["dice"],
         "mean": overall["dice"],
         "seconds": round(seconds, 1),
         "metrics": metrics,
         "means": overall,
         "group_means": by_group,
-        "group_metrics": {
-            metric: {key: of_groups(values) for key, values in each.items()}
-            for metric, each in columns.items()
+        "group_metrics": group_metrics,
+        "definitions": {
+            **{name: metric.meaning for name, metric in METRICS.items()},
+            "surfaces": SURFACES,
         },
-        "definitions": (
-            {name: about.meaning for name, about in METRICS.items()} | {"surfaces": SURFACES}
-        ),
-        "group_of": {s.case: s.group for s in scores},
+        "group_of": {score.case: score.group for score in scores},
     }
     if len(set(groups)) < len(groups):
         summary["heads"] = by_group["dice"]
     return summary
 
 
-def _mean(values: list[float]) -> float:
-    there = [v for v in values if not math.isnan(v)]
-    return sum(there) / len(there) if there else math.nan
+def _charged_cases(scores: Sequence[Score], keys: Sequence[str]) -> dict[str, int]:
+    """structure -> number of cases that are charged with missing it, if any."""
+    counts = {key: sum(key in score.charged for score in scores) for key in keys}
+    return {key: count for key, count in counts.items() if count}
 
 
-def summary_table(summary: dict) -> str:
-    """The summary for the screen."""
-    rows = [f"{'':<34}{'n':>5}     mean       sd   median   95 % interval of the mean"]
-    for metric, about in METRICS.items():
-        rows.append(about.title)
-        rows += [_line(f"  {key}", s) for key, s in summary["metrics"][metric].items()]
-        if len(summary["metrics"][metric]) > 1:
-            rows.append(_line("  mean of structures", summary["means"][metric]))
-        if "heads" in summary:
-            rows.append(_line("  the same, by head or patient", summary["group_means"][metric]))
-    rows += [
-        _line(about.title, summary["means"][name], digits=4)
-        for name, about in CASE_METRICS.items()
-        if name in summary["means"]
-    ]
-    if "calibration" in summary:
-        rows.append(
-            f"Calibration error of all cases' voxels together: {summary['calibration']['ece']:.4f}"
-        )
-    rows.append(
-        f"{summary['cases']} cases of {summary['groups']} heads or patients, over which the"
-        " intervals are drawn"
-    )
-    rows += [f"Surfaces: {SURFACES}.", f"Rule: {summary['rule']}."]
-    if summary["charged"]:
-        charged = ", ".join(f"{key} in {n}" for key, n in summary["charged"].items())
-        rows.append(
-            f"Counted as missed, because only one label map has it: {charged} of {summary['cases']}"
-            " cases"
-        )
-    rows += [f"failed, counted as 0: {case}: {why}" for case, why in summary["failed"].items()]
-    return "\n".join(rows)
+def _mean(values: Sequence[float]) -> float:
+    present = [value for value in values if not math.isnan(value)]
+    return sum(present) / len(present) if present else math.nan
 
 
-def _line(name: str, s: dict, digits: int = 3) -> str:
-    low_high = (
-        f"{s['low']:.{digits}f} to {s['high']:.{digits}f}" if math.isfinite(s["low"]) else "-"
-    )
-    numbers = "".join(
-        f"{s[k]:>9.{digits}f}" if math.isfinite(s[k]) else f"{'-':>9}"
-        for k in ("mean", "sd", "median")
-    )
-    return f"{name:<34}{s['n']:>5}{numbers}   {low_high}"
+def as_json(summary: Json) -> str:
+    """JSON text, with null for NaN and infinity."""
 
-
-def as_json(summary: dict) -> str:
-    """JSON text with null for what is not a number."""
-
-    def plain(value):
+    def plain(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: plain(each) for key, each in value.items()}
+            return {key: plain(content) for key, content in value.items()}
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(plain(summary), indent=1, ensure_ascii=False) + "\n"
@@ -191,8 +172,9 @@ def summary_path(csv_path: Path) -> Path:
 
 
 def read_table(path: Path) -> dict[str, dict[str, float]]:
-    """case -> column -> value (NaN where blank) of a CSV that `table` wrote; `UserError` for
-    anything else.
+    """case -> column -> value (NaN where blank) of a CSV that `table` wrote.
+
+    Raises `UserError` for anything else.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -208,22 +190,23 @@ def read_table(path: Path) -> dict[str, dict[str, float]]:
             f'"{path}" is no table of scores (its first column must be "case", with a row for each'
             " case); give a CSV that `medllmseg evaluate` wrote."
         )
-    found: dict[str, dict[str, float]] = {}
-    for row in rows:
-        if len(row) != len(header) or row[0] in found:
-            why = (
-                "is there twice"
-                if row[0] in found
-                else f"has {len(row)} values instead of {len(header)}"
-            )
-            raise UserError(
-                f'The case "{row[0]}" of "{path}" {why}; write the table again with `medllmseg'
-                " evaluate`."
-            )
-        found[row[0]] = {
-            column: _number(text, column, row[0], path) for column, text in zip(header[1:], row[1:])
+    values_of: dict[str, dict[str, float]] = {}
+    for case, *cells in rows:
+        if case in values_of:
+            raise _damaged(path, case, "is there twice")
+        if len(cells) != len(header) - 1:
+            raise _damaged(path, case, f"has {len(cells) + 1} values instead of {len(header)}")
+        values_of[case] = {
+            column: _number(text, column, case, path)
+            for column, text in zip(header[1:], cells, strict=True)
         }
-    return found
+    return values_of
+
+
+def _damaged(path: Path, case: str, reason: str) -> UserError:
+    return UserError(
+        f'The case "{case}" of "{path}" {reason}; write the table again with `medllmseg evaluate`.'
+    )
 
 
 def _number(text: str, column: str, case: str, path: Path) -> float:
@@ -236,19 +219,11 @@ def _number(text: str, column: str, case: str, path: Path) -> float:
         ) from error
 
 
-def read_groups(path: Path, cases) -> dict[str, str]:
-    """case -> head or patient, as the summary beside a table says, else as the cases' names
-    tell.
-    """
+def read_groups(path: Path, cases: Iterable[str]) -> dict[str, str]:
+    """case -> head or patient, from the summary beside a table, else from the cases' names."""
     groups = {case: group_of(case) for case in cases}
     try:
         stated = json.loads(summary_path(path).read_text(encoding="utf-8"))["group_of"]
         return groups | {case: str(group) for case, group in stated.items() if case in groups}
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # no summary, or one of an older version: the names must do
-        return groups
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return groups  # no summary, or one of an older version

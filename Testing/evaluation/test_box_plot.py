@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from MedLLMSegLib.evaluation.box_plot import plot_boxes, plot_scores
+from MedLLMSegLib.evaluation.box_plot import Panel, plot_boxes, plot_scores
 from MedLLMSegLib.evaluation.scores import Score, summarize_scores
 from MedLLMSegLib.metrics.overlap import METRICS
 
@@ -28,11 +28,8 @@ def ink(path):
     ],
 )
 def test_odd_values(tmp_path, columns):
-    path = plot_boxes(
-        {"Dice": (METRICS["dice"], columns), "speed": (None, columns)},
-        "A title",
-        tmp_path / "plot.png",
-    )
+    panels = [Panel("Dice", METRICS["dice"], columns), Panel("speed", None, columns)]
+    path = plot_boxes(panels, "A title", tmp_path / "plot.png")
     (height, width), dark = ink(path)
     assert height > 400 and width >= 540 and dark > 5000
 
@@ -42,11 +39,9 @@ def test_values_far_beyond_do_not_flatten_the_rest(tmp_path):
     values = np.linspace(1, 3, 20)
 
     def box_rows(columns):
-        pixels = np.asarray(
-            Image.open(
-                plot_boxes({"HD95": (METRICS["hd95_mm"], columns)}, "", tmp_path / "p.png")
-            ).convert("RGB")
-        )
+        panel = Panel("HD95", METRICS["hd95_mm"], columns)
+        picture = Image.open(plot_boxes([panel], "", tmp_path / "p.png"))
+        pixels = np.asarray(picture.convert("RGB"))
         return int((pixels == (220, 232, 244)).all(-1).any(1).sum())
 
     plain, far = box_rows({"a": values}), box_rows({"a": [*values, 180.0]})
@@ -65,15 +60,10 @@ def test_one_dot_is_one_head(tmp_path):
         ]
 
     def plotted(name, found):
-        summary = summarize_scores(found, "m", tmp_path, 1.0) | {
-            "cases": 1,
-            "groups": 1,
-        }  # the same title
+        summary = summarize_scores(found, "m", tmp_path, 1.0)
+        summary |= {"cases": 1, "groups": 1}  # the same title
         return plot_scores(found, summary, tmp_path / name).read_bytes()
 
     together = plotted("a.png", scores([0.2, 0.8], "head"))
-    assert (
-        together
-        == plotted("b.png", scores([0.5], "head"))
-        != plotted("c.png", scores([0.2, 0.8], None))
-    )
+    assert together == plotted("b.png", scores([0.5], "head"))
+    assert together != plotted("c.png", scores([0.2, 0.8], None))

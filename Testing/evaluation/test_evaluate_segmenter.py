@@ -15,7 +15,8 @@ from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
-from MedLLMSegLib.evaluation.scores import read_table, summary_table
+from MedLLMSegLib.evaluation.scores import read_table
+from MedLLMSegLib.evaluation.summary_table import summary_table
 from MedLLMSegLib.io.volume_files import load_volume, save_segmentation, save_volume
 from MedLLMSegLib.metrics.overlap import METRICS
 

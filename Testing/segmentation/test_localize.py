@@ -212,7 +212,7 @@ def test_the_variants_of_a_scan_keep_every_point_in_its_place():
     """What `evaluate_localizer` calls the same head has to be the same head."""
     from scipy import ndimage
 
-    from MedLLMSegLib.evaluation.evaluate_localizer import variants
+    from MedLLMSegLib.evaluation.localizer_test_scans import variants
 
     matrix, peak = np.diag([-1.8, 1.5, 2.0, 1.0]), np.array([33, 40, 30])
     ball = np.exp(-sum((a - c) ** 2 for a, c in zip(np.indices((70, 80, 60)), peak)) / 30).astype(
@@ -271,14 +271,15 @@ def test_both_sides_of_a_real_head_are_found_about_5_cm_apart(centres):
 def test_orientation_slices_and_field_of_view_move_the_centres_by_less_than_3_mm(
     head, localizer, centres
 ):
-    from MedLLMSegLib.evaluation.evaluate_localizer import find, variants
+    from MedLLMSegLib.evaluation.evaluate_localizer import find_centres
+    from MedLLMSegLib.evaluation.localizer_test_scans import variants
 
     chosen = {}
     for group, scan in variants(head, centres):
         chosen.setdefault(group, []).append(scan)
     for group, scans in chosen.items():
         for scan in scans[-2:]:  # two of each; evaluate_localizer has them all
-            places = find(scan, localizer)
+            places = find_centres(scan, localizer)
             assert set(places) == {"left", "right"}, f"{scan.name} ({group})"
             for side in places:
                 assert np.linalg.norm(places[side] - centres[side]) < 3, f"{scan.name} ({group})"
@@ -294,10 +295,11 @@ def test_a_mirrored_header_exchanges_the_sides(head, localizer, centres):
 
 
 def test_half_a_head_gives_its_one_side(head, localizer, centres):
-    from MedLLMSegLib.evaluation.evaluate_localizer import cropped, find
+    from MedLLMSegLib.evaluation.evaluate_localizer import find_centres
+    from MedLLMSegLib.evaluation.localizer_test_scans import cropped
 
     middle = (centres["left"][0] + centres["right"][0]) / 2
-    places = find(
+    places = find_centres(
         cropped(head, np.full(3, -np.inf), (middle, np.inf, np.inf), "left half"), localizer
     )
     assert set(places) == {"left"} and np.linalg.norm(places["left"] - centres["left"]) < 5
@@ -305,23 +307,24 @@ def test_half_a_head_gives_its_one_side(head, localizer, centres):
 
 @pytest.mark.parametrize("number", (16, 20))
 def test_kept_out_heads_are_found_where_their_labels_are(number, localizer):
-    from MedLLMSegLib.evaluation.evaluate_localizer import find, whole_scan
+    from MedLLMSegLib.evaluation.evaluate_localizer import find_centres
+    from MedLLMSegLib.evaluation.localizer_test_scans import synthetic_scan
 
     path = DATA / "brain_labelmaps" / f"training_seg_{number}.nii.gz"
     if not path.exists():
         pytest.skip(f"NO LABEL MAPS at {path}: the localizer was NOT tested on kept-out heads")
-    scan, truth = whole_scan(path, np.random.default_rng(number))
-    places = find(scan, localizer)
+    scan, truth = synthetic_scan(path, np.random.default_rng(number))
+    places = find_centres(scan, localizer)
     for side in ("left", "right"):
         assert np.linalg.norm(places[side] - truth[side]) < 8
 
 
 def test_scans_without_a_hippocampus_are_refused(localizer):
-    from MedLLMSegLib.evaluation.evaluate_localizer import heads_without
+    from MedLLMSegLib.evaluation.localizer_test_scans import scans_without_hippocampi
 
     if not (DATA / "samples").exists():
         pytest.skip(f"NO SAMPLES at {DATA}: refusals were NOT tested")
-    for scan in heads_without(DATA):
+    for scan in scans_without_hippocampi(DATA):
         if scan.name != "example_ct_dicom":  # the same kind of scan as example_ct, and slow to read
             with pytest.raises(UserError, match="No hippocampus was found"):
                 localize(scan, localizer)

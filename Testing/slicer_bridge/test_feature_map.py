@@ -11,7 +11,7 @@ pytest.importorskip(
 import slicer
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.evaluation.tsne_map import Told
+from MedLLMSegLib.evaluation.tsne_map import ColumnPrediction
 from MedLLMSegLib.metrics.classification_intervals import Estimate
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene import feature_map
@@ -27,7 +27,7 @@ ROWS = (
 def path(tmp_path):
     lines = ["case,x,y,class,view", *(",".join(map(str, row)) for row in ROWS)]
     (tmp_path / "map.csv").write_text("\n".join(lines) + "\n")
-    told = lambda auc: Told(
+    told = lambda auc: ColumnPrediction(
         3, {"no finding": 1, "pneumonia": 2}, 0.667, Estimate(0.8, 0.7, 0.9), auc
     )
     found = {

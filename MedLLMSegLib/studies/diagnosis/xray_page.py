@@ -15,7 +15,7 @@ from MedLLMSegLib.data.image_table import ImageCase
 from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.diagnosis.input_checks import typical_image
 from MedLLMSegLib.evaluation.evaluate_classifier import subgroup_columns
-from MedLLMSegLib.evaluation.tsne_map import Told, map_features, tell_from_features
+from MedLLMSegLib.evaluation.tsne_map import ColumnPrediction, map_features, predict_from_features
 from MedLLMSegLib.metrics.subgroups import measure_shortcut
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.reporting.classification_plots import draw_map
@@ -96,7 +96,7 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
             [features_of(network, seen[part], study.device) for part in ("val", "test")]
         )
         told = {
-            name: tell_from_features(features, each, [c.group for c in shown])
+            name: predict_from_features(features, each, [c.group for c in shown])
             for name, each in values.items()
         }
         picture = f"images/diagnosis-tsne-{arm}.png"
@@ -122,7 +122,7 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     ]
 
 
-def _told(told: Told | None) -> str:
+def _told(told: ColumnPrediction | None) -> str:
     return "-" if told is None else str(told.auc)
 
 
