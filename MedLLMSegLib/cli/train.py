@@ -149,9 +149,9 @@ def _train(args: argparse.Namespace, command: str) -> None:
         )
     if args.folds is not None:
         return _cross_validate(request, args)
-    from MedLLMSegLib.training.devices import first_process
+    from MedLLMSegLib.training.devices import is_first_process
 
-    first = first_process()
+    first = is_first_process()
     with _Console(quiet=not first) as console:
         bundle = train_model(request, args.device, console.report, console.say)
     if not first:

@@ -16,7 +16,7 @@ from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import folds, group_of, read_cases
-from MedLLMSegLib.training.devices import processes
+from MedLLMSegLib.training.devices import process_counts
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 
@@ -70,7 +70,7 @@ def cross_validate(
 def _check_start(count: int, only: int | None) -> None:
     if only is not None and not 1 <= only <= count:
         raise UserError(f"--fold is {only}, and one from 1 to {count} is needed.")
-    if processes() != (1, 1):
+    if process_counts() != (1, 1):
         raise UserError(
             "--folds trains on one process, and torchrun or srun started several; start it on one,"
             " or each --fold by itself."

@@ -10,7 +10,7 @@ from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.segmentation.localize import Localizer
-from MedLLMSegLib.training.localizer.shipped_localizer import SHIPPED
+from MedLLMSegLib.training.shipped_models import SHIPPED
 
 
 def write_localizer(localizer: Localizer, results: Json, folder: Path, note: str = "") -> None:

@@ -19,12 +19,16 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import atomic_write, write_text
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 
-WORDS = ("title", "licence", "data")  # of a request that change nothing but the model's description
+DESCRIPTION_FIELDS = (
+    "title",
+    "licence",
+    "data",
+)  # of a request that change nothing but the model's description
 LAST, BEST, PLAN, HISTORY = "last.pt", "best.pt", "plan.json", "history.json"
 
 
 @dataclass
-class State:
+class TrainingState:
     """Everything that changes during a training, besides the network and the optimiser.
 
     average: exponential moving average of the trained tensors. step: updates made. losses: since
@@ -41,7 +45,9 @@ class State:
     history: list[dict] = field(default_factory=list)
 
 
-def save_last(folder: Path, state: State, network: nn.Module, optimiser, scaler=None) -> None:
+def save_last(
+    folder: Path, state: TrainingState, network: nn.Module, optimiser, scaler=None
+) -> None:
     """Write the checkpoint whole or not at all; what stood there before stays until then."""
     save(
         folder / LAST,
@@ -56,12 +62,12 @@ def save_last(folder: Path, state: State, network: nn.Module, optimiser, scaler=
     write_history(folder, state)
 
 
-def write_history(folder: Path, state: State) -> None:
+def write_history(folder: Path, state: TrainingState) -> None:
     """What whoever watches a training reads."""
     write_text(folder / HISTORY, json.dumps(state.history, indent=1))
 
 
-def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> State | None:
+def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> TrainingState | None:
     """Fill network and optimiser from the last checkpoint and return its state; None where there
     is none.
     """
@@ -80,7 +86,7 @@ def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> State
     of_scaler = saved.pop("scaler")
     if scaler and of_scaler:
         scaler.load_state_dict(of_scaler)
-    return State(**saved)
+    return TrainingState(**saved)
 
 
 def _kind(optimiser) -> str:
@@ -89,7 +95,7 @@ def _kind(optimiser) -> str:
     ).__name__  # Fabric's lies around the real one
 
 
-def save_best(folder: Path, state: State) -> None:
+def save_best(folder: Path, state: TrainingState) -> None:
     save(folder / BEST, {"weights": state.average, "step": state.step, "val_dice": state.best})
 
 
@@ -117,7 +123,7 @@ def write_plan(folder: Path, plan: dict) -> None:
     """Record what is trained, or refuse a folder in which something else was begun.
 
     What an older version did not yet write is no difference; whether its default is asked for,
-    `begun` says.
+    `plan_to_resume` says.
     """
     path, text = folder / PLAN, json.dumps(plan, indent=1)
     if (
@@ -149,7 +155,7 @@ def read_plan(folder) -> dict | None:
         raise UserError(f'"{path}" is damaged; choose another output folder.') from error
 
 
-def begun(folder, request) -> dict | None:
+def plan_to_resume(folder, request) -> dict | None:
     """The plan of a training that was begun in a folder by the same request; None where nothing was
     saved yet.
 
@@ -171,7 +177,7 @@ def begun(folder, request) -> dict | None:
         {"output", "source"} if plan.get("contents") else {"output"}
     )  # the cases are known by what their files hold
     differing = [k for k, v in own.items() if k not in moved and found[k] != v]
-    if differing and differing[0] in WORDS:
+    if differing and differing[0] in DESCRIPTION_FIELDS:
         raise UserError(
             f'"{folder}" holds a training with another "{differing[0]}" ({found[differing[0]]!r},'
             f" now {own[differing[0]]!r}); give the options it began with, and change its words by"

@@ -54,7 +54,7 @@ def make_fabric(device: str = "auto", precision: str | None = None):
             f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or"
             " fp32."
         )
-    local, nodes = processes()
+    local, nodes = process_counts()
     numbered = kind == "cuda" and chosen.index is not None
     if numbered and local > 1:
         raise UserError(
@@ -104,7 +104,7 @@ def cpu_has_bf16() -> bool:
     return any(ask() for ask in asked if ask)
 
 
-def processes() -> tuple[int, int]:
+def process_counts() -> tuple[int, int]:
     """How many processes on this machine, and how many machines, as torchrun or Slurm state them
     in the environment.
     """
@@ -135,9 +135,9 @@ def sample_workers(device, batch_bytes: int) -> int:
     )
 
 
-def first_process() -> bool:
+def is_first_process() -> bool:
     """Whether this is the process that speaks for all, known before (and without) joining the
     others.
     """
-    started = processes() != (1, 1)
+    started = process_counts() != (1, 1)
     return not started or int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0

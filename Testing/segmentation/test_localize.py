@@ -341,9 +341,9 @@ def test_progress_can_cancel(head, localizer):
 
 
 def test_training_can_begin_with_a_bundles_weights(localizer, tmp_path):
-    from MedLLMSegLib.training.localizer.train_localizer import Recipe, _resume
+    from MedLLMSegLib.training.localizer.train_localizer import LocalizerRecipe, _resume
 
-    state = _resume(tmp_path, localizer.config, Recipe(), "cpu", localizer)
+    state = _resume(tmp_path, localizer.config, LocalizerRecipe(), "cpu", localizer)
     expected = localizer.network.state_dict()
     assert state.step == 0 and all(
         torch.equal(v, expected[k]) for k, v in state.network.state_dict().items()

@@ -450,7 +450,7 @@ def refusals(run):
     (run / SAVED).write_bytes(b"PK\x03\x04 and no more")
     damaged = said(checkpoint.load, run / checkpoint.LAST)
     (run / checkpoint.PLAN).write_text("{}")
-    plan = said(checkpoint.begun, run, TrainRequest(source="", output=str(run), minutes=3))
+    plan = said(checkpoint.plan_to_resume, run, TrainRequest(source="", output=str(run), minutes=3))
     unfit = said(checkpoint.load_best, run)
     (run / checkpoint.PLAN).write_text("{")
     return (

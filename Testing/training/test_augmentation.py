@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from MedLLMSegLib.training.segmenter.augmentation import Augmentation, training_transform
+from MedLLMSegLib.training.segmenter.augmentation import VolumeAugmentation, training_transform
 
 GREY = (
     "RandBiasFieldd",
@@ -20,7 +20,7 @@ GREY = (
 SHAPE = (16, 20, 18)
 
 
-def by_name(how=Augmentation()):
+def by_name(how=VolumeAugmentation()):
     return {type(t).__name__: t for t in training_transform(SHAPE, 3, how).transforms}
 
 
@@ -91,14 +91,14 @@ def test_elastic_deformation_moves_voxels_a_few_at_most():
 @pytest.mark.parametrize("elastic, warped", [(1.0, 8), (0.0, 0)])
 def test_elastic_deformation_is_part_of_the_training_transform(elastic, warped):
     """With every other change switched off, a sample differs only where it was warped."""
-    how = Augmentation((1e-9, 1e-9, 1e-9), 0.0, 0.0, elastic=elastic, intensity=0.0)
+    how = VolumeAugmentation((1e-9, 1e-9, 1e-9), 0.0, 0.0, elastic=elastic, intensity=0.0)
     transform, before, changed = training_transform(SHAPE, 3, how), sample(), 0
     for seed in range(8):
         transform.set_random_state(seed)
         after = torch.as_tensor(transform(sample())["image"])
         changed += float((after - before["image"]).abs().mean()) > 0.01
     assert changed == warped
-    assert by_name(Augmentation())["Rand3DElasticd"].prob == 0.2
+    assert by_name(VolumeAugmentation())["Rand3DElasticd"].prob == 0.2
 
 
 def seen_edge(how, window, part, seeds=60):
@@ -122,9 +122,9 @@ def seen_edge(how, window, part, seeds=60):
 @pytest.mark.parametrize(
     "how, window",
     [
-        (Augmentation(), (12, 16, 14)),
-        (Augmentation().stronger(), (12, 16, 14)),
-        (Augmentation((60.0, 0.0, 0.0), 0.25), (10, 24, 20)),
+        (VolumeAugmentation(), (12, 16, 14)),
+        (VolumeAugmentation().stronger(), (12, 16, 14)),
+        (VolumeAugmentation((60.0, 0.0, 0.0), 0.25), (10, 24, 20)),
     ],
 )
 def test_a_turned_window_looks_at_the_scan_and_not_at_repeated_edges(how, window):
@@ -133,12 +133,12 @@ def test_a_turned_window_looks_at_the_scan_and_not_at_repeated_edges(how, window
     assert (
         seen_edge(how, window, tuple(max(4, int(0.75 * n)) for n in reach)) > 0
     )  # a smaller part would not do
-    assert Augmentation((0.0, 0.0, 0.0), 0.0, 0.0).reach(window) == window
+    assert VolumeAugmentation((0.0, 0.0, 0.0), 0.0, 0.0).reach(window) == window
 
 
 def test_thick_slices_are_sheared_in_their_plane_alone():
     """A column through all slices stays straight, and a square in each becomes a rhombus."""
-    how = Augmentation(rotate_deg=(1e-6, 0.0, 0.0), scale=0.0, shear=0.3)
+    how = VolumeAugmentation(rotate_deg=(1e-6, 0.0, 0.0), scale=0.0, shear=0.3)
     turn = {type(t).__name__: t for t in training_transform((6, 24, 24), 2, how).transforms}[
         "RandAffined"
     ]
@@ -162,11 +162,11 @@ def test_thick_slices_are_sheared_in_their_plane_alone():
 
 
 def test_strong_is_stronger_and_thick_slices_are_not_bent():
-    usual, strong = Augmentation(), Augmentation().stronger()
+    usual, strong = VolumeAugmentation(), VolumeAugmentation().stronger()
     assert strong.rotate_deg[0] > usual.rotate_deg[0] and strong.elastic > usual.elastic
     for name in GREY:
         assert by_name(strong)[name].prob > by_name(usual)[name].prob
-    thick = Augmentation(rotate_deg=(60.0, 0.0, 0.0))
+    thick = VolumeAugmentation(rotate_deg=(60.0, 0.0, 0.0))
     assert (
         thick.stronger().rotate_deg == thick.rotate_deg
         and by_name(thick.stronger())["Rand3DElasticd"].prob == 0

@@ -20,8 +20,8 @@ from MedLLMSegLib.training.classifier.classifier_loop import (
     epochs_for,
 )
 from MedLLMSegLib.training.classifier.examples import (
-    Augmentation,
     Examples,
+    ImageAugmentation,
     TokenStore,
     augmented,
     encode_views,
@@ -180,13 +180,13 @@ def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_t
 
 def test_tokens_are_kept_on_disk_for_their_own_cases_only(tmp_path, monkeypatch):
     network, some = network_of(True), examples(6)
-    first = TokenStore(tmp_path).get(network, some, 2, Augmentation())
+    first = TokenStore(tmp_path).get(network, some, 2, ImageAugmentation())
     assert first.shape[:2] == (2, 6) and not torch.equal(first[0], first[1])
-    assert torch.equal(first, encode_views(network, some, 2, Augmentation()))
+    assert torch.equal(first, encode_views(network, some, 2, ImageAugmentation()))
     monkeypatch.setattr(network, "encode", lambda batch: pytest.fail("made again"))
-    assert torch.equal(TokenStore(tmp_path).get(network, some, 2, Augmentation()), first)
+    assert torch.equal(TokenStore(tmp_path).get(network, some, 2, ImageAugmentation()), first)
     with pytest.raises(pytest.fail.Exception, match="made again"):
-        TokenStore(tmp_path).get(network, examples(4), 2, Augmentation())
+        TokenStore(tmp_path).get(network, examples(4), 2, ImageAugmentation())
 
 
 def test_tokens_are_made_again_for_other_pixels_and_other_weights_under_the_same_names(tmp_path):
@@ -234,13 +234,13 @@ def test_augmentation_moves_a_sequence_as_one_and_keeps_what_is_missing():
     generator = lambda: torch.Generator().manual_seed(3)
     image = torch.rand(2, 1, SIZE, SIZE)
     sequence = image[:, None].expand(2, 3, 1, SIZE, SIZE).clone()
-    moved = augmented(sequence, Augmentation(), generator())
+    moved = augmented(sequence, ImageAugmentation(), generator())
     assert moved.shape == sequence.shape and torch.allclose(moved[:, 0], moved[:, 2])
     assert not torch.allclose(moved[:, 0], image, atol=0.05)
-    still = augmented(image, Augmentation(0, 0, 0, 0, 0), generator())
+    still = augmented(image, ImageAugmentation(0, 0, 0, 0, 0), generator())
     assert torch.allclose(still, image, atol=1e-5)
     channels = torch.stack([image[:, 0], torch.full_like(image[:, 0], float("nan"))], 1)
-    assert augmented(channels, Augmentation(), generator())[:, 1].isnan().all()
+    assert augmented(channels, ImageAugmentation(), generator())[:, 1].isnan().all()
 
 
 def test_augmentation_moves_the_channels_of_a_case_together_and_a_missing_one_harms_none():
@@ -249,8 +249,8 @@ def test_augmentation_moves_the_channels_of_a_case_together_and_a_missing_one_ha
     channels = torch.cat([image, 2 * image, image], 1)
     channels[0, 1], channels[2, 0] = float("nan"), float("nan")
     moved, alone = (
-        augmented(channels, Augmentation(contrast=0, brightness=0), generator()),
-        augmented(image, Augmentation(contrast=0, brightness=0), generator()),
+        augmented(channels, ImageAugmentation(contrast=0, brightness=0), generator()),
+        augmented(image, ImageAugmentation(contrast=0, brightness=0), generator()),
     )
     assert (
         moved[0, 1].isnan().all()

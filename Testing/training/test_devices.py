@@ -10,10 +10,10 @@ from MedLLMSegLib import UserError
 from MedLLMSegLib.training.devices import (
     cpu_has_bf16,
     fastest_precision,
-    first_process,
+    is_first_process,
     make_fabric,
     precision_of,
-    processes,
+    process_counts,
     sample_workers,
 )
 
@@ -52,7 +52,7 @@ def test_the_processes_and_the_one_that_speaks(monkeypatch, stated, count, first
         monkeypatch.delenv(name, raising=False)
     for name, value in stated.items():
         monkeypatch.setenv(name, value)
-    assert processes() == count and first_process() is first
+    assert process_counts() == count and is_first_process() is first
 
 
 @pytest.fixture

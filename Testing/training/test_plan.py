@@ -181,7 +181,7 @@ def test_the_tables_show_every_choice_and_its_reason():
         *plan.reasons.values(),
     ):
         assert text in table, text
-    asked = plan_table(HEART, plan.asked(window=(8, 64, 64)))
+    asked = plan_table(HEART, plan.with_choices(window=(8, 64, 64)))
     assert "8 x 64 x 64                as asked".replace(" ", "") in asked.replace(" ", "")
     assert (
         plan.reasons["window"] not in asked and plan.reasons["batch"] not in asked

@@ -4,16 +4,16 @@ import numpy as np
 import torch
 
 from MedLLMSegLib.training.segmenter.augmentation import (
-    Augmentation,
+    VolumeAugmentation,
     noise_sample,
     training_transform,
 )
-from MedLLMSegLib.training.segmenter.sampling import Numbers, Samples, cut
+from MedLLMSegLib.training.segmenter.sampling import BatchNumbers, SampleDataset, cut_sample
 from Testing.helpers.toy_training import toy_cases
 
 
 def test_samples_depend_on_their_number_alone():
-    samples = Samples(toy_cases(), (16, 24, 16), 3, Augmentation(), 0.0, seed=1)
+    samples = SampleDataset(toy_cases(), (16, 24, 16), 3, VolumeAugmentation(), 0.0, seed=1)
     first = [samples[n] for n in range(8)]
     again = [samples[n] for n in (5, 0, 7)]
     for n, sample in zip((5, 0, 7), again):
@@ -29,8 +29,8 @@ def test_samples_depend_on_their_number_alone():
 
 
 def test_processes_share_a_batch():
-    whole = [n for batch in Numbers(3, 5, 4) for n in batch]
-    parts = [list(Numbers(3, 5, 4, rank, 2)) for rank in (0, 1)]
+    whole = [n for batch in BatchNumbers(3, 5, 4) for n in batch]
+    parts = [list(BatchNumbers(3, 5, 4, rank, 2)) for rank in (0, 1)]
     assert whole == list(range(12, 20))
     assert [sorted(a + b) for a, b in zip(*parts)] == [[12, 13, 14, 15], [16, 17, 18, 19]]
 
@@ -46,9 +46,11 @@ def test_a_window_smaller_than_the_case_often_shows_the_organ():
         "voxels": [np.argwhere(label)],
     }
     rng = np.random.default_rng(0)
-    seen = [bool(cut(case, (16, 16, 16), (16, 16, 16), rng)["label"].any()) for _ in range(300)]
+    seen = [
+        bool(cut_sample(case, (16, 16, 16), (16, 16, 16), rng)["label"].any()) for _ in range(300)
+    ]
     blind = [
-        bool(cut({**case, "voxels": []}, (16, 16, 16), (16, 16, 16), rng)["label"].any())
+        bool(cut_sample({**case, "voxels": []}, (16, 16, 16), (16, 16, 16), rng)["label"].any())
         for _ in range(300)
     ]
     assert np.mean(seen) > 0.3 > np.mean(blind)
@@ -59,13 +61,13 @@ def test_a_samples_place_is_jittered_by_up_to_15_percent_of_the_window():
     ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None], (20, 20, 20))
     case = {"id": "a", "image": ramp[None], "label": np.zeros((1, 20, 20, 20)), "voxels": []}
     rng, size = np.random.default_rng(0), (20, 20, 20)
-    middles = [float(cut(case, size, size, rng)["image"][0, 10, 0, 0]) for _ in range(200)]
+    middles = [float(cut_sample(case, size, size, rng)["image"][0, 10, 0, 0]) for _ in range(200)]
     assert set(middles) == {7, 8, 9, 10, 11, 12, 13}
 
 
 def test_a_case_smaller_than_the_window_is_centred_and_its_edge_repeated():
     image = np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1) * np.ones((1, 4, 30, 30), np.float32)
-    part = cut(
+    part = cut_sample(
         {"id": "a", "image": image, "label": np.zeros((1, 4, 30, 30), np.uint8), "voxels": []},
         (8, 16, 16),
         (8, 16, 16),
@@ -80,7 +82,7 @@ def test_no_more_is_cut_than_a_case_has():
     image = np.random.default_rng(1).normal(size=(1, 10, 30, 30)).astype(np.float32)
     case = {"id": "a", "image": image, "label": np.zeros((1, 10, 30, 30), np.uint8), "voxels": []}
     for seed in range(5):
-        part = cut(case, (8, 16, 16), (100, 100, 100), np.random.default_rng(seed))["image"][
+        part = cut_sample(case, (8, 16, 16), (100, 100, 100), np.random.default_rng(seed))["image"][
             0
         ].numpy()
         assert part.shape[0] <= 2 * 10 and max(part.shape[1:]) <= 2 * 30 + 2
@@ -106,7 +108,7 @@ def test_image_and_label_are_warped_together():
 
 
 def test_flips_and_turns_stay_in_the_plane_for_thick_slices():
-    how = Augmentation(rotate_deg=(20.0, 0.0, 0.0), flips=(2,), elastic=1.0)
+    how = VolumeAugmentation(rotate_deg=(20.0, 0.0, 0.0), flips=(2,), elastic=1.0)
     transform = training_transform((6, 24, 24), 3, how)
     label = torch.zeros(1, 6, 24, 24)
     label[:, 2, 8:16, 4:10] = 1

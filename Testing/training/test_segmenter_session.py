@@ -270,7 +270,8 @@ def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
     data, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        "MedLLMSegLib.training.segmenter.segmenter_session.seconds_per_look", lambda *measured: 0.4
+        "MedLLMSegLib.training.segmenter.segmenter_session.seconds_per_validation",
+        lambda *measured: 0.4,
     )  # 20 would take 8 s
     arguments = [a for a in SMALL if a not in ("--steps", "4", "--validations")]
     arguments.remove("1")

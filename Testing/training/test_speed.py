@@ -11,33 +11,42 @@ from torch import nn
 
 from MedLLMSegLib.training.optimiser import OPTIMISERS
 from MedLLMSegLib.training.segmenter import speed as unit
-from MedLLMSegLib.training.segmenter.speed import Pace, seconds_per_look, seconds_per_step
+from MedLLMSegLib.training.segmenter.speed import (
+    TrainingSpeed,
+    seconds_per_step,
+    seconds_per_validation,
+)
 from Testing.helpers.toy_training import QUICK, OneWeight, tiny_network, toy_cases
 
 
 @pytest.mark.parametrize(
     "pace, minutes, steps, looks",
     [
-        (Pace(1.0, 6.0), 60, 3294, 20),  # 3420 s without slack, less 21 looks
+        (TrainingSpeed(1.0, 6.0), 60, 3294, 20),  # 3420 s without slack, less 21 looks
         (
-            Pace(1.68, 150.0),
+            TrainingSpeed(1.68, 150.0),
             60,
             1500,
             5,
         ),  # thick scans in windows: 20 looks would take all of the hour
-        (Pace(10.0, 100.0), 1, 20, 2),  # too little time for anything: the least that makes a model
+        (
+            TrainingSpeed(10.0, 100.0),
+            1,
+            20,
+            2,
+        ),  # too little time for anything: the least that makes a model
     ],
 )
 def test_steps_and_looks_take_the_time_that_is_given(pace, minutes, steps, looks):
     assert pace.fit(60 * minutes, 20) == (steps, looks)
     if steps > 20:
-        assert steps * pace.step_s + (looks + 1) * pace.look_s == pytest.approx(
+        assert steps * pace.step_s + (looks + 1) * pace.validation_s == pytest.approx(
             60 * minutes * 0.95, rel=0.01
         )
 
 
 def test_looks_are_never_more_than_asked_for():
-    assert Pace(1.0, 0.1).fit(3600, 3)[1] == 3
+    assert TrainingSpeed(1.0, 0.1).fit(3600, 3)[1] == 3
 
 
 def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
@@ -52,9 +61,11 @@ def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
     cases = [{"image": np.zeros((1, n, 1, 1), np.float32)} for n in range(1, 10)]
     network = nn.Conv3d(1, 2, 1).train()
     assert (
-        seconds_per_look(network, cases, (4, 4, 4), torch.device("cpu")) == 9 * 5.0
+        seconds_per_validation(network, cases, (4, 4, 4), torch.device("cpu")) == 9 * 5.0
     )  # the median of 1, 5 and 9
-    assert seconds_per_look(network, cases, (4, 4, 4), torch.device("cpu"), world=2) == 5 * 5.0
+    assert (
+        seconds_per_validation(network, cases, (4, 4, 4), torch.device("cpu"), world=2) == 5 * 5.0
+    )
     assert network.training and len(cases) == 9
 
 
@@ -80,7 +91,7 @@ def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeyp
             now[0] += 0.5
             return {"image": torch.randn(1, *self.window), "label": torch.zeros(1, *self.window)}
 
-    monkeypatch.setattr(unit, "Samples", Slow)
+    monkeypatch.setattr(unit, "SampleDataset", Slow)
     monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
     measure = lambda workers, world=1: seconds_per_step(
         OneWeight(99), 2, [], replace(config, workers=workers), "cpu", world, 1

@@ -24,7 +24,7 @@ from MedLLMSegLib.training.localizer.subjects import (
 )
 from MedLLMSegLib.training.localizer.train_localizer import (
     HELD_OUT,
-    Recipe,
+    LocalizerRecipe,
     make_batch,
     train_localizer,
 )
@@ -190,7 +190,7 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training, "load_heads", lambda folder, held_out: [ball_head()])
     original = training.make_batch
-    small = Recipe(sizes=(32,), sizes_p=(1.0,), batch=1)
+    small = LocalizerRecipe(sizes=(32,), sizes_p=(1.0,), batch=1)
     monkeypatch.setattr(
         training, "make_batch", lambda heads, recipe, step: original(heads, small, step)
     )
@@ -206,7 +206,7 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 
 
 def test_a_batch_is_named_by_seed_and_step():
-    recipe = Recipe(sizes=(32,), sizes_p=(1.0,), batch=2)
+    recipe = LocalizerRecipe(sizes=(32,), sizes_p=(1.0,), batch=2)
     image, target = make_batch([ball_head()], recipe, 5)
     assert image.shape == (2, 1, 32, 32, 32) and target.shape == (2, 6, 32, 32, 32)
     assert torch.equal(image, make_batch([ball_head()], recipe, 5)[0])

@@ -10,7 +10,7 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
-from MedLLMSegLib.training.segmenter.augmentation import Augmentation
+from MedLLMSegLib.training.segmenter.augmentation import VolumeAugmentation
 from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig
 
 # spelt out, so that a later change of the shipped network does not make finished runs another
@@ -109,7 +109,7 @@ class Settings:
         own = {
             "ours": NetworkConfig.from_dict(data["ours"]),
             "paper": NetworkConfig.from_dict(data["paper"]),
-            "train": TrainConfig(**train, augmentation=Augmentation(**how)),
+            "train": TrainConfig(**train, augmentation=VolumeAugmentation(**how)),
             "seeds": tuple(data["seeds"]),
             "percents": tuple(data["percents"]),
         }

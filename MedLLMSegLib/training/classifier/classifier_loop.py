@@ -31,7 +31,7 @@ from MedLLMSegLib.training.checkpoint import (
 )
 from MedLLMSegLib.training.optimiser import schedule
 
-from .examples import Augmentation, Examples, Feed, logits_of
+from .examples import Examples, Feed, ImageAugmentation, logits_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class LoopConfig:
     warmup_epochs: int = 2
     clip: float = 1.0
     views: int = 4
-    augmentation: Augmentation | None = Augmentation()
+    augmentation: ImageAugmentation | None = ImageAugmentation()
     precision: str = "fp32"
     seed: int = 0
 
@@ -72,11 +72,11 @@ class LoopConfig:
     @classmethod
     def from_dict(cls, data: dict) -> LoopConfig:
         how = data.get("augmentation")
-        return cls(**{**data, "augmentation": Augmentation(**how) if how else None})
+        return cls(**{**data, "augmentation": ImageAugmentation(**how) if how else None})
 
 
 @dataclass
-class Progressed:
+class ClassifierTrainingState:
     """What changes during a training, besides network and optimiser. epoch: how many are
     finished. seconds: over all runs.
     """
@@ -89,7 +89,7 @@ class Progressed:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedClassifier:
     """best_auc: on val, of the chosen epoch (from 1). epochs: trained in all. val_logits: (N,
     classes) of the chosen weights.
     """
@@ -138,7 +138,7 @@ class ClassifierTrainer:
             Path(output),
             about,
             torch.device(device),
-            Progressed(),
+            ClassifierTrainingState(),
         )
         self.feed = Feed(
             train, train_tokens, config.augmentation, config.batch, config.seed, self.device
@@ -148,7 +148,7 @@ class ClassifierTrainer:
             self.trained, lr=config.lr, weight_decay=config.weight_decay
         )
 
-    def run(self, progress: Report | None = None) -> Trained:
+    def run(self, progress: Report | None = None) -> TrainedClassifier:
         """Train to the end and put the best epoch's weights into the network.
 
         progress: called after each step with (a line of text, fraction done); may raise
@@ -193,7 +193,7 @@ class ClassifierTrainer:
             write_history(self.output, state)
         fill_best(self.network, self.output)
         say(self._line(0), 1.0)
-        return Trained(
+        return TrainedClassifier(
             state.best, state.best_epoch, state.epoch, round(state.seconds, 1), self._val_logits()
         )
 
@@ -282,7 +282,7 @@ class ClassifierTrainer:
             saved = load(self.output / LAST)
             self.network.load_state_dict(saved.pop("network"), strict=False)
             self.optimiser.load_state_dict(saved.pop("optimiser"))
-            self.state = Progressed(**saved)
+            self.state = ClassifierTrainingState(**saved)
 
 
 def epochs_for(minutes: float, seconds_per_epoch: float) -> int:

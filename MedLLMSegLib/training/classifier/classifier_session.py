@@ -32,7 +32,7 @@ from MedLLMSegLib.registry.classifier_config import (
 from MedLLMSegLib.registry.network_config import LLMConfig
 from MedLLMSegLib.reporting.classification_plots import draw_history
 from MedLLMSegLib.segmentation.inference import choose_device
-from MedLLMSegLib.training.checkpoint import begun
+from MedLLMSegLib.training.checkpoint import plan_to_resume
 
 from .classifier_loop import ClassifierTrainer, LoopConfig, epochs_for
 from .examples import Examples, TokenStore
@@ -131,7 +131,7 @@ def train_classifier(
     torch_device = choose_device(device)
     request = _with_usual(request)
     class_set = read_classes(request.source, request.classes or None, request.channels)
-    before, cases = begun(output, request), split_cases(class_set, request.seed)
+    before, cases = plan_to_resume(output, request), split_cases(class_set, request.seed)
     config = classifier_config(request, class_set, cases["train"])
     preparation, shown = PreparationConfig(size=request.size), _input(request, cases["train"])
     say(_data_line(class_set, cases, shown))

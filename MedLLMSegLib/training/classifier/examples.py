@@ -60,7 +60,7 @@ class Examples:
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class ImageAugmentation:
     """How an image is changed in training; nothing is mirrored, as a chest and a heart have sides.
 
     rotate_deg, scale, shift: largest turn, change of size and shift (as a share of the side).
@@ -75,7 +75,7 @@ class Augmentation:
     brightness: float = 0.2
 
 
-def augmented(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
+def augmented(images: Tensor, how: ImageAugmentation, generator: torch.Generator) -> Tensor:
     """Images (B, C, H, W) or sequences (B, T, C, H, W), each case changed in one way of its own,
     of the same shape.
     """
@@ -105,7 +105,7 @@ def encode_views(
     network: nn.Module,
     examples: Examples,
     views: int,
-    how: Augmentation | None,
+    how: ImageAugmentation | None,
     device="cpu",
     progress: Report | None = None,
 ) -> Tensor:
@@ -148,7 +148,7 @@ class TokenStore:
         network: nn.Module,
         examples: Examples,
         views: int,
-        how: Augmentation | None,
+        how: ImageAugmentation | None,
         device="cpu",
         progress: Report | None = None,
     ) -> Tensor:
@@ -169,7 +169,7 @@ class TokenStore:
 
 
 def _tokens_name(
-    network: nn.Module, examples: Examples, views: int, how: Augmentation | None
+    network: nn.Module, examples: Examples, views: int, how: ImageAugmentation | None
 ) -> str:
     """A digest of all that `encode_views` looks at. Its first entry: networks of sequences or of
     several channels encode in ways of their own.
@@ -200,7 +200,7 @@ class Feed:
         self,
         examples: Examples,
         tokens: Tensor | None,
-        how: Augmentation | None,
+        how: ImageAugmentation | None,
         batch: int,
         seed: int,
         device="cpu",

@@ -43,7 +43,7 @@ HELD_OUT = (16, 17, 18, 19, 20)  # numbers of the label maps kept for validation
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LocalizerRecipe:
     """How to train. sizes: edge lengths of a batch's images (voxels of 3 mm), drawn for each
     axis by sizes_p.
     """
@@ -62,7 +62,7 @@ class Recipe:
 
 
 @dataclass
-class State:
+class LocalizerTrainingState:
     """What a checkpoint holds. elapsed_s: training time so far, over all runs."""
 
     network: LocalizerNet
@@ -81,7 +81,7 @@ def train_localizer(
     device: str = "cpu",
     config: LocalizerConfig = LocalizerConfig(),
     start: Localizer | None = None,
-    learning_rate: float = Recipe.learning_rate,
+    learning_rate: float = LocalizerRecipe.learning_rate,
 ) -> Path:
     """Train for so many minutes in all, going on from ``output``/last.pt when it is there.
 
@@ -91,7 +91,10 @@ def train_localizer(
     ``output``/log.jsonl. progress: called with a line of text and the fraction done; may raise
     `Cancelled`.
     """
-    recipe, output = Recipe(minutes=minutes, seed=seed, learning_rate=learning_rate), Path(output)
+    recipe, output = (
+        LocalizerRecipe(minutes=minutes, seed=seed, learning_rate=learning_rate),
+        Path(output),
+    )
     output.mkdir(parents=True, exist_ok=True)
     say = progress or (lambda text, fraction: None)
     say("reading the label maps", 0.0)
@@ -147,10 +150,10 @@ def load_heads(folder, held_out: bool) -> list[Subject]:
 def _resume(
     output: Path,
     config: LocalizerConfig,
-    recipe: Recipe,
+    recipe: LocalizerRecipe,
     device: str,
     start: Localizer | None = None,
-) -> State:
+) -> LocalizerTrainingState:
     torch.manual_seed(recipe.seed)
     network = LocalizerNet(config)
     if start:
@@ -161,7 +164,7 @@ def _resume(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
-    state = State(network.train(), average.eval(), optimiser)
+    state = LocalizerTrainingState(network.train(), average.eval(), optimiser)
     if (output / "last.pt").exists():
         saved = torch.load(output / "last.pt", map_location=device, weights_only=True)
         network.load_state_dict(saved["network"])
@@ -171,7 +174,7 @@ def _resume(
     return state
 
 
-def _save(state: State, recipe: Recipe, path: Path) -> None:
+def _save(state: LocalizerTrainingState, recipe: LocalizerRecipe, path: Path) -> None:
     save(
         path,
         {
@@ -186,7 +189,7 @@ def _save(state: State, recipe: Recipe, path: Path) -> None:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, heads: list[Subject], recipe: Recipe, step: int
+    pool: ThreadPoolExecutor, heads: list[Subject], recipe: LocalizerRecipe, step: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches from ``step`` on, three of them made ahead of time in another thread."""
     waiting: list[Future] = []
@@ -201,7 +204,7 @@ def _ahead(
             future.cancel()
 
 
-def make_batch(heads: list[Subject], recipe: Recipe, step: int) -> tuple[Tensor, Tensor]:
+def make_batch(heads: list[Subject], recipe: LocalizerRecipe, step: int) -> tuple[Tensor, Tensor]:
     """Images (B, 1, K, J, I) in 0..1 and targets (B, 6, K, J, I) of one step; the same step is
     always the same batch.
     """
@@ -259,7 +262,13 @@ class LocalizerLoss(nn.Module):
         )
 
 
-def _step(state: State, image: Tensor, target: Tensor, done: float, recipe: Recipe) -> float:
+def _step(
+    state: LocalizerTrainingState,
+    image: Tensor,
+    target: Tensor,
+    done: float,
+    recipe: LocalizerRecipe,
+) -> float:
     """One update. done: fraction of the training time gone, which drives the learning rate."""
     rate = recipe.learning_rate * max(
         0.005, min(done / recipe.warm_up, 0.5 + 0.5 * math.cos(math.pi * min(done, 1.0)))
@@ -291,7 +300,7 @@ def _step(state: State, image: Tensor, target: Tensor, done: float, recipe: Reci
     return loss.item()
 
 
-def _log(output: Path, state: State, losses: list[float]) -> str:
+def _log(output: Path, state: LocalizerTrainingState, losses: list[float]) -> str:
     line = json.dumps(
         {
             "step": state.step,
@@ -397,7 +406,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--learning-rate", type=float, default=Recipe.learning_rate, help="its peak, %(default)s"
+        "--learning-rate",
+        type=float,
+        default=LocalizerRecipe.learning_rate,
+        help="its peak, %(default)s",
     )
     parser.add_argument(
         "--from",

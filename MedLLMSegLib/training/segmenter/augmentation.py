@@ -27,7 +27,7 @@ BOTH, IMAGE = ("image", "label"), ("image",)
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class VolumeAugmentation:
     """How far samples are changed.
 
     rotate_deg: largest turn about each axis (k, j, i); thick slices allow turns about k only.
@@ -43,7 +43,7 @@ class Augmentation:
     elastic: float = 0.2
     intensity: float = 1.0
 
-    def stronger(self) -> Augmentation:
+    def stronger(self) -> VolumeAugmentation:
         """Twice the turns in thin slices, wider scales, more warps and grey values, for models
         that learn their cases by heart.
         """
@@ -82,7 +82,7 @@ class Augmentation:
 
 
 def training_transform(
-    window: tuple[int, int, int], classes: int, how: Augmentation = Augmentation()
+    window: tuple[int, int, int], classes: int, how: VolumeAugmentation = VolumeAugmentation()
 ) -> Compose:
     """Sample {"image": (1, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
 

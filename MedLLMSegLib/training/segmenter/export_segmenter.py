@@ -18,7 +18,7 @@ from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
-from MedLLMSegLib.training.localizer.shipped_localizer import SHIPPED
+from MedLLMSegLib.training.shipped_models import SHIPPED
 
 from .calibration import CALIBRATION
 from .segmenter_card import bundle_licence, model_card

@@ -84,7 +84,7 @@ class DataPlan:
     def to_dict(self) -> dict:
         return asdict(self)
 
-    def asked(self, **choices) -> DataPlan:
+    def with_choices(self, **choices) -> DataPlan:
         """The plan with other choices, which the table then calls "as asked"."""
         reasons = {k: v for k, v in self.reasons.items() if k not in choices}
         if "window" in choices and "batch" in reasons:

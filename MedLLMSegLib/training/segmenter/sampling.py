@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from .augmentation import Augmentation, noise_sample, training_transform
+from .augmentation import VolumeAugmentation, noise_sample, training_transform
 
 JITTER = 0.15  # of the window: how far a sample's centre is moved at random
 ORGAN = (
@@ -21,7 +21,7 @@ ORGAN = (
 )  # of the samples surely hold some of the structures (as in nnU-Net, Isensee et al. 2021)
 
 
-class Samples(Dataset):
+class SampleDataset(Dataset):
     """Sample number -> {"image": (1, K, J, I), "label": (1, K, J, I), "case": id} at the
     window's size.
     """
@@ -31,7 +31,7 @@ class Samples(Dataset):
         cases: list[dict],
         window: tuple[int, int, int],
         classes: int,
-        how: Augmentation,
+        how: VolumeAugmentation,
         noise_fraction: float,
         seed: int,
     ):
@@ -53,7 +53,7 @@ class Samples(Dataset):
             return {**noise_sample(self.window, rng), "case": "noise"}
         case = self.cases[self._which(number)]
         self.transform.set_random_state(int(rng.integers(2**31)))
-        warped = self.transform(cut(case, self.window, self.reach, rng))
+        warped = self.transform(cut_sample(case, self.window, self.reach, rng))
         return {
             key: torch.as_tensor(warped[key]).float().contiguous() for key in ("image", "label")
         } | {"case": case["id"]}
@@ -64,7 +64,7 @@ class Samples(Dataset):
         return int(np.random.default_rng((self.seed, 1, turn)).permutation(len(self.cases))[place])
 
 
-class Numbers(Sampler):
+class BatchNumbers(Sampler):
     """The sample numbers of one process: its part of every batch from a step on.
 
     batch: samples of a step over all processes, divided evenly among them.
@@ -87,7 +87,7 @@ class Numbers(Sampler):
         return max(0, self.steps - self.first_step)
 
 
-def cut(
+def cut_sample(
     case: dict, window: tuple[int, int, int], reach: tuple[int, int, int], rng: np.random.Generator
 ) -> dict:
     """Cut a part of size ``reach`` out of a case around a random place, beyond the case's faces

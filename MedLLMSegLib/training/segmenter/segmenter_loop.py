@@ -18,12 +18,12 @@ from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.overlap import dice
 from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.training import checkpoint
-from MedLLMSegLib.training.checkpoint import State
+from MedLLMSegLib.training.checkpoint import TrainingState
 from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser, schedule
 
-from .augmentation import Augmentation
+from .augmentation import VolumeAugmentation
 from .losses import SegmentationLoss
-from .sampling import Numbers, Samples
+from .sampling import BatchNumbers, SampleDataset
 
 HISTORY_S = 2.0  # between two writings of history.json, from which a live curve is drawn
 
@@ -55,7 +55,7 @@ class TrainConfig:
     patience: int = 0
     precision: str = "fp32"
     predict_window: tuple[int, ...] = (96, 96, 96)
-    augmentation: Augmentation = Augmentation()
+    augmentation: VolumeAugmentation = VolumeAugmentation()
     log_every: int = 10
     checkpoint_s: float = 120.0
     workers: int = 0
@@ -132,14 +132,14 @@ class Trainer:
             about,
             on_validation,
         )
-        self.samples = Samples(
+        self.samples = SampleDataset(
             train, config.window, classes, config.augmentation, config.noise_fraction, config.seed
         )
         trained = [p for p in network.parameters() if p.requires_grad]
         optimiser = make_optimiser(config.optimiser, trained, config.lr, config.weight_decay)
         network.to(fabric.device)
         self.loss = SegmentationLoss()
-        self.state = State(
+        self.state = TrainingState(
             {k: v.detach().float().clone() for k, v in trained_tensors(network).items()}
         )
         self._resume(optimiser)
@@ -267,7 +267,7 @@ class Trainer:
 
     def _loader(self, first_step: int):
         config, fabric = self.config, self.fabric
-        numbers = Numbers(
+        numbers = BatchNumbers(
             first_step, config.steps, config.batch, fabric.global_rank, fabric.world_size
         )
         loader = DataLoader(

@@ -24,10 +24,10 @@ from MedLLMSegLib.registry.bundle import Bundle, check_bundle_folder, read_bundl
 from MedLLMSegLib.registry.catalogue import find_model, plain_id, require_licence
 from MedLLMSegLib.registry.network_config import PRESETS, NetworkConfig
 from MedLLMSegLib.segmentation.prepare import Preparation
-from MedLLMSegLib.training.checkpoint import begun
+from MedLLMSegLib.training.checkpoint import plan_to_resume
 from MedLLMSegLib.training.devices import make_fabric, precision_of, sample_workers
 
-from .augmentation import Augmentation
+from .augmentation import VolumeAugmentation
 from .calibration import calibrate
 from .export_segmenter import export_bundle, is_exported
 from .plan import (
@@ -42,7 +42,7 @@ from .plan import (
 from .prepared_cases import plan_crops, prepare_set
 from .request import TrainRequest
 from .segmenter_loop import TrainConfig, Trainer
-from .speed import Pace, seconds_per_look, seconds_per_step
+from .speed import TrainingSpeed, seconds_per_step, seconds_per_validation
 from .transfer import check_licence, fill_from
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk
@@ -65,7 +65,7 @@ def train_model(
     """
     check_writable(request.output)
     check_bundle_folder(Path(request.output) / "bundle")
-    before = begun(request.output, request)
+    before = plan_to_resume(request.output, request)
     start = _start(request) if before is None else None  # what goes on has its weights already
     output, report = make_folder(request.output), progress or (lambda text, fraction: None)
     fabric = make_fabric(device, before["train"].get("precision") if before else request.precision)
@@ -226,7 +226,7 @@ def train_config(data: dict) -> TrainConfig:
     how = {k: tuple(v) if isinstance(v, list) else v for k, v in data["augmentation"].items()}
     known = {f.name for f in fields(TrainConfig)}
     return TrainConfig(
-        **{k: v for k, v in plain.items() if k in known}, augmentation=Augmentation(**how)
+        **{k: v for k, v in plain.items() if k in known}, augmentation=VolumeAugmentation(**how)
     )
 
 
@@ -279,9 +279,9 @@ def _plan(
             " --spacing."
         )
     if request.window:
-        plan = plan.asked(window=tuple(request.window))
+        plan = plan.with_choices(window=tuple(request.window))
     if request.batch:
-        plan = plan.asked(batch=request.batch)
+        plan = plan.with_choices(batch=request.batch)
     say(fingerprint_table(fingerprint))
     say(plan_table(fingerprint, plan))
     if start and start.metadata.get("anatomy") and not request.anatomy:
@@ -379,7 +379,7 @@ def _with_steps(
     machine.
     """
     plan, classes = DataPlan.from_dict(about["plan"]), about["network"]["classes"]
-    how = Augmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
+    how = VolumeAugmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
     fine_tuning = {"lr": FINE_TUNING_LR[request.optimiser], **FINE_TUNING} if request.start else {}
     config = TrainConfig(
         batch=plan.batch,
@@ -401,10 +401,10 @@ def _with_steps(
             network, classes, train, _with_workers(config, fabric), fabric.device, fabric.world_size
         )
         with fabric.autocast():  # as the trainer looks
-            look_s = seconds_per_look(
+            validation_s = seconds_per_validation(
                 network, val, config.predict_window, fabric.device, fabric.world_size
             )
-        pace = fabric.broadcast(Pace(step_s, look_s))
+        pace = fabric.broadcast(TrainingSpeed(step_s, validation_s))
         steps, looks = pace.fit(60 * (request.minutes or USUAL_MINUTES), looks)
         about["pace"] = pace.words(steps, looks)
     return replace(

@@ -16,7 +16,7 @@ from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser
 
 from .losses import SegmentationLoss
-from .sampling import Samples
+from .sampling import SampleDataset
 from .segmenter_loop import TrainConfig
 
 LOOKING = (
@@ -27,11 +27,11 @@ LEAST_STEPS, LEAST_LOOKS, TIMED_CASES = 20, 2, 3
 
 
 @dataclass(frozen=True)
-class Pace:
+class TrainingSpeed:
     """Seconds of one training step, and of one look at all val cases."""
 
     step_s: float
-    look_s: float
+    validation_s: float
 
     def fit(self, seconds: float, looks: int) -> tuple[int, int]:
         """(steps, looks) that take about so many seconds: up to ``looks`` looks, and a last one for
@@ -40,17 +40,17 @@ class Pace:
         Fewer looks than asked for where these would take more than `LOOKING` of the time; never
         fewer than 20 steps and 2 looks, however little time there is.
         """
-        affordable = int(LOOKING * seconds / max(self.look_s, 1e-9)) - 1
+        affordable = int(LOOKING * seconds / max(self.validation_s, 1e-9)) - 1
         looks = min(looks, max(LEAST_LOOKS, affordable))
-        left = (1 - SLACK) * seconds - (looks + 1) * self.look_s
+        left = (1 - SLACK) * seconds - (looks + 1) * self.validation_s
         return max(LEAST_STEPS, int(left / self.step_s)), looks
 
     def words(self, steps: int, looks: int) -> str:
         """For the screen: what the plan of the time is."""
-        minutes = (steps * self.step_s + (looks + 1) * self.look_s) / 60
+        minutes = (steps * self.step_s + (looks + 1) * self.validation_s) / 60
         return (
             f"  time            {steps} steps of {self.step_s:.2f} s and {looks + 1} looks at the"
-            f" val cases of {self.look_s:.1f} s, as measured here: about {minutes:.3g} minutes"
+            f" val cases of {self.validation_s:.1f} s, as measured here: about {minutes:.3g} minutes"
         )
 
 
@@ -70,7 +70,7 @@ def seconds_per_step(
     processes that share the batch.
     """
     share = max(1, config.batch // world)
-    samples = Samples(
+    samples = SampleDataset(
         cases, config.window, classes, config.augmentation, config.noise_fraction, config.seed
     )
     loss, taken, was_training = SegmentationLoss(), [], network.training
@@ -107,7 +107,7 @@ def seconds_per_step(
 
 
 @torch.no_grad()
-def seconds_per_look(
+def seconds_per_validation(
     network: nn.Module, cases: list[dict], window, device: torch.device, world: int = 1
 ) -> float:
     """Measured on a few of the prepared val cases (`data.prepare_set`), without changing a weight;
