@@ -186,10 +186,10 @@ def _request(args: argparse.Namespace) -> TrainRequest:
 
 def _train_one(request: TrainRequest, device: str) -> None:
     """Of several processes the first prints."""
-    from MedLLMSegLib.training.devices import first_process
+    from MedLLMSegLib.training.devices import is_first_process
     from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 
-    prints = first_process()
+    prints = is_first_process()
     with TrainingConsole(quiet=not prints) as console:
         bundle = train_model(request, device, console.report, console.print)
     if prints:
