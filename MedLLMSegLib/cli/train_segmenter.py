@@ -201,7 +201,7 @@ def _train_one(request: TrainRequest, device: str) -> None:
 
 def _cross_validate(request: TrainRequest, args: argparse.Namespace) -> None:
     from MedLLMSegLib.evaluation.cross_validation import cross_validate
-    from MedLLMSegLib.evaluation.scores import summary_table
+    from MedLLMSegLib.evaluation.summary_table import summary_table
 
     with TrainingConsole() as console:
         summary = cross_validate(

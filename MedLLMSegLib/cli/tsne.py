@@ -57,7 +57,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.set_defaults(run=_tsne)
 
 
-def _tsne(args, command: str) -> None:
+def _tsne(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.evaluation.features import MapOptions, map_classifier, predictions_text
 
     options = MapOptions(tuple(args.by), None if args.all else args.cases, args.all, args.seed)
@@ -65,5 +65,5 @@ def _tsne(args, command: str) -> None:
         findings = map_classifier(
             args.model, args.data, args.output, options, args.device, bar.first()
         )
-    print(predictions_text(told))
+    print(predictions_text(findings))
     print(args.output)
