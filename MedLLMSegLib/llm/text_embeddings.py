@@ -1,23 +1,25 @@
-"""The little of a language model's vocabulary that one question needs: its tokens' embeddings and
-the rows for yes and no.
+"""The part of a language model's vocabulary that one question needs.
 
-The prompt's token ids stand here, so that neither a tokenizer nor the whole embedding matrix is
-read; Testing/test_text_branch.py compares them with the tokenizer in the model's own file.
+It is the embeddings of the question's tokens and the output rows for yes and no. The token ids are
+written down here, so that neither a tokenizer nor the whole embedding matrix is read;
+Testing/networks/test_text_branch.py compares them with the tokenizer in the model's own file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
 
+from .file_checks import check_sha256
+from .gguf_file import from_float32
 from .store import MODELS
-from .wheel_download import check_sha256
 
 PROMPT = "Does this image show the disease? Answer yes or no. Image:"
 ANSWERS = (" no", " yes")
@@ -29,8 +31,10 @@ ANSWER_IDS = {"smollm2-135m": (787, 9805)}
 
 @dataclass(frozen=True)
 class TextRows:
-    """prompt (P, D): embeddings of the prompt's tokens. answers (2, D): the output matrix's rows
-    for no and yes. norm (D,): weights of the last RMSNorm. eps: of that norm.
+    """Rows of a language model's matrices.
+
+    prompt: (P, D) embeddings of the prompt's tokens. answers: (2, D) rows of the output matrix for
+    no and yes. norm: (D,) weights of the last RMSNorm. eps: of that norm.
     """
 
     prompt: torch.Tensor
@@ -40,10 +44,10 @@ class TextRows:
 
 
 def resolve_text_rows(source: str) -> TextRows:
-    """The rows of a known language model, from the file that fetching a layer left in the cache.
+    """The rows of a known language model, from the GGUF file that `fetch` left in the cache.
 
-    The file's sha256 is checked each time. Raises `UserError` where that file is not there or was
-    changed, or for another language model, whose vocabulary is not known here.
+    The file's sha256 is checked each time. Raises `UserError` if the file is missing or changed, or
+    for another language model, whose vocabulary is not known here.
     """
     if source not in PROMPT_IDS:
         raise UserError(
@@ -61,34 +65,35 @@ def resolve_text_rows(source: str) -> TextRows:
 
 
 def read_text_rows(path: Path, prompt: Sequence[int], answers: Sequence[int]) -> TextRows:
-    """Rows by token id out of a GGUF file. Only these rows are dequantised. Raises `UserError`
-    for a file without them.
+    """Read rows by token id from a GGUF file; no others are dequantised.
+
+    Raises `UserError` for a file without them.
     """
     from gguf import GGUFReader
     from gguf.quants import dequantize
+
+    def rows(matrix: Any, token_ids: Sequence[int]) -> torch.Tensor:
+        return torch.tensor(dequantize(matrix.data[list(token_ids)], matrix.tensor_type))
 
     try:
         reader = GGUFReader(path)
         stored = {tensor.name: tensor for tensor in reader.tensors}
         embeddings = stored["token_embd.weight"]
-        output = stored.get(
-            "output.weight", embeddings
-        )  # one matrix for both, where only one is stored
-        rows = [
-            torch.tensor(dequantize(tensor.data[list(ids)], tensor.tensor_type))
-            for tensor, ids in ((embeddings, prompt), (output, answers))
-        ]
-        norm = torch.tensor(stored["output_norm.weight"].data).float()
-        eps = next(
-            field.contents()
-            for name, field in reader.fields.items()
-            if name.endswith(".layer_norm_rms_epsilon")
+        # Models that share one matrix for input and output store only the embeddings.
+        output = stored.get("output.weight", embeddings)
+        return TextRows(
+            prompt=rows(embeddings, prompt),
+            answers=rows(output, answers),
+            norm=torch.tensor(stored["output_norm.weight"].data).float(),
+            eps=_rms_norm_eps(reader.fields),
         )
     except (ValueError, IndexError, KeyError, StopIteration, NotImplementedError, OSError) as error:
         raise UserError(
             f"{Path(path).name} has no vocabulary that can be read; delete it and run 'medllmseg"
             " llm fetch' again."
         ) from error
-    return TextRows(
-        rows[0], rows[1], norm, float(f"{eps:.7g}")
-    )  # GGUF keeps 1e-05 as 9.999999747378752e-06
+
+
+def _rms_norm_eps(fields: Mapping[str, Any]) -> float:
+    suffix = ".layer_norm_rms_epsilon"
+    return from_float32(next(f.contents() for name, f in fields.items() if name.endswith(suffix)))

@@ -1,9 +1,9 @@
-"""Read the wanted layers of a Llama-family checkpoint (Llama, Mistral, Qwen2), and keep them in a
-small file.
+"""Read some layers of a Llama-family checkpoint (Llama, Mistral, Qwen2), or save them in a small
+file.
 
 A checkpoint is a GGUF file, a Hugging Face folder (``config.json`` and safetensors, sharded or
-not), or a file that :func:`save_layers` wrote. Only the tensors of the wanted layers are read.
-Nothing is unpickled.
+not), or a file of :func:`save_layers`. Only the tensors of the wanted layers are read. Nothing is
+unpickled.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json, PathLike
 
 from .gguf_file import read_gguf
 from .llama import (
@@ -48,12 +50,12 @@ METADATA_KEY = "medllmseg"  # one key only: safetensors writes several in random
 HF_MODEL_TYPES = ("llama", "mistral", "qwen2")
 
 
-def read_layers(path: str | os.PathLike, layers: Sequence[int]) -> LlamaWeights:
+def read_layers(path: PathLike, layers: Sequence[int]) -> LlamaWeights:
     """Read some layers; a negative number counts from the model's end.
 
-    ``path`` is a GGUF file, a Hugging Face folder or a file of :func:`save_layers`, told apart by
-    content. Tensors keep their stored type (quantised ones become float32). Raises UserError for
-    anything else.
+    path: a GGUF file, a Hugging Face folder (or a file in it), or a file of :func:`save_layers`;
+    the content decides which. Tensors keep their stored type; quantised ones become float32. Raises
+    `UserError` for anything else.
     """
     path = Path(path)
     if not layers:
@@ -63,9 +65,7 @@ def read_layers(path: str | os.PathLike, layers: Sequence[int]) -> LlamaWeights:
     if path.is_dir():
         return _read_folder(path, layers)
     if path.suffix in (".json", ".safetensors") and (path.parent / "config.json").is_file():
-        return _read_folder(
-            path.parent, layers
-        )  # a file of a Hugging Face folder stands for the folder
+        return _read_folder(path.parent, layers)
     try:
         with open(path, "rb") as file:
             head = file.read(9)
@@ -88,27 +88,30 @@ def read_layers(path: str | os.PathLike, layers: Sequence[int]) -> LlamaWeights:
     )
 
 
-def save_layers(weights: LlamaWeights, path: str | os.PathLike) -> None:
-    """Write the layers as bfloat16 safetensors: the same bytes each time, whole or not at all."""
+def save_layers(weights: LlamaWeights, path: PathLike) -> None:
+    """Write the layers as bfloat16 safetensors, atomically and with the same bytes each time.
+
+    Raises `UserError` if the file cannot be written.
+    """
     path = Path(path)
-    about = {
+    layers = dict(sorted(weights.layers.items()))
+    metadata = {
         "format": FORMAT,
         "config": weights.config.to_dict(),
         "source": weights.source,
         "licence": weights.licence,
-        "sha256": weights_sha256(weights.layers),
-        "layers": {
-            str(layer): layer_sha256(weights.layers[layer]) for layer in sorted(weights.layers)
-        },
+        "sha256": weights_sha256(layers),
+        "layers": {str(layer): layer_sha256(tensors) for layer, tensors in layers.items()},
     }
-    tensors = {
-        f"model.layers.{layer}.{name}": weights.layers[layer][name].to(torch.bfloat16).contiguous()
-        for layer in sorted(weights.layers)
-        for name in sorted(weights.layers[layer])
+    tensors_by_name = {
+        f"model.layers.{layer}.{name}": tensors[name].to(torch.bfloat16).contiguous()
+        for layer, tensors in layers.items()
+        for name in sorted(tensors)
     }
+    text = json.dumps(metadata, sort_keys=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(about, sort_keys=True)})
+        save_file(tensors_by_name, temporary, metadata={METADATA_KEY: text})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise UserError(
@@ -119,27 +122,13 @@ def save_layers(weights: LlamaWeights, path: str | os.PathLike) -> None:
         temporary.unlink(missing_ok=True)
 
 
-# --- safetensors
-# -----------------------------------------------------------------------------------------------------
+# ---- safetensors ----
 
 
 def _read_folder(folder: Path, layers: Sequence[int]) -> LlamaWeights:
     """A folder of ``save_pretrained``: config.json, model.safetensors or its index and shards."""
     config = _config_from_hf(_read_json(folder / "config.json"), folder)
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files = {
-            name: folder / Path(shard).name
-            for name, shard in _read_json(index).get("weight_map", {}).items()
-        }
-    elif (folder / "model.safetensors").is_file():
-        with _open_safetensors(folder / "model.safetensors") as file:
-            files = dict.fromkeys(file.keys(), folder / "model.safetensors")
-    else:
-        raise UserError(
-            f"{folder} holds no model.safetensors; pickled .bin and .pt files are not opened, so "
-            "download or convert the model as safetensors."
-        )
+    files = _files_by_tensor(folder)
     read = {
         layer: _read_safetensors_layer(config, layer, files, folder.name)
         for layer in layer_numbers(layers, config, folder.name)
@@ -147,67 +136,82 @@ def _read_folder(folder: Path, layers: Sequence[int]) -> LlamaWeights:
     return LlamaWeights(config, read, folder.name, weights_sha256(read))
 
 
+def _files_by_tensor(folder: Path) -> dict[str, Path]:
+    """The file that holds each tensor, by the tensor's name."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = _read_json(index).get("weight_map", {})
+        return {name: folder / Path(shard).name for name, shard in shards.items()}
+    single = folder / "model.safetensors"
+    if not single.is_file():
+        raise UserError(
+            f"{folder} holds no model.safetensors; pickled .bin and .pt files are not opened, so "
+            "download or convert the model as safetensors."
+        )
+    with _open_safetensors(single) as file:
+        return dict.fromkeys(file.keys(), single)
+
+
 def _read_own(path: Path, layers: Sequence[int]) -> LlamaWeights:
-    """A file of :func:`save_layers`; each layer's sha256 is checked against the one written in
-    it.
-    """
+    """A file of :func:`save_layers`. Each layer is compared with the sha256 in its metadata."""
     with _open_safetensors(path) as file:
-        files, metadata = dict.fromkeys(file.keys(), path), file.metadata() or {}
-    about = _own_metadata(metadata.get(METADATA_KEY, ""))
-    if about.get("format") != FORMAT:
+        files = dict.fromkeys(file.keys(), path)
+        metadata = _own_metadata(file)
+    if metadata.get("format") != FORMAT:
         raise UserError(
             f"{path.name} holds tensors and no model configuration; choose the folder with its "
             "config.json instead."
         )
-    config, read = LlamaConfig.from_dict(about["config"]), {}
+    config = LlamaConfig.from_dict(metadata["config"])
+    sha256_by_layer = metadata["layers"]
+    read = {}
     for layer in layer_numbers(layers, config, path.name):
-        if str(layer) not in about["layers"]:
+        if str(layer) not in sha256_by_layer:
             raise UserError(
-                f"{path.name} holds layer {', '.join(about['layers'])} and layer {layer} was asked"
+                f"{path.name} holds layer {', '.join(sha256_by_layer)} and layer {layer} was asked"
                 " for; choose a layer it holds or another file."
             )
         read[layer] = _read_safetensors_layer(config, layer, files, path.name)
-        if layer_sha256(read[layer]) != about["layers"][str(layer)]:
+        if layer_sha256(read[layer]) != sha256_by_layer[str(layer)]:
             raise UserError(
                 f"Layer {layer} in {path.name} is not what was written there (its sha256 differs); "
                 "delete the file and fetch it again."
             )
-    return LlamaWeights(config, read, about["source"], weights_sha256(read), about["licence"])
+    sha256 = weights_sha256(read)
+    return LlamaWeights(config, read, metadata["source"], sha256, metadata["licence"])
 
 
-def _own_metadata(text: str) -> dict:
+def _own_metadata(file: safe_open) -> Json:
+    """The metadata that :func:`save_layers` wrote; empty if there are none."""
     try:
-        about = json.loads(text)
+        metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, ""))
     except ValueError:
         return {}
-    wanted = isinstance(about, dict) and {"config", "layers", "licence", "source"} <= set(about)
-    return about if wanted else {}
+    needed = {"config", "layers", "licence", "source"}
+    return metadata if isinstance(metadata, dict) and needed <= set(metadata) else {}
 
 
 def _read_safetensors_layer(
     config: LlamaConfig, layer: int, files: Mapping[str, Path], origin: str
 ) -> Tensors:
-    """One layer's tensors, opening only the files that hold some of them."""
-    names = {}
-    for prefix in (
-        f"model.layers.{layer}.",
-        f"layers.{layer}.",
-    ):  # a causal model, or the bare LlamaModel
-        names |= {name: name.removeprefix(prefix) for name in files if name.startswith(prefix)}
-    tensors = {}
-    for path in sorted({files[name] for name in names}):
+    """One layer's tensors. Only the files that hold some of them are opened."""
+    short_names: dict[str, str] = {}
+    # A causal model has the first prefix, the bare LlamaModel the second.
+    for prefix in (f"model.layers.{layer}.", f"layers.{layer}."):
+        in_layer = (name for name in files if name.startswith(prefix))
+        short_names |= {name: name.removeprefix(prefix) for name in in_layer}
+    tensors: Tensors = {}
+    for path in sorted({files[name] for name in short_names}):
         with _open_safetensors(path) as file:
-            stored = set(file.keys())
-            tensors |= {
-                short: file.get_tensor(name)
-                for name, short in names.items()
-                if files[name] == path and name in stored
-            }
+            for name in file.keys():  # noqa: SIM118 (a file of safetensors is no mapping)
+                if name in short_names and files[name] == path:
+                    tensors[short_names[name]] = file.get_tensor(name)
     return checked_layer(config, layer, tensors, origin)
 
 
 @contextmanager
 def _open_safetensors(path: Path) -> Iterator[safe_open]:
+    """An open file, whose errors become `UserError`."""
     if not path.is_file():
         raise UserError(
             f"{path.parent.name} lacks its file {path.name}, which holds tensors that are needed; "
@@ -222,7 +226,7 @@ def _open_safetensors(path: Path) -> Iterator[safe_open]:
         ) from error
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: Path) -> Json:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -233,11 +237,13 @@ def _read_json(path: Path) -> dict:
     return values if isinstance(values, dict) else {}
 
 
-def _config_from_hf(values: Mapping, folder: Path) -> LlamaConfig:
-    kind = values.get("model_type")
-    if kind not in HF_MODEL_TYPES or values.get("hidden_act", "silu") != "silu":
+def _config_from_hf(values: Mapping[str, Any], folder: Path) -> LlamaConfig:
+    """The sizes in a Hugging Face config.json. Raises `UserError` for other kinds of model."""
+    model_type = values.get("model_type")
+    activation = values.get("hidden_act", "silu")
+    if model_type not in HF_MODEL_TYPES or activation != "silu":
         raise UserError(
-            f"{folder.name} is a model of type {kind!r} with activation"
+            f"{folder.name} is a model of type {model_type!r} with activation"
             f" {values.get('hidden_act')!r}; one of {', '.join(HF_MODEL_TYPES)} with 'silu' is"
             " needed, so choose another model."
         )
@@ -249,9 +255,6 @@ def _config_from_hf(values: Mapping, folder: Path) -> LlamaConfig:
             " model again, whole."
         )
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    rope_type = rope.get("rope_type") or rope.get("type") or "default"
-    if (rope.get("partial_rotary_factor") or values.get("partial_rotary_factor") or 1) != 1:
-        rope_type = "partial"
     heads = values["num_attention_heads"]
     return LlamaConfig(
         hidden_size=values["hidden_size"],
@@ -262,5 +265,14 @@ def _config_from_hf(values: Mapping, folder: Path) -> LlamaConfig:
         rope_theta=float(rope.get("rope_theta") or values.get("rope_theta") or 10000.0),
         rms_norm_eps=float(values.get("rms_norm_eps", 1e-6)),
         num_layers=values["num_hidden_layers"],
-        rope_type=rope_type,
+        rope_type=_rope_type(values, rope),
     )
+
+
+def _rope_type(values: Mapping[str, Any], rope: Mapping[str, Any]) -> str:
+    """The kind of rotary embedding; "partial" if it covers only a part of each head."""
+    factor = rope.get("partial_rotary_factor") or values.get("partial_rotary_factor") or 1
+    if factor != 1:
+        return "partial"
+    rope_type: str = rope.get("rope_type") or rope.get("type") or "default"
+    return rope_type

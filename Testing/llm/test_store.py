@@ -131,7 +131,7 @@ def test_a_tampered_bundled_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "BUNDLED_DIR", tmp_path)
     with pytest.raises(UserError, match="was changed or cut short"):
         store.resolve("smollm2-135m", [29])
-    assert [(path.name, ok) for path, ok, _ in store.verify()] == [(BUNDLED.name, False)]
+    assert [(check.path.name, check.valid) for check in store.verify()] == [(BUNDLED.name, False)]
 
 
 def test_a_layer_that_was_not_fetched_says_how_to_get_it():
@@ -171,7 +171,7 @@ def test_fetch_downloads_once_and_then_takes_layers_from_the_cache(tiny, cache):
         (1, first, "cached"),
         (3, cache / "llm" / "tiny-layer3.safetensors", "cached"),
     ]
-    assert [ok for _, ok, _ in store.verify("tiny")] == [True, True, True]
+    assert [check.valid for check in store.verify("tiny")] == [True, True, True]
 
 
 def test_a_damaged_cache_is_noticed_and_fetched_again(tiny, cache):
@@ -183,9 +183,9 @@ def test_a_damaged_cache_is_noticed_and_fetched_again(tiny, cache):
         damaged.write_bytes(data)
     with pytest.raises(UserError, match="sha256 differs"):
         store.resolve("tiny", [1])
-    assert [ok for _, ok, _ in store.verify()] == [False, False]
+    assert [check.valid for check in store.verify()] == [False, False]
     assert store.fetch(1, model_id="tiny").read_bytes() == good
-    assert [ok for _, ok, _ in store.verify()] == [True, True]
+    assert [check.valid for check in store.verify()] == [True, True]
 
 
 def test_another_layer_under_the_name_of_the_wanted_one_is_refused(tiny, cache):
@@ -228,9 +228,9 @@ def test_a_cache_that_cannot_be_written_is_named(tiny, cache):
 
 def test_verify_a_checkpoint_of_the_users_own(tmp_path):
     save_layers(store.resolve("smollm2-135m", [29]), tmp_path / "own.safetensors")
-    assert [ok for _, ok, _ in store.verify(str(tmp_path / "own.safetensors"))] == [True]
+    assert [check.valid for check in store.verify(str(tmp_path / "own.safetensors"))] == [True]
     (tmp_path / "own.safetensors").write_bytes(b"no")
-    assert [ok for _, ok, _ in store.verify(str(tmp_path / "own.safetensors"))] == [False]
+    assert [check.valid for check in store.verify(str(tmp_path / "own.safetensors"))] == [False]
 
 
 def test_the_cache_follows_the_environment(monkeypatch, tmp_path):

@@ -171,7 +171,7 @@ def test_efficientnet_lite0_is_the_one_that_the_weights_were_made_for():
             if t.is_floating_point() and t.ndim == 1:
                 t.copy_(torch.rand_like(t) + 0.5)
     tensors = {
-        encoder_store._renamed(encoder_store.EFFICIENTNET_LITE0, name): t
+        encoder_store._our_name(encoder_store.EFFICIENTNET_LITE0, name): t
         for name, t in reference.state_dict().items()
     }
     ours = EfficientNetLite0(EncoderConfig("efficientnet-lite0", channels=3, depths=(3, 8))).eval()
@@ -428,7 +428,7 @@ def test_weights_are_fetched_once_and_read_under_our_names(shelf):
     known.path.write_bytes(data)
     with pytest.raises(UserError, match="was changed or cut short"):
         encoder_store.read_encoder("tiny")
-    assert [good for _, good, _ in encoder_store.verify_encoders()] == [False]
+    assert [check.valid for check in encoder_store.verify_encoders()] == [False]
 
 
 def test_a_changed_wheel_is_refused_and_leaves_nothing(shelf):
