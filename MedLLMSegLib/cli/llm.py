@@ -67,9 +67,9 @@ def _fetch(args: argparse.Namespace, command: str) -> None:
 
 
 def _verify(args: argparse.Namespace, command: str) -> int:
-    rows = store.verify(args.source)
+    checks = store.verify(args.source)
     if not args.source:
-        rows += encoder_store.verify_encoders()
-    for path, good, detail in rows:
-        print(f"{'ok ' if good else 'BAD'}  {path}  {detail}")
-    return 0 if all(good for _, good, _ in rows) else 2
+        checks += encoder_store.verify_encoders()
+    for check in checks:
+        print(f"{'ok ' if check.valid else 'BAD'}  {check.path}  {check.detail}")
+    return 0 if all(check.valid for check in checks) else 2
