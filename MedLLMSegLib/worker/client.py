@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from MedLLMSegLib.core.types import Json, PathLike
@@ -30,7 +29,6 @@ from .process import Process, own_environment
 from .protocol import EVENTS, STOP_S, Event
 
 MODULE = ("-m", "MedLLMSegLib.worker")
-LOG_TAIL = 3000  # bytes of the log that an error's details quote
 RETRY_HINTS = {
     "segment": "press Segment again",
     "train": "press Train again, and it goes on from where it was last saved",
@@ -260,8 +258,8 @@ class WorkerClient:
                 if self._closed or request.cancelled_at is not None:
                     self._end_cancelled(request)
                 else:
-                    message = self._reason_of_end(process, request)
-                    self._fail(request, message, self._details_of_end(process))
+                    hint = RETRY_HINTS.get(request.message["do"], "try again")
+                    self._fail(request, process.reason_of_end(hint), process.details_of_end())
 
     def _kill_if_overdue(self) -> None:
         """Kill a worker that still works on a request `STOP_S` seconds after its cancel. The other
@@ -288,25 +286,3 @@ class WorkerClient:
             if request.cancelled_at is not None and request.cancelled_at <= latest:
                 return request.process
         return None
-
-    def _reason_of_end(self, process: Process, request: _Request) -> str:
-        if not process.ready:
-            return (
-                f"The worker process could not start (exit code {process.exit_code}); "
-                f'its log says why: "{self.log_path}".'
-            )
-        return (
-            "The worker process stopped (it was killed, or the computer ran out of memory); "
-            f"{RETRY_HINTS.get(request.message['do'], 'try again')}."
-        )
-
-    def _details_of_end(self, process: Process) -> str:
-        """The exit code and the end of the worker's log."""
-        text = f"exit code {process.exit_code}"
-        if self.log_path is None:
-            return text
-        try:
-            tail = Path(self.log_path).read_bytes()[-LOG_TAIL:]
-        except OSError:
-            return text
-        return f"{text}\n{tail.decode('utf-8', 'replace')}"

@@ -20,6 +20,7 @@ from .protocol import decode, encode
 
 LIBRARY = Path(__file__).resolve().parents[1]
 LOG_BYTES = 2_000_000  # a longer log begins anew with the next process
+LOG_TAIL = 3000  # bytes of the log that the details of an error quote
 EXIT_S = 2  # seconds that a process may live after its last answer
 
 logger = logging.getLogger("medllmseg")
@@ -50,6 +51,7 @@ class Process:
         on_message: Callable[[Process, Json], None],
         on_end: Callable[[Process], None],
     ) -> None:
+        self.log_path = log_path
         self.on_message = on_message
         self.on_end = on_end
         self.ready = False  # it said hello
@@ -131,6 +133,29 @@ class Process:
         """Whether it ended within some seconds, and `on_end` returned."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def reason_of_end(self, retry_hint: str) -> str:
+        """Why it ended before its work was done, as one sentence for the user."""
+        if not self.ready:
+            return (
+                f"The worker process could not start (exit code {self.exit_code}); "
+                f'its log says why: "{self.log_path}".'
+            )
+        return (
+            "The worker process stopped (it was killed, or the computer ran out of memory); "
+            f"{retry_hint}."
+        )
+
+    def details_of_end(self) -> str:
+        """The exit code and the end of the log."""
+        text = f"exit code {self.exit_code}"
+        if self.log_path is None:
+            return text
+        try:
+            tail = Path(self.log_path).read_bytes()[-LOG_TAIL:]
+        except OSError:
+            return text
+        return f"{text}\n{tail.decode('utf-8', 'replace')}"
 
 
 def own_environment(environment: dict[str, str] | None) -> dict[str, str]:

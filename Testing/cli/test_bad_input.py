@@ -189,10 +189,12 @@ def test_bad_models(name, tmp_path, capsys):
 
 
 def fails(monkeypatch, error):
-    """Every command fails with ``error``."""
+    """Every command fails with an error like this one. It is made anew each time, because an error
+    that is raised again and again gathers one traceback after the other.
+    """
 
     def run(args, command):
-        raise error
+        raise type(error)(*error.args)
 
     monkeypatch.setattr(
         cli,
@@ -216,19 +218,23 @@ def test_too_little_memory_is_one_sentence(error, tmp_path, monkeypatch, capsys)
     )
 
 
-def test_the_log_stays_small_and_the_logger_is_left_as_it_was(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("earlier_bytes", (0, 3000, 100_000), ids="{} bytes before".format)
+def test_the_log_stays_small_and_the_logger_is_left_as_it_was(earlier_bytes, tmp_path, monkeypatch):
+    """Also where earlier commands left a log, be it longer than it may become now."""
+    cache = tmp_path / "cache"
+    if earlier_bytes:
+        cache.mkdir()
+        (cache / "medllmseg.log").write_text("earlier\n" * (earlier_bytes // 8))
     logger = logging.getLogger("medllmseg")
-    before, propagate = logger.handlers[:], logger.propagate
+    handlers, propagate = logger.handlers[:], logger.propagate
     fails(monkeypatch, UserError("The scan is upside down; turn it and try again."))
     monkeypatch.setattr(cli, "LOG_BYTES", 5000)
-    for _ in range(20):
+    for _ in range(40):
         assert cli.main([]) == 2
-    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [
-        "medllmseg.log",
-        "medllmseg.log.1",
-    ]
-    assert all(0 < p.stat().st_size < 5000 for p in (tmp_path / "cache").iterdir())
-    assert (logger.handlers, logger.propagate) == (before, propagate)
+    logs = sorted(cache.iterdir())
+    assert [path.name for path in logs] == ["medllmseg.log", "medllmseg.log.1"]
+    assert all(0 < path.stat().st_size < 5000 for path in logs)
+    assert (logger.handlers, logger.propagate) == (handlers, propagate)
 
 
 @pytest.fixture
@@ -397,7 +403,7 @@ def test_no_permission(where, tmp_path, capsys, stand_in, monkeypatch):
 
     monkeypatch.setattr(*((os, "replace") if where == "os.replace" else (builtins, "open")), refuse)
     if where == "builtins.open":
-        monkeypatch.setattr(batch, "save_segmentation", lambda s, path: open(path, "w"))
+        monkeypatch.setattr(batch, "save_segmentation", lambda s, path: path.write_text(""))
     assert cli.main(["segment", str(scan), "--output", str(tmp_path / "out.nii.gz")]) == 2
     monkeypatch.undo()
     error = capsys.readouterr().err

@@ -49,6 +49,10 @@ def centres(segmentation):
     }
 
 
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
 def reoriented(volume, order, flips):
     """The same scan with its array axes permuted and flipped, and a matrix that says so."""
     array, matrix = volume.array, volume.ijk_to_ras.copy()
@@ -93,8 +97,7 @@ def test_orientation_does_not_matter(order, flips, template, result, model):
     for axis, flip in enumerate(flips):
         back = np.flip(back, axis) if flip else back
     for label in (1, 2, 3, 4):
-        found, expected = back == label, result.labels.array == label
-        assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.97
+        assert dice(back == label, result.labels.array == label) > 0.97
 
 
 def test_a_mirrored_header_mirrors_the_sides(template, result, model):
@@ -147,18 +150,18 @@ def test_a_crop_around_the_right_one_is_outlined_as_in_the_whole_head(
 ):
     """Without a side, too: which way round a crop looks is found out."""
     middle = (centres(result)[3] + centres(result)[4]) / 2
-    low, high = np.round(
-        transform_points(
-            np.linalg.inv(template.ijk_to_ras), [middle - (20, 28, 20), middle + (20, 28, 20)]
-        )
-    ).astype(int)
-    box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1]))
+    half_mm = np.array((20, 28, 20))
+    corners_ras = [middle - half_mm, middle + half_mm]
+    corners_ijk = transform_points(np.linalg.inv(template.ijk_to_ras), corners_ras)
+    low, high = np.round(corners_ijk).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
     matrix = template.ijk_to_ras.copy()
     matrix[:3, 3] = transform_points(matrix, low)
     crop = segment(Volume(template.array[box], matrix, "crop"), model, side=side)
-    for label, whole in zip((1, 2) if side is None else (3, 4), (3, 4)):
-        found, expected = crop.labels.array == label, result.labels.array[box] == whole
-        assert 2 * (found & expected).sum() / (found.sum() + expected.sum()) > 0.93
+    labels_of_crop = (1, 2) if side is None else (3, 4)
+    for label, label_in_head in zip(labels_of_crop, (3, 4), strict=True):
+        in_head = result.labels.array[box] == label_in_head
+        assert dice(crop.labels.array == label, in_head) > 0.93
     assert "right" in crop.notes[0]
 
 
@@ -211,6 +214,7 @@ def test_a_512_cubed_scan_fits_a_laptop(result):
         capture_output=True,
         text=True,
         cwd=Path(__file__).parents[2],
+        check=False,
     )
     assert out.returncode == 0, out.stderr
     ml, peak_gb = map(float, out.stdout.split())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.cli import info
+from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, WEIGHTS, list_models
 from MedLLMSegLib.registry.user_models import import_model

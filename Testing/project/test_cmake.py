@@ -31,11 +31,11 @@ set(Slicer_EXTENSION_CPACK ${{CMAKE_CURRENT_LIST_DIR}}/Nothing.cmake)
 """
 
 USE_SLICER = """
-# As CTK's: scripts and resources keep their place below the source folder; NO_INSTALL_SUBDIR installs the folder's
-# contents instead of the folder.
+# As CTK's: scripts and resources keep their place below the source folder; NO_INSTALL_SUBDIR
+# installs the folder's contents instead of the folder.
 macro(ctkMacroCompilePythonScript)
-  cmake_parse_arguments(MY "NO_INSTALL_SUBDIR;GLOBAL_TARGET" "TARGET_NAME;SOURCE_DIR;DESTINATION_DIR;INSTALL_DIR"
-    "SCRIPTS;RESOURCES" ${ARGN})
+  cmake_parse_arguments(MY "NO_INSTALL_SUBDIR;GLOBAL_TARGET"
+    "TARGET_NAME;SOURCE_DIR;DESTINATION_DIR;INSTALL_DIR" "SCRIPTS;RESOURCES" ${ARGN})
   foreach(name TARGET_NAME SCRIPTS DESTINATION_DIR INSTALL_DIR)
     if(NOT DEFINED MY_${name})
       message(FATAL_ERROR "${name} is mandatory")
@@ -43,8 +43,10 @@ macro(ctkMacroCompilePythonScript)
   endforeach()
   set(copies)
   foreach(file IN LISTS MY_SCRIPTS MY_RESOURCES)
-    add_custom_command(OUTPUT ${MY_DESTINATION_DIR}/${file} DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file}
-      COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_CURRENT_SOURCE_DIR}/${file} ${MY_DESTINATION_DIR}/${file})
+    add_custom_command(OUTPUT ${MY_DESTINATION_DIR}/${file}
+      DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file}
+      COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_CURRENT_SOURCE_DIR}/${file}
+      ${MY_DESTINATION_DIR}/${file})
     list(APPEND copies ${MY_DESTINATION_DIR}/${file})
   endforeach()
   add_custom_target(Copy${MY_TARGET_NAME} ALL DEPENDS ${copies})
@@ -62,9 +64,11 @@ macro(slicerMacroBuildScriptedModule)
   endif()
   foreach(file IN LISTS MODULE_SCRIPTS MODULE_RESOURCES)
     add_custom_command(OUTPUT ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${file}
-      DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file} COMMAND ${CMAKE_COMMAND} -E copy
-      ${CMAKE_CURRENT_SOURCE_DIR}/${file} ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${file})
-    list(APPEND module_copies ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${file})
+      DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file}
+      COMMAND ${CMAKE_COMMAND} -E copy ${CMAKE_CURRENT_SOURCE_DIR}/${file}
+      ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${file})
+    list(APPEND module_copies
+      ${CMAKE_BINARY_DIR}/${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${file})
     get_filename_component(folder ${file} DIRECTORY)
     install(FILES ${CMAKE_CURRENT_SOURCE_DIR}/${file}
       DESTINATION ${Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR}/${folder})
@@ -113,7 +117,9 @@ def trees(tmp_path_factory):
         ["--build", build],
         ["--install", build],
     ):
-        done = subprocess.run(["cmake", *map(str, command)], capture_output=True, text=True)
+        done = subprocess.run(
+            ["cmake", *map(str, command)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     return build, install
 
@@ -140,24 +146,26 @@ def test_the_library_lands_beside_the_module_with_all_it_needs(trees, which):
     assert not any("Testing" in name or "CMakeLists" in name for name in found)
 
 
+USE_THE_LIBRARY = """
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.registry.catalogue import BUNDLES, list_models
+from MedLLMSegLib.slicer_bridge.install.packages import REQUIREMENTS
+print(SegmentationLogic().result, BUNDLES, len(list_models(kind=None)), REQUIREMENTS.is_file())
+"""
+
+
 def test_the_installed_library_works_from_its_folder(trees):
     """As in Slicer, where the folder of MedLLMSeg.py is on the path, and nothing of the
     repository is.
     """
-    code = (
-        "from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic\nfrom"
-        " MedLLMSegLib.registry.catalogue import BUNDLES, list_models\nfrom"
-        " MedLLMSegLib.slicer_bridge.install.packages import"
-        " REQUIREMENTS\nprint(SegmentationLogic().result, BUNDLES, len(list_models(kind=None)),"
-        " REQUIREMENTS.is_file())"
-    )
     modules = trees[1] / MODULES
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", USE_THE_LIBRARY],
         cwd=modules,
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin"},
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     models = len(list((ROOT / "MedLLMSegLib/bundles").glob("*/configs/metadata.json")))
@@ -209,30 +217,39 @@ def test_every_part_that_the_product_needs_is_installed(trees):
     assert bundles | others <= found, sorted((bundles | others) - found)
 
 
+START_A_WORKER = """
+import sys, time
+from MedLLMSegLib.worker.client import WorkerClient
+environment = {"PATH": "/usr/bin", "PYTHONDONTWRITEBYTECODE": "1"}
+client = WorkerClient(sys.executable, environment, "worker.log")
+client.start()
+end = time.monotonic() + 60
+while not client.ready and time.monotonic() < end:
+    time.sleep(0.05)
+    client.poll()
+print(client.ready)
+client.close()
+"""
+
+
 def test_the_worker_starts_from_the_installed_tree(trees, tmp_path):
     """As PythonSlicer starts it: another current folder, and the library's place from the client
     alone.
     """
     modules = trees[1] / MODULES
-    code = (
-        "import sys, time\nfrom MedLLMSegLib.worker.client import WorkerClient\nclient ="
-        " WorkerClient(sys.executable, {'PATH': '/usr/bin', 'PYTHONDONTWRITEBYTECODE': '1'},"
-        " 'worker.log')\nclient.start()\nend = time.monotonic() + 60\nwhile not client.ready and"
-        " time.monotonic() < end: time.sleep(0.05);"
-        " client.poll()\nprint(client.ready)\nclient.close()"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", START_A_WORKER],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         env={"PYTHONPATH": str(modules), "PYTHONDONTWRITEBYTECODE": "1", "PATH": "/usr/bin"},
+        check=False,
     )
     assert done.stdout.strip() == "True", done.stderr + (tmp_path / "worker.log").read_text()
 
 
 def test_slicers_own_test_runner_gets_the_module(trees):
-    script, value, *more = (trees[0] / "unittests.txt").read_text().strip().split(";")
+    script, value, *_ = (trees[0] / "unittests.txt").read_text().strip().split(";")
     assert (script, value) == ("SCRIPT", "MedLLMSeg.py")
 
 
