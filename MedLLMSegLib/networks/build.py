@@ -12,6 +12,7 @@ from MedLLMSegLib.llm.frozen_weights import FrozenBlock
 from MedLLMSegLib.llm.weights import LlamaWeights
 from MedLLMSegLib.networks.parts.decoder import ConvDecoder, LinearDecoder
 from MedLLMSegLib.networks.parts.fusion import MultiScaleFusion
+from MedLLMSegLib.networks.parts.queries import FoldedStem, QueryHead
 from MedLLMSegLib.networks.parts.vit import (
     ConvStem,
     LearnedPosition,
@@ -66,9 +67,15 @@ def build_network(config: NetworkConfig, llm: LlamaWeights | None = None) -> Med
 def _embedding(config: NetworkConfig) -> nn.Module:
     if config.embedding == "patch":
         return PatchEmbedding(config.in_channels, config.width, config.patch)
-    return ConvStem(
-        config.in_channels, config.stem_channels, config.width, config.strides, config.kernels
+    stem = ConvStem(
+        config.in_channels * config.fold**3,
+        config.stem_channels,
+        config.width,
+        config.strides,
+        config.kernels,
+        config.norm,
     )
+    return stem if config.fold == 1 else FoldedStem(stem, config.fold)
 
 
 def _learned_position(config: NetworkConfig) -> nn.Module | None:
@@ -89,13 +96,20 @@ def _fusion(config: NetworkConfig) -> nn.Module | None:
 def _decoder(config: NetworkConfig) -> nn.Module:
     if config.decoder == "linear":
         return LinearDecoder(config.width, config.classes, config.patch)
+    finest = config.stem_channels[0]
+    queries = (
+        QueryHead(finest, config.classes, config.fold, config.sides)
+        if config.head == "queries"
+        else None
+    )
     return ConvDecoder(
         config.width,
         config.stem_channels,
-        config.classes,
+        queries or config.classes,
         config.strides,
         config.kernels,
         config.deep_supervision,
+        config.norm,
     )
 
 

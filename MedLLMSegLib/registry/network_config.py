@@ -59,6 +59,10 @@ class NetworkConfig:
     attention: "global" or "hybrid" (global and local, gated). fusion: combine features of several
     depths and scales. decoder: "linear" (one layer, as published) or "conv" (with the stem's
     skips). deep_supervision: while training, the "conv" decoder's coarser stages give logits too.
+    norm: of the convolutions, "instance" or "batch". fold: voxels along each axis of a block that
+    the stem sees as one place, and to whose voxels the last layer gives logits of their own. head:
+    the last layer, "classes" or "queries" (one vector a structure). sides: with "queries", one more
+    logit, which says right rather than left.
     """
 
     in_channels: int = 1
@@ -78,6 +82,10 @@ class NetworkConfig:
     decoder: str = "conv"
     dropout: float = 0.0
     deep_supervision: bool = False
+    norm: str = "instance"
+    fold: int = 1
+    head: str = "classes"
+    sides: bool = False
     llm: LLMConfig | None = LLMConfig()
 
     def __post_init__(self) -> None:
@@ -85,9 +93,13 @@ class NetworkConfig:
         require_choice(self, "position", "learned", "rotary", "none")
         require_choice(self, "attention", "global", "hybrid")
         require_choice(self, "decoder", "linear", "conv")
+        require_choice(self, "norm", "instance", "batch")
+        require_choice(self, "head", "classes", "queries")
         require_positive(
-            self, "in_channels", "classes", "patch_size", "width", "depth", "heads", "mlp_ratio"
+            self, "in_channels", "classes", "patch_size", "width", "heads", "mlp_ratio", "fold"
         )
+        if self.depth < (0 if self.head == "queries" else 1):
+            raise UserError(f"NetworkConfig.depth is {self.depth!r}, and must be above 0.")
         if self.width % self.heads:
             raise UserError(
                 f"NetworkConfig.width is {self.width}, and must be a multiple of heads"
@@ -103,8 +115,15 @@ class NetworkConfig:
             self._check_stem()
         if self.decoder == "conv" and self.embedding != "stem":
             raise UserError('The "conv" decoder needs the skips of embedding="stem".')
-        if self.deep_supervision and self.decoder != "conv":
-            raise UserError('NetworkConfig.deep_supervision needs the stages of decoder="conv".')
+        if self.deep_supervision and (self.decoder != "conv" or self.head == "queries"):
+            raise UserError(
+                'NetworkConfig.deep_supervision needs the stages of decoder="conv" and'
+                ' head="classes".'
+            )
+        if (self.head == "queries" or self.fold > 1) and self.decoder != "conv":
+            raise UserError('NetworkConfig.head "queries" and fold need decoder="conv".')
+        if (self.fold > 1 or self.sides) and self.head != "queries":
+            raise UserError('NetworkConfig.fold and sides need head="queries".')
 
     def _check_stem(self) -> None:
         if not self.stem_channels or len(self.stem_channels) != len(self.strides):
@@ -112,11 +131,13 @@ class NetworkConfig:
                 f"NetworkConfig.stem_channels has {len(self.stem_channels)} stages and strides has "
                 f"{len(self.strides)}, and one for each stage is needed."
             )
-        for stride in self.strides:
-            if len(stride) != 3 or not set(stride) <= {1, 2} or max(stride) == 1:
+        for number, stride in enumerate(self.strides, start=1):
+            # The last stage may lead to tokens on its own grid.
+            halves = max(stride) == 2 or number == len(self.strides) > 1
+            if len(stride) != 3 or not set(stride) <= {1, 2} or not halves:
                 raise UserError(
                     f"NetworkConfig.strides has {stride!r}, and each needs to be 1 or 2 along k, j"
-                    " and i, with one 2 at least."
+                    " and i, with one 2 at least in all but the last."
                 )
 
     @property
@@ -125,7 +146,7 @@ class NetworkConfig:
         if self.embedding == "patch":
             return (self.patch_size,) * 3
         k, j, i = zip(*self.strides, strict=True)
-        return prod(k), prod(j), prod(i)
+        return self.fold * prod(k), self.fold * prod(j), self.fold * prod(i)
 
     @property
     def kernels(self) -> tuple[Triple, ...]:
@@ -176,6 +197,16 @@ PAPER = NetworkConfig(
     llm=LLMConfig(position="head", normalise=False),
 )
 PAPER_VIT = replace(PAPER, llm=None)
+# The whole brain: features at 2 mm of images at 1 mm, tokens at 16 mm, 18 structures and sides.
+BRAIN = NetworkConfig(
+    classes=19,
+    stem_channels=(16, 40, 80, 128),
+    strides=((2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 1, 1)),
+    norm="batch",
+    fold=2,
+    head="queries",
+    sides=True,
+)
 PRESETS = {
     "medvisionllama": OURS,
     "medvisionllama-fine": FINE,

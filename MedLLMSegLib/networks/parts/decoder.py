@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from MedLLMSegLib.core.types import Triple
 
+from .queries import QueryHead
 from .vit import ResidualBlock
 
 
@@ -39,6 +40,7 @@ class LinearDecoder(nn.Module):
 class ConvDecoder(nn.Module):
     """Doubles the grid stage by stage and joins the stem's skip of that size, as a U-Net does.
 
+    classes: of the logits, or a finished `QueryHead` that makes them. norm: as in `ResidualBlock`.
     deep_supervision: while training, each coarser stage gives logits too (Lee et al. 2015, as in
     nnU-Net). Their heads are part of the state, and evaluation leaves them out.
     """
@@ -47,10 +49,11 @@ class ConvDecoder(nn.Module):
         self,
         width: int,
         skip_channels: tuple[int, ...],
-        classes: int,
+        classes: int | QueryHead,
         strides: tuple[Triple, ...],
         kernels: tuple[Triple, ...],
         deep_supervision: bool = False,
+        norm: str = "instance",
     ):
         super().__init__()
         sizes = (width, *reversed(skip_channels))  # channels, from the tokens to the finest skip
@@ -62,18 +65,23 @@ class ConvDecoder(nn.Module):
             )
         )
         self.join = nn.ModuleList(
-            ResidualBlock(2 * channels, channels, kernel=kernel)
+            ResidualBlock(2 * channels, channels, kernel=kernel, norm=norm)
             for channels, kernel in zip(sizes[1:], reversed(kernels), strict=True)
         )
+        self.coarse_heads = nn.ModuleList()
+        self.head: nn.Module
+        if isinstance(classes, QueryHead):
+            self.head = classes
+            return
         self.head = nn.Conv3d(sizes[-1], classes, 1)
-        supervised = sizes[1:-1] if deep_supervision else ()
-        self.coarse_heads = nn.ModuleList(
-            nn.Conv3d(channels, classes, 1) for channels in supervised
-        )
+        if deep_supervision:
+            self.coarse_heads.extend(nn.Conv3d(channels, classes, 1) for channels in sizes[1:-1])
 
-    def forward(self, tokens: Tensor, skips: list[Tensor]) -> Tensor | list[Tensor]:
+    def forward(
+        self, tokens: Tensor, skips: list[Tensor], voxel: int | None = None
+    ) -> Tensor | list[Tensor]:
         """tokens (B, D, k, j, i), skips (B, C_n, K_n, J_n, I_n), finest first -> logits (B,
-        classes, K, J, I) at the finest skip's size.
+        classes, K, J, I) at the finest skip's size; of a `QueryHead` as it gives them.
 
         While training with deep supervision: a list of such logits at each skip's size, finest
         first.
@@ -82,6 +90,8 @@ class ConvDecoder(nn.Module):
         for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
             x = join(torch.cat((up(x), skip), dim=1))  # (B, 2 C_n, ...) -> (B, C_n, K_n, J_n, I_n)
             stages.append(x)
+        if isinstance(self.head, QueryHead):
+            return self.head(x, voxel)
         if not (self.training and self.coarse_heads):
             return self.head(x)
         coarser_stages = stages[:-1]

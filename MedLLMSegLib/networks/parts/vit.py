@@ -11,9 +11,17 @@ from MedLLMSegLib.core.types import Triple
 
 from .attention import GridAttention
 
+NORMS = {
+    "instance": lambda channels: nn.InstanceNorm3d(channels, affine=True),
+    "batch": nn.BatchNorm3d,
+}
+
 
 class ResidualBlock(nn.Module):
-    """Two convolutions with instance norm and a shortcut (He et al. 2016, as in nnU-Net ResEnc)."""
+    """Two convolutions with norms and a shortcut (He et al. 2016, as in nnU-Net ResEnc).
+
+    norm: "instance" or "batch".
+    """
 
     def __init__(
         self,
@@ -21,14 +29,15 @@ class ResidualBlock(nn.Module):
         channels_out: int,
         stride: Triple = (1, 1, 1),
         kernel: Triple = (3, 3, 3),
+        norm: str = "instance",
     ):
         super().__init__()
         k, j, i = kernel
         padding = (k // 2, j // 2, i // 2)
         self.conv1 = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, bias=False)
-        self.norm1 = nn.InstanceNorm3d(channels_out, affine=True)
+        self.norm1 = NORMS[norm](channels_out)
         self.conv2 = nn.Conv3d(channels_out, channels_out, kernel, padding=padding, bias=False)
-        self.norm2 = nn.InstanceNorm3d(channels_out, affine=True)
+        self.norm2 = NORMS[norm](channels_out)
         self.shortcut: nn.Module
         if channels_in == channels_out and max(stride) == 1:
             self.shortcut = nn.Identity()
@@ -61,7 +70,7 @@ class ConvStem(nn.Module):
     skip.
 
     stages: channels of each stage. strides: (k, j, i) on the way out of each stage; the last one
-    leads to the tokens.
+    leads to the tokens. norm: of the stages, as in `ResidualBlock`.
     """
 
     def __init__(
@@ -71,12 +80,13 @@ class ConvStem(nn.Module):
         width: int,
         strides: tuple[Triple, ...],
         kernels: tuple[Triple, ...],
+        norm: str = "instance",
     ):
         super().__init__()
         inputs = (channels, *stages[:-1])
         strides_in = ((1, 1, 1), *strides[:-1])
         self.stages = nn.ModuleList(
-            ResidualBlock(*parameters)
+            ResidualBlock(*parameters, norm=norm)
             for parameters in zip(inputs, stages, strides_in, kernels, strict=True)
         )
         self.project = nn.Conv3d(stages[-1], width, strides[-1], strides[-1])

@@ -48,8 +48,11 @@ class MedVisionLlama(nn.Module):
         self.norm = nn.LayerNorm(parts.width)
         self.fusion, self.decoder = parts.fusion, parts.decoder
 
-    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+    def forward(self, image: Tensor, voxel: int | None = None) -> Tensor | list[Tensor]:
         """image (B, C, K, J, I) of any size -> logits (B, classes, K, J, I).
+
+        voxel: for a loss that samples them, the logits of this voxel alone of each block that the
+        network folds (`QueryHead`): (B, classes, K / f, J / f, I / f), padding included.
 
         While training with deep supervision: a list, finest first; one that a stage halved n times
         along an axis has ceil(size / 2^n) voxels along it.
@@ -61,6 +64,8 @@ class MedVisionLlama(nn.Module):
         deepest, depths = self.encode(volume)  # (B, D, k, j, i), list of the same
         if self.fusion is not None:
             deepest = self.fusion([*depths, *skips], deepest)  # (B, D, k, j, i)
+        if voxel is not None:
+            return self.decoder(deepest, skips, voxel)  # (B, classes, K' / f, J' / f, I' / f)
         logits = self.decoder(deepest, skips)  # (B, classes, K', J', I'), or a list
         if isinstance(logits, list):
             return [cut_padding(coarse, size, padded_size) for coarse in logits]
