@@ -48,12 +48,13 @@ def padded_with(batch, value):
 @pytest.mark.parametrize("mode", (True, False), ids=("training", "evaluation"))
 def test_what_pads_a_sequence_does_not_change_the_output(value, mode, batch):
     first, second = (build().train(mode)(b) for b in (batch, padded_with(batch, value)))
-    assert first.shape == (3, 3) and torch.equal(first, second)
+    assert first.shape == (3, 3)
+    assert torch.equal(first, second)
 
 
 def test_batch_norm_remembers_nothing_of_the_padding(batch):
     networks = [build().train() for _ in range(2)]
-    for network, b in zip(networks, (batch, padded_with(batch, 1e4))):
+    for network, b in zip(networks, (batch, padded_with(batch, 1e4)), strict=True):
         network(b)
     first, second = (n.state_dict() for n in networks)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -95,7 +96,8 @@ def test_encoder_and_lstm_train(batch):
 def test_a_frozen_encoders_tokens_may_be_kept_and_padded_again(batch):
     network = build(frozen=True).eval()
     tokens = network.encode(batch)
-    assert not tokens.requires_grad and not tokens[1, 1:].any()
+    assert not tokens.requires_grad
+    assert not tokens[1, 1:].any()
     longer = torch.cat([tokens, torch.full((3, 2, tokens.shape[2]), 7.0)], dim=1)
     expected = network(batch)
     assert torch.equal(network.classify(longer, {"lengths": LENGTHS}), expected)

@@ -65,7 +65,8 @@ def test_whatever_is_missing_the_answer_is_a_number_and_so_is_its_gradient(mode,
             network.zero_grad()
             out = network(without(batch, *parts))
             out.square().sum().backward()
-            assert out.shape == (4, 2) and out.isfinite().all(), parts
+            assert out.shape == (4, 2), parts
+            assert out.isfinite().all(), parts
             assert all(
                 p.grad.isfinite().all() for p in network.parameters() if p.grad is not None
             ), parts
@@ -99,13 +100,14 @@ def test_each_part_counts_and_missing_is_not_the_same_as_zero(batch):
 def test_what_stands_for_a_missing_channel_is_learned(batch):
     network = build(modality_dropout=0.0).eval()
     network(without(batch, "image 1")).square().sum().backward()
-    assert network.missing.grad[1].abs().sum() > 0 and not network.missing.grad[0].any()
-    whole, lacking = network(batch), network(without(batch, "image 1"))
+    assert network.missing.grad[1].abs().sum() > 0
+    assert not network.missing.grad[0].any()
+    whole = network(batch)
+    lacking = network(without(batch, "image 1"))
     with torch.no_grad():
         network.missing[1] += 1
-    assert torch.equal(network(batch), whole) and not torch.allclose(
-        network(without(batch, "image 1")), lacking, atol=1e-5
-    )
+    assert torch.equal(network(batch), whole)
+    assert not torch.allclose(network(without(batch, "image 1")), lacking, atol=1e-5)
 
 
 def test_cases_do_not_mix_where_some_lack_a_part(batch):
@@ -129,7 +131,8 @@ def test_cases_do_not_mix_where_some_lack_a_part(batch):
 
 
 def test_numbers_are_scaled_as_in_training_and_unknown_values_are_missing(batch):
-    network, plain = build().eval(), build(record=replace(RECORD, means=(), stds=())).eval()
+    network = build().eval()
+    plain = build(record=replace(RECORD, means=(), stds=())).eval()
     own = network.state_dict()
     plain.load_state_dict(
         {
@@ -165,18 +168,13 @@ def test_a_frozen_encoder_is_one_for_all_channels_and_its_tokens_may_be_kept(bat
     network = build(encoder=replace(CONFIG.encoder, frozen=True)).eval()
     assert network.encoders[0] is network.encoders[1]
     missing = without(batch, "image 1", "numbers 0")
-    tokens, record = (
-        network.encode(missing),
-        {name: missing[name] for name in ("numbers", "categories")},
-    )
-    assert not tokens.requires_grad and torch.equal(
-        network.classify(tokens, record), network(missing)
-    )
+    tokens = network.encode(missing)
+    record = {name: missing[name] for name in ("numbers", "categories")}
+    assert not tokens.requires_grad
+    assert torch.equal(network.classify(tokens, record), network(missing))
     trained = build()
-    assert (
-        trained.encoders[0] is not trained.encoders[1]
-        and trained.cam_layer is trained.encoders[0].cam_layer
-    )
+    assert trained.encoders[0] is not trained.encoders[1]
+    assert trained.cam_layer is trained.encoders[0].cam_layer
 
 
 @pytest.mark.parametrize("frozen", (True, False))
@@ -220,7 +218,5 @@ def test_neither_image_nor_record_suffices_and_both_together_do():
     network.eval()
     accuracy = lambda b: float((network(b).argmax(1) == target).float().mean())  # noqa: E731
     assert accuracy(batch) > 0.95
-    assert (
-        accuracy({"image": batch["image"]}) < 0.65
-        and accuracy({"categories": batch["categories"]}) < 0.65
-    )
+    assert accuracy({"image": batch["image"]}) < 0.65
+    assert accuracy({"categories": batch["categories"]}) < 0.65

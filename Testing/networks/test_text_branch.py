@@ -66,7 +66,8 @@ def test_the_answer_is_the_whole_language_models(network, model):
 
 
 def test_projector_and_adapters_train_and_the_words_do_not(network):
-    before, frozen = frozen_bytes(network), network.prompt.clone()
+    before = frozen_bytes(network)
+    frozen = network.prompt.clone()
     network.train()
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=1e-2)
@@ -74,21 +75,19 @@ def test_projector_and_adapters_train_and_the_words_do_not(network):
         network({"image": torch.randn(4, 1, 32, 32)}), torch.tensor([0, 1, 1, 0])
     ).backward()
     optimiser.step()
-    assert (
-        network.projector[0].weight.grad.abs().sum() > 0
-        and network.llm.adapters[0].up.weight.grad.abs().sum() > 0
-    )
-    assert network.head.weight.grad is None and network.norm.weight.grad is None
-    assert frozen_bytes(network) == before and torch.equal(network.prompt, frozen)
+    assert network.projector[0].weight.grad.abs().sum() > 0
+    assert network.llm.adapters[0].up.weight.grad.abs().sum() > 0
+    assert network.head.weight.grad is None
+    assert network.norm.weight.grad is None
+    assert frozen_bytes(network) == before
+    assert torch.equal(network.prompt, frozen)
 
 
 def test_it_comes_back_without_the_language_models_vocabulary(network, gguf, monkeypatch):
     monkeypatch.setitem(text_rows.PROMPT_IDS, str(gguf), PROMPT_OF_TINY)
     monkeypatch.setattr(classifiers, "resolve_text_rows", None)
-    again, batch = (
-        load_classifier(network.config, stored_tensors(network)),
-        {"image": torch.randn(2, 1, 32, 32)},
-    )
+    again = load_classifier(network.config, stored_tensors(network))
+    batch = {"image": torch.randn(2, 1, 32, 32)}
     assert torch.equal(again(batch), network(batch))
 
 
@@ -96,7 +95,8 @@ def test_only_the_rows_of_the_prompt_and_the_answers_are_read(gguf, model):
     rows = read_text_rows(gguf, PROMPT_OF_TINY, ANSWERS_OF_TINY)
     assert torch.equal(rows.prompt, model.model.embed_tokens.weight[list(PROMPT_OF_TINY)])
     assert torch.equal(rows.answers, model.lm_head.weight[list(ANSWERS_OF_TINY)])
-    assert torch.equal(rows.norm, model.model.norm.weight) and rows.eps == 1e-5
+    assert torch.equal(rows.norm, model.model.norm.weight)
+    assert rows.eps == 1e-5
     with pytest.raises(UserError, match="has no vocabulary that can be read"):
         read_text_rows(gguf, [1000], ANSWERS_OF_TINY)
 

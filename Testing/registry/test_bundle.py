@@ -34,15 +34,14 @@ def test_what_was_written_is_read(folder):
         "bias": torch.float32,
     }
     assert torch.allclose(bundle.tensors["weight"], TENSORS["weight"], atol=1e-3)
-    assert (
-        model_entry(folder).title == "X"
-        and (folder / "LICENSE").read_text(encoding="utf-8") == "licence"
-    )
+    assert model_entry(folder).title == "X"
+    assert (folder / "LICENSE").read_text(encoding="utf-8") == "licence"
 
 
 def test_writing_again_replaces_and_leaves_nothing_behind(folder):
     write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
-    assert model_entry(folder).title == "Z" and [p.name for p in folder.parent.iterdir()] == ["x"]
+    assert model_entry(folder).title == "Z"
+    assert [p.name for p in folder.parent.iterdir()] == ["x"]
 
 
 def test_an_old_bundle_stays_where_the_new_one_cannot_take_its_place(folder, monkeypatch):
@@ -56,7 +55,8 @@ def test_an_old_bundle_stays_where_the_new_one_cannot_take_its_place(folder, mon
     monkeypatch.setattr(os, "replace", move_unless_new)
     with pytest.raises(UserError):
         write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
-    assert model_entry(folder).title == "X" and read_bundle(folder).tensors
+    assert model_entry(folder).title == "X"
+    assert read_bundle(folder).tensors
     assert [p.name for p in folder.parent.iterdir()] == ["x"]
 
 
@@ -109,6 +109,7 @@ def test_the_shipped_bundles_are_whole_small_and_licensed():
     for entry in entries:
         read_bundle(entry.folder)
         assert sum(p.stat().st_size for p in entry.folder.rglob("*") if p.is_file()) < 10e6
-        assert entry.licence and entry.accuracy != "not measured"
+        assert entry.licence
+        assert entry.accuracy != "not measured"
         assert len((entry.folder / "LICENSE").read_text(encoding="utf-8")) > 500
         assert entry.accuracy in (entry.folder / "docs/README.md").read_text(encoding="utf-8")

@@ -38,12 +38,13 @@ def test_the_users_own_models_are_listed_and_found_by_id(cache, tmp_path):
         "card",
         "licence",
     )
-    assert [e.id for e in list_models()][-1] == "mine" and "hippocampus-t1" in [
-        e.id for e in list_models()
-    ]
+    assert [e.id for e in list_models()][-1] == "mine"
+    assert "hippocampus-t1" in [e.id for e in list_models()]
     for name in ("mine", "folder", cache / "models" / "folder"):
         entry = find_model(name)
-        assert entry.id == "mine" and 0.5 < entry.size_mb < 0.51 and not entry.accept_licence
+        assert entry.id == "mine"
+        assert 0.5 < entry.size_mb < 0.51
+        assert not entry.accept_licence
     with pytest.raises(UserError, match="hippocampus-t1, mine"):
         find_model("spleen")
 
@@ -105,16 +106,16 @@ def test_a_licence_is_shown_and_accepted_before_the_first_use(cache, tmp_path, c
     folder = heart_bundle(cache / "models", **STRICT)
     with pytest.raises(UserError, match="medllmseg models --accept strict"):
         load_model("strict", "cpu")
-    assert (
-        cli.main(["models"]) == 0
-        and "accept it first: medllmseg models --accept strict" in capsys.readouterr().out
-    )
+    assert cli.main(["models"]) == 0
+    assert "accept it first: medllmseg models --accept strict" in capsys.readouterr().out
     assert cli.main(["models", "--licence", "strict"]) == 0
-    assert capsys.readouterr().out == "licence\n" and not licence_accepted(find_model("strict"))
+    assert capsys.readouterr().out == "licence\n"
+    assert not licence_accepted(find_model("strict"))
     assert cli.main(["models", "--accept", "strict"]) == 0
     assert capsys.readouterr().out.startswith("licence\nYou accept the licence CC-BY-NC-SA-4.0")
     assert load_model("strict", "cpu").entry.id == "strict"
-    assert cli.main(["models"]) == 0 and "CC-BY-NC-SA-4.0 (accepted)" in capsys.readouterr().out
+    assert cli.main(["models"]) == 0
+    assert "CC-BY-NC-SA-4.0 (accepted)" in capsys.readouterr().out
     heart_bundle(
         cache / "models", **{**STRICT, "licence": "another"}
     )  # another licence is another question
@@ -124,7 +125,8 @@ def test_a_licence_is_shown_and_accepted_before_the_first_use(cache, tmp_path, c
 
 def test_permissive_models_ask_nothing_and_write_nothing(cache):
     heart_bundle(cache / "models")
-    assert load_model("heart", "cpu") and not (cache / ACCEPTED).exists()
+    assert load_model("heart", "cpu")
+    assert not (cache / ACCEPTED).exists()
 
 
 def test_acceptance_works_from_python_and_survives_a_damaged_file(cache):
@@ -135,7 +137,8 @@ def test_acceptance_works_from_python_and_survives_a_damaged_file(cache):
     write_bundle(
         cache / "models" / "other", {**ABOUT, **STRICT, "id": "other"}, {}, "card", "licence"
     )
-    assert licence_accepted(find_model("strict")) and not licence_accepted(find_model("other"))
+    assert licence_accepted(find_model("strict"))
+    assert not licence_accepted(find_model("other"))
     accept_licence(find_model("other"))
     assert set(json.loads((cache / ACCEPTED).read_text())) == {"strict", "other"}
 
@@ -143,9 +146,8 @@ def test_acceptance_works_from_python_and_survives_a_damaged_file(cache):
 def test_a_licence_that_cannot_be_read_is_named(cache):
     folder = heart_bundle(cache / "models", **STRICT)
     (folder / "LICENSE").unlink()
-    assert cli.main(["models", "--accept", "strict"]) == 2 and not licence_accepted(
-        model_entry(folder)
-    )
+    assert cli.main(["models", "--accept", "strict"]) == 2
+    assert not licence_accepted(model_entry(folder))
 
 
 @pytest.mark.parametrize("record", [{"numbers": 5}, {"categories": {"sex": 2}}, "age"], ids=str)

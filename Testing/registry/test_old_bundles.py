@@ -101,7 +101,8 @@ def test_the_models_are_listed_with_a_sentence_for_the_old_one_alone(old_bundle,
 @pytest.mark.parametrize("shipped", ("hippocampus-t1", "cxr-pneumonia"))
 def test_the_bundle_command_writes_new_names_and_leaves_the_weights(shipped, old_bundle, capsys):
     folder = old_bundle(shipped)
-    weights, sha256 = (folder / WEIGHTS).read_bytes(), model_entry(folder).sha256
+    weights = (folder / WEIGHTS).read_bytes()
+    sha256 = model_entry(folder).sha256
     assert cli.main(["bundle", str(folder)]) == 0, capsys.readouterr().err
     assert not names_modules_of_0_3(folder)
     assert any(name in (folder / INFERENCE).read_text(encoding="utf-8") for name in NAMES_IN_0_3)

@@ -89,17 +89,23 @@ def files(folder):
 
 def test_a_folder_is_copied_in_and_can_be_deleted_again(bundle, cache):
     entry = import_model(bundle)
-    assert entry.folder == cache / "models" / "mine" and "mine" in ids() and is_users_model(entry)
-    assert files(entry.folder) == files(bundle) and files(cache / "models")[0] == "mine"
+    assert entry.folder == cache / "models" / "mine"
+    assert "mine" in ids()
+    assert is_users_model(entry)
+    assert files(entry.folder) == files(bundle)
+    assert files(cache / "models")[0] == "mine"
     assert licence_text(entry) == "Do as you like."
     delete_model("mine")
-    assert "mine" not in ids() and not entry.folder.exists() and bundle.exists()
+    assert "mine" not in ids()
+    assert not entry.folder.exists()
+    assert bundle.exists()
 
 
 @pytest.mark.parametrize("prefix", ["", "a folder/", "a/deep/folder/"])
 def test_a_zip_file_is_as_good_as_a_folder(bundle, pack, prefix):
     entry = import_model(str(pack(bundle, prefix)))
-    assert entry.id == "mine" and files(entry.folder) == files(bundle)
+    assert entry.id == "mine"
+    assert files(entry.folder) == files(bundle)
 
 
 def test_nothing_but_a_bundles_files_is_taken(bundle, pack, cache, tmp_path):
@@ -113,11 +119,9 @@ def test_nothing_but_a_bundles_files_is_taken(bundle, pack, cache, tmp_path):
         "C:\\victim": "x",
     }
     entry = import_model(pack(bundle, extra=extra))
-    assert (
-        files(entry.folder) == files(bundle)
-        and not outside.exists()
-        and not (cache.parent / "victim").exists()
-    )
+    assert files(entry.folder) == files(bundle)
+    assert not outside.exists()
+    assert not (cache.parent / "victim").exists()
     delete_model(entry)
     (bundle / "run_me.py").write_text("x")
     (bundle / "link").symlink_to(tmp_path)
@@ -126,7 +130,8 @@ def test_nothing_but_a_bundles_files_is_taken(bundle, pack, cache, tmp_path):
 
 def test_a_prefix_that_climbs_out_takes_nothing_along(bundle, pack, cache):
     entry = import_model(pack(bundle, "../../"))
-    assert entry.folder.parent == cache / "models" and not (cache.parent / "models").exists()
+    assert entry.folder.parent == cache / "models"
+    assert not (cache.parent / "models").exists()
 
 
 def test_what_is_no_bundle_is_refused_and_nothing_stays(bundle, pack, cache, tmp_path):
@@ -199,12 +204,11 @@ def test_an_id_is_given_once_unless_another_may_be_taken(bundle, tmp_path):
         with pytest.raises(UserError, match=f'called "{name}" already'):
             import_model(write_bundle(tmp_path / "again", name))
     entry = import_model(bundle, rename=True)
-    assert (
-        entry.id == "mine-2"
-        and entry.folder.name == "mine-2"
-        and model_entry(entry.folder).id == "mine-2"
-    )
-    assert verify_model(entry).id == "mine-2" and {"mine", "mine-2"} <= set(ids())
+    assert entry.id == "mine-2"
+    assert entry.folder.name == "mine-2"
+    assert model_entry(entry.folder).id == "mine-2"
+    assert verify_model(entry).id == "mine-2"
+    assert {"mine", "mine-2"} <= set(ids())
 
 
 @pytest.mark.parametrize("name", ["../up", ".hidden", "a/b", "a b", "", "x" * 200])
@@ -229,7 +233,8 @@ def test_any_name_can_become_an_id(bundle):
 def test_models_that_come_with_the_program_stay():
     for name in ("hippocampus-t1", "brain-t1-localizer"):
         entry = model_entry(BUNDLES / name)
-        assert verify_model(name).id == name and not is_users_model(entry)
+        assert verify_model(name).id == name
+        assert not is_users_model(entry)
         with pytest.raises(UserError, match="not one of your own"):
             delete_model(entry)
         assert (entry.folder / METADATA).exists()
@@ -239,9 +244,11 @@ def test_deleting_follows_no_link_and_leaves_other_folders_alone(bundle, cache, 
     (cache / "models").mkdir(parents=True)
     (cache / "models" / "linked").symlink_to(bundle, target_is_directory=True)
     linked = model_entry(cache / "models" / "linked")
-    assert is_users_model(linked) and not is_users_model(model_entry(bundle))
+    assert is_users_model(linked)
+    assert not is_users_model(model_entry(bundle))
     delete_model(linked)
-    assert files(bundle) and not (cache / "models" / "linked").exists()
+    assert files(bundle)
+    assert not (cache / "models" / "linked").exists()
     with pytest.raises(UserError, match="not one of your own"):
         delete_model(model_entry(bundle))
     nested = cache / "models" / "group"
