@@ -35,7 +35,8 @@ class ModelChoice:
 
 def model_choice(entry: ModelEntry) -> ModelChoice:
     """A model, with whether it fits the memory that is free now."""
-    needed, free = needed_gb(entry), free_memory_gb()
+    needed = needed_gb(entry)
+    free = free_memory_gb()
     if free is None:
         return ModelChoice(entry, True, f"needs about {needed:.1f} GB of memory")
     return ModelChoice(

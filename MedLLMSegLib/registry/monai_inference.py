@@ -124,7 +124,8 @@ def _inferer(metadata: Json) -> Json:
 
 
 def _postprocessing(metadata: Json) -> list[Json]:
-    settings, count = metadata["preprocessing"], len(class_names(metadata))
+    settings = metadata["preprocessing"]
+    count = len(class_names(metadata))
     plausible = {
         "_target_": f"{_RUNNER}.PlausibleVolumed",
         "keys": "pred",

@@ -80,7 +80,8 @@ def verify_model(model: ModelEntry | PathLike) -> ModelEntry:
     Returns its line of the catalogue; raises `UserError` that says what is wrong.
     """
     folder = _folder_of(model)
-    metadata, entry = read_metadata(folder), model_entry(folder)
+    metadata = read_metadata(folder)
+    entry = model_entry(folder)
     for name in NEEDED:
         if not (folder / name).is_file():
             raise UserError(

@@ -32,7 +32,8 @@ def test_folding_keeps_every_voxel_in_the_order_k_j_i():
 
 def test_the_logits_of_one_voxel_of_a_block_are_those_of_all_at_its_place():
     torch.manual_seed(0)
-    head, x = QueryHead(6, 5, fold=2, sides=True), torch.randn(1, 6, 3, 4, 5)
+    head = QueryHead(6, 5, fold=2, sides=True)
+    x = torch.randn(1, 6, 3, 4, 5)
     whole = head(x)
     assert whole.shape == (1, 6, 6, 8, 10)
     for voxel, (k, j, i) in enumerate(torch.cartesian_prod(*[torch.arange(2)] * 3).tolist()):
@@ -58,7 +59,8 @@ def test_the_brains_network_gives_each_voxel_its_structures_and_its_side(size):
 
 
 def test_a_folded_networks_single_voxels_are_those_of_the_whole():
-    network, image = build_network(TINY).eval(), torch.randn(1, 1, 32, 32, 32)
+    network = build_network(TINY).eval()
+    image = torch.randn(1, 1, 32, 32, 32)
     with torch.inference_mode():
         assert torch.allclose(network(image, 3), network(image)[..., 0::2, 1::2, 1::2], atol=1e-4)
 
@@ -83,5 +85,5 @@ def test_no_tokens_is_a_depth_of_nought():
     "changed", [{"fold": 2}, {"sides": True}, {"head": "queries", "deep_supervision": True}]
 )
 def test_settings_that_do_not_go_together_are_refused(changed):
-    with pytest.raises(UserError, match="head|queries"):
+    with pytest.raises(UserError, match=r"head|queries"):
         NetworkConfig(**changed)

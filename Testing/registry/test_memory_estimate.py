@@ -29,9 +29,8 @@ def entry(tmp_path):
 def test_larger_windows_wider_networks_and_more_weights_need_more(entry):
     usual = memory.needed_gb(entry())
     assert usual < memory.needed_gb(entry(window=(192, 192, 192)))
-    assert usual < memory.needed_gb(entry(channels=64)) and usual < memory.needed_gb(
-        entry(size_mb=900)
-    )
+    assert usual < memory.needed_gb(entry(channels=64))
+    assert usual < memory.needed_gb(entry(size_mb=900))
 
 
 def test_the_shipped_model_needs_what_was_measured():
@@ -44,17 +43,19 @@ def test_the_shipped_model_needs_what_was_measured():
 
 def test_what_does_not_fit_is_said_with_both_figures(entry, monkeypatch):
     monkeypatch.setattr(memory, "free_memory_gb", lambda: 4.0)
-    small, large = memory.model_choice(entry()), memory.model_choice(entry(window=(512, 512, 512)))
-    assert small.fits_memory and not large.fits_memory
-    assert large.memory_text.startswith("needs about ") and large.memory_text.endswith(
-        "this computer has 4.0 GB free"
-    )
+    small = memory.model_choice(entry())
+    large = memory.model_choice(entry(window=(512, 512, 512)))
+    assert small.fits_memory
+    assert not large.fits_memory
+    assert large.memory_text.startswith("needs about ")
+    assert large.memory_text.endswith("this computer has 4.0 GB free")
 
 
 def test_where_nothing_is_known_nothing_is_claimed(entry, monkeypatch):
     monkeypatch.setattr(memory, "free_memory_gb", lambda: None)
     choice = memory.model_choice(entry(window=(512, 512, 512)))
-    assert choice.fits_memory and "free" not in choice.memory_text
+    assert choice.fits_memory
+    assert "free" not in choice.memory_text
 
 
 @pytest.mark.parametrize(

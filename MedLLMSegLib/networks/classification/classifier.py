@@ -28,7 +28,9 @@ class Classifier(nn.Module):
 
     def __init__(self, config: ClassifierConfig, encoder: Encoder, head: nn.Linear):
         super().__init__()
-        self.config, self.encoder, self.head = config, encoder, head
+        self.config = config
+        self.encoder = encoder
+        self.head = head
 
     def forward(self, batch: Batch) -> Tensor:
         """batch -> logits (B, classes)."""

@@ -135,7 +135,8 @@ class PneumoLLM(Classifier):
     def __init__(
         self, config: ClassifierConfig, encoder: Encoder, llm: Sequence[LlamaBlock] | None
     ):
-        part, width = config.llm_part, config.encoder.width
+        part = config.llm_part
+        width = config.encoder.width
         hidden = part.projector_width if llm is None else llm[0].config.hidden_size
         super().__init__(config, encoder, nn.Linear(hidden, len(config.classes)))
         self.sources = SourceTokens(encoder.widths, width)

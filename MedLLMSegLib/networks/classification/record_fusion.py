@@ -144,8 +144,10 @@ def _fields(batch: Batch, record: RecordConfig, tokens: Tensor) -> tuple[Tensor,
     """Numbers (B, N) and categories (B, M) of the batch, on the device of the tokens (B, ...);
     where the batch has none, all are missing.
     """
-    count, device = len(tokens), tokens.device
-    numbers, categories = batch.get("numbers"), batch.get("categories")
+    count = len(tokens)
+    device = tokens.device
+    numbers = batch.get("numbers")
+    categories = batch.get("categories")
     if numbers is None:
         numbers = torch.full((count, len(record.numbers)), torch.nan)
     if categories is None:

@@ -30,7 +30,8 @@ class TextBranch(Classifier):
     def __init__(
         self, config: ClassifierConfig, encoder: Encoder, llm: Sequence[LlamaBlock], text: TextRows
     ):
-        part, hidden = config.llm_part, llm[0].config.hidden_size
+        part = config.llm_part
+        hidden = llm[0].config.hidden_size
         head = nn.Linear(hidden, 2, bias=False)
         super().__init__(config, encoder, head)
         self.sources = SourceTokens(encoder.widths, config.encoder.width)

@@ -68,7 +68,8 @@ class ConvNorm(nn.Module):
 
     def _pad(self, x: Tensor) -> Tensor:
         """Pad (B, C_in, H, W) as TensorFlow's "same" does: the odd row and column at the end."""
-        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        kernel = self.conv.kernel_size[0]
+        stride = self.conv.stride[0]
         if kernel == 1:
             return x
         height, width = (
@@ -119,7 +120,8 @@ class EfficientNetLite0(Encoder):
     def forward(self, image: Tensor) -> Tensor:
         """image (B, 1 or 3, H, W) -> (B, S, widest)."""
         colour = image.expand(-1, 3, -1, -1)  # (B, 3, H, W)
-        x, sources = self.stem(colour), []
+        x = self.stem(colour)
+        sources = []
         used = (*self.stages, self.head)[: self.depths[-1]]
         for depth, stage in enumerate(used, start=1):
             x = stage(x)  # (B, C_n, H_n, W_n)

@@ -27,7 +27,8 @@ class Encoder(nn.Module):
 
     def __init__(self, config: EncoderConfig, widths: tuple[int, ...]):
         super().__init__()
-        self.config, self.widths = config, widths
+        self.config = config
+        self.widths = widths
 
     @property
     def cam_layer(self) -> nn.Module:
@@ -97,7 +98,8 @@ class SmallCNN(Encoder):
 
     def forward(self, image: Tensor) -> Tensor:
         """image (B, C, H, W) -> (B, S, widest)."""
-        x, sources = image, []
+        x = image
+        sources = []
         for depth, stage in enumerate(self.stages, start=1):
             x = stage(x)  # (B, C_n, H / 2^depth, W / 2^depth)
             if depth in self.depths:
@@ -141,7 +143,8 @@ class SmallViT(Encoder):
     """
 
     def __init__(self, config: EncoderConfig):
-        depths, width = checked_depths(config, VIT_DEPTH), config.width
+        depths = checked_depths(config, VIT_DEPTH)
+        width = config.width
         if width % VIT_HEAD or config.image_size % VIT_PATCH:
             raise UserError(
                 f'The encoder "vit" needs a width that is a multiple of {VIT_HEAD} and an'
@@ -149,7 +152,8 @@ class SmallViT(Encoder):
                 " given."
             )
         super().__init__(config, (width,) * len(depths))
-        self.depths, self.side = depths, config.image_size // VIT_PATCH
+        self.depths = depths
+        self.side = config.image_size // VIT_PATCH
         self.embed = nn.Conv2d(config.channels, width, VIT_PATCH, VIT_PATCH)
         self.class_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.position = nn.Parameter(torch.randn(1, self.side**2, width) * 0.02)

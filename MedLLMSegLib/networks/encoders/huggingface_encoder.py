@@ -53,7 +53,8 @@ class HuggingFaceEncoder(Encoder):
         super().__init__(config, (vision.hidden_size,) * len(depths))
         check_channels(config, vision.num_channels)
         _check_image_size(config, vision)
-        self.depths, self.channels = depths, vision.num_channels
+        self.depths = depths
+        self.channels = vision.num_channels
         self.side = config.image_size // vision.patch_size
         # DINOv2 always interpolates its positions, and does not know the option.
         other_size = config.image_size != vision.image_size and model_type != "dinov2"

@@ -48,7 +48,9 @@ class TimmEncoder(Encoder):
         channels = first_layer.in_channels
         check_channels(config, channels)
         super().__init__(config, _widths(model, depths, channels, config.image_size))
-        self.model, self.depths, self.channels = model, depths, channels
+        self.model = model
+        self.depths = depths
+        self.channels = channels
         self.patch_map = PatchMap()
         self.prefix: int = getattr(model, "num_prefix_tokens", 0)
         if self.prefix:

@@ -63,7 +63,8 @@ class GridAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, hybrid: bool, rotary: bool):
         super().__init__()
-        self.heads, self.rotary = heads, rotary
+        self.heads = heads
+        self.rotary = rotary
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.local = LocalBranch(width) if hybrid else None

@@ -20,7 +20,8 @@ class LinearDecoder(nn.Module):
 
     def __init__(self, width: int, classes: int, patch: Triple):
         super().__init__()
-        self.classes, self.patch = classes, patch
+        self.classes = classes
+        self.patch = patch
         self.project = nn.Conv3d(width, classes * prod(patch), 1)
 
     def forward(self, tokens: Tensor, skips: list[Tensor]) -> Tensor:
@@ -86,7 +87,8 @@ class ConvDecoder(nn.Module):
         While training with deep supervision: a list of such logits at each skip's size, finest
         first.
         """
-        x, stages = tokens, []
+        x = tokens
+        stages = []
         for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
             x = join(torch.cat((up(x), skip), dim=1))  # (B, 2 C_n, ...) -> (B, C_n, K_n, J_n, I_n)
             stages.append(x)

@@ -19,7 +19,8 @@ class FoldedStem(nn.Module):
 
     def __init__(self, stem: ConvStem, fold: int):
         super().__init__()
-        self.stem, self.fold = stem, fold
+        self.stem = stem
+        self.fold = fold
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """image (B, C, K f, J f, I f) -> the stem's tokens and skips of (B, C f^3, K, J, I)."""
@@ -40,7 +41,8 @@ class QueryHead(nn.Module):
 
     def __init__(self, channels: int, classes: int, fold: int, sides: bool, width: int = 32):
         super().__init__()
-        self.fold, self.width = fold, width
+        self.fold = fold
+        self.width = width
         outputs = classes + sides
         self.queries = nn.Parameter(torch.randn(outputs, width) * width**-0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))

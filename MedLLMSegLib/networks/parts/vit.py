@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -11,7 +13,7 @@ from MedLLMSegLib.core.types import Triple
 
 from .attention import GridAttention
 
-NORMS = {
+NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": lambda channels: nn.InstanceNorm3d(channels, affine=True),
     "batch": nn.BatchNorm3d,
 }
@@ -95,7 +97,8 @@ class ConvStem(nn.Module):
         """image (B, C, K, J, I) -> tokens (B, D, K / p_k, J / p_j, I / p_i), and the skips, finest
         first: (B, C_n, K_n, J_n, I_n) each.
         """
-        x, skips = image, []
+        x = image
+        skips = []
         for stage in self.stages:
             x = stage(x)  # (B, C_n, K_n, J_n, I_n)
             skips.append(x)
@@ -127,7 +130,8 @@ class TransformerBlock(nn.Module):
     ):
         super().__init__()
         hidden = int(width * mlp_ratio)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm1 = nn.LayerNorm(width)
+        self.norm2 = nn.LayerNorm(width)
         self.attention = GridAttention(width, heads, hybrid, rotary)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)

@@ -22,7 +22,8 @@ def plan_strides(window: Triple, spacing_mm: tuple[float, float, float]) -> list
     finest axis by then (Isensee et al. 2021, nnU-Net, supplementary note 2, simplified: no limit on
     the number of stages).
     """
-    size, spacing = np.array(window), np.array(spacing_mm, dtype=float)
+    size = np.array(window)
+    spacing = np.array(spacing_mm, dtype=float)
     strides: list[Triple] = [(1, 1, 1)]
     while True:
         can_halve = (size % 2 == 0) & (size // 2 >= _SMALLEST)

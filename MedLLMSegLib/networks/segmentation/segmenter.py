@@ -43,10 +43,15 @@ class MedVisionLlama(nn.Module):
 
     def __init__(self, parts: SegmenterParts):
         super().__init__()
-        self.embedding, self.position, self.blocks = parts.embedding, parts.position, parts.blocks
-        self.llm, self.llm_after, self.patch = parts.llm, parts.llm_after, parts.patch
+        self.embedding = parts.embedding
+        self.position = parts.position
+        self.blocks = parts.blocks
+        self.llm = parts.llm
+        self.llm_after = parts.llm_after
+        self.patch = parts.patch
         self.norm = nn.LayerNorm(parts.width)
-        self.fusion, self.decoder = parts.fusion, parts.decoder
+        self.fusion = parts.fusion
+        self.decoder = parts.decoder
 
     def forward(self, image: Tensor, voxel: int | None = None) -> Tensor | list[Tensor]:
         """image (B, C, K, J, I) of any size -> logits (B, classes, K, J, I).
