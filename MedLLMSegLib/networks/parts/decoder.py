@@ -69,14 +69,16 @@ class ConvDecoder(nn.Module):
             ResidualBlock(2 * channels, channels, kernel=kernel, norm=norm)
             for channels, kernel in zip(sizes[1:], reversed(kernels), strict=True)
         )
-        self.coarse_heads = nn.ModuleList()
+        # Registered in this order: the optimiser's state in a checkpoint goes by it.
         self.head: nn.Module
         if isinstance(classes, QueryHead):
             self.head = classes
-            return
-        self.head = nn.Conv3d(sizes[-1], classes, 1)
-        if deep_supervision:
-            self.coarse_heads.extend(nn.Conv3d(channels, classes, 1) for channels in sizes[1:-1])
+            supervised: list[nn.Module] = []
+        else:
+            self.head = nn.Conv3d(sizes[-1], classes, 1)
+            coarser = sizes[1:-1] if deep_supervision else ()
+            supervised = [nn.Conv3d(channels, classes, 1) for channels in coarser]
+        self.coarse_heads = nn.ModuleList(supervised)
 
     def forward(
         self, tokens: Tensor, skips: list[Tensor], voxel: int | None = None
