@@ -21,12 +21,13 @@ ROTARY_LLM = LLMConfig(rotary=True)
 
 @dataclass(frozen=True)
 class PreparationConfig:
-    """From a radiograph to what the network sees: one channel, square.
+    """From a radiograph to the network's input: one channel, square.
 
-    size: of the square, in pixels. crop: "lungs" (the rectangle around a lung mask where one is
-    given, else the whole image) or "none". margin: added around that rectangle on each side, as a
-    fraction of its size. normalise: "image" (each image to mean 0 and standard deviation 1 over
-    what is not padding) or "fixed" ((x - mean) / std of the window's 0 to 1).
+    size: of the square, in pixels.
+    crop: "lungs" (the rectangle around a lung mask; without a mask, the whole image) or "none".
+    margin: added around that rectangle on each side, as a fraction of its size.
+    normalise: "image" (mean 0 and standard deviation 1 over each image, without its padding) or
+    "fixed" ((x - mean) / std, with x from 0 to 1 over the window).
     """
 
     size: int = 224
@@ -53,17 +54,19 @@ class PreparationConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """The part that turns an image into source tokens, one for each of several depths.
+    """The encoder, from an image to source tokens, one for each of several depths.
 
     kind: "cnn" and "vit" (small, trained here), "efficientnet-lite0" (ImageNet's weights) or
-    "folder" (a timm or Hugging Face CLIP or ViT folder on disk: config.json and model.safetensors).
-    path: of the "folder". architecture: that folder's config.json as text, with which the network
-    can be built without the folder (the classifier that is built has it filled in, so that a bundle
-    needs no folder). image_size: pixels of the square that goes in. channels: of the image; a model
-    of colour images gets a grey one thrice. width: of a source token in the classifier ("vit" also
-    has it in its layers). depths: stages of a CNN or layers of a ViT whose features become source
-    tokens, counted from 1; () for the usual ones. frozen: nothing of the encoder is trained (its
-    tokens may be kept between epochs).
+    "folder" (of timm, or of a Hugging Face CLIP or ViT: config.json and model.safetensors).
+    path: of the "folder".
+    architecture: the text of that folder's config.json, from which the network is built without
+    the folder. `build_classifier` fills it in, so that a bundle needs no folder.
+    image_size: pixels along each side of the image.
+    channels: of the image. An encoder of colour images repeats a grey one.
+    width: of a source token in the classifier, and of the layers of "vit".
+    depths: stages of a CNN or layers of a ViT, from 1, whose features become source tokens; () for
+    the usual ones.
+    frozen: nothing of the encoder is trained, and its tokens may be cached between epochs.
     """
 
     kind: str = "cnn"
@@ -98,17 +101,20 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class PneumoLLMConfig:
-    """What stands between source tokens and the answer (PneumoLLM, arXiv 2312.03490); every part
-    can be switched off.
+    """From source tokens to the answer (PneumoLLM, arXiv 2312.03490). Every part can be left out.
 
-    tokens: how many diagnosis tokens (K). token_engine: they are made from the source tokens; off:
-    learned constants. engine_hidden: width of the engine's hidden layer. emitter: diagnosis tokens
-    are never attention keys; off: everything sees everything. adapters: trained, before each
-    layer's attention. adapter_width: their hidden channels. projector_width: hidden width on the
-    way to the language model. dropout: in the adapters. llm: the frozen layers, or None for no
-    language model (its `position`, `normalise` and `training_only` play no part). llm_weights:
-    "pretrained" or "random" (each tensor drawn anew with the pretrained one's norm). llm_seed: of
-    that draw.
+    tokens: the number of diagnosis tokens (K).
+    token_engine: makes them from the source tokens; without it they are learned constants.
+    engine_hidden: width of the engine's hidden layer.
+    emitter: diagnosis tokens are never attention keys; without it every token sees every other.
+    adapters: trained modules before each layer's attention.
+    adapter_width: their hidden channels.
+    projector_width: hidden width of the projector to the language model.
+    dropout: in the adapters.
+    llm: the frozen layers, or None for no language model. Its `position`, `normalise` and
+    `training_only` are not used here.
+    llm_weights: "pretrained" or "random" (values drawn anew, with each tensor's pretrained norm).
+    llm_seed: of the random weights.
     """
 
     tokens: int = 4
@@ -151,11 +157,12 @@ class PneumoLLMConfig:
 
 @dataclass(frozen=True)
 class RecordConfig:
-    """Fields of a patient's record beside the image.
+    """Fields of a patient's record that go with the image.
 
-    numbers: names, in the order of ``batch["numbers"]``. means, stds: of each number over the
-    training cases, by which the network scales it; () for 0 and 1. categories: each name and its
-    values, in the order of ``batch["categories"]``, where a value is its place in this list.
+    numbers: names, in the order of ``batch["numbers"]``.
+    means, stds: of each number over the training cases, to scale it by; () for 0 and 1.
+    categories: the values of each name, in the order of ``batch["categories"]``, which holds a
+    value's place in its tuple.
     """
 
     numbers: tuple[str, ...] = ()
@@ -203,18 +210,24 @@ class RecordConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """A classifier: images, or sequences of them, or images and a record, to one of several
-    exclusive classes.
+    """A classifier of images, of sequences of images, or of images and a record; its classes are
+    exclusive.
 
-    kind: "pneumollm"; "linear" (a linear probe: one linear layer on the source tokens, each channel
-    standardised); "mlp" (mean of the source tokens and an MLP); "text" (PneumoLLM's text branch put
-    back: a prompt's tokens before the image's, and the language model's own logits for "yes" and
-    "no"; two classes, the second is "yes"); "cnn-lstm" (sequences of images); "fusion" (image
-    channels and a record, late). classes: their names, in the order of the logits. encoder: see
-    there. pneumollm: needed by "pneumollm" and "text". record: of "fusion", or None for image
-    channels only. hidden: width of the MLP, of the LSTM and of the fused features. dropout: before
-    the last layer of these three. bidirectional: of the LSTM. modality_dropout: how often "fusion"
-    leaves out, in training, each channel and each field.
+    kind: "pneumollm";
+    "linear" (a linear probe: one linear layer on the source tokens, each channel standardised);
+    "mlp" (the mean of the source tokens, and an MLP);
+    "text" (PneumoLLM with its text branch: a prompt's tokens before the image's, and the language
+    model's own logits for "yes" and "no"; two classes, the second is "yes");
+    "cnn-lstm" (sequences of images);
+    "fusion" (image channels and a record, fused late).
+    classes: their names, in the order of the logits.
+    pneumollm: needed by "pneumollm" and "text".
+    record: of "fusion", or None for image channels only.
+    hidden: width of the MLP, of the LSTM, and of the fused features.
+    dropout: before the last layer of "mlp", "cnn-lstm" and "fusion".
+    bidirectional: of the LSTM.
+    modality_dropout: the probability with which "fusion" leaves out a channel or a field in
+    training.
     """
 
     kind: str = "pneumollm"

@@ -17,12 +17,14 @@ from .config_checks import config_from_json, require_choice, require_positive
 class LLMConfig:
     """The frozen language-model block.
 
-    source: an id of `medllmseg llm list` or a path. layers: which of its layers, in order; negative
-    counts from the end. position: before the encoder's blocks (head), between them (middle) or
-    after them (tail). training_only: run the block in training and leave it out of inference (arm I
-    of docs/benchmark.md). frozen: no gradients and no optimiser state for its weights. normalise:
-    RMS-normalise what leaves it. rotary, causal: off, as image tokens have no reading order (as in
-    the published code).
+    source: an id of `medllmseg llm list`, or a path.
+    layers: numbers of its layers, in order; a negative one counts from the end.
+    position: before the encoder's blocks ("head"), between them ("middle") or after them ("tail").
+    training_only: the block runs in training, and inference leaves it out (arm I of
+    docs/benchmark.md).
+    frozen: its weights have no gradients and no optimiser state.
+    normalise: RMS-normalise the block's output.
+    rotary, causal: off, as image tokens have no reading order (as in the published code).
     """
 
     source: str = "smollm2-135m"
@@ -45,24 +47,29 @@ class LLMConfig:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """MedVisionLlama and its baselines: which parts, how large.
+    """MedVisionLlama and its baselines: the parts of the network and their sizes.
 
-    in_channels, classes: of the image and of the logits (background included). embedding: "patch"
-    (one strided convolution) or "stem" (convolutions that halve the grid and keep skips).
-    patch_size: of the "patch" embedding, voxels along each axis that become one token. width,
-    depth, heads, mlp_ratio: of the transformer blocks. stem_channels: of the stem's stages; the
-    first works on the image's own grid, each further one on a halved grid. strides: (k, j, i) of
-    each halving, 1 or 2 along each axis, as many as stages: the last one leads to the tokens.
-        ((1, 2, 2), (2, 2, 2), (2, 2, 2)) suits slices about twice as thick as their voxels are
-        wide.
+    in_channels, classes: of the image and of the logits, background included.
+    embedding: "patch" (one strided convolution) or "stem" (convolutions that halve the grid, whose
+    features are skips).
+    patch_size: of the "patch" embedding, voxels along each axis that become one token.
+    stem_channels: of the stem's stages. The first works on the image's own grid, each further one
+    on a halved grid.
+    strides: (k, j, i) of the halving after each stage, 1 or 2 along each axis; the last one leads
+    to the tokens. ((1, 2, 2), (2, 2, 2), (2, 2, 2)) suits slices about twice as thick as voxels are
+    wide.
+    width, depth, heads, mlp_ratio: of the transformer blocks.
     position: "learned" (on `grid` tokens, interpolated to other sizes), "rotary" (3D) or "none".
-    attention: "global" or "hybrid" (global and local, gated). fusion: combine features of several
-    depths and scales. decoder: "linear" (one layer, as published) or "conv" (with the stem's
-    skips). deep_supervision: while training, the "conv" decoder's coarser stages give logits too.
-    norm: of the convolutions, "instance" or "batch". fold: voxels along each axis of a block that
-    the stem sees as one place, and to whose voxels the last layer gives logits of their own. head:
-    the last layer, "classes" or "queries" (one vector a structure). sides: with "queries", one more
-    logit, which says right rather than left.
+    attention: "global" or "hybrid" (global and local, gated).
+    fusion: combine features of several depths and scales.
+    decoder: "linear" (one layer, as published) or "conv" (with the stem's skips).
+    deep_supervision: while training, the coarser stages of the "conv" decoder give logits too.
+    norm: of the convolutions, "instance" or "batch".
+    fold: the stem takes blocks of fold x fold x fold voxels as one place each, and the last layer
+    gives each voxel of a block its own logits.
+    head: the last layer, "classes" or "queries" (one vector for each structure).
+    sides: with "queries", one more logit, for right rather than left.
+    llm: the language-model block, or None.
     """
 
     in_channels: int = 1
