@@ -38,6 +38,7 @@ def real(tmp_path, monkeypatch):
 needs_acdc = pytest.mark.skipif(not ACDC.is_dir(), reason=f"NOT TESTED: {ACDC} is absent")
 
 
+@pytest.mark.slow
 @needs_acdc
 # MONAI warns at each run that it evaluates the file.
 @pytest.mark.filterwarnings("ignore:parsing config_file")
@@ -53,6 +54,7 @@ def dice(a, b):
     return 2 * np.sum(a & b) / (np.sum(a) + np.sum(b))
 
 
+@pytest.mark.slow
 @needs_acdc
 def test_a_real_heart_is_outlined_whichever_way_it_is_stored(real):
     scan, truth = real

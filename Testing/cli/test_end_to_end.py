@@ -68,6 +68,7 @@ def reoriented(volume, order, flips):
     )
 
 
+@pytest.mark.slow
 def test_both_hippocampi_lie_where_the_template_has_them(result):
     """MNI space: the hippocampi lie about 26 mm beside the midline, 22 mm behind and 14 mm below
     the origin.
@@ -88,6 +89,7 @@ def test_a_symmetric_head_gives_symmetric_volumes(result):
     assert abs(left - right) / (left + right) < 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "order, flips", (((0, 1, 2), (1, 1, 0)), ((2, 0, 1), (0, 1, 1)), ((1, 2, 0), (1, 0, 1)))
 )
@@ -100,6 +102,7 @@ def test_orientation_does_not_matter(order, flips, template, result, model):
         assert dice(back == label, result.labels.array == label) > 0.97
 
 
+@pytest.mark.slow
 def test_a_mirrored_header_mirrors_the_sides(template, result, model):
     mirrored = Volume(template.array, np.diag([-1.0, 1, 1, 1]) @ template.ijk_to_ras, "mirrored")
     found = segment(mirrored, model).labels.array
@@ -108,6 +111,7 @@ def test_a_mirrored_header_mirrors_the_sides(template, result, model):
     ).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_what_python_returns(tmp_path, result):
     assert (
         cli.main(["segment", str(template_path()), "--output", str(tmp_path / "o.seg.nrrd")]) == 0
@@ -117,6 +121,7 @@ def test_the_command_line_writes_what_python_returns(tmp_path, result):
     assert image.GetMetaData("Segment0_Name") == "Left hippocampus (anterior)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size", ((64, 64, 64), (160, 180, 150)), ids=("as small as a crop", "as large as a head")
 )
@@ -133,6 +138,7 @@ def test_other_body_parts_are_refused(name, model):
         segment(load_volume(SHARED / "samples" / name), model)
 
 
+@pytest.mark.slow
 @needs_shared
 def test_a_real_head_gets_both_sides(model):
     result = segment(load_volume(SHARED / "samples/head_t1.nii.gz"), model)
@@ -165,6 +171,7 @@ def test_a_crop_around_the_right_one_is_outlined_as_in_the_whole_head(
     assert "right" in crop.notes[0]
 
 
+@pytest.mark.slow
 @needs_shared
 def test_evaluate_on_crops_that_were_never_trained_on(tmp_path):
     """Three cases of the validation split, so that the test split stays unread by tests."""
@@ -205,6 +212,7 @@ print(sum(result.volumes_ml.values()), resource.getrusage(resource.RUSAGE_SELF).
 """
 
 
+@pytest.mark.slow
 def test_a_512_cubed_scan_fits_a_laptop(result):
     """In a process of its own, so that the peak is this run's: far below 8 GB, and the same
     volumes as at 1 mm.

@@ -56,6 +56,7 @@ def run(data, output, *more):
     )
 
 
+@pytest.mark.slow
 def test_every_case_is_tested_once_by_a_model_that_never_saw_its_patient(data, tmp_path, capsys):
     assert run(data, tmp_path / "run") == 0
     assert "8 cases of 4 heads or patients" in capsys.readouterr().out
@@ -105,6 +106,7 @@ def test_too_many_folds_are_refused(data, tmp_path, capsys):
     assert "groups" in capsys.readouterr().err and not list((tmp_path / "x").glob("fold*"))
 
 
+@pytest.mark.slow
 def test_folds_on_several_machines_are_joined_by_the_last(data, tmp_path, capsys):
     for n in (4, 2, 1):
         assert run(data, tmp_path / "run", "--fold", str(n)) == 0

@@ -91,6 +91,7 @@ def downloaded(tmp_path_factory):
     return folder / "llm"
 
 
+@pytest.mark.slow
 def test_fetch_makes_the_repositorys_file_byte_for_byte(downloaded):
     assert (downloaded / BUNDLED.name).read_bytes() == BUNDLED.read_bytes()
     assert sorted(path.name for path in downloaded.iterdir()) == [
@@ -99,6 +100,7 @@ def test_fetch_makes_the_repositorys_file_byte_for_byte(downloaded):
     ]
 
 
+@pytest.mark.slow
 def test_our_tensors_of_the_real_gguf_equal_those_of_transformers(downloaded):
     path = downloaded / store.SMOLLM2_135M.gguf_name
     assert_same(read_layers(path, [29]).layers[29], layer_of_transformers(path, 29))

@@ -153,6 +153,7 @@ def assert_same(one, other):
     )
 
 
+@pytest.mark.slow
 def test_the_command_line_of_monai_gives_our_label_map(tiny, scan, tmp_path):
     """The whole-scan model, by the very command that its card names, from the bundle's folder."""
     out = subprocess.run(
@@ -243,6 +244,7 @@ def template():
     return next(folder.glob("mni_icbm152_t1_*.nii.gz"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", (-1, 1), ids=("left", "right"))
 def test_a_crop_of_either_side_is_taken_the_same_way_round(template, side, tmp_path):
     head, bundle = load_volume(template), BUNDLES / "hippocampus-t1"

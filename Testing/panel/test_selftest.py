@@ -60,6 +60,7 @@ def _files(method):
     return act
 
 
+@pytest.mark.slow
 def test_all_of_it_passes(widget, module, monkeypatch, tmp_path):
     from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
 
@@ -98,6 +99,7 @@ def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
         selftest_panel.check_press_cancel(case)
 
 
+@pytest.mark.slow
 def test_a_logic_from_the_console_goes_with_its_last_run(module, application, scan):
     """`MedLLMSegLogic().segmentAsync(node)`: nothing but the run holds it, and then its worker
     ends.

@@ -132,6 +132,7 @@ def _files(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, 1], ids=["build tree", "install tree"])
 def test_the_library_lands_beside_the_module_with_all_it_needs(trees, which):
     found = _files(trees[which] / MODULES)
@@ -154,6 +155,7 @@ print(SegmentationLogic().result, BUNDLES, len(list_models(kind=None)), REQUIREM
 """
 
 
+@pytest.mark.slow
 def test_the_installed_library_works_from_its_folder(trees):
     """As in Slicer, where the folder of MedLLMSeg.py is on the path, and nothing of the
     repository is.
@@ -177,6 +179,7 @@ def test_the_installed_library_works_from_its_folder(trees):
     ]
 
 
+@pytest.mark.slow
 def test_every_part_that_the_product_needs_is_installed(trees):
     """Named one by one, so that a pattern in a CMakeLists.txt that goes wrong cannot take this
     test along.
@@ -232,6 +235,7 @@ client.close()
 """
 
 
+@pytest.mark.slow
 def test_the_worker_starts_from_the_installed_tree(trees, tmp_path):
     """As PythonSlicer starts it: another current folder, and the library's place from the client
     alone.
@@ -248,6 +252,7 @@ def test_the_worker_starts_from_the_installed_tree(trees, tmp_path):
     assert done.stdout.strip() == "True", done.stderr + (tmp_path / "worker.log").read_text()
 
 
+@pytest.mark.slow
 def test_slicers_own_test_runner_gets_the_module(trees):
     script, value, *_ = (trees[0] / "unittests.txt").read_text().strip().split(";")
     assert (script, value) == ("SCRIPT", "MedLLMSeg.py")

@@ -27,6 +27,7 @@ def run(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_public_names_are_there_and_are_functions():
     code = (
         "import MedLLMSegLib.segmentation.pipeline, MedLLMSegLib.evaluation.evaluate_segmenter\n"
@@ -67,6 +68,7 @@ def test_models_says_what_a_user_must_know(run):
     )
 
 
+@pytest.mark.slow
 def test_llm_list_and_verify(run):
     assert "smollm2-135m" in run("llm", "list").stdout
     assert run("llm", "verify").returncode == 0

@@ -262,12 +262,14 @@ def centres(head, localizer) -> dict[str, np.ndarray]:
     return {p.side: np.array(p.centre_ras) for p in localize(head, localizer)}
 
 
+@pytest.mark.slow
 def test_both_sides_of_a_real_head_are_found_about_5_cm_apart(centres):
     assert set(centres) == {"left", "right"}
     apart = centres["right"] - centres["left"]
     assert 40 < apart[0] < 70 and abs(apart[1]) < 12 and abs(apart[2]) < 12
 
 
+@pytest.mark.slow
 def test_orientation_slices_and_field_of_view_move_the_centres_by_less_than_3_mm(
     head, localizer, centres
 ):
@@ -285,6 +287,7 @@ def test_orientation_slices_and_field_of_view_move_the_centres_by_less_than_3_mm
                 assert np.linalg.norm(places[side] - centres[side]) < 3, f"{scan.name} ({group})"
 
 
+@pytest.mark.slow
 def test_a_mirrored_header_exchanges_the_sides(head, localizer, centres):
     mirror = np.diag([-1.0, 1.0, 1.0, 1.0])
     places = localize(Volume(head.array, mirror @ head.ijk_to_ras, "mirrored"), localizer)
@@ -305,6 +308,7 @@ def test_half_a_head_gives_its_one_side(head, localizer, centres):
     assert set(places) == {"left"} and np.linalg.norm(places["left"] - centres["left"]) < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", (16, 20))
 def test_kept_out_heads_are_found_where_their_labels_are(number, localizer):
     from MedLLMSegLib.evaluation.evaluate_localizer import find_centres
@@ -319,6 +323,7 @@ def test_kept_out_heads_are_found_where_their_labels_are(number, localizer):
         assert np.linalg.norm(places[side] - truth[side]) < 8
 
 
+@pytest.mark.slow
 def test_scans_without_a_hippocampus_are_refused(localizer):
     from MedLLMSegLib.evaluation.localizer_test_scans import scans_without_hippocampi
 

@@ -204,6 +204,7 @@ def test_the_lists_agree_with_pyproject():
     ) == set(install.SIZES_MB)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "task, code",
     [

@@ -16,6 +16,7 @@ import slicer
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 
 
+@pytest.mark.slow
 def test_the_template_becomes_a_segmentation_node(scene, add_transform, tmp_path):
     folder = Path(importlib.util.find_spec("nilearn").origin).parent / "datasets/data"
     volumes = slicer.modules.volumes.logic()

@@ -77,6 +77,7 @@ def test_the_worker_without_its_packages_says_so(scene, tmp_path, monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_the_worker_with_its_packages(scene):
     case = selftest.SelfTestCase(unittest.TestCase(), SegmentationLogic)
     try:
