@@ -1,6 +1,4 @@
-"""Labelled cases for training and measuring: where they lie, who they belong to, and how they
-are split.
-"""
+"""Labelled cases for training and evaluation: their files, their patients, and their splits."""
 
 from .case import Case, CaseSet, group_of
 from .decathlon import choose_cases, file_of, listed_ids, split_ids, stated_labels

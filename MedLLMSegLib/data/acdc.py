@@ -1,13 +1,12 @@
-"""Cine heart scans of the ACDC challenge, from HDF5 to the Decathlon's layout that `medllmseg
-train` reads.
+"""Convert cine heart scans of the ACDC challenge from HDF5 to the Decathlon's layout.
 
     python -m MedLLMSegLib.data.acdc --data ../shared/data/acdc --output runs/acdc
 
-The HDF5 files hold neither spacing nor orientation, so both are assumed. Spacing: 1.5 x 1.5 x 10
-mm. Orientation: that of the usual display of short-axis slices, which all of these have or are
-turned from: columns (i) run from right to left, rows (j) from anterior to posterior, slices (k)
-from the heart's base down to its apex. The three make a left-handed grid, as base to apex is the
-viewing direction turned round.
+`medllmseg train` reads the result. The HDF5 files hold neither spacing nor orientation, so both are
+assumed. Spacing: 1.5 x 1.5 x 10 mm. Orientation: that of the usual display of short-axis slices,
+from which some of these are turned. Columns (i) run from right to left, rows (j) from anterior to
+posterior, slices (k) from the heart's base to its apex. This grid is left-handed, because base to
+apex is opposite to the viewing direction.
 """
 
 from __future__ import annotations
@@ -21,8 +20,9 @@ import numpy as np
 
 from MedLLMSegLib.anatomy.structures import cardiac_structures
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
+from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import save_volume
 
@@ -37,12 +37,11 @@ CREDIT = (
 )
 
 
-def convert_acdc(data, output, progress: Report | None = None) -> Path:
-    """Write imagesTr, labelsTr, dataset.json and splits.json (of patients) for a folder of
-    patientNNN_frameNN.h5.
+def convert_acdc(data: PathLike, output: PathLike, progress: Report | None = None) -> Path:
+    """Write imagesTr, labelsTr, dataset.json and splits.json (of patients).
 
-    The images keep their values (0 to 1) as float32, the labels are uint8. Returns ``output``;
-    raises `UserError`.
+    data: a folder of patientNNN_frameNN.h5 and maybe splits.json. The images keep their values (0
+    to 1) as float32, the labels are uint8. Returns ``output``. Raises `UserError`.
     """
     data, output = Path(data).expanduser(), Path(output).expanduser()
     check_writable(output)
@@ -53,11 +52,11 @@ def convert_acdc(data, output, progress: Report | None = None) -> Path:
             " data in HDF5."
         )
     splits = _splits(data / "splits.json", {group_of(path.stem) for path in sources})
-    for n, path in enumerate(sources):
-        if progress:
-            progress(path.stem, n / len(sources))
-        for folder, volume in zip(("imagesTr", "labelsTr"), read_hdf5(path)):
-            save_volume(volume, output / folder / f"{path.stem}.nii.gz")
+    for path, part in zip(sources, Progress.of(progress).parts(len(sources)), strict=True):
+        part(path.stem, 0.0)
+        image, labels = read_hdf5(path)
+        save_volume(image, output / "imagesTr" / f"{path.stem}.nii.gz")
+        save_volume(labels, output / "labelsTr" / f"{path.stem}.nii.gz")
     about = {
         "name": "ACDC",
         "description": CREDIT,
@@ -73,11 +72,10 @@ def convert_acdc(data, output, progress: Report | None = None) -> Path:
 
 
 def read_hdf5(path: Path) -> tuple[Volume, Volume]:
-    """One frame: (image float32, labels uint8), [k, j, i] with slices along k, in the assumed
-    place.
+    """One frame: (image float32, labels uint8), [k, j, i] with slices along k.
 
-    ijk_to_ras: i to the left, j to posterior, k to inferior; the origin is the middle of the first
-    voxel.
+    The assumed ijk_to_ras: i to the left, j to posterior, k to inferior; the origin is the centre
+    of the first voxel.
     """
     import h5py  # of the extra [train]; only this converter needs it
 
@@ -101,7 +99,7 @@ def read_hdf5(path: Path) -> tuple[Volume, Volume]:
 
 
 def _splits(path: Path, patients: set[str]) -> dict[str, list[str]] | None:
-    """The stated splits, only of patients that are here; None without such a file."""
+    """The stated splits of the present patients; None without the file."""
     if not path.is_file():
         return None
     try:
@@ -114,6 +112,7 @@ def _splits(path: Path, patients: set[str]) -> dict[str, list[str]] | None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Convert the folder that the arguments name; returns 2 where that fails."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

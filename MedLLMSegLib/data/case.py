@@ -1,17 +1,32 @@
-"""`Case` and `CaseSet`, and the checks that every source of cases has to pass."""
+"""Labelled cases and sets of them, and the checks that every source of cases has to pass."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import comparable_name
 
 SPLITS = ("train", "val", "test")
+_BLOCK_BYTES = 1 << 20
+
+
+class LabelledItem(Protocol):
+    """What can be split: anything with an id, and the group (patient, head) it belongs to."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=LabelledItem)
 
 
 @dataclass(frozen=True)
@@ -27,39 +42,47 @@ class Case:
     group: str
 
     def sha256(self) -> str:
-        """Of what its files hold, by which a training that goes on knows whether somebody has
-        changed them.
-        """
-        found = hashlib.sha256()
+        """Of the contents of its files, so that a resumed training notices if they changed."""
+        digest = hashlib.sha256()
         for path in (self.image, self.label):
-            for each in sorted(path.rglob("*")) if path.is_dir() else [path]:
-                if each.is_file():
-                    with open(each, "rb") as file:
-                        while block := file.read(1 << 20):
-                            found.update(block)
-        return found.hexdigest()
+            for block in _blocks(path):
+                digest.update(block)
+        return digest.hexdigest()
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The contents of a file, or of all files of a folder in order of their names."""
+    for file_path in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file_path.is_file():
+            with open(file_path, "rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    yield block
 
 
 @dataclass(frozen=True)
-class CaseSet:
+class LabelledSet(Generic[Item]):
     """All labelled cases of one source.
 
-    labels: label value (1, 2, ... without a gap) -> name of the structure; the background (0) is
-    left out. splits: "train", "val" or "test" -> case ids, as far as the data states them; None if
-    it states none.
+    labels: 1, 2, ... without a gap -> name of the structure or class. splits: "train", "val" or
+    "test" -> case ids, as far as the data states them; None if it states none.
     """
 
     source: Path
-    cases: tuple[Case, ...]
+    cases: tuple[Item, ...]
     labels: dict[int, str]
     splits: dict[str, tuple[str, ...]] | None
 
 
-def group_of(case_id: str) -> str:
-    """The group a case belongs to by its id.
+@dataclass(frozen=True)
+class CaseSet(LabelledSet[Case]):
+    """Scans with label maps. labels: value in the label maps -> structure, without background."""
 
-    Task04's crops hippocampus_(2k - 1) and hippocampus_2k are the two sides of one head, ACDC's
-    patientNNN_frameNN are time points of one patient; any other case stands alone.
+
+def group_of(case_id: str) -> str:
+    """The group a case belongs to, by its id.
+
+    Task04's crops hippocampus_(2k - 1) and hippocampus_2k are the two sides of one head. ACDC's
+    patientNNN_frameNN are time points of one patient. Any other case is a group of its own.
     """
     head = re.fullmatch(r"hippocampus_(\d+)", case_id)
     if head:
@@ -68,82 +91,79 @@ def group_of(case_id: str) -> str:
     return patient[1] if patient else case_id
 
 
-def expand(entries: Iterable[str], groups: Mapping[str, str]) -> list[str]:
-    """Case ids for the entries of a split, each a case id or the name of a group; unknown entries
-    stay as they are.
+def expand_groups(entries: Iterable[str], groups: Mapping[str, str]) -> list[str]:
+    """Case ids for the entries of a split, each a case id or the name of a group.
 
-    groups: case id -> group.
+    groups: case id -> group. Unknown entries are kept as they are.
     """
-    found = []
+    case_ids: list[str] = []
     for entry in map(str, entries):
-        members = [case for case, group in groups.items() if group == entry]
-        found += [entry] if entry in groups or not members else members
-    return list(dict.fromkeys(found))
+        members = [case_id for case_id, group in groups.items() if group == entry]
+        case_ids += [entry] if entry in groups or not members else members
+    return list(dict.fromkeys(case_ids))
 
 
-def checked(
-    source: Path,
-    cases: Sequence[Case],
-    labels: Mapping[int, str],
-    splits: Mapping[str, Iterable[str]] | None,
-    splits_from: Path | None = None,
-) -> CaseSet:
-    """The `CaseSet` of what a source holds.
+def check_cases(source: Path, cases: Sequence[LabelledItem], labels: Mapping[int, str]) -> None:
+    """Check what a source holds.
 
-    splits: entries are case ids or groups. splits_from: the file that states them, for messages.
-    Raises `UserError` for no case at all, an id used twice, label values with a gap, two structures
-    of one name, a split that names an unknown case, and a group in two splits.
+    Raises `UserError` for no case at all, an id used twice, label values with a gap, and two
+    structures of one name.
     """
     if not cases:
         raise UserError(
             f'There is no labelled case in "{source}"; add at least two images with label maps.'
         )
-    groups = {case.id: case.group for case in cases}
-    if len(groups) < len(cases):
-        twice = next(
-            case.id for n, case in enumerate(cases) if case.id in {c.id for c in cases[:n]}
-        )
-        raise UserError(
-            f'"{source}" has two cases called "{twice}"; give each case an id of its own.'
-        )
+    seen: set[str] = set()
+    for case in cases:
+        if case.id in seen:
+            raise UserError(
+                f'"{source}" has two cases called "{case.id}"; give each case an id of its own.'
+            )
+        seen.add(case.id)
     if sorted(labels) != list(range(1, len(labels) + 1)):
         raise UserError(
             f'The label values of "{source}" are {_listed(sorted(labels)) or "missing"}, and 1, 2,'
             " 3 and so on without a gap are needed; renumber the structures in the label maps."
         )
-    called: dict[str, str] = {}
+    seen_names: dict[str, str] = {}
     for name in labels.values():
-        other = called.setdefault(comparable_name(name), name)
+        other = seen_names.setdefault(comparable_name(name), name)
         if other is not name:
             raise UserError(
                 f'"{source}" has the structures "{other}" and "{name}", whose names differ in signs'
                 " at most; give each letters or digits of its own."
             )
-    if splits is not None:
-        splits = {name: tuple(expand(entries, groups)) for name, entries in splits.items()}
-        _check_splits(splits, groups, splits_from or source)
-    return CaseSet(source, tuple(cases), {value: labels[value] for value in sorted(labels)}, splits)
 
 
-def _check_splits(
-    splits: Mapping[str, tuple[str, ...]], groups: Mapping[str, str], source: Path
-) -> None:
-    place: dict[str, tuple[str, str]] = {}  # group -> (split, case)
-    for name, ids in splits.items():
-        for case in ids:
-            if case not in groups:
+def checked_splits(
+    splits: Mapping[str, Iterable[str]] | None, cases: Sequence[LabelledItem], stated_in: Path
+) -> dict[str, tuple[str, ...]] | None:
+    """The splits as case ids; None without any.
+
+    splits: name -> case ids or groups. stated_in: the file that states them, for messages. Raises
+    `UserError` for a split that names an unknown case, and for a group in two splits.
+    """
+    if splits is None:
+        return None
+    groups = {case.id: case.group for case in cases}
+    by_id = {name: tuple(expand_groups(entries, groups)) for name, entries in splits.items()}
+    first_of: dict[str, tuple[str, str]] = {}  # group -> (split, case)
+    for name, case_ids in by_id.items():
+        for case_id in case_ids:
+            if case_id not in groups:
                 raise UserError(
-                    f'"{source}" lists "{case}" under "{name}", and no labelled case or group has'
-                    " that name; correct the list or add the case."
+                    f'"{stated_in}" lists "{case_id}" under "{name}", and no labelled case or group'
+                    " has that name; correct the list or add the case."
                 )
-            before, other = place.setdefault(groups[case], (name, case))
-            if before != name:
+            other_split, other = first_of.setdefault(groups[case_id], (name, case_id))
+            if other_split != name:
                 raise UserError(
-                    f'The group "{groups[case]}" is in two splits of "{source}" ("{other}" in'
-                    f' {before}, "{case}" in {name}), so what is learnt from it would be tested on'
-                    " it; move it into one."
+                    f'The group "{groups[case_id]}" is in two splits of "{stated_in}" ("{other}" in'
+                    f' {other_split}, "{case_id}" in {name}), so what is learnt from it would be'
+                    " tested on it; move it into one."
                 )
+    return by_id
 
 
-def _listed(values: Sequence) -> str:
+def _listed(values: Sequence[int]) -> str:
     return ", ".join(map(str, values[:8])) + (" ..." if len(values) > 8 else "")

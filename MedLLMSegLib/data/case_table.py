@@ -12,7 +12,7 @@ from .case import SPLITS, Case, group_of
 from .csv_file import read_csv
 
 COLUMNS = ("image", "label", "group", "split", "id")
-AS_GROUP = (
+GROUP_COLUMNS = (  # other headings of the column "group"
     "patient",
     "patient_id",
     "patient id",
@@ -26,9 +26,7 @@ AS_GROUP = (
 
 @dataclass(frozen=True)
 class _Row:
-    """One line of the table. number: as a spreadsheet shows it, the line of headings being row
-    1.
-    """
+    """One row of the table. number: as a spreadsheet shows it. split: "" if it states none."""
 
     number: int
     case: Case
@@ -38,68 +36,68 @@ class _Row:
 def table_cases(path: Path) -> tuple[list[Case], dict[str, list[str]] | None]:
     """The cases of a table, and its splits (None without a column split).
 
-    Relative paths start at the table's folder. Without an id a case is called like its image file,
-    without a group (or one of `AS_GROUP` in its place) it belongs to the one its id says
-    (`group_of`). Commas or semicolons part the columns. Raises `UserError`, naming the row, for a
-    missing file, an id used twice, an unknown split and a group in two splits.
+    Relative paths start at the table's folder. Without an id, a case is called like its image file.
+    Without a group (or one of `GROUP_COLUMNS`), it belongs to the one its id says (`group_of`).
+    Raises `UserError`, naming the row, for a missing file, an id used twice, an unknown split and a
+    group in two splits.
     """
-    rows = [_row(path, number, values) for number, values in _lines(path)]
+    rows = [_row(path, number, values) for number, values in _numbered_values(path)]
     _check_ids(path, rows)
-    splits = None
-    if any(row.split for row in rows):
-        _check_splits(path, rows)
-        splits = {
-            name: [r.case.id for r in rows if r.split == name]
-            for name in SPLITS
-            if any(r.split == name for r in rows)
-        }
-    return [row.case for row in rows], splits
+    cases = [row.case for row in rows]
+    if not any(row.split for row in rows):
+        return cases, None
+    _check_splits(path, rows)
+    splits = {name: [row.case.id for row in rows if row.split == name] for name in SPLITS}
+    return cases, {name: ids for name, ids in splits.items() if ids}
 
 
-def _lines(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(row number, column -> text) of each line that is not empty."""
-    columns, rows = read_csv(path)
-    meant = next((name for name in AS_GROUP if name in columns and "group" not in columns), None)
-    columns = ["group" if name == meant else name for name in columns]
+def _numbered_values(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """(row number, column -> text) of each row, for the columns in `COLUMNS`."""
+    content = read_csv(path)
+    columns = content.columns
+    if "group" not in columns:
+        other = next((name for name in GROUP_COLUMNS if name in columns), None)
+        columns = ["group" if name == other else name for name in columns]
     missing = [name for name in ("image", "label") if name not in columns]
     if missing:
         raise UserError(
             f'The table "{path}" has no column "{missing[0]}" in its first row; begin it with the'
             " headings image,label,group (and split or id where you want them)."
         )
-    return [
-        (number, {name: value for name, value in zip(columns, cells) if name in COLUMNS})
-        for number, cells in rows
-    ]
+    return [(row.number, _known_values(columns, row.cells)) for row in content.rows]
+
+
+def _known_values(columns: list[str], cells: list[str]) -> dict[str, str]:
+    named = zip(columns, cells, strict=False)  # cells beyond the headings are ignored
+    return {name: value for name, value in named if name in COLUMNS}
 
 
 def _row(path: Path, number: int, values: dict[str, str]) -> _Row:
-    files = {}
-    for name in ("image", "label"):
-        if not values.get(name):
-            raise UserError(
-                f'Row {number} of "{path}" has no {name}; write the path of the {name} file there.'
-            )
-        files[name] = (
-            path.parent / Path(values[name]).expanduser()
-        )  # an absolute path stays as it is
-        if not files[name].exists():
-            raise UserError(
-                f'Row {number} of "{path}" names the {name} "{values[name]}", and there is no file '
-                f'"{files[name]}"; correct the path.'
-            )
-    case_id = values.get("id") or scan_name(files["image"])
+    image, label = (_existing_file(path, number, values, name) for name in ("image", "label"))
+    case_id = values.get("id") or scan_name(image)
     split = values.get("split", "")
     if split not in ("", *SPLITS):
         raise UserError(
             f'Row {number} of "{path}" has the split "{split}", and train, val or test is needed; '
             "correct it."
         )
-    return _Row(
-        number,
-        Case(case_id, files["image"], files["label"], values.get("group") or group_of(case_id)),
-        split,
-    )
+    group = values.get("group") or group_of(case_id)
+    return _Row(number, Case(case_id, image, label, group), split)
+
+
+def _existing_file(path: Path, number: int, values: dict[str, str], name: str) -> Path:
+    """The file that a row names in a column; `UserError` if there is none."""
+    if not values.get(name):
+        raise UserError(
+            f'Row {number} of "{path}" has no {name}; write the path of the {name} file there.'
+        )
+    file = path.parent / Path(values[name]).expanduser()  # an absolute path stays as it is
+    if not file.exists():
+        raise UserError(
+            f'Row {number} of "{path}" names the {name} "{values[name]}", and there is no file '
+            f'"{file}"; correct the path.'
+        )
+    return file
 
 
 def _check_ids(path: Path, rows: list[_Row]) -> None:

@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 
 
-def read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """(headings in small letters, rows): each row its number, as a spreadsheet shows it, and a cell
-    for each heading.
+@dataclass(frozen=True)
+class CsvRow:
+    """One row that is not empty. number: as a spreadsheet shows it, the headings being row 1."""
 
-    The first row has the headings; empty rows are left out, and cells are without blanks around
-    them. Commas or semicolons part the columns. Raises `UserError` for a file that is no CSV in
-    UTF-8.
+    number: int
+    cells: list[str]
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """columns: the headings in lower case. rows: each with one cell for each heading, or more."""
+
+    columns: list[str]
+    rows: list[CsvRow]
+
+
+def read_csv(path: Path) -> CsvTable:
+    """The table of a CSV file whose first row has the headings.
+
+    Empty rows are left out, and cells are stripped of blanks. Columns are separated by commas or
+    semicolons. Raises `UserError` for a file that is no CSV in UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
         heading = text.partition("\n")[0]
         delimiter = ";" if heading.count(";") > heading.count(",") else ","
-        # Not splitlines, which would cut a row at a form feed or another of Unicode's ends of line,
-        # too.
+        # splitlines would also cut a row at a form feed or another of Unicode's line ends.
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
             f'The table "{path}" could not be read; save it as CSV in UTF-8.'
         ) from error
     columns = [name.strip().lower() for name in lines[0]] if lines else []
-    rows = [
-        (number, [value.strip() for value in line])
-        for number, line in enumerate(lines[1:], start=2)
-    ]
-    return columns, [
-        (number, cells + [""] * (len(columns) - len(cells))) for number, cells in rows if any(cells)
-    ]
+    rows = []
+    for number, line in enumerate(lines[1:], start=2):
+        cells = [cell.strip() for cell in line]
+        if any(cells):
+            rows.append(CsvRow(number, cells + [""] * (len(columns) - len(cells))))
+    return CsvTable(columns, rows)

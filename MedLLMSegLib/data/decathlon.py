@@ -1,34 +1,36 @@
-"""Cases in folders of the Medical Segmentation Decathlon's layout: imagesTr, labelsTr,
-dataset.json, splits.json.
-"""
+"""Cases in the Decathlon's layout: imagesTr, labelsTr, dataset.json and splits.json."""
 
 from __future__ import annotations
 
 import glob
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json, PathLike
 from MedLLMSegLib.io.itk_images import scan_suffix
 from MedLLMSegLib.io.volume_files import scan_name
 
-from .case import SPLITS, Case, expand, group_of
+from .case import SPLITS, Case, expand_groups, group_of
 
 
-def choose_cases(folder: Path, cases=None) -> list[str]:
-    """Which cases to measure: those named, else the "test" list of splits.json, else all that
-    have labels.
+def choose_cases(folder: Path, cases: PathLike | Sequence[str] | None = None) -> list[str]:
+    """The ids of the cases to measure: those named, else the "test" split, else all with labels.
+
+    cases: a text file with one id a line, or a list of ids.
     """
     check_layout(folder)
     if cases is not None:
-        source, found = "the list of cases", listed_ids(cases)
+        source, ids = "the list of cases", listed_ids(cases)
     elif (folder / "splits.json").is_file():
-        source, found = f'"{folder / "splits.json"}"', split_ids(folder, "test")
+        source, ids = f'"{folder / "splits.json"}"', split_ids(folder, "test")
     else:
-        source, found = f'"{folder / "labelsTr"}"', labelled_ids(folder)
-    if not found:
+        source, ids = f'"{folder / "labelsTr"}"', labelled_ids(folder)
+    if not ids:
         raise UserError(f"There is no case in {source}; name at least one.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(ids))
 
 
 def check_layout(folder: Path) -> None:
@@ -41,9 +43,9 @@ def check_layout(folder: Path) -> None:
             )
 
 
-def listed_ids(cases) -> list[str]:
+def listed_ids(cases: PathLike | Sequence[str]) -> list[str]:
     """The case ids of a list, or of a text file with one on each line."""
-    if not isinstance(cases, (str, Path)):
+    if not isinstance(cases, (str, os.PathLike)):
         return list(cases)
     try:
         lines = Path(cases).expanduser().read_text(encoding="utf-8-sig").splitlines()
@@ -60,9 +62,10 @@ def labelled_ids(folder: Path) -> list[str]:
     return sorted(scan_name(p) for p in (folder / "labelsTr").iterdir() if _is_scan(p))
 
 
-def split_ids(folder, split: str) -> list[str]:
-    """The case ids of one split ("train", "val", "test") of a folder's splits.json, which may
-    list groups instead.
+def split_ids(folder: PathLike, split: str) -> list[str]:
+    """The case ids of one split ("train", "val", "test") of a folder's splits.json.
+
+    The file may list groups instead.
     """
     path = Path(folder) / "splits.json"
     try:
@@ -72,7 +75,7 @@ def split_ids(folder, split: str) -> list[str]:
             f'"{path}" has no list "{split}"; add it, or name the cases in a file of your own.'
         ) from error
     known = labelled_ids(Path(folder)) if (Path(folder) / "labelsTr").is_dir() else []
-    return expand(entries, {case: group_of(case) for case in known})
+    return expand_groups(entries, {case: group_of(case) for case in known})
 
 
 def _is_scan(path: Path) -> bool:
@@ -92,37 +95,25 @@ def file_of(folder: Path, case: str) -> Path:
 def decathlon_cases(folder: Path) -> list[Case]:
     """All labelled cases of a folder; `UserError` where a label map has no image."""
     check_layout(folder)
+    images, labels = folder / "imagesTr", folder / "labelsTr"
     return [
-        Case(
-            case,
-            file_of(folder / "imagesTr", case),
-            file_of(folder / "labelsTr", case),
-            group_of(case),
-        )
-        for case in labelled_ids(folder)
+        Case(case_id, file_of(images, case_id), file_of(labels, case_id), group_of(case_id))
+        for case_id in labelled_ids(folder)
     ]
 
 
 def stated_splits(folder: Path) -> dict[str, list[str]] | None:
-    """The lists "train", "val" and "test" of splits.json, as far as they are there; None without
-    such a file.
-    """
+    """Those of the lists "train", "val" and "test" that splits.json has; None without the file."""
     path = folder / "splits.json"
     if not path.is_file():
         return None
     content = _json(path)
     splits = {name: content[name] for name in SPLITS if name in content}
-    strange = next(
-        (
-            name
-            for name, entries in content.items()
-            if isinstance(entries, list) and name not in SPLITS
-        ),
-        None,
-    )
-    if strange is not None and splits:
+    lists = [name for name, entries in content.items() if isinstance(entries, list)]
+    unknown = [name for name in lists if name not in SPLITS]
+    if unknown and splits:
         raise UserError(
-            f'"{path}" has the list "{strange}", and "train", "val" or "test" is needed; correct'
+            f'"{path}" has the list "{unknown[0]}", and "train", "val" or "test" is needed; correct'
             " its name, or remove it."
         )
     if not splits or not all(isinstance(entries, list) for entries in splits.values()):
@@ -134,10 +125,9 @@ def stated_splits(folder: Path) -> dict[str, list[str]] | None:
 
 
 def stated_labels(folder: Path) -> dict[int, str] | None:
-    """Label value -> name from dataset.json, the background left out; None without such a file or
-    entry.
+    """Label value -> name from dataset.json, without the background; None if it states none.
 
-    Both ways of writing are read: the Decathlon's {"1": "Anterior"} and nnU-Net's {"Anterior": 1}.
+    Both forms are read: the Decathlon's {"1": "Anterior"} and nnU-Net's {"Anterior": 1}.
     """
     path = folder / "dataset.json"
     stated = _json(path).get("labels") if path.is_file() else None
@@ -155,7 +145,7 @@ def stated_labels(folder: Path) -> dict[int, str] | None:
     return {value: name for value, name in pairs if value}
 
 
-def _json(path: Path) -> dict:
+def _json(path: Path) -> Json:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

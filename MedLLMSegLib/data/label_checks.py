@@ -1,4 +1,4 @@
-"""The label map of a case, as whole numbers on its image's own grid."""
+"""Reading the label map of a case as whole numbers on its image's grid."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume
 
 from .case import Case, CaseSet
 from .reference_labels import is_segmentation, read_segmentation
 
-_ROUNDED = 1e-3  # what a file's scaling (NIfTI's slope) leaves of a whole number
-_SAME_PLACE = (
-    0.05  # of the smallest voxel edge: how far a label map's corner may lie from the image's
-)
+_WHOLE_TOLERANCE = 1e-3  # what a file's scaling (NIfTI's slope) adds to a whole number
+# How far a label map's corner may lie from the image's, as a share of the smallest voxel edge.
+_PLACE_TOLERANCE = 0.05
 
 
-def read_labels(path: Path, image: Volume) -> np.ndarray:
+def read_labels(path: Path, image: Volume) -> Array:
     """A label map as integers [k, j, i]; `UserError` unless it lies on the image's grid."""
     labels = load_volume(path)
     if labels.array.shape != image.array.shape:
@@ -28,20 +28,20 @@ def read_labels(path: Path, image: Volume) -> np.ndarray:
             f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
             "both must lie on the same grid."
         )
-    apart = np.abs(labels.grid.corners_ras() - image.grid.corners_ras()).max()
-    if not apart <= _SAME_PLACE * min(image.spacing_mm):
+    distance_mm = np.abs(labels.grid.corners_ras() - image.grid.corners_ras()).max()
+    if not distance_mm <= _PLACE_TOLERANCE * min(image.spacing_mm):
         raise UserError(
-            f'The label map "{path}" lies up to {apart:.3g} mm beside its image; '
+            f'The label map "{path}" lies up to {distance_mm:.3g} mm beside its image; '
             "both must lie on the same grid."
         )
     return whole_numbers(labels.array, path)
 
 
-def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
-    """The array as int64; `UserError` if it holds anything else than whole numbers."""
-    with np.errstate(invalid="ignore"):  # what is not a number becomes one, and so differs
+def whole_numbers(array: Array, path: Path) -> Array:
+    """The array as int64; `UserError` if it holds anything but whole numbers."""
+    with np.errstate(invalid="ignore"):  # NaN becomes some number, and so differs
         whole = np.rint(array).astype(np.int64)
-    if not (np.abs(whole - array) <= _ROUNDED).all():
+    if not (np.abs(whole - array) <= _WHOLE_TOLERANCE).all():
         raise UserError(
             f'The label map "{path}" holds values that are no whole numbers; '
             "save it again without interpolation."
@@ -49,13 +49,12 @@ def whole_numbers(array: np.ndarray, path: Path) -> np.ndarray:
     return whole
 
 
-def read_label_map(case: Case, case_set: CaseSet, image: Volume) -> np.ndarray:
-    """The labels of a case as uint8 [k, j, i] on the grid of its image; the values are those of
-    ``case_set.labels``.
+def read_label_map(case: Case, case_set: CaseSet, image: Volume) -> Array:
+    """The labels of a case as uint8 [k, j, i] on its image's grid, with ``case_set``'s values.
 
-    image: the case's own image. Segments of a .seg.nrrd are known by their names. Raises
-    `UserError` for labels that do not lie on the image's grid, for other values than whole numbers,
-    for a value or segment that is no structure, and for segments that overlap.
+    image: the case's own image. Segments of a .seg.nrrd are identified by their names. Raises
+    `UserError` for labels off the image's grid, values that are no whole numbers, a value or
+    segment that is no structure, and segments that overlap.
     """
     if is_segmentation(case.label):
         return read_segmentation(case.label, case_set.labels, image)

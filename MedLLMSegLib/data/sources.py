@@ -1,4 +1,4 @@
-"""`read_cases`: labelled cases from wherever they lie."""
+"""`read_cases`: labelled cases from a folder or a table."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.io.volume_files import load_volume
 
-from .case import Case, CaseSet, checked
+from .case import Case, CaseSet, check_cases, checked_splits
 from .case_table import table_cases
 from .decathlon import decathlon_cases, stated_labels, stated_splits
 from .label_checks import whole_numbers
-from .reference_labels import find_segmentations, is_segmentation, read_segments, same_name
+from .reference_labels import find_segmentations, is_segmentation, normalized_name, read_segments
 
 
-def read_cases(source, labels: Mapping[int, str] | None = None) -> CaseSet:
+def read_cases(source: PathLike, labels: Mapping[int, str] | None = None) -> CaseSet:
     """The labelled cases of a folder or table.
 
     source: one of
       a folder in the Decathlon's layout (imagesTr, labelsTr); a folder of Slicer's segmentations
       (NAME.seg.nrrd beside its volume NAME.nrrd, .nii.gz or .mha; or a subfolder for each case); a
       table (.csv) with the columns image, label, group and maybe split and id.
-    In a folder, dataset.json names the structures and splits.json states the splits, where they are
-    there. labels: label value -> name of the structure, over what the source states. Where neither
-    says any, segments have their own names, and label maps are read through and their values called
-    label_1, label_2 and so on. Raises `UserError`.
+    In a folder, dataset.json may name the structures and splits.json may state the splits. labels:
+    label value -> name of the structure, instead of the source's own. Where neither names any,
+    segments have their own names, and the values of label maps are called label_1, label_2 and so
+    on. Raises `UserError`.
     """
     source = Path(source).expanduser()
     if not source.exists():
@@ -38,12 +39,15 @@ def read_cases(source, labels: Mapping[int, str] | None = None) -> CaseSet:
                 f'"{source}" is no table of cases (.csv); give a folder of labelled cases, or a CSV'
                 " file with the columns image, label and group."
             )
-        (cases, splits), names, stated_in = table_cases(source), None, source
+        cases, splits = table_cases(source)
+        stated_names, stated_in = None, source
     else:
         cases, splits = _folder_cases(source), stated_splits(source)
-        names, stated_in = stated_labels(source), source / "splits.json"
-    names = labels or names or (_names(cases) if cases else {})
-    return checked(source, cases, names, splits, stated_in)
+        stated_names, stated_in = stated_labels(source), source / "splits.json"
+    names = labels or stated_names or (_names_in_files(cases) if cases else {})
+    check_cases(source, cases, names)
+    case_ids = checked_splits(splits, cases, stated_in)
+    return CaseSet(source, tuple(cases), dict(sorted(names.items())), case_ids)
 
 
 def _folder_cases(folder: Path) -> list[Case]:
@@ -59,42 +63,49 @@ def _folder_cases(folder: Path) -> list[Case]:
     return cases
 
 
-def _names(cases: list[Case]) -> dict[int, str]:
-    """Label value -> name as the label files themselves have it."""
-    slicers = [case for case in cases if is_segmentation(case.label)]
-    if not slicers:
-        return {value: f"label_{value}" for value in _values(cases)}
-    if len(slicers) < len(cases):
-        plain = next(case for case in cases if case not in slicers)
+def _names_in_files(cases: list[Case]) -> dict[int, str]:
+    """Label value -> name, as the label files themselves have it."""
+    segmentations = [case for case in cases if is_segmentation(case.label)]
+    if not segmentations:
+        return {value: f"label_{value}" for value in _label_values(cases)}
+    if len(segmentations) < len(cases):
+        label_map = next(case for case in cases if case not in segmentations)
         raise UserError(
-            f'"{slicers[0].label}" names its structures and "{plain.label}" only numbers them; name'
-            " the structures of the numbers, or save all cases in one format."
+            f'"{segmentations[0].label}" names its structures and "{label_map.label}" only numbers'
+            " them; name the structures of the numbers, or save all cases in one format."
         )
-    found: dict[str, str] = {}
-    for case in slicers:
+    names: dict[str, str] = {}
+    for case in segmentations:
         for segment in read_segments(case.label):
-            found.setdefault(same_name(segment.name), segment.name)
-    return dict(enumerate(found.values(), start=1))
+            names.setdefault(normalized_name(segment.name), segment.name)
+    return dict(enumerate(names.values(), start=1))
 
 
-def _values(cases: list[Case]) -> list[int]:
+def _label_values(cases: list[Case]) -> list[int]:
     """All values but 0 in the label maps."""
-    where: dict[int, list[str]] = {}
+    cases_with: dict[int, list[str]] = {}
     for case in cases:
-        for value in np.unique(whole_numbers(load_volume(case.label).array, case.label)).tolist():
-            where.setdefault(value, []).append(case.id)
-    found = sorted(set(where) - {0})
-    if not found:
+        label_map = whole_numbers(load_volume(case.label).array, case.label)
+        for value in np.unique(label_map).tolist():
+            cases_with.setdefault(value, []).append(case.id)
+    values = sorted(set(cases_with) - {0})
+    if not values:
         raise UserError(
             f"The label maps of all {len(cases)} cases are empty; label at least two cases."
         )
-    odd = min(found, key=lambda value: len(where[value]))
-    if found != list(range(1, len(found) + 1)) and len(cases) >= 3 * len(
-        where[odd]
-    ):  # a slip of the brush, not a way of numbering
+    if values != list(range(1, len(values) + 1)):
+        _refuse_rare_value(values, cases_with, len(cases))
+    return values
+
+
+def _refuse_rare_value(values: list[int], cases_with: dict[int, list[str]], count: int) -> None:
+    """Raise `UserError` where a value of few cases makes the gap: it is likely a slip of the brush,
+    not a way of numbering.
+    """
+    rarest = min(values, key=lambda value: len(cases_with[value]))
+    if count >= 3 * len(cases_with[rarest]):
         raise UserError(
-            f"The label value {odd} is in {', '.join(where[odd][:3])} only, and the values of all"
-            f" cases are {', '.join(map(str, found))}, where 1, 2, 3 and so on without a gap are"
-            " needed; correct that label map."
+            f"The label value {rarest} is in {', '.join(cases_with[rarest][:3])} only, and the"
+            f" values of all cases are {', '.join(map(str, values))}, where 1, 2, 3 and so on"
+            " without a gap are needed; correct that label map."
         )
-    return found

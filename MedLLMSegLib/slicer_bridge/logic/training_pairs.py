@@ -18,7 +18,7 @@ from MedLLMSegLib.anatomy.structures import uncoded_structures
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.data.reference_labels import same_name
+from MedLLMSegLib.data.reference_labels import normalized_name
 from MedLLMSegLib.io.volume_files import save_segmentation, save_volume
 from MedLLMSegLib.slicer_bridge.scene.segments import BINARY_LABELMAP, to_vtk
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import ijk_to_segmentation, read_volume
@@ -92,7 +92,7 @@ def _structures(pairs) -> tuple[str, ...]:
     first, names = pairs[0][1], _segment_names(pairs[0][1])
     for _, segmentation in pairs[1:]:
         others = _segment_names(segmentation)
-        if {same_name(name) for name in others} != {same_name(name) for name in names}:
+        if {normalized_name(name) for name in others} != {normalized_name(name) for name in names}:
             raise UserError(
                 f'"{first.GetName()}" has the segments {", ".join(names)}, and'
                 f' "{segmentation.GetName()}" has '
@@ -110,7 +110,7 @@ def _segment_names(node) -> tuple[str, ...]:
             f'The segmentation "{node.GetName()}" is empty; draw the structures that the model'
             " should learn, or leave the pair out."
         )
-    if len({same_name(name) for name in names}) < len(names):
+    if len({normalized_name(name) for name in names}) < len(names):
         raise UserError(
             f'Two segments of "{node.GetName()}" have the same name; give each structure a name of'
             " its own."
@@ -134,9 +134,9 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
     labels = np.zeros(volume.array.shape, np.uint8)
     name_of: dict[int, str] = {}  # label -> structure
     segments = pair.segmentationNode.GetSegmentation()
-    by_name = {same_name(segments.GetSegment(i).GetName()): i for i in segments.GetSegmentIDs()}
+    by_name = {normalized_name(segments.GetSegment(i).GetName()): i for i in segments.GetSegmentIDs()}
     for value, name in enumerate(names, start=1):
-        inside = _voxels(pair.segmentationNode, by_name[same_name(name)], pair.volumeNode, name)
+        inside = _voxels(pair.segmentationNode, by_name[normalized_name(name)], pair.volumeNode, name)
         others = np.unique(labels[inside])
         if others.any():
             raise UserError(
