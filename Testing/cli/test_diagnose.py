@@ -61,15 +61,11 @@ def test_one_image_is_printed_with_how_to_do_it_again(tmp_path, bundle, capsys):
     image = picture(tmp_path / "x.png")
     assert run(image, "--model", bundle) == 0
     out = capsys.readouterr().out
-    assert (
-        f"{image}: pneumonia (confidence 0." in out
-        and "pneumonia from 0.40 on" in out
-        and "no finding  " in out
-    )
-    assert (
-        "research use only, not a medical device" in out
-        and f"again: medllmseg diagnose {image} --model {bundle}" in out
-    )
+    assert f"{image}: pneumonia (confidence 0." in out
+    assert "pneumonia from 0.40 on" in out
+    assert "no finding  " in out
+    assert "research use only, not a medical device" in out
+    assert f"again: medllmseg diagnose {image} --model {bundle}" in out
     import MedLLMSegLib
 
     line = out.split("python: ")[1].strip()
@@ -98,24 +94,21 @@ def test_the_heat_map_lies_on_the_image_and_the_picture_beside(tmp_path, bundle,
         "diagnoses.csv",
     }
     heat, scan = load_volume(tmp_path / "out/chest_heat.nrrd"), load_radiograph(image).volume
-    assert (
-        heat.array.shape == (1, 96, 80)
-        and np.allclose(heat.ijk_to_ras, scan.ijk_to_ras)
-        and heat.array.max() == 1
-        and heat.array.min() >= 0
-    )
+    assert heat.array.shape == (1, 96, 80)
+    assert np.allclose(heat.ijk_to_ras, scan.ijk_to_ras)
+    assert heat.array.max() == 1
+    assert heat.array.min() >= 0
     shown = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out/chest_heat.png")))
     assert shown.shape == (96, 80, 3)
     hot, cold = np.unravel_index(heat.array[0].argmax(), (96, 80)), heat.array[0] < 0.01
-    assert (
-        shown[hot][0] >= shown[hot][2] + 90 and (np.ptp(shown[cold].astype(int), axis=1) <= 3).all()
-    )
+    assert shown[hot][0] >= shown[hot][2] + 90
+    assert (np.ptp(shown[cold].astype(int), axis=1) <= 3).all()
     (row,) = rows(tmp_path / "out")
-    assert row["status"] == "done" and row["model"] == "tiny" and row["answer"] == "pneumonia"
-    assert (
-        float(row["p_pneumonia"]) + float(row["p_no finding"]) == pytest.approx(1, abs=2e-4)
-        and row["confidence"] == row["p_pneumonia"]
-    )
+    assert row["status"] == "done"
+    assert row["model"] == "tiny"
+    assert row["answer"] == "pneumonia"
+    assert float(row["p_pneumonia"]) + float(row["p_no finding"]) == pytest.approx(1, abs=2e-4)
+    assert row["confidence"] == row["p_pneumonia"]
     assert "1 diagnosed, 0 failed" in capsys.readouterr().out
 
 
@@ -139,16 +132,12 @@ def test_window_lungs_and_record_reach_the_model(tmp_path, capsys):
         assert run(image, "--model", bundle, "-o", tmp_path / f"out {len(said)}", *more) == 0
         said.append(capsys.readouterr().out)
     assert len({rows(tmp_path / f"out {n}")[0]["p_pneumonia"] for n in range(4)}) == 4
-    assert (
-        "does not state age, sex" in said[0]
-        and "does not state" not in said[3]
-        and "number 2 was used" in said[1]
-    )
-    assert (
-        "window=2" in said[1]
-        and "lungs='" in said[2]
-        and "record={'age': '63', 'sex': 'M'}" in said[3]
-    )
+    assert "does not state age, sex" in said[0]
+    assert "does not state" not in said[3]
+    assert "number 2 was used" in said[1]
+    assert "window=2" in said[1]
+    assert "lungs='" in said[2]
+    assert "record={'age': '63', 'sex': 'M'}" in said[3]
 
 
 # ---- several ----
@@ -160,12 +149,14 @@ def test_of_several_images_one_that_fails_does_not_stop_the_rest(tmp_path, bundl
     b.write_text("no image")
     assert run(a, b, c, "--model", bundle, "--output", tmp_path / "out") == 1
     shown = capsys.readouterr()
-    assert "2 diagnosed, 1 failed" in shown.out and "b.png: failed: " in shown.err
+    assert "2 diagnosed, 1 failed" in shown.out
+    assert "b.png: failed: " in shown.err
     assert [r["status"] for r in rows(tmp_path / "out")] == [
         "done",
         "failed",
         "done",
-    ] and "named like a PNG" in rows(tmp_path / "out")[1]["message"]
+    ]
+    assert "named like a PNG" in rows(tmp_path / "out")[1]["message"]
     assert {p.name for p in (tmp_path / "out").glob("*.nrrd")} == {
         "p1_x_heat.nrrd",
         "p2_x_heat.nrrd",
@@ -192,7 +183,8 @@ def test_a_folder_stands_for_its_images_and_not_for_our_results(tmp_path, bundle
     for _ in range(2):
         assert run(folder, "--model", bundle, "--output", folder) == 0
         assert "4 diagnosed, 0 failed" in capsys.readouterr().out
-    assert len(rows(folder)) == 4 and (folder / "d_heat.nrrd").exists()
+    assert len(rows(folder)) == 4
+    assert (folder / "d_heat.nrrd").exists()
 
 
 def test_masks_of_several_images_lie_in_a_folder(tmp_path, bundle, capsys):
@@ -203,7 +195,8 @@ def test_masks_of_several_images_lie_in_a_folder(tmp_path, bundle, capsys):
     Image.fromarray(lungs).save(tmp_path / "masks/0.png")
     assert run(*images[::-1], "--model", bundle, "--lung-mask", tmp_path / "masks") == 1
     shown = capsys.readouterr()
-    assert "0.png: " in shown.out and 'no lung mask called "1"' in shown.err
+    assert "0.png: " in shown.out
+    assert 'no lung mask called "1"' in shown.err
     import MedLLMSegLib
 
     again = eval(
@@ -243,16 +236,13 @@ def test_frames_are_one_case_and_slices_one_each(tmp_path, capsys):
         modality="MR",
         input=InputConfig("frames", (), "", ()),
     )
-    assert (
-        run(*scans, "--model", slices, "-o", tmp_path / "o1") == 0
-        and len(rows(tmp_path / "o1")) == 2
-    )
+    assert run(*scans, "--model", slices, "-o", tmp_path / "o1") == 0
+    assert len(rows(tmp_path / "o1")) == 2
     assert load_volume(tmp_path / "o1/s1_heat.nrrd").array.shape == (5, 40, 30)
     assert run(*scans, "--model", frames, "-o", tmp_path / "o2") == 0
     (row,) = rows(tmp_path / "o2")
-    assert row["image"] == f"{scans[0]} + {scans[1]}" and {
-        p.name for p in (tmp_path / "o2").glob("*.nrrd")
-    } == {"s0_heat.nrrd"}
+    assert row["image"] == f"{scans[0]} + {scans[1]}"
+    assert {p.name for p in (tmp_path / "o2").glob("*.nrrd")} == {"s0_heat.nrrd"}
 
 
 # ---- bad input ----
@@ -263,13 +253,12 @@ def refused(capsys, tmp_path, argv, words):
     code = run(*argv)
     error = capsys.readouterr().err.strip()
     sentence = error.removeprefix("medllmseg: ")
-    assert code == 2 and words in error, error
-    assert (
-        len(error.splitlines()) == 1
-        and sentence.endswith(".")
-        and ". " not in sentence
-        and "Traceback" not in error
-    ), error
+    assert code == 2, error
+    assert words in error, error
+    assert len(error.splitlines()) == 1, error
+    assert sentence.endswith("."), error
+    assert ". " not in sentence, error
+    assert "Traceback" not in error, error
     assert sorted(p for p in tmp_path.rglob("*") if "cache" not in p.parts) == before, (
         "something half-written was left"
     )
@@ -405,12 +394,11 @@ def test_models_lists_classifiers_with_what_they_tell_apart(bundle, capsys):
     import_model(bundle)
     assert cli.main(["models"]) == 0
     out = capsys.readouterr().out
-    assert (
-        "tiny: A tiny test of nothing" in out
-        and "diagnoses   no finding, pneumonia" in out
-        and out.index("hippocampus-t1") < out.index("tiny:")
-    )
-    assert cli.main(["models", "--licence", "tiny"]) == 0 and "Apache" in capsys.readouterr().out
+    assert "tiny: A tiny test of nothing" in out
+    assert "diagnoses   no finding, pneumonia" in out
+    assert out.index("hippocampus-t1") < out.index("tiny:")
+    assert cli.main(["models", "--licence", "tiny"]) == 0
+    assert "Apache" in capsys.readouterr().out
 
 
 def test_segmentation_commands_refuse_a_classifier_in_one_sentence(bundle, tmp_path, capsys):
@@ -424,11 +412,9 @@ def test_segmentation_commands_refuse_a_classifier_in_one_sentence(bundle, tmp_p
     for argv in (["segment", scan, "--model", bundle, "--output", tmp_path / "o.nii.gz"],):
         assert cli.main([str(a) for a in argv]) == 2
         error = capsys.readouterr().err.strip()
-        assert (
-            "is a model that diagnoses (use it with `medllmseg diagnose`)" in error
-            and len(error.splitlines()) == 1
-            and ". " not in error[11:]
-        )
+        assert "is a model that diagnoses (use it with `medllmseg diagnose`)" in error
+        assert len(error.splitlines()) == 1
+        assert ". " not in error[11:]
 
 
 def test_bundle_brings_a_classifier_up_to_date(bundle, tmp_path, capsys):
@@ -444,16 +430,12 @@ def test_bundle_brings_a_classifier_up_to_date(bundle, tmp_path, capsys):
         json.dumps({"weights_sha256": "0", "cases": 50, "figures": {"auc": figure}})
     )
     assert cli.main(["bundle", str(bundle), "--results", str(tmp_path / "r.json")]) == 0
-    assert (
-        "0.660 (0.500 to 0.800)" in (bundle / "docs/README.md").read_text()
-        and str(bundle) in capsys.readouterr().out
-    )
+    assert "0.660 (0.500 to 0.800)" in (bundle / "docs/README.md").read_text()
+    assert str(bundle) in capsys.readouterr().out
     assert cli.main(["bundle", str(bundle), "--results", str(tmp_path / "wrong.json")]) == 2
     assert "other weights" in capsys.readouterr().err
-    assert (
-        cli.main(["bundle", str(bundle), "--as", "hippocampus-t1"]) == 2
-        and "classifier" in capsys.readouterr().err
-    )
+    assert cli.main(["bundle", str(bundle), "--as", "hippocampus-t1"]) == 2
+    assert "classifier" in capsys.readouterr().err
 
 
 @needs_shared
@@ -469,7 +451,8 @@ def test_real_images(tmp_path, bundle, capsys):
         )
         == 0
     )
-    assert capsys.readouterr().out.count("names no window") == 2 and len(rows(tmp_path / "o")) == 2
+    assert capsys.readouterr().out.count("names no window") == 2
+    assert len(rows(tmp_path / "o")) == 2
     assert load_volume(tmp_path / "o/cxr_monochrome2_heat.nrrd").array.shape == (1, 1024, 1024)
     assert sitk.ReadImage(str(tmp_path / "o/cxr_monochrome_heat.png")).GetSize() == (1024, 1024)
     for name in ("example_ct.nii.gz", "example_mr_sm.nii.gz", "example_ct_dicom"):

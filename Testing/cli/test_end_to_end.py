@@ -3,7 +3,6 @@ where it is present.
 """
 
 import csv
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -15,14 +14,10 @@ import SimpleITK as sitk
 from MedLLMSegLib import UserError, Volume, load_model, load_volume, segment
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.geometry import transform_points
+from Testing.helpers.brain_template import template_path
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"NOT TESTED: {SHARED} is absent")
-
-
-def template_path():
-    folder = Path(importlib.util.find_spec("nilearn").origin).parent / "datasets/data"
-    return next(folder.glob("mni_icbm152_t1_*.nii.gz"))
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +37,12 @@ def result(template, model):
 
 def centres(segmentation):
     """Label -> centre in RAS mm."""
-    array, matrix = segmentation.labels.array, segmentation.labels.ijk_to_ras
-    return {
-        s.label: transform_points(matrix, np.argwhere(array == s.label)[:, ::-1]).mean(0)
-        for s in segmentation.structures
-    }
+    labels = segmentation.labels
+    found = {}
+    for structure in segmentation.structures:
+        kji = np.argwhere(labels.array == structure.label)
+        found[structure.label] = transform_points(labels.ijk_to_ras, kji[:, ::-1]).mean(0)
+    return found
 
 
 def dice(one, other):
@@ -59,7 +55,8 @@ def reoriented(volume, order, flips):
     for axis, flip in enumerate(flips):  # (k, j, i)
         if flip:
             column = 2 - axis
-            matrix[:3, 3] += matrix[:3, column] * (array.shape[axis] - 1)
+            last = array.shape[axis] - 1
+            matrix[:3, 3] += last * matrix[:3, column]
             matrix[:3, column] *= -1
             array = np.flip(array, axis)
     columns = [2 - a for a in order][::-1]
@@ -83,9 +80,8 @@ def test_both_hippocampi_lie_where_the_template_has_them(result):
 
 
 def test_a_symmetric_head_gives_symmetric_volumes(result):
-    left, right = (
-        sum(v for k, v in result.volumes_ml.items() if k.startswith(s)) for s in ("left", "right")
-    )
+    left = sum(ml for name, ml in result.volumes_ml.items() if name.startswith("left"))
+    right = sum(ml for name, ml in result.volumes_ml.items() if name.startswith("right"))
     assert abs(left - right) / (left + right) < 0.03
 
 
@@ -106,9 +102,8 @@ def test_orientation_does_not_matter(order, flips, template, result, model):
 def test_a_mirrored_header_mirrors_the_sides(template, result, model):
     mirrored = Volume(template.array, np.diag([-1.0, 1, 1, 1]) @ template.ijk_to_ras, "mirrored")
     found = segment(mirrored, model).labels.array
-    assert (found[result.labels.array == 1] == 3).mean() > 0.9 and (
-        found[result.labels.array == 4] == 2
-    ).mean() > 0.9
+    assert (found[result.labels.array == 1] == 3).mean() > 0.9
+    assert (found[result.labels.array == 4] == 2).mean() > 0.9
 
 
 @pytest.mark.slow
@@ -144,9 +139,8 @@ def test_a_real_head_gets_both_sides(model):
     result = segment(load_volume(SHARED / "samples/head_t1.nii.gz"), model)
     place = centres(result)
     assert set(np.unique(result.labels.array)) == {0, 1, 2, 3, 4}
-    assert (
-        place[1][0] < place[3][0] - 35 and place[2][0] < place[4][0] - 35
-    )  # left is left of right
+    for left, right in ((1, 3), (2, 4)):
+        assert place[left][0] < place[right][0] - 35
     assert all(0.8 < ml < 4.0 for ml in result.volumes_ml.values()), result.volumes_ml
 
 
@@ -160,7 +154,7 @@ def test_a_crop_around_the_right_one_is_outlined_as_in_the_whole_head(
     corners_ras = [middle - half_mm, middle + half_mm]
     corners_ijk = transform_points(np.linalg.inv(template.ijk_to_ras), corners_ras)
     low, high = np.round(corners_ijk).astype(int)
-    box = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+    box = tuple(map(slice, low[::-1], high[::-1]))  # [k, j, i]
     matrix = template.ijk_to_ras.copy()
     matrix[:3, 3] = transform_points(matrix, low)
     crop = segment(Volume(template.array[box], matrix, "crop"), model, side=side)
@@ -195,7 +189,9 @@ def test_evaluate_on_crops_that_were_never_trained_on(tmp_path):
     rows = list(csv.DictReader(output.open()))
     assert [r["case"] for r in rows] == cases.read_text().split()
     assert list(rows[0])[:3] == ["case", "dice_anterior", "dice_posterior"]
-    assert np.mean([float(r[k]) for r in rows for k in ("dice_anterior", "dice_posterior")]) > 0.87
+    anterior = [float(row["dice_anterior"]) for row in rows]
+    posterior = [float(row["dice_posterior"]) for row in rows]
+    assert np.mean([*anterior, *posterior]) > 0.87
 
 
 LARGE = """

@@ -60,7 +60,8 @@ def test_it_names_versions_system_memory_and_devices(printed):
     for package in ("torch", "monai", "numpy", "SimpleITK", "safetensors", "matplotlib"):
         assert lines[package][0][0].isdigit()
     assert lines["system"] == [platform.platform()]
-    assert "cores" in lines["processor"][0] and "bf16" in lines["processor"][0]
+    assert "cores" in lines["processor"][0]
+    assert "bf16" in lines["processor"][0]
     free, total = (float(word) for word in lines["memory"][0].split() if word[0].isdigit())
     assert 0 < free <= total
     assert {"devices", "cuda:0", "mps"} & set(lines)
@@ -70,13 +71,16 @@ def test_each_model_is_named_with_the_state_of_its_files(printed, tmp_path):
     import_model(write_tiny(tmp_path / "tiny"))
     lines = printed()["model"]
     entries = {entry.id: entry for entry in list_models(kind=None)}
-    assert len(lines) == len(entries) and {"tiny", "hippocampus-t1"} <= set(entries)
+    assert len(lines) == len(entries)
+    assert {"tiny", "hippocampus-t1"} <= set(entries)
     for line in lines:
         name, kind, *_ = line.split(", ")
         entry = entries[name.split()[0]]
         metadata = json.loads((entry.folder / METADATA).read_text(encoding="utf-8"))
         assert name == f"{entry.id} {metadata.get('version', 'without a version')}"
-        assert kind == entry.kind and entry.licence in line and entry.sha256[:12] in line
+        assert kind == entry.kind
+        assert entry.licence in line
+        assert entry.sha256[:12] in line
         assert ("the user's" in line) == (entry.id == "tiny")
         assert ("shipped" in line) == (entry.folder.parent == BUNDLES)
         assert line.endswith("files verified")
@@ -109,7 +113,8 @@ def test_no_name_of_a_person_folder_or_file_is_printed(named_places, capsys, tmp
     shown = capsys.readouterr()
     assert "smith" not in (shown.out + shown.err).lower()
     assert str(tmp_path) not in shown.out + shown.err
-    assert "DAMAGED" in shown.out and "1 of the user's cannot be read" in shown.out
+    assert "DAMAGED" in shown.out
+    assert "1 of the user's cannot be read" in shown.out
 
 
 def test_the_standard_places_are_shown_below_a_tilde(tmp_path, monkeypatch, printed):
@@ -149,4 +154,5 @@ def test_it_works_without_torch_and_says_so():
     assert lines["torch"] == "not installed"
     assert "torch is not installed" in lines["devices"]
     assert "bf16 not known" in lines["processor"]
-    assert "hippocampus-t1" in done.stdout and "files verified" in done.stdout
+    assert "hippocampus-t1" in done.stdout
+    assert "files verified" in done.stdout

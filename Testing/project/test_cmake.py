@@ -261,15 +261,15 @@ def test_slicers_own_test_runner_gets_the_module(trees):
 def test_the_extension_says_who_it_is():
     text = (ROOT / "CMakeLists.txt").read_text()
     said = dict(re.findall(r'^set\(EXTENSION_(\w+) "([^"]*)"\)', text, re.MULTILINE))
-    assert (
-        said["HOMEPAGE"] == REPOSITORY
-        and said["CATEGORY"] == "Segmentation"
-        and said["DEPENDS"] == "PyTorch"
-    )
-    assert said["DESCRIPTION"] and said["CONTRIBUTORS"]
+    assert said["HOMEPAGE"] == REPOSITORY
+    assert said["CATEGORY"] == "Segmentation"
+    assert said["DEPENDS"] == "PyTorch"
+    assert said["DESCRIPTION"]
+    assert said["CONTRIBUTORS"]
     raw = REPOSITORY.replace("github.com", "raw.githubusercontent.com") + "/main/"
     assert (ROOT / said["ICONURL"].removeprefix(raw)).is_file()
-    assert said["SCREENSHOTURLS"].startswith(raw) and said["SCREENSHOTURLS"].endswith(".png")
+    assert said["SCREENSHOTURLS"].startswith(raw)
+    assert said["SCREENSHOTURLS"].endswith(".png")
 
 
 def test_the_homepage_is_the_same_wherever_it_is_named():
@@ -300,7 +300,8 @@ def test_the_homepage_is_the_same_wherever_it_is_named():
 
 def test_the_index_entry():
     entry = json.loads((ROOT / "MedLLMSeg.json").read_text())
-    assert entry["scm_url"] == REPOSITORY and entry["build_dependencies"] == ["PyTorch"]
+    assert entry["scm_url"] == REPOSITORY
+    assert entry["build_dependencies"] == ["PyTorch"]
     if SCHEMA is None:
         pytest.skip(
             "../shared/index is not there: MedLLMSeg.json was NOT CHECKED against its schema"
@@ -325,7 +326,8 @@ def test_the_repository_is_as_small_as_the_index_wants_it():
         for name in ask("ls-files", "-z").split("\0")
         if name and (ROOT / name).is_file()
     )
-    assert 1e6 < history < 100e6 and 1e6 < files < 100e6
+    assert 1e6 < history < 100e6
+    assert 1e6 < files < 100e6
 
 
 def _check_entry(entry, schema):
@@ -334,7 +336,8 @@ def _check_entry(entry, schema):
     """
     kinds = {"string": str, "array": list, "boolean": bool, "integer": int}
     assert set(schema["required"]) <= set(entry)
-    assert not schema["additionalProperties"] and set(entry) <= set(schema["properties"])
+    assert not schema["additionalProperties"]
+    assert set(entry) <= set(schema["properties"])
     assert entry["$schema"] == schema["$id"]
     for key, value in entry.items():
         rule = schema["properties"][key]

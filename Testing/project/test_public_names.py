@@ -60,12 +60,10 @@ def test_help_names_every_command_and_its_defaults(run):
 
 def test_models_says_what_a_user_must_know(run):
     out = run("models").stdout
-    assert (
-        "hippocampus-t1" in out
-        and "MR T1" in out
-        and "CC-BY-SA-4.0" in out
-        and re.search(r"mean Dice 0\.[89]", out)
-    )
+    assert "hippocampus-t1" in out
+    assert "MR T1" in out
+    assert "CC-BY-SA-4.0" in out
+    assert re.search(r"mean Dice 0\.[89]", out)
 
 
 @pytest.mark.slow
@@ -73,4 +71,5 @@ def test_llm_list_and_verify(run):
     assert "smollm2-135m" in run("llm", "list").stdout
     assert run("llm", "verify").returncode == 0
     bad = run("llm", "verify", str(ROOT / "README.md"))
-    assert bad.returncode == 2 and "Traceback" not in bad.stdout + bad.stderr
+    assert bad.returncode == 2
+    assert "Traceback" not in bad.stdout + bad.stderr

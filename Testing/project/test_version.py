@@ -33,14 +33,16 @@ def test_no_other_file_states_it():
     number = re.escape(__version__)
     statement = re.compile(rf"version\W{{0,5}}{number}\b|__version__ *= *['\"]", re.IGNORECASE)
     files = files_that_programs_read()
-    assert ONE_PLACE in files and ROOT / "pyproject.toml" in files
+    assert ONE_PLACE in files
+    assert ROOT / "pyproject.toml" in files
     stating = {path for path in files if statement.search(path.read_text(encoding="utf-8"))}
     assert stating - {COMPARED} == {ONE_PLACE}
 
 
 def test_the_package_takes_it_from_there():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert "version" not in settings["project"] and settings["project"]["dynamic"] == ["version"]
+    assert "version" not in settings["project"]
+    assert settings["project"]["dynamic"] == ["version"]
     place = settings["tool"]["setuptools"]["dynamic"]["version"]["attr"]
     assert place == "MedLLMSegLib.core.version.__version__"
     entry = json.loads((ROOT / "MedLLMSeg.json").read_text(encoding="utf-8"))

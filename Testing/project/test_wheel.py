@@ -61,7 +61,5 @@ def test_it_says_its_licence_and_homepage(wheel):
             archive.read(name).decode() for name in archive.namelist() if name.endswith("METADATA")
         )
         assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
-    assert (
-        "License-Expression: Apache-2.0" in about
-        and "Homepage, https://github.com/medllmseg/SlicerMedLLMSeg" in about
-    )
+    assert "License-Expression: Apache-2.0" in about
+    assert "Homepage, https://github.com/medllmseg/SlicerMedLLMSeg" in about

@@ -70,9 +70,8 @@ def test_every_kind_of_voxel_survives(dtype, tmp_path):
 def test_views_series_empty_and_broken_values_survive(change, tmp_path):
     volume = Volume(change(RNG.normal(size=(6, 5, 4)).astype(np.float32)), OBLIQUE)
     back = load_volume(save_volume(volume, tmp_path))
-    assert (
-        np.array_equal(back.array, volume.array, equal_nan=True) and back.array.dtype == np.float32
-    )
+    assert np.array_equal(back.array, volume.array, equal_nan=True)
+    assert back.array.dtype == np.float32
 
 
 @pytest.mark.parametrize("name", sorted(GRIDS))
@@ -86,7 +85,8 @@ def test_no_matrix_changes_in_its_last_bit(name, tmp_path):
 def test_long_and_foreign_names(tmp_path):
     folder = tmp_path.joinpath(*["Größe 日本語 ☃ " + "x" * 60] * 8)
     volume = Volume(np.arange(8, dtype=np.int16).reshape(2, 2, 2), OBLIQUE, 'Kopf "☃"\n日本 \udc80')
-    assert same(load_volume(save_volume(volume, folder)), volume) and len(str(folder)) > 500
+    assert same(load_volume(save_volume(volume, folder)), volume)
+    assert len(str(folder)) > 500
 
 
 def test_what_cannot_be_written_or_read_is_said_in_one_sentence(tmp_path):
@@ -125,20 +125,19 @@ def test_a_whole_result_survives(tmp_path):
         labels.with_array(RNG.random((4, 5, 6)).astype(np.float32)),
     )
     back = load_segmentation(save_segmentation(full, tmp_path / "full"))
-    assert (
-        same(back.labels, labels)
-        and same(back.probabilities, full.probabilities)
-        and same(back.uncertainty, full.uncertainty)
-    )
-    assert (
-        back.structures == full.structures and back.notes == full.notes and back.model == "liver-ct"
-    )
-    assert (
-        back.seconds == 1 / 3 and back.confidence[1] == 0.1 + 0.2 and np.isnan(back.confidence[2])
-    )
+    assert same(back.labels, labels)
+    assert same(back.probabilities, full.probabilities)
+    assert same(back.uncertainty, full.uncertainty)
+    assert back.structures == full.structures
+    assert back.notes == full.notes
+    assert back.model == "liver-ct"
+    assert back.seconds == 1 / 3
+    assert back.confidence[1] == 0.1 + 0.2
+    assert np.isnan(back.confidence[2])
     plain = replace(full, probabilities=None, uncertainty=None)
     back = load_segmentation(save_segmentation(plain, tmp_path / "plain"))
-    assert back.probabilities is None and back.uncertainty is None
+    assert back.probabilities is None
+    assert back.uncertainty is None
     json.loads(
         (tmp_path / "full/segmentation.json").read_text(),
         parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),

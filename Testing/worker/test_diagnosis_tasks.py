@@ -62,9 +62,8 @@ def same(a, b):
         a.notes,
         a.model,
     ) == (b.probabilities, b.answer, b.threshold, b.confidence, b.heat_class, b.notes, b.model)
-    assert np.array_equal(a.heat_map.array, b.heat_map.array) and np.array_equal(
-        a.heat_map.ijk_to_ras, b.heat_map.ijk_to_ras
-    )
+    assert np.array_equal(a.heat_map.array, b.heat_map.array)
+    assert np.array_equal(a.heat_map.ijk_to_ras, b.heat_map.ijk_to_ras)
 
 
 def test_a_file_gives_what_the_library_gives(tasks, tmp_path, image):
@@ -78,10 +77,8 @@ def test_a_file_gives_what_the_library_gives(tasks, tmp_path, image):
         model=str(bundle),
     )
     same(found, diagnose(image, bundle, device="cpu"))
-    assert (
-        list(dict.fromkeys(stages)) == ["load", "read", "diagnose", "done", "write"]
-        and found.image is None
-    )
+    assert list(dict.fromkeys(stages)) == ["load", "read", "diagnose", "done", "write"]
+    assert found.image is None
     model = tasks.model(str(bundle), "cpu", "classifier")
     assert (
         ask(tasks, tmp_path, image=str(image), model=str(bundle), heat_map=False).heat_map is None
@@ -132,7 +129,8 @@ def test_a_view_is_told_of_files_that_state_none(tasks, tmp_path, image, as_volu
         source = {"volumes": [str(path)]} if as_volumes else {"image": str(path)}
         return " ".join(ask(tasks, tmp_path, model=str(bundle), view="lateral", **source).notes)
 
-    assert "lateral" in notes(image) and "lateral" not in notes(stated)
+    assert "lateral" in notes(image)
+    assert "lateral" not in notes(stated)
 
 
 def test_frames_records_and_windows_travel(tasks, tmp_path):
@@ -214,7 +212,8 @@ def test_a_real_process_diagnoses_says_how_far_it_is_and_lets_go(tmp_path, image
             ),
             seconds=300,
         )
-        assert events[-1].event == "result" and "diagnose" in [e.stage for e in events]
+        assert events[-1].event == "result"
+        assert "diagnose" in [e.stage for e in events]
         same(load_diagnosis(events[-1].folder), diagnose(image, "tiny", device="cpu"))
         bad = owner.until(
             owner.submit(
@@ -222,11 +221,9 @@ def test_a_real_process_diagnoses_says_how_far_it_is_and_lets_go(tmp_path, image
             ),
             seconds=300,
         )[-1]
-        assert (
-            bad.kind == "user"
-            and "no file" in bad.message
-            and not os.path.exists(tmp_path / "early")
-        )
+        assert bad.kind == "user"
+        assert "no file" in bad.message
+        assert not os.path.exists(tmp_path / "early")
         began = time.monotonic()
         owner.until(
             owner.submit(

@@ -20,19 +20,21 @@ def test_a_killed_worker_gives_one_sentence_and_the_next_press_works(make):
     os.kill(pid, signal.SIGKILL)
     for number in numbers:
         last = owner.until(number)[-1]
+        assert last.kind == "unexpected"
         assert (
-            last.kind == "unexpected"
-            and last.message
-            == "The worker process stopped (it was killed, or the computer ran "
+            last.message == "The worker process stopped (it was killed, or the computer ran "
             "out of memory); press Segment again."
         )
         assert "exit code -9" in last.details
-    assert not owner.alive and not owner.poll()
-    assert owner.until(owner.ask())[-1].event == "result" and owner.ready
+    assert not owner.alive
+    assert not owner.poll()
+    assert owner.until(owner.ask())[-1].event == "result"
+    assert owner.ready
     os.kill(owner.pid(), signal.SIGKILL)  # idle: nobody need hear of it
     while owner.alive:
         time.sleep(0.01)
-    assert not owner.poll() and owner.until(owner.ask())[-1].event == "result"
+    assert not owner.poll()
+    assert owner.until(owner.ask())[-1].event == "result"
 
 
 def test_a_crash_in_c_leaves_its_trace(make):
@@ -47,22 +49,22 @@ def test_a_worker_that_cannot_start(make, tmp_path):
     owner = make(arguments=("-c", "import nothing_of_the_kind"))
     owner.start()
     last = owner.until(owner.ask())[-1]
-    assert "could not start (exit code 1)" in last.message and str(owner.log_path) in last.message
+    assert "could not start (exit code 1)" in last.message
+    assert str(owner.log_path) in last.message
     assert "nothing_of_the_kind" in last.details
     other = make(python=str(tmp_path / "no Python"))
     other.start()
     last = other.until(other.ask())[-1]
-    assert (
-        "could not be started" in last.message and "no Python" in last.message and not other.alive
-    )
+    assert "could not be started" in last.message
+    assert "no Python" in last.message
+    assert not other.alive
 
 
 def test_packages_that_are_missing_and_then_there(make, tmp_path):
     owner = make(NEEDS=str(tmp_path / "torch"))
     last = owner.until(owner.ask())[-1]
-    assert last.kind == "user" and last.message.startswith(
-        "The Python package torch is missing; press the button"
-    )
+    assert last.kind == "user"
+    assert last.message.startswith("The Python package torch is missing; press the button")
     assert owner._process.wait(
         10
     )  # a package that broke while it was loaded must not stay in anyone's way
@@ -107,7 +109,8 @@ def test_behind_a_launcher_the_real_process_is_killed_too(make, tmp_path, slack)
     front = owner._process.popen.pid
     assert front != pid
     owner.busy(number)
-    assert cancelled_in(owner, number) < 2 + slack and gone(pid, front)
+    assert cancelled_in(owner, number) < 2 + slack
+    assert gone(pid, front)
     pid = owner.pid()
     front = owner._process.popen.pid
     os.kill(front, signal.SIGKILL)  # whose death the real one sees only when its requests end
@@ -135,7 +138,8 @@ def test_a_worker_that_is_killed_before_it_has_said_hello_does_not_stay(make, tm
     while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < end:
         time.sleep(0.01)
     pid = int(pid_file.read_text())
-    assert lives(pid) and owner._process.server_pid is None
+    assert lives(pid)
+    assert owner._process.server_pid is None
     owner._process.kill()
     assert gone(pid)
 
@@ -151,7 +155,8 @@ def test_closing_ends_everything(make, slack, deed):
     began = time.monotonic()
     owner.close()
     assert time.monotonic() - began < (2 if deed == "hang with the lock" else 1) + slack
-    assert gone(pid, seconds=1) and not owner.alive
+    assert gone(pid, seconds=1)
+    assert not owner.alive
     events = [e for e in owner.poll() if e.final]
     assert [(e.id, e.kind) for e in events] == ([(number, "cancelled")] if deed else [])
     with pytest.raises(RuntimeError, match="closed"):
@@ -163,7 +168,8 @@ def test_closing_ends_everything(make, slack, deed):
 def test_ctrl_c_in_the_terminal_is_not_for_the_worker(shared):
     pid = shared.pid()
     os.kill(pid, signal.SIGINT)
-    assert shared.until(shared.ask())[-1].event == "result" and shared.pid() == pid
+    assert shared.until(shared.ask())[-1].event == "result"
+    assert shared.pid() == pid
 
 
 def test_a_log_that_grew_long_begins_anew_and_one_that_cannot_be_written_is_done_without(
@@ -171,7 +177,8 @@ def test_a_log_that_grew_long_begins_anew_and_one_that_cannot_be_written_is_done
 ):
     (tmp_path / "worker.log").write_bytes(b"old\n" * 600_000)
     owner = make()
-    assert owner.until(owner.ask("print"))[-1].event == "result" and "old" not in owner.log
+    assert owner.until(owner.ask("print"))[-1].event == "result"
+    assert "old" not in owner.log
     (tmp_path / "file").write_text("")
     owner = make()
     owner.log_path = tmp_path / "file" / "log"

@@ -18,7 +18,9 @@ def test_a_message_is_one_line_of_ascii_whatever_is_in_it():
         "fraction": 0.1,
     }
     line = encode(message)
-    assert line.endswith(b"\n") and line.count(b"\n") == 1 and line.isascii()
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert line.isascii()
     assert decode(line) == {**message, "volume": str(message["volume"])}
     assert decode(line.replace(b"\n", b"\r\n")) == decode(line)
     with pytest.raises(TypeError):
@@ -62,7 +64,8 @@ def test_an_event_takes_what_it_knows_and_keeps_the_rest():
         None,
         False,
     )
-    assert event.history == ({"step": 1, "loss": 0.5},) and event.data["more"] == 1
+    assert event.history == ({"step": 1, "loss": 0.5},)
+    assert event.data["more"] == 1
     assert Event.from_message({"id": 3, "event": "error", "kind": "user"}).final
 
 

@@ -14,7 +14,7 @@ from MedLLMSegLib import Volume, load_model, load_volume, segment
 from MedLLMSegLib.core.geometry import Grid, resample, transform_points
 from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
 from MedLLMSegLib.worker.client import MODULE
-from Testing.cli.test_end_to_end import template_path
+from Testing.helpers.brain_template import template_path
 from Testing.helpers.toy_training import write_toy_data
 from Testing.helpers.worker_owner import LINUX, Owner, cancelled_in
 
@@ -31,10 +31,9 @@ def toy_scans(tmp_path):
 def crop():
     """56 x 60 x 56 mm around the left hippocampus of the MNI template."""
     head = load_volume(template_path())
-    grid = Grid(
-        (56, 60, 56),
-        np.array([[1, 0, 0, -53], [0, 1, 0, -52], [0, 0, 1, -42], [0, 0, 0, 1]], float),
-    )
+    ijk_to_ras = np.eye(4)
+    ijk_to_ras[:3, 3] = (-53, -52, -42)
+    grid = Grid((56, 60, 56), ijk_to_ras)
     return Volume(resample(head.array.astype(np.float32), head.grid, grid), grid.ijk_to_ras, "crop")
 
 
@@ -69,14 +68,13 @@ def test_the_first_press_gives_what_the_library_gives(owner, crop):
         owner, crop, model="hippocampus-t1", device="cpu", side="left", uncertainty=True
     )
     same = segment(crop, device="cpu", side="left", uncertainty=True)
-    assert np.array_equal(result.labels.array, same.labels.array) and same.labels.array.any()
+    assert np.array_equal(result.labels.array, same.labels.array)
+    assert same.labels.array.any()
     assert np.array_equal(result.labels.ijk_to_ras, crop.ijk_to_ras)
     assert np.array_equal(result.uncertainty.array, same.uncertainty.array)
-    assert (
-        result.structures == same.structures
-        and result.notes == same.notes
-        and result.volumes_ml == same.volumes_ml
-    )
+    assert result.structures == same.structures
+    assert result.notes == same.notes
+    assert result.volumes_ml == same.volumes_ml
     centre = transform_points(crop.ijk_to_ras, np.argwhere(result.labels.array)[:, ::-1].mean(0))
     assert np.linalg.norm(centre - (-26, -22, -14)) < 8
 
@@ -120,7 +118,8 @@ def test_the_second_press_takes_hardly_longer_than_the_network(owner, crop, caps
             f"\nsecond press: {more[0]:.2f} s of processor time more than the network's"
             f" {network[0]:.2f} s; {more[1]:.2f} s of wall time more than its {network[1]:.2f} s"
         )
-    assert more[0] < 0.6 and owner.pid() == pid
+    assert more[0] < 0.6
+    assert owner.pid() == pid
 
 
 def test_a_wrong_device_is_said(owner, crop):
@@ -128,7 +127,8 @@ def test_a_wrong_device_is_said(owner, crop):
     last = owner.until(
         owner.submit("segment", volume=place, output=place / "result", device="warp"), seconds=LONG
     )[-1]
-    assert last.kind == "user" and '"warp" is no device' in last.message
+    assert last.kind == "user"
+    assert '"warp" is no device' in last.message
 
 
 def test_ping_names_what_there_is_to_compute_on(owner):
@@ -164,18 +164,19 @@ def test_a_training_tells_its_curve_is_stopped_goes_on_and_its_model_segments(
     )  # let go and saved, or killed: the machine was too slow for both
     number = ask()
     events = owner.until(number, seconds=LONG)
-    assert events[-1].event == "result" and events[-1].bundle == str(run / "bundle"), events[-1]
+    assert events[-1].event == "result", events[-1]
+    assert events[-1].bundle == str(run / "bundle"), events[-1]
     rows = [row for e in events for row in e.history]
-    assert [row["step"] for row in rows if "val_dice" in row] == list(range(1, 9)) and rows[-1][
-        "step"
-    ] == 8
+    assert [row["step"] for row in rows if "val_dice" in row] == list(range(1, 9))
+    assert rows[-1]["step"] == 8
     assert [row["step"] for row in rows if "loss" in row] == [8]
     scan = load_volume(toy_scans / "imagesTr/case5.nii.gz")
     _, result = press(owner, scan, model=str(run / "bundle"), device="cpu")
     assert [s.name for s in result.structures] == [
         "Front",
         "Back",
-    ] and result.labels.array.shape == scan.array.shape
+    ]
+    assert result.labels.array.shape == scan.array.shape
     number = owner.submit("train", request={**request, "minutes": 1}, output=run)
     assert "--minutes and --steps" in owner.until(number, seconds=LONG)[-1].message
 

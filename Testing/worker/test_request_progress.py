@@ -25,7 +25,8 @@ def test_the_time_left_is_guessed_from_the_work_and_not_from_the_model():
             report(stage, fraction)
             now[0] += seconds
     assert [m["seconds_left"] for m in sent] == [None, None, None, 8.0, 6.0, 2.0, 0.0]
-    assert [m["stage"] for m in sent][-1] == "segment" and all(m["id"] == 5 for m in sent)
+    assert [m["stage"] for m in sent][-1] == "segment"
+    assert all(m["id"] == 5 for m in sent)
 
 
 def test_progress_is_not_told_more_often_than_anyone_can_see():
@@ -34,11 +35,9 @@ def test_progress_is_not_told_more_often_than_anyone_can_see():
     for n in range(1000):
         report(f"step {n} of 1000", n / 1000, [{"step": n}] if n == 500 else [])
     report("done", 1.0)
-    assert (
-        len(sent) < 20
-        and sent[-1]["fraction"] == 1
-        and [row for m in sent for row in m["history"]] == [{"step": 500}]
-    )
+    assert len(sent) < 20
+    assert sent[-1]["fraction"] == 1
+    assert [row for m in sent for row in m["history"]] == [{"step": 500}]
     stop.set()
     with pytest.raises(Cancelled):
         report("segment", 0.1)

@@ -49,10 +49,8 @@ def bundles(tmp_path):
 
 def test_a_model_is_loaded_once_for_each_device(tasks):
     first = tasks.model("hippocampus-t1", "cpu")
-    assert (
-        tasks.model("hippocampus-t1", "cpu") is first
-        and tasks.model("hippocampus-t1", "cuda") is not first
-    )
+    assert tasks.model("hippocampus-t1", "cpu") is first
+    assert tasks.model("hippocampus-t1", "cuda") is not first
     assert tasks.loaded == [("hippocampus-t1", "cpu"), ("hippocampus-t1", "cuda")]
 
 
@@ -100,7 +98,8 @@ def test_a_bundle_that_was_deleted_is_not_used_any_more(tasks, bundles):
 def test_a_model_that_did_not_fit_its_gpu_gets_another_chance(tasks):
     tasks.model("hippocampus-t1", "full")
     tasks.model("hippocampus-t1", "full")
-    assert len(tasks.loaded) == 2 and not tasks.models
+    assert len(tasks.loaded) == 2
+    assert not tasks.models
 
 
 def test_a_training_has_the_memory_to_itself_and_its_output_is_its_own(tasks, tmp_path):

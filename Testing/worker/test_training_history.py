@@ -21,7 +21,8 @@ def test_each_row_of_a_curve_is_told_once(tmp_path):
 
     assert history.new_rows() == []
     write(2, 1_000)
-    assert history.new_rows() == rows[:2] and history.new_rows() == []
+    assert history.new_rows() == rows[:2]
+    assert history.new_rows() == []
     write(4, 2_000)
     assert history.new_rows() == rows[2:]
     write(3, 3_000)  # a training that was killed goes on from before its last rows
