@@ -5,41 +5,46 @@ where MEDLLMSEG_TEST_CACHE names that folder (`helpers.user_cache`).
 """
 
 import os
+import shutil
 import site
+import tempfile
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-
-@pytest.fixture(scope="session", autouse=True)
-def temporary_home(tmp_path_factory):
-    """A home folder for the session, for fixtures of a module and the processes they start, too.
-
-    What pip and Python read from the real one stays as it is: the tests of `llm fetch` run pip.
-    """
-    home = tmp_path_factory.mktemp("home")
-    real = Path.home()
-    pip_settings = real / ".config" / "pip" / "pip.conf"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONUSERBASE", site.getuserbase())
-        if pip_settings.is_file() and "PIP_CONFIG_FILE" not in os.environ:
-            patch.setenv("PIP_CONFIG_FILE", str(pip_settings))
-        for name in ("HOME", "USERPROFILE"):
-            patch.setenv(name, str(home))
-        for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA"):
-            patch.delenv(name, raising=False)
-        patch.setenv("MEDLLMSEG_CACHE", str(home / "cache"))
-        yield home
-
-
+_SESSION = pytest.MonkeyPatch()
+_HOME = Path(tempfile.gettempdir()) / f"medllmseg-home-{os.getpid()}"
 _NUMBERS = count()
 
 
+def pytest_configure():
+    """A home folder for the session: before modules are imported, and for the processes that tests
+    start, too.
+
+    What pip and Python read from the real one stays as it is: the tests of `llm fetch` run pip.
+    """
+    pip_settings = Path.home() / ".config" / "pip" / "pip.conf"
+    if pip_settings.is_file() and "PIP_CONFIG_FILE" not in os.environ:
+        _SESSION.setenv("PIP_CONFIG_FILE", str(pip_settings))
+    _SESSION.setenv("PYTHONUSERBASE", site.getuserbase())
+    _HOME.mkdir()
+    for name in ("HOME", "USERPROFILE"):
+        _SESSION.setenv(name, str(_HOME))
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "LOCALAPPDATA"):
+        _SESSION.delenv(name, raising=False)
+    _SESSION.setenv("MEDLLMSEG_CACHE", str(_HOME / "cache"))
+
+
+def pytest_unconfigure():
+    _SESSION.undo()
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
-def temporary_cache(temporary_home):
+def temporary_cache():
     """An empty cache for each test that does not set one of its own. The folder is not made."""
-    folder = temporary_home / "caches" / str(next(_NUMBERS))
+    folder = _HOME / "caches" / str(next(_NUMBERS))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDLLMSEG_CACHE", str(folder))
         yield folder

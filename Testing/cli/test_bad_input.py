@@ -392,6 +392,10 @@ def test_no_permission(where, tmp_path, capsys, stand_in, monkeypatch):
 
     real_open = builtins.open
 
+    def open_to_write(segmentation, path):
+        with open(path, "w"):
+            pass
+
     def refuse(*arguments, **more):
         mode = arguments[1] if len(arguments) > 1 else "r"
         if where == "builtins.open" and ("out" not in str(arguments[0]) or mode[0] not in "rw"):
@@ -400,7 +404,7 @@ def test_no_permission(where, tmp_path, capsys, stand_in, monkeypatch):
 
     monkeypatch.setattr(*((os, "replace") if where == "os.replace" else (builtins, "open")), refuse)
     if where == "builtins.open":
-        monkeypatch.setattr(batch, "save_segmentation", lambda s, path: path.write_text(""))
+        monkeypatch.setattr(batch, "save_segmentation", open_to_write)
     assert cli.main(["segment", str(scan), "--output", str(tmp_path / "out.nii.gz")]) == 2
     monkeypatch.undo()
     error = capsys.readouterr().err
