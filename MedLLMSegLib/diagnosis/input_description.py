@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.config_checks import config_from_json
 
 INPUTS = ("radiograph", "slices", "frames")
@@ -14,18 +15,18 @@ FIRST_CHANNEL = "image"  # the name of the first channel, and of the table's col
 
 @dataclass(frozen=True)
 class InputConfig:
-    """What a classifier is shown.
+    """Which images a classifier takes.
 
     kind: "radiograph" (one flat image), "slices" (a volume, slice by slice) or "frames" (several
     volumes in order, such as phases of the heart or of a contrast agent). modalities: DICOM's codes
-    of what it was trained on; an image that states another is refused; () takes any. body_part: as
-    DICOM calls it, in capitals; views: of radiographs; an image that states another gets a note.
-    slices: of "frames", so many slices of each volume, evenly spaced, are the channels of a step.
-    longest: at most so many steps of a sequence, evenly spaced; 0 for all. lungs: whether training
-    images were cropped to the lungs by a mask; where none was, cropping an image gets a note.
-    channels: further images of the same patient on the first one's pixels, such as a CT beside a
-    PET: their names, in the order of the network's channels, each with the modalities that it was
-    trained on; `modalities` is of the first.
+    of the training images; an image that states another code is refused; () accepts any. body_part:
+    as DICOM calls it, in capitals. views: of radiographs. An image that states another body part or
+    view gets a note. slices: of "frames", how many slices of each volume, evenly spaced, are the
+    channels of a step. longest: the most steps of a sequence, evenly spaced; 0 for all. lungs:
+    whether training images were cropped to the lungs by a mask; if not, cropping an image gets a
+    note. channels: further images of the same patient on the first one's pixels, such as a CT of a
+    PET: name -> modalities of its training images, in the order of the network's channels;
+    `modalities` is of the first.
     """
 
     kind: str = "radiograph"
@@ -37,7 +38,7 @@ class InputConfig:
     lungs: bool = False
     channels: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.kind not in INPUTS:
             raise UserError(
                 f"InputConfig.kind is {self.kind!r}, and one of {', '.join(map(repr, INPUTS))} is"
@@ -56,34 +57,34 @@ class InputConfig:
         if wrong or (self.channels and self.kind != "radiograph"):
             raise UserError(
                 f"InputConfig.channels is {list(self.channels)!r}, of the kind {self.kind!r}; names"
-                " in small letters other "
-                f'than "{FIRST_CHANNEL}" are needed, and flat images.'
+                f' in small letters other than "{FIRST_CHANNEL}" are needed, and flat images.'
             )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of all channels, the first one's too; () where it has no names for them."""
+        """The names of all channels; () for a model without named channels."""
         return (FIRST_CHANNEL, *self.channels) if self.channels else ()
 
     @property
     def ct(self) -> bool:
-        """Whether an image with values as a CT's is no mistake."""
+        """Whether an image with the values of a CT is accepted."""
         return not set(self.modalities) <= set(RADIOGRAPHY) or not self.modalities
 
     def of_channel(self, number: int) -> InputConfig:
-        """What one of the channels is shown, counted from 0; where they have no names, or beyond
-        the last, as the others.
+        """The description of one channel, counted from 0.
+
+        Without named channels it is that of all; beyond the last channel, that of the last.
         """
         if not self.channels:
             return self
         modalities = (self.modalities, *self.channels.values())[min(number, len(self.channels))]
         return replace(self, modalities=modalities, channels={})
 
-    def to_dict(self) -> dict:
-        """Without channels where there are none, as older versions wrote and read it."""
+    def to_dict(self) -> Json:
+        """JSON types; without channels the key is left out, as in older versions."""
         return {name: value for name, value in asdict(self).items() if name != "channels" or value}
 
     @classmethod
-    def from_dict(cls, data: dict) -> InputConfig:
+    def from_dict(cls, data: Json) -> InputConfig:
         channels = {name: tuple(codes) for name, codes in data.get("channels", {}).items()}
         return config_from_json(cls, {**data, "channels": channels})

@@ -1,5 +1,5 @@
 """A classifier's bundle ready to run: its network with verified weights, and what a diagnosis
-must know of it.
+needs to know about it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.llm.llama import LlamaWeights
 from MedLLMSegLib.llm.store import resolve
-from MedLLMSegLib.networks.classification import build_classifier as classifiers
+from MedLLMSegLib.networks.classification import build_classifier
 from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.registry.bundle import Bundle
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, ModelEntry, find_model
@@ -27,8 +29,8 @@ class ClassifierModel:
     """A classifier ready to run.
 
     threshold: of the second of two classes, or None: the likeliest class is the answer.
-    temperature: what logits are divided by. typical: what its training images look like, or None.
-    notes: what the user should know whenever it is used.
+    temperature: what the logits are divided by. typical: the average of its training images, or
+    None. notes: what the user should know whenever the model is used.
     """
 
     entry: ModelEntry
@@ -47,47 +49,54 @@ class ClassifierModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """In the order of the logits; of two, the second is the one that is looked for."""
+        """In the order of the logits; of two, the second is the finding."""
         return self.network.config.classes
 
 
 def load_classifier(name: str | Path = DEFAULT_CLASSIFIER, device: str = "auto") -> ClassifierModel:
-    """Read and verify a classifier and its language-model layers. name: an id or a bundle's folder.
+    """Read and verify a classifier and its language-model layers.
 
-    Where a GPU's memory is too full for it, it comes on the CPU, with a note that says so.
-    Raises `UserError` also for a licence that is still to be accepted.
+    name: an id or a bundle's folder. device: see `choose_device`. Where a GPU's memory is too full
+    for the model, it is loaded onto the CPU, with a note. Raises `UserError`, also for a licence
+    that has not been accepted yet.
     """
     return load_onto(find_model(name, "classifier"), device, _build)
 
 
 def _build(entry: ModelEntry, bundle: Bundle, device: torch.device) -> ClassifierModel:
-    about = bundle.metadata
-    config, part = ClassifierConfig.from_dict(about["network"]), about["network"].get("pneumollm")
-    weights = (
-        resolve(config.pneumollm.llm.source, config.pneumollm.llm.layers)
-        if part and part.get("llm")
-        else None
-    )
-    if weights is not None and weights.sha256 != about["llm_sha256"]:
-        raise UserError(
-            f'The language-model layers of "{config.pneumollm.llm.source}" on this computer are not'
-            f' the ones that "{entry.id}" was trained with; run `medllmseg llm verify`.'
-        )
-    threshold, temperature = about["threshold"], float(about["calibration"]["temperature"])
+    metadata = bundle.metadata
+    config = ClassifierConfig.from_dict(metadata["network"])
+    weights = _language_model_weights(entry, config, metadata)
+    threshold, temperature = metadata["threshold"], float(metadata["calibration"]["temperature"])
     if not temperature > 0 or not (threshold is None or 0 <= threshold <= 1):
         raise ValueError(f"temperature {temperature}, threshold {threshold}")
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # the new parts are drawn, and then filled: the caller's random numbers stay
-        network = classifiers.load_classifier(config, bundle.tensors, weights)
-    typical = TypicalImage.from_dict(about["typical"]) if about.get("typical") else None
+    # New layers are drawn at random and then filled: the caller's random state must not change.
+    with torch.random.fork_rng(devices=[]):
+        network = build_classifier.load_classifier(config, bundle.tensors, weights)
+    typical = metadata.get("typical")
     return ClassifierModel(
-        entry,
-        network.to(device),
-        PreparationConfig.from_dict(about["preparation"]),
-        InputConfig.from_dict(about["input"]),
-        threshold,
-        temperature,
-        typical,
-        device,
+        entry=entry,
+        network=network.to(device),
+        preparation=PreparationConfig.from_dict(metadata["preparation"]),
+        input=InputConfig.from_dict(metadata["input"]),
+        threshold=threshold,
+        temperature=temperature,
+        typical=TypicalImage.from_dict(typical) if typical else None,
+        device=device,
     )
+
+
+def _language_model_weights(
+    entry: ModelEntry, config: ClassifierConfig, metadata: Json
+) -> LlamaWeights | None:
+    """The verified language-model layers, or None for a classifier without a language model."""
+    llm = config.pneumollm.llm if config.pneumollm else None
+    if llm is None:
+        return None
+    weights = resolve(llm.source, llm.layers)
+    if weights.sha256 != metadata["llm_sha256"]:
+        raise UserError(
+            f'The language-model layers of "{llm.source}" on this computer are not the ones that'
+            f' "{entry.id}" was trained with; run `medllmseg llm verify`.'
+        )
+    return weights

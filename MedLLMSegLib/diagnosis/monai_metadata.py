@@ -1,12 +1,14 @@
-"""What makes a classifier's bundle one that MONAI knows and can run: the fields of its metadata,
-and configs/inference.json.
+"""What MONAI needs of a classifier's bundle: fields of its metadata, and configs/inference.json.
 
-Sources as in `registry/monai_fields.py`. Models of sequences, of several channels and of records have
-no inference.json.
+Sources as in `registry/monai_fields.py`. Models of sequences, of several channels and of records
+have no inference.json.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
 from MedLLMSegLib.registry.monai_fields import REQUIRED, SCHEMA, installed_version
@@ -17,12 +19,12 @@ from .classifier_description import ClassifierDescription
 _RUNNER = "MedLLMSegLib.monai_bundle.classifier_runner"
 
 
-def classifier_inference(metadata: dict) -> dict | None:
-    """The content of configs/inference.json, None for a model that takes more than one flat image.
+def classifier_inference(metadata: Json) -> Json | None:
+    """The content of configs/inference.json; None for a model that takes more than a flat image.
 
     Parameters of a run: bundle_root, device, output_dir, and either scan (one file, of any format
-    that `diagnose` reads) or dataset_dir (a folder of .dcm, .png). OUTPUT_DIR/predictions.csv gets
-    a line for each: file, a probability for each class.
+    that `diagnose` reads) or dataset_dir (a folder of .dcm and .png files). OUTPUT_DIR/
+    predictions.csv gets a line for each file: its path, and a probability for each class.
     """
     network = metadata["network"]
     if (
@@ -93,35 +95,11 @@ def classifier_inference(metadata: dict) -> dict | None:
 
 def classifier_fields(
     config: ClassifierConfig, preparation: PreparationConfig, about: ClassifierDescription
-) -> dict:
+) -> Json:
     """The fields of MONAI's specification (docs/source/mb_specification.rst)."""
-    side, classes = preparation.size, {str(n): name for n, name in enumerate(config.classes)}
-    image = {
-        "type": "image",
-        "format": "magnitude",
-        "modality": about.modality,
-        "num_channels": config.encoder.channels,
-        "spatial_shape": [side, side],
-        "dtype": "float32",
-        "value_range": [],
-        "is_patch_data": False,
-        "channel_def": {
-            str(n): name
-            for n, name in enumerate(
-                about.input.names or (about.modality,) * config.encoder.channels
-            )
-        },
-    }
-    pred = {
-        "type": "probabilities",
-        "format": "classes",
-        "num_channels": len(classes),
-        "spatial_shape": [len(classes)],
-        "dtype": "float32",
-        "value_range": [0, 1],
-        "is_patch_data": False,
-        "channel_def": classes,
-    }
+    classes = ", ".join(config.classes)
+    probabilities = _output_format(config)
+    logits = {**probabilities, "format": "logits", "value_range": []}
     return {
         "schema": SCHEMA,
         "changelog": {about.version: "first version"},
@@ -129,16 +107,51 @@ def classifier_fields(
         "pytorch_version": installed_version("torch"),
         "numpy_version": installed_version("numpy"),
         "required_packages_version": {"medllmseg": __version__, "fire": REQUIRED["fire"]},
-        "description": f"{about.title}. It tells {', '.join(config.classes)} apart.",
+        "description": f"{about.title}. It tells {classes} apart.",
         "copyright": f"{about.authors}; licence: {about.licence}",
         "data_source": about.data,
         "data_type": "files",
         "image_classes": about.modality,
-        "label_classes": ", ".join(config.classes),
-        "pred_classes": ", ".join(config.classes),
+        "label_classes": classes,
+        "pred_classes": classes,
         "network_data_format": {
-            "inputs": {"image": image},
-            "outputs": {"pred": {**pred, "format": "logits", "value_range": []}},
-            "post_processed_outputs": {"pred": pred},
+            "inputs": {"image": _input_format(config, preparation, about)},
+            "outputs": {"pred": logits},
+            "post_processed_outputs": {"pred": probabilities},
         },
     }
+
+
+def _input_format(
+    config: ClassifierConfig, preparation: PreparationConfig, about: ClassifierDescription
+) -> Json:
+    channels = config.encoder.channels
+    names = about.input.names or (about.modality,) * channels
+    return {
+        "type": "image",
+        "format": "magnitude",
+        "modality": about.modality,
+        "num_channels": channels,
+        "spatial_shape": [preparation.size, preparation.size],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+        "channel_def": _numbered(names),
+    }
+
+
+def _output_format(config: ClassifierConfig) -> Json:
+    return {
+        "type": "probabilities",
+        "format": "classes",
+        "num_channels": len(config.classes),
+        "spatial_shape": [len(config.classes)],
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": _numbered(config.classes),
+    }
+
+
+def _numbered(names: Iterable[str]) -> dict[str, str]:
+    return {str(number): name for number, name in enumerate(names)}

@@ -2,14 +2,16 @@
 
 Preparation as in PneumoLLM (arXiv 2312.03490): the DICOM file's default window, then a crop to the
 rectangle around the lungs. Like every change of grid here, crop and letterbox are two grids
-(`Box`), so a heat map's way back needs nothing else.
+(`SquareCrop`), so a heat map's way back needs nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedLLMSegLib.core.geometry import (
     Grid,
@@ -19,71 +21,81 @@ from MedLLMSegLib.core.geometry import (
     square_around,
     sub_grid,
 )
+from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.io.radiograph import Radiograph
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
+# First index, and the one after the last.
+Span: TypeAlias = tuple[int, int]
+
 
 @dataclass(frozen=True, eq=False)
-class Box:
-    """What preparation did: `rows` and `columns` (half-open) of the image were sampled onto the
-    square.
+class SquareCrop:
+    """What preparation did: `rows` and `columns` of the image were sampled onto the square.
 
     image, square: grids of one slice, in mm from the image's first pixel.
     """
 
     image: Grid
     square: Grid
-    rows: tuple[int, int]
-    columns: tuple[int, int]
+    rows: Span
+    columns: Span
 
-    def to_image(self, array: np.ndarray) -> np.ndarray:
-        """A map over the whole square, of any number of rows and columns, on the image's pixels:
-        float32, 0 beyond the crop.
+    def to_image(self, array: Array) -> NDArray[np.float32]:
+        """A map over the whole square on the image's pixels: float32, 0 beyond the crop.
+
+        array: of any number of rows and columns.
         """
-        there = regridded(self.square, *array.shape)
-        found, whole = (
-            np.zeros(self.image.shape[1:], np.float32),
-            (slice(0, 1), slice(*self.rows), slice(*self.columns)),
+        map_grid = regridded(self.square, *array.shape)
+        crop = (slice(0, 1), slice(*self.rows), slice(*self.columns))
+        on_crop = resample(
+            np.asarray(array, np.float32)[None], map_grid, sub_grid(self.image, crop)
         )
-        found[whole[1:]] = resample(
-            np.asarray(array, np.float32)[None], there, sub_grid(self.image, whole)
-        )[0]
-        return found
+        on_image = np.zeros(self.image.shape, np.float32)
+        on_image[crop] = on_crop
+        return on_image[0]
 
 
 def prepare_radiograph(
-    radiograph: Radiograph, config: PreparationConfig, lungs: np.ndarray | None = None
-) -> tuple[np.ndarray, Box]:
-    """The square that the network sees, and the way back.
+    radiograph: Radiograph, config: PreparationConfig, lungs: Array | None = None
+) -> tuple[NDArray[np.float32], SquareCrop]:
+    """The square that the network sees, (1, size, size) float32, and the way back.
 
-    lungs: bool (rows, columns), or None for the whole image (as with crop "none"). Returns ((1,
-    size, size) float32, `Box`): the crop fills the square along its longer side and keeps its
-    proportions in mm; what is beyond it is 0 after normalising.
+    lungs: bool (rows, columns), or None for the whole image (as with crop "none"). The crop fills
+    the square along its longer side and keeps its proportions in mm. Beyond the crop the square is
+    0 after normalising.
     """
-    rows, columns = _rectangle(radiograph.array.shape, config, lungs)
     height, width = radiograph.array.shape
+    rows, columns = _lung_rectangle(radiograph, config, lungs)
     image = Grid((1, height, width), np.diag([*radiograph.pixel_mm, 1.0, 1.0]))
-    part = sub_grid(image, (slice(0, 1), slice(*rows), slice(*columns)))
-    square = square_around(part, config.size)
-    seen = inside_mask(part, square)[0]
-    sampled = resample(radiograph.array[None, slice(*rows), slice(*columns)], part, square)[0]
+    crop = sub_grid(image, (slice(0, 1), slice(*rows), slice(*columns)))
+    square = square_around(crop, config.size)
+    inside = inside_mask(crop, square)[0]
+    pixels = radiograph.array[None, slice(*rows), slice(*columns)]
+    sampled = resample(pixels, crop, square)[0]
     mean, std = config.mean, config.std
     if config.normalise == "image":
-        mean, std = sampled[seen].mean(), max(sampled[seen].std(), 1e-6)
-    return np.where(seen, (sampled - mean) / std, 0).astype(np.float32)[None], Box(
-        image, square, rows, columns
+        mean, std = sampled[inside].mean(), max(sampled[inside].std(), 1e-6)
+    normalised = np.where(inside, (sampled - mean) / std, 0).astype(np.float32)
+    return normalised[None], SquareCrop(image, square, rows, columns)
+
+
+def _lung_rectangle(
+    radiograph: Radiograph, config: PreparationConfig, lungs: Array | None
+) -> tuple[Span, Span]:
+    """(rows, columns) around the lungs with the margin, within the image."""
+    height, width = radiograph.array.shape
+    if lungs is None or config.crop == "none":
+        return (0, height), (0, width)
+    return (
+        _span_with_margin(lungs.any(axis=1), config.margin),
+        _span_with_margin(lungs.any(axis=0), config.margin),
     )
 
 
-def _rectangle(
-    shape: tuple[int, int], config: PreparationConfig, lungs: np.ndarray | None
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(rows, columns), half-open: around the lungs with the margin, within the image."""
-    if lungs is None or config.crop == "none":
-        return (0, shape[0]), (0, shape[1])
-    found = []
-    for axis, length in enumerate(shape):
-        places = np.flatnonzero(lungs.any(1 - axis))
-        margin = round(config.margin * (places[-1] + 1 - places[0]))
-        found.append((max(0, int(places[0]) - margin), min(length, int(places[-1]) + 1 + margin)))
-    return tuple(found)
+def _span_with_margin(occupied: Array, margin: float) -> Span:
+    """occupied: bool, for each row or column. margin: a fraction of the span's length."""
+    indices = np.flatnonzero(occupied)
+    first, end = int(indices[0]), int(indices[-1]) + 1
+    extra = round(margin * (end - first))
+    return max(0, first - extra), min(len(occupied), end + extra)

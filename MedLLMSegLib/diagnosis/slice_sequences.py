@@ -8,110 +8,139 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid, regridded, resample, square_around
+from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 
 
 @dataclass(frozen=True, eq=False)
 class ImageSequence:
-    """images: (T, C, size, size) float32. slices: (T, C) which slice along k each came from.
-    volumes: (T, C) of which volume.
+    """T steps of C images each.
 
-    image, square: grids of one slice [1, j, i], in mm from its first voxel: what `to_volume` needs.
+    images: (T, C, size, size) float32. slices: (T, C), the slice along k that each came from.
+    volumes: (T, C), the number of its volume. image, square: grids of one slice [1, j, i], in mm
+    from its first voxel, for `to_slice`.
     """
 
-    images: np.ndarray
-    slices: np.ndarray
-    volumes: np.ndarray
+    images: NDArray[np.float32]
+    slices: NDArray[np.int_]
+    volumes: NDArray[np.int_]
     image: Grid
     square: Grid
 
-    def to_slice(self, array: np.ndarray) -> np.ndarray:
+    def to_slice(self, array: Array) -> Array:
         """A map over the whole square, of any size, on the slice's voxels [j, i]: float32."""
-        there = regridded(self.square, *array.shape)
-        return resample(np.asarray(array, np.float32)[None], there, self.image)[0]
+        map_grid = regridded(self.square, *array.shape)
+        return resample(np.asarray(array, np.float32)[None], map_grid, self.image)[0]
 
 
 def sequence_from_slices(
     volume: Volume, config: PreparationConfig, longest: int = 0
 ) -> ImageSequence:
-    """Each slice along k is a step of one channel. longest: at most so many, evenly spaced; 0
-    for all.
+    """Each slice along k is a step of one channel.
+
+    longest: the most steps, evenly spaced; 0 for all slices.
     """
-    chosen = evenly(volume.array.shape[0], longest or volume.array.shape[0])
-    return _steps([volume], chosen[:, None], np.zeros((len(chosen), 1), int), config)
+    count = volume.array.shape[0]
+    slices = evenly(count, longest or count)[:, None]
+    return _sequence([volume], slices, np.zeros_like(slices), config)
 
 
 def sequence_from_frames(
     volumes: Sequence[Volume], config: PreparationConfig, slices: int = 1, longest: int = 0
 ) -> ImageSequence:
-    """Each volume is a step; its channels are so many of its slices along k, evenly spaced. All
-    must have one grid.
+    """Each volume is a step.
+
+    slices: how many of its slices along k, evenly spaced, are its channels. longest: the most
+    steps; 0 for all volumes. Raises `UserError` for volumes of different shapes.
     """
+    first = volumes[0]
     for other in volumes[1:]:
-        if other.array.shape != volumes[0].array.shape:
+        if other.array.shape != first.array.shape:
             raise UserError(
-                f'"{other.name}" has {" x ".join(map(str, other.array.shape[::-1]))} voxels and'
-                f' "{volumes[0].name}" '
-                f"{' x '.join(map(str, volumes[0].array.shape[::-1]))}; the frames of a sequence"
-                " need one grid."
+                f'"{other.name}" has {_shape_text(other)} voxels and "{first.name}"'
+                f" {_shape_text(first)}; the frames of a sequence need one grid."
             )
-    which = evenly(len(volumes), longest or len(volumes))
-    chosen = evenly(volumes[0].array.shape[0], slices, repeat=True)
-    return _steps(
-        volumes, np.tile(chosen, (len(which), 1)), np.tile(which[:, None], (1, slices)), config
-    )
+    frames = evenly(len(volumes), longest or len(volumes))
+    channels = evenly(first.array.shape[0], slices, repeat=True)
+    slice_numbers, volume_numbers = np.meshgrid(channels, frames)  # (T, C) each
+    return _sequence(volumes, slice_numbers, volume_numbers, config)
 
 
-def evenly(count: int, wanted: int, repeat: bool = False) -> np.ndarray:
-    """The indices of ``wanted`` of ``count`` things, from the middles of equal parts, rising; fewer
-    where there are fewer.
+def _shape_text(volume: Volume) -> str:
+    return " x ".join(map(str, volume.array.shape[::-1]))
 
-    repeat: as many as wanted also where there are fewer, some of them twice.
+
+def evenly(count: int, wanted: int, repeat: bool = False) -> NDArray[np.int_]:
+    """The indices of ``wanted`` of ``count`` things, from the middles of equal parts, rising.
+
+    repeat: where there are fewer things, return as many indices as wanted, some of them twice.
     """
     wanted = wanted if repeat else min(count, wanted)
     return np.floor((np.arange(wanted) + 0.5) * count / wanted).astype(int)
 
 
-def check_steps(volume: Volume) -> None:
-    """As `check_scan`, but one slice will do: a patch is a sequence of one. Raises `UserError`."""
-    flat = volume.array.ndim == 3 and len(volume.array) == 1
-    check_scan(volume.with_array(np.repeat(volume.array, 2, axis=0)) if flat else volume)
+def check_sequence_volume(volume: Volume) -> None:
+    """As `check_scan`, but a single slice is accepted: it is a sequence of one.
+
+    Raises `UserError`.
+    """
+    if volume.array.ndim == 3 and len(volume.array) == 1:
+        volume = volume.with_array(np.repeat(volume.array, 2, axis=0))
+    check_scan(volume)
 
 
-def _steps(
-    volumes: Sequence[Volume], slices: np.ndarray, which: np.ndarray, config: PreparationConfig
+def _sequence(
+    volumes: Sequence[Volume],
+    slice_numbers: NDArray[np.int_],
+    volume_numbers: NDArray[np.int_],
+    config: PreparationConfig,
 ) -> ImageSequence:
-    for each in volumes:
-        check_steps(each)
-    first = volumes[0]
-    mm = first.spacing_mm  # (k, j, i)
-    image = Grid((1, *first.array.shape[1:]), np.diag([mm[2], mm[1], 1.0, 1.0]))
+    """slice_numbers, volume_numbers: (T, C)."""
+    for volume in volumes:
+        check_sequence_volume(volume)
+    _, height_mm, width_mm = volumes[0].spacing_mm
+    _, rows, columns = volumes[0].array.shape
+    image = Grid((1, rows, columns), np.diag([width_mm, height_mm, 1.0, 1.0]))
     square = square_around(image, config.size)
-    levels = [_levels(volume.array, config) for volume in volumes]
-    images = np.empty((*slices.shape, config.size, config.size), np.float32)
-    for step, channel in np.ndindex(slices.shape):
-        volume, (mean, std, low, high) = volumes[which[step, channel]], levels[which[step, channel]]
-        values = np.clip(volume.array[slices[step, channel]].astype(np.float32), low, high)
-        images[step, channel] = resample(((values - mean) / std)[None], image, square, outside=0.0)[
-            0
-        ]
-    return ImageSequence(images, slices, which, image, square)
+    levels = [_grey_levels(volume.array, config) for volume in volumes]
+    images = np.empty((*slice_numbers.shape, config.size, config.size), np.float32)
+    for step, channel in np.ndindex(slice_numbers.shape):
+        number = int(volume_numbers[step, channel])
+        pixels = volumes[number].array[slice_numbers[step, channel]]
+        grey = levels[number].normalise(pixels)
+        images[step, channel] = resample(grey[None], image, square, outside=0.0)[0]
+    return ImageSequence(images, slice_numbers, volume_numbers, image, square)
 
 
-def _levels(array: np.ndarray, config: PreparationConfig) -> tuple[float, float, float, float]:
-    """(mean, std, low, high) of a volume's grey values: clipped to the 0.5th and 99.5th percentile,
-    then as configured.
+@dataclass(frozen=True)
+class _GreyLevels:
+    """How a volume's grey values are normalised: clipped to low and high, then (x - mean) / std."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+
+    def normalise(self, array: Array) -> Array:
+        clipped = np.clip(array.astype(np.float32), self.low, self.high)
+        return (clipped - self.mean) / self.std
+
+
+def _grey_levels(array: Array, config: PreparationConfig) -> _GreyLevels:
+    """Clipped to the 0.5th and 99.5th percentile, then as configured.
 
     Over the whole volume, not slice by slice, so that slices stay comparable.
     """
-    low, high = (float(v) for v in np.percentile(array, (0.5, 99.5)))
+    low, high = (float(value) for value in np.percentile(array, (0.5, 99.5)))
     if not high > low:
         low, high = float(array.min()), float(array.max())
-    if config.normalise == "fixed":  # of the percentiles' 0 to 1
-        return low + config.mean * (high - low), config.std * (high - low), low, high
+    if config.normalise == "fixed":  # mean and std are of the percentiles' 0 to 1
+        span = high - low
+        return _GreyLevels(low + config.mean * span, config.std * span, low, high)
     clipped = np.clip(array, low, high).astype(np.float32)
-    return float(clipped.mean()), max(float(clipped.std()), 1e-6), low, high
+    return _GreyLevels(float(clipped.mean()), max(float(clipped.std()), 1e-6), low, high)
