@@ -15,7 +15,8 @@ from .common_options import Subparsers, add_device_option, typed_path
 from .terminal_progress import ScanBar
 
 if TYPE_CHECKING:
-    from MedLLMSegLib.diagnosis.batch.diagnose_batch import CaseImages, CaseResult
+    from MedLLMSegLib.diagnosis.batch.cases import CaseImages
+    from MedLLMSegLib.diagnosis.batch.table import CaseResult
     from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
 
 logger = logging.getLogger("medllmseg")
@@ -130,12 +131,8 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
     if args.model == DEFAULT_CLASSIFIER:
         _check_default_model()
     from MedLLMSegLib.core.safe_files import check_writable
-    from MedLLMSegLib.diagnosis.batch.diagnose_batch import (
-        DiagnoseOptions,
-        diagnose_cases,
-        find_cases,
-        first_image,
-    )
+    from MedLLMSegLib.diagnosis.batch.cases import find_cases, first_image
+    from MedLLMSegLib.diagnosis.batch.diagnose_batch import DiagnoseOptions, diagnose_cases
     from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 
     if args.output is not None:
@@ -220,7 +217,7 @@ def _print_results(
 
 
 def _print_result(result: CaseResult, model: ClassifierModel) -> None:
-    from MedLLMSegLib.diagnosis.batch.diagnose_batch import case_label
+    from MedLLMSegLib.diagnosis.batch.cases import case_label
 
     name, diagnosis = case_label(result.images, model), result.diagnosis
     if diagnosis is None:
@@ -240,7 +237,7 @@ def _print_result(result: CaseResult, model: ClassifierModel) -> None:
 
 def _python_call(images: CaseImages, args: argparse.Namespace) -> str:
     """The Python call that does the same to one case."""
-    from MedLLMSegLib.diagnosis.batch.diagnose_batch import find_lung_mask, first_image
+    from MedLLMSegLib.diagnosis.batch.cases import find_lung_mask, first_image
 
     paths = [None if path is None else str(path) for path in images]
     arguments = [repr(paths[0] if len(paths) == 1 else paths)]

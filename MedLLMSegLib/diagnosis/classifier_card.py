@@ -147,7 +147,9 @@ def _how_to_use(metadata: Json) -> list[str]:
     intended_use = metadata.get("intended_use") or (
         f"It is for trying out and comparing methods. {RESEARCH_ONLY}"
     )
-    channels = "".join(f" --channel {name}={name}.dcm" for name in description.get("channels") or ())
+    channels = "".join(
+        f" --channel {name}={name}.dcm" for name in description.get("channels") or ()
+    )
     path_text = "In place of the id, the path of this folder will do."
     blocks = [
         "## How to use it",
@@ -175,10 +177,7 @@ def _how_to_use(metadata: Json) -> list[str]:
 
 def _data(metadata: Json) -> list[str]:
     data = metadata.get("data") or ""
-    if data in NOT_STATED:
-        text = "Whose data it was trained on is not stated."
-    else:
-        text = f"{data}."
+    text = "Whose data it was trained on is not stated." if data in NOT_STATED else f"{data}."
     note = metadata.get("data_note") or ""
     return licence_section(metadata, f"{text}{_training_sentence(metadata)} {note}")
 

@@ -50,7 +50,7 @@ class ClassifierDescription:
     modality: str = "X-ray"
     data: str = "not stated"
     licence: str = NOT_STATED
-    input: InputConfig = InputConfig()
+    input: InputConfig = field(default_factory=InputConfig)
     threshold: float | None = None
     temperature: float = 1.0
     chosen: Json = field(default_factory=dict)

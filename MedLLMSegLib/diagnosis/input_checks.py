@@ -98,9 +98,7 @@ def atypical_image_notes(array: Array, typical: TypicalImage | None) -> tuple[st
         return ()
     mean = np.array(typical.mean).reshape(typical.side, typical.side)
     small = _block_means(array, typical.side)
-    correlation, *rotated = (
-        _correlation(np.rot90(small, quarters), mean) for quarters in range(4)
-    )
+    correlation, *rotated = (_correlation(np.rot90(small, quarters), mean) for quarters in range(4))
     is_rotated = max(rotated) >= correlation + ROTATION_GAIN
     if correlation >= typical.limit and not is_rotated:
         return ()

@@ -88,14 +88,14 @@ def _lung_rectangle(
     if lungs is None or config.crop == "none":
         return (0, height), (0, width)
     return (
-        _span_with_margin(lungs.any(axis=1), config.margin),
-        _span_with_margin(lungs.any(axis=0), config.margin),
+        _span_with_margin(lungs, 0, config.margin),
+        _span_with_margin(lungs, 1, config.margin),
     )
 
 
-def _span_with_margin(occupied: Array, margin: float) -> Span:
-    """occupied: bool, for each row or column. margin: a fraction of the span's length."""
-    indices = np.flatnonzero(occupied)
+def _span_with_margin(lungs: Array, axis: int, margin: float) -> Span:
+    """margin: a fraction of the span's length."""
+    indices = np.flatnonzero(lungs.any(axis=1 - axis))
     first, end = int(indices[0]), int(indices[-1]) + 1
     extra = round(margin * (end - first))
-    return max(0, first - extra), min(len(occupied), end + extra)
+    return max(0, first - extra), min(lungs.shape[axis], end + extra)

@@ -11,7 +11,9 @@ from PIL import Image
 
 from MedLLMSegLib import UserError, Volume, diagnose, save_volume
 from MedLLMSegLib.diagnosis.input_description import InputConfig
-from MedLLMSegLib.diagnosis.inputs import _onto_slices, prepare_input, record_fields
+from MedLLMSegLib.diagnosis.inputs.prepare_input import prepare_input
+from MedLLMSegLib.diagnosis.inputs.record_input import record_fields
+from MedLLMSegLib.diagnosis.inputs.sequence_input import maps_onto_slices
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.slice_sequences import (
     evenly,
@@ -106,7 +108,7 @@ def test_a_map_of_a_step_comes_back_to_its_slice(shape):
     )
     maps = np.zeros((3, 8, 8))
     maps[1, 3, 4] = 1
-    whole = _onto_slices(maps, steps, shape)
+    whole = maps_onto_slices(maps, steps, shape[0])
     assert whole.shape == shape and whole[1].max() > 0.5 and whole[[0, 2]].max() == 0
 
 

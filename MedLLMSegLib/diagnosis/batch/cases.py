@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -36,10 +37,8 @@ def find_cases(
     further = channels or {}
     if further:
         _check_names(further, model)
-    if model.input.kind == "radiograph":
-        images = list(_radiographs(paths))
-    else:
-        images = find_scans(paths)
+    flat = model.input.kind == "radiograph"
+    images = list(_radiographs(paths)) if flat else find_scans(paths)
     if model.input.channels:
         return _with_channels(list(dict.fromkeys(images)), model, further)
     if model.input.kind == "frames" or model.config.encoder.channels > 1:
@@ -50,7 +49,7 @@ def find_cases(
 def _radiographs(paths: Iterable[Path]) -> Iterable[Path]:
     """The paths, and in place of each folder the images in it."""
     for path in paths:
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike Path.is_dir, it raises no error for an impossible name
             yield from _images_in(path)
         else:
             yield path
@@ -82,9 +81,7 @@ def _with_channels(
     image_of_channel = {name: _ChannelImages(source) for name, source in channels.items()}
     cases: list[CaseImages] = []
     for first in first_images:
-        others = [
-            image_of_channel[name].of(first) if name in channels else None for name in names
-        ]
+        others = [image_of_channel[name].of(first) if name in channels else None for name in names]
         cases.append((first, *others))
     for number, name in enumerate(names, 1):
         if name in channels and all(case[number] is None for case in cases):

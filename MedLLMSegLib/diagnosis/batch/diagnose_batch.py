@@ -70,9 +70,7 @@ def diagnose_cases(
     return results
 
 
-def _case_report(
-    progress: Callable[[int, str, float], None] | None, number: int
-) -> Report | None:
+def _case_report(progress: Callable[[int, str, float], None] | None, number: int) -> Report | None:
     """The progress of one case, as that of the batch."""
     if progress is None:
         return None

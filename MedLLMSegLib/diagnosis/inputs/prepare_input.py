@@ -33,6 +33,4 @@ def prepare_input(
     else:
         prepared = prepare_sequence(image, model)
     fields, notes = record_fields(record, model.config.record, model.entry.id)
-    return replace(
-        prepared, batch={**prepared.batch, **fields}, notes=(*prepared.notes, *notes)
-    )
+    return replace(prepared, batch={**prepared.batch, **fields}, notes=(*prepared.notes, *notes))

@@ -21,7 +21,7 @@ ImageSource: TypeAlias = str | Path | Volume | Radiograph
 # One image, or several in order: of several channels None is a missing one.
 ImageSources: TypeAlias = ImageSource | Sequence[ImageSource | None]
 # A lung mask: a file's path, a volume, or bool (rows, columns).
-MaskSource: TypeAlias = str | Path | Volume | Array
+MaskSource: TypeAlias = "str | Path | Volume | Array"
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,9 +76,7 @@ def _with_way_back(
     )
 
 
-def _image_of_each_channel(
-    image: ImageSources, model: ClassifierModel
-) -> list[ImageSource | None]:
+def _image_of_each_channel(image: ImageSources, model: ClassifierModel) -> list[ImageSource | None]:
     """An image, or None, for each of the model's channels.
 
     Raises `UserError` for too many images, or none.
