@@ -16,9 +16,8 @@ from MedLLMSegLib.registry.bundle import load_strictly
 from MedLLMSegLib.registry.network_config import OURS, PAPER, LLMConfig, NetworkConfig
 
 SMALL = replace(OURS, stem_channels=(8, 8, 16), width=48, heads=4, depth=2)
-THICK = replace(
-    SMALL, strides=((1, 2, 2), (1, 2, 2), (2, 2, 2)), deep_supervision=True
-)  # slices 4 times as thick
+# Slices 4 times as thick.
+THICK = replace(SMALL, strides=((1, 2, 2), (1, 2, 2), (2, 2, 2)), deep_supervision=True)
 LINEAR = replace(THICK, decoder="linear", deep_supervision=False)
 SMALL_PAPER = replace(PAPER, depth=2, grid=(4, 4, 4))
 

@@ -14,9 +14,8 @@ from MedLLMSegLib.registry.network_config import OURS, PAPER
 
 SMALL = replace(OURS, stem_channels=(8, 8, 16), width=48, heads=4, depth=2)
 SMALL_PAPER = replace(PAPER, depth=2, grid=(4, 4, 4))
-LAYER_29_ONLY = [
-    arm for arm in ARMS if arm not in ("J", "H-layer0", "H-layer12")
-]  # the others must be fetched first
+# The others must be fetched first.
+LAYER_29_ONLY = [arm for arm in ARMS if arm not in ("J", "H-layer0", "H-layer12")]
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +79,8 @@ def test_c_is_not_linear_and_b_is(arms):
 def test_frozen_blocks_get_no_gradient_and_are_not_stored(arms, arm):
     network = arms[arm].train()
     network.zero_grad()
-    torch.nn.init.normal_(
-        network.llm.out.weight, std=0.1
-    )  # it starts at zero, and would let nothing through
+    # It starts at zero, and would let nothing through.
+    torch.nn.init.normal_(network.llm.out.weight, std=0.1)
     network(torch.randn(1, 1, 16, 16, 16)).square().mean().backward()
     assert all(p.grad is None and not p.requires_grad for p in block(network).values())
     assert network.llm.into.weight.grad.abs().max() > 0
@@ -163,9 +161,8 @@ def test_the_same_seed_gives_every_arm_the_same_beginning(arms, llm):
         if arm != "A":
             assert torch.equal(own["llm.into.weight"], arms["F"].llm.into.weight), arm
     image = torch.randn(1, 1, 16, 16, 16)
-    with (
-        torch.no_grad()
-    ):  # the block's last projection begins at zero, so all begin as the same function
+    # The block's last projection begins at zero, so all begin as the same function.
+    with torch.no_grad():
         outputs = [arms[a].eval()(image) for a in "ABCDEFGI"]
     assert all(torch.allclose(o, outputs[0], atol=1e-6) for o in outputs)
     again = build("D", llm)

@@ -35,7 +35,6 @@ def test_the_cost_of_an_image_is_measured_and_leaves_the_network_as_it_was(llm, 
     )
     assert 0 < cost.ms < cost.training_ms
     larger = measure_cost(network, {"image": torch.randn(2, 1, 64, 64)}, repeats=1)
-    assert (
-        2 < larger.activations_mb / cost.activations_mb < 4.5
-    )  # four times the pixels; the tokens stay as they are
+    # Four times the pixels; the tokens stay as they are.
+    assert 2 < larger.activations_mb / cost.activations_mb < 4.5
     assert f"{cost.trained:,} trained" in str(cost)

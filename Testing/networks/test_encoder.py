@@ -46,12 +46,13 @@ def test_the_map_lies_as_the_patches_do(name, encoder_of):
     maps = recorded_maps(encoder)
     encoder(image)
     changed = image.clone()
-    changed[..., :2, -2:] += (
-        3  # in the top right corner's patch: the map changes most there, in a network of few layers
-    )
+    # In the patch of the top right corner: with few layers, the map changes most there.
+    changed[..., :2, -2:] += 3
     encoder(changed)
-    difference = (maps[1] - maps[0]).square().sum(1)[0]
-    assert divmod(int(difference.argmax()), difference.shape[1]) == (0, difference.shape[1] - 1)
+    difference = (maps[1] - maps[0]).square().sum(1)[0]  # (h, w)
+    columns = difference.shape[1]
+    row, column = divmod(int(difference.argmax()), columns)
+    assert (row, column) == (0, columns - 1)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

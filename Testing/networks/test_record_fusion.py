@@ -84,15 +84,17 @@ def test_each_part_counts_and_missing_is_not_the_same_as_zero(batch):
     whole = network(batch)
     for part in PARTS:
         assert not torch.allclose(network(without(batch, part)), whole, atol=1e-5), part
+    # The means, which are 0 to the network.
     zero = {
         **batch,
         "numbers": torch.tensor([[50.0, 1.0]] * 4),
-    }  # the means, which are 0 to the network
+    }
     assert not torch.allclose(network(without(zero, "numbers 0")), network(zero), atol=1e-5)
+    # Each category's first value.
     first = {
         **batch,
         "categories": torch.zeros(4, 2, dtype=torch.int64),
-    }  # each category's first value
+    }
     for part in ("categories 0", "categories 1"):
         assert not torch.allclose(network(without(first, part)), network(first), atol=1e-5), part
 

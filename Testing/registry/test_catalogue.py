@@ -116,9 +116,8 @@ def test_a_licence_is_shown_and_accepted_before_the_first_use(cache, tmp_path, c
     assert load_model("strict", "cpu").entry.id == "strict"
     assert cli.main(["models"]) == 0
     assert "CC-BY-NC-SA-4.0 (accepted)" in capsys.readouterr().out
-    heart_bundle(
-        cache / "models", **{**STRICT, "licence": "another"}
-    )  # another licence is another question
+    # Another licence is another question.
+    heart_bundle(cache / "models", **{**STRICT, "licence": "another"})
     with pytest.raises(UserError, match="is under another"):
         load_model(folder, "cpu")
 
