@@ -1,4 +1,4 @@
-"""What the pages in docs/ are written with: a table, a difference with its sign, a p value."""
+"""Parts of the pages in docs/: a table, a difference with its sign, a p value."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(
-        "| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)
-    )
+    """A Markdown table of texts."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def signed(value: float, digits: int) -> str:
@@ -17,8 +17,11 @@ def signed(value: float, digits: int) -> str:
 
 
 def p_value(value: float | None, name: str = "") -> str:
-    """ "0.012" or "p = 0.012"; "< 0.001" below that, "-" for None."""
+    """ "0.012", or with a name "p = 0.012"; "< 0.001" below that, "-" for None."""
     if value is None:
         return "-"
-    text = "< 0.001" if value < 0.001 else f"{value:.3f}"
-    return text if not name else f"{name} {text}" if text.startswith("<") else f"{name} = {text}"
+    is_tiny = value < 0.001
+    text = "< 0.001" if is_tiny else f"{value:.3f}"
+    if not name:
+        return text
+    return f"{name} {text}" if is_tiny else f"{name} = {text}"

@@ -1,4 +1,4 @@
-"""A report to look at: an HTML page and its pictures in a folder of their own."""
+"""The report of a segmentation: an HTML page and its pictures in a folder of their own."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from matplotlib.figure import Figure
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import atomic_write, make_folder, write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
+from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 
-from .slice_pictures import masks, organs, slice_picture
+from .slice_pictures import slice_picture
+from .structure_masks import organs, structure_masks
 from .surface_picture import surface_picture
 
 STYLE = """
-:root { color-scheme: light dark; --line: #d5d8dd; --soft: #5d6470; --back: #ffffff; --ink: #1c1e21; --box: #f4f5f7; }
+:root { color-scheme: light dark; --line: #d5d8dd; --soft: #5d6470; --back: #ffffff; --ink: \
+#1c1e21; --box: #f4f5f7; }
 @media (prefers-color-scheme: dark) {
   :root { --line: #383c43; --soft: #9aa1ad; --back: #17181b; --ink: #e6e7ea; --box: #212327; } }
 body { font: 16px/1.5 system-ui, sans-serif; background: var(--back); color: var(--ink);
@@ -29,19 +32,23 @@ h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
 p.facts, figcaption, footer { color: var(--soft); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 1.4rem .4rem 0; text-align: left; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; color: var(--soft); } td.n, th.n { text-align: right; } tr.sum td { font-weight: 600; }
-.swatch { display: inline-block; width: .95em; height: .95em; border-radius: .2em; vertical-align: -.12em;
+th { font-weight: 600; color: var(--soft); } td.n, th.n { text-align: right; } tr.sum td { \
+font-weight: 600; }
+.swatch { display: inline-block; width: .95em; height: .95em; border-radius: .2em; \
+vertical-align: -.12em;
           margin-right: .6em; box-shadow: 0 0 0 1px #0004; }
-figure { margin: 0 0 1.2rem; } img { width: 100%; height: auto; border-radius: .4rem; display: block; }
+figure { margin: 0 0 1.2rem; } img { width: 100%; height: auto; border-radius: .4rem; display: \
+block; }
 figcaption { font-size: .9rem; margin-top: .3rem; }
 pre { background: var(--box); padding: .8rem 1rem; border-radius: .4rem; white-space: pre-wrap;
       overflow-wrap: anywhere; }
-footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8rem; font-size: .9rem; }
+footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8rem; font-size: \
+.9rem; }
 """
 
 
 def write_report(
-    volume: Volume, segmentation: Segmentation, folder, command: str | None = None
+    volume: Volume, segmentation: Segmentation, folder: PathLike, command: str | None = None
 ) -> Path:
     """Write report.html and its pictures into a folder, and return the page's path.
 
@@ -53,25 +60,33 @@ def write_report(
             f'The segmentation does not lie on the grid of "{volume.name}"; segment the scan again.'
         )
     folder = make_folder(folder)
-    found = masks(segmentation)
-    figures = []
-    present = [
-        o for o in organs(segmentation.structures) if any(s.label in found for s in o.structures)
-    ]
-    for n, organ in enumerate(present or [None], 1):
-        name = organ.name if organ else "The scan"
-        picture = slice_picture(volume, organ, found)
-        figures.append(_figure(folder / f"slices_{n}.png", picture, name, "slices with outlines"))
-    surface = surface_picture(list(found.values()))
-    if surface is not None:
-        figures.append(
-            _figure(folder / "surface.png", surface, "3D view", "surfaces of the structures")
-        )
+    figures = _write_pictures(volume, segmentation, folder)
     return write_text(folder / "report.html", _page(volume, segmentation, figures, command))
 
 
-def _figure(path: Path, picture: Figure, title: str, what: str) -> str:
-    """Save a picture and return the HTML that shows it."""
+def _write_pictures(volume: Volume, segmentation: Segmentation, folder: Path) -> list[str]:
+    """Write slices of each organ and the 3D view; returns the HTML of each picture."""
+    masks = structure_masks(segmentation)
+    present = [
+        organ
+        for organ in organs(segmentation.structures)
+        if any(structure.label in masks for structure in organ.structures)
+    ]
+    figures = []
+    for n, organ in enumerate(present or [None], 1):
+        title = organ.name if organ else "The scan"
+        picture = slice_picture(volume, organ, masks)
+        path = folder / f"slices_{n}.png"
+        figures.append(_write_picture(path, picture, title, "slices with outlines"))
+    surface = surface_picture(list(masks.values()))
+    if surface is not None:
+        path = folder / "surface.png"
+        figures.append(_write_picture(path, surface, "3D view", "surfaces of the structures"))
+    return figures
+
+
+def _write_picture(path: Path, picture: Figure, title: str, content: str) -> str:
+    """Save a picture and return the HTML that shows it. content: for the alternative text."""
     data = io.BytesIO()
     picture.savefig(data, format="png", facecolor=picture.get_facecolor())
     with atomic_write(path) as temporary:
@@ -79,7 +94,7 @@ def _figure(path: Path, picture: Figure, title: str, what: str) -> str:
     text = escape(title)
     return (
         f'<h2>{text}</h2>\n<figure><a href="{path.name}"><img src="{path.name}" alt="{text}:'
-        f' {what}"></a></figure>'
+        f' {content}"></a></figure>'
     )
 
 
@@ -121,36 +136,40 @@ def _facts(volume: Volume, segmentation: Segmentation) -> str:
     return f"{size} voxels of {spacing} mm, {orientation(volume.ijk_to_ras)}{model}"
 
 
-def orientation(ijk_to_ras: np.ndarray) -> str:
-    """Where i, j and k run to ("RAS", "LPS", ...), and by how many degrees the axes are turned
-    away from that.
+def orientation(ijk_to_ras: Array) -> str:
+    """The directions of i, j and k ("RAS", "LPS", ...), and how many degrees they are turned off.
+
+    ijk_to_ras: (4, 4).
     """
     axes = np.asarray(ijk_to_ras, float)[:3, :3]
     axes = axes / np.linalg.norm(axes, axis=0)
-    main = np.abs(axes).argmax(0)
-    letters = "".join(
-        ("RL", "AP", "SI")[row][int(axes[row, col] < 0)] for col, row in enumerate(main)
-    )
+    nearest = np.abs(axes).argmax(0)  # (3,) the world axis of each array axis
+    letters = ""
+    for column, row in enumerate(nearest):
+        positive, negative = ("RL", "AP", "SI")[row]
+        letters += negative if axes[row, column] < 0 else positive
     tilt = math.degrees(math.acos(min(1.0, float(np.abs(axes).max(0).min()))))
-    return letters + (f" turned by up to {tilt:.0f}°" if tilt >= 0.5 else "")
+    return f"{letters} turned by up to {tilt:.0f}°" if tilt >= 0.5 else letters
 
 
 def _table(segmentation: Segmentation) -> str:
-    """Structures with colour, name, mL and mean confidence; a sum for each organ of several
+    """Each structure's colour, name, mL and mean confidence, with a sum for each organ of several
     parts.
     """
-    volumes, rows = segmentation.volumes_ml, []
+    volumes_ml, rows = segmentation.volumes_ml, []
     for organ in organs(segmentation.structures):
-        for s in organ.structures:
+        for structure in organ.structures:
+            confidence = _percent(segmentation.confidence.get(structure.label))
             rows.append(
-                f'<tr><td>{_swatch(s)}{escape(s.name)}</td><td class="n">{volumes[s.key]:.3f}</td>'
-                f'<td class="n">{_percent(segmentation.confidence.get(s.label))}</td></tr>'
+                f"<tr><td>{_swatch(structure)}{escape(structure.name)}</td>"
+                f'<td class="n">{volumes_ml[structure.key]:.3f}</td>'
+                f'<td class="n">{confidence}</td></tr>'
             )
         if len(organ.structures) > 1:
-            total = sum(volumes[s.key] for s in organ.structures)
+            total = sum(volumes_ml[structure.key] for structure in organ.structures)
             rows.append(
-                f'<tr class="sum"><td>{escape(organ.name)}</td><td'
-                f' class="n">{total:.3f}</td><td></td></tr>'
+                f'<tr class="sum"><td>{escape(organ.name)}</td>'
+                f'<td class="n">{total:.3f}</td><td></td></tr>'
             )
     head = (
         '<tr><th>Structure</th><th class="n">Volume (mL)</th><th class="n">Mean'

@@ -24,15 +24,8 @@ from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.reporting.scan_report import orientation, write_report
-from MedLLMSegLib.reporting.slice_pictures import (
-    AXIAL,
-    CORONAL,
-    SAGITTAL,
-    _figure,
-    draw_slice,
-    masks,
-    organs,
-)
+from MedLLMSegLib.reporting.slice_drawing import AXIAL, CORONAL, SAGITTAL, draw_slice, square_panels
+from MedLLMSegLib.reporting.structure_masks import organs, structure_masks
 from MedLLMSegLib.reporting.surface_picture import CAMERAS, camera, mesh_of, surface_picture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,10 +86,15 @@ def coloured(image: np.ndarray, color) -> np.ndarray:
 )  # left is on the viewer's right, front and head up
 def test_the_outline_lies_around_the_cube_and_left_is_on_the_right(grid, view, right_mm, down_mm):
     volume, segmentation = make(grid)
-    figure, (panel,) = _figure(1, 1)
+    figure, (panel,) = square_panels(1, 1)
     normal = np.cross(view.right, view.down)
     draw_slice(
-        panel, volume, list(masks(segmentation).values()), view, CENTRE * np.abs(normal), 120.0
+        panel,
+        volume,
+        list(structure_masks(segmentation).values()),
+        view,
+        CENTRE * np.abs(normal),
+        120.0,
     )
     image = pixels(figure)
     size = len(image)
@@ -223,7 +221,7 @@ def test_each_part_of_an_organ_has_its_row(tmp_path):
 def test_surfaces_have_the_volume_of_their_voxels_and_look_outward():
     for grid in GRIDS:
         _, segmentation = make(grid)
-        mask = masks(segmentation)[1]
+        mask = structure_masks(segmentation)[1]
         mesh = mesh_of(mask)
         a, b, c = (mesh.points[mesh.faces[:, n]] for n in range(3))
         volume = np.einsum("ij,ij->", a, np.cross(b, c)) / 6
@@ -247,7 +245,7 @@ def test_from_the_front_left_is_on_the_right():
     labels[7:13, 10:16, 12:18] = 2  # behind it, hidden by it
     labels[5:15, 10:16, 40:50] = 4  # right
     segmentation = Segmentation(Volume(labels, np.eye(4)), hippocampus_structures(lateral=True))
-    figure = surface_picture(list(masks(segmentation).values()))
+    figure = surface_picture(list(structure_masks(segmentation).values()))
     letters = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
     assert (
         letters["L"][0] > letters["S"][0]
