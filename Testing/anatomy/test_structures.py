@@ -2,20 +2,15 @@
 distinct and the same each time.
 """
 
-import json
-
 import numpy as np
-import pytest
 
 from MedLLMSegLib.anatomy.structures import (
     TISSUE,
     cardiac_structures,
-    hippocampus_structures,
     label_color,
     named_structures,
     uncoded_structures,
 )
-from MedLLMSegLib.core.segmentation import Structure
 
 
 def test_the_hearts_codes_are_those_of_slicers_list():
@@ -32,23 +27,6 @@ def test_the_hearts_codes_are_those_of_slicers_list():
     }
 
 
-def test_structures_round_trip_through_json():
-    for s in (
-        *cardiac_structures(),
-        *hippocampus_structures(True),
-        *uncoded_structures({7: "tumour"}),
-    ):
-        assert Structure.from_dict(json.loads(json.dumps(s.to_dict()))) == s
-
-
-@pytest.mark.parametrize(
-    "change", ({"label": 0}, {"label": 256}, {"color": [1, 2]}, {"color": [0, 0, 300]})
-)
-def test_damaged_descriptions_are_refused(change):
-    with pytest.raises(ValueError):
-        Structure.from_dict({**cardiac_structures()[0].to_dict(), **change})
-
-
 def test_a_users_labels_get_keys_names_and_colours_of_their_own():
     found = uncoded_structures({4: "Left lung (upper)", 1: "tumour", 2: "tumour", 9: "心"})
     assert [s.label for s in found] == [1, 2, 4, 9]
@@ -59,15 +37,15 @@ def test_a_users_labels_get_keys_names_and_colours_of_their_own():
         "structure",
     ]
     assert [s.name for s in found] == ["Tumour", "Tumour", "Left lung (upper)", "心"]
-    assert (
-        found[0].category == found[0].type == TISSUE
-        and found[2].color == uncoded_structures({4: "x"})[0].color
-    )
+    assert found[0].category == found[0].type == TISSUE
+    assert found[2].color == uncoded_structures({4: "x"})[0].color
 
 
 def test_all_colours_differ_and_those_of_the_first_labels_clearly():
     colors = np.array([label_color(n) for n in range(1, 256)], float)
-    assert len({tuple(c) for c in colors}) == 255 and colors.min() >= 0 and colors.max() <= 255
+    assert len({tuple(c) for c in colors}) == 255
+    assert colors.min() >= 0
+    assert colors.max() <= 255
     first = colors[:30]
     apart = np.linalg.norm(first[:, None] - first[None], axis=-1) + 999 * np.eye(30)
     assert apart.min() > 25
@@ -76,11 +54,9 @@ def test_all_colours_differ_and_those_of_the_first_labels_clearly():
 def test_known_names_get_their_codes_whatever_their_label():
     found = named_structures({1: "LV", 2: "Myocardium", 3: "right_ventricle", 4: "scar"})
     assert [s.key for s in found] == ["left_ventricle", "myocardium", "right_ventricle", "scar"]
-    assert (
-        [s.label for s in found] == [1, 2, 3, 4]
-        and found[2].type.value == "53085002"
-        and found[3].type == TISSUE
-    )
+    assert [s.label for s in found] == [1, 2, 3, 4]
+    assert found[2].type.value == "53085002"
+    assert found[3].type == TISSUE
     assert [s.key for s in named_structures({1: "LV", 2: "left ventricle"})] == [
         "lv",
         "left_ventricle",

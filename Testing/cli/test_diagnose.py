@@ -18,9 +18,9 @@ from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.registry.catalogue import list_models
 from MedLLMSegLib.registry.classifier_config import RecordConfig
 from MedLLMSegLib.registry.user_models import import_model
+from Testing.helpers.bad_radiographs import BAD
 from Testing.helpers.dicom_writer import write_dicom
 from Testing.helpers.tiny_classifier import tiny_network, volumes, write_tiny
-from Testing.io.test_radiograph import BAD
 
 DATA = Path(os.environ.get("MEDLLMSEG_DATA", Path(__file__).parents[3] / "shared/data"))
 needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason=f"NOT TESTED: {DATA} is absent")

@@ -26,6 +26,7 @@ VIEWS = {
     "coronal": ((-1, 0, 0), (0, 0, -1)),
     "sagittal": ((0, -1, 0), (0, 0, -1)),
 }
+STRAIGHT = np.eye(3)
 OBLIQUE = Rotation.from_euler("xyz", (17, -12, 21), degrees=True).as_matrix()
 TAGS = {"window_center": 500.0, "window_width": 1200.0}
 
@@ -43,7 +44,7 @@ def picture():
     ).astype(np.float32)
 
 
-def stored_as(picture, view, orientation, axis, spacing=(0.4, 0.2), turned=np.eye(3)):
+def stored_as(picture, view, orientation, axis, spacing=(0.4, 0.2), turned=STRAIGHT):
     """The picture, as it should be seen in a view, as a volume whose one-slice axis is `axis` and
     whose others are turned.
 
@@ -64,7 +65,7 @@ def stored_as(picture, view, orientation, axis, spacing=(0.4, 0.2), turned=np.ey
 ORIENTATIONS = [DisplayOrientation(*each) for each in product((False, True), repeat=3)]
 
 
-@pytest.mark.parametrize("turned", (np.eye(3), OBLIQUE), ids=("straight", "oblique"))
+@pytest.mark.parametrize("turned", (STRAIGHT, OBLIQUE), ids=("straight", "oblique"))
 @pytest.mark.parametrize("axis", (0, 1, 2))
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_image_is_seen_as_it_is_shown(picture, view, axis, turned):
@@ -94,9 +95,8 @@ def test_the_heat_map_lies_on_the_volumes_own_voxels(picture, tmp_path, orientat
     volume = stored_as(picture, "coronal", orientation, 1, turned=OBLIQUE)
     found = diagnose(volume, model, lungs=orientation.to_stored(lungs))
     assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-5)
-    assert found.heat_map.array.shape == volume.array.shape and np.array_equal(
-        found.heat_map.ijk_to_ras, volume.ijk_to_ras
-    )
+    assert found.heat_map.array.shape == volume.array.shape
+    assert np.array_equal(found.heat_map.ijk_to_ras, volume.ijk_to_ras)
     np.testing.assert_allclose(
         found.heat_map.array[:, 0], orientation.to_stored(wanted.heat_map.array[0]), atol=1e-3
     )

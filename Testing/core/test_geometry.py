@@ -1,8 +1,4 @@
-"""Grids: what lies where in space must still lie there after every change of grid and the way
-back.
-"""
-
-import itertools
+"""What lies where in space still lies there after every change of grid and the way back."""
 
 import numpy as np
 import pytest
@@ -23,60 +19,7 @@ from MedLLMSegLib.core.geometry import (
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.segmentation.prepare import Restore, prepare, whole_grid
 from MedLLMSegLib.segmentation.restore import restore
-
-
-def rotation(degrees_xyz):
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.deg2rad(degrees_xyz)):
-        a, b = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[a, a] = turn[b, b] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-        matrix = matrix @ turn
-    return matrix
-
-
-def make_grid(
-    order=(0, 1, 2),
-    flips=(1, 1, 1),
-    spacing=(1.0, 1.0, 1.0),
-    degrees=(0, 0, 0),
-    field_mm=60.0,
-    centre=(7.0, -21.0, 33.0),
-):
-    """A cube of `field_mm` around `centre`, its axes permuted, flipped, scaled and turned."""
-    axes = rotation(degrees) @ np.diag(flips).astype(float)[:, list(order)]
-    shape_ijk = np.round(field_mm / np.array(spacing)).astype(int)
-    matrix = np.eye(4)
-    matrix[:3, :3] = axes * spacing
-    matrix[:3, 3] = np.array(centre) - matrix[:3, :3] @ ((shape_ijk - 1) / 2)
-    return Grid(tuple(int(n) for n in shape_ijk[::-1]), matrix)
-
-
-def ellipsoid(grid, centre=(10.0, -17.0, 35.0), radii=(6.0, 11.0, 8.0)):
-    """A shape that has no symmetry with the field: 1 inside, in world coordinates."""
-    ijk = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1)
-    world = transform_points(grid.ijk_to_ras, ijk)
-    inside = (((world - centre) / radii) ** 2).sum(-1) <= 1
-    return inside.transpose(2, 1, 0)
-
-
-def dice(a, b):
-    return 2 * (a & b).sum() / (a.sum() + b.sum())
-
-
-GRIDS = {
-    **{f"permuted {o}": make_grid(order=o) for o in itertools.permutations(range(3))},
-    **{f"flipped {f}": make_grid(flips=f) for f in itertools.product((1, -1), repeat=3)},
-    "anisotropic": make_grid(spacing=(0.4, 0.9, 4.0)),
-    "fine": make_grid(spacing=(0.4, 0.4, 0.4)),
-    "0.8 mm": make_grid(spacing=(0.8, 0.8, 0.8), centre=(7.1234, -21.37, 33.91)),
-    "off the lattice": make_grid(centre=(7.1234, -21.37, 33.91)),
-    "oblique": make_grid(degrees=(20, -15, 30)),
-    "oblique, flipped, permuted, anisotropic": make_grid(
-        (2, 0, 1), (-1, 1, -1), (0.8, 0.8, 3.0), (10, 25, -12)
-    ),
-}
+from Testing.helpers.grids import GRIDS, dice, ellipsoid, make_grid
 
 
 @pytest.mark.parametrize("mirrored", (False, True))
@@ -104,24 +47,25 @@ def test_at_the_network_spacing_not_a_voxel_changes(name):
     crop = whole_grid(Volume(values, grid.ijk_to_ras), 1.0)
     there = resample(values, grid, crop)
     back, box = restore(np.stack([there, there]), Restore(grid, crop))
-    assert np.array_equal(np.rint(back[1]), values) and all(
-        s.stop - s.start == n for s, n in zip(box, grid.shape)
-    )
+    assert np.array_equal(np.rint(back[1]), values)
+    assert all(s.stop - s.start == n for s, n in zip(box, grid.shape, strict=True))
 
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_what_fills_the_scan_comes_back_to_its_outermost_voxels(name):
     grid = GRIDS[name]
     crop = whole_grid(Volume(np.ones(grid.shape), grid.ijk_to_ras), 1.0)
-    back, box = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
-    assert back[1].shape == grid.shape and back[1].min() > 0.999
+    back, _ = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    assert back[1].shape == grid.shape
+    assert back[1].min() > 0.999
 
 
 def test_beyond_the_crop_is_background():
     grid = make_grid()
     crop = centred_grid((7.0, -21.0, 33.0), (10, 20, 14), 1.0)
-    back, box = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
-    assert back[1].sum() == 10 * 20 * 14 and np.allclose(back.sum(0), 1)
+    back, _ = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    assert back[1].sum() == 10 * 20 * 14
+    assert np.allclose(back.sum(0), 1)
 
 
 def test_the_crop_lies_along_ras_and_mirroring_turns_left_into_right():
@@ -201,7 +145,8 @@ def test_a_grid_along_the_scans_own_axes_is_the_scans_grid_at_its_own_spacing():
         sorted(map(tuple, grid.corners_ras().round(6))),
         sorted(map(tuple, scan.corners_ras().round(6))),
     )
-    assert grid.shape[0] == 7 and np.allclose(grid.spacing_mm, (10, 1.5, 1.5))
+    assert grid.shape[0] == 7
+    assert np.allclose(grid.spacing_mm, (10, 1.5, 1.5))
 
 
 @pytest.mark.parametrize(
@@ -217,16 +162,16 @@ def test_the_same_scan_stored_in_another_order_gets_the_same_grid(order, flipped
         matrix[:3, axis] *= -1
     again = aligned_grid(Grid(tuple(int(n) for n in shape_ijk[::-1]), matrix), (10, 2, 2))
     first = aligned_grid(scan, (10, 2, 2))
-    assert again.shape == first.shape and np.allclose(again.ijk_to_ras, first.ijk_to_ras)
+    assert again.shape == first.shape
+    assert np.allclose(again.ijk_to_ras, first.ijk_to_ras)
 
 
 def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
     grid = covering_grid(_thick_slices(), (4, 2, 1))
     assert np.allclose(grid.spacing_mm, (4, 2, 1))
     corners = _thick_slices().corners_ras()
-    assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all() and (
-        grid.corners_ras().max(0) >= corners.max(0) - 1e-2
-    ).all()
+    assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all()
+    assert (grid.corners_ras().max(0) >= corners.max(0) - 1e-2).all()
 
 
 @pytest.mark.parametrize("rows, columns", [(7, 9), (240, 11), (1, 1)])
@@ -234,11 +179,11 @@ def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
 def test_other_rows_and_columns_fill_the_same_place_and_come_back(name, rows, columns):
     grid = GRIDS[name]
     other = regridded(grid, rows, columns)
-    assert other.shape == (grid.shape[0], rows, columns) and np.allclose(
-        other.corners_ras(), grid.corners_ras()
-    )
+    assert other.shape == (grid.shape[0], rows, columns)
+    assert np.allclose(other.corners_ras(), grid.corners_ras())
     back = regridded(other, *grid.shape[1:])
-    assert back.shape == grid.shape and np.allclose(back.ijk_to_ras, grid.ijk_to_ras)
+    assert back.shape == grid.shape
+    assert np.allclose(back.ijk_to_ras, grid.ijk_to_ras)
 
 
 @pytest.mark.parametrize("wide", (True, False))
@@ -255,7 +200,8 @@ def test_a_slices_square_is_filled_by_its_longer_side(name, wide):
         ),
     )
     square = square_around(part, 24)
-    assert square.shape == (1, 24, 24) and np.allclose(square.centre_ras(), part.centre_ras())
+    assert square.shape == (1, 24, 24)
+    assert np.allclose(square.centre_ras(), part.centre_ras())
     assert np.allclose(
         square.extent_mm, (part.extent_mm[0], max(part.extent_mm), max(part.extent_mm))
     )

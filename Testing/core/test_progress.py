@@ -1,12 +1,85 @@
-"""Progress in words: a line for each stage and not for each step, and durations as people say
-them.
-"""
+"""Progress reaches the listener as parts of the whole, and a log as one line a stage."""
 
 import time
 
 import pytest
 
-from MedLLMSegLib.core.progress import ProgressLog, duration_text
+from MedLLMSegLib.core.errors import Cancelled
+from MedLLMSegLib.core.progress import Progress, ProgressLog, duration_text
+
+
+class Listener:
+    """A progress callback that remembers what it was told."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, stage, fraction):
+        self.calls.append((stage, pytest.approx(fraction)))
+
+
+def test_a_listener_hears_stage_and_fraction_as_they_are():
+    listener = Listener()
+    Progress.of(listener)("reading", 0.25)
+    assert listener.calls == [("reading", 0.25)]
+
+
+def test_a_part_covers_its_share_of_the_whole():
+    listener = Listener()
+    part = Progress.of(listener).part(0.2, 0.6)
+    for fraction in (0, 0.5, 1):
+        part("training", fraction)
+    assert listener.calls == [("training", 0.2), ("training", 0.4), ("training", 0.6)]
+
+
+def test_a_part_of_a_part():
+    listener = Listener()
+    Progress.of(listener).part(0.5, 1.0).part(0.0, 0.5)("step", 1.0)
+    assert listener.calls == [("step", 0.75)]
+
+
+def test_equal_parts_follow_each_other_without_a_gap():
+    listener = Listener()
+    parts = Progress.of(listener).parts(4)
+    for part in parts:
+        part("case", 0)
+        part("case", 1)
+    fractions = [fraction for _, fraction in listener.calls]
+    assert fractions == [0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1]
+    assert Progress.of(listener).parts(0) == []
+
+
+def test_a_label_stands_around_the_stage_or_instead_of_it():
+    listener = Listener()
+    progress = Progress.of(listener)
+    progress.part(0, 1, "fold 2: {}")("epoch 3", 0)
+    progress.part(0, 1, "Downloading")("", 0)
+    progress.part(0, 1, "study: {}").part(0, 1, "run 1: {}")("epoch {}", 0)
+    assert [stage for stage, _ in listener.calls] == [
+        "fold 2: epoch 3",
+        "Downloading",
+        "study: run 1: epoch {}",
+    ]
+
+
+def test_without_a_listener_nothing_happens():
+    progress = Progress.of(None)
+    progress("stage", 0.5)
+    progress.part(0, 0.5)("stage", 0.5)
+
+
+def test_a_progress_is_not_wrapped_again():
+    progress = Progress.of(Listener())
+    assert Progress.of(progress) is progress
+
+
+def test_cancelled_passes_through_all_parts():
+    def cancel(stage, fraction):
+        raise Cancelled
+
+    part = Progress.of(cancel).part(0, 0.5).parts(3)[1]
+    with pytest.raises(Cancelled):
+        part("stage", 0.1)
 
 
 def test_a_line_for_each_stage_and_every_half_minute(capsys, monkeypatch):

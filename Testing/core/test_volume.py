@@ -43,9 +43,7 @@ def test_refused(name):
     with pytest.raises(UserError) as caught:
         check_scan(Volume(array, matrix, "knee"))
     message = str(caught.value)
-    assert (
-        words in message
-        and '"knee"' in message
-        and message.count(". ") == 0
-        and message.endswith(".")
-    )
+    assert words in message
+    assert '"knee"' in message
+    assert message.count(". ") == 0
+    assert message.endswith(".")

@@ -21,8 +21,8 @@ from MedLLMSegLib.diagnosis.slice_sequences import (
     sequence_from_slices,
 )
 from MedLLMSegLib.registry.classifier_config import PreparationConfig, RecordConfig
-from Testing.core.test_geometry import GRIDS
 from Testing.helpers.dicom_writer import write_dicom
+from Testing.helpers.grids import GRIDS
 from Testing.helpers.tiny_classifier import tiny_network, volumes, write_tiny
 
 CONFIG = PreparationConfig(size=64)

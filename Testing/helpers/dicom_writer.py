@@ -1,5 +1,6 @@
-"""Small DICOM files for tests, byte by byte (DICOM PS3.5, section 7): SimpleITK writes no
-sequences and no second window.
+"""Small DICOM files for tests, byte by byte (DICOM PS3.5, section 7).
+
+SimpleITK writes no sequences and no second window.
 """
 
 import struct
@@ -46,53 +47,76 @@ NAMES = {
 }
 
 
+SEQUENCE_END = b"\xfe\xff\xdd\xe0\0\0\0\0"
+ITEM_START, ITEM_END = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0\0\0\0\0"
+UNDEFINED_LENGTH = 0xFFFFFFFF
+
+
 def element(name, value, explicit=True, undefined=False):
+    """The bytes of one data element.
+
+    explicit: whether the value representation is written. undefined: whether sequences have an
+    undefined length.
+    """
     group, number, vr = NAMES[name]
-    if vr == "SQ":
-        items = [
-            b"".join(element(k, item[k], explicit, undefined) for k in sorted(item, key=NAMES.get))
-            for item in value
-        ]
-        if undefined:
-            data = b"".join(
-                b"\xfe\xff\x00\xe0\xff\xff\xff\xff" + each + b"\xfe\xff\x0d\xe0\0\0\0\0"
-                for each in items
-            )
-            data += b"\xfe\xff\xdd\xe0\0\0\0\0"
-        else:
-            data = b"".join(
-                b"\xfe\xff\x00\xe0" + struct.pack("<I", len(each)) + each for each in items
-            )
-    elif vr in ("OW", "OB"):
+    data = _sequence(value, explicit, undefined) if vr == "SQ" else _value(vr, value)
+    length = UNDEFINED_LENGTH if vr == "SQ" and undefined else len(data)
+    tag = struct.pack("<HH", group, number)
+    if not explicit:
+        return tag + struct.pack("<I", length) + data
+    return tag + vr.encode() + _explicit_length(vr, length) + data
+
+
+def elements(values, explicit=True, undefined=False):
+    """The bytes of several data elements, in the order of their tags."""
+    names = sorted(values, key=NAMES.get)
+    return b"".join(element(name, values[name], explicit, undefined) for name in names)
+
+
+def _explicit_length(vr, length):
+    return b"\0\0" + struct.pack("<I", length) if vr in LONG else struct.pack("<H", length)
+
+
+def _sequence(items, explicit, undefined):
+    contents = [elements(item, explicit, undefined) for item in items]
+    if undefined:
+        start = ITEM_START + struct.pack("<I", UNDEFINED_LENGTH)
+        return b"".join(start + content + ITEM_END for content in contents) + SEQUENCE_END
+    return b"".join(ITEM_START + struct.pack("<I", len(c)) + c for c in contents)
+
+
+def _value(vr, value):
+    """A value's bytes, of even length."""
+    if vr in ("OW", "OB"):
         data = np.ascontiguousarray(value).tobytes()
     elif vr == "US":
         data = np.asarray(value, "<u2").tobytes()
     else:
-        data = (
-            "\\".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-        ).encode("ascii")
-    if len(data) % 2:
-        data += b"\0" if vr in ("UI", "OB", "OW") else b" "
-    length = 0xFFFFFFFF if vr == "SQ" and undefined else len(data)
-    head = struct.pack("<HH", group, number)
-    if not explicit:
-        return head + struct.pack("<I", length) + data
-    return (
-        head
-        + vr.encode()
-        + (b"\0\0" + struct.pack("<I", length) if vr in LONG else struct.pack("<H", length))
-        + data
-    )
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        data = "\\".join(map(str, parts)).encode("ascii")
+    padding = b"\0" if vr in ("UI", "OB", "OW") else b" "
+    return data + padding * (len(data) % 2)
 
 
 def write_dicom(path, pixels, explicit=True, undefined=False, syntax=None, **tags):
-    """pixels: (rows, columns), (frames, rows, columns) or (rows, columns, 3) of uint8, uint16 or
-    int16.
+    """Write one DICOM file and return its path.
+
+    pixels: (rows, columns), (frames, rows, columns) or (rows, columns, 3) of uint8, uint16 or
+    int16. tags: further elements by name; None leaves one out.
     """
+    values = {**_image_elements(pixels), **tags}
+    values = {name: value for name, value in values.items() if value is not None}
+    body = elements(values, explicit, undefined)
+    meta = _file_meta(values, syntax or (EXPLICIT if explicit else IMPLICIT))
+    path.write_bytes(b"\0" * 128 + b"DICM" + meta + body)
+    return path
+
+
+def _image_elements(pixels):
     colour = pixels.ndim == 3 and pixels.shape[-1] == 3
     rows, columns = pixels.shape[:2] if colour or pixels.ndim == 2 else pixels.shape[1:]
     bits = 8 * pixels.dtype.itemsize
-    own = {
+    values = {
         "SOPClassUID": "1.2.840.10008.5.1.4.1.1.1",
         "SOPInstanceUID": "1.2.3.4",
         "Modality": "CR",
@@ -108,31 +132,23 @@ def write_dicom(path, pixels, explicit=True, undefined=False, syntax=None, **tag
         "PixelData": pixels,
     }
     if colour:
-        own["PlanarConfiguration"] = 0
+        values["PlanarConfiguration"] = 0
     elif pixels.ndim == 3:
-        own["NumberOfFrames"] = len(pixels)
-    own = {k: v for k, v in {**own, **tags}.items() if v is not None}
-    body = b"".join(element(k, own[k], explicit, undefined) for k in sorted(own, key=NAMES.get))
-    syntax = (syntax or (EXPLICIT if explicit else IMPLICIT)).encode()
+        values["NumberOfFrames"] = len(pixels)
+    return values
+
+
+def _file_meta(values, syntax):
+    """Group 2, always explicit and little-endian; it names the encoding of the rest."""
+    fields = (
+        (1, "OB", b"\0\1"),
+        (2, "UI", values["SOPClassUID"].encode()),
+        (3, "UI", values["SOPInstanceUID"].encode()),
+        (16, "UI", syntax.encode()),
+        (18, "UI", b"1.2.3.9"),
+    )
     meta = b""
-    for number, vr, data in (
-        (1, b"OB", b"\0\1"),
-        (2, b"UI", own["SOPClassUID"].encode()),
-        (3, b"UI", own["SOPInstanceUID"].encode()),
-        (16, b"UI", syntax),
-        (18, b"UI", b"1.2.3.9"),
-    ):
-        data += b"\0" * (len(data) % 2)
-        meta += (
-            struct.pack("<HH", 2, number)
-            + vr
-            + (
-                b"\0\0" + struct.pack("<I", len(data))
-                if vr == b"OB"
-                else struct.pack("<H", len(data))
-            )
-            + data
-        )
-    length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta))
-    path.write_bytes(b"\0" * 128 + b"DICM" + length + meta + body)
-    return path
+    for number, vr, text in fields:
+        data = text + b"\0" * (len(text) % 2)
+        meta += struct.pack("<HH", 2, number) + vr.encode() + _explicit_length(vr, len(data)) + data
+    return struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta)) + meta

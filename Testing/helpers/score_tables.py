@@ -23,5 +23,5 @@ def write_score_table(path, values, columns=COLUMNS):
     for case, row in score_table(values, columns).items():
         lines.append([case, *("" if math.isnan(v) else f"{v:.6f}" for v in row.values())])
     path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(",".join(line) for line in lines) + "\n")
+    path.write_text("\n".join(",".join(line) for line in lines) + "\n", encoding="utf-8")
     return str(path)

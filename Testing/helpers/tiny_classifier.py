@@ -1,6 +1,4 @@
-"""A classifier with a tiny network of random weights, as a bundle: for tests of what is done
-with one.
-"""
+"""A classifier with a tiny network of random weights, as a bundle."""
 
 import torch
 
@@ -26,6 +24,7 @@ FACTS = {
 
 
 def tiny_network(seed=0, kind="mlp", classes=("no finding", "pneumonia"), channels=1, **more):
+    """A classifier with random weights; more: further fields of its configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = EncoderConfig(
@@ -34,22 +33,24 @@ def tiny_network(seed=0, kind="mlp", classes=("no finding", "pneumonia"), channe
         network = build_classifier(
             ClassifierConfig(kind=kind, classes=classes, encoder=encoder, hidden=16, **more)
         )
-        for module in network.modules():  # as after a training: no two images are the same to it
+        # As after a training: without it, all images look the same to the network.
+        for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.running_mean.normal_(0, 0.1)
     return network.eval()
 
 
-def write_tiny(folder, network=None, preparation=PreparationConfig(size=64), results=None, **facts):
+def write_tiny(folder, network=None, preparation=None, results=None, **facts):
+    """Write a bundle of a tiny network; facts: instead of those in `FACTS`."""
     return write_classifier(
         folder,
         network or tiny_network(),
-        preparation,
+        preparation or PreparationConfig(size=64),
         ClassifierDescription(**{**FACTS, **facts}),
         results,
     )
 
 
 def volumes(**more):
-    """What a model of CT volumes is shown."""
+    """The input of a model of CT volumes."""
     return InputConfig(kind="slices", modalities=("CT",), body_part="", views=(), **more)

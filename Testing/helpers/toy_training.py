@@ -63,9 +63,9 @@ def write_toy_data(folder, shape=(16, 24, 16)):
         save_volume(Volume(label, np.eye(4)), folder / f"labelsTr/case{n}.nii.gz")
     names = [f"case{n}" for n in range(6)]
     splits = {"train": names[:4], "val": names[4:5], "test": names[5:]}
-    (folder / "splits.json").write_text(json.dumps(splits))
+    (folder / "splits.json").write_text(json.dumps(splits), encoding="utf-8")
     labels = {"0": "background", "1": "front", "2": "back"}
-    (folder / "dataset.json").write_text(json.dumps({"labels": labels}))
+    (folder / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
     return folder
 
 
@@ -83,7 +83,7 @@ def toy_trainer(output, config=QUICK, cases=None, dropout=TINY.dropout, **more):
 
 def loss_curve(run):
     """Step -> loss, from a run's history."""
-    history = json.loads((Path(run) / "history.json").read_text())
+    history = json.loads((Path(run) / "history.json").read_text(encoding="utf-8"))
     return {row["step"]: row["loss"] for row in history if "loss" in row}
 
 

@@ -14,7 +14,7 @@ import pytest
 from MedLLMSegLib import Volume
 from MedLLMSegLib.worker.array_files import save_volume
 from MedLLMSegLib.worker.client import WorkerClient
-from Testing.core.test_geometry import GRIDS
+from Testing.helpers.grids import GRIDS
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = str(ROOT / "Testing/helpers/worker_stand_in.py")
@@ -85,7 +85,10 @@ def cancelled_in(owner, number) -> float:
 
 def lives(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+            != "Z"
+        )
     except OSError:
         return False
 

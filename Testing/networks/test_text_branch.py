@@ -23,8 +23,8 @@ from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderCon
 from MedLLMSegLib.registry.network_config import LLMConfig
 
 pytest.importorskip("transformers")
+from Testing.helpers.tiny_llm import random_model, write_gguf
 from Testing.helpers.user_cache import fetched_file
-from Testing.llm.test_weights import random_model, write_gguf
 
 PROMPT_OF_TINY, ANSWERS_OF_TINY = (5, 9, 9, 41), (17, 3)
 

@@ -12,7 +12,7 @@ from MedLLMSegLib import load_model, segment
 from MedLLMSegLib.segmentation import loaded_segmenter as loading
 from MedLLMSegLib.segmentation import pipeline
 from MedLLMSegLib.segmentation.cascade import segment_sides
-from Testing.core.test_geometry import GRIDS
+from Testing.helpers.grids import GRIDS
 from Testing.segmentation.test_pipeline import model, scan
 
 META = torch.device("meta")  # stands for a GPU: nothing can be computed on it

@@ -14,7 +14,7 @@ from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation import cascade
 from MedLLMSegLib.segmentation.localize import Location
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel
-from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
+from Testing.helpers.grids import GRIDS, dice, ellipsoid, make_grid
 
 SETTINGS = {
     "spacing_mm": 1.0,

@@ -18,7 +18,7 @@ from MedLLMSegLib.segmentation.uncertainty import (
     make_views,
     mean_probabilities,
 )
-from Testing.core.test_geometry import GRIDS, ellipsoid
+from Testing.helpers.grids import GRIDS, ellipsoid
 from Testing.segmentation.test_pipeline import model as hippocampus_model
 from Testing.segmentation.test_pipeline import scan as hippocampus_scan
 

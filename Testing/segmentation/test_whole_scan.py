@@ -21,7 +21,7 @@ from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest
 from MedLLMSegLib.segmentation import whole_scan as whole
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, predict_probabilities
 from MedLLMSegLib.segmentation.restore import keep_largest, restore_slabs
-from Testing.core.test_geometry import GRIDS, dice, ellipsoid, make_grid
+from Testing.helpers.grids import GRIDS, dice, ellipsoid, make_grid
 
 CPU = torch.device("cpu")
 TWO = uncoded_structures({2: "dim thing", 5: "bright thing"})  # labels need not follow each other

@@ -14,7 +14,7 @@ from MedLLMSegLib.worker.array_files import (
     save_segmentation,
     save_volume,
 )
-from Testing.core.test_geometry import GRIDS
+from Testing.helpers.grids import GRIDS
 
 OBLIQUE = GRIDS["oblique, flipped, permuted, anisotropic"].ijk_to_ras + 1e-13 * np.pi
 RNG = np.random.default_rng(0)

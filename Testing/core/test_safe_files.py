@@ -1,0 +1,78 @@
+"""A result file is complete or does not exist, and the reason is one sentence for the user."""
+
+import errno
+
+import pytest
+
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.safe_files import (
+    atomic_write,
+    check_writable,
+    make_folder,
+    write_error,
+    write_text,
+)
+
+
+def names_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_text_is_written_as_it_is(tmp_path):
+    path = write_text(tmp_path / "new" / "größe.txt", "ä\n頭\r\n")
+    assert path.read_bytes() == "ä\n頭\r\n".encode()
+    assert names_in(path.parent) == ["größe.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("writer"), KeyboardInterrupt()])
+def test_after_a_failure_the_old_file_is_still_there(tmp_path, error):
+    path = write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(type(error)), atomic_write(path) as temporary:
+        temporary.write_bytes(b"half of the new one")
+        raise error
+    assert path.read_text(encoding="utf-8") == "old"
+    assert names_in(tmp_path) == ["a.txt"]
+
+
+def test_the_writer_sees_the_suffix_that_it_needs(tmp_path):
+    with atomic_write(tmp_path / "scan.nii.gz", ".nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"x")
+    assert names_in(tmp_path) == ["scan.nii.gz"]
+
+
+def test_a_writer_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="could not be written"), atomic_write(tmp_path / "a.txt"):
+        pass
+    assert names_in(tmp_path) == []
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    write_text(tmp_path / "out", "")
+    for folder in (tmp_path / "out", tmp_path / "out" / "deep"):
+        with pytest.raises(UserError, match="is in the way; choose another place"):
+            make_folder(folder)
+
+
+def test_checking_a_folder_leaves_nothing_behind(tmp_path):
+    check_writable(tmp_path / "new" / "deep")
+    assert names_in(tmp_path) == []
+    write_text(tmp_path / "out", "")
+    with pytest.raises(UserError, match="is a file; choose another place"):
+        check_writable(tmp_path / "out" / "deep")
+
+
+@pytest.mark.parametrize(
+    "code, sentence",
+    [
+        (errno.EACCES, "no permission"),
+        (errno.EISDIR, "is in the way"),
+        (errno.ENAMETOOLONG, "the name is too long"),
+        (errno.ENOSPC, "the disk or quota is full"),
+        (errno.EIO, "could not be written completely"),
+    ],
+)
+def test_each_cause_has_its_sentence(tmp_path, code, sentence):
+    error = write_error(tmp_path / "a.txt", OSError(code, "reason"))
+    assert sentence in str(error)
+    assert str(error).endswith(".")
