@@ -28,7 +28,7 @@ _PUBLIC = {
     "save_segmentation": "io.volume_files",
     "save_volume": "io.volume_files",
     "list_models": "registry.catalogue",
-    "accept_licence": "registry.catalogue",
+    "accept_licence": "registry.licences",
     "Volume": "core.volume",
     "Segmentation": "core.segmentation",
     "Structure": "core.segmentation",

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from MedLLMSegLib.registry.catalogue import (
-    ModelEntry,
-    accept_licence,
-    find_model,
-    licence_accepted,
-    licence_text,
-    list_models,
-)
+from MedLLMSegLib.registry.catalogue import ModelEntry, find_model, list_models
+from MedLLMSegLib.registry.licences import accept_licence, licence_accepted, licence_text
 from MedLLMSegLib.registry.old_bundles import old_bundle_note
 from MedLLMSegLib.registry.user_models import is_users_model
 

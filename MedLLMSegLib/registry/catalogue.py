@@ -13,12 +13,10 @@ import os
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.places import cache_dir, user_models_dir
-from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.places import user_models_dir
 from MedLLMSegLib.core.types import Json, PathLike
 
 DEFAULT_SEGMENTER, DEFAULT_CLASSIFIER = "hippocampus-t1", "cxr-pneumonia"  # where no model is named
@@ -27,7 +25,6 @@ METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"  # files
 WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
 # Texts that every bundle's metadata must have.
 TEXTS = ("id", "title", "kind", "modality", "licence", "accuracy", "weights_sha256")
-ACCEPTED = "accepted-licences.json"  # in the cache folder
 _PURPOSES = {
     "segmenter": "that outlines structures",
     "classifier": "that diagnoses",
@@ -212,56 +209,3 @@ def plain_id(name: str) -> str:
         return plain
     digest = hashlib.sha256(name.casefold().encode("utf-8")).hexdigest()[:6]
     return f"{plain or 'model'}-{digest}"
-
-
-def licence_text(entry: ModelEntry) -> str:
-    """The licence of a model's weights in full."""
-    try:
-        return (entry.folder / LICENCE).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f'The model bundle "{entry.folder}" has no readable {LICENCE}; install it again.'
-        ) from error
-
-
-def licence_accepted(entry: ModelEntry) -> bool:
-    """Whether a model may be used: its licence needs no acceptance, or was accepted on this
-    computer.
-    """
-    if not entry.accept_licence:
-        return True
-    return _accepted_licences().get(entry.id, {}).get("licence") == entry.licence
-
-
-def accept_licence(entry: ModelEntry | PathLike) -> None:
-    """Record in the cache folder that the user accepts a model's licence.
-
-    entry: a model, its id or its folder.
-    """
-    if not isinstance(entry, ModelEntry):
-        entry = find_model(entry, None)
-    acceptance = {"licence": entry.licence, "date": date.today().isoformat()}
-    accepted = {**_accepted_licences(), entry.id: acceptance}
-    write_text(cache_dir() / ACCEPTED, json.dumps(accepted, indent=1, ensure_ascii=False) + "\n")
-
-
-def require_licence(entry: ModelEntry) -> None:
-    """Raise `UserError` that says how to accept the licence, unless it has been accepted."""
-    if not licence_accepted(entry):
-        raise UserError(
-            f'The model "{entry.id}" is under {entry.licence}, which has to be accepted before its'
-            f" first use: read it with `medllmseg models --licence {entry.id}` and accept it with"
-            f" `medllmseg models --accept {entry.id}`, or in Python with"
-            f' MedLLMSegLib.accept_licence("{entry.id}").'
-        )
-
-
-def _accepted_licences() -> dict[str, Json]:
-    """Model id -> {"licence", "date"}. A missing or damaged file means that none was accepted."""
-    try:
-        data = json.loads((cache_dir() / ACCEPTED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(data, dict):
-        return {}
-    return {name: value for name, value in data.items() if isinstance(value, dict)}

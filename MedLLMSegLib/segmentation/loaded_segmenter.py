@@ -20,12 +20,8 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import Bundle, load_strictly, read_bundle
-from MedLLMSegLib.registry.catalogue import (
-    DEFAULT_SEGMENTER,
-    ModelEntry,
-    find_model,
-    require_licence,
-)
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER, ModelEntry, find_model
+from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 

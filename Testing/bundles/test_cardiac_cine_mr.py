@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError, Volume, load_model, save_volume, segment
-from MedLLMSegLib.registry.catalogue import BUNDLES, accept_licence
+from MedLLMSegLib.registry.catalogue import BUNDLES
+from MedLLMSegLib.registry.licences import accept_licence
 from Testing.monai_bundle.test_segmenter_runner import assert_same, by_monai, by_us
 
 ACDC = Path(__file__).parents[3] / "shared/data/acdc"

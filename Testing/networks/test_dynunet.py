@@ -4,7 +4,6 @@ import torch
 
 from MedLLMSegLib.networks.segmentation.dynunet import PlannedDynUNet, plan_strides
 
-
 HALVES = (2, 2, 2)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedLLMSegLib.registry.catalogue import ACCEPTED
+from MedLLMSegLib.registry.licences import ACCEPTED
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.registry.catalogue import ACCEPTED
+from MedLLMSegLib.registry.licences import ACCEPTED
 from MedLLMSegLib.slicer_bridge.install import licences
 from MedLLMSegLib.slicer_bridge.install import packages as install
 from Testing.panel.steps import PACKAGES, names_of, press, process, start

@@ -5,7 +5,7 @@ import types
 from dataclasses import replace
 
 from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.registry import catalogue
+from MedLLMSegLib.registry import catalogue, licences
 from Testing.panel.steps import names_of, press, process
 
 
@@ -211,10 +211,10 @@ def test_several_models_come_along_and_the_chosen_one_need_not_be_the_first(
         "\u200b", ""
     )
     picture(panel, "several-models")
-    assert not catalogue.licence_accepted(panel.panel.chosen)
+    assert not licences.licence_accepted(panel.panel.chosen)
     monkeypatch.setattr(panel.running, "begin", lambda: None)
     press(ui.notNowButton)
     press(ui.segmentButton)
     press(ui.segmentButton)
-    assert catalogue.licence_accepted(panel.panel.chosen)
+    assert licences.licence_accepted(panel.panel.chosen)
     panel.cleanup()

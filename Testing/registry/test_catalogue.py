@@ -1,27 +1,15 @@
-"""Which models there are, the user's own among them, and licences that have to be accepted
-first.
-"""
+"""Which models there are, the user's own among them."""
 
 import json
 
 import pytest
 import torch
 
-from MedLLMSegLib import UserError, accept_licence, list_models, load_model
-from MedLLMSegLib.cli import main as cli
+from MedLLMSegLib import UserError, list_models
 from MedLLMSegLib.registry.bundle import write_bundle
-from MedLLMSegLib.registry.catalogue import (
-    ACCEPTED,
-    BUNDLES,
-    METADATA,
-    find_model,
-    licence_accepted,
-    model_entry,
-)
+from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, find_model, model_entry
 from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import ExtraInputs, extra_inputs_of
-from Testing.segmentation.test_whole_scan import ABOUT, heart_bundle
-
-STRICT = {"id": "strict", "licence": "CC-BY-NC-SA-4.0", "accept_licence": True}
+from Testing.segmentation.test_whole_scan import ABOUT
 
 
 @pytest.fixture(autouse=True)
@@ -100,53 +88,6 @@ def test_a_description_of_other_types_is_damaged_and_hides_no_other(cache, chang
     ]
     with pytest.raises(UserError, match=r"is damaged.*is missing or no text"):
         model_entry(folder)
-
-
-def test_a_licence_is_shown_and_accepted_before_the_first_use(cache, tmp_path, capsys):
-    folder = heart_bundle(cache / "models", **STRICT)
-    with pytest.raises(UserError, match="medllmseg models --accept strict"):
-        load_model("strict", "cpu")
-    assert cli.main(["models"]) == 0
-    assert "accept it first: medllmseg models --accept strict" in capsys.readouterr().out
-    assert cli.main(["models", "--licence", "strict"]) == 0
-    assert capsys.readouterr().out == "licence\n"
-    assert not licence_accepted(find_model("strict"))
-    assert cli.main(["models", "--accept", "strict"]) == 0
-    assert capsys.readouterr().out.startswith("licence\nYou accept the licence CC-BY-NC-SA-4.0")
-    assert load_model("strict", "cpu").entry.id == "strict"
-    assert cli.main(["models"]) == 0
-    assert "CC-BY-NC-SA-4.0 (accepted)" in capsys.readouterr().out
-    # Another licence is another question.
-    heart_bundle(cache / "models", **{**STRICT, "licence": "another"})
-    with pytest.raises(UserError, match="is under another"):
-        load_model(folder, "cpu")
-
-
-def test_permissive_models_ask_nothing_and_write_nothing(cache):
-    heart_bundle(cache / "models")
-    assert load_model("heart", "cpu")
-    assert not (cache / ACCEPTED).exists()
-
-
-def test_acceptance_works_from_python_and_survives_a_damaged_file(cache):
-    heart_bundle(cache / "models", **STRICT)
-    (cache / ACCEPTED).write_text("[")
-    assert not licence_accepted(find_model("strict"))
-    accept_licence("strict")
-    write_bundle(
-        cache / "models" / "other", {**ABOUT, **STRICT, "id": "other"}, {}, "card", "licence"
-    )
-    assert licence_accepted(find_model("strict"))
-    assert not licence_accepted(find_model("other"))
-    accept_licence(find_model("other"))
-    assert set(json.loads((cache / ACCEPTED).read_text())) == {"strict", "other"}
-
-
-def test_a_licence_that_cannot_be_read_is_named(cache):
-    folder = heart_bundle(cache / "models", **STRICT)
-    (folder / "LICENSE").unlink()
-    assert cli.main(["models", "--accept", "strict"]) == 2
-    assert not licence_accepted(model_entry(folder))
 
 
 @pytest.mark.parametrize("record", [{"numbers": 5}, {"categories": {"sex": 2}}, "age"], ids=str)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from MedLLMSegLib import UserError, list_models
-from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, licence_text, model_entry
+from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, model_entry
+from MedLLMSegLib.registry.licences import licence_text
 from MedLLMSegLib.registry.user_models import (
     LICENCE,
     OPTIONAL,

@@ -111,7 +111,8 @@ def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch)
 
 
 def load_classifier_accepted(folder, monkeypatch, cache):
-    from MedLLMSegLib.registry.catalogue import accept_licence, model_entry
+    from MedLLMSegLib.registry.catalogue import model_entry
+    from MedLLMSegLib.registry.licences import accept_licence
 
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(cache / "cache"))
     accept_licence(model_entry(folder))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from MedLLMSegLib.registry.catalogue import ModelEntry, accept_licence, licence_accepted
+from MedLLMSegLib.registry.catalogue import ModelEntry
+from MedLLMSegLib.registry.licences import accept_licence, licence_accepted
 
 # What a licence's name says of its conditions, by the parts that Creative Commons and SPDX use.
 CONDITIONS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import qt
 import slicer
 
-from MedLLMSegLib.registry.catalogue import licence_text
+from MedLLMSegLib.registry.licences import licence_text
 from MedLLMSegLib.registry.old_bundles import old_bundle_note
 from MedLLMSegLib.registry.user_models import (
     delete_model,

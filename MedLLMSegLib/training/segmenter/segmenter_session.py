@@ -21,7 +21,8 @@ from MedLLMSegLib.data import CaseSet, folds, read_cases, split_cases
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import Bundle, check_bundle_folder, read_bundle
-from MedLLMSegLib.registry.catalogue import find_model, plain_id, require_licence
+from MedLLMSegLib.registry.catalogue import find_model, plain_id
+from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import PRESETS, NetworkConfig
 from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.training.checkpoint import plan_to_resume
