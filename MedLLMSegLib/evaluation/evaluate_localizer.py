@@ -26,11 +26,10 @@ from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES
 from MedLLMSegLib.segmentation.localize import SIDES, Localizer, localize
-from MedLLMSegLib.training.localizer.train_localizer import (
-    HELD_OUT,
-    load_heads,
+from MedLLMSegLib.training.localizer.localizer_batches import HELD_OUT, load_heads
+from MedLLMSegLib.training.localizer.validate_localizer import (
+    error_summary,
     load_trained,
-    spread_of,
     validate,
 )
 
@@ -88,7 +87,7 @@ def _measure_synthetic_scans(localizer: Localizer, label_maps: Path, scans: int)
         swapped += _swapped_sides(centres, truth)
     return {
         "scans": len(HELD_OUT) * scans,
-        **spread_of(errors_mm),
+        **error_summary(errors_mm),
         "swapped": swapped,
         "missed": missed,
     }

@@ -346,9 +346,10 @@ def test_progress_can_cancel(head, localizer):
 
 
 def test_training_can_begin_with_a_bundles_weights(localizer, tmp_path):
-    from MedLLMSegLib.training.localizer.train_localizer import LocalizerRecipe, _resume
+    from MedLLMSegLib.training.localizer.localizer_batches import LocalizerRecipe
+    from MedLLMSegLib.training.localizer.train_localizer import _begin_or_resume
 
-    state = _resume(tmp_path, localizer.config, LocalizerRecipe(), "cpu", localizer)
+    state = _begin_or_resume(tmp_path, localizer.config, LocalizerRecipe(), "cpu", localizer)
     expected = localizer.network.state_dict()
     assert state.step == 0 and all(
         torch.equal(v, expected[k]) for k, v in state.network.state_dict().items()

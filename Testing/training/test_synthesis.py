@@ -8,7 +8,21 @@ import numpy as np
 import pytest
 import torch
 
+from MedLLMSegLib.training.localizer import (
+    localizer_batches,
+    pose,
+    train_localizer,
+    validate_localizer,
+)
 from MedLLMSegLib.training.localizer import synthesis as synth
+from MedLLMSegLib.training.localizer.contrast import draw_contrast
+from MedLLMSegLib.training.localizer.localizer_batches import (
+    HELD_OUT,
+    LocalizerRecipe,
+    load_heads,
+    make_batch,
+)
+from MedLLMSegLib.training.localizer.scanner import slice_matrix
 from MedLLMSegLib.training.localizer.subjects import (
     FIRST_OUTSIDE,
     NAMES,
@@ -21,12 +35,6 @@ from MedLLMSegLib.training.localizer.subjects import (
     without_brain,
     without_face,
     without_skull,
-)
-from MedLLMSegLib.training.localizer.train_localizer import (
-    HELD_OUT,
-    LocalizerRecipe,
-    make_batch,
-    train_localizer,
 )
 
 LABELMAPS = Path(__file__).parents[3] / "shared" / "data" / "brain_labelmaps"
@@ -42,8 +50,8 @@ def ball_head() -> Subject:
         np.full(shape, NAMES.index("cortex"), np.uint8),
         np.zeros((5, *shape), np.uint8),
     )
-    for number, (centre, radius) in enumerate(zip(centres, radii)):
-        inside = sum((a - c) ** 2 for a, c in zip(axes, centre)) < radius**2
+    for number, (centre, radius) in enumerate(zip(centres, radii, strict=True)):
+        inside = sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) < radius**2
         tissues[inside] = NAMES.index("hippocampus")
         classes[number][inside] = 255
     cerebrum = 255 - classes[:2].sum(0)
@@ -78,25 +86,24 @@ def test_targets_are_shares_that_sum_to_one_and_images_lie_in_0_to_1(seed):
 def test_a_pose_moves_image_and_target_alike(monkeypatch):
     subject = ball_head()
     bright = (subject.tissues == NAMES.index("hippocampus")).astype(np.float32)
-    monkeypatch.setattr(synth, "_painted", lambda subject, rng: (bright, 0.0))
+    monkeypatch.setattr(pose, "painted", lambda subject, rng: (bright, 0.0))
     for seed in range(6):
-        image, classes, _ = synth._posed(subject, np.random.default_rng(seed), (64, 64, 64))
-        np.testing.assert_allclose(
-            synth._centroid(image), synth._centroid(classes[:2].sum(0)), atol=1e-3
-        )
+        posed = pose.posed(subject, np.random.default_rng(seed), (64, 64, 64))
+        hippocampi = pose.centroid(posed.classes[:2].sum(0))
+        np.testing.assert_allclose(pose.centroid(posed.image), hippocampi, atol=1e-3)
 
 
 def test_without_bending_the_centres_are_where_the_matrix_says(monkeypatch):
-    subject, turn = ball_head(), synth._rotation((20, -10, 15)) / 1.1
+    subject, turn = ball_head(), pose.rotation((20, -10, 15)) / 1.1
     monkeypatch.setattr(
-        synth, "smooth_field", lambda shape, *rest: np.zeros((3, *shape), np.float32)
+        pose, "smooth_field", lambda shape, *rest: np.zeros((3, *shape), np.float32)
     )
 
     class NoBend:  # the sampling points draw one more array of chance for the bending
-        standard_normal = staticmethod(lambda shape: np.zeros(shape))
+        standard_normal = staticmethod(np.zeros)
         uniform = staticmethod(lambda low, high: 0.0)
 
-    points = synth._sampling_points(subject, turn, np.array([6.0, -9.0, 3.0]), NoBend, (64, 64, 64))
+    points = pose.sampling_points(subject, turn, np.array([6.0, -9.0, 3.0]), NoBend, (64, 64, 64))
     voxel = (12, 40, 33)
     millimetres = turn @ (3.0 * (np.array(voxel) - 31.5) - np.array([6.0, -9.0, 3.0]))
     expected = (
@@ -113,10 +120,10 @@ def test_a_mirrored_head_keeps_left_on_the_left(head):
     mirrored = 0
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        mirrored += np.linalg.det(synth.draw_pose(np.random.default_rng(seed))[0]) < 0
-        _, classes, _ = synth._posed(head, rng, (96, 96, 96))
-        assert synth._centroid(classes[0])[2] < synth._centroid(classes[1])[2]
-        assert synth._centroid(classes[2])[2] < synth._centroid(classes[3])[2]
+        mirrored += np.linalg.det(pose.draw_pose(np.random.default_rng(seed))[0]) < 0
+        classes = pose.posed(head, rng, (96, 96, 96)).classes
+        assert pose.centroid(classes[0])[2] < pose.centroid(classes[1])[2]
+        assert pose.centroid(classes[2])[2] < pose.centroid(classes[3])[2]
     assert 0 < mirrored < 12
 
 
@@ -161,21 +168,21 @@ def test_stripping_keeps_the_brain_and_blanking_takes_it(head):
 def test_loading_a_label_map_keeps_volumes_and_sides(head):
     left, right = (head.classes[n].astype(float) for n in (0, 1))
     assert left.sum() / 255 * 8 == pytest.approx(4021, rel=0.02)  # mm3 of label 17 in the file
-    assert synth._centroid(left)[2] < synth._centroid(right)[2]  # i runs to the right
+    assert pose.centroid(left)[2] < pose.centroid(right)[2]  # i runs to the right
 
 
 def test_t1_draws_have_white_brighter_than_grey_brighter_than_fluid():
     ordered = 0
     white, grey, fluid = (NAMES.index(n) for n in ("white matter", "cortex", "ventricles"))
     for seed in range(100):
-        means, deviations = synth.draw_contrast(np.random.default_rng(seed))
+        means, deviations = draw_contrast(np.random.default_rng(seed))
         assert means.shape == deviations.shape == (len(TISSUES),) and deviations.min() >= 0
         ordered += means[white] > means[grey] > means[fluid]
     assert 78 < ordered < 96  # 85 of 100 by design, one in six of the rest by chance
 
 
 def test_thick_slices_keep_the_mean_and_smear_a_point():
-    matrix = synth._slices(40, 2.0, 0.5)
+    matrix = slice_matrix(40, 2.0, 0.5)
     np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-5)
     assert matrix[20].max() < 0.6
 
@@ -186,23 +193,21 @@ def test_an_unknown_label_is_named():
 
 
 def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
-    from MedLLMSegLib.training.localizer import train_localizer as training
-
-    monkeypatch.setattr(training, "load_heads", lambda folder, held_out: [ball_head()])
-    original = training.make_batch
+    monkeypatch.setattr(train_localizer, "load_heads", lambda folder, held_out: [ball_head()])
     small = LocalizerRecipe(sizes=(32,), sizes_p=(1.0,), batch=1)
     monkeypatch.setattr(
-        training, "make_batch", lambda heads, recipe, step: original(heads, small, step)
+        localizer_batches, "make_batch", lambda heads, recipe, step: make_batch(heads, small, step)
     )
-    config = training.LocalizerConfig(channels=(4, 8), residual_units=1)
-    weights = train_localizer("unused", tmp_path, minutes=0.02, config=config)
-    first = torch.load(weights, weights_only=True)
-    second = torch.load(
-        train_localizer("unused", tmp_path, minutes=0.04, config=config), weights_only=True
-    )
+    config = train_localizer.LocalizerConfig(channels=(4, 8), residual_units=1)
+
+    def train(minutes):
+        weights = train_localizer.train_localizer("unused", tmp_path, minutes, config=config)
+        return torch.load(weights, weights_only=True)
+
+    first, second = train(0.02), train(0.04)
     assert second["step"] > first["step"] > 0
     assert not torch.equal(*(next(iter(s["tensors"].values())) for s in (first, second)))
-    training.load_trained(weights)
+    validate_localizer.load_trained(tmp_path / train_localizer.WEIGHTS)
 
 
 def test_a_batch_is_named_by_seed_and_step():
@@ -213,15 +218,40 @@ def test_a_batch_is_named_by_seed_and_step():
     assert not torch.equal(image, make_batch([ball_head()], recipe, 6)[0])
 
 
-def test_kept_out_heads_are_never_trained_on():
-    from MedLLMSegLib.training.localizer import train_localizer as training
-
+def test_kept_out_heads_are_never_trained_on(monkeypatch):
     if not LABELMAPS.exists():
         pytest.skip(f"NO LABEL MAPS at {LABELMAPS}: the split was NOT tested")
     loaded = []
-    original, training.load_head = training.load_head, loaded.append
-    try:
-        training.load_heads(LABELMAPS, held_out=False)
-    finally:
-        training.load_head = original
+    monkeypatch.setattr(localizer_batches, "load_head", loaded.append)
+    load_heads(LABELMAPS, held_out=False)
     assert len(loaded) == 15 and not any(f"_{n}." in path.name for n in HELD_OUT for path in loaded)
+
+
+def test_figures_count_what_was_missed_swapped_and_false(monkeypatch):
+    """Three images: both sides found; swapped; the right one out of view and yet reported."""
+    centres = {"left": np.zeros(3), "right": np.array([30.0, 0, 0])}
+    visible = [(1.0, 1.0), (1.0, 1.0), (1.0, 0.0)]
+    found = [
+        {"left": np.array([3.0, 4, 0])},
+        {"left": centres["right"], "right": centres["left"]},
+        {"left": centres["left"], "right": centres["right"]},
+    ]
+    images = iter(
+        synth.Sample(np.zeros((2, 2, 2)), np.zeros((6, 2, 2, 2)), v, "head") for v in visible
+    )
+    answers = iter(found)
+    monkeypatch.setattr(validate_localizer, "draw_sample", lambda heads, rng: next(images))
+    monkeypatch.setattr(validate_localizer, "_found_centres", lambda *arguments: next(answers))
+    monkeypatch.setattr(validate_localizer, "_true_centres", lambda sample: centres)
+    figures = validate_localizer.validate(None, [], 3)
+    assert figures == {
+        "images": 3,
+        "sides_in_view": 5,
+        "median_mm": 17.5,
+        "p95_mm": 30.0,
+        "worst_mm": 30.0,
+        "swapped": 2,
+        "missed": 1,
+        "sides_out_of_view": 1,
+        "false": 1,
+    }

@@ -87,7 +87,7 @@ def load_head(path: str | Path) -> Subject:
     blocks = _blocks(labels[box])  # (k, j, i, 8)
     # One of the eight voxels at random: thin layers survive on the average, and blurring makes
     # partial volume of them.
-    chosen = np.random.default_rng(0).integers(0, 8, blocks.shape[:3] + (1,))
+    chosen = np.random.default_rng(0).integers(0, 8, (*blocks.shape[:3], 1))
     tissues = tissues_of(np.take_along_axis(blocks, chosen, -1)[..., 0])
     classes = np.stack(
         [
@@ -134,11 +134,11 @@ def smooth_field(shape, coarse: int, rng: np.random.Generator, channels: int = 1
 def without_skull(head: Subject, rng: np.random.Generator) -> Subject:
     """A skull-stripped head, in one of the ways that tools leave it."""
     tissues = head.tissues.copy()
-    outside, way = tissues >= FIRST_OUTSIDE, rng.random()
-    if way < 0.15:  # a generous mask
+    outside, kind = tissues >= FIRST_OUTSIDE, rng.random()
+    if kind < 0.15:  # a generous mask
         brain = (tissues > 0) & ~outside
         outside &= ndimage.maximum_filter(brain.view(np.uint8), int(rng.integers(3, 8))) == 0
-    elif way < 0.3:  # something was left on
+    elif kind < 0.3:  # something was left on
         outside &= smooth_field(tissues.shape, int(rng.integers(4, 9)), rng)[0] > rng.uniform(-1, 1)
     tissues[outside] = 0
     if rng.random() < 0.3:
@@ -150,7 +150,8 @@ def without_face(head: Subject, rng: np.random.Generator) -> Subject:
     """A head whose face was cut off for privacy: a plane below and in front of the brain."""
     down, front = rng.uniform(0.3, 1.0, 2)
     steps = [
-        np.arange(n, dtype=np.float32) - c for n, c in zip(head.tissues.shape, head.centre_vox)
+        np.arange(n, dtype=np.float32) - c
+        for n, c in zip(head.tissues.shape, head.centre_vox, strict=True)
     ]
     depth = (steps[1] * front)[None, :, None] - (steps[0] * down)[:, None, None]
     beyond = depth * SPACING_MM / np.hypot(down, front) > rng.uniform(45, 75)
@@ -187,7 +188,7 @@ def blobs(rng: np.random.Generator) -> Subject:
     shape = (100, 100, 100)
     tissues = _partition(shape, rng, np.arange(len(TISSUES)))
     if rng.random() < 0.6:
-        tissues[~_ellipsoid(shape, (50, 50, 50), rng.uniform(20, 50, 3))] = 0
+        tissues[~ellipsoid(shape, (50, 50, 50), rng.uniform(20, 50, 3))] = 0
     return Subject(tissues, None, (50.0, 50.0, 50.0), "blobs")
 
 
@@ -201,29 +202,29 @@ def body(rng: np.random.Generator) -> Subject:
     if rng.random() < 0.25:
         radii[0] = rng.uniform(30, 60)
     power, tissues = rng.choice([2, 4]), np.zeros(shape, np.uint8)
-    tissues[_ellipsoid(shape, middle, radii, power)] = NAMES.index("scalp")
+    tissues[ellipsoid(shape, middle, radii, power)] = NAMES.index("scalp")
     inner = radii - rng.uniform(1, 8)
-    inside = _ellipsoid(shape, middle, inner, power)
+    inside = ellipsoid(shape, middle, inner, power)
     tissues[inside] = NAMES.index("soft tissue")
     reach = np.where(np.isinf(inner), 50, inner)
     for _ in range(int(rng.integers(2, 14))):
         where = middle + rng.uniform(-0.8, 0.8, 3) * reach
-        tissues[_ellipsoid(shape, where, rng.uniform(4, 25, 3)) & inside] = rng.choice(organs)
+        tissues[ellipsoid(shape, where, rng.uniform(4, 25, 3)) & inside] = rng.choice(organs)
     for _ in range(int(rng.integers(0, 4))):  # long bones and the spine
         where, radius = middle + rng.uniform(-0.7, 0.7, 3) * reach, rng.uniform(4, 13)
         for size, name in ((radius, "bone"), (radius - 2, "marrow")):
-            tissues[_ellipsoid(shape, where, (np.inf, size, size)) & inside] = NAMES.index(name)
+            tissues[ellipsoid(shape, where, (np.inf, size, size)) & inside] = NAMES.index(name)
     return Subject(
         np.ascontiguousarray(tissues.transpose(rng.permutation(3))), None, tuple(middle), "body"
     )
 
 
-def _ellipsoid(shape, centre, radii, power: int = 2) -> np.ndarray:
+def ellipsoid(shape, centre, radii, power: int = 2) -> np.ndarray:
     """bool [k, j, i]: inside an ellipsoid (power 2) or a rounder box (4); an infinite radius
     makes it a cylinder.
     """
     terms = [
         np.abs((np.arange(n, dtype=np.float32) - c) / np.float32(r)) ** power
-        for n, c, r in zip(shape, centre, radii)
+        for n, c, r in zip(shape, centre, radii, strict=True)
     ]
     return terms[0][:, None, None] + terms[1][None, :, None] + terms[2][None, None, :] < 1
