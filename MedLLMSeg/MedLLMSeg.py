@@ -1,7 +1,7 @@
 """The Slicer module: a panel over `MedLLMSegLib`, which does the work.
 
 Nothing heavy is imported here: Slicer reads this file each time it starts. What the panel shows is
-decided by `slicer_bridge/presenter.py`; the widget tells it what happened and copies its view to
+decided by `slicer_bridge/presenter`; the widget updates the panel's state and copies the view to
 the widgets of the .ui.
 """
 
@@ -39,7 +39,7 @@ from MedLLMSegLib.slicer_bridge.panel.log_section import LogSection
 from MedLLMSegLib.slicer_bridge.panel.models_section import ModelsSection
 from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
 from MedLLMSegLib.slicer_bridge.panel.scan_selectors import ScansSection
-from MedLLMSegLib.slicer_bridge.panel.segment_section import RunSection, SampleButton
+from MedLLMSegLib.slicer_bridge.panel.segment_section import SampleButton, SegmentSection
 from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
 from MedLLMSegLib.slicer_bridge.presenter.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.presenter.models_view import with_model
@@ -102,22 +102,22 @@ class MedLLMSegParameterNode:
 
 
 class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """panel: the state that is shown. parameters: the parameter node while the module is shown,
-    else None.
+    """The panel.
+
+    panel: the state that is shown. parameters: the parameter node while the module is shown, else
+    None.
     """
 
     def __init__(self, parent=None) -> None:
         self.ui = self.logic = self.parameters = None
-        self.log = self.models = self.result = self.training = self.running = self.sample = (
-            self.scans
-        ) = None
-        self.diagnosing = self.consent = None
+        self.log = self.consent = self.models = self.result = None
+        self.running = self.training = self.diagnosing = None
+        self.sample = self.scans = None
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
         VTKObservationMixin.__init__(self)
-        ScriptedLoadableModuleWidget.__init__(
-            self, parent
-        )  # last, as it calls setup() where there is no parent
+        # last, as it calls setup() if there is no parent
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -126,18 +126,15 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedLLMSegLogic()
-        self.log, self.consent, self.models, self.result = (
-            LogSection(self),
-            Consent(self),
-            ModelsSection(self),
-            ResultSection(self),
-        )
-        self.running, self.training, self.diagnosing = (
-            RunSection(self),
-            TrainSection(self),
-            DiagnoseSection(self),
-        )
-        self.sample, self.scans = SampleButton(self), ScansSection(self)
+        self.log = LogSection(self)
+        self.consent = Consent(self)
+        self.models = ModelsSection(self)
+        self.result = ResultSection(self)
+        self.running = SegmentSection(self)
+        self.training = TrainSection(self)
+        self.diagnosing = DiagnoseSection(self)
+        self.sample = SampleButton(self)
+        self.scans = ScansSection(self)
         scene = slicer.mrmlScene
         for event, method in (
             (scene.StartCloseEvent, self.onSceneStartClose),
@@ -151,9 +148,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # the life of a module's widget
 
     def cleanup(self) -> None:
-        """The module is unloaded or reloaded, or Slicer quits: no job, process or observer may
-        stay.
-        """
+        """End all jobs, processes and observers: the module is unloaded, or Slicer quits."""
         try:
             if self.logic is not None:
                 self.logic.close()  # first: what follows may meet widgets that Qt has destroyed
@@ -180,9 +175,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.replace(without_scene(self.panel))
 
     def onSceneEndClose(self, caller, event) -> None:
-        if getattr(
-            self.parent, "isEntered", True
-        ):  # a window of its own (`MedLLMSegWidget()`) is always shown
+        # a window of its own (`MedLLMSegWidget()`) is always shown
+        if getattr(self.parent, "isEntered", True):
             self.initializeParameterNode()
 
     def onSceneEndImport(self, caller, event) -> None:
@@ -191,9 +185,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.initializeParameterNode()
 
     def onReload(self) -> None:
-        """Reload the library too, not only this file; the worker runs the old one, and ends
-        first.
-        """
+        """Reload the library too, not only this file; end the worker, which runs the old one."""
         if self.logic is not None:
             self.logic.close()
         for name in [name for name in sys.modules if name.split(".")[0] == "MedLLMSegLib"]:
@@ -203,8 +195,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # parameters
 
     def initializeParameterNode(self) -> None:
-        """Take up the scene's parameter node; the first volume is the input until the user
-        chooses another.
+        """Show the scene's parameter node; the first volume is the input until the user chooses
+        another.
         """
         if self.ui is None:  # setup failed: Reload still has to work
             return
@@ -212,7 +204,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.scans.update()
 
     def setParameterNode(self, parameterNode: MedLLMSegParameterNode | None) -> None:
-        """Show and observe a parameter node (None: none), and let go of the one before."""
+        """Show and observe a parameter node (None: none) in place of the one before."""
         if self.parameters is not None:
             if self.hasObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update):
                 self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
@@ -232,7 +224,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.update()
 
     def update(self, caller=None, event=None) -> None:
-        """A choice has changed: show it, with what it means for the buttons."""
+        """A choice has changed: update the state and what is shown."""
         if self.ui is None or self.parameters is None:
             return
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
@@ -271,23 +263,20 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (self.diagnosing.show_classifiers, "classifiers", "classifier"),
             (self.diagnosing.show, "diagnosis"),
             (self.diagnosing.show_fields, "fields"),
-            (self.models.show_every, "every", "managed"),
+            (self.models.show_managed_models, "managed_models", "managed"),
         ):
             values = [getattr(new, name) for name in names]
             if old is None or values != [getattr(old, name) for name in names]:
                 show(*values)
-        for name, looks in new.widgets.items():
-            for prop, value in looks.items():
-                if (
-                    self._shown.get((name, prop)) != value
-                ):  # setting a style again would draw everything again
+        for name, properties in new.widgets.items():
+            for prop, value in properties.items():
+                if self._shown.get((name, prop)) != value:  # Qt repaints even for an equal value
                     self._shown[name, prop] = value
                     setattr(getattr(self.ui, name), prop, value)
 
     def choose_model(self, name: str) -> None:
-        parameters = (
-            self.parameters or self.logic.getParameterNode()
-        )  # another module may be shown meanwhile
+        # another module may be shown meanwhile
+        parameters = self.parameters or self.logic.getParameterNode()
         parameters.model = name
         self.replace(with_model(self.panel, name))
 
@@ -298,43 +287,45 @@ class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
     def __init__(self, segmentFunction=None, makeClient=None) -> None:
         ScriptedLoadableModuleLogic.__init__(self)
         SegmentationLogic.__init__(self, segmentFunction, makeClient)
-        self._wanted = self._pending = False  # polls; and whether the next one is due
+        self._polling = False  # there is a job to poll for
+        self._pending = False  # the next poll is scheduled
 
     def getParameterNode(self) -> MedLLMSegParameterNode:
         return MedLLMSegParameterNode(super().getParameterNode())
 
     def _startPolling(self) -> None:
-        """Jobs are taken along whenever Slicer's window waits. One shot at a time: a timer would
-        hold the logic for ever.
+        """Poll from Slicer's event loop.
+
+        One shot at a time: a repeating timer would keep the logic alive.
         """
-        self._wanted = True
+        self._polling = True
         if not self._pending:
             self._pending = True
-            qt.QTimer.singleShot(POLL_MS, lambda: self._tick())
+            # a lambda, as PythonQt does not keep the object of a bound method alive
+            qt.QTimer.singleShot(POLL_MS, lambda: self._tick())  # noqa: PLW0108 (see above)
 
     def _stopPolling(self) -> None:
-        self._wanted = False
+        self._polling = False
 
     def _tick(self) -> None:
         self._pending = False
         try:
-            if self._wanted:
+            if self._polling:
                 self.poll()
-        finally:  # one poll that fails must not be the last
-            if self._wanted:
+        finally:  # polling goes on after a poll that failed
+            if self._polling:
                 self._startPolling()
 
 
 class MedLLMSegTest(ScriptedLoadableModuleTest):
-    """Runs inside Slicer, without a network; what it does stands in slicer_bridge/selftest*.py."""
+    """Runs inside Slicer, without a network; the checks are in slicer_bridge/selftest."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        from MedLLMSegLib.slicer_bridge.selftest import self_test as selftest
-        from MedLLMSegLib.slicer_bridge.selftest import view_steps as selftest_looks
+        from MedLLMSegLib.slicer_bridge.selftest import self_test, view_steps
 
         self.setUp()
-        selftest.run(self, MedLLMSegLogic)
-        selftest_looks.run(self)
+        self_test.run(self, MedLLMSegLogic)
+        view_steps.run(self)

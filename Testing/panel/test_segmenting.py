@@ -232,7 +232,7 @@ def test_the_panel_drives_the_real_logic(
     panel.ui.uncertaintyCheckBox.checked = True
     press(panel.ui.segmentButton)
     process(application, lambda: panel.panel.state == "idle")
-    assert texts(panel.ui.resultTable) == [["Spleen", "0.04", "0.75"]] and not real._wanted
+    assert texts(panel.ui.resultTable) == [["Spleen", "0.04", "0.75"]] and not real._polling
     node = panel.result.node
     assert (
         panel.result.map is not None

@@ -92,7 +92,7 @@ def test_a_broken_button_is_found(widget, module, monkeypatch, break_it):
     monkeypatch.setattr(
         selftest.SelfTestCase, "wait", lambda case, until, seconds=60: wait(case, until, 2)
     )
-    monkeypatch.setattr(panel_run.RunSection, break_it, lambda self: None)
+    monkeypatch.setattr(panel_run.SegmentSection, break_it, lambda self: None)
     if break_it == "onButton":
         widget.ui.segmentButton.blockSignals(True)
     with pytest.raises(AssertionError):

@@ -76,7 +76,9 @@ def test_another_column_that_nothing_was_measured_of(scene, path):
     chart = feature_map.add_feature_map(path.with_suffix(".csv"), "view")
     assert [one.GetName() for one in series(chart)] == ["AP (1)", "PA (1)", "not stated (1)"]
     assert "was not measured" in chart.GetTitle()
-    told = {by: feature_map._told(path.with_suffix(".json"), by) for by in ("scanner", "site")}
+    told = {
+        by: feature_map._separability(path.with_suffix(".json"), by) for by in ("scanner", "site")
+    }
     assert told == {
         "scanner": "told from the features with AUC 0.60 (chance 0.5)",
         "site": feature_map.NOT_MEASURED,

@@ -257,7 +257,9 @@ def test_installed_packages_can_all_be_held(tmp_path):
     """This very environment as pip would read it."""
     from packaging.requirements import Requirement
 
-    held = install._hold(tmp_path, ["torch", "lightning-fabric"]).read_text().splitlines()
+    held = (
+        install._write_constraints(tmp_path, ["torch", "lightning-fabric"]).read_text().splitlines()
+    )
     names = {re.sub(r"[-_.]+", "-", Requirement(line).name).lower() for line in held}
     assert "numpy" in names and len(held) > 20 and not {"torch", "lightning-fabric"} & names
     importlib.invalidate_caches()
@@ -269,7 +271,7 @@ def test_of_two_versions_in_sight_the_one_that_python_imports_is_held(monkeypatc
         for name, number in (("NumPy", "2.0.2"), ("six", "1.17"), ("numpy", "1.26.4"))
     ]
     monkeypatch.setattr(install, "distributions", lambda: found)
-    assert install._hold(tmp_path, []).read_text(encoding="utf-8").splitlines() == [
+    assert install._write_constraints(tmp_path, []).read_text(encoding="utf-8").splitlines() == [
         "NumPy==2.0.2",
         "six==1.17",
     ]

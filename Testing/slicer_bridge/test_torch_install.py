@@ -125,7 +125,11 @@ def test_what_an_earlier_pytorch_left_may_be_exchanged_and_nothing_else(tmp_path
             for name, number in there.items()
         ],
     )
-    held = install._hold(tmp_path, install.TORCH_COMPANIONS).read_text(encoding="utf-8").split()
+    held = (
+        install._write_constraints(tmp_path, install.TORCH_COMPANIONS)
+        .read_text(encoding="utf-8")
+        .split()
+    )
     assert held == ["monai==1.5", "numpy==2.0.2", "typing_extensions==4.12.1"]
 
 

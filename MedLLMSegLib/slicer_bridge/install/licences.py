@@ -1,8 +1,8 @@
-"""Which models' licences are asked for before their first use in Slicer, and that it was done.
-Neither Qt nor MRML here.
+"""Which licences Slicer's user has to accept before a model's first use. No Qt or MRML here.
 
-The library refuses models whose bundle demands acceptance. Slicer's user is asked for all that are
-not permissive, so that nobody trains, shares or sells from such a model without having seen it.
+The library refuses models whose bundle demands acceptance. Slicer's user is asked about every
+licence that is not permissive, so that nobody trains, shares or sells from such a model without
+having seen it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.registry.licences import accept_licence, licence_accepted
 
-# What a licence's name says of its conditions, by the parts that Creative Commons and SPDX use.
+# The abbreviations in a licence's name, as Creative Commons and SPDX use them, and what they mean.
 CONDITIONS = (
     ("SA", "share-alike"),
     ("NC", "non-commercial"),
@@ -23,18 +23,18 @@ CONDITIONS = (
 
 
 def conditions(licence: str) -> tuple[str, ...]:
-    """What a licence restricts, in words; () for a permissive one, and for one whose name says
-    nothing.
-    """
+    """What a licence restricts; () for a permissive one, and for one whose name does not say."""
     return tuple(
-        words for part, words in CONDITIONS if re.search(rf"\b({part})\b", licence, re.IGNORECASE)
+        condition
+        for pattern, condition in CONDITIONS
+        if re.search(rf"\b({pattern})\b", licence, re.IGNORECASE)
     )
 
 
 def must_ask(entry: ModelEntry) -> bool:
-    """Whether the user has still to accept a model's licence on this computer."""
-    asked = entry.accept_licence or bool(conditions(entry.licence))
-    return asked and not licence_accepted(replace(entry, accept_licence=True))
+    """Whether the user has yet to accept a model's licence on this computer."""
+    needs_consent = entry.accept_licence or bool(conditions(entry.licence))
+    return needs_consent and not licence_accepted(replace(entry, accept_licence=True))
 
 
 def accept(entry: ModelEntry) -> None:

@@ -1,5 +1,6 @@
-"""The Python packages that segmenting and training need inside Slicer: asked for when they are
-needed, never at start-up.
+"""The Python packages that segmenting and training need inside Slicer.
+
+They are installed when they are needed and the user agrees, never at start-up.
 """
 
 from __future__ import annotations
@@ -20,15 +21,13 @@ from .pytorch import Installation, pip_environment, torch_commands
 
 TORCH = ">=2.8"  # what pyproject.toml asks for
 FOLDER = Path(__file__).parent
-REQUIREMENTS = (
-    FOLDER / "requirements.txt"
-)  # to segment: all but torch, and nothing that Slicer brings itself
-TRAINING = FOLDER / "requirements-train.txt"  # and what training needs besides
-# MB to download, the packages they bring included: the wheels for Linux and Python 3.11, as of
-# November 2026.
+# To segment: everything but torch and what Slicer itself brings; and what training needs besides.
+REQUIREMENTS = FOLDER / "requirements.txt"
+TRAINING = FOLDER / "requirements-train.txt"
+# MB to download with dependencies: the wheels for Linux and Python 3.11, as of November 2026.
 SIZES_MB = {"monai": 2, "safetensors": 1, "einops": 0.1, "lightning-fabric": 0.6, "matplotlib": 24}
-# What comes with PyTorch and is no part of Slicer: left from an earlier PyTorch, it may have to be
-# exchanged with it.
+# Packages that come with PyTorch and not with Slicer. If they are left from an earlier PyTorch, pip
+# may have to replace them.
 TORCH_COMPANIONS = (
     "torch",
     "torchvision",
@@ -49,7 +48,7 @@ TORCH_SIZE = "0.2 GB to download for the processor alone, several GB for an NVID
 
 @dataclass(frozen=True)
 class MissingPackage:
-    """A package that is not there, or too old. found: its version, None where it is not there."""
+    """A package that is missing or too old. found: its version, None if it is missing."""
 
     name: str
     specifier: str
@@ -58,65 +57,64 @@ class MissingPackage:
     def __str__(self) -> str:
         if self.name == "torch":
             return f"PyTorch ({TORCH_SIZE}; installed by Slicer's PyTorch extension)"
-        size = SIZES_MB.get(self.name)
-        return (
-            self.name
-            if size is None
-            else f"{self.name} ({'below 1' if size < 1 else f'{size:g}'} MB)"
-        )
+        size_mb = SIZES_MB.get(self.name)
+        if size_mb is None:
+            return self.name
+        return f"{self.name} ({'below 1' if size_mb < 1 else f'{size_mb:g}'} MB)"
 
 
 def missing_packages(task: str = "segment") -> list[str]:
-    """What would have to be installed for a task, "segment" or "train", each with its size, to be
-    shown before asking.
+    """The packages to install for a task, "segment" or "train", each with its size, as text.
 
     Nothing is imported or changed: only the metadata of installed packages is read.
     """
-    return [str(each) for each in _missing(task)]
+    return [str(package) for package in _missing(task)]
 
 
 def ensure_packages(requester: str = "MedLLMSeg", task: str = "segment", ask: bool = False) -> None:
-    """Install what a task needs and is missing. To be called when the user has read
-    `missing_packages` and agreed.
+    """Install the missing packages of a task, once the user has read and agreed to them.
 
-    ask: have Slicer ask, for those who have not. PyTorch comes through the PyTorch extension, which
-    knows the build for this machine; the rest through Slicer's own `pip_ensure`, with every package
-    that is there already held at its version. Raises `UserError`, with what the user can do, if the
-    user declines or an installation fails.
+    ask: have Slicer ask for consent, if nobody has yet.
+
+    PyTorch comes through the PyTorch extension, which knows the build for this machine. The rest
+    comes through Slicer's own `pip_ensure`, with every installed package held at its version.
+    Raises `UserError`, with what the user can do, if the user declines or an installation fails.
     """
     missing = _missing(task)
     if not missing:
         return
     if _testing():
-        names = ", ".join(each.name for each in missing)
+        names = ", ".join(package.name for package in missing)
         raise UserError(
             f"The Python packages {names} are missing, and nothing is installed while Slicer tests"
             " itself; start Slicer without --testing and press the button again."
         )
-    for each in missing:
-        if each.name == "torch":
-            _ensure_torch(requester, each.found, ask)
+    for package in missing:
+        if package.name == "torch":
+            _ensure_torch(requester, package.found, ask)
     _ensure_others(requester, task, ask)
     importlib.invalidate_caches()
     left = _missing(task)
     if left:
+        names = ", ".join(package.name for package in left)
         raise UserError(
-            f"{', '.join(each.name for each in left)} could not be installed; restart Slicer and"
+            f"{names} could not be installed; restart Slicer and"
             " press the button again, or install it in Slicer's Python console with"
             " slicer.util.pip_install."
         )
 
 
 def torch_is_missing() -> bool:
-    """Whether PyTorch is not there, or too old."""
+    """Whether PyTorch is missing or too old."""
     importlib.invalidate_caches()
-    return any(each.name == "torch" for each in _missing("segment"))
+    return any(package.name == "torch" for package in _missing("segment"))
 
 
 def begin_torch() -> Installation | None:
-    """Begin to install PyTorch beside Slicer's window, by the PyTorch extension's own installer;
-    None if there is nothing to install so. `ensure_packages` is to be called when it has ended: it
-    says what is wrong, and installs what is left.
+    """Begin to install PyTorch in the background, by the PyTorch extension's installer.
+
+    None if PyTorch cannot be installed this way. Call `ensure_packages` when the installation has
+    ended: it reports what is wrong, and installs what is left.
     """
     if not torch_is_missing() or _version("torch") is not None or _testing():
         return None
@@ -131,9 +129,9 @@ def begin_torch() -> Installation | None:
     from MedLLMSegLib.slicer_bridge.logic.services import python
 
     folder = TemporaryDirectory(prefix="MedLLMSeg-")
-    held = _hold(Path(folder.name), TORCH_COMPANIONS)
+    constraints = _write_constraints(Path(folder.name), TORCH_COMPANIONS)
     return Installation(
-        [[python(), *command] for command in commands], pip_environment(held), folder
+        [[python(), *command] for command in commands], pip_environment(constraints), folder
     )
 
 
@@ -144,13 +142,19 @@ def _missing(task: str) -> list[MissingPackage]:
         for file in files
         for line in file.read_text(encoding="utf-8").splitlines()
     ]
-    wanted = [
-        re.fullmatch(r"([\w.-]+)\s*(.*)", line).groups()
-        for line in [f"torch{TORCH}", *lines]
-        if line
+    required = [_parse(line) for line in (f"torch{TORCH}", *lines) if line]
+    checked = [MissingPackage(name, specifier, _version(name)) for name, specifier in required]
+    return [
+        package
+        for package in checked
+        if package.found is None or not _fits(package.found, package.specifier)
     ]
-    checked = [MissingPackage(name, specifier, _version(name)) for name, specifier in wanted]
-    return [each for each in checked if each.found is None or not _fits(each.found, each.specifier)]
+
+
+def _parse(requirement: str) -> tuple[str, str]:
+    """("monai", ">=1.5") of "monai>=1.5"."""
+    name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+    return name, requirement[len(name) :].strip()
 
 
 def _version(name: str) -> str | None:
@@ -167,9 +171,7 @@ def _fits(found: str, specifier: str) -> bool:
 
 
 def _slicer_installs() -> bool:
-    """Whether Slicer's own pip runs beside the window for another module: two at a time could
-    spoil its Python.
-    """
+    """Whether Slicer already runs pip for another module; two at a time could break its Python."""
     try:
         from slicer.packaging import isPipInstallInProgress
     except ImportError:
@@ -224,8 +226,11 @@ def _ensure_others(requester: str, task: str, ask: bool) -> None:
     ]
     try:
         with TemporaryDirectory() as folder:
-            held = _hold(Path(folder), [each.name for each in _missing(task)])
-            pip_ensure(wanted, requester=requester, constraints=str(held), prompt_install=ask)
+            free = [package.name for package in _missing(task)]
+            constraints = _write_constraints(Path(folder), free)
+            pip_ensure(
+                wanted, requester=requester, constraints=str(constraints), prompt_install=ask
+            )
     except CalledProcessError as error:
         raise UserError(
             "The Python packages could not be installed, and Slicer's own are as they were; check"
@@ -238,25 +243,26 @@ def _ensure_others(requester: str, task: str, ask: bool) -> None:
         ) from error
 
 
-def _hold(folder: Path, free: Iterable[str]) -> Path:
-    """A constraints file for pip that holds all installed packages but ``free`` at their versions:
-    none is exchanged.
+def _write_constraints(folder: Path, free: Iterable[str]) -> Path:
+    """A constraints file for pip that holds all installed packages but ``free`` at their versions.
 
     free: names, or patterns such as "nvidia-*".
     """
-    plain = lambda name: re.sub(r"[-_.]+", "-", name).lower()
-    spared, held = [plain(name) for name in free], {}
-    for found in distributions():
-        name, number = found.metadata["Name"], found.version
-        if (
-            name
-            and number
-            and re.fullmatch(r"[\w.!+-]+", number)
-            and not any(fnmatch(plain(name), each) for each in spared)
-        ):
-            held.setdefault(
-                plain(name), f"{name}=={number}\n"
-            )  # Python imports the first of two; pip could not hold both
+    free = [_normalised(name) for name in free]
+    lines: dict[str, str] = {}
+    for distribution in distributions():
+        name, number = distribution.metadata["Name"], distribution.version
+        if not name or not number or not re.fullmatch(r"[\w.!+-]+", number):
+            continue
+        if any(fnmatch(_normalised(name), pattern) for pattern in free):
+            continue
+        # of two installed versions Python imports the first, and pip cannot hold both
+        lines.setdefault(_normalised(name), f"{name}=={number}\n")
     path = folder / "constraints.txt"
-    path.write_text("".join(sorted(held.values())), encoding="utf-8")
+    path.write_text("".join(sorted(lines.values())), encoding="utf-8")
     return path
+
+
+def _normalised(name: str) -> str:
+    """A package's name as pip compares names."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,10 +1,9 @@
-"""PyTorch by the installer of Slicer's PyTorch extension, in a process of its own, so that Slicer's
-window goes on.
+"""PyTorch by the installer of Slicer's PyTorch extension, in a process of its own.
 
-The extension's `installTorch` waits for pip, and pip is silent while it downloads gigabytes: the
-window would stand still for minutes. So the extension is asked what it would run, and that is run
-beside the window; where it does not say, its own `installTorch` follows
-(`install.ensure_packages`).
+The extension's `installTorch` waits for pip, which is silent while it downloads gigabytes: Slicer's
+window would freeze for minutes. So we ask the extension for its pip arguments and run the installer
+in the background. If the extension does not give them, `packages.ensure_packages` calls its
+`installTorch`.
 """
 
 from __future__ import annotations
@@ -14,32 +13,35 @@ import queue
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 INSTALLER = "light_the_torch"  # which chooses the build that fits this computer's GPU and driver
 INSTALLER_PACKAGE = "light-the-torch>=0.5"  # as the extension asks for it
-THREAD_SLICE_S = 0.02  # the reading thread gets the interpreter for so long at each poll
-KEPT = 60  # of the last lines, for the log
-STOP_S = 1.0
+READER_SLICE_S = 0.02  # the reading thread gets the interpreter for so long at each poll
+LOG_LINES = 60  # the last ones are kept for the log
+STOP_S = 1.0  # from a polite request to a forced end
 
 
 def torch_commands(requirement: str) -> list[list[str]] | None:
-    """What the PyTorch extension gives to Python to install torch, such as ["-m",
-    "light_the_torch", "install", "torch>=2.8"].
+    """The arguments to Python that install torch, such as ["-m", "light_the_torch", "install",
+    "torch>=2.8"]; before them, if needed, those that install the installer.
 
-    Before it, if need be, the installer itself. None where it cannot be told: the extension is
-    missing, or another one than we know; its `installTorch` is tried then, and says what is wrong.
+    None if the PyTorch extension is missing or does not give them. Its `installTorch` is tried
+    then, and says what is wrong.
     """
     try:
         from PyTorchUtils import PyTorchUtilsLogic
 
         arguments = [
-            str(each) for each in PyTorchUtilsLogic._getPipInstallArguments(None, requirement)
+            str(argument)
+            for argument in PyTorchUtilsLogic._getPipInstallArguments(None, requirement)
         ]
     except Exception:
         return None
@@ -48,10 +50,10 @@ def torch_commands(requirement: str) -> list[list[str]] | None:
 
 
 def pip_environment(constraints: Path) -> dict[str, str]:
-    """The environment for pip: nothing but what is missing is changed, and it says how far a
-    download is where it can.
+    """The environment for pip: no installed package changes, and pip reports the progress of
+    downloads if it can.
     """
-    known = {
+    variables = {
         **os.environ,
         "PIP_CONSTRAINT": constraints.as_uri(),
         "PIP_NO_INPUT": "1",
@@ -59,28 +61,32 @@ def pip_environment(constraints: Path) -> dict[str, str]:
     }
     try:
         if tuple(map(int, version("pip").split(".")[:2])) >= (24, 1):
-            known["PIP_PROGRESS_BAR"] = "raw"
+            variables["PIP_PROGRESS_BAR"] = "raw"
     except (PackageNotFoundError, ValueError):
         pass
-    return known
+    return variables
 
 
 class Installation:
-    """Programs that run one after the other, as long as each works. text: what is done; fraction:
-    of the file that is being downloaded, None if not known.
+    """Programs that run one after the other, as long as each succeeds.
 
-    placing: PyTorch's files are being put into their places, which is not to be disturbed. stopped:
-    `stop` was called. folder: a TemporaryDirectory that they need. Raises OSError if the first
-    cannot be started.
+    text: what is being done. fraction: of the current download, None if not known.
+    placing: PyTorch's files are being put into place, which must not be interrupted.
+    stopped: `stop` was called.
+    folder: a TemporaryDirectory that the programs need.
+
+    Raises OSError if the first program cannot be started.
     """
 
     def __init__(self, commands: list[list[str]], environment: dict[str, str], folder=None):
-        self.text, self.fraction, self.placing, self._folder = "", None, False, folder
+        self.text = ""
+        self.fraction: float | None = None
+        self.placing, self._folder = False, folder
         self.stopped, self._stopped_at = False, 0.0
-        self._environment, self._left = environment, commands[1:]
+        self._environment, self._remaining = environment, commands[1:]
         self._lines: queue.SimpleQueue = queue.SimpleQueue()
-        self._last: deque[str] = deque(maxlen=KEPT)
-        self._process = self._started(commands[0])
+        self._last: deque[str] = deque(maxlen=LOG_LINES)
+        self._process = self._start(commands[0])
         self._reader = threading.Thread(
             target=self._read, name="MedLLMSeg installation", daemon=True
         )
@@ -88,56 +94,53 @@ class Installation:
 
     @property
     def worked(self) -> bool:
-        """Whether all ended well; False while they run."""
-        return self._process.returncode == 0 and not self._left
+        """Whether all programs succeeded; False while they run."""
+        return self._process.returncode == 0 and not self._remaining
 
     @property
     def log(self) -> str:
-        """The last that it said."""
+        """The last lines of output."""
         return "\n".join(self._last)
 
     def poll(self) -> bool:
-        """Take account of what it has said; whether it has ended."""
-        self._reader.join(THREAD_SLICE_S)
+        """Read new output; returns whether all programs have ended."""
+        self._reader.join(READER_SLICE_S)
         ended = not self._reader.is_alive()
         while not self._lines.empty():
-            self._take(*self._lines.get())
+            self._read_line(*self._lines.get())
         if self.stopped and not ended and time.monotonic() - self._stopped_at > STOP_S:
             self._signal("SIGKILL")
         return ended
 
     def stop(self) -> None:
-        """Ask it to end; `poll` says when it has, and ends it by force after `STOP_S` seconds."""
+        """Ask the program to end; `poll` kills it if it has not ended after `STOP_S` seconds."""
         if not self.stopped:
             self.stopped, self._stopped_at = True, time.monotonic()
-            self._signal("SIGINT")  # pip tidies up
+            self._signal("SIGINT")  # on which pip cleans up
 
     def close(self) -> None:
-        """End it, and wait until it has ended."""
+        """End the program, and wait until it has ended."""
         self.stop()
         self._reader.join(STOP_S)
         self._signal("SIGKILL")
         self._reader.join(STOP_S)
 
     def _signal(self, name: str) -> None:
-        """To the whole group of processes, as PythonSlicer starts the real Python and waits for
-        it.
-        """
-        if not self._reader.is_alive():  # nobody holds the pipe any more
+        """Send a signal to the whole process group: PythonSlicer only starts the real Python."""
+        if not self._reader.is_alive():  # the processes have closed their output
             return
-        if os.name == "nt":
+        if sys.platform == "win32":
             subprocess.run(
                 ["taskkill", "/F", "/T", "/PID", str(self._process.pid)],
                 capture_output=True,
+                check=False,  # they may have ended meanwhile
                 creationflags=subprocess.CREATE_NO_WINDOW,
             )
             return
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, getattr(signal, name))
-        except ProcessLookupError:
-            pass
 
-    def _started(self, command: list[str]) -> subprocess.Popen:
+    def _start(self, command: list[str]) -> subprocess.Popen:
         return subprocess.Popen(
             command,
             env=self._environment,
@@ -150,30 +153,31 @@ class Installation:
 
     def _read(self) -> None:
         while True:
-            for line in self._process.stdout:
-                self._lines.put((line.decode("utf-8", "replace").strip(), not self._left))
-            if self._process.wait() != 0 or not self._left or self.stopped:
+            for line in self._process.stdout or ():
+                self._lines.put((line.decode("utf-8", "replace").strip(), not self._remaining))
+            if self._process.wait() != 0 or not self._remaining or self.stopped:
                 return
             try:
-                self._process = self._started(self._left[0])
+                self._process = self._start(self._remaining[0])
             except OSError as error:
                 self._lines.put((str(error), False))
                 return
-            del self._left[0]
+            del self._remaining[0]
 
-    def _take(self, line: str, last: bool) -> None:
-        """last: whether the last program says so; it may be looked at when the next one runs
-        already.
+    def _read_line(self, line: str, from_last_program: bool) -> None:
+        """Update the progress from a line of pip's output.
+
+        from_last_program: the line may be read when the next program already runs.
         """
-        if found := re.fullmatch(r"Progress (\d+) of (\d+)", line):
-            done, whole = map(int, found.groups())
-            self.fraction = done / whole if whole else None
-        elif line:
-            self._last.append(line)
-            if line.startswith(("Collecting ", "Downloading ", "Using cached ")):
-                self.text, self.fraction = (
-                    line.replace("https://", "").split("/")[-1] if "/" in line else line,
-                    None,
-                )
-            elif line.startswith("Installing collected packages"):
-                self.text, self.fraction, self.placing = "", None, last
+        if progress := re.fullmatch(r"Progress (\d+) of (\d+)", line):
+            done, total = map(int, progress.groups())
+            self.fraction = done / total if total else None
+            return
+        if not line:
+            return
+        self._last.append(line)
+        if line.startswith(("Collecting ", "Downloading ", "Using cached ")):
+            self.text = line.replace("https://", "").split("/")[-1]
+            self.fraction = None
+        elif line.startswith("Installing collected packages"):
+            self.text, self.fraction, self.placing = "", None, from_last_program

@@ -15,7 +15,7 @@ Steps = Generator[None, None, Any]
 
 
 class WorkerFailed(Exception):
-    """The worker failed in an unexpected way. args: a sentence for the user, details for the log."""
+    """The worker failed unexpectedly. args: a sentence for the user, details for the log."""
 
 
 class NodeRemoved(Exception):

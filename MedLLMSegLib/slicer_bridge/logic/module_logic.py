@@ -41,7 +41,7 @@ class SegmentationLogic(JobLogic):
         uncertainty: bool = False,
         progress: Callable[[str, float], None] | None = None,
         **more,
-    ):  # noqa: PLR0917 (scripts may pass these by position)
+    ):
         """Segment a scan and return the vtkMRMLSegmentationNode that holds the result.
 
         volumeNode: vtkMRMLScalarVolumeNode; its linear parent transforms are respected. A
@@ -95,7 +95,7 @@ class SegmentationLogic(JobLogic):
             job, segment_node(segmenter, job, volumeNode, SegmentJobOptions(**options))
         )
 
-    def trainAsync(
+    def trainAsync(  # noqa: PLR0917 (scripts may pass these by position)
         self,
         pairs,
         name: str,

@@ -1,4 +1,4 @@
-"""What a logic works with: the runner of its jobs, what they overwrote, and the worker's process."""
+"""What a logic works with: its job runner, the restore points, and the worker's process."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""What the panel asks for before something starts: a model's licence, and Python packages, which
-it installs. Qt side.
+"""What the panel asks for before a task starts: to accept the model's licence, and to install
+Python packages.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import qt
 
@@ -16,20 +18,23 @@ AFTER_PAINT_MS = 50  # long enough for the panel to be drawn before something ma
 
 
 class Consent:
-    """widget: the module's widget. installation: the pip that runs beside the window, or None."""
+    """Asks for consent in the panel, and installs packages.
+
+    widget: the module's widget. installation: what runs in the background, or None.
+    """
 
     def __init__(self, widget):
-        self.widget, self.installation, ui = widget, None, widget.ui
+        self.widget, ui = widget, widget.ui
+        self.installation: Any = None  # an `Installation`
         ui.notNowButton.connect("clicked(bool)", self.onNotNow)
         ui.trainNotNowButton.connect("clicked(bool)", self.onNotNow)
         ui.diagnoseNotNowButton.connect("clicked(bool)", self.onNotNow)
 
     def ask(self, section) -> None:
-        """Begin at once if nothing is to be asked; else say what, and wait for the next press,
-        which is the consent.
+        """Begin at once if no consent is missing; otherwise show what is asked for.
 
-        section: a `JobSection`. The model that it uses is asked for its licence first, and then for
-        Python packages.
+        The next press of the button is the consent. The licence of the section's model comes first,
+        then Python packages. section: a `JobSection`.
         """
         panel, task, model = self.widget.panel, section.task, section.model
         asked = panel.state if panel.task == task else ""
@@ -64,27 +69,24 @@ class Consent:
             if panel.state == "needs_packages"
             else _("The licence was not accepted.")
         )
-        self.widget.change(state="idle", **_told(panel.task, text))
+        self.widget.change(state="idle", **_message_fields(panel.task, text))
 
     def fail(self, task: str, error: Exception) -> None:
-        """Say in a task's section why it did not begin."""
+        """Show in a task's section why it did not begin."""
         text = self.widget.log.sentence(error)
-        failed = {"train": {"train_failed": True}, "diagnose": {"diagnose_failed": True}}.get(
-            task, {}
-        )
-        self.widget.change(
-            state="failed" if task == "segment" else "idle", **_told(task, text), **failed
-        )
+        fields = _message_fields(task, text)
+        if task == "segment":
+            self.widget.change(state="failed", **fields)
+        else:
+            self.widget.change(state="idle", **fields, **{f"{task}_failed": True})
 
     def stop(self) -> None:
-        """End the installation, unless its files are being put into their places."""
+        """End the installation, unless its files are being put into place."""
         if self.installation is not None and not self.installation.placing:
             self.installation.stop()
 
     def close(self) -> None:
-        """The panel goes away: no process stays behind, but for one that is putting files into
-        their places and ends soon.
-        """
+        """End the installation as the panel closes, unless files are being put into place."""
         if self.installation is not None:
             self.installation.poll()
             if not self.installation.placing:  # half a PyTorch would be worse
@@ -104,8 +106,8 @@ class Consent:
         return True
 
     def _begin(self, section) -> None:
-        """PyTorch first, beside the window where that can be done; then the rest, with Slicer's
-        own progress window.
+        """Install PyTorch first, in the background if possible; then the rest, with Slicer's own
+        progress window.
         """
         if self.widget.ui is None:  # the panel was reloaded before it was drawn
             return
@@ -117,9 +119,9 @@ class Consent:
         if self.installation is None:
             self._finish(section)
         else:
-            self._look(section)
+            self._check(section)
 
-    def _look(self, section) -> None:
+    def _check(self, section) -> None:
         running = self.installation
         if not running.poll():
             if self.widget.ui is not None:
@@ -127,33 +129,26 @@ class Consent:
                 self.widget.change(
                     stage=running.text, fraction=running.fraction, stoppable=stoppable
                 )
-                qt.QTimer.singleShot(POLL_MS, lambda: self._look(section))
+                qt.QTimer.singleShot(POLL_MS, lambda: self._check(section))
             return
         self.installation = None
-        if (
-            self.widget.ui is None
-        ):  # what was being put into its place is there; a new panel asks for the rest
+        if self.widget.ui is None:  # PyTorch is installed; a new panel asks for the rest
             return
         worked = running.worked and not install.torch_is_missing()
         if not worked:
             self.widget.log.say(running.log)
         if running.stopped:
-            self.widget.change(
-                state="idle", **_told(section.task, _("The installation was stopped."))
-            )
+            text = _("The installation was stopped.")
+            self.widget.change(state="idle", **_message_fields(section.task, text))
         elif worked:
             self._finish(section)
         else:
-            self.fail(
-                section.task,
-                UserError(
-                    _(
-                        "PyTorch could not be installed; check the network and the disk (the"
-                        " section Log has the details), or install it in the PyTorch Utils module,"
-                        " and press the button again."
-                    )
-                ),
+            text = _(
+                "PyTorch could not be installed; check the network and the disk (the section Log"
+                " has the details), or install it in the PyTorch Utils module, and press the button"
+                " again."
             )
+            self.fail(section.task, UserError(text))
 
     def _finish(self, section) -> None:
         try:
@@ -165,17 +160,14 @@ class Consent:
         if self.widget.parameters is not None:
             self.ask(section)  # again, as another model may have been chosen
         else:  # the module was left meanwhile
-            self.widget.change(
-                **_told(
-                    section.task, _("The Python packages are installed; press the button again.")
-                )
-            )
+            text = _("The Python packages are installed; press the button again.")
+            self.widget.change(**_message_fields(section.task, text))
 
 
-def _told(task: str, text: str) -> dict:
-    """The fields of the state in which a task's section says something."""
-    return {
-        "segment": {"message": text, "notes": ()},
-        "train": {"train_message": text},
-        "diagnose": {"diagnose_message": text, "diagnose_notes": ()},
-    }[task]
+def _message_fields(task: str, text: str) -> dict[str, Any]:
+    """The fields of the panel's state that show a message in a task's section."""
+    if task == "train":
+        return {"train_message": text}
+    if task == "diagnose":
+        return {"diagnose_message": text, "diagnose_notes": ()}
+    return {"message": text, "notes": ()}

@@ -1,4 +1,4 @@
-"""The panel's section Diagnose: Qt and MRML side."""
+"""The panel's section Diagnose."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import extra_inputs_of
 from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 
 from .panel_job import JobSection, MapOverlay
+from .qt_helpers import fill_box, fit_height
 from .result_section import fill_table
-from .train_section import fill_box, fit_height
 
 MOST_FIELDS = 6  # of a record that are shown without scrolling
 
@@ -22,8 +22,9 @@ class DiagnoseSection(JobSection):
 
     def __init__(self, widget):
         super().__init__(widget)
-        self.table, self.image, self._ids = None, None, ()
-        self.overlay, ui = MapOverlay(self._lay, widget.log), widget.ui
+        self.table = self.image = None
+        self._ids: tuple[str, ...] = ()
+        self.overlay, ui = MapOverlay(self._show_heat_map, widget.log), widget.ui
         ui.diagnoseImageSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update()
         )
@@ -35,14 +36,14 @@ class DiagnoseSection(JobSection):
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
 
     def refresh(self) -> None:
-        """Read again which classifiers there are."""
+        """Read the list of classifiers again."""
         found, chosen = tuple(self.widget.logic.classifiers()), self.widget.panel.classifier
         ids = [choice.entry.id for choice in found]
         self.widget.change(classifiers=found)
         self.choose(chosen if chosen in ids else (ids or [""])[0])
 
     def choose(self, name: str) -> None:
-        """Make a classifier the chosen one, with what it asks for."""
+        """Make a classifier the chosen one, with its extra inputs."""
         entry = next(
             (choice.entry for choice in self.widget.panel.classifiers if choice.entry.id == name),
             None,
@@ -50,25 +51,22 @@ class DiagnoseSection(JobSection):
         self.widget.replace(with_classifier(self.widget.panel, name, extra_inputs_of(entry)))
 
     def update(self) -> None:
-        """Take account of what is selected, and of nodes that are gone."""
-        if (
-            self.widget.ui is None
-        ):  # the widgets of a panel that was reloaded still tell of nodes that go
+        """Update the state from the selected nodes and those that are gone."""
+        if self.widget.ui is None:  # selectors of a reloaded panel still report removed nodes
             return
         image = self.widget.ui.diagnoseImageSelector.currentNode()
-        there = image is not None and image.GetScene() is not None and not is_map(image)
-        self.widget.change(image=image.GetName() if there else None, heated=self.map is not None)
+        usable = image is not None and image.GetScene() is not None and not is_map(image)
+        name = image.GetName() if usable else None
+        self.widget.change(image=name, heated=self.map is not None)
 
     @property
     def map(self):
         """The volume node of the last diagnosis's heat map, or None."""
         from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
 
-        return (
-            heat_map_of(self.table)
-            if self.table is not None and self.table.GetScene() is not None
-            else None
-        )
+        if self.table is None or self.table.GetScene() is None:
+            return None
+        return heat_map_of(self.table)
 
     def show_classifiers(self, ids: tuple[str, ...], chosen: str) -> None:
         """Fill the list."""
@@ -76,9 +74,7 @@ class DiagnoseSection(JobSection):
         fill_box(self.widget.ui.classifierComboBox, ids, ids.index(chosen) if chosen in ids else -1)
 
     def show_fields(self, fields: tuple[tuple[str, str], ...]) -> None:
-        """Fill the table of the record's fields, (name, what it may hold) each, with values to
-        be filled in.
-        """
+        """Fill the table of the record's fields, (name, hint) each, with empty values."""
         table = self.widget.ui.recordTable
         table.setRowCount(len(fields))
         for row, (name, hint) in enumerate(fields):
@@ -110,12 +106,12 @@ class DiagnoseSection(JobSection):
         """Diagnose the selected image."""
         widget, self.image = self.widget, self.widget.ui.diagnoseImageSelector.currentNode()
         self.run(
-            lambda **calls: widget.logic.diagnoseAsync(
+            lambda **callbacks: widget.logic.diagnoseAsync(
                 self.image,
-                **calls,
+                **callbacks,
                 model=widget.panel.classifier,
                 device=widget.parameters.device.value,
-                **self.told(),
+                **self.extra_input_options(),
             ),
             diagnose_message="",
             diagnose_notes=(),
@@ -123,10 +119,8 @@ class DiagnoseSection(JobSection):
             diagnosed=self.image.GetName() if self.image is not None else "",
         )
 
-    def told(self) -> dict:
-        """What the user has told besides the image, if the model asks for it: options of the
-        logic's `diagnoseAsync`.
-        """
+    def extra_input_options(self) -> dict:
+        """Options of the logic's `diagnoseAsync` for the model's extra inputs."""
         requested, ui = self.widget.panel.extra_inputs, self.widget.ui
         lungs = ui.lungMaskSelector.currentNode() if requested.lungs else None
         cells = [
@@ -134,10 +128,12 @@ class DiagnoseSection(JobSection):
             for row, (name, _hint) in enumerate(requested.fields)
         ]
         record = {name: value for name, value in cells if value}
-        return {
-            **({"lungs": lungs} if lungs is not None else {}),
-            **({"record": record} if record else {}),
-        }
+        options = {}
+        if lungs is not None:
+            options["lungs"] = lungs
+        if record:
+            options["record"] = record
+        return options
 
     def onDone(self, job) -> None:
         self.job = None
@@ -149,10 +145,10 @@ class DiagnoseSection(JobSection):
         self.update_overlay()
 
     def close(self) -> None:
-        """Let go of all nodes."""
+        """Drop all nodes."""
         self.table = self.image = None
         self.overlay.forget()
 
-    def _lay(self, table, show: bool) -> None:
+    def _show_heat_map(self, table, show: bool) -> None:
         image = self.image if self.image is not None and self.image.GetScene() is not None else None
         self.widget.logic.showHeatMap(table, image if show else None, show)

@@ -5,22 +5,23 @@ runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import slicer
 
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
-COLOURS = {
-    "loss": (0.0, 0.45, 0.70),
-    "val_dice": (0.84, 0.37, 0.0),
-}  # blue and vermillion of Okabe and Ito
+# blue and vermillion of Okabe and Ito
+COLOURS = {"loss": (0.0, 0.45, 0.70), "val_dice": (0.84, 0.37, 0.0)}
 
 
 class LearningCurve:
     """The nodes of one training's plot, in the scene as long as it is wanted."""
 
     def __init__(self, name: str):
-        self.name, self.nodes, self.tables = name, [], {}
+        self.name = name
+        self.nodes: list = []
+        self.tables: dict[str, Any] = {}  # column of the history -> vtkMRMLTableNode
         self.chart = self._add("vtkMRMLPlotChartNode", name)
         self.chart.SetTitle(name)
         self.chart.SetXAxisTitle(_("Step"))
@@ -43,12 +44,12 @@ class LearningCurve:
             node.Modified()
 
     def show(self) -> None:
-        """Bring it into view; the layout changes if it has no plot view."""
+        """Show the plot; the layout changes if it has no plot view."""
         slicer.modules.plots.logic().ShowChartInLayout(self.chart)
 
     @property
     def in_scene(self) -> bool:
-        """Whether the user has kept it; closing the scene removes it."""
+        """Whether it is still in the scene; closing the scene removes it."""
         return self.chart.GetScene() is not None
 
     def remove(self) -> None:
@@ -65,16 +66,14 @@ class LearningCurve:
     def _add_series(self, key: str, title: str) -> None:
         import vtk
 
-        table, series = (
-            self._add("vtkMRMLTableNode", f"{self.name} {key}"),
-            self._add("vtkMRMLPlotSeriesNode", title),
-        )
+        table = self._add("vtkMRMLTableNode", f"{self.name} {key}")
+        series = self._add("vtkMRMLPlotSeriesNode", title)
         for column in ("step", key):
             array = vtk.vtkDoubleArray()
             array.SetName(column)
             table.AddColumn(array)
         self.tables[key] = table
-        series.SetName(title)  # what the legend says
+        series.SetName(title)  # the text of the legend
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName("step")
         series.SetYColumnName(key)

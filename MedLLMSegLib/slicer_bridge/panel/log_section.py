@@ -1,4 +1,4 @@
-"""The panel's section Log, and what is said of errors: Qt side."""
+"""The panel's section Log, and the sentences for errors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
-WORKERS = "worker.log"  # as in parts.py
+WORKER_LOG = "worker.log"  # as in `logic.services`, whose import would bring numpy
 
 
 class LogSection:
-    """widget: the module's widget, of which `ui` is used; nothing is said any more when that is
-    gone.
-    """
+    """The log. widget: the module's widget; once its `ui` is gone, nothing is logged."""
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
@@ -30,13 +28,14 @@ class LogSection:
             self.widget.ui.logText.appendPlainText(f"{time.strftime('%H:%M:%S')} {text}")
 
     def job(self, job) -> None:
-        """What a job had to say when it ended."""
+        """Log the messages of a job that has ended."""
         for text in (f"{job.kind}: {job.state}", job.message, *job.notes, job.details):
             self.say(text)
 
     def sentence(self, error: Exception) -> str:
-        """What to say of an error, logged; more of one that nobody expected goes to the log
-        alone.
+        """A sentence for an error, which is also logged.
+
+        Of an unexpected error the log gets the traceback.
         """
         if isinstance(error, UserError):
             self.say(str(error))
@@ -47,7 +46,7 @@ class LogSection:
         )
 
     def onOpen(self) -> None:
-        path = cache_dir() / WORKERS
+        path = cache_dir() / WORKER_LOG
         if path.is_file():
             qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(path)))
         else:

@@ -1,4 +1,4 @@
-"""The panel's model chooser and its section Models: Qt side."""
+"""The panel's model list and its section Models."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ from MedLLMSegLib.slicer_bridge.presenter.models_view import with_managed, with_
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .panel_job import FileTask
-from .train_section import fill_box
+from .qt_helpers import fill_box
 
-ROWS = (2, 5)  # the least and the most rows that the list shows without scrolling
+LEAST_ROWS, MOST_ROWS = 2, 5  # that the list shows without scrolling
 
 
 class ModelsSection:
-    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `parameters` and
-    `log` are used.
-    """
+    """Chooses and manages models. widget: the module's widget."""
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
         self._ids: list[str] = []
-        self._every: tuple[str, ...] = ()
+        self._managed_ids: tuple[str, ...] = ()
         ui.modelSearchEdit.connect("textChanged(QString)", lambda text: widget.change(search=text))
         ui.modelList.connect("currentRowChanged(int)", self.onRow)
         ui.managedComboBox.connect("currentIndexChanged(int)", self.onManaged)
@@ -43,7 +41,7 @@ class ModelsSection:
         ui.licenceButton.connect("clicked(bool)", self.onLicence)
 
     def refresh(self) -> None:
-        """Read again which models there are."""
+        """Read the list of models again."""
         models = tuple(self.widget.logic.models())
         self.widget.change(
             models=models, sided=frozenset(m.entry.id for m in models if has_sides(m.entry))
@@ -70,17 +68,17 @@ class ModelsSection:
         listed.blockSignals(False)
         height = listed.sizeHintForRow(0) if rows else listed.fontMetrics().height()
         listed.setFixedHeight(
-            height * min(max(len(rows), ROWS[0]), ROWS[1]) + 2 * listed.frameWidth
+            height * min(max(len(rows), LEAST_ROWS), MOST_ROWS) + 2 * listed.frameWidth
         )
 
-    def show_every(self, ids: tuple[str, ...], managed: str) -> None:
+    def show_managed_models(self, ids: tuple[str, ...], managed: str) -> None:
         """Fill the section's list of models of either kind."""
-        self._every = ids
+        self._managed_ids = ids
         fill_box(self.widget.ui.managedComboBox, ids, ids.index(managed) if managed in ids else -1)
 
     def onManaged(self, row: int) -> None:
-        if 0 <= row < len(self._every):
-            self.widget.replace(with_managed(self.widget.panel, self._every[row]))
+        if 0 <= row < len(self._managed_ids):
+            self.widget.replace(with_managed(self.widget.panel, self._managed_ids[row]))
 
     def onRow(self, row: int) -> None:
         if self.widget.parameters is not None and 0 <= row < len(self._ids):
@@ -89,11 +87,11 @@ class ModelsSection:
 
     def onImport(self, source: str) -> None:
         if source:
-            self._aside(_("Importing..."), lambda: import_model(source), self._imported)
+            self._in_thread(_("Importing..."), lambda: import_model(source), self._imported)
 
     def onVerify(self) -> None:
         entry = self.widget.panel.managed_entry
-        self._aside(
+        self._in_thread(
             _("Reading the weights..."),
             lambda: verify_model(entry),
             self._verified,
@@ -105,7 +103,7 @@ class ModelsSection:
             model=entry.id, size=round(entry.size_mb)
         )
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Delete model")):
-            self._tell(lambda: self._deleted(entry))
+            self._show_message(lambda: self._deleted(entry))
 
     def onOpenFolder(self) -> None:
         qt.QDesktopServices.openUrl(
@@ -119,7 +117,7 @@ class ModelsSection:
             if panel.state == "needs_licence" and panel.licensed is not None
             else panel.managed_entry
         )
-        self._tell(
+        self._show_message(
             lambda: slicer.util.infoDisplay(
                 f"{entry.title}: {entry.licence}",
                 windowTitle=_("Licence"),
@@ -156,20 +154,21 @@ class ModelsSection:
         self.refresh()
         return _("{model} was deleted.").format(model=entry.id)
 
-    def _aside(self, meanwhile: str, act, told) -> None:
-        """Do something with files that may be large beside the window; told: what came of it ->
-        what to say of it.
-        """
-        self.widget.change(models_message=meanwhile, models_busy=True)
-        FileTask(act, lambda future: self._tell(lambda: told(future.result())))
+    def _in_thread(self, while_working: str, work, describe) -> None:
+        """Work on files that may be large, in a thread.
 
-    def _tell(self, act) -> None:
-        """Do something and show what it says, or why it could not be done, in the section."""
+        while_working: the message meanwhile. describe: makes a message of the result.
+        """
+        self.widget.change(models_message=while_working, models_busy=True)
+        FileTask(work, lambda future: self._show_message(lambda: describe(future.result())))
+
+    def _show_message(self, work) -> None:
+        """Do something, and show in the section the message that it returns or why it failed."""
         self.widget.change(models_busy=False)
-        if self.widget.ui is None:  # the panel has gone meanwhile
+        if self.widget.ui is None:  # the panel was closed meanwhile
             return
         try:
-            message = act() or ""
+            message = work() or ""
             self.widget.log.say(message)
         except Exception as error:
             message = self.widget.log.sentence(error)

@@ -1,15 +1,15 @@
-"""What the panel's sections that run something have in common: a job, its progress, its cancel,
-a map over the views. Qt side.
-"""
+"""What the sections that run a job have in common: progress, cancel, a map over the views."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import qt
 
+from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.slicer_bridge.logic.job_runner import THREAD_SLICE_S
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY
 
@@ -17,16 +17,24 @@ POLL_MS = 100
 
 
 class JobSection:
-    """A section that runs one job at a time. task: its name in the panel's state. model: the
-    `ModelEntry` that it uses, or None.
+    """A section that runs one job at a time.
 
-    widget: the module's widget. job: the one that runs, or None.
+    task: its name in the panel's state. widget: the module's widget. job: the one that runs, or
+    None.
     """
 
-    task, model, needs_model = "", None, True
+    task = ""
+    needs_model = True
 
     def __init__(self, widget):
-        self.widget, self.job, self._began = widget, None, 0.0
+        self.widget = widget
+        self.job: Any = None
+        self._began = 0.0
+
+    @property
+    def model(self) -> ModelEntry | None:
+        """The `ModelEntry` that it uses, or None."""
+        raise NotImplementedError
 
     def onButton(self) -> None:
         state = self.widget.panel.state
@@ -38,11 +46,13 @@ class JobSection:
             self.widget.consent.ask(self)
 
     def begin(self) -> None:
-        """Start, as all that was to be asked was answered."""
+        """Start, after the user has given all consent."""
         raise NotImplementedError
 
     def run(self, begin: Callable, **fields) -> None:
-        """Begin a job: begin(onProgress=, onDone=) returns it. fields: of the panel's state,
+        """Begin a job.
+
+        begin: called with onProgress and onDone, returns the job. fields: of the panel's state,
         what the section shows meanwhile.
         """
         self._began = time.monotonic()
@@ -60,7 +70,7 @@ class JobSection:
             self.widget.consent.fail(self.task, error)
 
     def cancel(self) -> None:
-        """Stop the job; the panel says so until it has let go."""
+        """Stop the job; the panel says so until it has ended."""
         if self.job is not None:
             self.widget.logic.cancel(self.job)
             self.widget.change(state="cancelling")
@@ -83,43 +93,47 @@ class JobSection:
 
 
 class FileTask:
-    """Files are read and written in a thread while the window lives; then ``done`` gets the
-    future, on the main thread.
+    """Reads or writes files in a thread while the window stays responsive.
+
+    done: gets the future afterwards, on the main thread.
     """
 
-    def __init__(self, act: Callable, done: Callable[[Future], None]):
+    def __init__(self, work: Callable, done: Callable[[Future], None]):
         threads = ThreadPoolExecutor(1, thread_name_prefix="MedLLMSeg files")
-        self._future, self._done = threads.submit(act), done
+        self._future, self._done = threads.submit(work), done
         threads.shutdown(wait=False)
-        self._look()
+        self._check()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if wait([self._future], THREAD_SLICE_S).done:
             self._done(self._future)
         else:
-            qt.QTimer.singleShot(POLL_MS, lambda: self._look())  # which keeps this object
+            # a lambda, as PythonQt does not keep the object of a bound method alive
+            qt.QTimer.singleShot(POLL_MS, lambda: self._check())  # noqa: PLW0108 (see above)
 
 
 class MapOverlay:
-    """The map that a section lays over the slice views, one at a time. lay: (owner of a map,
-    show) -> None. log: as the panel's.
+    """The map that a section shows over the slice views, one at a time.
+
+    set_shown: called with the node that owns a map, and whether to show it. log: the panel's.
     """
 
-    def __init__(self, lay: Callable, log):
-        self._lay, self._log, self._owner = lay, log, None
+    def __init__(self, set_shown: Callable, log):
+        self._set_shown, self._log = set_shown, log
+        self._owner: Any = None
 
-    def update(self, wanted) -> None:
-        """Show the map of a node, and none of the one before; None for no map."""
-        if wanted is self._owner:
+    def update(self, new_owner) -> None:
+        """Show the map of a node in place of the one before; None for no map."""
+        if new_owner is self._owner:
             return
-        before, self._owner = self._owner, wanted
-        for owner, show in ((before, False), (wanted, True)):
+        before, self._owner = self._owner, new_owner
+        for owner, show in ((before, False), (new_owner, True)):
             if owner is not None and owner.GetScene() is not None:
                 try:
-                    self._lay(owner, show)
+                    self._set_shown(owner, show)
                 except Exception as error:  # the map was deleted
                     self._log.sentence(error)
 
     def forget(self) -> None:
-        """Let go of the node; the scene is being closed."""
+        """Drop the node, as the scene is being closed."""
         self._owner = None

@@ -1,6 +1,4 @@
-"""The panel's result: table, 3D, uncertainty overlay, Restore, and what can be copied. Qt and
-MRML side.
-"""
+"""The panel's result: table, 3D, uncertainty overlay, Restore, and what can be copied."""
 
 from __future__ import annotations
 
@@ -11,15 +9,13 @@ from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .log_section import copy
 from .panel_job import MapOverlay
-from .train_section import fit_height
+from .qt_helpers import fit_height
 
 MOST_ROWS = 10
 
 
 class ResultSection:
-    """widget: the module's widget, of which `ui`, `logic`, `panel`, `change`, `update`,
-    `parameters`, `running` and `log` are used.
-    """
+    """The result of the last segmentation. widget: the module's widget."""
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
@@ -55,18 +51,16 @@ class ResultSection:
         return uncertainty_of(self.node) if self.node is not None else None
 
     def take(self, job) -> None:
-        """Show what a segmentation has brought, though the user may have gone to another module
-        meanwhile.
-        """
+        """Show the result of a segmentation, even if the user has gone to another module."""
         from MedLLMSegLib.slicer_bridge.scene.overlay import look_at
 
         parameters = self.widget.parameters or self.widget.logic.getParameterNode()
-        fresh = job.segmentationNode not in (
+        is_new_node = job.segmentationNode not in (
             parameters.resultSegmentation,
             parameters.outputSegmentation,
         )
         parameters.resultSegmentation = job.segmentationNode
-        if fresh and self.widget.parameters is not None:  # else the user looks at something
+        if is_new_node and self.widget.parameters is not None:  # else leave the views as they are
             look_at(job.segmentationNode)
 
     def show(self, rows: tuple[tuple[str, str, str], ...]) -> None:
@@ -101,9 +95,7 @@ class ResultSection:
 
 
 def fill_table(table, rows) -> None:
-    """Fill a table of answers: names on the left, which may be cut off and so have a tooltip,
-    figures on the right.
-    """
+    """Fill a table: names on the left, with tooltips as they may be cut off, then numbers."""
     table.setRowCount(len(rows))
     for row, texts in enumerate(rows):
         for column, text in enumerate(texts):

@@ -1,6 +1,4 @@
-"""The panel and the scene: which scans there are, the first of them as the input, and what
-happens when nodes come and go.
-"""
+"""The panel and the scene: the first scan becomes the input, and nodes come and go."""
 
 from __future__ import annotations
 
@@ -10,16 +8,11 @@ import vtk
 from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 
 SCAN = "vtkMRMLScalarVolumeNode"
-WATCHED = (
-    SCAN,
-    "vtkMRMLSegmentationNode",
-)  # what the panel shows; other modules' nodes are none of its business
+WATCHED = (SCAN, "vtkMRMLSegmentationNode")  # the classes of nodes that the panel shows
 
 
 class ScansSection:
-    """widget: the module's widget, of which `ui`, `parameters`, `training`, `diagnosing`,
-    `addObserver` and `change` are used.
-    """
+    """Keeps the panel up to date with the scene. widget: the module's widget."""
 
     def __init__(self, widget):
         self.widget, scene = widget, slicer.mrmlScene
@@ -28,9 +21,8 @@ class ScansSection:
         # Before Slicer's selectors hear of it, and after.
         widget.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onLeaving, priority=1.0)
         widget.addObserver(scene, scene.NodeRemovedEvent, self.onRemoved, priority=-1.0)
-        widget.addObserver(
-            scene, scene.EndBatchProcessEvent, self.onBatch
-        )  # loading and closing a scene end so, too
+        # loading and closing a scene end with this, too
+        widget.addObserver(scene, scene.EndBatchProcessEvent, self.onBatch)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNode(self, caller, event, node) -> None:
@@ -46,14 +38,16 @@ class ScansSection:
             }
             self._leaving = [
                 name
-                for name, each in chosen.items()
-                if each is not None and each.GetID() == node.GetID()
+                for name, value in chosen.items()
+                if value is not None and value.GetID() == node.GetID()
             ]
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onRemoved(self, caller, event, node) -> None:
-        """When a chosen node is removed, Slicer's selector goes to the row above. That may be a map
-        of ours, which is no scan, or a segmentation into which nobody has asked us to write.
+        """When a chosen node is removed, Slicer's selector moves to the row above.
+
+        That may be one of our maps, which is no scan, or a segmentation that the user has not
+        chosen as the output.
         """
         parameters, leaving, self._leaving = self.widget.parameters, self._leaving, []
         if parameters is not None and "outputSegmentation" in leaving:
@@ -69,21 +63,19 @@ class ScansSection:
         self.update()
 
     def update(self) -> None:
-        """Take account of the scene: the first scan becomes the input, and pairs whose nodes are
-        gone leave the list.
+        """Update the state from the scene: the first scan becomes the input, and pairs with
+        removed nodes are dropped.
         """
         if self.widget.ui is None or slicer.mrmlScene.IsBatchProcessing():
             return
         self.widget.training.update()
         self.widget.diagnosing.update()
-        if (
-            self.widget.parameters is not None
-        ):  # else another module is shown, and this is done when the user comes back
+        if self.widget.parameters is not None:  # else done when the user comes back to the module
             self.widget.change(scans=sum(not is_map(node) for node in self._scans()))
             self._choose_first()
 
     def _scans(self) -> list:
-        """Scans that the user may choose: label maps are of this class too, and no scans."""
+        """Scans that the user may choose. Label maps are of a derived class, and are no scans."""
         return [
             node
             for node in slicer.util.getNodesByClass(SCAN)
@@ -92,9 +84,8 @@ class ScansSection:
 
     def _choose_first(self) -> None:
         chosen = self.widget.parameters.inputVolume
-        if (
-            chosen is not None and chosen.GetScene() is not None
-        ):  # a node that goes is still named while the scene says so
+        # a node that is being removed is still the parameter's value while the scene reports it
+        if chosen is not None and chosen.GetScene() is not None:
             return
         first = next((node for node in self._scans() if not is_map(node)), None)
         if first is not None:

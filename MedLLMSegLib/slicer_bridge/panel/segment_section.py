@@ -1,4 +1,4 @@
-"""The panel's button Segment and the sample scan. Qt side."""
+"""The panel's button Segment and the sample scan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .panel_job import JobSection
 POLL_MS = 100
 
 
-class RunSection(JobSection):
+class SegmentSection(JobSection):
     """job: the segmentation that runs, or None."""
 
     task = "segment"
@@ -32,8 +32,8 @@ class RunSection(JobSection):
         """Segment the input volume."""
         widget = self.widget
         self.run(
-            lambda **calls: widget.logic.segmentAsync(
-                widget.parameters.inputVolume, **calls, **self.options()
+            lambda **callbacks: widget.logic.segmentAsync(
+                widget.parameters.inputVolume, **callbacks, **self.options()
             ),
             message="",
             notes=(),
@@ -42,9 +42,8 @@ class RunSection(JobSection):
     def options(self) -> dict:
         """What the panel's choices mean for the logic."""
         chosen = self.widget.parameters
-        side = (
-            chosen.side.value if chosen.model in self.widget.panel.sided else None
-        )  # it was meant for another model
+        # a side may still be chosen from another model, which has sides
+        side = chosen.side.value if chosen.model in self.widget.panel.sided else None
         return {
             "segmentationNode": chosen.outputSegmentation,
             "model": chosen.model,
@@ -65,29 +64,31 @@ class RunSection(JobSection):
 
 
 class SampleButton:
-    """Fetches MRHead in a thread, and loads it when it is there. widget: the module's widget."""
+    """Downloads MRHead in a thread, and loads it then. widget: the module's widget."""
 
     def __init__(self, widget):
-        self.widget, self._download = widget, None
+        self.widget = widget
+        self._download: Download | None = None
         widget.ui.sampleButton.connect("clicked(bool)", self.onButton)
 
     def onButton(self) -> None:
         if self._download is None:
             self._download = Download(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
             self.widget.change(loading_sample=True, message="", notes=())
-            qt.QTimer.singleShot(POLL_MS, self._look)
+            qt.QTimer.singleShot(POLL_MS, self._check)
 
-    def _look(self) -> None:
-        if not self._download.wait(THREAD_SLICE_S):
-            qt.QTimer.singleShot(POLL_MS, self._look)
+    def _check(self) -> None:
+        download = self._download
+        if download is None:
             return
-        error, self._download = self._download.error, None
+        if not download.wait(THREAD_SLICE_S):
+            qt.QTimer.singleShot(POLL_MS, self._check)
+            return
+        error, self._download = download.error, None
         try:
-            if (
-                error is None and self.widget.ui is not None
-            ):  # the module may have been unloaded meanwhile
+            if error is None and self.widget.ui is not None:  # the module may have been unloaded
                 self._load()
-        except Exception as failure:  # SampleData's own: the file is there, and is not read
+        except Exception as failure:  # SampleData's own, when it cannot read the file
             error = failure
         if error is not None:
             self.widget.log.say(str(error) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""The panel's section Train: Qt and MRML side."""
+"""The panel's section Train."""
 
 from __future__ import annotations
 
@@ -16,20 +16,25 @@ from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .learning_curve import LearningCurve
 from .panel_job import JobSection
+from .qt_helpers import fill_box, fit_height
 
 LEAST_ROWS, MOST_ROWS = 3, 8
 
 
 class TrainSection(JobSection):
-    """job: the training that runs, or None. pairs: what is trained on, (volume node, segmentation
-    node) each; nodes that leave the scene leave it too.
+    """Trains a model.
+
+    pairs: (volume node, segmentation node) to train on; pairs with removed nodes are dropped.
+    curve: the learning curve in the scene, or None.
     """
 
-    task, needs_model = "train", False  # it may begin from nothing
+    task = "train"
+    needs_model = False  # it may begin with new weights
 
     def __init__(self, widget):
         super().__init__(widget)
-        self.pairs, self.curve = [], None
+        self.pairs: list[tuple] = []
+        self.curve: LearningCurve | None = None
         self._starts: list[str | None] = []
         ui = widget.ui
         ui.trainVolumeSelector.connect(
@@ -49,10 +54,8 @@ class TrainSection(JobSection):
         ui.pairTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
 
     def update(self) -> None:
-        """Take account of what is selected, and of nodes that are gone."""
-        if (
-            self.widget.ui is None
-        ):  # the widgets of a panel that was reloaded still tell of nodes that go
+        """Update the state from the selected nodes and those that are gone."""
+        if self.widget.ui is None:  # selectors of a reloaded panel still report removed nodes
             return
         self.pairs = [
             pair for pair in self.pairs if all(node.GetScene() is not None for node in pair)
@@ -80,8 +83,9 @@ class TrainSection(JobSection):
         fit_height(table, LEAST_ROWS, MOST_ROWS)
 
     def show_starts(self, starts: tuple[tuple[str | None, str], ...]) -> None:
-        """Fill the list of what a training can start from; the choice stays if it can, and is
-        the chosen model at first.
+        """Fill the list of what a training can start from.
+
+        The choice stays if it is still listed; at first it is the chosen model.
         """
         before = self.start if len(self._starts) > 1 else self.widget.panel.model
         self._starts = [name for name, _title in starts]
@@ -107,8 +111,10 @@ class TrainSection(JobSection):
             self.widget.parameters.trainName = text
 
     def show_name(self, name: str) -> None:
-        """Not bound to the parameter as the other widgets are: Slicer writes those anew at every
-        change, and the cursor would jump to the end while the name is typed (Slicer issue 8620).
+        """Show the name of the new model.
+
+        The edit is not bound to the parameter: Slicer sets bound widgets at every change, and the
+        cursor would jump to the end while the user types (Slicer issue 8620).
         """
         edit = self.widget.ui.trainNameEdit
         if edit.text != name:
@@ -136,16 +142,15 @@ class TrainSection(JobSection):
         self.update()
 
     def onCurve(self) -> None:
-        if (
-            self.curve is not None and not self.curve.in_scene
-        ):  # the scene was closed meanwhile, and the training went on
+        # the scene may have been closed while the training went on
+        if self.curve is not None and not self.curve.in_scene:
             self.curve = LearningCurve(self.curve.name)
             self.curve.update(self.widget.panel.history)
         if self.curve is not None:
             self.curve.show()
 
     def refresh(self) -> None:
-        """Read again which trainings are kept."""
+        """Read the list of unfinished trainings again."""
         self.widget.change(unfinished=unfinished())
 
     def onDiscard(self) -> None:
@@ -159,19 +164,17 @@ class TrainSection(JobSection):
             )
 
     def begin(self) -> None:
-        """Start the training; what is wrong with the pairs or the name becomes a sentence in the
-        section.
-        """
+        """Start the training; errors in the pairs or the name are shown in the section."""
         widget, panel = self.widget, self.widget.panel
         self.run(
-            lambda **calls: widget.logic.trainAsync(
+            lambda **callbacks: widget.logic.trainAsync(
                 list(self.pairs),
                 panel.train_name,
                 start=self.start,
                 minutes=widget.parameters.trainMinutes,
                 device=widget.parameters.device.value,
                 onHistory=self.onHistory,
-                **calls,
+                **callbacks,
             ),
             history=(),
             train_message="",
@@ -200,47 +203,19 @@ class TrainSection(JobSection):
         if job.state == "done" and job.model is not None:
             self.widget.models.refresh()
             self.widget.choose_model(job.model.id)
-            if licences.must_ask(
-                job.model
-            ):  # the user has accepted that of the model it started from
+            if licences.must_ask(job.model):  # the user has accepted it for the start model
                 licences.accept(job.model)
 
     def leave_scene(self) -> None:
         super().leave_scene()
         self.pairs = []
-        if (
-            self.job is None or self.job.needsScene
-        ):  # else it is known by its curve, which the user may ask for again
+        if self.job is None or self.job.needsScene:  # else the user may ask for its curve again
             self.curve = None
 
     def close(self) -> None:
-        """Let go of all nodes."""
+        """Drop all nodes."""
         self.pairs, self.curve = [], None
 
     def _selected_nodes(self) -> tuple:
         ui = self.widget.ui
         return ui.trainVolumeSelector.currentNode(), ui.trainSegmentationSelector.currentNode()
-
-
-def fill_box(box, texts, row: int) -> None:
-    """Fill a drop-down list and choose a row of it (-1: none), without telling anyone that the
-    choice has changed.
-    """
-    box.blockSignals(True)
-    box.clear()
-    for text in texts:
-        box.addItem(text)
-    box.setCurrentIndex(row)
-    box.blockSignals(False)
-
-
-def fit_height(table, least: int, most: int) -> None:
-    """Make a table as high as its rows, within limits."""
-    table.resizeRowsToContents()
-    rows, row = table.rowCount, table.verticalHeader().defaultSectionSize
-    heights = [table.rowHeight(n) for n in range(rows)] + [row] * max(0, least - rows)
-    hint = table.horizontalHeader().sizeHint
-    header = (
-        hint() if callable(hint) else hint
-    )  # a property to PythonQt, and a method where a class has its own
-    table.setFixedHeight(header.height() + sum(heights[:most]) + 2 * table.frameWidth)

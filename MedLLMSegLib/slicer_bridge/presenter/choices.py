@@ -1,4 +1,4 @@
-"""What the panel's lists offer besides nodes and models; saved with the scene by name."""
+"""The entries of the panel's lists besides nodes and models; saved with the scene by name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Side(enum.Enum):
 
 
 class Device(enum.Enum):
-    """What computes; the first entry says what it finds."""
+    """The device that computes; the label of the first entry names the device it will choose."""
 
     AUTOMATIC = "auto"
     CPU = "cpu"

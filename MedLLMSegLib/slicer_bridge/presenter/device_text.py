@@ -1,5 +1,5 @@
-"""What Automatic will find to compute with, told without importing torch: files of the system
-and of installed packages.
+"""Which device Automatic will use, found without importing torch: from files of the system and of
+installed packages.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from dataclasses import replace
 from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
 from .panel_state import AWAITING_CONSENT, BUSY, Panel
 from .panel_texts import consent_text, facts_table, memory_text, stage_text, with_mark
-from .task_button import progress, task_button, why_wait_for_other_task
+from .task_button import ButtonFace, progress_bar, task_button, why_wait_for_other_task
 from .translation import _
 
 RESEARCH_ONLY = _(
     "Research use only; not a medical device. What is shown here is no medical diagnosis."
 )
-NONE_THERE = _(
+NO_CLASSIFIER = _(
     "There is no model that diagnoses yet. Import one in the section Models, or train one on your"
     " own images with medllmseg train --task classify."
 )
@@ -35,7 +35,10 @@ def with_classifier(panel: Panel, name: str, extra_inputs: ExtraInputs = NO_EXTR
 
 
 def with_diagnosis(panel: Panel, job, seconds: float = 0.0) -> Panel:
-    """The panel when a diagnosis has ended, after so many seconds. job: the logic's `Job`."""
+    """The panel when a diagnosis has ended.
+
+    job: the logic's `Job`. seconds: how long it took.
+    """
     ended = replace(
         panel,
         state="idle",
@@ -79,12 +82,12 @@ def diagnosis_texts(
 
 
 def classifier_rows(panel: Panel) -> tuple[str, ...]:
-    """What can be chosen: ids, as titles are too long for a list."""
+    """The list of classifiers: ids, as titles are too long for it."""
     return tuple(m.entry.id for m in panel.classifiers)
 
 
 def classifier_details(choice) -> str:
-    """What is to be known of a classifier before it is used, as rich text."""
+    """What a user should know of a classifier before using it, as rich text."""
     entry = choice.entry
     return facts_table(
         (
@@ -111,21 +114,21 @@ def why_no_diagnosis(panel: Panel) -> str:
 
 def diagnose_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
-    own = panel.task == "diagnose"
-    active = own and panel.state in BUSY
-    text = with_mark(*_message(panel, own))
+    is_own_task = panel.task == "diagnose"
+    active = is_own_task and panel.state in BUSY
+    text = with_mark(*_message(panel, is_own_task))
     chosen = next((m for m in panel.classifiers if m.entry.id == panel.classifier), None)
     return {
         "diagnoseButton": _button(panel),
         "diagnoseNotNowButton": {
-            "visible": own and panel.state in AWAITING_CONSENT,
+            "visible": is_own_task and panel.state in AWAITING_CONSENT,
             "toolTip": _("Neither install nor accept anything."),
         },
-        "diagnoseProgressBar": {"visible": active, **progress(panel)},
+        "diagnoseProgressBar": {"visible": active, **progress_bar(panel)},
         "diagnoseStatusLabel": {"text": text, "visible": bool(text)},
         "classifierComboBox": {"visible": bool(panel.classifiers), "enabled": not active},
         "classifierNameLabel": {"visible": bool(panel.classifiers)},
-        "classifierLabel": {"text": classifier_details(chosen) if chosen else NONE_THERE},
+        "classifierLabel": {"text": classifier_details(chosen) if chosen else NO_CLASSIFIER},
         "lungMaskLabel": {"visible": panel.extra_inputs.lungs},
         "lungMaskSelector": {"visible": panel.extra_inputs.lungs, "enabled": not active},
         "recordTable": {"visible": bool(panel.extra_inputs.fields), "enabled": not active},
@@ -159,13 +162,13 @@ def _button(panel: Panel) -> dict:
         panel,
         "diagnose",
         missing,
-        (_("Diagnose"), ready),
+        ButtonFace(_("Diagnose"), ready),
         {
-            "needs_packages": (
+            "needs_packages": ButtonFace(
                 _("Install and diagnose"),
                 _("Install these packages into Slicer, and then diagnose."),
             ),
-            "needs_licence": (
+            "needs_licence": ButtonFace(
                 _("Accept and diagnose"),
                 _("Accept the model's licence, and then diagnose."),
             ),
@@ -173,11 +176,11 @@ def _button(panel: Panel) -> dict:
     )
 
 
-def _message(panel: Panel, own: bool) -> tuple[str, str | None]:
+def _message(panel: Panel, is_own_task: bool) -> tuple[str, str | None]:
     """The section's line of text, and its mark."""
-    if own and panel.state in BUSY:
+    if is_own_task and panel.state in BUSY:
         return stage_text(panel), None
-    if own and panel.state in AWAITING_CONSENT:
+    if is_own_task and panel.state in AWAITING_CONSENT:
         return consent_text(panel), "ask"
-    text = " ".join(part for part in (panel.diagnose_message, *panel.diagnose_notes) if part)
+    text = " ".join(filter(None, (panel.diagnose_message, *panel.diagnose_notes)))
     return text, "failed" if panel.diagnose_failed else None

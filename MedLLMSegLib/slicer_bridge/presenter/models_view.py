@@ -28,17 +28,16 @@ def matching(models: Sequence, search: str) -> list:
     occurs.
     """
     words = search.lower().split()
+    return [m for m in models if all(word in _searched_text(m.entry) for word in words)]
 
-    def text(entry) -> str:
-        return " ".join(
-            (entry.id, entry.title, entry.modality, *entry.structures, entry.licence)
-        ).lower()
 
-    return [m for m in models if all(word in text(m.entry) for word in words)]
+def _searched_text(entry) -> str:
+    fields = (entry.id, entry.title, entry.modality, *entry.structures, entry.licence)
+    return " ".join(fields).lower()
 
 
 def model_details(choice) -> str:
-    """What is to be known of a model before it is used, as rich text."""
+    """What a user should know of a model before using it, as rich text."""
     entry = choice.entry
     size = _("{size} MB").format(size=f"{entry.size_mb:.0f}")
     lines = (
@@ -138,7 +137,7 @@ def _models_section(panel: Panel) -> dict:
 
 
 def _about(entry, own: frozenset[str]) -> str:
-    """What a model does, how large it is and whose."""
+    """What a model does, its size, and where it comes from."""
     does = _("diagnoses") if entry.kind == "classifier" else _("outlines")
     whose = _("one of yours") if entry.id in own else _("comes with MedLLMSeg")
     return _("{title}: {does}, {size} MB, {whose}.").format(

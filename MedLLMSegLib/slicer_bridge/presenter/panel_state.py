@@ -8,29 +8,48 @@ from typing import Any
 from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
 
 BUSY = ("installing", "running", "cancelling")
-AWAITING_CONSENT = ("needs_licence", "needs_packages")  # waits for the user's consent
-LEAST_PAIRS = 2  # one case to train on, one to choose the best weights by
+AWAITING_CONSENT = ("needs_licence", "needs_packages")  # for the user to answer
+LEAST_PAIRS = 2  # one case to train on and one to validate
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Everything the panel's looks depend on.
+    """Everything that decides what the panel shows.
 
-    state: "idle", "needs_licence" or "needs_packages" (asked for consent), "installing", "running",
-    "cancelling" or "failed". task: what is or was run, "segment", "train" or "diagnose". input: the
-    scan's name. scans: how many are in the scene. models: `ModelChoice`s. own: ids of models that
-    the user may delete; sided: of those that outline an organ with two sides. packages: what would
-    be installed, with sizes. licensed: the `ModelEntry` whose licence is asked for. managed: the id
-    of the model, of either kind, in the section Models; models_busy: files of one are read or
-    written. fraction: 0 to 1, None if not known. stoppable: an installation can be cancelled. rows:
-    (structure, volume in mL, mean confidence). result: name of the segmentation that the last run
-    wrote. mapped: it has a map of uncertainty. pairs: names of (volume, segmentation) to train on.
-    pair_chosen: two nodes are selected that can be added. history: rows of a training's
-    history.json. unfinished: ids of trainings that are kept to go on from, with copies of their
-    scans. classifiers: `ModelChoice`s; classifier: the chosen one's id; extra_inputs: what it asks for
-    besides the image. image: name of the image to be diagnosed; diagnosed: of the one that is or
-    was. diagnosis: (class, probability, threshold or None, whether it is the answer). heat: the
-    heat map is to be shown; heated: there is one.
+    Of all sections:
+    state: "idle", "needs_licence" or "needs_packages" (consent is asked for), "installing",
+        "running", "cancelling" or "failed".
+    task: what runs or ran last: "segment", "train" or "diagnose".
+    packages: the packages to install, with sizes. licensed: the `ModelEntry` whose licence is asked
+        for.
+    stage, fraction (0 to 1, None if not known), seconds_left: the progress. stoppable: the
+        installation can be cancelled.
+
+    Of the scan and the models to segment with:
+    input: the scan's name. scans: how many are in the scene. loading_sample: MRHead is downloaded.
+    models: `ModelChoice`s. model: the chosen one's id. search: the text in the search field.
+    own: ids of models that the user may delete. sided: of those that outline an organ with two
+        sides.
+    managed: the id of the model, of either kind, in the section Models. models_busy: its files are
+        being read or written.
+
+    Of the result:
+    message, notes: sentences about the last run. result: name of the segmentation that it wrote.
+    rows: (structure, volume in mL, mean confidence). can_restore: it overwrote something.
+    uncertainty: the map is to be shown. mapped: there is one.
+
+    Of the training:
+    pairs: names of (volume, segmentation) to train on. pair_chosen: two nodes are selected that can
+        be added. pair_selected: a row of the table is selected.
+    history: rows of a training's history.json. unfinished: ids of trainings that can be resumed,
+        with copies of their scans.
+
+    Of the diagnosis:
+    classifiers: `ModelChoice`s. classifier: the chosen one's id. extra_inputs: what it takes
+        besides the image.
+    image: name of the selected image. diagnosed: of the last one that was diagnosed.
+    diagnosis: (class, probability, threshold or None, whether it is the answer).
+    heat: the heat map is to be shown. heated: there is one.
     """
 
     state: str = "idle"
@@ -91,9 +110,7 @@ class Panel:
 
     @property
     def managed_entry(self):
-        """The `ModelEntry` that the section Models is about: of the managed model, else of the
-        one that is chosen to segment.
-        """
+        """The `ModelEntry` of the section Models: of the managed model, else of the chosen one."""
         named = next(
             (m.entry for m in (*self.models, *self.classifiers) if m.entry.id == self.managed), None
         )
@@ -101,7 +118,7 @@ class Panel:
 
 
 def without_scene(panel: Panel) -> Panel:
-    """The panel when the scene is closed: what was said of its nodes goes."""
+    """The panel when the scene is closed: whatever is about its nodes goes."""
     return replace(
         panel,
         input=None,

@@ -12,10 +12,10 @@ from MedLLMSegLib.slicer_bridge.install.licences import conditions
 from .panel_state import Panel
 from .translation import _
 
-# The mark before a message; these three stand out from light and dark backgrounds, and the text
-# keeps the theme's colour.
+# The colour of the mark before a message: it stands out from light and dark backgrounds. The text
+# itself keeps the theme's colour.
 MARK_COLOURS = {"failed": "#d9534f", "ask": "#c77700", "done": "#2f9e44"}
-# What the worker calls the parts of its work (worker/protocol.py), in words.
+# The stages that the worker reports (worker/protocol.py), as the user reads them.
 STAGES = {
     "start": _("Starting Python"),
     "wait": _("Waiting for the run before this one"),
@@ -48,31 +48,31 @@ def time_left(seconds: float | None) -> str:
 
 
 def stage_text(panel: Panel) -> str:
-    """What a run is doing, and how long it still takes; of an installation, what is being
-    installed.
-    """
+    """What a run is doing and how long it still takes, or what is being installed."""
     if panel.state == "installing":
         what = panel.stage or _("this takes minutes")
         return _("Python packages are being installed: {what}").format(what=what)
-    return ", ".join(
-        part for part in (stage_name(panel.stage), time_left(panel.seconds_left)) if part
-    )
+    return ", ".join(filter(None, (stage_name(panel.stage), time_left(panel.seconds_left))))
 
 
 def stage_name(stage: str) -> str:
-    """A stage in words: "2 of 9: segment left" is "2 of 9: outlining, left side"; what is not
-    known stays as it is.
+    """A stage as the user reads it: "2 of 9: segment left" is "2 of 9: outlining, left side".
+
+    An unknown stage stays as it is.
     """
-    count, item, rest = re.fullmatch(r"((\d+ of \d+): )?(.*)", stage, re.DOTALL).groups()
-    head, _space, detail = rest.partition(" ")
-    if head in STAGES:
-        rest = ", ".join(part for part in (STAGES[head], DETAILS.get(detail, detail)) if part)
-    return f"{item}: {rest[:1].lower()}{rest[1:]}" if count else rest[:1].upper() + rest[1:]
+    counted = re.match(r"\d+ of \d+: ", stage)
+    count = counted[0] if counted else ""
+    text = stage[len(count) :]
+    name, _space, detail = text.partition(" ")
+    if name in STAGES:
+        text = ", ".join(filter(None, (STAGES[name], DETAILS.get(detail, detail))))
+    return count + text[:1].lower() + text[1:] if count else text[:1].upper() + text[1:]
 
 
 def breakable(text: str) -> str:
-    """A text whose long words, as files and scans are named, may be broken into lines: Qt widens
-    the panel for them else.
+    """A text whose long words, such as names of files and scans, may be broken into lines.
+
+    Otherwise Qt would widen the panel.
     """
     return re.sub(
         r"\S{30,}", lambda word: re.sub(r"([_.]|\w{25})(?=\w)", "\\1\u200b", word[0]), text
@@ -86,11 +86,11 @@ def with_mark(text: str, mark: str | None) -> str:
     return f"<span>{dot}{lines}</span>" if text else ""
 
 
-def facts_table(lines: Sequence[tuple[str, str]]) -> str:
-    """What is to be known of something, (name, text) each, as rich text in two columns."""
+def facts_table(facts: Sequence[tuple[str, str]]) -> str:
+    """(name, text) pairs as rich text in two columns."""
     rows = "".join(
         f"<tr><td>{html.escape(name)}:&nbsp;&nbsp;</td><td>{html.escape(breakable(text))}</td></tr>"
-        for name, text in lines
+        for name, text in facts
     )
     return f'<table cellspacing="0" cellpadding="0">{rows}</table>'
 
@@ -106,7 +106,7 @@ def memory_text(choice) -> str:
 
 
 def packages_text(packages: Sequence[str]) -> str:
-    """What is said before anything is installed."""
+    """The text before anything is installed."""
     return "\n".join(
         (
             _("Python packages are missing, and would be installed into Slicer once:"),
@@ -120,8 +120,9 @@ def packages_text(packages: Sequence[str]) -> str:
 
 
 def licence_text(entry) -> str:
-    """What is said before the first use of a model whose licence is not permissive. entry: its
-    `ModelEntry`.
+    """The text before the first use of a model whose licence is not permissive.
+
+    entry: its `ModelEntry`.
     """
     limits = ", ".join(conditions(entry.licence))
     named = f"{entry.licence} ({limits})" if limits else entry.licence
@@ -142,8 +143,6 @@ def consent_text(panel: Panel) -> str:
     """What the panel asks for; "" unless it waits for the user's consent."""
     if panel.state == "needs_packages":
         return packages_text(panel.packages)
-    return (
-        licence_text(panel.licensed)
-        if panel.state == "needs_licence" and panel.licensed is not None
-        else ""
-    )
+    if panel.state == "needs_licence" and panel.licensed is not None:
+        return licence_text(panel.licensed)
+    return ""

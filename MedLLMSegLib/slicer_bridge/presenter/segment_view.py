@@ -8,12 +8,21 @@ from dataclasses import replace
 
 from .panel_state import AWAITING_CONSENT, BUSY, Panel
 from .panel_texts import consent_text, stage_text, with_mark
-from .task_button import progress, task_button, wait_for_run, why_wait_for_other_task
+from .task_button import (
+    ButtonFace,
+    progress_bar,
+    task_button,
+    wait_for_run,
+    why_wait_for_other_task,
+)
 from .translation import _
 
 
 def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
-    """The panel when a segmentation has ended, after so many seconds. job: the logic's `Job`."""
+    """The panel when a segmentation has ended.
+
+    job: the logic's `Job`. seconds: how long it took.
+    """
     ended = replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, notes=())
     if job.state == "cancelled":
         return replace(ended, message=job.message or _("Cancelled; the scene is as it was."))
@@ -29,9 +38,9 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
 
 
 def row_texts(name: str, volume_ml: float, confidence: float | None) -> tuple[str, str, str]:
-    """A row of the result table: two digits are what a volume and a confidence are worth."""
-    sure = "–" if confidence is None or math.isnan(confidence) else f"{confidence:.2f}"
-    return name, f"{volume_ml:.2f}", sure
+    """A row of the result table, with the two digits that volume and confidence deserve."""
+    certainty = "–" if confidence is None or math.isnan(confidence) else f"{confidence:.2f}"
+    return name, f"{volume_ml:.2f}", certainty
 
 
 def table_text(rows: Sequence[tuple[str, float, float]]) -> str:
@@ -85,13 +94,13 @@ def _segment_button(panel: Panel) -> dict:
         panel,
         "segment",
         missing,
-        (_("Segment"), ready),
+        ButtonFace(_("Segment"), ready),
         {
-            "needs_packages": (
+            "needs_packages": ButtonFace(
                 _("Install and segment"),
                 _("Install these packages into Slicer, and then segment."),
             ),
-            "needs_licence": (
+            "needs_licence": ButtonFace(
                 _("Accept and segment"),
                 _("Accept the model's licence, and then segment."),
             ),
@@ -108,7 +117,7 @@ def _progress(panel: Panel) -> dict:
     return {
         "progressBar": {
             "visible": panel.state in BUSY and panel.task == "segment",
-            **progress(panel),
+            **progress_bar(panel),
         }
     }
 
@@ -119,14 +128,14 @@ def _status(panel: Panel) -> dict:
 
 
 def _status_text(panel: Panel) -> tuple[str, str | None]:
-    """What the panel says under its button, and its mark."""
+    """The text under the button, and its mark."""
     if panel.state in BUSY and panel.task == "segment":
         return stage_text(panel), None
     if panel.state in AWAITING_CONSENT and panel.task == "segment":
         return consent_text(panel), "ask"
     if panel.state == "failed" and panel.task == "segment":
         return panel.message, "failed"
-    text = " ".join(part for part in (panel.message, *panel.notes) if part)
+    text = " ".join(filter(None, (panel.message, *panel.notes)))
     return text, "done" if panel.rows else None
 
 

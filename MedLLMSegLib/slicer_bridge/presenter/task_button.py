@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .panel_state import BUSY, Panel
 from .translation import _
 
 
-def progress(panel: Panel) -> dict:
-    """Qt properties of the progress bar of what goes on; Qt shows a range of nothing as a bar
-    that moves to and fro.
-    """
-    known = panel.fraction is not None and (panel.state != "installing" or panel.fraction > 0)
-    return {"maximum": 100 if known else 0, "value": round(100 * panel.fraction) if known else 0}
+def progress_bar(panel: Panel) -> dict:
+    """Qt properties of the progress bar; an empty range is a bar that moves back and forth."""
+    fraction = panel.fraction
+    if fraction is None or (panel.state == "installing" and fraction == 0):
+        return {"maximum": 0, "value": 0}
+    return {"maximum": 100, "value": round(100 * fraction)}
 
 
 def why_wait_for_other_task(panel: Panel, task: str) -> str:
-    """Why a task has to wait for what runs in another section, in one sentence; "" if nothing
-    does.
-    """
+    """Why a task has to wait for a run of another section, in one sentence; "" if none runs."""
     if panel.state not in BUSY or panel.task == task:
         return ""
     if panel.state == "installing":
@@ -35,46 +35,49 @@ def wait_for_run(panel: Panel) -> str:
     return _("Wait until the run has ended.") if panel.state in BUSY else ""
 
 
+@dataclass(frozen=True)
+class ButtonFace:
+    """Text and tooltip of a button that can be pressed."""
+
+    text: str
+    tooltip: str
+
+
 def task_button(
-    panel: Panel, task: str, missing: str, ready: tuple[str, str], asks: dict[str, tuple[str, str]]
+    panel: Panel, task: str, missing: str, ready: ButtonFace, consent: dict[str, ButtonFace]
 ) -> dict:
     """The Qt properties of the button that begins a task, and that becomes Cancel.
 
-    missing: what is not there yet, "" if nothing. ready: text and tooltip when it can be pressed.
-    asks: those for each state of `AWAITING_CONSENT`, in which the press agrees.
+    missing: why it cannot be pressed, "" if it can. ready: when it can.
+    consent: for each state of `AWAITING_CONSENT`, in which pressing the button agrees.
     """
-    if panel.task == task and (busy := busy_button(panel)):
-        looks = busy
-    elif panel.task == task and panel.state in asks and not missing:
-        looks = (asks[panel.state][0], True, asks[panel.state][1])
-    else:
-        looks = (ready[0], not missing, missing or ready[1])
-    return dict(zip(("text", "enabled", "toolTip"), looks))
+    if panel.task == task:
+        busy = _busy_button(panel)
+        if busy is not None:
+            return busy
+        if panel.state in consent and not missing:
+            return _enabled(consent[panel.state])
+    if missing:
+        return {"text": ready.text, "enabled": False, "toolTip": missing}
+    return _enabled(ready)
 
 
-def busy_button(panel: Panel) -> tuple[str, bool, str] | None:
-    """Text, enabled and tooltip of the button that began what is going on; None when nothing is."""
-    stoppable = panel.state == "installing" and panel.stoppable
-    return {
-        "running": (
-            _("Cancel"),
-            True,
-            {"train": _("Stop the training; no model is made.")}.get(
-                panel.task, _("Stop; the scene stays as it is.")
-            ),
-        ),
-        "cancelling": (
-            _("Cancelling..."),
-            False,
-            _("It is being stopped, which takes two seconds at most."),
-        ),
-        "installing": (
-            (_("Cancel"), True, _("Stop the download; nothing is installed."))
-            if stoppable
-            else (
-                _("Installing..."),
-                False,
-                _("Python packages are being installed; this takes minutes."),
-            )
-        ),
-    }.get(panel.state)
+def _enabled(face: ButtonFace) -> dict:
+    return {"text": face.text, "enabled": True, "toolTip": face.tooltip}
+
+
+def _busy_button(panel: Panel) -> dict | None:
+    """The button that began what runs now; None if nothing runs."""
+    if panel.state == "running":
+        if panel.task == "train":
+            return _enabled(ButtonFace(_("Cancel"), _("Stop the training; no model is made.")))
+        return _enabled(ButtonFace(_("Cancel"), _("Stop; the scene stays as it is.")))
+    if panel.state == "cancelling":
+        tooltip = _("It is being stopped, which takes two seconds at most.")
+        return {"text": _("Cancelling..."), "enabled": False, "toolTip": tooltip}
+    if panel.state == "installing" and panel.stoppable:
+        return _enabled(ButtonFace(_("Cancel"), _("Stop the download; nothing is installed.")))
+    if panel.state == "installing":
+        tooltip = _("Python packages are being installed; this takes minutes.")
+        return {"text": _("Installing..."), "enabled": False, "toolTip": tooltip}
+    return None

@@ -9,7 +9,7 @@ from MedLLMSegLib.registry.catalogue import plain_id
 
 from .panel_state import AWAITING_CONSENT, BUSY, LEAST_PAIRS, Panel
 from .panel_texts import consent_text, stage_name, stage_text, time_left, with_mark
-from .task_button import progress, task_button, why_wait_for_other_task
+from .task_button import ButtonFace, progress_bar, task_button, why_wait_for_other_task
 from .translation import _
 
 
@@ -40,17 +40,17 @@ def with_training(panel: Panel, job) -> Panel:
 
 
 def history_text(history: Sequence[dict]) -> str:
-    """Loss and Dice as they stand, from the rows of a training's history."""
+    """The latest loss and Dice of a training's history."""
     losses = [row["loss"] for row in history if row.get("loss") is not None]
     scores = [row["val_dice"] for row in history if row.get("val_dice") is not None]
-    parts = [_("loss {loss}").format(loss=f"{losses[-1]:.3f}")] if losses else []
+    figures = [_("loss {loss}").format(loss=f"{losses[-1]:.3f}")] if losses else []
     if scores:
-        parts.append(
+        figures.append(
             _("validation Dice {now}, best {best}").format(
                 now=f"{scores[-1]:.3f}", best=f"{max(scores):.3f}"
             )
         )
-    return ", ".join(parts)
+    return ", ".join(figures)
 
 
 def why_no_training(panel: Panel) -> str:
@@ -70,21 +70,21 @@ def why_no_training(panel: Panel) -> str:
 
 
 def start_rows(panel: Panel) -> tuple[tuple[str | None, str], ...]:
-    """What a training can start from: every model by its id (titles are too long for a list),
-    and nothing.
+    """What a training can start from: every model by its id (titles are too long for a list), or
+    new weights.
     """
     return (*((m.entry.id, m.entry.id) for m in panel.models), (None, _("Nothing (new weights)")))
 
 
 def discard_question(names: Sequence[str]) -> str:
-    """What is asked before trainings are removed."""
+    """The question before trainings are removed."""
     return _(
         "Discard what was trained so far of {names}, and remove the copies of the scans?"
     ).format(names=", ".join(names))
 
 
 def discarded_text(left: Sequence[str]) -> str:
-    """What is said afterwards. left: what could not be removed."""
+    """The answer when trainings were removed. left: those that could not be."""
     return (
         _("Still in use, and not discarded: {names}.").format(names=", ".join(left))
         if left
@@ -100,13 +100,13 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
         panel,
         "train",
         missing,
-        (_("Train"), _("Train a model on these pairs, on this computer.")),
+        ButtonFace(_("Train"), _("Train a model on these pairs, on this computer.")),
         {
-            "needs_packages": (
+            "needs_packages": ButtonFace(
                 _("Install and train"),
                 _("Install these packages, and then train."),
             ),
-            "needs_licence": (
+            "needs_licence": ButtonFace(
                 _("Accept and train"),
                 _("Accept the licence of the model to start from, and then train."),
             ),
@@ -119,7 +119,7 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
             "visible": panel.task == "train" and panel.state in AWAITING_CONSENT,
             "toolTip": _("Neither install nor accept anything."),
         },
-        "trainProgressBar": {"visible": active, **progress(panel)},
+        "trainProgressBar": {"visible": active, **progress_bar(panel)},
         "trainStatusLabel": {"text": text, "visible": bool(text)},
         "addPairButton": {"enabled": panel.pair_chosen and not active, "toolTip": _pair_tip(panel)},
         "addAllPairsButton": {
@@ -175,17 +175,9 @@ def _message(panel: Panel, active: bool) -> tuple[str, str | None]:
     if active and panel.state == "installing":
         return stage_text(panel), None
     if active:
-        step = stage_name(
-            panel.stage.split(",")[0]
-        )  # loss and Dice follow in it, which are said below
-        return (
-            ", ".join(
-                part
-                for part in (step, time_left(panel.seconds_left), history_text(panel.history))
-                if part
-            ),
-            None,
-        )
+        step = stage_name(panel.stage.split(",")[0])  # without loss and Dice, which follow below
+        texts = (step, time_left(panel.seconds_left), history_text(panel.history))
+        return ", ".join(filter(None, texts)), None
     figures = history_text(panel.history)
     text = panel.train_message
     if text and figures:

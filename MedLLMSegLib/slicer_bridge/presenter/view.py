@@ -18,14 +18,16 @@ from .train_view import start_rows, train_widgets
 
 @dataclass(frozen=True)
 class View:
-    """widgets: name in the .ui -> Qt properties. The rest is what lists and tables hold.
+    """What the panel shows.
 
-    models: ids, titles and tool tips of the rows of the model list. chosen: the id of the row that
-    is selected. starts: ids (None: none) and titles of what a training can start from. rows: texts
-    of the result table. pairs: texts of the table of training pairs. classifiers: ids of the list
-    in the section Diagnose; classifier: the one that is selected. diagnosis: texts of its table.
-    fields: (name, what it may hold) of the record that this classifier reads. every: ids of the
-    list in the section Models, of either kind; managed: the one that is selected.
+    widgets: name in the .ui -> Qt properties.
+    models: ids, titles and tooltips of the model list. chosen: the id of the selected row.
+    starts: ids (None: new weights) and titles of what a training can start from.
+    rows: texts of the result table. pairs: texts of the table of training pairs.
+    classifiers: ids of the list in the section Diagnose. classifier: the selected one.
+    diagnosis: texts of that section's table. fields: (name, hint) of the classifier's record.
+    managed_models: ids of the list in the section Models, of either kind. managed: the selected
+        one.
     """
 
     widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -38,7 +40,7 @@ class View:
     classifier: str = ""
     diagnosis: tuple[tuple[str, str, str, str], ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
-    every: tuple[str, ...] = ()
+    managed_models: tuple[str, ...] = ()
     managed: str = ""
 
 
@@ -60,6 +62,6 @@ def view(panel: Panel) -> View:
         classifier=panel.classifier,
         diagnosis=tuple(diagnosis_texts(*row) for row in panel.diagnosis),
         fields=panel.extra_inputs.fields,
-        every=tuple(m.entry.id for m in (*panel.models, *panel.classifiers)),
+        managed_models=tuple(m.entry.id for m in (*panel.models, *panel.classifiers)),
         managed=getattr(panel.managed_entry, "id", ""),
     )

@@ -14,8 +14,8 @@ import vtk
 
 from MedLLMSegLib.core.errors import UserError
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, without the yellow that white
-# swallows.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish, without their yellow,
+# which is hard to see on white.
 COLOURS = (
     (0.0, 0.45, 0.70),
     (0.84, 0.37, 0.0),
@@ -25,7 +25,7 @@ COLOURS = (
     (0.34, 0.71, 0.91),
     (0.35, 0.35, 0.35),
 )
-POINT = 6  # pixels
+POINT_SIZE = 6  # pixels
 NOT_MEASURED = "how well it can be told from the features was not measured"
 
 
@@ -33,20 +33,22 @@ def add_feature_map(path, by: str = "class"):
     """Put a map into the scene; returns its vtkMRMLPlotChartNode. All of it enters the scene, or
     nothing.
 
-    path: the PNG, CSV or JSON file that `medllmseg tsne` wrote; the CSV beside it holds the points,
-    the JSON how well each column can be told from the features, which becomes the title: a map
-    alone shows islands where there are none. by: the column whose values are coloured. Raises
-    `UserError`.
+    path: the PNG, CSV or JSON file that `medllmseg tsne` wrote. The CSV holds the points. The JSON
+        holds how well each column can be predicted from the features. This becomes the title,
+        because t-SNE alone shows clusters where there are none.
+    by: the column whose values are coloured.
+
+    Raises `UserError`.
     """
     path = Path(path).with_suffix(".csv")
     groups = _groups(_rows(path), by, path)
     scene, name = slicer.mrmlScene, f"{path.stem} by {by}"
     with ExitStack() as undo:
         chart = _add(scene, "vtkMRMLPlotChartNode", name, undo)
-        chart.SetTitle(f"{name}: {_told(path.with_suffix('.json'), by)}")
+        chart.SetTitle(f"{name}: {_separability(path.with_suffix('.json'), by)}")
         chart.SetXAxisTitle("t-SNE 1")
         chart.SetYAxisTitle("t-SNE 2")
-        for color, (value, points) in zip(COLOURS, groups.items()):
+        for color, (value, points) in zip(COLOURS, groups.items(), strict=False):
             table = _add(scene, "vtkMRMLTableNode", f"{name}: {value}", undo)
             _fill(table, points)
             chart.AddAndObservePlotSeriesNodeID(
@@ -100,8 +102,8 @@ def _groups(
     return dict(sorted(found.items()))
 
 
-def _told(path: Path, by: str) -> str:
-    """How well the column can be told from the features, in words."""
+def _separability(path: Path, by: str) -> str:
+    """How well the column can be predicted from the features, as text."""
     try:
         auc = json.loads(path.read_text(encoding="utf-8"))[by]["auc"]
         value, interval = float(auc["value"]), [auc[name] for name in ("low", "high")]
@@ -138,6 +140,6 @@ def _series(scene, table, title: str, color: tuple[float, float, float], undo: E
     series.SetPlotType(series.PlotTypeScatter)
     series.SetLineStyle(series.LineStyleNone)
     series.SetMarkerStyle(series.MarkerStyleCircle)
-    series.SetMarkerSize(POINT)
+    series.SetMarkerSize(POINT_SIZE)
     series.SetColor(*color)
     return series

@@ -1,15 +1,12 @@
-"""How the maps that a run makes are known among the scene's volumes. Light, as the panel asks
-for each volume.
-"""
+"""How the maps that a run makes are told from the scene's other volumes."""
 
 from __future__ import annotations
 
-UNCERTAINTY_MAP = (  # the segmentation node's reference to its map, and the map's own mark
-    "MedLLMSegUncertainty"
-)
+# The reference of a segmentation node to its map, and the attribute that the map itself carries.
+UNCERTAINTY_MAP = "MedLLMSegUncertainty"
 HEAT_MAP = "MedLLMSegHeatMap"  # likewise of a diagnosis: its table node's reference
 
 
 def is_map(node) -> bool:
-    """Whether a volume node is a map of uncertainty or a heat map, and no scan."""
+    """Whether a volume node is a map of uncertainty or a heat map, not a scan."""
     return node.GetAttribute(UNCERTAINTY_MAP) is not None or node.GetAttribute(HEAT_MAP) is not None

@@ -1,6 +1,4 @@
-"""What lies over the scan: the map of how unsure the model is, a volume node that belongs to its
-segmentation; and where to look.
-"""
+"""Maps over the scan in the slice views: how unsure the model is, and heat maps of a diagnosis."""
 
 from __future__ import annotations
 
@@ -16,15 +14,16 @@ from MedLLMSegLib.core.errors import UserError
 from .map_roles import HEAT_MAP, UNCERTAINTY_MAP, is_map
 
 COLOURS = "vtkMRMLColorTableNodeIron"
-SURE = 0.05  # below this the map is transparent: there is nothing to look at
+TRANSPARENT_BELOW = 0.05  # there is nothing to see there
 OPACITY = 0.6
-# a slice composite node's reference to the user's own foreground, and the attribute for its opacity
-UNDER = "MedLLMSegUnder"
+# In a slice composite node: the reference to the user's own foreground, and its opacity.
+USERS_FOREGROUND = "MedLLMSegUnder"
 
 
 class OverlayState:
-    """Which map a segmentation node refers to, and what that holds. Voxels are never written in
-    place: none is copied.
+    """Which map a segmentation node refers to, and what that map holds.
+
+    Voxels are never written in place, so none need to be copied.
     """
 
     def __init__(self, segmentationNode):
@@ -61,8 +60,9 @@ def map_node(array: np.ndarray, scan):
 
 
 def name_map(owner, node, role: str = UNCERTAINTY_MAP) -> None:
-    """Make a volume node the map of a segmentation (or a diagnosis) and give it a map's colours;
-    None for no map.
+    """Make a volume node the map of a segmentation or a diagnosis, and give it a map's colours.
+
+    owner: the segmentation node, or the diagnosis's table node. node: None for no map.
     """
     owner.SetNodeReferenceID(role, node.GetID() if node else None)
     if node:
@@ -71,10 +71,10 @@ def name_map(owner, node, role: str = UNCERTAINTY_MAP) -> None:
 
 
 def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, undo: ExitStack):
-    """Give a segmentation its map, float32 [k, j, i] on the scan's grid, or (None) none; returns
-    the volume node.
+    """Give a segmentation its map; returns the volume node, or None.
 
-    A map of an earlier run gets the new voxels. undo: takes what makes it as it was.
+    array: float32 [k, j, i] on the scan's grid, or None for no map. A map of an earlier run gets
+    the new voxels. undo: takes the steps that undo all of this.
     """
     undo.callback(OverlayState(segmentationNode).put_back, segmentationNode)
     if array is None:
@@ -89,42 +89,38 @@ def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, un
 
 
 def show_overlay(node, show: bool = True) -> None:
-    """Lay a map over whatever the slice views show, or take it away: then their own foreground
-    comes back.
-    """
+    """Show a map over the slice views, or hide it, which brings the user's foreground back."""
     scene = node.GetScene()
     for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
         if show:
-            _keep_foreground(view)
+            _store_foreground(view)
             view.SetForegroundVolumeID(node.GetID())
             view.SetForegroundOpacity(OPACITY)
         elif view.GetForegroundVolumeID() == node.GetID():
-            _put_foreground_back(view)
+            _restore_foreground(view)
 
 
-def _keep_foreground(view) -> None:
-    """Note in a slice composite node, which is saved with the scene, what the user has in the
-    foreground.
-    """
+def _store_foreground(view) -> None:
+    """Store the user's foreground in the slice composite node, which is saved with the scene."""
     own = view.GetScene().GetNodeByID(view.GetForegroundVolumeID() or "")
-    if own is None or not is_map(own):  # one map may follow another
-        view.SetNodeReferenceID(UNDER, own.GetID() if own else None)
-        view.SetAttribute(UNDER, str(view.GetForegroundOpacity()))
+    if own is None or not is_map(own):  # not where one map follows another
+        view.SetNodeReferenceID(USERS_FOREGROUND, own.GetID() if own else None)
+        view.SetAttribute(USERS_FOREGROUND, str(view.GetForegroundOpacity()))
 
 
-def _put_foreground_back(view) -> None:
-    own, opacity = view.GetNodeReference(UNDER), view.GetAttribute(UNDER)
+def _restore_foreground(view) -> None:
+    own, opacity = view.GetNodeReference(USERS_FOREGROUND), view.GetAttribute(USERS_FOREGROUND)
     view.SetForegroundVolumeID(own.GetID() if own else None)
     if opacity is not None:
         view.SetForegroundOpacity(float(opacity))
 
 
 def show_map_of(owner, role: str, below, show: bool, missing: str):
-    """Lay the map that a node refers to over the slice views, or take it away; returns the map.
+    """Show the map that a node refers to over the slice views, or hide it; returns the map.
 
-    owner: a segmentation or a diagnosis's table. below: the volume that is shown under it; None
-    keeps what is shown. Raises `UserError` with the sentence ``missing`` if there is no map.
+    owner: a segmentation or a diagnosis's table. below: the volume to show under it; None leaves
+    the background as it is. Raises `UserError` with the sentence ``missing`` if there is no map.
     """
     found = owner.GetNodeReference(role) if owner is not None and owner.GetScene() else None
     if found is None:
@@ -136,9 +132,7 @@ def show_map_of(owner, role: str, below, show: bool, missing: str):
 
 
 def look_at(segmentationNode) -> None:
-    """Move the slice views to the middle of the first segment, as an organ may be far from the
-    slices that are shown.
-    """
+    """Move the slice views to the middle of the first segment."""
     segments = segmentationNode.GetSegmentation()
     if segments.GetNumberOfSegments():
         center = segmentationNode.GetSegmentCenterRAS(segments.GetNthSegmentID(0))
@@ -162,7 +156,7 @@ def _colour(node) -> None:
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, 1.0)
     display.AutoThresholdOff()
-    display.SetThreshold(SURE, 1.0)
+    display.SetThreshold(TRANSPARENT_BELOW, 1.0)
     display.ApplyThresholdOn()
 
 

@@ -1,10 +1,11 @@
-"""What a run changes in a segmentation, and how it was before: to take a failed run back, and for
-Restore.
+"""The state of a segmentation before a run: to undo a run that fails, and for Restore.
 
-A `NodeState` is a copy of all that `nodes.write_drawing` touches in a node that was there already.
+A `NodeState` is a copy of everything that `volume_nodes.write_drawing` changes in an existing node.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import slicer
 
@@ -13,8 +14,8 @@ from .segment_display import display_properties_kept, display_properties_of
 
 
 class NodeState:
-    """A segmentation node as it is now: its segments and their looks, frame, reference geometry
-    and uncertainty map.
+    """A segmentation node as it is now: its segments and how they are displayed, its frame,
+    reference geometry and uncertainty map.
     """
 
     def __init__(self, node):
@@ -22,7 +23,7 @@ class NodeState:
         self.segmentation.DeepCopy(node.GetSegmentation())
         self.transform = node.GetTransformNodeID()
         self.reference = node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole())
-        self.overlay, self.looks = OverlayState(node), display_properties_of(node)
+        self.overlay, self.display = OverlayState(node), display_properties_of(node)
 
     @property
     def worth_keeping(self) -> bool:
@@ -32,59 +33,62 @@ class NodeState:
         return NodeState(node)
 
     def put_back(self, node) -> None:
-        """Make a node what it was; nodes that it referred to and that are gone are left out."""
-        there = lambda name: (
-            name if name and node.GetScene() and node.GetScene().GetNodeByID(name) else None
-        )
-        with display_properties_kept(node, self.looks), slicer.util.NodeModify(node):
+        """Make a node what it was; references to nodes that are gone are left out."""
+        with display_properties_kept(node, self.display), slicer.util.NodeModify(node):
             node.GetSegmentation().DeepCopy(self.segmentation)
-            node.SetAndObserveTransformNodeID(there(self.transform))
+            node.SetAndObserveTransformNodeID(_id_in_scene(node, self.transform))
             node.SetNodeReferenceID(
-                node.GetReferenceImageGeometryReferenceRole(), there(self.reference)
+                node.GetReferenceImageGeometryReferenceRole(), _id_in_scene(node, self.reference)
             )
             self.overlay.put_back(node)
+
+
+def _id_in_scene(node, node_id: str | None) -> str | None:
+    """A node id if the scene of ``node`` still has it, else None."""
+    scene = node.GetScene()
+    return node_id if node_id and scene and scene.GetNodeByID(node_id) else None
 
 
 class RestorePoints:
     """What the last run on each segmentation node overwrote, for this session.
 
-    Restoring swaps: what is put back changes places with what was there, so that a second Restore
-    undoes the first.
+    Restoring swaps the stored state and the current one, so that a second Restore undoes the first.
     """
 
     def __init__(self):
-        self._kept: dict[str, tuple] = {}  # node id -> (node, state)
+        self._states: dict[str, tuple[Any, Any]] = {}  # node id -> (node, state)
 
     def remember(self, node, before) -> None:
-        """Keep the state ``before`` a run on ``node`` in place of an older one; None or an empty
-        one is not kept.
+        """Store the state ``before`` a run on ``node`` in place of an older one.
+
+        None and an empty segmentation are not stored.
         """
-        self.tidy()
-        self._kept.pop(node.GetID(), None)
+        self._forget_removed_nodes()
+        self._states.pop(node.GetID(), None)
         if before is not None and before.worth_keeping:
-            self._kept[node.GetID()] = (node, before)
+            self._states[node.GetID()] = (node, before)
 
     def has(self, node) -> bool:
-        """Whether there is something to restore in this node; False for None and for a node
-        outside of the scene.
+        """Whether there is something to restore in this node.
+
+        False for None and for a node outside of the scene.
         """
-        self.tidy()
+        self._forget_removed_nodes()
         if node is None or node.GetScene() is None:
             return False
-        found = self._kept.get(node.GetID())
-        return found is not None and found[0] is node
+        stored_node, _ = self._states.get(node.GetID(), (None, None))
+        return stored_node is node
 
     def swap(self, node) -> None:
-        """Put back what the last run overwrote, and keep what was there instead."""
-        _, state = self._kept[node.GetID()]
+        """Put back what the last run overwrote, and store the current state instead."""
+        _, state = self._states[node.GetID()]
         current = state.now(node)
         state.put_back(node)
-        self._kept[node.GetID()] = (node, current)
+        self._states[node.GetID()] = (node, current)
 
-    def tidy(self) -> None:
-        """Let go of nodes that left their scene."""
-        self._kept = {
+    def _forget_removed_nodes(self) -> None:
+        self._states = {
             name: (node, state)
-            for name, (node, state) in self._kept.items()
+            for name, (node, state) in self._states.items()
             if node.GetScene() is not None
         }

@@ -1,5 +1,5 @@
-"""The tutorial's scan, Slicer's own MRHead: registered with SampleData, and fetched without
-making the window wait.
+"""The tutorial's scan, Slicer's own MRHead: registered with SampleData, and downloaded without
+blocking the window.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 SHA256 = "cc211f0dfd9a05ca3841ce1141b292898b2dd2d3f08286affadf823a7e58df93"
 URI = f"https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/{SHA256}"
 NAME, FILE = "MRHead", "MR-head.nrrd"
-WAIT_S = 30
+TIMEOUT_S = 30
 
 
 def register_sample(category: str) -> None:
@@ -40,16 +40,17 @@ def load_sample():
 
 
 class Download:
-    """Fetches a file in a thread. error: what went wrong, None if nothing did."""
+    """Downloads a file in a thread. error: why it failed, or None."""
 
     def __init__(self, folder, uri: str = URI, sha256: str = SHA256, name: str = FILE):
         self.path, self.uri, self.sha256 = Path(folder) / name, uri, sha256
-        self._ended, self.error = threading.Event(), None
+        self._ended = threading.Event()
+        self.error: Exception | None = None
         threading.Thread(target=self._run, name="MedLLMSeg sample", daemon=True).start()
 
     def _run(self) -> None:
         try:
-            if not self._is_there():
+            if not self._is_complete():
                 self._fetch()
         # no network, a full disk, an answer that breaks off (http.client has errors of its own)
         except Exception as error:
@@ -58,17 +59,17 @@ class Download:
             self._ended.set()
 
     def wait(self, seconds: float) -> bool:
-        """Lend the interpreter to the thread, for so long at most; whether it has ended."""
+        """Let the thread run for up to ``seconds``; returns whether it has ended."""
         return self._ended.wait(seconds)
 
-    def _is_there(self) -> bool:
+    def _is_complete(self) -> bool:
         return (
             self.path.is_file()
             and hashlib.sha256(self.path.read_bytes()).hexdigest() == self.sha256
         )
 
     def _fetch(self) -> None:
-        with urllib.request.urlopen(self.uri, timeout=WAIT_S) as answer:
+        with urllib.request.urlopen(self.uri, timeout=TIMEOUT_S) as answer:
             data = answer.read()
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise ValueError("what was downloaded is not the file that was asked for")

@@ -1,5 +1,5 @@
-"""What the user has chosen to see of each segment: Slicer forgets it with a segment, though one
-of the same id follows.
+"""How each segment is displayed: Slicer forgets it with a segment, even if one of the same id
+follows.
 """
 
 from __future__ import annotations
@@ -19,46 +19,50 @@ PROPERTIES = (
     "OverrideColor",
 )
 
-DisplayProperties = dict[
-    str, dict[str, tuple]
-]  # display node's id -> segment id -> the properties' values
+# display node's id -> segment id -> the properties' values
+DisplayProperties = dict[str, dict[str, tuple]]
 
 
 def display_properties_of(node) -> DisplayProperties:
     """How the display nodes of a segmentation node show each of its segments now."""
-    displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
     return {
         display.GetID(): {
-            name: tuple(getattr(display, f"GetSegment{each}")(name) for each in PROPERTIES)
-            for name in node.GetSegmentation().GetSegmentIDs()
+            segment_id: tuple(
+                getattr(display, f"GetSegment{name}")(segment_id) for name in PROPERTIES
+            )
+            for segment_id in node.GetSegmentation().GetSegmentIDs()
         }
-        for display in displays
-        if display
+        for display in _displays(node)
     }
 
 
 def set_display_properties(node, properties: DisplayProperties) -> None:
-    """Show segments as they were; those that are not there, or were not, stay as they are."""
-    for display in (node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())):
-        for name, values in properties.get(display.GetID(), {}).items() if display else ():
-            if node.GetSegmentation().GetSegment(name) is not None:
-                for each, value in zip(PROPERTIES, values):
-                    getattr(display, f"SetSegment{each}")(name, value)
+    """Display segments as they were; segments that are missing on either side stay as they are."""
+    for display in _displays(node):
+        for segment_id, values in properties.get(display.GetID(), {}).items():
+            if node.GetSegmentation().GetSegment(segment_id) is None:
+                continue
+            for name, value in zip(PROPERTIES, values, strict=True):
+                getattr(display, f"SetSegment{name}")(segment_id, value)
 
 
 @contextmanager
 def display_properties_kept(node, earlier: DisplayProperties | None = None) -> Iterator[None]:
-    """Segments may be exchanged meanwhile, and look as before. earlier: of such as are not there
-    now and come back.
+    """Segments may be replaced within the block, and are displayed as before.
+
+    earlier: of segments that are not there now and come back.
     """
     now = display_properties_of(node)
     try:
         yield
     finally:
-        set_display_properties(
-            node,
-            {
-                name: {**(earlier or {}).get(name, {}), **properties}
-                for name, properties in now.items()
-            },
-        )
+        merged = {
+            display_id: {**(earlier or {}).get(display_id, {}), **properties}
+            for display_id, properties in now.items()
+        }
+        set_display_properties(node, merged)
+
+
+def _displays(node) -> list:
+    displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    return [display for display in displays if display]

@@ -1,5 +1,5 @@
-"""A result as segments: which voxels, names, colours and codes a segmentation gets, and which older
-segments go.
+"""A result as segments: their voxels, names, colours and codes, and which older segments they
+replace.
 
 `draw` needs numpy alone and may run in a thread; all else works on `vtkSegmentation`, in a scene or
 not.
@@ -26,9 +26,8 @@ DICOM_TYPE, DICOM_NAME = ("DICOM.SegmentAlgorithmType", "AUTOMATIC"), "DICOM.Seg
 BINARY_LABELMAP = "Binary labelmap"
 REGIONS = "Anatomic codes - DICOM master list"
 
-Row = tuple[
-    str, float, float | None
-]  # a structure's name, its volume in mL, the mean confidence over it
+# a structure's name, its volume in mL, the mean confidence over it
+Row = tuple[str, float, float | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,38 +50,36 @@ class Drawing:
 
 
 def draw(segmentation: Segmentation) -> Drawing:
-    """The part of a result that is drawn; each voxel of the scan's grid is looked at once."""
+    """The part of a result that is drawn."""
     labels = segmentation.labels.array
-    occupied = [np.flatnonzero(labels.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
-    if not len(occupied[0]):
-        return Drawing(
-            None,
-            (0, 0, 0),
-            labels.shape,
-            segmentation.structures,
-            (),
-            (),
-            segmentation.model,
-            segmentation.notes,
-        )
-    box = tuple(slice(int(where[0]), int(where[-1]) + 1) for where in occupied)
-    inside = np.ascontiguousarray(labels[box])
-    voxels, ml = np.bincount(inside.ravel(), minlength=256), segmentation.labels.grid.voxel_ml
+    k, j, i = (_extent(labels, axis) for axis in range(3))
+    inside = np.ascontiguousarray(labels[k, j, i])  # empty if nothing was found
+    voxels = np.bincount(inside.ravel(), minlength=256)  # of each label
+    voxel_ml = segmentation.labels.grid.voxel_ml
     found = tuple(s for s in segmentation.structures if voxels[s.label])
     rows = tuple(
-        (s.name, float(voxels[s.label] * ml), _finite(segmentation.confidence.get(s.label)))
+        (s.name, float(voxels[s.label] * voxel_ml), _finite(segmentation.confidence.get(s.label)))
         for s in found
     )
     return Drawing(
-        inside,
-        tuple(part.start for part in box),
-        labels.shape,
-        segmentation.structures,
-        found,
-        rows,
-        segmentation.model,
-        segmentation.notes,
+        labels=inside if inside.size else None,
+        start=(k.start, j.start, i.start),
+        shape=labels.shape,
+        structures=segmentation.structures,
+        found=found,
+        rows=rows,
+        model=segmentation.model,
+        notes=segmentation.notes,
     )
+
+
+def _extent(labels: np.ndarray, axis: int) -> slice:
+    """The smallest range along one axis that holds all labels; empty without any."""
+    others = tuple({0, 1, 2} - {axis})
+    occupied = np.flatnonzero(labels.any(axis=others))
+    if not occupied.size:
+        return slice(0, 0)
+    return slice(int(occupied[0]), int(occupied[-1]) + 1)
 
 
 def _finite(value: float | None) -> float | None:
@@ -92,17 +89,21 @@ def _finite(value: float | None) -> float | None:
 def old_segments(segments, drawing: Drawing, side: str | None) -> dict[str, str]:
     """Segments of an earlier run that this result replaces, as structure key -> segment id.
 
-    segments: a vtkSegmentation. They are those of the same structure, and what else the same model
-    drew, but for the side that was not asked for. Of several with one key only the first is: a copy
-    that the user made of a segment is the user's.
+    segments: a vtkSegmentation.
+    side: "left" or "right" if only that side was asked for; segments of the other side stay.
+
+    A segment is replaced if it shows one of the result's structures, or was drawn by the same
+    model. Of several segments of one structure only the first is replaced: the others are the
+    user's own copies.
     """
-    keys, old = {s.key for s in drawing.structures}, {}
-    spared = {
+    old: dict[str, str] = {}
+    keys = {s.key for s in drawing.structures}
+    other_side = {
         s.key
         for s in drawing.structures
         if side and s.modifier and s.modifier.meaning.lower() != side
     }
-    spared -= {s.key for s in drawing.found}
+    spared = other_side - {s.key for s in drawing.found}
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
         key, model = tag(segment, STRUCTURE_TAG), tag(segment, MODEL_TAG)
@@ -126,9 +127,12 @@ def set_segments(segments, drawing: Drawing, ijk_to_ras: np.ndarray, old: dict[s
     """
     for key in set(old) - {s.key for s in drawing.found}:
         segments.RemoveSegment(old[key])
-    labelmap = _labelmap(drawing, ijk_to_ras) if drawing.found else None
+    if drawing.labels is None:
+        return
+    labelmap = _labelmap(drawing.labels, drawing.start, ijk_to_ras)
     for structure in drawing.found:
-        segment_id, following = segments.GenerateUniqueSegmentID(structure.key), ""
+        segment_id = segments.GenerateUniqueSegmentID(structure.key)
+        following = ""  # the id of the segment that it is put before
         segment = _segment(structure, drawing.model, labelmap)
         if structure.key in old:
             segment_id = old[structure.key]
@@ -165,26 +169,26 @@ def _segment(structure: Structure, model: str, labelmap):
 
 def terminology_entry(structure: Structure) -> str:
     """The structure's codes as Slicer writes them into a segment's tag."""
-    codes = [structure.category, structure.type, structure.modifier]
-    triples = [
-        part
-        for code in codes
-        for part in ((code.value, code.scheme, code.meaning) if code else ("", "", ""))
-    ]
+    fields: list[str] = []
+    for code in (structure.category, structure.type, structure.modifier):
+        fields += (code.value, code.scheme, code.meaning) if code else ("", "", "")
+    no_region = [""] * 6
     return slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(
-        TERMINOLOGY, *triples, REGIONS, *[""] * 6
+        TERMINOLOGY, *fields, REGIONS, *no_region
     )
 
 
-def _labelmap(drawing: Drawing, ijk_to_ras: np.ndarray):
-    """The labels as a vtkOrientedImageData whose voxels keep their indices, and so their places,
-    on the scan's grid.
+def _labelmap(labels: np.ndarray, start: tuple[int, int, int], ijk_to_ras: np.ndarray):
+    """The labels as a vtkOrientedImageData.
+
+    start: (k, j, i) of the first voxel: all keep their indices on the scan's grid, and so their
+    places.
     """
-    (k0, j0, i0), (k, j, i) = drawing.start, drawing.labels.shape
+    (k0, j0, i0), (k, j, i) = start, labels.shape
     image = slicer.vtkOrientedImageData()
     image.SetExtent(i0, i0 + i - 1, j0, j0 + j - 1, k0, k0 + k - 1)  # inclusive
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    vtk_to_numpy(image.GetPointData().GetScalars())[:] = drawing.labels.ravel()
+    vtk_to_numpy(image.GetPointData().GetScalars())[:] = labels.ravel()
     image.SetImageToWorldMatrix(to_vtk(ijk_to_ras))
     return image
 

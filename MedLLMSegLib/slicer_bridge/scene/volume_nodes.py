@@ -57,9 +57,8 @@ def read_volume(node, frame=None, name: str | None = None) -> Volume:
         )
     if scalars is None or scalars.GetNumberOfTuples() == 0:
         raise UserError(f'"{name}" holds no image data; load the scan again or choose another one.')
-    array = vtk_to_numpy(scalars).reshape(
-        image.GetDimensions()[::-1]
-    )  # (i, j, k) in VTK, [k, j, i] in numpy
+    shape = image.GetDimensions()[::-1]  # (i, j, k) in VTK, [k, j, i] in numpy
+    array = vtk_to_numpy(scalars).reshape(shape)
     return Volume(array.copy(), _to_world(frame or node) @ ijk_to_ras(node), name)
 
 
@@ -72,16 +71,16 @@ def write_drawing(
 ):
     """Put a result into a segmentation node, one segment for each structure that was found.
 
-    volumeNode: the node that was segmented, still in its scene. segmentationNode: the node to
-    update, or None for a new one beside the scan. Segments that an earlier run
-        wrote are replaced in their places, with the names, colours and visibility that they have;
-        all others, and their order, stay.
-    side: "left" or "right" if only that side was asked for: what an earlier run wrote for the other
-    side stays. uncertainty: float32 [k, j, i] on the scan's grid, which becomes a volume node that
-    the segmentation refers to.
+    volumeNode: the node that was segmented, still in its scene.
+    segmentationNode: the node to update, or None for a new one next to the scan. Segments of an
+        earlier run are replaced in place, and keep their names, colours and visibility; all others,
+        and their order, stay.
+    side: "left" or "right" if only that side was asked for: segments of the other side stay.
+    uncertainty: float32 [k, j, i] on the scan's grid, which becomes a volume node that the
+        segmentation refers to.
 
-    Returns the node and what it was before: a `NodeState`, or None for a new node. If anything
-    fails, the scene is left as it was. Raises `UserError` if the two nodes do not go together.
+    Returns the node and its state before: a `NodeState`, or None for a new node. If anything fails,
+    the scene is left as it was. Raises `UserError` if the two nodes do not fit each other.
     """
     scene = volumeNode.GetScene()
     if scene is None:
@@ -98,7 +97,7 @@ def write_drawing(
         raise UserError(
             f'Nothing was found in "{volumeNode.GetName()}"; check that it is the right scan.'
         )
-    with ExitStack() as undo:  # what to take back, last step first, unless all goes well
+    with ExitStack() as undo:  # last step first, unless all goes well
         before = None
         if segmentationNode is None or segmentationNode.GetScene() is None:
             segmentationNode = _new_node(scene, volumeNode, undo)
@@ -151,9 +150,7 @@ def _new_node(scene, volumeNode, undo: ExitStack):
 
 
 def _remove_node(node) -> None:
-    """Take a node out of its scene together with what was made for it: display nodes, place in
-    the hierarchy.
-    """
+    """Remove a node with its display nodes and its place in the subject hierarchy."""
     _remove_display_nodes(node)
     restore_place(node, parent=None)
     node.GetScene().RemoveNode(node)
@@ -165,7 +162,7 @@ def _remove_display_nodes(node) -> None:
 
 
 def _remember(node, undo: ExitStack) -> NodeState:
-    """Have everything that `write_drawing` changes in an existing node put back on failure."""
+    """The state of an existing node, which ``undo`` brings back if anything fails."""
     before = NodeState(node)
     hierarchy = node.GetScene().GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(node)
@@ -177,8 +174,9 @@ def _remember(node, undo: ExitStack) -> NodeState:
 
 
 def _set_frame(node, volumeNode, others: int) -> None:
-    """Give the node the scan's transform and reference geometry, unless it holds ``others``,
-    segments that are to stay.
+    """Give the node the scan's transform and reference geometry.
+
+    others: how many other segments stay in the node; with any, its frame stays too.
     """
     if others and node.GetSegmentation().GetSourceRepresentationName() != BINARY_LABELMAP:
         raise UserError(
@@ -200,30 +198,30 @@ def ijk_to_segmentation(node, volumeNode) -> np.ndarray:
 
 
 def place_next_to(node, volumeNode, undo: ExitStack | None = None) -> None:
-    """Next to the scan in the subject hierarchy (in its study), unless the user has put the node
-    into a folder.
+    """Put a node next to the scan in the subject hierarchy, in its study.
+
+    A node that the user has put into a folder stays there.
     """
     hierarchy = volumeNode.GetScene().GetSubjectHierarchyNode()
-    root, beside = hierarchy.GetSceneItemID(), hierarchy.GetItemParent(_item(hierarchy, volumeNode))
+    root = hierarchy.GetSceneItemID()
+    study = hierarchy.GetItemParent(_item(hierarchy, volumeNode))
     if undo and not hierarchy.GetItemByDataNode(node):
         undo.callback(restore_place, node, None)
     item = _item(hierarchy, node)
-    if hierarchy.GetItemParent(item) == root != beside:
-        hierarchy.SetItemParent(item, beside)
+    if hierarchy.GetItemParent(item) == root != study:
+        hierarchy.SetItemParent(item, study)
 
 
 def _item(hierarchy, node) -> int:
-    """A node's subject hierarchy item; made if there is none, which outside Slicer's desktop
-    nothing else does.
-    """
+    """A node's subject hierarchy item; made if it has none, as outside of Slicer's desktop."""
     return hierarchy.GetItemByDataNode(node) or hierarchy.CreateItem(
         hierarchy.GetSceneItemID(), node
     )
 
 
 def restore_place(node, parent: int | None) -> None:
-    """Put a node back under the subject hierarchy item ``parent``, or out of the hierarchy if it
-    was in none.
+    """Put a node back under the subject hierarchy item ``parent``; None takes it out of the
+    hierarchy.
     """
     hierarchy = node.GetScene().GetSubjectHierarchyNode()
     item = hierarchy.GetItemByDataNode(node)

@@ -22,26 +22,27 @@ def make_volumes(index, rows: dict[str, tuple]) -> vtk.vtkTable:
 
     rows: index value -> (structure's name, mL, confidence) each, as `Job.itemRows`.
     """
-    table, names = (
-        vtk.vtkTable(),
-        dict.fromkeys(name for each in rows.values() for name, *_ in each),
-    )
+    table = vtk.vtkTable()
     numbers = _numbers(rows) if index.GetIndexType() == index.NumericIndex else None
-    _add(
-        table,
-        _with_unit(index.GetIndexName() or "index", index.GetIndexUnit()),
-        vtk.vtkStringArray if numbers is None else vtk.vtkDoubleArray,
-        rows if numbers is None else numbers,
-    )
-    for name in names:
-        volumes = [sum(ml for found, ml, _ in each if found == name) for each in rows.values()]
-        _add(table, _with_unit(name, "mL"), vtk.vtkDoubleArray, volumes)
+    title = _with_unit(index.GetIndexName() or "index", index.GetIndexUnit())
+    if numbers is None:
+        _add_column(table, title, vtk.vtkStringArray, rows)
+    else:
+        _add_column(table, title, vtk.vtkDoubleArray, numbers)
+    structures = dict.fromkeys(row[0] for item_rows in rows.values() for row in item_rows)
+    for structure in structures:
+        volumes = [
+            sum(volume_ml for name, volume_ml, _ in item_rows if name == structure)
+            for item_rows in rows.values()
+        ]
+        _add_column(table, _with_unit(structure, "mL"), vtk.vtkDoubleArray, volumes)
     return table
 
 
 def _numbers(values) -> list[float] | None:
-    """Index values as numbers; None if any is none: Slicer lets a sequence that says it is
-    numeric hold "12 ms".
+    """Index values as numbers; None if any is not a number.
+
+    Slicer lets a sequence with a numeric index hold "12 ms".
     """
     try:
         return [float(value) for value in values]
@@ -49,22 +50,25 @@ def _numbers(values) -> list[float] | None:
         return None
 
 
-def show_volumes(segmentations, volumes: vtk.vtkTable, beside, node=None):
-    """Give a sequence of segmentations its table, or that of an earlier run new contents; returns
-    the vtkMRMLTableNode.
+def show_volumes(segmentations, volumes: vtk.vtkTable, neighbour, removed_table=None):
+    """Give a sequence of segmentations its table, or new contents to that of an earlier run.
 
-    beside: the node that it is put next to. node: one that was taken out of the scene, and comes
-    back. The vtkTable is exchanged, never written into: whoever keeps the one before can put it
-    back.
+    neighbour: the node that it is put next to. removed_table: a table node that was removed from
+    the scene, and comes back. Returns the vtkMRMLTableNode.
+
+    The vtkTable is replaced, never written into, so that a caller can put the one before back.
     """
-    scene, there = segmentations.GetScene(), table_of(segmentations)
-    if there is None:
-        name = scene.GenerateUniqueName(f"{segmentations.GetName()} volumes")
-        there = scene.AddNode(node) if node else scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-        segmentations.SetNodeReferenceID(VOLUMES_TABLE, there.GetID())
-        place_next_to(there, beside)
-    there.SetAndObserveTable(volumes)
-    return there
+    scene, table = segmentations.GetScene(), table_of(segmentations)
+    if table is None:
+        if removed_table:
+            table = scene.AddNode(removed_table)
+        else:
+            name = scene.GenerateUniqueName(f"{segmentations.GetName()} volumes")
+            table = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        segmentations.SetNodeReferenceID(VOLUMES_TABLE, table.GetID())
+        place_next_to(table, neighbour)
+    table.SetAndObserveTable(volumes)
+    return table
 
 
 def remove_volumes(segmentations) -> None:
@@ -75,7 +79,7 @@ def remove_volumes(segmentations) -> None:
         node.GetScene().RemoveNode(node)
 
 
-def _add(table, name: str, kind, values) -> None:
+def _add_column(table, name: str, kind, values) -> None:
     array = kind()
     array.SetName(name)
     for value in values:

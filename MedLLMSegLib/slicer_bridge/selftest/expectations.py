@@ -1,6 +1,4 @@
-"""What the checks of MedLLMSegTest share: a phantom, a stand-in for the network, and a `SelfTestCase`
-that waits and looks.
-"""
+"""What the checks of MedLLMSegTest share: a phantom, a stand-in for the network, and waiting."""
 
 from __future__ import annotations
 
@@ -16,21 +14,26 @@ from MedLLMSegLib.core.segmentation import Segmentation
 
 BALLS = {1: (6, 8, 8), 2: (6, 20, 8), 3: (6, 8, 26), 4: (6, 20, 26)}  # label -> centre (k, j, i)
 SHAPE, RADIUS_VOX, GREY = (12, 28, 34), 4, 100
-C, S = 0.96, 0.28
+COS, SIN = 0.96, 0.28
+# oblique, LPS
 MATRIX = np.array(
-    [[-1.1 * C, -1.3 * S, 0, 30], [1.1 * S, -1.3 * C, 0, 25], [0, 0, 2.5, -12], [0, 0, 0, 1.0]]
-)  # oblique, LPS
+    [
+        [-1.1 * COS, -1.3 * SIN, 0, 30],
+        [1.1 * SIN, -1.3 * COS, 0, 25],
+        [0, 0, 2.5, -12],
+        [0, 0, 0, 1.0],
+    ]
+)
 NAMES = [s.name for s in hippocampus_structures(lateral=True)]
-KEPT = (
-    "vtkMRMLStorableNode",
-    "vtkMRMLDisplayNode",
-    "vtkMRMLStorageNode",
-)  # views and other modules' singletons come and go
+# views and other modules' singletons come and go
+DATA_CLASSES = ("vtkMRMLStorableNode", "vtkMRMLDisplayNode", "vtkMRMLStorageNode")
 
 
 class PhantomSegmenter:
-    """Finds the phantom's balls by their grey values. slow: it takes its time, and can be
-    cancelled. fails: or fails.
+    """Segments the phantom's balls by their grey values, in place of the network.
+
+    slow: takes ten seconds, and can be cancelled. fails: raised instead of a result. only: the
+    labels that are found. begun: set when it has begun.
     """
 
     def __init__(
@@ -39,7 +42,8 @@ class PhantomSegmenter:
         fails: Exception | None = None,
         only: tuple[int, ...] = (1, 2, 3, 4),
     ):
-        self.slow, self.fails, self.only, self.begun = slow, fails, only, threading.Event()
+        self.slow, self.fails, self.only = slow, fails, only
+        self.begun = threading.Event()
 
     def __call__(self, volume, model, *, progress, uncertainty=False, **options):
         for n in range(500 if self.slow else 5):
@@ -62,12 +66,16 @@ class PhantomSegmenter:
 
 
 class SelfTestCase:
-    """What the checks share. test: a unittest.TestCase. window: whether this is Slicer with its
-    window.
+    """What the checks share.
+
+    test: a unittest.TestCase. window: whether this is Slicer with its window. untested: what could
+    not be tested here, and why.
     """
 
     def __init__(self, test, logicClass):
-        self.test, self.logicClass, self.logics, self.untested = test, logicClass, [], []
+        self.test, self.logicClass = test, logicClass
+        self.logics: list = []
+        self.untested: list[str] = []
         self.application = getattr(slicer, "app", None)
         self.window = self.application is not None and slicer.util.mainWindow() is not None
 
@@ -81,16 +89,18 @@ class SelfTestCase:
         return slicer.util.addVolumeFromArray(self.phantom(labels), ijkToRAS=MATRIX, name=name)
 
     def phantom(self, labels=(1, 2, 3, 4)) -> np.ndarray:
-        array, places = np.zeros(SHAPE, np.int16), np.stack(np.indices(SHAPE), -1)
+        array = np.zeros(SHAPE, np.int16)
+        indices = np.moveaxis(np.indices(SHAPE), 0, -1)  # (k, j, i) of each voxel
         for label in labels:
-            array[np.linalg.norm(places - BALLS[label], axis=-1) <= RADIUS_VOX] = label * GREY
+            distance_vox = np.linalg.norm(indices - BALLS[label], axis=-1)
+            array[distance_vox <= RADIUS_VOX] = label * GREY
         return array
 
-    def wait(self, until: Callable[[], bool], seconds: float = 60) -> None:
-        """Let Slicer go on, as if the user looked on, until something is so."""
+    def wait(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+        """Process Slicer's events until a condition holds."""
         end = time.monotonic() + seconds
-        while not until():
-            self.test.assertLess(time.monotonic(), end, "Slicer waited in vain")
+        while not condition():
+            self.test.assertLess(time.monotonic(), end, "what was waited for did not happen")
             if self.application is not None:
                 self.application.processEvents()  # the logic's timer among them
             else:
@@ -116,4 +126,4 @@ class SelfTestCase:
     def nodes(self) -> set[str]:
         """The ids of all nodes that hold data or show some."""
         nodes = map(slicer.mrmlScene.GetNthNode, range(slicer.mrmlScene.GetNumberOfNodes()))
-        return {node.GetID() for node in nodes if any(node.IsA(kind) for kind in KEPT)}
+        return {node.GetID() for node in nodes if any(node.IsA(kind) for kind in DATA_CLASSES)}

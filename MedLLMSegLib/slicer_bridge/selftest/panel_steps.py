@@ -1,5 +1,5 @@
-"""What MedLLMSegTest does with the module's panel inside Slicer: it presses the buttons and
-looks at what they say.
+"""MedLLMSegTest with the module's panel inside Slicer: it presses the buttons and checks the
+result.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from .scene_steps import save_and_load
 
 
 @contextmanager
-def pressed_by(case, segment):
-    """The panel, shown, with a phantom as its input and a stand-in ``segment``, and nothing to
-    consent to; None without it.
+def panel_with(case, segment):
+    """The panel, shown, with a phantom as its input, a stand-in ``segment`` and no consent missing.
+
+    None if the module is not loaded.
     """
     module = getattr(slicer.modules, "medllmseg", None)
     if module is None:
@@ -60,7 +61,7 @@ def segmentations() -> list:
 
 
 def check_module(case) -> None:
-    """The module is loaded, says who it is, and brought nothing heavy along."""
+    """The module is loaded, has its name and icon, and has imported nothing heavy."""
     module = getattr(slicer.modules, "medllmseg", None)
     if module is None or case.application is None or not hasattr(module, "title"):
         case.untested.append("the module's entry in Slicer's list of modules, as it is not loaded")
@@ -69,16 +70,15 @@ def check_module(case) -> None:
     case.test.assertIn("Segmentation", list(module.categories))
     case.test.assertIn("not a medical device", module.helpText)
     case.test.assertFalse(module.icon.isNull())
-    case.test.assertNotIn(
-        "MedLLMSegLib.segmentation.pipeline", sys.modules
-    )  # which imports torch: the worker does, Slicer does not
+    # it imports torch, which only the worker may do
+    case.test.assertNotIn("MedLLMSegLib.segmentation.pipeline", sys.modules)
 
 
 def check_press(case) -> None:
     """A press of Segment gives a table and a segmentation; Restore brings back what a second
     press overwrote.
     """
-    with pressed_by(case, PhantomSegmenter()) as widget:
+    with panel_with(case, PhantomSegmenter()) as widget:
         if widget is None:
             return
         case.test.assertTrue(widget.ui.segmentButton.enabled, widget.ui.segmentButton.toolTip)
@@ -92,9 +92,7 @@ def check_press(case) -> None:
         case.test.assertFalse(widget.ui.restoreButton.enabled)
         if case.window:
             widget.ui.show3DButton.click()
-            case.test.assertTrue(
-                widget.ui.show3DButton.checked
-            )  # the button looks at what the node shows in 3D
+            case.test.assertTrue(widget.ui.show3DButton.checked)  # it follows the node's 3D display
         widget.parameters.outputSegmentation = node
         widget.logic.segmentFunction = PhantomSegmenter(only=(1,))
         widget.ui.segmentButton.click()
@@ -108,7 +106,7 @@ def check_press(case) -> None:
 def check_press_cancel(case) -> None:
     """Segment becomes Cancel while it runs, and a press of that leaves no segmentation."""
     slow = PhantomSegmenter(slow=True)
-    with pressed_by(case, slow) as widget:
+    with panel_with(case, slow) as widget:
         if widget is None:
             return
         before = widget.ui.segmentButton.text
@@ -122,9 +120,9 @@ def check_press_cancel(case) -> None:
 
 
 def check_press_failure(case) -> None:
-    """What goes wrong stands in the panel as one sentence."""
+    """An error is shown in the panel as one sentence."""
     sentence = "The scan is upside down; turn it and try again."
-    with pressed_by(case, PhantomSegmenter(fails=UserError(sentence))) as widget:
+    with panel_with(case, PhantomSegmenter(fails=UserError(sentence))) as widget:
         if widget is None:
             return
         widget.ui.segmentButton.click()
@@ -134,11 +132,9 @@ def check_press_failure(case) -> None:
 
 
 def check_press_close(case) -> None:
-    """The scene may be closed while the panel's run goes on; the panel is ready for the next
-    one.
-    """
+    """The scene may be closed during the panel's run; the panel is ready for the next one."""
     slow = PhantomSegmenter(slow=True)
-    with pressed_by(case, slow) as widget:
+    with panel_with(case, slow) as widget:
         if widget is None:
             return
         widget.ui.segmentButton.click()
@@ -151,10 +147,8 @@ def check_press_close(case) -> None:
 
 
 def check_press_consent(case) -> None:
-    """What is to be installed or accepted stands in the panel, in no dialog, and Not now leaves
-    all as it was.
-    """
-    with pressed_by(case, PhantomSegmenter()) as widget:
+    """Consent is asked for in the panel, in no dialog, and Not now changes nothing."""
+    with panel_with(case, PhantomSegmenter()) as widget:
         if widget is None:
             return
         texts = [widget.ui.segmentButton.text]
@@ -177,7 +171,7 @@ def check_press_consent(case) -> None:
 
 def check_press_saved(case) -> None:
     """The panel's choices are saved with the scene, and shown when it is loaded."""
-    with pressed_by(case, PhantomSegmenter()) as widget:
+    with panel_with(case, PhantomSegmenter()) as widget:
         if widget is None or case.application is None:
             return
         widget.ui.sideComboBox.setCurrentIndex(2)

@@ -1,5 +1,5 @@
-"""What MedLLMSegTest does with Slicer's own parts around a result: sequences, scene files,
-DICOM, the Segment Editor, SampleData.
+"""MedLLMSegTest with other parts of Slicer: sequences, scene files, DICOM, the Segment Editor,
+SampleData.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ def check_sequence(case) -> None:
     node = case.logic(PhantomSegmenter()).segment(browser.GetProxyNode(sequence))
     case.test.assertTrue(browser.IsSynchronizedSequenceNode(browser.GetSequenceNode(node)))
     for n in range(len(TIMES)):
+        expected = NAMES[: n + 1]
         browser.SetSelectedItemNumber(n)
-        case.wait(lambda: case.names(node) == NAMES[: n + 1], 10)
+        case.wait(lambda expected=expected: case.names(node) == expected, 10)
 
 
 def check_saved(case) -> None:
@@ -46,14 +47,17 @@ def check_saved(case) -> None:
         return
     scan = case.scan()
     node = case.logic(PhantomSegmenter()).segment(scan)
-    before = [(name, int(case.voxels(node, name, scan).sum())) for name in case.names(node)]
+    before = voxel_counts(case, node, scan)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         save_and_load(case, folder)
     node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     scan = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-    case.test.assertEqual(
-        [(name, int(case.voxels(node, name, scan).sum())) for name in case.names(node)], before
-    )
+    case.test.assertEqual(voxel_counts(case, node, scan), before)
+
+
+def voxel_counts(case, node, scan) -> dict[str, int]:
+    """segment's name -> its number of voxels on the scan's grid."""
+    return {name: int(case.voxels(node, name, scan).sum()) for name in case.names(node)}
 
 
 def save_and_load(case, folder) -> None:
@@ -61,9 +65,7 @@ def save_and_load(case, folder) -> None:
     path = str(Path(folder) / "MedLLMSegTest.mrb")
     case.test.assertTrue(slicer.util.saveScene(path))
     slicer.mrmlScene.Clear()
-    slicer.util.loadScene(
-        path
-    )  # raises where it cannot; what it returns is not the same in all versions of Slicer
+    slicer.util.loadScene(path)  # raises on failure; its result differs between Slicer versions
     case.test.assertGreater(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), 0)
 
 
@@ -81,7 +83,7 @@ def check_dicom(case) -> None:
 
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
-        _settings_as_they_were(),
+        _DatabaseSettingKept(),
     ):
         write_series(Path(folder) / "series", case.phantom())
         with DICOMUtils.TemporaryDICOMDatabase(str(Path(folder) / "database")) as database:
@@ -118,9 +120,9 @@ def _export(case, item: int, folder: str) -> None:
     case.test.assertTrue(list(Path(folder).glob("*.dcm")))
 
 
-class _settings_as_they_were:
-    """A temporary database leaves its folder in Slicer's settings where no database was chosen
-    before.
+class _DatabaseSettingKept:
+    """Removes the folder of a temporary DICOM database from Slicer's settings, where Slicer leaves
+    it if no database was chosen before.
     """
 
     def __enter__(self):
@@ -161,16 +163,16 @@ def write_series(folder: Path, array: np.ndarray) -> list[Path]:
     }
     paths = [folder / f"{k:03}.dcm" for k in range(len(array))]
     for k, path in enumerate(paths):
-        part = image[:, :, k]
-        own = {
+        slice_image = image[:, :, k]
+        slice_tags = {
             "0008|0018": f"{UID}.4.{k + 1}",
             "0020|0013": str(k + 1),
             "0020|0032": f"0\\0\\{k * SPACING_MM[2]:g}",
         }
-        for tag, value in {**series, **own}.items():
-            part.SetMetaData(tag, value)
+        for tag, value in {**series, **slice_tags}.items():
+            slice_image.SetMetaData(tag, value)
         writer.SetFileName(str(path))
-        writer.Execute(part)
+        writer.Execute(slice_image)
     return paths
 
 
@@ -181,14 +183,10 @@ def check_editor(case) -> None:
         return
     scan = case.scan()
     node = case.logic(PhantomSegmenter()).segment(scan)
-    first, before = (
-        case.names(node)[0],
-        [int(case.voxels(node, name, scan).sum()) for name in case.names(node)],
-    )
-    editor, settings = (
-        slicer.qMRMLSegmentEditorWidget(),
-        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"),
-    )
+    first, *others = case.names(node)
+    before = voxel_counts(case, node, scan)
+    editor = slicer.qMRMLSegmentEditorWidget()
+    settings = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
     editor.setMRMLScene(slicer.mrmlScene)
     editor.setMRMLSegmentEditorNode(settings)
     editor.setSegmentationNode(node)
@@ -198,9 +196,10 @@ def check_editor(case) -> None:
     editor.activeEffect().setParameter("MarginSizeMm", "3")
     editor.activeEffect().self().onApply()
     editor.setActiveEffectByName(None)
-    after = [int(case.voxels(node, name, scan).sum()) for name in case.names(node)]
-    case.test.assertGreater(after[0], before[0])
-    case.test.assertEqual(after[1:], before[1:])  # which lie further away than the margin
+    after = voxel_counts(case, node, scan)
+    case.test.assertGreater(after[first], before[first])
+    for name in others:  # which are further away than the margin
+        case.test.assertEqual(after[name], before[name])
     editor.setSegmentationNode(None)
     editor.deleteLater()
 
@@ -209,18 +208,13 @@ def check_sample(case) -> None:
     """The tutorial's scan is offered by the SampleData module."""
     from MedLLMSegLib.slicer_bridge.scene.sample_data import SHA256
 
-    found = [
-        source
-        for sources in getattr(slicer.modules, "sampleDataSources", {}).items()
-        for source in sources[1]
-        if sources[0] == "MedLLMSeg"
-    ]
-    if not found:
+    sources = getattr(slicer.modules, "sampleDataSources", {}).get("MedLLMSeg", [])
+    if not sources:
         case.untested.append(
             "the sample in SampleData, which is registered when Slicer has started with the module"
         )
         return
-    case.test.assertEqual([source.checksums for source in found], [[f"SHA256:{SHA256}"]])
+    case.test.assertEqual([source.checksums for source in sources], [[f"SHA256:{SHA256}"]])
 
 
 CHECKS = (check_sequence, check_saved, check_dicom, check_editor, check_sample)

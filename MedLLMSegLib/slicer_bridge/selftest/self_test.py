@@ -1,8 +1,8 @@
-"""What MedLLMSegTest runs inside Slicer, from start to end and without a network.
+"""What MedLLMSegTest runs inside Slicer, end to end and without internet access.
 
-Where Slicer's window is missing (slicer-core), all that needs no window runs all the same. A
-stand-in takes the network's place; the worker with the shipped model is tried where its packages
-are installed, and none is installed for it.
+Without Slicer's window (slicer-core), the checks that need none still run. A stand-in takes the
+neural network's place. The worker with the shipped model is tried if its packages are installed;
+none is installed for it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,18 @@ from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.install import packages as install
 
-from . import panel_steps as selftest_panel
-from . import scene_steps as selftest_scene
+from . import panel_steps, scene_steps
 from .expectations import GREY, NAMES, PhantomSegmenter, SelfTestCase
 
 
 def run(test, logicClass) -> list[str]:
-    """Run every check in an empty scene of its own; the first that fails raises AssertionError.
+    """Run every check in an empty scene; the first that fails raises AssertionError.
 
     Returns, and prints, what could not be tested here and why.
     """
     case = SelfTestCase(test, logicClass)
-    for check in (*CHECKS, *selftest_scene.CHECKS, *selftest_panel.CHECKS):
-        print(f"MedLLMSegTest: {check.__doc__.splitlines()[0]}", flush=True)
+    for check in (*CHECKS, *scene_steps.CHECKS, *panel_steps.CHECKS):
+        print(f"MedLLMSegTest: {(check.__doc__ or check.__name__).splitlines()[0]}", flush=True)
         slicer.mrmlScene.Clear()
         try:
             check(case)
@@ -43,12 +42,15 @@ def run(test, logicClass) -> list[str]:
 
 def check_blocking(case: SelfTestCase) -> None:
     """A scan becomes a named segmentation, voxel on voxel, from the console without the panel."""
-    scan, test, told = case.scan(), case.test, []
-    node = case.logic(PhantomSegmenter()).segment(
-        scan, progress=lambda stage, fraction: told.append(stage)
-    )
+    scan, test = case.scan(), case.test
+    stages: list[str] = []
+
+    def progress(stage: str, fraction: float) -> None:
+        stages.append(stage)
+
+    node = case.logic(PhantomSegmenter()).segment(scan, progress=progress)
     test.assertEqual(case.names(node), NAMES)
-    test.assertIn("segment", told)
+    test.assertIn("segment", stages)
     for label, name in enumerate(NAMES, start=1):
         test.assertTrue(
             np.array_equal(case.voxels(node, name, scan) > 0, case.phantom() == label * GREY), name
@@ -62,13 +64,10 @@ def check_terminology(case: SelfTestCase) -> None:
     node = case.logic(PhantomSegmenter()).segment(case.scan())
     import vtk
 
-    for segment_id, side in zip(
-        node.GetSegmentation().GetSegmentIDs(), ("Left", "Left", "Right", "Right")
-    ):
-        segment, entry = (
-            node.GetSegmentation().GetSegment(segment_id),
-            slicer.vtkSlicerTerminologyEntry(),
-        )
+    segments = node.GetSegmentation()
+    sides = ("Left", "Left", "Right", "Right")
+    for segment_id, side in zip(segments.GetSegmentIDs(), sides, strict=True):
+        segment, entry = segments.GetSegment(segment_id), slicer.vtkSlicerTerminologyEntry()
         text = vtk.reference("")
         case.test.assertTrue(segment.GetTag(segment.GetTerminologyEntryTagName(), text))
         case.test.assertTrue(
@@ -79,16 +78,18 @@ def check_terminology(case: SelfTestCase) -> None:
 
 
 def check_async(case: SelfTestCase) -> None:
-    """A run returns at once, tells how far it is, and Slicer goes on meanwhile."""
-    told, done, before = [], [], case.nodes()
+    """A run returns at once and reports its progress, while Slicer stays responsive."""
+    calls: list[tuple] = []
+    done: list = []
+    before = case.nodes()
     job = case.logic(PhantomSegmenter()).segmentAsync(
-        case.scan(), lambda *how: told.append(how), done.append
+        case.scan(), lambda *progress: calls.append(progress), done.append
     )
-    case.test.assertEqual((job.state, told), ("running", []))
+    case.test.assertEqual((job.state, calls), ("running", []))
     case.ended(job)
     case.test.assertEqual((job.state, done), ("done", [job]), job.message)
     case.test.assertEqual([name for name, *_ in job.rows], NAMES)
-    case.test.assertTrue(all(len(how) == 3 for how in told) and told)
+    case.test.assertTrue(all(len(progress) == 3 for progress in calls) and calls)
     case.test.assertIn(job.segmentationNode.GetID(), case.nodes() - before)
 
 
@@ -177,9 +178,7 @@ def check_uncertainty(case: SelfTestCase) -> None:
 
 
 def check_copies(case: SelfTestCase) -> None:
-    """What Copy as Python and Copy as command give is understood by Python and by the command
-    line.
-    """
+    """Copy as Python gives valid Python, and Copy as command a command."""
     logic, scan = case.logic(), case.scan()
     compile(logic.pythonLines(scan, side="left"), "console", "exec")
     case.test.assertIn("medllmseg segment", logic.commandLine(scan))
@@ -190,21 +189,26 @@ def check_worker(case: SelfTestCase) -> None:
     """The worker's own process: the shipped model on a phantom, or one sentence where its
     packages are missing.
     """
-    missing, logic, told = install.missing_packages(), case.logic(), []
+    missing, logic = install.missing_packages(), case.logic()
+    stages: list[str] = []
     scan = case.scan()
     before = case.nodes()
-    job = logic.segmentAsync(scan, lambda *how: told.append(how[0]), side="left", device="cpu")
+
+    def onProgress(stage: str, fraction: float, secondsLeft: float | None) -> None:
+        stages.append(stage)
+
+    job = logic.segmentAsync(scan, onProgress, side="left", device="cpu")
     case.ended(job, 300)
-    said = f"{job.message} {job.details}"
-    case.test.assertIn(job.state, ("done", "failed"), said)
-    case.test.assertTrue(told, said)  # the process started and answered
+    messages = f"{job.message} {job.details}"
+    case.test.assertIn(job.state, ("done", "failed"), messages)
+    case.test.assertTrue(stages, messages)  # the process started and answered
     if missing:
         case.untested.append(
             f"the shipped model in the worker, as packages are missing: {'; '.join(missing)}"
         )
         case.test.assertEqual(job.state, "failed")
     if job.state == "failed":  # without packages, or as a phantom is no hippocampus
-        case.test.assertEqual(job.details, "", said)  # something that was expected
+        case.test.assertEqual(job.details, "", messages)  # something that was expected
         case.test.assertEqual(case.nodes(), before)
     again = logic.segmentAsync(scan, side="left", device="cpu")  # the same process takes it
     case.wait(lambda: again.stage != "" or not again.running)

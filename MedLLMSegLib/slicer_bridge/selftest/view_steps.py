@@ -1,6 +1,4 @@
-"""What MedLLMSegTest does with the panel's looks inside Slicer: every state once, so that no Qt
-name is misspelt there.
-"""
+"""MedLLMSegTest shows each state of the panel inside Slicer, so that no Qt name is misspelt."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ def run(test) -> None:
     module = getattr(slicer.modules, "medllmseg", None)
     if module is None:
         print(
-            "MedLLMSegTest: NOT TESTED: the panel's looks, as the module is not loaded", flush=True
+            "MedLLMSegTest: NOT TESTED: the panel's states, as the module is not loaded", flush=True
         )
         return
     print("MedLLMSegTest: The panel shows each of its states", flush=True)
@@ -81,9 +79,8 @@ def _states(test, widget) -> None:
                 ),
             )
             for name, properties in widget._view.widgets.items():
-                for prop in set(properties) - {
-                    "visible"
-                }:  # a widget in a closed section is not visible
+                # a widget in a closed section is not visible
+                for prop in set(properties) - {"visible"}:
                     test.assertEqual(
                         getattr(getattr(ui, name), prop),
                         properties[prop],
@@ -97,7 +94,7 @@ def _states(test, widget) -> None:
     test.assertEqual(ui.classifierComboBox.currentText, widget.panel.classifier)
     test.assertEqual((ui.recordTable.rowCount, ui.recordTable.item(1, 0).text()), (2, "sex"))
     ui.recordTable.item(1, 1).setText(" male ")
-    test.assertEqual(widget.diagnosing.told(), {"record": {"sex": "male"}})
+    test.assertEqual(widget.diagnosing.extra_input_options(), {"record": {"sex": "male"}})
     test.assertEqual(
         ui.managedComboBox.count, len(widget.panel.models) + len(widget.panel.classifiers)
     )
@@ -108,9 +105,7 @@ def _states(test, widget) -> None:
 
 
 def _choices(test, widget) -> None:
-    """What the user chooses reaches the parameters, also after the module was left and entered
-    again.
-    """
+    """The user's choices reach the parameters, also after leaving and entering the module."""
     ui, parameters = widget.ui, widget.parameters
     ui.modelSearchEdit.text = "hippocampus"
     test.assertGreaterEqual(ui.modelList.count, 1)
@@ -132,7 +127,7 @@ def _choices(test, widget) -> None:
 
 
 def _diagnosis(test, widget) -> None:
-    """An answer becomes a table and a heat map in the scene, which the slice views show and
+    """A diagnosis becomes a table and a heat map in the scene, which the slice views show and
     hide.
     """
     import numpy as np
@@ -146,7 +141,7 @@ def _diagnosis(test, widget) -> None:
         np.arange(48, dtype=np.int16).reshape(1, 6, 8), name="MedLLMSegTest"
     )
     heat = Volume(np.linspace(0, 1, 48, dtype=np.float32).reshape(1, 6, 8), np.eye(4))
-    found = Diagnosis(
+    diagnosis = Diagnosis(
         {name: p for name, p, *_ in DIAGNOSIS},
         "pneumonia",
         0.41,
@@ -157,7 +152,7 @@ def _diagnosis(test, widget) -> None:
         None,
         model="test",
     )
-    table, node = write_diagnosis(found, images_of(image, "radiograph", "test"))
+    table, node = write_diagnosis(diagnosis, images_of(image, "radiograph", "test"))
     test.assertEqual((table.GetNumberOfRows(), table.GetCellText(1, 0)), (2, "pneumonia"))
     widget.logic.showHeatMap(table, image)
     widget.logic.showHeatMap(table, show=False)

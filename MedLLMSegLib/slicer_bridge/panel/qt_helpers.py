@@ -1,0 +1,25 @@
+"""Small helpers for Qt widgets."""
+
+from __future__ import annotations
+
+
+def fill_box(box, texts, row: int) -> None:
+    """Fill a drop-down list and select a row (-1: none), without emitting signals."""
+    box.blockSignals(True)
+    box.clear()
+    for text in texts:
+        box.addItem(text)
+    box.setCurrentIndex(row)
+    box.blockSignals(False)
+
+
+def fit_height(table, least: int, most: int) -> None:
+    """Make a table as high as its rows, but for at least ``least`` and at most ``most`` rows."""
+    table.resizeRowsToContents()
+    count, default_height = table.rowCount, table.verticalHeader().defaultSectionSize
+    heights = [table.rowHeight(n) for n in range(count)]
+    heights += [default_height] * max(0, least - count)
+    hint = table.horizontalHeader().sizeHint
+    # PythonQt makes it a property, but a method in classes with a sizeHint of their own
+    header = hint() if callable(hint) else hint
+    table.setFixedHeight(header.height() + sum(heights[:most]) + 2 * table.frameWidth)
