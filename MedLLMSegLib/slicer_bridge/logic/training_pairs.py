@@ -134,9 +134,13 @@ def read_pair(pair: Pair, names: tuple[str, ...]) -> tuple[Volume, Segmentation]
     labels = np.zeros(volume.array.shape, np.uint8)
     name_of: dict[int, str] = {}  # label -> structure
     segments = pair.segmentationNode.GetSegmentation()
-    by_name = {normalized_name(segments.GetSegment(i).GetName()): i for i in segments.GetSegmentIDs()}
+    by_name = {
+        normalized_name(segments.GetSegment(i).GetName()): i for i in segments.GetSegmentIDs()
+    }
     for value, name in enumerate(names, start=1):
-        inside = _voxels(pair.segmentationNode, by_name[normalized_name(name)], pair.volumeNode, name)
+        inside = _voxels(
+            pair.segmentationNode, by_name[normalized_name(name)], pair.volumeNode, name
+        )
         others = np.unique(labels[inside])
         if others.any():
             raise UserError(
