@@ -241,6 +241,7 @@ def test_a_result_that_is_there_already_is_cancelled_too(shared):
     assert not shared.poll()
 
 
+@pytest.mark.slow
 def test_every_request_ends_once_whatever_is_cancelled(make):
     owner, rng = make(), random.Random(3)
     numbers = []

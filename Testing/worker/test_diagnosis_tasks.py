@@ -197,6 +197,7 @@ def test_cancel_leaves_nothing(tasks, tmp_path, image):
     assert not list(tmp_path.glob("result*"))
 
 
+@pytest.mark.slow
 def test_a_real_process_diagnoses_says_how_far_it_is_and_lets_go(tmp_path, image, cache):
     import_model(write_tiny(tmp_path / "tiny"))
     with Owner(tmp_path, arguments=MODULE, MEDLLMSEG_CACHE=str(cache)) as owner:

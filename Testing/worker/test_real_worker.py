@@ -18,6 +18,7 @@ from Testing.helpers.brain_template import template_path
 from Testing.helpers.toy_training import write_toy_data
 from Testing.helpers.worker_owner import LINUX, Owner, cancelled_in
 
+pytestmark = pytest.mark.slow  # another process imports torch and loads the shipped model
 LONG = 300  # seconds: importing torch on a busy machine
 
 
