@@ -1,6 +1,4 @@
-"""A flat volume is seen as a slice view shows it, however its axes run; what is found in it
-comes back to its own voxels.
-"""
+"""A flat volume is shown as in a slice view however its axes run, and maps return to its voxels."""
 
 from itertools import product
 
@@ -9,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from MedLLMSegLib import Volume, diagnose
-from MedLLMSegLib.core.display_orientation import DisplayOrientation, upright_orientation
+from MedLLMSegLib.core.display_orientation import AS_STORED, DisplayOrientation, upright_orientation
 from MedLLMSegLib.diagnosis.heat_map_files import overlay
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
@@ -19,8 +17,7 @@ from MedLLMSegLib.io.volume_files import save_volume
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.tiny_classifier import write_tiny
 
-# Written down once more, by hand: what lies to the right and below in Slicer's axial, coronal and
-# sagittal views, in RAS.
+# The RAS directions to the right and down in Slicer's views, written down by hand once more
 VIEWS = {
     "axial": ((-1, 0, 0), (0, -1, 0)),
     "coronal": ((-1, 0, 0), (0, 0, -1)),
@@ -33,7 +30,7 @@ TAGS = {"window_center": 500.0, "window_width": 1200.0}
 
 @pytest.fixture(scope="module")
 def picture():
-    """No two of its eight turns are alike; taller than wide."""
+    """Taller than wide, and different in each of its eight orientations."""
     rows, columns = np.mgrid[:90, :70]
     return (
         600
@@ -45,20 +42,19 @@ def picture():
 
 
 def stored_as(picture, view, orientation, axis, spacing=(0.4, 0.2), turned=STRAIGHT):
-    """The picture, as it should be seen in a view, as a volume whose one-slice axis is `axis` and
-    whose others are turned.
+    """The picture, as it should be seen in a view, as a volume with one slice along `axis`.
 
-    spacing: mm of its rows' and columns' pixels.
+    spacing: mm of its rows' and columns' pixels. turned: (3, 3), a rotation of the whole volume.
     """
     right, below = (turned @ np.array(v, float) for v in VIEWS[view])
-    steps = [
-        below * spacing[0] * (-1 if orientation.flip_rows else 1),
-        right * spacing[1] * (-1 if orientation.flip_columns else 1),
-    ]
-    array, steps = orientation.to_stored(picture), steps[::-1] if orientation.transposed else steps
+    row_step = below * spacing[0] * (-1 if orientation.flip_rows else 1)
+    column_step = right * spacing[1] * (-1 if orientation.flip_columns else 1)
+    steps = [column_step, row_step] if orientation.transposed else [row_step, column_step]
     steps.insert(axis, np.cross(right, below) * 3)
     matrix = np.eye(4)
-    matrix[:3, :3], matrix[:3, 3] = np.stack(steps[::-1], 1), (5, -7, 11)
+    matrix[:3, :3] = np.stack(steps[::-1], 1)
+    matrix[:3, 3] = (5, -7, 11)
+    array = orientation.to_stored(picture)
     return Volume(np.expand_dims(array, axis).copy(), matrix, "chest", TAGS)
 
 
@@ -69,21 +65,20 @@ ORIENTATIONS = [DisplayOrientation(*each) for each in product((False, True), rep
 @pytest.mark.parametrize("axis", (0, 1, 2))
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_image_is_seen_as_it_is_shown(picture, view, axis, turned):
-    wanted = prepare_radiograph(
-        radiograph_of(stored_as(picture, view, DisplayOrientation(), 0)), PreparationConfig(size=48)
-    )[0]
+    preparation = PreparationConfig(size=48)
+    as_shown = radiograph_of(stored_as(picture, view, AS_STORED, 0))
+    wanted, _ = prepare_radiograph(as_shown, preparation)
     for orientation in ORIENTATIONS:
         volume = stored_as(picture, view, orientation, axis, turned=turned)
         assert upright_orientation(volume.ijk_to_ras, axis) == orientation
         seen = radiograph_of(volume)
         np.testing.assert_allclose(seen.array, (picture + 100).clip(0, 1200) / 1200, atol=2e-3)
         assert np.array_equal(lung_mask_of(volume.array > 800, seen), picture > 800)
-        np.testing.assert_allclose(
-            prepare_radiograph(seen, PreparationConfig(size=48))[0], wanted, atol=1e-4
-        )  # pixel sizes too
-        assert [("not stored upright" in note) for note in seen.notes] == [True] * (
-            orientation != DisplayOrientation()
-        )
+        prepared, _ = prepare_radiograph(seen, preparation)
+        np.testing.assert_allclose(prepared, wanted, atol=1e-4)  # pixel sizes too
+        is_noted = any("not stored upright" in note for note in seen.notes)
+        assert is_noted == (orientation != AS_STORED)
+        assert len(seen.notes) == is_noted
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
@@ -91,7 +86,7 @@ def test_the_heat_map_lies_on_the_volumes_own_voxels(picture, tmp_path, orientat
     model = load_classifier(write_tiny(tmp_path / "tiny"), "cpu")
     lungs = np.zeros((90, 70), bool)
     lungs[10:50, 30:60] = True
-    wanted = diagnose(stored_as(picture, "axial", DisplayOrientation(), 0), model, lungs=lungs)
+    wanted = diagnose(stored_as(picture, "axial", AS_STORED, 0), model, lungs=lungs)
     volume = stored_as(picture, "coronal", orientation, 1, turned=OBLIQUE)
     found = diagnose(volume, model, lungs=orientation.to_stored(lungs))
     assert found.probabilities == pytest.approx(wanted.probabilities, abs=1e-5)
@@ -113,11 +108,8 @@ def test_from_a_file(picture, tmp_path, suffix):
 
 
 def test_a_matrix_that_is_none_turns_nothing():
-    assert (
-        upright_orientation(np.zeros((4, 4)), 0)
-        == upright_orientation(np.full((4, 4), np.nan), 1)
-        == DisplayOrientation()
-    )
+    assert upright_orientation(np.zeros((4, 4)), 0) == AS_STORED
+    assert upright_orientation(np.full((4, 4), np.nan), 1) == AS_STORED
 
 
 def test_ties_are_not_turned():

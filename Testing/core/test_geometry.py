@@ -17,9 +17,9 @@ from MedLLMSegLib.core.geometry import (
     transform_points,
 )
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.segmentation.prepare import Restore, prepare, whole_grid
+from MedLLMSegLib.segmentation.prepare import Restore, normalise, prepare, whole_grid
 from MedLLMSegLib.segmentation.restore import restore
-from Testing.helpers.grids import GRIDS, dice, ellipsoid, make_grid
+from Testing.helpers.grids import GRIDS, centroid_ras, dice, ellipsoid, make_grid, world_points
 
 
 @pytest.mark.parametrize("mirrored", (False, True))
@@ -34,10 +34,13 @@ def test_a_shape_comes_back_where_it_was(name, mirrored):
     found = np.zeros(grid.shape, bool)
     found[box] = back[1] > 0.5
     assert dice(found, shape) > (0.90 if max(grid.spacing_mm) > 2 else 0.97)
-    centres = [
-        transform_points(grid.ijk_to_ras, np.argwhere(m)[:, ::-1]).mean(0) for m in (found, shape)
-    ]
-    assert np.linalg.norm(centres[0] - centres[1]) < 0.3
+    shift_mm = np.linalg.norm(centroid_ras(found, grid) - centroid_ras(shape, grid))
+    assert shift_mm < 0.3
+
+
+def full_crop(crop):
+    """Background and one structure that fills a crop: [2, k, j, i]."""
+    return np.stack([np.zeros(crop.shape), np.ones(crop.shape)])
 
 
 @pytest.mark.parametrize("name", [n for n in GRIDS if n.startswith(("permuted", "flipped"))])
@@ -45,17 +48,17 @@ def test_at_the_network_spacing_not_a_voxel_changes(name):
     grid = GRIDS[name]
     values = np.random.default_rng(0).integers(0, 1000, grid.shape).astype(np.int16)
     crop = whole_grid(Volume(values, grid.ijk_to_ras), 1.0)
-    there = resample(values, grid, crop)
-    back, box = restore(np.stack([there, there]), Restore(grid, crop))
+    on_crop = resample(values, grid, crop)
+    back, box = restore(np.stack([on_crop, on_crop]), Restore(grid, crop))
     assert np.array_equal(np.rint(back[1]), values)
-    assert all(s.stop - s.start == n for s, n in zip(box, grid.shape, strict=True))
+    assert tuple(s.stop - s.start for s in box) == grid.shape
 
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_what_fills_the_scan_comes_back_to_its_outermost_voxels(name):
     grid = GRIDS[name]
     crop = whole_grid(Volume(np.ones(grid.shape), grid.ijk_to_ras), 1.0)
-    back, _ = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    back, _ = restore(full_crop(crop), Restore(grid, crop))
     assert back[1].shape == grid.shape
     assert back[1].min() > 0.999
 
@@ -63,7 +66,7 @@ def test_what_fills_the_scan_comes_back_to_its_outermost_voxels(name):
 def test_beyond_the_crop_is_background():
     grid = make_grid()
     crop = centred_grid((7.0, -21.0, 33.0), (10, 20, 14), 1.0)
-    back, _ = restore(np.stack([np.zeros(crop.shape), np.ones(crop.shape)]), Restore(grid, crop))
+    back, _ = restore(full_crop(crop), Restore(grid, crop))
     assert back[1].sum() == 10 * 20 * 14
     assert np.allclose(back.sum(0), 1)
 
@@ -73,7 +76,8 @@ def test_the_crop_lies_along_ras_and_mirroring_turns_left_into_right():
     right = ellipsoid(grid, centre=(20, -21, 33), radii=(5, 5, 5))  # right of the field's middle
     for mirrored in (False, True):
         crop = covering_grid(grid, 1.0, mirrored)
-        i = np.argwhere(resample(right.astype(float), grid, crop) > 0.5)[:, 2].mean()
+        on_crop = resample(right.astype(float), grid, crop) > 0.5
+        i = np.argwhere(on_crop)[:, 2].mean()
         assert (i > crop.shape[2] / 2) == (not mirrored)
 
 
@@ -81,31 +85,24 @@ def test_a_crop_reads_the_same_from_a_box_as_from_the_whole():
     grid = GRIDS["oblique, flipped, permuted, anisotropic"]
     values = np.random.default_rng(1).normal(size=grid.shape).astype(np.float32)
     crop = centred_grid((8.0, -20.0, 34.0), (16, 20, 18), 1.0)
-    from MedLLMSegLib.segmentation.prepare import normalise
-
-    assert np.allclose(
-        prepare(Volume(values, grid.ijk_to_ras), crop)[0],
-        normalise(resample(values, grid, crop)),
-        atol=1e-4,
-    )
+    from_box, _ = prepare(Volume(values, grid.ijk_to_ras), crop)
+    from_whole = normalise(resample(values, grid, crop))
+    assert np.allclose(from_box, from_whole, atol=1e-4)
 
 
 def test_coarser_grids_average_instead_of_picking():
     grid = make_grid(spacing=(0.5, 0.5, 0.5))
     stripes = np.indices(grid.shape).sum(0) % 2 * 100.0  # finer than the target can show
-    assert (
-        np.abs(resample(stripes, grid, covering_grid(grid, 2.0))[2:-2, 2:-2, 2:-2] - 50).max() < 1
-    )
+    coarse = resample(stripes, grid, covering_grid(grid, 2.0))
+    inner = coarse[2:-2, 2:-2, 2:-2]
+    assert np.abs(inner - 50).max() < 1
 
 
 def test_averaging_keeps_places():
     grid = make_grid(spacing=(0.5, 0.5, 0.5))
-    world_x = transform_points(
-        grid.ijk_to_ras,
-        np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1),
-    )[..., 0]
+    world_x = world_points(grid)[..., 0]
     target = covering_grid(grid, 2.0)
-    seen = resample(world_x.transpose(2, 1, 0), grid, target)
+    seen = resample(world_x, grid, target)
     i = np.arange(target.shape[2])
     expected = target.ijk_to_ras[0, 0] * i + target.ijk_to_ras[0, 3]
     assert np.abs(seen[15, 15, 1:-1] - expected[1:-1]).max() < 1e-3
@@ -116,10 +113,9 @@ def test_boxes_and_sub_grids_agree():
     crop = centred_grid(grid.centre_ras() + 5, (10, 12, 14), 1.0)
     box = overlap_box(grid, crop)
     sub = sub_grid(grid, box)
-    assert np.allclose(
-        transform_points(sub.ijk_to_ras, (0, 0, 0)),
-        transform_points(grid.ijk_to_ras, [s.start for s in box[::-1]]),
-    )
+    first_voxel = [s.start for s in box[::-1]]
+    expected = transform_points(grid.ijk_to_ras, first_voxel)
+    assert np.allclose(transform_points(sub.ijk_to_ras, (0, 0, 0)), expected)
     assert sub.shape == tuple(s.stop - s.start for s in box)
 
 
@@ -129,7 +125,7 @@ def test_a_crop_far_outside_touches_nothing():
     assert any(s.start == s.stop for s in box)
 
 
-def _thick_slices():
+def thick_slices():
     """Slices 10 mm apart, 1.5 mm in the plane, tilted as a short-axis view of the heart is."""
     turn = np.array([[0.6, -0.48, 0.64], [0.8, 0.36, -0.48], [0.0, 0.8, 0.6]])  # a rotation
     matrix = np.eye(4)
@@ -138,13 +134,15 @@ def _thick_slices():
     return Grid((7, 40, 32), matrix)
 
 
+def sorted_corners(grid):
+    corners = grid.corners_ras().round(6)
+    return np.array(sorted(map(tuple, corners)))
+
+
 def test_a_grid_along_the_scans_own_axes_is_the_scans_grid_at_its_own_spacing():
-    scan = _thick_slices()
+    scan = thick_slices()
     grid = aligned_grid(scan, scan.spacing_mm)
-    assert np.allclose(
-        sorted(map(tuple, grid.corners_ras().round(6))),
-        sorted(map(tuple, scan.corners_ras().round(6))),
-    )
+    assert sorted_corners(grid) == pytest.approx(sorted_corners(scan))
     assert grid.shape[0] == 7
     assert np.allclose(grid.spacing_mm, (10, 1.5, 1.5))
 
@@ -153,7 +151,7 @@ def test_a_grid_along_the_scans_own_axes_is_the_scans_grid_at_its_own_spacing():
     "order, flipped", [((0, 1, 2), (0,)), ((2, 0, 1), ()), ((1, 2, 0), (0, 2)), ((1, 0, 2), (1,))]
 )
 def test_the_same_scan_stored_in_another_order_gets_the_same_grid(order, flipped):
-    scan = _thick_slices()
+    scan = thick_slices()
     matrix = scan.ijk_to_ras.copy()
     matrix[:3, :3] = scan.ijk_to_ras[:3, order]
     shape_ijk = np.array(scan.shape[::-1])[list(order)]
@@ -167,11 +165,11 @@ def test_the_same_scan_stored_in_another_order_gets_the_same_grid(order, flipped
 
 
 def test_a_grid_with_a_spacing_for_each_axis_covers_the_scan():
-    grid = covering_grid(_thick_slices(), (4, 2, 1))
+    grid = covering_grid(thick_slices(), (4, 2, 1))
     assert np.allclose(grid.spacing_mm, (4, 2, 1))
-    corners = _thick_slices().corners_ras()
-    assert (grid.corners_ras().min(0) <= corners.min(0) + 1e-2).all()
-    assert (grid.corners_ras().max(0) >= corners.max(0) - 1e-2).all()
+    own, scan = grid.corners_ras(), thick_slices().corners_ras()
+    assert (own.min(0) <= scan.min(0) + 1e-2).all()
+    assert (own.max(0) >= scan.max(0) - 1e-2).all()
 
 
 @pytest.mark.parametrize("rows, columns", [(7, 9), (240, 11), (1, 1)])
@@ -190,21 +188,16 @@ def test_other_rows_and_columns_fill_the_same_place_and_come_back(name, rows, co
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_slices_square_is_filled_by_its_longer_side(name, wide):
     whole = GRIDS[name]
-    half = slice(0, (whole.shape[1] if wide else whole.shape[2]) // 3)
-    part = sub_grid(
-        whole,
-        (
-            slice(2, 3),
-            half if wide else slice(0, whole.shape[1]),
-            slice(0, whole.shape[2]) if wide else half,
-        ),
-    )
+    _, rows, columns = (slice(0, n) for n in whole.shape)
+    if wide:
+        rows = slice(0, rows.stop // 3)
+    else:
+        columns = slice(0, columns.stop // 3)
+    part = sub_grid(whole, (slice(2, 3), rows, columns))
     square = square_around(part, 24)
     assert square.shape == (1, 24, 24)
     assert np.allclose(square.centre_ras(), part.centre_ras())
-    assert np.allclose(
-        square.extent_mm, (part.extent_mm[0], max(part.extent_mm), max(part.extent_mm))
-    )
+    slice_mm, side_mm = part.extent_mm[0], max(part.extent_mm)
+    assert np.allclose(square.extent_mm, (slice_mm, side_mm, side_mm))
     assert inside_mask(square, part).all()  # in the slice's plane, and wide enough for all of it
-    along = square.ijk_to_ras[:3, :3] / square.spacing_mm[::-1]
-    assert np.allclose(along, part.ijk_to_ras[:3, :3] / part.spacing_mm[::-1])
+    assert np.allclose(square.directions, part.directions)

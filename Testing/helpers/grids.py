@@ -11,13 +11,16 @@ from MedLLMSegLib.core.geometry import (
 
 
 def rotation(degrees_xyz):
+    """(3, 3): rotations about x, y and z, one after the other."""
     matrix = np.eye(3)
     for axis, angle in enumerate(np.deg2rad(degrees_xyz)):
         a, b = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[a, a] = turn[b, b] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-        matrix = matrix @ turn
+        cosine, sine = np.cos(angle), np.sin(angle)
+        one = np.eye(3)
+        one[a, a] = one[b, b] = cosine
+        one[a, b] = -sine
+        one[b, a] = sine
+        matrix = matrix @ one
     return matrix
 
 
@@ -38,15 +41,25 @@ def make_grid(
     return Grid(tuple(int(n) for n in shape_ijk[::-1]), matrix)
 
 
+def world_points(grid):
+    """[k, j, i, 3]: where each voxel's centre lies, in RAS mm."""
+    kji = np.moveaxis(np.indices(grid.shape), 0, -1)
+    return transform_points(grid.ijk_to_ras, kji[..., ::-1])
+
+
+def centroid_ras(mask, grid):
+    """The centre of a mask's voxels, in RAS mm."""
+    return transform_points(grid.ijk_to_ras, np.argwhere(mask)[:, ::-1]).mean(0)
+
+
 def ellipsoid(grid, centre=(10.0, -17.0, 35.0), radii=(6.0, 11.0, 8.0)):
-    """A shape that has no symmetry with the field: 1 inside, in world coordinates."""
-    ijk = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape[::-1]), indexing="ij"), -1)
-    world = transform_points(grid.ijk_to_ras, ijk)
-    inside = (((world - centre) / radii) ** 2).sum(-1) <= 1
-    return inside.transpose(2, 1, 0)
+    """A shape that has no symmetry with the field: True inside, in world coordinates."""
+    distance = (world_points(grid) - centre) / radii
+    return (distance**2).sum(-1) <= 1
 
 
 def dice(a, b):
+    """The Dice overlap of two masks."""
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 

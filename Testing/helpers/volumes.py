@@ -9,8 +9,6 @@ from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 
 SHAPE = (9, 11, 13)  # k, j, i: all different, so that a swapped axis cannot hide
-
-
 SPOT = (2, 3, 10)  # k, j, i of the one bright voxel, off every centre
 
 

@@ -1,5 +1,6 @@
-"""A worker whose engine does as the scan's name says. Run as a script by the tests of the
-worker; imports no torch.
+"""A worker without torch, whose engine does what the scan's name says.
+
+The tests of the worker run it as a script.
 """
 
 import ctypes
