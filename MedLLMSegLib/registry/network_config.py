@@ -207,8 +207,9 @@ PAPER_VIT = replace(PAPER, llm=None)
 # The whole brain: features at 2 mm of images at 1 mm, tokens at 16 mm, 18 structures and sides.
 BRAIN = NetworkConfig(
     classes=19,
-    stem_channels=(16, 40, 80, 128),
+    stem_channels=(24, 48, 72, 96),
     strides=((2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 1, 1)),
+    width=144,
     norm="batch",
     fold=2,
     head="queries",
