@@ -248,7 +248,8 @@ def test_patients_in_folders_go_by_their_names(bundle, data, tmp_path, capsys):
         )
         == 0
     )
-    rows = list(csv.DictReader(open(tmp_path / "out/diagnoses.csv", encoding="utf-8")))
+    with open(tmp_path / "out/diagnoses.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert (
         [row["answer"] for row in rows[:2]] == ["normal", "ill"]
         and "(ct)" in rows[2]["notes"]
@@ -362,18 +363,17 @@ def test_a_file_that_is_not_there_is_named_with_its_row(data, tmp_path):
             read_classes(write_table(tmp_path / "b.csv", [*rows, more]), channels=("ct",))
         assert ". " not in str(caught.value)
     with pytest.raises(
-        UserError, match="Row 4 of .* has no image"
+        UserError, match=r"Row 4 of .* has no image"
     ):  # as ever, where no channel was asked for
         read_classes(tmp_path / "a.csv")
 
 
 def test_each_channel_is_what_its_training_images_tags_say(tmp_path):
     def case(n, first, second):
-        write = lambda name, modality: write_dicom(
-            tmp_path / f"{n}{name}",
-            np.arange(4096).reshape(64, 64).astype(np.uint16),
-            Modality=modality,
-        )
+        def write(name, modality):
+            pixels = np.arange(4096).reshape(64, 64).astype(np.uint16)
+            return write_dicom(tmp_path / f"{n}{name}", pixels, Modality=modality)
+
         return ImageCase(
             str(n), write("a", first), n % 2, str(n), {}, (write("b", second) if second else None,)
         )
@@ -397,16 +397,12 @@ def test_images_of_a_case_are_prepared_alike_and_have_to_be_co_registered(tmp_pa
     lungs[10:30, 10:30] = 255
     save(tmp_path / "lungs.png", lungs)
     asked = InputConfig(channels={"ct": ()})
-    cases = lambda first, ct: [
-        ImageCase(
-            "x",
-            tmp_path / f"{first}.png",
-            0,
-            "x",
-            {"lung_mask": "lungs.png" if ct != "c" else ""},
-            (ct and tmp_path / f"{ct}.png",),
-        )
-    ]
+
+    def cases(first, ct):
+        mask = {"lung_mask": "lungs.png" if ct != "c" else ""}
+        ct_file = ct and tmp_path / f"{ct}.png"
+        return [ImageCase("x", tmp_path / f"{first}.png", 0, "x", mask, (ct_file,))]
+
     image = (
         image_examples(cases("a", "b"), PreparationConfig(size=32), asked=asked)
         .fields["image"]

@@ -31,11 +31,6 @@ RECORD = RecordConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
-
-
 def noise(shape, seed=0, name="scan", grid="oblique, flipped, permuted, anisotropic"):
     return Volume(
         np.random.default_rng(seed).normal(100, 20, shape).astype(np.float32),
@@ -166,7 +161,7 @@ def test_frames_are_diagnosed_from_a_list_and_from_one_series(frames_bundle):
     )
     assert series.probabilities == found.probabilities and found.heat_map.array.shape == (5, 40, 30)
     assert diagnose(frames[::-1], model).probabilities != found.probabilities
-    with pytest.raises(UserError, match="is one volume, and the model .* looks at several"):
+    with pytest.raises(UserError, match=r"is one volume, and the model .* looks at several"):
         diagnose(frames[0], model)
 
 
@@ -318,7 +313,7 @@ def test_what_older_bundles_say_of_their_input_is_written_as_it_was():
     assert InputConfig.from_dict(
         json.loads(json.dumps(PET_CT.to_dict()))
     ) == PET_CT and PET_CT.names == ("image", "ct")
-    with pytest.raises(UserError, match="InputConfig.channels is"):
+    with pytest.raises(UserError, match=r"InputConfig.channels is"):
         InputConfig(channels={"image": ()})
 
 

@@ -17,11 +17,11 @@ from MedLLMSegLib import Cancelled, UserError, Volume, diagnose, list_models
 from MedLLMSegLib.diagnosis import predict
 from MedLLMSegLib.diagnosis.classifier_bundle import rounded_as_stored, update_classifier
 from MedLLMSegLib.diagnosis.heat_map import grad_cam
-from MedLLMSegLib.diagnosis.input_checks import typical_image
+from MedLLMSegLib.diagnosis.input_checks import atypical_image_notes, typical_image
 from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
-from MedLLMSegLib.io.radiograph import load_radiograph
+from MedLLMSegLib.io.radiograph import load_radiograph, radiograph_of
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier, stored_tensors
 from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, model_entry
@@ -38,12 +38,6 @@ from Testing.helpers.tiny_classifier import tiny_network, write_tiny
 
 DATA = Path(os.environ.get("MEDLLMSEG_DATA", Path(__file__).parents[3] / "shared/data"))
 needs_shared = pytest.mark.skipif(not DATA.is_dir(), reason=f"NOT TESTED: {DATA} is absent")
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -238,11 +232,13 @@ def test_the_map_of_a_trained_network_lies_on_the_finding(tmp_path):
         loss = torch.nn.functional.cross_entropy(
             network({"image": images[chosen]}), targets[chosen]
         )
-        optimiser.zero_grad(), loss.backward(), optimiser.step()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     folder = write_tiny(tmp_path / "spots", network.eval())
     new, wanted, centres = spots(12, 1)
     model, right, off = load_classifier(folder, "cpu"), 0, []
-    for each, target, centre in zip(new, wanted, centres):
+    for each, target, centre in zip(new, wanted, centres, strict=True):
         found = diagnose(
             Volume(
                 each.numpy(),
@@ -287,7 +283,7 @@ def test_the_map_is_on_the_images_own_grid_and_within_the_lungs_rectangle(bundle
     assert found.shown.shape == (120, 80)
     whole = diagnose(path, bundle, device="cpu")
     assert whole.probabilities != found.probabilities
-    with pytest.raises(UserError, match="lung mask.*is empty"):
+    with pytest.raises(UserError, match=r"lung mask.*is empty"):
         diagnose(path, bundle, device="cpu", lungs=lungs & False)
     cropped = write_tiny(tmp_path / "cropped", input=InputConfig(lungs=True))
     assert any("trained on whole images" in note for note in found.notes) and not any(
@@ -370,13 +366,14 @@ def test_several_images_for_a_model_of_one(bundle, image):
 
 def test_images_unlike_the_training_ones_get_a_note(tmp_path):
     rng, rows = np.random.default_rng(0), np.mgrid[:80, :80][0]
-    chest = lambda: (np.exp(-(((rows - 40) / 15.0) ** 2)) + rng.normal(0, 0.1, (80, 80))).astype(
-        np.float32
-    )
-    as_volume = lambda array: Volume(
-        array[None], np.diag([1.0, 1, 1, 1]), "x", {"window_center": 0.5, "window_width": 1.6}
-    )
-    from MedLLMSegLib.io.radiograph import radiograph_of
+
+    def chest():
+        bands = np.exp(-(((rows - 40) / 15.0) ** 2))
+        return (bands + rng.normal(0, 0.1, (80, 80))).astype(np.float32)
+
+    def as_volume(array):
+        window = {"window_center": 0.5, "window_width": 1.6}
+        return Volume(array[None], np.diag([1.0, 1, 1, 1]), "x", window)
 
     config = PreparationConfig(size=64)
     typical = typical_image(
@@ -384,9 +381,11 @@ def test_images_unlike_the_training_ones_get_a_note(tmp_path):
     )
     model = load_classifier(write_tiny(tmp_path / "t", typical=typical), "cpu")
     assert 0.5 < typical.limit < 1
-    unlike = lambda array: [
-        n for n in diagnose(as_volume(array), model, heat_map=False).notes if "unlike" in n
-    ]
+
+    def unlike(array):
+        notes = diagnose(as_volume(array), model, heat_map=False).notes
+        return [note for note in notes if "unlike" in note]
+
     image = chest()
     assert (
         unlike(image) == []
@@ -399,20 +398,21 @@ def test_images_unlike_the_training_ones_get_a_note(tmp_path):
 def test_what_is_unlike_a_chest_is_noticed_on_real_images():
     """From 60 training images: most others pass, negatives and turned ones do not."""
     names = json.loads((DATA / "cxr/splits.json").read_text())
-    load = lambda name: load_radiograph(DATA / "cxr/images" / name)
     config = PreparationConfig(size=64)
-    typical = typical_image(
-        [prepare_radiograph(load(n), config)[0] for n in names["train"][::10][:60]]
-    )
-    from MedLLMSegLib.diagnosis.input_checks import atypical_image_notes
 
-    others = [prepare_radiograph(load(n), config)[0] for n in names["val"][::4]]
-    flagged = lambda change: float(
-        np.mean([bool(atypical_image_notes(change(each), typical)) for each in others])
-    )
-    assert flagged(lambda x: x) < 0.2 and flagged(lambda x: -x) == 1
+    def prepared(name):
+        return prepare_radiograph(load_radiograph(DATA / "cxr/images" / name), config)[0]
+
+    typical = typical_image([prepared(name) for name in names["train"][::10][:60]])
+    others = [prepared(name) for name in names["val"][::4]]
+
+    def flagged(images):
+        return float(np.mean([bool(atypical_image_notes(image, typical)) for image in images]))
+
+    assert flagged(others) < 0.2
+    assert flagged([-image for image in others]) == 1
     for quarters in (1, 2, 3):
-        assert flagged(lambda x: np.rot90(x, quarters, (1, 2))) > 0.9
+        assert flagged([np.rot90(image, quarters, (1, 2)) for image in others]) > 0.9
 
 
 # ---- the bundle ----
@@ -451,7 +451,10 @@ def test_a_bundle_gives_back_the_network_and_what_it_says_of_itself(bundle):
 
 def test_results_of_these_very_weights_go_into_the_card(bundle):
     sha256 = model_entry(bundle).sha256
-    figure = lambda value: {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+    def figure(value):
+        return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
     results = {
         "weights_sha256": sha256,
         "cases": 96,
@@ -566,7 +569,7 @@ def test_weights_that_fp16_cannot_hold_are_not_written(tmp_path):
     for value in (1e6, float("nan")):
         network = tiny_network()
         network.head.weight.data[0, 0] = value
-        with pytest.raises(UserError, match="head.weight"):
+        with pytest.raises(UserError, match=r"head.weight"):
             write_tiny(tmp_path / "big", network)
         assert not (tmp_path / "big").exists()
 
@@ -574,9 +577,7 @@ def test_weights_that_fp16_cannot_hold_are_not_written(tmp_path):
 # ---- among the other models ----
 
 
-def test_a_classifier_of_the_users_is_taken_in_listed_apart_verified_and_deleted(
-    bundle, image, cache
-):
+def test_a_classifier_of_the_users_is_taken_in_listed_apart_verified_and_deleted(bundle, image):
     entry = import_model(bundle)
     assert entry.id == "tiny" and verify_model("tiny").kind == "classifier"
     assert (
@@ -587,14 +588,14 @@ def test_a_classifier_of_the_users_is_taken_in_listed_apart_verified_and_deleted
     delete_model("tiny")
     assert "tiny" not in [e.id for e in list_models(None)]
     change(network={"kind": "none"})(bundle)
-    with pytest.raises(UserError, match="ClassifierConfig|damaged"):
+    with pytest.raises(UserError, match=r"ClassifierConfig|damaged"):
         import_model(bundle)
 
 
-def test_a_licence_is_accepted_first(tmp_path, image, cache):
+def test_a_licence_is_accepted_first(tmp_path, image, temporary_cache):
     shutil.copytree(
         write_tiny(tmp_path / "strict", id="strict", licence="CC-BY-NC-4.0", accept_licence=True),
-        cache / "models/strict",
+        temporary_cache / "models/strict",
     )
     with pytest.raises(UserError, match="--accept strict"):
         diagnose(image, "strict", device="cpu")
@@ -608,7 +609,7 @@ def test_the_other_kind_of_model_is_refused_in_words(bundle, image):
     with pytest.raises(
         UserError,
         match=(
-            "is a model that outlines structures.*medllmseg segment.*one that diagnoses is needed"
+            r"is a model that outlines structures.*medllmseg segment.*one that diagnoses is needed"
         ),
     ):
         diagnose(image, "hippocampus-t1")
@@ -617,8 +618,8 @@ def test_the_other_kind_of_model_is_refused_in_words(bundle, image):
     with pytest.raises(
         UserError,
         match=(
-            "is a model that diagnoses.*medllmseg diagnose.*outlines structures is needed here;"
-            " those are: .*hippocampus-t1"
+            r"is a model that diagnoses.*medllmseg diagnose.*outlines structures is needed here;"
+            r" those are: .*hippocampus-t1"
         ),
     ):
         load_model(bundle)

@@ -80,8 +80,9 @@ class Small(Local):
     the CPU allocator's.
     """
 
-    def __init__(self, most_voxels, error=torch.OutOfMemoryError("CUDA out of memory")):
+    def __init__(self, most_voxels, error=None):
         super().__init__()
+        error = error or torch.OutOfMemoryError("CUDA out of memory")
         self.most_voxels, self.error, self.tried, self.moved = most_voxels, error, [], []
 
     def to(self, device):

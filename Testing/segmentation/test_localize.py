@@ -43,7 +43,12 @@ def probabilities(shape=(48, 48, 48), left=(20, 22, 15), right=(22, 22, 33)) -> 
     out[3, :, :, :24], out[4, :, :, 24:] = 1, 1
     for channel, centre in ((1, left), (2, right)):
         ball = (
-            (2 * np.exp(-sum((a - c) ** 2 for a, c in zip(axes, centre)) / (2 * 1.6**2)))
+            (
+                2
+                * np.exp(
+                    -sum((a - c) ** 2 for a, c in zip(axes, centre, strict=True)) / (2 * 1.6**2)
+                )
+            )
             .clip(0, 1)
             .astype(np.float32)
         )
@@ -72,7 +77,7 @@ def test_two_good_sides_are_both_reported_left_first():
     ],
 )
 def test_two_sides_in_impossible_places_are_refused(change):
-    with pytest.raises(UserError, match="anyone.*apart.*load a T1 MRI"):
+    with pytest.raises(UserError, match=r"anyone.*apart.*load a T1 MRI"):
         accept_candidates("anyone", [replace(GOOD_LEFT, **change), GOOD_RIGHT], Limits())
 
 
@@ -117,7 +122,9 @@ def test_centres_are_found_to_a_fraction_of_a_voxel():
     grid = centred_grid((5, -10, 20), (48, 48, 48), 3.0)
     maps = probabilities(left=(20.4, 22.3, 15.0), right=(22.0, 22.0, 33.6))
     for candidate, centre in zip(
-        find_candidates(maps, maps, grid), ((15.0, 22.3, 20.4), (33.6, 22.0, 22.0))
+        find_candidates(maps, maps, grid),
+        ((15.0, 22.3, 20.4), (33.6, 22.0, 22.0)),
+        strict=True,
     ):
         np.testing.assert_allclose(
             candidate.centre_ras, transform_points(grid.ijk_to_ras, centre), atol=0.3
@@ -215,12 +222,12 @@ def test_the_variants_of_a_scan_keep_every_point_in_its_place():
     from MedLLMSegLib.evaluation.localizer_test_scans import variants
 
     matrix, peak = np.diag([-1.8, 1.5, 2.0, 1.0]), np.array([33, 40, 30])
-    ball = np.exp(-sum((a - c) ** 2 for a, c in zip(np.indices((70, 80, 60)), peak)) / 30).astype(
-        np.float32
-    )
-    point = transform_points(matrix, peak[::-1])
+    ball = np.exp(
+        -sum((a - c) ** 2 for a, c in zip(np.indices((70, 80, 60)), peak, strict=True)) / 30
+    ).astype(np.float32)
+    point, shift = transform_points(matrix, peak[::-1]), np.array([25, 0, 0])
     for group, scan in variants(
-        Volume(ball, matrix), {"left": point - (25, 0, 0), "right": point + (25, 0, 0)}
+        Volume(ball, matrix), {"left": point - shift, "right": point + shift}
     ):
         seen = transform_points(
             scan.ijk_to_ras, ndimage.center_of_mass(np.where(scan.array > 0.5, scan.array, 0))[::-1]

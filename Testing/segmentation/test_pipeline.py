@@ -110,7 +110,7 @@ def head(monkeypatch):
     places = {"left": (-28.0, -20.0, 4.0), "right": (30.0, -22.0, 2.0)}
     masks = {s: ellipsoid(grid, centre=c) for s, c in places.items()}
     locations = tuple(
-        Location(s, tuple(np.array(c) + (3, -4, 2)), 0.9, 3.0) for s, c in places.items()
+        Location(s, tuple(np.array(c) + np.array([3, -4, 2])), 0.9, 3.0) for s, c in places.items()
     )
     monkeypatch.setattr(cascade, "localize", lambda *a: locations)
     return Volume((masks["left"] | masks["right"]) * 900.0 + 100, grid.ijk_to_ras, "head"), masks
@@ -121,9 +121,7 @@ def test_a_head_gets_both_sides_with_their_own_labels(head):
     result = segment(volume, model(localizer=object()))
     for side, labels in (("left", (1, 2)), ("right", (3, 4))):
         assert dice(np.isin(result.labels.array, labels), masks[side]) > 0.9
-    assert [s.name for s in result.structures][
-        0
-    ] == "Left hippocampus (anterior)" and not result.notes
+    assert result.structures[0].name == "Left hippocampus (anterior)" and not result.notes
 
 
 def test_one_side_alone_can_be_asked_for(head):

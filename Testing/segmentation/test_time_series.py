@@ -136,7 +136,7 @@ def test_an_image_that_cannot_be_segmented_is_named_and_nothing_written(bundle, 
     series = load_volume(cine)
     images = series.array.astype(np.float32)
     images[2] = 7
-    with pytest.raises(UserError, match="Image 3 of 3: .* same value"):
+    with pytest.raises(UserError, match=r"Image 3 of 3: .* same value"):
         segment_frames(series.with_array(images), bundle, device="cpu")
 
 

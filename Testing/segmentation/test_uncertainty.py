@@ -91,7 +91,9 @@ def test_what_a_view_does_is_undone(view):
     array = RNG.normal(size=(9, 12, 10)).astype(np.float32)
     values = mean_probabilities(Voxelwise(), array, CPU, views=(view,))
     assert np.array_equal(values, mean_probabilities(Voxelwise(), array, CPU))
-    assert view.apply(array).shape == tuple(n + s for n, s in zip(array.shape, view.shift_vox))
+    assert view.apply(array).shape == tuple(
+        n + s for n, s in zip(array.shape, view.shift_vox, strict=True)
+    )
 
 
 def test_another_contrast_keeps_order_mean_and_spread():

@@ -112,7 +112,7 @@ def test_a_header_in_micrometres_is_one_sentence():
         "things",
     )
     with pytest.raises(
-        UserError, match='"things" covers 60.0 m, which is 1.2e[+]14 voxels.*correct the spacing'
+        UserError, match=r'"things" covers 60.0 m, which is 1.2e[+]14 voxels.*correct the spacing'
     ):
         segment(volume, shades_model())
 
@@ -151,7 +151,7 @@ def test_a_side_is_refused():
 
 
 def test_small_islands_stay_unless_the_model_says_otherwise():
-    volume, truth = two_things(make_grid())
+    volume, _ = two_things(make_grid())
     array = volume.array.copy()
     array[2:5, 2:5, 2:5] = 650  # a second, small dim thing
     scan = volume.with_array(array)
@@ -387,14 +387,15 @@ DAMAGED = {
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_damaged_description_is_refused(name, tmp_path):
-    with pytest.raises(UserError, match="description of the model bundle .* is damaged"):
+    with pytest.raises(UserError, match=r"description of the model bundle .* is damaged"):
         load_model(heart_bundle(tmp_path, **DAMAGED[name]), "cpu")
 
 
 def test_bad_options_are_refused_before_any_work(tmp_path, scan_file, capsys):
-    run = lambda *more: cli.main(
-        ["segment", str(scan_file), "--output", str(tmp_path / "out.nii.gz"), *map(str, more)]
-    )
+    def run(*more):
+        output = tmp_path / "out.nii.gz"
+        return cli.main(["segment", str(scan_file), "--output", str(output), *map(str, more)])
+
     assert run("--augment", -1) == 2 and "--augment is -1" in capsys.readouterr().err
     assert (
         run("--uncertainty", tmp_path / "out.nii.gz") == 2
