@@ -7,7 +7,7 @@ was not trained, so that a diagnosis needs no download.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -45,6 +45,21 @@ FIELDS_OF_DESCRIPTION = (
 )
 
 
+@dataclass(frozen=True)
+class _BundleTexts:
+    """The files that are made from the metadata. inference: None where MONAI cannot run it."""
+
+    card: str
+    licence: str
+    inference: Json | None
+
+    @classmethod
+    def of(cls, metadata: Json) -> _BundleTexts:
+        return cls(
+            classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata)
+        )
+
+
 def write_classifier(
     folder: PathLike,
     network: Classifier,
@@ -67,7 +82,8 @@ def write_classifier(
             )
     metadata = _metadata(network, preparation, about) | {"weights_sha256": weights_sha256(tensors)}
     metadata = with_results(metadata, results)
-    return write_bundle(folder, metadata, tensors, *_texts(metadata))
+    texts = _BundleTexts.of(metadata)
+    return write_bundle(folder, metadata, tensors, texts.card, texts.licence, texts.inference)
 
 
 def rounded_as_stored(network: Classifier) -> None:
@@ -83,12 +99,8 @@ def update_classifier(folder: PathLike, results: Json | None = None) -> Path:
     """Write the card and metadata of a classifier's bundle anew. results: new ones, or None."""
     bundle = read_bundle(find_model(folder, "classifier").folder)
     metadata = with_results(bundle.metadata, results)
-    return rewrite_texts(bundle.folder, metadata, *_texts(metadata))
-
-
-def _texts(metadata: Json) -> tuple[str, str, Json | None]:
-    """(card, licence, inference.json or None)"""
-    return classifier_card(metadata), classifier_licence(metadata), classifier_inference(metadata)
+    texts = _BundleTexts.of(metadata)
+    return rewrite_texts(bundle.folder, metadata, texts.card, texts.licence, texts.inference)
 
 
 def with_results(metadata: Json, results: Json | None) -> Json:

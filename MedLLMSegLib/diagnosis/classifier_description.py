@@ -26,10 +26,12 @@ class TypicalImage:
     limit: float
 
     def to_dict(self) -> Json:
+        """JSON types; `from_dict` is the way back."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Json) -> TypicalImage:
+        """From JSON. Raises `UserError` for an unknown key."""
         return config_from_json(cls, data)
 
 

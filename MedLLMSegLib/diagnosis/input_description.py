@@ -86,5 +86,6 @@ class InputConfig:
 
     @classmethod
     def from_dict(cls, data: Json) -> InputConfig:
+        """From JSON. Raises `UserError` for an unknown key."""
         channels = {name: tuple(codes) for name, codes in data.get("channels", {}).items()}
         return config_from_json(cls, {**data, "channels": channels})

@@ -45,6 +45,7 @@ class ClassifierModel:
 
     @property
     def config(self) -> ClassifierConfig:
+        """The network's configuration."""
         return self.network.config
 
     @property

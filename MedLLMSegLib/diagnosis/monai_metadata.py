@@ -46,17 +46,32 @@ def classifier_inference(metadata: Json) -> Json | None:
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "network_def": {"_target_": f"{_RUNNER}.load_network", "folder": "@bundle_root"},
         "network": "$@network_def.to(@device)",
-        "preprocessing": compose(
-            [
-                {
-                    "_target_": f"{_RUNNER}.PreparedRadiographd",
-                    "keys": "image",
-                    "model": metadata["id"],
-                    "preparation": metadata["preparation"],
-                    "input": metadata["input"],
-                }
-            ]
-        ),
+        **_data_loading(metadata),
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": _postprocessing(),
+        "evaluator": {
+            "_target_": "MedLLMSegLib.monai_bundle.segmenter_runner.Evaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def _data_loading(metadata: Json) -> Json:
+    """From file paths to batches of prepared images."""
+    prepared_radiograph = {
+        "_target_": f"{_RUNNER}.PreparedRadiographd",
+        "keys": "image",
+        "model": metadata["id"],
+        "preparation": metadata["preparation"],
+        "input": metadata["input"],
+    }
+    return {
+        "preprocessing": compose([prepared_radiograph]),
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': path} for path in @datalist]",
@@ -69,28 +84,22 @@ def classifier_inference(metadata: Json) -> Json | None:
             "shuffle": False,
             "num_workers": 0,
         },
-        "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": compose(
-            [
-                {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-                {
-                    "_target_": "SaveClassificationd",
-                    "keys": "pred",
-                    "meta_keys": "image_meta_dict",
-                    "output_dir": "@output_dir",
-                },
-            ]
-        ),
-        "evaluator": {
-            "_target_": "MedLLMSegLib.monai_bundle.segmenter_runner.Evaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-        },
-        "run": ["$@evaluator.run()"],
     }
+
+
+def _postprocessing() -> Json:
+    """Softmax, and a line in predictions.csv."""
+    return compose(
+        [
+            {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+            {
+                "_target_": "SaveClassificationd",
+                "keys": "pred",
+                "meta_keys": "image_meta_dict",
+                "output_dir": "@output_dir",
+            },
+        ]
+    )
 
 
 def classifier_fields(

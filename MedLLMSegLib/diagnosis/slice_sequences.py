@@ -127,6 +127,7 @@ class _GreyLevels:
     high: float
 
     def normalise(self, array: Array) -> Array:
+        """Grey values of a slice, normalised."""
         clipped = np.clip(array.astype(np.float32), self.low, self.high)
         return (clipped - self.mean) / self.std
 

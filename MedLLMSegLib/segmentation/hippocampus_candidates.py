@@ -105,6 +105,7 @@ class Candidate:
         return faults
 
     def to_location(self) -> Location:
+        """The candidate as an accepted location."""
         return Location(self.side, self.centre_ras, self.confidence, self.volume_ml)
 
 

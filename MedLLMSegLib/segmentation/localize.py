@@ -45,9 +45,7 @@ MOST_VOXELS = 24_000_000  # 3 mm voxels: a body of two metres
 
 
 def is_crop(volume: Volume) -> bool:
-    """Whether the scan already is a crop around one hippocampus, so that nothing has to be
-    located.
-    """
+    """Whether the scan already is a crop around one hippocampus, with nothing to locate."""
     return max(volume.grid.extent_mm) <= CROP_MM
 
 

@@ -24,7 +24,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Localizer:
-    """A trained network, and the limits that its findings have to keep."""
+    """A trained network, and the limits for accepting its findings."""
 
     def __init__(self, network: LocalizerNet, limits: Limits = DEFAULT_LIMITS) -> None:
         self.network = network.eval()

@@ -31,45 +31,49 @@ FRAME_COLUMN = "frame"  # the first column of the table
 class SeriesSegmentation:
     """The segmentations of a series.
 
-    each: one segmentation an image, in order of time. step: between two images, in the file's own
-    unit.
+    segmentations: one an image, in order of time. step: between two images, in the file's own unit.
     """
 
-    each: tuple[Segmentation, ...]
+    segmentations: tuple[Segmentation, ...]
     step: float = 1.0
+
+    @property
+    def each(self) -> tuple[Segmentation, ...]:
+        """`segmentations`, by its name in version 0.3."""
+        return self.segmentations
 
     @cached_property
     def labels(self) -> Volume:
         """uint8 label maps [t, k, j, i] on the grid that all images share."""
-        first = self.each[0].labels
-        arrays = np.stack([segmentation.labels.array for segmentation in self.each])
+        first = self.segmentations[0].labels
+        arrays = np.stack([segmentation.labels.array for segmentation in self.segmentations])
         return Volume(arrays, first.ijk_to_ras, first.name, {FRAME_STEP: self.step})
 
     @property
     def structures(self) -> tuple[Structure, ...]:
         """The structures that were looked for."""
-        return self.each[0].structures
+        return self.segmentations[0].structures
 
     @cached_property
     def volumes_ml(self) -> dict[str, list[float]]:
         """Key of each structure -> its volume in every image."""
-        rows = [segmentation.volumes_ml for segmentation in self.each]
+        rows = [segmentation.volumes_ml for segmentation in self.segmentations]
         return {key: [row.get(key, 0.0) for row in rows] for key in rows[0]}
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The notes on all images, each once."""
-        return tuple(dict.fromkeys(note for result in self.each for note in result.notes))
+        return tuple(dict.fromkeys(note for result in self.segmentations for note in result.notes))
 
     @property
     def model(self) -> str:
         """The model's id."""
-        return self.each[0].model
+        return self.segmentations[0].model
 
     @property
     def seconds(self) -> float:
         """Wall time of all images together."""
-        return sum(segmentation.seconds for segmentation in self.each)
+        return sum(segmentation.seconds for segmentation in self.segmentations)
 
 
 def segment_frames(
@@ -78,13 +82,13 @@ def segment_frames(
     *,
     device: str = "auto",
     progress: Report | None = None,
-    **how: Any,
+    **options: Any,
 ) -> SeriesSegmentation:
     """Segment every image of a series; the model is loaded once.
 
-    volume: [t, k, j, i], or one image [k, j, i]. model, device: as for `segment`. how: `segment`'s
-    side and augment. progress: called with (stage, fraction done); may raise `Cancelled`. Raises
-    `UserError`, which names the image.
+    volume: [t, k, j, i], or one image [k, j, i]. model, device: as for `segment`. options: the
+    arguments side and augment of `segment`. progress: called with (stage, fraction done); may raise
+    `Cancelled`. Raises `UserError`, which names the image.
     """
     if not isinstance(model, SegmenterModel):
         model = load_model(model, device)
@@ -96,7 +100,9 @@ def segment_frames(
         name = f"image {number} of {len(images)}"
         image_progress = part.part(0.0, 1.0, f"{name}: {{}}")
         try:
-            segmentation = segment(volume.with_array(image), model, progress=image_progress, **how)
+            segmentation = segment(
+                volume.with_array(image), model, progress=image_progress, **options
+            )
         except UserError as error:
             raise UserError(f"{name.capitalize()}: {error}") from error
         segmentations.append(segmentation)

@@ -10,7 +10,7 @@ import pytest
 from MedLLMSegLib import UserError, Volume, load_model, save_volume, segment
 from MedLLMSegLib.registry.catalogue import BUNDLES
 from MedLLMSegLib.registry.licences import accept_licence
-from Testing.monai_bundle.test_segmenter_runner import assert_same, by_monai, by_us
+from Testing.helpers.monai_runs import assert_same, by_monai, by_us
 
 ACDC = Path(__file__).parents[3] / "shared/data/acdc"
 SCAN = "patient006_frame01"  # of the val split: nothing is trained on it

@@ -131,16 +131,15 @@ def evaluated(bundle, table, output):
 
 def test_the_bundle_knows_its_channels(bundle):
     model = load_classifier(bundle, "cpu")
-    assert (
-        model.input.names == ("image", "ct")
-        and model.input.channels == {"ct": ()}
-        and model.config.encoder.channels == 2
-    )
+    assert model.input.names == ("image", "ct")
+    assert model.input.channels == {"ct": ()}
+    assert model.config.encoder.channels == 2
     assert np.isfinite(
         model.typical.mean
     ).all()  # of the first channel, which one of the training cases lacks
     metadata = json.loads((bundle / "configs/metadata.json").read_text(encoding="utf-8"))
-    assert metadata["modality"] == "image with ct" and metadata["input"]["channels"] == {"ct": []}
+    assert metadata["modality"] == "image with ct"
+    assert metadata["input"]["channels"] == {"ct": []}
     assert "image, ct; any of them may be missing" in " ".join(
         (bundle / "docs/README.md").read_text(encoding="utf-8").split()
     )
@@ -155,11 +154,9 @@ def test_what_the_second_channel_tells_is_used_and_its_absence_costs(
     alone = evaluated(bundle, data / "without-pet.csv", tmp_path / "alone.csv")
     auc = [each["figures"]["auc"]["value"] for each in (both, without, alone)]
     assert auc[0] > 0.95 and auc[1] < 0.8 and auc[2] > 0.9, auc
-    assert (
-        both["missing"] == {"image": 0, "ct": 0}
-        and without["missing"] == {"image": 0, "ct": 24}
-        and alone["missing"]["image"] == 24
-    )
+    assert both["missing"] == {"image": 0, "ct": 0}
+    assert without["missing"] == {"image": 0, "ct": 24}
+    assert alone["missing"]["image"] == 24
     assert "ct is missing in 24 of them" in capsys.readouterr().out
     (tmp_path / "labels.csv").write_text("image,class\na.png,ill\n", encoding="utf-8")
     assert (
@@ -217,17 +214,15 @@ def test_a_patient_is_diagnosed_with_and_without_the_second_image(bundle, data, 
         )  # what is printed can be pasted
         assert f"{again.probabilities['ill']:6.3f}" in said[-1]
         chances.add(again.probabilities["ill"])
-    assert (
-        said[0].startswith(f"{pet} + ct={ct}: ill")
-        and "missing" not in said[0]
-        and "1 of the model's 2 channels are missing (ct)." in said[1]
-    )
-    assert (
-        said[2].startswith(f"ct={ct}: ill")
-        and "1 of the model's 2 channels are missing (image)." in said[2]
-    )
-    assert "no heat map" in said[2] and f"[None, '{ct}']" in said[2]
-    assert (tmp_path / "o0/87_heat.nrrd").exists() and not (tmp_path / "o2/87_heat.nrrd").exists()
+    assert said[0].startswith(f"{pet} + ct={ct}: ill")
+    assert "missing" not in said[0]
+    assert "1 of the model's 2 channels are missing (ct)." in said[1]
+    assert said[2].startswith(f"ct={ct}: ill")
+    assert "1 of the model's 2 channels are missing (image)." in said[2]
+    assert "no heat map" in said[2]
+    assert f"[None, '{ct}']" in said[2]
+    assert (tmp_path / "o0/87_heat.nrrd").exists()
+    assert not (tmp_path / "o2/87_heat.nrrd").exists()
     assert len(chances) == 3
 
 
@@ -250,14 +245,11 @@ def test_patients_in_folders_go_by_their_names(bundle, data, tmp_path, capsys):
     )
     with open(tmp_path / "out/diagnoses.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert (
-        [row["answer"] for row in rows[:2]] == ["normal", "ill"]
-        and "(ct)" in rows[2]["notes"]
-        and "(ct)" not in rows[0]["notes"]
-    )
-    assert rows[0]["image"] == f"{tmp_path / 'pet/80.png'} + ct={tmp_path / 'ct/80.png'}" and rows[
-        2
-    ]["image"] == str(tmp_path / "pet/82.png")
+    assert [row["answer"] for row in rows[:2]] == ["normal", "ill"]
+    assert "(ct)" in rows[2]["notes"]
+    assert "(ct)" not in rows[0]["notes"]
+    assert rows[0]["image"] == f"{tmp_path / 'pet/80.png'} + ct={tmp_path / 'ct/80.png'}"
+    assert rows[2]["image"] == str(tmp_path / "pet/82.png")
     save(tmp_path / "other/x.png", np.asarray(Image.open(data / "ct/80.png")))
     for argv, words in (
         ([tmp_path / "pet"], "name the others with --channel ct=FILE"),
@@ -294,10 +286,8 @@ def test_channels_with_a_record_or_without_in_python(data, tmp_path, record):
         in said[0]
     )
     model = load_classifier(found, "cpu")
-    assert (
-        model.config.encoder.channels == 2
-        and (model.config.record.numbers if model.config.record else ()) == record
-    )
+    assert model.config.encoder.channels == 2
+    assert (model.config.record.numbers if model.config.record else ()) == record
     assert (
         json.loads((found / "configs/metadata.json").read_text(encoding="utf-8"))["modality"]
         == "PET/CT"
@@ -308,9 +298,8 @@ def test_channels_with_a_record_or_without_in_python(data, tmp_path, record):
         device="cpu",
         record={"age": 50} if record else None,
     )
-    assert sum(answer.probabilities.values()) == pytest.approx(1) and not any(
-        "missing" in note or "state" in note for note in answer.notes
-    )
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    assert not any("missing" in note or "state" in note for note in answer.notes)
 
 
 @pytest.mark.parametrize(
@@ -408,13 +397,13 @@ def test_images_of_a_case_are_prepared_alike_and_have_to_be_co_registered(tmp_pa
         .fields["image"]
         .float()[0]
     )
-    assert (
-        image.shape == (2, 32, 32) and np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1] > 0.99
-    )
+    assert image.shape == (2, 32, 32)
+    assert np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1] > 0.99
     missing = image_examples(cases("a", None), PreparationConfig(size=32), asked=asked).fields[
         "image"
     ]
-    assert missing[0, 1].isnan().all() and (missing[0, 0].float() == image[0]).all()
+    assert missing[0, 1].isnan().all()
+    assert (missing[0, 0].float() == image[0]).all()
     with pytest.raises(
         UserError, match='channel ct is "c" with 50 x 40 pixels, beside "a" with 60 x 40'
     ):

@@ -70,10 +70,8 @@ def test_the_probabilities_are_ours(bundle, images, tmp_path):
 
 def test_the_command_of_the_card_runs(bundle, images, tmp_path, monkeypatch):
     card = (bundle / "docs/README.md").read_text(encoding="utf-8")
-    assert (
-        f"python -m monai.bundle run --config_file {INFERENCE} --bundle_root ." in card
-        and "--scan image.dcm --output_dir out" in card
-    )
+    assert f"python -m monai.bundle run --config_file {INFERENCE} --bundle_root ." in card
+    assert "--scan image.dcm --output_dir out" in card
     monkeypatch.chdir(bundle)
     run(
         config_file=INFERENCE,
@@ -114,11 +112,9 @@ def test_a_monai_user_finds_what_the_specification_names(bundle, images):
         scan=str(images / "b.png"),
     )
     workflow.initialize()
-    assert (
-        workflow.check_properties() == []
-        and isinstance(workflow.network_def, torch.nn.Module)
-        and not workflow.network_def.training
-    )
+    assert workflow.check_properties() == []
+    assert isinstance(workflow.network_def, torch.nn.Module)
+    assert not workflow.network_def.training
     verify_net_in_out(
         "network_def",
         meta_file=str(bundle / METADATA),
@@ -131,18 +127,15 @@ def test_a_monai_user_finds_what_the_specification_names(bundle, images):
 def test_an_older_bundle_gets_the_file_and_models_that_it_cannot_run_have_none(bundle, tmp_path):
     text = (bundle / INFERENCE).read_text(encoding="utf-8")
     (bundle / INFERENCE).unlink()
-    assert (
-        read_bundle(bundle)
-        and (update_classifier(bundle) / INFERENCE).read_text(encoding="utf-8") == text
-    )
+    assert read_bundle(bundle)
+    assert (update_classifier(bundle) / INFERENCE).read_text(encoding="utf-8") == text
     frames = write_tiny(
         tmp_path / "frames",
         tiny_network(kind="cnn-lstm"),
         input=InputConfig("frames", ("MR",), "", ()),
     )
     card = (frames / "docs/README.md").read_text(encoding="utf-8")
-    assert not (frames / INFERENCE).exists() and "monai" not in card
-    assert (
-        "medllmseg diagnose first.nii.gz second.nii.gz --model" in card
-        and "Trained on 9 sequences" in card
-    )
+    assert not (frames / INFERENCE).exists()
+    assert "monai" not in card
+    assert "medllmseg diagnose first.nii.gz second.nii.gz --model" in card
+    assert "Trained on 9 sequences" in card

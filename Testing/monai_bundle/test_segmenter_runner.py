@@ -7,7 +7,6 @@ import importlib.util
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,46 +15,29 @@ import torch
 from monai.bundle import ConfigWorkflow, run, verify_net_in_out
 
 from MedLLMSegLib import UserError, Volume, load_volume, save_volume, segment
-from MedLLMSegLib.anatomy.structures import named_structures
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.diagnosis.monai_metadata import classifier_inference
-from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import INFERENCE, read_bundle, rewrite_texts, write_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
-from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config
-from MedLLMSegLib.registry.network_config import OURS
+from Testing.helpers.monai_runs import assert_same, by_monai, by_us
+from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
 
 SHARED = Path(__file__).parents[3] / "shared/data"
+
+
 LIBRARY = Path(__file__).parents[2] / "MedLLMSegLib"
+
+
 SHIPPED = sorted(path.parent.parent for path in BUNDLES.glob(f"*/{METADATA}"))
+
+
 pytestmark = pytest.mark.filterwarnings(
     "ignore:parsing config_file"
 )  # MONAI says at each run that it evaluates the file
+
+
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"NOT TESTED: {SHARED} is absent")
-TINY = replace(
-    OURS,
-    stem_channels=(4, 8, 8),
-    width=24,
-    heads=2,
-    depth=1,
-    llm=None,
-    strides=((1, 2, 2), (2, 2, 2), (2, 2, 2)),
-)
-
-
-def oblique(shape, spacing, origin=(12.0, -30.0, 5.0)):
-    """ijk_to_ras of a scan that is stored upside down and turned by 20 degrees around the body's
-    axis.
-    """
-    turn = np.radians(20)
-    matrix = np.eye(4)
-    matrix[:3, :3] = (
-        np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, -1]])
-        * spacing
-    )
-    matrix[:3, 3] = origin
-    return matrix
 
 
 @pytest.fixture(scope="module")
@@ -69,88 +51,9 @@ def scan(tmp_path_factory):
     return save_volume(Volume(image.astype(np.int16), oblique(image.shape, (1.3, 1.3, 4.0))), path)
 
 
-def tiny_bundle(folder, **more):
-    """A whole-scan model of thick slices with untrained but decided weights, in windows smaller
-    than the scan, but taller.
-    """
-    torch.manual_seed(3)
-    network = build_network(TINY)
-    tensors = {
-        name: 8 * t if name.startswith("decoder.head") else t
-        for name, t in network.state_dict().items()
-    }
-    metadata = {
-        "id": "tiny",
-        "kind": "segmenter",
-        "title": "Tiny",
-        "modality": "MR cine",
-        "anatomy": None,
-        "licence": "MIT",
-        "structures": ["one", "four"],
-        "accuracy": "not measured",
-        "network": TINY.to_dict(),
-        "labels": [s.to_dict() for s in named_structures({1: "one", 4: "four"})],
-        "preprocessing": {
-            "spacing_mm": [5.0, 1.5, 1.5],
-            "axes": "scan",
-            "window": [16, 32, 24],
-            "keep_largest": True,
-        },
-        "calibration": {"temperature": 1.7},
-        **more,
-    }
-    return write_bundle(
-        folder,
-        {**metadata, **monai_fields(metadata)},
-        tensors,
-        "card",
-        "licence",
-        inference_config(metadata),
-    )
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     return tiny_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-def by_monai(bundle, scan, output, **more):
-    run(
-        config_file=str(bundle / INFERENCE),
-        bundle_root=str(bundle),
-        scan=str(scan),
-        output_dir=str(output),
-        device="cpu",
-        **more,
-    )
-    return load_volume(output / f"{scan.name.removesuffix('.nii.gz')}_seg.nii.gz")
-
-
-def by_us(bundle, scan, output):
-    assert (
-        cli.main(
-            [
-                "segment",
-                str(scan),
-                "--model",
-                str(bundle),
-                "--device",
-                "cpu",
-                "--output",
-                str(output),
-            ]
-        )
-        == 0
-    )
-    return load_volume(output)
-
-
-def assert_same(one, other):
-    assert one.array.dtype == other.array.dtype == np.uint8 and one.array.shape == other.array.shape
-    assert np.abs(one.grid.corners_ras() - other.grid.corners_ras()).max() < 1e-3
-    assert np.array_equal(one.array, other.array), (
-        f"{(one.array != other.array).sum()} voxels differ"
-    )
 
 
 @pytest.mark.slow
@@ -179,10 +82,8 @@ def test_the_command_line_of_monai_gives_our_label_map(tiny, scan, tmp_path):
     assert out.returncode == 0, out.stderr
     ours = by_us(tiny, scan, tmp_path / "ours.nii.gz")
     assert_same(load_volume(tmp_path / "out/two balls_seg.nii.gz"), ours)
-    assert (
-        set(np.unique(ours.array)) == {0, 1, 4}
-        and min(np.bincount(ours.array.ravel())[[1, 4]]) > 50
-    )
+    assert set(np.unique(ours.array)) == {0, 1, 4}
+    assert min(np.bincount(ours.array.ravel())[[1, 4]]) > 50
 
 
 def test_one_scale_of_grey_values_for_all_scans_is_that_of_monai_too(tiny, scan, tmp_path):
@@ -287,7 +188,8 @@ def test_a_monai_user_finds_what_the_specification_names(name, tiny, scan):
     )
     workflow.initialize()
     assert workflow.check_properties() == []
-    assert isinstance(workflow.network_def, torch.nn.Module) and not workflow.network_def.training
+    assert isinstance(workflow.network_def, torch.nn.Module)
+    assert not workflow.network_def.training
     config = json.loads((folder / INFERENCE).read_text(encoding="utf-8"))
     kinds = [
         t["_target_"]
@@ -325,7 +227,8 @@ def test_what_reaches_the_network_knows_where_it_lies(tiny, scan):
     seen = image[0].numpy() > np.quantile(image[0].numpy(), 1 - balls.mean())
     found = image.affine.numpy() @ (*np.argwhere(seen).mean(0), 1)
     expected = volume.ijk_to_ras @ (*np.argwhere(balls).mean(0)[::-1], 1)
-    assert image.shape[1:] == (12, 39, 46) and np.linalg.norm(found - expected) < 1.5
+    assert image.shape[1:] == (12, 39, 46)
+    assert np.linalg.norm(found - expected) < 1.5
 
 
 TENSOR = {
@@ -336,6 +239,8 @@ TENSOR = {
     "dtype": str,
     "value_range": list,
 }
+
+
 # The required fields of meta_schema_20240725.json (Project-MONAI/MONAI-extra-test-data, release
 # 0.8.1; the same file is public/schema/ in Project-MONAI/project-monai.github.io), with their
 # types.
@@ -352,6 +257,8 @@ FIELDS = {
     "copyright": str,
     "network_data_format": dict,
 }
+
+
 OPTIONAL = {
     "changelog": dict,
     "data_source": str,
@@ -372,10 +279,8 @@ def test_the_metadata_has_the_fields_of_monais_schema(name, tiny):
     )
     for field, kind in {**FIELDS, **OPTIONAL}.items():
         assert isinstance(metadata[field], kind), field
-    assert (
-        metadata["schema"].endswith("meta_schema_20240725.json")
-        and metadata["version"] in metadata["changelog"]
-    )
+    assert metadata["schema"].endswith("meta_schema_20240725.json")
+    assert metadata["version"] in metadata["changelog"]
     assert all(isinstance(reference, str) for reference in metadata["references"])
     assert all(
         isinstance(value, float)
@@ -390,9 +295,8 @@ def test_the_metadata_has_the_fields_of_monais_schema(name, tiny):
     ):
         for field, kind in TENSOR.items():
             assert isinstance(tensor[field], kind), field
-        assert isinstance(tensor["is_patch_data"], bool) and all(
-            isinstance(n, (str, int)) for n in tensor["spatial_shape"]
-        )
+        assert isinstance(tensor["is_patch_data"], bool)
+        assert all(isinstance(n, (str, int)) for n in tensor["spatial_shape"])
     channels = described["outputs"]["pred"]["channel_def"]
     assert list(channels) == [str(n) for n in range(described["outputs"]["pred"]["num_channels"])]
     assert channels["0"] == (
@@ -424,9 +328,8 @@ def test_the_frozen_block_is_read_by_its_sha256(tmp_path):
         ConfigWorkflow(
             str(folder / INFERENCE), workflow_type="infer", bundle_root=str(folder)
         ).parser.get_parsed_content("network_def")
-    assert isinstance(caught.value.__cause__, UserError) and "language-model layer" in str(
-        caught.value.__cause__
-    )
+    assert isinstance(caught.value.__cause__, UserError)
+    assert "language-model layer" in str(caught.value.__cause__)
 
 
 def test_a_poisoned_configuration_is_never_evaluated(scan, tmp_path):
@@ -444,7 +347,8 @@ def test_a_poisoned_configuration_is_never_evaluated(scan, tmp_path):
         inference={**config, "imports": [poison]},
     )
     assert_same(by_us(folder, scan, tmp_path / "poisoned.nii.gz"), clean)
-    assert cli.main(["models"]) == 0 and not mark.exists()
+    assert cli.main(["models"]) == 0
+    assert not mark.exists()
     (folder / INFERENCE).write_text("{ broken")
     assert_same(by_us(folder, scan, tmp_path / "broken.nii.gz"), clean)
 

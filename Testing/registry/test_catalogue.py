@@ -9,7 +9,7 @@ from MedLLMSegLib import UserError, list_models
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, find_model, model_entry
 from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import ExtraInputs, extra_inputs_of
-from Testing.segmentation.test_whole_scan import ABOUT
+from Testing.helpers.heart_bundle import ABOUT
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import find_model, model_entry
 from MedLLMSegLib.registry.licences import ACCEPTED, licence_accepted
-from Testing.segmentation.test_whole_scan import ABOUT, heart_bundle
+from Testing.helpers.heart_bundle import ABOUT, heart_bundle
 
 STRICT = {"id": "strict", "licence": "CC-BY-NC-SA-4.0", "accept_licence": True}
 

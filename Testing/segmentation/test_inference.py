@@ -34,14 +34,18 @@ def array():
 @pytest.mark.parametrize("window", ((64, 64, 64), (16, 16, 16), (40, 24, 33)))
 def test_windows_change_nothing(array, window):
     logits = predict(Local(), array, CPU, window)
-    assert logits.shape == (2, 40, 52, 33) and logits.dtype == np.float32
+    assert logits.shape == (2, 40, 52, 33)
+    assert logits.dtype == np.float32
     assert np.allclose(logits, np.stack((array, array**2)), atol=1e-4)
 
 
 def test_progress_rises_window_by_window_and_can_stop_the_work(array):
     seen = []
     predict(Local(), array, CPU, (16, 16, 16), progress=lambda stage, f: seen.append(f))
-    assert len(seen) > 20 and seen == sorted(seen) and seen[0] >= 0 and 0.9 < seen[-1] <= 1
+    assert len(seen) > 20
+    assert seen == sorted(seen)
+    assert seen[0] >= 0
+    assert 0.9 < seen[-1] <= 1
 
     def stop(stage, fraction):
         seen.append(fraction)
@@ -55,7 +59,8 @@ def test_progress_rises_window_by_window_and_can_stop_the_work(array):
 
 
 def test_devices():
-    assert choose_device("cpu") == CPU and choose_device("auto").type in ("cpu", "cuda", "mps")
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("tpu", "cuda:x", "cpu:", "xpu"):
         with pytest.raises(UserError, match="no device"):
             choose_device(name)
@@ -67,9 +72,8 @@ def test_devices():
 def test_a_gpu_by_its_number(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    assert choose_device("cuda:1") == torch.device("cuda:1") and choose_device() == torch.device(
-        "cuda"
-    )
+    assert choose_device("cuda:1") == torch.device("cuda:1")
+    assert choose_device() == torch.device("cuda")
     for name in ("cuda:2", "cpu:1"):
         with pytest.raises(UserError, match=f'no usable "{name}"'):
             choose_device(name)
@@ -118,7 +122,8 @@ def test_too_little_memory_is_answered_by_smaller_tiles_and_said(error):
     )
     assert np.allclose(logits, np.stack((array, array**2)), atol=1e-4)
     assert [shape for _, shape in network.tried[:3]] == [(40, 96, 70), (32, 48, 35), (32, 48, 35)]
-    assert stages[0] == "segment" and set(stages[1:]) == {SMALLER_TILES}
+    assert stages[0] == "segment"
+    assert set(stages[1:]) == {SMALLER_TILES}
     assert memory_notes(stages, CPU) == (
         "The computer's memory was too small; smaller tiles were used.",
     )
@@ -135,11 +140,11 @@ def test_the_cpu_takes_over_at_full_size_where_a_gpu_holds_nothing():
         network, array, META, (96, 96, 96), progress=lambda stage, f: stages.append(stage)
     )
     assert np.allclose(logits, np.stack((array, array**2)), atol=1e-4)
-    assert network.tried[0] == ("meta", (10, 96, 40)) and network.tried[-1] == ("cpu", (10, 96, 40))
+    assert network.tried[0] == ("meta", (10, 96, 40))
+    assert network.tried[-1] == ("cpu", (10, 96, 40))
     assert network.moved[-2:] == ["cpu", "meta"]  # a training goes on where it was
-    assert stages[-1] == ON_CPU and memory_notes(stages, META) == (
-        "The GPU's memory was too small; the CPU was used.",
-    )
+    assert stages[-1] == ON_CPU
+    assert memory_notes(stages, META) == ("The GPU's memory was too small; the CPU was used.",)
 
 
 @pytest.mark.parametrize(
@@ -161,11 +166,13 @@ def test_the_cpu_takes_over_at_once_where_a_gpu_lacks_an_operation(error):
         network, array, META, (96, 96, 96), progress=lambda stage, f: stages.append(stage)
     )
     assert np.allclose(logits, np.stack((array, array**2)), atol=1e-4)
-    assert [device for device, _ in network.tried] == ["meta", "cpu"] and network.moved[-2:] == [
+    assert [device for device, _ in network.tried] == ["meta", "cpu"]
+    assert network.moved[-2:] == [
         "cpu",
         "meta",
     ]
-    assert stages[-1] == LACKING and memory_notes(stages, META) == (
+    assert stages[-1] == LACKING
+    assert memory_notes(stages, META) == (
         "This GPU lacks an operation that the model needs; the CPU was used.",
     )
     with pytest.raises(NotImplementedError):  # on the CPU itself it is a defect
@@ -213,5 +220,6 @@ def test_a_real_gpu_that_is_too_full():
         )
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert memory_notes(stages, device) and np.allclose(logits, expected, atol=1e-2)
+    assert memory_notes(stages, device)
+    assert np.allclose(logits, expected, atol=1e-2)
     assert next(network.parameters()).device.type == "cuda"

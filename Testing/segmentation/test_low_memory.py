@@ -12,8 +12,8 @@ from MedLLMSegLib import load_model, segment
 from MedLLMSegLib.segmentation import loaded_segmenter as loading
 from MedLLMSegLib.segmentation import pipeline
 from MedLLMSegLib.segmentation.cascade import segment_sides
+from Testing.helpers.bright_organ import bright_organ_model, bright_organ_scan
 from Testing.helpers.grids import GRIDS
-from Testing.segmentation.test_pipeline import model, scan
 
 META = torch.device("meta")  # stands for a GPU: nothing can be computed on it
 GRID = GRIDS["oblique"]
@@ -36,11 +36,13 @@ class Full(torch.nn.Module):
 
 
 def test_a_network_that_does_not_fit_runs_on_the_cpu_and_the_notes_say_so():
-    there = model()
+    there = bright_organ_model()
     result = segment(
-        scan(GRID), replace(there, network=Full(there.network), device=META), side="left"
+        bright_organ_scan(GRID),
+        replace(there, network=Full(there.network), device=META),
+        side="left",
     )
-    plain = segment(scan(GRID), there, side="left")
+    plain = segment(bright_organ_scan(GRID), there, side="left")
     assert np.array_equal(result.labels.array, plain.labels.array)
     assert result.notes == (*plain.notes, ON_CPU)
 
@@ -55,20 +57,20 @@ def test_whatever_else_does_not_fit_makes_the_whole_run_go_to_the_cpu(monkeypatc
     monkeypatch.setattr(pipeline, "segment_sides", sides)
     stages = []
     result = segment(
-        scan(GRID),
-        replace(model(), device=META),
+        bright_organ_scan(GRID),
+        replace(bright_organ_model(), device=META),
         side="left",
         progress=lambda stage, f: stages.append(stage),
     )
-    assert (
-        tried == ["meta", "cpu"] and result.notes[-1] == ON_CPU and "segment on the CPU" in stages
-    )
+    assert tried == ["meta", "cpu"]
+    assert result.notes[-1] == ON_CPU
+    assert "segment on the CPU" in stages
 
 
 def test_on_the_cpu_there_is_nowhere_else_to_go(monkeypatch):
     monkeypatch.setattr(pipeline, "segment_sides", full)
     with pytest.raises(torch.OutOfMemoryError):
-        segment(scan(GRID), model())
+        segment(bright_organ_scan(GRID), bright_organ_model())
 
 
 def test_a_model_that_cannot_be_loaded_onto_the_gpu_is_loaded_on_the_cpu(monkeypatch):
@@ -80,4 +82,5 @@ def test_a_model_that_cannot_be_loaded_onto_the_gpu_is_loaded_on_the_cpu(monkeyp
         lambda entry, bundle, device: full() if device == META else build(entry, bundle, device),
     )
     there = load_model("hippocampus-t1", "cuda")
-    assert there.device.type == "cpu" and there.notes == (ON_CPU,)
+    assert there.device.type == "cpu"
+    assert there.notes == (ON_CPU,)

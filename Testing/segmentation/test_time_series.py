@@ -19,7 +19,7 @@ from MedLLMSegLib import (
 )
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.io.itk_images import FRAME_STEP
-from Testing.monai_bundle.test_segmenter_runner import oblique, tiny_bundle
+from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,8 @@ def test_each_image_gets_what_it_would_get_alone(bundle, cine, tmp_path, capsys)
     assert run(cine, bundle, tmp_path / "labels.nii.gz") == 0
     out, series, model = capsys.readouterr().out, load_volume(cine), load_model(bundle, "cpu")
     written = load_volume(tmp_path / "labels.nii.gz")
-    assert written.array.shape == (3, 15, 44, 52) and written.array.dtype == np.uint8
+    assert written.array.shape == (3, 15, 44, 52)
+    assert written.array.dtype == np.uint8
     assert written.tags[FRAME_STEP] == pytest.approx(
         0.03
     )  # seconds from image to image, as in the cine
@@ -77,9 +78,8 @@ def test_each_image_gets_what_it_would_get_alone(bundle, cine, tmp_path, capsys)
     assert [row["frame"] for row in rows] == ["0", "1", "2"]
     for key in alone[0].volumes_ml:
         ml = [one.volumes_ml[key] for one in alone]
-        assert [float(row[f"{key}_ml"]) for row in rows] == pytest.approx(ml, abs=1e-3) and max(
-            ml
-        ) > 0
+        assert [float(row[f"{key}_ml"]) for row in rows] == pytest.approx(ml, abs=1e-3)
+        assert max(ml) > 0
         assert f"{np.mean(ml):.2f} mL ({min(ml):.2f} to {max(ml):.2f} in 3 images" in out
 
 
@@ -87,18 +87,14 @@ def test_a_folder_of_series_goes_on_where_it_was(bundle, cine, tmp_path, capsys)
     assert run(cine, bundle, tmp_path / "out") == 0
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"cine.nii.gz", "cine_volumes.csv", "cine.medllmseg.json", "volumes.csv"}
-    assert (
-        run(cine, bundle, tmp_path / "out") == 0
-        and "finished before, skipped" in capsys.readouterr().out
-    )
+    assert run(cine, bundle, tmp_path / "out") == 0
+    assert "finished before, skipped" in capsys.readouterr().out
     (tmp_path / "out/cine_volumes.csv").write_text("mine")
     assert (
         run(cine, bundle, tmp_path / "out", "--augment", "1") == 2
     )  # another run; but the table is somebody's now
-    assert (
-        "was changed since" in capsys.readouterr().err
-        and (tmp_path / "out/cine_volumes.csv").read_text() == "mine"
-    )
+    assert "was changed since" in capsys.readouterr().err
+    assert (tmp_path / "out/cine_volumes.csv").read_text() == "mine"
 
 
 def test_one_image_is_a_series_of_one(bundle, cine, tmp_path):
@@ -121,15 +117,15 @@ def test_what_a_series_cannot_have_is_said_first(
     bundle, cine, tmp_path, capsys, output, more, words
 ):
     assert run(cine, bundle, tmp_path / output, *more) == 2
-    assert words in capsys.readouterr().err and not (tmp_path / output).exists()
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / output).exists()
 
 
 def test_a_table_of_somebody_else_is_not_overwritten(bundle, cine, tmp_path, capsys):
     (tmp_path / "labels_volumes.csv").write_text("patient,mL")
     assert run(cine, bundle, tmp_path / "labels.nii.gz") == 2
-    assert (
-        "no table of ours" in capsys.readouterr().err and not (tmp_path / "labels.nii.gz").exists()
-    )
+    assert "no table of ours" in capsys.readouterr().err
+    assert not (tmp_path / "labels.nii.gz").exists()
 
 
 def test_an_image_that_cannot_be_segmented_is_named_and_nothing_written(bundle, cine, tmp_path):
@@ -147,7 +143,8 @@ def test_without_the_option_a_series_is_refused_with_a_hint(bundle, cine, tmp_pa
         )
         == 2
     )
-    assert "series of 3 images" in (err := capsys.readouterr().err) and "--frames" in err
+    assert "series of 3 images" in (err := capsys.readouterr().err)
+    assert "--frames" in err
 
 
 def test_progress_runs_over_all_images_and_cancels(bundle, cine):
@@ -160,6 +157,5 @@ def test_progress_runs_over_all_images_and_cancels(bundle, cine):
 
     with pytest.raises(Cancelled):
         segment_frames(load_volume(cine), bundle, device="cpu", progress=stop)
-    assert seen[-1][1] == pytest.approx(1 / 3) and [f for _, f in seen] == sorted(
-        f for _, f in seen
-    )
+    assert seen[-1][1] == pytest.approx(1 / 3)
+    assert [f for _, f in seen] == sorted(f for _, f in seen)

@@ -18,9 +18,8 @@ from MedLLMSegLib.segmentation.uncertainty import (
     make_views,
     mean_probabilities,
 )
+from Testing.helpers.bright_organ import bright_organ_model, bright_organ_scan
 from Testing.helpers.grids import GRIDS, ellipsoid
-from Testing.segmentation.test_pipeline import model as hippocampus_model
-from Testing.segmentation.test_pipeline import scan as hippocampus_scan
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -76,7 +75,8 @@ def test_softmax_with_a_temperature_can_work_in_place():
     logits = RNG.normal(size=(3, 4, 5, 6)).astype(np.float32) * 5
     expected = np.exp(logits / 2) / np.exp(logits / 2).sum(0)
     assert np.allclose(softmax(logits, 2.0), expected, atol=1e-6)
-    assert softmax(logits, 2.0, out=logits) is logits and np.allclose(logits, expected, atol=1e-6)
+    assert softmax(logits, 2.0, out=logits) is logits
+    assert np.allclose(logits, expected, atol=1e-6)
 
 
 class Voxelwise(torch.nn.Module):
@@ -99,17 +99,19 @@ def test_what_a_view_does_is_undone(view):
 def test_another_contrast_keeps_order_mean_and_spread():
     array = RNG.normal(2, 3, size=(9, 12, 10)).astype(np.float32)
     seen = View(gamma=0.8).apply(array)
-    assert np.array_equal(seen.ravel().argsort(), array.ravel().argsort()) and not np.allclose(
-        seen, array, atol=0.05
-    )
+    assert np.array_equal(seen.ravel().argsort(), array.ravel().argsort())
+    assert not np.allclose(seen, array, atol=0.05)
     assert (seen.mean(), seen.std()) == pytest.approx((array.mean(), array.std()), abs=1e-3)
 
 
 def test_views_are_the_same_each_time_and_mirror_only_where_they_may():
     views = make_views(8, (20, 40, 8))
-    assert views == make_views(8, (20, 40, 8)) and len(set(views)) == 9 and views[0] == View()
+    assert views == make_views(8, (20, 40, 8))
+    assert len(set(views)) == 9
+    assert views[0] == View()
     assert all(v.flips == () and v.shift_vox[2] == 0 for v in views)  # thick slices are not shifted
-    assert any(v.shift_vox[0] for v in views) and any(v.gamma != 1 for v in views)
+    assert any(v.shift_vox[0] for v in views)
+    assert any(v.gamma != 1 for v in views)
     assert {v.flips for v in make_views(8, (20, 40, 8), flips=(1, 2))} == {(), (1,), (2,), (1, 2)}
 
 
@@ -147,20 +149,21 @@ def test_more_views_show_what_one_view_is_wrongly_sure_of(monkeypatch):
         once.uncertainty.array.max() < 0.05
     )  # sure of everything, and wrong in every second voxel of the last third
     wrong = often.labels.array != (scan.array > 1)
-    assert 0.1 < wrong.mean() < 0.2 and often.uncertainty.array.shape == scan.array.shape
-    assert (
-        often.uncertainty.array[wrong].mean() > 0.5
-        and often.uncertainty.array[..., :30].mean() < 0.05
-    )
+    assert 0.1 < wrong.mean() < 0.2
+    assert often.uncertainty.array.shape == scan.array.shape
+    assert often.uncertainty.array[wrong].mean() > 0.5
+    assert often.uncertainty.array[..., :30].mean() < 0.05
 
 
 def test_the_cascade_has_an_uncertainty_map_too():
     grid = GRIDS["oblique"]
     result = segment(
-        hippocampus_scan(grid), hippocampus_model(), uncertainty=True, augment=2, side="left"
+        bright_organ_scan(grid), bright_organ_model(), uncertainty=True, augment=2, side="left"
     )
     unsure, organ = result.uncertainty.array, ellipsoid(grid)
-    assert unsure.dtype == np.float32 and unsure.min() >= 0 and unsure.max() <= 1
+    assert unsure.dtype == np.float32
+    assert unsure.min() >= 0
+    assert unsure.max() <= 1
     rim = organ ^ (result.labels.array > 0)
     assert unsure[rim].mean() > 3 * unsure[~rim].mean()
-    assert segment(hippocampus_scan(grid), hippocampus_model()).uncertainty is None
+    assert segment(bright_organ_scan(grid), bright_organ_model()).uncertainty is None

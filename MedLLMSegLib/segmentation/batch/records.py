@@ -189,7 +189,7 @@ def _measurements(result: Segmentation | SeriesSegmentation, structure: Structur
         "volume_ml": round(sum(volumes) / len(volumes), 4),
         "range_ml": [round(min(volumes), 4), round(max(volumes), 4)],
         "images": len(volumes),
-        "confidence": _mean_confidence(result.each, structure),
+        "confidence": _mean_confidence(result.segmentations, structure),
     }
 
 
