@@ -30,9 +30,14 @@ class Blob(NamedTuple):
     path: str
 
 
-def git(*arguments: str, folder: Path = ROOT, text: str | None = None) -> str:
+def git(*arguments: str, folder: Path | None = None, text: str | None = None) -> str:
     return subprocess.run(
-        ["git", *arguments], cwd=folder, input=text, capture_output=True, text=True, check=True
+        ["git", *arguments],
+        cwd=folder or ROOT,
+        input=text,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
 
 
