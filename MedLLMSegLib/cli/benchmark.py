@@ -16,7 +16,7 @@ from .common_options import Subparsers, add_device_option, option_name, typed_pa
 if TYPE_CHECKING:
     import argparse
 
-    from MedLLMSegLib.studies.benchmark.benchmark_runner import Bench
+    from MedLLMSegLib.studies.benchmark.benchmark_runner import Benchmark
 
 # Options of which each has one value that the page's command states.
 SETTINGS_OPTIONS = ("network_size", "steps", "batch", "lr", "seeds", "precision")
@@ -181,11 +181,11 @@ def _benchmark(args: argparse.Namespace, command: str) -> None:
     print(write_page(bench.results, args.docs, _shared_command(args)))
 
 
-def _bench(args: argparse.Namespace) -> Bench:
+def _bench(args: argparse.Namespace) -> Benchmark:
     from MedLLMSegLib.data import read_cases, split_cases
     from MedLLMSegLib.studies.benchmark.benchmark_plan import make_settings
-    from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, Results
-    from MedLLMSegLib.studies.benchmark.benchmark_runner import Bench
+    from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, BenchmarkResults
+    from MedLLMSegLib.studies.benchmark.benchmark_runner import Benchmark
 
     case_set = read_cases(
         args.data, dict(enumerate(args.structures, 1)) if args.structures else None
@@ -204,16 +204,16 @@ def _bench(args: argparse.Namespace) -> Bench:
         args.precision,
         args.optimiser,
     )
-    results = Results(
+    results = BenchmarkResults(
         args.docs / COLLECTED,
         settings,
         {c.id: c.group for c in parts["test"]},
         [case_set.labels[n] for n in sorted(case_set.labels)],
     )
-    return Bench(case_set, parts, settings, args.output, results, args.device)
+    return Benchmark(case_set, parts, settings, args.output, results, args.device)
 
 
-def _measure(bench: Bench, args: argparse.Namespace) -> None:
+def _measure(bench: Benchmark, args: argparse.Namespace) -> None:
     from MedLLMSegLib.studies.benchmark.benchmark_cost import measure_arms, measure_memory
 
     if args.measure:

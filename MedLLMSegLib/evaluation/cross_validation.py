@@ -48,6 +48,7 @@ def cross_validate(
     splits = folds(read_cases(request.source, names), count, request.seed)  # checks the data first
     planned = [
         _Fold(
+            number=n + 1,
             request=replace(
                 request, output=str(Path(request.output) / f"fold{n + 1}"), folds=count, fold=n
             ),
@@ -79,15 +80,11 @@ def _check_start(count: int, only: int | None) -> None:
 
 @dataclass(frozen=True)
 class _Fold:
-    """One training of the cross-validation. tested: ids of the cases that it is measured on."""
+    """One training. number: from 1. tested: ids of the cases that it is measured on."""
 
+    number: int
     request: TrainRequest
     tested: list[str]
-
-    @property
-    def number(self) -> int:
-        """From 1."""
-        return self.request.fold + 1
 
     @property
     def table(self) -> Path:

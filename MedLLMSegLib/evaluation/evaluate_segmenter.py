@@ -73,7 +73,7 @@ class _Segmenter:
 
 
 def evaluate(
-    model: str,
+    model: PathLike,
     data: PathLike,
     output_csv: PathLike,
     cases: PathLike | Sequence[str] | None = None,
@@ -129,7 +129,7 @@ def _check_output(output_csv: Path) -> None:
 
 
 def _segmenter(
-    model: str, options: EvaluationOptions, stand_in: Callable[..., Segmentation] | None
+    model: PathLike, options: EvaluationOptions, stand_in: Callable[..., Segmentation] | None
 ) -> _Segmenter:
     """The loaded model, or a stand-in for `pipeline.segment`."""
     arguments = options.segment_arguments()

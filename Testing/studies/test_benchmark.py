@@ -21,15 +21,15 @@ from MedLLMSegLib.registry.network_config import OURS, PAPER
 from MedLLMSegLib.studies.benchmark import benchmark_runner as runner
 from MedLLMSegLib.studies.benchmark.benchmark_plan import (
     LEARNING_RATES,
-    Run,
-    Settings,
+    BenchmarkRun,
+    BenchmarkSettings,
     chosen_runs,
     make_settings,
     planned,
 )
-from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, Results
+from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, BenchmarkResults
 from MedLLMSegLib.studies.benchmark.benchmark_runner import (
-    Bench,
+    Benchmark,
     build_network_of,
     run_benchmark,
     training_cases,
@@ -47,7 +47,10 @@ def data(tmp_path_factory):
     k, j, i = np.ogrid[:16, :24, :16]
     for n in range(1, 13):
         centre = rng.uniform((7, 10, 7), (9, 14, 9))
-        inside = sum(((a - c) / r) ** 2 for a, c, r in zip((k, j, i), centre, (4, 7, 4))) <= 1
+        inside = (
+            sum(((a - c) / r) ** 2 for a, c, r in zip((k, j, i), centre, (4, 7, 4), strict=True))
+            <= 1
+        )
         labels = np.where(inside, np.where(j > centre[1], 1, 2), 0).astype(np.uint8)
         image = (100 * inside + 10 * rng.normal(size=inside.shape)).astype(np.float32)
         save_volume(Volume(image, np.eye(4)), folder / f"imagesTr/hippocampus_{n:03d}.nii.gz")
@@ -77,13 +80,13 @@ def settings_of(data, **changes):
 def bench_of(data, folder, **changes):
     case_set, settings = read_cases(data), settings_of(data, **changes)
     parts = split_cases(case_set)
-    results = Results(
+    results = BenchmarkResults(
         folder / "docs" / COLLECTED,
         settings,
         {c.id: c.group for c in parts["test"]},
         list(case_set.labels.values()),
     )
-    return Bench(case_set, parts, settings, folder / "runs", results)
+    return Benchmark(case_set, parts, settings, folder / "runs", results)
 
 
 class Killed(Exception):
@@ -120,7 +123,10 @@ def test_the_optimiser_is_a_setting(data):
         for more in ({}, {"optimiser": "muon"})
     )
     assert (usual.train.optimiser, other.train.optimiser) == ("adamw", "muon")
-    assert Settings.from_dict(json.loads(json.dumps(other.to_dict()))).train.optimiser == "muon"
+    assert (
+        BenchmarkSettings.from_dict(json.loads(json.dumps(other.to_dict()))).train.optimiser
+        == "muon"
+    )
 
 
 def test_a_killed_benchmark_goes_on_to_the_same_result_and_skips_what_is_finished(data, tmp_path):
@@ -179,7 +185,7 @@ def test_processes_that_share_the_folders_lose_nothing_of_each_other(data, tmp_p
         sorted(kept()["runs"]) == ["ours-A-10-0", "ours-A-10-1"]
         and kept()["measured"] == measuring.measured
     )
-    again = Results(path, one.settings, {}, [])
+    again = BenchmarkResults(path, one.settings, {}, [])
     measuring.measured = {"ours-A": {"peak_mb": 950.0}}
     measuring.save()
     again.save()  # an older reading is no news
@@ -314,7 +320,7 @@ def test_the_robust_arms_are_tested_on_the_same_corrupted_images(data, tmp_path)
         assert all(
             len(tests[c][case]["dice"]) == 2 for c in tests for case in bench.settings.cases["test"]
         )
-    assert not Run("ours", "I", 100, 0).robust
+    assert not BenchmarkRun("ours", "I", 100, 0).robust
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -354,6 +360,7 @@ def test_tuning_chooses_on_val_alone_and_every_arm_tries_the_same(data, tmp_path
 def test_the_table_of_parameters_counts_the_frozen_block_apart(data, tmp_path):
     settings = settings_of(data)
     counts = {
-        arm: count_parameters(build_network_of(settings, Run("ours", arm, 100, 0))) for arm in "AF"
+        arm: count_parameters(build_network_of(settings, BenchmarkRun("ours", arm, 100, 0)))
+        for arm in "AF"
     }
     assert counts["F"]["frozen"] == 3_540_096 and counts["A"]["frozen"] == 0

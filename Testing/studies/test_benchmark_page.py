@@ -11,14 +11,14 @@ import pytest
 from MedLLMSegLib.registry.network_config import OURS, PAPER
 from MedLLMSegLib.studies.benchmark import benchmark_cost as measure
 from MedLLMSegLib.studies.benchmark.benchmark_page import page, write_page
-from MedLLMSegLib.studies.benchmark.benchmark_plan import Run, Settings, planned
-from MedLLMSegLib.studies.benchmark.benchmark_results import Results
+from MedLLMSegLib.studies.benchmark.benchmark_plan import BenchmarkRun, BenchmarkSettings, planned
+from MedLLMSegLib.studies.benchmark.benchmark_results import BenchmarkResults
 from MedLLMSegLib.studies.benchmark.corruptions import CORRUPTIONS
-from MedLLMSegLib.studies.benchmark.verdict import Key, answer, family, figure, headline
+from MedLLMSegLib.studies.benchmark.verdict import ArmKey, answer, family, figure, headline
 from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig
 
 CASES = [f"hippocampus_{n:03d}" for n in range(1, 33)]
-SETTINGS = Settings(
+SETTINGS = BenchmarkSettings(
     OURS,
     PAPER,
     TrainConfig(),
@@ -37,7 +37,7 @@ def results_of(tmp_path, effects, runs=None, seeds=(0, 1, 2), settings=SETTINGS)
     """Made-up runs in which each arm's Dice differs from 0.85 by its effect, and heads, seeds
     and arms vary besides.
     """
-    results = Results(
+    results = BenchmarkResults(
         tmp_path / "r.json",
         settings,
         {c: f"head {n // 2}" for n, c in enumerate(CASES)},
@@ -54,7 +54,7 @@ def results_of(tmp_path, effects, runs=None, seeds=(0, 1, 2), settings=SETTINGS)
             dice = 0.85 + effects[run.arm] + extra + heads.repeat(2) + noise - noise.mean()
             return {
                 c: {"dice": [round(float(d), 5)] * 2, "hd95_mm": [1.2, 1.4]}
-                for c, d in zip(CASES, dice)
+                for c, d in zip(CASES, dice, strict=True)
             }
 
         test = {"clean": cases(0.0)} | (
@@ -180,8 +180,10 @@ def test_what_leaving_the_block_out_costs_is_the_same_test_as_in_the_table(tmp_p
     results = results_of(tmp_path, WINS | {"A": 0.019, "C": 0.02, "D": 0.02, "I": 0.0195})
     for seed in (1, 2):
         del results.runs[f"ours-I-100-{seed}"]
-    text, f = page(results, "x"), Key("ours", "F", 100)
-    test = family(results, [(f, Key("ours", arm, 100)) for arm in "ACD"])[f, Key("ours", "A", 100)]
+    text, f = page(results, "x"), ArmKey("ours", "F", 100)
+    test = family(results, [(f, ArmKey("ours", arm, 100)) for arm in "ACD"])[
+        f, ArmKey("ours", "A", 100)
+    ]
     assert test.p != test.p_holm  # else nothing was tested
     lines = left_out(text).split("\n\n")
     assert (
@@ -232,7 +234,7 @@ def test_nothing_that_was_not_run_has_a_figure(tmp_path):
 
 def test_differences_are_over_heads_with_seeds_and_sides_averaged(tmp_path):
     results = results_of(tmp_path, WINS)
-    f, d = Key("ours", "F", 100), Key("ours", "D", 100)
+    f, d = ArmKey("ours", "F", 100), ArmKey("ours", "D", 100)
     test = family(results, [(f, d)])[f, d]
     values = {
         arm: (
@@ -240,7 +242,9 @@ def test_differences_are_over_heads_with_seeds_and_sides_averaged(tmp_path):
                 [
                     [
                         np.mean(
-                            results.runs[Run("ours", arm, 100, s).name]["test"]["clean"][c]["dice"]
+                            results.runs[BenchmarkRun("ours", arm, 100, s).name]["test"]["clean"][
+                                c
+                            ]["dice"]
                         )
                         for c in CASES
                     ]
@@ -266,16 +270,16 @@ def test_arms_are_compared_on_the_seeds_that_both_have(tmp_path):
     results = results_of(tmp_path, WINS)
     for seed in (1, 2):
         del results.runs[f"dynunet-J-100-{seed}"]
-    f, j = Key("ours", "F", 100), Key("dynunet", "J", 100)
-    both = family(results, [(f, j), (f, Key("ours", "I", 100))])
+    f, j = ArmKey("ours", "F", 100), ArmKey("dynunet", "J", 100)
+    both = family(results, [(f, j), (f, ArmKey("ours", "I", 100))])
     assert both[f, j].mean_first == pytest.approx(figure(results, f).seeds[0])
-    assert both[f, Key("ours", "I", 100)].mean_first == pytest.approx(figure(results, f).mean)
+    assert both[f, ArmKey("ours", "I", 100)].mean_first == pytest.approx(figure(results, f).mean)
 
 
 def test_the_correction_runs_over_the_tests_of_a_family(tmp_path):
     results = results_of(tmp_path, dict.fromkeys(WINS, 0.0))
-    f = Key("ours", "F", 100)
-    pairs = [(f, Key("ours", arm, 100)) for arm in "ACD"]
+    f = ArmKey("ours", "F", 100)
+    pairs = [(f, ArmKey("ours", arm, 100)) for arm in "ACD"]
     tests = list(family(results, pairs).values())
     alone = [family(results, [pair])[pair].p_holm for pair in pairs]
     assert min(t.p_holm for t in tests) == pytest.approx(min(1, 3 * min(alone)))
@@ -285,8 +289,8 @@ def test_structures_that_are_not_there_are_left_out(tmp_path):
     results = results_of(tmp_path, WINS)
     for run in results.runs.values():
         run["test"]["clean"][CASES[0]] = {"dice": [0.5, None], "hd95_mm": [2.0, None]}
-    assert np.isfinite(figure(results, Key("ours", "F", 100)).mean)
-    assert figure(results, Key("ours", "F", 100), "dice_back").mean > 0.8
+    assert np.isfinite(figure(results, ArmKey("ours", "F", 100)).mean)
+    assert figure(results, ArmKey("ours", "F", 100), "dice_back").mean > 0.8
 
 
 def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
@@ -338,7 +342,7 @@ def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
 def test_the_page_says_which_learning_rate_tuning_chose(tmp_path):
     results = results_of(tmp_path, WINS, settings=replace(SETTINGS, tune=True))
     for lr, val in ((5e-4, 0.80), (1e-3, 0.81), (2e-3, 0.82)):
-        run = Run("ours", "F", 100, 0, lr)
+        run = BenchmarkRun("ours", "F", 100, 0, lr)
         results.runs[run.name] = {
             "run": {"network": "ours", "arm": "F", "percent": 100, "seed": 0, "lr": lr},
             "val_dice": val,
@@ -347,7 +351,7 @@ def test_the_page_says_which_learning_rate_tuning_chose(tmp_path):
 
 
 def test_settings_come_back_from_json():
-    assert Settings.from_dict(json.loads(json.dumps(SETTINGS.to_dict()))) == SETTINGS
+    assert BenchmarkSettings.from_dict(json.loads(json.dumps(SETTINGS.to_dict()))) == SETTINGS
 
 
 def test_memory_is_that_of_a_process_of_its_own(tmp_path):
@@ -389,7 +393,7 @@ def test_measurements_are_medians_of_interleaved_rounds(tmp_path, monkeypatch):
     assert set(results.memory) == {"ours-F", "dynunet-J", "paper-F"} and set(
         results.memory["ours-F"]
     ) == {"fp32", "bf16"}
-    again = Results(tmp_path / "r.json", SETTINGS, {}, [])
+    again = BenchmarkResults(tmp_path / "r.json", SETTINGS, {}, [])
     assert again.measured == results.measured and again.memory == results.memory
 
 

@@ -15,9 +15,9 @@ from MedLLMSegLib.studies.diagnosis import study as study_module
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN, cxr_arms
 from MedLLMSegLib.studies.diagnosis.baselines import best_logistic
 from MedLLMSegLib.studies.diagnosis.diagnosis_cost import measure_study
-from MedLLMSegLib.studies.diagnosis.study import Arm, Run, Study, answer_of
+from MedLLMSegLib.studies.diagnosis.study import Arm, Study, StudyRun, answer_of
 from MedLLMSegLib.studies.diagnosis.study_page import _shown, page, write_page
-from MedLLMSegLib.studies.diagnosis.study_results import Results
+from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 from MedLLMSegLib.studies.diagnosis.study_summary import summarise, verdict
 from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
 from MedLLMSegLib.training.classifier.examples import Examples
@@ -66,7 +66,7 @@ def study_of(folder, seeds=(0, 1), rates=(1e-3, 3e-3), **loop):
         rates,
         parts,
         folder / "runs",
-        Results(folder / "docs/results.json"),
+        StudyResults(folder / "docs/results.json"),
     )
 
 
@@ -150,7 +150,7 @@ def test_one_arm_with_what_it_waits_for(tmp_path):
         "part-0",
     ]
     with pytest.raises(UserError, match="has not been chosen yet"):
-        one.rate(Run("part", 0))
+        one.rate(StudyRun("part", 0))
     with pytest.raises(UserError, match='No run of "cxr" is called "nothing"'):
         one.chosen("nothing")
 
@@ -166,7 +166,7 @@ def test_results_of_other_settings_are_refused(finished):
             one.rates,
             one.parts,
             one.output,
-            Results(one.results.path),
+            StudyResults(one.results.path),
         )
 
 
@@ -219,7 +219,7 @@ def test_the_page_says_what_was_run_and_what_was_not(finished, tmp_path):
     section = text.split("## Nodule patches")[1].split("## ")[0]
     assert section.strip().endswith("Not run.")
     assert "Not run." not in text.split("## Chest X-rays")[1].split("## ")[0]
-    empty = page(Results(tmp_path / "none.json"))
+    empty = page(StudyResults(tmp_path / "none.json"))
     assert "Not answered yet" in empty and empty.count("Not run.") == 5
 
 
@@ -249,7 +249,7 @@ def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
 
 
 def _with(results, summary):
-    copy = Results(results.path)
+    copy = StudyResults(results.path)
     copy.studies = {"cxr": {**results.studies["cxr"], "summary": summary}}
     return copy
 
@@ -264,12 +264,12 @@ def test_a_page_of_half_a_study(tmp_path):
 
 
 def test_two_processes_may_keep_results_in_one_file(tmp_path):
-    first, second = Results(tmp_path / "r.json"), Results(tmp_path / "r.json")
+    first, second = StudyResults(tmp_path / "r.json"), StudyResults(tmp_path / "r.json")
     first.begin("a", {"x": 1}), second.begin("b", {"x": 1})
     first.add("a", {"one": {"v": 1}})
     second.add("b", {"two": {"v": 2}})
     first.put("a", "text", ["hello"])
-    found = Results(tmp_path / "r.json")
+    found = StudyResults(tmp_path / "r.json")
     assert (
         found.runs("a") == {"one": {"v": 1}}
         and found.runs("b") == {"two": {"v": 2}}
@@ -277,7 +277,7 @@ def test_two_processes_may_keep_results_in_one_file(tmp_path):
     )
     (tmp_path / "r.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
-        Results(tmp_path / "r.json")
+        StudyResults(tmp_path / "r.json")
 
 
 def test_the_arms_of_the_issue_are_all_there_and_differ_in_one_thing():
@@ -334,7 +334,7 @@ def test_each_seed_has_its_own_random_language_model(tmp_path, monkeypatch):
     monkeypatch.setattr(study_module, "build_classifier", seen.append)
     one.arms = {"random": cxr_arms(("no", "yes"))["random"]}
     for seed in (0, 1):
-        one.network_of(Run("random", seed))
+        one.network_of(StudyRun("random", seed))
     assert [c.pneumollm.llm_seed for c in seen] == [0, 1]
 
 
@@ -392,7 +392,7 @@ def test_a_loss_to_a_control_is_said(finished):
         "p_holm": 0.001,
         "seeds": [-0.1, -0.1],
     }
-    results = Results(one.output / "none.json")
+    results = StudyResults(one.output / "none.json")
     results.studies["cxr"] = {
         "runs": {},
         "summary": {**summary, "against": {**summary["against"], "linear": lost}},
@@ -401,10 +401,10 @@ def test_a_loss_to_a_control_is_said(finished):
 
 
 def test_a_setting_that_came_later_and_is_off_changes_nothing(tmp_path):
-    kept = Results(tmp_path / "r.json")
+    kept = StudyResults(tmp_path / "r.json")
     kept.begin("a", {"key": {"size": 8}})
     kept.add("a", {"one": {"auc": 0.5}})
-    Results(tmp_path / "r.json").begin("a", {"key": {"size": 8, "lungs": False}})
+    StudyResults(tmp_path / "r.json").begin("a", {"key": {"size": 8, "lungs": False}})
     for other in ({"key": {"size": 8, "lungs": True}}, {"key": {"size": 9}}, {"key": {}}):
         with pytest.raises(UserError, match="cannot be compared"):
-            Results(tmp_path / "r.json").begin("a", other)
+            StudyResults(tmp_path / "r.json").begin("a", other)

@@ -19,7 +19,7 @@ from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.studies.diagnosis import heart_sequences as sequences
 from MedLLMSegLib.studies.diagnosis import nodules, records
 from MedLLMSegLib.studies.diagnosis.study import answer_of
-from MedLLMSegLib.studies.diagnosis.study_results import Results
+from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 from MedLLMSegLib.training.classifier.prepared_images import number_of, plan_record, record_fields
 
 DATA = Path(__file__).parents[3] / "shared/data"
@@ -83,7 +83,7 @@ def test_geometry_is_what_can_be_counted(acdc):
 def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch):
     monkeypatch.setattr(sequences, "PREPARATION", PreparationConfig(size=32, crop="none"))
     study = sequences.heart_study(
-        sequences.read_hearts(acdc), tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=1
+        sequences.read_hearts(acdc), tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=1
     )
     assert study.parts["train"].fields["image"].shape == (10, 2, 3, 32, 32)
     study.rates = (1e-3,)
@@ -146,7 +146,9 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
         parts["train"].fields["image"].shape == (32, 1, 1, 50, 50)
         and parts["train"].fields["lengths"].tolist() == [1] * 32
     )
-    study = nodules.nodule_study(parts, tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=2)
+    study = nodules.nodule_study(
+        parts, tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=2
+    )
     study.rates = (1e-3,)
     study.run()
     nodules.summarise_nodules(study, tmp_path)
@@ -165,7 +167,7 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
 
 def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
     study = records.synthetic_study(
-        tmp_path, Results(tmp_path / "r.json"), seeds=1, epochs=6, cases=240
+        tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=6, cases=240
     )
     study.rates = (1e-2,)
     study.run("fusion,image,record-logistic")

@@ -7,10 +7,12 @@ import pytest
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.studies import few_cases
-from MedLLMSegLib.studies.few_cases import BEGIN, END, Plan, fill, gains, page, run
+from MedLLMSegLib.studies.few_cases import run
+from MedLLMSegLib.studies.few_cases_page import BEGIN, END, fill, gains, page
+from MedLLMSegLib.studies.few_cases_plan import FewCasesPlan
 from Testing.helpers.toy_training import write_toy_data
 
-PLAN = Plan("runs/acdc", "hippocampus-t1", (3, 5), (0, 1), 300)
+PLAN = FewCasesPlan("runs/acdc", "hippocampus-t1", (3, 5), (0, 1), 300)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
     monkeypatch.setattr(
         few_cases,
         "evaluate",
-        lambda bundle, data, csv, how: {
+        lambda bundle, data, csv, options: {
             "group_means": {"dice": {"mean": 0.5}, "hd95_mm": {"mean": 1.0}},
             "cases": 20,
             "groups": 10,
@@ -128,7 +130,7 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
     assert json.loads((tmp_path / "docs/few-cases.json").read_text())["about"]["steps"] == 300
     with pytest.raises(UserError, match="other settings"):
         run(
-            Plan("runs/acdc", "hippocampus-t1", (3,), (0,), 200),
+            FewCasesPlan("runs/acdc", "hippocampus-t1", (3,), (0,), 200),
             tmp_path / "runs",
             tmp_path / "docs",
         )
@@ -197,7 +199,7 @@ def test_what_is_wrong_is_one_sentence_before_any_work(tmp_path, capsys):
 
 def test_what_is_finished_can_be_written_alone(tmp_path, capsys):
     (tmp_path / "train.md").write_text(f"{BEGIN}\n{END}\n")
-    about = Plan(str(tmp_path / "nowhere"), "hippocampus-t1", (3, 5), (0,), 300).about()
+    about = FewCasesPlan(str(tmp_path / "nowhere"), "hippocampus-t1", (3, 5), (0,), 300).about()
     (tmp_path / "few-cases.json").write_text(
         json.dumps({"about": about, "runs": {"new-3-0": result(0.4)}})
     )

@@ -13,7 +13,7 @@ from MedLLMSegLib.registry.cards import BUNDLES
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.studies.diagnosis import xray_page as cxr_page
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN
-from MedLLMSegLib.studies.diagnosis.study import Arm, Run
+from MedLLMSegLib.studies.diagnosis.study import Arm, StudyRun
 from MedLLMSegLib.studies.diagnosis.study_page import page
 from MedLLMSegLib.studies.diagnosis.xray_page import SHIPPED, summarise_cxr
 from Testing.studies.test_diagnosis_study import SIZE, study_of
@@ -62,7 +62,10 @@ def study(tmp_path_factory):
 @pytest.fixture(scope="module")
 def cases(study):
     return {
-        name: [case(name, int(t), g, n) for n, (t, g) in enumerate(zip(part.target, part.groups))]
+        name: [
+            case(name, int(t), g, n)
+            for n, (t, g) in enumerate(zip(part.target, part.groups, strict=True))
+        ]
         for name, part in study.parts.items()
     }
 
@@ -96,7 +99,8 @@ def test_subgroups_and_what_features_tell_stand_there(text):
 
 def test_the_bundle_is_the_shipped_arms_best_seed_on_val_with_its_limits(study, text):
     runs = {
-        seed: study.results.runs("cxr")[Run(SHIPPED, seed).name]["val_auc"] for seed in study.seeds
+        seed: study.results.runs("cxr")[StudyRun(SHIPPED, seed).name]["val_auc"]
+        for seed in study.seeds
     }
     metadata = json.loads(
         (study.output / "bundle/configs/metadata.json").read_text(encoding="utf-8")

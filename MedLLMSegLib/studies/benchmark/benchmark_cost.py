@@ -25,8 +25,8 @@ from MedLLMSegLib.networks.controls import count_parameters
 from MedLLMSegLib.training.optimiser import make_optimiser
 from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
 
-from .benchmark_plan import SETTINGS, Run, Settings, planned
-from .benchmark_results import Results
+from .benchmark_plan import SETTINGS, BenchmarkRun, BenchmarkSettings, planned
+from .benchmark_results import BenchmarkResults
 from .benchmark_runner import build_network_of
 
 STEPS, CROPS, ROUNDS = 3, 12, 5
@@ -34,7 +34,10 @@ MEMORY_OF = (("ours", "F"), ("dynunet", "J"), ("paper", "F"))
 
 
 def measure_arms(
-    results: Results, settings: Settings, output: Path, progress: Report | None = None
+    results: BenchmarkResults,
+    settings: BenchmarkSettings,
+    output: Path,
+    progress: Report | None = None,
 ) -> None:
     """Time and memory of every arm of the plan, in rounds of fresh processes so that a busy
     machine treats all alike.
@@ -49,7 +52,10 @@ def measure_arms(
 
 
 def measure_memory(
-    results: Results, settings: Settings, output: Path, progress: Report | None = None
+    results: BenchmarkResults,
+    settings: BenchmarkSettings,
+    output: Path,
+    progress: Report | None = None,
 ) -> None:
     """What autocast saves: peak memory of training in fp32 and in bf16."""
     jobs = [(*arm, precision) for arm in MEMORY_OF for precision in ("fp32", "bf16")]
@@ -62,7 +68,11 @@ def measure_memory(
 
 
 def _in_rounds(
-    settings: Settings, output: Path, jobs: list[tuple], rounds: int, progress: Report | None
+    settings: BenchmarkSettings,
+    output: Path,
+    jobs: list[tuple],
+    rounds: int,
+    progress: Report | None,
 ) -> dict:
     """Each job's median over the rounds, and under "rounds" what a crop took in each. All of one
     round before the next begins.
@@ -114,13 +124,15 @@ def _in_own_process(settings_path: Path, job: tuple) -> dict:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def measured(settings: Settings, network_name: str, arm: str, precision: str, steps: int) -> dict:
+def measured(
+    settings: BenchmarkSettings, network_name: str, arm: str, precision: str, steps: int
+) -> dict:
     """One arm on random data, on the CPU: medians over `steps` training steps and `CROPS` crops,
     the first of each left out.
     """
     before = peak_memory_mb()
     network = build_network_of(
-        settings, Run(network_name, arm, settings.percents[0], settings.seeds[0])
+        settings, BenchmarkRun(network_name, arm, settings.percents[0], settings.seeds[0])
     )
     train, loss_of = settings.train, SegmentationLoss()
     trained = [p for p in network.parameters() if p.requires_grad]
@@ -137,7 +149,7 @@ def measured(settings: Settings, network_name: str, arm: str, precision: str, st
         torch.nn.utils.clip_grad_norm_(trained, train.clip)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
-        for kept, now in zip(average, trained):
+        for kept, now in zip(average, trained, strict=True):
             kept.lerp_(now.detach(), 1 - train.ema)
 
     network.train()
@@ -180,5 +192,5 @@ def _processor() -> str:
 
 if __name__ == "__main__":
     _path, _network, _arm, _precision, _steps = sys.argv[1:]
-    _settings = Settings.from_dict(json.loads(Path(_path).read_text(encoding="utf-8")))
+    _settings = BenchmarkSettings.from_dict(json.loads(Path(_path).read_text(encoding="utf-8")))
     print(json.dumps(measured(_settings, _network, _arm, _precision, int(_steps))))

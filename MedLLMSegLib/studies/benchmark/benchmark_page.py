@@ -9,8 +9,8 @@ from MedLLMSegLib.metrics.paired_tests import Comparison
 from MedLLMSegLib.reporting.markdown import p_value, signed
 from MedLLMSegLib.training.optimiser import OPTIMISERS
 
-from .benchmark_plan import LEARNING_RATES, Run
-from .benchmark_results import Results, choose_learning_rate
+from .benchmark_plan import LEARNING_RATES, BenchmarkRun
+from .benchmark_results import BenchmarkResults, choose_learning_rate
 from .benchmark_tables import (
     DIGITS,
     EXTRA,
@@ -26,7 +26,16 @@ from .benchmark_tables import (
     section_tests,
 )
 from .corruptions import CORRUPTIONS
-from .verdict import CONTROLS, NAMES, Answer, Key, answer, figure, headline, seed_differences
+from .verdict import (
+    CONTROLS,
+    NAMES,
+    ArmKey,
+    BlockAnswer,
+    answer,
+    figure,
+    headline,
+    seed_differences,
+)
 
 WITH_BLOCK = (
     "F",
@@ -37,7 +46,7 @@ WITH_BLOCK = (
 UNTRAINED = 0.1  # of Dice below our network, with the same data and steps
 
 
-def write_page(results: Results, docs: Path, command: str) -> Path:
+def write_page(results: BenchmarkResults, docs: Path, command: str) -> Path:
     """Write benchmark.md and its plot into a folder. command: what was typed to run the
     benchmark.
     """
@@ -47,7 +56,7 @@ def write_page(results: Results, docs: Path, command: str) -> Path:
     return write_text(docs / "benchmark.md", page(results, command))
 
 
-def page(results: Results, command: str) -> str:
+def page(results: BenchmarkResults, command: str) -> str:
     """The whole page as Markdown."""
     parts = [
         "# Does the language-model block help?",
@@ -66,7 +75,7 @@ def page(results: Results, command: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _answer_lines(results: Results) -> list[str]:
+def _answer_lines(results: BenchmarkResults) -> list[str]:
     found = answer(results)
     lines = [f"**{headline(found)}** {_explained(results, found)}", *_against(found)]
     for title, network, percent, controls in (
@@ -83,10 +92,10 @@ def _answer_lines(results: Results) -> list[str]:
     return lines
 
 
-def _reached(results: Results, network: str, percent: int) -> str:
+def _reached(results: BenchmarkResults, network: str, percent: int) -> str:
     """How good a network's F is, and that it says little where it is far from trained."""
     found, ours = (
-        figure(results, Key(*key)) for key in ((network, "F", percent), ("ours", "F", 100))
+        figure(results, ArmKey(*key)) for key in ((network, "F", percent), ("ours", "F", 100))
     )
     far = ours is not None and ours.mean - found.mean > UNTRAINED
     return f", F has a mean Dice of {found.mean:.4f}" + (
@@ -97,7 +106,7 @@ def _reached(results: Results, network: str, percent: int) -> str:
     )
 
 
-def _explained(results: Results, found: Answer) -> str:
+def _explained(results: BenchmarkResults, found: BlockAnswer) -> str:
     if found.missing:
         total = len(results.settings["seeds"]) * (1 + len(CONTROLS))
         return (
@@ -105,7 +114,7 @@ def _explained(results: Results, found: Answer) -> str:
             f" {', '.join(found.missing)}. What is finished stands below; no part of it is an"
             " estimate."
         )
-    f, cases = figure(results, Key("ours", "F", 100)), results.settings["cases"]["test"]
+    f, cases = figure(results, ArmKey("ours", "F", 100)), results.settings["cases"]["test"]
     heads = len({results.groups[c] for c in cases})
     return (
         f'"The language model helps" was to mean that our network with the frozen pretrained block'
@@ -118,7 +127,7 @@ def _explained(results: Results, found: Answer) -> str:
     )
 
 
-def _against(found: Answer) -> list[str]:
+def _against(found: BlockAnswer) -> list[str]:
     """F against each control, a line each."""
     if found.missing:
         return []
@@ -137,7 +146,7 @@ def _standing(test: Comparison) -> str:
     return {test.first: "better", test.second: "worse"}.get(test.better, "no difference shown")
 
 
-def _left_out(results: Results) -> list[str]:
+def _left_out(results: BenchmarkResults) -> list[str]:
     """What the shipped model would lose or gain without its block, and which arm with a block is
     the best on val.
     """
@@ -147,7 +156,7 @@ def _left_out(results: Results) -> list[str]:
         "A": "Training the network without the block (A)",
         "I": "Training with the block and leaving it out at inference (I)",
     }.items():
-        test = tests.get((f, Key("ours", arm, 100)))
+        test = tests.get((f, ArmKey("ours", arm, 100)))
         parts.append(
             f"{how}: {NOT_RUN}."
             if test is None
@@ -161,16 +170,16 @@ def _left_out(results: Results) -> list[str]:
     return [*parts, _best_on_val(results)]
 
 
-def _seeds_short(results: Results, arm: str) -> str:
+def _seeds_short(results: BenchmarkResults, arm: str) -> str:
     """A test on one seed must not read like one on all."""
     planned, both = (
         len(results.settings["seeds"]),
-        len(seed_differences(results, Key("ours", "F", 100), Key("ours", arm, 100))),
+        len(seed_differences(results, ArmKey("ours", "F", 100), ArmKey("ours", arm, 100))),
     )
     return "" if both == planned else f", on {both} of {planned} seeds"
 
 
-def _best_on_val(results: Results) -> str:
+def _best_on_val(results: BenchmarkResults) -> str:
     """The shipped model is to be the best arm that holds the pretrained block."""
     arms = [
         *WITH_BLOCK,
@@ -188,19 +197,20 @@ def _best_on_val(results: Results) -> str:
     )
 
 
-def _val(results: Results, arm: str) -> float | None:
+def _val(results: BenchmarkResults, arm: str) -> float | None:
     found = [
-        results.runs.get(Run("ours", arm, 100, seed).name) for seed in results.settings["seeds"]
+        results.runs.get(BenchmarkRun("ours", arm, 100, seed).name)
+        for seed in results.settings["seeds"]
     ]
     return None if None in found else sum(r["val_dice"] for r in found) / len(found)
 
 
-def _change(results: Results, arm: str) -> str:
+def _change(results: BenchmarkResults, arm: str) -> str:
     own, f = results.measured.get(f"ours-{arm}"), results.measured.get("ours-F")
     if not own or not f or "rounds" not in own:
         return f"; what it saves in time and parameters: {NOT_RUN}"
     trained, frozen = (own["parameters"][k] - f["parameters"][k] for k in ("trained", "frozen"))
-    ratios = [100 * a / b for a, b in zip(own["rounds"], f["rounds"])]
+    ratios = [100 * a / b for a, b in zip(own["rounds"], f["rounds"], strict=True)]
     low, high = min(ratios), max(ratios)
     size = (
         f", needs none of its {f['parameters']['frozen']:,} frozen parameters then"
@@ -214,7 +224,7 @@ def _change(results: Results, arm: str) -> str:
     )
 
 
-def _how(results: Results, command: str) -> list[str]:
+def _how(results: BenchmarkResults, command: str) -> list[str]:
     s, train = results.settings, results.settings["train"]
     sizes = {split: len(ids) for split, ids in s["cases"].items()}
     ours = s["ours"]
@@ -268,7 +278,7 @@ def _how(results: Results, command: str) -> list[str]:
     ]
 
 
-def _tuning_text(results: Results) -> str:
+def _tuning_text(results: BenchmarkResults) -> str:
     if not results.settings["tune"]:
         return (
             f"The learning rate is {results.settings['train']['lr']:g} for every arm; it was not"

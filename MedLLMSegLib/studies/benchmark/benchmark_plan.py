@@ -42,7 +42,7 @@ SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
-class Run:
+class BenchmarkRun:
     """One training and its test.
 
     network: "ours", "paper" or "dynunet". arm: of `networks.controls.ARMS`. percent: of the
@@ -70,7 +70,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Settings:
+class BenchmarkSettings:
     """What all runs share. A folder of runs belongs to one of these for good.
 
     ours, paper: the two networks with their block (arm F). train: the training of every arm; its
@@ -100,7 +100,7 @@ class Settings:
         return json.loads(json.dumps(found))
 
     @classmethod
-    def from_dict(cls, data: dict) -> Settings:
+    def from_dict(cls, data: dict) -> BenchmarkSettings:
         """What `to_dict` gave."""
         train = {k: tuple(v) if isinstance(v, list) else v for k, v in data["train"].items()}
         how = {
@@ -128,7 +128,7 @@ def make_settings(
     seeds: tuple[int, ...] = (0, 1, 2),
     precision: str = "bf16",
     optimiser: str = "adamw",
-) -> Settings:
+) -> BenchmarkSettings:
     """Settings for a case set and its splits (`cases.split_cases`). size: a key of `SIZES`.
 
     The same for every arm: four validations, a warm-up of a twentieth of the steps (150 at most),
@@ -158,7 +158,7 @@ def make_settings(
         precision=precision,
         optimiser=optimiser,
     )
-    return Settings(
+    return BenchmarkSettings(
         replace(SIZES[size], classes=classes),
         replace(PAPER, classes=classes),
         train,
@@ -172,50 +172,58 @@ def make_settings(
     )
 
 
-def planned(settings: Settings) -> list[Run]:
+def planned(settings: BenchmarkSettings) -> list[BenchmarkRun]:
     """Stage 1 in the order in which the answer comes soonest: the controls before all else, seed
     by seed.
     """
     whole, *fractions = settings.percents
-    runs = [Run("ours", arm, whole, seed) for seed in settings.seeds for arm in "FCDA"]
+    runs = [BenchmarkRun("ours", arm, whole, seed) for seed in settings.seeds for arm in "FCDA"]
     runs += [
         run
         for seed in settings.seeds
-        for run in (Run("dynunet", "J", whole, seed), Run("ours", "I", whole, seed))
+        for run in (
+            BenchmarkRun("dynunet", "J", whole, seed),
+            BenchmarkRun("ours", "I", whole, seed),
+        )
     ]
     for percent in fractions:
-        runs += [Run("ours", arm, percent, seed) for seed in settings.seeds for arm in "FCDA"]
+        runs += [
+            BenchmarkRun("ours", arm, percent, seed) for seed in settings.seeds for arm in "FCDA"
+        ]
         runs += [
             run
             for seed in settings.seeds
-            for run in (Run("ours", "I", percent, seed), Run("dynunet", "J", percent, seed))
+            for run in (
+                BenchmarkRun("ours", "I", percent, seed),
+                BenchmarkRun("dynunet", "J", percent, seed),
+            )
         ]
-    runs += [Run("paper", arm, whole, seed) for seed in settings.seeds for arm in "FDA"]
+    runs += [BenchmarkRun("paper", arm, whole, seed) for seed in settings.seeds for arm in "FDA"]
     runs += [
-        Run("ours", arm, whole, seed)
+        BenchmarkRun("ours", arm, whole, seed)
         for seed in settings.seeds
         for arm in ("F-nolocal", "F-nofusion")
     ]
     return runs
 
 
-def tuning(settings: Settings) -> list[Run]:
+def tuning(settings: BenchmarkSettings) -> list[BenchmarkRun]:
     """With `tune`: every arm at every learning rate, first seed, all cases."""
     if not settings.tune:
         return []
     arms = dict.fromkeys((run.network, run.arm) for run in planned(settings))
     return [
-        Run(network, arm, settings.percents[0], settings.seeds[0], lr)
+        BenchmarkRun(network, arm, settings.percents[0], settings.seeds[0], lr)
         for network, arm in arms
         for lr in LEARNING_RATES
     ]
 
 
-def extra_runs(settings: Settings, pattern: str) -> list[Run]:
+def extra_runs(settings: BenchmarkSettings, pattern: str) -> list[BenchmarkRun]:
     """Runs beyond stage 1 (arms B, E, G and H), which only their own name asks for."""
     arms = ("B", "E", "G", "H-head", "H-middle", "H-tail", "H-layer0", "H-layer12")
     every = [
-        Run("ours", arm, percent, seed)
+        BenchmarkRun("ours", arm, percent, seed)
         for percent in settings.percents
         for seed in settings.seeds
         for arm in arms
@@ -223,7 +231,7 @@ def extra_runs(settings: Settings, pattern: str) -> list[Run]:
     return [run for run in every if fnmatch.fnmatchcase(run.name, pattern)]
 
 
-def chosen_runs(settings: Settings, pattern: str | None = None) -> list[Run]:
+def chosen_runs(settings: BenchmarkSettings, pattern: str | None = None) -> list[BenchmarkRun]:
     """The runs whose names match (shell wildcards; None: all of stage 1, tuning first)."""
     runs = tuning(settings) + planned(settings)
     if pattern is None:
@@ -239,7 +247,7 @@ def chosen_runs(settings: Settings, pattern: str | None = None) -> list[Run]:
     return found
 
 
-def keep_settings(settings: Settings, path: Path) -> None:
+def keep_settings(settings: BenchmarkSettings, path: Path) -> None:
     """Record the settings in a new file, or refuse where results of other settings stand."""
     wanted = settings.to_dict()
     if not path.exists():
@@ -257,7 +265,7 @@ def refuse_other(found: dict, wanted: dict, path: Path) -> None:
     default value before.
     """
     try:
-        found = Settings.from_dict(found).to_dict()
+        found = BenchmarkSettings.from_dict(found).to_dict()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f'"{path}" was written by another version, or is damaged; choose another --output and'

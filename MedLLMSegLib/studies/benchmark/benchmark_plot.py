@@ -9,17 +9,17 @@ from matplotlib.figure import Figure as Canvas
 
 from MedLLMSegLib.core.safe_files import atomic_write
 
-from .benchmark_results import Results
-from .verdict import Key, family, figure
+from .benchmark_results import BenchmarkResults
+from .verdict import ArmKey, family, figure
 
 FAMILIES = {
     "our network, all training cases": (
-        [Key("ours", a, 100) for a in "ACDFI"] + [Key("dynunet", "J", 100)]
+        [ArmKey("ours", a, 100) for a in "ACDFI"] + [ArmKey("dynunet", "J", 100)]
     ),
     "our network, a tenth of them": (
-        [Key("ours", a, 10) for a in "ACDFI"] + [Key("dynunet", "J", 10)]
+        [ArmKey("ours", a, 10) for a in "ACDFI"] + [ArmKey("dynunet", "J", 10)]
     ),
-    "the paper's plain network, all": [Key("paper", a, 100) for a in "ADF"],
+    "the paper's plain network, all": [ArmKey("paper", a, 100) for a in "ADF"],
 }
 LABELS = {
     "A": "A no block",
@@ -32,7 +32,7 @@ LABELS = {
 DOT, SEED, SOFT, LINE = "#1c1e21", "#c2511b", "#5d6470", "#b9bec6"
 
 
-def draw(results: Results, path: Path) -> Path:
+def draw(results: BenchmarkResults, path: Path) -> Path:
     """A PNG with a row for each family: left the arms' Dice, right F minus each arm; "not run"
     stands where nothing was.
     """
@@ -40,7 +40,7 @@ def draw(results: Results, path: Path) -> Path:
     canvas = Canvas(figsize=(10, 0.36 * sum(heights) + 1.2), dpi=120, layout="constrained")
     FigureCanvasAgg(canvas)
     axes = canvas.subplots(len(FAMILIES), 2, gridspec_kw={"height_ratios": heights}, squeeze=False)
-    for (left, right), (title, keys) in zip(axes, FAMILIES.items()):
+    for (left, right), (title, keys) in zip(axes, FAMILIES.items(), strict=True):
         _draw_dice(left, results, keys, title)
         _draw_differences(right, results, keys)
     canvas.supxlabel(
@@ -53,7 +53,7 @@ def draw(results: Results, path: Path) -> Path:
     return path
 
 
-def _draw_dice(axes, results: Results, keys: list[Key], title: str) -> None:
+def _draw_dice(axes, results: BenchmarkResults, keys: list[ArmKey], title: str) -> None:
     for row, key in enumerate(keys):
         found = figure(results, key)
         if found is None:
@@ -72,7 +72,7 @@ def _draw_dice(axes, results: Results, keys: list[Key], title: str) -> None:
     _dress(axes, len(keys), f"Dice: {title}")
 
 
-def _draw_differences(axes, results: Results, keys: list[Key]) -> None:
+def _draw_differences(axes, results: BenchmarkResults, keys: list[ArmKey]) -> None:
     f = next(key for key in keys if key.arm == "F")
     tests = family(results, [(f, key) for key in keys if key != f])
     axes.axvline(0, color=LINE, linewidth=1)

@@ -10,13 +10,13 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
 
-from .benchmark_plan import LEARNING_RATES, Run, Settings, refuse_other
+from .benchmark_plan import LEARNING_RATES, BenchmarkRun, BenchmarkSettings, refuse_other
 
 RESULT = "result.json"
 COLLECTED = "benchmark-results.json"
 
 
-class Results:
+class BenchmarkResults:
     """The finished runs of one benchmark, kept in `path`, which is committed with the repository.
 
     runs: name -> result. measured, memory: what `--measure` and `--memory` found. groups: case id
@@ -25,7 +25,7 @@ class Results:
     """
 
     def __init__(
-        self, path: Path, settings: Settings, groups: dict[str, str], structures: list[str]
+        self, path: Path, settings: BenchmarkSettings, groups: dict[str, str], structures: list[str]
     ):
         self.path, self.settings = Path(path), settings.to_dict()
         found = _read(self.path) if self.path.exists() else {}
@@ -77,7 +77,7 @@ def choose_learning_rate(runs: dict[str, dict], network: str, arm: str) -> float
     """The learning rate with the best val Dice of an arm's tuning; None unless all its tuning
     runs are finished.
     """
-    names = {lr: Run(network, arm, 100, 0, lr).name for lr in LEARNING_RATES}
+    names = {lr: BenchmarkRun(network, arm, 100, 0, lr).name for lr in LEARNING_RATES}
     if any(name not in runs for name in names.values()):
         return None
     return max(LEARNING_RATES, key=lambda lr: runs[names[lr]]["val_dice"])

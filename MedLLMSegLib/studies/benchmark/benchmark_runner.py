@@ -33,8 +33,8 @@ from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.segmenter.prepared_cases import prepare_set
 from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
 
-from .benchmark_plan import SETTINGS, Run, Settings, chosen_runs, keep_settings
-from .benchmark_results import RESULT, Results, choose_learning_rate
+from .benchmark_plan import SETTINGS, BenchmarkRun, BenchmarkSettings, chosen_runs, keep_settings
+from .benchmark_results import RESULT, BenchmarkResults, choose_learning_rate
 from .corruptions import CORRUPTIONS, corrupted
 
 METRICS = ("dice", "hd95_mm")
@@ -42,16 +42,16 @@ TABLE = "test.csv"  # beside a run's result.json
 
 
 @dataclass(eq=False)
-class Bench:
+class Benchmark:
     """One benchmark at work. parts: split -> cases. output: where the runs' folders lie.
     results: what is finished.
     """
 
     case_set: CaseSet
     parts: dict[str, tuple[Case, ...]]
-    settings: Settings
+    settings: BenchmarkSettings
     output: Path
-    results: Results
+    results: BenchmarkResults
     device: str = "cpu"
 
     @cached_property
@@ -65,11 +65,11 @@ class Bench:
         ready = prepare_set(
             cases, self.case_set, Preparation(self.settings.spacing_mm, self.settings.axes)
         )
-        return {case.id: each for case, each in zip(cases, ready)}
+        return {case.id: each for case, each in zip(cases, ready, strict=True)}
 
 
 def run_benchmark(
-    bench: Bench,
+    bench: Benchmark,
     pattern: str | None = None,
     minutes: float | None = None,
     progress: Report | None = None,
@@ -103,7 +103,7 @@ def run_benchmark(
     return finished
 
 
-def one_run(bench: Bench, run: Run, tell: Report) -> None:
+def one_run(bench: Benchmark, run: BenchmarkRun, tell: Report) -> None:
     """Train an arm and test it; its result.json is written last, and only then does the run
     count as finished.
     """
@@ -146,7 +146,7 @@ def one_run(bench: Bench, run: Run, tell: Report) -> None:
         (folder / LAST).unlink(missing_ok=True)
 
 
-def table_of(bench: Bench, found: dict[str, dict]) -> str:
+def table_of(bench: Benchmark, found: dict[str, dict]) -> str:
     """The clean test cases as `medllmseg evaluate` writes them, for its ``--compare``."""
     names = [s.key for s in named_structures(dict(enumerate(bench.results.structures, start=1)))]
     return table(
@@ -157,7 +157,7 @@ def table_of(bench: Bench, found: dict[str, dict]) -> str:
                 {
                     f"{metric}_{name}": math.nan if value is None else value
                     for metric, values in metrics.items()
-                    for name, value in zip(names, values)
+                    for name, value in zip(names, values, strict=True)
                 },
             )
             for case, metrics in found.items()
@@ -165,7 +165,7 @@ def table_of(bench: Bench, found: dict[str, dict]) -> str:
     )
 
 
-def training_folder(bench: Bench, run: Run, lr: float) -> Path:
+def training_folder(bench: Benchmark, run: BenchmarkRun, lr: float) -> Path:
     """Where a run trains: in its own folder, or in that of the tuning run that was the very same
     training.
     """
@@ -174,7 +174,7 @@ def training_folder(bench: Bench, run: Run, lr: float) -> Path:
     return bench.output / (replace(run, lr=lr).name if tuned else run.name)
 
 
-def learning_rate(bench: Bench, run: Run) -> float:
+def learning_rate(bench: Benchmark, run: BenchmarkRun) -> float:
     """A tuning run's own; else the one that the arm's tuning chose, or the settings' without
     tuning.
     """
@@ -191,7 +191,7 @@ def learning_rate(bench: Bench, run: Run) -> float:
     return chosen
 
 
-def build_network_of(settings: Settings, run: Run) -> nn.Module:
+def build_network_of(settings: BenchmarkSettings, run: BenchmarkRun) -> nn.Module:
     """The network that a run trains, with its seed's initial weights."""
     if run.network == "dynunet":
         with torch.random.fork_rng(devices=[]):
@@ -213,7 +213,7 @@ def training_cases(cases: tuple[Case, ...], percent: int, seed: int) -> list[Cas
     return [case for case in cases if case.group in kept]
 
 
-def measure_on_test(bench: Bench, network: nn.Module, run: Run, tell: Report) -> dict:
+def measure_on_test(bench: Benchmark, network: nn.Module, run: BenchmarkRun, tell: Report) -> dict:
     """{"clean" or a corruption: {case id: {metric: [of each structure]}}} on the test cases at
     their own resolution.
     """
@@ -232,7 +232,9 @@ def measure_on_test(bench: Bench, network: nn.Module, run: Run, tell: Report) ->
     return found
 
 
-def label_scan(network: nn.Module, volume: Volume, settings: Settings, device) -> np.ndarray:
+def label_scan(
+    network: nn.Module, volume: Volume, settings: BenchmarkSettings, device
+) -> np.ndarray:
     """Labels (k, j, i) on the scan's own grid: the likeliest class of each voxel, with nothing
     cleaned up.
     """

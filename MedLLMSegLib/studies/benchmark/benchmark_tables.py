@@ -7,9 +7,9 @@ from MedLLMSegLib.networks.controls import ARMS
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
 
 from .benchmark_plan import ROBUST_ARMS
-from .benchmark_results import Results
+from .benchmark_results import BenchmarkResults
 from .corruptions import CORRUPTIONS
-from .verdict import CONTROLS, Figure, Key, family, figure
+from .verdict import CONTROLS, ArmKey, ArmMean, family, figure
 
 NOT_RUN = "not run"
 DIGITS = 4  # of a Dice
@@ -27,27 +27,29 @@ EXTRA = (
 PAPER = (("paper", "A"), ("paper", "D"), ("paper", "F"))
 
 
-def interval(x: Figure | Comparison) -> str:
+def interval(x: ArmMean | Comparison) -> str:
     return f"95 % {x.low:.4f} to {x.high:.4f}"
 
 
-def network_section(results: Results, title: str, arms, percent: int) -> list[str]:
+def network_section(results: BenchmarkResults, title: str, arms, percent: int) -> list[str]:
     """Dice and HD95 of each arm, and F against it."""
     f, keys, tests = section_tests(results, arms, percent)
     return [f"## {title}", _arms_table(results, keys, f, tests), *_notes(tests.values())]
 
 
-def section_tests(results: Results, arms, percent: int) -> tuple[Key, list[Key], dict]:
+def section_tests(
+    results: BenchmarkResults, arms, percent: int
+) -> tuple[ArmKey, list[ArmKey], dict]:
     """F, all arms that are shown, and F against each: its controls are one family, the other
     arms another.
     """
     if arms[0][0] == "ours":
         arms = [
             *arms,
-            *(("ours", arm) for arm in EXTRA if figure(results, Key("ours", arm, percent))),
+            *(("ours", arm) for arm in EXTRA if figure(results, ArmKey("ours", arm, percent))),
         ]
-    f = Key("ours" if arms[0][0] == "ours" else "paper", "F", percent)
-    keys = [Key(network, arm, percent) for network, arm in arms]
+    f = ArmKey("ours" if arms[0][0] == "ours" else "paper", "F", percent)
+    keys = [ArmKey(network, arm, percent) for network, arm in arms]
     main = [k for k in keys if k.arm in CONTROLS]
     others = [k for k in keys if k not in main and k != f]
     return (
@@ -57,7 +59,7 @@ def section_tests(results: Results, arms, percent: int) -> tuple[Key, list[Key],
     )
 
 
-def _arms_table(results: Results, keys: list[Key], f: Key, tests: dict) -> str:
+def _arms_table(results: BenchmarkResults, keys: list[ArmKey], f: ArmKey, tests: dict) -> str:
     """A row for each of the arms `keys`; tests: (f, key) -> F against it."""
     columns = [f"dice_{name}" for name in results.structures]
     head = [
@@ -73,7 +75,7 @@ def _arms_table(results: Results, keys: list[Key], f: Key, tests: dict) -> str:
 
 
 def _arm_row(
-    results: Results, key: Key, f: Key, test: Comparison | None, columns: list[str]
+    results: BenchmarkResults, key: ArmKey, f: ArmKey, test: Comparison | None, columns: list[str]
 ) -> list[str]:
     found = figure(results, key)
     name = f"{key.arm}: {ARMS[key.arm]}"
@@ -115,9 +117,9 @@ def _notes(tests) -> list[str]:
     return [" ".join(notes)] if notes else []
 
 
-def ablations(results: Results) -> list[str]:
-    f = Key("ours", "F", 100)
-    keys = [Key("ours", arm, 100) for arm in ("F-nolocal", "F-nofusion")]
+def ablations(results: BenchmarkResults) -> list[str]:
+    f = ArmKey("ours", "F", 100)
+    keys = [ArmKey("ours", arm, 100) for arm in ("F-nolocal", "F-nofusion")]
     tests = family(results, [(f, k) for k in keys])
     return [
         "## Without the local branch, without the fusion",
@@ -126,7 +128,7 @@ def ablations(results: Results) -> list[str]:
     ]
 
 
-def robustness(results: Results) -> list[str]:
+def robustness(results: BenchmarkResults) -> list[str]:
     parts = [
         "## Corrupted images",
         (
@@ -145,17 +147,17 @@ def robustness(results: Results) -> list[str]:
     return parts
 
 
-def _robust_table(results: Results, network: str, percent: int, arms: list[str]) -> str:
+def _robust_table(results: BenchmarkResults, network: str, percent: int, arms: list[str]) -> str:
     others = [a for a in arms if a != "F"]
     pairs = {
-        (name, a): (Key(network, "F", percent, name), Key(network, a, percent, name))
+        (name, a): (ArmKey(network, "F", percent, name), ArmKey(network, a, percent, name))
         for name in CORRUPTIONS
         for a in others
     }
     tests = family(results, list(pairs.values()))
     rows = []
     for name in CORRUPTIONS:
-        found = [figure(results, Key(network, a, percent, name)) for a in arms]
+        found = [figure(results, ArmKey(network, a, percent, name)) for a in arms]
         cells = [_difference(False, tests.get(pairs[name, a])) for a in others]
         rows.append(
             [
@@ -170,7 +172,7 @@ def _robust_table(results: Results, network: str, percent: int, arms: list[str])
     )
 
 
-def costs(results: Results) -> list[str]:
+def costs(results: BenchmarkResults) -> list[str]:
     arms = [*OURS, ("ours", "F-nolocal"), ("ours", "F-nofusion"), *PAPER]
     head = [
         "network and arm",
@@ -221,7 +223,7 @@ def costs(results: Results) -> list[str]:
     ]
 
 
-def memory(results: Results) -> list[str]:
+def memory(results: BenchmarkResults) -> list[str]:
     rows = []
     for name in ("ours-F", "dynunet-J", "paper-F"):
         m = results.memory.get(name)

@@ -18,14 +18,14 @@ import numpy as np
 from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.metrics.paired_tests import Comparison, Table, arm_values, paired_tests
 
-from .benchmark_plan import Run
-from .benchmark_results import Results
+from .benchmark_plan import BenchmarkRun
+from .benchmark_results import BenchmarkResults
 
 CONTROLS = ("A", "C", "D")
 NAMES = {"A": "no block", "C": "the trainable MLP", "D": "the frozen random block"}
 
 
-class Key(NamedTuple):
+class ArmKey(NamedTuple):
     """An arm of a network, trained on a share of the cases and tested under a condition; over
     all its seeds.
     """
@@ -37,7 +37,7 @@ class Key(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Figure:
+class ArmMean:
     """A mean over heads (seeds averaged), its 95 % interval over heads, and the mean of each
     seed that was run.
     """
@@ -49,7 +49,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BlockAnswer:
     """missing: runs that the answer waits for. tests: control -> F against it. by_seed: control
     -> F minus it, each seed.
     """
@@ -71,25 +71,25 @@ class Answer:
         return bool(found) and min(found) < 0 < max(found)
 
 
-def tables(results: Results, key: Key) -> dict[int, Table]:
+def tables(results: BenchmarkResults, key: ArmKey) -> dict[int, Table]:
     """Seed -> case -> column such as "dice_anterior" -> value, of the finished runs."""
     found = {}
     for seed in results.settings["seeds"]:
-        run = results.runs.get(Run(key.network, key.arm, key.percent, seed).name)
+        run = results.runs.get(BenchmarkRun(key.network, key.arm, key.percent, seed).name)
         cases = run["test"].get(key.condition) if run else None
         if cases:
             found[seed] = {
                 case: {
                     f"{metric}_{name}": math.nan if value is None else value
                     for metric, values in metrics.items()
-                    for name, value in zip(results.structures, values)
+                    for name, value in zip(results.structures, values, strict=True)
                 }
                 for case, metrics in cases.items()
             }
     return found
 
 
-def figure(results: Results, key: Key, metric: str = "dice") -> Figure | None:
+def figure(results: BenchmarkResults, key: ArmKey, metric: str = "dice") -> ArmMean | None:
     """None where no seed was run. metric: "dice" and "hd95_mm" are means over the structures; or
     one column.
     """
@@ -101,12 +101,12 @@ def figure(results: Results, key: Key, metric: str = "dice") -> Figure | None:
         seed: float(arm_values({"one": [table]}, results.groups, metric)["one"].mean())
         for seed, table in each.items()
     }
-    return Figure(float(np.mean(values)), *bootstrap_interval(values), seeds)
+    return ArmMean(float(np.mean(values)), *bootstrap_interval(values), seeds)
 
 
 def family(
-    results: Results, pairs: Sequence[tuple[Key, Key]], metric: str = "dice"
-) -> dict[tuple[Key, Key], Comparison]:
+    results: BenchmarkResults, pairs: Sequence[tuple[ArmKey, ArmKey]], metric: str = "dice"
+) -> dict[tuple[ArmKey, ArmKey], Comparison]:
     """The tests of one family, of the pairs that were both run, on the seeds that both have.
 
     `Comparison.first`, `second` and `better` are arms' letters.
@@ -117,12 +117,14 @@ def family(
         seeds = sorted(set(each[0]) & set(each[1]))
         if seeds:
             names = tuple(f"{n} {side}" for side in ("first", "second"))
-            arms |= {name: [table[s] for s in seeds] for name, table in zip(names, each)}
+            arms |= {
+                name: [table[s] for s in seeds] for name, table in zip(names, each, strict=True)
+            }
             asked[names] = pair
     found = paired_tests(arms, results.groups, (metric,), list(asked)) if asked else []
     named = {}
-    for names, test in zip(asked, found):
-        letters = dict(zip(names, (key.arm for key in asked[names])))
+    for names, test in zip(asked, found, strict=True):
+        letters = dict(zip(names, (key.arm for key in asked[names]), strict=True))
         named[asked[names]] = replace(
             test,
             first=letters[test.first],
@@ -133,25 +135,28 @@ def family(
 
 
 def answer(
-    results: Results, network: str = "ours", percent: int = 100, controls: Sequence[str] = CONTROLS
-) -> Answer:
+    results: BenchmarkResults,
+    network: str = "ours",
+    percent: int = 100,
+    controls: Sequence[str] = CONTROLS,
+) -> BlockAnswer:
     """Does F beat its controls? A family of its own for each network and share of the cases."""
     missing = [
         run.name
         for seed in results.settings["seeds"]
         for arm in ("F", *controls)
-        if (run := Run(network, arm, percent, seed)).name not in results.runs
+        if (run := BenchmarkRun(network, arm, percent, seed)).name not in results.runs
     ]
-    f = Key(network, "F", percent)
-    tests = family(results, [(f, Key(network, arm, percent)) for arm in controls])
-    return Answer(
+    f = ArmKey(network, "F", percent)
+    tests = family(results, [(f, ArmKey(network, arm, percent)) for arm in controls])
+    return BlockAnswer(
         tuple(missing),
         {pair[1].arm: test for pair, test in tests.items()},
-        {arm: seed_differences(results, f, Key(network, arm, percent)) for arm in controls},
+        {arm: seed_differences(results, f, ArmKey(network, arm, percent)) for arm in controls},
     )
 
 
-def seed_differences(results: Results, first: Key, second: Key) -> dict[int, float]:
+def seed_differences(results: BenchmarkResults, first: ArmKey, second: ArmKey) -> dict[int, float]:
     """Mean Dice of the first minus the second, seed by seed."""
     a, b = figure(results, first), figure(results, second)
     if a is None or b is None:
@@ -159,7 +164,7 @@ def seed_differences(results: Results, first: Key, second: Key) -> dict[int, flo
     return {seed: a.seeds[seed] - b.seeds[seed] for seed in a.seeds if seed in b.seeds}
 
 
-def headline(found: Answer) -> str:
+def headline(found: BlockAnswer) -> str:
     """The answer in a few words. It follows from the tests alone."""
     if found.verdict == "not run":
         return "Not answered yet."

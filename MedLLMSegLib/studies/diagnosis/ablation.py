@@ -25,7 +25,7 @@ from MedLLMSegLib.training.classifier.prepared_images import image_examples
 from .arms import cxr_arms
 from .study import Study
 from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, Results
+from .study_results import COLLECTED, StudyResults
 from .xray_page import summarise_cxr
 
 NAME = "cxr"
@@ -35,7 +35,7 @@ RATES = (3e-4, 1e-3, 3e-3)  # the paper's, and two higher ones, as these trainin
 def cxr_study(
     class_set: ClassSet,
     output: Path,
-    results: Results,
+    results: StudyResults,
     size: int = 224,
     epochs: int = 15,
     seeds: int = 3,
@@ -87,7 +87,7 @@ def _run(options) -> None:
     study = cxr_study(
         class_set,
         options.output,
-        Results(options.docs / COLLECTED),
+        StudyResults(options.docs / COLLECTED),
         options.size,
         options.epochs,
         options.seeds,

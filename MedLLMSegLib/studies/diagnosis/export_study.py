@@ -9,7 +9,7 @@ from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.training.classifier.export_classifier import export_classifier
 
-from .study import Run, Study
+from .study import Study, StudyRun
 
 
 def export_study(
@@ -21,7 +21,7 @@ def export_study(
     runs = study.results.runs(study.name)
     there = [
         run
-        for run in (Run(arm, seed) for seed in study.seeds)
+        for run in (StudyRun(arm, seed) for seed in study.seeds)
         if run.name in runs and study.weights(run).exists()
     ]
     if not there:

@@ -43,7 +43,7 @@ from .baselines import best_logistic
 from .export_study import export_study
 from .study import Arm, Study
 from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, Results
+from .study_results import COLLECTED, StudyResults
 from .study_summary import summarise
 
 NAME, MAIN = "acdc", "cnn-lstm"
@@ -107,7 +107,7 @@ def heart_examples(hearts: Sequence[Heart]) -> Examples:
 def heart_study(
     hearts: dict[str, list[Heart]],
     output: Path,
-    results: Results,
+    results: StudyResults,
     seeds: int = 3,
     epochs: int = 40,
     device: str = "cpu",
@@ -264,7 +264,7 @@ def _run(options) -> None:
     study = heart_study(
         read_hearts(options.data),
         options.output,
-        Results(options.docs / COLLECTED),
+        StudyResults(options.docs / COLLECTED),
         options.seeds,
         options.epochs,
         options.device,

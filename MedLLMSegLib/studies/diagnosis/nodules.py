@@ -39,7 +39,7 @@ from .baselines import best_logistic
 from .export_study import export_study
 from .study import Arm, Study, answer_of
 from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, Results
+from .study_results import COLLECTED, StudyResults
 from .study_summary import finished_seeds, summarise
 
 NAME, MAIN, FILE = "nodules", "cnn-lstm", "luna16_patches50.npz"
@@ -78,7 +78,7 @@ def patch_examples(images: np.ndarray, labels: np.ndarray, names: list[str]) -> 
     """
     volumes = (
         Volume(image[None].astype(np.float32), np.eye(4), name)
-        for image, name in zip(images, names)
+        for image, name in zip(images, names, strict=True)
     )
     steps = [sequence_from_slices(volume, PREPARATION) for volume in volumes]
     return step_examples(steps, labels, tuple(names), tuple(names))
@@ -92,7 +92,7 @@ def single(part: Examples) -> Examples:
 def nodule_study(
     parts: dict[str, Examples],
     output: Path,
-    results: Results,
+    results: StudyResults,
     seeds: int = 3,
     epochs: int = 12,
     device: str = "cpu",
@@ -207,7 +207,10 @@ def _operating_points(study: Study, docs: Path) -> list[str]:
         found = np.mean([sensitivity_at(truth, s, FALSE_POSITIVES) for s in scores], axis=0)
         rows.append(f"| `{name}` | " + " | ".join(f"{v:.3f}" for v in found) + " |")
         curve = froc(
-            [Finding(i, s, 0 if t else None) for i, s, t in zip(test.ids, scores[0], truth)],
+            [
+                Finding(i, s, 0 if t else None)
+                for i, s, t in zip(test.ids, scores[0], truth, strict=True)
+            ],
             int(truth.sum()),
             len(truth),
         )
@@ -247,7 +250,7 @@ def _run(options) -> None:
     study = nodule_study(
         parts,
         options.output,
-        Results(options.docs / COLLECTED),
+        StudyResults(options.docs / COLLECTED),
         options.seeds,
         options.epochs,
         options.device,

@@ -42,7 +42,7 @@ from .baselines import best_logistic
 from .export_study import export_study
 from .study import Arm, Study
 from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, Results
+from .study_results import COLLECTED, StudyResults
 from .study_summary import finished_seeds, summarise
 
 SYNTHETIC, CXR, MAIN = "records-synthetic", "records-cxr", "fusion"
@@ -77,7 +77,7 @@ def synthetic_examples(count: int, seed: int) -> Examples:
 
 
 def synthetic_study(
-    output: Path, results: Results, seeds: int = 3, epochs: int = 20, cases: int = 400
+    output: Path, results: StudyResults, seeds: int = 3, epochs: int = 20, cases: int = 400
 ) -> Study:
     counts = (("train", cases), ("val", cases // 2), ("test", cases))
     parts = {name: synthetic_examples(count, n) for n, (name, count) in enumerate(counts)}
@@ -100,7 +100,7 @@ def synthetic_study(
 def cxr_record_study(
     class_set: ClassSet,
     output: Path,
-    results: Results,
+    results: StudyResults,
     seeds: int = 3,
     epochs: int = 20,
     size: int = 224,
@@ -234,7 +234,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options) -> None:
-    results = Results(options.docs / COLLECTED)
+    results = StudyResults(options.docs / COLLECTED)
     if options.data is None:
         study = synthetic_study(options.output, results, options.seeds, options.epochs)
         count = {name: len(part) for name, part in study.parts.items()}

@@ -28,7 +28,7 @@ from MedLLMSegLib.training.checkpoint import BEST, fill_best
 from MedLLMSegLib.training.classifier.classifier_loop import ClassifierTrainer, LoopConfig
 from MedLLMSegLib.training.classifier.examples import Examples, TokenStore, logits_of
 
-from .study_results import Results
+from .study_results import StudyResults
 
 RESULT = "result.json"
 Baseline = Callable[[Examples, Examples, Examples, int], tuple[np.ndarray, np.ndarray]]
@@ -53,7 +53,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Run:
+class StudyRun:
     """lr: of a tuning run, which is chosen by on val and never tested; None for a run that
     counts.
     """
@@ -82,7 +82,7 @@ class Study:
     rates: tuple[float, ...]
     parts: Mapping[str, Examples]
     output: Path
-    results: Results
+    results: StudyResults
     key: dict = field(default_factory=dict)
     device: str = "cpu"
 
@@ -103,17 +103,17 @@ class Study:
         )
         self.results.begin(self.name, self.settings)
 
-    def planned(self) -> list[Run]:
+    def planned(self) -> list[StudyRun]:
         """First each arm's tuning, then the runs, seed by seed."""
         networks = [name for name, arm in self.arms.items() if arm.config]
         tuned = (
             [name for name in networks if not self.arms[name].like] if len(self.rates) > 1 else []
         )
-        runs = [Run(name, self.seeds[0], lr) for name in tuned for lr in self.rates]
-        runs += [Run(name, self.seeds[0]) for name in self.arms if name not in networks]
-        return runs + [Run(name, seed) for seed in self.seeds for name in networks]
+        runs = [StudyRun(name, self.seeds[0], lr) for name in tuned for lr in self.rates]
+        runs += [StudyRun(name, self.seeds[0]) for name in self.arms if name not in networks]
+        return runs + [StudyRun(name, seed) for seed in self.seeds for name in networks]
 
-    def chosen(self, pattern: str | None) -> list[Run]:
+    def chosen(self, pattern: str | None) -> list[StudyRun]:
         """The runs that an arm's or run's pattern (shell wildcards) asks for, with the tuning
         they wait for; None: all.
         """
@@ -183,7 +183,7 @@ class Study:
             },
         )
 
-    def rate(self, run: Run) -> float:
+    def rate(self, run: StudyRun) -> float:
         """A tuning run's own learning rate; else the one with the best val AUC in the arm's
         tuning, the lowest of equals.
         """
@@ -193,7 +193,7 @@ class Study:
             return self.rates[0]
         arm = self.arms[run.arm].like or run.arm
         tuned = {
-            lr: self.results.runs(self.name).get(Run(arm, self.seeds[0], lr).name)
+            lr: self.results.runs(self.name).get(StudyRun(arm, self.seeds[0], lr).name)
             for lr in sorted(self.rates)
         }
         if None in tuned.values():
@@ -203,7 +203,7 @@ class Study:
             )
         return max(tuned, key=lambda lr: tuned[lr]["val_auc"])
 
-    def network_of(self, run: Run) -> torch.nn.Module:
+    def network_of(self, run: StudyRun) -> torch.nn.Module:
         """The network that a run trains, with its seed's initial weights (and its seed's random
         language model).
         """
@@ -214,7 +214,7 @@ class Study:
             torch.manual_seed(run.seed)
             return build_classifier(config)
 
-    def folder(self, run: Run) -> Path:
+    def folder(self, run: StudyRun) -> Path:
         """Where a run trains: in that of the tuning run that was the very same training, where
         there is one.
         """
@@ -222,7 +222,7 @@ class Study:
         same = run.lr is None and not arm.like and len(self.rates) > 1 and run.seed == self.seeds[0]
         return self.output / (replace(run, lr=self.rate(run)).name if same else run.name)
 
-    def _network(self, run: Run, tell: Report) -> dict:
+    def _network(self, run: StudyRun, tell: Report) -> dict:
         arm, network, seen = self.arms[run.arm], self.network_of(run), self.seen(run.arm)
         config = replace(
             self.loop, lr=self.rate(run), seed=run.seed, epochs=arm.epochs or self.loop.epochs
@@ -267,11 +267,11 @@ class Study:
         view = self.arms[arm].view
         return {name: view(part) if view else part for name, part in self.parts.items()}
 
-    def weights(self, run: Run) -> Path:
+    def weights(self, run: StudyRun) -> Path:
         """The file with a finished run's chosen weights; gone where its folder was cleared."""
         return self.folder(run) / BEST
 
-    def trained(self, run: Run) -> torch.nn.Module:
+    def trained(self, run: StudyRun) -> torch.nn.Module:
         """The network of a finished run, with its chosen weights."""
         network = self.network_of(run)
         fill_best(network, self.folder(run))
@@ -284,7 +284,7 @@ class Study:
         views, how = (self.loop.views, self.loop.augmentation) if part == "train" else (1, None)
         return self.tokens.get(network, self.seen(arm)[part], views, how, self.device, tell)
 
-    def _baseline(self, run: Run) -> dict:
+    def _baseline(self, run: StudyRun) -> dict:
         began = time.monotonic()
         val, test = self.arms[run.arm].baseline(
             self.parts["train"], self.parts["val"], self.parts["test"], run.seed

@@ -9,7 +9,7 @@ from MedLLMSegLib.metrics.classification_intervals import Estimate
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
 
-from .study_results import Results
+from .study_results import StudyResults
 from .study_summary import verdict
 
 NOT_RUN = "not run"
@@ -23,12 +23,12 @@ SECTIONS = (
 )
 
 
-def write_page(results: Results, docs: Path) -> Path:
+def write_page(results: StudyResults, docs: Path) -> Path:
     """Write diagnosis.md into a folder."""
     return write_text(Path(docs) / "diagnosis.md", page(results))
 
 
-def page(results: Results) -> str:
+def page(results: StudyResults) -> str:
     """The whole page as Markdown."""
     parts = [
         "# Diagnosis without text",
@@ -44,7 +44,7 @@ def page(results: Results) -> str:
     return "\n\n".join([*parts, *_how()]) + "\n"
 
 
-def _answer(results: Results) -> list[str]:
+def _answer(results: StudyResults) -> list[str]:
     summary = results.get("cxr", "summary")
     found = verdict(summary) if summary else NOT_RUN
     if found == NOT_RUN:
@@ -93,7 +93,7 @@ def _missing(summary: dict) -> str:
     return f"trainings of {', '.join(waits)} are {NOT_RUN}"
 
 
-def _section(results: Results, study: str) -> list[str]:
+def _section(results: StudyResults, study: str) -> list[str]:
     summary = results.get(study, "summary")
     if not summary:
         return [f"{NOT_RUN.capitalize()}."]

@@ -16,7 +16,7 @@ from MedLLMSegLib.core.safe_files import write_text
 COLLECTED = "diagnosis-results.json"
 
 
-class Results:
+class StudyResults:
     """studies: name -> {"settings", "runs": {name: result}, and whatever else was measured under
     a name of its own}.
     """

@@ -14,7 +14,7 @@ from MedLLMSegLib.metrics.classification_intervals import auc_difference, classi
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT, holm
 from MedLLMSegLib.metrics.subgroups import subgroup_table
 
-from .study import Run, Study, answer_of
+from .study import Study, StudyRun, answer_of
 
 
 def summarise(
@@ -57,7 +57,7 @@ def summarise(
 def finished_seeds(study: Study, arm: str) -> dict[int, dict]:
     """Seed -> result of an arm's finished runs."""
     runs = study.results.runs(study.name)
-    return {seed: runs[name] for seed in study.seeds if (name := Run(arm, seed).name) in runs}
+    return {seed: runs[name] for seed in study.seeds if (name := StudyRun(arm, seed).name) in runs}
 
 
 def verdict(summary: dict) -> str:
@@ -124,6 +124,6 @@ def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict
             }
     for family in ([n for n in found if n in controls], [n for n in found if n not in controls]):
         testable = [n for n in family if found[n]["p"] is not None]
-        for name, p in zip(testable, holm([found[n]["p"] for n in testable])):
+        for name, p in zip(testable, holm([found[n]["p"] for n in testable]), strict=True):
             found[name]["p_holm"] = p
     return {name: {"p_holm": None, **each} for name, each in found.items()}

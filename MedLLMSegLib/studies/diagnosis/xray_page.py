@@ -23,7 +23,7 @@ from MedLLMSegLib.training.classifier.examples import features_of
 
 from .arms import CONTROLS, MAIN
 from .export_study import export_study
-from .study import Run, Study
+from .study import Study, StudyRun
 from .study_summary import summarise
 
 DETAILED = (MAIN, "linear")
@@ -88,7 +88,7 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
         "view": [c.columns.get("view", "") for c in shown],
     }
     for arm in MAPPED:
-        run = Run(arm, study.seeds[0])
+        run = StudyRun(arm, study.seeds[0])
         if run.name not in study.results.runs(study.name) or not study.weights(run).exists():
             continue
         network, seen = study.trained(run), study.seen(arm)
