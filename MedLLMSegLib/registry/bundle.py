@@ -106,7 +106,7 @@ def check_bundle_folder(folder: Path) -> None:
     is_bundle = (folder / METADATA).is_file()
     is_empty_folder = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not is_bundle and not is_empty_folder:
-        raise UserError(f'"{folder}" exists and is no model bundle; choose a new folder.')
+        raise UserError(f'"{folder}" exists and is not a model bundle; choose a new folder.')
 
 
 def _put_in_place(new: Path, folder: Path) -> None:

@@ -150,7 +150,7 @@ def test_what_stands_where_the_model_will_is_said_before_the_work(data, tmp_path
     (tmp_path / "run/bundle/mine.txt").write_text("mine")
     assert train(data, tmp_path / "run") == 2
     assert (
-        "exists and is no model bundle" in capsys.readouterr().err
+        "exists and is not a model bundle" in capsys.readouterr().err
         and not (tmp_path / "run/plan.json").exists()
     )
 
