@@ -98,7 +98,8 @@ def _grid_around(
 ) -> Grid:
     """A grid around a point; the columns of ``directions`` are the unit vectors of i, j and k."""
     k, j, i = (int(n) for n in shape)
-    steps = directions * np.broadcast_to(np.asarray(spacing_mm, float), 3)[::-1]
+    spacing_kji = _per_axis(spacing_mm)
+    steps = directions * spacing_kji[::-1]
     middle_ijk = (np.array([i, j, k]) - 1) / 2.0
     matrix = np.eye(4)
     matrix[:3, :3] = steps
@@ -142,10 +143,15 @@ def _sign_of_largest(vector: Array) -> float:
     return float(np.sign(vector[np.abs(vector).argmax()]))
 
 
+def _per_axis(spacing_mm: Spacing) -> Array:
+    """A spacing as (3,) mm along (k, j, i)."""
+    return np.broadcast_to(np.asarray(spacing_mm, float), 3)
+
+
 def _shape_for_extent(extent_ijk_mm: Array, spacing_mm: Spacing) -> Triple:
     """The number of voxels along (k, j, i) that covers an extent along (i, j, k)."""
-    spacing = np.broadcast_to(np.asarray(spacing_mm, float), 3)
-    counts = np.ceil(extent_ijk_mm[::-1] / spacing - ROUND_OFF_VOX)
+    extent_vox = extent_ijk_mm[::-1] / _per_axis(spacing_mm)
+    counts = np.ceil(extent_vox - ROUND_OFF_VOX)
     k, j, i = (max(1, int(n)) for n in counts)
     return k, j, i
 

@@ -22,8 +22,10 @@ STRUCTURES = uncoded_structures({1: "bright", 2: "nothing"})
 
 
 def engine() -> Engine:
-    """With IMPORT_S the packages take so many seconds; with NEEDS they are missing until that
-    file is there.
+    """The engine.
+
+    The variable IMPORT_S delays it by that many seconds. With NEEDS, the packages are missing until
+    the file of that name exists.
     """
     time.sleep(float(os.environ.get("IMPORT_S", "0")))
     needed = os.environ.get("NEEDS")
@@ -35,6 +37,7 @@ def engine() -> Engine:
 
 
 def load(name, device):
+    """A model, after as many seconds as the variable LOAD_S says."""
     time.sleep(float(os.environ.get("LOAD_S", "0")))
     return (name, device)
 
@@ -42,23 +45,28 @@ def load(name, device):
 def segment(
     volume, model, *, progress, side=None, probabilities=False, uncertainty=False, augment=0
 ):
-    """Bright voxels, in five windows; `DEEDS` happen after the second one."""
+    """Segment the bright voxels in five windows.
+
+    After the second window comes the action in `ACTIONS` that the scan's name chooses, if any.
+    """
     for n in range(5):
         progress("segment", n / 5)
-        if n == 2 and volume.name in DEEDS:
-            DEEDS[volume.name](progress)
+        if n == 2 and volume.name in ACTIONS:
+            ACTIONS[volume.name](progress)
     bright = volume.array > volume.array.mean(dtype=float)
     labels = volume.with_array(bright.astype(np.uint8))
     one = bright.astype(np.float32)
+    name, device = model
+    both = np.stack((one, 1 - one))
     return Segmentation(
         labels,
         STRUCTURES,
-        {1: 0.75, 2: float("nan")},
-        volume.with_array(np.stack((one, 1 - one))) if probabilities else None,
-        (f"{model[0]} on {model[1]}", f"side {side}, views {augment}"),
-        model[0],
-        0.5,
-        volume.with_array(one / 3) if uncertainty else None,
+        confidence={1: 0.75, 2: float("nan")},
+        probabilities=volume.with_array(both) if probabilities else None,
+        notes=(f"{name} on {device}", f"side {side}, views {augment}"),
+        model=name,
+        seconds=0.5,
+        uncertainty=volume.with_array(one / 3) if uncertainty else None,
     )
 
 
@@ -97,7 +105,8 @@ def fail(error):
     return deed
 
 
-DEEDS = {
+# What may happen during a segmentation, by the scan's name
+ACTIONS = {
     "slow": slow,
     "hang": lambda progress: time.sleep(1e6),
     "hang with the lock": keep_the_interpreter,
