@@ -1,0 +1,97 @@
+"""The records of a batch: those of version 0.3 count; another scan, model or option does not."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from MedLLMSegLib import UserError
+from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions, paths_in_folder
+from MedLLMSegLib.segmentation.batch.records import check_outputs, find_finished
+
+MODEL = SimpleNamespace(sha256="ab" * 32)
+OPTIONS = SegmentOptions(side="left")
+
+
+def state(path):
+    return [path.stat().st_size, path.stat().st_mtime_ns]
+
+
+@pytest.fixture
+def scan(tmp_path):
+    path = tmp_path / "head.nii.gz"
+    path.write_bytes(b"a scan")
+    return path
+
+
+@pytest.fixture
+def paths(scan, tmp_path):
+    """A finished result with its record, key by key as version 0.3 wrote it."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    paths = paths_in_folder("head", folder, OPTIONS)
+    for path in paths.files:
+        path.write_bytes(b"labels")
+    record = {
+        "scan": [str(scan.resolve()), *state(scan)],
+        "model_sha256": MODEL.sha256,
+        "side": "left",
+        "augment": 0,
+        "model": "hippocampus-t1",
+        "licence": "Apache-2.0",
+        "seconds": 3.21,
+        "structures": [
+            {
+                "label": 1,
+                "key": "left_anterior",
+                "name": "Left hippocampus (anterior)",
+                "volume_ml": 1.5,
+                "confidence": 0.9,
+            }
+        ],
+        "notes": [],
+        "files": [str(path) for path in paths.files],
+        "command": "medllmseg segment head.nii.gz",
+        "version": "0.3.0",
+        "written": {str(path.resolve()): state(path) for path in paths.files},
+    }
+    (folder / "head.medllmseg.json").write_text(json.dumps(record, indent=1) + "\n")
+    return paths
+
+
+def test_a_record_of_version_0_3_is_a_finished_scan(scan, paths):
+    assert find_finished(scan, paths, MODEL, OPTIONS)["version"] == "0.3.0"
+    check_outputs(scan, paths, OPTIONS)  # its files may be written anew
+
+
+@pytest.mark.parametrize("change", [{"side": "right"}, {"augment": 1}, {"frames": True}])
+def test_other_options_are_another_run(scan, paths, change):
+    assert find_finished(scan, paths, MODEL, replace(OPTIONS, **change)) is None
+
+
+def test_another_model_scan_or_missing_file_is_another_run(scan, paths):
+    assert find_finished(scan, paths, SimpleNamespace(sha256="cd" * 32), OPTIONS) is None
+    paths.labels[0].unlink()
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
+    paths.labels[0].write_bytes(b"labels")
+    assert find_finished(scan, paths, MODEL, OPTIONS) is not None
+    scan.write_bytes(b"another export")
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
+
+
+def test_files_that_somebody_changed_or_made_are_spared(scan, paths, tmp_path):
+    paths.labels[1].write_bytes(b"corrected by hand")
+    with pytest.raises(UserError, match="was changed since it was made"):
+        check_outputs(scan, paths, OPTIONS)
+    other = tmp_path / "other.nii.gz"
+    other.write_bytes(b"another scan")
+    with pytest.raises(UserError, match="was not made from"):
+        check_outputs(other, paths, OPTIONS)
+    check_outputs(other, paths, replace(OPTIONS, overwrite=True))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"scan": [], "structures": [], "written": {}}'])
+def test_a_damaged_record_is_no_record(scan, paths, text):
+    paths.record.write_text(text)
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
