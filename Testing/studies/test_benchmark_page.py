@@ -49,7 +49,7 @@ def results_of(tmp_path, effects, runs=None, seeds=(0, 1, 2), settings=SETTINGS)
             continue
         rng = np.random.default_rng((ord(run.arm[0]), run.percent, run.seed))
 
-        def cases(extra):
+        def cases(extra, run=run, rng=rng):
             noise = rng.normal(0, 0.004, len(CASES))
             dice = 0.85 + effects[run.arm] + extra + heads.repeat(2) + noise - noise.mean()
             return {

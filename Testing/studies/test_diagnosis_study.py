@@ -15,9 +15,10 @@ from MedLLMSegLib.studies.diagnosis import study as study_module
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN, cxr_arms
 from MedLLMSegLib.studies.diagnosis.baselines import best_logistic
 from MedLLMSegLib.studies.diagnosis.diagnosis_cost import measure_study
-from MedLLMSegLib.studies.diagnosis.study import Arm, Study, StudyRun, answer_of
+from MedLLMSegLib.studies.diagnosis.study import Study
 from MedLLMSegLib.studies.diagnosis.study_page import _shown, page, write_page
 from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
+from MedLLMSegLib.studies.diagnosis.study_runs import Arm, StudyRun, answer_of
 from MedLLMSegLib.studies.diagnosis.study_summary import summarise, verdict
 from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
 from MedLLMSegLib.training.classifier.examples import Examples
@@ -39,10 +40,8 @@ def part(count, seed):
 
 
 def baseline(train, val, test, seed):
-    flat = lambda p: p.fields["image"].float().flatten(1).numpy()
-    return best_logistic(
-        flat(train), train.target.numpy(), flat(val), val.target.numpy(), flat(test)
-    )
+    pixels = [p.fields["image"].float().flatten(1).numpy() for p in (train, val, test)]
+    return best_logistic(pixels[0], train.target.numpy(), pixels[1], val.target.numpy(), pixels[2])
 
 
 def study_of(folder, seeds=(0, 1), rates=(1e-3, 3e-3), **loop):
@@ -131,10 +130,14 @@ def test_a_stopped_study_goes_on_to_the_same_results(finished, tmp_path):
             break
         except TimeIsUp:
             pass
-    strip = lambda runs: {
-        name: {k: v for k, v in r.items() if k != "seconds"} for name, r in runs.items()
+    assert without_seconds(other) == without_seconds(one)
+
+
+def without_seconds(study):
+    return {
+        name: {key: value for key, value in result.items() if key != "seconds"}
+        for name, result in study.results.runs("cxr").items()
     }
-    assert strip(other.results.runs("cxr")) == strip(one.results.runs("cxr"))
 
 
 def test_minutes_stop_it(tmp_path):
@@ -187,9 +190,11 @@ def test_the_answers_are_of_the_test_cases_in_their_order(finished):
 def test_the_verdict_follows_from_the_tests_alone(finished):
     _, summary = finished
     test = {"value": 0.1, "low": 0.01, "high": 0.2, "p": 0.01, "p_holm": 0.02, "seeds": [0.1, 0.1]}
-    judged = lambda **changed: verdict(
-        {**summary, "against": {**summary["against"], "linear": {**test, **changed}}}
-    )
+
+    def judged(**changed):
+        against = {**summary["against"], "linear": {**test, **changed}}
+        return verdict({**summary, "against": against})
+
     assert judged() == "helps"
     assert (
         judged(p_holm=0.05) == "not shown"
@@ -225,14 +230,11 @@ def test_the_page_says_what_was_run_and_what_was_not(finished, tmp_path):
 
 def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
     one, summary = finished
-    test = lambda value, p, seeds: {
-        "value": value,
-        "low": value - 0.1,
-        "high": value + 0.1,
-        "p": p,
-        "p_holm": p,
-        "seeds": seeds,
-    }
+
+    def test(value, p, seeds):
+        interval = {"low": value - 0.1, "high": value + 0.1}
+        return {"value": value, **interval, "p": p, "p_holm": p, "seeds": seeds}
+
     against = {
         "linear": test(0.1, 0.01, [0.3, -0.1]),
         "part": test(-0.1, 0.04, [-0.1, -0.1]),
@@ -283,9 +285,11 @@ def test_two_processes_may_keep_results_in_one_file(tmp_path):
 def test_the_arms_of_the_issue_are_all_there_and_differ_in_one_thing():
     arms = cxr_arms(("no", "yes"))
     main = arms[MAIN].config
-    changed = lambda name: {
-        k for k, v in vars(arms[name].config.pneumollm).items() if v != getattr(main.pneumollm, k)
-    }
+
+    def changed(name):
+        part = vars(arms[name].config.pneumollm)
+        return {key for key, value in part.items() if value != getattr(main.pneumollm, key)}
+
     assert {
         name: changed(name)
         for name in (
@@ -356,7 +360,7 @@ def test_arms_that_see_other_images_share_no_tokens(tmp_path):
     main = one.arms["main"]
     one.arms = {
         "main": replace(main, view=lambda part: part),
-        "blind": replace(main, view=lambda part: blank(part)),
+        "blind": replace(main, view=blank),
     }
     one.run()
     assert (

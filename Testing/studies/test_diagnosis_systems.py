@@ -18,8 +18,8 @@ from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.studies.diagnosis import heart_sequences as sequences
 from MedLLMSegLib.studies.diagnosis import nodules, records
-from MedLLMSegLib.studies.diagnosis.study import answer_of
 from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
+from MedLLMSegLib.studies.diagnosis.study_runs import answer_of
 from MedLLMSegLib.training.classifier.prepared_images import number_of, plan_record, record_fields
 
 DATA = Path(__file__).parents[3] / "shared/data"
@@ -61,10 +61,10 @@ def test_end_diastole_comes_first_whatever_its_frame(acdc):
         sizes = [(v.array == 3).sum() for v in heart.labels]
         assert sizes[0] > sizes[1] and heart.images[0].array.shape == (4, 32, 30)
     (acdc / "patient000_frame09.h5").rename(acdc / "hidden")
-    with pytest.raises(UserError, match="1 frames of patient000"):
+    with pytest.raises(UserError, match=r"1 frames of patient000"):
         sequences.read_hearts(acdc)
     (acdc / "hidden").rename(acdc / "patient000_frame09.h5")
-    with pytest.raises(UserError, match="no splits.json"):
+    with pytest.raises(UserError, match=r"no splits.json"):
         sequences.read_hearts(acdc.parent)
 
 
@@ -140,7 +140,7 @@ def patches(tmp_path):
 
 def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
     parts = {
-        name: nodules.patch_examples(*each) for name, each in nodules.read_patches(patches).items()
+        name: nodules.patch_examples(each) for name, each in nodules.read_patches(patches).items()
     }
     assert (
         parts["train"].fields["image"].shape == (32, 1, 1, 50, 50)
@@ -225,7 +225,8 @@ def test_a_record_is_planned_from_the_training_cases_and_bears_what_is_missing()
 )
 def test_the_shared_patches():
     found = nodules.read_patches(DATA / "nodule2d")
-    assert {name: (len(labels), int(labels.sum())) for name, (_, labels, _) in found.items()} == {
+    counts = {name: (len(each.labels), int(each.labels.sum())) for name, each in found.items()}
+    assert counts == {
         "train": (5186, 845),
         "val": (1297, 224),
         "test": (1622, 282),

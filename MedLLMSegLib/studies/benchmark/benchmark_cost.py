@@ -114,7 +114,7 @@ def _in_own_process(settings_path: Path, job: tuple) -> dict:
         *job,
         str(STEPS),
     ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(

@@ -210,7 +210,7 @@ def _change(results: BenchmarkResults, arm: str) -> str:
     if not own or not f or "rounds" not in own:
         return f"; what it saves in time and parameters: {NOT_RUN}"
     trained, frozen = (own["parameters"][k] - f["parameters"][k] for k in ("trained", "frozen"))
-    ratios = [100 * a / b for a, b in zip(own["rounds"], f["rounds"], strict=True)]
+    ratios = [100 * a / b for a, b in zip(own["rounds"], f["rounds"], strict=False)]
     low, high = min(ratios), max(ratios)
     size = (
         f", needs none of its {f['parameters']['frozen']:,} frozen parameters then"

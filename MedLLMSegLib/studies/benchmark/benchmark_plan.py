@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.data import Case, CaseSet
 from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
 from MedLLMSegLib.training.segmenter.augmentation import VolumeAugmentation
 from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig
@@ -117,8 +119,9 @@ class BenchmarkSettings:
 
 
 def make_settings(
-    case_set,
-    parts: dict,
+    case_set: CaseSet,
+    parts: Mapping[str, Sequence[Case]],
+    *,
     size: str = "default",
     steps: int = 600,
     batch: int = 2,

@@ -164,35 +164,45 @@ def seed_differences(results: BenchmarkResults, first: ArmKey, second: ArmKey) -
     return {seed: a.seeds[seed] - b.seeds[seed] for seed in a.seeds if seed in b.seeds}
 
 
-def headline(found: BlockAnswer) -> str:
+def headline(answer: BlockAnswer) -> str:
     """The answer in a few words. It follows from the tests alone."""
-    if found.verdict == "not run":
+    if answer.verdict == "not run":
         return "Not answered yet."
-    helped = found.tests["A"].better if "A" in found.tests else ""
-    if found.verdict == "helps":
-        if any(found.disagree(control) for control in found.tests):
-            return (
-                "Over these trainings it beats both controls, but the seeds disagree, so more are"
-                " needed."
-            )
-        return {
-            "F": "Yes: the pretrained block helped, more than either control.",
-            "A": "No: it beats both controls, but the network is better without any block.",
-            "": (
-                "Not over the network without a block: it beats both controls, but no gain over no"
-                " block can be shown."
-            ),
-        }[helped]
-    if not helped:
-        return "No help could be shown."
-    if found.disagree("A"):
+    better = answer.tests["A"].better if "A" in answer.tests else ""
+    if answer.verdict == "helps":
+        return _headline_of_help(answer, better)
+    return _headline_without_proof(answer, better)
+
+
+def _headline_of_help(answer: BlockAnswer, better: str) -> str:
+    """F beats both controls. better: the better one of F and A, "" where neither is shown."""
+    if any(answer.disagree(control) for control in answer.tests):
         return (
-            f"Over these trainings the network is better {'with' if helped == 'F' else 'without'}"
+            "Over these trainings it beats both controls, but the seeds disagree, so more are"
+            " needed."
+        )
+    return {
+        "F": "Yes: the pretrained block helped, more than either control.",
+        "A": "No: it beats both controls, but the network is better without any block.",
+        "": (
+            "Not over the network without a block: it beats both controls, but no gain over no"
+            " block can be shown."
+        ),
+    }[better]
+
+
+def _headline_without_proof(answer: BlockAnswer, better: str) -> str:
+    """F does not beat both controls. better: as for `_headline_of_help`."""
+    if not better:
+        return "No help could be shown."
+    if answer.disagree("A"):
+        return (
+            f"Over these trainings the network is better {'with' if better == 'F' else 'without'}"
             " the block, but the seeds disagree, so more are needed."
         )
-    if helped == "A":
+    if better == "A":
         return "No: the network is better without the block."
-    level = [NAMES[control] for control in ("C", "D") if found.tests[control].better != "F"]
+    level = [NAMES[control] for control in ("C", "D") if answer.tests[control].better != "F"]
     return (
         f"The block helped, but not more than both controls: over {' and '.join(level)} no gain"
         " could be shown."

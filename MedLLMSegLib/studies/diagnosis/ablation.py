@@ -1,11 +1,11 @@
-"""Does the frozen language model help on chest X-rays? The arms of `arms.py`, one by one, and
-docs/diagnosis.md.
+"""Does the frozen language model help on chest X-rays? Runs the arms of `arms.py`.
 
-    python -m MedLLMSegLib.studies.diagnosis.ablation --data ../shared/data/cxr --output
-    runs/diagnosis
+    python -m MedLLMSegLib.studies.diagnosis.ablation --data ../shared/data/cxr \\
+        --output runs/diagnosis
 
-It can be stopped at any moment; the same command goes on where it stopped. --list shows the runs,
---measure takes time and memory of every arm in processes of their own, --page only writes the page.
+Writes docs/diagnosis.md. It can be stopped at any moment; the same command continues. --list shows
+the runs, --measure takes time and memory of every arm in processes of their own, --page only writes
+the page.
 """
 
 from __future__ import annotations
@@ -36,14 +36,16 @@ def cxr_study(
     class_set: ClassSet,
     output: Path,
     results: StudyResults,
+    *,
     size: int = 224,
     epochs: int = 15,
     seeds: int = 3,
     device: str = "cpu",
     progress: Report | None = None,
 ) -> Study:
-    """The study of a table of X-rays with the splits that it states. Raises `UserError` where a
-    split is missing.
+    """The study of a table of X-rays with the splits that it states.
+
+    Raises `UserError` where a split is missing.
     """
     cases = split_cases(class_set)
     if not all(cases.values()):
@@ -71,6 +73,7 @@ def cxr_study(
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the study that the arguments describe."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -82,17 +85,17 @@ def main(arguments: list[str] | None = None) -> int:
     return guarded(parser, "ablation", arguments, _run)
 
 
-def _run(options) -> None:
+def _run(options: argparse.Namespace) -> None:
     class_set = read_classes(options.data)
     study = cxr_study(
         class_set,
         options.output,
         StudyResults(options.docs / COLLECTED),
-        options.size,
-        options.epochs,
-        options.seeds,
-        options.device,
-        ProgressLog(),
+        size=options.size,
+        epochs=options.epochs,
+        seeds=options.seeds,
+        device=options.device,
+        progress=ProgressLog(),
     )
     do_study(
         study, options, lambda study: summarise_cxr(study, split_cases(class_set), options.docs)

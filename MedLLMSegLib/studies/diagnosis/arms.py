@@ -1,15 +1,14 @@
-"""The arms of the chest X-ray ablation: PneumoLLM, what it is built of taken out part by part,
-and what it must beat.
-"""
+"""The arms of the chest X-ray ablation: PneumoLLM, versions without one part, and controls."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
 from MedLLMSegLib.registry.network_config import LLMConfig
 
-from .study import Arm
+from .study_runs import Arm
 
 LAST_LAYER, DEPTH = 29, 4  # of SmolLM2's thirty layers; ours are its last ones
 MAIN = "pneumollm"
@@ -18,16 +17,19 @@ TOKENS, DEPTHS = (1, 2, 8), (1, 30)  # besides the 4 and the `DEPTH` of the main
 
 
 def cxr_arms(classes: tuple[str, ...], size: int = 224) -> dict[str, Arm]:
-    """Name -> arm, all with the same encoder and preparation unless they say otherwise. size:
-    pixels of the image.
+    """Name -> arm, all with the same encoder and preparation unless they say otherwise.
+
+    size: pixels of the image.
     """
     encoder = EncoderConfig("efficientnet-lite0", image_size=size, frozen=True)
     small = EncoderConfig("cnn", image_size=size)
     part = PneumoLLMConfig(llm=_layers(DEPTH))
     main = ClassifierConfig(MAIN, classes, encoder, part)
-    like = lambda title, **changed: Arm(
-        title, replace(main, pneumollm=replace(part, **changed)), like=MAIN
-    )
+
+    def like(title: str, **changed: Any) -> Arm:
+        """The main arm with a part changed, and its learning rate."""
+        return Arm(title, replace(main, pneumollm=replace(part, **changed)), like=MAIN)
+
     return {
         MAIN: Arm(f"PneumoLLM: {part.tokens} tokens, {DEPTH} frozen pretrained layers", main),
         "linear": Arm(

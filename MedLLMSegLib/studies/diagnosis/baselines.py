@@ -7,40 +7,38 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.metrics.classification import area_under_roc
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # scikit-learn's C, the inverse of the penalty
 
 
 def best_logistic(
-    train: np.ndarray, truth: np.ndarray, val: np.ndarray, val_truth: np.ndarray, test: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Logits of val and of test (n, classes) by the regression with the best val AUC, the strongest
-    penalty of equals.
+    train: Array, truth: Array, val: Array, val_truth: Array, test: Array
+) -> tuple[Array, Array]:
+    """Logits (n, classes) of val and of test, by the regression with the best val AUC.
 
-    train, val, test: features (n, f), NaN taken as the training mean. truth: (n,) classes 0, 1, ...
-    without a gap.
+    Of equals, the one with the strongest penalty is taken. train, val, test: features (n, f), NaN
+    taken as the training mean. truth: (n,) classes 0, 1, ... without a gap.
     """
     mean = np.nanmean(train, axis=0)
     train, val, test = (np.where(np.isfinite(x), x, mean) for x in (train, val, test))
-    models = []
-    for c in PENALTIES:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ConvergenceWarning
-            )  # a weak penalty need not converge to be judged on val
-            models.append(
-                make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000)).fit(
-                    train, truth
-                )
-            )
-    best = max(models, key=lambda m: area_under_roc(val_truth, m.predict_proba(val)))
-    return tuple(_logits(best, x) for x in (val, test))
+    models = [_fitted(train, truth, penalty) for penalty in PENALTIES]
+    best = max(models, key=lambda model: area_under_roc(val_truth, model.predict_proba(val)))
+    return _logits(best, val), _logits(best, test)
 
 
-def _logits(model, features: np.ndarray) -> np.ndarray:
-    """log-probabilities, which softmax turns back."""
+def _fitted(features: Array, truth: Array, penalty: float) -> Pipeline:
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=1000))
+    with warnings.catch_warnings():
+        # A weak penalty need not converge: val decides.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(features, truth)
+
+
+def _logits(model: Pipeline, features: Array) -> Array:
+    """Logarithms of the probabilities, which softmax turns back."""
     return np.log(np.clip(model.predict_proba(features), 1e-12, 1.0))

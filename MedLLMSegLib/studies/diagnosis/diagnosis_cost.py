@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -18,29 +19,31 @@ import torch.nn.functional as F
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import peak_memory_mb
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig
 
-from .study import Study, counted
+from .study import Study
+from .study_runs import parameter_counts
 
 STEPS, STEPS_OF_A_SEQUENCE = 3, 2
 
 
 def measure_study(study: Study, progress: Report | None = None) -> dict[str, dict]:
     """Every arm that is a network, one fresh process each; kept in the results under "measured"."""
-    found, arms = {}, {name: arm for name, arm in study.arms.items() if arm.config}
-    for n, (name, arm) in enumerate(arms.items()):
-        if progress:
-            progress(f"measuring {name}", n / len(arms))
+    found = {}
+    configs = {name: arm.config for name, arm in study.arms.items() if arm.config}
+    parts = Progress.of(progress).parts(len(configs))
+    for (name, config), part in zip(configs.items(), parts, strict=True):
+        part(f"measuring {name}", 0.0)
         command = [
             sys.executable,
             "-m",
             "MedLLMSegLib.studies.diagnosis.diagnosis_cost",
-            json.dumps(arm.config.to_dict()),
+            json.dumps(config.to_dict()),
             str(study.loop.batch),
         ]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise UserError(
@@ -87,11 +90,12 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
         "peak_mb": round(peak_memory_mb(), 1),
         "before_mb": round(before, 1),
         "threads": torch.get_num_threads(),
-        "parameters": counted(network),
+        "parameters": parameter_counts(network),
     }
 
 
-def _median_seconds(work) -> float:
+def _median_seconds(work: Callable[[], object]) -> float:
+    """Of `STEPS` calls, after one that is not counted."""
     work()
     taken = []
     for _ in range(STEPS):

@@ -9,7 +9,8 @@ from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.training.classifier.export_classifier import export_classifier
 
-from .study import Study, StudyRun
+from .study import Study
+from .study_runs import StudyRun
 
 
 def export_study(

@@ -1,8 +1,7 @@
-"""Phases of the heart as a sequence: ACDC's five groups by a CNN-LSTM over end-diastole and
-end-systole.
+"""Phases of the heart as a sequence: ACDC's five groups, by a CNN-LSTM over two phases.
 
-    python -m MedLLMSegLib.studies.diagnosis.heart_sequences --data ../shared/data/acdc --output
-    runs/diagnosis
+    python -m MedLLMSegLib.studies.diagnosis.heart_sequences --data ../shared/data/acdc \\
+        --output runs/diagnosis
 
 trains every arm, tests it, writes docs/diagnosis.md and a bundle in OUTPUT/acdc/bundle, which then
 answers for any heart:
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data.acdc import read_hdf5
 from MedLLMSegLib.data.case import SPLITS
@@ -41,9 +41,10 @@ from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
 from .baselines import best_logistic
 from .export_study import export_study
-from .study import Arm, Study
+from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
+from .study_runs import Arm, Baseline
 from .study_summary import summarise
 
 NAME, MAIN = "acdc", "cnn-lstm"
@@ -64,12 +65,12 @@ class Heart:
     labels: tuple[Volume, Volume]
 
 
-def read_hearts(data) -> dict[str, list[Heart]]:
-    """The patients of each split. Raises `UserError` where splits.json or one of a patient's two
-    frames is missing.
+def read_hearts(data: PathLike) -> dict[str, list[Heart]]:
+    """The patients of each split.
 
-    This copy of the data does not say which frame is end-diastole: it is the one whose labels have
-    the larger left ventricle.
+    Raises `UserError` where splits.json or one of a patient's two frames is missing. This copy of
+    the data does not say which frame is end-diastole: it is the one whose labels have the larger
+    left ventricle.
     """
     data = Path(data).expanduser()
     try:
@@ -93,8 +94,9 @@ def _heart(data: Path, patient: str, group: str) -> Heart:
             f'"{data}" has {len(frames)} frames of {patient}, and two (end-diastole and'
             " end-systole) are needed."
         )
-    frames.sort(key=lambda f: -int((f[1].array == LEFT_VENTRICLE).sum()))
-    return Heart(patient, group, tuple(f[0] for f in frames), tuple(f[1] for f in frames))
+    frames.sort(key=lambda frame: -int((frame[1].array == LEFT_VENTRICLE).sum()))
+    (diastole, diastole_labels), (systole, systole_labels) = frames
+    return Heart(patient, group, (diastole, systole), (diastole_labels, systole_labels))
 
 
 def heart_examples(hearts: Sequence[Heart]) -> Examples:
@@ -156,24 +158,22 @@ def heart_study(
     )
 
 
-def geometry(heart: Heart) -> np.ndarray:
+def geometry(heart: Heart) -> Array:
     """(8,) in voxels, as no spacing is stored: both ventricles and the wall at end-diastole, both
     ejection fractions, wall by left ventricle, right by left ventricle, and the wall at end-systole
     by that at end-diastole.
     """
-    volume = lambda phase, label: float((heart.labels[phase].array == label).sum())
     left, right, wall = (
-        [volume(phase, label) for phase in (0, 1)]
+        [float((phase.array == label).sum()) for phase in heart.labels]
         for label in (LEFT_VENTRICLE, RIGHT_VENTRICLE, WALL)
     )
-    ejected = lambda v: 1 - v[1] / max(v[0], 1.0)
     return np.array(
         [
             left[0],
             right[0],
             wall[0],
-            ejected(left),
-            ejected(right),
+            1 - left[1] / max(left[0], 1.0),
+            1 - right[1] / max(right[0], 1.0),
             wall[0] / max(left[0], 1.0),
             right[0] / max(left[0], 1.0),
             wall[1] / max(wall[0], 1.0),
@@ -181,11 +181,11 @@ def geometry(heart: Heart) -> np.ndarray:
     )
 
 
-def frozen_features(config: EncoderConfig):
+def frozen_features(config: EncoderConfig) -> Baseline:
     """A baseline on the frozen encoder's deepest features, the sequence's images side by side."""
 
     @torch.inference_mode()
-    def features(part: Examples) -> np.ndarray:
+    def features(part: Examples) -> Array:
         encoder = build_encoder(config).eval()
         images = part.fields["image"]
         seen = torch.cat(
@@ -196,7 +196,7 @@ def frozen_features(config: EncoderConfig):
         )
         return seen.reshape(len(part), -1).numpy()
 
-    def baseline(train: Examples, val: Examples, test: Examples, seed: int):
+    def baseline(train: Examples, val: Examples, test: Examples, seed: int) -> tuple[Array, Array]:
         return best_logistic(
             features(train), train.target.numpy(), features(val), val.target.numpy(), features(test)
         )
@@ -204,10 +204,10 @@ def frozen_features(config: EncoderConfig):
     return baseline
 
 
-def _on_table(tables: dict[str, np.ndarray]):
+def _on_table(tables: dict[str, Array]) -> Baseline:
     """A baseline that knows only these features of each part."""
 
-    def baseline(train: Examples, val: Examples, test: Examples, seed: int):
+    def baseline(train: Examples, val: Examples, test: Examples, seed: int) -> tuple[Array, Array]:
         return best_logistic(
             tables["train"], train.target.numpy(), tables["val"], val.target.numpy(), tables["test"]
         )
@@ -216,6 +216,7 @@ def _on_table(tables: dict[str, np.ndarray]):
 
 
 def summarise_hearts(study: Study) -> None:
+    """The summary, the introduction and the bundle, from what is finished."""
     counts = ", ".join(f"{len(part)} {name}" for name, part in study.parts.items())
     study.results.put(
         NAME,
@@ -252,6 +253,7 @@ def summarise_hearts(study: Study) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the study that the arguments describe."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -260,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     return guarded(parser, "sequences", arguments, _run)
 
 
-def _run(options) -> None:
+def _run(options: argparse.Namespace) -> None:
     study = heart_study(
         read_hearts(options.data),
         options.output,

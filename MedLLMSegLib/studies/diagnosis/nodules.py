@@ -1,7 +1,7 @@
-"""Nodule or not, on LUNA16's 50 x 50 CT patches: a CNN-LSTM beside plain baselines.
+"""Nodule or not, on LUNA16's 50 x 50 CT patches: a CNN-LSTM against plain baselines.
 
-    python -m MedLLMSegLib.studies.diagnosis.nodules --data ../shared/data/nodule2d --output
-    runs/diagnosis
+    python -m MedLLMSegLib.studies.diagnosis.nodules --data ../shared/data/nodule2d \\
+        --output runs/diagnosis
 
 trains every arm, tests it, writes docs/diagnosis.md and a bundle in OUTPUT/nodules/bundle, which
 then answers for a patch:
@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.diagnosis.input_description import InputConfig
@@ -37,9 +39,10 @@ from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
 from .baselines import best_logistic
 from .export_study import export_study
-from .study import Arm, Study, answer_of
+from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
+from .study_runs import Arm, answer_of
 from .study_summary import finished_seeds, summarise
 
 NAME, MAIN, FILE = "nodules", "cnn-lstm", "luna16_patches50.npz"
@@ -50,15 +53,22 @@ RATES = (3e-4, 1e-3, 3e-3)
 FALSE_POSITIVES = (0.01, 0.02, 0.05, 0.1)  # a patch without a nodule
 
 
-def read_patches(data) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Split -> (patches (N, 50, 50) uint8, labels (N,), names). Raises `UserError` for another
-    file.
-    """
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """The patches of one split. images: (N, 50, 50) uint8. labels: (N,) 0 or 1."""
+
+    images: Array
+    labels: Array
+    names: list[str]
+
+
+def read_patches(data: PathLike) -> dict[str, Patches]:
+    """Split -> its patches. Raises `UserError` for another file."""
     path = Path(data).expanduser() / FILE
     try:
         with np.load(path, allow_pickle=False) as found:
             return {
-                name: (
+                name: Patches(
                     found[f"{name}_images"],
                     found[f"{name}_labels"].astype(int),
                     found[f"{name}_names"].tolist(),
@@ -72,16 +82,18 @@ def read_patches(data) -> dict[str, tuple[np.ndarray, np.ndarray, list[str]]]:
         ) from error
 
 
-def patch_examples(images: np.ndarray, labels: np.ndarray, names: list[str]) -> Examples:
-    """ "image" (N, 1, 1, 50, 50): each patch is a sequence of one slice, prepared as a diagnosis
-    prepares it.
+def patch_examples(patches: Patches) -> Examples:
+    """ "image" (N, 1, 1, 50, 50): each patch as a sequence of one slice.
+
+    It is prepared as a diagnosis prepares it.
     """
+    names = tuple(patches.names)
     volumes = (
         Volume(image[None].astype(np.float32), np.eye(4), name)
-        for image, name in zip(images, names, strict=True)
+        for image, name in zip(patches.images, names, strict=True)
     )
     steps = [sequence_from_slices(volume, PREPARATION) for volume in volumes]
-    return step_examples(steps, labels, tuple(names), tuple(names))
+    return step_examples(steps, patches.labels.tolist(), names, names)
 
 
 def single(part: Examples) -> Examples:
@@ -132,7 +144,7 @@ def nodule_study(
     )
 
 
-def _gradients(train: Examples, val: Examples, test: Examples, seed: int):
+def _gradients(train: Examples, val: Examples, test: Examples, seed: int) -> tuple[Array, Array]:
     return best_logistic(
         gradient_features(train),
         train.target.numpy(),
@@ -142,7 +154,7 @@ def _gradients(train: Examples, val: Examples, test: Examples, seed: int):
     )
 
 
-def gradient_features(part: Examples) -> np.ndarray:
+def gradient_features(part: Examples) -> Array:
     """(N, F) histograms of oriented gradients (Dalal and Triggs 2005) in cells of 10 pixels, and
     the mean of each 5 x 5 pixels.
     """
@@ -200,8 +212,9 @@ def _operating_points(study: Study, docs: Path) -> list[str]:
     """
     test, rows, curves = study.parts["test"], [], {}
     truth = test.target.numpy()
-    for name, arm in study.arms.items():
-        if not (finished := finished_seeds(study, name)):
+    for name in study.arms:
+        finished = finished_seeds(study, name)
+        if not finished:
             continue
         scores = [answer_of(r)[0][:, 1] for r in finished.values()]
         found = np.mean([sensitivity_at(truth, s, FALSE_POSITIVES) for s in scores], axis=0)
@@ -237,6 +250,7 @@ def _operating_points(study: Study, docs: Path) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the study that the arguments describe."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -245,8 +259,8 @@ def main(arguments: list[str] | None = None) -> int:
     return guarded(parser, "nodules", arguments, _run)
 
 
-def _run(options) -> None:
-    parts = {name: patch_examples(*each) for name, each in read_patches(options.data).items()}
+def _run(options: argparse.Namespace) -> None:
+    parts = {name: patch_examples(each) for name, each in read_patches(options.data).items()}
     study = nodule_study(
         parts,
         options.output,

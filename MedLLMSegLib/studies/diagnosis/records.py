@@ -1,9 +1,11 @@
-"""Scan with record: late fusion of an image with fields, on a task where neither alone suffices and
-on X-rays with age and sex.
+"""Scan with record: late fusion of an image with fields.
+
+The first command runs a synthetic task on which neither suffices alone, the second chest X-rays
+with age and sex:
 
     python -m MedLLMSegLib.studies.diagnosis.records --output runs/diagnosis
-    the synthetic task python -m MedLLMSegLib.studies.diagnosis.records --data ../shared/data/cxr
-    --output runs/diagnosis    chest X-ray, age and sex
+    python -m MedLLMSegLib.studies.diagnosis.records --data ../shared/data/cxr \\
+        --output runs/diagnosis
 
 Each trains every arm, tests it, also with parts missing, and writes docs/diagnosis.md.
 """
@@ -12,13 +14,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
@@ -40,9 +43,10 @@ from MedLLMSegLib.training.classifier.prepared_images import (
 
 from .baselines import best_logistic
 from .export_study import export_study
-from .study import Arm, Study
+from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
+from .study_runs import Arm
 from .study_summary import finished_seeds, summarise
 
 SYNTHETIC, CXR, MAIN = "records-synthetic", "records-cxr", "fusion"
@@ -146,6 +150,7 @@ def fusion_arms(
 
 
 def with_record(part: Examples, fields: dict[str, torch.Tensor]) -> Examples:
+    """The same cases with their records' fields."""
     return replace(part, fields={**part.fields, **fields})
 
 
@@ -168,26 +173,30 @@ def without_record(part: Examples) -> Examples:
     )
 
 
-def _record_logistic(train: Examples, val: Examples, test: Examples, seed: int):
-    table = lambda part: np.concatenate(
-        [part.fields["numbers"].numpy(), part.fields["categories"].numpy()], axis=1
-    )
+def _record_logistic(
+    train: Examples, val: Examples, test: Examples, seed: int
+) -> tuple[Array, Array]:
+    features = [_record_table(part) for part in (train, val, test)]
     return best_logistic(
-        table(train), train.target.numpy(), table(val), val.target.numpy(), table(test)
+        features[0], train.target.numpy(), features[1], val.target.numpy(), features[2]
     )
+
+
+def _record_table(part: Examples) -> Array:
+    """(n, fields) numbers and categories."""
+    fields = [part.fields["numbers"].numpy(), part.fields["categories"].numpy()]
+    return np.concatenate(fields, axis=1)
 
 
 def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
-    """What is missing in every test case -> the AUC of each finished seed whose weights are
-    here.
-    """
-    missing = {
+    """What is missing in every test case -> the AUC of each finished seed with weights."""
+    missing: dict[str, Callable[[Examples], Examples]] = {
         "nothing": lambda part: part,
         "the image": without_image,
         "the record": without_record,
         "both": lambda part: without_image(without_record(part)),
     }
-    found = {what: [] for what in missing}
+    found: dict[str, list[float]] = {what: [] for what in missing}
     runs = [
         run
         for run in study.planned()
@@ -207,6 +216,7 @@ def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
 
 
 def summarise_records(study: Study, text: Sequence[str]) -> None:
+    """The summary, the introduction and the AUC with parts missing, from what is finished."""
     study.results.put(study.name, "text", list(text))
     if found := auc_with_missing(study):
         rows = "\n".join(
@@ -225,6 +235,7 @@ def summarise_records(study: Study, text: Sequence[str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the study that the arguments describe."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -233,7 +244,7 @@ def main(arguments: list[str] | None = None) -> int:
     return guarded(parser, "records", arguments, _run)
 
 
-def _run(options) -> None:
+def _run(options: argparse.Namespace) -> None:
     results = StudyResults(options.docs / COLLECTED)
     if options.data is None:
         study = synthetic_study(options.output, results, options.seeds, options.epochs)
@@ -263,6 +274,7 @@ def _run(options) -> None:
 
 
 def summarise_cxr_record(study: Study) -> None:
+    """The summary and the bundle, from what is finished."""
     summarise_records(
         study,
         [

@@ -1,78 +1,43 @@
-"""A study: several arms trained on the same cases with the same tuning, over seeds. Stop it at
-any moment; it goes on.
+"""A study: several arms trained on the same cases with the same tuning, over seeds.
+
+It can be stopped at any moment; the same call continues.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import json
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from MedLLMSegLib.core.errors import TimeIsUp, UserError
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.metrics.calibration import calibrated_probabilities, fit_temperature
-from MedLLMSegLib.metrics.classification import youden_threshold
-from MedLLMSegLib.metrics.classification_intervals import Answer
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
-from MedLLMSegLib.networks.controls import count_parameters
-from MedLLMSegLib.registry.classifier_config import ClassifierConfig
+from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.training.checkpoint import BEST, fill_best
 from MedLLMSegLib.training.classifier.classifier_loop import ClassifierTrainer, LoopConfig
 from MedLLMSegLib.training.classifier.examples import Examples, TokenStore, logits_of
 
 from .study_results import StudyResults
+from .study_runs import Arm, StudyRun, calibrated_answers, parameter_counts
 
 RESULT = "result.json"
-Baseline = Callable[[Examples, Examples, Examples, int], tuple[np.ndarray, np.ndarray]]
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of answering.
-
-    config: of a network, or None for a plain ``baseline``: (train, val, test, seed) -> logits of
-    val and of test. like: the arm whose learning rate it takes; "" tunes its own. epochs: None as
-    the study's. view: what the arm sees of the cases; None for all. note: for the page.
-    """
-
-    title: str
-    config: ClassifierConfig | None = None
-    baseline: Baseline | None = None
-    like: str = ""
-    epochs: int | None = None
-    view: Callable[[Examples], Examples] | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """lr: of a tuning run, which is chosen by on val and never tested; None for a run that
-    counts.
-    """
-
-    arm: str
-    seed: int
-    lr: float | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm}-{self.seed}" if self.lr is None else f"tune-{self.arm}-lr{self.lr:g}"
 
 
 @dataclass(eq=False)
 class Study:
-    """name: its key in the results. parts: "train", "val", "test". rates: learning rates tried with
-    the first seed for each arm that is not ``like`` another; of one rate nothing is tuned. key:
-    what besides the cases the images follow from, kept with the results, which are refused for
-    another.
+    """Arms, cases and settings of one study.
+
+    name: its key in the results. parts: "train", "val", "test". rates: learning rates tried with
+    the first seed for each arm that is not ``like`` another; a single rate is taken as it is. key:
+    what the images follow from besides the cases. It is stored with the results, which are refused
+    for another key.
     """
 
     name: str
@@ -83,58 +48,78 @@ class Study:
     parts: Mapping[str, Examples]
     output: Path
     results: StudyResults
-    key: dict = field(default_factory=dict)
+    key: Json = field(default_factory=dict)
     device: str = "cpu"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self.output = Path(self.output)
         self.tokens = TokenStore(self.output / "tokens")
         loop = {k: v for k, v in self.loop.to_dict().items() if k not in ("lr", "seed")}
-        self.settings = json.loads(
-            json.dumps(
-                {
-                    "loop": loop,
-                    "seeds": self.seeds,
-                    "rates": self.rates,
-                    "key": self.key,
-                    "cases": {name: len(part) for name, part in self.parts.items()},
-                }
-            )
-        )
+        settings = {
+            "loop": loop,
+            "seeds": self.seeds,
+            "rates": self.rates,
+            "key": self.key,
+            "cases": {name: len(part) for name, part in self.parts.items()},
+        }
+        self.settings: Json = json.loads(json.dumps(settings))
         self.results.begin(self.name, self.settings)
 
+    # ---- which runs ----
+
     def planned(self) -> list[StudyRun]:
-        """First each arm's tuning, then the runs, seed by seed."""
+        """First each arm's tuning, then the baselines, then the networks seed by seed."""
         networks = [name for name, arm in self.arms.items() if arm.config]
-        tuned = (
-            [name for name in networks if not self.arms[name].like] if len(self.rates) > 1 else []
-        )
-        runs = [StudyRun(name, self.seeds[0], lr) for name in tuned for lr in self.rates]
-        runs += [StudyRun(name, self.seeds[0]) for name in self.arms if name not in networks]
+        baselines = [name for name in self.arms if name not in networks]
+        runs = []
+        if len(self.rates) > 1:
+            tuned = [name for name in networks if not self.arms[name].like]
+            runs += [StudyRun(name, self.seeds[0], lr) for name in tuned for lr in self.rates]
+        runs += [StudyRun(name, self.seeds[0]) for name in baselines]
         return runs + [StudyRun(name, seed) for seed in self.seeds for name in networks]
 
     def chosen(self, pattern: str | None) -> list[StudyRun]:
-        """The runs that an arm's or run's pattern (shell wildcards) asks for, with the tuning
-        they wait for; None: all.
+        """The runs that match, and the tuning that they need; all without a pattern.
+
+        pattern: shell wildcards for names of arms or runs, separated by commas.
         """
         if pattern is None:
             return self.planned()
-        match = lambda run: any(
-            fnmatch.fnmatchcase(run.name, p) or fnmatch.fnmatchcase(run.arm, p)
-            for p in pattern.split(",")
-        )
-        found = [run for run in self.planned() if match(run)]
-        if not found:
+        patterns = pattern.split(",")
+        matching = [run for run in self.planned() if _matches(run, patterns)]
+        if not matching:
             raise UserError(
                 f'No run of "{self.name}" is called "{pattern}"; the arms are'
                 f" {', '.join(self.arms)}, * stands for any part."
             )
-        wanted = {self.arms[run.arm].like or run.arm for run in found}
+        tuned = {self.arms[run.arm].like or run.arm for run in matching}
         return [
             run
             for run in self.planned()
-            if run in found or (run.lr is not None and run.arm in wanted)
+            if run in matching or (run.lr is not None and run.arm in tuned)
         ]
+
+    def rate(self, run: StudyRun) -> float:
+        """The learning rate of a run.
+
+        A tuning run has its own. Else it is the one with the best val AUC in the arm's tuning, the
+        lowest of equals.
+        """
+        if run.lr is not None:
+            return run.lr
+        if len(self.rates) == 1:
+            return self.rates[0]
+        arm = self.arms[run.arm].like or run.arm
+        finished = self.results.runs(self.name)
+        tuning = {lr: StudyRun(arm, self.seeds[0], lr).name for lr in sorted(self.rates)}
+        if not all(name in finished for name in tuning.values()):
+            raise UserError(
+                f'The learning rate of "{arm}" has not been chosen yet; run its tuning'
+                f' ("tune-{arm}-*") first.'
+            )
+        return max(tuning, key=lambda lr: finished[tuning[lr]]["val_auc"])
+
+    # ---- running ----
 
     def run(
         self,
@@ -142,96 +127,50 @@ class Study:
         minutes: float | None = None,
         progress: Report | None = None,
     ) -> list[str]:
-        """Do what is not finished yet, in order; returns the names of what was finished now.
+        """Do what is not finished yet, in order; returns the names of the runs finished now.
 
-        minutes: stop cleanly when they are over (`TimeIsUp`). progress: called with (text, fraction
-        of the runs).
+        pattern: see `chosen`. minutes: after these, stop cleanly (`TimeIsUp`). progress: called
+        with (text, fraction of the runs).
         """
         runs, finished = self.chosen(pattern), []
-        deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        for n, run in enumerate(runs):
+        report = Progress(_with_deadline(Progress.of(progress), minutes))
+        for run, part in zip(runs, report.parts(len(runs)), strict=True):
             self.gather()  # another process may have finished it meanwhile
             if run.name in self.results.runs(self.name):
                 continue
-
-            def tell(text: str, fraction: float, run=run, n=n) -> None:
-                if progress:
-                    progress(f"{self.name} {run.name}: {text}", (n + fraction) / len(runs))
-                if time.monotonic() > deadline:
-                    raise TimeIsUp(f"{minutes:g} minutes are over")
-
-            tell("begins", 0.0)
-            result = self._network(run, tell) if self.arms[run.arm].config else self._baseline(run)
+            labelled = part.part(0.0, 1.0, f"{self.name} {run.name}: {{}}")
+            labelled("begins", 0.0)
+            is_network = self.arms[run.arm].config is not None
+            result = self._train(run, labelled) if is_network else self._answer_plainly(run)
             write_text(self.output / run.name / RESULT, json.dumps(result))
             self.results.add(self.name, {run.name: result})
             finished.append(run.name)
         return finished
 
     def gather(self) -> None:
-        """Take in finished runs that the results do not hold yet."""
-        known = {run.name for run in self.planned()}
-        found = {
-            path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-            for path in sorted(self.output.glob(f"*/{RESULT}"))
-        }
-        self.results.add(
-            self.name,
-            {
-                name: each
-                for name, each in found.items()
-                if name in known and name not in self.results.runs(self.name)
-            },
-        )
+        """Add finished runs that the results do not hold yet."""
+        planned = {run.name for run in self.planned()}
+        known = self.results.runs(self.name)
+        fresh = {}
+        for path in sorted(self.output.glob(f"*/{RESULT}")):
+            name = path.parent.name
+            result = json.loads(path.read_text(encoding="utf-8"))
+            if name in planned and name not in known:
+                fresh[name] = result
+        self.results.add(self.name, fresh)
 
-    def rate(self, run: StudyRun) -> float:
-        """A tuning run's own learning rate; else the one with the best val AUC in the arm's
-        tuning, the lowest of equals.
-        """
-        if run.lr is not None:
-            return run.lr
-        if len(self.rates) == 1:
-            return self.rates[0]
-        arm = self.arms[run.arm].like or run.arm
-        tuned = {
-            lr: self.results.runs(self.name).get(StudyRun(arm, self.seeds[0], lr).name)
-            for lr in sorted(self.rates)
-        }
-        if None in tuned.values():
-            raise UserError(
-                f'The learning rate of "{arm}" has not been chosen yet; run its tuning'
-                f' ("tune-{arm}-*") first.'
-            )
-        return max(tuned, key=lambda lr: tuned[lr]["val_auc"])
-
-    def network_of(self, run: StudyRun) -> torch.nn.Module:
-        """The network that a run trains, with its seed's initial weights (and its seed's random
-        language model).
-        """
-        config = self.arms[run.arm].config
-        if config.pneumollm is not None and config.pneumollm.llm_weights == "random":
-            config = replace(config, pneumollm=replace(config.pneumollm, llm_seed=run.seed))
-        with torch.random.fork_rng():
-            torch.manual_seed(run.seed)
-            return build_classifier(config)
-
-    def folder(self, run: StudyRun) -> Path:
-        """Where a run trains: in that of the tuning run that was the very same training, where
-        there is one.
-        """
-        arm = self.arms[run.arm]
-        same = run.lr is None and not arm.like and len(self.rates) > 1 and run.seed == self.seeds[0]
-        return self.output / (replace(run, lr=self.rate(run)).name if same else run.name)
-
-    def _network(self, run: StudyRun, tell: Report) -> dict:
+    def _train(self, run: StudyRun, progress: Progress) -> Json:
+        """Train a network, and test it unless the run tunes."""
         arm, network, seen = self.arms[run.arm], self.network_of(run), self.seen(run.arm)
         config = replace(
             self.loop, lr=self.rate(run), seed=run.seed, epochs=arm.epochs or self.loop.epochs
         )
-        train, val = (self._tokens(network, run.arm, part, tell) for part in ("train", "val"))
+        train_tokens = self._tokens(network, run.arm, "train", progress)
+        val_tokens = self._tokens(network, run.arm, "val", progress)
         about = {
             "study": self.settings,
             "arm": run.arm,
-            "config": json.loads(json.dumps(arm.config.to_dict())),
+            "config": json.loads(json.dumps(arm.network_config.to_dict())),
         }
         trainer = ClassifierTrainer(
             network,
@@ -240,11 +179,11 @@ class Study:
             seen["val"],
             self.folder(run),
             about,
-            train,
-            None if val is None else val[0],
+            train_tokens,
+            None if val_tokens is None else val_tokens[0],
             self.device,
         )
-        trained = trainer.run(tell)
+        trained = trainer.run(progress)
         result = {
             **asdict(run),
             "lr": config.lr,
@@ -252,15 +191,62 @@ class Study:
             "best_epoch": trained.best_epoch,
             "val_auc": round(trained.best_auc, 5),
             "seconds": trained.seconds,
-            "parameters": counted(network),
+            "parameters": parameter_counts(network),
         }
         if run.lr is None:  # the tuning never looks at the test cases
-            test = self._tokens(network, run.arm, "test", tell)
-            logits = logits_of(
-                network, seen["test"], None if test is None else test[0], self.device
-            )
-            result |= self._answers(trained.val_logits, logits)
+            tokens = self._tokens(network, run.arm, "test", progress)
+            first_view = None if tokens is None else tokens[0]
+            logits = logits_of(network, seen["test"], first_view, self.device)
+            val_truth = self.parts["val"].target.numpy()
+            result |= calibrated_answers(val_truth, trained.val_logits, logits)
         return result
+
+    def _answer_plainly(self, run: StudyRun) -> Json:
+        """The result of a baseline."""
+        baseline = self.arms[run.arm].baseline
+        if baseline is None:
+            raise ValueError(f'the arm "{run.arm}" has neither a network nor a baseline')
+        began = time.monotonic()
+        train, val, test = (self.parts[name] for name in ("train", "val", "test"))
+        val_logits, test_logits = baseline(train, val, test, run.seed)
+        seconds = round(time.monotonic() - began, 1)
+        answers = calibrated_answers(val.target.numpy(), val_logits, test_logits)
+        return {**asdict(run), "seconds": seconds, **answers}
+
+    def _tokens(
+        self, network: Classifier, arm: str, part: str, progress: Progress
+    ) -> torch.Tensor | None:
+        """A frozen encoder's tokens, shared by all runs with that encoder; None if it is trained.
+
+        Returns (views, n, tokens, width).
+        """
+        if not network.config.encoder.frozen:
+            return None
+        is_train = part == "train"
+        views, augmentation = (self.loop.views, self.loop.augmentation) if is_train else (1, None)
+        examples = self.seen(arm)[part]
+        return self.tokens.get(network, examples, views, augmentation, self.device, progress)
+
+    # ---- networks and folders ----
+
+    def network_of(self, run: StudyRun) -> Classifier:
+        """The network that a run trains, with its seed's initial weights.
+
+        A random language model is drawn by the seed, too.
+        """
+        config = self.arms[run.arm].network_config
+        if config.pneumollm is not None and config.pneumollm.llm_weights == "random":
+            config = replace(config, pneumollm=replace(config.pneumollm, llm_seed=run.seed))
+        with torch.random.fork_rng():
+            torch.manual_seed(run.seed)
+            return build_classifier(config)
+
+    def folder(self, run: StudyRun) -> Path:
+        """The folder where a run trains: the tuning run's, if that was the very same training."""
+        is_tuned = not self.arms[run.arm].like and len(self.rates) > 1
+        if run.lr is None and is_tuned and run.seed == self.seeds[0]:
+            run = replace(run, lr=self.rate(run))
+        return self.output / run.name
 
     def seen(self, arm: str) -> dict[str, Examples]:
         """The parts as an arm sees them."""
@@ -268,68 +254,30 @@ class Study:
         return {name: view(part) if view else part for name, part in self.parts.items()}
 
     def weights(self, run: StudyRun) -> Path:
-        """The file with a finished run's chosen weights; gone where its folder was cleared."""
+        """The file with a finished run's chosen weights; missing where its folder was cleared."""
         return self.folder(run) / BEST
 
-    def trained(self, run: StudyRun) -> torch.nn.Module:
+    def trained(self, run: StudyRun) -> Classifier:
         """The network of a finished run, with its chosen weights."""
         network = self.network_of(run)
         fill_best(network, self.folder(run))
         return network.to(self.device).eval()
 
-    def _tokens(self, network, arm: str, part: str, tell: Report):
-        """Of a frozen encoder, kept for all runs that share it; None for one that is trained."""
-        if not network.config.encoder.frozen:
-            return None
-        views, how = (self.loop.views, self.loop.augmentation) if part == "train" else (1, None)
-        return self.tokens.get(network, self.seen(arm)[part], views, how, self.device, tell)
 
-    def _baseline(self, run: StudyRun) -> dict:
-        began = time.monotonic()
-        val, test = self.arms[run.arm].baseline(
-            self.parts["train"], self.parts["val"], self.parts["test"], run.seed
-        )
-        return {
-            **asdict(run),
-            "seconds": round(time.monotonic() - began, 1),
-            **self._answers(val, test),
-        }
-
-    def _answers(self, val_logits: np.ndarray, test_logits: np.ndarray) -> dict:
-        """Temperature and threshold from val, probabilities of test."""
-        truth = self.parts["val"].target.numpy()
-        temperature = fit_temperature(val_logits, truth)
-        val, test = (
-            calibrated_probabilities(val_logits, temperature),
-            calibrated_probabilities(test_logits, temperature),
-        )
-        threshold = round(youden_threshold(truth, val[:, 1]), 6) if val.shape[1] == 2 else None
-        return {
-            "temperature": round(temperature, 5),
-            "threshold": threshold,
-            "test": _rounded(test),
-        }
+def _matches(run: StudyRun, patterns: list[str]) -> bool:
+    names = (run.name, run.arm)
+    return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
 
 
-def _rounded(probabilities: np.ndarray) -> list:
-    """Of two classes the second's, else all."""
-    kept = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
-    return np.round(kept, 6).tolist()
+def _with_deadline(report: Progress, minutes: float | None) -> Report:
+    """Reports, and raises `TimeIsUp` once the minutes are over."""
+    if minutes is None:
+        return report
+    deadline = time.monotonic() + 60 * minutes
 
+    def report_in_time(text: str, fraction: float) -> None:
+        report(text, fraction)
+        if time.monotonic() > deadline:
+            raise TimeIsUp(f"{minutes:g} minutes are over")
 
-def answer_of(result: dict) -> Answer:
-    """The probabilities (N, classes) of the test cases, and the threshold, from what a run's
-    result holds.
-    """
-    kept = np.asarray(result["test"], float)
-    return np.stack([1 - kept, kept], 1) if kept.ndim == 1 else kept, result["threshold"]
-
-
-def counted(network: torch.nn.Module) -> dict[str, int]:
-    """Trained and frozen parameters, and how many of the trained are not the encoder's."""
-    beyond = sum(
-        p.numel()
-        for name, p in network.named_parameters()
-        if p.requires_grad and not name.startswith("encoder.")
-    )
-    return {**count_parameters(network), "trained_beyond_encoder": beyond}
+    return report_in_time

@@ -1,6 +1,4 @@
-"""What a study's finished runs say of the test cases: the figures of each arm, and the main arm
-against the others.
-"""
+"""The summary of a study's finished runs: each arm's figures, and the main arm against others."""
 
 from __future__ import annotations
 
@@ -8,13 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.calibration import image_calibration_error
 from MedLLMSegLib.metrics.classification import area_under_roc
-from MedLLMSegLib.metrics.classification_intervals import auc_difference, classification_figures
+from MedLLMSegLib.metrics.classification_intervals import (
+    AucDifference,
+    auc_difference,
+    classification_figures,
+)
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT, holm
 from MedLLMSegLib.metrics.subgroups import subgroup_table
 
-from .study import Study, StudyRun, answer_of
+from .study import Study
+from .study_runs import StudyRun, answer_of
 
 
 def summarise(
@@ -32,11 +36,12 @@ def summarise(
     of the arms ``detailed``.
     """
     test, arms = study.parts["test"], {}
-    for name, arm in study.arms.items():
-        if finished := finished_seeds(study, name):
+    for name in study.arms:
+        finished = finished_seeds(study, name)
+        if finished:
             arms[name] = _arm(study, name, finished)
             if name in detailed and columns:
-                answers = [answer_of(r) for r in finished.values()]
+                answers = [answer_of(result) for result in finished.values()]
                 arms[name]["subgroups"] = subgroup_table(
                     test.target.numpy(), answers, test.groups, columns
                 )
@@ -62,20 +67,19 @@ def finished_seeds(study: Study, arm: str) -> dict[int, dict]:
 
 def verdict(summary: dict) -> str:
     """ "not run", "helps" (the main arm is better than each control), or "not shown"."""
-    tests = [summary["against"].get(name) for name in summary["controls"]]
+    against = summary["against"]
+    tests = [against[name] for name in summary["controls"] if name in against]
     complete = [
         summary["arms"].get(name, {}).get("missing", 1) == 0
         for name in (summary["main"], *summary["controls"])
     ]
-    if None in tests or not all(complete):
+    if len(tests) < len(summary["controls"]) or not all(complete):
         return "not run"
-    return (
-        "helps"
-        if all(
-            t["value"] > 0 and t["p_holm"] is not None and t["p_holm"] < SIGNIFICANT for t in tests
-        )
-        else "not shown"
-    )
+    better = [
+        test["value"] > 0 and test["p_holm"] is not None and test["p_holm"] < SIGNIFICANT
+        for test in tests
+    ]
+    return "helps" if all(better) else "not shown"
 
 
 def _arm(study: Study, name: str, finished: dict[int, dict]) -> dict:
@@ -110,20 +114,29 @@ def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict
     """
     own, found = finished_seeds(study, main), {}
     test = study.parts["test"]
+    truth = test.target.numpy()
     for name, arm in study.arms.items():
         other = finished_seeds(study, name)
         if arm.config is None and other:
             other = dict.fromkeys(own, next(iter(other.values())))
         seeds = sorted(set(own) & set(other))
         if name != main and seeds:
-            pair = [[answer_of(each[s])[0] for s in seeds] for each in (own, other)]
-            apart = auc_difference(test.target.numpy(), *pair, test.groups)
-            found[name] = {
-                key: None if isinstance(v, float) and np.isnan(v) else v
-                for key, v in {**vars(apart), "seeds": list(apart.seeds)}.items()
-            }
-    for family in ([n for n in found if n in controls], [n for n in found if n not in controls]):
-        testable = [n for n in family if found[n]["p"] is not None]
-        for name, p in zip(testable, holm([found[n]["p"] for n in testable]), strict=True):
-            found[name]["p_holm"] = p
-    return {name: {"p_holm": None, **each} for name, each in found.items()}
+            first, second = (
+                [answer_of(results[seed])[0] for seed in seeds] for results in (own, other)
+            )
+            found[name] = _as_json(auc_difference(truth, first, second, test.groups))
+    families = ([n for n in found if n in controls], [n for n in found if n not in controls])
+    for family in families:
+        p_values = {name: found[name]["p"] for name in family if found[name]["p"] is not None}
+        for name, p_holm in zip(p_values, holm(list(p_values.values())), strict=True):
+            found[name]["p_holm"] = p_holm
+    return {name: {"p_holm": None, **test} for name, test in found.items()}
+
+
+def _as_json(difference: AucDifference) -> Json:
+    """The fields of a difference; None stands for NaN."""
+    fields: Json = {**vars(difference), "seeds": list(difference.seeds)}
+    return {
+        name: None if isinstance(value, float) and np.isnan(value) else value
+        for name, value in fields.items()
+    }

@@ -1,6 +1,4 @@
-"""What the page says of the X-rays besides the arms: the data, the shortcut that the view is,
-and who is served how well.
-"""
+"""The X-ray section of the page: the data, the view as a shortcut, subgroups and feature maps."""
 
 from __future__ import annotations
 
@@ -23,7 +21,8 @@ from MedLLMSegLib.training.classifier.examples import features_of
 
 from .arms import CONTROLS, MAIN
 from .export_study import export_study
-from .study import Study, StudyRun
+from .study import Study
+from .study_runs import StudyRun
 from .study_summary import summarise
 
 DETAILED = (MAIN, "linear")
@@ -64,7 +63,8 @@ def summarise_cxr(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     from what is finished.
     """
     study.results.put(study.name, "text", _introduction(study, cases))
-    if lines := _feature_maps(study, cases, Path(docs)):  # else what an earlier call saw stays
+    lines = _feature_maps(study, cases, Path(docs))
+    if lines:  # else the maps of an earlier call stay
         study.results.put(study.name, "pictures", lines)
     typical = typical_image(study.parts["train"].fields["image"].float().numpy())
     export_study(
@@ -82,7 +82,7 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     """
     rows, pictures = [], []
     shown = [*cases["val"], *cases["test"]]
-    classes = study.arms[MAIN].config.classes
+    classes = study.arms[MAIN].network_config.classes
     values = {
         "class": [classes[c.target] for c in shown],
         "view": [c.columns.get("view", "") for c in shown],
@@ -95,7 +95,7 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
         features = np.concatenate(
             [features_of(network, seen[part], study.device) for part in ("val", "test")]
         )
-        told = {
+        predictions = {
             name: predict_from_features(features, each, [c.group for c in shown])
             for name, each in values.items()
         }
@@ -106,7 +106,7 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
             docs / picture,
             f"{arm}: t-SNE of what the last layer sees, val and test images",
         )
-        rows.append(f"| `{arm}` | {_told(told['class'])} | {_told(told['view'])} |")
+        rows.append(f"| `{arm}` | {_auc(predictions['class'])} | {_auc(predictions['view'])} |")
         pictures.append(f"![t-SNE of the features of {arm}, by class and by view]({picture})")
     if not rows:
         return []
@@ -122,8 +122,8 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     ]
 
 
-def _told(told: ColumnPrediction | None) -> str:
-    return "-" if told is None else str(told.auc)
+def _auc(prediction: ColumnPrediction | None) -> str:
+    return "-" if prediction is None else str(prediction.auc)
 
 
 def _introduction(study: Study, cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:
@@ -175,8 +175,9 @@ def _shortcut(cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:
     truth = {name: np.array([c.target for c in each]) for name, each in cases.items()}
     view = {name: [c.columns["view"] for c in each] for name, each in cases.items()}
     on_test = measure_shortcut(view["train"], truth["train"], view["test"], truth["test"])
-    every = [np.concatenate(list(truth.values())), [v for each in view.values() for v in each]]
-    on_all = measure_shortcut(view["train"], truth["train"], every[1], every[0])
+    all_truth = np.concatenate(list(truth.values()))
+    all_views = [value for values in view.values() for value in values]
+    on_all = measure_shortcut(view["train"], truth["train"], all_views, all_truth)
     return [
         "**The view is a shortcut.** Guessing from the view alone (the commoner class of each view"
         f" among the training images) is right in {100 * on_test.accuracy:.1f} % of the {on_test.n}"
