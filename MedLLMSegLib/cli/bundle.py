@@ -17,7 +17,7 @@ from .common_options import Subparsers, typed_path
 if TYPE_CHECKING:
     import argparse
 
-    from MedLLMSegLib.studies.benchmark.verdict import Answer
+    from MedLLMSegLib.studies.benchmark.verdict import BlockAnswer
     from MedLLMSegLib.training.segmenter.export_segmenter import Evidence
 
 # Options that only a segmenter's bundle can use: the field, and how it is typed.
@@ -210,7 +210,7 @@ def benchmark_finding(path: Path) -> str:
     return " ".join(sentences)
 
 
-def _differences(found: Answer) -> str:
+def _differences(found: BlockAnswer) -> str:
     """The change of mean Dice against each control, with interval and p-value."""
     from MedLLMSegLib.reporting.markdown import p_value
     from MedLLMSegLib.studies.benchmark.verdict import NAMES
