@@ -129,6 +129,7 @@ def test_the_optimiser_is_a_setting(data):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_benchmark_goes_on_to_the_same_result_and_skips_what_is_finished(data, tmp_path):
     whole = bench_of(data, tmp_path / "whole")
     assert run_benchmark(whole, "ours-[FD]-100-0") == ["ours-F-100-0", "ours-D-100-0"]
@@ -275,6 +276,7 @@ def test_every_arm_of_stage_1_is_planned_and_the_answer_comes_first(data):
         chosen_runs(settings, "ours-Z")
 
 
+@pytest.mark.slow
 def test_every_arm_sees_the_same_samples_in_the_same_order(data, tmp_path, monkeypatch):
     seen = {}
     for network, arm in (("ours", "A"), ("ours", "F"), ("dynunet", "J")):

@@ -136,6 +136,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_killed_outright_it_resumes_to_the_same_curve(tmp_path, one_thread):
     """The checkpoint is of step 4, as with those of every two minutes: the later curve and best
     weights lie beside it.
@@ -159,6 +160,7 @@ def test_killed_outright_it_resumes_to_the_same_curve(tmp_path, one_thread):
     assert_same_training(tmp_path / "whole", killed)
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_toys_and_the_frozen_block_stays(tmp_path):
     from MedLLMSegLib.llm.frozen_weights import frozen_bytes
 

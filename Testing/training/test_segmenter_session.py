@@ -80,6 +80,7 @@ def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     assert json.loads((run / "history.json").read_text()) == history
 
 
+@pytest.mark.slow
 def test_muon_is_the_default_and_older_plans_mean_adamw(data, run, tmp_path, capsys):
     assert train(data, tmp_path / "older", "--optimiser", "adamw") == 0
     plans = [json.loads((tmp_path / name / "plan.json").read_text()) for name in ("run", "older")]
@@ -155,11 +156,13 @@ def test_what_stands_where_the_model_will_is_said_before_the_work(data, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_a_folder_in_which_nothing_was_saved_yet_takes_other_options(data, run, tmp_path):
     (tmp_path / "run/last.pt").unlink()
     assert train(data, tmp_path / "run", "--lr", "0.002") == 0
 
 
+@pytest.mark.slow
 def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
     for n in range(6):
         image = load_volume(data / f"imagesTr/case{n}.nii.gz")
@@ -183,6 +186,7 @@ def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
     segment(load_volume(data / "imagesTr/case5.nii.gz"), tmp_path / "run/bundle", device="cpu")
 
 
+@pytest.mark.slow
 def test_crops_around_an_organ_get_one_spacing(data, tmp_path, capsys):
     for folder in ("imagesTr", "labelsTr"):
         for n in range(6):
@@ -202,6 +206,7 @@ def test_crops_around_an_organ_get_one_spacing(data, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
     assert (
         train(
@@ -233,6 +238,7 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
     ).abs().max() < 0.01  # near where it began: 4 gentle steps
 
 
+@pytest.mark.slow
 def test_a_fine_tuning_goes_on_without_the_model_it_began_with(data, tmp_path, monkeypatch):
     base = shutil.copytree("MedLLMSegLib/bundles/hippocampus-t1", tmp_path / "base")
 
@@ -266,6 +272,7 @@ def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(
     )
 
 
+@pytest.mark.slow
 def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
     data, tmp_path, monkeypatch, capsys
 ):
@@ -300,6 +307,7 @@ def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
     )
 
 
+@pytest.mark.slow
 def test_a_training_keeps_the_precision_that_was_fastest_where_it_began(
     data, tmp_path, monkeypatch, capsys
 ):
@@ -326,6 +334,7 @@ def test_a_training_keeps_the_precision_that_was_fastest_where_it_began(
     assert read_bundle(run / "bundle").metadata["training"]["precision"] == "fp32"
 
 
+@pytest.mark.slow
 def test_spacing_augmentation_and_looks_can_be_asked_for(data, tmp_path, capsys):
     assert (
         train(
@@ -443,6 +452,7 @@ def test_bad_cases_are_one_sentence(data, tmp_path, capsys, spoil, words):
     assert not (tmp_path / "run/bundle").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, capsys, monkeypatch):
     """A limit on file sizes stands in for a full disk: the write fails midway in the same way."""
     from MedLLMSegLib.training import checkpoint

@@ -68,6 +68,7 @@ def runs(tmp_path_factory):
     return Runs(folder / "one", folder / "two", printed)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_the_same_batch(runs):
     assert runs.printed.count("world size 2") == 2
     curve = loss_curve(runs.one / "loop")
