@@ -12,7 +12,7 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.paired_tests import Comparison, Table, paired_tests
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
 from MedLLMSegLib.training.segmenter.request import TrainRequest
-from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig
+from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 from MedLLMSegLib.training.segmenter.segmenter_session import FINE_TUNING_LR
 
 from .few_cases_plan import VALIDATIONS, WAYS, FewCasesPlan, Way

@@ -8,9 +8,7 @@ import io
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from pickle import (
-    UnpicklingError,  # what torch raises for a damaged checkpoint; nothing is unpickled here
-)
+from pickle import UnpicklingError  # torch raises it for a damaged file; nothing is unpickled
 
 import torch
 from torch import Tensor, nn
@@ -59,12 +57,12 @@ def save_last(
             **vars(state),
         },
     )
-    write_history(folder, state)
+    write_history(folder, state.history)
 
 
-def write_history(folder: Path, state: TrainingState) -> None:
-    """What whoever watches a training reads."""
-    write_text(folder / HISTORY, json.dumps(state.history, indent=1))
+def write_history(folder: Path, history: list[dict]) -> None:
+    """Write the rows from which a live curve is drawn."""
+    write_text(folder / HISTORY, json.dumps(history, indent=1))
 
 
 def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> TrainingState | None:
@@ -74,9 +72,8 @@ def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> Train
     if not (folder / LAST).exists():
         return None
     saved = load(folder / LAST)
-    if saved.pop("kind", _kind(optimiser)) != _kind(
-        optimiser
-    ):  # each would take the other's moments for its own
+    own = _kind(optimiser)
+    if saved.pop("kind", own) != own:  # each would take the other's moments for its own
         raise UserError(
             f'"{folder}" holds a training with another optimiser; go on with that one, or choose'
             " another folder."
@@ -90,9 +87,8 @@ def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> Train
 
 
 def _kind(optimiser) -> str:
-    return type(
-        getattr(optimiser, "optimizer", optimiser)
-    ).__name__  # Fabric's lies around the real one
+    """The name of the optimiser's class; Fabric wraps the real one."""
+    return type(getattr(optimiser, "optimizer", optimiser)).__name__
 
 
 def save_best(folder: Path, state: TrainingState) -> None:
@@ -122,8 +118,8 @@ def fill_best(network: nn.Module, folder) -> dict:
 def write_plan(folder: Path, plan: dict) -> None:
     """Record what is trained, or refuse a folder in which something else was begun.
 
-    What an older version did not yet write is no difference; whether its default is asked for,
-    `plan_to_resume` says.
+    An entry that an older version did not write yet makes no difference here; `plan_to_resume`
+    checks that it has its default.
     """
     path, text = folder / PLAN, json.dumps(plan, indent=1)
     if (
@@ -138,10 +134,11 @@ def write_plan(folder: Path, plan: dict) -> None:
     write_text(path, text)
 
 
-def _agree(found, plan) -> bool:
-    if isinstance(found, dict) and isinstance(plan, dict):
-        return all(key in plan and _agree(value, plan[key]) for key, value in found.items())
-    return found == plan
+def _agree(old, new) -> bool:
+    """Whether all that an old plan states stands in the new one."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return all(key in new and _agree(value, new[key]) for key, value in old.items())
+    return old == new
 
 
 def read_plan(folder) -> dict | None:
@@ -165,39 +162,38 @@ def plan_to_resume(folder, request) -> dict | None:
     plan = read_plan(folder)
     if plan is None or not (Path(folder) / LAST).exists():
         return None
-    own = json.loads(json.dumps(asdict(request)))
-    # An older plan lacks the options that came later; "before" is what was done then, where that is
+    now = json.loads(json.dumps(asdict(request)))
+    # An older plan lacks the options that came later. "before" is what was done then, where that is
     # not today's default.
-    before = {f.name: f.metadata.get("before", f.default) for f in fields(request)}
-    usual = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in before.items()
-    }
-    found = {k: plan.get("request", {}).get(k, usual[k]) for k in own}
-    moved = (
-        {"output", "source"} if plan.get("contents") else {"output"}
-    )  # the cases are known by what their files hold
-    differing = [k for k, v in own.items() if k not in moved and found[k] != v]
-    if differing and differing[0] in DESCRIPTION_FIELDS:
-        raise UserError(
-            f'"{folder}" holds a training with another "{differing[0]}" ({found[differing[0]]!r},'
-            f" now {own[differing[0]]!r}); give the options it began with, and change its words by"
-            " `medllmseg bundle` when it is finished."
-        )
+    defaults = {f.name: _as_json(f.metadata.get("before", f.default)) for f in fields(request)}
+    before = {name: plan.get("request", {}).get(name, defaults[name]) for name in now}
+    # Where the plan knows what the files held, they may have been moved.
+    movable = {"output", "source"} if plan.get("contents") else {"output"}
+    differing = [n for n, value in now.items() if n not in movable and before[n] != value]
     if differing:
+        name = differing[0]
+        advice = (
+            "give the options it began with, and change its words by `medllmseg bundle` when it is"
+            " finished."
+            if name in DESCRIPTION_FIELDS
+            else "choose another output folder, or give the options it began with."
+        )
         raise UserError(
-            f'"{folder}" holds a training with another "{differing[0]}" ({found[differing[0]]!r},'
-            f" now {own[differing[0]]!r}); choose another output folder, or give the options it"
-            " began with."
+            f'"{folder}" holds a training with another "{name}" ({before[name]!r},'
+            f" now {now[name]!r}); {advice}"
         )
     return plan
 
 
+def _as_json(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
 def save(path: Path, content: dict) -> None:
     """Tensors and plain values, whole or not at all."""
+    # Into memory first: on a full disk torch raises no OSError and names no reason.
     written = io.BytesIO()
-    torch.save(
-        content, written
-    )  # into memory: on a full disk torch raises no OSError, and names no reason
+    torch.save(content, written)
     with atomic_write(path) as scratch:
         scratch.write_bytes(written.getbuffer())
 

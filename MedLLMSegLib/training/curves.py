@@ -46,19 +46,18 @@ class Watcher:
         draw_examples(shown, self.output / "examples" / f"step_{step:06d}.png")
         if self.writer:
             try:
-                self._write_events(history[self.written :])
-            except (
-                OSError
-            ) as error:  # such as a full disk, which TensorBoard's writer tells without a file name
+                self._write_events(self.writer, history[self.written :])
+            except OSError as error:
+                # Such as a full disk, of which TensorBoard's writer names no file.
                 raise write_error(self.output / "tensorboard", error) from error
         self.written = len(history)
 
-    def _write_events(self, rows: list[dict]) -> None:
+    def _write_events(self, writer, rows: list[dict]) -> None:
         for row in rows:
             for key in ("loss", "lr", "val_dice"):
                 if key in row:
-                    self.writer.add_scalar(key, row[key], row["step"])
-        self.writer.flush()
+                    writer.add_scalar(key, row[key], row["step"])
+        writer.flush()
 
 
 def draw_curve(history: list[dict], path: Path, title: str) -> None:
@@ -71,14 +70,14 @@ def draw_curve(history: list[dict], path: Path, title: str) -> None:
     left = figure.add_subplot()
     left.set(title=title, xlabel="step", ylabel="training loss (Dice + cross-entropy)")
     if losses:
-        left.plot(*zip(*losses), color="#56b4e9", linewidth=0.8, alpha=0.6)
-        left.plot(*zip(*_smoothed(losses)), color="#0072b2", label="training loss")
+        left.plot(*zip(*losses, strict=True), color="#56b4e9", linewidth=0.8, alpha=0.6)
+        left.plot(*zip(*_smoothed(losses), strict=True), color="#0072b2", label="training loss")
     right = left.twinx()
     right.set(ylabel="mean Dice on the val cases", ylim=(0, 1))
     if scores:
         best = max(scores, key=lambda s: s[1])
         right.plot(
-            *zip(*scores),
+            *zip(*scores, strict=True),
             color="#d55e00",
             marker="o",
             label=f"val Dice, best {best[1]:.4f} at step {best[0]}",
@@ -92,7 +91,7 @@ def _smoothed(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     span = max(1, len(points) // 25)
     values = np.array([v for _, v in points])
     means = [values[max(0, n - span + 1) : n + 1].mean() for n in range(len(values))]
-    return [(step, mean) for (step, _), mean in zip(points, means)]
+    return [(step, mean) for (step, _), mean in zip(points, means, strict=True)]
 
 
 def draw_examples(shown: list[tuple[dict, np.ndarray]], path: Path) -> None:

@@ -81,13 +81,18 @@ class Muon(torch.optim.Optimizer):
     ):
         super().__init__(
             params,
-            dict(
-                lr=lr, weight_decay=weight_decay, momentum=momentum, size=size, betas=betas, eps=eps
-            ),
+            {
+                "lr": lr,
+                "weight_decay": weight_decay,
+                "momentum": momentum,
+                "size": size,
+                "betas": betas,
+                "eps": eps,
+            },
         )
 
     @torch.no_grad()
-    def step(self, closure=None) -> Tensor | None:
+    def step(self, closure=None):
         """One update from the gradients; parameters without one stay as they are."""
         loss = None
         if closure is not None:
@@ -97,16 +102,16 @@ class Muon(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     p.mul_(1 - group["lr"] * group["weight_decay"])
-                    p.add_(self._direction(p, group), alpha=-group["lr"])
+                    p.add_(self._direction(p, p.grad, group), alpha=-group["lr"])
         return loss
 
-    def _direction(self, p: Tensor, group: dict) -> Tensor:
+    def _direction(self, p: Tensor, gradient: Tensor, group: dict) -> Tensor:
         state = self.state[p]
         if is_matrix(p):
             if not state:
                 state["momentum"] = torch.zeros_like(p)
-            momentum = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-            nesterov = p.grad.lerp(momentum, group["momentum"]).flatten(1)
+            momentum = state["momentum"].lerp_(gradient, 1 - group["momentum"])
+            nesterov = gradient.lerp(momentum, group["momentum"]).flatten(1)
             return (group["size"] * max(nesterov.shape) ** 0.5 * orthogonal(nesterov)).view_as(p)
         if not state:
             state |= {
@@ -115,8 +120,8 @@ class Muon(torch.optim.Optimizer):
                 "square": torch.zeros_like(p),
             }
         (first, second), step = group["betas"], float(state["step"].add_(1))
-        mean = state["mean"].lerp_(p.grad, 1 - first)
-        square = state["square"].lerp_(p.grad.square(), 1 - second)
+        mean = state["mean"].lerp_(gradient, 1 - first)
+        square = state["square"].lerp_(gradient.square(), 1 - second)
         return mean / (1 - first**step) / ((square / (1 - second**step)).sqrt() + group["eps"])
 
 

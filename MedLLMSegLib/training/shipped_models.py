@@ -8,8 +8,9 @@ what their users said.
 from __future__ import annotations
 
 from MedLLMSegLib.anatomy.structures import cardiac_structures
+from MedLLMSegLib.core.types import Json
 
-HIPPOCAMPUS_T1 = {
+HIPPOCAMPUS_T1: Json = {
     "id": "hippocampus-t1",
     "title": "Hippocampus, anterior and posterior, in T1 MRI",
     "modality": "MR T1",
@@ -56,7 +57,7 @@ HIPPOCAMPUS_T1 = {
     ],
 }
 
-CARDIAC_CINE_MR = {
+CARDIAC_CINE_MR: Json = {
     "id": "cardiac-cine-mr",
     "title": "Heart, both ventricles, in cine MRI",
     "modality": "MR cine",
@@ -120,7 +121,7 @@ CARDIAC_CINE_MR = {
     ],
 }
 
-BRAIN_T1_LOCALIZER = {
+BRAIN_T1_LOCALIZER: Json = {
     "id": "brain-t1-localizer",
     "authors": "The MedLLMSeg authors",
     "copyright": "The MedLLMSeg authors, under Apache-2.0",

@@ -13,7 +13,8 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.network_config import OURS
-from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig, Trainer
+from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
+from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, dropout=0.1)
 QUICK = TrainConfig(

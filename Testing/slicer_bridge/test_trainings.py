@@ -140,7 +140,7 @@ def test_the_worker_gets_the_scans_and_segments_as_they_are(scene, add_pair, log
 
 
 def test_a_request_is_one_that_the_training_understands(add_pair, logic, client):
-    from MedLLMSegLib.training.segmenter.segmenter_session import TrainRequest
+    from MedLLMSegLib.training.segmenter.request import TrainRequest
 
     train(logic, [add_pair(n) for n in range(2)], start=None)
     request = TrainRequest(**client.requests[0][1]["request"])

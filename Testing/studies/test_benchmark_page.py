@@ -15,7 +15,7 @@ from MedLLMSegLib.studies.benchmark.benchmark_plan import BenchmarkRun, Benchmar
 from MedLLMSegLib.studies.benchmark.benchmark_results import BenchmarkResults
 from MedLLMSegLib.studies.benchmark.corruptions import CORRUPTIONS
 from MedLLMSegLib.studies.benchmark.verdict import ArmKey, answer, family, figure, headline
-from MedLLMSegLib.training.segmenter.segmenter_loop import TrainConfig
+from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
 CASES = [f"hippocampus_{n:03d}" for n in range(1, 33)]
 SETTINGS = BenchmarkSettings(

@@ -7,7 +7,7 @@ from MedLLMSegLib import save_volume
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import read_cases
 from MedLLMSegLib.segmentation.prepare import Preparation
-from MedLLMSegLib.training.segmenter.prepared_cases import prepare_set
+from MedLLMSegLib.training.segmenter.prepared_cases import CaseCache, prepare_set
 
 HOW = Preparation((1.0, 1.2, 1.0))
 
@@ -25,16 +25,16 @@ def cases(tmp_path):
 
 def test_what_one_process_wrote_the_others_read(cases, tmp_path, monkeypatch):
     plain = prepare_set(cases.cases, cases, HOW)
-    first = prepare_set(cases.cases, cases, HOW, tmp_path / "prepared")
+    first = prepare_set(cases.cases, cases, HOW, CaseCache(tmp_path / "prepared"))
     monkeypatch.setattr(
         "MedLLMSegLib.training.segmenter.prepared_cases.prepare_case", None
     )  # the others do not read a scan again
-    other = prepare_set(cases.cases, cases, HOW, tmp_path / "prepared", writes=False)
-    for a, b, c in zip(plain, first, other):
+    other = prepare_set(cases.cases, cases, HOW, CaseCache(tmp_path / "prepared", writes=False))
+    for a, b, c in zip(plain, first, other, strict=True):
         assert a["id"] == b["id"] == c["id"] and isinstance(c["image"], np.memmap)
         for key in ("image", "label"):
             assert np.array_equal(a[key], b[key]) and np.array_equal(a[key], c[key])
         assert all(
             np.array_equal(x, y) and np.array_equal(x, z)
-            for x, y, z in zip(a["voxels"], b["voxels"], c["voxels"])
+            for x, y, z in zip(a["voxels"], b["voxels"], c["voxels"], strict=True)
         )

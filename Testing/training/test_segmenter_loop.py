@@ -19,7 +19,8 @@ from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.training.checkpoint import fill_best, load_best
 from MedLLMSegLib.training.optimiser import OPTIMISERS, schedule
 from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
-from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer, update_average
+from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
+from MedLLMSegLib.training.segmenter.validation import update_average
 from Testing.helpers.toy_training import (
     QUICK,
     OneWeight,

@@ -121,7 +121,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, tell: Report) -> None:
         [bench.prepared[c.id] for c in bench.parts["val"]],
         folder,
         about,
-        bench.fabric,
+        fabric=bench.fabric,
     )
     trained = trainer.run(lambda text, fraction: tell(text, 0.9 * fraction))
     result = {

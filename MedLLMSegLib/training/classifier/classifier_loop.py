@@ -190,7 +190,7 @@ class ClassifierTrainer:
                     **vars(state),
                 },
             )
-            write_history(self.output, state)
+            write_history(self.output, state.history)
         fill_best(self.network, self.output)
         say(self._line(0), 1.0)
         return TrainedClassifier(

@@ -86,8 +86,8 @@ def make_batch(heads: list[Subject], recipe: LocalizerRecipe, step: int) -> tupl
     The same step always gives the same batch.
     """
     rng = np.random.default_rng([recipe.seed, step])
-    shape = tuple(int(n) for n in rng.choice(recipe.sizes, 3, p=recipe.sizes_p))
-    samples = [draw_sample(heads, rng, shape) for _ in range(recipe.batch)]
+    k, j, i = (int(n) for n in rng.choice(recipe.sizes, 3, p=recipe.sizes_p))
+    samples = [draw_sample(heads, rng, (k, j, i)) for _ in range(recipe.batch)]
     images = torch.from_numpy(np.stack([s.image for s in samples]))[:, None]  # (B, 1, K, J, I)
     targets = torch.from_numpy(np.stack([widened(s.target) for s in samples]))  # (B, 6, K, J, I)
     return images, targets

@@ -96,7 +96,8 @@ def load_head(path: str | Path) -> Subject:
         ]
     )
     centre = ndimage.center_of_mass((tissues > 0) & (tissues < FIRST_OUTSIDE))
-    return Subject(tissues, classes, tuple(float(c) for c in centre), "head")
+    k, j, i = (float(c) for c in centre)
+    return Subject(tissues, classes, (k, j, i), "head")
 
 
 def tissues_of(labels: np.ndarray) -> np.ndarray:

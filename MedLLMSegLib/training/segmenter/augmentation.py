@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from monai.transforms import (
 )
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
+
+from MedLLMSegLib.core.types import Triple
 
 BOTH, IMAGE = ("image", "label"), ("image",)
 
@@ -66,10 +69,8 @@ class VolumeAugmentation:
         """Largest change of size along (k, j, i)."""
         return (0.5 * self.scale if self.flat else self.scale, self.scale, self.scale)
 
-    def reach(self, window: tuple[int, ...]) -> tuple[int, ...]:
-        """Voxels (k, j, i) of the part of a scan that a window can look at when it is turned,
-        scaled and sheared.
-        """
+    def reach(self, window: Triple) -> Triple:
+        """Voxels (k, j, i) of a scan that a turned, scaled and sheared window covers."""
         turns = np.meshgrid(*(np.linspace(-a, a, 7) for a in np.deg2rad(self.rotate_deg)))
         turned = np.abs(
             Rotation.from_euler("XYZ", np.stack([t.ravel() for t in turns], axis=1)).as_matrix()
@@ -78,11 +79,15 @@ class VolumeAugmentation:
         if self.flat:
             sheared[0, 1:] = sheared[1:, 0] = 0
         wide = (turned @ sheared @ (np.array(window) * (1 + np.array(self.scales)))).max(axis=0)
-        return tuple(int(n) for n in np.ceil(wide.round(6)))
+        k, j, i = (int(n) for n in np.ceil(wide.round(6)))
+        return k, j, i
+
+
+USUAL_AUGMENTATION = VolumeAugmentation()
 
 
 def training_transform(
-    window: tuple[int, int, int], classes: int, how: VolumeAugmentation = VolumeAugmentation()
+    window: Triple, classes: int, augmentation: VolumeAugmentation = USUAL_AUGMENTATION
 ) -> Compose:
     """Sample {"image": (1, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
 
@@ -92,27 +97,40 @@ def training_transform(
     in the label. Elastic deformation: sigma 8 to 10, moving voxels by up to about 2.6. Gamma 0.7 to
     1.4.
     """
-    warp = dict(
-        spatial_size=window, mode=("bilinear", "bilinear"), padding_mode=("border", "border")
-    )
+    warp: dict[str, Any] = {
+        "spatial_size": window,
+        "mode": ("bilinear", "bilinear"),
+        "padding_mode": ("border", "border"),
+    }
     # In MONAI's order: k along j and i, j along k and i, i along k and j.
-    shear = (0.0, 0.0, 0.0, how.shear, 0.0, how.shear) if how.flat else (how.shear,) * 6
-    scale = how.scales
-    often = lambda probability: min(1.0, probability * how.intensity)
-    magnitude = dict(sigma_range=(8, 10), magnitude_range=(400, 1000))
+    shear = (
+        (0.0, 0.0, 0.0, augmentation.shear, 0.0, augmentation.shear)
+        if augmentation.flat
+        else (augmentation.shear,) * 6
+    )
+
+    def often(probability: float) -> float:
+        return min(1.0, probability * augmentation.intensity)
+
     return Compose(
         [
             AsDiscreted("label", to_onehot=classes),
             RandAffined(
                 BOTH,
                 prob=0.8,
-                rotate_range=tuple(np.deg2rad(how.rotate_deg)),
-                scale_range=scale,
+                rotate_range=tuple(np.deg2rad(augmentation.rotate_deg)),
+                scale_range=augmentation.scales,
                 shear_range=shear,
                 **warp,
             ),
-            Rand3DElasticd(BOTH, prob=0.0 if how.flat else how.elastic, **magnitude, **warp),
-            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in how.flips),
+            Rand3DElasticd(
+                BOTH,
+                prob=0.0 if augmentation.flat else augmentation.elastic,
+                sigma_range=(8, 10),
+                magnitude_range=(400, 1000),
+                **warp,
+            ),
+            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in augmentation.flips),
             AsDiscreted("label", argmax=True),
             RandBiasFieldd(IMAGE, prob=often(0.3), degree=2, coeff_range=(0.0, 0.25)),
             RandAdjustContrastd(IMAGE, prob=often(0.3), gamma=(0.7, 1.4), retain_stats=True),
@@ -127,9 +145,7 @@ def training_transform(
     )
 
 
-def noise_sample(
-    window: tuple[int, int, int], generator: np.random.Generator
-) -> dict[str, torch.Tensor]:
+def noise_sample(window: Triple, generator: np.random.Generator) -> dict[str, torch.Tensor]:
     """A sample without the organ: white or smooth noise and an empty label, so that the network
     can say "nothing here".
     """

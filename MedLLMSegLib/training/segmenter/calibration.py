@@ -20,8 +20,9 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
+from MedLLMSegLib.core.types import Triple
 from MedLLMSegLib.data import read_cases, split_cases
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.overlap import dice
@@ -37,7 +38,7 @@ from MedLLMSegLib.training.checkpoint import fill_best
 from .prepared_cases import prepare_set
 
 CALIBRATION = "calibration.json"
-WAYS = (None, *LARGEST_PART_RULES)  # None: all parts are kept
+RULES = (None, *LARGEST_PART_RULES)  # None: all parts are kept
 
 
 def calibrate(
@@ -45,35 +46,32 @@ def calibrate(
     network: nn.Module,
     cases: list[dict],
     device: torch.device,
-    window,
+    window: Triple,
     progress: Report | None = None,
 ) -> dict:
-    """Fit the temperature of a run's best weights, see whether stray parts are errors, and keep it
-    as ``run``/calibration.json.
+    """Fit the temperature of a run's best weights, decide whether stray parts are errors, and write
+    both to ``run``/calibration.json.
 
-    network: takes the best weights, rounded as the bundle stores them, and keeps them. cases: prepared val cases (`data.prepare_set`),
-    on the network's own grid. progress: called with (a line of text, 0.99) before each case; it may
-    raise `Cancelled`, and the next call begins anew. Returns what `fit` does and "from_step"; what
-    is there already for the same weights is not fitted again.
+    network: takes the best weights, rounded as the bundle stores them, and keeps them. cases:
+    prepared val cases (`prepare_set`), on the network's own grid. progress: called with (a line of
+    text, 0.99) before each case; may raise `Cancelled`, and the next call begins anew. Returns what
+    `fit` does and "from_step". What was fitted to the same weights before is returned as it is.
     """
     path, step = run / CALIBRATION, fill_best(network, run)["step"]
-    if (
-        path.exists()
-        and (known := json.loads(path.read_text(encoding="utf-8"))).get("from_step") == step
-        and "largest_part" in known
-    ):
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if known.get("from_step") == step and "largest_part" in known:
         return known
     network.load_state_dict(as_stored(trained_tensors(network)), strict=False)
-    found = fit(network.to(device).eval(), cases, device, window, progress) | {"from_step": step}
-    write_text(path, json.dumps(found, indent=1) + "\n")
-    return found
+    fitted = fit(network.to(device).eval(), cases, device, window, progress) | {"from_step": step}
+    write_text(path, json.dumps(fitted, indent=1) + "\n")
+    return fitted
 
 
 def fit(
     network: nn.Module,
     cases: list[dict],
     device: torch.device,
-    window,
+    window: Triple,
     progress: Report | None = None,
 ) -> dict:
     """{"temperature", "largest_part", "cases"} of a network in eval mode that lies on ``device``;
@@ -82,28 +80,18 @@ def fit(
     "largest_part": see `largest_part`. Where no structure is labelled or found, nothing can be
     fitted: the temperature is 1.
     """
-    scores = []
+    report, scores = Progress.of(progress), []
 
-    def pairs():
+    def predictions():
         for n, case in enumerate(cases, 1):
-            if progress:
-                progress(f"calibrating on val case {n} of {len(cases)}", 0.99)
-            logits, label = (
-                predict(network, np.asarray(case["image"][0]), device, tuple(window)),
-                np.asarray(case["label"][0]),
-            )
-            winner = logits.argmax(axis=0).astype(np.uint8)
-            cleaned = {
-                None: winner,
-                **{how: keep_largest(winner, how) for how in LARGEST_PART_RULES},
-            }
-            scores.append(
-                [[dice(cleaned[how], label, c) for c in range(1, len(logits))] for how in WAYS]
-            )
-            yield logits, label
+            report(f"calibrating on val case {n} of {len(cases)}", 0.99)
+            logits = predict(network, np.asarray(case["image"][0]), device, window)
+            truth = np.asarray(case["label"][0])
+            scores.append(_dice_by_rule(logits, truth))
+            yield logits, truth
 
     try:
-        temperature = round(fit_temperature(pairs()), 4)
+        temperature = round(fit_temperature(predictions()), 4)
     except UserError:
         temperature = 1.0
     return {
@@ -113,37 +101,49 @@ def fit(
     }
 
 
+def _dice_by_rule(logits: np.ndarray, truth: np.ndarray) -> list[list[float]]:
+    """Dice of each structure (inner list) after each of the `RULES` (outer list)."""
+    labels = logits.argmax(axis=0).astype(np.uint8)
+    cleaned = [labels if rule is None else keep_largest(labels, rule) for rule in RULES]
+    structures = range(1, len(logits))
+    return [[dice(kept, truth, structure) for structure in structures] for kept in cleaned]
+
+
 def largest_part(scores: np.ndarray) -> dict:
     """Which connected parts to keep, as nnU-Net decides it (Isensee et al. 2021): first for all
     structures together, then for each.
 
-    scores: Dice (cases, 4, structures) of the `WAYS`, NaN where a structure is neither labelled nor
-    found. A step is taken if the mean gets better and no structure's gets worse. Returns {"kept": a
-    key of `LARGEST_PART_RULES` or False, "dice_all", "dice_largest"}, the last for what is kept, or for the
-    best that was not.
+    scores: Dice (cases, 4, structures) after the `RULES`, NaN where a structure is neither labelled
+    nor found. A rule is taken if the mean improves and no structure's Dice falls. Returns {"kept":
+    a key of `LARGEST_PART_RULES` or False, "dice_all", "dice_largest"}. The last is of the rule
+    taken, or of the best that was not.
     """
+    counted = np.isfinite(scores)
     with np.errstate(invalid="ignore"):
-        there = np.isfinite(scores)
-        means = np.where(there, scores, 0).sum(axis=0) / there.sum(axis=0)  # (4, structures)
-    known = dict(zip(WAYS, means[:, np.isfinite(means).all(axis=0)]))
-    if not known[None].size:
+        means = np.where(counted, scores, 0).sum(axis=0) / counted.sum(axis=0)  # (4, structures)
+    means = means[:, np.isfinite(means).all(axis=0)]
+    dice_after: dict[str | None, np.ndarray] = dict(zip(RULES, means, strict=True))
+    if not dice_after[None].size:
         return {"kept": False, "dice_all": None, "dice_largest": None}
-    better = lambda new, old: (
-        known[new].mean() > known[old].mean() and (known[new] >= known[old]).all()
-    )
-    kept = "together" if better("together", None) else None
-    each = "both" if kept else "each"
-    if better(each, kept):
-        kept = each
-    shown = known[kept].mean() if kept else max(known[how].mean() for how in LARGEST_PART_RULES)
+
+    def improves(new: str, old: str | None) -> bool:
+        after, before = dice_after[new], dice_after[old]
+        return bool(after.mean() > before.mean() and (after >= before).all())
+
+    kept = "together" if improves("together", None) else None
+    alone = "both" if kept else "each"
+    if improves(alone, kept):
+        kept = alone
+    best = max(dice_after[rule].mean() for rule in LARGEST_PART_RULES)
     return {
         "kept": kept or False,
-        "dice_all": round(float(known[None].mean()), 5),
-        "dice_largest": round(float(shown), 5),
+        "dice_all": round(float(dice_after[None].mean()), 5),
+        "dice_largest": round(float(dice_after[kept].mean() if kept else best), 5),
     }
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Calibrate a finished model."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -156,7 +156,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         check_writable(options.output)
-        found = _of_model(options)
+        found = _calibrate_model(options)
         write_text(options.output, json.dumps(found, indent=1) + "\n")
     except UserError as error:
         print(error, file=sys.stderr)
@@ -165,18 +165,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _of_model(options) -> dict:
+def _calibrate_model(options: argparse.Namespace) -> dict:
     model, case_set = load_model(options.model, options.device), read_cases(options.data)
-    val = split_cases(case_set, 0)["val"]
-    tell = lambda text, fraction: print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
     if len(case_set.labels) != len(model.entry.structures):
         raise UserError(
             f'"{options.model}" has {len(model.entry.structures)} structures and "{options.data}"'
             f" has {len(case_set.labels)}; give cases like those that it was trained on."
         )
-    cases = prepare_set(val, case_set, Preparation.from_settings(model.settings), None, tell)
-    found = fit(model.network, cases, model.device, window_shape(model.settings), tell)
-    return found | {"data": Path(options.data).name, "weights_sha256": model.entry.sha256}
+    val, preparation = split_cases(case_set, 0)["val"], Preparation.from_settings(model.settings)
+    cases = prepare_set(val, case_set, preparation, progress=_show_progress)
+    window = window_shape(model.settings)
+    fitted = fit(model.network, cases, model.device, window, _show_progress)
+    return fitted | {"data": Path(options.data).name, "weights_sha256": model.entry.sha256}
+
+
+def _show_progress(line: str, fraction: float) -> None:
+    print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,12 @@ measured.
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.registry.bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
-from MedLLMSegLib.registry.cards import group_statistics
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, read_metadata
 from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config
@@ -20,29 +17,13 @@ from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
 from MedLLMSegLib.training.shipped_models import SHIPPED
 
+from .bundle_evidence import Evidence, accuracy_text, refuse_seen_cases, with_evidence
 from .calibration import CALIBRATION
 from .segmenter_card import bundle_licence, model_card
 from .transfer import check_licence
 
 LIMIT_MB = 10.0  # of a bundle that we ship
 NO_LICENCE = "not stated: yours to decide"
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Measured files that go into a bundle, each a path or None: what a file does not say is not
-    claimed.
-
-    results: the summary that `medllmseg evaluate` wrote for this very bundle's weights. folds: a
-    summary of the same training repeated in cross-validation, whose weights are others.
-    calibration: JSON with "temperature" (and more). finding: what the benchmark found about the
-    language-model block, in sentences.
-    """
-
-    results: Path | None = None
-    folds: Path | None = None
-    calibration: Path | None = None
-    finding: str | None = None
 
 
 def export_bundle(
@@ -83,8 +64,8 @@ def export_bundle(
         ) from error
     metadata["weights_sha256"] = weights_sha256(state["weights"])
     if evidence.results:
-        _refuse_seen(plan, Path(evidence.results))
-    metadata = _complete(_with_evidence(metadata, evidence))
+        refuse_seen_cases(plan, Path(evidence.results))
+    metadata = _complete(with_evidence(metadata, evidence))
     if shipped:
         _check_size(state["weights"], shipped)
     return write_bundle(
@@ -108,17 +89,6 @@ def is_exported(run, bundle) -> bool:
     )
 
 
-def _refuse_seen(plan: dict, results: Path) -> None:
-    """Raise `UserError` for figures of cases that the weights were trained on or chosen by."""
-    seen = {case for part in (plan.get("cases") or {}).values() for case in part}
-    measured = (_summary(results).get("group_of") or {}).keys() & seen
-    if measured:
-        raise UserError(
-            f'"{results}" holds figures of {len(measured)} cases that were trained on or chosen by,'
-            f' for example "{min(measured)}"; measure cases that the training has not seen.'
-        )
-
-
 def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None = None) -> Path:
     """Bring a bundle's description up to date, with new measurements if there are any; its weights
     are not touched.
@@ -136,7 +106,7 @@ def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None
         metadata = {**bundle.metadata, **facts}
         return rewrite_texts(bundle.folder, {**metadata, **monai_fields(metadata)})
     metadata = _complete(
-        _with_evidence({**bundle.metadata, "parameters": _count(bundle.tensors), **facts}, evidence)
+        with_evidence({**bundle.metadata, "parameters": _count(bundle.tensors), **facts}, evidence)
     )
     return rewrite_texts(
         bundle.folder,
@@ -256,112 +226,10 @@ def _count(tensors: dict) -> int:
     return sum(t.numel() for t in tensors.values())
 
 
-def _with_evidence(metadata: dict, evidence: Evidence) -> dict:
-    """The metadata with what was measured, and nothing that was not."""
-    results, folds = metadata.get("results"), metadata.get("cross_validation")
-    if evidence.results:
-        results = _summary(Path(evidence.results))
-        if results.get("weights_sha256") != metadata["weights_sha256"]:
-            raise UserError(
-                f'"{evidence.results}" was measured with other weights; evaluate the bundle of this'
-                " run first."
-            )
-    if evidence.folds:
-        folds = _summary(Path(evidence.folds))
-    results, folds = (each and _nameless(each) for each in (results, folds))
-    calibration = dict(metadata.get("calibration") or {})
-    if evidence.calibration:
-        calibration |= _calibration(Path(evidence.calibration), metadata["weights_sha256"])
-    if evidence.results and results.get("calibration"):
-        calibration |= {k: v for k, v in results["calibration"].items() if k != "temperature"}
-    settings = dict(metadata["preprocessing"])
-    if calibration.get("largest_part") and not metadata.get(
-        "anatomy"
-    ):  # a crop's organ is one part in any case
-        settings["keep_largest"] = calibration["largest_part"]["kept"]
-    return {
-        **metadata,
-        "preprocessing": settings,
-        "results": results,
-        "cross_validation": folds,
-        "calibration": calibration or None,
-        "finding": evidence.finding or metadata.get("finding"),
-    }
-
-
 def _complete(metadata: dict) -> dict:
     """With the words for the catalogue and MONAI's fields, which follow from the rest."""
-    metadata = {**metadata, "accuracy": _accuracy(metadata)}
+    metadata = {**metadata, "accuracy": accuracy_text(metadata)}
     return {**metadata, **monai_fields(metadata)}
-
-
-def _summary(path: Path) -> dict:
-    """A summary of `medllmseg evaluate`."""
-    summary = _read_json(path)
-    if not isinstance(summary, dict) or not {"cases", "structures", "mean"} <= set(summary):
-        raise UserError(
-            f'"{path}" is no summary that `medllmseg evaluate` wrote; give its .summary.json.'
-        )
-    return summary
-
-
-def _nameless(summary: dict) -> dict:
-    """A summary without the names of cases and folders, which may be patients'; how many failed
-    stays.
-    """
-    failed = summary.get("failed") or 0
-    kept = {k: v for k, v in summary.items() if k != "group_of"}
-    return kept | {
-        "data": Path(str(summary.get("data", ""))).name,
-        "failed": failed if isinstance(failed, int) else len(failed),
-    }
-
-
-def _calibration(path: Path, weights_sha256: str) -> dict:
-    found = _read_json(path)
-    temperature = found.get("temperature") if isinstance(found, dict) else None
-    if not isinstance(temperature, (int, float)) or not (
-        math.isfinite(temperature) and temperature > 0
-    ):
-        raise UserError(
-            f'"{path}" holds no "temperature" above 0; give the JSON file that the calibration'
-            " wrote."
-        )
-    if found.get("weights_sha256", weights_sha256) != weights_sha256:  # a run's own file names none
-        raise UserError(f'"{path}" was fitted for other weights; calibrate this very model.')
-    return {k: v for k, v in found.items() if k not in ("weights_sha256", "data")}
-
-
-def _read_json(path: Path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f'"{path}" cannot be read as JSON; check the path.') from error
-
-
-def _accuracy(metadata: dict) -> str:
-    """One figure in words, for the list of models: over heads or patients, as all figures of a
-    model.
-    """
-    for name, where in (
-        ("results", "on {} test"),
-        ("cross_validation", "in cross-validation over {}"),
-    ):
-        summary = metadata.get(name)
-        if (
-            summary is not None
-            and (mean := group_statistics(summary)["means"]["dice"]["mean"]) is not None
-        ):
-            groups = (
-                f" of {summary['groups']} {metadata.get('group', 'patient')}s"
-                if "groups" in summary
-                else ""
-            )
-            return (
-                f"mean Dice {mean:.3f} {where.format(summary['cases'])}"
-                f" {metadata.get('case', 'case')}s{groups}"
-            )
-    return "not measured"
 
 
 def _check_size(tensors: dict, name: str) -> None:

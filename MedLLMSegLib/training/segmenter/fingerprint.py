@@ -12,7 +12,8 @@ import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.types import Triple
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
 from MedLLMSegLib.io.volume_files import load_volume
@@ -66,18 +67,16 @@ def fingerprint_of(
     """
     if not cases:
         raise UserError("There is no case to train on; add labelled cases.")
+    report = Progress.of(progress)
     grids, intensities, voxels_ml, labelled = [], [], [], []
     for n, case in enumerate(cases):
-        if progress:
-            progress(f"looking at {case.id}", n / len(cases))
+        report(f"looking at {case.id}", n / len(cases))
         image = load_volume(case.image)
         check_scan(replace(image, name=str(case.image)))
         labels = read_label_map(case, case_set, image)
         counts = np.bincount(labels.ravel(), minlength=max(case_set.labels) + 1)
         grids.append(image.grid)
-        intensities.append(
-            tuple(float(f"{v:.5g}") for v in np.percentile(image.array, _PERCENTILES))
-        )
+        intensities.append(_intensities(image.array))
         voxels_ml.append(counts * image.grid.voxel_ml)
         labelled.append(_some(image.array[labels > 0]))
     volumes = {
@@ -90,7 +89,7 @@ def fingerprint_of(
         )
     ratios = [max(g.spacing_mm) / min(g.spacing_mm) for g in grids]
     axes = axes or ("scan" if np.median(ratios) > THICK else "ras")
-    spacings, extents = zip(*(_along(grid, axes) for grid in grids))
+    spacings, extents = zip(*(_along(grid, axes) for grid in grids), strict=True)
     return Fingerprint(
         tuple(case.id for case in cases),
         axes,
@@ -98,12 +97,22 @@ def fingerprint_of(
         _median(spacings),
         _median(extents),
         spacings,
-        tuple(tuple(int(round(e / s)) for e, s in zip(*each)) for each in zip(extents, spacings)),
+        tuple(_voxels(e, s) for e, s in zip(extents, spacings, strict=True)),
         tuple(intensities),
         dict(case_set.labels),
         volumes,
         _grey(np.concatenate(labelled)),
     )
+
+
+def _voxels(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...]) -> Triple:
+    k, j, i = (round(e / s) for e, s in zip(extent_mm, spacing_mm, strict=True))
+    return k, j, i
+
+
+def _intensities(values: np.ndarray) -> tuple[float, float, float]:
+    low, middle, high = np.percentile(values, _PERCENTILES)
+    return _rounded(low), _rounded(middle), _rounded(high)
 
 
 def _some(values: np.ndarray) -> np.ndarray:
@@ -116,14 +125,13 @@ def _some(values: np.ndarray) -> np.ndarray:
 
 
 def _grey(values: np.ndarray) -> tuple[float, float, float, float]:
-    return tuple(
-        float(f"{v:.5g}")
-        for v in (
-            *np.percentile(values, (0.5, 99.5)),
-            values.mean(dtype=float),
-            values.std(dtype=float),
-        )
-    )
+    low, high = np.percentile(values, (0.5, 99.5))
+    mean, deviation = values.mean(dtype=float), values.std(dtype=float)
+    return _rounded(low), _rounded(high), _rounded(mean), _rounded(deviation)
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")
 
 
 def _along(grid: Grid, axes: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -132,8 +140,11 @@ def _along(grid: Grid, axes: str) -> tuple[tuple[float, float, float], tuple[flo
     ours, theirs = _directions(whole_grid(scan, max(grid.spacing_mm), axes)), _directions(grid)
     cosines = np.abs(ours.T @ theirs)  # (our axes, the scan's axes)
     order = max(permutations(range(3)), key=lambda p: sum(cosines[a, p[a]] for a in range(3)))
-    return tuple(round(grid.spacing_mm[a], 4) for a in order), tuple(
-        round(grid.extent_mm[a], 3) for a in order
+    k, j, i = order
+    spacing, extent = grid.spacing_mm, grid.extent_mm
+    return (
+        (round(spacing[k], 4), round(spacing[j], 4), round(spacing[i], 4)),
+        (round(extent[k], 3), round(extent[j], 3), round(extent[i], 3)),
     )
 
 
@@ -144,7 +155,8 @@ def _directions(grid: Grid) -> np.ndarray:
 
 
 def _median(triples: Sequence[tuple[float, ...]]) -> tuple[float, float, float]:
-    return tuple(float(f"{v:.4g}") for v in np.median(triples, 0))
+    k, j, i = (float(f"{v:.4g}") for v in np.median(triples, 0))
+    return k, j, i
 
 
 def fingerprint_table(fp: Fingerprint) -> str:
@@ -154,7 +166,7 @@ def fingerprint_table(fp: Fingerprint) -> str:
         return f"  {name:<24}{text}"
 
     sizes, spacings = np.array(fp.sizes_vox), np.array(fp.spacings_mm)
-    low, middle, high = (np.array(column) for column in zip(*fp.intensities))
+    low, middle, high = (np.array(column) for column in zip(*fp.intensities, strict=True))
     along = {
         "scan": "slices, rows, columns of the scans",
         "ras": "inferior-superior, posterior-anterior, left-right",

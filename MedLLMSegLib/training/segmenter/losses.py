@@ -31,7 +31,8 @@ class SegmentationLoss:
             return self.loss(logits.float(), labels)
         weights = [0.5**n for n in range(len(logits))]
         parts = [
-            w * self.loss(each.float(), _at_size(labels, each)) for w, each in zip(weights, logits)
+            w * self.loss(each.float(), _at_size(labels, each))
+            for w, each in zip(weights, logits, strict=True)
         ]
         return sum(parts) / sum(weights)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import resample
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
@@ -19,7 +20,7 @@ from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 REMEMBERED = 5000  # voxels of each structure that are remembered to place samples on
 
 
-def prepare_case(case: Case, case_set: CaseSet, how: Preparation) -> dict:
+def prepare_case(case: Case, case_set: CaseSet, preparation: Preparation) -> dict:
     """Read one case: {"id", "image": float32 (1, K, J, I) normalised, "label": uint8 (1, K, J, I),
     "voxels"}.
 
@@ -31,7 +32,7 @@ def prepare_case(case: Case, case_set: CaseSet, how: Preparation) -> dict:
         replace(image, name=str(case.image))
     )  # many a scan is called like others in other folders
     labels = read_label_map(case, case_set, image)
-    array, way_back = prepare_whole(image, how)
+    array, way_back = prepare_whole(image, preparation)
     moved = _labels_on(Volume(labels, image.ijk_to_ras), way_back.crop)
     return {"id": case.id, "image": array[None], "label": moved[None], "voxels": _voxels(moved)}
 
@@ -64,35 +65,46 @@ def _voxels(labels: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def prepare_set(
-    cases,
-    case_set: CaseSet,
-    how: Preparation,
-    cache: Path | None = None,
-    progress: Report | None = None,
-    writes: bool = True,
-    kept: bool = False,
-) -> list[dict]:
-    """All cases prepared; with ``cache`` (a folder) kept on disk and read from there when a voxel
-    is wanted.
+@dataclass(frozen=True)
+class CaseCache:
+    """A folder of prepared cases, which are read from there when a voxel is wanted.
 
-    A scan of 512 x 512 x 300 voxels takes 400 MB prepared, so that a few dozen would not fit a
-    laptop's memory. writes: whether this process fills the cache; of several, one does, and the
-    others come after it. kept: whether what lies there already was made from the same cases.
+    A scan of 512 x 512 x 300 voxels takes 400 MB prepared, so a few dozen would not fit a laptop's
+    memory.
+
+    writes: whether this process fills the folder. Of several processes one does, and the others
+    come after it. kept: whether what lies there already was made from the same cases.
     """
-    prepared = []
+
+    folder: Path
+    writes: bool = True
+    kept: bool = False
+
+    def holds(self, name: str) -> bool:
+        """Whether a case can be read without being prepared anew."""
+        written = all(path.exists() for path in _files(name, self.folder))
+        return not self.writes or (self.kept and written)
+
+
+def prepare_set(
+    cases: Sequence[Case],
+    case_set: CaseSet,
+    preparation: Preparation,
+    cache: CaseCache | None = None,
+    progress: Report | None = None,
+) -> list[dict]:
+    """All cases prepared, in memory or in a cache on disk."""
+    prepared, report = [], Progress.of(progress)
     for n, case in enumerate(cases):
-        if progress:
-            progress(f"reading {case.id}", n / len(cases))
-        if cache is not None and (
-            not writes or (kept and all(path.exists() for path in _files(case.id, cache)))
-        ):
-            prepared.append(_from_disk(case.id, cache))
+        report(f"reading {case.id}", n / len(cases))
+        if cache is not None and cache.holds(case.id):
+            prepared.append(_from_disk(case.id, cache.folder))
             continue
-        ready = prepare_case(case, case_set, how)
-        prepared.append(ready if cache is None else _on_disk(ready, cache))
+        ready = prepare_case(case, case_set, preparation)
+        prepared.append(ready if cache is None else _on_disk(ready, cache.folder))
     if prepared and not any(case["voxels"] for case in prepared):
-        grid = how.spacing_mm if isinstance(how.spacing_mm, tuple) else (how.spacing_mm,) * 3
+        spacing = preparation.spacing_mm
+        grid = spacing if isinstance(spacing, tuple) else (spacing,) * 3
         raise UserError(
             "None of these cases has a labelled voxel on a grid of"
             f" {' x '.join(f'{s:g}' for s in grid)} mm:"
@@ -107,7 +119,7 @@ def _files(name: str, cache: Path) -> tuple[Path, Path]:
 
 
 def _on_disk(case: dict, cache: Path) -> dict:
-    for path, array in zip(_files(case["id"], cache), (case["image"], case["label"])):
+    for path, array in zip(_files(case["id"], cache), (case["image"], case["label"]), strict=True):
         with atomic_write(path) as scratch:
             np.save(scratch, array)
     return _from_disk(case["id"], cache)
@@ -142,7 +154,7 @@ def plan_crops(cases: list[dict], spacing_mm: float) -> dict:
         ml.append(label.sum() * spacing_mm**3 / 1000)
     return {
         "search_shape": [48, 64, 48],
-        "margin_low_vox": [int(round(v)) for v in np.mean(low, 0)],
-        "margin_high_vox": [int(round(v)) for v in np.mean(high, 0)],
+        "margin_low_vox": [round(float(v)) for v in np.mean(low, 0)],
+        "margin_high_vox": [round(float(v)) for v in np.mean(high, 0)],
         "plausible_ml": [round(float(min(ml)) / 2, 2), round(float(max(ml)) * 2, 2)],
     }

@@ -28,8 +28,8 @@ class TrainRequest:
     network. structures: names of the labels 1, 2 ... where the source states none. window, spacing:
     (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val
     cases; within ``minutes`` so many at most. optimiser: one of `optimiser.OPTIMISERS`.
-    augmentation: "usual" or "strong" (`VolumeAugmentation.stronger`). folds, fold: train fold ``fold``
-    (from 0) of so many, in place of the stated splits (`cross_validation.py`). anatomy:
+    augmentation: "usual" or "strong" (`VolumeAugmentation.stronger`). folds, fold: train the fold
+    ``fold`` (from 0) of ``folds``, in place of the stated splits (`cross_validation.py`). anatomy:
     "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
     """
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from MedLLMSegLib.core.types import Triple
+
 from .augmentation import VolumeAugmentation, noise_sample, training_transform
 
 JITTER = 0.15  # of the window: how far a sample's centre is moved at random
@@ -29,20 +31,16 @@ class SampleDataset(Dataset):
     def __init__(
         self,
         cases: list[dict],
-        window: tuple[int, int, int],
+        window: Triple,
         classes: int,
-        how: VolumeAugmentation,
+        augmentation: VolumeAugmentation,
         noise_fraction: float,
         seed: int,
     ):
-        self.cases, self.window, self.noise_fraction, self.seed = (
-            cases,
-            tuple(window),
-            noise_fraction,
-            seed,
-        )
-        self.transform = training_transform(self.window, classes, how)
-        self.reach = how.reach(self.window)
+        self.cases, self.window = cases, window
+        self.noise_fraction, self.seed = noise_fraction, seed
+        self.transform = training_transform(window, classes, augmentation)
+        self.reach = augmentation.reach(window)
 
     def __len__(self) -> int:
         return 2**31  # as many as the training asks for
@@ -51,14 +49,14 @@ class SampleDataset(Dataset):
         rng = np.random.default_rng((self.seed, number))
         if rng.random() < self.noise_fraction:
             return {**noise_sample(self.window, rng), "case": "noise"}
-        case = self.cases[self._which(number)]
+        case = self.cases[self._case_number(number)]
         self.transform.set_random_state(int(rng.integers(2**31)))
         warped = self.transform(cut_sample(case, self.window, self.reach, rng))
         return {
             key: torch.as_tensor(warped[key]).float().contiguous() for key in ("image", "label")
         } | {"case": case["id"]}
 
-    def _which(self, number: int) -> int:
+    def _case_number(self, number: int) -> int:
         """Every case once in each round, in an order of its own."""
         turn, place = divmod(number, len(self.cases))
         return int(np.random.default_rng((self.seed, 1, turn)).permutation(len(self.cases))[place])
@@ -71,13 +69,8 @@ class BatchNumbers(Sampler):
     """
 
     def __init__(self, first_step: int, steps: int, batch: int, rank: int = 0, world: int = 1):
-        self.first_step, self.steps, self.batch, self.rank, self.world = (
-            first_step,
-            steps,
-            batch,
-            rank,
-            world,
-        )
+        self.first_step, self.steps, self.batch = first_step, steps, batch
+        self.rank, self.world = rank, world
 
     def __iter__(self) -> Iterator[list[int]]:
         for step in range(self.first_step, self.steps):
@@ -87,35 +80,31 @@ class BatchNumbers(Sampler):
         return max(0, self.steps - self.first_step)
 
 
-def cut_sample(
-    case: dict, window: tuple[int, int, int], reach: tuple[int, int, int], rng: np.random.Generator
-) -> dict:
+def cut_sample(case: dict, window: Triple, reach: Triple, rng: np.random.Generator) -> dict:
     """Cut a part of size ``reach`` out of a case around a random place, beyond the case's faces
     repeating its edge.
 
     case: "image", "label" (1, K, J, I) and "voxels", per structure some of its voxels (n, 3).
     An axis shorter than the window is centred, give or take `JITTER`.
     """
-    shape = np.array(case["image"].shape[1:])
-    room = np.maximum(shape - np.array(window), 0)
-    centre = (
-        np.array(window) / 2 + room * rng.random(3) + np.minimum(0, shape - np.array(window)) / 2
-    )
+    shape, size = np.array(case["image"].shape[1:]), np.array(window)
+    room = np.maximum(shape - size, 0)
+    centre = size / 2 + room * rng.random(3) + np.minimum(0, shape - size) / 2
     if case["voxels"] and room.any() and rng.random() < ORGAN:
         voxels = case["voxels"][rng.integers(len(case["voxels"]))]
         target = voxels[rng.integers(len(voxels))]
-        centre = np.where(
-            room > 0, np.clip(target, np.array(window) / 2, shape - np.array(window) / 2), centre
-        )
-    centre = centre + (rng.random(3) * 2 - 1) * JITTER * np.array(window)
+        centre = np.where(room > 0, np.clip(target, size / 2, shape - size / 2), centre)
+    centre = centre + (rng.random(3) * 2 - 1) * JITTER * size
     # The transform pads by repeating the edge, so voxels beyond the case need not be cut out.
-    reach = np.maximum(
-        window, np.minimum(reach, 2 * np.ceil(np.maximum(centre, shape - centre)).astype(int))
-    )
-    low = np.round(centre - reach / 2).astype(int)
-    index = [np.clip(np.arange(a, a + n), 0, size - 1) for a, n, size in zip(low, reach, shape)]
-    take = np.ix_(*index)
+    farthest = 2 * np.ceil(np.maximum(centre, shape - centre)).astype(int)
+    extent = np.maximum(window, np.minimum(reach, farthest))
+    low = np.round(centre - extent / 2).astype(int)
+    index = [
+        np.clip(np.arange(a, a + n), 0, count - 1)
+        for a, n, count in zip(low, extent, shape, strict=True)
+    ]
+    voxels_taken = np.ix_(*index)
     return {
-        key: torch.from_numpy(np.ascontiguousarray(case[key][0][take], np.float32))[None]
+        key: torch.from_numpy(np.ascontiguousarray(case[key][0][voxels_taken], np.float32))[None]
         for key in ("image", "label")
     }

@@ -267,8 +267,8 @@ def _calibration(m: dict) -> list[str]:
     how = largest_part_rule(m["preprocessing"])
     if part and part["kept"] and how:
         text += (
-            f" What is kept is {LARGEST_PART_RULES[how]}, as this was better on the same cases (mean Dice"
-            f" {part['dice_largest']:.4f} against {part['dice_all']:.4f})."
+            f" What is kept is {LARGEST_PART_RULES[how]}, as this was better on the same cases"
+            f" (mean Dice {part['dice_largest']:.4f} against {part['dice_all']:.4f})."
         )
     return ["## Calibration", wrap_paragraph(text)]
 

@@ -17,7 +17,7 @@ from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser
 
 from .losses import SegmentationLoss
 from .sampling import SampleDataset
-from .segmenter_loop import TrainConfig
+from .train_config import TrainConfig
 
 LOOKING = (
     1 / 4
@@ -45,12 +45,13 @@ class TrainingSpeed:
         left = (1 - SLACK) * seconds - (looks + 1) * self.validation_s
         return max(LEAST_STEPS, int(left / self.step_s)), looks
 
-    def words(self, steps: int, looks: int) -> str:
+    def summary(self, steps: int, looks: int) -> str:
         """For the screen: what the plan of the time is."""
         minutes = (steps * self.step_s + (looks + 1) * self.validation_s) / 60
         return (
             f"  time            {steps} steps of {self.step_s:.2f} s and {looks + 1} looks at the"
-            f" val cases of {self.validation_s:.1f} s, as measured here: about {minutes:.3g} minutes"
+            f" val cases of {self.validation_s:.1f} s, as measured here: about {minutes:.3g}"
+            " minutes"
         )
 
 

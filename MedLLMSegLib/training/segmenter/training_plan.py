@@ -1,0 +1,174 @@
+"""The plan of a training: what it does, what its bundle must know, and which network it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from MedLLMSegLib.anatomy.structures import named_structures
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.progress import Progress
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.registry.bundle import Bundle
+from MedLLMSegLib.registry.catalogue import plain_id
+from MedLLMSegLib.registry.network_config import PRESETS, NetworkConfig
+from MedLLMSegLib.segmentation.prepare import Preparation
+
+from .chosen_cases import ChosenCases
+from .fingerprint import Fingerprint, fingerprint_of, fingerprint_table
+from .plan import CPU_BUDGET_VOX, DataPlan, gpu_budget_vox, plan_data, plan_table
+from .request import TrainRequest
+
+LARGEST_VOX = 2e9  # of a prepared case: 8 GB
+
+
+def _budget(device: torch.device) -> int:
+    """Voxels of a batch that this device trains with."""
+    if device.type != "cuda":
+        return CPU_BUDGET_VOX
+    return gpu_budget_vox(torch.cuda.get_device_properties(device).total_memory)
+
+
+def make_plan(
+    request: TrainRequest,
+    start: Bundle | None,
+    chosen: ChosenCases,
+    device: torch.device,
+    say: Callable[[str], None],
+    progress: Progress,
+) -> Json:
+    """What the run does and its bundle must know. The data's fingerprint and the plan are said.
+
+    start: the model to fine-tune, or None.
+    """
+    fingerprint = fingerprint_of(
+        chosen.train, chosen.case_set, progress, "ras" if request.anatomy else None
+    )
+    plan = _data_plan(request, start, fingerprint, device)
+    say(fingerprint_table(fingerprint))
+    say(plan_table(fingerprint, plan))
+    if start and start.metadata.get("anatomy") and not request.anatomy:
+        say(
+            f"{start.metadata['id']} takes crops that a localizer cuts out of whole scans; the new"
+            " model will take scans as yours are. If yours are such crops, and whole scans are to"
+            f" be segmented, begin again with --anatomy {start.metadata['anatomy']}."
+        )
+    labels = chosen.case_set.labels
+    network = _network_config(request, start, plan, len(labels) + 1)
+    return {
+        "request": asdict(request),
+        "fingerprint": fingerprint.to_dict(),
+        "plan": plan.to_dict(),
+        "network": network.to_dict(),
+        "preprocessing": {
+            "spacing_mm": plan.spacing_mm[0] if request.anatomy else list(plan.spacing_mm),
+            "axes": plan.axes,
+            "window": list(plan.window),
+            **_grey_settings(plan),
+        },
+        **_description(request, labels),
+        **_cases_entries(chosen),
+        "fine_tuned_from": _base_model(start) if start else None,
+    }
+
+
+def _data_plan(
+    request: TrainRequest, start: Bundle | None, fingerprint: Fingerprint, device: torch.device
+) -> DataPlan:
+    """Raises `UserError` where the grid would be too fine to train on."""
+    spacing = request.spacing
+    if spacing is None and request.anatomy:
+        # Crops around an organ are cut at one spacing for all axes (`segmentation.localize`).
+        spacing = (float(np.median(fingerprint.spacing_mm)),) * 3
+    base = Preparation.from_settings(start.metadata["preprocessing"]) if start else None
+    plan = plan_data(fingerprint, _budget(device), spacing, request.modality, base)
+    voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
+    if voxels > LARGEST_VOX:
+        raise UserError(
+            f"On a grid of {' x '.join(f'{s:g}' for s in plan.spacing_mm)} mm the median case has"
+            f" {voxels:.2g} voxels, and {LARGEST_VOX:g} at most can be trained on; choose a coarser"
+            " --spacing."
+        )
+    if request.window:
+        plan = plan.with_choices(window=tuple(request.window))
+    if request.batch:
+        plan = plan.with_choices(batch=request.batch)
+    return plan
+
+
+def _description(request: TrainRequest, labels: dict[int, str]) -> Json:
+    """What the model will say of itself."""
+    structures = None
+    if not request.anatomy:
+        structures = [structure.to_dict() for structure in named_structures(labels)]
+    return {
+        "id": request.name or plain_id(Path(request.output).name) or "model",
+        "title": request.title,
+        "modality": request.modality,
+        "licence": request.licence,
+        "data": request.data,
+        "anatomy": request.anatomy,
+        "labels": structures,
+        "structures": list(labels.values()),
+    }
+
+
+def _cases_entries(chosen: ChosenCases) -> Json:
+    """Which cases are trained on and chosen by, and what their files hold."""
+    return {
+        "trained_on": len(chosen.train),
+        "chosen_on": len(chosen.val),
+        "cases": {
+            "train": [case.id for case in chosen.train],
+            "val": [case.id for case in chosen.val],
+        },
+        "contents": {case.id: case.sha256() for case in (*chosen.train, *chosen.val)},
+    }
+
+
+def _base_model(start: Bundle) -> Json:
+    keys = ("id", "licence", "accept_licence", "weights_sha256")
+    return {key: start.metadata.get(key) for key in keys}
+
+
+def _grey_settings(plan: DataPlan) -> dict:
+    if plan.grey is None:
+        return {"normalise": "percentile 0.5-99.5, z-score"}
+    low, high, mean, deviation = plan.grey
+    return {
+        "normalise": f"{low:g} to {high:g}, minus {mean:g}, divided by {deviation:g}",
+        "grey": list(plan.grey),
+    }
+
+
+def _network_config(
+    request: TrainRequest, start: Bundle | None, plan: DataPlan, classes: int
+) -> NetworkConfig:
+    if start:
+        return replace(
+            _on_grid(NetworkConfig.from_dict(start.metadata["network"]), plan), classes=classes
+        )
+    if request.preset not in PRESETS:
+        raise UserError(f'There is no preset "{request.preset}"; use one of {", ".join(PRESETS)}.')
+    config = replace(_on_grid(PRESETS[request.preset], plan), classes=classes)
+    options: Json = {
+        "source": request.llm,
+        "layers": None if request.llm_layer is None else (request.llm_layer,),
+        "position": request.llm_position,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    if not options:
+        return config
+    if config.llm is None:
+        raise UserError(
+            f'The preset "{request.preset}" holds no language model; leave the --llm options out.'
+        )
+    return replace(config, llm=replace(config.llm, **options))
+
+
+def _on_grid(config: NetworkConfig, plan: DataPlan) -> NetworkConfig:
+    return replace(config, strides=plan.strides) if config.embedding == "stem" else config
