@@ -318,7 +318,7 @@ class ParameterNode:
 
     def _write(self):
         bound = self._bound
-        for name, (write, read, _) in bound.items():
+        for name, (write, _read, _signal) in bound.items():
             self._bound = {}  # what is written here comes back as a signal
             write(getattr(self, name))  # all of them, as in Slicer
         self._bound = bound

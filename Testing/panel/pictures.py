@@ -62,23 +62,29 @@ def settle(panel, application):
 
 def cut_off(widget) -> str:
     """The text of a button, label or list that does not fit into its widget, else ""."""
-    get = lambda name: QtCore.QObject.property(widget, name)
-    wide = lambda text: QtGui.QFontMetrics(get("font")).horizontalAdvance(text)
-    if not widget.isVisible():
-        return ""
-    if isinstance(widget, QtWidgets.QLabel) and get("wordWrap"):
-        return (
-            get("text")
-            if QtWidgets.QLabel.heightForWidth(widget, get("width")) > get("height")
-            else ""
-        )
+    if not widget.isVisible() or isinstance(widget, desktop.qMRMLNodeComboBox):
+        return ""  # Slicer's own selector shortens a node's name
+    if isinstance(widget, QtWidgets.QLabel) and _property(widget, "wordWrap"):
+        needed = QtWidgets.QLabel.heightForWidth(widget, _property(widget, "width"))
+        return _property(widget, "text") if needed > _property(widget, "height") else ""
     if isinstance(widget, (QtWidgets.QPushButton, QtWidgets.QLabel, QtWidgets.QCheckBox)):
-        return get("text") if get("sizeHint").width() > get("width") else ""
-    if isinstance(widget, desktop.qMRMLNodeComboBox):
-        return ""  # Slicer's own shortens a node's name
+        needed = _property(widget, "sizeHint").width()
+        return _property(widget, "text") if needed > _property(widget, "width") else ""
+    return _cut_off_item(widget)
+
+
+def _cut_off_item(widget) -> str:
+    """The entries of a list that are too wide for it."""
+    metrics = QtGui.QFontMetrics(_property(widget, "font"))
+    texts, available = [], 0
     if isinstance(widget, QtWidgets.QComboBox):
-        return get("currentText") if wide(get("currentText")) > get("width") - 28 else ""
-    if isinstance(widget, QtWidgets.QListWidget):
-        shown = [widget.item(n).text() for n in range(get("count"))]
-        return " ".join(text for text in shown if wide(text) > widget.viewport().width() - 4)
-    return ""
+        texts, available = [_property(widget, "currentText")], _property(widget, "width") - 28
+    elif isinstance(widget, QtWidgets.QListWidget):
+        texts = [widget.item(n).text() for n in range(_property(widget, "count"))]
+        available = widget.viewport().width() - 4
+    return " ".join(text for text in texts if metrics.horizontalAdvance(text) > available)
+
+
+def _property(widget, name):
+    """A Qt property, also of classes that have attributes in its place."""
+    return QtCore.QObject.property(widget, name)

@@ -290,7 +290,10 @@ def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, mon
 
 
 def test_long_names_fit(panel, logic, image, answer, picture):
-    name = "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_dx_space_none_chest_posteroanterior"
+    name = (
+        "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_dx_space_none_chest"
+        "_posteroanterior"
+    )
     image.SetName(name)
     panel.diagnosing.update()
     rows = (
@@ -331,7 +334,7 @@ def test_the_panel_drives_the_real_logic(
     module, logic, make_panel, image, application, monkeypatch, picture
 ):
     """Through a worker that answers as the real one does (that one runs in
-    slicer_bridge/test_diagnoses.py).
+    slicer_bridge/diagnosis_job).
     """
     import slicer
 
@@ -344,7 +347,7 @@ def test_the_panel_drives_the_real_logic(
 
     class Client(StandInClient):
         def _go_on(self, number):
-            do, fields, at = self.open[number]
+            _do, fields, at = self.open[number]
             if at < len(self.STAGES):
                 return super()._go_on(number)
             del self.open[number]

@@ -124,20 +124,23 @@ class StandInClient:
                 )
             ]
         del self.open[number]
+        return [self._end(number, do, fields)]
+
+    def _end(self, number, do, fields):
+        """The last event of a request."""
         if self.fails:
-            return [Event(number, "error", **self.fails)]
+            return Event(number, "error", **self.fails)
         if do == "train":
-            return [Event(number, "result", bundle=str(self.bundle(fields)))]
+            return Event(number, "result", bundle=str(self.bundle(fields)))
         options = {name: fields[name] for name in ("device", "side", "uncertainty")}
         try:
             result = self.segment(load_volume(fields["volume"]), fields["model"], **options)
         except UserError as error:
-            return [Event(number, "error", kind="user", message=str(error))]
+            return Event(number, "error", kind="user", message=str(error))
         except Cancelled:
-            return [Event(number, "error", kind="cancelled")]
-        return [
-            Event(number, "result", folder=str(save_segmentation(result, Path(fields["output"]))))
-        ]
+            return Event(number, "error", kind="cancelled")
+        folder = save_segmentation(result, Path(fields["output"]))
+        return Event(number, "result", folder=str(folder))
 
 
 def take_along(logic, job, until=lambda job: not job.running, times=2000):

@@ -27,13 +27,15 @@ ROWS = (
 def path(tmp_path):
     lines = ["case,x,y,class,view", *(",".join(map(str, row)) for row in ROWS)]
     (tmp_path / "map.csv").write_text("\n".join(lines) + "\n")
-    told = lambda auc: ColumnPrediction(
-        3, {"no finding": 1, "pneumonia": 2}, 0.667, Estimate(0.8, 0.7, 0.9), auc
-    )
+
+    def prediction(auc):
+        classes = {"no finding": 1, "pneumonia": 2}
+        return ColumnPrediction(3, classes, 0.667, Estimate(0.8, 0.7, 0.9), auc)
+
     found = {
-        "class": told(Estimate(0.912, 0.85, 0.96)),
-        "scanner": told(Estimate(0.6)),
-        "site": told(Estimate(float("nan"))),
+        "class": prediction(Estimate(0.912, 0.85, 0.96)),
+        "scanner": prediction(Estimate(0.6)),
+        "site": prediction(Estimate(float("nan"))),
     }
     (tmp_path / "map.json").write_text(
         json.dumps({name: each.to_dict() for name, each in found.items()})

@@ -189,7 +189,7 @@ def test_what_goes_wrong_is_one_sentence_with_a_way_on(monkeypatch, world, says)
 def test_a_slicer_that_is_too_old_is_told_so(monkeypatch):
     World(monkeypatch, {"torch": "2.13.0"})
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    with pytest.raises(UserError, match="needs Slicer 5.12 or later"):
+    with pytest.raises(UserError, match=r"needs Slicer 5\.12 or later"):
         install.ensure_packages("MedLLMSeg")
 
 
@@ -249,7 +249,9 @@ def test_the_worker_imports_only_what_slicer_has_or_is_asked_for(task, code):
     if task == "train":
         absent -= {"matplotlib", "lightning_fabric"}
     code = f"import sys\nsys.modules.update(dict.fromkeys({sorted(absent)!r}))\n{code}"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from MedLLMSegLib.slicer_bridge.presenter import device_text as machine
+from MedLLMSegLib.slicer_bridge.presenter import device_text
 from MedLLMSegLib.slicer_bridge.scene.sample_data import Download
 
 
@@ -69,18 +69,18 @@ def test_an_answer_that_breaks_off_is_an_error(tmp_path, published, monkeypatch)
 def test_what_computes_is_found_without_torch(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(machine.os, "cpu_count", lambda: 8)
-    monkeypatch.setattr(machine, "version", lambda name: "2.13.0+cu126")
-    assert machine.found_device(tmp_path) == "processor, 8 cores"
+    monkeypatch.setattr(device_text.os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(device_text, "version", lambda name: "2.13.0+cu126")
+    assert device_text.found_device(tmp_path) == "processor, 8 cores"
     (tmp_path / "0000:01").mkdir()
     (tmp_path / "0000:01" / "information").write_text("Model: \t\t NVIDIA H200\nIRQ: 1\n")
-    assert machine.found_device(tmp_path) == "NVIDIA H200"
-    monkeypatch.setattr(machine, "version", lambda name: "2.13.0+cpu")
-    assert "cannot use the GPU" in machine.found_device(tmp_path)
+    assert device_text.found_device(tmp_path) == "NVIDIA H200"
+    monkeypatch.setattr(device_text, "version", lambda name: "2.13.0+cpu")
+    assert "cannot use the GPU" in device_text.found_device(tmp_path)
 
 
 def test_apples_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "darwin")
     for kind, text in (("arm64", "Apple GPU"), ("x86_64", "processor")):
-        monkeypatch.setattr(machine.platform, "machine", lambda: kind)
-        assert machine.found_device(tmp_path).startswith(text)
+        monkeypatch.setattr(device_text.platform, "machine", lambda kind=kind: kind)
+        assert device_text.found_device(tmp_path).startswith(text)

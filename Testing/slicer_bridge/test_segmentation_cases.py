@@ -63,5 +63,5 @@ def test_segments_come_back_as_painted(save, cropped):
 @pytest.mark.parametrize("cropped", [False, True])
 def test_overlapping_segments_are_refused(save, cropped):
     found = read_cases(save(True, cropped))
-    with pytest.raises(UserError, match='"Left ventricle" and "Myocardium" of .* overlap'):
+    with pytest.raises(UserError, match=r'"Left ventricle" and "Myocardium" of .* overlap'):
         read_label_map(found.cases[0], found, load_volume(found.cases[0].image))

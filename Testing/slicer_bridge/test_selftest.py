@@ -125,9 +125,7 @@ def dicom(scene, monkeypatch):
         loadPatientByUID=load,
         TemporaryDICOMDatabase=Database,
     )
-    stored = types.SimpleNamespace(
-        value=lambda key: settings.get(key), remove=lambda key: settings.pop(key)
-    )
+    stored = types.SimpleNamespace(value=settings.get, remove=settings.pop)
     monkeypatch.setitem(sys.modules, "DICOMLib", types.SimpleNamespace(DICOMUtils=utils))
     monkeypatch.setitem(sys.modules, "qt", types.SimpleNamespace(QSettings=lambda: stored))
     monkeypatch.setattr(slicer, "dicomDatabase", object(), raising=False)

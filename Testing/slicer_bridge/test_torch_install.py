@@ -15,7 +15,8 @@ from MedLLMSegLib.slicer_bridge.install.pytorch import Installation, pip_environ
 
 PIP = """
 import sys, time
-for line in ("Collecting torch>=2.8", "  Downloading https://files.example.org/whl/torch-2.13.0-cp312-linux.whl (900.1 MB)",
+wheel = "https://files.example.org/whl/torch-2.13.0-cp312-linux.whl"
+for line in ("Collecting torch>=2.8", f"  Downloading {{wheel}} (900.1 MB)",
              "Progress 0 of 4000", "Progress 3000 of 4000"):
     print(line, flush=True)
 {then}
@@ -137,7 +138,7 @@ def test_pip_is_told_to_keep_all_that_is_there_and_to_say_how_far_it_is(tmp_path
     held = tmp_path / "a folder" / "constraints.txt"
     assert pip_environment(held)["PIP_CONSTRAINT"] == held.as_uri() and "%20" in held.as_uri()
     for number, says in (("25.0.1", "raw"), ("24.1", "raw"), ("23.2.1", None)):
-        monkeypatch.setattr(torch_install, "version", lambda name: number)
+        monkeypatch.setattr(torch_install, "version", lambda name, number=number: number)
         assert pip_environment(held).get("PIP_PROGRESS_BAR") == says
 
 

@@ -67,7 +67,7 @@ def test_segments_carry_the_models_own_words(scan, structures):
         s.color for s in structures
     ]
     assert [s.GetLabelValue() for s in segments] == [s.label for s in structures]
-    for segment_, structure in zip(segments, structures):
+    for segment_, structure in zip(segments, structures, strict=True):
         entry = entry_of(segment_)
         assert entry.GetCategoryObject().GetCodeMeaning() == structure.category.meaning
         assert (entry.GetTypeObject().GetCodeValue(), entry.GetTypeObject().GetCodeMeaning()) == (
