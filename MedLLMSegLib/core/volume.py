@@ -22,12 +22,14 @@ class Volume:
     name: for messages and results.
     tags: further values from the file that a later step needs: "window_center", "window_width",
     "frame_step", "inverted".
+    notes: sentences for the user on how the file was read.
     """
 
     array: Array
     ijk_to_ras: Array
     name: str = "scan"
     tags: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def grid(self) -> Grid:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def load_volume(path: PathLike) -> Volume:
             "convert it, for example with 3D Slicer."
         )
     volume = load_dicom(path)
-    return Volume(volume.array, volume.ijk_to_ras, scan_name(path), volume.tags)
+    return replace(volume, name=scan_name(path))
 
 
 def save_segmentation(segmentation: Segmentation, path: PathLike) -> Path:

@@ -76,7 +76,7 @@ def segment(
         structures=result.structures,
         confidence=maps.confidence,
         probabilities=_map_volume(volume, maps.probabilities, "probabilities"),
-        notes=result.notes,
+        notes=(*volume.notes, *result.notes),
         model=model.entry.id,
         seconds=time.monotonic() - began,
         uncertainty=_map_volume(volume, maps.uncertainty, "uncertainty"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def segment_frames(
         image_progress = part.part(0.0, 1.0, f"{name}: {{}}")
         try:
             segmentation = segment(
-                volume.with_array(image), model, progress=image_progress, **options
+                replace(volume, array=image), model, progress=image_progress, **options
             )
         except UserError as error:
             raise UserError(f"{name.capitalize()}: {error}") from error

@@ -2,6 +2,8 @@
 place is known.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,11 @@ def test_a_crop_is_segmented_where_it_lies(name, side):
     }
     assert place[first][1] > place[first + 1][1]  # the anterior part lies further along +A
     assert [s.key for s in result.structures][:1] == (["left_anterior"] if side else ["anterior"])
+
+
+def test_the_notes_of_a_file_s_reader_come_first():
+    scan = replace(bright_organ_scan(GRIDS["oblique"]), notes=("One file was passed over.",))
+    assert segment(scan, bright_organ_model()).notes[0] == "One file was passed over."
 
 
 def test_volumes_are_in_millilitres():
