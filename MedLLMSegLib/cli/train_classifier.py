@@ -12,7 +12,7 @@ from .terminal_progress import TrainingConsole
 if TYPE_CHECKING:
     import argparse
 
-    from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest
+    from MedLLMSegLib.training.classifier.classify_request import ClassifyRequest
 
 SEGMENTER_OPTIONS = (
     "steps",
@@ -170,7 +170,7 @@ def train(args: argparse.Namespace) -> None:
 
 def _request(args: argparse.Namespace) -> ClassifyRequest:
     """What was not typed keeps the request's default."""
-    from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest
+    from MedLLMSegLib.training.classifier.classify_request import ClassifyRequest
 
     typed: dict[str, Any] = {name: getattr(args, name) for name in PLAIN_FIELDS}
     for name in LIST_FIELDS:

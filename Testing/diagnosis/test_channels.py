@@ -16,7 +16,8 @@ from MedLLMSegLib.data.image_table import ImageCase, read_classes
 from MedLLMSegLib.diagnosis.input_description import RADIOGRAPHY, InputConfig
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
-from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest, train_classifier
+from MedLLMSegLib.training.classifier.classifier_session import train_classifier
+from MedLLMSegLib.training.classifier.classify_request import ClassifyRequest
 from MedLLMSegLib.training.classifier.prepared_images import channels_input, image_examples
 from Testing.helpers.dicom_writer import write_dicom
 
@@ -393,13 +394,13 @@ def test_images_of_a_case_are_prepared_alike_and_have_to_be_co_registered(tmp_pa
         return [ImageCase("x", tmp_path / f"{first}.png", 0, "x", mask, (ct_file,))]
 
     image = (
-        image_examples(cases("a", "b"), PreparationConfig(size=32), asked=asked)
+        image_examples(cases("a", "b"), PreparationConfig(size=32), shown=asked)
         .fields["image"]
         .float()[0]
     )
     assert image.shape == (2, 32, 32)
     assert np.corrcoef(image[0].ravel(), image[1].ravel())[0, 1] > 0.99
-    missing = image_examples(cases("a", None), PreparationConfig(size=32), asked=asked).fields[
+    missing = image_examples(cases("a", None), PreparationConfig(size=32), shown=asked).fields[
         "image"
     ]
     assert missing[0, 1].isnan().all()
@@ -407,4 +408,4 @@ def test_images_of_a_case_are_prepared_alike_and_have_to_be_co_registered(tmp_pa
     with pytest.raises(
         UserError, match='channel ct is "c" with 50 x 40 pixels, beside "a" with 60 x 40'
     ):
-        image_examples(cases("a", "c"), PreparationConfig(size=32), asked=asked)
+        image_examples(cases("a", "c"), PreparationConfig(size=32), shown=asked)

@@ -69,7 +69,16 @@ def trainer(folder, frozen=False, epochs=4, seed=0, train=None, val=None, **loop
         if frozen
         else (None, None)
     )
-    return ClassifierTrainer(network, config, train, val, folder, {"about": "a test"}, *tokens)
+    return ClassifierTrainer(
+        network,
+        config,
+        train,
+        val,
+        folder,
+        {"about": "a test"},
+        train_tokens=tokens[0],
+        val_tokens=tokens[1],
+    )
 
 
 def test_it_learns_and_ends_with_the_best_epochs_weights(tmp_path):

@@ -12,7 +12,8 @@ from PIL import Image
 from MedLLMSegLib.cli.main import main
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
-from MedLLMSegLib.training.classifier.classifier_session import ClassifyRequest, train_classifier
+from MedLLMSegLib.training.classifier.classifier_session import train_classifier
+from MedLLMSegLib.training.classifier.classify_request import ClassifyRequest
 
 
 @pytest.fixture(scope="module")

@@ -179,9 +179,9 @@ class Study:
             seen["val"],
             self.folder(run),
             about,
-            train_tokens,
-            None if val_tokens is None else val_tokens[0],
-            self.device,
+            train_tokens=train_tokens,
+            val_tokens=None if val_tokens is None else val_tokens[0],
+            device=self.device,
         )
         trained = trainer.run(progress)
         result = {

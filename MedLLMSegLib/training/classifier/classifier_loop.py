@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Report, duration_text
+from MedLLMSegLib.core.progress import Progress, Report, duration_text
 from MedLLMSegLib.core.safe_files import make_folder
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.calibration import calibrated_probabilities
 from MedLLMSegLib.metrics.classification import area_under_roc
+from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.training.checkpoint import (
     BEST,
     LAST,
@@ -31,7 +32,7 @@ from MedLLMSegLib.training.checkpoint import (
 )
 from MedLLMSegLib.training.optimiser import schedule
 
-from .examples import Examples, Feed, ImageAugmentation, logits_of
+from .examples import USUAL_AUGMENTATION, Examples, Feed, ImageAugmentation, logits_of
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class LoopConfig:
     warmup_epochs: int = 2
     clip: float = 1.0
     views: int = 4
-    augmentation: ImageAugmentation | None = ImageAugmentation()
+    augmentation: ImageAugmentation | None = USUAL_AUGMENTATION
     precision: str = "fp32"
     seed: int = 0
 
@@ -112,12 +113,13 @@ class ClassifierTrainer:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Classifier,
         config: LoopConfig,
         train: Examples,
         val: Examples,
         output,
         about: dict,
+        *,
         train_tokens: Tensor | None = None,
         val_tokens: Tensor | None = None,
         device="cpu",
@@ -128,18 +130,10 @@ class ClassifierTrainer:
                     f"There are {len(examples)} images to {part}, and at least two of different"
                     " classes are needed; label more images."
                 )
-        self.network, self.config, self.val, self.val_tokens = (
-            network.to(device),
-            config,
-            val,
-            val_tokens,
-        )
-        self.output, self.about, self.device, self.state = (
-            Path(output),
-            about,
-            torch.device(device),
-            ClassifierTrainingState(),
-        )
+        self.network, self.config = network.to(device), config
+        self.val, self.val_tokens = val, val_tokens
+        self.output, self.about, self.device = Path(output), about, torch.device(device)
+        self.state = ClassifierTrainingState()
         self.feed = Feed(
             train, train_tokens, config.augmentation, config.batch, config.seed, self.device
         )
@@ -155,10 +149,10 @@ class ClassifierTrainer:
         `Cancelled`: the epoch that was begun is done again by the next call, in the very same way.
         """
         self._begin_or_go_on()
-        say, state = progress or (lambda text, fraction: None), self.state
+        report, state = Progress.of(progress), self.state
         while state.epoch < self.config.epochs:
             began = time.monotonic()
-            loss = self._train_epoch(say)
+            loss = self._train_epoch(report)
             state.epoch += 1
             score = area_under_roc(
                 self.val.target.numpy(), calibrated_probabilities(self._val_logits(), 1.0)
@@ -192,7 +186,7 @@ class ClassifierTrainer:
             )
             write_history(self.output, state.history)
         fill_best(self.network, self.output)
-        say(self._line(0), 1.0)
+        report(self._line(0), 1.0)
         return TrainedClassifier(
             state.best, state.best_epoch, state.epoch, round(state.seconds, 1), self._val_logits()
         )
@@ -220,7 +214,7 @@ class ClassifierTrainer:
             yield from self.feed.epoch(epoch)
             epoch += 1
 
-    def _train_epoch(self, say: Report) -> float:
+    def _train_epoch(self, report: Progress) -> float:
         config, epoch, steps = self.config, self.state.epoch, len(self.feed)
         began, losses = time.monotonic(), []
         self.network.train()
@@ -242,7 +236,7 @@ class ClassifierTrainer:
                 self.optimiser.step()
                 losses.append(float(loss.detach()))
                 done = epoch + (step + 1) / steps
-                say(self._line(self._left(done, time.monotonic() - began)), done / config.epochs)
+                report(self._line(self._left(done, time.monotonic() - began)), done / config.epochs)
         return float(np.mean(losses))
 
     def _loss(self, tokens: Tensor | None, batch: dict, target: Tensor) -> Tensor:

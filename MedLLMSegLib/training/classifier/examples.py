@@ -15,10 +15,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import atomic_write
+from MedLLMSegLib.networks.classification.classifier import Classifier
 
 ENCODE_AT_ONCE = 32
 TOKEN_SEED = (
@@ -75,37 +76,42 @@ class ImageAugmentation:
     brightness: float = 0.2
 
 
-def augmented(images: Tensor, how: ImageAugmentation, generator: torch.Generator) -> Tensor:
+USUAL_AUGMENTATION = ImageAugmentation()
+
+
+def augmented(
+    images: Tensor, augmentation: ImageAugmentation, generator: torch.Generator
+) -> Tensor:
     """Images (B, C, H, W) or sequences (B, T, C, H, W), each case changed in one way of its own,
     of the same shape.
     """
-    count, flat = (
-        len(images),
-        images.flatten(1, -3) if images.ndim == 5 else images,
-    )  # (B, T * C, H, W)
-    uniform = lambda size: 2 * torch.rand(count, generator=generator) * size - size
-    angle, factor = uniform(math.radians(how.rotate_deg)), 1 + uniform(how.scale)
+    flat = images.flatten(1, -3) if images.ndim == 5 else images  # (B, T * C, H, W)
+
+    def uniform(size: float) -> Tensor:
+        return 2 * torch.rand(len(images), generator=generator) * size - size
+
+    angle, factor = uniform(math.radians(augmentation.rotate_deg)), 1 + uniform(augmentation.scale)
     cos, sin = torch.cos(angle) / factor, torch.sin(angle) / factor
     matrix = torch.stack(
         [
-            torch.stack([cos, -sin, 2 * uniform(how.shift)], 1),
-            torch.stack([sin, cos, 2 * uniform(how.shift)], 1),
+            torch.stack([cos, -sin, 2 * uniform(augmentation.shift)], 1),
+            torch.stack([sin, cos, 2 * uniform(augmentation.shift)], 1),
         ],
         1,
     ).to(images.device)  # (B, 2, 3)
     grid = F.affine_grid(matrix, list(flat.shape), align_corners=False)
     moved = F.grid_sample(flat, grid, padding_mode="border", align_corners=False)
-    gain, offset = ((1 + uniform(how.contrast)), uniform(how.brightness))
+    gain, offset = 1 + uniform(augmentation.contrast), uniform(augmentation.brightness)
     gain, offset = (v.to(images.device)[:, None, None, None] for v in (gain, offset))
     return (moved * gain + offset).reshape(images.shape)
 
 
 @torch.inference_mode()
 def encode_views(
-    network: nn.Module,
+    network: Classifier,
     examples: Examples,
     views: int,
-    how: ImageAugmentation | None,
+    augmentation: ImageAugmentation | None,
     device="cpu",
     progress: Report | None = None,
 ) -> Tensor:
@@ -113,23 +119,22 @@ def encode_views(
     (views, N, S, width) float16.
     """
     network.eval()
-    found = []
+    report, found = Progress.of(progress), []
     for view in range(views):
         rows = []
         for start in range(0, len(examples), ENCODE_AT_ONCE):
             numbers = torch.arange(start, min(start + ENCODE_AT_ONCE, len(examples)))
             batch = examples.batch(numbers, device)
-            if view and how is not None:
+            if view and augmentation is not None:
                 generator = torch.Generator().manual_seed(
                     1_000_003 * (TOKEN_SEED + 1) + 1009 * view + start
                 )
-                batch["image"] = augmented(batch["image"], how, generator)
+                batch["image"] = augmented(batch["image"], augmentation, generator)
             rows.append(network.encode(batch).half().cpu())
-            if progress:
-                progress(
-                    f"encoding the images, view {view + 1} of {views}",
-                    (view + start / len(examples)) / views,
-                )
+            report(
+                f"encoding the images, view {view + 1} of {views}",
+                (view + start / len(examples)) / views,
+            )
         found.append(torch.cat(rows))
     return torch.stack(found)
 
@@ -145,23 +150,25 @@ class TokenStore:
 
     def get(
         self,
-        network: nn.Module,
+        network: Classifier,
         examples: Examples,
         views: int,
-        how: ImageAugmentation | None,
+        augmentation: ImageAugmentation | None,
         device="cpu",
         progress: Report | None = None,
     ) -> Tensor:
         """As `encode_views`, made at the first call, and again for other pixels or other weights
         of the encoder.
         """
-        name = _tokens_name(network, examples, views, how)
+        name = _tokens_name(network, examples, views, augmentation)
         if name not in self._held:
             path = self.folder / f"tokens-{name}.safetensors"
             if path.exists():
                 self._held[name] = load_file(path)["tokens"]
             else:
-                tokens = encode_views(network, examples, views, how, device, progress).contiguous()
+                tokens = encode_views(
+                    network, examples, views, augmentation, device, progress
+                ).contiguous()
                 with atomic_write(path) as scratch:
                     save_file({"tokens": tokens}, scratch)
                 self._held[name] = tokens
@@ -169,20 +176,23 @@ class TokenStore:
 
 
 def _tokens_name(
-    network: nn.Module, examples: Examples, views: int, how: ImageAugmentation | None
+    network: Classifier, examples: Examples, views: int, augmentation: ImageAugmentation | None
 ) -> str:
     """A digest of all that `encode_views` looks at. Its first entry: networks of sequences or of
     several channels encode in ways of their own.
     """
-    told = [
+    inputs = [
         type(network).encode.__qualname__,
         network.config.encoder.to_dict(),
         views,
-        how and vars(how),
+        augmentation and vars(augmentation),
     ]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    images = {key: examples.fields[key] for key in ("image", "lengths") if key in examples.fields}
-    for name, tensor in {**images, **network.encoder.state_dict()}.items():
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
+    tensors: dict[str, Tensor] = {
+        key: examples.fields[key] for key in ("image", "lengths") if key in examples.fields
+    }
+    tensors.update(network.encoder.state_dict())
+    for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
@@ -200,19 +210,13 @@ class Feed:
         self,
         examples: Examples,
         tokens: Tensor | None,
-        how: ImageAugmentation | None,
+        augmentation: ImageAugmentation | None,
         batch: int,
         seed: int,
         device="cpu",
     ):
-        self.examples, self.tokens, self.how, self.size, self.seed, self.device = (
-            examples,
-            tokens,
-            how,
-            batch,
-            seed,
-            device,
-        )
+        self.examples, self.tokens, self.augmentation = examples, tokens, augmentation
+        self.size, self.seed, self.device = batch, seed, device
 
     def __len__(self) -> int:
         """Batches of an epoch. A last batch of one case is left out, as no statistics can be
@@ -233,7 +237,7 @@ class Feed:
         for step in range(len(self)):
             chosen = order[step * self.size : (step + 1) * self.size]
             target = self.examples.target[chosen].to(self.device)
-            if view is not None:
+            if view is not None and self.tokens is not None:
                 yield (
                     self.tokens[view[chosen], chosen].float().to(self.device),
                     self.examples.batch(chosen, self.device, ("image",)),
@@ -241,15 +245,15 @@ class Feed:
                 )
                 continue
             batch = self.examples.batch(chosen, self.device)
-            if self.how is not None:
+            if self.augmentation is not None:
                 generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-                batch["image"] = augmented(batch["image"], self.how, generator)
+                batch["image"] = augmented(batch["image"], self.augmentation, generator)
             yield None, batch, target
 
 
 @torch.inference_mode()
 def logits_of(
-    network: nn.Module,
+    network: Classifier,
     examples: Examples,
     tokens: Tensor | None = None,
     device="cpu",
@@ -272,7 +276,9 @@ def logits_of(
 
 
 @torch.inference_mode()
-def features_of(network: nn.Module, examples: Examples, device="cpu", size: int = 32) -> np.ndarray:
+def features_of(
+    network: Classifier, examples: Examples, device="cpu", size: int = 32
+) -> np.ndarray:
     """What the network's last linear layer sees: (N, F) float32."""
     network.eval()
     numbers = torch.arange(len(examples)).split(size)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.data.image_table import ImageCase
 from MedLLMSegLib.diagnosis.input_checks import UNSPECIFIC_MODALITIES
 from MedLLMSegLib.diagnosis.input_description import RADIOGRAPHY, InputConfig
@@ -24,6 +24,7 @@ from MedLLMSegLib.registry.classifier_config import PreparationConfig, RecordCon
 
 from .examples import Examples
 
+DEFAULT_INPUT = InputConfig()
 MASK_COLUMN = "lung_mask"  # of the table: a file with the lungs above 0
 
 
@@ -31,20 +32,20 @@ def image_examples(
     cases: Sequence[ImageCase],
     preparation: PreparationConfig,
     progress: Report | None = None,
-    asked: InputConfig = InputConfig(),
+    shown: InputConfig = DEFAULT_INPUT,
 ) -> Examples:
     """Read and prepare the images: "image" (N, channels, size, size) float16, NaN for a channel
     that is missing.
 
-    asked: what the network is shown. Raises `UserError` that names the image which cannot be read.
+    shown: what the network is shown. Raises `UserError` that names the image which cannot be read.
     """
     images = np.zeros(
-        (len(cases), 1 + len(asked.channels), preparation.size, preparation.size), np.float16
+        (len(cases), 1 + len(shown.channels), preparation.size, preparation.size), np.float16
     )
+    report = Progress.of(progress)
     for n, case in enumerate(cases):
-        if progress:
-            progress(f"reading images: {case.id}", n / len(cases))
-        images[n] = prepared_image(case, preparation, asked)
+        report(f"reading images: {case.id}", n / len(cases))
+        images[n] = prepared_image(case, preparation, shown)
     return Examples(
         {"image": torch.from_numpy(images)},
         torch.tensor([c.target for c in cases], dtype=torch.int64),
@@ -54,7 +55,7 @@ def image_examples(
 
 
 def prepared_image(
-    case: ImageCase, preparation: PreparationConfig, asked: InputConfig = InputConfig()
+    case: ImageCase, preparation: PreparationConfig, shown: InputConfig = DEFAULT_INPUT
 ) -> np.ndarray:
     """One case's channels (C, size, size) float32, NaN for a missing one, on the pixels of the
     first that is there; cropped to the lungs where the table names a mask of them.
@@ -64,11 +65,11 @@ def prepared_image(
     mask = case.columns.get(MASK_COLUMN)
     for n, path in enumerate(files):
         if path is not None:
-            radiograph = load_radiograph(path, ct=asked.of_channel(n).ct)
+            radiograph = load_radiograph(path, ct=shown.of_channel(n).ct)
             radiograph = (
                 radiograph
                 if first is None
-                else coregistered_channel(first, radiograph, asked.names[n])
+                else coregistered_channel(first, radiograph, shown.names[n])
             )
             first = first or radiograph
             lungs = load_lung_mask(_mask_path(case, mask), radiograph) if mask else None
@@ -97,7 +98,7 @@ def channels_input(cases: Sequence[ImageCase], names: Sequence[str], lungs: bool
         body_part="",
         views=(),
         lungs=lungs,
-        channels=dict(zip(names, modalities[1:])),
+        channels=dict(zip(names, modalities[1:], strict=True)),
     )
 
 
