@@ -1,88 +1,26 @@
-"""The panel's section Diagnose, run through what happens to it, with a picture of each state."""
+"""The panel's section Diagnose, from the press of its button to its table and heat map."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.registry.catalogue import METADATA, ModelEntry
-from MedLLMSegLib.registry.memory_estimate import ModelChoice
-from Testing.panel.conftest import ROOT
-from Testing.panel.steps import PACKAGES, names_of, press, process, start, texts
+from MedLLMSegLib.registry.catalogue import METADATA
+from Testing.helpers.panel_diagnoses import (
+    begin_diagnosis,
+    classifier_choice,
+    end_diagnosis,
+)
+from Testing.panel.steps import PACKAGES, names_of, press, process, texts
 
-RESULT = (("no finding", 0.22, None, False), ("pneumonia", 0.78, 0.41, True))
 NOTES = (
     (
         "The file has no window in its tags; grey values from the 0.5th to the 99.5th percentile"
         " (1183 to 3311) were used."
     ),
 )
-
-
-def classifier(name="cxr-pneumonia", ask=False):
-    entry = ModelEntry(
-        name,
-        "Pneumonia or no finding in chest X-rays",
-        "classifier",
-        "X-ray",
-        (),
-        "CC-BY-NC-4.0" if ask else "Apache-2.0",
-        "AUC 0.81 on 100 test patients (a figure for this test alone)",
-        "0" * 64,
-        ROOT / "nowhere" / name,
-        ask,
-        4.1,
-        ("no finding", "pneumonia"),
-    )
-    return ModelChoice(entry, True, "needs about 0.9 GB of memory, this computer has 12.4 GB free")
-
-
-@pytest.fixture
-def image(module):
-    import slicer
-
-    return slicer.util.addVolumeFromArray(
-        np.random.default_rng(0).integers(0, 4000, (1, 40, 30)).astype(np.int16), name="chest PA"
-    )
-
-
-@pytest.fixture
-def panel(logic, make_panel, image):
-    """With two classifiers and the image chosen, and the section open."""
-    logic.diagnosers = (classifier(), classifier("silicosis", ask=True))
-    panel = make_panel()
-    panel.ui.diagnoseCollapsibleButton.collapsed = False
-    panel.ui.diagnoseImageSelector.setCurrentNode(image)
-    return panel
-
-
-@pytest.fixture
-def answer(module):
-    """answer(image) -> a table node with a heat map's volume node."""
-    import slicer
-
-    from MedLLMSegLib.slicer_bridge.scene.map_roles import HEAT_MAP
-    from MedLLMSegLib.slicer_bridge.scene.overlay import map_node, name_map
-
-    def make(volume):
-        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", "chest PA diagnosis")
-        heat = slicer.mrmlScene.AddNode(map_node(np.ones((1, 40, 30), np.float32), volume))
-        name_map(table, heat, HEAT_MAP)
-        return table
-
-    return make
-
-
-def begin(panel, logic):
-    press(panel.ui.diagnoseButton)
-    return logic.job
-
-
-def end(job, table, rows=RESULT, **more):
-    job.end("done", tableNode=table, rows=rows, **more)
 
 
 def test_without_a_classifier_it_says_how_to_get_one(make_panel, image, picture):
@@ -102,7 +40,7 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
     ui = panel.ui
     assert "AUC 0.81" in ui.classifierLabel.text
     picture(panel, "diagnose-ready", "diagnose")
-    job = begin(panel, logic)
+    job = begin_diagnosis(panel, logic)
     assert logic.calls == [("diagnose", image, {"model": "cxr-pneumonia", "device": "auto"})]
     job.say("diagnose", 0.6)
     assert (
@@ -118,7 +56,7 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
     assert not ui.progressBar.visible and not ui.trainProgressBar.visible
     picture(panel, "diagnose-running", "diagnose")
     table = answer(image)
-    end(job, table, notes=NOTES)
+    end_diagnosis(job, table, notes=NOTES)
     assert texts(ui.diagnosisTable) == [
         ["no finding", "0.22", "–", ""],
         ["pneumonia", "0.78", "0.41", "●"],
@@ -134,17 +72,17 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
     ui.heatMapCheckBox.click()
     assert logic.calls[-1] == ("heat map", table, image, True)
     again = answer(image)
-    end(begin(panel, logic), again)
+    end_diagnosis(begin_diagnosis(panel, logic), again)
     assert logic.calls[-2:] == [("heat map", table, None, False), ("heat map", again, image, True)]
 
 
 def test_cancel_and_failure_leave_a_sentence(panel, logic):
-    ui, job = panel.ui, begin(panel, logic)
+    ui, job = panel.ui, begin_diagnosis(panel, logic)
     press(ui.diagnoseButton)
     assert logic.calls[-1] == ("cancel", job) and ui.diagnoseButton.text == "Cancelling..."
     job.end("cancelled")
     assert "Cancelled" in ui.diagnoseStatusLabel.text and ui.diagnoseButton.text == "Diagnose"
-    begin(panel, logic).end("failed", message="This is a CT image.", details="Traceback")
+    begin_diagnosis(panel, logic).end("failed", message="This is a CT image.", details="Traceback")
     assert (
         "This is a CT image." in ui.diagnoseStatusLabel.text and "Traceback" in ui.logText.plainText
     )
@@ -161,7 +99,7 @@ def test_cancel_and_failure_leave_a_sentence(panel, logic):
 def test_a_licence_and_packages_are_asked_for_in_the_section(
     logic, make_panel, image, picture, said, monkeypatch
 ):
-    logic.diagnosers = (classifier(), classifier("silicosis", ask=True))
+    logic.diagnosers = (classifier_choice(), classifier_choice("silicosis", ask=True))
     panel = make_panel(PACKAGES)
     ui = panel.ui
     ui.diagnoseImageSelector.setCurrentNode(image)
@@ -192,7 +130,7 @@ def test_what_a_model_asks_for_besides_the_image(
     logic, make_panel, image, drawn, picture, tmp_path
 ):
     def described(name, **about):
-        choice = classifier(name)
+        choice = classifier_choice(name)
         write_text(
             tmp_path / name / METADATA, json.dumps({"id": name, "weights_sha256": "0", **about})
         )
@@ -223,7 +161,7 @@ def test_what_a_model_asks_for_besides_the_image(
     ui.recordTable.item(1, 1).setText(" male ")
     ui.lungMaskSelector.setCurrentNode(lungs)
     picture(panel, "diagnose-record", "diagnose")
-    begin(panel, logic).end("cancelled")
+    begin_diagnosis(panel, logic).end("cancelled")
     assert logic.calls[-1][2] == {
         "model": "fused",
         "device": "auto",
@@ -231,87 +169,8 @@ def test_what_a_model_asks_for_besides_the_image(
         "record": {"sex": "male"},
     }
     ui.classifierComboBox.setCurrentIndex(0)
-    begin(panel, logic)
+    begin_diagnosis(panel, logic)
     assert logic.calls[-1][2] == {"model": "whole", "device": "auto"}
-
-
-def test_while_a_scan_is_segmented_nothing_is_diagnosed(panel, logic, image):
-    panel.parameters.inputVolume = image
-    start(panel, logic)
-    assert (
-        not panel.ui.diagnoseButton.enabled and "being segmented" in panel.ui.diagnoseButton.toolTip
-    )
-
-
-def test_an_image_or_heat_map_that_leaves_the_scene(panel, logic, image, answer):
-    import slicer
-
-    from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
-
-    table = answer(image)
-    end(begin(panel, logic), table)
-    slicer.mrmlScene.RemoveNode(heat_map_of(table))
-    panel.scans.update()
-    assert (
-        not panel.ui.heatMapCheckBox.enabled and "no heat map" in panel.ui.heatMapCheckBox.toolTip
-    )
-    slicer.mrmlScene.RemoveNode(image)
-    panel.diagnosing.update()
-    assert (
-        not panel.ui.diagnoseButton.enabled and "Choose an image" in panel.ui.diagnoseButton.toolTip
-    )
-
-
-def test_closing_the_scene_cancels_and_empties_the_section(panel, logic, image, answer):
-    import slicer
-
-    end(begin(panel, logic), answer(image))
-    job = begin(panel, logic)
-    slicer.mrmlScene.Clear(0)
-    assert logic.calls[-1] == ("cancel", job)
-    job.end("cancelled", message="The image was removed.")
-    assert (
-        not panel.ui.diagnosisTable.visible
-        and not panel.ui.diagnoseButton.enabled
-        and panel.diagnosing.table is None
-    )
-
-
-def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, monkeypatch):
-    entry = classifier("new-one").entry
-    logic.diagnosers = (*logic.diagnosers, classifier("new-one"))
-    monkeypatch.setitem(names_of("models_section"), "import_model", lambda source: entry)
-    said["path"] = "/some/bundle"
-    press(panel.ui.importModelButton)
-    assert (
-        panel.panel.classifier == "new-one" and panel.ui.classifierComboBox.currentText == "new-one"
-    )
-    assert "section Diagnose" in panel.ui.modelsLabel.text and panel.panel.model == "hippocampus-t1"
-
-
-def test_long_names_fit(panel, logic, image, answer, picture):
-    name = (
-        "sub_0042_ses_02_acq_highres_run_01_desc_defaced_n4corrected_dx_space_none_chest"
-        "_posteroanterior"
-    )
-    image.SetName(name)
-    panel.diagnosing.update()
-    rows = (
-        (
-            "a very long name of a disease that nobody will ever want to read in a table",
-            0.5,
-            None,
-            False,
-        ),
-        *RESULT,
-    )
-    end(
-        begin(panel, logic),
-        answer(image),
-        rows,
-        notes=(f'"/home/{"a_long_folder/" * 9}x.dcm" has no window.',),
-    )
-    picture(panel, "diagnose-long", "diagnose")
 
 
 def test_every_state_of_the_section_has_a_tool_tip_for_its_button(panel):
@@ -322,7 +181,7 @@ def test_every_state_of_the_section_has_a_tool_tip_for_its_button(panel):
                     panel.panel,
                     state=state,
                     task=task,
-                    licensed=classifier().entry,
+                    licensed=classifier_choice().entry,
                     packages=PACKAGES,
                 )
             )

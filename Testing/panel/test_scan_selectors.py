@@ -1,0 +1,139 @@
+"""Which scan the panel chooses by itself, and what happens when nodes come and go."""
+
+import numpy as np
+
+
+def test_when_the_input_is_deleted_the_next_scan_takes_its_place(panel, scan):
+    import slicer
+
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")
+    slicer.mrmlScene.RemoveNode(scan)
+    assert (
+        panel.parameters.inputVolume is other
+        and panel.panel.input == "other"
+        and panel.ui.segmentButton.enabled
+    )
+    slicer.mrmlScene.RemoveNode(other)
+    assert (
+        panel.parameters.inputVolume is None
+        and not panel.ui.segmentButton.enabled
+        and panel.ui.sampleButton.visible
+    )
+
+
+def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
+    import slicer
+
+    from MedLLMSegLib.slicer_bridge.scene.overlay import name_map
+
+    hidden = slicer.vtkMRMLScalarVolumeNode()
+    hidden.SetHideFromEditors(True)
+    slicer.mrmlScene.AddNode(hidden)
+    assert panel.parameters.inputVolume is None and panel.ui.sampleButton.visible
+    unsure = slicer.vtkMRMLScalarVolumeNode()
+    name_map(drawn("found"), None)
+    unsure.SetAttribute("MedLLMSegUncertainty", "map")
+    slicer.mrmlScene.AddNode(unsure)
+    assert panel.parameters.inputVolume is None
+
+
+def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, drawn):
+    """Slicer's selector lists it as a volume, and goes to the row above when its node is
+    removed.
+    """
+    import slicer
+
+    from MedLLMSegLib.slicer_bridge.scene.map_roles import HEAT_MAP
+    from MedLLMSegLib.slicer_bridge.scene.overlay import map_node, name_map
+
+    maps = [
+        slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan)) for _ in range(2)
+    ]
+    name_map(drawn("found", scan), maps[0])
+    name_map(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode"), maps[1], HEAT_MAP)
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")  # below the maps
+    panel.parameters.inputVolume = other
+    slicer.mrmlScene.RemoveNode(other)
+    assert panel.parameters.inputVolume is scan
+    panel.ui.inputVolumeSelector.setCurrentNode(
+        maps[0]
+    )  # whoever wants one gets it, though another scan is there
+    assert panel.parameters.inputVolume is maps[0]
+    slicer.mrmlScene.RemoveNode(slicer.util.addVolumeFromArray(np.zeros((4, 4, 4))))
+    assert panel.parameters.inputVolume is maps[0]
+    panel.ui.inputVolumeSelector.setCurrentNode(scan)
+    panel.ui.diagnoseImageSelector.setCurrentNode(maps[1])
+    assert panel.panel.image is None  # a heat map is no image to be diagnosed
+    slicer.mrmlScene.RemoveNode(scan)
+    assert (
+        panel.parameters.inputVolume is None and panel.ui.inputVolumeSelector.currentNode() is None
+    )
+    assert (
+        not panel.ui.segmentButton.enabled
+        and "Load a scan" in panel.ui.segmentButton.toolTip
+        and panel.ui.sampleButton.visible
+    )
+
+
+def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is_deleted(
+    panel, scan, drawn
+):
+    """Slicer's selector goes to the row above, and the next run would write into what lies
+    there.
+    """
+    import slicer
+
+    first, second, third = drawn("first"), drawn("second"), drawn("third")
+    panel.ui.outputSegmentationSelector.setCurrentNode(first)
+    panel.ui.outputSegmentationSelector.setCurrentNode(second)
+    slicer.mrmlScene.RemoveNode(first)  # chosen before
+    assert panel.parameters.outputSegmentation is second
+    panel.ui.outputSegmentationSelector.setCurrentNode(third)
+    slicer.mrmlScene.RemoveNode(third)
+    assert (
+        panel.parameters.outputSegmentation is None
+        and panel.ui.outputSegmentationSelector.currentNode() is None
+    )
+    assert second.GetScene() is not None
+
+
+def test_a_heat_map_of_a_colour_picture_is_not_taken_for_a_scan(panel):
+    import slicer
+
+    from MedLLMSegLib.core.volume import Volume
+    from MedLLMSegLib.diagnosis.result import Diagnosis
+    from MedLLMSegLib.slicer_bridge.logic.diagnosis_job import write_diagnosis
+    from MedLLMSegLib.slicer_bridge.scene.flat_images import images_of
+
+    picture = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "chest.png")
+    slicer.util.updateVolumeFromArray(picture, np.zeros((1, 6, 8, 3), np.uint8))
+    heat = Volume(np.zeros((1, 6, 8), np.float32), np.eye(4))
+    found = Diagnosis(
+        {"no": 0.2, "yes": 0.8}, "yes", 0.41, 0.78, heat, "yes", None, None, model="a model"
+    )
+    assert write_diagnosis(found, images_of(picture, "radiograph", "a model"))[1] is not None
+    assert panel.parameters.inputVolume is None and not panel.ui.segmentButton.enabled
+
+
+def test_other_modules_nodes_cost_nothing(panel, module, monkeypatch):
+    import slicer
+
+    drawn_anew = []
+    monkeypatch.setattr(
+        module, "view", lambda state, view=module.view: drawn_anew.append(state) or view(state)
+    )
+    for n in range(20):
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", f"model {n}")
+    assert not drawn_anew
+    panel.exit()
+    for n in range(5):
+        slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name=f"scan {n}")
+    assert not drawn_anew
+    panel.enter()
+    assert panel.panel.scans == 5 and panel.parameters.inputVolume.GetName() == "scan 0"
+    slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
+    drawn_anew.clear()
+    slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name="one of many")
+    assert not drawn_anew
+    slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
+    assert panel.panel.scans == 6
