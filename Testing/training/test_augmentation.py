@@ -20,8 +20,9 @@ GREY = (
 SHAPE = (16, 20, 18)
 
 
-def by_name(how=VolumeAugmentation()):
-    return {type(t).__name__: t for t in training_transform(SHAPE, 3, how).transforms}
+def by_name(*augmentation):
+    """Class name -> transform, of the usual augmentation or a given one."""
+    return {type(t).__name__: t for t in training_transform(SHAPE, 3, *augmentation).transforms}
 
 
 def sample():

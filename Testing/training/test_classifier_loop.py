@@ -139,7 +139,9 @@ def test_a_frozen_encoder_is_asked_once_and_stays_as_it_is(tmp_path, monkeypatch
         one.network, "encode", lambda batch: pytest.fail("the encoder was asked again")
     )
     one.run()
-    assert all(torch.equal(a, b) for a, b in zip(before, one.network.encoder.parameters()))
+    assert all(
+        torch.equal(a, b) for a, b in zip(before, one.network.encoder.parameters(), strict=True)
+    )
     assert not any(p.grad is not None for p in one.network.encoder.parameters())
 
 
@@ -200,7 +202,10 @@ def test_tokens_are_kept_on_disk_for_their_own_cases_only(tmp_path, monkeypatch)
 
 def test_tokens_are_made_again_for_other_pixels_and_other_weights_under_the_same_names(tmp_path):
     network, some = network_of(True), examples(6)
-    kept = lambda: TokenStore(tmp_path).get(network, some, 1, None)
+
+    def kept():
+        return TokenStore(tmp_path).get(network, some, 1, None)
+
     first = kept()
     changed = some.fields["image"].clone()
     changed[3] += 1
@@ -240,26 +245,32 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
 
 
 def test_augmentation_moves_a_sequence_as_one_and_keeps_what_is_missing():
-    generator = lambda: torch.Generator().manual_seed(3)
     image = torch.rand(2, 1, SIZE, SIZE)
     sequence = image[:, None].expand(2, 3, 1, SIZE, SIZE).clone()
-    moved = augmented(sequence, ImageAugmentation(), generator())
+    moved = augmented(sequence, ImageAugmentation(), torch.Generator().manual_seed(3))
     assert moved.shape == sequence.shape and torch.allclose(moved[:, 0], moved[:, 2])
     assert not torch.allclose(moved[:, 0], image, atol=0.05)
-    still = augmented(image, ImageAugmentation(0, 0, 0, 0, 0), generator())
+    still = augmented(image, ImageAugmentation(0, 0, 0, 0, 0), torch.Generator().manual_seed(3))
     assert torch.allclose(still, image, atol=1e-5)
     channels = torch.stack([image[:, 0], torch.full_like(image[:, 0], float("nan"))], 1)
-    assert augmented(channels, ImageAugmentation(), generator())[:, 1].isnan().all()
+    assert (
+        augmented(channels, ImageAugmentation(), torch.Generator().manual_seed(3))[:, 1]
+        .isnan()
+        .all()
+    )
 
 
 def test_augmentation_moves_the_channels_of_a_case_together_and_a_missing_one_harms_none():
-    generator = lambda: torch.Generator().manual_seed(3)
     image = torch.rand(3, 1, SIZE, SIZE)
     channels = torch.cat([image, 2 * image, image], 1)
     channels[0, 1], channels[2, 0] = float("nan"), float("nan")
     moved, alone = (
-        augmented(channels, ImageAugmentation(contrast=0, brightness=0), generator()),
-        augmented(image, ImageAugmentation(contrast=0, brightness=0), generator()),
+        augmented(
+            channels, ImageAugmentation(contrast=0, brightness=0), torch.Generator().manual_seed(3)
+        ),
+        augmented(
+            image, ImageAugmentation(contrast=0, brightness=0), torch.Generator().manual_seed(3)
+        ),
     )
     assert (
         moved[0, 1].isnan().all()

@@ -64,6 +64,11 @@ def run(data, tmp_path_factory):
     return output
 
 
+def csv_rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_train_makes_a_bundle_that_knows_its_threshold(run, capsys):
     model = load_classifier(run / "bundle", "cpu")
     assert (
@@ -101,7 +106,7 @@ def test_evaluate_writes_a_table_a_summary_and_pictures(run, data, tmp_path, cap
         == 0
     )
     printed = capsys.readouterr().out
-    rows = list(csv.DictReader(open(tmp_path / "test.csv")))
+    rows = csv_rows(tmp_path / "test.csv")
     assert len(rows) == 12 and set(rows[0]) == {
         "case",
         "group",
@@ -156,12 +161,12 @@ def test_a_list_of_cases(run, data, tmp_path):
         "cpu",
     ]
     assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 0
-    assert [r["case"] for r in csv.DictReader(open(tmp_path / "t.csv"))] == ["00.png", "01.png"]
+    assert [r["case"] for r in csv_rows(tmp_path / "t.csv")] == ["00.png", "01.png"]
     (tmp_path / "list.txt").write_text(
         "01.png\n00.png\n", encoding="utf-8-sig"
     )  # as Notepad saves it
     assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 0
-    assert [r["case"] for r in csv.DictReader(open(tmp_path / "t.csv"))] == ["01.png", "00.png"]
+    assert [r["case"] for r in csv_rows(tmp_path / "t.csv")] == ["01.png", "00.png"]
     (tmp_path / "list.txt").write_text("nobody.png\n")
     assert main([*evaluate, "--cases", str(tmp_path / "list.txt")]) == 2
 
@@ -185,7 +190,7 @@ def test_tsne_draws_a_map_and_says_what_can_be_told(run, data, tmp_path, capsys)
         == 0
     )
     assert "class: told from the features with AUC" in capsys.readouterr().out
-    rows = list(csv.DictReader(open(tmp_path / "map.csv")))
+    rows = csv_rows(tmp_path / "map.csv")
     assert len(rows) == 48 and set(rows[0]) == {"case", "x", "y", "class", "view"}
     told = json.loads((tmp_path / "map.json").read_text())
     assert (

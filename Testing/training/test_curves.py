@@ -65,5 +65,5 @@ def test_tensorboards_full_disk_is_one_sentence(tmp_path, monkeypatch):
         )  # as its writing thread hands it on, without a file name
 
     monkeypatch.setattr(watch.writer, "flush", full)
-    with pytest.raises(UserError, match="tensorboard.* disk or quota is full"):
+    with pytest.raises(UserError, match=r"tensorboard.* disk or quota is full"):
         watch(2, HISTORY, shown())

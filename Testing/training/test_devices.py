@@ -1,6 +1,7 @@
 """Where a training runs is read from what torchrun and Slurm's srun say."""
 
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -134,8 +135,8 @@ def test_what_is_asked_for_goes_before_what_is_fastest(monkeypatch, cpu, found, 
 
 def test_what_this_cpu_has_is_what_torch_says_of_it(monkeypatch):
     for bf16, amx in ((True, False), (False, True), (False, False)):
-        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: bf16, raising=False)
-        monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx, raising=False)
+        for name, has in (("_is_avx512_bf16_supported", bf16), ("_is_amx_tile_supported", amx)):
+            monkeypatch.setattr(f"torch.cpu.{name}", partial(bool, has), raising=False)
         assert cpu_has_bf16() is (bf16 or amx)
     monkeypatch.delattr("torch.cpu._is_avx512_bf16_supported")
     monkeypatch.delattr("torch.cpu._is_amx_tile_supported")

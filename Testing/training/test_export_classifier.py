@@ -1,4 +1,4 @@
-"""A trained classifier becomes a bundle whose temperature and threshold are of its stored weights."""
+"""A trained classifier becomes a bundle; its threshold is that of the stored weights."""
 
 import pytest
 import torch

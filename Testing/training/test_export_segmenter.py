@@ -5,6 +5,7 @@ and nothing else.
 import hashlib
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -69,10 +70,10 @@ def run(tmp_path):
     return write_run(tmp_path / "run", plan, weights)
 
 
-def write_run(folder, plan, weights, when={"step": 20}):
+def write_run(folder, plan, weights, **when):
     folder.mkdir()
     (folder / "plan.json").write_text(json.dumps(plan))
-    torch.save({"weights": weights, "val_dice": 0.81, **when}, folder / "best.pt")
+    torch.save({"weights": weights, "val_dice": 0.81, **(when or {"step": 20})}, folder / "best.pt")
     return folder
 
 
@@ -301,9 +302,8 @@ def test_the_cards_lines_are_even(run, tmp_path):
     assert paragraphs
     for lines in paragraphs:
         assert max(map(len, lines)) <= 118
-        for line, following in zip(
-            lines, lines[1:]
-        ):  # a line ends only where the next word would not fit
+        # A line ends only where the next word would not fit.
+        for line, following in pairwise(lines):
             assert len(line) + 1 + len(following.split()[0]) > 118, line
 
 
@@ -383,7 +383,7 @@ def test_a_run_of_the_first_version_is_the_hippocampus_model(tmp_path):
             "plausible_ml": [1.2, 8.8],
         },
     }
-    run = write_run(tmp_path / "old", plan, trained_tensors(build_network(TINY)), {"epoch": 24})
+    run = write_run(tmp_path / "old", plan, trained_tensors(build_network(TINY)), epoch=24)
     folder = export_bundle(run, tmp_path / "bundle")
     about = read_bundle(folder).metadata
     assert (about["id"], about["anatomy"], about["localizer"]) == (

@@ -29,7 +29,7 @@ SHARED = Path(__file__).parents[3] / "shared/data"
 def fingerprint(spacing, size_mm, labels=("tumour",), ml=20.0, cases=5, **more):
     """Of cases that are all alike. spacing, size_mm: (k, j, i)."""
     ratio = max(spacing) / min(spacing)
-    sizes = tuple(int(round(e / s)) for e, s in zip(size_mm, spacing))
+    sizes = tuple(round(e / s) for e, s in zip(size_mm, spacing, strict=True))
     names = dict(enumerate(labels, start=1))
     made = Fingerprint(
         tuple(f"c{n}" for n in range(cases)),
@@ -164,7 +164,9 @@ def test_plans_hold_together_and_round_trip(fp):
     plan = plan_data(fp)
     patch = np.prod(plan.strides, 0)
     assert len(plan.strides) == 3 and all(max(stage) == 2 for stage in plan.strides)
-    assert all(n % p == 0 and (p == 1 or n // p >= 4) for n, p in zip(plan.window, patch))
+    assert all(
+        n % p == 0 and (p == 1 or n // p >= 4) for n, p in zip(plan.window, patch, strict=True)
+    )
     assert plan.batch * prod(plan.window) <= CPU_BUDGET_VOX
     assert DataPlan.from_dict(json.loads(json.dumps(plan.to_dict()))) == plan
 
@@ -291,7 +293,7 @@ def test_sizes_are_measured_along_the_networks_axes(tmp_path):
 
 def test_cases_without_a_label_cannot_be_planned(tmp_path):
     cases = write_cases(tmp_path, np.eye(4), (8, 9, 10), label=0)
-    with pytest.raises(UserError, match="None of the 3 training cases .* has a labelled voxel"):
+    with pytest.raises(UserError, match=r"None of the 3 training cases .* has a labelled voxel"):
         fingerprint_of(cases.cases, cases)
     with pytest.raises(UserError, match="no case to train on"):
         fingerprint_of([], cases)

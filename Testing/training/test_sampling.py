@@ -16,7 +16,7 @@ def test_samples_depend_on_their_number_alone():
     samples = SampleDataset(toy_cases(), (16, 24, 16), 3, VolumeAugmentation(), 0.0, seed=1)
     first = [samples[n] for n in range(8)]
     again = [samples[n] for n in (5, 0, 7)]
-    for n, sample in zip((5, 0, 7), again):
+    for n, sample in zip((5, 0, 7), again, strict=True):
         assert torch.equal(first[n]["image"], sample["image"]) and torch.equal(
             first[n]["label"], sample["label"]
         )
@@ -32,7 +32,10 @@ def test_processes_share_a_batch():
     whole = [n for batch in BatchNumbers(3, 5, 4) for n in batch]
     parts = [list(BatchNumbers(3, 5, 4, rank, 2)) for rank in (0, 1)]
     assert whole == list(range(12, 20))
-    assert [sorted(a + b) for a, b in zip(*parts)] == [[12, 13, 14, 15], [16, 17, 18, 19]]
+    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [
+        [12, 13, 14, 15],
+        [16, 17, 18, 19],
+    ]
 
 
 def test_a_window_smaller_than_the_case_often_shows_the_organ():

@@ -93,9 +93,11 @@ def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeyp
 
     monkeypatch.setattr(unit, "SampleDataset", Slow)
     monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
-    measure = lambda workers, world=1: seconds_per_step(
-        OneWeight(99), 2, [], replace(config, workers=workers), "cpu", world, 1
-    )
+
+    def measure(workers, world=1):
+        settings = replace(config, workers=workers)
+        return seconds_per_step(OneWeight(), 2, [], settings, "cpu", world, 1)
+
     assert measure(0) == 2.0 and measure(4) == 0.5 and measure(0, world=2) == 1.0
 
 
