@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -139,7 +140,9 @@ def _segmenter(
         )
     from MedLLMSegLib.segmentation import pipeline  # torch comes with it: only when it is needed
 
-    loaded = pipeline.load_model(model, options.device)
+    loaded = pipeline.load_model(
+        Path(model) if isinstance(model, os.PathLike) else model, options.device
+    )
     return _Segmenter(
         lambda volume: pipeline.segment(volume, loaded, **arguments),
         loaded.entry.sha256,

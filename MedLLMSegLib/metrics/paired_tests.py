@@ -26,12 +26,12 @@ from MedLLMSegLib.core.types import Array
 
 from .group_statistics import bootstrap_interval, group_means
 from .overlap import METRICS, metric_of
+from .signed_rank import ROUND_OFF, holm, signed_rank
 
 # case -> column such as "dice_anterior" -> value, NaN where there is none
 Table = Mapping[str, Mapping[str, float]]
 SIGNIFICANT = 0.05
 OPPOSITE = "most pairs point one way and the mean the other"
-_ROUND_OFF = 1e-9  # smaller differences are none
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,6 @@ def full_name(metric: str) -> str:
     return next((name for name in METRICS if metric == name.split("_")[0]), metric)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p values, in the order of ``p_values``."""
-    count, running_maximum = len(p_values), 0.0
-    adjusted = [0.0] * count
-    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        running_maximum = max(running_maximum, min(1.0, (count - rank) * p_values[index]))
-        adjusted[index] = running_maximum
-    return adjusted
-
-
 def arm_values(
     arms: Mapping[str, Sequence[Table]], groups: Mapping[str, str], metric: str = "dice"
 ) -> dict[str, Array]:
@@ -135,7 +125,7 @@ def _uncorrected_test(
             " they share; choose another metric."
         )
     differences = first - second
-    differences[np.abs(differences) < _ROUND_OFF] = 0.0
+    differences[np.abs(differences) < ROUND_OFF] = 0.0
     test = signed_rank(differences)
     notes = [columns.note(), _left_out_note(*tables), _pairs_note(test.pairs, len(differences))]
     if test.rank_sign * differences.mean() < 0:
@@ -272,33 +262,6 @@ def _perfect_value(column: str) -> float:
     """What a missing value counts as where other tables have one; NaN where it has no meaning."""
     metric = metric_of(column)
     return metric.best if metric is not None and metric in METRICS.values() else np.nan
-
-
-@dataclass(frozen=True)
-class SignedRank:
-    """A Wilcoxon signed-rank test. rank_sign: of the rank sum. pairs: those that differ."""
-
-    p: float
-    rank_sign: float
-    pairs: int
-
-
-def signed_rank(differences: Array) -> SignedRank:
-    """Two-sided Wilcoxon signed-rank test of (n,) differences.
-
-    Equal pairs have no sign and are left out. With none left there is no difference to test and p
-    is 1. Exact up to 50 pairs without ties, and up to 13 with; else by the normal approximation.
-    """
-    from scipy.stats import rankdata, wilcoxon
-
-    nonzero = differences[differences != 0]
-    if not len(nonzero):
-        return SignedRank(p=1.0, rank_sign=0.0, pairs=0)
-    # Equal differences must tie in spite of round-off.
-    rounded = np.round(nonzero / _ROUND_OFF) * _ROUND_OFF
-    rank_sum = (np.sign(rounded) * rankdata(np.abs(rounded))).sum()
-    p = float(wilcoxon(rounded, method="auto").pvalue)
-    return SignedRank(p, float(np.sign(rank_sum)), len(rounded))
 
 
 def _concluded(test: _UncorrectedTest, p_holm: float) -> Comparison:

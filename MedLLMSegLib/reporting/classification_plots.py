@@ -96,7 +96,7 @@ def draw_confusion(truth: Array, decisions: Array, classes: Sequence[str], path:
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*table.shape):
         color = "white" if share[row, column] > 0.5 else INK
-        axes.text(column, row, table[row, column], ha="center", va="center", color=color)
+        axes.text(column, row, str(table[row, column]), ha="center", va="center", color=color)
     names = [name.replace("_", " ") for name in classes]
     axes.set_xticks(range(len(classes)), names, rotation=20, ha="right")
     axes.set_yticks(range(len(classes)), names)

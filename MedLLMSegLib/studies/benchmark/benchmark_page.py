@@ -34,6 +34,7 @@ from .verdict import (
     answer,
     figure,
     headline,
+    known_figure,
     seed_differences,
 )
 
@@ -94,15 +95,14 @@ def _answer_lines(results: BenchmarkResults) -> list[str]:
 
 def _reached(results: BenchmarkResults, network: str, percent: int) -> str:
     """How good a network's F is, and that it says little where it is far from trained."""
-    found, ours = (
-        figure(results, ArmKey(*key)) for key in ((network, "F", percent), ("ours", "F", 100))
-    )
-    far = ours is not None and ours.mean - found.mean > UNTRAINED
-    return f", F has a mean Dice of {found.mean:.4f}" + (
-        f" (ours, in as many steps, {ours.mean:.4f}): it is far from trained, and "
+    found = known_figure(results, ArmKey(network, "F", percent))
+    ours = figure(results, ArmKey("ours", "F", 100))
+    text = f", F has a mean Dice of {found.mean:.4f}"
+    if ours is None or ours.mean - found.mean <= UNTRAINED:
+        return text
+    return (
+        f"{text} (ours, in as many steps, {ours.mean:.4f}): it is far from trained, and "
         "what the block does for it later was not measured"
-        if far
-        else ""
     )
 
 
@@ -114,7 +114,8 @@ def _explained(results: BenchmarkResults, found: BlockAnswer) -> str:
             f" {', '.join(found.missing)}. What is finished stands below; no part of it is an"
             " estimate."
         )
-    f, cases = figure(results, ArmKey("ours", "F", 100)), results.settings["cases"]["test"]
+    f = known_figure(results, ArmKey("ours", "F", 100))
+    cases = results.settings["cases"]["test"]
     heads = len({results.groups[c] for c in cases})
     return (
         f'"The language model helps" was to mean that our network with the frozen pretrained block'
@@ -189,20 +190,21 @@ def _best_on_val(results: BenchmarkResults) -> str:
     missing = [arm for arm in arms if arm not in val]
     if not {"F", "I"} <= set(val):
         return f"Which arm that holds the pretrained block is the best on val: {NOT_RUN}."
+    best = max(val, key=lambda arm: val[arm])
     listed = ", ".join(f"{arm} {value:.4f}" for arm, value in val.items())
     return (
-        f"Of the arms that hold the pretrained block, {max(val, key=val.get)} has the best mean"
+        f"Of the arms that hold the pretrained block, {best} has the best mean"
         f" Dice on val ({listed}; means over seeds, all training cases): chosen on val, not on"
         " test." + (f" With all seeds {NOT_RUN}: {', '.join(missing)}." if missing else "")
     )
 
 
 def _val(results: BenchmarkResults, arm: str) -> float | None:
-    found = [
-        results.runs.get(BenchmarkRun("ours", arm, 100, seed).name)
-        for seed in results.settings["seeds"]
-    ]
-    return None if None in found else sum(r["val_dice"] for r in found) / len(found)
+    """The mean Dice on val over the seeds; None unless all were run."""
+    names = [BenchmarkRun("ours", arm, 100, seed).name for seed in results.settings["seeds"]]
+    if not all(name in results.runs for name in names):
+        return None
+    return sum(results.runs[name]["val_dice"] for name in names) / len(names)
 
 
 def _change(results: BenchmarkResults, arm: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import Case, CaseSet
 from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
 from MedLLMSegLib.training.segmenter.augmentation import VolumeAugmentation
@@ -104,18 +105,23 @@ class BenchmarkSettings:
     @classmethod
     def from_dict(cls, data: dict) -> BenchmarkSettings:
         """What `to_dict` gave."""
-        train = {k: tuple(v) if isinstance(v, list) else v for k, v in data["train"].items()}
-        how = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in train.pop("augmentation").items()
-        }
+        train = _with_tuples(data["train"])
+        augmentation = _with_tuples(train.pop("augmentation"))
         own = {
             "ours": NetworkConfig.from_dict(data["ours"]),
             "paper": NetworkConfig.from_dict(data["paper"]),
-            "train": TrainConfig(**train, augmentation=VolumeAugmentation(**how)),
+            "train": TrainConfig(**train, augmentation=VolumeAugmentation(**augmentation)),
             "seeds": tuple(data["seeds"]),
             "percents": tuple(data["percents"]),
         }
         return cls(**{**data, **own})
+
+
+def _with_tuples(data: Json) -> Json:
+    """JSON's lists as the tuples that they were."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
+    }
 
 
 def make_settings(

@@ -17,6 +17,7 @@ from MedLLMSegLib.anatomy.structures import named_structures
 from MedLLMSegLib.core.errors import TimeIsUp, UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
 from MedLLMSegLib.evaluation.scores import Score, table
@@ -124,7 +125,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, tell: Report) -> None:
         fabric=bench.fabric,
     )
     trained = trainer.run(lambda text, fraction: tell(text, 0.9 * fraction))
-    result = {
+    result: Json = {
         "run": asdict(run),
         "lr": run_lr,
         "steps": trained.steps,
@@ -134,9 +135,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, tell: Report) -> None:
         "parameters": count_parameters(network),
         "torch": torch.__version__,
     }
-    if (
-        run.lr is None
-    ):  # a learning rate is chosen on val, so the tuning never looks at the test cases
+    if run.lr is None:  # a rate is chosen on val, so the tuning never looks at the test cases
         fill_best(network, folder)
         result["test"] = measure_on_test(bench, network.eval(), run, tell)
         write_text(bench.output / run.name / TABLE, table_of(bench, result["test"]["clean"]))
@@ -196,8 +195,9 @@ def build_network_of(settings: BenchmarkSettings, run: BenchmarkRun) -> nn.Modul
     if run.network == "dynunet":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
-            spacing = tuple(float(s) for s in np.broadcast_to(settings.spacing_mm, 3))
-            return PlannedDynUNet(1, settings.structures + 1, tuple(settings.train.window), spacing)
+            k, j, i = (float(s) for s in np.broadcast_to(settings.spacing_mm, 3))
+            classes = settings.structures + 1
+            return PlannedDynUNet(1, classes, settings.train.window, (k, j, i))
     config = settings.ours if run.network == "ours" else settings.paper
     llm = arm_config(config, run.arm).llm
     return build_arm(config, run.arm, resolve(llm.source, llm.layers) if llm else None, run.seed)

@@ -9,7 +9,7 @@ from MedLLMSegLib.reporting.markdown import p_value, signed, table
 from .benchmark_plan import ROBUST_ARMS
 from .benchmark_results import BenchmarkResults
 from .corruptions import CORRUPTIONS
-from .verdict import CONTROLS, ArmKey, ArmMean, family, figure
+from .verdict import CONTROLS, ArmKey, ArmMean, family, figure, known_figure
 
 NOT_RUN = "not run"
 DIGITS = 4  # of a Dice
@@ -85,9 +85,8 @@ def _arm_row(
     seeds = ", ".join(f"{v:.4f}" for v in found.seeds.values())
     if len(found.seeds) < planned:
         seeds += f" ({planned - len(found.seeds)} {NOT_RUN})"
-    values = [f"{figure(results, key, c).mean:.4f}" for c in columns] + [
-        f"{figure(results, key, 'hd95_mm').mean:.2f}"
-    ]
+    values = [f"{known_figure(results, key, column).mean:.4f}" for column in columns]
+    values.append(f"{known_figure(results, key, 'hd95_mm').mean:.2f}")
     return [
         name,
         f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})",

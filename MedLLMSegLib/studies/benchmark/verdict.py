@@ -73,7 +73,7 @@ class BlockAnswer:
 
 def tables(results: BenchmarkResults, key: ArmKey) -> dict[int, Table]:
     """Seed -> case -> column such as "dice_anterior" -> value, of the finished runs."""
-    found = {}
+    found: dict[int, Table] = {}
     for seed in results.settings["seeds"]:
         run = results.runs.get(BenchmarkRun(key.network, key.arm, key.percent, seed).name)
         cases = run["test"].get(key.condition) if run else None
@@ -90,12 +90,16 @@ def tables(results: BenchmarkResults, key: ArmKey) -> dict[int, Table]:
 
 
 def figure(results: BenchmarkResults, key: ArmKey, metric: str = "dice") -> ArmMean | None:
-    """None where no seed was run. metric: "dice" and "hd95_mm" are means over the structures; or
-    one column.
+    """The mean of an arm; None where no seed was run.
+
+    metric: "dice" and "hd95_mm" are means over the structures; or one column.
     """
+    return known_figure(results, key, metric) if tables(results, key) else None
+
+
+def known_figure(results: BenchmarkResults, key: ArmKey, metric: str = "dice") -> ArmMean:
+    """The mean of an arm of which a seed was run; see `figure`."""
     each = tables(results, key)
-    if not each:
-        return None
     values = arm_values({"all": list(each.values())}, results.groups, metric)["all"]
     seeds = {
         seed: float(arm_values({"one": [table]}, results.groups, metric)["one"].mean())
@@ -111,12 +115,13 @@ def family(
 
     `Comparison.first`, `second` and `better` are arms' letters.
     """
-    arms, asked = {}, {}
+    arms: dict[str, list[Table]] = {}
+    asked: dict[tuple[str, str], tuple[ArmKey, ArmKey]] = {}
     for n, pair in enumerate(pairs):
         each = [tables(results, key) for key in pair]
         seeds = sorted(set(each[0]) & set(each[1]))
         if seeds:
-            names = tuple(f"{n} {side}" for side in ("first", "second"))
+            names = (f"{n} first", f"{n} second")
             arms |= {
                 name: [table[s] for s in seeds] for name, table in zip(names, each, strict=True)
             }

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from MedLLMSegLib.core.safe_files import write_text
-from MedLLMSegLib.metrics.classification_intervals import Estimate
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
 
 from .study_results import StudyResults
 from .study_summary import verdict
+from .study_tables import NOT_RUN, cost_section, estimate_text, subgroup_sections
 
-NOT_RUN = "not run"
 DIGITS = 3  # of an AUC
 SECTIONS = (
     ("cxr", "Chest X-rays: pneumonia against no finding"),
@@ -101,8 +100,8 @@ def _section(results: StudyResults, study: str) -> list[str]:
     lines += (
         _shown(summary)
         + _notes(summary)
-        + _subgroups(summary)
-        + _costs(summary, results.get(study, "measured") or {})
+        + subgroup_sections(summary)
+        + cost_section(summary, results.get(study, "measured") or {})
     )
     lines += results.get(study, "pictures") or []
     if command := results.get(study, "command"):
@@ -134,9 +133,9 @@ def _arms_table(summary: dict) -> str:
         rows.append(
             [
                 f"`{name}` {title}",
-                _estimate(figures["auc"]),
+                estimate_text(figures["auc"]),
                 seeds,
-                *(_estimate(figures[k]) for k in ("sensitivity", "specificity", "accuracy")),
+                *(estimate_text(figures[k]) for k in ("sensitivity", "specificity", "accuracy")),
                 f"{found['ece']:.3f}",
                 *_against(summary, name),
             ]
@@ -168,7 +167,7 @@ def _reading(summary: dict) -> str:
 
 def _shown(summary: dict) -> list[str]:
     """Which arms are better or worse than the main one by the tests, and in how many seeds."""
-    sides = {"better": [], "worse": []}
+    sides: dict[str, list[str]] = {"better": [], "worse": []}
     for name, test in summary["against"].items():
         if test["p_holm"] is not None and test["p_holm"] < SIGNIFICANT:
             other = -1 if test["value"] > 0 else 1  # the sign of the other arm's advantage
@@ -193,92 +192,6 @@ def _notes(summary: dict) -> list[str]:
     )
 
 
-def _subgroups(summary: dict) -> list[str]:
-    parts = []
-    for name, found in summary["arms"].items():
-        if "subgroups" in found:
-            rows = [
-                [
-                    f"{r['column']} {r['value']}",
-                    str(r["n"]),
-                    str(r["patients"]),
-                    f"{100 * r['positive']:.0f} %",
-                    *(_estimate(r[k]) for k in ("auc", "sensitivity", "specificity", "accuracy")),
-                ]
-                for r in found["subgroups"]
-            ]
-            parts += [
-                f"Subgroups of `{name}`, each seed at its one threshold:",
-                table(
-                    [
-                        "subgroup",
-                        "images",
-                        "patients",
-                        "positive",
-                        "AUC",
-                        "sensitivity",
-                        "specificity",
-                        "accuracy",
-                    ],
-                    rows,
-                ),
-            ]
-    return parts
-
-
-def _costs(summary: dict, measured: dict) -> list[str]:
-    rows = []
-    for name in summary["titles"]:
-        found, cost = summary["arms"].get(name), measured.get(name)
-        if (found is None or found["parameters"] is None) and cost is None:
-            continue
-        parameters = (cost or found)["parameters"]
-        rows.append(
-            [
-                f"`{name}`",
-                f"{parameters['trained']:,}",
-                f"{parameters['frozen']:,}",
-                *(
-                    [f"{found['epochs']}", f"{found['lr']:g}", f"{found['seconds']:.0f}"]
-                    if found
-                    else [NOT_RUN] * 3
-                ),
-                *(
-                    [
-                        f"{cost['step_seconds']:.2f}",
-                        f"{cost['image_ms']:.0f}",
-                        f"{cost['peak_mb']:.0f}",
-                    ]
-                    if cost
-                    else [NOT_RUN] * 3
-                ),
-            ]
-        )
-    if not rows:
-        return []
-    return [
-        (
-            "Size, time and memory. Seconds of a training are wall time beside other work; the last"
-            " three columns are medians of a fresh process on random images (`--measure`), with the"
-            " libraries in the memory:"
-        ),
-        table(
-            [
-                "arm",
-                "trained parameters",
-                "frozen",
-                "epochs",
-                "learning rate",
-                "s a training",
-                "s a step",
-                "ms an image",
-                "peak MB",
-            ],
-            rows,
-        ),
-    ]
-
-
 def _how() -> list[str]:
     return [
         "## How to read this",
@@ -290,10 +203,6 @@ def _how() -> list[str]:
             " not shown to be absent. A table's first row is the arm the others are compared with."
         ),
     ]
-
-
-def _estimate(e: dict) -> str:
-    return str(Estimate.from_dict(e))
 
 
 def _span(test: dict) -> str:

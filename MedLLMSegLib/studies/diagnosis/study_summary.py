@@ -14,7 +14,8 @@ from MedLLMSegLib.metrics.classification_intervals import (
     auc_difference,
     classification_figures,
 )
-from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT, holm
+from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
+from MedLLMSegLib.metrics.signed_rank import holm
 from MedLLMSegLib.metrics.subgroups import subgroup_table
 
 from .study import Study

@@ -1,0 +1,105 @@
+"""Tables of docs/diagnosis.md: subgroups, and the costs of each arm."""
+
+from __future__ import annotations
+
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.metrics.classification_intervals import Estimate
+from MedLLMSegLib.reporting.markdown import table
+
+NOT_RUN = "not run"
+
+
+def subgroup_sections(summary: Json) -> list[str]:
+    """A table of subgroups for each arm that has them, with its introduction."""
+    parts = []
+    for name, found in summary["arms"].items():
+        if "subgroups" in found:
+            rows = [
+                [
+                    f"{r['column']} {r['value']}",
+                    str(r["n"]),
+                    str(r["patients"]),
+                    f"{100 * r['positive']:.0f} %",
+                    *(
+                        estimate_text(r[k])
+                        for k in ("auc", "sensitivity", "specificity", "accuracy")
+                    ),
+                ]
+                for r in found["subgroups"]
+            ]
+            parts += [
+                f"Subgroups of `{name}`, each seed at its one threshold:",
+                table(
+                    [
+                        "subgroup",
+                        "images",
+                        "patients",
+                        "positive",
+                        "AUC",
+                        "sensitivity",
+                        "specificity",
+                        "accuracy",
+                    ],
+                    rows,
+                ),
+            ]
+    return parts
+
+
+def cost_section(summary: Json, measured: Json) -> list[str]:
+    """The table of sizes, times and memory, with its introduction; empty without any."""
+    rows = []
+    for name in summary["titles"]:
+        found, cost = summary["arms"].get(name), measured.get(name)
+        if (found is None or found["parameters"] is None) and cost is None:
+            continue
+        parameters = (cost or found)["parameters"]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{parameters['trained']:,}",
+                f"{parameters['frozen']:,}",
+                *(
+                    [f"{found['epochs']}", f"{found['lr']:g}", f"{found['seconds']:.0f}"]
+                    if found
+                    else [NOT_RUN] * 3
+                ),
+                *(
+                    [
+                        f"{cost['step_seconds']:.2f}",
+                        f"{cost['image_ms']:.0f}",
+                        f"{cost['peak_mb']:.0f}",
+                    ]
+                    if cost
+                    else [NOT_RUN] * 3
+                ),
+            ]
+        )
+    if not rows:
+        return []
+    return [
+        (
+            "Size, time and memory. Seconds of a training are wall time beside other work; the last"
+            " three columns are medians of a fresh process on random images (`--measure`), with the"
+            " libraries in the memory:"
+        ),
+        table(
+            [
+                "arm",
+                "trained parameters",
+                "frozen",
+                "epochs",
+                "learning rate",
+                "s a training",
+                "s a step",
+                "ms an image",
+                "peak MB",
+            ],
+            rows,
+        ),
+    ]
+
+
+def estimate_text(estimate: Json) -> str:
+    """A figure with its interval."""
+    return str(Estimate.from_dict(estimate))
