@@ -48,11 +48,11 @@ TORCH_SIZE = "0.2 GB to download for the processor alone, several GB for an NVID
 
 @dataclass(frozen=True)
 class MissingPackage:
-    """A package that is missing or too old. found: its version, None if it is missing."""
+    """A package that is missing or too old. installed: its version, None if it is missing."""
 
     name: str
     specifier: str
-    found: str | None = None
+    installed: str | None = None
 
     def __str__(self) -> str:
         if self.name == "torch":
@@ -91,7 +91,7 @@ def ensure_packages(requester: str = "MedLLMSeg", task: str = "segment", ask: bo
         )
     for package in missing:
         if package.name == "torch":
-            _ensure_torch(requester, package.found, ask)
+            _ensure_torch(requester, package.installed, ask)
     _ensure_others(requester, task, ask)
     importlib.invalidate_caches()
     left = _missing(task)
@@ -147,7 +147,7 @@ def _missing(task: str) -> list[MissingPackage]:
     return [
         package
         for package in checked
-        if package.found is None or not _fits(package.found, package.specifier)
+        if package.installed is None or not _fits(package.installed, package.specifier)
     ]
 
 
@@ -164,10 +164,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _fits(found: str, specifier: str) -> bool:
+def _fits(installed: str, specifier: str) -> bool:
     from packaging.specifiers import SpecifierSet
 
-    return SpecifierSet(specifier).contains(found, prereleases=True)
+    return SpecifierSet(specifier).contains(installed, prereleases=True)
 
 
 def _slicer_installs() -> bool:
@@ -186,11 +186,11 @@ def _testing() -> bool:
     return application is not None and bool(application.testingEnabled())
 
 
-def _ensure_torch(requester: str, found: str | None, ask: bool) -> None:
-    if found is not None:
+def _ensure_torch(requester: str, installed: str | None, ask: bool) -> None:
+    if installed is not None:
         raise UserError(
-            f"PyTorch {found} is installed, and {requester} needs {TORCH.lstrip('>=')} or later; "
-            "uninstall it in the PyTorch Utils module, restart Slicer and press the button again."
+            f"PyTorch {installed} is installed, and {requester} needs {TORCH.lstrip('>=')} or later;"
+            " uninstall it in the PyTorch Utils module, restart Slicer and press the button again."
         )
     try:
         import PyTorchUtils

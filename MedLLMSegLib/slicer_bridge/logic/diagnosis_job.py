@@ -117,10 +117,10 @@ def _modality(images: ImageSet) -> str | list[str]:
     """
     if not images.flat or len(images.nodes) + len(images.missing) == 1:
         return modality_of(images.frame)
-    found = [modality_of(node) for node in images.nodes]
+    modalities = [modality_of(node) for node in images.nodes]
     for n in images.missing:
-        found.insert(n, "")
-    return found
+        modalities.insert(n, "")
+    return modalities
 
 
 def _hand_over(

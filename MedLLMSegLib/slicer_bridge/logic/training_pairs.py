@@ -62,7 +62,7 @@ def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
             )
         seen.add(volume.GetID())
     names = _structures(pairs)
-    found: list[Pair] = []
+    checked: list[Pair] = []
     used_names: set[str] = set()
     patients: dict[int, int] = {}  # item in the subject hierarchy -> number
     for volume, segmentation in pairs:
@@ -70,8 +70,8 @@ def checked_pairs(pairs) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
         used_names.add(name.casefold())
         patient = _patient(volume)
         group = f"patient_{patients.setdefault(patient, len(patients) + 1)}" if patient else name
-        found.append(Pair(volume, segmentation, group, name))
-    return tuple(found), names
+        checked.append(Pair(volume, segmentation, group, name))
+    return tuple(checked), names
 
 
 def _file_name(volumeNode) -> str:
@@ -176,13 +176,14 @@ def _voxels(node, segment_id: str, volumeNode, name: str) -> np.ndarray:
         )
     if segment.IsEmpty():
         return np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], bool)
-    scan, found = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
+    scan, resampled = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageData()
     scan.SetExtent(*extent)
     scan.SetImageToWorldMatrix(to_vtk(grid))
     slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage(
-        segment, scan, found
+        segment, scan, resampled
     )
-    return vtk_to_numpy(found.GetPointData().GetScalars()).reshape(found.GetDimensions()[::-1]) > 0
+    voxels = vtk_to_numpy(resampled.GetPointData().GetScalars())
+    return voxels.reshape(resampled.GetDimensions()[::-1]) > 0
 
 
 def covered(node, volumeNode) -> np.ndarray:

@@ -89,21 +89,18 @@ def model_rows(panel: Panel) -> tuple[tuple[str, str, str], ...]:
 
 
 def _models_section(panel: Panel) -> dict:
-    entry, wait = panel.managed_entry, wait_for_run(panel)
+    entry = panel.managed_entry
     busy = _("Wait until this model has been read.") if panel.models_busy else ""
-    none = busy or ("" if entry else _("Choose a model."))
-    kept = none or (
-        ""
-        if entry.id in panel.own
-        else _("{model} comes with MedLLMSeg and stays.").format(model=entry.id)
-    )
+    unusable = busy or ("" if entry else _("Choose a model."))
+    undeletable = unusable or _why_not_deleted(panel, entry)
     return {
         "managedComboBox": {
             "enabled": bool(panel.models or panel.classifiers),
             "toolTip": _("The model that these buttons are about."),
         },
         "modelsLabel": {
-            "text": breakable(panel.models_message) or (_about(entry, panel.own) if entry else none)
+            "text": breakable(panel.models_message)
+            or (_about(entry, panel.own) if entry else unusable)
         },
         **{
             name: {
@@ -118,22 +115,28 @@ def _models_section(panel: Panel) -> dict:
             )
         },
         "verifyModelButton": {
-            "enabled": not none,
-            "toolTip": none or _("Compare the model's weights with its sha256."),
+            "enabled": not unusable,
+            "toolTip": unusable or _("Compare the model's weights with its sha256."),
         },
         "deleteModelButton": {
-            "enabled": not (kept or wait),
-            "toolTip": kept or wait or _("Delete this model from disk."),
+            "enabled": not undeletable,
+            "toolTip": undeletable or _("Delete this model from disk."),
         },
         "openFolderButton": {
-            "enabled": not none,
-            "toolTip": none or _("Open the folder that holds the model."),
+            "enabled": not unusable,
+            "toolTip": unusable or _("Open the folder that holds the model."),
         },
         "licenceButton": {
-            "enabled": not none,
-            "toolTip": none or _("Read the licence of the model's weights."),
+            "enabled": not unusable,
+            "toolTip": unusable or _("Read the licence of the model's weights."),
         },
     }
+
+
+def _why_not_deleted(panel: Panel, entry) -> str:
+    if entry.id not in panel.own:
+        return _("{model} comes with MedLLMSeg and stays.").format(model=entry.id)
+    return wait_for_run(panel)
 
 
 def _about(entry, own: frozenset[str]) -> str:

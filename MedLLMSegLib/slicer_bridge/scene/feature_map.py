@@ -84,7 +84,7 @@ def _groups(
             f'"{path}" has no column "{by}" to colour by; it has'
             f" {', '.join(map(str, columns)) or 'none'}."
         )
-    found: dict[str, list[tuple[str, float, float]]] = {}
+    groups: dict[str, list[tuple[str, float, float]]] = {}
     for row in rows:
         try:
             point = (row["case"], float(row["x"]), float(row["y"]))
@@ -93,13 +93,13 @@ def _groups(
                 f'A point of "{path}" is no pair of numbers ({row["x"]}, {row["y"]}); make the map'
                 " again."
             ) from error
-        found.setdefault(row[by] or "not stated", []).append(point)
-    if len(found) > len(COLOURS):
+        groups.setdefault(row[by] or "not stated", []).append(point)
+    if len(groups) > len(COLOURS):
         raise UserError(
-            f'The column "{by}" has {len(found)} values, and {len(COLOURS)} colours can be told'
+            f'The column "{by}" has {len(groups)} values, and {len(COLOURS)} colours can be told'
             " apart; choose another column."
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(groups.items()))
 
 
 def _separability(path: Path, by: str) -> str:

@@ -122,13 +122,13 @@ def show_map_of(owner, role: str, below, show: bool, missing: str):
     owner: a segmentation or a diagnosis's table. below: the volume to show under it; None leaves
     the background as it is. Raises `UserError` with the sentence ``missing`` if there is no map.
     """
-    found = owner.GetNodeReference(role) if owner is not None and owner.GetScene() else None
-    if found is None:
+    shown_map = owner.GetNodeReference(role) if owner is not None and owner.GetScene() else None
+    if shown_map is None:
         raise UserError(missing)
     if below is not None and show:
         slicer.util.setSliceViewerLayers(background=below)
-    show_overlay(found, show)
-    return found
+    show_overlay(shown_map, show)
+    return shown_map
 
 
 def look_at(segmentationNode) -> None:
