@@ -25,6 +25,33 @@ def make_fabric(device: str = "auto", precision: str | None = None):
     machine, as several have a GPU each. precision: "bf16" or "fp16" autocast (fp16 on CUDA only),
     or "fp32"; None for the fastest (`fastest_precision`).
     """
+    Fabric = _fabric_class()
+    chosen = choose_device(device)
+    if device == "auto" and chosen.type == "mps":
+        # It lacks operations of 3D networks (`inference.lacks_operation`).
+        chosen = torch.device("cpu")
+    kind = chosen.type
+    precision = _checked_precision(precision or fastest_precision(chosen), kind)
+    local, nodes = process_counts()
+    numbered = kind == "cuda" and chosen.index is not None
+    if numbered and local > 1:
+        raise UserError(
+            f"{local} processes cannot share the device {device}; use --device {kind}, and each"
+            " takes its own."
+        )
+    fabric = Fabric(
+        accelerator="gpu" if kind == "cuda" else kind,
+        devices=[chosen.index] if numbered else local,  # a list: which; a number: how many
+        num_nodes=nodes,
+        strategy="ddp" if local * nodes > 1 else "auto",
+        precision=PRECISIONS[precision],
+    )
+    fabric.launch()
+    return fabric
+
+
+def _fabric_class():
+    """Lightning's Fabric, from whichever of its two packages is installed."""
     try:
         from lightning.fabric import Fabric
     except ModuleNotFoundError:
@@ -35,18 +62,13 @@ def make_fabric(device: str = "auto", precision: str | None = None):
                 "Training needs the package lightning-fabric, which is not installed; run "
                 '`pip install "medllmseg[train]"`.'
             ) from error
-    logging.getLogger(Fabric.__module__.split(".fabric")[0]).setLevel(
-        logging.WARNING
-    )  # it announces every autocast
-    chosen = choose_device(device)
-    kind = chosen.type
-    if (
-        device == "auto" and kind == "mps"
-    ):  # it lacks operations of 3D networks (`inference.lacks_operation`)
-        kind = "cpu"
-    precision = precision or fastest_precision(
-        chosen if chosen.type == kind else torch.device(kind)
-    )
+    # It announces every autocast.
+    logging.getLogger(Fabric.__module__.split(".fabric")[0]).setLevel(logging.WARNING)
+    return Fabric
+
+
+def _checked_precision(precision: str, kind: str) -> str:
+    """kind: of the device, such as "cuda"."""
     if precision not in PRECISIONS:
         raise UserError(f'"{precision}" is no precision; use one of {", ".join(PRECISIONS)}.')
     if precision == "fp16" and kind != "cuda":
@@ -54,23 +76,7 @@ def make_fabric(device: str = "auto", precision: str | None = None):
             f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or"
             " fp32."
         )
-    local, nodes = process_counts()
-    numbered = kind == "cuda" and chosen.index is not None
-    if numbered and local > 1:
-        raise UserError(
-            f"{local} processes cannot share the device {device}; use --device {kind}, and each"
-            " takes its own."
-        )
-    devices = [chosen.index] if numbered else local  # a list: which; a number: how many
-    fabric = Fabric(
-        accelerator="gpu" if kind == "cuda" else kind,
-        devices=devices,
-        num_nodes=nodes,
-        strategy="ddp" if local * nodes > 1 else "auto",
-        precision=PRECISIONS[precision],
-    )
-    fabric.launch()
-    return fabric
+    return precision
 
 
 def precision_of(fabric) -> str:

@@ -23,14 +23,15 @@ class TrainRequest:
 
     source: a Decathlon folder, a CSV or a folder of Slicer segmentations (see `cases.read_cases`).
     output: the run's folder. start: a bundle (id or folder) to fine-tune. cases: so many training
-    cases only, drawn by seed in whole groups. minutes: time for the training itself, with looks at
-    the val cases (`pace.py`); steps: or so many updates. preset, llm, llm_layer, llm_position: the
-    network. structures: names of the labels 1, 2 ... where the source states none. window, spacing:
-    (k, j, i) of a sample in voxels and of the network's grid in mm. validations: looks at the val
-    cases; within ``minutes`` so many at most. optimiser: one of `optimiser.OPTIMISERS`.
-    augmentation: "usual" or "strong" (`VolumeAugmentation.stronger`). folds, fold: train the fold
-    ``fold`` (from 0) of ``folds``, in place of the stated splits (`cross_validation.py`). anatomy:
-    "hippocampus" for crops around one hippocampus, which are found in whole heads by a localizer.
+    cases only, drawn by seed in whole groups. minutes: time for the training itself, with its
+    validations (`speed.py`); steps: the number of updates instead. preset, llm, llm_layer,
+    llm_position: the network. structures: names of the labels 1, 2 ... where the source states
+    none. window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm.
+    validations: how many; within ``minutes`` this many at most. optimiser: one of
+    `optimiser.OPTIMISERS`. augmentation: "usual" or "strong" (`VolumeAugmentation.stronger`).
+    folds, fold: train the fold ``fold`` (from 0) of ``folds``, in place of the stated splits
+    (`cross_validation.py`). anatomy: "hippocampus" for crops around one hippocampus, which are
+    found in whole heads by a localizer.
     """
 
     source: str
