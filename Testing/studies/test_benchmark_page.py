@@ -354,6 +354,7 @@ def test_settings_come_back_from_json():
     assert BenchmarkSettings.from_dict(json.loads(json.dumps(SETTINGS.to_dict()))) == SETTINGS
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_a_process_of_its_own(tmp_path):
     small = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
     settings = replace(SETTINGS, ours=small, train=TrainConfig(window=(16, 16, 16), batch=1))

@@ -370,6 +370,7 @@ def test_arms_that_see_other_images_share_no_tokens(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_time_and_memory_are_measured_in_a_process_of_its_own(tmp_path):
     one = study_of(tmp_path, seeds=(0,))
     one.arms = {"main": one.arms["main"], "plain": one.arms["plain"]}

@@ -165,6 +165,7 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
 # Records
 
 
+@pytest.mark.slow
 def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
     study = records.synthetic_study(
         tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=6, cases=240

@@ -136,6 +136,7 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
         )
 
 
+@pytest.mark.slow
 def test_it_trains_measures_and_writes_the_table(data, tmp_path, monkeypatch):
     (tmp_path / "train.md").write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     assert (
