@@ -499,7 +499,11 @@ def installed(monkeypatch):
         pipeline,
         "load_model",
         lambda name, device: SimpleNamespace(
-            entry=entry, name=name, anatomy="hippocampus", localizer=None
+            entry=entry,
+            name=name,
+            anatomy="hippocampus",
+            localizer=None,
+            structures_for=lambda **is_lateral: hippocampus_structures(lateral=False),
         ),
     )
     monkeypatch.setattr(

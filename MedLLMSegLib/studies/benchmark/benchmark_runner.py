@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +13,8 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.anatomy.structures import named_structures
-from MedLLMSegLib.core.errors import TimeIsUp, UserError
-from MedLLMSegLib.core.progress import Report
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.volume import Volume
@@ -29,6 +28,7 @@ from MedLLMSegLib.networks.segmentation.dynunet import PlannedDynUNet
 from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 from MedLLMSegLib.segmentation.restore import restore, softmax
+from MedLLMSegLib.studies.deadline import with_deadline
 from MedLLMSegLib.training.checkpoint import LAST, fill_best
 from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.segmenter.prepared_cases import prepare_set
@@ -85,26 +85,20 @@ def run_benchmark(
     """
     runs = chosen_runs(bench.settings, pattern)
     keep_settings(bench.settings, bench.output / SETTINGS)
-    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    parts = with_deadline(progress, minutes).parts(len(runs))
     finished = []
-    for n, run in enumerate(runs):
+    for run, part in zip(runs, parts, strict=True):
         bench.results.gather(bench.output)  # another process may have finished it meanwhile
         if run.name in bench.results.runs:
             continue
-
-        def tell(text: str, fraction: float, run=run, n=n) -> None:
-            if progress:
-                progress(f"{run.name}: {text}", (n + fraction) / len(runs))
-            if time.monotonic() > deadline:
-                raise TimeIsUp(f"{minutes:g} minutes are over")
-
-        tell("begins", 0.0)
-        one_run(bench, run, tell)
+        labelled = part.part(0.0, 1.0, f"{run.name}: {{}}")
+        labelled("begins", 0.0)
+        one_run(bench, run, labelled)
         finished.append(run.name)
     return finished
 
 
-def one_run(bench: Benchmark, run: BenchmarkRun, tell: Report) -> None:
+def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
     """Train an arm and test it; its result.json is written last, and only then does the run
     count as finished.
     """
@@ -124,7 +118,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, tell: Report) -> None:
         about,
         fabric=bench.fabric,
     )
-    trained = trainer.run(lambda text, fraction: tell(text, 0.9 * fraction))
+    trained = trainer.run(progress.part(0.0, 0.9))
     result: Json = {
         "run": asdict(run),
         "lr": run_lr,
@@ -137,7 +131,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, tell: Report) -> None:
     }
     if run.lr is None:  # a rate is chosen on val, so the tuning never looks at the test cases
         fill_best(network, folder)
-        result["test"] = measure_on_test(bench, network.eval(), run, tell)
+        result["test"] = measure_on_test(bench, network.eval(), run, progress.part(0.9, 1.0))
         write_text(bench.output / run.name / TABLE, table_of(bench, result["test"]["clean"]))
     write_text(bench.output / run.name / RESULT, json.dumps(result))
     bench.results.gather(bench.output)
@@ -213,7 +207,9 @@ def training_cases(cases: tuple[Case, ...], percent: int, seed: int) -> list[Cas
     return [case for case in cases if case.group in kept]
 
 
-def measure_on_test(bench: Benchmark, network: nn.Module, run: BenchmarkRun, tell: Report) -> dict:
+def measure_on_test(
+    bench: Benchmark, network: nn.Module, run: BenchmarkRun, progress: Progress
+) -> dict:
     """{"clean" or a corruption: {case id: {metric: [of each structure]}}} on the test cases at
     their own resolution.
     """
@@ -223,7 +219,7 @@ def measure_on_test(bench: Benchmark, network: nn.Module, run: BenchmarkRun, tel
         volume = load_volume(case.image)
         truth = read_label_map(case, bench.case_set, volume)
         for name in conditions:
-            tell(f"testing {case.id}, {name}", 0.9 + 0.1 * n / len(bench.parts["test"]))
+            progress(f"testing {case.id}, {name}", n / len(bench.parts["test"]))
             seen = volume if name == "clean" else corrupted(volume, name, case.id)
             labels = label_scan(network, seen, bench.settings, bench.fabric.device)
             found[name][case.id] = score(

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 
-from MedLLMSegLib.core.errors import TimeIsUp, UserError
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.networks.classification.classifier import Classifier
+from MedLLMSegLib.studies.deadline import with_deadline
 from MedLLMSegLib.training.checkpoint import BEST, fill_best
 from MedLLMSegLib.training.classifier.classifier_loop import ClassifierTrainer, LoopConfig
 from MedLLMSegLib.training.classifier.examples import Examples, TokenStore, logits_of
@@ -133,7 +134,7 @@ class Study:
         with (text, fraction of the runs).
         """
         runs, finished = self.chosen(pattern), []
-        report = Progress(_with_deadline(Progress.of(progress), minutes))
+        report = with_deadline(progress, minutes)
         for run, part in zip(runs, report.parts(len(runs)), strict=True):
             self.gather()  # another process may have finished it meanwhile
             if run.name in self.results.runs(self.name):
@@ -267,17 +268,3 @@ class Study:
 def _matches(run: StudyRun, patterns: list[str]) -> bool:
     names = (run.name, run.arm)
     return any(fnmatch.fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _with_deadline(report: Progress, minutes: float | None) -> Report:
-    """Reports, and raises `TimeIsUp` once the minutes are over."""
-    if minutes is None:
-        return report
-    deadline = time.monotonic() + 60 * minutes
-
-    def report_in_time(text: str, fraction: float) -> None:
-        report(text, fraction)
-        if time.monotonic() > deadline:
-            raise TimeIsUp(f"{minutes:g} minutes are over")
-
-    return report_in_time
