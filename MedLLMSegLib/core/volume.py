@@ -13,6 +13,18 @@ from .types import Array
 
 
 @dataclass(frozen=True, eq=False)
+class NiftiForms:
+    """What a NIfTI file says of its position beyond one matrix.
+
+    codes: NIfTI's codes of qform and sform (0: that form is not given). other_ijk_to_ras: (4, 4)
+    where other programs (nibabel, FSL) see the voxels, if they see them elsewhere than 3D Slicer.
+    """
+
+    codes: tuple[int, int]
+    other_ijk_to_ras: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Volume:
     """An image in space.
 
@@ -23,6 +35,7 @@ class Volume:
     tags: further values from the file that a later step needs: "window_center", "window_width",
     "frame_step", "inverted".
     notes: sentences for the user on how the file was read.
+    forms: of a scan from a NIfTI file, so that results state their position in the same way.
     """
 
     array: Array
@@ -30,6 +43,7 @@ class Volume:
     name: str = "scan"
     tags: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    forms: NiftiForms | None = None
 
     @property
     def grid(self) -> Grid:
@@ -44,7 +58,7 @@ class Volume:
 
     def with_array(self, array: Array, name: str | None = None) -> Volume:
         """The same grid with other voxels."""
-        return Volume(array, self.ijk_to_ras, name or self.name)
+        return Volume(array, self.ijk_to_ras, name or self.name, forms=self.forms)
 
 
 def check_scan(volume: Volume) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +143,7 @@ def radiograph_of(
     """
     grey, colour_notes = _without_colour(volume)
     array = _single_slice(grey)
-    flat = Volume(array, volume.ijk_to_ras, volume.name, volume.tags)
+    flat = replace(grey, array=array)
     shown, notes = grey_levels(flat, _window_in_tags(flat), bool(flat.tags.get("inverted")))
     orientation = upright_orientation(flat.ijk_to_ras, array.shape.index(1))
     turned_notes = () if orientation == AS_STORED else (TURNED,)
@@ -152,7 +152,7 @@ def radiograph_of(
         flat,
         view,
         modality,
-        notes=(*colour_notes, *notes, *turned_notes),
+        notes=(*volume.notes, *colour_notes, *notes, *turned_notes),
         orientation=orientation,
     )
     if not ct:
@@ -201,7 +201,7 @@ def _without_colour(volume: Volume) -> tuple[Volume, tuple[str, ...]]:
         return volume, ()
     if np.ptp(array[:3].astype(np.float32), axis=0).max() > MAX_GREY_DIFFERENCE:
         return volume, ()
-    grey = Volume(array[1], volume.ijk_to_ras, volume.name, volume.tags)
+    grey = replace(volume, array=array[1])
     return grey, (STORED_IN_COLOUR,)
 
 

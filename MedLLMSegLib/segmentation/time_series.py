@@ -47,7 +47,7 @@ class SeriesSegmentation:
         """uint8 label maps [t, k, j, i] on the grid that all images share."""
         first = self.segmentations[0].labels
         arrays = np.stack([segmentation.labels.array for segmentation in self.segmentations])
-        return Volume(arrays, first.ijk_to_ras, first.name, {FRAME_STEP: self.step})
+        return replace(first, array=arrays, tags={FRAME_STEP: self.step})
 
     @property
     def structures(self) -> tuple[Structure, ...]:
