@@ -189,8 +189,9 @@ def _testing() -> bool:
 def _ensure_torch(requester: str, installed: str | None, ask: bool) -> None:
     if installed is not None:
         raise UserError(
-            f"PyTorch {installed} is installed, and {requester} needs {TORCH.lstrip('>=')} or later;"
-            " uninstall it in the PyTorch Utils module, restart Slicer and press the button again."
+            f"PyTorch {installed} is installed, and {requester} needs {TORCH.lstrip('>=')} or"
+            " later; uninstall it in the PyTorch Utils module, restart Slicer and press the button"
+            " again."
         )
     try:
         import PyTorchUtils
