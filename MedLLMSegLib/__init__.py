@@ -13,7 +13,7 @@ Importing this package is cheap: torch is loaded when a name that needs it is fi
 import importlib
 from typing import Any
 
-from .core.version import __version__ as __version__
+from MedLLMSegLib.core.version import __version__ as __version__
 
 _PUBLIC = {
     "segment": "segmentation.pipeline",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
 
     from MedLLMSegLib.studies.benchmark.verdict import BlockAnswer
-    from MedLLMSegLib.training.segmenter.export_segmenter import Evidence
+    from MedLLMSegLib.training.segmenter.bundle.export_segmenter import Evidence
 
 # Options that only a segmenter's bundle can use: the field, and how it is typed.
 SEGMENTER_OPTIONS = {
@@ -105,7 +105,7 @@ def _bundle(args: argparse.Namespace, command: str) -> None:
 
 def _export_segmenter(args: argparse.Namespace) -> Path:
     """Write the bundle of a training run."""
-    from MedLLMSegLib.training.segmenter.export_segmenter import export_bundle
+    from MedLLMSegLib.training.segmenter.bundle.export_segmenter import export_bundle
 
     if not args.output:
         raise UserError("--output is needed: where to write the bundle of this run.")
@@ -120,7 +120,7 @@ def _export_segmenter(args: argparse.Namespace) -> Path:
 
 def _upgrade_segmenter(args: argparse.Namespace) -> Path:
     """Write the texts of a bundle anew, in place."""
-    from MedLLMSegLib.training.segmenter.export_segmenter import upgrade_bundle
+    from MedLLMSegLib.training.segmenter.bundle.export_segmenter import upgrade_bundle
 
     evidence = _evidence(args)
     if args.output:
@@ -136,7 +136,7 @@ def _upgrade_segmenter(args: argparse.Namespace) -> Path:
 
 
 def _evidence(args: argparse.Namespace) -> Evidence:
-    from MedLLMSegLib.training.segmenter.export_segmenter import Evidence
+    from MedLLMSegLib.training.segmenter.bundle.export_segmenter import Evidence
 
     finding = benchmark_finding(args.benchmark) if args.benchmark else None
     return Evidence(args.results, args.folds, args.calibration, finding)
@@ -149,7 +149,7 @@ def _description(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _note_size(folder: Path) -> None:
-    from MedLLMSegLib.training.segmenter.export_segmenter import LIMIT_MB
+    from MedLLMSegLib.training.segmenter.bundle.export_segmenter import LIMIT_MB
 
     size_mb = model_entry(folder).size_mb
     if size_mb > LIMIT_MB:

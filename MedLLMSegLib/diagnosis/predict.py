@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.diagnosis.inputs.prepare_input import prepare_input
+from MedLLMSegLib.diagnosis.inputs.prepared_input import ImageSources, MaskSource, PreparedInput
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
 from MedLLMSegLib.segmentation.inference import cpu_fallback_stage, free_memory, memory_notes
 
 from .heat_map import grad_cam
-from .inputs.prepare_input import prepare_input
-from .inputs.prepared_input import ImageSources, MaskSource, PreparedInput
 from .loaded_classifier import ClassifierModel, load_classifier
 from .result import Diagnosis
 

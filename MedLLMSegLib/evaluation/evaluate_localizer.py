@@ -27,11 +27,7 @@ from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES
 from MedLLMSegLib.segmentation.localize import SIDES, Localizer, localize
 from MedLLMSegLib.training.localizer.localizer_batches import HELD_OUT, load_heads
-from MedLLMSegLib.training.localizer.validate_localizer import (
-    error_summary,
-    load_trained,
-    validate,
-)
+from MedLLMSegLib.training.localizer.validate_localizer import error_summary, load_trained, validate
 
 from .localizer_bundle import write_localizer
 from .localizer_test_scans import scans_without_hippocampi, synthetic_scan, variants

@@ -20,12 +20,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case
 from MedLLMSegLib.io.volume_files import load_volume
 
-from .case_results import (
-    CaseResult,
-    calibration_summary,
-    charge_failed_cases,
-    measure_segmentation,
-)
+from .case_results import CaseResult, calibration_summary, charge_failed_cases, measure_segmentation
 from .labelled_cases import LabelledCases, labelled_cases, with_model_values
 from .scores import Score, as_json, summarize_scores, summary_path, table
 

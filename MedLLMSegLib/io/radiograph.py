@@ -9,18 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from MedLLMSegLib.core.display_orientation import (
-    AS_STORED,
-    DisplayOrientation,
-    upright_orientation,
-)
+from MedLLMSegLib.core.display_orientation import AS_STORED, DisplayOrientation, upright_orientation
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import EXACT, Window
+from MedLLMSegLib.io.dicom.series import is_dicom
+from MedLLMSegLib.io.dicom.single_image import read_dicom_image
 
-from .dicom.series import is_dicom
-from .dicom.single_image import read_dicom_image
 from .grey_levels import choose_window, grey_levels
 from .itk_images import scan_suffix
 from .pictures import MAX_GREY_DIFFERENCE, STORED_IN_COLOUR, is_picture, read_picture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import PathLike
+from MedLLMSegLib.io.dicom.series import is_dicom, read_slice
 
-from .dicom.series import is_dicom, read_slice
 from .itk_images import READABLE, scan_suffix
 from .volume_files import RECORD_SUFFIX, SEGMENTATION_SUFFIXES, scan_name
 

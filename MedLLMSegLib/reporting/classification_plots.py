@@ -15,11 +15,7 @@ from sklearn.metrics import roc_curve
 
 from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.core.types import Array
-from MedLLMSegLib.metrics.classification import (
-    area_under_roc,
-    confusion_table,
-    positive_classes,
-)
+from MedLLMSegLib.metrics.classification import area_under_roc, confusion_table, positive_classes
 from MedLLMSegLib.metrics.classification_intervals import bootstrap_weights
 
 # Okabe and Ito

@@ -11,7 +11,7 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.paired_tests import Comparison, Table, paired_tests
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
-from MedLLMSegLib.training.segmenter.loop_settings import FINE_TUNING_LR
+from MedLLMSegLib.training.segmenter.planning.loop_settings import FINE_TUNING_LR
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 

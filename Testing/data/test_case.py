@@ -1,8 +1,6 @@
 """The group of a case by its id."""
 
-from MedLLMSegLib.data import (
-    group_of,
-)
+from MedLLMSegLib.data import group_of
 
 
 def test_groups():

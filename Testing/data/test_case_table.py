@@ -6,9 +6,7 @@ import pytest
 
 from MedLLMSegLib import UserError, save_volume
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.data import (
-    read_cases,
-)
+from MedLLMSegLib.data import read_cases
 from Testing.helpers.labelled_files import GRID, add_volume, labels_of, table_row
 
 

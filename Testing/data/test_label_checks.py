@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError, load_volume
-from MedLLMSegLib.data import (
-    read_cases,
-    read_label_map,
-)
+from MedLLMSegLib.data import read_cases, read_label_map
 from MedLLMSegLib.data.label_checks import whole_numbers
 from Testing.helpers.labelled_files import GRID, labels_of, rewrite, shifted
 

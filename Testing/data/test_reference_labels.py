@@ -6,10 +6,7 @@ import SimpleITK as sitk
 
 from MedLLMSegLib import UserError, load_volume
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.data import (
-    read_cases,
-    read_label_map,
-)
+from MedLLMSegLib.data import read_cases, read_label_map
 from MedLLMSegLib.io.itk_images import volume_to_image
 from Testing.helpers.labelled_files import GRID, add_volume, labels_of, shifted, table_row
 

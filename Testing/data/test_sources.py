@@ -6,12 +6,7 @@ import SimpleITK as sitk
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.data import (
-    choose_cases,
-    read_cases,
-    split_cases,
-    split_ids,
-)
+from MedLLMSegLib.data import choose_cases, read_cases, split_cases, split_ids
 from MedLLMSegLib.io.itk_images import volume_to_image
 from Testing.helpers.labelled_files import (
     GRID,

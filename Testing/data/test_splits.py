@@ -5,13 +5,7 @@ from pathlib import Path
 import pytest
 
 from MedLLMSegLib import UserError
-from MedLLMSegLib.data import (
-    Case,
-    CaseSet,
-    folds,
-    read_cases,
-    split_cases,
-)
+from MedLLMSegLib.data import Case, CaseSet, folds, read_cases, split_cases
 from Testing.helpers.labelled_files import groups_in, write_json
 
 HIPPOCAMPUS = Path(__file__).parents[3] / "shared/data/hippocampus"

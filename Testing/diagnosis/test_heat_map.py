@@ -9,9 +9,7 @@ from MedLLMSegLib import UserError, Volume, diagnose
 from MedLLMSegLib.diagnosis.heat_map import grad_cam
 from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
-from MedLLMSegLib.registry.classifier_config import (
-    PreparationConfig,
-)
+from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.dicom_writer import write_dicom
 from Testing.helpers.tiny_classifier import tiny_network, write_tiny
 

@@ -12,9 +12,7 @@ from MedLLMSegLib.diagnosis.input_checks import atypical_image_notes, typical_im
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
 from MedLLMSegLib.io.radiograph import load_radiograph, radiograph_of
-from MedLLMSegLib.registry.classifier_config import (
-    PreparationConfig,
-)
+from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.dicom_writer import write_dicom
 from Testing.helpers.tiny_classifier import write_tiny
 

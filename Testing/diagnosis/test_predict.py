@@ -10,9 +10,7 @@ from MedLLMSegLib.diagnosis.classifier_bundle import rounded_as_stored
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
 from MedLLMSegLib.io.radiograph import load_radiograph
-from MedLLMSegLib.registry.classifier_config import (
-    PreparationConfig,
-)
+from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.tiny_classifier import tiny_network, write_tiny
 
 

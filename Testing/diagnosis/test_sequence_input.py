@@ -7,9 +7,7 @@ import torch
 from MedLLMSegLib import UserError, Volume, diagnose, save_volume
 from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
-from MedLLMSegLib.diagnosis.slice_sequences import (
-    sequence_from_slices,
-)
+from MedLLMSegLib.diagnosis.slice_sequences import sequence_from_slices
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from Testing.helpers.dicom_writer import write_dicom
 from Testing.helpers.noise_volumes import noise_volume

@@ -4,10 +4,7 @@ import itertools
 
 import numpy as np
 
-from MedLLMSegLib.core.geometry import (
-    Grid,
-    transform_points,
-)
+from MedLLMSegLib.core.geometry import Grid, transform_points
 
 
 def rotation(degrees_xyz):

@@ -8,11 +8,7 @@ import pytest
 import MedLLMSegLib
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.registry.catalogue import BUNDLES, INFERENCE, METADATA, WEIGHTS, model_entry
-from MedLLMSegLib.registry.old_bundles import (
-    MODULES_OF_0_3,
-    names_modules_of_0_3,
-    old_bundle_note,
-)
+from MedLLMSegLib.registry.old_bundles import MODULES_OF_0_3, names_modules_of_0_3, old_bundle_note
 
 SHIPPED = sorted(path.name for path in BUNDLES.iterdir() if (path / METADATA).is_file())
 NAMES_IN_0_3 = {

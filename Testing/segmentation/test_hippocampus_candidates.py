@@ -9,9 +9,7 @@ import pytest
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import centred_grid, transform_points
-from MedLLMSegLib.networks.segmentation.localizer_network import (
-    CLASSES,
-)
+from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
 from MedLLMSegLib.segmentation.hippocampus_candidates import (
     Candidate,
     Limits,

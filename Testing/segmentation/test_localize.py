@@ -12,10 +12,7 @@ import torch
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.networks.segmentation.localizer_network import (
-    LocalizerConfig,
-    LocalizerNet,
-)
+from MedLLMSegLib.networks.segmentation.localizer_network import LocalizerConfig, LocalizerNet
 from MedLLMSegLib.registry.catalogue import BUNDLES
 from MedLLMSegLib.segmentation.localize import is_crop, localize
 from MedLLMSegLib.segmentation.localizer import Localizer

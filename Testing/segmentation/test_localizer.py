@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from MedLLMSegLib.networks.segmentation.localizer_network import (
-    CLASSES,
-    MIRRORED,
-    LocalizerConfig,
-)
+from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED, LocalizerConfig
 from MedLLMSegLib.segmentation.localizer import predict_both_views, to_unit_range
 
 

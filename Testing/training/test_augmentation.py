@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from MedLLMSegLib.training.segmenter.augmentation import VolumeAugmentation, training_transform
+from MedLLMSegLib.training.segmenter.samples.augmentation import (
+    VolumeAugmentation,
+    training_transform,
+)
 
 GREY = (
     "RandBiasFieldd",

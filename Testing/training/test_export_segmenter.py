@@ -29,7 +29,11 @@ from MedLLMSegLib.registry.cards import LICENCES
 from MedLLMSegLib.registry.catalogue import METADATA, model_entry
 from MedLLMSegLib.registry.network_config import OURS
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES
-from MedLLMSegLib.training.segmenter.export_segmenter import Evidence, export_bundle, upgrade_bundle
+from MedLLMSegLib.training.segmenter.bundle.export_segmenter import (
+    Evidence,
+    export_bundle,
+    upgrade_bundle,
+)
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, llm=None)
 WORDS = {"fingerprint": {"ids": ["MUELLER_ANNA"], "spacing_mm": [1, 1, 1]}, "plan": {"batch": 2}}

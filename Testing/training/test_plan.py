@@ -12,7 +12,7 @@ from MedLLMSegLib import UserError, save_volume
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import read_cases
 from MedLLMSegLib.segmentation.prepare import Preparation
-from MedLLMSegLib.training.segmenter.plan import (
+from MedLLMSegLib.training.segmenter.planning.plan import (
     CPU_BUDGET_VOX,
     DataPlan,
     Fingerprint,

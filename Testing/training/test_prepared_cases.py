@@ -7,7 +7,7 @@ from MedLLMSegLib import save_volume
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import read_cases
 from MedLLMSegLib.segmentation.prepare import Preparation
-from MedLLMSegLib.training.segmenter.prepared_cases import CaseCache, prepare_set
+from MedLLMSegLib.training.segmenter.samples.prepared_cases import CaseCache, prepare_set
 
 HOW = Preparation((1.0, 1.2, 1.0))
 
@@ -27,7 +27,7 @@ def test_what_one_process_wrote_the_others_read(cases, tmp_path, monkeypatch):
     plain = prepare_set(cases.cases, cases, HOW)
     first = prepare_set(cases.cases, cases, HOW, CaseCache(tmp_path / "prepared"))
     monkeypatch.setattr(
-        "MedLLMSegLib.training.segmenter.prepared_cases.prepare_case", None
+        "MedLLMSegLib.training.segmenter.samples.prepared_cases.prepare_case", None
     )  # the others do not read a scan again
     other = prepare_set(cases.cases, cases, HOW, CaseCache(tmp_path / "prepared", writes=False))
     for a, b, c in zip(plain, first, other, strict=True):

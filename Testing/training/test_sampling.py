@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from MedLLMSegLib.training.segmenter.augmentation import (
+from MedLLMSegLib.training.segmenter.samples.augmentation import (
     VolumeAugmentation,
     noise_sample,
     training_transform,
 )
-from MedLLMSegLib.training.segmenter.sampling import BatchNumbers, SampleDataset, cut_sample
+from MedLLMSegLib.training.segmenter.samples.sampling import BatchNumbers, SampleDataset, cut_sample
 from Testing.helpers.toy_training import toy_cases
 
 

@@ -18,7 +18,7 @@ from MedLLMSegLib.data import Case
 from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 from MedLLMSegLib.training.segmenter import segmenter_session as session
-from MedLLMSegLib.training.segmenter.chosen_cases import draw_cases
+from MedLLMSegLib.training.segmenter.samples.chosen_cases import draw_cases
 from Testing.helpers.toy_training import write_toy_data
 
 SMALL = ["--steps", "4", "--validations", "1", "--window", "16", "24", "16"]
@@ -277,7 +277,7 @@ def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
     data, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(
-        "MedLLMSegLib.training.segmenter.loop_settings.seconds_per_validation",
+        "MedLLMSegLib.training.segmenter.planning.loop_settings.seconds_per_validation",
         lambda *measured: 0.4,
     )  # 20 would take 8 s
     arguments = [a for a in SMALL if a not in ("--steps", "4", "--validations")]

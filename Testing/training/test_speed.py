@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.training.optimiser import OPTIMISERS
-from MedLLMSegLib.training.segmenter import speed as unit
-from MedLLMSegLib.training.segmenter.speed import (
+from MedLLMSegLib.training.segmenter.planning import speed as unit
+from MedLLMSegLib.training.segmenter.planning.speed import (
     TrainingSpeed,
     seconds_per_step,
     seconds_per_validation,

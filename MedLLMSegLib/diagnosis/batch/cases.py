@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
 from MedLLMSegLib.io.dicom.series import dicom_files, is_dicom, read_slice
 from MedLLMSegLib.io.itk_images import scan_suffix
 from MedLLMSegLib.io.pictures import is_picture
 from MedLLMSegLib.io.scan_search import find_scans
-
-from ..loaded_classifier import ClassifierModel
 
 # A case's images in the order of the model's channels; None for one that is missing.
 CaseImages: TypeAlias = tuple[Path | None, ...]

@@ -13,11 +13,11 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.diagnosis.heat_map_files import write_overlay
+from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
+from MedLLMSegLib.diagnosis.predict import diagnose
 from MedLLMSegLib.io.volume_files import save_volume
 
-from ..heat_map_files import write_overlay
-from ..loaded_classifier import ClassifierModel
-from ..predict import diagnose
 from .cases import HEAT_SUFFIX, CaseImages, find_lung_mask, first_image, result_names
 from .table import CaseResult, check_table, diagnoses_csv, read_earlier_rows
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
+from MedLLMSegLib.diagnosis.result import Diagnosis
 
-from ..loaded_classifier import ClassifierModel
-from ..result import Diagnosis
 from .cases import CaseImages, case_label
 
 FIRST_COLUMNS = ("image", "status", "model", "answer", "confidence", "threshold")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
 
-from ..loaded_classifier import ClassifierModel
 from .prepared_input import ImageSources, MaskSource, PreparedInput
 from .radiograph_input import prepare_radiographs
 from .record_input import record_fields

@@ -13,13 +13,17 @@ from numpy.typing import NDArray
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.diagnosis.input_checks import (
+    atypical_image_notes,
+    check_modality,
+    radiograph_notes,
+)
+from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
+from MedLLMSegLib.diagnosis.prepare_radiograph import SquareCrop, prepare_radiograph
 from MedLLMSegLib.io.coregistered_channels import coregistered_channel
 from MedLLMSegLib.io.lung_masks import load_lung_mask, lung_mask_of
 from MedLLMSegLib.io.radiograph import Radiograph, load_radiograph, radiograph_of
 
-from ..input_checks import atypical_image_notes, check_modality, radiograph_notes
-from ..loaded_classifier import ClassifierModel
-from ..prepare_radiograph import SquareCrop, prepare_radiograph
 from .prepared_input import ImageSource, ImageSources, MaskSource, PreparedInput, as_list
 
 

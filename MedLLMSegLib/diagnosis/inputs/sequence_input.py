@@ -9,17 +9,17 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import percentile_window
-from MedLLMSegLib.io.dicom.single_image import dicom_modality
-from MedLLMSegLib.io.volume_files import load_volume
-
-from ..input_checks import check_modality
-from ..loaded_classifier import ClassifierModel
-from ..slice_sequences import (
+from MedLLMSegLib.diagnosis.input_checks import check_modality
+from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
+from MedLLMSegLib.diagnosis.slice_sequences import (
     ImageSequence,
     check_sequence_volume,
     sequence_from_frames,
     sequence_from_slices,
 )
+from MedLLMSegLib.io.dicom.single_image import dicom_modality
+from MedLLMSegLib.io.volume_files import load_volume
+
 from .prepared_input import ImageSources, PreparedInput, as_list
 
 

@@ -18,12 +18,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import LINEAR, Lut, Window
-from MedLLMSegLib.io.itk_images import (
-    check_file_name,
-    image_to_volume,
-    run_reader,
-    unreadable,
-)
+from MedLLMSegLib.io.itk_images import check_file_name, image_to_volume, run_reader, unreadable
 from MedLLMSegLib.io.pictures import grey_image
 
 from .header import IMAGE_IO, DicomHeader, read_header

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.io.volume_files import LABEL_SUFFIXES, RECORD_SUFFIX, scan_name
-
-from ..time_series import SERIES_SUFFIXES
+from MedLLMSegLib.segmentation.time_series import SERIES_SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
+from MedLLMSegLib.segmentation.pipeline import SegmenterModel
+from MedLLMSegLib.segmentation.time_series import FRAME_COLUMN, SeriesSegmentation
 
-from ..pipeline import SegmenterModel
-from ..time_series import FRAME_COLUMN, SeriesSegmentation
 from .outputs import OutputPaths, SegmentOptions
 
 

@@ -16,15 +16,10 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.volume_files import (
-    RECORD_SUFFIX,
-    load_volume,
-    save_segmentation,
-    save_volume,
-)
+from MedLLMSegLib.io.volume_files import RECORD_SUFFIX, load_volume, save_segmentation, save_volume
+from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
+from MedLLMSegLib.segmentation.time_series import SeriesSegmentation, segment_frames, write_series
 
-from ..pipeline import SegmenterModel, segment
-from ..time_series import SeriesSegmentation, segment_frames, write_series
 from .outputs import OutputPaths, SegmentOptions, paths_in_folder, unique_names
 from .records import check_outputs, find_finished, make_record, read_record, write_record
 

@@ -13,7 +13,7 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import Case, CaseSet
 from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
-from MedLLMSegLib.training.segmenter.augmentation import VolumeAugmentation
+from MedLLMSegLib.training.segmenter.samples.augmentation import VolumeAugmentation
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
 # spelt out, so that a later change of the shipped network does not make finished runs another

@@ -31,7 +31,7 @@ from MedLLMSegLib.segmentation.restore import restore, softmax
 from MedLLMSegLib.studies.deadline import with_deadline
 from MedLLMSegLib.training.checkpoint import LAST, fill_best
 from MedLLMSegLib.training.devices import make_fabric
-from MedLLMSegLib.training.segmenter.prepared_cases import prepare_set
+from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
 
 from .benchmark_plan import SETTINGS, BenchmarkRun, BenchmarkSettings, chosen_runs, keep_settings

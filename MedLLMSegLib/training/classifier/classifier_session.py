@@ -21,10 +21,7 @@ from MedLLMSegLib.diagnosis.input_description import InputConfig
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.networks.cost import measure_cost
-from MedLLMSegLib.registry.classifier_config import (
-    ClassifierConfig,
-    PreparationConfig,
-)
+from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
 from MedLLMSegLib.reporting.classification_plots import draw_history
 from MedLLMSegLib.segmentation.inference import choose_device
 from MedLLMSegLib.training.checkpoint import plan_to_resume

@@ -17,9 +17,9 @@ from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.training import checkpoint
 from MedLLMSegLib.training.checkpoint import TrainingState
 from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser, schedule
+from MedLLMSegLib.training.segmenter.samples.sampling import BatchNumbers, SampleDataset
 
 from .losses import SegmentationLoss
-from .sampling import BatchNumbers, SampleDataset
 from .train_config import TrainConfig, TrainResult
 from .validation import ValidationScores, predict_labels, update_average
 

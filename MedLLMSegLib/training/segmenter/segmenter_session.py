@@ -24,17 +24,25 @@ from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.training.checkpoint import plan_to_resume
 from MedLLMSegLib.training.devices import make_fabric, precision_of
+from MedLLMSegLib.training.segmenter.bundle.calibration import calibrate
+from MedLLMSegLib.training.segmenter.bundle.export_segmenter import export_bundle, is_exported
+from MedLLMSegLib.training.segmenter.planning.loop_settings import loop_settings, with_workers
+from MedLLMSegLib.training.segmenter.planning.plan import DataPlan
+from MedLLMSegLib.training.segmenter.planning.training_plan import make_plan
+from MedLLMSegLib.training.segmenter.samples.chosen_cases import (
+    ChosenCases,
+    choose_cases,
+    refuse_other_cases,
+)
+from MedLLMSegLib.training.segmenter.samples.prepared_cases import (
+    CaseCache,
+    plan_crops,
+    prepare_set,
+)
 
-from .calibration import calibrate
-from .chosen_cases import ChosenCases, choose_cases, refuse_other_cases
-from .export_segmenter import export_bundle, is_exported
-from .loop_settings import loop_settings, with_workers
-from .plan import DataPlan
-from .prepared_cases import CaseCache, plan_crops, prepare_set
 from .request import TrainRequest
 from .segmenter_loop import Trainer
 from .train_config import TrainConfig
-from .training_plan import make_plan
 from .transfer import check_licence, fill_from
 
 IN_MEMORY_VOXELS = 2e8  # prepared cases beyond this (1 GB) are kept on disk

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from MedLLMSegLib.core.types import Json, Triple
-
-from .augmentation import USUAL_AUGMENTATION, VolumeAugmentation
+from MedLLMSegLib.training.segmenter.samples.augmentation import (
+    USUAL_AUGMENTATION,
+    VolumeAugmentation,
+)
 
 
 @dataclass(frozen=True)

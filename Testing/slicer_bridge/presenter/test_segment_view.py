@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel
-from MedLLMSegLib.slicer_bridge.presenter.panel_texts import (
-    MARK_COLOURS,
-)
+from MedLLMSegLib.slicer_bridge.presenter.panel_texts import MARK_COLOURS
 from MedLLMSegLib.slicer_bridge.presenter.segment_view import row_texts, table_text, with_job
 from MedLLMSegLib.slicer_bridge.presenter.view import view
 from Testing.helpers.panel_states import READY, ended_job, shown_text, widget_properties

@@ -4,9 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from MedLLMSegLib.slicer_bridge.presenter.panel_texts import (
-    MARK_COLOURS,
-)
+from MedLLMSegLib.slicer_bridge.presenter.panel_texts import MARK_COLOURS
 from MedLLMSegLib.slicer_bridge.presenter.train_view import history_text, with_training
 from MedLLMSegLib.slicer_bridge.presenter.view import view
 from Testing.helpers.panel_states import (

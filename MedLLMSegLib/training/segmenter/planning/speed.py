@@ -12,10 +12,9 @@ from torch import nn
 
 from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser
-
-from .losses import SegmentationLoss
-from .sampling import SampleDataset
-from .train_config import TrainConfig
+from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
+from MedLLMSegLib.training.segmenter.samples.sampling import SampleDataset
+from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
 VALIDATION_SHARE = 1 / 4  # of the time at most: thick scans in windows can take long to segment
 SLACK = 0.05  # of the time, for pictures and checkpoints

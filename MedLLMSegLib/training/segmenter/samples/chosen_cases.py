@@ -11,8 +11,7 @@ import numpy as np
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import Case, CaseSet, folds, read_cases, split_cases
-
-from .request import TrainRequest
+from MedLLMSegLib.training.segmenter.request import TrainRequest
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """What is decided on the val cases when a training is finished: the temperature, and which
 connected parts are kept.
 
-    python -m MedLLMSegLib.training.segmenter.calibration --model cardiac-cine-mr --data runs/acdc
-    --output runs/calibration.json
+    python -m MedLLMSegLib.training.segmenter.bundle.calibration --model cardiac-cine-mr
+    --data runs/acdc --output runs/calibration.json
 
 decides it anew for a model that is there already; `medllmseg bundle` takes the file with
 `--calibration`. The val cases also chose the weights; test cases are not read.
@@ -34,8 +34,7 @@ from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.segmentation.restore import keep_largest
 from MedLLMSegLib.segmentation.uncertainty import fit_temperature
 from MedLLMSegLib.training.checkpoint import fill_best
-
-from .prepared_cases import prepare_set
+from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 
 CALIBRATION = "calibration.json"
 RULES = (None, *LARGEST_PART_RULES)  # None: all parts are kept

@@ -9,12 +9,12 @@ from torch import nn
 
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.training.devices import precision_of, sample_workers
+from MedLLMSegLib.training.segmenter.request import TrainRequest
+from MedLLMSegLib.training.segmenter.samples.augmentation import VolumeAugmentation
+from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
-from .augmentation import VolumeAugmentation
 from .plan import DataPlan
-from .request import TrainRequest
 from .speed import TrainingSpeed, seconds_per_step, seconds_per_validation
-from .train_config import TrainConfig
 
 USUAL_MINUTES = 60
 

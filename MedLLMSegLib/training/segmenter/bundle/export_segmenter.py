@@ -15,12 +15,12 @@ from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
+from MedLLMSegLib.training.segmenter.transfer import check_licence
 from MedLLMSegLib.training.shipped_models import SHIPPED
 
 from .bundle_evidence import Evidence, accuracy_text, refuse_seen_cases, with_evidence
 from .calibration import CALIBRATION
 from .segmenter_card import bundle_licence, model_card
-from .transfer import check_licence
 
 LIMIT_MB = 10.0  # of a bundle that we ship
 NO_LICENCE = "not stated: yours to decide"

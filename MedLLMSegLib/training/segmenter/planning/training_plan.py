@@ -17,11 +17,11 @@ from MedLLMSegLib.registry.bundle import Bundle
 from MedLLMSegLib.registry.catalogue import plain_id
 from MedLLMSegLib.registry.network_config import PRESETS, NetworkConfig
 from MedLLMSegLib.segmentation.prepare import Preparation
+from MedLLMSegLib.training.segmenter.request import TrainRequest
+from MedLLMSegLib.training.segmenter.samples.chosen_cases import ChosenCases
 
-from .chosen_cases import ChosenCases
 from .fingerprint import Fingerprint, fingerprint_of, fingerprint_table
 from .plan import CPU_BUDGET_VOX, DataPlan, gpu_budget_vox, plan_data, plan_table
-from .request import TrainRequest
 
 LARGEST_VOX = 2e9  # of a prepared case: 8 GB
 

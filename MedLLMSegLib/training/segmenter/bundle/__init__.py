@@ -1,0 +1,1 @@
+"""From a finished training to a bundle: calibration, evidence, card and export."""

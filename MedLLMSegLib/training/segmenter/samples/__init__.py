@@ -1,0 +1,1 @@
+"""The training samples: which cases, prepared, cut and changed at random."""
