@@ -14,8 +14,8 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import EXACT, Window
-from MedLLMSegLib.io.dicom.series import is_dicom
 from MedLLMSegLib.io.dicom.single_image import read_dicom_image
+from MedLLMSegLib.io.dicom.sort import is_dicom
 
 from .grey_levels import choose_window, grey_levels
 from .itk_images import scan_suffix

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import PathLike
-from MedLLMSegLib.io.dicom.series import is_dicom, read_slice
+from MedLLMSegLib.io.dicom.sort import is_dicom, slice_series
 
 from .itk_images import READABLE, scan_suffix
 from .volume_files import RECORD_SUFFIX, SEGMENTATION_SUFFIXES, scan_name
@@ -53,13 +53,8 @@ def _series_key(path: Path) -> tuple[Path, str] | None:
 
     None for any other file and for a damaged one: the error comes when it is loaded.
     """
-    try:
-        dicom_slice = read_slice(path) if is_dicom(path) else None
-    except UserError:
-        return None
-    if dicom_slice is None or not dicom_slice.in_series:
-        return None
-    return path.parent.resolve(), dicom_slice.series
+    series = slice_series(path) if is_dicom(path) else None
+    return None if series is None else (path.parent.resolve(), series)
 
 
 def _scans_in(folder: Path) -> list[Path]:

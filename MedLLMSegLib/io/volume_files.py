@@ -18,7 +18,8 @@ from MedLLMSegLib.core.safe_files import atomic_write, write_error
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.dicom.series import dicom_files, is_dicom, load_dicom
+from MedLLMSegLib.io.dicom.series import load_dicom
+from MedLLMSegLib.io.dicom.sort import dicom_files, is_dicom
 
 from .itk_images import (
     FORMATS,

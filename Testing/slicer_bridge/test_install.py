@@ -85,7 +85,14 @@ class World:
 
 
 SLICERS = {"numpy": "2.0.2", "SimpleITK": "2.5.0", "pillow": "11.0"}
-ALL = {"torch": "2.13.0", "monai": "1.6.1", "safetensors": "0.8.0", "einops": "0.8.2"}
+DECODERS = {"python-gdcm": "3.2.6", "pylibjpeg-openjpeg": "2.6.0"}
+ALL = {
+    "torch": "2.13.0",
+    "monai": "1.6.1",
+    "safetensors": "0.8.0",
+    "einops": "0.8.2",
+    **DECODERS,
+}
 
 
 def test_what_is_missing_is_named_with_its_size(monkeypatch):
@@ -95,8 +102,14 @@ def test_what_is_missing_is_named_with_its_size(monkeypatch):
         missing[0].startswith("PyTorch (0.2 GB to download")
         and "several GB for an NVIDIA GPU" in missing[0]
     )
-    assert missing[1:] == ["monai (2 MB)", "safetensors (1 MB)", "einops (below 1 MB)"]
-    assert install.missing_packages("train")[4:] == [
+    assert missing[1:] == [
+        "monai (2 MB)",
+        "safetensors (1 MB)",
+        "einops (below 1 MB)",
+        "python-gdcm (13 MB)",
+        "pylibjpeg-openjpeg (2 MB)",
+    ]
+    assert install.missing_packages("train")[6:] == [
         "lightning-fabric (below 1 MB)",
         "matplotlib (24 MB)",
     ]
@@ -157,7 +170,10 @@ def test_a_torch_that_is_there_is_left_alone(monkeypatch):
         (dict(others=RuntimeError("User declined package installation")), "were not installed"),
         (dict(others=subprocess.CalledProcessError(1, "pip")), "check the network"),
         (dict(torch="nothing"), "torch could not be installed"),
-        (dict(others="nothing"), "monai, safetensors, einops could not"),
+        (
+            dict(others="nothing"),
+            "monai, safetensors, einops, python-gdcm, pylibjpeg-openjpeg could not",
+        ),
         (dict(testing=True), "without --testing"),
     ],
     ids=[

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
-from MedLLMSegLib.io.dicom.series import dicom_files, is_dicom, read_slice
+from MedLLMSegLib.io.dicom.sort import dicom_files, is_dicom, slice_series
 from MedLLMSegLib.io.itk_images import scan_suffix
 from MedLLMSegLib.io.pictures import is_picture
 from MedLLMSegLib.io.scan_search import find_scans
@@ -183,7 +183,7 @@ def _images_in(folder: Path) -> list[Path]:
     """The images in a folder, without heat maps of ours. Raises `UserError`."""
     try:
         files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-        slices = [path for path in dicom_files(folder) if _is_series_slice(path)]
+        slices = [path for path in dicom_files(folder) if slice_series(path) is not None]
     except OSError as error:
         raise UserError(
             f'The folder "{folder}" may not be read ({error.strerror}); check its permissions.'
@@ -206,11 +206,3 @@ def _is_image(path: Path) -> bool:
     if file_stem(path).endswith(HEAT_SUFFIX):
         return False
     return is_picture(path) or bool(scan_suffix(path)) or is_dicom(path)
-
-
-def _is_series_slice(path: Path) -> bool:
-    try:
-        dicom_slice = read_slice(path)
-    except UserError:
-        return False
-    return dicom_slice is not None and dicom_slice.in_series

@@ -1,233 +1,217 @@
-"""DICOM series: which ones a folder holds, and whether the slices of one form an even 3D grid."""
+"""One door for DICOM volumes: classic series, enhanced and multi-frame files.
+
+Which files are images (`sort`), the frames in them (`frames`), the volumes that these form
+(`split`), the one that is meant (`choose`), where it lies (`place`) and its values (`pixels`).
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
-import SimpleITK as sitk
-
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.itk_images import check_file_name, image_to_volume, run_reader
 
-from .header import IMAGE_IO, DicomHeader, read_header
-
-# How far a slice may lie from its place on an even grid, as a part of the slice distance
-MAX_UNEVENNESS = 0.1
-SAME_PLACE_MM = 1e-3
-_SOP_CLASS = b"1.2.840.10008.5.1.4.1.1."
-# Presentation states, raw data and segmentations, reports, documents, radiotherapy plans and
-# structures
-_CLASSES_WITHOUT_IMAGE = tuple(
-    _SOP_CLASS + number for number in (b"11.", b"66", b"88.", b"104.", b"481.")
+from .choose import DicomVolume, choose_volume
+from .frames import Frame, frames_of
+from .header import DicomHeader
+from .pixels import read_values
+from .place import PlacedFrames, frame_number, place_frames, place_single
+from .sort import (
+    ImageFile,
+    PassedOver,
+    SortedFiles,
+    UnusableImage,
+    passed_over_note,
+    sort_files,
+    sort_folder,
 )
-# The element (0002,0002), media storage SOP class UID, in the always little-endian part of a file
-_SOP_CLASS_ELEMENT = b"\x02\x00\x02\x00UI"
-_WINDOW_TAGS = {"window_center": "0028|1050", "window_width": "0028|1051"}
+from .split import depths_mm, split_volumes
+
+_RANGES = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*")
+_MOST_FRAMES = 10**6
+FROM_THE_PROBE = (
+    "The file states places from the ultrasound probe, not in the patient: left and right, front"
+    " and back are not known."
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """What one DICOM image file says about itself.
+def load_dicom(path: Path, series: str | None = None, frames: str | None = None) -> Volume:
+    """Read the DICOM series in a folder, or the series that one file belongs to.
 
-    series: the series' UID. size: (columns, rows). frames: number of images in the file.
-    position: (3,) LPS mm of the first voxel. axes: (2, 3) LPS directions of its rows and columns.
-    window: "window_center" and "window_width" of its first window, if there is one.
+    series: which volume to read where there are several: its series' UID, or its number in the
+    list that the error gives. frames: which slices, such as "1-8,12": their numbers in a
+    multi-frame file, and of a series of files their numbers along its normal. The array is
+    [k, j, i]; notes say what was passed over. Raises `UserError`.
     """
-
-    path: Path
-    series: str
-    description: str
-    size: tuple[int, int]
-    frames: int
-    position: Array | None
-    axes: Array | None
-    window: dict[str, float]
-
-    @property
-    def in_series(self) -> bool:
-        """Whether this is one slice of a volume.
-
-        An X-ray, or a file of many frames, is an image of its own.
-        """
-        return self.frames == 1 and self.position is not None
+    wanted = None if frames is None else wanted_frames(frames)
+    found = _sorted_files(path)
+    volumes = _volumes(found, wanted)
+    if not volumes and found.unusable:
+        raise found.unusable[0].error
+    volume = choose_volume(volumes, path, series)
+    _check_complete(volume, found.unusable)
+    placed = _placed(volume, f'The DICOM series in "{path}"', wanted)
+    values = read_values(placed.frames)
+    notes = (*passed_over_note(_passed_over(volume, volumes, found)), *values.notes)
+    if _counts_from_probe(volume.header):
+        notes += (FROM_THE_PROBE,)
+    name = path.name if path.is_dir() else path.stem
+    return Volume(values.array, placed.ijk_to_ras, name, _tags(volume.header), notes)
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file's first bytes are DICOM's. A DICOMDIR holds no image and does not count."""
-    if path.name.upper() == "DICOMDIR" or path.name.startswith(".") or not os.path.isfile(path):
-        return False
-    try:
-        with open(path, "rb") as file:
-            head = file.read(132)
-    except OSError:
-        return False
-    if head[128:132] == b"DICM":
-        return True
-    # Without the preamble of part 10, only the suffix tells such a file from chance bytes.
-    return path.suffix.lower() in (".dcm", ".ima") and head[:2] in (b"\x02\x00", b"\x08\x00")
+def wanted_frames(frames: str) -> set[int]:
+    """The numbers in a text such as "1-8,12". Raises `UserError`."""
+    if not _RANGES.fullmatch(frames):
+        raise UserError(f'"{frames}" names no frames; write them like 1-8 or 1,3,5.')
+    numbers: set[int] = set()
+    for part in frames.split(","):
+        first, _, last = part.partition("-")
+        numbers.update(range(int(first), min(int(last or first), _MOST_FRAMES) + 1))
+    return numbers
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files that lie directly in a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if is_dicom(path))
+def _sorted_files(path: Path) -> SortedFiles:
+    """The files of a folder, or of the series of one file. Raises `UserError` if none is an image.
 
-
-def read_slice(path: Path) -> Slice | None:
-    """Read the header of one file. None for a report, plan or the like.
-
-    Raises `UserError` for a damaged image.
+    A file of many frames, or an image without a position, stands for itself.
     """
-    try:
-        check_file_name(path)
-        header = read_header(path)
-    except (RuntimeError, UserError) as error:
-        if _is_declared_without_image(path):
-            return None
-        raise UserError(
-            f'"{path}" could not be read, it seems to be damaged or cut short; '
-            "copy or export the series again."
-        ) from error
-    position, axes = header.numbers("0020|0032"), header.numbers("0020|0037")
-    columns, rows, *frames = header.size
-    return Slice(
-        path=path,
-        series=header.text("0020|000e"),
-        description=header.text("0008|103e") or header.text("0018|1030") or "unnamed series",
-        size=(columns, rows),
-        frames=frames[0] if frames else 1,
-        position=np.array(position) if len(position) == 3 else None,
-        axes=np.array(axes).reshape(2, 3) if len(axes) == 6 else None,
-        window=_first_window(header),
-    )
-
-
-def _first_window(header: DicomHeader) -> dict[str, float]:
-    values = {name: header.numbers(key) for name, key in _WINDOW_TAGS.items()}
-    return {name: numbers[0] for name, numbers in values.items() if numbers}
-
-
-def _is_declared_without_image(path: Path) -> bool:
-    """Whether a file states a SOP class that has no image.
-
-    Only then may a file that cannot be read be left out: a damaged slice must not go unnoticed.
-    """
-    with open(path, "rb") as file:
-        head = file.read(1024)
-    start = head.find(_SOP_CLASS_ELEMENT)
-    if start < 0:
-        return False
-    value_start = start + len(_SOP_CLASS_ELEMENT) + 2
-    length = int.from_bytes(head[value_start - 2 : value_start], "little")
-    return head[value_start : value_start + length].startswith(_CLASSES_WITHOUT_IMAGE)
-
-
-def load_dicom(path: Path) -> Volume:
-    """Read the DICOM series in a folder, or the series that one file belongs to."""
-    folder = path if path.is_dir() else path.parent
-    slices = _read_slices(dicom_files(folder) if path.is_dir() else [path])
-    if not slices:
-        raise UserError(
-            f'"{path}" holds no readable DICOM image (it may be damaged, or a report or plan'
-            " instead of images); export the series again."
-        )
-    if path.is_file() and slices[0].in_series:
-        series = slices[0].series
-        slices = [s for s in _read_slices(dicom_files(folder)) if s.series == series]
-    slices = _sorted_by_position(_only_series(slices, folder), path)
-    if len(slices) == 1:
-        image = run_reader(sitk.ImageFileReader(), IMAGE_IO, path, str(slices[0].path))
+    if path.is_dir():
+        found = sort_folder(path)
     else:
-        files = [str(s.path) for s in slices]
-        image = run_reader(sitk.ImageSeriesReader(), IMAGE_IO, path, files)
-    return image_to_volume(image, path.name if path.is_dir() else path.stem, slices[0].window)
-
-
-def _read_slices(files: Iterable[Path]) -> list[Slice]:
-    return [s for s in map(read_slice, files) if s is not None]
-
-
-def _only_series(slices: Iterable[Slice], folder: Path) -> list[Slice]:
-    """The slices of the folder's only series, or of its only one that is 3D."""
-    slices_by_series: dict[str, list[Slice]] = {}
-    for dicom_slice in slices:
-        # Several 3D images may share one series: a file of many frames is an image of its own.
-        key = dicom_slice.series if dicom_slice.frames == 1 else str(dicom_slice.path)
-        slices_by_series.setdefault(key, []).append(dicom_slice)
-    all_series = list(slices_by_series.values())
-    series_3d = [series for series in all_series if len(series) > 1 or series[0].frames > 1]
-    if len(all_series) == 1:
-        return all_series[0]
-    if len(series_3d) == 1:
-        return series_3d[0]
-    listed = ", ".join(
-        f'"{series[0].description}" ({max(len(series), series[0].frames)} slices)'
-        for series in all_series
-    )
+        found = sort_files([path])
+        if found.images and _is_slice(found.images[0].header):
+            series = found.images[0].header.text("SeriesInstanceUID")
+            found = _only(sort_folder(path.parent), series)
+    if found.images or found.unusable:
+        return found
+    kinds = ", ".join(dict.fromkeys(item.reason for item in found.passed_over))
+    about = f"only {kinds}" if kinds else "it may be damaged"
     raise UserError(
-        f'"{folder}" holds {len(all_series)} DICOM series: {listed}; keep one series in a folder, '
-        "or name one file of the wanted series."
+        f'"{path}" holds no readable DICOM image ({about}), and a scan is needed; choose the scan'
+        " itself, or export the series again."
     )
 
 
-def _sorted_by_position(slices: list[Slice], path: Path) -> list[Slice]:
-    """The slices sorted along their normal. Raises `UserError` unless they form one even grid."""
-    if len(slices) == 1:
-        return slices
-    subject = f'The DICOM series in "{path}"'
-    axes = _common_axes(slices, subject)
-    normal = np.cross(axes[0], axes[1])
-    positions = np.array([s.position for s in slices])
-    order = np.argsort(positions @ normal, kind="stable")
-    _check_even_grid(positions[order], normal, subject)
-    return [slices[n] for n in order]
+def _is_slice(header: DicomHeader) -> bool:
+    """Whether a file is one slice of a series."""
+    if header.frames > 1:
+        return False
+    in_group = header.items("PerFrameFunctionalGroupsSequence")
+    return bool(in_group) or header.finite("ImagePositionPatient", 3) is not None
 
 
-def _common_axes(slices: list[Slice], subject: str) -> Array:
-    """(2, 3): the row and column directions that all slices share. Raises `UserError` if none."""
-    first = slices[0]
-    for dicom_slice in slices:
-        if dicom_slice.position is None or dicom_slice.axes is None:
+def _only(found: SortedFiles, series: str) -> SortedFiles:
+    """The files of one series, and the damaged ones that may belong to it.
+
+    What else lies in the folder was not asked for, and needs no note.
+    """
+    images = [im for im in found.images if im.header.text("SeriesInstanceUID") == series]
+    return SortedFiles(images, [], [im for im in found.unusable if im.series in (series, "")])
+
+
+def _volumes(found: SortedFiles, wanted: set[int] | None) -> list[DicomVolume]:
+    """All volumes in the files, series by series. Files that contradict themselves are moved to
+    the unusable ones.
+    """
+    volumes: list[DicomVolume] = []
+    for series, images in _by_series(found.images).items():
+        frames: list[Frame] = []
+        for image in images:
+            try:
+                frames += frames_of(image)
+            except UserError as error:
+                found.unusable.append(UnusableImage(image.path, series[0], error))
+        frames = [f for f in frames if f.file_frames == 1 or not wanted or f.index + 1 in wanted]
+        header = images[0].header
+        about = header.text("SeriesDescription") or header.text("ProtocolName") or "unnamed series"
+        for group in split_volumes(_without_thumbnails(frames)):
+            volumes.append(DicomVolume(group.frames, series, about, group.label, header))
+    return volumes
+
+
+def _by_series(images: list[ImageFile]) -> dict[tuple[str, str], list[ImageFile]]:
+    """The files that may form volumes together.
+
+    Several 3D images may share one series: a file of many frames is an image of its own, unless it
+    is a part of a concatenation.
+    """
+    groups: dict[tuple[str, str], list[ImageFile]] = {}
+    for image in images:
+        own = ""
+        if image.header.frames > 1:
+            own = image.header.text("ConcatenationUID") or str(image.path)
+        groups.setdefault((image.header.text("SeriesInstanceUID"), own), []).append(image)
+    return groups
+
+
+def _without_thumbnails(frames: list[Frame]) -> list[Frame]:
+    """The frames without pictures of another size that have no place among placed slices."""
+    sizes = {frame.size for frame in frames if frame.position is not None}
+    return [
+        frame for frame in frames if frame.position is not None or frame.size in sizes
+    ] or frames
+
+
+def _check_complete(volume: DicomVolume, unusable: list[UnusableImage]) -> None:
+    """Raise `UserError` where a file that cannot be used may be a slice of this volume."""
+    numbers = sorted(frame.instance for frame in volume.frames if frame.file_frames == 1)
+    has_gap = any(following - number > 1 for number, following in pairwise(numbers))
+    for image in unusable:
+        if image.series == volume.uid or (not image.series and has_gap):
+            raise image.error
+
+
+def _passed_over(
+    volume: DicomVolume, volumes: list[DicomVolume], found: SortedFiles
+) -> list[PassedOver]:
+    """All files that were not read, with what they are."""
+    used = {frame.path for frame in volume.frames}
+    reason_of: dict[Path, str] = {}
+    for other in volumes:
+        for frame in other.frames:
+            reason_of[frame.path] = f'of the series "{other.description}"'
+    unusable = {image.path for image in found.unusable}
+    others = [
+        PassedOver(image.path, reason_of.get(image.path, "a picture without a position"))
+        for image in found.images
+        if image.path not in used | unusable
+    ]
+    damaged = [PassedOver(path, "damaged or of an odd kind") for path in sorted(unusable)]
+    return [*found.passed_over, *others, *damaged]
+
+
+def _placed(volume: DicomVolume, subject: str, wanted: set[int] | None) -> PlacedFrames:
+    """The volume's frames in order; those of a series of files reduced to the ones asked for."""
+    frames = volume.frames
+    is_complete = all(f.position is not None and f.axes is not None for f in frames)
+    if wanted is not None and frames[0].file_frames == 1 and is_complete:
+        depths = depths_mm(frames)
+        ordered = [frames[int(n)] for n in depths.argsort(kind="stable")]
+        frames = [f for n, f in enumerate(ordered) if frame_number(ordered, n) in wanted]
+        if not frames:
             raise UserError(
-                f"{subject} does not say where its slices lie (image position and orientation are"
-                " missing); export it again with them."
+                f"{subject} has {len(ordered)} slices, and none of those that were asked for;"
+                f" choose from 1-{len(ordered)} with --frames."
             )
-    axes = np.array([s.axes for s in slices])
-    if any(s.size != first.size for s in slices) or np.abs(axes - axes[0]).max() > 1e-3:
-        raise UserError(
-            f"{subject} mixes slices of different sizes or directions (a scout or several views?); "
-            "keep the slices of one scan in the folder."
-        )
-    common: Array = axes[0]
-    return common
+    return place_frames(frames, subject) if len(frames) > 1 else place_single(frames[0], subject)
 
 
-def _check_even_grid(positions: Array, normal: Array, subject: str) -> None:
-    """Raise `UserError` unless slices at these positions (n, 3), in order, form an even grid."""
-    depths = positions @ normal
-    gaps = np.diff(depths)
-    step = (depths[-1] - depths[0]) / (len(depths) - 1)
-    duplicates = int((gaps < SAME_PLACE_MM).sum())
-    if duplicates:
-        raise UserError(
-            f"{subject} has {duplicates} slices at the same place as another (several time points,"
-            " echoes or a copy), and one 3D image is needed; keep one slice for each place."
-        )
-    even_depths = depths[0] + step * np.arange(len(depths))
-    if np.abs(depths - even_depths).max() / step > MAX_UNEVENNESS:
-        raise UserError(
-            f"{subject} has missing or unevenly spaced slices (distances from {gaps.min():.3g} to "
-            f"{gaps.max():.3g} mm); export the series again with all its slices."
-        )
-    along_normal = normal * (depths[-1] - depths[0])
-    shear_mm = np.linalg.norm(positions[-1] - positions[0] - along_normal)
-    if shear_mm > step:
-        raise UserError(
-            f"{subject} is sheared by {shear_mm:.3g} mm (a tilted gantry), and axes at right angles"
-            " are needed; resample it, for example with 3D Slicer, and use the result."
-        )
+def _counts_from_probe(header: DicomHeader) -> bool:
+    frames = header.items("PerFrameFunctionalGroupsSequence")
+    return bool(frames and frames[0].items("PlanePositionVolumeSequence"))
+
+
+def _tags(header: DicomHeader) -> dict[str, float]:
+    """The first window, and whether the lowest value is white."""
+    shared = header.item("SharedFunctionalGroupsSequence").item("FrameVOILUTSequence")
+    tags: dict[str, float] = {}
+    for name, keyword in (("window_center", "WindowCenter"), ("window_width", "WindowWidth")):
+        value = header.number(keyword)
+        value = shared.number(keyword) if value is None else value
+        if value is not None:
+            tags[name] = value
+    if header.text("PhotometricInterpretation") == "MONOCHROME1":
+        tags["inverted"] = 1.0
+    return tags

@@ -1,32 +1,30 @@
 """One flat DICOM image (a radiograph) as the reader should see it.
 
-Grey values, windows, view and modality come from its tags.
+Grey values, windows, look-up tables, padding, view and modality come from its tags.
+Source: DICOM PS3.3, C.7.5.1.1.2 (padding), C.11.1 (modality LUT) and C.11.2 (VOI LUT).
 """
 
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.core.windowing import LINEAR, Lut, Window
-from MedLLMSegLib.io.itk_images import check_file_name, image_to_volume, run_reader, unreadable
-from MedLLMSegLib.io.pictures import grey_image
+from MedLLMSegLib.io.itk_images import check_file_name
 
-from .header import IMAGE_IO, DicomHeader, read_header
-from .luts import MODALITY, VOI, read_luts, transfer_syntax
-from .series import dicom_files, is_dicom
+from .frames import Frame, frames_of
+from .header import DicomHeader, read_header
+from .pixels import check_no_video, modality_values, read_stored
+from .place import place_single
+from .sort import ImageFile, dicom_files, is_dicom, what_it_is
 
-# Transfer syntaxes of MPEG-2, MPEG-4 and HEVC videos
-_VIDEO_SYNTAXES = tuple(b"1.2.840.10008.1.2.4.%d" % n for n in range(100, 109))
 LATERAL = ("LL", "RL", "LAT", "LATERAL", "LLAT", "RLAT")
 
 
@@ -59,129 +57,120 @@ def read_dicom_image(path: PathLike) -> DicomImage:
     """
     path = Path(path)
     check_file_name(path)
-    _check_no_video(path)
-    try:
-        header = read_header(path)
-    except RuntimeError as error:
-        raise UserError(
-            f'"{path}" holds no DICOM image that can be read (it may be damaged, or a report or'
-            " plan instead of an image); export it again."
-        ) from error
+    header = _image_header(path)
+    check_no_video(header, path)
     _check_one_frame(header, path)
-    if header.number("0028|0101") == 1:
+    if header.number("BitsAllocated") == 1:
         raise UserError(
             f'"{path}" is black and white (1 bit), and grey values are needed; export the image'
             " itself."
         )
-    colour_or_grey = run_reader(sitk.ImageFileReader(), IMAGE_IO, path, str(path))
-    image, notes = grey_image(colour_or_grey, str(path))
+    frame = frames_of(ImageFile(path, header))[0]
+    stored, notes = read_stored(header, path)
     name = path.stem if path.suffix.lower() in (".dcm", ".ima") else path.name
-    return _interpreted(image_to_volume(image, name), header, path, notes)
+    return _interpreted(stored, frame, header, name, notes)
 
 
-def _check_no_video(path: Path) -> None:
-    """Raise `UserError` for a video, which is known by its encoding.
-
-    GDCM reads the header of an MPEG film, and would take its bytes for grey values.
-    """
+def _image_header(path: Path) -> DicomHeader:
+    """The tags and undecoded pixels of a file that holds an image. Raises `UserError`."""
     try:
-        with open(path, "rb") as file:
-            syntax = transfer_syntax(file)
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except struct.error:  # cut off within its first elements: the error comes when it is read
-        return
-    if syntax in _VIDEO_SYNTAXES:
+        header = read_header(path, pixels=True)
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        header = None
+    if header is None or what_it_is(header) or min(header.size) < 1:
         raise UserError(
-            f'"{path}" is a video, and one still image is needed; export the wanted frame as a file'
-            " of its own."
+            f'"{path}" holds no DICOM image that can be read (it may be damaged, or a report or'
+            " plan instead of an image); export it again."
         )
+    return header
 
 
 def _check_one_frame(header: DicomHeader, path: Path) -> None:
-    stated_frames = int(header.number("0028|0008") or 1)
-    frames = max(stated_frames, *header.size[2:3], 1)
-    if frames > 1:
+    if header.frames > 1:
         raise UserError(
-            f'"{path}" is a DICOM file of {frames} frames (a video or a 3D scan), and one still'
-            " image is needed; export the wanted frame as a file of its own."
+            f'"{path}" is a DICOM file of {header.frames} frames (a video or a 3D scan), and one'
+            " still image is needed; export the wanted frame as a file of its own."
         )
 
 
 def _interpreted(
-    volume: Volume, header: DicomHeader, path: Path, notes: tuple[str, ...]
+    stored: Array, frame: Frame, header: DicomHeader, name: str, notes: tuple[str, ...]
 ) -> DicomImage:
     """The image with its tags applied: rescaling, look-up tables, windows and padding."""
-    inverted = header.text("0028|0004") == "MONOCHROME1"
-    signed = header.number("0028|0103") == 1
-    rescaling = _Rescaling.of(header)
-    values = volume.array.astype(np.float64)
-    if inverted:
-        values = rescaling.uninverted(values, header)
-    luts = read_luts(path, signed or float(values.min()) < 0)
-    padding = _padding_mask(values[0], header, rescaling)
-    if luts[MODALITY]:
-        values = luts[MODALITY][0].entries(values)
+    if header.items("ModalityLUTSequence"):
+        values = modality_values(stored, header).astype(np.float64)
+    else:
+        values = stored.astype(np.float64) * frame.slope + frame.intercept
+    signed = header.number("PixelRepresentation") == 1 or float(values.min()) < 0
     windows, has_invalid_window = _windows(header)
     if has_invalid_window:
         notes += ("A window in the file's tags is not valid and was left out.",)
+    matrix = place_single(frame, f'"{frame.path}"').ijk_to_ras
     return DicomImage(
-        volume=Volume(np.ascontiguousarray(values, np.float32), volume.ijk_to_ras, volume.name),
-        inverted=inverted,
-        windows=(*windows, *luts[VOI]),
+        volume=Volume(np.ascontiguousarray(values[None], np.float32), matrix, name),
+        inverted=header.text("PhotometricInterpretation") == "MONOCHROME1",
+        windows=(*windows, *voi_luts(header, signed)),
         view=_view(header),
-        modality=header.text("0008|0060").upper(),
-        body_part=header.text("0018|0015").upper(),
-        padding=padding,
+        modality=header.text("Modality").upper(),
+        body_part=header.text("BodyPartExamined").upper(),
+        padding=_padding_mask(stored, header),
         notes=notes,
     )
 
 
-@dataclass(frozen=True)
-class _Rescaling:
-    """DICOM's modality rescaling: value = stored value * slope + intercept."""
-
-    slope: float
-    intercept: float
-
-    @classmethod
-    def of(cls, header: DicomHeader) -> _Rescaling:
-        slope, intercept = header.number("0028|1053"), header.number("0028|1052")
-        return cls(1.0 if slope is None else slope, intercept or 0.0)
-
-    def __call__(self, stored: float) -> float:
-        return stored * self.slope + self.intercept
-
-    def uninverted(self, values: Array, header: DicomHeader) -> Array:
-        """The values of a MONOCHROME1 image as its windows count them.
-
-        GDCM inverts the stored values before it rescales them; this undoes it.
-        """
-        if header.number("0028|0103") == 1:
-            highest_stored = -1.0
-        else:
-            bits_stored = header.number("0028|0101")
-            highest_stored = 2.0 ** int(8 if bits_stored is None else bits_stored) - 1
-        original: Array = highest_stored * self.slope + 2 * self.intercept - values
-        return original
-
-
-def _padding_mask(
-    values: Array, header: DicomHeader, rescaling: _Rescaling
-) -> NDArray[np.bool_] | None:
+def _padding_mask(stored: Array, header: DicomHeader) -> NDArray[np.bool_] | None:
     """Bool (rows, columns) of pixels without image; None if there are none or nothing else."""
-    padding_value = header.number("0028|0120")
+    padding_value = header.stored_value("PixelPaddingValue")
     if padding_value is None:
         return None
-    mask: NDArray[np.bool_] = values == rescaling(padding_value)
+    limit = header.stored_value("PixelPaddingRangeLimit")
+    low, high = sorted((padding_value, padding_value if limit is None else limit))
+    mask: NDArray[np.bool_] = (stored >= low) & (stored <= high)
     return mask if mask.any() and not mask.all() else None
+
+
+def voi_luts(header: DicomHeader, signed: bool) -> tuple[Lut, ...]:
+    """The VOI look-up tables that are complete.
+
+    signed: whether the grey values may be negative, which decides how a table's first one is read.
+    """
+    luts = (_lut(item, signed) for item in header.items("VOILUTSequence"))
+    return tuple(lut for lut in luts if lut is not None)
+
+
+def _lut(item: DicomHeader, signed: bool) -> Lut | None:
+    """The table in one item of a sequence; None for one that is incomplete."""
+    descriptor = _words(item.value("LUTDescriptor"), 3)
+    if len(descriptor) != 3:
+        return None
+    count, first, bits = (int(number) & 0xFFFF for number in descriptor)
+    count = count or 65536  # which does not fit the field
+    entries = _words(item.value("LUTData"), count)
+    if len(entries) < count or not 1 <= bits <= 16:
+        return None
+    first = first - 65536 if signed and first >= 32768 else first
+    return Lut(first, entries[:count].copy(), bits, item.text("LUTExplanation"))
+
+
+def _words(value: object, count: int) -> Array:
+    """Numbers of 16 bits each, or where there are too few bytes for that of 8."""
+    if isinstance(value, bytes):
+        is_wide = len(value) >= 2 * count
+        return np.frombuffer(value[: len(value) // 2 * 2], "<u2" if is_wide else np.uint8)
+    try:
+        numbers = np.atleast_1d(np.asarray(value, np.int64)).astype(np.uint16)
+    except (TypeError, ValueError, OverflowError):
+        return np.empty(0, np.uint16)
+    return numbers if len(numbers) >= count else np.frombuffer(numbers.tobytes(), np.uint8)
 
 
 def _windows(header: DicomHeader) -> tuple[list[Window], bool]:
     """The valid windows of the tags, and whether there is an invalid one."""
-    centers, widths = header.numbers("0028|1050"), header.numbers("0028|1051")
-    names = [name.strip() for name in header.text("0028|1055").split("\\")]
-    function = header.text("0028|1056").upper() or LINEAR
+    centers, widths = header.numbers("WindowCenter"), header.numbers("WindowWidth")
+    names = header.texts("WindowCenterWidthExplanation")
+    function = header.text("VOILUTFunction").upper() or LINEAR
     windows = [
         Window(center, width, function, names[n] if n < len(names) else "")
         for n, (center, width) in enumerate(zip(centers, widths, strict=False))
@@ -195,15 +184,15 @@ def _view(header: DicomHeader) -> str:
 
     Tags in order: view position, patient orientation, series and protocol description.
     """
-    position = header.text("0018|5101").upper()
+    position = header.text("ViewPosition").upper()
     if position in ("PA", "AP"):
         return position
     if position in LATERAL:
         return "lateral"
-    row_direction = header.text("0020|0020").upper().split("\\")[0]
+    row_direction = header.text("PatientOrientation").upper().split("\\")[0]
     if row_direction.startswith(("A", "P")):  # rows run to the front or back of the body
         return "lateral"
-    description = f"{header.text('0008|103e')} {header.text('0018|1030')}".upper()
+    description = f"{header.text('SeriesDescription')} {header.text('ProtocolName')}".upper()
     words = set(re.findall(r"[A-Z]+", description))
     if not row_direction and words & set(LATERAL):
         return "lateral"
@@ -223,6 +212,6 @@ def dicom_modality(path: PathLike) -> str:
         if first is None:
             return ""
         check_file_name(first)
-        return read_header(first).text("0008|0060").upper()
+        return read_header(first).text("Modality").upper()
     except (RuntimeError, OSError, UserError):  # loading the file says what is wrong
         return ""

@@ -25,7 +25,15 @@ FOLDER = Path(__file__).parent
 REQUIREMENTS = FOLDER / "requirements.txt"
 TRAINING = FOLDER / "requirements-train.txt"
 # MB to download with dependencies: the wheels for Linux and Python 3.11, as of November 2026.
-SIZES_MB = {"monai": 2, "safetensors": 1, "einops": 0.1, "lightning-fabric": 0.6, "matplotlib": 24}
+SIZES_MB = {
+    "monai": 2,
+    "safetensors": 1,
+    "einops": 0.1,
+    "python-gdcm": 13,
+    "pylibjpeg-openjpeg": 2,
+    "lightning-fabric": 0.6,
+    "matplotlib": 24,
+}
 # Packages that come with PyTorch and not with Slicer. If they are left from an earlier PyTorch, pip
 # may have to replace them.
 TORCH_COMPANIONS = (

@@ -100,7 +100,7 @@ def file_of(node) -> str | None:
 
 
 def _is_readable_image(name: str) -> bool:
-    from MedLLMSegLib.io.dicom.series import is_dicom
+    from MedLLMSegLib.io.dicom.sort import is_dicom
     from MedLLMSegLib.io.pictures import is_picture
 
     return os.path.isfile(name) and (is_picture(name) or is_dicom(Path(name)))
