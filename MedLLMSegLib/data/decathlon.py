@@ -15,6 +15,8 @@ from MedLLMSegLib.io.volume_files import scan_name
 
 from .case import SPLITS, Case, expand_groups, group_of
 
+CHANNEL_LENGTH = len("_0000")  # what nnU-Net adds to the name of an image
+
 
 def choose_cases(folder: Path, cases: PathLike | Sequence[str] | None = None) -> list[str]:
     """The ids of the cases to measure: those named, else the "test" split, else all with labels.
@@ -83,10 +85,25 @@ def _is_scan(path: Path) -> bool:
 
 
 def file_of(folder: Path, case: str) -> Path:
-    """The scan file of a case, whatever its format."""
+    """The scan file of a case, whatever its format; in nnU-Net's folders CASE_0000.nii.gz, where
+    the number is that of the channel.
+    """
     for path in sorted(folder.glob(f"{glob.escape(case)}.*")):
         if _is_scan(path) and scan_name(path) == case:
             return path
+    channels = [
+        path
+        for path in sorted(folder.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9].*"))
+        if _is_scan(path) and scan_name(path)[:-CHANNEL_LENGTH] == case
+    ]
+    if len(channels) == 1:
+        return channels[0]
+    if channels:
+        raise UserError(
+            f'The case "{case}" has {len(channels)} images in "{folder}" '
+            f"({', '.join(path.name for path in channels)}), and one is needed; keep the channel"
+            " that is to be segmented."
+        )
     raise UserError(
         f'The case "{case}" has no file in "{folder}"; correct the list of cases or add the file.'
     )

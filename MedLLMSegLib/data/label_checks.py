@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume
@@ -28,13 +30,26 @@ def read_labels(path: Path, image: Volume) -> Array:
             f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
             "both must lie on the same grid."
         )
-    distance_mm = np.abs(labels.grid.corners_ras() - image.grid.corners_ras()).max()
+    distance_mm = min(
+        float(np.abs(one.corners_ras() - other.corners_ras()).max())
+        for one, other in product(_stated_grids(labels), _stated_grids(image))
+    )
     if not distance_mm <= _PLACE_TOLERANCE * min(image.spacing_mm):
         raise UserError(
             f'The label map "{path}" lies up to {distance_mm:.3g} mm beside its image; '
             "both must lie on the same grid."
         )
     return whole_numbers(labels.array, path)
+
+
+def _stated_grids(volume: Volume) -> list[Grid]:
+    """Where a volume lies, and where other programs see it: a NIfTI file can state two positions,
+    of which 3D Slicer takes one for the image and the other for the label map.
+    """
+    grids = [volume.grid]
+    if volume.forms is not None and volume.forms.other_ijk_to_ras is not None:
+        grids.append(Grid(volume.grid.shape, volume.forms.other_ijk_to_ras))
+    return grids
 
 
 def whole_numbers(array: Array, path: Path) -> Array:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import atomic_write, write_error
 from MedLLMSegLib.core.types import PathLike
-from MedLLMSegLib.io.itk_images import itk_warnings_off
+from MedLLMSegLib.io.itk_images import itk_calls
 
 from .result import Diagnosis
 
@@ -45,7 +45,7 @@ def write_overlay(diagnosis: Diagnosis, path: PathLike) -> Path:
     image = sitk.GetImageFromArray(overlay(diagnosis), isVector=True)
     with atomic_write(path, ".png") as temporary:
         try:
-            with itk_warnings_off():
+            with itk_calls():
                 sitk.WriteImage(image, str(temporary))
         except (RuntimeError, UserError) as error:
             raise write_error(path, error) from error

@@ -6,6 +6,7 @@ ITK gets it.
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 
-from .nifti_check import check_nifti, wrong_content
+from .file_errors import unreadable, wrong_content
 
 # Tag of a series: the distance between its images, in the file's own unit
 FRAME_STEP = "frame_step"
@@ -68,40 +69,36 @@ def check_file_name(path: PathLike) -> None:
 
 
 @contextmanager
-def itk_warnings_off() -> Iterator[None]:
-    """No warnings from ITK's C++ code. The switch is global, so its old state is restored."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+def itk_calls() -> Iterator[None]:
+    """Around calls of ITK: no warnings from its C++ code, and numbers in text with a point.
+
+    Both are settings of the whole process, and are restored. ITK reads and writes numbers as the
+    process's locale has them, which in Qt's programs is the user's: "1,5" in German.
+    """
+    warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
+    numbers = locale.setlocale(locale.LC_NUMERIC)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    locale.setlocale(locale.LC_NUMERIC, "C")
     try:
         yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+        locale.setlocale(locale.LC_NUMERIC, numbers)
+        sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
+
+
+itk_warnings_off = itk_calls
 
 
 def read_image(path: Path) -> sitk.Image:
-    """Read one image file with the reader that belongs to its suffix. Raises `UserError`."""
+    """Read a file in one of ITK's text-headed formats, NRRD or MetaImage. Raises `UserError`."""
     file_format = FORMATS[scan_suffix(path) or ""]
     try:
-        if file_format is _NIFTI:
-            check_nifti(path)
-        else:
-            _check_signature(path, file_format)
+        with open(path, "rb") as file:
+            if file_format.signature not in file.read(4096):
+                raise wrong_content(path, file_format.name)
     except OSError as error:
         raise unreadable(path, error) from error
     return run_reader(sitk.ImageFileReader(), file_format.image_io, path, str(path))
-
-
-def _check_signature(path: Path, file_format: Format) -> None:
-    with open(path, "rb") as file:
-        if file_format.signature not in file.read(4096):
-            raise wrong_content(path, file_format.name)
-
-
-def unreadable(path: Path, error: OSError) -> UserError:
-    """The error for a file that the system does not let us read."""
-    return UserError(
-        f'"{path}" may not be read ({error.strerror}); check the file and its permissions.'
-    )
 
 
 def run_reader(
@@ -120,7 +117,7 @@ def run_reader(
             reader.SetFileName(files)
         else:
             reader.SetFileNames(files)
-        with itk_warnings_off():
+        with itk_calls():
             return reader.Execute()
     except (RuntimeError, MemoryError) as error:
         if "orthonormal" in str(error):
@@ -149,25 +146,28 @@ def image_to_volume(
             f'"{name}" has {components} values in each voxel (colour or vectors), and plain grey'
             " values are needed; convert it to a scalar volume."
         )
-    dimension = image.GetDimension()
     spacing = image.GetSpacing()
+    frame_step = {FRAME_STEP: float(spacing[3]) or 1.0} if len(spacing) > 3 else {}
+    array = at_most_4d(sitk.GetArrayFromImage(image))
+    return Volume(array, itk_matrix(image), name, {**frame_step, **(tags or {})})
+
+
+def itk_matrix(image: sitk.Image | sitk.ImageFileReader) -> Array:
+    """(4, 4) from voxels (i, j, k) to RAS mm, of an image or of a reader that knows its header."""
+    dimension = image.GetDimension()
     axes = min(dimension, 3)
     direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:axes, :axes]
     matrix = np.eye(4)
-    matrix[:axes, :axes] = direction * np.array(spacing)[:axes]
+    matrix[:axes, :axes] = direction * np.array(image.GetSpacing())[:axes]
     matrix[:axes, 3] = image.GetOrigin()[:axes]
     matrix[:3] = LPS_TO_RAS @ matrix[:3]
-    frame_step = {FRAME_STEP: float(spacing[3]) or 1.0} if dimension > 3 else {}
-    array = _at_most_4d(sitk.GetArrayFromImage(image))
-    return Volume(array, matrix, name, {**frame_step, **(tags or {})})
+    return matrix
 
 
-def _at_most_4d(array: Array) -> Array:
+def at_most_4d(array: Array) -> Array:
     """[j, i] becomes [1, j, i]; axes beyond three become one, or none if it has length 1."""
-    if array.ndim == 2:
-        return array[None]
-    if array.ndim == 3:
-        return array
+    if array.ndim <= 3:
+        return array.reshape((1,) * (3 - array.ndim) + array.shape)
     array = array.reshape(-1, *array.shape[-3:])
     if len(array) == 1:
         single: Array = array[0]

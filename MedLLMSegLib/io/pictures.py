@@ -13,8 +13,8 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.core.volume import Volume
 
-from .itk_images import Format, check_file_name, image_to_volume, run_reader, unreadable
-from .nifti_check import wrong_content
+from .file_errors import unreadable, wrong_content
+from .itk_images import Format, check_file_name, image_to_volume, run_reader
 
 _PNG = Format("PNG", "PNGImageIO", b"\x89PNG\r\n")
 _JPEG = Format("JPEG", "JPEGImageIO", b"\xff\xd8\xff")

@@ -1,20 +1,15 @@
-"""Scans from files and folders, and results into files: NIfTI, NRRD, MHA, DICOM series, .seg.nrrd.
-
-Every written file is read back and compared before it takes its name.
-"""
+"""Scans from files and folders, results into files: NIfTI, NRRD, MHA, DICOM series, .seg.nrrd."""
 
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import atomic_write, write_error
+from MedLLMSegLib.core.orientation_code import check_code
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.core.volume import Volume
@@ -26,12 +21,14 @@ from .itk_images import (
     READABLE,
     check_file_name,
     image_to_volume,
-    itk_warnings_off,
     read_image,
     scan_suffix,
     volume_to_image,
 )
+from .nifti.nifti_file import read_nifti
 from .seg_nrrd import segmentation_fields
+from .text_headers import check_header, with_orientation
+from .write_images import has_right_angles, no_right_angles, write_image
 
 LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -40,8 +37,6 @@ DICOM_SUFFIXES = (".dcm", ".ima")
 RECORD_SUFFIX = ".medllmseg.json"
 # The names of segmentations, which are no scans
 SEGMENTATION_SUFFIXES = (".seg.nrrd", ".seg.nii.gz")
-# NIfTI stores its matrix as float32, with an error of 0.02 micrometres at a distance of one metre.
-_GRID_TOLERANCE_MM = 1e-2
 
 
 def scan_name(path: PathLike) -> str:
@@ -55,13 +50,15 @@ def scan_name(path: PathLike) -> str:
     return path.name or path.resolve().name
 
 
-def load_volume(path: PathLike) -> Volume:
+def load_volume(path: PathLike, assume_orientation: str | None = None) -> Volume:
     """Read one scan: a file (NIfTI, NRRD, MHA, MHD), the folder of a DICOM series, or one of its
     files.
 
     The array keeps the file's own data type and axes, [k, j, i]. A file of several images (4D)
     gives [t, k, j, i], which `segment` refuses. `tags` holds "window_center" and "window_width" if
-    a DICOM file has them. Raises `UserError`; ITK's own error is its ``__cause__``.
+    a DICOM file has them. assume_orientation: three letters such as "RAS", which say where the
+    axes i, j and k of a file lead that does not state its orientation; None to refuse such a file.
+    Raises `UserError`; ITK's own error is its ``__cause__``.
     """
     path = Path(path).expanduser()
     check_file_name(path)
@@ -76,7 +73,7 @@ def load_volume(path: PathLike) -> Volume:
     elif path.stat().st_size == 0:
         raise UserError(f'"{path}" is empty (0 bytes); copy or export it again.')
     elif scan_suffix(path):
-        return image_to_volume(read_image(path), scan_name(path))
+        return _read_file(path, assume_orientation)
     elif not is_dicom(path):
         raise UserError(
             f'"{path}" is not a scan in a format that can be read here ({READABLE}); '
@@ -84,6 +81,16 @@ def load_volume(path: PathLike) -> Volume:
         )
     volume = load_dicom(path)
     return replace(volume, name=scan_name(path))
+
+
+def _read_file(path: Path, assume_orientation: str | None) -> Volume:
+    """Read a file in one of `FORMATS`."""
+    assume = None if assume_orientation is None else check_code(assume_orientation)
+    name = scan_name(path)
+    if scan_suffix(path) in (".nii", ".nii.gz"):
+        return read_nifti(path, name, assume)
+    header = check_header(path)
+    return with_orientation(image_to_volume(read_image(path), name), header, path, assume)
 
 
 def save_segmentation(segmentation: Segmentation, path: PathLike) -> Path:
@@ -103,7 +110,7 @@ def save_segmentation(segmentation: Segmentation, path: PathLike) -> Path:
     if path.name.lower().endswith(".seg.nrrd"):
         for key, value in segmentation_fields(segmentation).items():
             image.SetMetaData(key, value)
-    return _save(image, path)
+    return write_image(image, path, _suffix(path), labels.forms)
 
 
 def save_volume(volume: Volume, path: PathLike) -> Path:
@@ -118,60 +125,19 @@ def save_volume(volume: Volume, path: PathLike) -> Path:
             f'"{path.name}" does not say in which format to save; end it with .nii.gz, .nii, .nrrd'
             " or .mha."
         )
-    return _save(volume_to_image(volume, vectors=suffix in (".nrrd", ".mha")), path)
+    image = volume_to_image(volume, vectors=suffix in (".nrrd", ".mha"))
+    return write_image(image, path, _suffix(path), volume.forms)
 
 
-def _save(image: sitk.Image, path: Path) -> Path:
-    check_file_name(path)
-    suffix = next(s for s in (*LABEL_SUFFIXES, *FORMATS) if path.name.lower().endswith(s))
-    if suffix.startswith(".nii") and not _has_right_angles(image):
-        raise UserError(
-            f'"{path.name}" cannot be NIfTI, because the scan\'s axes are not at right angles; '
-            "save it as .nrrd."
-        )
-    with atomic_write(path, suffix) as temporary:
-        try:
-            with itk_warnings_off():
-                sitk.WriteImage(image, str(temporary), useCompression=suffix != ".nii")
-            written = read_image(temporary)  # ITK's NIfTI writer does not notice a full disk
-        except (RuntimeError, UserError) as error:
-            raise write_error(path, error) from error
-        if not _is_same_image(image, written):
-            raise write_error(path)
-    return path
+def _suffix(path: Path) -> str:
+    """The suffix of a file to be written, which is known to have one."""
+    return next(s for s in (*LABEL_SUFFIXES, *FORMATS) if path.name.lower().endswith(s))
 
 
-def _has_right_angles(image: sitk.Image) -> bool:
-    axes = np.array(image.GetDirection()).reshape(image.GetDimension(), -1)
-    return bool(np.abs(axes.T @ axes - np.eye(len(axes))).max() <= 1e-4)
-
-
-def _is_same_image(image: sitk.Image, written: sitk.Image) -> bool:
-    """Whether voxels, grid and text fields of an image are those of the file that was written."""
-    return (
-        image.GetSize() == written.GetSize()
-        and image.GetPixelID() == written.GetPixelID()
-        and _checksum(image) == _checksum(written)
-        and _is_same_grid(image, written)
-        and all(
-            written.HasMetaDataKey(key) and written.GetMetaData(key) == image.GetMetaData(key)
-            for key in image.GetMetaDataKeys()
-        )
-    )
-
-
-def _checksum(image: sitk.Image) -> int:
-    """CRC-32 of the voxels, which needs no copy of them."""
-    return zlib.crc32(sitk.GetArrayViewFromImage(image))
-
-
-def _is_same_grid(image: sitk.Image, written: sitk.Image) -> bool:
-    """Whether the first and the last voxel of both images lie in the same places."""
-    first = [0] * image.GetDimension()
-    last = [n - 1 for n in image.GetSize()]
-    for index in (first, last):
-        expected = np.array(image.TransformIndexToPhysicalPoint(index))
-        actual = np.array(written.TransformIndexToPhysicalPoint(index))
-        if np.abs(expected - actual).max() > _GRID_TOLERANCE_MM:
-            return False
-    return True
+def check_format(volume: Volume, path: PathLike) -> None:
+    """Raise `UserError` now, and not after the work, if a file of this name cannot hold a result on
+    the volume's grid.
+    """
+    path = Path(path)
+    if _suffix(path).startswith(".nii") and not has_right_angles(volume):
+        raise no_right_angles(path)
