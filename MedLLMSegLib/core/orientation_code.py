@@ -66,8 +66,8 @@ def not_stated(subject: str) -> UserError:
     """The error for a file that does not say where left and right are. subject: begins it."""
     return UserError(
         f"{subject} does not state its orientation, so that left and right cannot be told apart; if"
-        " you know where its columns, rows and slices lead, say so, for example with"
-        " --assume-orientation RAS."
+        " you know where its columns, rows and slices lead, write it into the file, or let"
+        " `medllmseg segment` assume it, for example with --assume-orientation RAS."
     )
 
 

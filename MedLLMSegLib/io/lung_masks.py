@@ -11,7 +11,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array, PathLike
 
 from .pictures import is_picture, read_picture
-from .radiograph import Radiograph
+from .radiograph import AS_PICTURE, Radiograph
 from .volume_files import load_volume, scan_name
 
 
@@ -22,7 +22,7 @@ def load_lung_mask(path: PathLike, radiograph: Radiograph) -> NDArray[np.bool_]:
     """
     path = Path(path).expanduser()
     is_existing_picture = is_picture(path) and path.exists()
-    volume = read_picture(path).volume if is_existing_picture else load_volume(path)
+    volume = read_picture(path).volume if is_existing_picture else load_volume(path, AS_PICTURE)
     return lung_mask_of(volume.array, radiograph, scan_name(path))
 
 

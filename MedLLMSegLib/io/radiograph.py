@@ -28,6 +28,8 @@ TURNED = (
 )
 # No radiograph has values this low; every CT of a chest has, because air is -1000.
 HOUNSFIELD_AIR = -900
+# The orientation of a flat file that states none: it is shown as it is stored, like a picture.
+AS_PICTURE = "LPS"
 UNKNOWN_PIXEL_MM = (1.0, 1.0)
 _8_BIT_WINDOW = Window(127.5, 255.0, EXACT)
 
@@ -93,7 +95,7 @@ def load_radiograph(path: PathLike, window: int | None = None, ct: bool = False)
                 f'"{path}" has no windows to choose from, as only DICOM files have them; leave the'
                 " window out."
             )
-        return _from_picture(path) if is_picture(path) else radiograph_of(load_volume(path), ct=ct)
+        return _from_picture(path) if is_picture(path) else _from_volume(path, ct)
     if is_dicom(path):
         return _from_dicom(path, window, ct)
     if path.stat().st_size == 0:
@@ -101,6 +103,10 @@ def load_radiograph(path: PathLike, window: int | None = None, ct: bool = False)
     raise UserError(
         f'"{path}" is not an image that can be read here ({READABLE}); convert it to one of these.'
     )
+
+
+def _from_volume(path: Path, ct: bool) -> Radiograph:
+    return radiograph_of(load_volume(path, assume_orientation=AS_PICTURE), ct=ct)
 
 
 def _from_picture(path: Path) -> Radiograph:
