@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,6 +15,7 @@ OptionHolder: TypeAlias = (
     "argparse.ArgumentParser | argparse._ArgumentGroup"  # where options are added
 )
 
+FRAME_NUMBERS = "--frame-numbers"  # what --frames with numbers becomes
 LOG_NAME = "medllmseg.log"  # in the cache folder
 
 
@@ -24,6 +27,22 @@ def typed_path(text: str) -> Path:
 def option_name(field: str) -> str:
     """How an option is typed: --llm-layer for llm_layer."""
     return f"--{field.replace('_', '-')}"
+
+
+def joined_frames(argv: Sequence[str]) -> list[str]:
+    """The words of a command line with --frames and the numbers behind it made one option.
+
+    --frames alone means every image of a series, and must not take a file's name for its numbers.
+    """
+    joined: list[str] = []
+    for word in argv:
+        if word.startswith("--frames="):
+            joined.append(f"{FRAME_NUMBERS}={word.removeprefix('--frames=')}")
+        elif joined and joined[-1] == "--frames" and re.fullmatch(r"[\d,-]*\d", word):
+            joined[-1] = f"{FRAME_NUMBERS}={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def add_device_option(options: OptionHolder) -> None:

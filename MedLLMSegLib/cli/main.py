@@ -21,7 +21,7 @@ from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.version import __version__
 
 from . import benchmark, bundle, diagnose, evaluate, info, llm, models, segment, train, tsne
-from .common_options import LOG_NAME
+from .common_options import LOG_NAME, joined_frames
 
 COMMANDS = (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne, info)
 BAD_INPUT, UNEXPECTED, STOPPED = 2, 3, 130  # exit codes
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     # torch reads it when a command imports it: the CPU does what MPS lacks
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(joined_frames(argv))
     with _logging_to_file() as log:
         return _run(args, shlex.join(["medllmseg", *argv]), log)
 

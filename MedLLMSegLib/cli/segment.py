@@ -14,7 +14,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
-from .common_options import Subparsers, add_device_option, typed_path
+from .common_options import FRAME_NUMBERS, Subparsers, add_device_option, typed_path
 from .terminal_progress import ScanBar
 
 if TYPE_CHECKING:
@@ -80,8 +80,16 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=(
             "segment every image of a series (4D), such as a cine of the heart: writes the label"
-            " maps as one 4D NIfTI, and a table of the volumes in each image"
+            " maps as one 4D NIfTI, and a table of the volumes in each image; with numbers, such as"
+            " --frames 1-8,10: these frames of a DICOM file or slices of a DICOM series alone"
         ),
+    )
+    parser.add_argument(FRAME_NUMBERS, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--series",
+        metavar="UID or N",
+        help="which volume of DICOM files: its series' UID, or its number in the list that the"
+        " message about several volumes gives",
     )
 
 
@@ -136,6 +144,8 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         uncertainty=args.uncertainty,
         augment=args.augment,
         frames=args.frames,
+        dicom_series=args.series,
+        dicom_frames=args.frame_numbers,
     )
     model = load_model(args.model, args.device)
     with ScanBar(scans) as bar:

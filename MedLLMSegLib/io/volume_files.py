@@ -50,7 +50,13 @@ def scan_name(path: PathLike) -> str:
     return path.name or path.resolve().name
 
 
-def load_volume(path: PathLike, assume_orientation: str | None = None) -> Volume:
+def load_volume(
+    path: PathLike,
+    assume_orientation: str | None = None,
+    *,
+    series: str | None = None,
+    frames: str | None = None,
+) -> Volume:
     """Read one scan: a file (NIfTI, NRRD, MHA, MHD), the folder of a DICOM series, or one of its
     files.
 
@@ -58,6 +64,7 @@ def load_volume(path: PathLike, assume_orientation: str | None = None) -> Volume
     gives [t, k, j, i], which `segment` refuses. `tags` holds "window_center" and "window_width" if
     a DICOM file has them. assume_orientation: three letters such as "RAS", which say where the
     axes i, j and k of a file lead that does not state its orientation; None to refuse such a file.
+    series, frames: which volume of DICOM files to read, as for `load_dicom`.
     Raises `UserError`; ITK's own error is its ``__cause__``.
     """
     path = Path(path).expanduser()
@@ -73,13 +80,18 @@ def load_volume(path: PathLike, assume_orientation: str | None = None) -> Volume
     elif path.stat().st_size == 0:
         raise UserError(f'"{path}" is empty (0 bytes); copy or export it again.')
     elif scan_suffix(path):
+        if series is not None or frames is not None:
+            raise UserError(
+                f'"{path}" is no DICOM file, and only of those a series and frames can be chosen;'
+                " leave --series and --frames out."
+            )
         return _read_file(path, assume_orientation)
     elif not is_dicom(path):
         raise UserError(
             f'"{path}" is not a scan in a format that can be read here ({READABLE}); '
             "convert it, for example with 3D Slicer."
         )
-    volume = load_dicom(path)
+    volume = load_dicom(path, series, frames)
     return replace(volume, name=scan_name(path))
 
 

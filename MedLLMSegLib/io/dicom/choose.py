@@ -11,7 +11,7 @@ from .frames import Frame
 from .header import DicomHeader
 
 _MOST_LISTED = 12  # volumes in a message
-_HOW = "choose one by its number in this list, counted from 1, with --series"
+_HOW = "choose one by its number with --series"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +97,6 @@ def _several(volumes: list[DicomVolume], path: Path) -> UserError:
 
 
 def _listed(volumes: list[DicomVolume]) -> str:
-    listed = ", ".join(str(volume) for volume in volumes[:_MOST_LISTED])
+    listed = ", ".join(f"{n}: {volume}" for n, volume in enumerate(volumes[:_MOST_LISTED], 1))
     more = len(volumes) - _MOST_LISTED
     return f"{listed} and {more} more" if more > 0 else listed

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.native_output import native_errors_logged
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.io.pictures import GREY_NEEDED, MAX_GREY_DIFFERENCE, STORED_IN_COLOUR
 
@@ -141,7 +142,7 @@ def _decoded(header: DicomHeader, path: Path, indices: list[int]) -> list[Array]
 
     _silence_gdcm()
     try:
-        with no_warnings():
+        with no_warnings(), native_errors_logged():
             wanted = indices if header.frames > 1 else None
             decoded = [np.array(a) for a in iter_pixels(header.dataset, indices=wanted)]
     except NotImplementedError as error:
@@ -172,7 +173,8 @@ def _unknown_encoding(header: DicomHeader, path: Path) -> UserError:
     name = UID(header.transfer_syntax).name
     return UserError(
         f'"{path}" is compressed as {name}, for which this Python ({sys.executable}) has no'
-        " decoder; install python-gdcm and pylibjpeg-openjpeg into it, or decompress the files."
+        " decoder; install python-gdcm, pylibjpeg and pylibjpeg-openjpeg into it, or decompress the"
+        " files."
     )
 
 

@@ -24,7 +24,7 @@ MAX_UNEVENNESS = 0.1
 MAX_SIDEWAYS_PIXELS = 0.1
 ROUNDED_DIRECTION = 7e-4
 SAME_SPACING = 1e-3  # as a part of the spacing
-NOT_PERPENDICULAR = 1e-2  # cosine of the angle between rows and columns, and error of a length
+NOT_PERPENDICULAR = 3e-3  # cosine of the angle between rows and columns, and error of a length
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +117,16 @@ def _common_axes(frames: Sequence[Frame], subject: str) -> Array:
 
 
 def _checked_axes(axes: Array, subject: str) -> Array:
-    """(2, 3) unit vectors. Raises `UserError` for axes that are none, or not at right angles."""
+    """(2, 3) unit vectors at right angles. Raises `UserError` for axes that are far from it."""
     lengths = np.linalg.norm(axes, axis=1)
     if np.abs(lengths - 1).max() > NOT_PERPENDICULAR or abs(axes[0] @ axes[1]) > NOT_PERPENDICULAR:
         raise UserError(
             f"{subject} states directions that are not at right angles or not of length 1"
             f" ({', '.join(f'{n:g}' for n in axes.ravel())}); export it again."
         )
-    unit: Array = axes / lengths[:, None]
-    return unit
+    left, _, right = np.linalg.svd(axes, full_matrices=False)
+    nearest: Array = left @ right  # at right angles, though the file's digits were rounded
+    return nearest
 
 
 def _even_step(frames: Sequence[Frame], subject: str) -> float:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MedLLMSegLib.core.types import Array
+
 from .frames import Frame
 
 SAME_PLACE_MM = 1e-3
@@ -118,10 +120,22 @@ def _groups_by_keys(frames: list[Frame], keys: tuple[str, ...]) -> list[FrameGro
     def values(frame: Frame) -> tuple[str, ...]:
         return tuple(frame.keys.get(key, "") for key in keys)
 
+    groups = sorted(_groups_of(frames, values), key=lambda group: _sortable(values(group[0])))
     return [
         FrameGroup(group, ", ".join(_words(key, group[0].keys.get(key, "none")) for key in keys))
-        for group in _groups_of(frames, values)
+        for group in groups
     ]
+
+
+def _sortable(values: tuple[str, ...]) -> list[tuple[float, str]]:
+    """Numbers by their size, and text behind them."""
+    keys: list[tuple[float, str]] = []
+    for value in values:
+        try:
+            keys.append((float(value or -1), ""))
+        except ValueError:
+            keys.append((float("inf"), value))
+    return keys
 
 
 def _words(key: str, value: str) -> str:
@@ -136,13 +150,13 @@ def _separate_stacks(frames: list[Frame]) -> list[FrameGroup]:
     return groups
 
 
-def depths_mm(frames: Sequence[Frame]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def depths_mm(frames: Sequence[Frame]) -> Array:
     """How far along the first frame's normal each frame lies."""
     axes = frames[0].axes
     assert axes is not None
-    depths: np.ndarray[tuple[int], np.dtype[np.float64]] = np.array(
-        [frame.position for frame in frames], float
-    ) @ np.cross(axes[0], axes[1])
+    normal = np.cross(axes[0], axes[1])
+    positions = np.array([frame.position for frame in frames], float)
+    depths: Array = positions @ (normal / max(np.linalg.norm(normal), 1e-9))
     return depths
 
 

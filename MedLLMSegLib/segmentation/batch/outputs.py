@@ -18,6 +18,7 @@ class SegmentOptions:
     probabilities, uncertainty: files for the maps of one scan. command: the line that repeats the
     run, kept with each result. augment: more views of the scan to average. frames: every image of
     a series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
+    dicom_series, dicom_frames: which volume of DICOM files to read, as for `load_volume`.
     """
 
     side: str | None = None
@@ -28,6 +29,8 @@ class SegmentOptions:
     uncertainty: Path | None = None
     augment: int = 0
     frames: bool = False
+    dicom_series: str | None = None
+    dicom_frames: str | None = None
 
 
 @dataclass(frozen=True)

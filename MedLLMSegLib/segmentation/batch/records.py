@@ -157,6 +157,9 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
     }
     if options.frames:
         key["frames"] = True
+    for name in ("dicom_series", "dicom_frames"):
+        if getattr(options, name) is not None:
+            key[name] = getattr(options, name)
     return key
 
 

@@ -59,7 +59,7 @@ def segment_file(
             "Reports need the package matplotlib, which is not installed; "
             'run `pip install "medllmseg[report]"` or leave --report out.'
         )
-    volume = load_volume(scan)
+    volume = load_volume(scan, series=options.dicom_series, frames=options.dicom_frames)
     if volume.array.ndim == 4 and not options.frames:
         raise UserError(
             f'"{scan}" is a series of {len(volume.array)} images; add --frames to segment each of'

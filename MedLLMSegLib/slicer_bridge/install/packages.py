@@ -30,6 +30,7 @@ SIZES_MB = {
     "safetensors": 1,
     "einops": 0.1,
     "python-gdcm": 13,
+    "pylibjpeg": 0.1,
     "pylibjpeg-openjpeg": 2,
     "lightning-fabric": 0.6,
     "matplotlib": 24,

@@ -66,7 +66,8 @@ def test_two_series_in_one_folder(tmp_path):
     assert load_volume(tmp_path).array[:, 0, 0].tolist() == [1, 2, 3]  # the other is a single image
     write_series(tmp_path, [4, 5, 6, 7], uid="1.2.4", description="T2 head", start=10)
     with pytest.raises(
-        UserError, match=r'3 DICOM series: "T1 head" \(3 slices\), "T2 head" \(4 slices\), "scout"'
+        UserError,
+        match=r'3 DICOM series: 1: "T1 head" \(3 slices\), 2: "T2 head" \(4 slices\), 3: "scout"',
     ):
         load_volume(tmp_path)
     assert load_volume(tmp_path / "IM0011.dcm").array[:, 0, 0].tolist() == [4, 5, 6, 7]
