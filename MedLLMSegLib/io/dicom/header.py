@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.io.itk_images import check_file_name, unreadable
+from MedLLMSegLib.io.file_errors import unreadable
+from MedLLMSegLib.io.itk_images import check_file_name
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
