@@ -160,12 +160,12 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.studies.benchmark.benchmark_page import write_page
-    from MedLLMSegLib.studies.benchmark.benchmark_plan import SETTINGS, chosen_runs, keep_settings
+    from MedLLMSegLib.studies.benchmark.benchmark_plan import SETTINGS, chosen_runs, record_settings
     from MedLLMSegLib.studies.benchmark.benchmark_runner import run_benchmark
 
     bench = _bench(args)
     if (args.output / SETTINGS).exists():
-        keep_settings(bench.settings, args.output / SETTINGS)
+        record_settings(bench.settings, args.output / SETTINGS)
         bench.results.gather(args.output)
     if args.list:
         for run in chosen_runs(bench.settings, args.only):

@@ -114,7 +114,7 @@ def _export_segmenter(args: argparse.Namespace) -> Path:
         args.output,
         shipped=args.shipped,
         evidence=_evidence(args),
-        words=_description(args),
+        description=_description(args),
     )
 
 
@@ -210,7 +210,7 @@ def benchmark_finding(path: Path) -> str:
     return " ".join(sentences)
 
 
-def _differences(found: BlockAnswer) -> str:
+def _differences(block: BlockAnswer) -> str:
     """The change of mean Dice against each control, with interval and p-value."""
     from MedLLMSegLib.reporting.markdown import p_value
     from MedLLMSegLib.studies.benchmark.verdict import NAMES
@@ -218,5 +218,5 @@ def _differences(found: BlockAnswer) -> str:
     return "; ".join(
         f"against {NAMES[control]} {test.difference:+.4f} ({test.low:+.4f} to {test.high:+.4f},"
         f" {p_value(test.p_holm, 'p')})"
-        for control, test in found.tests.items()
+        for control, test in block.tests.items()
     )

@@ -44,6 +44,18 @@ class DisplayOrientation:
         rows, columns = shown
         return (columns, rows) if self.transposed else (rows, columns)
 
+    # The names of version 0.3, where this was the `turn` of a `Diagnosis`:
+    shown = to_shown
+    stored = to_stored
+
+    @property
+    def rows(self) -> bool:
+        return self.flip_rows
+
+    @property
+    def columns(self) -> bool:
+        return self.flip_columns
+
     def _flipped(self, image: Array) -> Array:
         row_step = -1 if self.flip_rows else 1
         column_step = -1 if self.flip_columns else 1

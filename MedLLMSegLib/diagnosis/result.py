@@ -35,3 +35,8 @@ class Diagnosis:
     model: str = ""
     seconds: float = 0.0
     orientation: DisplayOrientation = AS_STORED
+
+    @property
+    def turn(self) -> DisplayOrientation:
+        """`orientation`, by its name in version 0.3."""
+        return self.orientation

@@ -152,7 +152,7 @@ def label(panel: Axes, x: float, y: float, text: str, **style: object) -> None:
         "path_effects": _HALO,
         **style,
     }
-    panel.text(x, y, text, **settings)  # type: ignore[arg-type]
+    panel.text(x, y, text, **settings)  # type: ignore[arg-type]  # a dict of mixed values
 
 
 def draw_frame(panel: Axes, view: View, offset_ras: Array, side_mm: float) -> None:

@@ -8,7 +8,32 @@ from pathlib import Path
 
 import pytest
 
+import MedLLMSegLib
+from MedLLMSegLib import Diagnosis
+from MedLLMSegLib.core.display_orientation import DisplayOrientation
+
 ROOT = Path(__file__).parents[2]
+PUBLIC_IN_0_3 = [
+    "Cancelled",
+    "Diagnosis",
+    "Radiograph",
+    "Segmentation",
+    "Structure",
+    "UserError",
+    "Volume",
+    "accept_licence",
+    "diagnose",
+    "list_models",
+    "load_classifier",
+    "load_model",
+    "load_radiograph",
+    "load_volume",
+    "save_segmentation",
+    "save_volume",
+    "segment",
+    "segment_frames",
+    "write_report",
+]
 
 
 @pytest.fixture
@@ -25,6 +50,21 @@ def run(tmp_path):
         env=environment,
         check=False,
     )
+
+
+@pytest.mark.parametrize("name", PUBLIC_IN_0_3)
+def test_every_public_name_of_0_3_is_still_there(name):
+    assert name in MedLLMSegLib.__all__
+    assert callable(getattr(MedLLMSegLib, name))
+
+
+def test_a_diagnosis_still_has_the_turn_of_0_3():
+    turned = DisplayOrientation(transposed=True, flip_rows=True)
+    result = Diagnosis({}, "", None, 0.0, None, "", None, None, orientation=turned)
+    assert result.turn is turned
+    assert (result.turn.rows, result.turn.columns) == (True, False)
+    assert result.turn.shown == turned.to_shown
+    assert result.turn.stored == turned.to_stored
 
 
 @pytest.mark.slow

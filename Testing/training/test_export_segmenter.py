@@ -290,12 +290,12 @@ def test_a_run_of_other_structures_is_none_of_our_models(run, tmp_path):
 
 def test_words_can_be_corrected(run, tmp_path):
     folder = export_bundle(
-        run, tmp_path / "bundle", words={"licence": "CC-BY-4.0", "title": "Livers"}
+        run, tmp_path / "bundle", description={"licence": "CC-BY-4.0", "title": "Livers"}
     )
     assert (model_entry(folder).licence, model_entry(folder).title) == ("CC-BY-4.0", "Livers")
     change(run, fine_tuned_from={"id": "theirs", "licence": "CC-BY-NC-4.0", "accept_licence": True})
     with pytest.raises(UserError, match="binds what is trained from it"):
-        export_bundle(run, tmp_path / "bundle", words={"licence": "CC-BY-4.0"})
+        export_bundle(run, tmp_path / "bundle", description={"licence": "CC-BY-4.0"})
 
 
 def test_the_cards_lines_are_even(run, tmp_path):

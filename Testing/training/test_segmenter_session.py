@@ -301,10 +301,7 @@ def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
     assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] == -(
         -plan["train"]["steps"] // 2
     )
-    assert (
-        "3 looks at the val cases of 0.4 s" in plan["pace"]
-        and plan["pace"] in capsys.readouterr().out
-    )
+    assert "3 validations of 0.4 s" in plan["pace"] and plan["pace"] in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -71,14 +71,14 @@ def page(results: BenchmarkResults, command: str) -> str:
         *_left_out(results),
         *costs(results),
         *memory(results),
-        *_how(results, command),
+        *_method_section(results, command),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _answer_lines(results: BenchmarkResults) -> list[str]:
-    found = answer(results)
-    lines = [f"**{headline(found)}** {_explained(results, found)}", *_against(found)]
+    block = answer(results)
+    lines = [f"**{headline(block)}** {_explanation(results, block)}", *_control_lines(block)]
     for title, network, percent, controls in (
         ("With a tenth of the training cases", "ours", 10, CONTROLS),
         ("In the paper's plain network", "paper", 100, ("A", "D")),
@@ -88,17 +88,17 @@ def _answer_lines(results: BenchmarkResults) -> list[str]:
         lines += (
             [f"{title}: {NOT_RUN}."]
             if other.missing
-            else [f"{title}{_reached(results, network, percent)}:{said}", *_against(other)]
+            else [f"{title}{_reached(results, network, percent)}:{said}", *_control_lines(other)]
         )
     return lines
 
 
 def _reached(results: BenchmarkResults, network: str, percent: int) -> str:
     """How good a network's F is, and that it says little where it is far from trained."""
-    found = known_figure(results, ArmKey(network, "F", percent))
+    reached = known_figure(results, ArmKey(network, "F", percent))
     ours = figure(results, ArmKey("ours", "F", 100))
-    text = f", F has a mean Dice of {found.mean:.4f}"
-    if ours is None or ours.mean - found.mean <= UNTRAINED:
+    text = f", F has a mean Dice of {reached.mean:.4f}"
+    if ours is None or ours.mean - reached.mean <= UNTRAINED:
         return text
     return (
         f"{text} (ours, in as many steps, {ours.mean:.4f}): it is far from trained, and "
@@ -106,12 +106,12 @@ def _reached(results: BenchmarkResults, network: str, percent: int) -> str:
     )
 
 
-def _explained(results: BenchmarkResults, found: BlockAnswer) -> str:
-    if found.missing:
+def _explanation(results: BenchmarkResults, block: BlockAnswer) -> str:
+    if block.missing:
         total = len(results.settings["seeds"]) * (1 + len(CONTROLS))
         return (
-            f"{len(found.missing)} of the {total} trainings that answer it are {NOT_RUN}:"
-            f" {', '.join(found.missing)}. What is finished stands below; no part of it is an"
+            f"{len(block.missing)} of the {total} trainings that answer it are {NOT_RUN}:"
+            f" {', '.join(block.missing)}. What is finished stands below; no part of it is an"
             " estimate."
         )
     f = known_figure(results, ArmKey("ours", "F", 100))
@@ -121,24 +121,24 @@ def _explained(results: BenchmarkResults, found: BlockAnswer) -> str:
         f'"The language model helps" was to mean that our network with the frozen pretrained block'
         f" (F) is better than both "
         "the trainable MLP (C) and the frozen random block (D); that is"
-        f" {'so' if found.verdict == 'helps' else 'not shown'} "
+        f" {'so' if block.verdict == 'helps' else 'not shown'} "
         f"here. F has a mean Dice of {f.mean:.4f} ({interval(f)}) on {len(cases)} test cases of"
         f" {heads} heads or patients, "
         f"{len(f.seeds)} seeds averaged."
     )
 
 
-def _against(found: BlockAnswer) -> list[str]:
+def _control_lines(block: BlockAnswer) -> list[str]:
     """F against each control, a line each."""
-    if found.missing:
+    if block.missing:
         return []
     lines = [
         f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {signed(test.difference, DIGITS)} Dice"
         f" ({interval(test)}, "
         f"{p_value(test.p_holm, 'p')}; seed by seed"
-        f" {', '.join(signed(v, DIGITS) for v in found.by_seed[arm].values())}"
-        f"{': the seeds disagree' if found.disagree(arm) else ''})"
-        for arm, test in found.tests.items()
+        f" {', '.join(signed(v, DIGITS) for v in block.by_seed[arm].values())}"
+        f"{': the seeds disagree' if block.disagree(arm) else ''})"
+        for arm, test in block.tests.items()
     ]
     return ["\n".join(lines)]
 
@@ -226,7 +226,7 @@ def _change(results: BenchmarkResults, arm: str) -> str:
     )
 
 
-def _how(results: BenchmarkResults, command: str) -> list[str]:
+def _method_section(results: BenchmarkResults, command: str) -> list[str]:
     s, train = results.settings, results.settings["train"]
     sizes = {split: len(ids) for split, ids in s["cases"].items()}
     ours = s["ours"]

@@ -126,7 +126,7 @@ def _with_tuples(data: Json) -> Json:
 
 def make_settings(
     case_set: CaseSet,
-    parts: Mapping[str, Sequence[Case]],
+    splits: Mapping[str, Sequence[Case]],
     *,
     size: str = "default",
     steps: int = 600,
@@ -149,10 +149,10 @@ def make_settings(
         raise UserError(
             f"{steps} steps of {batch} samples are asked for, and at least 1 of each is needed."
         )
-    if not all(parts[split] for split in ("train", "val", "test")):
+    if not all(splits[split] for split in ("train", "val", "test")):
         raise UserError(
-            f'"{case_set.source}" has no cases to {next(s for s in parts if not parts[s])} on; the'
-            ' benchmark needs "train", "val" and "test" in its splits.json.'
+            f'"{case_set.source}" has no cases to {next(s for s in splits if not splits[s])} on;'
+            ' the benchmark needs "train", "val" and "test" in its splits.json.'
         )
     classes = len(case_set.labels) + 1
     train = TrainConfig(
@@ -176,7 +176,7 @@ def make_settings(
         tune,
         1.0,
         "ras",
-        {split: [c.id for c in parts[split]] for split in ("train", "val", "test")},
+        {split: [c.id for c in splits[split]] for split in ("train", "val", "test")},
         len(case_set.labels),
     )
 
@@ -256,31 +256,31 @@ def chosen_runs(settings: BenchmarkSettings, pattern: str | None = None) -> list
     return found
 
 
-def keep_settings(settings: BenchmarkSettings, path: Path) -> None:
+def record_settings(settings: BenchmarkSettings, path: Path) -> None:
     """Record the settings in a new file, or refuse where results of other settings stand."""
     wanted = settings.to_dict()
     if not path.exists():
         write_text(path, json.dumps(wanted, indent=1))
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f'"{path}" is damaged; choose another --output.') from error
-    refuse_other(found, wanted, path)
+    refuse_other(stored, wanted, path)
 
 
-def refuse_other(found: dict, wanted: dict, path: Path) -> None:
+def refuse_other(stored: dict, wanted: dict, path: Path) -> None:
     """Raise `UserError` naming the first setting that differs. A setting that came later had its
     default value before.
     """
     try:
-        found = BenchmarkSettings.from_dict(found).to_dict()
+        stored = BenchmarkSettings.from_dict(stored).to_dict()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f'"{path}" was written by another version, or is damaged; choose another --output and'
             " --docs."
         ) from error
-    if (different := _first_difference(found, wanted)) is not None:
+    if (different := _first_difference(stored, wanted)) is not None:
         name, old, new = different
         raise UserError(
             f'"{path}" belongs to a benchmark with {name} = {_short(old)}, and {_short(new)} is'
@@ -289,14 +289,14 @@ def refuse_other(found: dict, wanted: dict, path: Path) -> None:
         )
 
 
-def _first_difference(found, wanted, name: str = "") -> tuple | None:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *(k for k in found if k not in wanted)]:
-            inner = _first_difference(found.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+def _first_difference(stored, wanted, name: str = "") -> tuple | None:
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *(k for k in stored if k not in wanted)]:
+            inner = _first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
             if inner:
                 return inner
         return None
-    return None if found == wanted else (name, found, wanted)
+    return None if stored == wanted else (name, stored, wanted)
 
 
 def _short(value) -> str:

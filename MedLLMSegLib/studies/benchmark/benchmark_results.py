@@ -65,11 +65,11 @@ class BenchmarkResults:
         runs = ",\n".join(f'"{name}": {json.dumps(self.runs[name])}' for name in sorted(self.runs))
         write_text(self.path, "{" + ",\n".join([*lines, '"runs": {\n' + runs + "\n}"]) + "}\n")
 
-    def _merge(self, found: dict) -> None:
-        self.runs = found.get("runs", {}) | self.runs
+    def _merge(self, on_disk: dict) -> None:
+        self.runs = on_disk.get("runs", {}) | self.runs
         for name, before in self._read_from_disk.items():
             if getattr(self, name) == before:  # not measured by us
-                setattr(self, name, found.get(name, before))
+                setattr(self, name, on_disk.get(name, before))
         self._read_from_disk = {"measured": self.measured, "memory": self.memory}
 
 

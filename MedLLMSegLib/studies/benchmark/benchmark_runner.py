@@ -34,7 +34,7 @@ from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
 
-from .benchmark_plan import SETTINGS, BenchmarkRun, BenchmarkSettings, chosen_runs, keep_settings
+from .benchmark_plan import SETTINGS, BenchmarkRun, BenchmarkSettings, chosen_runs, record_settings
 from .benchmark_results import RESULT, BenchmarkResults, choose_learning_rate
 from .corruptions import CORRUPTIONS, corrupted
 
@@ -44,12 +44,12 @@ TABLE = "test.csv"  # beside a run's result.json
 
 @dataclass(eq=False)
 class Benchmark:
-    """One benchmark at work. parts: split -> cases. output: where the runs' folders lie.
+    """One benchmark at work. splits: split -> cases. output: where the runs' folders lie.
     results: what is finished.
     """
 
     case_set: CaseSet
-    parts: dict[str, tuple[Case, ...]]
+    splits: dict[str, tuple[Case, ...]]
     settings: BenchmarkSettings
     output: Path
     results: BenchmarkResults
@@ -62,7 +62,7 @@ class Benchmark:
     @cached_property
     def prepared(self) -> dict[str, dict]:
         """Case id -> prepared case, of the cases to train on and to choose by."""
-        cases = [*self.parts["train"], *self.parts["val"]]
+        cases = [*self.splits["train"], *self.splits["val"]]
         ready = prepare_set(
             cases, self.case_set, Preparation(self.settings.spacing_mm, self.settings.axes)
         )
@@ -84,7 +84,7 @@ def run_benchmark(
     the same run both train it.
     """
     runs = chosen_runs(bench.settings, pattern)
-    keep_settings(bench.settings, bench.output / SETTINGS)
+    record_settings(bench.settings, bench.output / SETTINGS)
     parts = with_deadline(progress, minutes).parts(len(runs))
     finished = []
     for run, part in zip(runs, parts, strict=True):
@@ -105,7 +105,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
     run_lr = learning_rate(bench, run)
     config = replace(bench.settings.train, seed=run.seed, lr=run_lr)
     network = build_network_of(bench.settings, run)
-    cases = training_cases(bench.parts["train"], run.percent, run.seed)
+    cases = training_cases(bench.splits["train"], run.percent, run.seed)
     folder = training_folder(bench, run, run_lr)
     about = {"settings": bench.settings.to_dict(), "run": {**asdict(run), "lr": run_lr}}
     trainer = Trainer(
@@ -113,7 +113,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
         bench.settings.structures + 1,
         config,
         [bench.prepared[c.id] for c in cases],
-        [bench.prepared[c.id] for c in bench.parts["val"]],
+        [bench.prepared[c.id] for c in bench.splits["val"]],
         folder,
         about,
         fabric=bench.fabric,
@@ -139,7 +139,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
         (folder / LAST).unlink(missing_ok=True)
 
 
-def table_of(bench: Benchmark, found: dict[str, dict]) -> str:
+def table_of(bench: Benchmark, measured: dict[str, dict]) -> str:
     """The clean test cases as `medllmseg evaluate` writes them, for its ``--compare``."""
     names = [s.key for s in named_structures(dict(enumerate(bench.results.structures, start=1)))]
     return table(
@@ -153,7 +153,7 @@ def table_of(bench: Benchmark, found: dict[str, dict]) -> str:
                     for name, value in zip(names, values, strict=True)
                 },
             )
-            for case, metrics in found.items()
+            for case, metrics in measured.items()
         ]
     )
 
@@ -215,11 +215,11 @@ def measure_on_test(
     """
     conditions = ["clean", *(CORRUPTIONS if run.robust else ())]
     found: dict[str, dict] = {name: {} for name in conditions}
-    for n, case in enumerate(bench.parts["test"]):
+    for n, case in enumerate(bench.splits["test"]):
         volume = load_volume(case.image)
         truth = read_label_map(case, bench.case_set, volume)
         for name in conditions:
-            progress(f"testing {case.id}, {name}", n / len(bench.parts["test"]))
+            progress(f"testing {case.id}, {name}", n / len(bench.splits["test"]))
             seen = volume if name == "clean" else corrupted(volume, name, case.id)
             labels = label_scan(network, seen, bench.settings, bench.fabric.device)
             found[name][case.id] = score(

@@ -40,7 +40,7 @@ def page(results: StudyResults) -> str:
     ]
     for study, title in SECTIONS:
         parts += [f"## {title}", *_section(results, study)]
-    return "\n\n".join([*parts, *_how()]) + "\n"
+    return "\n\n".join([*parts, *_reading_section()]) + "\n"
 
 
 def _answer(results: StudyResults) -> list[str]:
@@ -177,10 +177,10 @@ def _shown(summary: dict) -> list[str]:
             )
     if not summary["against"]:
         return []
-    told = "; ".join(f"{side}: {', '.join(names) or 'none'}" for side, names in sides.items())
+    verdicts = "; ".join(f"{side}: {', '.join(names) or 'none'}" for side, names in sides.items())
     return [
-        f"By these tests (p < {SIGNIFICANT:g}), compared with `{summary['main']}`, {told}. Of no"
-        " other arm is either shown."
+        f"By these tests (p < {SIGNIFICANT:g}), compared with `{summary['main']}`, {verdicts}. Of"
+        " no other arm is either shown."
     ]
 
 
@@ -192,7 +192,7 @@ def _notes(summary: dict) -> list[str]:
     )
 
 
-def _how() -> list[str]:
+def _reading_section() -> list[str]:
     return [
         "## How to read this",
         (

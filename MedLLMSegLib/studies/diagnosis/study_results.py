@@ -28,9 +28,11 @@ class StudyResults:
     def begin(self, study: str, settings: dict) -> None:
         """Results of other settings are refused, as they cannot be compared."""
         found = self.studies.get(study, {}).get("settings")
-        if found is not None and not _alike(found, settings):
+        if found is not None and not _same_settings(found, settings):
             odd = next(
-                key for key in [*settings, *found] if not _alike(found.get(key), settings.get(key))
+                key
+                for key in [*settings, *found]
+                if not _same_settings(found.get(key), settings.get(key))
             )
             raise UserError(
                 f'"{self.path}" holds "{study}" with {odd} = {_short(found.get(odd))}, and'
@@ -93,16 +95,16 @@ def _short(value) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _alike(found, asked) -> bool:
+def _same_settings(stored, wanted) -> bool:
     """The same settings; one that came later, and is off (None, False, 0 or empty), is what
     older results were made with.
     """
-    if isinstance(found, dict) and isinstance(asked, dict):
+    if isinstance(stored, dict) and isinstance(wanted, dict):
         return all(
-            _alike(found[key], asked.get(key)) if key in found else not asked[key]
-            for key in {*found, *asked}
+            _same_settings(stored[key], wanted.get(key)) if key in stored else not wanted[key]
+            for key in {*stored, *wanted}
         )
-    return found == asked
+    return stored == wanted
 
 
 def _read(path: Path) -> dict:

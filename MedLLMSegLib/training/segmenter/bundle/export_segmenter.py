@@ -32,12 +32,12 @@ def export_bundle(
     results=None,
     shipped: str | None = None,
     evidence: Evidence | None = None,
-    words: dict[str, str] | None = None,
+    description: dict[str, str] | None = None,
 ) -> Path:
     """Write the best weights of a run as a bundle.
 
     shipped: the id in `shipped.SHIPPED` of a model of ours, whose facts it takes and whose size is
-    limited. results: as in `Evidence`, for the common case of nothing else. words: "title",
+    limited. results: as in `Evidence`, for the common case of nothing else. description: "title",
     "licence" or "data" in place of those that the training began with. Raises `UserError` for a run
     without result, for figures of other weights, and for a licence that a model tuned from forbids.
     """
@@ -52,10 +52,10 @@ def export_bundle(
             f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train`'
             " first."
         )
-    if words and words.get("licence"):
+    if description and description.get("licence"):
         base = _base(plan)
-        check_licence(words["licence"], base.get("id", ""), base.get("licence"))
-    plan |= words or {}
+        check_licence(description["licence"], base.get("id", ""), base.get("licence"))
+    plan |= description or {}
     try:
         metadata = _described(plan, shipped) | _trained(plan, state)
     except (KeyError, TypeError) as error:

@@ -21,7 +21,8 @@ from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest
 def model_card(metadata: dict) -> str:
     """The card in Markdown."""
     return join_sections(
-        metadata, (_head, _what, _use, _data, _measured, _calibration, _limits, sha256_section)
+        metadata,
+        (_head, _what_it_is, _use, _data, _measured, _calibration, _limits, sha256_section),
     )
 
 
@@ -41,7 +42,7 @@ def _head(m: dict) -> list[str]:
     return title_section(m, f"Structures: {', '.join(m['structures'])}.")
 
 
-def _what(m: dict) -> list[str]:
+def _what_it_is(m: dict) -> list[str]:
     own = [
         name
         for name, there in (

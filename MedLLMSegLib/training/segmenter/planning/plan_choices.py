@@ -119,14 +119,14 @@ _SIDED = re.compile(
 )  # a heart's chambers are told apart by their form and bound to no side
 
 
-def _words(name: str) -> str:
+def _lower_case_words(name: str) -> str:
     """ "LeftKidney" and "kidney_L" as words in small letters."""
     return re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)).casefold()
 
 
 def choose_flips(fp: Fingerprint) -> tuple[tuple[int, ...], str]:
     """Which axes augmentation may mirror."""
-    sided = [name for name in fp.labels.values() if _SIDED.search(_words(name))]
+    sided = [name for name in fp.labels.values() if _SIDED.search(_lower_case_words(name))]
     if sided:
         return (), f'none: "{sided[0]}" is a side of the body, which a mirror would change'
     if fp.axes == "ras":

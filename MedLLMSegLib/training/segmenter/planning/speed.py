@@ -43,8 +43,8 @@ class TrainingSpeed:
         """For the screen: how the time is planned to be used."""
         minutes = (steps * self.step_s + (validations + 1) * self.validation_s) / 60
         return (
-            f"  time            {steps} steps of {self.step_s:.2f} s and {validations + 1} looks at"
-            f" the val cases of {self.validation_s:.1f} s, as measured here: about"
+            f"  time            {steps} steps of {self.step_s:.2f} s and {validations + 1}"
+            f" validations of {self.validation_s:.1f} s, as measured here: about"
             f" {minutes:.3g} minutes"
         )
 
