@@ -186,7 +186,7 @@ def test_a_poisoned_configuration_is_never_evaluated(scan, tmp_path):
 
 
 def test_nothing_of_ours_imports_monais_parser_or_what_it_runs():
-    """monai_runner.py is for MONAI's runner alone, and no file knows the parser: then no
+    """monai_bundle is for MONAI's runner alone, and no file knows the parser: then no
     configuration can be evaluated.
     """
     for path in LIBRARY.rglob("*.py"):

@@ -138,7 +138,7 @@ def make_settings(
     precision: str = "bf16",
     optimiser: str = "adamw",
 ) -> BenchmarkSettings:
-    """Settings for a case set and its splits (`cases.split_cases`). size: a key of `SIZES`.
+    """Settings for a case set and its splits (`data.split_cases`). size: a key of `SIZES`.
 
     The same for every arm: four validations, a warm-up of a twentieth of the steps (150 at most),
     and an average of the weights over about a thirtieth of them (200 steps at most).

@@ -55,7 +55,7 @@ class DataPlan:
     sample. batch: samples of a step. strides: how each stage of the stem halves the window. flips:
     axes (0 is k) that augmentation may mirror. rotate_deg: largest turn about each axis. scale:
     largest change of size, as a fraction. grey: one normalisation for all scans
-    (`preprocess.normalise`), or None for each by itself. reasons: name of a choice -> why.
+    (`prepare.normalise`), or None for each by itself. reasons: name of a choice -> why.
     """
 
     spacing_mm: tuple[float, float, float]
