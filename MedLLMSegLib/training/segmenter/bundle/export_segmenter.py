@@ -36,10 +36,11 @@ def export_bundle(
 ) -> Path:
     """Write the best weights of a run as a bundle.
 
-    shipped: the id in `shipped_models.SHIPPED` of a model of ours, whose facts it takes and whose size is
-    limited. results: as in `Evidence`, for the common case of nothing else. description: "title",
-    "licence" or "data" in place of those that the training began with. Raises `UserError` for a run
-    without result, for figures of other weights, and for a licence that a model tuned from forbids.
+    shipped: the id in `shipped_models.SHIPPED` of a model of ours, whose facts it takes and whose
+    size is limited. results: as in `Evidence`, for the common case of nothing else. description:
+    "title", "licence" or "data" in place of those that the training began with. Raises `UserError`
+    for a run without result, for figures of other weights, and for a licence that a model tuned
+    from forbids.
     """
     run, evidence = Path(run), evidence or Evidence(results)
     if (
