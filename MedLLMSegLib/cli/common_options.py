@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from MedLLMSegLib.core.errors import UserError
+
 if TYPE_CHECKING:
     import argparse
 
@@ -20,7 +22,12 @@ LOG_NAME = "medllmseg.log"  # in the cache folder
 
 
 def typed_path(text: str) -> Path:
-    """A path as typed, with ~ for the home folder (which no shell expands in --output=~/x)."""
+    """A path as typed, with ~ for the home folder (which no shell expands in --output=~/x).
+
+    Raises `UserError` for none, which would stand for the current folder.
+    """
+    if not text.strip():
+        raise UserError(f'A path is empty ("{text}"); name a file or folder, or . for this folder.')
     return Path(text).expanduser()
 
 

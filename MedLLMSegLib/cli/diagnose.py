@@ -130,12 +130,13 @@ def _diagnose(args: argparse.Namespace, command: str) -> int:
         raise UserError("No image was given; name the files to be diagnosed, or their folder.")
     if args.model == DEFAULT_CLASSIFIER:
         _check_default_model()
-    from MedLLMSegLib.core.safe_files import check_writable
+    from MedLLMSegLib.core.safe_files import check_folder_name, check_writable
     from MedLLMSegLib.diagnosis.batch.cases import find_cases, first_image
     from MedLLMSegLib.diagnosis.batch.diagnose_batch import DiagnoseOptions, diagnose_cases
     from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 
     if args.output is not None:
+        check_folder_name(args.output)
         check_writable(args.output)
     model = load_classifier(args.model, args.device)
     cases = find_cases(args.images, model, channels)

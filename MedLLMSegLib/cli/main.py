@@ -22,6 +22,7 @@ from MedLLMSegLib.core.version import __version__
 
 from . import benchmark, bundle, diagnose, evaluate, info, llm, models, segment, train, tsne
 from .common_options import LOG_NAME, joined_frames
+from .library_noise import PrivateFormatter, library_noise_to
 
 COMMANDS = (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne, info)
 BAD_INPUT, UNEXPECTED, STOPPED = 2, 3, 130  # exit codes
@@ -53,8 +54,12 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     # torch reads it when a command imports it: the CPU does what MPS lacks
     os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
-    args = build_parser().parse_args(joined_frames(argv))
-    with _logging_to_file() as log:
+    try:
+        args = build_parser().parse_args(joined_frames(argv))
+    except UserError as error:  # a path that is empty
+        print(f"medllmseg: {_one_line(error)}", file=sys.stderr)
+        return BAD_INPUT
+    with _logging_to_file() as log, library_noise_to(logger):
         return _run(args, shlex.join(["medllmseg", *argv]), log)
 
 
@@ -129,13 +134,19 @@ def _logging_to_file() -> Iterator[Path | None]:
     path = cache_dir() / LOG_NAME
     handler = _open_log(path)
     propagate = logger.propagate
-    logger.addHandler(handler)
+    # Libraries' loggers and Python's warnings end at the root; ours does not reach it.
+    owners = (logger, logging.getLogger())
+    for owner in owners:
+        owner.addHandler(handler)
     logger.propagate = False
+    logging.captureWarnings(True)
     try:
         yield path if isinstance(handler, _LogFile) else None
     finally:
+        logging.captureWarnings(False)
         logger.propagate = propagate
-        logger.removeHandler(handler)
+        for owner in owners:
+            owner.removeHandler(handler)
         with suppress(OSError):  # what a full disk did not take
             handler.close()
 
@@ -146,5 +157,5 @@ def _open_log(path: Path) -> logging.Handler:
         handler = _LogFile(path, maxBytes=LOG_BYTES, backupCount=1, encoding="utf-8")
     except OSError:
         return logging.NullHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(PrivateFormatter("%(asctime)s %(levelname)s %(message)s"))
     return handler

@@ -91,6 +91,14 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         help="which volume of DICOM files: its series' UID, or its number in the list that the"
         " message about several volumes gives",
     )
+    parser.add_argument(
+        "--assume-orientation",
+        metavar="RAS",
+        help=(
+            "where columns, rows and slices lead in scans whose files do not state it: three"
+            " letters, R or L, A or P, S or I; without it, such a scan is refused"
+        ),
+    )
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -146,6 +154,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         frames=args.frames,
         dicom_series=args.series,
         dicom_frames=args.frame_numbers,
+        assume_orientation=args.assume_orientation,
     )
     model = load_model(args.model, args.device)
     with ScanBar(scans) as bar:
@@ -162,13 +171,18 @@ def _check_request(args: argparse.Namespace, scans: int, to_file: bool) -> None:
     """Raise `UserError` for options that contradict each other, and for outputs that cannot be
     written: now, and not after the work.
     """
-    from MedLLMSegLib.core.safe_files import check_writable
+    from MedLLMSegLib.core.orientation_code import check_code
+    from MedLLMSegLib.core.safe_files import check_folder_name, check_writable
 
     if to_file and scans > 1:
         raise UserError(
             f'"{args.output}" is one file, but {scans} scans were given; name a folder as output.'
         )
+    if not to_file:
+        check_folder_name(args.output)
     check_writable(args.output.parent if to_file else args.output)
+    if args.assume_orientation is not None:
+        args.assume_orientation = check_code(args.assume_orientation)
     for option in ("probabilities", "uncertainty"):
         path = getattr(args, option)
         if path is not None:

@@ -13,6 +13,13 @@ from pathlib import Path
 from .errors import UserError
 from .types import PathLike
 
+# Endings of names that mean a file, whatever it is for
+FILE_SUFFIXES = (
+    *(".dcm", ".ima", ".mha", ".mhd", ".nhdr", ".nrrd", ".nii", ".hdr", ".img", ".raw", ".mgz"),
+    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".mp4", ".gz", ".zip"),
+    *(".json", ".csv", ".tsv", ".txt", ".html", ".pdf", ".npy", ".npz", ".h5", ".mat"),
+    *(".stl", ".obj", ".ply", ".vtk", ".vtp", ".pt", ".pth", ".safetensors", ".onnx"),
+)
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NAME_TAKEN = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
@@ -31,6 +38,21 @@ def make_folder(folder: PathLike) -> Path:
     except OSError as error:
         raise write_error(folder, error) from error
     return folder
+
+
+def check_folder_name(folder: PathLike) -> None:
+    """Raise `UserError` for a folder's name that is a file's, as by a slip: out.dcm, out.mha.
+
+    A folder of that name which exists is accepted.
+    """
+    folder = Path(folder)
+    name = folder.name.lower()
+    suffix = next((suffix for suffix in FILE_SUFFIXES if name.endswith(suffix)), None)
+    if suffix is not None and not os.path.isdir(folder):
+        raise UserError(
+            f'"{folder}" is named like a file ({suffix}) of a kind in which these results are not'
+            " written; name a folder, or a file as the command's help says."
+        )
 
 
 @contextmanager
@@ -78,6 +100,8 @@ def write_error(path: Path, error: BaseException | None = None) -> UserError:
             f'"{path}" cannot be written, because a folder or file of that name is in the way; '
             "choose another name."
         )
+    if code == errno.ENOENT:
+        return UserError(f'"{path}" cannot be written in this place; choose another folder.')
     if code == errno.ENAMETOOLONG:
         return UserError(
             f'"{path}" cannot be written, because the name is too long; choose a shorter one.'

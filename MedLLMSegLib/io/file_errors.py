@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
@@ -12,6 +13,15 @@ def unreadable(path: Path, error: OSError) -> UserError:
     return UserError(
         f'"{path}" may not be read ({error.strerror}); check the file and its permissions.'
     )
+
+
+def check_link(path: Path) -> None:
+    """Raise `UserError` for a link that leads to nothing."""
+    if os.path.islink(path) and not os.path.exists(path):
+        raise UserError(
+            f'"{path}" is a link to "{os.readlink(path)}", which does not exist; correct the link,'
+            " or copy the file itself."
+        )
 
 
 def wrong_content(path: Path, format_name: str) -> UserError:

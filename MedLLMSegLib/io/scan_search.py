@@ -11,8 +11,9 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.io.dicom.sort import is_dicom, slice_series
 
+from .file_errors import check_link
 from .itk_images import READABLE, scan_suffix
-from .volume_files import RECORD_SUFFIX, SEGMENTATION_SUFFIXES, scan_name
+from .volume_files import DICOM_SUFFIXES, RECORD_SUFFIX, SEGMENTATION_SUFFIXES, scan_name
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,17 @@ def _scans_in(folder: Path) -> list[Path]:
 
 
 def _contents_of(folder: Path) -> FolderContents:
-    """The contents of a folder without hidden files and our own results."""
+    """The contents of a folder without hidden files and our own results.
+
+    Raises `UserError` for a link to a missing file that may be a slice; another one is kept as a
+    scan, and the error comes when it is loaded.
+    """
     entries = sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    for path in entries:
+        if path.suffix.lower() in ("", *DICOM_SUFFIXES):
+            check_link(path)  # it may stand for a slice
     return FolderContents(
-        scan_files=[p for p in entries if scan_suffix(p) and p.is_file() and not _is_result(p)],
+        scan_files=[p for p in entries if scan_suffix(p) and not p.is_dir() and not _is_result(p)],
         dicom_files=[p for p in entries if is_dicom(p)],
         folders=[p for p in entries if p.is_dir()],
     )

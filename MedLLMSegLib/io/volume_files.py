@@ -16,6 +16,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.dicom.series import load_dicom
 from MedLLMSegLib.io.dicom.sort import dicom_files, is_dicom
 
+from .file_errors import check_link
 from .itk_images import (
     FORMATS,
     READABLE,
@@ -28,7 +29,7 @@ from .itk_images import (
 from .nifti.nifti_file import read_nifti
 from .seg_nrrd import segmentation_fields
 from .text_headers import check_header, with_orientation
-from .write_images import has_right_angles, no_right_angles, write_image
+from .write_images import write_image
 
 LABEL_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha")
@@ -69,9 +70,12 @@ def load_volume(
     """
     path = Path(path).expanduser()
     check_file_name(path)
+    check_link(path)
     if not os.path.exists(path):
         raise UserError(f'There is no file or folder "{path}"; check the path.')
     if os.path.isdir(path):
+        for entry in path.iterdir():
+            check_link(entry)
         if not dicom_files(path):
             raise UserError(
                 f'The folder "{path}" holds no DICOM series; name a scan file ({READABLE}) '
@@ -144,12 +148,3 @@ def save_volume(volume: Volume, path: PathLike) -> Path:
 def _suffix(path: Path) -> str:
     """The suffix of a file to be written, which is known to have one."""
     return next(s for s in (*LABEL_SUFFIXES, *FORMATS) if path.name.lower().endswith(s))
-
-
-def check_format(volume: Volume, path: PathLike) -> None:
-    """Raise `UserError` now, and not after the work, if a file of this name cannot hold a result on
-    the volume's grid.
-    """
-    path = Path(path)
-    if _suffix(path).startswith(".nii") and not has_right_angles(volume):
-        raise no_right_angles(path)

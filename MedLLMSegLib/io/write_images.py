@@ -50,9 +50,16 @@ def write_image(
 
 
 def has_right_angles(volume: Volume) -> bool:
-    """Whether a grid's axes are at right angles, as NIfTI needs."""
+    """Whether a grid's axes are at right angles, as NIfTI needs; also of one that is not valid."""
+    if not np.isfinite(volume.ijk_to_ras).all() or not min(volume.spacing_mm) > 0:
+        return True
     axes = volume.grid.directions
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() <= 1e-4)
+
+
+def fits(volume: Volume, path: Path) -> bool:
+    """Whether a file of this name can hold results on the volume's grid."""
+    return has_right_angles(volume) or not path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def no_right_angles(path: Path) -> UserError:

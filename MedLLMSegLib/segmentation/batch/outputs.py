@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import LABEL_SUFFIXES, RECORD_SUFFIX, scan_name
+from MedLLMSegLib.io.write_images import fits, no_right_angles
 from MedLLMSegLib.segmentation.time_series import SERIES_SUFFIXES
 
 
@@ -19,6 +21,7 @@ class SegmentOptions:
     run, kept with each result. augment: more views of the scan to average. frames: every image of
     a series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
     dicom_series, dicom_frames: which volume of DICOM files to read, as for `load_volume`.
+    assume_orientation: of scans that state none, such as "RAS".
     """
 
     side: str | None = None
@@ -31,6 +34,7 @@ class SegmentOptions:
     frames: bool = False
     dicom_series: str | None = None
     dicom_frames: str | None = None
+    assume_orientation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class OutputPaths:
     """Where the results of one scan go.
 
     report: a folder. record: None for a single output file. table: of a series, the volumes over
-    time.
+    time. left_out: label files that cannot hold the scan's grid and are not written.
     """
 
     labels: tuple[Path, ...]
@@ -47,6 +51,7 @@ class OutputPaths:
     uncertainty: Path | None = None
     record: Path | None = None
     table: Path | None = None
+    left_out: tuple[Path, ...] = ()
 
     @property
     def maps(self) -> list[Path]:
@@ -109,6 +114,22 @@ def paths_in_folder(name: str, folder: Path, options: SegmentOptions) -> OutputP
         uncertainty=options.uncertainty,
         record=record,
     )
+
+
+def possible_paths(paths: OutputPaths, volume: Volume) -> OutputPaths:
+    """The paths of the files that can hold results on the volume's grid.
+
+    In a folder, the label map in NIfTI is left out where the axes are not at right angles, as
+    the one in .seg.nrrd holds the same. Raises `UserError`, before the work, for any other file.
+    """
+    for path in paths.maps:
+        if not fits(volume, path):
+            raise no_right_angles(path)
+    unfit = tuple(path for path in paths.labels if not fits(volume, path))
+    if unfit and (paths.record is None or len(unfit) == len(paths.labels)):
+        raise no_right_angles(unfit[0])
+    kept = tuple(path for path in paths.labels if path not in unfit)
+    return replace(paths, labels=kept, left_out=unfit)
 
 
 def unique_names(scans: Sequence[Path]) -> list[str]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
@@ -58,12 +60,64 @@ def make_record(
         "licence": model.entry.licence,
         "seconds": round(result.seconds, 2),
         "structures": structures,
-        "notes": list(result.notes),
+        "notes": [*result.notes, *_left_out_notes(paths)],
+        "left_out": [str(path) for path in paths.left_out],
         "files": [str(path) for path in paths.files],
         "command": options.command,
         "version": __version__,
         "written": {str(path.resolve()): _file_state(path) for path in paths.files},
     }
+
+
+def _left_out_notes(paths: OutputPaths) -> list[str]:
+    return [
+        f"{path.name} was not written, as NIfTI cannot hold a scan whose axes are not at right"
+        " angles."
+        for path in paths.left_out
+    ]
+
+
+def is_unfinished(record: Json) -> bool:
+    """Whether a record is that of a run whose results were not all written."""
+    return bool(record.get("unfinished"))
+
+
+@contextmanager
+def results_in_progress(scan: Path, paths: OutputPaths) -> Iterator[None]:
+    """While the results of a scan are being written.
+
+    A record says which files they are, so that a run that is killed does not block the next one.
+    Where an error ends it, what is new is removed.
+    """
+    files = [*paths.files, *([paths.report] if paths.report else [])]
+    new = [path for path in files if not path.exists()]
+    earlier = read_record(paths.record) if paths.record else {}
+    is_new_record = paths.record is not None and not paths.record.exists()
+    if paths.record is not None:
+        _write_unfinished(scan, paths, paths.record, earlier)
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        if paths.record is not None and is_new_record and len(new) == len(files):
+            paths.record.unlink(missing_ok=True)
+        raise
+
+
+def _write_unfinished(scan: Path, paths: OutputPaths, record: Path, earlier: Json) -> None:
+    written = earlier["written"] if earlier and earlier["scan"][0] == str(scan.resolve()) else {}
+    in_progress = {str(path.resolve()): None for path in paths.files}
+    content: Json = {
+        "scan": _scan_identity(scan),
+        "structures": [],
+        "written": {**written, **in_progress},
+        "unfinished": True,
+    }
+    write_record(record, content)
 
 
 def find_finished(
@@ -74,7 +128,7 @@ def find_finished(
     None where there is no such run.
     """
     record = read_record(paths.record) if paths.record else {}
-    if not record:
+    if not record or is_unfinished(record):
         return None
     try:
         run_key = _run_key(scan, model, options)
@@ -83,7 +137,8 @@ def find_finished(
     if any(record.get(name) != value for name, value in run_key.items()):
         return None
     written = record["written"]
-    if not all(path.exists() and str(path.resolve()) in written for path in paths.files):
+    needed = [path for path in paths.files if str(path) not in record.get("left_out", [])]
+    if not all(path.exists() and str(path.resolve()) in written for path in needed):
         return None
     # One file of maps may be named for many scans: it must be the one of this scan.
     for path in paths.maps:
@@ -140,7 +195,7 @@ def _check_unchanged(path: Path, scan: Path, written: Json) -> None:
             f'"{path}" already exists and was not made from "{scan}"; '
             "choose another folder, or add --overwrite to replace it."
         )
-    if written[key] != _file_state(path):
+    if written[key] is not None and written[key] != _file_state(path):
         raise UserError(
             f'"{path}" was changed since it was made from "{scan}"; choose another folder to'
             " keep the changes, or add --overwrite to replace it."
@@ -157,7 +212,7 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
     }
     if options.frames:
         key["frames"] = True
-    for name in ("dicom_series", "dicom_frames"):
+    for name in ("dicom_series", "dicom_frames", "assume_orientation"):
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)
     return key

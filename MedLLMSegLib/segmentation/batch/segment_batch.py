@@ -20,8 +20,22 @@ from MedLLMSegLib.io.volume_files import RECORD_SUFFIX, load_volume, save_segmen
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation, segment_frames, write_series
 
-from .outputs import OutputPaths, SegmentOptions, paths_in_folder, unique_names
-from .records import check_outputs, find_finished, make_record, read_record, write_record
+from .outputs import (
+    OutputPaths,
+    SegmentOptions,
+    paths_in_folder,
+    possible_paths,
+    unique_names,
+)
+from .records import (
+    check_outputs,
+    find_finished,
+    is_unfinished,
+    make_record,
+    read_record,
+    results_in_progress,
+    write_record,
+)
 
 TABLE = "volumes.csv"
 FIRST_COLUMNS = ("scan", "status", "model")
@@ -59,35 +73,43 @@ def segment_file(
             "Reports need the package matplotlib, which is not installed; "
             'run `pip install "medllmseg[report]"` or leave --report out.'
         )
-    volume = load_volume(scan, series=options.dicom_series, frames=options.dicom_frames)
+    volume = load_volume(
+        scan,
+        options.assume_orientation,
+        series=options.dicom_series,
+        frames=options.dicom_frames,
+    )
     if volume.array.ndim == 4 and not options.frames:
         raise UserError(
             f'"{scan}" is a series of {len(volume.array)} images; add --frames to segment each of'
             " them, or save the wanted one as a file of its own."
         )
-    result: Segmentation | SeriesSegmentation
-    if paths.table is not None:
-        result = segment_frames(
-            volume, model, side=options.side, augment=options.augment, progress=progress
-        )
-        write_series(result, paths.labels[0], paths.table)
-    else:
-        result = _segment_volume(volume, paths, model, options, progress)
-    record = make_record(scan, paths, result, model, options)
-    if paths.record is not None:  # written last: a scan without it counts as unfinished
-        write_record(paths.record, record)
+    paths = possible_paths(paths, volume)
+    result = _run_model(volume, paths, model, options, progress)
+    with results_in_progress(scan, paths):
+        if isinstance(result, Segmentation):
+            _write_results(volume, result, paths, options)
+        elif paths.table is not None:
+            write_series(result, paths.labels[0], paths.table)
+        record = make_record(scan, paths, result, model, options)
+        if paths.record is not None:
+            write_record(paths.record, record)
     return ScanResult(scan, "done", record)
 
 
-def _segment_volume(
+def _run_model(
     volume: Volume,
     paths: OutputPaths,
     model: SegmenterModel,
     options: SegmentOptions,
     progress: Report | None,
-) -> Segmentation:
-    """Segment one 3D scan and write the results."""
-    result = segment(
+) -> Segmentation | SeriesSegmentation:
+    """Segment one 3D scan, or every image of a series."""
+    if paths.table is not None:
+        return segment_frames(
+            volume, model, side=options.side, augment=options.augment, progress=progress
+        )
+    return segment(
         volume,
         model,
         side=options.side,
@@ -96,6 +118,11 @@ def _segment_volume(
         augment=options.augment,
         progress=progress,
     )
+
+
+def _write_results(
+    volume: Volume, result: Segmentation, paths: OutputPaths, options: SegmentOptions
+) -> None:
     for path in paths.labels:
         save_segmentation(result, path)
     for map_volume, map_path in (
@@ -109,7 +136,6 @@ def _segment_volume(
         from MedLLMSegLib.reporting.scan_report import write_report
 
         write_report(volume, result, paths.report, options.command)
-    return result
 
 
 def segment_files(
@@ -167,7 +193,7 @@ def _earlier_results(folder: Path, scans: Sequence[Path]) -> list[ScanResult]:
     return [
         ScanResult(Path(record["scan"][0]), "done", record)
         for record in records
-        if record and record["scan"][0] not in these_scans
+        if record and not is_unfinished(record) and record["scan"][0] not in these_scans
     ]
 
 
