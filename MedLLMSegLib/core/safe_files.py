@@ -43,12 +43,12 @@ def make_folder(folder: PathLike) -> Path:
 def check_folder_name(folder: PathLike) -> None:
     """Raise `UserError` for a folder's name that is a file's, as by a slip: out.dcm, out.mha.
 
-    A folder of that name which exists is accepted.
+    What exists is left to `check_writable`: a folder is accepted, whatever its name.
     """
     folder = Path(folder)
     name = folder.name.lower()
     suffix = next((suffix for suffix in FILE_SUFFIXES if name.endswith(suffix)), None)
-    if suffix is not None and not os.path.isdir(folder):
+    if suffix is not None and not os.path.exists(folder):
         raise UserError(
             f'"{folder}" is named like a file ({suffix}) of a kind in which these results are not'
             " written; name a folder, or a file as the command's help says."
@@ -100,8 +100,6 @@ def write_error(path: Path, error: BaseException | None = None) -> UserError:
             f'"{path}" cannot be written, because a folder or file of that name is in the way; '
             "choose another name."
         )
-    if code == errno.ENOENT:
-        return UserError(f'"{path}" cannot be written in this place; choose another folder.')
     if code == errno.ENAMETOOLONG:
         return UserError(
             f'"{path}" cannot be written, because the name is too long; choose a shorter one.'
@@ -143,6 +141,10 @@ def check_writable(folder: PathLike) -> None:
     probe = existing / f".{secrets.token_hex(6)}"
     try:
         probe.write_bytes(b"?")
+    except FileNotFoundError as error:  # the folder is there, but is none of files, as in /proc
+        raise UserError(
+            f'"{folder}" is a place in which nothing can be written; choose another folder.'
+        ) from error
     except OSError as error:
         raise write_error(Path(folder), error) from error
     finally:
