@@ -62,6 +62,7 @@ class Frame:
     these is None where the file does not state it. thickness_mm: of the slice, 0.0 if unknown.
     slope, intercept: from stored to real values. keys: what tells volumes in one place apart.
     instance: its number in the series, for the order of frames that nothing else tells apart.
+    aspect: a pixel's height as a part of its width, where the file states no spacing.
     """
 
     path: Path
@@ -76,6 +77,7 @@ class Frame:
     intercept: float = 0.0
     keys: dict[str, str] = field(default_factory=dict)
     instance: int = 0
+    aspect: float = 1.0
 
 
 def frames_of(image: ImageFile) -> list[Frame]:
@@ -199,6 +201,7 @@ def _classic_frame(path: Path, header: DicomHeader) -> Frame:
         intercept=header.number("RescaleIntercept") or 0.0,
         keys=keys,
         instance=int(header.number("InstanceNumber") or 0),
+        aspect=_aspect(header),
     )
 
 
@@ -239,6 +242,12 @@ def _multi_frame(path: Path, header: DicomHeader) -> list[Frame]:
             )
         )
     return frames
+
+
+def _aspect(header: DicomHeader) -> float:
+    """Height of a pixel to its width (DICOM PS3.3, C.7.6.3.1.7); 1.0 if it is not stated."""
+    ratio = _pair(header, "PixelAspectRatio")
+    return ratio[0] / ratio[1] if ratio is not None and min(ratio) > 0 else 1.0
 
 
 def _nm_slices(header: DicomHeader) -> list[float]:

@@ -55,9 +55,9 @@ def place_frames(frames: Sequence[Frame], subject: str) -> PlacedFrames:
 
 def place_single(frame: Frame, subject: str) -> PlacedFrames:
     """One flat image. Where it states no position, it lies at the origin as it is seen; pixels
-    whose size it does not state count as 1 mm, as a picture's.
+    whose size it does not state are 1 mm wide, as a picture's, and as high as their aspect says.
     """
-    row_mm, column_mm = frame.spacing_mm or (1.0, 1.0)
+    row_mm, column_mm = frame.spacing_mm or (frame.aspect, 1.0)
     if min(row_mm, column_mm) <= 0:
         raise _zero_spacing(subject, (row_mm, column_mm))
     axes = np.eye(3)[:2] if frame.axes is None else _checked_axes(frame.axes, subject)

@@ -106,6 +106,44 @@ def test_pixels_of_padding_are_black_and_do_not_count(tmp_path):
     assert radiograph.array[:, 20:].mean() > 0.4
 
 
+@pytest.mark.parametrize("explicit", (True, False))
+@pytest.mark.parametrize("dtype", (np.uint16, np.int16))
+@pytest.mark.parametrize("ends", ((4000, 4095), (4095, 4000)))
+def test_a_range_of_padding_is_black_in_stored_values(tmp_path, dtype, explicit, ends):
+    sign = -1 if dtype is np.int16 else 1
+    pixels = RAMP.astype(dtype)
+    pixels[:, :20], pixels[:, 20:25] = sign * 4000, sign * 4050
+    first, last = (np.array([sign * end for end in ends], np.int32) & 0xFFFF).tolist()
+    path = write_dicom(
+        tmp_path / "x.dcm",
+        pixels,
+        explicit,
+        PixelPaddingValue=first,
+        PixelPaddingRangeLimit=last,
+        RescaleSlope=2,
+        RescaleIntercept=-7,
+    )
+    radiograph = load_radiograph(path)
+    assert (radiograph.array[:, :25] == 0).all()
+    assert radiograph.array[:, 25:].max() == 1
+    assert (radiograph.array[:, 25:] > 0).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    "tags, pixel_mm",
+    (
+        ({"PixelSpacing": [0.3, 0.6]}, (0.6, 0.3)),
+        ({"ImagerPixelSpacing": [0.3, 0.6]}, (0.6, 0.3)),
+        ({"PixelSpacing": [0.2, 0.25], "ImagerPixelSpacing": [0.3, 0.3]}, (0.25, 0.2)),
+        ({"PixelAspectRatio": [3, 4]}, (1.0, 0.75)),
+        ({}, (1.0, 1.0)),
+    ),
+)
+def test_the_size_of_a_pixel_along_columns_and_rows(tmp_path, tags, pixel_mm):
+    path = write_dicom(tmp_path / "x.dcm", RAMP.astype(np.uint16), **tags)
+    assert load_radiograph(path).pixel_mm == pytest.approx(pixel_mm)
+
+
 @pytest.mark.parametrize(
     "tags, view",
     (
