@@ -6,7 +6,6 @@ lead to a file while a command runs, and Python's streams to where they led befo
 
 from __future__ import annotations
 
-import ctypes
 import io
 import logging
 import os
@@ -16,6 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import BinaryIO, TextIO
+
+from MedLLMSegLib.core.printed_text import flush_c_streams
 
 MOST_NOISE_BYTES = 1 << 16  # of what was printed, the log gets the end
 _DESCRIPTORS = {1: "stdout", 2: "stderr"}
@@ -36,7 +37,7 @@ def library_noise_to(log: logging.Logger) -> Iterator[None]:
         try:
             yield
         finally:
-            _flush_c_streams()
+            flush_c_streams()
             _log_noise(noise, log)
 
 
@@ -74,12 +75,6 @@ def _stream_to(descriptor: int, like: TextIO) -> TextIO:
     stream = os.fdopen(os.dup(descriptor), "w", encoding=like.encoding, errors=like.errors)
     stream.reconfigure(line_buffering=like is sys.stderr or stream.isatty())
     return stream
-
-
-def _flush_c_streams() -> None:
-    """Have C's buffers written now, while they still lead to the noise."""
-    with suppress(OSError, AttributeError, TypeError):  # no such library on Windows
-        ctypes.CDLL(None).fflush(None)
 
 
 def _log_noise(noise: BinaryIO, log: logging.Logger) -> None:

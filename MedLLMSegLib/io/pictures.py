@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import struct
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
+from MedLLMSegLib.core.display_orientation import AS_STORED, DisplayOrientation
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.core.volume import Volume
 
 from .file_errors import unreadable, wrong_content
 from .itk_images import Format, check_file_name, image_to_volume, run_reader
+from .picture_headers import (
+    TIFF_BITS,
+    TIFF_PHOTOMETRIC,
+    TURNED_BY_FILE,
+    WHITE_IS_ZERO,
+    as_stored_tiff,
+    jpeg_must_be_whole,
+    jpeg_orientation,
+    orientation_of,
+    read_png,
+    tiff_numbers,
+)
 
 _PNG = Format("PNG", "PNGImageIO", b"\x89PNG\r\n")
 _JPEG = Format("JPEG", "JPEGImageIO", b"\xff\xd8\xff")
@@ -43,9 +56,8 @@ GREY_NEEDED = "an 8 or 16 bit grey image is needed"
 # Red, green and blue of a grey picture that was saved in colour differ by no more than this.
 MAX_GREY_DIFFERENCE = 2
 STORED_IN_COLOUR = "The image is stored in colour, but is grey; it was read as grey."
-# PNG's colour types and TIFF's tag and value that matter here
+# PNG's colour type that ITK cannot read
 _PNG_GREY_WITH_ALPHA = b"\x04"
-_TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +65,13 @@ class Picture:
     """A grey picture as it was read.
 
     volume: [1, rows, columns] of uint8 or uint16. white_is_zero: whether 0 is white, not black.
-    notes: sentences for the user.
+    notes: sentences for the user. orientation: from the stored pixels to how the image is seen.
     """
 
     volume: Volume
     white_is_zero: bool
     notes: tuple[str, ...]
+    orientation: DisplayOrientation = AS_STORED
 
 
 def is_picture(path: PathLike) -> bool:
@@ -82,7 +95,7 @@ def read_picture(path: PathLike) -> Picture:
     except OSError as error:
         raise unreadable(path, error) from error
     _check_head(path, file_format, head)
-    image = run_reader(sitk.ImageFileReader(), file_format.image_io, path, str(path))
+    image, orientation, white_is_zero = _read(path, file_format)
     if image.GetDimension() > 2 and image.GetSize()[2] > 1:
         raise UserError(
             f'"{path}" holds {image.GetSize()[2]} images (pages or frames), and one is needed; '
@@ -94,8 +107,39 @@ def read_picture(path: PathLike) -> Picture:
             f'"{path}" holds values of {image.GetPixelIDTypeAsString()}, and {GREY_NEEDED}; save it'
             " as a 16 bit PNG, or keep the values in an NRRD or NIfTI volume of one slice."
         )
-    white_is_zero = file_format is _TIFF and _tiff_white_is_zero(path)
-    return Picture(image_to_volume(image, path.stem), white_is_zero, notes)
+    turned = () if orientation == AS_STORED else (TURNED_BY_FILE,)
+    volume = image_to_volume(image, path.stem)
+    return Picture(volume, white_is_zero, (*notes, *turned), orientation)
+
+
+def _read(path: Path, file_format: Format) -> tuple[sitk.Image, DisplayOrientation, bool]:
+    """The pixels as stored, how they are shown, and whether 0 is white."""
+    if file_format is _PNG:
+        png = read_png(path)
+        if png.has_transparency:
+            raise _transparent(str(path))
+        return _decoded(png.plain, path, file_format), png.orientation, False
+    if file_format is _JPEG:
+        with jpeg_must_be_whole(path):
+            image = run_reader(sitk.ImageFileReader(), _JPEG.image_io, path, str(path))
+        return image, jpeg_orientation(path), False
+    content = path.read_bytes()
+    numbers = tiff_numbers(content)
+    image = _decoded(as_stored_tiff(content), path, file_format)
+    if numbers.get(TIFF_BITS, 8) > 8 and "8-bit" in image.GetPixelIDTypeAsString():
+        raise UserError(
+            f'"{path}" is a TIFF file of a kind that can be read here with a loss of grey values'
+            " only; save it as a 16 bit PNG."
+        )
+    return image, orientation_of(numbers), numbers.get(TIFF_PHOTOMETRIC) == WHITE_IS_ZERO
+
+
+def _decoded(content: bytes, path: Path, file_format: Format) -> sitk.Image:
+    """The pixels of a file's content that was made simpler for ITK. path: the file's own."""
+    with tempfile.TemporaryDirectory() as folder:
+        simple = Path(folder) / f"simple{path.suffix.lower()}"
+        simple.write_bytes(content)
+        return run_reader(sitk.ImageFileReader(), file_format.image_io, path, str(simple))
 
 
 def grey_image(image: sitk.Image, name: str) -> tuple[sitk.Image, tuple[str, ...]]:
@@ -144,19 +188,3 @@ def _check_head(path: Path, file_format: Format, head: bytes) -> None:
             f'"{path}" is black and white (1 bit), and {GREY_NEEDED}; export the X-ray with its'
             " grey values."
         )
-
-
-def _tiff_white_is_zero(path: Path) -> bool:
-    """Whether a TIFF file's first page says that 0 is white (PhotometricInterpretation).
-
-    ITK ignores that.
-    """
-    with open(path, "rb") as file:
-        order = "<" if file.read(4)[:2] == b"II" else ">"
-        (directory_start,) = struct.unpack(order + "I", file.read(4))
-        file.seek(directory_start)
-        (count,) = struct.unpack(order + "H", file.read(2))
-        entries = [struct.unpack(order + "HHIHH", file.read(12)) for _ in range(count)]
-    return any(
-        tag == _TIFF_PHOTOMETRIC and value == _TIFF_WHITE_IS_ZERO for tag, _, _, value, _ in entries
-    )

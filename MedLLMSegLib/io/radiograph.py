@@ -113,7 +113,13 @@ def _from_picture(path: Path) -> Radiograph:
     picture = read_picture(path)
     window = _8_BIT_WINDOW if picture.volume.array.dtype == np.uint8 else None
     array, notes = grey_levels(picture.volume, window, inverted=picture.white_is_zero)
-    return Radiograph(array, picture.volume, notes=(*picture.notes, *notes), spacing_known=False)
+    return Radiograph(
+        np.ascontiguousarray(picture.orientation.to_shown(array)),
+        picture.volume,
+        notes=(*picture.notes, *notes),
+        orientation=picture.orientation,
+        spacing_known=False,
+    )
 
 
 def _from_dicom(path: Path, number: int | None, ct: bool) -> Radiograph:
