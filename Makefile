@@ -12,7 +12,7 @@ ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml
 # The tests' networks are tiny: more threads than one only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo check check-lint check-format check-types check-imports check-files test-fast test mutants weight clean
+.PHONY: help demo check check-lint check-format check-types check-imports check-files test-fast test figures mutants weight clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ test-fast: $(VENV)/.test ## the tests that are not marked slow, on two processes
 
 test: $(VENV)/.test ## all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+figures: $(VENV)/.demo ## how dense the code is: files, lines, functions, and syntax nodes on a line
+	$(BIN)/python tools/code_figures.py
 
 mutants: $(VENV)/.test ## change the program in many small ways and list the changes that no test notices
 	$(BIN)/python tools/mutants.py

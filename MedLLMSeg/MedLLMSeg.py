@@ -29,7 +29,7 @@ try:
     import MedLLMSegLib
 except ModuleNotFoundError:  # a source checkout: Slicer puts only this file's folder on the path
     sys.path.append(str(Path(__file__).resolve().parent.parent))
-    import MedLLMSegLib  # noqa: F401
+    import MedLLMSegLib  # noqa: F401  (only to see whether it can be imported)
 
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic

@@ -1,7 +1,8 @@
 """How dense the code is: files, lines, functions, and syntax nodes on a line of code.
 
-    python tools/code_figures.py MedLLMSegLib [FOLDER ...]
+    python tools/code_figures.py [FOLDER ...]
 
+Without a folder, the library and its tests are counted.
 A code line is a physical line that holds something else than a comment or a docstring.
 """
 
@@ -21,6 +22,7 @@ NO_CODE = {
     tokenize.ENDMARKER,
     tokenize.ENCODING,
 }
+DEFAULT_FOLDERS = ["MedLLMSegLib", "Testing"]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -70,4 +72,4 @@ def main(folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:] or DEFAULT_FOLDERS)

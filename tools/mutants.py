@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("core", "metrics", "segmentation")
-TIMEOUT_S = 240  # a mutant that hangs is noticed
+TIMEOUT_S = 240  # for the tests of one mutant; one that hangs counts as noticed
 COPIED = ("MedLLMSeg", "MedLLMSegLib", "Testing")
 COPIED_FILES = ("pyproject.toml", "LICENSE", "README.md", "Makefile", "CMakeLists.txt")
 
@@ -155,20 +155,30 @@ def copy_checkout(folder: Path) -> None:
         (folder.parent / "shared").symlink_to(shared)
 
 
-def is_noticed(mutant: Mutant, folder: Path) -> bool:
-    """Whether a test of the mutant's room fails with it, in a copy of the checkout."""
+def is_noticed(mutant: Mutant, folder: Path, until: float) -> bool | None:
+    """Whether a test of the mutant's room fails with it, in a copy of the checkout.
+
+    A run of the tests that hangs counts as a failure. None when the time is up (`until`, as
+    `time.monotonic` counts) before the tests are through.
+    """
     path = folder / mutant.path
     text = path.read_text(encoding="utf-8")
     tree = Changer(mutant.number).visit(ast.parse(text))
     path.write_text(ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
+    left_s = until - time.monotonic()
     try:
-        return not tests_pass(folder, mutant.path.parts[1])
+        return not tests_pass(folder, mutant.path.parts[1], min(TIMEOUT_S, left_s))
+    except subprocess.TimeoutExpired:
+        return True if left_s > TIMEOUT_S else None
     finally:
         path.write_text(text, encoding="utf-8")
 
 
-def tests_pass(folder: Path, room: str) -> bool:
-    """Whether the fast tests of a room pass in a copy of the checkout."""
+def tests_pass(folder: Path, room: str, timeout_s: float) -> bool:
+    """Whether the fast tests of a room pass in a copy of the checkout.
+
+    Raises `subprocess.TimeoutExpired` when they take longer than the time allowed.
+    """
     command = [
         sys.executable,
         "-m",
@@ -181,26 +191,36 @@ def tests_pass(folder: Path, room: str) -> bool:
         "not slow",
     ]
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            [*command, f"Testing/{room}"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return False
+    done = subprocess.run(
+        [*command, f"Testing/{room}"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
     return done.returncode == 0
 
 
+def tests_pass_unchanged(folder: Path, room: str, until: float) -> bool:
+    """Whether a room's tests pass without any mutant, in the time that is left."""
+    try:
+        return tests_pass(folder, room, min(TIMEOUT_S, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+
+
 def work(queue: list[Mutant], folder: Path, until: float, survivors: list[Mutant]) -> int:
-    """Take mutants from the queue until it is empty or the time is up; returns how many."""
+    """Take mutants from the queue until it is empty or the time is up.
+
+    Returns how many were tried to the end: one whose tests the clock breaks off does not count.
+    """
     tried = 0
     while queue and time.monotonic() < until:
         mutant = queue.pop(0)
-        noticed = is_noticed(mutant, folder)
+        noticed = is_noticed(mutant, folder, until)
+        if noticed is None:
+            break
         tried += 1
         print("noticed " if noticed else "SURVIVED", mutant, flush=True)
         if not noticed:
@@ -229,9 +249,10 @@ def main() -> int:
         for folder in folders:
             copy_checkout(folder)
         for room in options.rooms:
-            if not tests_pass(folders[0], room):
+            if not tests_pass_unchanged(folders[0], room, until):
                 print(
-                    f"The tests of {room} fail without any mutant; mend them first.",
+                    f"The tests of {room} fail without any mutant, or take longer than"
+                    f" {TIMEOUT_S} s or than --minutes allows; mend them first.",
                     file=sys.stderr,
                 )
                 return 1

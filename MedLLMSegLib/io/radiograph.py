@@ -60,6 +60,16 @@ class Radiograph:
     spacing_known: bool = True
 
     @property
+    def turn(self) -> DisplayOrientation:
+        """`orientation`, by its name in version 0.3."""
+        return self.orientation
+
+    @property
+    def sized(self) -> bool:
+        """`spacing_known`, by its name in version 0.3."""
+        return self.spacing_known
+
+    @property
     def pixel_mm(self) -> tuple[float, float]:
         """Size of a displayed pixel along (columns, rows); 1 mm each if the file states none."""
         volume = self.volume

@@ -11,7 +11,7 @@ from Testing.helpers.labelled_files import write_json
 
 nibabel = pytest.importorskip("nibabel")
 
-K, J, I = np.indices((16, 20, 24))  # noqa: E741
+K, J, I = np.indices((16, 20, 24))  # noqa: E741  (voxel indices k, j, i)
 VALUES = (5 * I + 3 * J + 20 * K).astype(np.int16).T
 LABELS = (VALUES > 150).astype(np.uint8)
 AFFINE = np.array([[1.1, 0, 0, -10], [0, 1.0, 0, -20], [0, 0, 1.2, 30], [0, 0, 0, 1]])

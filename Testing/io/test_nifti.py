@@ -14,7 +14,7 @@ from Testing.helpers.volumes import make_segmentation, make_volume
 nibabel = pytest.importorskip("nibabel")
 
 SHAPE = (16, 20, 24)  # k, j, i
-K, J, I = np.indices(SHAPE)  # noqa: E741
+K, J, I = np.indices(SHAPE)  # noqa: E741  (voxel indices k, j, i)
 ARRAY = (5 * I + 3 * J + 20 * K).astype(np.int16)
 A = np.diag([1.1, 1.0, 1.2, 1.0])
 A[:3, 3] = [-10, -20, 30]

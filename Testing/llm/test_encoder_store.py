@@ -40,7 +40,10 @@ def shelf(tmp_path, monkeypatch):
             "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
         archive.writestr("tiny_encoder-1.0.dist-info/RECORD", "")
-    sha256 = lambda path: hashlib.sha256(path.read_bytes()).hexdigest()  # noqa: E731
+
+    def sha256(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
     known = replace(
         encoder_store.EFFICIENTNET_LITE0,
         id="tiny",

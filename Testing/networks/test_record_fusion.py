@@ -218,7 +218,10 @@ def test_neither_image_nor_record_suffices_and_both_together_do():
         optimiser.zero_grad()
     batch, target = cases(256)
     network.eval()
-    accuracy = lambda b: float((network(b).argmax(1) == target).float().mean())  # noqa: E731
+
+    def accuracy(inputs):
+        return float((network(inputs).argmax(1) == target).float().mean())
+
     assert accuracy(batch) > 0.95
     assert accuracy({"image": batch["image"]}) < 0.65
     assert accuracy({"categories": batch["categories"]}) < 0.65

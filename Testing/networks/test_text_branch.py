@@ -136,6 +136,9 @@ def test_the_ids_in_the_code_are_the_tokenizers():
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    ids = lambda text: tuple(tokenizer(text, add_special_tokens=False).input_ids)  # noqa: E731
+
+    def ids(text):
+        return tuple(tokenizer(text, add_special_tokens=False).input_ids)
+
     assert ids(PROMPT) == PROMPT_IDS["smollm2-135m"]
     assert ids(ANSWERS[0]) + ids(ANSWERS[1]) == ANSWER_IDS["smollm2-135m"]

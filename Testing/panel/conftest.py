@@ -18,8 +18,8 @@ from MedLLMSegLib.registry.licences import ACCEPTED
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 try:
-    import slicer_core  # noqa: F401
-    from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # noqa: F401
+    import slicer_core  # noqa: F401  (only to see whether it is installed)
+    from PySide6 import QtWidgets
 
     from Testing.panel import desktop, pictures
     from Testing.panel.stand_in import Logic

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import MedLLMSegLib
-from MedLLMSegLib import Diagnosis
+from MedLLMSegLib import Diagnosis, Radiograph, Volume
 from MedLLMSegLib.core.display_orientation import DisplayOrientation
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,16 @@ def test_a_diagnosis_still_has_the_turn_of_0_3():
     assert (result.turn.rows, result.turn.columns) == (True, False)
     assert result.turn.shown == turned.to_shown
     assert result.turn.stored == turned.to_stored
+
+
+@pytest.mark.parametrize("known", (True, False))
+def test_a_radiograph_still_has_the_attributes_of_0_3(known):
+    turned = DisplayOrientation(transposed=True)
+    array = np.zeros((4, 6), np.float32)
+    volume = Volume(array[None], np.eye(4))
+    radiograph = Radiograph(array, volume, orientation=turned, spacing_known=known)
+    assert radiograph.turn is turned
+    assert radiograph.sized is known
 
 
 @pytest.mark.slow

@@ -64,8 +64,8 @@ def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "spacing" in out and "window" in out
     assert f"medllmseg evaluate --model {run / 'bundle'}" in out
-    assert "6 labelled cases of 6 groups (patients): 4 to train on, 1 to choose by (case4)" in out
-    assert ", 1 to test on" in out
+    split = "4 to train on, 1 to choose by (case4), 1 to test on"
+    assert f"6 labelled cases of 6 groups (patients): {split}" in out
     about = read_bundle(run / "bundle").metadata
     assert about["id"] == "toy" and about["structures"] == ["front", "back"]
     assert about["licence"] == "CC0-1.0"
