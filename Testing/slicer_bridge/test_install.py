@@ -85,7 +85,12 @@ class World:
 
 
 SLICERS = {"numpy": "2.0.2", "SimpleITK": "2.5.0", "pillow": "11.0"}
-DECODERS = {"python-gdcm": "3.2.6", "pylibjpeg": "2.1.0", "pylibjpeg-openjpeg": "2.6.0"}
+DECODERS = {
+    "python-gdcm": "3.2.6",
+    "pylibjpeg": "2.1.0",
+    "pyjpegls": "1.5.1",
+    "pylibjpeg-openjpeg": "2.6.0",
+}
 ALL = {
     "torch": "2.13.0",
     "monai": "1.6.1",
@@ -108,9 +113,10 @@ def test_what_is_missing_is_named_with_its_size(monkeypatch):
         "einops (below 1 MB)",
         "python-gdcm (13 MB)",
         "pylibjpeg (below 1 MB)",
+        "pyjpegls (3 MB)",
         "pylibjpeg-openjpeg (2 MB)",
     ]
-    assert install.missing_packages("train")[7:] == [
+    assert install.missing_packages("train")[8:] == [
         "lightning-fabric (below 1 MB)",
         "matplotlib (24 MB)",
     ]
@@ -173,7 +179,7 @@ def test_a_torch_that_is_there_is_left_alone(monkeypatch):
         (dict(torch="nothing"), "torch could not be installed"),
         (
             dict(others="nothing"),
-            "monai, safetensors, einops, python-gdcm, pylibjpeg, pylibjpeg-openjpeg could not",
+            "monai, safetensors, einops, python-gdcm, pylibjpeg, pyjpegls, pylibjpeg-openjpeg could not",
         ),
         (dict(testing=True), "without --testing"),
     ],

@@ -26,6 +26,22 @@ _LARGEST_SLOPE = 2**24  # of which the product with 32 bits is a whole number of
 # Transfer syntaxes of MPEG-2, MPEG-4 and HEVC videos
 _VIDEOS = tuple(f"1.2.840.10008.1.2.4.{n}" for n in range(100, 109))
 _DEFAULTS = {"SamplesPerPixel": 1, "PixelRepresentation": 0}
+# The decoders of each encoding that survive damaged data, the best first. (GDCM ends the process on
+# damaged JPEG-LS, and pylibjpeg raises a panic on RLE.)
+_DECODERS = {
+    "1.2.840.10008.1.2.5": ("pydicom",),  # RLE
+    "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),  # JPEG baseline
+    "1.2.840.10008.1.2.4.51": ("pillow", "gdcm"),
+    "1.2.840.10008.1.2.4.57": ("gdcm", "pylibjpeg"),  # JPEG lossless
+    "1.2.840.10008.1.2.4.70": ("gdcm", "pylibjpeg"),
+    "1.2.840.10008.1.2.4.80": ("pyjpegls",),  # JPEG-LS
+    "1.2.840.10008.1.2.4.81": ("pyjpegls",),
+    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "pillow"),  # JPEG 2000
+    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "pillow"),
+    "1.2.840.10008.1.2.4.201": ("pylibjpeg",),  # high-throughput JPEG 2000
+    "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
+    "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
+}
 _IMPLICIT, _EXPLICIT, _BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2"))
 
 
@@ -103,7 +119,11 @@ def _grey_frames(
 ) -> tuple[list[Array], tuple[str, ...]]:
     """The stored values of some frames of one file, in grey."""
     check_no_video(header, path)
-    _complete(header)
+    with no_warnings():
+        try:
+            _complete(header)
+        except Exception as error:  # an element that cannot be replaced, as its bytes are damaged
+            raise damaged(path) from error
     arrays = _decoded(header, path, indices)
     if header.text("PhotometricInterpretation") == "PALETTE COLOR":
         arrays = [_in_colours(array, header, path) for array in arrays]
@@ -142,18 +162,35 @@ def _decoded(header: DicomHeader, path: Path, indices: list[int]) -> list[Array]
 
     _silence_gdcm()
     try:
+        plugin = _decoder(header, path)
         with no_warnings(), native_errors_logged():
             wanted = indices if header.frames > 1 else None
-            decoded = [np.array(a) for a in iter_pixels(header.dataset, indices=wanted)]
+            arrays = iter_pixels(header.dataset, indices=wanted, decoding_plugin=plugin)
+            decoded = [np.array(array) for array in arrays]
+    except UserError:
+        raise
     except NotImplementedError as error:
         raise _unknown_encoding(header, path) from error
     except Exception as error:  # damaged files raise many kinds of errors
-        if "are missing dependencies" in str(error) or "no decoder" in str(error).lower():
-            raise _unknown_encoding(header, path) from error
         raise damaged(path) from error
     if len(decoded) != len(indices):
         raise damaged(path)
     return decoded
+
+
+def _decoder(header: DicomHeader, path: Path) -> str:
+    """The plugin of pydicom that decodes a file's pixels; "" where none is needed."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import UID
+
+    plugins = _DECODERS.get(header.transfer_syntax)
+    if plugins is None:
+        return ""
+    available = get_decoder(UID(header.transfer_syntax)).available_plugins
+    for plugin in plugins:
+        if plugin in available:
+            return plugin
+    raise _unknown_encoding(header, path)
 
 
 def _silence_gdcm() -> None:
@@ -170,10 +207,11 @@ def _silence_gdcm() -> None:
 def _unknown_encoding(header: DicomHeader, path: Path) -> UserError:
     from pydicom.uid import UID
 
-    name = UID(header.transfer_syntax).name
+    with no_warnings():
+        name = UID(header.transfer_syntax).name
     return UserError(
         f'"{path}" is compressed as {name}, for which this Python ({sys.executable}) has no'
-        " decoder; install python-gdcm, pylibjpeg and pylibjpeg-openjpeg into it, or decompress the"
+        " decoder; install python-gdcm, pyjpegls and pylibjpeg-openjpeg into it, or decompress the"
         " files."
     )
 

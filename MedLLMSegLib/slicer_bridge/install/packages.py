@@ -31,6 +31,7 @@ SIZES_MB = {
     "einops": 0.1,
     "python-gdcm": 13,
     "pylibjpeg": 0.1,
+    "pyjpegls": 3,
     "pylibjpeg-openjpeg": 2,
     "lightning-fabric": 0.6,
     "matplotlib": 24,
