@@ -42,6 +42,7 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
 }
+_EXTENDED_JPEG = "1.2.840.10008.1.2.4.51"
 _IMPLICIT, _EXPLICIT, _BIG_ENDIAN = (f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".2"))
 
 
@@ -186,6 +187,8 @@ def _decoder(header: DicomHeader, path: Path) -> str:
     plugins = _DECODERS.get(header.transfer_syntax)
     if plugins is None:
         return ""
+    if header.transfer_syntax == _EXTENDED_JPEG and (header.number("BitsStored") or 0) > 8:
+        raise _unknown_encoding(header, path)
     available = get_decoder(UID(header.transfer_syntax)).available_plugins
     for plugin in plugins:
         if plugin in available:
