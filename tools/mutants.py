@@ -233,7 +233,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rooms", nargs="*", default=list(ROOMS), metavar="ROOM")
     parser.add_argument(
-        "--minutes", type=float, default=30.0, help="stop after so long (default: %(default)s)"
+        "--minutes",
+        type=float,
+        default=30.0,
+        metavar="N",
+        help="stop after N minutes (default: %(default)s)",
     )
     parser.add_argument(
         "--count", type=int, default=60, help="mutants to try (default: %(default)s)"

@@ -117,7 +117,7 @@ def _add_table_options(options: OptionHolder) -> None:
         "--record",
         nargs="+",
         metavar="COLUMN",
-        help="columns of the table that --kind fusion reads beside the image",
+        help="columns of the table that --kind fusion reads besides the image",
     )
     options.add_argument(
         "--channels",

@@ -19,7 +19,7 @@ def check_code(code: str) -> str:
     axes = sorted(_LETTERS[letter][0] for letter in upper if letter in _LETTERS)
     if len(upper) != 3 or axes != [0, 1, 2]:
         raise UserError(
-            f'"{code}" is no orientation; give three letters that say where columns, rows and'
+            f'"{code}" is not an orientation; give three letters that say where columns, rows and'
             " slices lead, one each of R or L, A or P, S or I, such as RAS."
         )
     return upper

@@ -50,7 +50,7 @@ def check_folder_name(folder: PathLike) -> None:
     suffix = next((suffix for suffix in FILE_SUFFIXES if name.endswith(suffix)), None)
     if suffix is not None and not os.path.exists(folder):
         raise UserError(
-            f'"{folder}" is named like a file ({suffix}) of a kind in which these results are not'
+            f'"{folder}" is named like a {suffix} file, a format in which these results cannot be'
             " written; name a folder, or a file as the command's help says."
         )
 

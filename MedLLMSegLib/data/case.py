@@ -130,8 +130,8 @@ def check_cases(source: Path, cases: Sequence[LabelledItem], labels: Mapping[int
         other = seen_names.setdefault(comparable_name(name), name)
         if other is not name:
             raise UserError(
-                f'"{source}" has the structures "{other}" and "{name}", whose names differ in signs'
-                " at most; give each letters or digits of its own."
+                f'"{source}" has the structures "{other}" and "{name}", whose names differ only in'
+                " punctuation; give each letters or digits of its own."
             )
 
 

@@ -40,7 +40,7 @@ def check_layout(folder: Path) -> None:
     for part in ("imagesTr", "labelsTr"):
         if not (folder / part).is_dir():
             raise UserError(
-                f'The data folder "{folder}" has no folder {part}; images belong into imagesTr and'
+                f'The data folder "{folder}" has no folder {part}; put images into imagesTr and'
                 " label maps of the same names into labelsTr."
             )
 

@@ -179,8 +179,8 @@ def _class_names(path: Path, stated: list[str], wanted: Sequence[str] | None) ->
         )
     if len(names) < 2:
         raise UserError(
-            f'"{path}" has {"no class" if not names else f"one class only ({names[0]})"}, and two'
-            " at least are needed to tell them apart; add images of another."
+            f'"{path}" has {"no class" if not names else f"one class only ({names[0]})"}, and at'
+            " least two are needed; add images of another class."
         )
     return names
 

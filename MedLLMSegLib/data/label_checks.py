@@ -36,7 +36,7 @@ def read_labels(path: Path, image: Volume) -> Array:
     )
     if not distance_mm <= _PLACE_TOLERANCE * min(image.spacing_mm):
         raise UserError(
-            f'The label map "{path}" lies up to {distance_mm:.3g} mm beside its image; '
+            f'The label map "{path}" is shifted by up to {distance_mm:.3g} mm from its image; '
             "both must lie on the same grid."
         )
     return whole_numbers(labels.array, path)
@@ -58,7 +58,7 @@ def whole_numbers(array: Array, path: Path) -> Array:
         whole = np.rint(array).astype(np.int64)
     if not (np.abs(whole - array) <= _WHOLE_TOLERANCE).all():
         raise UserError(
-            f'The label map "{path}" holds values that are no whole numbers; '
+            f'The label map "{path}" holds values that are not whole numbers; '
             "save it again without interpolation."
         )
     return whole
@@ -68,7 +68,7 @@ def read_label_map(case: Case, case_set: CaseSet, image: Volume) -> Array:
     """The labels of a case as uint8 [k, j, i] on its image's grid, with ``case_set``'s values.
 
     image: the case's own image. Segments of a .seg.nrrd are identified by their names. Raises
-    `UserError` for labels off the image's grid, values that are no whole numbers, a value or
+    `UserError` for labels off the image's grid, values that are not whole numbers, a value or
     segment that is no structure, and segments that overlap.
     """
     if is_segmentation(case.label):

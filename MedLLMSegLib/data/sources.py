@@ -36,8 +36,8 @@ def read_cases(source: PathLike, labels: Mapping[int, str] | None = None) -> Cas
     if source.is_file():
         if source.suffix.lower() != ".csv":
             raise UserError(
-                f'"{source}" is no table of cases (.csv); give a folder of labelled cases, or a CSV'
-                " file with the columns image, label and group."
+                f'"{source}" is not a table of cases (.csv); give a folder of labelled cases, or a'
+                " CSV file with the columns image, label and group."
             )
         cases, splits = table_cases(source)
         stated_names, stated_in = None, source

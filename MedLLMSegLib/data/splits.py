@@ -72,8 +72,8 @@ def folds(
     if count < 2 or len(groups) < fewest:
         raise UserError(
             f'"{case_set.source}" has cases of {len(groups)} groups (patients) for {count} folds,'
-            f" and at least 2 folds and {fewest} groups are needed; ask for other folds or"
-            " add cases."
+            f" and at least 2 folds and {fewest} groups are needed; choose another number of folds"
+            " or add cases."
         )
     splits = []
     for n in range(count):
@@ -100,7 +100,7 @@ def _train_and_val(
         raise UserError(
             f'"{case_set.source}" has {len(cases)} training case{"s" * (len(cases) != 1)} of'
             f" {len(groups)} group (patient), and at least two groups are needed, one of them to"
-            " choose the best weights by; add cases of others."
+            " choose the best weights by; add cases of other patients."
         )
     chosen = _share(len(groups), VAL_FRACTION)
     return {"train": _members(cases, groups[chosen:]), "val": _members(cases, groups[:chosen])}

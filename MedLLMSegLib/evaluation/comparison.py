@@ -137,7 +137,7 @@ def _matching(pattern: str) -> list[Path]:
     if not matches:
         raise UserError(
             f'There is no table "{pattern}"; give a CSV that `medllmseg evaluate` wrote,'
-            " several parted by commas, or a pattern such as 'run*.csv'."
+            " several separated by commas, or a pattern such as 'run*.csv'."
         )
     return matches
 

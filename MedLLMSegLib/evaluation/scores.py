@@ -183,12 +183,12 @@ def read_table(path: Path) -> dict[str, dict[str, float]]:
         raise UserError(f'The table "{path}" could not be read; check the path.') from error
     except (UnicodeDecodeError, csv.Error, ValueError) as error:
         raise UserError(
-            f'"{path}" is no table of scores; give a CSV that `medllmseg evaluate` wrote.'
+            f'"{path}" is not a table of scores; give a CSV that `medllmseg evaluate` wrote.'
         ) from error
     if header[0] != "case" or len(header) < 2 or not rows:
         raise UserError(
-            f'"{path}" is no table of scores (its first column must be "case", with a row for each'
-            " case); give a CSV that `medllmseg evaluate` wrote."
+            f'"{path}" is not a table of scores (its first column must be "case", with a row for'
+            " each case); give a CSV that `medllmseg evaluate` wrote."
         )
     values_of: dict[str, dict[str, float]] = {}
     for case, *cells in rows:

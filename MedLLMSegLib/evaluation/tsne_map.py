@@ -58,7 +58,7 @@ def map_features(features: Array, seed: int = 0) -> Array:
     """
     if len(features) < 8:
         raise UserError(
-            f"A t-SNE map of {len(features)} images says nothing, and 8 at least are needed; add"
+            f"A t-SNE map of {len(features)} images shows nothing, and at least 8 are needed; add"
             " images."
         )
     try:

@@ -74,8 +74,8 @@ def grey_levels(
         shown = np.where(padding, np.float32(0), shown)
     if shown.max() - shown.min() < MIN_CONTRAST:
         raise UserError(
-            f'"{volume.name}" shows nothing in its window ({window}): all is black or white; choose'
-            " another window, or correct it in the file."
+            f'"{volume.name}" shows nothing in its window ({window}): every pixel is black or'
+            " white; choose another window, or correct it in the file."
         )
     return np.ascontiguousarray(shown, np.float32), notes
 

@@ -100,8 +100,8 @@ def _check_data_file(path: Path, place: Path) -> None:
         )
     if not os.path.isfile(place) or place.stat().st_size == 0:
         raise UserError(
-            f'"{path}" is a header alone, and its data file "{place}" is empty or no file; copy it'
-            " again."
+            f'"{path}" is a header alone, and its data file "{place}" is empty or not a file; copy'
+            " it again."
         )
 
 

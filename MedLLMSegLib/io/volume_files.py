@@ -86,7 +86,7 @@ def load_volume(
     elif scan_suffix(path):
         if series is not None or frames is not None:
             raise UserError(
-                f'"{path}" is no DICOM file, and only of those a series and frames can be chosen;'
+                f'"{path}" is not a DICOM file, and series and frames can be chosen only for DICOM;'
                 " leave --series and --frames out."
             )
         return _read_file(path, assume_orientation)

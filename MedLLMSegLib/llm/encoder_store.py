@@ -175,5 +175,6 @@ def _our_name(known: KnownEncoder, name: str) -> str:
         if match := re.match(rf"{pattern}\.", name):
             return f"{our_name}.{name[match.end() :]}"
     raise UserError(
-        f"The checkpoint of {known.title} holds {name}, which has no place in it; fetch it again."
+        f"The checkpoint of {known.title} holds {name}, which does not belong in it; fetch it"
+        " again."
     )

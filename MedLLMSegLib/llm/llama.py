@@ -64,7 +64,8 @@ class LlamaConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if wrong := sorted((known ^ set(values)) - {"rope_type"}):
             raise UserError(
-                f"The language model's configuration lacks, or has too much, {', '.join(wrong)}; "
+                "The language model's configuration has missing or unknown entries"
+                f" ({', '.join(wrong)}); "
                 f"exactly {', '.join(sorted(known))} are needed."
             )
         return cls(**values)

@@ -57,7 +57,7 @@ def arm_config(config: NetworkConfig, arm: str) -> NetworkConfig:
     """
     if arm not in ARMS or arm == "J":
         raise UserError(
-            f'"{arm}" is no arm of this network; use one of'
+            f'"{arm}" is not an arm of this network; use one of'
             f" {', '.join(name for name in ARMS if name != 'J')}."
         )
     if config.llm is None:

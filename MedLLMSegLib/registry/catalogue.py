@@ -91,7 +91,7 @@ def model_entry(folder: PathLike) -> ModelEntry:
     if damaged:  # one entry that the panel cannot show would hide all the others
         raise UserError(
             f'The description of the model bundle "{folder}" is damaged ("{damaged[0]}" is missing'
-            " or no text); install it again."
+            " or not text); install it again."
         )
     return ModelEntry(
         id=metadata["id"],

@@ -173,7 +173,7 @@ class RecordConfig:
     def __post_init__(self) -> None:
         if not self.numbers and not self.categories:
             raise UserError(
-                "RecordConfig has neither numbers nor categories; name one field at least, or use"
+                "RecordConfig has neither numbers nor categories; name at least one field, or use"
                 " record=None."
             )
         for name in ("means", "stds"):
@@ -193,7 +193,7 @@ class RecordConfig:
             if not values or len(set(values)) != len(values):
                 raise UserError(
                     f"RecordConfig.categories[{name!r}] is {values!r}; different values are needed,"
-                    " one at least."
+                    " at least one."
                 )
 
     def to_dict(self) -> Json:
@@ -246,7 +246,7 @@ class ClassifierConfig:
         require_fraction(self, "dropout", "modality_dropout")
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise UserError(
-                f"ClassifierConfig.classes is {self.classes!r}; two different names at least are"
+                f"ClassifierConfig.classes is {self.classes!r}; at least two different names are"
                 " needed."
             )
         needs_part = self.kind in WITH_LLM

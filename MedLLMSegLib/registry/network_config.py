@@ -40,7 +40,7 @@ class LLMConfig:
         require_choice(self, "position", "head", "middle", "tail")
         if not self.layers:
             raise UserError(
-                "LLMConfig.layers is empty, and one layer at least is needed; use llm=None for no"
+                "LLMConfig.layers is empty, and at least one layer is needed; use llm=None for no"
                 " block."
             )
 
@@ -144,7 +144,7 @@ class NetworkConfig:
             if len(stride) != 3 or not set(stride) <= {1, 2} or not halves:
                 raise UserError(
                     f"NetworkConfig.strides has {stride!r}, and each needs to be 1 or 2 along k, j"
-                    " and i, with one 2 at least in all but the last."
+                    " and i, with at least one 2 in all but the last."
                 )
 
     @property

@@ -144,7 +144,7 @@ def free_id(name: str) -> str:
     """
     plain = plain_id(name)
     if not plain:
-        raise UserError(f'"{name}" is no name for a model; give it one with letters or digits.')
+        raise UserError(f'"{name}" is not a name for a model; give it one with letters or digits.')
     return _next_free(plain)
 
 
@@ -197,7 +197,7 @@ def _opened(source: Path) -> Iterator[Opener]:
     # Python raises the last three for encrypted files, unknown methods and archives cut short.
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise UserError(
-            f'"{source}" is no folder and no readable zip file; choose a model bundle.'
+            f'"{source}" is neither a folder nor a readable zip file; choose a model bundle.'
         ) from error
 
 
@@ -227,7 +227,7 @@ def _copy_bundle(open_file: Opener, target: Path, source: PathLike) -> None:
         file = open_file(name)
         if file is None and name in NEEDED:
             raise UserError(
-                f'"{source}" is no model bundle ({name} is missing); choose the folder or zip'
+                f'"{source}" is not a model bundle ({name} is missing); choose the folder or zip'
                 " file that a training or another user of MedLLMSeg made."
             )
         if file is None:
@@ -246,8 +246,8 @@ def _copy_stream(file: IO[bytes], path: Path, limit: float, source: PathLike) ->
             written += len(chunk)
             if written > limit:
                 raise UserError(
-                    f'"{path.name}" in "{source}" is larger than {limit / 1e6:.0f} MB, which no'
-                    " model of ours is; check where it came from."
+                    f'"{path.name}" in "{source}" is larger than {limit / 1e6:.0f} MB, more'
+                    " than any of our models; check where it came from."
                 )
             out.write(chunk)
 

@@ -48,7 +48,7 @@ def choose_device(name: str = "auto") -> torch.device:
         device = None
     if device is None or device.type not in counts:
         raise UserError(
-            f'"{name}" is no device; use auto, cpu, cuda, cuda:1 (the second GPU) or mps.'
+            f'"{name}" is not a device; use auto, cpu, cuda, cuda:1 (the second GPU) or mps.'
         )
     if (device.index or 0) >= counts[device.type]:
         raise UserError(

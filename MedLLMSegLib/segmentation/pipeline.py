@@ -61,7 +61,7 @@ def segment(
     """
     began = time.monotonic()
     if side not in (None, *SIDES):
-        raise UserError(f'"{side}" is no side; use left or right, or leave it out.')
+        raise UserError(f'"{side}" is not a side; use left or right, or leave it out.')
     check_scan(volume)
     reporter = Progress.of(progress)
     reporter("load", 0.0)

@@ -127,8 +127,8 @@ def _chosen(results: Mapping[str, Json]) -> str:
     if not counts:
         return ""
     return (
-        f"The best weights were chosen at {VALIDATIONS} looks at {counts.pop()} labelled val cases"
-        " besides, more than someone with so few cases has. "
+        f"The best weights were chosen in {VALIDATIONS} validations on {counts.pop()} labelled val"
+        " cases besides, more than someone with so few cases has. "
     )
 
 

@@ -70,7 +70,7 @@ def _fabric_class():
 def _checked_precision(precision: str, kind: str) -> str:
     """kind: of the device, such as "cuda"."""
     if precision not in PRECISIONS:
-        raise UserError(f'"{precision}" is no precision; use one of {", ".join(PRECISIONS)}.')
+        raise UserError(f'"{precision}" is not a precision; use one of {", ".join(PRECISIONS)}.')
     if precision == "fp16" and kind != "cuda":
         raise UserError(
             f"fp16 needs a CUDA device, and this training runs on {kind}; use --precision bf16 or"

@@ -28,7 +28,7 @@ ROUNDS = 5
 def check_optimiser(name: str) -> None:
     """Raises `UserError` for a name that is none of `OPTIMISERS`."""
     if name not in OPTIMISERS:
-        raise UserError(f'"{name}" is no optimiser; use one of {", ".join(OPTIMISERS)}.')
+        raise UserError(f'"{name}" is not an optimiser; use one of {", ".join(OPTIMISERS)}.')
 
 
 def make_optimiser(

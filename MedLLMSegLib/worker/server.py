@@ -204,7 +204,7 @@ class Server:
                 "id": None,
                 "event": "error",
                 "kind": "unexpected",
-                "message": "A line that is no request was left out.",
+                "message": "A line that is not a request was left out.",
                 "details": f"{type(error).__name__}: {one_line(error)}: {line[:200]!r}",
             }
         )

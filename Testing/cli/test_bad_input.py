@@ -263,7 +263,7 @@ def stand_in(monkeypatch):
 OUTPUTS = {
     "a file where a folder is needed": (lambda p: text(p / "file") / "out.nii.gz", [], "is a file"),
     "a folder where a file is needed": (lambda p: folder(p / "out.nii.gz"), [], "in the way"),
-    "an unknown device": (lambda p: p / "out.nii.gz", ["--device", "tpu"], "no device"),
+    "an unknown device": (lambda p: p / "out.nii.gz", ["--device", "tpu"], "not a device"),
     "probabilities of unknown format": (
         lambda p: p / "out.nii.gz",
         ["--probabilities", "maps.docx"],

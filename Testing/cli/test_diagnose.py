@@ -341,7 +341,7 @@ OTHERS = {
         "is a model that outlines structures",
     ),
     "no such model": (lambda p: [picture(p / "x.png"), "--model", "nothing"], "no model called"),
-    "no such device": (lambda p: [picture(p / "x.png"), "--device", "tpu"], "no device"),
+    "no such device": (lambda p: [picture(p / "x.png"), "--device", "tpu"], "not a device"),
     "a file as output": (
         lambda p: [picture(p / "x.png"), "--output", picture(p / "y.png")],
         "is a file",
@@ -367,7 +367,7 @@ def test_a_table_of_the_users_is_spared(tmp_path, bundle, capsys):
         capsys,
         tmp_path,
         [picture(tmp_path / "x.png"), "--model", bundle, "--output", tmp_path / "out"],
-        "not a table of ours",
+        "not one of our tables",
     )
 
 

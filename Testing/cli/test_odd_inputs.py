@@ -117,7 +117,7 @@ def test_an_orientation_that_is_not_stated_must_be_assumed(tmp_path, capsys):
     nibabel.save(image, tmp_path / "a.nii.gz")
     command = ("segment", tmp_path / "a.nii.gz", "-o", tmp_path / "out")
     assert "--assume-orientation" in sentence(capsys, *command)
-    assert "no orientation" in sentence(capsys, *command, "--assume-orientation", "RAR")
+    assert "not an orientation" in sentence(capsys, *command, "--assume-orientation", "RAR")
     assert run(*command, "--assume-orientation", "las") == 0
     assert "LAS was assumed" in capsys.readouterr().out
     affine = nibabel.load(tmp_path / "out/a.nii.gz").affine

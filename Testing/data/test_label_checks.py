@@ -11,16 +11,16 @@ from Testing.helpers.labelled_files import GRID, labels_of, rewrite, shifted
 
 def test_what_a_files_scaling_leaves_of_a_whole_number_is_one(tmp_path):
     assert whole_numbers(np.array([0.0, 1.0000153, 1.99999]), tmp_path).tolist() == [0, 1, 2]
-    with pytest.raises(UserError, match="no whole numbers"):
+    with pytest.raises(UserError, match="not whole numbers"):
         whole_numbers(np.array([0.0, 1.01]), tmp_path)
 
 
 @pytest.mark.parametrize(
     "labels, matrix, sentence",
     [
-        (labels_of(), shifted(0.4), "lies up to 0.4 mm beside its image"),
+        (labels_of(), shifted(0.4), "is shifted by up to 0.4 mm from its image"),
         (labels_of()[1:], GRID, "8 x 7 x 5 voxels and its image 8 x 7 x 6"),
-        (labels_of() + np.float32(0.25), GRID, "no whole numbers"),
+        (labels_of() + np.float32(0.25), GRID, "not whole numbers"),
         (
             labels_of() * 7,
             GRID,

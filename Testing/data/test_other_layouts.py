@@ -62,5 +62,5 @@ def test_a_label_map_on_the_second_position_of_its_image(tmp_path):
     moved = AFFINE.copy()
     moved[0, 3] += 5
     nibabel.save(nibabel.Nifti1Image(LABELS, moved), tmp_path / "label.nii.gz")
-    with pytest.raises(UserError, match="lies up to 5 mm beside its image"):
+    with pytest.raises(UserError, match="is shifted by up to 5 mm from its image"):
         read_labels(tmp_path / "label.nii.gz", volume)

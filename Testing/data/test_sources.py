@@ -78,7 +78,7 @@ def test_stated_splits_may_list_groups(tmp_path):
 def test_structures_whose_names_differ_in_signs_only_are_refused(decathlon):
     write_json(decathlon, "dataset.json", {"labels": {"1": "Lesion <5 mm", "2": "Lesion >5 mm"}})
     with pytest.raises(
-        UserError, match='"Lesion <5 mm" and "Lesion >5 mm", whose names differ in signs'
+        UserError, match='"Lesion <5 mm" and "Lesion >5 mm", whose names differ only in punctuation'
     ):
         read_cases(decathlon)
 
@@ -131,8 +131,8 @@ def test_a_slip_of_the_brush_is_named(decathlon):
             rewrite(labels_of() * 100),
             "value 100 is in .* only, and the values of all cases are 1, 2, 100, 200, where",
         ),
-        (rewrite(labels_of() * np.float32(0.5)), "no whole numbers"),
-        (lambda data: with_nan(data / "labelsTr"), "no whole numbers"),
+        (rewrite(labels_of() * np.float32(0.5)), "not whole numbers"),
+        (lambda data: with_nan(data / "labelsTr"), "not whole numbers"),
         (lambda data: [p.unlink() for p in (data / "labelsTr").iterdir()], "no labelled case"),
         (lambda data: (data / "imagesTr").rename(data / "images"), "no folder imagesTr"),
     ],
@@ -156,5 +156,5 @@ def test_what_is_no_source_of_cases(tmp_path):
     with pytest.raises(UserError, match="holds no labelled cases"):
         read_cases(tmp_path)
     (tmp_path / "cases.xlsx").write_bytes(b"PK")
-    with pytest.raises(UserError, match="no table of cases"):
+    with pytest.raises(UserError, match="not a table of cases"):
         read_cases(tmp_path / "cases.xlsx")

@@ -373,7 +373,7 @@ def test_the_listed_cases_are_measured_in_their_order(data, tmp_path):
         ),
         (
             lambda data: add_case(data, "hippocampus_002", moved_mm=0.5),
-            "lies up to 0.5 mm beside its image",
+            "is shifted by up to 0.5 mm from its image",
         ),
         (
             lambda data: save_volume(
@@ -394,7 +394,7 @@ def test_the_listed_cases_are_measured_in_their_order(data, tmp_path):
                 Volume(np.full((5, 6, 8), 0.5, np.float32), np.diag([1.0, 2, 3, 1])),
                 data / "labelsTr" / "hippocampus_002.nii.gz",
             ),
-            "no whole numbers",
+            "not whole numbers",
         ),
         (lambda data: (data / "splits.json").write_text('{"train": []}'), 'no list "test"'),
         (lambda data: (data / "splits.json").write_text('{"test": []}'), "There is no case"),

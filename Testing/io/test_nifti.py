@@ -135,7 +135,7 @@ def test_a_file_without_orientation_is_refused_unless_one_is_assumed(tmp_path, s
     np.testing.assert_allclose(sagittal[:3, 0], [0, -1.1, 0], atol=1e-6)
     np.testing.assert_allclose(sagittal[:3, 2], [1.2, 0, 0], atol=1e-6)
     for wrong in ("RAR", "RA", "xyz", ""):
-        with pytest.raises(UserError, match="no orientation"):
+        with pytest.raises(UserError, match="not an orientation"):
             load_volume(path, assume_orientation=wrong)
 
 

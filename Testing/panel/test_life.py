@@ -191,7 +191,7 @@ def test_long_names_and_paths_fit(panel, logic, scan, drawn, picture):
         ),
     )
     panel.change(
-        models_message=f'"{path}" is no model bundle.',
+        models_message=f'"{path}" is not a model bundle.',
         train_message=f'"{path}" could not be written.',
         train_failed=True,
         pairs=((name, name),),

@@ -74,7 +74,7 @@ def test_a_model_of_an_older_version_is_named_when_it_is_verified(panel, monkeyp
 def test_a_model_that_cannot_be_imported_is_said_in_the_section(panel, said, tmp_path):
     panel.ui.modelsCollapsibleButton.collapsed, said["path"] = False, str(tmp_path)
     panel.ui.importModelButton.click()
-    assert "no model bundle" in panel.ui.modelsLabel.text
+    assert "not a model bundle" in panel.ui.modelsLabel.text
 
 
 def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(

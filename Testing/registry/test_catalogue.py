@@ -86,7 +86,7 @@ def test_a_description_of_other_types_is_damaged_and_hides_no_other(cache, chang
     assert [e.folder.name for e in list_models(None) if e.folder.parent == cache / "models"] == [
         "mine"
     ]
-    with pytest.raises(UserError, match=r"is damaged.*is missing or no text"):
+    with pytest.raises(UserError, match=r"is damaged.*is missing or not text"):
         model_entry(folder)
 
 

@@ -142,8 +142,8 @@ def test_what_is_no_bundle_is_refused_and_nothing_stays(bundle, pack, cache, tmp
         archive.writestr("readme.txt", "hello")
     two = pack(bundle, "one/", {"two/" + METADATA: "{}"})
     for source, reason in (
-        (tmp_path / "empty", "no model bundle"),
-        (tmp_path / "broken.zip", "no readable zip"),
+        (tmp_path / "empty", "not a model bundle"),
+        (tmp_path / "broken.zip", "neither a folder nor a readable zip"),
         (tmp_path / "hello.zip", "holds no model bundles"),
         (two, "holds 2 model bundles"),
         (tmp_path / "absent", "no file or folder"),
@@ -227,7 +227,7 @@ def test_any_name_can_become_an_id(bundle):
         "hippocampus-t1-2",
         "grosse-3-c92074",
     ]
-    with pytest.raises(UserError, match="no name for a model"):
+    with pytest.raises(UserError, match="not a name for a model"):
         free_id("??")
 
 

@@ -62,7 +62,7 @@ def test_devices():
     assert choose_device("cpu") == CPU
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
     for name in ("tpu", "cuda:x", "cpu:", "xpu"):
-        with pytest.raises(UserError, match="no device"):
+        with pytest.raises(UserError, match="not a device"):
             choose_device(name)
     if not torch.cuda.is_available():
         with pytest.raises(UserError, match="no usable"):

@@ -86,7 +86,7 @@ def test_progress_rises_and_can_stop_the_work(head):
 
 
 def test_other_sides_and_bad_scans_are_refused():
-    with pytest.raises(UserError, match="no side"):
+    with pytest.raises(UserError, match="not a side"):
         segment(bright_organ_scan(make_grid()), bright_organ_model(), side="up")
     with pytest.raises(UserError, match="same value"):
         segment(Volume(np.ones((9, 9, 9)), np.eye(4)), bright_organ_model())

@@ -124,7 +124,7 @@ def test_what_a_series_cannot_have_is_said_first(
 def test_a_table_of_somebody_else_is_not_overwritten(bundle, cine, tmp_path, capsys):
     (tmp_path / "labels_volumes.csv").write_text("patient,mL")
     assert run(cine, bundle, tmp_path / "labels.nii.gz") == 2
-    assert "no table of ours" in capsys.readouterr().err
+    assert "not one of our tables" in capsys.readouterr().err
     assert not (tmp_path / "labels.nii.gz").exists()
 
 

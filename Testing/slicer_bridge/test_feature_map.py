@@ -105,11 +105,11 @@ def test_the_logic_shows_it(scene, path, monkeypatch):
     "text, by, words",
     [
         (None, "class", "cannot be read"),
-        ("a,b\n1,2\n", "class", "no map of features"),
-        ("", "class", "no map of features"),
+        ("a,b\n1,2\n", "class", "not a map of features"),
+        ("", "class", "not a map of features"),
         ("case,x,y,class\na,1,2,c\n", "scanner", 'no column "scanner".*it has class'),
-        ("case,x,y,class\na,one,2,c\n", "class", "no pair of numbers"),
-        ("case,x,y,class\na,1\n", "class", "no pair of numbers"),
+        ("case,x,y,class\na,one,2,c\n", "class", "not a pair of numbers"),
+        ("case,x,y,class\na,1\n", "class", "not a pair of numbers"),
         (
             "case,x,y,class\n" + "".join(f"{n},1,2,c{n}\n" for n in range(8)),
             "class",

@@ -290,7 +290,7 @@ def test_fusion_reads_the_columns_that_it_is_told(data, tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--kind", "cnn-lstm"], "is no kind of classifier of images"),
+        (["--kind", "cnn-lstm"], "is not a kind of classifier of images"),
         (["--encoder", "resnet"], "neither cnn, vit"),
         (["--minutes", "1"], "give one of them"),
         (["--record", "age"], "give both or neither"),

@@ -262,7 +262,7 @@ def test_figures_of_other_weights_are_refused(run, tmp_path):
     other_calibration.write_text(json.dumps({"temperature": 1.1, "weights_sha256": "0"}))
     for evidence, words in (
         (Evidence(other), "other weights"),
-        (Evidence(tmp_path / "list.json"), "no summary"),
+        (Evidence(tmp_path / "list.json"), "not a summary"),
         (Evidence(tmp_path / "none.json"), "cannot be read"),
         (Evidence(calibration=tmp_path / "list.json"), "temperature"),
         (Evidence(calibration=other_calibration), "fitted for other weights"),

@@ -114,5 +114,5 @@ def test_weight_decay_pulls_a_matrix_to_zero():
 
 
 def test_another_name_is_one_sentence():
-    with pytest.raises(UserError, match='"sgd" is no optimiser; use one of adamw, muon'):
+    with pytest.raises(UserError, match='"sgd" is not an optimiser; use one of adamw, muon'):
         make_optimiser("sgd", [nn.Parameter(torch.ones(1))], 0.1, 0.0)

@@ -129,7 +129,7 @@ def test_a_wrong_device_is_said(owner, crop):
         owner.submit("segment", volume=place, output=place / "result", device="warp"), seconds=LONG
     )[-1]
     assert last.kind == "user"
-    assert '"warp" is no device' in last.message
+    assert '"warp" is not a device' in last.message
 
 
 def test_ping_names_what_there_is_to_compute_on(owner):

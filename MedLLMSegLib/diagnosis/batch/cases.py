@@ -87,7 +87,7 @@ def _with_channels(
             raise UserError(
                 f'The folder "{channels[name]}" holds no image called'
                 f' "{file_stem(first_images[0])}" for the channel {name}; name the file itself, or'
-                " call it like the image."
+                " give it the name of the image."
             )
     return cases
 
@@ -105,7 +105,7 @@ def _check_folders(count: int, model: ClassifierModel, channels: Mapping[str, Pa
         if not source.is_dir():
             raise UserError(
                 f'The channel {name} is one file, "{source}", but {count} images were given;'
-                " name a folder with one for each, called like it."
+                " name a folder with one file for each image, of the same name."
             )
 
 

@@ -76,11 +76,11 @@ def _row(result: CaseResult, model: ClassifierModel) -> dict[str, str]:
 
 
 def check_table(path: Path) -> None:
-    """Raise `UserError` where a file of this name is not a table of ours."""
+    """Raise `UserError` where a file of this name is not one of our tables."""
     if path.exists() and not path.read_text(encoding="utf-8", errors="replace").startswith(
         ",".join(FIRST_COLUMNS)
     ):
-        raise UserError(f'"{path}" is not a table of ours; choose another folder or rename it.')
+        raise UserError(f'"{path}" is not one of our tables; choose another folder or rename it.')
 
 
 def read_earlier_rows(

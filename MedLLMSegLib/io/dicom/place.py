@@ -206,6 +206,7 @@ def _check_in_line(frames: Sequence[Frame], axes: Array, pixel_mm: float, subjec
             " angles are needed; resample it, for example with 3D Slicer, and use the result."
         )
     raise UserError(
-        f"{subject} has slices that lie up to {distance.max():.3g} mm beside the others (parts of"
-        " several scans, or wrong positions), and one straight stack is needed; export it again."
+        f"{subject} has slices that are shifted by up to {distance.max():.3g} mm from the others"
+        " (parts of several scans, or wrong positions), and one straight stack is needed; export"
+        " it again."
     )

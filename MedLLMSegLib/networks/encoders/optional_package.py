@@ -19,5 +19,5 @@ def optional_package(name: str) -> ModuleType:
     except RuntimeError as error:  # timm's torchvision was built for another torch
         raise UserError(
             f"The package {name} is installed and cannot be loaded ({str(error).splitlines()[0]});"
-            " install torch and torchvision anew, together and for the same kind of computer."
+            " reinstall torch and torchvision together, for the same kind of computer."
         ) from error

@@ -182,7 +182,7 @@ def _check_table(paths: OutputPaths, options: SegmentOptions) -> None:
         return
     if not table.read_text(encoding="utf-8", errors="replace").startswith(FRAME_COLUMN):
         raise UserError(
-            f'"{table}" already exists and is no table of ours; choose another output, or'
+            f'"{table}" already exists and is not one of our tables; choose another output, or'
             " add --overwrite."
         )
 

@@ -183,7 +183,7 @@ def _check_table(table: Path) -> None:
     if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(
         ",".join(FIRST_COLUMNS)
     ):
-        raise UserError(f'"{table}" is not a table of ours; choose another folder or rename it.')
+        raise UserError(f'"{table}" is not one of our tables; choose another folder or rename it.')
 
 
 def _earlier_results(folder: Path, scans: Sequence[Path]) -> list[ScanResult]:

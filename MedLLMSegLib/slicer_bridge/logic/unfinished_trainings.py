@@ -56,7 +56,7 @@ def training_folder(runner: JobRunner, job: Job, name: str) -> Iterator[Path]:
                 if _is_unusable(error, folder / RUN):
                     raise UserError(
                         "What was saved of this training cannot be read or no longer fits, and was"
-                        " discarded; train again, which begins anew."
+                        " discarded; train again from the beginning."
                     ) from error
                 job.kept = str(folder)
             raise

@@ -68,7 +68,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         ) from error
     if not rows or not {"case", "x", "y"} <= set(rows[0]):
         raise UserError(
-            f'"{path}" is no map of features (columns case, x, y and one or more to colour by);'
+            f'"{path}" is not a map of features (columns case, x, y and one or more to colour by);'
             " make one with `medllmseg tsne`."
         )
     return rows
@@ -90,8 +90,8 @@ def _groups(
             point = (row["case"], float(row["x"]), float(row["y"]))
         except (TypeError, ValueError) as error:
             raise UserError(
-                f'A point of "{path}" is no pair of numbers ({row["x"]}, {row["y"]}); make the map'
-                " again."
+                f'A point of "{path}" is not a pair of numbers ({row["x"]}, {row["y"]}); make the'
+                " map again."
             ) from error
         groups.setdefault(row[by] or "not stated", []).append(point)
     if len(groups) > len(COLOURS):

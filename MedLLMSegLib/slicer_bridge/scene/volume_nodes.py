@@ -124,7 +124,7 @@ def _to_world(node) -> np.ndarray:
     if not parent.IsTransformToWorldLinear():
         raise UserError(
             f'"{node.GetName()}" is bent by a non-linear transform ("{parent.GetName()}"); harden'
-            " the transform on it (Transforms module) or take it out of it, and try again."
+            " the transform on it (Transforms module) or take the node out of it, and try again."
         )
     matrix = vtk.vtkMatrix4x4()
     parent.GetMatrixTransformToWorld(matrix)

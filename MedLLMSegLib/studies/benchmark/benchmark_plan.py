@@ -144,7 +144,7 @@ def make_settings(
     and an average of the weights over about a thirtieth of them (200 steps at most).
     """
     if size not in SIZES:
-        raise UserError(f'"{size}" is no network size; use one of {", ".join(SIZES)}.')
+        raise UserError(f'"{size}" is not a network size; use one of {", ".join(SIZES)}.')
     if steps < 1 or batch < 1:
         raise UserError(
             f"{steps} steps of {batch} samples are asked for, and at least 1 of each is needed."

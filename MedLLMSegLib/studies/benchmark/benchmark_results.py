@@ -88,5 +88,5 @@ def _read(path: Path) -> dict:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
-            f'"{path}" is damaged; remove it, and what it held is done again.'
+            f'"{path}" is damaged; remove it, and its runs will be repeated.'
         ) from error

@@ -48,9 +48,9 @@ def _add_part_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         metavar="PATTERN",
-        help='arms or runs whose names match, parted by commas: "pneumollm,linear,tune-*"',
+        help='arms or runs whose names match, separated by commas: "pneumollm,linear,tune-*"',
     )
-    parser.add_argument("--minutes", type=float, help="stop cleanly after so long")
+    parser.add_argument("--minutes", type=float, metavar="N", help="stop cleanly after N minutes")
     parser.add_argument(
         "--list", action="store_true", help="show the runs and which are finished, and run none"
     )

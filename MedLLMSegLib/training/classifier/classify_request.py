@@ -77,7 +77,8 @@ class ClassifyRequest:
                 raise UserError(f"--{name} is {getattr(self, name)}, and must be above 0.")
         if self.kind not in KINDS:
             raise UserError(
-                f'"{self.kind}" is no kind of classifier of images; use one of {", ".join(KINDS)}.'
+                f'"{self.kind}" is not a kind of classifier of images; use one of'
+                f" {', '.join(KINDS)}."
             )
         extra = "--record" if self.record else "--channels" if self.channels else ""
         if self.kind == "fusion" and not extra:
@@ -87,7 +88,7 @@ class ClassifyRequest:
             )
         if self.kind != "fusion" and extra:
             raise UserError(
-                f"{extra} names what --kind fusion reads beside the image, and the kind is"
+                f"{extra} names what --kind fusion reads besides the image, and the kind is"
                 f" {self.kind}; give both or neither."
             )
         if both := set(self.record) & set(self.channels):

@@ -98,7 +98,7 @@ class TrainRequest:
             )
         if self.name and self.name != plain_id(self.name):
             raise UserError(
-                f'--name is "{self.name}", and a model is called by small letters, digits and'
+                f'--name is "{self.name}", and a model is named by lower-case letters, digits and'
                 f' hyphens; use "{plain_id(self.name) or "model"}", and --title for the rest.'
             )
         check_optimiser(self.optimiser)

@@ -19,7 +19,7 @@ def check_licence(asked: str, base: str, licence: str | None) -> None:
     ):
         raise UserError(
             f"{base} is under {licence}, which binds what is trained from it, so --licence {asked}"
-            " cannot be; leave --licence out."
+            " is not allowed; leave --licence out."
         )
 
 

@@ -110,7 +110,7 @@ def test_progress_runs_forwards_and_the_history_grows(add_pair, logic):
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"name": "  "}, "no name for a model"),
+        ({"name": "  "}, "not a name for a model"),
         ({"minutes": 0}, "more than 0"),
         ({"start": "nothing"}, "no model called"),
     ],

@@ -77,7 +77,7 @@ def _summary(path: Path) -> dict:
     summary = _read_json(path)
     if not isinstance(summary, dict) or not {"cases", "structures", "mean"} <= set(summary):
         raise UserError(
-            f'"{path}" is no summary that `medllmseg evaluate` wrote; give its .summary.json.'
+            f'"{path}" is not a summary that `medllmseg evaluate` wrote; give its .summary.json.'
         )
     return summary
 

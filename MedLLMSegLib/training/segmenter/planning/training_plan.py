@@ -41,7 +41,7 @@ def make_plan(
     say: Callable[[str], None],
     progress: Progress,
 ) -> Json:
-    """What the run does and its bundle must know. The data's fingerprint and the plan are said.
+    """What the run does and its bundle must know. The data's fingerprint and the plan are printed.
 
     start: the model to fine-tune, or None.
     """

@@ -109,7 +109,7 @@ def prepare_set(
             "None of these cases has a labelled voxel on a grid of"
             f" {' x '.join(f'{s:g}' for s in grid)} mm:"
             f" {', '.join(case.id for case in cases[:5])}{' ...' if len(cases) > 5 else ''}; label"
-            " one of them, use a finer --spacing, or have other cases drawn (--seed)."
+            " one of them, use a finer --spacing, or draw other cases (--seed)."
         )
     return prepared
 
