@@ -12,7 +12,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
 
 from .common_options import Subparsers, add_device_option, typed_path
-from .terminal_progress import ScanBar
+from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
     from MedLLMSegLib.diagnosis.batch.cases import CaseImages

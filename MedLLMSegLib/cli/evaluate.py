@@ -8,7 +8,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
 from .common_options import Subparsers, add_device_option, typed_path
-from .terminal_progress import ScanBar
+from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
     import argparse

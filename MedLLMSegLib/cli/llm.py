@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from MedLLMSegLib.llm import encoder_store, store
 
 from .common_options import Subparsers
-from .terminal_progress import ScanBar
+from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
     import argparse

@@ -22,7 +22,7 @@ from MedLLMSegLib.core.version import __version__
 
 from . import benchmark, bundle, diagnose, evaluate, info, llm, models, segment, train, tsne
 from .common_options import LOG_NAME, joined_frames
-from .library_noise import PrivateFormatter, library_noise_to
+from .terminal.library_noise import PrivateFormatter, library_noise_to
 
 COMMANDS = (segment, diagnose, models, evaluate, benchmark, llm, train, bundle, tsne, info)
 BAD_INPUT, UNEXPECTED, STOPPED = 2, 3, 130  # exit codes

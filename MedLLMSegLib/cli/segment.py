@@ -15,7 +15,7 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
 from .common_options import FRAME_NUMBERS, Subparsers, add_device_option, typed_path
-from .terminal_progress import ScanBar
+from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
     from MedLLMSegLib.segmentation.batch.segment_batch import ScanResult

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from MedLLMSegLib.core.errors import UserError
 
 from .common_options import OptionHolder
-from .terminal_progress import TrainingConsole
+from .terminal.terminal_progress import TrainingConsole
 
 if TYPE_CHECKING:
     import argparse

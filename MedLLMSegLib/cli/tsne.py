@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .common_options import Subparsers, add_device_option, typed_path
-from .terminal_progress import ScanBar
+from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
     import argparse

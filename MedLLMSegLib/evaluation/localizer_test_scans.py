@@ -16,7 +16,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.segmentation.localize import SIDES
 from MedLLMSegLib.training.localizer import subjects
-from MedLLMSegLib.training.localizer.contrast import draw_contrast
+from MedLLMSegLib.training.localizer.localizer_contrast import draw_contrast
 
 HIPPOCAMPUS_LABELS = (17, 53)  # FreeSurfer's numbers of the left and the right one
 

@@ -7,7 +7,7 @@ import pytest
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.registry.licences import ACCEPTED
-from MedLLMSegLib.slicer_bridge.install import licences
+from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.install import packages as install
 from Testing.panel.steps import PACKAGES, names_of, press, process, start
 
@@ -115,7 +115,7 @@ def test_a_training_asks_for_the_licence_of_its_start(panel, logic, pairs, cache
     press(panel.ui.trainButton)
     made = replace(logic.choices[0].entry, id="mine")  # it inherits the licence
     logic.job.end("done", model=made)
-    assert not licences.must_ask(made)
+    assert not licence_consent.must_ask(made)
 
 
 # PyTorch, beside the window

@@ -121,7 +121,7 @@ def test_the_panel_needs_no_package_beyond_slicers_own():
 
 
 FIRST_LOOK = """
-from MedLLMSegLib.slicer_bridge.install import licences, packages
+from MedLLMSegLib.slicer_bridge.install import licence_consent, packages
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel
 from MedLLMSegLib.slicer_bridge.presenter.view import view
@@ -130,7 +130,7 @@ logic = SegmentationLogic()
 models = logic.models()
 assert models
 view(Panel(models=models, classifiers=logic.classifiers(), model=models[0].entry.id))
-licences.must_ask(models[0].entry)
+licence_consent.must_ask(models[0].entry)
 packages.missing_packages("segment"), packages.missing_packages("train")
 """
 

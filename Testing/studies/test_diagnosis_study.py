@@ -15,11 +15,11 @@ from MedLLMSegLib.studies.diagnosis import study as study_module
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN, cxr_arms
 from MedLLMSegLib.studies.diagnosis.baselines import best_logistic
 from MedLLMSegLib.studies.diagnosis.diagnosis_cost import measure_study
+from MedLLMSegLib.studies.diagnosis.page.study_page import _shown, page, write_page
+from MedLLMSegLib.studies.diagnosis.page.study_summary import summarise, verdict
 from MedLLMSegLib.studies.diagnosis.study import Study
-from MedLLMSegLib.studies.diagnosis.study_page import _shown, page, write_page
 from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 from MedLLMSegLib.studies.diagnosis.study_runs import Arm, StudyRun, answer_of
-from MedLLMSegLib.studies.diagnosis.study_summary import summarise, verdict
 from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
 from MedLLMSegLib.training.classifier.examples import Examples
 

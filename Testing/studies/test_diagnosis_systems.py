@@ -17,7 +17,7 @@ from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.studies.diagnosis import heart_sequences as sequences
-from MedLLMSegLib.studies.diagnosis import nodules, records
+from MedLLMSegLib.studies.diagnosis import nodules, record_fusion_study
 from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 from MedLLMSegLib.studies.diagnosis.study_runs import answer_of
 from MedLLMSegLib.training.classifier.prepared_images import number_of, plan_record, record_fields
@@ -167,7 +167,7 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
 
 @pytest.mark.slow
 def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
-    study = records.synthetic_study(
+    study = record_fusion_study.synthetic_study(
         tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=6, cases=240
     )
     study.rates = (1e-2,)
@@ -180,17 +180,17 @@ def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
     assert auc["fusion"] > 0.95 and all(
         abs(auc[name] - 0.5) < 0.15 for name in ("image", "record-logistic")
     )
-    missing = records.auc_with_missing(study)
+    missing = record_fusion_study.auc_with_missing(study)
     assert missing["nothing"] == [pytest.approx(auc["fusion"], abs=1e-3)]
     assert all(
         abs(missing[what][0] - 0.5) < 0.2 for what in ("the image", "the record")
     ) and missing["both"] == [0.5]
-    records.summarise_records(study, ["a text"])
+    record_fusion_study.summarise_records(study, ["a text"])
     assert "| nothing |" in study.results.get(study.name, "pictures")[1]
 
 
 def test_the_synthetic_class_is_in_neither_part():
-    some = records.synthetic_examples(400, 5)
+    some = record_fusion_study.synthetic_examples(400, 5)
     image, number = some.fields["image"].float()[:, 0], some.fields["numbers"][:, 0]
     bright = image[:, 10:22, 10:22].mean((1, 2)) > 0
     assert torch.equal((bright == (number > 0)).long(), some.target)

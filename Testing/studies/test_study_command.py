@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from MedLLMSegLib.studies.diagnosis import ablation, records
+from MedLLMSegLib.studies.diagnosis import ablation, record_fusion_study
 from MedLLMSegLib.studies.diagnosis.study_command import command_of
 from MedLLMSegLib.studies.diagnosis.study_results import COLLECTED, StudyResults
 
@@ -44,9 +44,11 @@ def test_the_command_keeps_all_but_the_part_of_the_work():
 def test_a_page_says_the_command_that_was_given(tmp_path, capsys):
     docs = tmp_path / "my docs"
     given = ["--output", str(tmp_path), "--docs", str(docs), "--seeds", "1", "--epochs", "3"]
-    assert records.main([*given, "--page"]) == 0
+    assert record_fusion_study.main([*given, "--page"]) == 0
     command = StudyResults(docs / COLLECTED).get("records-synthetic", "command")
-    assert command == shlex.join(["python", "-m", "MedLLMSegLib.studies.diagnosis.records", *given])
+    assert command == shlex.join(
+        ["python", "-m", "MedLLMSegLib.studies.diagnosis.record_fusion_study", *given]
+    )
     assert command in (docs / "diagnosis.md").read_text(encoding="utf-8")
 
 

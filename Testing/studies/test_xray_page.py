@@ -11,11 +11,11 @@ from MedLLMSegLib.data.image_table import ImageCase
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.registry.cards import BUNDLES
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
-from MedLLMSegLib.studies.diagnosis import xray_page as cxr_page
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN
-from MedLLMSegLib.studies.diagnosis.study_page import page
+from MedLLMSegLib.studies.diagnosis.page import xray_page as cxr_page
+from MedLLMSegLib.studies.diagnosis.page.study_page import page
+from MedLLMSegLib.studies.diagnosis.page.xray_page import SHIPPED, summarise_cxr
 from MedLLMSegLib.studies.diagnosis.study_runs import Arm, StudyRun
-from MedLLMSegLib.studies.diagnosis.xray_page import SHIPPED, summarise_cxr
 from Testing.studies.test_diagnosis_study import SIZE, study_of
 
 LABELS = {

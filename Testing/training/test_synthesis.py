@@ -10,19 +10,19 @@ import torch
 
 from MedLLMSegLib.training.localizer import (
     localizer_batches,
-    pose,
+    localizer_pose,
     train_localizer,
     validate_localizer,
 )
 from MedLLMSegLib.training.localizer import synthesis as synth
-from MedLLMSegLib.training.localizer.contrast import draw_contrast
 from MedLLMSegLib.training.localizer.localizer_batches import (
     HELD_OUT,
     LocalizerRecipe,
     load_heads,
     make_batch,
 )
-from MedLLMSegLib.training.localizer.scanner import slice_matrix
+from MedLLMSegLib.training.localizer.localizer_contrast import draw_contrast
+from MedLLMSegLib.training.localizer.localizer_scanner import slice_matrix
 from MedLLMSegLib.training.localizer.subjects import (
     FIRST_OUTSIDE,
     NAMES,
@@ -86,24 +86,26 @@ def test_targets_are_shares_that_sum_to_one_and_images_lie_in_0_to_1(seed):
 def test_a_pose_moves_image_and_target_alike(monkeypatch):
     subject = ball_head()
     bright = (subject.tissues == NAMES.index("hippocampus")).astype(np.float32)
-    monkeypatch.setattr(pose, "painted", lambda subject, rng: (bright, 0.0))
+    monkeypatch.setattr(localizer_pose, "painted", lambda subject, rng: (bright, 0.0))
     for seed in range(6):
-        posed = pose.posed(subject, np.random.default_rng(seed), (64, 64, 64))
-        hippocampi = pose.centroid(posed.classes[:2].sum(0))
-        np.testing.assert_allclose(pose.centroid(posed.image), hippocampi, atol=1e-3)
+        posed = localizer_pose.posed(subject, np.random.default_rng(seed), (64, 64, 64))
+        hippocampi = localizer_pose.centroid(posed.classes[:2].sum(0))
+        np.testing.assert_allclose(localizer_pose.centroid(posed.image), hippocampi, atol=1e-3)
 
 
 def test_without_bending_the_centres_are_where_the_matrix_says(monkeypatch):
-    subject, turn = ball_head(), pose.rotation((20, -10, 15)) / 1.1
+    subject, turn = ball_head(), localizer_pose.rotation((20, -10, 15)) / 1.1
     monkeypatch.setattr(
-        pose, "smooth_field", lambda shape, *rest: np.zeros((3, *shape), np.float32)
+        localizer_pose, "smooth_field", lambda shape, *rest: np.zeros((3, *shape), np.float32)
     )
 
     class NoBend:  # the sampling points draw one more array of chance for the bending
         standard_normal = staticmethod(np.zeros)
         uniform = staticmethod(lambda low, high: 0.0)
 
-    points = pose.sampling_points(subject, turn, np.array([6.0, -9.0, 3.0]), NoBend, (64, 64, 64))
+    points = localizer_pose.sampling_points(
+        subject, turn, np.array([6.0, -9.0, 3.0]), NoBend, (64, 64, 64)
+    )
     voxel = (12, 40, 33)
     millimetres = turn @ (3.0 * (np.array(voxel) - 31.5) - np.array([6.0, -9.0, 3.0]))
     expected = (
@@ -120,10 +122,10 @@ def test_a_mirrored_head_keeps_left_on_the_left(head):
     mirrored = 0
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        mirrored += np.linalg.det(pose.draw_pose(np.random.default_rng(seed))[0]) < 0
-        classes = pose.posed(head, rng, (96, 96, 96)).classes
-        assert pose.centroid(classes[0])[2] < pose.centroid(classes[1])[2]
-        assert pose.centroid(classes[2])[2] < pose.centroid(classes[3])[2]
+        mirrored += np.linalg.det(localizer_pose.draw_pose(np.random.default_rng(seed))[0]) < 0
+        classes = localizer_pose.posed(head, rng, (96, 96, 96)).classes
+        assert localizer_pose.centroid(classes[0])[2] < localizer_pose.centroid(classes[1])[2]
+        assert localizer_pose.centroid(classes[2])[2] < localizer_pose.centroid(classes[3])[2]
     assert 0 < mirrored < 12
 
 
@@ -168,7 +170,8 @@ def test_stripping_keeps_the_brain_and_blanking_takes_it(head):
 def test_loading_a_label_map_keeps_volumes_and_sides(head):
     left, right = (head.classes[n].astype(float) for n in (0, 1))
     assert left.sum() / 255 * 8 == pytest.approx(4021, rel=0.02)  # mm3 of label 17 in the file
-    assert pose.centroid(left)[2] < pose.centroid(right)[2]  # i runs to the right
+    # i runs to the right
+    assert localizer_pose.centroid(left)[2] < localizer_pose.centroid(right)[2]
 
 
 def test_t1_draws_have_white_brighter_than_grey_brighter_than_fluid():

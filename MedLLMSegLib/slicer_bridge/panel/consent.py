@@ -9,7 +9,7 @@ from typing import Any
 import qt
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.slicer_bridge.install import licences
+from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.install import packages as install
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
@@ -38,7 +38,7 @@ class Consent:
         """
         panel, task, model = self.widget.panel, section.task, section.model
         asked = panel.state if panel.task == task else ""
-        if model is not None and licences.must_ask(model):
+        if model is not None and licence_consent.must_ask(model):
             if asked != "needs_licence" or panel.licensed != model:
                 self.widget.change(state="needs_licence", task=task, licensed=model)
                 return
@@ -94,7 +94,7 @@ class Consent:
 
     def _accept(self, task: str, model) -> bool:
         try:
-            licences.accept(model)
+            licence_consent.accept(model)
         except Exception as error:  # it cannot be written down
             self.fail(task, error)
             return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import qt
 import slicer
 
-from MedLLMSegLib.slicer_bridge.install import licences
+from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import discard, unfinished
 from MedLLMSegLib.slicer_bridge.presenter.train_view import (
     discard_question,
@@ -203,8 +203,8 @@ class TrainSection(JobSection):
         if job.state == "done" and job.model is not None:
             self.widget.models.refresh()
             self.widget.choose_model(job.model.id)
-            if licences.must_ask(job.model):  # the user has accepted it for the start model
-                licences.accept(job.model)
+            if licence_consent.must_ask(job.model):  # the user has accepted it for the start model
+                licence_consent.accept(job.model)
 
     def leave_scene(self) -> None:
         super().leave_scene()

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from MedLLMSegLib.slicer_bridge.install.licences import conditions
+from MedLLMSegLib.slicer_bridge.install.licence_consent import conditions
 
 from .panel_state import Panel
 from .translation import _

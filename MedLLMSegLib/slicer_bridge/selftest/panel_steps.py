@@ -13,7 +13,7 @@ import slicer
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
-from MedLLMSegLib.slicer_bridge.install import licences
+from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.install import packages as install
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY
 
@@ -48,7 +48,7 @@ def panel_with(case, segment):
     try:
         with (
             patch.object(install, "missing_packages", lambda task="segment": []),
-            patch.object(licences, "must_ask", lambda entry: False),
+            patch.object(licence_consent, "must_ask", lambda entry: False),
         ):
             yield widget
             case.wait(lambda: widget.panel.state not in BUSY, 10)
@@ -152,7 +152,7 @@ def check_press_consent(case) -> None:
         if widget is None:
             return
         texts = [widget.ui.segmentButton.text]
-        with patch.object(licences, "must_ask", lambda entry: True):
+        with patch.object(licence_consent, "must_ask", lambda entry: True):
             widget.ui.segmentButton.click()
             texts.append(widget.ui.segmentButton.text)
             case.test.assertEqual(widget.panel.state, "needs_licence")

@@ -23,10 +23,10 @@ from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
 from MedLLMSegLib.training.classifier.prepared_images import image_examples
 
 from .arms import cxr_arms
+from .page.xray_page import summarise_cxr
 from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
-from .xray_page import summarise_cxr
 
 NAME = "cxr"
 RATES = (3e-4, 1e-3, 3e-3)  # the paper's, and two higher ones, as these trainings are shorter

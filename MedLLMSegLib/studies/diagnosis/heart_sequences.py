@@ -41,11 +41,11 @@ from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
 from .baselines import best_logistic
 from .export_study import export_study
+from .page.study_summary import summarise
 from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
 from .study_runs import Arm, Baseline
-from .study_summary import summarise
 
 NAME, MAIN = "acdc", "cnn-lstm"
 GROUPS = ("NOR", "DCM", "HCM", "MINF", "RV")  # healthy first

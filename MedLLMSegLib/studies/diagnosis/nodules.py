@@ -39,11 +39,11 @@ from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
 from .baselines import best_logistic
 from .export_study import export_study
+from .page.study_summary import finished_seeds, summarise
 from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
 from .study_runs import Arm, answer_of
-from .study_summary import finished_seeds, summarise
 
 NAME, MAIN, FILE = "nodules", "cnn-lstm", "luna16_patches50.npz"
 CLASSES = ("no nodule", "nodule")

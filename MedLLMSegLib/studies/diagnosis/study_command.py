@@ -14,8 +14,8 @@ from MedLLMSegLib.core.errors import Cancelled, TimeIsUp, UserError
 from MedLLMSegLib.core.progress import ProgressLog
 
 from .diagnosis_cost import measure_study
+from .page.study_page import write_page
 from .study import Study
-from .study_page import write_page
 
 
 def add_options(parser: argparse.ArgumentParser, data_needed: bool = True) -> None:

@@ -17,8 +17,8 @@ from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
 from MedLLMSegLib.segmentation.localizer import to_unit_range
 
 from . import subjects
-from .pose import centroid, posed
-from .scanner import field_of_view, scanned
+from .localizer_pose import centroid, posed
+from .localizer_scanner import field_of_view, scanned
 from .subjects import Subject, smooth_field
 
 SHAPE: Triple = (80, 80, 80)  # (k, j, i) of a sample, if not stated

@@ -17,7 +17,7 @@ from MedLLMSegLib.segmentation.hippocampus_candidates import SIDES
 from MedLLMSegLib.segmentation.localize import localize
 from MedLLMSegLib.segmentation.localizer import Localizer
 
-from .pose import GRID_MM
+from .localizer_pose import GRID_MM
 from .subjects import Subject
 from .synthesis import Sample, draw_sample
 

@@ -24,8 +24,8 @@ from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.training.checkpoint import plan_to_resume
 from MedLLMSegLib.training.devices import make_fabric, precision_of
-from MedLLMSegLib.training.segmenter.bundle.calibration import calibrate
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import export_bundle, is_exported
+from MedLLMSegLib.training.segmenter.bundle.fit_calibration import calibrate
 from MedLLMSegLib.training.segmenter.planning.loop_settings import loop_settings, with_workers
 from MedLLMSegLib.training.segmenter.planning.plan import DataPlan
 from MedLLMSegLib.training.segmenter.planning.training_plan import make_plan

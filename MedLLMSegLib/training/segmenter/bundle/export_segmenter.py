@@ -19,7 +19,7 @@ from MedLLMSegLib.training.segmenter.transfer import check_licence
 from MedLLMSegLib.training.shipped_models import SHIPPED
 
 from .bundle_evidence import Evidence, accuracy_text, refuse_seen_cases, with_evidence
-from .calibration import CALIBRATION
+from .fit_calibration import CALIBRATION
 from .segmenter_card import bundle_licence, model_card
 
 LIMIT_MB = 10.0  # of a bundle that we ship

@@ -17,12 +17,12 @@ from MedLLMSegLib.evaluation.tsne_map import ColumnPrediction, map_features, pre
 from MedLLMSegLib.metrics.subgroups import measure_shortcut
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.reporting.classification_plots import draw_map
+from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN
+from MedLLMSegLib.studies.diagnosis.export_study import export_study
+from MedLLMSegLib.studies.diagnosis.study import Study
+from MedLLMSegLib.studies.diagnosis.study_runs import StudyRun
 from MedLLMSegLib.training.classifier.examples import features_of
 
-from .arms import CONTROLS, MAIN
-from .export_study import export_study
-from .study import Study
-from .study_runs import StudyRun
 from .study_summary import summarise
 
 DETAILED = (MAIN, "linear")

@@ -17,9 +17,8 @@ from MedLLMSegLib.metrics.classification_intervals import (
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
 from MedLLMSegLib.metrics.signed_rank import holm
 from MedLLMSegLib.metrics.subgroups import subgroup_table
-
-from .study import Study
-from .study_runs import StudyRun, answer_of
+from MedLLMSegLib.studies.diagnosis.study import Study
+from MedLLMSegLib.studies.diagnosis.study_runs import StudyRun, answer_of
 
 
 def summarise(

@@ -3,8 +3,8 @@
 The first command runs a synthetic task on which neither suffices alone, the second chest X-rays
 with age and sex:
 
-    python -m MedLLMSegLib.studies.diagnosis.records --output runs/diagnosis
-    python -m MedLLMSegLib.studies.diagnosis.records --data ../shared/data/cxr \\
+    python -m MedLLMSegLib.studies.diagnosis.record_fusion_study --output runs/diagnosis
+    python -m MedLLMSegLib.studies.diagnosis.record_fusion_study --data ../shared/data/cxr \\
         --output runs/diagnosis
 
 Each trains every arm, tests it, also with parts missing, and writes docs/diagnosis.md.
@@ -43,11 +43,11 @@ from MedLLMSegLib.training.classifier.prepared_images import (
 
 from .baselines import best_logistic
 from .export_study import export_study
+from .page.study_summary import finished_seeds, summarise
 from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
 from .study_runs import Arm
-from .study_summary import finished_seeds, summarise
 
 SYNTHETIC, CXR, MAIN = "records-synthetic", "records-cxr", "fusion"
 SIZE = 32  # pixels of the synthetic images

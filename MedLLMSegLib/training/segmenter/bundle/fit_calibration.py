@@ -1,7 +1,7 @@
 """What is decided on the val cases when a training is finished: the temperature, and which
 connected parts are kept.
 
-    python -m MedLLMSegLib.training.segmenter.bundle.calibration --model cardiac-cine-mr
+    python -m MedLLMSegLib.training.segmenter.bundle.fit_calibration --model cardiac-cine-mr
     --data runs/acdc --output runs/calibration.json
 
 decides it anew for a model that is there already; `medllmseg bundle` takes the file with

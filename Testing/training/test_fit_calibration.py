@@ -14,7 +14,7 @@ from torch import nn
 from MedLLMSegLib.registry.catalogue import find_model, read_metadata
 from MedLLMSegLib.training.checkpoint import BEST, save
 from MedLLMSegLib.training.segmenter.bundle import calibration as unit
-from MedLLMSegLib.training.segmenter.bundle.calibration import calibrate, largest_part, main
+from MedLLMSegLib.training.segmenter.bundle.fit_calibration import calibrate, largest_part, main
 
 NO = float("nan")
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"

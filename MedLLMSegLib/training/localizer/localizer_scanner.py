@@ -6,8 +6,8 @@ import numpy as np
 
 from MedLLMSegLib.core.types import Triple
 
-from .contrast import blurred
-from .pose import centroid, rotation
+from .localizer_contrast import blurred
+from .localizer_pose import centroid, rotation
 from .subjects import smooth_field
 
 

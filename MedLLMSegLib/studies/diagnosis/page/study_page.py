@@ -7,8 +7,8 @@ from pathlib import Path
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
+from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 
-from .study_results import StudyResults
 from .study_summary import verdict
 from .study_tables import NOT_RUN, cost_section, estimate_text, subgroup_sections
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from MedLLMSegLib.core.types import Triple
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED
 
-from .contrast import painted
+from .localizer_contrast import painted
 from .subjects import SPACING_MM, Subject, smooth_field
 
 GRID_MM = 3.0  # spacing of the network's grid, which the samples are on

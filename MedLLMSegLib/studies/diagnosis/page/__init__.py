@@ -1,0 +1,1 @@
+"""docs/diagnosis.md: the figures of finished runs, in tables and sentences."""
