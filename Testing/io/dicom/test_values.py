@@ -124,7 +124,10 @@ def test_files_without_preamble_or_meta(tmp_path):
         (dict(PhotometricInterpretation=lambda n: "MONOCHROME1"), PHANTOM, np.int16),
         (dict(PixelPaddingValue=lambda n: 0), PHANTOM, np.int16),
     ),
-    ids=("integers", "fractions", "first slice integer", "CT", "beyond 16 bits", "MONOCHROME1", "padding"),
+    ids=(
+        "integers", "fractions", "first slice integer", "CT", "beyond 16 bits", "MONOCHROME1",
+        "padding",
+    ),
 )  # fmt: skip
 def test_slopes_that_differ_by_slice_and_what_is_only_shown(tmp_path, tags, wanted, kind):
     def edit(made, n):
