@@ -47,7 +47,7 @@ def _list(args: argparse.Namespace, command: str) -> None:
     for row in store.list_models():
         print(
             f"{row.id}  layer {row.layer:>2}  {row.size_bytes / 1e6:6.1f} MB  {row.licence} "
-            f" {row.where:<8} {row.path}"
+            f" {row.location:<8} {row.path}"
         )
     for known in encoder_store.list_encoders():
         size_mb = known.path.stat().st_size / 1e6

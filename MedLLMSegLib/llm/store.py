@@ -94,7 +94,7 @@ DEFAULT_MODEL = SMOLLM2_135M.id
 class StoredLayer:
     """One layer's file on this computer.
 
-    where: "bundled" (with the program) or "cached" (fetched).
+    location: "bundled" (with the program) or "cached" (fetched).
     """
 
     id: str
@@ -102,15 +102,15 @@ class StoredLayer:
     path: Path
     size_bytes: int
     licence: str
-    where: str
+    location: str
 
 
 def list_models() -> list[StoredLayer]:
     """The layers' files on this computer, bundled ones first."""
     return [
-        StoredLayer(model.id, layer, path, path.stat().st_size, model.licence, where)
+        StoredLayer(model.id, layer, path, path.stat().st_size, model.licence, location)
         for model in MODELS.values()
-        for where, folder in (("bundled", BUNDLED_DIR), ("cached", _cache_folder()))
+        for location, folder in (("bundled", BUNDLED_DIR), ("cached", _cache_folder()))
         for layer, path in sorted(_layer_files(model, folder).items())
     ]
 

@@ -172,7 +172,7 @@ def test_fetch_downloads_once_and_then_takes_layers_from_the_cache(tiny, cache):
         assert_same(
             read.layers[number], {name: t.bfloat16() for name, t in layer_of(model, number).items()}
         )
-    assert [(row.layer, row.path, row.where) for row in store.list_models()] == [
+    assert [(row.layer, row.path, row.location) for row in store.list_models()] == [
         (1, first, "cached"),
         (3, cache / "llm" / "tiny-layer3.safetensors", "cached"),
     ]
@@ -241,7 +241,7 @@ def test_verify_a_checkpoint_of_the_users_own(tmp_path):
 def test_listing_needs_no_torch():
     code = (
         "import sys; sys.modules['torch'] = None\nfrom MedLLMSegLib.llm import store; print([(r.id,"
-        " r.layer, r.where) for r in store.list_models()])"
+        " r.layer, r.location) for r in store.list_models()])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code],

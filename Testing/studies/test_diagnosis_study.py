@@ -167,7 +167,7 @@ def test_results_of_other_settings_are_refused(finished):
             LoopConfig(epochs=5),
             one.seeds,
             one.rates,
-            one.parts,
+            one.splits,
             one.output,
             StudyResults(one.results.path),
         )

@@ -85,7 +85,7 @@ def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch)
     study = sequences.heart_study(
         sequences.read_hearts(acdc), tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=1
     )
-    assert study.parts["train"].fields["image"].shape == (10, 2, 3, 32, 32)
+    assert study.splits["train"].fields["image"].shape == (10, 2, 3, 32, 32)
     study.rates = (1e-3,)
     study.arms = {
         "cnn-lstm": replace(study.arms["cnn-lstm-small"], title="small"),
@@ -172,7 +172,7 @@ def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
     )
     study.rates = (1e-2,)
     study.run("fusion,image,record-logistic")
-    truth, runs = study.parts["test"].target.numpy(), study.results.runs(study.name)
+    truth, runs = study.splits["test"].target.numpy(), study.results.runs(study.name)
     auc = {
         name: area_under_roc(truth, answer_of(runs[f"{name}-0"])[0])
         for name in ("fusion", "image", "record-logistic")

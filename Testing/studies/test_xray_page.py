@@ -66,7 +66,7 @@ def cases(study):
             case(name, int(t), g, n)
             for n, (t, g) in enumerate(zip(part.target, part.groups, strict=True))
         ]
-        for name, part in study.parts.items()
+        for name, part in study.splits.items()
     }
 
 

@@ -95,15 +95,17 @@ def _channel_encoders(config: ClassifierConfig, pretrained: bool) -> list[Encode
     return [build_encoder(one_channel, pretrained) for _ in range(count)]
 
 
-def _frozen_layers(part: PneumoLLMConfig, weights: LlamaWeights | None) -> list[LlamaBlock] | None:
+def _frozen_layers(
+    config: PneumoLLMConfig, weights: LlamaWeights | None
+) -> list[LlamaBlock] | None:
     """The language model's layers, or None for a classifier without one."""
-    if part.llm is None:
+    if config.llm is None:
         return None
     if weights is None:
-        weights = resolve(part.llm.source, part.llm.layers)
-    layers = [LlamaBlock.from_weights(weights, number) for number in part.llm.layers]
-    if part.llm_weights == "random":
-        generator = torch.Generator().manual_seed(part.llm_seed)
+        weights = resolve(config.llm.source, config.llm.layers)
+    layers = [LlamaBlock.from_weights(weights, number) for number in config.llm.layers]
+    if config.llm_weights == "random":
+        generator = torch.Generator().manual_seed(config.llm_seed)
         for layer in layers:
             replace_tensors(layer, random_of_equal_norm, generator)
     return layers

@@ -75,14 +75,16 @@ class Adapter(nn.Module):
 class FrozenStack(nn.Module):
     """Layers of a language model that nothing trains, each with an adapter before its attention."""
 
-    def __init__(self, layers: Sequence[LlamaBlock], part: PneumoLLMConfig):
+    def __init__(self, layers: Sequence[LlamaBlock], config: PneumoLLMConfig):
         super().__init__()
-        self.rotary = part.llm is not None and part.llm.rotary
-        self.causal = part.llm is not None and part.llm.causal
+        self.rotary = config.llm is not None and config.llm.rotary
+        self.causal = config.llm is not None and config.llm.causal
         self.layers = nn.ModuleList(layers).requires_grad_(False).eval()
         width = layers[0].config.hidden_size
         self.adapters = nn.ModuleList(
-            Adapter(width, part.adapter_width, part.dropout) if part.adapters else nn.Identity()
+            Adapter(width, config.adapter_width, config.dropout)
+            if config.adapters
+            else nn.Identity()
             for _ in layers
         )
 
@@ -135,18 +137,18 @@ class PneumoLLM(Classifier):
     def __init__(
         self, config: ClassifierConfig, encoder: Encoder, llm: Sequence[LlamaBlock] | None
     ):
-        part = config.llm_part
+        llm_config = config.llm_part
         width = config.encoder.width
-        hidden = part.projector_width if llm is None else llm[0].config.hidden_size
+        hidden = llm_config.projector_width if llm is None else llm[0].config.hidden_size
         super().__init__(config, encoder, nn.Linear(hidden, len(config.classes)))
         self.sources = SourceTokens(encoder.widths, width)
         self.engine: nn.Module
-        if part.token_engine:
-            self.engine = TokenEngine(width, part.engine_hidden, part.tokens)
+        if llm_config.token_engine:
+            self.engine = TokenEngine(width, llm_config.engine_hidden, llm_config.tokens)
         else:
-            self.engine = ConstantTokens(width, part.tokens)
-        self.projector = projector(width, part.projector_width, hidden)
-        self.llm = None if llm is None else FrozenStack(llm, part)
+            self.engine = ConstantTokens(width, llm_config.tokens)
+        self.projector = projector(width, llm_config.projector_width, hidden)
+        self.llm = None if llm is None else FrozenStack(llm, llm_config)
         self.norm = RMSNorm(hidden, 1e-6)
 
     def last_tokens(self, source: Tensor, diagnosis: Tensor) -> Tensor:

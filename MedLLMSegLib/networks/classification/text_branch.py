@@ -30,13 +30,13 @@ class TextBranch(Classifier):
     def __init__(
         self, config: ClassifierConfig, encoder: Encoder, llm: Sequence[LlamaBlock], text: TextRows
     ):
-        part = config.llm_part
+        llm_config = config.llm_part
         hidden = llm[0].config.hidden_size
         head = nn.Linear(hidden, 2, bias=False)
         super().__init__(config, encoder, head)
         self.sources = SourceTokens(encoder.widths, config.encoder.width)
-        self.projector = projector(config.encoder.width, part.projector_width, hidden)
-        self.llm = FrozenStack(llm, part)
+        self.projector = projector(config.encoder.width, llm_config.projector_width, hidden)
+        self.llm = FrozenStack(llm, llm_config)
         self.norm = RMSNorm(hidden, text.eps)
         self.register_buffer("prompt", text.prompt.clone())
         with torch.no_grad():

@@ -35,15 +35,15 @@ class Drawing:
     """What a run found, cut down to the box that holds it.
 
     labels: uint8 [k, j, i], None if nothing was found. start: (k, j, i) of its first voxel on the
-    scan's grid, which has ``shape``. structures: all that the model knows; found: those that have
-    voxels. rows: one for each of ``found``.
+    scan's grid, which has ``shape``. structures: all that the model knows; present: those that
+    have voxels. rows: one for each of ``present``.
     """
 
     labels: np.ndarray | None
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
     structures: tuple[Structure, ...]
-    found: tuple[Structure, ...]
+    present: tuple[Structure, ...]
     rows: tuple[Row, ...]
     model: str
     notes: tuple[str, ...]
@@ -56,17 +56,17 @@ def draw(segmentation: Segmentation) -> Drawing:
     inside = np.ascontiguousarray(labels[k, j, i])  # empty if nothing was found
     voxels = np.bincount(inside.ravel(), minlength=256)  # of each label
     voxel_ml = segmentation.labels.grid.voxel_ml
-    found = tuple(s for s in segmentation.structures if voxels[s.label])
+    present = tuple(s for s in segmentation.structures if voxels[s.label])
     rows = tuple(
         (s.name, float(voxels[s.label] * voxel_ml), _finite(segmentation.confidence.get(s.label)))
-        for s in found
+        for s in present
     )
     return Drawing(
         labels=inside if inside.size else None,
         start=(k.start, j.start, i.start),
         shape=labels.shape,
         structures=segmentation.structures,
-        found=found,
+        present=present,
         rows=rows,
         model=segmentation.model,
         notes=segmentation.notes,
@@ -103,7 +103,7 @@ def old_segments(segments, drawing: Drawing, side: str | None) -> dict[str, str]
         for s in drawing.structures
         if side and s.modifier and s.modifier.meaning.lower() != side
     }
-    spared = other_side - {s.key for s in drawing.found}
+    spared = other_side - {s.key for s in drawing.present}
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
         key, model = tag(segment, STRUCTURE_TAG), tag(segment, MODEL_TAG)
@@ -125,12 +125,12 @@ def set_segments(segments, drawing: Drawing, ijk_to_ras: np.ndarray, old: dict[s
     A segment that is replaced keeps its name and colour, which the user may have changed.
     ijk_to_ras: (4, 4) from the scan's voxel indices to the frame that the segmentation lies in, mm.
     """
-    for key in set(old) - {s.key for s in drawing.found}:
+    for key in set(old) - {s.key for s in drawing.present}:
         segments.RemoveSegment(old[key])
     if drawing.labels is None:
         return
     labelmap = _labelmap(drawing.labels, drawing.start, ijk_to_ras)
-    for structure in drawing.found:
+    for structure in drawing.present:
         segment_id = segments.GenerateUniqueSegmentID(structure.key)
         following = ""  # the id of the segment that it is put before
         segment = _segment(structure, drawing.model, labelmap)

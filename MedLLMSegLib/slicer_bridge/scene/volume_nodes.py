@@ -93,7 +93,7 @@ def write_drawing(
         raise UserError(
             f'"{volumeNode.GetName()}" was changed while it was being segmented; try again.'
         )
-    if not drawing.found:
+    if not drawing.present:
         raise UserError(
             f'Nothing was found in "{volumeNode.GetName()}"; check that it is the right scan.'
         )

@@ -152,12 +152,12 @@ def _left_out(results: BenchmarkResults) -> list[str]:
     the best on val.
     """
     parts = ["## What leaving the block out costs or gains"]
-    f, _, tests = section_tests(results, OURS, 100)
+    section = section_tests(results, OURS, 100)
     for arm, how in {
         "A": "Training the network without the block (A)",
         "I": "Training with the block and leaving it out at inference (I)",
     }.items():
-        test = tests.get((f, ArmKey("ours", arm, 100)))
+        test = section.tests.get((section.f, ArmKey("ours", arm, 100)))
         parts.append(
             f"{how}: {NOT_RUN}."
             if test is None

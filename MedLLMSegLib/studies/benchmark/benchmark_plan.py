@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
@@ -94,13 +95,13 @@ class BenchmarkSettings:
     structures: int
 
     def to_dict(self) -> dict:
-        """JSON-able, with nothing of this machine in it. Pace and place of the work are no
-        settings.
+        """JSON-able, with nothing of this machine in it. The pace and place of the work
+        are left out.
         """
-        found = {**asdict(self), "train": asdict(self.train)}
+        settings = {**asdict(self), "train": asdict(self.train)}
         for name in ("seed", "checkpoint_s", "workers", "log_every"):
-            found["train"].pop(name)
-        return json.loads(json.dumps(found))
+            settings["train"].pop(name)
+        return json.loads(json.dumps(settings))
 
     @classmethod
     def from_dict(cls, data: dict) -> BenchmarkSettings:
@@ -149,36 +150,41 @@ def make_settings(
         raise UserError(
             f"{steps} steps of {batch} samples are asked for, and at least 1 of each is needed."
         )
+    _refuse_missing_splits(case_set, splits)
+    classes = len(case_set.labels) + 1
+    train = TrainConfig(batch=batch, window=window, lr=lr, precision=precision, optimiser=optimiser)
+    return BenchmarkSettings(
+        ours=replace(SIZES[size], classes=classes),
+        paper=replace(PAPER, classes=classes),
+        train=_with_schedule(train, steps),
+        seeds=tuple(seeds),
+        percents=(100, 10),
+        tune=tune,
+        spacing_mm=1.0,
+        axes="ras",
+        cases={split: [c.id for c in splits[split]] for split in ("train", "val", "test")},
+        structures=len(case_set.labels),
+    )
+
+
+def _with_schedule(train: TrainConfig, steps: int) -> TrainConfig:
+    """The schedule that every arm shares, for so many steps."""
+    return replace(
+        train,
+        steps=steps,
+        warmup_steps=min(150, max(1, steps // 20)),
+        ema=min(0.995, 1 - 30 / max(60, steps)),
+        validate_every=max(1, steps // 4),
+        patience=0,
+    )
+
+
+def _refuse_missing_splits(case_set: CaseSet, splits: Mapping[str, Sequence[Case]]) -> None:
     if not all(splits[split] for split in ("train", "val", "test")):
         raise UserError(
             f'"{case_set.source}" has no cases to {next(s for s in splits if not splits[s])} on;'
             ' the benchmark needs "train", "val" and "test" in its splits.json.'
         )
-    classes = len(case_set.labels) + 1
-    train = TrainConfig(
-        steps=steps,
-        batch=batch,
-        window=window,
-        lr=lr,
-        warmup_steps=min(150, max(1, steps // 20)),
-        ema=min(0.995, 1 - 30 / max(60, steps)),
-        validate_every=max(1, steps // 4),
-        patience=0,
-        precision=precision,
-        optimiser=optimiser,
-    )
-    return BenchmarkSettings(
-        replace(SIZES[size], classes=classes),
-        replace(PAPER, classes=classes),
-        train,
-        tuple(seeds),
-        (100, 10),
-        tune,
-        1.0,
-        "ras",
-        {split: [c.id for c in splits[split]] for split in ("train", "val", "test")},
-        len(case_set.labels),
-    )
 
 
 def planned(settings: BenchmarkSettings) -> list[BenchmarkRun]:
@@ -245,15 +251,14 @@ def chosen_runs(settings: BenchmarkSettings, pattern: str | None = None) -> list
     runs = tuning(settings) + planned(settings)
     if pattern is None:
         return runs
-    found = [run for run in runs if fnmatch.fnmatchcase(run.name, pattern)] or extra_runs(
-        settings, pattern
-    )
-    if not found:
+    matching = [run for run in runs if fnmatch.fnmatchcase(run.name, pattern)]
+    matching = matching or extra_runs(settings, pattern)
+    if not matching:
         raise UserError(
             f'No run is called "{pattern}"; `medllmseg benchmark --list` shows the names, * stands'
             " for any part."
         )
-    return found
+    return matching
 
 
 def record_settings(settings: BenchmarkSettings, path: Path) -> None:
@@ -280,23 +285,32 @@ def refuse_other(stored: dict, wanted: dict, path: Path) -> None:
             f'"{path}" was written by another version, or is damaged; choose another --output and'
             " --docs."
         ) from error
-    if (different := _first_difference(stored, wanted)) is not None:
-        name, old, new = different
+    if (difference := _first_difference(stored, wanted)) is not None:
         raise UserError(
-            f'"{path}" belongs to a benchmark with {name} = {_short(old)}, and {_short(new)} is'
-            " asked for; runs of both cannot be compared, so choose other folders (--output,"
-            " --docs) or the settings it began with."
+            f'"{path}" belongs to a benchmark with {difference.name} ='
+            f" {_short(difference.stored)}, and {_short(difference.wanted)} is asked for; runs of"
+            " both cannot be compared, so choose other folders (--output, --docs) or the settings"
+            " it began with."
         )
 
 
-def _first_difference(stored, wanted, name: str = "") -> tuple | None:
+@dataclass(frozen=True)
+class SettingDifference:
+    """A setting, its value in the stored results and the one that is asked for."""
+
+    name: str
+    stored: Any
+    wanted: Any
+
+
+def _first_difference(stored: Any, wanted: Any, name: str = "") -> SettingDifference | None:
     if isinstance(stored, dict) and isinstance(wanted, dict):
         for key in [*wanted, *(k for k in stored if k not in wanted)]:
             inner = _first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
             if inner:
                 return inner
         return None
-    return None if stored == wanted else (name, stored, wanted)
+    return None if stored == wanted else SettingDifference(name, stored, wanted)
 
 
 def _short(value) -> str:

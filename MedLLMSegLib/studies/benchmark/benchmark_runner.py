@@ -87,11 +87,11 @@ def run_benchmark(
     record_settings(bench.settings, bench.output / SETTINGS)
     parts = with_deadline(progress, minutes).parts(len(runs))
     finished = []
-    for run, part in zip(runs, parts, strict=True):
+    for run, run_progress in zip(runs, parts, strict=True):
         bench.results.gather(bench.output)  # another process may have finished it meanwhile
         if run.name in bench.results.runs:
             continue
-        labelled = part.part(0.0, 1.0, f"{run.name}: {{}}")
+        labelled = run_progress.part(0.0, 1.0, f"{run.name}: {{}}")
         labelled("begins", 0.0)
         one_run(bench, run, labelled)
         finished.append(run.name)
@@ -214,7 +214,7 @@ def measure_on_test(
     their own resolution.
     """
     conditions = ["clean", *(CORRUPTIONS if run.robust else ())]
-    found: dict[str, dict] = {name: {} for name in conditions}
+    scores: dict[str, dict] = {name: {} for name in conditions}
     for n, case in enumerate(bench.splits["test"]):
         volume = load_volume(case.image)
         truth = read_label_map(case, bench.case_set, volume)
@@ -222,10 +222,10 @@ def measure_on_test(
             progress(f"testing {case.id}, {name}", n / len(bench.splits["test"]))
             seen = volume if name == "clean" else corrupted(volume, name, case.id)
             labels = label_scan(network, seen, bench.settings, bench.fabric.device)
-            found[name][case.id] = score(
+            scores[name][case.id] = score(
                 labels, truth, volume.ijk_to_ras, bench.settings.structures
             )
-    return found
+    return scores
 
 
 def label_scan(

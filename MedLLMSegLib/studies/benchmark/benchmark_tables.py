@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.paired_tests import Comparison
 from MedLLMSegLib.networks.controls import ARMS
 from MedLLMSegLib.reporting.markdown import p_value, signed, table
@@ -33,15 +36,26 @@ def interval(x: ArmMean | Comparison) -> str:
 
 def network_section(results: BenchmarkResults, title: str, arms, percent: int) -> list[str]:
     """Dice and HD95 of each arm, and F against it."""
-    f, keys, tests = section_tests(results, arms, percent)
-    return [f"## {title}", _arms_table(results, keys, f, tests), *_notes(tests.values())]
+    section = section_tests(results, arms, percent)
+    return [
+        f"## {title}",
+        _arms_table(results, section.keys, section.f, section.tests),
+        *_notes(section.tests.values()),
+    ]
 
 
-def section_tests(
-    results: BenchmarkResults, arms, percent: int
-) -> tuple[ArmKey, list[ArmKey], dict]:
-    """F, all arms that are shown, and F against each: its controls are one family, the other
-    arms another.
+@dataclass(frozen=True)
+class SectionTests:
+    """f: arm F. keys: all arms that are shown. tests: (f, key) -> F against that arm."""
+
+    f: ArmKey
+    keys: list[ArmKey]
+    tests: dict[tuple[ArmKey, ArmKey], Comparison]
+
+
+def section_tests(results: BenchmarkResults, arms, percent: int) -> SectionTests:
+    """The tests of a section: F against its controls is one family, against the other arms
+    another.
     """
     if arms[0][0] == "ours":
         arms = [
@@ -52,11 +66,8 @@ def section_tests(
     keys = [ArmKey(network, arm, percent) for network, arm in arms]
     main = [k for k in keys if k.arm in CONTROLS]
     others = [k for k in keys if k not in main and k != f]
-    return (
-        f,
-        keys,
-        family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in others]),
-    )
+    tests = family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in others])
+    return SectionTests(f, keys, tests)
 
 
 def _arms_table(results: BenchmarkResults, keys: list[ArmKey], f: ArmKey, tests: dict) -> str:
@@ -77,19 +88,19 @@ def _arms_table(results: BenchmarkResults, keys: list[ArmKey], f: ArmKey, tests:
 def _arm_row(
     results: BenchmarkResults, key: ArmKey, f: ArmKey, test: Comparison | None, columns: list[str]
 ) -> list[str]:
-    found = figure(results, key)
+    mean = figure(results, key)
     name = f"{key.arm}: {ARMS[key.arm]}"
-    if found is None:
+    if mean is None:
         return [name, *[NOT_RUN] * (len(columns) + 3), *(["", ""] if key == f else [NOT_RUN] * 2)]
     planned = len(results.settings["seeds"])
-    seeds = ", ".join(f"{v:.4f}" for v in found.seeds.values())
-    if len(found.seeds) < planned:
-        seeds += f" ({planned - len(found.seeds)} {NOT_RUN})"
+    seeds = ", ".join(f"{v:.4f}" for v in mean.seeds.values())
+    if len(mean.seeds) < planned:
+        seeds += f" ({planned - len(mean.seeds)} {NOT_RUN})"
     values = [f"{known_figure(results, key, column).mean:.4f}" for column in columns]
     values.append(f"{known_figure(results, key, 'hd95_mm').mean:.2f}")
     return [
         name,
-        f"{found.mean:.4f} ({found.low:.4f} to {found.high:.4f})",
+        f"{mean.mean:.4f} ({mean.low:.4f} to {mean.high:.4f})",
         seeds,
         *values,
         *_difference(key == f, test),
@@ -156,12 +167,12 @@ def _robust_table(results: BenchmarkResults, network: str, percent: int, arms: l
     tests = family(results, list(pairs.values()))
     rows = []
     for name in CORRUPTIONS:
-        found = [figure(results, ArmKey(network, a, percent, name)) for a in arms]
+        means = [figure(results, ArmKey(network, a, percent, name)) for a in arms]
         cells = [_difference(False, tests.get(pairs[name, a])) for a in others]
         rows.append(
             [
                 name,
-                *(f"{x.mean:.4f}" if x else NOT_RUN for x in found),
+                *(f"{x.mean:.4f}" if x else NOT_RUN for x in means),
                 *(NOT_RUN if d == NOT_RUN else f"{d}, {p}" for d, p in cells),
             ]
         )
@@ -182,26 +193,10 @@ def costs(results: BenchmarkResults) -> list[str]:
         "peak memory of training (MB)",
         "processor s a crop",
     ]
-    rows = []
-    for network, arm in arms:
-        m = results.measured.get(f"{network}-{arm}")
-        rows.append(
-            [
-                f"{network} {arm}",
-                *(
-                    [NOT_RUN] * 6
-                    if m is None
-                    else [
-                        f"{m['parameters']['trained']:,}",
-                        f"{m['parameters']['frozen']:,}",
-                        f"{m['step_cpu_seconds']:.2f}",
-                        f"{m['step_seconds']:.2f}",
-                        f"{m['peak_mb']:.0f}",
-                        f"{m['inference_cpu_seconds']:.2f}",
-                    ]
-                ),
-            ]
-        )
+    rows = [
+        [f"{network} {arm}", *_cost_cells(results.measured.get(f"{network}-{arm}"))]
+        for network, arm in arms
+    ]
     machine = next((m["machine"] for m in results.measured.values()), None)
     where = [f"On {machine}."] if machine else []
     return [
@@ -219,6 +214,19 @@ def costs(results: BenchmarkResults) -> list[str]:
                 ),
             ]
         ),
+    ]
+
+
+def _cost_cells(cost: Json | None) -> list[str]:
+    if cost is None:
+        return [NOT_RUN] * 6
+    return [
+        f"{cost['parameters']['trained']:,}",
+        f"{cost['parameters']['frozen']:,}",
+        f"{cost['step_cpu_seconds']:.2f}",
+        f"{cost['step_seconds']:.2f}",
+        f"{cost['peak_mb']:.0f}",
+        f"{cost['inference_cpu_seconds']:.2f}",
     ]
 
 

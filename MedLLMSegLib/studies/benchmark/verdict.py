@@ -67,18 +67,18 @@ class BlockAnswer:
 
     def disagree(self, control: str) -> bool:
         """Whether F is better in some seeds and worse in others."""
-        found = self.by_seed[control].values()
-        return bool(found) and min(found) < 0 < max(found)
+        differences = self.by_seed[control].values()
+        return bool(differences) and min(differences) < 0 < max(differences)
 
 
 def tables(results: BenchmarkResults, key: ArmKey) -> dict[int, Table]:
     """Seed -> case -> column such as "dice_anterior" -> value, of the finished runs."""
-    found: dict[int, Table] = {}
+    by_seed: dict[int, Table] = {}
     for seed in results.settings["seeds"]:
         run = results.runs.get(BenchmarkRun(key.network, key.arm, key.percent, seed).name)
         cases = run["test"].get(key.condition) if run else None
         if cases:
-            found[seed] = {
+            by_seed[seed] = {
                 case: {
                     f"{metric}_{name}": math.nan if value is None else value
                     for metric, values in metrics.items()
@@ -86,7 +86,7 @@ def tables(results: BenchmarkResults, key: ArmKey) -> dict[int, Table]:
                 }
                 for case, metrics in cases.items()
             }
-    return found
+    return by_seed
 
 
 def figure(results: BenchmarkResults, key: ArmKey, metric: str = "dice") -> ArmMean | None:
@@ -126,9 +126,9 @@ def family(
                 name: [table[s] for s in seeds] for name, table in zip(names, each, strict=True)
             }
             asked[names] = pair
-    found = paired_tests(arms, results.groups, (metric,), list(asked)) if asked else []
+    tests = paired_tests(arms, results.groups, (metric,), list(asked)) if asked else []
     named = {}
-    for names, test in zip(asked, found, strict=True):
+    for names, test in zip(asked, tests, strict=True):
         letters = dict(zip(names, (key.arm for key in asked[names]), strict=True))
         named[asked[names]] = replace(
             test,

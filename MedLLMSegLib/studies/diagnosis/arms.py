@@ -23,15 +23,15 @@ def cxr_arms(classes: tuple[str, ...], size: int = 224) -> dict[str, Arm]:
     """
     encoder = EncoderConfig("efficientnet-lite0", image_size=size, frozen=True)
     small = EncoderConfig("cnn", image_size=size)
-    part = PneumoLLMConfig(llm=_layers(DEPTH))
-    main = ClassifierConfig(MAIN, classes, encoder, part)
+    llm_config = PneumoLLMConfig(llm=_layers(DEPTH))
+    main = ClassifierConfig(MAIN, classes, encoder, llm_config)
 
     def like(title: str, **changed: Any) -> Arm:
         """The main arm with a part changed, and its learning rate."""
-        return Arm(title, replace(main, pneumollm=replace(part, **changed)), like=MAIN)
+        return Arm(title, replace(main, pneumollm=replace(llm_config, **changed)), like=MAIN)
 
     return {
-        MAIN: Arm(f"PneumoLLM: {part.tokens} tokens, {DEPTH} frozen pretrained layers", main),
+        MAIN: Arm(f"PneumoLLM: {llm_config.tokens} tokens, {DEPTH} frozen pretrained layers", main),
         "linear": Arm(
             "linear probe on the same frozen encoder", ClassifierConfig("linear", classes, encoder)
         ),
@@ -54,12 +54,12 @@ def cxr_arms(classes: tuple[str, ...], size: int = 224) -> dict[str, Arm]:
         "depth-1": like("1 frozen layer", llm=_layers(1)),
         "text": Arm(
             "text branch put back: a prompt, yes and no logits",
-            ClassifierConfig("text", classes, encoder, part),
+            ClassifierConfig("text", classes, encoder, llm_config),
             like=MAIN,
         ),
         "small-cnn": Arm(
             "another encoder: a small CNN trained here, PneumoLLM behind it",
-            ClassifierConfig(MAIN, classes, small, part),
+            ClassifierConfig(MAIN, classes, small, llm_config),
         ),
         "small-cnn-linear": Arm(
             "the same small CNN with a linear head", ClassifierConfig("linear", classes, small)

@@ -33,7 +33,7 @@ def export_study(
         "epoch": result["best_epoch"],
         "seed": best.seed,
         "seeds": len(there),
-        "trained_on": len(study.parts["train"]),
+        "trained_on": len(study.splits["train"]),
     }
     training = {**study.settings["loop"], "lr": result["lr"], "seed": best.seed}
     return export_classifier(

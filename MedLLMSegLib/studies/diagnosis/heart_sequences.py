@@ -75,15 +75,15 @@ def read_hearts(data: PathLike) -> dict[str, list[Heart]]:
     data = Path(data).expanduser()
     try:
         stated = json.loads((data / "splits.json").read_text(encoding="utf-8"))
-        groups, splits = stated["groups"], {name: stated[name] for name in SPLITS}
+        groups, splits = stated["groups"], {split: stated[split] for split in SPLITS}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f'"{data}" has no splits.json with "groups", "train", "val" and "test"; give the folder'
             " of the ACDC data."
         ) from error
     return {
-        name: [_heart(data, patient, groups[patient]) for patient in patients]
-        for name, patients in splits.items()
+        split: [_heart(data, patient, groups[patient]) for patient in patients]
+        for split, patients in splits.items()
     }
 
 
@@ -114,7 +114,7 @@ def heart_study(
     epochs: int = 40,
     device: str = "cpu",
 ) -> Study:
-    parts = {name: heart_examples(each) for name, each in hearts.items()}
+    splits = {split: heart_examples(patients) for split, patients in hearts.items()}
     frozen = EncoderConfig(
         "efficientnet-lite0", image_size=PREPARATION.size, channels=INPUT.slices, frozen=True
     )
@@ -134,7 +134,10 @@ def heart_study(
         "volumes": Arm(
             "volumes and ejection fractions of the manual outlines, logistic regression",
             baseline=_on_table(
-                {name: np.stack([geometry(h) for h in each]) for name, each in hearts.items()}
+                {
+                    split: np.stack([geometry(h) for h in patients])
+                    for split, patients in hearts.items()
+                }
             ),
             note=(
                 "it reads outlines that a reader drew, which the others do not have: what geometry"
@@ -150,7 +153,7 @@ def heart_study(
         loop,
         tuple(range(seeds)),
         RATES,
-        parts,
+        splits,
         Path(output) / NAME,
         results,
         key,
@@ -185,16 +188,16 @@ def frozen_features(config: EncoderConfig) -> Baseline:
     """A baseline on the frozen encoder's deepest features, the sequence's images side by side."""
 
     @torch.inference_mode()
-    def features(part: Examples) -> Array:
+    def features(examples: Examples) -> Array:
         encoder = build_encoder(config).eval()
-        images = part.fields["image"]
+        images = examples.fields["image"]
         seen = torch.cat(
             [
                 encoder(batch.float())[:, -1, : encoder.widths[-1]]
                 for batch in images.flatten(0, 1).split(16)
             ]
         )
-        return seen.reshape(len(part), -1).numpy()
+        return seen.reshape(len(examples), -1).numpy()
 
     def baseline(train: Examples, val: Examples, test: Examples, seed: int) -> tuple[Array, Array]:
         return best_logistic(
@@ -205,7 +208,7 @@ def frozen_features(config: EncoderConfig) -> Baseline:
 
 
 def _on_table(tables: dict[str, Array]) -> Baseline:
-    """A baseline that knows only these features of each part."""
+    """A baseline that knows only these features of each split."""
 
     def baseline(train: Examples, val: Examples, test: Examples, seed: int) -> tuple[Array, Array]:
         return best_logistic(
@@ -217,7 +220,7 @@ def _on_table(tables: dict[str, Array]) -> Baseline:
 
 def summarise_hearts(study: Study) -> None:
     """The summary, the introduction and the bundle, from what is finished."""
-    counts = ", ".join(f"{len(part)} {name}" for name, part in study.parts.items())
+    counts = ", ".join(f"{len(examples)} {split}" for split, examples in study.splits.items())
     study.results.put(
         NAME,
         "text",

@@ -66,14 +66,14 @@ def read_patches(data: PathLike) -> dict[str, Patches]:
     """Split -> its patches. Raises `UserError` for another file."""
     path = Path(data).expanduser() / FILE
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with np.load(path, allow_pickle=False) as arrays:
             return {
-                name: Patches(
-                    found[f"{name}_images"],
-                    found[f"{name}_labels"].astype(int),
-                    found[f"{name}_names"].tolist(),
+                split: Patches(
+                    arrays[f"{split}_images"],
+                    arrays[f"{split}_labels"].astype(int),
+                    arrays[f"{split}_names"].tolist(),
                 )
-                for name in ("train", "val", "test")
+                for split in ("train", "val", "test")
             }
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
@@ -96,13 +96,15 @@ def patch_examples(patches: Patches) -> Examples:
     return step_examples(steps, patches.labels.tolist(), names, names)
 
 
-def single(part: Examples) -> Examples:
+def single(examples: Examples) -> Examples:
     """The patches as plain images (N, 1, 50, 50), for networks without an LSTM."""
-    return Examples({"image": part.fields["image"][:, 0]}, part.target, part.ids, part.groups)
+    return Examples(
+        {"image": examples.fields["image"][:, 0]}, examples.target, examples.ids, examples.groups
+    )
 
 
 def nodule_study(
-    parts: dict[str, Examples],
+    splits: dict[str, Examples],
     output: Path,
     results: StudyResults,
     seeds: int = 3,
@@ -136,7 +138,7 @@ def nodule_study(
         loop,
         tuple(range(seeds)),
         RATES,
-        parts,
+        splits,
         Path(output) / NAME,
         results,
         {"preparation": PREPARATION.to_dict()},
@@ -154,7 +156,7 @@ def _gradients(train: Examples, val: Examples, test: Examples, seed: int) -> tup
     )
 
 
-def gradient_features(part: Examples) -> Array:
+def gradient_features(examples: Examples) -> Array:
     """(N, F) histograms of oriented gradients (Dalal and Triggs 2005) in cells of 10 pixels, and
     the mean of each 5 x 5 pixels.
     """
@@ -165,7 +167,7 @@ def gradient_features(part: Examples) -> Array:
             "The baseline needs the package scikit-image, which is not installed; run "
             '`pip install "medllmseg[report]"`.'
         ) from error
-    images = part.fields["image"][:, 0, 0].float()
+    images = examples.fields["image"][:, 0, 0].float()
     small = torch.nn.functional.avg_pool2d(images[:, None], 5).flatten(1).numpy()
     gradients = [
         hog(each, orientations=8, pixels_per_cell=(10, 10), cells_per_block=(2, 2))
@@ -176,8 +178,8 @@ def gradient_features(part: Examples) -> Array:
 
 def summarise_nodules(study: Study, docs: Path) -> None:
     counts = ", ".join(
-        f"{len(part)} {name} ({int(part.target.sum())} with a nodule)"
-        for name, part in study.parts.items()
+        f"{len(examples)} {split} ({int(examples.target.sum())} with a nodule)"
+        for split, examples in study.splits.items()
     )
     study.results.put(
         NAME,
@@ -210,15 +212,15 @@ def _operating_points(study: Study, docs: Path) -> list[str]:
     """Sensitivity at stated false positives of each arm (seeds averaged), as Markdown, and the
     curve as a picture.
     """
-    test, rows, curves = study.parts["test"], [], {}
+    test, rows, curves = study.splits["test"], [], {}
     truth = test.target.numpy()
     for name in study.arms:
         finished = finished_seeds(study, name)
         if not finished:
             continue
         scores = [answer_of(r)[0][:, 1] for r in finished.values()]
-        found = np.mean([sensitivity_at(truth, s, FALSE_POSITIVES) for s in scores], axis=0)
-        rows.append(f"| `{name}` | " + " | ".join(f"{v:.3f}" for v in found) + " |")
+        sensitivities = np.mean([sensitivity_at(truth, s, FALSE_POSITIVES) for s in scores], axis=0)
+        rows.append(f"| `{name}` | " + " | ".join(f"{v:.3f}" for v in sensitivities) + " |")
         curve = froc(
             [
                 Finding(i, s, 0 if t else None)
@@ -260,9 +262,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    parts = {name: patch_examples(each) for name, each in read_patches(options.data).items()}
+    patches_of = read_patches(options.data)
+    splits = {split: patch_examples(patches) for split, patches in patches_of.items()}
     study = nodule_study(
-        parts,
+        splits,
         options.output,
         StudyResults(options.docs / COLLECTED),
         options.seeds,

@@ -84,7 +84,7 @@ def synthetic_study(
     output: Path, results: StudyResults, seeds: int = 3, epochs: int = 20, cases: int = 400
 ) -> Study:
     counts = (("train", cases), ("val", cases // 2), ("test", cases))
-    parts = {name: synthetic_examples(count, n) for n, (name, count) in enumerate(counts)}
+    splits = {split: synthetic_examples(count, n) for n, (split, count) in enumerate(counts)}
     encoder = EncoderConfig("cnn", image_size=SIZE, width=32)
     record = RecordConfig(("number",), {"category": ("a", "b")})
     arms = fusion_arms(("different", "alike"), encoder, record, hidden=32)
@@ -94,7 +94,7 @@ def synthetic_study(
         LoopConfig(epochs=epochs, augmentation=None),
         tuple(range(seeds)),
         RATES,
-        parts,
+        splits,
         Path(output) / SYNTHETIC,
         results,
         {"task": "exclusive or"},
@@ -110,11 +110,11 @@ def cxr_record_study(
     size: int = 224,
     device: str = "cpu",
 ) -> Study:
-    cases = split_cases(class_set)
-    preparation, record = PreparationConfig(size=size), plan_record(cases["train"], COLUMNS)
-    parts = {
-        name: with_record(image_examples(each, preparation), record_fields(each, record))
-        for name, each in cases.items()
+    cases_of = split_cases(class_set)
+    preparation, record = PreparationConfig(size=size), plan_record(cases_of["train"], COLUMNS)
+    splits = {
+        split: with_record(image_examples(cases, preparation), record_fields(cases, record))
+        for split, cases in cases_of.items()
     }
     arms = fusion_arms(
         class_set.classes, EncoderConfig("efficientnet-lite0", image_size=size, frozen=True), record
@@ -125,7 +125,7 @@ def cxr_record_study(
         LoopConfig(epochs=epochs),
         tuple(range(seeds)),
         RATES,
-        parts,
+        splits,
         Path(output) / CXR,
         results,
         {"preparation": preparation.to_dict(), "record": record.to_dict()},
@@ -149,26 +149,27 @@ def fusion_arms(
     }
 
 
-def with_record(part: Examples, fields: dict[str, torch.Tensor]) -> Examples:
+def with_record(examples: Examples, fields: dict[str, torch.Tensor]) -> Examples:
     """The same cases with their records' fields."""
-    return replace(part, fields={**part.fields, **fields})
+    return replace(examples, fields={**examples.fields, **fields})
 
 
-def without_image(part: Examples) -> Examples:
+def without_image(examples: Examples) -> Examples:
     """The same cases, the image of each missing."""
     return replace(
-        part, fields={**part.fields, "image": torch.full_like(part.fields["image"], torch.nan)}
+        examples,
+        fields={**examples.fields, "image": torch.full_like(examples.fields["image"], torch.nan)},
     )
 
 
-def without_record(part: Examples) -> Examples:
+def without_record(examples: Examples) -> Examples:
     """The same cases, every field of each missing."""
     return replace(
-        part,
+        examples,
         fields={
-            **part.fields,
-            "numbers": torch.full_like(part.fields["numbers"], torch.nan),
-            "categories": torch.full_like(part.fields["categories"], -1),
+            **examples.fields,
+            "numbers": torch.full_like(examples.fields["numbers"], torch.nan),
+            "categories": torch.full_like(examples.fields["categories"], -1),
         },
     )
 
@@ -176,25 +177,25 @@ def without_record(part: Examples) -> Examples:
 def _record_logistic(
     train: Examples, val: Examples, test: Examples, seed: int
 ) -> tuple[Array, Array]:
-    features = [_record_table(part) for part in (train, val, test)]
+    features = [_record_table(examples) for examples in (train, val, test)]
     return best_logistic(
         features[0], train.target.numpy(), features[1], val.target.numpy(), features[2]
     )
 
 
-def _record_table(part: Examples) -> Array:
+def _record_table(examples: Examples) -> Array:
     """(n, fields) numbers and categories."""
-    fields = [part.fields["numbers"].numpy(), part.fields["categories"].numpy()]
+    fields = [examples.fields["numbers"].numpy(), examples.fields["categories"].numpy()]
     return np.concatenate(fields, axis=1)
 
 
 def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
     """What is missing in every test case -> the AUC of each finished seed with weights."""
     missing: dict[str, Callable[[Examples], Examples]] = {
-        "nothing": lambda part: part,
+        "nothing": lambda examples: examples,
         "the image": without_image,
         "the record": without_record,
-        "both": lambda part: without_image(without_record(part)),
+        "both": lambda examples: without_image(without_record(examples)),
     }
     found: dict[str, list[float]] = {what: [] for what in missing}
     runs = [
@@ -248,7 +249,7 @@ def _run(options: argparse.Namespace) -> None:
     results = StudyResults(options.docs / COLLECTED)
     if options.data is None:
         study = synthetic_study(options.output, results, options.seeds, options.epochs)
-        count = {name: len(part) for name, part in study.parts.items()}
+        count = {split: len(examples) for split, examples in study.splits.items()}
         return do_study(
             study,
             options,

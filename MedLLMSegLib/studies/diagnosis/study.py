@@ -35,7 +35,7 @@ RESULT = "result.json"
 class Study:
     """Arms, cases and settings of one study.
 
-    name: its key in the results. parts: "train", "val", "test". rates: learning rates tried with
+    name: its key in the results. splits: "train", "val", "test". rates: learning rates tried with
     the first seed for each arm that is not ``like`` another; a single rate is taken as it is. key:
     what the images follow from besides the cases. It is stored with the results, which are refused
     for another key.
@@ -46,7 +46,7 @@ class Study:
     loop: LoopConfig
     seeds: tuple[int, ...]
     rates: tuple[float, ...]
-    parts: Mapping[str, Examples]
+    splits: Mapping[str, Examples]
     output: Path
     results: StudyResults
     key: Json = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Study:
             "seeds": self.seeds,
             "rates": self.rates,
             "key": self.key,
-            "cases": {name: len(part) for name, part in self.parts.items()},
+            "cases": {split: len(examples) for split, examples in self.splits.items()},
         }
         self.settings: Json = json.loads(json.dumps(settings))
         self.results.begin(self.name, self.settings)
@@ -135,11 +135,11 @@ class Study:
         """
         runs, finished = self.chosen(pattern), []
         report = with_deadline(progress, minutes)
-        for run, part in zip(runs, report.parts(len(runs)), strict=True):
+        for run, run_progress in zip(runs, report.parts(len(runs)), strict=True):
             self.gather()  # another process may have finished it meanwhile
             if run.name in self.results.runs(self.name):
                 continue
-            labelled = part.part(0.0, 1.0, f"{self.name} {run.name}: {{}}")
+            labelled = run_progress.part(0.0, 1.0, f"{self.name} {run.name}: {{}}")
             labelled("begins", 0.0)
             is_network = self.arms[run.arm].config is not None
             result = self._train(run, labelled) if is_network else self._answer_plainly(run)
@@ -198,7 +198,7 @@ class Study:
             tokens = self._tokens(network, run.arm, "test", progress)
             first_view = None if tokens is None else tokens[0]
             logits = logits_of(network, seen["test"], first_view, self.device)
-            val_truth = self.parts["val"].target.numpy()
+            val_truth = self.splits["val"].target.numpy()
             result |= calibrated_answers(val_truth, trained.val_logits, logits)
         return result
 
@@ -208,14 +208,14 @@ class Study:
         if baseline is None:
             raise ValueError(f'the arm "{run.arm}" has neither a network nor a baseline')
         began = time.monotonic()
-        train, val, test = (self.parts[name] for name in ("train", "val", "test"))
+        train, val, test = (self.splits[split] for split in ("train", "val", "test"))
         val_logits, test_logits = baseline(train, val, test, run.seed)
         seconds = round(time.monotonic() - began, 1)
         answers = calibrated_answers(val.target.numpy(), val_logits, test_logits)
         return {**asdict(run), "seconds": seconds, **answers}
 
     def _tokens(
-        self, network: Classifier, arm: str, part: str, progress: Progress
+        self, network: Classifier, arm: str, split: str, progress: Progress
     ) -> torch.Tensor | None:
         """A frozen encoder's tokens, shared by all runs with that encoder; None if it is trained.
 
@@ -223,9 +223,9 @@ class Study:
         """
         if not network.config.encoder.frozen:
             return None
-        is_train = part == "train"
+        is_train = split == "train"
         views, augmentation = (self.loop.views, self.loop.augmentation) if is_train else (1, None)
-        examples = self.seen(arm)[part]
+        examples = self.seen(arm)[split]
         return self.tokens.get(network, examples, views, augmentation, self.device, progress)
 
     # ---- networks and folders ----
@@ -250,9 +250,11 @@ class Study:
         return self.output / run.name
 
     def seen(self, arm: str) -> dict[str, Examples]:
-        """The parts as an arm sees them."""
+        """The splits as an arm sees them."""
         view = self.arms[arm].view
-        return {name: view(part) if view else part for name, part in self.parts.items()}
+        return {
+            split: view(examples) if view else examples for split, examples in self.splits.items()
+        }
 
     def weights(self, run: StudyRun) -> Path:
         """The file with a finished run's chosen weights; missing where its folder was cleared."""

@@ -174,7 +174,7 @@ class Trainer:
             return True
         return finite_gradients(self.network)
 
-    def _refuse_unless(self, good: bool, batch: dict, step: int, what: str, value: str) -> None:
+    def _refuse_unless(self, good: bool, batch: dict, step: int, quantity: str, value: str) -> None:
         if good:
             return
         if step:
@@ -182,7 +182,7 @@ class Trainer:
         kept = f"the last good state is in {self.output}" if step else "nothing had been learnt yet"
         several = len(batch["case"]) > 1
         raise UserError(
-            f"The {what} became {value} at step {step}, on the case{'s' * several}"
+            f"The {quantity} became {value} at step {step}, on the case{'s' * several}"
             f" {', '.join(batch['case'])}; look at {'these images' if several else 'this image'},"
             f" and train into another folder without {'them' if several else 'it'} or with a lower"
             f" --lr; {kept}."

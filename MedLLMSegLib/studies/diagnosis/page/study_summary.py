@@ -35,7 +35,7 @@ def summarise(
     the rest as another (Holm's correction in each). columns: of the test cases, for the subgroups
     of the arms ``detailed``.
     """
-    test, arms = study.parts["test"], {}
+    test, arms = study.splits["test"], {}
     for name in study.arms:
         finished = finished_seeds(study, name)
         if finished:
@@ -83,7 +83,7 @@ def verdict(summary: dict) -> str:
 
 
 def _arm(study: Study, name: str, finished: dict[int, dict]) -> dict:
-    test, planned = study.parts["test"], len(study.seeds) if study.arms[name].config else 1
+    test, planned = study.splits["test"], len(study.seeds) if study.arms[name].config else 1
     truth, answers = test.target.numpy(), [answer_of(r) for r in finished.values()]
     found = {
         key: each.to_dict()
@@ -113,7 +113,7 @@ def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict
     every seed.
     """
     own, found = finished_seeds(study, main), {}
-    test = study.parts["test"]
+    test = study.splits["test"]
     truth = test.target.numpy()
     for name, arm in study.arms.items():
         other = finished_seeds(study, name)

@@ -50,31 +50,10 @@ def cost_section(summary: Json, measured: Json) -> list[str]:
     """The table of sizes, times and memory, with its introduction; empty without any."""
     rows = []
     for name in summary["titles"]:
-        found, cost = summary["arms"].get(name), measured.get(name)
-        if (found is None or found["parameters"] is None) and cost is None:
+        trained, cost = summary["arms"].get(name), measured.get(name)
+        if (trained is None or trained["parameters"] is None) and cost is None:
             continue
-        parameters = (cost or found)["parameters"]
-        rows.append(
-            [
-                f"`{name}`",
-                f"{parameters['trained']:,}",
-                f"{parameters['frozen']:,}",
-                *(
-                    [f"{found['epochs']}", f"{found['lr']:g}", f"{found['seconds']:.0f}"]
-                    if found
-                    else [NOT_RUN] * 3
-                ),
-                *(
-                    [
-                        f"{cost['step_seconds']:.2f}",
-                        f"{cost['image_ms']:.0f}",
-                        f"{cost['peak_mb']:.0f}",
-                    ]
-                    if cost
-                    else [NOT_RUN] * 3
-                ),
-            ]
-        )
+        rows.append([f"`{name}`", *_cost_cells(trained, cost)])
     if not rows:
         return []
     return [
@@ -98,6 +77,22 @@ def cost_section(summary: Json, measured: Json) -> list[str]:
             rows,
         ),
     ]
+
+
+def _cost_cells(trained: Json | None, cost: Json | None) -> list[str]:
+    """Parameters, training and measured cost of one arm, of which one at least is known."""
+    parameters = (cost or trained or {})["parameters"]
+    training = [NOT_RUN] * 3
+    if trained:
+        training = [f"{trained['epochs']}", f"{trained['lr']:g}", f"{trained['seconds']:.0f}"]
+    measured = [NOT_RUN] * 3
+    if cost:
+        measured = [
+            f"{cost['step_seconds']:.2f}",
+            f"{cost['image_ms']:.0f}",
+            f"{cost['peak_mb']:.0f}",
+        ]
+    return [f"{parameters['trained']:,}", f"{parameters['frozen']:,}", *training, *measured]
 
 
 def estimate_text(estimate: Json) -> str:

@@ -66,7 +66,7 @@ def summarise_cxr(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     lines = _feature_maps(study, cases, Path(docs))
     if lines:  # else the maps of an earlier call stay
         study.results.put(study.name, "pictures", lines)
-    typical = typical_image(study.parts["train"].fields["image"].float().numpy())
+    typical = typical_image(study.splits["train"].fields["image"].float().numpy())
     export_study(
         study,
         SHIPPED,
@@ -93,7 +93,7 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
             continue
         network, seen = study.trained(run), study.seen(arm)
         features = np.concatenate(
-            [features_of(network, seen[part], study.device) for part in ("val", "test")]
+            [features_of(network, seen[split], study.device) for split in ("val", "test")]
         )
         predictions = {
             name: predict_from_features(features, each, [c.group for c in shown])
