@@ -105,7 +105,8 @@ def write_error(path: Path, error: BaseException | None = None) -> UserError:
             f'"{path}" cannot be written, because the name is too long; choose a shorter one.'
         )
     free_mb = _free_mb(path.parent)
-    if code in _DISK_FULL or (free_mb is not None and free_mb < 1):
+    # Some writers raise an error of their own, without a code, where the disk is full.
+    if code in _DISK_FULL or (code is None and free_mb is not None and free_mb < 1):
         return UserError(
             f'"{path}" could not be written completely because the disk or quota is full; '
             "free some space or choose another folder."

@@ -94,7 +94,7 @@ def _check_values(array: Array, name: str) -> None:
     if not (np.isfinite(low) and np.isfinite(high)):
         count = int(array.size - np.isfinite(array).sum())
         raise UserError(
-            f"{name} has {count} voxels that are not a number or infinite; "
+            f"{name} has {count} voxels that are NaN or infinite; "
             "replace them (for example by 0) and try again."
         )
     if low == high:

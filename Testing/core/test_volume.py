@@ -20,7 +20,7 @@ BAD = {
     "2D": (np.ones((1, 4, 5)), np.eye(4), "flat image"),
     "4D": (np.ones((6, 3, 4, 5)), np.eye(4), "series of 6 images"),
     "constant": (np.full((3, 4, 5), 7), np.eye(4), "same value (7)"),
-    "NaN": (with_value(np.nan), np.eye(4), "1 voxels that are not a number"),
+    "NaN": (with_value(np.nan), np.eye(4), "1 voxels that are NaN"),
     "infinite": (with_value(np.inf), np.eye(4), "infinite"),
     "complex": (GOOD.astype(complex), np.eye(4), "complex"),
     "zero spacing": (GOOD, np.diag([1.0, 0, 1, 1]), "voxel size of 1 x 0 x 1 mm"),

@@ -118,6 +118,6 @@ def _check_finite(stored: Array, path: Path) -> None:
     count = sum(int(each.size - np.isfinite(each).sum()) for each in slices)
     if count:
         raise UserError(
-            f'"{path}" has {count} voxels that are not a number or infinite; '
+            f'"{path}" has {count} voxels that are NaN or infinite; '
             "replace them (for example by 0) and try again."
         )
