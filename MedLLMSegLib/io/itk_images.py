@@ -86,9 +86,6 @@ def itk_calls() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
 
 
-itk_warnings_off = itk_calls
-
-
 def read_image(path: Path) -> sitk.Image:
     """Read a file in one of ITK's text-headed formats, NRRD or MetaImage. Raises `UserError`."""
     file_format = FORMATS[scan_suffix(path) or ""]
