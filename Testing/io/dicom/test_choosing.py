@@ -156,7 +156,7 @@ def test_the_command_line_hands_the_choice_on(tmp_path, capsys):
     assert 'no volume called "9"' in capsys.readouterr().err
     (tmp_path / "a.nrrd").write_text("NRRD0004\n")
     assert main(["segment", str(tmp_path / "a.nrrd"), "--frames", "1-3", "-o", output]) == 2
-    assert "only of those a series and frames" in capsys.readouterr().err
+    assert "can be chosen only for DICOM" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
