@@ -100,7 +100,7 @@ SCANS = {
     "2D image": (lambda p: write(p / "flat.nii.gz", NOISE[:1]), "flat image"),
     "4D image": (lambda p: write(p / "cine.nii.gz", np.stack([NOISE] * 3)), "series of 3 images"),
     "constant": (lambda p: write(p / "air.nrrd", NOISE * 0), "same value (0)"),
-    "NaN": (lambda p: write(p / "nan.nii.gz", spoilt(np.nan)), "not a number"),
+    "NaN": (lambda p: write(p / "nan.nii.gz", spoilt(np.nan)), "NaN"),
     "infinite": (lambda p: write(p / "inf.nii.gz", spoilt(np.inf)), "infinite"),
     "zero spacing": (lambda p: zero_spacing(p / "zero.nii.gz"), "voxel size"),
     "colour": (lambda p: colour(p / "colour.nrrd"), "colour"),
