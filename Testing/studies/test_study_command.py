@@ -6,7 +6,12 @@ import shlex
 
 import pytest
 
-from MedLLMSegLib.studies.diagnosis import ablation, record_fusion_study
+from MedLLMSegLib.studies.diagnosis import (
+    ablation,
+    heart_sequences,
+    nodules,
+    record_fusion_study,
+)
 from MedLLMSegLib.studies.diagnosis.study_command import command_of
 from MedLLMSegLib.studies.diagnosis.study_results import COLLECTED, StudyResults
 
@@ -57,3 +62,12 @@ def test_bad_input_is_one_sentence(tmp_path, capsys):
     assert "no table of images" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         ablation.main([])
+
+
+@pytest.mark.parametrize("study", (ablation, heart_sequences, nodules, record_fusion_study))
+def test_a_study_names_its_own_module_as_the_command(study, monkeypatch):
+    commands = []
+    monkeypatch.setattr(study, "_run", lambda options: commands.append(options.command))
+    arguments = ["--data", "images", "--output", "runs"]
+    assert study.main(arguments) == 0
+    assert commands == [shlex.join(["python", "-m", study.__name__, *arguments])]

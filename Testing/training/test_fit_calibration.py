@@ -13,7 +13,7 @@ from torch import nn
 
 from MedLLMSegLib.registry.catalogue import find_model, read_metadata
 from MedLLMSegLib.training.checkpoint import BEST, save
-from MedLLMSegLib.training.segmenter.bundle import calibration as unit
+from MedLLMSegLib.training.segmenter.bundle import fit_calibration as unit
 from MedLLMSegLib.training.segmenter.bundle.fit_calibration import calibrate, largest_part, main
 
 NO = float("nan")

@@ -262,7 +262,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_options(parser)
     parser.add_argument("--epochs", type=int, default=40, help="default: %(default)s")
-    return guarded(parser, "sequences", arguments, _run)
+    return guarded(parser, "heart_sequences", arguments, _run)
 
 
 def _run(options: argparse.Namespace) -> None:

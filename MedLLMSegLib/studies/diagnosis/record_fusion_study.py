@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_options(parser, data_needed=False)
     parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
-    return guarded(parser, "records", arguments, _run)
+    return guarded(parser, "record_fusion_study", arguments, _run)
 
 
 def _run(options: argparse.Namespace) -> None:
