@@ -435,7 +435,7 @@ def not_a_number(data):
         (only_one, "case"),
         (two_splits, "two splits"),
         (empty_labels, "empty"),
-        (not_a_number, "not a number"),
+        (not_a_number, "NaN"),
         (lambda data: (data / "imagesTr/case3.nii.gz").unlink(), "case3"),
     ],
     ids=["grid", "value", "one case", "two splits", "empty", "NaN", "missing"],
