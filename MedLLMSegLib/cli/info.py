@@ -187,5 +187,5 @@ def _model_text(entry: ModelEntry) -> str:
 
 def _layers() -> list[Line]:
     """The language-model layers, and the vision encoders, on this computer."""
-    lines = [("layer", f"{row.id} layer {row.layer}, {row.where}") for row in list_layers()]
+    lines = [("layer", f"{row.id} layer {row.layer}, {row.location}") for row in list_layers()]
     return lines + [("encoder", f"{known.id}, cached") for known in list_encoders()]
