@@ -160,8 +160,9 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.studies.benchmark.benchmark_page import write_page
-    from MedLLMSegLib.studies.benchmark.benchmark_plan import SETTINGS, chosen_runs, record_settings
+    from MedLLMSegLib.studies.benchmark.benchmark_plan import chosen_runs
     from MedLLMSegLib.studies.benchmark.benchmark_runner import run_benchmark
+    from MedLLMSegLib.studies.benchmark.recorded_settings import SETTINGS, record_settings
 
     bench = _bench(args)
     if (args.output / SETTINGS).exists():

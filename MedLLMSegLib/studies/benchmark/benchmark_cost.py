@@ -25,9 +25,10 @@ from MedLLMSegLib.networks.controls import count_parameters
 from MedLLMSegLib.training.optimiser import make_optimiser
 from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
 
-from .benchmark_plan import SETTINGS, BenchmarkRun, BenchmarkSettings, planned
+from .benchmark_plan import BenchmarkRun, BenchmarkSettings, planned
 from .benchmark_results import BenchmarkResults
 from .benchmark_runner import build_network_of
+from .recorded_settings import SETTINGS
 
 STEPS, CROPS, ROUNDS = 3, 12, 5
 MEMORY_OF = (("ours", "F"), ("dynunet", "J"), ("paper", "F"))

@@ -6,11 +6,8 @@ import fnmatch
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import Case, CaseSet
 from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
@@ -42,7 +39,6 @@ SIZES = {
 }
 LEARNING_RATES = (5e-4, 1e-3, 2e-3)  # what --tune tries for every arm alike
 ROBUST_ARMS = ("A", "C", "D", "F")  # of both networks; tested on corrupted images too
-SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -259,60 +255,3 @@ def chosen_runs(settings: BenchmarkSettings, pattern: str | None = None) -> list
             " for any part."
         )
     return matching
-
-
-def record_settings(settings: BenchmarkSettings, path: Path) -> None:
-    """Record the settings in a new file, or refuse where results of other settings stand."""
-    wanted = settings.to_dict()
-    if not path.exists():
-        write_text(path, json.dumps(wanted, indent=1))
-        return
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f'"{path}" is damaged; choose another --output.') from error
-    refuse_other(stored, wanted, path)
-
-
-def refuse_other(stored: dict, wanted: dict, path: Path) -> None:
-    """Raise `UserError` naming the first setting that differs. A setting that came later had its
-    default value before.
-    """
-    try:
-        stored = BenchmarkSettings.from_dict(stored).to_dict()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f'"{path}" was written by another version, or is damaged; choose another --output and'
-            " --docs."
-        ) from error
-    if (difference := _first_difference(stored, wanted)) is not None:
-        raise UserError(
-            f'"{path}" belongs to a benchmark with {difference.name} ='
-            f" {_short(difference.stored)}, and {_short(difference.wanted)} is asked for; runs of"
-            " both cannot be compared, so choose other folders (--output, --docs) or the settings"
-            " it began with."
-        )
-
-
-@dataclass(frozen=True)
-class SettingDifference:
-    """A setting, its value in the stored results and the one that is asked for."""
-
-    name: str
-    stored: Any
-    wanted: Any
-
-
-def _first_difference(stored: Any, wanted: Any, name: str = "") -> SettingDifference | None:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *(k for k in stored if k not in wanted)]:
-            inner = _first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
-            if inner:
-                return inner
-        return None
-    return None if stored == wanted else SettingDifference(name, stored, wanted)
-
-
-def _short(value) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."

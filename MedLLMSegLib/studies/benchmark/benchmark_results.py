@@ -10,7 +10,8 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
 
-from .benchmark_plan import LEARNING_RATES, BenchmarkRun, BenchmarkSettings, refuse_other
+from .benchmark_plan import LEARNING_RATES, BenchmarkRun, BenchmarkSettings
+from .recorded_settings import refuse_other
 
 RESULT = "result.json"
 COLLECTED = "benchmark-results.json"

@@ -34,9 +34,10 @@ from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
 
-from .benchmark_plan import SETTINGS, BenchmarkRun, BenchmarkSettings, chosen_runs, record_settings
+from .benchmark_plan import BenchmarkRun, BenchmarkSettings, chosen_runs
 from .benchmark_results import RESULT, BenchmarkResults, choose_learning_rate
 from .corruptions import CORRUPTIONS, corrupted
+from .recorded_settings import SETTINGS, record_settings
 
 METRICS = ("dice", "hd95_mm")
 TABLE = "test.csv"  # beside a run's result.json

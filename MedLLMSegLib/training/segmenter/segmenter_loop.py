@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.core.progress import Progress, Report, duration_text
 from MedLLMSegLib.core.safe_files import make_folder
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
@@ -19,6 +19,7 @@ from MedLLMSegLib.training.checkpoint import TrainingState
 from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser, schedule
 from MedLLMSegLib.training.segmenter.samples.sampling import BatchNumbers, SampleDataset
 
+from .loop_checks import check_cases_and_batch, not_finite
 from .losses import SegmentationLoss
 from .train_config import TrainConfig, TrainResult
 from .validation import ValidationScores, predict_labels, update_average
@@ -53,7 +54,7 @@ class Trainer:
             from MedLLMSegLib.training.devices import make_fabric
 
             fabric = make_fabric("cpu", config.precision)
-        _check_cases_and_batch(train, val, config.batch, fabric.world_size)
+        check_cases_and_batch(train, val, config.batch, fabric.world_size)
         self.network, self.classes, self.config, self.fabric = network, classes, config, fabric
         self.val, self.about, self.on_validation = val, about, on_validation
         self.output = make_folder(output)
@@ -180,13 +181,7 @@ class Trainer:
         if step:
             self._checkpoint()  # the weights are those of the step before
         kept = f"the last good state is in {self.output}" if step else "nothing had been learnt yet"
-        several = len(batch["case"]) > 1
-        raise UserError(
-            f"The {quantity} became {value} at step {step}, on the case{'s' * several}"
-            f" {', '.join(batch['case'])}; look at {'these images' if several else 'this image'},"
-            f" and train into another folder without {'them' if several else 'it'} or with a lower"
-            f" --lr; {kept}."
-        )
+        raise not_finite(f"The {quantity} became {value} at step {step}", batch["case"], kept)
 
     def _loader(self, first_step: int):
         config, fabric = self.config, self.fabric
@@ -289,17 +284,3 @@ class Trainer:
         if saved:
             self.state = saved
             self.state.average = {k: v.to(self.fabric.device) for k, v in saved.average.items()}
-
-
-def _check_cases_and_batch(train: list[dict], val: list[dict], batch: int, world: int) -> None:
-    """Raises `UserError` without cases, and for a batch that the processes cannot share."""
-    if not train or not val:
-        raise UserError(
-            f"There are {len(train)} cases to train on and {len(val)} to choose the best"
-            " weights on, and at least one of each is needed; label more cases."
-        )
-    if batch % world:
-        raise UserError(
-            f"A batch of {batch} cannot be shared evenly by {world}"
-            f" processes; use --batch {world * max(1, batch // world)}."
-        )

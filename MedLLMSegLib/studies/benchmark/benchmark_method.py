@@ -1,0 +1,87 @@
+"""The page's section on how the benchmark was done: data, training, networks and statistics."""
+
+from __future__ import annotations
+
+from MedLLMSegLib.training.optimiser import OPTIMISERS
+
+from .benchmark_plan import LEARNING_RATES
+from .benchmark_results import BenchmarkResults, choose_learning_rate
+from .benchmark_tables import NOT_RUN
+from .corruptions import CORRUPTIONS
+
+
+def method_section(results: BenchmarkResults, command: str) -> list[str]:
+    """The section's paragraphs. command: what was typed to run the benchmark."""
+    s, train = results.settings, results.settings["train"]
+    sizes = {split: len(ids) for split, ids in s["cases"].items()}
+    ours = s["ours"]
+    facts = [
+        (
+            f"Splits: {sizes['train']} cases to train on, {sizes['val']} to choose the weights by,"
+            f" {sizes['test']} to test on; no head or patient is in two. A tenth of the cases is"
+            " whole heads, drawn by the seed, the same for every arm. The test cases compare the"
+            " arms; nothing is chosen on them."
+        ),
+        (
+            f"Every arm: {train['steps']} steps of {OPTIMISERS[train['optimiser']]}, batch"
+            f" {train['batch']}, window {' x '.join(map(str, train['window']))} voxels (k, j, i),"
+            f" {train['precision']}, cosine schedule with {train['warmup_steps']} steps of warm-up,"
+            " the same augmentation, an average of the weights, and the best of the validations on"
+            " val."
+        ),
+        (
+            "With one seed, all arms begin with the same weights in the parts that they share, and"
+            " see the same samples, changed in the same way, in the same order."
+        ),
+        _tuning_text(results),
+        (
+            f"Our network here: stem {', '.join(map(str, ours['stem_channels']))}, width"
+            f" {ours['width']}, {ours['depth']} blocks, {ours['heads']} heads; language model"
+            f" {ours['llm']['source']}, layer {', '.join(map(str, ours['llm']['layers']))},"
+            f" position {ours['llm']['position']}. The paper's plain network as published (patch 8,"
+            f" width {s['paper']['width']}, {s['paper']['depth']} blocks, linear decoder), its"
+            f" block at the {s['paper']['llm']['position']}."
+        ),
+        (
+            "Dice and HD95 at each scan's own resolution, nothing cleaned up. Intervals: bootstrap"
+            " over heads. Tests: Wilcoxon signed-rank over heads, structures, sides and seeds"
+            " averaged first; Holm's correction over F against A, C and D, and over the other arms"
+            " of a table by themselves. The intervals are each for itself and not corrected, so"
+            " that one may leave 0 out where no difference counts as shown. Both say how other"
+            " heads would change the answer, not how other seeds would: a difference that is sure"
+            " over heads can still be luck of the training where the seeds disagree."
+        ),
+        "Corruptions: " + "; ".join(f"{name}: {what}" for name, what in CORRUPTIONS.items()) + ".",
+    ]
+    return [
+        "## How it was done",
+        "\n".join(f"- {fact}" for fact in facts),
+        f"```\n{command}\n{command} --measure\n{command} --memory\n```",
+        (
+            "The first command trains and tests what is not finished and writes this page; it can"
+            " be stopped at any moment and goes on where it stopped. `--page` writes the page"
+            " alone, from `benchmark-results.json`, which holds every test case's values."
+        ),
+    ]
+
+
+def _tuning_text(results: BenchmarkResults) -> str:
+    if not results.settings["tune"]:
+        return (
+            f"The learning rate is {results.settings['train']['lr']:g} for every arm; it was not"
+            " tuned for any of them."
+        )
+    arms = dict.fromkeys(
+        (r["run"]["network"], r["run"]["arm"])
+        for r in results.runs.values()
+        if r["run"]["lr"] is not None
+    )
+    chosen = {f"{n} {a}": choose_learning_rate(results.runs, n, a) for n, a in arms}
+    listed = ", ".join(
+        f"{name} {NOT_RUN if lr is None else f'{lr:g}'}" for name, lr in chosen.items()
+    )
+    return (
+        "Tuning: every arm tried the learning rates"
+        f" {', '.join(f'{lr:g}' for lr in LEARNING_RATES)} with its first seed and took the best on"
+        f" val: {listed or NOT_RUN}."
+    )
