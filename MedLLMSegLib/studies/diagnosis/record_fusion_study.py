@@ -15,20 +15,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.metrics.calibration import calibrated_probabilities
 from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.registry.classifier_config import (
-    ClassifierConfig,
     EncoderConfig,
     PreparationConfig,
     RecordConfig,
@@ -41,15 +38,14 @@ from MedLLMSegLib.training.classifier.prepared_images import (
     record_fields,
 )
 
-from .baselines import best_logistic
 from .export_study import export_study
+from .fusion_arms import MAIN, fusion_arms, with_record, without_image, without_record
 from .page.study_summary import finished_seeds, summarise
 from .study import Study
 from .study_command import add_options, do_study, guarded
 from .study_results import COLLECTED, StudyResults
-from .study_runs import Arm
 
-SYNTHETIC, CXR, MAIN = "records-synthetic", "records-cxr", "fusion"
+SYNTHETIC, CXR = "records-synthetic", "records-cxr"
 SIZE = 32  # pixels of the synthetic images
 COLUMNS = ("age", "sex")
 RATES = (1e-3, 3e-3, 1e-2)
@@ -131,62 +127,6 @@ def cxr_record_study(
         {"preparation": preparation.to_dict(), "record": record.to_dict()},
         device,
     )
-
-
-def fusion_arms(
-    classes: tuple[str, ...], encoder: EncoderConfig, record: RecordConfig, hidden: int = 128
-) -> dict[str, Arm]:
-    config = ClassifierConfig("fusion", classes, encoder, record=record, hidden=hidden)
-    return {
-        MAIN: Arm("image and record, late fusion", config),
-        "image": Arm(
-            "the image alone, same network without a record", replace(config, record=None)
-        ),
-        "record": Arm(
-            "the record alone, same network without an image", config, view=without_image
-        ),
-        "record-logistic": Arm("the record alone, logistic regression", baseline=_record_logistic),
-    }
-
-
-def with_record(examples: Examples, fields: dict[str, torch.Tensor]) -> Examples:
-    """The same cases with their records' fields."""
-    return replace(examples, fields={**examples.fields, **fields})
-
-
-def without_image(examples: Examples) -> Examples:
-    """The same cases, the image of each missing."""
-    return replace(
-        examples,
-        fields={**examples.fields, "image": torch.full_like(examples.fields["image"], torch.nan)},
-    )
-
-
-def without_record(examples: Examples) -> Examples:
-    """The same cases, every field of each missing."""
-    return replace(
-        examples,
-        fields={
-            **examples.fields,
-            "numbers": torch.full_like(examples.fields["numbers"], torch.nan),
-            "categories": torch.full_like(examples.fields["categories"], -1),
-        },
-    )
-
-
-def _record_logistic(
-    train: Examples, val: Examples, test: Examples, seed: int
-) -> tuple[Array, Array]:
-    features = [_record_table(examples) for examples in (train, val, test)]
-    return best_logistic(
-        features[0], train.target.numpy(), features[1], val.target.numpy(), features[2]
-    )
-
-
-def _record_table(examples: Examples) -> Array:
-    """(n, fields) numbers and categories."""
-    fields = [examples.fields["numbers"].numpy(), examples.fields["categories"].numpy()]
-    return np.concatenate(fields, axis=1)
 
 
 def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
