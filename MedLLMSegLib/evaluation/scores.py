@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,27 +95,12 @@ def summarize_scores(
         metric: {key: column_values(scores, f"{metric}_{key}") for key in keys}
         for metric in METRICS
     }
-    case_means = {
-        metric: [
-            _mean([score.values.get(f"{metric}_{key}", math.nan) for key in keys])
-            for score in scores
-        ]
-        for metric in METRICS
-    }
-    for name in _measured_case_metrics(scores):
-        case_means[name] = column_values(scores, name)
+    case_means = _case_means(scores)
 
     def over_groups(values: list[float]) -> dict[str, float]:
         return summarize(list(group_means(values, groups).values()))
 
-    metrics = {
-        metric: {key: summarize(values, groups) for key, values in by_key.items()}
-        for metric, by_key in columns.items()
-    }
-    group_metrics = {
-        metric: {key: over_groups(values) for key, values in by_key.items()}
-        for metric, by_key in columns.items()
-    }
+    metrics = _each_column(columns, lambda values: summarize(values, groups))
     by_group = {name: over_groups(values) for name, values in case_means.items()}
     overall = {name: summarize(values, groups) for name, values in case_means.items()}
     summary = {
@@ -132,16 +117,40 @@ def summarize_scores(
         "metrics": metrics,
         "means": overall,
         "group_means": by_group,
-        "group_metrics": group_metrics,
-        "definitions": {
-            **{name: metric.meaning for name, metric in METRICS.items()},
-            "surfaces": SURFACES,
-        },
+        "group_metrics": _each_column(columns, over_groups),
+        "definitions": _definitions(),
         "group_of": {score.case: score.group for score in scores},
     }
     if len(set(groups)) < len(groups):
         summary["heads"] = by_group["dice"]
     return summary
+
+
+def _case_means(scores: Sequence[Score]) -> dict[str, list[float]]:
+    """Metric -> the mean over the structures of each case; and the metrics of whole cases."""
+    keys = structures_of(scores)
+    means = {
+        metric: [
+            _mean([score.values.get(f"{metric}_{key}", math.nan) for key in keys])
+            for score in scores
+        ]
+        for metric in METRICS
+    }
+    return means | {name: column_values(scores, name) for name in _measured_case_metrics(scores)}
+
+
+def _each_column(
+    columns: dict[str, dict[str, list[float]]], statistics: Callable[[list[float]], dict]
+) -> dict[str, dict[str, dict]]:
+    """Metric -> structure -> statistics of its values."""
+    return {
+        metric: {key: statistics(values) for key, values in by_key.items()}
+        for metric, by_key in columns.items()
+    }
+
+
+def _definitions() -> dict[str, str]:
+    return {name: metric.meaning for name, metric in METRICS.items()} | {"surfaces": SURFACES}
 
 
 def _charged_cases(scores: Sequence[Score], keys: Sequence[str]) -> dict[str, int]:

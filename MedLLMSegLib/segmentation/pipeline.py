@@ -70,6 +70,11 @@ def segment(
     request = OutputRequest(probabilities, uncertainty, augment)
     result = _run_where_it_fits(volume, model, side, request, reporter)
     reporter("done", 1.0)
+    segmentation = _segmentation(volume, result, model.entry.id)
+    return replace(segmentation, seconds=time.monotonic() - began)
+
+
+def _segmentation(volume: Volume, result: RunResult, model_id: str) -> Segmentation:
     maps = result.maps
     return Segmentation(
         labels=volume.with_array(maps.labels),
@@ -77,8 +82,7 @@ def segment(
         confidence=maps.confidence,
         probabilities=_map_volume(volume, maps.probabilities, "probabilities"),
         notes=(*volume.notes, *result.notes),
-        model=model.entry.id,
-        seconds=time.monotonic() - began,
+        model=model_id,
         uncertainty=_map_volume(volume, maps.uncertainty, "uncertainty"),
     )
 

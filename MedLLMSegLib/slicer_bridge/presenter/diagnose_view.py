@@ -5,6 +5,7 @@ panel_state.py).
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
 from .panel_state import AWAITING_CONSENT, BUSY, Panel
@@ -69,11 +70,20 @@ def with_diagnosis(panel: Panel, job, seconds: float = 0.0) -> Panel:
     return replace(ended, diagnose_message=message, diagnose_notes=tuple(job.notes), diagnosis=rows)
 
 
+class DiagnosisTexts(NamedTuple):
+    """The cells of one row of the section's table, from left to right."""
+
+    name: str
+    probability: str
+    threshold: str
+    mark: str
+
+
 def diagnosis_texts(
     name: str, probability: float, threshold: float | None, positive: bool
-) -> tuple[str, str, str, str]:
+) -> DiagnosisTexts:
     """A row of the section's table."""
-    return (
+    return DiagnosisTexts(
         name,
         f"{probability:.2f}",
         "–" if threshold is None else f"{threshold:.2f}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from .panel_state import AWAITING_CONSENT, BUSY, Panel
 from .panel_texts import consent_text, stage_text, with_mark
@@ -37,10 +38,18 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     return replace(ended, message=message, notes=tuple(job.notes), rows=rows)
 
 
-def row_texts(name: str, volume_ml: float, confidence: float | None) -> tuple[str, str, str]:
+class ResultTexts(NamedTuple):
+    """The cells of one row of the result table, from left to right."""
+
+    structure: str
+    volume_ml: str
+    confidence: str
+
+
+def row_texts(name: str, volume_ml: float, confidence: float | None) -> ResultTexts:
     """A row of the result table, with the two digits that volume and confidence deserve."""
     certainty = "–" if confidence is None or math.isnan(confidence) else f"{confidence:.2f}"
-    return name, f"{volume_ml:.2f}", certainty
+    return ResultTexts(name, f"{volume_ml:.2f}", certainty)
 
 
 def table_text(rows: Sequence[tuple[str, float, float]]) -> str:

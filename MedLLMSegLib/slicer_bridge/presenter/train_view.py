@@ -95,11 +95,30 @@ def discarded_text(left: Sequence[str]) -> str:
 def train_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     active = panel.task == "train" and panel.state in BUSY
-    missing = why_no_training(panel)
-    button = task_button(
+    text = with_mark(*_message(panel, active))
+    return {
+        "trainButton": _train_button(panel),
+        "trainNotNowButton": {
+            "visible": panel.task == "train" and panel.state in AWAITING_CONSENT,
+            "toolTip": _("Neither install nor accept anything."),
+        },
+        "trainProgressBar": {"visible": active, **progress_bar(panel)},
+        "trainStatusLabel": {"text": text, "visible": bool(text)},
+        **_pair_buttons(panel, active),
+        "curveButton": _curve_button(panel),
+        "discardButton": _discard_button(panel),
+        **{
+            name: {"enabled": not active}
+            for name in ("trainStartComboBox", "trainMinutesSpinBox", "trainNameEdit")
+        },
+    }
+
+
+def _train_button(panel: Panel) -> dict:
+    return task_button(
         panel,
         "train",
-        missing,
+        why_no_training(panel),
         ButtonFace(_("Train"), _("Train a model on these pairs, on this computer.")),
         {
             "needs_packages": ButtonFace(
@@ -112,15 +131,10 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
             ),
         },
     )
-    text = with_mark(*_message(panel, active))
+
+
+def _pair_buttons(panel: Panel, active: bool) -> dict[str, dict]:
     return {
-        "trainButton": button,
-        "trainNotNowButton": {
-            "visible": panel.task == "train" and panel.state in AWAITING_CONSENT,
-            "toolTip": _("Neither install nor accept anything."),
-        },
-        "trainProgressBar": {"visible": active, **progress_bar(panel)},
-        "trainStatusLabel": {"text": text, "visible": bool(text)},
         "addPairButton": {"enabled": panel.pair_chosen and not active, "toolTip": _pair_tip(panel)},
         "addAllPairsButton": {
             "enabled": not active,
@@ -136,27 +150,26 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
                 else _("Select a pair in the list.")
             ),
         },
-        "curveButton": {
-            "enabled": bool(panel.history),
-            "toolTip": (
-                _("Show the learning curve in Slicer's plot view.")
-                if panel.history
-                else _("The learning curve appears when a training has begun.")
-            ),
-        },
-        "discardButton": {
-            "visible": bool(panel.unfinished) and panel.state not in (*BUSY, *AWAITING_CONSENT),
-            "toolTip": (
-                _(
-                    "Remove the trainings that were not finished, and their copies of scans:"
-                    " {names}."
-                ).format(names=", ".join(panel.unfinished))
-            ),
-        },
-        **{
-            name: {"enabled": not active}
-            for name in ("trainStartComboBox", "trainMinutesSpinBox", "trainNameEdit")
-        },
+    }
+
+
+def _curve_button(panel: Panel) -> dict:
+    return {
+        "enabled": bool(panel.history),
+        "toolTip": (
+            _("Show the learning curve in Slicer's plot view.")
+            if panel.history
+            else _("The learning curve appears when a training has begun.")
+        ),
+    }
+
+
+def _discard_button(panel: Panel) -> dict:
+    return {
+        "visible": bool(panel.unfinished) and panel.state not in (*BUSY, *AWAITING_CONSENT),
+        "toolTip": _(
+            "Remove the trainings that were not finished, and their copies of scans: {names}."
+        ).format(names=", ".join(panel.unfinished)),
     }
 
 

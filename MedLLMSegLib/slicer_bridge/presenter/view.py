@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .diagnose_view import classifier_rows, diagnose_widgets, diagnosis_texts
+from .diagnose_view import DiagnosisTexts, classifier_rows, diagnose_widgets, diagnosis_texts
 from .models_view import model_rows, models_widgets
 from .panel_state import Panel
-from .segment_view import row_texts, segment_widgets
+from .segment_view import ResultTexts, row_texts, segment_widgets
 from .train_view import start_rows, train_widgets
 
 
@@ -34,11 +34,11 @@ class View:
     models: tuple[tuple[str, str, str], ...] = ()
     chosen: str = ""
     starts: tuple[tuple[str | None, str], ...] = ()
-    rows: tuple[tuple[str, str, str], ...] = ()
+    rows: tuple[ResultTexts, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     classifiers: tuple[str, ...] = ()
     classifier: str = ""
-    diagnosis: tuple[tuple[str, str, str, str], ...] = ()
+    diagnosis: tuple[DiagnosisTexts, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
     managed_models: tuple[str, ...] = ()
     managed: str = ""

@@ -82,25 +82,11 @@ def write_drawing(
     Returns the node and its state before: a `NodeState`, or None for a new node. If anything fails,
     the scene is left as it was. Raises `UserError` if the two nodes do not fit each other.
     """
-    scene = volumeNode.GetScene()
-    if scene is None:
-        raise UserError(
-            "The scan was removed from the scene while it was being segmented; load it and try"
-            " again."
-        )
-    image = volumeNode.GetImageData()
-    if image is None or image.GetDimensions()[::-1] != drawing.shape:
-        raise UserError(
-            f'"{volumeNode.GetName()}" was changed while it was being segmented; try again.'
-        )
-    if not drawing.present:
-        raise UserError(
-            f'Nothing was found in "{volumeNode.GetName()}"; check that it is the right scan.'
-        )
+    _refuse_unfit(drawing, volumeNode)
     with ExitStack() as undo:  # last step first, unless all goes well
         before = None
         if segmentationNode is None or segmentationNode.GetScene() is None:
-            segmentationNode = _new_node(scene, volumeNode, undo)
+            segmentationNode = _new_node(volumeNode.GetScene(), volumeNode, undo)
         else:
             before = _remember(segmentationNode, undo)
         segments = segmentationNode.GetSegmentation()
@@ -114,6 +100,24 @@ def write_drawing(
             place_next_to(uncertainty_of(segmentationNode), volumeNode, undo)
         undo.pop_all()
     return segmentationNode, before
+
+
+def _refuse_unfit(drawing: Drawing, volumeNode) -> None:
+    """Raise `UserError` if the scan is gone or changed, or if nothing was found in it."""
+    if volumeNode.GetScene() is None:
+        raise UserError(
+            "The scan was removed from the scene while it was being segmented; load it and try"
+            " again."
+        )
+    image = volumeNode.GetImageData()
+    if image is None or image.GetDimensions()[::-1] != drawing.shape:
+        raise UserError(
+            f'"{volumeNode.GetName()}" was changed while it was being segmented; try again.'
+        )
+    if not drawing.present:
+        raise UserError(
+            f'Nothing was found in "{volumeNode.GetName()}"; check that it is the right scan.'
+        )
 
 
 def _to_world(node) -> np.ndarray:

@@ -21,6 +21,25 @@ STATES = (
 )
 
 
+BUSY_PANEL = {
+    "input": "phantom",
+    "scans": 1,
+    "stage": "segment left",
+    "fraction": 0.43,
+    "rows": ROWS,
+    "seconds_left": 12.0,
+    "message": "A message.",
+    "packages": ("monai (2 MB)",),
+    "pairs": (("a", "b"), ("c", "d")),
+    "train_name": "mine",
+    "history": HISTORY,
+    "can_restore": True,
+    "result": "phantom",
+    "stoppable": True,
+    "extra_inputs": ExtraInputs(True, (("age", "a number"), ("sex", "one of female, male"))),
+}
+
+
 def run(test) -> None:
     """Show every state in the module's own panel, and leave the panel as it was. test: a
     unittest.TestCase.
@@ -56,36 +75,29 @@ def _states(test, widget) -> None:
     )
     for task in ("segment", "train", "diagnose"):
         for state in STATES:
-            widget.change(
-                state=state,
-                task=task,
-                input="phantom",
-                scans=1,
-                stage="segment left",
-                fraction=0.43,
-                rows=ROWS,
-                seconds_left=12.0,
-                message="A message.",
-                packages=("monai (2 MB)",),
-                licensed=widget.panel.chosen,
-                pairs=(("a", "b"), ("c", "d")),
-                train_name="mine",
-                history=HISTORY,
-                can_restore=True,
-                result="phantom",
-                stoppable=True,
-                extra_inputs=ExtraInputs(
-                    True, (("age", "a number"), ("sex", "one of female, male"))
-                ),
+            widget.change(state=state, task=task, licensed=widget.panel.chosen, **BUSY_PANEL)
+            _assert_widgets_agree(test, widget, state)
+    _check_filled_tables(test, widget)
+    widget.change(state="idle", rows=(), pairs=(), diagnosis=(), extra_inputs=ExtraInputs())
+    test.assertEqual(
+        (ui.resultTable.rowCount, ui.pairTable.rowCount, ui.diagnosisTable.rowCount), (0, 0, 0)
+    )
+
+
+def _assert_widgets_agree(test, widget, state: str) -> None:
+    """Every Qt property is what the view says."""
+    for name, properties in widget._view.widgets.items():
+        # a widget in a closed section is not visible
+        for prop in set(properties) - {"visible"}:
+            test.assertEqual(
+                getattr(getattr(widget.ui, name), prop),
+                properties[prop],
+                f"{name}.{prop} when {state}",
             )
-            for name, properties in widget._view.widgets.items():
-                # a widget in a closed section is not visible
-                for prop in set(properties) - {"visible"}:
-                    test.assertEqual(
-                        getattr(getattr(ui, name), prop),
-                        properties[prop],
-                        f"{name}.{prop} when {state}",
-                    )
+
+
+def _check_filled_tables(test, widget) -> None:
+    ui = widget.ui
     widget.change(state="running", task="segment")
     test.assertEqual((ui.segmentButton.text, ui.progressBar.value), (_("Cancel"), 43))
     test.assertEqual((ui.resultTable.rowCount, ui.resultTable.item(0, 1).text()), (2, "1.53"))
@@ -97,10 +109,6 @@ def _states(test, widget) -> None:
     test.assertEqual(widget.diagnosing.extra_input_options(), {"record": {"sex": "male"}})
     test.assertEqual(
         ui.managedComboBox.count, len(widget.panel.models) + len(widget.panel.classifiers)
-    )
-    widget.change(state="idle", rows=(), pairs=(), diagnosis=(), extra_inputs=ExtraInputs())
-    test.assertEqual(
-        (ui.resultTable.rowCount, ui.pairTable.rowCount, ui.diagnosisTable.rowCount), (0, 0, 0)
     )
 
 

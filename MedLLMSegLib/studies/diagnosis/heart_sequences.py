@@ -115,11 +115,28 @@ def heart_study(
     device: str = "cpu",
 ) -> Study:
     splits = {split: heart_examples(patients) for split, patients in hearts.items()}
+    key = {"preparation": PREPARATION.to_dict(), "input": INPUT.to_dict()}
+    loop = LoopConfig(epochs=epochs, batch=8, precision="bf16")
+    return Study(
+        NAME,
+        _arms(hearts),
+        loop,
+        tuple(range(seeds)),
+        RATES,
+        splits,
+        Path(output) / NAME,
+        results,
+        key,
+        device,
+    )
+
+
+def _arms(hearts: dict[str, list[Heart]]) -> dict[str, Arm]:
     frozen = EncoderConfig(
         "efficientnet-lite0", image_size=PREPARATION.size, channels=INPUT.slices, frozen=True
     )
     small = EncoderConfig("cnn", image_size=PREPARATION.size, channels=INPUT.slices)
-    arms = {
+    return {
         MAIN: Arm(
             "frozen EfficientNet-lite0 for each phase, LSTM over the phases",
             ClassifierConfig("cnn-lstm", GROUPS, frozen),
@@ -145,20 +162,6 @@ def heart_study(
             ),
         ),
     }
-    key = {"preparation": PREPARATION.to_dict(), "input": INPUT.to_dict()}
-    loop = LoopConfig(epochs=epochs, batch=8, precision="bf16")
-    return Study(
-        NAME,
-        arms,
-        loop,
-        tuple(range(seeds)),
-        RATES,
-        splits,
-        Path(output) / NAME,
-        results,
-        key,
-        device,
-    )
 
 
 def geometry(heart: Heart) -> Array:

@@ -154,42 +154,34 @@ class ClassifierTrainer:
             began = time.monotonic()
             loss = self._train_epoch(report)
             state.epoch += 1
-            score = area_under_roc(
+            val_auc = area_under_roc(
                 self.val.target.numpy(), calibrated_probabilities(self._val_logits(), 1.0)
             )
             state.seconds += time.monotonic() - began
-            state.history.append(
-                {
-                    "epoch": state.epoch,
-                    "loss": round(loss, 6),
-                    "val_auc": round(score, 6),
-                    "seconds": round(state.seconds, 2),
-                }
-            )
-            if score > state.best:
-                state.best, state.best_epoch = score, state.epoch
-                save(
-                    self.output / BEST,
-                    {
-                        "weights": trained_tensors(self.network),
-                        "epoch": state.epoch,
-                        "val_auc": score,
-                    },
-                )
-            save(
-                self.output / LAST,
-                {
-                    "network": trained_tensors(self.network),
-                    "optimiser": self.optimiser.state_dict(),
-                    **vars(state),
-                },
-            )
-            write_history(self.output, state.history)
+            self._record_epoch(loss, val_auc)
         fill_best(self.network, self.output)
         report(self._line(0), 1.0)
         return TrainedClassifier(
             state.best, state.best_epoch, state.epoch, round(state.seconds, 1), self._val_logits()
         )
+
+    def _record_epoch(self, loss: float, val_auc: float) -> None:
+        """Write the epoch's line of history and its weights; a better epoch's are kept."""
+        state, weights = self.state, trained_tensors(self.network)
+        row = {
+            "epoch": state.epoch,
+            "loss": round(loss, 6),
+            "val_auc": round(val_auc, 6),
+            "seconds": round(state.seconds, 2),
+        }
+        state.history.append(row)
+        if val_auc > state.best:
+            state.best, state.best_epoch = val_auc, state.epoch
+            best = {"weights": weights, "epoch": state.epoch, "val_auc": val_auc}
+            save(self.output / BEST, best)
+        optimiser = self.optimiser.state_dict()
+        save(self.output / LAST, {"network": weights, "optimiser": optimiser, **vars(state)})
+        write_history(self.output, state.history)
 
     def seconds_per_epoch(self, steps: int = 3) -> float:
         """Measured on a few steps, after which every weight is as before; validation is reckoned

@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, make_folder
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.diagnosis.classifier_description import NOT_STATED, ClassifierDescription
@@ -53,52 +56,58 @@ def train_classifier(
     say(_data_line(class_set, cases, shown))
     reading = report.part(0.0, 0.0)  # the training alone counts as progress
     train, val = (
-        _examples(cases[part], config, preparation, shown, reading) for part in ("train", "val")
+        _examples(cases[split], config, preparation, shown, reading) for split in ("train", "val")
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(request.seed)
-        network = build_classifier(config).to(torch_device)
+    network = _network(config, request.seed, torch_device)
     say(_network_line(network, train.batch(torch.arange(min(2, len(train))), torch_device)))
-    loop = LoopConfig(request.epochs or 1, request.batch, request.lr, seed=request.seed)
-    if begun:
-        loop = LoopConfig.from_dict(begun["loop"])
-    store = TokenStore(output / "tokens")
-    train_tokens, val_tokens = (
-        _tokens(store, network, examples, loop, torch_device, reading, part)
-        for part, examples in (("train", train), ("val", val))
+    loop = _loop(request, begun)
+    make_trainer = partial(
+        ClassifierTrainer,
+        network,
+        train=train,
+        val=val,
+        output=output,
+        about=_about(request, config, preparation, cases),
+        device=torch_device,
+        **_tokens(TokenStore(output / "tokens"), network, train, val, loop, torch_device, reading),
     )
-    about = {
-        "request": asdict(request),
-        "network": config.to_dict(),
-        "preparation": preparation.to_dict(),
-        "cases": {name: [c.id for c in part] for name, part in cases.items()},
-    }
-
-    def make_trainer(loop: LoopConfig) -> ClassifierTrainer:
-        return ClassifierTrainer(
-            network,
-            loop,
-            train,
-            val,
-            output,
-            json.loads(json.dumps(about)),
-            train_tokens=train_tokens,
-            val_tokens=None if val_tokens is None else val_tokens[0],
-            device=torch_device,
-        )
-
     if begun is None and request.epochs is None:
-        seconds = make_trainer(loop).seconds_per_epoch()
+        seconds = make_trainer(config=loop).seconds_per_epoch()
         loop = replace(loop, epochs=epochs_for(request.minutes or MINUTES, seconds))
-    trainer = make_trainer(loop)
+    trainer = make_trainer(config=loop)
     trained = trainer.run(report)
     draw_history(trainer.state.history, output / "curve.png", request.name or output.name)
     say(f"best epoch {trained.best_epoch} of {trained.epochs}, AUC {trained.best_auc:.3f} on val")
     named = replace(request, name=request.name or output.name)
     about_model = _description(named, shown, config, loop, trained.best_epoch, train)
-    return export_classifier(
-        output / "bundle", network, val, preparation, about_model, torch_device
-    )
+    bundle = output / "bundle"
+    return export_classifier(bundle, network, val, preparation, about_model, torch_device)
+
+
+def _loop(request: ClassifyRequest, begun: Json | None) -> LoopConfig:
+    """The loop of the training that was begun, or of the request."""
+    if begun:
+        return LoopConfig.from_dict(begun["loop"])
+    return LoopConfig(request.epochs or 1, request.batch, request.lr, seed=request.seed)
+
+
+def _network(config: ClassifierConfig, seed: int, device: torch.device) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build_classifier(config).to(device)
+
+
+def _about(
+    request: ClassifyRequest, config: ClassifierConfig, preparation: PreparationConfig, cases
+) -> Json:
+    """What the folder belongs to; another training is refused there. cases: split -> cases."""
+    about = {
+        "request": asdict(request),
+        "network": config.to_dict(),
+        "preparation": preparation.to_dict(),
+        "cases": {split: [c.id for c in in_split] for split, in_split in cases.items()},
+    }
+    return json.loads(json.dumps(about))
 
 
 def _input(request: ClassifyRequest, train) -> InputConfig:
@@ -117,27 +126,28 @@ def _examples(
     shown: InputConfig,
     progress: Progress,
 ) -> Examples:
-    found = image_examples(cases, preparation, progress, shown)
-    return (
-        replace(found, fields={**found.fields, **record_fields(cases, config.record)})
-        if config.record
-        else found
-    )
+    examples = image_examples(cases, preparation, progress, shown)
+    if not config.record:
+        return examples
+    record = record_fields(cases, config.record)
+    return replace(examples, fields={**examples.fields, **record})
 
 
 def _tokens(
     store: TokenStore,
     network: Classifier,
-    part: Examples,
+    train: Examples,
+    val: Examples,
     loop: LoopConfig,
-    device,
+    device: torch.device,
     progress: Progress,
-    name: str,
-):
+) -> dict[str, Any]:
+    """The trainer's arguments train_tokens and val_tokens; none of an encoder that is trained."""
     if not network.config.encoder.frozen:
-        return None
-    views, how = (loop.views, loop.augmentation) if name == "train" else (1, None)
-    return store.get(network, part, views, how, device, progress)
+        return {}
+    views = store.get(network, train, loop.views, loop.augmentation, device, progress)
+    single_view = store.get(network, val, 1, None, device, progress)
+    return {"train_tokens": views, "val_tokens": single_view[0]}
 
 
 def _description(
@@ -150,7 +160,7 @@ def _description(
 ) -> ClassifierDescription:
     """What the bundle says of itself."""
     images = train.fields["image"][:, 0].float().numpy()
-    there = images[~np.isnan(images).any((1, 2))]
+    complete = images[~np.isnan(images).any((1, 2))]
     modality = request.modality or _modality(shown)
     return ClassifierDescription(
         request.name,
@@ -161,7 +171,7 @@ def _description(
         shown,
         chosen={"epoch": epoch, "trained_on": len(train)},
         training=json.loads(json.dumps(loop.to_dict())),
-        typical=typical_image(there) if len(there) else None,
+        typical=typical_image(complete) if len(complete) else None,
     )
 
 
@@ -179,18 +189,18 @@ def _modality(shown: InputConfig) -> str:
 
 def _data_line(class_set: ClassSet, cases, shown: InputConfig) -> str:
     parts = []
-    for name, each in cases.items():
+    for split, in_split in cases.items():
         counts = [
-            f"{sum(c.target == n for c in each)} {label}"
+            f"{sum(c.target == n for c in in_split)} {label}"
             for n, label in enumerate(class_set.classes)
         ]
         missing = {
-            channel: sum((c.image, *c.channels)[n] is None for c in each)
+            channel: sum((c.image, *c.channels)[n] is None for c in in_split)
             for n, channel in enumerate(shown.names)
         }
         counts += [f"{count} without {channel}" for channel, count in missing.items() if count]
         parts.append(
-            f"{name}: {len(each)} images of {len({c.group for c in each})} patients"
+            f"{split}: {len(in_split)} images of {len({c.group for c in in_split})} patients"
             f" ({', '.join(counts)})"
         )
     return "; ".join(parts)

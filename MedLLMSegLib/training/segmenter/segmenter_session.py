@@ -75,29 +75,41 @@ def train_model(
     network = _network(NetworkConfig.from_dict(about["network"]), request.seed, start)
     if begun is None:
         _complete_plan(about, request, network, train, val, fabric, say)
-    config = with_workers(TrainConfig.from_dict(about["train"]), fabric)
-    trainer = Trainer(
+    watcher = _watcher(output, request) if fabric.is_global_zero else None
+    trainer = _trainer(network, about, train, val, output, fabric, watcher)
+    if begun is not None:
+        say(f"goes on at step {trainer.state.step} of {trainer.config.steps}")
+    trainer.run(report)
+    bundle = output / "bundle"
+    if not fabric.is_global_zero or is_exported(output, bundle):
+        return bundle
+    calibrate(output, network, val, fabric.device, trainer.config.predict_window, report)
+    export_bundle(output, bundle)
+    if cache:  # gigabytes of copies of patients' scans
+        shutil.rmtree(cache, ignore_errors=True)
+    return bundle
+
+
+def _trainer(
+    network: nn.Module,
+    about: Json,
+    train: list[dict],
+    val: list[dict],
+    output: Path,
+    fabric,
+    on_validation,
+) -> Trainer:
+    return Trainer(
         network,
         about["network"]["classes"],
-        config,
+        with_workers(TrainConfig.from_dict(about["train"]), fabric),
         train,
         val,
         output,
         json.loads(json.dumps(about)),
         fabric=fabric,
-        on_validation=_watcher(output, request) if fabric.is_global_zero else None,
+        on_validation=on_validation,
     )
-    if begun is not None:
-        say(f"goes on at step {trainer.state.step} of {config.steps}")
-    trainer.run(report)
-    bundle = output / "bundle"
-    if not fabric.is_global_zero or is_exported(output, bundle):
-        return bundle
-    calibrate(output, network, val, fabric.device, config.predict_window, report)
-    export_bundle(output, bundle)
-    if cache:  # gigabytes of copies of patients' scans
-        shutil.rmtree(cache, ignore_errors=True)
-    return bundle
 
 
 def _silent(text: str) -> None:
@@ -116,8 +128,8 @@ def _prepared(
     preparation = Preparation(plan.spacing_mm, plan.axes, plan.grey)
     prepared = []
     with fabric.rank_zero_first() if cache else nullcontext():
-        for part, cases in (("train", chosen.train), ("val", chosen.val)):
-            store = CaseCache(cache / part, fabric.is_global_zero, kept) if cache else None
+        for split, cases in (("train", chosen.train), ("val", chosen.val)):
+            store = CaseCache(cache / split, fabric.is_global_zero, kept) if cache else None
             prepared.append(prepare_set(cases, chosen.case_set, preparation, store, progress))
     train, val = prepared
     return train, val

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.registry.bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, read_metadata
@@ -43,20 +44,11 @@ def export_bundle(
     from forbids.
     """
     run, evidence = Path(run), evidence or Evidence(results)
-    if (
-        evidence.calibration is None and (run / CALIBRATION).exists()
-    ):  # fitted when the training ended
+    if evidence.calibration is None and (run / CALIBRATION).exists():
+        # fitted when the training ended
         evidence = replace(evidence, calibration=run / CALIBRATION)
-    plan, state = read_plan(run), load_best(run)
-    if plan is None:
-        raise UserError(
-            f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train`'
-            " first."
-        )
-    if description and description.get("licence"):
-        base = _base(plan)
-        check_licence(description["licence"], base.get("id", ""), base.get("licence"))
-    plan |= description or {}
+    state = load_best(run)
+    plan = _finished_plan(run, description or {})
     try:
         metadata = _described(plan, shipped) | _trained(plan, state)
     except (KeyError, TypeError) as error:
@@ -77,6 +69,20 @@ def export_bundle(
         bundle_licence(metadata),
         inference_config(metadata),
     )
+
+
+def _finished_plan(run: Path, description: dict[str, str]) -> Json:
+    """The plan of a run with another description. Raises `UserError` as `export_bundle` does."""
+    plan = read_plan(run)
+    if plan is None:
+        raise UserError(
+            f'"{run}" holds no finished training (plan.json is missing); run `medllmseg train`'
+            " first."
+        )
+    if description.get("licence"):
+        base = _base(plan)
+        check_licence(description["licence"], base.get("id", ""), base.get("licence"))
+    return plan | description
 
 
 def is_exported(run, bundle) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,33 @@ THICK = 2.0  # from this ratio of coarsest to finest spacing on, a scan's own ax
 _PERCENTILES = (0.5, 50.0, 99.5)
 # labelled voxels of a case whose intensities are looked at together with the other cases'
 _POOLED = 10_000
+
+
+class Percentiles(NamedTuple):
+    """Of all voxels of a scan: the 0.5th, 50th and 99.5th."""
+
+    low: float
+    median: float
+    high: float
+
+
+class GreyStatistics(NamedTuple):
+    """Of many voxels: the 0.5th and 99.5th percentile, mean and standard deviation."""
+
+    low: float
+    high: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class CaseMeasurements:
+    """One case. voxels_ml: of each label value. labelled: grey values of some labelled voxels."""
+
+    grid: Grid
+    intensities: Percentiles
+    voxels_ml: np.ndarray
+    labelled: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -44,10 +72,10 @@ class Fingerprint:
     size_mm: tuple[float, float, float]
     spacings_mm: tuple[tuple[float, float, float], ...]
     sizes_vox: tuple[tuple[int, int, int], ...]
-    intensities: tuple[tuple[float, float, float], ...]
+    intensities: tuple[Percentiles, ...]
     labels: dict[int, str]
     volumes_ml: dict[int, tuple[float, ...]]
-    grey: tuple[float, float, float, float]
+    grey: GreyStatistics
 
     def to_dict(self) -> dict:
         return asdict(self)
@@ -68,40 +96,47 @@ def fingerprint_of(
     if not cases:
         raise UserError("There is no case to train on; add labelled cases.")
     report = Progress.of(progress)
-    grids, intensities, voxels_ml, labelled = [], [], [], []
+    measured = []
     for n, case in enumerate(cases):
         report(f"looking at {case.id}", n / len(cases))
-        image = load_volume(case.image)
-        check_scan(replace(image, name=str(case.image)))
-        labels = read_label_map(case, case_set, image)
-        counts = np.bincount(labels.ravel(), minlength=max(case_set.labels) + 1)
-        grids.append(image.grid)
-        intensities.append(_intensities(image.array))
-        voxels_ml.append(counts * image.grid.voxel_ml)
-        labelled.append(_some(image.array[labels > 0]))
+        measured.append(_measure_case(case, case_set))
     volumes = {
-        value: tuple(round(float(v[value]), 4) for v in voxels_ml) for value in case_set.labels
+        value: tuple(round(float(m.voxels_ml[value]), 4) for m in measured)
+        for value in case_set.labels
     }
     if not any(map(any, volumes.values())):
         raise UserError(
             f'None of the {len(cases)} training cases of "{case_set.source}" has a labelled voxel,'
             f' for example "{cases[0].label}" is empty; label the cases first.'
         )
-    ratios = [max(g.spacing_mm) / min(g.spacing_mm) for g in grids]
+    ratios = [max(m.grid.spacing_mm) / min(m.grid.spacing_mm) for m in measured]
     axes = axes or ("scan" if np.median(ratios) > THICK else "ras")
-    spacings, extents = zip(*(_along(grid, axes) for grid in grids), strict=True)
+    spacings, extents = zip(*(_along(m.grid, axes) for m in measured), strict=True)
     return Fingerprint(
-        tuple(case.id for case in cases),
-        axes,
-        round(float(np.median(ratios)), 3),
-        _median(spacings),
-        _median(extents),
-        spacings,
-        tuple(_voxels(e, s) for e, s in zip(extents, spacings, strict=True)),
-        tuple(intensities),
-        dict(case_set.labels),
-        volumes,
-        _grey(np.concatenate(labelled)),
+        ids=tuple(case.id for case in cases),
+        axes=axes,
+        anisotropy=round(float(np.median(ratios)), 3),
+        spacing_mm=_median(spacings),
+        size_mm=_median(extents),
+        spacings_mm=spacings,
+        sizes_vox=tuple(_voxels(e, s) for e, s in zip(extents, spacings, strict=True)),
+        intensities=tuple(m.intensities for m in measured),
+        labels=dict(case_set.labels),
+        volumes_ml=volumes,
+        grey=_grey(np.concatenate([m.labelled for m in measured])),
+    )
+
+
+def _measure_case(case: Case, case_set: CaseSet) -> CaseMeasurements:
+    image = load_volume(case.image)
+    check_scan(replace(image, name=str(case.image)))
+    labels = read_label_map(case, case_set, image)
+    counts = np.bincount(labels.ravel(), minlength=max(case_set.labels) + 1)
+    return CaseMeasurements(
+        grid=image.grid,
+        intensities=_intensities(image.array),
+        voxels_ml=counts * image.grid.voxel_ml,
+        labelled=_some(image.array[labels > 0]),
     )
 
 
@@ -110,9 +145,9 @@ def _voxels(extent_mm: tuple[float, ...], spacing_mm: tuple[float, ...]) -> Trip
     return k, j, i
 
 
-def _intensities(values: np.ndarray) -> tuple[float, float, float]:
-    low, middle, high = np.percentile(values, _PERCENTILES)
-    return _rounded(low), _rounded(middle), _rounded(high)
+def _intensities(values: np.ndarray) -> Percentiles:
+    low, median, high = np.percentile(values, _PERCENTILES)
+    return Percentiles(_rounded(low), _rounded(median), _rounded(high))
 
 
 def _some(values: np.ndarray) -> np.ndarray:
@@ -124,10 +159,10 @@ def _some(values: np.ndarray) -> np.ndarray:
     )
 
 
-def _grey(values: np.ndarray) -> tuple[float, float, float, float]:
+def _grey(values: np.ndarray) -> GreyStatistics:
     low, high = np.percentile(values, (0.5, 99.5))
     mean, deviation = values.mean(dtype=float), values.std(dtype=float)
-    return _rounded(low), _rounded(high), _rounded(mean), _rounded(deviation)
+    return GreyStatistics(_rounded(low), _rounded(high), _rounded(mean), _rounded(deviation))
 
 
 def _rounded(value: float) -> float:

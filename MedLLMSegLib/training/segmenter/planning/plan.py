@@ -15,7 +15,7 @@ from math import log2, prod
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.core.types import Json, Triple
 from MedLLMSegLib.segmentation.prepare import Preparation
 
 from .fingerprint import Fingerprint, fingerprint_of, fingerprint_table
@@ -124,17 +124,11 @@ def plan_data(
     its weights know no other grey values.
     """
     sample_vox = budget_vox // 2
-    if spacing_mm:
-        k, j, i = map(float, spacing_mm)
-        spacing, why_spacing = (k, j, i), "as asked"
-    else:
-        spacing, why_spacing = choose_spacing(fp, sample_vox)
+    spacing, why_spacing = _spacing_and_reason(fp, sample_vox, spacing_mm)
     case = np.array(fp.size_mm) / spacing  # the median case in voxels of the network's grid
     strides = choose_strides(spacing, case)
     window, why_window = choose_window(case, np.prod(strides, 0), sample_vox, fp.axes)
-    # A power of two, so that a batch can be parted among processes.
-    fit = 2 ** int(log2(max(1.0, budget_vox / 2 / prod(window))))
-    batch = 2 * min(4, fit)
+    batch = _choose_batch(window, budget_vox)
     flips, why_flips = choose_flips(fp)
     grey, why_grey = (base.grey, AS_BASE) if base else choose_grey(fp, modality)
     scan = fp.axes == "scan"
@@ -148,17 +142,32 @@ def plan_data(
         ),
     }
     return DataPlan(
-        spacing,
-        fp.axes,
-        window,
-        batch,
-        strides,
-        flips,
-        (60.0, 0.0, 0.0) if scan else (15.0,) * 3,
-        0.25 if scan else 0.15,
-        grey,
-        reasons,
+        spacing_mm=spacing,
+        axes=fp.axes,
+        window=window,
+        batch=batch,
+        strides=strides,
+        flips=flips,
+        rotate_deg=(60.0, 0.0, 0.0) if scan else (15.0, 15.0, 15.0),
+        scale=0.25 if scan else 0.15,
+        grey=grey,
+        reasons=reasons,
     )
+
+
+def _spacing_and_reason(
+    fp: Fingerprint, sample_vox: int, asked_mm: tuple | None
+) -> tuple[tuple[float, float, float], str]:
+    if not asked_mm:
+        return choose_spacing(fp, sample_vox)
+    k, j, i = map(float, asked_mm)
+    return (k, j, i), "as asked"
+
+
+def _choose_batch(window: Triple, budget_vox: int) -> int:
+    """Twice a power of two, so that a batch can be split among processes; 8 at most."""
+    fit = 2 ** int(log2(max(1.0, budget_vox / 2 / prod(window))))
+    return 2 * min(4, fit)
 
 
 def _reasons(fp: Fingerprint) -> dict[str, str]:

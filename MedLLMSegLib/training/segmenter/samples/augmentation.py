@@ -20,6 +20,7 @@ from monai.transforms import (
     RandScaleIntensityd,
     RandShiftIntensityd,
     RandSimulateLowResolutiond,
+    Transform,
 )
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -97,6 +98,18 @@ def training_transform(
     in the label. Elastic deformation: sigma 8 to 10, moving voxels by up to about 2.6. Gamma 0.7 to
     1.4.
     """
+    return Compose(
+        [
+            AsDiscreted("label", to_onehot=classes),
+            *_warps(window, augmentation),
+            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in augmentation.flips),
+            AsDiscreted("label", argmax=True),
+            *_intensity_changes(augmentation),
+        ]
+    )
+
+
+def _warps(window: Triple, augmentation: VolumeAugmentation) -> list[Transform]:
     warp: dict[str, Any] = {
         "spatial_size": window,
         "mode": ("bilinear", "bilinear"),
@@ -108,41 +121,39 @@ def training_transform(
         if augmentation.flat
         else (augmentation.shear,) * 6
     )
+    affine = RandAffined(
+        BOTH,
+        prob=0.8,
+        rotate_range=tuple(np.deg2rad(augmentation.rotate_deg)),
+        scale_range=augmentation.scales,
+        shear_range=shear,
+        **warp,
+    )
+    elastic = Rand3DElasticd(
+        BOTH,
+        prob=0.0 if augmentation.flat else augmentation.elastic,
+        sigma_range=(8, 10),
+        magnitude_range=(400, 1000),
+        **warp,
+    )
+    return [affine, elastic]
 
+
+def _intensity_changes(augmentation: VolumeAugmentation) -> list[Transform]:
     def often(probability: float) -> float:
         return min(1.0, probability * augmentation.intensity)
 
-    return Compose(
-        [
-            AsDiscreted("label", to_onehot=classes),
-            RandAffined(
-                BOTH,
-                prob=0.8,
-                rotate_range=tuple(np.deg2rad(augmentation.rotate_deg)),
-                scale_range=augmentation.scales,
-                shear_range=shear,
-                **warp,
-            ),
-            Rand3DElasticd(
-                BOTH,
-                prob=0.0 if augmentation.flat else augmentation.elastic,
-                sigma_range=(8, 10),
-                magnitude_range=(400, 1000),
-                **warp,
-            ),
-            *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in augmentation.flips),
-            AsDiscreted("label", argmax=True),
-            RandBiasFieldd(IMAGE, prob=often(0.3), degree=2, coeff_range=(0.0, 0.25)),
-            RandAdjustContrastd(IMAGE, prob=often(0.3), gamma=(0.7, 1.4), retain_stats=True),
-            RandSimulateLowResolutiond(IMAGE, prob=often(0.25), zoom_range=(0.4, 1.0)),
-            RandGaussianSmoothd(
-                IMAGE, prob=often(0.15), sigma_x=(0.3, 0.9), sigma_y=(0.3, 0.9), sigma_z=(0.3, 0.9)
-            ),
-            RandGaussianNoised(IMAGE, prob=often(0.3), std=0.15),
-            RandScaleIntensityd(IMAGE, prob=often(0.5), factors=0.25),
-            RandShiftIntensityd(IMAGE, prob=often(0.5), offsets=0.25),
-        ]
-    )
+    return [
+        RandBiasFieldd(IMAGE, prob=often(0.3), degree=2, coeff_range=(0.0, 0.25)),
+        RandAdjustContrastd(IMAGE, prob=often(0.3), gamma=(0.7, 1.4), retain_stats=True),
+        RandSimulateLowResolutiond(IMAGE, prob=often(0.25), zoom_range=(0.4, 1.0)),
+        RandGaussianSmoothd(
+            IMAGE, prob=often(0.15), sigma_x=(0.3, 0.9), sigma_y=(0.3, 0.9), sigma_z=(0.3, 0.9)
+        ),
+        RandGaussianNoised(IMAGE, prob=often(0.3), std=0.15),
+        RandScaleIntensityd(IMAGE, prob=often(0.5), factors=0.25),
+        RandShiftIntensityd(IMAGE, prob=often(0.5), offsets=0.25),
+    ]
 
 
 def noise_sample(window: Triple, generator: np.random.Generator) -> dict[str, torch.Tensor]:
