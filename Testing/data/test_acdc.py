@@ -48,9 +48,8 @@ def test_frames_become_cases_of_their_patients(hdf5, tmp_path, capsys):
         3: "Left ventricle (cavity)",
     }
     parts = split_cases(found)  # patient009 is not here, and is left out of the splits
-    assert {c.group for c in parts["train"]} == {"patient001"} and len(parts["train"]) == len(
-        parts["test"]
-    ) == 2
+    assert {c.group for c in parts["train"]} == {"patient001"}
+    assert len(parts["train"]) == len(parts["test"]) == 2
     image = load_volume(found.cases[1].image)
     with h5py.File(hdf5 / "patient001_frame12.h5") as file:
         np.testing.assert_array_equal(image.array, file["image"])
@@ -77,6 +76,7 @@ def test_slices_run_along_the_first_axis():
     with h5py.File(ACDC / "patient002_frame01.h5") as file:
         ventricle = file["label"][:] == 3
     area = ventricle.sum((1, 2))
-    assert len(area) == 10 and area[1] > 5 * area[-1]
+    assert len(area) == 10
+    assert area[1] > 5 * area[-1]
     extent = np.ptp(np.argwhere(ventricle[2]), axis=0)
     assert abs(extent[0] - extent[1]) <= 0.2 * extent.max()

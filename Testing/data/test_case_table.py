@@ -34,7 +34,8 @@ def test_a_table_with_relative_paths_and_groups(table, tmp_path, monkeypatch):
         )
     )
     assert [(c.id, c.group) for c in found.cases] == [("a", "anna"), ("b", "anna"), ("c", "ben")]
-    assert found.cases[0].image == tmp_path / "scans/a.nrrd" and found.labels == {
+    assert found.cases[0].image == tmp_path / "scans/a.nrrd"
+    assert found.labels == {
         1: "label_1",
         2: "label_2",
     }

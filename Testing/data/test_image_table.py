@@ -47,7 +47,8 @@ def test_semicolons_the_images_subfolder_and_an_own_order_of_classes(tmp_path):
         ("images/a.png", "images/b.png", "images/c.png"),
     )
     found = read_classes(folder / "labels.csv", ["y", "x"])
-    assert found.classes == ("y", "x") and [c.target for c in found.cases] == [1, 0, 1]
+    assert found.classes == ("y", "x")
+    assert [c.target for c in found.cases] == [1, 0, 1]
     assert [c.group for c in found.cases] == ["a.png", "b.png", "c.png"]
 
 
@@ -133,8 +134,6 @@ def test_the_shared_x_rays_keep_patients_together():
     }
     assert found.classes == ("No_findings", "Pneumonia")
     patients = {name: {c.group for c in cases} for name, cases in parts.items()}
-    assert (
-        not patients["train"] & patients["test"]
-        and not patients["train"] & patients["val"]
-        and not patients["val"] & patients["test"]
-    )
+    assert not patients["train"] & patients["test"]
+    assert not patients["train"] & patients["val"]
+    assert not patients["val"] & patients["test"]

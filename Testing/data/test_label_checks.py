@@ -34,4 +34,5 @@ def test_a_label_map_that_does_not_fit_its_image(decathlon, labels, matrix, sent
     with pytest.raises(UserError, match=sentence):
         read_label_map(found.cases[2], found, load_volume(found.cases[2].image))
     good = read_label_map(found.cases[0], found, load_volume(found.cases[0].image))
-    assert np.array_equal(good, labels_of()) and good.dtype == np.uint8
+    assert np.array_equal(good, labels_of())
+    assert good.dtype == np.uint8

@@ -38,7 +38,8 @@ def test_a_decathlon_folder(decathlon):
     )
     found = read_cases(decathlon)
     assert [c.id for c in found.cases] == [f"hippocampus_{n:03}" for n in range(1, 7)]
-    assert found.labels == {1: "Anterior", 2: "Posterior"} and found.splits is None
+    assert found.labels == {1: "Anterior", 2: "Posterior"}
+    assert found.splits is None
     assert [c.group for c in found.cases] == [f"hippocampus head {n}" for n in (1, 1, 2, 2, 3, 3)]
     write_json(
         decathlon, "dataset.json", {"labels": {"background": 0, "Anterior": 1, "Posterior": 2}}
@@ -67,7 +68,8 @@ def test_stated_splits_may_list_groups(tmp_path):
     )
     parts = split_cases(read_cases(tmp_path))
     assert [c.id for c in parts["test"]] == ["patient003_frame01", "patient003_frame09"]
-    assert groups_in(parts["train"]) == {"patient001"} and groups_in(parts["val"]) == {"patient002"}
+    assert groups_in(parts["train"]) == {"patient001"}
+    assert groups_in(parts["val"]) == {"patient002"}
     assert (
         split_ids(tmp_path, "test")
         == choose_cases(tmp_path)

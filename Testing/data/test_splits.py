@@ -31,14 +31,13 @@ def test_a_stated_split_without_val_draws_it_from_train(decathlon):
         "hippocampus_002",
         "hippocampus_003",
     }
-    assert (
-        groups_in(parts["train"]).isdisjoint(groups_in(parts["val"]))
-        and parts["train"]
-        and parts["val"]
-    )
+    assert groups_in(parts["train"]).isdisjoint(groups_in(parts["val"]))
+    assert parts["train"]
+    assert parts["val"]
     write_json(decathlon, "splits.json", {"test": ["hippocampus_001", "hippocampus_002"]})
     parts = split_cases(read_cases(decathlon))
-    assert len(parts["train"] + parts["val"]) == 4 and len(parts["test"]) == 2
+    assert len(parts["train"] + parts["val"]) == 4
+    assert len(parts["test"]) == 2
 
 
 def test_the_other_cases_of_a_listed_group_are_not_trained_on(decathlon):
@@ -60,11 +59,9 @@ def test_the_shared_hippocampus_splits_keep_heads_together():
 def test_a_random_split_keeps_groups_whole_and_repeats():
     cases = case_set([f"p{n // 2}" for n in range(40)])
     parts = split_cases(cases, seed=3)
-    assert (
-        len(groups_in(parts["val"])) == 4
-        and parts["test"] == ()
-        and len(parts["train"]) + len(parts["val"]) == 40
-    )
+    assert len(groups_in(parts["val"])) == 4
+    assert parts["test"] == ()
+    assert len(parts["train"]) + len(parts["val"]) == 40
     assert groups_in(parts["train"]).isdisjoint(groups_in(parts["val"]))
     assert split_cases(cases, seed=3) == parts != split_cases(cases, seed=4)
     parts = split_cases(cases, seed=3, test_fraction=0.25)
@@ -92,12 +89,12 @@ def test_folds_test_every_case_once_and_never_share_a_group():
     parts = folds(cases, 5, seed=1)
     assert sorted(c.id for part in parts for c in part["test"]) == sorted(c.id for c in cases.cases)
     for part in parts:
-        assert (
-            all(part[name] for name in ("train", "val", "test"))
-            and sum(map(len, part.values())) == 33
-        )
+        assert all(part[name] for name in ("train", "val", "test"))
+        assert sum(map(len, part.values())) == 33
         train, val, test = (groups_in(part[name]) for name in ("train", "val", "test"))
-        assert not train & val and not train & test and not val & test
+        assert not train & val
+        assert not train & test
+        assert not val & test
     assert folds(cases, 5, seed=1) == parts != folds(cases, 5, seed=2)
     assert len({part["val"] for part in parts}) == 5  # no fold is chosen by the cases of another
     assert all(part["train"] for part in folds(case_set("abcd"), 4) + folds(case_set("abcd"), 2))

@@ -154,7 +154,9 @@ def test_what_the_second_channel_tells_is_used_and_its_absence_costs(
     without = evaluated(bundle, data / "without-ct.csv", tmp_path / "without.csv")
     alone = evaluated(bundle, data / "without-pet.csv", tmp_path / "alone.csv")
     auc = [each["figures"]["auc"]["value"] for each in (both, without, alone)]
-    assert auc[0] > 0.95 and auc[1] < 0.8 and auc[2] > 0.9, auc
+    assert auc[0] > 0.95, auc
+    assert auc[1] < 0.8, auc
+    assert auc[2] > 0.9, auc
     assert both["missing"] == {"image": 0, "ct": 0}
     assert without["missing"] == {"image": 0, "ct": 24}
     assert alone["missing"]["image"] == 24
@@ -264,7 +266,9 @@ def test_patients_in_folders_go_by_their_names(bundle, data, tmp_path, capsys):
         capsys.readouterr()
         assert run(*argv, "--model", bundle) == 2
         error = capsys.readouterr().err.strip().removeprefix("medllmseg: ")
-        assert words in error and len(error.splitlines()) == 1 and ". " not in error, error
+        assert words in error, error
+        assert len(error.splitlines()) == 1, error
+        assert ". " not in error, error
 
 
 @pytest.mark.parametrize("record", [(), ("age",)], ids=["channels alone", "with a record"])
@@ -331,7 +335,8 @@ def test_wrong_options_are_one_sentence(data, tmp_path, capsys, options, words):
         == 2
     )
     error = " ".join(capsys.readouterr().err.split()).removeprefix("medllmseg: ")
-    assert words in error and ". " not in error.replace("...", ""), error
+    assert words in error, error
+    assert ". " not in error.replace("...", ""), error
 
 
 def test_a_file_that_is_not_there_is_named_with_its_row(data, tmp_path):

@@ -31,7 +31,9 @@ def test_odd_values(tmp_path, columns):
     panels = [Panel("Dice", METRICS["dice"], columns), Panel("speed", None, columns)]
     path = plot_boxes(panels, "A title", tmp_path / "plot.png")
     (height, width), dark = ink(path)
-    assert height > 400 and width >= 540 and dark > 5000
+    assert height > 400
+    assert width >= 540
+    assert dark > 5000
 
 
 def test_values_far_beyond_do_not_flatten_the_rest(tmp_path):

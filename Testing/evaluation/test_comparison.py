@@ -43,16 +43,16 @@ def test_the_command_line(tmp_path, base, capsys):
         == 0
     )
     screen = capsys.readouterr().out
-    assert (
-        "with - without" in screen and "with is better" in screen and "without is better" in screen
-    )
-    assert "Holm's correction over 3 tests" in screen and "heads or patients" in screen
+    assert "with - without" in screen
+    assert "with is better" in screen
+    assert "without is better" in screen
+    assert "Holm's correction over 3 tests" in screen
+    assert "heads or patients" in screen
     with open(output, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [r["first"] + r["second"] for r in rows] == ["withwithout", "withfar", "withoutfar"]
-    assert [int(r["n"]) for r in rows] == [20] * 3 and float(
-        rows[0]["difference"]
-    ) == pytest.approx(0.02, abs=0.003)
+    assert [int(r["n"]) for r in rows] == [20] * 3
+    assert float(rows[0]["difference"]) == pytest.approx(0.02, abs=0.003)
     assert (tmp_path / "tests.png").read_bytes().startswith(b"\x89PNG")
     seeds = main(
         [
@@ -64,7 +64,8 @@ def test_the_command_line(tmp_path, base, capsys):
             "dice_anterior",
         ]
     )
-    assert seeds == 0 and "dice_anterior" in capsys.readouterr().out
+    assert seeds == 0
+    assert "dice_anterior" in capsys.readouterr().out
 
 
 def test_equal_tables_say_no_difference(tmp_path, base, capsys):
@@ -80,9 +81,9 @@ def test_equal_tables_say_no_difference(tmp_path, base, capsys):
         == 0
     )
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("dice"))
-    assert (
-        line.endswith("   no difference in any pair") and "1.0000" in line and "better" not in line
-    )
+    assert line.endswith("   no difference in any pair")
+    assert "1.0000" in line
+    assert "better" not in line
 
 
 def test_groups_come_from_the_summary(tmp_path, base):
@@ -119,7 +120,8 @@ def test_where_nobody_says_whose_a_case_is_a_note_does(tmp_path):
             json.dumps({"group_of": {f"scan{n}": f"p{n // 2}" for n in range(6)}})
         )
     found = compare_files([str(a), str(b)])[0]
-    assert found.n == 3 and "counted as a patient" not in found.note
+    assert found.n == 3
+    assert "counted as a patient" not in found.note
 
 
 def test_names_of_arms(tmp_path, base):
@@ -170,7 +172,9 @@ def test_bad_input_is_one_sentence(tmp_path, base, capsys, monkeypatch, argument
     (tmp_path / "BINARY").write_bytes(b"\xff\xfe\x00\x81" * 9)
     assert main(["evaluate", "--compare", *arguments]) == 2
     error = capsys.readouterr().err
-    assert sentence in error and error.count("\n") == 1 and "Traceback" not in error
+    assert sentence in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize(

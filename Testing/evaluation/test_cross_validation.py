@@ -65,16 +65,17 @@ def test_every_case_is_tested_once_by_a_model_that_never_saw_its_patient(data, t
     assert sorted(row.split(",")[0] for row in rows[1:]) == sorted(
         p.name[:-7] for p in (data / "imagesTr").iterdir()
     )
-    assert summary["cases"] == 8 and summary["groups"] == 4 and summary["folds"] == 4
+    assert summary["cases"] == 8
+    assert summary["groups"] == 4
+    assert summary["folds"] == 4
     values = []
     for n in range(1, 5):
         plan = json.loads((tmp_path / f"run/fold{n}/plan.json").read_text())
         own = (tmp_path / f"run/fold{n}/test.csv").read_text().splitlines()[1:]
         tested = {row.split("_")[0] for row in own}
         values += [float(row.split(",")[1]) for row in own]
-        assert len(tested) == 1 and not tested & {
-            case.split("_")[0] for part in plan["cases"].values() for case in part
-        }
+        assert len(tested) == 1
+        assert not tested & {case.split("_")[0] for part in plan["cases"].values() for case in part}
     assert summary["mean"]["mean"] == pytest.approx(
         np.mean(values), abs=1e-5
     )  # the joined figure is that of the parts
@@ -103,7 +104,8 @@ def test_too_many_folds_are_refused(data, tmp_path, capsys):
         )
         == 2
     )
-    assert "groups" in capsys.readouterr().err and not list((tmp_path / "x").glob("fold*"))
+    assert "groups" in capsys.readouterr().err
+    assert not list((tmp_path / "x").glob("fold*"))
 
 
 @pytest.mark.slow
@@ -152,4 +154,5 @@ def test_several_processes_are_refused_before_any_work(
     for name, value in started.items():
         monkeypatch.setenv(name, value)
     assert run(data, tmp_path / "x") == 2
-    assert "trains on one process" in capsys.readouterr().err and not (tmp_path / "x").exists()
+    assert "trains on one process" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

@@ -99,11 +99,11 @@ def test_the_table_and_the_summary(data, tmp_path):
     assert summary["structures"]["posterior"]["mean"] == pytest.approx(np.mean(posterior))
     assert summary["structures"]["posterior"]["sd"] == pytest.approx(np.std(posterior, ddof=1))
     cases = [1, 5 / 6, 0, 1]
-    assert summary["mean"]["mean"] == pytest.approx(np.mean(cases)) and summary["mean"]["n"] == 4
+    assert summary["mean"]["mean"] == pytest.approx(np.mean(cases))
+    assert summary["mean"]["n"] == 4
     # 1 and 2 are one head, 3 and 4 the other
-    assert summary["heads"]["n"] == 2 and summary["heads"]["sd"] == pytest.approx(
-        np.std([11 / 12, 0.5], ddof=1)
-    )
+    assert summary["heads"]["n"] == 2
+    assert summary["heads"]["sd"] == pytest.approx(np.std([11 / 12, 0.5], ddof=1))
     assert summary["failed"] == {"hippocampus_003": "No hippocampus was found."}
     assert summary["model"] == "stand-in"
     written = json.loads((tmp_path / "out" / "dice.summary.json").read_text())
@@ -114,7 +114,8 @@ def test_the_table_and_the_summary(data, tmp_path):
         "dice.summary.json",
     ]
     screen = summary_table(summary)
-    assert "0.750" in screen and "hippocampus_003: No hippocampus was found." in screen
+    assert "0.750" in screen
+    assert "hippocampus_003: No hippocampus was found." in screen
     assert "4 cases of 2 heads or patients" in screen
 
 
@@ -159,15 +160,15 @@ def test_every_metric_at_native_resolution(data, tmp_path):
     }
     hd95 = [0, expected["hd95_mm"], diagonal, 0]
     assert summary["metrics"]["hd95_mm"]["posterior"]["mean"] == pytest.approx(np.mean(hd95))
-    assert summary["group_means"]["hd95_mm"]["n"] == 2 and summary["means"]["hd95_mm"]["n"] == 4
-    assert (
-        summary["metrics"]["dice"] == summary["structures"]
-        and summary["means"]["dice"] == summary["mean"]
-    )
+    assert summary["group_means"]["hd95_mm"]["n"] == 2
+    assert summary["means"]["hd95_mm"]["n"] == 4
+    assert summary["metrics"]["dice"] == summary["structures"]
+    assert summary["means"]["dice"] == summary["mean"]
     assert summary["group_means"]["dice"] == summary["heads"]
     assert all(each["n"] == 2 for each in summary["group_metrics"]["hd95_mm"].values())
     assert summary["charged"] == {"anterior": 1, "posterior": 1}
-    assert summary["group_of"]["hippocampus_004"] == "hippocampus head 2" and summary["groups"] == 2
+    assert summary["group_of"]["hippocampus_004"] == "hippocampus head 2"
+    assert summary["groups"] == 2
 
 
 def test_the_rule_for_empty_structures_is_printed_and_written(data, tmp_path):
@@ -195,14 +196,11 @@ def test_the_rule_for_empty_structures_is_printed_and_written(data, tmp_path):
         assert table[case]["hd95_mm_posterior"] == pytest.approx(np.sqrt(64 + 144 + 225))
         assert table[case]["accuracy_posterior"] == pytest.approx(1 - 4 / 240, abs=1e-6)
     assert [table[c]["volume_difference_ml_posterior"] for c in CASES[1:3]] == [0.024, -0.024]
-    assert summary["structures"]["posterior"]["n"] == 3 and summary["structures"]["posterior"][
-        "mean"
-    ] == pytest.approx(1 / 3)
+    assert summary["structures"]["posterior"]["n"] == 3
+    assert summary["structures"]["posterior"]["mean"] == pytest.approx(1 / 3)
     screen = summary_table(summary)
-    assert (
-        "neither label map has is left out" in screen
-        and "neither label map has is left out" in summary["rule"]
-    )
+    assert "neither label map has is left out" in screen
+    assert "neither label map has is left out" in summary["rule"]
     assert "only one label map has it: posterior in 2 of 4 cases" in screen
     assert json.loads((tmp_path / "d.summary.json").read_text())["charged"] == {"posterior": 2}
 
@@ -230,7 +228,8 @@ def sure(volume, model, device, probabilities=False, uncertainty=False, augment=
 
 def test_calibration_on_demand(data, tmp_path):
     plain = evaluate("m", data, tmp_path / "d.csv", segment=sure)
-    assert "calibration" not in plain and "ece" not in (tmp_path / "d.csv").read_text()
+    assert "calibration" not in plain
+    assert "ece" not in (tmp_path / "d.csv").read_text()
     summary = evaluate(
         "m", data, tmp_path / "d.csv", options=EvaluationOptions(calibration=True), segment=sure
     )
@@ -239,7 +238,8 @@ def test_calibration_on_demand(data, tmp_path):
     # 240 voxels lie within 5 mm of the rows or not; background is said with 100 % and right
     found = summary["calibration"]
     near = 1 / found["risk_coverage_random"]  # one error among so many voxels
-    assert near == pytest.approx(round(near)) and 8 < near < 240
+    assert near == pytest.approx(round(near))
+    assert 8 < near < 240
     assert found["ece"] == pytest.approx((7 * 0.1 + 0.6) / near, rel=1e-4)
     assert found["risk_coverage"] == pytest.approx(1 / near**2, rel=1e-4)  # the error comes last
     assert found["ece"] == pytest.approx(summary["means"]["ece"]["mean"])  # all cases are alike
@@ -252,7 +252,8 @@ def test_calibration_on_demand(data, tmp_path):
         options=EvaluationOptions(calibration=True, augment=3),
         segment=sure,
     )
-    assert views["augment"] == 3 and views["calibration"]["risk_coverage"] > found["risk_coverage"]
+    assert views["augment"] == 3
+    assert views["calibration"]["risk_coverage"] > found["risk_coverage"]
     with pytest.raises(UserError, match="-1 views"):
         EvaluationOptions(augment=-1)
 
@@ -269,9 +270,10 @@ def test_any_source_of_cases(data, tmp_path):
     source = tmp_path / "cases.csv"
     source.write_text("\n".join(lines).replace("patient A,train", "patient B,train"))
     summary = evaluate("m", source, tmp_path / "d.csv", segment=perfect)
-    assert (
-        summary["cases"] == 3 and summary["groups"] == 1 and math.isnan(summary["mean"]["low"])
-    )  # no interval from one
+    # no interval from one
+    assert summary["cases"] == 3
+    assert summary["groups"] == 1
+    assert math.isnan(summary["mean"]["low"])
     assert set(summary["group_of"].values()) == {"patient A"}
     assert list(read_table(tmp_path / "d.csv")) == [CASES[0], CASES[2], CASES[3]]
     evaluate("m", source, tmp_path / "d.csv", [CASES[1]], segment=perfect)
@@ -324,15 +326,11 @@ def test_crops_and_heads_in_one_folder(data, tmp_path):
         "dice_right_anterior",
         "dice_right_posterior",
     ]
-    assert (
-        table["hippocampus_001"]["dice_left_anterior"] == ""
-        and table["head_1"]["dice_anterior"] == ""
-    )
+    assert table["hippocampus_001"]["dice_left_anterior"] == ""
+    assert table["head_1"]["dice_anterior"] == ""
     assert table["head_1"]["dice_right_posterior"] == "1.000000"
-    assert (
-        table["head_2"]["dice_left_anterior"] == ""
-        and table["head_2"]["dice_right_anterior"] == "1.000000"
-    )
+    assert table["head_2"]["dice_left_anterior"] == ""
+    assert table["head_2"]["dice_right_anterior"] == "1.000000"
 
 
 def test_a_failed_head_is_charged_with_what_it_has(data, tmp_path):
@@ -348,10 +346,8 @@ def test_a_failed_head_is_charged_with_what_it_has(data, tmp_path):
 
     evaluate("m", data, tmp_path / "d.csv", ["head_1", "head_2", *CASES], segment=fails)
     table = {r["case"]: r for r in rows(tmp_path / "d.csv")}
-    assert (
-        table["head_2"]["dice_right_anterior"] == "0.000000"
-        and table["head_2"]["dice_anterior"] == ""
-    )
+    assert table["head_2"]["dice_right_anterior"] == "0.000000"
+    assert table["head_2"]["dice_anterior"] == ""
     assert table["head_2"]["dice_left_anterior"] == ""  # it has no left side to miss
     assert table["hippocampus_002"]["dice_anterior"] == "0.000000"
     assert table["hippocampus_002"]["dice_left_anterior"] == ""
@@ -449,7 +445,8 @@ def test_progress_and_cancel(data, tmp_path):
     evaluate(
         "m", data, tmp_path / "d.csv", progress=lambda *step: seen.append(step), segment=perfect
     )
-    assert [s[0] for s in seen] == [*CASES, "done"] and [s[1] for s in seen] == [
+    assert [s[0] for s in seen] == [*CASES, "done"]
+    assert [s[1] for s in seen] == [
         0,
         0.25,
         0.5,
@@ -479,10 +476,8 @@ def test_undefined_dice_is_null_in_json(data, tmp_path):
     summary = evaluate("m", data, tmp_path / "d.csv", ["one"], segment=perfect)
     assert math.isnan(summary["structures"]["posterior"]["mean"])
     row = rows(tmp_path / "d.csv")[0]
-    assert (
-        row["dice_anterior"] == "1.000000"
-        and row["dice_posterior"] == row["hd95_mm_posterior"] == ""
-    )
+    assert row["dice_anterior"] == "1.000000"
+    assert row["dice_posterior"] == row["hd95_mm_posterior"] == ""
     assert (
         json.loads((tmp_path / "d.summary.json").read_text())["structures"]["posterior"]["mean"]
         is None
@@ -532,11 +527,9 @@ def test_the_command_line(data, tmp_path, installed, capsys):
         == 0
     )
     screen = capsys.readouterr().out
-    assert (
-        "HD95 (mm)" in screen
-        and "2 cases of 2 heads or patients" in screen
-        and "Risk-coverage area" in screen
-    )
+    assert "HD95 (mm)" in screen
+    assert "2 cases of 2 heads or patients" in screen
+    assert "Risk-coverage area" in screen
     assert sorted(p.name for p in output.parent.iterdir()) == ["scores.csv", "scores.summary.json"]
     assert json.loads(output.with_suffix(".summary.json").read_text())["weights_sha256"] == "0" * 64
     assert list(read_table(output)) == ["hippocampus_001", "hippocampus_003"]

@@ -16,14 +16,13 @@ def test_what_is_in_the_features_can_be_told_and_noise_cannot():
     rng = np.random.default_rng(0)
     features, source = features_of(rng)
     told = predict_from_features(features, source, range(120))
-    assert (
-        told.auc.value > 0.9
-        and told.accuracy.value > 0.8
-        and told.chance == 0.5
-        and told.values == {"left": 60, "right": 60}
-    )
+    assert told.auc.value > 0.9
+    assert told.accuracy.value > 0.8
+    assert told.chance == 0.5
+    assert told.values == {"left": 60, "right": 60}
     blind = predict_from_features(features, rng.permutation(source), range(120))
-    assert abs(blind.auc.value - 0.5) < 0.15 and blind.auc.low < 0.5 < blind.auc.high
+    assert abs(blind.auc.value - 0.5) < 0.15
+    assert blind.auc.low < 0.5 < blind.auc.high
 
 
 def test_patients_do_not_cross_the_folds():
@@ -47,7 +46,8 @@ def test_the_map_keeps_islands_apart_and_is_the_same_twice():
     features, source = features_of(np.random.default_rng(0), 60)
     features[source == "left"] += 20
     points = map_features(features)
-    assert points.shape == (60, 2) and np.array_equal(points, map_features(features))
+    assert points.shape == (60, 2)
+    assert np.array_equal(points, map_features(features))
     centre = {s: points[source == s].mean(0) for s in ("left", "right")}
     nearer = [
         np.linalg.norm(p - centre[s])

@@ -46,6 +46,7 @@ def assert_same_voxels(ours: Volume, other: Volume, atol_mm=1e-3, atol=0.0):
     nearest = np.rint(other_ijk[:3]).astype(int)
     there = other.ijk_to_ras[:3, :3] @ (other_ijk[:3] - nearest)
     assert np.abs(there).max() < atol_mm, "the voxels lie elsewhere"
-    assert nearest.min() >= 0 and (nearest.max(1) < other.array.shape[::-1]).all()
+    assert nearest.min() >= 0
+    assert (nearest.max(1) < other.array.shape[::-1]).all()
     values = other.array[nearest[2], nearest[1], nearest[0]].astype(np.float64)
     np.testing.assert_allclose(ours.array.ravel().astype(np.float64), values, rtol=0, atol=atol)

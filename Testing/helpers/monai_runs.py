@@ -40,7 +40,8 @@ def by_us(bundle, scan, output):
 
 
 def assert_same(one, other):
-    assert one.array.dtype == other.array.dtype == np.uint8 and one.array.shape == other.array.shape
+    assert one.array.dtype == other.array.dtype == np.uint8
+    assert one.array.shape == other.array.shape
     assert np.abs(one.grid.corners_ras() - other.grid.corners_ras()).max() < 1e-3
     assert np.array_equal(one.array, other.array), (
         f"{(one.array != other.array).sum()} voxels differ"

@@ -78,7 +78,9 @@ def test_what_is_no_radiograph_is_refused_in_one_sentence(name, tmp_path):
     with pytest.raises(UserError) as caught:
         load_radiograph(path)
     message = str(caught.value)
-    assert words in message and message.endswith(".") and ". " not in message, message
+    assert words in message, message
+    assert message.endswith("."), message
+    assert ". " not in message, message
 
 
 def test_windows_belong_to_dicom(tmp_path):

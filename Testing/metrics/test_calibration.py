@@ -37,7 +37,8 @@ def test_calibration_error_of_known_cases():
     assert voxel_calibration_error(*both) == pytest.approx(0.2)
     assert voxel_calibration_error(*both, bins=1) == pytest.approx(0.1)  # one bin hides it
     tables = sum(voxel_reliability(*part) for part in parts)
-    assert calibration_error(tables) == pytest.approx(0.2) and tables[:, 0].sum() == 2000
+    assert calibration_error(tables) == pytest.approx(0.2)
+    assert tables[:, 0].sum() == 2000
     with pytest.raises(ValueError, match="shape"):
         voxel_calibration_error(both[0], both[1][..., 1:])
 
@@ -51,12 +52,17 @@ def test_calibration_looks_near_the_structures_only():
     labels[1, 18:22, 18:22] = 1
     probabilities[:, 1, 18:22, 18:22] = [[[0.4]], [[0.6]]]
     small = voxel_calibration_error(probabilities[..., 8:32, 8:32], labels[..., 8:32, 8:32])
-    assert small > 0.005 and small == pytest.approx(voxel_calibration_error(probabilities, labels))
+    assert small > 0.005
+    assert small == pytest.approx(voxel_calibration_error(probabilities, labels))
     near = near_foreground(labels, labels, (10.0, 1.0, 2.5))
-    assert near[1].sum() > 16 and not near[0].any()  # 10 mm to the next slice
-    assert (
-        near[1, 13, 20] and not near[1, 12, 20] and near[1, 20, 16] and not near[1, 20, 15]
-    )  # 5 mm in j, 2.5 mm steps in i
+    # 10 mm to the next slice
+    assert near[1].sum() > 16
+    assert not near[0].any()
+    # 5 mm in j, 2.5 mm steps in i
+    assert near[1, 13, 20]
+    assert not near[1, 12, 20]
+    assert near[1, 20, 16]
+    assert not near[1, 20, 15]
     nothing = np.stack([np.ones((2, 2, 2)), np.zeros((2, 2, 2))])
     assert math.isnan(voxel_calibration_error(nothing, np.zeros((2, 2, 2), int)))
 

@@ -27,9 +27,8 @@ def test_counted_by_hand():
         "specificity": round(1 / 3, 4),
         "accuracy": 0.6,
     }
-    assert decide(binary(score), 0.35).tolist() == [0, 1, 1, 1, 1] and decide(
-        binary(score)
-    ).tolist() == [0, 0, 1, 0, 1]
+    assert decide(binary(score), 0.35).tolist() == [0, 1, 1, 1, 1]
+    assert decide(binary(score)).tolist() == [0, 0, 1, 0, 1]
 
 
 def test_three_classes_are_each_measured_against_the_rest():
@@ -53,7 +52,8 @@ def test_the_auc_of_a_draw_is_scikit_learns_with_weights():
 
 def test_cases_of_a_patient_are_drawn_together():
     weights = bootstrap_weights(["a", "a", "b", "b", "b", "c"], repeats=30)
-    assert (weights[:, 0] == weights[:, 1]).all() and (weights[:, 2] == weights[:, 4]).all()
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, 2] == weights[:, 4]).all()
     assert ((weights[:, 0] + weights[:, 2] + weights[:, 5]) == 3).all()
     assert bootstrap_weights(["a", "a"]) is None
 
@@ -78,23 +78,18 @@ def test_a_few_cases_that_are_all_right_have_no_interval():
     truth, patients = np.array([0, 0, 0, 0, 1, 1, 1]), list("abcdefg")
     score = np.array([0.1, 0.2, 0.3, 0.35, 0.4, 0.7, 0.9])
     found = classification_figures(truth, [(np.stack([1 - score, score], 1), 0.5)], patients, 200)
-    assert (
-        found["specificity"].value == 1
-        and np.isnan(found["specificity"].low)
-        and found["specificity"].to_dict()["high"] is None
-    )
-    assert found["sensitivity"].low < 2 / 3 < found["sensitivity"].high and np.isnan(
-        found["auc"].low
-    )
+    assert found["specificity"].value == 1
+    assert np.isnan(found["specificity"].low)
+    assert found["specificity"].to_dict()["high"] is None
+    assert found["sensitivity"].low < 2 / 3 < found["sensitivity"].high
+    assert np.isnan(found["auc"].low)
 
 
 def test_one_class_only_has_no_auc():
     found = classification_figures(np.ones(4, int), [(binary([0.1, 0.9, 0.8, 0.7]), 0.5)], range(4))
-    assert (
-        np.isnan(found["auc"].value)
-        and np.isnan(found["specificity"].value)
-        and found["sensitivity"].value == 0.75
-    )
+    assert np.isnan(found["auc"].value)
+    assert np.isnan(found["specificity"].value)
+    assert found["sensitivity"].value == 0.75
     assert found["auc"].to_dict() == {"value": None, "low": None, "high": None}
 
 
@@ -110,10 +105,15 @@ def test_a_difference_is_paired_and_symmetric():
         auc_difference(truth, good, poor, range(200), 400),
         auc_difference(truth, poor, good, range(200), 400),
     )
-    assert there.value > 0.3 and there.low > 0 and there.p < 0.02 and len(there.seeds) == 3
-    assert back.value == pytest.approx(-there.value) and back.low == pytest.approx(-there.high)
+    assert there.value > 0.3
+    assert there.low > 0
+    assert there.p < 0.02
+    assert len(there.seeds) == 3
+    assert back.value == pytest.approx(-there.value)
+    assert back.low == pytest.approx(-there.high)
     same = auc_difference(truth, good, good, range(200), 400)
-    assert same.value == 0 and same.p == 1.0
+    assert same.value == 0
+    assert same.p == 1.0
     with pytest.raises(ValueError, match="cannot be paired"):
         auc_difference(truth, good, poor[:2], range(200))
 

@@ -34,11 +34,9 @@ def test_the_lowest_score_counts_too():
 def test_a_lesion_counts_once_by_its_highest_score_and_its_other_hits_not_at_all():
     findings = [Finding("a", 0.9, 1), Finding("a", 0.5, 1), Finding("a", 0.7), Finding("b", 0.1, 1)]
     curve = froc(findings, lesions=2, images=2)
-    assert (
-        curve.at([0.0]).tolist() == [0.5]
-        and curve.false_positives.max() == 0.5
-        and curve.sensitivity.max() == 1.0
-    )
+    assert curve.at([0.0]).tolist() == [0.5]
+    assert curve.false_positives.max() == 0.5
+    assert curve.sensitivity.max() == 1.0
 
 
 def test_equal_scores_stand_or_fall_together():

@@ -16,11 +16,14 @@ from MedLLMSegLib.metrics.group_statistics import (
 
 def test_summaries_leave_missing_values_out():
     s = summarize([0.8, float("nan"), 0.9, 1.0])
-    assert s["n"] == 3 and s["mean"] == pytest.approx(0.9) and s["median"] == pytest.approx(0.9)
+    assert s["n"] == 3
+    assert s["mean"] == pytest.approx(0.9)
+    assert s["median"] == pytest.approx(0.9)
     assert s["sd"] == pytest.approx(0.1)
     assert 0.8 <= s["low"] < 0.9 < s["high"] <= 1.0
     nothing = summarize([float("nan")])
-    assert nothing["n"] == 0 and math.isnan(nothing["mean"])
+    assert nothing["n"] == 0
+    assert math.isnan(nothing["mean"])
 
 
 def test_intervals_are_wider_over_groups_whose_members_agree():
@@ -71,4 +74,5 @@ def test_group_means():
         "b": pytest.approx(0.9),
     }
     means = group_means([float("nan"), 0.7, float("nan")], ["a", "a", "b"])
-    assert means["a"] == pytest.approx(0.7) and math.isnan(means["b"])
+    assert means["a"] == pytest.approx(0.7)
+    assert math.isnan(means["b"])

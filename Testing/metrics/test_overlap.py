@@ -82,13 +82,15 @@ def test_a_missed_structure_never_looks_better_than_a_badly_placed_one():
         assert nothing[name] == extra[name] == pytest.approx(np.sqrt(8**2 + 14**2 + 30**2))
         assert nothing[name] > placed[name]
     assert nothing["accuracy"] == extra["accuracy"] == pytest.approx(1 - 1 / 336)
-    assert nothing["volume_difference_ml"] == pytest.approx(-0.01) and extra[
-        "volume_difference_ml"
-    ] == pytest.approx(0.01)
+    assert nothing["volume_difference_ml"] == pytest.approx(-0.01)
+    assert extra["volume_difference_ml"] == pytest.approx(0.01)
     assert all(map(math.isnan, neither.values()))
 
 
 def test_what_a_column_measures():
-    assert metric_of("hd95_mm_left_anterior").best == 0 and metric_of("dice").best == 1
-    assert metric_of("ece").best == 0 and metric_of("ece_anterior") is None
-    assert metric_of("dicentric") is None and metric_of("case") is None
+    assert metric_of("hd95_mm_left_anterior").best == 0
+    assert metric_of("dice").best == 1
+    assert metric_of("ece").best == 0
+    assert metric_of("ece_anterior") is None
+    assert metric_of("dicentric") is None
+    assert metric_of("case") is None

@@ -31,27 +31,29 @@ def test_the_unit_is_the_head(base):
     )
     (test,) = paired_tests({"a": [score_table(first)], "b": [score_table(second)]}, HEADS)
     heads = [values.mean(1).reshape(20, 2).mean(1) for values in (first, second)]
-    assert test.n == test.differing == 20 and test.note == ""
-    assert test.p == pytest.approx(stats.wilcoxon(*heads).pvalue) and test.p_holm == test.p
+    assert test.n == test.differing == 20
+    assert test.note == ""
+    assert test.p == pytest.approx(stats.wilcoxon(*heads).pvalue)
+    assert test.p_holm == test.p
     assert test.difference == pytest.approx((heads[0] - heads[1]).mean())
     spread = 1.96 * (heads[0] - heads[1]).std() / np.sqrt(20)  # the textbook's interval
-    assert (
-        test.high - test.low == pytest.approx(2 * spread, rel=0.2)
-        and test.low < test.difference < test.high
-    )
+    assert test.high - test.low == pytest.approx(2 * spread, rel=0.2)
+    assert test.low < test.difference < test.high
     # taking the sides for independent would look surer than it is where both sides of a head agree
     twice = {"a": [score_table(np.repeat(heads[0], 2))], "b": [score_table(np.repeat(heads[1], 2))]}
     assert paired_tests(twice, HEADS)[0].p == pytest.approx(test.p)
     alone = paired_tests(twice, {case: case for case in HEADS})[0]
-    assert alone.n == 40 and alone.p < test.p
+    assert alone.n == 40
+    assert alone.p < test.p
 
 
 def test_seeds_are_averaged_first(base):
     up, down = score_table(base + 0.02), score_table(base - 0.02)
     (test,) = paired_tests({"a": [up, down], "b": [score_table(base)]}, HEADS)
-    assert (
-        test.n == 20 and test.differing == 0 and test.difference == pytest.approx(0) and test.p == 1
-    )
+    assert test.n == 20
+    assert test.differing == 0
+    assert test.difference == pytest.approx(0)
+    assert test.p == 1
 
 
 def test_one_structure_alone(base):
@@ -62,7 +64,8 @@ def test_one_structure_alone(base):
     assert [t.difference for t in (both, anterior, posterior)] == [
         pytest.approx(d, abs=1e-9) for d in (0.005, 0.01, 0)
     ]
-    assert posterior.better == "" and "no difference in any pair" in posterior.note
+    assert posterior.better == ""
+    assert "no difference in any pair" in posterior.note
     assert both.better == anterior.better == "a"
 
 
@@ -84,16 +87,17 @@ def test_fewer_millimetres_are_better(base):
     arms = {"near": [score_table(base, columns)], "far": [score_table(base + 0.3, columns)]}
     for metric in ("hd95_mm", "hd95", "hd95_mm_anterior"):
         (test,) = paired_tests(arms, HEADS, (metric,))
-        assert test.better == "near" and test.difference == pytest.approx(-0.3)
+        assert test.better == "near"
+        assert test.difference == pytest.approx(-0.3)
 
 
 def test_volume_differences_count_by_their_size():
     columns, sign = ("volume_difference_ml_a",), np.tile([1, -1], 20)
     arms = {"a": [score_table(0.2 * sign, columns)], "b": [score_table(np.full(40, 0.1), columns)]}
     (test,) = paired_tests(arms, HEADS, ("volume_difference_ml",))
-    assert (
-        test.mean_first == pytest.approx(0.2) and test.better == "b"
-    )  # its bias is larger, its errors smaller
+    # its bias is larger, its errors smaller
+    assert test.mean_first == pytest.approx(0.2)
+    assert test.better == "b"
 
 
 def test_finding_what_is_not_there_costs_something():
@@ -105,18 +109,22 @@ def test_finding_what_is_not_there_costs_something():
     (test,) = paired_tests(
         {"a": [score_table(right)], "b": [score_table(wrong)]}, HEADS, ("dice_posterior",)
     )
-    assert test.n == 20 and test.difference == pytest.approx(0.5) and test.better == "a"
+    assert test.n == 20
+    assert test.difference == pytest.approx(0.5)
+    assert test.better == "a"
     columns = ("hd95_mm_anterior", "hd95_mm_posterior")
     right[:20, 1], wrong[:20, 1] = NAN, 50
     (test,) = paired_tests(
         {"a": [score_table(right, columns)], "b": [score_table(wrong, columns)]}, HEADS, ("hd95",)
     )
-    assert test.difference == pytest.approx(-50 / 4) and test.better == "a"
+    assert test.difference == pytest.approx(-50 / 4)
+    assert test.better == "a"
     # where neither outlines it, it is left out, and so are the heads that have nothing else
     (both,) = paired_tests(
         {"a": [score_table(right)], "b": [score_table(right)]}, HEADS, ("dice_posterior",)
     )
-    assert both.n == 10 and both.differing == 0
+    assert both.n == 10
+    assert both.differing == 0
     # a blank of somebody else's column tells nothing
     odd = {"a": [score_table(right, ("x_1", "x_2"))], "b": [score_table(wrong, ("x_1", "x_2"))]}
     assert paired_tests(odd, HEADS, ("x_2",))[0].n == 10
@@ -128,11 +136,9 @@ def test_equal_pairs_are_left_out_of_the_ranks(base):
         np.repeat(np.arange(1, 9), 2) / 1000
     )  # 8 heads, all in one direction; 12 are equal
     (test,) = paired_tests({"a": [score_table(better)], "b": [score_table(base)]}, HEADS)
-    assert (
-        (test.n, test.differing) == (20, 8)
-        and test.p == pytest.approx(2 / 2**8)
-        and "12 equal pairs" in test.note
-    )
+    assert (test.n, test.differing) == (20, 8)
+    assert test.p == pytest.approx(2 / 2**8)
+    assert "12 equal pairs" in test.note
     assert test.difference == pytest.approx(
         np.arange(1, 9).sum() / 1000 / 20
     )  # but count in the mean
@@ -143,15 +149,15 @@ def test_too_few_pairs_are_named(base):
     (test,) = paired_tests(
         {"a": [score_table(base[:8] + np.arange(1, 9) / 100)], "b": [score_table(base[:8])]}, few
     )
-    assert test.n == 4 and test.p == pytest.approx(2 / 2**4) and test.better == ""
+    assert test.n == 4
+    assert test.p == pytest.approx(2 / 2**4)
+    assert test.better == ""
     assert "too few: 4 differing pairs cannot give p below 0.12" in test.note
     (one,) = paired_tests({"a": [score_table(base[:2] + 0.1)], "b": [score_table(base[:2])]}, few)
-    assert (
-        one.n == 1
-        and one.p == 1
-        and math.isnan(one.low)
-        and "too few: 1 differing pair " in one.note
-    )
+    assert one.n == 1
+    assert one.p == 1
+    assert math.isnan(one.low)
+    assert "too few: 1 differing pair " in one.note
     assert "no difference shown; too few" in comparison_table([test])
 
 
@@ -161,9 +167,13 @@ def test_a_few_great_losses_are_not_hidden_by_many_small_wins(base):
     """
     first = base + np.repeat([*np.arange(1, 19) / 1000, -0.8, -0.7], 2)
     (test,) = paired_tests({"a": [score_table(first)], "b": [score_table(base)]}, HEADS)
-    assert test.p < 0.05 and test.difference < 0 and test.better == ""
+    assert test.p < 0.05
+    assert test.difference < 0
+    assert test.better == ""
     line = comparison_table([test]).splitlines()[1]
-    assert "the mean the other" in line and "no difference" not in line and "better" not in line
+    assert "the mean the other" in line
+    assert "no difference" not in line
+    assert "better" not in line
 
 
 def test_thousands_of_pairs_can_be_compared():
@@ -172,13 +182,16 @@ def test_thousands_of_pairs_can_be_compared():
     first, second = ({str(n): {"dice": v} for n, v in enumerate(values + d)} for d in (0.01, 0.0))
     groups = {case: case for case in first}
     (test,) = paired_tests({"a": [first], "b": [second]}, groups)
-    assert test.differing == 2000 and test.better == "a" and test.note == ""
+    assert test.differing == 2000
+    assert test.better == "a"
+    assert test.note == ""
 
 
 def test_arms_with_different_cases_share_what_they_can(base):
     short = {case: row for case, row in score_table(base).items() if case < "hippocampus_031"}
     (test,) = paired_tests({"a": [score_table(base + 0.01)], "b": [short]}, HEADS)
-    assert test.n == 15 and "without 10 cases that only one arm has" in test.note
+    assert test.n == 15
+    assert "without 10 cases that only one arm has" in test.note
     assert {
         name: len(v)
         for name, v in arm_values({"a": [score_table(base)], "b": [short]}, HEADS).items()

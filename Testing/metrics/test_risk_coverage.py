@@ -11,7 +11,8 @@ from MedLLMSegLib.metrics.risk_coverage import risk_coverage_area
 def test_risk_coverage_of_known_cases():
     errors = np.array([False, False, False, True])
     perfect = risk_coverage_area(np.array([0.1, 0.2, 0.3, 0.9]), errors)
-    assert perfect.area == perfect.best == pytest.approx(0.25 / 4) and perfect.random == 0.25
+    assert perfect.area == perfect.best == pytest.approx(0.25 / 4)
+    assert perfect.random == 0.25
     worst = risk_coverage_area(np.array([0.9, 0.8, 0.7, 0.1]), errors)
     assert worst.area == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
     constant = risk_coverage_area(np.zeros(4), errors)

@@ -13,7 +13,8 @@ def test_holms_correction_by_hand():
         pytest.approx(0.06),
         pytest.approx(0.06),
     ]
-    assert holm([0.5, 0.9]) == [1.0, 1.0] and holm([0.02]) == [0.02]
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([0.02]) == [0.02]
     assert holm([0.001, 0.001, 0.04]) == [pytest.approx(v) for v in (0.003, 0.003, 0.04)]
 
 
@@ -25,5 +26,6 @@ def test_ranks_against_a_count_of_all_signs():
     sums, seen = ranks @ signs, ranks @ np.sign(differences)
     test = signed_rank(differences + np.array([1, -1, 1, 1, -1, 1, 1]) * 1e-16)
     assert test.p == pytest.approx((np.abs(sums) >= np.abs(seen) - 1e-9).mean())
-    assert test.rank_sign == 1 and test.pairs == 7
+    assert test.rank_sign == 1
+    assert test.pairs == 7
     assert signed_rank(np.zeros(5)) == SignedRank(p=1.0, rank_sign=0.0, pairs=0)

@@ -45,4 +45,6 @@ def test_the_shortcut_is_learnt_on_train_and_measured_elsewhere():
     found = measure_shortcut(
         ["AP"] * 4 + ["PA"] * 4, [1, 1, 1, 0, 0, 0, 0, 1], ["AP", "PA", "AP", "side"], [1, 0, 0, 1]
     )
-    assert found.rule == {"AP": 1, "PA": 0} and found.accuracy == 0.5 and found.n == 4
+    assert found.rule == {"AP": 1, "PA": 0}
+    assert found.accuracy == 0.5
+    assert found.n == 4

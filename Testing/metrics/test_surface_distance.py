@@ -160,7 +160,8 @@ def test_the_surface_of_a_cube_has_a_hollow():
     mask = np.zeros((5, 5, 5), bool)
     mask[:3, 1:4, 1:4] = True  # touches the border, beyond which it is not
     points = surface_points_ras(mask, np.eye(4))
-    assert len(points) == 26 and [2, 2, 1] not in points.tolist()
+    assert len(points) == 26
+    assert [2, 2, 1] not in points.tolist()
     assert surface_points_ras(np.zeros((2, 2, 2), bool), np.eye(4)).shape == (0, 3)
 
 

@@ -33,7 +33,8 @@ def names_of(part):
 
 
 def press(button):
-    assert button.enabled and button.visible, button.toolTip
+    assert button.enabled, button.toolTip
+    assert button.visible, button.toolTip
     button.click()
 
 

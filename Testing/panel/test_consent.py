@@ -22,17 +22,22 @@ def test_packages_are_named_before_they_are_installed(
         lambda requester, task: installed.append(task) or panel.missing.clear(),
     )
     press(panel.ui.segmentButton)
-    assert not installed and not logic.calls and "monai (2 MB)" in panel.ui.statusLabel.text
+    assert not installed
+    assert not logic.calls
+    assert "monai (2 MB)" in panel.ui.statusLabel.text
     picture(panel, "packages")
     press(panel.ui.notNowButton)
-    assert panel.ui.segmentButton.text == "Segment" and not panel.ui.notNowButton.visible
+    assert panel.ui.segmentButton.text == "Segment"
+    assert not panel.ui.notNowButton.visible
     monkeypatch.setitem(names_of("consent"), "AFTER_PAINT_MS", 1000)  # the picture takes as long
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
-    assert panel.ui.segmentButton.text == "Installing..." and not panel.ui.segmentButton.enabled
+    assert panel.ui.segmentButton.text == "Installing..."
+    assert not panel.ui.segmentButton.enabled
     picture(panel, "installing")
     process(application, lambda: logic.calls)
-    assert installed == ["segment"] and panel.ui.segmentButton.text == "Cancel"
+    assert installed == ["segment"]
+    assert panel.ui.segmentButton.text == "Cancel"
 
 
 def test_a_failed_installation_leaves_a_way_on(
@@ -48,20 +53,24 @@ def test_a_failed_installation_leaves_a_way_on(
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
     process(application, lambda: "not installed" in panel.ui.statusLabel.text)
-    assert not logic.calls and panel.ui.segmentButton.enabled
+    assert not logic.calls
+    assert panel.ui.segmentButton.enabled
 
 
 def test_a_licence_that_is_not_permissive_is_asked_for_once(panel, logic, scan, picture):
     panel.ui.modelList.setCurrentRow(1)
     press(panel.ui.segmentButton)
-    assert not logic.calls and panel.ui.segmentButton.text == "Accept and segment"
+    assert not logic.calls
+    assert panel.ui.segmentButton.text == "Accept and segment"
     assert "CC-BY-NC-SA-4.0 (share-alike, non-commercial)" in panel.ui.statusLabel.text
     picture(panel, "licence")
     press(panel.ui.notNowButton)
-    assert panel.ui.segmentButton.text == "Segment" and "not accepted" in panel.ui.statusLabel.text
+    assert panel.ui.segmentButton.text == "Segment"
+    assert "not accepted" in panel.ui.statusLabel.text
     press(panel.ui.segmentButton)
     panel.ui.modelList.setCurrentRow(0)  # another model: nothing is asked any more
-    assert panel.ui.segmentButton.text == "Segment" and not panel.ui.statusLabel.text
+    assert panel.ui.segmentButton.text == "Segment"
+    assert not panel.ui.statusLabel.text
     panel.ui.modelList.setCurrentRow(1)
     press(panel.ui.segmentButton)
     start(panel, logic).end("cancelled")
@@ -71,7 +80,8 @@ def test_a_licence_that_is_not_permissive_is_asked_for_once(panel, logic, scan, 
 def test_share_alike_is_not_permissive(panel, logic, scan, cache):
     (cache / ACCEPTED).unlink()
     press(panel.ui.segmentButton)
-    assert "CC-BY-SA-4.0 (share-alike)" in panel.ui.statusLabel.text and not logic.calls
+    assert "CC-BY-SA-4.0 (share-alike)" in panel.ui.statusLabel.text
+    assert not logic.calls
 
 
 def test_a_licence_that_cannot_be_remembered_is_said(panel, logic, scan, cache):
@@ -79,7 +89,9 @@ def test_a_licence_that_cannot_be_remembered_is_said(panel, logic, scan, cache):
     (cache / ACCEPTED).mkdir()
     press(panel.ui.segmentButton)
     press(panel.ui.segmentButton)
-    assert not logic.calls and panel.panel.state == "failed" and panel.ui.segmentButton.enabled
+    assert not logic.calls
+    assert panel.panel.state == "failed"
+    assert panel.ui.segmentButton.enabled
 
 
 def test_the_licence_comes_before_the_packages(
@@ -107,11 +119,9 @@ def test_a_training_asks_for_the_licence_of_its_start(panel, logic, pairs, cache
     press(panel.ui.addAllPairsButton)
     panel.ui.trainNameEdit.text = "mine"
     press(panel.ui.trainButton)
-    assert (
-        not logic.calls
-        and panel.ui.trainButton.text == "Accept and train"
-        and "CC-BY-SA" in panel.ui.trainStatusLabel.text
-    )
+    assert not logic.calls
+    assert panel.ui.trainButton.text == "Accept and train"
+    assert "CC-BY-SA" in panel.ui.trainStatusLabel.text
     press(panel.ui.trainButton)
     made = replace(logic.choices[0].entry, id="mine")  # it inherits the licence
     logic.job.end("done", model=made)
@@ -167,24 +177,21 @@ def test_pytorch_is_installed_beside_the_window_and_says_how_far_it_is(
     ui = panel.ui
     pip.text, pip.fraction = "torch-2.13.0-cp312-cp312-manylinux_2_28_x86_64.whl (899.7 MB)", 0.43
     process(application, lambda: ui.progressBar.value == 43)
-    assert (
-        "torch-2.13.0" in ui.statusLabel.text.replace("\u200b", "")
-        and ui.segmentButton.text == "Cancel"
-        and not ensured
-    )
+    assert "torch-2.13.0" in ui.statusLabel.text.replace("\u200b", "")
+    assert ui.segmentButton.text == "Cancel"
+    assert not ensured
     picture(panel, "installing-torch")
     pip.text, pip.fraction, pip.placing = "", None, True
     process(application, lambda: ui.segmentButton.text == "Installing...")
-    assert not ui.segmentButton.enabled and ui.progressBar.maximum == 0
+    assert not ui.segmentButton.enabled
+    assert ui.progressBar.maximum == 0
     panel.consent.stop()
     assert not pip.stopped  # half a PyTorch would be worse
     pip.ended = pip.worked = True
     process(application, lambda: logic.calls)
-    assert (
-        ensured == ["segment"]
-        and ui.segmentButton.text == "Cancel"
-        and panel.panel.state == "running"
-    )
+    assert ensured == ["segment"]
+    assert ui.segmentButton.text == "Cancel"
+    assert panel.panel.state == "running"
 
 
 def test_a_model_that_is_chosen_meanwhile_is_asked_for_its_licence(installing, logic, application):
@@ -192,11 +199,9 @@ def test_a_model_that_is_chosen_meanwhile_is_asked_for_its_licence(installing, l
     panel.ui.modelList.setCurrentRow(1)
     pip.ended = pip.worked = True
     process(application, lambda: ensured)
-    assert (
-        panel.panel.state == "needs_licence"
-        and "CC-BY-NC-SA" in panel.ui.statusLabel.text
-        and not logic.calls
-    )
+    assert panel.panel.state == "needs_licence"
+    assert "CC-BY-NC-SA" in panel.ui.statusLabel.text
+    assert not logic.calls
     press(panel.ui.segmentButton)
     assert logic.calls[-1][2]["model"] == "heart-cine"
 
@@ -207,11 +212,9 @@ def test_who_leaves_the_module_meanwhile_finds_it_ready(installing, logic, appli
     pip.ended = pip.worked = True
     process(application, lambda: ensured)
     panel.enter()
-    assert (
-        "are installed" in panel.ui.statusLabel.text
-        and not logic.calls
-        and panel.ui.segmentButton.text == "Segment"
-    )
+    assert "are installed" in panel.ui.statusLabel.text
+    assert not logic.calls
+    assert panel.ui.segmentButton.text == "Segment"
     start(panel, logic)
 
 
@@ -220,10 +223,12 @@ def test_the_download_can_be_cancelled(installing, logic, application):
     process(application, lambda: panel.ui.segmentButton.enabled)
     press(panel.ui.segmentButton)
     process(application, lambda: panel.panel.state == "idle")
-    assert (
-        pip.stopped and not ensured and not logic.calls and "stopped" in panel.ui.statusLabel.text
-    )
-    assert panel.ui.segmentButton.enabled and panel.consent.installation is None
+    assert pip.stopped
+    assert not ensured
+    assert not logic.calls
+    assert "stopped" in panel.ui.statusLabel.text
+    assert panel.ui.segmentButton.enabled
+    assert panel.consent.installation is None
 
 
 @pytest.mark.parametrize(
@@ -236,11 +241,11 @@ def test_a_download_that_fails_is_said_and_logged(
     monkeypatch.setattr(install, "torch_is_missing", lambda: True)
     pip.ended, pip.log, pip.worked = True, "ERROR: no network", says_that_it_worked
     process(application, lambda: panel.panel.state == "failed")
-    assert (
-        "PyTorch Utils module" in panel.ui.statusLabel.text
-        and "ERROR: no network" in panel.ui.logText.plainText
-    )
-    assert not ensured and not logic.calls and panel.ui.segmentButton.enabled
+    assert "PyTorch Utils module" in panel.ui.statusLabel.text
+    assert "ERROR: no network" in panel.ui.logText.plainText
+    assert not ensured
+    assert not logic.calls
+    assert panel.ui.segmentButton.enabled
 
 
 @pytest.mark.parametrize("placing", [False, True])
@@ -249,10 +254,12 @@ def test_closing_the_scene_leaves_it_running_and_quitting_ends_it(installing, ap
 
     panel, pip, ensured = installing
     slicer.mrmlScene.Clear(0)
-    assert not pip.stopped and panel.panel.state == "installing"
+    assert not pip.stopped
+    assert panel.panel.state == "installing"
     pip.placing = placing
     panel.cleanup()
-    assert pip.stopped is not placing and not ensured
+    assert pip.stopped is not placing
+    assert not ensured
     process(application)
 
 
@@ -276,4 +283,5 @@ def test_what_ends_after_its_panel_is_gone_opens_no_window(installing, applicati
     panel.cleanup()
     pip.ended = pip.worked = True
     process(application, lambda: panel.consent.installation is None)
-    assert not ensured and not pip.stopped
+    assert not ensured
+    assert not pip.stopped

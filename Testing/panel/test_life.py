@@ -40,16 +40,13 @@ def test_choices_are_saved_with_the_scene(panel, module, scan):
         True,
         "heart-cine",
     )
-    assert (
-        ui.sideComboBox.currentIndex == 2
-        and ui.augmentSpinBox.value == 3
-        and ui.trainNameEdit.text == "mine"
-    )
-    assert (
-        chosen.inputVolume.GetName() == "MRHead"
-        and ui.inputVolumeSelector.currentNode() is chosen.inputVolume
-    )
-    assert panel.panel.chosen.id == "heart-cine" and ui.modelList.currentRow == 1
+    assert ui.sideComboBox.currentIndex == 2
+    assert ui.augmentSpinBox.value == 3
+    assert ui.trainNameEdit.text == "mine"
+    assert chosen.inputVolume.GetName() == "MRHead"
+    assert ui.inputVolumeSelector.currentNode() is chosen.inputVolume
+    assert panel.panel.chosen.id == "heart-cine"
+    assert ui.modelList.currentRow == 1
 
 
 def test_closing_the_scene_cancels_and_empties_the_panel(panel, logic, scan):
@@ -64,11 +61,9 @@ def test_closing_the_scene_cancels_and_empties_the_panel(panel, logic, scan):
             "The scan was removed from the scene while it was being segmented; nothing was changed."
         ),
     )
-    assert (
-        panel.parameters is not None
-        and panel.parameters.inputVolume is None
-        and not panel.ui.segmentButton.enabled
-    )
+    assert panel.parameters is not None
+    assert panel.parameters.inputVolume is None
+    assert not panel.ui.segmentButton.enabled
     assert panel.ui.sampleButton.visible
 
 
@@ -77,7 +72,8 @@ def test_reload_ends_the_worker_first_and_takes_the_library_along(panel, logic, 
         sys, "modules", {**sys.modules, "MedLLMSegLib.gone": types.ModuleType("gone")}
     )
     panel.onReload()
-    assert panel.reloaded and logic.calls == [("close",)]
+    assert panel.reloaded
+    assert logic.calls == [("close",)]
     assert not any(name.split(".")[0] == "MedLLMSegLib" for name in sys.modules)
 
 
@@ -86,7 +82,8 @@ def test_after_cleanup_nothing_is_observed_and_nothing_comes_back(panel, logic, 
 
     job, selector = start(panel, logic), panel.ui.trainVolumeSelector
     panel.cleanup()
-    assert logic.calls[-1] == ("close",) and not panel.Observations
+    assert logic.calls[-1] == ("close",)
+    assert not panel.Observations
     selector.setCurrentNode(scan)  # what is left of the window still hears of nodes
     slicer.mrmlScene.RemoveNode(slicer.util.addVolumeFromArray(np.zeros((2, 2, 2))))
     job.end("cancelled")  # as a download or a job that ends late
@@ -105,7 +102,8 @@ def test_the_worker_ends_though_the_window_is_half_gone(panel, logic, scan, monk
     with monkeypatch.context() as broken, pytest.raises(ValueError):
         broken.setattr(type(panel.training), "close", destroyed)
         panel.cleanup()
-    assert logic.calls[-1] == ("close",) and not panel.Observations
+    assert logic.calls[-1] == ("close",)
+    assert not panel.Observations
 
 
 def test_a_panel_of_its_own(module, logic, scan):
@@ -113,9 +111,11 @@ def test_a_panel_of_its_own(module, logic, scan):
     import slicer
 
     panel = module.MedLLMSegWidget()
-    assert panel.parameters.inputVolume is scan and panel.ui.segmentButton.enabled
+    assert panel.parameters.inputVolume is scan
+    assert panel.ui.segmentButton.enabled
     slicer.mrmlScene.Clear(0)
-    assert panel.parameters is not None and not panel.ui.segmentButton.enabled
+    assert panel.parameters is not None
+    assert not panel.ui.segmentButton.enabled
     panel.cleanup()
 
 
@@ -130,7 +130,8 @@ def test_one_failing_poll_is_not_the_last(module, application, scan, monkeypatch
     logic._startPolling()
     process(application, lambda: 2 in polls)
     logic._stopPolling()
-    assert raised and all("ZeroDivisionError" in error for error in raised)
+    assert raised
+    assert all("ZeroDivisionError" in error for error in raised)
     raised.clear()
 
 
@@ -160,14 +161,13 @@ def test_the_sample_is_fetched_beside_the_window(
     monkeypatch.setitem(namespace, "load_sample", lambda: 1 / 0)
     press(panel.ui.sampleButton)
     process(application, lambda: panel.ui.sampleButton.enabled)
-    assert (
-        "could not be downloaded" in panel.ui.statusLabel.text
-        and "division" in panel.ui.logText.plainText
-    )
+    assert "could not be downloaded" in panel.ui.statusLabel.text
+    assert "division" in panel.ui.logText.plainText
     monkeypatch.setitem(namespace, "load_sample", read)
     press(panel.ui.sampleButton)
     process(application, lambda: panel.ui.inputVolumeSelector.currentNode() is not None)
-    assert panel.ui.segmentButton.enabled and not panel.ui.sampleButton.visible
+    assert panel.ui.segmentButton.enabled
+    assert not panel.ui.sampleButton.visible
 
 
 def test_long_names_and_paths_fit(panel, logic, scan, drawn, picture):
@@ -211,15 +211,11 @@ def test_sample_data_is_registered_when_slicer_has_started(module, said, monkeyp
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=logic))
     parent = types.SimpleNamespace()
     module.MedLLMSeg(parent)
-    assert (
-        parent.title == "MedLLMSeg"
-        and parent.categories == ["Segmentation"]
-        and "medical device" in parent.helpText
-    )
+    assert parent.title == "MedLLMSeg"
+    assert parent.categories == ["Segmentation"]
+    assert "medical device" in parent.helpText
     said["startupCompleted()"]()
     checksum = "cc211f0dfd9a05ca3841ce1141b292898b2dd2d3f08286affadf823a7e58df93"
-    assert (
-        registered[0]["category"] == "MedLLMSeg"
-        and registered[0]["checksums"] == f"SHA256:{checksum}"
-    )
+    assert registered[0]["category"] == "MedLLMSeg"
+    assert registered[0]["checksums"] == f"SHA256:{checksum}"
     assert registered[0]["uris"].endswith(f"/SHA256/{checksum}")

@@ -12,16 +12,20 @@ from Testing.panel.steps import names_of, press, process
 def test_search_and_choice(panel, logic, scan, picture):
     ui = panel.ui
     ui.modelSearchEdit.text = "heart cine"
-    assert ui.modelList.count == 1 and panel.parameters.model == "hippocampus-t1"
+    assert ui.modelList.count == 1
+    assert panel.parameters.model == "hippocampus-t1"
     ui.modelList.setCurrentRow(0)
-    assert panel.parameters.model == "heart-cine" and "left ventricle" in ui.modelDetailsLabel.text
-    assert (
-        not ui.sideComboBox.enabled and "no organ with a left" in ui.sideComboBox.toolTip
-    )  # a heart has one
+    assert panel.parameters.model == "heart-cine"
+    assert "left ventricle" in ui.modelDetailsLabel.text
+    # a heart has one
+    assert not ui.sideComboBox.enabled
+    assert "no organ with a left" in ui.sideComboBox.toolTip
     ui.modelSearchEdit.text = ""
-    assert ui.modelList.count == 3 and ui.modelList.currentRow == 1
+    assert ui.modelList.count == 3
+    assert ui.modelList.currentRow == 1
     ui.modelList.setCurrentRow(2)
-    assert "21.0 GB" in ui.modelDetailsLabel.text and "(too large)" in ui.modelList.item(2).text()
+    assert "21.0 GB" in ui.modelDetailsLabel.text
+    assert "(too large)" in ui.modelList.item(2).text()
     picture(panel, "large-model", "models")
 
 
@@ -37,13 +41,15 @@ def test_models_are_imported_verified_and_deleted(
     monkeypatch.setitem(namespace, "licence_text", lambda entry: "the licence")
     panel.models.refresh()
     picture(panel, "models", "models")
-    assert not panel.ui.deleteModelButton.enabled and "stays" in panel.ui.deleteModelButton.toolTip
+    assert not panel.ui.deleteModelButton.enabled
+    assert "stays" in panel.ui.deleteModelButton.toolTip
     press(panel.ui.importModelButton)  # the dialog was closed
     assert not done
     said["path"] = str(tmp_path)
     press(panel.ui.importZipButton)
     press(panel.ui.importModelButton)
-    assert done == [str(tmp_path)] * 2 and panel.parameters.model == "heart-cine"
+    assert done == [str(tmp_path)] * 2
+    assert panel.parameters.model == "heart-cine"
     press(panel.ui.verifyModelButton)
     assert "sha256" in panel.ui.modelsLabel.text
     press(panel.ui.licenceButton)
@@ -55,7 +61,8 @@ def test_models_are_imported_verified_and_deleted(
     assert len(done) == 2
     said["agrees"] = True
     press(panel.ui.deleteModelButton)
-    assert done[-1] == "heart-cine" and "deleted" in panel.ui.modelsLabel.text
+    assert done[-1] == "heart-cine"
+    assert "deleted" in panel.ui.modelsLabel.text
 
 
 def test_a_model_of_an_older_version_is_named_when_it_is_verified(panel, monkeypatch, tmp_path):
@@ -103,23 +110,21 @@ def test_a_model_that_diagnoses_is_verified_deleted_and_shown_alike(
     assert listed == ["hippocampus-t1", "heart-cine", "body-ct", "chest-xray"]
     assert ui.managedComboBox.currentText == "hippocampus-t1"
     ui.modelList.setCurrentRow(1)  # what is chosen to segment with is what the section is about
-    assert ui.managedComboBox.currentText == "heart-cine" and "outlines" in ui.modelsLabel.text
+    assert ui.managedComboBox.currentText == "heart-cine"
+    assert "outlines" in ui.modelsLabel.text
     ui.managedComboBox.setCurrentIndex(3)
-    assert (
-        panel.parameters.model == "heart-cine"
-        and "diagnoses" in ui.modelsLabel.text
-        and "one of yours" in ui.modelsLabel.text
-    )
+    assert panel.parameters.model == "heart-cine"
+    assert "diagnoses" in ui.modelsLabel.text
+    assert "one of yours" in ui.modelsLabel.text
     picture(panel, "models-classifier", "models")
     press(ui.verifyModelButton)
     press(ui.licenceButton)
     press(ui.openFolderButton)
     press(ui.deleteModelButton)
-    assert (
-        done == [("verify", "chest-xray"), ("delete", "chest-xray")]
-        and said["shown"][0][1]["detailedText"] == "of chest-xray"
-    )
-    assert said["opened"] == [str(entry.folder)] and "chest-xray" in said["asked"][0]
+    assert done == [("verify", "chest-xray"), ("delete", "chest-xray")]
+    assert said["shown"][0][1]["detailedText"] == "of chest-xray"
+    assert said["opened"] == [str(entry.folder)]
+    assert "chest-xray" in said["asked"][0]
 
 
 def test_a_large_model_is_read_while_the_window_lives(
@@ -134,14 +139,13 @@ def test_a_large_model_is_read_while_the_window_lives(
     ui, said["path"] = panel.ui, "/a/large/model"
     press(ui.importModelButton)
     process(application, lambda: "Importing" in ui.modelsLabel.text)
-    assert (
-        not ui.importZipButton.enabled
-        and not ui.verifyModelButton.enabled
-        and "Wait" in ui.importZipButton.toolTip
-    )
+    assert not ui.importZipButton.enabled
+    assert not ui.verifyModelButton.enabled
+    assert "Wait" in ui.importZipButton.toolTip
     gate.set()
     process(application, lambda: "was imported" in ui.modelsLabel.text)
-    assert ui.importZipButton.enabled and panel.parameters.model == "heart-cine"
+    assert ui.importZipButton.enabled
+    assert panel.parameters.model == "heart-cine"
 
 
 def test_a_panel_that_goes_while_a_model_is_read_is_left_alone(
@@ -196,16 +200,16 @@ def test_several_models_come_along_and_the_chosen_one_need_not_be_the_first(
         heart["title"],
         shipped["title"],
     ]
-    assert ui.modelList.currentRow == 1 and ui.trainStartComboBox.currentText == "hippocampus-t1"
+    assert ui.modelList.currentRow == 1
+    assert ui.trainStartComboBox.currentText == "hippocampus-t1"
     ui.modelSearchEdit.text = "non ventricle"
     assert ui.modelList.count == 0
     ui.modelSearchEdit.text = "ventricle NC"
     ui.modelList.setCurrentRow(0)
-    assert panel.parameters.model == "cardiac-cine-mr" and not ui.sideComboBox.enabled
-    assert (
-        "Right ventricle, Myocardium, Left ventricle" in ui.modelDetailsLabel.text
-        and "fit" in ui.modelDetailsLabel.text
-    )
+    assert panel.parameters.model == "cardiac-cine-mr"
+    assert not ui.sideComboBox.enabled
+    assert "Right ventricle, Myocardium, Left ventricle" in ui.modelDetailsLabel.text
+    assert "fit" in ui.modelDetailsLabel.text
     press(ui.segmentButton)
     assert "CC-BY-NC-SA-4.0 (share-alike, non-commercial)" in ui.statusLabel.text.replace(
         "\u200b", ""

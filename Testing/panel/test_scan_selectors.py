@@ -8,17 +8,13 @@ def test_when_the_input_is_deleted_the_next_scan_takes_its_place(panel, scan):
 
     other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")
     slicer.mrmlScene.RemoveNode(scan)
-    assert (
-        panel.parameters.inputVolume is other
-        and panel.panel.input == "other"
-        and panel.ui.segmentButton.enabled
-    )
+    assert panel.parameters.inputVolume is other
+    assert panel.panel.input == "other"
+    assert panel.ui.segmentButton.enabled
     slicer.mrmlScene.RemoveNode(other)
-    assert (
-        panel.parameters.inputVolume is None
-        and not panel.ui.segmentButton.enabled
-        and panel.ui.sampleButton.visible
-    )
+    assert panel.parameters.inputVolume is None
+    assert not panel.ui.segmentButton.enabled
+    assert panel.ui.sampleButton.visible
 
 
 def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
@@ -29,7 +25,8 @@ def test_what_is_no_scan_is_not_chosen_by_itself(panel, drawn):
     hidden = slicer.vtkMRMLScalarVolumeNode()
     hidden.SetHideFromEditors(True)
     slicer.mrmlScene.AddNode(hidden)
-    assert panel.parameters.inputVolume is None and panel.ui.sampleButton.visible
+    assert panel.parameters.inputVolume is None
+    assert panel.ui.sampleButton.visible
     unsure = slicer.vtkMRMLScalarVolumeNode()
     name_map(drawn("found"), None)
     unsure.SetAttribute("MedLLMSegUncertainty", "map")
@@ -65,14 +62,11 @@ def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, dr
     panel.ui.diagnoseImageSelector.setCurrentNode(maps[1])
     assert panel.panel.image is None  # a heat map is no image to be diagnosed
     slicer.mrmlScene.RemoveNode(scan)
-    assert (
-        panel.parameters.inputVolume is None and panel.ui.inputVolumeSelector.currentNode() is None
-    )
-    assert (
-        not panel.ui.segmentButton.enabled
-        and "Load a scan" in panel.ui.segmentButton.toolTip
-        and panel.ui.sampleButton.visible
-    )
+    assert panel.parameters.inputVolume is None
+    assert panel.ui.inputVolumeSelector.currentNode() is None
+    assert not panel.ui.segmentButton.enabled
+    assert "Load a scan" in panel.ui.segmentButton.toolTip
+    assert panel.ui.sampleButton.visible
 
 
 def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is_deleted(
@@ -90,10 +84,8 @@ def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is
     assert panel.parameters.outputSegmentation is second
     panel.ui.outputSegmentationSelector.setCurrentNode(third)
     slicer.mrmlScene.RemoveNode(third)
-    assert (
-        panel.parameters.outputSegmentation is None
-        and panel.ui.outputSegmentationSelector.currentNode() is None
-    )
+    assert panel.parameters.outputSegmentation is None
+    assert panel.ui.outputSegmentationSelector.currentNode() is None
     assert second.GetScene() is not None
 
 
@@ -112,7 +104,8 @@ def test_a_heat_map_of_a_colour_picture_is_not_taken_for_a_scan(panel):
         {"no": 0.2, "yes": 0.8}, "yes", 0.41, 0.78, heat, "yes", None, None, model="a model"
     )
     assert write_diagnosis(found, images_of(picture, "radiograph", "a model"))[1] is not None
-    assert panel.parameters.inputVolume is None and not panel.ui.segmentButton.enabled
+    assert panel.parameters.inputVolume is None
+    assert not panel.ui.segmentButton.enabled
 
 
 def test_other_modules_nodes_cost_nothing(panel, module, monkeypatch):
@@ -130,7 +123,8 @@ def test_other_modules_nodes_cost_nothing(panel, module, monkeypatch):
         slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name=f"scan {n}")
     assert not drawn_anew
     panel.enter()
-    assert panel.panel.scans == 5 and panel.parameters.inputVolume.GetName() == "scan 0"
+    assert panel.panel.scans == 5
+    assert panel.parameters.inputVolume.GetName() == "scan 0"
     slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
     drawn_anew.clear()
     slicer.util.addVolumeFromArray(np.zeros((2, 2, 2)), name="one of many")

@@ -118,7 +118,8 @@ def test_a_logic_from_the_console_goes_with_its_last_run(module, application, sc
         gc.collect()
         application.processEvents()
         time.sleep(0.01)
-    assert done == ["done"] and not client.closed
+    assert done == ["done"]
+    assert not client.closed
     while not client.closed and time.monotonic() < end:
         application.processEvents()
         gc.collect()

@@ -15,7 +15,8 @@ def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatc
         logic=lambda: types.SimpleNamespace(ShowChartInLayout=charts.append)
     )
     ui.trainCollapsibleButton.collapsed = False
-    assert not ui.trainButton.enabled and "at least 2 pairs" in ui.trainButton.toolTip
+    assert not ui.trainButton.enabled
+    assert "at least 2 pairs" in ui.trainButton.toolTip
     ui.trainVolumeSelector.setCurrentNode(pairs[0][0])
     ui.trainSegmentationSelector.setCurrentNode(pairs[0][1])
     press(ui.addPairButton)
@@ -35,14 +36,13 @@ def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatc
         "My Structures",
         {"start": "hippocampus-t1", "minutes": 5, "device": "auto"},
     )
-    assert not ui.segmentButton.enabled and "trained" in ui.segmentButton.toolTip
+    assert not ui.segmentButton.enabled
+    assert "trained" in ui.segmentButton.toolTip
     logic.job.say("step 80 of 400, 1:50 left, loss 0.33", 0.2, 110)
     logic.job.onHistory(HISTORY[:8])
     logic.job.onHistory(HISTORY)
-    assert (
-        len(charts) == 1
-        and "loss 0.327, validation Dice 0.740, best 0.740" in ui.trainStatusLabel.text
-    )
+    assert len(charts) == 1
+    assert "loss 0.327, validation Dice 0.740, best 0.740" in ui.trainStatusLabel.text
     tables = [
         slicer.mrmlScene.GetNthNodeByClass(n, "vtkMRMLTableNode").GetTable().GetNumberOfRows()
         for n in range(2)
@@ -54,7 +54,8 @@ def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatc
     panel.exit()
     logic.job.end("done", model=logic.choices[2].entry)
     panel.enter()
-    assert panel.parameters.model == "body-ct" and "is ready" in ui.trainStatusLabel.text
+    assert panel.parameters.model == "body-ct"
+    assert "is ready" in ui.trainStatusLabel.text
     picture(panel, "trained", "train")
 
 
@@ -73,10 +74,8 @@ def test_a_cancelled_training_takes_its_curve_along(panel, logic, pairs, monkeyp
     press(panel.ui.trainButton)
     assert logic.calls[-1] == ("cancel", logic.job)
     logic.job.end("cancelled")
-    assert (
-        slicer.mrmlScene.GetNumberOfNodes() == nodes - 5
-        and "no model was made" in panel.ui.trainStatusLabel.text
-    )
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes - 5
+    assert "no model was made" in panel.ui.trainStatusLabel.text
     assert panel.ui.segmentButton.enabled
 
 
@@ -91,21 +90,18 @@ def test_what_a_cancelled_training_keeps_can_be_discarded(
     folder = cache / "trainings" / "mine"
     (folder / "cases").mkdir(parents=True)
     logic.job.end("cancelled", needsScene=False, kept=str(folder))
-    assert (
-        "trainings" in panel.ui.trainStatusLabel.text
-        and "copies of the scans" in panel.ui.trainStatusLabel.text
-    )
+    assert "trainings" in panel.ui.trainStatusLabel.text
+    assert "copies of the scans" in panel.ui.trainStatusLabel.text
     picture(panel, "train-kept", "train")
     said["agrees"] = False
     press(panel.ui.discardButton)
-    assert folder.exists() and "mine" in said["asked"][-1]
+    assert folder.exists()
+    assert "mine" in said["asked"][-1]
     said["agrees"] = True
     press(panel.ui.discardButton)
-    assert (
-        not folder.exists()
-        and not panel.ui.discardButton.visible
-        and "Discarded" in panel.ui.trainStatusLabel.text
-    )
+    assert not folder.exists()
+    assert not panel.ui.discardButton.visible
+    assert "Discarded" in panel.ui.trainStatusLabel.text
 
 
 def test_what_an_earlier_session_kept_can_be_discarded(cache, make_panel):
@@ -133,23 +129,23 @@ def test_closing_the_scene_ends_only_a_training_that_still_needs_it(
     logic.job.needsScene = collecting
     logic.job.onHistory(HISTORY[:4])
     slicer.mrmlScene.Clear(0)
-    assert (logic.calls[-1] == ("cancel", logic.job)) is collecting and not panel.training.pairs
+    assert (logic.calls[-1] == ("cancel", logic.job)) is collecting
+    assert not panel.training.pairs
     if collecting:
         logic.job.end("cancelled")
         assert "no model was made" in panel.ui.trainStatusLabel.text
         return
     logic.job.onHistory(HISTORY)
-    assert (
-        "loss 0.327" in panel.ui.trainStatusLabel.text and len(charts) == 1
-    )  # nothing is laid over the new scene unasked
+    # nothing is laid over the new scene unasked
+    assert "loss 0.327" in panel.ui.trainStatusLabel.text
+    assert len(charts) == 1
     press(panel.ui.curveButton)
-    assert (
-        len(charts) == 2
-        and charts[1].GetScene() is slicer.mrmlScene
-        and charts[1].GetTitle() == "mine"
-    )
+    assert len(charts) == 2
+    assert charts[1].GetScene() is slicer.mrmlScene
+    assert charts[1].GetTitle() == "mine"
     logic.job.end("done", model=logic.choices[2].entry)
-    assert panel.parameters.model == "body-ct" and "is ready" in panel.ui.trainStatusLabel.text
+    assert panel.parameters.model == "body-ct"
+    assert "is ready" in panel.ui.trainStatusLabel.text
 
 
 def test_pairs_leave_with_their_nodes_and_by_hand(panel, logic, pairs):
@@ -161,16 +157,15 @@ def test_pairs_leave_with_their_nodes_and_by_hand(panel, logic, pairs):
     assert texts(panel.ui.pairTable) == [["MRHead", "MRHead manual"]]
     panel.ui.pairTable.selectRow(0)
     press(panel.ui.removePairButton)
-    assert not panel.training.pairs and not panel.ui.removePairButton.enabled
+    assert not panel.training.pairs
+    assert not panel.ui.removePairButton.enabled
 
 
 def test_a_training_starts_from_the_chosen_model_whatever_else_there_is(logic, make_panel):
     logic.choices = logic.choices[::-1]  # the chosen one is the last of the list
     panel = make_panel()
-    assert (
-        panel.panel.model == "hippocampus-t1"
-        and panel.ui.trainStartComboBox.currentText == "hippocampus-t1"
-    )
+    assert panel.panel.model == "hippocampus-t1"
+    assert panel.ui.trainStartComboBox.currentText == "hippocampus-t1"
     panel.ui.trainStartComboBox.setCurrentIndex(0)
     panel.models.refresh()
     assert panel.training.start == "body-ct"  # what the user has chosen stays
@@ -185,6 +180,7 @@ def test_a_name_can_be_changed_in_its_middle(panel):
     edit.cursorPosition = 3
     for key in "ee":
         edit.insert(key)
-    assert edit.text == panel.parameters.trainName == "spleen-ct" and edit.cursorPosition == 5
+    assert edit.text == panel.parameters.trainName == "spleen-ct"
+    assert edit.cursorPosition == 5
     panel.parameters.trainName = "liver-ct"
     assert edit.text == panel.panel.train_name == "liver-ct"

@@ -46,7 +46,9 @@ def test_the_changelog_begins_with_this_version():
 def test_the_citation_is_of_this_version():
     citation = read_yaml(ROOT / "CITATION.cff")
     assert citation["version"] == __version__
-    assert citation["cff-version"] and citation["message"] and citation["authors"]
+    assert citation["cff-version"]
+    assert citation["message"]
+    assert citation["authors"]
     assert citation["license"] == "Apache-2.0"
     assert "2410.02458" in citation["references"][0]["url"]
 

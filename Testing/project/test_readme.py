@@ -165,7 +165,8 @@ def test_what_was_installed_can_be_removed():
     for path in (REQUIREMENTS, TRAINING):
         lines = [line.split("#")[0] for line in path.read_text(encoding="utf-8").splitlines()]
         names = [name[0] for line in lines if (name := re.match(r"[\w.-]+", line))]
-        assert names and f'"{" ".join(names)}"' in kept
+        assert names
+        assert f'"{" ".join(names)}"' in kept
 
 
 def test_where_it_is_kept_is_said_in_the_panels_words():
@@ -175,4 +176,5 @@ def test_where_it_is_kept_is_said_in_the_panels_words():
 
 def test_it_says_what_it_is_not():
     assert "It is not a medical device" in README
-    assert re.search(r"cite .*arXiv", README) and "Apache-2.0" in README
+    assert re.search(r"cite .*arXiv", README)
+    assert "Apache-2.0" in README

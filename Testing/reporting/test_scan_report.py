@@ -123,9 +123,12 @@ def test_letters_belong_to_their_sides():
     }
     for view in (AXIAL, CORONAL, SAGITTAL):
         left, right, top, bottom = (np.array(words[letter]) for letter in view.letters)
-        assert np.array_equal(right, view.right) and np.array_equal(left, -right)
-        assert np.array_equal(bottom, view.down) and np.array_equal(top, -bottom)
-    assert AXIAL.letters == "RLAP" and CORONAL.letters == "RLSI"
+        assert np.array_equal(right, view.right)
+        assert np.array_equal(left, -right)
+        assert np.array_equal(bottom, view.down)
+        assert np.array_equal(top, -bottom)
+    assert AXIAL.letters == "RLAP"
+    assert CORONAL.letters == "RLSI"
 
 
 @pytest.fixture(scope="module")
@@ -165,9 +168,10 @@ def test_the_page_is_whole_and_shows_files_that_are_there(report):
         "slices_1.png",
         "surface.png",
     ]
-    assert (
-        "b" not in seen.tags and "no" not in seen.tags and "x" not in seen.tags
-    )  # names are text, not HTML
+    # names are text, not HTML
+    assert "b" not in seen.tags
+    assert "no" not in seen.tags
+    assert "x" not in seen.tags
     text = " ".join(seen.text.split())
     for part in (
         'T1 <b>"größe"</b> & more',
@@ -193,7 +197,8 @@ def test_the_whole_view_shows_the_cube_on_the_right(report):
     )  # one structure: one row, and the whole scan is the fourth picture
     whole = image[:, 3 * image.shape[0] :]
     columns = coloured(whole, segmentation.structures[0].color)[:, 1]
-    assert len(columns) > 20 and columns.min() > whole.shape[1] / 2
+    assert len(columns) > 20
+    assert columns.min() > whole.shape[1] / 2
 
 
 def test_a_right_sided_structure_is_on_the_left(tmp_path):
@@ -206,7 +211,8 @@ def test_a_right_sided_structure_is_on_the_left(tmp_path):
     image = imread(tmp_path / "slices_1.png")[..., :3]
     whole = image[:, 3 * image.shape[0] :]
     columns = coloured(whole, segmentation.structures[2].color)[:, 1]
-    assert len(columns) > 20 and columns.max() < whole.shape[1] / 2
+    assert len(columns) > 20
+    assert columns.max() < whole.shape[1] / 2
 
 
 def test_each_part_of_an_organ_has_its_row(tmp_path):
@@ -247,11 +253,9 @@ def test_from_the_front_left_is_on_the_right():
     segmentation = Segmentation(Volume(labels, np.eye(4)), hippocampus_structures(lateral=True))
     figure = surface_picture(list(structure_masks(segmentation).values()))
     letters = {t.get_text(): t.get_position() for t in figure.axes[0].texts}
-    assert (
-        letters["L"][0] > letters["S"][0]
-        and letters["S"][1] > letters["L"][1]
-        and "A" not in letters
-    )
+    assert letters["L"][0] > letters["S"][0]
+    assert letters["S"][1] > letters["L"][1]
+    assert "A" not in letters
     image = pixels(figure)
     front = image[:, : image.shape[1] // 2]
     shown = front.max(-1) - front.min(-1) > 0.3
@@ -260,8 +264,10 @@ def test_from_the_front_left_is_on_the_right():
     )  # yellow has as much green as red, orange half of it
     yellow, orange = (np.argwhere(shown & part)[:, 1] for part in (hue > 0.8, hue < 0.7))
     half = front.shape[1] / 2
-    assert len(yellow) > 1000 and yellow.min() > half
-    assert len(orange) > 1000 and orange.max() < half
+    assert len(yellow) > 1000
+    assert yellow.min() > half
+    assert len(orange) > 1000
+    assert orange.max() < half
 
 
 def test_one_voxel_and_none(tmp_path):

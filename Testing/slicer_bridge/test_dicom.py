@@ -54,7 +54,8 @@ def test_the_series_is_one_that_any_reader_takes(series):
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(series[0].parent)))
     image = reader.Execute()
-    assert image.GetSize() == (34, 28, 12) and np.allclose(image.GetSpacing(), (1.1, 1.3, 2.5))
+    assert image.GetSize() == (34, 28, 12)
+    assert np.allclose(image.GetSpacing(), (1.1, 1.3, 2.5))
     assert sitk.GetArrayFromImage(image)[BALLS[3]] == 3 * GREY
 
 
@@ -94,10 +95,8 @@ def test_it_says_that_a_program_drew_it_and_with_which_codes(node):
             node.GetSegmentation().GetSegment(segment_id),
             slicer.vtkSlicerTerminologyEntry(),
         )
-        assert (
-            tag(segment, DICOM_TYPE[0]) == "AUTOMATIC"
-            and tag(segment, DICOM_NAME) == "MedLLMSeg hippocampus-t1"
-        )
+        assert tag(segment, DICOM_TYPE[0]) == "AUTOMATIC"
+        assert tag(segment, DICOM_NAME) == "MedLLMSeg hippocampus-t1"
         text = tag(segment, segment.GetTerminologyEntryTagName())
         assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(text, entry)
         for code in (
@@ -105,11 +104,9 @@ def test_it_says_that_a_program_drew_it_and_with_which_codes(node):
             entry.GetTypeObject(),
             entry.GetTypeModifierObject(),
         ):
-            assert (
-                code.GetCodeValue()
-                and code.GetCodingSchemeDesignator() == "SCT"
-                and code.GetCodeMeaning()
-            )
+            assert code.GetCodeValue()
+            assert code.GetCodingSchemeDesignator() == "SCT"
+            assert code.GetCodeMeaning()
         region = (
             entry.GetAnatomicRegionObject()
         )  # none, rather than one of empty codes, which DICOM forbids

@@ -62,9 +62,8 @@ def points(one):
 def test_one_series_for_each_value_and_the_number_beside_the_picture(scene, path):
     chart = feature_map.add_feature_map(path)
     assert [one.GetName() for one in series(chart)] == ["no finding (1)", "pneumonia (2)"]
-    assert points(series(chart)[1]) == [("a", 1.5, 2.0), ("c", 4.0, -1.0)] and points(
-        series(chart)[0]
-    ) == [("b", -3.0, 0.5)]
+    assert points(series(chart)[1]) == [("a", 1.5, 2.0), ("c", 4.0, -1.0)]
+    assert points(series(chart)[0]) == [("b", -3.0, 0.5)]
     assert series(chart)[0].GetPlotType() == slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter
     assert series(chart)[0].GetLineStyle() == slicer.vtkMRMLPlotSeriesNode.LineStyleNone
     assert not np.allclose(series(chart)[0].GetColor(), series(chart)[1].GetColor())
@@ -98,7 +97,8 @@ def test_the_logic_shows_it(scene, path, monkeypatch):
     chart = SegmentationLogic(
         makeClient=lambda: pytest.fail("a worker was started")
     ).showFeatureMap(path)
-    assert shown == [chart] and chart.GetNumberOfPlotSeriesNodes() == 2
+    assert shown == [chart]
+    assert chart.GetNumberOfPlotSeriesNodes() == 2
 
 
 @pytest.mark.parametrize(

@@ -103,10 +103,8 @@ ALL = {
 def test_what_is_missing_is_named_with_its_size(monkeypatch):
     World(monkeypatch, SLICERS)
     missing = install.missing_packages()
-    assert (
-        missing[0].startswith("PyTorch (0.2 GB to download")
-        and "several GB for an NVIDIA GPU" in missing[0]
-    )
+    assert missing[0].startswith("PyTorch (0.2 GB to download")
+    assert "several GB for an NVIDIA GPU" in missing[0]
     assert missing[1:] == [
         "monai (2 MB)",
         "safetensors (1 MB)",
@@ -124,7 +122,8 @@ def test_what_is_missing_is_named_with_its_size(monkeypatch):
 
 def test_what_is_there_is_not_missing_and_what_is_too_old_is(monkeypatch):
     World(monkeypatch, ALL)
-    assert install.missing_packages() == [] and len(install.missing_packages("train")) == 2
+    assert install.missing_packages() == []
+    assert len(install.missing_packages("train")) == 2
     World(monkeypatch, {**ALL, "monai": "1.3.0"})
     assert install.missing_packages() == ["monai (2 MB)"]
 
@@ -161,10 +160,8 @@ def test_when_all_is_there_nobody_is_asked(monkeypatch):
 def test_a_torch_that_is_there_is_left_alone(monkeypatch):
     world = World(monkeypatch, {**SLICERS, "torch": "2.13.0+cu126"})
     install.ensure_packages("MedLLMSeg")
-    assert (
-        world.asked == [(*lines(install.REQUIREMENTS), False)]
-        and "torch==2.13.0+cu126\n" in world.held
-    )
+    assert world.asked == [(*lines(install.REQUIREMENTS), False)]
+    assert "torch==2.13.0+cu126\n" in world.held
 
 
 @pytest.mark.parametrize(
@@ -200,12 +197,10 @@ def test_what_goes_wrong_is_one_sentence_with_a_way_on(monkeypatch, world, says)
     with pytest.raises(UserError) as refusal:
         install.ensure_packages("MedLLMSeg")
     message = str(refusal.value)
-    assert (
-        says in message
-        and message.endswith(".")
-        and message.count(". ") == 0
-        and "\n" not in message
-    )
+    assert says in message
+    assert message.endswith(".")
+    assert message.count(". ") == 0
+    assert "\n" not in message
     assert not (world.get("testing") and made.asked)
 
 
@@ -219,12 +214,12 @@ def test_a_slicer_that_is_too_old_is_told_so(monkeypatch):
 def test_the_lists_agree_with_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = set(lines(install.REQUIREMENTS))
-    assert asked and asked | {f"torch{install.TORCH}"} <= set(project["dependencies"])
+    assert asked
+    assert asked | {f"torch{install.TORCH}"} <= set(project["dependencies"])
     assert set(lines(install.TRAINING)) <= set(project["optional-dependencies"]["train"])
     everything = [re.split(r"[<>=]", line)[0] for line in lines(*LISTS["train"])]
-    assert not {"torch", "numpy", "scipy", "SimpleITK", "vtk"} & set(everything) and set(
-        everything
-    ) == set(install.SIZES_MB)
+    assert not {"torch", "numpy", "scipy", "SimpleITK", "vtk"} & set(everything)
+    assert set(everything) == set(install.SIZES_MB)
 
 
 @pytest.mark.slow
@@ -286,7 +281,9 @@ def test_installed_packages_can_all_be_held(tmp_path):
         install._write_constraints(tmp_path, ["torch", "lightning-fabric"]).read_text().splitlines()
     )
     names = {re.sub(r"[-_.]+", "-", Requirement(line).name).lower() for line in held}
-    assert "numpy" in names and len(held) > 20 and not {"torch", "lightning-fabric"} & names
+    assert "numpy" in names
+    assert len(held) > 20
+    assert not {"torch", "lightning-fabric"} & names
     importlib.invalidate_caches()
 
 

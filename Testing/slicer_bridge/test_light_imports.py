@@ -138,7 +138,8 @@ packages.missing_packages("segment"), packages.missing_packages("train")
 def test_the_panel_asks_for_packages_without_needing_any():
     """What happens until the button says which packages are missing."""
     found = fresh_imports(["MedLLMSeg"], walk=False, then=FIRST_LOOK)
-    assert found["wanted"] == [] and found["errors"] == []
+    assert found["wanted"] == []
+    assert found["errors"] == []
 
 
 @pytest.mark.parametrize(

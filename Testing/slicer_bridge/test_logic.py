@@ -66,7 +66,8 @@ def test_options_reach_the_segmenter_and_its_result_is_kept(scan):
         scan, model="other", side="left", device="cpu", progress=lambda *step: seen.append(step)
     )
     assert segmenter.options == {"model": "other", "device": "cpu", "side": "left"}
-    assert segmenter.volume.name == "MRHead" and seen == [("segment", 0.5)]
+    assert segmenter.volume.name == "MRHead"
+    assert seen == [("segment", 0.5)]
     assert set(logic.result.volumes_ml) == {
         "left_anterior",
         "left_posterior",
@@ -92,7 +93,8 @@ def test_a_second_run_updates_the_node_that_it_is_given(scene, scan):
     logic = SegmentationLogic(BallSegmenter())
     first = logic.segment(scan)
     count = scene.GetNumberOfNodes()
-    assert logic.segment(scan, first) is first and scene.GetNumberOfNodes() == count
+    assert logic.segment(scan, first) is first
+    assert scene.GetNumberOfNodes() == count
     assert logic.segment(scan) is not first
 
 
@@ -108,7 +110,8 @@ def test_a_failing_run_leaves_the_scene_as_it_was(scene, scan, error, existing):
     centres = _centres_in_world(node) if existing else None
     with pytest.raises(type(error)):
         logic.segment(scan, node)
-    assert scene.GetNumberOfNodes() == before and logic.result is None
+    assert scene.GetNumberOfNodes() == before
+    assert logic.result is None
     if existing:
         np.testing.assert_equal(_centres_in_world(node), centres)
 
@@ -119,13 +122,16 @@ def test_without_a_stand_in_it_is_the_worker_that_segments(scan):
     node = logic.segment(scan, side="left", device="cpu")
     assert len(_centres_in_world(node)) == 2
     ((do, asked),) = clients[0].requests
-    assert do == "segment" and (asked["model"], asked["side"], asked["device"]) == (
+    assert do == "segment"
+    assert (asked["model"], asked["side"], asked["device"]) == (
         "hippocampus-t1",
         "left",
         "cpu",
     )
     logic.segment(scan)
-    assert len(clients) == 1 and len(clients[0].requests) == 2  # it stays warm
+    # it stays warm
+    assert len(clients) == 1
+    assert len(clients[0].requests) == 2
     logic.close()
     assert clients[0].closed
 
@@ -160,7 +166,9 @@ def test_an_output_that_is_removed_meanwhile_is_made_anew(scene, scan):
     logic = SegmentationLogic(BallSegmenter())
     gone = logic.segment(scan)
     node = logic.segment(scan, gone, progress=lambda *step: scene.RemoveNode(gone))
-    assert node is not gone and node.GetScene() is scene and len(_centres_in_world(node)) == 4
+    assert node is not gone
+    assert node.GetScene() is scene
+    assert len(_centres_in_world(node)) == 4
 
 
 def test_written_by_slicer_as_seg_nrrd_and_read_back(scene, scan, tmp_path):
@@ -179,10 +187,8 @@ def test_written_by_slicer_as_seg_nrrd_and_read_back(scene, scan, tmp_path):
         new, old = segments.GetSegment(segment_id), original.GetSegment(segment_id)
         assert new.GetName() == old.GetName()
         np.testing.assert_allclose(new.GetColor(), old.GetColor(), atol=1e-4)
-        assert (
-            _tags(new) == _tags(old)
-            and "Hippocampus" in _tags(new)[old.GetTerminologyEntryTagName()]
-        )
+        assert _tags(new) == _tags(old)
+        assert "Hippocampus" in _tags(new)[old.GetTerminologyEntryTagName()]
         np.testing.assert_array_equal(
             slicer.util.arrayFromSegmentBinaryLabelmap(read, segment_id, scan),
             slicer.util.arrayFromSegmentBinaryLabelmap(node, segment_id, scan),

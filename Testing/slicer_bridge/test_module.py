@@ -76,7 +76,8 @@ def test_nothing_heavy_is_imported_when_slicer_starts(tmp_path):
 
 def test_the_ui_file_is_a_qmrmlwidget_wired_to_the_scene():
     top = UI.find("widget")
-    assert top.get("class") == "qMRMLWidget" and len(NAMES) == len(set(NAMES))
+    assert top.get("class") == "qMRMLWidget"
+    assert len(NAMES) == len(set(NAMES))
     wired = {
         c.findtext("receiver")
         for c in UI.iter("connection")
@@ -88,9 +89,8 @@ def test_the_ui_file_is_a_qmrmlwidget_wired_to_the_scene():
     }
     extended = {c.findtext("class"): c.findtext("extends") for c in UI.iter("customwidget")}
     used = {w.get("class") for w in UI.iter("widget") if not w.get("class").startswith("Q")}
-    assert used <= set(extended) and {e for e in extended.values() if not e.startswith("Q")} <= set(
-        extended
-    )
+    assert used <= set(extended)
+    assert {e for e in extended.values() if not e.startswith("Q")} <= set(extended)
 
 
 def test_every_bound_widget_has_its_parameter():
@@ -102,10 +102,8 @@ def test_every_bound_widget_has_its_parameter():
         for node in CLASSES["MedLLMSegParameterNode"].body
         if isinstance(node, ast.AnnAssign)
     }
-    assert (
-        len(bound) == len(set(bound))
-        and {"inputVolume", "outputSegmentation"} <= set(bound) <= fields
-    )
+    assert len(bound) == len(set(bound))
+    assert {"inputVolume", "outputSegmentation"} <= set(bound) <= fields
 
 
 def test_every_widget_that_the_code_names_is_in_the_ui_file():
@@ -114,7 +112,8 @@ def test_every_widget_that_the_code_names_is_in_the_ui_file():
         for path in PANEL
         for name in re.findall(r"\bui\.(\w+)", path.read_text(encoding="utf-8"))
     }
-    assert "segmentButton" in named and named <= set(NAMES)
+    assert "segmentButton" in named
+    assert named <= set(NAMES)
 
 
 def test_every_button_of_the_ui_file_does_something():

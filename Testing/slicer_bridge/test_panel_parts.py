@@ -33,11 +33,9 @@ def test_the_sample_is_fetched_verified_and_not_fetched_again(tmp_path, publishe
     uri, sha256 = published
     folder = tmp_path / "a cache é"
     done = ended(Download(folder, uri, sha256, "head.nrrd"))
-    assert (
-        done.error is None
-        and (folder / "head.nrrd").read_bytes() == b"a head"
-        and len(list(folder.iterdir())) == 1
-    )
+    assert done.error is None
+    assert (folder / "head.nrrd").read_bytes() == b"a head"
+    assert len(list(folder.iterdir())) == 1
     assert ended(Download(folder, "file:///gone", sha256, "head.nrrd")).error is None
     (folder / "head.nrrd").write_bytes(b"half of")  # broken off
     assert ended(Download(folder, uri, sha256, "head.nrrd")).error is None
@@ -63,7 +61,8 @@ def test_an_answer_that_breaks_off_is_an_error(tmp_path, published, monkeypatch)
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Answer())
     monkeypatch.setattr(threading, "excepthook", lambda what: None)
     done = ended(Download(tmp_path / "cache", published[0], published[1], "head.nrrd"))
-    assert isinstance(done.error, http.client.IncompleteRead) and not (tmp_path / "cache").exists()
+    assert isinstance(done.error, http.client.IncompleteRead)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_computes_is_found_without_torch(tmp_path, monkeypatch):

@@ -112,9 +112,9 @@ def test_a_saved_scene_comes_back_with_names_codes_and_geometry(scene, scan, log
         scene.Clear(0)
         assert scene.ReadFromMRB(str(tmp_path / "scene.mrb"), True)
     read = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
-    assert (
-        read is not node and read.GetName() == "MRHead segmentation" and described(read) == before
-    )
+    assert read is not node
+    assert read.GetName() == "MRHead segmentation"
+    assert described(read) == before
     np.testing.assert_array_equal(reference_grid(read)[0], extent)
     np.testing.assert_allclose(reference_grid(read)[1], matrix, atol=1e-6)
     role = read.GetReferenceImageGeometryReferenceRole()
@@ -122,9 +122,9 @@ def test_a_saved_scene_comes_back_with_names_codes_and_geometry(scene, scan, log
     assert logic.showUncertainty(read).GetName() == "MRHead uncertainty"  # the map is still its own
     assert not logic.canRestore(read)
     scan = read.GetNodeReference(role)
-    assert (
-        logic.segment(scan, read) is read and described(read) == before and logic.canRestore(read)
-    )
+    assert logic.segment(scan, read) is read
+    assert described(read) == before
+    assert logic.canRestore(read)
 
 
 def _application(scene):
@@ -177,7 +177,8 @@ def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name
     node = logic.segment(scan, **options)
     client = StandInClient()
     again = Copied(monkeypatch, client).run(logic.pythonLines(scan, **options))
-    assert again is not node and described(again) == described(node)
+    assert again is not node
+    assert described(again) == described(node)
     _, asked = client.requests[0]
     assert {name: asked[name] for name in options if name != "wholeSequence"} == {
         name: value for name, value in options.items() if name != "wholeSequence"
@@ -187,7 +188,8 @@ def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name
 def test_copied_python_updates_the_same_output(scan, logic, monkeypatch):
     node = logic.segment(scan, side="left")
     lines = logic.pythonLines(scan, segmentationNode=node, model="hippocampus-t1")
-    assert Copied(monkeypatch, StandInClient()).run(lines) is node and len(described(node)) == 4
+    assert Copied(monkeypatch, StandInClient()).run(lines) is node
+    assert len(described(node)) == 4
 
 
 def test_two_scans_of_one_name_are_told_apart(scan, logic, monkeypatch, add_volume):
@@ -244,8 +246,10 @@ def test_the_copied_command_is_what_the_command_line_understands(scan, logic, na
     )
     args = parsed(text)
     assert (args.model, args.side, args.device, args.augment) == ("my model", "left", "cpu", 3)
-    assert args.scans[0].suffix == ".nrrd" and args.output.name == f"{args.scans[0].stem}.seg.nrrd"
-    assert args.uncertainty.name.endswith("_uncertainty.nii.gz") and "First save the scan" in text
+    assert args.scans[0].suffix == ".nrrd"
+    assert args.output.name == f"{args.scans[0].stem}.seg.nrrd"
+    assert args.uncertainty.name.endswith("_uncertainty.nii.gz")
+    assert "First save the scan" in text
     assert not {"/", "\\"} & set(str(args.output))
 
 
@@ -257,7 +261,8 @@ def test_the_copied_command_names_the_scans_own_file(scene, scan, logic, tmp_pat
     assert scan.GetStorageNode().WriteData(scan)
     read = slicer.modules.volumes.logic().AddArchetypeVolume(str(path), "read")
     text = logic.commandLine(read)
-    assert parsed(text).scans == [path] and "#" not in text
+    assert parsed(text).scans == [path]
+    assert "#" not in text
     read.SetAndObserveTransformNodeID(add_transform(np.eye(4)).GetID())
     assert "transform" in logic.commandLine(read)
     slicer.util.updateVolumeFromArray(

@@ -28,16 +28,15 @@ WITHOUT_WORKER = tuple(check for check in selftest.CHECKS if check is not selfte
 def test_every_check_is_run_and_says_what_it_is_for():
     for module in (selftest, selftest_scene, selftest_panel):
         checks = {value for name, value in vars(module).items() if name.startswith("check_")}
-        assert checks == set(module.CHECKS) and all(check.__doc__ for check in checks)
+        assert checks == set(module.CHECKS)
+        assert all(check.__doc__ for check in checks)
 
 
 def test_it_passes_and_says_what_it_could_not_test(scene, monkeypatch, capsys):
     monkeypatch.setattr(selftest, "CHECKS", WITHOUT_WORKER)
     untested = selftest.run(unittest.TestCase(), SegmentationLogic)
-    assert (
-        any("the panel" in text for text in untested)
-        and "NOT TESTED: the panel" in capsys.readouterr().out
-    )
+    assert any("the panel" in text for text in untested)
+    assert "NOT TESTED: the panel" in capsys.readouterr().out
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 
@@ -71,10 +70,8 @@ def test_the_worker_without_its_packages_says_so(scene, tmp_path, monkeypatch):
     finally:
         for logic in case.logics:
             logic.close()
-    assert (
-        case.untested == ["the shipped model in the worker, as packages are missing: PyTorch"]
-        and sys.executable
-    )
+    assert case.untested == ["the shipped model in the worker, as packages are missing: PyTorch"]
+    assert sys.executable
 
 
 @pytest.mark.slow
@@ -150,7 +147,8 @@ def test_dicom_without_and_with_slicers_export(scene, dicom, monkeypatch):
     assert [text.split(",")[0] for text in run_alone(selftest_scene.check_dicom)] == [
         "export as DICOM SEG"
     ]
-    assert not dicom and scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0
+    assert not dicom
+    assert scene.GetNumberOfNodesByClass("vtkMRMLVolumeNode") == 0
     written = []
 
     class Plugin:
@@ -165,7 +163,8 @@ def test_dicom_without_and_with_slicers_export(scene, dicom, monkeypatch):
     monkeypatch.setattr(
         slicer.modules, "dicomPlugins", {"DICOMSegmentationPlugin": Plugin}, raising=False
     )
-    assert not run_alone(selftest_scene.check_dicom) and written
+    assert not run_alone(selftest_scene.check_dicom)
+    assert written
     monkeypatch.setattr(Plugin, "export", lambda self, exportables: "no SOP instances")
     with pytest.raises(AssertionError):
         run_alone(selftest_scene.check_dicom)

@@ -106,7 +106,8 @@ def test_nothing_runs_unless_torch_is_missing(extension, monkeypatch, have, test
             "torchvision",
         ]
         held = environment["PIP_CONSTRAINT"]
-        assert held.startswith("file://") and " " not in held
+        assert held.startswith("file://")
+        assert " " not in held
 
 
 def test_what_an_earlier_pytorch_left_may_be_exchanged_and_nothing_else(tmp_path, monkeypatch):
@@ -136,7 +137,8 @@ def test_what_an_earlier_pytorch_left_may_be_exchanged_and_nothing_else(tmp_path
 
 def test_pip_is_told_to_keep_all_that_is_there_and_to_say_how_far_it_is(tmp_path, monkeypatch):
     held = tmp_path / "a folder" / "constraints.txt"
-    assert pip_environment(held)["PIP_CONSTRAINT"] == held.as_uri() and "%20" in held.as_uri()
+    assert pip_environment(held)["PIP_CONSTRAINT"] == held.as_uri()
+    assert "%20" in held.as_uri()
     for number, says in (("25.0.1", "raw"), ("24.1", "raw"), ("23.2.1", None)):
         monkeypatch.setattr(torch_install, "version", lambda name, number=number: number)
         assert pip_environment(held).get("PIP_PROGRESS_BAR") == says
@@ -157,17 +159,17 @@ print("Successfully installed torch-2.13.0")
         dict(os.environ),
     )
     until(made, lambda: made.fraction == 0.75)
-    assert (
-        made.text == "torch-2.13.0-cp312-linux.whl (900.1 MB)"
-        and not made.placing
-        and not made.worked
-    )
+    assert made.text == "torch-2.13.0-cp312-linux.whl (900.1 MB)"
+    assert not made.placing
+    assert not made.worked
     gate.touch()
     until(made, lambda: made.placing)
-    assert made.fraction is None and not made.poll()
+    assert made.fraction is None
+    assert not made.poll()
     gate.unlink()
     until(made, made.poll)
-    assert made.worked and made.log.endswith("Successfully installed torch-2.13.0")
+    assert made.worked
+    assert made.log.endswith("Successfully installed torch-2.13.0")
 
 
 def test_one_program_after_the_other_and_only_the_last_is_not_disturbed():
@@ -179,8 +181,11 @@ def test_one_program_after_the_other_and_only_the_last_is_not_disturbed():
     made, seen = Installation([first, second], dict(os.environ)), []
     while not made.poll():
         seen.append((len(made._last), made.placing))
-    assert made.worked and made.log.splitlines() == lines
-    assert (1, False) in seen and (2, True) in seen and (1, True) not in seen
+    assert made.worked
+    assert made.log.splitlines() == lines
+    assert (1, False) in seen
+    assert (2, True) in seen
+    assert (1, True) not in seen
 
 
 def test_what_the_first_program_said_is_not_taken_for_the_last_ones():
@@ -195,20 +200,25 @@ def test_what_the_first_program_said_is_not_taken_for_the_last_ones():
     end = time.monotonic() + 20
     while made._lines.qsize() < 2 and time.monotonic() < end:
         time.sleep(0.02)
-    assert not made.poll() and made.text == "Collecting torch" and not made.placing
+    assert not made.poll()
+    assert made.text == "Collecting torch"
+    assert not made.placing
     made.close()
 
 
 def test_a_second_program_that_cannot_start_is_a_failure(tmp_path):
     made = Installation([[sys.executable, "-c", ""], [str(tmp_path / "gone")]], dict(os.environ))
     until(made, made.poll)
-    assert not made.worked and "gone" in made.log
+    assert not made.worked
+    assert "gone" in made.log
 
 
 def test_a_failure_is_kept_for_the_log():
     made = Installation([script("sys.exit('ERROR: no network')"), script("")], dict(os.environ))
     until(made, made.poll)
-    assert not made.worked and not made.stopped and "ERROR: no network" in made.log
+    assert not made.worked
+    assert not made.stopped
+    assert "ERROR: no network" in made.log
 
 
 @pytest.mark.skipif(os.name == "nt", reason="processes are seen otherwise there")
@@ -233,5 +243,6 @@ def test_stopping_ends_the_program_that_a_launcher_started(tmp_path, how):
         for _ in range(100):
             os.kill(pid, 0)
             time.sleep(0.02)
-    assert made.stopped and not made.worked
+    assert made.stopped
+    assert not made.worked
     made.stop()  # once more does no harm

@@ -17,7 +17,8 @@ def test_right_and_below_are_those_of_slicers_views(axis, name):
     matrix = vtk.vtkMatrix3x3()
     getattr(slicer.vtkMRMLSliceNode, f"Get{name}SliceToRASMatrix")(matrix)
     right, up = ([matrix.GetElement(row, column) for row in range(3)] for column in (0, 1))
-    assert np.array_equal(VIEWS[axis][0], right) and np.array_equal(VIEWS[axis][1], np.negative(up))
+    assert np.array_equal(VIEWS[axis][0], right)
+    assert np.array_equal(VIEWS[axis][1], np.negative(up))
 
 
 def test_a_flat_image_as_slicer_loads_it_is_upright():

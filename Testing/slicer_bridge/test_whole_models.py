@@ -117,4 +117,5 @@ def test_a_cine_sequence_becomes_a_sequence_of_hearts(scene):
         named = {segments_.GetSegment(i).GetName(): i for i in segments_.GetSegmentIDs()}
         right = slicer.util.arrayFromSegmentBinaryLabelmap(node, named["Right ventricle"], shown)
         names = [structure.name for structure in cardiac_structures()]
-        assert right.sum() == 4 * 6 * (6 + phase) and list(named) == names
+        assert right.sum() == 4 * 6 * (6 + phase)
+        assert list(named) == names

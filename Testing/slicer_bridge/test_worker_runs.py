@@ -74,7 +74,8 @@ def test_a_run_and_a_second_one_in_the_same_process(scene, add_scan, logic):
     np.testing.assert_array_equal(mask > 0, array > array.mean())
     assert slicer.util.arrayFromVolume(logic.showUncertainty(node)).max() == pytest.approx(1 / 3)
     logic.segment(scan, node)
-    assert pid(logic) == first and logic.canRestore(node)
+    assert pid(logic) == first
+    assert logic.canRestore(node)
 
 
 @pytest.mark.parametrize("deed", ["slow", "hang", "hang with the lock"])
@@ -86,9 +87,9 @@ def test_cancel_takes_two_seconds_at_most(scene, add_scan, logic, deed):
     began = time.monotonic()
     logic.cancel(job)
     take_along(logic, job, times=5000)
-    assert (
-        job.state == "cancelled" and time.monotonic() - began < 2.5
-    )  # half a second for a busy machine
+    # half a second for a busy machine
+    assert job.state == "cancelled"
+    assert time.monotonic() - began < 2.5
     assert scene.GetNumberOfNodes() == before
     scan.SetName("scan")
     assert logic.segment(scan) is not None
@@ -102,11 +103,9 @@ def test_a_worker_that_is_killed_is_one_sentence_and_the_next_press_works(scene,
     take_along(logic, job, in_stage("segment"), times=20000)
     os.kill(pid(logic), signal.SIGKILL)
     take_along(logic, job, times=5000)
-    assert (
-        job.state == "failed"
-        and "press Segment again" in job.message
-        and job.message.count(". ") == 0
-    )
+    assert job.state == "failed"
+    assert "press Segment again" in job.message
+    assert job.message.count(". ") == 0
     assert scene.GetNumberOfNodes() == before
     scan.SetName("scan")
     assert logic.segment(scan) is not None
@@ -114,7 +113,9 @@ def test_a_worker_that_is_killed_is_one_sentence_and_the_next_press_works(scene,
 
 def test_what_the_worker_did_not_expect_has_details(add_scan, logic):
     job = take_along(logic, logic.segmentAsync(add_scan("unexpected")), times=20000)
-    assert job.state == "failed" and "Traceback" in job.details and "\n" not in job.message
+    assert job.state == "failed"
+    assert "Traceback" in job.details
+    assert "\n" not in job.message
     job = take_along(logic, logic.segmentAsync(add_scan("user")), times=20000)
     assert (job.state, job.message) == ("failed", "The scan is upside down; turn it and try again.")
 
@@ -124,12 +125,14 @@ def test_closing_the_logic_leaves_no_process(add_scan, logic):
     take_along(logic, job, in_stage("segment"), times=20000)
     number = pid(logic)
     logic.close()
-    assert job.state == "cancelled" and not alive(number)
+    assert job.state == "cancelled"
+    assert not alive(number)
 
 
 def test_the_worker_runs_in_slicers_python_and_the_environment_of_its_start(tmp_path, monkeypatch):
     monkeypatch.setattr(slicer, "app", None, raising=False)
-    assert services.python() == sys.executable and services.environment() is None
+    assert services.python() == sys.executable
+    assert services.environment() is None
     monkeypatch.setattr(slicer, "app", types.SimpleNamespace(slicerHome=str(tmp_path)))
     monkeypatch.setattr(slicer.util, "startupEnvironment", lambda: {"HOME": "/home/me"})
     monkeypatch.setenv("PATH", str(tmp_path / "launcher"))

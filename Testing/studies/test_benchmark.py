@@ -148,7 +148,8 @@ def test_a_killed_benchmark_goes_on_to_the_same_result_and_skips_what_is_finishe
     assert not [s for s in steps if "step 1 " in s]  # it did not begin again
     for name in ("ours-F-100-0", "ours-D-100-0"):
         one, other = whole.results.runs[name], again.results.runs[name]
-        assert one["test"] == other["test"] and one["val_dice"] == other["val_dice"], name
+        assert one["test"] == other["test"], name
+        assert one["val_dice"] == other["val_dice"], name
     with pytest.raises(Killed):  # between training and result
         run_benchmark(again, "ours-A-100-0", progress=killer("testing hippocampus_011"))
     assert "ours-A-100-0" not in bench_of(data, tmp_path / "parts").results.runs
@@ -182,10 +183,8 @@ def test_processes_that_share_the_folders_lose_nothing_of_each_other(data, tmp_p
         tmp_path / "elsewhere.json"
     )  # what another folder's process did, too
     assert run_benchmark(other, "ours-A-10-1") == ["ours-A-10-1"]
-    assert (
-        sorted(kept()["runs"]) == ["ours-A-10-0", "ours-A-10-1"]
-        and kept()["measured"] == measuring.measured
-    )
+    assert sorted(kept()["runs"]) == ["ours-A-10-0", "ours-A-10-1"]
+    assert kept()["measured"] == measuring.measured
     again = BenchmarkResults(path, one.settings, {}, [])
     measuring.measured = {"ours-A": {"peak_mb": 950.0}}
     measuring.save()
@@ -232,13 +231,16 @@ def test_the_command_lists_what_is_run_and_writes_the_page(data, tmp_path, capsy
     ]
     assert main(["benchmark", *where, "--list", "--only", "ours-F-*"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert len(listed) == 12 and all(
-        line.startswith("not run") for line in listed
-    )  # 2 shares, 3 seeds; 2 ablations, 3 seeds
-    assert not (tmp_path / "runs").exists() and not (tmp_path / "docs").exists()
+    # 2 shares, 3 seeds; 2 ablations, 3 seeds
+    assert len(listed) == 12
+    assert all(line.startswith("not run") for line in listed)
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "docs").exists()
     assert main(["benchmark", *where, "--page"]) == 0
     text = (tmp_path / "docs/benchmark.md").read_text()
-    assert "Not answered yet." in text and "12 of the 12 trainings" in text and "Dice front" in text
+    assert "Not answered yet." in text
+    assert "12 of the 12 trainings" in text
+    assert "Dice front" in text
     assert (
         f"medllmseg benchmark --data {data} --structures front back --network-size default"
         " --steps 600" in text
@@ -295,7 +297,8 @@ def test_every_arm_sees_the_same_samples_in_the_same_order(data, tmp_path, monke
         monkeypatch.setattr(runner, "build_network_of", watched)
         run_benchmark(bench_of(data, tmp_path), f"{network}-{arm}-100-0")
     first = seen.pop("ours-A-100-0")
-    assert len(first) == 3 and len(seen) == 2
+    assert len(first) == 3
+    assert len(seen) == 2
     for name, images in seen.items():
         assert all(torch.equal(a, b) for a, b in zip(first, images, strict=True)), name
 
@@ -305,11 +308,9 @@ def test_a_tenth_of_the_cases_is_whole_heads_and_the_same_for_every_arm(data):
     assert training_cases(cases, 100, 0) == list(cases)
     for seed in range(3):
         few = training_cases(cases, 10, seed)
-        assert (
-            len({c.group for c in few}) == 1
-            and len(few) == 2
-            and few == training_cases(cases, 10, seed)
-        )
+        assert len({c.group for c in few}) == 1
+        assert len(few) == 2
+        assert few == training_cases(cases, 10, seed)
     assert len({tuple(training_cases(cases, 34, seed)) for seed in range(8)}) > 1
 
 
@@ -330,7 +331,8 @@ def test_corruptions_repeat_by_case_and_change_the_image(data, name):
     volume = load_volume(data / "imagesTr/hippocampus_001.nii.gz")
     one, again, other = (corrupted(volume, name, case) for case in ("x", "x", "y"))
     plain = (volume.array - volume.array.min()) / np.ptp(volume.array)
-    assert np.array_equal(one.array, again.array) and one.array.shape == volume.array.shape
+    assert np.array_equal(one.array, again.array)
+    assert one.array.shape == volume.array.shape
     assert np.abs(one.array - plain).mean() > 0.02
     assert np.array_equal(one.array, other.array) == (name in ("gamma", "low resolution"))
     scaled = corrupted(
@@ -350,10 +352,8 @@ def test_tuning_chooses_on_val_alone_and_every_arm_tries_the_same(data, tmp_path
     steps = []
     run_benchmark(bench, "ours-A-100-0", progress=lambda text, f: steps.append(text))
     result = bench.results.runs["ours-A-100-0"]
-    assert (
-        result["lr"] == bench.results.runs[best]["lr"]
-        and result["val_dice"] == bench.results.runs[best]["val_dice"]
-    )
+    assert result["lr"] == bench.results.runs[best]["lr"]
+    assert result["val_dice"] == bench.results.runs[best]["val_dice"]
     assert not [s for s in steps if ": step" in s]  # the tuning run was this very training
     run_benchmark(bench, "ours-A-10-0")
     assert bench.results.runs["ours-A-10-0"]["lr"] == result["lr"]
@@ -365,4 +365,5 @@ def test_the_table_of_parameters_counts_the_frozen_block_apart(data, tmp_path):
         arm: count_parameters(build_network_of(settings, BenchmarkRun("ours", arm, 100, 0)))
         for arm in "AF"
     }
-    assert counts["F"]["frozen"] == 3_540_096 and counts["A"]["frozen"] == 0
+    assert counts["F"]["frozen"] == 3_540_096
+    assert counts["A"]["frozen"] == 0

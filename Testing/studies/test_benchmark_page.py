@@ -114,7 +114,8 @@ WINS = {
 def test_the_answer_is_what_the_paired_tests_say(tmp_path, effects, verdict, starts):
     results = results_of(tmp_path, effects)
     found = answer(results)
-    assert found.verdict == verdict and headline(found).startswith(starts)
+    assert found.verdict == verdict
+    assert headline(found).startswith(starts)
     text = page(results, "medllmseg benchmark")
     assert text.split("\n\n")[1].startswith(f"**{headline(found)}**")
     words = {"F": "better", "": "no difference shown"}
@@ -136,10 +137,11 @@ def test_seeds_that_disagree_are_no_yes(tmp_path):
         for case in results.runs[f"ours-D-100-{seed}"]["test"]["clean"].values():
             case["dice"] = [d - 0.02 for d in case["dice"]]
     found = answer(results)
-    assert found.verdict == "helps" and found.disagree("D") and not found.disagree("C")
-    assert headline(found).startswith(
-        "Over these trainings"
-    ) and "-0.0140, +0.0360: the seeds disagree)" in page(results, "x")
+    assert found.verdict == "helps"
+    assert found.disagree("D")
+    assert not found.disagree("C")
+    assert headline(found).startswith("Over these trainings")
+    assert "-0.0140, +0.0360: the seeds disagree)" in page(results, "x")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,9 @@ def test_a_gain_or_loss_that_a_seed_turns_round_is_claimed_of_these_trainings_al
     for case in results.runs["ours-A-100-1"]["test"]["clean"].values():
         case["dice"] = [d + gain for d in case["dice"]]
     found = answer(results)
-    assert found.disagree("A") and found.tests["A"].better and headline(found).startswith(starts)
+    assert found.disagree("A")
+    assert found.tests["A"].better
+    assert headline(found).startswith(starts)
 
 
 def test_the_control_that_is_as_good_is_named(tmp_path):
@@ -190,7 +194,8 @@ def test_what_leaving_the_block_out_costs_is_the_same_test_as_in_the_table(tmp_p
         f"by {-test.difference:+.4f} (95 % {-test.high:.4f} to {-test.low:.4f}, p ="
         f" {test.p_holm:.3f}, the test of the" in lines[1]
     )
-    assert "seeds)" not in lines[1] and "on 1 of 3 seeds)" in lines[2]
+    assert "seeds)" not in lines[1]
+    assert "on 1 of 3 seeds)" in lines[2]
 
 
 def test_the_best_arm_with_a_block_is_looked_for_among_all_that_hold_it(tmp_path):
@@ -200,21 +205,19 @@ def test_the_best_arm_with_a_block_is_looked_for_among_all_that_hold_it(tmp_path
         " 0.8900;" in left_out(page(results, "x"))
     )
     del results.runs["ours-F-nofusion-100-2"]
-    assert "F has the best mean Dice on val" in left_out(
-        page(results, "x")
-    ) and "With all seeds not run: F-nofusion." in page(results, "x")
+    assert "F has the best mean Dice on val" in left_out(page(results, "x"))
+    assert "With all seeds not run: F-nofusion." in page(results, "x")
 
 
 def test_without_enough_runs_there_is_no_answer(tmp_path):
     results = results_of(tmp_path, WINS, seeds=(0, 1))
     found = answer(results)
-    assert found.verdict == "not run" and headline(found) == "Not answered yet."
+    assert found.verdict == "not run"
+    assert headline(found) == "Not answered yet."
     assert found.missing == tuple(f"ours-{arm}-100-2" for arm in "FACD")
     first = page(results, "x").split("\n\n")[1]
-    assert (
-        "4 of the 12 trainings that answer it are not run: ours-F-100-2" in first
-        and "helped" not in first
-    )
+    assert "4 of the 12 trainings that answer it are not run: ours-F-100-2" in first
+    assert "helped" not in first
     assert found.tests["C"].difference == pytest.approx(
         0.015, abs=0.003
     )  # what is there is shown all the same
@@ -260,10 +263,10 @@ def test_differences_are_over_heads_with_seeds_and_sides_averaged(tmp_path):
     assert test.n == 16
     assert test.difference == pytest.approx((values["F"] - values["D"]).mean(), abs=1e-9)
     found = figure(results, f)
-    assert found.mean == pytest.approx(values["F"].mean()) and found.low < found.mean < found.high
-    assert list(found.seeds) == [0, 1, 2] and np.mean(list(found.seeds.values())) == pytest.approx(
-        found.mean
-    )
+    assert found.mean == pytest.approx(values["F"].mean())
+    assert found.low < found.mean < found.high
+    assert list(found.seeds) == [0, 1, 2]
+    assert np.mean(list(found.seeds.values())) == pytest.approx(found.mean)
 
 
 def test_arms_are_compared_on_the_seeds_that_both_have(tmp_path):
@@ -318,9 +321,8 @@ def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
     }
     path = write_page(results, tmp_path / "docs", "medllmseg benchmark --data D")
     text = path.read_text()
-    assert (
-        tmp_path / "docs/images/benchmark.png"
-    ).stat().st_size > 10_000 and "(images/benchmark.png)" in text
+    assert (tmp_path / "docs/images/benchmark.png").stat().st_size > 10_000
+    assert "(images/benchmark.png)" in text
     assert "not run" not in text
     assert (
         "the trained parameters by -220,000, the frozen ones by -3,540,096, and takes 75 to 80 % of"
@@ -331,10 +333,8 @@ def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
         " processor time for a crop (range ov" in text
     )
     assert "| ours F | 1400 | 900 | +500 |" in text
-    assert (
-        "it was not tuned for any of them" in text
-        and "medllmseg benchmark --data D --measure" in text
-    )
+    assert "it was not tuned for any of them" in text
+    assert "medllmseg benchmark --data D --measure" in text
     for condition in CORRUPTIONS:
         assert f"| {condition} | 0.7" in text
 
@@ -361,8 +361,10 @@ def test_memory_is_that_of_a_process_of_its_own(tmp_path):
     (tmp_path / "settings.json").write_text(json.dumps(settings.to_dict()))
     ballast = np.ones(1_500_000_000, np.uint8)  # this process' own memory must not be counted
     found = measure._in_own_process(tmp_path / "settings.json", ("ours", "F", "bf16"))
-    assert ballast[-1] and 100 < found["before_mb"] < found["peak_mb"] < 1500
-    assert found["step_cpu_seconds"] > 0 and found["parameters"]["frozen"] == 3_540_096
+    assert ballast[-1]
+    assert 100 < found["before_mb"] < found["peak_mb"] < 1500
+    assert found["step_cpu_seconds"] > 0
+    assert found["parameters"]["frozen"] == 3_540_096
 
 
 def test_measurements_are_medians_of_interleaved_rounds(tmp_path, monkeypatch):
@@ -381,9 +383,8 @@ def test_measurements_are_medians_of_interleaved_rounds(tmp_path, monkeypatch):
     results = results_of(tmp_path, {})
     measure.measure_arms(results, SETTINGS, tmp_path)
     arms = len(asked) // measure.ROUNDS
-    assert asked[:arms] == asked[arms : 2 * arms] and len(set(asked)) == arms == len(
-        results.measured
-    )
+    assert asked[:arms] == asked[arms : 2 * arms]
+    assert len(set(asked)) == arms == len(results.measured)
     assert (
         results.measured["ours-F"]["step_seconds"] == 1.0 + 2 * arms
     )  # rounds gave 1, 1 + arms, ... 1 + 4 arms
@@ -391,11 +392,11 @@ def test_measurements_are_medians_of_interleaved_rounds(tmp_path, monkeypatch):
         pytest.approx(0.1 * (1 + n * arms)) for n in range(measure.ROUNDS)
     ]
     measure.measure_memory(results, SETTINGS, tmp_path)
-    assert set(results.memory) == {"ours-F", "dynunet-J", "paper-F"} and set(
-        results.memory["ours-F"]
-    ) == {"fp32", "bf16"}
+    assert set(results.memory) == {"ours-F", "dynunet-J", "paper-F"}
+    assert set(results.memory["ours-F"]) == {"fp32", "bf16"}
     again = BenchmarkResults(tmp_path / "r.json", SETTINGS, {}, [])
-    assert again.measured == results.measured and again.memory == results.memory
+    assert again.measured == results.measured
+    assert again.memory == results.memory
 
 
 @pytest.mark.parametrize("behind", [0.0, 0.4])

@@ -176,15 +176,13 @@ def test_results_of_other_settings_are_refused(finished):
 def test_the_answers_are_of_the_test_cases_in_their_order(finished):
     one, summary = finished
     probabilities, threshold = answer_of(one.results.runs("cxr")["plain-0"])
-    assert (
-        probabilities.shape == (20, 2)
-        and np.allclose(probabilities.sum(1), 1)
-        and 0 <= threshold <= 1
-    )
-    assert summary["arms"]["plain"]["missing"] == 0 and summary["arms"]["main"]["missing"] == 0
-    assert summary["test_patients"] == 10 and [
-        r["n"] for r in summary["arms"]["main"]["subgroups"]
-    ] == [10, 10]
+    assert probabilities.shape == (20, 2)
+    assert np.allclose(probabilities.sum(1), 1)
+    assert 0 <= threshold <= 1
+    assert summary["arms"]["plain"]["missing"] == 0
+    assert summary["arms"]["main"]["missing"] == 0
+    assert summary["test_patients"] == 10
+    assert [r["n"] for r in summary["arms"]["main"]["subgroups"]] == [10, 10]
 
 
 def test_the_verdict_follows_from_the_tests_alone(finished):
@@ -196,11 +194,9 @@ def test_the_verdict_follows_from_the_tests_alone(finished):
         return verdict({**summary, "against": against})
 
     assert judged() == "helps"
-    assert (
-        judged(p_holm=0.05) == "not shown"
-        and judged(value=-0.1) == "not shown"
-        and judged(p_holm=None) == "not shown"
-    )
+    assert judged(p_holm=0.05) == "not shown"
+    assert judged(value=-0.1) == "not shown"
+    assert judged(p_holm=None) == "not shown"
     partial = {
         **summary,
         "arms": {**summary["arms"], "linear": {**summary["arms"]["linear"], "missing": 1}},
@@ -220,12 +216,14 @@ def test_the_page_says_what_was_run_and_what_was_not(finished, tmp_path):
     one, summary = finished
     text = write_page(one.results, tmp_path).read_text()
     value = summary["arms"]["main"]["figures"]["auc"]["value"]
-    assert f"{value:.3f}" in text and "Does the frozen language model help?" in text
+    assert f"{value:.3f}" in text
+    assert "Does the frozen language model help?" in text
     section = text.split("## Nodule patches")[1].split("## ")[0]
     assert section.strip().endswith("Not run.")
     assert "Not run." not in text.split("## Chest X-rays")[1].split("## ")[0]
     empty = page(StudyResults(tmp_path / "none.json"))
-    assert "Not answered yet" in empty and empty.count("Not run.") == 5
+    assert "Not answered yet" in empty
+    assert empty.count("Not run.") == 5
 
 
 def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
@@ -245,9 +243,8 @@ def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
         " `linear` (in 1 of 2 seeds). Of no other arm is either shown."
     ]
     none = _shown({**summary, "against": {"plain": against["plain"]}})
-    assert "better: none; worse: none" in none[0] and none[0] in page(
-        _with(one.results, {**summary, "against": {"plain": against["plain"]}})
-    )
+    assert "better: none; worse: none" in none[0]
+    assert none[0] in page(_with(one.results, {**summary, "against": {"plain": against["plain"]}}))
 
 
 def _with(results, summary):
@@ -261,8 +258,10 @@ def test_a_page_of_half_a_study(tmp_path):
     one.run("linear-0")
     summary = summarise(one, "main", ("linear",))
     text = page(one.results)
-    assert verdict(summary) == "not run" and "trainings of main, linear are not run" in text
-    assert "(1 not run)" in text and "| `main` the main one | not run |" in text
+    assert verdict(summary) == "not run"
+    assert "trainings of main, linear are not run" in text
+    assert "(1 not run)" in text
+    assert "| `main` the main one | not run |" in text
 
 
 def test_two_processes_may_keep_results_in_one_file(tmp_path):
@@ -272,11 +271,9 @@ def test_two_processes_may_keep_results_in_one_file(tmp_path):
     second.add("b", {"two": {"v": 2}})
     first.put("a", "text", ["hello"])
     found = StudyResults(tmp_path / "r.json")
-    assert (
-        found.runs("a") == {"one": {"v": 1}}
-        and found.runs("b") == {"two": {"v": 2}}
-        and found.get("a", "text") == ["hello"]
-    )
+    assert found.runs("a") == {"one": {"v": 1}}
+    assert found.runs("b") == {"two": {"v": 2}}
+    assert found.get("a", "text") == ["hello"]
     (tmp_path / "r.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         StudyResults(tmp_path / "r.json")
@@ -316,19 +313,16 @@ def test_the_arms_of_the_issue_are_all_there_and_differ_in_one_thing():
         "depth-30": {"llm"},
         "no-llm": {"llm"},
     }
-    assert main.pneumollm.tokens == 4 and len(main.pneumollm.llm.layers) == 4
+    assert main.pneumollm.tokens == 4
+    assert len(main.pneumollm.llm.layers) == 4
     assert len(arms["depth-30"].config.pneumollm.llm.layers) == 30
-    assert (
-        arms["linear"].config.encoder == main.encoder == arms["mlp"].config.encoder
-        and main.encoder.frozen
-    )
+    assert arms["linear"].config.encoder == main.encoder == arms["mlp"].config.encoder
+    assert main.encoder.frozen
     assert arms["fine-tuned"].config == replace(
         arms["linear"].config, encoder=replace(main.encoder, frozen=False)
     )
-    assert (
-        arms["small-cnn"].config.encoder == arms["small-cnn-linear"].config.encoder
-        and arms["text"].config.kind == "text"
-    )
+    assert arms["small-cnn"].config.encoder == arms["small-cnn-linear"].config.encoder
+    assert arms["text"].config.kind == "text"
     assert set(CONTROLS) <= set(arms)
 
 
@@ -348,7 +342,8 @@ def test_logistic_regression_takes_its_penalty_from_val():
     x = rng.normal(size=(60, 5)) + 2 * truth[:, None] * np.eye(5)[0]
     x[3, 2] = np.nan
     val, test = best_logistic(x[:30], truth[:30], x[30:45], truth[30:45], x[45:])
-    assert val.shape == test.shape == (15, 2) and (test.argmax(1) == truth[45:]).mean() > 0.7
+    assert val.shape == test.shape == (15, 2)
+    assert (test.argmax(1) == truth[45:]).mean() > 0.7
 
 
 def blank(part):
@@ -375,15 +370,11 @@ def test_time_and_memory_are_measured_in_a_process_of_its_own(tmp_path):
     one = study_of(tmp_path, seeds=(0,))
     one.arms = {"main": one.arms["main"], "plain": one.arms["plain"]}
     found = measure_study(one)
-    assert (
-        set(found) == {"main"}
-        and found["main"]["step_seconds"] > 0
-        and found["main"]["image_ms"] > 0
-    )
-    assert (
-        found["main"]["peak_mb"] > found["main"]["before_mb"] > 50
-        and found["main"]["parameters"]["frozen"] > 0
-    )
+    assert set(found) == {"main"}
+    assert found["main"]["step_seconds"] > 0
+    assert found["main"]["image_ms"] > 0
+    assert found["main"]["peak_mb"] > found["main"]["before_mb"] > 50
+    assert found["main"]["parameters"]["frozen"] > 0
     assert one.results.get("cxr", "measured") == found
 
 

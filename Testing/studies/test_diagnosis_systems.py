@@ -59,7 +59,8 @@ def test_end_diastole_comes_first_whatever_its_frame(acdc):
     }
     for heart in hearts["train"]:
         sizes = [(v.array == 3).sum() for v in heart.labels]
-        assert sizes[0] > sizes[1] and heart.images[0].array.shape == (4, 32, 30)
+        assert sizes[0] > sizes[1]
+        assert heart.images[0].array.shape == (4, 32, 30)
     (acdc / "patient000_frame09.h5").rename(acdc / "hidden")
     with pytest.raises(UserError, match=r"1 frames of patient000"):
         sequences.read_hearts(acdc)
@@ -72,12 +73,10 @@ def test_geometry_is_what_can_be_counted(acdc):
     heart = sequences.read_hearts(acdc)["train"][1]
     found = sequences.geometry(heart)
     left = [(v.array == 3).sum() for v in heart.labels]
-    assert (
-        found[0] == left[0]
-        and found[3] == pytest.approx(1 - left[1] / left[0])
-        and found[1] == 4 * 16
-        and found[4] == 0
-    )
+    assert found[0] == left[0]
+    assert found[3] == pytest.approx(1 - left[1] / left[0])
+    assert found[1] == 4 * 16
+    assert found[4] == 0
 
 
 def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch):
@@ -95,11 +94,9 @@ def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch)
     assert answer_of(study.results.runs("acdc")["volumes-0"])[0].shape == (10, 5)
     sequences.summarise_hearts(study)
     model = load_classifier_accepted(tmp_path / "acdc/bundle", monkeypatch, tmp_path)
-    assert (
-        model.classes == sequences.GROUPS
-        and model.input.kind == "frames"
-        and model.threshold is None
-    )
+    assert model.classes == sequences.GROUPS
+    assert model.input.kind == "frames"
+    assert model.threshold is None
     from MedLLMSegLib.diagnosis.predict import diagnose
 
     heart = sequences.read_hearts(acdc)["test"][0]
@@ -142,10 +139,8 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
     parts = {
         name: nodules.patch_examples(each) for name, each in nodules.read_patches(patches).items()
     }
-    assert (
-        parts["train"].fields["image"].shape == (32, 1, 1, 50, 50)
-        and parts["train"].fields["lengths"].tolist() == [1] * 32
-    )
+    assert parts["train"].fields["image"].shape == (32, 1, 1, 50, 50)
+    assert parts["train"].fields["lengths"].tolist() == [1] * 32
     study = nodules.nodule_study(
         parts, tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=2
     )
@@ -153,7 +148,8 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
     study.run()
     nodules.summarise_nodules(study, tmp_path)
     lines = study.results.get("nodules", "pictures")
-    assert "| arm | 1 % | 2 % | 5 % | 10 % |" in lines[1] and "`hog`" in lines[1]
+    assert "| arm | 1 % | 2 % | 5 % | 10 % |" in lines[1]
+    assert "`hog`" in lines[1]
     truth = parts["test"].target.numpy()
     assert area_under_roc(truth, answer_of(study.results.runs("nodules")["hog-0"])[0]) > 0.9
     assert (tmp_path / "images/diagnosis-nodules-froc.png").is_file()
@@ -177,14 +173,12 @@ def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
         name: area_under_roc(truth, answer_of(runs[f"{name}-0"])[0])
         for name in ("fusion", "image", "record-logistic")
     }
-    assert auc["fusion"] > 0.95 and all(
-        abs(auc[name] - 0.5) < 0.15 for name in ("image", "record-logistic")
-    )
+    assert auc["fusion"] > 0.95
+    assert all(abs(auc[name] - 0.5) < 0.15 for name in ("image", "record-logistic"))
     missing = record_fusion_study.auc_with_missing(study)
     assert missing["nothing"] == [pytest.approx(auc["fusion"], abs=1e-3)]
-    assert all(
-        abs(missing[what][0] - 0.5) < 0.2 for what in ("the image", "the record")
-    ) and missing["both"] == [0.5]
+    assert all(abs(missing[what][0] - 0.5) < 0.2 for what in ("the image", "the record"))
+    assert missing["both"] == [0.5]
     record_fusion_study.summarise_records(study, ["a text"])
     assert "| nothing |" in study.results.get(study.name, "pictures")[1]
 
@@ -205,17 +199,15 @@ def case(n, **columns):
 def test_a_record_is_planned_from_the_training_cases_and_bears_what_is_missing():
     cases = [case(0, age="40", sex="F"), case(1, age="60", sex="M"), case(2, age="", sex="F")]
     plan = plan_record(cases, ("age", "sex"))
-    assert (
-        plan.numbers == ("age",)
-        and plan.means == (50.0,)
-        and plan.stds == (10.0,)
-        and plan.categories == {"sex": ("F", "M")}
-    )
+    assert plan.numbers == ("age",)
+    assert plan.means == (50.0,)
+    assert plan.stds == (10.0,)
+    assert plan.categories == {"sex": ("F", "M")}
     fields = record_fields([case(3, age="x", sex="other"), case(4, age="70", sex="M")], plan)
-    assert fields["numbers"].isnan().tolist() == [[True], [False]] and fields[
-        "categories"
-    ].tolist() == [[-1], [1]]
-    assert np.isnan(number_of("")) and number_of("3.5") == 3.5
+    assert fields["numbers"].isnan().tolist() == [[True], [False]]
+    assert fields["categories"].tolist() == [[-1], [1]]
+    assert np.isnan(number_of(""))
+    assert number_of("3.5") == 3.5
     for columns, message in ((("weight",), "no column"), (("same",), "says the same")):
         with pytest.raises(UserError, match=message):
             plan_record([case(0, same="1"), case(1, same="1")], columns)
@@ -237,4 +229,5 @@ def test_the_shared_patches():
 @pytest.mark.skipif(not (DATA / "acdc").is_dir(), reason="NOT TESTED: shared/data/acdc is not here")
 def test_a_shared_heart_contracts():
     heart = sequences._heart(DATA / "acdc", "patient002", "DCM")
-    assert 0 < sequences.geometry(heart)[3] < 0.5 and heart.images[0].name == "patient002_frame01"
+    assert 0 < sequences.geometry(heart)[3] < 0.5
+    assert heart.images[0].name == "patient002_frame01"

@@ -54,18 +54,16 @@ def test_the_table_tells_what_was_run():
         "| 3 | 0.425 (0.400, 0.450) | 0.550 (0.500, 0.600) | +0.125 (+0.125 to +0.125) | 0.002 |"
         in text
     )  # 2 / 2**10
-    assert (
-        "| 5 | 0.700 | not run | not run | not run |" in text
-        and "10 test patients" in text
-        and "`the command`" in text
-    )
-    assert "20 labelled val cases" in text and "0.003 fine-tuned, 0.001 from nothing" in text
+    assert "| 5 | 0.700 | not run | not run | not run |" in text
+    assert "10 test patients" in text
+    assert "`the command`" in text
+    assert "20 labelled val cases" in text
+    assert "0.003 fine-tuned, 0.001 from nothing" in text
     assert "Both ways with the learning rate 0.002." in page(
         replace(PLAN, lr=2e-3), found, "the command"
     )
-    assert "not run" in page(PLAN, {}, "the command") and "val cases" not in page(
-        PLAN, {}, "the command"
-    )
+    assert "not run" in page(PLAN, {}, "the command")
+    assert "val cases" not in page(PLAN, {}, "the command")
 
 
 def test_gains_are_over_patients_and_corrected_over_the_rows():
@@ -76,10 +74,10 @@ def test_gains_are_over_patients_and_corrected_over_the_rows():
         for seed in (0, 1)
     }
     tests = gains(PLAN, found)
-    assert [t.n for t in tests.values()] == [10, 10] and tests[3].p_holm == pytest.approx(
-        2 * tests[3].p
-    )
-    assert tests[3].difference == pytest.approx(0.1) and tests[3].better == "tuned 3"
+    assert [t.n for t in tests.values()] == [10, 10]
+    assert tests[3].p_holm == pytest.approx(2 * tests[3].p)
+    assert tests[3].difference == pytest.approx(0.1)
+    assert tests[3].better == "tuned 3"
 
 
 def test_the_table_takes_its_place_in_the_page(tmp_path):
@@ -126,7 +124,8 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
     ]
     found = run(PLAN, tmp_path / "runs", tmp_path / "docs")
     assert found["tuned-3-0"]["table"] == {"p1": {"dice_a": 0.5, "dice_b": None}}
-    assert len(found) == 8 and [t[0] for t in trained].count("tuned-3-0") == 1
+    assert len(found) == 8
+    assert [t[0] for t in trained].count("tuned-3-0") == 1
     assert json.loads((tmp_path / "docs/few-cases.json").read_text())["about"]["steps"] == 300
     with pytest.raises(UserError, match="other settings"):
         run(
@@ -168,10 +167,8 @@ def test_it_trains_measures_and_writes_the_table(data, tmp_path, monkeypatch):
         for line in (tmp_path / "train.md").read_text().splitlines()
         if line.startswith("| 2 |")
     )
-    assert (
-        all(f"{runs[name]['dice']['mean']:.3f}" in row for name in ("new-2-0", "tuned-2-0"))
-        and "not run" not in row
-    )
+    assert all(f"{runs[name]['dice']['mean']:.3f}" in row for name in ("new-2-0", "tuned-2-0"))
+    assert "not run" not in row
     assert list(runs["tuned-2-0"]["table"]) == ["case5"]  # the test split
 
 
@@ -195,7 +192,8 @@ def test_what_is_wrong_is_one_sentence_before_any_work(tmp_path, capsys):
     (tmp_path / "train.md").write_text(f"{BEGIN}\n{END}\n")
     assert command(tmp_path) == 2
     error = capsys.readouterr().err
-    assert "no file or folder" in error and "Traceback" not in error
+    assert "no file or folder" in error
+    assert "Traceback" not in error
 
 
 def test_what_is_finished_can_be_written_alone(tmp_path, capsys):
@@ -206,7 +204,6 @@ def test_what_is_finished_can_be_written_alone(tmp_path, capsys):
     )
     assert command(tmp_path, "--page", "--counts", "3", "5") == 0
     text = (tmp_path / "train.md").read_text()
-    assert (
-        "| 3 | 0.400 | not run | not run | not run |" in text and "--seeds 1 --counts 3 5`" in text
-    )
+    assert "| 3 | 0.400 | not run | not run | not run |" in text
+    assert "--seeds 1 --counts 3 5`" in text
     assert not (tmp_path / "runs").exists()

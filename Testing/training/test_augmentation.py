@@ -167,11 +167,10 @@ def test_thick_slices_are_sheared_in_their_plane_alone():
 
 def test_strong_is_stronger_and_thick_slices_are_not_bent():
     usual, strong = VolumeAugmentation(), VolumeAugmentation().stronger()
-    assert strong.rotate_deg[0] > usual.rotate_deg[0] and strong.elastic > usual.elastic
+    assert strong.rotate_deg[0] > usual.rotate_deg[0]
+    assert strong.elastic > usual.elastic
     for name in GREY:
         assert by_name(strong)[name].prob > by_name(usual)[name].prob
     thick = VolumeAugmentation(rotate_deg=(60.0, 0.0, 0.0))
-    assert (
-        thick.stronger().rotate_deg == thick.rotate_deg
-        and by_name(thick.stronger())["Rand3DElasticd"].prob == 0
-    )
+    assert thick.stronger().rotate_deg == thick.rotate_deg
+    assert by_name(thick.stronger())["Rand3DElasticd"].prob == 0

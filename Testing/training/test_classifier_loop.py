@@ -84,7 +84,8 @@ def trainer(folder, frozen=False, epochs=4, seed=0, train=None, val=None, **loop
 def test_it_learns_and_ends_with_the_best_epochs_weights(tmp_path):
     one = trainer(tmp_path, epochs=6)
     found = one.run()
-    assert found.best_auc > 0.9 and found.epochs == 6
+    assert found.best_auc > 0.9
+    assert found.epochs == 6
     history = json.loads((tmp_path / "history.json").read_text())
     assert found.best_auc == pytest.approx(max(row["val_auc"] for row in history), abs=1e-6)
     assert found.best_epoch == 1 + int(np.argmax([row["val_auc"] for row in history]))
@@ -115,7 +116,8 @@ def test_killed_at_any_step_it_goes_on_to_the_same_curve(tmp_path, frozen):
         ]
         for f in ("whole", "killed")
     ]
-    assert rows[0] == rows[1] and len(rows[0]) == 4
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == 4
     same = [
         torch.load(tmp_path / f / "best.pt", weights_only=True)["weights"]
         for f in ("whole", "killed")
@@ -165,9 +167,8 @@ def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_t
     )
     one.run()
     frozen = [(name, p) for name, p in network.named_parameters() if not p.requires_grad]
-    assert {name.split(".")[0] for name, _ in frozen} == {"encoder", "llm"} and sum(
-        p.numel() for _, p in frozen
-    ) > 3_540_000
+    assert {name.split(".")[0] for name, _ in frozen} == {"encoder", "llm"}
+    assert sum(p.numel() for _, p in frozen) > 3_540_000
     assert all(
         p.grad is None and p not in one.optimiser.state and torch.equal(p, before[name])
         for name, p in frozen
@@ -183,16 +184,15 @@ def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_t
         for name, p in network.engine.named_parameters()
     )
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert (
-        not any(name.startswith("llm.layers.") for name in saved["network"])
-        and (tmp_path / "last.pt").stat().st_size < 2_000_000
-    )
+    assert not any(name.startswith("llm.layers.") for name in saved["network"])
+    assert (tmp_path / "last.pt").stat().st_size < 2_000_000
 
 
 def test_tokens_are_kept_on_disk_for_their_own_cases_only(tmp_path, monkeypatch):
     network, some = network_of(True), examples(6)
     first = TokenStore(tmp_path).get(network, some, 2, ImageAugmentation())
-    assert first.shape[:2] == (2, 6) and not torch.equal(first[0], first[1])
+    assert first.shape[:2] == (2, 6)
+    assert not torch.equal(first[0], first[1])
     assert torch.equal(first, encode_views(network, some, 2, ImageAugmentation()))
     monkeypatch.setattr(network, "encode", lambda batch: pytest.fail("made again"))
     assert torch.equal(TokenStore(tmp_path).get(network, some, 2, ImageAugmentation()), first)
@@ -211,14 +211,12 @@ def test_tokens_are_made_again_for_other_pixels_and_other_weights_under_the_same
     changed[3] += 1
     some = replace(some, fields={**some.fields, "image": changed})
     second = kept()
-    assert not torch.equal(second[0, 3], first[0, 3]) and torch.equal(
-        second, encode_views(network, some, 1, None)
-    )
+    assert not torch.equal(second[0, 3], first[0, 3])
+    assert torch.equal(second, encode_views(network, some, 1, None))
     with torch.no_grad():
         next(network.encoder.parameters()).add_(0.1)
-    assert not torch.equal(kept(), second) and torch.equal(
-        kept(), encode_views(network, some, 1, None)
-    )
+    assert not torch.equal(kept(), second)
+    assert torch.equal(kept(), encode_views(network, some, 1, None))
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -227,7 +225,8 @@ def test_measuring_the_pace_changes_nothing(tmp_path):
     before = {k: v.clone() for k, v in one.network.state_dict().items()}
     assert one.seconds_per_epoch() > 0
     assert all(torch.equal(v, before[k]) for k, v in one.network.state_dict().items())
-    assert epochs_for(10, 27) == 20 and epochs_for(0.01, 1000) == 3
+    assert epochs_for(10, 27) == 20
+    assert epochs_for(0.01, 1000) == 3
 
 
 def test_one_class_only_cannot_be_trained_or_chosen_on(tmp_path):
@@ -248,7 +247,8 @@ def test_augmentation_moves_a_sequence_as_one_and_keeps_what_is_missing():
     image = torch.rand(2, 1, SIZE, SIZE)
     sequence = image[:, None].expand(2, 3, 1, SIZE, SIZE).clone()
     moved = augmented(sequence, ImageAugmentation(), torch.Generator().manual_seed(3))
-    assert moved.shape == sequence.shape and torch.allclose(moved[:, 0], moved[:, 2])
+    assert moved.shape == sequence.shape
+    assert torch.allclose(moved[:, 0], moved[:, 2])
     assert not torch.allclose(moved[:, 0], image, atol=0.05)
     still = augmented(image, ImageAugmentation(0, 0, 0, 0, 0), torch.Generator().manual_seed(3))
     assert torch.allclose(still, image, atol=1e-5)
@@ -272,25 +272,20 @@ def test_augmentation_moves_the_channels_of_a_case_together_and_a_missing_one_ha
             image, ImageAugmentation(contrast=0, brightness=0), torch.Generator().manual_seed(3)
         ),
     )
-    assert (
-        moved[0, 1].isnan().all()
-        and moved[2, 0].isnan().all()
-        and moved.isnan().flatten(2).any(2).sum() == 2
-    )
-    assert torch.allclose(moved[:2, 0], alone[:2, 0], atol=1e-6) and torch.allclose(
-        moved[:, 2], alone[:, 0], atol=1e-6
-    )
-    assert torch.allclose(moved[1:, 1], 2 * alone[1:, 0], atol=1e-5) and not torch.allclose(
-        alone, image, atol=0.05
-    )
+    assert moved[0, 1].isnan().all()
+    assert moved[2, 0].isnan().all()
+    assert moved.isnan().flatten(2).any(2).sum() == 2
+    assert torch.allclose(moved[:2, 0], alone[:2, 0], atol=1e-6)
+    assert torch.allclose(moved[:, 2], alone[:, 0], atol=1e-6)
+    assert torch.allclose(moved[1:, 1], 2 * alone[1:, 0], atol=1e-5)
+    assert not torch.allclose(alone, image, atol=0.05)
 
 
 def test_features_are_what_the_last_layer_sees():
     network, some = network_of(False), examples(5)
     features = torch.from_numpy(features_of(network, some))
-    assert features.shape == (5, 16) and np.allclose(
-        network.head(features).detach(), logits_of(network, some), atol=1e-5
-    )
+    assert features.shape == (5, 16)
+    assert np.allclose(network.head(features).detach(), logits_of(network, some), atol=1e-5)
 
 
 def test_an_odd_case_out_is_left_to_another_epoch(tmp_path):

@@ -53,7 +53,8 @@ def test_the_processes_and_the_one_that_speaks(monkeypatch, stated, count, first
         monkeypatch.delenv(name, raising=False)
     for name, value in stated.items():
         monkeypatch.setenv(name, value)
-    assert process_counts() == count and is_first_process() is first
+    assert process_counts() == count
+    assert is_first_process() is first
 
 
 @pytest.fixture
@@ -149,14 +150,10 @@ def test_only_beside_a_gpu_do_other_processes_make_samples(monkeypatch):
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=6e8))
-    assert (
-        sample_workers(torch.device("cpu"), 10) == 0
-        and sample_workers(torch.device("cuda"), 10) == 8
-    )
-    assert (
-        sample_workers(torch.device("cuda"), 20_000_000) == 5
-        and sample_workers(torch.device("cuda"), 200_000_000) == 0
-    )
+    assert sample_workers(torch.device("cpu"), 10) == 0
+    assert sample_workers(torch.device("cuda"), 10) == 8
+    assert sample_workers(torch.device("cuda"), 20_000_000) == 5
+    assert sample_workers(torch.device("cuda"), 200_000_000) == 0
     monkeypatch.setenv("SLURM_NTASKS", "4")
     monkeypatch.setenv("SLURM_PROCID", "0")
     assert (

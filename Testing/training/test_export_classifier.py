@@ -32,7 +32,8 @@ def test_temperature_and_threshold_are_those_of_the_weights_in_the_bundle(tmp_pa
         tmp_path / "bundle", network, val, PreparationConfig(size=64), about
     )
     stored = read_bundle(folder).tensors
-    assert stored and all(torch.equal(measured[name].float(), stored[name]) for name in stored)
+    assert stored
+    assert all(torch.equal(measured[name].float(), stored[name]) for name in stored)
     model = load_classifier(folder, "cpu")
     logits = logits_of(model.network, val)
     temperature = fit_temperature(logits, target.numpy())

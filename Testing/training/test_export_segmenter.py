@@ -127,18 +127,15 @@ def test_a_users_model_says_what_its_user_said_and_nothing_of_ours(run, tmp_path
         "CT",
         "not measured",
     )
-    assert entry.licence == "not stated: yours to decide" and not entry.accept_licence
+    assert entry.licence == "not stated: yours to decide"
+    assert not entry.accept_licence
     assert "No licence has been stated" in (folder / "LICENSE").read_text(encoding="utf-8")
-    assert (
-        "Nothing has been measured yet" in card
-        and "Trained on 8 cases" in card
-        and "step 20, mean Dice 0.810" in card
-    )
-    assert (
-        "It holds no language-model block" in card
-        and "| 2 | Tumour |" in card
-        and about["weights_sha256"] in card
-    )
+    assert "Nothing has been measured yet" in card
+    assert "Trained on 8 cases" in card
+    assert "step 20, mean Dice 0.810" in card
+    assert "It holds no language-model block" in card
+    assert "| 2 | Tumour |" in card
+    assert about["weights_sha256"] in card
     everything = card + json.dumps(about) + (folder / "LICENSE").read_text(encoding="utf-8")
     for word in (
         "ippocamp",
@@ -151,7 +148,8 @@ def test_a_users_model_says_what_its_user_said_and_nothing_of_ours(run, tmp_path
         "share-alike",
     ):
         assert word not in everything, word
-    assert about["fingerprint"]["spacing_mm"] == [1, 1, 1] and about["plan"] == {"batch": 2}
+    assert about["fingerprint"]["spacing_mm"] == [1, 1, 1]
+    assert about["plan"] == {"batch": 2}
     assert about["chosen"] == {"step": 20, "val_dice": 0.81, "trained_on": 8, "chosen_on": 2}
 
 
@@ -162,12 +160,11 @@ def test_it_segments_and_monai_finds_its_configuration(run, tmp_path):
     assert [s.key for s in result.structures] == [
         "liver",
         "tumour",
-    ] and result.labels.array.shape == scan.array.shape
+    ]
+    assert result.labels.array.shape == scan.array.shape
     config = json.loads((folder / INFERENCE).read_text(encoding="utf-8"))
-    assert (
-        config["inferer"]["roi_size"] == [16, 24, 16]
-        and config["network_def"]["folder"] == "@bundle_root"
-    )
+    assert config["inferer"]["roi_size"] == [16, 24, 16]
+    assert config["network_def"]["folder"] == "@bundle_root"
 
 
 def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, tmp_path):
@@ -193,10 +190,8 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     )
     folder = export_bundle(run, tmp_path / "bundle", evidence=evidence)
     card, about = card_of(folder), read_bundle(folder).metadata
-    assert (
-        model_entry(folder).accuracy == "mean Dice 0.900 on 3 test cases of 2 patients"
-        and model_entry(folder).accuracy in card
-    )
+    assert model_entry(folder).accuracy == "mean Dice 0.900 on 3 test cases of 2 patients"
+    assert model_entry(folder).accuracy in card
     assert "| Dice | 0.900 (0.850 to 0.950) | - | 0.900 (0.850 to 0.950) |" in card
     assert "| HD95 (mm) | 2.345 (2.000 to 3.000) | - | 2.345 (2.000 to 3.000) |" in card
     for words in (
@@ -211,7 +206,8 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     ):
         assert words in flat(card), words
     assert "No help could be shown" not in card  # this network holds no block
-    assert about["calibration"]["temperature"] == 1.25 and about["calibration"]["ece"] == 0.0123
+    assert about["calibration"]["temperature"] == 1.25
+    assert about["calibration"]["ece"] == 0.0123
     assert about["eval_metrics"] == {"mean_dice": 0.9, "hd95_mm": 2.345, "dice_liver": 0.9}
     assert about["results"]["mean"]["mean"] == 0.9  # where it always stood
     for word in ("MUELLER", "MAIER", "secret"):
@@ -228,10 +224,8 @@ def test_figures_over_patients_are_the_models(run, tmp_path):
     )
     card, about = card_of(folder), read_bundle(folder).metadata
     assert model_entry(folder).accuracy == "mean Dice 0.810 on 3 test cases of 2 patients"
-    assert (
-        "| Dice | 0.800 (0.700 to 0.900) | - | 0.810 (0.700 to 0.900) |" in card
-        and "Means over patients" in flat(card)
-    )
+    assert "| Dice | 0.800 (0.700 to 0.900) | - | 0.810 (0.700 to 0.900) |" in card
+    assert "Means over patients" in flat(card)
     assert about["eval_metrics"] == {"mean_dice": 0.81, "hd95_mm": 3.0, "dice_liver": 0.8}
 
 
@@ -327,7 +321,8 @@ def test_a_fine_tuned_model_carries_the_licence_of_its_base(run, tmp_path):
     entry = model_entry(
         export_bundle(run, tmp_path / "bundle")
     )  # the plan remembers, though the model is deleted
-    assert entry.licence == "CC-BY-NC-4.0" and entry.accept_licence
+    assert entry.licence == "CC-BY-NC-4.0"
+    assert entry.accept_licence
     change(run, fine_tuned_from=None)  # older plans do not
     folder = export_bundle(run, tmp_path / "bundle")
     assert "fine-tuned from `/gone` (licence unknown)" in flat(card_of(folder))
@@ -350,13 +345,13 @@ def test_our_non_commercial_model_is_shown_and_accepted_first(run, tmp_path, mon
         flat(card_of(folder)),
         (folder / "LICENSE").read_text(encoding="utf-8"),
     )
-    assert (
-        entry.id == "cardiac-cine-mr"
-        and entry.accept_licence
-        and entry.licence == "CC-BY-NC-SA-4.0"
-    )
-    assert "ACDC" in licence and "for NonCommercial purposes only" in licence
-    assert "non-commercial" in card and "1.5 mm in the plane was assumed" in card
+    assert entry.id == "cardiac-cine-mr"
+    assert entry.accept_licence
+    assert entry.licence == "CC-BY-NC-SA-4.0"
+    assert "ACDC" in licence
+    assert "for NonCommercial purposes only" in licence
+    assert "non-commercial" in card
+    assert "1.5 mm in the plane was assumed" in card
     scan = Volume(np.random.default_rng(0).normal(size=(20, 30, 20)).astype(np.float32), np.eye(4))
     with pytest.raises(UserError, match="accepted before its first use"):
         segment(scan, folder, device="cpu")
@@ -370,7 +365,8 @@ def test_every_licence_that_a_shipped_model_names_is_there_in_full():
         ("CC-BY-NC-SA-4.0", "Attribution-NonCommercial-ShareAlike 4.0"),
     ):
         text = (LICENCES / f"{name}.txt").read_text(encoding="utf-8")
-        assert text.startswith(f"Creative Commons {words} International") and len(text) > 18000
+        assert text.startswith(f"Creative Commons {words} International")
+        assert len(text) > 18000
 
 
 def test_a_run_of_the_first_version_is_the_hippocampus_model(tmp_path):
@@ -409,16 +405,16 @@ def test_a_bundle_that_holds_a_block_says_what_was_found_of_it(tmp_path, run):
     )
     folder = export_bundle(run, tmp_path / "bundle")
     about = read_bundle(folder).metadata
-    assert about["llm_sha256"] == weights.sha256 and "was not tested for this model" in flat(
-        card_of(folder)
-    )
+    assert about["llm_sha256"] == weights.sha256
+    assert "was not tested for this model" in flat(card_of(folder))
     assert not [
         name for name in read_bundle(folder).tensors if name.startswith("llm.llm")
     ]  # never the language model's
     folder = export_bundle(
         run, tmp_path / "bundle", evidence=Evidence(finding="No help could be shown.")
     )
-    assert "No help could be shown." in card_of(folder) and "was not tested" not in card_of(folder)
+    assert "No help could be shown." in card_of(folder)
+    assert "was not tested" not in card_of(folder)
 
 
 def test_the_benchmarks_answer_goes_into_the_card(tmp_path):
@@ -442,12 +438,10 @@ def test_the_benchmarks_answer_goes_into_the_card(tmp_path):
     path = tmp_path / "benchmark-results.json"
     path.write_text(json.dumps(results))
     text = benchmark_finding(path)
-    assert (
-        "No help could be shown" in text
-        and "+0.0500" in text
-        and "+0.0300" in text
-        and "+0.0400" in text
-    )
+    assert "No help could be shown" in text
+    assert "+0.0500" in text
+    assert "+0.0300" in text
+    assert "+0.0400" in text
     assert "tenth" not in text
     results["runs"] |= {name.replace("100", "10"): run for name, run in results["runs"].items()}
     path.write_text(json.dumps(results))
@@ -479,7 +473,8 @@ def test_an_upgrade_writes_the_texts_anew_and_leaves_the_weights(run, tmp_path, 
         == digest
         == read_bundle(folder).metadata["weights_sha256"]
     )
-    assert (folder / INFERENCE).exists() and "monai_version" in read_bundle(folder).metadata
+    assert (folder / INFERENCE).exists()
+    assert "monai_version" in read_bundle(folder).metadata
     assert "0.900 (0.850 to 0.950)" in card_of(folder)
     upgrade_bundle(folder)
     assert "0.900 (0.850 to 0.950)" in card_of(folder)  # what was measured stays
@@ -519,4 +514,5 @@ def test_a_bundle_replaced_by_a_smaller_one_keeps_nothing_of_the_old(run, tmp_pa
     write_bundle(
         folder, read_bundle(folder).metadata, read_bundle(folder).tensors, "card", "licence"
     )
-    assert not (folder / INFERENCE).exists() and card_of(folder) == "card"
+    assert not (folder / INFERENCE).exists()
+    assert card_of(folder) == "card"

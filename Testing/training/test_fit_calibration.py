@@ -64,7 +64,8 @@ needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"NOT TESTED: {SHA
 )
 def test_the_largest_part_is_kept_where_no_structure_loses(scores, kept, shown):
     found = largest_part(np.array(scores))
-    assert found["kept"] == kept and (kept or found["kept"] is False)
+    assert found["kept"] == kept
+    assert kept or found["kept"] is False
     assert found["dice_largest"] == (shown and pytest.approx(shown))
 
 
@@ -92,11 +93,9 @@ def test_stray_parts_are_seen_on_val(tmp_path, monkeypatch, true_parts, kept):
         (32, 32, 32),
     )
     found = calibrate(*arguments)
-    assert (
-        found["largest_part"]["kept"] == kept
-        and found["from_step"] == 7
-        and found["temperature"] > 0
-    )
+    assert found["largest_part"]["kept"] == kept
+    assert found["from_step"] == 7
+    assert found["temperature"] > 0
     dice = 2 * 216 / (216 + 224) if kept else 1.0
     assert found["largest_part"]["dice_all"] == pytest.approx(dice, abs=1e-4)
     written = tmp_path / unit.CALIBRATION
@@ -156,11 +155,10 @@ def test_a_model_that_is_there_is_calibrated_anew(tmp_path, capsys):
         json.loads((tmp_path / "c.json").read_text()),
         read_metadata(find_model("hippocampus-t1").folder),
     )
-    assert found["cases"] == 3 and found["weights_sha256"] == find_model("hippocampus-t1").sha256
+    assert found["cases"] == 3
+    assert found["weights_sha256"] == find_model("hippocampus-t1").sha256
     assert found["temperature"] == pytest.approx(known["calibration"]["temperature"], rel=0.25)
     assert found["largest_part"]["dice_all"] > 0.85
     capsys.readouterr()
-    assert (
-        main([*given[:3], str(tmp_path / "none"), *given[4:]]) == 2
-        and "Traceback" not in capsys.readouterr().err
-    )
+    assert main([*given[:3], str(tmp_path / "none"), *given[4:]]) == 2
+    assert "Traceback" not in capsys.readouterr().err

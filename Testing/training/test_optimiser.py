@@ -22,14 +22,14 @@ def test_singular_values_become_alike_and_directions_stay(shape):
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     matrix = left * torch.logspace(0, -1, min(shape)) @ right  # a tenfold range of singular values
     made = orthogonal(matrix)
-    assert made.shape == matrix.shape and made.dtype == matrix.dtype
+    assert made.shape == matrix.shape
+    assert made.dtype == matrix.dtype
     values = torch.linalg.svdvals(made)
-    assert values.min() > 0.6 and values.max() < 1.25
+    assert values.min() > 0.6
+    assert values.max() < 1.25
     along = left.T @ made @ right.T  # the same directions: as good as diagonal
-    assert (
-        torch.diagonal(along).min() > 0.6
-        and (along - torch.diag(torch.diagonal(along))).abs().max() < 0.05
-    )
+    assert torch.diagonal(along).min() > 0.6
+    assert (along - torch.diag(torch.diagonal(along))).abs().max() < 0.05
 
 
 def test_the_short_way_is_the_authors_own():
@@ -50,7 +50,8 @@ def test_no_gradient_is_no_step():
     weight, unused = nn.Parameter(torch.ones(20, 30)), nn.Parameter(torch.ones(20, 30))
     weight.grad = torch.zeros(20, 30)
     Muon([weight, unused], lr=0.1, weight_decay=0.0).step()
-    assert torch.equal(weight, torch.ones(20, 30)) and torch.equal(unused, torch.ones(20, 30))
+    assert torch.equal(weight, torch.ones(20, 30))
+    assert torch.equal(unused, torch.ones(20, 30))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,8 @@ def test_all_else_is_moved_as_adamw_does():
             weight.grad = grad.clone()
             optimiser.step()
         ends.append(weight.detach())
-    assert torch.allclose(*ends, atol=1e-6) and not torch.allclose(ends[0], start, atol=1e-3)
+    assert torch.allclose(*ends, atol=1e-6)
+    assert not torch.allclose(ends[0], start, atol=1e-3)
 
 
 def test_weight_decay_pulls_a_matrix_to_zero():

@@ -56,34 +56,38 @@ ABDOMEN = fingerprint((1.5, 0.8, 0.8), (300.0, 410.0, 410.0), ("liver",), 1500.0
 
 def test_small_isotropic_crops_are_trained_whole():
     plan = plan_data(CROP)
-    assert plan.spacing_mm == (1, 1, 1) and plan.axes == "ras" and plan.window == (40, 56, 40)
-    assert (
-        plan.strides == ((2, 2, 2),) * 3
-        and plan.batch == 2
-        and plan.flips == ()
-        and plan.rotate_deg == (15, 15, 15)
-    )
+    assert plan.spacing_mm == (1, 1, 1)
+    assert plan.axes == "ras"
+    assert plan.window == (40, 56, 40)
+    assert plan.strides == ((2, 2, 2),) * 3
+    assert plan.batch == 2
+    assert plan.flips == ()
+    assert plan.rotate_deg == (15, 15, 15)
 
 
 def test_thick_slices_keep_their_axes_and_their_stack():
     plan = plan_data(HEART)
-    assert plan.axes == "scan" and plan.spacing_mm == (10, 1.5, 1.5)
+    assert plan.axes == "scan"
+    assert plan.spacing_mm == (10, 1.5, 1.5)
     assert plan.strides == (
         (1, 2, 2),
         (1, 2, 2),
         (2, 2, 2),
     )  # 10 mm is not more than twice 6 mm: halved at last
-    assert plan.window[0] == 10 and all(112 <= n <= 160 and n % 8 == 0 for n in plan.window[1:])
-    assert prod(plan.window) <= CPU_BUDGET_VOX / 2 and plan.rotate_deg[1:] == (0, 0)
+    assert plan.window[0] == 10
+    assert all(112 <= n <= 160 and n % 8 == 0 for n in plan.window[1:])
+    assert prod(plan.window) <= CPU_BUDGET_VOX / 2
+    assert plan.rotate_deg[1:] == (0, 0)
     tall = plan_data(fingerprint((5.0, 1.0, 1.0), (300.0, 200.0, 200.0)))
-    assert (
-        tall.window[0] < 60 and prod(tall.window) <= CPU_BUDGET_VOX / 2
-    )  # 60 slices are more than a stack to keep
+    # 60 slices are more than a stack to keep
+    assert tall.window[0] < 60
+    assert prod(tall.window) <= CPU_BUDGET_VOX / 2
 
 
 def test_slices_too_thick_to_halve_stay():
     plan = plan_data(fingerprint((12.0, 1.0, 1.0), (72.0, 200.0, 200.0)))
-    assert [s[0] for s in plan.strides] == [1, 1, 1] and plan.window[0] == 6
+    assert [s[0] for s in plan.strides] == [1, 1, 1]
+    assert plan.window[0] == 6
 
 
 def test_few_slices_are_not_halved_away():
@@ -104,15 +108,15 @@ def test_across_thick_slices_few_cases_lose_detail():
 def test_a_large_scan_is_coarsened_until_a_window_shows_enough_of_it():
     plan = plan_data(ABDOMEN)
     case = np.array(ABDOMEN.size_mm) / plan.spacing_mm
-    assert (
-        0.1 < prod(plan.window) / prod(case) < 0.16 and "made coarser" in plan.reasons["spacing_mm"]
-    )
+    assert 0.1 < prod(plan.window) / prod(case) < 0.16
+    assert "made coarser" in plan.reasons["spacing_mm"]
     assert max(plan.spacing_mm) < 1.2 * min(plan.spacing_mm)  # the finest axes grew first
     shares = np.array(plan.window) / case
     assert shares.max() < 1.4 * shares.min()  # the window has the scan's proportions
     long = plan_data(fingerprint((1.0, 1.0, 1.0), (480.0, 96.0, 96.0), ml=5.0))
     shares = np.array(long.window) / (480, 96, 96)
-    assert shares.max() < 1.4 * shares.min() and prod(long.window) <= CPU_BUDGET_VOX / 2
+    assert shares.max() < 1.4 * shares.min()
+    assert prod(long.window) <= CPU_BUDGET_VOX / 2
     small = plan_data(replace(ABDOMEN, volumes_ml={1: (3.0,) * 5}))
     assert (
         1000 <= 3000 / prod(small.spacing_mm) < 1200
@@ -122,7 +126,8 @@ def test_a_large_scan_is_coarsened_until_a_window_shows_enough_of_it():
 def test_a_gpu_gets_larger_windows_and_batches():
     budget = gpu_budget_vox(24 << 30)
     assert prod(plan_data(ABDOMEN, budget).window) > 5 * prod(plan_data(ABDOMEN).window)
-    assert plan_data(CROP, budget).batch == 8 and plan_data(HEART, budget).window == (10, 256, 216)
+    assert plan_data(CROP, budget).batch == 8
+    assert plan_data(HEART, budget).window == (10, 256, 216)
     assert gpu_budget_vox(1 << 20) == CPU_BUDGET_VOX
 
 
@@ -142,7 +147,8 @@ def test_mirroring_needs_a_reason():
         "label_2",
     ):
         sided = plan_data(replace(HEART, labels={1: "liver", 2: name}))
-        assert sided.flips == () and name in sided.reasons["flips"]
+        assert sided.flips == ()
+        assert name in sided.reasons["flips"]
     assert plan_data(replace(HEART, labels={1: "bright spot", 2: "cleft in gland L4"})).flips == (
         0,
         1,
@@ -163,7 +169,8 @@ def test_mirroring_needs_a_reason():
 def test_plans_hold_together_and_round_trip(fp):
     plan = plan_data(fp)
     patch = np.prod(plan.strides, 0)
-    assert len(plan.strides) == 3 and all(max(stage) == 2 for stage in plan.strides)
+    assert len(plan.strides) == 3
+    assert all(max(stage) == 2 for stage in plan.strides)
     assert all(
         n % p == 0 and (p == 1 or n // p >= 4) for n, p in zip(plan.window, patch, strict=True)
     )
@@ -185,23 +192,23 @@ def test_the_tables_show_every_choice_and_its_reason():
         assert text in table, text
     asked = plan_table(HEART, plan.with_choices(window=(8, 64, 64)))
     assert "8 x 64 x 64                as asked".replace(" ", "") in asked.replace(" ", "")
-    assert (
-        plan.reasons["window"] not in asked and plan.reasons["batch"] not in asked
-    )  # it counts the window's voxels
-    assert asked.count("as asked") == 1 and "as planned for a window of" in asked
+    # it counts the window's voxels
+    assert plan.reasons["window"] not in asked
+    assert plan.reasons["batch"] not in asked
+    assert asked.count("as asked") == 1
+    assert "as planned for a window of" in asked
     seen = fingerprint_table(
         replace(HEART, volumes_ml={1: (100.0, 0.0, 0.0, 0.0, 0.0), 2: (0.0,) * 5})
     )
     assert "1 Right ventricle       in 1 of 5 cases, 100 (100 to 100) mL" in seen
-    assert (
-        "2 Left ventricle        in 0 of 5 cases: it cannot be learnt" in seen
-        and "9 x 256 x 216" in seen
-    )
+    assert "2 Left ventricle        in 0 of 5 cases: it cannot be learnt" in seen
+    assert "9 x 256 x 216" in seen
 
 
 def test_a_spacing_that_is_asked_for_is_planned_with():
     usual, coarse = plan_data(HEART), plan_data(HEART, spacing_mm=(10, 3, 3))
-    assert coarse.spacing_mm == (10.0, 3.0, 3.0) and coarse.reasons["spacing_mm"] == "as asked"
+    assert coarse.spacing_mm == (10.0, 3.0, 3.0)
+    assert coarse.reasons["spacing_mm"] == "as asked"
     assert prod(coarse.window) * coarse.batch <= CPU_BUDGET_VOX
     millimetres = [plan.window[1] * plan.spacing_mm[1] for plan in (usual, coarse)]
     assert millimetres[1] > 1.3 * millimetres[0]  # fewer voxels, so a window shows more of the case
@@ -233,7 +240,8 @@ def test_hounsfield_units_are_normalised_alike_in_all_scans():
     ):  # fine-tuned weights know the scale that they were trained on
         assert plan_data(air, modality="CT", base=Preparation(1.0, grey=grey)).grey == grey
     flat = plan_data(replace(air, grey=(3071.0, 3071.0, 3071.0, 0.0)), modality="CT")
-    assert flat.grey is None and "one value" in flat.reasons["grey"]
+    assert flat.grey is None
+    assert "one value" in flat.reasons["grey"]
 
 
 def test_a_damaged_plan_is_one_sentence():
@@ -270,12 +278,17 @@ def test_sizes_are_measured_along_the_networks_axes(tmp_path):
     )  # i to A, j to I, k to R
     cases = write_cases(tmp_path / "a", sagittal, (6, 20, 30))
     fp = fingerprint_of(cases.cases, cases)
-    assert fp.axes == "ras" and fp.spacing_mm == (1.2, 1.0, 1.5) and fp.size_mm == (24.0, 30.0, 9.0)
-    assert fp.sizes_vox[0] == (20, 30, 6) and fp.volumes_ml == {1: (0.0432,) * 3, 2: (0.0,) * 3}
+    assert fp.axes == "ras"
+    assert fp.spacing_mm == (1.2, 1.0, 1.5)
+    assert fp.size_mm == (24.0, 30.0, 9.0)
+    assert fp.sizes_vox[0] == (20, 30, 6)
+    assert fp.volumes_ml == {1: (0.0432,) * 3, 2: (0.0,) * 3}
     assert [round(p[1], -2) for p in fp.intensities] == [100, 200, 300]
-    assert (
-        fp.grey[0] < 110 and fp.grey[1] > 290 and 190 < fp.grey[2] < 210 and 75 < fp.grey[3] < 90
-    )  # of the three boxes
+    # of the three boxes
+    assert fp.grey[0] < 110
+    assert fp.grey[1] > 290
+    assert 190 < fp.grey[2] < 210
+    assert 75 < fp.grey[3] < 90
     tilt = np.eye(4)
     c, s = np.cos(0.4), np.sin(0.4)
     tilt[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.array(
@@ -285,10 +298,11 @@ def test_sizes_are_measured_along_the_networks_axes(tmp_path):
     cases = write_cases(tmp_path / "b", slices_second, (20, 6, 30))
     assert fingerprint_of(cases.cases, cases, axes="ras").axes == "ras"
     fp = fingerprint_of(cases.cases, cases)
-    assert fp.axes == "scan" and fp.anisotropy == pytest.approx(7, abs=1e-3)
-    assert (
-        fp.spacing_mm[0] == 7 and fp.sizes_vox[0][0] == 6 and sorted(fp.sizes_vox[0]) == [6, 20, 30]
-    )
+    assert fp.axes == "scan"
+    assert fp.anisotropy == pytest.approx(7, abs=1e-3)
+    assert fp.spacing_mm[0] == 7
+    assert fp.sizes_vox[0][0] == 6
+    assert sorted(fp.sizes_vox[0]) == [6, 20, 30]
 
 
 def test_cases_without_a_label_cannot_be_planned(tmp_path):
@@ -305,4 +319,5 @@ def test_cases_without_a_label_cannot_be_planned(tmp_path):
 def test_the_shared_hippocampus_cases():
     cases = read_cases(SHARED / "hippocampus", {1: "Anterior", 2: "Posterior"})
     fp = fingerprint_of(cases.cases[::8], cases)
-    assert plan_data(fp).window == (40, 56, 40) and "in 27 of 27 cases" in fingerprint_table(fp)
+    assert plan_data(fp).window == (40, 56, 40)
+    assert "in 27 of 27 cases" in fingerprint_table(fp)

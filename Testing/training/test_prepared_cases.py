@@ -31,9 +31,11 @@ def test_what_one_process_wrote_the_others_read(cases, tmp_path, monkeypatch):
     )  # the others do not read a scan again
     other = prepare_set(cases.cases, cases, HOW, CaseCache(tmp_path / "prepared", writes=False))
     for a, b, c in zip(plain, first, other, strict=True):
-        assert a["id"] == b["id"] == c["id"] and isinstance(c["image"], np.memmap)
+        assert a["id"] == b["id"] == c["id"]
+        assert isinstance(c["image"], np.memmap)
         for key in ("image", "label"):
-            assert np.array_equal(a[key], b[key]) and np.array_equal(a[key], c[key])
+            assert np.array_equal(a[key], b[key])
+            assert np.array_equal(a[key], c[key])
         assert all(
             np.array_equal(x, y) and np.array_equal(x, z)
             for x, y, z in zip(a["voxels"], b["voxels"], c["voxels"], strict=True)

@@ -17,9 +17,8 @@ def test_samples_depend_on_their_number_alone():
     first = [samples[n] for n in range(8)]
     again = [samples[n] for n in (5, 0, 7)]
     for n, sample in zip((5, 0, 7), again, strict=True):
-        assert torch.equal(first[n]["image"], sample["image"]) and torch.equal(
-            first[n]["label"], sample["label"]
-        )
+        assert torch.equal(first[n]["image"], sample["image"])
+        assert torch.equal(first[n]["label"], sample["label"])
     assert (
         sorted(s["case"] for s in first[:4])
         == sorted(s["case"] for s in first[4:])
@@ -77,8 +76,11 @@ def test_a_case_smaller_than_the_window_is_centred_and_its_edge_repeated():
         np.random.default_rng(0),
     )
     values = part["image"][0, :, 0, 0].numpy()
-    assert part["image"].shape == (1, 8, 16, 16) and set(values) == {0, 1, 2, 3}
-    assert (np.diff(values) >= 0).all() and values[0] == 0 and values[-1] == 3
+    assert part["image"].shape == (1, 8, 16, 16)
+    assert set(values) == {0, 1, 2, 3}
+    assert (np.diff(values) >= 0).all()
+    assert values[0] == 0
+    assert values[-1] == 3
 
 
 def test_no_more_is_cut_than_a_case_has():
@@ -88,7 +90,8 @@ def test_no_more_is_cut_than_a_case_has():
         part = cut_sample(case, (8, 16, 16), (100, 100, 100), np.random.default_rng(seed))["image"][
             0
         ].numpy()
-        assert part.shape[0] <= 2 * 10 and max(part.shape[1:]) <= 2 * 30 + 2
+        assert part.shape[0] <= 2 * 10
+        assert max(part.shape[1:]) <= 2 * 30 + 2
         assert np.isin(image, part).all()  # all of the case is there: the window may look anywhere
 
 
@@ -119,14 +122,12 @@ def test_flips_and_turns_stay_in_the_plane_for_thick_slices():
         transform.set_random_state(seed)
         warped = transform({"image": torch.zeros(1, 6, 24, 24), "label": label.clone()})
         slices = torch.as_tensor(warped["label"])[0].amax(dim=(1, 2))
-        assert (
-            slices[2] == 1 and slices.sum() <= 2
-        )  # a change of scale may touch a neighbour, a turn would touch all
+        # a change of scale may touch a neighbour, a turn would touch all
+        assert slices[2] == 1
+        assert slices.sum() <= 2
 
 
 def test_noise_samples_hold_no_organ():
     sample = noise_sample((8, 9, 10), np.random.default_rng(0))
-    assert (
-        sample["image"].shape == sample["label"].shape == (1, 8, 9, 10)
-        and not sample["label"].any()
-    )
+    assert sample["image"].shape == sample["label"].shape == (1, 8, 9, 10)
+    assert not sample["label"].any()

@@ -79,7 +79,9 @@ def test_the_weights_that_it_begins_with_may_be_the_best(tmp_path):
         for row in json.loads((tmp_path / "history.json").read_text())
         if "val_dice" in row
     ]
-    assert looks == [0, 3, 6] and load_best(tmp_path)["step"] == 0 and result.best_val_dice > 0
+    assert looks == [0, 3, 6]
+    assert load_best(tmp_path)["step"] == 0
+    assert result.best_val_dice > 0
     fresh = tiny_network()
     assert all(
         torch.equal(tensor, fresh.state_dict()[name])
@@ -153,7 +155,8 @@ def test_killed_outright_it_resumes_to_the_same_curve(tmp_path, one_thread):
     toy_trainer(tmp_path / "whole", LONGER).run()
     _, errors = process.communicate()
     assert process.returncode == -signal.SIGKILL, errors[-2000:]
-    assert max(loss_curve(killed)) == 7 and load_best(killed)["step"] == 6
+    assert max(loss_curve(killed)) == 7
+    assert load_best(killed)["step"] == 6
     shutil.move(killed / "older.pt", killed / "last.pt")
     resumed, steps = toy_trainer(killed, LONGER), []
     resumed.run(lambda text, fraction: steps.append(resumed.state.step))
@@ -173,13 +176,14 @@ def test_the_loss_falls_on_toys_and_the_frozen_block_stays(tmp_path):
     assert np.mean([curve[n] for n in range(56, 61)]) < 0.8 * np.mean(
         [curve[n] for n in range(1, 6)]
     )
-    assert result.best_val_dice > 0.3 and result.steps == 60 and result.stopped == "finished"
+    assert result.best_val_dice > 0.3
+    assert result.steps == 60
+    assert result.stopped == "finished"
     assert frozen_bytes(made.network) == before
     frozen = sum(not p.requires_grad for p in made.network.parameters())
+    assert frozen
     assert (
-        frozen
-        and len(made.optimiser.state_dict()["state"])
-        == len(list(made.network.parameters())) - frozen
+        len(made.optimiser.state_dict()["state"]) == len(list(made.network.parameters())) - frozen
     )
 
 
@@ -196,7 +200,8 @@ def test_a_loss_that_is_no_number_stops_names_the_cases_and_keeps_the_last_good_
     ):
         broken.run()
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert saved["step"] == 3 and torch.isfinite(saved["network"]["weight"]).all()
+    assert saved["step"] == 3
+    assert torch.isfinite(saved["network"]["weight"]).all()
 
 
 def test_training_stops_early_when_val_gets_no_better(tmp_path):
@@ -211,7 +216,8 @@ def test_training_stops_early_when_val_gets_no_better(tmp_path):
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
     config = replace(QUICK, steps=60, validate_every=2, patience=3, lr=0.0)
     result = Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run()
-    assert result.stopped == "early" and result.steps == 8
+    assert result.stopped == "early"
+    assert result.steps == 8
     assert (
         Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run().steps == 8
     )  # it stays stopped
@@ -307,7 +313,8 @@ def test_deep_supervision_counts_the_finest_most():
         loss([-good, small], labels),
         loss([good, -small], labels),
     )
-    assert both < 0.05 and fine_bad > 1.5 * coarse_bad > both
+    assert both < 0.05
+    assert fine_bad > 1.5 * coarse_bad > both
 
 
 def test_one_process_and_halves_of_a_batch_agree():
@@ -321,12 +328,10 @@ def test_one_process_and_halves_of_a_batch_agree():
 
 def test_the_schedule_warms_up_and_falls():
     rates = [schedule(n, 100, 10) for n in range(100)]
-    assert (
-        rates[0] == 0.1
-        and max(rates) == 1
-        and rates[-1] < 0.02
-        and rates[10:] == sorted(rates[10:], reverse=True)
-    )
+    assert rates[0] == 0.1
+    assert max(rates) == 1
+    assert rates[-1] < 0.02
+    assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
 def test_the_average_follows_slowly():
@@ -365,7 +370,8 @@ def test_under_autocast_layers_run_in_bf16_also_on_val_cases_and_weights_stay_in
     result = made.run()
     assert seen == {(True, torch.bfloat16), (False, torch.bfloat16)}
     assert {p.dtype for p in made.network.parameters()} == {torch.float32}
-    assert all(np.isfinite(v) for v in loss_curve(tmp_path).values()) and result.best_val_dice >= 0
+    assert all(np.isfinite(v) for v in loss_curve(tmp_path).values())
+    assert result.best_val_dice >= 0
 
 
 @pytest.mark.gpu
@@ -377,4 +383,5 @@ def test_on_a_gpu(tmp_path, precision):
     result = toy_trainer(
         tmp_path, replace(QUICK, precision=precision), fabric=make_fabric("cuda", precision)
     ).run()
-    assert result.steps == 6 and all(np.isfinite(list(loss_curve(tmp_path).values())))
+    assert result.steps == 6
+    assert all(np.isfinite(list(loss_curve(tmp_path).values())))

@@ -62,15 +62,19 @@ def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     run = tmp_path / "run"
     assert train(data, run, *NAMES) == 0
     out = capsys.readouterr().out
-    assert "spacing" in out and "window" in out
+    assert "spacing" in out
+    assert "window" in out
     assert f"medllmseg evaluate --model {run / 'bundle'}" in out
     split = "4 to train on, 1 to choose by (case4), 1 to test on"
     assert f"6 labelled cases of 6 groups (patients): {split}" in out
     about = read_bundle(run / "bundle").metadata
-    assert about["id"] == "toy" and about["structures"] == ["front", "back"]
+    assert about["id"] == "toy"
+    assert about["structures"] == ["front", "back"]
     assert about["licence"] == "CC0-1.0"
-    assert about["fingerprint"] and about["plan"]["window"] == [16, 24, 16]
-    assert (run / "curve.png").stat().st_size > 5000 and list((run / "examples").glob("step_*.png"))
+    assert about["fingerprint"]
+    assert about["plan"]["window"] == [16, 24, 16]
+    assert (run / "curve.png").stat().st_size > 5000
+    assert list((run / "examples").glob("step_*.png"))
     result = segment(load_volume(data / "imagesTr/case5.nii.gz"), run / "bundle", device="cpu")
     assert [s.name.lower() for s in result.structures] == ["front", "back"]
     assert result.labels.array.shape == (16, 24, 16)
@@ -136,7 +140,8 @@ def test_a_finished_training_is_left_as_it_is(data, run, tmp_path, capsys):
     card = tmp_path / "run/bundle/docs/README.md"
     card.write_text("with figures")
     moved = data.rename(tmp_path / "moved")  # the cases are known by what their files hold
-    assert train(moved, tmp_path / "run") == 0 and card.read_text() == "with figures"
+    assert train(moved, tmp_path / "run") == 0
+    assert card.read_text() == "with figures"
     assert "goes on at step 4 of 4" in capsys.readouterr().out
     (moved / "dataset.json").write_text(json.dumps({"labels": {"1": "back", "2": "front"}}))
     assert train(moved, tmp_path / "run") == 2
@@ -150,10 +155,8 @@ def test_what_stands_where_the_model_will_is_said_before_the_work(data, tmp_path
     (tmp_path / "run/bundle").mkdir(parents=True)
     (tmp_path / "run/bundle/mine.txt").write_text("mine")
     assert train(data, tmp_path / "run") == 2
-    assert (
-        "exists and is not a model bundle" in capsys.readouterr().err
-        and not (tmp_path / "run/plan.json").exists()
-    )
+    assert "exists and is not a model bundle" in capsys.readouterr().err
+    assert not (tmp_path / "run/plan.json").exists()
 
 
 @pytest.mark.slow
@@ -169,14 +172,13 @@ def test_ct_is_trained_and_segmented_on_one_scale(data, tmp_path, capsys):
         save_volume(
             Volume(image.array - 1000, np.eye(4)), data / f"imagesTr/case{n}.nii.gz"
         )  # organ -900, air -1000
-    assert train(data, tmp_path / "run") == 0 and "Hounsfield" in capsys.readouterr().out
+    assert train(data, tmp_path / "run") == 0
+    assert "Hounsfield" in capsys.readouterr().out
     settings = read_bundle(tmp_path / "run/bundle").metadata["preprocessing"]
     low, high, mean, deviation = settings["grey"]
-    assert (
-        -935 < low < -910 < mean < -890 < high < -865
-        and 8 < deviation < 12
-        and f"minus {mean:g}" in settings["normalise"]
-    )
+    assert -935 < low < -910 < mean < -890 < high < -865
+    assert 8 < deviation < 12
+    assert f"minus {mean:g}" in settings["normalise"]
     array, _ = prepare_whole(
         load_volume(data / "imagesTr/case5.nii.gz"), Preparation.from_settings(settings)
     )
@@ -199,11 +201,9 @@ def test_crops_around_an_organ_get_one_spacing(data, tmp_path, capsys):
     assert "need one spacing for all axes" in capsys.readouterr().err
     assert train(data, tmp_path / "run", *crops) == 0
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert (
-        plan["plan"]["spacing_mm"] == [0.9] * 3
-        and plan["plan"]["axes"] == "ras"
-        and plan["preprocessing"]["spacing_mm"] == 0.9
-    )
+    assert plan["plan"]["spacing_mm"] == [0.9] * 3
+    assert plan["plan"]["axes"] == "ras"
+    assert plan["preprocessing"]["spacing_mm"] == 0.9
 
 
 @pytest.mark.slow
@@ -214,21 +214,18 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
         )
         == 2
     )
-    assert (
-        "hippocampus-t1 is under CC-BY-SA-4.0, which binds" in capsys.readouterr().err
-        and not (tmp_path / "run").exists()
-    )
+    assert "hippocampus-t1 is under CC-BY-SA-4.0, which binds" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
     assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3") == 0
     assert "begin again with --anatomy hippocampus" in capsys.readouterr().out
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert plan["plan"]["strides"] == plan["network"]["strides"] and plan["train"]["look_first"]
+    assert plan["plan"]["strides"] == plan["network"]["strides"]
+    assert plan["train"]["look_first"]
     tuned, base = (
         read_bundle(f) for f in (tmp_path / "run/bundle", "MedLLMSegLib/bundles/hippocampus-t1")
     )
-    assert (
-        tuned.metadata["chosen"]["trained_on"] == 3
-        and tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
-    )
+    assert tuned.metadata["chosen"]["trained_on"] == 3
+    assert tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
     assert (
         tuned.metadata["licence"] == base.metadata["licence"]
     )  # share-alike: what is trained from it carries it
@@ -251,7 +248,8 @@ def test_a_fine_tuning_goes_on_without_the_model_it_began_with(data, tmp_path, m
     shutil.rmtree(base)
     assert train(data, tmp_path / "run", "--from", str(base)) == 0
     about = read_bundle(tmp_path / "run/bundle").metadata
-    assert about["fine_tuned_from"]["id"] == "hippocampus-t1" and about["licence"] == "CC-BY-SA-4.0"
+    assert about["fine_tuned_from"]["id"] == "hippocampus-t1"
+    assert about["licence"] == "CC-BY-SA-4.0"
 
 
 def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(
@@ -266,10 +264,8 @@ def test_a_model_whose_licence_has_to_be_accepted_is_not_fine_tuned_before(
         )
     )
     assert train(data, tmp_path / "run", "--from", str(base)) == 2
-    assert (
-        "has to be accepted before its first use" in capsys.readouterr().err
-        and not (tmp_path / "run").exists()
-    )
+    assert "has to be accepted before its first use" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -298,10 +294,10 @@ def test_a_time_budget_sets_the_steps_and_counts_the_looks_at_val(
         == 0
     )
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert plan["train"]["steps"] >= 20 and plan["train"]["validate_every"] == -(
-        -plan["train"]["steps"] // 2
-    )
-    assert "3 validations of 0.4 s" in plan["pace"] and plan["pace"] in capsys.readouterr().out
+    assert plan["train"]["steps"] >= 20
+    assert plan["train"]["validate_every"] == -(-plan["train"]["steps"] // 2)
+    assert "3 validations of 0.4 s" in plan["pace"]
+    assert plan["pace"] in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -318,7 +314,8 @@ def test_a_training_keeps_the_precision_that_was_fastest_where_it_began(
         )
         assert cli.main(begin) == 2
     said = capsys.readouterr().out
-    assert "precision       fp32" in said and "trains fastest in" in said
+    assert "precision       fp32" in said
+    assert "trains fastest in" in said
     used = []
     monkeypatch.setattr("MedLLMSegLib.training.devices.cpu_has_bf16", lambda: True)
     real = session.make_fabric
@@ -327,7 +324,8 @@ def test_a_training_keeps_the_precision_that_was_fastest_where_it_began(
         "make_fabric",
         lambda device, precision: used.append(precision) or real(device, precision),
     )
-    assert cli.main(begin) == 0 and used == ["fp32"]
+    assert cli.main(begin) == 0
+    assert used == ["fp32"]
     assert read_bundle(run / "bundle").metadata["training"]["precision"] == "fp32"
 
 
@@ -349,20 +347,20 @@ def test_spacing_augmentation_and_looks_can_be_asked_for(data, tmp_path, capsys)
         == 0
     )
     plan = json.loads((tmp_path / "run/plan.json").read_text())
-    assert plan["plan"]["spacing_mm"] == [1.5, 1.5, 2.0] and plan["train"]["validate_every"] == 2
+    assert plan["plan"]["spacing_mm"] == [1.5, 1.5, 2.0]
+    assert plan["train"]["validate_every"] == 2
     how = plan["train"]["augmentation"]
-    assert (
-        how["rotate_deg"] == [30.0, 30.0, 30.0]
-        and how["elastic"] == 0.5
-        and how["intensity"] == 1.5
-    )
+    assert how["rotate_deg"] == [30.0, 30.0, 30.0]
+    assert how["elastic"] == 0.5
+    assert how["intensity"] == 1.5
     assert read_bundle(tmp_path / "run/bundle").metadata["preprocessing"]["spacing_mm"] == [
         1.5,
         1.5,
         2.0,
     ]
     assert train(data, tmp_path / "bad", "--spacing", "1", "0", "1") == 2
-    assert "--spacing" in capsys.readouterr().err and not (tmp_path / "bad").exists()
+    assert "--spacing" in capsys.readouterr().err
+    assert not (tmp_path / "bad").exists()
 
 
 def test_a_run_begun_before_an_option_came_goes_on(data, run, capsys):
@@ -378,9 +376,11 @@ def test_a_run_begun_before_an_option_came_goes_on(data, run, capsys):
 def test_cases_are_drawn_in_whole_groups():
     cases = [Case(f"c{n}", f"c{n}", f"c{n}", f"head {n // 2}") for n in range(12)]
     drawn = draw_cases(cases, 4, seed=1)
-    assert len(drawn) == 4 and len({c.group for c in drawn}) == 2
+    assert len(drawn) == 4
+    assert len({c.group for c in drawn}) == 2
     assert draw_cases(cases, 4, seed=1) == drawn != draw_cases(cases, 4, seed=2)
-    assert len(draw_cases(cases, 3, seed=1)) == 3 and draw_cases(cases, None, 0) == cases
+    assert len(draw_cases(cases, 3, seed=1)) == 3
+    assert draw_cases(cases, None, 0) == cases
     with pytest.raises(UserError, match="--cases 13 asks for more than the 12"):
         draw_cases(cases, 13, 0)
 
@@ -444,7 +444,8 @@ def test_bad_cases_are_one_sentence(data, tmp_path, capsys, spoil, words):
     spoil(data)
     assert train(data, tmp_path / "run") == 2
     err = capsys.readouterr().err
-    assert words in err and "Traceback" not in err
+    assert words in err
+    assert "Traceback" not in err
     assert len([line for line in err.splitlines() if line.startswith("medllmseg:")]) == 1
     assert not (tmp_path / "run/bundle").exists()
 
@@ -478,11 +479,9 @@ def test_a_full_disk_is_one_sentence_and_the_last_state_stays(data, tmp_path, ca
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "disk or quota is full" in capsys.readouterr().err
-    assert (
-        len(written) == 1
-        and checkpoint.load(written[0])["step"] == 1
-        and not list(run.glob(".*.pt"))
-    )
+    assert len(written) == 1
+    assert checkpoint.load(written[0])["step"] == 1
+    assert not list(run.glob(".*.pt"))
     monkeypatch.undo()
     assert (
         train(data, run, "--validations", "4") == 0

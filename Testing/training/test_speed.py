@@ -53,7 +53,8 @@ def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
     now = [0.0]
 
     def predict(network, array, device, window):
-        assert not network.training and window == (4, 4, 4)
+        assert not network.training
+        assert window == (4, 4, 4)
         now[0] += float(array.size)
 
     monkeypatch.setattr(unit, "predict", predict)
@@ -66,7 +67,8 @@ def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
     assert (
         seconds_per_validation(network, cases, (4, 4, 4), torch.device("cpu"), world=2) == 5 * 5.0
     )
-    assert network.training and len(cases) == 9
+    assert network.training
+    assert len(cases) == 9
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
@@ -98,7 +100,9 @@ def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeyp
         settings = replace(config, workers=workers)
         return seconds_per_step(OneWeight(), 2, [], settings, "cpu", world, 1)
 
-    assert measure(0) == 2.0 and measure(4) == 0.5 and measure(0, world=2) == 1.0
+    assert measure(0) == 2.0
+    assert measure(4) == 0.5
+    assert measure(0, world=2) == 1.0
 
 
 def test_measuring_the_speed_of_a_broken_network_does_not_break_it_further():

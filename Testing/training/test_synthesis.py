@@ -72,14 +72,18 @@ def test_the_same_seed_gives_the_same_image():
         synth.draw_sample([ball_head()], np.random.default_rng([3, 4]), (48, 48, 48))
         for _ in range(2)
     )
-    assert np.array_equal(one.image, two.image) and np.array_equal(one.target, two.target)
+    assert np.array_equal(one.image, two.image)
+    assert np.array_equal(one.target, two.target)
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_targets_are_shares_that_sum_to_one_and_images_lie_in_0_to_1(seed):
     sample = synth.draw_sample([ball_head()], np.random.default_rng(seed), (48, 64, 48))
-    assert sample.image.shape == (48, 64, 48) and sample.image.dtype == np.float32
-    assert np.isfinite(sample.image).all() and sample.image.min() >= 0 and sample.image.max() <= 1
+    assert sample.image.shape == (48, 64, 48)
+    assert sample.image.dtype == np.float32
+    assert np.isfinite(sample.image).all()
+    assert sample.image.min() >= 0
+    assert sample.image.max() <= 1
     np.testing.assert_allclose(sample.target.sum(0), 1, atol=1e-5)
 
 
@@ -145,11 +149,9 @@ def test_bodies_and_blobs_have_no_hippocampus(make):
         sample = synth.synthesise(
             make(np.random.default_rng(seed)), np.random.default_rng(seed), (48, 48, 48)
         )
-        assert (
-            sample.visible == (0.0, 0.0)
-            and np.all(sample.target[0] == 1)
-            and sample.image.std() > 0
-        )
+        assert sample.visible == (0.0, 0.0)
+        assert np.all(sample.target[0] == 1)
+        assert sample.image.std() > 0
 
 
 def test_stripping_keeps_the_brain_and_blanking_takes_it(head):
@@ -164,7 +166,8 @@ def test_stripping_keeps_the_brain_and_blanking_takes_it(head):
         assert np.array_equal(edited.tissues[inner], head.tissues[inner])
         assert (edited.tissues >= FIRST_OUTSIDE).sum() < (head.tissues >= FIRST_OUTSIDE).sum()
     blank = without_brain(head, rng)
-    assert blank.classes is None and not np.array_equal(blank.tissues[inner], head.tissues[inner])
+    assert blank.classes is None
+    assert not np.array_equal(blank.tissues[inner], head.tissues[inner])
 
 
 def test_loading_a_label_map_keeps_volumes_and_sides(head):
@@ -179,7 +182,8 @@ def test_t1_draws_have_white_brighter_than_grey_brighter_than_fluid():
     white, grey, fluid = (NAMES.index(n) for n in ("white matter", "cortex", "ventricles"))
     for seed in range(100):
         means, deviations = draw_contrast(np.random.default_rng(seed))
-        assert means.shape == deviations.shape == (len(TISSUES),) and deviations.min() >= 0
+        assert means.shape == deviations.shape == (len(TISSUES),)
+        assert deviations.min() >= 0
         ordered += means[white] > means[grey] > means[fluid]
     assert 78 < ordered < 96  # 85 of 100 by design, one in six of the rest by chance
 
@@ -216,7 +220,8 @@ def test_training_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
 def test_a_batch_is_named_by_seed_and_step():
     recipe = LocalizerRecipe(sizes=(32,), sizes_p=(1.0,), batch=2)
     image, target = make_batch([ball_head()], recipe, 5)
-    assert image.shape == (2, 1, 32, 32, 32) and target.shape == (2, 6, 32, 32, 32)
+    assert image.shape == (2, 1, 32, 32, 32)
+    assert target.shape == (2, 6, 32, 32, 32)
     assert torch.equal(image, make_batch([ball_head()], recipe, 5)[0])
     assert not torch.equal(image, make_batch([ball_head()], recipe, 6)[0])
 
@@ -227,7 +232,8 @@ def test_kept_out_heads_are_never_trained_on(monkeypatch):
     loaded = []
     monkeypatch.setattr(localizer_batches, "load_head", loaded.append)
     load_heads(LABELMAPS, held_out=False)
-    assert len(loaded) == 15 and not any(f"_{n}." in path.name for n in HELD_OUT for path in loaded)
+    assert len(loaded) == 15
+    assert not any(f"_{n}." in path.name for n in HELD_OUT for path in loaded)
 
 
 def test_figures_count_what_was_missed_swapped_and_false(monkeypatch):

@@ -37,7 +37,8 @@ def test_what_is_constant_across_slices_gets_the_same_answer(before, now):
     fitted = fit_kernel(kernel, (now, 3, 3), upward=False)
     assert fitted.shape == (6, 4, now, 3, 3)
     a, b = (nn.functional.conv3d(flat, weight)[:, :, 0] for weight in (kernel, fitted))
-    assert a.std() > 1 and torch.allclose(a, b, atol=1e-5)
+    assert a.std() > 1
+    assert torch.allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize("before, now", ((2, 1), (1, 2)))
@@ -52,8 +53,11 @@ def test_so_it_does_on_the_way_up(before, now):
         nn.functional.conv_transpose3d(flat, weight, stride=weight.shape[2:])
         for weight in (kernel, fitted)
     )
-    assert fitted.shape == (4, 6, now, 2, 2) and a.shape[2] == 4 * before and b.shape[2] == 4 * now
-    assert a.std() > 1 and torch.allclose(a.mean(2), b.mean(2), atol=1e-5)
+    assert fitted.shape == (4, 6, now, 2, 2)
+    assert a.shape[2] == 4 * before
+    assert b.shape[2] == 4 * now
+    assert a.std() > 1
+    assert torch.allclose(a.mean(2), b.mean(2), atol=1e-5)
 
 
 def test_a_kernel_that_fits_is_not_touched():
@@ -82,11 +86,11 @@ def test_all_but_the_heads_begin_where_the_model_ended(before, now):
     kept = {
         name for name, tensor in trained_tensors(network).items() if torch.equal(tensor, new[name])
     }
-    assert kept and all("head" in name or name.startswith("decoder.project") for name in kept), kept
+    assert kept, kept
+    assert all("head" in name or name.startswith("decoder.project") for name in kept), kept
     same = [name for name in set(new) - kept if new[name].shape == tensors[name].shape]
-    assert len(same) > 10 and all(
-        torch.equal(network.state_dict()[name], tensors[name]) for name in same
-    )
+    assert len(same) > 10
+    assert all(torch.equal(network.state_dict()[name], tensors[name]) for name in same)
 
 
 def test_weights_of_another_width_stay_new():

@@ -40,9 +40,9 @@ def test_a_killed_worker_gives_one_sentence_and_the_next_press_works(make):
 def test_a_crash_in_c_leaves_its_trace(make):
     owner = make()
     last = owner.until(owner.ask("crash"))[-1]
-    assert (
-        "press Segment again" in last.message and "worker_stand_in.py" in last.details
-    )  # by faulthandler
+    # by faulthandler
+    assert "press Segment again" in last.message
+    assert "worker_stand_in.py" in last.details
 
 
 def test_a_worker_that_cannot_start(make, tmp_path):

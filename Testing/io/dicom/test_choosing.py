@@ -146,7 +146,9 @@ def test_the_command_line_hands_the_choice_on(tmp_path, capsys):
         return build_parser().parse_args(joined_frames(["segment", *words, "-o", "out"]))
 
     every = parsed("--frames", "scan")
-    assert every.frames and every.frame_numbers is None and str(every.scans[0]) == "scan"
+    assert every.frames
+    assert every.frame_numbers is None
+    assert str(every.scans[0]) == "scan"
     for words in (("scan", "--frames", "1-3,5"), ("scan", "--frames=1-3,5")):
         some = parsed(*words, "--series", "2")
         assert (some.frames, some.frame_numbers, some.series) == (False, "1-3,5", "2")

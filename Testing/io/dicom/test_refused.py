@@ -81,7 +81,9 @@ def test_a_series_that_is_not_placed(tmp_path, edit, sentence):
     with pytest.raises(UserError, match=sentence) as refusal:
         load_volume(tmp_path)
     message = str(refusal.value)
-    assert message.endswith(".") and message.count(". ") == 0 and "\n" not in message
+    assert message.endswith(".")
+    assert message.count(". ") == 0
+    assert "\n" not in message
 
 
 def test_a_multi_frame_file_without_positions(tmp_path):
@@ -146,7 +148,8 @@ def test_other_objects_and_damaged_files_of_other_series_are_passed_over_with_a_
     (tmp_path / "copy.dcm").write_bytes((tmp_path / "IM003.dcm").read_bytes())
     volume = load_volume(tmp_path)
     assert np.array_equal(volume.array, PHANTOM)
-    assert len(volume.notes) == 1 and volume.notes[0].startswith("12 files were passed over: ")
+    assert len(volume.notes) == 1
+    assert volume.notes[0].startswith("12 files were passed over: ")
     assert "Doe" not in volume.notes[0]
     assert np.array_equal(load_volume(tmp_path / "IM005.dcm").array, PHANTOM)
 

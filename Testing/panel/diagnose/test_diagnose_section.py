@@ -27,13 +27,15 @@ def test_without_a_classifier_it_says_how_to_get_one(make_panel, image, picture)
     panel = make_panel()
     panel.ui.diagnoseImageSelector.setCurrentNode(image)
     ui = panel.ui
-    assert not ui.diagnoseButton.enabled and "import or train one" in ui.diagnoseButton.toolTip
-    assert (
-        "section Models" in ui.classifierLabel.text and "--task classify" in ui.classifierLabel.text
-    )
+    assert not ui.diagnoseButton.enabled
+    assert "import or train one" in ui.diagnoseButton.toolTip
+    assert "section Models" in ui.classifierLabel.text
+    assert "--task classify" in ui.classifierLabel.text
     picture(panel, "diagnose-no-model", "diagnose")
-    assert not ui.classifierComboBox.visible and "not a medical device" in ui.researchLabel.text
-    assert not ui.diagnosisTable.visible and not ui.heatMapCheckBox.visible
+    assert not ui.classifierComboBox.visible
+    assert "not a medical device" in ui.researchLabel.text
+    assert not ui.diagnosisTable.visible
+    assert not ui.heatMapCheckBox.visible
 
 
 def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
@@ -43,17 +45,14 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
     job = begin_diagnosis(panel, logic)
     assert logic.calls == [("diagnose", image, {"model": "cxr-pneumonia", "device": "auto"})]
     job.say("diagnose", 0.6)
-    assert (
-        ui.diagnoseButton.text == "Cancel"
-        and ui.diagnoseProgressBar.value == 60
-        and "Judging" in ui.diagnoseStatusLabel.text
-    )
-    assert (
-        not ui.segmentButton.enabled
-        and "being diagnosed" in ui.segmentButton.toolTip
-        and not ui.trainButton.enabled
-    )
-    assert not ui.progressBar.visible and not ui.trainProgressBar.visible
+    assert ui.diagnoseButton.text == "Cancel"
+    assert ui.diagnoseProgressBar.value == 60
+    assert "Judging" in ui.diagnoseStatusLabel.text
+    assert not ui.segmentButton.enabled
+    assert "being diagnosed" in ui.segmentButton.toolTip
+    assert not ui.trainButton.enabled
+    assert not ui.progressBar.visible
+    assert not ui.trainProgressBar.visible
     picture(panel, "diagnose-running", "diagnose")
     table = answer(image)
     end_diagnosis(job, table, notes=NOTES)
@@ -61,14 +60,14 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
         ["no finding", "0.22", "–", ""],
         ["pneumonia", "0.78", "0.41", "●"],
     ]
-    assert (
-        "chest PA: pneumonia, with a probability of 0.78" in ui.diagnoseStatusLabel.text
-        and NOTES[0] in ui.diagnoseStatusLabel.text
-    )
-    assert logic.calls[-1] == ("heat map", table, image, True) and ui.heatMapCheckBox.visible
+    assert "chest PA: pneumonia, with a probability of 0.78" in ui.diagnoseStatusLabel.text
+    assert NOTES[0] in ui.diagnoseStatusLabel.text
+    assert logic.calls[-1] == ("heat map", table, image, True)
+    assert ui.heatMapCheckBox.visible
     picture(panel, "diagnose-done", "diagnose")
     ui.heatMapCheckBox.click()
-    assert logic.calls[-1] == ("heat map", table, None, False) and not panel.parameters.heatMap
+    assert logic.calls[-1] == ("heat map", table, None, False)
+    assert not panel.parameters.heatMap
     ui.heatMapCheckBox.click()
     assert logic.calls[-1] == ("heat map", table, image, True)
     again = answer(image)
@@ -79,20 +78,19 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
 def test_cancel_and_failure_leave_a_sentence(panel, logic):
     ui, job = panel.ui, begin_diagnosis(panel, logic)
     press(ui.diagnoseButton)
-    assert logic.calls[-1] == ("cancel", job) and ui.diagnoseButton.text == "Cancelling..."
+    assert logic.calls[-1] == ("cancel", job)
+    assert ui.diagnoseButton.text == "Cancelling..."
     job.end("cancelled")
-    assert "Cancelled" in ui.diagnoseStatusLabel.text and ui.diagnoseButton.text == "Diagnose"
+    assert "Cancelled" in ui.diagnoseStatusLabel.text
+    assert ui.diagnoseButton.text == "Diagnose"
     begin_diagnosis(panel, logic).end("failed", message="This is a CT image.", details="Traceback")
-    assert (
-        "This is a CT image." in ui.diagnoseStatusLabel.text and "Traceback" in ui.logText.plainText
-    )
+    assert "This is a CT image." in ui.diagnoseStatusLabel.text
+    assert "Traceback" in ui.logText.plainText
     logic.error = UserError("Not this one.")
     press(ui.diagnoseButton)
-    assert (
-        "Not this one." in ui.diagnoseStatusLabel.text
-        and ui.diagnoseButton.enabled
-        and "Not this" not in ui.statusLabel.text
-    )
+    assert "Not this one." in ui.diagnoseStatusLabel.text
+    assert ui.diagnoseButton.enabled
+    assert "Not this" not in ui.statusLabel.text
     assert not ui.diagnosisTable.visible
 
 
@@ -105,10 +103,8 @@ def test_a_licence_and_packages_are_asked_for_in_the_section(
     ui.diagnoseImageSelector.setCurrentNode(image)
     ui.classifierComboBox.setCurrentIndex(1)
     press(ui.diagnoseButton)
-    assert (
-        ui.diagnoseButton.text == "Accept and diagnose"
-        and "CC-BY-NC-4.0" in ui.diagnoseStatusLabel.text
-    )
+    assert ui.diagnoseButton.text == "Accept and diagnose"
+    assert "CC-BY-NC-4.0" in ui.diagnoseStatusLabel.text
     picture(panel, "diagnose-licence", "diagnose")
     monkeypatch.setitem(
         names_of("models_section"), "licence_text", lambda entry: f"all of {entry.id}'s licence"
@@ -116,14 +112,17 @@ def test_a_licence_and_packages_are_asked_for_in_the_section(
     ui.licenceButton.click()  # of the model that is asked for, not of the one that outlines
     assert said["shown"][0][1]["detailedText"] == "all of silicosis's licence"
     press(ui.diagnoseNotNowButton)
-    assert "was not accepted" in ui.diagnoseStatusLabel.text and not logic.calls
+    assert "was not accepted" in ui.diagnoseStatusLabel.text
+    assert not logic.calls
     press(ui.diagnoseButton)
     ui.classifierComboBox.setCurrentIndex(0)  # another model: that answer is not needed any more
     assert ui.diagnoseButton.text == "Diagnose"
     press(ui.diagnoseButton)
-    assert ui.diagnoseButton.text == "Install and diagnose" and not ui.notNowButton.visible
+    assert ui.diagnoseButton.text == "Install and diagnose"
+    assert not ui.notNowButton.visible
     press(ui.diagnoseNotNowButton)
-    assert "Nothing was installed" in ui.diagnoseStatusLabel.text and not logic.calls
+    assert "Nothing was installed" in ui.diagnoseStatusLabel.text
+    assert not logic.calls
 
 
 def test_what_a_model_asks_for_besides_the_image(
@@ -154,10 +153,8 @@ def test_what_a_model_asks_for_besides_the_image(
         seen.append((ui.lungMaskSelector.visible, ui.recordTable.visible))
     assert seen == [(False, False), (True, False), (True, True), (False, False)]
     ui.classifierComboBox.setCurrentIndex(2)
-    assert (
-        texts(ui.recordTable) == [["age", ""], ["sex", ""]]
-        and "female, male" in ui.recordTable.item(1, 1).toolTip()
-    )
+    assert texts(ui.recordTable) == [["age", ""], ["sex", ""]]
+    assert "female, male" in ui.recordTable.item(1, 1).toolTip()
     ui.recordTable.item(1, 1).setText(" male ")
     ui.lungMaskSelector.setCurrentNode(lungs)
     picture(panel, "diagnose-record", "diagnose")
@@ -185,7 +182,8 @@ def test_every_state_of_the_section_has_a_tool_tip_for_its_button(panel):
                     packages=PACKAGES,
                 )
             )
-            assert panel.ui.diagnoseButton.toolTip and panel.ui.diagnoseButton.text
+            assert panel.ui.diagnoseButton.toolTip
+            assert panel.ui.diagnoseButton.text
     panel.replace(replace(panel.panel, state="idle"))
 
 
@@ -254,15 +252,14 @@ def test_the_panel_drives_the_real_logic(
     press(ui.diagnoseButton)
     process(application, lambda: panel.panel.state == "idle")
     table, heat = panel.diagnosing.table, panel.diagnosing.map
-    assert (
-        texts(ui.diagnosisTable)[1] == ["pneumonia", "0.78", "0.40", "●"]
-        and "Odd." in ui.diagnoseStatusLabel.text
-    )
+    assert texts(ui.diagnosisTable)[1] == ["pneumonia", "0.78", "0.40", "●"]
+    assert "Odd." in ui.diagnoseStatusLabel.text
     assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
         image.GetID(),
         heat.GetID(),
     )
-    assert heat.GetDisplayNode().GetColorNodeID() == COLOURS and table.GetNumberOfColumns() == 5
+    assert heat.GetDisplayNode().GetColorNodeID() == COLOURS
+    assert table.GetNumberOfColumns() == 5
     ui.heatMapCheckBox.click()
     assert view.GetForegroundVolumeID() is None
     assert panel.parameters.inputVolume is image  # a heat map is no scan
@@ -270,7 +267,8 @@ def test_the_panel_drives_the_real_logic(
     press(ui.diagnoseButton)
     press(ui.diagnoseButton)
     process(application, lambda: panel.panel.state == "idle")
-    assert "Cancelled" in ui.diagnoseStatusLabel.text and panel.diagnosing.table is table
+    assert "Cancelled" in ui.diagnoseStatusLabel.text
+    assert panel.diagnosing.table is table
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 1
     slicer.mrmlScene.Clear(0)
     assert not ui.diagnosisTable.visible

@@ -12,9 +12,8 @@ from Testing.panel.steps import names_of, press, start
 def test_while_a_scan_is_segmented_nothing_is_diagnosed(panel, logic, image):
     panel.parameters.inputVolume = image
     start(panel, logic)
-    assert (
-        not panel.ui.diagnoseButton.enabled and "being segmented" in panel.ui.diagnoseButton.toolTip
-    )
+    assert not panel.ui.diagnoseButton.enabled
+    assert "being segmented" in panel.ui.diagnoseButton.toolTip
 
 
 def test_an_image_or_heat_map_that_leaves_the_scene(panel, logic, image, answer):
@@ -26,14 +25,12 @@ def test_an_image_or_heat_map_that_leaves_the_scene(panel, logic, image, answer)
     end_diagnosis(begin_diagnosis(panel, logic), table)
     slicer.mrmlScene.RemoveNode(heat_map_of(table))
     panel.scans.update()
-    assert (
-        not panel.ui.heatMapCheckBox.enabled and "no heat map" in panel.ui.heatMapCheckBox.toolTip
-    )
+    assert not panel.ui.heatMapCheckBox.enabled
+    assert "no heat map" in panel.ui.heatMapCheckBox.toolTip
     slicer.mrmlScene.RemoveNode(image)
     panel.diagnosing.update()
-    assert (
-        not panel.ui.diagnoseButton.enabled and "Choose an image" in panel.ui.diagnoseButton.toolTip
-    )
+    assert not panel.ui.diagnoseButton.enabled
+    assert "Choose an image" in panel.ui.diagnoseButton.toolTip
 
 
 def test_closing_the_scene_cancels_and_empties_the_section(panel, logic, image, answer):
@@ -44,11 +41,9 @@ def test_closing_the_scene_cancels_and_empties_the_section(panel, logic, image, 
     slicer.mrmlScene.Clear(0)
     assert logic.calls[-1] == ("cancel", job)
     job.end("cancelled", message="The image was removed.")
-    assert (
-        not panel.ui.diagnosisTable.visible
-        and not panel.ui.diagnoseButton.enabled
-        and panel.diagnosing.table is None
-    )
+    assert not panel.ui.diagnosisTable.visible
+    assert not panel.ui.diagnoseButton.enabled
+    assert panel.diagnosing.table is None
 
 
 def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, monkeypatch):
@@ -57,10 +52,10 @@ def test_an_imported_classifier_is_chosen_in_its_section(panel, logic, said, mon
     monkeypatch.setitem(names_of("models_section"), "import_model", lambda source: entry)
     said["path"] = "/some/bundle"
     press(panel.ui.importModelButton)
-    assert (
-        panel.panel.classifier == "new-one" and panel.ui.classifierComboBox.currentText == "new-one"
-    )
-    assert "section Diagnose" in panel.ui.modelsLabel.text and panel.panel.model == "hippocampus-t1"
+    assert panel.panel.classifier == "new-one"
+    assert panel.ui.classifierComboBox.currentText == "new-one"
+    assert "section Diagnose" in panel.ui.modelsLabel.text
+    assert panel.panel.model == "hippocampus-t1"
 
 
 def test_long_names_fit(panel, logic, image, answer, picture):

@@ -28,12 +28,10 @@ def test_cancelled_while_it_runs(scene, logic, client, flat, bundles):
     logic.cancel(job)
     assert job.state == "cancelling"
     take_along(logic, job)
-    assert (
-        job.state == "cancelled"
-        and ended == [job]
-        and node_list(scene) == before
-        and job.tableNode is None
-    )
+    assert job.state == "cancelled"
+    assert ended == [job]
+    assert node_list(scene) == before
+    assert job.tableNode is None
     client.hold = False
     assert logic.diagnose(flat, bundles["flat"], device="cpu")[0] is not None
 
@@ -52,7 +50,8 @@ def test_cancelled_from_the_progress_callback_and_the_image_removed(
     job = take_along(logic, logic.diagnoseAsync(flat, model=bundles["flat"]), in_stage("load"))
     scene.RemoveNode(flat)
     take_along(logic, job)
-    assert job.state == "cancelled" and "removed" in job.message
+    assert job.state == "cancelled"
+    assert "removed" in job.message
     assert not scene.GetNumberOfNodesByClass("vtkMRMLTableNode")
 
 
@@ -89,7 +88,8 @@ def test_a_failure_while_it_is_written_takes_all_back(
         broken.setattr(diagnoses, step, fail)
         with pytest.raises(MemoryError):
             logic.diagnose(flat, bundles["flat"], device="cpu")
-    assert node_list(scene) == before and hierarchy.GetNumberOfItems() == items
+    assert node_list(scene) == before
+    assert hierarchy.GetNumberOfItems() == items
 
 
 def node_ids(scene):

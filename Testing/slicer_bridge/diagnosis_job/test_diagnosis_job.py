@@ -38,19 +38,16 @@ def test_a_table_and_a_heat_map_on_the_images_grid(
     assert_same_diagnosis(table, heat, wanted)
     got = table_columns(table)
     assert list(got) == ["class", "probability", "threshold", "positive", "confidence"]
-    assert np.isnan(got["threshold"][0]) and got["threshold"][1] == pytest.approx(0.4)
+    assert np.isnan(got["threshold"][0])
+    assert got["threshold"][1] == pytest.approx(0.4)
     assert got["positive"] == [float(name == wanted.answer) for name in got["class"]]
     assert got["confidence"] == pytest.approx([wanted.confidence] * 2)
     assert (table.GetName(), heat.GetName()) == ("chest diagnosis", "chest heat map")
-    assert (
-        "not a medical device" in table.GetDescription()
-        and table.GetAttribute("MedLLMSeg.model") == "tiny"
-    )
-    assert (
-        heat.GetTransformNodeID() == flat.GetTransformNodeID()
-        and "load" in seen
-        and "write" in seen
-    )
+    assert "not a medical device" in table.GetDescription()
+    assert table.GetAttribute("MedLLMSeg.model") == "tiny"
+    assert heat.GetTransformNodeID() == flat.GetTransformNodeID()
+    assert "load" in seen
+    assert "write" in seen
     np.testing.assert_array_equal(
         slicer.util.arrayFromVTKMatrix(ijk_matrix(heat)),
         slicer.util.arrayFromVTKMatrix(ijk_matrix(flat)),
@@ -66,18 +63,19 @@ def test_the_heat_map_is_a_colour_overlay_beside_the_image(scene, logic, flat, b
     assert [
         hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in (table, heat)
     ] == [study, study]
-    assert heat_map_of(table) is heat and is_map(heat) and not is_map(flat)
-    assert (
-        heat.GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeIron"
-        and heat.GetDisplayNode().GetApplyThreshold()
-    )
+    assert heat_map_of(table) is heat
+    assert is_map(heat)
+    assert not is_map(flat)
+    assert heat.GetDisplayNode().GetColorNodeID() == "vtkMRMLColorTableNodeIron"
+    assert heat.GetDisplayNode().GetApplyThreshold()
     assert logic.showHeatMap(table, flat) is heat
     assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
         flat.GetID(),
         heat.GetID(),
     )
     logic.showHeatMap(table, show=False)
-    assert view.GetForegroundVolumeID() is None and view.GetBackgroundVolumeID() == flat.GetID()
+    assert view.GetForegroundVolumeID() is None
+    assert view.GetBackgroundVolumeID() == flat.GetID()
     scene.RemoveNode(heat)
     with pytest.raises(UserError, match="no heat map"):
         logic.showHeatMap(table)
@@ -180,7 +178,8 @@ def test_a_window_and_the_direction_of_grey_go_along_with_voxels(
             device="cpu",
         ),
     )
-    assert "lateral" in table.GetDescription() and client.requests[0][1]["modality"] == "CR"
+    assert "lateral" in table.GetDescription()
+    assert client.requests[0][1]["modality"] == "CR"
     hierarchy.SetItemAttribute(item, "DICOM.Modality", "CT")
     with pytest.raises(UserError, match="is a CT image"):
         logic.diagnose(flat, bundles["flat"], device="cpu")

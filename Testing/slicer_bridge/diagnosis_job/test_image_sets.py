@@ -65,14 +65,10 @@ def test_a_sequence_is_diagnosed_as_a_whole(logic, client, bundles, cine, add_tr
         device="cpu",
     )
     assert_same_diagnosis(table, heat, wanted)
-    assert (
-        len(client.requests[0][1]["volumes"]) == 3
-        and heat.GetTransformNodeID() == proxy.GetTransformNodeID()
-    )
-    assert (
-        np.isnan(table_columns(table)["threshold"]).all()
-        and sum(table_columns(table)["positive"]) == 1
-    )
+    assert len(client.requests[0][1]["volumes"]) == 3
+    assert heat.GetTransformNodeID() == proxy.GetTransformNodeID()
+    assert np.isnan(table_columns(table)["threshold"]).all()
+    assert sum(table_columns(table)["positive"]) == 1
     assert table.GetName() == "cine diagnosis"
 
 
@@ -96,7 +92,8 @@ def test_what_can_be_chosen_is_classifiers_alone(logic, bundles):
     shipped = {choice.entry.id for choice in logic.classifiers()}
     import_model(bundles["flat"])
     found = {choice.entry.id: choice for choice in logic.classifiers()}
-    assert set(found) - shipped == {"tiny"} and found["tiny"].entry.classes == (
+    assert set(found) - shipped == {"tiny"}
+    assert found["tiny"].entry.classes == (
         "no finding",
         "pneumonia",
     )
@@ -130,13 +127,12 @@ def test_channels_are_nodes_in_order_and_a_missing_one_is_none(
     )
     assert client.requests[-1][1]["volumes"] == [str(path) for path in files]
     table, heat = logic.diagnose(pet, bundle, device="cpu")
-    assert (
-        "1 of the model's 2 channels are missing (ct)." in table.GetDescription()
-        and heat is not None
-    )
+    assert "1 of the model's 2 channels are missing (ct)." in table.GetDescription()
+    assert heat is not None
     table, heat = logic.diagnose([None, ct], bundle, device="cpu")
     wanted = diagnose([None, files[1]], bundle, device="cpu")
-    assert heat is None and table_columns(table)["probability"] == pytest.approx(
+    assert heat is None
+    assert table_columns(table)["probability"] == pytest.approx(
         list(wanted.probabilities.values()), abs=1e-6
     )
     drawn = add_volume(

@@ -57,22 +57,16 @@ def test_a_model_is_described_before_it_is_used():
 def test_only_the_users_own_models_can_be_deleted():
     assert not widget_properties(READY, "deleteModelButton").enabled
     own = replace(READY, own=frozenset({"hippocampus-t1"}))
-    assert (
-        widget_properties(own, "deleteModelButton").enabled
-        and not widget_properties(replace(own, state="running"), "deleteModelButton").enabled
-    )
-    assert (
-        not widget_properties(Panel(), "verifyModelButton").enabled
-        and widget_properties(Panel(), "importModelButton").enabled
-    )
+    assert widget_properties(own, "deleteModelButton").enabled
+    assert not widget_properties(replace(own, state="running"), "deleteModelButton").enabled
+    assert not widget_properties(Panel(), "verifyModelButton").enabled
+    assert widget_properties(Panel(), "importModelButton").enabled
 
 
 def test_names_of_models():
-    assert (
-        plain_id("  My Spleen (CT)! ") == "my-spleen-ct"
-        and plain_id("...") == ""
-        and len(plain_id("a" * 99)) == 60
-    )
+    assert plain_id("  My Spleen (CT)! ") == "my-spleen-ct"
+    assert plain_id("...") == ""
+    assert len(plain_id("a" * 99)) == 60
 
 
 def test_a_name_in_another_script_is_a_name():
@@ -80,21 +74,21 @@ def test_a_name_in_another_script_is_a_name():
         return widget_properties(replace(TRAINABLE, train_name=name, **more), "trainButton")
 
     ids = {plain_id(name) for name in ("肝臓モデル", "心臓モデル", "Печень", "كبد")}
-    assert len(ids) == 4 and all(re.fullmatch("model-[0-9a-f]{6}", each) for each in ids)
+    assert len(ids) == 4
+    assert all(re.fullmatch("model-[0-9a-f]{6}", each) for each in ids)
     assert plain_id("が ") == plain_id("か\u3099")  # one letter, composed or not
     for one, other, readable in (
         ("肝臓 CT", "心臓 CT", "ct"),
         ("Печень 1", "Почка 1", "1"),
         ("Lésion", "Lesion", "lesion"),
     ):
-        assert plain_id(one) != plain_id(other) and re.fullmatch(
-            f"{readable}-[0-9a-f]{{6}}", plain_id(one)
-        )
+        assert plain_id(one) != plain_id(other)
+        assert re.fullmatch(f"{readable}-[0-9a-f]{{6}}", plain_id(one))
         assert named(other, models=(*READY.models, model_choice(plain_id(one)))).enabled
-    assert plain_id("肝臓 CT") == plain_id(" 肝臓 ct") and plain_id("CT – 2") == "ct-2"
-    assert named("肝臓モデル").enabled and not named(" 。 ").enabled
+    assert plain_id("肝臓 CT") == plain_id(" 肝臓 ct")
+    assert plain_id("CT – 2") == "ct-2"
+    assert named("肝臓モデル").enabled
+    assert not named(" 。 ").enabled
     taken = (*READY.models, model_choice(plain_id("肝臓モデル")))
-    assert (
-        "already" in named("肝臓モデル", models=taken).toolTip
-        and named("心臓モデル", models=taken).enabled
-    )
+    assert "already" in named("肝臓モデル", models=taken).toolTip
+    assert named("心臓モデル", models=taken).enabled

@@ -63,7 +63,8 @@ def test_every_stage_of_the_worker_has_words():
 
 
 def test_messages_are_no_markup():
-    assert "&lt;b&gt;" in with_mark('"<b>" & more', "failed") and with_mark("", "failed") == ""
+    assert "&lt;b&gt;" in with_mark('"<b>" & more', "failed")
+    assert with_mark("", "failed") == ""
 
 
 def test_long_words_may_be_broken_into_lines_and_short_ones_are_left():
@@ -72,7 +73,9 @@ def test_long_words_may_be_broken_into_lines_and_short_ones_are_left():
         replace(READY, message=f"{name} has 3 time_points."), "statusLabel"
     ).text
     parts = re.search(r"sub\S+", text)[0].split("\u200b")
-    assert "".join(parts) == name and max(map(len, parts)) < 30 and "time_points" in text
+    assert "".join(parts) == name
+    assert max(map(len, parts)) < 30
+    assert "time_points" in text
     assert max(map(len, breakable("x" * 90).split("\u200b"))) < 30
     assert (
         breakable("The model is ready, and chosen above.")

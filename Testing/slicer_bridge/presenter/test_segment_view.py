@@ -19,7 +19,8 @@ def test_with_a_scan_and_a_model_it_can_begin():
     assert (button.text, button.enabled) == (
         "Segment",
         True,
-    ) and button.toolTip == "Outline anterior, posterior in MRHead."
+    )
+    assert button.toolTip == "Outline anterior, posterior in MRHead."
 
 
 @pytest.mark.parametrize(
@@ -35,16 +36,18 @@ def test_with_a_scan_and_a_model_it_can_begin():
 )
 def test_what_is_missing_is_said(missing, says):
     button = widget_properties(replace(READY, **missing), "segmentButton")
-    assert not button.enabled and says in button.toolTip and button.text == "Segment"
+    assert not button.enabled
+    assert says in button.toolTip
+    assert button.text == "Segment"
 
 
 def test_an_empty_scene_offers_the_sample_until_there_is_a_scan():
-    assert (
-        widget_properties(Panel(), "sampleButton").visible
-        and not widget_properties(READY, "sampleButton").visible
-    )
+    assert widget_properties(Panel(), "sampleButton").visible
+    assert not widget_properties(READY, "sampleButton").visible
     loading = widget_properties(replace(READY, loading_sample=True), "sampleButton")
-    assert loading.visible and not loading.enabled and loading.text.startswith("Loading")
+    assert loading.visible
+    assert not loading.enabled
+    assert loading.text.startswith("Loading")
 
 
 def test_progress_has_stage_percent_and_time():
@@ -73,28 +76,22 @@ def test_a_finished_run_is_told_with_its_notes():
         shown_text(panel)
         == "MRHead segmentation: 2 structures in 14.2 s. The right hippocampus was not found."
     )
-    assert (
-        MARK_COLOURS["done"] in widget_properties(panel, "statusLabel").text
-        and not widget_properties(panel, "progressBar").visible
-    )
+    assert MARK_COLOURS["done"] in widget_properties(panel, "statusLabel").text
+    assert not widget_properties(panel, "progressBar").visible
     assert view(panel).rows == (("Left", "1.53", "0.91"), ("Right", "0.05", "–"))
-    assert (
-        widget_properties(panel, "resultWidget").visible
-        and widget_properties(panel, "resultTable").visible
-    )
+    assert widget_properties(panel, "resultWidget").visible
+    assert widget_properties(panel, "resultTable").visible
 
 
 def test_a_failed_run_leaves_what_was_there_and_the_next_can_begin():
     panel = with_job(
         replace(READY, state="running", rows=ROWS), ended_job("failed", message="The scan is flat.")
     )
-    assert (
-        panel.state == "failed" and shown_text(panel) == "The scan is flat." and panel.rows == ROWS
-    )
-    assert (
-        MARK_COLOURS["failed"] in widget_properties(panel, "statusLabel").text
-        and widget_properties(panel, "segmentButton").enabled
-    )
+    assert panel.state == "failed"
+    assert shown_text(panel) == "The scan is flat."
+    assert panel.rows == ROWS
+    assert MARK_COLOURS["failed"] in widget_properties(panel, "statusLabel").text
+    assert widget_properties(panel, "segmentButton").enabled
     assert shown_text(with_job(READY, ended_job("failed")))
 
 
@@ -122,19 +119,16 @@ def test_restore_is_there_when_something_was_overwritten():
     busy = widget_properties(
         replace(READY, result="x", can_restore=True, state="running"), "restoreButton"
     )
-    assert not busy.enabled and "Wait" in busy.toolTip
+    assert not busy.enabled
+    assert "Wait" in busy.toolTip
 
 
 def test_a_result_without_a_table_still_has_its_buttons():
     panel = replace(READY, result="from a saved scene")
-    assert (
-        widget_properties(panel, "resultWidget").visible
-        and not widget_properties(panel, "resultTable").visible
-    )
-    assert (
-        not widget_properties(panel, "copyTableButton").enabled
-        and not widget_properties(Panel(), "resultWidget").visible
-    )
+    assert widget_properties(panel, "resultWidget").visible
+    assert not widget_properties(panel, "resultTable").visible
+    assert not widget_properties(panel, "copyTableButton").enabled
+    assert not widget_properties(Panel(), "resultWidget").visible
 
 
 def test_the_overlay_says_when_a_run_is_needed():
@@ -166,23 +160,17 @@ def test_consent_comes_before_an_installation(task, button, other, status):
         pairs=(("a", "b"), ("c", "d")),
         train_name="mine",
     )
-    assert (
-        "– PyTorch (200 MB)<br>– monai (2 MB)<br>" in widget_properties(panel, status).text
-        and MARK_COLOURS["ask"] in widget_properties(panel, status).text
-    )
-    assert widget_properties(panel, button).text.startswith(
-        "Install and "
-    ) and not widget_properties(panel, other).text.startswith("Install")
+    assert "– PyTorch (200 MB)<br>– monai (2 MB)<br>" in widget_properties(panel, status).text
+    assert MARK_COLOURS["ask"] in widget_properties(panel, status).text
+    assert widget_properties(panel, button).text.startswith("Install and ")
+    assert not widget_properties(panel, other).text.startswith("Install")
     shown = [
         widget_properties(panel, name).visible for name in ("notNowButton", "trainNotNowButton")
     ]
     assert shown == [task == "segment", task == "train"]
     installing = replace(panel, state="installing")
-    assert (
-        widget_properties(installing, button).text == "Installing..."
-        and not widget_properties(installing, button).enabled
-    )
+    assert widget_properties(installing, button).text == "Installing..."
+    assert not widget_properties(installing, button).enabled
     bar = "progressBar" if task == "segment" else "trainProgressBar"
-    assert (
-        view(installing).widgets[bar]["maximum"] == 0 and view(READY).widgets[bar]["maximum"] == 100
-    )
+    assert view(installing).widgets[bar]["maximum"] == 0
+    assert view(READY).widgets[bar]["maximum"] == 100

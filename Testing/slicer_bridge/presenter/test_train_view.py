@@ -28,7 +28,8 @@ from Testing.helpers.panel_states import (
 )
 def test_what_a_training_needs(missing, says):
     button = widget_properties(replace(TRAINABLE, **missing), "trainButton")
-    assert not button.enabled and says in button.toolTip
+    assert not button.enabled
+    assert says in button.toolTip
     assert widget_properties(TRAINABLE, "trainButton").enabled
 
 
@@ -50,28 +51,20 @@ def test_a_training_as_it_goes():
         history=history,
     )
     text = "Step 80 of 400, about 2 min left, loss 0.310, validation Dice 0.790, best 0.810"
-    assert shown_text(panel, "trainStatusLabel") == text and shown_text(panel) == ""
-    assert (
-        widget_properties(panel, "trainButton").text == "Cancel"
-        and not widget_properties(panel, "addPairButton").enabled
-    )
-    assert (
-        widget_properties(panel, "curveButton").enabled
-        and not widget_properties(TRAINABLE, "curveButton").enabled
-    )
-    assert (
-        view(panel).widgets["trainProgressBar"]["value"] == 20
-        and not widget_properties(panel, "progressBar").visible
-    )
+    assert shown_text(panel, "trainStatusLabel") == text
+    assert shown_text(panel) == ""
+    assert widget_properties(panel, "trainButton").text == "Cancel"
+    assert not widget_properties(panel, "addPairButton").enabled
+    assert widget_properties(panel, "curveButton").enabled
+    assert not widget_properties(TRAINABLE, "curveButton").enabled
+    assert view(panel).widgets["trainProgressBar"]["value"] == 20
+    assert not widget_properties(panel, "progressBar").visible
     done = with_training(panel, ended_job("done"))
-    assert "is ready" in shown_text(done, "trainStatusLabel") and "best 0.810" in shown_text(
-        done, "trainStatusLabel"
-    )
+    assert "is ready" in shown_text(done, "trainStatusLabel")
+    assert "best 0.810" in shown_text(done, "trainStatusLabel")
     failed = with_training(panel, ended_job("failed", message="The pairs differ."))
-    assert (
-        shown_text(failed, "trainStatusLabel").startswith("The pairs differ")
-        and MARK_COLOURS["failed"] in widget_properties(failed, "trainStatusLabel").text
-    )
+    assert shown_text(failed, "trainStatusLabel").startswith("The pairs differ")
+    assert MARK_COLOURS["failed"] in widget_properties(failed, "trainStatusLabel").text
     assert "no model was made" in shown_text(
         with_training(replace(panel, history=()), ended_job("cancelled")), "trainStatusLabel"
     )
@@ -79,11 +72,10 @@ def test_a_training_as_it_goes():
         with_training(replace(panel, history=()), ended_job("cancelled", kept="/c/trainings/x")),
         "trainStatusLabel",
     )
-    assert (
-        "no model was made" in later
-        and "goes on from where it was last saved" in later
-        and "goes on"
-        not in shown_text(with_training(panel, ended_job("cancelled")), "trainStatusLabel")
+    assert "no model was made" in later
+    assert "goes on from where it was last saved" in later
+    assert "goes on" not in shown_text(
+        with_training(panel, ended_job("cancelled")), "trainStatusLabel"
     )
     assert 'copies of the scans are kept in "/c/trainings/x"' in later
     dead = shown_text(
@@ -92,16 +84,15 @@ def test_a_training_as_it_goes():
         ),
         "trainStatusLabel",
     )
-    assert dead.startswith("The worker stopped. With the same") and '"/c/trainings/x"' in dead
+    assert dead.startswith("The worker stopped. With the same")
+    assert '"/c/trainings/x"' in dead
     assert history_text(()) == ""
 
 
 def test_what_is_kept_of_trainings_can_be_discarded_when_nothing_runs():
     kept = replace(TRAINABLE, unfinished=("x", "y"))
-    assert (
-        widget_properties(kept, "discardButton").visible
-        and "x, y" in widget_properties(kept, "discardButton").toolTip
-    )
+    assert widget_properties(kept, "discardButton").visible
+    assert "x, y" in widget_properties(kept, "discardButton").toolTip
     for panel in (
         TRAINABLE,
         *(replace(kept, task="train", state=state) for state in (*BUSY, "needs_licence")),

@@ -40,9 +40,8 @@ def test_no_selector_of_nodes_chooses_by_itself():
     assert len(selectors) >= 6
     for widget in selectors:
         values = {p.get("name"): "".join(p.itertext()).strip() for p in widget.iter("property")}
-        assert values["noneEnabled"] == "true" and values["addEnabled"] == "false", widget.get(
-            "name"
-        )
+        assert values["noneEnabled"] == "true", widget.get("name")
+        assert values["addEnabled"] == "false", widget.get("name")
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -25,7 +25,8 @@ def test_a_volume_node_is_read_as_it_lies(add_volume, grid):
     volume = nodes.read_volume(add_volume(array, grid, "T1"))
     np.testing.assert_array_equal(volume.array, array)
     np.testing.assert_allclose(volume.ijk_to_ras, grid, atol=1e-9)
-    assert volume.name == "T1" and volume.array.dtype == np.float32
+    assert volume.name == "T1"
+    assert volume.array.dtype == np.float32
 
 
 def test_linear_parent_transforms_are_part_of_where_it_lies(scan, add_transform):
@@ -121,9 +122,7 @@ def test_what_is_no_scan_is_refused_with_one_sentence(scene, make, says):
     with pytest.raises(UserError) as refusal:
         nodes.read_volume(make(scene))
     message = str(refusal.value)
-    assert (
-        says in message
-        and message.endswith(".")
-        and message.count(". ") == 0
-        and "\n" not in message
-    )
+    assert says in message
+    assert message.endswith(".")
+    assert message.count(". ") == 0
+    assert "\n" not in message

@@ -45,7 +45,9 @@ def test_another_run_replaces_ours_and_leaves_the_users(scan):
     )
     before, moved = segment_names(node), np.roll(two_sided_labels(), 1, axis=2)
     again = write_result(scan, node, labels=moved)
-    assert again is node and segment_names(node) == before and before[1] == "vessel"
+    assert again is node
+    assert segment_names(node) == before
+    assert before[1] == "vessel"
     np.testing.assert_array_equal(array_of(node, "lesion", scan), lesion)
     np.testing.assert_array_equal(array_of(node, "vessel", scan), vessel)
     for structure in hippocampus_structures(lateral=True):
@@ -85,7 +87,8 @@ def test_segments_of_another_model_stay(scan):
         scan, labels=np.minimum(two_sided_labels(), 2), lateral=False, model="another"
     )
     write_result(scan, node)
-    assert len(segment_names(node)) == 6 and segment_names(node)[:2] == [
+    assert len(segment_names(node)) == 6
+    assert segment_names(node)[:2] == [
         "Hippocampus (anterior)",
         "Hippocampus (posterior)",
     ]

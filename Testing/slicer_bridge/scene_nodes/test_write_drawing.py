@@ -161,7 +161,8 @@ def test_it_lies_beside_the_scan_in_the_subject_hierarchy(scene, scan, folders, 
         place_in_folders(scene, node)
     node = write_result(scan, node)
     assert hierarchy_parent(scene, node) == hierarchy_parent(scene, scan) == parent
-    assert node.GetDisplayNode() is not None and node.GetDisplayNode().GetVisibility()
+    assert node.GetDisplayNode() is not None
+    assert node.GetDisplayNode().GetVisibility()
 
 
 def test_a_scan_without_an_item_gets_one_beside_its_result(scene, scan):
@@ -237,4 +238,5 @@ def test_an_empty_node_takes_the_scans_transform(scene, scan, add_transform):
     transform = add_transform(MOVED)
     scan.SetAndObserveTransformNodeID(transform.GetID())
     node = write_result(scan, scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty"))
-    assert node.GetParentTransformNode() is transform and node.GetName() == "empty"
+    assert node.GetParentTransformNode() is transform
+    assert node.GetName() == "empty"

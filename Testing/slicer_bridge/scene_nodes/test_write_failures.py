@@ -115,7 +115,5 @@ def test_surfaces_are_not_overwritten(scene, scan):
     node.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "sphere")
     with pytest.raises(UserError, match="made of surfaces"):
         write_result(scan, node)
-    assert (
-        segment_names(node) == ["sphere"]
-        and node.GetSegmentation().GetSourceRepresentationName() == "Closed surface"
-    )
+    assert segment_names(node) == ["sphere"]
+    assert node.GetSegmentation().GetSourceRepresentationName() == "Closed surface"

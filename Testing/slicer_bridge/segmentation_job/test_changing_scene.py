@@ -28,12 +28,10 @@ def test_a_removed_scan_ends_the_run_and_the_work(scene, scan, logic, client):
     scene.RemoveNode(scan)
     before = scene_contents(scene)
     take_along(logic, job)
-    assert (
-        job.state == "cancelled"
-        and "removed" in job.message
-        and client.cancelled == [1]
-        and scene_contents(scene) == before
-    )
+    assert job.state == "cancelled"
+    assert "removed" in job.message
+    assert client.cancelled == [1]
+    assert scene_contents(scene) == before
     assert told[-1] is job
 
 
@@ -47,7 +45,8 @@ def test_closing_the_scene_while_it_runs(scene, scan, logic, client, stage):
     count = scene.GetNumberOfNodes()
     client.hold = None
     take_along(logic, job)
-    assert job.state == "cancelled" and scene.GetNumberOfNodes() == count
+    assert job.state == "cancelled"
+    assert scene.GetNumberOfNodes() == count
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     assert not logic.canRestore(node)
 
@@ -60,11 +59,9 @@ def test_a_deleted_output_is_made_anew(scene, scan, logic, client):
     scene.RemoveNode(gone)
     client.hold = None
     take_along(logic, job)
-    assert (
-        job.state == "done"
-        and job.segmentationNode is not gone
-        and job.segmentationNode.GetScene() is scene
-    )
+    assert job.state == "done"
+    assert job.segmentationNode is not gone
+    assert job.segmentationNode.GetScene() is scene
 
 
 def test_renamed_nodes_keep_their_new_names(scene, scan, logic, client):
@@ -78,7 +75,8 @@ def test_renamed_nodes_keep_their_new_names(scene, scan, logic, client):
     client.hold = None
     take_along(logic, job)
     take_along(logic, other)
-    assert node.GetName() == "mine" and other.segmentationNode.GetName() == "patient 7 segmentation"
+    assert node.GetName() == "mine"
+    assert other.segmentationNode.GetName() == "patient 7 segmentation"
 
 
 def test_a_scan_that_is_moved_meanwhile_takes_the_result_along(
@@ -102,9 +100,9 @@ def test_a_scan_that_was_exchanged_meanwhile_is_refused(scene, scan, logic, clie
     slicer.util.updateVolumeFromArray(scan, np.ones((3, 4, 5), np.int16))
     before, client.hold = scene_contents(scene), None
     take_along(logic, job)
-    assert (
-        job.state == "failed" and "was changed" in job.message and scene_contents(scene) == before
-    )
+    assert job.state == "failed"
+    assert "was changed" in job.message
+    assert scene_contents(scene) == before
 
 
 def test_nothing_is_written_while_the_scene_is_being_loaded(scene, scan, logic):
@@ -113,7 +111,8 @@ def test_nothing_is_written_while_the_scene_is_being_loaded(scene, scan, logic):
     scene.StartState(scene.BatchProcessState)
     for _ in range(50):
         logic.poll()
-    assert job.running and scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert job.running
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     scene.EndState(scene.BatchProcessState)
     take_along(logic, job)
     assert job.state == "done"

@@ -39,7 +39,8 @@ def test_callbacks_may_poll_cancel_start_again_and_fail(scene, scan, logic, caps
 
     job = logic.segmentAsync(scan, progress, lambda job: again.append(logic.segmentAsync(scan)))
     take_along(logic, job)
-    assert job.state == "cancelled" and "a mistake in somebody's script" in capsys.readouterr().err
+    assert job.state == "cancelled"
+    assert "a mistake in somebody's script" in capsys.readouterr().err
     assert take_along(logic, again[0]).state == "done"
 
 
@@ -53,7 +54,8 @@ def test_the_blocking_call_can_be_interrupted(scene, scan, logic, client):
     with pytest.raises(KeyboardInterrupt):
         logic.segment(scan, progress=interrupt)
     logic.poll()  # the worker lets go
-    assert client.cancelled == [1] and scene_contents(scene) == before
+    assert client.cancelled == [1]
+    assert scene_contents(scene) == before
 
 
 def test_polling_starts_with_the_first_job_and_stops_with_the_last(scan, client):
@@ -86,8 +88,12 @@ def test_closing_the_logic_ends_jobs_and_worker_and_calls_nobody(
     logic.close()
     logic.poll()
     logic.cancel(job)
-    assert job.state == "cancelled" and client.closed and client.cancelled == [1] and not told
-    assert scene_contents(scene) == before and not list(tmp_path.iterdir())
+    assert job.state == "cancelled"
+    assert client.closed
+    assert client.cancelled == [1]
+    assert not told
+    assert scene_contents(scene) == before
+    assert not list(tmp_path.iterdir())
     logic.close()
 
 
@@ -129,7 +135,8 @@ def test_volumes_reach_the_worker_as_files_that_are_removed(scan, logic, client,
     )[1]
     logic.segment(scan)
     logic.close()
-    assert len(folders) == 1 and not Path(folders[0]).exists()
+    assert len(folders) == 1
+    assert not Path(folders[0]).exists()
 
 
 def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):

@@ -22,13 +22,15 @@ def test_restore_brings_back_what_was_overwritten_and_again_what_was_restored(
     first = segment_contents(node)
     logic.segment(scan, node)
     second, count = segment_contents(node), scene.GetNumberOfNodes()
-    assert second != first and logic.canRestore(node)
+    assert second != first
+    assert logic.canRestore(node)
     logic.restore(node)
     assert segment_contents(node) == first
     logic.restore(node)
     assert segment_contents(node) == second
     logic.restore(node)
-    assert segment_contents(node) == first and scene.GetNumberOfNodes() == count
+    assert segment_contents(node) == first
+    assert scene.GetNumberOfNodes() == count
 
 
 def test_restore_brings_back_the_users_edits_and_the_transform(scene, scan, logic, add_transform):
@@ -39,10 +41,8 @@ def test_restore_brings_back_the_users_edits_and_the_transform(scene, scan, logi
     logic.segment(scan, node)
     assert node.GetTransformNodeID() == scan.GetTransformNodeID()
     logic.restore(node)
-    assert (
-        node.GetSegmentation().GetNthSegment(0).GetName() == "edited"
-        and node.GetTransformNodeID() is None
-    )
+    assert node.GetSegmentation().GetNthSegment(0).GetName() == "edited"
+    assert node.GetTransformNodeID() is None
 
 
 def test_only_the_last_run_is_kept_and_not_beyond_the_node(scene, scan, logic, client):

@@ -25,20 +25,20 @@ from Testing.slicer_bridge.stand_in import (
 def test_a_run_returns_at_once_and_ends_in_a_node(scene, scan, logic):
     before = scene.GetNumberOfNodes()
     job, told = start_run(logic, scan)
-    assert job.state == "running" and not told and scene.GetNumberOfNodes() == before
+    assert job.state == "running"
+    assert not told
+    assert scene.GetNumberOfNodes() == before
     take_along(logic, job, in_stage("segment"))
     assert scene.GetNumberOfNodes() == before  # nothing partial
-    assert (job.stage, job.secondsLeft) == ("segment", 3.0) and 0 < job.fraction < 1
+    assert (job.stage, job.secondsLeft) == ("segment", 3.0)
+    assert 0 < job.fraction < 1
     take_along(logic, job)
-    assert (
-        job.state == "done"
-        and job.message == ""
-        and told[-1] is job
-        and told[0] == ("start", 0.0, 3.0)
-    )
-    assert (
-        len(segment_centres(job.segmentationNode)) == 4 and job.segmentationNode.GetScene() is scene
-    )
+    assert job.state == "done"
+    assert job.message == ""
+    assert told[-1] is job
+    assert told[0] == ("start", 0.0, 3.0)
+    assert len(segment_centres(job.segmentationNode)) == 4
+    assert job.segmentationNode.GetScene() is scene
 
 
 def test_rows_and_notes_are_what_was_found(scan, logic):
@@ -50,7 +50,8 @@ def test_rows_and_notes_are_what_was_found(scan, logic):
         "Left hippocampus (posterior)",
         "Right hippocampus (anterior)",
         "Right hippocampus (posterior)",
-    ] and job.notes == ("A note.",)
+    ]
+    assert job.notes == ("A note.",)
     ball = 4 / 3 * np.pi * 5**3 / 1000
     assert all(abs(ml - ball) < 0.1 * ball for _, ml, _ in job.rows)
     assert [sure for *_, sure in job.rows] == [
@@ -71,14 +72,13 @@ def test_cancel_in_every_stage_leaves_the_scene_as_it_was(
     job, told = start_run(logic, scan, segmentationNode=node)
     take_along(logic, job, in_stage(stage))
     logic.cancel(job)
-    assert job.state == "cancelling" and client.cancelled
+    assert job.state == "cancelling"
+    assert client.cancelled
     take_along(logic, job)
-    assert (
-        job.state == "cancelled"
-        and job.message == ""
-        and told[-1] is job
-        and scene_contents(scene) == before
-    )
+    assert job.state == "cancelled"
+    assert job.message == ""
+    assert told[-1] is job
+    assert scene_contents(scene) == before
     logic.cancel(job)  # too late: nothing happens
     client.hold = None
     assert logic.segment(scan, node) is not None  # and the next press works
@@ -89,7 +89,9 @@ def test_cancel_before_anything_began(scene, scan, logic, client):
     job, _ = start_run(logic, scan)
     logic.cancel(job)
     take_along(logic, job)
-    assert job.state == "cancelled" and not client.requests and scene_contents(scene) == before
+    assert job.state == "cancelled"
+    assert not client.requests
+    assert scene_contents(scene) == before
 
 
 def test_cancel_while_the_result_is_being_read_or_arrives(scene, scan, logic, client):
@@ -99,7 +101,8 @@ def test_cancel_while_the_result_is_being_read_or_arrives(scene, scan, logic, cl
     logic.cancel(job)
     client.cancelled.clear()  # the worker was faster: its result comes all the same
     take_along(logic, job)
-    assert job.state == "cancelled" and scene_contents(scene) == before
+    assert job.state == "cancelled"
+    assert scene_contents(scene) == before
 
 
 def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(
@@ -119,7 +122,8 @@ def test_a_cancel_that_the_workers_result_overtakes_writes_nothing(
     logic.cancel(job)
     client.cancelled.clear()
     take_along(logic, job)
-    assert job.state == "cancelled" and scene_contents(scene) == before
+    assert job.state == "cancelled"
+    assert scene_contents(scene) == before
 
 
 @pytest.mark.parametrize("existing", [False, True], ids=["new node", "existing node"])
@@ -136,11 +140,9 @@ def test_a_failure_is_one_sentence_and_leaves_the_scene_as_it_was(
     )
     job, told = start_run(logic, scan, segmentationNode=node)
     take_along(logic, job)
-    assert (
-        (job.state, job.message) == ("failed", message)
-        and scene_contents(scene) == before
-        and told[-1] is job
-    )
+    assert (job.state, job.message) == ("failed", message)
+    assert scene_contents(scene) == before
+    assert told[-1] is job
     assert job.details == ("Traceback" if kind == "unexpected" else "")
     client.fails = None
     assert logic.segment(scan, node) is not None
@@ -155,18 +157,18 @@ def test_a_failure_while_writing_leaves_the_scene_as_it_was(scene, scan, logic, 
         monkeypatch.setattr(nodes, "write_uncertainty", lambda *arguments: 1 / 0)
         job, _ = start_run(logic, scan, segmentationNode=asked)
         take_along(logic, job)
-        assert (
-            job.state == "failed"
-            and "ZeroDivisionError" in job.message
-            and "Traceback" in job.details
-        )
+        assert job.state == "failed"
+        assert "ZeroDivisionError" in job.message
+        assert "Traceback" in job.details
         assert scene_contents(scene) == before
 
 
 def test_what_is_no_scan_fails_at_once(scene, logic, client):
     job, _ = start_run(logic, None)
     take_along(logic, job)
-    assert job.state == "failed" and "choose it as the input" in job.message and not client.requests
+    assert job.state == "failed"
+    assert "choose it as the input" in job.message
+    assert not client.requests
 
 
 def test_other_segments_stay_with_their_places(scene, scan, logic):
@@ -177,7 +179,8 @@ def test_other_segments_stay_with_their_places(scene, scan, logic):
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, mine, scan)
     before = segment_contents(node)
     logic.segment(scan, node)
-    assert segment_contents(node)[mine] == before[mine] and len(segment_contents(node)) == 5
+    assert segment_contents(node)[mine] == before[mine]
+    assert len(segment_contents(node)) == 5
     np.testing.assert_array_equal(
         slicer.util.arrayFromSegmentBinaryLabelmap(node, mine, scan), mask
     )

@@ -31,18 +31,18 @@ def test_the_uncertainty_map_lies_over_the_scan(scene, scan, logic, add_transfor
     take_along(logic, job)
     shown = logic.showUncertainty(job, scan)
     assert shown is job.uncertaintyNode is logic.showUncertainty(job.segmentationNode)
-    assert (
-        shown.GetName() == "MRHead uncertainty"
-        and shown.GetTransformNodeID() == scan.GetTransformNodeID()
-    )
+    assert shown.GetName() == "MRHead uncertainty"
+    assert shown.GetTransformNodeID() == scan.GetTransformNodeID()
     array = slicer.util.arrayFromVolume(shown)
-    assert array.shape == GRID and array.dtype == np.float32 and array.max() == 0.5
+    assert array.shape == GRID
+    assert array.dtype == np.float32
+    assert array.max() == 0.5
     grids = [slicer.util.arrayFromVTKMatrix(_ijk_to_ras(node)) for node in (shown, scan)]
     np.testing.assert_allclose(*grids)
     display = shown.GetDisplayNode()
-    assert (
-        display.GetLowerThreshold() > 0 and display.GetApplyThreshold() and display.GetWindow() == 1
-    )
+    assert display.GetLowerThreshold() > 0
+    assert display.GetApplyThreshold()
+    assert display.GetWindow() == 1
     assert scene.GetNodeByID(display.GetColorNodeID()) is not None
     assert {(v.GetBackgroundVolumeID(), v.GetForegroundVolumeID()) for v in views} == {
         (scan.GetID(), shown.GetID())
@@ -78,7 +78,8 @@ def test_the_users_own_foreground_comes_back_when_the_map_goes(scene, scan, logi
     logic.showUncertainty(second)
     scene.RemoveNode(other)
     logic.showUncertainty(second, show=False)
-    assert red.GetForegroundVolumeID() is None and green.GetForegroundVolumeID() == scan.GetID()
+    assert red.GetForegroundVolumeID() is None
+    assert green.GetForegroundVolumeID() == scan.GetID()
 
 
 def _ijk_to_ras(node):
@@ -95,7 +96,8 @@ def test_a_map_is_used_again_goes_with_its_run_and_comes_back_with_restore(
     first, count = slicer.util.arrayFromVolume(shown).copy(), scene.GetNumberOfNodes()
     client.segment = BallSegmenter(radius_mm=3)
     logic.segment(scan, node, uncertainty=True)
-    assert logic.showUncertainty(node) is shown and scene.GetNumberOfNodes() == count
+    assert logic.showUncertainty(node) is shown
+    assert scene.GetNumberOfNodes() == count
     assert not np.array_equal(slicer.util.arrayFromVolume(shown), first)
     logic.restore(node)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(shown), first)
@@ -119,7 +121,8 @@ def test_a_failing_run_leaves_the_map_as_it_was(scene, scan, logic, monkeypatch)
     for asked in (node, None):
         job, _ = start_run(logic, scan, segmentationNode=asked, uncertainty=True)
         take_along(logic, job)
-        assert job.state == "failed" and scene_contents(scene) == before
+        assert job.state == "failed"
+        assert scene_contents(scene) == before
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(logic.showUncertainty(node)), first)
 
 

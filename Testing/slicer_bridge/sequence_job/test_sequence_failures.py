@@ -20,7 +20,9 @@ def test_cancel_in_any_image_leaves_the_scene_as_it_was(scene, shown, logic, cli
     take_along(logic, job, lambda job: job.stage == f"{image} of 3: segment")
     logic.cancel(job)
     take_along(logic, job)
-    assert job.state == "cancelled" and node_list(scene) == before and len(client.requests) == image
+    assert job.state == "cancelled"
+    assert node_list(scene) == before
+    assert len(client.requests) == image
 
 
 def test_a_failure_when_all_is_written_leaves_the_scene_as_it_was(
@@ -33,11 +35,9 @@ def test_a_failure_when_all_is_written_leaves_the_scene_as_it_was(
     monkeypatch.setattr(sequence_output, "name_map", lambda *arguments: 1 / 0)
     for given in (shown[0], sequence):
         job = take_along(logic, logic.segmentAsync(given))
-        assert (
-            job.state == "failed"
-            and "ZeroDivisionError" in job.message
-            and node_list(scene) == before
-        )
+        assert job.state == "failed"
+        assert "ZeroDivisionError" in job.message
+        assert node_list(scene) == before
 
 
 def test_the_browser_may_be_moved_and_the_scene_closed_meanwhile(scene, shown, logic, client):
@@ -53,7 +53,8 @@ def test_the_browser_may_be_moved_and_the_scene_closed_meanwhile(scene, shown, l
     take_along(logic, job, in_stage("1 of 3: segment"))
     scene.Clear(0)
     take_along(logic, job)
-    assert job.state == "cancelled" and "removed" in job.message
+    assert job.state == "cancelled"
+    assert "removed" in job.message
     assert scene.GetNumberOfNodesByClass("vtkMRMLSequenceNode") == 0
 
 
@@ -63,11 +64,9 @@ def test_an_image_that_is_removed_meanwhile_ends_the_run(scene, shown, logic):
     take_along(logic, job, in_stage("1 of 3: segment"))
     shown[0].RemoveDataNodeAtValue(TIMES[2])
     take_along(logic, job)
-    assert (
-        job.state == "cancelled"
-        and "An image of the sequence" in job.message
-        and node_list(scene) == before
-    )
+    assert job.state == "cancelled"
+    assert "An image of the sequence" in job.message
+    assert node_list(scene) == before
 
 
 def test_a_sequence_of_something_else_is_refused(scene, logic):
@@ -86,7 +85,6 @@ def test_4d_data_without_a_sequence_is_refused_with_a_way_on(scene, logic):
     node.SetAndObserveImageData(image)
     with pytest.raises(UserError) as refusal:
         logic.segment(node)
-    assert '"dce" holds 30 values in each voxel' in str(refusal.value) and "as a sequence" in str(
-        refusal.value
-    )
+    assert '"dce" holds 30 values in each voxel' in str(refusal.value)
+    assert "as a sequence" in str(refusal.value)
     assert str(refusal.value).count(". ") == 0

@@ -26,7 +26,8 @@ def test_each_image_gets_its_own_segmentation(scene, shown, logic, given):
     scan = browser.GetProxyNode(sequence)
     node = logic.segment(sequence if given == "sequence" else scan)
     result = browser.GetSequenceNode(node)
-    assert browser.IsSynchronizedSequenceNode(result) and browser.GetProxyNode(result) is node
+    assert browser.IsSynchronizedSequenceNode(result)
+    assert browser.GetProxyNode(result) is node
     assert (result.GetName(), node.IsA("vtkMRMLSegmentationNode")) == ("cine segmentation", True)
     assert (result.GetIndexName(), result.GetIndexUnit(), result.GetNumberOfDataNodes()) == (
         "time",
@@ -40,7 +41,8 @@ def test_each_image_gets_its_own_segmentation(scene, shown, logic, given):
         array = slicer.util.arrayFromSegmentBinaryLabelmap(
             node, node.GetSegmentation().GetNthSegmentID(0), scan
         )
-        assert array.shape == GRID and array.any()
+        assert array.shape == GRID
+        assert array.any()
         centre = np.array(node.GetSegmentCenterRAS(node.GetSegmentation().GetNthSegmentID(0)))
         assert np.linalg.norm(centre - BALLS_RAS[1]) < 2.5
     assert node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole()) is scan
@@ -52,16 +54,16 @@ def test_progress_runs_over_all_images_and_rows_are_means(shown, logic):
     job = logic.segmentAsync(shown[0], lambda *how: told.append(how))
     take_along(logic, job)
     fractions = [fraction for _, fraction, _ in told]
-    assert fractions == sorted(fractions) and fractions[0] == 0 and 0.9 < fractions[-1] <= 1
-    assert told[0][0] == "1 of 3: start" and told[-1][0] == "3 of 3: done"
-    assert {len(rows) for rows in job.itemRows.values()} == {1, 2, 3} and tuple(
-        job.itemRows
-    ) == TIMES
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0
+    assert 0.9 < fractions[-1] <= 1
+    assert told[0][0] == "1 of 3: start"
+    assert told[-1][0] == "3 of 3: done"
+    assert {len(rows) for rows in job.itemRows.values()} == {1, 2, 3}
+    assert tuple(job.itemRows) == TIMES
     volumes = [rows[0][1] for rows in job.itemRows.values()]
-    assert (
-        job.rows[0][:2] == ("Left hippocampus (anterior)", pytest.approx(np.mean(volumes)))
-        and len(job.rows) == 3
-    )
+    assert job.rows[0][:2] == ("Left hippocampus (anterior)", pytest.approx(np.mean(volumes)))
+    assert len(job.rows) == 3
     assert job.notes == (
         "A note.",
         (
@@ -75,9 +77,8 @@ def test_a_sequence_without_a_browser_gets_one(scene, add_sequence, logic):
     sequence = add_sequence()
     node = logic.segment(sequence)
     browser = slicer.modules.sequences.logic().GetFirstBrowserNodeForSequenceNode(sequence)
-    assert (
-        browser.GetProxyNode(sequence) is not None and browser.GetSequenceNode(node) is not sequence
-    )
+    assert browser.GetProxyNode(sequence) is not None
+    assert browser.GetSequenceNode(node) is not sequence
 
 
 def test_it_lies_where_the_scan_lies_and_in_its_study(scene, shown, logic, add_transform):
@@ -107,7 +108,8 @@ def test_the_image_that_is_shown_can_be_segmented_alone(scene, shown, logic):
     sequence, browser = shown
     browser.SetSelectedItemNumber(1)
     node = logic.segment(browser.GetProxyNode(sequence), wholeSequence=False)
-    assert len(segment_names(node)) == 2 and browser.GetSequenceNode(node) is None
+    assert len(segment_names(node)) == 2
+    assert browser.GetSequenceNode(node) is None
     browser.SetSelectedItemNumber(2)
     assert len(segment_names(node)) == 2
 
@@ -132,7 +134,8 @@ def test_a_second_run_updates_the_sequence_keeps_other_segments_and_can_be_taken
     node.GetSegmentation().AddEmptySegment("mine", "tumour")
     before = [segment_names(node) for n in range(3) if not browser.SetSelectedItemNumber(n)]
     count, client.segment = scene.GetNumberOfNodes(), BallSegmenter(balls=(4,))
-    assert logic.segment(sequence, node) is node and scene.GetNumberOfNodes() == count
+    assert logic.segment(sequence, node) is node
+    assert scene.GetNumberOfNodes() == count
     after = [segment_names(node) for n in range(3) if not browser.SetSelectedItemNumber(n)]
     assert after == [
         ["Right hippocampus (posterior)"],
@@ -157,25 +160,23 @@ def test_images_without_the_organ_are_named_and_an_empty_series_is_refused(
     scene, add_sequence, logic
 ):
     job = take_along(logic, logic.segmentAsync(add_sequence((50, 100, 50))))
-    assert (
-        job.state == "done" and job.notes[-1] == "Nothing was found in 2 of them (time s 0, 0.25)."
-    )
+    assert job.state == "done"
+    assert job.notes[-1] == "Nothing was found in 2 of them (time s 0, 0.25)."
     before = node_list(scene)
     job = take_along(logic, logic.segmentAsync(add_sequence((50, 50, 50))))
-    assert job.state == "failed" and "Nothing was found in any image" in job.message
-    assert (
-        node_list(scene)[: len(before)] == before and len(node_list(scene)) == len(before) + 1
-    )  # the new input alone
+    assert job.state == "failed"
+    assert "Nothing was found in any image" in job.message
+    # the new input alone
+    assert node_list(scene)[: len(before)] == before
+    assert len(node_list(scene)) == len(before) + 1
 
 
 def test_uncertainty_maps_are_a_sequence_too(scene, shown, logic):
     sequence, browser = shown
     job = take_along(logic, logic.segmentAsync(sequence, uncertainty=True))
     shown_map = logic.showUncertainty(job)
-    assert (
-        shown_map is job.uncertaintyNode
-        and browser.GetSequenceNode(shown_map).GetNumberOfDataNodes() == 3
-    )
+    assert shown_map is job.uncertaintyNode
+    assert browser.GetSequenceNode(shown_map).GetNumberOfDataNodes() == 3
     sums = [
         slicer.util.arrayFromVolume(shown_map).sum()
         for n in range(3)

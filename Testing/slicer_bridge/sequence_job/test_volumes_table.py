@@ -39,10 +39,8 @@ def test_the_volumes_over_time_are_a_table_beside_it(scene, shown, logic):
         study := hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study"), scan
     )
     job = take_along(logic, logic.segmentAsync(shown[0]))
-    assert (
-        table_nodes(scene) == [job.tableNode]
-        and job.tableNode.GetName() == "cine segmentation volumes"
-    )
+    assert table_nodes(scene) == [job.tableNode]
+    assert job.tableNode.GetName() == "cine segmentation volumes"
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(job.tableNode)) == study
     found = table_columns(job.tableNode)
     assert list(found) == [
@@ -56,7 +54,8 @@ def test_the_volumes_over_time_are_a_table_beside_it(scene, shown, logic):
         rows = [
             dict((f"{each} (mL)", ml) for each, ml, _ in job.itemRows[value]) for value in TIMES
         ]
-        assert volumes == [row.get(name, 0) for row in rows] and volumes[-1] > 0
+        assert volumes == [row.get(name, 0) for row in rows]
+        assert volumes[-1] > 0
     assert found["Right hippocampus (anterior) (mL)"][:2] == [0, 0]
 
 
@@ -74,12 +73,12 @@ def test_a_second_run_replaces_the_table_and_restore_brings_it_back(scene, shown
     second = take_along(
         logic, logic.segmentAsync(shown[0], segmentationNode=first.segmentationNode)
     )
-    assert second.tableNode is first.tableNode and scene.GetNumberOfNodes() == count
+    assert second.tableNode is first.tableNode
+    assert scene.GetNumberOfNodes() == count
     after = table_columns(second.tableNode)
+    assert len(after) == 5
     assert (
-        len(after) == 5
-        and after["Left hippocampus (anterior) (mL)"][0]
-        < before["Left hippocampus (anterior) (mL)"][0]
+        after["Left hippocampus (anterior) (mL)"][0] < before["Left hippocampus (anterior) (mL)"][0]
     )
     logic.restore(first.segmentationNode)
     assert table_columns(first.tableNode) == before
@@ -99,7 +98,8 @@ def test_restore_leaves_no_table_of_other_segmentations(scene, shown, logic, cli
     )
     wanted = table_columns(second.tableNode)
     logic.restore(first.segmentationNode)
-    assert not table_nodes(scene) and scene.GetNumberOfNodes() == count
+    assert not table_nodes(scene)
+    assert scene.GetNumberOfNodes() == count
     logic.restore(first.segmentationNode)  # which undoes the first
     assert [table_columns(node) for node in table_nodes(scene)] == [wanted]
     logic.restore(first.segmentationNode)
@@ -136,11 +136,9 @@ def test_a_failure_while_a_sequence_is_updated_leaves_its_items_and_table(
         logic,
         logic.segmentAsync(shown[0], segmentationNode=first.segmentationNode, uncertainty=True),
     )
-    assert (
-        job.state == "failed"
-        and node_list(scene) == there
-        and table_columns(first.tableNode) == volumes
-    )
+    assert job.state == "failed"
+    assert node_list(scene) == there
+    assert table_columns(first.tableNode) == volumes
     assert [
         segment_names(first.segmentationNode)
         for n in range(3)
@@ -155,6 +153,7 @@ def test_the_table_survives_its_file(scene, shown, logic, tmp_path):
     storage.SetFileName(str(tmp_path / "volumes.tsv"))
     assert storage.WriteData(job.tableNode)
     fresh = slicer.vtkMRMLTableNode()
-    assert storage.ReadData(fresh) and list(table_columns(fresh)) == list(wanted)
+    assert storage.ReadData(fresh)
+    assert list(table_columns(fresh)) == list(wanted)
     for name, values in table_columns(fresh).items():
         np.testing.assert_allclose(values, wanted[name], rtol=1e-4)

@@ -31,7 +31,8 @@ def test_the_worker_gets_the_scans_and_segments_as_they_are(scene, add_pair, log
     assert scene.GetNumberOfNodes() == before
     ((do, fields),) = client.requests
     asked = fields["request"]
-    assert do == "train" and fields["device"] == "cpu"
+    assert do == "train"
+    assert fields["device"] == "cpu"
     assert {name: asked[name] for name in ("name", "title", "start", "minutes", "modality")} == {
         "name": "my-tumours",
         "title": "My Tumours",
@@ -55,30 +56,31 @@ def test_a_request_is_one_that_the_training_understands(add_pair, logic, client)
 
     train(logic, [add_pair(n) for n in range(2)], start=None)
     request = TrainRequest(**client.requests[0][1]["request"])
-    assert request.start is None and request.minutes == 15 and "2 scans" in request.data
+    assert request.start is None
+    assert request.minutes == 15
+    assert "2 scans" in request.data
 
 
 def test_the_model_becomes_one_of_the_users_and_is_listed(add_pair, logic, cache):
     pairs = [add_pair(n) for n in range(2)]
     job, _ = train(logic, pairs)
-    assert job.model.id == "my-tumours" and job.model.folder == cache / "models" / "my-tumours"
+    assert job.model.id == "my-tumours"
+    assert job.model.folder == cache / "models" / "my-tumours"
     again, _ = train(logic, pairs)
     assert again.model.id == "my-tumours-2"
     listed = {choice.entry.id: choice for choice in logic.models()}
-    assert {"hippocampus-t1", "my-tumours", "my-tumours-2"} <= set(listed) and find_model(
-        "my-tumours"
-    ).title == "My Tumours"
-    assert listed["my-tumours"].fits_memory is True and "GB" in listed["my-tumours"].memory_text
+    assert {"hippocampus-t1", "my-tumours", "my-tumours-2"} <= set(listed)
+    assert find_model("my-tumours").title == "My Tumours"
+    assert listed["my-tumours"].fits_memory is True
+    assert "GB" in listed["my-tumours"].memory_text
 
 
 def test_a_name_in_another_script_becomes_the_title(add_pair, logic, cache):
     job, _ = train(logic, [add_pair(n) for n in range(2)], name="肝臓モデル")
     assert job.state == "done", job.message
-    assert (
-        job.model.title == "肝臓モデル"
-        and job.model.id.startswith("model-")
-        and job.model.folder.name == job.model.id
-    )
+    assert job.model.title == "肝臓モデル"
+    assert job.model.id.startswith("model-")
+    assert job.model.folder.name == job.model.id
 
 
 def test_a_name_that_is_taken_meanwhile_costs_no_training(add_pair, logic, client, cache, tmp_path):
@@ -100,11 +102,11 @@ def test_progress_runs_forwards_and_the_history_grows(add_pair, logic):
     )
     take_along(logic, job)
     steps = [call for call in seen if isinstance(call, tuple)]
-    assert steps[0][0] == "Collecting scan 1 of 2" and [f for _, f, _ in steps] == sorted(
-        f for _, f, _ in steps
-    )
+    assert steps[0][0] == "Collecting scan 1 of 2"
+    assert [f for _, f, _ in steps] == sorted(f for _, f, _ in steps)
     rows = [rows for rows in seen if isinstance(rows, list)]
-    assert [len(r) for r in rows] == list(range(1, 8)) and rows[-1] == list(HISTORY) == job.history
+    assert [len(r) for r in rows] == list(range(1, 8))
+    assert rows[-1] == list(HISTORY) == job.history
 
 
 @pytest.mark.parametrize(
@@ -117,7 +119,9 @@ def test_progress_runs_forwards_and_the_history_grows(add_pair, logic):
 )
 def test_impossible_wishes_are_one_sentence(add_pair, logic, client, options, says):
     job, _ = train(logic, [add_pair(n) for n in range(2)], **options)
-    assert job.state == "failed" and says in job.message and not client.requests
+    assert job.state == "failed"
+    assert says in job.message
+    assert not client.requests
 
 
 @pytest.mark.parametrize("stage", ["start", "segment", "done"])
@@ -128,7 +132,9 @@ def test_cancel_leaves_no_model_and_no_files(scene, add_pair, logic, client, cac
     take_along(logic, job, in_stage(stage))
     logic.cancel(job)
     take_along(logic, job)
-    assert job.state == "cancelled" and job.model is None and scene.GetNumberOfNodes() == before
+    assert job.state == "cancelled"
+    assert job.model is None
+    assert scene.GetNumberOfNodes() == before
     assert not (cache / "models").exists() or not list((cache / "models").iterdir())
 
 
@@ -140,7 +146,9 @@ def test_a_scan_that_goes_while_cases_are_collected_ends_it_and_later_it_does_no
     take_along(logic, job, in_stage("Collecting scan 1 of 3"))
     scene.RemoveNode(pairs[2][1])
     take_along(logic, job)
-    assert job.state == "cancelled" and "removed" in job.message and not client.requests
+    assert job.state == "cancelled"
+    assert "removed" in job.message
+    assert not client.requests
     client.hold = "segment"
     job = logic.trainAsync(pairs[:2], "x")
     take_along(logic, job, in_stage("segment"))
@@ -159,12 +167,11 @@ def test_a_closed_scene_leaves_memory_while_the_training_goes_on(scene, add_pair
     del pairs, node
     scene.Clear(0)
     gc.collect()
-    assert job.running and not any(reference.Get() for reference in left)
+    assert job.running
+    assert not any(reference.Get() for reference in left)
     client.hold = None
-    assert (
-        take_along(logic, job).state == "done"
-        and "2 scans" in client.requests[-1][1]["request"]["data"]
-    )
+    assert take_along(logic, job).state == "done"
+    assert "2 scans" in client.requests[-1][1]["request"]["data"]
 
 
 def test_a_failed_training_says_why(add_pair, logic, client):

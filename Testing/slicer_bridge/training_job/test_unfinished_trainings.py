@@ -39,7 +39,8 @@ def begin_and_break_off(logic, client, pairs, how="cancel", **options):
     if how == "cancel":
         logic.cancel(job)
     take_along(logic, job)
-    assert job.state == ("cancelled" if how == "cancel" else "failed") and not job.needsScene
+    assert job.state == ("cancelled" if how == "cancel" else "failed")
+    assert not job.needsScene
     client.fails = None
     return fields
 
@@ -53,7 +54,8 @@ def finish(logic, client, pairs, **options):
     )[1]
     job = take_along(logic, logic.trainAsync(pairs, "x", **options))
     client.bundle = bundle
-    assert job.state == "done" and job.model.id.startswith("x"), job.message
+    assert job.state == "done", job.message
+    assert job.model.id.startswith("x"), job.message
     return client.requests[-1][1], was[0]
 
 
@@ -62,7 +64,8 @@ def test_the_same_training_goes_on_from_where_it_was_saved(add_pair, logic, clie
     pairs = [add_pair(n) for n in range(2)]
     first = begin_and_break_off(logic, client, pairs, how)
     again, went_on = finish(logic, client, pairs)
-    assert went_on and again == first
+    assert went_on
+    assert again == first
     logic.close()
     assert not list(
         (cache / "trainings").glob("*/")
@@ -95,7 +98,8 @@ def test_scans_are_kept_only_where_something_was_saved(add_pair, logic, client, 
     client.hold, client.fails = None, fails
     if not fails:
         logic.cancel(job)
-    assert take_along(logic, job).kept == "" and unfinished() == ()
+    assert take_along(logic, job).kept == ""
+    assert unfinished() == ()
 
 
 def refusals(run):
@@ -111,7 +115,8 @@ def refusals(run):
             function(*arguments)
         return str(refusal.value)
 
-    assert checkpoint.LAST == SAVED and (run / SAVED).exists()
+    assert checkpoint.LAST == SAVED
+    assert (run / SAVED).exists()
     (run / SAVED).write_bytes(b"PK\x03\x04 and no more")
     damaged = said(checkpoint.load, run / checkpoint.LAST)
     (run / checkpoint.PLAN).write_text("{}")
@@ -137,10 +142,10 @@ def test_what_can_never_be_gone_on_from_is_discarded(add_pair, logic, client, ca
     client.fails = {"kind": "user", "message": refusals(Path(fields["output"]))[which]}
     job, _ = train(logic, pairs, name="x")
     client.fails = None
-    assert job.state == "failed" and (job.kept == "") is (which < 4)
-    assert ("was discarded" in job.message) is (which < 4) and unfinished() == (
-        () if which < 4 else ("x",)
-    )
+    assert job.state == "failed"
+    assert (job.kept == "") is (which < 4)
+    assert ("was discarded" in job.message) is (which < 4)
+    assert unfinished() == (() if which < 4 else ("x",))
     assert finish(logic, client, pairs)[1] is (which == 4)
 
 
@@ -205,7 +210,8 @@ def test_two_trainings_of_one_name_do_not_share_a_folder(add_pair, logic, client
     first = logic.trainAsync(pairs, "x")
     take_along(logic, first, in_stage("segment"))
     second = take_along(logic, logic.trainAsync(pairs, "x"))
-    assert second.state == "failed" and "being trained already" in second.message
+    assert second.state == "failed"
+    assert "being trained already" in second.message
     client.hold = None
     assert take_along(logic, first).state == "done"
 

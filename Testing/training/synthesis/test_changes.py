@@ -31,7 +31,8 @@ def test_ventricles_grow_into_white_matter_alone_and_keep_their_side():
 def test_lesions_are_painted_differently_and_learnt_as_white_matter():
     lesions = with_lesions(HEAD, SOURCE.numbers, Draw(3))
     changed = lesions.tissues != HEAD.tissues
-    assert changed.any() and (HEAD.structures[changed] == WHITE_MATTER_CLASS).all()
+    assert changed.any()
+    assert (HEAD.structures[changed] == WHITE_MATTER_CLASS).all()
     assert (lesions.tissues[changed] == SOURCE.numbers.index(25)).all()
     assert torch.equal(lesions.structures, HEAD.structures)
 
@@ -44,7 +45,8 @@ def test_without_a_skull_only_the_brain_is_left_with_its_fluid_or_without():
     bare = without_skull(HEAD, SOURCE.numbers, keep_fluid=False)
     assert not {24, 511} & set(numbers[bare.tissues.long()].unique().tolist())
     air = bare.tissues == 0
-    assert (bare.structures[air] == 0).all() and (bare.sides[air] == 0).all()
+    assert (bare.structures[air] == 0).all()
+    assert (bare.sides[air] == 0).all()
 
 
 def test_a_field_of_view_ends_at_planes_and_leaves_something():

@@ -25,7 +25,8 @@ def test_structures_and_sides_are_apart_and_every_pair_has_both():
     head = head_map(labels())
     for left, right, key in ((2, 41, "cerebral_white_matter"), (17, 53, "hippocampus")):
         own = head.structures == PLACE[key]
-        assert own[labels() == left].all() and own[labels() == right].all()
+        assert own[labels() == left].all()
+        assert own[labels() == right].all()
         assert (head.sides[labels() == left] == LEFT).all()
         assert (head.sides[labels() == right] == RIGHT).all()
     for number in (16, 24, 511, 85, 0):
@@ -36,20 +37,25 @@ def test_structures_and_sides_are_apart_and_every_pair_has_both():
 def test_left_and_right_are_painted_alike_and_lesions_keep_a_contrast_of_their_own():
     head = head_map(labels())
     tissue = {n: set(head.tissues[labels() == n].tolist()) for n in (2, 41, 17, 53, 25, 57)}
-    assert tissue[2] == tissue[41] and tissue[17] == tissue[53] and tissue[25] == tissue[57]
-    assert not tissue[25] & tissue[2] and head.numbers[0] == 0
+    assert tissue[2] == tissue[41]
+    assert tissue[17] == tissue[53]
+    assert tissue[25] == tissue[57]
+    assert not tissue[25] & tissue[2]
+    assert head.numbers[0] == 0
 
 
 def test_odd_numbers_become_the_structure_that_they_lie_in():
     learnt = learnt_numbers(labels())
-    assert (learnt[labels() == 25] == 2).all() and (learnt[labels() == 57] == 41).all()
+    assert (learnt[labels() == 25] == 2).all()
+    assert (learnt[labels() == 57] == 41).all()
     assert (learnt[labels() == 85] == 0).all()
     changed = labels()
     changed[22:24, 24:26, 20:22] = 136  # in the left hippocampus
     changed[22:24, 24:26, 42:44] = 137
     changed[30:32, 30:32, 30:32] = 72
     learnt = learnt_numbers(changed)
-    assert (learnt[changed == 136] == 17).all() and (learnt[changed == 137] == 53).all()
+    assert (learnt[changed == 136] == 17).all()
+    assert (learnt[changed == 137] == 53).all()
     assert (learnt[changed == 72] == 24).all()
 
 

@@ -108,4 +108,5 @@ def test_val_images_are_scored_one_by_one_and_told_of():
     score = score_heads(
         Answers(perfect_logits(HEAD)), [HEAD, HEAD], Progress(lambda text, _: told.append(text))
     )
-    assert score == pytest.approx(1.0) and told == ["val image 1 of 2", "val image 2 of 2"]
+    assert score == pytest.approx(1.0)
+    assert told == ["val image 1 of 2", "val image 2 of 2"]

@@ -12,7 +12,8 @@ CONFIG = SynthesisConfig(shape=(48, 56, 52))
 
 def test_the_same_seed_gives_the_same_sample_and_another_one_another():
     one, again, other = (draw_head(HEADS, seed, CONFIG) for seed in (5, 5, 6))
-    assert torch.equal(one.image, again.image) and torch.equal(one.structures, again.structures)
+    assert torch.equal(one.image, again.image)
+    assert torch.equal(one.structures, again.structures)
     assert not torch.equal(one.image, other.image)
 
 
@@ -20,7 +21,8 @@ def test_the_same_seed_gives_the_same_sample_and_another_one_another():
 def test_a_sample_is_standardised_and_sides_stand_only_where_structures_are(seed):
     head = draw_head(HEADS, seed, CONFIG)
     assert head.image.shape == head.structures.shape == head.sides.shape == CONFIG.shape
-    assert abs(float(head.image.mean())) < 1e-3 and abs(float(head.image.std()) - 1) < 1e-2
+    assert abs(float(head.image.mean())) < 1e-3
+    assert abs(float(head.image.std()) - 1) < 1e-2
     assert (head.structures[head.sides > 0] > 0).all()
 
 
@@ -31,6 +33,7 @@ def test_what_lies_beyond_the_field_of_view_is_dark_and_not_learnt():
         part = draw_head(HEADS, seed, cut)
         gone = (whole.structures > 0) & (part.structures == 0)
         if gone.any():
-            assert part.image[gone].max() == part.image.min() and (part.sides[gone] == 0).all()
+            assert part.image[gone].max() == part.image.min()
+            assert (part.sides[gone] == 0).all()
             return
     raise AssertionError("no draw cut anything off")

@@ -23,7 +23,8 @@ IMAGE = torch.rand(24, 28, 26, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize("phase", [0.0, 0.4, 0.99])
 def test_thick_slices_keep_a_constant_and_the_place_of_a_blob(thickness, phase):
     matrix = slice_matrix(32, thickness, phase)
-    assert matrix.shape == (32, 32) and torch.allclose(matrix.sum(1), torch.ones(32), atol=1e-5)
+    assert matrix.shape == (32, 32)
+    assert torch.allclose(matrix.sum(1), torch.ones(32), atol=1e-5)
     if thickness < 5:
         blob = torch.exp(-((torch.arange(32.0) - 15.5) ** 2) / 18)
         seen = matrix @ blob
@@ -40,7 +41,8 @@ def test_slices_are_thick_along_their_axis_alone():
 def test_spacings_are_from_one_to_eight_millimetres():
     drawn = [draw_spacing(Draw(n), ScannerConfig(thick=1.0)) for n in range(100)]
     assert all(1.0 <= size <= 8.0 for spacing in drawn for size in spacing)
-    assert max(max(spacing) for spacing in drawn) > 7 and {s.index(max(s)) for s in drawn} == {
+    assert max(max(spacing) for spacing in drawn) > 7
+    assert {s.index(max(s)) for s in drawn} == {
         0,
         1,
         2,
@@ -65,10 +67,13 @@ def test_a_ghost_lies_elsewhere_and_motion_keeps_the_mean():
 def test_gamma_keeps_the_order_of_grey_values():
     curved = with_gamma(IMAGE, 0.7)
     order = IMAGE.flatten().argsort()
-    assert (curved.flatten()[order].diff() >= 0).all() and curved.min() >= 0 and curved.max() <= 1
+    assert (curved.flatten()[order].diff() >= 0).all()
+    assert curved.min() >= 0
+    assert curved.max() <= 1
 
 
 def test_a_whole_scan_stays_finite_and_on_its_grid():
     for seed in range(12):
         image = scanned(IMAGE, Draw(seed), ScannerConfig(ghosts=0.5, motion=0.5))
-        assert image.shape == IMAGE.shape and torch.isfinite(image).all()
+        assert image.shape == IMAGE.shape
+        assert torch.isfinite(image).all()
