@@ -10,6 +10,19 @@ class UserError(Exception):
     """
 
 
+def error_in_short(error: BaseException, longest: int = 200) -> str:
+    """Kind and text of an error on one line, for the middle of a sentence."""
+    text = in_short(str(error), longest)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def in_short(value: object, longest: int = 200) -> str:
+    """A value from a file as it may stand in a sentence: on one line, printable, not too long."""
+    text = "".join(c if c.isprintable() else " " for c in str(value))
+    text = " ".join(text.split())
+    return text if len(text) <= longest else text[: longest - 4] + " ..."
+
+
 class Cancelled(Exception):
     """Raised by a progress callback to stop the work at its next safe point."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, in_short
 from MedLLMSegLib.core.orientation_code import assumed_note, code_directions, not_stated
 from MedLLMSegLib.core.volume import Volume
 
@@ -24,6 +24,10 @@ from .itk_images import scan_suffix
 from .packed_files import GZIP_SIGNATURE, unzipped
 
 MOST_HEADER_BYTES = 1 << 24
+# ITK's readers write past the end of their own memory, and crash, for a longer line of NRRD that
+# they refuse, and for more axes of a MetaImage.
+MOST_LINE_BYTES = 900
+MOST_AXES = 9
 # NRRD's names of the spaces whose axes are known, without "-time"
 _SPACES = {
     "right-anterior-superior", "ras", "left-anterior-superior", "las",
@@ -95,13 +99,13 @@ def check_header(path: Path) -> TextHeader:
 def _check_data_file(path: Path, place: Path) -> None:
     if not os.path.exists(place):
         raise UserError(
-            f'"{path}" is a header alone, and its data file "{place}" is missing; put that file'
-            " beside it, or export the scan again as one file (.nrrd, .mha or .nii.gz)."
+            f'"{path}" is a header alone, and its data file "{in_short(place)}" is missing; put'
+            " that file beside it, or export the scan again as one file (.nrrd, .mha or .nii.gz)."
         )
     if not os.path.isfile(place) or place.stat().st_size == 0:
         raise UserError(
-            f'"{path}" is a header alone, and its data file "{place}" is empty or not a file; copy'
-            " it again."
+            f'"{path}" is a header alone, and its data file "{in_short(place)}" is empty or not a'
+            " file; copy it again."
         )
 
 
@@ -136,13 +140,22 @@ def _read_header(path: Path) -> TextHeader:
             if file.tell() > MOST_HEADER_BYTES:
                 raise wrong_content(path, "MetaImage" if is_meta else "NRRD")
             text = line.decode("utf-8", "replace").strip()
+            is_field = not (is_meta or text.startswith("#") or ":=" in text)
+            if is_field and len(line) > MOST_LINE_BYTES:
+                raise wrong_content(path, "NRRD")
             if not text and not is_meta:
                 break  # an empty line ends NRRD's header
             name, value = _field(text, is_meta)
+            if is_meta and name == "ndims" and not _is_axes(value):
+                raise wrong_content(path, "MetaImage")
             fields.setdefault(name, value)
             if is_meta and name == "elementdatafile":
                 break
         return TextHeader(fields, file.tell(), is_meta)
+
+
+def _is_axes(text: str) -> bool:
+    return text.isdecimal() and 1 <= int(text[:9]) <= MOST_AXES
 
 
 def _field(line: str, is_meta: bool) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import torch
 
 from MedLLMSegLib.core.errors import UserError
 
+from .gguf_check import check_lengths
 from .llama import LlamaConfig, LlamaWeights, Tensors, checked_layer, layer_numbers, weights_sha256
 
 GGUF_ARCHITECTURES = ("llama", "qwen2")  # Mistral is stored as "llama"
@@ -43,6 +44,7 @@ def read_gguf(path: Path, layers: Sequence[int]) -> LlamaWeights:
             "Reading a GGUF file needs the package gguf; install it with 'pip install gguf'."
         ) from error
     try:
+        check_lengths(path)
         reader = GGUFReader(path)
         fields = {
             key: field.contents()

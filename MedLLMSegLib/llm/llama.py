@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, in_short
 
 # Tensors of old files that are no weights
 ROTARY_TABLES = ("self_attn.rotary_emb.inv_freq", "attn_rot_embd.weight")
@@ -39,7 +39,8 @@ class LlamaConfig:
             value = getattr(self, field.name)
             if not _is_valid(value, str(field.type)):
                 raise UserError(
-                    f"The language model's {field.name} is {value!r}; a positive {field.type} is "
+                    f"The language model's {field.name} is {in_short(repr(value))}; a positive"
+                    f" {field.type} is "
                     "needed, so check its configuration."
                 )
         if self.num_heads % self.num_key_value_heads:

@@ -20,7 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, in_short
+from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.types import Json, PathLike
 
 from .gguf_file import read_gguf
@@ -141,6 +142,11 @@ def _files_by_tensor(folder: Path) -> dict[str, Path]:
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         shards = _read_json(index).get("weight_map", {})
+        if not isinstance(shards, dict) or not all(isinstance(s, str) for s in shards.values()):
+            raise UserError(
+                f"{index.name} in {folder} does not say which file holds which tensor; download the"
+                " model again, whole."
+            )
         return {name: folder / Path(shard).name for name, shard in shards.items()}
     single = folder / "model.safetensors"
     if not single.is_file():
@@ -184,7 +190,7 @@ def _read_own(path: Path, layers: Sequence[int]) -> LlamaWeights:
 def _own_metadata(file: safe_open) -> Json:
     """The metadata that :func:`save_layers` wrote; empty if there are none."""
     try:
-        metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, ""))
+        metadata = parse_json((file.metadata() or {}).get(METADATA_KEY, ""))
     except ValueError:
         return {}
     needed = {"config", "layers", "licence", "source"}
@@ -214,7 +220,8 @@ def _open_safetensors(path: Path) -> Iterator[safe_open]:
     """An open file, whose errors become `UserError`."""
     if not path.is_file():
         raise UserError(
-            f"{path.parent.name} lacks its file {path.name}, which holds tensors that are needed; "
+            f"{path.parent.name} lacks its file {in_short(path.name)}, which holds tensors that are"
+            " needed; "
             "download the model again, whole."
         )
     try:
@@ -228,7 +235,7 @@ def _open_safetensors(path: Path) -> Iterator[safe_open]:
 
 def _read_json(path: Path) -> Json:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path.parent} has no readable {path.name}; choose the folder that a Hugging Face"
@@ -255,6 +262,7 @@ def _config_from_hf(values: Mapping[str, Any], folder: Path) -> LlamaConfig:
             " model again, whole."
         )
     rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    rope = rope if isinstance(rope, dict) else {"rope_type": "unknown"}
     heads = values["num_attention_heads"]
     return LlamaConfig(
         hidden_size=values["hidden_size"],
@@ -262,11 +270,18 @@ def _config_from_hf(values: Mapping[str, Any], folder: Path) -> LlamaConfig:
         num_heads=heads,
         num_key_value_heads=values.get("num_key_value_heads") or heads,
         head_dim=values.get("head_dim") or values["hidden_size"] // max(heads, 1),
-        rope_theta=float(rope.get("rope_theta") or values.get("rope_theta") or 10000.0),
-        rms_norm_eps=float(values.get("rms_norm_eps", 1e-6)),
+        rope_theta=_as_float(rope.get("rope_theta") or values.get("rope_theta") or 10000.0),
+        rms_norm_eps=_as_float(values.get("rms_norm_eps", 1e-6)),
         num_layers=values["num_hidden_layers"],
         rope_type=_rope_type(values, rope),
     )
+
+
+def _as_float(value: object) -> Any:
+    """A number as float; anything else as it is, for `LlamaConfig` to refuse."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value
+    return float(value) if abs(value) < 1e300 else value
 
 
 def _rope_type(values: Mapping[str, Any], rope: Mapping[str, Any]) -> str:

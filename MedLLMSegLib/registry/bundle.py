@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as serialise_tensors
 
@@ -60,7 +61,13 @@ def read_bundle(folder: PathLike) -> Bundle:
             f"(sha256 {sha256[:12]}, expected {str(metadata['weights_sha256'])[:12]}); install it"
             " again."
         )
-    tensors = {name: tensor.float() for name, tensor in load_tensors(data).items()}
+    try:
+        tensors = {name: tensor.float() for name, tensor in load_tensors(data).items()}
+    except (SafetensorError, ValueError, KeyError, RuntimeError, OverflowError) as error:
+        raise UserError(
+            f'The weights of the model bundle "{folder}" are no readable safetensors file; install'
+            " it again."
+        ) from error
     return Bundle(folder, metadata, tensors)
 
 

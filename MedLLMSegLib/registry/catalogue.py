@@ -7,7 +7,6 @@ named by its path.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.places import user_models_dir
 from MedLLMSegLib.core.types import Json, PathLike
 
@@ -63,7 +63,7 @@ def read_metadata(folder: PathLike) -> Json:
     """A bundle's metadata. Raises `UserError` where the folder is not one of our bundles."""
     path = Path(folder) / METADATA
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        metadata = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f'"{folder}" is not a model bundle ({METADATA} is missing); '

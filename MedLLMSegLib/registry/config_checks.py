@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, in_short
 from MedLLMSegLib.core.types import Json
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def require_choice(config: DataclassInstance, name: str, *allowed: str) -> None:
     value = getattr(config, name)
     if value not in allowed:
         raise UserError(
-            f"{type(config).__name__}.{name} is {value!r}, and one of"
+            f"{type(config).__name__}.{name} is {in_short(repr(value))}, and one of"
             f" {', '.join(map(repr, allowed))} is needed."
         )
 
@@ -29,7 +29,9 @@ def require_positive(config: DataclassInstance, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         if not value > 0:
-            raise UserError(f"{type(config).__name__}.{name} is {value!r}, and must be above 0.")
+            raise UserError(
+                f"{type(config).__name__}.{name} is {in_short(repr(value))}, and must be above 0."
+            )
 
 
 def require_fraction(config: DataclassInstance, *names: str) -> None:
@@ -38,7 +40,8 @@ def require_fraction(config: DataclassInstance, *names: str) -> None:
         value = getattr(config, name)
         if not 0 <= value < 1:
             raise UserError(
-                f"{type(config).__name__}.{name} is {value!r}, and must be from 0 to below 1."
+                f"{type(config).__name__}.{name} is {in_short(repr(value))}, and must be from 0 to"
+                " below 1."
             )
 
 
@@ -50,7 +53,7 @@ def config_from_json(config_class: type[Config], data: Json) -> Config:
     unknown = sorted(set(data) - known)
     if unknown:
         raise UserError(
-            f"{config_class.__name__} has no setting called {unknown[0]!r}; "
+            f"{config_class.__name__} has no setting called {in_short(repr(unknown[0]))}; "
             "the file was written by a newer version, or its spelling is off."
         )
     return config_class(**{name: _as_tuples(value) for name, value in data.items()})

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import re
 import secrets
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeAlias
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, error_in_short, in_short
 from MedLLMSegLib.core.places import user_models_dir
 from MedLLMSegLib.core.safe_files import make_folder, write_error
 from MedLLMSegLib.core.types import Json, PathLike
@@ -43,6 +46,11 @@ OPTIONAL = (INFERENCE, CARD)
 LARGEST_BYTES = 8e9  # of the weights
 LARGEST_TEXT_SHARE = 1e-4  # of LARGEST_BYTES, for each of the texts
 CHUNK_BYTES = 1 << 20
+# What Python raises for encrypted files, unknown methods, archives cut short or damaged
+DAMAGED_ARCHIVE = (
+    zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, zlib.error, lzma.LZMAError,
+    ValueError, IndexError, KeyError, struct.error, OverflowError,
+)  # fmt: skip
 
 # Opens a file of a bundle by its name; None where the file is missing.
 Opener: TypeAlias = Callable[[str], "IO[bytes] | None"]
@@ -89,10 +97,10 @@ def verify_model(model: ModelEntry | PathLike) -> ModelEntry:
             )
     try:
         _check_network(entry.kind, metadata)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
-            f'The description of the model bundle "{folder}" is damaged'
-            f" ({type(error).__name__}: {error}); install it again."
+            f'The description of the model bundle "{folder}" is damaged ({error_in_short(error)});'
+            " install it again."
         ) from error
     sha256 = _sha256(folder / WEIGHTS)
     if sha256 != entry.sha256:
@@ -163,8 +171,8 @@ def _id_for(model_id: str, source: PathLike, rename: bool) -> str:
         if rename:
             return free_id(model_id)
         raise UserError(
-            f'The id "{model_id}" of the model in "{source}" cannot be the name of a folder; give'
-            ' it one of letters, digits, ".", "_" and "-" in configs/metadata.json.'
+            f'The id "{in_short(model_id)}" of the model in "{source}" cannot be the name of a'
+            ' folder; give it one of letters, digits, ".", "_" and "-" in configs/metadata.json.'
         )
     free = _next_free(model_id)
     if free != model_id and not rename:
@@ -194,8 +202,7 @@ def _opened(source: Path) -> Iterator[Opener]:
             yield lambda name: _open_in_archive(archive, prefix + name)
     except FileNotFoundError as error:
         raise UserError(f'There is no file or folder "{source}"; check the path.') from error
-    # Python raises the last three for encrypted files, unknown methods and archives cut short.
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+    except DAMAGED_ARCHIVE as error:
         raise UserError(
             f'"{source}" is neither a folder nor a readable zip file; choose a model bundle.'
         ) from error

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, error_in_short
 from MedLLMSegLib.core.memory import is_out_of_memory
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
+from MedLLMSegLib.networks.parameter_limit import parameter_limit
 from MedLLMSegLib.registry.bundle import Bundle, load_strictly, read_bundle
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER, ModelEntry, find_model
 from MedLLMSegLib.registry.licences import require_licence
@@ -102,11 +103,19 @@ def load_onto(entry: ModelEntry, device: str, build: Build[LoadedModel]) -> Load
     bundle = read_bundle(entry.folder)
     try:
         return _build_where_it_fits(entry, bundle, torch_device, build)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f'The description of the model bundle "{entry.folder}" is damaged '
-            f"({type(error).__name__}: {error}); install it again."
-        ) from error
+    except RuntimeError as error:  # torch's, of sizes that make no network
+        if is_out_of_memory(error) and torch_device.type != "cpu":
+            raise
+        raise _damaged(entry, error) from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise _damaged(entry, error) from error
+
+
+def _damaged(entry: ModelEntry, error: Exception) -> UserError:
+    return UserError(
+        f'The description of the model bundle "{entry.folder}" is damaged'
+        f" ({error_in_short(error)}); install it again."
+    )
 
 
 def _build_where_it_fits(
@@ -166,7 +175,8 @@ def _checked_settings(metadata: Json) -> Json:
 def _build_network(entry: ModelEntry, bundle: Bundle, config: NetworkConfig) -> nn.Module:
     """The network with the bundle's weights and the verified language-model layer."""
     if config.llm is None:
-        network = build_network(config, None)
+        with parameter_limit(bundle.tensors):
+            network = build_network(config, None)
         load_strictly(network, bundle.tensors)
         return network
     weights = resolve(config.llm.source, config.llm.layers)
@@ -175,7 +185,8 @@ def _build_network(entry: ModelEntry, bundle: Bundle, config: NetworkConfig) -> 
             f'The language-model layer "{config.llm.source}" on this computer is not the one that '
             f'"{entry.id}" was trained with; run `medllmseg llm verify`.'
         )
-    network = build_network(config, weights)
+    with parameter_limit(bundle.tensors, weights):
+        network = build_network(config, weights)
     frozen_prefix = "llm.llm." if config.llm.frozen else None
     load_strictly(network, bundle.tensors, frozen_prefix=frozen_prefix)
     return network

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.types import Array, Json, PathLike
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def _write(folder: Path, name: str, header: Json, array: Array | None = None) ->
 
 def _read_json(folder: PathLike, name: str) -> Json:
     try:
-        header: Json = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
+        header: Json = parse_json((Path(folder) / name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _damaged(folder) from error
     return header

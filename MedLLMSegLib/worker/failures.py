@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 
-from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.errors import Cancelled, UserError, in_short
 from MedLLMSegLib.core.memory import OUT_OF_MEMORY_MESSAGE, is_out_of_memory
 from MedLLMSegLib.core.types import Json
 
@@ -20,6 +20,12 @@ def describe_error(error: BaseException) -> Json:
         return {"kind": "user", "message": one_line(error), "details": details}
     if is_out_of_memory(error):
         return {"kind": "user", "message": OUT_OF_MEMORY_MESSAGE, "details": details}
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        message = (
+            f'"{in_short(error.filename)}" could not be used ({error.strerror}); check the path,'
+            " its permissions and the space on the disk."
+        )
+        return {"kind": "user", "message": message, "details": details}
     message = (
         f"Something unexpected went wrong ({type(error).__name__}: {one_line(error)}); the log has"
         " the details."

@@ -81,15 +81,7 @@ class Process:
     def _read(self) -> None:
         """On a thread of its own: hand on the answers until the process ends."""
         for line in self._answers:
-            try:
-                message = decode(line)
-            except ValueError:  # a launcher's greeting, or what a site's Python prints as it starts
-                logger.info("not from the worker: %r", line[:200])
-                continue
-            if message.get("event") == "hello":
-                self.server_pid, self.ready = message.get("pid"), True
-            else:
-                self.on_message(self, message)
+            self._take(line)
         try:
             self.exit_code = self.popen.wait(EXIT_S)
         except subprocess.TimeoutExpired:  # a process that cannot answer any more is of no use
@@ -99,6 +91,22 @@ class Process:
         self._answers.close()
         self.close_stdin()
         self.on_end(self)
+
+    def _take(self, line: bytes) -> None:
+        """Hand on one answer. Any other line is a launcher's greeting, what a site's Python prints
+        as it starts, or damaged, and is left out.
+        """
+        try:
+            message = decode(line)
+            if message.get("event") != "hello":
+                self.on_message(self, message)
+                return
+            pid = message.get("pid")
+            if not (isinstance(pid, int) and pid > 1):  # others would mean many processes
+                raise ValueError(f"pid {pid!r}")
+            self.server_pid, self.ready = pid, True
+        except (ValueError, KeyError):
+            logger.info("not from the worker: %r", line[:200])
 
     def send(self, message: Json) -> None:
         """Write a request. If the process is gone nothing happens: `on_end` reports it."""

@@ -44,7 +44,10 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.types import Json
+
+from .message_checks import check_answer
 
 VERSION = 1
 STOP_S = 1.5  # seconds that a cancelled request may go on before its process is killed
@@ -87,7 +90,10 @@ class Event:
 
     @classmethod
     def from_message(cls, message: Json) -> Event:
-        """The event of one answer. Raises KeyError for a message that is not an answer."""
+        """The event of one answer. Raises KeyError for a message that is not an answer, and
+        ValueError for one whose fields have other types.
+        """
+        check_answer(message)
         fields: dict[str, Any] = {name: message[name] for name in _PLAIN_FIELDS if name in message}
         history = tuple(message.get("history", ()))
         return cls(message["id"], message["event"], history=history, data=message, **fields)
@@ -112,10 +118,7 @@ def encode(message: Json) -> bytes:
 
 def decode(line: bytes) -> Json:
     """The message of one line. ValueError if the line is not a JSON object."""
-    try:
-        message = json.loads(line.decode("ascii"))  # UnicodeDecodeError is a ValueError
-    except RecursionError as error:
-        raise ValueError("nested too deeply to be a message") from error
+    message = parse_json(line.decode("ascii"))  # UnicodeDecodeError is a ValueError
     if not isinstance(message, dict):
         raise ValueError(f"a {type(message).__name__} is not a message")
     return message

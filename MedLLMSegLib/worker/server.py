@@ -25,12 +25,12 @@ from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.types import Json
 
 from .failures import describe_error, one_line
+from .message_checks import check_request
 from .protocol import LONGEST_LINE, STOP_S, VERSION, decode, encode
 from .request_progress import RequestProgress
 from .tasks import Engine, Tasks, library_engine
 
 WORK = ("segment", "train", "diagnose", "ping")
-REQUESTS = (*WORK, "cancel", "quit")
 
 logger = logging.getLogger("medllmseg")
 
@@ -186,12 +186,11 @@ class Server:
         """Queue or carry out one request; returns whether it was "quit"."""
         try:
             message = decode(line)
-            do = message["do"]
-            if do not in REQUESTS or (do != "quit" and not isinstance(message["id"], int)):
-                raise ValueError(f"id {message.get('id')!r}, do {do!r}")
-        except (ValueError, KeyError) as error:
+            check_request(message)
+        except ValueError as error:
             self._refuse(line, error)
             return False
+        do = message["do"]
         if do == "cancel":
             self._cancel(message["id"])
         elif do in WORK:

@@ -176,8 +176,7 @@ def _train(fields: Json, device: str, progress: Report, log: Callable[[str], Non
     from MedLLMSegLib.training.segmenter.request import TrainRequest
     from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 
-    window = fields.get("window")
-    request = TrainRequest(**{**fields, "window": tuple(window) if window else None})
+    request = TrainRequest.from_message(fields)
     return train_model(request, device, progress, log)
 
 

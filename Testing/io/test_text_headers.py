@@ -110,3 +110,42 @@ def test_nrrd_sides_follow_its_space(tmp_path):
     for name, x, y in (("RAS", 1.1, 1), ("LAS", -1.1, 1), ("LPS", -1.1, -1)):
         volume = load_volume(nrrd(tmp_path / "a.nhdr", f"space: {name}\n{DIRECTIONS}"))
         np.testing.assert_allclose(volume.ijk_to_ras, np.diag([x, y, 1.2, 1]), atol=1e-6)
+
+
+LONG_LINES = {
+    "value": b"kinds: domain domain domain" + b"x" * 4000,
+    "spaces": b"endian: little" + b" " * 4000,
+    "no field": b" " * 9000,
+}
+
+
+@pytest.mark.parametrize("name", LONG_LINES)
+def test_a_line_that_crashes_itks_nrrd_reader_is_refused(tmp_path, name):
+    """ITK writes it past the end of its own memory, and the whole process ends."""
+    head = b"NRRD0004\ntype: short\ndimension: 3\nspace: LPS\nsizes: 2 2 2\n"
+    head += b"space directions: (1,0,0) (0,1,0) (0,0,2)\nencoding: raw\n"
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(head + b"endian: little\n\n" + bytes(16))
+    assert load_volume(path).array.shape == (2, 2, 2)
+    path.write_bytes(head + LONG_LINES[name] + b"\n\n" + bytes(16))
+    with pytest.raises(UserError, match="named like a NRRD file"):
+        load_volume(path)
+
+
+def test_long_texts_of_the_user_in_an_nrrd_are_no_fault(tmp_path):
+    head = b"NRRD0004\ntype: short\ndimension: 3\nspace: LPS\nsizes: 2 2 2\nendian: little\n"
+    head += b"space directions: (1,0,0) (0,1,0) (0,0,2)\nencoding: raw\nnote:=" + b"x" * 9000
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(head + b"\n# " + b"y" * 9000 + b"\n\n" + bytes(16))
+    assert load_volume(path).array.shape == (2, 2, 2)
+
+
+@pytest.mark.parametrize("axes", ["2147483647", "-9223372036854775808", "10", "0", "x"])
+def test_a_number_of_axes_that_crashes_itks_metaimage_reader_is_refused(tmp_path, axes):
+    path = tmp_path / "a.mha"
+    path.write_text(
+        f"ObjectType = Image\nNDims = {axes}\nBinaryData = True\nTransformMatrix = 1 0 0 0 1 0 0 0 1"
+        "\nDimSize = 2 2 2\nElementType = MET_SHORT\nElementDataFile = LOCAL\n" + "\0" * 16
+    )
+    with pytest.raises(UserError, match="named like a MetaImage file"):
+        load_volume(path)

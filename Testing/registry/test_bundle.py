@@ -1,5 +1,6 @@
 """Bundles are read whole and unchanged, or not at all."""
 
+import hashlib
 import json
 import os
 
@@ -113,3 +114,20 @@ def test_the_shipped_bundles_are_whole_small_and_licensed():
         assert entry.accuracy != "not measured"
         assert len((entry.folder / "LICENSE").read_text(encoding="utf-8")) > 500
         assert entry.accuracy in (entry.folder / "docs/README.md").read_text(encoding="utf-8")
+
+
+def test_weights_that_are_no_safetensors_file_are_refused_though_their_sha256_fits(tmp_path):
+    folder = write_bundle(tmp_path / "b", {"id": "b"}, {}, "card", "licence")
+    (folder / WEIGHTS).write_bytes(b"not tensors")
+    metadata = json.loads((folder / METADATA).read_text())
+    metadata["weights_sha256"] = hashlib.sha256(b"not tensors").hexdigest()
+    (folder / METADATA).write_text(json.dumps(metadata))
+    with pytest.raises(UserError, match="no readable safetensors"):
+        read_bundle(folder)
+
+
+def test_metadata_nested_without_end_are_damaged(tmp_path):
+    folder = write_bundle(tmp_path / "b", {"id": "b"}, {}, "card", "licence")
+    (folder / METADATA).write_text("[" * 100_000)
+    with pytest.raises(UserError, match="damaged"):
+        read_bundle(folder)

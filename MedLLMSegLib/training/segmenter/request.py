@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, get_args, get_origin, get_type_hints
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, in_short
 from MedLLMSegLib.registry.catalogue import plain_id
 from MedLLMSegLib.training.optimiser import check_optimiser
 
@@ -64,6 +66,27 @@ class TrainRequest:
     folds: int | None = None
     fold: int | None = None
 
+    @classmethod
+    def from_message(cls, fields: Mapping[str, Any]) -> TrainRequest:
+        """The request of a message's fields, in which lists stand for tuples. Raises `UserError`
+        for unknown or missing fields and for values of other types.
+        """
+        types = get_type_hints(cls)
+        wrong = [
+            name for name in fields if name not in types or not _fits(fields[name], types[name])
+        ]
+        wrong += [name for name in ("source", "output") if name not in fields]
+        if wrong:
+            raise UserError(
+                f"The request to train has no valid {in_short(wrong[0])!r}; start the training"
+                " again."
+            )
+        values: dict[str, Any] = {
+            n: tuple(v) if isinstance(v, list) else v for n, v in fields.items()
+        }
+        values["window"] = values.get("window") or None
+        return cls(**values)
+
     def __post_init__(self):
         if self.minutes is not None and self.steps is not None:
             raise UserError("--minutes and --steps both say how long to train; give one of them.")
@@ -104,3 +127,16 @@ class TrainRequest:
         check_optimiser(self.optimiser)
         if self.augmentation not in ("usual", "strong"):
             raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')
+
+
+def _fits(value: object, wanted: Any) -> bool:
+    """Whether a value from JSON is of a field's type, such as ``tuple[int, ...] | None``."""
+    if get_origin(wanted) is tuple:
+        inner = get_args(wanted)[0]
+        return isinstance(value, (list, tuple)) and all(_fits(v, inner) for v in value)
+    if get_args(wanted):
+        return any(_fits(value, one) for one in get_args(wanted))
+    if isinstance(value, bool):
+        return wanted is bool
+    number = isinstance(value, (int, float)) and abs(value) < 1e300
+    return number if wanted is float else isinstance(value, wanted)
