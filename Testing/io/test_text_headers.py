@@ -144,8 +144,10 @@ def test_long_texts_of_the_user_in_an_nrrd_are_no_fault(tmp_path):
 def test_a_number_of_axes_that_crashes_itks_metaimage_reader_is_refused(tmp_path, axes):
     path = tmp_path / "a.mha"
     path.write_text(
-        f"ObjectType = Image\nNDims = {axes}\nBinaryData = True\nTransformMatrix = 1 0 0 0 1 0 0 0 1"
-        "\nDimSize = 2 2 2\nElementType = MET_SHORT\nElementDataFile = LOCAL\n" + "\0" * 16
+        f"ObjectType = Image\nNDims = {axes}\nBinaryData = True\n"
+        "TransformMatrix = 1 0 0 0 1 0 0 0 1\nDimSize = 2 2 2\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+        + "\0"
+        * 16
     )
     with pytest.raises(UserError, match="named like a MetaImage file"):
         load_volume(path)

@@ -5,7 +5,13 @@ import pytest
 from MedLLMSegLib.worker.message_checks import check_answer, check_request
 
 SEGMENT = {"id": 1, "do": "segment", "volume": "v", "output": "o", "side": None, "augment": 2}
-DIAGNOSE = {"id": 1, "do": "diagnose", "volumes": ["a", None], "output": "o", "modality": ["CT", ""]}
+DIAGNOSE = {
+    "id": 1,
+    "do": "diagnose",
+    "volumes": ["a", None],
+    "output": "o",
+    "modality": ["CT", ""],
+}
 PROGRESS = {"id": 1, "event": "progress", "stage": "s", "fraction": 0.5, "seconds_left": None}
 
 
