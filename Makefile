@@ -46,8 +46,8 @@ endif
 test-fast: $(VENV)/.test ## the tests that are not marked slow, on two processes (under three minutes)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
 
-test: $(VENV)/.test ## all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(VENV)/.test ## all tests, on two processes (under fifteen minutes)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
 
 figures: $(VENV)/.demo ## how dense the code is: files, lines, functions, and syntax nodes on a line
 	$(BIN)/python tools/code_figures.py
