@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, in_short
 
 from .gguf_check import check_lengths
 from .llama import LlamaConfig, LlamaWeights, Tensors, checked_layer, layer_numbers, weights_sha256
@@ -78,16 +78,21 @@ def _read_gguf_layer(
         if not name.startswith(prefix):
             continue
         stem, _, kind = name.removeprefix(prefix).partition(".")  # "attn_q", "weight"
+        module = GGUF_TO_HF.get(stem, stem)
         try:
             values = torch.tensor(dequantize(tensor.data, tensor.tensor_type))
+            if module in permuted:
+                values = _unpermute(values, config.head_dim)
         except NotImplementedError as error:
             raise UserError(
                 f"{origin} is quantised as {tensor.tensor_type.name}, which cannot be read"
                 " here; choose a Q4, Q8 or F16 file of the same model."
             ) from error
-        module = GGUF_TO_HF.get(stem, stem)
-        if module in permuted:
-            values = _unpermute(values, config.head_dim)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"The tensor {in_short(name)} in {origin} has another shape than its head says;"
+                " download the file again."
+            ) from error
         tensors[f"{module}.{kind}"] = values
     return checked_layer(config, layer, tensors, origin)
 
@@ -103,7 +108,7 @@ def _config_from_gguf(fields: Mapping[str, Any], scaled_by_table: bool, path: Pa
     architecture = fields.get("general.architecture")
     if architecture not in GGUF_ARCHITECTURES:
         raise UserError(
-            f"{path.name} is a model of architecture {architecture!r}; one of "
+            f"{path.name} is a model of architecture {in_short(repr(architecture))}; one of "
             f"{', '.join(GGUF_ARCHITECTURES)} is needed, so choose another model."
         )
     if fields.get("split.count", 1) > 1:

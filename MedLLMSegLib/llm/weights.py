@@ -250,8 +250,8 @@ def _config_from_hf(values: Mapping[str, Any], folder: Path) -> LlamaConfig:
     activation = values.get("hidden_act", "silu")
     if model_type not in HF_MODEL_TYPES or activation != "silu":
         raise UserError(
-            f"{folder.name} is a model of type {model_type!r} with activation"
-            f" {values.get('hidden_act')!r}; one of {', '.join(HF_MODEL_TYPES)} with 'silu' is"
+            f"{folder.name} is a model of type {in_short(repr(model_type))} with activation"
+            f" {in_short(repr(activation))}; one of {', '.join(HF_MODEL_TYPES)} with 'silu' is"
             " needed, so choose another model."
         )
     needed = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidden_layers")

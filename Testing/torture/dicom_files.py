@@ -102,12 +102,12 @@ def _elements(rng: Random, data: bytes) -> bytes:
     """The file with some elements lost or of another value, whole in its form otherwise."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data_set = pydicom.dcmread(io.BytesIO(data), force=True)
-        for _ in range(rng.choice((1, 1, 2, 3))):
-            _change_element(rng, data_set)
         try:
+            data_set = pydicom.dcmread(io.BytesIO(data), force=True)
+            for _ in range(rng.choice((1, 1, 2, 3))):
+                _change_element(rng, data_set)
             return file_bytes(data_set)
-        except Exception:  # pydicom does not write everything
+        except Exception:  # pydicom does not read or write everything
             return any_bytes(rng, data)
 
 

@@ -145,7 +145,7 @@ def _read_requests(path: Path) -> object:
 def _checked_answer(event: dict[str, Any], folder: Path) -> str:
     """The sentence of an error event; "" for another. The folder of a result must be readable."""
     if event["event"] == "error":
-        if event["kind"] == "unexpected" and "not a request" not in event["message"]:
+        if event["kind"] == "unexpected" and event["id"] is not None:  # else the line is no request
             raise Unanswered(event["details"])
         return str(event["message"])
     if event["event"] == "result" and "folder" in event:
