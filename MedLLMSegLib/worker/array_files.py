@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
@@ -184,8 +185,8 @@ def _read_array(folder: PathLike) -> Array:
 
     try:
         array: Array = np.load(Path(folder) / "array.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(folder) from error
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError, TokenError) as error:
+        raise _damaged(folder) from error  # numpy parses the head of the file as Python
     return array
 
 

@@ -104,7 +104,8 @@ def _write_lines(messages: tuple[dict[str, Any], ...], rng: Random, folder: Path
     for _ in range(rng.choice((1, 1, 2, 3))):
         line = _line(rng.choice(messages))
         line = any_json(rng, line) if rng.random() < 0.8 else any_bytes(rng, line)
-        line = line.replace(b"../..", b"in/up")  # the outputs that a request names are made
+        # The outputs that a request names are made: they shall lie in the box.
+        line = line.replace(b"../..", b"in/up").replace(b"/etc/passwd", b"in/passwd")
         lines.append(line.replace(b"\n", b" ") if rng.random() < 0.95 else line)
     path = folder / "lines"
     path.write_bytes(b"\n".join(lines) + b"\n")

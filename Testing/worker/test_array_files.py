@@ -142,3 +142,12 @@ def test_a_whole_result_survives(tmp_path):
         (tmp_path / "full/segmentation.json").read_text(),
         parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
     )
+
+
+def test_a_head_that_is_no_python_is_damage(tmp_path):
+    """numpy parses the head of a file as Python, with that parser's own errors."""
+    folder = save_volume(Volume(np.zeros((2, 3, 4)), np.eye(4)), tmp_path / "v")
+    path = folder / "array.npy"
+    path.write_bytes(path.read_bytes().replace(b"}", b"(", 1))
+    with pytest.raises(UserError, match="missing or damaged"):
+        load_volume(folder)
