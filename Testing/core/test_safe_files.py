@@ -76,3 +76,20 @@ def test_each_cause_has_its_sentence(tmp_path, code, sentence):
     error = write_error(tmp_path / "a.txt", OSError(code, "reason"))
     assert sentence in str(error)
     assert str(error).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "free_mb, raised, sentence",
+    [
+        (0.5, None, "the disk or quota is full"),
+        (0.5, RuntimeError("a writer's own"), "the disk or quota is full"),
+        (0.5, OSError(errno.ENOENT, "no such folder"), "No such file"),
+        (500.0, None, "500 MB are free there"),
+        (None, None, "could not be written completely; check"),
+    ],
+)
+def test_a_full_disk_is_named_where_nothing_else_is_known(
+    tmp_path, monkeypatch, free_mb, raised, sentence
+):
+    monkeypatch.setattr("MedLLMSegLib.core.safe_files._free_mb", lambda folder: free_mb)
+    assert sentence in str(write_error(tmp_path / "a.txt", raised))
