@@ -10,14 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json, PathLike
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.classification.build_classifier import stored_tensors
 from MedLLMSegLib.networks.classification.classifier import Classifier
-from MedLLMSegLib.registry.bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
+from MedLLMSegLib.registry.bundle import (
+    as_stored,
+    read_bundle,
+    rewrite_texts,
+    weights_sha256,
+    write_bundle,
+)
 from MedLLMSegLib.registry.catalogue import find_model
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
 
@@ -88,11 +92,7 @@ def write_classifier(
 
 def rounded_as_stored(network: Classifier) -> None:
     """Round a network's weights as a bundle stores them, so that the stored model is measured."""
-    rounded = {
-        name: tensor.to(torch.float16).to(tensor.dtype)
-        for name, tensor in stored_tensors(network).items()
-    }
-    network.load_state_dict(rounded, strict=False)
+    network.load_state_dict(as_stored(stored_tensors(network)), strict=False)
 
 
 def update_classifier(folder: PathLike, results: Json | None = None) -> Path:

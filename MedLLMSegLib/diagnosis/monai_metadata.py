@@ -12,7 +12,7 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
 from MedLLMSegLib.registry.monai_fields import REQUIRED, SCHEMA, installed_version
-from MedLLMSegLib.registry.monai_inference import compose
+from MedLLMSegLib.registry.monai_inference import compose, image_loading
 
 from .classifier_description import ClassifierDescription
 
@@ -72,18 +72,7 @@ def _data_loading(metadata: Json) -> Json:
     }
     return {
         "preprocessing": compose([prepared_radiograph]),
-        "dataset": {
-            "_target_": "Dataset",
-            "data": "$[{'image': path} for path in @datalist]",
-            "transform": "@preprocessing",
-        },
-        "dataloader": {
-            "_target_": "DataLoader",
-            "dataset": "@dataset",
-            "batch_size": 1,
-            "shuffle": False,
-            "num_workers": 0,
-        },
+        **image_loading(),
     }
 
 

@@ -36,6 +36,24 @@ def inference_config(metadata: Json) -> Json:
         "network_def": {"_target_": f"{_RUNNER}.load_network", "folder": "@bundle_root"},
         "network": "$@network_def.to(@device)",
         "preprocessing": compose(_preprocessing(metadata)),
+        **image_loading(),
+        "inferer": _inferer(metadata),
+        "postprocessing": compose(_postprocessing(metadata)),
+        "evaluator": {
+            "_target_": f"{_RUNNER}.Evaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def image_loading() -> Json:
+    """The dataset and the loader of one image after another, through "@preprocessing"."""
+    return {
         "dataset": {
             "_target_": "Dataset",
             "data": "$[{'image': path} for path in @datalist]",
@@ -48,17 +66,6 @@ def inference_config(metadata: Json) -> Json:
             "shuffle": False,
             "num_workers": 0,
         },
-        "inferer": _inferer(metadata),
-        "postprocessing": compose(_postprocessing(metadata)),
-        "evaluator": {
-            "_target_": f"{_RUNNER}.Evaluator",
-            "device": "@device",
-            "val_data_loader": "@dataloader",
-            "network": "@network",
-            "inferer": "@inferer",
-            "postprocessing": "@postprocessing",
-        },
-        "run": ["$@evaluator.run()"],
     }
 
 
