@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import torch
-from monai.networks.nets import UNet
 from torch import nn
 
 from MedLLMSegLib.core.types import Json
+
+from .residual_unet import ResidualUNet
 
 # The order is part of the bundle's format. The auxiliary classes teach the network left from right,
 # and the localizer checks a hippocampus against them.
@@ -56,7 +57,7 @@ class LocalizerConfig:
 
 
 class LocalizerNet(nn.Module):
-    """MONAI's residual U-Net with instance normalisation, over a single-channel image.
+    """A residual U-Net with instance normalisation, over a single-channel image.
 
     Its coarsest level has voxels of 48 mm, so that every output sees the whole head; without that
     it could not tell a left hippocampus from a right one in the middle of the brain.
@@ -65,19 +66,12 @@ class LocalizerNet(nn.Module):
     def __init__(self, config: LocalizerConfig):
         super().__init__()
         self.config = config
-        self.unet = UNet(
-            spatial_dims=3,
-            in_channels=1,
-            out_channels=len(CLASSES),
-            channels=config.channels,
-            strides=(2,) * (len(config.channels) - 1),
-            num_res_units=config.residual_units,
-            norm=("instance", {"affine": True}),
-        )
+        self.unet = ResidualUNet(1, len(CLASSES), config.channels, config.residual_units)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """image (B, 1, K, J, I) -> logits (B, 6, K, J, I) in the order of `CLASSES`.
 
         image: values from 0 to 1, axes along RAS, each a multiple of `config.multiple` voxels.
         """
-        return self.unet(image)
+        logits: torch.Tensor = self.unet(image)
+        return logits
