@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import free_memory_gb, total_memory_gb
 from MedLLMSegLib.core.places import cache_dir, user_models_dir
+from MedLLMSegLib.core.processor import processor_name
 from MedLLMSegLib.core.version import __version__
 from MedLLMSegLib.llm.encoder_store import list_encoders
 from MedLLMSegLib.llm.store import list_models as list_layers
@@ -91,24 +92,14 @@ def _import_torch() -> Any | None:
 
 
 def _processor() -> str:
-    bf16 = {True: "bf16", False: "no bf16", None: "bf16 not known without torch and MONAI"}
-    return f"{_processor_name()}, {os.cpu_count()} cores, {bf16[_has_bf16()]}"
-
-
-def _processor_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:  # not Linux
-        pass
-    return platform.processor() or platform.machine()
+    bf16 = {True: "bf16", False: "no bf16", None: "bf16 not known without torch"}
+    return f"{processor_name()}, {os.cpu_count()} cores, {bf16[_has_bf16()]}"
 
 
 def _has_bf16() -> bool | None:
     """Whether the processor multiplies bf16 itself; None where torch cannot be asked."""
     try:
-        from MedLLMSegLib.training.devices import cpu_has_bf16
+        from MedLLMSegLib.segmentation.precision import cpu_has_bf16
     except (ImportError, OSError):
         return None
     return cpu_has_bf16()

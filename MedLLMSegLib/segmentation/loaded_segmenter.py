@@ -15,8 +15,9 @@ from torch import nn
 from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
 from MedLLMSegLib.core.errors import UserError, error_in_short
 from MedLLMSegLib.core.memory import is_out_of_memory
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.segmentation import Structure
-from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.core.types import Array, Json, Triple
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.networks.parameter_limit import parameter_limit
@@ -27,7 +28,9 @@ from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
+from .kept_precision import Precision
 from .localizer import Localizer
+from .precision import AUTO, check_precision, decide, settled
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -55,7 +58,8 @@ class SegmenterModel:
     organ that is located and outlined in crops, or None for a model of whole scans. localizer:
     None for a model without cascade. sha256: of all the weights that take part. structures: of a
     model of whole scans, in order of class. temperature: what the logits are divided by. notes:
-    what the user should know whenever the model is used.
+    what the user should know whenever the model is used. precision: "auto", "fp32" or "bf16", as
+    it was asked for.
     """
 
     entry: ModelEntry
@@ -68,6 +72,28 @@ class SegmenterModel:
     structures: tuple[Structure, ...] = ()
     temperature: float = 1.0
     notes: tuple[str, ...] = ()
+    precision: str = AUTO
+
+    def precision_for(
+        self, array: Array, window: Triple, progress: Report | None = None
+    ) -> Precision:
+        """The precision of `network`, decided by a prepared scan where that was not done before.
+
+        array: float32 [k, j, i]. window, progress: as for `precision.decide`.
+        """
+        return decide(
+            self.network,
+            array,
+            window,
+            self.device,
+            self.precision,
+            self.entry.sha256,
+            progress,
+        )
+
+    def settled_precision(self) -> Precision | None:
+        """The precision of `network` where it is known without a scan."""
+        return settled(self.device, self.precision, self.entry.sha256)
 
     def structures_for(self, lateral: bool) -> tuple[Structure, ...]:
         """The structures that the model looks for.
@@ -81,14 +107,18 @@ class SegmenterModel:
         )
 
 
-def load_model(name: str | Path = DEFAULT_SEGMENTER, device: str = "auto") -> SegmenterModel:
+def load_model(
+    name: str | Path = DEFAULT_SEGMENTER, device: str = "auto", precision: str = AUTO
+) -> SegmenterModel:
     """Read and verify a bundle, its language-model layers and its localizer.
 
-    name: an id or a bundle's folder. device: see `choose_device`. Where a GPU's memory is too full
-    for the model, it is loaded onto the CPU, with a note. Raises `UserError`, also for a licence
-    that has not been accepted yet.
+    name: an id or a bundle's folder. device: see `choose_device`. precision: "fp32", "bf16", or
+    "auto" for bf16 on a CPU that has it, if it was measured there to give the same labels faster.
+    Where a GPU's memory is too full for the model, it is loaded onto the CPU, with a note. Raises
+    `UserError`, also for a licence that has not been accepted yet.
     """
-    return load_onto(find_model(name), device, _build_model)
+    check_precision(precision)
+    return replace(load_onto(find_model(name), device, _build_model), precision=precision)
 
 
 def load_onto(entry: ModelEntry, device: str, build: Build[LoadedModel]) -> LoadedModel:

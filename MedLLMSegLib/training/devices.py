@@ -11,6 +11,7 @@ import torch
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.segmentation.inference import choose_device
+from MedLLMSegLib.segmentation.precision import cpu_has_bf16
 
 MOST_WORKERS = 8  # a guess: a sample takes tens of milliseconds, and so does a step on a fast GPU
 SHARED_MEMORY = "/dev/shm"
@@ -97,17 +98,6 @@ def fastest_precision(device: torch.device) -> str:
             "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
         )  # Ampere and later
     return "bf16" if device.type == "cpu" and cpu_has_bf16() else "fp32"
-
-
-def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies matrices of bf16 itself (AVX512-BF16 or AMX); where torch
-    cannot tell, it does not.
-    """
-    asked = (
-        getattr(torch.cpu, name, None)
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return any(ask() for ask in asked if ask)
 
 
 def process_counts() -> tuple[int, int]:

@@ -1,7 +1,6 @@
 """Where a training runs is read from what torchrun and Slurm's srun say."""
 
 import sys
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.training.devices import (
-    cpu_has_bf16,
     fastest_precision,
     is_first_process,
     make_fabric,
@@ -132,16 +130,6 @@ def test_what_is_asked_for_goes_before_what_is_fastest(monkeypatch, cpu, found, 
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     assert precision_of(make_fabric("cpu", asked)) == (asked or found)
-
-
-def test_what_this_cpu_has_is_what_torch_says_of_it(monkeypatch):
-    for bf16, amx in ((True, False), (False, True), (False, False)):
-        for name, has in (("_is_avx512_bf16_supported", bf16), ("_is_amx_tile_supported", amx)):
-            monkeypatch.setattr(f"torch.cpu.{name}", partial(bool, has), raising=False)
-        assert cpu_has_bf16() is (bf16 or amx)
-    monkeypatch.delattr("torch.cpu._is_avx512_bf16_supported")
-    monkeypatch.delattr("torch.cpu._is_amx_tile_supported")
-    assert cpu_has_bf16() is False  # a torch that cannot tell
 
 
 def test_only_beside_a_gpu_do_other_processes_make_samples(monkeypatch):

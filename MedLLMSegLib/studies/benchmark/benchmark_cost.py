@@ -8,7 +8,6 @@ STEPS``; it prints JSON.
 from __future__ import annotations
 
 import json
-import platform
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import torch
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import peak_memory_mb
+from MedLLMSegLib.core.processor import processor_name
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.networks.controls import count_parameters
@@ -167,7 +167,7 @@ def measured(
         "inference_seconds": inference_seconds,
         "inference_cpu_seconds": inference_cpu_seconds,
         "parameters": count_parameters(network),
-        "machine": f"{torch.get_num_threads()} threads of {_processor()}",
+        "machine": f"{torch.get_num_threads()} threads of {processor_name()}",
     }
 
 
@@ -181,14 +181,6 @@ def _timed(work, count: int) -> tuple[float, float]:
         wall.append(time.perf_counter() - began[0])
         processor.append(time.process_time() - began[1])
     return float(np.median(wall)), float(np.median(processor))
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,199 @@
+"""The precision a network runs in: fp32, or bf16 where the CPU has it and the labels agree.
+
+bf16 has the range of float32, with 8 bits of fraction instead of 24. Processors with instructions
+for it run convolutions and matrix products about twice as fast. Whether a network's labels stay
+the same is measured once for a model, a processor and a version of torch, and kept in the cache
+folder. fp16 is never used on a CPU: its range is too small for activations.
+
+Who calls a network does it so:
+
+    precision = model.precision_for(array, window)  # once a scan; of a localizer: decide(...)
+    with autocast(device, precision.name):  # the device it runs on, the CPU after a fallback
+        logits = network(window).float()  # softmax and labels come from float32
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from MedLLMSegLib.core.errors import UserError, error_in_short
+from MedLLMSegLib.core.memory import is_out_of_memory
+from MedLLMSegLib.core.processor import is_arm
+from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.types import Array, Triple
+
+from .kept_precision import BF16, FP32, NOT_KEPT, Precision, can_keep, keep, read_kept
+
+AUTO = "auto"
+REQUESTS = (AUTO, FP32, BF16)
+
+LEAST_AGREEMENT = 0.98
+LEAST_SPEED = 1.1  # below it, bf16 gains less than a measurement's noise
+LEAST_FOREGROUND_VOX = 500  # fewer say too little: at 500, 10 voxels decide
+NOTHING_FOUND = "The model finds too little in this scan to compare fp32 with bf16."
+REPEATS = 2  # of each timing; the first one allocates memory
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which a network is called; nothing for "fp32".
+
+    precision: "fp32" or "bf16", the name of a `Precision`. Take one context for all windows of a
+    scan.
+    """
+    if precision == FP32:
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def check_precision(requested: str) -> None:
+    """Raise `UserError` for what is not one of `REQUESTS`."""
+    if requested not in REQUESTS:
+        raise UserError(f'"{requested}" is not a precision; use auto, fp32 or bf16.')
+
+
+def decide(
+    network: nn.Module,
+    array: Array,
+    window: Triple,
+    device: torch.device,
+    requested: str,
+    sha256: str,
+    progress: Report | None = None,
+) -> Precision:
+    """The precision for a network on a device, measured where that was not done before.
+
+    array: float32 [k, j, i], the scan as the network gets it. window: (k, j, i) voxels that it gets
+    at once. requested: one of `REQUESTS`. sha256: of the network's weights. progress: called
+    before each measurement with ("segment", 0.0), and may raise `Cancelled`.
+
+    What is measured is a window of a real scan, because random noise has no foreground, and labels
+    differ at the borders of structures alone. It is the window nearest to the scan's middle in
+    which fp32 finds `LEAST_FOREGROUND_VOX` voxels. Where there is none, fp32 is used, and the next
+    scan decides.
+    """
+    known = settled(device, requested, sha256)
+    if known is not None:
+        return known
+    if not can_keep(sha256):
+        return Precision(FP32, NOT_KEPT)
+    measured = _measure(network.to(device), _probes(array, window), Progress.of(progress))
+    return Precision(FP32, NOTHING_FOUND) if measured is None else keep(measured, sha256)
+
+
+def settled(device: torch.device, requested: str, sha256: str) -> Precision | None:
+    """The precision as far as it is known without a scan; None where it has to be measured."""
+    check_precision(requested)
+    if requested != AUTO:
+        return Precision(requested, f"{requested} was asked for.")
+    if device.type != "cpu":
+        return Precision(FP32, "Outside of a CPU, bf16 is used where it is asked for.")
+    if not cpu_has_bf16():
+        return Precision(FP32, "This processor has no instructions for bf16.")
+    return read_kept(sha256)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies matrices of bf16 itself; where torch cannot tell, it does not.
+
+    On x86 that is AVX512-BF16 or AMX. oneDNN's own check is no help there: AVX512 is enough for
+    it, and without further instructions it works bf16 out in software. On ARM it is exact.
+    """
+    if is_arm():
+        check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+        return bool(check and check())
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    checks = (getattr(torch.cpu, name, None) for name in names)
+    return any(check() for check in checks if check)
+
+
+def _probes(array: Array, window: Triple) -> Iterator[Tensor]:
+    """Windows (1, 1, k, j, i) side by side over the scan, from its middle outwards."""
+    sizes = [min(size, length) for size, length in zip(window, array.shape, strict=True)]
+    starts = product(*map(_starts, array.shape, sizes))
+    middle = (np.array(array.shape) - sizes) / 2
+
+    def distance(start: tuple[int, ...]) -> float:
+        return float(np.linalg.norm(start - middle))
+
+    for start in sorted(starts, key=distance):
+        box = tuple(slice(low, low + size) for low, size in zip(start, sizes, strict=True))
+        yield torch.from_numpy(np.ascontiguousarray(array[box]))[None, None]
+
+
+def _starts(length: int, size: int) -> list[int]:
+    """First voxels of windows that cover an axis; one of an odd number lies in the middle."""
+    count = -(-length // size)
+    count += 1 - count % 2
+    return sorted({round((length - size) * n / max(1, count - 1)) for n in range(count)})
+
+
+def _measure(network: nn.Module, probes: Iterator[Tensor], progress: Progress) -> Precision | None:
+    """The decision by the first window in which there is something; None where there is none, or
+    too little memory for a whole window.
+    """
+
+    def run(window: Tensor, precision: str) -> tuple[Tensor, float]:
+        progress("segment", 0.0)
+        return _labels_and_seconds(network, window, precision)
+
+    try:
+        for window in probes:
+            plain = run(window, FP32)
+            if int((plain[0] > 0).sum()) >= LEAST_FOREGROUND_VOX:
+                return _compare(plain, partial(run, window))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return None
+
+
+@torch.inference_mode()
+def _labels_and_seconds(network: nn.Module, window: Tensor, precision: str) -> tuple[Tensor, float]:
+    """(labels (1, k, j, i), processor time) of a window; -1 where a logit is no number."""
+    began = time.process_time()
+    with autocast(window.device, precision):
+        logits = network(window).float()  # (1, classes, k, j, i)
+    seconds = time.process_time() - began
+    labels = logits.max(dim=1).indices
+    labels[~logits.isfinite().all(dim=1)] = -1
+    return labels, seconds
+
+
+def _compare(plain: tuple[Tensor, float], run: Callable[[str], tuple[Tensor, float]]) -> Precision:
+    """bf16 against what fp32 gave.
+
+    plain: labels and processor time of fp32. run: the same of a precision, measured now.
+    """
+    try:
+        rounded = run(BF16)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        return Precision(FP32, f"The model does not run in bf16 ({error_in_short(error)}).")
+    agreement = label_agreement(plain[0], rounded[0])
+    if agreement < LEAST_AGREEMENT:
+        why = f"{agreement:.2%} of the labels agree between fp32 and bf16, which is too few."
+        return Precision(FP32, why, agreement)
+    plain_s, rounded_s = [plain[1]], [rounded[1]]
+    for _ in range(REPEATS - 1):
+        plain_s.append(run(FP32)[1])
+        rounded_s.append(run(BF16)[1])
+    speed = min(plain_s) / max(min(rounded_s), 1e-9)
+    name = BF16 if speed >= LEAST_SPEED else FP32
+    why = f"bf16 takes 1/{speed:.1f} of the time, and {agreement:.2%} of the labels agree."
+    return Precision(name, why, agreement, speed)
+
+
+def label_agreement(first: Tensor, second: Tensor) -> float:
+    """Share of equal labels among the voxels that either calls foreground; 1 where none does."""
+    foreground = (first > 0) | (second > 0)
+    count = int(foreground.sum())
+    return float((first == second)[foreground].sum()) / count if count else 1.0
