@@ -30,7 +30,7 @@ from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
 from .kept_precision import Precision
 from .localizer import Localizer
-from .precision import AUTO, check_precision, decide, settled
+from .precision import AUTO, NetworkInUse, check_precision, decide
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -81,19 +81,15 @@ class SegmenterModel:
 
         array: float32 [k, j, i]. window, progress: as for `precision.decide`.
         """
-        return decide(
-            self.network,
-            array,
-            window,
-            self.device,
-            self.precision,
-            self.entry.sha256,
-            progress,
-        )
+        return decide(self._in_use, array, window, progress)
 
     def settled_precision(self) -> Precision | None:
         """The precision of `network` where it is known without a scan."""
-        return settled(self.device, self.precision, self.entry.sha256)
+        return self._in_use.settled()
+
+    @property
+    def _in_use(self) -> NetworkInUse:
+        return NetworkInUse(self.network, self.device, self.precision, self.entry.sha256)
 
     def structures_for(self, lateral: bool) -> tuple[Structure, ...]:
         """The structures that the model looks for.

@@ -7,9 +7,10 @@ folder. fp16 is never used on a CPU: its range is too small for activations.
 
 Who calls a network does it so:
 
-    precision = model.precision_for(array, window)  # once a scan; of a localizer: decide(...)
-    with autocast(device, precision.name):  # the device it runs on, the CPU after a fallback
-        logits = network(window).float()  # softmax and labels come from float32
+    precision = model.precision_for(array, window).name  # once a scan
+    logits = float32_logits(network, image, precision)  # for each window
+
+and for a network that is in no model: `decide(NetworkInUse(network, device, ...), array, window)`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
@@ -53,6 +55,48 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def float32_logits(network: nn.Module, image: Tensor, precision: str) -> Tensor:
+    """The logits of an image, float32 whatever the precision: softmax and labels need that.
+
+    image: (B, C, k, j, i). precision: "fp32" or "bf16".
+    """
+    with autocast(image.device, precision):
+        logits = network(image)
+    return logits.float()  # type: ignore[no-any-return]
+
+
+def winning_class(logits: Tensor) -> Tensor:
+    """(1, classes, k, j, i) -> the class of each voxel (1, k, j, i)."""
+    return logits.max(dim=1).indices
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkInUse:
+    """A network whose precision is to be decided.
+
+    requested: one of `REQUESTS`. sha256: of its weights. labels: float32 logits (1, outputs, k, j,
+    i) -> labels (1, k, j, i), 0 for the background; for a network that has other outputs than
+    classes.
+    """
+
+    network: nn.Module
+    device: torch.device
+    requested: str
+    sha256: str
+    labels: Callable[[Tensor], Tensor] = winning_class
+
+    def settled(self) -> Precision | None:
+        """The precision as far as it is known without a scan; None where it is to be measured."""
+        check_precision(self.requested)
+        if self.requested != AUTO:
+            return Precision(self.requested, f"{self.requested} was asked for.")
+        if self.device.type != "cpu":
+            return Precision(FP32, "Outside of a CPU, bf16 is used where it is asked for.")
+        if not cpu_has_bf16():
+            return Precision(FP32, "This processor has no instructions for bf16.")
+        return read_kept(self.sha256)
+
+
 def check_precision(requested: str) -> None:
     """Raise `UserError` for what is not one of `REQUESTS`."""
     if requested not in REQUESTS:
@@ -60,44 +104,27 @@ def check_precision(requested: str) -> None:
 
 
 def decide(
-    network: nn.Module,
-    array: Array,
-    window: Triple,
-    device: torch.device,
-    requested: str,
-    sha256: str,
-    progress: Report | None = None,
+    subject: NetworkInUse, array: Array, window: Triple, progress: Report | None = None
 ) -> Precision:
-    """The precision for a network on a device, measured where that was not done before.
+    """The precision for a network, measured where that was not done before.
 
     array: float32 [k, j, i], the scan as the network gets it. window: (k, j, i) voxels that it gets
-    at once. requested: one of `REQUESTS`. sha256: of the network's weights. progress: called
-    before each measurement with ("segment", 0.0), and may raise `Cancelled`.
+    at once. progress: called before each measurement with ("segment", 0.0), and may raise
+    `Cancelled`.
 
     What is measured is a window of a real scan, because random noise has no foreground, and labels
     differ at the borders of structures alone. It is the window nearest to the scan's middle in
     which fp32 finds `LEAST_FOREGROUND_VOX` voxels. Where there is none, fp32 is used, and the next
     scan decides.
     """
-    known = settled(device, requested, sha256)
+    known = subject.settled()
     if known is not None:
         return known
-    if not can_keep(sha256):
+    if not can_keep(subject.sha256):
         return Precision(FP32, NOT_KEPT)
-    measured = _measure(network.to(device), _probes(array, window), Progress.of(progress))
-    return Precision(FP32, NOTHING_FOUND) if measured is None else keep(measured, sha256)
-
-
-def settled(device: torch.device, requested: str, sha256: str) -> Precision | None:
-    """The precision as far as it is known without a scan; None where it has to be measured."""
-    check_precision(requested)
-    if requested != AUTO:
-        return Precision(requested, f"{requested} was asked for.")
-    if device.type != "cpu":
-        return Precision(FP32, "Outside of a CPU, bf16 is used where it is asked for.")
-    if not cpu_has_bf16():
-        return Precision(FP32, "This processor has no instructions for bf16.")
-    return read_kept(sha256)
+    subject.network.to(subject.device)
+    measured = _measure(subject, _probes(array, window), Progress.of(progress))
+    return Precision(FP32, NOTHING_FOUND) if measured is None else keep(measured, subject.sha256)
 
 
 def cpu_has_bf16() -> bool:
@@ -135,14 +162,16 @@ def _starts(length: int, size: int) -> list[int]:
     return sorted({round((length - size) * n / max(1, count - 1)) for n in range(count)})
 
 
-def _measure(network: nn.Module, probes: Iterator[Tensor], progress: Progress) -> Precision | None:
+def _measure(
+    subject: NetworkInUse, probes: Iterator[Tensor], progress: Progress
+) -> Precision | None:
     """The decision by the first window in which there is something; None where there is none, or
     too little memory for a whole window.
     """
 
     def run(window: Tensor, precision: str) -> tuple[Tensor, float]:
         progress("segment", 0.0)
-        return _labels_and_seconds(network, window, precision)
+        return _labels_and_seconds(subject, window, precision)
 
     try:
         for window in probes:
@@ -156,13 +185,14 @@ def _measure(network: nn.Module, probes: Iterator[Tensor], progress: Progress) -
 
 
 @torch.inference_mode()
-def _labels_and_seconds(network: nn.Module, window: Tensor, precision: str) -> tuple[Tensor, float]:
+def _labels_and_seconds(
+    subject: NetworkInUse, window: Tensor, precision: str
+) -> tuple[Tensor, float]:
     """(labels (1, k, j, i), processor time) of a window; -1 where a logit is no number."""
     began = time.process_time()
-    with autocast(window.device, precision):
-        logits = network(window).float()  # (1, classes, k, j, i)
+    logits = float32_logits(subject.network, window, precision)
     seconds = time.process_time() - began
-    labels = logits.max(dim=1).indices
+    labels = subject.labels(logits).long()
     labels[~logits.isfinite().all(dim=1)] = -1
     return labels, seconds
 

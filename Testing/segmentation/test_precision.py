@@ -12,11 +12,12 @@ from MedLLMSegLib import Cancelled, UserError
 from MedLLMSegLib.segmentation import kept_precision, precision
 from MedLLMSegLib.segmentation.kept_precision import Precision, keep, read_kept
 from MedLLMSegLib.segmentation.precision import (
+    NetworkInUse,
     autocast,
     cpu_has_bf16,
     decide,
+    float32_logits,
     label_agreement,
-    settled,
 )
 
 CPU = torch.device("cpu")
@@ -77,10 +78,13 @@ def scan(shape=(20, 20, 20), box=(slice(5, 15),) * 3):
     return array
 
 
-def ask(network, array=None, window=(32, 32, 32), requested="auto", progress=None):
-    return decide(
-        network, scan() if array is None else array, window, CPU, requested, SHA, progress
-    )
+def in_use(network=None, device="cpu", requested="auto", sha256=SHA, **labels):
+    return NetworkInUse(network, torch.device(device), requested, sha256, **labels)
+
+
+def ask(network, array=None, window=(32, 32, 32), progress=None, **options):
+    array = scan() if array is None else array
+    return decide(in_use(network, **options), array, window, progress)
 
 
 def test_bf16_where_labels_stay_and_it_is_faster(has_bf16, clock):
@@ -96,6 +100,15 @@ def test_fp32_where_labels_change(has_bf16, clock):
     assert decided.name == "fp32"
     assert decided.agreement == pytest.approx(0.95)
     assert "too few" in decided.why
+
+
+def test_labels_are_read_as_the_network_means_them(has_bf16, clock):
+    """Its first output is the background's, and the second something else than a class."""
+
+    def all_foreground(logits):
+        return torch.ones_like(logits[:, 0])
+
+    assert ask(Network(clock, lost=0.5), labels=all_foreground).agreement == 1
 
 
 def test_fp32_where_it_is_hardly_faster(has_bf16, clock):
@@ -138,12 +151,12 @@ def test_what_is_asked_for_is_used_and_not_measured(requested, monkeypatch, cloc
 
 def test_another_word_is_refused():
     with pytest.raises(UserError, match='"fp16" is not a precision; use auto, fp32 or bf16'):
-        settled(CPU, "fp16", SHA)
+        in_use(requested="fp16").settled()
 
 
 def test_a_gpu_keeps_fp32_unless_asked(has_bf16):
-    assert settled(torch.device("cuda"), "auto", SHA).name == "fp32"
-    assert settled(torch.device("cuda"), "bf16", SHA).name == "bf16"
+    assert in_use(device="cuda").settled().name == "fp32"
+    assert in_use(device="cuda", requested="bf16").settled().name == "bf16"
 
 
 def test_the_check_costs_once_for_a_model(has_bf16, clock):
@@ -151,7 +164,7 @@ def test_the_check_costs_once_for_a_model(has_bf16, clock):
     again = Network(clock, speed=0.5)
     assert ask(again) == decided
     assert again.calls == []
-    assert decide(again, scan(), (32, 32, 32), CPU, "auto", "cd" * 32).name == "fp32"
+    assert ask(again, sha256="cd" * 32).name == "fp32"
 
 
 @pytest.mark.parametrize(
@@ -166,9 +179,9 @@ def test_another_processor_torch_or_check_decides_anew(
     has_bf16, clock, monkeypatch, owner, name, value
 ):
     ask(Network(clock))
-    assert settled(CPU, "auto", SHA).name == "bf16"
+    assert in_use().settled().name == "bf16"
     monkeypatch.setattr(owner, name, value)
-    assert settled(CPU, "auto", SHA) is None
+    assert in_use().settled() is None
 
 
 def changed(**fields):
@@ -321,13 +334,14 @@ def test_bf16_on_this_cpu():
     network = torch.nn.Conv3d(1, 4, 3, padding=1).eval()
     image = torch.randn(1, 1, 24, 24, 24)
     with torch.inference_mode():
-        with autocast(CPU, "fp32"):
-            plain = network(image)
+        plain = float32_logits(network, image, "fp32")
+        rounded, again = (float32_logits(network, image, "bf16") for _ in range(2))
         with autocast(CPU, "bf16"):
-            rounded, again = network(image), network(image)
-    assert (plain.dtype, rounded.dtype) == (torch.float32, torch.bfloat16)
+            assert network(image).dtype == torch.bfloat16
+    assert plain.equal(network(image))
+    assert rounded.dtype == torch.float32
     assert rounded.equal(again)
-    assert 0 < float((plain - rounded.float()).abs().max()) < 0.05
-    decided = decide(network, image[0, 0].numpy(), (24, 24, 24), CPU, "auto", SHA)
+    assert 0 < float((plain - rounded).abs().max()) < 0.05
+    decided = ask(network, image[0, 0].numpy())
     assert decided.agreement > 0.9
     assert decided.speed is None or decided.speed > 0
