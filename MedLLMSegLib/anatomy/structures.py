@@ -13,7 +13,7 @@ cavity of the left ventricle share one code.
 
 Neither list gives the hippocampus a colour. Ours is that of FreeSurfer and of the brain atlas
 colour tables that come with Slicer. The list's colours of the two ventricles are two similar
-browns, so ours differ.
+browns, so ours differ. In every model the right side is darker than the left (`right_color`).
 """
 
 from __future__ import annotations
@@ -42,6 +42,9 @@ ANTERIOR_COLOR = (220, 216, 20)
 # Darker as well as redder: distinct in print and for colour-blind readers
 POSTERIOR_COLOR = (214, 92, 30)
 
+# How bright the right side's colour is, as a share of the left side's
+RIGHT_BRIGHTNESS = 0.7
+
 # The palette of Okabe and Ito (2008), which colour-blind readers can tell apart, without its black
 PALETTE = (
     (230, 159, 0),
@@ -54,6 +57,12 @@ PALETTE = (
 )
 # Saturation and value of the colours beyond the palette
 SHADES = ((0.9, 0.85), (0.5, 1.0), (0.75, 0.5), (0.3, 0.75), (0.95, 0.65))
+
+
+def right_color(left: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The colour of a right structure: the hue of the left one, darker. RGB, 0 to 255 each."""
+    red, green, blue = (round(RIGHT_BRIGHTNESS * channel) for channel in left)
+    return red, green, blue
 
 
 def hippocampus_structures(lateral: bool) -> tuple[Structure, ...]:
@@ -80,7 +89,7 @@ def _hippocampus_parts(
             label=label,
             key=f"{key_prefix}{part}",
             name=f"{organ} ({part})",
-            color=color,
+            color=right_color(color) if side == RIGHT else color,
             category=ANATOMICAL_STRUCTURE,
             type=HIPPOCAMPUS,
             modifier=side,
@@ -102,7 +111,7 @@ def cardiac_structures() -> tuple[Structure, ...]:
             1,
             "right_ventricle",
             "Right ventricle",
-            (86, 160, 211),
+            right_color((86, 160, 211)),
             ANATOMICAL_STRUCTURE,
             RIGHT_VENTRICLE,
         ),

@@ -13,6 +13,8 @@ import numpy as np
 
 from .volume import Volume
 
+SIDES = ("left", "right")
+
 
 @dataclass(frozen=True)
 class Code:
@@ -29,7 +31,8 @@ class Structure:
 
     label: the voxel value, 1 to 255. key: lower-case identifier for columns ("left_anterior").
     name: what a clinician reads ("Left hippocampus (anterior)"). color: RGB, 0 to 255 each.
-    category, type, modifier: SNOMED CT codes for Slicer's terminologies and DICOM SEG.
+    category, type, modifier: SNOMED CT codes for Slicer's terminologies and DICOM SEG. group: what
+    it belongs to in a list of many ("deep grey"); "" in a model of few structures.
     """
 
     label: int
@@ -39,10 +42,28 @@ class Structure:
     category: Code
     type: Code
     modifier: Code | None = None
+    group: str = ""
+
+    @property
+    def side(self) -> str:
+        """ "left" or "right", as its modifier says; "" for a structure without a side."""
+        side = self.modifier.meaning.lower() if self.modifier else ""
+        return side if side in SIDES else ""
+
+    @property
+    def sideless_key(self) -> str:
+        """The key that a left and a right structure share ("anterior" of "left_anterior")."""
+        return self.key.removeprefix(f"{self.side}_") if self.side else self.key
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, as in "labels" of a bundle's metadata. `from_dict` reads them."""
-        return {**asdict(self), "color": list(self.color)}
+        """Plain JSON types, as in "labels" of a bundle's metadata. `from_dict` reads them.
+
+        A structure without a group has no entry "group", as in the bundles of version 0.3.
+        """
+        fields = {**asdict(self), "color": list(self.color)}
+        if not self.group:
+            del fields["group"]
+        return fields
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Structure:
@@ -62,7 +83,20 @@ class Structure:
             category=Code(**data["category"]),
             type=Code(**data["type"]),
             modifier=Code(**data["modifier"]) if data.get("modifier") else None,
+            group=str(data.get("group") or ""),
         )
+
+
+@dataclass(frozen=True)
+class IntracranialVolume:
+    """The volume of all that lies inside the skull: brain, ventricles and the fluid around them.
+
+    ml: None where it is not available; then why_not says why, as the end of a sentence ("the skull
+    was taken off").
+    """
+
+    ml: float | None = None
+    why_not: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +110,7 @@ class Segmentation:
     notes: sentences for the user (what was assumed or skipped).
     model: the model's id. seconds: wall time.
     uncertainty: float32 [k, j, i] from 0 (sure) to 1 (all classes equally likely), if asked for.
+    intracranial: of a model of the whole brain; None for any other.
     """
 
     labels: Volume
@@ -86,6 +121,7 @@ class Segmentation:
     model: str = ""
     seconds: float = 0.0
     uncertainty: Volume | None = None
+    intracranial: IntracranialVolume | None = None
 
     @property
     def found(self) -> tuple[Structure, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING
@@ -86,6 +87,8 @@ def save_segmentation(segmentation: Segmentation, folder: PathLike) -> Path:
         "model": segmentation.model,
         "seconds": float(segmentation.seconds),
     }
+    if segmentation.intracranial is not None:
+        header["intracranial"] = asdict(segmentation.intracranial)
     _write(folder, "segmentation.json", header)
     for name in SEGMENTATION_MAPS:
         volume = getattr(segmentation, name)
@@ -96,7 +99,7 @@ def save_segmentation(segmentation: Segmentation, folder: PathLike) -> Path:
 
 def load_segmentation(folder: PathLike) -> Segmentation:
     """Read what `save_segmentation` wrote. `UserError` if files are missing or damaged."""
-    from MedLLMSegLib.core.segmentation import Segmentation, Structure
+    from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation, Structure
 
     header = _read_json(folder, "segmentation.json")
     probabilities, uncertainty = (
@@ -113,6 +116,9 @@ def load_segmentation(folder: PathLike) -> Segmentation:
             seconds=header["seconds"],
             probabilities=probabilities,
             uncertainty=uncertainty,
+            intracranial=(
+                IntracranialVolume(**header["intracranial"]) if "intracranial" in header else None
+            ),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder) from error

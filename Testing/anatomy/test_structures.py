@@ -7,6 +7,7 @@ import numpy as np
 from MedLLMSegLib.anatomy.structures import (
     TISSUE,
     cardiac_structures,
+    hippocampus_structures,
     label_color,
     named_structures,
     uncoded_structures,
@@ -25,6 +26,14 @@ def test_the_hearts_codes_are_those_of_slicers_list():
     assert {(s.category.value, s.type.scheme) for s in cardiac_structures()} == {
         ("123037004", "SCT")
     }
+
+
+def test_the_right_side_is_darker_than_the_left_one():
+    left, right = np.array([s.color for s in hippocampus_structures(True)]).reshape(2, 2, 3)
+    assert (right < left).any(-1).all()
+    np.testing.assert_allclose(right, 0.7 * left, atol=0.5)
+    by_key = {s.key: sum(s.color) for s in cardiac_structures()}
+    assert by_key["right_ventricle"] < by_key["myocardium"]
 
 
 def test_a_users_labels_get_keys_names_and_colours_of_their_own():

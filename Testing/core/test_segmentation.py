@@ -23,6 +23,14 @@ def test_structures_round_trip_through_json():
         assert Structure.from_dict(json.loads(json.dumps(s.to_dict()))) == s
 
 
+def test_a_side_is_stated_and_not_guessed_from_a_key():
+    anterior = hippocampus_structures(True)[2]
+    assert (anterior.side, anterior.sideless_key) == ("right", "anterior")
+    heart = cardiac_structures()[0]  # the right ventricle is not the right one of two
+    assert (heart.side, heart.sideless_key) == ("", "right_ventricle")
+    assert "group" not in heart.to_dict()
+
+
 @pytest.mark.parametrize(
     "change", ({"label": 0}, {"label": 256}, {"color": [1, 2]}, {"color": [0, 0, 300]})
 )

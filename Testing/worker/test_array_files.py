@@ -8,6 +8,7 @@ import pytest
 
 from MedLLMSegLib import Segmentation, UserError, Volume
 from MedLLMSegLib.anatomy.structures import uncoded_structures
+from MedLLMSegLib.core.segmentation import IntracranialVolume
 from MedLLMSegLib.worker.array_files import (
     load_segmentation,
     load_volume,
@@ -123,21 +124,24 @@ def test_a_whole_result_survives(tmp_path):
         "liver-ct",
         1 / 3,
         labels.with_array(RNG.random((4, 5, 6)).astype(np.float32)),
+        IntracranialVolume(None, "the skull was taken off"),
     )
     back = load_segmentation(save_segmentation(full, tmp_path / "full"))
     assert same(back.labels, labels)
     assert same(back.probabilities, full.probabilities)
     assert same(back.uncertainty, full.uncertainty)
     assert back.structures == full.structures
+    assert back.intracranial == full.intracranial
     assert back.notes == full.notes
     assert back.model == "liver-ct"
     assert back.seconds == 1 / 3
     assert back.confidence[1] == 0.1 + 0.2
     assert np.isnan(back.confidence[2])
-    plain = replace(full, probabilities=None, uncertainty=None)
+    plain = replace(full, probabilities=None, uncertainty=None, intracranial=None)
     back = load_segmentation(save_segmentation(plain, tmp_path / "plain"))
     assert back.probabilities is None
     assert back.uncertainty is None
+    assert back.intracranial is None
     json.loads(
         (tmp_path / "full/segmentation.json").read_text(),
         parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),

@@ -9,7 +9,12 @@ pytest.importorskip(
 import slicer
 import vtk
 
-from MedLLMSegLib.anatomy.structures import ANTERIOR_COLOR, POSTERIOR_COLOR, hippocampus_structures
+from MedLLMSegLib.anatomy.structures import (
+    ANTERIOR_COLOR,
+    POSTERIOR_COLOR,
+    hippocampus_structures,
+    right_color,
+)
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.slicer_bridge.scene import segments
 from Testing.helpers.scene_nodes import (
@@ -92,7 +97,8 @@ def test_names_colours_and_codes(scan):
         tuple(round(255 * c) for c in segment_of(node, name).GetColor())
         for name in segment_names(node)
     ]
-    assert colours == [ANTERIOR_COLOR, POSTERIOR_COLOR] * 2
+    assert colours[:2] == [ANTERIOR_COLOR, POSTERIOR_COLOR]
+    assert colours[2:] == [right_color(ANTERIOR_COLOR), right_color(POSTERIOR_COLOR)]
     logic = slicer.modules.terminologies.logic()
     for name in segment_names(node):
         segment, entry = segment_of(node, name), slicer.vtkSlicerTerminologyEntry()

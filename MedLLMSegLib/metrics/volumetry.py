@@ -1,0 +1,136 @@
+"""Volumetry of a segmentation: mL of each structure, its share of the intracranial volume, and how
+much larger the left is than the right.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation, Structure
+
+CSV_COLUMNS = (
+    "name",
+    "label",
+    "side",
+    "group",
+    "volume_ml",
+    "percent_intracranial",
+    "asymmetry_percent",
+)
+NOT_AVAILABLE = "not available"
+
+
+@dataclass(frozen=True)
+class StructureVolume:
+    """One row of a volumetry.
+
+    percent_intracranial: of the intracranial volume; None where that is not available.
+    asymmetry_percent: see `asymmetry_percent`, the same for the left and the right structure; None
+    for a structure without a side, and where either side is missing.
+    """
+
+    structure: Structure
+    volume_ml: float
+    percent_intracranial: float | None = None
+    asymmetry_percent: float | None = None
+
+
+@dataclass(frozen=True)
+class Volumetry:
+    """The volumes of one segmentation, one row a structure, in the segmentation's order.
+
+    intracranial: of a model of the whole brain; None for any other.
+    """
+
+    rows: tuple[StructureVolume, ...]
+    intracranial: IntracranialVolume | None = None
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether any structure has an asymmetry to show."""
+        return any(row.asymmetry_percent is not None for row in self.rows)
+
+    @property
+    def groups(self) -> list[tuple[str, tuple[StructureVolume, ...]]]:
+        """(group, its rows), in order of each group's first row."""
+        names = dict.fromkeys(row.structure.group for row in self.rows)
+        return [
+            (name, tuple(row for row in self.rows if row.structure.group == name))
+            for name in names
+        ]
+
+
+def volumetry(segmentation: Segmentation) -> Volumetry:
+    """The volumes of a segmentation's structures, found or not."""
+    voxels = np.bincount(segmentation.labels.array.ravel(), minlength=256)
+    voxel_ml = segmentation.labels.grid.voxel_ml
+    volumes_ml = {s: float(voxels[s.label] * voxel_ml) for s in segmentation.structures}
+    asymmetries = _asymmetries(volumes_ml)
+    intracranial = segmentation.intracranial
+    whole_ml = intracranial.ml if intracranial else None
+    rows = tuple(
+        StructureVolume(
+            structure,
+            volume_ml,
+            100 * volume_ml / whole_ml if whole_ml else None,
+            asymmetries.get(structure.sideless_key) if structure.side else None,
+        )
+        for structure, volume_ml in volumes_ml.items()
+    )
+    return Volumetry(rows, intracranial)
+
+
+def _asymmetries(volumes_ml: dict[Structure, float]) -> dict[str, float | None]:
+    """Key without side -> asymmetry, of every structure that has both sides."""
+    by_side = {
+        (structure.sideless_key, structure.side): volume_ml
+        for structure, volume_ml in volumes_ml.items()
+    }
+    return {
+        key: asymmetry_percent(left_ml, by_side[key, "right"])
+        for (key, side), left_ml in by_side.items()
+        if side == "left" and (key, "right") in by_side
+    }
+
+
+def asymmetry_percent(left_ml: float, right_ml: float) -> float | None:
+    """The asymmetry index 100 (L - R) / ((L + R) / 2): positive where the left is larger.
+
+    None where either side has no voxel, as then a side was not found or not asked for.
+
+    Source: Kurth, Gaser and Luders, Nature Protocols 10 (2015) 293, and Luders et al. (2004) before
+    them: the difference over the mean of the two. Some divide by the sum (ENIGMA: Guadalupe et al.,
+    Brain Imaging and Behavior 11 (2017) 1497), which is half as large.
+    """
+    if left_ml <= 0 or right_ml <= 0:
+        return None
+    return 100 * (left_ml - right_ml) / ((left_ml + right_ml) / 2)
+
+
+def volumetry_csv(found: Volumetry) -> str:
+    """A table with one row a structure, and a last one of the intracranial volume where the model
+    knows it. What is not available is an empty cell, but for the volume itself.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for row in found.rows:
+        structure = row.structure
+        numbers = (row.volume_ml, row.percent_intracranial, row.asymmetry_percent)
+        writer.writerow(
+            [structure.name, structure.label, structure.side, structure.group, *_cells(numbers)]
+        )
+    if found.intracranial is not None:
+        ml = found.intracranial.ml
+        whole = NOT_AVAILABLE if ml is None else round(ml, 4)
+        writer.writerow(["Intracranial volume", "", "", "", whole, "", ""])
+    return text.getvalue()
+
+
+def _cells(numbers: Sequence[float | None]) -> list[float | str]:
+    return ["" if number is None else round(number, 4) for number in numbers]

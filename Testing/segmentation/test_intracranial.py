@@ -1,0 +1,103 @@
+"""The intracranial volume, and whether a scan still has its skull: synthetic and real heads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from MedLLMSegLib.anatomy.brain import brain_label_table, brain_structures
+from MedLLMSegLib.anatomy.structures import hippocampus_structures
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.segmentation.intracranial import intracranial_volume, skull_present
+from MedLLMSegLib.training.synthesis.changes import without_skull
+from MedLLMSegLib.training.synthesis.contrast import ContrastConfig, painted
+from MedLLMSegLib.training.synthesis.draw import Draw
+from MedLLMSegLib.training.synthesis.head_maps import head_map
+from MedLLMSegLib.training.synthesis.pose import PosedHead
+from MedLLMSegLib.training.synthesis.scanner import ScannerConfig, scanned
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHAPE = (64, 72, 64)
+
+
+def ball_head() -> np.ndarray:
+    """FreeSurfer's numbers at 3 mm: a ball of brain, two hippocampi, skull, scalp and air."""
+    places = np.indices(SHAPE) - (np.array(SHAPE).reshape(3, 1, 1, 1) - 1) / 2
+    radius = np.sqrt((places**2).sum(0))
+    labels = np.zeros(SHAPE, np.int16)
+    left = places[2] < 0
+    for outer, left_number, right_number in (
+        (28, 507, 507), (26, 501, 501), (22, 24, 24), (21, 3, 42), (18, 2, 41), (5, 17, 53)
+    ):  # fmt: skip
+        labels[radius < outer] = np.where(left, left_number, right_number)[radius < outer]
+    return labels
+
+
+def synthetic(seed: int, skull: bool) -> tuple[Volume, Segmentation]:
+    """The ball painted in a random contrast and scanned with noise, with or without its skull."""
+    head, draw = head_map(ball_head()), Draw(seed, "cpu")
+    there = PosedHead(*(torch.from_numpy(a) for a in (head.tissues, head.structures, head.sides)))
+    if not skull:
+        there = without_skull(there, head.numbers, keep_fluid=seed % 2 == 0)
+    image = painted(there.tissues, head.numbers, draw, ContrastConfig())
+    image = scanned(image, draw, ScannerConfig(thick=0, coarse=0))
+    volume = Volume(image.numpy(), np.diag([3.0, 3.0, 3.0, 1.0]))
+    labels = brain_label_table()[there.structures.numpy(), (there.sides == 2).numpy().astype(int)]
+    return volume, Segmentation(volume.with_array(labels), brain_structures())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("skull", [True, False])
+def test_a_skull_is_seen_in_any_contrast(seed, skull):
+    volume, segmentation = synthetic(seed, skull)
+    assert skull_present(volume, segmentation) is skull
+    inverted = volume.with_array(volume.array.max() - volume.array)
+    assert skull_present(inverted, segmentation) is skull
+
+
+def test_the_intracranial_volume_is_the_sum_of_all_structures():
+    volume, segmentation = synthetic(1, skull=True)
+    found = intracranial_volume(volume, segmentation)
+    assert found.ml == pytest.approx((segmentation.labels.array > 0).sum() * 0.027)
+    assert found.why_not == ""
+
+
+def test_it_is_not_available_without_a_skull_or_where_the_view_cuts_the_brain():
+    volume, segmentation = synthetic(1, skull=False)
+    off = intracranial_volume(volume, segmentation)
+    assert off.ml is None
+    assert "skull" in off.why_not
+    volume, segmentation = synthetic(1, skull=True)
+    cut = intracranial_volume(volume, segmentation, "the field of view cuts the cerebellum")
+    assert (cut.ml, cut.why_not) == (None, "the field of view cuts the cerebellum")
+
+
+def test_a_model_of_less_than_the_brain_has_none():
+    volume, segmentation = synthetic(1, skull=True)
+    part = Segmentation(segmentation.labels, hippocampus_structures(True))
+    assert intracranial_volume(volume, part) is None
+
+
+def test_an_empty_result_and_a_view_that_ends_at_the_brain_are_no_skull():
+    volume, segmentation = synthetic(1, skull=True)
+    nothing = segmentation.labels.with_array(np.zeros(SHAPE, np.uint8))
+    assert not skull_present(volume, Segmentation(nothing, brain_structures()))
+    full = segmentation.labels.with_array(np.full(SHAPE, 2, np.uint8))
+    assert not skull_present(volume, Segmentation(full, brain_structures()))
+
+
+@pytest.mark.parametrize(
+    "folder, labels, skull",
+    [("oasis_brains/images", "oasis_brains/labels", False),
+     ("elderly_heads/t1", "elderly_heads/labels", True)],
+)  # fmt: skip
+def test_real_heads(folder, labels, skull):
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"{DATA / folder} is missing: NO REAL HEAD WAS TESTED")
+    for path in sorted((DATA / folder).iterdir())[:2]:
+        volume, truth = load_volume(path), load_volume(DATA / labels / path.name)
+        mask = truth.with_array((truth.array > 0).astype(np.uint8))
+        assert skull_present(volume, Segmentation(mask, brain_structures())) is skull
