@@ -47,7 +47,7 @@ from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel, without_scen
 from MedLLMSegLib.slicer_bridge.presenter.view import view
 from MedLLMSegLib.slicer_bridge.scene.sample_data import register_sample
 
-POLL_MS = 100
+POLL_MS = 50
 
 
 class MedLLMSeg(ScriptedLoadableModule):
@@ -294,15 +294,16 @@ class MedLLMSegLogic(ScriptedLoadableModuleLogic, SegmentationLogic):
         return MedLLMSegParameterNode(super().getParameterNode())
 
     def _startPolling(self) -> None:
-        """Poll from Slicer's event loop.
+        """Poll from Slicer's event loop, for the first time as soon as it is free.
 
         One shot at a time: a repeating timer would keep the logic alive.
         """
+        delay_ms = POLL_MS if self._polling else 0
         self._polling = True
         if not self._pending:
             self._pending = True
             # a lambda, as PythonQt does not keep the object of a bound method alive
-            qt.QTimer.singleShot(POLL_MS, lambda: self._tick())  # noqa: PLW0108 (see above)
+            qt.QTimer.singleShot(delay_ms, lambda: self._tick())  # noqa: PLW0108 (see above)
 
     def _stopPolling(self) -> None:
         self._polling = False

@@ -152,9 +152,12 @@ def find_model(name: PathLike, kind: str | None = "segmenter") -> ModelEntry:
 
     Raises `UserError` that lists the models that exist.
     """
-    entry = _entry_by_folder_name(str(name)) or _entry_by_id(str(name))
-    if entry is None and os.path.isdir(name):
-        entry = model_entry(name)
+    if os.path.isabs(name) and os.path.isdir(name):  # no id, so no catalogue needs to be read
+        entry: ModelEntry | None = model_entry(name)
+    else:
+        entry = _entry_by_folder_name(str(name)) or _entry_by_id(str(name))
+        if entry is None and os.path.isdir(name):
+            entry = model_entry(name)
     if entry is None:
         which = "the models that diagnose" if kind == "classifier" else "the models"
         raise UserError(

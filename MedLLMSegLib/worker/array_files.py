@@ -1,7 +1,8 @@
 """Volumes and results as files: how arrays travel between the worker and its owner.
 
 A volume is a folder with array.npy and volume.json; a result is a folder with a JSON file and a
-volume for each of its maps. Nothing is rounded or converted, and nothing is pickled.
+volume for each of its maps. Nothing is rounded or converted, and nothing is pickled. The worker
+maps a scan's file into its memory; the owner copies a result's, since its folder is removed then.
 
 This module is light: numpy and the library's classes are imported when they are needed.
 """
@@ -56,19 +57,27 @@ def save_volume(volume: Volume, folder: PathLike) -> Path:
         "ijk_to_ras": np.asarray(volume.ijk_to_ras, float).tolist(),
         "name": volume.name,
         "tags": {key: float(value) for key, value in volume.tags.items()},
+        "shape": array.shape,
+        "dtype": array.dtype.str,
     }
     _write(folder, "volume.json", header, array=array)
     return folder
 
 
-def load_volume(folder: PathLike) -> Volume:
-    """Read what `save_volume` wrote. `UserError` if files are missing or damaged."""
+def load_volume(folder: PathLike, mapped: bool = False) -> Volume:
+    """Read what `save_volume` wrote. `UserError` if files are missing or damaged.
+
+    mapped: voxels are read from the file when they are used, and cannot be written. The file must
+    stay until the volume is no longer used: Windows does not remove it before.
+    """
     import numpy as np
 
     from MedLLMSegLib.core.volume import Volume
 
-    header, array = _read_json(folder, "volume.json"), _read_array(folder)
+    header, array = _read_json(folder, "volume.json"), _read_array(folder, mapped)
     try:
+        if (list(array.shape), array.dtype.str) != (header["shape"], header["dtype"]):
+            raise ValueError(f"{array.dtype.str} {array.shape}")
         ijk_to_ras = np.array(header["ijk_to_ras"], float)
         return Volume(array, ijk_to_ras, header["name"], header["tags"])
     except (KeyError, TypeError, ValueError) as error:
@@ -186,14 +195,18 @@ def _read_json(folder: PathLike, name: str) -> Json:
     return header
 
 
-def _read_array(folder: PathLike) -> Array:
+def _read_array(folder: PathLike, mapped: bool) -> Array:
     import numpy as np
 
+    path = Path(folder) / "array.npy"
     try:
-        array: Array = np.load(Path(folder) / "array.npy", allow_pickle=False)
+        array = np.lib.format.open_memmap(path, mode="r")  # refuses what would be unpickled
+        # A file that is too short was refused already; one that is too long holds another array.
+        if path.stat().st_size != array.offset + array.nbytes:
+            raise ValueError("bytes after the last voxel")
+        return np.asarray(array) if mapped else np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, TypeError, TokenError) as error:
         raise _damaged(folder) from error  # numpy parses the head of the file as Python
-    return array
 
 
 def _damaged(folder: PathLike) -> UserError:

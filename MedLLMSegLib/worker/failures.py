@@ -33,6 +33,20 @@ def describe_error(error: BaseException) -> Json:
     return {"kind": "unexpected", "message": message, "details": details}
 
 
+def release_frames(error: BaseException) -> None:
+    """Drop what the functions that an error came through still hold, such as a scan's mapped file:
+    Windows removes no file that is mapped.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        each = waiting.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            traceback.clear_frames(each.__traceback__)
+            waiting += [each.__cause__, each.__context__]
+
+
 def one_line(error: BaseException) -> str:
     """An error's text without line breaks, cut to `LONGEST_TEXT` characters."""
     text = " ".join(str(error).split())

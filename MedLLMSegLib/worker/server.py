@@ -24,7 +24,7 @@ from typing import BinaryIO
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.types import Json
 
-from .failures import describe_error, one_line
+from .failures import describe_error, one_line, release_frames
 from .message_checks import check_request
 from .protocol import LONGEST_LINE, STOP_S, VERSION, decode, encode
 from .request_progress import RequestProgress
@@ -144,6 +144,7 @@ class Server:
             return {"event": "result", **answer}
         except (Exception, SystemExit) as error:
             description = describe_error(error)
+            release_frames(error)
             level = logging.INFO if description["kind"] == "cancelled" else logging.ERROR
             logger.log(level, "%s", description["details"] or "cancelled")
             return {"event": "error", **description}

@@ -83,7 +83,7 @@ class Tasks:
     def segment(self, message: Json, progress: TaskProgress) -> Json:
         """Volume and segmentation travel as files, each in a folder that the message names."""
         progress("read", 0.0)
-        volume = load_volume(message["volume"])
+        volume = load_volume(message["volume"], mapped=True)
         progress("load", 0.0)
         model = self.model(message.get("model", DEFAULT_SEGMENTER), message.get("device", "auto"))
         options = {name: message[name] for name in SEGMENT_OPTIONS if name in message}
@@ -149,7 +149,7 @@ class Tasks:
 
 def _volume_or_path(place: str | None) -> Any:
     """The volume of a folder; the path of a file, and None, as they are."""
-    return load_volume(place) if place and Path(place).is_dir() else place
+    return load_volume(place, mapped=True) if place and Path(place).is_dir() else place
 
 
 def _images(message: Json, expected_input: Any) -> Any:

@@ -1,5 +1,6 @@
 """Volumes and results come out of their files as they went in."""
 
+import errno
 import json
 from dataclasses import replace
 
@@ -146,6 +147,54 @@ def test_a_whole_result_survives(tmp_path):
         (tmp_path / "full/segmentation.json").read_text(),
         parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
     )
+
+
+def test_a_mapped_scan_is_read_where_it_lies_and_cannot_be_changed(tmp_path):
+    volume = Volume(RNG.normal(size=(3, 4, 5)).astype(">f4"), OBLIQUE, "scan")
+    folder = save_volume(volume, tmp_path)
+    mapped = load_volume(folder, mapped=True)
+    assert same(mapped, volume)
+    assert type(mapped.array) is np.ndarray  # no special array that numpy's functions hand on
+    with pytest.raises(ValueError, match="read-only"):
+        mapped.array[0] = 0
+    bytes_ = bytearray((folder / "array.npy").read_bytes())
+    bytes_[-4:] = np.array(7, ">f4").tobytes()
+    with open(folder / "array.npy", "r+b") as file:
+        file.write(bytes_)
+    assert mapped.array[-1, -1, -1] == 7
+    assert load_volume(folder).array.flags.writeable
+
+
+@pytest.mark.parametrize("mapped", (False, True))
+@pytest.mark.parametrize(
+    "damage",
+    (
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes() + b"0"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"PK\x03\x04" + path.read_bytes()),  # of an archive
+        lambda path: np.savez(path.open("wb"), np.zeros((2, 3, 4), np.int16)),
+        lambda path: np.save(path, np.zeros((2, 4, 3), np.int16)),
+        lambda path: np.save(path, np.zeros((2, 3, 4), np.uint16)),
+        lambda path: path.unlink(),
+    ),
+    ids=("short", "long", "empty", "zip", "archive", "shape", "dtype", "missing"),
+)
+def test_another_array_than_was_written_is_one_sentence(damage, mapped, tmp_path):
+    folder = save_volume(Volume(np.zeros((2, 3, 4), np.int16), np.eye(4)), tmp_path)
+    damage(folder / "array.npy")
+    with pytest.raises(UserError, match="missing or damaged; check the space") as error:
+        load_volume(folder, mapped=mapped)
+    assert str(folder) in str(error.value)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_args, **_more):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(UserError, match="disk or quota is full; free some space"):
+        save_volume(Volume(np.zeros((2, 3, 4)), np.eye(4)), tmp_path)
 
 
 def test_a_head_that_is_no_python_is_damage(tmp_path):

@@ -55,7 +55,7 @@ class JobLogic:
     # for the module
 
     def _startPolling(self) -> None:
-        """Have `poll` called ten times a second from now on; the module's class does."""
+        """Have `poll` called some twenty times a second from now on; the module's class does."""
 
     def _stopPolling(self) -> None:
         """There is nothing to poll for."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.worker.protocol import Event
 
-from .jobs import Job, NodeRemoved, Steps, WorkerFailed
+from .jobs import Job, NodeRemoved, Steps, WorkerFailed, failure
+from .session_folder import SessionFolder
 
 logger = logging.getLogger("medllmseg")
 
@@ -45,11 +46,13 @@ class JobRunner:
     """Takes jobs on, a little each time `poll` is called.
 
     makeClient: makes and starts a `WorkerClient` (or a stand-in) when a job first needs one.
+    temporary: where temporary folders are made; None for the system's place for them.
     """
 
-    def __init__(self, makeClient: Callable[[], Any]):
+    def __init__(self, makeClient: Callable[[], Any], temporary: PathLike | None = None):
         self._makeClient = makeClient
         self._client: Any = None
+        self._session = SessionFolder(temporary)
         self._active: dict[Job, _ActiveJob] = {}
         self._files: ThreadPoolExecutor | None = None
         self._polling = False
@@ -113,6 +116,7 @@ class JobRunner:
         if self._files is not None:
             self._files.shutdown(wait=True)  # what is queued there removes temporary folders
             self._files = None
+        self._session.close()
 
     # for the steps of a job
 
@@ -169,8 +173,8 @@ class JobRunner:
 
     @contextmanager
     def folder(self) -> Iterator[Path]:
-        """A temporary folder; it is removed afterwards."""
-        path = Path(tempfile.mkdtemp(prefix="MedLLMSeg-"))
+        """A temporary folder in the session's own; it is removed afterwards."""
+        path = self._session.new_run()
         try:
             yield path
         finally:
@@ -280,7 +284,7 @@ def _handle(event: Event, onProgress: Callable[[Event], None]) -> None:
     elif event.event == "log":
         logger.info("worker: %s", event.message)
     elif event.event == "error":
-        raise _failure(event)
+        raise failure(event)
 
 
 def _removed_node(check_nodes: Callable[[], None]) -> NodeRemoved | None:
@@ -289,11 +293,3 @@ def _removed_node(check_nodes: Callable[[], None]) -> NodeRemoved | None:
     except NodeRemoved as error:
         return error
     return None
-
-
-def _failure(event: Event) -> Exception:
-    if event.kind == "cancelled":
-        return Cancelled()
-    if event.kind == "user":
-        return UserError(event.message)
-    return WorkerFailed(event.message, event.details)

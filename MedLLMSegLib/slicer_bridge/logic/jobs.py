@@ -10,12 +10,24 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.worker.protocol import Event
+
 RUNNING = ("running", "cancelling")
 Steps = Generator[None, None, Any]
 
 
 class WorkerFailed(Exception):
     """The worker failed unexpectedly. args: a sentence for the user, details for the log."""
+
+
+def failure(event: Event) -> Exception:
+    """What an event "error" of the worker stands for."""
+    if event.kind == "cancelled":
+        return Cancelled()
+    if event.kind == "user":
+        return UserError(event.message)
+    return WorkerFailed(event.message, event.details)
 
 
 class NodeRemoved(Exception):

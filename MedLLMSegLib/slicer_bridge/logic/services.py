@@ -25,7 +25,7 @@ class LogicServices:
     """The working parts of one logic; the worker ends with the logic at the latest."""
 
     def __init__(self, makeClient: Callable | None, logic):
-        self.runner = JobRunner(makeClient or make_client)
+        self.runner = JobRunner(makeClient or make_client, temporary_folder())
         self.restore_points = RestorePoints()
         self.segmenter = ImageSegmenter(self.runner, self.restore_points, _result_setter(logic))
         self._finalizer = weakref.finalize(logic, self.runner.close)
@@ -71,6 +71,12 @@ def python() -> str:
             "Slicer's own Python (PythonSlicer) was not found beside Slicer; install Slicer again."
         )
     return found
+
+
+def temporary_folder() -> str | None:
+    """The folder for temporary files that is set in Slicer; None outside of Slicer."""
+    application = getattr(slicer, "app", None)
+    return getattr(application, "temporaryPath", None) or None
 
 
 def environment() -> dict[str, str] | None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.file_lock import try_lock
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.safe_files import make_folder, write_error, write_text
 
@@ -104,25 +103,7 @@ def _lock(folder: Path) -> Iterator[bool]:
             file = closing.enter_context(open(path, "wb"))
         except OSError as error:
             raise write_error(folder, error) from error
-        yield _try_lock(file)
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    """Lock a file without waiting. A disk without locks counts as locked."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    except OSError:
-        pass
-    return True
+        yield try_lock(file) is not False  # a disk without locks counts as locked
 
 
 def resume_or_reset(folder: Path, identity: dict) -> None:

@@ -12,11 +12,7 @@ pytest.importorskip(
 from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from Testing.helpers.segmentation_jobs import scene_contents, segment_centres, start_run
-from Testing.slicer_bridge.stand_in import (
-    BallSegmenter,
-    in_stage,
-    take_along,
-)
+from Testing.slicer_bridge.stand_in import in_stage, take_along
 
 
 def test_two_runs_at_once_end_in_two_nodes(scene, scan, logic):
@@ -127,16 +123,28 @@ def test_a_logic_that_nobody_holds_any_more_ends_its_worker(scan, client):
     assert client.closed
 
 
-def test_volumes_reach_the_worker_as_files_that_are_removed(scan, logic, client, tmp_path):
-    folders = []
-    client.segment = lambda volume, model, **options: (
-        folders.extend(tmp_path.glob("MedLLMSeg-*")),
-        BallSegmenter()(volume, model, **options),
-    )[1]
-    logic.segment(scan)
+@pytest.mark.parametrize("end", ("done", "failed", "cancelled", "closed"))
+def test_volumes_reach_the_worker_as_files_that_are_removed(scan, logic, client, tmp_path, end):
+    """With the run, however it ended; with the session, what holds them."""
+    if end == "failed":
+        client.fails = {"kind": "unexpected", "message": "It was killed.", "details": ""}
+    client.hold = "segment"
+    job, _ = start_run(logic, scan)
+    take_along(logic, job, in_stage("segment"))
+    runs = list(tmp_path.glob("MedLLMSeg-*/run-*"))
+    assert len(runs) == 1
+    assert (runs[0] / "volume/array.npy").is_file()
+    if end == "closed":
+        logic.close()
+    elif end == "cancelled":
+        logic.cancel(job)
+    client.hold = None
+    if end != "closed":
+        take_along(logic, job)
+        assert job.state == end
+        take_along(logic, job, until=lambda _: not runs[0].exists())
     logic.close()
-    assert len(folders) == 1
-    assert not Path(folders[0]).exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_threads_get_on_while_slicers_window_keeps_the_interpreter(monkeypatch):
