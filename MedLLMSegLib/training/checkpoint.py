@@ -31,7 +31,7 @@ class TrainingState:
 
     average: exponential moving average of the trained tensors. step: updates made. losses: since
     the last line of history. worse: validations in a row without a better score. seconds: training
-    time over all runs.
+    time over all runs. warm_from: the step at which the optimiser was new.
     """
 
     average: dict[str, Tensor]
@@ -41,6 +41,7 @@ class TrainingState:
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
+    warm_from: int = 0
 
 
 def save_last(

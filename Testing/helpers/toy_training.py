@@ -13,7 +13,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.network_config import OURS
-from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
+from MedLLMSegLib.training.segmenter.case_recipe import case_trainer
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1, dropout=0.1)
@@ -79,7 +79,9 @@ def toy_trainer(output, config=QUICK, cases=None, dropout=TINY.dropout, **more):
     """A trainer of the tiny network that validates on the last case."""
     cases = cases or toy_cases()
     network = tiny_network(dropout=dropout)
-    return Trainer(network, 3, config, cases[:-1], cases[-1:], output, {"about": "toys"}, **more)
+    return case_trainer(
+        network, 3, config, cases[:-1], cases[-1:], output, {"about": "toys"}, **more
+    )
 
 
 def loss_curve(run):

@@ -3,12 +3,13 @@
 import numpy as np
 import torch
 
+from MedLLMSegLib.training.loop_config import BatchNumbers
 from MedLLMSegLib.training.segmenter.samples.augmentation import (
     VolumeAugmentation,
     noise_sample,
     training_transform,
 )
-from MedLLMSegLib.training.segmenter.samples.sampling import BatchNumbers, SampleDataset, cut_sample
+from MedLLMSegLib.training.segmenter.samples.sampling import SampleDataset, cut_sample
 from Testing.helpers.toy_training import toy_cases
 
 

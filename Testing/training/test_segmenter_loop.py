@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.training.average import update_average
 from MedLLMSegLib.training.checkpoint import fill_best, load_best
 from MedLLMSegLib.training.optimiser import OPTIMISERS, schedule
+from MedLLMSegLib.training.segmenter.case_recipe import case_trainer
 from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
-from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
-from MedLLMSegLib.training.segmenter.validation import update_average
 from Testing.helpers.toy_training import (
     QUICK,
     OneWeight,
@@ -56,7 +56,9 @@ def test_a_stop_amid_the_val_cases_is_heard_and_they_are_looked_at_again(tmp_pat
 
     def make(name):
         output = tmp_path / name
-        return Trainer(tiny_network(), 3, QUICK, cases[:3], cases[3:], output, {"about": "toys"})
+        return case_trainer(
+            tiny_network(), 3, QUICK, cases[:3], cases[3:], output, {"about": "toys"}
+        )
 
     make("whole").run()
 
@@ -190,7 +192,7 @@ def test_the_loss_falls_on_toys_and_the_frozen_block_stays(tmp_path):
 def test_a_loss_that_is_no_number_stops_names_the_cases_and_keeps_the_last_good_state(tmp_path):
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
     config = replace(QUICK, noise_fraction=0.0, checkpoint_s=1e9)
-    broken = Trainer(OneWeight(bad_from=3), 2, config, cases[:-1], cases[-1:], tmp_path, {})
+    broken = case_trainer(OneWeight(bad_from=3), 2, config, cases[:-1], cases[-1:], tmp_path, {})
     with pytest.raises(
         UserError,
         match=(
@@ -215,11 +217,11 @@ def test_training_stops_early_when_val_gets_no_better(tmp_path):
 
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
     config = replace(QUICK, steps=60, validate_every=2, patience=3, lr=0.0)
-    result = Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run()
+    result = case_trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run()
     assert result.stopped == "early"
     assert result.steps == 8
     assert (
-        Trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run().steps == 8
+        case_trainer(Stuck(99), 2, config, cases[:-1], cases[-1:], tmp_path, {}).run().steps == 8
     )  # it stays stopped
 
 
@@ -227,7 +229,9 @@ def test_another_training_in_the_same_folder_is_refused(tmp_path):
     toy_trainer(tmp_path).run()
     cases = toy_cases()
     with pytest.raises(UserError, match="other settings"):
-        Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, {"about": "others"})
+        case_trainer(
+            tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, {"about": "others"}
+        )
 
 
 def test_a_plan_that_an_older_version_wrote_goes_on(tmp_path):
@@ -235,7 +239,7 @@ def test_a_plan_that_an_older_version_wrote_goes_on(tmp_path):
     cases = toy_cases()
     newer = {"about": "toys", "request": {"later": 1}}
     assert (
-        Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, newer).run().steps
+        case_trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, newer).run().steps
         == QUICK.steps
     )
     for other in (
@@ -243,7 +247,7 @@ def test_a_plan_that_an_older_version_wrote_goes_on(tmp_path):
         {"about": "toys", "request": {"later": 2}},
     ):  # but what it did write must be the same
         with pytest.raises(UserError, match="other settings"):
-            Trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, other)
+            case_trainer(tiny_network(), 3, QUICK, cases[:-1], cases[-1:], tmp_path, other)
 
 
 def test_best_weights_come_back(tmp_path):
@@ -271,7 +275,7 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path, content):
 
 def test_no_case_to_choose_on_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match="There are 4 cases to train on and 0"):
-        Trainer(tiny_network(), 3, QUICK, toy_cases(), [], tmp_path, {})
+        case_trainer(tiny_network(), 3, QUICK, toy_cases(), [], tmp_path, {})
 
 
 def test_several_processes_need_a_batch_they_can_share(tmp_path):
@@ -347,7 +351,7 @@ def test_the_average_of_a_training_is_that_of_all_its_steps(tmp_path):
     """
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
     config = replace(QUICK, noise_fraction=0.0, lr=0.1)
-    trainer = Trainer(OneWeight(), 2, config, cases[:-1], cases[-1:], tmp_path, {})
+    trainer = case_trainer(OneWeight(), 2, config, cases[:-1], cases[-1:], tmp_path, {})
     weights, average = [], 1.0
     weight = trainer.network.weight
     trainer.optimiser.optimizer.register_step_post_hook(

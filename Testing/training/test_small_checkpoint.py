@@ -80,7 +80,9 @@ def test_own_weights_are_kept_apart_where_they_are_asked_for(tmp_path):
     both = SmallCheckpoint({"w": torch.zeros(2, 2)}, own, 1, 0.0)
     for with_own, value in ((False, 0.0), (True, 1.0)):
         write_small(tmp_path / "small", both, with_own)
-        assert float(read_small(tmp_path / "small").own["w"].mean()) == pytest.approx(value, abs=1e-3)
+        assert float(read_small(tmp_path / "small").own["w"].mean()) == pytest.approx(
+            value, abs=1e-3
+        )
 
 
 @pytest.mark.parametrize("names", [("network", "average", "seconds"), ("own", "ema", "t")])

@@ -31,8 +31,8 @@ from MedLLMSegLib.segmentation.restore import restore, softmax
 from MedLLMSegLib.studies.deadline import with_deadline
 from MedLLMSegLib.training.checkpoint import LAST, fill_best
 from MedLLMSegLib.training.devices import make_fabric
+from MedLLMSegLib.training.segmenter.case_recipe import case_trainer
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
-from MedLLMSegLib.training.segmenter.segmenter_loop import Trainer
 
 from .benchmark_plan import BenchmarkRun, BenchmarkSettings, chosen_runs
 from .benchmark_results import RESULT, BenchmarkResults, choose_learning_rate
@@ -109,7 +109,7 @@ def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
     cases = training_cases(bench.splits["train"], run.percent, run.seed)
     folder = training_folder(bench, run, run_lr)
     about = {"settings": bench.settings.to_dict(), "run": {**asdict(run), "lr": run_lr}}
-    trainer = Trainer(
+    trainer = case_trainer(
         network,
         bench.settings.structures + 1,
         config,

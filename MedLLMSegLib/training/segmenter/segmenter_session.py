@@ -39,9 +39,10 @@ from MedLLMSegLib.training.segmenter.samples.prepared_cases import (
     plan_crops,
     prepare_set,
 )
+from MedLLMSegLib.training.trainer import Trainer
 
+from .case_recipe import case_trainer
 from .request import TrainRequest
-from .segmenter_loop import Trainer
 from .train_config import TrainConfig
 from .transfer import check_licence, fill_from
 
@@ -83,7 +84,14 @@ def train_model(
     bundle = output / "bundle"
     if not fabric.is_global_zero or is_exported(output, bundle):
         return bundle
-    calibrate(output, network, val, fabric.device, trainer.config.predict_window, report)
+    calibrate(
+        output,
+        network,
+        val,
+        fabric.device,
+        TrainConfig.from_dict(about["train"]).predict_window,
+        report,
+    )
     export_bundle(output, bundle)
     if cache:  # gigabytes of copies of patients' scans
         shutil.rmtree(cache, ignore_errors=True)
@@ -99,7 +107,7 @@ def _trainer(
     fabric,
     on_validation,
 ) -> Trainer:
-    return Trainer(
+    return case_trainer(
         network,
         about["network"]["classes"],
         with_workers(TrainConfig.from_dict(about["train"]), fabric),

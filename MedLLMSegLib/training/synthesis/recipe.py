@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from MedLLMSegLib.anatomy.brain import BRAIN_STRUCTURES
-from MedLLMSegLib.core.progress import Progress
 
 from .head_maps import NO_SIDE, RIGHT, HeadMap
 from .sample import SynthesisConfig, SyntheticHead, draw_head
@@ -108,18 +107,28 @@ def val_heads(
     return [draw_head([heads[n % len(heads)]], VAL_SEED + n, config, device) for n in range(count)]
 
 
-@torch.inference_mode()
 def head_score(network: nn.Module, head: SyntheticHead) -> float:
     """Mean Dice over the numbers (left and right apart) that one synthetic head has."""
+    return mean_dice(found_numbers(network, head), true_numbers(head))
+
+
+@torch.inference_mode()
+def found_numbers(network: nn.Module, head: SyntheticHead) -> Tensor:
+    """What the network finds in a head, int64 (K, J, I) as in `numbered`."""
     logits = network(head.image[None, None])[0]  # (classes + 1, K, J, I)
-    structures = logits[:CLASSES].max(dim=0).indices
-    right = logits[CLASSES] > 0
-    found = numbered(structures, right)
-    true = numbered(head.structures.long(), head.sides == RIGHT)
-    labels = [int(n) for n in true.unique() if n > 0]
+    return numbered(logits[:CLASSES].max(dim=0).indices, logits[CLASSES] > 0)
+
+
+def true_numbers(head: SyntheticHead) -> Tensor:
+    """What is in a head, int64 (K, J, I) as in `numbered`."""
+    return numbered(head.structures.long(), head.sides == RIGHT)
+
+
+def mean_dice(found: Tensor, true: Tensor) -> float:
+    """Mean Dice of the numbers that are there; NaN without any."""
     scores = [
         2 * ((found == n) & (true == n)).sum() / ((found == n).sum() + (true == n).sum())
-        for n in labels
+        for n in (int(n) for n in true.unique() if n > 0)
     ]
     return float(torch.stack(scores).mean()) if scores else float("nan")
 
@@ -128,12 +137,3 @@ def numbered(structures: Tensor, right: Tensor) -> Tensor:
     """Classes (K, J, I) and whether the side is right -> 2 x class, plus 1 for a paired right."""
     paired = PAIRED.to(structures.device)[structures]
     return 2 * structures + (paired & right)
-
-
-def score_heads(network: nn.Module, heads: Sequence[SyntheticHead], progress: Progress) -> float:
-    """Mean of `head_score` over val images."""
-    scores = []
-    for n, head in enumerate(heads):
-        progress(f"val image {n + 1} of {len(heads)}", n / len(heads))
-        scores.append(head_score(network, head))
-    return float(np.nanmean(scores))

@@ -5,7 +5,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from MedLLMSegLib.anatomy.brain import BRAIN_STRUCTURES
-from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.training.synthesis.head_maps import RIGHT
 from MedLLMSegLib.training.synthesis.recipe import (
     CLASSES,
@@ -13,7 +12,6 @@ from MedLLMSegLib.training.synthesis.recipe import (
     StructureAndSideLoss,
     head_score,
     numbered,
-    score_heads,
     side_loss,
     soft_dice_loss,
     val_heads,
@@ -101,12 +99,3 @@ def test_samples_come_in_batches_and_are_a_function_of_their_number():
     assert batch["structures"].shape == batch["sides"].shape == (2, *CONFIG.shape)
     assert torch.equal(samples[5]["image"], samples[5]["image"])
     assert not torch.equal(samples[5]["image"], samples[6]["image"])
-
-
-def test_val_images_are_scored_one_by_one_and_told_of():
-    told = []
-    score = score_heads(
-        Answers(perfect_logits(HEAD)), [HEAD, HEAD], Progress(lambda text, _: told.append(text))
-    )
-    assert score == pytest.approx(1.0)
-    assert told == ["val image 1 of 2", "val image 2 of 2"]

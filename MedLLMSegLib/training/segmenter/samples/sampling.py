@@ -7,11 +7,9 @@ that share a batch see together what one process would see alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from MedLLMSegLib.core.types import Triple
 
@@ -60,24 +58,6 @@ class SampleDataset(Dataset):
         """Every case once in each round, in an order of its own."""
         turn, place = divmod(number, len(self.cases))
         return int(np.random.default_rng((self.seed, 1, turn)).permutation(len(self.cases))[place])
-
-
-class BatchNumbers(Sampler):
-    """The sample numbers of one process: its part of every batch from a step on.
-
-    batch: samples of a step over all processes, divided evenly among them.
-    """
-
-    def __init__(self, first_step: int, steps: int, batch: int, rank: int = 0, world: int = 1):
-        self.first_step, self.steps, self.batch = first_step, steps, batch
-        self.rank, self.world = rank, world
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.first_step, self.steps):
-            yield list(range(step * self.batch + self.rank, (step + 1) * self.batch, self.world))
-
-    def __len__(self) -> int:
-        return max(0, self.steps - self.first_step)
 
 
 def cut_sample(case: dict, window: Triple, reach: Triple, rng: np.random.Generator) -> dict:

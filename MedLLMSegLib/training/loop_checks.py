@@ -1,4 +1,4 @@
-"""What the training loop refuses: too few cases, an uneven batch, a loss that is not finite."""
+"""What the training loop refuses: an uneven batch, a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from collections.abc import Sequence
 from MedLLMSegLib.core.errors import UserError
 
 
-def check_cases_and_batch(train: list[dict], val: list[dict], batch: int, world: int) -> None:
-    """Raises `UserError` without cases, and for a batch that the processes cannot share."""
-    if not train or not val:
-        raise UserError(
-            f"There are {len(train)} cases to train on and {len(val)} to choose the best"
-            " weights on, and at least one of each is needed; label more cases."
-        )
+def check_batch(batch: int, world: int) -> None:
+    """Raises `UserError` for a batch that the processes cannot share."""
     if batch % world:
         raise UserError(
             f"A batch of {batch} cannot be shared evenly by {world}"
