@@ -1,12 +1,12 @@
-"""`medllmseg train`: from labelled cases or images to a model. What both tasks share; each has a
-module of its own, `train_segmenter` and `train_classifier`.
+"""`medllmseg train`: from labelled cases or images to a model. What the tasks share; each has a
+module of its own, `train_segmenter`, `train_classifier` and `train_brain`.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from . import train_classifier, train_segmenter
+from . import train_brain, train_classifier, train_segmenter
 from .common_options import OptionHolder, Subparsers, add_device_option, typed_path
 
 EXAMPLES = """examples:
@@ -18,9 +18,13 @@ EXAMPLES = """examples:
   medllmseg train --data cases/ --output runs/folds --folds 5 --minutes 60
       five trainings, each case tested once
   medllmseg train --task classify --data xrays.csv --output runs/xrays --minutes 20
+  medllmseg train --task brain --data brain_labelmaps --output runs/brain --minutes 150
   torchrun --nproc-per-node 4 -m MedLLMSegLib train --data cases/ --output runs/mine --batch 8
 
 The same command goes on where it was stopped or killed. See docs/train.md."""
+
+
+DESCRIPTION_OPTIONS = ("name", "title", "modality", "licence", "description")
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -46,6 +50,7 @@ def add_parser(commands: Subparsers) -> None:
     _add_training_options(training)
     train_segmenter.add_training_options(training)
     train_classifier.add_options(parser.add_argument_group("with --task classify"))
+    train_brain.add_options(parser.add_argument_group("with --task brain"))
     parser.set_defaults(run=_train)
 
 
@@ -75,11 +80,12 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
 def _add_task_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
-        choices=("segment", "classify"),
+        choices=("segment", "classify", "brain"),
         default="segment",
         help=(
             "classify: SOURCE is a CSV with the columns image, class and patient, or a folder with"
-            " such a labels.csv"
+            " such a labels.csv; brain: SOURCE is a folder of whole-head label maps and their"
+            " splits.json, from which images are synthesised"
         ),
     )
 
@@ -108,6 +114,12 @@ def _add_training_options(options: OptionHolder) -> None:
 
 
 def _train(args: argparse.Namespace, command: str) -> None:
+    if args.task == "brain":
+        others = (*train_classifier.CLASSIFIER_OPTIONS, *train_classifier.SEGMENTER_OPTIONS)
+        train_brain.check(args, (*others, *DESCRIPTION_OPTIONS, "llm"))
+        train_brain.train(args)
+        return
+    train_brain.refuse_own(args)
     train_classifier.check_task(args)
     task = train_classifier if args.task == "classify" else train_segmenter
     task.train(args)

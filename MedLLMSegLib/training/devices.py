@@ -131,6 +131,14 @@ def sample_workers(device, batch_bytes: int) -> int:
     )
 
 
+def spare_worker() -> int:
+    """1 where another core can make samples while this one trains, else 0.
+
+    On Linux only: elsewhere it would get a copy of all that samples are made from.
+    """
+    return int(sys.platform == "linux" and len(os.sched_getaffinity(0)) > 1)
+
+
 def is_first_process() -> bool:
     """Whether this is the process that speaks for all, known before (and without) joining the
     others.

@@ -312,6 +312,7 @@ def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys)
     one or the other.
     """
     from MedLLMSegLib.cli.main import build_parser
+    from MedLLMSegLib.cli.train_brain import OWN_OPTIONS
     from MedLLMSegLib.cli.train_classifier import CLASSIFIER_OPTIONS, SEGMENTER_OPTIONS
 
     plain = ["train", "--data", str(data), "--output", str(tmp_path / "run"), "--task", "classify"]
@@ -332,7 +333,8 @@ def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys)
         "seed",
         "device",
     }
-    assert set(defaults) - both - set(CLASSIFIER_OPTIONS) - set(SEGMENTER_OPTIONS) <= {
+    others = {*CLASSIFIER_OPTIONS, *SEGMENTER_OPTIONS, *OWN_OPTIONS}
+    assert set(defaults) - both - others <= {
         "run",
         "command",
         "verbose",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from MedLLMSegLib.core.errors import UserError
 
@@ -18,13 +18,12 @@ from .subjects import Subject, load_head
 from .synthesis import draw_sample
 
 HELD_OUT = (16, 17, 18, 19, 20)  # numbers of the label maps that are for validation only
-PREFETCHED = 3  # batches
 # Of a target's classes: background, left and right cerebrum, the rest. 1 and 2 are the hippocampi.
 OTHER_CLASSES = [0, 3, 4, 5]
 
 
 @dataclass(frozen=True)
-class LocalizerRecipe:
+class LocalizerSettings:
     """How to train.
 
     sizes: possible edge lengths of a batch's images, in voxels of 3 mm. sizes_p: their
@@ -64,30 +63,32 @@ def _number(path: Path) -> int:
     return int(path.name.split("_")[2].split(".")[0])
 
 
-def prefetched_batches(
-    pool: ThreadPoolExecutor, heads: list[Subject], recipe: LocalizerRecipe, step: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches from ``step`` on; another thread makes the next three ahead of time."""
-    waiting: list[Future] = []
-    try:
-        while True:
-            while len(waiting) < PREFETCHED:
-                waiting.append(pool.submit(make_batch, heads, recipe, step))
-                step += 1
-            yield waiting.pop(0).result()
-    finally:
-        for future in waiting:
-            future.cancel()
+class BatchOfStep(Dataset[dict[str, Any]]):
+    """Step -> {"image": (B, 1, K, J, I), "target": (B, 6, K, J, I), "case"}: a whole batch, as all
+    images of one have the same size.
+    """
+
+    def __init__(self, heads: list[Subject], settings: LocalizerSettings):
+        self.heads, self.settings = heads, settings
+
+    def __len__(self) -> int:
+        return 2**31  # as many as the training asks for
+
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        image, target = make_batch(self.heads, self.settings, step)
+        return {"image": image, "target": target, "case": f"synthetic batch {step}"}
 
 
-def make_batch(heads: list[Subject], recipe: LocalizerRecipe, step: int) -> tuple[Tensor, Tensor]:
+def make_batch(
+    heads: list[Subject], settings: LocalizerSettings, step: int
+) -> tuple[Tensor, Tensor]:
     """Images (B, 1, K, J, I) in 0..1 and targets (B, 6, K, J, I) of a step.
 
     The same step always gives the same batch.
     """
-    rng = np.random.default_rng([recipe.seed, step])
-    k, j, i = (int(n) for n in rng.choice(recipe.sizes, 3, p=recipe.sizes_p))
-    samples = [draw_sample(heads, rng, (k, j, i)) for _ in range(recipe.batch)]
+    rng = np.random.default_rng([settings.seed, step])
+    k, j, i = (int(n) for n in rng.choice(settings.sizes, 3, p=settings.sizes_p))
+    samples = [draw_sample(heads, rng, (k, j, i)) for _ in range(settings.batch)]
     images = torch.from_numpy(np.stack([s.image for s in samples]))[:, None]  # (B, 1, K, J, I)
     targets = torch.from_numpy(np.stack([widened(s.target) for s in samples]))  # (B, 6, K, J, I)
     return images, targets

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from MedLLMSegLib.core.types import Triple
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED
+from MedLLMSegLib.training.synthesis.pose import turned
 
 from .localizer_contrast import painted
 from .subjects import SPACING_MM, Subject, smooth_field
@@ -26,22 +27,10 @@ def draw_pose(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     degrees = rng.normal(0, 10, 3) if rng.random() < 0.8 else rng.uniform(-35, 35, 3)
     scale = rng.uniform(0.87, 1.13) * rng.uniform(0.92, 1.08, 3)
     shear = np.eye(3) + rng.normal(0, 0.03, (3, 3)) * (1 - np.eye(3))
-    matrix = rotation(degrees) @ shear @ np.diag(1 / scale)
+    matrix = turned(degrees).numpy() @ shear @ np.diag(1 / scale)
     if rng.random() < 0.5:
         matrix[2] *= -1  # the mirror image of the subject: the caller swaps its sides
     return matrix, rng.uniform(-30, 30, 3)
-
-
-def rotation(degrees) -> np.ndarray:
-    """(3, 3) rotation about the three axes in turn."""
-    matrix = np.eye(3)
-    for axis, angle in enumerate(np.radians(degrees)):
-        a, b = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[a, a] = turn[b, b] = np.cos(angle)
-        turn[a, b], turn[b, a] = -np.sin(angle), np.sin(angle)
-        matrix = matrix @ turn
-    return matrix
 
 
 @dataclass(frozen=True, eq=False)

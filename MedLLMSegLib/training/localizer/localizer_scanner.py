@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from MedLLMSegLib.core.types import Triple
+from MedLLMSegLib.training.synthesis.pose import turned
+from MedLLMSegLib.training.synthesis.scanner import slice_matrix
 
 from .localizer_contrast import blurred
-from .localizer_pose import centroid, rotation
+from .localizer_pose import centroid
 from .subjects import smooth_field
 
 
@@ -21,7 +23,7 @@ def field_of_view(shape: Triple, classes: np.ndarray, rng: np.random.Generator) 
     sides = [c for c in centres if np.isfinite(c).all()]
     low, high = _draw_box(sides or [grid_centre], grid_centre, rng)
     tilt = rng.normal(0, 8, 3) if rng.random() < 0.3 else (0, 0, 0)
-    axes = rotation(tilt).astype(np.float32)
+    axes = turned(tilt).numpy()
     k, j, i = (np.arange(n, dtype=np.float32) - c for n, c in zip(shape, grid_centre, strict=True))
     mask = np.ones(shape, bool)
     for axis, a, b in zip(axes, low, high, strict=True):
@@ -78,7 +80,7 @@ def scanned(clean: np.ndarray, air: float, kind: str, rng: np.random.Generator) 
     axes = rng.permutation(3)[: int(rng.choice([0, 1, 2, 3], p=[0.6, 0.3, 0.05, 0.05]))]
     for axis in axes:
         matrix = slice_matrix(image.shape[axis], rng.uniform(1.1, 2.3), rng.uniform(0, 1))
-        image = np.moveaxis(np.tensordot(matrix, image, (1, axis)), 0, axis)
+        image = np.moveaxis(np.tensordot(matrix.numpy(), image, (1, axis)), 0, axis)
     strength = np.float32(rng.uniform(0, 0.05) if rng.random() < 0.85 else rng.uniform(0.05, 0.2))
     noise = rng.standard_normal(image.shape, np.float32) * strength
     if rng.random() < 0.2:
@@ -90,18 +92,3 @@ def scanned(clean: np.ndarray, air: float, kind: str, rng: np.random.Generator) 
     if kind == "stripped" and rng.random() < 0.8:
         image[np.abs(clean - air) < 0.02] = air
     return np.ascontiguousarray(image, np.float32)
-
-
-def slice_matrix(count: int, thickness: float, phase: float) -> np.ndarray:
-    """(count, count): averages over thick slices, then interpolates linearly between them.
-
-    thickness: in voxels. phase: of the first slice's centre, as a fraction of the thickness.
-    """
-    centres = np.arange(phase * thickness, count - 0.5, thickness)
-    voxels = np.arange(count)
-    low = np.maximum(voxels - 0.5, centres[:, None] - thickness / 2)
-    high = np.minimum(voxels + 0.5, centres[:, None] + thickness / 2)
-    average = np.maximum(high - low, 0)
-    average /= average.sum(1, keepdims=True)
-    back = np.stack([np.interp(voxels, centres, row) for row in np.eye(len(centres))], 1)
-    return (back @ average).astype(np.float32)

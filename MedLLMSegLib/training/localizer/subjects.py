@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+
+from MedLLMSegLib.training.synthesis.head_maps import centre_of, head_box, read_labels
 
 SPACING_MM = 2.0
 
@@ -80,10 +81,8 @@ class Subject:
 
 def load_head(path: str | Path) -> Subject:
     """A whole-head label map (1 mm, FreeSurfer numbers, any orientation) as a subject."""
-    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
-    labels = sitk.GetArrayFromImage(image).astype(np.int16)
-    inside = ndimage.find_objects((labels > 0).astype(np.uint8))[0]
-    box = tuple(slice(s.start, s.stop - (s.stop - s.start) % 2) for s in inside)
+    labels = read_labels(path)
+    box = tuple(slice(s.start, s.stop - (s.stop - s.start) % 2) for s in head_box(labels))
     blocks = _blocks(labels[box])  # (k, j, i, 8)
     # One of the eight voxels at random: thin layers survive on the average, and blurring makes
     # partial volume of them.
@@ -95,9 +94,8 @@ def load_head(path: str | Path) -> Subject:
             for numbers in _CLASS_LABELS
         ]
     )
-    centre = ndimage.center_of_mass((tissues > 0) & (tissues < FIRST_OUTSIDE))
-    k, j, i = (float(c) for c in centre)
-    return Subject(tissues, classes, (k, j, i), "head")
+    centre = centre_of((tissues > 0) & (tissues < FIRST_OUTSIDE))
+    return Subject(tissues, classes, centre, "head")
 
 
 def tissues_of(labels: np.ndarray) -> np.ndarray:

@@ -10,230 +10,116 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from monai.losses import DiceLoss
-from torch import Tensor, nn
 
 from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.safe_files import make_folder
 from MedLLMSegLib.networks.segmentation.localizer_network import LocalizerConfig, LocalizerNet
 from MedLLMSegLib.registry.bundle import read_bundle
+from MedLLMSegLib.segmentation.inference import choose_device
 from MedLLMSegLib.segmentation.localizer import Localizer
-from MedLLMSegLib.training.checkpoint import LAST, save
-from MedLLMSegLib.training.devices import fastest_precision
+from MedLLMSegLib.training.checkpoint import save
+from MedLLMSegLib.training.devices import fastest_precision, make_fabric, spare_worker
+from MedLLMSegLib.training.loop_config import NO_LIMIT, LoopConfig
+from MedLLMSegLib.training.trainer import Trainer
 
-from .localizer_batches import LocalizerRecipe, load_heads, prefetched_batches
+from .localizer_batches import LocalizerSettings, load_heads
+from .localizer_recipe import LocalizerRecipe
 from .validate_localizer import load_trained, validate
 
-WEIGHTS, LOG = "localizer.pt", "log.jsonl"
-LOG_EVERY = 20  # steps
+WEIGHTS = "localizer.pt"
 DEFAULT_CONFIG = LocalizerConfig()
-
-
-@dataclass
-class LocalizerTrainingState:
-    """What a checkpoint holds.
-
-    elapsed_s: training time so far, over all runs.
-    """
-
-    network: LocalizerNet
-    average: LocalizerNet
-    optimiser: torch.optim.AdamW
-    step: int = 0
-    elapsed_s: float = 0.0
+VALIDATE_EVERY = 500  # steps
 
 
 def train_localizer(
     labelmaps_folder,
     output,
-    minutes: float = LocalizerRecipe.minutes,
+    minutes: float = LocalizerSettings.minutes,
     seed: int = 0,
     progress: Report | None = None,
     device: str = "cpu",
     *,
     config: LocalizerConfig = DEFAULT_CONFIG,
     start: Localizer | None = None,
-    learning_rate: float = LocalizerRecipe.learning_rate,
+    learning_rate: float = LocalizerSettings.learning_rate,
 ) -> Path:
     """Train for ``minutes`` in all, and return the path of the averaged weights.
 
     Resumes from ``output``/last.pt if that exists. The weights are written to
-    ``output``/localizer.pt and the loss to ``output``/log.jsonl.
+    ``output``/localizer.pt, the loss to ``output``/history.json, and both to a curve.
 
     progress: called with (a line of text, fraction done); may raise `Cancelled`.
     start: a trained localizer. A new training begins with its weights instead of random ones.
     """
-    recipe, output = LocalizerRecipe(minutes, seed, learning_rate=learning_rate), Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    report = Progress.of(progress)
+    settings = LocalizerSettings(minutes, seed, learning_rate=learning_rate)
+    report, output = Progress.of(progress), make_folder(output)
     report("reading the label maps", 0.0)
-    heads = load_heads(labelmaps_folder, held_out=False)
-    state = _begin_or_resume(output, start.config if start else config, recipe, device, start)
-    with ThreadPoolExecutor(1) as pool:
-        batches = prefetched_batches(pool, heads, recipe, state.step)
-        _train(state, batches, recipe, output, device, report)
-    _save_checkpoint(state, recipe, output)
+    heads, val = (load_heads(labelmaps_folder, held_out) for held_out in (False, True))
+    recipe = LocalizerRecipe(settings, heads, val)
+    network = beginning(start.config if start else config, seed, start)
+    trainer = localizer_trainer(network, recipe, output, device)
+    trainer.run(report)
     weights = {
-        "config": state.average.config.to_dict(),
-        "tensors": state.average.state_dict(),
-        "step": state.step,
-        "minutes": state.elapsed_s / 60,
+        "config": network.config.to_dict(),
+        "tensors": trainer.state.average,
+        "step": trainer.state.step,
+        "minutes": trainer.state.seconds / 60,
     }
     save(output / WEIGHTS, weights)
     return output / WEIGHTS
 
 
-def _train(
-    state: LocalizerTrainingState,
-    batches,
-    recipe: LocalizerRecipe,
-    output: Path,
-    device: str,
-    progress: Progress,
-) -> None:
-    """Update the network until the time is used up."""
-    losses, saved_s, budget_s = [], state.elapsed_s, 60 * recipe.minutes
-    while state.elapsed_s < budget_s:
-        began = time.monotonic()
-        image, target = next(batches)
-        done = state.elapsed_s / budget_s
-        losses.append(_update(state, image.to(device), target.to(device), done, recipe))
-        state.elapsed_s += time.monotonic() - began
-        if state.step % LOG_EVERY == 0:
-            progress(_log(output, state, losses), state.elapsed_s / budget_s)
-            losses = []
-        if state.elapsed_s - saved_s > recipe.checkpoint_every_s:
-            saved_s = state.elapsed_s
-            _save_checkpoint(state, recipe, output)
-
-
-def _begin_or_resume(
-    output: Path,
-    config: LocalizerConfig,
-    recipe: LocalizerRecipe,
-    device: str,
-    start: Localizer | None = None,
-) -> LocalizerTrainingState:
-    torch.manual_seed(recipe.seed)
-    network = LocalizerNet(config)
+def beginning(config: LocalizerConfig, seed: int, start: Localizer | None = None) -> LocalizerNet:
+    """The network that a training begins with: a trained localizer's, or with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = LocalizerNet(config)
     if start:
         network.load_state_dict(start.network.state_dict())
-    network = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs know no memory_format here
-    average = LocalizerNet(config).to(device)
-    average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's stubs know no memory_format here
+
+
+def localizer_trainer(
+    network: LocalizerNet, recipe: LocalizerRecipe, output: Path, device: str = "cpu"
+) -> Trainer:
+    """The training of a localizer in a folder, or what was saved of it there."""
+    from MedLLMSegLib.training.curves import Watcher  # matplotlib comes with it
+
+    settings, on = recipe.settings, choose_device(device)
+    bf16 = settings.bf16 and fastest_precision(on) == "bf16"
+    precision = "bf16" if bf16 else "fp32"
+    loop = LoopConfig(
+        steps=NO_LIMIT,
+        batch=1,  # a sample of the recipe is a batch
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        ema=settings.ema,
+        validate_every=VALIDATE_EVERY,
+        precision=precision,
+        log_every=20,
+        checkpoint_s=settings.checkpoint_every_s,
+        workers=spare_worker(),
+        seed=settings.seed,
     )
-    state = LocalizerTrainingState(network.train(), average.eval(), optimiser)
-    if (output / LAST).exists():
-        saved = torch.load(output / LAST, map_location=device, weights_only=True)
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        state.step, state.elapsed_s = saved["step"], saved["elapsed_s"]
-    return state
-
-
-def _save_checkpoint(state: LocalizerTrainingState, recipe: LocalizerRecipe, output: Path) -> None:
-    checkpoint = {
-        "network": state.network.state_dict(),
-        "average": state.average.state_dict(),
-        "optimiser": state.optimiser.state_dict(),
-        "step": state.step,
-        "elapsed_s": state.elapsed_s,
-        "recipe": asdict(recipe),
+    about = {
+        "localizer": network.config.to_dict(),
+        "seed": settings.seed,
+        "learning_rate": settings.learning_rate,
     }
-    save(output / LAST, checkpoint)
-
-
-class LocalizerLoss(nn.Module):
-    """Soft Dice of each class over the batch plus cross-entropy, both against partial volumes."""
-
-    weight: Tensor
-
-    def __init__(self):
-        super().__init__()
-        # A smoothing of one voxel keeps a batch without hippocampi from counting as a total
-        # failure.
-        self.dice = DiceLoss(
-            include_background=False,
-            softmax=True,
-            batch=True,
-            soft_label=True,
-            smooth_nr=1.0,
-            smooth_dr=1.0,
-        )
-        weight = torch.tensor([1.0, 5.0, 5.0, 1.0, 1.0, 1.0])
-        self.register_buffer("weight", weight, persistent=False)
-
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """logits, target: (B, 6, K, J, I); target sums to 1 over the classes. Returns a scalar."""
-        cross_entropy = F.cross_entropy(logits, target, self.weight.to(logits.device))
-        return self.dice(logits, target) + cross_entropy
-
-
-def _learning_rate(done: float, recipe: LocalizerRecipe) -> float:
-    """Linear warm-up, then a cosine; never below half a percent of the peak."""
-    factor = min(done / recipe.warm_up, 0.5 + 0.5 * math.cos(math.pi * min(done, 1.0)))
-    return recipe.learning_rate * max(0.005, factor)
-
-
-def _update(
-    state: LocalizerTrainingState,
-    image: Tensor,
-    target: Tensor,
-    done: float,
-    recipe: LocalizerRecipe,
-) -> float:
-    """One update; returns the loss.
-
-    image: (B, 1, K, J, I). target: (B, 6, K, J, I). done: fraction of the training time used.
-    """
-    for group in state.optimiser.param_groups:
-        group["lr"] = _learning_rate(done, recipe)
-    image = image.contiguous(memory_format=torch.channels_last_3d)
-    bf16 = recipe.bf16 and fastest_precision(image.device) == "bf16"
-    with torch.autocast(image.device.type, torch.bfloat16, enabled=bf16):
-        logits = state.network(image)
-    loss = LocalizerLoss()(logits.float(), target)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss is {loss.item()} at step {state.step}; the last checkpoint is still good."
-        )
-    state.optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
-    state.optimiser.step()
-    state.step += 1
-    decay = min(recipe.ema, (1 + state.step) / (10 + state.step))
-    with torch.no_grad():
-        torch._foreach_lerp_(
-            list(state.average.parameters()), list(state.network.parameters()), 1 - decay
-        )
-    return loss.item()
-
-
-def _log(output: Path, state: LocalizerTrainingState, losses: list[float]) -> str:
-    """Append a line to the log; returns it."""
-    row = {
-        "step": state.step,
-        "minutes": round(state.elapsed_s / 60, 2),
-        "loss": round(float(np.mean(losses)), 4),
-        "seconds_per_step": round(state.elapsed_s / state.step, 3),
-    }
-    line = json.dumps(row)
-    with open(output / LOG, "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    return line
+    return Trainer(
+        network,
+        recipe,
+        loop,
+        output,
+        about,
+        fabric=make_fabric(device, precision),
+        minutes=settings.minutes,
+        on_validation=Watcher(output, "localizer"),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -242,11 +128,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", required=True, help="folder brain_labelmaps")
-    add("--output", required=True, help="folder for checkpoints, log and weights")
+    add("--output", required=True, help="folder for checkpoints, curve and weights")
     minutes = "training time in all, earlier runs included"
-    add("--minutes", type=float, default=LocalizerRecipe.minutes, help=minutes)
+    add("--minutes", type=float, default=LocalizerSettings.minutes, help=minutes)
     add("--seed", type=int, default=0)
-    rate = LocalizerRecipe.learning_rate
+    rate = LocalizerSettings.learning_rate
     add("--learning-rate", type=float, default=rate, help="its peak, %(default)s")
     start = "begin with a bundle's weights, not random ones"
     add("--from", dest="start", metavar="BUNDLE", help=start)

@@ -57,10 +57,15 @@ def load_head_map(path: str | Path) -> HeadMap:
 
     Raises `ValueError` for numbers that neither `BRAIN_STRUCTURES` nor the odd ones above name.
     """
-    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
-    # ITK's world is LPS: an array in RAS order has i to the right, j to the front, k up.
-    labels = sitk.GetArrayFromImage(image).astype(np.int16)
+    labels = read_labels(path)
     return head_map(labels[head_box(labels)])
+
+
+def read_labels(path: str | Path) -> np.ndarray:
+    """A label map of any orientation as int16 [k, j, i], i to the right, j to the front, k up."""
+    # ITK's world is LPS: an array in what it calls RAS runs to the right, to the front and up.
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS")
+    return sitk.GetArrayFromImage(image).astype(np.int16)
 
 
 def head_box(labels: np.ndarray) -> tuple[slice, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -60,9 +61,7 @@ def draw_matrix(draw: Draw, config: PoseConfig) -> Tensor:
 
     Half of all draws mirror left and right: the determinant is negative then.
     """
-    matrix = torch.eye(3)
-    for axis in range(3):
-        matrix = matrix @ rotation(axis, draw.normal(config.degrees))
+    matrix = turned([draw.normal(config.degrees) for _ in range(3)])
     shear = torch.eye(3)
     for row in range(3):
         for column in range(3):
@@ -74,6 +73,14 @@ def draw_matrix(draw: Draw, config: PoseConfig) -> Tensor:
     matrix = matrix @ shear @ torch.diag(scales)
     if draw.chance(0.5):
         matrix[2] *= -1
+    return matrix
+
+
+def turned(degrees: Iterable[float]) -> Tensor:
+    """(3, 3) rotation about the axes k, j and i in turn."""
+    matrix = torch.eye(3)
+    for axis, angle in enumerate(degrees):
+        matrix = matrix @ rotation(axis, float(angle))
     return matrix
 
 

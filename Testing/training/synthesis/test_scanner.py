@@ -25,6 +25,7 @@ def test_thick_slices_keep_a_constant_and_the_place_of_a_blob(thickness, phase):
     matrix = slice_matrix(32, thickness, phase)
     assert matrix.shape == (32, 32)
     assert torch.allclose(matrix.sum(1), torch.ones(32), atol=1e-5)
+    assert matrix[16].max() < (0.6 if thickness >= 2 else 0.8)  # a point is smeared
     if thickness < 5:
         blob = torch.exp(-((torch.arange(32.0) - 15.5) ** 2) / 18)
         seen = matrix @ blob
