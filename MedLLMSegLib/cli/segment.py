@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
 from .common_options import FRAME_NUMBERS, Subparsers, add_device_option, typed_path
+from .printed_results import print_results
 from .terminal.terminal_progress import ScanBar
-
-if TYPE_CHECKING:
-    from MedLLMSegLib.segmentation.batch.segment_batch import ScanResult
 
 EPILOG = """label values (hippocampus-t1): 1 left anterior, 2 left posterior, 3 right anterior,
 4 right posterior;
@@ -29,8 +21,6 @@ A folder as output gets NAME.seg.nrrd (3D Slicer), NAME.nii.gz (label map) and N
 for each scan, and volumes.csv; scans finished before are skipped, so a stopped batch goes on where
 it was.
 exit code: 0 all done, 1 some scans of several failed, 2 bad input."""
-
-logger = logging.getLogger("medllmseg")
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -111,7 +101,19 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         help="a file for one scan (.seg.nrrd, .nii.gz, .nrrd), or a folder",
     )
     parser.add_argument(
+        "--structures",
+        metavar="NAME,...",
+        help="write only these structures: names (both sides unless one is named) or groups, such"
+        " as hippocampus,left_amygdala or 'deep grey'",
+    )
+    parser.add_argument(
         "--report", action="store_true", help="write a page with slices, a 3D view and volumes"
+    )
+    parser.add_argument(
+        "--volumetry",
+        action="store_true",
+        help="also write NAME_structures.csv: mL, percent of the intracranial volume (of models of"
+        " the whole brain) and left-right asymmetry, one row a structure",
     )
     parser.add_argument(
         "--probabilities",
@@ -139,6 +141,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
     )
     from MedLLMSegLib.segmentation.batch.segment_batch import segment_file, segment_files
     from MedLLMSegLib.segmentation.pipeline import load_model
+    from MedLLMSegLib.segmentation.selection import check_names, names_in
 
     scans = find_scans(args.scans)
     to_file = is_file_output(args.output)
@@ -155,15 +158,21 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         dicom_series=args.series,
         dicom_frames=args.frame_numbers,
         assume_orientation=args.assume_orientation,
+        structures=names_in(args.structures) if args.structures is not None else (),
+        volumetry=args.volumetry,
     )
     model = load_model(args.model, args.device)
+    check_names(
+        options.structures,
+        (*model.structures_for(lateral=True), *model.structures_for(lateral=False)),
+    )
     with ScanBar(scans) as bar:
         if to_file:
             paths = paths_for_file(args.output, options)
             results = [segment_file(scans[0], paths, model, options, bar.first())]
         else:
             results = segment_files(scans, args.output, model, options, bar.update)
-    _print_results(results, None if to_file else args.output)
+    print_results(results, None if to_file else args.output)
     return 1 if any(result.status == "failed" for result in results) else 0
 
 
@@ -189,7 +198,7 @@ def _check_request(args: argparse.Namespace, scans: int, to_file: bool) -> None:
             _check_map_file(f"--{option}", path, args.output, scans)
     if args.augment < 0:
         raise UserError(f"--augment is {args.augment}, and 0 or more views are needed.")
-    for option in ("report", "probabilities", "uncertainty"):
+    for option in ("report", "volumetry", "probabilities", "uncertainty"):
         if args.frames and getattr(args, option):
             raise UserError(
                 f"--frames writes label maps and volumes alone; leave --{option} out, or take one"
@@ -214,64 +223,3 @@ def _check_map_file(option: str, path: Path, output: Path, scans: int) -> None:
             f'"{path.name}" does not say in which format to save; '
             f"end it with one of {', '.join(VOLUME_SUFFIXES)}."
         )
-
-
-def _print_results(results: Sequence[ScanResult], folder: Path | None) -> None:
-    """What became of each scan, with volumes. A closed pipe (| head) does not change the exit
-    code.
-
-    folder: where the results are; None for a single output file.
-    """
-    try:
-        for result in results:
-            _print_result(result)
-        _print_licences(results)
-        if folder is not None:
-            _print_counts(results, folder)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        logger.info("nobody reads the output any more")
-
-
-def _print_result(result: ScanResult) -> None:
-    if result.status == "failed":
-        print(f"{result.scan}: failed: {result.message}", file=sys.stderr)
-        return
-    record = result.record
-    skipped = result.status == "skipped"
-    print(
-        f"{result.scan}: "
-        + ("finished before, skipped" if skipped else f"{record['seconds']:.1f} s")
-    )
-    for structure in record["structures"]:
-        print(_structure_line(structure))
-    for note in record["notes"]:
-        print(f"  note: {note}")
-    for path in record["files"]:
-        print(f"  -> {path}")
-
-
-def _structure_line(structure: Json) -> str:
-    """A row of a record's structures: label, name, volume and the model's confidence."""
-    name, volume_ml = f"{structure['name']:<32}", f"{structure['volume_ml']:7.2f} mL"
-    line = f"  {structure['label']}  {name} {volume_ml}"
-    if "range_ml" in structure:
-        low, high = structure["range_ml"]
-        line += f" ({low:.2f} to {high:.2f} in {structure['images']} images, mean in front)"
-    if structure["confidence"] is not None:
-        line += f"   mean confidence {structure['confidence']:.2f}"
-    return line
-
-
-def _print_licences(results: Sequence[ScanResult]) -> None:
-    records = [result.record for result in results if result.record]
-    for model, licence in sorted({(record["model"], record["licence"]) for record in records}):
-        print(f"model {model}: licence {licence}; research use only, not a medical device")
-
-
-def _print_counts(results: Sequence[ScanResult], folder: Path) -> None:
-    count = Counter(result.status for result in results)
-    print(
-        f"{count['done']} segmented, {count['skipped']} skipped, {count['failed']} failed ->"
-        f" {folder / 'volumes.csv'}"
-    )

@@ -60,8 +60,7 @@ class Volumetry:
         """(group, its rows), in order of each group's first row."""
         names = dict.fromkeys(row.structure.group for row in self.rows)
         return [
-            (name, tuple(row for row in self.rows if row.structure.group == name))
-            for name in names
+            (name, tuple(row for row in self.rows if row.structure.group == name)) for name in names
         ]
 
 

@@ -12,6 +12,8 @@ from MedLLMSegLib.io.volume_files import LABEL_SUFFIXES, RECORD_SUFFIX, scan_nam
 from MedLLMSegLib.io.write_images import fits, no_right_angles
 from MedLLMSegLib.segmentation.time_series import SERIES_SUFFIXES
 
+VOLUMETRY_SUFFIX = "_structures.csv"  # of the table with one row a structure
+
 
 @dataclass(frozen=True)
 class SegmentOptions:
@@ -21,7 +23,8 @@ class SegmentOptions:
     run, kept with each result. augment: more views of the scan to average. frames: every image of
     a series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
     dicom_series, dicom_frames: which volume of DICOM files to read, as for `load_volume`.
-    assume_orientation: of scans that state none, such as "RAS".
+    assume_orientation: of scans that state none, such as "RAS". structures: names or groups of the
+    structures to write; () for all. volumetry: also write a table with one row a structure.
     """
 
     side: str | None = None
@@ -35,6 +38,8 @@ class SegmentOptions:
     dicom_series: str | None = None
     dicom_frames: str | None = None
     assume_orientation: str | None = None
+    structures: tuple[str, ...] = ()
+    volumetry: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ class OutputPaths:
     """Where the results of one scan go.
 
     report: a folder. record: None for a single output file. table: of a series, the volumes over
-    time. left_out: label files that cannot hold the scan's grid and are not written.
+    time. volumetry: of one scan, a row for each structure. left_out: label files that cannot hold
+    the scan's grid and are not written.
     """
 
     labels: tuple[Path, ...]
@@ -51,6 +57,7 @@ class OutputPaths:
     uncertainty: Path | None = None
     record: Path | None = None
     table: Path | None = None
+    volumetry: Path | None = None
     left_out: tuple[Path, ...] = ()
 
     @property
@@ -64,8 +71,7 @@ class OutputPaths:
         files = [*self.labels, *self.maps]
         if self.report:
             files.append(self.report / "report.html")
-        if self.table:
-            files.append(self.table)
+        files += [path for path in (self.table, self.volumetry) if path]
         return files
 
 
@@ -75,7 +81,7 @@ def is_file_output(path: Path) -> bool:
 
 
 def paths_for_file(output: Path, options: SegmentOptions) -> OutputPaths:
-    """One file, with the report in a folder next to it; of a series, the table next to it.
+    """One file, with the report in a folder and the volumetry next to it; of a series, the table.
 
     Raises `UserError` for a format that cannot hold the label maps of a series.
     """
@@ -94,6 +100,7 @@ def paths_for_file(output: Path, options: SegmentOptions) -> OutputPaths:
         report=output.with_name(f"{name}_report") if options.report else None,
         probabilities=options.probabilities,
         uncertainty=options.uncertainty,
+        volumetry=output.with_name(f"{name}{VOLUMETRY_SUFFIX}") if options.volumetry else None,
     )
 
 
@@ -113,6 +120,7 @@ def paths_in_folder(name: str, folder: Path, options: SegmentOptions) -> OutputP
         probabilities=options.probabilities,
         uncertainty=options.uncertainty,
         record=record,
+        volumetry=folder / f"{name}{VOLUMETRY_SUFFIX}" if options.volumetry else None,
     )
 
 

@@ -21,6 +21,7 @@ from MedLLMSegLib.segmentation.pipeline import SegmenterModel
 from MedLLMSegLib.segmentation.time_series import FRAME_COLUMN, SeriesSegmentation
 
 from .outputs import OutputPaths, SegmentOptions
+from .volumes_table import intracranial_entry, structure_shares
 
 
 def read_record(path: Path) -> Json:
@@ -50,8 +51,15 @@ def make_record(
     options: SegmentOptions,
 ) -> Json:
     """The record of a scan whose results have just been written."""
+    shares = structure_shares(result)
     structures = [
-        {"label": s.label, "key": s.key, "name": s.name, **_measurements(result, s)}
+        {
+            "label": s.label,
+            "key": s.key,
+            "name": s.name,
+            **_measurements(result, s),
+            **shares.get(s.key, {}),
+        }
         for s in result.structures
     ]
     return {
@@ -60,6 +68,7 @@ def make_record(
         "licence": model.entry.licence,
         "seconds": round(result.seconds, 2),
         "structures": structures,
+        **intracranial_entry(result),
         "notes": [*result.notes, *_left_out_notes(paths)],
         "left_out": [str(path) for path in paths.left_out],
         "files": [str(path) for path in paths.files],
@@ -212,6 +221,8 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
     }
     if options.frames:
         key["frames"] = True
+    if options.structures:
+        key["structures_asked_for"] = list(options.structures)
     for name in ("dicom_series", "dicom_frames", "assume_orientation"):
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)

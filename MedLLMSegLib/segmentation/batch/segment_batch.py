@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,10 +12,11 @@ from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation
-from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import RECORD_SUFFIX, load_volume, save_segmentation, save_volume
+from MedLLMSegLib.metrics.volumetry import volumetry, volumetry_csv
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
+from MedLLMSegLib.segmentation.selection import only
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation, segment_frames, write_series
 
 from .outputs import (
@@ -36,24 +35,9 @@ from .records import (
     results_in_progress,
     write_record,
 )
-
-TABLE = "volumes.csv"
-FIRST_COLUMNS = ("scan", "status", "model")
+from .volumes_table import FIRST_COLUMNS, TABLE, ScanResult, volumes_csv
 
 logger = logging.getLogger("medllmseg")
-
-
-@dataclass(frozen=True)
-class ScanResult:
-    """The outcome of one scan.
-
-    status: "done", "skipped" or "failed". record: the content of its record file.
-    """
-
-    scan: Path
-    status: str
-    record: Json
-    message: str = ""
 
 
 def segment_file(
@@ -104,12 +88,14 @@ def _run_model(
     options: SegmentOptions,
     progress: Report | None,
 ) -> Segmentation | SeriesSegmentation:
-    """Segment one 3D scan, or every image of a series."""
+    """Segment one 3D scan, or every image of a series; only what was asked for stays in it."""
     if paths.table is not None:
-        return segment_frames(
+        series = segment_frames(
             volume, model, side=options.side, augment=options.augment, progress=progress
         )
-    return segment(
+        kept = tuple(_asked_for(each, options) for each in series.segmentations)
+        return replace(series, segmentations=kept)
+    result = segment(
         volume,
         model,
         side=options.side,
@@ -118,6 +104,11 @@ def _run_model(
         augment=options.augment,
         progress=progress,
     )
+    return _asked_for(result, options)
+
+
+def _asked_for(result: Segmentation, options: SegmentOptions) -> Segmentation:
+    return only(result, options.structures) if options.structures else result
 
 
 def _write_results(
@@ -131,6 +122,8 @@ def _write_results(
     ):
         if map_volume is not None and map_path is not None:
             save_volume(map_volume, map_path)
+    if paths.volumetry is not None:
+        write_text(paths.volumetry, volumetry_csv(volumetry(result)))
     if paths.report is not None:
         # It imports matplotlib, which only reports need.
         from MedLLMSegLib.reporting.scan_report import write_report
@@ -200,23 +193,3 @@ def _earlier_results(folder: Path, scans: Sequence[Path]) -> list[ScanResult]:
 def _one_line(error: Exception) -> str:
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())
-
-
-def volumes_csv(results: Sequence[ScanResult]) -> str:
-    """A table with one row a scan: scan, status, model, mL of each structure, message.
-
-    Of a series the mL are the mean of its images.
-    """
-    volumes_ml = [
-        {s["key"]: s["volume_ml"] for s in result.record.get("structures", [])}
-        for result in results
-    ]
-    keys = list(dict.fromkeys(key for row in volumes_ml for key in row))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*FIRST_COLUMNS, *(f"{key}_ml" for key in keys), "message"])
-    for result, ml in zip(results, volumes_ml, strict=True):
-        cells = [ml.get(key, "") for key in keys]
-        model = result.record.get("model", "")
-        writer.writerow([result.scan, result.status, model, *cells, result.message])
-    return text.getvalue()
