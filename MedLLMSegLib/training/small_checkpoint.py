@@ -2,9 +2,9 @@
 
     python -m MedLLMSegLib.training.small_checkpoint runs/brain/last.pt brain.safetensors
 
-A matrix is kept in whole numbers of 8 bits with one scale for each output channel, all else in 16
-bits: a million weights are a megabyte. A training that starts from such a file goes on with the
-samples it would have had; the optimiser's momentum is new, so the rate warms up again.
+A large matrix is kept in whole numbers of 8 bits with one scale for each output channel, all else
+in 16 bits: a million weights are about a megabyte. A training that starts from such a file goes on
+with the samples it would have had; the optimiser's momentum is new, so the rate warms up again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from .checkpoint import load
 
 FORMAT = "medllmseg small checkpoint 1"
 LARGEST = 127  # of the whole numbers
+# Smaller matrices are a twentieth of the brain model's weights, and among them are the layers
+# nearest to image and logits, whose rounding tells most.
+LARGE_MATRIX = 16_384  # numbers
 AVERAGE, OWN, SCALE = "average.", "own.", ".scale"
 
 
@@ -105,13 +108,13 @@ def read_small(path) -> SmallCheckpoint:
 
 
 def compact(tensors: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """Matrices (out, in, ...) as int8, beside each its scales float16 (out,); all else as float16,
-    or as float32 where a value is too large for that.
+    """Large matrices (out, in, ...) as int8, beside each its scales float16 (out,); all else as
+    float16, or as float32 where a value is too large for that.
     """
     kept = {}
     for name, tensor in tensors.items():
         values = tensor.detach().cpu().float().contiguous()
-        if values.ndim < 2:
+        if values.ndim < 2 or values.numel() < LARGE_MATRIX:
             half = values.half()
             kept[prefix + name] = half if bool(torch.isfinite(half).all()) else values
             continue

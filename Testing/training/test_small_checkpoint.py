@@ -28,24 +28,25 @@ def small(made, step=1234):
 
 def test_what_comes_back_is_within_half_a_step_of_each_channels_scale():
     torch.manual_seed(0)
-    matrix = torch.randn(6, 8, 3, 3, 3) * torch.logspace(-3, 2, 6).view(6, 1, 1, 1, 1)
-    vector = torch.randn(7)
-    back = expanded(compact({"matrix": matrix, "vector": vector}))
-    assert set(back) == {"matrix", "vector"}
+    matrix = torch.randn(6, 128, 3, 3, 3) * torch.logspace(-3, 2, 6).view(6, 1, 1, 1, 1)
+    vector, few = torch.randn(7), torch.randn(7, 9)
+    back = expanded(compact({"matrix": matrix, "vector": vector, "few": few}))
+    assert set(back) == {"matrix", "vector", "few"}
     largest = matrix.flatten(1).abs().amax(1)
     error = (back["matrix"] - matrix).flatten(1).abs().amax(1)
     assert (error <= largest / 127 * 0.57).all()  # half a step, and the rounding of the scale
     assert (error > 0).all()
     torch.testing.assert_close(back["vector"], vector, atol=0, rtol=1e-3)
+    torch.testing.assert_close(back["few"], few, atol=0, rtol=1e-3)
 
 
 def test_zeros_and_numbers_beyond_float16_stay_what_they_are():
     odd = {
-        "zeros": torch.zeros(3, 4),
+        "zeros": torch.zeros(150, 150),
         "steps": torch.tensor(123_457),
         "tiny": torch.full((2,), 1e-3),
     }
-    odd["mixed"] = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
+    odd["mixed"] = torch.tensor([[0.0], [1.0], [-1.0]]).expand(3, 9000)
     back = expanded(compact(odd))
     assert torch.equal(back["zeros"], odd["zeros"])
     assert back["steps"] == 123_457
@@ -76,8 +77,8 @@ def test_a_training_that_starts_from_it_has_its_weights_and_its_step(tmp_path):
 
 
 def test_own_weights_are_kept_apart_where_they_are_asked_for(tmp_path):
-    own = {"w": torch.ones(2, 2)}
-    both = SmallCheckpoint({"w": torch.zeros(2, 2)}, own, 1, 0.0)
+    own = {"w": torch.ones(150, 150)}
+    both = SmallCheckpoint({"w": torch.zeros(150, 150)}, own, 1, 0.0)
     for with_own, value in ((False, 0.0), (True, 1.0)):
         write_small(tmp_path / "small", both, with_own)
         assert float(read_small(tmp_path / "small").own["w"].mean()) == pytest.approx(
