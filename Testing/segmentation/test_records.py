@@ -70,6 +70,15 @@ def test_other_options_are_another_run(scan, paths, change):
     assert find_finished(scan, paths, MODEL, replace(OPTIONS, **change)) is None
 
 
+@pytest.mark.parametrize("name", ("frames", "dicom_series", "dicom_frames", "assume_orientation"))
+def test_what_was_made_with_an_option_is_not_what_is_made_without_it(scan, paths, name):
+    """A series chosen by number is not the one that is read without a choice."""
+    record = json.loads(paths.record.read_text())
+    paths.record.write_text(json.dumps({**record, name: True}))
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
+    assert find_finished(scan, paths, MODEL, replace(OPTIONS, **{name: True})) is not None
+
+
 def test_another_model_scan_or_missing_file_is_another_run(scan, paths):
     assert find_finished(scan, paths, SimpleNamespace(sha256="cd" * 32), OPTIONS) is None
     paths.labels[0].unlink()

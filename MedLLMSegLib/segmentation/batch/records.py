@@ -23,6 +23,9 @@ from MedLLMSegLib.segmentation.time_series import FRAME_COLUMN, SeriesSegmentati
 from .outputs import OutputPaths, SegmentOptions
 from .volumes_table import intracranial_entry, structure_shares
 
+# Options that a record names only where they were given.
+IF_ASKED_FOR = ("frames", "dicom_series", "dicom_frames", "assume_orientation")
+
 
 def read_record(path: Path) -> Json:
     """The record in a file; {} for a file that is missing or not a record."""
@@ -143,7 +146,8 @@ def find_finished(
         run_key = _run_key(scan, model, options)
     except OSError:  # the scan cannot be read: loading it raises the right error
         return None
-    if any(record.get(name) != value for name, value in run_key.items()):
+    asked_for = {**dict.fromkeys(IF_ASKED_FOR), **run_key}  # None: must not be in the record
+    if any(record.get(name) != value for name, value in asked_for.items()):
         return None
     written = record["written"]
     needed = [path for path in paths.files if str(path) not in record.get("left_out", [])]
@@ -223,7 +227,7 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         key["frames"] = True
     if options.structures:
         key["structures_asked_for"] = list(options.structures)
-    for name in ("dicom_series", "dicom_frames", "assume_orientation"):
+    for name in IF_ASKED_FOR[1:]:
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)
     return key
