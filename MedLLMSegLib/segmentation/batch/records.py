@@ -24,7 +24,8 @@ from .outputs import OutputPaths, SegmentOptions
 from .volumes_table import intracranial_entry, structure_shares
 
 # Options that a record names only where they were given.
-IF_ASKED_FOR = ("frames", "dicom_series", "dicom_frames", "assume_orientation")
+PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation")
+IF_ASKED_FOR = ("frames", "structures_asked_for", *PLAIN_OPTIONS)
 
 
 def read_record(path: Path) -> Json:
@@ -227,7 +228,7 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         key["frames"] = True
     if options.structures:
         key["structures_asked_for"] = list(options.structures)
-    for name in IF_ASKED_FOR[1:]:
+    for name in PLAIN_OPTIONS:
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)
     return key
