@@ -116,12 +116,12 @@ def _snapped(positions: Array) -> Array:
     return snapped
 
 
-def _sample_count(span_vox: float, average: bool) -> int:
+def sample_count(span_vox: float, average: bool = True) -> int:
     """How many samples are averaged where a target voxel spans this many source voxels."""
     return max(1, int(np.floor(abs(span_vox) + 1e-6))) if average else 1
 
 
-def _sub_positions(count: int) -> Array:
+def sub_positions(count: int) -> Array:
     """(count,) evenly spaced within a voxel around its centre, in voxels."""
     offsets: Array = (np.arange(count) + 0.5) / count - 0.5
     return offsets
@@ -129,7 +129,7 @@ def _sub_positions(count: int) -> Array:
 
 def _axis_taps(positions: Array, step: float, count: int, average: bool) -> AxisTaps:
     """The taps of target voxels at ``positions`` along a source axis of ``count`` voxels."""
-    samples = _snapped(positions[:, None] + step * _sub_positions(_sample_count(step, average)))
+    samples = _snapped(positions[:, None] + step * sub_positions(sample_count(step, average)))
     samples = np.clip(samples, 0, count - 1)  # (n, samples)
     lower = np.floor(samples).astype(np.int64)
     first = lower.min(1, keepdims=True)

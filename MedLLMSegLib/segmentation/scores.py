@@ -1,0 +1,233 @@
+"""What a network said of a scan, kept small: the winner of every voxel, and all classes only where
+neighbours have different winners.
+
+Between voxels that agree on a winner, linear interpolation cannot make another class win, so the way
+back to the scan needs the other classes nowhere else. A whole head of 32 structures then takes a
+tenth of what its probabilities would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from MedLLMSegLib.core.types import Triple
+
+NO_ROW = -1
+MOST_BYTES = 2e9  # of all values as float32; of larger grids, float16 is kept
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the outputs of a network are read.
+
+    classes: background included; the first outputs. temperature: by which their logits are divided.
+    paired: for each class whether it has a left and a right side, which one more output tells apart
+    (its logit is above 0 on the right); None for a network without that output.
+
+    The *number* of a winner is its class, plus `classes` for the right side of a paired one.
+    """
+
+    classes: int
+    temperature: float = 1.0
+    paired: tuple[bool, ...] | None = None
+
+    @property
+    def outputs(self) -> int:
+        """How many logits there are for a voxel."""
+        return self.classes + (self.paired is not None)
+
+    @property
+    def numbers(self) -> int:
+        """How many different numbers a winner may have."""
+        return self.classes if self.paired is None else 2 * self.classes
+
+    def winners(self, logits: Tensor) -> Tensor:
+        """Logits (outputs, ...), or the same times a positive weight -> numbers, uint8 (...)."""
+        winner = logits[: self.classes].max(dim=0).indices.to(torch.uint8)
+        if self.paired is None:
+            return winner
+        return self._with_side(winner, logits[self.classes] > 0)
+
+    def values(self, logits: Tensor) -> Tensor:
+        """Logits (outputs, n) -> what may be interpolated, float32 (outputs, n).
+
+        The probabilities of the classes; and after them, for a network that tells sides apart, the
+        probability of a paired structure of the right side: where nothing is paired its logit means
+        nothing, and must not count.
+        """
+        probabilities = (logits[: self.classes].float() / self.temperature).softmax(dim=0)
+        if self.paired is None:
+            return probabilities
+        right = logits[self.classes].float().sigmoid() * self._paired_share(probabilities)
+        return torch.cat([probabilities, right[None]])
+
+    def winners_of_values(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Interpolated values (outputs, n) -> (numbers uint8 (n,), the class's probability (n,))."""
+        certainty, index = values[: self.classes].max(dim=0)
+        winner = index.to(torch.uint8)
+        if self.paired is None:
+            return winner, certainty
+        share = self._paired_share(values[: self.classes])
+        return self._with_side(winner, values[self.classes] > share / 2), certainty
+
+    def _paired_share(self, probabilities: Tensor) -> Tensor:
+        """(classes, n) -> (n,): the probability of all paired classes together."""
+        paired = torch.tensor(self.paired, device=probabilities.device)
+        return probabilities[paired].sum(dim=0)
+
+    def _with_side(self, winner: Tensor, right: Tensor) -> Tensor:
+        paired = torch.tensor(self.paired, device=winner.device)[winner.long()]
+        return winner + (right & paired).to(torch.uint8) * self.classes
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a network said of each voxel of its grid.
+
+    reading: of the network. winner: uint8 (K, J, I), numbers. certainty: (K, J, I), the probability
+    of the winning class, 1 where the background wins in agreement. row: int32 (K, J, I), the voxel's
+    place in `table`, or `NO_ROW`. table: (n, outputs), the values of all voxels that have a neighbour
+    within `reach` (k, j, i) with another winner.
+    """
+
+    reading: Reading
+    winner: Tensor
+    certainty: Tensor
+    row: Tensor
+    table: Tensor
+    reach: Triple
+
+    def permuted(self, axes: Triple) -> Scores:
+        """The same with the axes of the grid in another order."""
+        maps = (m.permute(axes).contiguous() for m in (self.winner, self.certainty, self.row))
+        k, j, i = (self.reach[axis] for axis in axes)
+        return Scores(self.reading, *maps, self.table, (k, j, i))
+
+    @classmethod
+    def of_probabilities(cls, probabilities: Tensor, reach: Triple) -> Scores:
+        """From probabilities (classes, K, J, I) that are all at hand."""
+        k, j, i = probabilities.shape[1:]
+        gather = ScoresGather(Reading(len(probabilities)), (k, j, i), reach)
+        gather.add(probabilities.clamp(min=1e-12).log_())
+        return gather.finish()
+
+
+class ScoresGather:
+    """Makes `Scores` from slabs of logits, as they come.
+
+    reading: of the network. shape: (K, J, I) of the whole grid. reach: how many voxels (k, j, i) away
+    interpolation reads together. axis: along which the slabs follow each other; it is the first one
+    of what is added.
+    """
+
+    def __init__(
+        self,
+        reading: Reading,
+        shape: Triple,
+        reach: Triple,
+        axis: int = 0,
+        device: torch.device | str = "cpu",
+    ):
+        self.reading, self.reach, self.axis = reading, reach, axis
+        rolled = [shape[axis], *(n for a, n in enumerate(shape) if a != axis)]
+        self._reach = (reach[axis], *(n for a, n in enumerate(reach) if a != axis))
+        self._winner = torch.empty(rolled, dtype=torch.uint8, device=device)
+        self._certainty = torch.ones(rolled, dtype=torch.float16, device=device)
+        self._row = torch.full(rolled, NO_ROW, dtype=torch.int32, device=device)
+        large = 4 * self._winner.numel() * reading.outputs > MOST_BYTES
+        self._kind = torch.float16 if large else torch.float32
+        self._tables: list[Tensor] = []
+        self._rows = 0
+        self._seen = self._done = 0  # planes that came; and those whose neighbours came, too
+        self._waiting: Tensor | None = None  # logits (outputs, ...) of the planes between
+
+    def add(self, sums: Tensor, weights: Tensor | None = None) -> None:
+        """The next planes: logits (outputs, planes, ...), or sums of logits times weights, and the
+        weights (planes, ...).
+        """
+        before, planes = self._seen, sums.shape[1]
+        self._winner[before : before + planes] = self.reading.winners(sums)
+        self._seen += planes
+        complete = self._seen == len(self._winner)
+        ready = self._seen if complete else max(self._done, self._seen - self._reach[0])
+        self._take_from_waiting(ready - self._done)
+        if ready > before:
+            self._collect(sums[:, : ready - before], weights, before)
+            self._done = ready
+        left = self._seen - max(ready, before)
+        if left:
+            rest = sums[:, planes - left :].float()
+            rest = rest / weights[planes - left :] if weights is not None else rest.clone()
+            held = [w for w in (self._waiting, rest) if w is not None]
+            self._waiting = torch.cat(held, dim=1)
+
+    def finish(self) -> Scores:
+        """The scores, when all planes have been added."""
+        table = torch.cat(self._tables) if self._tables else torch.empty(0, self.reading.outputs)
+        maps = (m.movedim(0, self.axis) for m in (self._winner, self._certainty, self._row))
+        return Scores(self.reading, *maps, table, self.reach)
+
+    def _take_from_waiting(self, planes: int) -> None:
+        """Collect the first of the planes that have waited for their neighbours."""
+        if self._waiting is None or planes <= 0:
+            return
+        taken, rest = self._waiting[:, :planes], self._waiting[:, planes:]
+        self._collect(taken, None, self._done)
+        self._done += taken.shape[1]
+        self._waiting = rest.clone() if rest.shape[1] else None
+
+    def _collect(self, logits: Tensor, weights: Tensor | None, first: int) -> None:
+        """Keep what is needed of the planes that begin at ``first``."""
+        planes = slice(first, first + logits.shape[1])
+        low, high = max(0, first - self._reach[0]), planes.stop + self._reach[0]
+        around = self._winner[low:high]
+        if not around.any():
+            return
+        mixed = differs(around, self._reach)[first - low :][: logits.shape[1]].reshape(-1)
+        winner = self._winner[planes].view(-1)
+        places = (mixed | (winner > 0)).nonzero()[:, 0]  # (n,)
+        columns = _columns(logits, places)  # (outputs, n)
+        if weights is not None:
+            columns = columns.float() / weights.reshape(-1)[places]
+        values = self.reading.values(columns)
+        certainty = values[: self.reading.classes].max(dim=0).values
+        self._certainty[planes].view(-1)[places] = certainty.to(self._certainty.dtype)
+        keep = mixed[places].nonzero()[:, 0]
+        rows = torch.arange(self._rows, self._rows + len(keep), dtype=torch.int32)
+        self._row[planes].view(-1)[places[keep]] = rows.to(winner.device)
+        self._tables.append(values.index_select(1, keep).T.to(self._kind).contiguous())
+        self._rows += len(keep)
+
+
+def differs(numbers: Tensor, reach: Triple) -> Tensor:
+    """uint8 (K, J, I) -> bool: whether not all voxels within ``reach`` (k, j, i) are equal."""
+    low, high = numbers, numbers
+    for axis, distance in enumerate(reach):
+        low = _pooled(low, axis, distance, torch.minimum)
+        high = _pooled(high, axis, distance, torch.maximum)
+    return low != high
+
+
+def _pooled(array: Tensor, axis: int, distance: int, choose: Callable[..., Tensor]) -> Tensor:
+    """The least or the greatest of the voxels up to ``distance`` away along an axis."""
+    pooled = array.clone()
+    for shift in range(1, min(distance, array.shape[axis] - 1) + 1):
+        stay = array.shape[axis] - shift
+        for to, source in ((0, shift), (shift, 0)):
+            part = pooled.narrow(axis, to, stay)
+            choose(part, array.narrow(axis, source, stay), out=part)
+    return pooled
+
+
+def _columns(logits: Tensor, places: Tensor) -> Tensor:
+    """(outputs, planes, ...) at flat places (n,) of the planes -> (outputs, n).
+
+    The planes of one output lie side by side in memory, so no copy of all of them is made.
+    """
+    planes = logits[0].numel()
+    flat = logits.as_strided((len(logits), planes), (logits.stride(0), 1))
+    return flat.index_select(1, places)

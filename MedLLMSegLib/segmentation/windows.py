@@ -1,0 +1,152 @@
+"""An image through a network in overlapping windows, with the finished logits slab by slab.
+
+The windows lie as MONAI's `sliding_window_inference` lays them, and their overlaps are averaged with
+its Gaussian weights. Only the planes that a later window may still change are held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+import torch
+from torch import Tensor
+
+from MedLLMSegLib.core.types import Triple
+
+SIGMA = 0.125  # of the Gaussian weights, in window lengths along each axis
+SMALLEST_WEIGHT = 1e-3
+MOST_BYTES = 400e6  # of float32 sums; larger ones are held as float16
+
+# image (1, 1, k, j, i) -> logits (1, C, k, j, i)
+Network = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Where the windows of an image lie.
+
+    shape, tile: voxels (k, j, i) of the image and of a window, which is no larger. axis: along
+    which finished slabs leave. starts: for each axis the first voxel of each window.
+    """
+
+    shape: Triple
+    tile: Triple
+    axis: int
+    starts: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, shape: Triple, tile: Triple, overlap: float) -> WindowPlan:
+        """Windows that share the part ``overlap`` of their length.
+
+        Slabs leave along k or j, whichever is longer, so that few sums are held; never along i, whose
+        voxels lie side by side in memory.
+        """
+        starts = tuple(
+            _starts(length, size, overlap) for length, size in zip(shape, tile, strict=True)
+        )
+        return cls(shape, tile, int(shape[1] > shape[0]), starts)
+
+    @property
+    def count(self) -> int:
+        """How many windows there are."""
+        k, j, i = (len(starts) for starts in self.starts)
+        return k * j * i
+
+    def rows(self) -> Iterator[tuple[int, list[Triple]]]:
+        """(first plane along `axis`, corners (k, j, i) of the windows that begin there)."""
+        for first in self.starts[self.axis]:
+            places = [
+                (first,) if axis == self.axis else starts for axis, starts in enumerate(self.starts)
+            ]
+            yield first, [(k, j, i) for k, j, i in product(*places)]
+
+
+def _starts(length: int, size: int, overlap: float) -> tuple[int, ...]:
+    step = size if size == length else max(1, int(size * (1 - overlap)))
+    count = 1 + max(0, -(-(length - size) // step))
+    return tuple(min(n * step, length - size) for n in range(count))
+
+
+def gaussian_weights(tile: Triple, device: torch.device | str = "cpu") -> Tensor:
+    """float32 (k, j, i): how much a window's voxels count, as MONAI weighs them."""
+    axes = []
+    for length in tile:
+        distance = torch.arange(length, device=device, dtype=torch.float32) - (length - 1) / 2
+        axes.append(torch.exp(-0.5 * (distance / (SIGMA * length)) ** 2))
+    k, j, i = axes
+    weights = k[:, None, None] * j[None, :, None] * i[None, None, :]
+    return weights.clamp_(min=max(float(weights.min()), SMALLEST_WEIGHT))
+
+
+def slabs_of_logits(
+    network: Network,
+    image: Tensor,
+    plan: WindowPlan,
+    device: torch.device,
+    before_window: Callable[[int], None],
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Slabs of an image along `plan.axis`, in order and without gaps.
+
+    image: (1, 1, K, J, I). device: where the network runs and the sums are held. before_window:
+    called with the number of windows done; what it raises stops the work. Yields (weighted sums of
+    logits (C, planes, ...), sums of weights (planes, ...)), the axis of the planes first: their
+    quotient are the logits. Both are only good until the next slab.
+    """
+    axis = plan.axis
+    weights = gaussian_weights(plan.tile, device).movedim(axis, 0).contiguous()
+    room = [plan.tile[axis], *(n for a, n in enumerate(plan.shape) if a != axis)]
+    counts = torch.zeros(room, device=device)
+    sums: Tensor | None = None
+    windows = held = 0  # windows done; the first plane that is held
+    for first, corners in plan.rows():
+        if sums is not None and first > held:
+            leaving = first - held
+            yield sums[:, :leaving], counts[:leaving]
+            _move_up(sums, 1, leaving)
+            _move_up(counts, 0, leaving)
+            held = first
+        for corner in corners:
+            before_window(windows)
+            windows += 1
+            logits = _run_window(network, image, corner, plan.tile, device)
+            if sums is None:
+                sums = _empty_sums(len(logits), room, device)
+            _, y, x = _axis_first(corner, axis)
+            _, height, width = weights.shape
+            inside = (slice(y, y + height), slice(x, x + width))
+            sums[(slice(None), slice(None), *inside)].addcmul_(logits.movedim(axis + 1, 1), weights)
+            counts[(slice(None), *inside)].add_(weights)
+    if sums is not None:
+        yield sums, counts
+
+
+def _axis_first(triple: Triple, axis: int) -> Triple:
+    first, *others = triple[axis], *(n for a, n in enumerate(triple) if a != axis)
+    return first, others[0], others[1]
+
+
+def _run_window(
+    network: Network, image: Tensor, corner: Triple, tile: Triple, device: torch.device
+) -> Tensor:
+    """Logits (C, k, j, i) of one window, as the network gives them."""
+    window = image
+    for axis, (first, length) in enumerate(zip(corner, tile, strict=True)):
+        window = window.narrow(axis + 2, first, length)
+    return network(window.to(device).contiguous())[0]
+
+
+def _empty_sums(outputs: int, room: list[int], device: torch.device) -> Tensor:
+    large = 4 * outputs * prod(room) > MOST_BYTES
+    kind = torch.float16 if large else torch.float32
+    return torch.zeros((outputs, *room), device=device, dtype=kind)
+
+
+def _move_up(array: Tensor, axis: int, planes: int) -> None:
+    """Take the first planes out and append as many that are empty, in place."""
+    stay = array.shape[axis] - planes
+    if stay:
+        array.narrow(axis, 0, stay).copy_(array.narrow(axis, planes, stay).clone())
+    array.narrow(axis, stay, planes).zero_()
