@@ -70,13 +70,24 @@ def test_other_options_are_another_run(scan, paths, change):
     assert find_finished(scan, paths, MODEL, replace(OPTIONS, **change)) is None
 
 
-@pytest.mark.parametrize("name", ("frames", "dicom_series", "dicom_frames", "assume_orientation"))
-def test_what_was_made_with_an_option_is_not_what_is_made_without_it(scan, paths, name):
+@pytest.mark.parametrize(
+    "name, value, recorded",
+    (
+        ("frames", True, {"frames": True}),
+        ("structures", ("one",), {"structures_asked_for": ["one"]}),
+        ("dicom_series", "2", {"dicom_series": "2"}),
+        ("dicom_frames", "1-8", {"dicom_frames": "1-8"}),
+        ("assume_orientation", "RAS", {"assume_orientation": "RAS"}),
+    ),
+)
+def test_what_was_made_with_an_option_is_not_what_is_made_without_it(
+    scan, paths, name, value, recorded
+):
     """A series chosen by number is not the one that is read without a choice."""
     record = json.loads(paths.record.read_text())
-    paths.record.write_text(json.dumps({**record, name: True}))
+    paths.record.write_text(json.dumps({**record, **recorded}))
     assert find_finished(scan, paths, MODEL, OPTIONS) is None
-    assert find_finished(scan, paths, MODEL, replace(OPTIONS, **{name: True})) is not None
+    assert find_finished(scan, paths, MODEL, replace(OPTIONS, **{name: value})) is not None
 
 
 def test_another_model_scan_or_missing_file_is_another_run(scan, paths):
