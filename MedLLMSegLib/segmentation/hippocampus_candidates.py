@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, transform_points
+from MedLLMSegLib.core.geometry import Box, Grid, transform_points
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
 
@@ -167,17 +167,35 @@ def core_region(
 
     None where nothing is above the threshold.
     """
-    regions, count = ndimage.label(probability > threshold, np.ones((3, 3, 3)))
-    if not count:
+    above = probability > threshold
+    box = _box_around(above)
+    if box is None:
         return None
-    sums = ndimage.sum_labels(probability, regions, np.arange(1, count + 1))
-    core: NDArray[np.bool_] = regions == 1 + int(np.argmax(sums))
+    regions, _ = ndimage.label(above[box], np.ones((3, 3, 3)))
+    sums = np.bincount(regions.ravel(), weights=probability[box].ravel())
+    core = np.zeros(probability.shape, bool)
+    core[box] = regions == 1 + int(np.argmax(sums[1:]))  # the first sum is of what is in no region
     return core
 
 
+def _box_around(mask: NDArray[np.bool_]) -> Box | None:
+    """The smallest box [k, j, i] that holds all that is true in a mask; None for an empty one."""
+    spans = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        occupied = np.flatnonzero(mask.any(axis=others))
+        if not len(occupied):
+            return None
+        spans.append(slice(int(occupied[0]), int(occupied[-1]) + 1))
+    k, j, i = spans
+    return k, j, i
+
+
 def centroid(weights: Array) -> NDArray[np.float64]:
-    """(3,) centre of mass of an array [k, j, i], in voxels."""
-    return np.array(ndimage.center_of_mass(weights))
+    """(3,) centre of mass of an array [k, j, i] that is not all zero, in voxels."""
+    places = np.argwhere(weights)  # (n, 3): most voxels weigh nothing
+    centre: NDArray[np.float64] = np.average(places, axis=0, weights=weights[weights != 0])
+    return centre
 
 
 def _view_centre(probability: Array, core: NDArray[np.bool_]) -> NDArray[np.float64]:

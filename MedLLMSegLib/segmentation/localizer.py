@@ -1,6 +1,9 @@
-"""The localizer: a trained network that sees hippocampi and cerebrum, and its views of an image."""
+"""The localizer: a trained network that sees hippocampi and cerebrum, and its views of a scan."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +24,10 @@ from MedLLMSegLib.registry.bundle import Bundle, load_strictly
 from .hippocampus_candidates import Limits
 
 DEFAULT_LIMITS = Limits()
+# Voxels that go through the network together. Measured on a CPU in fp32: four views of 64^3 take
+# 0.22 s together and 0.60 s one by one, because torch leaves oneDNN for inputs that are too small;
+# seven take longer for each, and two of 96^3 gain nothing.
+BATCH_VOX = 4 * 64**3
 
 
 class Localizer:
@@ -46,10 +53,43 @@ class Localizer:
         return cls(network)
 
 
-def sample_scan(volume: Volume, grid: Grid) -> NDArray[np.float32]:
-    """A scan on a grid, in 0..1; beyond the scan is its darkest value."""
-    darkest = float(volume.array.min())
-    return to_unit_range(resample(volume.array, volume.grid, grid, outside=darkest))
+@dataclass(frozen=True)
+class CoarseScan:
+    """A scan with whole blocks of voxels averaged, near the spacing that the localizer works at.
+
+    All its views are taken from this, so that a fine scan is averaged once. darkest: the least
+    value of the scan itself.
+    """
+
+    array: Array
+    grid: Grid
+    darkest: float
+
+    @classmethod
+    def of(cls, volume: Volume, spacing_mm: float) -> CoarseScan:
+        """The scan with blocks of as many voxels as ``spacing_mm`` spans along each axis."""
+        per_mm = np.linalg.norm(np.linalg.inv(volume.ijk_to_ras)[2::-1, :3], axis=1)  # k, j, i
+        grid = _grid_of_blocks(volume.grid, np.floor(spacing_mm * per_mm + 1e-6))
+        array = volume.array if grid is volume.grid else resample(volume.array, volume.grid, grid)
+        return cls(array, grid, float(volume.array.min()))
+
+    def sample(self, grid: Grid) -> NDArray[np.float32]:
+        """The scan on a grid, in 0..1; beyond the scan is its darkest value."""
+        return to_unit_range(resample(self.array, self.grid, grid, outside=self.darkest))
+
+
+def _grid_of_blocks(grid: Grid, counts: Array) -> Grid:
+    """The grid whose voxels are blocks of ``counts`` (k, j, i) voxels; itself for single voxels.
+
+    A last part that fills no block is left out.
+    """
+    sizes = [int(np.clip(count, 1, n)) for count, n in zip(counts, grid.shape, strict=True)]
+    if max(sizes) == 1:
+        return grid
+    k, j, i = (n // size for n, size in zip(grid.shape, sizes, strict=True))
+    to_voxels = np.diag([*sizes[::-1], 1.0])
+    to_voxels[:3, 3] = (np.array(sizes[::-1]) - 1) / 2  # a block's centre, in voxels
+    return Grid((k, j, i), grid.ijk_to_ras @ to_voxels)
 
 
 def to_unit_range(image: Array) -> NDArray[np.float32]:
@@ -65,30 +105,46 @@ def to_unit_range(image: Array) -> NDArray[np.float32]:
     return scaled
 
 
-def predict_both_views(
-    image: Array, network: LocalizerNet, device: torch.device | str
-) -> tuple[Array, Array]:
-    """Class probabilities [6, k, j, i] of an image [k, j, i] in 0..1: (plain, of the mirror image).
+@dataclass(frozen=True)
+class HeadView:
+    """One way to look at a head. image: [k, j, i] in 0..1. mirrored: show its mirror image."""
 
-    Where the two disagree on a side, neither can be trusted.
+    image: Array
+    mirrored: bool = False
+
+
+def predict_views(
+    views: Sequence[HeadView], network: LocalizerNet, device: torch.device | str
+) -> Iterator[Array]:
+    """Class probabilities [6, k, j, i] of each view, whose images have one shape.
+
+    The axes and classes of a mirrored view are turned back. Small views go through the network
+    together (`BATCH_VOX`); the next ones wait until the caller asks for them.
     """
-    return predict_view(image, network, device), predict_view(image, network, device, mirrored=True)
+    network = network.to(device)
+    multiple = network.config.multiple
+    shape = views[0].image.shape
+    padding = [(0, -length % multiple) for length in shape]
+    padded_vox = np.prod(
+        [length + after for length, (_, after) in zip(shape, padding, strict=True)]
+    )
+    at_once = max(1, BATCH_VOX // int(padded_vox))
+    for first in range(0, len(views), at_once):
+        batch = views[first : first + at_once]
+        images = np.stack([np.pad(view.image, padding) for view in batch])[:, None]
+        mirrored = [number for number, view in enumerate(batch) if view.mirrored]
+        probabilities = _predict(torch.from_numpy(images).to(device), mirrored, network)
+        k, j, i = shape
+        yield from probabilities.cpu().numpy()[:, :, :k, :j, :i]
 
 
 @torch.inference_mode()
-def predict_view(
-    image: Array, network: LocalizerNet, device: torch.device | str, mirrored: bool = False
-) -> Array:
-    """Class probabilities [6, k, j, i] of an image [k, j, i] in 0..1.
+def _predict(images: torch.Tensor, mirrored: list[int], network: LocalizerNet) -> torch.Tensor:
+    """(B, 1, K, J, I) -> class probabilities (B, 6, K, J, I).
 
-    mirrored: the network sees the mirror image; axes and classes are turned back.
+    mirrored: which of the batch the network sees as mirror images.
     """
-    multiple = network.config.multiple
-    padding = [(0, -length % multiple) for length in image.shape]
-    padded = torch.from_numpy(np.pad(image, padding))[None, None].to(device)  # (1, 1, K, J, I)
-    logits = network.to(device)(padded.flip(-1) if mirrored else padded).float()
-    if mirrored:
-        logits = logits.flip(-1)[:, list(MIRRORED)]
-    k, j, i = image.shape
-    probabilities: Array = logits.softmax(1)[0].cpu().numpy()[:, :k, :j, :i]
-    return probabilities
+    images[mirrored] = images[mirrored].flip(-1)
+    logits: torch.Tensor = network(images).float()
+    logits[mirrored] = logits[mirrored].flip(-1)[:, list(MIRRORED)]
+    return logits.softmax(1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED, LocalizerConfig
-from MedLLMSegLib.segmentation.localizer import predict_both_views, to_unit_range
+from MedLLMSegLib.segmentation.localizer import HeadView, predict_views, to_unit_range
 
 
 def test_the_mirrored_view_comes_back_with_axes_and_sides_restored():
@@ -19,11 +19,13 @@ def test_the_mirrored_view_comes_back_with_axes_and_sides_restored():
         config = LocalizerConfig()
 
         def forward(self, image):
-            logits = torch.zeros(1, 6, *image.shape[2:])
+            logits = torch.zeros(len(image), 6, *image.shape[2:])
             logits[:, 3, ..., :16], logits[:, 4, ..., 16:] = 9.0, 9.0
             return logits
 
-    plain, mirrored = predict_both_views(np.zeros((32, 32, 32), np.float32), Halves(), "cpu")
+    image = np.zeros((32, 32, 32), np.float32)
+    views = (HeadView(image), HeadView(image, mirrored=True))
+    plain, mirrored = predict_views(views, Halves(), "cpu")
     np.testing.assert_allclose(plain, mirrored, atol=1e-6)
 
 

@@ -1,13 +1,23 @@
 """The looks at a tilted head: half of them in the mirror, so that a network's bias cancels."""
 
 import numpy as np
+import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from MedLLMSegLib.core.geometry import centred_grid
 from MedLLMSegLib.core.progress import Progress
-from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED, LocalizerConfig
-from MedLLMSegLib.segmentation.localize import Limits, Localizer, Location, average_over_tilts
+from MedLLMSegLib.segmentation.localize import (
+    TILT_DEG,
+    Limits,
+    Localizer,
+    Location,
+    average_centres,
+    centres_over_tilts,
+    tilted_grid,
+)
+from MedLLMSegLib.segmentation.localizer import CoarseScan
 
 TRUE_RAS = np.array([-26.0, -20.0, -12.0])
 BIAS_VOX = 2  # the stand-in sees everything so many voxels too far towards lower i
@@ -33,11 +43,36 @@ def test_a_bias_of_the_network_cancels_over_tilts_in_the_mirror():
     grid = centred_grid((0, 0, 0), (64, 64, 64), spacing_mm)
     indices = np.moveaxis(np.indices(grid.shape)[::-1], 0, -1)  # (k, j, i, 3) of i, j, k
     ras = indices @ grid.ijk_to_ras[:3, :3].T + grid.ijk_to_ras[:3, 3]
-    scan = Volume((np.linalg.norm(ras - TRUE_RAS, axis=-1) < 8).astype(np.float32), grid.ijk_to_ras)
+    scan = CoarseScan((np.linalg.norm(ras - TRUE_RAS, axis=-1) < 8).astype(np.float32), grid, 0.0)
     seen = Location("left", tuple(TRUE_RAS), 0.9, 3.0)
     localizer = Localizer(BiasedNetwork(), Limits(spread_mm=1e3))
-    (place,) = average_over_tilts((seen,), scan, np.zeros(3), localizer, "cpu", Progress())
+    centres = centres_over_tilts((seen,), scan, np.zeros(3), localizer, "cpu", Progress())
+    assert len(centres["left"]) == 7
+    (place,) = average_centres((seen,), centres, localizer.limits)
     off_mm = np.linalg.norm(np.array(place.centre_ras) - TRUE_RAS)
     # Of seven looks four are biased one way and three the other.
     bound_mm = 0.3 * BIAS_VOX * spacing_mm
     assert off_mm < bound_mm
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("sign", (1, -1))
+def test_a_tilted_window_is_turned_about_its_centre(axis, sign):
+    centre = np.array([10.0, -20.0, 5.0])
+    grid = tilted_grid(centre, axis, sign * TILT_DEG, 3.0)
+    np.testing.assert_allclose(grid.centre_ras(), centre, atol=1e-9)
+    turn = Rotation.from_euler("xyz"[axis], sign * TILT_DEG, degrees=True)
+    np.testing.assert_allclose(grid.ijk_to_ras[:3, :3], 3 * turn.as_matrix(), atol=1e-12)
+
+
+def test_places_on_which_the_views_disagree_are_left_out():
+    places = (
+        Location("left", (0.0, 0.0, 0.0), 0.9, 3.0),
+        Location("right", (50.0, 0, 0), 0.9, 3.0),
+    )
+    steady = [np.array([1.0, 2.0, 3.0 + shift]) for shift in (-0.5, 0.0, 0.0, 0.5)]
+    spread = [np.array([50.0, 0.0, shift]) for shift in (-9.0, 0.0, 0.0, 9.0)]
+    (left,) = average_centres(places, {"left": steady, "right": spread}, Limits())
+    assert left == Location("left", (1.0, 2.0, 3.0), 0.9, 3.0)
+    too_few = {"left": steady[:3], "right": []}
+    assert average_centres(places, too_few, Limits()) == ()
