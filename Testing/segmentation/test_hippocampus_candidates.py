@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import centred_grid, transform_points
@@ -14,6 +15,8 @@ from MedLLMSegLib.segmentation.hippocampus_candidates import (
     Candidate,
     Limits,
     accept_candidates,
+    centroid,
+    core_region,
     find_candidates,
 )
 
@@ -127,3 +130,21 @@ def test_a_stray_blob_does_not_pull_the_centre():
     stray[1, 40:42, 40:42, 5:7] = 0.9
     one, two = (find_candidates(m, m, grid)[0] for m in (maps, stray))
     np.testing.assert_allclose(one.centre_ras, two.centre_ras, atol=1e-3)
+
+
+def test_the_core_is_the_region_with_the_most_probability_and_nothing_of_the_others():
+    probability = np.zeros((9, 10, 11), np.float32)
+    probability[1, 1, 1:6] = 0.3  # five voxels, 1.5 in all
+    probability[5:7, 6, 9] = 0.9  # two voxels, 1.8 in all
+    probability[7, 7, 10] = 0.25  # touches them by a corner
+    core = core_region(probability)
+    expected = np.zeros(probability.shape, bool)
+    expected[5:7, 6, 9] = expected[7, 7, 10] = True
+    np.testing.assert_array_equal(core, expected)
+    np.testing.assert_allclose(
+        centroid(probability * core), ndimage.center_of_mass(probability * core), rtol=1e-6
+    )
+
+
+def test_nothing_above_the_threshold_has_no_core():
+    assert core_region(np.full((4, 4, 4), 0.2, np.float32), 0.2) is None

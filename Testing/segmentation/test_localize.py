@@ -184,6 +184,26 @@ def test_progress_can_cancel(head, localizer):
         localize(head, localizer, progress=stop)
 
 
+def test_it_can_be_cancelled_between_any_two_calls_of_the_network(head, localizer):
+    """Each call takes a few tenths of a second, and each is followed by a report."""
+    from MedLLMSegLib.core.errors import Cancelled
+
+    calls = []
+    count = localizer.network.register_forward_hook(lambda *_: calls.append(len(reports)))
+    reports: list[float] = []
+
+    def listen(stage, fraction):
+        reports.append(fraction)
+        if len(calls) == 3:
+            raise Cancelled
+
+    with count, pytest.raises(Cancelled):
+        localize(head, localizer, progress=listen)
+    assert len(calls) == 3
+    assert len(set(calls)) == 3  # there were reports between the calls
+    assert reports == sorted(reports)
+
+
 def test_training_can_begin_with_a_bundles_weights(localizer):
     from MedLLMSegLib.training.localizer.train_localizer import beginning
 

@@ -6,8 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES, MIRRORED, LocalizerConfig
-from MedLLMSegLib.segmentation.localizer import HeadView, predict_views, to_unit_range
+from MedLLMSegLib.core.geometry import Grid, covering_grid, transform_points
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.networks.segmentation.localizer_network import (
+    CLASSES,
+    MIRRORED,
+    LocalizerConfig,
+    LocalizerNet,
+)
+from MedLLMSegLib.segmentation import localizer as localizer_module
+from MedLLMSegLib.segmentation.localizer import (
+    BATCH_VOX,
+    CoarseScan,
+    HeadView,
+    predict_views,
+    to_unit_range,
+)
 
 
 def test_the_mirrored_view_comes_back_with_axes_and_sides_restored():
@@ -27,6 +41,80 @@ def test_the_mirrored_view_comes_back_with_axes_and_sides_restored():
     views = (HeadView(image), HeadView(image, mirrored=True))
     plain, mirrored = predict_views(views, Halves(), "cpu")
     np.testing.assert_allclose(plain, mirrored, atol=1e-6)
+
+
+class Watched(torch.nn.Module):
+    """An untrained network that notes the shapes it was called with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = LocalizerNet(LocalizerConfig(channels=(4, 8, 8))).eval()
+        self.config = self.network.config
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, image):
+        self.shapes.append(tuple(image.shape))
+        return self.network(image)
+
+
+def test_a_view_among_others_gives_what_it_gives_alone(monkeypatch):
+    rng, watched = np.random.default_rng(0), Watched()
+    views = [
+        HeadView(rng.random((10, 13, 16), np.float32), mirrored) for mirrored in (0, 1, 0, 1, 1)
+    ]
+    monkeypatch.setattr(localizer_module, "BATCH_VOX", 2 * 12 * 16 * 16)
+    together = list(predict_views(views, watched, "cpu"))
+    assert [shape[0] for shape in watched.shapes] == [2, 2, 1]
+    monkeypatch.setattr(localizer_module, "BATCH_VOX", 1)
+    for view, probabilities in zip(views, together, strict=True):
+        (alone,) = predict_views([view], watched, "cpu")
+        assert probabilities.shape == (6, 10, 13, 16)
+        np.testing.assert_allclose(probabilities, alone, atol=1e-6)
+    assert np.abs(together[0] - together[2]).max() > 1e-3  # the network does look at the image
+
+
+@pytest.mark.parametrize("edge, at_once", [(64, 4), (80, 2), (84, 1)])
+def test_large_views_go_through_the_network_one_by_one(edge, at_once):
+    class Instant(Watched):
+        def forward(self, image):
+            self.shapes.append(tuple(image.shape))
+            return torch.zeros(len(image), 6, *image.shape[2:])
+
+    instant = Instant()
+    views = [HeadView(np.zeros((edge, edge, edge), np.float32))] * 4
+    assert len(list(predict_views(views, instant, "cpu"))) == 4
+    assert {shape[0] for shape in instant.shapes} == {at_once}
+    assert at_once * edge**3 <= BATCH_VOX
+
+
+@pytest.mark.parametrize("spacing_mm", [(0.7, 1.6, 3.4), (1.4, 0.6, 0.75), (4.0, 4.0, 4.0)])
+def test_a_coarse_scan_has_its_values_where_they_were(spacing_mm):
+    """A ramp's mean over a block is its value at the block's centre."""
+    i_mm, j_mm, k_mm = spacing_mm
+    matrix = np.array([[0, j_mm, 0, 5], [-i_mm, 0, 0, 7], [0, 0, k_mm, -30], [0, 0, 0, 1.0]])
+
+    def ramp(ijk_to_ras, shape):
+        indices = np.moveaxis(np.indices(shape)[::-1], 0, -1).reshape(-1, 3)  # (n, 3) of i, j, k
+        return (transform_points(ijk_to_ras, indices) @ (1.0, 10.0, 100.0)).reshape(shape)
+
+    scan = Volume(ramp(matrix, (20, 25, 31)).astype(np.float32), matrix)
+    coarse = CoarseScan.of(scan, 3.0)
+    assert all(1.5 < mm < 6 for mm in coarse.grid.spacing_mm)
+    np.testing.assert_allclose(
+        coarse.array, ramp(coarse.grid.ijk_to_ras, coarse.grid.shape), atol=0.01
+    )
+    assert coarse.darkest == scan.array.min() < coarse.array.min() + 0.01
+
+
+def test_beyond_the_scan_a_view_shows_the_scans_darkest_value():
+    fine = np.full((30, 30, 30), 10.0, np.float32)
+    fine[4, 4, 4] = -5.0  # lost in the mean of its block
+    coarse = CoarseScan.of(Volume(fine, np.eye(4)), 3.0)
+    wide = covering_grid(Grid((60, 60, 60), np.eye(4)), 3.0)
+    seen = coarse.sample(wide)
+    assert seen[0, 0, 0] == 1.0
+    assert seen[-1, -1, -1] == 0.0
 
 
 def test_mirrored_classes_are_an_exchange_of_sides():
