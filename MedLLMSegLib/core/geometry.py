@@ -1,4 +1,4 @@
-"""Voxel grids in space, and moving images between them: pure functions on arrays and matrices.
+"""Voxel grids in space, and maps between them: pure functions on arrays and matrices.
 
 A grid is a shape (k, j, i) and ``ijk_to_ras`` (4 x 4, mm). Matrices act on (i, j, k, 1) as in MRML;
 arrays are [k, j, i] as in SimpleITK. Only `voxel_map` reverses the order of the axes.
@@ -16,7 +16,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import ndimage
 
 from .types import Array, Triple
 
@@ -193,65 +192,6 @@ def voxel_map(from_grid: Grid, to_grid: Grid) -> Array:
     reverse = np.eye(4)[[2, 1, 0, 3]]
     kji: Array = reverse @ ijk @ reverse
     return kji
-
-
-def resample(
-    array: Array, from_grid: Grid, to_grid: Grid, order: int = 1, outside: float | None = None
-) -> Array:
-    """Sample an image [k, j, i] at the voxel centres of another grid.
-
-    order: 1 for trilinear (returns float32), 0 for nearest (keeps the data type).
-    outside: value beyond the scan; None repeats the scan's outermost voxels.
-    Where the new grid is coarser, voxels are averaged first, so that fine detail does not alias.
-    """
-    if order:
-        array, from_grid = _averaged(np.asarray(array), from_grid, to_grid)
-    matrix = voxel_map(from_grid, to_grid)
-    resampled: Array = np.empty(to_grid.shape, np.float32 if order else array.dtype)
-    ndimage.affine_transform(
-        array,
-        matrix[:3, :3],
-        matrix[:3, 3],
-        output_shape=to_grid.shape,
-        output=resampled,
-        order=order,
-        mode="nearest" if outside is None else "constant",
-        cval=0.0 if outside is None else outside,
-        prefilter=False,
-    )
-    return resampled
-
-
-def _averaged(array: Array, grid: Grid, target: Grid) -> tuple[Array, Grid]:
-    """The image with whole blocks of voxels averaged, and its grid.
-
-    Blocks are formed along each axis that is at least twice as fine as the target.
-    """
-    # Voxels of the source that one voxel of the target spans, per axis
-    span = np.linalg.norm(voxel_map(grid, target)[:3, :3], axis=1)
-    factors = [
-        int(max(1, min(np.floor(s + 1e-6), n))) for s, n in zip(span, array.shape, strict=True)
-    ]
-    if max(factors) == 1:
-        return array, grid
-    for axis, factor in enumerate(factors):
-        if factor > 1:
-            array = _block_means(array, axis, factor)
-    scale = np.diag([*factors[::-1], 1.0])
-    scale[:3, 3] = (np.array(factors[::-1]) - 1) / 2.0
-    k, j, i = array.shape
-    return array, Grid((k, j, i), grid.ijk_to_ras @ scale)
-
-
-def _block_means(array: Array, axis: int, factor: int) -> Array:
-    """Means of blocks of ``factor`` voxels along an axis, as float32; a last part is left out."""
-    length = array.shape[axis] - array.shape[axis] % factor
-    # A view, because copying a large scan takes a second
-    whole_blocks = array[(slice(None),) * axis + (slice(length),)]
-    starts = np.arange(0, length, factor)
-    sums = np.add.reduceat(whole_blocks, starts, axis=axis, dtype=np.float32)
-    means: Array = sums / np.float32(factor)
-    return means
 
 
 def overlap_box(grid: Grid, other: Grid, margin_vox: int = 1) -> Box:

@@ -17,10 +17,10 @@ from MedLLMSegLib.core.geometry import (
     Grid,
     inside_mask,
     regridded,
-    resample,
     square_around,
     sub_grid,
 )
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.io.radiograph import Radiograph
 from MedLLMSegLib.registry.classifier_config import PreparationConfig

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, regridded, resample, square_around
+from MedLLMSegLib.core.geometry import Grid, regridded, square_around
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.classifier_config import PreparationConfig

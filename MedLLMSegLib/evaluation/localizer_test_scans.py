@@ -10,7 +10,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from MedLLMSegLib.core.geometry import Grid, resample, sub_grid, transform_points
+from MedLLMSegLib.core.geometry import Grid, sub_grid, transform_points
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume

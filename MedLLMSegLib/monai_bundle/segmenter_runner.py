@@ -36,7 +36,8 @@ from monai.utils import MetaKeys, SpaceKeys
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, resample
+from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.io.volume_files import load_volume

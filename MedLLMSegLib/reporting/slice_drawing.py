@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import Normal, Stroke
 
-from MedLLMSegLib.core.geometry import Grid, resample
+from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 

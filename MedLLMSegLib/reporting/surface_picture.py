@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 from skimage.measure import marching_cubes
 
-from MedLLMSegLib.core.geometry import covering_grid, resample, transform_points
+from MedLLMSegLib.core.geometry import covering_grid, transform_points
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 
 from .slice_drawing import BACKGROUND, INK, draw_scale

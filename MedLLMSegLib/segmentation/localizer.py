@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, resample
+from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.localizer_network import (

@@ -15,9 +15,9 @@ from MedLLMSegLib.core.geometry import (
     aligned_grid,
     covering_grid,
     overlap_box,
-    resample,
     sub_grid,
 )
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume
 

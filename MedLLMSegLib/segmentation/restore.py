@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from MedLLMSegLib.core.geometry import inside_mask, overlap_box, resample, sub_grid
+from MedLLMSegLib.core.geometry import inside_mask, overlap_box, sub_grid
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 
 from .prepare import Restore
@@ -102,7 +103,8 @@ def _sample(probabilities: Array, way_back: Restore, box: Box) -> NDArray[np.flo
     target = sub_grid(way_back.scan, box)
     values = np.empty((len(probabilities), *target.shape), np.float32)
     for class_number, probability in enumerate(probabilities):
-        values[class_number] = resample(probability, way_back.crop, target)
+        # Not averaged: at a thick slice's centre the network saw the slice, a mean already
+        values[class_number] = resample(probability, way_back.crop, target, average=False)
     outside = ~inside_mask(way_back.crop, target)
     values[:, outside] = 0
     values[0, outside] = 1

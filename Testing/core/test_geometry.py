@@ -11,11 +11,11 @@ from MedLLMSegLib.core.geometry import (
     inside_mask,
     overlap_box,
     regridded,
-    resample,
     square_around,
     sub_grid,
     transform_points,
 )
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.segmentation.prepare import Restore, normalise, prepare, whole_grid
 from MedLLMSegLib.segmentation.restore import restore

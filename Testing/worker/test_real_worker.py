@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from MedLLMSegLib import Volume, load_model, load_volume, segment
-from MedLLMSegLib.core.geometry import Grid, resample, transform_points
+from MedLLMSegLib.core.geometry import Grid, transform_points
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
 from MedLLMSegLib.worker.client import MODULE
 from Testing.helpers.brain_template import template_path

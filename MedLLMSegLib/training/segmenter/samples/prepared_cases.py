@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import resample
 from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
