@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from MedLLMSegLib.core.geometry import Grid, inside_mask, voxel_map
 from MedLLMSegLib.core.progress import Progress
-from MedLLMSegLib.core.resampling import sample_count, sub_positions
 from MedLLMSegLib.segmentation.prepare import Restore
 from MedLLMSegLib.segmentation.scores import Reading, Scores, ScoresGather, differs
 from MedLLMSegLib.segmentation.way_back import find_on_scan, reach_of
@@ -32,19 +31,17 @@ def smooth_probabilities(classes, shape, seed=0, dtype=torch.float32):
 def interpolated(probabilities, crop, scan):
     """(classes, k, j, i) on the scan, the slow way; beyond the crop's faces background."""
     matrix = voxel_map(crop, scan)
-    counts = [sample_count(span) for span in np.linalg.norm(matrix[:3, :3], axis=0)]
-    offsets = list(product(*map(sub_positions, counts)))
     values = np.zeros((len(probabilities), *scan.shape))
     for number, probability in enumerate(probabilities.double().numpy()):
-        for offset in offsets:
-            values[number] += ndimage.affine_transform(
-                probability,
-                matrix[:3, :3],
-                matrix[:3, 3] + matrix[:3, :3] @ np.array(offset),
-                output_shape=scan.shape,
-                order=1,
-                mode="nearest",
-            ) / len(offsets)
+        ndimage.affine_transform(
+            probability,
+            matrix[:3, :3],
+            matrix[:3, 3],
+            output_shape=scan.shape,
+            output=values[number],
+            order=1,
+            mode="nearest",
+        )
     outside = ~inside_mask(crop, scan)
     values[:, outside] = 0
     values[0, outside] = 1
