@@ -17,6 +17,7 @@ from MedLLMSegLib.core.geometry import (
     overlap_box,
     sub_grid,
 )
+from MedLLMSegLib.core.percentiles import percentiles
 from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume
@@ -90,8 +91,9 @@ def prepare(
     """
     margin = 2 + int(np.ceil(max(crop.spacing_mm) / min(volume.spacing_mm)))
     box = overlap_box(volume.grid, crop, margin)
-    array = resample(volume.array[box], sub_grid(volume.grid, box), crop)
-    return normalise(array, grey), Restore(volume.grid, crop)
+    array: NDArray[np.float32] = resample(volume.array[box], sub_grid(volume.grid, box), crop)
+    normalise_in_place(array, grey)
+    return array, Restore(volume.grid, crop)
 
 
 def whole_grid(
@@ -114,19 +116,48 @@ def whole_grid(
 
 
 def normalise(array: Array, grey: GreyScale | None = None) -> NDArray[np.float32]:
-    """Clip, then scale to mean 0 and standard deviation 1, as float32.
+    """Clip, then scale to mean 0 and standard deviation 1: a new array of float32.
 
     Without ``grey``, each scan is clipped to its own 0.5th and 99.5th percentile and scaled by its
     own mean and deviation: raw MR intensities differ by four orders of magnitude between scanners.
     grey: (lowest, highest, mean, standard deviation) for all scans alike, where the same number is
     the same tissue in each scan, as in CT (as nnU-Net does, Isensee et al. 2021).
     """
-    if grey is not None:
+    values = array.astype(np.float32, order="C")
+    normalise_in_place(values, grey)
+    return values
+
+
+def normalise_in_place(values: NDArray[np.float32], grey: GreyScale | None = None) -> None:
+    """As `normalise`, for a contiguous array of its own, without another one."""
+    if grey is None:
+        low, high = percentiles(values, (0.5, 99.5))
+        if high <= low:
+            low, high = -np.inf, np.inf
+        mean, deviation = _clip(values, low, high)
+    else:
         low, high, mean, deviation = grey
-        scaled = (np.clip(array, low, high) - mean) / max(deviation, 1e-6)
-        return scaled.astype(np.float32)
-    low, high = np.percentile(array, (0.5, 99.5))
-    clipped = np.clip(array, low, high) if high > low else array
-    values = clipped.astype(np.float32)
-    normalised: NDArray[np.float32] = (values - values.mean()) / max(float(values.std()), 1e-6)
-    return normalised
+        np.clip(values, low, high, out=values)
+    for part in _parts(values):
+        np.subtract(part, np.float32(mean), out=part)
+        np.multiply(part, np.float32(1 / max(deviation, 1e-6)), out=part)
+
+
+def _clip(values: NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
+    """Clip in place; returns (mean, standard deviation) afterwards."""
+    total = squares = 0.0
+    parts = _parts(values)
+    for part in parts:
+        np.clip(part, low, high, out=part)
+        total += float(part.sum(dtype=np.float64))
+    mean = total / values.size
+    for part in parts:
+        deviations = part - np.float32(mean)
+        squares += float(np.dot(deviations, deviations))
+    return mean, float(np.sqrt(squares / values.size))
+
+
+def _parts(values: NDArray[np.float32], length: int = 1 << 16) -> list[NDArray[np.float32]]:
+    """Views of consecutive voxels, each small enough for the cache."""
+    flat = values.reshape(-1)
+    return [flat[first : first + length] for first in range(0, flat.size, length)]
