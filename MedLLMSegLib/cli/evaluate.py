@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
-from .common_options import Subparsers, add_device_option, typed_path
+from .common_options import Subparsers, add_device_option, add_precision_option, typed_path
 from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add_parser(commands: Subparsers) -> None:
         help="where to write; optional with --compare",
     )
     add_device_option(parser)
+    add_precision_option(parser)
     _add_measure_options(parser)
     _add_compare_options(parser)
     parser.set_defaults(run=_evaluate)
@@ -139,7 +140,7 @@ def _evaluate_segmenter(args: argparse.Namespace) -> None:
     from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
     from MedLLMSegLib.evaluation.summary_table import summary_table
 
-    options = EvaluationOptions(args.device, args.calibration, args.augment)
+    options = EvaluationOptions(args.device, args.calibration, args.augment, args.precision)
     with ScanBar([args.data]) as bar:
         summary = evaluate(
             args.model, args.data, args.output, args.cases, options, progress=bar.first()
@@ -154,6 +155,10 @@ def _evaluate_classifier(args: argparse.Namespace) -> None:
                 f"--{name} is for segmentation; leave it out, as a classifier's calibration is"
                 " always measured."
             )
+    if args.precision != "auto":
+        raise UserError(
+            "--precision is for segmentation; leave it out, as classifiers run in fp32."
+        )
     from MedLLMSegLib.evaluation.evaluate_classifier import evaluate_classifier, summary_text
 
     with ScanBar([args.data]) as bar:

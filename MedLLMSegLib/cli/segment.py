@@ -8,7 +8,13 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
-from .common_options import FRAME_NUMBERS, Subparsers, add_device_option, typed_path
+from .common_options import (
+    FRAME_NUMBERS,
+    Subparsers,
+    add_device_option,
+    add_precision_option,
+    typed_path,
+)
 from .printed_results import print_results
 from .terminal.terminal_progress import ScanBar
 
@@ -53,6 +59,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)",
     )
     add_device_option(parser)
+    add_precision_option(parser)
     parser.add_argument(
         "--side",
         choices=("left", "right"),
@@ -161,7 +168,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         structures=names_in(args.structures) if args.structures is not None else (),
         volumetry=args.volumetry,
     )
-    model = load_model(args.model, args.device)
+    model = load_model(args.model, args.device, args.precision)
     check_names(
         options.structures,
         (*model.structures_for(lateral=True), *model.structures_for(lateral=False)),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+from functools import cache
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
-_FIELDS = ("model name", "cpu family", "model", "stepping")
+# What tells processors of one name apart: on x86, and on ARM, where there is no name at all
+_NUMBERS = ("cpu family", "model", "stepping", "CPU implementer", "CPU part")
 
 
 def processor_name() -> str:
@@ -19,7 +21,7 @@ def processor_model() -> str:
     same name.
     """
     info = _cpu_info()
-    numbers = [f"{field} {info[field]}" for field in _FIELDS[1:] if field in info]
+    numbers = [f"{field} {info[field]}" for field in _NUMBERS if field in info]
     return ", ".join([processor_name(), *numbers])
 
 
@@ -28,6 +30,7 @@ def is_arm() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
+@cache
 def _cpu_info() -> dict[str, str]:
     """The fields of the first processor in /proc/cpuinfo; {} on other systems."""
     try:

@@ -111,6 +111,7 @@ class Segmentation:
     model: the model's id. seconds: wall time.
     uncertainty: float32 [k, j, i] from 0 (sure) to 1 (all classes equally likely), if asked for.
     intracranial: of a model of the whole brain; None for any other.
+    precision: "fp32" or "bf16", in which the model's network ran; "" where that is not known.
     """
 
     labels: Volume
@@ -122,6 +123,7 @@ class Segmentation:
     seconds: float = 0.0
     uncertainty: Volume | None = None
     intracranial: IntracranialVolume | None = None
+    precision: str = ""
 
     @property
     def found(self) -> tuple[Structure, ...]:

@@ -32,12 +32,14 @@ class CaseResult:
 
     structures: those that the model could find; None where it failed. reliability: the case's
     reliability table (see `metrics.calibration`), if calibration is measured. model: its id.
+    precision: "fp32" or "bf16", in which its network ran.
     """
 
     score: Score
     structures: tuple[Structure, ...] | None = None
     reliability: Array | None = None
     model: str = ""
+    precision: str = ""
 
 
 def measure_segmentation(
@@ -57,7 +59,9 @@ def measure_segmentation(
     if calibration:
         table = _voxel_table(segmentation, truth)
         score.values |= _case_metrics(segmentation, truth, table)
-    return CaseResult(score, segmentation.structures, table, segmentation.model)
+    return CaseResult(
+        score, segmentation.structures, table, segmentation.model, segmentation.precision
+    )
 
 
 def _columns(by_structure: dict[str, dict[str, float]]) -> dict[str, float]:

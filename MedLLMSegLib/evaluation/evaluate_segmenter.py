@@ -32,12 +32,14 @@ class EvaluationOptions:
     """How to segment, and what to measure besides the metrics.
 
     calibration: also measure whether the probabilities are honest and whether uncertainty marks the
-    errors. augment: the number of further views of each scan that are averaged.
+    errors. augment: the number of further views of each scan that are averaged. precision: "auto",
+    "fp32" or "bf16", as for `load_model`.
     """
 
     device: str = "auto"
     calibration: bool = False
     augment: int = 0
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.augment < 0:
@@ -107,7 +109,11 @@ def evaluate(
     scores = [result.score for result in results]
     name = next((result.model for result in results if result.model), str(model))
     summary = summarize_scores(scores, name, data, time.monotonic() - began)
-    summary |= {"weights_sha256": segmenter.sha256, "augment": options.augment}
+    summary |= {
+        "weights_sha256": segmenter.sha256,
+        "augment": options.augment,
+        "precision": sorted({result.precision for result in results if result.precision}),
+    }
     if options.calibration:
         summary["calibration"] = calibration_summary(summary["means"], results)
     _write(scores, summary, output_csv)
@@ -136,7 +142,9 @@ def _segmenter(
     from MedLLMSegLib.segmentation import pipeline  # torch comes with it: only when it is needed
 
     loaded = pipeline.load_model(
-        Path(model) if isinstance(model, os.PathLike) else model, options.device
+        Path(model) if isinstance(model, os.PathLike) else model,
+        options.device,
+        options.precision,
     )
     return _Segmenter(
         lambda volume: pipeline.segment(volume, loaded, **arguments),

@@ -29,6 +29,8 @@ def summary_table(summary: Json) -> str:
         " intervals are drawn"
     )
     lines += [f"Surfaces: {SURFACES}.", f"Rule: {summary['rule']}."]
+    if summary.get("precision"):
+        lines.append(f"The network ran in {' and '.join(summary['precision'])}.")
     if summary["charged"]:
         charged = ", ".join(f"{key} in {count}" for key, count in summary["charged"].items())
         lines.append(

@@ -132,7 +132,10 @@ def _facts(volume: Volume, segmentation: Segmentation) -> str:
     size = " × ".join(str(n) for n in volume.array.shape[::-1])
     spacing = " × ".join(f"{s:.4g}" for s in volume.spacing_mm[::-1])
     seconds = f", {segmentation.seconds:.1f} s" if segmentation.seconds else ""
-    model = f" · model {escape(segmentation.model)}{seconds}" if segmentation.model else ""
+    precision = f" in {escape(segmentation.precision)}" if segmentation.precision else ""
+    model = (
+        f" · model {escape(segmentation.model)}{precision}{seconds}" if segmentation.model else ""
+    )
     return f"{size} voxels of {spacing} mm, {orientation(volume.ijk_to_ras)}{model}"
 
 

@@ -15,7 +15,9 @@ from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
+from .kept_precision import FP32
 from .loaded_segmenter import SegmenterModel
 from .localize import SIDES, Localizer, Location, is_crop, localize
 from .prepare import Preparation, Restore, prepare, whole_grid
@@ -33,11 +35,13 @@ class OrganOutline:
     """One organ on a crop.
 
     probabilities: float32 [classes, k, j, i] on `way_back.crop`. side: "left", "right" or None.
+    precision: "fp32" or "bf16", of the network.
     """
 
     probabilities: Array
     way_back: Restore
     side: str | None
+    precision: str = FP32
 
     @cached_property
     def organ_vox(self) -> NDArray[np.int_]:
@@ -75,7 +79,7 @@ def segment_sides(
             f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the'
             " head."
         )
-    return RunResult(structures, maps, notes)
+    return RunResult(structures, maps, notes, outlines[-1].precision)
 
 
 def _outline_crop(
@@ -178,15 +182,17 @@ def outline_organ(
     """
     grey = Preparation.from_settings(model.settings).grey
     array, way_back = prepare(volume, grid, grey)
+    precision = model.precision_for(array, WINDOW, progress)
     probabilities = mean_probabilities(
         model.network,
         array,
         model.device,
         temperature=model.temperature,
+        precision=precision.name,
         views=make_views(augment, array.shape),
         progress=progress,
     )
-    return OrganOutline(probabilities, way_back, side)
+    return OrganOutline(probabilities, way_back, side, precision.name)
 
 
 def _is_plausible(

@@ -16,6 +16,9 @@ from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
+from .kept_precision import FP32
+from .precision import float32_logits
+
 SMALLEST_TILE = 32  # voxels of an axis: smaller tiles show a network too little
 
 # Stages that are reported after a fallback. A run's notes name them. The order is the priority:
@@ -92,12 +95,13 @@ def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]
 class _Attempt:
     """One way to run a network.
 
-    tile: voxels (k, j, i) at once. stage: the name that is reported.
+    tile: voxels (k, j, i) at once. stage: the name that is reported. precision: "fp32" or "bf16".
     """
 
     device: torch.device
     tile: Triple
     stage: str = "segment"
+    precision: str = FP32
 
     def with_smaller_tiles(self) -> _Attempt:
         """Half the tile along each axis, down to `SMALLEST_TILE`."""
@@ -112,6 +116,7 @@ def predict(
     window: Triple = WINDOW,
     overlap: float = 0.5,
     progress: Report | None = None,
+    precision: str = FP32,
 ) -> NDArray[np.float32]:
     """Logits of a prepared array.
 
@@ -119,6 +124,7 @@ def predict(
     goes through whole. A larger one goes through MONAI's sliding window with Gaussian weights; the
     result is gathered in the computer's memory whatever the device. An axis shorter than the
     window is taken as it is. `progress` is called before each window, and may raise `Cancelled`.
+    precision: "fp32" or "bf16".
 
     Where the device's memory runs out, everything is done again with half the window, down to 32
     voxels an axis, and then on the CPU; the stage is then `SMALLER_TILES` or `ON_CPU`. Where the
@@ -126,7 +132,7 @@ def predict(
     ``device`` again.
     """
     full_tile = _tile(window, array.shape)
-    attempt = _Attempt(device, full_tile)
+    attempt = _Attempt(device, full_tile, precision=precision)
     reporter = Progress.of(progress)
     while True:
         try:
@@ -158,7 +164,8 @@ def _next_attempt(attempt: _Attempt, error: RuntimeError, full_tile: Triple) -> 
     smaller = attempt.with_smaller_tiles()
     if smaller.tile != attempt.tile:
         return smaller
-    return None if on_cpu else _Attempt(torch.device("cpu"), full_tile, ON_CPU)
+    cpu = torch.device("cpu")
+    return None if on_cpu else replace(attempt, device=cpu, tile=full_tile, stage=ON_CPU)
 
 
 def free_memory(device: torch.device) -> None:
@@ -176,7 +183,8 @@ def _run(
     image = torch.from_numpy(np.ascontiguousarray(array))[None, None]  # (1, 1, K, J, I)
     if attempt.tile == array.shape:
         progress(attempt.stage, 0.0)
-        logits: NDArray[np.float32] = network(image.to(attempt.device))[0].float().cpu().numpy()
+        on_device = float32_logits(network, image.to(attempt.device), attempt.precision)
+        logits: NDArray[np.float32] = on_device[0].cpu().numpy()
         return logits
     return _run_in_windows(network, image, attempt, overlap, progress)
 
@@ -197,8 +205,7 @@ def _run_in_windows(
         nonlocal done
         progress(attempt.stage, min(1.0, done / total))
         done += 1
-        result: Tensor = network(window).float()
-        return result
+        return float32_logits(network, window, attempt.precision)
 
     gathered = sliding_window_inference(
         image,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +29,7 @@ from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
-from .kept_precision import Precision
+from .kept_precision import FP32, Precision
 from .localizer import Localizer
 from .precision import AUTO, NetworkInUse, check_precision, decide
 
@@ -58,8 +59,8 @@ class SegmenterModel:
     organ that is located and outlined in crops, or None for a model of whole scans. localizer:
     None for a model without cascade. sha256: of all the weights that take part. structures: of a
     model of whole scans, in order of class. temperature: what the logits are divided by. notes:
-    what the user should know whenever the model is used. precision: "auto", "fp32" or "bf16", as
-    it was asked for.
+    what the user should know whenever the model is used. precision: what was asked for, "auto",
+    "fp32" or "bf16".
     """
 
     entry: ModelEntry
@@ -72,7 +73,12 @@ class SegmenterModel:
     structures: tuple[Structure, ...] = ()
     temperature: float = 1.0
     notes: tuple[str, ...] = ()
-    precision: str = AUTO
+    precision: str = FP32
+
+    def with_precision(self, precision: str) -> SegmenterModel:
+        """The same model, asked to run in "auto", "fp32" or "bf16"."""
+        check_precision(precision)
+        return replace(self, precision=precision)
 
     def precision_for(
         self, array: Array, window: Triple, progress: Report | None = None
@@ -87,7 +93,7 @@ class SegmenterModel:
         """The precision of `network` where it is known without a scan."""
         return self._in_use.settled()
 
-    @property
+    @cached_property
     def _in_use(self) -> NetworkInUse:
         return NetworkInUse(self.network, self.device, self.precision, self.entry.sha256)
 
@@ -114,7 +120,7 @@ def load_model(
     `UserError`, also for a licence that has not been accepted yet.
     """
     check_precision(precision)
-    return replace(load_onto(find_model(name), device, _build_model), precision=precision)
+    return load_onto(find_model(name), device, _build_model).with_precision(precision)
 
 
 def load_onto(entry: ModelEntry, device: str, build: Build[LoadedModel]) -> LoadedModel:

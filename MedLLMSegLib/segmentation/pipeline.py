@@ -21,6 +21,7 @@ from .cascade import segment_sides
 from .inference import cpu_fallback_stage, free_memory, memory_notes
 from .loaded_segmenter import SegmenterModel, load_model
 from .localize import SIDES, is_crop
+from .precision import AUTO
 from .result_maps import OutputRequest, RunResult
 from .whole_scan import predict_probabilities, segment_whole
 
@@ -42,6 +43,7 @@ def segment(
     probabilities: bool = False,
     uncertainty: bool = False,
     augment: int = 0,
+    precision: str = "auto",
     progress: Report | None = None,
 ) -> Segmentation:
     """Segment one scan.
@@ -53,7 +55,8 @@ def segment(
     [c, k, j, i] over the structures. uncertainty: also return a map [k, j, i] of the entropy of
     the class probabilities, 0 (sure) to 1. augment: this many more views of the scan (shifted, of
     another contrast, mirrored where the training was) are averaged with the plain one; each takes
-    as long as the plain one. progress: called with (stage, fraction done); may raise `Cancelled`
+    as long as the plain one. precision: see `load_model`; "auto" leaves a loaded model's as it is.
+    progress: called with (stage, fraction done); may raise `Cancelled`
     to stop the work.
 
     Returns a `Segmentation` on the scan's own grid. Raises `UserError` for a scan that cannot be
@@ -66,7 +69,9 @@ def segment(
     reporter = Progress.of(progress)
     reporter("load", 0.0)
     if not isinstance(model, SegmenterModel):
-        model = load_model(model, device)
+        model = load_model(model, device, precision)
+    elif precision != AUTO:
+        model = model.with_precision(precision)
     request = OutputRequest(probabilities, uncertainty, augment)
     result = _run_where_it_fits(volume, model, side, request, reporter)
     reporter("done", 1.0)
@@ -84,6 +89,7 @@ def _segmentation(volume: Volume, result: RunResult, model_id: str) -> Segmentat
         notes=(*volume.notes, *result.notes),
         model=model_id,
         uncertainty=_map_volume(volume, maps.uncertainty, "uncertainty"),
+        precision=result.precision,
     )
 
 

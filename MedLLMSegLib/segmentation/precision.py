@@ -70,13 +70,13 @@ def winning_class(logits: Tensor) -> Tensor:
     return logits.max(dim=1).indices
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class NetworkInUse:
     """A network whose precision is to be decided.
 
     requested: one of `REQUESTS`. sha256: of its weights. labels: float32 logits (1, outputs, k, j,
     i) -> labels (1, k, j, i), 0 for the background; for a network that has other outputs than
-    classes.
+    classes. decided: the decision, from when it is known.
     """
 
     network: nn.Module
@@ -84,9 +84,15 @@ class NetworkInUse:
     requested: str
     sha256: str
     labels: Callable[[Tensor], Tensor] = winning_class
+    decided: Precision | None = None
 
     def settled(self) -> Precision | None:
         """The precision as far as it is known without a scan; None where it is to be measured."""
+        if self.decided is None:
+            self.decided = self._known()
+        return self.decided
+
+    def _known(self) -> Precision | None:
         check_precision(self.requested)
         if self.requested != AUTO:
             return Precision(self.requested, f"{self.requested} was asked for.")
@@ -124,7 +130,10 @@ def decide(
         return Precision(FP32, NOT_KEPT)
     subject.network.to(subject.device)
     measured = _measure(subject, _probes(array, window), Progress.of(progress))
-    return Precision(FP32, NOTHING_FOUND) if measured is None else keep(measured, subject.sha256)
+    if measured is None:
+        return Precision(FP32, NOTHING_FOUND)
+    subject.decided = keep(measured, subject.sha256)
+    return subject.decided
 
 
 def cpu_has_bf16() -> bool:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from MedLLMSegLib.core.segmentation import Structure
 
+from .kept_precision import FP32
+
 
 @dataclass(frozen=True)
 class OutputRequest:
@@ -57,8 +59,12 @@ class ResultMaps:
 
 @dataclass(frozen=True, eq=False)
 class RunResult:
-    """What a model found in one scan. notes: sentences for the user."""
+    """What a model found in one scan.
+
+    notes: sentences for the user. precision: "fp32" or "bf16", of the segmenter's network.
+    """
 
     structures: tuple[Structure, ...]
     maps: ResultMaps
     notes: tuple[str, ...] = ()
+    precision: str = FP32

@@ -71,6 +71,11 @@ class SeriesSegmentation:
         return self.segmentations[0].model
 
     @property
+    def precision(self) -> str:
+        """In which the model's network ran, as of one `Segmentation`."""
+        return self.segmentations[-1].precision
+
+    @property
     def seconds(self) -> float:
         """Wall time of all images together."""
         return sum(segmentation.seconds for segmentation in self.segmentations)
@@ -87,8 +92,8 @@ def segment_frames(
     """Segment every image of a series; the model is loaded once.
 
     volume: [t, k, j, i], or one image [k, j, i]. model, device: as for `segment`. options: the
-    arguments side and augment of `segment`. progress: called with (stage, fraction done); may raise
-    `Cancelled`. Raises `UserError`, which names the image.
+    arguments side, augment and precision of `segment`. progress: called with (stage, fraction
+    done); may raise `Cancelled`. Raises `UserError`, which names the image.
     """
     if not isinstance(model, SegmenterModel):
         model = load_model(model, device)

@@ -27,6 +27,7 @@ from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
 from .inference import predict
+from .kept_precision import FP32
 from .restore import softmax
 
 MAX_SHIFT_VOX = 3  # enough to change how voxels fall into patches
@@ -108,17 +109,19 @@ def mean_probabilities(
     *,
     temperature: float = 1.0,
     views: tuple[View, ...] = PLAIN,
+    precision: str = FP32,
     progress: Report | None = None,
 ) -> Array:
     """Class probabilities of a prepared array [k, j, i]: float32 [classes, k, j, i].
 
-    They are the mean over the views.
+    They are the mean over the views. precision: "fp32" or "bf16", of the network.
     """
     first_view, *other_views = views
     first_step, *other_steps = Progress.of(progress).parts(len(views))
 
     def probabilities_in(view: View, step: Progress) -> Array:
-        logits = predict(network, view.apply(array), device, window, progress=step)
+        seen = view.apply(array)
+        logits = predict(network, seen, device, window, progress=step, precision=precision)
         return view.undo(softmax(logits, temperature, out=logits))
 
     total = probabilities_in(first_view, first_step)

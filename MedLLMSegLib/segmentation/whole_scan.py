@@ -27,14 +27,17 @@ def segment_whole(
     """Everything that a whole-scan model finds, with a note on what it did not find."""
     settings = model.settings
     array, way_back = prepare_whole(volume, Preparation.from_settings(settings))
+    window, inference = window_shape(settings), progress.part(0.0, 0.8)
+    precision = model.precision_for(array, window, inference)
     probabilities = mean_probabilities(
         model.network,
         array,
         model.device,
-        window_shape(settings),
+        window,
+        precision=precision.name,
         temperature=model.temperature,
         views=make_views(request.augment, array.shape, settings.get("flips", ())),
-        progress=progress.part(0.0, 0.8),
+        progress=inference,
     )
     maps = ResultMaps.empty(volume.array.shape, model.structures, request)
     winner_probability = _fill_maps(maps, probabilities, way_back, model, progress.part(0.8, 1.0))
@@ -47,7 +50,7 @@ def segment_whole(
             maps.confidence[structure.label] = float(own.mean(dtype=np.float64))
     missing = [s.name.lower() for s in model.structures if np.isnan(maps.confidence[s.label])]
     notes = (f"Not found in this scan: {', '.join(missing)}.",) if missing else ()
-    return RunResult(model.structures, maps, notes)
+    return RunResult(model.structures, maps, notes, precision.name)
 
 
 def _fill_maps(

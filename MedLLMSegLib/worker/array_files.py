@@ -95,6 +95,7 @@ def save_segmentation(segmentation: Segmentation, folder: PathLike) -> Path:
         "confidence": [[int(label), _or_null(value)] for label, value in confidence.items()],
         "model": segmentation.model,
         "seconds": float(segmentation.seconds),
+        "precision": segmentation.precision,
     }
     if segmentation.intracranial is not None:
         header["intracranial"] = asdict(segmentation.intracranial)
@@ -123,6 +124,7 @@ def load_segmentation(folder: PathLike) -> Segmentation:
             notes=tuple(header["notes"]),
             model=header["model"],
             seconds=header["seconds"],
+            precision=header["precision"],
             probabilities=probabilities,
             uncertainty=uncertainty,
             intracranial=(

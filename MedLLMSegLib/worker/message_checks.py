@@ -23,6 +23,7 @@ _REQUESTS: Mapping[str, Mapping[str, Types]] = {
         "probabilities": _FLAG,
         "uncertainty": _FLAG,
         "augment": _NUMBER,
+        "precision": _TEXT,
     },
     "diagnose": {
         "image": _TEXT_OR_NOTHING,

@@ -256,7 +256,11 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(
         pipeline,
         "load_model",
-        lambda *a: SimpleNamespace(entry=SimpleNamespace(licence="MIT", id="x"), sha256="0" * 64),
+        lambda *a: SimpleNamespace(
+            entry=SimpleNamespace(licence="MIT", id="x"),
+            sha256="0" * 64,
+            settled_precision=lambda: None,
+        ),
     )
 
 

@@ -39,7 +39,9 @@ def stand_in(monkeypatch):
     entry = SimpleNamespace(licence="MIT", id="x")
     monkeypatch.setattr(batch, "segment", segment)
     monkeypatch.setattr(
-        pipeline, "load_model", lambda *a: SimpleNamespace(entry=entry, sha256="0" * 64)
+        pipeline,
+        "load_model",
+        lambda *a: SimpleNamespace(entry=entry, sha256="0" * 64, settled_precision=lambda: None),
     )
 
 

@@ -27,7 +27,9 @@ def stand_in(monkeypatch, tmp_path):
     entry = SimpleNamespace(licence="MIT", id="x")
     monkeypatch.setattr(batch, "segment", segment)
     monkeypatch.setattr(
-        pipeline, "load_model", lambda *a: SimpleNamespace(entry=entry, sha256="0" * 64)
+        pipeline,
+        "load_model",
+        lambda *a: SimpleNamespace(entry=entry, sha256="0" * 64, settled_precision=lambda: None),
     )
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
 

@@ -258,6 +258,18 @@ def test_calibration_on_demand(data, tmp_path):
         EvaluationOptions(augment=-1)
 
 
+def test_the_precision_that_the_network_ran_in_is_told(data, tmp_path):
+    def in_bf16(volume, model, device):
+        return replace(perfect(volume, model, device), precision="bf16")
+
+    summary = evaluate("m", data, tmp_path / "d.csv", segment=in_bf16)
+    assert json.loads((tmp_path / "d.summary.json").read_text())["precision"] == ["bf16"]
+    assert "The network ran in bf16." in summary_table(summary)
+    unknown = evaluate("m", data, tmp_path / "d.csv", segment=perfect)
+    assert unknown["precision"] == []
+    assert "The network ran" not in summary_table(unknown)
+
+
 def test_any_source_of_cases(data, tmp_path):
     """A CSV whose groups say that all four crops are one patient, and whose split leaves one of
     them out.
@@ -493,16 +505,21 @@ def installed(monkeypatch):
     monkeypatch.setattr(
         pipeline,
         "load_model",
-        lambda name, device: SimpleNamespace(
+        lambda name, device, precision: SimpleNamespace(
             entry=entry,
             name=name,
             anatomy="hippocampus",
             localizer=None,
+            precision=precision,
             structures_for=lambda **is_lateral: hippocampus_structures(lateral=False),
         ),
     )
     monkeypatch.setattr(
-        pipeline, "segment", lambda volume, model, **wanted: sure(volume, model, "cpu", **wanted)
+        pipeline,
+        "segment",
+        lambda volume, model, **wanted: replace(
+            sure(volume, model, "cpu", **wanted), precision=model.precision
+        ),
     )
 
 
@@ -522,6 +539,8 @@ def test_the_command_line(data, tmp_path, installed, capsys):
                 "--calibration",
                 "--augment",
                 "1",
+                "--precision",
+                "bf16",
             ]
         )
         == 0
@@ -530,6 +549,7 @@ def test_the_command_line(data, tmp_path, installed, capsys):
     assert "HD95 (mm)" in screen
     assert "2 cases of 2 heads or patients" in screen
     assert "Risk-coverage area" in screen
+    assert "The network ran in bf16." in screen
     assert sorted(p.name for p in output.parent.iterdir()) == ["scores.csv", "scores.summary.json"]
     assert json.loads(output.with_suffix(".summary.json").read_text())["weights_sha256"] == "0" * 64
     assert list(read_table(output)) == ["hippocampus_001", "hippocampus_003"]

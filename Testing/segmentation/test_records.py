@@ -9,8 +9,16 @@ import pytest
 from MedLLMSegLib import UserError
 from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions, paths_in_folder
 from MedLLMSegLib.segmentation.batch.records import check_outputs, find_finished
+from MedLLMSegLib.segmentation.kept_precision import Precision
 
-MODEL = SimpleNamespace(sha256="ab" * 32)
+
+def model(sha256="ab" * 32, precision="fp32"):
+    """precision: the settled one; None where it is still to be measured."""
+    settled = precision and Precision(precision, "By a test.")
+    return SimpleNamespace(sha256=sha256, settled_precision=lambda: settled)
+
+
+MODEL = model()
 OPTIONS = SegmentOptions(side="left")
 
 
@@ -91,13 +99,25 @@ def test_what_was_made_with_an_option_is_not_what_is_made_without_it(
 
 
 def test_another_model_scan_or_missing_file_is_another_run(scan, paths):
-    assert find_finished(scan, paths, SimpleNamespace(sha256="cd" * 32), OPTIONS) is None
+    assert find_finished(scan, paths, model("cd" * 32), OPTIONS) is None
     paths.labels[0].unlink()
     assert find_finished(scan, paths, MODEL, OPTIONS) is None
     paths.labels[0].write_bytes(b"labels")
     assert find_finished(scan, paths, MODEL, OPTIONS) is not None
     scan.write_bytes(b"another export")
     assert find_finished(scan, paths, MODEL, OPTIONS) is None
+
+
+def test_another_precision_is_another_run(scan, paths):
+    """Version 0.3 had fp32 alone. Where the precision is still to be measured, nothing speaks for
+    segmenting again.
+    """
+    assert find_finished(scan, paths, model(precision="bf16"), OPTIONS) is None
+    assert find_finished(scan, paths, model(precision=None), OPTIONS) is not None
+    record = json.loads(paths.record.read_text()) | {"precision": "bf16"}
+    paths.record.write_text(json.dumps(record))
+    assert find_finished(scan, paths, model(precision="bf16"), OPTIONS) is not None
+    assert find_finished(scan, paths, model(precision="fp32"), OPTIONS) is None
 
 
 def test_files_that_somebody_changed_or_made_are_spared(scan, paths, tmp_path):

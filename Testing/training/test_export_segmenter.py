@@ -171,6 +171,7 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     results = summary(
         run,
         tmp_path / "s.json",
+        precision=["bf16"],
         calibration={
             "ece": 0.0123,
             "where": "everywhere",
@@ -196,6 +197,7 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     assert "| HD95 (mm) | 2.345 (2.000 to 3.000) | - | 2.345 (2.000 to 3.000) |" in card
     for words in (
         "On 3 cases of 2 patients",
+        "The network ran in bf16.",
         "cross-validation over 80 cases of 40 patients",
         "Means over cases",
         "1 cases could not be segmented",

@@ -27,6 +27,8 @@ from .volumes_table import intracranial_entry, structure_shares
 PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation")
 IF_ASKED_FOR = ("frames", "structures_asked_for", *PLAIN_OPTIONS)
 
+OLD_PRECISION = "fp32"  # of results whose record names none: there was no other
+
 
 def read_record(path: Path) -> Json:
     """The record in a file; {} for a file that is missing or not a record."""
@@ -69,6 +71,7 @@ def make_record(
     return {
         **_run_key(scan, model, options),
         "model": result.model,
+        "precision": result.precision,
         "licence": model.entry.licence,
         "seconds": round(result.seconds, 2),
         "structures": structures,
@@ -143,12 +146,7 @@ def find_finished(
     record = read_record(paths.record) if paths.record else {}
     if not record or is_unfinished(record):
         return None
-    try:
-        run_key = _run_key(scan, model, options)
-    except OSError:  # the scan cannot be read: loading it raises the right error
-        return None
-    asked_for = {**dict.fromkeys(IF_ASKED_FOR), **run_key}  # None: must not be in the record
-    if any(record.get(name) != value for name, value in asked_for.items()):
+    if not _is_of_this_run(record, scan, model, options):
         return None
     written = record["written"]
     needed = [path for path in paths.files if str(path) not in record.get("left_out", [])]
@@ -159,6 +157,24 @@ def find_finished(
         if written[str(path.resolve())] != _file_state(path):
             return None
     return record
+
+
+def _is_of_this_run(
+    record: Json, scan: Path, model: SegmenterModel, options: SegmentOptions
+) -> bool:
+    """Whether a record's scan, model, precision and options are those of a new run.
+
+    Where a precision is still to be measured, either will do.
+    """
+    try:
+        run_key = _run_key(scan, model, options)
+    except OSError:  # the scan cannot be read: loading it raises the right error
+        return False
+    settled = model.settled_precision()
+    if settled is not None and record.get("precision", OLD_PRECISION) != settled.name:
+        return False
+    asked_for = {**dict.fromkeys(IF_ASKED_FOR), **run_key}  # None: must not be in the record
+    return all(record.get(name) == value for name, value in asked_for.items())
 
 
 def check_outputs(scan: Path, paths: OutputPaths, options: SegmentOptions) -> None:

@@ -232,6 +232,8 @@ def _rules(summary: dict, m: dict) -> str:
             f" {group}s (what belongs to one is kept together)."
         )
     )
+    if summary.get("precision"):
+        text += f" The network ran in {' and '.join(summary['precision'])}."
     if summary.get("failed"):
         text += f" {summary['failed']} {case}s could not be segmented and count as 0."
     return text + (f" Rule: {summary['rule']}." if summary.get("rule") else "")
