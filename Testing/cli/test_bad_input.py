@@ -18,6 +18,7 @@ from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
 from MedLLMSegLib.segmentation import pipeline
 from MedLLMSegLib.segmentation.batch import segment_batch as batch
+from Testing.helpers.loaded_stand_in import loaded_stand_in
 
 NOISE = np.random.default_rng(0).normal(100, 20, (20, 24, 22)).astype(np.float32)
 
@@ -253,15 +254,7 @@ def stand_in(monkeypatch):
         )
 
     monkeypatch.setattr(batch, "segment", segment)
-    monkeypatch.setattr(
-        pipeline,
-        "load_model",
-        lambda *a: SimpleNamespace(
-            entry=SimpleNamespace(licence="MIT", id="x"),
-            sha256="0" * 64,
-            settled_precision=lambda: None,
-        ),
-    )
+    monkeypatch.setattr(pipeline, "load_model", lambda *a: loaded_stand_in())
 
 
 OUTPUTS = {

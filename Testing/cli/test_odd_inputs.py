@@ -1,7 +1,6 @@
 """Odd paths and grids on the command line: one sentence that names them, nothing half-written."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume, save_volume
 from MedLLMSegLib.segmentation import pipeline
 from MedLLMSegLib.segmentation.batch import segment_batch as batch
+from Testing.helpers.loaded_stand_in import loaded_stand_in
 
 nibabel = pytest.importorskip("nibabel")
 NOISE = np.random.default_rng(0).normal(100, 20, (20, 24, 22)).astype(np.float32)
@@ -36,13 +36,8 @@ def stand_in(monkeypatch):
             notes=volume.notes,
         )
 
-    entry = SimpleNamespace(licence="MIT", id="x")
     monkeypatch.setattr(batch, "segment", segment)
-    monkeypatch.setattr(
-        pipeline,
-        "load_model",
-        lambda *a: SimpleNamespace(entry=entry, sha256="0" * 64, settled_precision=lambda: None),
-    )
+    monkeypatch.setattr(pipeline, "load_model", lambda *a: loaded_stand_in())
 
 
 def scan_file(path, shear=0.0):

@@ -1,7 +1,5 @@
 """Logs, records, tables and reports hold no patient's name, number or birth date."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -10,6 +8,7 @@ from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.segmentation import pipeline
 from MedLLMSegLib.segmentation.batch import segment_batch as batch
+from Testing.helpers.loaded_stand_in import loaded_stand_in
 
 pydicom = pytest.importorskip("pydicom")
 NAME, NUMBER, BIRTH = "Zyzzyva^Quinta", "QX4711", "19010203"
@@ -24,13 +23,8 @@ def stand_in(monkeypatch, tmp_path):
         structures = hippocampus_structures(lateral=False)
         return Segmentation(volume.with_array(labels), structures, {1: 0.9, 2: float("nan")})
 
-    entry = SimpleNamespace(licence="MIT", id="x")
     monkeypatch.setattr(batch, "segment", segment)
-    monkeypatch.setattr(
-        pipeline,
-        "load_model",
-        lambda *a: SimpleNamespace(entry=entry, sha256="0" * 64, settled_precision=lambda: None),
-    )
+    monkeypatch.setattr(pipeline, "load_model", lambda *a: loaded_stand_in())
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
 
 
