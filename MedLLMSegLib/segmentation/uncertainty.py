@@ -1,11 +1,10 @@
 """How sure a network is: calibrated probabilities, averaged over several views if requested, and
 their entropy.
 
-Temperature: one number a model by which its logits are divided, fitted on labelled cases that it
-was not trained on, so that its probabilities match how often it is right (Guo et al. 2017, arXiv
-1706.04599). Views: the same scan shifted, with another contrast or mirrored. Where the network's
-answers differ between views, their mean is unsure (test-time augmentation, Wang et al. 2019, arXiv
-1807.07356).
+Temperature: one number a model by which its logits are divided (`training.segmenter.bundle.
+temperature_fit`). Views: the same scan shifted, with another contrast or mirrored. Where the
+network's answers differ between views, their mean is unsure (test-time augmentation, Wang et al.
+2019, arXiv 1807.07356).
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from itertools import combinations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
-from scipy.optimize import minimize_scalar
 from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
@@ -33,9 +30,6 @@ from .restore import softmax
 MAX_SHIFT_VOX = 3  # enough to change how voxels fall into patches
 SHIFTED_AXIS_VOX = 16  # shorter axes (thick slices) are not shifted
 GAMMA = (0.8, 1.25)  # within what training sees (0.7 to 1.4)
-NEAR_VOX = 4  # voxels around the foreground on which a temperature is fitted
-TEMPERATURES = (0.05, 20.0)
-FIT_VOX = 200_000  # voxels of a case that are enough for one number
 
 
 @dataclass(frozen=True)
@@ -143,56 +137,3 @@ def entropy(probabilities: Array) -> NDArray[np.float32]:
     largest = np.float32(np.log(max(2, len(probabilities))))
     scaled: NDArray[np.float32] = np.clip(total / largest, 0, 1)
     return scaled
-
-
-def fit_temperature(cases: Iterable[tuple[Array, Array]]) -> float:
-    """The temperature of the least negative log-likelihood.
-
-    cases: (logits [c, k, j, i], labels [k, j, i]) of cases that the network was not trained on.
-    Only voxels within `NEAR_VOX` of the labelled or predicted foreground count: the many easy
-    voxels far from it would decide alone. Raises `UserError` if there are no such voxels, or a
-    label has no class.
-    """
-    logits, labels = [], []
-    for case_logits, case_labels in cases:
-        near_logits, near_labels = _near_foreground(case_logits, case_labels)
-        logits.append(near_logits)
-        labels.append(near_labels)
-    if not any(len(case_labels) for case_labels in labels):
-        raise UserError(
-            "No structure is labelled or found in the cases for the calibration; give cases with"
-            " labels."
-        )
-    all_logits, all_labels = np.concatenate(logits, axis=1), np.concatenate(labels)
-    all_logits -= all_logits.max(axis=0)
-    logits_of_label = all_logits[all_labels, np.arange(len(all_labels))]
-
-    def negative_log_likelihood(log_temperature: float) -> float:
-        temperature = np.exp(log_temperature)
-        normaliser = np.log(np.exp(all_logits / temperature).sum(axis=0))
-        return float((normaliser - logits_of_label / temperature).mean())
-
-    best = minimize_scalar(
-        negative_log_likelihood,
-        bounds=np.log(TEMPERATURES),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
-    return float(np.exp(best.x))
-
-
-def _near_foreground(logits: Array, labels: Array) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    """(logits (c, n), labels (n,)) of at most about `FIT_VOX` voxels near the foreground."""
-    highest = int(labels.max(initial=0))
-    if highest >= len(logits):
-        raise UserError(
-            f"A label map holds the value {highest}, and the model has classes up to"
-            f" {len(logits) - 1}; check the labels."
-        )
-    foreground = (labels > 0) | (logits.argmax(axis=0) > 0)
-    voxels = np.flatnonzero(ndimage.binary_dilation(foreground, iterations=NEAR_VOX))
-    if len(voxels):
-        every = -(-len(voxels) // FIT_VOX)
-        voxels = voxels[::every]
-    near_logits = logits.reshape(len(logits), -1)[:, voxels].astype(np.float64)  # (c, n)
-    return near_logits, labels.reshape(-1)[voxels].astype(int)

@@ -1,12 +1,10 @@
-"""Calibration, views and the uncertainty map: temperatures are recovered, views undone, and
-errors look unsure.
-"""
+"""Views and the uncertainty map: views are undone, and errors look unsure."""
 
 import numpy as np
 import pytest
 import torch
 
-from MedLLMSegLib import UserError, Volume, segment
+from MedLLMSegLib import Volume, segment
 from MedLLMSegLib.anatomy.structures import uncoded_structures
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel
@@ -14,7 +12,6 @@ from MedLLMSegLib.segmentation.restore import softmax
 from MedLLMSegLib.segmentation.uncertainty import (
     View,
     entropy,
-    fit_temperature,
     make_views,
     mean_probabilities,
 )
@@ -23,45 +20,6 @@ from Testing.helpers.grids import GRIDS, ellipsoid
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
-
-
-def synthetic_case(temperature, shape=(12, 20, 20), classes=3, seed=0):
-    """Logits that are too sharp by ``temperature``, with labels drawn from the right
-    probabilities.
-    """
-    rng = np.random.default_rng(seed)
-    right = rng.normal(size=(classes, *shape)) * 1.5
-    drawn = np.log(
-        -np.log(rng.uniform(size=right.shape))
-    )  # Gumbel noise: the argmax is a draw from softmax(right)
-    return (right * temperature).astype(np.float32), (right - drawn).argmax(0).astype(np.uint8)
-
-
-@pytest.mark.parametrize("temperature", (0.5, 1.0, 3.0))
-def test_a_known_temperature_is_recovered(temperature):
-    cases = [synthetic_case(temperature, seed=n) for n in range(4)]
-    assert fit_temperature(cases) == pytest.approx(temperature, rel=0.05)
-
-
-def test_easy_voxels_far_from_the_foreground_do_not_decide():
-    logits, labels = synthetic_case(3.0, (8, 24, 24))
-    wide = np.zeros((3, 8, 24, 200), np.float32)
-    wide[0] = 4.0  # background, right everywhere
-    wide[..., :24] = logits
-    truth = np.zeros(wide.shape[1:], np.uint8)
-    truth[..., :24] = labels
-    assert fit_temperature([(wide, truth)]) == pytest.approx(
-        fit_temperature([(logits, labels)]), rel=0.2
-    )
-
-
-def test_a_temperature_needs_fitting_labels():
-    logits, labels = synthetic_case(1.0)
-    with pytest.raises(UserError, match="holds the value 3"):
-        fit_temperature([(logits, labels + 1)])
-    empty = np.stack([np.ones((4, 4, 4)), np.zeros((4, 4, 4))]).astype(np.float32)
-    with pytest.raises(UserError, match="No structure"):
-        fit_temperature([(empty, np.zeros((4, 4, 4), np.uint8))])
 
 
 def test_entropy_runs_from_sure_to_unsure():

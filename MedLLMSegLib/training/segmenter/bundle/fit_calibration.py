@@ -32,9 +32,10 @@ from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
 from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.segmentation.restore import keep_largest
-from MedLLMSegLib.segmentation.uncertainty import fit_temperature
 from MedLLMSegLib.training.checkpoint import fill_best
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
+
+from .temperature_fit import fit_temperature
 
 CALIBRATION = "calibration.json"
 RULES = (None, *LARGEST_PART_RULES)  # None: all parts are kept
