@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.training.optimiser import OPTIMISERS
+from MedLLMSegLib.training.segmenter.case_recipe import LabelledCases
 from MedLLMSegLib.training.segmenter.planning import speed as unit
 from MedLLMSegLib.training.segmenter.planning.speed import (
     TrainingSpeed,
@@ -75,9 +76,9 @@ def test_a_look_is_all_val_cases_shared_by_the_processes(monkeypatch):
 def test_measuring_the_speed_changes_nothing(optimiser):
     network = tiny_network()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    assert (
-        seconds_per_step(network, 3, toy_cases(), replace(QUICK, optimiser=optimiser), "cpu", 1) > 0
-    )
+    config = replace(QUICK, optimiser=optimiser)
+    recipe = LabelledCases(3, config, toy_cases(), toy_cases(1))
+    assert seconds_per_step(network, recipe, config, "cpu", 1) > 0
     assert all(torch.equal(v, network.state_dict()[k]) for k, v in before.items())
     assert all(p.grad is None for p in network.parameters())
 
@@ -86,19 +87,20 @@ def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeyp
     now, config = [0.0], replace(QUICK, batch=4, noise_fraction=0.0)
 
     class Slow:
-        def __init__(self, *given):
-            self.window = config.window
-
         def __getitem__(self, number):
             now[0] += 0.5
-            return {"image": torch.randn(1, *self.window), "label": torch.zeros(1, *self.window)}
+            return {
+                "image": torch.randn(1, *config.window),
+                "label": torch.zeros(1, *config.window),
+            }
 
-    monkeypatch.setattr(unit, "SampleDataset", Slow)
+    recipe = LabelledCases(2, config, toy_cases(1), toy_cases(1))
+    recipe.samples = Slow()
     monkeypatch.setattr(unit.time, "monotonic", lambda: now[0])
 
     def measure(workers, world=1):
         settings = replace(config, workers=workers)
-        return seconds_per_step(OneWeight(), 2, [], settings, "cpu", world, 1)
+        return seconds_per_step(OneWeight(), recipe, settings, "cpu", world, 1)
 
     assert measure(0) == 2.0
     assert measure(4) == 0.5
@@ -107,6 +109,7 @@ def test_samples_that_workers_make_cost_time_only_where_they_fall_behind(monkeyp
 
 def test_measuring_the_speed_of_a_broken_network_does_not_break_it_further():
     cases = [{**c, "label": np.minimum(c["label"], 1)} for c in toy_cases()]
-    broken = OneWeight(bad_from=0)
-    assert seconds_per_step(broken, 2, cases, replace(QUICK, noise_fraction=0.0), "cpu", 1) > 0
+    broken, config = OneWeight(bad_from=0), replace(QUICK, noise_fraction=0.0)
+    recipe = LabelledCases(2, config, cases, cases)
+    assert seconds_per_step(broken, recipe, config, "cpu", 1) > 0
     assert torch.equal(broken.weight, torch.ones(1))

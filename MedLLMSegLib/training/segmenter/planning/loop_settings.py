@@ -9,6 +9,7 @@ from torch import nn
 
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.training.devices import precision_of, sample_workers
+from MedLLMSegLib.training.segmenter.case_recipe import LabelledCases
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 from MedLLMSegLib.training.segmenter.samples.augmentation import VolumeAugmentation
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
@@ -82,7 +83,8 @@ def _measured_speed(
 ) -> TrainingSpeed:
     """The first process's measurement, in all processes."""
     config = with_workers(config, fabric)
-    step_s = seconds_per_step(network, classes, train, config, fabric.device, fabric.world_size)
+    recipe = LabelledCases(classes, config, train, val)
+    step_s = seconds_per_step(network, recipe, config, fabric.device, fabric.world_size)
     with fabric.autocast():  # as the trainer validates
         validation_s = seconds_per_validation(
             network, val, config.predict_window, fabric.device, fabric.world_size

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from MedLLMSegLib.segmentation.inference import predict
+from MedLLMSegLib.training.loop_config import LoopConfig
 from MedLLMSegLib.training.optimiser import finite_gradients, make_optimiser
-from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
-from MedLLMSegLib.training.segmenter.samples.sampling import SampleDataset
-from MedLLMSegLib.training.segmenter.train_config import TrainConfig
+from MedLLMSegLib.training.recipe import Recipe
 
 VALIDATION_SHARE = 1 / 4  # of the time at most: thick scans in windows can take long to segment
 SLACK = 0.05  # of the time, for pictures and checkpoints
@@ -51,9 +52,8 @@ class TrainingSpeed:
 
 def seconds_per_step(
     network: nn.Module,
-    classes: int,
-    cases: list[dict],
-    config: TrainConfig,
+    recipe: Recipe,
+    config: LoopConfig,
     device,
     world: int = 1,
     count: int = 3,
@@ -65,19 +65,16 @@ def seconds_per_step(
     processes that share the batch.
     """
     share = max(1, config.batch // world)
-    samples = SampleDataset(
-        cases, config.window, classes, config.augmentation, config.noise_fraction, config.seed
-    )
     seconds, was_training = [], network.training
     network.to(device).train()
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = make_optimiser(config.optimiser, trained, 0.0, 0.0)  # steps of length 0
     for number in range(count + 1):
         began = time.monotonic()
-        batch = [samples[number * share + n] for n in range(share)]
+        samples = [recipe.samples[number * share + n] for n in range(share)]
         made_s = time.monotonic() - began
         began = time.monotonic()
-        _step(network, batch, optimiser, config.precision, torch.device(device))
+        _step(network, recipe, samples, optimiser, config.precision)
         step_s = time.monotonic() - began
         seconds.append(max(step_s, made_s / config.workers) if config.workers else made_s + step_s)
     network.zero_grad(set_to_none=True)
@@ -87,20 +84,22 @@ def seconds_per_step(
 
 def _step(
     network: nn.Module,
-    batch: list[dict],
+    recipe: Recipe,
+    samples: list[dict[str, Any]],
     optimiser: torch.optim.Optimizer,
     precision: str,
-    device: torch.device,
 ) -> None:
     """A training step on a batch of samples."""
-    image, label = (
-        torch.stack([sample[key] for sample in batch]).to(device) for key in ("image", "label")
-    )
+    device = next(network.parameters()).device
+    batch = {
+        key: value.to(device) if isinstance(value, torch.Tensor) else value
+        for key, value in default_collate(samples).items()
+    }
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     with torch.autocast(device.type, dtype, enabled=precision != "fp32"):
-        logits = network(image)
+        loss = recipe.loss(network, batch, 0)
     network.zero_grad(set_to_none=True)
-    SegmentationLoss()(logits, label).backward()
+    loss.backward()
     if finite_gradients(network):  # else even a step of length 0 would spoil the weights
         optimiser.step()
 
