@@ -75,6 +75,15 @@ def _add_case_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--labels",
+        metavar="NUMBERING",
+        help=(
+            "how the label maps of brains are numbered: freesurfer, neuromorphometrics or muse;"
+            " default: as DATA's labels.json says, if it has one. DATA then also may be a folder"
+            " with images and labels"
+        ),
+    )
+    parser.add_argument(
         "--augment",
         type=int,
         default=0,
@@ -140,7 +149,9 @@ def _evaluate_segmenter(args: argparse.Namespace) -> None:
     from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
     from MedLLMSegLib.evaluation.summary_table import summary_table
 
-    options = EvaluationOptions(args.device, args.calibration, args.augment, args.precision)
+    options = EvaluationOptions(
+        args.device, args.calibration, args.augment, args.precision, args.labels
+    )
     with ScanBar([args.data]) as bar:
         summary = evaluate(
             args.model, args.data, args.output, args.cases, options, progress=bar.first()
@@ -149,6 +160,8 @@ def _evaluate_segmenter(args: argparse.Namespace) -> None:
 
 
 def _evaluate_classifier(args: argparse.Namespace) -> None:
+    if args.labels:
+        raise UserError("--labels is for segmentation; leave it out of a classifier's evaluation.")
     for name in ("calibration", "augment"):
         if getattr(args, name):
             raise UserError(
@@ -169,7 +182,7 @@ def _evaluate_classifier(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    for name in ("data", "cases", "calibration", "augment"):
+    for name in ("data", "cases", "calibration", "augment", "labels"):
         if getattr(args, name):
             raise UserError(
                 f"--{name} is for measuring and --compare for tables that are measured already; "

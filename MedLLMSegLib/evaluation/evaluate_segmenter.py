@@ -33,13 +33,15 @@ class EvaluationOptions:
 
     calibration: also measure whether the probabilities are honest and whether uncertainty marks the
     errors. augment: the number of further views of each scan that are averaged. precision: "auto",
-    "fp32" or "bf16", as for `load_model`.
+    "fp32" or "bf16", as for `load_model`. numbering: how the label maps of brains are numbered (see
+    `labelled_cases`).
     """
 
     device: str = "auto"
     calibration: bool = False
     augment: int = 0
     precision: str = "auto"
+    numbering: str | None = None
 
     def __post_init__(self) -> None:
         if self.augment < 0:
@@ -85,11 +87,11 @@ def evaluate(
     <stem>.summary.json and, where matplotlib is installed, a box plot as <stem>.png.
 
     model: an id or a bundle's folder. data: a folder with imagesTr and labelsTr, and maybe
-    splits.json, or anything else that `read_cases` understands. output_csv: columns
-    ``case,dice_<structure>,...``, then the other metrics of `METRICS` in the same way. cases: a
-    text file with one case id a line, or a list of ids; None takes the data's "test" split, else
-    all labelled cases. progress: called with (case, fraction done); may raise `Cancelled`. segment:
-    replaces `pipeline.segment` in tests and benchmarks.
+    splits.json, or anything else that `read_cases` or `brain_cases` understands. output_csv: its
+    columns are ``case,dice_<structure>,...``, then the other metrics of `METRICS` in the same way.
+    cases: a text file with one id a line, or a list of ids; None takes the data's "test" split,
+    else all labelled cases. progress: called with (case, fraction done); may raise `Cancelled`.
+    segment: replaces `pipeline.segment` in tests and benchmarks.
 
     Raises `UserError` for data that cannot be used. A case that cannot be segmented counts as
     missed and is named. Absent structures: see `metrics.overlap.RULE`.
@@ -98,7 +100,7 @@ def evaluate(
     report = Progress.of(progress)
     data, output_csv = Path(data).expanduser(), Path(output_csv).expanduser()
     _check_output(output_csv)
-    labelled = labelled_cases(data, cases)
+    labelled = labelled_cases(data, cases, options.numbering)
     segmenter = _segmenter(model, options, segment)
     _check_cases(labelled, segmenter)
     results = []

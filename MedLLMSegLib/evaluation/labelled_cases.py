@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from MedLLMSegLib.anatomy.numberings import Numbering
 from MedLLMSegLib.anatomy.structures import SYNONYMS
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Structure, comparable_name
@@ -27,6 +28,9 @@ from MedLLMSegLib.data import (
 )
 from MedLLMSegLib.data.reference_labels import is_segmentation
 
+from .brain_cases import brain_cases
+from .brain_numbers import chosen_numbering, to_freesurfer
+
 
 @dataclass(frozen=True, eq=False)
 class LabelledCases:
@@ -35,29 +39,41 @@ class LabelledCases:
     names: label value -> structure, as far as the source says. values_have_meaning: False for
     Slicer's segmentations, where only the names identify a structure. case_set: the source's own
     description; None for a folder in the Decathlon's layout, of which only the wanted cases are
-    read.
+    read. numbering: of label maps of the brain, which are read with FreeSurfer's numbers instead.
     """
 
     cases: tuple[Case, ...]
     names: dict[int, str]
     values_have_meaning: bool = True
     case_set: CaseSet | None = None
+    numbering: Numbering | None = None
 
     def truth(self, case: Case, image: Volume) -> Array:
-        """The label map of a case as integers [k, j, i], with the source's values.
+        """The label map of a case as integers [k, j, i], with the source's values; of a brain in
+        another numbering with FreeSurfer's.
 
-        Raises `UserError` unless it lies on the image's grid.
+        Raises `UserError` unless it lies on the image's grid, and for a number that the numbering
+        does not have.
         """
+        if self.numbering is not None:
+            return to_freesurfer(read_labels(case.label, image), self.numbering, image.spacing_mm)
         if self.case_set is None:
             return read_labels(case.label, image)
         return read_label_map(case, self.case_set, image)
 
 
-def labelled_cases(data: Path, cases: PathLike | Sequence[str] | None = None) -> LabelledCases:
+def labelled_cases(
+    data: Path, cases: PathLike | Sequence[str] | None = None, numbering: str | None = None
+) -> LabelledCases:
     """The cases to measure: those named, else the data's "test" split, else all.
 
-    cases: a text file with one id a line, or a list of ids.
+    cases: a text file with one id a line, or a list of ids. numbering: a key of
+    `anatomy.numberings.NUMBERINGS`, for label maps of the brain; None takes that of the data's
+    labels.json, if it has one.
     """
+    brain_numbering = chosen_numbering(numbering, data)
+    if brain_numbering is not None:
+        return LabelledCases(brain_cases(data, cases), {}, numbering=brain_numbering)
     if any((data / folder).is_dir() for folder in ("imagesTr", "labelsTr")):
         return _decathlon_cases(data, cases)
     case_set = read_cases(data)
