@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import atomic_write, make_folder, write_text
-from MedLLMSegLib.core.segmentation import Segmentation, Structure
+from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 
+from .group_pictures import group_slices, group_surfaces, has_groups
 from .slice_pictures import slice_picture
-from .structure_masks import organs, structure_masks
+from .structure_masks import Mask, organs, structure_masks
 from .surface_picture import surface_picture
+from .volume_table import volume_table
 
 STYLE = """
 :root { color-scheme: light dark; --line: #d5d8dd; --soft: #5d6470; --back: #ffffff; --ink: \
@@ -34,6 +38,8 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem 1.4rem .4rem 0; text-align: left; border-bottom: 1px solid var(--line); }
 th { font-weight: 600; color: var(--soft); } td.n, th.n { text-align: right; } tr.sum td { \
 font-weight: 600; }
+tr.group td { font-weight: 600; padding-top: 1rem; } tr.group ~ tr:not(.group, .sum) \
+td:first-child { padding-left: 1.2rem; }
 .swatch { display: inline-block; width: .95em; height: .95em; border-radius: .2em; \
 vertical-align: -.12em;
           margin-right: .6em; box-shadow: 0 0 0 1px #0004; }
@@ -65,24 +71,46 @@ def write_report(
 
 
 def _write_pictures(volume: Volume, segmentation: Segmentation, folder: Path) -> list[str]:
-    """Write slices of each organ and the 3D view; returns the HTML of each picture."""
+    """Write slices and 3D views; returns the HTML of each picture."""
     masks = structure_masks(segmentation)
+    if has_groups(segmentation.structures):
+        pictures = _group_pictures(volume, masks)
+    else:
+        pictures = _organ_pictures(volume, segmentation, masks)
+    return [
+        _write_picture(folder / name, picture, title, content)
+        for name, picture, title, content in pictures
+    ]
+
+
+# file name, picture, title, what the picture shows
+_Picture: TypeAlias = tuple[str, Figure, str, str]
+
+
+def _organ_pictures(
+    volume: Volume, segmentation: Segmentation, masks: dict[int, Mask]
+) -> Iterator[_Picture]:
+    """Slices of each organ that was found, and a 3D view."""
     present = [
         organ
         for organ in organs(segmentation.structures)
         if any(structure.label in masks for structure in organ.structures)
     ]
-    figures = []
     for n, organ in enumerate(present or [None], 1):
         title = organ.name if organ else "The scan"
         picture = slice_picture(volume, organ, masks)
-        path = folder / f"slices_{n}.png"
-        figures.append(_write_picture(path, picture, title, "slices with outlines"))
+        yield f"slices_{n}.png", picture, title, "slices with outlines"
     surface = surface_picture(list(masks.values()))
     if surface is not None:
-        path = folder / "surface.png"
-        figures.append(_write_picture(path, surface, "3D view", "surfaces of the structures"))
-    return figures
+        yield "surface.png", surface, "3D view", "surfaces of the structures"
+
+
+def _group_pictures(volume: Volume, masks: dict[int, Mask]) -> Iterator[_Picture]:
+    """Slices through all structures, and through each group; 3D views from outside and within."""
+    for n, (title, picture) in enumerate(group_slices(volume, masks), 1):
+        yield f"slices_{n}.png", picture, title, "slices with outlines"
+    for n, (title, picture) in enumerate(group_surfaces(masks), 1):
+        yield f"surface_{n}.png", picture, title, "surfaces of the structures"
 
 
 def _write_picture(path: Path, picture: Figure, title: str, content: str) -> str:
@@ -102,6 +130,10 @@ def _page(
     volume: Volume, segmentation: Segmentation, figures: list[str], command: str | None
 ) -> str:
     title = escape(volume.name)
+    table = volume_table(segmentation)
+    if has_groups(segmentation.structures):  # a long table: first see the whole
+        figures = [figures[0], table, *figures[1:]]
+        table = ""
     notes = "".join(f"<p>{escape(note)}</p>\n" for note in segmentation.notes)
     repeat = f"<h2>To repeat it</h2>\n<pre>{escape(command)}</pre>\n" if command else ""
     convention = (
@@ -119,7 +151,7 @@ def _page(
 <body>
 <h1>{title}</h1>
 <p class="facts">{_facts(volume, segmentation)}</p>
-{_table(segmentation)}
+{table}
 {notes}{convention}
 {chr(10).join(figures)}
 {repeat}<footer>Made by MedLLMSeg. Research use only; not a medical device.</footer>
@@ -153,37 +185,3 @@ def orientation(ijk_to_ras: Array) -> str:
         letters += negative if axes[row, column] < 0 else positive
     tilt = math.degrees(math.acos(min(1.0, float(np.abs(axes).max(0).min()))))
     return f"{letters} turned by up to {tilt:.0f}°" if tilt >= 0.5 else letters
-
-
-def _table(segmentation: Segmentation) -> str:
-    """Each structure's colour, name, mL and mean confidence, with a sum for each organ of several
-    parts.
-    """
-    volumes_ml, rows = segmentation.volumes_ml, []
-    for organ in organs(segmentation.structures):
-        for structure in organ.structures:
-            confidence = _percent(segmentation.confidence.get(structure.label))
-            rows.append(
-                f"<tr><td>{_swatch(structure)}{escape(structure.name)}</td>"
-                f'<td class="n">{volumes_ml[structure.key]:.3f}</td>'
-                f'<td class="n">{confidence}</td></tr>'
-            )
-        if len(organ.structures) > 1:
-            total = sum(volumes_ml[structure.key] for structure in organ.structures)
-            rows.append(
-                f'<tr class="sum"><td>{escape(organ.name)}</td>'
-                f'<td class="n">{total:.3f}</td><td></td></tr>'
-            )
-    head = (
-        '<tr><th>Structure</th><th class="n">Volume (mL)</th><th class="n">Mean'
-        " confidence</th></tr>"
-    )
-    return f"<table>\n{head}\n" + "\n".join(rows) + "\n</table>"
-
-
-def _swatch(structure: Structure) -> str:
-    return f'<span class="swatch" style="background: rgb{structure.color}"></span>'
-
-
-def _percent(confidence: float | None) -> str:
-    return "–" if confidence is None or math.isnan(confidence) else f"{100 * confidence:.0f} %"
