@@ -12,6 +12,7 @@ from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.registry.network_config import BRAIN
 from MedLLMSegLib.training.recipe import Moment
 from MedLLMSegLib.training.small_checkpoint import read_small
+from MedLLMSegLib.training.synthesis.head_maps import RIGHT
 from MedLLMSegLib.training.synthesis.recipe import CLASSES, head_score
 from MedLLMSegLib.training.synthesis.synthetic_heads import (
     HeadsConfig,
@@ -127,6 +128,22 @@ def test_each_step_trains_one_voxel_of_each_block_and_all_have_their_turn():
         recipe.loss(network, batch, step).backward()
     assert sorted(network.voxels) == sorted([*range(8), *range(8)])
     assert network.voxels == [voxel_of_step(step, 2) for step in range(16)]
+
+
+def test_labels_are_of_the_voxel_whose_logits_are_trained():
+    recipe = SyntheticHeads(HEADS, 2, *MAPS.values(), seed=0)
+    sample = recipe.samples[0]
+    batch = {k: v[None] for k, v in sample.items() if k != "case"}
+    one_hot = torch.nn.functional.one_hot(sample["structures"].long(), CLASSES).movedim(-1, 0)
+    side = torch.where(sample["sides"] == RIGHT, 1.0, -1.0)
+    truth = 20 * torch.cat((one_hot - 0.5, side[None]))[None]  # (1, classes + 1, K, J, I)
+
+    def knows(image, voxel):
+        k, j, i = voxel // 4, voxel // 2 % 2, voxel % 2
+        return truth[..., k::2, j::2, i::2]
+
+    assert max(float(recipe.loss(knows, batch, step)) for step in range(8)) < 0.02
+    assert float(recipe.loss(lambda image, voxel: knows(image, 7 - voxel), batch, 0)) > 0.2
 
 
 def test_the_score_is_that_of_each_val_head_and_processes_share_them():
