@@ -21,6 +21,7 @@ def by_monai(bundle, scan, output, **more):
 
 
 def by_us(bundle, scan, output):
+    """In fp32, which MONAI's runner computes in."""
     assert (
         cli.main(
             [
@@ -30,6 +31,8 @@ def by_us(bundle, scan, output):
                 str(bundle),
                 "--device",
                 "cpu",
+                "--precision",
+                "fp32",
                 "--output",
                 str(output),
             ]

@@ -112,8 +112,8 @@ def _use(m: dict) -> list[str]:
         f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
         wrap_paragraph(
             "In place of the id, the path of this folder will do. MONAI's own runner gives the"
-            f" same label map. It needs medllmseg and the packages {extra}, and runs from this"
-            f" folder.{crops}"
+            f" label map of `--precision fp32`. It needs medllmseg and the packages {extra}, and"
+            f" runs from this folder.{crops}"
         ),
         (
             "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
