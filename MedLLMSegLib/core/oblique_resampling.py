@@ -30,8 +30,8 @@ def resample_oblique(
     """
     matrix = voxel_map(from_grid, to_grid)
     samples = oblique_samples(matrix) if average and order else (1, 1, 1)
-    for box in _blocks(matrix, to_grid.shape, samples):
-        block = matrix @ _translation([span.start for span in box])
+    for box in blocks(matrix, to_grid.shape, samples, _BLOCK_VOXELS):
+        block = matrix @ translation([span.start for span in box])
         shape = [span.stop - span.start for span in box]
         out[box] = _means(array, block, shape, samples, order)
         if outside is not None:
@@ -55,18 +55,35 @@ def finer_map(matrix: Array, samples: Sequence[int]) -> Array:
     return finer
 
 
-def _translation(offset: Sequence[float]) -> Array:
+def source_span(to_source: Array, shape: Sequence[int]) -> tuple[Array, Array]:
+    """int (3,) first and last index of the voxels between which a grid's voxels lie.
+
+    to_source: (4, 4) to the source's [k, j, i] indices. They may lie beyond the source.
+    """
+    ends = to_source[:3, :3] * (np.array(shape) - 1)  # [source axis, target axis]
+    low = to_source[:3, 3] + np.minimum(ends, 0).sum(axis=1) - ROUND_OFF_VOX
+    high = to_source[:3, 3] + np.maximum(ends, 0).sum(axis=1) + ROUND_OFF_VOX
+    return np.floor(low).astype(int), np.ceil(high).astype(int)
+
+
+def translation(offset: Sequence[float]) -> Array:
     matrix = np.eye(4)
     matrix[:3, 3] = offset
     return matrix
 
 
-def _blocks(matrix: Array, shape: Sequence[int], samples: Sequence[int]) -> Iterator[Box]:
-    """Boxes of the target that together are all of it, each of bounded memory."""
+def blocks(
+    matrix: Array, shape: Sequence[int], samples: Sequence[int], most_voxels: int
+) -> Iterator[Box]:
+    """Boxes of the target that together are all of it.
+
+    matrix, samples: see `finer_map`. most_voxels: what a box has of samples, and what it reads of
+    the source, unless a single voxel needs more.
+    """
     edges = np.array(shape)
     while edges.max() > 1:
         source_edges = np.abs(matrix[:3, :3]) @ edges + 3
-        if max(np.prod(source_edges), np.prod(edges * samples, dtype=float)) <= _BLOCK_VOXELS:
+        if max(np.prod(source_edges), np.prod(edges * samples, dtype=float)) <= most_voxels:
             break
         longest = np.where(edges > 1, edges * samples, 0).argmax()
         edges[longest] = -(-edges[longest] // 2)
@@ -87,12 +104,10 @@ def _means(
     matrix: (4, 4) from the block's [k, j, i] to the source's. shape: of the block.
     """
     to_source = finer_map(matrix, samples)
-    fine_shape = np.array(shape) * samples
-    ends = to_source[:3, :3] * (fine_shape - 1)  # [source axis, target axis]
-    low = np.floor(to_source[:3, 3] + np.minimum(ends, 0).sum(1) - ROUND_OFF_VOX).astype(int)
-    high = np.ceil(to_source[:3, 3] + np.maximum(ends, 0).sum(1) + ROUND_OFF_VOX).astype(int)
-    box = _box_with_repeated_edges(array, low, high + 1)
-    fine = _itk_sample(box, _translation(-low) @ to_source, fine_shape, order)
+    fine_shape = [length * count for length, count in zip(shape, samples, strict=True)]
+    low, high = source_span(to_source, fine_shape)
+    box = _box_with_repeated_edges(array, low, high)
+    fine = _itk_sample(box, translation((-low).tolist()) @ to_source, fine_shape, order)
     if max(samples) == 1:
         return fine
     (k, j, i), (in_k, in_j, in_i) = shape, samples
@@ -101,20 +116,19 @@ def _means(
 
 
 def _box_with_repeated_edges(array: Array, low: Array, high: Array) -> Array:
-    """``array[low:high]``; beyond the array its outermost voxels are repeated."""
+    """``array[low : high + 1]``; beyond the array its outermost voxels are repeated."""
     box, padding = [], []
-    for start, stop, length in zip(low, high, array.shape, strict=True):
-        first = min(max(start, 0), length - 1)
-        last = min(max(stop - 1, 0), length - 1)
+    for low_index, high_index, length in zip(low, high, array.shape, strict=True):
+        first, last = (min(max(index, 0), length - 1) for index in (low_index, high_index))
         box.append(slice(first, last + 1))
-        # Beyond one end the whole box repeats the voxel there, on whichever side
-        before = max(0, min(first - start, stop - start - 1))
-        padding.append((before, stop - start - before - (last + 1 - first)))
+        # A box beyond one end repeats the voxel there: it does not matter on which side
+        before = max(0, min(first - low_index, high_index - low_index))
+        padding.append((before, high_index - low_index - before - (last - first)))
     part = array[tuple(box)]
     return np.pad(part, padding, mode="edge") if np.any(padding) else part
 
 
-def _itk_sample(array: Array, matrix: Array, shape: Array, order: int) -> Array:
+def _itk_sample(array: Array, matrix: Array, shape: Sequence[int], order: int) -> Array:
     """SimpleITK's resampling of an image [k, j, i], all within it.
 
     matrix: (4, 4) from [k, j, i] of the result to the array's. Returns float32 with order 1, the
@@ -133,7 +147,7 @@ def _itk_sample(array: Array, matrix: Array, shape: Array, order: int) -> Array:
     to_array.SetMatrix(matrix[2::-1, 2::-1].ravel().tolist())
     to_array.SetTranslation(matrix[2::-1, 3].tolist())
     resampler = sitk.ResampleImageFilter()
-    resampler.SetSize([int(length) for length in shape[::-1]])
+    resampler.SetSize(list(shape[::-1]))
     resampler.SetTransform(to_array)
     resampler.SetInterpolator(sitk.sitkLinear if order else sitk.sitkNearestNeighbor)
     if order:

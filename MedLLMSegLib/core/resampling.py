@@ -35,6 +35,7 @@ def resample(
     order: int = 1,
     outside: float | None = None,
     average: bool = True,
+    out: Array | None = None,
 ) -> Array:
     """Sample an image [k, j, i] at the voxels of another grid.
 
@@ -42,10 +43,13 @@ def resample(
     the voxels whose centres lie beyond the centres of the scan's outermost voxels; None repeats
     those. average: along an axis of the target whose step spans m >= 2 whole voxels of the scan,
     take the mean of m samples, evenly spaced within the target voxel, as a thick slice is the mean
-    of what lies in it. It has no effect on nearest.
+    of what lies in it. It has no effect on nearest. out: an array for the result, of the target's
+    shape and the result's type; None makes one.
     """
     array = np.asarray(array)
-    resampled: Array = np.empty(to_grid.shape, np.float32 if order else array.dtype)
+    resampled: Array = (
+        np.empty(to_grid.shape, np.float32 if order else array.dtype) if out is None else out
+    )
     if not array.size or not resampled.size:
         resampled.fill(outside or 0)
         return resampled

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from MedLLMSegLib.core.geometry import Grid, centred_grid, inside_mask, voxel_map
 from MedLLMSegLib.core.resampling import resample, separable_taps
-from Testing.helpers.grids import GRIDS, dice, make_grid, rotation, world_points
+from Testing.helpers.grids import GRIDS, dice, make_grid, world_points
+from Testing.helpers.random_grids import grids
 
 KINDS = ["f2", "f4", "f8", ">f4", "?", "u1", "i1", "u2", "i2", ">i2", "u4", "i4", "i8"]
 PARALLEL = [name for name in GRIDS if not name.startswith("oblique")]
@@ -49,20 +50,7 @@ def finer(grid, samples):
     return Grid(tuple(np.array(grid.shape) * samples), grid.ijk_to_ras @ scale)
 
 
-# ---- grids and images at random ----
-
-
-@st.composite
-def grids(draw, degrees=0, spacing_mm=(0.3, 3.0)):
-    """A small grid near the origin, in any of the 48 orientations, turned by up to ``degrees``."""
-    axes = np.eye(3)[list(draw(st.permutations(range(3))))]
-    axes = axes * draw(st.lists(st.sampled_from((-1, 1)), min_size=3, max_size=3))
-    turns = draw(st.lists(st.floats(-degrees, degrees), min_size=3, max_size=3))
-    spacing = draw(st.lists(st.floats(*spacing_mm), min_size=3, max_size=3))
-    matrix = np.eye(4)
-    matrix[:3, :3] = rotation(turns) @ axes * spacing
-    matrix[:3, 3] = draw(st.lists(st.floats(-9, 9), min_size=3, max_size=3))
-    return Grid(tuple(draw(st.lists(st.integers(1, 9), min_size=3, max_size=3))), matrix)
+# ---- images at random ----
 
 
 @st.composite
