@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from .hippocampus_candidates import (
     find_candidates,
     not_found_error,
 )
+from .kept_precision import FP32
 from .localizer import CoarseScan, HeadView, Localizer, predict_views
 
 __all__ = ["SIDES", "Limits", "Localizer", "Location", "is_crop", "localize"]
@@ -55,17 +56,23 @@ def localize(
     localizer: Localizer,
     device: torch.device | str = "cpu",
     progress: Report | None = None,
+    precision: str = FP32,
 ) -> tuple[Location, ...]:
     """Find the hippocampi in a head in any orientation, with or without skull.
 
-    Returns one or two locations, left before right. Raises `UserError` when no hippocampus can be
+    precision: "fp32", "bf16", or "auto" for what was decided (`Localizer.precision_for`). Returns
+    one or two locations, left before right. Raises `UserError` when no hippocampus can be
     located reliably.
     """
     reporter = Progress.of(progress)
     reporter("localize", 0.0)
     grid = _whole_head_grid(volume, localizer)
     scan = CoarseScan.of(volume, localizer.config.spacing_mm)
-    found = _candidates_on(grid, scan, localizer, device, reporter.part(0.0, 0.3))
+    image = scan.sample(grid)
+    deciding = reporter.part(0.0, 0.1, label="localize")
+    chosen = localizer.precision_for(image, device, precision, deciding).name
+    search = Search(scan, localizer, device, chosen)
+    found = search.candidates(grid, image, reporter.part(0.1, 0.3))
     coarse = [candidate for candidate in found if not candidate.faults(LOOSE)]
     if not coarse:
         raise not_found_error(volume.name, "nothing in it looks enough like one")
@@ -73,11 +80,9 @@ def localize(
     # depend on how the scan was cropped or where the first grid began.
     centre = np.mean([candidate.centre_ras for candidate in coarse], 0)
     window = centred_grid(centre, WINDOW_VOX, localizer.config.spacing_mm)
-    candidates = _candidates_on(window, scan, localizer, device, reporter.part(0.3, 0.6))
+    candidates = search.candidates(window, scan.sample(window), reporter.part(0.3, 0.6))
     locations = accept_candidates(volume.name, candidates, localizer.limits)
-    centres = centres_over_tilts(
-        locations, scan, centre, localizer, device, reporter.part(0.6, 1.0)
-    )
+    centres = centres_over_tilts(locations, centre, search, reporter.part(0.6, 1.0))
     agreed = average_centres(locations, centres, localizer.limits)
     if not agreed:
         raise not_found_error(volume.name, "its place is uncertain")
@@ -95,44 +100,36 @@ def _whole_head_grid(volume: Volume, localizer: Localizer) -> Grid:
     return grid
 
 
-def _candidates_on(
-    grid: Grid,
-    scan: CoarseScan,
-    localizer: Localizer,
-    device: torch.device | str,
-    progress: Progress,
-) -> list[Candidate]:
-    """The best candidate of each side on a grid along the RAS axes."""
-    image = scan.sample(grid)
-    views = (HeadView(image), HeadView(image, mirrored=True))
-    plain, mirrored = _look(views, localizer, device, progress)
-    return find_candidates(plain, mirrored, grid)
+@dataclass(frozen=True, eq=False)
+class Search:
+    """The search in one scan: what all looks at it have in common."""
 
+    scan: CoarseScan
+    localizer: Localizer
+    device: torch.device | str
+    precision: str = FP32
 
-def _look(
-    views: Sequence[HeadView],
-    localizer: Localizer,
-    device: torch.device | str,
-    progress: Progress,
-) -> list[Array]:
-    """Class probabilities [6, k, j, i] of each view. Whoever listens to the progress can stop it
-    between two calls of the network.
-    """
-    progress("localize", 0.0)
-    found: list[Array] = []
-    for probabilities in predict_views(views, localizer.network, device):
-        found.append(probabilities)
-        progress("localize", len(found) / len(views))
-    return found
+    def look(self, views: Sequence[HeadView], progress: Progress) -> list[Array]:
+        """Class probabilities [6, k, j, i] of each view. Whoever listens to the progress can stop
+        it between two calls of the network.
+        """
+        progress("localize", 0.0)
+        found: list[Array] = []
+        network = self.localizer.network
+        for probabilities in predict_views(views, network, self.device, self.precision):
+            found.append(probabilities)
+            progress("localize", len(found) / len(views))
+        return found
+
+    def candidates(self, grid: Grid, image: Array, progress: Progress) -> list[Candidate]:
+        """The best candidate of each side. image: the scan on a grid along the RAS axes."""
+        views = (HeadView(image), HeadView(image, mirrored=True))
+        plain, mirrored = self.look(views, progress)
+        return find_candidates(plain, mirrored, grid)
 
 
 def centres_over_tilts(
-    locations: tuple[Location, ...],
-    scan: CoarseScan,
-    centre: Array,
-    localizer: Localizer,
-    device: torch.device | str,
-    progress: Progress,
+    locations: tuple[Location, ...], centre: Array, search: Search, progress: Progress
 ) -> dict[str, list[NDArray[np.float64]]]:
     """The centres (RAS mm) of each side in seven views: the head as it is, and tilted six ways.
 
@@ -144,14 +141,14 @@ def centres_over_tilts(
         tilts = TILTS[first : first + TILTS_AT_ONCE]
         part = progress.part(first / len(TILTS), (first + len(tilts)) / len(TILTS))
         grids = [
-            tilted_grid(centre, axis, sign * TILT_DEG, localizer.config.spacing_mm)
+            tilted_grid(centre, axis, sign * TILT_DEG, search.localizer.config.spacing_mm)
             for axis, sign in tilts
         ]
         views = [
-            HeadView(scan.sample(grid), mirrored=sign < 0)
+            HeadView(search.scan.sample(grid), mirrored=sign < 0)
             for grid, (_, sign) in zip(grids, tilts, strict=True)
         ]
-        for grid, probabilities in zip(grids, _look(views, localizer, device, part), strict=True):
+        for grid, probabilities in zip(grids, search.look(views, part), strict=True):
             for side, centre_ras in _centres_near(locations, probabilities, grid):
                 centres[side].append(centre_ras)
     return centres

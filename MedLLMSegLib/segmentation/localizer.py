@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
@@ -23,21 +24,30 @@ from MedLLMSegLib.networks.segmentation.localizer_network import (
 from MedLLMSegLib.registry.bundle import Bundle, load_strictly
 
 from .hippocampus_candidates import Limits
+from .kept_precision import FP32, Precision
+from .precision import AUTO, NetworkInUse, check_precision, decide, float32_logits
 
 DEFAULT_LIMITS = Limits()
 # Voxels that go through the network together. Measured on a CPU in fp32: four views of 64^3 take
 # 0.22 s together and 0.60 s one by one, because torch leaves oneDNN for inputs that are too small;
 # seven take longer for each, and two of 96^3 gain nothing.
 BATCH_VOX = 4 * 64**3
+PROBE_VOX = (80, 80, 80)  # of a head, on which fp32 and bf16 are compared
 
 
 class Localizer:
-    """A trained network, and the limits for accepting its findings."""
+    """A trained network, and the limits for accepting its findings.
 
-    def __init__(self, network: LocalizerNet, limits: Limits = DEFAULT_LIMITS) -> None:
+    sha256: of its weights; empty for those of no bundle.
+    """
+
+    def __init__(
+        self, network: LocalizerNet, limits: Limits = DEFAULT_LIMITS, sha256: str = ""
+    ) -> None:
         self.network = network.eval()
         self.config: LocalizerConfig = network.config
         self.limits = limits
+        self.sha256 = sha256
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> Localizer:
@@ -51,7 +61,25 @@ class Localizer:
             )
         network = LocalizerNet(LocalizerConfig(**metadata["network"]))
         load_strictly(network, bundle.tensors)
-        return cls(network)
+        return cls(network, sha256=metadata["weights_sha256"])
+
+    def precision_for(
+        self,
+        image: Array,
+        device: torch.device | str,
+        requested: str = AUTO,
+        progress: Report | None = None,
+    ) -> Precision:
+        """The precision of the network, decided by a scan where that was not done before.
+
+        image: [k, j, i] in 0..1, of a whole head. requested, progress: see `precision.decide`. What
+        is measured is kept for the weights of bundles alone.
+        """
+        check_precision(requested)
+        if requested == AUTO and not self.sha256:
+            return Precision(FP32, "The weights are those of no bundle.")
+        subject = NetworkInUse(self.network, torch.device(device), requested, self.sha256)
+        return decide(subject, padded(image, self.config.multiple), PROBE_VOX, progress)
 
 
 @dataclass(frozen=True)
@@ -114,38 +142,43 @@ class HeadView:
     mirrored: bool = False
 
 
+def padded(image: Array, multiple: int) -> Array:
+    """The image [k, j, i] with zeros behind it, each axis a multiple of so many voxels."""
+    return np.pad(image, [(0, -length % multiple) for length in image.shape])
+
+
 def predict_views(
-    views: Sequence[HeadView], network: LocalizerNet, device: torch.device | str
+    views: Sequence[HeadView],
+    network: LocalizerNet,
+    device: torch.device | str,
+    precision: str = FP32,
 ) -> Iterator[Array]:
     """Class probabilities [6, k, j, i] of each view, whose images have one shape.
 
-    The axes and classes of a mirrored view are turned back. Small views go through the network
-    together (`BATCH_VOX`); the next ones wait until the caller asks for them.
+    precision: "fp32" or "bf16". The axes and classes of a mirrored view are turned back. Small
+    views go through the network together (`BATCH_VOX`); the next ones wait until the caller asks
+    for them.
     """
     network = network.to(device)
-    multiple = network.config.multiple
-    shape = views[0].image.shape
-    padding = [(0, -length % multiple) for length in shape]
-    padded_vox = np.prod(
-        [length + after for length, (_, after) in zip(shape, padding, strict=True)]
-    )
-    at_once = max(1, BATCH_VOX // int(padded_vox))
+    k, j, i = views[0].image.shape
+    images = [padded(view.image, network.config.multiple) for view in views]
+    at_once = max(1, BATCH_VOX // images[0].size)
     for first in range(0, len(views), at_once):
-        batch = views[first : first + at_once]
-        images = np.stack([np.pad(view.image, padding) for view in batch])[:, None]
-        mirrored = [number for number, view in enumerate(batch) if view.mirrored]
-        probabilities = _predict(torch.from_numpy(images).to(device), mirrored, network)
-        k, j, i = shape
+        batch = torch.from_numpy(np.stack(images[first : first + at_once])[:, None]).to(device)
+        mirrored = [n for n, view in enumerate(views[first : first + at_once]) if view.mirrored]
+        probabilities = _predict(batch, mirrored, network, precision)
         yield from probabilities.cpu().numpy()[:, :, :k, :j, :i]
 
 
 @torch.inference_mode()
-def _predict(images: torch.Tensor, mirrored: list[int], network: LocalizerNet) -> torch.Tensor:
+def _predict(
+    images: torch.Tensor, mirrored: list[int], network: LocalizerNet, precision: str
+) -> torch.Tensor:
     """(B, 1, K, J, I) -> class probabilities (B, 6, K, J, I).
 
     mirrored: which of the batch the network sees as mirror images.
     """
     images[mirrored] = images[mirrored].flip(-1)
-    logits: torch.Tensor = network(images).float()
+    logits = float32_logits(network, images, precision)
     logits[mirrored] = logits[mirrored].flip(-1)[:, list(MIRRORED)]
     return logits.softmax(1)

@@ -108,6 +108,14 @@ def test_both_sides_of_a_real_head_are_found_about_5_cm_apart(centres):
 
 
 @pytest.mark.slow
+def test_bf16_moves_the_centres_by_less_than_a_tenth_of_a_millimetre(head, localizer, centres):
+    places = localize(head, localizer, precision="bf16")
+    assert {place.side for place in places} == set(centres)
+    for place in places:
+        assert np.linalg.norm(np.array(place.centre_ras) - centres[place.side]) < 0.1
+
+
+@pytest.mark.slow
 def test_orientation_slices_and_field_of_view_move_the_centres_by_less_than_3_mm(
     head, localizer, centres
 ):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid, covering_grid, transform_points
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.localizer_network import (
@@ -15,10 +16,12 @@ from MedLLMSegLib.networks.segmentation.localizer_network import (
     LocalizerNet,
 )
 from MedLLMSegLib.segmentation import localizer as localizer_module
+from MedLLMSegLib.segmentation.kept_precision import Precision
 from MedLLMSegLib.segmentation.localizer import (
     BATCH_VOX,
     CoarseScan,
     HeadView,
+    Localizer,
     predict_views,
     to_unit_range,
 )
@@ -115,6 +118,44 @@ def test_beyond_the_scan_a_view_shows_the_scans_darkest_value():
     seen = coarse.sample(wide)
     assert seen[0, 0, 0] == 1.0
     assert seen[-1, -1, -1] == 0.0
+
+
+@pytest.mark.parametrize("precision", ("fp32", "bf16"))
+def test_the_network_is_called_in_the_precision_that_was_asked_for(precision):
+    seen = []
+
+    class Looking(Watched):
+        def forward(self, image):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(image)
+
+    view = HeadView(np.random.default_rng(0).random((16, 16, 16), np.float32))
+    (probabilities,) = predict_views([view], Looking(), "cpu", precision)
+    assert seen == [precision == "bf16"]
+    assert probabilities.dtype == np.float32
+
+
+def test_weights_of_no_bundle_run_in_fp32_unless_asked_for(monkeypatch):
+    monkeypatch.setattr(localizer_module, "decide", lambda *_: pytest.fail("nothing to keep"))
+    untrained = Localizer(LocalizerNet(LocalizerConfig(channels=(4, 8))))
+    image = np.zeros((16, 16, 16), np.float32)
+    assert untrained.precision_for(image, "cpu").name == "fp32"
+
+
+def test_the_precision_is_decided_on_the_padded_head(monkeypatch):
+    known = Localizer(LocalizerNet(LocalizerConfig(channels=(4, 8, 8))), sha256="ab" * 32)
+    seen = []
+
+    def decide(subject, array, window, progress):
+        seen.append((subject.sha256, subject.requested, array.shape))
+        return Precision("bf16", "It was measured.")
+
+    monkeypatch.setattr(localizer_module, "decide", decide)
+    image = np.zeros((15, 16, 18), np.float32)
+    assert known.precision_for(image, "cpu", "auto").name == "bf16"
+    assert seen == [("ab" * 32, "auto", (16, 16, 20))]
+    with pytest.raises(UserError, match="fp64"):
+        known.precision_for(image, "cpu", "fp64")
 
 
 def test_mirrored_classes_are_an_exchange_of_sides():

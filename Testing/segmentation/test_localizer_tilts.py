@@ -13,6 +13,7 @@ from MedLLMSegLib.segmentation.localize import (
     Limits,
     Localizer,
     Location,
+    Search,
     average_centres,
     centres_over_tilts,
     tilted_grid,
@@ -46,7 +47,7 @@ def test_a_bias_of_the_network_cancels_over_tilts_in_the_mirror():
     scan = CoarseScan((np.linalg.norm(ras - TRUE_RAS, axis=-1) < 8).astype(np.float32), grid, 0.0)
     seen = Location("left", tuple(TRUE_RAS), 0.9, 3.0)
     localizer = Localizer(BiasedNetwork(), Limits(spread_mm=1e3))
-    centres = centres_over_tilts((seen,), scan, np.zeros(3), localizer, "cpu", Progress())
+    centres = centres_over_tilts((seen,), np.zeros(3), Search(scan, localizer, "cpu"), Progress())
     assert len(centres["left"]) == 7
     (place,) = average_centres((seen,), centres, localizer.limits)
     off_mm = np.linalg.norm(np.array(place.centre_ras) - TRUE_RAS)
