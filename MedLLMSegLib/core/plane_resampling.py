@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -82,17 +80,22 @@ class _Planes:
         self.between, self.between_spare = (np.empty(between, dtype) for _ in range(2))
         self.sum, self.sum_spare = (np.empty(source.shape[1:], dtype) for _ in range(2))
         self.spare = np.empty((row_count, column_count), dtype)
-        # Each source plane's neighbours in the target need it again
-        self.resampled_plane = lru_cache(maxsize=len(self.across.index))(self._resampled_plane)
+        self.resampled: dict[int, Array] = {}  # the source's planes that the last one was made of
 
     def write(self, number: int, out: Array) -> None:
         """Write one plane of the target, (rows, columns)."""
-        taps = list(zip(self.across.index[:, number], self.across.weight[:, number], strict=True))
+        index, weight = self.across.index[:, number], self.across.weight[:, number]
+        taps = list(zip(index.tolist(), weight, strict=True))
         if self.across.growth <= 1:
             planes = [(self.source[index], weight) for index, weight in taps if weight]
             self._within_plane(self._weighted(planes, self.sum, self.sum_spare), out)
             return
-        planes = [(self.resampled_plane(int(index)), weight) for index, weight in taps if weight]
+        self.resampled = {
+            index: self.resampled[index] if index in self.resampled else self._resampled(index)
+            for index, weight in taps
+            if weight
+        }
+        planes = [(self.resampled[index], weight) for index, weight in taps if weight]
         weighted = self._weighted(planes, out, self.spare)
         if weighted is not out:
             out[...] = weighted
@@ -111,7 +114,8 @@ class _Planes:
             out += spare
         return out
 
-    def _resampled_plane(self, number: int) -> Array:
+    def _resampled(self, number: int) -> Array:
+        """A plane of the source, on the rows and columns of the target."""
         out = np.empty(self.spare.shape, self.dtype)
         plane = self._weighted([(self.source[number], np.float32(1))], self.sum, self.sum_spare)
         self._within_plane(plane, out)
