@@ -39,6 +39,7 @@ def ended_job(state, **more):
         fraction=0.0,
         secondsLeft=None,
         rows=(),
+        volumetry=None,
         notes=(),
         segmentationNode=None,
         needsScene=True,

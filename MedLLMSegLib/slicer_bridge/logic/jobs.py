@@ -45,7 +45,8 @@ class Job:
         its cases are written.
 
     Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's
-    name, volume in mL, mean confidence or None), notes (sentences). Of a sequence: itemRows (index
+    name, volume in mL, mean confidence or None), volumetry (a `Volumetry`; of a model of the whole
+    brain), notes (sentences). Of a sequence: itemRows (index
     value -> rows), their means as rows, and tableNode, which holds the volumes in each image.
 
     Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps),
@@ -67,6 +68,7 @@ class Job:
     segmentationNode: Any = None
     uncertaintyNode: Any = None
     rows: tuple = ()
+    volumetry: Any = None
     notes: tuple[str, ...] = ()
     itemRows: dict[str, tuple] = field(default_factory=dict)
     tableNode: Any = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import qt
 
-from MedLLMSegLib.slicer_bridge.presenter.segment_view import table_text
+from MedLLMSegLib.slicer_bridge.presenter.segment_view import copied_table
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .log_section import copy
@@ -80,12 +80,15 @@ class ResultSection:
             self.widget.change(message=self.widget.log.sentence(error), notes=())
         else:
             self.widget.change(
-                message=_("Restored; press Restore again to undo that."), notes=(), rows=()
+                message=_("Restored; press Restore again to undo that."),
+                notes=(),
+                rows=(),
+                volumetry=None,
             )
         self.widget.update()
 
     def onCopyTable(self) -> None:
-        copy(table_text(self.widget.panel.rows))
+        copy(copied_table(self.widget.panel))
 
     def _copy_call(self, write) -> None:
         try:

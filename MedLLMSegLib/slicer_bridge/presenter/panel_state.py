@@ -35,7 +35,8 @@ class Panel:
 
     Of the result:
     message, notes: sentences about the last run. result: name of the segmentation that it wrote.
-    rows: (structure, volume in mL, mean confidence). can_restore: it overwrote something.
+    rows: (structure, volume in mL, mean confidence). volumetry: a `Volumetry`, of a model of the
+    whole brain, else None. can_restore: it overwrote something.
     uncertainty: the map is to be shown. mapped: there is one.
 
     Of the training:
@@ -75,6 +76,7 @@ class Panel:
     notes: tuple[str, ...] = ()
     result: str | None = None
     rows: tuple[tuple[str, float, float], ...] = ()
+    volumetry: Any = None
     can_restore: bool = False
     uncertainty: bool = False
     mapped: bool = False
@@ -125,6 +127,7 @@ def without_scene(panel: Panel) -> Panel:
         scans=0,
         result=None,
         rows=(),
+        volumetry=None,
         notes=(),
         message="",
         mapped=False,

@@ -17,6 +17,7 @@ from .task_button import (
     why_wait_for_other_task,
 )
 from .translation import _
+from .volumetry_view import intracranial_text, volumetry_groups, volumetry_text
 
 
 def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
@@ -35,7 +36,12 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     message = job.message or _("{name}: {count} structures in {seconds} s.").format(
         name=name, count=len(rows), seconds=f"{seconds:.1f}"
     )
-    return replace(ended, message=message, notes=tuple(job.notes), rows=rows)
+    notes = (*job.notes, *filter(None, [_intracranial(job)]))
+    return replace(ended, message=message, notes=notes, rows=rows, volumetry=job.volumetry)
+
+
+def _intracranial(job) -> str:
+    return intracranial_text(job.volumetry) if job.volumetry is not None else ""
 
 
 class ResultTexts(NamedTuple):
@@ -56,6 +62,13 @@ def table_text(rows: Sequence[tuple[str, float, float]]) -> str:
     """The result table for the clipboard: tabs between columns, as spreadsheets take it."""
     head = (_("Structure"), _("Volume (mL)"), _("Mean confidence"))
     return "".join("\t".join(row) + "\n" for row in (head, *(row_texts(*row) for row in rows)))
+
+
+def copied_table(panel: Panel) -> str:
+    """The result table as it is copied; of many structures with all their columns."""
+    if panel.volumetry is None:
+        return table_text(panel.rows)
+    return volumetry_text(volumetry_groups(panel.volumetry, panel.rows))
 
 
 def why_no_segmentation(panel: Panel) -> str:

@@ -14,6 +14,7 @@ from .models_view import model_rows, models_widgets
 from .panel_state import Panel
 from .segment_view import ResultTexts, row_texts, segment_widgets
 from .train_view import start_rows, train_widgets
+from .volumetry_view import VolumetryGroup, volumetry_groups
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class View:
     widgets: name in the .ui -> Qt properties.
     models: ids, titles and tooltips of the model list. chosen: the id of the selected row.
     starts: ids (None: new weights) and titles of what a training can start from.
-    rows: texts of the result table. pairs: texts of the table of training pairs.
+    rows: texts of the result table. groups: of a result of many structures, the same as a tree with
+        more columns; () for any other. pairs: texts of the table of training pairs.
     classifiers: ids of the list in the section Diagnose. classifier: the selected one.
     diagnosis: texts of that section's table. fields: (name, hint) of the classifier's record.
     managed_models: ids of the list in the section Models, of either kind. managed: the selected
@@ -35,6 +37,7 @@ class View:
     chosen: str = ""
     starts: tuple[tuple[str | None, str], ...] = ()
     rows: tuple[ResultTexts, ...] = ()
+    groups: tuple[VolumetryGroup, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     classifiers: tuple[str, ...] = ()
     classifier: str = ""
@@ -57,6 +60,7 @@ def view(panel: Panel) -> View:
         chosen=panel.model,
         starts=start_rows(panel),
         rows=tuple(row_texts(*row) for row in panel.rows),
+        groups=volumetry_groups(panel.volumetry, panel.rows) if panel.volumetry else (),
         pairs=panel.pairs,
         classifiers=classifier_rows(panel),
         classifier=panel.classifier,

@@ -11,11 +11,12 @@ import slicer
 
 from .overlay import OverlayState
 from .segment_display import display_properties_kept, display_properties_of
+from .volumetry_table import VolumetryState
 
 
 class NodeState:
     """A segmentation node as it is now: its segments and how they are displayed, its frame,
-    reference geometry and uncertainty map.
+    reference geometry, uncertainty map and volumetry.
     """
 
     def __init__(self, node):
@@ -24,6 +25,7 @@ class NodeState:
         self.transform = node.GetTransformNodeID()
         self.reference = node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole())
         self.overlay, self.display = OverlayState(node), display_properties_of(node)
+        self.volumetry = VolumetryState(node)
 
     @property
     def worth_keeping(self) -> bool:
@@ -41,6 +43,7 @@ class NodeState:
                 node.GetReferenceImageGeometryReferenceRole(), _id_in_scene(node, self.reference)
             )
             self.overlay.put_back(node)
+            self.volumetry.put_back(node)
 
 
 def _id_in_scene(node, node_id: str | None) -> str | None:

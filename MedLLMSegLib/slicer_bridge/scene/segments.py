@@ -17,6 +17,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from MedLLMSegLib.anatomy.structures import TERMINOLOGY
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
+from MedLLMSegLib.metrics.volumetry import Volumetry, volumetry
 
 STRUCTURE_TAG = "MedLLMSeg.structure"  # a segment of ours: the structure's key
 MODEL_TAG = "MedLLMSeg.model"  # and the model that drew it
@@ -36,7 +37,7 @@ class Drawing:
 
     labels: uint8 [k, j, i], None if nothing was found. start: (k, j, i) of its first voxel on the
     scan's grid, which has ``shape``. structures: all that the model knows; present: those that
-    have voxels. rows: one for each of ``present``.
+    have voxels. rows: one for each of ``present``. volumetry: of a model of the whole brain.
     """
 
     labels: np.ndarray | None
@@ -47,6 +48,7 @@ class Drawing:
     rows: tuple[Row, ...]
     model: str
     notes: tuple[str, ...]
+    volumetry: Volumetry | None = None
 
 
 def draw(segmentation: Segmentation) -> Drawing:
@@ -70,6 +72,7 @@ def draw(segmentation: Segmentation) -> Drawing:
         rows=rows,
         model=segmentation.model,
         notes=segmentation.notes,
+        volumetry=volumetry(segmentation) if segmentation.intracranial is not None else None,
     )
 
 

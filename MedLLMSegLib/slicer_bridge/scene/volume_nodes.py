@@ -24,6 +24,7 @@ from .overlay import uncertainty_of, write_uncertainty
 from .restore_point import NodeState
 from .segment_display import display_properties_kept
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments
+from .volumetry_table import volumetry_of, write_volumetry
 
 
 def read_volume(node, frame=None, name: str | None = None) -> Volume:
@@ -69,7 +70,8 @@ def write_drawing(
     side: str | None = None,
     uncertainty: np.ndarray | None = None,
 ):
-    """Put a result into a segmentation node, one segment for each structure that was found.
+    """Put a result into a segmentation node, one segment for each structure that was found, and its
+    volumetry, if it has one, into a table node that the segmentation refers to.
 
     volumeNode: the node that was segmented, still in its scene.
     segmentationNode: the node to update, or None for a new one next to the scan. Segments of an
@@ -98,6 +100,8 @@ def write_drawing(
         place_next_to(segmentationNode, volumeNode)
         if write_uncertainty(uncertainty, volumeNode, segmentationNode, undo):
             place_next_to(uncertainty_of(segmentationNode), volumeNode, undo)
+        if write_volumetry(drawing.volumetry, segmentationNode, undo):
+            place_next_to(volumetry_of(segmentationNode), volumeNode, undo)
         undo.pop_all()
     return segmentationNode, before
 

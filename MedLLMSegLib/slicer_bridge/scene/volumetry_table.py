@@ -1,0 +1,97 @@
+"""The volumetry of a segmentation as a table node beside it, saved with the scene."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+
+import slicer  # noqa: F401  (MRML's classes, before VTK's)
+import vtk
+
+from MedLLMSegLib.metrics.volumetry import NOT_AVAILABLE, Volumetry
+
+VOLUMETRY_TABLE = "MedLLMSegVolumetry"  # a segmentation's reference to its table
+
+
+class VolumetryState:
+    """Which table a segmentation node refers to, and what that table holds.
+
+    A vtkTable is replaced, never written into, so it need not be copied.
+    """
+
+    def __init__(self, segmentationNode):
+        self.node = volumetry_of(segmentationNode)
+        if self.node is not None:
+            self.table, self.description = self.node.GetTable(), self.node.GetDescription()
+
+    def put_back(self, segmentationNode) -> None:
+        if self.node is None or self.node.GetScene() is None:
+            segmentationNode.SetNodeReferenceID(VOLUMETRY_TABLE, None)
+            return
+        self.node.SetAndObserveTable(self.table)
+        self.node.SetDescription(self.description)
+        segmentationNode.SetNodeReferenceID(VOLUMETRY_TABLE, self.node.GetID())
+
+
+def volumetry_of(segmentationNode):
+    """The table node of a segmentation's volumetry, or None."""
+    return segmentationNode.GetNodeReference(VOLUMETRY_TABLE)
+
+
+def write_volumetry(found: Volumetry | None, segmentationNode, undo: ExitStack):
+    """Give a segmentation its volumetry; returns the vtkMRMLTableNode, or None.
+
+    found: None leaves a table of an earlier run as it is, as it is about other segments. undo:
+    takes the steps that undo all of this.
+    """
+    undo.callback(VolumetryState(segmentationNode).put_back, segmentationNode)
+    if found is None:
+        return None
+    node = volumetry_of(segmentationNode) or _new_node(segmentationNode, undo)
+    node.SetAndObserveTable(table_of_volumetry(found))
+    node.SetDescription(_description(found))
+    segmentationNode.SetNodeReferenceID(VOLUMETRY_TABLE, node.GetID())
+    return node
+
+
+def _new_node(segmentationNode, undo: ExitStack):
+    scene = segmentationNode.GetScene()
+    name = scene.GenerateUniqueName(f"{segmentationNode.GetName()} volumetry")
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
+    undo.callback(scene.RemoveNode, node)
+    return node
+
+
+def _description(found: Volumetry) -> str:
+    whole = found.intracranial
+    if whole is None:
+        return ""
+    if whole.ml is not None:
+        return f"Intracranial volume {whole.ml:.1f} mL."
+    return f"Intracranial volume {NOT_AVAILABLE}: {whole.why_not}."
+
+
+def table_of_volumetry(found: Volumetry) -> vtk.vtkTable:
+    """One row a structure; NaN where a figure is not available."""
+    structures = [row.structure for row in found.rows]
+    table = vtk.vtkTable()
+    _add_column(table, "Structure", vtk.vtkStringArray, [s.name for s in structures])
+    _add_column(table, "Label", vtk.vtkIntArray, [s.label for s in structures])
+    _add_column(table, "Side", vtk.vtkStringArray, [s.side for s in structures])
+    _add_column(table, "Group", vtk.vtkStringArray, [s.group for s in structures])
+    for title, numbers in (
+        ("Volume (mL)", [row.volume_ml for row in found.rows]),
+        ("Intracranial volume (%)", [row.percent_intracranial for row in found.rows]),
+        ("Asymmetry (%)", [row.asymmetry_percent for row in found.rows]),
+    ):
+        values = [math.nan if number is None else number for number in numbers]
+        _add_column(table, title, vtk.vtkDoubleArray, values)
+    return table
+
+
+def _add_column(table, name: str, kind, values) -> None:
+    array = kind()
+    array.SetName(name)
+    for value in values:
+        array.InsertNextValue(value)
+    table.AddColumn(array)

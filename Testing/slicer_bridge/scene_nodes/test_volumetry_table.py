@@ -1,0 +1,95 @@
+"""The volumetry of a whole brain is a table node beside the segmentation."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip(
+    "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
+)
+
+from MedLLMSegLib.anatomy.brain import brain_structures
+from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
+from MedLLMSegLib.slicer_bridge.scene import segments, volume_nodes
+from MedLLMSegLib.slicer_bridge.scene.volumetry_table import volumetry_of
+from Testing.helpers.scene_nodes import SHAPE, write_result
+
+SKULL_ON = IntracranialVolume(50.0)
+
+
+def brain_drawing(scan, left_voxels=3, intracranial=SKULL_ON):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 2, :left_voxels], labels[4, 4, :1] = 17, 53
+    volume = volume_nodes.read_volume(scan)
+    return segments.draw(
+        Segmentation(
+            volume.with_array(labels), brain_structures(), model="b", intracranial=intracranial
+        )
+    )
+
+
+def columns_of(node):
+    table = node.GetTable()
+    columns = [table.GetColumn(n) for n in range(table.GetNumberOfColumns())]
+    return {
+        column.GetName(): [column.GetValue(row) for row in range(column.GetNumberOfTuples())]
+        for column in columns
+    }
+
+
+def table_nodes(scene):
+    return scene.GetNumberOfNodesByClass("vtkMRMLTableNode")
+
+
+def test_the_table_has_one_row_a_structure_and_lies_beside_the_segmentation(scene, scan):
+    node, _ = volume_nodes.write_drawing(brain_drawing(scan), scan)
+    table = volumetry_of(node)
+    assert table.GetName() == f"{node.GetName()} volumetry"
+    assert table.GetDescription() == "Intracranial volume 50.0 mL."
+    columns = columns_of(table)
+    assert list(columns) == [
+        "Structure", "Label", "Side", "Group",
+        "Volume (mL)", "Intracranial volume (%)", "Asymmetry (%)",
+    ]  # fmt: skip
+    assert len(columns["Structure"]) == 32
+    row = columns["Label"].index(17)
+    voxel_ml = volume_nodes.read_volume(scan).grid.voxel_ml
+    assert columns["Structure"][row] == "Left hippocampus"
+    assert columns["Group"][row] == "deep grey"
+    assert columns["Volume (mL)"][row] == pytest.approx(3 * voxel_ml)
+    assert columns["Intracranial volume (%)"][row] == pytest.approx(6 * voxel_ml)
+    assert columns["Asymmetry (%)"][row] == pytest.approx(100.0)
+    assert np.isnan(columns["Asymmetry (%)"][columns["Label"].index(16)])
+    hierarchy = scene.GetSubjectHierarchyNode()
+    assert hierarchy.GetItemByDataNode(table)
+
+
+def test_a_second_run_renews_the_table_and_restore_brings_the_first_back(scene, scan):
+    node, _ = volume_nodes.write_drawing(brain_drawing(scan), scan)
+    off = IntracranialVolume(None, "the skull is off")
+    _, before = volume_nodes.write_drawing(brain_drawing(scan, 1, off), scan, node)
+    assert table_nodes(scene) == 1
+    table = volumetry_of(node)
+    assert table.GetDescription() == "Intracranial volume not available: the skull is off."
+    row = columns_of(table)["Label"].index(17)
+    assert columns_of(table)["Asymmetry (%)"][row] == pytest.approx(0.0)
+    assert np.isnan(columns_of(table)["Intracranial volume (%)"][row])
+    before.put_back(node)
+    assert columns_of(table)["Asymmetry (%)"][row] == pytest.approx(100.0)
+    assert table.GetDescription() == "Intracranial volume 50.0 mL."
+
+
+def test_a_run_that_fails_leaves_no_table(scene, scan, monkeypatch):
+    def fail(*_args):
+        raise RuntimeError("full")
+
+    monkeypatch.setattr(volume_nodes, "volumetry_of", fail)  # the step after the table is made
+    with pytest.raises(RuntimeError):
+        volume_nodes.write_drawing(brain_drawing(scan), scan)
+    assert table_nodes(scene) == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_models_of_less_than_the_brain_make_no_table(scene, scan):
+    node = write_result(scan)
+    assert volumetry_of(node) is None
+    assert table_nodes(scene) == 0
