@@ -112,7 +112,7 @@ def _run_fold(fold: _Fold, device: str, progress: Progress, say: Callable[[str],
         fold.request.source,
         fold.table,
         fold.tested,
-        EvaluationOptions(device),
+        EvaluationOptions(device, precision="fp32"),  # all folds are measured in one
         progress.part(0.95, 1.0),
     )
 

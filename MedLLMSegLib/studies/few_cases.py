@@ -63,7 +63,8 @@ def _ignore(text: str) -> None:
 def _measure(bundle: Path, plan: FewCasesPlan, folder: Path, device: str) -> Json:
     """The result of a finished training on the test cases."""
     csv = folder / "test.csv"
-    summary = evaluate(bundle, plan.data, csv, options=EvaluationOptions(device))
+    options = EvaluationOptions(device, precision="fp32")  # all trainings are compared in one
+    summary = evaluate(bundle, plan.data, csv, options=options)
     return {
         "dice": summary["group_means"]["dice"],
         "hd95_mm": summary["group_means"]["hd95_mm"],
