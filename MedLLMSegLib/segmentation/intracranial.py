@@ -1,21 +1,26 @@
 """The intracranial volume: the sum of all structures of the whole brain, where the scan shows what
-the skull holds.
+the skull holds; and what the field of view cuts off.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from scipy import ndimage
 
 from MedLLMSegLib.anatomy.brain import brain_structures, is_whole_brain
-from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
+from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation, Structure
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 
-SKULL_OFF = "the skull was taken off the image, and the fluid around the brain with it"
+SKULL_OFF = "the skull was taken off the image"
 # The shell around the brain in which skull and scalp lie, mm. Nearer, a mask of the brain leaves
 # some of it over; farther lie the neck and the shoulders, or the air.
 NEAREST_MM, FARTHEST_MM = 6.0, 25.0
+# A structure is cut off if it fills this much of an outermost plane of voxels: less is a few stray
+# voxels, or a brain that just fits.
+LEAST_CUT_MM2 = 50.0
 _COARSE_MM = 3.0  # the voxels that the shell is looked at in: scalp and skull are thicker
 # A voxel is tissue if it differs from what fills the space around the head by this share of the
 # brain's own range of grey values, and by so many standard deviations of the noise ...
@@ -24,6 +29,43 @@ TISSUE_CONTRAST, NOISES = 0.1, 3.0
 # six elderly heads and 0 in eleven OASIS brains without a skull; 0.35 and more in 16 synthetic
 # heads, and 0.18 at most in 16 without a skull, all with noise and some with ghosts.
 LEAST_TISSUE = 0.25
+
+
+def with_intracranial(volume: Volume, segmentation: Segmentation) -> Segmentation:
+    """A whole result with its intracranial volume, and a note on what the field of view cuts off.
+
+    volume: the scan. segmentation: on its grid, with all of the model's structures; that of a model
+    of less than the whole brain is returned as it is.
+    """
+    if not is_whole_brain(segmentation.structures):
+        return segmentation
+    names = [_in_a_sentence(structure.name) for structure in cut_structures(segmentation)]
+    cut = f"the field of view cuts the brain ({', '.join(names)})" if names else ""
+    notes = segmentation.notes
+    if cut:
+        notes = (*notes, f"{cut[:1].upper()}{cut[1:]}: what is outlined there is not all of it.")
+    return replace(
+        segmentation, intracranial=intracranial_volume(volume, segmentation, cut), notes=notes
+    )
+
+
+def _in_a_sentence(name: str) -> str:
+    """A structure's name without its capital, unless it is an abbreviation such as CSF."""
+    return name if name.isupper() else name[:1].lower() + name[1:]
+
+
+def cut_structures(segmentation: Segmentation) -> tuple[Structure, ...]:
+    """The structures that reach the outermost voxels of the scan, with `LEAST_CUT_MM2` or more."""
+    labels = segmentation.labels.array
+    spacing_mm = segmentation.labels.spacing_mm
+    cut_mm2 = np.zeros(256)  # of each label, in the plane where it is largest
+    for axis in range(3):
+        voxel_mm2 = float(np.prod([mm for other, mm in enumerate(spacing_mm) if other != axis]))
+        for end in (0, -1):
+            plane = np.take(labels, end, axis=axis)
+            area_mm2 = np.bincount(plane.ravel(), minlength=256) * voxel_mm2
+            cut_mm2 = np.maximum(cut_mm2, area_mm2)
+    return tuple(s for s in segmentation.structures if cut_mm2[s.label] >= LEAST_CUT_MM2)
 
 
 def intracranial_volume(

@@ -1,5 +1,6 @@
 """The intracranial volume, and whether a scan still has its skull: synthetic and real heads."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,12 @@ from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume
-from MedLLMSegLib.segmentation.intracranial import intracranial_volume, skull_present
+from MedLLMSegLib.segmentation.intracranial import (
+    cut_structures,
+    intracranial_volume,
+    skull_present,
+    with_intracranial,
+)
 from MedLLMSegLib.training.synthesis.changes import without_skull
 from MedLLMSegLib.training.synthesis.contrast import ContrastConfig, painted
 from MedLLMSegLib.training.synthesis.draw import Draw
@@ -79,6 +85,46 @@ def test_a_model_of_less_than_the_brain_has_none():
     volume, segmentation = synthetic(1, skull=True)
     part = Segmentation(segmentation.labels, hippocampus_structures(True))
     assert intracranial_volume(volume, part) is None
+
+
+def cropped(result: tuple[Volume, Segmentation], first_k: int) -> tuple[Volume, Segmentation]:
+    """A scan whose field of view begins at a slice, and its segmentation."""
+    volume, segmentation = result
+    low = volume.with_array(volume.array[first_k:])
+    return low, replace(segmentation, labels=low.with_array(segmentation.labels.array[first_k:]))
+
+
+def test_what_the_field_of_view_cuts_is_named_and_spoils_the_intracranial_volume():
+    whole = synthetic(1, skull=True)
+    assert cut_structures(whole[1]) == ()
+    found = with_intracranial(*cropped(whole, 20))
+    assert {s.key for s in cut_structures(found)} == {
+        "csf", "left_cerebral_cortex", "right_cerebral_cortex",
+        "left_cerebral_white_matter", "right_cerebral_white_matter",
+    }  # fmt: skip
+    assert found.intracranial.ml is None
+    assert "left cerebral cortex" in found.intracranial.why_not
+    (note,) = found.notes
+    assert note.startswith("The field of view cuts the brain (left cerebral white matter, right")
+    assert "CSF" in note
+
+
+def test_a_whole_head_gets_its_volume_and_no_note():
+    volume, segmentation = synthetic(1, skull=True)
+    found = with_intracranial(volume, segmentation)
+    assert found.intracranial == intracranial_volume(volume, segmentation)
+    assert found.intracranial.ml > 0
+    assert found.notes == ()
+    part = Segmentation(segmentation.labels, hippocampus_structures(True))
+    assert with_intracranial(volume, part) is part
+
+
+def test_a_few_voxels_at_the_edge_are_no_cut():
+    _volume, segmentation = synthetic(1, skull=True)
+    segmentation.labels.array[0, 0, :5] = 24  # 45 mm2
+    assert cut_structures(segmentation) == ()
+    segmentation.labels.array[0, 0, :6] = 24
+    assert [s.key for s in cut_structures(segmentation)] == ["csf"]
 
 
 def test_an_empty_result_and_a_view_that_ends_at_the_brain_are_no_skull():
