@@ -73,10 +73,11 @@ def normalised(monkeypatch):
     """Grey values as `two_things` has them, so that thresholds are known; the percentiles of
     real scans are not at stake.
     """
-    monkeypatch.setattr(
-        "MedLLMSegLib.segmentation.prepare.normalise",
-        lambda array, grey: (array.astype(np.float32) - 50) / 300,
-    )
+
+    def normalise(values, grey):
+        values[...] = (values - 50) / 300
+
+    monkeypatch.setattr("MedLLMSegLib.segmentation.prepare.normalise_in_place", normalise)
 
 
 @pytest.mark.parametrize(
