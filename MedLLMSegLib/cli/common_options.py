@@ -31,6 +31,14 @@ def typed_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+def length_mm(text: str) -> float:
+    """A length as typed, 1mm or 1, in millimetres. Raises `UserError` for anything else."""
+    number = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(?:mm)?\s*", text)
+    if number is None:
+        raise UserError(f'"{text}" is not a length in millimetres; write 1mm, or 0.8mm.')
+    return float(number[1])
+
+
 def option_name(field: str) -> str:
     """How an option is typed: --llm-layer for llm_layer."""
     return f"--{field.replace('_', '-')}"

@@ -13,6 +13,7 @@ from .common_options import (
     Subparsers,
     add_device_option,
     add_precision_option,
+    length_mm,
     typed_path,
 )
 from .printed_results import print_results
@@ -114,6 +115,15 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         " as hippocampus,left_amygdala or 'deep grey'",
     )
     parser.add_argument(
+        "--resolution",
+        type=length_mm,
+        metavar="MM",
+        help=(
+            "write results with cubic voxels of this size, such as 1mm, along the scan's own axes,"
+            " instead of on the scan's own grid"
+        ),
+    )
+    parser.add_argument(
         "--report", action="store_true", help="write a page with slices, a 3D view and volumes"
     )
     parser.add_argument(
@@ -167,6 +177,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         assume_orientation=args.assume_orientation,
         structures=names_in(args.structures) if args.structures is not None else (),
         volumetry=args.volumetry,
+        resolution_mm=args.resolution,
     )
     model = load_model(args.model, args.device, args.precision)
     check_names(

@@ -73,7 +73,7 @@ def segment_sides(
         )
     progress("restore", 0.9)
     structures = model.structures_for(lateral=outlines[0].side is not None)
-    maps = _assemble(volume, outlines, structures, request)
+    maps = _assemble(outlines, structures, request)
     if not maps.labels.any():
         raise UserError(
             f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the'
@@ -230,21 +230,23 @@ def _fitting_grid(outline: OrganOutline, model: SegmenterModel) -> Grid:
 
 
 def _assemble(
-    volume: Volume,
     outlines: Sequence[OrganOutline],
     structures: Sequence[Structure],
     request: OutputRequest,
 ) -> ResultMaps:
-    """Outlines on their crops -> everything on the scan's grid."""
-    maps = ResultMaps.empty(volume.array.shape, structures, request)
+    """Outlines on their crops -> everything on the grid of the result."""
+    maps = ResultMaps.empty(structures, request)
     for outline in outlines:
-        _add_outline(maps, outline)
+        _add_outline(maps, outline, Restore(request.grid, outline.way_back.crop))
     return maps
 
 
-def _add_outline(maps: ResultMaps, outline: OrganOutline) -> None:
-    """Add one organ to the maps. A right organ's labels follow those of the left one."""
-    values, box = restore(outline.probabilities, outline.way_back)  # (classes, k, j, i)
+def _add_outline(maps: ResultMaps, outline: OrganOutline, way_back: Restore) -> None:
+    """Add one organ to the maps, which lie where ``way_back`` leads.
+
+    A right organ's labels follow those of the left one.
+    """
+    values, box = restore(outline.probabilities, way_back)  # (classes, k, j, i)
     winner = values.argmax(axis=0).astype(np.uint8)
     winner[~largest_component(winner > 0)] = 0
     label_offset = len(values) - 1 if outline.side == "right" else 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Array
@@ -22,6 +23,7 @@ from .inference import cpu_fallback_stage, free_memory, memory_notes
 from .loaded_segmenter import SegmenterModel, load_model
 from .localize import SIDES, is_crop
 from .precision import AUTO
+from .result_grid import on_grid, result_grid
 from .result_maps import OutputRequest, RunResult
 from .whole_scan import predict_probabilities, segment_whole
 
@@ -44,6 +46,7 @@ def segment(
     uncertainty: bool = False,
     augment: int = 0,
     precision: str = "auto",
+    resolution_mm: float | None = None,
     progress: Report | None = None,
 ) -> Segmentation:
     """Segment one scan.
@@ -56,39 +59,41 @@ def segment(
     the class probabilities, 0 (sure) to 1. augment: this many more views of the scan (shifted, of
     another contrast, mirrored where the training was) are averaged with the plain one; each takes
     as long as the plain one. precision: see `load_model`; "auto" leaves a loaded model's as it is.
+    resolution_mm: of the result, if it is not to lie on the scan's own grid (see `result_grid`).
     progress: called with (stage, fraction done); may raise `Cancelled`
     to stop the work.
 
-    Returns a `Segmentation` on the scan's own grid. Raises `UserError` for a scan that cannot be
-    segmented.
+    Returns a `Segmentation` on the scan's own grid, or the one asked for. Raises `UserError` for a
+    scan that cannot be segmented.
     """
     began = time.monotonic()
     if side not in (None, *SIDES):
         raise UserError(f'"{side}" is not a side; use left or right, or leave it out.')
     check_scan(volume)
+    grid = result_grid(volume, resolution_mm)
     reporter = Progress.of(progress)
     reporter("load", 0.0)
     if not isinstance(model, SegmenterModel):
         model = load_model(model, device, precision)
     elif precision != AUTO:
         model = model.with_precision(precision)
-    request = OutputRequest(probabilities, uncertainty, augment)
+    request = OutputRequest(grid, probabilities, uncertainty, augment)
     result = _run_where_it_fits(volume, model, side, request, reporter)
     reporter("done", 1.0)
-    segmentation = _segmentation(volume, result, model.entry.id)
+    segmentation = _segmentation(volume, grid, result, model.entry.id)
     return replace(segmentation, seconds=time.monotonic() - began)
 
 
-def _segmentation(volume: Volume, result: RunResult, model_id: str) -> Segmentation:
+def _segmentation(volume: Volume, grid: Grid, result: RunResult, model_id: str) -> Segmentation:
     maps = result.maps
     return Segmentation(
-        labels=volume.with_array(maps.labels),
+        labels=on_grid(volume, grid, maps.labels),
         structures=result.structures,
         confidence=maps.confidence,
-        probabilities=_map_volume(volume, maps.probabilities, "probabilities"),
+        probabilities=_map_volume(volume, grid, maps.probabilities, "probabilities"),
         notes=(*volume.notes, *result.notes),
         model=model_id,
-        uncertainty=_map_volume(volume, maps.uncertainty, "uncertainty"),
+        uncertainty=_map_volume(volume, grid, maps.uncertainty, "uncertainty"),
         precision=result.precision,
     )
 
@@ -153,6 +158,6 @@ def _run(
     return segment_whole(volume, model, request, progress)
 
 
-def _map_volume(volume: Volume, array: Array | None, contents: str) -> Volume | None:
-    """A map on the scan's grid, named after the scan."""
-    return None if array is None else volume.with_array(array, f"{volume.name} {contents}")
+def _map_volume(volume: Volume, grid: Grid, array: Array | None, contents: str) -> Volume | None:
+    """A map on the grid of the result, named after the scan."""
+    return None if array is None else on_grid(volume, grid, array, f"{volume.name} {contents}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.segmentation import Structure
 
 from .kept_precision import FP32
@@ -15,11 +16,12 @@ from .kept_precision import FP32
 
 @dataclass(frozen=True)
 class OutputRequest:
-    """What to return besides the labels.
+    """Where the labels shall lie, and what to return besides them.
 
-    augment: how many more views of the scan are averaged.
+    grid: of the labels and maps. augment: how many more views of the scan are averaged.
     """
 
+    grid: Grid
     probabilities: bool = False
     uncertainty: bool = False
     augment: int = 0
@@ -27,7 +29,7 @@ class OutputRequest:
 
 @dataclass(frozen=True, eq=False)
 class ResultMaps:
-    """Arrays on the scan's grid, filled in place.
+    """Arrays on the grid of the result, filled in place.
 
     labels: uint8 [k, j, i]. confidence: label -> mean probability over its voxels (NaN where there
     are none). probabilities: float32 [c, k, j, i] over the structures, or None. uncertainty:
@@ -40,10 +42,9 @@ class ResultMaps:
     uncertainty: NDArray[np.float32] | None
 
     @classmethod
-    def empty(
-        cls, shape: tuple[int, ...], structures: Sequence[Structure], request: OutputRequest
-    ) -> ResultMaps:
+    def empty(cls, structures: Sequence[Structure], request: OutputRequest) -> ResultMaps:
         """All background, with no uncertainty."""
+        shape = request.grid.shape
         probabilities = uncertainty = None
         if request.probabilities:
             probabilities = np.zeros((len(structures), *shape), np.float32)

@@ -26,7 +26,8 @@ def segment_whole(
 ) -> RunResult:
     """Everything that a whole-scan model finds, with a note on what it did not find."""
     settings = model.settings
-    array, way_back = prepare_whole(volume, Preparation.from_settings(settings))
+    array, way_in = prepare_whole(volume, Preparation.from_settings(settings))
+    way_back = Restore(request.grid, way_in.crop)
     window, inference = window_shape(settings), progress.part(0.0, 0.8)
     precision = model.precision_for(array, window, inference)
     probabilities = mean_probabilities(
@@ -39,7 +40,7 @@ def segment_whole(
         views=make_views(request.augment, array.shape, settings.get("flips", ())),
         progress=inference,
     )
-    maps = ResultMaps.empty(volume.array.shape, model.structures, request)
+    maps = ResultMaps.empty(model.structures, request)
     winner_probability = _fill_maps(maps, probabilities, way_back, model, progress.part(0.8, 1.0))
     rule = largest_part_rule(settings)
     if rule:

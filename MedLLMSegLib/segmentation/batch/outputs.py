@@ -25,6 +25,7 @@ class SegmentOptions:
     dicom_series, dicom_frames: which volume of DICOM files to read, as for `load_volume`.
     assume_orientation: of scans that state none, such as "RAS". structures: names or groups of the
     structures to write; () for all. volumetry: also write a table with one row a structure.
+    resolution_mm: of the results, if they are not to lie on the scan's own grid.
     """
 
     side: str | None = None
@@ -40,6 +41,7 @@ class SegmentOptions:
     assume_orientation: str | None = None
     structures: tuple[str, ...] = ()
     volumetry: bool = False
+    resolution_mm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from .outputs import OutputPaths, SegmentOptions
 from .volumes_table import intracranial_entry, structure_shares
 
 # Options that a record names only where they were given.
-PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation")
+PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation", "resolution_mm")
 IF_ASKED_FOR = ("frames", "structures_asked_for", *PLAIN_OPTIONS)
 
 OLD_PRECISION = "fp32"  # of results whose record names none: there was no other

@@ -16,6 +16,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import RECORD_SUFFIX, load_volume, save_segmentation, save_volume
 from MedLLMSegLib.metrics.volumetry import volumetry, volumetry_csv
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
+from MedLLMSegLib.segmentation.result_grid import scan_on
 from MedLLMSegLib.segmentation.selection import only
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation, segment_frames, write_series
 
@@ -91,7 +92,12 @@ def _run_model(
     """Segment one 3D scan, or every image of a series; only what was asked for stays in it."""
     if paths.table is not None:
         series = segment_frames(
-            volume, model, side=options.side, augment=options.augment, progress=progress
+            volume,
+            model,
+            side=options.side,
+            augment=options.augment,
+            resolution_mm=options.resolution_mm,
+            progress=progress,
         )
         kept = tuple(_asked_for(each, options) for each in series.segmentations)
         return replace(series, segmentations=kept)
@@ -102,6 +108,7 @@ def _run_model(
         probabilities=paths.probabilities is not None,
         uncertainty=paths.uncertainty is not None,
         augment=options.augment,
+        resolution_mm=options.resolution_mm,
         progress=progress,
     )
     return _asked_for(result, options)
@@ -128,7 +135,8 @@ def _write_results(
         # It imports matplotlib, which only reports need.
         from MedLLMSegLib.reporting.scan_report import write_report
 
-        write_report(volume, result, paths.report, options.command)
+        shown = scan_on(volume, result.labels.grid)
+        write_report(shown, result, paths.report, options.command)
 
 
 def segment_files(
