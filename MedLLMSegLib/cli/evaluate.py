@@ -75,6 +75,11 @@ def _add_case_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_measure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
+        "--structures",
+        metavar="NAME,...",
+        help="measure these alone: names (both sides unless one is named) or groups",
+    )
+    parser.add_argument(
         "--labels",
         metavar="NUMBERING",
         help=(
@@ -148,9 +153,15 @@ def _is_classifier(model: str) -> bool:
 def _evaluate_segmenter(args: argparse.Namespace) -> None:
     from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
     from MedLLMSegLib.evaluation.summary_table import summary_table
+    from MedLLMSegLib.segmentation.selection import names_in
 
     options = EvaluationOptions(
-        args.device, args.calibration, args.augment, args.precision, args.labels
+        args.device,
+        args.calibration,
+        args.augment,
+        args.precision,
+        args.labels,
+        names_in(args.structures) if args.structures is not None else (),
     )
     with ScanBar([args.data]) as bar:
         summary = evaluate(
@@ -160,8 +171,11 @@ def _evaluate_segmenter(args: argparse.Namespace) -> None:
 
 
 def _evaluate_classifier(args: argparse.Namespace) -> None:
-    if args.labels:
-        raise UserError("--labels is for segmentation; leave it out of a classifier's evaluation.")
+    for name in ("labels", "structures"):
+        if getattr(args, name):
+            raise UserError(
+                f"--{name} is for segmentation; leave it out of a classifier's evaluation."
+            )
     for name in ("calibration", "augment"):
         if getattr(args, name):
             raise UserError(
@@ -182,7 +196,7 @@ def _evaluate_classifier(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    for name in ("data", "cases", "calibration", "augment", "labels"):
+    for name in ("data", "cases", "calibration", "augment", "labels", "structures"):
         if getattr(args, name):
             raise UserError(
                 f"--{name} is for measuring and --compare for tables that are measured already; "

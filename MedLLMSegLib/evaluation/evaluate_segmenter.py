@@ -11,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
@@ -19,6 +21,7 @@ from MedLLMSegLib.core.types import Json, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case
 from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.segmentation.selection import check_names, only
 
 from .case_results import CaseResult, calibration_summary, charge_failed_cases, measure_segmentation
 from .labelled_cases import LabelledCases, labelled_cases, with_model_values
@@ -34,7 +37,7 @@ class EvaluationOptions:
     calibration: also measure whether the probabilities are honest and whether uncertainty marks the
     errors. augment: the number of further views of each scan that are averaged. precision: "auto",
     "fp32" or "bf16", as for `load_model`. numbering: how the label maps of brains are numbered (see
-    `labelled_cases`).
+    `labelled_cases`). structures: names or groups of the structures to measure; () for all.
     """
 
     device: str = "auto"
@@ -42,6 +45,7 @@ class EvaluationOptions:
     augment: int = 0
     precision: str = "auto"
     numbering: str | None = None
+    structures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.augment < 0:
@@ -102,11 +106,11 @@ def evaluate(
     _check_output(output_csv)
     labelled = labelled_cases(data, cases, options.numbering)
     segmenter = _segmenter(model, options, segment)
-    _check_cases(labelled, segmenter)
+    _check_cases(labelled, segmenter, options)
     results = []
     for case, part in zip(labelled.cases, report.parts(len(labelled.cases)), strict=True):
         part(case.id, 0.0)
-        results.append(_measure(case, labelled, segmenter, options.calibration))
+        results.append(_measure(case, labelled, segmenter, options))
     charge_failed_cases(results, labelled)
     scores = [result.score for result in results]
     name = next((result.model for result in results if result.model), str(model))
@@ -116,6 +120,8 @@ def evaluate(
         "augment": options.augment,
         "precision": sorted({result.precision for result in results if result.precision}),
     }
+    if options.structures:
+        summary["structures_asked_for"] = list(options.structures)
     if options.calibration:
         summary["calibration"] = calibration_summary(summary["means"], results)
     _write(scores, summary, output_csv)
@@ -155,17 +161,21 @@ def _segmenter(
     )
 
 
-def _check_cases(labelled: LabelledCases, segmenter: _Segmenter) -> None:
+def _check_cases(
+    labelled: LabelledCases, segmenter: _Segmenter, options: EvaluationOptions
+) -> None:
     """Read all cases first: what is wrong with them is better known before the work than after."""
     for case in labelled.cases:
         image = load_volume(case.image)
         truth = labelled.truth(case, image)
         if segmenter.expected_structures is not None:
-            with_model_values(truth, case.id, labelled, segmenter.expected_structures(image))
+            structures = segmenter.expected_structures(image)
+            check_names(options.structures, structures)
+            with_model_values(truth, case.id, labelled, structures)
 
 
 def _measure(
-    case: Case, labelled: LabelledCases, segmenter: _Segmenter, calibration: bool
+    case: Case, labelled: LabelledCases, segmenter: _Segmenter, options: EvaluationOptions
 ) -> CaseResult:
     """Segment and measure one case; a failure becomes the error of its score."""
     volume = load_volume(case.image)
@@ -178,7 +188,10 @@ def _measure(
         return CaseResult(Score(case.id, case.group, error=str(error) or type(error).__name__))
     truth = labelled.truth(case, volume)
     truth = with_model_values(truth, case.id, labelled, segmentation.structures)
-    return measure_segmentation(segmentation, truth, case, calibration)
+    if options.structures:
+        segmentation = only(segmentation, options.structures)
+        truth = truth * np.isin(truth, [s.label for s in segmentation.structures])
+    return measure_segmentation(segmentation, truth, case, options.calibration)
 
 
 def _write(scores: list[Score], summary: Json, output_csv: Path) -> None:

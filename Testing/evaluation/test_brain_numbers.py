@@ -100,21 +100,41 @@ def test_an_unknown_numbering_lists_what_there_is(data):
         labelled_cases(data, numbering="aal")
 
 
-def test_a_model_with_freesurfers_numbers_is_measured_on_them(data, tmp_path):
+@pytest.fixture
+def segment():
+    """Stands in for a model: hippocampi as in the truth of ``data``, no cerebellar cortex below."""
     answer = np.zeros((6, 6, 6), np.uint8)
-    answer[1:3, 1:5, 0:3], answer[1:3, 1:5, 3:6], answer[4, 1:3, 1:3], answer[4, 1:3, 3:5] = (
-        17, 53, 8, 47,
-    )  # fmt: skip
-    answer[5, :, 0:3], answer[5, :, 3:6] = 8, 47
+    answer[1:3, 1:5, 0:3], answer[1:3, 1:5, 3:6] = 17, 53
+    answer[4, 1:3, 1:3], answer[4, 1:3, 3:5] = 8, 47
+    answer[5, :, 0:3] = 8
 
-    def segment(volume, model, **options):
+    def run(volume, model, **options):
         return Segmentation(volume.with_array(answer), brain_structures(), {})
 
+    return run
+
+
+def rows_of(output):
+    with open(output, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_model_with_freesurfers_numbers_is_measured_on_them(data, tmp_path, segment):
     output = tmp_path / "test.csv"
     options = EvaluationOptions(numbering="neuromorphometrics")
     evaluate("brain", data, output, options=options, segment=segment)
-    with open(output, newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(output)
     assert [row["case"] for row in rows] == ["a1", "a2", "b"]
     for key in ("left_hippocampus", "right_hippocampus", "left_cerebellar_cortex"):
         assert {float(row[f"dice_{key}"]) for row in rows} == {1.0}
+    assert all(float(row["dice_right_cerebellar_cortex"]) < 1 for row in rows)
+
+
+def test_only_the_structures_asked_for_are_measured(data, tmp_path, segment):
+    output = tmp_path / "test.csv"
+    options = EvaluationOptions(structures=("hippocampus",))
+    summary = evaluate("brain", data, output, options=options, segment=segment)
+    dice = [column for column in rows_of(output)[0] if column.startswith("dice_")]
+    assert dice == ["dice_left_hippocampus", "dice_right_hippocampus"]
+    assert summary["means"]["dice"]["mean"] == 1.0  # not spoilt by the cerebellum
+    assert summary["structures_asked_for"] == ["hippocampus"]
