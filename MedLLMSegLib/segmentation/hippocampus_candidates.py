@@ -119,21 +119,20 @@ def find_candidates(plain: Array, mirrored: Array, grid: Grid) -> list[Candidate
 
     plain, mirrored: two views' class probabilities [6, k, j, i] on ``grid``.
     """
-    mean = (plain + mirrored) / 2
     candidates = []
     for side in SIDES:
         channel = _channel(side, "hippocampus")
-        core = core_region(mean[channel])
+        probability = (plain[channel] + mirrored[channel]) / 2
+        core = core_region(probability)
         if core is None:
             continue
-        centre = centroid(mean[channel] * core)
-        plain_centre = _view_centre(plain[channel], core)
-        mirrored_centre = _view_centre(mirrored[channel], core)
-        cerebrum_ml = {
-            each: _ml_around(mean[_channel(each, "cerebrum")], centre, grid) for each in SIDES
-        }
+        centre = centroid(probability, core)
+        near = _dilated(core)
+        plain_centre = _view_centre(plain[channel], core, near)
+        mirrored_centre = _view_centre(mirrored[channel], core, near)
+        cerebrum_ml = {each: _cerebrum_ml(each, plain, mirrored, centre, grid) for each in SIDES}
         own_ml, both_ml = cerebrum_ml[side], sum(cerebrum_ml.values())
-        weights = mean[channel][core]
+        weights = probability[core]
         candidates.append(
             Candidate(
                 side,
@@ -191,24 +190,43 @@ def _box_around(mask: NDArray[np.bool_]) -> Box | None:
     return k, j, i
 
 
-def centroid(weights: Array) -> NDArray[np.float64]:
-    """(3,) centre of mass of an array [k, j, i] that is not all zero, in voxels."""
-    places = np.argwhere(weights)  # (n, 3): most voxels weigh nothing
-    centre: NDArray[np.float64] = np.average(places, axis=0, weights=weights[weights != 0])
+def centroid(probability: Array, region: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(3,) voxels: the centre of mass of an array [k, j, i] within a region of it."""
+    places = np.argwhere(region)  # (n, 3)
+    centre: NDArray[np.float64] = np.average(places, axis=0, weights=probability[region])
     return centre
 
 
-def _view_centre(probability: Array, core: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _dilated(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask that is not empty, and the voxels that share a face with it."""
+    around = _box_around(mask)
+    dilated = np.zeros_like(mask)
+    if around is not None:
+        k, j, i = (slice(max(0, span.start - 1), span.stop + 1) for span in around)
+        dilated[k, j, i] = ndimage.binary_dilation(mask[k, j, i])
+    return dilated
+
+
+def _view_centre(
+    probability: Array, core: NDArray[np.bool_], near: NDArray[np.bool_]
+) -> NDArray[np.float64]:
     """(3,) voxels: the centre that one view alone would give; infinite where it has none.
 
-    Only the neighbourhood of both views' core counts, unless this view's core lies elsewhere.
+    Only what is near both views' core counts, unless this view's core lies elsewhere.
     """
     own_core = core_region(probability)
     if own_core is None:
         return np.full(3, np.inf)
     if (own_core & core).any():
-        own_core = own_core & ndimage.binary_dilation(core)
-    return centroid(probability * own_core)
+        own_core = own_core & near
+    return centroid(probability, own_core)
+
+
+def _cerebrum_ml(side: str, plain: Array, mirrored: Array, centre: Array, grid: Grid) -> float:
+    """Of one side's cerebrum around a place, the mean of both views."""
+    channel = _channel(side, "cerebrum")
+    views_ml = [_ml_around(view[channel], centre, grid) for view in (plain, mirrored)]
+    return sum(views_ml) / len(views_ml)
 
 
 def _ml_around(probability: Array, centre: Array, grid: Grid) -> float:

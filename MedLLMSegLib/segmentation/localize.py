@@ -176,7 +176,7 @@ def _centres_near(
         core = core_region(probability, FAINT)
         if core is None:
             continue
-        centre_ras = transform_points(grid.ijk_to_ras, centroid(probability * core)[::-1])
+        centre_ras = transform_points(grid.ijk_to_ras, centroid(probability, core)[::-1])
         if np.linalg.norm(centre_ras - location.centre_ras) <= STRAY_MM:
             yield location.side, centre_ras
 

@@ -142,7 +142,7 @@ def test_the_core_is_the_region_with_the_most_probability_and_nothing_of_the_oth
     expected[5:7, 6, 9] = expected[7, 7, 10] = True
     np.testing.assert_array_equal(core, expected)
     np.testing.assert_allclose(
-        centroid(probability * core), ndimage.center_of_mass(probability * core), rtol=1e-6
+        centroid(probability, core), ndimage.center_of_mass(probability * core), rtol=1e-6
     )
 
 
