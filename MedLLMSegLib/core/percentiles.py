@@ -20,7 +20,7 @@ def percentiles(array: Array, percents: Sequence[float]) -> tuple[float, ...]:
     """
     flat = array.reshape(-1)
     if flat.size <= 4 * _SAMPLE:
-        return tuple(float(value) for value in np.percentile(flat.astype(np.float64), percents))
+        return tuple(float(value) for value in np.percentile(_wider(flat), percents))
     places = np.random.default_rng(0).integers(0, flat.size, _SAMPLE)
     sample = np.sort(flat[places])
     return tuple(_percentile(flat, sample, percent / 100) for percent in percents)
@@ -38,7 +38,7 @@ def _percentile(flat: Array, sample: Array, share: float) -> float:
     high = sample[final] if final <= last else flat.max()
     found = _values_at(flat, (rank, min(rank + 1, flat.size - 1)), low, high)
     if found is None:
-        return float(np.percentile(flat.astype(np.float64), share * 100))
+        return float(np.percentile(_wider(flat), share * 100))
     lower, upper = found
     return lower + (upper - lower) * (place - rank)
 
@@ -64,6 +64,11 @@ def _values_at(
         for place in places
     )
     return lower, upper
+
+
+def _wider(flat: Array) -> Array:
+    """In half precision the distance of two values may be infinite."""
+    return flat.astype(np.float32) if flat.dtype == np.float16 else flat
 
 
 def _chunks(flat: Array) -> Iterator[Array]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.percentiles import percentiles
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
@@ -126,7 +127,7 @@ def to_unit_range(image: Array) -> NDArray[np.float32]:
 
     The percentiles keep one bright vessel or implant from setting the scale.
     """
-    low, high = np.percentile(image, (0.5, 99.5))
+    low, high = percentiles(image, (0.5, 99.5))
     if not high > low:
         low, high = float(image.min()), float(image.max())
     scale = 1.0 / (high - low) if high > low else 0.0
