@@ -259,6 +259,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (self.models.show, "models", "chosen"),
             (self.training.show_starts, "starts"),
             (self.result.show, "rows"),
+            (self.result.show_groups, "groups"),
             (self.training.show, "pairs"),
             (self.diagnosing.show_classifiers, "classifiers", "classifier"),
             (self.diagnosing.show, "diagnosis"),

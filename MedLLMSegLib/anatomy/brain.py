@@ -160,6 +160,11 @@ def brain_label_table() -> NDArray[np.uint8]:
     return np.array(numbers, np.uint8)
 
 
+def group_place(group: str) -> int:
+    """Where a group stands in a list; groups that are none of the brain's come last."""
+    return BRAIN_GROUPS.index(group) if group in BRAIN_GROUPS else len(BRAIN_GROUPS)
+
+
 def is_whole_brain(structures: Iterable[Structure]) -> bool:
     """Whether these structures are all of the brain, so that their sum is what the skull holds."""
     return {s.key for s in brain_structures()} <= {s.key for s in structures}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from MedLLMSegLib.anatomy.brain import group_place
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation, Structure
 
 CSV_COLUMNS = (
@@ -57,10 +58,11 @@ class Volumetry:
 
     @property
     def groups(self) -> list[tuple[str, tuple[StructureVolume, ...]]]:
-        """(group, its rows), in order of each group's first row."""
+        """(group, its rows): the brain's in their own order, others in that of their first rows."""
         names = dict.fromkeys(row.structure.group for row in self.rows)
         return [
-            (name, tuple(row for row in self.rows if row.structure.group == name)) for name in names
+            (name, tuple(row for row in self.rows if row.structure.group == name))
+            for name in sorted(names, key=group_place)
         ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from MedLLMSegLib.anatomy.brain import CORTEX, DEEP_GREY, FLUID, HINDBRAIN
+from MedLLMSegLib.anatomy.brain import CORTEX, DEEP_GREY, FLUID, HINDBRAIN, group_place
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
@@ -91,7 +91,7 @@ def _richest_planes(points: Sequence[Array], names: Sequence[str], low: Array) -
 
 def _by_group(masks: Sequence[Mask]) -> dict[str, list[Mask]]:
     groups: dict[str, list[Mask]] = {}
-    for mask in masks:
+    for mask in sorted(masks, key=lambda mask: group_place(mask.structure.group)):
         groups.setdefault(mask.structure.group, []).append(mask)
     return groups
 

@@ -64,7 +64,7 @@ def test_the_ventricles_of_a_heart_are_no_pair_and_subfields_are():
 
 def test_groups_keep_all_rows_and_their_order():
     groups = volumetry(BRAIN).groups
-    assert [name for name, _ in groups][:2] == ["white matter", "cortex"]
+    assert [name for name, _ in groups][:3] == ["cortex", "white matter", "deep grey"]
     assert sum(len(rows) for _, rows in groups) == 32
     assert {row.structure.group for row in dict(groups)["deep grey"]} == {"deep grey"}
 

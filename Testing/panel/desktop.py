@@ -14,7 +14,7 @@ from pathlib import Path
 
 import slicer
 import slicer.util
-from PySide6 import QtCore, QtUiTools, QtWidgets
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 from Testing.panel.parameter_node import parameterNodeWrapper
 
@@ -76,6 +76,7 @@ CLASSES = {
         "SpinBox",
         "ProgressBar",
         "PlainTextEdit",
+        "TreeWidget",
         "Widget",
     )
 }
@@ -269,6 +270,11 @@ def make_modules(said: dict) -> dict[str, types.ModuleType]:
         QDesktopServices=desktop,
         QFileDialog=dialog,
         QTableWidgetItem=QtWidgets.QTableWidgetItem,
+        QTreeWidgetItem=QtWidgets.QTreeWidgetItem,
+        QColor=QtGui.QColor,
+        QIcon=QtGui.QIcon,
+        QPainter=QtGui.QPainter,
+        QPixmap=QtGui.QPixmap,
         QHeaderView=QtWidgets.QHeaderView,
     )
     modules["slicer.i18n"].tr, modules["slicer.i18n"].translate = (

@@ -6,10 +6,12 @@ import qt
 
 from MedLLMSegLib.slicer_bridge.presenter.segment_view import copied_table
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
+from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import VolumetryGroup
 
 from .log_section import copy
 from .panel_job import MapOverlay
 from .qt_helpers import fit_height
+from .structure_tree import StructureTree
 
 MOST_ROWS = 10
 
@@ -30,6 +32,8 @@ class ResultSection:
         ui.copyCommandButton.connect(
             "clicked(bool)", lambda: self._copy_call(widget.logic.commandLine)
         )
+        self.tree = StructureTree(ui.resultTree, self.onTick)
+        self.groups: tuple[VolumetryGroup, ...] = ()
         header = ui.resultTable.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -60,12 +64,26 @@ class ResultSection:
             parameters.outputSegmentation,
         )
         parameters.resultSegmentation = job.segmentationNode
+        self.show_groups(self.groups)  # with the ticks of this node's segments
         if is_new_node and self.widget.parameters is not None:  # else leave the views as they are
             look_at(job.segmentationNode)
 
     def show(self, rows: tuple[tuple[str, str, str], ...]) -> None:
         """Fill the table."""
         fill_table(self.widget.ui.resultTable, rows)
+
+    def show_groups(self, groups: tuple[VolumetryGroup, ...]) -> None:
+        """Fill the tree that stands in the table's place where there are many structures."""
+        from MedLLMSegLib.slicer_bridge.scene.structure_visibility import hidden_structures
+
+        self.groups = groups
+        self.tree.show(groups, hidden_structures(self.node))
+
+    def onTick(self, keys, show: bool) -> None:
+        from MedLLMSegLib.slicer_bridge.scene.structure_visibility import show_structures
+
+        if self.node is not None:
+            show_structures(self.node, keys, show)
 
     def update_overlay(self) -> None:
         """Show or hide the map of the last run, as the check box says."""

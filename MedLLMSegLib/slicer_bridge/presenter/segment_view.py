@@ -175,7 +175,8 @@ def _result(panel: Panel) -> dict:
     )
     return {
         "resultWidget": {"visible": panel.result is not None},
-        "resultTable": {"visible": bool(panel.rows)},
+        "resultTable": {"visible": bool(panel.rows) and panel.volumetry is None},
+        "resultTree": {"visible": bool(panel.rows) and panel.volumetry is not None},
         "copyTableButton": {
             "enabled": bool(panel.rows),
             "toolTip": (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
-
-from MedLLMSegLib.metrics.volumetry import StructureVolume, Volumetry
+from typing import TYPE_CHECKING, NamedTuple
 
 from .translation import _
+
+if TYPE_CHECKING:  # numpy comes with them, and Slicer's start must not wait for it
+    from MedLLMSegLib.core.segmentation import Structure
+    from MedLLMSegLib.metrics.volumetry import StructureVolume, Volumetry
 
 NOTHING = "–"
 
@@ -23,11 +25,15 @@ class VolumetryTexts(NamedTuple):
 
 
 class VolumetryRow(NamedTuple):
-    """One structure. key: of the structure, as the segments' tag has it. color: RGB, 0 to 255."""
+    """One structure. key: as the segments' tag has it. color: RGB, 0 to 255. short: its name with L
+    or R for the side, as the panel is narrow. tip: what there is no room for.
+    """
 
     key: str
     color: tuple[int, int, int]
     texts: VolumetryTexts
+    short: str
+    tip: str
 
 
 class VolumetryGroup(NamedTuple):
@@ -98,7 +104,17 @@ def _row(row: StructureVolume, confidence: float | None) -> VolumetryRow:
         _number(row.asymmetry_percent, "+.1f"),
         _number(confidence, ".2f"),
     )
-    return VolumetryRow(structure.key, structure.color, texts)
+    tip = _("{name}; mean confidence {confidence}").format(
+        name=texts.name, confidence=texts.confidence
+    )
+    return VolumetryRow(structure.key, structure.color, texts, _short(structure), tip)
+
+
+def _short(structure: Structure) -> str:
+    if not structure.side:
+        return structure.name
+    letter = _("L") if structure.side == "left" else _("R")
+    return f"{letter} {structure.name.partition(' ')[2]}"
 
 
 def _group_texts(title: str, rows: Sequence[StructureVolume]) -> VolumetryTexts:

@@ -1,0 +1,94 @@
+"""The tree of a result with many structures: groups and structures with ticks that show and hide
+their segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import qt
+
+from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import VolumetryGroup, VolumetryTexts
+
+HEIGHT, SWATCH = 320, 12  # pixels
+COLUMNS = 4  # structure, mL, percent, asymmetry; the confidence is in the tooltip
+
+
+class StructureTree:
+    """tree: the QTreeWidget. onTick: called with (structures' keys, whether to show them).
+
+    Each item holds its name in `items`: the key of a structure, or a group's name after "group:".
+    """
+
+    def __init__(self, tree, onTick: Callable[[Collection[str], bool], None]):
+        self.tree, self.on_tick = tree, onTick
+        self.items: dict = {}  # name -> item, which PythonQt would delete without a reference
+        self.members: dict[str, tuple[str, ...]] = {}  # name of a group's item -> structures' keys
+        header = tree.header()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setStretchLastSection(False)
+        tree.connect("itemChanged(QTreeWidgetItem*,int)", self.onItemChanged)
+
+    def show(self, groups: Sequence[VolumetryGroup], hidden: Collection[str]) -> None:
+        """Fill the tree. hidden: keys of the structures that are not shown, and so not ticked."""
+        self.tree.blockSignals(True)
+        self.tree.clear()
+        self.items, self.members = {}, {}
+        for group in groups:
+            name, keys = f"group:{group.name}", tuple(row.key for row in group.rows)
+            branch = self._item(self.tree, name, group.texts.name, group.texts)
+            self.members[name] = keys
+            for row in group.rows:
+                leaf = self._item(branch, row.key, row.short, row.texts)
+                leaf.setToolTip(0, row.tip)
+                leaf.setIcon(0, _swatch(row.color))
+                leaf.setCheckState(0, _tick(row.key not in hidden))
+            branch.setCheckState(0, self._state_of(keys))
+            branch.setExpanded(True)
+        self.tree.setFixedHeight(HEIGHT)
+        self.tree.blockSignals(False)
+
+    def _item(self, parent, name: str, title: str, texts: VolumetryTexts):
+        item = self.items[name] = qt.QTreeWidgetItem(parent)
+        item.setText(0, title)
+        for column, text in enumerate(texts[1:COLUMNS], 1):
+            item.setText(column, text)
+            item.setTextAlignment(column, qt.Qt.AlignRight | qt.Qt.AlignVCenter)
+        item.setData(0, qt.Qt.UserRole, name)
+        return item
+
+    def onItemChanged(self, item, column: int) -> None:
+        """A tick was set or taken away: of a group for all of its structures."""
+        if column != 0:
+            return
+        name, show = item.data(0, qt.Qt.UserRole), item.checkState(0) == qt.Qt.Checked
+        keys = self.members.get(name, (name,))
+        self.tree.blockSignals(True)
+        for key in keys:
+            self.items[key].setCheckState(0, _tick(show))
+        for group, members in self.members.items():
+            self.items[group].setCheckState(0, self._state_of(members))
+        self.tree.blockSignals(False)
+        self.on_tick(keys, show)
+
+    def _state_of(self, keys: Sequence[str]):
+        """The tick of a group: set, not set, or in between."""
+        ticked = [self.items[key].checkState(0) == qt.Qt.Checked for key in keys]
+        return (
+            _tick(True) if all(ticked) else qt.Qt.PartiallyChecked if any(ticked) else _tick(False)
+        )
+
+
+def _tick(show: bool):
+    return qt.Qt.Checked if show else qt.Qt.Unchecked
+
+
+def _swatch(color: tuple[int, int, int]):
+    """A square of a structure's colour, framed, as white would not be seen."""
+    picture = qt.QPixmap(SWATCH, SWATCH)
+    picture.fill(qt.QColor(110, 110, 110))
+    painter = qt.QPainter(picture)
+    painter.fillRect(1, 1, SWATCH - 2, SWATCH - 2, qt.QColor(*color))
+    painter.end()
+    return qt.QIcon(picture)
