@@ -37,9 +37,13 @@ from .kept_precision import BF16, FP32, NOT_KEPT, Precision, can_keep, keep, rea
 AUTO = "auto"
 REQUESTS = (AUTO, FP32, BF16)
 
-LEAST_AGREEMENT = 0.98
-LEAST_SPEED = 1.1  # below it, bf16 gains less than a measurement's noise
-LEAST_FOREGROUND_VOX = 500  # fewer say too little: at 500, 10 voxels decide
+# Measured on all 52 test cases of the two models that ship, with the inputs and weights of every
+# layer rounded to fewer and fewer bits: at a mean agreement of 0.995 and 0.996 Dice moved by 0.0001
+# in the mean, at 0.989 and 0.993 by 0.0007 and 0.0002, at 0.977 and 0.986 by 0.0033 and 0.0004. In
+# bf16 the least agreement of a case is 0.9985.
+LEAST_AGREEMENT = 0.99
+LEAST_SPEED = 1.1  # a guess: below it, other work on the machine decides what is measured
+LEAST_FOREGROUND_VOX = 500  # a guess: then 5 voxels make the difference
 NOTHING_FOUND = "The model finds too little in this scan to compare fp32 with bf16."
 REPEATS = 2  # of each timing; the first one allocates memory
 
@@ -47,8 +51,7 @@ REPEATS = 2  # of each timing; the first one allocates memory
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """The context in which a network is called; nothing for "fp32".
 
-    precision: "fp32" or "bf16", the name of a `Precision`. Take one context for all windows of a
-    scan.
+    precision: "fp32" or "bf16", the name of a `Precision`.
     """
     if precision == FP32:
         return nullcontext()

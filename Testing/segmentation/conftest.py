@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import Volume
-from MedLLMSegLib.segmentation import cascade
+from MedLLMSegLib.segmentation import cascade, precision
 from MedLLMSegLib.segmentation.localize import Location
 from Testing.helpers.grids import ellipsoid, make_grid
+from Testing.helpers.precision_clock import Clock
 
 
 @pytest.fixture
@@ -24,3 +25,23 @@ def head(monkeypatch):
     )
     monkeypatch.setattr(cascade, "localize", lambda *a: locations)
     return Volume((masks["left"] | masks["right"]) * 900.0 + 100, grid.ijk_to_ras, "head"), masks
+
+
+@pytest.fixture
+def precision_cache(monkeypatch, tmp_path):
+    """Where decisions are kept; nothing is there yet."""
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "precision"
+
+
+@pytest.fixture
+def has_bf16(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The processor time that the networks below take, in a clock that only they move."""
+    clock = Clock()
+    monkeypatch.setattr("time.process_time", lambda: clock.seconds)
+    return clock
