@@ -103,7 +103,7 @@ class _Planes:
     def _weighted(self, planes: list[tuple[Array, np.float32]], out: Array, spare: Array) -> Array:
         """The weighted sum of planes; a single one that is fit as it is, itself."""
         (first, weight), *others = planes
-        if not others and weight == 1:
+        if not others:
             if first.dtype != self.dtype:
                 np.copyto(out, first, casting="unsafe")
                 return out

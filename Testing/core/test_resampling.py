@@ -219,6 +219,15 @@ def test_equal_grids_need_one_tap_and_tilted_ones_have_none():
     assert separable_taps(grid, make_grid(degrees=(0, 0, 0.5))) is None
 
 
+@pytest.mark.parametrize("name", PARALLEL)
+def test_grids_that_differ_by_round_off_are_equal(name):
+    grid = GRIDS[name]
+    noise = np.random.default_rng(0).normal(scale=1e-8, size=(4, 4))
+    array = np.random.default_rng(1).random(grid.shape, np.float32)
+    again = Grid(grid.shape, grid.ijk_to_ras + noise * [[1], [1], [1], [0]])
+    assert np.array_equal(resample(array, grid, again), array)
+
+
 def test_axes_with_an_angle_of_round_off_are_parallel():
     grid, tilted = make_grid(), make_grid(degrees=(0, 0, 5e-4))  # 5e-4 voxels over 60
     assert separable_taps(grid, tilted) is not None
