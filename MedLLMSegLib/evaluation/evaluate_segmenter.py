@@ -69,11 +69,13 @@ class _Segmenter:
 
     segment: scan -> result. sha256: of its weights, "" for a stand-in. expected_structures: scan ->
     the structures the model looks for in it; None where that is unknown before segmenting.
+    precision_why: () -> the sentence on the precision, known after the first case.
     """
 
     segment: Callable[[Volume], Segmentation]
     sha256: str = ""
     expected_structures: Callable[[Volume], tuple[Structure, ...]] | None = None
+    precision_why: Callable[[], str] = str
 
 
 def evaluate(
@@ -119,6 +121,7 @@ def evaluate(
         "weights_sha256": segmenter.sha256,
         "augment": options.augment,
         "precision": sorted({result.precision for result in results if result.precision}),
+        "precision_why": segmenter.precision_why(),
     }
     if options.structures:
         summary["structures_asked_for"] = list(options.structures)
@@ -158,6 +161,7 @@ def _segmenter(
         lambda volume: pipeline.segment(volume, loaded, **arguments),
         loaded.entry.sha256,
         lambda volume: pipeline.expected_structures(volume, loaded),
+        lambda: loaded.precision_why,
     )
 
 

@@ -93,6 +93,12 @@ class SegmenterModel:
         """The precision of `network` where it is known without a scan."""
         return self._in_use.settled()
 
+    @property
+    def precision_why(self) -> str:
+        """The sentence on the precision, with what was measured; "" while it is not known."""
+        settled = self.settled_precision()
+        return settled.why if settled else ""
+
     @cached_property
     def _in_use(self) -> NetworkInUse:
         return NetworkInUse(self.network, self.device, self.precision, self.entry.sha256)

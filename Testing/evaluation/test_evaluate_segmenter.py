@@ -511,6 +511,7 @@ def installed(monkeypatch):
             anatomy="hippocampus",
             localizer=None,
             precision=precision,
+            precision_why="As the test said.",
             structures_for=lambda **is_lateral: hippocampus_structures(lateral=False),
         ),
     )
@@ -551,7 +552,9 @@ def test_the_command_line(data, tmp_path, installed, capsys):
     assert "Risk-coverage area" in screen
     assert "The network ran in bf16." in screen
     assert sorted(p.name for p in output.parent.iterdir()) == ["scores.csv", "scores.summary.json"]
-    assert json.loads(output.with_suffix(".summary.json").read_text())["weights_sha256"] == "0" * 64
+    summary = json.loads(output.with_suffix(".summary.json").read_text())
+    assert summary["weights_sha256"] == "0" * 64
+    assert (summary["precision"], summary["precision_why"]) == (["bf16"], "As the test said.")
     assert list(read_table(output)) == ["hippocampus_001", "hippocampus_003"]
     assert main(["evaluate", "--compare", str(output), str(output.with_name("none.csv"))]) == 2
     assert main(["evaluate", "--data", str(data), "-o", str(output), "--augment", "-1"]) == 2

@@ -11,5 +11,6 @@ def loaded_stand_in(sha256="0" * 64):
         entry=SimpleNamespace(licence="MIT", id="x"),
         sha256=sha256,
         settled_precision=lambda: None,
+        precision_why="",
         structures_for=hippocampus_structures,
     )

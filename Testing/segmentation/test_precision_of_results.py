@@ -89,6 +89,7 @@ def test_the_command_line_asks_for_a_precision_and_the_record_says_it(tmp_path, 
     def run(requested):
         assert cli([*command, requested]) == 0
         record = json.loads((tmp_path / "out" / "scan.medllmseg.json").read_text())
+        assert record["precision_why"] == f"{record['precision']} was asked for."
         return "skipped" if "finished before" in capsys.readouterr().out else record["precision"]
 
     assert [run(each) for each in ("bf16", "bf16", "fp32", "fp32")] == [

@@ -72,6 +72,7 @@ def make_record(
         **_run_key(scan, model, options),
         "model": result.model,
         "precision": result.precision,
+        "precision_why": model.precision_why,
         "licence": model.entry.licence,
         "seconds": round(result.seconds, 2),
         "structures": structures,
