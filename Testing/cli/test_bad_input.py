@@ -240,9 +240,7 @@ def test_the_log_stays_small_and_the_logger_is_left_as_it_was(earlier_bytes, tmp
 def stand_in(monkeypatch):
     """Segments at once: the upper half of the scan."""
 
-    def segment(
-        volume, model, side=None, probabilities=False, uncertainty=False, augment=0, progress=None
-    ):
+    def segment(volume, model, probabilities=False, progress=None, **_):
         pipeline.check_scan(volume)
         labels = np.zeros(volume.array.shape, np.uint8)
         labels[: len(labels) // 2] = np.random.default_rng(0).integers(
