@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.safe_files import atomic_write, make_folder, write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, PathLike
@@ -58,16 +59,26 @@ def write_report(
 ) -> Path:
     """Write report.html and its pictures into a folder, and return the page's path.
 
-    volume: the scan, 3D. segmentation: its label map on the same grid. command: the line that
-    repeats the run. Raises `UserError` where the folder cannot be written.
+    volume: the scan, 3D. segmentation: its label map, on the same grid or one with other voxels.
+    command: the line that repeats the run. Raises `UserError` where the folder cannot be written.
     """
-    if volume.array.shape != segmentation.labels.array.shape:
+    if not _cover_each_other(volume.grid, segmentation.labels.grid):
         raise UserError(
             f'The segmentation does not lie on the grid of "{volume.name}"; segment the scan again.'
         )
     folder = make_folder(folder)
     figures = _write_pictures(volume, segmentation, folder)
     return write_text(folder / "report.html", _page(volume, segmentation, figures, command))
+
+
+def _cover_each_other(one: Grid, other: Grid) -> bool:
+    """Whether two grids fill the same space; with voxels of another size but for one at the edge,
+    which may stand out.
+    """
+    if np.allclose(one.spacing_mm, other.spacing_mm):
+        return one.shape == other.shape
+    largest_mm = max(*one.spacing_mm, *other.spacing_mm)
+    return bool(np.abs(one.corners_ras() - other.corners_ras()).max() <= largest_mm)
 
 
 def _write_pictures(volume: Volume, segmentation: Segmentation, folder: Path) -> list[str]:

@@ -10,9 +10,12 @@ import numpy as np
 from scipy import ndimage
 
 from MedLLMSegLib.anatomy.brain import brain_structures, is_whole_brain
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation, Structure
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
+
+from .result_grid import result_grid
 
 SKULL_OFF = "the skull was taken off the image"
 # The shell around the brain in which skull and scalp lie, mm. Nearer, a mask of the brain leaves
@@ -21,7 +24,7 @@ NEAREST_MM, FARTHEST_MM = 6.0, 25.0
 # A structure is cut off if it fills this much of an outermost plane of voxels: less is a few stray
 # voxels, or a brain that just fits.
 LEAST_CUT_MM2 = 50.0
-_COARSE_MM = 3.0  # the voxels that the shell is looked at in: scalp and skull are thicker
+COARSE_MM = 3.0  # the voxels that the shell is looked at in: scalp and skull are thicker
 # A voxel is tissue if it differs from what fills the space around the head by this share of the
 # brain's own range of grey values, and by so many standard deviations of the noise ...
 TISSUE_CONTRAST, NOISES = 0.1, 3.0
@@ -34,8 +37,8 @@ LEAST_TISSUE = 0.25
 def with_intracranial(volume: Volume, segmentation: Segmentation) -> Segmentation:
     """A whole result with its intracranial volume, and a note on what the field of view cuts off.
 
-    volume: the scan. segmentation: on its grid, with all of the model's structures; that of a model
-    of less than the whole brain is returned as it is.
+    volume: the scan. segmentation: on its grid or another (see `result_grid`), with all of the
+    model's structures; that of a model of less than the whole brain is returned as it is.
     """
     if not is_whole_brain(segmentation.structures):
         return segmentation
@@ -73,7 +76,7 @@ def intracranial_volume(
 ) -> IntracranialVolume | None:
     """The intracranial volume of a scan; None for a model that does not outline the whole brain.
 
-    segmentation: with all of the model's structures, on the scan's grid. cut: what the field of
+    segmentation: with all of the model's structures. cut: what the field of
     view cuts off, as the end of a sentence ("the field of view cuts the brain stem"); "" where the
     whole brain is in view.
     """
@@ -91,16 +94,16 @@ def intracranial_volume(
 def skull_present(volume: Volume, segmentation: Segmentation) -> bool:
     """Whether there is tissue around the brain, of whatever contrast.
 
-    volume: 3D. segmentation: of the brain, on the same grid. False, too, where nothing was found,
-    or where the field of view ends at the brain: then nobody can say.
+    volume: 3D. segmentation: of the brain, on the scan's grid or another that covers it. False,
+    too, where nothing was found, or where the field of view ends at the brain: then nobody can say.
     """
-    steps = [max(1, round(_COARSE_MM / mm)) for mm in volume.spacing_mm]
-    image = _block_means(volume.array, steps)
-    brain = _block_means(segmentation.labels.array > 0, steps) > 0.5
+    grid = result_grid(volume, COARSE_MM)
+    image = resample(volume.array, volume.grid, grid)
+    labels = segmentation.labels
+    brain = resample((labels.array > 0).astype(np.float32), labels.grid, grid) > 0.5
     if not brain.any():
         return False
-    spacing_mm = [step * mm for step, mm in zip(steps, volume.spacing_mm, strict=True)]
-    distance_mm = ndimage.distance_transform_edt(~brain, sampling=spacing_mm)
+    distance_mm = ndimage.distance_transform_edt(~brain, sampling=grid.spacing_mm)
     shell = image[(distance_mm > NEAREST_MM) & (distance_mm < FARTHEST_MM)]
     if not shell.size:
         return False
@@ -110,19 +113,6 @@ def skull_present(volume: Volume, segmentation: Segmentation) -> bool:
     surroundings = _commonest(image[outside], tolerance)
     tissue = np.abs(shell - surroundings) > tolerance
     return bool(tissue.mean() > LEAST_TISSUE)
-
-
-def _block_means(array: Array, steps: list[int]) -> Array:
-    """float32 means of blocks of so many voxels along (k, j, i): noise goes, and tissue stays.
-
-    An incomplete block at the end of an axis is left out.
-    """
-    for axis, step in enumerate(steps):
-        blocks = array.shape[axis] // step
-        whole = np.moveaxis(array, axis, 0)[: blocks * step]
-        means = whole.reshape(blocks, step, *whole.shape[1:]).mean(1, dtype=np.float32)
-        array = np.moveaxis(means, 0, axis)
-    return array
 
 
 def _noise(image: Array, mask: Array) -> float:

@@ -336,3 +336,23 @@ def test_what_cannot_be_written(tmp_path):
         write_report(volume, segmentation, tmp_path / "taken")
     with pytest.raises(UserError, match="does not lie on the grid"):
         write_report(Volume(volume.array[1:], volume.ijk_to_ras), segmentation, tmp_path / "x")
+
+
+def test_a_result_with_other_voxels_than_the_scan_has_a_page_and_one_of_another_place_none(
+    tmp_path,
+):
+    volume, segmentation = make("flat voxels")
+    coarse = segmentation.labels.array[:, ::2, ::2]
+    matrix = volume.ijk_to_ras.copy()
+    matrix[:3, 3] += matrix[:3, :2].sum(1) / 2
+    matrix[:3, :2] *= 2
+    other = replace(segmentation, labels=Volume(coarse, matrix))
+    assert write_report(volume, other, tmp_path / "a").is_file()
+    image = imread(tmp_path / "a" / "slices_1.png")[..., :3]
+    whole = image[:, 3 * image.shape[0] :]
+    columns = coloured(whole, segmentation.structures[0].color)[:, 1]
+    assert columns.min() > whole.shape[1] / 2  # the left cube, on the right
+    moved = matrix.copy()
+    moved[0, 3] += 30
+    with pytest.raises(UserError, match="does not lie"):
+        write_report(volume, replace(other, labels=Volume(coarse, moved)), tmp_path / "b")

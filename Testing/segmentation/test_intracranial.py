@@ -9,6 +9,7 @@ import torch
 
 from MedLLMSegLib.anatomy.brain import brain_label_table, brain_structures
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume
@@ -18,6 +19,7 @@ from MedLLMSegLib.segmentation.intracranial import (
     skull_present,
     with_intracranial,
 )
+from MedLLMSegLib.segmentation.result_grid import result_grid
 from MedLLMSegLib.training.synthesis.changes import without_skull
 from MedLLMSegLib.training.synthesis.contrast import ContrastConfig, painted
 from MedLLMSegLib.training.synthesis.draw import Draw
@@ -69,6 +71,20 @@ def test_the_intracranial_volume_is_the_sum_of_all_structures():
     found = intracranial_volume(volume, segmentation)
     assert found.ml == pytest.approx((segmentation.labels.array > 0).sum() * 0.027)
     assert found.why_not == ""
+
+
+@pytest.mark.parametrize("skull", [True, False])
+def test_the_result_may_have_other_voxels_than_the_scan(skull):
+    volume, segmentation = synthetic(1, skull)
+    fine = result_grid(volume, 2.0)
+    labels = resample(segmentation.labels.array, volume.grid, fine, order=0)
+    finer = replace(segmentation, labels=Volume(labels, fine.ijk_to_ras))
+    assert skull_present(volume, finer) is skull
+    found = with_intracranial(volume, finer)
+    assert (found.intracranial.ml is not None) is skull
+    if skull:
+        coarse = intracranial_volume(volume, segmentation)
+        assert found.intracranial.ml == pytest.approx(coarse.ml, rel=0.03)
 
 
 def test_it_is_not_available_without_a_skull_or_where_the_view_cuts_the_brain():
