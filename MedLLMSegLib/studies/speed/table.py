@@ -1,0 +1,91 @@
+"""The table of speed as text: on the terminal, and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from MedLLMSegLib.core.types import Json
+
+from .measure import WHY
+from .row import OURS
+
+HEADER = (
+    "what",
+    "by",
+    "processor s",
+    "wall s",
+    "memory MiB",
+    "peak MiB",
+    "ours over it",
+    "aim, and what else was seen",
+)
+NUMBERS = range(2, 7)  # columns that stand on the right
+
+Line: TypeAlias = tuple[str, ...]
+
+
+def table(results: Json) -> str:
+    """The results of `run_bench` as a Markdown table that is aligned, with what it belongs to."""
+    lines = [line for row in results["rows"].values() for line in _lines(row)]
+    return f"{_aligned([HEADER, *lines])}\n\n{_about(results['about'])}\n"
+
+
+def _lines(row: Json) -> Iterator[Line]:
+    """A line for each contestant; the row's title and aim stand on the first."""
+    if WHY in row:
+        yield (row["title"], "", "", "", "", "", "", f"not measured: {row[WHY]}")
+        return
+    remarks = "; ".join(filter(None, [row["aim"], *_remarks(row)]))
+    title = row["title"]
+    for name, figures in row["contestants"].items():
+        yield (
+            title,
+            name,
+            _figure(figures["processor_s"]),
+            _figure(figures["wall_s"]),
+            _memory(figures),
+            _figure(figures.get("peak_mib")),
+            "" if name == OURS else _figure(row["ratios"].get(name)),
+            remarks,
+        )
+        title = remarks = ""
+
+
+def _remarks(row: Json) -> Iterator[str]:
+    if "exponent" in row["ratios"]:
+        yield f"**exponent {row['ratios']['exponent']:.2f}**"
+    for what, value in row["facts"].items():
+        yield f"{what}: {value:,}" if isinstance(value, int) else f"{what}: {value:.2g}"
+
+
+def _memory(figures: Json) -> str:
+    """What a call takes, or what it takes beside the network."""
+    if "beside_mib" in figures:
+        return f"{figures['beside_mib']:.0f} beside"
+    return _figure(figures.get("memory_mib"))
+
+
+def _figure(value: float | None) -> str:
+    """Three digits, as far as they are not of a whole number."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _aligned(lines: Sequence[Line]) -> str:
+    widths = [max(len(line[n]) for line in lines) for n in range(len(HEADER))]
+    rule = tuple("-" * (w - 1) + ":" if n in NUMBERS else "-" * w for n, w in enumerate(widths))
+    return "\n".join(_row_text(line, widths) for line in (lines[0], rule, *lines[1:]))
+
+
+def _row_text(line: Line, widths: Sequence[int]) -> str:
+    cells = (
+        cell.rjust(width) if n in NUMBERS else cell.ljust(width)
+        for n, (cell, width) in enumerate(zip(line, widths, strict=True))
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _about(about: Json) -> str:
+    return ", ".join(f"{key} {value}" for key, value in about.items())
