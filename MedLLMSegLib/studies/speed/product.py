@@ -13,31 +13,52 @@ from torch import Tensor, nn
 
 from MedLLMSegLib.anatomy.structures import uncoded_structures
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid, resample
+from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.progress import Progress
+from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.catalogue import ModelEntry
-from MedLLMSegLib.segmentation.inference import choose_device, predict
+from MedLLMSegLib.segmentation.inference import choose_device
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, load_model, segment
 from MedLLMSegLib.segmentation.prepare import Restore
-from MedLLMSegLib.segmentation.restore import restore_slabs, softmax
+from MedLLMSegLib.segmentation.restore import softmax
+from MedLLMSegLib.segmentation.scores import Reading, ScoresGather
+from MedLLMSegLib.segmentation.way_back import find_on_scan, reach_of
+from MedLLMSegLib.segmentation.windows import WindowPlan, slabs_of_logits
 
 from .phantoms import GREY_AIR, GREY_STEP
 from .row import NotMeasured
 
 __all__ = ["resample"]
 
+OVERLAP = 0.5  # of windows
 # Lowest and highest value, mean and deviation: turns a phantom scan back into its body's values
 FREE_GREY = (-1100.0, 30000.0, GREY_AIR, GREY_STEP)
 
 
 def labels_in_windows(
-    network: nn.Module, array: Array, device: str, window: Triple
+    network: nn.Module, array: Array, classes: int, device: str, window: Triple
 ) -> NDArray[np.uint8]:
-    """A prepared array [k, j, i] through a network in windows: labels on the network's grid."""
-    logits = predict(network, array, choose_device(device), window)
-    return logits.argmax(axis=0).astype(np.uint8)
+    """A prepared array [k, j, i] through a network in windows: labels on the network's grid, and
+    what the way back needs.
+    """
+    torch_device = choose_device(device)
+    image = torch.from_numpy(array)[None, None]
+    network.to(torch_device)
+    k, j, i = array.shape
+    plan = WindowPlan.of((k, j, i), window, OVERLAP)
+    with torch.inference_mode():
+        gather = ScoresGather(Reading(classes), plan.shape, (1, 1, 1), plan.axis, torch_device)
+        for sums, weights in slabs_of_logits(network, image, plan, torch_device, _ignore):
+            gather.add(sums, weights)
+        labels: NDArray[np.uint8] = gather.finish().winner.cpu().numpy()
+    return labels
+
+
+def _ignore(windows_done: int) -> None:
+    """No progress is shown."""
 
 
 def labels_on_scan(
@@ -46,13 +67,14 @@ def labels_on_scan(
     """Logits [c, k, j, i] on the network's grid -> labels and the winner's probability [k, j, i]
     on the scan's.
     """
-    labels = np.zeros(scan.shape, np.uint8)
-    confidence = np.zeros(scan.shape, np.float16)
-    probabilities = softmax(logits)
-    for values, box in restore_slabs(probabilities, Restore(scan, crop), labels_alone=True):
-        labels[box] = values.argmax(axis=0)
-        confidence[box] = values.max(axis=0)
-    return labels, confidence
+    way_back = Restore(scan, crop)
+    with torch.inference_mode():
+        gather = ScoresGather(Reading(len(logits)), crop.shape, reach_of(way_back))
+        gather.add(torch.from_numpy(logits))
+        found = find_on_scan(gather.finish(), way_back, Progress())
+    labels, certainty = np.zeros(scan.shape, np.uint8), np.zeros(scan.shape, np.float16)
+    labels[found.box], certainty[found.box] = found.numbers, found.certainty
+    return labels, certainty
 
 
 def interpolated(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,10 +102,8 @@ def whole_scan_model(
 
 def shipped_model(name: str, device: str, precision: str = "auto") -> SegmenterModel:
     """A shipped model. Raises `NotMeasured` where it cannot be used, as without its licence."""
-    if precision != "auto":
-        raise NotMeasured("the precision cannot be chosen yet")
     try:
-        return load_model(name, device)
+        return load_model(name, device, precision)
     except UserError as error:
         raise NotMeasured(str(error)) from error
 

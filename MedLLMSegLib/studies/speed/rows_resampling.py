@@ -114,7 +114,7 @@ def _logits(setting: Setting) -> tuple[NDArray[np.float32], Grid, Grid]:
 
 def _ours_back(setting: Setting) -> Run:
     logits, crop, scan = _logits(setting)
-    return Run(lambda: product.labels_on_scan(logits.copy(), crop, scan)[0])
+    return Run(lambda: product.labels_on_scan(logits, crop, scan)[0])
 
 
 def _torch_back(setting: Setting) -> Run:
@@ -137,7 +137,7 @@ def _differing_voxels(setting: Setting) -> Json:
     logits, crop, scan = _logits(setting)
     values = torch.from_numpy(product.interpolated(logits))
     exact = rivals.every_class_everywhere(values, scan.shape)
-    ours = product.labels_on_scan(logits.copy(), crop, scan)[0]
+    ours = product.labels_on_scan(logits, crop, scan)[0]
     nearest = rivals.torch_nearest_labels(torch.from_numpy(logits), scan.shape)
     return {
         "voxels other than by interpolating every class everywhere": int((ours != exact).sum()),

@@ -16,8 +16,6 @@ from . import product, rivals
 from .phantoms import FreeNetwork, body
 from .row import BOTH, OURS, Prepare, Row, Run, Setting
 
-OVERLAP = 0.5
-
 
 @lru_cache(maxsize=1)
 def _image(setting: Setting, classes: int) -> NDArray[np.float32]:
@@ -43,7 +41,9 @@ def _ours(classes: int) -> Prepare:
     def prepare(setting: Setting) -> Run:
         image, window = _image(setting, classes), _window(setting)
         network = FreeNetwork(classes)
-        return Run(lambda: product.labels_in_windows(network, image, setting.device, window))
+        return Run(
+            lambda: product.labels_in_windows(network, image, classes, setting.device, window)
+        )
 
     return prepare
 
@@ -51,7 +51,7 @@ def _ours(classes: int) -> Prepare:
 def _alone(classes: int) -> Prepare:
     def prepare(setting: Setting) -> Run:
         network, image = _on_device(setting, classes)
-        boxes = rivals.window_boxes(_shape(setting), _window(setting), OVERLAP)
+        boxes = rivals.window_boxes(_shape(setting), _window(setting), product.OVERLAP)
         return Run(lambda: rivals.network_alone(network, image, boxes))
 
     return prepare
@@ -60,7 +60,7 @@ def _alone(classes: int) -> Prepare:
 def _monai(classes: int) -> Prepare:
     def prepare(setting: Setting) -> Run:
         network, image = _on_device(setting, classes)
-        return Run(rivals.monai_windows(network, image, _window(setting), OVERLAP))
+        return Run(rivals.monai_windows(network, image, _window(setting), product.OVERLAP))
 
     return prepare
 
