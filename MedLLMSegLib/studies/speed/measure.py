@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -20,10 +20,12 @@ import torch
 
 from MedLLMSegLib.core.types import Json
 
-from .arithmetic import exponent, ratios
+from .arithmetic import Rounds, exponent, ratios
 from .resident import forget_peak, now_mib, peak_mib
 from .row import OURS, NotMeasured, Row, Run, Setting
 
+EXPONENT, UPPER_EXPONENT = "exponent", "exponent of the larger sizes"
+LEAST_FOR_HALVES = 4  # sizes
 WHY = "not measured"  # the key of the reason in what is printed
 
 
@@ -68,9 +70,12 @@ def timed(row: Row, setting: Setting, rounds: int | None = None) -> Json:
     """Medians and ratios of a row, and its facts.
 
     With three rounds and more, a first one is left out: it allocates, and reads code and weights.
+    Of a row of growth, the smallest size is called once before.
     """
     count = rounds or row.rounds
     with _ready(row, setting, list(row.contestants)) as runs:
+        if row.voxels:
+            next(iter(runs.values())).call()
         warm_up = [0] if count > 2 else []
         seconds = [
             {name: _seconds(run, setting) for name, run in runs.items()}
@@ -91,14 +96,20 @@ def timed(row: Row, setting: Setting, rounds: int | None = None) -> Json:
             for name in row.contestants
         },
         "rounds": count,
-        "ratios": {"exponent": _exponent(row, judged)} if row.voxels else ratios(judged, OURS),
+        "ratios": _exponents(row.voxels, judged) if row.voxels else ratios(judged, OURS),
         "facts": row.facts(setting) if row.facts else {},
     }
 
 
-def _exponent(row: Row, seconds: dict[str, list[float]]) -> float:
-    amounts = list((row.voxels or {}).values())
-    return exponent(amounts, [median(seconds[name]) for name in row.voxels or {}])
+def _exponents(voxels: Mapping[str, int], seconds: Rounds) -> dict[str, float]:
+    """The exponent over all sizes, and where there are several, over the upper half of them."""
+    costs = [median(seconds[name]) for name in voxels]
+    amounts = list(voxels.values())
+    found = {EXPONENT: exponent(amounts, costs)}
+    if len(amounts) >= LEAST_FOR_HALVES:
+        upper = len(amounts) // 2
+        found[UPPER_EXPONENT] = exponent(amounts[upper:], costs[upper:])
+    return found
 
 
 @contextmanager

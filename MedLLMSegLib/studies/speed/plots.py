@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.core.types import Json
 
-from .measure import WHY
+from .measure import EXPONENT, WHY
 from .row import OURS
 
 GROWTH_PICTURE, RATIOS_PICTURE = "growth.png", "ratios.png"
@@ -37,7 +37,7 @@ def _growth_rows(results: Json) -> dict[str, Json]:
     return {
         name: row
         for name, row in results["rows"].items()
-        if WHY not in row and "exponent" in row["ratios"]
+        if WHY not in row and EXPONENT in row["ratios"]
     }
 
 
@@ -66,7 +66,7 @@ def _growth(results: Mapping[str, Json]) -> Canvas:
     names = list(dict.fromkeys(name for each in results.values() for name in _growth_rows(each)))
     for run, each in results.items():
         for name, row in _growth_rows(each).items():
-            exponent = row["ratios"]["exponent"]
+            exponent = row["ratios"][EXPONENT]
             label = f"{name.removeprefix('growth-')} {run} (exponent {exponent:.2f})"
             look = {"linestyle": styles[run], "color": COLOURS[names.index(name) % len(COLOURS)]}
             _line(left, row, "processor_s", label=label, **look)

@@ -35,13 +35,18 @@ class Setting:
     threads: int = 1
 
     @property
+    def quick(self) -> bool:
+        """Whether ratios alone are wanted, within a minute."""
+        return self.scale == QUICK
+
+    @property
     def on_cuda(self) -> bool:
         """Whether the work is done by an NVIDIA GPU."""
         return self.device.startswith("cuda")
 
     def pick(self, full: Value, quick: Value) -> Value:
         """The value for this setting's scale."""
-        return full if self.scale == FULL else quick
+        return quick if self.quick else full
 
 
 @dataclass(frozen=True, eq=False)

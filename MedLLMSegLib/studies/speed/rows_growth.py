@@ -21,8 +21,10 @@ from .rows_chain import HEART, HIPPOCAMPUS, template
 FREE_EDGES, SHIPPED_EDGES = (64, 96, 128, 192, 256, 384, 512), (64, 128, 256, 512)
 WINDOW: Triple = (96, 96, 96)
 FREE_SPACING_MM = 1.5  # of the network's grid, for scans of 1 mm
+WARM_EDGE = 160  # of a scan in several windows, segmented first: it loads what windows need
 HEART_MM = (100.0, 384.0, 384.0)
 MANY, MANY_MM = 33, 240.0  # classes, and the edge of the scan of 256 voxels
+MANY_TOP = 14.0  # see `rows_windows.MOST_TOP`
 CT_SHAPE, CT_MM = (600, 1024, 1024), (600.0, 400.0, 400.0)
 
 
@@ -30,12 +32,13 @@ def _cube(edge: int) -> Triple:
     return edge, edge, edge
 
 
-def _free(shape: Triple, extent_mm: tuple[float, float, float]) -> Prepare:
+def _free(shape: Triple, extent_mm: tuple[float, float, float], window: Triple = WINDOW) -> Prepare:
     """The whole-scan path with a network that costs nothing."""
 
     def prepare(setting: Setting) -> Run:
         network = FreeNetwork(3, smooth=False)
-        model = product.whole_scan_model(network, 3, FREE_SPACING_MM, WINDOW, setting.device)
+        model = product.whole_scan_model(network, 3, FREE_SPACING_MM, window, setting.device)
+        product.run_model(model, scan(_cube(WARM_EDGE), (float(WARM_EDGE),) * 3))
         volume = scan(shape, extent_mm)
         return Run(lambda: product.run_model(model, volume))
 
@@ -89,13 +92,13 @@ def _many(setting: Setting) -> Run:
     model = product.whole_scan_model(
         FreeNetwork(MANY), MANY, 1.0, _many_window(setting), setting.device
     )
-    volume = scan(_cube(edge), (edge * MANY_MM / 256,) * 3, MANY - 1.0)
+    volume = scan(_cube(edge), (edge * MANY_MM / 256,) * 3, MANY_TOP)
     return Run(lambda: product.run_model(model, volume))
 
 
 def _many_alone(setting: Setting) -> Run:
     edge = round(setting.pick(256, 64) * MANY_MM / 256)
-    image = torch.from_numpy(body(_cube(edge), MANY - 1.0))[None, None]
+    image = torch.from_numpy(body(_cube(edge), MANY_TOP))[None, None]
     boxes = rivals.window_boxes(_cube(edge), _many_window(setting), 0.5)
     return Run(partial(rivals.network_alone, FreeNetwork(MANY), image, boxes))
 
@@ -105,14 +108,14 @@ def _many_window(setting: Setting) -> Triple:
 
 
 ROWS = (
-    # For the tests: two sizes above what a call costs whatever the size
+    # For the tests: 8 windows and 27
     replace(
         _growth(
             "quick",
             "whole-scan path, free network, 3 classes",
-            {edge: _free(_cube(edge), (float(edge),) * 3) for edge in (96, 192)},
+            {edge: _free(_cube(edge), (float(edge),) * 3, (48, 48, 48)) for edge in (96, 144)},
         ),
-        rounds=2,
+        rounds=3,
         scales=(QUICK,),
     ),
     _growth(

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from MedLLMSegLib.core.types import Json
 
-from .measure import WHY
+from .measure import EXPONENT, UPPER_EXPONENT, WHY
 from .row import OURS
 
 HEADER = (
@@ -53,8 +53,9 @@ def _lines(row: Json) -> Iterator[Line]:
 
 
 def _remarks(row: Json) -> Iterator[str]:
-    if "exponent" in row["ratios"]:
-        yield f"**exponent {row['ratios']['exponent']:.2f}**"
+    for name in (EXPONENT, UPPER_EXPONENT):
+        if name in row["ratios"]:
+            yield f"**{name}: {row['ratios'][name]:.2f}**"
     for what, value in row["facts"].items():
         yield f"{what}: {value:,}" if isinstance(value, int) else f"{what}: {value:.2g}"
 
