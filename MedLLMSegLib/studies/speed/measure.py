@@ -2,6 +2,7 @@
 memory.
 
 Run as ``python -m MedLLMSegLib.studies.speed.measure JOB``, JOB in JSON; its last line is JSON.
+torch takes its number of threads from OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from statistics import median
-
-import torch
+from typing import Any
 
 from MedLLMSegLib.core.types import Json
 
@@ -131,8 +131,15 @@ def _seconds(run: Run, setting: Setting) -> tuple[float, float]:
     before = _processor_s(run), time.perf_counter()
     run.call()
     if setting.on_cuda:
-        torch.cuda.synchronize()
+        _cuda().synchronize()
     return _processor_s(run) - before[0], time.perf_counter() - before[1]
+
+
+def _cuda() -> Any:
+    """torch's functions for NVIDIA GPUs. Not every row needs torch, and it takes a second."""
+    import torch
+
+    return torch.cuda
 
 
 def _processor_s(run: Run) -> float:
@@ -158,14 +165,14 @@ def memory(row: Row, name: str, setting: Setting) -> Json:
         forget_peak()
         before = now_mib()
         if setting.on_cuda:
-            torch.cuda.reset_peak_memory_stats()
-            before_cuda = torch.cuda.memory_allocated()
+            _cuda().reset_peak_memory_stats()
+            before_cuda = _cuda().memory_allocated()
         run.call()
         if run.other_peak_mib:
             peak = run.other_peak_mib()
             return {"memory_mib": peak, "peak_mib": peak}
         if setting.on_cuda:
-            cuda = torch.cuda.max_memory_allocated()
+            cuda = _cuda().max_memory_allocated()
             return {"memory_mib": (cuda - before_cuda) / 2**20, "peak_mib": cuda / 2**20}
         peak = peak_mib()
         return {"memory_mib": peak - before, "peak_mib": peak}
@@ -173,5 +180,4 @@ def memory(row: Row, name: str, setting: Setting) -> Json:
 
 if __name__ == "__main__":
     _job = Job.from_json(sys.argv[1])
-    torch.set_num_threads(_job.setting.threads)
     print(json.dumps(do(_job)))
