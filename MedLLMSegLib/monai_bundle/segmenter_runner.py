@@ -41,10 +41,11 @@ from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.segmentation.clean import largest_component
 from MedLLMSegLib.segmentation.localize import is_crop
 from MedLLMSegLib.segmentation.pipeline import load_model
 from MedLLMSegLib.segmentation.prepare import Restore, whole_grid
-from MedLLMSegLib.segmentation.restore import largest_component, restore
+from MedLLMSegLib.segmentation.restore import restore
 
 # The columns of a matrix on (i, j, k, 1) in the order of one on (k, j, i, 1), and back.
 _REVERSED_AXES = [2, 1, 0, 3]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
 from .kept_precision import FP32
 from .precision import float32_logits
+from .scores import Reading, Scores, ScoresGather
+from .windows import WindowPlan, slabs_of_logits
 
 SMALLEST_TILE = 32  # voxels of an axis: smaller tiles show a network too little
 
@@ -109,6 +112,20 @@ class _Attempt:
         return replace(self, tile=(k, j, i), stage=SMALLER_TILES)
 
 
+class Gather(Protocol):
+    """What becomes of the logits, slab by slab along an axis (see `slabs_of_logits`)."""
+
+    def add(self, sums: Tensor, weights: Tensor | None) -> None:
+        """The next planes: sums of logits times weights (outputs, planes, ...), and the weights
+        (planes, ...); or logits and None.
+        """
+
+
+SomeGather = TypeVar("SomeGather", bound=Gather)
+# (voxels (k, j, i) of the image, axis of the slabs, device) -> what gathers its logits
+MakeGather: TypeAlias = Callable[[Triple, int, torch.device], SomeGather]
+
+
 def predict(
     network: nn.Module,
     array: Array,
@@ -120,32 +137,110 @@ def predict(
 ) -> NDArray[np.float32]:
     """Logits of a prepared array.
 
-    array: float32 [k, j, i]. Returns float32 [classes, k, j, i]. An array no larger than `window`
-    goes through whole. A larger one goes through MONAI's sliding window with Gaussian weights; the
+    array: float32 [k, j, i]. Returns float32 [outputs, k, j, i]. An array no larger than `window`
+    goes through whole. A larger one goes through in windows with Gaussian weights (`windows`); the
     result is gathered in the computer's memory whatever the device. An axis shorter than the
     window is taken as it is. `progress` is called before each window, and may raise `Cancelled`.
-    precision: "fp32" or "bf16".
+    precision: "fp32" or "bf16", of the network's own arithmetic.
 
     Where the device's memory runs out, everything is done again with half the window, down to 32
     voxels an axis, and then on the CPU; the stage is then `SMALLER_TILES` or `ON_CPU`. Where the
     device lacks an operation, the CPU takes over at once (`LACKING`). Afterwards the network is on
     ``device`` again.
     """
-    full_tile = _tile(window, array.shape)
-    attempt = _Attempt(device, full_tile, precision=precision)
-    reporter = Progress.of(progress)
-    while True:
-        try:
-            logits = _run(network.to(attempt.device), array, attempt, overlap, reporter)
-            network.to(device)  # a training goes on there
-            return logits
-        except RuntimeError as error:
-            following = _next_attempt(attempt, error, full_tile)
-            if following is None:
-                raise
-        # The error's traceback holds tensors, so their memory can only be freed here.
-        free_memory(attempt.device)
-        attempt = following
+    run = Run(network, array, device, window, overlap, Progress.of(progress), precision)
+    gathered = run.gathered(lambda shape, axis, _: _AllLogits(shape, axis))
+    return gathered.logits.numpy()  # type: ignore[no-any-return]
+
+
+def predict_scores(
+    network: nn.Module,
+    array: Array,
+    device: torch.device,
+    window: Triple,
+    *,
+    reading: Reading,
+    reach: Triple,
+    progress: Report | None = None,
+    precision: str = FP32,
+) -> Scores:
+    """As `predict`, but only what the way back needs: see `Scores`. All stays on the device."""
+    run = Run(network, array, device, window, 0.5, Progress.of(progress), precision)
+    gather = run.gathered(lambda *grid: ScoresGather(reading, reach, *grid))
+    return gather.finish()
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One array that goes through a network, by whatever attempts it takes; see `predict`."""
+
+    network: nn.Module
+    array: Array
+    device: torch.device
+    window: Triple
+    overlap: float
+    progress: Progress
+    precision: str
+
+    def gathered(self, make_gather: MakeGather[SomeGather]) -> SomeGather:
+        """A new gather that has all the logits."""
+        full_tile = _tile(self.window, self.array.shape)
+        attempt = _Attempt(self.device, full_tile)
+        while True:
+            try:
+                gather = self._try(attempt, make_gather)
+                self.network.to(self.device)  # a training goes on there
+                return gather
+            except RuntimeError as error:
+                following = _next_attempt(attempt, error, full_tile)
+                if following is None:
+                    raise
+            # The error's traceback holds tensors, so their memory can only be freed here.
+            free_memory(attempt.device)
+            attempt = following
+
+    @torch.inference_mode()
+    def _try(self, attempt: _Attempt, make_gather: MakeGather[SomeGather]) -> SomeGather:
+        network = self.network.to(attempt.device)
+        image = torch.from_numpy(np.ascontiguousarray(self.array))[None, None]  # (1, 1, K, J, I)
+        image = image.to(attempt.device)
+        k, j, i = self.array.shape
+        plan = WindowPlan.of((k, j, i), attempt.tile, self.overlap)
+
+        def call(window: Tensor) -> Tensor:
+            return float32_logits(network, window, self.precision)
+
+        if plan.count == 1:
+            self.progress(attempt.stage, 0.0)
+            gather = make_gather(plan.shape, 0, attempt.device)
+            gather.add(call(image)[0], None)
+            return gather
+        gather = make_gather(plan.shape, plan.axis, attempt.device)
+        slabs = slabs_of_logits(
+            call, image, plan, lambda done: self.progress(attempt.stage, done / plan.count)
+        )
+        for sums, weights in slabs:
+            gather.add(sums, weights)
+        return gather
+
+
+class _AllLogits:
+    """Holds all logits, in the computer's memory."""
+
+    def __init__(self, shape: Triple, axis: int):
+        self.shape, self.axis, self._seen = shape, axis, 0
+        self.logits = torch.empty(0)
+
+    def add(self, sums: Tensor, weights: Tensor | None) -> None:
+        """See `Gather`."""
+        if weights is None:
+            self.logits = sums.cpu()
+            return
+        if not self._seen:
+            self.logits = torch.empty((len(sums), *self.shape))
+        planes = slice(self._seen, self._seen + sums.shape[1])
+        self.logits.movedim(self.axis + 1, 1)[:, planes] = (sums / weights).cpu()
+        self._seen = planes.stop
 
 
 def _tile(window: Triple, shape: tuple[int, ...]) -> Triple:
@@ -174,48 +269,3 @@ def free_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
     elif device.type == "mps":
         torch.mps.empty_cache()
-
-
-@torch.inference_mode()
-def _run(
-    network: nn.Module, array: Array, attempt: _Attempt, overlap: float, progress: Progress
-) -> NDArray[np.float32]:
-    image = torch.from_numpy(np.ascontiguousarray(array))[None, None]  # (1, 1, K, J, I)
-    if attempt.tile == array.shape:
-        progress(attempt.stage, 0.0)
-        on_device = float32_logits(network, image.to(attempt.device), attempt.precision)
-        logits: NDArray[np.float32] = on_device[0].cpu().numpy()
-        return logits
-    return _run_in_windows(network, image, attempt, overlap, progress)
-
-
-def _run_in_windows(
-    network: nn.Module, image: Tensor, attempt: _Attempt, overlap: float, progress: Progress
-) -> NDArray[np.float32]:
-    """image: (1, 1, K, J, I)."""
-    # MONAI takes seconds to import, and crops do not need it.
-    from monai.inferers import sliding_window_inference
-    from monai.inferers.utils import dense_patch_slices
-
-    steps = [max(1, int(size * (1 - overlap))) for size in attempt.tile]
-    total = len(dense_patch_slices(image.shape[2:], attempt.tile, steps))
-    done = 0
-
-    def predict_window(window: Tensor) -> Tensor:
-        nonlocal done
-        progress(attempt.stage, min(1.0, done / total))
-        done += 1
-        return float32_logits(network, window, attempt.precision)
-
-    gathered = sliding_window_inference(
-        image,
-        attempt.tile,
-        1,
-        predict_window,
-        overlap,
-        mode="gaussian",
-        sw_device=attempt.device,
-        device=torch.device("cpu"),
-    )
-    logits: NDArray[np.float32] = gathered[0].numpy()
-    return logits

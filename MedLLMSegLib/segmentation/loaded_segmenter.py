@@ -10,7 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from MedLLMSegLib.anatomy.structures import STRUCTURES_OF_ANATOMY
@@ -32,6 +34,7 @@ from .inference import ON_CPU, choose_device, free_memory, memory_notes
 from .kept_precision import FP32, Precision
 from .localizer import Localizer
 from .precision import AUTO, NetworkInUse, check_precision, decide
+from .scores import Reading
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -60,7 +63,8 @@ class SegmenterModel:
     None for a model without cascade. sha256: of all the weights that take part. structures: of a
     model of whole scans, in order of class. temperature: what the logits are divided by. notes:
     what the user should know whenever the model is used. precision: what was asked for, "auto",
-    "fp32" or "bf16".
+    "fp32" or "bf16". label_table: for each class of a network that tells sides apart its labels
+    (left, right), equal where it has no side; None for other networks.
     """
 
     entry: ModelEntry
@@ -74,11 +78,33 @@ class SegmenterModel:
     temperature: float = 1.0
     notes: tuple[str, ...] = ()
     precision: str = FP32
+    label_table: tuple[tuple[int, int], ...] | None = None
 
     def with_precision(self, precision: str) -> SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
         check_precision(precision)
         return replace(self, precision=precision)
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How the network's outputs are read."""
+        if self.label_table is None:
+            return Reading(1 + len(self.structures_for(lateral=False)), self.temperature)
+        paired = tuple(left != right for left, right in self.label_table)
+        return Reading(len(paired), self.temperature, paired)
+
+    def label_of_number(self, side: str | None = None) -> NDArray[np.uint8]:
+        """The label of each number of a winner (`Reading`).
+
+        side: of an organ that was outlined in a crop; the right one's labels follow the left one's.
+        """
+        if self.label_table is not None:
+            return np.array(self.label_table, np.uint8).T.reshape(-1)
+        labels = [s.label for s in self.structures_for(lateral=side is not None)]
+        if side is not None:
+            half = len(labels) // 2
+            labels = labels[half:] if side == "right" else labels[:half]
+        return np.array([0, *labels], np.uint8)
 
     def precision_for(
         self, array: Array, window: Triple, progress: Report | None = None
@@ -174,7 +200,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
     config = NetworkConfig.from_dict(metadata["network"])
     anatomy = metadata["anatomy"]
     settings = _checked_settings(metadata)
-    structures = () if anatomy else _structures(metadata["labels"], config.classes)
+    structures = () if anatomy else _structures(metadata["labels"], config)
     network = _build_network(entry, bundle, config)
     localizer, localizer_entry = None, None
     if metadata.get("localizer"):
@@ -193,7 +219,21 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
         sha256="+".join(each.sha256 for each in (entry, localizer_entry) if each),
         structures=structures,
         temperature=temperature,
+        label_table=_label_table(metadata, config, structures),
     )
+
+
+def _label_table(
+    metadata: Json, config: NetworkConfig, structures: tuple[Structure, ...]
+) -> tuple[tuple[int, int], ...] | None:
+    """Of a network that tells sides apart. Raises `KeyError` or `ValueError` for a damaged one."""
+    if not config.sides:
+        return None
+    table = tuple((int(left), int(right)) for left, right in metadata["label_table"])
+    labels = {s.label for s in structures}
+    if len(table) != config.classes or {n for row in table for n in row} != {0, *labels}:
+        raise ValueError("label_table does not fit the classes and the labels")
+    return table
 
 
 def _checked_settings(metadata: Json) -> Json:
@@ -230,8 +270,9 @@ def _build_network(entry: ModelEntry, bundle: Bundle, config: NetworkConfig) -> 
     return network
 
 
-def _structures(labels: list[Json], classes: int) -> tuple[Structure, ...]:
+def _structures(labels: list[Json], config: NetworkConfig) -> tuple[Structure, ...]:
     structures = tuple(Structure.from_dict(each) for each in labels)
-    if len(structures) != classes - 1 or len({s.label for s in structures}) < len(structures):
-        raise ValueError(f"{len(structures)} labels, {classes - 1} different ones are needed")
+    needed = len(structures) if config.sides else config.classes - 1
+    if len(structures) != needed or len({s.label for s in structures}) < len(structures):
+        raise ValueError(f"{len(structures)} labels, {needed} different ones are needed")
     return structures

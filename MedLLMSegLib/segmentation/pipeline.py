@@ -1,5 +1,9 @@
 """`segment`: a scan in, a segmentation on its own grid out. The public function, whatever the
 model.
+
+The way of a scan, whatever the model: `outline` prepares a part of the scan and predicts it (a
+model of whole scans looks once at everything, one of an organ looks where the localizer saw it);
+`finish` restores each outline to the scan's grid, cleans it, and adds it to the maps.
 """
 
 from __future__ import annotations
@@ -8,24 +12,32 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
-from MedLLMSegLib.core.types import Array
+from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.registry.segmenter_settings import window_shape
 
-from .cascade import segment_sides
+from .cascade import outline_sides
+from .finish import finish
 from .inference import cpu_fallback_stage, free_memory, memory_notes
 from .loaded_segmenter import SegmenterModel, load_model
 from .localize import SIDES, is_crop
+from .outline import Outline, outline
 from .precision import AUTO
+from .prepare import Preparation, checked_whole_grid, prepare_whole
+from .restore import restore_slabs
 from .result_grid import on_grid, result_grid
-from .result_maps import OutputRequest, RunResult
-from .whole_scan import predict_probabilities, segment_whole
+from .result_maps import OutputRequest, ResultMaps, RunResult
+from .uncertainty import mean_probabilities
 
 __all__ = [
     "SegmenterModel",
@@ -148,14 +160,71 @@ def _run(
     request: OutputRequest,
     progress: Progress,
 ) -> RunResult:
+    """Look, restore, finish."""
+    looking, finishing = progress.part(0.0, 0.85), progress.part(0.85, 1.0)
+    outlines, notes = _outlines(volume, model, side, request, looking)
+    structures = model.structures_for(lateral=outlines[0].side is not None)
+    maps = ResultMaps.empty(structures, request)
+    for outlined, part in zip(outlines, finishing.parts(len(outlines)), strict=True):
+        finish(maps, outlined, model, part)
+    notes = (*notes, *_notes_on_found(volume, model, structures, maps))
+    return RunResult(structures, maps, notes, outlines[-1].precision)
+
+
+def _outlines(
+    volume: Volume,
+    model: SegmenterModel,
+    side: str | None,
+    request: OutputRequest,
+    progress: Progress,
+) -> tuple[list[Outline], tuple[str, ...]]:
+    """(outlines, notes): one of a whole scan, or one of each organ."""
     if model.anatomy:
-        return segment_sides(volume, model, side, request, progress)
+        return outline_sides(volume, model, side, request, progress)
     if side:
         raise UserError(
             f'The model "{model.entry.id}" outlines no left and right organ, so no side can be'
             " asked for; leave the side out."
         )
-    return segment_whole(volume, model, request, progress)
+    grid = checked_whole_grid(volume, Preparation.from_settings(model.settings))
+    return [outline(volume, model, grid, request, progress)], ()
+
+
+def _notes_on_found(
+    volume: Volume, model: SegmenterModel, structures: tuple[Structure, ...], maps: ResultMaps
+) -> tuple[str, ...]:
+    missing = [s.name.lower() for s in structures if np.isnan(maps.confidence[s.label])]
+    if not model.anatomy:
+        return (f"Not found in this scan: {', '.join(missing)}.",) if missing else ()
+    if len(missing) == len(structures):
+        raise UserError(
+            f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the'
+            " head."
+        )
+    return ()
+
+
+def predict_probabilities(
+    network: nn.Module,
+    volume: Volume,
+    settings: Json,
+    device: torch.device,
+    progress: Report | None = None,
+) -> NDArray[np.float32]:
+    """Class probabilities float32 [c, k, j, i] on a whole scan's own grid.
+
+    For a network that is in no bundle yet. settings: as a bundle's "preprocessing". Neither
+    localizer nor temperature nor cleaning takes part.
+    """
+    array, way_back = prepare_whole(volume, Preparation.from_settings(settings))
+    probabilities = mean_probabilities(
+        network, array, device, window_shape(settings), progress=progress
+    )
+    result = np.zeros((len(probabilities), *volume.array.shape), np.float32)
+    result[0] = 1
+    for values, box in restore_slabs(probabilities, way_back):
+        result[(slice(None), *box)] = values
+    return result
 
 
 def _map_volume(volume: Volume, grid: Grid, array: Array | None, contents: str) -> Volume | None:

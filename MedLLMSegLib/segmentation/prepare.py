@@ -69,6 +69,11 @@ def prepare_whole(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.
     Raises `UserError` for more than `MOST_VOXELS`. The usual cause is a header whose unit is not
     the millimetre.
     """
+    return prepare(volume, checked_whole_grid(volume, preparation), preparation.grey)
+
+
+def checked_whole_grid(volume: Volume, preparation: Preparation) -> Grid:
+    """The network's grid over a whole scan; raises `UserError` for more than `MOST_VOXELS`."""
     grid = whole_grid(volume, preparation.spacing_mm, preparation.axes)
     voxels = np.prod(grid.shape, dtype=float)
     if voxels > MOST_VOXELS:
@@ -78,7 +83,7 @@ def prepare_whole(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.
             f" voxels on the model's grid. At most {MOST_VOXELS:.2g} fit; correct the spacing in"
             " the file's header, or use a part of the scan."
         )
-    return prepare(volume, grid, preparation.grey)
+    return grid
 
 
 def prepare(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.segmentation import Structure
 
@@ -26,6 +27,15 @@ class OutputRequest:
     uncertainty: bool = False
     augment: int = 0
 
+    def __post_init__(self) -> None:
+        if self.augment < 0:
+            raise UserError(f"{self.augment} more views were asked for; give 0 or more.")
+
+    @property
+    def needs_all_classes(self) -> bool:
+        """Whether every class's probability is needed at every voxel."""
+        return self.probabilities or self.uncertainty or self.augment > 0
+
 
 @dataclass(frozen=True, eq=False)
 class ResultMaps:
@@ -40,6 +50,11 @@ class ResultMaps:
     confidence: dict[int, float]
     probabilities: NDArray[np.float32] | None
     uncertainty: NDArray[np.float32] | None
+
+    @property
+    def need_all_classes(self) -> bool:
+        """Whether there are maps to fill in from every class's probability."""
+        return self.probabilities is not None or self.uncertainty is not None
 
     @classmethod
     def empty(cls, structures: Sequence[Structure], request: OutputRequest) -> ResultMaps:

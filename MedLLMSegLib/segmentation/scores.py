@@ -1,22 +1,26 @@
 """What a network said of a scan, kept small: the winner of every voxel, and all classes only where
 neighbours have different winners.
 
-Between voxels that agree on a winner, linear interpolation cannot make another class win, so the way
-back to the scan needs the other classes nowhere else. A whole head of 32 structures then takes a
-tenth of what its probabilities would.
+Between voxels that agree on a winner, linear interpolation cannot make another class win, so the
+way back to the scan needs the other classes nowhere else. A whole head of 32 structures then takes
+a tenth of what its probabilities would.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from MedLLMSegLib.core.types import Triple
 
 NO_ROW = -1
+SMALLEST = 1e-12  # probability whose logarithm is taken
+SLAB_PLANES = 8
 MOST_BYTES = 2e9  # of all values as float32; of larger grids, float16 is kept
 
 
@@ -65,8 +69,36 @@ class Reading:
         right = logits[self.classes].float().sigmoid() * self._paired_share(probabilities)
         return torch.cat([probabilities, right[None]])
 
+    def values_in_place(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`values` of logits [outputs, k, j, i], in their place, plane by plane."""
+        for k in range(logits.shape[1]):
+            plane = torch.from_numpy(logits[:, k])
+            logits[:, k] = self.values(plane.flatten(1)).view_as(plane).numpy()
+        return logits
+
+    def logits_of_values(self, values: Tensor) -> Tensor:
+        """The inverse of `values`, but for a constant: (outputs, ...) -> (outputs, ...)."""
+        classes = values[: self.classes].clamp(min=SMALLEST).log() * self.temperature
+        if self.paired is None:
+            return classes
+        share = self._paired_share(values[: self.classes]).clamp(min=SMALLEST)
+        right = (values[self.classes] / share).clamp(SMALLEST, 1 - 1e-6).logit()
+        return torch.cat([classes, right[None]])
+
+    def probabilities(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Interpolated values [outputs, ...] -> the probability of each number [numbers, ...]."""
+        if self.paired is None:
+            return values
+        classes = values[: self.classes]
+        paired = np.array(self.paired)
+        share = np.maximum(classes[paired].sum(axis=0), np.float32(SMALLEST))
+        right = np.clip(values[self.classes] / share, 0, 1)  # [...]
+        own = paired.reshape(-1, *[1] * right.ndim)
+        on_the_right = np.where(own, classes * right, np.float32(0))
+        return np.concatenate([classes - on_the_right, on_the_right])
+
     def winners_of_values(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Interpolated values (outputs, n) -> (numbers uint8 (n,), the class's probability (n,))."""
+        """Interpolated values (outputs, n) -> numbers uint8 and the class's probability, (n,)."""
         certainty, index = values[: self.classes].max(dim=0)
         winner = index.to(torch.uint8)
         if self.paired is None:
@@ -89,9 +121,9 @@ class Scores:
     """What a network said of each voxel of its grid.
 
     reading: of the network. winner: uint8 (K, J, I), numbers. certainty: (K, J, I), the probability
-    of the winning class, 1 where the background wins in agreement. row: int32 (K, J, I), the voxel's
-    place in `table`, or `NO_ROW`. table: (n, outputs), the values of all voxels that have a neighbour
-    within `reach` (k, j, i) with another winner.
+    of the winning class, 1 where the background wins in agreement. row: int32 (K, J, I), the
+    voxel's place in `table`, or `NO_ROW`. table: (n, outputs), the values of all voxels that have a
+    neighbour within `reach` (k, j, i) with another winner.
     """
 
     reading: Reading
@@ -108,27 +140,28 @@ class Scores:
         return Scores(self.reading, *maps, self.table, (k, j, i))
 
     @classmethod
-    def of_probabilities(cls, probabilities: Tensor, reach: Triple) -> Scores:
-        """From probabilities (classes, K, J, I) that are all at hand."""
-        k, j, i = probabilities.shape[1:]
-        gather = ScoresGather(Reading(len(probabilities)), (k, j, i), reach)
-        gather.add(probabilities.clamp(min=1e-12).log_())
+    def of_values(cls, reading: Reading, values: Tensor, reach: Triple) -> Scores:
+        """From values (outputs, K, J, I) that are all at hand."""
+        k, j, i = values.shape[1:]
+        gather = ScoresGather(reading, reach, (k, j, i))
+        for planes in values.split(SLAB_PLANES, dim=1):
+            gather.add(reading.logits_of_values(planes))
         return gather.finish()
 
 
 class ScoresGather:
     """Makes `Scores` from slabs of logits, as they come.
 
-    reading: of the network. shape: (K, J, I) of the whole grid. reach: how many voxels (k, j, i) away
-    interpolation reads together. axis: along which the slabs follow each other; it is the first one
-    of what is added.
+    reading: of the network. reach: how many voxels (k, j, i) away interpolation reads together.
+    shape: (K, J, I) of the whole grid. axis: along which the slabs follow each other; it is the
+    first one of what is added.
     """
 
     def __init__(
         self,
         reading: Reading,
-        shape: Triple,
         reach: Triple,
+        shape: Triple,
         axis: int = 0,
         device: torch.device | str = "cpu",
     ):
@@ -168,7 +201,8 @@ class ScoresGather:
     def finish(self) -> Scores:
         """The scores, when all planes have been added."""
         table = torch.cat(self._tables) if self._tables else torch.empty(0, self.reading.outputs)
-        maps = (m.movedim(0, self.axis) for m in (self._winner, self._certainty, self._row))
+        rolled = (self._winner, self._certainty, self._row)
+        maps = (each.movedim(0, self.axis).contiguous() for each in rolled)
         return Scores(self.reading, *maps, table, self.reach)
 
     def _take_from_waiting(self, planes: int) -> None:

@@ -18,14 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
 from .inference import predict
 from .kept_precision import FP32
-from .restore import softmax
+from .scores import Reading
 
 MAX_SHIFT_VOX = 3  # enough to change how voxels fall into patches
 SHIFTED_AXIS_VOX = 16  # shorter axes (thick slices) are not shifted
@@ -78,8 +77,6 @@ def make_views(
     shape: (k, j, i) of the array; an axis of few voxels (thick slices) is not shifted. flips: axes
     that the model's training mirrored. Other models must not see mirrored scans.
     """
-    if augment < 0:
-        raise UserError(f"{augment} more views were asked for; give 0 or more.")
     rng = np.random.default_rng(seed)
     axes = tuple(flips)
     mirrorings = [chosen for n in range(len(axes) + 1) for chosen in combinations(axes, n)]
@@ -101,22 +98,25 @@ def mean_probabilities(
     device: torch.device,
     window: Triple = WINDOW,
     *,
-    temperature: float = 1.0,
+    reading: Reading | None = None,
     views: tuple[View, ...] = PLAIN,
     precision: str = FP32,
     progress: Report | None = None,
-) -> Array:
-    """Class probabilities of a prepared array [k, j, i]: float32 [classes, k, j, i].
+) -> NDArray[np.float32]:
+    """Class probabilities of a prepared array [k, j, i]: float32 [outputs, k, j, i].
 
-    They are the mean over the views. precision: "fp32" or "bf16", of the network.
+    They are the mean over the views. reading: of the network's outputs (`Reading.values`); None
+    where they are the classes' logits. precision: "fp32" or "bf16", of the network.
     """
     first_view, *other_views = views
     first_step, *other_steps = Progress.of(progress).parts(len(views))
 
     def probabilities_in(view: View, step: Progress) -> Array:
-        seen = view.apply(array)
-        logits = predict(network, seen, device, window, progress=step, precision=precision)
-        return view.undo(softmax(logits, temperature, out=logits))
+        logits = predict(
+            network, view.apply(array), device, window, progress=step, precision=precision
+        )
+        own_reading = reading or Reading(len(logits))
+        return view.undo(own_reading.values_in_place(logits))
 
     total = probabilities_in(first_view, first_step)
     if other_views:

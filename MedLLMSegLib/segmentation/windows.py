@@ -1,7 +1,7 @@
 """An image through a network in overlapping windows, with the finished logits slab by slab.
 
-The windows lie as MONAI's `sliding_window_inference` lays them, and their overlaps are averaged with
-its Gaussian weights. Only the planes that a later window may still change are held.
+The windows lie as MONAI's `sliding_window_inference` lays them, and their overlaps are averaged
+with its Gaussian weights. Only the planes that a later window may still change are held.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class WindowPlan:
     def of(cls, shape: Triple, tile: Triple, overlap: float) -> WindowPlan:
         """Windows that share the part ``overlap`` of their length.
 
-        Slabs leave along k or j, whichever is longer, so that few sums are held; never along i, whose
-        voxels lie side by side in memory.
+        Slabs leave along k or j, whichever is longer, so that few sums are held; never along i,
+        whose voxels lie side by side in memory.
         """
         starts = tuple(
             _starts(length, size, overlap) for length, size in zip(shape, tile, strict=True)
@@ -70,11 +70,11 @@ def _starts(length: int, size: int, overlap: float) -> tuple[int, ...]:
     return tuple(min(n * step, length - size) for n in range(count))
 
 
-def gaussian_weights(tile: Triple, device: torch.device | str = "cpu") -> Tensor:
+def gaussian_weights(tile: Triple) -> Tensor:
     """float32 (k, j, i): how much a window's voxels count, as MONAI weighs them."""
     axes = []
     for length in tile:
-        distance = torch.arange(length, device=device, dtype=torch.float32) - (length - 1) / 2
+        distance = torch.arange(length, dtype=torch.float32) - (length - 1) / 2
         axes.append(torch.exp(-0.5 * (distance / (SIGMA * length)) ** 2))
     k, j, i = axes
     weights = k[:, None, None] * j[None, :, None] * i[None, None, :]
@@ -85,18 +85,17 @@ def slabs_of_logits(
     network: Network,
     image: Tensor,
     plan: WindowPlan,
-    device: torch.device,
     before_window: Callable[[int], None],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Slabs of an image along `plan.axis`, in order and without gaps.
 
-    image: (1, 1, K, J, I). device: where the network runs and the sums are held. before_window:
-    called with the number of windows done; what it raises stops the work. Yields (weighted sums of
-    logits (C, planes, ...), sums of weights (planes, ...)), the axis of the planes first: their
-    quotient are the logits. Both are only good until the next slab.
+    image: (1, 1, K, J, I), on the device where the network runs and the sums are held.
+    before_window: called with the number of windows done; what it raises stops the work. Yields
+    (weighted sums of logits (C, planes, ...), sums of weights (planes, ...)), the axis of the
+    planes first: their quotient are the logits. Both are only good until the next slab.
     """
-    axis = plan.axis
-    weights = gaussian_weights(plan.tile, device).movedim(axis, 0).contiguous()
+    axis, device = plan.axis, image.device
+    weights = gaussian_weights(plan.tile).movedim(axis, 0).contiguous().to(device)
     room = [plan.tile[axis], *(n for a, n in enumerate(plan.shape) if a != axis)]
     counts = torch.zeros(room, device=device)
     sums: Tensor | None = None
@@ -111,7 +110,7 @@ def slabs_of_logits(
         for corner in corners:
             before_window(windows)
             windows += 1
-            logits = _run_window(network, image, corner, plan.tile, device)
+            logits = _run_window(network, image, corner, plan.tile)
             if sums is None:
                 sums = _empty_sums(len(logits), room, device)
             _, y, x = _axis_first(corner, axis)
@@ -128,14 +127,12 @@ def _axis_first(triple: Triple, axis: int) -> Triple:
     return first, others[0], others[1]
 
 
-def _run_window(
-    network: Network, image: Tensor, corner: Triple, tile: Triple, device: torch.device
-) -> Tensor:
+def _run_window(network: Network, image: Tensor, corner: Triple, tile: Triple) -> Tensor:
     """Logits (C, k, j, i) of one window, as the network gives them."""
     window = image
     for axis, (first, length) in enumerate(zip(corner, tile, strict=True)):
         window = window.narrow(axis + 2, first, length)
-    return network(window.to(device).contiguous())[0]
+    return network(window.contiguous())[0]
 
 
 def _empty_sums(outputs: int, room: list[int], device: torch.device) -> Tensor:

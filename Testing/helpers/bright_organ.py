@@ -31,7 +31,14 @@ class BrightIsOrgan(torch.nn.Module):
 def bright_organ_model(localizer=None):
     entry = ModelEntry("stand-in", "", "segmenter", "", (), "", "", "0" * 64, None)
     return SegmenterModel(
-        entry, BrightIsOrgan(), SETTINGS, "hippocampus", localizer, torch.device("cpu"), "0" * 64
+        entry,
+        BrightIsOrgan(),
+        SETTINGS,
+        "hippocampus",
+        localizer,
+        torch.device("cpu"),
+        "0" * 64,
+        precision="fp32",
     )
 
 

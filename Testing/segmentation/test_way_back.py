@@ -56,7 +56,7 @@ def on_scan(found, shape):
 
 def check(probabilities, crop, scan):
     way_back = Restore(scan, crop)
-    scores = Scores.of_probabilities(probabilities, reach_of(way_back))
+    scores = Scores.of_values(Reading(len(probabilities)), probabilities, reach_of(way_back))
     numbers, certainty = on_scan(find_on_scan(scores, way_back, Progress()), scan.shape)
     values = interpolated(probabilities, crop, scan)
     other = numbers != values.argmax(0)
@@ -92,7 +92,7 @@ def test_equal_grids_need_nothing_but_the_winners():
     probabilities = smooth_probabilities(3, CROP.shape)
     assert reach_of(Restore(CROP, CROP)) == (0, 0, 0)
     check(probabilities, CROP, CROP)
-    scores = Scores.of_probabilities(probabilities, (0, 0, 0))
+    scores = Scores.of_values(Reading(len(probabilities)), probabilities, (0, 0, 0))
     assert len(scores.table) == 0
 
 
@@ -101,10 +101,10 @@ def test_equal_grids_need_nothing_but_the_winners():
 @pytest.mark.parametrize("axis", (0, 1))
 def test_scores_are_the_same_in_whatever_slabs_they_come(slab, reach, axis):
     logits = smooth_probabilities(4, CROP.shape).log()
-    whole = ScoresGather(Reading(4), CROP.shape, reach)
+    whole = ScoresGather(Reading(4), reach, CROP.shape)
     whole.add(logits)
     expected = whole.finish()
-    gather = ScoresGather(Reading(4), CROP.shape, reach, axis)
+    gather = ScoresGather(Reading(4), reach, CROP.shape, axis)
     weights = torch.rand(CROP.shape) + 0.5
     for planes, weight in zip(
         (logits * weights).movedim(axis + 1, 1).contiguous().split(slab, 1),
@@ -141,7 +141,7 @@ def test_what_lies_beyond_the_network_grid_is_background():
     scan = make_grid(spacing=(1.0, 1.0, 1.0), field_mm=60.0, centre=CROP.centre_ras())
     for degrees in ((0, 0, 0), (10, 0, 0)):
         scan = make_grid(spacing=(1.0,) * 3, degrees=degrees, centre=CROP.centre_ras())
-        scores = Scores.of_probabilities(probabilities, (1, 1, 1))
+        scores = Scores.of_values(Reading(len(probabilities)), probabilities, (1, 1, 1))
         numbers, _ = on_scan(find_on_scan(scores, Restore(scan, CROP), Progress()), scan.shape)
         assert np.array_equal(numbers == 1, inside_mask(CROP, scan))
 
@@ -151,5 +151,5 @@ def test_an_empty_result_is_an_empty_box():
     probabilities[0] = 1
     for degrees in ((0, 0, 0), (10, 0, 0)):
         way_back = Restore(make_grid(degrees=degrees), CROP)
-        scores = Scores.of_probabilities(probabilities, (1, 1, 1))
+        scores = Scores.of_values(Reading(len(probabilities)), probabilities, (1, 1, 1))
         assert find_on_scan(scores, way_back, Progress()).numbers.size == 0

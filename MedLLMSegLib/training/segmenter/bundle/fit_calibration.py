@@ -28,10 +28,10 @@ from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.overlap import dice
 from MedLLMSegLib.registry.bundle import as_stored
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, window_shape
+from MedLLMSegLib.segmentation.clean import keep_largest
 from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
 from MedLLMSegLib.segmentation.prepare import Preparation
-from MedLLMSegLib.segmentation.restore import keep_largest
 from MedLLMSegLib.training.checkpoint import fill_best
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES
-from MedLLMSegLib.segmentation.restore import keep_largest
+from MedLLMSegLib.segmentation.clean import keep_largest
 
 
 def test_which_connected_parts_are_kept():
