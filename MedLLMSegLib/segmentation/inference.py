@@ -150,7 +150,7 @@ def predict(
     """
     run = Run(network, array, device, window, overlap, Progress.of(progress), precision)
     gathered = run.gathered(lambda shape, axis, _: _AllLogits(shape, axis))
-    return gathered.logits.numpy()  # type: ignore[no-any-return]
+    return gathered.logits.numpy()
 
 
 def predict_scores(

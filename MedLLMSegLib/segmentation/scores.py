@@ -9,7 +9,7 @@ a tenth of what its probabilities would.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from MedLLMSegLib.core.types import Triple
+
+from .windows import axis_first
 
 NO_ROW = -1
 SMALLEST = 1e-12  # probability whose logarithm is taken
@@ -135,17 +137,22 @@ class Scores:
 
     def permuted(self, axes: Triple) -> Scores:
         """The same with the axes of the grid in another order."""
-        maps = (m.permute(axes).contiguous() for m in (self.winner, self.certainty, self.row))
         k, j, i = (self.reach[axis] for axis in axes)
-        return Scores(self.reading, *maps, self.table, (k, j, i))
+        return replace(
+            self,
+            winner=self.winner.permute(axes).contiguous(),
+            certainty=self.certainty.permute(axes).contiguous(),
+            row=self.row.permute(axes).contiguous(),
+            reach=(k, j, i),
+        )
 
     @classmethod
     def of_values(cls, reading: Reading, values: Tensor, reach: Triple) -> Scores:
         """From values (outputs, K, J, I) that are all at hand."""
         k, j, i = values.shape[1:]
         gather = ScoresGather(reading, reach, (k, j, i))
-        for planes in values.split(SLAB_PLANES, dim=1):
-            gather.add(reading.logits_of_values(planes))
+        for first in range(0, k, SLAB_PLANES):
+            gather.add(reading.logits_of_values(values[:, first : first + SLAB_PLANES]))
         return gather.finish()
 
 
@@ -166,8 +173,8 @@ class ScoresGather:
         device: torch.device | str = "cpu",
     ):
         self.reading, self.reach, self.axis = reading, reach, axis
-        rolled = [shape[axis], *(n for a, n in enumerate(shape) if a != axis)]
-        self._reach = (reach[axis], *(n for a, n in enumerate(reach) if a != axis))
+        rolled = axis_first(shape, axis)
+        self._reach = axis_first(reach, axis)
         self._winner = torch.empty(rolled, dtype=torch.uint8, device=device)
         self._certainty = torch.ones(rolled, dtype=torch.float16, device=device)
         self._row = torch.full(rolled, NO_ROW, dtype=torch.int32, device=device)
@@ -201,9 +208,11 @@ class ScoresGather:
     def finish(self) -> Scores:
         """The scores, when all planes have been added."""
         table = torch.cat(self._tables) if self._tables else torch.empty(0, self.reading.outputs)
-        rolled = (self._winner, self._certainty, self._row)
-        maps = (each.movedim(0, self.axis).contiguous() for each in rolled)
-        return Scores(self.reading, *maps, table, self.reach)
+        winner, certainty, row = (
+            rolled.movedim(0, self.axis).contiguous()
+            for rolled in (self._winner, self._certainty, self._row)
+        )
+        return Scores(self.reading, winner, certainty, row, table, self.reach)
 
     def _take_from_waiting(self, planes: int) -> None:
         """Collect the first of the planes that have waited for their neighbours."""

@@ -88,11 +88,15 @@ def _choose(scores: Scores, lookup: _Lookup, box: Box) -> tuple[Tensor, Tensor]:
     numbers, certainty = lookup.agreed(box)
     places = (numbers.view(-1) == MIXED).nonzero()[:, 0]
     chunk = max(1, CHUNK_VALUES // scores.reading.outputs)
-    for some in places.split(chunk):
+    for some in _parts(places, chunk):
         values = _interpolated(scores, lookup.corners(some, box), len(some))
         numbers.view(-1)[some], sure = scores.reading.winners_of_values(values)
         certainty.view(-1)[some] = sure.to(certainty.dtype)
     return numbers, certainty
+
+
+def _parts(places: Tensor, size: int) -> Iterator[Tensor]:
+    return (places[first : first + size] for first in range(0, len(places), size))
 
 
 def _interpolated(scores: Scores, corners: Iterator[Corner], count: int) -> Tensor:
@@ -195,7 +199,7 @@ class _Oblique:
         numbers = torch.where(self._inside(steps), numbers, 0).to(torch.uint8)
         certainty = torch.ones(shape, dtype=torch.float16)
         places = ((numbers > 0) & (numbers != MIXED)).view(-1).nonzero()[:, 0]
-        for some in places.split(SLAB_VOX):
+        for some in _parts(places, SLAB_VOX):
             total = torch.zeros(len(some))
             for index, weight in self.corners(some, box):
                 total.addcmul_(self.certainty[index].float(), weight)

@@ -96,7 +96,7 @@ def slabs_of_logits(
     """
     axis, device = plan.axis, image.device
     weights = gaussian_weights(plan.tile).movedim(axis, 0).contiguous().to(device)
-    room = [plan.tile[axis], *(n for a, n in enumerate(plan.shape) if a != axis)]
+    room = (plan.tile[axis], *axis_first(plan.shape, axis)[1:])
     counts = torch.zeros(room, device=device)
     sums: Tensor | None = None
     windows = held = 0  # windows done; the first plane that is held
@@ -113,7 +113,7 @@ def slabs_of_logits(
             logits = _run_window(network, image, corner, plan.tile)
             if sums is None:
                 sums = _empty_sums(len(logits), room, device)
-            _, y, x = _axis_first(corner, axis)
+            _, y, x = axis_first(corner, axis)
             _, height, width = weights.shape
             inside = (slice(y, y + height), slice(x, x + width))
             sums[(slice(None), slice(None), *inside)].addcmul_(logits.movedim(axis + 1, 1), weights)
@@ -122,7 +122,8 @@ def slabs_of_logits(
         yield sums, counts
 
 
-def _axis_first(triple: Triple, axis: int) -> Triple:
+def axis_first(triple: Triple, axis: int) -> Triple:
+    """Numbers of (k, j, i) with that of one axis first."""
     first, *others = triple[axis], *(n for a, n in enumerate(triple) if a != axis)
     return first, others[0], others[1]
 
@@ -135,7 +136,7 @@ def _run_window(network: Network, image: Tensor, corner: Triple, tile: Triple) -
     return network(window.contiguous())[0]
 
 
-def _empty_sums(outputs: int, room: list[int], device: torch.device) -> Tensor:
+def _empty_sums(outputs: int, room: Triple, device: torch.device) -> Tensor:
     large = 4 * outputs * prod(room) > MOST_BYTES
     kind = torch.float16 if large else torch.float32
     return torch.zeros((outputs, *room), device=device, dtype=kind)
