@@ -139,6 +139,9 @@ def _add_sample_options(options: OptionHolder) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train one model, or with --folds one for each fold."""
+    from MedLLMSegLib.training.packages import require_for_training
+
+    require_for_training("monai")  # the loss and the augmentation
     request = _request(args)
     if args.fold is not None and args.folds is None:
         raise UserError(

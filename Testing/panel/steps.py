@@ -16,7 +16,7 @@ PACKAGES = tuple(
         str,
         (
             install.MissingPackage("torch", ">=2.8"),
-            install.MissingPackage("monai", ""),
+            install.MissingPackage("safetensors", ""),
             install.MissingPackage("einops", ""),
         ),
     )

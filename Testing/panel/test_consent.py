@@ -24,7 +24,7 @@ def test_packages_are_named_before_they_are_installed(
     press(panel.ui.segmentButton)
     assert not installed
     assert not logic.calls
-    assert "monai (2 MB)" in panel.ui.statusLabel.text
+    assert "safetensors (1 MB)" in panel.ui.statusLabel.text
     picture(panel, "packages")
     press(panel.ui.notNowButton)
     assert panel.ui.segmentButton.text == "Segment"

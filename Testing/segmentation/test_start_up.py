@@ -85,3 +85,17 @@ def test_a_head_is_localized_and_segmented_with_nothing_heavy():
     folder = Path(importlib.util.find_spec("nilearn").origin).parent / "datasets/data"
     template = next(folder.glob("mni_icbm152_t1_*.nii.gz"))
     assert imported(FILE, str(template), "hippocampus-t1") == set()
+
+
+HEART = """
+import numpy as np
+from MedLLMSegLib import Volume, accept_licence, load_model, segment
+accept_licence("cardiac-cine-mr")
+noise = np.random.default_rng(0).random((8, 160, 160), np.float32)
+segment(Volume(noise, np.diag([1.5, 1.5, 8.0, 1.0])), load_model("cardiac-cine-mr", "cpu"))
+"""
+
+
+@pytest.mark.slow
+def test_a_heart_goes_through_in_windows_with_nothing_heavy():
+    assert imported(HEART) == set()

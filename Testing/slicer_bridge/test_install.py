@@ -93,7 +93,6 @@ DECODERS = {
 }
 ALL = {
     "torch": "2.13.0",
-    "monai": "1.6.1",
     "safetensors": "0.8.0",
     "einops": "0.8.2",
     **DECODERS,
@@ -106,7 +105,6 @@ def test_what_is_missing_is_named_with_its_size(monkeypatch):
     assert missing[0].startswith("PyTorch (0.2 GB to download")
     assert "several GB for an NVIDIA GPU" in missing[0]
     assert missing[1:] == [
-        "monai (2 MB)",
         "safetensors (1 MB)",
         "einops (below 1 MB)",
         "python-gdcm (13 MB)",
@@ -114,7 +112,8 @@ def test_what_is_missing_is_named_with_its_size(monkeypatch):
         "pyjpegls (3 MB)",
         "pylibjpeg-openjpeg (2 MB)",
     ]
-    assert install.missing_packages("train")[8:] == [
+    assert install.missing_packages("train")[7:] == [
+        "monai (2 MB)",
         "lightning-fabric (below 1 MB)",
         "matplotlib (24 MB)",
     ]
@@ -123,9 +122,12 @@ def test_what_is_missing_is_named_with_its_size(monkeypatch):
 def test_what_is_there_is_not_missing_and_what_is_too_old_is(monkeypatch):
     World(monkeypatch, ALL)
     assert install.missing_packages() == []
-    assert len(install.missing_packages("train")) == 2
+    assert len(install.missing_packages("train")) == 3
+    World(monkeypatch, {**ALL, "einops": "0.6.0"})
+    assert install.missing_packages() == ["einops (below 1 MB)"]
     World(monkeypatch, {**ALL, "monai": "1.3.0"})
-    assert install.missing_packages() == ["monai (2 MB)"]
+    assert install.missing_packages() == []
+    assert "monai (2 MB)" in install.missing_packages("train")
 
 
 def test_looking_imports_nothing_heavy():
@@ -142,7 +144,7 @@ def test_looking_imports_nothing_heavy():
 @pytest.mark.parametrize("ask", [False, True])
 @pytest.mark.parametrize("task", ["segment", "train"])
 def test_all_is_installed_torch_first_and_nothing_of_slicers_is_exchanged(monkeypatch, task, ask):
-    world = World(monkeypatch, {**SLICERS, "monai": "1.3.0"})
+    world = World(monkeypatch, {**SLICERS, "einops": "0.6.0"})
     install.ensure_packages("MedLLMSeg", task, ask=ask)
     assert world.asked == [(f"torch{install.TORCH}", ask), (*lines(*LISTS[task]), ask)]
     assert world.held.splitlines() == sorted(
@@ -258,6 +260,7 @@ def test_the_worker_imports_only_what_slicer_has_or_is_asked_for(task, code):
         "pandas",
         "sklearn",
         "h5py",
+        "monai",
         "tensorboard",
         "lightning",
         "lightning_fabric",
@@ -265,7 +268,7 @@ def test_the_worker_imports_only_what_slicer_has_or_is_asked_for(task, code):
         "ignite",
     }
     if task == "train":
-        absent -= {"matplotlib", "lightning_fabric"}
+        absent -= {"matplotlib", "lightning_fabric", "monai"}
     code = f"import sys\nsys.modules.update(dict.fromkeys({sorted(absent)!r}))\n{code}"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False

@@ -162,7 +162,7 @@ def _missing(task: str) -> list[MissingPackage]:
 
 
 def _parse(requirement: str) -> tuple[str, str]:
-    """("monai", ">=1.5") of "monai>=1.5"."""
+    """("einops", ">=0.8") of "einops>=0.8"."""
     name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
     return name, requirement[len(name) :].strip()
 

@@ -29,7 +29,7 @@ BUSY_PANEL = {
     "rows": ROWS,
     "seconds_left": 12.0,
     "message": "A message.",
-    "packages": ("monai (2 MB)",),
+    "packages": ("safetensors (1 MB)",),
     "pairs": (("a", "b"), ("c", "d")),
     "train_name": "mine",
     "history": HISTORY,

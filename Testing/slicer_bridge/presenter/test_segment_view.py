@@ -156,11 +156,11 @@ def test_consent_comes_before_an_installation(task, button, other, status):
         READY,
         task=task,
         state="needs_packages",
-        packages=("PyTorch (200 MB)", "monai (2 MB)"),
+        packages=("PyTorch (200 MB)", "safetensors (1 MB)"),
         pairs=(("a", "b"), ("c", "d")),
         train_name="mine",
     )
-    assert "– PyTorch (200 MB)<br>– monai (2 MB)<br>" in widget_properties(panel, status).text
+    assert "– PyTorch (200 MB)<br>– safetensors (1 MB)<br>" in widget_properties(panel, status).text
     assert MARK_COLOURS["ask"] in widget_properties(panel, status).text
     assert widget_properties(panel, button).text.startswith("Install and ")
     assert not widget_properties(panel, other).text.startswith("Install")

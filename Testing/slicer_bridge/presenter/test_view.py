@@ -21,7 +21,7 @@ STATES = ("idle", "needs_licence", "needs_packages", "failed", *BUSY)
 def test_every_disabled_button_says_what_is_missing(state, task):
     for panel in (
         Panel(state=state, task=task),
-        replace(READY, state=state, task=task, packages=("monai (2 MB)",)),
+        replace(READY, state=state, task=task, packages=("safetensors (1 MB)",)),
     ):
         for name, properties in view(panel).widgets.items():
             if name.endswith("Button"):
