@@ -127,7 +127,13 @@ class SegmenterModel:
 
     @cached_property
     def _in_use(self) -> NetworkInUse:
-        return NetworkInUse(self.network, self.device, self.precision, self.entry.sha256)
+        return NetworkInUse(
+            self.network,
+            self.device,
+            self.precision,
+            self.entry.sha256,
+            labels=lambda logits: self.reading.winners(logits[0])[None],
+        )
 
     def structures_for(self, lateral: bool) -> tuple[Structure, ...]:
         """The structures that the model looks for.

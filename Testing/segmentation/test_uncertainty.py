@@ -87,7 +87,7 @@ class Lopsided(torch.nn.Module):
 
 def test_more_views_show_what_one_view_is_wrongly_sure_of(monkeypatch):
     monkeypatch.setattr(
-        "MedLLMSegLib.segmentation.prepare.normalise", lambda array, grey: array.astype(np.float32)
+        "MedLLMSegLib.segmentation.prepare.normalise_in_place", lambda array, grey: None
     )
     scan = Volume(RNG.integers(0, 2, (20, 24, 48)).astype(np.float32) * 2, np.eye(4), "noise")
     entry = ModelEntry("x", "", "segmenter", "", (), "", "", "0" * 64, None)
