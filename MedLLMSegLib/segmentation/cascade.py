@@ -82,9 +82,7 @@ def _outline_head(
     """(outlines, notes): locate each side and outline it in a crop around its centre, then once
     more in a crop that fits it.
     """
-    locations = localize(
-        volume, localizer, model.device, progress.part(0.0, 0.55), model.precision
-    )
+    locations = localize(volume, localizer, model.device, progress.part(0.0, 0.55), model.precision)
     requested = [location for location in locations if side in (None, location.side)]
     outlines = []
     parts = progress.part(0.55, 1.0).parts(len(requested))
