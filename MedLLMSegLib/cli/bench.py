@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import ProgressLog
 
 from .common_options import Subparsers, add_device_option, typed_path
@@ -60,6 +61,8 @@ def _bench(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.studies.speed.bench import run_bench
     from MedLLMSegLib.studies.speed.table import table
 
+    if args.keep and not args.quick:
+        raise UserError("Only the ratios of a quick run are kept; add --quick.")
     plan = _plan(args)
     if args.list:
         for _, row in plan.rows:
@@ -83,7 +86,6 @@ def _bench(args: argparse.Namespace, command: str) -> None:
 
 def _plan(args: argparse.Namespace) -> Plan:
     """The rows of the library, and the worker's."""
-    from MedLLMSegLib.core.errors import UserError
     from MedLLMSegLib.segmentation.inference import choose_device
     from MedLLMSegLib.studies.speed import rows_chain, rows_growth, rows_resampling, rows_windows
     from MedLLMSegLib.studies.speed.bench import Plan, listed

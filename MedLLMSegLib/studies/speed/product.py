@@ -21,7 +21,9 @@ from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation.inference import choose_device
+from MedLLMSegLib.segmentation.kept_precision import BF16, FP32
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, load_model, segment
+from MedLLMSegLib.segmentation.precision import cpu_has_bf16
 from MedLLMSegLib.segmentation.prepare import Restore
 from MedLLMSegLib.segmentation.restore import softmax
 from MedLLMSegLib.segmentation.scores import Reading, ScoresGather
@@ -106,6 +108,11 @@ def shipped_model(name: str, device: str, precision: str = "auto") -> SegmenterM
         return load_model(name, device, precision)
     except UserError as error:
         raise NotMeasured(str(error)) from error
+
+
+def fast_precision() -> str:
+    """bf16 where the processor has it. A model's own decision would need a scan that it knows."""
+    return BF16 if cpu_has_bf16() else FP32
 
 
 def run_model(model: SegmenterModel, volume: Volume) -> Segmentation:

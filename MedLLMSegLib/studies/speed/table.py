@@ -57,7 +57,8 @@ def _remarks(row: Json) -> Iterator[str]:
         if name in row["ratios"]:
             yield f"**{name}: {row['ratios'][name]:.2f}**"
     for what, value in row["facts"].items():
-        yield f"{what}: {value:,}" if isinstance(value, int) else f"{what}: {value:.2g}"
+        number = {int: ",", float: ".2g"}.get(type(value), "")
+        yield f"{what}: {value:{number}}"
 
 
 def _memory(figures: Json) -> str:

@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from MedLLMSegLib import Cancelled, UserError
+from MedLLMSegLib.studies.speed import rows_windows
 from MedLLMSegLib.studies.speed.bench import RESULTS, Plan, listed, run_bench
-from MedLLMSegLib.studies.speed.measure import WHY, Job, do, timed
+from MedLLMSegLib.studies.speed.measure import WHY, Job, do, memory, timed
 from MedLLMSegLib.studies.speed.plots import GROWTH_PICTURE, RATIOS_PICTURE, draw
 from MedLLMSegLib.studies.speed.row import OURS, QUICK, Row, Run, Setting
 from MedLLMSegLib.studies.speed.table import table
@@ -162,3 +164,18 @@ def test_a_process_that_fails_is_said(tmp_path, monkeypatch):
     row = Row("no such row", "", {OURS: burning_row})
     with pytest.raises(UserError, match="no such row failed"):
         run_bench(Plan([(HELPERS, row)]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_windows_on_a_gpu():
+    """Times, and memory that the GPU holds, of work that a GPU does."""
+    row = next(row for row in rows_windows.ROWS if row.name == "windows-3")
+    setting = Setting(QUICK, "cuda")
+    assert set(timed(row, setting)["ratios"]) == {"network alone", "MONAI"}
+    assert memory(row, "network alone", setting)["memory_mib"] > 1
+
+
+def test_rows_without_work_for_a_gpu_say_so(plan):
+    results = run_bench(Plan(plan.rows[:1], Setting(device="cuda")))
+    assert "GPU" in results["rows"]["burning"][WHY]
