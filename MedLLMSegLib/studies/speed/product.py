@@ -20,7 +20,7 @@ from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.catalogue import ModelEntry
-from MedLLMSegLib.segmentation.inference import choose_device
+from MedLLMSegLib.segmentation.inference import choose_device, predict_scores
 from MedLLMSegLib.segmentation.kept_precision import BF16, FP32
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, load_model, segment
 from MedLLMSegLib.segmentation.precision import cpu_has_bf16
@@ -28,14 +28,13 @@ from MedLLMSegLib.segmentation.prepare import Restore
 from MedLLMSegLib.segmentation.restore import softmax
 from MedLLMSegLib.segmentation.scores import Reading, ScoresGather
 from MedLLMSegLib.segmentation.way_back import find_on_scan, reach_of
-from MedLLMSegLib.segmentation.windows import WindowPlan, slabs_of_logits
 
 from .phantoms import GREY_AIR, GREY_STEP
 from .row import NotMeasured
 
 __all__ = ["resample"]
 
-OVERLAP = 0.5  # of windows
+OVERLAP = 0.5  # of the windows of `predict_scores`
 # Lowest and highest value, mean and deviation: turns a phantom scan back into its body's values
 FREE_GREY = (-1100.0, 30000.0, GREY_AIR, GREY_STEP)
 
@@ -46,21 +45,16 @@ def labels_in_windows(
     """A prepared array [k, j, i] through a network in windows: labels on the network's grid, and
     what the way back needs.
     """
-    torch_device = choose_device(device)
-    image = torch.from_numpy(array)[None, None]
-    network.to(torch_device)
-    k, j, i = array.shape
-    plan = WindowPlan.of((k, j, i), window, OVERLAP)
-    with torch.inference_mode():
-        gather = ScoresGather(Reading(classes), plan.shape, (1, 1, 1), plan.axis, torch_device)
-        for sums, weights in slabs_of_logits(network, image, plan, torch_device, _ignore):
-            gather.add(sums, weights)
-        labels: NDArray[np.uint8] = gather.finish().winner.cpu().numpy()
+    scores = predict_scores(
+        network,
+        array,
+        choose_device(device),
+        window,
+        reading=Reading(classes),
+        reach=(1, 1, 1),
+    )
+    labels: NDArray[np.uint8] = scores.winner.cpu().numpy()
     return labels
-
-
-def _ignore(windows_done: int) -> None:
-    """No progress is shown."""
 
 
 def labels_on_scan(
@@ -71,7 +65,7 @@ def labels_on_scan(
     """
     way_back = Restore(scan, crop)
     with torch.inference_mode():
-        gather = ScoresGather(Reading(len(logits)), crop.shape, reach_of(way_back))
+        gather = ScoresGather(Reading(len(logits)), reach_of(way_back), crop.shape)
         gather.add(torch.from_numpy(logits))
         found = find_on_scan(gather.finish(), way_back, Progress())
     labels, certainty = np.zeros(scan.shape, np.uint8), np.zeros(scan.shape, np.float16)
