@@ -28,6 +28,17 @@ SEGMENTER_OPTIONS = {
     "benchmark": "benchmark",
     "shipped": "as",
 }
+# Options that the bundle of a brain model's training does not take, in the same way.
+BRAIN_REFUSES = {
+    "results": "results",
+    "folds": "folds",
+    "calibration": "calibration",
+    "benchmark": "benchmark",
+    "shipped": "as",
+    "title": "title",
+    "licence": "licence",
+    "data_description": "data-description",
+}
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -38,14 +49,15 @@ def add_parser(commands: Subparsers) -> None:
         description=(
             "Write the best weights of RUN as a bundle: weights, metadata, what MONAI's own runner"
             " needs, a model card with what was measured, and the licence. SOURCE may also be a"
-            " bundle: then its texts are written anew in place, and its weights are not touched."
+            " bundle: then its texts are written anew in place, and its weights are not touched. Of"
+            " the brain model's training it may be one file, last.pt or the small checkpoint."
         ),
     )
     parser.add_argument(
         "source",
         type=typed_path,
         metavar="SOURCE",
-        help="the folder of a training run, or of a bundle",
+        help="the folder of a training run, or of a bundle; or the brain model's checkpoint",
     )
     parser.add_argument(
         "--output",
@@ -53,6 +65,12 @@ def add_parser(commands: Subparsers) -> None:
         type=typed_path,
         metavar="FOLDER",
         help="where to write the bundle of a run",
+    )
+    parser.add_argument(
+        "--maps",
+        type=typed_path,
+        metavar="FOLDER",
+        help="the label maps that the brain model was trained on; their sha256 go into its bundle",
     )
     _add_evidence_options(parser)
     _add_description_options(parser)
@@ -98,9 +116,36 @@ def _bundle(args: argparse.Namespace, command: str) -> None:
     if is_bundle and model_entry(args.source).kind == "classifier":
         print(_update_classifier(args))
         return
-    folder = _upgrade_segmenter(args) if is_bundle else _export_segmenter(args)
+    folder = _upgrade_segmenter(args) if is_bundle else _export(args)
     _note_size(folder)
     print(folder)
+
+
+def _export(args: argparse.Namespace) -> Path:
+    """Write the bundle of a training, whichever it was."""
+    from MedLLMSegLib.training.synthesis.brain_bundle import is_brain_training
+
+    if is_brain_training(args.source):
+        return _export_brain(args)
+    if args.maps is not None:
+        raise UserError("--maps is for the brain model's training alone; leave it out.")
+    return _export_segmenter(args)
+
+
+def _export_brain(args: argparse.Namespace) -> Path:
+    """Write the bundle of the brain model's training."""
+    from MedLLMSegLib.training.synthesis.brain_bundle import export_brain
+
+    for field in ("output", "maps"):
+        if getattr(args, field) is None:
+            raise UserError(f"--{field} is needed for the bundle of the brain model.")
+    for field, option in BRAIN_REFUSES.items():
+        if getattr(args, field) is not None:
+            raise UserError(
+                f"--{option} does not go with the brain model's training; leave it out. What is"
+                " measured of its bundle is added later, by `medllmseg bundle BUNDLE`."
+            )
+    return export_brain(args.source, args.output, args.maps)
 
 
 def _export_segmenter(args: argparse.Namespace) -> Path:
@@ -123,6 +168,8 @@ def _upgrade_segmenter(args: argparse.Namespace) -> Path:
     from MedLLMSegLib.training.segmenter.bundle.export_segmenter import upgrade_bundle
 
     evidence = _evidence(args)
+    if args.maps is not None:
+        raise UserError("--maps is for the brain model's training, not for a bundle; leave it out.")
     if args.output:
         raise UserError(
             f'"{args.source}" is a bundle and is brought up to date in place; leave --output out.'

@@ -11,6 +11,7 @@ from .terminal.terminal_progress import TrainingConsole
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from MedLLMSegLib.training.synthesis.train_brain import BrainRequest
 
@@ -89,10 +90,23 @@ def train(args: argparse.Namespace) -> None:
             console.print if prints else _silent,
         )
     if prints:
+        bundle = _bundle(args)
+        if bundle is not None:
+            print(f"the model is in {bundle}; try it by `medllmseg segment SCAN --model {bundle}`")
         print(
             f"the weights are in {weights}; the same command with more --minutes goes on, on"
             f" another computer with\n  --from {weights}"
         )
+
+
+def _bundle(args: argparse.Namespace) -> Path | None:
+    """The bundle of what was trained; None of an arm that makes no model."""
+    from MedLLMSegLib.training.synthesis.brain_bundle import BUNDLE, export_brain, read_training
+
+    training = read_training(args.output)
+    if not training.makes_a_model:
+        return None
+    return export_brain(training, args.output / BUNDLE, args.data)
 
 
 def _silent(text: str) -> None:

@@ -27,7 +27,10 @@ PAPER = (
 
 
 def class_names(metadata: Json) -> list[str]:
-    """The name of each class of the network, background first."""
+    """The name of each class of the network, background first.
+
+    Of a network that tells sides apart they are without a side.
+    """
     if metadata["kind"] != "segmenter":
         return [name.replace("_", " ").capitalize() for name in metadata["classes"]]
     if metadata.get("anatomy"):
@@ -35,16 +38,36 @@ def class_names(metadata: Json) -> list[str]:
             "Background",
             *(s.name for s in STRUCTURES_OF_ANATOMY[metadata["anatomy"]](lateral=False)),
         ]
-    return ["Background", *(label["name"] for label in metadata["labels"])]
+    names = {label["label"]: label["name"] for label in metadata["labels"]}
+    if _tells_sides(metadata):
+        rows = metadata["label_table"][1:]  # without the background
+        return ["Background", *(_sideless(names[left], left != right) for left, right in rows)]
+    return ["Background", *names.values()]
+
+
+def _tells_sides(metadata: Json) -> bool:
+    return bool((metadata.get("network") or {}).get("sides"))
+
+
+def _sideless(name: str, paired: bool) -> str:
+    return name.partition(" ")[2].capitalize() if paired else name
+
+
+def _label_map_names(metadata: Json) -> dict[int, str]:
+    """What the values of the label map stand for, background first."""
+    if _tells_sides(metadata):
+        return {0: "Background"} | {each["label"]: each["name"] for each in metadata["labels"]}
+    return dict(enumerate(class_names(metadata)))
 
 
 def monai_fields(metadata: Json) -> Json:
     """The fields of MONAI's specification for a bundle's metadata. What the metadata state
     themselves is kept.
     """
-    names = class_names(metadata)
-    numbered = ", ".join(f"{c} {name}" for c, name in enumerate(names))
+    names, label_names = class_names(metadata), _label_map_names(metadata)
+    numbered = _numbered(label_names)
     model_version = metadata.get("version", "0.1.0")
+    outputs = [*names, "Right side"] if _tells_sides(metadata) else names
     block = (
         ", with a frozen block of a pretrained language model in its encoder"
         if metadata.get("llm")
@@ -76,10 +99,10 @@ def monai_fields(metadata: Json) -> Json:
             f"one channel, {metadata['modality']}, {_intensity(metadata['preprocessing'])}"
         ),
         "label_classes": f"one channel: {numbered}",
-        "pred_classes": f"{len(names)} channels of logits: {numbered}",
+        "pred_classes": f"{len(outputs)} channels of logits: {_numbered(dict(enumerate(outputs)))}",
         "eval_metrics": eval_metrics(metadata.get("results")),
         "references": list(dict.fromkeys(references)),  # each once
-        "network_data_format": _data_format(metadata, names),
+        "network_data_format": _data_format(metadata, outputs, label_names),
     }
 
 
@@ -102,7 +125,11 @@ def eval_metrics(results: Json | None) -> dict[str, float]:
     return {name: round(value, 4) for name, value in means.items() if value is not None}
 
 
-def _data_format(metadata: Json, names: list[str]) -> Json:
+def _numbered(names: dict[int, str]) -> str:
+    return ", ".join(f"{number} {name}" for number, name in names.items())
+
+
+def _data_format(metadata: Json, outputs: list[str], label_names: dict[int, str]) -> Json:
     """Inputs and outputs of the network. Shapes are (k, j, i): for axes "ras" from inferior to
     superior, posterior to anterior and left to right.
     """
@@ -113,7 +140,6 @@ def _data_format(metadata: Json, names: list[str]) -> Json:
         "value_range": [],
         "is_patch_data": True,
     }
-    class_channels = {str(c): name for c, name in enumerate(names)}
     image = {
         "type": "image",
         "format": "hounsfield" if modality == "CT" else "magnitude",
@@ -125,9 +151,9 @@ def _data_format(metadata: Json, names: list[str]) -> Json:
     logits = {
         "type": "image",
         "format": "labels",
-        "num_channels": len(names),
+        "num_channels": len(outputs),
         **window,
-        "channel_def": class_channels,
+        "channel_def": {str(c): name for c, name in enumerate(outputs)},
     }
     label_map = {
         "type": "image",
@@ -135,9 +161,9 @@ def _data_format(metadata: Json, names: list[str]) -> Json:
         "num_channels": 1,
         "spatial_shape": ["*", "*", "*"],
         "dtype": "uint8",
-        "value_range": [0, len(names) - 1],
+        "value_range": [0, max(label_names)],
         "is_patch_data": False,
-        "channel_def": class_channels,
+        "channel_def": {str(value): name for value, name in label_names.items()},
     }
     return {
         "inputs": {"image": image},

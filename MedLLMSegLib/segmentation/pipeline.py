@@ -29,6 +29,7 @@ from MedLLMSegLib.registry.segmenter_settings import window_shape
 from .cascade import outline_sides
 from .finish import finish
 from .inference import cpu_fallback_stage, free_memory, memory_notes
+from .intracranial import with_intracranial
 from .loaded_segmenter import SegmenterModel, load_model
 from .localize import SIDES, is_crop
 from .outline import Outline, outline
@@ -92,7 +93,7 @@ def segment(
     request = OutputRequest(grid, probabilities, uncertainty, augment)
     result = _run_where_it_fits(volume, model, side, request, reporter)
     reporter("done", 1.0)
-    segmentation = _segmentation(volume, grid, result, model.entry.id)
+    segmentation = with_intracranial(volume, _segmentation(volume, grid, result, model.entry.id))
     return replace(segmentation, seconds=time.monotonic() - began)
 
 

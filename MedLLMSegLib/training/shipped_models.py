@@ -7,6 +7,7 @@ what their users said.
 
 from __future__ import annotations
 
+from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.anatomy.structures import cardiac_structures
 from MedLLMSegLib.core.types import Json
 
@@ -121,6 +122,40 @@ CARDIAC_CINE_MR: Json = {
     ],
 }
 
+BRAIN_MR: Json = {
+    "id": "brain-mr",
+    "title": "Brain, any MR contrast",
+    "modality": "MR",
+    "anatomy": None,
+    "labels": [s.to_dict() for s in brain_structures()],
+    "structures": [s.name for s in brain_structures()],
+    "version": "0.1.0",
+    "changelog": {"0.1.0": "first version"},
+    "licence": "Apache-2.0",
+    "accept_licence": False,
+    "authors": "The MedLLMSeg authors",
+    "copyright": "The MedLLMSeg authors, under Apache-2.0",
+    "data": (
+        "images synthesised from label maps of whole heads of SynthSeg (Apache-2.0); no real scan"
+        " was used"
+    ),
+    "group": "person",
+    "case": "scan",
+    "intended_use": (
+        "Research use only; not a medical device. It outlines the structures of the adult brain in"
+        " MR of any contrast, resolution and orientation, with the skull or without."
+    ),
+    "limits": (
+        "Children, tumours, resections and other large lesions were not tested. What the field of"
+        " view cuts off is not outlined. Slices much thicker than 8 mm were not trained on. Look at"
+        " every result."
+    ),
+    "references": [
+        "Billot et al. SynthSeg: Segmentation of brain MRI scans of any contrast and resolution"
+        " without retraining. Medical Image Analysis 86, 102789, 2023."
+    ],
+}
+
 BRAIN_T1_LOCALIZER: Json = {
     "id": "brain-t1-localizer",
     "authors": "The MedLLMSeg authors",
@@ -131,4 +166,6 @@ BRAIN_T1_LOCALIZER: Json = {
     ),
 }
 
-SHIPPED = {facts["id"]: facts for facts in (HIPPOCAMPUS_T1, CARDIAC_CINE_MR, BRAIN_T1_LOCALIZER)}
+SHIPPED = {
+    facts["id"]: facts for facts in (HIPPOCAMPUS_T1, CARDIAC_CINE_MR, BRAIN_MR, BRAIN_T1_LOCALIZER)
+}

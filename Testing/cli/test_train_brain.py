@@ -3,6 +3,8 @@
 import pytest
 
 from MedLLMSegLib.cli.main import build_parser, main
+from MedLLMSegLib.training.small_checkpoint import SmallCheckpoint
+from MedLLMSegLib.training.synthesis import brain_bundle
 from MedLLMSegLib.training.synthesis import train_brain as session
 
 COMMAND = ["train", "--task", "brain", "--data", "maps", "--output", "run"]
@@ -18,7 +20,13 @@ def asked(monkeypatch, tmp_path):
         return tmp_path / "small.safetensors"
 
     monkeypatch.setattr(session, "train_brain", train)
+    monkeypatch.setattr(brain_bundle, "read_training", trained)
+    monkeypatch.setattr(brain_bundle, "export_brain", lambda training, folder, maps: folder)
     return requests
+
+
+def trained(folder, arm="F"):
+    return brain_bundle.BrainTraining(SmallCheckpoint({}, {}, 1, 1.0), arm=arm)
 
 
 def test_what_is_typed_reaches_the_training_and_the_rest_keeps_its_default(asked, capsys):
@@ -43,6 +51,14 @@ def test_what_is_typed_reaches_the_training_and_the_rest_keeps_its_default(asked
     )
     assert device == "cpu"
     assert "--minutes goes on" in capsys.readouterr().out
+
+
+def test_the_model_of_the_training_is_written_beside_it(asked, monkeypatch, capsys):
+    assert main(COMMAND) == 0
+    assert "the model is in run/bundle" in capsys.readouterr().out
+    monkeypatch.setattr(brain_bundle, "read_training", lambda folder: trained(folder, "D"))
+    assert main([*COMMAND, "--arm", "D"]) == 0
+    assert "the model is" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

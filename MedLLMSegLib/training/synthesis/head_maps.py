@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MedLLMSegLib.anatomy.brain import BRAIN_STRUCTURES
+from MedLLMSegLib.core.errors import UserError
 
 NO_SIDE, LEFT, RIGHT = 0, 1, 2
 FIRST_OUTSIDE = 500  # FreeSurfer's numbers from here on are of the head around the brain
@@ -50,6 +51,13 @@ class HeadMap:
     sides: np.ndarray
     numbers: tuple[int, ...]
     centre_vox: tuple[float, float, float]
+
+
+def label_map_file(folder: Path, stem: str) -> Path:
+    """The file of a label map. Raises `UserError` where there is none."""
+    for path in sorted(folder.glob(f"{stem}.*")):
+        return path
+    raise UserError(f'"{folder}" has no label map "{stem}", which its splits.json names.')
 
 
 def load_head_map(path: str | Path) -> HeadMap:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,12 +32,11 @@ from MedLLMSegLib.training.small_checkpoint import (
 )
 from MedLLMSegLib.training.trainer import Trainer
 
-from .head_maps import HeadMap, load_head_map
+from .brain_bundle import NO_TOKENS, SMALL, config_of_arm
+from .head_maps import HeadMap, label_map_file, load_head_map
 from .synthetic_heads import HeadsConfig, SyntheticHeads
 
 USUAL_MINUTES = 60.0
-SMALL = "small.safetensors"  # in the training's folder: the weights, worth keeping
-NO_TOKENS = "none"  # an arm beside those of `networks.controls`
 CHECKPOINT_S = 180.0
 HeadMaps: TypeAlias = dict[str, list[HeadMap]]  # "train" and "val"
 
@@ -141,16 +140,10 @@ def read_maps(source: str | Path, progress: Progress) -> HeadMaps:
         maps[part] = []
         for number, stem in enumerate(stems):
             progress(f"reading label map {stem}", number / len(stems))
-            maps[part].append(load_head_map(_file(folder, stem)))
+            maps[part].append(load_head_map(label_map_file(folder, stem)))
         if not maps[part]:
             raise UserError(f'The list "{part}" of "{folder / "splits.json"}" is empty.')
     return maps
-
-
-def _file(folder: Path, stem: str) -> Path:
-    for path in sorted(folder.glob(f"{stem}.*")):
-        return path
-    raise UserError(f'"{folder}" has no label map "{stem}", which its splits.json names.')
 
 
 def brain_network(arm: str, seed: int, config: NetworkConfig = BRAIN) -> MedVisionLlama:
@@ -158,7 +151,7 @@ def brain_network(arm: str, seed: int, config: NetworkConfig = BRAIN) -> MedVisi
     if arm == NO_TOKENS:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build_network(replace(config, llm=None, depth=0))
+            network = build_network(config_of_arm(config, arm))
     else:
         llm = arm_config(config, arm).llm
         weights = resolve(llm.source, llm.layers) if llm else None

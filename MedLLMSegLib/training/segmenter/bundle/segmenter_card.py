@@ -98,6 +98,19 @@ def _use(m: dict) -> list[str]:
         else ""
     )
     rows = "\n".join(f"| {n} | {name} |" for n, name in _label_values(m))
+    runner = [
+        wrap_paragraph(
+            "In place of the id, the path of this folder will do. MONAI's own runner gives the"
+            f" label map of `--precision fp32`. It needs medllmseg and the packages {extra}, and"
+            f" runs from this folder.{crops}"
+        ),
+        (
+            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
+            " \\\n        --scan scan.nii.gz --output_dir out"
+        ),
+    ]
+    if m["network"].get("sides"):
+        runner = ["In place of the id, the path of this folder will do."]
     labels = ["| label | structure |\n|---|---|\n" + rows]
     if m.get("anatomy"):
         labels.append(
@@ -110,15 +123,7 @@ def _use(m: dict) -> list[str]:
         "## How to use it",
         wrap_paragraph(m["intended_use"]),
         f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
-        wrap_paragraph(
-            "In place of the id, the path of this folder will do. MONAI's own runner gives the"
-            f" label map of `--precision fp32`. It needs medllmseg and the packages {extra}, and"
-            f" runs from this folder.{crops}"
-        ),
-        (
-            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
-            " \\\n        --scan scan.nii.gz --output_dir out"
-        ),
+        *runner,
         *labels,
     ]
 
@@ -130,6 +135,8 @@ def _label_values(m: dict) -> list[tuple[int, str]]:
 
 
 def _data(m: dict) -> list[str]:
+    if m.get("label_maps"):
+        return licence_section(m, _synthesised(m))
     chosen, case = m["chosen"], m.get("case", "case")
     when = f"step {chosen['step']}" if "step" in chosen else f"epoch {chosen['epoch']}"
     text = (
@@ -138,6 +145,17 @@ def _data(m: dict) -> list[str]:
         f" {chosen['val_dice']:.3f} there). {m.get('data_note', '')}"
     )
     return licence_section(m, text)
+
+
+def _synthesised(m: dict) -> str:
+    """How a model was trained that has never seen a scan."""
+    training = m["training"]
+    return (
+        f"{m['data'][:1].upper()}{m['data'][1:]}. Trained on {len(m['label_maps']['train'])} maps"
+        f" and watched on {len(m['label_maps']['val'])} others, whose sha256 are in the metadata:"
+        f" {training['step']} steps in {training['hours']:.1f} hours. The weights are the moving"
+        " average of the training's."
+    )
 
 
 def _measured(m: dict) -> list[str]:
@@ -277,8 +295,10 @@ def _calibration(m: dict) -> list[str]:
 
 
 def _limits(m: dict) -> list[str]:
+    if m.get("limits"):
+        return ["## What it cannot do", wrap_paragraph(m["limits"])]
     own = (
         f"It knows only what its {m['chosen']['trained_on']} training cases show. Other scanners,"
         " contrasts, ages and diseases were not tested. Look at every result."
     )
-    return ["## What it cannot do", wrap_paragraph(m.get("limits") or own)]
+    return ["## What it cannot do", wrap_paragraph(own)]
