@@ -138,7 +138,6 @@ def test_a_side_counts_where_its_structure_is_paired():
 def test_what_lies_beyond_the_network_grid_is_background():
     probabilities = torch.zeros((2, *CROP.shape))
     probabilities[1] = 1
-    scan = make_grid(spacing=(1.0, 1.0, 1.0), field_mm=60.0, centre=CROP.centre_ras())
     for degrees in ((0, 0, 0), (10, 0, 0)):
         scan = make_grid(spacing=(1.0,) * 3, degrees=degrees, centre=CROP.centre_ras())
         scores = Scores.of_values(Reading(len(probabilities)), probabilities, (1, 1, 1))
@@ -153,3 +152,24 @@ def test_an_empty_result_is_an_empty_box():
         way_back = Restore(make_grid(degrees=degrees), CROP)
         scores = Scores.of_values(Reading(len(probabilities)), probabilities, (1, 1, 1))
         assert find_on_scan(scores, way_back, Progress()).numbers.size == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("degrees", ((0, 0, 0), (20, -35, 10)))
+def test_a_gpu_finds_the_same(degrees):
+    probabilities = smooth_probabilities(5, CROP.shape)
+    scan = make_grid(
+        spacing=(1.1, 0.9, 2.3), degrees=degrees, field_mm=28.0, centre=CROP.centre_ras()
+    )
+    way_back = Restore(scan, CROP)
+
+    def found(device):
+        gather = ScoresGather(Reading(5), reach_of(way_back), CROP.shape, device=device)
+        gather.add(probabilities.log().to(device))
+        return on_scan(find_on_scan(gather.finish(), way_back, Progress()), scan.shape)
+
+    numbers, certainty = found("cpu")
+    on_gpu, sure_on_gpu = found("cuda")
+    assert (numbers != on_gpu).mean() < 1e-4  # ties
+    assert np.allclose(certainty, sure_on_gpu, atol=2e-3)
