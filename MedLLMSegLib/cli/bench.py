@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import ProgressLog
+from MedLLMSegLib.core.types import Json
 
 from .common_options import Subparsers, add_device_option, typed_path
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from MedLLMSegLib.studies.speed.bench import Plan
 
@@ -34,6 +37,12 @@ def add_parser(commands: Subparsers) -> None:
         type=typed_path,
         metavar="FOLDER",
         help="also write bench.json, bench.md and pictures there",
+    )
+    parser.add_argument(
+        "--before",
+        type=typed_path,
+        metavar="FILE",
+        help="bench.json of an earlier version: print and draw both, for the rows of this run",
     )
     parser.add_argument("--only", metavar="PATTERN", help='rows that match, such as "windows-*"')
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: %(default)s")
@@ -59,7 +68,7 @@ def add_parser(commands: Subparsers) -> None:
 def _bench(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.core.safe_files import check_writable, make_folder, write_text
     from MedLLMSegLib.studies.speed.bench import run_bench
-    from MedLLMSegLib.studies.speed.table import table
+    from MedLLMSegLib.studies.speed.table import comparison, table
 
     if args.keep and not args.quick:
         raise UserError("Only the ratios of a quick run are kept; add --quick.")
@@ -71,17 +80,29 @@ def _bench(args: argparse.Namespace, command: str) -> None:
     if args.output is not None:
         check_writable(make_folder(args.output))
     results = run_bench(plan, args.output, ProgressLog())
-    text = table(results)
+    earlier = _read_results(args.before) if args.before else None
+    text = comparison(earlier, results) if earlier else table(results)
     print(text)
     if args.output is not None:
         from MedLLMSegLib.studies.speed.plots import draw
 
         write_text(args.output / "bench.md", text)
-        draw({"": results}, args.output)
+        runs = {"before": earlier, "after": results} if earlier else {"": results}
+        draw(runs, args.output)
     if args.keep:
         from MedLLMSegLib.studies.speed.reached import keep
 
         print(keep(results))
+
+
+def _read_results(path: Path) -> Json:
+    """What an earlier run wrote. Raises `UserError` for another file."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+        results["rows"], results["about"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f'"{path}" is no bench.json of an earlier run.') from error
+    return results
 
 
 def _plan(args: argparse.Namespace) -> Plan:

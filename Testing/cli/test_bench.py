@@ -60,5 +60,10 @@ def test_the_table_and_its_files(tmp_path, capsys, monkeypatch):
     assert "| SimpleITK " in out
     assert sorted(p.name for p in folder.iterdir()) == ["bench.json", "bench.md", "ratios.png"]
     assert (folder / "bench.md").read_text().strip() in out
+    again = ["bench", "--only", "resample", "--output", str(folder), "--before"]
+    assert cli.main([*again, str(folder / "bench.json")]) == 0
+    assert "ours over it, before" in (folder / "bench.md").read_text()
+    assert cli.main([*again, str(folder / "bench.md")]) == 2
+    assert "is no bench.json" in capsys.readouterr().err
     assert cli.main(["bench", "--only", "resample", "--keep"]) == 2
     assert "add --quick" in capsys.readouterr().err

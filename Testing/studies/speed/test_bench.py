@@ -13,7 +13,7 @@ from MedLLMSegLib.studies.speed.bench import RESULTS, Plan, listed, run_bench
 from MedLLMSegLib.studies.speed.measure import WHY, Job, do, memory, timed
 from MedLLMSegLib.studies.speed.plots import GROWTH_PICTURE, RATIOS_PICTURE, draw
 from MedLLMSegLib.studies.speed.row import OURS, QUICK, Row, Run, Setting
-from MedLLMSegLib.studies.speed.table import table
+from MedLLMSegLib.studies.speed.table import comparison, table
 from Testing.helpers import speed_rows
 from Testing.helpers.speed_rows import MEGABYTES, burning_row
 
@@ -179,3 +179,18 @@ def test_windows_on_a_gpu():
 def test_rows_without_work_for_a_gpu_say_so(plan):
     results = run_bench(Plan(plan.rows[:1], Setting(device="cuda")))
     assert "GPU" in results["rows"]["burning"][WHY]
+
+
+def test_two_runs_in_one_table(found):
+    """The first run lacked a row."""
+    before = {"about": {"medllmseg": "old"}, "rows": {**found[0]["rows"]}}
+    del before["rows"]["growth-burns"]
+    before["rows"]["burning"] = {**before["rows"]["burning"], "ratios": {"theirs": 7.25}}
+    lines = comparison(before, found[0]).splitlines()
+    burns = next(line for line in lines if line.startswith("| burns"))
+    cells = [cell.strip() for cell in burns.split("|")]
+    assert cells[2] == "theirs"
+    assert cells[7] == "7.25"
+    assert float(cells[8]) == pytest.approx(0.5, abs=0.15)
+    assert sum("^3" in line for line in lines) == 2
+    assert "medllmseg old" in lines[-1]
