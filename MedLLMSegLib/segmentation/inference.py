@@ -18,7 +18,7 @@ from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
 from .kept_precision import FP32
-from .precision import float32_logits
+from .precision import float32_logits, logit_slabs
 from .scores import Reading, Scores, ScoresGather
 from .windows import WindowPlan, slabs_of_logits
 
@@ -213,7 +213,8 @@ class Run:
         if plan.count == 1:
             self.progress(attempt.stage, 0.0)
             gather = make_gather(plan.shape, 0, attempt.device)
-            gather.add(call(image)[0], None)
+            for logits in logit_slabs(network, image, self.precision):
+                gather.add(logits, None)
             return gather
         gather = make_gather(plan.shape, plan.axis, attempt.device)
         slabs = slabs_of_logits(
@@ -233,13 +234,14 @@ class _AllLogits:
 
     def add(self, sums: Tensor, weights: Tensor | None) -> None:
         """See `Gather`."""
-        if weights is None:
+        if weights is None and sums.shape[1] == self.shape[self.axis]:
             self.logits = sums.cpu()
             return
         if not self._seen:
             self.logits = torch.empty((len(sums), *self.shape))
         planes = slice(self._seen, self._seen + sums.shape[1])
-        self.logits.movedim(self.axis + 1, 1)[:, planes] = (sums / weights).cpu()
+        logits = sums if weights is None else sums / weights
+        self.logits.movedim(self.axis + 1, 1)[:, planes] = logits.cpu()
         self._seen = planes.stop
 
 

@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +45,8 @@ REQUESTS = (AUTO, FP32, BF16)
 LEAST_AGREEMENT = 0.99
 LEAST_SPEED = 1.1  # a guess: below it, other work on the machine decides what is measured
 LEAST_FOREGROUND_VOX = 500  # a guess: then 5 voxels make the difference
+# Of an axis: larger windows would tell the same, and take time and memory four times over.
+LARGEST_PROBE_VOX = 128
 NOTHING_FOUND = "The model finds too little in this scan to compare fp32 with bf16."
 REPEATS = 2  # of each timing; the first one allocates memory
 
@@ -66,6 +69,30 @@ def float32_logits(network: nn.Module, image: Tensor, precision: str) -> Tensor:
     with autocast(image.device, precision):
         logits = network(image)
     return logits.float()  # type: ignore[no-any-return]
+
+
+@runtime_checkable
+class MakesSlabs(Protocol):
+    """A network that need not hold the logits of a whole image."""
+
+    def logit_slabs(self, image: Tensor) -> Iterator[Tensor]:
+        """image (1, C, k, j, i) -> its logits (1, classes, planes, j, i), slab by slab along k."""
+
+
+def logit_slabs(network: nn.Module, image: Tensor, precision: str) -> Iterator[Tensor]:
+    """As `float32_logits`, (C, planes, j, i) of one image, slab by slab along k: as many as the
+    network makes.
+
+    image: (1, C, k, j, i).
+    """
+    whole = (network(image) for _ in range(1))  # not called before it is in the right context
+    slabs = network.logit_slabs(image) if isinstance(network, MakesSlabs) else whole
+    while True:
+        with autocast(image.device, precision):
+            slab = next(slabs, None)
+        if slab is None:
+            return
+        yield slab[0].float()
 
 
 def winning_class(logits: Tensor) -> Tensor:
@@ -129,10 +156,11 @@ def decide(
     known = subject.settled()
     if known is not None:
         return known
+    k, j, i = (min(length, LARGEST_PROBE_VOX) for length in window)
     if not can_keep(subject.sha256):
         return Precision(FP32, NOT_KEPT)
     subject.network.to(subject.device)
-    measured = _measure(subject, _probes(array, window), Progress.of(progress))
+    measured = _measure(subject, _probes(array, (k, j, i)), Progress.of(progress))
     if measured is None:
         return Precision(FP32, NOTHING_FOUND)
     subject.decided = keep(measured, subject.sha256)

@@ -65,6 +65,24 @@ def test_a_folded_networks_single_voxels_are_those_of_the_whole():
         assert torch.allclose(network(image, 3), network(image)[..., 0::2, 1::2, 1::2], atol=1e-4)
 
 
+@pytest.mark.parametrize("planes", [2, 7, 16, 64])
+def test_slab_by_slab_the_logits_are_those_of_the_whole(planes):
+    network = build_network(TINY).eval()
+    image = torch.randn(1, 1, 35, 40, 37)
+    with torch.inference_mode():
+        slabs = list(network.logit_slabs(image, planes))
+        assert len(slabs) == {2: 18, 7: 6, 16: 3, 64: 1}[planes]
+        assert torch.allclose(torch.cat(slabs, dim=2), network(image), atol=1e-5)
+
+
+def test_a_network_of_few_classes_gives_one_slab():
+    network = build_network(NetworkConfig(llm=None, stem_channels=(4, 6, 8), width=24, heads=2))
+    image = torch.randn(1, 1, 16, 16, 24)
+    with torch.inference_mode():
+        (whole,) = network.eval().logit_slabs(image)
+        assert torch.equal(whole, network(image))
+
+
 def test_batch_norm_is_in_every_block_and_in_no_other_network():
     def norms(config):
         return {

@@ -102,6 +102,19 @@ def test_the_window_nearest_to_the_middle_with_foreground_decides(has_bf16, cloc
     assert 2 <= network.calls.index("bf16") <= 3
 
 
+def test_of_a_large_window_a_part_is_enough(has_bf16, clock):
+    sizes = []
+
+    class Watched(Network):
+        def forward(self, image):
+            sizes.append(tuple(image.shape[2:]))
+            return super().forward(image)
+
+    array = scan((140, 20, 20), (slice(60, 80), slice(0, 20), slice(0, 20)))
+    assert ask(Watched(clock), array, window=(256, 256, 256)).name == "bf16"
+    assert set(sizes) == {(128, 20, 20)}
+
+
 @pytest.mark.parametrize("length, size", ((20, 20), (21, 20), (60, 20), (75, 20), (400, 96)))
 def test_windows_cover_an_axis_and_one_lies_in_its_middle(length, size):
     starts = precision._starts(length, size)

@@ -89,11 +89,8 @@ class ConvDecoder(nn.Module):
         While training with deep supervision: a list of such logits at each skip's size, finest
         first.
         """
-        x = tokens
-        stages = []
-        for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
-            x = join(torch.cat((up(x), skip), dim=1))  # (B, 2 C_n, ...) -> (B, C_n, K_n, J_n, I_n)
-            stages.append(x)
+        stages = self.stages(tokens, skips)
+        x = stages[-1]
         if isinstance(self.head, QueryHead):
             return self.head(x, voxel)
         if not (self.training and self.coarse_heads):
@@ -103,3 +100,12 @@ class ConvDecoder(nn.Module):
             head(stage) for head, stage in zip(self.coarse_heads, coarser_stages, strict=True)
         ]
         return [self.head(x), *reversed(coarse)]
+
+    def stages(self, tokens: Tensor, skips: list[Tensor]) -> list[Tensor]:
+        """The features of each stage, (B, C_n, K_n, J_n, I_n), coarsest first; see `forward`."""
+        x = tokens
+        stages = []
+        for up, join, skip in zip(self.up, self.join, reversed(skips), strict=True):
+            x = join(torch.cat((up(x), skip), dim=1))  # (B, 2 C_n, ...) -> (B, C_n, K_n, J_n, I_n)
+            stages.append(x)
+        return stages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 
 from MedLLMSegLib.core.types import Triple
 from MedLLMSegLib.llm.frozen_weights import FrozenBlock
+from MedLLMSegLib.networks.parts.decoder import ConvDecoder
+from MedLLMSegLib.networks.parts.queries import QueryHead
 from MedLLMSegLib.networks.parts.vit import spatial_shape, to_tokens, to_volume
 
 
@@ -65,16 +68,45 @@ class MedVisionLlama(nn.Module):
         size = spatial_shape(image)
         padded = pad_to_multiple(image, self.patch)  # (B, C, K', J', I')
         padded_size = spatial_shape(padded)
-        volume, skips = self.embedding(padded)  # (B, D, k, j, i), list of (B, C_n, K_n, J_n, I_n)
-        deepest, depths = self.encode(volume)  # (B, D, k, j, i), list of the same
-        if self.fusion is not None:
-            deepest = self.fusion([*depths, *skips], deepest)  # (B, D, k, j, i)
+        deepest, skips = self.look(padded)
         if voxel is not None:
             return self.decoder(deepest, skips, voxel)  # (B, classes, K' / f, J' / f, I' / f)
         logits = self.decoder(deepest, skips)  # (B, classes, K', J', I'), or a list
         if isinstance(logits, list):
             return [cut_padding(coarse, size, padded_size) for coarse in logits]
         return cut_padding(logits, size, padded_size)
+
+    def logit_slabs(self, image: Tensor, planes: int = 16) -> Iterator[Tensor]:
+        """`forward` of a network in evaluation, slab by slab along k: (B, classes, planes, J, I).
+
+        A network of many structures in blocks (`QueryHead`) never holds the logits of a whole image
+        so, which take more memory than all else. Others give one slab.
+        """
+        decoder = self.decoder
+        if not (isinstance(decoder, ConvDecoder) and isinstance(decoder.head, QueryHead)):
+            yield self(image)
+            return
+        head = decoder.head
+        size = spatial_shape(image)
+        padded = pad_to_multiple(image, self.patch)  # (B, C, K', J', I')
+        deepest, skips = self.look(padded)
+        features = decoder.stages(deepest, skips)[-1]  # (B, C, K' / f, J' / f, I' / f)
+        del deepest, skips, padded  # in most of the memory that is needed now
+        places = max(1, planes // head.fold)
+        for first in range(0, -(-size[0] // head.fold), places):
+            logits = head(features[:, :, first : first + places])
+            left = size[0] - first * head.fold
+            yield logits[:, :, :left, : size[1], : size[2]]
+
+    def look(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """image (B, C, K, J, I) of whole tokens -> what the decoder needs: the deepest features (B,
+        D, k, j, i), and the skips (B, C_n, K_n, J_n, I_n).
+        """
+        volume, skips = self.embedding(image)  # (B, D, k, j, i), list of (B, C_n, K_n, J_n, I_n)
+        deepest, depths = self.encode(volume)  # (B, D, k, j, i), list of the same
+        if self.fusion is not None:
+            deepest = self.fusion([*depths, *skips], deepest)  # (B, D, k, j, i)
+        return deepest, skips
 
     def encode(self, volume: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Token volume (B, D, k, j, i) -> the deepest features, and those after the embedding and
