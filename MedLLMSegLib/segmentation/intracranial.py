@@ -17,6 +17,7 @@ from MedLLMSegLib.core.volume import Volume
 
 from .result_grid import result_grid
 
+FLUID_AROUND = "csf"
 SKULL_OFF = "the skull was taken off the image"
 # The shell around the brain in which skull and scalp lie, mm. Nearer, a mask of the brain leaves
 # some of it over; farther lie the neck and the shoulders, or the air.
@@ -42,7 +43,10 @@ def with_intracranial(volume: Volume, segmentation: Segmentation) -> Segmentatio
     """
     if not is_whole_brain(segmentation.structures):
         return segmentation
-    names = [_in_a_sentence(structure.name) for structure in cut_structures(segmentation)]
+    cut_off = cut_structures(segmentation)
+    if {s.key for s in cut_off} == {FLUID_AROUND} and not skull_present(volume, segmentation):
+        cut_off = ()  # a scan cropped at a brain without its skull, whose fluid is gone in any case
+    names = [_in_a_sentence(structure.name) for structure in cut_off]
     cut = f"the field of view cuts the brain ({', '.join(names)})" if names else ""
     notes = segmentation.notes
     if cut:

@@ -14,6 +14,7 @@ from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.segmentation.intracranial import (
+    SKULL_OFF,
     cut_structures,
     intracranial_volume,
     skull_present,
@@ -123,6 +124,15 @@ def test_what_the_field_of_view_cuts_is_named_and_spoils_the_intracranial_volume
     (note,) = found.notes
     assert note.startswith("The field of view cuts the brain (left cerebral white matter, right")
     assert "CSF" in note
+
+
+def test_fluid_at_the_edge_is_a_cut_where_there_is_a_skull_alone():
+    for skull, why in ((True, "the field of view cuts the brain (CSF)"), (False, SKULL_OFF)):
+        volume, segmentation = synthetic(1, skull=skull)
+        segmentation.labels.array[0, :8, :8] = 24
+        found = with_intracranial(volume, segmentation)
+        assert found.intracranial.why_not == why
+        assert len(found.notes) == skull
 
 
 def test_a_whole_head_gets_its_volume_and_no_note():

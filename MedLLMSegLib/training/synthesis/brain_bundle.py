@@ -36,7 +36,7 @@ MODEL_ID = "brain-mr"
 NO_TOKENS = "none"  # an arm beside those of `networks.controls`
 ARMS_WITH_KNOWN_WEIGHTS = (NO_TOKENS, "A", "F")  # what others hold at their heart is in no file
 LIMIT_MB = 8.0
-WINDOW: Triple = (256, 256, 256)
+WINDOW: Triple = (320, 320, 320)  # a whole head at once: windows of it take as many times as long
 COUNTER = "num_batches_tracked"  # of batch normalisation, in training alone
 
 
@@ -180,7 +180,7 @@ def _described(training: BrainTraining, tensors: Mapping[str, Tensor], digests: 
             "spacing_mm": 1.0,
             "axes": "ras",
             "window": list(WINDOW),
-            "keep_largest": "together",
+            "keep_largest": "both",
             "intensity": "0.5th to 99.5th percentile, then mean 0 and standard deviation 1",
         },
         "parameters": sum(t.numel() for t in tensors.values()),
