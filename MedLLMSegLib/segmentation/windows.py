@@ -19,6 +19,7 @@ from MedLLMSegLib.core.types import Triple
 SIGMA = 0.125  # of the Gaussian weights, in window lengths along each axis
 SMALLEST_WEIGHT = 1e-3
 MOST_BYTES = 400e6  # of float32 sums; larger ones are held as float16
+LARGEST_HALF = 1000.0  # of the first window's logits: sums then stay far below float16's 65,504
 
 # image (1, 1, k, j, i) -> logits (1, C, k, j, i)
 Network = Callable[[Tensor], Tensor]
@@ -112,7 +113,7 @@ def slabs_of_logits(
             windows += 1
             logits = _run_window(network, image, corner, plan.tile)
             if sums is None:
-                sums = _empty_sums(len(logits), room, device)
+                sums = _empty_sums(logits, room)
             _, y, x = axis_first(corner, axis)
             _, height, width = weights.shape
             inside = (slice(y, y + height), slice(x, x + width))
@@ -136,10 +137,12 @@ def _run_window(network: Network, image: Tensor, corner: Triple, tile: Triple) -
     return network(window.contiguous())[0]
 
 
-def _empty_sums(outputs: int, room: Triple, device: torch.device) -> Tensor:
-    large = 4 * outputs * prod(room) > MOST_BYTES
-    kind = torch.float16 if large else torch.float32
-    return torch.zeros((outputs, *room), device=device, dtype=kind)
+def _empty_sums(logits: Tensor, room: Triple) -> Tensor:
+    """Room for sums of logits such as these: (C, planes, ...), all zero."""
+    large = 4 * len(logits) * prod(room) > MOST_BYTES
+    small_numbers = float(logits.abs().max()) < LARGEST_HALF
+    kind = torch.float16 if large and small_numbers else torch.float32
+    return torch.zeros((len(logits), *room), device=logits.device, dtype=kind)
 
 
 def _move_up(array: Tensor, axis: int, planes: int) -> None:
