@@ -11,7 +11,7 @@ from .geometry import ROUND_OFF_VOX, Box, Grid, voxel_map
 from .resampling_taps import sample_count, sub_positions
 from .types import Array
 
-_BLOCK_VOXELS = 256**3  # at most, of samples and of the source around them
+_BLOCK_VOXELS = 96e6  # at most, of samples and of the source around them: each block is copied
 
 
 def resample_oblique(
@@ -30,7 +30,7 @@ def resample_oblique(
     """
     matrix = voxel_map(from_grid, to_grid)
     samples = oblique_samples(matrix) if average and order else (1, 1, 1)
-    for box in blocks(matrix, to_grid.shape, samples, _BLOCK_VOXELS):
+    for box in blocks(matrix, to_grid.shape, samples, _BLOCK_VOXELS, array.shape):
         block = matrix @ translation([span.start for span in box])
         shape = [span.stop - span.start for span in box]
         out[box] = _means(array, block, shape, samples, order)
@@ -73,16 +73,20 @@ def translation(offset: Sequence[float]) -> Array:
 
 
 def blocks(
-    matrix: Array, shape: Sequence[int], samples: Sequence[int], most_voxels: int
+    matrix: Array,
+    shape: Sequence[int],
+    samples: Sequence[int],
+    most_voxels: float,
+    source_shape: Sequence[int],
 ) -> Iterator[Box]:
     """Boxes of the target that together are all of it.
 
     matrix, samples: see `finer_map`. most_voxels: what a box has of samples, and what it reads of
-    the source, unless a single voxel needs more.
+    the source, unless a single voxel needs more. source_shape: of the source.
     """
     edges = np.array(shape)
     while edges.max() > 1:
-        source_edges = np.abs(matrix[:3, :3]) @ edges + 3
+        source_edges = np.minimum(np.abs(matrix[:3, :3]) @ edges + 3, source_shape)
         if max(np.prod(source_edges), np.prod(edges * samples, dtype=float)) <= most_voxels:
             break
         longest = np.where(edges > 1, edges * samples, 0).argmax()
@@ -106,8 +110,10 @@ def _means(
     to_source = finer_map(matrix, samples)
     fine_shape = [length * count for length, count in zip(shape, samples, strict=True)]
     low, high = source_span(to_source, fine_shape)
-    box = _box_with_repeated_edges(array, low, high)
-    fine = _itk_sample(box, translation((-low).tolist()) @ to_source, fine_shape, order)
+    ends = [length - 1 for length in array.shape]
+    first, last = np.clip(low, 0, ends), np.clip(high, 0, ends)
+    part = array[tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))]
+    fine = _itk_sample(part, translation((-first).tolist()) @ to_source, fine_shape, order)
     if max(samples) == 1:
         return fine
     (k, j, i), (in_k, in_j, in_i) = shape, samples
@@ -115,21 +121,8 @@ def _means(
     return means
 
 
-def _box_with_repeated_edges(array: Array, low: Array, high: Array) -> Array:
-    """``array[low : high + 1]``; beyond the array its outermost voxels are repeated."""
-    box, padding = [], []
-    for low_index, high_index, length in zip(low, high, array.shape, strict=True):
-        first, last = (min(max(index, 0), length - 1) for index in (low_index, high_index))
-        box.append(slice(first, last + 1))
-        # A box beyond one end repeats the voxel there: it does not matter on which side
-        before = max(0, min(first - low_index, high_index - low_index))
-        padding.append((before, high_index - low_index - before - (last - first)))
-    part = array[tuple(box)]
-    return np.pad(part, padding, mode="edge") if np.any(padding) else part
-
-
 def _itk_sample(array: Array, matrix: Array, shape: Sequence[int], order: int) -> Array:
-    """SimpleITK's resampling of an image [k, j, i], all within it.
+    """SimpleITK's resampling of an image [k, j, i]; beyond its faces the nearest voxel's value.
 
     matrix: (4, 4) from [k, j, i] of the result to the array's. Returns float32 with order 1, the
     array's type with order 0.
@@ -150,6 +143,7 @@ def _itk_sample(array: Array, matrix: Array, shape: Sequence[int], order: int) -
     resampler.SetSize(list(shape[::-1]))
     resampler.SetTransform(to_array)
     resampler.SetInterpolator(sitk.sitkLinear if order else sitk.sitkNearestNeighbor)
+    resampler.UseNearestNeighborExtrapolatorOn()
     if order:
         resampler.SetOutputPixelType(sitk.sitkFloat32)
     sampled: Array = sitk.GetArrayFromImage(resampler.Execute(image))

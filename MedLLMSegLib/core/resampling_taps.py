@@ -121,8 +121,8 @@ def parallel_axes(from_grid: Grid, to_grid: Grid) -> ParallelAxes | None:
     def misfit(source_axes: tuple[int, ...]) -> tuple[float, float]:
         own = np.zeros((3, 3), bool)
         own[source_axes, range(3)] = True
-        drift_vox = np.where(own, 0, slopes * last).sum(1).max()
-        # An axis of one voxel drifts along none: then the most parallel ones belong together
+        # One voxel counts as much as two: it may be sampled over its whole extent
+        drift_vox = np.where(own, 0, slopes * np.maximum(last, 1)).sum(1).max()
         return max(ROUND_OFF_VOX, float(drift_vox)), -float(slopes[own].sum())
 
     source_axes = min(permutations(range(3)), key=misfit)

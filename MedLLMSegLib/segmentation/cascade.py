@@ -52,6 +52,7 @@ def _outline_crop(
     for mirrored, part in zip(ways, progress.parts(len(ways)), strict=True):
         grid = whole_grid(volume, model.settings["spacing_mm"], mirrored=mirrored)
         outlines.append(outline(volume, model, grid, request, part, side=side))
+        model = model.with_precision(outlines[-1].precision)
     best = max(outlines, key=lambda organ: organ.confidence)
     if not _is_plausible(best, model):
         raise UserError(
@@ -90,6 +91,7 @@ def _outline_head(
         side_progress = part.part(0.0, 1.0, f"{{}} {location.side}")
         organ = _outline_at(location, volume, model, request, side_progress)
         if organ is not None:
+            model = model.with_precision(organ.precision)
             outlines.append(organ)
     if not outlines:
         raise UserError(
@@ -123,6 +125,7 @@ def _outline_at(
     first = outline(volume, model, search_grid, replace(request, augment=0), search, side=side)
     if not _is_plausible(first, model, location.centre_ras):
         return None
+    model = model.with_precision(first.precision)  # one for all looks at a scan
     second = outline(volume, model, _fitting_grid(first, model), request, fit, side=side)
     return second if _is_plausible(second, model, location.centre_ras) else first
 

@@ -34,13 +34,18 @@ def _rule(model: SegmenterModel) -> str | None:
 def _add_labels(
     maps: ResultMaps, found: Found, label_of_number: NDArray[np.uint8], rule: str | None
 ) -> None:
-    labels = label_of_number[found.numbers]
+    labels = np.empty(found.numbers.shape, np.uint8)
+    for plane, numbers in zip(labels, found.numbers, strict=True):
+        np.take(label_of_number, numbers, out=plane)
     if rule:
         labels = keep_largest(labels, rule)
-    place = maps.labels[found.box]
-    np.copyto(place, labels, where=labels > 0)
-    counts = np.bincount(labels.ravel(), minlength=256)
-    sums = np.bincount(labels.ravel(), weights=found.certainty.ravel(), minlength=256)
+    counts, sums = np.zeros(256), np.zeros(256)
+    for place, plane, certainty in zip(
+        maps.labels[found.box], labels, found.certainty, strict=True
+    ):
+        np.copyto(place, plane, where=plane > 0)
+        counts += np.bincount(plane.ravel(), minlength=256)
+        sums += np.bincount(plane.ravel(), weights=certainty.ravel(), minlength=256)
     for label in np.flatnonzero(counts[1:]) + 1:
         maps.confidence[int(label)] = float(sums[label] / counts[label])
 
@@ -53,7 +58,8 @@ def _add_class_maps(maps: ResultMaps, outline: Outline, label_of_number: NDArray
     for values, box in restore_slabs(outline.probabilities, outline.way_back):
         probabilities = reading.probabilities(values)  # (numbers, k, j, i)
         if maps.uncertainty is not None:
-            np.maximum(maps.uncertainty[box], entropy(probabilities), out=maps.uncertainty[box])
+            unsure = entropy(probabilities, reading.possible_numbers)
+            np.maximum(maps.uncertainty[box], unsure, out=maps.uncertainty[box])
         if maps.probabilities is None:
             continue
         for number, probability in enumerate(probabilities):

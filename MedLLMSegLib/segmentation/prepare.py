@@ -157,7 +157,7 @@ def _clip(values: NDArray[np.float32], low: float, high: float) -> tuple[float, 
         total += float(part.sum(dtype=np.float64))
     mean = total / values.size
     for part in parts:
-        deviations = part - np.float32(mean)
+        deviations = part - np.float64(mean)  # their squares may not fit into float32
         squares += float(np.dot(deviations, deviations))
     return mean, float(np.sqrt(squares / values.size))
 

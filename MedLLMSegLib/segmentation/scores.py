@@ -3,7 +3,7 @@ neighbours have different winners.
 
 Between voxels that agree on a winner, linear interpolation cannot make another class win, so the
 way back to the scan needs the other classes nowhere else. A whole head of 32 structures then takes
-a tenth of what its probabilities would.
+a tenth of what its probabilities would; noise, which agrees nowhere, twice as much as they.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from MedLLMSegLib.core.types import Triple
 from .windows import axis_first
 
 NO_ROW = -1
+MOST_NUMBERS = 255  # of winners, background included
 SMALLEST = 1e-12  # probability whose logarithm is taken
 SLAB_PLANES = 8
-MOST_BYTES = 2e9  # of all values as float32; of larger grids, float16 is kept
+CHUNK_VOX = 1_000_000  # whose values are computed at once
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,17 @@ class Reading:
     paired: for each class whether it has a left and a right side, which one more output tells apart
     (its logit is above 0 on the right); None for a network without that output.
 
-    The *number* of a winner is its class, plus `classes` for the right side of a paired one.
+    The *number* of a winner is its class, plus `classes` for the right side of a paired one. It
+    fits into a byte, and 255 stays free; raises `ValueError` for more.
     """
 
     classes: int
     temperature: float = 1.0
     paired: tuple[bool, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.numbers > MOST_NUMBERS:
+            raise ValueError(f"{self.numbers} kinds of labels, and at most {MOST_NUMBERS} fit")
 
     @property
     def outputs(self) -> int:
@@ -50,6 +56,11 @@ class Reading:
     def numbers(self) -> int:
         """How many different numbers a winner may have."""
         return self.classes if self.paired is None else 2 * self.classes
+
+    @property
+    def possible_numbers(self) -> int:
+        """How many of them there are: no right side of what is not paired."""
+        return self.classes + sum(self.paired or ())
 
     def winners(self, logits: Tensor) -> Tensor:
         """Logits (outputs, ...), or the same times a positive weight -> numbers, uint8 (...)."""
@@ -123,9 +134,9 @@ class Scores:
     """What a network said of each voxel of its grid.
 
     reading: of the network. winner: uint8 (K, J, I), numbers. certainty: (K, J, I), the probability
-    of the winning class, 1 where the background wins in agreement. row: int32 (K, J, I), the
-    voxel's place in `table`, or `NO_ROW`. table: (n, outputs), the values of all voxels that have a
-    neighbour within `reach` (k, j, i) with another winner.
+    of the winning class (of both its sides together), 1 where the background wins in agreement.
+    row: int32 (K, J, I), the voxel's place in `table`, or `NO_ROW`. table: (n, outputs), the values
+    of all voxels that have a neighbour within `reach` (k, j, i) with another winner.
     """
 
     reading: Reading
@@ -178,8 +189,6 @@ class ScoresGather:
         self._winner = torch.empty(rolled, dtype=torch.uint8, device=device)
         self._certainty = torch.ones(rolled, dtype=torch.float16, device=device)
         self._row = torch.full(rolled, NO_ROW, dtype=torch.int32, device=device)
-        large = 4 * self._winner.numel() * reading.outputs > MOST_BYTES
-        self._kind = torch.float16 if large else torch.float32
         self._tables: list[Tensor] = []
         self._rows = 0
         self._seen = self._done = 0  # planes that came; and those whose neighbours came, too
@@ -233,16 +242,29 @@ class ScoresGather:
         mixed = differs(around, self._reach)[first - low :][: logits.shape[1]].reshape(-1)
         winner = self._winner[planes].view(-1)
         places = (mixed | (winner > 0)).nonzero()[:, 0]  # (n,)
+        own_weights = None if weights is None else weights.reshape(-1)
+        for some in places.split(CHUNK_VOX):  # type: ignore[no-untyped-call]
+            self._keep(logits, own_weights, mixed, some, planes)
+
+    def _keep(
+        self,
+        logits: Tensor,
+        weights: Tensor | None,
+        mixed: Tensor,
+        places: Tensor,
+        planes: slice,
+    ) -> None:
+        """Certainty and, where they are mixed, all values of some places (n,) of the planes."""
         columns = _columns(logits, places)  # (outputs, n)
         if weights is not None:
-            columns = columns.float() / weights.reshape(-1)[places]
+            columns = columns.float() / weights[places]
         values = self.reading.values(columns)
         certainty = values[: self.reading.classes].max(dim=0).values
         self._certainty[planes].view(-1)[places] = certainty.to(self._certainty.dtype)
         keep = mixed[places].nonzero()[:, 0]
         rows = torch.arange(self._rows, self._rows + len(keep), dtype=torch.int32)
-        self._row[planes].view(-1)[places[keep]] = rows.to(winner.device)
-        self._tables.append(values.index_select(1, keep).T.to(self._kind).contiguous())
+        self._row[planes].view(-1)[places[keep]] = rows.to(places.device)
+        self._tables.append(values.index_select(1, keep).T.contiguous())
         self._rows += len(keep)
 
 
@@ -269,8 +291,11 @@ def _pooled(array: Tensor, axis: int, distance: int, choose: Callable[..., Tenso
 def _columns(logits: Tensor, places: Tensor) -> Tensor:
     """(outputs, planes, ...) at flat places (n,) of the planes -> (outputs, n).
 
-    The planes of one output lie side by side in memory, so no copy of all of them is made.
+    Where the planes of one output lie side by side in memory, no copy of all of them is made. A
+    network that cuts padding off leaves gaps.
     """
+    if not logits[0].is_contiguous():
+        logits = logits.contiguous()
     planes = logits[0].numel()
     flat = logits.as_strided((len(logits), planes), (logits.stride(0), 1))
     return flat.index_select(1, places)

@@ -126,14 +126,15 @@ def mean_probabilities(
     return total
 
 
-def entropy(probabilities: Array) -> NDArray[np.float32]:
+def entropy(probabilities: Array, possible: int | None = None) -> NDArray[np.float32]:
     """Entropy over the first axis of [c, k, j, i], float32.
 
-    0: one class is certain. 1: all classes are equally likely.
+    0: one class is certain. 1: all classes are equally likely. possible: how many of the classes
+    may occur; None for all.
     """
     total = np.zeros(probabilities.shape[1:], np.float32)
     for p in probabilities:
         total -= p * np.log(np.maximum(p, 1e-12))
-    largest = np.float32(np.log(max(2, len(probabilities))))
+    largest = np.float32(np.log(max(2, possible or len(probabilities))))
     scaled: NDArray[np.float32] = np.clip(total / largest, 0, 1)
     return scaled

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from MedLLMSegLib.core.geometry import Grid, transform_points
+from MedLLMSegLib.core.geometry import Grid, transform_points, voxel_map
 
 
 def rotation(degrees_xyz):
@@ -72,3 +72,23 @@ GRIDS = {
         (2, 0, 1), (-1, 1, -1), (0.8, 0.8, 3.0), (10, 25, -12)
     ),
 }
+
+
+def positions_in(from_grid, to_grid):
+    """[k, j, i, 3]: where the target's voxel centres lie in the source, in its voxels (k, j, i)."""
+    matrix = voxel_map(from_grid, to_grid)
+    kji = np.moveaxis(np.indices(to_grid.shape), 0, -1)
+    return kji @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def finer(grid, samples):
+    """The grid with this many samples along (k, j, i) in each voxel."""
+    scale = np.diag([*(1 / np.array(samples[::-1])), 1.0])
+    scale[:3, 3] = (np.diag(scale)[:3] - 1) / 2
+    return Grid(tuple(np.array(grid.shape) * samples), grid.ijk_to_ras @ scale)
+
+
+def within_faces(source, target):
+    """bool [k, j, i]: which of the target's voxel centres lie well between the source's faces."""
+    places = positions_in(source, target)
+    return ((places > -0.499) & (places < np.array(source.shape) - 0.501)).all(-1)

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from MedLLMSegLib.core.geometry import Grid, inside_mask, voxel_map
 from MedLLMSegLib.core.progress import Progress
+from MedLLMSegLib.segmentation.inference import predict_scores
 from MedLLMSegLib.segmentation.prepare import Restore
 from MedLLMSegLib.segmentation.scores import Reading, Scores, ScoresGather, differs
 from MedLLMSegLib.segmentation.way_back import find_on_scan, reach_of
@@ -152,6 +153,48 @@ def test_an_empty_result_is_an_empty_box():
         way_back = Restore(make_grid(degrees=degrees), CROP)
         scores = Scores.of_values(Reading(len(probabilities)), probabilities, (1, 1, 1))
         assert find_on_scan(scores, way_back, Progress()).numbers.size == 0
+
+
+class Padded(torch.nn.Module):
+    """Like ours, it repeats an image's edge to a multiple of 8 voxels, and cuts that off again."""
+
+    def forward(self, image):  # (1, 1, K, J, I) -> (1, 3, K, J, I), not contiguous
+        k, j, i = image.shape[2:]
+        padded = torch.nn.functional.pad(image, (0, -i % 8, 0, -j % 8, 0, -k % 8), "replicate")
+        levels = torch.tensor([0.0, 1.0, 2.0])[:, None, None, None]
+        return (-4 * (padded - levels).square())[:, :, :k, :j, :i]
+
+
+@pytest.mark.parametrize("shape", ((16, 18, 21), (11, 16, 24)))
+def test_a_network_that_cuts_its_padding_off_is_read_right(shape):
+    rng = np.random.default_rng(0)
+    image = ndimage.gaussian_filter(rng.normal(size=shape), 2).astype(np.float32) * 20
+    cpu, reach = torch.device("cpu"), (1, 1, 1)
+    scores = predict_scores(Padded(), image, cpu, shape, reading=Reading(3), reach=reach)
+    gather = ScoresGather(Reading(3), reach, shape)
+    gather.add(Padded()(torch.from_numpy(image)[None, None])[0].contiguous())
+    expected = gather.finish()
+    assert len(scores.table) > 500
+    assert torch.equal(scores.table, expected.table)
+    assert torch.equal(scores.certainty, expected.certainty)
+
+
+def test_numbers_fit_into_a_byte():
+    assert Reading(255).numbers == 255
+    with pytest.raises(ValueError, match="256"):
+        Reading(256)
+    with pytest.raises(ValueError, match="260"):
+        Reading(130, paired=(False, *129 * [True]))
+
+
+def test_254_labels_find_their_way():
+    probabilities = torch.full((255, *CROP.shape), 1e-6)
+    labels = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (4, 4, 4)))
+    cubes = labels.repeat_interleave(4, 0).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    probabilities[:, :16, :16, :16].scatter_(0, cubes[None], 1.0)
+    probabilities[0, 16:] = 1
+    probabilities[0, :, :, 16:] = 1
+    check(probabilities, CROP, make_grid(field_mm=28.0, centre=CROP.centre_ras() + 0.3))
 
 
 @pytest.mark.gpu

@@ -62,6 +62,27 @@ def test_many_classes_are_summed_in_half_precision(monkeypatch):
     assert 0 < (half - exact).abs().max() < 0.02
 
 
+def test_sums_in_half_precision_hardly_move_a_label(monkeypatch):
+    """33 classes with smooth borders: as near to a tie as labels come."""
+    levels = torch.linspace(-2, 2, 33)[None, :, None, None, None]
+    points = torch.randn((1, 1, 5, 5, 5), generator=torch.Generator().manual_seed(0))
+    image = torch.nn.functional.interpolate(points, (64, 48, 48), mode="trilinear")
+
+    def labels():
+        plan = WindowPlan.of((64, 48, 48), (24, 24, 24), 0.5)
+        slabs = slabs_of_logits(
+            lambda window: -40 * (window - levels).square(), image, plan, lambda done: None
+        )
+        return torch.cat([sums.max(dim=0).indices for sums, _ in slabs])
+
+    exact = labels()
+    monkeypatch.setattr(windows, "MOST_BYTES", 0)
+    moved = (labels() != exact).float().mean()
+    assert moved < 1e-3
+    monkeypatch.setattr(windows, "LARGEST_HALF", 1.0)  # logits above it stay in float32
+    assert torch.equal(labels(), exact)
+
+
 def test_few_planes_are_held():
     """Slabs as deep as a window's step leave as soon as nothing can change them."""
     image = torch.zeros((1, 1, 200, 20, 20))
