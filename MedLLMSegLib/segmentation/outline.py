@@ -1,4 +1,4 @@
-"""One look at a scan: the part of it on a grid goes through the network."""
+"""One pass: the part of a scan that lies on a grid goes through the network."""
 
 from __future__ import annotations
 

@@ -161,9 +161,9 @@ def _run(
     request: OutputRequest,
     progress: Progress,
 ) -> RunResult:
-    """Look, restore, finish."""
-    looking, finishing = progress.part(0.0, 0.85), progress.part(0.85, 1.0)
-    outlines, notes = _outlines(volume, model, side, request, looking)
+    """Outline, then finish each outline."""
+    outlining, finishing = progress.part(0.0, 0.85), progress.part(0.85, 1.0)
+    outlines, notes = _outlines(volume, model, side, request, outlining)
     structures = model.structures_for(lateral=outlines[0].side is not None)
     maps = ResultMaps.empty(structures, request)
     for outlined, part in zip(outlines, finishing.parts(len(outlines)), strict=True):
