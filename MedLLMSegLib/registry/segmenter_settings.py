@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from MedLLMSegLib.core.types import Json, Triple
 
 WINDOW: Triple = (96, 96, 96)  # voxels (k, j, i) in one pass, where the bundle names no window
+ROOM = 16  # voxels that a view of an image may be longer than it
 # Which connected parts of a label map stay: the rule's key and its text for people.
 LARGEST_PART_RULES = {
     "each": "of each structure the largest connected part",
@@ -27,6 +30,18 @@ def window_shape(settings: Json) -> Triple:
         return WINDOW
     k, j, i = settings["window"]
     return int(k), int(j), int(i)
+
+
+def window_for(settings: Json, shape: Triple) -> Triple:
+    """Voxels (k, j, i) of one pass over an image of this shape.
+
+    As `window_shape`; but all, and more, of an image of at most "whole_vox" voxels, where the bundle's
+    "preprocessing" states that: it takes one pass where windows that overlap take several.
+    """
+    if prod(map(float, shape)) <= float(settings.get("whole_vox") or 0):
+        k, j, i = (length + ROOM for length in shape)
+        return k, j, i
+    return window_shape(settings)
 
 
 def largest_part_rule(settings: Json) -> str | None:

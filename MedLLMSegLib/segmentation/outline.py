@@ -13,7 +13,7 @@ from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.registry.segmenter_settings import window_shape
+from MedLLMSegLib.registry.segmenter_settings import window_for
 
 from .clean import largest_component
 from .inference import predict_scores
@@ -78,7 +78,7 @@ def outline(
     """
     array, way_in = prepare(volume, grid, Preparation.from_settings(model.settings).grey)
     way_back = Restore(request.grid, way_in.crop)
-    window = window_shape(model.settings)
+    window = window_for(model.settings, way_back.crop.shape)
     precision = model.precision_for(array, window, progress).name
     reach = reach_of(way_back)
     if model.anatomy is None and not request.needs_all_classes:

@@ -24,7 +24,7 @@ from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
-from MedLLMSegLib.registry.segmenter_settings import window_shape
+from MedLLMSegLib.registry.segmenter_settings import window_for
 
 from .cascade import outline_sides
 from .finish import finish
@@ -188,6 +188,7 @@ def _outlines(
             " asked for; leave the side out."
         )
     grid = checked_whole_grid(volume, Preparation.from_settings(model.settings))
+    request.check_memory(len(model.structures), model.reading.outputs, grid)
     return [outline(volume, model, grid, request, progress)], ()
 
 
@@ -219,7 +220,7 @@ def predict_probabilities(
     """
     array, way_back = prepare_whole(volume, Preparation.from_settings(settings))
     probabilities = mean_probabilities(
-        network, array, device, window_shape(settings), progress=progress
+        network, array, device, window_for(settings, way_back.crop.shape), progress=progress
     )
     result = np.zeros((len(probabilities), *volume.array.shape), np.float32)
     result[0] = 1

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.memory import free_memory_gb
 from MedLLMSegLib.core.segmentation import Structure
 
 from .kept_precision import FP32
@@ -30,6 +32,25 @@ class OutputRequest:
     def __post_init__(self) -> None:
         if self.augment < 0:
             raise UserError(f"{self.augment} more views were asked for; give 0 or more.")
+
+    def check_memory(self, structures: int, outputs: int, network_grid: Grid) -> None:
+        """Raise `UserError` where the maps would not fit into the memory that is free.
+
+        structures: of the model. outputs: of its network, on its grid of the whole scan.
+        """
+        if not self.needs_all_classes:
+            return
+        maps = self.probabilities * structures + self.uncertainty
+        scan_voxels = prod(map(float, self.grid.shape))
+        network_voxels = prod(map(float, network_grid.shape))
+        needed_gb = 4 * (maps * scan_voxels + outputs * network_voxels) / 1e9
+        free_gb = free_memory_gb()
+        if free_gb is not None and needed_gb > free_gb:
+            raise UserError(
+                f"The probabilities of {structures} structures take {needed_gb:.1f} GB for this"
+                f" scan, and {free_gb:.1f} GB are free; leave out what needs them (probabilities,"
+                " uncertainty, more views), or ask for a coarser resolution of the result."
+            )
 
     @property
     def needs_all_classes(self) -> bool:

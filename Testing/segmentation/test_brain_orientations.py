@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from MedLLMSegLib.anatomy.brain import brain_label_table, brain_structures
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.registry.network_config import BRAIN
+from MedLLMSegLib.registry.segmenter_settings import window_for
+from MedLLMSegLib.segmentation import result_maps
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
 
 TINY = replace(BRAIN, stem_channels=(4, 8, 8, 8), width=24, heads=2, depth=1, llm=None)
@@ -86,3 +89,22 @@ def test_a_mirrored_head_is_another_head(model):
     mirrored = Volume(scan.array[:, :, ::-1].copy(), scan.ijk_to_ras, "mirrored")
     found = segment(mirrored, model).labels.array[:, :, ::-1]
     assert (found != segment(scan, model).labels.array).any()
+
+
+def test_a_head_goes_through_whole_up_to_a_number_of_voxels(model):
+    settings = {"window": [16, 16, 32], "whole_vox": 20 * 24 * 20}
+    assert all(
+        w >= n for w, n in zip(window_for(settings, (20, 24, 20)), (20, 24, 20), strict=True)
+    )
+    assert window_for(settings, (20, 24, 21)) == (16, 16, 32)
+    assert window_for({"window": [16, 16, 32]}, (20, 24, 20)) == (16, 16, 32)
+
+
+def test_maps_that_do_not_fit_are_refused_before_the_work(model, monkeypatch):
+    scan = head((1.0, 1.0, 1.0))
+    monkeypatch.setattr(result_maps, "free_memory_gb", lambda: 1e-3)
+    with pytest.raises(UserError, match=r"32 structures take .* GB for this scan, and 0.0 GB"):
+        segment(scan, model, probabilities=True)
+    assert segment(scan, model).probabilities is None
+    monkeypatch.setattr(result_maps, "free_memory_gb", lambda: None)  # not known: it is tried
+    assert len(segment(scan, model, probabilities=True).probabilities.array) == 32
