@@ -35,8 +35,8 @@ def window_shape(settings: Json) -> Triple:
 def window_for(settings: Json, shape: Triple) -> Triple:
     """Voxels (k, j, i) of one pass over an image of this shape.
 
-    As `window_shape`; but all, and more, of an image of at most "whole_vox" voxels, where the bundle's
-    "preprocessing" states that: it takes one pass where windows that overlap take several.
+    As `window_shape`; but all, and more, of an image of at most "whole_vox" voxels, where the
+    bundle's "preprocessing" states that: one pass in place of several windows that overlap.
     """
     if prod(map(float, shape)) <= float(settings.get("whole_vox") or 0):
         k, j, i = (length + ROOM for length in shape)

@@ -26,6 +26,7 @@ from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
 
+from .brain_checks import checked_head
 from .cascade import outline_sides
 from .finish import finish
 from .inference import cpu_fallback_stage, free_memory, memory_notes
@@ -93,7 +94,8 @@ def segment(
     request = OutputRequest(grid, probabilities, uncertainty, augment)
     result = _run_where_it_fits(volume, model, side, request, reporter)
     reporter("done", 1.0)
-    segmentation = with_intracranial(volume, _segmentation(volume, grid, result, model.entry.id))
+    segmentation = checked_head(volume, _segmentation(volume, grid, result, model.entry.id))
+    segmentation = with_intracranial(volume, segmentation)
     return replace(segmentation, seconds=time.monotonic() - began)
 
 

@@ -1,0 +1,52 @@
+"""What a model of the whole brain refuses, and what it warns of: no head, and too few slices."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from MedLLMSegLib.anatomy.brain import is_whole_brain
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.core.volume import Volume
+
+FEWEST_SLICES = 10
+# Less than this of brain, and less than this share of a scan that is smaller, is no head. An early
+# network found 2 and 22 mL in a CT of the belly and in a small MR of the body, and 1,300 mL and
+# more in heads.
+LEAST_BRAIN_ML, LEAST_SHARE = 100.0, 0.2
+FLUID_AROUND = "csf"  # found beside anything
+
+
+def checked_head(volume: Volume, segmentation: Segmentation) -> Segmentation:
+    """The result of a scan in which there is a brain, with a note where the scan has few slices;
+    that of another model as it is.
+
+    Raises `UserError` where there is no brain.
+    """
+    if not is_whole_brain(segmentation.structures):
+        return segmentation
+    labels = segmentation.labels
+    voxels = np.bincount(labels.array.ravel(), minlength=256)  # of each label
+    brain = sum(int(voxels[s.label]) for s in segmentation.structures if s.key != FLUID_AROUND)
+    brain_ml = brain * float(labels.grid.voxel_ml)
+    scan_ml = float(volume.array.size * volume.grid.voxel_ml)
+    if brain_ml < min(LEAST_BRAIN_ML, LEAST_SHARE * scan_ml):
+        raise UserError(
+            f'No brain was found in "{volume.name}" ({brain_ml:.0f} mL look like one); load an MR'
+            " scan of the head."
+        )
+    return replace(segmentation, notes=(*segmentation.notes, *notes_on_slices(volume)))
+
+
+def notes_on_slices(volume: Volume) -> tuple[str, ...]:
+    """What the user should know of a scan with few slices."""
+    slices = min(volume.array.shape)
+    if slices >= FEWEST_SLICES:
+        return ()
+    count = "one slice" if slices == 1 else f"{slices} slices"
+    return (
+        f"The scan has only {count}: what lies between and beyond is not seen, so outlines and"
+        " volumes are rough.",
+    )
