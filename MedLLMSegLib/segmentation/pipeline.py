@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.progress import Progress, Report
@@ -92,7 +93,7 @@ def segment(
     elif precision != AUTO:
         model = model.with_precision(precision)
     request = OutputRequest(grid, probabilities, uncertainty, augment)
-    result = _run_where_it_fits(volume, model, side, request, reporter)
+    result = _run_in_order(volume, model, side, request, reporter)
     reporter("done", 1.0)
     segmentation = checked_head(volume, _segmentation(volume, grid, result, model.entry.id))
     segmentation = with_intracranial(volume, segmentation)
@@ -119,6 +120,33 @@ def expected_structures(volume: Volume, model: SegmenterModel) -> tuple[Structur
     In a crop around one organ they have no sides.
     """
     return model.structures_for(lateral=model.localizer is not None and not is_crop(volume))
+
+
+def _run_in_order(
+    volume: Volume,
+    model: SegmenterModel,
+    side: str | None,
+    request: OutputRequest,
+    progress: Progress,
+) -> RunResult:
+    """Run the model on the scan in the body's order of axes, and give the maps in the stored one.
+
+    So a scan gets the same labels to the voxel in whatever order its axes are stored. A model
+    that looks along the scan's own axes, or in crops, gets the scan as it is.
+    """
+    order = AxisOrder.of(volume.grid)
+    in_body_axes = model.anatomy is None and model.settings.get("axes", "ras") == "ras"
+    if order.changes_nothing or not in_body_axes:
+        return _run_where_it_fits(volume, model, side, request, progress)
+    ordered = replace(
+        volume,
+        array=np.ascontiguousarray(order.ordered(volume.array)),
+        ijk_to_ras=order.ordered_grid(volume.grid).ijk_to_ras,
+        forms=None,
+    )
+    there = replace(request, grid=order.ordered_grid(request.grid))
+    result = _run_where_it_fits(ordered, model, side, there, progress)
+    return replace(result, maps=result.maps.in_stored_order(order))
 
 
 def _run_where_it_fits(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
+from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.memory import free_memory_gb
@@ -77,6 +78,15 @@ class ResultMaps:
         """Whether there are maps to fill in from every class's probability."""
         return self.probabilities is not None or self.uncertainty is not None
 
+    def in_stored_order(self, order: AxisOrder) -> ResultMaps:
+        """The same of a scan whose axes were brought into an order before; large maps are views."""
+        return replace(
+            self,
+            labels=np.ascontiguousarray(order.stored(self.labels)),
+            probabilities=_stored(order, self.probabilities),
+            uncertainty=_stored(order, self.uncertainty),
+        )
+
     @classmethod
     def empty(cls, structures: Sequence[Structure], request: OutputRequest) -> ResultMaps:
         """All background, with no uncertainty."""
@@ -92,6 +102,10 @@ class ResultMaps:
             probabilities=probabilities,
             uncertainty=uncertainty,
         )
+
+
+def _stored(order: AxisOrder, array: NDArray[np.float32] | None) -> NDArray[np.float32] | None:
+    return None if array is None else order.stored(array)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,12 +10,14 @@ from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.segmentation.brain_checks import checked_head
 
+BRAIN = brain_structures()
+
 
 def scan(shape=(20, 60, 60), spacing_mm=3.0):
     return Volume(np.zeros(shape, np.float32), np.diag([spacing_mm] * 3 + [1.0]), "belly")
 
 
-def result(volume, brain_ml, label=2, structures=brain_structures()):
+def result(volume, brain_ml, label=2, structures=BRAIN):
     labels = np.zeros(volume.array.shape, np.uint8)
     labels.reshape(-1)[: round(brain_ml / volume.grid.voxel_ml)] = label
     return Segmentation(volume.with_array(labels), structures, notes=("before",))

@@ -110,3 +110,17 @@ def test_maps_that_do_not_fit_are_refused_before_the_work(model, monkeypatch):
     assert segment(scan, model).probabilities is None
     monkeypatch.setattr(result_maps, "free_memory_gb", lambda: None)  # not known: it is tried
     assert len(segment(scan, model, probabilities=True).probabilities.array) == 32
+
+
+def test_maps_come_back_in_the_order_of_the_scans_axes(model):
+    scan, order = head((1.0, 1.0, 1.0)), ((2, 0, 1), (-1, 1, -1))
+    wanted = segment(scan, model, probabilities=True, uncertainty=True)
+    found = segment(stored_as(scan, *order), model, probabilities=True, uncertainty=True)
+    np.testing.assert_array_equal(
+        as_it_was(found.uncertainty.array, *order), wanted.uncertainty.array
+    )
+    for channel in (3, 20):
+        np.testing.assert_array_equal(
+            as_it_was(found.probabilities.array[channel], *order),
+            wanted.probabilities.array[channel],
+        )
