@@ -16,12 +16,13 @@ FEWEST_SLICES = 10
 # network found 2 and 22 mL in a CT of the belly and in a small MR of the body, and 1,300 mL and
 # more in heads.
 LEAST_BRAIN_ML, LEAST_SHARE = 100.0, 0.2
+LEAST_CERTAINTY = 0.5  # mean probability of a structure over its own voxels: less likely than not
 FLUID_AROUND = "csf"  # found beside anything
 
 
 def checked_head(volume: Volume, segmentation: Segmentation) -> Segmentation:
-    """The result of a scan in which there is a brain, with a note where the scan has few slices;
-    that of another model as it is.
+    """The result of a scan in which there is a brain, with notes on few slices and on what the
+    network is unsure of; that of another model as it is.
 
     Raises `UserError` where there is no brain.
     """
@@ -37,7 +38,8 @@ def checked_head(volume: Volume, segmentation: Segmentation) -> Segmentation:
             f'No brain was found in "{volume.name}" ({brain_ml:.0f} mL look like one); load an MR'
             " scan of the head."
         )
-    return replace(segmentation, notes=(*segmentation.notes, *notes_on_slices(volume)))
+    notes = (*segmentation.notes, *notes_on_slices(volume), *notes_on_certainty(segmentation))
+    return replace(segmentation, notes=notes)
 
 
 def notes_on_slices(volume: Volume) -> tuple[str, ...]:
@@ -49,4 +51,19 @@ def notes_on_slices(volume: Volume) -> tuple[str, ...]:
     return (
         f"The scan has only {count}: what lies between and beyond is not seen, so outlines and"
         " volumes are rough.",
+    )
+
+
+def notes_on_certainty(segmentation: Segmentation) -> tuple[str, ...]:
+    """Which structures the network is unsure of, by its own probabilities."""
+    unsure = [
+        s.name
+        for s in segmentation.structures
+        if segmentation.confidence.get(s.label, 1.0) < LEAST_CERTAINTY
+    ]
+    if not unsure:
+        return ()
+    return (
+        f"The model is unsure of these, with a mean probability below {LEAST_CERTAINTY:g} over"
+        f" their voxels: {', '.join(unsure)}. Look at them first.",
     )

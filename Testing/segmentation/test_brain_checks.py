@@ -1,5 +1,7 @@
 """No head and few slices are said in words; other models are left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -55,3 +57,11 @@ def test_another_model_is_left_alone():
     volume = scan((5, 60, 60))
     other = result(volume, 0, structures=hippocampus_structures(True))
     assert checked_head(volume, other) is other
+
+
+def test_what_the_network_is_unsure_of_is_named():
+    volume = scan()
+    found = replace(result(volume, 300), confidence={2: 0.9, 17: 0.49, 53: float("nan"), 24: 0.5})
+    (_before, note) = checked_head(volume, found).notes
+    assert "Left hippocampus. Look" in note
+    assert "Right" not in note and "CSF" not in note
