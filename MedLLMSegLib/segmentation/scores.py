@@ -25,6 +25,7 @@ MOST_NUMBERS = 255  # of winners, background included
 SMALLEST = 1e-12  # probability whose logarithm is taken
 SLAB_PLANES = 8
 CHUNK_VOX = 1_000_000  # whose values are computed at once
+DENSE_SHARE = 0.3  # of voxels whose certainty is needed: above it, that of all is computed
 
 
 @dataclass(frozen=True)
@@ -240,11 +241,23 @@ class ScoresGather:
         if not around.any():
             return
         mixed = differs(around, self._reach)[first - low :][: logits.shape[1]].reshape(-1)
-        winner = self._winner[planes].view(-1)
-        places = (mixed | (winner > 0)).nonzero()[:, 0]  # (n,)
+        needed = mixed | (self._winner[planes].view(-1) > 0)
+        if needed.float().mean() > DENSE_SHARE:  # then plane by plane is quicker
+            self._certainty[planes] = self._certainty_of(logits, weights)
+            needed = mixed
         own_weights = None if weights is None else weights.reshape(-1)
-        for some in places.split(CHUNK_VOX):  # type: ignore[no-untyped-call]
-            self._keep(logits, own_weights, mixed, some, planes)
+        for places in needed.nonzero()[:, 0].split(CHUNK_VOX):
+            self._keep(logits, own_weights, mixed, places, planes)
+
+    def _certainty_of(self, logits: Tensor, weights: Tensor | None) -> Tensor:
+        """float16 (planes, ...): the probability of the winning class, everywhere."""
+        certainty = torch.empty(logits.shape[1:], dtype=torch.float16, device=logits.device)
+        for plane in range(logits.shape[1]):
+            values = logits[: self.reading.classes, plane].float() / self.reading.temperature
+            if weights is not None:
+                values = values / weights[plane]
+            certainty[plane] = 1 / (values - values.max(dim=0).values).exp_().sum(dim=0)
+        return certainty
 
     def _keep(
         self,

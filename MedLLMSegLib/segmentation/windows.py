@@ -18,7 +18,7 @@ from MedLLMSegLib.core.types import Triple
 
 SIGMA = 0.125  # of the Gaussian weights, in window lengths along each axis
 SMALLEST_WEIGHT = 1e-3
-MOST_BYTES = 400e6  # of float32 sums; larger ones are held as float16
+MOST_BYTES = 600e6  # of float32 sums; larger ones are held as float16
 LARGEST_HALF = 1000.0  # of the first window's logits: sums then stay far below float16's 65,504
 
 # image (1, 1, k, j, i) -> logits (1, C, k, j, i)
@@ -117,7 +117,7 @@ def slabs_of_logits(
             _, y, x = axis_first(corner, axis)
             _, height, width = weights.shape
             inside = (slice(y, y + height), slice(x, x + width))
-            sums[(slice(None), slice(None), *inside)].addcmul_(logits.movedim(axis + 1, 1), weights)
+            _add(sums[(slice(None), slice(None), *inside)], logits.movedim(axis + 1, 1), weights)
             counts[(slice(None), *inside)].add_(weights)
     if sums is not None:
         yield sums, counts
@@ -145,9 +145,18 @@ def _empty_sums(logits: Tensor, room: Triple) -> Tensor:
     return torch.zeros((len(logits), *room), device=logits.device, dtype=kind)
 
 
+def _add(sums: Tensor, logits: Tensor, weights: Tensor) -> None:
+    """sums += logits * weights; mixed kinds of numbers in one operation are slow."""
+    if sums.dtype == torch.float32:
+        sums.addcmul_(logits, weights)
+    else:
+        sums.add_((logits * weights).to(sums.dtype))
+
+
 def _move_up(array: Tensor, axis: int, planes: int) -> None:
     """Take the first planes out and append as many that are empty, in place."""
     stay = array.shape[axis] - planes
-    if stay:
-        array.narrow(axis, 0, stay).copy_(array.narrow(axis, planes, stay).clone())
+    for first in range(0, stay, planes):  # what is copied at once does not overlap
+        count = min(planes, stay - first)
+        array.narrow(axis, first, count).copy_(array.narrow(axis, first + planes, count))
     array.narrow(axis, stay, planes).zero_()
