@@ -180,7 +180,7 @@ def test_a_fine_ellipsoid_on_thick_slices_is_what_fills_half_a_voxel(grids):
     truth = share_within(scan, RADII_MM, (12, 2, 2)) > 0.5
     averaged = dice(resample(shape, fine, scan) > 0.5, truth)
     point = dice(resample(shape, fine, scan, average=False) > 0.5, truth)
-    assert averaged >= 0.985
+    assert averaged >= 0.98
     assert averaged >= point - 0.004
 
 
