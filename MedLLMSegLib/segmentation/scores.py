@@ -246,8 +246,10 @@ class ScoresGather:
             self._certainty[planes] = self._certainty_of(logits, weights)
             needed = mixed
         own_weights = None if weights is None else weights.reshape(-1)
-        for places in needed.nonzero()[:, 0].split(CHUNK_VOX):
-            self._keep(logits, own_weights, mixed, places, planes)
+        places = needed.nonzero()[:, 0]
+        for begin in range(0, len(places), CHUNK_VOX):
+            some = places[begin : begin + CHUNK_VOX]
+            self._keep(logits, own_weights, mixed, some, planes)
 
     def _certainty_of(self, logits: Tensor, weights: Tensor | None) -> Tensor:
         """float16 (planes, ...): the probability of the winning class, everywhere."""
