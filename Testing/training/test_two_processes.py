@@ -32,7 +32,8 @@ def train_both(data, output):
     # Without dropout, whose masks each process draws for itself.
     config = replace(QUICK, steps=4, batch=4, optimiser="muon")
     trainer = toy_trainer(Path(output) / "loop", config, dropout=0.0)
-    print("world size", trainer.fabric.world_size, flush=True)
+    sys.stdout.write(f"world size {trainer.fabric.world_size}\n")  # in one piece: two write at once
+    sys.stdout.flush()
     trainer.run()
     return cli.main([*COMMAND, "--data", str(data), "--output", str(Path(output) / "command")])
 
