@@ -54,7 +54,7 @@ def _add_class_maps(maps: ResultMaps, outline: Outline, label_of_number: NDArray
     """Probabilities and uncertainty, slab by slab."""
     assert outline.probabilities is not None
     channel = {label: place for place, label in enumerate(maps.confidence)}
-    reading = outline.scores.reading
+    reading = outline.reading
     for values, box in restore_slabs(outline.probabilities, outline.way_back):
         probabilities = reading.probabilities(values)  # (numbers, k, j, i)
         if maps.uncertainty is not None:

@@ -98,13 +98,12 @@ def memory_notes(stages: Iterable[str], device: torch.device) -> tuple[str, ...]
 class _Attempt:
     """One way to run a network.
 
-    tile: voxels (k, j, i) at once. stage: the name that is reported. precision: "fp32" or "bf16".
+    tile: voxels (k, j, i) at once. stage: the name that is reported.
     """
 
     device: torch.device
     tile: Triple
     stage: str = "segment"
-    precision: str = FP32
 
     def with_smaller_tiles(self) -> _Attempt:
         """Half the tile along each axis, down to `SMALLEST_TILE`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from MedLLMSegLib.core.resampling import SeparableTaps
 from MedLLMSegLib.core.types import Triple
 
 from .prepare import Restore
-from .scores import Scores
+from .scores import Scores, extremes
 
 MIXED = 255  # no winner's number is as high
 CHUNK_VOX = 4_000_000
@@ -178,20 +178,9 @@ def _codes(winner: Tensor, widths: Triple) -> Tensor:
     """uint8 (K, J, I): the winner of the voxels from here to ``widths`` further on; `MIXED` where
     they have several.
     """
-    low, high = winner, winner
-    for axis, width in enumerate(widths):
-        low = _forward(low, axis, width, torch.minimum)
-        high = _forward(high, axis, width, torch.maximum)
+    k, j, i = widths
+    low, high = extremes(winner, before=(0, 0, 0), after=(k - 1, j - 1, i - 1))
     return torch.where(low == high, low, MIXED).to(torch.uint8)
-
-
-def _forward(array: Tensor, axis: int, width: int, choose: Callable[..., Tensor]) -> Tensor:
-    pooled = array.clone()
-    for shift in range(1, min(width, array.shape[axis])):
-        stay = array.shape[axis] - shift
-        part = pooled.narrow(axis, 0, stay)
-        choose(part, array.narrow(axis, shift, stay), out=part)
-    return pooled
 
 
 def _tapped(values: Tensor, axis: int, index: Tensor, weight: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from .kept_precision import FP32
 from .loaded_segmenter import SegmenterModel
 from .prepare import Preparation, Restore, prepare
 from .result_maps import OutputRequest
-from .scores import Scores
+from .scores import Reading, Scores
 from .uncertainty import make_views, mean_probabilities
 from .way_back import reach_of
 
@@ -30,16 +30,25 @@ from .way_back import reach_of
 class Outline:
     """What the network said on a grid, and how that lies in the result.
 
-    scores: on `way_back.crop`. probabilities: float32 [classes, k, j, i] on it, or None where
-    nobody needs all of them. side: "left" or "right" of an organ that has one, else None.
-    precision: "fp32" or "bf16", of the network.
+    reading: of the network. kept: its scores on `way_back.crop`, or None. probabilities: float32
+    [classes, k, j, i] on it, or None where nobody needs all of them. side: "left" or "right" of an
+    organ that has one, else None. precision: "fp32" or "bf16", of the network.
     """
 
-    scores: Scores
     way_back: Restore
+    reading: Reading
     side: str | None = None
+    kept: Scores | None = None
     probabilities: Array | None = None
     precision: str = FP32
+
+    @cached_property
+    def scores(self) -> Scores:
+        """What the way back needs; made from the probabilities where those are all at hand."""
+        if self.kept is not None:
+            return self.kept
+        values = torch.from_numpy(self.probabilities)
+        return Scores.of_values(self.reading, values, reach_of(self.way_back))
 
     @cached_property
     def organ(self) -> NDArray[np.bool_]:
@@ -80,7 +89,6 @@ def outline(
     way_back = Restore(request.grid, way_in.crop)
     window = window_for(model.settings, way_back.crop.shape)
     precision = model.precision_for(array, window, progress).name
-    reach = reach_of(way_back)
     if model.anatomy is None and not request.needs_all_classes:
         scores = predict_scores(
             model.network,
@@ -88,11 +96,11 @@ def outline(
             model.device,
             window,
             reading=model.reading,
-            reach=reach,
+            reach=reach_of(way_back),
             progress=progress,
             precision=precision,
         )
-        return Outline(scores, way_back, side, None, precision)
+        return Outline(way_back, model.reading, side, kept=scores, precision=precision)
     flips = () if model.anatomy else model.settings.get("flips", ())
     probabilities = mean_probabilities(
         model.network,
@@ -104,5 +112,4 @@ def outline(
         progress=progress,
         precision=precision,
     )
-    scores = Scores.of_values(model.reading, torch.from_numpy(probabilities), reach)
-    return Outline(scores, way_back, side, probabilities, precision)
+    return Outline(way_back, model.reading, side, probabilities=probabilities, precision=precision)

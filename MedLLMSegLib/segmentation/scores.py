@@ -285,21 +285,31 @@ class ScoresGather:
 
 def differs(numbers: Tensor, reach: Triple) -> Tensor:
     """uint8 (K, J, I) -> bool: whether not all voxels within ``reach`` (k, j, i) are equal."""
-    low, high = numbers, numbers
-    for axis, distance in enumerate(reach):
-        low = _pooled(low, axis, distance, torch.minimum)
-        high = _pooled(high, axis, distance, torch.maximum)
+    low, high = extremes(numbers, before=reach, after=reach)
     return low != high
 
 
-def _pooled(array: Tensor, axis: int, distance: int, choose: Callable[..., Tensor]) -> Tensor:
-    """The least or the greatest of the voxels up to ``distance`` away along an axis."""
+def extremes(numbers: Tensor, before: Triple, after: Triple) -> tuple[Tensor, Tensor]:
+    """The least and the greatest of the voxels from ``before`` back to ``after`` on, (k, j, i)."""
+    low, high = numbers, numbers
+    for axis, spans in enumerate(zip(before, after, strict=True)):
+        low = _pooled(low, axis, spans, torch.minimum)
+        high = _pooled(high, axis, spans, torch.maximum)
+    return low, high
+
+
+def _pooled(
+    array: Tensor, axis: int, spans: tuple[int, int], choose: Callable[..., Tensor]
+) -> Tensor:
+    """The chosen one of the voxels so far back and so far on along an axis."""
     pooled = array.clone()
-    for shift in range(1, min(distance, array.shape[axis] - 1) + 1):
-        stay = array.shape[axis] - shift
-        for to, source in ((0, shift), (shift, 0)):
-            part = pooled.narrow(axis, to, stay)
-            choose(part, array.narrow(axis, source, stay), out=part)
+    length = array.shape[axis]
+    for shift in range(1, min(max(spans), length - 1) + 1):
+        stay = length - shift
+        for span, to, source in ((spans[0], shift, 0), (spans[1], 0, shift)):
+            if shift <= span:
+                part = pooled.narrow(axis, to, stay)
+                choose(part, array.narrow(axis, source, stay), out=part)
     return pooled
 
 

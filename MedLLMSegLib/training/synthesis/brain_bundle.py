@@ -6,7 +6,6 @@ What ships are the averaged weights, the running statistics of batch normalisati
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from MedLLMSegLib.training.segmenter.bundle.segmenter_card import bundle_licence
 from MedLLMSegLib.training.shipped_models import SHIPPED
 from MedLLMSegLib.training.small_checkpoint import SmallCheckpoint, checkpoint_of, read_small
 
-from .head_maps import label_map_file
+from .head_maps import label_map_file, split_names
 
 SMALL = "small.safetensors"  # in a training's folder: the weights, worth keeping
 BUNDLE = "bundle"  # in a training's folder
@@ -154,15 +153,10 @@ def _shipped_tensors(average: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def map_digests(folder: str | Path) -> Json:
     """{"train": {name: sha256 of the file}, "val": ...} of the maps that were trained on."""
     folder = Path(folder)
-    try:
-        splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-        names = {part: [str(name) for name in splits[part]] for part in ("train", "val")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'"{folder}" has no splits.json with the lists "train" and "val"; give the folder of'
-            " the label maps that the training had."
-        ) from error
-    return {part: {stem: _sha256(folder, stem) for stem in stems} for part, stems in names.items()}
+    return {
+        part: {stem: _sha256(folder, stem) for stem in stems}
+        for part, stems in split_names(folder).items()
+    }
 
 
 def _sha256(folder: Path, stem: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,21 @@ class HeadMap:
     sides: np.ndarray
     numbers: tuple[int, ...]
     centre_vox: tuple[float, float, float]
+
+
+def split_names(folder: Path) -> dict[str, list[str]]:
+    """{"train": [names], "val": [names]} of a folder's label maps.
+
+    Raises `UserError` where the folder states none.
+    """
+    try:
+        splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
+        return {part: [str(name) for name in splits[part]] for part in ("train", "val")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f'"{folder}" has no splits.json with the names of the label maps to train on ("train")'
+            ' and to score ("val"); give the folder brain_labelmaps of the shared data.'
+        ) from error
 
 
 def label_map_file(folder: Path, stem: str) -> Path:

@@ -33,7 +33,7 @@ from MedLLMSegLib.training.small_checkpoint import (
 from MedLLMSegLib.training.trainer import Trainer
 
 from .brain_bundle import NO_TOKENS, SMALL, config_of_arm
-from .head_maps import HeadMap, label_map_file, load_head_map
+from .head_maps import HeadMap, label_map_file, load_head_map, split_names
 from .synthetic_heads import HeadsConfig, SyntheticHeads
 
 USUAL_MINUTES = 60.0
@@ -127,14 +127,7 @@ def train_brain(
 def read_maps(source: str | Path, progress: Progress) -> HeadMaps:
     """The label maps to train on and to score. Raises `UserError` where the folder states none."""
     folder = Path(source)
-    try:
-        splits = json.loads((folder / "splits.json").read_text(encoding="utf-8"))
-        names = {part: [str(name) for name in splits[part]] for part in ("train", "val")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f'"{folder}" has no splits.json with the names of the label maps to train on ("train")'
-            ' and to score ("val"); give the folder brain_labelmaps of the shared data.'
-        ) from error
+    names = split_names(folder)
     maps: HeadMaps = {}
     for part, stems in names.items():
         maps[part] = []
