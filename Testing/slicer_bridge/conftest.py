@@ -4,6 +4,7 @@ The PyPI package `slicer-core` brings it; without it the tests of nodes and logi
 say so.
 """
 
+import gc
 import importlib.util
 import json
 import types
@@ -99,9 +100,19 @@ def slicer_scene(tmp_path_factory):
 
 @pytest.fixture
 def scene(slicer_scene):
-    """The session's scene, without_scene after each test."""
+    """The session's scene, empty after each test."""
+    _refresh_hierarchy(slicer_scene)
     yield slicer_scene
     slicer_scene.Clear(0)
+
+
+def _refresh_hierarchy(scene):
+    """A test's traceback may keep the hierarchy of its scene alive, and the scene goes on to name
+    it after `Clear`, though it no longer holds it.
+    """
+    if not scene.IsNodePresent(scene.GetSubjectHierarchyNode()):
+        gc.collect()
+    assert scene.IsNodePresent(scene.GetSubjectHierarchyNode())
 
 
 @pytest.fixture
