@@ -26,6 +26,7 @@ class ResultSection:
         )
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
+        ui.editButton.connect("clicked(bool)", self.onEdit)
         ui.copyPythonButton.connect(
             "clicked(bool)", lambda: self._copy_call(widget.logic.pythonLines)
         )
@@ -104,6 +105,14 @@ class ResultSection:
                 volumetry=None,
             )
         self.widget.update()
+
+    def onEdit(self) -> None:
+        from MedLLMSegLib.slicer_bridge.scene.segment_editor import edit_segmentation
+
+        try:
+            edit_segmentation(self.node, self.widget.parameters.inputVolume)
+        except Exception as error:
+            self.widget.change(message=self.widget.log.sentence(error), notes=())
 
     def onCopyTable(self) -> None:
         copy(copied_table(self.widget.panel))

@@ -186,6 +186,11 @@ def _result(panel: Panel) -> dict:
             ),
         },
         "restoreButton": {"enabled": panel.can_restore and not wait, "toolTip": wait or restore},
+        "editButton": {
+            "toolTip": _("Open {segmentation} in the Segment Editor, over its scan.").format(
+                segmentation=panel.result
+            )
+        },
         "uncertaintyCheckBox": {"toolTip": overlay},
     }
 
