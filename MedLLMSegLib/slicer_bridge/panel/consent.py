@@ -73,7 +73,7 @@ class Consent:
 
     def fail(self, task: str, error: Exception) -> None:
         """Show in a task's section why it did not begin."""
-        text = self.widget.log.sentence(error)
+        text = self.widget.log.sentence(error, task)
         fields = _message_fields(task, text)
         if task == "segment":
             self.widget.change(state="failed", **fields)

@@ -171,7 +171,7 @@ class ModelsSection:
             message = work() or ""
             self.widget.log.say(message)
         except Exception as error:
-            message = self.widget.log.sentence(error)
+            message = self.widget.log.sentence(error, "models")
         self.widget.change(models_message=message)
 
     def _ask_folder(self) -> str:

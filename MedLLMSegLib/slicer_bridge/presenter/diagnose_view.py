@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from .error_details import copy_details_button
 from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
 from .panel_state import AWAITING_CONSENT, BUSY, Panel
 from .panel_texts import consent_text, facts_table, memory_text, stage_text, with_mark
@@ -126,7 +127,8 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     is_own_task = panel.task == "diagnose"
     active = is_own_task and panel.state in BUSY
-    text = with_mark(*_message(panel, is_own_task))
+    shown, mark = _message(panel, is_own_task)
+    text = with_mark(shown, mark)
     chosen = next((m for m in panel.classifiers if m.entry.id == panel.classifier), None)
     return {
         "diagnoseButton": _button(panel),
@@ -136,6 +138,7 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
         },
         "diagnoseProgressBar": {"visible": active, **progress_bar(panel)},
         "diagnoseStatusLabel": {"text": text, "visible": bool(text)},
+        "diagnoseCopyDetailsButton": copy_details_button(panel, shown),
         "classifierComboBox": {"visible": bool(panel.classifiers), "enabled": not active},
         "classifierNameLabel": {"visible": bool(panel.classifiers)},
         "classifierLabel": {"text": classifier_details(chosen) if chosen else NO_CLASSIFIER},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from .error_details import copy_details_button
 from .panel_state import AWAITING_CONSENT, Panel
 from .panel_texts import breakable, facts_table, memory_text
 from .task_button import wait_for_run
@@ -102,6 +103,7 @@ def _models_section(panel: Panel) -> dict:
             "text": breakable(panel.models_message)
             or (_about(entry, panel.own) if entry else unusable)
         },
+        "modelsCopyDetailsButton": copy_details_button(panel, panel.models_message),
         **{
             name: {
                 "enabled": not busy,

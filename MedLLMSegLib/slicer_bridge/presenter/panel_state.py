@@ -13,6 +13,19 @@ LEAST_PAIRS = 2  # one case to train on and one to validate
 
 
 @dataclass(frozen=True)
+class Failure:
+    """The last error, for **Copy details**.
+
+    task: what was tried: "segment", "train", "diagnose" or "models". sentence: as it was shown.
+    clean_text: the sentence and its traceback without patient data.
+    """
+
+    task: str
+    sentence: str
+    clean_text: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """Everything that decides what the panel shows.
 
@@ -24,6 +37,7 @@ class Panel:
         for.
     stage, fraction (0 to 1, None if not known), seconds_left: the progress. stoppable: the
         installation can be cancelled.
+    failure: the last error, None before it.
 
     Of the scan and the models to segment with:
     input: the scan's name. scans: how many are in the scene. loading_sample: MRHead is downloaded.
@@ -72,6 +86,7 @@ class Panel:
     fraction: float | None = 0.0
     stoppable: bool = False
     seconds_left: float | None = None
+    failure: Failure | None = None
     message: str = ""
     notes: tuple[str, ...] = ()
     result: str | None = None
@@ -140,4 +155,5 @@ def without_scene(panel: Panel) -> Panel:
         diagnose_notes=(),
         diagnose_failed=False,
         heated=False,
+        failure=None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from .error_details import copy_details_button
 from .panel_state import AWAITING_CONSENT, BUSY, Panel
 from .panel_texts import consent_text, stage_text, with_mark
 from .task_button import (
@@ -145,8 +146,12 @@ def _progress(panel: Panel) -> dict:
 
 
 def _status(panel: Panel) -> dict:
-    text = with_mark(*_status_text(panel))
-    return {"statusLabel": {"text": text, "visible": bool(text)}}
+    shown, mark = _status_text(panel)
+    text = with_mark(shown, mark)
+    return {
+        "statusLabel": {"text": text, "visible": bool(text)},
+        "copyDetailsButton": copy_details_button(panel, shown),
+    }
 
 
 def _status_text(panel: Panel) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from MedLLMSegLib.registry.catalogue import plain_id
 
+from .error_details import copy_details_button
 from .panel_state import AWAITING_CONSENT, BUSY, LEAST_PAIRS, Panel
 from .panel_texts import consent_text, stage_name, stage_text, time_left, with_mark
 from .task_button import ButtonFace, progress_bar, task_button, why_wait_for_other_task
@@ -95,7 +96,8 @@ def discarded_text(left: Sequence[str]) -> str:
 def train_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     active = panel.task == "train" and panel.state in BUSY
-    text = with_mark(*_message(panel, active))
+    shown, mark = _message(panel, active)
+    text = with_mark(shown, mark)
     return {
         "trainButton": _train_button(panel),
         "trainNotNowButton": {
@@ -104,6 +106,7 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
         },
         "trainProgressBar": {"visible": active, **progress_bar(panel)},
         "trainStatusLabel": {"text": text, "visible": bool(text)},
+        "trainCopyDetailsButton": copy_details_button(panel, shown),
         **_pair_buttons(panel, active),
         "curveButton": _curve_button(panel),
         "discardButton": _discard_button(panel),
