@@ -64,7 +64,8 @@ class NetworkConfig:
     fusion: combine features of several depths and scales.
     decoder: "linear" (one layer, as published) or "conv" (with the stem's skips).
     deep_supervision: while training, the coarser stages of the "conv" decoder give logits too.
-    norm: of the convolutions, "instance" or "batch".
+    norm: of the convolutions, "instance", or "image" (the same in mathematics, and faster on a
+    CPU).
     fold: the stem takes blocks of fold x fold x fold voxels as one place each, and the last layer
     gives each voxel of a block its own logits.
     head: the last layer, "classes" or "queries" (one vector for each structure).
@@ -100,7 +101,7 @@ class NetworkConfig:
         require_choice(self, "position", "learned", "rotary", "none")
         require_choice(self, "attention", "global", "hybrid")
         require_choice(self, "decoder", "linear", "conv")
-        require_choice(self, "norm", "instance", "batch")
+        require_choice(self, "norm", "instance", "image")
         require_choice(self, "head", "classes", "queries")
         require_positive(
             self, "in_channels", "classes", "patch_size", "width", "heads", "mlp_ratio", "fold"
@@ -210,7 +211,7 @@ BRAIN = NetworkConfig(
     stem_channels=(24, 48, 72, 96),
     strides=((2, 2, 2), (2, 2, 2), (2, 2, 2), (1, 1, 1)),
     width=144,
-    norm="batch",
+    norm="image",
     fold=2,
     head="queries",
     sides=True,

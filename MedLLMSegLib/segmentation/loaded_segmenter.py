@@ -208,7 +208,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
     settings = _checked_settings(metadata)
     structures = () if anatomy else _structures(metadata["labels"], config)
     network = _build_network(entry, bundle, config)
-    if config.norm == "batch":  # a sixth faster so, on a CPU
+    if config.norm != "instance":  # a sixth faster so, on a CPU
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     localizer, localizer_entry = None, None
     if metadata.get("localizer"):

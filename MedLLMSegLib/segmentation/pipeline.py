@@ -29,6 +29,7 @@ from MedLLMSegLib.registry.segmenter_settings import window_for
 
 from .brain_checks import checked_head
 from .cascade import outline_sides
+from .closer_look import closer_grid
 from .finish import finish
 from .inference import cpu_fallback_stage, free_memory, memory_notes
 from .intracranial import with_intracranial
@@ -219,7 +220,22 @@ def _outlines(
         )
     grid = checked_whole_grid(volume, Preparation.from_settings(model.settings))
     request.check_memory(len(model.structures), model.reading.outputs, grid)
-    return [outline(volume, model, grid, request, progress)], ()
+    return [_whole_outline(volume, model, grid, request, progress)], ()
+
+
+def _whole_outline(
+    volume: Volume, model: SegmenterModel, grid: Grid, request: OutputRequest, progress: Progress
+) -> Outline:
+    """What is found in a whole scan, at a closer look where the model asks for one."""
+    if model.settings.get("closer_look_mm") is None:
+        return outline(volume, model, grid, request, progress)
+    looking, closer_looking = progress.part(0.0, 0.7), progress.part(0.7, 1.0)
+    first = outline(volume, model, grid, OutputRequest(request.grid), looking)
+    closer = closer_grid(first.scores.winner, grid, model.settings)
+    if closer is None and not request.needs_all_classes:
+        return first
+    model = model.with_precision(first.precision)
+    return outline(volume, model, closer or grid, request, closer_looking)
 
 
 def _notes_on_found(

@@ -83,13 +83,12 @@ def test_a_network_of_few_classes_gives_one_slab():
         assert torch.equal(whole, network(image))
 
 
-def test_batch_norm_is_in_every_block_and_in_no_other_network():
+def test_the_norm_is_in_every_block_and_in_no_other_network():
     def norms(config):
-        return {
-            type(m).__name__ for m in build_network(config).modules() if "Norm3d" in str(type(m))
-        }
+        kinds = {type(m).__name__ for m in build_network(config).modules()}
+        return kinds & {"BatchNorm3d", "ImageNorm", "InstanceNorm3d"}
 
-    assert norms(TINY) == {"BatchNorm3d"}
+    assert norms(TINY) == {"ImageNorm"}
     assert norms(NetworkConfig(llm=None)) == {"InstanceNorm3d"}
 
 

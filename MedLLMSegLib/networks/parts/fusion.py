@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from MedLLMSegLib.core.types import Triple
+
 from .vit import spatial_shape
 
 
@@ -33,12 +35,9 @@ class MultiScaleFusion(nn.Module):
         """sources (B, C_n, K_n, J_n, I_n) each, deepest (B, D, k, j, i) -> (B, D, k, j, i)."""
         grid = spatial_shape(deepest)
         k, j, i = (max(1, n // 2) for n in grid)
-        coarse = F.adaptive_avg_pool3d(deepest, (k, j, i))  # (B, D, k / 2, j / 2, i / 2)
+        coarse = averaged_to(deepest, (k, j, i))  # (B, D, k / 2, j / 2, i / 2)
         context = F.interpolate(coarse, size=grid, mode="trilinear", align_corners=False)
-        on_grid = [
-            source if spatial_shape(source) == grid else F.adaptive_avg_pool3d(source, grid)
-            for source in sources
-        ]  # (B, C_n, k, j, i) each
+        on_grid = [averaged_to(source, grid) for source in sources]  # (B, C_n, k, j, i) each
         projected = [
             project(source)
             for project, source in zip(self.project, [*on_grid, context], strict=True)
@@ -49,3 +48,17 @@ class MultiScaleFusion(nn.Module):
             weight * features for weight, features in zip(by_source, projected, strict=True)
         )  # (B, D, k, j, i)
         return deepest + self.out(fused)
+
+
+def averaged_to(x: Tensor, grid: Triple) -> Tensor:
+    """x (B, C, K, J, I) -> (B, C, *grid), each place the mean of those it covers.
+
+    Where the sizes divide, torch's plain pooling gives the same in a tenth of the time.
+    """
+    sizes = spatial_shape(x)
+    if sizes == grid:
+        return x
+    k, j, i = (size // places for size, places in zip(sizes, grid, strict=True))
+    if (k * grid[0], j * grid[1], i * grid[2]) == sizes:
+        return F.avg_pool3d(x, (k, j, i))
+    return F.adaptive_avg_pool3d(x, grid)

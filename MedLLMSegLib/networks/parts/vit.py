@@ -13,16 +13,39 @@ from MedLLMSegLib.core.types import Triple
 
 from .attention import GridAttention
 
+
+class ImageNorm(nn.Module):
+    """Batch normalisation with each image's own mean and deviation, in training and afterwards.
+
+    In mathematics that is `nn.InstanceNorm3d`. For one image torch's batch normalisation computes
+    the same, and makes no copy where the channels lie last: a sixth faster on a CPU.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, K, J, I) -> the same shape."""
+        if len(x) == 1:
+            return self._normalised(x)
+        return torch.cat([self._normalised(image) for image in x[:, None]])
+
+    def _normalised(self, image: Tensor) -> Tensor:
+        return F.batch_norm(image, None, None, self.weight, self.bias, training=True)
+
+
 NORMS: dict[str, Callable[[int], nn.Module]] = {
     "instance": lambda channels: nn.InstanceNorm3d(channels, affine=True),
-    "batch": nn.BatchNorm3d,
+    "image": ImageNorm,
 }
 
 
 class ResidualBlock(nn.Module):
     """Two convolutions with norms and a shortcut (He et al. 2016, as in nnU-Net ResEnc).
 
-    norm: "instance" or "batch".
+    norm: one of `NORMS`.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """A brain training's checkpoint -> a bundle that `medllmseg segment` runs.
 
-What ships are the averaged weights, the running statistics of batch normalisation among them.
+What ships are the averaged weights.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ WINDOW: Triple = (128, 160, 128)  # a training sample's
 # A head goes through at once, which takes a fourth to a seventh of the time of windows with the
 # same Dice. In fp32 so many voxels take 4.5 GB.
 WHOLE_VOX = 40_000_000
-COUNTER = "num_batches_tracked"  # of batch normalisation, in training alone
+CLOSER_LOOK_MM = 4.0  # mean Dice of whole val heads: 0.698 without, 0.701 with 16 mm, 0.707 with 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,21 +133,14 @@ def export_brain(
 
 
 def _shipped_tensors(average: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The averaged tensors; a counter that only training reads is set to 0, as fp16 ends at 65504.
-
-    Raises `UserError` for numbers that fp16 does not hold.
-    """
-    tensors = {
-        name: torch.zeros_like(tensor) if name.endswith(COUNTER) else tensor
-        for name, tensor in average.items()
-    }
-    for name, tensor in tensors.items():
+    """The averaged tensors. Raises `UserError` for numbers that fp16 does not hold."""
+    for name, tensor in average.items():
         if not bool(torch.isfinite(tensor.half()).all()):
             raise UserError(
                 f'The weights "{name}" hold numbers that are none or above 65504, which a bundle'
                 " cannot store; the training has failed."
             )
-    return tensors
+    return dict(average)
 
 
 def map_digests(folder: str | Path) -> Json:
@@ -178,6 +171,7 @@ def _described(training: BrainTraining, tensors: Mapping[str, Tensor], digests: 
             "axes": "ras",
             "window": list(WINDOW),
             "whole_vox": WHOLE_VOX,
+            "closer_look_mm": CLOSER_LOOK_MM,
             "keep_largest": "both",
             "intensity": "0.5th to 99.5th percentile, then mean 0 and standard deviation 1",
         },

@@ -67,19 +67,20 @@ class StructureAndSideLoss:
         """logits (B, classes + 1, K, J, I), structures and sides (B, K, J, I) -> scalar."""
         target = structures.long()
         scores = logits[:, :CLASSES].float()
-        cross_entropy = F.cross_entropy(scores, target)
-        return cross_entropy + soft_dice_loss(scores, target) + side_loss(logits[:, CLASSES], sides)
+        logs = scores.log_softmax(dim=1)
+        cross_entropy = F.nll_loss(logs, target)
+        dice = soft_dice_loss(logs.exp(), target)
+        return cross_entropy + dice + side_loss(logits[:, CLASSES], sides)
 
 
-def soft_dice_loss(scores: Tensor, target: Tensor) -> Tensor:
+def soft_dice_loss(probabilities: Tensor, target: Tensor) -> Tensor:
     """1 - the mean soft Dice (V-Net, Milletari et al. 2016) of the structures that are there.
 
-    scores (B, classes, K, J, I) before softmax, target (B, K, J, I) -> scalar.
+    probabilities (B, classes, K, J, I), target (B, K, J, I) -> scalar.
     """
-    probabilities = scores.softmax(dim=1)
     flat = target.flatten()  # (B K J I)
     own = probabilities.gather(1, target[:, None]).flatten()  # of the voxel's own class
-    overlap = torch.zeros(CLASSES, device=scores.device).index_add(0, flat, own)
+    overlap = torch.zeros(CLASSES, device=probabilities.device).index_add(0, flat, own)
     there = torch.bincount(flat, minlength=CLASSES).float()
     seen = probabilities.sum(dim=(0, 2, 3, 4))
     dice = (2 * overlap[1:] + 1) / (seen[1:] + there[1:] + 1)

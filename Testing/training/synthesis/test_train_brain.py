@@ -79,15 +79,6 @@ def test_another_folder_goes_on_from_the_small_file(whole, tmp_path):
     assert any(not torch.equal(moved[name], small.average[name]) for name in moved)
 
 
-def test_the_batch_norms_buffers_are_averaged_too(whole):
-    saved = torch.load(whole / "last.pt", weights_only=True)
-    names = [name for name in saved["average"] if name.endswith("running_var")]
-    assert names
-    for name in names:
-        assert not torch.equal(saved["average"][name], torch.ones_like(saved["average"][name]))
-        assert not torch.equal(saved["average"][name], saved["network"][name])
-
-
 def test_a_folder_keeps_its_arm(whole):
     with pytest.raises(UserError, match="other settings"):
         train(whole, arm="none")
