@@ -19,7 +19,8 @@ volume difference of every structure. With --compare: paired Wilcoxon tests betw
 before. Of a classifier: sensitivity, specificity, accuracy, AUC and calibration with intervals over
 patients, by subgroup, with its ROC curve and confusion matrix."""
 EPILOG = """The CSV has one row a case: case, dice_<structure>, ..., then the other metrics. The
-summary goes to the screen and to a .summary.json file beside the CSV, with a box plot (.png).
+summary goes to the screen and to a .summary.json file beside the CSV, with a box plot (.png);
+with --ablate each case's mean Dice with and without the parts goes to an .ablation.csv file.
 Intervals and tests are over heads or patients, never over the sides or frames of one."""
 
 
@@ -103,6 +104,14 @@ def _add_measure_options(parser: argparse.ArgumentParser) -> None:
             " errors"
         ),
     )
+    parser.add_argument(
+        "--ablate",
+        action="store_true",
+        help=(
+            "measure the cases again with the transformer's tokens set to zero, and with the"
+            " language model bypassed, and say what each changes; takes up to three times as long"
+        ),
+    )
 
 
 def _add_compare_options(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +171,7 @@ def _evaluate_segmenter(args: argparse.Namespace) -> None:
         args.precision,
         args.labels,
         names_in(args.structures) if args.structures is not None else (),
+        args.ablate,
     )
     with ScanBar([args.data]) as bar:
         summary = evaluate(
@@ -171,7 +181,7 @@ def _evaluate_segmenter(args: argparse.Namespace) -> None:
 
 
 def _evaluate_classifier(args: argparse.Namespace) -> None:
-    for name in ("labels", "structures"):
+    for name in ("labels", "structures", "ablate"):
         if getattr(args, name):
             raise UserError(
                 f"--{name} is for segmentation; leave it out of a classifier's evaluation."
@@ -196,7 +206,7 @@ def _evaluate_classifier(args: argparse.Namespace) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    for name in ("data", "cases", "calibration", "augment", "labels", "structures"):
+    for name in ("data", "cases", "calibration", "augment", "labels", "structures", "ablate"):
         if getattr(args, name):
             raise UserError(
                 f"--{name} is for measuring and --compare for tables that are measured already; "

@@ -117,12 +117,15 @@ def calibration_summary(means: dict[str, dict], results: Sequence[CaseResult]) -
     }
 
 
-def charge_failed_cases(results: Sequence[CaseResult], labelled: LabelledCases) -> None:
+def charge_failed_cases(
+    results: Sequence[CaseResult], labelled: LabelledCases, others: Sequence[CaseResult] = ()
+) -> None:
     """Fill in the scores of failed cases: they missed every structure of their truth.
 
-    Where the truth is empty, they missed every structure. Raises `UserError` if all cases failed.
+    Where the truth is empty, they missed every structure. others: results of the same model, whose
+    structures count as known too. Raises `UserError` if all cases failed, these included.
     """
-    known = [result.structures for result in results if result.structures is not None]
+    known = [each.structures for each in (*results, *others) if each.structures is not None]
     if not known:
         first = results[0].score
         raise UserError(

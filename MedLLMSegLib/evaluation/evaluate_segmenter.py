@@ -6,10 +6,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,9 +23,13 @@ from MedLLMSegLib.data import Case
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.segmentation.selection import check_names, only
 
+from .ablation import Ablated, ablation_path, ablation_summary, ablation_table, parts_to_silence
 from .case_results import CaseResult, calibration_summary, charge_failed_cases, measure_segmentation
 from .labelled_cases import LabelledCases, labelled_cases, with_model_values
 from .scores import Score, as_json, summarize_scores, summary_path, table
+
+if TYPE_CHECKING:
+    from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 
 logger = logging.getLogger("medllmseg")
 
@@ -37,7 +41,8 @@ class EvaluationOptions:
     calibration: also measure whether the probabilities are honest and whether uncertainty marks the
     errors. augment: the number of further views of each scan that are averaged. precision: "auto",
     "fp32" or "bf16", as for `load_model`. numbering: how the label maps of brains are numbered (see
-    `labelled_cases`). structures: names or groups of the structures to measure; () for all.
+    `labelled_cases`). structures: names or groups of the structures to measure; () for all. ablate:
+    also measure the cases with parts of the network silenced (`networks.ablation`).
     """
 
     device: str = "auto"
@@ -46,6 +51,7 @@ class EvaluationOptions:
     precision: str = "auto"
     numbering: str | None = None
     structures: tuple[str, ...] = ()
+    ablate: bool = False
 
     def __post_init__(self) -> None:
         if self.augment < 0:
@@ -69,13 +75,17 @@ class _Segmenter:
 
     segment: scan -> result. sha256: of its weights, "" for a stand-in. expected_structures: scan ->
     the structures the model looks for in it; None where that is unknown before segmenting.
-    precision_why: () -> the sentence on the precision, known after the first case.
+    precision_why: () -> the sentence on the precision, known after the first case. why_not: part of
+    the network -> why it cannot be silenced, "" where it can. without: part -> the same model with
+    that part silenced.
     """
 
     segment: Callable[[Volume], Segmentation]
     sha256: str = ""
     expected_structures: Callable[[Volume], tuple[Structure, ...]] | None = None
     precision_why: Callable[[], str] = str
+    why_not: Callable[[str], str] = lambda part: "it is a stand-in"
+    without: Callable[[str], _Segmenter] | None = None
 
 
 def evaluate(
@@ -89,8 +99,9 @@ def evaluate(
 ) -> Json:
     """Segment labelled scans, write one row a case, and return the summary.
 
-    The summary is that of `scores.summarize_scores`. Beside the table come the summary as
-    <stem>.summary.json and, where matplotlib is installed, a box plot as <stem>.png.
+    The summary is that of `scores.summarize_scores`, with the ablations under "ablation" where they
+    are asked for. Beside the table come the summary as <stem>.summary.json, the ablations as
+    <stem>.ablation.csv and, where matplotlib is installed, a box plot as <stem>.png.
 
     model: an id or a bundle's folder. data: a folder with imagesTr and labelsTr, and maybe
     splits.json, or anything else that `read_cases` or `brain_cases` understands. output_csv: its
@@ -108,28 +119,40 @@ def evaluate(
     _check_output(output_csv)
     labelled = labelled_cases(data, cases, options.numbering)
     segmenter = _segmenter(model, options, segment)
+    parts = parts_to_silence(str(model), segmenter.why_not) if options.ablate else ()
     _check_cases(labelled, segmenter, options)
-    results = []
-    for case, part in zip(labelled.cases, report.parts(len(labelled.cases)), strict=True):
-        part(case.id, 0.0)
-        results.append(_measure(case, labelled, segmenter, options))
+    measuring, *silencing = report.parts(1 + len(parts))
+    results = _measure_all(labelled, segmenter, options, measuring)
     charge_failed_cases(results, labelled)
     scores = [result.score for result in results]
     name = next((result.model for result in results if result.model), str(model))
     summary = summarize_scores(scores, name, data, time.monotonic() - began)
-    summary |= {
+    summary |= _how(segmenter, options, results)
+    if options.calibration:
+        summary["calibration"] = calibration_summary(summary["means"], results)
+    if parts:
+        arms = [
+            _ablated(part, labelled, segmenter, options, results, listener)
+            for part, listener in zip(parts, silencing, strict=True)
+        ]
+        summary["ablation"] = ablation_summary(scores, arms, segmenter.why_not)
+        write_text(ablation_path(output_csv), ablation_table(scores, arms))
+    _write(scores, summary, output_csv)
+    report("done", 1.0)
+    return summary
+
+
+def _how(segmenter: _Segmenter, options: EvaluationOptions, results: Sequence[CaseResult]) -> Json:
+    """What a summary says of how it was measured. results: of all cases."""
+    how = {
         "weights_sha256": segmenter.sha256,
         "augment": options.augment,
         "precision": sorted({result.precision for result in results if result.precision}),
         "precision_why": segmenter.precision_why(),
     }
     if options.structures:
-        summary["structures_asked_for"] = list(options.structures)
-    if options.calibration:
-        summary["calibration"] = calibration_summary(summary["means"], results)
-    _write(scores, summary, output_csv)
-    report("done", 1.0)
-    return summary
+        how["structures_asked_for"] = list(options.structures)
+    return how
 
 
 def _check_output(output_csv: Path) -> None:
@@ -150,7 +173,9 @@ def _segmenter(
         return _Segmenter(
             lambda volume: stand_in(volume, model, device=options.device, **arguments)
         )
-    from MedLLMSegLib.segmentation import pipeline  # torch comes with it: only when it is needed
+    # torch comes with these: only when it is needed
+    from MedLLMSegLib.networks.ablation import why_not
+    from MedLLMSegLib.segmentation import pipeline
 
     loaded = pipeline.load_model(
         Path(model) if isinstance(model, os.PathLike) else model,
@@ -162,7 +187,29 @@ def _segmenter(
         loaded.entry.sha256,
         lambda volume: pipeline.expected_structures(volume, loaded),
         lambda: loaded.precision_why,
+        lambda part: why_not(loaded.network, part),
+        lambda part: _silenced_segmenter(loaded, part, replace(options, calibration=False)),
     )
+
+
+def _silenced_segmenter(
+    loaded: SegmenterModel, part: str, options: EvaluationOptions
+) -> _Segmenter:
+    """A loaded model with a part of its network silenced, in the precision that it has run in.
+
+    The precision is not decided anew: what is kept of it belongs to the whole network.
+    """
+    from MedLLMSegLib.networks.ablation import silenced
+    from MedLLMSegLib.segmentation import pipeline
+
+    settled = loaded.settled_precision()
+    model = loaded.with_precision(settled.name) if settled else loaded
+
+    def segment(volume: Volume) -> Segmentation:
+        with silenced(loaded.network, part):
+            return pipeline.segment(volume, model, **options.segment_arguments())
+
+    return _Segmenter(segment, loaded.entry.sha256)
 
 
 def _check_cases(
@@ -176,6 +223,36 @@ def _check_cases(
             structures = segmenter.expected_structures(image)
             check_names(options.structures, structures)
             with_model_values(truth, case.id, labelled, structures)
+
+
+def _measure_all(
+    labelled: LabelledCases, segmenter: _Segmenter, options: EvaluationOptions, progress: Progress
+) -> list[CaseResult]:
+    """Segment and measure every case."""
+    results = []
+    for case, part in zip(labelled.cases, progress.parts(len(labelled.cases)), strict=True):
+        part(case.id, 0.0)
+        results.append(_measure(case, labelled, segmenter, options))
+    return results
+
+
+def _ablated(
+    part: str,
+    labelled: LabelledCases,
+    segmenter: _Segmenter,
+    options: EvaluationOptions,
+    whole: Sequence[CaseResult],
+    progress: Progress,
+) -> Ablated:
+    """The cases measured with a part of the network silenced. whole: with all of it.
+
+    A case in which nothing can be outlined then counts as missed.
+    """
+    assert segmenter.without is not None  # `parts_to_silence` has asked
+    plain = replace(options, calibration=False)
+    results = _measure_all(labelled, segmenter.without(part), plain, progress)
+    charge_failed_cases(results, labelled, whole)
+    return Ablated(part, tuple(result.score for result in results))
 
 
 def _measure(

@@ -7,6 +7,7 @@ import math
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.overlap import CASE_METRICS, METRICS
 
+from .ablation import ablation_lines
 from .scores import SURFACES
 
 
@@ -37,6 +38,8 @@ def summary_table(summary: Json) -> str:
             f"Counted as missed, because only one label map has it: {charged} of {summary['cases']}"
             " cases"
         )
+    if "ablation" in summary:
+        lines += ablation_lines(summary["ablation"])
     lines += [f"failed, counted as 0: {case}: {error}" for case, error in summary["failed"].items()]
     return "\n".join(lines)
 
