@@ -25,6 +25,7 @@ SEGMENTER_OPTIONS = {
     "output": "output",
     "folds": "folds",
     "calibration": "calibration",
+    "ablation": "ablation",
     "benchmark": "benchmark",
     "shipped": "as",
 }
@@ -33,6 +34,7 @@ BRAIN_REFUSES = {
     "results": "results",
     "folds": "folds",
     "calibration": "calibration",
+    "ablation": "ablation",
     "benchmark": "benchmark",
     "shipped": "as",
     "title": "title",
@@ -83,6 +85,10 @@ def _add_evidence_options(parser: argparse.ArgumentParser) -> None:
         ("results", "the .summary.json that `medllmseg evaluate` wrote for these very weights"),
         ("folds", "a .summary.json over the test folds of a cross-validation of the same training"),
         ("calibration", 'a file with the "temperature" of the probabilities'),
+        (
+            "ablation",
+            "a .summary.json of `medllmseg evaluate --ablate` for these weights",
+        ),
         (
             "benchmark",
             (
@@ -186,7 +192,7 @@ def _evidence(args: argparse.Namespace) -> Evidence:
     from MedLLMSegLib.training.segmenter.bundle.export_segmenter import Evidence
 
     finding = benchmark_finding(args.benchmark) if args.benchmark else None
-    return Evidence(args.results, args.folds, args.calibration, finding)
+    return Evidence(args.results, args.folds, args.calibration, finding, args.ablation)
 
 
 def _description(args: argparse.Namespace) -> dict[str, str]:

@@ -484,6 +484,58 @@ def test_an_upgrade_writes_the_texts_anew_and_leaves_the_weights(run, tmp_path, 
     assert "leave --output out" in capsys.readouterr().err
 
 
+def ablation(mean=0.9, change=-0.0008):
+    return {
+        "whole": stats(mean, 0.85, 0.95),
+        "parts": {
+            "no_tokens": stats(mean + change, 0.84, 0.94)
+            | {"change": {"mean": change, "low": -0.002, "high": 0.0003, "p": 0.5}}
+        },
+        "left_out": {"no_language_model": "the network holds no language-model block"},
+    }
+
+
+def test_what_the_parts_give_goes_into_the_card(run, tmp_path, capsys):
+    """The ablation alone: the results that were measured before stay."""
+    folder = export_bundle(run, tmp_path / "bundle", summary(run, tmp_path / "s.json"))
+    assert "What its parts give" not in card_of(folder)
+    other = summary(
+        run,
+        tmp_path / "a.json",
+        ablation=ablation(),
+        means={"dice": stats(0.1)},
+        precision=["fp32"],
+    )
+    assert cli.main(["bundle", str(folder), "--ablation", str(other)]) == 0
+    about, card = read_bundle(folder).metadata, flat(card_of(folder))
+    assert "the model as it is 0.9000 (0.8500 to 0.9500)" in card
+    assert "tokens set to zero, so that the convolutions alone see the scan, 0.8992" in card
+    assert "a change of -0.0008 (-0.0020 to +0.0003)" in card
+    assert "The network ran in fp32." in card
+    assert "--ablate" in card
+    assert "bypassed" not in card  # it has no language model
+    assert about["results"]["means"]["dice"]["mean"] == 0.9
+    assert about["ablation"]["data"] == "cases"  # and not where they lie
+    upgrade_bundle(folder)
+    assert "-0.0008" in card_of(folder)
+
+    with_results = summary(run, tmp_path / "b.json", ablation=ablation(change=-0.5))
+    upgrade_bundle(folder, evidence=Evidence(results=with_results))
+    assert "-0.5000" in card_of(folder)
+    assert "ablation" not in read_bundle(folder).metadata["results"]
+
+
+def test_an_ablation_of_other_weights_or_none_at_all_is_refused(run, tmp_path):
+    folder = export_bundle(run, tmp_path / "bundle")
+    other = summary(run, tmp_path / "a.json", ablation=ablation(), weights_sha256="0" * 64)
+    with pytest.raises(UserError, match="other weights"):
+        upgrade_bundle(folder, evidence=Evidence(ablation=other))
+    plain = summary(run, tmp_path / "b.json")
+    with pytest.raises(UserError, match="holds no ablation"):
+        upgrade_bundle(folder, evidence=Evidence(ablation=plain))
+    assert read_bundle(folder).metadata["ablation"] is None
+
+
 def test_large_bundles_are_told_of_and_not_shipped(run, tmp_path, capsys):
     big = {
         **torch.load(run / "best.pt", weights_only=True),

@@ -18,7 +18,9 @@ class Evidence:
 
     results: the summary that `medllmseg evaluate` wrote for this very bundle's weights. folds: a
     summary of the same training repeated in cross-validation, whose weights are others.
-    calibration: JSON with "temperature" (and more). finding: what the benchmark found about the
+    calibration: JSON with "temperature" (and more). ablation: a summary that `medllmseg evaluate
+    --ablate` wrote for these weights, of which the ablation alone is taken (one in `results` is
+    taken too). finding: what the benchmark found about the
     language-model block, in sentences.
     """
 
@@ -26,6 +28,7 @@ class Evidence:
     folds: Path | None = None
     calibration: Path | None = None
     finding: str | None = None
+    ablation: Path | None = None
 
 
 def refuse_seen_cases(plan: dict, results: Path) -> None:
@@ -43,12 +46,7 @@ def with_evidence(metadata: dict, evidence: Evidence) -> dict:
     """The metadata with what was measured, and nothing that was not."""
     results, folds = metadata.get("results"), metadata.get("cross_validation")
     if evidence.results:
-        results = _summary(Path(evidence.results))
-        if results.get("weights_sha256") != metadata["weights_sha256"]:
-            raise UserError(
-                f'"{evidence.results}" was measured with other weights; evaluate the bundle of this'
-                " run first."
-            )
+        results = _own_summary(Path(evidence.results), metadata)
     if evidence.folds:
         folds = _summary(Path(evidence.folds))
     results, folds = (each and _nameless(each) for each in (results, folds))
@@ -68,6 +66,7 @@ def with_evidence(metadata: dict, evidence: Evidence) -> dict:
         "results": results,
         "cross_validation": folds,
         "calibration": calibration or None,
+        "ablation": _ablation(metadata, evidence),
         "finding": evidence.finding or metadata.get("finding"),
     }
 
@@ -82,12 +81,37 @@ def _summary(path: Path) -> dict:
     return summary
 
 
+def _own_summary(path: Path, metadata: dict) -> dict:
+    """A summary of this bundle's weights. Raises `UserError` for one of others."""
+    summary = _summary(path)
+    if summary.get("weights_sha256") != metadata["weights_sha256"]:
+        raise UserError(
+            f'"{path}" was measured with other weights; evaluate the bundle of this run first.'
+        )
+    return summary
+
+
+def _ablation(metadata: dict, evidence: Evidence) -> dict | None:
+    """The ablation of a summary, with what it was measured on; else the one that is known."""
+    path = evidence.ablation or evidence.results
+    summary = _own_summary(Path(path), metadata) if path else {}
+    if "ablation" not in summary:
+        if evidence.ablation:
+            raise UserError(
+                f'"{path}" holds no ablation; give a summary of `medllmseg evaluate --ablate`.'
+            )
+        return metadata.get("ablation")
+    about = {k: summary[k] for k in ("cases", "groups", "precision") if k in summary}
+    data = Path(str(summary.get("data", ""))).name
+    return summary["ablation"] | about | {"data": data}
+
+
 def _nameless(summary: dict) -> dict:
     """A summary without the names of cases and folders, which may be patients'; how many failed
-    stays.
+    stays. The ablation has a place of its own in a bundle's description.
     """
     failed = summary.get("failed") or 0
-    kept = {k: v for k, v in summary.items() if k != "group_of"}
+    kept = {k: v for k, v in summary.items() if k not in ("group_of", "ablation")}
     return kept | {
         "data": Path(str(summary.get("data", ""))).name,
         "failed": failed if isinstance(failed, int) else len(failed),

@@ -17,6 +17,8 @@ from MedLLMSegLib.registry.cards import (
 from MedLLMSegLib.registry.monai_fields import REQUIRED, class_names
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 
+from .ablation_card import ablation_lines
+
 
 def model_card(metadata: dict) -> str:
     """The card in Markdown."""
@@ -75,6 +77,7 @@ def _what_it_is(m: dict) -> list[str]:
             if m.get("localizer")
             else ""
         ),
+        *ablation_lines(m),
     ]
 
 

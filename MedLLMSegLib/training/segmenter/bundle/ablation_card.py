@@ -1,0 +1,49 @@
+"""What a card says of the parts of a network, by `medllmseg evaluate --ablate`."""
+
+from __future__ import annotations
+
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.registry.cards import wrap_paragraph
+
+_SILENCED = {
+    "no_tokens": (
+        "with the transformer's tokens set to zero, so that the convolutions alone see the scan,"
+    ),
+    "no_language_model": "with the language model bypassed",
+}
+
+
+def ablation_lines(m: Json) -> list[str]:
+    """The blocks of a card, from a bundle's metadata; none where nothing was measured."""
+    ablation = m.get("ablation")
+    if not ablation:
+        return []
+    case, group = m.get("case", "case"), m.get("group", "patient")
+    silenced = "; ".join(
+        f"{_SILENCED[part]} {_dice(statistics)}, a change of {_change(statistics['change'])}"
+        for part, statistics in ablation["parts"].items()
+    )
+    precision = ablation.get("precision")
+    how = f" The network ran in {' and '.join(precision)}." if precision else ""
+    text = (
+        f"What its parts give, in mean Dice on the {ablation['cases']} test {case}s of"
+        f" {ablation['groups']} {group}s, with 95 % intervals over {group}s: the model as it is"
+        f" {_dice(ablation['whole'])}; {silenced}.{how} Printed by"
+    )
+    data = ablation.get("data") or "DATA"
+    command = f"    medllmseg evaluate --model {m['id']} --data {data} --ablate --output test.csv"
+    return [wrap_paragraph(text), command]
+
+
+def _dice(statistics: Json) -> str:
+    return f"{statistics['mean']:.4f}{_interval(statistics, '.4f')}"
+
+
+def _change(change: Json) -> str:
+    return f"{change['mean']:+.4f}{_interval(change, '+.4f')}"
+
+
+def _interval(statistics: Json, form: str) -> str:
+    """The interval in brackets, or nothing where there is none."""
+    low, high = statistics["low"], statistics["high"]
+    return "" if low is None or high is None else f" ({low:{form}} to {high:{form}})"
