@@ -23,15 +23,18 @@ def ablation_lines(m: Json) -> list[str]:
         f"{_SILENCED[part]} {_dice(statistics)}, a change of {_change(statistics['change'])}"
         for part, statistics in ablation["parts"].items()
     )
-    precision = ablation.get("precision")
+    precision = ablation.get("precision") or []
     how = f" The network ran in {' and '.join(precision)}." if precision else ""
+    option = f" --precision {precision[0]}" if len(precision) == 1 else ""
     text = (
         f"What its parts give, in mean Dice on the {ablation['cases']} test {case}s of"
         f" {ablation['groups']} {group}s, with 95 % intervals over {group}s: the model as it is"
         f" {_dice(ablation['whole'])}; {silenced}.{how} Printed by"
     )
     data = ablation.get("data") or "DATA"
-    command = f"    medllmseg evaluate --model {m['id']} --data {data} --ablate --output test.csv"
+    command = (
+        f"    medllmseg evaluate --model {m['id']} --data {data} --ablate{option} --output test.csv"
+    )
     return [wrap_paragraph(text), command]
 
 
