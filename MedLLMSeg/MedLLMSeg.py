@@ -40,6 +40,7 @@ from MedLLMSegLib.slicer_bridge.panel.models_section import ModelsSection
 from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
 from MedLLMSegLib.slicer_bridge.panel.scan_selectors import ScansSection
 from MedLLMSegLib.slicer_bridge.panel.segment_section import SampleButton, SegmentSection
+from MedLLMSegLib.slicer_bridge.panel.suggestions import SuggestionSection
 from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
 from MedLLMSegLib.slicer_bridge.presenter.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.presenter.models_view import with_model
@@ -84,13 +85,14 @@ class MedLLMSegParameterNode:
     """The panel's choices, saved with the scene.
 
     outputSegmentation: None for a new node at each run. resultSegmentation: what the last run
-    wrote.
+    wrote. modelChosen: the user has chosen the model, so no suggestion changes it.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
     resultSegmentation: vtkMRMLSegmentationNode
     model: str = DEFAULT_SEGMENTER
+    modelChosen: bool = False
     side: Side = Side.AUTOMATIC
     device: Device = Device.AUTOMATIC
     uncertainty: bool = False
@@ -112,7 +114,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = self.logic = self.parameters = None
         self.log = self.consent = self.models = self.result = None
         self.running = self.training = self.diagnosing = None
-        self.sample = self.scans = None
+        self.sample = self.scans = self.suggestions = None
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
         VTKObservationMixin.__init__(self)
@@ -129,6 +131,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.log = LogSection(self)
         self.consent = Consent(self)
         self.models = ModelsSection(self)
+        self.suggestions = SuggestionSection(self)
         self.result = ResultSection(self)
         self.running = SegmentSection(self)
         self.training = TrainSection(self)
@@ -171,6 +174,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in (self.running, self.training, self.diagnosing):
             section.leave_scene()
         self.diagnosing.close()
+        self.suggestions.forget()
         self.setParameterNode(None)
         self.replace(without_scene(self.panel))
 
@@ -221,6 +225,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             # are connected again.
             self._parameterNodeGuiTag = self.parameters.connectParametersToGui(bound)
             self.addObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self.update)
+            self.suggestions.restore()
             self.update()
 
     def update(self, caller=None, event=None) -> None:
@@ -238,6 +243,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             result=result.GetName() if result else None,
             can_restore=self.logic.canRestore(result),
         )
+        self.suggestions.update()
         self.training.show_name(chosen.trainName)
         self.ui.show3DButton.setSegmentationNode(result)
         self.result.update_overlay()
@@ -278,7 +284,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def choose_model(self, name: str) -> None:
         # another module may be shown meanwhile
         parameters = self.parameters or self.logic.getParameterNode()
-        parameters.model = name
+        parameters.model, parameters.modelChosen = name, True
         self.replace(with_model(self.panel, name))
 
 

@@ -13,12 +13,6 @@ from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.slicer_bridge.presenter.error_details import details_text, failure_of
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
-DETAILS_BUTTONS = (
-    "copyDetailsButton",
-    "trainCopyDetailsButton",
-    "diagnoseCopyDetailsButton",
-    "modelsCopyDetailsButton",
-)
 WORKER_LOG = "worker.log"  # as in `logic.services`, whose import would bring numpy
 
 
@@ -29,8 +23,10 @@ class LogSection:
         self.widget, ui = widget, widget.ui
         ui.copyLogButton.connect("clicked(bool)", lambda: copy(ui.logText.plainText))
         ui.openLogButton.connect("clicked(bool)", self.onOpen)
-        for name in DETAILS_BUTTONS:
-            getattr(ui, name).connect("clicked(bool)", self.onCopyDetails)
+        ui.copyDetailsButton.connect("clicked(bool)", self.onCopyDetails)
+        ui.trainCopyDetailsButton.connect("clicked(bool)", self.onCopyDetails)
+        ui.diagnoseCopyDetailsButton.connect("clicked(bool)", self.onCopyDetails)
+        ui.modelsCopyDetailsButton.connect("clicked(bool)", self.onCopyDetails)
 
     def say(self, text: str) -> None:
         if self.widget.ui is not None and text:

@@ -14,7 +14,7 @@ from MedLLMSegLib.registry.user_models import (
     verify_model,
 )
 from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import has_sides
-from MedLLMSegLib.slicer_bridge.presenter.models_view import with_managed, with_model
+from MedLLMSegLib.slicer_bridge.presenter.models_view import with_managed
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .panel_job import FileTask
@@ -46,6 +46,8 @@ class ModelsSection:
         self.widget.change(
             models=models, sided=frozenset(m.entry.id for m in models if has_sides(m.entry))
         )
+        if self.widget.parameters is not None:
+            self.widget.suggestions.update()
         self.widget.diagnosing.refresh()
         self.widget.training.refresh()
         panel = self.widget.panel
@@ -82,8 +84,7 @@ class ModelsSection:
 
     def onRow(self, row: int) -> None:
         if self.widget.parameters is not None and 0 <= row < len(self._ids):
-            self.widget.parameters.model = self._ids[row]
-            self.widget.replace(with_model(self.widget.panel, self._ids[row]))
+            self.widget.choose_model(self._ids[row])
 
     def onImport(self, source: str) -> None:
         if source:

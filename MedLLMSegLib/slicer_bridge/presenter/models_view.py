@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .error_details import copy_details_button
 from .panel_state import AWAITING_CONSENT, Panel
-from .panel_texts import breakable, facts_table, memory_text
+from .panel_texts import breakable, facts_table, memory_text, with_mark
 from .task_button import wait_for_run
 from .translation import _
 
@@ -72,6 +72,24 @@ def _chosen_model(panel: Panel) -> dict:
             ),
         },
         "modelList": {"toolTip": _("What is to be outlined, in which kind of scan.")},
+    }
+
+
+def _suggestion(panel: Panel) -> dict:
+    """Which model suits the scan. The button is there where another one is chosen."""
+    found = panel.suggestion
+    is_chosen = found.model == panel.model
+    return {
+        "suggestionLabel": {
+            "text": with_mark(found.sentence, None if is_chosen else "ask"),
+            "visible": bool(found.sentence),
+        },
+        "suggestionButton": {
+            "visible": bool(found.model) and not is_chosen,
+            "toolTip": _("Choose the model that suits this scan: {model}.").format(
+                model=found.model
+            ),
+        },
     }
 
 
@@ -152,4 +170,4 @@ def _about(entry, own: frozenset[str]) -> str:
 
 def models_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
-    return {**_chosen_model(panel), **_models_section(panel)}
+    return {**_chosen_model(panel), **_suggestion(panel), **_models_section(panel)}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
+from .suggestion import NO_SUGGESTION, Suggestion
 
 BUSY = ("installing", "running", "cancelling")
 AWAITING_CONSENT = ("needs_licence", "needs_packages")  # for the user to answer
@@ -42,6 +43,7 @@ class Panel:
     Of the scan and the models to segment with:
     input: the scan's name. scans: how many are in the scene. loading_sample: MRHead is downloaded.
     models: `ModelChoice`s. model: the chosen one's id. search: the text in the search field.
+    suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
         sides.
     managed: the id of the model, of either kind, in the section Models. models_busy: its files are
@@ -75,6 +77,7 @@ class Panel:
     models: tuple = ()
     model: str = ""
     search: str = ""
+    suggestion: Suggestion = NO_SUGGESTION
     own: frozenset[str] = frozenset()
     sided: frozenset[str] = frozenset()
     models_message: str = ""
@@ -139,6 +142,7 @@ def without_scene(panel: Panel) -> Panel:
     return replace(
         panel,
         input=None,
+        suggestion=NO_SUGGESTION,
         scans=0,
         result=None,
         rows=(),
