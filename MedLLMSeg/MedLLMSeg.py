@@ -332,8 +332,7 @@ class MedLLMSegTest(ScriptedLoadableModuleTest):
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        from MedLLMSegLib.slicer_bridge.selftest import self_test, view_steps
+        from MedLLMSegLib.slicer_bridge.selftest import self_test
 
         self.setUp()
         self_test.run(self, MedLLMSegLogic)
-        view_steps.run(self)

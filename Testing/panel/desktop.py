@@ -6,7 +6,6 @@ signals are connected by their C++ signature, an unknown name is an error. What 
 does is tested inside Slicer by MedLLMSegTest.
 """
 
-import functools
 import sys
 import types
 import unittest
@@ -16,48 +15,11 @@ import slicer
 import slicer.util
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
+from Testing.panel.node_selector import qMRMLNodeComboBox
 from Testing.panel.parameter_node import parameterNodeWrapper
+from Testing.panel.pythonic import Pythonic, word_wrapped
 
 MODULE = Path(__file__).resolve().parents[2] / "MedLLMSeg" / "MedLLMSeg.py"
-
-
-@functools.cache
-def properties(kind) -> set[str]:
-    return {
-        kind.staticMetaObject.property(n).name()
-        for n in range(kind.staticMetaObject.propertyCount())
-    }
-
-
-class Pythonic:  # mixed into a QObject
-    def __getattribute__(self, name):
-        if not name.startswith("_") and name in properties(type(self)):
-            return QtCore.QObject.property(self, name)
-        name = "_connect" if name == "connect" else name  # PySide's own goes before any other
-        return super().__getattribute__(name)
-
-    def __setattr__(self, name, value):
-        if name in properties(type(self)):
-            assert QtCore.QObject.setProperty(self, name, value), f"{name} takes no {value!r}"
-        elif name.startswith("_"):
-            super().__setattr__(name, value)
-        else:
-            raise AttributeError(f"{type(self).__name__} has no property {name}")
-
-    name = property(lambda self: self.objectName)
-
-    def _connect(self, signature, slot):
-        meta = QtCore.QObject.metaObject(self)
-        assert meta.indexOfSignal(signature) >= 0, (
-            f"{type(self).__name__} has no signal {signature}"
-        )
-        count = getattr(
-            slot, "__code__", getattr(getattr(slot, "__func__", None), "__code__", None)
-        )
-        wanted = count.co_argcount - hasattr(slot, "__self__") if count else 0
-        name, kind = signature.rstrip(")").split("(")
-        signal, kind = getattr(self, name), {"bool": bool, "int": int, "QString": str}.get(kind)
-        (signal[kind] if kind else signal).connect(lambda *values: slot(*values[:wanted]))
 
 
 def pythonic(kind):
@@ -136,66 +98,30 @@ class ctkCollapsibleButton(Pythonic, QtWidgets.QWidget):
 
 
 class qMRMLSegmentationShow3DButton(CLASSES["QPushButton"]):
+    """A button with a menu: a click opens it and waits for the user; what is toggled is the 3D
+    display.
+    """
+
     def __init__(self, parent=None):
         super().__init__(parent)
+        self._node = None
         self.setText("Show 3D")
         self.setCheckable(True)
         self.setEnabled(False)
+        self.toggled.connect(self._show)
+
+    def click(self):
+        raise AssertionError("the button opens its menu, and waits for the user")
 
     def setSegmentationNode(self, node):
+        self._node = node
         self.setEnabled(node is not None)
 
-
-class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
-    """Lists the scene's nodes of its types."""
-
-    currentNodeChanged = QtCore.Signal(object)
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self._nodes = []
-        self.currentIndexChanged.connect(
-            lambda index: self.currentNodeChanged.emit(self.currentNode())
-        )
-
-    def _connect(self, signature, slot):
-        assert signature == "currentNodeChanged(vtkMRMLNode*)"
-        self.currentNodeChanged.connect(slot)
-
-    def setMRMLScene(self, scene):
-        for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
-            scene.AddObserver(event, lambda *_: self._refresh())
-        self._refresh()
-
-    def currentNode(self):
-        return self._nodes[self.currentIndex] if 0 <= self.currentIndex < len(self._nodes) else None
-
-    def setCurrentNode(self, node):
-        self._refresh()
-        self.setCurrentIndex(self._nodes.index(node) if node in self._nodes else -1)
-
-    def _refresh(self):
-        before, above = (
-            self.currentNode(),
-            max(0, self.currentIndex - 1),
-        )  # where Slicer's goes when its node is removed
-        none = self.property("noneDisplay") if self.property("noneEnabled") else None
-        found = [
-            n
-            for kind in self.property("nodeTypes")
-            for n in slicer.util.getNodesByClass(kind)
-            if n.GetClassName() == kind and n.GetScene() is not None
-        ]
-        self.blockSignals(True)
-        self.clear()
-        self._nodes = ([None] if none else []) + found
-        self.addItems(([none] if none else []) + [n.GetName() for n in found])
-        self.setCurrentIndex(
-            self._nodes.index(before) if before in self._nodes else min(above, len(self._nodes) - 1)
-        )
-        self.blockSignals(False)
-        if self.currentNode() is not before:
-            self.currentNodeChanged.emit(self.currentNode())
+    def _show(self, shown):
+        if self._node is not None and shown:
+            self._node.CreateClosedSurfaceRepresentation()
+        elif self._node is not None:
+            self._node.RemoveClosedSurfaceRepresentation()
 
 
 OURS = (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)
@@ -207,6 +133,13 @@ class QUiLoader(QtUiTools.QUiLoader):
         widget = CLASSES[kind](parent)
         QtCore.QObject.setObjectName(widget, name)
         return widget
+
+    def load(self, file, parent=None):
+        window = super().load(file, parent)
+        for widget in window.findChildren(QtWidgets.QWidget):
+            text = QtCore.QObject.property(widget, "toolTip")
+            QtCore.QObject.setProperty(widget, "toolTip", word_wrapped(text))
+        return window
 
 
 class Base:
@@ -240,6 +173,13 @@ class Base:
         self.reloaded = True
 
 
+@staticmethod
+def _single_shot(delay_ms, slot):
+    """As PythonQt, which does not keep the object of a bound method alive."""
+    assert not hasattr(slot, "__self__"), f"{slot} may be gone before its time comes"
+    QtCore.QTimer.singleShot(delay_ms, slot)
+
+
 def make_modules(said: dict) -> dict[str, types.ModuleType]:
     """What is put into `sys.modules`. said: gets what is opened, under "opened"; "path" is what
     file dialogs answer.
@@ -254,7 +194,7 @@ def make_modules(said: dict) -> dict[str, types.ModuleType]:
             "slicer.parameterNodeWrapper",
         )
     }
-    timer = type("QTimer", (Pythonic, QtCore.QTimer), {})
+    timer = type("QTimer", (Pythonic, QtCore.QTimer), {"singleShot": _single_shot})
     desktop = types.SimpleNamespace(
         openUrl=lambda url: said.setdefault("opened", []).append(url.toLocalFile())
     )

@@ -1,6 +1,7 @@
 """Which scan the panel chooses by itself, and what happens when nodes come and go."""
 
 import numpy as np
+import pytest
 
 
 def test_when_the_input_is_deleted_the_next_scan_takes_its_place(panel, scan):
@@ -67,6 +68,78 @@ def test_a_map_does_not_take_the_place_of_a_scan_that_is_deleted(panel, scan, dr
     assert not panel.ui.segmentButton.enabled
     assert "Load a scan" in panel.ui.segmentButton.toolTip
     assert panel.ui.sampleButton.visible
+
+
+def _map_of(scan, drawn):
+    """A map of uncertainty in the scene, listed below the scan that it is about."""
+    import slicer
+
+    from MedLLMSegLib.slicer_bridge.scene.overlay import map_node, name_map
+
+    unsure = slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan))
+    unsure.SetName("MRHead uncertainty")
+    name_map(drawn("found", scan), unsure)
+    return unsure
+
+
+def _from_a_script(scan):
+    import slicer
+
+    slicer.mrmlScene.RemoveNode(scan)
+
+
+def _in_the_data_module(scan):
+    import slicer
+
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), scan)  # as Slicer's desktop does
+    assert hierarchy.RemoveItem(item)
+
+
+def _with_what_belongs_to_it(scan):
+    """Another module's observer removes the scan's display node as the scan is leaving."""
+    import slicer
+    import vtk
+
+    display = scan.GetDisplayNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def follow(scene, event, node):
+        if node is scan:
+            scene.RemoveNode(display)
+
+    scene = slicer.mrmlScene
+    tag = scene.AddObserver(scene.NodeAboutToBeRemovedEvent, follow)
+    scene.RemoveNode(scan)
+    scene.RemoveObserver(tag)
+
+
+@pytest.mark.parametrize("delete", [_from_a_script, _in_the_data_module, _with_what_belongs_to_it])
+def test_the_map_of_a_scan_that_is_deleted_is_not_the_next_input(panel, scan, drawn, delete):
+    import slicer
+
+    scan.CreateDefaultDisplayNodes()
+    unsure = _map_of(scan, drawn)
+    assert panel.parameters.inputVolume is scan
+    delete(scan)
+    assert unsure.GetScene() is not None
+    assert panel.parameters.inputVolume is None
+    assert panel.ui.inputVolumeSelector.currentNode() is None
+    assert not panel.ui.segmentButton.enabled
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4)), name="other")
+    assert panel.parameters.inputVolume is other
+
+
+def test_the_next_run_does_not_write_into_another_segmentation(panel, scan, drawn):
+    """Something else may leave with the segmentation that was chosen as the output."""
+    first, second, third = drawn("first", scan), drawn("second", scan), drawn("third", scan)
+    second.CreateDefaultDisplayNodes()
+    panel.ui.outputSegmentationSelector.setCurrentNode(second)
+    _with_what_belongs_to_it(second)
+    assert panel.parameters.outputSegmentation is None
+    assert panel.ui.outputSegmentationSelector.currentNode() is None
+    assert first.GetScene() is not None
+    assert third.GetScene() is not None
 
 
 def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is_deleted(

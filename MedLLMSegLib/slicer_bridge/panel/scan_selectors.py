@@ -16,11 +16,10 @@ class ScansSection:
 
     def __init__(self, widget):
         self.widget, scene = widget, slicer.mrmlScene
-        self._leaving: list[str] = []  # the choices whose node is being removed
         widget.addObserver(scene, scene.NodeAddedEvent, self.onNode)
         # Before Slicer's selectors hear of it, and after.
         widget.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onLeaving, priority=1.0)
-        widget.addObserver(scene, scene.NodeRemovedEvent, self.onRemoved, priority=-1.0)
+        widget.addObserver(scene, scene.NodeRemovedEvent, self.onNode, priority=-1.0)
         # loading and closing a scene end with this, too
         widget.addObserver(scene, scene.EndBatchProcessEvent, self.onBatch)
 
@@ -30,34 +29,19 @@ class ScansSection:
             self.update()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onLeaving(self, caller, event, node) -> None:
-        parameters = self.widget.parameters
-        if node is not None and parameters is not None:
-            chosen = {
-                name: getattr(parameters, name) for name in ("inputVolume", "outputSegmentation")
-            }
-            self._leaving = [
-                name
-                for name, value in chosen.items()
-                if value is not None and value.GetID() == node.GetID()
-            ]
+    def onLeaving(self, scene, event, node) -> None:
+        """Choose something else in the place of a node that is about to be removed.
 
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onRemoved(self, caller, event, node) -> None:
-        """When a chosen node is removed, Slicer's selector moves to the row above.
-
-        That may be one of our maps, which is no scan, or a segmentation that the user has not
-        chosen as the output.
+        Slicer's selector would move to a neighbouring row, and so choose one of our maps, which is
+        no scan, or a segmentation into which the next run would then write.
         """
-        parameters, leaving, self._leaving = self.widget.parameters, self._leaving, []
-        if parameters is not None and "outputSegmentation" in leaving:
+        parameters = self.widget.parameters
+        if node is None or parameters is None or scene.IsClosing():
+            return
+        if parameters.outputSegmentation is node:
             parameters.outputSegmentation = None
-        following = (
-            parameters.inputVolume if parameters is not None and "inputVolume" in leaving else None
-        )
-        if following is not None and is_map(following):
-            parameters.inputVolume = None
-        self.onNode(caller, event, node)
+        if parameters.inputVolume is node:
+            parameters.inputVolume = self._first_scan(leaving=node)
 
     def onBatch(self, caller, event) -> None:
         self.update()
@@ -82,11 +66,16 @@ class ScansSection:
             if node.GetClassName() == SCAN and not node.GetHideFromEditors()
         ]
 
+    def _first_scan(self, leaving=None):
+        """The first scan in the scene that is not leaving it, or None."""
+        scans = (node for node in self._scans() if not is_map(node))
+        return next((node for node in scans if node is not leaving), None)
+
     def _choose_first(self) -> None:
         chosen = self.widget.parameters.inputVolume
         # a node that is being removed is still the parameter's value while the scene reports it
         if chosen is not None and chosen.GetScene() is not None:
             return
-        first = next((node for node in self._scans() if not is_map(node)), None)
+        first = self._first_scan()
         if first is not None:
             self.widget.parameters.inputVolume = first

@@ -91,8 +91,11 @@ def check_press(case) -> None:
         case.test.assertEqual(widget.ui.resultTable.rowCount, len(NAMES))
         case.test.assertFalse(widget.ui.restoreButton.enabled)
         if case.window:
-            widget.ui.show3DButton.click()
-            case.test.assertTrue(widget.ui.show3DButton.checked)  # it follows the node's 3D display
+            widget.ui.show3DButton.checked = True  # a click would open its menu, and wait
+            surfaces = (
+                slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+            )
+            case.test.assertTrue(node.GetSegmentation().ContainsRepresentation(surfaces))
         widget.parameters.outputSegmentation = node
         widget.logic.segmentFunction = PhantomSegmenter(only=(1,))
         widget.ui.segmentButton.click()

@@ -16,17 +16,18 @@ from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.install import packages as install
 
-from . import panel_steps, scene_steps
+from . import panel_steps, scene_steps, view_steps
 from .expectations import GREY, NAMES, PhantomSegmenter, SelfTestCase
 
 
 def run(test, logicClass) -> list[str]:
     """Run every check in an empty scene; the first that fails raises AssertionError.
 
-    Returns, and prints, what could not be tested here and why.
+    Returns what could not be tested here and why. That is printed too, and a summary at the end.
     """
-    case = SelfTestCase(test, logicClass)
-    for check in (*CHECKS, *scene_steps.CHECKS, *panel_steps.CHECKS):
+    case, began = SelfTestCase(test, logicClass), time.monotonic()
+    checks = (*CHECKS, *scene_steps.CHECKS, *panel_steps.CHECKS)
+    for check in checks:
         print(f"MedLLMSegTest: {(check.__doc__ or check.__name__).splitlines()[0]}", flush=True)
         slicer.mrmlScene.Clear()
         try:
@@ -35,8 +36,14 @@ def run(test, logicClass) -> list[str]:
             while case.logics:
                 case.logics.pop().close()
     slicer.mrmlScene.Clear()
+    view_steps.run(test)
     for text in case.untested:
         print(f"MedLLMSegTest: NOT TESTED: {text}", flush=True)
+    print(
+        f"MedLLMSegTest: PASSED: {len(checks)} checks and the panel's states in"
+        f" {time.monotonic() - began:.0f} s; {len(case.untested)} things could not be tested here.",
+        flush=True,
+    )
     return case.untested
 
 
