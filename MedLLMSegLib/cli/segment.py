@@ -157,7 +157,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         paths_for_file,
     )
     from MedLLMSegLib.segmentation.batch.segment_batch import segment_file, segment_files
-    from MedLLMSegLib.segmentation.pipeline import load_model
+    from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
     from MedLLMSegLib.segmentation.selection import check_names, names_in
 
     scans = find_scans(args.scans)
@@ -180,10 +180,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         resolution_mm=args.resolution,
     )
     model = load_model(args.model, args.device, args.precision)
-    check_names(
-        options.structures,
-        (*model.structures_for(lateral=True), *model.structures_for(lateral=False)),
-    )
+    check_names(options.structures, all_structures(model))
     with ScanBar(scans) as bar:
         if to_file:
             paths = paths_for_file(args.output, options)

@@ -45,7 +45,7 @@ def _why_tokens_stay(network: MedVisionLlama) -> str:
 
 
 @contextmanager
-def silenced(network: MedVisionLlama, ablation: str) -> Iterator[None]:
+def silenced(network: nn.Module, ablation: str) -> Iterator[None]:
     """The network without one of its parts, for as long as the context lasts.
 
     no_tokens: the features that the decoder gets from the token grid are zero, so that it sees the
@@ -53,7 +53,7 @@ def silenced(network: MedVisionLlama, ablation: str) -> Iterator[None]:
     `ValueError` where `why_not` has a reason.
     """
     reason = why_not(network, ablation)
-    if reason:
+    if reason or not isinstance(network, MedVisionLlama):
         raise ValueError(f"{ablation}: {reason}")
     part, change = _switch(network, ablation)
     hook = part.register_forward_hook(change)

@@ -17,9 +17,14 @@ def names_in(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
         raise UserError(
-            "--structures names no structure; give names or groups separated by commas."
+            "The list of structures names none; give names or groups separated by commas."
         )
     return names
+
+
+def names_of(structures: str | Sequence[str]) -> tuple[str, ...]:
+    """Names given as a list, or as one text with commas; () for an empty list."""
+    return names_in(structures) if isinstance(structures, str) else tuple(structures)
 
 
 def check_names(names: Sequence[str], structures: Sequence[Structure]) -> None:

@@ -24,6 +24,7 @@ _REQUESTS: Mapping[str, Mapping[str, Types]] = {
         "uncertainty": _FLAG,
         "augment": _NUMBER,
         "precision": _TEXT,
+        "structures": (list,),
     },
     "diagnose": {
         "image": _TEXT_OR_NOTHING,
@@ -80,6 +81,8 @@ def check_request(message: Json) -> None:
         values = message.get(name)
         if isinstance(values, list) and not all(_is_text_or_nothing(v) for v in values):
             raise ValueError(f"{name} {values!r}")
+    if not all(isinstance(v, str) and "\0" not in v for v in message.get("structures", ())):
+        raise ValueError(f"structures {message['structures']!r}")
     if any(isinstance(value, str) and "\0" in value for value in message.values()):
         raise ValueError("a text with a zero character")
 

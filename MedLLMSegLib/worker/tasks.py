@@ -25,7 +25,7 @@ from .array_files import load_volume, save_diagnosis, save_segmentation
 from .training_history import TrainingHistory
 
 MODELS_KEPT = 2  # models that stay loaded
-SEGMENT_OPTIONS = ("side", "probabilities", "uncertainty", "augment", "precision")
+SEGMENT_OPTIONS = ("side", "probabilities", "uncertainty", "augment", "precision", "structures")
 DIAGNOSE_OPTIONS = ("window", "record", "heat_map", "view")
 
 

@@ -55,7 +55,7 @@ def test_an_unknown_name_is_one_sentence_with_the_nearest_first():
 
 @pytest.mark.parametrize("text", ["", " , "])
 def test_a_list_without_a_name_is_refused(text):
-    with pytest.raises(UserError, match="names no structure"):
+    with pytest.raises(UserError, match="list of structures names none"):
         names_in(text)
     assert names_in("a, deep grey,") == ("a", "deep grey")
 

@@ -9,6 +9,7 @@ from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.segmentation.selection import only
 from MedLLMSegLib.worker.array_files import load_volume, save_segmentation
 from MedLLMSegLib.worker.protocol import Event
 
@@ -41,6 +42,7 @@ class BallSegmenter:
         probabilities=False,
         uncertainty=False,
         augment=0,
+        structures=(),
         progress=None,
     ):
         self.volume, self.options = volume, dict(model=model, device=device, side=side)
@@ -56,7 +58,7 @@ class BallSegmenter:
             if label in wanted and label in self.balls:
                 labels[np.linalg.norm(world - centre, axis=-1) <= self.radius_mm] = label
         unsure = volume.with_array((labels > 0).astype(np.float32) * 0.5) if uncertainty else None
-        return Segmentation(
+        result = Segmentation(
             volume.with_array(labels),
             hippocampus_structures(lateral=True),
             {1: 0.9, 2: float("nan")},
@@ -64,6 +66,7 @@ class BallSegmenter:
             model=model,
             uncertainty=unsure,
         )
+        return only(result, structures) if structures else result
 
 
 class StandInClient:
@@ -133,6 +136,7 @@ class StandInClient:
         if do == "train":
             return Event(number, "result", bundle=str(self.bundle(fields)))
         options = {name: fields[name] for name in ("device", "side", "uncertainty")}
+        options["structures"] = fields.get("structures", ())
         try:
             result = self.segment(load_volume(fields["volume"]), fields["model"], **options)
         except UserError as error:

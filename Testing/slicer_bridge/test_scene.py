@@ -168,8 +168,9 @@ class Copied:
         {"side": "left", "device": "cpu"},
         {"uncertainty": True, "model": "my-model"},
         {"augment": 2, "wholeSequence": False},
+        {"structures": ["left_anterior", "Right hippocampus (posterior)"]},
     ],
-    ids=["plain", "side", "uncertainty", "advanced"],
+    ids=["plain", "side", "uncertainty", "advanced", "structures"],
 )
 def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name, options):
     scan.SetName(name)
@@ -190,6 +191,21 @@ def test_copied_python_updates_the_same_output(scan, logic, monkeypatch):
     lines = logic.pythonLines(scan, segmentationNode=node, model="hippocampus-t1")
     assert Copied(monkeypatch, StandInClient()).run(lines) is node
     assert len(described(node)) == 4
+
+
+@pytest.mark.parametrize("structures", [["left_anterior"], "left_anterior", ("left_anterior",)])
+def test_a_run_of_some_structures_leaves_the_others_alone(scan, logic, structures):
+    node = logic.segment(scan)
+    before = described(node)
+    for function in (None, BallSegmenter(radius_mm=8.0)):  # in the worker, and in this process
+        logic.segmentFunction = function
+        assert logic.segment(scan, node, structures=structures) is node
+        after = described(node)
+        assert len(after) == len(before) == 4
+    changed = [n for n, (one, other) in enumerate(zip(before, after, strict=True)) if one != other]
+    assert len(changed) == 1
+    assert 'structures=["left_anterior"]' in logic.pythonLines(scan, structures=structures)
+    assert "structures" not in logic.pythonLines(scan, structures=[])
 
 
 def test_two_scans_of_one_name_are_told_apart(scan, logic, monkeypatch, add_volume):
@@ -243,8 +259,10 @@ def test_the_copied_command_is_what_the_command_line_understands(scan, logic, na
         augment=3,
         wholeSequence=True,
         segmentationNode=None,
+        structures=["hippocampus", "deep grey"],
     )
     args = parsed(text)
+    assert args.structures == "hippocampus,deep grey"
     assert (args.model, args.side, args.device, args.augment) == ("my model", "left", "cpu", 3)
     assert args.scans[0].suffix == ".nrrd"
     assert args.output.name == f"{args.scans[0].stem}.seg.nrrd"

@@ -16,7 +16,14 @@ PROGRESS = {"id": 1, "event": "progress", "stage": "s", "fraction": 0.5, "second
 
 
 @pytest.mark.parametrize(
-    "message", [SEGMENT, DIAGNOSE, {"do": "quit"}, {"id": 1, "do": "ping", "more": [1]}]
+    "message",
+    [
+        SEGMENT,
+        {**SEGMENT, "structures": ["a", "b c"]},
+        DIAGNOSE,
+        {"do": "quit"},
+        {"id": 1, "do": "ping", "more": [1]},
+    ],
 )
 def test_requests_pass(message):
     check_request(message)
@@ -32,6 +39,9 @@ def test_requests_pass(message):
         {"id": 1, "do": "segment", "volume": "v"},
         {**SEGMENT, "augment": True},
         {**SEGMENT, "probabilities": 1},
+        {**SEGMENT, "structures": "a"},
+        {**SEGMENT, "structures": [1]},
+        {**SEGMENT, "structures": ["a\0b"]},
         {**SEGMENT, "volume": ["v"]},
         {**SEGMENT, "output": "a\0b"},
         {**DIAGNOSE, "volumes": [1]},

@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
-from MedLLMSegLib import UserError
+from MedLLMSegLib import Segmentation, UserError, Volume
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
+from MedLLMSegLib.worker.array_files import save_volume
 from MedLLMSegLib.worker.tasks import Engine, Tasks
 
 
@@ -127,3 +129,17 @@ def test_a_training_has_the_memory_to_itself_and_its_output_is_its_own(tasks, tm
     )
     assert asked == [({"source": "x", "output": str(tmp_path / "run"), "steps": 3}, "auto", 0)]
     assert answer == {"bundle": str(tmp_path / "run/bundle")}
+
+
+def test_the_structures_that_were_asked_for_reach_the_segmentation(tmp_path):
+    asked = []
+
+    def segment(volume, model, *, progress, **options):
+        asked.append(options)
+        return Segmentation(volume.with_array(np.zeros(volume.array.shape, np.uint8)), ())
+
+    tasks = Tasks(Engine(Loaded, segment, None, None))
+    save_volume(Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "scan")
+    message = {"volume": str(tmp_path / "scan"), "device": "cpu", "structures": ["hippocampus"]}
+    tasks.segment({**message, "output": str(tmp_path / "out")}, lambda stage, fraction: None)
+    assert asked == [{"structures": ["hippocampus"]}]

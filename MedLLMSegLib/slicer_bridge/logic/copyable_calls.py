@@ -56,6 +56,8 @@ def command_line(volumeNode, **options) -> str:
     for option in ("model", "side", "device", "augment"):
         if option in changed:
             command += [f"--{option}", str(changed[option])]
+    if "structures" in changed:
+        command += ["--structures", ",".join(changed["structures"])]
     if changed.get("uncertainty"):
         command += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
     line = subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
@@ -69,9 +71,10 @@ def _require_in_scene(volumeNode) -> None:
 
 def _changed_options(options: dict) -> dict:
     """The options that differ from their defaults; TypeError for one that does not exist."""
-    SegmentJobOptions(**options)  # which raises it
+    checked = SegmentJobOptions(**options)  # which raises it
+    values = {name: getattr(checked, name) for name in options}
     return {
-        name: value for name, value in options.items() if value != DEFAULTS[name] or name == "model"
+        name: value for name, value in values.items() if value != DEFAULTS[name] or name == "model"
     }
 
 
@@ -85,10 +88,14 @@ def _node(node) -> str:
 
 
 def _as_arguments(options: dict) -> list[str]:
-    return [
-        f"{name}={_text(value) if isinstance(value, str) else repr(value)}"
-        for name, value in options.items()
-    ]
+    return [f"{name}={_source(value)}" for name, value in options.items()]
+
+
+def _source(value) -> str:
+    """A value as Python's source has it; names as a list."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    return _text(value) if isinstance(value, str) else repr(value)
 
 
 def _text(value: str) -> str:

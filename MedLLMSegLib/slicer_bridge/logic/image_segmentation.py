@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.segmentation.selection import names_of
 from MedLLMSegLib.slicer_bridge.scene.restore_point import RestorePoints
 from MedLLMSegLib.slicer_bridge.scene.segments import Drawing, draw
 from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
@@ -31,7 +32,7 @@ class SegmentJobOptions:
 
     segmentationNode: the node to update, None for a new one. wholeSequence: a scan that a sequence
     browser shows is segmented with all images of its sequence; False for the image that is shown
-    alone.
+    alone. structures: names or groups; segments of the model's other structures stay as they are.
     """
 
     segmentationNode: Any = None
@@ -41,6 +42,10 @@ class SegmentJobOptions:
     uncertainty: bool = False
     augment: int = 0
     wholeSequence: bool = True
+    structures: str | Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "structures", names_of(self.structures))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +93,11 @@ class ImageSegmenter:
             segmentation = yield from self._in_process(
                 self.function, volume, options, job, check_nodes, report
             )
-            return (yield from self.runner.in_thread(_image_result, segmentation))
-        return (yield from self._in_worker(volume, options, job, check_nodes, report))
+            result = yield from self.runner.in_thread(_image_result, segmentation)
+        else:
+            result = yield from self._in_worker(volume, options, job, check_nodes, report)
+        drawing = replace(result.drawing, partial=bool(options.structures))
+        return replace(result, drawing=drawing)
 
     def _in_worker(
         self,
@@ -117,6 +125,7 @@ class ImageSegmenter:
                 probabilities=False,
                 uncertainty=options.uncertainty,
                 augment=options.augment,
+                **({"structures": list(options.structures)} if options.structures else {}),
             )
             return (yield from self.runner.in_thread(_load_image_result, event.folder))
 
@@ -137,7 +146,11 @@ class ImageSegmenter:
                 raise Cancelled
             messages.put((stage, fraction, None))
 
-        optional = {"uncertainty": options.uncertainty, "augment": options.augment}
+        optional = {
+            "uncertainty": options.uncertainty,
+            "augment": options.augment,
+            "structures": options.structures,
+        }
         steps = self.runner.in_thread(
             function,
             volume,

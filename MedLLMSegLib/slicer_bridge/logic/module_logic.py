@@ -52,7 +52,7 @@ class SegmentationLogic(JobLogic):
             organ shows.
         uncertainty: also make a volume node of where the model is unsure; see `showUncertainty`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
-        more: augment and wholeSequence as for `segmentAsync`.
+        more: augment, wholeSequence and structures as for `segmentAsync`.
 
         Raises `UserError` with one sentence for the user, `Cancelled`, or what the segmenting
         function raises. On any failure the scene is left as it was.
@@ -82,7 +82,9 @@ class SegmentationLogic(JobLogic):
         onDone: called with the job when it is done, failed or cancelled.
         options: segmentationNode, model, side, device, uncertainty as for `segment`; augment (how
             many augmented views of the scan are averaged besides the scan itself); wholeSequence
-            (False: of a sequence, only the image that is shown).
+            (False: of a sequence, only the image that is shown); structures (names or groups of
+            the structures to draw, such as ["hippocampus", "deep grey"]; the segments of the
+            model's others stay as they are).
         """
         from .image_segmentation import SegmentJobOptions
         from .jobs import Job
@@ -270,7 +272,7 @@ class SegmentationLogic(JobLogic):
 
     def commandLine(self, volumeNode, **options) -> str:
         """The command that segments the scan's file without Slicer. options: model, side,
-        device, uncertainty, augment.
+        device, uncertainty, augment, structures.
         """
         from .copyable_calls import command_line
 

@@ -38,6 +38,8 @@ class Drawing:
     labels: uint8 [k, j, i], None if nothing was found. start: (k, j, i) of its first voxel on the
     scan's grid, which has ``shape``. structures: all that the model knows; present: those that
     have voxels. rows: one for each of ``present``. volumetry: of a model of the whole brain.
+    partial: only some of the model's structures were asked for, which alone stand in
+    ``structures``.
     """
 
     labels: np.ndarray | None
@@ -49,6 +51,7 @@ class Drawing:
     model: str
     notes: tuple[str, ...]
     volumetry: Volumetry | None = None
+    partial: bool = False
 
 
 def draw(segmentation: Segmentation) -> Drawing:
@@ -96,8 +99,8 @@ def old_segments(segments, drawing: Drawing, side: str | None) -> dict[str, str]
     side: "left" or "right" if only that side was asked for; segments of the other side stay.
 
     A segment is replaced if it shows one of the result's structures, or was drawn by the same
-    model. Of several segments of one structure only the first is replaced: the others are the
-    user's own copies.
+    model, all of whose structures were asked for. Of several segments of one structure only the
+    first is replaced: the others are the user's own copies.
     """
     old: dict[str, str] = {}
     keys = {s.key for s in drawing.structures}
@@ -110,7 +113,8 @@ def old_segments(segments, drawing: Drawing, side: str | None) -> dict[str, str]
     for segment_id in segments.GetSegmentIDs():
         segment = segments.GetSegment(segment_id)
         key, model = tag(segment, STRUCTURE_TAG), tag(segment, MODEL_TAG)
-        if key and key not in spared and (key in keys or model == drawing.model):
+        same_model = model == drawing.model and not drawing.partial
+        if key and key not in spared and (key in keys or same_model):
             old.setdefault(key, segment_id)
     return old
 
