@@ -174,6 +174,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for section in (self.running, self.training, self.diagnosing):
             section.leave_scene()
         self.diagnosing.close()
+        self.result.close()
         self.suggestions.forget()
         self.setParameterNode(None)
         self.replace(without_scene(self.panel))

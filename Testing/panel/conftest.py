@@ -232,6 +232,17 @@ def drawn(module):
 
 
 @pytest.fixture
+def shown_over(module):
+    """shown_over() -> the volume that the slice views show over the scan, or None."""
+    import slicer
+
+    view = slicer.vtkMRMLSliceCompositeNode()
+    view.SetSingletonTag("Red")
+    view = slicer.mrmlScene.AddNode(view)
+    return lambda: slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID() or "")
+
+
+@pytest.fixture
 def pairs(module, drawn, scan):
     """Two scans with what was drawn on them."""
     import slicer

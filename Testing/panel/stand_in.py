@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from MedLLMSegLib.slicer_bridge.logic import jobs
+from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from Testing.panel import desktop
 
 
@@ -53,7 +54,8 @@ class Logic:
         return self.diagnosers
 
     def showHeatMap(self, table, imageNode=None, show=True):
-        self.calls.append(("heat map", table, imageNode, show))
+        self.calls.append(("heat map", table, imageNode))
+        return SegmentationLogic.showHeatMap(self, table, imageNode, show)
 
     def cancel(self, job):
         job.state = "cancelling"
@@ -69,7 +71,8 @@ class Logic:
         self.calls.append(("restore", node))
 
     def showUncertainty(self, node, volumeNode=None, show=True):
-        self.calls.append(("overlay", node, show))
+        self.calls.append(("overlay", node))
+        return SegmentationLogic.showUncertainty(self, node, volumeNode, show)
 
     def pythonLines(self, volumeNode, **options):
         return f"segment({volumeNode.GetName()})"

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+from MedLLMSegLib.slicer_bridge.presenter.panel_texts import MARK_COLOURS
 from Testing.panel.steps import ROWS, names_of, press, process, start
 
 
@@ -65,6 +66,38 @@ def test_closing_the_scene_cancels_and_empties_the_panel(panel, logic, scan):
     assert panel.parameters.inputVolume is None
     assert not panel.ui.segmentButton.enabled
     assert panel.ui.sampleButton.visible
+    assert "removed from the scene" in panel.ui.logText.plainText
+    assert not panel.ui.statusLabel.visible
+
+
+def _says_nothing(panel):
+    labels = (panel.ui.statusLabel, panel.ui.trainStatusLabel, panel.ui.diagnoseStatusLabel)
+    return not any(label.text for label in labels) and not panel.ui.notNowButton.visible
+
+
+@pytest.mark.parametrize("before", ["done", "failed", "asked", "restore", "train", "diagnose"])
+def test_after_the_scene_is_closed_nothing_of_it_is_said(panel, logic, scan, drawn, before):
+    import slicer
+
+    if before == "asked":
+        panel.ui.modelList.setCurrentRow(1)
+        press(panel.ui.segmentButton)
+    elif before == "train":
+        panel.change(train_message="The training failed.", train_failed=True)
+    elif before == "diagnose":
+        panel.change(diagnose_message="It failed.", diagnose_failed=True)
+    else:
+        state = "failed" if before == "failed" else "done"
+        start(panel, logic).end(
+            state, message="It was so.", segmentationNode=drawn("found"), rows=ROWS
+        )
+    if before == "restore":
+        panel.change(message="Restored.", message_failed=True)
+    assert not _says_nothing(panel)
+    slicer.mrmlScene.Clear(0)
+    assert _says_nothing(panel)
+    assert panel.panel.state == "idle"
+    assert not panel.panel.can_restore
 
 
 def test_reload_ends_the_worker_first_and_takes_the_library_along(panel, logic, monkeypatch):
@@ -157,6 +190,7 @@ def test_the_sample_is_fetched_beside_the_window(
     fetched.done, fetched.error = True, OSError("no network")
     process(application, lambda: panel.ui.sampleButton.enabled)
     assert "could not be downloaded" in panel.ui.statusLabel.text
+    assert MARK_COLOURS["failed"] in panel.ui.statusLabel.text
     fetched.error, read = None, namespace["load_sample"]
     monkeypatch.setitem(namespace, "load_sample", lambda: 1 / 0)
     press(panel.ui.sampleButton)
@@ -168,6 +202,7 @@ def test_the_sample_is_fetched_beside_the_window(
     process(application, lambda: panel.ui.inputVolumeSelector.currentNode() is not None)
     assert panel.ui.segmentButton.enabled
     assert not panel.ui.sampleButton.visible
+    assert not panel.ui.statusLabel.text
 
 
 def test_long_names_and_paths_fit(panel, logic, scan, drawn, picture):

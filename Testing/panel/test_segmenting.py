@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError
+from MedLLMSegLib.slicer_bridge.presenter.panel_texts import MARK_COLOURS
 from Testing.panel.steps import finish, press, process, start, texts
 
 
@@ -146,7 +147,7 @@ def test_a_failure_is_one_sentence_and_the_next_press_works(
     assert "4 structures" in panel.ui.statusLabel.text
 
 
-def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn):
+def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn, shown_over):
     from MedLLMSegLib.slicer_bridge.scene.map_roles import UNCERTAINTY_MAP
 
     node = drawn("found", scan)
@@ -154,11 +155,10 @@ def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn):
     start(panel, logic)
     finish(logic, node, uncertaintyNode=scan)
     panel.ui.uncertaintyCheckBox.checked = True
+    assert shown_over() is scan
     panel.ui.uncertaintyCheckBox.checked = False
-    assert [call for call in logic.calls if call[0] == "overlay"] == [
-        ("overlay", node, True),
-        ("overlay", node, False),
-    ]
+    assert shown_over() is None
+    assert [call for call in logic.calls if call[0] == "overlay"] == [("overlay", node)]
 
 
 def test_restore(panel, logic, scan, drawn, picture):
@@ -170,8 +170,31 @@ def test_restore(panel, logic, scan, drawn, picture):
     assert logic.calls[-1] == ("restore", node)
     assert "Restored" in panel.ui.statusLabel.text
     assert panel.ui.restoreButton.visible
-    assert not panel.ui.copyTableButton.enabled
+    assert not panel.ui.copyTableButton.enabled  # as there are no segments
     picture(panel, "restored")
+    press(panel.ui.restoreButton)
+    assert texts(panel.ui.resultTable)[0] == ["Left hippocampus (anterior)", "1.53", "0.91"]
+    assert panel.ui.copyTableButton.enabled
+
+
+def test_a_failure_of_restore_has_a_red_mark(panel, logic, scan, drawn, monkeypatch):
+    node = drawn("found")
+    logic.kept.append(node)
+    start(panel, logic)
+    finish(logic, node)
+    assert MARK_COLOURS["done"] in panel.ui.statusLabel.text
+    sentence = "There is no earlier segmentation to restore in this node."
+
+    def fail(node):
+        raise UserError(sentence)
+
+    monkeypatch.setattr(logic, "restore", fail)
+    press(panel.ui.restoreButton)
+    assert sentence in panel.ui.statusLabel.text
+    assert MARK_COLOURS["failed"] in panel.ui.statusLabel.text
+    start(panel, logic)
+    finish(logic, node)
+    assert MARK_COLOURS["done"] in panel.ui.statusLabel.text
 
 
 def test_a_result_that_comes_while_another_module_is_shown_is_there_afterwards(
@@ -204,6 +227,70 @@ def test_the_workers_log_is_opened_when_there_is_one(panel, said, cache):
     (cache / "worker.log").write_text("ready")
     press(panel.ui.openLogButton)
     assert said["opened"] == [str(cache / "worker.log")]
+
+
+def _spleen_segmenter():
+    """A stand-in for the network: each run finds one more plane of a spleen."""
+    from MedLLMSegLib.anatomy.structures import uncoded_structures
+    from MedLLMSegLib.core.segmentation import Segmentation
+
+    runs = []
+
+    def segment(volume, model, *, progress, uncertainty=False, **options):
+        runs.append(model)
+        labels = np.zeros(volume.array.shape, np.uint8)
+        labels[2 : 4 + len(runs), 3:6, 4:8] = 1
+        unsure = volume.with_array(np.ones(volume.array.shape, np.float32)) if uncertainty else None
+        return Segmentation(
+            volume.with_array(labels),
+            uncoded_structures({1: "spleen"}),
+            {1: 0.75},
+            model=model,
+            uncertainty=unsure,
+        )
+
+    return segment
+
+
+def test_restore_brings_back_table_and_map_and_again(
+    module, logic, make_panel, scan, application, monkeypatch, shown_over
+):
+    """Of the segments that are shown, whether a run of this session has made them or a user."""
+    import slicer
+
+    real = logic.real(_spleen_segmenter())
+    monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
+    panel = make_panel()
+
+    def run():
+        press(panel.ui.segmentButton)
+        process(application, lambda: panel.panel.state == "idle")
+
+    run()
+    first, node = texts(panel.ui.resultTable), panel.result.node
+    panel.ui.outputSegmentationSelector.setCurrentNode(node)
+    panel.ui.uncertaintyCheckBox.checked = True
+    run()
+    second, unsure = texts(panel.ui.resultTable), panel.result.map
+    assert (first, second) == ([["Spleen", "0.04", "0.75"]], [["Spleen", "0.05", "0.75"]])
+    assert shown_over() is unsure
+    press(panel.ui.restoreButton)
+    assert texts(panel.ui.resultTable) == first
+    assert shown_over() is None  # the first run made no map
+    assert "no map" not in panel.ui.logText.plainText
+    press(panel.ui.restoreButton)
+    assert texts(panel.ui.resultTable) == second
+    assert shown_over() is unsure
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "by hand")
+    array = np.zeros((8, 9, 10), np.uint8)
+    array[1:3, 1:6, 1:9] = 1
+    name = own.GetSegmentation().AddEmptySegment("tumour", "Tumour")
+    slicer.util.updateSegmentBinaryLabelmapFromArray(array, own, name, scan)
+    panel.ui.outputSegmentationSelector.setCurrentNode(own)
+    run()
+    press(panel.ui.restoreButton)
+    assert texts(panel.ui.resultTable) == [["Tumour", "0.08", "–"]]
+    panel.cleanup()
 
 
 def test_the_panel_drives_the_real_logic(

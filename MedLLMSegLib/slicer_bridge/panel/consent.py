@@ -11,6 +11,7 @@ import qt
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.install import packages as install
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 POLL_MS = 100
@@ -55,8 +56,7 @@ class Consent:
                 stage="",
                 fraction=0.0,
                 stoppable=False,
-                message="",
-                notes=(),
+                **message_fields(""),
                 train_message="",
                 diagnose_message="",
             )
@@ -170,4 +170,4 @@ def _message_fields(task: str, text: str) -> dict[str, Any]:
         return {"train_message": text}
     if task == "diagnose":
         return {"diagnose_message": text, "diagnose_notes": ()}
-    return {"message": text, "notes": ()}
+    return message_fields(text)

@@ -92,7 +92,8 @@ class DiagnoseSection(JobSection):
 
     def update_overlay(self) -> None:
         """Show or hide the heat map of the last diagnosis, as the check box says."""
-        self.overlay.update(self.table if self.widget.panel.heat and self.map is not None else None)
+        shown = self.map if self.widget.panel.heat else None
+        self.overlay.update(self.table, shown)
 
     def onClassifier(self, row: int) -> None:
         if 0 <= row < len(self._ids):
@@ -139,7 +140,7 @@ class DiagnoseSection(JobSection):
         self.job = None
         if job.state == "done":
             self.table = job.tableNode
-        self.widget.replace(with_diagnosis(self.widget.panel, job, self.seconds))
+        self.end(with_diagnosis(self.widget.panel, job, self.seconds))
         self.widget.log.job(job)
         self.update()
         self.update_overlay()
@@ -149,6 +150,6 @@ class DiagnoseSection(JobSection):
         self.table = self.image = None
         self.overlay.forget()
 
-    def _show_heat_map(self, table, show: bool) -> None:
+    def _show_heat_map(self, table) -> None:
         image = self.image if self.image is not None and self.image.GetScene() is not None else None
-        self.widget.logic.showHeatMap(table, image if show else None, show)
+        self.widget.logic.showHeatMap(table, image)

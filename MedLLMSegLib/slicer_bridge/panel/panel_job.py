@@ -11,7 +11,7 @@ import qt
 
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.slicer_bridge.logic.job_runner import THREAD_SLICE_S
-from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY, Panel, without_messages
 
 POLL_MS = 100
 
@@ -30,6 +30,7 @@ class JobSection:
         self.widget = widget
         self.job: Any = None
         self._began = 0.0
+        self._scene_left = False  # the scene was closed while it ran
 
     @property
     def model(self) -> ModelEntry | None:
@@ -55,7 +56,7 @@ class JobSection:
         begin: called with onProgress and onDone, returns the job. fields: of the panel's state,
         what the section shows meanwhile.
         """
-        self._began = time.monotonic()
+        self._began, self._scene_left = time.monotonic(), False
         self.widget.change(
             state="running",
             task=self.task,
@@ -78,6 +79,7 @@ class JobSection:
     def leave_scene(self) -> None:
         """The scene is being closed: stop a job that needs it."""
         if self.job is not None and self.job.needsScene:
+            self._scene_left = True
             self.cancel()
 
     def onProgress(self, stage: str, fraction: float, secondsLeft: float | None) -> None:
@@ -85,6 +87,10 @@ class JobSection:
 
     def onDone(self, job) -> None:
         raise NotImplementedError
+
+    def end(self, panel: Panel) -> None:
+        """Show the state after a job; without its message if that is about a scene that is gone."""
+        self.widget.replace(without_messages(panel) if self._scene_left else panel)
 
     @property
     def seconds(self) -> float:
@@ -115,25 +121,31 @@ class FileTask:
 class MapOverlay:
     """The map that a section shows over the slice views, one at a time.
 
-    set_shown: called with the node that owns a map, and whether to show it. log: the panel's.
+    show: called with the node that owns a map, to show it. log: the panel's.
     """
 
-    def __init__(self, set_shown: Callable, log):
-        self._set_shown, self._log = set_shown, log
-        self._owner: Any = None
+    def __init__(self, show: Callable, log):
+        self._show, self._log = show, log
+        self._map: Any = None
 
-    def update(self, new_owner) -> None:
-        """Show the map of a node in place of the one before; None for no map."""
-        if new_owner is self._owner:
+    def update(self, owner, new_map) -> None:
+        """Show a node's map in place of the one before; None for no map.
+
+        The map before may belong to nobody by now: Restore takes it from its segmentation.
+        """
+        if new_map is self._map:
             return
-        before, self._owner = self._owner, new_owner
-        for owner, show in ((before, False), (new_owner, True)):
-            if owner is not None and owner.GetScene() is not None:
-                try:
-                    self._set_shown(owner, show)
-                except Exception as error:  # the map was deleted
-                    self._log.sentence(error)
+        from MedLLMSegLib.slicer_bridge.scene.overlay import show_overlay
+
+        before, self._map = self._map, new_map
+        if before is not None and before.GetScene() is not None:
+            show_overlay(before, False)
+        if new_map is not None:
+            try:
+                self._show(owner)
+            except Exception as error:  # the map was deleted
+                self._log.sentence(error)
 
     def forget(self) -> None:
-        """Drop the node, as the scene is being closed."""
-        self._owner = None
+        """Drop the map, as the scene is being closed."""
+        self._map = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import qt
 
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields
 from MedLLMSegLib.slicer_bridge.presenter.segment_view import copied_table
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import VolumetryGroup
@@ -11,6 +12,7 @@ from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import VolumetryGroup
 from .log_section import copy
 from .panel_job import MapOverlay
 from .qt_helpers import fit_height
+from .result_tables import ResultTable, ResultTables
 from .structure_tree import StructureTree
 
 MOST_ROWS = 10
@@ -21,9 +23,8 @@ class ResultSection:
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
-        self.overlay = MapOverlay(
-            lambda node, show: widget.logic.showUncertainty(node, None, show), widget.log
-        )
+        self.overlay = MapOverlay(widget.logic.showUncertainty, widget.log)
+        self._tables = ResultTables()
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
         ui.editButton.connect("clicked(bool)", self.onEdit)
@@ -65,6 +66,7 @@ class ResultSection:
             parameters.outputSegmentation,
         )
         parameters.resultSegmentation = job.segmentationNode
+        self._tables.take(job.segmentationNode, ResultTable(job.rows, job.volumetry))
         self.show_groups(self.groups)  # with the ticks of this node's segments
         if is_new_node and self.widget.parameters is not None:  # else leave the views as they are
             look_at(job.segmentationNode)
@@ -88,23 +90,31 @@ class ResultSection:
 
     def update_overlay(self) -> None:
         """Show or hide the map of the last run, as the check box says."""
-        self.overlay.update(
-            self.node if self.widget.panel.uncertainty and self.map is not None else None
-        )
+        shown = self.map if self.widget.panel.uncertainty else None
+        self.overlay.update(self.node, shown)
 
     def onRestore(self) -> None:
         try:
             self.widget.logic.restore(self.node)
         except Exception as error:
-            self.widget.change(message=self.widget.log.sentence(error), notes=())
+            self._show_failure(error)
         else:
+            table = self._tables.restored(self.node)
             self.widget.change(
-                message=_("Restored; press Restore again to undo that."),
-                notes=(),
-                rows=(),
-                volumetry=None,
+                **message_fields(_("Restored; press Restore again to undo that.")),
+                rows=tuple(table.rows),
+                volumetry=table.volumetry,
             )
+            self.show_groups(self.groups)  # with the ticks of the segments that came back
         self.widget.update()
+
+    def close(self) -> None:
+        """The scene is being closed: drop what is known of its nodes."""
+        self._tables = ResultTables()
+        self.overlay.forget()
+
+    def _show_failure(self, error: Exception) -> None:
+        self.widget.change(**message_fields(self.widget.log.sentence(error), failed=True))
 
     def onEdit(self) -> None:
         from MedLLMSegLib.slicer_bridge.scene.segment_editor import edit_segmentation
@@ -121,7 +131,7 @@ class ResultSection:
         try:
             copy(write(self.widget.parameters.inputVolume, **self.widget.running.options()))
         except Exception as error:
-            self.widget.change(message=self.widget.log.sentence(error), notes=())
+            self._show_failure(error)
 
 
 def fill_table(table, rows) -> None:

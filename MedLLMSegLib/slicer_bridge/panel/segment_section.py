@@ -6,6 +6,7 @@ import qt
 import slicer
 
 from MedLLMSegLib.slicer_bridge.logic.job_runner import THREAD_SLICE_S
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields
 from MedLLMSegLib.slicer_bridge.presenter.segment_view import with_job
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 from MedLLMSegLib.slicer_bridge.scene.sample_data import Download, load_sample
@@ -35,8 +36,7 @@ class SegmentSection(JobSection):
             lambda **callbacks: widget.logic.segmentAsync(
                 widget.parameters.inputVolume, **callbacks, **self.options()
             ),
-            message="",
-            notes=(),
+            **message_fields(""),
         )
 
     def options(self) -> dict:
@@ -56,7 +56,7 @@ class SegmentSection(JobSection):
 
     def onDone(self, job) -> None:
         self.job = None
-        self.widget.replace(with_job(self.widget.panel, job, self.seconds))
+        self.end(with_job(self.widget.panel, job, self.seconds))
         self.widget.log.job(job)
         if job.state == "done":
             self.widget.result.take(job)
@@ -74,15 +74,15 @@ class SampleButton:
     def onButton(self) -> None:
         if self._download is None:
             self._download = Download(slicer.mrmlScene.GetCacheManager().GetRemoteCacheDirectory())
-            self.widget.change(loading_sample=True, message="", notes=())
-            qt.QTimer.singleShot(POLL_MS, self._check)
+            self.widget.change(loading_sample=True, **message_fields(""))
+            self._check_later()
 
     def _check(self) -> None:
         download = self._download
         if download is None:
             return
         if not download.wait(THREAD_SLICE_S):
-            qt.QTimer.singleShot(POLL_MS, self._check)
+            self._check_later()
             return
         error, self._download = download.error, None
         try:
@@ -92,14 +92,17 @@ class SampleButton:
             error = failure
         if error is not None:
             self.widget.log.say(str(error) or type(error).__name__)
-            self.widget.change(
-                message=_(
-                    "MRHead could not be downloaded; check the network, or load a scan of your own."
-                )
+            text = _(
+                "MRHead could not be downloaded; check the network, or load a scan of your own."
             )
+            self.widget.change(**message_fields(text, failed=True))
         self.widget.change(loading_sample=False)
         if self.widget.ui is not None:
             self.widget.scans.update()
+
+    def _check_later(self) -> None:
+        # a lambda, as PythonQt does not keep the object of a bound method alive
+        qt.QTimer.singleShot(POLL_MS, lambda: self._check())  # noqa: PLW0108 (see above)
 
     def _load(self) -> None:
         node = load_sample()

@@ -50,7 +50,8 @@ class Panel:
         being read or written.
 
     Of the result:
-    message, notes: sentences about the last run. result: name of the segmentation that it wrote.
+    message, notes: sentences about the last run. message_failed: the message says what failed.
+    result: name of the segmentation that it wrote.
     rows: (structure, volume in mL, mean confidence). volumetry: a `Volumetry`, of a model of the
     whole brain, else None. can_restore: it overwrote something.
     uncertainty: the map is to be shown. mapped: there is one.
@@ -92,6 +93,7 @@ class Panel:
     failure: Failure | None = None
     message: str = ""
     notes: tuple[str, ...] = ()
+    message_failed: bool = False
     result: str | None = None
     rows: tuple[tuple[str, float, float], ...] = ()
     volumetry: Any = None
@@ -137,27 +139,45 @@ class Panel:
         return named or self.chosen
 
 
+def message_fields(text: str, failed: bool = False) -> dict[str, Any]:
+    """The fields of the state that show a message in the section Segment. failed: with a red
+    mark.
+    """
+    return {"message": text, "notes": (), "message_failed": failed}
+
+
+def without_messages(panel: Panel) -> Panel:
+    """The panel without what it says about runs and without a question to the user."""
+    waits = panel.state in {"failed", *AWAITING_CONSENT}
+    return replace(
+        panel,
+        **message_fields(""),
+        state="idle" if waits else panel.state,
+        train_message="",
+        train_failed=False,
+        diagnose_message="",
+        diagnose_notes=(),
+        diagnose_failed=False,
+    )
+
+
 def without_scene(panel: Panel) -> Panel:
     """The panel when the scene is closed: whatever is about its nodes goes."""
     return replace(
-        panel,
+        without_messages(panel),
         input=None,
-        suggestion=NO_SUGGESTION,
         scans=0,
         result=None,
         rows=(),
         volumetry=None,
-        notes=(),
-        message="",
+        can_restore=False,
         mapped=False,
         history=(),
         pairs=(),
-        train_message="",
+        pair_chosen=False,
+        pair_selected=False,
         image=None,
+        diagnosed="",
         diagnosis=(),
-        diagnose_message="",
-        diagnose_notes=(),
-        diagnose_failed=False,
         heated=False,
-        failure=None,
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .error_details import copy_details_button
-from .panel_state import AWAITING_CONSENT, BUSY, Panel
+from .panel_state import AWAITING_CONSENT, BUSY, Panel, message_fields
 from .panel_texts import consent_text, stage_text, with_mark
 from .task_button import (
     ButtonFace,
@@ -26,7 +26,9 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
 
     job: the logic's `Job`. seconds: how long it took.
     """
-    ended = replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, notes=())
+    ended = replace(
+        panel, state="idle", stage="", fraction=0.0, seconds_left=None, **message_fields("")
+    )
     if job.state == "cancelled":
         return replace(ended, message=job.message or _("Cancelled; the scene is as it was."))
     if job.state == "failed":
@@ -163,6 +165,8 @@ def _status_text(panel: Panel) -> tuple[str, str | None]:
     if panel.state == "failed" and panel.task == "segment":
         return panel.message, "failed"
     text = " ".join(filter(None, (panel.message, *panel.notes)))
+    if panel.message_failed:
+        return text, "failed"
     return text, "done" if panel.rows else None
 
 

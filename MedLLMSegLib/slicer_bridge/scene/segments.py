@@ -79,6 +79,24 @@ def draw(segmentation: Segmentation) -> Drawing:
     )
 
 
+def measured_rows(segments) -> tuple[Row, ...]:
+    """The segments of a vtkSegmentation with their volumes; no confidence is known of them."""
+    rows = []
+    for segment_id in segments.GetSegmentIDs():
+        segment = segments.GetSegment(segment_id)
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        if image is not None:
+            rows.append((segment.GetName(), _volume_ml(image, segment.GetLabelValue()), None))
+    return tuple(rows)
+
+
+def _volume_ml(image, label: int) -> float:
+    """The volume of a label's voxels in a vtkOrientedImageData, in mL."""
+    scalars = image.GetPointData().GetScalars()
+    voxels = 0 if scalars is None else np.count_nonzero(vtk_to_numpy(scalars) == label)
+    return float(voxels * math.prod(image.GetSpacing()) / 1000)
+
+
 def _extent(labels: np.ndarray, axis: int) -> slice:
     """The smallest range along one axis that holds all labels; empty without any."""
     others = tuple({0, 1, 2} - {axis})

@@ -38,7 +38,9 @@ def test_without_a_classifier_it_says_how_to_get_one(make_panel, image, picture)
     assert not ui.heatMapCheckBox.visible
 
 
-def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
+def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture, shown_over):
+    from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
+
     ui = panel.ui
     assert "AUC 0.81" in ui.classifierLabel.text
     picture(panel, "diagnose-ready", "diagnose")
@@ -62,17 +64,18 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture):
     ]
     assert "chest PA: pneumonia, with a probability of 0.78" in ui.diagnoseStatusLabel.text
     assert NOTES[0] in ui.diagnoseStatusLabel.text
-    assert logic.calls[-1] == ("heat map", table, image, True)
+    assert logic.calls[-1] == ("heat map", table, image)
     assert ui.heatMapCheckBox.visible
     picture(panel, "diagnose-done", "diagnose")
     ui.heatMapCheckBox.click()
-    assert logic.calls[-1] == ("heat map", table, None, False)
+    assert shown_over() is None
     assert not panel.parameters.heatMap
     ui.heatMapCheckBox.click()
-    assert logic.calls[-1] == ("heat map", table, image, True)
+    assert shown_over() is heat_map_of(table)
     again = answer(image)
     end_diagnosis(begin_diagnosis(panel, logic), again)
-    assert logic.calls[-2:] == [("heat map", table, None, False), ("heat map", again, image, True)]
+    assert logic.calls[-1] == ("heat map", again, image)
+    assert shown_over() is heat_map_of(again)
 
 
 def test_cancel_and_failure_leave_a_sentence(panel, logic):
