@@ -197,7 +197,7 @@ class TrainSection(JobSection):
             self.curve.remove()
         self.curve = self.curve if job.state == "done" else None
         self.widget.change(**({} if job.state == "done" else {"history": ()}))
-        self.end(with_training(self.widget.panel, job))
+        self.widget.replace(with_training(self.widget.panel, job))
         self.refresh()
         self.widget.log.job(job)
         if job.state == "done" and job.model is not None:
