@@ -60,7 +60,8 @@ def import_model(source: PathLike, rename: bool = False) -> ModelEntry:
     """Copy a bundle into the user's models and return its line of the catalogue.
 
     source: a folder, or a .zip with one bundle in it. rename: where another model has the id, take
-    the next free one (id-2, id-3 ...) instead of refusing the bundle. Raises `UserError` unless
+    the next free one (id-2, id-3 ...) instead of refusing the bundle. A title that another model
+    has gets the id behind it, so that lists tell the two apart. Raises `UserError` unless
     the bundle is complete and has the weights it was published with; nothing of it stays then.
     """
     folder = make_folder(user_models_dir())
@@ -71,8 +72,9 @@ def import_model(source: PathLike, rename: bool = False) -> ModelEntry:
             _copy_bundle(open_file, scratch, source)
         entry = verify_model(scratch)
         model_id = _id_for(entry.id, source, rename)
-        if model_id != entry.id:
-            _write_id(scratch, model_id)
+        title = _title_for(entry.title, model_id)
+        if (model_id, title) != (entry.id, entry.title):
+            _write_names(scratch, model_id, title)
         scratch.replace(folder / model_id)
     except OSError as error:
         raise write_error(folder, error) from error
@@ -259,8 +261,14 @@ def _copy_stream(file: IO[bytes], path: Path, limit: float, source: PathLike) ->
             out.write(chunk)
 
 
-def _write_id(folder: Path, model_id: str) -> None:
-    metadata = {**read_metadata(folder), "id": model_id}
+def _title_for(title: str, model_id: str) -> str:
+    """The title of an imported bundle: its own, with its id if another model is called the same."""
+    taken = {entry.title.casefold() for entry in list_models(None)}
+    return f"{title} ({model_id})" if title.casefold() in taken else title
+
+
+def _write_names(folder: Path, model_id: str, title: str) -> None:
+    metadata = {**read_metadata(folder), "id": model_id, "title": title}
     text = json.dumps(metadata, indent=2, ensure_ascii=False) + "\n"
     (folder / METADATA).write_text(text, encoding="utf-8")
 

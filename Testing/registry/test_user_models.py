@@ -212,6 +212,16 @@ def test_an_id_is_given_once_unless_another_may_be_taken(bundle, tmp_path):
     assert {"mine", "mine-2"} <= set(ids())
 
 
+def test_a_copy_is_told_from_its_original_by_its_title(bundle, tmp_path):
+    """A list shows titles: under another id, or the next free one."""
+    assert import_model(bundle).title == "Mine"
+    assert import_model(bundle, rename=True).title == "Mine (mine-2)"
+    again = import_model(write_bundle(tmp_path / "other", "theirs", title="MINE"))
+    assert again.title == "MINE (theirs)"
+    assert model_entry(again.folder).title == "MINE (theirs)"
+    assert import_model(write_bundle(tmp_path / "new", "new", title="New")).title == "New"
+
+
 @pytest.mark.parametrize("name", ["../up", ".hidden", "a/b", "a b", "", "x" * 200])
 def test_an_id_that_is_no_name_of_a_folder_is_refused(tmp_path, cache, name):
     with pytest.raises(UserError, match="cannot be the name of a folder"):
