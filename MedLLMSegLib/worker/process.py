@@ -68,7 +68,8 @@ class Process:
                 stderr=log or subprocess.DEVNULL,
                 env=environment,
                 cwd=cwd,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0)
+                | getattr(subprocess, "NORMAL_PRIORITY_CLASS", 0),
             )
         finally:
             if log:

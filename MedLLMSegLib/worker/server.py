@@ -26,6 +26,7 @@ from MedLLMSegLib.core.types import Json
 
 from .failures import describe_error, one_line, release_frames
 from .message_checks import check_request
+from .priority import take_normal_priority
 from .protocol import LONGEST_LINE, STOP_S, VERSION, decode, encode
 from .request_progress import RequestProgress
 from .tasks import Engine, Tasks, library_engine
@@ -41,6 +42,7 @@ def serve(make_engine: Callable[[], Engine] = library_engine) -> None:
     make_engine: makes what does the work. It is called first and may take long: the library's own
     imports torch.
     """
+    note = take_normal_priority()
     requests, answers = take_streams()
     # Ctrl-C in the owner's terminal is the owner's business.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -50,7 +52,7 @@ def serve(make_engine: Callable[[], Engine] = library_engine) -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    Server(requests, answers, make_engine).run()
+    Server(requests, answers, make_engine, (note,) if note else ()).run()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)  # there is nothing to clean up, and taking torch and CUDA down can take a second
@@ -77,15 +79,21 @@ def take_streams() -> tuple[BinaryIO, BinaryIO]:
 class Server:
     """Works on one request at a time; the others wait in order.
 
-    requests, answers: the streams. make_engine: as for `serve`.
+    requests, answers: the streams. make_engine: as for `serve`. notes: sentences for the user that
+    come with the first result.
     """
 
     def __init__(
-        self, requests: BinaryIO, answers: BinaryIO, make_engine: Callable[[], Engine]
+        self,
+        requests: BinaryIO,
+        answers: BinaryIO,
+        make_engine: Callable[[], Engine],
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.requests = requests
         self.answers = answers
         self.make_engine = make_engine
+        self.notes = notes
         self.tasks: Tasks | None = None  # None until the packages are loaded
         self._answer_lock = threading.Lock()
         self._queue_changed = threading.Condition()  # guards the four below
@@ -101,7 +109,7 @@ class Server:
         self._send({"id": None, "event": "hello", "pid": os.getpid(), "protocol": VERSION})
         threading.Thread(target=self._read_requests, name="requests", daemon=True).start()
         try:
-            self.tasks = Tasks(self.make_engine())
+            self.tasks = Tasks(self.make_engine(), self.notes)
         except Exception:  # the first request tries again, and answers with the reason
             logger.exception("the packages could not be loaded")
         while (message := self._next()) is not None:
@@ -137,7 +145,7 @@ class Server:
         try:
             if self.tasks is None:
                 importlib.invalidate_caches()
-                self.tasks = Tasks(self._engine_again())
+                self.tasks = Tasks(self._engine_again(), self.notes)
             progress.check()
             answer = getattr(self.tasks, message["do"])(message, progress)
             progress.check()

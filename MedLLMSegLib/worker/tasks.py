@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,11 +73,13 @@ def library_engine() -> Engine:
 class Tasks:
     """One method for each kind of request: (message, progress) -> the fields of its result.
 
-    progress raises `Cancelled` when the request was cancelled.
+    progress raises `Cancelled` when the request was cancelled. notes: sentences for the user that
+    the first result carries.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, notes: tuple[str, ...] = ()) -> None:
         self.engine = engine
+        self.notes = notes
         self.models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # the last used one is last
 
     def segment(self, message: Json, progress: TaskProgress) -> Json:
@@ -89,7 +91,7 @@ class Tasks:
         options = {name: message[name] for name in SEGMENT_OPTIONS if name in message}
         result = self.engine.segment(volume, model, progress=progress, **options)
         progress("write", 1.0)
-        return {"folder": str(save_segmentation(result, message["output"]))}
+        return {"folder": str(save_segmentation(self._noted(result), message["output"]))}
 
     def model(self, name: str, device: str, kind: str = "segmenter") -> Any:
         """A loaded model: one that is kept, or a new one, for which the one not used for longest
@@ -140,7 +142,12 @@ class Tasks:
             options["lungs"] = _volume_or_path(message["lungs"])
         result = self.engine.diagnose(image, model, progress=progress, **options)
         progress("write", 1.0)
-        return {"folder": str(save_diagnosis(result, message["output"]))}
+        return {"folder": str(save_diagnosis(self._noted(result), message["output"]))}
+
+    def _noted(self, result: Any) -> Any:
+        """A result with the notes that no result before it had."""
+        notes, self.notes = self.notes, ()
+        return replace(result, notes=(*result.notes, *notes)) if notes else result
 
     def ping(self, message: Json, progress: TaskProgress) -> Json:
         """Says that the packages are loaded and the worker is free, and what it can compute on."""
