@@ -13,7 +13,7 @@ from typing import Annotated
 import qt
 import slicer
 import vtk
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -84,12 +84,14 @@ def registerSampleData() -> None:
 class MedLLMSegParameterNode:
     """The panel's choices, saved with the scene.
 
-    outputSegmentation: None for a new node at each run. resultSegmentation: what the last run
-    wrote. modelChosen: the user has chosen the model, so no suggestion changes it.
+    outputSegmentation: None for a new node at each run. regionOfInterest: None for the whole scan.
+    resultSegmentation: what the last run wrote. modelChosen: the user has chosen the model, so no
+    suggestion changes it.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
+    regionOfInterest: vtkMRMLMarkupsROINode
     resultSegmentation: vtkMRMLSegmentationNode
     model: str = DEFAULT_SEGMENTER
     modelChosen: bool = False
@@ -234,9 +236,11 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.ui is None or self.parameters is None:
             return
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
+        region = chosen.regionOfInterest
         self.change(
             input=scan.GetName() if scan is not None and scan.GetScene() is not None else None,
             model=chosen.model,
+            region=region.GetName() if region is not None else None,
             uncertainty=chosen.uncertainty,
             heat=chosen.heatMap,
             train_name=chosen.trainName,

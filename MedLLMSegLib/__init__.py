@@ -18,6 +18,7 @@ from MedLLMSegLib.core.version import __version__ as __version__
 _PUBLIC = {
     "segment": "segmentation.pipeline",
     "load_model": "segmentation.pipeline",
+    "Region": "segmentation.region",
     "segment_frames": "segmentation.time_series",
     "diagnose": "diagnosis.predict",
     "load_classifier": "diagnosis.loaded_classifier",

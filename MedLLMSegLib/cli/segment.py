@@ -90,6 +90,17 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
         " message about several volumes gives",
     )
     parser.add_argument(
+        "--roi",
+        nargs=6,
+        type=float,
+        metavar=("L", "P", "I", "R", "A", "S"),
+        help=(
+            "look inside this box alone: where its left, posterior, inferior, right, anterior and"
+            " superior faces lie, in RAS mm as 3D Slicer shows them (to the right, the front and"
+            " up the numbers grow); the result lies on the whole scan's grid"
+        ),
+    )
+    parser.add_argument(
         "--assume-orientation",
         metavar="RAS",
         help=(
@@ -158,6 +169,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
     )
     from MedLLMSegLib.segmentation.batch.segment_batch import segment_file, segment_files
     from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
+    from MedLLMSegLib.segmentation.region import Region
     from MedLLMSegLib.segmentation.selection import check_names, names_in
 
     scans = find_scans(args.scans)
@@ -178,6 +190,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         structures=names_in(args.structures) if args.structures is not None else (),
         volumetry=args.volumetry,
         resolution_mm=args.resolution,
+        region=Region.from_faces(args.roi) if args.roi is not None else None,
     )
     model = load_model(args.model, args.device, args.precision)
     check_names(options.structures, all_structures(model))

@@ -20,7 +20,7 @@ from torch import nn
 
 from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.geometry import Grid, sub_grid
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Array, Json
@@ -39,6 +39,7 @@ from .localize import SIDES, is_crop
 from .outline import Outline, outline
 from .precision import AUTO
 from .prepare import Preparation, checked_whole_grid, prepare_whole
+from .region import Region, cropped, on_whole
 from .restore import restore_slabs
 from .result_grid import on_grid, result_grid
 from .result_maps import OutputRequest, ResultMaps, RunResult
@@ -66,6 +67,7 @@ def segment(
     precision: str = "auto",
     resolution_mm: float | None = None,
     structures: str | Sequence[str] = (),
+    region: Region | None = None,
     progress: Report | None = None,
 ) -> Segmentation:
     """Segment one scan.
@@ -81,6 +83,7 @@ def segment(
     resolution_mm: of the result, if it is not to lie on the scan's own grid (see `result_grid`).
     structures: names or groups of the structures that the result is to have (see
     `selection.chosen_structures`); () for all. The others are left out of it, which saves no time.
+    region: where to look; the scan is cropped to it first, and nothing is outlined outside.
     progress: called with (stage, fraction done); may raise `Cancelled`
     to stop the work.
 
@@ -91,7 +94,12 @@ def segment(
     if side not in (None, *SIDES):
         raise UserError(f'"{side}" is not a side; use left or right, or leave it out.')
     check_scan(volume)
-    grid = result_grid(volume, resolution_mm)
+    whole_grid = result_grid(volume, resolution_mm)
+    searched, grid = volume, whole_grid
+    if region is not None:
+        searched = cropped(volume, region)
+        check_scan(searched)
+        grid = sub_grid(whole_grid, region.box_on(whole_grid))
     reporter = Progress.of(progress)
     reporter("load", 0.0)
     if not isinstance(model, SegmenterModel):
@@ -101,12 +109,14 @@ def segment(
     names = names_of(structures)
     check_names(names, all_structures(model))
     request = OutputRequest(grid, probabilities, uncertainty, augment)
-    result = _run_in_order(volume, model, side, request, reporter)
+    result = _run_in_order(searched, model, side, request, reporter)
     reporter("done", 1.0)
-    segmentation = checked_head(volume, _segmentation(volume, grid, result, model.entry.id))
-    segmentation = with_intracranial(volume, segmentation)
+    segmentation = checked_head(searched, _segmentation(searched, grid, result, model.entry.id))
+    segmentation = with_intracranial(searched, segmentation)
     if names:
         segmentation = only(segmentation, names)
+    if region is not None:
+        segmentation = on_whole(segmentation, volume, region, whole_grid)
     return replace(segmentation, seconds=time.monotonic() - began)
 
 

@@ -162,6 +162,21 @@ def test_a_segmentation_that_nobody_chose_does_not_take_the_place_of_one_that_is
     assert second.GetScene() is not None
 
 
+def test_a_region_that_is_deleted_is_followed_by_no_other(panel, scan):
+    import slicer
+
+    first, second = (
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name) for name in "ab"
+    )
+    panel.ui.regionSelector.setCurrentNode(second)
+    assert panel.parameters.regionOfInterest is second
+    slicer.mrmlScene.RemoveNode(second)
+    assert panel.parameters.regionOfInterest is None
+    assert panel.ui.regionSelector.currentNode() is None
+    assert panel.panel.region is None
+    assert first.GetScene() is not None
+
+
 def test_a_heat_map_of_a_colour_picture_is_not_taken_for_a_scan(panel):
     import slicer
 

@@ -41,6 +41,7 @@ def test_a_run_from_press_to_result(panel, logic, scan, drawn, picture, said):
                 "uncertainty": False,
                 "augment": 0,
                 "wholeSequence": True,
+                "regionNode": None,
             },
         )
     ]
@@ -70,6 +71,8 @@ def test_a_run_from_press_to_result(panel, logic, scan, drawn, picture, said):
 
 
 def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
+    import slicer
+
     target, ui = drawn("mine"), panel.ui
     ui.outputSegmentationSelector.setCurrentNode(target)
     ui.sideComboBox.setCurrentIndex(1)
@@ -79,6 +82,9 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
         False,
         3,
     )
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "around the left")
+    ui.regionSelector.setCurrentNode(roi)
+    assert ui.segmentButton.toolTip.endswith("in MRHead, inside around the left.")
     start(panel, logic)
     assert logic.calls[0][2] == {
         "segmentationNode": target,
@@ -88,6 +94,7 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
         "uncertainty": True,
         "augment": 3,
         "wholeSequence": False,
+        "regionNode": roi,
     }
 
 

@@ -10,6 +10,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import LABEL_SUFFIXES, RECORD_SUFFIX, scan_name
 from MedLLMSegLib.io.write_images import fits, no_right_angles
+from MedLLMSegLib.segmentation.region import Region
 from MedLLMSegLib.segmentation.time_series import SERIES_SUFFIXES
 
 VOLUMETRY_SUFFIX = "_structures.csv"  # of the table with one row a structure
@@ -25,7 +26,8 @@ class SegmentOptions:
     dicom_series, dicom_frames: which volume of DICOM files to read, as for `load_volume`.
     assume_orientation: of scans that state none, such as "RAS". structures: names or groups of the
     structures to write; () for all. volumetry: also write a table with one row a structure.
-    resolution_mm: of the results, if they are not to lie on the scan's own grid.
+    resolution_mm: of the results, if they are not to lie on the scan's own grid. region: where to
+    look; None for everywhere.
     """
 
     side: str | None = None
@@ -42,6 +44,7 @@ class SegmentOptions:
     structures: tuple[str, ...] = ()
     volumetry: bool = False
     resolution_mm: float | None = None
+    region: Region | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from .volumes_table import intracranial_entry, structure_shares
 
 # Options that a record names only where they were given.
 PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation", "resolution_mm")
-IF_ASKED_FOR = ("frames", "structures_asked_for", *PLAIN_OPTIONS)
+IF_ASKED_FOR = ("frames", "structures_asked_for", "region", *PLAIN_OPTIONS)
 
 OLD_PRECISION = "fp32"  # of results whose record names none: there was no other
 
@@ -245,6 +245,8 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         key["frames"] = True
     if options.structures:
         key["structures_asked_for"] = list(options.structures)
+    if options.region is not None:
+        key["region"] = list(options.region.faces)
     for name in PLAIN_OPTIONS:
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)

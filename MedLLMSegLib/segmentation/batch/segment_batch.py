@@ -97,6 +97,7 @@ def _run_model(
             side=options.side,
             augment=options.augment,
             resolution_mm=options.resolution_mm,
+            region=options.region,
             progress=progress,
         )
         kept = tuple(_asked_for(each, options) for each in series.segmentations)
@@ -109,6 +110,7 @@ def _run_model(
         uncertainty=paths.uncertainty is not None,
         augment=options.augment,
         resolution_mm=options.resolution_mm,
+        region=options.region,
         progress=progress,
     )
     return _asked_for(result, options)

@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.scene.region_nodes import faces_in_file
 
 from .image_segmentation import SegmentJobOptions
 
@@ -26,12 +27,15 @@ def python_lines(volumeNode, **options) -> str:
     """
     _require_in_scene(volumeNode)
     changed = _changed_options(options)
-    output = changed.pop("segmentationNode", None)
+    output, roi = changed.pop("segmentationNode", None), changed.pop("regionNode", None)
     lines = ["from MedLLMSeg import MedLLMSegLogic", f"volumeNode = {_node(volumeNode)}"]
     arguments = ["volumeNode"]
     if output is not None and output.GetScene() is not None:
         lines.append(f"segmentationNode = {_node(output)}")
         arguments.append("segmentationNode")
+    if roi is not None and roi.GetScene() is not None:
+        lines.append(f"regionNode = {_node(roi)}")
+        arguments.append("regionNode=regionNode")
     lines += [
         "logic = MedLLMSegLogic()",
         f"segmentationNode = logic.segment({', '.join([*arguments, *_as_arguments(changed)])})",
@@ -58,6 +62,11 @@ def command_line(volumeNode, **options) -> str:
             command += [f"--{option}", str(changed[option])]
     if "structures" in changed:
         command += ["--structures", ",".join(changed["structures"])]
+    if changed.get("regionNode") is not None:
+        faces, is_exact = faces_in_file(changed["regionNode"], volumeNode)
+        command += ["--roi", *(f"{round(mm, 3):g}" for mm in faces)]
+        if not is_exact:
+            notes.append("# The ROI is turned; this is the box around it along the body's axes.")
     if changed.get("uncertainty"):
         command += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
     line = subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)

@@ -13,6 +13,7 @@ from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.segmentation.region import Region, cropped, on_whole
 from MedLLMSegLib.segmentation.selection import names_of
 from MedLLMSegLib.slicer_bridge.scene.restore_point import RestorePoints
 from MedLLMSegLib.slicer_bridge.scene.segments import Drawing, draw
@@ -33,6 +34,8 @@ class SegmentJobOptions:
     segmentationNode: the node to update, None for a new one. wholeSequence: a scan that a sequence
     browser shows is segmented with all images of its sequence; False for the image that is shown
     alone. structures: names or groups; segments of the model's other structures stay as they are.
+    regionNode: a vtkMRMLMarkupsROINode that limits the search, None for the whole scan. region:
+    that box, as it is when the job begins.
     """
 
     segmentationNode: Any = None
@@ -43,6 +46,8 @@ class SegmentJobOptions:
     augment: int = 0
     wholeSequence: bool = True
     structures: str | Sequence[str] = ()
+    regionNode: Any = None
+    region: Region | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "structures", names_of(self.structures))
@@ -89,13 +94,15 @@ class ImageSegmenter:
 
         check_nodes: as for `JobRunner.request`.
         """
+        region = options.region
+        searched = volume if region is None else cropped(volume, region)
         if self.function is not None:
             segmentation = yield from self._in_process(
-                self.function, volume, options, job, check_nodes, report
+                self.function, searched, options, job, check_nodes, report
             )
-            result = yield from self.runner.in_thread(_image_result, segmentation)
         else:
-            result = yield from self._in_worker(volume, options, job, check_nodes, report)
+            segmentation = yield from self._in_worker(searched, options, job, check_nodes, report)
+        result = yield from self.runner.in_thread(_image_result, segmentation, volume, region)
         drawing = replace(result.drawing, partial=bool(options.structures))
         return replace(result, drawing=drawing)
 
@@ -107,6 +114,8 @@ class ImageSegmenter:
         check_nodes: Callable[[], None],
         report: ReportProgress,
     ) -> Steps:
+        """Steps: segment in the worker; returns its `Segmentation`."""
+
         def report_event(event: Event) -> None:
             report(event.stage, event.fraction, event.seconds_left)
 
@@ -127,7 +136,7 @@ class ImageSegmenter:
                 augment=options.augment,
                 **({"structures": list(options.structures)} if options.structures else {}),
             )
-            return (yield from self.runner.in_thread(_load_image_result, event.folder))
+            return (yield from self.runner.in_thread(load_segmentation, event.folder))
 
     def _in_process(
         self,
@@ -183,11 +192,9 @@ def _save_checked(volume: Volume, folder) -> None:
     save_volume(volume, folder)
 
 
-def _load_image_result(folder) -> ImageResult:
-    return _image_result(load_segmentation(folder))
-
-
-def _image_result(segmentation: Segmentation) -> ImageResult:
+def _image_result(segmentation: Segmentation, volume: Volume, region: Region | None) -> ImageResult:
+    if region is not None:
+        segmentation = on_whole(segmentation, volume, region)
     uncertainty = segmentation.uncertainty.array if segmentation.uncertainty else None
     return ImageResult(
         draw(segmentation), uncertainty, replace(segmentation, uncertainty=None, probabilities=None)

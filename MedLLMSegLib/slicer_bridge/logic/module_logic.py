@@ -52,7 +52,7 @@ class SegmentationLogic(JobLogic):
             organ shows.
         uncertainty: also make a volume node of where the model is unsure; see `showUncertainty`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
-        more: augment, wholeSequence and structures as for `segmentAsync`.
+        more: augment, wholeSequence, structures and regionNode as for `segmentAsync`.
 
         Raises `UserError` with one sentence for the user, `Cancelled`, or what the segmenting
         function raises. On any failure the scene is left as it was.
@@ -84,7 +84,8 @@ class SegmentationLogic(JobLogic):
             many augmented views of the scan are averaged besides the scan itself); wholeSequence
             (False: of a sequence, only the image that is shown); structures (names or groups of
             the structures to draw, such as ["hippocampus", "deep grey"]; the segments of the
-            model's others stay as they are).
+            model's others stay as they are); regionNode (a vtkMRMLMarkupsROINode: nothing is looked
+            for outside of its box, turned or not).
         """
         from .image_segmentation import SegmentJobOptions
         from .jobs import Job
@@ -272,7 +273,7 @@ class SegmentationLogic(JobLogic):
 
     def commandLine(self, volumeNode, **options) -> str:
         """The command that segments the scan's file without Slicer. options: model, side,
-        device, uncertainty, augment, structures.
+        device, uncertainty, augment, structures, regionNode.
         """
         from .copyable_calls import command_line
 

@@ -5,9 +5,11 @@ The scene changes at the very end, and all at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from MedLLMSegLib.slicer_bridge.scene.overlay import uncertainty_of
+from MedLLMSegLib.slicer_bridge.scene.region_nodes import region_of
 from MedLLMSegLib.slicer_bridge.scene.sequence_nodes import source_of
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume, write_drawing
 
@@ -21,6 +23,8 @@ def segment_node(
     segmenter: ImageSegmenter, job: Job, volumeNode, options: SegmentJobOptions
 ) -> Steps:
     """Steps: segment a volume node, or the sequence that it belongs to."""
+    if options.regionNode is not None:
+        options = replace(options, region=region_of(options.regionNode))
     source = source_of(volumeNode, options.wholeSequence)
     if source is None:
         yield from _segment_scan(segmenter, job, volumeNode, options)

@@ -38,8 +38,9 @@ class ScansSection:
         parameters = self.widget.parameters
         if node is None or parameters is None or scene.IsClosing():
             return
-        if parameters.outputSegmentation is node:
-            parameters.outputSegmentation = None
+        for name in ("outputSegmentation", "regionOfInterest"):
+            if getattr(parameters, name) is node:
+                setattr(parameters, name, None)
         if parameters.inputVolume is node:
             parameters.inputVolume = self._first_scan(leaving=node)
 

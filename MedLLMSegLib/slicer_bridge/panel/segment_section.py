@@ -52,6 +52,7 @@ class SegmentSection(JobSection):
             "uncertainty": chosen.uncertainty,
             "augment": chosen.augment,
             "wholeSequence": chosen.wholeSequence,
+            "regionNode": chosen.regionOfInterest,
         }
 
     def onDone(self, job) -> None:

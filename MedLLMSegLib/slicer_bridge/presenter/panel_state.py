@@ -41,7 +41,8 @@ class Panel:
     failure: the last error, None before it.
 
     Of the scan and the models to segment with:
-    input: the scan's name. scans: how many are in the scene. loading_sample: MRHead is downloaded.
+    input: the scan's name. region: the name of the ROI that limits the search, or None. scans: how
+    many are in the scene. loading_sample: MRHead is downloaded.
     models: `ModelChoice`s. model: the chosen one's id. search: the text in the search field.
     suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
@@ -73,6 +74,7 @@ class Panel:
     state: str = "idle"
     task: str = "segment"
     input: str | None = None
+    region: str | None = None
     scans: int = 0
     loading_sample: bool = False
     models: tuple = ()
@@ -166,6 +168,8 @@ def without_scene(panel: Panel) -> Panel:
     return replace(
         without_messages(panel),
         input=None,
+        region=None,
+        suggestion=NO_SUGGESTION,
         scans=0,
         result=None,
         rows=(),

@@ -108,13 +108,7 @@ def _input(panel: Panel) -> dict:
 
 def _segment_button(panel: Panel) -> dict:
     missing = why_no_segmentation(panel)
-    ready = (
-        ""
-        if missing
-        else _("Outline {structures} in {scan}.").format(
-            structures=", ".join(panel.chosen.structures), scan=panel.input
-        )
-    )
+    ready = "" if missing else _what_it_does(panel)
     button = task_button(
         panel,
         "segment",
@@ -136,6 +130,17 @@ def _segment_button(panel: Panel) -> dict:
         "toolTip": _("Neither install nor accept anything."),
     }
     return {"segmentButton": button, "notNowButton": declined}
+
+
+def _what_it_does(panel: Panel) -> str:
+    text = (
+        _("Outline {structures} in {scan}, inside {region}.")
+        if panel.region is not None
+        else _("Outline {structures} in {scan}.")
+    )
+    return text.format(
+        structures=", ".join(panel.chosen.structures), scan=panel.input, region=panel.region
+    )
 
 
 def _progress(panel: Panel) -> dict:

@@ -139,6 +139,11 @@ def _to_world(node) -> np.ndarray:
     return _array(matrix)
 
 
+def world_to_node(node) -> np.ndarray:
+    """(4, 4) from world RAS to a node's own RAS frame, mm. Raises `UserError` for a bent one."""
+    return np.linalg.inv(_to_world(node))
+
+
 def ijk_to_ras(volumeNode) -> np.ndarray:
     """(4, 4) from voxel indices (i, j, k) to the node's own RAS frame, mm."""
     matrix = vtk.vtkMatrix4x4()
