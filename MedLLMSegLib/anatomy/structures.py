@@ -98,6 +98,25 @@ def _hippocampus_parts(
     )
 
 
+# The values of the hippocampus' parts in a segmentation of the whole brain. FreeSurfer has none for
+# them: its numbers of the hippocampal head, body and tail (232, 231 and 226) have no side, and its
+# border is another. These are far from the numbers of the brain's structures, and from those three.
+PARTS_IN_BRAIN = {"left": (184, 185), "right": (186, 187)}
+
+
+def hippocampus_parts_in_brain(side: str, group: str) -> tuple[Structure, ...]:
+    """The anterior and the posterior part of one hippocampus, beside the structures of a brain.
+
+    side: "left" or "right". group: of the hippocampus that they are parts of.
+    """
+    code = LEFT if side == "left" else RIGHT
+    parts = _hippocampus_parts(1, "", f"{side.capitalize()} hippocampus", code)
+    return tuple(
+        replace(part, label=label, key=f"{side}_hippocampus_{part.key}", group=group)
+        for part, label in zip(parts, PARTS_IN_BRAIN[side], strict=True)
+    )
+
+
 # The function that lists an anatomy's structures, by the name that a bundle's metadata gives
 STRUCTURES_OF_ANATOMY = {"hippocampus": hippocampus_structures}
 

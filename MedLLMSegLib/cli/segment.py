@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
@@ -126,6 +127,15 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         " as hippocampus,left_amygdala or 'deep grey'",
     )
     parser.add_argument(
+        "--with",
+        dest="with_model",
+        metavar="MODEL",
+        help=(
+            "hippocampus-t1: of a model of the whole brain, divide the hippocampi into their"
+            " anterior and posterior parts (in T1 MRI); labels 184 and 185 left, 186 and 187 right"
+        ),
+    )
+    parser.add_argument(
         "--resolution",
         type=length_mm,
         metavar="MM",
@@ -168,6 +178,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         paths_for_file,
     )
     from MedLLMSegLib.segmentation.batch.segment_batch import segment_file, segment_files
+    from MedLLMSegLib.segmentation.hippocampus_parts import load_parts_model
     from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
     from MedLLMSegLib.segmentation.region import Region
     from MedLLMSegLib.segmentation.selection import check_names, names_in
@@ -194,6 +205,10 @@ def _segment(args: argparse.Namespace, command: str) -> int:
     )
     model = load_model(args.model, args.device, args.precision)
     check_names(options.structures, all_structures(model))
+    parts = load_parts_model(
+        args.with_model, model, options.structures, args.device, args.probabilities is not None
+    )
+    options = replace(options, with_model=parts)
     with ScanBar(scans) as bar:
         if to_file:
             paths = paths_for_file(args.output, options)

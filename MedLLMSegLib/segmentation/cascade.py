@@ -89,7 +89,7 @@ def _outline_head(
     parts = progress.part(0.55, 1.0).parts(len(requested))
     for location, part in zip(requested, parts, strict=True):
         side_progress = part.part(0.0, 1.0, f"{{}} {location.side}")
-        organ = _outline_at(location, volume, model, request, side_progress)
+        organ = outline_at(location, volume, model, request, side_progress)
         if organ is not None:
             model = model.with_precision(organ.precision)
             outlines.append(organ)
@@ -107,14 +107,16 @@ def _outline_head(
     return outlines, tuple(notes)
 
 
-def _outline_at(
+def outline_at(
     location: Location,
     volume: Volume,
     model: SegmenterModel,
     request: OutputRequest,
     progress: Progress,
 ) -> Outline | None:
-    """The organ at a location, or None where the outline is not plausible."""
+    """The organ at a location, outlined in a crop around its centre and once more in a crop that
+    fits it; None where the outline is not plausible.
+    """
     side, search, fit = location.side, *progress.parts(2)
     search_grid = centred_grid(
         location.centre_ras,

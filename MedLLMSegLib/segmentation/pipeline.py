@@ -32,6 +32,7 @@ from .brain_checks import checked_head
 from .cascade import outline_sides
 from .closer_look import closer_grid
 from .finish import finish
+from .hippocampus_parts import load_parts_model, with_hippocampus_parts
 from .inference import cpu_fallback_stage, free_memory, memory_notes
 from .intracranial import with_intracranial
 from .loaded_segmenter import SegmenterModel, load_model
@@ -68,6 +69,7 @@ def segment(
     resolution_mm: float | None = None,
     structures: str | Sequence[str] = (),
     region: Region | None = None,
+    with_model: str | Path | SegmenterModel | None = None,
     progress: Report | None = None,
 ) -> Segmentation:
     """Segment one scan.
@@ -84,6 +86,8 @@ def segment(
     structures: names or groups of the structures that the result is to have (see
     `selection.chosen_structures`); () for all. The others are left out of it, which saves no time.
     region: where to look; the scan is cropped to it first, and nothing is outlined outside.
+    with_model: "hippocampus-t1" to divide the hippocampi that a model of the brain outlines into
+    their parts (see `hippocampus_parts`), not with probabilities; None for nothing.
     progress: called with (stage, fraction done); may raise `Cancelled`
     to stop the work.
 
@@ -108,15 +112,19 @@ def segment(
         model = model.with_precision(precision)
     names = names_of(structures)
     check_names(names, all_structures(model))
+    parts = load_parts_model(with_model, model, names, device, probabilities)
     request = OutputRequest(grid, probabilities, uncertainty, augment)
-    result = _run_in_order(searched, model, side, request, reporter)
-    reporter("done", 1.0)
+    working, dividing = reporter.part(0.0, 0.8 if parts else 1.0), reporter.part(0.8, 1.0)
+    result = _run_in_order(searched, model, side, request, working)
     segmentation = checked_head(searched, _segmentation(searched, grid, result, model.entry.id))
     segmentation = with_intracranial(searched, segmentation)
     if names:
         segmentation = only(segmentation, names)
+    if parts is not None:
+        segmentation = with_hippocampus_parts(searched, segmentation, parts, dividing)
     if region is not None:
         segmentation = on_whole(segmentation, volume, region, whole_grid)
+    reporter("done", 1.0)
     return replace(segmentation, seconds=time.monotonic() - began)
 
 

@@ -92,9 +92,9 @@ def segment_frames(
     """Segment every image of a series; the model is loaded once.
 
     volume: [t, k, j, i], or one image [k, j, i]. model, device: as for `segment`. options: the
-    arguments side, augment, precision, resolution_mm, structures and region of `segment`. progress:
-    called with (stage, fraction done); may raise `Cancelled`. Raises `UserError`, which names the
-    image.
+    arguments side, augment, precision, resolution_mm, structures, region and with_model of
+    `segment`. progress: called with (stage, fraction done); may raise `Cancelled`. Raises
+    `UserError`, which names the image.
     """
     if not isinstance(model, SegmenterModel):
         model = load_model(model, device)

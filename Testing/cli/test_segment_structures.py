@@ -15,6 +15,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import save_volume
 from MedLLMSegLib.segmentation.batch import segment_batch
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
+from MedLLMSegLib.segmentation.selection import only
 from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
 
 STRUCTURES = brain_structures()
@@ -87,10 +88,11 @@ def brains(monkeypatch):
         labels = np.zeros(volume.array.shape, np.uint8)
         labels[2, :, :3], labels[2, :, 3:4], labels[4] = 17, 53, 16
         confidence = {s.label: 0.9 if s.label in (16, 17, 53) else math.nan for s in STRUCTURES}
-        return Segmentation(
+        whole = Segmentation(
             volume.with_array(labels), STRUCTURES, confidence,
             model="brain", seconds=1.0, intracranial=IntracranialVolume(400.0),
         )  # fmt: skip
+        return only(whole, options["structures"]) if options["structures"] else whole
 
     monkeypatch.setattr(segment_batch, "segment", answer)
     monkeypatch.setattr(SegmenterModel, "structures_for", lambda self, lateral: STRUCTURES)

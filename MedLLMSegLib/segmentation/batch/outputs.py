@@ -10,6 +10,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import LABEL_SUFFIXES, RECORD_SUFFIX, scan_name
 from MedLLMSegLib.io.write_images import fits, no_right_angles
+from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 from MedLLMSegLib.segmentation.region import Region
 from MedLLMSegLib.segmentation.time_series import SERIES_SUFFIXES
 
@@ -27,7 +28,8 @@ class SegmentOptions:
     assume_orientation: of scans that state none, such as "RAS". structures: names or groups of the
     structures to write; () for all. volumetry: also write a table with one row a structure.
     resolution_mm: of the results, if they are not to lie on the scan's own grid. region: where to
-    look; None for everywhere.
+    look; None for everywhere. with_model: a loaded model whose parts of the hippocampus go into the
+    results.
     """
 
     side: str | None = None
@@ -45,6 +47,7 @@ class SegmentOptions:
     volumetry: bool = False
     resolution_mm: float | None = None
     region: Region | None = None
+    with_model: SegmenterModel | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,13 @@ from .volumes_table import intracranial_entry, structure_shares
 
 # Options that a record names only where they were given.
 PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation", "resolution_mm")
-IF_ASKED_FOR = ("frames", "structures_asked_for", "region", *PLAIN_OPTIONS)
+IF_ASKED_FOR = (
+    "frames",
+    "structures_asked_for",
+    "with_model_sha256",
+    "region",
+    *PLAIN_OPTIONS,
+)
 
 OLD_PRECISION = "fp32"  # of results whose record names none: there was no other
 
@@ -243,6 +249,8 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
     }
     if options.frames:
         key["frames"] = True
+    if options.with_model is not None:
+        key["with_model_sha256"] = options.with_model.sha256
     if options.structures:
         key["structures_asked_for"] = list(options.structures)
     if options.region is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from MedLLMSegLib.io.volume_files import RECORD_SUFFIX, load_volume, save_segmen
 from MedLLMSegLib.metrics.volumetry import volumetry, volumetry_csv
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
 from MedLLMSegLib.segmentation.result_grid import scan_on
-from MedLLMSegLib.segmentation.selection import only
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation, segment_frames, write_series
 
 from .outputs import (
@@ -89,20 +87,20 @@ def _run_model(
     options: SegmentOptions,
     progress: Report | None,
 ) -> Segmentation | SeriesSegmentation:
-    """Segment one 3D scan, or every image of a series; only what was asked for stays in it."""
+    """Segment one 3D scan, or every image of a series."""
     if paths.table is not None:
-        series = segment_frames(
+        return segment_frames(
             volume,
             model,
             side=options.side,
             augment=options.augment,
             resolution_mm=options.resolution_mm,
             region=options.region,
+            structures=options.structures,
+            with_model=options.with_model,
             progress=progress,
         )
-        kept = tuple(_asked_for(each, options) for each in series.segmentations)
-        return replace(series, segmentations=kept)
-    result = segment(
+    return segment(
         volume,
         model,
         side=options.side,
@@ -111,13 +109,10 @@ def _run_model(
         augment=options.augment,
         resolution_mm=options.resolution_mm,
         region=options.region,
+        structures=options.structures,
+        with_model=options.with_model,
         progress=progress,
     )
-    return _asked_for(result, options)
-
-
-def _asked_for(result: Segmentation, options: SegmentOptions) -> Segmentation:
-    return only(result, options.structures) if options.structures else result
 
 
 def _write_results(
