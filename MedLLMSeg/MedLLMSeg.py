@@ -40,6 +40,7 @@ from MedLLMSegLib.slicer_bridge.panel.models_section import ModelsSection
 from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
 from MedLLMSegLib.slicer_bridge.panel.scan_selectors import ScansSection
 from MedLLMSegLib.slicer_bridge.panel.segment_section import SampleButton, SegmentSection
+from MedLLMSegLib.slicer_bridge.panel.stored_section import StoredSection
 from MedLLMSegLib.slicer_bridge.panel.suggestions import SuggestionSection
 from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
 from MedLLMSegLib.slicer_bridge.presenter.choices import Device, Side
@@ -116,7 +117,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = self.logic = self.parameters = None
         self.log = self.consent = self.models = self.result = None
         self.running = self.training = self.diagnosing = None
-        self.sample = self.scans = self.suggestions = None
+        self.sample = self.scans = self.suggestions = self.stored = None
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
         VTKObservationMixin.__init__(self)
@@ -133,6 +134,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.log = LogSection(self)
         self.consent = Consent(self)
         self.models = ModelsSection(self)
+        self.stored = StoredSection(self)
         self.suggestions = SuggestionSection(self)
         self.result = ResultSection(self)
         self.running = SegmentSection(self)
@@ -276,6 +278,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (self.diagnosing.show, "diagnosis"),
             (self.diagnosing.show_fields, "fields"),
             (self.models.show_managed_models, "managed_models", "managed"),
+            (self.stored.show, "stored"),
         ):
             values = [getattr(new, name) for name in names]
             if old is None or values != [getattr(old, name) for name in names]:

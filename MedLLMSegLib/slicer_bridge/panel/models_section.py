@@ -48,6 +48,7 @@ class ModelsSection:
         )
         if self.widget.parameters is not None:
             self.widget.suggestions.update()
+        self.widget.stored.refresh()
         self.widget.diagnosing.refresh()
         self.widget.training.refresh()
         panel = self.widget.panel
@@ -104,7 +105,7 @@ class ModelsSection:
             model=entry.id, size=round(entry.size_mb)
         )
         if slicer.util.confirmOkCancelDisplay(question, windowTitle=_("Delete model")):
-            self._show_message(lambda: self._deleted(entry))
+            self.show_message(lambda: self._deleted(entry))
 
     def onOpenFolder(self) -> None:
         qt.QDesktopServices.openUrl(
@@ -118,7 +119,7 @@ class ModelsSection:
             if panel.state == "needs_licence" and panel.licensed is not None
             else panel.managed_entry
         )
-        self._show_message(
+        self.show_message(
             lambda: slicer.util.infoDisplay(
                 f"{entry.title}: {entry.licence}",
                 windowTitle=_("Licence"),
@@ -161,9 +162,9 @@ class ModelsSection:
         while_working: the message meanwhile. describe: makes a message of the result.
         """
         self.widget.change(models_message=while_working, models_busy=True)
-        FileTask(work, lambda future: self._show_message(lambda: describe(future.result())))
+        FileTask(work, lambda future: self.show_message(lambda: describe(future.result())))
 
-    def _show_message(self, work) -> None:
+    def show_message(self, work) -> None:
         """Do something, and show in the section the message that it returns or why it failed."""
         self.widget.change(models_busy=False)
         if self.widget.ui is None:  # the panel was closed meanwhile

@@ -47,6 +47,7 @@ class Panel:
     suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
         sides.
+    stored: `StoredFiles` that are kept on this computer. stored_selected: the selected one's key.
     managed: the id of the model, of either kind, in the section Models. models_busy: its files are
         being read or written.
 
@@ -86,6 +87,8 @@ class Panel:
     models_message: str = ""
     models_busy: bool = False
     managed: str = ""
+    stored: tuple = ()
+    stored_selected: str = ""
     packages: tuple[str, ...] = ()
     licensed: Any = None
     stage: str = ""
@@ -131,6 +134,11 @@ class Panel:
     def chosen_classifier(self):
         """The chosen classifier's `ModelEntry`, or None."""
         return next((m.entry for m in self.classifiers if m.entry.id == self.classifier), None)
+
+    @property
+    def selected_stored(self):
+        """The selected `StoredFiles`, or None."""
+        return next((each for each in self.stored if each.key == self.stored_selected), None)
 
     @property
     def managed_entry(self):

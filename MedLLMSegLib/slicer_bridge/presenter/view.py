@@ -13,6 +13,7 @@ from .diagnose_view import DiagnosisTexts, classifier_rows, diagnose_widgets, di
 from .models_view import model_rows, models_widgets
 from .panel_state import Panel
 from .segment_view import ResultTexts, row_texts, segment_widgets
+from .stored_view import stored_rows, stored_widgets
 from .train_view import start_rows, train_widgets
 from .volumetry_view import VolumetryGroup, volumetry_groups
 
@@ -29,7 +30,7 @@ class View:
     classifiers: ids of the list in the section Diagnose. classifier: the selected one.
     diagnosis: texts of that section's table. fields: (name, hint) of the classifier's record.
     managed_models: ids of the list in the section Models, of either kind. managed: the selected
-        one.
+        one. stored: texts of its table of what is kept on this computer.
     """
 
     widgets: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class View:
     fields: tuple[tuple[str, str], ...] = ()
     managed_models: tuple[str, ...] = ()
     managed: str = ""
+    stored: tuple[tuple[str, str], ...] = ()
 
 
 def view(panel: Panel) -> View:
@@ -53,6 +55,7 @@ def view(panel: Panel) -> View:
         widgets={
             **segment_widgets(panel),
             **models_widgets(panel),
+            **stored_widgets(panel),
             **train_widgets(panel),
             **diagnose_widgets(panel),
         },
@@ -68,4 +71,5 @@ def view(panel: Panel) -> View:
         fields=panel.extra_inputs.fields,
         managed_models=tuple(m.entry.id for m in (*panel.models, *panel.classifiers)),
         managed=getattr(panel.managed_entry, "id", ""),
+        stored=stored_rows(panel),
     )
