@@ -27,6 +27,7 @@ from MedLLMSegLib.core.types import Json, PathLike
 
 from .process import Process, own_environment
 from .protocol import EVENTS, STOP_S, Event
+from .work_units import Patience
 
 MODULE = ("-m", "MedLLMSegLib.worker")
 RETRY_HINTS = {
@@ -41,13 +42,15 @@ class _Request:
     """A request until its last event was polled.
 
     message: as it is sent. process: the one that works on it; None where none could be started.
-    cancelled_at: when its cancel was asked for (`time.monotonic`), or None. ended: whether its last
-    event is waiting to be polled.
+    cancelled_at: when its cancel was asked for (`time.monotonic`), or None. unit_s: the longest
+    unit of the work that it is in, None while it is not known. ended: whether its last event is
+    waiting to be polled.
     """
 
     message: Json
     process: Process | None = None
     cancelled_at: float | None = None
+    unit_s: float | None = None
     ended: bool = False
 
     def send(self, message: Json) -> None:
@@ -65,6 +68,7 @@ class WorkerClient:
     log_path: a file for everything that the worker writes besides answers, or None.
     cwd: the process's current folder; None for this one's.
     arguments: what the executable runs.
+    patience: how long it may go on with a request that was cancelled.
     """
 
     def __init__(
@@ -74,11 +78,13 @@ class WorkerClient:
         log_path: PathLike | None = None,
         cwd: PathLike | None = None,
         arguments: Sequence[str] = MODULE,
+        patience: Patience | None = None,
     ) -> None:
         self.command = [str(python), *arguments]
         self.environment = environment
         self.log_path = log_path
         self.cwd = cwd
+        self.patience = patience or Patience()
         self._lock = threading.RLock()
         self._numbers = count(1)
         self._process: Process | None = None
@@ -132,8 +138,8 @@ class WorkerClient:
         return events
 
     def cancel(self, number: int) -> None:
-        """Give a request up. It ends with an error of kind "cancelled" within `STOP_S` seconds; if
-        need be the worker is killed.
+        """Give a request up. It ends with an error of kind "cancelled" as soon as the worker hears
+        of it; a worker that takes longer than `patience` is killed.
 
         Does nothing for a request whose last event was polled before.
         """
@@ -145,9 +151,7 @@ class WorkerClient:
             if request.ended:
                 return
         request.send({"id": number, "do": "cancel"})
-        timer = threading.Timer(STOP_S, self._kill_if_overdue)
-        timer.daemon = True
-        timer.start()
+        self._watch(request)
 
     def close(self) -> None:
         """Stop the worker within about `STOP_S` seconds, in the middle of its work if need be. Open
@@ -239,6 +243,8 @@ class WorkerClient:
                 return
             event = Event.from_message(message)
             request.ended = event.final
+            if event.event == "progress":
+                request.unit_s = event.unit_s
             self._events.append(event)
 
     def _request_of(self, process: Process, message: Json) -> _Request | None:
@@ -261,9 +267,27 @@ class WorkerClient:
                     hint = RETRY_HINTS.get(request.message["do"], "try again")
                     self._fail(request, process.reason_of_end(hint), process.details_of_end())
 
+    def _watch(self, request: _Request) -> None:
+        """Look for a cancelled request on a thread, when its time is up, for an owner that does not
+        poll.
+        """
+        timer = threading.Timer(max(0.0, self._seconds_left(request)), self._look, (request,))
+        timer.daemon = True
+        timer.start()
+
+    def _look(self, request: _Request) -> None:
+        self._kill_if_overdue()
+        if not request.ended and not self._closed:  # it has got more time since
+            self._watch(request)
+
+    def _seconds_left(self, request: _Request) -> float:
+        """How long the worker may still go on with a cancelled request."""
+        began = request.cancelled_at or 0.0
+        return began + self.patience.seconds(request.unit_s) - time.monotonic()
+
     def _kill_if_overdue(self) -> None:
-        """Kill a worker that still works on a request `STOP_S` seconds after its cancel. The other
-        requests that it had go to a new process.
+        """Kill a worker that goes on with a cancelled request for too long. The other requests that
+        it had go to a new process.
         """
         with self._lock:
             process = self._overdue_process()
@@ -281,8 +305,7 @@ class WorkerClient:
             self._send(request)
 
     def _overdue_process(self) -> Process | None:
-        latest = time.monotonic() - STOP_S
         for request in self._open():
-            if request.cancelled_at is not None and request.cancelled_at <= latest:
+            if request.cancelled_at is not None and self._seconds_left(request) <= 0:
                 return request.process
         return None

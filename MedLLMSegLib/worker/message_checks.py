@@ -54,6 +54,7 @@ _ANSWERS: Mapping[str, Types] = {
     "stage": _TEXT,
     "fraction": (int, float),
     "seconds_left": (int, float, NOTHING),
+    "unit_s": (int, float, NOTHING),
     "history": (list,),
     "message": _TEXT,
     "details": _TEXT,
@@ -93,6 +94,8 @@ def check_answer(message: Json) -> None:
     seconds_left = message.get("seconds_left") or 0.0
     if not 0 <= message.get("fraction", 0.0) <= 1 or not abs(seconds_left) < _LONGEST_S:
         raise ValueError(f"fraction {message.get('fraction')!r}, seconds left {seconds_left!r}")
+    if not 0 <= (message.get("unit_s") or 0.0) < _LONGEST_S:
+        raise ValueError(f"a unit of {message.get('unit_s')!r} seconds")
     if not all(isinstance(row, dict) for row in message.get("history", ())):
         raise ValueError("a history without rows")
 

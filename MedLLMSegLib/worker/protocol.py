@@ -24,7 +24,8 @@ Requests go to the worker's stdin. Each has an "id" and a "do":
 Answers come from its stdout. Each has the request's "id" and an "event":
 
     hello     once, with id null: pid (a launcher's may differ), protocol (its version)
-    progress  stage, fraction (0 to 1), seconds_left (or null), history (a training's new rows)
+    progress  stage, fraction (0 to 1), seconds_left (or null), history (a training's new rows),
+              unit_s (the longest time between two looks for a cancel in this stage so far, or null)
     log       message: a text for the log, such as a training's plan
     result    the last answer to a request that succeeded
     error     the last answer to any other: message (one sentence for the user), details (for the
@@ -51,7 +52,7 @@ from MedLLMSegLib.core.types import Json
 from .message_checks import check_answer
 
 VERSION = 1
-STOP_S = 1.5  # seconds that a cancelled request may go on before its process is killed
+STOP_S = 1.5  # seconds that a worker has to end in when nobody wants anything of it any more
 LONGEST_LINE = 1 << 20  # bytes; a longer line is not a message of ours
 EVENTS = ("progress", "log", "result", "error")
 FINAL = ("result", "error")  # each request ends with one of these
@@ -63,8 +64,9 @@ class Event:
 
     id: of the request, as `WorkerClient.submit` returned it.
     event: "progress", "log", "result" or "error"; it decides which of the other fields are set.
-    stage, fraction, seconds_left, history: of a progress event. seconds_left is None while it is
-        not known; history holds rows such as {"step", "loss"}.
+    stage, fraction, seconds_left, history, unit_s: of a progress event. seconds_left is None while
+        it is not known; history holds rows such as {"step", "loss"}; unit_s is the longest unit of
+        work (`work_units`) of the stage, None while none was measured.
     message: of a log event its text, of an error one sentence for the user ("" if cancelled).
     details, kind: of an error. kind is "user", "unexpected" or "cancelled".
     folder, bundle: of a result. folder for segment and diagnose, bundle for train.
@@ -77,6 +79,7 @@ class Event:
     fraction: float = 0.0
     seconds_left: float | None = None
     history: tuple[Json, ...] = ()
+    unit_s: float | None = None
     message: str = ""
     details: str = ""
     kind: str = ""
@@ -104,6 +107,7 @@ _PLAIN_FIELDS = (
     "stage",
     "fraction",
     "seconds_left",
+    "unit_s",
     "message",
     "details",
     "kind",

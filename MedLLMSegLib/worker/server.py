@@ -30,6 +30,7 @@ from .priority import take_normal_priority
 from .protocol import LONGEST_LINE, STOP_S, VERSION, decode, encode
 from .request_progress import RequestProgress
 from .tasks import Engine, Tasks, library_engine
+from .work_units import WorkUnits
 
 WORK = ("segment", "train", "diagnose", "ping")
 
@@ -95,6 +96,7 @@ class Server:
         self.make_engine = make_engine
         self.notes = notes
         self.tasks: Tasks | None = None  # None until the packages are loaded
+        self._units = WorkUnits()
         self._answer_lock = threading.Lock()
         self._queue_changed = threading.Condition()  # guards the four below
         self._waiting: deque[Json] = deque()
@@ -141,7 +143,7 @@ class Server:
 
     def _answer(self, message: Json) -> Json:
         """Do what a request asks for; its last answer."""
-        progress = RequestProgress(self._send, message["id"], self._stop)
+        progress = RequestProgress(self._send, message["id"], self._stop, self._units)
         try:
             if self.tasks is None:
                 importlib.invalidate_caches()

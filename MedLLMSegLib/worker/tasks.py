@@ -36,6 +36,8 @@ class TaskProgress(Protocol):
 
     def log(self, text: str) -> None: ...
 
+    def check(self) -> None: ...
+
 
 def _missing(*arguments: Any) -> Any:
     raise NotImplementedError("this engine does not diagnose")
@@ -67,7 +69,25 @@ def library_engine() -> Engine:
     from MedLLMSegLib.diagnosis.predict import diagnose
     from MedLLMSegLib.segmentation.pipeline import load_model, segment
 
-    return Engine(load_model, segment, _train, compute_devices, load_classifier, diagnose)
+    return Engine(
+        load_model,
+        _heard_inside(segment),
+        _train,
+        compute_devices,
+        load_classifier,
+        _heard_inside(diagnose),
+    )
+
+
+def _heard_inside(work: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the library's that is stopped between two layers of a network, too."""
+    from .layer_checks import checked_between_layers
+
+    def do(subject: Any, model: Any, *, progress: TaskProgress, **options: Any) -> Any:
+        with checked_between_layers(progress.check):
+            return work(subject, model, progress=progress, **options)
+
+    return do
 
 
 class Tasks:

@@ -7,6 +7,7 @@ import vtk
 from MedLLMSegLib import UserError
 from MedLLMSegLib.worker.protocol import Event
 from MedLLMSegLib.worker.tasks import Tasks, library_engine
+from Testing.helpers.task_progress import Listener
 
 
 class LibraryClient:
@@ -47,8 +48,10 @@ class LibraryClient:
         try:
             answer = getattr(self.tasks, do)(
                 fields,
-                lambda *step: events.append(
-                    Event(number, "progress", stage=step[0], fraction=step[1])
+                Listener(
+                    lambda stage, fraction: events.append(
+                        Event(number, "progress", stage=stage, fraction=fraction)
+                    )
                 ),
             )
         except UserError as error:

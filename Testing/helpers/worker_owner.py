@@ -14,20 +14,34 @@ import pytest
 from MedLLMSegLib import Volume
 from MedLLMSegLib.worker.array_files import save_volume
 from MedLLMSegLib.worker.client import WorkerClient
+from MedLLMSegLib.worker.protocol import STOP_S
+from MedLLMSegLib.worker.work_units import Patience
 from Testing.helpers.grids import GRIDS
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = str(ROOT / "Testing/helpers/worker_stand_in.py")
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+IMPATIENT = Patience(most_s=STOP_S)  # tests do not wait for what was never measured
 GRID = GRIDS["oblique, flipped, permuted, anisotropic"]
 
 
 class Owner(WorkerClient):
     """A client of the stand-in worker with what a test needs around it."""
 
-    def __init__(self, folder: Path, python=sys.executable, arguments=(STAND_IN,), **environment):
+    def __init__(
+        self,
+        folder: Path,
+        python=sys.executable,
+        arguments=(STAND_IN,),
+        patience=IMPATIENT,
+        **environment,
+    ):
         super().__init__(
-            python, {**os.environ, **environment}, folder / "worker.log", arguments=arguments
+            python,
+            {**os.environ, **environment},
+            folder / "worker.log",
+            arguments=arguments,
+            patience=patience,
         )
         self.folder, self.seen = folder, {}
 

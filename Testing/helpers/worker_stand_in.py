@@ -83,6 +83,15 @@ def slow(progress):
         time.sleep(0.05)
 
 
+def slow_down(progress):
+    """Units of UNIT_S seconds, and then one of LONG_UNIT_S, all in one stage."""
+    for fraction in (0.5, 0.7):
+        time.sleep(float(os.environ["UNIT_S"]))
+        progress("segment", fraction)
+    time.sleep(float(os.environ["LONG_UNIT_S"]))
+    progress("segment", 0.8)
+
+
 def keep_the_interpreter(progress):
     re.match("(a+)+$", "a" * 60 + "b")  # takes centuries, in C, with the lock of the interpreter
 
@@ -108,6 +117,7 @@ def fail(error):
 # What may happen during a segmentation, by the scan's name
 ACTIONS = {
     "slow": slow,
+    "slows down": slow_down,
     "hang": lambda progress: time.sleep(1e6),
     "hang with the lock": keep_the_interpreter,
     "print": write_to_stdout,

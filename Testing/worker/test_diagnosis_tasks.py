@@ -18,6 +18,7 @@ from MedLLMSegLib.worker.array_files import load_diagnosis, save_diagnosis, save
 from MedLLMSegLib.worker.client import MODULE
 from MedLLMSegLib.worker.tasks import Tasks, library_engine
 from Testing.helpers.dicom_writer import write_dicom
+from Testing.helpers.task_progress import Listener
 from Testing.helpers.tiny_classifier import tiny_network, write_tiny
 from Testing.helpers.worker_owner import Owner
 
@@ -48,7 +49,9 @@ def quiet(stage, fraction):
 def ask(tasks, tmp_path, report=quiet, **message):
     place = tmp_path / f"result {len(list(tmp_path.iterdir()))}"
     return load_diagnosis(
-        tasks.diagnose({"output": str(place), "device": "cpu", **message}, report)["folder"]
+        tasks.diagnose({"output": str(place), "device": "cpu", **message}, Listener(report))[
+            "folder"
+        ]
     )
 
 

@@ -10,6 +10,7 @@ from MedLLMSegLib import Volume
 from MedLLMSegLib.registry.catalogue import METADATA
 from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
 from MedLLMSegLib.worker.tasks import Tasks, library_engine
+from Testing.helpers.task_progress import Listener
 from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
 from Testing.helpers.worker_owner import LINUX
 
@@ -59,7 +60,7 @@ def press(tasks, bundle, tmp_path):
         scan = np.random.default_rng(0).normal(size=(10, 40, 36)).astype(np.float32)
         save_volume(Volume(scan, oblique(scan.shape, (5.0, 1.5, 1.5)), "scan"), run / "volume")
         message = {"volume": str(run / "volume"), "output": str(run / "result"), "device": "cpu"}
-        tasks.segment({**message, "model": str(bundle), **options}, lambda stage, fraction: None)
+        tasks.segment({**message, "model": str(bundle), **options}, Listener())
         return run
 
     return ask

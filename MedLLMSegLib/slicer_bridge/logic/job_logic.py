@@ -37,8 +37,8 @@ class JobLogic:
             self._stopPolling()
 
     def cancel(self, job) -> None:
-        """Stop a job; it is "cancelling" until the worker has stopped it, within two seconds. The
-        scene stays as it is.
+        """Stop a job; it ends with the next `poll`, a training when it is saved. The scene stays as
+        it is.
         """
         if self._made is not None:
             self._made.runner.cancel(job)

@@ -55,11 +55,14 @@ class JobRunner:
         self._session = SessionFolder(temporary)
         self._active: dict[Job, _ActiveJob] = {}
         self._files: ThreadPoolExecutor | None = None
+        self._winding_down: set[int] = set()  # requests that were given up, and have not ended
+        self._to_remove: list[Path] = []  # folders that they may still write into
         self._polling = False
 
     @property
     def busy(self) -> bool:
-        return bool(self._active)
+        """Whether there is something to poll for: jobs, or a worker that was told to stop."""
+        return bool(self._active or self._winding_down)
 
     @property
     def client(self):
@@ -89,7 +92,8 @@ class JobRunner:
             self._polling = False
 
     def cancel(self, job: Job) -> None:
-        """Ask a job to stop; it is "cancelling" until the worker has stopped it.
+        """Ask a job to stop; it ends with the next poll, and the worker stops on its own. Only a
+        training is "cancelling" until the worker has saved it.
 
         Does nothing for a job that has ended.
         """
@@ -112,6 +116,7 @@ class JobRunner:
             job.state = "cancelled"
             job.onProgress = job.onDone = job.onHistory = None
         self._active.clear()
+        self._winding_down.clear()
         self._client = None
         if self._files is not None:
             self._files.shutdown(wait=True)  # what is queued there removes temporary folders
@@ -130,34 +135,28 @@ class JobRunner:
     ) -> Steps:
         """Steps: send a request to the worker and wait for its end; returns the event "result".
 
-        check_nodes: called while waiting. It raises `NodeRemoved` if the job has become pointless,
-            which ends the job as soon as the worker no longer uses its files.
+        check_nodes: called while waiting. It raises `NodeRemoved` if the job has become pointless.
         onProgress: gets events "progress".
         """
         active, client = self._active[job], self.client
         active.request = client.submit(do, **fields)
         ended = False
-        removed: NodeRemoved | None = None
         try:
             while True:
                 while active.inbox:
                     event = active.inbox.pop(0)
-                    ended = ended or event.event in ("result", "error")
-                    if ended and removed is not None:
-                        raise removed
+                    ended = ended or event.final
                     if event.event == "result":
                         if job.state == "cancelling":
                             raise Cancelled  # too late for the worker, not for the scene
                         return event
                     _handle(event, onProgress)
-                if removed is None:
-                    removed = _removed_node(check_nodes)
-                    if removed is not None:
-                        client.cancel(active.request)
+                check_nodes()
                 yield
         finally:
-            if not ended:
+            if not (ended or any(event.final for event in active.inbox)):
                 client.cancel(active.request)
+                self._winding_down.add(active.request)
             active.request = None
             active.inbox.clear()
 
@@ -181,7 +180,12 @@ class JobRunner:
             self.remove(path)
 
     def remove(self, path: Path) -> None:
-        """Remove a folder in the thread for files, without waiting, after all earlier writes."""
+        """Remove a folder in the thread for files, without waiting, after all earlier writes, and
+        when no worker can write into it any more.
+        """
+        if self._winding_down:
+            self._to_remove.append(path)
+            return
         try:
             self._submit(shutil.rmtree, path, ignore_errors=True)
         except RuntimeError:  # Python is shutting down, and its threads take no more work
@@ -224,11 +228,17 @@ class JobRunner:
         for event in self._client.poll():
             if event.id in by_request:
                 by_request[event.id].inbox.append(event)
+            elif event.final and event.id in self._winding_down:
+                self._winding_down.remove(event.id)
+        if not self._winding_down:
+            while self._to_remove:
+                self.remove(self._to_remove.pop())
 
     def _advance(self, active: _ActiveJob) -> None:
         job = active.job
         try:
-            if job.state == "cancelling" and active.request is None:  # no worker to wait for
+            saved_first = job.kind == "train" and active.request is not None
+            if job.state == "cancelling" and not saved_first:
                 active.steps.throw(Cancelled)
             else:
                 next(active.steps)
@@ -285,11 +295,3 @@ def _handle(event: Event, onProgress: Callable[[Event], None]) -> None:
         logger.info("worker: %s", event.message)
     elif event.event == "error":
         raise failure(event)
-
-
-def _removed_node(check_nodes: Callable[[], None]) -> NodeRemoved | None:
-    try:
-        check_nodes()
-    except NodeRemoved as error:
-        return error
-    return None

@@ -73,7 +73,7 @@ def _busy_button(panel: Panel) -> dict | None:
             return _enabled(ButtonFace(_("Cancel"), _("Stop the training; no model is made.")))
         return _enabled(ButtonFace(_("Cancel"), _("Stop; the scene stays as it is.")))
     if panel.state == "cancelling":
-        tooltip = _("It is being stopped, which takes two seconds at most.")
+        tooltip = _("It is being stopped, which takes 15 seconds at most.")
         return {"text": _("Cancelling..."), "enabled": False, "toolTip": tooltip}
     if panel.state == "installing" and panel.stoppable:
         return _enabled(ButtonFace(_("Cancel"), _("Stop the download; nothing is installed.")))

@@ -101,7 +101,7 @@ def check_async(case: SelfTestCase) -> None:
 
 
 def check_cancel(case: SelfTestCase) -> None:
-    """Cancel leaves the scene as it was, within two seconds, and the next run works."""
+    """Cancel frees the panel at once, leaves the scene as it was, and the next run works."""
     scan, slow = case.scan(), PhantomSegmenter(slow=True)
     logic = case.logic(slow)
     before, job = case.nodes(), logic.segmentAsync(scan)
