@@ -73,6 +73,8 @@ def _structure_line(structure: Json, width: int) -> str:
         line += f" ({low:.2f} to {high:.2f} in {structure['images']} images, mean in front)"
     if structure["confidence"] is not None:
         line += f"   mean confidence {structure['confidence']:.2f}"
+    if "expected_dice" in structure:
+        line += f"   expected Dice {structure['expected_dice']:.2f}"
     return line
 
 

@@ -19,7 +19,12 @@ from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.places import user_models_dir
 from MedLLMSegLib.core.types import Json, PathLike
 
-DEFAULT_SEGMENTER, DEFAULT_CLASSIFIER = "hippocampus-t1", "cxr-pneumonia"  # where no model is named
+# Where no model is named: to outline, to fine-tune, to diagnose.
+DEFAULT_SEGMENTER, DEFAULT_START, DEFAULT_CLASSIFIER = (
+    "hippocampus-t1",
+    "hippocampus-t1",
+    "cxr-pneumonia",
+)
 BUNDLES = Path(__file__).parents[1] / "bundles"
 METADATA, INFERENCE = "configs/metadata.json", "configs/inference.json"  # files of a bundle
 WEIGHTS, CARD, LICENCE = "models/model.safetensors", "docs/README.md", "LICENSE"
@@ -42,7 +47,8 @@ class ModelEntry:
     kind: "segmenter", "localizer" or "classifier". structures: what a segmenter outlines. classes:
     what a classifier tells apart. accuracy: a measured figure and the data behind it, as text.
     accept_licence: the licence is not permissive and must be accepted before the first use.
-    size_mb: of the bundle's folder, in MB of 10^6 bytes.
+    size_mb: of the folder, in MB of 10^6 bytes. fine_tunes: whether a training on own cases
+    can start from it.
     """
 
     id: str
@@ -57,6 +63,7 @@ class ModelEntry:
     accept_licence: bool = False
     size_mb: float = 0.0
     classes: tuple[str, ...] = ()
+    fine_tunes: bool = True
 
 
 def read_metadata(folder: PathLike) -> Json:
@@ -106,7 +113,14 @@ def model_entry(folder: PathLike) -> ModelEntry:
         accept_licence=bool(metadata.get("accept_licence", False)),
         size_mb=_size_mb(folder),
         classes=tuple(metadata["classes"]) if is_classifier else (),
+        fine_tunes=not _tells_sides_apart(metadata),
     )
+
+
+def _tells_sides_apart(metadata: Json) -> bool:
+    """Whether a network's last layer gives structures and sides, which own cases do not have."""
+    network = metadata.get("network")
+    return isinstance(network, dict) and bool(network.get("sides"))
 
 
 def _is_list_of_texts(value: object) -> bool:

@@ -29,6 +29,7 @@ HEADINGS = {
     "percent": "Of the intracranial volume",
     "asymmetry": "Left - right asymmetry",
     "confidence": "Mean confidence",
+    "expected": "Expected Dice",
 }
 
 
@@ -47,7 +48,8 @@ class _Table:
             shown.append("percent")
         if self.found.has_sides:
             shown.append("asymmetry")
-        return [*shown, "confidence"]
+        shown.append("confidence")
+        return [*shown, "expected"] if self.segmentation.expected_dice else shown
 
     def structure_row(self, row: StructureVolume) -> str:
         structure = row.structure
@@ -59,6 +61,7 @@ class _Table:
             if structure.side == "right"
             else _percent(row.asymmetry_percent, 1, "+"),
             "confidence": _share(self.segmentation.confidence.get(structure.label)),
+            "expected": _expected(self.segmentation.expected_dice.get(structure.label)),
         }
         return self._row(_swatch(structure) + escape(structure.name), cells)
 
@@ -133,6 +136,10 @@ def _millilitres(ml: float) -> str:
 
 def _percent(number: float | None, digits: int, sign: str = "") -> str:
     return NOTHING if number is None else f"{number:{sign}.{digits}f} %"
+
+
+def _expected(dice: float | None) -> str:
+    return "" if dice is None else f"{dice:.2f}"
 
 
 def _share(confidence: float | None) -> str:

@@ -17,6 +17,7 @@ FEWEST_SLICES = 10
 # more in heads.
 LEAST_BRAIN_ML, LEAST_SHARE = 100.0, 0.2
 LEAST_CERTAINTY = 0.5  # mean probability of a structure over its own voxels: less likely than not
+LEAST_EXPECTED_DICE = 0.6
 FLUID_AROUND = "csf"  # found beside anything
 
 
@@ -55,15 +56,17 @@ def notes_on_slices(volume: Volume) -> tuple[str, ...]:
 
 
 def notes_on_certainty(segmentation: Segmentation) -> tuple[str, ...]:
-    """Which structures the network is unsure of, by its own probabilities."""
-    unsure = [
-        s.name
-        for s in segmentation.structures
-        if segmentation.confidence.get(s.label, 1.0) < LEAST_CERTAINTY
-    ]
-    if not unsure:
-        return ()
-    return (
-        f"The model is unsure of these, with a mean probability below {LEAST_CERTAINTY:g} over"
-        f" their voxels: {', '.join(unsure)}. Look at them first.",
-    )
+    """Which structures the network is unsure of: by the Dice it expects, or without that by its
+    own probabilities.
+    """
+    if segmentation.expected_dice:
+        values, least = segmentation.expected_dice, LEAST_EXPECTED_DICE
+        says = f"The model expects a Dice below {least:g} of these"
+    else:
+        values, least = segmentation.confidence, LEAST_CERTAINTY
+        says = (
+            f"The model is unsure of these, with a mean probability below {least:g} over their"
+            " voxels"
+        )
+    unsure = [s.name for s in segmentation.structures if values.get(s.label, 1.0) < least]
+    return (f"{says}: {', '.join(unsure)}. Look at them first.",) if unsure else ()

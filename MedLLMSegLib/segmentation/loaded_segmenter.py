@@ -5,7 +5,7 @@ about it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -30,6 +30,7 @@ from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 
+from .expected_dice import DiceLines, read_lines
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
 from .kept_precision import FP32, Precision
 from .localizer import Localizer
@@ -64,7 +65,8 @@ class SegmenterModel:
     model of whole scans, in order of class. temperature: what the logits are divided by. notes:
     what the user should know whenever the model is used. precision: what was asked for, "auto",
     "fp32" or "bf16". label_table: for each class of a network that tells sides apart its labels
-    (left, right), equal where it has no side; None for other networks.
+    (left, right), equal where it has no side; None for other networks. dice_lines: see
+    `expected_dice`.
     """
 
     entry: ModelEntry
@@ -79,6 +81,7 @@ class SegmenterModel:
     notes: tuple[str, ...] = ()
     precision: str = FP32
     label_table: tuple[tuple[int, int], ...] | None = None
+    dice_lines: DiceLines = field(default_factory=dict)
 
     def with_precision(self, precision: str) -> SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
@@ -228,6 +231,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
         structures=structures,
         temperature=temperature,
         label_table=_label_table(metadata, config, structures),
+        dice_lines=read_lines(metadata),
     )
 
 

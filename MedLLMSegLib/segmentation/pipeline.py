@@ -31,6 +31,7 @@ from MedLLMSegLib.registry.segmenter_settings import window_for
 from .brain_checks import checked_head
 from .cascade import outline_sides
 from .closer_look import closer_grid
+from .expected_dice import expected_dice
 from .finish import finish
 from .hippocampus_parts import load_parts_model, with_hippocampus_parts
 from .inference import cpu_fallback_stage, free_memory, memory_notes
@@ -116,7 +117,7 @@ def segment(
     request = OutputRequest(grid, probabilities, uncertainty, augment)
     working, dividing = reporter.part(0.0, 0.8 if parts else 1.0), reporter.part(0.8, 1.0)
     result = _run_in_order(searched, model, side, request, working)
-    segmentation = checked_head(searched, _segmentation(searched, grid, result, model.entry.id))
+    segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
     segmentation = with_intracranial(searched, segmentation)
     if names:
         segmentation = only(segmentation, names)
@@ -128,7 +129,9 @@ def segment(
     return replace(segmentation, seconds=time.monotonic() - began)
 
 
-def _segmentation(volume: Volume, grid: Grid, result: RunResult, model_id: str) -> Segmentation:
+def _segmentation(
+    volume: Volume, grid: Grid, result: RunResult, model: SegmenterModel
+) -> Segmentation:
     maps = result.maps
     return Segmentation(
         labels=on_grid(volume, grid, maps.labels),
@@ -136,9 +139,10 @@ def _segmentation(volume: Volume, grid: Grid, result: RunResult, model_id: str) 
         confidence=maps.confidence,
         probabilities=_map_volume(volume, grid, maps.probabilities, "probabilities"),
         notes=(*volume.notes, *result.notes),
-        model=model_id,
+        model=model.entry.id,
         uncertainty=_map_volume(volume, grid, maps.uncertainty, "uncertainty"),
         precision=result.precision,
+        expected_dice=expected_dice(maps.confidence, model.dice_lines),
     )
 
 

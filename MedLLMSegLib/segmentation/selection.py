@@ -75,13 +75,15 @@ def only(segmentation: Segmentation, names: Sequence[str]) -> Segmentation:
         segmentation,
         labels=replace(segmentation.labels, array=values[segmentation.labels.array]),
         structures=kept,
-        confidence={
-            s.label: segmentation.confidence[s.label]
-            for s in kept
-            if s.label in segmentation.confidence
-        },
+        confidence=_of(kept, segmentation.confidence),
+        expected_dice=_of(kept, segmentation.expected_dice),
         probabilities=probabilities,
     )
+
+
+def _of(structures: Sequence[Structure], values: dict[int, float]) -> dict[int, float]:
+    """The values of some structures, by label, as far as they have one."""
+    return {s.label: values[s.label] for s in structures if s.label in values}
 
 
 def _named(name: str, structures: Sequence[Structure]) -> list[Structure]:

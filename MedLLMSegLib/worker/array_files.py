@@ -93,6 +93,9 @@ def save_segmentation(segmentation: Segmentation, folder: PathLike) -> Path:
         "structures": [structure.to_dict() for structure in segmentation.structures],
         "notes": list(segmentation.notes),
         "confidence": [[int(label), _or_null(value)] for label, value in confidence.items()],
+        "expected_dice": [
+            [int(n), float(value)] for n, value in segmentation.expected_dice.items()
+        ],
         "model": segmentation.model,
         "seconds": float(segmentation.seconds),
         "precision": segmentation.precision,
@@ -121,6 +124,7 @@ def load_segmentation(folder: PathLike) -> Segmentation:
             load_volume(Path(folder) / "labels"),
             tuple(Structure.from_dict(structure) for structure in header["structures"]),
             {label: _or_nan(value) for label, value in header["confidence"]},
+            expected_dice=dict(header["expected_dice"]),
             notes=tuple(header["notes"]),
             model=header["model"],
             seconds=header["seconds"],

@@ -65,3 +65,12 @@ def test_what_the_network_is_unsure_of_is_named():
     (_before, note) = checked_head(volume, found).notes
     assert "Left hippocampus. Look" in note
     assert "Right" not in note and "CSF" not in note
+
+
+def test_the_expected_dice_decides_where_there_is_one():
+    volume = scan()
+    found = replace(
+        result(volume, 300), confidence={2: 0.4, 17: 0.9}, expected_dice={2: 0.61, 17: 0.59}
+    )
+    (_before, note) = checked_head(volume, found).notes
+    assert "Dice below 0.6 of these: Left hippocampus. Look" in note

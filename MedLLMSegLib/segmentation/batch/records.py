@@ -281,10 +281,13 @@ def _file_state(path: Path) -> list[int]:
 def _measurements(result: Segmentation | SeriesSegmentation, structure: Structure) -> Json:
     """A structure's volume and confidence; of a series the mean, smallest and largest volume."""
     if isinstance(result, Segmentation):
-        return {
+        measured: Json = {
             "volume_ml": round(result.volumes_ml[structure.key], 4),
             "confidence": _mean_confidence([result], structure),
         }
+        if structure.label in result.expected_dice:
+            measured["expected_dice"] = round(result.expected_dice[structure.label], 4)
+        return measured
     volumes = result.volumes_ml[structure.key]
     return {
         "volume_ml": round(sum(volumes) / len(volumes), 4),

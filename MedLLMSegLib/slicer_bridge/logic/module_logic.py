@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
+from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, DEFAULT_START
 
 from .job_logic import JobLogic
 
@@ -102,7 +102,7 @@ class SegmentationLogic(JobLogic):
         self,
         pairs,
         name: str,
-        start: str | None = DEFAULT_SEGMENTER,
+        start: str | None = DEFAULT_START,
         minutes: float = 15,
         device: str = "auto",
         onProgress: Callable | None = None,

@@ -71,10 +71,11 @@ def why_no_training(panel: Panel) -> str:
 
 
 def start_rows(panel: Panel) -> tuple[tuple[str | None, str], ...]:
-    """What a training can start from: every model by its id (titles are too long for a list), or
-    new weights.
+    """What a training can start from: models by their ids (titles are too long for a list), or new
+    weights.
     """
-    return (*((m.entry.id, m.entry.id) for m in panel.models), (None, _("Nothing (new weights)")))
+    starts = [m.entry.id for m in panel.models if m.entry.fine_tunes]
+    return (*((name, name) for name in starts), (None, _("Nothing (new weights)")))
 
 
 def discard_question(names: Sequence[str]) -> str:

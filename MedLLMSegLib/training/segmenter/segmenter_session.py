@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, make_folder
 from MedLLMSegLib.core.types import Json
@@ -174,6 +175,11 @@ def _start(request: TrainRequest) -> Bundle | None:
     if not request.start:
         return None
     entry = find_model(request.start)
+    if not entry.fine_tunes:
+        raise UserError(
+            f'The model "{entry.id}" tells left and right apart in a way that your own cases cannot'
+            " train; start from another model, or from new weights."
+        )
     require_licence(entry)
     check_licence(request.licence, entry.id, entry.licence)
     return read_bundle(entry.folder)

@@ -1,0 +1,387 @@
+"""How good the model of the whole brain is, on images that took no part in its training.
+
+    python -m MedLLMSegLib.studies.brain_figures --data ../shared/data --output runs/brain-figures
+
+It can be stopped at any moment and continues where it was. Several processes may share the work on
+one folder, each with --only; the tables are of what is finished. A scan's row is bound to the
+model's weights: another model measures anew. `--only "val/*"` measures heads of the val maps, and
+with --calibration FILE writes from them what Dice a confidence is worth, for `medllmseg bundle
+BUNDLE --calibration FILE`.
+
+Sets: "oasis", brains without a skull whose structures were drawn by hand, and what contrast, bias
+and thick slices do to them; "synthetic", heads drawn from the label maps kept for the test;
+"elderly", T1 and FLAIR of the same old people, with another program's labels of the T1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from MedLLMSegLib.anatomy.brain import brain_label_table
+from MedLLMSegLib.anatomy.numberings import NUMBERINGS
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.geometry import Grid, sub_grid
+from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
+from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.core.types import Array, Json
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data.csv_file import read_csv
+from MedLLMSegLib.evaluation.brain_numbers import to_freesurfer
+from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.metrics.overlap import dice
+from MedLLMSegLib.segmentation.expected_dice import Line, fit_line
+from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
+from MedLLMSegLib.segmentation.pipeline import segment
+from MedLLMSegLib.training.synthesis.head_maps import RIGHT, label_map_file, load_head_map
+from MedLLMSegLib.training.synthesis.pose import PoseConfig
+from MedLLMSegLib.training.synthesis.sample import SynthesisConfig, draw_head
+
+from .brain_tables import deep_dice, of_set, tables
+
+SYNTHETIC_IMAGES, VAL_IMAGES = 50, 24
+SYNTHETIC_SHAPE = (208, 224, 192)  # voxels of 1 mm: a whole head with some of the neck
+SYNTHETIC_SEED = 20_000_003  # of the first image, far from those of training and val
+VAL_SEED = 30_000_001
+SLICE_MM = 5
+TABLE = "tables.md"
+
+SegmentScan = Callable[[Volume, float | None], Segmentation]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One scan to measure.
+
+    name: "set/case/condition", of its row. person: whose scan it is. read: () -> (scan, its labels
+    in FreeSurfer's numbers on the scan's grid or None). resolution_mm: of the result.
+    """
+
+    name: str
+    person: str
+    read: Callable[[], tuple[Volume, NDArray[np.uint8] | None]]
+    resolution_mm: float | None = None
+
+
+def run(
+    data: Path,
+    output: Path,
+    segment_scan: SegmentScan,
+    weights: str,
+    only: str = "*",
+    progress: Report | None = None,
+) -> list[Json]:
+    """Measure what is not measured yet; returns the rows of all that are.
+
+    segment_scan: (scan, resolution_mm) -> result. weights: sha256 of the model's. only: of the
+    scans' names.
+    """
+    report = Progress.of(progress)
+    chosen = [scan for scan in scans(data) if fnmatch.fnmatchcase(scan.name, only)]
+    if not chosen:
+        raise UserError(f'No scan is called "{only}"; names are such as oasis/oasis_1000/as it is.')
+    for scan, part in zip(chosen, report.parts(len(chosen)), strict=True):
+        path = row_file(output, scan.name)
+        if not (path.exists() and json.loads(path.read_text())["weights"] == weights):
+            part(scan.name, 0.0)
+            row = {"scan": scan.name, "weights": weights, **measured(scan, segment_scan)}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(row))
+    rows = [json.loads(path.read_text()) for path in sorted((output / "rows").glob("*.json"))]
+    return [row for row in rows if row["weights"] == weights]
+
+
+def row_file(output: Path, name: str) -> Path:
+    """The file of a scan's row."""
+    return output / "rows" / f"{name.replace('/', '-').replace(' ', '_')}.json"
+
+
+def measured(scan: Scan, segment_scan: SegmentScan) -> Json:
+    """Volumes, confidences and, with labels, Dice and the sides of one scan."""
+    volume, truth = scan.read()
+    began = time.process_time()
+    result = segment_scan(volume, scan.resolution_mm)
+    seconds = time.process_time() - began
+    found, voxel_ml = result.labels.array, float(result.labels.grid.voxel_ml)
+    row: Json = {
+        "person": scan.person,
+        "cpu_s": round(seconds, 2),
+        "volumes_ml": volumes_ml(found, voxel_ml),
+        "confidence": {label: float(value) for label, value in result.confidence.items()},
+        "precision": result.precision,
+    }
+    if truth is None:
+        return row
+    if found.shape != truth.shape:
+        raise UserError(f"{scan.name}: the result is {found.shape}, its labels are {truth.shape}.")
+    numbers = sorted(int(n) for n in np.unique(truth) if n)
+    return row | {
+        "dice": {n: dice(found, truth, n) for n in numbers},
+        "true_ml": volumes_ml(truth, voxel_ml),
+        "mixed_percent": mixed_percent(found, truth),
+    }
+
+
+def volumes_ml(labels: Array, voxel_ml: float) -> dict[int, float]:
+    """Label -> mL, of all labels that are there."""
+    counts = np.bincount(labels.ravel())
+    return {int(n): float(counts[n] * voxel_ml) for n in np.flatnonzero(counts) if n}
+
+
+def mixed_percent(found: Array, truth: Array) -> float:
+    """Of the voxels where the right structure was found, how many percent are of the other side."""
+    right = wrong = 0
+    for own_and_other in brain_label_table():
+        for own, other in (own_and_other, own_and_other[::-1]):
+            if own == other:
+                continue
+            of_own = found[truth == own]
+            right += int((of_own == own).sum())
+            wrong += int((of_own == other).sum())
+    return 100 * wrong / max(1, right + wrong)
+
+
+# ---- the scans ----
+
+
+def scans(data: Path) -> Iterator[Scan]:
+    """All that are measured."""
+    yield from oasis_scans(data / "oasis_brains")
+    yield from elderly_scans(data / "elderly_heads")
+    maps = data / "brain_labelmaps"
+    yield from synthetic_scans(maps, "synthetic", "test", SYNTHETIC_IMAGES, SYNTHETIC_SEED)
+    yield from synthetic_scans(maps, "val", "val", VAL_IMAGES, VAL_SEED)
+
+
+def oasis_scans(folder: Path) -> Iterator[Scan]:
+    """Brains with labels by hand: as they are, of other contrast, and in thick slices."""
+    table = read_csv(folder / "subjects.csv")
+    subject = table.columns.index("subject")
+    for line in table.rows:
+        case, person = line.cells[0], line.cells[subject]
+
+        def read(case: str = case) -> tuple[Volume, NDArray[np.uint8]]:
+            scan = load_volume(folder / "images" / f"{case}.nii.gz")
+            labels = load_volume(folder / "labels" / f"{case}.nii.gz").array.astype(np.int32)
+            return scan, to_freesurfer(labels, NUMBERINGS["neuromorphometrics"], scan.spacing_mm)
+
+        for condition, change in CHANGES.items():
+
+            def changed(
+                read: Callable[[], tuple[Volume, NDArray[np.uint8]]] = read,
+                change: Callable[[Array], Array] = change,
+            ) -> tuple[Volume, NDArray[np.uint8]]:
+                scan, labels = read()
+                return scan.with_array(change(scan.array.astype(np.float32))), labels
+
+            yield Scan(f"oasis/{case}/{condition}", person, changed)
+        for axis, name in enumerate(("k", "j", "i")):
+
+            def thick(
+                read: Callable[[], tuple[Volume, NDArray[np.uint8]]] = read, axis: int = axis
+            ) -> tuple[Volume, NDArray[np.uint8]]:
+                return in_thick_slices(*read(), axis)
+
+            yield Scan(f"oasis/{case}/5 mm along {name}", person, thick, 1.0)
+
+
+def _bias(array: Array) -> Array:
+    """A smooth field from 0.6 to 1.4 along the diagonal."""
+    ramps = np.ix_(*(np.linspace(-1, 1, n, dtype=np.float32) for n in array.shape))
+    field: Array = 1 + 0.4 * sum(ramps) / 3
+    return array * field
+
+
+def _of_range(array: Array) -> tuple[Array, float]:
+    """(0 to 1, the highest value), by the 99.9th percentile."""
+    high = float(np.percentile(array, 99.9))
+    return np.clip(array / high, 0, 1), high
+
+
+def _gamma(array: Array, exponent: float) -> Array:
+    values, high = _of_range(array)
+    result: Array = high * values**exponent
+    return result
+
+
+def _inverted(array: Array) -> Array:
+    """Bright becomes dark inside the brain; air stays dark."""
+    values, high = _of_range(array)
+    return np.where(array > 0, high * (1.05 - values), 0).astype(np.float32)
+
+
+CHANGES: dict[str, Callable[[Array], Array]] = {
+    "as it is": lambda array: array,
+    "inverted": _inverted,
+    "gamma 0.5": lambda array: _gamma(array, 0.5),
+    "gamma 2": lambda array: _gamma(array, 2.0),
+    "bias": _bias,
+}
+
+
+def in_thick_slices(
+    scan: Volume, labels: NDArray[np.uint8], axis: int
+) -> tuple[Volume, NDArray[np.uint8]]:
+    """Means over slices of `SLICE_MM` along an axis of (k, j, i), and the labels at 1 mm of what
+    they cover.
+    """
+    whole = scan.array.shape[axis] // SLICE_MM
+    box = [slice(0, n) for n in scan.array.shape]
+    box[axis] = slice(0, whole * SLICE_MM)
+    k, j, i = box
+    array = np.moveaxis(scan.array[k, j, i].astype(np.float32), axis, 0)
+    thick = np.moveaxis(array.reshape(whole, SLICE_MM, *array.shape[1:]).mean(axis=1), 0, axis)
+    fine = sub_grid(scan.grid, (k, j, i))
+    matrix = fine.ijk_to_ras.copy()
+    column = 2 - axis  # matrices act on (i, j, k)
+    matrix[:3, 3] += matrix[:3, column] * (SLICE_MM - 1) / 2
+    matrix[:3, column] *= SLICE_MM
+    grid = Grid((thick.shape[0], thick.shape[1], thick.shape[2]), matrix)
+    image = replace(scan, array=thick, ijk_to_ras=grid.ijk_to_ras, forms=None)
+    return image, labels[k, j, i]
+
+
+def elderly_scans(folder: Path) -> Iterator[Scan]:
+    """T1 and FLAIR of the same people."""
+    for path in sorted((folder / "t1").glob("*.nii.gz")):
+        person = path.name.removesuffix(".nii.gz")
+
+        def t1(path: Path = path) -> tuple[Volume, NDArray[np.uint8]]:
+            scan = load_volume(path)
+            labels = load_volume(folder / "labels" / path.name).array.astype(np.int32)
+            return scan, to_freesurfer(labels, NUMBERINGS["muse"], scan.spacing_mm)
+
+        def flair(path: Path = path) -> tuple[Volume, None]:
+            return load_volume(folder / "flair" / path.name), None
+
+        yield Scan(f"elderly/{person}/T1", person, t1)
+        yield Scan(f"elderly/{person}/FLAIR", person, flair)
+
+
+def synthetic_scans(
+    folder: Path, set_name: str, split: str, images: int, first_seed: int
+) -> Iterator[Scan]:
+    """Whole heads drawn from the label maps of a split."""
+    names = json.loads((folder / "splits.json").read_text(encoding="utf-8"))[split]
+    for number in range(images):
+        name = names[number % len(names)]
+
+        def draw(name: str = name, number: int = number) -> tuple[Volume, NDArray[np.uint8]]:
+            return synthetic_head(folder, name, first_seed + number)
+
+        yield Scan(f"{set_name}/{name}/{number:02d}", name, draw)
+
+
+def synthetic_head(folder: Path, name: str, seed: int) -> tuple[Volume, NDArray[np.uint8]]:
+    """A head as training draws them, but whole and uncut."""
+    config = SynthesisConfig(
+        shape=SYNTHETIC_SHAPE, cut=0.0, pose=PoseConfig(shift_mm=(15.0, 10.0, 10.0))
+    )
+    head = draw_head([load_head_map(label_map_file(folder, name))], seed, config)
+    on_the_right = (head.sides == RIGHT).numpy().astype(np.intp)
+    labels = brain_label_table()[head.structures.numpy(), on_the_right]
+    return Volume(head.image.numpy(), np.eye(4), f"synthetic {seed}"), labels
+
+
+def calibration(rows: Sequence[Json]) -> Json:
+    """The lines from confidence to Dice of each structure, both sides together, from the val rows.
+
+    Structures that were found and are there count.
+    """
+    chosen = [row for row in rows if row["scan"].startswith("val/")]
+    lines: dict[int, Line] = {}
+    for numbers in brain_label_table()[1:]:
+        labels = dict.fromkeys(int(n) for n in numbers)
+        points = [
+            (row["confidence"][str(n)], row["dice"][str(n)])
+            for row in chosen
+            for n in labels
+            if str(n) in row["dice"] and math.isfinite(row["confidence"].get(str(n), math.nan))
+        ]
+        line = fit_line([c for c, _ in points], [d for _, d in points])
+        lines |= dict.fromkeys(labels, line) if line else {}
+    if not lines:
+        raise UserError('There are too few rows of val heads; measure --only "val/*" first.')
+    return {"temperature": 1.0, "dice_lines": lines, "dice_lines_images": len(chosen)}
+
+
+def draw_pictures(
+    rows: Sequence[Json], data: Path, segment_scan: SegmentScan, folder: Path
+) -> None:
+    """Pictures of the best, the median and the worst synthetic test head, by their deep structures:
+    FOLDER/brain-best.png and so on. Needs matplotlib.
+    """
+    from MedLLMSegLib.reporting.group_pictures import group_slices
+    from MedLLMSegLib.reporting.structure_masks import structure_masks
+
+    ranked = sorted(of_set(rows, "synthetic"), key=deep_dice)
+    if not ranked:
+        raise UserError('There are no rows of synthetic heads; measure --only "synthetic/*" first.')
+    by_name = {scan.name: scan for scan in scans(data)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for title, place in (("best", -1), ("median", len(ranked) // 2), ("worst", 0)):
+        row = ranked[place]
+        volume, _truth = by_name[row["scan"]].read()
+        masks = structure_masks(segment_scan(volume, None))
+        _title, figure = next(group_slices(volume, masks))
+        figure.savefig(folder / f"brain-{title}.png", dpi=100, facecolor=figure.get_facecolor())
+        print(f"{title}: {row['scan']}, Dice {deep_dice(row):.3f}")
+
+
+def segmenting(model: SegmenterModel) -> SegmentScan:
+    """`segment` with a model."""
+    return lambda scan, resolution_mm: segment(scan, model, resolution_mm=resolution_mm)
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Measure, and write and print the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the shared data")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--model", default="brain-mr", help="an id or a bundle's folder")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help='such as "oasis/*"')
+    parser.add_argument("--calibration", type=Path, metavar="FILE", help="to write, of val heads")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="for those of the best, median and worst"
+    )
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        model = load_model(options.model, "cpu", options.precision)
+        rows = run(
+            options.data,
+            options.output,
+            segmenting(model),
+            model.sha256,
+            options.only,
+            ProgressLog(),
+        )
+        if options.pictures is not None:
+            draw_pictures(rows, options.data, segmenting(model), options.pictures)
+        if options.calibration is not None:
+            found = calibration(rows) | {"weights_sha256": model.sha256}
+            write_text(options.calibration, json.dumps(found))
+    except (UserError, Cancelled, KeyboardInterrupt) as error:
+        print(f"brain_figures: {error or 'stopped'}", file=sys.stderr)
+        return 2
+    text = tables(rows)
+    write_text(options.output / TABLE, text)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
