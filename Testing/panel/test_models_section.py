@@ -29,6 +29,41 @@ def test_search_and_choice(panel, logic, scan, picture):
     picture(panel, "large-model", "models")
 
 
+def test_a_models_facts_are_folded_and_push_nothing_down(panel, scan, application):
+    """They lie below Segment, in the section; its status too."""
+    from PySide6 import QtCore
+
+    from Testing.panel import pictures
+
+    ui = panel.ui
+
+    def place():
+        pictures.settle(panel, application)
+        return ui.segmentButton.mapTo(panel.parent, QtCore.QPoint(0, 0)).y()
+
+    place()
+    assert not ui.modelDetailsLabel.visible
+    assert ui.factsCollapsibleButton.text == "About hippocampus-t1"
+    ui.modelList.setCurrentRow(2)
+    assert ui.factsCollapsibleButton.text == "About body-ct"
+    before = place()
+    ui.factsCollapsibleButton.collapsed = False
+    assert place() == before
+    assert ui.modelDetailsLabel.visible
+    assert "21.0 GB" in ui.modelDetailsLabel.text
+    section = ui.segmentCollapsibleButton
+    for name in (
+        "segmentButton",
+        "progressBar",
+        "statusLabel",
+        "resultWidget",
+        "modelDetailsLabel",
+    ):
+        assert section.isAncestorOf(getattr(ui, name)), name
+    section.collapsed = True
+    assert not ui.segmentButton.visible
+
+
 def test_models_are_imported_verified_and_deleted(
     panel, logic, scan, said, monkeypatch, tmp_path, picture
 ):

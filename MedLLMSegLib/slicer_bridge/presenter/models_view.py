@@ -54,6 +54,7 @@ def model_details(choice) -> str:
 
 def _chosen_model(panel: Panel) -> dict:
     chosen = next((m for m in panel.models if m.entry.id == panel.model), None)
+    title = _("About {model}").format(model=chosen.entry.id) if chosen else _("About the model")
     if chosen:
         details = model_details(chosen)
     elif panel.models:
@@ -62,6 +63,7 @@ def _chosen_model(panel: Panel) -> dict:
         details = _("There is no model; import one in the section Models.")
     sided = panel.model in panel.sided
     return {
+        "factsCollapsibleButton": {"text": title},
         "modelDetailsLabel": {"text": details},
         "sideComboBox": {
             "enabled": sided,
