@@ -101,6 +101,7 @@ class MedLLMSegParameterNode:
     uncertainty: bool = False
     heatMap: bool = True
     wholeSequence: bool = True
+    allScans: bool = False
     augment: Annotated[int, WithinRange(0, 16)] = 0
     trainMinutes: Annotated[int, WithinRange(1, 1440)] = 15
     trainName: str = ""
@@ -243,6 +244,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             input=scan.GetName() if scan is not None and scan.GetScene() is not None else None,
             model=chosen.model,
             region=region.GetName() if region is not None else None,
+            all_scans=chosen.allScans,
             uncertainty=chosen.uncertainty,
             heat=chosen.heatMap,
             train_name=chosen.trainName,

@@ -40,6 +40,8 @@ def ended_job(state, **more):
         secondsLeft=None,
         rows=(),
         volumetry=None,
+        planned=0,
+        scans=(),
         notes=(),
         segmentationNode=None,
         needsScene=True,

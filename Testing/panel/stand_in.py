@@ -41,6 +41,11 @@ class Logic:
             Job(onProgress=onProgress, onDone=onDone), ("segment", volumeNode, options)
         )
 
+    def segmentAllAsync(self, volumeNodes, onProgress=None, onDone=None, **options):
+        return self._begin(
+            Job(onProgress=onProgress, onDone=onDone), ("segment all", list(volumeNodes), options)
+        )
+
     def trainAsync(self, pairs, name, onProgress=None, onDone=None, onHistory=None, **options):
         job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
         return self._begin(job, ("train", pairs, name, options))

@@ -20,11 +20,9 @@ from MedLLMSegLib.slicer_bridge.scene.segments import Drawing, draw
 from MedLLMSegLib.worker.array_files import load_segmentation, save_volume
 from MedLLMSegLib.worker.protocol import Event
 
+from .counted_progress import ReportProgress
 from .job_runner import JobRunner
 from .jobs import Job, Steps
-
-# called with (stage, fraction from 0 to 1, seconds left or None)
-ReportProgress = Callable[[str, float, float | None], None]
 
 
 @dataclass(frozen=True)

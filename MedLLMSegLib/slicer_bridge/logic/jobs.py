@@ -34,6 +34,20 @@ class NodeRemoved(Exception):
     """A node that a job needs has left the scene: the user deleted it, or closed the scene."""
 
 
+@dataclass(frozen=True, eq=False)
+class ScanOfBatch:
+    """What became of one scan of several.
+
+    name: the scan's. segmentationNode: None if it failed; then message says why, and details hold
+    the traceback of what nobody expected.
+    """
+
+    name: str
+    segmentationNode: Any = None
+    message: str = ""
+    details: str = ""
+
+
 @dataclass(eq=False)
 class Job:
     """One run; only the job runner changes it.
@@ -47,7 +61,9 @@ class Job:
     Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's
     name, volume in mL, mean confidence or None), volumetry (a `Volumetry`; of a model of the whole
     brain), notes (sentences). Of a sequence: itemRows (index
-    value -> rows), their means as rows, and tableNode, which holds the volumes in each image.
+    value -> rows), their means as rows, and tableNode, which holds the volumes in each image. Of
+    several scans: planned (how many), scans (what became of those that are done); all else is of
+    the first that succeeded.
 
     Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps),
     rows (class, probability, threshold or None, whether it is the answer), notes.
@@ -72,6 +88,8 @@ class Job:
     notes: tuple[str, ...] = ()
     itemRows: dict[str, tuple] = field(default_factory=dict)
     tableNode: Any = None
+    planned: int = 0
+    scans: tuple[ScanOfBatch, ...] = ()
     heatMapNode: Any = None
     diagnosis: Any = None
     history: list[dict] = field(default_factory=list)

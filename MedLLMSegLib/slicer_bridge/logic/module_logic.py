@@ -98,6 +98,28 @@ class SegmentationLogic(JobLogic):
             job, segment_node(segmenter, job, volumeNode, SegmentJobOptions(**options))
         )
 
+    def segmentAllAsync(
+        self,
+        volumeNodes,
+        onProgress: Callable | None = None,
+        onDone: Callable | None = None,
+        **options,
+    ):
+        """Begin to segment several scans, each into a new segmentation beside it, and return a
+        `Job` at once. One that fails stops no other: `job.scans` says what became of each.
+
+        onProgress, onDone, options: as for `segmentAsync`, without segmentationNode.
+        """
+        from .batch_job import segment_all
+        from .image_segmentation import SegmentJobOptions
+        from .jobs import Job
+
+        job = Job("segment", onProgress=onProgress, onDone=onDone)
+        segmenter = self._services.segmenter
+        segmenter.function = self.segmentFunction
+        chosen = SegmentJobOptions(**options)
+        return self._add(job, segment_all(segmenter, job, tuple(volumeNodes), chosen))
+
     def trainAsync(  # noqa: PLR0917 (scripts may pass these by position)
         self,
         pairs,

@@ -13,6 +13,7 @@ from MedLLMSegLib.slicer_bridge.scene.region_nodes import region_of
 from MedLLMSegLib.slicer_bridge.scene.sequence_nodes import source_of
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume, write_drawing
 
+from .counted_progress import ReportProgress
 from .image_segmentation import ImageSegmenter, SegmentJobOptions
 from .job_runner import wait_for_scene
 from .jobs import Job, NodeRemoved, Steps
@@ -20,24 +21,35 @@ from .sequence_job import segment_sequence
 
 
 def segment_node(
-    segmenter: ImageSegmenter, job: Job, volumeNode, options: SegmentJobOptions
+    segmenter: ImageSegmenter,
+    job: Job,
+    volumeNode,
+    options: SegmentJobOptions,
+    report: ReportProgress | None = None,
 ) -> Steps:
-    """Steps: segment a volume node, or the sequence that it belongs to."""
+    """Steps: segment a volume node, or the sequence that it belongs to.
+
+    report: of the job, unless this is one of several.
+    """
+    report = report or partial(segmenter.runner.report, job)
     if options.regionNode is not None:
         options = replace(options, region=region_of(options.regionNode))
     source = source_of(volumeNode, options.wholeSequence)
     if source is None:
-        yield from _segment_scan(segmenter, job, volumeNode, options)
+        yield from _segment_scan(segmenter, job, volumeNode, options, report)
     else:
-        yield from segment_sequence(segmenter, job, source, options)
+        yield from segment_sequence(segmenter, job, source, options, report)
 
 
 def _segment_scan(
-    segmenter: ImageSegmenter, job: Job, volumeNode, options: SegmentJobOptions
+    segmenter: ImageSegmenter,
+    job: Job,
+    volumeNode,
+    options: SegmentJobOptions,
+    report: ReportProgress,
 ) -> Steps:
     volume, scene = read_volume(volumeNode), volumeNode.GetScene()
     check_nodes = partial(_require_in_scene, volumeNode)
-    report = partial(segmenter.runner.report, job)
     result = yield from segmenter.steps(volume, options, job, check_nodes, report)
     yield from wait_for_scene(scene, check_nodes)
     node, before = write_drawing(

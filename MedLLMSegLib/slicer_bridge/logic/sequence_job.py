@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 
 import numpy as np
@@ -20,31 +19,20 @@ from MedLLMSegLib.slicer_bridge.scene.sequence_output import SequenceResults, ad
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume
 from MedLLMSegLib.slicer_bridge.scene.volumes_table import make_volumes
 
+from .counted_progress import CountedProgress, ReportProgress
 from .image_segmentation import ImageSegmenter, SegmentJobOptions
-from .job_runner import JobRunner, wait_for_scene
+from .job_runner import wait_for_scene
 from .jobs import Job, NodeRemoved, Steps
 
 ItemRows = dict[str, tuple[Row, ...]]  # index value -> a row for each structure
 
 
-class _SequenceProgress:
-    """Reports the progress within one image as progress of the whole sequence."""
-
-    def __init__(self, runner: JobRunner, job: Job, count: int):
-        self.runner, self.job, self.count = runner, job, count
-        self.began = time.monotonic()
-        self.finished = 0  # images
-
-    def __call__(self, stage: str, fraction: float, secondsLeft: float | None = None) -> None:
-        done = (self.finished + fraction) / self.count
-        left = None
-        if self.finished:  # the first image also loads the model, and says nothing of the others
-            left = (time.monotonic() - self.began) * (1 - done) / done
-        self.runner.report(self.job, f"{self.finished + 1} of {self.count}: {stage}", done, left)
-
-
 def segment_sequence(
-    segmenter: ImageSegmenter, job: Job, source: SequenceSource, options: SegmentJobOptions
+    segmenter: ImageSegmenter,
+    job: Job,
+    source: SequenceSource,
+    options: SegmentJobOptions,
+    report: ReportProgress,
 ) -> Steps:
     """Steps: segment every image of a sequence; the scene changes when all are done."""
     sequence, scene = source.sequence, source.sequence.GetScene()
@@ -54,12 +42,12 @@ def segment_sequence(
     results = SequenceResults(sequence)
     rows: ItemRows = {}
     notes: dict[str, None] = {}  # in order, each once
-    report = _SequenceProgress(segmenter.runner, job, len(values))
+    counted = CountedProgress(report, len(values))
     for value in values:
         scan = _scan_at(sequence, value)
         volume = read_volume(scan, source.proxy, f"{sequence.GetName()} {value}")
-        result = yield from segmenter.steps(volume, options, job, check_nodes, report)
-        report.finished += 1
+        result = yield from segmenter.steps(volume, options, job, check_nodes, counted)
+        counted.finished += 1
         earlier = target.sequence.GetDataNodeAtValue(value, True) if target else None
         segmentation = segmentation_of_image(result.drawing, scan, earlier, options.side)
         results.segmentations.SetDataNodeAtValue(segmentation, value)

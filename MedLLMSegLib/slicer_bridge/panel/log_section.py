@@ -38,6 +38,10 @@ class LogSection:
             self.say(text)
         if job.state == "failed":
             self._keep(job.message, job.details, job.kind)
+        for scan in job.scans:
+            if scan.message:
+                self.say(f"{scan.name}: {scan.message}\n{scan.details}".rstrip())
+                self._keep(scan.message, scan.details, job.kind)
 
     def sentence(self, error: Exception, task: str = "segment") -> str:
         """A sentence for an error, which is also logged, and kept for **Copy details**.

@@ -129,7 +129,11 @@ class ResultSection:
 
     def _copy_call(self, write) -> None:
         try:
-            copy(write(self.widget.parameters.inputVolume, **self.widget.running.options()))
+            running = self.widget.running
+            scans, options = running.scans(), running.options()
+            if len(scans) > 1:
+                options["segmentationNode"] = None
+            copy("\n".join(write(scan, **options) for scan in scans))
         except Exception as error:
             self._show_failure(error)
 

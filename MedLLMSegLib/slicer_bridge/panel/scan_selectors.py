@@ -56,21 +56,22 @@ class ScansSection:
         self.widget.training.update()
         self.widget.diagnosing.update()
         if self.widget.parameters is not None:  # else done when the user comes back to the module
-            self.widget.change(scans=sum(not is_map(node) for node in self._scans()))
+            self.widget.change(scans=len(self.all_scans()))
             self._choose_first()
 
-    def _scans(self) -> list:
-        """Scans that the user may choose. Label maps are of a derived class, and are no scans."""
+    def all_scans(self) -> list:
+        """The scans of the scene. Label maps are of a derived class, and are no scans; neither are
+        our maps.
+        """
         return [
             node
             for node in slicer.util.getNodesByClass(SCAN)
-            if node.GetClassName() == SCAN and not node.GetHideFromEditors()
+            if node.GetClassName() == SCAN and not node.GetHideFromEditors() and not is_map(node)
         ]
 
     def _first_scan(self, leaving=None):
         """The first scan in the scene that is not leaving it, or None."""
-        scans = (node for node in self._scans() if not is_map(node))
-        return next((node for node in scans if node is not leaving), None)
+        return next((node for node in self.all_scans() if node is not leaving), None)
 
     def _choose_first(self) -> None:
         chosen = self.widget.parameters.inputVolume

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import qt
 import slicer
 
@@ -30,14 +32,21 @@ class SegmentSection(JobSection):
         return self.widget.panel.chosen
 
     def begin(self) -> None:
-        """Segment the input volume."""
-        widget = self.widget
-        self.run(
-            lambda **callbacks: widget.logic.segmentAsync(
-                widget.parameters.inputVolume, **callbacks, **self.options()
-            ),
-            **message_fields(""),
-        )
+        """Segment the input volume, or every scan of the scene."""
+        logic, scans = self.widget.logic, self.scans()
+        if len(scans) == 1:
+            segment = partial(logic.segmentAsync, scans[0], **self.options())
+        else:
+            segment = partial(logic.segmentAllAsync, scans, **self.options())
+        self.run(segment, **message_fields(""))
+
+    def scans(self) -> list:
+        """The scans to be segmented, the input first."""
+        chosen = self.widget.parameters.inputVolume
+        if not self.widget.panel.is_batch:
+            return [chosen]
+        others = [scan for scan in self.widget.scans.all_scans() if scan is not chosen]
+        return [chosen, *others]
 
     def options(self) -> dict:
         """What the panel's choices mean for the logic."""

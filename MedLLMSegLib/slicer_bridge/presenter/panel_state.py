@@ -43,6 +43,7 @@ class Panel:
     Of the scan and the models to segment with:
     input: the scan's name. region: the name of the ROI that limits the search, or None. scans: how
     many are in the scene. loading_sample: MRHead is downloaded.
+    all_scans: every scan is to be segmented, not the input alone.
     models: `ModelChoice`s. model: the chosen one's id. search: the text in the search field.
     suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
@@ -77,6 +78,7 @@ class Panel:
     input: str | None = None
     region: str | None = None
     scans: int = 0
+    all_scans: bool = False
     loading_sample: bool = False
     models: tuple = ()
     model: str = ""
@@ -124,6 +126,11 @@ class Panel:
     diagnose_failed: bool = False
     heat: bool = True
     heated: bool = False
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether Segment is about several scans."""
+        return self.all_scans and self.scans > 1
 
     @property
     def chosen(self):

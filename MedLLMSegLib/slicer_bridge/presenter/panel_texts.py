@@ -60,7 +60,7 @@ def stage_name(stage: str) -> str:
 
     An unknown stage stays as it is.
     """
-    counted = re.match(r"\d+ of \d+: ", stage)
+    counted = re.match(r"(?:\d+ of \d+: )+", stage)
     count = counted[0] if counted else ""
     text = stage[len(count) :]
     name, _space, detail = text.partition(" ")

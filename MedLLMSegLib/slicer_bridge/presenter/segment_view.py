@@ -30,7 +30,7 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
         panel, state="idle", stage="", fraction=0.0, seconds_left=None, **message_fields("")
     )
     if job.state == "cancelled":
-        return replace(ended, message=job.message or _("Cancelled; the scene is as it was."))
+        return replace(ended, message=job.message or _cancelled_text(job))
     if job.state == "failed":
         return replace(
             ended, state="failed", message=job.message or _("It failed; the scene is as it was.")
@@ -40,7 +40,34 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
         name=name, count=len(rows), seconds=f"{seconds:.1f}"
     )
     notes = (*job.notes, *filter(None, [_intracranial(job)]))
+    if job.planned:
+        shown = _("Shown is {name}.").format(name=name)
+        message, notes = _batch_text(job, seconds), (*_failures(job), shown, *notes)
     return replace(ended, message=message, notes=notes, rows=rows, volumetry=job.volumetry)
+
+
+def _cancelled_text(job) -> str:
+    done = sum(not scan.message for scan in job.scans)
+    if not done:
+        return _("Cancelled; the scene is as it was.")
+    return _("Cancelled; {done} of {count} scans had been segmented, and stay so.").format(
+        done=done, count=job.planned
+    )
+
+
+def _batch_text(job, seconds: float) -> str:
+    done = sum(not scan.message for scan in job.scans)
+    return _("{done} of {count} scans were segmented in {seconds} s.").format(
+        done=done, count=job.planned, seconds=f"{seconds:.1f}"
+    )
+
+
+def _failures(job) -> tuple[str, ...]:
+    return tuple(
+        _("{scan} failed: {reason}").format(scan=scan.name, reason=scan.message)
+        for scan in job.scans
+        if scan.message
+    )
 
 
 def _intracranial(job) -> str:
@@ -109,11 +136,12 @@ def _input(panel: Panel) -> dict:
 def _segment_button(panel: Panel) -> dict:
     missing = why_no_segmentation(panel)
     ready = "" if missing else _what_it_does(panel)
+    text = _("Segment {count} scans").format(count=panel.scans) if panel.is_batch else _("Segment")
     button = task_button(
         panel,
         "segment",
         missing,
-        ButtonFace(_("Segment"), ready),
+        ButtonFace(text, ready),
         {
             "needs_packages": ButtonFace(
                 _("Install and segment"),
@@ -138,8 +166,9 @@ def _what_it_does(panel: Panel) -> str:
         if panel.region is not None
         else _("Outline {structures} in {scan}.")
     )
+    scan = _("every scan of the scene") if panel.is_batch else panel.input
     return text.format(
-        structures=", ".join(panel.chosen.structures), scan=panel.input, region=panel.region
+        structures=", ".join(panel.chosen.structures), scan=scan, region=panel.region
     )
 
 

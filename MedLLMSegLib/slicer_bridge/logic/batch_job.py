@@ -1,0 +1,77 @@
+"""The steps of segmenting several scans of the scene, one after the other.
+
+Each result enters the scene, beside its scan, as soon as it is there: a cancel or a failure later
+on takes nothing of it away.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+from MedLLMSegLib.core.errors import Cancelled, UserError
+
+from .counted_progress import CountedProgress
+from .image_segmentation import ImageSegmenter, SegmentJobOptions
+from .jobs import Job, NodeRemoved, ScanOfBatch, Steps, WorkerFailed
+from .segmentation_job import segment_node
+
+
+def segment_all(
+    segmenter: ImageSegmenter, job: Job, volumeNodes: Sequence, options: SegmentJobOptions
+) -> Steps:
+    """Steps: segment every scan into a segmentation of its own; one that fails stops no other.
+
+    The job shows the result of the first scan that succeeded. Raises `UserError` if none did.
+    """
+    if not volumeNodes:
+        raise UserError("No scan is in the scene; load one.")
+    job.planned = len(volumeNodes)
+    options = replace(options, segmentationNode=None)
+    report = CountedProgress(partial(segmenter.runner.report, job), len(volumeNodes))
+    shown: Job | None = None
+    for node in volumeNodes:
+        name = node.GetName()
+        try:
+            yield from segment_node(segmenter, job, node, options, report)
+        except Cancelled:
+            raise
+        except Exception as error:
+            job.scans = (*job.scans, _failed(name, error))
+        else:
+            job.scans = (*job.scans, ScanOfBatch(name, job.segmentationNode))
+            shown = shown or replace(job)
+        report.finished += 1
+    if shown is None:
+        raise UserError(f"None of {len(job.scans)} scans was segmented. {_failures(job)}")
+    _show(job, shown)
+
+
+def _failed(name: str, error: Exception) -> ScanOfBatch:
+    if isinstance(error, (UserError, NodeRemoved)):
+        return ScanOfBatch(name, message=str(error))
+    if isinstance(error, WorkerFailed):
+        message, details = error.args
+        return ScanOfBatch(name, message=message, details=details)
+    message = f"Something unexpected went wrong ({type(error).__name__}: {error})."
+    return ScanOfBatch(name, message=message, details=traceback.format_exc())
+
+
+def _failures(job: Job) -> str:
+    return " ".join(f"{scan.name}: {scan.message}" for scan in job.scans if scan.message)
+
+
+def _show(job: Job, shown: Job) -> None:
+    """Make the result of one scan the job's."""
+    for name in (
+        "segmentationNode",
+        "uncertaintyNode",
+        "rows",
+        "volumetry",
+        "notes",
+        "itemRows",
+        "tableNode",
+    ):
+        setattr(job, name, getattr(shown, name))
