@@ -249,6 +249,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             heat=chosen.heatMap,
             train_name=chosen.trainName,
             mapped=self.result.map is not None,
+            smoothing=self.result.smoothing,
             result=result.GetName() if result else None,
             can_restore=self.logic.canRestore(result),
         )

@@ -79,3 +79,19 @@ def test_an_editor_that_does_not_open_is_said(panel, logic, scan, drawn, editor,
     monkeypatch.delattr(slicer.modules, "segmenteditor")
     press(panel.ui.editButton)
     assert "went wrong" in panel.ui.statusLabel.text
+
+
+def test_the_surfaces_smoothing_is_that_of_the_segmentation(panel, logic, scan, drawn, picture):
+    from MedLLMSegLib.slicer_bridge.scene.surface_smoothing import set_smoothing, smoothing_of
+
+    start(panel, logic)
+    result, other = drawn("MRHead segmentation", scan), drawn("earlier", scan)
+    finish(logic, result)
+    assert panel.ui.smoothingSpinBox.value == 50
+    panel.ui.smoothingSpinBox.value = 80
+    assert (smoothing_of(result), smoothing_of(other)) == (80, 50)
+    picture(panel, "smoothing")
+    set_smoothing(other, 20)
+    panel.parameters.resultSegmentation = other
+    assert panel.ui.smoothingSpinBox.value == 20
+    assert smoothing_of(result) == 80

@@ -28,6 +28,7 @@ class ResultSection:
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
         ui.editButton.connect("clicked(bool)", self.onEdit)
+        ui.smoothingSpinBox.connect("valueChanged(int)", self.onSmoothing)
         ui.copyPythonButton.connect(
             "clicked(bool)", lambda: self._copy_call(widget.logic.pythonLines)
         )
@@ -115,6 +116,22 @@ class ResultSection:
 
     def _show_failure(self, error: Exception) -> None:
         self.widget.change(**message_fields(self.widget.log.sentence(error), failed=True))
+
+    @property
+    def smoothing(self) -> int:
+        """Of the result's surfaces, in percent."""
+        if self.node is None:
+            return self.widget.panel.smoothing
+        from MedLLMSegLib.slicer_bridge.scene.surface_smoothing import smoothing_of
+
+        return smoothing_of(self.node)
+
+    def onSmoothing(self, percent: int) -> None:
+        from MedLLMSegLib.slicer_bridge.scene.surface_smoothing import set_smoothing
+
+        if self.node is not None:
+            set_smoothing(self.node, percent)
+            self.widget.change(smoothing=self.smoothing)
 
     def onEdit(self) -> None:
         from MedLLMSegLib.slicer_bridge.scene.segment_editor import edit_segmentation

@@ -57,6 +57,7 @@ class Panel:
     result: name of the segmentation that it wrote.
     rows: (structure, volume in mL, mean confidence). volumetry: a `Volumetry`, of a model of the
     whole brain, else None. can_restore: it overwrote something.
+    smoothing: of its surfaces in 3D, in percent.
     uncertainty: the map is to be shown. mapped: there is one.
 
     Of the training:
@@ -105,6 +106,7 @@ class Panel:
     rows: tuple[tuple[str, float, float], ...] = ()
     volumetry: Any = None
     can_restore: bool = False
+    smoothing: int = 50
     uncertainty: bool = False
     mapped: bool = False
     pairs: tuple[tuple[str, str], ...] = ()

@@ -229,6 +229,7 @@ def _result(panel: Panel) -> dict:
             ),
         },
         "restoreButton": {"enabled": panel.can_restore and not wait, "toolTip": wait or restore},
+        "smoothingSpinBox": {"value": panel.smoothing},
         "editButton": {
             "toolTip": _("Open {segmentation} in the Segment Editor, over its scan.").format(
                 segmentation=panel.result
