@@ -60,7 +60,7 @@ def _segment_scan(
     job.segmentationNode = node
     job.uncertaintyNode = uncertainty_of(node) if result.uncertainty is not None else None
     job.rows, job.notes = result.drawing.rows, result.drawing.notes
-    job.volumetry = result.drawing.volumetry
+    job.volumetry = result.drawing.brain_volumetry
 
 
 def _require_in_scene(volumeNode) -> None:

@@ -37,7 +37,7 @@ class Drawing:
 
     labels: uint8 [k, j, i], None if nothing was found. start: (k, j, i) of its first voxel on the
     scan's grid, which has ``shape``. structures: all that the model knows; present: those that
-    have voxels. rows: one for each of ``present``. volumetry: of a model of the whole brain.
+    have voxels. rows: one for each of ``present``. volumetry: of all structures.
     partial: only some of the model's structures were asked for, which alone stand in
     ``structures``.
     """
@@ -52,6 +52,17 @@ class Drawing:
     notes: tuple[str, ...]
     volumetry: Volumetry | None = None
     partial: bool = False
+
+    @property
+    def brain_volumetry(self) -> Volumetry | None:
+        """The volumetry of a model of the whole brain; None of any other model."""
+        found = self.volumetry
+        return found if found is not None and found.intracranial is not None else None
+
+    @property
+    def confidence(self) -> dict[str, float]:
+        """Name -> mean confidence of the structures that were found and whose is known."""
+        return {name: value for name, _ml, value in self.rows if value is not None}
 
 
 def draw(segmentation: Segmentation) -> Drawing:
@@ -75,7 +86,7 @@ def draw(segmentation: Segmentation) -> Drawing:
         rows=rows,
         model=segmentation.model,
         notes=segmentation.notes,
-        volumetry=volumetry(segmentation) if segmentation.intracranial is not None else None,
+        volumetry=volumetry(segmentation),
     )
 
 

@@ -71,7 +71,7 @@ def write_drawing(
     uncertainty: np.ndarray | None = None,
 ):
     """Put a result into a segmentation node, one segment for each structure that was found, and its
-    volumetry, if it has one, into a table node that the segmentation refers to.
+    volumetry into a table node that the segmentation refers to.
 
     volumeNode: the node that was segmented, still in its scene.
     segmentationNode: the node to update, or None for a new one next to the scan. Segments of an
@@ -100,7 +100,7 @@ def write_drawing(
         place_next_to(segmentationNode, volumeNode)
         if write_uncertainty(uncertainty, volumeNode, segmentationNode, undo):
             place_next_to(uncertainty_of(segmentationNode), volumeNode, undo)
-        if write_volumetry(drawing.volumetry, segmentationNode, undo):
+        if write_volumetry(drawing.volumetry, drawing.confidence, segmentationNode, undo):
             place_next_to(volumetry_of(segmentationNode), volumeNode, undo)
         undo.pop_all()
     return segmentationNode, before

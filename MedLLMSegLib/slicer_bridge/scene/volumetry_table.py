@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 import slicer  # noqa: F401  (MRML's classes, before VTK's)
@@ -38,17 +39,20 @@ def volumetry_of(segmentationNode):
     return segmentationNode.GetNodeReference(VOLUMETRY_TABLE)
 
 
-def write_volumetry(found: Volumetry | None, segmentationNode, undo: ExitStack):
+def write_volumetry(
+    found: Volumetry | None, confidence: Mapping[str, float], segmentationNode, undo: ExitStack
+):
     """Give a segmentation its volumetry; returns the vtkMRMLTableNode, or None.
 
-    found: None leaves a table of an earlier run as it is, as it is about other segments. undo:
-    takes the steps that undo all of this.
+    found: None leaves a table of an earlier run as it is, as it is about other segments.
+    confidence: name of a structure -> its mean confidence. undo: takes the steps that undo all of
+    this.
     """
     undo.callback(VolumetryState(segmentationNode).put_back, segmentationNode)
     if found is None:
         return None
     node = volumetry_of(segmentationNode) or _new_node(segmentationNode, undo)
-    node.SetAndObserveTable(table_of_volumetry(found))
+    node.SetAndObserveTable(table_of_volumetry(found, confidence))
     node.SetDescription(_description(found))
     segmentationNode.SetNodeReferenceID(VOLUMETRY_TABLE, node.GetID())
     return node
@@ -71,22 +75,36 @@ def _description(found: Volumetry) -> str:
     return f"Intracranial volume {NOT_AVAILABLE}: {whole.why_not}."
 
 
-def table_of_volumetry(found: Volumetry) -> vtk.vtkTable:
-    """One row a structure; NaN where a figure is not available."""
-    structures = [row.structure for row in found.rows]
+def table_of_volumetry(found: Volumetry, confidence: Mapping[str, float]) -> vtk.vtkTable:
+    """One row a structure; NaN where a figure is not available.
+
+    Of a model of the whole brain all structures; of any other those that were found, as the others
+    may not have been asked for, and only the columns that say something of them.
+    """
+    is_brain = found.intracranial is not None
+    rows = [row for row in found.rows if is_brain or row.volume_ml > 0]
+    structures = [row.structure for row in rows]
     table = vtk.vtkTable()
     _add_column(table, "Structure", vtk.vtkStringArray, [s.name for s in structures])
     _add_column(table, "Label", vtk.vtkIntArray, [s.label for s in structures])
-    _add_column(table, "Side", vtk.vtkStringArray, [s.side for s in structures])
-    _add_column(table, "Group", vtk.vtkStringArray, [s.group for s in structures])
-    for title, numbers in (
-        ("Volume (mL)", [row.volume_ml for row in found.rows]),
-        ("Intracranial volume (%)", [row.percent_intracranial for row in found.rows]),
-        ("Asymmetry (%)", [row.asymmetry_percent for row in found.rows]),
+    for title, texts in (
+        ("Side", [s.side for s in structures]),
+        ("Group", [s.group for s in structures]),
     ):
-        values = [math.nan if number is None else number for number in numbers]
-        _add_column(table, title, vtk.vtkDoubleArray, values)
+        if any(texts):
+            _add_column(table, title, vtk.vtkStringArray, texts)
+    _add_numbers(table, "Volume (mL)", [row.volume_ml for row in rows])
+    if is_brain:
+        _add_numbers(table, "Intracranial volume (%)", [row.percent_intracranial for row in rows])
+    if is_brain or found.has_sides:
+        _add_numbers(table, "Asymmetry (%)", [row.asymmetry_percent for row in rows])
+    _add_numbers(table, "Mean confidence", [confidence.get(s.name) for s in structures])
     return table
+
+
+def _add_numbers(table, title: str, numbers: Sequence[float | None]) -> None:
+    values = [math.nan if number is None else number for number in numbers]
+    _add_column(table, title, vtk.vtkDoubleArray, values)
 
 
 def _add_column(table, name: str, kind, values) -> None:

@@ -1,4 +1,4 @@
-"""The volumetry of a whole brain is a table node beside the segmentation."""
+"""Volumes are a table node beside the segmentation, whatever the model."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ pytest.importorskip(
 )
 
 from MedLLMSegLib.anatomy.brain import brain_structures
+from MedLLMSegLib.anatomy.structures import hippocampus_structures, uncoded_structures
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
 from MedLLMSegLib.slicer_bridge.scene import segments, volume_nodes
 from MedLLMSegLib.slicer_bridge.scene.volumetry_table import volumetry_of
-from Testing.helpers.scene_nodes import SHAPE, write_result
+from Testing.helpers.scene_nodes import SHAPE
 
 SKULL_ON = IntracranialVolume(50.0)
 
@@ -48,7 +49,7 @@ def test_the_table_has_one_row_a_structure_and_lies_beside_the_segmentation(scen
     columns = columns_of(table)
     assert list(columns) == [
         "Structure", "Label", "Side", "Group",
-        "Volume (mL)", "Intracranial volume (%)", "Asymmetry (%)",
+        "Volume (mL)", "Intracranial volume (%)", "Asymmetry (%)", "Mean confidence",
     ]  # fmt: skip
     assert len(columns["Structure"]) == 32
     row = columns["Label"].index(17)
@@ -89,7 +90,32 @@ def test_a_run_that_fails_leaves_no_table(scene, scan, monkeypatch):
     assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
 
 
-def test_models_of_less_than_the_brain_make_no_table(scene, scan):
-    node = write_result(scan)
-    assert volumetry_of(node) is None
-    assert table_nodes(scene) == 0
+def test_a_model_of_few_structures_has_a_table_of_what_was_found(scene, scan):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 2, :3], labels[4, 4, :1] = 1, 3
+    volume = volume_nodes.read_volume(scan)
+    result = Segmentation(
+        volume.with_array(labels), hippocampus_structures(lateral=True), {1: 0.9}, model="h"
+    )
+    node, _ = volume_nodes.write_drawing(segments.draw(result), scan)
+    columns = columns_of(volumetry_of(node))
+    assert list(columns) == [
+        "Structure", "Label", "Side", "Volume (mL)", "Asymmetry (%)", "Mean confidence",
+    ]  # fmt: skip
+    assert columns["Label"] == [1, 3]
+    voxel_ml = volume.grid.voxel_ml
+    assert columns["Volume (mL)"] == pytest.approx([3 * voxel_ml, voxel_ml])
+    assert columns["Asymmetry (%)"] == pytest.approx([100.0, 100.0])
+    assert columns["Mean confidence"] == pytest.approx([0.9, np.nan], nan_ok=True)
+    assert volumetry_of(node).GetDescription() == ""
+
+
+def test_structures_without_sides_have_no_columns_about_sides(scene, scan):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 2, :3] = 1
+    volume = volume_nodes.read_volume(scan)
+    result = Segmentation(volume.with_array(labels), uncoded_structures({1: "spleen"}), model="s")
+    node, _ = volume_nodes.write_drawing(segments.draw(result), scan)
+    columns = columns_of(volumetry_of(node))
+    assert list(columns) == ["Structure", "Label", "Volume (mL)", "Mean confidence"]
+    assert table_nodes(scene) == 1
