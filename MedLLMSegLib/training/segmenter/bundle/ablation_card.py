@@ -29,7 +29,8 @@ def ablation_lines(m: Json) -> list[str]:
     text = (
         f"What its parts give, in mean Dice on the {ablation['cases']} test {case}s of"
         f" {ablation['groups']} {group}s, with 95 % intervals over {group}s: the model as it is"
-        f" {_dice(ablation['whole'])}; {silenced}.{how} Printed by"
+        f" {_dice(ablation['whole'])}; {silenced}. That shows what this network relies on, not what"
+        f" one trained without the part would reach.{how} Printed by"
     )
     data = ablation.get("data") or "DATA"
     command = (
