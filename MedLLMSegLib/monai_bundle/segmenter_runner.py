@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -35,6 +36,7 @@ from monai.transforms import InvertibleTransform, MapTransform
 from monai.utils import MetaKeys, SpaceKeys
 from torch import Tensor, nn
 
+from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.resampling import resample
@@ -107,6 +109,8 @@ class NetworkGridd(MapTransform, InvertibleTransform):
     Takes MetaTensors (1, I, J, K) as LoadImaged and EnsureChannelFirstd leave them. Returns float32
     (1, k, j, i) with the affine of these axes. The inverse takes class probabilities (c, k, j, i),
     background first, to the scan's voxels (c, I, J, K). spacing_mm, axes: as for `whole_grid`.
+    in_body_axes: the scan is brought into the body's order of axes first, as `segment` does with
+    whole scans.
     """
 
     def __init__(
@@ -114,10 +118,11 @@ class NetworkGridd(MapTransform, InvertibleTransform):
         keys: KeysCollection,
         spacing_mm: float | Sequence[float],
         axes: str = "ras",
+        in_body_axes: bool = False,
         allow_missing_keys: bool = False,
     ):
         super().__init__(keys, allow_missing_keys)
-        self.spacing_mm, self.axes = spacing_mm, axes
+        self.spacing_mm, self.axes, self.in_body_axes = spacing_mm, axes, in_body_axes
 
     def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
         result = dict(data)
@@ -125,13 +130,22 @@ class NetworkGridd(MapTransform, InvertibleTransform):
             scan = result[key]
             volume = _volume(scan)
             check_scan(volume)
+            if self.in_body_axes:
+                order = AxisOrder.of(volume.grid)
+                matrix = order.ordered_grid(volume.grid).ijk_to_ras
+                array = np.ascontiguousarray(order.ordered(volume.array))
+                volume = replace(volume, array=array, ijk_to_ras=matrix)
             grid = whole_grid(volume, self.spacing_mm, self.axes)
             array = resample(volume.array, volume.grid, grid)  # [k, j, i]
             on_grid = _with_affine(scan, array[None], grid.ijk_to_ras[:, _REVERSED_AXES])
             result[key] = self.push_transform(
                 on_grid,
                 orig_size=tuple(scan.shape[1:]),
-                extra_info={"scan": _grid_to_json(volume.grid), "crop": _grid_to_json(grid)},
+                extra_info={
+                    "stored": _grid_to_json(_volume(scan).grid),
+                    "scan": _grid_to_json(volume.grid),
+                    "crop": _grid_to_json(grid),
+                },
             )
         return result
 
@@ -143,9 +157,10 @@ class NetworkGridd(MapTransform, InvertibleTransform):
             way_back = Restore(_grid_from_json(grids["scan"]), _grid_from_json(grids["crop"]))
             probabilities = result[key].as_tensor().float().cpu().numpy()
             values, _ = restore(probabilities, way_back)  # the grid covers the whole scan
-            result[key] = _with_affine(
-                result[key], values.transpose(0, 3, 2, 1), way_back.scan.ijk_to_ras
-            )
+            stored = _grid_from_json(grids["stored"])
+            if self.in_body_axes:
+                values = AxisOrder.of(stored).stored(values)
+            result[key] = _with_affine(result[key], values.transpose(0, 3, 2, 1), stored.ijk_to_ras)
         return result
 
 

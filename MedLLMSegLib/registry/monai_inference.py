@@ -15,6 +15,7 @@ from .monai_fields import class_names
 from .segmenter_settings import largest_part_rule, window_shape
 
 _RUNNER = "MedLLMSegLib.monai_bundle.segmenter_runner"
+_SIDED = "MedLLMSegLib.monai_bundle.sided_runner"
 
 
 def inference_config(metadata: Json) -> Json:
@@ -76,6 +77,7 @@ def compose(transforms: list[Json]) -> Json:
 
 def _preprocessing(metadata: Json) -> list[Json]:
     settings = metadata["preprocessing"]
+    axes = "ras" if metadata.get("anatomy") else settings.get("axes", "ras")
     crop_only = {"_target_": f"{_RUNNER}.CropOnlyd", "keys": "image"}
     return [
         {
@@ -91,10 +93,19 @@ def _preprocessing(metadata: Json) -> list[Json]:
             "_target_": f"{_RUNNER}.NetworkGridd",
             "keys": "image",
             "spacing_mm": settings["spacing_mm"],
-            "axes": "ras" if metadata.get("anatomy") else settings.get("axes", "ras"),
+            "axes": axes,
+            **({"in_body_axes": True} if axes == "ras" and not metadata.get("anatomy") else {}),
         },
-        *_normalisation(settings.get("grey")),
+        *([] if _tells_sides(metadata) else _normalisation(settings.get("grey"))),
     ]
+
+
+def _tells_sides(metadata: Json) -> bool:
+    """Whether the network tells left from right by one more output (`monai_bundle.sided_runner`).
+
+    Its inferer normalises what it looks at, as it may look twice.
+    """
+    return bool((metadata.get("network") or {}).get("sides"))
 
 
 def _normalisation(scale: list[float] | None) -> list[Json]:
@@ -122,6 +133,15 @@ def _inferer(metadata: Json) -> Json:
     kind = "EitherWayInferer" if metadata.get("anatomy") else "WindowInferer"
     temperature = (metadata.get("calibration") or {}).get("temperature", 1.0)
     window = list(window_shape(metadata["preprocessing"]))
+    if _tells_sides(metadata):
+        names = ("spacing_mm", "window", "whole_vox", "closer_look_mm", "grey")
+        settings = metadata["preprocessing"]
+        return {
+            "_target_": f"{_SIDED}.SidedInferer",
+            "settings": {name: settings[name] for name in names if settings.get(name)},
+            "label_table": metadata["label_table"],
+            "temperature": temperature,
+        }
     return {
         "_target_": f"{_RUNNER}.{kind}",
         "roi_size": window,
@@ -138,20 +158,33 @@ def _postprocessing(metadata: Json) -> list[Json]:
         "keys": "pred",
         "plausible_ml": settings.get("plausible_ml"),
     }
-    return [
-        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-        *([plausible] if metadata.get("anatomy") else []),
-        {
-            "_target_": "Invertd",
+    invert = {
+        "_target_": "Invertd",
+        "keys": "pred",
+        "transform": "@preprocessing",
+        "orig_keys": "image",
+        "nearest_interp": False,
+        "to_tensor": True,
+    }
+    if _tells_sides(metadata):
+        labels = {
+            "_target_": f"{_SIDED}.SidedLabelsd",
             "keys": "pred",
-            "transform": "@preprocessing",
-            "orig_keys": "image",
-            "nearest_interp": False,
-            "to_tensor": True,
-        },
-        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-        *_cleaning(metadata, count),
-        *_label_values(metadata, count),
+            "label_table": metadata["label_table"],
+            "rule": largest_part_rule(metadata["preprocessing"]),
+        }
+        to_labels = [invert, labels]
+    else:
+        to_labels = [
+            {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+            *([plausible] if metadata.get("anatomy") else []),
+            invert,
+            {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+            *_cleaning(metadata, count),
+            *_label_values(metadata, count),
+        ]
+    return [
+        *to_labels,
         {
             "_target_": "SaveImaged",
             "keys": "pred",

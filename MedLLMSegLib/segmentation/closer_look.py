@@ -6,13 +6,14 @@ image holds what its training's samples held: a brain that fills it, not a head 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from MedLLMSegLib.core.geometry import Grid, sub_grid
+from MedLLMSegLib.core.geometry import Box, Grid, sub_grid
 from MedLLMSegLib.core.types import Json
 
 from .clean import largest_component
@@ -28,6 +29,12 @@ def closer_grid(winner: Tensor, grid: Grid, settings: Json) -> Grid | None:
     settings: a bundle's "preprocessing", whose "closer_look_mm" is the margin on all sides; without
     it there is no second look.
     """
+    box = closer_box(winner, grid.spacing_mm, settings)
+    return None if box is None else sub_grid(grid, box)
+
+
+def closer_box(winner: Tensor, spacing_mm: Sequence[float], settings: Json) -> Box | None:
+    """The voxels (k, j, i) of that part; None as `closer_grid`. spacing_mm: along (k, j, i)."""
     margin_mm = settings.get("closer_look_mm")
     if margin_mm is None or not bool(torch.any(winner > 0)):
         return None
@@ -35,10 +42,10 @@ def closer_grid(winner: Tensor, grid: Grid, settings: Json) -> Grid | None:
     (box,) = ndimage.find_objects(found, max_label=1)
     k, j, i = (
         _widened(span, float(margin_mm) / spacing_mm, length)
-        for span, spacing_mm, length in zip(box, grid.spacing_mm, grid.shape, strict=True)
+        for span, spacing_mm, length in zip(box, spacing_mm, winner.shape, strict=True)
     )
-    closer = sub_grid(grid, (k, j, i))
-    return closer if prod(closer.shape) < LARGEST_SHARE * prod(grid.shape) else None
+    voxels = prod(span.stop - span.start for span in (k, j, i))
+    return (k, j, i) if voxels < LARGEST_SHARE * prod(winner.shape) else None
 
 
 def _widened(span: slice, margin_vox: float, length: int) -> slice:

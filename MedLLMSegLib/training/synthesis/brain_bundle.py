@@ -21,6 +21,7 @@ from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.networks.controls import arm_config
 from MedLLMSegLib.registry.bundle import load_strictly, weights_sha256, write_bundle
 from MedLLMSegLib.registry.monai_fields import monai_fields
+from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import BRAIN, NetworkConfig
 from MedLLMSegLib.training.checkpoint import LAST, read_plan
 from MedLLMSegLib.training.segmenter.bundle.segmenter_card import bundle_licence, model_card
@@ -129,7 +130,7 @@ def export_brain(
     metadata |= _block(training.config, tensors) | {"weights_sha256": weights_sha256(tensors)}
     metadata = {**metadata, **monai_fields(metadata)}
     card, licence = model_card(metadata), bundle_licence(metadata)
-    return write_bundle(output, metadata, tensors, card, licence)
+    return write_bundle(output, metadata, tensors, card, licence, inference_config(metadata))
 
 
 def _shipped_tensors(average: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -82,8 +82,8 @@ def test_a_bundle_says_what_it_is_and_claims_nothing(maps, tmp_path):
     card = (folder / "docs/README.md").read_text()
     assert "Nothing has been measured yet." in card
     assert "1500 steps in 1.5 hours" in card
-    assert "monai.bundle run" not in card  # its runner knows no sides
-    assert not (folder / "configs/inference.json").exists()
+    assert "monai.bundle run" in card
+    assert (folder / "configs/inference.json").exists()
     assert "Apache License" in (folder / "LICENSE").read_text()
 
 
@@ -115,7 +115,7 @@ def test_a_bundle_is_brought_up_to_date_in_place(maps, tmp_path, capsys):
     after = read_bundle(folder).metadata
     assert after["weights_sha256"] == before["weights_sha256"]
     assert "1500 steps" in (folder / "docs/README.md").read_text()
-    assert not (folder / "configs/inference.json").exists()
+    assert (folder / "configs/inference.json").exists()
 
 
 def test_the_command_takes_a_folder_and_refuses_what_is_not_for_it(run, maps, tmp_path, capsys):

@@ -120,7 +120,7 @@ def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None
         metadata,
         model_card(metadata),
         bundle_licence(metadata),
-        None if metadata["network"].get("sides") else inference_config(metadata),
+        inference_config(metadata),
     )
 
 

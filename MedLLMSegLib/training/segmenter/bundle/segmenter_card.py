@@ -100,6 +100,8 @@ def _use(m: dict) -> list[str]:
         if m.get("anatomy")
         else ""
     )
+    if m["network"].get("sides"):
+        crops = " There, a scan without a brain is not refused, and nothing is warned of."
     rows = "\n".join(f"| {n} | {name} |" for n, name in _label_values(m))
     runner = [
         wrap_paragraph(
@@ -112,8 +114,6 @@ def _use(m: dict) -> list[str]:
             " \\\n        --scan scan.nii.gz --output_dir out"
         ),
     ]
-    if m["network"].get("sides"):
-        runner = ["In place of the id, the path of this folder will do."]
     labels = ["| label | structure |\n|---|---|\n" + rows]
     if m.get("anatomy"):
         labels.append(
