@@ -54,11 +54,16 @@ class SidedInferer(Inferer):
         self.preparation = Preparation.from_settings(settings)
 
     def __call__(
-        self, inputs: MetaTensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
-    ) -> MetaTensor:
-        """Image (B, 1, K, J, I), not normalised -> values (B, outputs, K, J, I)."""
-        values = [self._values(image[0], network) for image in inputs.as_tensor()]
-        return MetaTensor(torch.stack(values)).copy_meta_from(inputs)
+        self, inputs: Tensor, network: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Image (B, 1, K, J, I), not normalised -> values (B, outputs, K, J, I), with a
+        MetaTensor's metadata.
+        """
+        images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        values = torch.stack([self._values(image[0], network) for image in images])
+        if not isinstance(inputs, MetaTensor):
+            return values
+        return MetaTensor(values).copy_meta_from(inputs)
 
     def _values(self, image: Tensor, network: Callable[..., Tensor]) -> Tensor:
         """Grey values (K, J, I) -> (outputs, K, J, I). Where the closer look does not reach, all is

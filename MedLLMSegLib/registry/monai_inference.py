@@ -130,59 +130,27 @@ def _normalisation(scale: list[float] | None) -> list[Json]:
 
 
 def _inferer(metadata: Json) -> Json:
-    kind = "EitherWayInferer" if metadata.get("anatomy") else "WindowInferer"
     temperature = (metadata.get("calibration") or {}).get("temperature", 1.0)
-    window = list(window_shape(metadata["preprocessing"]))
+    settings = metadata["preprocessing"]
     if _tells_sides(metadata):
         names = ("spacing_mm", "window", "whole_vox", "closer_look_mm", "grey")
-        settings = metadata["preprocessing"]
         return {
             "_target_": f"{_SIDED}.SidedInferer",
             "settings": {name: settings[name] for name in names if settings.get(name)},
             "label_table": metadata["label_table"],
             "temperature": temperature,
         }
+    kind = "EitherWayInferer" if metadata.get("anatomy") else "WindowInferer"
     return {
         "_target_": f"{_RUNNER}.{kind}",
-        "roi_size": window,
+        "roi_size": list(window_shape(settings)),
         "overlap": 0.5,
         "temperature": temperature,
     }
 
 
 def _postprocessing(metadata: Json) -> list[Json]:
-    settings = metadata["preprocessing"]
-    count = len(class_names(metadata))
-    plausible = {
-        "_target_": f"{_RUNNER}.PlausibleVolumed",
-        "keys": "pred",
-        "plausible_ml": settings.get("plausible_ml"),
-    }
-    invert = {
-        "_target_": "Invertd",
-        "keys": "pred",
-        "transform": "@preprocessing",
-        "orig_keys": "image",
-        "nearest_interp": False,
-        "to_tensor": True,
-    }
-    if _tells_sides(metadata):
-        labels = {
-            "_target_": f"{_SIDED}.SidedLabelsd",
-            "keys": "pred",
-            "label_table": metadata["label_table"],
-            "rule": largest_part_rule(metadata["preprocessing"]),
-        }
-        to_labels = [invert, labels]
-    else:
-        to_labels = [
-            {"_target_": "Activationsd", "keys": "pred", "softmax": True},
-            *([plausible] if metadata.get("anatomy") else []),
-            invert,
-            {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-            *_cleaning(metadata, count),
-            *_label_values(metadata, count),
-        ]
+    to_labels = _sided_labels(metadata) if _tells_sides(metadata) else _class_labels(metadata)
     return [
         *to_labels,
         {
@@ -196,6 +164,45 @@ def _postprocessing(metadata: Json) -> list[Json]:
             "separate_folder": False,
         },
     ]
+
+
+_BACK_TO_THE_SCAN: Json = {
+    "_target_": "Invertd",
+    "keys": "pred",
+    "transform": "@preprocessing",
+    "orig_keys": "image",
+    "nearest_interp": False,
+    "to_tensor": True,
+}
+
+
+def _class_labels(metadata: Json) -> list[Json]:
+    """From logits to the label map."""
+    count = len(class_names(metadata))
+    plausible = {
+        "_target_": f"{_RUNNER}.PlausibleVolumed",
+        "keys": "pred",
+        "plausible_ml": metadata["preprocessing"].get("plausible_ml"),
+    }
+    return [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        *([plausible] if metadata.get("anatomy") else []),
+        _BACK_TO_THE_SCAN,
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        *_cleaning(metadata, count),
+        *_label_values(metadata, count),
+    ]
+
+
+def _sided_labels(metadata: Json) -> list[Json]:
+    """From what `SidedInferer` gives to the label map."""
+    labels = {
+        "_target_": f"{_SIDED}.SidedLabelsd",
+        "keys": "pred",
+        "label_table": metadata["label_table"],
+        "rule": largest_part_rule(metadata["preprocessing"]),
+    }
+    return [_BACK_TO_THE_SCAN, labels]
 
 
 def _cleaning(metadata: Json, count: int) -> list[Json]:

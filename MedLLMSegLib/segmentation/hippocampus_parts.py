@@ -159,8 +159,7 @@ def _divided(
         raise _StaysWhole(f"{model.entry.id} saw none where it was outlined")
     own = ResultMaps.empty(model.structures_for(lateral=True), request)
     finish(own, organ, model, progress.part(0.9, 1.0))
-    overlap = 2 * np.count_nonzero(whole & (own.labels > 0))
-    overlap /= np.count_nonzero(whole) + np.count_nonzero(own.labels)
+    overlap = _dice(whole, own.labels > 0)
     if overlap < LEAST_OVERLAP:
         raise _StaysWhole(
             f"the outline of {model.entry.id} is another one (they overlap with Dice {overlap:.2f})"
@@ -171,6 +170,11 @@ def _divided(
     for own_label, value in value_of.items():
         divided[values == own_label] = value
     return divided, {value: own.confidence[label] for label, value in value_of.items()}
+
+
+def _dice(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    both = int(np.count_nonzero(one & other))
+    return 2 * both / (int(np.count_nonzero(one)) + int(np.count_nonzero(other)))
 
 
 def _nearest_parts(
