@@ -48,15 +48,15 @@ def palette(dark: bool):
     return made
 
 
-def settle(panel, application):
-    """Lay the window out at 400 pixels, as high as what it shows."""
+def settle(panel, application, width=WIDTH):
+    """Lay the window out at a width in pixels, as high as what it shows."""
     window = panel.parent
     window.show()
     for _ in range(4):  # word-wrapped labels find their height in rounds
         application.processEvents()
         window.resize(
-            WIDTH,
-            max(window.layout().minimumSize().height(), window.layout().heightForWidth(WIDTH)),
+            width,
+            max(window.layout().minimumSize().height(), window.layout().heightForWidth(width)),
         )
 
 

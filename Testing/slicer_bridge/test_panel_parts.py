@@ -70,7 +70,7 @@ def test_what_computes_is_found_without_torch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(device_text.os, "cpu_count", lambda: 8)
     monkeypatch.setattr(device_text, "version", lambda name: "2.13.0+cu126")
-    assert device_text.found_device(tmp_path) == "processor, 8 cores"
+    assert device_text.found_device(tmp_path) == "CPU, 8 cores"
     (tmp_path / "0000:01").mkdir()
     (tmp_path / "0000:01" / "information").write_text("Model: \t\t NVIDIA H200\nIRQ: 1\n")
     assert device_text.found_device(tmp_path) == "NVIDIA H200"

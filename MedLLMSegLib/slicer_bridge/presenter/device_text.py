@@ -18,13 +18,13 @@ NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
 def found_device(gpus: Path = NVIDIA) -> str:
-    """A few words for the panel's list, such as "NVIDIA H200" or "processor, 8 cores"."""
-    cores = _("processor, {count} cores").format(count=os.cpu_count() or 1)
+    """A few words for the panel's list, such as "NVIDIA H200" or "CPU, 8 cores"."""
+    cores = _("CPU, {count} cores").format(count=os.cpu_count() or 1)
     if sys.platform == "darwin":
         return _("Apple GPU") if platform.machine() == "arm64" else cores
     gpu = _nvidia(gpus)
     if gpu and _is_cpu_build():
-        return _("processor; PyTorch cannot use the GPU")  # its CPU build is installed
+        return _("CPU; PyTorch cannot use the GPU")  # its CPU build is installed
     return gpu or cores
 
 

@@ -17,7 +17,7 @@ from .task_button import (
     wait_for_run,
     why_wait_for_other_task,
 )
-from .translation import _
+from .translation import _, isolated
 from .volumetry_view import intracranial_text, volumetry_groups, volumetry_text
 
 
@@ -35,7 +35,7 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
         return replace(
             ended, state="failed", message=job.message or _("It failed; the scene is as it was.")
         )
-    rows, name = tuple(tuple(row) for row in job.rows), job.segmentationNode.GetName()
+    rows, name = tuple(tuple(row) for row in job.rows), isolated(job.segmentationNode.GetName())
     message = job.message or _("{name}: {count} structures in {seconds} s.").format(
         name=name, count=len(rows), seconds=f"{seconds:.1f}"
     )
@@ -64,7 +64,7 @@ def _batch_text(job, seconds: float) -> str:
 
 def _failures(job) -> tuple[str, ...]:
     return tuple(
-        _("{scan} failed: {reason}").format(scan=scan.name, reason=scan.message)
+        _("{scan} failed: {reason}").format(scan=isolated(scan.name), reason=scan.message)
         for scan in job.scans
         if scan.message
     )
@@ -166,9 +166,11 @@ def _what_it_does(panel: Panel) -> str:
         if panel.region is not None
         else _("Outline {structures} in {scan}.")
     )
-    scan = _("every scan of the scene") if panel.is_batch else panel.input
+    scan = _("every scan of the scene") if panel.is_batch else isolated(panel.input)
     return text.format(
-        structures=", ".join(panel.chosen.structures), scan=scan, region=panel.region
+        structures=", ".join(panel.chosen.structures),
+        scan=scan,
+        region=isolated(panel.region or ""),
     )
 
 
@@ -232,7 +234,7 @@ def _result(panel: Panel) -> dict:
         "smoothingSpinBox": {"value": panel.smoothing},
         "editButton": {
             "toolTip": _("Open {segmentation} in the Segment Editor, over its scan.").format(
-                segmentation=panel.result
+                segmentation=isolated(panel.result or "")
             )
         },
         "uncertaintyCheckBox": {"toolTip": overlay},

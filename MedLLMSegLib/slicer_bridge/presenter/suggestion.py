@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from MedLLMSegLib.registry.model_fit import Fit, ScanFacts, best_fit, fit_of
 
-from .translation import _
+from .translation import _, isolated
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def suggestion_for(scan: ScanFacts | None, models: tuple, chosen: str) -> Sugges
     return Suggestion(
         "",
         _("{scan} seems to be {of_scan}, and this model was trained on {of_model}.").format(
-            scan=scan.name, of_scan=of_scan, of_model=of_model
+            scan=isolated(scan.name), of_scan=of_scan, of_model=of_model
         ),
     )
 
@@ -48,7 +48,7 @@ def suggestion_for(scan: ScanFacts | None, models: tuple, chosen: str) -> Sugges
 def _why(scan: ScanFacts, fit: Fit) -> str:
     """One sentence on why a model suits a scan."""
     return _("{model} suits {scan}: {reasons}.").format(
-        model=fit.entry.title, scan=scan.name, reasons=", ".join(_reasons(fit))
+        model=fit.entry.title, scan=isolated(scan.name), reasons=", ".join(_reasons(fit))
     )
 
 
