@@ -4,6 +4,8 @@ Its rows come and go when Slicer's do: a row leaves as its node is *about to be*
 combo box moves on by itself and says so while the node is still in the scene.
 """
 
+import ctypes
+
 import slicer
 import slicer.util
 import vtk
@@ -13,6 +15,13 @@ from Testing.panel.pythonic import Pythonic
 
 ID = QtCore.Qt.UserRole + 1  # of a row: its node's ID
 LATE, EARLY = -10.0, 10.0  # the priorities of qMRMLSceneModel
+
+
+def _count(answer: bool) -> None:
+    """Count a reference that PySide6's `emit` returns uncounted: Python 3.11 ends the process once
+    none of True is left.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(answer))
 
 
 class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
@@ -68,7 +77,7 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
             if last is not None:
                 self.setCurrentNode(last)
         else:
-            self.currentNodeChanged.emit(node)
+            _count(self.currentNodeChanged.emit(node))
 
     def _on_reset(self, caller, event):
         before = self.currentNode()
