@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigWorkflow
 
 from MedLLMSegLib import Volume, save_volume
 from MedLLMSegLib.anatomy.brain import brain_label_table
@@ -123,7 +124,7 @@ def test_the_label_map_is_ours(name, bundle, looks, tmp_path):
 
 def test_a_scan_is_the_same_however_its_axes_are_stored(bundle, tmp_path):
     """Both runners bring it into one order first."""
-    maps = []
+    maps, prepared = [], []
     for axes in ((0, 1, 2), (1, 2, 0)):
         array = brain_array()
         order = [2 - axis for axis in axes[::-1]]  # of (k, j, i)
@@ -134,7 +135,13 @@ def test_a_scan_is_the_same_however_its_axes_are_stored(bundle, tmp_path):
         found = by_monai(bundle, path, tmp_path)
         assert_same(found, by_us(bundle, path, tmp_path / f"ours{axes[0]}.nii.gz"))
         maps.append(found.array.transpose(np.argsort(order)))
+        workflow = ConfigWorkflow(
+            str(bundle / INFERENCE), workflow_type="infer", bundle_root=str(bundle), scan=str(path)
+        )
+        workflow.initialize()
+        prepared.append(workflow.dataset[0]["image"].numpy())
     assert np.array_equal(*maps)
+    assert np.array_equal(*prepared)  # to the last bit
 
 
 def test_the_card_and_the_configuration_of_the_bundle_agree(bundle):
