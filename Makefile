@@ -12,7 +12,7 @@ ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml
 # The tests' networks are tiny: more threads than one only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help demo check check-lint check-format check-types check-imports check-files test-fast test figures mutants torture weight clean
+.PHONY: help demo check check-lint check-format check-types check-imports check-files test-fast test figures mutants torture translations weight clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ figures: $(VENV)/.demo ## how dense the code is: files, lines, functions, and sy
 
 mutants: $(VENV)/.test ## change the program in many small ways and list the changes that no test notices
 	$(BIN)/python tools/mutants.py
+
+translations: $(VENV)/.test ## write the template of the panel's texts for translators
+	$(BIN)/python tools/translation_template.py
 
 torture: $(VENV)/.test ## damage files of every kind for an hour; TORTURE_ARGS="--minutes 5 --kind nifti --seed 0"
 	$(BIN)/python tools/torture.py $(TORTURE_ARGS)
