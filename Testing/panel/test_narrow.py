@@ -64,20 +64,28 @@ def pictures_folder():
     return folder
 
 
-def test_nothing_is_cut_off_with_a_font_half_as_large_again(
-    opened, logic, scan, drawn, application, cut_off
-):
+@pytest.fixture
+def large_font(application):
+    """Text half as large again, as a user has set it before Slicer starts."""
     before = application.font()
     large = application.font()
     large.setPointSizeF(1.5 * before.pointSizeF())
     application.setFont(large)
-    try:
-        start(opened, logic)
-        finish(logic, drawn("MRHead segmentation", scan))
-        assert cut_off(opened, 500) == []
-        opened.parent.grab().save(str(pictures_folder() / "large-font.png"))
-    finally:
-        application.setFont(before)
+    yield
+    application.setFont(before)
+
+
+def test_nothing_is_cut_off_with_a_font_half_as_large_again(
+    large_font, opened, logic, scan, drawn, cut_off
+):
+    start(opened, logic)
+    finish(logic, drawn("MRHead segmentation", scan))
+    assert cut_off(opened, 500) == []
+    opened.parent.grab().save(str(pictures_folder() / "large-font.png"))
+    for listed in (opened.ui.resultTable, opened.ui.modelList):  # all rows are in sight
+        assert listed.verticalScrollBar().maximum() == 0
+    table = opened.ui.resultTable
+    assert table.rowHeight(0) >= table.fontMetrics().height()
 
 
 def test_names_and_panels_that_run_from_right_to_left(

@@ -34,7 +34,7 @@ def test_the_model_that_suits_the_first_scan_is_chosen_and_the_sentence_says_why
     assert panel.parameters.model == "heart-cine"
     assert panel.ui.modelList.currentRow == BY_HAND
     text = panel.ui.suggestionLabel.text
-    assert "Heart in cine MRI suits Cardiac cine: MR by its name, named cine and heart" in text
+    assert "Heart in cine MRI suits Cardiac cine: its name says MR, cine and heart" in text
     assert not panel.ui.suggestionButton.visible
     picture(panel, "suggestion")
 

@@ -1499,47 +1499,52 @@
     <name>presenter.suggestion</name>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source> and </source>
+        <source>it is a series over time</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>a series over time</source>
+        <source>its DICOM tag says {modality}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>as large as it expects</source>
+        <source>its grey values are those of {modality}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>named {words}</source>
+        <source>its name or description says {words}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>slices of {mm} mm</source>
+        <source>its name says {words}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>voxels shaped as in the training</source>
+        <source>its slices are {mm} mm apart</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>{modality} by its DICOM tag</source>
+        <source>size and voxels are as in the training</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>{modality} by its grey values</source>
+        <source>size is as in the training</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
-        <source>{modality} by its name</source>
+        <source>voxels are as in the training</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/suggestion.py"/>
+        <source>{first} and {last}</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

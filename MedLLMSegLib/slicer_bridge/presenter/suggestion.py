@@ -48,26 +48,46 @@ def suggestion_for(scan: ScanFacts | None, models: tuple, chosen: str) -> Sugges
 def _why(scan: ScanFacts, fit: Fit) -> str:
     """One sentence on why a model suits a scan."""
     return _("{model} suits {scan}: {reasons}.").format(
-        model=fit.entry.title, scan=isolated(scan.name), reasons=", ".join(_reasons(fit))
+        model=fit.entry.title, scan=isolated(scan.name), reasons="; ".join(_reasons(scan, fit))
     )
 
 
-def _reasons(fit: Fit) -> list[str]:
+def _reasons(scan: ScanFacts, fit: Fit) -> list[str]:
     modality, source = fit.modality
-    sources = {
-        "DICOM": _("{modality} by its DICOM tag"),
-        "name": _("{modality} by its name"),
-        "grey values": _("{modality} by its grey values"),
-    }
-    reasons = [sources[source].format(modality=modality)] if modality else []
-    if fit.words:
-        reasons.append(_("named {words}").format(words=_(" and ").join(fit.words)))
+    reasons, words = [], list(fit.words)
+    if source == "DICOM":
+        reasons.append(_("its DICOM tag says {modality}").format(modality=modality))
+    elif source == "name":
+        words.insert(0, modality)
+    elif source == "grey values":
+        reasons.append(_("its grey values are those of {modality}").format(modality=modality))
+    if words:
+        text = (
+            _("its name or description says {words}")
+            if scan.descriptions
+            else _("its name says {words}")
+        )
+        reasons.append(text.format(words=_listed(words)))
     if fit.is_series:
-        reasons.append(_("a series over time"))
+        reasons.append(_("it is a series over time"))
     if fit.slices_mm is not None:
-        reasons.append(_("slices of {mm} mm").format(mm=f"{fit.slices_mm:.3g}"))
-    elif fit.voxels_alike:
-        reasons.append(_("voxels shaped as in the training"))
-    if fit.size_alike:
-        reasons.append(_("as large as it expects"))
-    return reasons
+        reasons.append(_("its slices are {mm} mm apart").format(mm=f"{fit.slices_mm:.3g}"))
+    reasons.append(_likeness(fit))
+    return list(filter(None, reasons))
+
+
+def _listed(words: list[str]) -> str:
+    """ "MR", "MR and head", "MR, T1 and head"."""
+    if len(words) == 1:
+        return words[0]
+    return _("{first} and {last}").format(first=", ".join(words[:-1]), last=words[-1])
+
+
+def _likeness(fit: Fit) -> str:
+    """What of its size and voxels is as in the training; "" for nothing."""
+    voxels = fit.voxels_alike and fit.slices_mm is None
+    if voxels and fit.size_alike:
+        return _("size and voxels are as in the training")
+    if voxels:
+        return _("voxels are as in the training")
+    return _("size is as in the training") if fit.size_alike else ""
