@@ -45,7 +45,9 @@ TUTORIAL = " ".join(section(README, "Tutorial").split())  # a name may be broken
 def panel_texts() -> set[str]:
     """Every text that the panel shows: of the .ui, and of the buttons in each state."""
     ui = ElementTree.parse(ROOT / "MedLLMSeg/Resources/UI/MedLLMSeg.ui").getroot()
-    texts = {text.text.rstrip(":") for text in ui.iter("string") if text.text}
+    # without the marks of the keyboard's letters
+    strings = (text.text.replace("&", "") for text in ui.iter("string") if text.text)
+    texts = {text.rstrip(":") for text in strings}
     ready = Panel(
         models=tuple(map(model_choice, list_models())),
         model="hippocampus-t1",

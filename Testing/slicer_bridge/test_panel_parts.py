@@ -80,6 +80,6 @@ def test_what_computes_is_found_without_torch(tmp_path, monkeypatch):
 
 def test_apples_gpu(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "platform", "darwin")
-    for kind, text in (("arm64", "Apple GPU"), ("x86_64", "processor")):
+    for kind, text in (("arm64", "Apple GPU"), ("x86_64", "CPU")):
         monkeypatch.setattr(device_text.platform, "machine", lambda kind=kind: kind)
         assert device_text.found_device(tmp_path).startswith(text)
