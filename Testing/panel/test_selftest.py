@@ -48,6 +48,19 @@ def charts():
     return types.SimpleNamespace(logic=lambda: logic)
 
 
+def segment_editor():
+    """The module Segment Editor, which keeps what is chosen in it."""
+    chosen = {}
+    editor = types.SimpleNamespace(
+        setSegmentationNode=lambda node: chosen.update(segmentation=node, scan=None),
+        setSourceVolumeNode=lambda node: chosen.update(scan=node),
+        segmentationNode=lambda: chosen.get("segmentation"),
+        sourceVolumeNode=lambda: chosen.get("scan"),
+    )
+    module = types.SimpleNamespace(self=lambda: types.SimpleNamespace(editor=editor))
+    return types.SimpleNamespace(widgetRepresentation=lambda: module)
+
+
 def waits_for_the_user(*texts, **options):
     """A dialog of Slicer's, which is modal: in a test that runs by itself nobody closes it."""
     raise AssertionError(f"a dialog waits for the user: {texts}")
@@ -59,6 +72,7 @@ def in_a_window(widget, monkeypatch):
 
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: widget.parent)
     monkeypatch.setattr(slicer.util, "selectModule", lambda name: widget.enter(), raising=False)
+    monkeypatch.setattr(slicer.modules, "segmenteditor", segment_editor(), raising=False)
     for name in ("Red", "Yellow", "Green"):
         view = slicer.vtkMRMLSliceCompositeNode()
         view.SetSingletonTag(name)

@@ -166,7 +166,7 @@ def _what_it_does(panel: Panel) -> str:
         if panel.region is not None
         else _("Outline {structures} in {scan}.")
     )
-    scan = _("every scan of the scene") if panel.is_batch else isolated(panel.input)
+    scan = _("every scan of the scene") if panel.is_batch else isolated(panel.input or "")
     return text.format(
         structures=", ".join(panel.chosen.structures),
         scan=scan,

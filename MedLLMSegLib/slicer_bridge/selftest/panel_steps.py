@@ -16,6 +16,7 @@ from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.install import packages as install
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY
+from MedLLMSegLib.slicer_bridge.scene.surface_smoothing import smoothing_of
 
 from .expectations import NAMES, PhantomSegmenter
 from .scene_steps import save_and_load
@@ -196,6 +197,29 @@ def check_press_saved(case) -> None:
         )
 
 
+def check_press_edit(case) -> None:
+    """Edit opens the result in the Segment Editor over its scan, and smoother surfaces leave its
+    voxels as they are.
+    """
+    with panel_with(case, PhantomSegmenter()) as widget:
+        if widget is None or not case.window:  # the Segment Editor needs Slicer's window
+            return
+        widget.ui.segmentButton.click()
+        case.wait(lambda: widget.panel.state not in BUSY)
+        node, scan = widget.parameters.resultSegmentation, widget.parameters.inputVolume
+        before = [case.voxels(node, name, scan).sum() for name in NAMES]
+        widget.ui.smoothingSpinBox.value = 90
+        case.test.assertEqual(smoothing_of(node), 90)
+        case.test.assertEqual([case.voxels(node, name, scan).sum() for name in NAMES], before)
+        widget.ui.editButton.click()
+        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
+        case.test.assertIs(editor.segmentationNode(), node)
+        case.test.assertIs(editor.sourceVolumeNode(), scan)
+        editor.setSegmentationNode(None)
+        slicer.util.selectModule("MedLLMSeg")
+        case.wait(lambda: widget.parameters is not None)
+
+
 CHECKS = (
     check_module,
     check_press,
@@ -204,4 +228,5 @@ CHECKS = (
     check_press_close,
     check_press_consent,
     check_press_saved,
+    check_press_edit,
 )
