@@ -99,7 +99,9 @@ class MedLLMSegParameterNode:
     side: Side = Side.AUTOMATIC
     device: Device = Device.AUTOMATIC
     uncertainty: bool = False
+    uncertaintyOpacity: Annotated[int, WithinRange(0, 100)] = 70
     heatMap: bool = True
+    heatOpacity: Annotated[int, WithinRange(0, 100)] = 70
     wholeSequence: bool = True
     allScans: bool = False
     augment: Annotated[int, WithinRange(0, 16)] = 0
@@ -246,7 +248,9 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             region=region.GetName() if region is not None else None,
             all_scans=chosen.allScans,
             uncertainty=chosen.uncertainty,
+            uncertainty_opacity=chosen.uncertaintyOpacity,
             heat=chosen.heatMap,
+            heat_opacity=chosen.heatOpacity,
             train_name=chosen.trainName,
             mapped=self.result.map is not None,
             smoothing=self.result.smoothing,

@@ -201,7 +201,7 @@ def make_panel(module, logic, monkeypatch):
     yield make
     for panel in made:
         panel.cleanup()
-        panel.parent.deleteLater()
+        desktop.release(panel.parent)
 
 
 @pytest.fixture
@@ -233,13 +233,21 @@ def drawn(module):
 
 @pytest.fixture
 def shown_over(module):
-    """shown_over() -> the volume that the slice views show over the scan, or None."""
+    """shown_over() -> the volume that the slice views show over the scan, or None; shown_over.view
+    is one of them.
+    """
     import slicer
 
     view = slicer.vtkMRMLSliceCompositeNode()
     view.SetSingletonTag("Red")
     view = slicer.mrmlScene.AddNode(view)
-    return lambda: slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID() or "")
+
+    def shown():
+        return slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID() or "")
+
+    shown.view = view
+    yield shown
+    slicer.mrmlScene.RemoveNode(view)  # closing a scene leaves the only node of a tag
 
 
 @pytest.fixture

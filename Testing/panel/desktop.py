@@ -36,6 +36,7 @@ CLASSES = {
         "ComboBox",
         "CheckBox",
         "SpinBox",
+        "Slider",
         "ProgressBar",
         "PlainTextEdit",
         "TreeWidget",
@@ -122,6 +123,13 @@ class qMRMLSegmentationShow3DButton(CLASSES["QPushButton"]):
             self._node.CreateClosedSurfaceRepresentation()
         elif self._node is not None:
             self._node.RemoveClosedSurfaceRepresentation()
+
+
+def release(window):
+    """What a test does with a window in the end."""
+    for selector in window.findChildren(qMRMLNodeComboBox):
+        selector.release()
+    window.deleteLater()
 
 
 OURS = (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)

@@ -31,14 +31,19 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._scene, self._rows = None, QtGui.QStandardItem("Scene")
-        model = QtGui.QStandardItemModel(self)
-        model.appendRow(self._rows)
+        self._scene, self._tags = None, []
+        self._model = QtGui.QStandardItemModel(self)
+        self._model.appendRow(QtGui.QStandardItem("Scene"))
         self._proxy = QtCore.QSortFilterProxyModel(self)  # as Slicer's, for the node types
-        self._proxy.setSourceModel(model)
+        self._proxy.setSourceModel(self._model)
         self.setModel(self._proxy)
         self.setRootModelIndex(self._proxy.index(0, 0))
         self.currentTextChanged.connect(self._say)
+
+    @property
+    def _rows(self):
+        """The item above all nodes; asked for anew, as the model owns it."""
+        return self._model.item(0)
 
     def _connect(self, signature, slot):
         assert signature == "currentNodeChanged(vtkMRMLNode*)"
@@ -52,8 +57,13 @@ class qMRMLNodeComboBox(Pythonic, QtWidgets.QComboBox):
             (scene.EndCloseEvent, self._on_reset, 0.0),
             (scene.EndImportEvent, self._on_reset, 0.0),
         ):
-            scene.AddObserver(event, method, priority)
+            self._tags.append(scene.AddObserver(event, method, priority))
         self._on_reset(scene, None)
+
+    def release(self):
+        """Hear nothing more of the scene, which outlives the window."""
+        while self._tags:
+            self._scene.RemoveObserver(self._tags.pop())
 
     def currentNode(self):
         return self._node(self.currentIndex)

@@ -58,9 +58,9 @@ class Logic:
     def classifiers(self):
         return self.diagnosers
 
-    def showHeatMap(self, table, imageNode=None, show=True):
+    def showHeatMap(self, table, imageNode=None, show=True, opacity=0.7):
         self.calls.append(("heat map", table, imageNode))
-        return SegmentationLogic.showHeatMap(self, table, imageNode, show)
+        return SegmentationLogic.showHeatMap(self, table, imageNode, show, opacity)
 
     def cancel(self, job):
         job.state = "cancelling"
@@ -75,9 +75,9 @@ class Logic:
     def restore(self, node):
         self.calls.append(("restore", node))
 
-    def showUncertainty(self, node, volumeNode=None, show=True):
+    def showUncertainty(self, node, volumeNode=None, show=True, opacity=0.7):
         self.calls.append(("overlay", node))
-        return SegmentationLogic.showUncertainty(self, node, volumeNode, show)
+        return SegmentationLogic.showUncertainty(self, node, volumeNode, show, opacity)
 
     def pythonLines(self, volumeNode, **options):
         return f"segment({volumeNode.GetName()})"

@@ -161,8 +161,15 @@ def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn, shown_over
     node.SetNodeReferenceID(UNCERTAINTY_MAP, scan.GetID())
     start(panel, logic)
     finish(logic, node, uncertaintyNode=scan)
+    slider = panel.ui.uncertaintySlider
+    assert not slider.enabled
     panel.ui.uncertaintyCheckBox.checked = True
     assert shown_over() is scan
+    assert slider.enabled
+    assert shown_over.view.GetForegroundOpacity() == pytest.approx(0.7)
+    slider.value = 25
+    assert shown_over.view.GetForegroundOpacity() == pytest.approx(0.25)
+    assert panel.parameters.uncertaintyOpacity == 25
     panel.ui.uncertaintyCheckBox.checked = False
     assert shown_over() is None
     assert [call for call in logic.calls if call[0] == "overlay"] == [("overlay", node)]

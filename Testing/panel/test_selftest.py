@@ -14,6 +14,8 @@ QtWidgets = pytest.importorskip(
     reason="PySide6 is not installed: THE SELF-TEST OF THE PANEL WAS NOT RUN",
 )
 
+from Testing.panel import desktop
+
 
 @pytest.fixture
 def widget(module, application, monkeypatch):
@@ -39,7 +41,9 @@ def widget(module, application, monkeypatch):
         monkeypatch.setattr(slicer.util, name, _files(method), raising=False)
     yield widget
     widget.cleanup()
-    window.deleteLater()
+    desktop.release(window)
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        slicer.mrmlScene.RemoveNode(view)  # closing a scene leaves the only node of a tag
 
 
 def charts():

@@ -218,12 +218,15 @@ class SegmentationLogic(JobLogic):
             )
         self._services.restore_points.swap(segmentationNode)
 
-    def showUncertainty(self, segmentation, volumeNode=None, show: bool = True):
+    def showUncertainty(
+        self, segmentation, volumeNode=None, show: bool = True, opacity: float = 0.7
+    ):
         """Lay the map of where the model was unsure over the slice views, or take it away; returns
         its volume node.
 
         segmentation: the node, or the job that made it. volumeNode: shown below the map; None
-        leaves the views' background as it is. Raises `UserError` if the last run made no map.
+        leaves the views' background as it is. opacity: 0 to 1, of the map's colours. Raises
+        `UserError` if the last run made no map.
         """
         from MedLLMSegLib.slicer_bridge.scene.map_roles import UNCERTAINTY_MAP
         from MedLLMSegLib.slicer_bridge.scene.overlay import show_map_of
@@ -235,14 +238,16 @@ class SegmentationLogic(JobLogic):
             show,
             "This segmentation has no map of uncertainty; tick Uncertainty and press Segment"
             " again.",
+            opacity,
         )
 
-    def showHeatMap(self, diagnosis, imageNode=None, show: bool = True):
+    def showHeatMap(self, diagnosis, imageNode=None, show: bool = True, opacity: float = 0.7):
         """Lay a diagnosis's heat map over the slice views, or take it away; returns its volume
         node.
 
         diagnosis: the table node, or the job that made it. imageNode: shown below it; None
-        leaves the views' background as it is. Raises `UserError` if there is no map.
+        leaves the views' background as it is. opacity: 0 to 1, of the map's colours. Raises
+        `UserError` if there is no map.
         """
         from MedLLMSegLib.slicer_bridge.scene.map_roles import HEAT_MAP
         from MedLLMSegLib.slicer_bridge.scene.overlay import show_map_of
@@ -253,6 +258,7 @@ class SegmentationLogic(JobLogic):
             imageNode,
             show,
             "This diagnosis has no heat map; diagnose the image again.",
+            opacity,
         )
 
     def showFeatureMap(self, path, by: str = "class"):

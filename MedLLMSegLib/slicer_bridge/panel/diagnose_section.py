@@ -93,7 +93,7 @@ class DiagnoseSection(JobSection):
     def update_overlay(self) -> None:
         """Show or hide the heat map of the last diagnosis, as the check box says."""
         shown = self.map if self.widget.panel.heat else None
-        self.overlay.update(self.table, shown)
+        self.overlay.update(self.table, shown, self.widget.panel.heat_opacity / 100)
 
     def onClassifier(self, row: int) -> None:
         if 0 <= row < len(self._ids):
@@ -150,6 +150,6 @@ class DiagnoseSection(JobSection):
         self.table = self.image = None
         self.overlay.forget()
 
-    def _show_heat_map(self, table) -> None:
+    def _show_heat_map(self, table, opacity: float) -> None:
         image = self.image if self.image is not None and self.image.GetScene() is not None else None
-        self.widget.logic.showHeatMap(table, image)
+        self.widget.logic.showHeatMap(table, image, opacity=opacity)

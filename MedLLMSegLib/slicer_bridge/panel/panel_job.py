@@ -121,28 +121,34 @@ class FileTask:
 class MapOverlay:
     """The map that a section shows over the slice views, one at a time.
 
-    show: called with the node that owns a map, to show it. log: the panel's.
+    show: called with the node that owns a map, and an opacity from 0 to 1. log: the panel's.
     """
 
     def __init__(self, show: Callable, log):
         self._show, self._log = show, log
         self._map: Any = None
+        self._opacity = 0.0
 
-    def update(self, owner, new_map) -> None:
+    def update(self, owner, new_map, opacity: float) -> None:
         """Show a node's map in place of the one before; None for no map.
 
         The map before may belong to nobody by now: Restore takes it from its segmentation.
         """
-        if new_map is self._map:
+        before, opacity_before = self._map, self._opacity
+        if new_map is before and opacity == opacity_before:
             return
         from MedLLMSegLib.slicer_bridge.scene.overlay import show_overlay
 
-        before, self._map = self._map, new_map
+        self._map, self._opacity = new_map, opacity
+        if new_map is before:
+            if new_map is not None:
+                show_overlay(new_map, True, opacity)
+            return
         if before is not None and before.GetScene() is not None:
             show_overlay(before, False)
         if new_map is not None:
             try:
-                self._show(owner)
+                self._show(owner, opacity)
             except Exception as error:  # the map was deleted
                 self._log.sentence(error)
 

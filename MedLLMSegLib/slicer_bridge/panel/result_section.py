@@ -23,7 +23,9 @@ class ResultSection:
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
-        self.overlay = MapOverlay(widget.logic.showUncertainty, widget.log)
+        self.overlay = MapOverlay(
+            lambda node, opacity: widget.logic.showUncertainty(node, opacity=opacity), widget.log
+        )
         self._tables = ResultTables()
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
@@ -92,7 +94,7 @@ class ResultSection:
     def update_overlay(self) -> None:
         """Show or hide the map of the last run, as the check box says."""
         shown = self.map if self.widget.panel.uncertainty else None
-        self.overlay.update(self.node, shown)
+        self.overlay.update(self.node, shown, self.widget.panel.uncertainty_opacity / 100)
 
     def onRestore(self) -> None:
         try:

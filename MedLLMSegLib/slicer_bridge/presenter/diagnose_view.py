@@ -11,7 +11,13 @@ from .error_details import copy_details_button
 from .extra_inputs import NO_EXTRA_INPUTS, ExtraInputs
 from .panel_state import AWAITING_CONSENT, BUSY, Panel
 from .panel_texts import consent_text, facts_table, memory_text, stage_text, with_mark
-from .task_button import ButtonFace, progress_bar, task_button, why_wait_for_other_task
+from .task_button import (
+    ButtonFace,
+    opacity_slider,
+    progress_bar,
+    task_button,
+    why_wait_for_other_task,
+)
 from .translation import _
 
 RESEARCH_ONLY = _(
@@ -157,6 +163,10 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
                 if panel.heated
                 else _("There is no heat map.")
             ),
+        },
+        "heatSlider": {
+            "visible": bool(panel.diagnosis),
+            **opacity_slider(panel.heat and panel.heated),
         },
         "researchLabel": {"text": RESEARCH_ONLY},
     }

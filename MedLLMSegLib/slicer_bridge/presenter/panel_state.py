@@ -58,7 +58,7 @@ class Panel:
     rows: (structure, volume in mL, mean confidence). volumetry: a `Volumetry`, of a model of the
     whole brain, else None. can_restore: it overwrote something.
     smoothing: of its surfaces in 3D, in percent.
-    uncertainty: the map is to be shown. mapped: there is one.
+    uncertainty: the map is to be shown. mapped: there is one. uncertainty_opacity: percent.
 
     Of the training:
     pairs: names of (volume, segmentation) to train on. pair_chosen: two nodes are selected that can
@@ -71,7 +71,7 @@ class Panel:
         besides the image.
     image: name of the selected image. diagnosed: of the last one that was diagnosed.
     diagnosis: (class, probability, threshold or None, whether it is the answer).
-    heat: the heat map is to be shown. heated: there is one.
+    heat: the heat map is to be shown. heated: there is one. heat_opacity: percent.
     """
 
     state: str = "idle"
@@ -109,6 +109,7 @@ class Panel:
     smoothing: int = 50
     uncertainty: bool = False
     mapped: bool = False
+    uncertainty_opacity: int = 70
     pairs: tuple[tuple[str, str], ...] = ()
     pair_chosen: bool = False
     pair_selected: bool = False
@@ -128,6 +129,7 @@ class Panel:
     diagnose_failed: bool = False
     heat: bool = True
     heated: bool = False
+    heat_opacity: int = 70
 
     @property
     def is_batch(self) -> bool:

@@ -12,6 +12,7 @@ from .panel_state import AWAITING_CONSENT, BUSY, Panel, message_fields
 from .panel_texts import consent_text, stage_text, with_mark
 from .task_button import (
     ButtonFace,
+    opacity_slider,
     progress_bar,
     task_button,
     wait_for_run,
@@ -238,6 +239,7 @@ def _result(panel: Panel) -> dict:
             )
         },
         "uncertaintyCheckBox": {"toolTip": overlay},
+        "uncertaintySlider": opacity_slider(panel.uncertainty and panel.mapped),
     }
 
 

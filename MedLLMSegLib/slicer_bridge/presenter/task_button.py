@@ -16,6 +16,18 @@ def progress_bar(panel: Panel) -> dict:
     return {"maximum": 100, "value": round(100 * fraction)}
 
 
+def opacity_slider(shown: bool) -> dict:
+    """Qt properties of the slider of a map's opacity. shown: the map is."""
+    return {
+        "enabled": shown,
+        "toolTip": (
+            _("How strongly the map's colours are laid over the scan.")
+            if shown
+            else _("No map is shown.")
+        ),
+    }
+
+
 def why_wait_for_other_task(panel: Panel, task: str) -> str:
     """Why a task has to wait for a run of another section, in one sentence; "" if none runs."""
     if panel.state not in BUSY or panel.task == task:

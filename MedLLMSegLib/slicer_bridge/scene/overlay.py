@@ -11,13 +11,14 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from MedLLMSegLib.core.errors import UserError
 
+from .map_colours import map_colours
 from .map_roles import HEAT_MAP, UNCERTAINTY_MAP, is_map
 
-COLOURS = "vtkMRMLColorTableNodeIron"
-TRANSPARENT_BELOW = 0.05  # there is nothing to see there
-OPACITY = 0.6
-# In a slice composite node: the reference to the user's own foreground, and its opacity.
+OPACITY = 0.7
+# In a slice composite node: the reference to the user's own foreground and its opacity, and how it
+# was laid over the background.
 USERS_FOREGROUND = "MedLLMSegUnder"
+USERS_COMPOSITING = "MedLLMSegUnderCompositing"
 
 
 class OverlayState:
@@ -88,25 +89,31 @@ def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, un
     return node
 
 
-def show_overlay(node, show: bool = True) -> None:
-    """Show a map over the slice views, or hide it, which brings the user's foreground back."""
+def show_overlay(node, show: bool = True, opacity: float = OPACITY) -> None:
+    """Show a map over the slice views, or hide it, which brings the user's foreground back.
+
+    The map's colours are added to the scan's grey values: Slicer has no opacity by value, and so
+    what is low, and black, hides nothing. opacity: 0 to 1, how much of the colours is added.
+    """
     scene = node.GetScene()
     for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
         if show:
-            _store_foreground(view)
+            _store_foreground(view, node)
             view.SetForegroundVolumeID(node.GetID())
-            view.SetForegroundOpacity(OPACITY)
+            view.SetForegroundOpacity(opacity)
+            view.SetCompositing(view.Add)
         elif view.GetForegroundVolumeID() == node.GetID():
             _restore_foreground(view)
 
 
-def _store_foreground(view) -> None:
+def _store_foreground(view, shown_map) -> None:
     """Store the user's foreground in the slice composite node, which is saved with the scene."""
     own = view.GetScene().GetNodeByID(view.GetForegroundVolumeID() or "")
-    if own is None or not is_map(own):  # not where one map follows another
+    if own is None or not (own is shown_map or is_map(own)):  # not where one map follows another
         view.SetNodeReferenceID(USERS_FOREGROUND, own.GetID() if own else None)
         view.SetAttribute(USERS_FOREGROUND, str(view.GetForegroundOpacity()))
+        view.SetAttribute(USERS_COMPOSITING, str(view.GetCompositing()))
 
 
 def _restore_foreground(view) -> None:
@@ -114,20 +121,22 @@ def _restore_foreground(view) -> None:
     view.SetForegroundVolumeID(own.GetID() if own else None)
     if opacity is not None:
         view.SetForegroundOpacity(float(opacity))
+    view.SetCompositing(int(view.GetAttribute(USERS_COMPOSITING) or view.Alpha))
 
 
-def show_map_of(owner, role: str, below, show: bool, missing: str):
+def show_map_of(owner, role: str, below, show: bool, missing: str, opacity: float = OPACITY):
     """Show the map that a node refers to over the slice views, or hide it; returns the map.
 
     owner: a segmentation or a diagnosis's table. below: the volume to show under it; None leaves
-    the background as it is. Raises `UserError` with the sentence ``missing`` if there is no map.
+    the background as it is. opacity: as for `show_overlay`. Raises `UserError` with the sentence
+    ``missing`` if there is no map.
     """
     shown_map = owner.GetNodeReference(role) if owner is not None and owner.GetScene() else None
     if shown_map is None:
         raise UserError(missing)
     if below is not None and show:
         slicer.util.setSliceViewerLayers(background=below)
-    show_overlay(shown_map, show)
+    show_overlay(shown_map, show, opacity)
     return shown_map
 
 
@@ -152,12 +161,10 @@ def _new_node(volumeNode, undo: ExitStack):
 def _colour(node) -> None:
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(COLOURS)
+    display.SetAndObserveColorNodeID(map_colours(node.GetScene()))
     display.AutoWindowLevelOff()
     display.SetWindowLevelMinMax(0.0, 1.0)
-    display.AutoThresholdOff()
-    display.SetThreshold(TRANSPARENT_BELOW, 1.0)
-    display.ApplyThresholdOn()
+    display.ApplyThresholdOff()
 
 
 def _remove(node) -> None:

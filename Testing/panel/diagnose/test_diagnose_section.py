@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.core.safe_files import write_text
@@ -66,6 +67,8 @@ def test_from_press_to_table_and_heat_map(panel, logic, image, answer, picture, 
     assert NOTES[0] in ui.diagnoseStatusLabel.text
     assert logic.calls[-1] == ("heat map", table, image)
     assert ui.heatMapCheckBox.visible
+    ui.heatSlider.value = 40
+    assert shown_over.view.GetForegroundOpacity() == pytest.approx(0.4)
     picture(panel, "diagnose-done", "diagnose")
     ui.heatMapCheckBox.click()
     assert shown_over() is None
@@ -200,7 +203,7 @@ def test_the_panel_drives_the_real_logic(
 
     from MedLLMSegLib.core.places import user_models_dir
     from MedLLMSegLib.diagnosis.result import Diagnosis
-    from MedLLMSegLib.slicer_bridge.scene.overlay import COLOURS
+    from MedLLMSegLib.slicer_bridge.scene.map_colours import COLOURS
     from MedLLMSegLib.worker.array_files import load_volume, save_diagnosis
     from MedLLMSegLib.worker.protocol import Event
     from Testing.slicer_bridge.stand_in import StandInClient

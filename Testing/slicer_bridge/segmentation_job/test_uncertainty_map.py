@@ -7,9 +7,12 @@ pytest.importorskip(
     "slicer_core", reason="slicer-core is not installed: NOTHING ABOUT MRML WAS TESTED"
 )
 import slicer
+from vtk.util.numpy_support import vtk_to_numpy
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
+from MedLLMSegLib.slicer_bridge.scene.map_colours import colour_table
+from MedLLMSegLib.slicer_bridge.scene.overlay import name_map, show_overlay
 from Testing.helpers.segmentation_jobs import (
     TURN,
     scene_contents,
@@ -40,16 +43,105 @@ def test_the_uncertainty_map_lies_over_the_scan(scene, scan, logic, add_transfor
     grids = [slicer.util.arrayFromVTKMatrix(_ijk_to_ras(node)) for node in (shown, scan)]
     np.testing.assert_allclose(*grids)
     display = shown.GetDisplayNode()
-    assert display.GetLowerThreshold() > 0
-    assert display.GetApplyThreshold()
+    assert not display.GetApplyThreshold()  # which would draw an edge
     assert display.GetWindow() == 1
     assert scene.GetNodeByID(display.GetColorNodeID()) is not None
     assert {(v.GetBackgroundVolumeID(), v.GetForegroundVolumeID()) for v in views} == {
         (scan.GetID(), shown.GetID())
     }
     assert all(0 < v.GetForegroundOpacity() < 1 for v in views)
+    assert logic.showUncertainty(job, opacity=0.25) is shown
+    assert {v.GetForegroundOpacity() for v in views} == {0.25}
     logic.showUncertainty(job, show=False)
     assert {v.GetForegroundVolumeID() for v in views} == {None}
+
+
+LIGHTNESS = np.array([0.2126, 0.7152, 0.0722])  # of linear RGB
+
+
+class SliceView:
+    """A slice view over a scan, without a window."""
+
+    def __init__(self, scene, scan):
+        self.logic = slicer.vtkMRMLSliceLogic()
+        self.logic.SetMRMLScene(scene)
+        view = self.logic.AddSliceNode("Red")
+        self.logic.GetSliceCompositeNode().SetBackgroundVolumeID(scan.GetID())
+        view.SetDimensions(256, 4, 1)
+        view.SetFieldOfView(256, 4, 1)
+        middle = np.eye(4)
+        middle[:3, 3] = (127.5, 1.5, 1.5)
+        view.GetSliceToRAS().DeepCopy(slicer.util.vtkMatrixFromArray(middle))
+        view.UpdateMatrices()
+
+    def row(self):
+        """The pixels of its middle row, (256, 3) from 0 to 255."""
+        self.logic.UpdatePipeline()
+        producer = self.logic.GetImageDataConnection().GetProducer()
+        producer.Update()
+        pixels = vtk_to_numpy(producer.GetOutputDataObject(0).GetPointData().GetScalars())
+        return pixels.reshape(4, 256, -1)[2, :, :3].astype(int)
+
+
+@pytest.fixture
+def own_scene():
+    """A scene of its own, with Slicer's colours: a slice view outlives what it shows."""
+    scene, colours = slicer.vtkMRMLScene(), slicer.vtkMRMLColorLogic()
+    colours.SetMRMLScene(scene)
+    colours.AddDefaultColorNodes()
+    yield scene
+    colours.SetMRMLScene(None)
+
+
+def _volume(scene, array):
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    slicer.util.updateVolumeFromArray(node, array)
+    return node
+
+
+def test_the_map_lets_the_anatomy_through_where_it_is_low(own_scene):
+    """Nothing is hidden at zero, and there is no edge: opacity grows with the value."""
+    grey = _volume(own_scene, np.full((4, 4, 256), 100, np.int16))
+    grey.CreateDefaultDisplayNodes()
+    display = grey.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0, 255)
+    unsure = _volume(own_scene, np.tile(np.linspace(0, 1, 256, dtype=np.float32), (4, 4, 1)))
+    name_map(own_scene.AddNewNodeByClass("vtkMRMLTableNode"), unsure)
+    view = SliceView(own_scene, grey)
+    show_overlay(unsure, opacity=1.0)
+    seen = view.row()
+    assert seen[0].tolist() == [100, 100, 100]
+    assert np.abs(np.diff(seen, axis=0)).max() <= 8  # of 255, from one value to the next
+    assert (seen >= 99).all()  # what lies below shines through everywhere
+    assert seen[-1, 0] - seen[-1, 2] > 100  # and the top of the map has its colour
+    show_overlay(unsure, opacity=0.2)
+    assert np.abs(view.row() - 100).max() < 60
+
+
+def test_the_colours_grow_lighter_in_equal_steps():
+    linear = np.where(
+        colour_table() <= 0.04045, colour_table() / 12.92, ((colour_table() + 0.055) / 1.055) ** 2.4
+    )
+    luminance = linear @ LIGHTNESS
+    lightness = np.where(
+        luminance > 0.008856, 116 * np.cbrt(luminance) - 16, 903.3 * luminance
+    )  # CIE L*
+    steps = np.diff(lightness)
+    assert (steps > 0).all()
+    assert lightness[-1] - lightness[0] > 70
+    assert steps.max() < 2.5 * steps.mean()
+
+
+def test_how_the_views_were_laid_over_comes_back(scene, scan, logic):
+    view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    view.SetCompositing(view.ReverseAlpha)
+    node = logic.segment(scan, uncertainty=True)
+    logic.showUncertainty(node, scan)
+    assert view.GetCompositing() == view.Add
+    logic.showUncertainty(node, show=False)
+    assert view.GetCompositing() == view.ReverseAlpha
 
 
 def test_the_users_own_foreground_comes_back_when_the_map_goes(scene, scan, logic, add_volume):
@@ -139,3 +231,22 @@ def test_the_slice_views_move_to_what_was_found(scene, add_volume):
     assert view.GetSliceToRAS().GetElement(2, 3) == pytest.approx(
         BALLS_RAS[1][2], abs=2.4
     )  # mm; an axial view, thick slices
+
+
+def test_the_colours_are_saved_with_the_scene(scene, scan, logic, tmp_path):
+    """A map looks the same when the scene is loaded, by whomever."""
+    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
+    cache.SetRemoteCacheDirectory(str(tmp_path))
+    manager.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
+    logic.segment(scan, uncertainty=True)
+    path = str(tmp_path / "scene.mrb")
+    assert scene.WriteToMRB(path)
+    other = slicer.vtkMRMLScene()
+    other.SetDataIOManager(manager)
+    other.SetCacheManager(cache)
+    assert other.ReadFromMRB(path, True)
+    unsure = other.GetFirstNodeByName("MRHead uncertainty")
+    colours = unsure.GetDisplayNode().GetColorNode()
+    seen = np.array([colours.GetLookupTable().GetTableValue(n)[:3] for n in range(256)])
+    np.testing.assert_allclose(seen, colour_table(), atol=1 / 255)
