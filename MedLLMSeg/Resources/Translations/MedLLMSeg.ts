@@ -300,6 +300,11 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Opacity of the map</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>Open folder</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1587,12 +1592,22 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
+        <source>How strongly the map's colours are laid over the scan.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
         <source>Installing...</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
         <source>It is being stopped, which takes 15 seconds at most.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
+        <source>No map is shown.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
