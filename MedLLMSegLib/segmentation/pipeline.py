@@ -41,7 +41,7 @@ from .localize import SIDES, is_crop
 from .outline import Outline, outline
 from .precision import AUTO
 from .prepare import Preparation, checked_whole_grid, prepare_whole
-from .region import Region, cropped, on_whole
+from .region import Region, cropped, on_whole, region_named_in_errors
 from .restore import restore_slabs
 from .result_grid import on_grid, result_grid
 from .result_maps import OutputRequest, ResultMaps, RunResult
@@ -116,8 +116,9 @@ def segment(
     parts = load_parts_model(with_model, model, names, device, probabilities)
     request = OutputRequest(grid, probabilities, uncertainty, augment)
     working, dividing = reporter.part(0.0, 0.8 if parts else 1.0), reporter.part(0.8, 1.0)
-    result = _run_in_order(searched, model, side, request, working)
-    segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
+    with region_named_in_errors(region):
+        result = _run_in_order(searched, model, side, request, working)
+        segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
     segmentation = with_intracranial(searched, segmentation)
     if names:
         segmentation = only(segmentation, names)

@@ -6,7 +6,8 @@ scan. A box that is turned against the scan's axes counts with the box around it
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -65,6 +66,19 @@ class Region:
         high = np.clip(high, low, grid.shape[::-1])
         i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         return k, j, i
+
+
+@contextmanager
+def region_named_in_errors(region: Region | None) -> Iterator[None]:
+    """A `UserError` of a search inside a region says that there was one; None changes nothing."""
+    try:
+        yield
+    except UserError as error:
+        if region is None:
+            raise
+        raise UserError(
+            f"{error} Only the region was searched: make it larger, or leave it out."
+        ) from error
 
 
 def cropped(volume: Volume, region: Region) -> Volume:

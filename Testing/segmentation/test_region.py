@@ -116,6 +116,12 @@ def test_the_result_is_that_of_the_crop_on_the_grid_of_the_whole(model, matrix, 
         assert result.confidence == pytest.approx(alone.confidence, nan_ok=True)
 
 
+def test_a_search_that_finds_nothing_names_the_region(model):
+    region = Region.from_faces((5, 5, 5, 40, 40, 40))
+    with pytest.raises(UserError, match=r"no side can be asked for.*Only the region was searched"):
+        segment(SCAN, model, side="left", region=region)
+
+
 def test_a_result_without_maps_has_none_on_the_whole_grid(model):
     region = Region.from_faces((5, 5, 5, 40, 40, 40))
     crop = cropped(SCAN, region)

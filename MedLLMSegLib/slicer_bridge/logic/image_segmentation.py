@@ -13,7 +13,7 @@ from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
-from MedLLMSegLib.segmentation.region import Region, cropped, on_whole
+from MedLLMSegLib.segmentation.region import Region, cropped, on_whole, region_named_in_errors
 from MedLLMSegLib.segmentation.selection import names_of
 from MedLLMSegLib.slicer_bridge.scene.restore_point import RestorePoints
 from MedLLMSegLib.slicer_bridge.scene.segments import Drawing, draw
@@ -94,15 +94,27 @@ class ImageSegmenter:
         """
         region = options.region
         searched = volume if region is None else cropped(volume, region)
-        if self.function is not None:
-            segmentation = yield from self._in_process(
-                self.function, searched, options, job, check_nodes, report
-            )
-        else:
-            segmentation = yield from self._in_worker(searched, options, job, check_nodes, report)
+        with region_named_in_errors(region):
+            segmentation = yield from self._search(searched, options, job, check_nodes, report)
         result = yield from self.runner.in_thread(_image_result, segmentation, volume, region)
         drawing = replace(result.drawing, partial=bool(options.structures))
         return replace(result, drawing=drawing)
+
+    def _search(
+        self,
+        volume: Volume,
+        options: SegmentJobOptions,
+        job: Job,
+        check_nodes: Callable[[], None],
+        report: ReportProgress,
+    ) -> Steps:
+        if self.function is not None:
+            return (
+                yield from self._in_process(
+                    self.function, volume, options, job, check_nodes, report
+                )
+            )
+        return (yield from self._in_worker(volume, options, job, check_nodes, report))
 
     def _in_worker(
         self,

@@ -118,6 +118,16 @@ def test_a_useless_one_is_said_in_one_sentence(scene, scan, logic, client, add_r
     assert not client.requests
 
 
+def test_a_search_that_finds_nothing_in_it_says_so(scan, logic, client, add_roi):
+    client.fails = {"kind": "user", "message": "No hippocampus was found."}
+    job, _ = start_run(logic, scan, regionNode=add_roi())
+    take_along(logic, job)
+    assert job.message.startswith("No hippocampus was found. Only the region was searched")
+    job, _ = start_run(logic, scan)
+    take_along(logic, job)
+    assert job.message == "No hippocampus was found."
+
+
 def test_it_is_read_when_the_job_begins(scan, logic, client, add_roi):
     roi = add_roi()
     job, _ = start_run(logic, scan, regionNode=roi)
