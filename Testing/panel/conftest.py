@@ -243,7 +243,13 @@ def shown_over(module):
     view = slicer.mrmlScene.AddNode(view)
 
     def shown():
-        return slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID() or "")
+        from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
+
+        foreground = slicer.mrmlScene.GetNodeByID(view.GetForegroundVolumeID() or "")
+        if foreground is None:
+            return None
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        return next((v for v in volumes if layer_of(v) is foreground), foreground)
 
     shown.view = view
     yield shown

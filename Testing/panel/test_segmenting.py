@@ -175,6 +175,23 @@ def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn, shown_over
     assert [call for call in logic.calls if call[0] == "overlay"] == [("overlay", node)]
 
 
+def test_a_map_that_is_deleted_leaves_the_views(panel, logic, scan, drawn, shown_over):
+    import slicer
+
+    from MedLLMSegLib.slicer_bridge.scene.overlay import map_node, name_map
+
+    node = drawn("found", scan)
+    unsure = slicer.mrmlScene.AddNode(map_node(np.ones((8, 9, 10), np.float32), scan))
+    name_map(node, unsure)
+    panel.ui.uncertaintyCheckBox.checked = True
+    start(panel, logic)
+    finish(logic, node, uncertaintyNode=unsure)
+    assert shown_over() is unsure
+    slicer.mrmlScene.RemoveNode(unsure)
+    assert shown_over() is None
+    assert not slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
+
+
 def test_restore(panel, logic, scan, drawn, picture):
     node = drawn("found")
     logic.kept.append(node)

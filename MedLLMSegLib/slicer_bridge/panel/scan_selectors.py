@@ -36,7 +36,11 @@ class ScansSection:
         no scan, or a segmentation into which the next run would then write.
         """
         parameters = self.widget.parameters
-        if node is None or parameters is None or scene.IsClosing():
+        if node is None or scene.IsClosing():
+            return
+        if node.IsA(SCAN) and is_map(node):
+            self._hide_map(node)
+        if parameters is None:
             return
         for name in ("outputSegmentation", "regionOfInterest"):
             if getattr(parameters, name) is node:
@@ -68,6 +72,12 @@ class ScansSection:
             for node in slicer.util.getNodesByClass(SCAN)
             if node.GetClassName() == SCAN and not node.GetHideFromEditors() and not is_map(node)
         ]
+
+    def _hide_map(self, node) -> None:
+        """What the views show of a map that leaves would stay."""
+        from MedLLMSegLib.slicer_bridge.scene.overlay import show_overlay
+
+        show_overlay(node, False)
 
     def _first_scan(self, leaving=None):
         """The first scan in the scene that is not leaving it, or None."""

@@ -7,8 +7,8 @@ import slicer
 
 TAG = "MedLLMSegMap"
 COLOURS = f"vtkMRMLColorTableNode{TAG}"  # the node's ID, as it is the only one of its tag
-# From black, which adds nothing to the scan, to orange in equal steps of lightness: the first four
-# fifths of Matplotlib's map "inferno" (CC0), whose bright end would be white over bright tissue.
+# From black to orange in equal steps of lightness: the first four fifths of Matplotlib's map
+# "inferno" (CC0), whose bright end could not be told from bright tissue.
 STOPS = (
     (0, 0, 0),
     (22, 11, 57),
@@ -32,7 +32,10 @@ def colour_table() -> np.ndarray:
 
 
 def map_colours(scene) -> str:
-    """The ID of the scene's colour node for maps; it is made where it is missing."""
+    """The ID of the scene's colour node for maps; it is made where it is missing.
+
+    A colour is as opaque as its value is high: nothing of the scan is hidden at zero.
+    """
     if scene.GetNodeByID(COLOURS) is None:
         node = slicer.vtkMRMLColorTableNode()
         node.SetName("MedLLMSeg map")
@@ -41,6 +44,6 @@ def map_colours(scene) -> str:
         node.SetTypeToUser()
         node.SetNumberOfColors(COUNT)
         for n, (red, green, blue) in enumerate(colour_table()):
-            node.SetColor(n, f"{n / (COUNT - 1):.2f}", red, green, blue, 1.0)
+            node.SetColor(n, f"{n / (COUNT - 1):.2f}", red, green, blue, n / (COUNT - 1))
         scene.AddNode(node)
     return COLOURS

@@ -12,13 +12,12 @@ from vtk.util.numpy_support import numpy_to_vtk
 from MedLLMSegLib.core.errors import UserError
 
 from .map_colours import map_colours
+from .map_layer import layer_of, make_layer, refresh_layer, remove_layer
 from .map_roles import HEAT_MAP, UNCERTAINTY_MAP, is_map
 
 OPACITY = 0.7
-# In a slice composite node: the reference to the user's own foreground and its opacity, and how it
-# was laid over the background.
+# In a slice composite node: the reference to the user's own foreground, and its opacity.
 USERS_FOREGROUND = "MedLLMSegUnder"
-USERS_COMPOSITING = "MedLLMSegUnderCompositing"
 
 
 class OverlayState:
@@ -92,28 +91,28 @@ def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, un
 def show_overlay(node, show: bool = True, opacity: float = OPACITY) -> None:
     """Show a map over the slice views, or hide it, which brings the user's foreground back.
 
-    The map's colours are added to the scan's grey values: Slicer has no opacity by value, and so
-    what is low, and black, hides nothing. opacity: 0 to 1, how much of the colours is added.
+    opacity: 0 to 1, of the map where its value is 1; lower values are less opaque.
     """
     scene = node.GetScene()
+    layer = make_layer(node) if show else layer_of(node)
     for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
         view = scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode")
         if show:
-            _store_foreground(view, node)
-            view.SetForegroundVolumeID(node.GetID())
+            _store_foreground(view)
+            view.SetForegroundVolumeID(layer.GetID())
             view.SetForegroundOpacity(opacity)
-            view.SetCompositing(view.Add)
-        elif view.GetForegroundVolumeID() == node.GetID():
+        elif layer is not None and view.GetForegroundVolumeID() == layer.GetID():
             _restore_foreground(view)
+    if not show:
+        remove_layer(node)
 
 
-def _store_foreground(view, shown_map) -> None:
+def _store_foreground(view) -> None:
     """Store the user's foreground in the slice composite node, which is saved with the scene."""
     own = view.GetScene().GetNodeByID(view.GetForegroundVolumeID() or "")
-    if own is None or not (own is shown_map or is_map(own)):  # not where one map follows another
+    if own is None or not is_map(own):  # not where one map follows another
         view.SetNodeReferenceID(USERS_FOREGROUND, own.GetID() if own else None)
         view.SetAttribute(USERS_FOREGROUND, str(view.GetForegroundOpacity()))
-        view.SetAttribute(USERS_COMPOSITING, str(view.GetCompositing()))
 
 
 def _restore_foreground(view) -> None:
@@ -121,7 +120,6 @@ def _restore_foreground(view) -> None:
     view.SetForegroundVolumeID(own.GetID() if own else None)
     if opacity is not None:
         view.SetForegroundOpacity(float(opacity))
-    view.SetCompositing(int(view.GetAttribute(USERS_COMPOSITING) or view.Alpha))
 
 
 def show_map_of(owner, role: str, below, show: bool, missing: str, opacity: float = OPACITY):
@@ -190,3 +188,4 @@ def _fill(node, image, matrix, transform: str | None) -> None:
         node.SetAndObserveTransformNodeID(
             transform if transform and node.GetScene().GetNodeByID(transform) else None
         )
+    refresh_layer(node)

@@ -169,6 +169,8 @@ def check_restore(case: SelfTestCase) -> None:
 
 def check_uncertainty(case: SelfTestCase) -> None:
     """The map of where the model is unsure lies over the scan in the slice views."""
+    from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
+
     scan = case.scan()
     logic = case.logic(PhantomSegmenter())
     node = logic.segment(scan, uncertainty=True)
@@ -179,9 +181,10 @@ def check_uncertainty(case: SelfTestCase) -> None:
         for n in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode"))
     ]
     case.test.assertTrue(views or not case.window)
-    case.test.assertTrue(all(view.GetForegroundVolumeID() == shown.GetID() for view in views))
+    layer = layer_of(shown).GetID()
+    case.test.assertTrue(all(view.GetForegroundVolumeID() == layer for view in views))
     logic.showUncertainty(node, show=False)
-    case.test.assertTrue(all(view.GetForegroundVolumeID() != shown.GetID() for view in views))
+    case.test.assertTrue(all(view.GetForegroundVolumeID() != layer for view in views))
 
 
 def check_copies(case: SelfTestCase) -> None:

@@ -204,6 +204,7 @@ def test_the_panel_drives_the_real_logic(
     from MedLLMSegLib.core.places import user_models_dir
     from MedLLMSegLib.diagnosis.result import Diagnosis
     from MedLLMSegLib.slicer_bridge.scene.map_colours import COLOURS
+    from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
     from MedLLMSegLib.worker.array_files import load_volume, save_diagnosis
     from MedLLMSegLib.worker.protocol import Event
     from Testing.slicer_bridge.stand_in import StandInClient
@@ -262,7 +263,7 @@ def test_the_panel_drives_the_real_logic(
     assert "Odd." in ui.diagnoseStatusLabel.text
     assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
         image.GetID(),
-        heat.GetID(),
+        layer_of(heat).GetID(),
     )
     assert heat.GetDisplayNode().GetColorNodeID() == COLOURS
     assert table.GetNumberOfColumns() == 5

@@ -12,6 +12,7 @@ from PIL import Image
 from MedLLMSegLib import UserError, Volume, diagnose
 from MedLLMSegLib.slicer_bridge.scene import flat_images as images
 from MedLLMSegLib.slicer_bridge.scene.map_colours import COLOURS
+from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
 from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
 from Testing.helpers.diagnosis_jobs import (
@@ -71,7 +72,7 @@ def test_the_heat_map_is_a_colour_overlay_beside_the_image(scene, logic, flat, b
     assert logic.showHeatMap(table, flat) is heat
     assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
         flat.GetID(),
-        heat.GetID(),
+        layer_of(heat).GetID(),
     )
     logic.showHeatMap(table, show=False)
     assert view.GetForegroundVolumeID() is None

@@ -12,6 +12,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene.map_colours import colour_table
+from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
 from MedLLMSegLib.slicer_bridge.scene.overlay import name_map, show_overlay
 from Testing.helpers.segmentation_jobs import (
     TURN,
@@ -47,13 +48,19 @@ def test_the_uncertainty_map_lies_over_the_scan(scene, scan, logic, add_transfor
     assert display.GetWindow() == 1
     assert scene.GetNodeByID(display.GetColorNodeID()) is not None
     assert {(v.GetBackgroundVolumeID(), v.GetForegroundVolumeID()) for v in views} == {
-        (scan.GetID(), shown.GetID())
+        (scan.GetID(), layer_of(shown).GetID())
     }
+    layer = layer_of(shown)
+    assert layer.GetTransformNodeID() == scan.GetTransformNodeID()
+    np.testing.assert_allclose(slicer.util.arrayFromVTKMatrix(_ijk_to_ras(layer)), grids[0])
+    assert np.array_equal(slicer.util.arrayFromVolume(layer), np.round(255 * array))
+    assert not layer.GetHideFromEditors()  # or the views' selectors would not list it
     assert all(0 < v.GetForegroundOpacity() < 1 for v in views)
     assert logic.showUncertainty(job, opacity=0.25) is shown
     assert {v.GetForegroundOpacity() for v in views} == {0.25}
     logic.showUncertainty(job, show=False)
     assert {v.GetForegroundVolumeID() for v in views} == {None}
+    assert layer.GetScene() is None
 
 
 LIGHTNESS = np.array([0.2126, 0.7152, 0.0722])  # of linear RGB
@@ -99,9 +106,10 @@ def _volume(scene, array):
     return node
 
 
-def test_the_map_lets_the_anatomy_through_where_it_is_low(own_scene):
-    """Nothing is hidden at zero, and there is no edge: opacity grows with the value."""
-    grey = _volume(own_scene, np.full((4, 4, 256), 100, np.int16))
+@pytest.mark.parametrize("below", [20, 235], ids=["dark tissue", "bright tissue"])
+def test_the_map_lets_the_anatomy_through_where_it_is_low(own_scene, below):
+    """Nothing is hidden at zero, there is no edge, and a high value is seen on any tissue."""
+    grey = _volume(own_scene, np.full((4, 4, 256), below, np.int16))
     grey.CreateDefaultDisplayNodes()
     display = grey.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
@@ -112,12 +120,13 @@ def test_the_map_lets_the_anatomy_through_where_it_is_low(own_scene):
     view = SliceView(own_scene, grey)
     show_overlay(unsure, opacity=1.0)
     seen = view.row()
-    assert seen[0].tolist() == [100, 100, 100]
+    assert seen[0].tolist() == [below] * 3
     assert np.abs(np.diff(seen, axis=0)).max() <= 8  # of 255, from one value to the next
-    assert (seen >= 99).all()  # what lies below shines through everywhere
-    assert seen[-1, 0] - seen[-1, 2] > 100  # and the top of the map has its colour
+    np.testing.assert_allclose(seen[-1], 255 * colour_table()[-1], atol=4)
+    assert np.abs(seen[128] - below).max() > 40
     show_overlay(unsure, opacity=0.2)
-    assert np.abs(view.row() - 100).max() < 60
+    faint = view.row()
+    assert np.abs(faint - below).max() < 0.25 * np.abs(seen - below).max()
 
 
 def test_the_colours_grow_lighter_in_equal_steps():
@@ -134,14 +143,14 @@ def test_the_colours_grow_lighter_in_equal_steps():
     assert steps.max() < 2.5 * steps.mean()
 
 
-def test_how_the_views_were_laid_over_comes_back(scene, scan, logic):
-    view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
-    view.SetCompositing(view.ReverseAlpha)
+def test_a_run_that_updates_a_map_updates_what_is_shown(scene, scan, logic):
+    scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     node = logic.segment(scan, uncertainty=True)
-    logic.showUncertainty(node, scan)
-    assert view.GetCompositing() == view.Add
-    logic.showUncertainty(node, show=False)
-    assert view.GetCompositing() == view.ReverseAlpha
+    layer = layer_of(logic.showUncertainty(node, scan))
+    before = slicer.util.arrayFromVolume(layer).copy()
+    logic.segment(scan, node, side="left", uncertainty=True)
+    after = slicer.util.arrayFromVolume(layer)
+    assert (after > 0).sum() < (before > 0).sum()
 
 
 def test_the_users_own_foreground_comes_back_when_the_map_goes(scene, scan, logic, add_volume):
@@ -163,7 +172,7 @@ def test_the_users_own_foreground_comes_back_when_the_map_goes(scene, scan, logi
     before = shown()
     for node in (first, first, second):  # twice, and one after another
         laid = logic.showUncertainty(node, scan)
-    assert {name for name, _ in shown()} == {laid.GetID()}
+    assert {name for name, _ in shown()} == {layer_of(laid).GetID()}
     green.SetForegroundVolumeID(scan.GetID())  # the user's hand goes before ours
     logic.showUncertainty(second, show=False)
     assert shown() == [before[0], (scan.GetID(), shown()[1][1]), before[2]]
