@@ -162,10 +162,10 @@ def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn, shown_over
     start(panel, logic)
     finish(logic, node, uncertaintyNode=scan)
     slider = panel.ui.uncertaintySlider
-    assert not slider.enabled
+    assert not slider.visible
     panel.ui.uncertaintyCheckBox.checked = True
     assert shown_over() is scan
-    assert slider.enabled
+    assert slider.visible
     assert shown_over.view.GetForegroundOpacity() == pytest.approx(0.7)
     slider.value = 25
     assert shown_over.view.GetForegroundOpacity() == pytest.approx(0.25)

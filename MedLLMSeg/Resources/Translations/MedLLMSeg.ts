@@ -1607,11 +1607,6 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
-        <source>No map is shown.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
         <source>Python packages are being installed; this takes minutes.</source>
         <translation type="unfinished"></translation>
     </message>

@@ -164,10 +164,7 @@ def diagnose_widgets(panel: Panel) -> dict[str, dict]:
                 else _("There is no heat map.")
             ),
         },
-        "heatSlider": {
-            "visible": bool(panel.diagnosis),
-            **opacity_slider(panel.heat and panel.heated),
-        },
+        "heatSlider": opacity_slider(bool(panel.diagnosis) and panel.heat and panel.heated),
         "researchLabel": {"text": RESEARCH_ONLY},
     }
 

@@ -19,12 +19,8 @@ def progress_bar(panel: Panel) -> dict:
 def opacity_slider(shown: bool) -> dict:
     """Qt properties of the slider of a map's opacity. shown: the map is."""
     return {
-        "enabled": shown,
-        "toolTip": (
-            _("How strongly the map's colours are laid over the scan.")
-            if shown
-            else _("No map is shown.")
-        ),
+        "visible": shown,
+        "toolTip": _("How strongly the map's colours are laid over the scan."),
     }
 
 
