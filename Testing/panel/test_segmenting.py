@@ -175,6 +175,25 @@ def test_the_overlay_follows_its_check_box(panel, logic, scan, drawn, shown_over
     assert [call for call in logic.calls if call[0] == "overlay"] == [("overlay", node)]
 
 
+def test_a_map_that_cannot_be_shown_is_said_in_the_log(panel, logic, scan, drawn, monkeypatch):
+    """As after Restore, when nobody knows the map any more; and the press does what it should."""
+    from MedLLMSegLib.slicer_bridge.scene.map_roles import UNCERTAINTY_MAP
+
+    def fail(node, volumeNode=None, show=True, opacity=0.7):
+        raise UserError("This segmentation has no map of uncertainty.")
+
+    monkeypatch.setattr(logic, "showUncertainty", fail)
+    node = drawn("found", scan)
+    node.SetNodeReferenceID(UNCERTAINTY_MAP, scan.GetID())
+    logic.kept.append(node)
+    panel.ui.uncertaintyCheckBox.checked = True
+    start(panel, logic)
+    finish(logic, node, uncertaintyNode=scan)
+    assert "no map of uncertainty" in panel.ui.logText.plainText
+    press(panel.ui.restoreButton)
+    assert "Restored" in panel.ui.statusLabel.text
+
+
 def test_a_map_that_is_deleted_leaves_the_views(panel, logic, scan, drawn, shown_over):
     import slicer
 

@@ -24,7 +24,7 @@ class DiagnoseSection(JobSection):
         super().__init__(widget)
         self.table = self.image = None
         self._ids: tuple[str, ...] = ()
-        self.overlay, ui = MapOverlay(self._show_heat_map, widget.log), widget.ui
+        self.overlay, ui = MapOverlay(self._show_heat_map, widget), widget.ui
         ui.diagnoseImageSelector.connect(
             "currentNodeChanged(vtkMRMLNode*)", lambda node: self.update()
         )

@@ -121,11 +121,12 @@ class FileTask:
 class MapOverlay:
     """The map that a section shows over the slice views, one at a time.
 
-    show: called with the node that owns a map, and an opacity from 0 to 1. log: the panel's.
+    show: called with the node that owns a map, and an opacity from 0 to 1. widget: the
+    module's, in whose log a failure is.
     """
 
-    def __init__(self, show: Callable, log):
-        self._show, self._log = show, log
+    def __init__(self, show: Callable, widget):
+        self._show, self._widget = show, widget
         self._map: Any = None
         self._opacity = 0.0
 
@@ -150,7 +151,7 @@ class MapOverlay:
             try:
                 self._show(owner, opacity)
             except Exception as error:  # the map was deleted
-                self._log.sentence(error)
+                self._widget.log.sentence(error)
 
     def forget(self) -> None:
         """Drop the map, as the scene is being closed."""

@@ -24,7 +24,7 @@ class ResultSection:
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
         self.overlay = MapOverlay(
-            lambda node, opacity: widget.logic.showUncertainty(node, opacity=opacity), widget.log
+            lambda node, opacity: widget.logic.showUncertainty(node, opacity=opacity), widget
         )
         self._tables = ResultTables()
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
