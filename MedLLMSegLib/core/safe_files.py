@@ -6,8 +6,9 @@ import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
@@ -20,6 +21,8 @@ FILE_SUFFIXES = (
     *(".json", ".csv", ".tsv", ".txt", ".html", ".pdf", ".npy", ".npz", ".h5", ".mat"),
     *(".stl", ".obj", ".ply", ".vtk", ".vtp", ".pt", ".pth", ".safetensors", ".onnx"),
 )
+TEMPORARY = ".medllmseg-"  # how the names of our temporary files and folders begin
+OUTDATED_S = 3600.0  # a file that is being written changes more often than that
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NAME_TAKEN = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
@@ -55,6 +58,35 @@ def check_folder_name(folder: PathLike) -> None:
         )
 
 
+def temporary_path(folder: Path, suffix: str = "") -> Path:
+    """A path in a folder for a file or folder that is not finished yet; nothing is made there.
+
+    Its name is short and its own, as that of the result may already be as long as the file system
+    allows. `remove_leftovers` knows it.
+    """
+    return folder / f"{TEMPORARY}{secrets.token_hex(6)}{suffix}"
+
+
+def remove_leftovers(folder: PathLike) -> None:
+    """Remove the temporary files of ours that a killed program left directly in a folder.
+
+    What was changed within the last hour stays: another program may be writing it.
+    """
+    for path in Path(folder).glob(f"{TEMPORARY}*"):
+        with suppress(OSError):  # another program removes them, too
+            if time.time() - _last_change(path) < OUTDATED_S:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def _last_change(path: Path) -> float:
+    """When a file, or the newest file in a folder, was changed."""
+    return max(p.lstat().st_mtime for p in (path, *path.rglob("*")))
+
+
 @contextmanager
 def atomic_write(path: PathLike, suffix: str | None = None) -> Iterator[Path]:
     """A temporary path in the folder of ``path``, which replaces ``path`` if the block succeeds.
@@ -65,8 +97,7 @@ def atomic_write(path: PathLike, suffix: str | None = None) -> Iterator[Path]:
     """
     path = Path(path)
     make_folder(path.parent)
-    # A short name of its own: that of ``path`` may already be as long as the file system allows.
-    temporary = path.parent / f".{secrets.token_hex(6)}{path.suffix if suffix is None else suffix}"
+    temporary = temporary_path(path.parent, path.suffix if suffix is None else suffix)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
@@ -139,7 +170,7 @@ def check_writable(folder: PathLike) -> None:
             f'"{folder}" cannot be a folder for results, because "{existing}" is a file; choose'
             " another place."
         )
-    probe = existing / f".{secrets.token_hex(6)}"
+    probe = temporary_path(existing)
     try:
         probe.write_bytes(b"?")
     except FileNotFoundError as error:  # the folder is there, but is none of files, as in /proc

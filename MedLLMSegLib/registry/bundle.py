@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -27,7 +26,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as serialise_tensors
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import make_folder, write_error, write_text
+from MedLLMSegLib.core.safe_files import (
+    make_folder,
+    remove_leftovers,
+    temporary_path,
+    write_error,
+    write_text,
+)
 from MedLLMSegLib.core.types import Json, PathLike
 
 from .catalogue import CARD, INFERENCE, LICENCE, METADATA, WEIGHTS, read_metadata
@@ -94,8 +99,9 @@ def write_bundle(
     if inference:
         texts[INFERENCE] = _json_text(inference)
     files = {WEIGHTS: weights, **{name: text.encode("utf-8") for name, text in texts.items()}}
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    scratch = temporary_path(folder.parent)
     try:
+        scratch.mkdir(mode=0o700)
         for name, content in files.items():
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             (scratch / name).write_bytes(content)
@@ -105,6 +111,7 @@ def write_bundle(
         raise write_error(folder, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    remove_leftovers(folder.parent)  # of exports that were killed
     return folder
 
 

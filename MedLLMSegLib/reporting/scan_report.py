@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
-from MedLLMSegLib.core.safe_files import atomic_write, make_folder, write_text
+from MedLLMSegLib.core.safe_files import atomic_write, make_folder, remove_leftovers, write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
@@ -67,6 +67,7 @@ def write_report(
             f'The segmentation does not lie on the grid of "{volume.name}"; segment the scan again.'
         )
     folder = make_folder(folder)
+    remove_leftovers(folder)
     figures = _write_pictures(volume, segmentation, folder)
     return write_text(folder / "report.html", _page(volume, segmentation, figures, command))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.processor import processor_model
-from MedLLMSegLib.core.safe_files import check_writable
+from MedLLMSegLib.core.safe_files import check_writable, remove_leftovers, temporary_path
 from MedLLMSegLib.core.types import Json
 
 FP32, BF16 = "fp32", "bf16"
@@ -78,7 +77,7 @@ def keep(precision: Precision, sha256: str) -> Precision:
 
 def _write_first(path: Path, precision: Precision, sha256: str) -> Precision:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{secrets.token_hex(6)}"
+    temporary = temporary_path(path.parent)
     try:
         text = json.dumps(asdict(precision) | {"key": _key(sha256)}, indent=1)
         temporary.write_text(text, encoding="utf-8")
@@ -91,6 +90,7 @@ def _write_first(path: Path, precision: Precision, sha256: str) -> Precision:
             os.replace(temporary, path)  # over a damaged file, or on a disk without links
     finally:
         temporary.unlink(missing_ok=True)
+        remove_leftovers(path.parent)
     return precision
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import atomic_write, write_text
+from MedLLMSegLib.core.safe_files import atomic_write, remove_leftovers, write_text
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 
 DESCRIPTION_FIELDS = (
@@ -122,6 +122,7 @@ def write_plan(folder: Path, plan: dict) -> None:
     An entry that an older version did not write yet makes no difference here; `plan_to_resume`
     checks that it has its default.
     """
+    remove_leftovers(folder)
     path, text = folder / PLAN, json.dumps(plan, indent=1)
     if (
         path.exists()

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from MedLLMSegLib.core.safe_files import atomic_write, write_error
+from MedLLMSegLib.core.safe_files import atomic_write, remove_leftovers, write_error
 
 PALETTE = (
     "#e69f00",
@@ -30,6 +30,7 @@ class Watcher:
 
     def __init__(self, output, title: str = "training"):
         self.output, self.title, self.written = Path(output), title, 0
+        remove_leftovers(self.output / "examples")
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:  # TensorBoard belongs to the extra [train]; the pictures do without it

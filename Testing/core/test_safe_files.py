@@ -1,14 +1,20 @@
 """A result file is complete or does not exist, and the reason is one sentence for the user."""
 
 import errno
+import os
+import time
 
 import pytest
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import (
+    OUTDATED_S,
+    TEMPORARY,
     atomic_write,
     check_writable,
     make_folder,
+    remove_leftovers,
+    temporary_path,
     write_error,
     write_text,
 )
@@ -93,3 +99,22 @@ def test_a_full_disk_is_named_where_nothing_else_is_known(
 ):
     monkeypatch.setattr("MedLLMSegLib.core.safe_files._free_mb", lambda folder: free_mb)
     assert sentence in str(write_error(tmp_path / "a.txt", raised))
+
+
+def test_what_a_killed_program_left_goes_after_an_hour(tmp_path):
+    old, young = temporary_path(tmp_path, ".nii.gz"), temporary_path(tmp_path, ".csv")
+    folder, growing = temporary_path(tmp_path), temporary_path(tmp_path)
+    for path in (old, young, folder / "a.txt", growing / "a.txt", tmp_path / ".theirs"):
+        write_text(path, "half")
+    hours_ago = time.time() - 2 * OUTDATED_S
+    for path in (old, folder / "a.txt", folder, growing, tmp_path / ".theirs"):
+        os.utime(path, (hours_ago, hours_ago))
+    remove_leftovers(tmp_path)
+    assert names_in(tmp_path) == sorted([".theirs", young.name, growing.name])
+    remove_leftovers(tmp_path / "missing")
+
+
+def test_a_temporary_file_of_a_write_is_known_as_one(tmp_path):
+    with atomic_write(tmp_path / "a.txt") as temporary:
+        temporary.write_bytes(b"half")
+        assert temporary.name.startswith(TEMPORARY)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
 from MedLLMSegLib.diagnosis.heat_map_files import write_overlay
 from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel
 from MedLLMSegLib.diagnosis.predict import diagnose
@@ -51,6 +51,7 @@ def diagnose_cases(
     """
     if folder is not None:
         check_table(folder / TABLE)
+        remove_leftovers(folder)
     results = []
     for number, (images, name) in enumerate(zip(cases, result_names(cases), strict=True)):
         report = _case_report(progress, number)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
@@ -113,6 +113,8 @@ def results_in_progress(scan: Path, paths: OutputPaths) -> Iterator[None]:
     Where an error ends it, what is new is removed.
     """
     files = [*paths.files, *([paths.report] if paths.report else [])]
+    for folder in {path.parent for path in paths.files}:
+        remove_leftovers(folder)
     new = [path for path in files if not path.exists()]
     earlier = read_record(paths.record) if paths.record else {}
     is_new_record = paths.record is not None and not paths.record.exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.io.volume_files import RECORD_SUFFIX, load_volume, save_segmentation, save_volume
@@ -149,6 +149,7 @@ def segment_files(
     scan, stage, fraction of this scan).
     """
     _check_table(folder / TABLE)
+    remove_leftovers(folder)
     results = []
     for number, (scan, name) in enumerate(zip(scans, unique_names(scans), strict=True)):
         paths = paths_in_folder(name, folder, options)
