@@ -158,7 +158,8 @@ def list_models(
 
 
 def _bundles_in(folder: Path) -> list[Path]:
-    return [path.parent.parent for path in sorted(folder.glob(f"*/{METADATA}"))]
+    # what begins with a dot is an unfinished bundle that a killed program left
+    return [path.parent.parent for path in sorted(folder.glob(f"[!.]*/{METADATA}"))]
 
 
 def find_model(name: PathLike, kind: str | None = "segmenter") -> ModelEntry:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError, list_models
+from MedLLMSegLib.core.safe_files import temporary_path
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, find_model, model_entry
 from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import ExtraInputs, extra_inputs_of
@@ -35,6 +36,12 @@ def test_the_users_own_models_are_listed_and_found_by_id(cache, tmp_path):
         assert not entry.accept_licence
     with pytest.raises(UserError, match="hippocampus-t1, mine"):
         find_model("spleen")
+
+
+def test_a_bundle_that_a_killed_program_left_unfinished_is_not_listed(cache):
+    about = {**ABOUT, "id": "half"}
+    write_bundle(temporary_path(cache / "models"), about, {}, "card", "licence")
+    assert "half" not in [entry.id for entry in list_models()]
 
 
 def test_a_users_model_cannot_take_a_shipped_ones_place(cache):
