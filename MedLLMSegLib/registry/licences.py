@@ -6,6 +6,7 @@ import json
 from datetime import date
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.file_lock import locked
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json, PathLike
@@ -13,6 +14,7 @@ from MedLLMSegLib.core.types import Json, PathLike
 from .catalogue import LICENCE, ModelEntry, find_model
 
 ACCEPTED = "accepted-licences.json"  # in the cache folder
+LOCK = "accepted-licences.lock"
 
 
 def licence_text(entry: ModelEntry) -> str:
@@ -42,8 +44,10 @@ def accept_licence(entry: ModelEntry | PathLike) -> None:
     if not isinstance(entry, ModelEntry):
         entry = find_model(entry, None)
     acceptance = {"licence": entry.licence, "date": date.today().isoformat()}
-    accepted = {**_accepted_licences(), entry.id: acceptance}
-    write_text(cache_dir() / ACCEPTED, json.dumps(accepted, indent=1, ensure_ascii=False) + "\n")
+    with locked(cache_dir() / LOCK):  # another Slicer may accept another licence at this moment
+        accepted = {**_accepted_licences(), entry.id: acceptance}
+        text = json.dumps(accepted, indent=1, ensure_ascii=False) + "\n"
+        write_text(cache_dir() / ACCEPTED, text)
 
 
 def require_licence(entry: ModelEntry) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import lzma
 import re
-import secrets
 import shutil
 import struct
 import zipfile
@@ -21,8 +20,14 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TypeAlias
 
 from MedLLMSegLib.core.errors import UserError, error_in_short, in_short
+from MedLLMSegLib.core.file_lock import locked
 from MedLLMSegLib.core.places import user_models_dir
-from MedLLMSegLib.core.safe_files import make_folder, write_error
+from MedLLMSegLib.core.safe_files import (
+    make_folder,
+    remove_leftovers,
+    temporary_path,
+    write_error,
+)
 from MedLLMSegLib.core.types import Json, PathLike
 
 from .catalogue import (
@@ -41,6 +46,7 @@ from .catalogue import (
 from .classifier_config import ClassifierConfig
 from .network_config import NetworkConfig
 
+LOCK = "models.lock"  # in the cache folder: held while a model takes its id
 NEEDED = (METADATA, WEIGHTS, LICENCE)
 OPTIONAL = (INFERENCE, CARD)
 LARGEST_BYTES = 8e9  # of the weights
@@ -66,20 +72,22 @@ def import_model(source: PathLike, rename: bool = False) -> ModelEntry:
     """
     folder = make_folder(user_models_dir())
     # Next to the folder, not in it: an incomplete model is never listed.
-    scratch = folder.parent / f".{secrets.token_hex(6)}"
+    scratch = temporary_path(folder.parent)
     try:
         with _opened(Path(source).expanduser()) as open_file:
             _copy_bundle(open_file, scratch, source)
         entry = verify_model(scratch)
-        model_id = _id_for(entry.id, source, rename)
-        title = _title_for(entry.title, model_id)
-        if (model_id, title) != (entry.id, entry.title):
-            _write_names(scratch, model_id, title)
-        scratch.replace(folder / model_id)
+        with locked(folder.parent / LOCK):  # another Slicer may import at this moment
+            model_id = _id_for(entry.id, source, rename)
+            title = _title_for(entry.title, model_id)
+            if (model_id, title) != (entry.id, entry.title):
+                _write_names(scratch, model_id, title)
+            scratch.replace(folder / model_id)
     except OSError as error:
         raise write_error(folder, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        remove_leftovers(folder.parent)  # of imports that were killed
     return model_entry(folder / model_id)
 
 

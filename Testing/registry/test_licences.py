@@ -1,11 +1,14 @@
 """A licence that is not permissive is accepted before the first use of its model."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from MedLLMSegLib import UserError, accept_licence, load_model
 from MedLLMSegLib.cli import main as cli
+from MedLLMSegLib.registry import licences
 from MedLLMSegLib.registry.bundle import write_bundle
 from MedLLMSegLib.registry.catalogue import find_model, model_entry
 from MedLLMSegLib.registry.licences import ACCEPTED, licence_accepted
@@ -65,3 +68,21 @@ def test_a_licence_that_cannot_be_read_is_named(cache):
     (folder / "LICENSE").unlink()
     assert cli.main(["models", "--accept", "strict"]) == 2
     assert not licence_accepted(model_entry(folder))
+
+
+def test_two_slicers_that_accept_at_once_lose_nothing(cache, monkeypatch):
+    names = ["one", "two", "three"]
+    for name in names:
+        about = {**ABOUT, **STRICT, "id": name}
+        write_bundle(cache / "models" / name, about, {}, "card", "licence")
+    read = licences._accepted_licences
+
+    def read_slowly():
+        accepted = read()
+        time.sleep(0.05)  # the others read the same meanwhile
+        return accepted
+
+    monkeypatch.setattr(licences, "_accepted_licences", read_slowly)
+    with ThreadPoolExecutor(len(names)) as slicers:
+        list(slicers.map(accept_licence, [find_model(name) for name in names]))
+    assert set(json.loads((cache / ACCEPTED).read_text())) == set(names)

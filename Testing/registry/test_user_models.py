@@ -4,13 +4,18 @@ never happen to the disk.
 
 import hashlib
 import json
+import os
 import shutil
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from MedLLMSegLib import UserError, list_models
+from MedLLMSegLib.core.safe_files import OUTDATED_S, temporary_path
+from MedLLMSegLib.registry import user_models
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, model_entry
 from MedLLMSegLib.registry.licences import licence_text
 from MedLLMSegLib.registry.user_models import (
@@ -220,6 +225,29 @@ def test_a_copy_is_told_from_its_original_by_its_title(bundle, tmp_path):
     assert again.title == "MINE (theirs)"
     assert model_entry(again.folder).title == "MINE (theirs)"
     assert import_model(write_bundle(tmp_path / "new", "new", title="New")).title == "New"
+
+
+def test_two_slicers_that_import_at_once_get_a_model_each(bundle, monkeypatch):
+    choose = user_models._title_for
+
+    def choose_slowly(title, model_id):
+        chosen = choose(title, model_id)
+        time.sleep(0.05)  # the others choose the same meanwhile
+        return chosen
+
+    monkeypatch.setattr(user_models, "_title_for", choose_slowly)
+    with ThreadPoolExecutor(3) as slicers:
+        entries = list(slicers.map(lambda _n: import_model(bundle, rename=True), range(3)))
+    assert len({entry.id for entry in entries}) == len({entry.title for entry in entries}) == 3
+
+
+def test_an_import_removes_what_a_killed_one_left(bundle, cache):
+    left = temporary_path(cache)
+    shutil.copytree(bundle, left)
+    for path in (*left.rglob("*"), left):
+        os.utime(path, (time.time() - 2 * OUTDATED_S,) * 2)
+    import_model(bundle)
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("name", ["../up", ".hidden", "a/b", "a b", "", "x" * 200])
