@@ -188,8 +188,11 @@ def _open_log(path: PathLike | None) -> BinaryIO | None:
     try:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        too_long = path.exists() and path.stat().st_size > LOG_BYTES
-        return path.open("wb" if too_long else "ab")
+        # Always for appending: another Slicer's worker writes into the same file.
+        log = path.open("ab")
+        if log.tell() > LOG_BYTES:
+            log.truncate(0)
+        return log
     except OSError as error:  # a worker without a log still works
         logger.warning("the worker's log cannot be written: %s", error)
         return None

@@ -8,8 +8,22 @@ import time
 
 import pytest
 
+from MedLLMSegLib.worker import process
 from MedLLMSegLib.worker.process import own_environment
 from Testing.helpers.worker_owner import LINUX, ROOT, STAND_IN, cancelled_in, gone, lives
+
+
+def test_a_log_that_begins_anew_loses_nothing_that_another_slicer_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "LOG_BYTES", 20)
+    path = tmp_path / "worker.log"
+    with process._open_log(path) as other:
+        other.write(b"a line of the other, before\n")
+        other.flush()
+        with process._open_log(path) as own:
+            other.write(b"a line of the other, after\n")
+            other.flush()
+            own.write(b"our own line\n")
+    assert path.read_text() == "a line of the other, after\nour own line\n"
 
 
 @LINUX
