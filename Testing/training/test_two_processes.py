@@ -89,3 +89,13 @@ def test_two_processes_make_the_model_of_one(runs):
         assert [row[key] for row in two if key in row] == pytest.approx(values, abs=2e-3)
     assert (runs.two / "command/bundle/models").is_dir()
     assert not (runs.two / "command/prepared").exists()
+
+
+def test_copies_of_scans_go_also_after_a_kill_between_the_model_and_them(runs, monkeypatch):
+    monkeypatch.setattr(session, "IN_MEMORY_VOXELS", 0)
+    copies = runs.one / "command" / "prepared" / "train"
+    copies.mkdir(parents=True)
+    (copies / "case0-image.npy").write_bytes(b"half")
+    data = str(runs.one.parent / "data")
+    assert cli.main([*COMMAND, "--data", data, "--output", str(runs.one / "command")]) == 0
+    assert not copies.parent.exists()

@@ -83,17 +83,19 @@ def train_model(
         say(f"goes on at step {trainer.state.step} of {trainer.config.steps}")
     trainer.run(report)
     bundle = output / "bundle"
-    if not fabric.is_global_zero or is_exported(output, bundle):
+    if not fabric.is_global_zero:
         return bundle
-    calibrate(
-        output,
-        network,
-        val,
-        fabric.device,
-        TrainConfig.from_dict(about["train"]).predict_window,
-        report,
-    )
-    export_bundle(output, bundle)
+    if not is_exported(output, bundle):
+        calibrate(
+            output,
+            network,
+            val,
+            fabric.device,
+            TrainConfig.from_dict(about["train"]).predict_window,
+            report,
+        )
+        export_bundle(output, bundle)
+    # Also after a run that was killed between the export and this.
     if cache:  # gigabytes of copies of patients' scans
         shutil.rmtree(cache, ignore_errors=True)
     return bundle
