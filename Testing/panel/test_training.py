@@ -112,6 +112,20 @@ def test_what_an_earlier_session_kept_can_be_discarded(cache, make_panel):
     assert not (cache / "trainings" / "ct").exists()
 
 
+def test_what_a_killed_slicer_was_training_is_said_at_the_next_start(cache, make_panel, picture):
+    run = cache / "trainings" / "my-tumours" / "run"
+    run.mkdir(parents=True)
+    (run / "last.pt").write_bytes(b"half way")
+    (run.parent / "asked.json").write_text("{}")
+    panel = make_panel()
+    assert not panel.ui.trainCollapsibleButton.collapsed
+    assert "my-tumours" in panel.ui.trainStatusLabel.text
+    assert "Train goes on from there" in panel.ui.trainStatusLabel.text
+    picture(panel, "train-broken-off", "train")
+    press(panel.ui.discardButton)
+    assert "Discarded" in panel.ui.trainStatusLabel.text
+
+
 @pytest.mark.parametrize("collecting", [True, False])
 def test_closing_the_scene_ends_only_a_training_that_still_needs_it(
     panel, logic, pairs, collecting

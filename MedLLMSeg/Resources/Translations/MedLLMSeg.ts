@@ -1705,6 +1705,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
+        <source>Not finished, but saved: {names}. With the same pairs, name and settings, Train goes on from there. Until then copies of the scans are kept (Discard removes them).</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
         <source>Nothing (new weights)</source>
         <translation type="unfinished"></translation>
     </message>

@@ -81,6 +81,23 @@ def unfinished() -> tuple[str, ...]:
     return tuple(sorted(path.name for path in _trainings().glob("*") if path.is_dir()))
 
 
+def broken_off() -> tuple[str, ...]:
+    """The ids of the trainings that can go on from what they saved, and that no Slicer is running:
+    the user cancelled them, or they, their Slicer or the computer stopped.
+    """
+    return tuple(name for name in unfinished() if _can_go_on(_trainings() / name))
+
+
+def _can_go_on(folder: Path) -> bool:
+    if not ((folder / RUN / SAVED).exists() and (folder / IDENTITY).exists()):
+        return False
+    try:
+        with _lock(folder) as locked:
+            return locked
+    except UserError:  # a cache that may only be read
+        return False
+
+
 def discard() -> None:
     """Remove all kept trainings, with their copies of scans; those that are running stay."""
     for name in unfinished():
@@ -113,5 +130,7 @@ def resume_or_reset(folder: Path, identity: dict) -> None:
     """
     path, text = folder / IDENTITY, json.dumps(identity, indent=1, sort_keys=True)
     if not path.is_file() or path.read_bytes() != text.encode("utf-8"):
+        # First: of a run that is half removed when Slicer is killed, nothing may be said to go on.
+        path.unlink(missing_ok=True)
         shutil.rmtree(folder / RUN, ignore_errors=True)
     write_text(path, text)

@@ -6,7 +6,11 @@ import qt
 import slicer
 
 from MedLLMSegLib.slicer_bridge.install import licence_consent
-from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import discard, unfinished
+from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import (
+    broken_off,
+    discard,
+    unfinished,
+)
 from MedLLMSegLib.slicer_bridge.presenter.train_view import (
     discard_question,
     discarded_text,
@@ -52,6 +56,8 @@ class TrainSection(JobSection):
         ui.discardButton.connect("clicked(bool)", self.onDiscard)
         ui.trainButton.connect("clicked(bool)", self.onButton)
         ui.pairTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
+        if broken_off():  # the section says how they go on
+            ui.trainCollapsibleButton.collapsed = False
 
     def update(self) -> None:
         """Update the state from the selected nodes and those that are gone."""
@@ -151,7 +157,7 @@ class TrainSection(JobSection):
 
     def refresh(self) -> None:
         """Read the list of unfinished trainings again."""
-        self.widget.change(unfinished=unfinished())
+        self.widget.change(unfinished=unfinished(), broken_off=broken_off())
 
     def onDiscard(self) -> None:
         if slicer.util.confirmOkCancelDisplay(

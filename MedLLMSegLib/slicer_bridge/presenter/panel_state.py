@@ -64,7 +64,7 @@ class Panel:
     pairs: names of (volume, segmentation) to train on. pair_chosen: two nodes are selected that can
         be added. pair_selected: a row of the table is selected.
     history: rows of a training's history.json. unfinished: ids of trainings that can be resumed,
-        with copies of their scans.
+        with copies of their scans. broken_off: those that were saved and that nobody is running.
 
     Of the diagnosis:
     classifiers: `ModelChoice`s. classifier: the chosen one's id. extra_inputs: what it takes
@@ -118,6 +118,7 @@ class Panel:
     train_failed: bool = False
     history: tuple[dict, ...] = ()
     unfinished: tuple[str, ...] = ()
+    broken_off: tuple[str, ...] = ()
     classifiers: tuple = ()
     classifier: str = ""
     extra_inputs: ExtraInputs = NO_EXTRA_INPUTS

@@ -94,6 +94,14 @@ def discarded_text(left: Sequence[str]) -> str:
     )
 
 
+def broken_off_text(names: Sequence[str]) -> str:
+    """What is said of trainings that an earlier session did not finish, and how they go on."""
+    return _(
+        "Not finished, but saved: {names}. With the same pairs, name and settings, Train goes on"
+        " from there. Until then copies of the scans are kept (Discard removes them)."
+    ).format(names=", ".join(names))
+
+
 def train_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     active = panel.task == "train" and panel.state in BUSY
@@ -196,6 +204,8 @@ def _message(panel: Panel, active: bool) -> tuple[str, str | None]:
         texts = (step, time_left(panel.seconds_left), history_text(panel.history))
         return ", ".join(filter(None, texts)), None
     figures = history_text(panel.history)
+    if not panel.train_message and panel.broken_off:
+        return broken_off_text(panel.broken_off), "ask"
     text = panel.train_message
     if text and figures:
         text = f"{text.rstrip('.')} ({figures})."

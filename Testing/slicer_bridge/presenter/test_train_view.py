@@ -100,5 +100,15 @@ def test_what_is_kept_of_trainings_can_be_discarded_when_nothing_runs():
         assert not widget_properties(panel, "discardButton").visible
 
 
+def test_a_training_that_was_broken_off_says_how_it_goes_on():
+    kept = replace(TRAINABLE, unfinished=("x", "y"), broken_off=("x",))
+    text = widget_properties(kept, "trainStatusLabel").text
+    assert "saved: x." in text
+    assert "Train goes on from there" in text
+    assert "copies of the scans" in text
+    later = replace(kept, train_message="The training failed.")
+    assert "saved: x." not in widget_properties(later, "trainStatusLabel").text
+
+
 def test_a_training_can_start_from_every_model_or_nothing():
     assert [row[0] for row in view(READY).starts] == ["hippocampus-t1", None]

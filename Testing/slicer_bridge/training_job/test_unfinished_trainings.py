@@ -13,7 +13,14 @@ import slicer
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
-from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import SAVED, discard, unfinished
+from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import (
+    IDENTITY,
+    SAVED,
+    broken_off,
+    discard,
+    resume_or_reset,
+    unfinished,
+)
 from Testing.helpers.training_jobs import (
     MOVED,
     train,
@@ -70,6 +77,35 @@ def test_the_same_training_goes_on_from_where_it_was_saved(add_pair, logic, clie
     assert not list(
         (cache / "trainings").glob("*/")
     )  # nothing of the scans is left when there is a model
+
+
+def test_a_training_is_broken_off_when_it_was_saved_and_nobody_runs_it(
+    add_pair, logic, client, cache
+):
+    pairs = [add_pair(n) for n in range(2)]
+    begin_and_break_off(logic, client, pairs)
+    assert broken_off() == ("x",)
+    client.hold = "segment"
+    job = logic.trainAsync(pairs, "x")
+    take_along(logic, job, in_stage("segment"))
+    assert unfinished() == ("x",)
+    assert broken_off() == ()  # it is going on
+    client.hold = None
+    take_along(logic, job)
+    assert broken_off() == ()
+
+
+def test_a_run_that_is_half_removed_when_slicer_is_killed_is_none(tmp_path, monkeypatch):
+    resume_or_reset(tmp_path, {"minutes": 1})
+    (tmp_path / "run").mkdir()
+
+    def killed(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        resume_or_reset(tmp_path, {"minutes": 2})
+    assert not (tmp_path / IDENTITY).exists()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such permissions")
