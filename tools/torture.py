@@ -5,6 +5,11 @@
 Each case runs in a child process with 2 GB of memory and 10 s of processor time. A case is made
 from its kind, seed and number alone, so that `--kind K --seed S --case N` runs it again. The files
 of each fault are left in the folder of --keep. Exit code 1 if there was a fault.
+
+    python tools/torture.py --kill batch --kill training [--count 50] [--minutes 60] [--seed 0]
+
+kills these jobs with signal 9, each so many times in another moment, and sees that nothing is lost
+or half-written, and that the same job goes on and ends well (Testing/torture/kills.py).
 """
 
 import argparse
@@ -24,6 +29,9 @@ from Testing.torture.pool import (  # noqa: E402 (the line above finds it)
     run_cases,
 )
 
+KILLED = ("batch", "training", "import", "worker", "two")
+KILLS = 50
+
 
 def printed(tallies: dict[str, Tally]) -> str:
     """A table of how the cases ended."""
@@ -39,6 +47,18 @@ def printed(tallies: dict[str, Tally]) -> str:
     return "\n".join(lines)
 
 
+def kill_jobs(names: list[str], count: int, seed: int, minutes: float) -> int:
+    """Kill jobs and print the counts; returns the exit code."""
+    from Testing.torture.kill_tally import KillTally, table
+    from Testing.torture.kills import torture  # it imports torch
+
+    tallies: list[KillTally] = []
+    for tally in torture(names, count, seed, minutes):
+        tallies.append(tally)
+        print(table(tallies), *tally.faults[:20], sep="\n", flush=True)
+    return 1 if any(tally.faults for tally in tallies) else 0
+
+
 def main() -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -48,8 +68,18 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=KIND_NAMES, help="default: all")
     parser.add_argument("--case", type=int, help="this case only, of one kind")
     parser.add_argument("--keep", type=Path, default=ROOT / "build" / "torture")
+    parser.add_argument(
+        "--kill",
+        action="append",
+        choices=(*KILLED, "all"),
+        help="kill these jobs in place of damaging files; two: processes on one cache",
+    )
     args = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if args.seed is None else args.seed
+    if args.kill:
+        names = [name for name in KILLED if name in args.kill or "all" in args.kill]
+        print(f"seed {seed}, killed: {', '.join(names)}", flush=True)
+        return kill_jobs(names, args.count or KILLS, seed, args.minutes)
     kinds = args.kind or list(KIND_NAMES)
     print(f"seed {seed}, kinds {', '.join(kinds)}", flush=True)
     if args.case is not None:
