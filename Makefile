@@ -58,7 +58,7 @@ mutants: $(VENV)/.test ## change the program in many small ways and list the cha
 translations: $(VENV)/.test ## write the template of the panel's texts for translators
 	$(BIN)/python tools/translation_template.py
 
-torture: $(VENV)/.test ## damage files of every kind for an hour; TORTURE_ARGS="--minutes 5 --kind nifti --seed 0"
+torture: $(VENV)/.test ## damage files of every kind for an hour; TORTURE_ARGS="--minutes 5 --kind nifti --seed 0", or "--kill all"
 	$(BIN)/python tools/torture.py $(TORTURE_ARGS)
 
 weight: $(VENV)/.demo ## what the repository weighs with its history, against what it may weigh
