@@ -60,18 +60,18 @@ class MedLLMSeg(ScriptedLoadableModule):
         self.parent.dependencies = []  # PyTorchUtils is asked for when it is needed
         self.parent.contributors = ["MedLLMSeg contributors"]
         self.parent.helpText = _(
-            "Outlines anatomy in medical scans, such as both hippocampi in a T1 MRI of the head,"
-            " with vision transformers that hold a frozen block of a pretrained language model. The"
-            " list of models says which structures, in which kind of scan, and how well; others can"
-            " be imported, or trained here. See the <a"
+            "Outlines anatomy in medical scans, such as the structures of the brain in MR of any"
+            " contrast, with vision transformers that hold a frozen block of a pretrained language"
+            " model. The list of models says which structures, in which kind of scan, and how"
+            " well; others can be imported, or trained here. See the <a"
             ' href="https://github.com/medllmseg/SlicerMedLLMSeg">documentation</a>. For research'
             " use only; it is not a medical device."
         )
         self.parent.acknowledgementText = _(
-            "hippocampus-t1 was trained on the Medical Segmentation Decathlon (Vanderbilt"
-            " University Medical Center) and on label maps of SynthSeg; the card in each model's"
-            " folder names its data. The language-model block is a layer of SmolLM2 by Hugging"
-            " Face."
+            "brain-mr was trained on label maps of SynthSeg, hippocampus-t1 on the Medical"
+            " Segmentation Decathlon (Vanderbilt University Medical Center); the card in each"
+            " model's folder names its data. The language-model block is a layer of SmolLM2 by"
+            " Hugging Face."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
 

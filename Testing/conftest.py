@@ -48,3 +48,14 @@ def temporary_cache():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDLLMSEG_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def brain_of_any_shape(monkeypatch):
+    """What an untrained network finds does not lie as in a head, and the network is unsure of it;
+    it is not refused for that.
+    """
+    from MedLLMSegLib.segmentation import brain_checks
+
+    monkeypatch.setattr(brain_checks, "MOST_OUT_OF_PLACE", float("inf"))
+    monkeypatch.setattr(brain_checks, "LEAST_MEDIAN_CERTAINTY", 0.0)

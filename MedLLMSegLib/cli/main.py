@@ -31,11 +31,11 @@ LOG_BYTES = 2_000_000  # a longer log becomes the previous one, of which one is 
 logger = logging.getLogger("medllmseg")
 
 EXAMPLES = """examples:
-  medllmseg segment head.nii.gz --output hippocampi.seg.nrrd
+  medllmseg segment head.nii.gz --output brain.seg.nrrd
       one scan, a segmentation for 3D Slicer
   medllmseg segment scans/ --output results/ --report
       a folder of scans, with pictures
-  medllmseg segment crop.nii.gz --side right --output crop_seg.nii.gz
+  medllmseg segment crop.nii.gz --model hippocampus-t1 --side right --output crop_seg.nii.gz
   medllmseg diagnose chest.dcm --output results/
       probabilities, and where they come from
   medllmseg models

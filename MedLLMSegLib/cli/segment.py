@@ -20,9 +20,9 @@ from .common_options import (
 from .printed_results import print_results
 from .terminal.terminal_progress import ScanBar
 
-EPILOG = """label values (hippocampus-t1): 1 left anterior, 2 left posterior, 3 right anterior,
-4 right posterior;
-on a crop around one hippocampus without --side: 1 anterior, 2 posterior;
+EPILOG = """label values (brain-mr): FreeSurfer's numbers, such as 17 left and 53 right hippocampus;
+hippocampus-t1: 1 left anterior, 2 left posterior, 3 right anterior, 4 right posterior, on a crop
+around one hippocampus without --side: 1 anterior, 2 posterior;
 of other models: in the order that `medllmseg models` lists their structures.
 
 A folder as output gets NAME.seg.nrrd (3D Slicer), NAME.nii.gz (label map) and NAME.medllmseg.json

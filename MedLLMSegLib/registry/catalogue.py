@@ -21,7 +21,7 @@ from MedLLMSegLib.core.types import Json, PathLike
 
 # Where no model is named: to outline, to fine-tune, to diagnose.
 DEFAULT_SEGMENTER, DEFAULT_START, DEFAULT_CLASSIFIER = (
-    "hippocampus-t1",
+    "brain-mr",
     "hippocampus-t1",
     "cxr-pneumonia",
 )

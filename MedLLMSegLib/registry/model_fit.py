@@ -82,13 +82,15 @@ class Fit:
 def best_fit(scan: ScanFacts, entries: Sequence[ModelEntry], chosen: str = "") -> Fit | None:
     """The model that suits a scan best; None where too little is known to tell.
 
-    chosen: the id of the model that is preferred where several suit as well.
+    chosen: the id of the model that is preferred where several suit as well; else the one with the
+    most structures is.
     """
     fits = [fit for fit in (fit_of(scan, entry) for entry in entries) if fit.points is not None]
     if not fits:
         return None
     most = max(fit.points or 0 for fit in fits)
     best = [fit for fit in fits if fit.points == most]
+    best.sort(key=lambda fit: len(fit.entry.structures), reverse=True)
     is_only_one = len(fits) == 1 and bool(fits[0].modality[0])
     if most < ENOUGH and not is_only_one:
         return None
@@ -104,15 +106,17 @@ def fit_of(scan: ScanFacts, entry: ModelEntry) -> Fit:
     metadata = _metadata(entry)
     model_words = words_of(entry.title, entry.modality, *entry.structures)
     regions = _shared(scan.words, model_words, REGIONS)
-    contrasts = _shared(scan.words, model_words, CONTRASTS)
+    takes_any = "any" in model_words  # contrast, resolution and size of a head
+    known_contrasts = scan.words if takes_any else model_words
+    contrasts = _shared(scan.words, known_contrasts, CONTRASTS)
     if regions is None or contrasts is None:
         table = REGIONS if regions is None else CONTRASTS
         pair = [", ".join(sorted(stands_for(w, table))) for w in (scan.words, model_words)]
         return Fit(entry, None, other=(pair[0], pair[1]))
     is_cine = "cine" in model_words
     same_modality = bool(modality) and modality == needed
-    shape, slices_mm = _shape_points(scan, metadata)
-    size = _size_points(scan, metadata)
+    shape, slices_mm = (1, None) if takes_any else _shape_points(scan, metadata)
+    size = int(_is_head(scan)) if takes_any else _size_points(scan, metadata)
     points = same_modality + 2 * len(contrasts) + 3 * len(regions) + shape + size
     points += (2 if is_cine else -1) if scan.is_series else 0
     return Fit(
@@ -160,15 +164,19 @@ def _size_points(scan: ScanFacts, metadata: Json) -> int:
     if not min(scan.size_mm):
         return 0
     if metadata.get("anatomy"):  # it takes a whole head, or a crop around the organ
-        low, high = HEAD_MM
-        is_head = low <= min(scan.size_mm) and max(scan.size_mm) <= high
-        return 1 if is_head or max(scan.size_mm) <= CROP_MM else 0
+        return 1 if _is_head(scan) or max(scan.size_mm) <= CROP_MM else 0
     fingerprint = metadata.get("fingerprint")
     trained_mm = fingerprint.get("size_mm") if isinstance(fingerprint, dict) else None
     if not isinstance(trained_mm, list):
         return 0
     pairs = zip(sorted(scan.size_mm), sorted(trained_mm), strict=False)
     return -1 if any(own < trained / 2 for own, trained in pairs) else 0
+
+
+def _is_head(scan: ScanFacts) -> bool:
+    """Whether it is as large as a whole head."""
+    low, high = HEAD_MM
+    return low <= min(scan.size_mm) and max(scan.size_mm) <= high
 
 
 def _metadata(entry: ModelEntry) -> Json:

@@ -26,19 +26,22 @@ def expected_dice(confidence: Mapping[int, float], lines: DiceLines) -> dict[int
     }
 
 
-def fit_line(confidence: Sequence[float], dice: Sequence[float]) -> Line | None:
-    """The least-squares line through (n,) pairs; None for fewer than `FEWEST_POINTS`.
+def fit_lines(points: Mapping[int, Sequence[tuple[float, float]]]) -> dict[int, Line]:
+    """Lines from confidence to Dice by least squares, one for each key: all as steep, each through
+    the mean of its own points.
 
-    A line that falls would call a doubtful outline the better one; then the mean Dice stands for
-    every confidence.
+    points: key -> (confidence, Dice) of each image; keys with fewer than `FEWEST_POINTS` get none.
+    One image set varies too little for a slope of each structure's own. A line that falls would
+    call a doubtful outline the better one; then the mean Dice stands for every confidence.
     """
-    if len(confidence) < FEWEST_POINTS:
-        return None
-    if np.ptp(confidence) > 0:
-        slope, start = np.polyfit(confidence, dice, 1)
-        if slope > 0:
-            return float(start), float(slope)
-    return float(np.mean(dice)), 0.0
+    arrays = {key: np.array(pairs) for key, pairs in points.items() if len(pairs) >= FEWEST_POINTS}
+    if not arrays:
+        return {}
+    apart = np.concatenate([pairs - pairs.mean(axis=0) for pairs in arrays.values()])  # (n, 2)
+    spread = float((apart[:, 0] ** 2).sum())
+    slope = max(0.0, float((apart[:, 0] * apart[:, 1]).sum()) / spread) if spread > 0 else 0.0
+    means = {key: pairs.mean(axis=0) for key, pairs in arrays.items()}
+    return {key: (float(dice - slope * sure), slope) for key, (sure, dice) in means.items()}
 
 
 def read_lines(metadata: Json) -> dict[int, Line]:

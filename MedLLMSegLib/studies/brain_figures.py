@@ -41,7 +41,7 @@ from MedLLMSegLib.data.csv_file import read_csv
 from MedLLMSegLib.evaluation.brain_numbers import to_freesurfer
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.metrics.overlap import dice
-from MedLLMSegLib.segmentation.expected_dice import Line, fit_line
+from MedLLMSegLib.segmentation.expected_dice import fit_lines
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 from MedLLMSegLib.segmentation.pipeline import segment
 from MedLLMSegLib.training.synthesis.head_maps import RIGHT, label_map_file, load_head_map
@@ -111,7 +111,12 @@ def measured(scan: Scan, segment_scan: SegmentScan) -> Json:
     """Volumes, confidences and, with labels, Dice and the sides of one scan."""
     volume, truth = scan.read()
     began = time.process_time()
-    result = segment_scan(volume, scan.resolution_mm)
+    try:
+        result = segment_scan(volume, scan.resolution_mm)
+    except UserError as error:  # counts as nothing found
+        numbers = () if truth is None else np.unique(truth[truth > 0]).tolist()
+        zeros = dict.fromkeys(numbers, 0.0)
+        return {"person": scan.person, "refused": str(error), "dice": zeros, "volumes_ml": {}}
     seconds = time.process_time() - began
     found, voxel_ml = result.labels.array, float(result.labels.grid.voxel_ml)
     row: Json = {
@@ -198,9 +203,9 @@ def oasis_scans(folder: Path) -> Iterator[Scan]:
 
 def _bias(array: Array) -> Array:
     """A smooth field from 0.6 to 1.4 along the diagonal."""
-    ramps = np.ix_(*(np.linspace(-1, 1, n, dtype=np.float32) for n in array.shape))
-    field: Array = 1 + 0.4 * sum(ramps) / 3
-    return array * field
+    k, j, i = np.ix_(*(np.linspace(-1, 1, n, dtype=np.float32) for n in array.shape))
+    biased: Array = array * (1 + 0.4 * (k + j + i) / 3)
+    return biased
 
 
 def _of_range(array: Array) -> tuple[Array, float]:
@@ -300,17 +305,15 @@ def calibration(rows: Sequence[Json]) -> Json:
     Structures that were found and are there count.
     """
     chosen = [row for row in rows if row["scan"].startswith("val/")]
-    lines: dict[int, Line] = {}
-    for numbers in brain_label_table()[1:]:
-        labels = dict.fromkeys(int(n) for n in numbers)
-        points = [
-            (row["confidence"][str(n)], row["dice"][str(n)])
-            for row in chosen
-            for n in labels
-            if str(n) in row["dice"] and math.isfinite(row["confidence"].get(str(n), math.nan))
-        ]
-        line = fit_line([c for c, _ in points], [d for _, d in points])
-        lines |= dict.fromkeys(labels, line) if line else {}
+    sides = {int(n): int(left) for left, right in brain_label_table()[1:] for n in (left, right)}
+    points: dict[int, list[tuple[float, float]]] = {left: [] for left in sides.values()}
+    for row in chosen:
+        for number, left in sides.items():
+            dice, sure = (row[name].get(str(number), math.nan) for name in ("dice", "confidence"))
+            if math.isfinite(dice) and math.isfinite(sure):
+                points[left].append((sure, dice))
+    of_left = fit_lines(points)
+    lines = {number: of_left[left] for number, left in sides.items() if left in of_left}
     if not lines:
         raise UserError('There are too few rows of val heads; measure --only "val/*" first.')
     return {"temperature": 1.0, "dice_lines": lines, "dice_lines_images": len(chosen)}
@@ -377,7 +380,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     except (UserError, Cancelled, KeyboardInterrupt) as error:
         print(f"brain_figures: {error or 'stopped'}", file=sys.stderr)
         return 2
-    text = tables(rows)
+    text = tables(rows, model.dice_lines)
     write_text(options.output / TABLE, text)
     print(text)
     return 0

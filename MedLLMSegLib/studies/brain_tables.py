@@ -10,6 +10,7 @@ from MedLLMSegLib.anatomy.brain import BRAIN_STRUCTURES, BrainStructure
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.group_statistics import summarize
 from MedLLMSegLib.reporting.markdown import table as markdown_table
+from MedLLMSegLib.segmentation.expected_dice import DiceLines, expected_dice
 
 AS_IT_IS = "as it is"
 DEEP_KEYS = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala")
@@ -17,9 +18,9 @@ VENTRICLE_KEYS = ("lateral_ventricle", "inferior_lateral_ventricle")
 COMPARED_KEYS = ("lateral_ventricle", "hippocampus", "thalamus")  # their volumes, against hand
 
 
-def tables(rows: Sequence[Json]) -> str:
-    """All tables for which there are rows, as markdown."""
-    parts = [make(rows) for make in TABLES]
+def tables(rows: Sequence[Json], lines: DiceLines | None = None) -> str:
+    """All tables for which there are rows. lines: of the model, see `expected_dice`."""
+    parts = [*(make(rows) for make in TABLES), expectation_table(rows, lines or {})]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -175,6 +176,32 @@ def time_table(rows: Sequence[Json]) -> str:
         if (chosen := of_set(rows, name))
     ]
     return markdown_table(("set", "scans", "processor time, s (median)"), lines) if lines else ""
+
+
+def expectation_table(rows: Sequence[Json], lines: DiceLines) -> str:
+    """The Dice that the model expects against the one it has, over structures of images."""
+    found = []
+    for title, chosen, numbers in (
+        ("OASIS, by hand, 12 deep structures", of_set(rows, "oasis"), numbers_of(DEEP_KEYS)),
+        ("synthetic heads, all structures", of_set(rows, "synthetic"), list(lines)),
+    ):
+        pairs = [pair for row in chosen for pair in _expected_and_true(row, lines, numbers)]
+        if pairs:
+            expected, true = np.array(pairs).T
+            error = float(np.abs(expected - true).mean())
+            means = [f"{value:.3f}" for value in (expected.mean(), true.mean(), error)]
+            found.append([title, str(len(pairs)), *means])
+    header = ("Dice of", "structures of images", "expected", "found", "mean absolute difference")
+    return markdown_table(header, found) if found else ""
+
+
+def _expected_and_true(
+    row: Json, lines: DiceLines, numbers: Sequence[int]
+) -> list[tuple[float, float]]:
+    sure = {int(number): value for number, value in row.get("confidence", {}).items()}
+    expected = expected_dice({n: sure[n] for n in numbers if n in sure}, lines)
+    true = row.get("dice", {})
+    return [(value, true[str(n)]) for n, value in expected.items() if str(n) in true]
 
 
 TABLES: tuple[Callable[[Sequence[Json]], str], ...] = (

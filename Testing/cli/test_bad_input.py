@@ -105,7 +105,7 @@ SCANS = {
     "infinite": (lambda p: write(p / "inf.nii.gz", spoilt(np.inf)), "infinite"),
     "zero spacing": (lambda p: zero_spacing(p / "zero.nii.gz"), "voxel size"),
     "colour": (lambda p: colour(p / "colour.nrrd"), "colour"),
-    "no organ": (lambda p: write(p / "noise.nii.gz"), "No hippocampus was found"),
+    "no organ": (lambda p: write(p / "noise.nii.gz"), "No brain was found"),
     "wrong file type": (lambda p: text(p / "notes.docx"), "not a scan in a format"),
     "text called NIfTI": (lambda p: text(p / "fake.nii.gz"), "fake.nii.gz"),
     "empty file": (lambda p: text(p / "empty.nii.gz", ""), "empty"),

@@ -108,9 +108,8 @@ def test_a_mirrored_header_mirrors_the_sides(template, result, model):
 
 @pytest.mark.slow
 def test_the_command_line_writes_what_python_returns(tmp_path, result):
-    assert (
-        cli.main(["segment", str(template_path()), "--output", str(tmp_path / "o.seg.nrrd")]) == 0
-    )
+    options = ["--model", "hippocampus-t1", "--output", str(tmp_path / "o.seg.nrrd")]
+    assert cli.main(["segment", str(template_path()), *options]) == 0
     image = sitk.ReadImage(str(tmp_path / "o.seg.nrrd"))
     assert np.array_equal(sitk.GetArrayFromImage(image), result.labels.array)
     assert image.GetMetaData("Segment0_Name") == "Left hippocampus (anterior)"
@@ -176,6 +175,8 @@ def test_evaluate_on_crops_that_were_never_trained_on(tmp_path):
         cli.main(
             [
                 "evaluate",
+                "--model",
+                "hippocampus-t1",
                 "--data",
                 str(SHARED / "hippocampus"),
                 "--cases",
@@ -203,7 +204,7 @@ picks = [np.arange(512) * n // 512 for n in scan.array.shape]
 matrix = scan.ijk_to_ras.copy()
 matrix[:3, :3] *= np.array(scan.array.shape[::-1]) / 512
 large = Volume(scan.array[np.ix_(*picks)].astype(np.int16), matrix, "512 cubed")
-result = segment(large)
+result = segment(large, "hippocampus-t1")
 print(sum(result.volumes_ml.values()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2 ** 20)
 """
 

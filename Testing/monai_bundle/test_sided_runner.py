@@ -20,9 +20,11 @@ from MedLLMSegLib.training.synthesis.brain_bundle import BrainTraining, export_b
 from Testing.helpers.monai_runs import assert_same, by_monai, by_us
 from Testing.training.synthesis.test_train_brain import TINY
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:parsing config_file"
-)  # MONAI says at each run that it evaluates the file
+pytestmark = [
+    pytest.mark.usefixtures("brain_of_any_shape"),
+    # MONAI says at each run that it evaluates the file.
+    pytest.mark.filterwarnings("ignore:parsing config_file"),
+]
 
 NO_BLOCK = replace(TINY, llm=None)
 # Along R, A, S. No fractions of the network's 1 mm: halves make ties, which round-off decides.

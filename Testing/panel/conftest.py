@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from MedLLMSegLib.registry import catalogue
 from MedLLMSegLib.registry.licences import ACCEPTED
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -85,6 +86,8 @@ def module(application, slicer_scene, monkeypatch, said):
         return said["agrees"]
 
     monkeypatch.setattr(slicer, "mrmlScene", slicer_scene)
+    # The first of the stand-in's models below; MedLLMSeg.py reads it as it is imported.
+    monkeypatch.setattr(catalogue, "DEFAULT_SEGMENTER", "hippocampus-t1")
     clipboard = types.SimpleNamespace(setText=said["copied"].append)
     slicer.app = types.SimpleNamespace(
         clipboard=lambda: clipboard, connect=lambda signal, slot: said.update({signal: slot})

@@ -50,6 +50,7 @@ def test_pictures_before_a_run(panel, load, picture):
 
     picture(panel, "docs-start")
     load()
+    panel.parameters.model = "hippocampus-t1"  # whose licence is asked for
     press(panel.ui.segmentButton)
     picture(panel, "docs-licence")
     panel.cleanup()
@@ -61,7 +62,6 @@ def test_pictures_of_a_real_run(panel, load, application, picture):
 
     load()
     press(panel.ui.segmentButton)
-    press(panel.ui.segmentButton)  # the licence is accepted
     process(
         application,
         lambda: panel.panel.fraction > 0.4 and panel.panel.seconds_left is not None,
@@ -69,7 +69,7 @@ def test_pictures_of_a_real_run(panel, load, application, picture):
     )
     picture(panel, "docs-running")
     process(application, lambda: panel.panel.state != "running", 300)
-    assert len(panel.panel.rows) == 4, panel.panel.message
+    assert len(panel.panel.rows) == 32, panel.panel.message
     picture(panel, "docs-result")
     panel.cleanup()
     _keep(picture, ("running", "dark"), ("result", "light"))

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from MedLLMSegLib import list_models
-from MedLLMSegLib.anatomy.structures import hippocampus_structures
+from MedLLMSegLib.anatomy.brain import BRAIN_GROUPS
 from MedLLMSegLib.cli.main import build_parser
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.registry.memory_estimate import model_choice
@@ -75,10 +75,10 @@ def test_every_label_of_the_tutorial_is_one_of_the_panel():
     assert named - {"MRHead segmentation"} <= panel_texts() | {"Show 3D"}, named - panel_texts()
 
 
-def test_the_structures_are_those_of_the_model():
-    assert {
-        s.name for s in hippocampus_structures(lateral=True) if s.name.startswith("Left")
-    } == set(re.findall(r"\*(Left hippocampus \(\w+\))\*", TUTORIAL))
+def test_the_groups_are_those_of_the_model():
+    (groups,) = re.findall(r"structures in groups \((.+?)\)", TUTORIAL.replace("\n", " "))
+    named = [re.sub(" +", " ", name) for name in groups.split(",")]
+    assert [name.strip() for name in named] == list(BRAIN_GROUPS)
 
 
 def test_every_section_that_the_panel_page_names_is_one_of_the_panel():

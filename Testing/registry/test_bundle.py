@@ -106,7 +106,7 @@ def test_unknown_models_are_named_with_the_known_ones():
 
 def test_the_shipped_bundles_are_whole_small_and_licensed():
     entries = list_models(kind=None)
-    assert {e.id for e in entries} >= {"hippocampus-t1", "brain-t1-localizer"}
+    assert {e.id for e in entries} >= {"brain-mr", "hippocampus-t1", "brain-t1-localizer"}
     for entry in entries:
         read_bundle(entry.folder)
         assert sum(p.stat().st_size for p in entry.folder.rglob("*") if p.is_file()) < 10e6

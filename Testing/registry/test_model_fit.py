@@ -28,11 +28,14 @@ def suggested(scan, entries=(*SHIPPED, CT)):
 @pytest.mark.parametrize(
     "scan, expected",
     [
-        (replace(HEAD, name="MRHead"), "hippocampus-t1"),
-        (replace(HEAD, name="MNI152 T1"), "hippocampus-t1"),
-        (replace(HEAD, name="sub-01_T1w"), "hippocampus-t1"),
-        (replace(HEAD, name="5: MPRAGE sag"), "hippocampus-t1"),
-        (replace(HEAD, modality="MR", descriptions=("BRAIN",)), "hippocampus-t1"),
+        (replace(HEAD, name="MRHead"), "brain-mr"),
+        (replace(HEAD, name="MNI152 T1"), "brain-mr"),
+        (replace(HEAD, name="sub-01_T1w"), "brain-mr"),
+        (replace(HEAD, name="5: MPRAGE sag"), "brain-mr"),
+        (replace(HEAD, modality="MR", descriptions=("BRAIN",)), "brain-mr"),
+        (replace(HEAD, name="T2w of the head"), "brain-mr"),
+        (replace(HEAD, name="FLAIR", spacing_mm=(5.0, 0.5, 0.5)), "brain-mr"),
+        (replace(HEAD, name="T1 hippocampus", size_mm=(60.0, 60.0, 60.0)), "hippocampus-t1"),
         (replace(CINE, name="patient001_4d", is_series=True), "cardiac-cine-mr"),
         (replace(CINE, name="SAX cine"), "cardiac-cine-mr"),
         (replace(CINE, modality="MR", descriptions=("Cardiac^short axis",)), "cardiac-cine-mr"),
@@ -49,7 +52,6 @@ def test_the_model_that_suits_is_found(scan, expected):
     "scan",
     [
         replace(HEAD, name="scan 01"),  # nothing is known
-        replace(HEAD, name="T2w of the head"),
         replace(HEAD, name="MR knee"),
         replace(HEAD, name="Mrs Smith"),
         replace(HEAD, name="Octavia"),
@@ -68,7 +70,7 @@ def test_a_scan_of_another_modality_contradicts_the_model():
 
 
 def test_what_speaks_for_it_is_named():
-    fit = best_fit(replace(HEAD, name="MRHead"), SHIPPED)
+    fit = fit_of(replace(HEAD, name="MRHead"), SHIPPED[-1])
     assert (fit.modality, fit.words, fit.slices_mm) == (("MR", "name"), ("head",), None)
     assert fit.voxels_alike
     assert fit.size_alike
@@ -79,7 +81,7 @@ def test_what_speaks_for_it_is_named():
 def test_of_two_that_suit_as_well_the_chosen_one_stays():
     own = replace(SHIPPED[-1], id="hippocampus-of-mine")
     scan = replace(HEAD, name="MRHead")
-    assert best_fit(scan, (*SHIPPED, own)).entry.id == "hippocampus-t1"
+    assert best_fit(scan, (*SHIPPED, own)).entry.id == "brain-mr"
     assert best_fit(scan, (*SHIPPED, own), chosen=own.id).entry.id == own.id
 
 

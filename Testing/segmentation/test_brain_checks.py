@@ -10,6 +10,7 @@ from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.segmentation import brain_checks
 from MedLLMSegLib.segmentation.brain_checks import checked_head
 
 BRAIN = brain_structures()
@@ -74,3 +75,72 @@ def test_the_expected_dice_decides_where_there_is_one():
     )
     (_before, note) = checked_head(volume, found).notes
     assert "Dice below 0.6 of these: Left hippocampus. Look" in note
+
+
+def head(place_of, spacing_mm=2.0, size=(120, 120, 110)):
+    """A cube of 1 mL of each structure of `PLACES_MM`, and enough white matter for a brain.
+
+    place_of: (structure's place in the template) -> where it lies, RAS mm.
+    """
+    matrix = np.diag([spacing_mm] * 3 + [1.0])
+    matrix[:3, 3] = -110.0
+    volume = Volume(np.zeros(size, np.float32), matrix, "scan")
+    labels = np.zeros(size, np.uint8)
+    labels[:4, :, :] = 2
+    for structure in BRAIN:
+        place = brain_checks.PLACES_MM.get(structure.sideless_key)
+        if place is not None:
+            x, y, z = np.multiply(place, (-1, 1, 1) if structure.side == "right" else 1)
+            i, j, k = np.round((place_of(np.array((x, y, z))) + 110) / spacing_mm).astype(int)
+            labels[k - 2 : k + 3, j - 2 : j + 3, i - 2 : i + 3] = structure.label
+    return volume, Segmentation(volume.with_array(labels), BRAIN)
+
+
+def turned(point):
+    angle = np.radians(40)
+    turn = np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
+    return turn @ point + (10, -5, 20)
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.0, 1.3])
+def test_a_head_may_be_small_large_turned_and_moved(scale):
+    volume, found = head(lambda point: turned(scale * point))
+    assert checked_head(volume, found).labels is found.labels
+    assert brain_checks.out_of_place(found) < 0.45
+
+
+def test_parts_that_do_not_lie_as_in_a_head_are_no_brain():
+    random = np.random.default_rng(0)
+    volume, found = head(lambda point: random.uniform(-80, 80, 3))
+    with pytest.raises(UserError, match="does not lie as in a head"):
+        checked_head(volume, found)
+
+
+def test_a_few_parts_tell_nothing():
+    random = np.random.default_rng(0)
+    volume, found = head(lambda point: random.uniform(-80, 80, 3))
+    kept = np.isin(found.labels.array, (2, 10, 49, 17))
+    few = replace(found, labels=found.labels.with_array(found.labels.array * kept))
+    assert brain_checks.out_of_place(few) == 0
+    assert checked_head(volume, few).labels is few.labels
+
+
+def test_a_scan_with_the_grey_values_of_a_ct_is_told_of():
+    volume, found = head(lambda point: point)
+    assert not checked_head(volume, found).notes
+    volume.array[0, 0, 0] = -1000
+    assert "as in CT" in checked_head(volume, found).notes[0]
+
+
+def test_what_the_model_is_unsure_of_altogether_is_no_brain():
+    volume, found = head(lambda point: point)
+    labels = [s.label for s in BRAIN]
+    unsure = replace(found, confidence=dict.fromkeys(labels, 0.6) | {2: 0.95, 41: float("nan")})
+    with pytest.raises(UserError, match="unsure of everything"):
+        checked_head(volume, unsure)
+    sure = replace(found, confidence=dict.fromkeys(labels, 0.8) | {2: 0.3})
+    assert checked_head(volume, sure).labels is sure.labels
+    few = replace(found, confidence=dict.fromkeys(labels[:4], 0.6))
+    assert checked_head(volume, few).labels is few.labels

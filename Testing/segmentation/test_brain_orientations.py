@@ -19,6 +19,7 @@ from MedLLMSegLib.registry.segmenter_settings import window_for
 from MedLLMSegLib.segmentation import result_maps
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
 
+pytestmark = pytest.mark.usefixtures("brain_of_any_shape")
 TINY = replace(BRAIN, stem_channels=(4, 8, 8, 8), width=24, heads=2, depth=1, llm=None)
 FLUID = 16  # its class
 ORDERS = list(product(permutations(range(3)), product((1, -1), repeat=3)))

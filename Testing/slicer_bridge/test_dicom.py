@@ -96,7 +96,7 @@ def test_it_says_that_a_program_drew_it_and_with_which_codes(node):
             slicer.vtkSlicerTerminologyEntry(),
         )
         assert tag(segment, DICOM_TYPE[0]) == "AUTOMATIC"
-        assert tag(segment, DICOM_NAME) == "MedLLMSeg hippocampus-t1"
+        assert tag(segment, DICOM_NAME) == "MedLLMSeg brain-mr"
         text = tag(segment, segment.GetTerminologyEntryTagName())
         assert slicer.modules.terminologies.logic().DeserializeTerminologyEntry(text, entry)
         for code in (

@@ -13,6 +13,7 @@ import slicer
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.geometry import transform_points
+from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from Testing.slicer_bridge.stand_in import (
     BALLS_RAS,
@@ -124,7 +125,7 @@ def test_without_a_stand_in_it_is_the_worker_that_segments(scan):
     ((do, asked),) = clients[0].requests
     assert do == "segment"
     assert (asked["model"], asked["side"], asked["device"]) == (
-        "hippocampus-t1",
+        DEFAULT_SEGMENTER,
         "left",
         "cpu",
     )

@@ -26,7 +26,7 @@ def test_the_template_becomes_a_segmentation_node(scene, add_transform, tmp_path
     )  # 20 degrees, shifted
     scan.SetAndObserveTransformNodeID(add_transform(turn).GetID())
     logic = SegmentationLogic()
-    node = logic.segment(scan)
+    node = logic.segment(scan, model="hippocampus-t1")
     centres = {
         node.GetSegmentation().GetSegment(i).GetName(): np.array(node.GetSegmentCenterRAS(i))
         for i in node.GetSegmentation().GetSegmentIDs()

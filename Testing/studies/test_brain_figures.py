@@ -138,6 +138,13 @@ def test_synthetic_heads_are_the_same_each_time_and_whole(tmp_path, monkeypatch)
     assert not any(truth[face].any() for face in (0, -1))
 
 
+def test_what_was_expected_is_compared_with_what_was_found(data, tmp_path):
+    rows = run(data, tmp_path / "out", perfect, "w1", "oasis/*/as it is")
+    text = tables(rows, {10: (0.0, 0.5), 49: (0.0, 1.0)})  # the confidence of 10 is 0.9
+    assert "| OASIS, by hand, 12 deep structures | 3 | 0.450 | 1.000 | 0.550 |" in text
+    assert "expected" not in tables(rows)
+
+
 def test_what_a_confidence_is_worth_is_fitted_on_val_heads():
     rows = [
         {

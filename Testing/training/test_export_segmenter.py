@@ -216,6 +216,30 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
         assert word not in card + json.dumps(about), word
 
 
+def test_of_many_structures_the_table_stands_upright(run, tmp_path):
+    keys = {f"part_{n}": stats(0.1 * n) for n in range(1, 9)}
+    results = summary(
+        run,
+        tmp_path / "s.json",
+        structures=list(keys),
+        metrics={"dice": keys},
+        structures_asked_for=["deep grey"],
+    )
+    temperature = tmp_path / "t.json"
+    lines = {"17": [0.1, 0.9]}
+    temperature.write_text(
+        json.dumps({"temperature": 1.0, "dice_lines": lines, "dice_lines_images": 24})
+    )
+    folder = export_bundle(run, tmp_path / "bundle", evidence=Evidence(results, None, temperature))
+    card = card_of(folder)
+    assert "| structure | Dice |" in card
+    assert "| part_3 | 0.300 " in card and "| mean of structures | 0.900 " in card
+    assert "--data cases --structures 'deep grey' --output" in flat(card)
+    assert "fitted on 24 synthesised heads" in flat(card)
+    assert "The logits are divided" not in card
+    assert model_entry(folder).accuracy.startswith("mean Dice 0.900 of 8 structures on 3 test")
+
+
 def test_figures_over_patients_are_the_models(run, tmp_path):
     by_patient = {
         "group_metrics": {"dice": {"liver": stats(0.8, 0.7, 0.9), "tumour": stats(None)}},

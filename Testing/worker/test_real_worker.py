@@ -69,7 +69,7 @@ def test_the_first_press_gives_what_the_library_gives(owner, crop):
     _, result = press(
         owner, crop, model="hippocampus-t1", device="cpu", side="left", uncertainty=True
     )
-    same = segment(crop, device="cpu", side="left", uncertainty=True)
+    same = segment(crop, "hippocampus-t1", device="cpu", side="left", uncertainty=True)
     assert np.array_equal(result.labels.array, same.labels.array)
     assert same.labels.array.any()
     assert np.array_equal(result.labels.ijk_to_ras, crop.ijk_to_ras)

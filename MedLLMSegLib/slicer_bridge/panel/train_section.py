@@ -5,6 +5,7 @@ from __future__ import annotations
 import qt
 import slicer
 
+from MedLLMSegLib.registry.catalogue import DEFAULT_START
 from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import (
     broken_off,
@@ -91,10 +92,13 @@ class TrainSection(JobSection):
     def show_starts(self, starts: tuple[tuple[str | None, str], ...]) -> None:
         """Fill the list of what a training can start from.
 
-        The choice stays if it is still listed; at first it is the chosen model.
+        The choice stays if it is still listed; at first it is the chosen model, or the usual one
+        where nothing can start from that.
         """
         before = self.start if len(self._starts) > 1 else self.widget.panel.model
         self._starts = [name for name, _title in starts]
+        if before not in self._starts:
+            before = DEFAULT_START
         fill_box(
             self.widget.ui.trainStartComboBox,
             [title for _name, title in starts],

@@ -21,6 +21,8 @@ from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.networks.controls import arm_config, build_arm, count_parameters
 from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama
+from MedLLMSegLib.registry.bundle import Bundle, read_bundle
+from MedLLMSegLib.registry.catalogue import METADATA
 from MedLLMSegLib.registry.network_config import BRAIN, NetworkConfig
 from MedLLMSegLib.training.devices import make_fabric, precision_of
 from MedLLMSegLib.training.loop_config import NO_LIMIT, LoopConfig
@@ -47,9 +49,9 @@ class BrainRequest:
 
     source: a folder of label maps with its splits.json. output: the run's folder. arm: "none" for
     no tokens at all, or one of `networks.controls.ARMS`. minutes, steps: the budget, earlier runs
-    included; an hour where neither is given. start: a small checkpoint (.safetensors), or another
-    training's last.pt, to start from. decay: the last part of the budget, over which the learning
-    rate falls to nothing. shape: voxels (k, j, i) of a sample.
+    included; an hour where neither is given. start: another training's small checkpoint
+    (.safetensors) or last.pt, or a finished model's folder, to start from. decay: the last part of
+    the budget, over which the learning rate falls to nothing. shape: voxels (k, j, i) of a sample.
     """
 
     source: str
@@ -196,7 +198,21 @@ def _about(request: BrainRequest, config: NetworkConfig) -> Json:
 
 
 def _started_from(path: str) -> SmallCheckpoint:
+    if (Path(path) / METADATA).is_file():
+        return _of_bundle(read_bundle(path))
     return checkpoint_of(path) if path.endswith(".pt") else read_small(path)
+
+
+def _of_bundle(bundle: Bundle) -> SmallCheckpoint:
+    """A finished model as the start of a longer training."""
+    training = bundle.metadata.get("training") or {}
+    if "step" not in training:
+        raise UserError(
+            f'The model "{bundle.metadata["id"]}" does not say how long it was trained, so no'
+            " training can go on from it; give a small checkpoint or a last.pt."
+        )
+    seconds = 3600.0 * training["hours"]
+    return SmallCheckpoint(bundle.tensors, bundle.tensors, training["step"], seconds)
 
 
 def _summary(request: BrainRequest, network: MedVisionLlama, maps: HeadMaps, precision: str) -> str:

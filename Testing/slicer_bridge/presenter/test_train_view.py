@@ -112,3 +112,9 @@ def test_a_training_that_was_broken_off_says_how_it_goes_on():
 
 def test_a_training_can_start_from_every_model_or_nothing():
     assert [row[0] for row in view(READY).starts] == ["hippocampus-t1", None]
+
+
+def test_a_model_that_own_cases_cannot_train_is_no_start():
+    sided = replace(READY.models[0], entry=replace(READY.models[0].entry, id="x", fine_tunes=False))
+    panel = replace(READY, models=(sided, *READY.models))
+    assert view(panel).starts == view(READY).starts

@@ -28,6 +28,7 @@ from MedLLMSegLib.training.synthesis.brain_bundle import (
 )
 from Testing.training.synthesis.test_train_brain import TINY, train
 
+pytestmark = pytest.mark.usefixtures("brain_of_any_shape")
 NO_BLOCK = replace(TINY, llm=None)
 
 

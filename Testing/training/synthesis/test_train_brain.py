@@ -12,6 +12,7 @@ from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.registry.network_config import BRAIN
 from MedLLMSegLib.training.recipe import Moment
 from MedLLMSegLib.training.small_checkpoint import read_small
+from MedLLMSegLib.training.synthesis.brain_bundle import export_brain
 from MedLLMSegLib.training.synthesis.head_maps import RIGHT
 from MedLLMSegLib.training.synthesis.recipe import CLASSES, head_score
 from MedLLMSegLib.training.synthesis.synthetic_heads import (
@@ -77,6 +78,19 @@ def test_another_folder_goes_on_from_the_small_file(whole, tmp_path):
     assert losses(tmp_path)[0][0] == 5
     moved = read_small(tmp_path / "small.safetensors").average
     assert any(not torch.equal(moved[name], small.average[name]) for name in moved)
+
+
+def test_a_training_goes_on_from_a_finished_model(whole, tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / "splits.json").write_text('{"train": [], "val": []}')
+    bundle = export_brain(whole, tmp_path / "bundle", maps)
+    train(tmp_path / "run", start=str(bundle), steps=5)
+    assert losses(tmp_path / "run")[0][0] == 5
+    path = bundle / "configs" / "metadata.json"
+    path.write_text(path.read_text().replace('"step"', '"steps"'))
+    with pytest.raises(UserError, match="does not say how long it was trained"):
+        train(tmp_path / "other", start=str(bundle), steps=5)
 
 
 def test_a_folder_keeps_its_arm(whole):

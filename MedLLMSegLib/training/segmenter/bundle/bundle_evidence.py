@@ -158,8 +158,10 @@ def accuracy_text(metadata: dict) -> str:
                 if "groups" in summary
                 else ""
             )
+            some = summary.get("structures_asked_for")
+            of = f" of {len(summary['structures'])} structures" if some else ""
             return (
-                f"mean Dice {mean:.3f} {where.format(summary['cases'])}"
+                f"mean Dice {mean:.3f}{of} {where.format(summary['cases'])}"
                 f" {metadata.get('case', 'case')}s{groups}"
             )
     return "not measured"

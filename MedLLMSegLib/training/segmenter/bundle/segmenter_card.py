@@ -4,6 +4,8 @@ not measured.
 
 from __future__ import annotations
 
+import shlex
+
 from MedLLMSegLib.metrics.overlap import METRICS
 from MedLLMSegLib.registry.cards import (
     group_statistics,
@@ -16,8 +18,11 @@ from MedLLMSegLib.registry.cards import (
 )
 from MedLLMSegLib.registry.monai_fields import REQUIRED, class_names
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
+from MedLLMSegLib.reporting.markdown import table
 
 from .ablation_card import ablation_lines
+
+MOST_COLUMNS = 6  # of structures, in a table that can be read
 
 
 def model_card(metadata: dict) -> str:
@@ -173,6 +178,8 @@ def _measured(m: dict) -> list[str]:
         return [*blocks, "Nothing has been measured yet."]
     if results is not None:
         calibrated = " --calibration" if results.get("calibration") else ""
+        asked = results.get("structures_asked_for")
+        some = f" --structures {shlex.quote(','.join(asked))}" if asked else ""
         blocks += [
             wrap_paragraph(
                 f"On {_how_many(results, m)} that had no part in training or choosing, at their own"
@@ -183,7 +190,7 @@ def _measured(m: dict) -> list[str]:
             "Printed by",
             (
                 f"    medllmseg evaluate --model {m['id']} --data"
-                f" {results.get('data') or 'DATA'}{calibrated} --output test.csv"
+                f" {results.get('data') or 'DATA'}{some}{calibrated} --output test.csv"
             ),
         ]
     if folds is not None:
@@ -209,9 +216,13 @@ def _how_many(summary: dict, m: dict) -> str:
 
 
 def _table(summary: dict) -> str:
-    """One row a metric, one column a structure and one for their mean."""
+    """One row a metric, one column a structure and one for their mean; of many structures the
+    other way round.
+    """
     metrics, means = (group_statistics(summary)[name] for name in ("metrics", "means"))
     keys = list(summary["structures"])
+    if len(keys) > MOST_COLUMNS:
+        return _tall_table(keys, metrics, means)
     rows = [f"| | {' | '.join(keys)} | mean of structures |", "|---" * (len(keys) + 2) + "|"]
     for name in [n for n in METRICS if n in metrics]:
         rows.append(
@@ -227,6 +238,19 @@ def _table(summary: dict) -> str:
                 "| Dice, standard deviation | " + " | ".join(_number(s["sd"]) for s in each) + " |"
             )
     return "\n".join(rows)
+
+
+def _tall_table(keys: list[str], metrics: dict, means: dict) -> str:
+    """One row a structure, one column a metric."""
+    names = [name for name in METRICS if name in metrics]
+    rows = [
+        [name, *(_cell(values) for values in found)]
+        for name, found in (
+            *((key, [metrics[name][key] for name in names]) for key in keys),
+            ("mean of structures", [means[name] for name in names]),
+        )
+    ]
+    return table(("structure", *(METRICS[name].title for name in names)), rows)
 
 
 def _cell(s: dict) -> str:
@@ -267,9 +291,15 @@ def _calibration(m: dict) -> list[str]:
     text = (
         f"The logits are divided by {c['temperature']:.3f}, chosen on cases that were not"
         " trained on."
-        if "temperature" in c
+        if c.get("temperature", 1.0) != 1.0
         else ""
     )
+    if c.get("dice_lines"):
+        text += (
+            " The Dice that the model expects of a structure is a line through its mean confidence,"
+            f" fitted on {c['dice_lines_images']} synthesised heads of the val maps; `python -m"
+            " MedLLMSegLib.studies.brain_figures --calibration` does it."
+        )
     if c.get("ece") is not None:
         mean = ((m.get("results") or {}).get("means") or {}).get("ece")
         text += (
