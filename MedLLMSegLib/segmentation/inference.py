@@ -18,6 +18,7 @@ from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
 from .kept_precision import FP32
+from .layer_progress import layer_progress
 from .precision import float32_logits, logit_slabs
 from .scores import Reading, Scores, ScoresGather
 from .windows import WindowPlan, slabs_of_logits
@@ -212,8 +213,9 @@ class Run:
         if plan.count == 1:
             self.progress(attempt.stage, 0.0)
             gather = make_gather(plan.shape, 0, attempt.device)
-            for logits in logit_slabs(network, image, self.precision):
-                gather.add(logits, None)
+            with layer_progress(network, lambda done: self.progress(attempt.stage, done)):
+                for logits in logit_slabs(network, image, self.precision):
+                    gather.add(logits, None)
             return gather
         gather = make_gather(plan.shape, plan.axis, attempt.device)
         slabs = slabs_of_logits(

@@ -61,6 +61,7 @@ def test_pictures_of_a_real_run(panel, load, application, picture):
     from Testing.panel.steps import press, process
 
     load()
+    panel.parameters.model = "brain-mr"
     press(panel.ui.segmentButton)
     process(
         application,
