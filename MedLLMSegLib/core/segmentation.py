@@ -106,8 +106,8 @@ class Segmentation:
     labels: uint8 label map on the scan's own grid.
     structures: one entry for each possible label.
     confidence: label -> mean probability of that label over its own voxels; NaN without voxels.
-    expected_dice: label -> the Dice with an expert's outline that the model expects, from its own
-    confidence; {} for a model that was not calibrated for that.
+    expected_dice: label -> the Dice that the model expects, from its own confidence and what that
+    was worth on images with known labels; {} for a model that was not calibrated so.
     probabilities: float32 [c, k, j, i] over `structures` in order, if asked for.
     notes: sentences for the user (what was assumed or skipped).
     model: the model's id. seconds: wall time.

@@ -115,8 +115,12 @@ def fit_of(scan: ScanFacts, entry: ModelEntry) -> Fit:
         return Fit(entry, None, other=(pair[0], pair[1]))
     is_cine = "cine" in model_words
     same_modality = bool(modality) and modality == needed
-    shape, slices_mm = (1, None) if takes_any else _shape_points(scan, metadata)
-    size = int(_is_head(scan)) if takes_any else _size_points(scan, metadata)
+    if takes_any:  # a contrast says nothing where the part of the body is not known
+        contrasts = contrasts if regions or _is_head(scan) else frozenset()
+        shape, slices_mm, size = int(bool(regions)), None, int(_is_head(scan))
+    else:
+        shape, slices_mm = _shape_points(scan, metadata)
+        size = _size_points(scan, metadata)
     points = same_modality + 2 * len(contrasts) + 3 * len(regions) + shape + size
     points += (2 if is_cine else -1) if scan.is_series else 0
     return Fit(
@@ -125,7 +129,7 @@ def fit_of(scan: ScanFacts, entry: ModelEntry) -> Fit:
         (modality, source) if same_modality else ("", ""),
         tuple(dict.fromkeys((*sorted(contrasts), *sorted(regions)))),
         slices_mm,
-        shape > 0,
+        shape > 0 and not takes_any,
         size > 0,
         scan.is_series and is_cine,
     )

@@ -27,6 +27,12 @@ REGIONS = {
     "chest": {"chest", "thorax", "lung", "lungs"},
     "abdomen": {"abdomen", "liver", "spleen", "kidney", "kidneys", "pancreas"},
     "pelvis": {"pelvis", "prostate", "bladder", "uterus"},
+    "spine": {"spine", "lumbar", "cspine", "tspine", "lspine", "vertebra", "vertebrae", "sacrum"},
+    "neck": {"neck", "cervical", "thyroid", "larynx"},
+    "breast": {"breast", "breasts", "mamma"},
+    "shoulder": {"shoulder", "humerus"},
+    "hip": {"hip", "hips", "femur"},
+    "hand or foot": {"wrist", "hand", "ankle", "foot"},
     "knee": {"knee", "patella", "meniscus"},
 }
 

@@ -56,8 +56,8 @@ FLUID_AROUND = "csf"  # found beside anything
 
 
 def checked_head(volume: Volume, segmentation: Segmentation) -> Segmentation:
-    """The result of a scan in which there is a brain, with notes on few slices and on what the
-    network is unsure of; that of another model as it is.
+    """The result of a scan in which there is a brain, with notes on few slices; that of another
+    model as it is.
 
     Raises `UserError` where there is no brain.
     """
@@ -87,7 +87,6 @@ def checked_head(volume: Volume, segmentation: Segmentation) -> Segmentation:
         *segmentation.notes,
         *notes_on_modality(volume),
         *notes_on_slices(volume),
-        *notes_on_certainty(segmentation),
     )
     return replace(segmentation, notes=notes)
 
@@ -147,9 +146,15 @@ def notes_on_slices(volume: Volume) -> tuple[str, ...]:
         return ()
     count = "one slice" if slices == 1 else f"{slices} slices"
     return (
-        f"The scan has only {count}: what lies between and beyond is not seen, so outlines and"
-        " volumes are rough.",
+        f"What is segmented has only {count}: what lies between and beyond is not seen, so"
+        " outlines and volumes are rough.",
     )
+
+
+def with_doubts(segmentation: Segmentation) -> Segmentation:
+    """The result with a note on what the network is unsure of."""
+    notes = (*segmentation.notes, *notes_on_certainty(segmentation))
+    return replace(segmentation, notes=notes)
 
 
 def notes_on_certainty(segmentation: Segmentation) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ def with_hippocampus_parts(
     labels = segmentation.labels.array.copy()
     structures = list(segmentation.structures)
     confidence, notes = dict(segmentation.confidence), list(segmentation.notes)
+    expected = dict(segmentation.expected_dice)
     for (side, whole), part in zip(WHOLE.items(), progress.parts(len(WHOLE)), strict=True):
         place = next((n for n, s in enumerate(structures) if s.label == whole), None)
         if place is None:  # not asked for
@@ -120,6 +121,7 @@ def with_hippocampus_parts(
             continue
         np.copyto(labels, values, where=values > 0)
         confidence.pop(whole, None)
+        expected.pop(whole, None)  # the other model expects nothing of its parts
         confidence |= certainty
         structures[place : place + 1] = hippocampus_parts_in_brain(side, structures[place].group)
     if set(structures) != set(segmentation.structures):
@@ -131,6 +133,7 @@ def with_hippocampus_parts(
         labels=replace(segmentation.labels, array=labels),
         structures=tuple(structures),
         confidence=confidence,
+        expected_dice=expected,
         notes=tuple(notes),
     )
 

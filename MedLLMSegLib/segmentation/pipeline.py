@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from MedLLMSegLib.anatomy.brain import is_whole_brain
 from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid, sub_grid
@@ -28,7 +29,7 @@ from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
 
-from .brain_checks import checked_head
+from .brain_checks import checked_head, with_doubts
 from .cascade import outline_sides
 from .closer_look import closer_grid
 from .expected_dice import expected_dice
@@ -122,6 +123,8 @@ def segment(
     segmentation = with_intracranial(searched, segmentation)
     if names:
         segmentation = only(segmentation, names)
+    if is_whole_brain(model.structures):
+        segmentation = with_doubts(segmentation)
     if parts is not None:
         segmentation = with_hippocampus_parts(searched, segmentation, parts, dividing)
     if region is not None:

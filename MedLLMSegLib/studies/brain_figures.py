@@ -113,10 +113,8 @@ def measured(scan: Scan, segment_scan: SegmentScan) -> Json:
     began = time.process_time()
     try:
         result = segment_scan(volume, scan.resolution_mm)
-    except UserError as error:  # counts as nothing found
-        numbers = () if truth is None else np.unique(truth[truth > 0]).tolist()
-        zeros = dict.fromkeys(numbers, 0.0)
-        return {"person": scan.person, "refused": str(error), "dice": zeros, "volumes_ml": {}}
+    except UserError as error:
+        return _refused(scan, truth, str(error), time.process_time() - began)
     seconds = time.process_time() - began
     found, voxel_ml = result.labels.array, float(result.labels.grid.voxel_ml)
     row: Json = {
@@ -135,6 +133,20 @@ def measured(scan: Scan, segment_scan: SegmentScan) -> Json:
         "dice": {n: dice(found, truth, n) for n in numbers},
         "true_ml": volumes_ml(truth, voxel_ml),
         "mixed_percent": mixed_percent(found, truth),
+    }
+
+
+def _refused(scan: Scan, truth: NDArray[np.uint8] | None, why: str, seconds: float) -> Json:
+    """The row of a scan that was refused: it counts as nothing found."""
+    there = {} if truth is None else volumes_ml(truth, 1.0)
+    return {
+        "person": scan.person,
+        "refused": why,
+        "cpu_s": round(seconds, 2),
+        "volumes_ml": {},
+        "confidence": {},
+        "dice": dict.fromkeys(there, 0.0),
+        "true_ml": there,
     }
 
 

@@ -15,7 +15,7 @@ from MedLLMSegLib.segmentation.expected_dice import DiceLines, expected_dice
 AS_IT_IS = "as it is"
 DEEP_KEYS = ("thalamus", "caudate", "putamen", "pallidum", "hippocampus", "amygdala")
 VENTRICLE_KEYS = ("lateral_ventricle", "inferior_lateral_ventricle")
-COMPARED_KEYS = ("lateral_ventricle", "hippocampus", "thalamus")  # their volumes, against hand
+COMPARED_KEYS = (*DEEP_KEYS, *VENTRICLE_KEYS, "third_ventricle", "accumbens")  # volumes
 
 
 def tables(rows: Sequence[Json], lines: DiceLines | None = None) -> str:

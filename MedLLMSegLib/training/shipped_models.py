@@ -147,7 +147,7 @@ BRAIN_MR: Json = {
     ),
     "limits": (
         "Children, tumours, resections and other large lesions were not tested. What the field of"
-        " view cuts off is not outlined. Slices much thicker than 8 mm were not trained on. Look at"
+        " view cuts off is not outlined. Slices thicker than 8 mm were not trained on. Look at"
         " every result."
     ),
     "references": [

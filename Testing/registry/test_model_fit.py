@@ -53,6 +53,9 @@ def test_the_model_that_suits_is_found(scan, expected):
     [
         replace(HEAD, name="scan 01"),  # nothing is known
         replace(HEAD, name="MR knee"),
+        replace(HEAD, name="T2_lumbar_spine", size_mm=(80.0, 300.0, 300.0)),
+        replace(HEAD, name="shoulder_T1", size_mm=(120.0, 160.0, 160.0)),
+        replace(HEAD, name="T2 scan", size_mm=(60.0, 400.0, 400.0)),  # of no known part, no head
         replace(HEAD, name="Mrs Smith"),
         replace(HEAD, name="Octavia"),
         replace(HEAD, modality="US"),
@@ -101,3 +104,9 @@ def test_a_bundle_that_cannot_be_read_is_judged_by_its_name(tmp_path):
 )
 def test_words_of_names(name, words):
     assert words_of(name) == words
+
+
+def test_a_model_for_any_contrast_claims_no_voxels_of_its_training():
+    brain = next(entry for entry in SHIPPED if entry.id == "brain-mr")
+    fit = fit_of(replace(HEAD, name="T2 head", spacing_mm=(12.0, 1.0, 1.0)), brain)
+    assert fit.points and not fit.voxels_alike

@@ -63,7 +63,7 @@ def test_another_model_is_left_alone():
 def test_what_the_network_is_unsure_of_is_named():
     volume = scan()
     found = replace(result(volume, 300), confidence={2: 0.9, 17: 0.49, 53: float("nan"), 24: 0.5})
-    (_before, note) = checked_head(volume, found).notes
+    (_before, note) = brain_checks.with_doubts(found).notes
     assert "Left hippocampus. Look" in note
     assert "Right" not in note and "CSF" not in note
 
@@ -73,7 +73,7 @@ def test_the_expected_dice_decides_where_there_is_one():
     found = replace(
         result(volume, 300), confidence={2: 0.4, 17: 0.9}, expected_dice={2: 0.61, 17: 0.59}
     )
-    (_before, note) = checked_head(volume, found).notes
+    (_before, note) = brain_checks.with_doubts(found).notes
     assert "Dice below 0.6 of these: Left hippocampus. Look" in note
 
 

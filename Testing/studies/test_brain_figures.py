@@ -138,6 +138,19 @@ def test_synthetic_heads_are_the_same_each_time_and_whole(tmp_path, monkeypatch)
     assert not any(truth[face].any() for face in (0, -1))
 
 
+def test_a_scan_that_is_refused_counts_as_nothing_found(data, tmp_path):
+    def refuses(scan, resolution_mm):
+        raise UserError("No brain was found.")
+
+    rows = run(data, tmp_path / "out", refuses, "w1", "oasis/*/as it is")
+    assert {row["refused"] for row in rows} == {"No brain was found."}
+    text = tables(rows, {10: (0.0, 1.0)})
+    assert "| OASIS, by hand | 3 | 0.000" in text
+    assert "| hippocampus | 100.0 (100.0 to 100.0) | -100.0" in text
+    with pytest.raises(UserError, match="too few"):
+        brain_figures.calibration(rows)
+
+
 def test_what_was_expected_is_compared_with_what_was_found(data, tmp_path):
     rows = run(data, tmp_path / "out", perfect, "w1", "oasis/*/as it is")
     text = tables(rows, {10: (0.0, 0.5), 49: (0.0, 1.0)})  # the confidence of 10 is 0.9

@@ -141,7 +141,7 @@ class ResultSection:
         try:
             edit_segmentation(self.node, self.widget.parameters.inputVolume)
         except Exception as error:
-            self.widget.change(message=self.widget.log.sentence(error), notes=())
+            self._show_failure(error)
 
     def onCopyTable(self) -> None:
         copy(copied_table(self.widget.panel))

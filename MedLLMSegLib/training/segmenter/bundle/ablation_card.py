@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.cards import wrap_paragraph
 
@@ -25,9 +27,12 @@ def ablation_lines(m: Json) -> list[str]:
     )
     precision = ablation.get("precision") or []
     how = f" The network ran in {' and '.join(precision)}." if precision else ""
-    option = f" --precision {precision[0]}" if len(precision) == 1 else ""
+    asked = ablation.get("structures_asked_for")
+    option = f" --structures {shlex.quote(','.join(asked))}" if asked else ""
+    option += f" --precision {precision[0]}" if len(precision) == 1 else ""
+    of = f" of {', '.join(asked)}" if asked else ""
     text = (
-        f"What its parts give, in mean Dice on the {ablation['cases']} test {case}s of"
+        f"What its parts give, in mean Dice{of} on the {ablation['cases']} test {case}s of"
         f" {ablation['groups']} {group}s, with 95 % intervals over {group}s: the model as it is"
         f" {_dice(ablation['whole'])}; {silenced}. That shows what this network relies on, not what"
         f" one trained without the part would reach.{how} Printed by"

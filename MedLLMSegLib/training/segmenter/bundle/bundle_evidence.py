@@ -10,6 +10,9 @@ from pathlib import Path
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.cards import group_statistics
 
+# What a summary says of the cases and structures that an ablation was measured on.
+ABOUT_ABLATION = ("cases", "groups", "precision", "structures_asked_for")
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -101,7 +104,7 @@ def _ablation(metadata: dict, evidence: Evidence) -> dict | None:
                 f'"{path}" holds no ablation; give a summary of `medllmseg evaluate --ablate`.'
             )
         return metadata.get("ablation")
-    about = {k: summary[k] for k in ("cases", "groups", "precision") if k in summary}
+    about = {k: summary[k] for k in ABOUT_ABLATION if k in summary}
     data = Path(str(summary.get("data", ""))).name
     return summary["ablation"] | about | {"data": data}
 

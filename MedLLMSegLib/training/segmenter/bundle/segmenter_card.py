@@ -178,8 +178,9 @@ def _measured(m: dict) -> list[str]:
         return [*blocks, "Nothing has been measured yet."]
     if results is not None:
         calibrated = " --calibration" if results.get("calibration") else ""
-        asked = results.get("structures_asked_for")
+        asked, precision = results.get("structures_asked_for"), results.get("precision") or []
         some = f" --structures {shlex.quote(','.join(asked))}" if asked else ""
+        some += f" --precision {precision[0]}" if len(precision) == 1 and asked else ""
         blocks += [
             wrap_paragraph(
                 f"On {_how_many(results, m)} that had no part in training or choosing, at their own"
