@@ -115,9 +115,11 @@ def fit_of(scan: ScanFacts, entry: ModelEntry) -> Fit:
         return Fit(entry, None, other=(pair[0], pair[1]))
     is_cine = "cine" in model_words
     same_modality = bool(modality) and modality == needed
-    if takes_any:  # a contrast says nothing where the part of the body is not known
-        contrasts = contrasts if regions or _is_head(scan) else frozenset()
-        shape, slices_mm, size = int(bool(regions)), None, int(_is_head(scan))
+    if takes_any:  # nothing speaks for it where the part of the body is not known
+        may_be = bool(regions) or _is_head(scan)
+        same_modality = same_modality and may_be
+        contrasts = contrasts if may_be else frozenset()
+        shape, slices_mm, size = int(may_be), None, int(_is_head(scan))
     else:
         shape, slices_mm = _shape_points(scan, metadata)
         size = _size_points(scan, metadata)

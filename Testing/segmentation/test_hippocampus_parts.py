@@ -136,8 +136,9 @@ def test_where_it_does_not_fit_one_sentence_says_so_before_the_work(scan, argume
 
 def test_the_command_line_names_the_misfit(tmp_path, capsys):
     (tmp_path / "scan.nii.gz").write_bytes(b"")
-    command = f"segment {tmp_path / 'scan.nii.gz'} --with hippocampus-t1 --output {tmp_path}/o"
-    assert main([*command.split(), "--device", "cpu"]) == 2
+    models = ["--model", "hippocampus-t1", "--with", "hippocampus-t1"]
+    command = f"segment {tmp_path / 'scan.nii.gz'} --output {tmp_path}/o --device cpu"
+    assert main([*command.split(), *models]) == 2
     assert "use a model of the whole brain" in capsys.readouterr().err
 
 
