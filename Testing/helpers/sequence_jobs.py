@@ -1,5 +1,6 @@
 """What the tests of sequence_job share."""
 
+from MedLLMSegLib.slicer_bridge.scene.map_colours import TAG
 from Testing.slicer_bridge.stand_in import (
     BallSegmenter,
 )
@@ -22,7 +23,6 @@ def segment_names(node):
 
 
 def node_list(scene):
-    return [
-        (scene.GetNthNode(n).GetID(), scene.GetNthNode(n).GetName())
-        for n in range(scene.GetNumberOfNodes())
-    ]
+    """(ID, name) of all nodes but the maps' colours: made once for a scene, they stay."""
+    nodes = (scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes()))
+    return [(node.GetID(), node.GetName()) for node in nodes if node.GetSingletonTag() != TAG]

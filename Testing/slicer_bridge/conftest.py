@@ -108,10 +108,13 @@ def scene(slicer_scene):
 
 def _refresh_hierarchy(scene):
     """A test's traceback may keep the hierarchy of its scene alive, and the scene goes on to name
-    it after `Clear`, though it no longer holds it.
+    it after `Clear`, though it no longer holds it. Then that one is put back, empty.
     """
     if not scene.IsNodePresent(scene.GetSubjectHierarchyNode()):
         gc.collect()
+    hierarchy = scene.GetSubjectHierarchyNode()
+    if not scene.IsNodePresent(hierarchy):
+        scene.AddNode(hierarchy)
     assert scene.IsNodePresent(scene.GetSubjectHierarchyNode())
 
 

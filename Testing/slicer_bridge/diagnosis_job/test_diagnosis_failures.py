@@ -9,15 +9,15 @@ pytest.importorskip(
 import slicer
 
 from MedLLMSegLib import Cancelled, UserError
+from MedLLMSegLib.slicer_bridge.scene.map_colours import TAG
 from Testing.slicer_bridge.stand_in import in_stage, take_along
 
 
 def node_list(scene):
+    """(ID, name) of all nodes but the maps' colours: made once for a scene, they stay."""
     scene.GetSubjectHierarchyNode()  # which makes it
-    return [
-        (scene.GetNthNode(n).GetID(), scene.GetNthNode(n).GetName())
-        for n in range(scene.GetNumberOfNodes())
-    ]
+    nodes = (scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes()))
+    return [(node.GetID(), node.GetName()) for node in nodes if node.GetSingletonTag() != TAG]
 
 
 def test_cancelled_while_it_runs(scene, logic, client, flat, bundles):
