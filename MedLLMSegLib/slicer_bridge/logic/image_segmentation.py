@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,27 +95,13 @@ class ImageSegmenter:
         """
         region = options.region
         searched = volume if region is None else cropped(volume, region)
+        function = self.function
+        search = self._in_worker if function is None else partial(self._in_process, function)
         with region_named_in_errors(region):
-            segmentation = yield from self._search(searched, options, job, check_nodes, report)
+            segmentation = yield from search(searched, options, job, check_nodes, report)
         result = yield from self.runner.in_thread(_image_result, segmentation, volume, region)
         drawing = replace(result.drawing, partial=bool(options.structures))
         return replace(result, drawing=drawing)
-
-    def _search(
-        self,
-        volume: Volume,
-        options: SegmentJobOptions,
-        job: Job,
-        check_nodes: Callable[[], None],
-        report: ReportProgress,
-    ) -> Steps:
-        if self.function is not None:
-            return (
-                yield from self._in_process(
-                    self.function, volume, options, job, check_nodes, report
-                )
-            )
-        return (yield from self._in_worker(volume, options, job, check_nodes, report))
 
     def _in_worker(
         self,

@@ -119,7 +119,8 @@ def export_brain(
             f"Arm {training.arm} holds a block whose weights are in no file, so it makes no model;"
             f" arms {', '.join(ARMS_WITH_KNOWN_WEIGHTS)} do."
         )
-    tensors = _shipped_tensors(training.checkpoint.average)
+    tensors = training.checkpoint.average
+    _check_fp16(tensors)
     stored_mb = 2 * sum(t.numel() for t in tensors.values()) / 1e6
     if stored_mb > size_mb - 0.1:  # a tenth for the texts
         raise UserError(
@@ -133,15 +134,14 @@ def export_brain(
     return write_bundle(output, metadata, tensors, card, licence, inference_config(metadata))
 
 
-def _shipped_tensors(average: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The averaged tensors. Raises `UserError` for numbers that fp16 does not hold."""
-    for name, tensor in average.items():
+def _check_fp16(tensors: Mapping[str, Tensor]) -> None:
+    """Raises `UserError` for numbers that fp16 does not hold."""
+    for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor.half()).all()):
             raise UserError(
                 f'The weights "{name}" hold numbers that are none or above 65504, which a bundle'
                 " cannot store; the training has failed."
             )
-    return dict(average)
 
 
 def map_digests(folder: str | Path) -> Json:

@@ -28,7 +28,7 @@ def ablation_lines(m: Json) -> list[str]:
     precision = ablation.get("precision") or []
     how = f" The network ran in {' and '.join(precision)}." if precision else ""
     asked = ablation.get("structures_asked_for")
-    option = f" --structures {shlex.quote(','.join(asked))}" if asked else ""
+    option = structures_option(ablation)
     option += f" --precision {precision[0]}" if len(precision) == 1 else ""
     of = f" of {', '.join(asked)}" if asked else ""
     text = (
@@ -42,6 +42,14 @@ def ablation_lines(m: Json) -> list[str]:
         f"    medllmseg evaluate --model {m['id']} --data {data} --ablate{option} --output test.csv"
     )
     return [wrap_paragraph(text), command]
+
+
+def structures_option(measured: Json) -> str:
+    """The option of `medllmseg evaluate` that repeats what a summary was measured on; "" for all
+    structures.
+    """
+    asked = measured.get("structures_asked_for")
+    return f" --structures {shlex.quote(','.join(asked))}" if asked else ""
 
 
 def _dice(statistics: Json) -> str:

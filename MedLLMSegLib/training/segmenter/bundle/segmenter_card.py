@@ -4,8 +4,6 @@ not measured.
 
 from __future__ import annotations
 
-import shlex
-
 from MedLLMSegLib.metrics.overlap import METRICS
 from MedLLMSegLib.registry.cards import (
     group_statistics,
@@ -20,7 +18,7 @@ from MedLLMSegLib.registry.monai_fields import REQUIRED, class_names
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 from MedLLMSegLib.reporting.markdown import table
 
-from .ablation_card import ablation_lines
+from .ablation_card import ablation_lines, structures_option
 
 MOST_COLUMNS = 6  # of structures, in a table that can be read
 
@@ -178,9 +176,8 @@ def _measured(m: dict) -> list[str]:
         return [*blocks, "Nothing has been measured yet."]
     if results is not None:
         calibrated = " --calibration" if results.get("calibration") else ""
-        asked, precision = results.get("structures_asked_for"), results.get("precision") or []
-        some = f" --structures {shlex.quote(','.join(asked))}" if asked else ""
-        some += f" --precision {precision[0]}" if len(precision) == 1 and asked else ""
+        precision, some = results.get("precision") or [], structures_option(results)
+        some += f" --precision {precision[0]}" if len(precision) == 1 and some else ""
         blocks += [
             wrap_paragraph(
                 f"On {_how_many(results, m)} that had no part in training or choosing, at their own"
