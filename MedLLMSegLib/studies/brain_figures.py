@@ -23,13 +23,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from MedLLMSegLib.anatomy.brain import brain_label_table
-from MedLLMSegLib.anatomy.numberings import NUMBERINGS
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.geometry import Grid, sub_grid
 from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
@@ -37,8 +38,8 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.data.csv_file import read_csv
-from MedLLMSegLib.evaluation.brain_numbers import to_freesurfer
+from MedLLMSegLib.data import Case
+from MedLLMSegLib.evaluation.labelled_cases import LabelledCases, labelled_cases
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.metrics.overlap import dice
 from MedLLMSegLib.segmentation.expected_dice import fit_lines
@@ -57,6 +58,7 @@ VAL_SEED = 30_000_001
 SLICE_MM = 5
 TABLE = "tables.md"
 
+LabelledScan: TypeAlias = tuple[Volume, NDArray[np.uint8]]  # labels: FreeSurfer's, on its grid
 SegmentScan = Callable[[Volume, float | None], Segmentation]
 
 
@@ -183,34 +185,29 @@ def scans(data: Path) -> Iterator[Scan]:
 
 def oasis_scans(folder: Path) -> Iterator[Scan]:
     """Brains with labels by hand: as they are, of other contrast, and in thick slices."""
-    table = read_csv(folder / "subjects.csv")
-    subject = table.columns.index("subject")
-    for line in table.rows:
-        case, person = line.cells[0], line.cells[subject]
-
-        def read(case: str = case) -> tuple[Volume, NDArray[np.uint8]]:
-            scan = load_volume(folder / "images" / f"{case}.nii.gz")
-            labels = load_volume(folder / "labels" / f"{case}.nii.gz").array.astype(np.int32)
-            return scan, to_freesurfer(labels, NUMBERINGS["neuromorphometrics"], scan.spacing_mm)
-
+    labelled = labelled_cases(folder, numbering="neuromorphometrics")
+    for case in labelled.cases:
+        read = partial(_read, labelled, case)
         for condition, change in CHANGES.items():
-
-            def changed(
-                read: Callable[[], tuple[Volume, NDArray[np.uint8]]] = read,
-                change: Callable[[Array], Array] = change,
-            ) -> tuple[Volume, NDArray[np.uint8]]:
-                scan, labels = read()
-                return scan.with_array(change(scan.array.astype(np.float32))), labels
-
-            yield Scan(f"oasis/{case}/{condition}", person, changed)
+            changed = partial(_changed, read, change)
+            yield Scan(f"oasis/{case.id}/{condition}", case.group, changed)
         for axis, name in enumerate(("k", "j", "i")):
+            thick = partial(_thick, read, axis)
+            yield Scan(f"oasis/{case.id}/{SLICE_MM} mm along {name}", case.group, thick, 1.0)
 
-            def thick(
-                read: Callable[[], tuple[Volume, NDArray[np.uint8]]] = read, axis: int = axis
-            ) -> tuple[Volume, NDArray[np.uint8]]:
-                return in_thick_slices(*read(), axis)
 
-            yield Scan(f"oasis/{case}/5 mm along {name}", person, thick, 1.0)
+def _read(labelled: LabelledCases, case: Case) -> LabelledScan:
+    scan = load_volume(case.image)
+    return scan, labelled.truth(case, scan)
+
+
+def _changed(read: Callable[[], LabelledScan], change: Callable[[Array], Array]) -> LabelledScan:
+    scan, labels = read()
+    return scan.with_array(change(scan.array.astype(np.float32))), labels
+
+
+def _thick(read: Callable[[], LabelledScan], axis: int) -> LabelledScan:
+    return in_thick_slices(*read(), axis)
 
 
 def _bias(array: Array) -> Array:
@@ -271,19 +268,17 @@ def in_thick_slices(
 
 def elderly_scans(folder: Path) -> Iterator[Scan]:
     """T1 and FLAIR of the same people."""
-    for path in sorted((folder / "t1").glob("*.nii.gz")):
-        person = path.name.removesuffix(".nii.gz")
+    if not (folder / "t1").is_dir():
+        return
+    labelled = labelled_cases(folder / "t1", numbering="muse")
+    for case in labelled.cases:
+        yield Scan(f"elderly/{case.id}/T1", case.id, partial(_read, labelled, case))
+        flair = folder / "flair" / Path(case.image).name
+        yield Scan(f"elderly/{case.id}/FLAIR", case.id, partial(_unlabelled, flair))
 
-        def t1(path: Path = path) -> tuple[Volume, NDArray[np.uint8]]:
-            scan = load_volume(path)
-            labels = load_volume(folder / "labels" / path.name).array.astype(np.int32)
-            return scan, to_freesurfer(labels, NUMBERINGS["muse"], scan.spacing_mm)
 
-        def flair(path: Path = path) -> tuple[Volume, None]:
-            return load_volume(folder / "flair" / path.name), None
-
-        yield Scan(f"elderly/{person}/T1", person, t1)
-        yield Scan(f"elderly/{person}/FLAIR", person, flair)
+def _unlabelled(path: Path) -> tuple[Volume, None]:
+    return load_volume(path), None
 
 
 def synthetic_scans(
