@@ -133,6 +133,28 @@ def test_a_stopped_study_goes_on_to_the_same_results(finished, tmp_path):
     assert without_seconds(other) == without_seconds(one)
 
 
+def test_an_arm_that_is_tuned_later_runs_anew_where_its_rate_was_another(tmp_path):
+    """Results from when it took the main arm's rate are no longer those of its own."""
+    one = study_of(tmp_path, seeds=(0,))
+    one.run()
+    assert "notes" in summarise(one, "main", ("linear",))
+    runs = one.results.runs("cxr")
+    own, other = (runs[f"{name}-0"]["lr"] for name in ("linear", "part"))
+    one.arms["part"] = replace(one.arms["part"], like="")
+    notes = summarise(one, "main", ("linear",))["notes"]
+    assert notes == {"part": f"at the learning rate {other:g}, none was tuned for it"}
+    assert one.is_finished(StudyRun("part", 0))
+    worse = {"val_auc": runs["part-0"]["val_auc"] - 1, "lr": other}
+    rates = [lr for lr in one.rates if lr != other]
+    better = {f"tune-part-lr{lr:g}": {"val_auc": 1.0, "lr": lr} for lr in rates}
+    one.results.add("cxr", {f"tune-part-lr{other:g}": worse, **better})
+    assert not one.is_finished(StudyRun("part", 0))
+    assert summarise(one, "main", ("linear",))["notes"] == {}
+    assert one.run() == ["part-0"]
+    assert one.results.runs("cxr")["part-0"]["lr"] == rates[0]
+    assert one.results.runs("cxr")["linear-0"]["lr"] == own
+
+
 def without_seconds(study):
     return {
         name: {key: value for key, value in result.items() if key != "seconds"}
@@ -324,6 +346,7 @@ def test_the_arms_of_the_issue_are_all_there_and_differ_in_one_thing():
     assert arms["small-cnn"].config.encoder == arms["small-cnn-linear"].config.encoder
     assert arms["text"].config.kind == "text"
     assert set(CONTROLS) <= set(arms)
+    assert not any(arms[control].like for control in CONTROLS)  # each with a rate of its own
 
 
 def test_each_seed_has_its_own_random_language_model(tmp_path, monkeypatch):

@@ -35,7 +35,10 @@ def cxr_arms(classes: tuple[str, ...], size: int = 224) -> dict[str, Arm]:
         "linear": Arm(
             "linear probe on the same frozen encoder", ClassifierConfig("linear", classes, encoder)
         ),
-        "random": like("frozen random layers, norms matched", llm_weights="random"),
+        # A control that carries the answer: a learning rate of its own, as `linear` has.
+        "random": replace(
+            like("frozen random layers, norms matched", llm_weights="random"), like=""
+        ),
         "mlp": Arm(
             "mean of the tokens and an MLP, same frozen encoder",
             ClassifierConfig("mlp", classes, encoder),

@@ -113,12 +113,32 @@ class Study:
         arm = self.arms[run.arm].like or run.arm
         finished = self.results.runs(self.name)
         tuning = {lr: StudyRun(arm, self.seeds[0], lr).name for lr in sorted(self.rates)}
-        if not all(name in finished for name in tuning.values()):
+        if not self.rate_chosen(arm):
             raise UserError(
                 f'The learning rate of "{arm}" has not been chosen yet; run its tuning'
                 f' ("tune-{arm}-*") first.'
             )
         return max(tuning, key=lambda lr: finished[tuning[lr]]["val_auc"])
+
+    def rate_chosen(self, arm: str) -> bool:
+        """Whether the tuning that an arm's learning rate comes from is finished."""
+        if len(self.rates) == 1:
+            return True
+        tuned, finished = self.arms[arm].like or arm, self.results.runs(self.name)
+        return all(StudyRun(tuned, self.seeds[0], lr).name in finished for lr in self.rates)
+
+    def is_finished(self, run: StudyRun) -> bool:
+        """Whether a run's result is there, and was made with the learning rate chosen since.
+
+        An arm that once took another arm's rate may have results from before its own tuning.
+        """
+        result = self.results.runs(self.name).get(run.name)
+        if result is None:
+            return False
+        is_network = self.arms[run.arm].config is not None
+        if not is_network or run.lr is not None or not self.rate_chosen(run.arm):
+            return True
+        return result["lr"] == self.rate(run)
 
     # ---- running ----
 
@@ -137,7 +157,7 @@ class Study:
         report = with_deadline(progress, minutes)
         for run, run_progress in zip(runs, report.parts(len(runs)), strict=True):
             self.gather()  # another process may have finished it meanwhile
-            if run.name in self.results.runs(self.name):
+            if self.is_finished(run):
                 continue
             labelled = run_progress.part(0.0, 1.0, f"{self.name} {run.name}: {{}}")
             labelled("begins", 0.0)

@@ -109,8 +109,7 @@ def do_study(
     if options.list:
         for run in study.chosen(options.only):
             print(
-                f"{'finished' if run.name in study.results.runs(study.name) else 'not run':<9}"
-                f" {run.name}"
+                f"{'finished' if study.is_finished(run) else 'not run':<9} {run.name}"
             )
         return
     try:

@@ -47,7 +47,7 @@ def summarise(
                 )
     summary = {
         "titles": {name: arm.title for name, arm in study.arms.items()},
-        "notes": {name: arm.note for name, arm in study.arms.items() if arm.note},
+        "notes": _notes(study),
         "main": main,
         "controls": list(controls),
         "seeds": list(study.seeds),
@@ -57,6 +57,19 @@ def summarise(
     }
     study.results.put(study.name, "summary", summary)
     return summary
+
+
+def _notes(study: Study) -> dict[str, str]:
+    """What to know of an arm: its own note, and a learning rate that was not chosen for it."""
+    notes = {name: arm.note for name, arm in study.arms.items() if arm.note}
+    for name, arm in study.arms.items():
+        runs = finished_seeds(study, name)
+        if arm.config is None or arm.like or not runs or study.rate_chosen(name):
+            continue
+        rates = sorted({run["lr"] for run in runs.values()})
+        said = f"at the learning rate {', '.join(f'{lr:g}' for lr in rates)}, none was tuned for it"
+        notes[name] = "; ".join(filter(None, [notes.get(name, ""), said]))
+    return notes
 
 
 def finished_seeds(study: Study, arm: str) -> dict[int, dict]:

@@ -136,7 +136,7 @@ def _introduction(study: Study, cases: Mapping[str, Sequence[ImageCase]]) -> lis
         f" {loop['weight_decay']:g}, cosine with {loop['warmup_epochs']} epochs of warm-up),"
         f" {loop['views']} views of each training image through a frozen encoder. Learning rate"
         f" chosen on val from {', '.join(f'{r:g}' for r in study.rates)} with the first seed; arms"
-        " that only change a part of PneumoLLM take its own."
+        " that only change a part of PneumoLLM take its own, but not the control `random`."
     )
     shipped = (
         f"The bundle `{ABOUT.id}` that comes with the program is the arm `{SHIPPED}`, as its one"
