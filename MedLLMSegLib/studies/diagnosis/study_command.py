@@ -108,9 +108,7 @@ def do_study(
     study.gather()
     if options.list:
         for run in study.chosen(options.only):
-            print(
-                f"{'finished' if study.is_finished(run) else 'not run':<9} {run.name}"
-            )
+            print(f"{'finished' if study.is_finished(run) else 'not run':<9} {run.name}")
         return
     try:
         if options.measure:
