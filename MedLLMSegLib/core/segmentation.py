@@ -87,6 +87,10 @@ class Structure:
         )
 
 
+# An expected Dice below this is called low: a guess at where an outline is no use unseen.
+LEAST_EXPECTED_DICE = 0.6
+
+
 @dataclass(frozen=True)
 class IntracranialVolume:
     """The volume of all that lies inside the skull: brain, ventricles and the fluid around them.

@@ -1,5 +1,5 @@
-"""Volumetry of a segmentation: mL of each structure, its share of the intracranial volume, and how
-much larger the left is than the right.
+"""Volumetry of a segmentation: mL of each structure, its share of the intracranial volume, how much
+larger the left is than the right, and the Dice that the model expects of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from MedLLMSegLib.anatomy.brain import group_place
-from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation, Structure
+from MedLLMSegLib.core.segmentation import (
+    LEAST_EXPECTED_DICE,
+    IntracranialVolume,
+    Segmentation,
+    Structure,
+)
 
 CSV_COLUMNS = (
     "name",
@@ -22,6 +27,7 @@ CSV_COLUMNS = (
     "volume_ml",
     "percent_intracranial",
     "asymmetry_percent",
+    "expected_dice",
 )
 NOT_AVAILABLE = "not available"
 
@@ -33,12 +39,19 @@ class StructureVolume:
     percent_intracranial: of the intracranial volume; None where that is not available.
     asymmetry_percent: see `asymmetry_percent`, the same for the left and the right structure; None
     for a structure without a side, and where either side is missing.
+    expected_dice: 0 to 1; None where the model expects nothing, and where nothing was found.
     """
 
     structure: Structure
     volume_ml: float
     percent_intracranial: float | None = None
     asymmetry_percent: float | None = None
+    expected_dice: float | None = None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether the model expects a low Dice: this outline is to be looked at first."""
+        return self.expected_dice is not None and self.expected_dice < LEAST_EXPECTED_DICE
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,11 @@ class Volumetry:
     def has_sides(self) -> bool:
         """Whether any structure has an asymmetry to show."""
         return any(row.asymmetry_percent is not None for row in self.rows)
+
+    @property
+    def has_expected_dice(self) -> bool:
+        """Whether the model expects a Dice of any structure."""
+        return any(row.expected_dice is not None for row in self.rows)
 
     @property
     def groups(self) -> list[tuple[str, tuple[StructureVolume, ...]]]:
@@ -80,6 +98,7 @@ def volumetry(segmentation: Segmentation) -> Volumetry:
             volume_ml,
             100 * volume_ml / whole_ml if whole_ml else None,
             asymmetries.get(structure.sideless_key) if structure.side else None,
+            segmentation.expected_dice.get(structure.label) if volume_ml > 0 else None,
         )
         for structure, volume_ml in volumes_ml.items()
     )
@@ -122,14 +141,18 @@ def volumetry_csv(found: Volumetry) -> str:
     writer.writerow(CSV_COLUMNS)
     for row in found.rows:
         structure = row.structure
-        numbers = (row.volume_ml, row.percent_intracranial, row.asymmetry_percent)
-        writer.writerow(
-            [structure.name, structure.label, structure.side, structure.group, *_cells(numbers)]
+        names = (structure.name, structure.label, structure.side, structure.group)
+        numbers = (
+            row.volume_ml,
+            row.percent_intracranial,
+            row.asymmetry_percent,
+            row.expected_dice,
         )
+        writer.writerow([*names, *_cells(numbers)])
     if found.intracranial is not None:
         ml = found.intracranial.ml
         whole = NOT_AVAILABLE if ml is None else round(ml, 4)
-        writer.writerow(["Intracranial volume", "", "", "", whole, "", ""])
+        writer.writerow(["Intracranial volume", "", "", "", whole, "", "", ""])
     return text.getvalue()
 
 

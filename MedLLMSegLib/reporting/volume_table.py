@@ -24,6 +24,8 @@ ASYMMETRY_TEXT = (
     '<p class="facts">Asymmetry: 100 (L - R) / ((L + R) / 2), positive where the left side is'
     " larger.</p>"
 )
+# The sign says it without a colour, and the words come with the pointer.
+LOW_MARK = '<span title="low: look at this outline first">!</span>'
 HEADINGS = {
     "volume": "Volume (mL)",
     "percent": "Of the intracranial volume",
@@ -49,7 +51,7 @@ class _Table:
         if self.found.has_sides:
             shown.append("asymmetry")
         shown.append("confidence")
-        return [*shown, "expected"] if self.segmentation.expected_dice else shown
+        return [*shown, "expected"] if self.found.has_expected_dice else shown
 
     def structure_row(self, row: StructureVolume) -> str:
         structure = row.structure
@@ -61,7 +63,7 @@ class _Table:
             if structure.side == "right"
             else _percent(row.asymmetry_percent, 1, "+"),
             "confidence": _share(self.segmentation.confidence.get(structure.label)),
-            "expected": _expected(self.segmentation.expected_dice.get(structure.label)),
+            "expected": _expected(row.expected_dice, row.is_doubtful),
         }
         return self._row(_swatch(structure) + escape(structure.name), cells)
 
@@ -138,8 +140,10 @@ def _percent(number: float | None, digits: int, sign: str = "") -> str:
     return NOTHING if number is None else f"{number:{sign}.{digits}f} %"
 
 
-def _expected(dice: float | None) -> str:
-    return "" if dice is None else f"{dice:.2f}"
+def _expected(dice: float | None, low: bool) -> str:
+    if dice is None:
+        return ""
+    return f"{LOW_MARK} {dice:.2f}" if low else f"{dice:.2f}"
 
 
 def _share(confidence: float | None) -> str:

@@ -16,7 +16,7 @@ from scipy import ndimage
 from MedLLMSegLib.anatomy.brain import is_whole_brain
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import transform_points
-from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.core.segmentation import LEAST_EXPECTED_DICE, Segmentation
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 
@@ -51,7 +51,6 @@ LEAST_MEDIAN_CERTAINTY = 0.7
 FEWEST_FOUND = 5  # structures, for a median
 AIR_HU = -900.0  # grey values go as low as this in CT alone
 LEAST_CERTAINTY = 0.5  # mean probability of a structure over its own voxels: less likely than not
-LEAST_EXPECTED_DICE = 0.6
 FLUID_AROUND = "csf"  # found beside anything
 
 

@@ -81,10 +81,26 @@ def test_the_table_has_a_row_for_each_structure_and_one_for_the_whole():
         "volume_ml": "2.4",
         "percent_intracranial": "30.0",
         "asymmetry_percent": "100.0",
+        "expected_dice": "",
     }
     assert by_name["Brain stem"]["asymmetry_percent"] == ""
     assert by_name["Intracranial volume"]["volume_ml"] == "8.0"
     off = replace(BRAIN, intracranial=IntracranialVolume(None, "the skull is off"))
-    assert volumetry_csv(volumetry(off)).endswith("Intracranial volume,,,,not available,,\n")
+    assert volumetry_csv(volumetry(off)).endswith("Intracranial volume,,,,not available,,,\n")
     heart = volumetry_csv(volumetry(segmentation({1: 5}, cardiac_structures())))
     assert len(heart.splitlines()) == 4
+
+
+def test_the_expected_dice_is_in_the_table_of_what_was_found_and_a_low_one_is_doubtful():
+    expected = {17: 0.8612, 53: 0.59, 10: 0.7}  # label 10 was not found
+    found = volumetry(replace(BRAIN, expected_dice=expected))
+    rows = rows_of(found)
+    assert found.has_expected_dice
+    assert not volumetry(BRAIN).has_expected_dice
+    assert rows["left_hippocampus"].expected_dice == pytest.approx(0.8612)
+    assert rows["left_thalamus"].expected_dice is rows["brain_stem"].expected_dice is None
+    assert [row.structure.key for row in found.rows if row.is_doubtful] == ["right_hippocampus"]
+    table = csv.DictReader(io.StringIO(volumetry_csv(found)))
+    cells = {row["name"]: row["expected_dice"] for row in table}
+    assert (cells["Left hippocampus"], cells["Right hippocampus"]) == ("0.8612", "0.59")
+    assert cells["Brain stem"] == cells["Intracranial volume"] == ""

@@ -27,6 +27,7 @@ def brain_panel(panel, logic, scan):
             {s.label: 0.9 for s in brain_structures()},
             model="brain-mr",
             intracranial=IntracranialVolume(10.0),
+            expected_dice={s.label: 0.4 if s.label == 17 else 0.85 for s in brain_structures()},
         )
     )
     node, _ = volume_nodes.write_drawing(drawing, scan)
@@ -83,6 +84,29 @@ def test_one_structure_is_hidden_and_its_group_is_half_ticked(brain_panel):
     cortex.child(0).setCheckState(0, QtCore.Qt.Unchecked)
     assert visible(node) == {s.name for s in brain_structures()} - {"Left cerebral cortex"}
     assert cortex.checkState(0) == QtCore.Qt.PartiallyChecked
+
+
+def test_a_low_expected_dice_has_a_sign_and_words(brain_panel):
+    panel, _ = brain_panel
+    deep = next(b for b in branches(panel.ui.resultTree) if b.text(0) == "Deep grey")
+    leaves = {deep.child(n).text(0): deep.child(n) for n in range(deep.childCount())}
+    low, well = leaves["L hippocampus"], leaves["R hippocampus"]
+    assert (low.text(2), well.text(2)) == ("! 0.40", "0.85")
+    assert "look at this outline first" in low.toolTip(2)
+    assert "look at this outline first" in low.toolTip(0)
+    assert well.toolTip(2) == ""
+
+
+def test_without_an_expected_dice_there_is_no_column_for_it(brain_panel, logic):
+    from dataclasses import replace
+
+    (panel, node), first = brain_panel, logic.job
+    assert not panel.ui.resultTree.isColumnHidden(2)
+    rows = tuple(replace(row, expected_dice=None) for row in first.volumetry.rows)
+    job = start(panel, logic)
+    found = replace(first.volumetry, rows=rows)
+    job.end("done", segmentationNode=node, rows=first.rows, volumetry=found)
+    assert panel.ui.resultTree.isColumnHidden(2)
 
 
 def test_a_plain_result_afterwards_brings_the_table_back(brain_panel, logic, drawn):

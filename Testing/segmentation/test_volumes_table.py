@@ -64,6 +64,18 @@ def test_scans_of_other_models_leave_those_cells_empty_and_have_no_such_columns_
     assert both[1]["lv_ml"] == ""
 
 
+def test_the_expected_dice_of_each_structure_stands_behind_the_shares(brain):
+    record = record_of(brain, "brain-mr")
+    for structure in record["structures"]:
+        if structure["key"] == "left_hippocampus":
+            structure["expected_dice"] = 0.83
+    older = ScanResult(Path("b.nii"), "skipped", record_of(brain, "brain-mr"))
+    first, second = rows_of(ScanResult(Path("a.nii"), "done", record), older)
+    assert list(first)[-2:] == ["left_hippocampus_expected_dice", "message"]
+    assert first["left_hippocampus_expected_dice"] == "0.83"
+    assert second["left_hippocampus_expected_dice"] == ""
+
+
 def test_without_a_skull_the_intracranial_volume_is_not_available(brain):
     off = replace(brain, intracranial=IntracranialVolume(None, "the skull is off"))
     (row,) = rows_of(ScanResult(Path("a.nii"), "done", record_of(off, "brain-mr")))

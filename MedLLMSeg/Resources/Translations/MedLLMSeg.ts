@@ -180,6 +180,11 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Exp. Dice</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>From this probability on the class is the answer; without one, the likeliest class is</source>
         <translation type="unfinished"></translation>
     </message>
@@ -416,6 +421,11 @@
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>Structure</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>The Dice that the model expects of this outline, from its own confidence; an exclamation mark where it is low: look at these first</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1793,6 +1803,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
+        <source>Expected Dice</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
         <source>Group</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1829,6 +1844,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
         <source>Structure</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
+        <source>The model expects a low Dice ({dice}) of {name}: look at this outline first.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

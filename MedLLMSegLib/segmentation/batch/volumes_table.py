@@ -65,10 +65,10 @@ def volumes_csv(results: Sequence[ScanResult]) -> str:
 
     Of a series the mL are the mean of its images. Scans by a model of the whole brain add, before
     the message, the intracranial volume, each structure's percent of it, and the asymmetry of each
-    pair.
+    pair; and scans by a model that expects a Dice, that of each structure.
     """
     rows = [_volumes(result.record) for result in results]
-    shares = [_shares(result.record) for result in results]
+    shares = [_shares(result.record) | _expected(result.record) for result in results]
     columns, share_columns = _columns(rows), _columns(shares)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -104,6 +104,17 @@ def _shares(record: Json) -> Json:
         if key != structure["key"]:
             cells[f"{key}_asymmetry_percent"] = _cell(structure["asymmetry_percent"])
     return cells
+
+
+def _expected(record: Json) -> Json:
+    """Column -> cell, of a record by a model that expects a Dice; {} for any other. Old records
+    have none.
+    """
+    return {
+        f"{structure['key']}_expected_dice": structure["expected_dice"]
+        for structure in record.get("structures", [])
+        if "expected_dice" in structure
+    }
 
 
 def _cell(number: float | None) -> float | str:

@@ -8,10 +8,20 @@ from collections.abc import Callable, Collection, Sequence
 
 import qt
 
-from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import VolumetryGroup, VolumetryTexts
+from MedLLMSegLib.slicer_bridge.presenter.panel_texts import MARK_COLOURS
+from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import (
+    NOTHING,
+    VolumetryGroup,
+    VolumetryRow,
+    VolumetryTexts,
+)
 
 HEIGHT, SWATCH = 320, 12  # pixels
-COLUMNS = 4  # structure, mL, percent, asymmetry; the confidence is in the tooltip
+NAME_HEIGHTS = 11  # width of the column of names, in heights of the font
+# structure, mL, expected Dice, percent, asymmetry; the confidence is in the tooltip. What counts
+# most comes first, as the last ones have to be scrolled to in a narrow dock.
+COLUMNS = 5
+DICE = 2
 
 
 class StructureTree:
@@ -26,8 +36,7 @@ class StructureTree:
         self.members: dict[str, tuple[str, ...]] = {}  # name of a group's item -> structures' keys
         header = tree.header()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
-        header.setStretchLastSection(False)
+        header.setSectionResizeMode(0, qt.QHeaderView.Interactive)
         tree.connect("itemChanged(QTreeWidgetItem*,int)", self.onItemChanged)
 
     def show(self, groups: Sequence[VolumetryGroup], hidden: Collection[str]) -> None:
@@ -35,6 +44,8 @@ class StructureTree:
         self.tree.blockSignals(True)
         self.tree.clear()
         self.items, self.members = {}, {}
+        rows = [row for group in groups for row in group.rows]
+        self.tree.setColumnHidden(DICE, all(row.texts.expected_dice == NOTHING for row in rows))
         for group in groups:
             name, keys = f"group:{group.name}", tuple(row.key for row in group.rows)
             branch = self._item(self.tree, name, group.texts.name, group.texts)
@@ -44,8 +55,12 @@ class StructureTree:
                 leaf.setToolTip(0, row.tip)
                 leaf.setIcon(0, _swatch(row.color))
                 leaf.setCheckState(0, _tick(row.key not in hidden))
+                if row.doubt:
+                    _mark(leaf, row)
             branch.setCheckState(0, self._state_of(keys))
             branch.setExpanded(True)
+        height = qt.QFontMetrics(self.tree.font).height()
+        self.tree.header().resizeSection(0, NAME_HEIGHTS * height)
         self.tree.setFixedHeight(HEIGHT)
         self.tree.blockSignals(False)
 
@@ -78,6 +93,14 @@ class StructureTree:
         return (
             _tick(True) if all(ticked) else qt.Qt.PartiallyChecked if any(ticked) else _tick(False)
         )
+
+
+def _mark(leaf, row: VolumetryRow) -> None:
+    """Make a low expected Dice stand out, by a sign and not by its colour alone."""
+    leaf.setText(DICE, f"! {row.texts.expected_dice}")
+    leaf.setForeground(DICE, qt.QBrush(qt.QColor(MARK_COLOURS["ask"])))
+    leaf.setToolTip(DICE, row.doubt)
+    leaf.setToolTip(0, f"{row.tip}. {row.doubt}")
 
 
 def _tick(show: bool):

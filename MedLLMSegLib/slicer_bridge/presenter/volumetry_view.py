@@ -19,6 +19,7 @@ class VolumetryTexts(NamedTuple):
 
     name: str
     volume_ml: str
+    expected_dice: str
     percent_intracranial: str
     asymmetry: str
     confidence: str
@@ -26,7 +27,8 @@ class VolumetryTexts(NamedTuple):
 
 class VolumetryRow(NamedTuple):
     """One structure. key: as the segments' tag has it. color: RGB, 0 to 255. short: its name with L
-    or R for the side, as the panel is narrow. tip: what there is no room for.
+    or R for the side, as the panel is narrow. tip: what there is no room for. doubt: why this
+    outline is to be looked at first; "" where it is not.
     """
 
     key: str
@@ -34,6 +36,7 @@ class VolumetryRow(NamedTuple):
     texts: VolumetryTexts
     short: str
     tip: str
+    doubt: str = ""
 
 
 class VolumetryGroup(NamedTuple):
@@ -49,6 +52,7 @@ def headings() -> VolumetryTexts:
     return VolumetryTexts(
         _("Structure"),
         _("Volume (mL)"),
+        _("Expected Dice"),
         _("Intracranial volume (%)"),
         _("Asymmetry (%)"),
         _("Mean confidence"),
@@ -100,6 +104,7 @@ def _row(row: StructureVolume, confidence: float | None) -> VolumetryRow:
     texts = VolumetryTexts(
         structure.name,
         _millilitres(row.volume_ml),
+        _number(row.expected_dice, ".2f"),
         _number(row.percent_intracranial, ".2f"),
         _number(row.asymmetry_percent, "+.1f"),
         _number(confidence, ".2f"),
@@ -107,7 +112,14 @@ def _row(row: StructureVolume, confidence: float | None) -> VolumetryRow:
     tip = _("{name}; mean confidence {confidence}").format(
         name=texts.name, confidence=texts.confidence
     )
-    return VolumetryRow(structure.key, structure.color, texts, _short(structure), tip)
+    doubt = (
+        _("The model expects a low Dice ({dice}) of {name}: look at this outline first.").format(
+            dice=texts.expected_dice, name=texts.name
+        )
+        if row.is_doubtful
+        else ""
+    )
+    return VolumetryRow(structure.key, structure.color, texts, _short(structure), tip, doubt)
 
 
 def _short(structure: Structure) -> str:
@@ -122,6 +134,7 @@ def _group_texts(title: str, rows: Sequence[StructureVolume]) -> VolumetryTexts:
     return VolumetryTexts(
         title,
         _millilitres(sum(row.volume_ml for row in rows)),
+        "",
         _number(sum(percents) if len(percents) == len(rows) else None, ".2f"),
         "",
         "",

@@ -12,6 +12,7 @@ import vtk
 from MedLLMSegLib.metrics.volumetry import NOT_AVAILABLE, Volumetry
 
 VOLUMETRY_TABLE = "MedLLMSegVolumetry"  # a segmentation's reference to its table
+LOW = "low expected Dice: look at it first"  # beside a structure
 
 
 class VolumetryState:
@@ -99,6 +100,10 @@ def table_of_volumetry(found: Volumetry, confidence: Mapping[str, float]) -> vtk
     if is_brain or found.has_sides:
         _add_numbers(table, "Asymmetry (%)", [row.asymmetry_percent for row in rows])
     _add_numbers(table, "Mean confidence", [confidence.get(s.name) for s in structures])
+    if found.has_expected_dice:
+        _add_numbers(table, "Expected Dice", [row.expected_dice for row in rows])
+        remarks = [LOW if row.is_doubtful else "" for row in rows]
+        _add_column(table, "Remark", vtk.vtkStringArray, remarks)
     return table
 
 

@@ -36,13 +36,13 @@ def found():
 def test_groups_hold_the_structures_that_were_found_with_their_figures(found):
     cortex, deep = volumetry_groups(found, ROWS)
     assert (cortex.name, deep.name) == ("cortex", "deep grey")
-    assert deep.texts == ("Deep grey", "4.00", "2.00", "", "")
+    assert deep.texts == ("Deep grey", "4.00", "", "2.00", "", "")
     left, right = deep.rows
     assert (left.key, left.color) == ("left_hippocampus", (220, 216, 20))
     assert (left.short, right.short) == ("L hippocampus", "R hippocampus")
     assert left.tip == "Left hippocampus; mean confidence 0.90"
-    assert left.texts == ("Left hippocampus", "3.00", "1.50", "+100.0", "0.90")
-    assert right.texts == ("Right hippocampus", "1.00", "0.50", "+100.0", "–")
+    assert left.texts == ("Left hippocampus", "3.00", "–", "1.50", "+100.0", "0.90")
+    assert right.texts == ("Right hippocampus", "1.00", "–", "0.50", "+100.0", "–")
     assert cortex.rows[0].texts.asymmetry == "–"  # the right cortex was not found
 
 
@@ -56,7 +56,7 @@ def test_without_an_intracranial_volume_there_are_no_percents(found):
 def test_the_clipboard_has_the_group_in_front_of_each_structure(found):
     lines = volumetry_text(volumetry_groups(found, ROWS)).splitlines()
     assert lines[0].split("\t")[:3] == ["Group", "Structure", "Volume (mL)"]
-    assert lines[2] == "deep grey\tLeft hippocampus\t3.00\t1.50\t+100.0\t0.90"
+    assert lines[2] == "deep grey\tLeft hippocampus\t3.00\t–\t1.50\t+100.0\t0.90"
     assert len(lines) == 4
 
 
@@ -84,3 +84,14 @@ def test_a_result_of_few_structures_stays_a_plain_table(found):
     assert view(panel).groups == ()
     assert len(view(panel).rows) == 3
     assert copied_table(panel).startswith("Structure\t")
+
+
+def test_a_low_expected_dice_is_said_in_words(found):
+    expected = {"left_hippocampus": 0.83, "right_hippocampus": 0.41}
+    rows = tuple(replace(r, expected_dice=expected.get(r.structure.key)) for r in found.rows)
+    _cortex, deep = volumetry_groups(replace(found, rows=rows), ROWS)
+    left, right = deep.rows
+    assert (left.texts.expected_dice, right.texts.expected_dice) == ("0.83", "0.41")
+    assert left.doubt == ""
+    assert right.doubt.startswith("The model expects a low Dice (0.41) of Right hippocampus")
+    assert "0.41" in volumetry_text((deep,))

@@ -64,6 +64,25 @@ def test_the_table_has_one_row_a_structure_and_lies_beside_the_segmentation(scen
     assert hierarchy.GetItemByDataNode(table)
 
 
+def test_the_expected_dice_has_a_column_and_a_low_one_a_remark(scene, scan):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 2, :3], labels[4, 4, :1], labels[5, 5, :2] = 17, 53, 16
+    result = Segmentation(
+        volume_nodes.read_volume(scan).with_array(labels),
+        brain_structures(),
+        model="b",
+        intracranial=SKULL_ON,
+        expected_dice={17: 0.81, 53: 0.4},
+    )
+    node, _ = volume_nodes.write_drawing(segments.draw(result), scan)
+    columns = columns_of(volumetry_of(node))
+    row_of = {label: row for row, label in enumerate(columns["Label"])}
+    assert columns["Expected Dice"][row_of[17]] == pytest.approx(0.81)
+    assert np.isnan(columns["Expected Dice"][row_of[16]])
+    assert columns["Remark"][row_of[53]].startswith("low expected Dice")
+    assert {columns["Remark"][row_of[label]] for label in (16, 17)} == {""}
+
+
 def test_a_second_run_renews_the_table_and_restore_brings_the_first_back(scene, scan):
     node, _ = volume_nodes.write_drawing(brain_drawing(scan), scan)
     off = IntracranialVolume(None, "the skull is off")
