@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -36,6 +37,7 @@ from MedLLMSegLib.core.safe_files import (
 from MedLLMSegLib.core.types import Json, PathLike
 
 from .catalogue import CARD, INFERENCE, LICENCE, METADATA, WEIGHTS, read_metadata
+from .measured_model import MeasuredModel
 
 Tensors: TypeAlias = dict[str, torch.Tensor]  # by name, as in a network's state_dict
 
@@ -47,6 +49,11 @@ class Bundle:
     folder: Path
     metadata: Json
     tensors: Tensors
+
+    @cached_property
+    def measured(self) -> MeasuredModel:
+        """What it answers with, under one hash. Raises `UserError` without its localizer."""
+        return MeasuredModel.of(self.metadata)
 
 
 def read_bundle(folder: PathLike) -> Bundle:

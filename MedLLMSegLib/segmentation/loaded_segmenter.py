@@ -61,8 +61,9 @@ class SegmenterModel:
 
     settings: its metadata's "preprocessing". anatomy: a key of `STRUCTURES_OF_ANATOMY` for an
     organ that is located and outlined in crops, or None for a model of whole scans. localizer:
-    None for a model without cascade. sha256: of all the weights that take part. structures: of a
-    model of whole scans, in order of class. temperature: what the logits are divided by. notes:
+    None for a model without cascade. sha256: of the measured model (`registry.measured_model`):
+    what is made or measured with it carries this hash. structures: of a model of whole scans, in
+    order of class. temperature: what the logits are divided by. notes:
     what the user should know whenever the model is used. precision: what was asked for, "auto",
     "fp32" or "bf16". label_table: for each class of a network that tells sides apart its labels
     (left, right), equal where it has no side; None for other networks. dice_lines: see
@@ -122,6 +123,15 @@ class SegmenterModel:
         """The precision of `network` where it is known without a scan."""
         return self._in_use.settled()
 
+    def settled_precisions(self) -> dict[str, str | None]:
+        """The precision of "network", and of "localizer" in a cascade, by name; None where it is
+        to be decided by a scan.
+        """
+        known = {"network": self.settled_precision()}
+        if self.localizer is not None:
+            known["localizer"] = self.localizer.settled_precision(self.device, self.precision)
+        return {name: each.name if each else None for name, each in known.items()}
+
     @property
     def precision_why(self) -> str:
         """The sentence on the precision, with what was measured; "" while it is not known."""
@@ -134,7 +144,7 @@ class SegmenterModel:
             self.network,
             self.device,
             self.precision,
-            self.entry.sha256,
+            self.sha256,
             labels=lambda logits: self.reading.winners(logits[0])[None],
         )
 
@@ -213,10 +223,10 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
     network = _build_network(entry, bundle, config)
     if config.norm != "instance":  # a sixth faster so, on a CPU
         network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    localizer, localizer_entry = None, None
+    localizer = None
     if metadata.get("localizer"):
-        localizer_entry = find_model(metadata["localizer"], "localizer")
-        localizer = Localizer.from_bundle(read_bundle(localizer_entry.folder))
+        localizer_folder = find_model(metadata["localizer"], "localizer").folder
+        localizer = Localizer.from_bundle(read_bundle(localizer_folder))
     temperature = float((metadata.get("calibration") or {}).get("temperature", 1.0))
     if not temperature > 0:
         raise ValueError(f"temperature {temperature}")
@@ -227,7 +237,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
         anatomy=anatomy,
         localizer=localizer,
         device=device,
-        sha256="+".join(each.sha256 for each in (entry, localizer_entry) if each),
+        sha256=bundle.measured.sha256,
         structures=structures,
         temperature=temperature,
         label_table=_label_table(metadata, config, structures),

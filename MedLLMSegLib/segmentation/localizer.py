@@ -39,7 +39,7 @@ PROBE_VOX = (80, 80, 80)  # of a head, on which fp32 and bf16 are compared
 class Localizer:
     """A trained network, and the limits for accepting its findings.
 
-    sha256: of its weights; empty for those of no bundle.
+    sha256: of the measured model; empty for weights of no bundle.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Localizer:
             )
         network = LocalizerNet(LocalizerConfig(**metadata["network"]))
         load_strictly(network, bundle.tensors)
-        return cls(network, sha256=metadata["weights_sha256"])
+        return cls(network, sha256=bundle.measured.sha256)
 
     def precision_for(
         self,
@@ -76,11 +76,23 @@ class Localizer:
         image: [k, j, i] in 0..1, of a whole head. requested, progress: see `precision.decide`. What
         is measured is kept for the weights of bundles alone.
         """
+        known = self.settled_precision(device, requested)
+        if known is not None:
+            return known
+        subject = self._in_use(device, requested)
+        return decide(subject, padded(image, self.config.multiple), PROBE_VOX, progress)
+
+    def settled_precision(
+        self, device: torch.device | str, requested: str = AUTO
+    ) -> Precision | None:
+        """The precision of the network where it is known without a scan."""
         check_precision(requested)
         if requested == AUTO and not self.sha256:
             return Precision(FP32, "The weights are those of no bundle.")
-        subject = NetworkInUse(self.network, torch.device(device), requested, self.sha256)
-        return decide(subject, padded(image, self.config.multiple), PROBE_VOX, progress)
+        return self._in_use(device, requested).settled()
+
+    def _in_use(self, device: torch.device | str, requested: str) -> NetworkInUse:
+        return NetworkInUse(self.network, torch.device(device), requested, self.sha256)
 
 
 @dataclass(frozen=True)

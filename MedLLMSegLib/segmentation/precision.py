@@ -105,8 +105,8 @@ def winning_class(logits: Tensor) -> Tensor:
 class NetworkInUse:
     """A network whose precision is to be decided.
 
-    requested: one of `REQUESTS`. sha256: of its weights. labels: float32 logits (1, outputs, k, j,
-    i) -> labels (1, k, j, i), 0 for the background; for a network that has other outputs than
+    requested: one of `REQUESTS`. sha256: of the measured model. labels: float32 logits (1, outputs,
+    k, j, i) -> labels (1, k, j, i), 0 for the background; for a network that has other outputs than
     classes. decided: the decision, from when it is known.
     """
 
@@ -131,7 +131,10 @@ class NetworkInUse:
             return Precision(FP32, "Outside of a CPU, bf16 is used where it is asked for.")
         if not cpu_has_bf16():
             return Precision(FP32, "This processor has no instructions for bf16.")
-        return read_kept(self.sha256)
+        kept = read_kept(self.sha256)
+        if kept is None and not can_keep(self.sha256):
+            return Precision(FP32, NOT_KEPT)
+        return kept
 
 
 def check_precision(requested: str) -> None:
@@ -158,8 +161,6 @@ def decide(
     if known is not None:
         return known
     k, j, i = (min(length, LARGEST_PROBE_VOX) for length in window)
-    if not can_keep(subject.sha256):
-        return Precision(FP32, NOT_KEPT)
     subject.network.to(subject.device)
     measured = _measure(subject, _probes(array, (k, j, i)), Progress.of(progress))
     if measured is None:

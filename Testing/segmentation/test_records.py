@@ -1,4 +1,6 @@
-"""The records of a batch: those of version 0.3 count; another scan, model or option does not."""
+"""The records of a batch: a finished scan is one of the same scan, measured model, precision and
+options; records that do not name the measured model are of no run.
+"""
 
 import json
 from dataclasses import replace
@@ -9,13 +11,11 @@ import pytest
 from MedLLMSegLib import UserError
 from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions, paths_in_folder
 from MedLLMSegLib.segmentation.batch.records import check_outputs, find_finished
-from MedLLMSegLib.segmentation.kept_precision import Precision
 
 
 def model(sha256="ab" * 32, precision="fp32"):
     """precision: the settled one; None where it is still to be measured."""
-    settled = precision and Precision(precision, "By a test.")
-    return SimpleNamespace(sha256=sha256, settled_precision=lambda: settled)
+    return SimpleNamespace(sha256=sha256, settled_precisions=lambda: {"network": precision})
 
 
 MODEL = model()
@@ -35,7 +35,7 @@ def scan(tmp_path):
 
 @pytest.fixture
 def paths(scan, tmp_path):
-    """A finished result with its record, key by key as version 0.3 wrote it."""
+    """A finished result with its record."""
     folder = tmp_path / "out"
     folder.mkdir()
     paths = paths_in_folder("head", folder, OPTIONS)
@@ -43,7 +43,9 @@ def paths(scan, tmp_path):
         path.write_bytes(b"labels")
     record = {
         "scan": [str(scan.resolve()), *state(scan)],
-        "model_sha256": MODEL.sha256,
+        "measured_model": MODEL.sha256,
+        "precision": "fp32",
+        "settled_precisions": {"network": "fp32"},
         "side": "left",
         "augment": 0,
         "model": "hippocampus-t1",
@@ -61,15 +63,28 @@ def paths(scan, tmp_path):
         "notes": [],
         "files": [str(path) for path in paths.files],
         "command": "medllmseg segment head.nii.gz",
-        "version": "0.3.0",
+        "version": "0.5.0.dev",
         "written": {str(path.resolve()): state(path) for path in paths.files},
     }
     (folder / "head.medllmseg.json").write_text(json.dumps(record, indent=1) + "\n")
     return paths
 
 
-def test_a_record_of_version_0_3_is_a_finished_scan(scan, paths):
-    assert find_finished(scan, paths, MODEL, OPTIONS)["version"] == "0.3.0"
+def changed(paths, changes, without=()):
+    """Rewrite the record with other fields, and without some."""
+    record = json.loads(paths.record.read_text()) | changes
+    kept = {name: value for name, value in record.items() if name not in without}
+    paths.record.write_text(json.dumps(kept))
+
+
+def test_the_record_of_the_same_run_is_a_finished_scan(scan, paths):
+    assert find_finished(scan, paths, MODEL, OPTIONS)["version"] == "0.5.0.dev"
+
+
+def test_a_record_that_names_the_weights_alone_is_done_anew(scan, paths):
+    """As up to 0.4: its model's settings, temperature or cleaning may have been others."""
+    changed(paths, {"model_sha256": MODEL.sha256}, without=["measured_model"])
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
     check_outputs(scan, paths, OPTIONS)  # its files may be written anew
 
 
@@ -109,14 +124,18 @@ def test_another_model_scan_or_missing_file_is_another_run(scan, paths):
 
 
 def test_another_precision_is_another_run(scan, paths):
-    """Version 0.3 had fp32 alone. Where the precision is still to be measured, nothing speaks for
-    segmenting again.
-    """
     assert find_finished(scan, paths, model(precision="bf16"), OPTIONS) is None
-    assert find_finished(scan, paths, model(precision=None), OPTIONS) is not None
-    record = json.loads(paths.record.read_text()) | {"precision": "bf16"}
-    paths.record.write_text(json.dumps(record))
+    changed(paths, {"settled_precisions": {"network": "bf16"}})
     assert find_finished(scan, paths, model(precision="bf16"), OPTIONS) is not None
+    assert find_finished(scan, paths, model(precision="fp32"), OPTIONS) is None
+
+
+def test_a_precision_that_is_still_to_be_measured_may_become_another(scan, paths):
+    """A scan in which too little was found to measure it stays finished until one decides."""
+    undecided = model(precision=None)
+    assert find_finished(scan, paths, undecided, OPTIONS) is None
+    changed(paths, {"settled_precisions": {"network": None}})
+    assert find_finished(scan, paths, undecided, OPTIONS) is not None
     assert find_finished(scan, paths, model(precision="fp32"), OPTIONS) is None
 
 

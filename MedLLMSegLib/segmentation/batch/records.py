@@ -28,12 +28,10 @@ PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation", "resoluti
 IF_ASKED_FOR = (
     "frames",
     "structures_asked_for",
-    "with_model_sha256",
+    "with_measured_model",
     "region",
     *PLAIN_OPTIONS,
 )
-
-OLD_PRECISION = "fp32"  # of results whose record names none: there was no other
 
 
 def read_record(path: Path) -> Json:
@@ -78,6 +76,7 @@ def make_record(
         **_run_key(scan, model, options),
         "model": result.model,
         "precision": result.precision,
+        "settled_precisions": _settled_precisions(model, options),
         "precision_why": model.precision_why,
         "licence": model.entry.licence,
         "seconds": round(result.seconds, 2),
@@ -173,14 +172,15 @@ def _is_of_this_run(
 ) -> bool:
     """Whether a record's scan, model, precision and options are those of a new run.
 
-    Where a precision is still to be measured, either will do.
+    Records of version 0.4 and before name the weights alone, and not the measured model; they are
+    of no run. Where the precision is still to be measured, so must it have been then: such a scan
+    was segmented in fp32, as there was too little in it to measure anything.
     """
     try:
         run_key = _run_key(scan, model, options)
     except OSError:  # the scan cannot be read: loading it raises the right error
         return False
-    settled = model.settled_precision()
-    if settled is not None and record.get("precision", OLD_PRECISION) != settled.name:
+    if record.get("settled_precisions") != _settled_precisions(model, options):
         return False
     asked_for = {**dict.fromkeys(IF_ASKED_FOR), **run_key}  # None: must not be in the record
     return all(record.get(name) == value for name, value in asked_for.items())
@@ -245,14 +245,14 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
     """What must be the same for a result to stand for a new run."""
     key: Json = {
         "scan": _scan_identity(scan),
-        "model_sha256": model.sha256,
+        "measured_model": model.sha256,
         "side": options.side,
         "augment": options.augment,
     }
     if options.frames:
         key["frames"] = True
     if options.with_model is not None:
-        key["with_model_sha256"] = options.with_model.sha256
+        key["with_measured_model"] = options.with_model.sha256
     if options.structures:
         key["structures_asked_for"] = list(options.structures)
     if options.region is not None:
@@ -261,6 +261,14 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)
     return key
+
+
+def _settled_precisions(model: SegmenterModel, options: SegmentOptions) -> Json:
+    """The precision of each network that takes part; None for one that no scan has decided yet."""
+    settled: Json = dict(model.settled_precisions())
+    if options.with_model is not None:
+        settled["with_model"] = dict(options.with_model.settled_precisions())
+    return settled
 
 
 def _scan_identity(scan: Path) -> list[str | int]:
