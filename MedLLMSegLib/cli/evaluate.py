@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Measure a model on labelled cases at their own resolution: Dice, Jaccard,
 precision, sensitivity, accuracy, HD95 and average surface distance in mm, surface Dice at 1 mm and
-volume difference of every structure. With --compare: paired Wilcoxon tests between tables measured
-before. Of a classifier: sensitivity, specificity, accuracy, AUC and calibration with intervals over
-patients, by subgroup, with its ROC curve and confusion matrix."""
+volume difference of every structure. With --compare: paired permutation tests between tables
+measured before. Of a classifier: sensitivity, specificity, accuracy, AUC and calibration with
+intervals over patients, by subgroup, with its ROC curve and confusion matrix."""
 EPILOG = """The CSV has one row a case: case, dice_<structure>, ..., then the other metrics. The
 summary goes to the screen and to a .summary.json file beside the CSV, with a box plot (.png);
 with --ablate each case's mean Dice with and without the parts goes to an .ablation.csv file.

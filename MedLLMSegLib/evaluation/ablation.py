@@ -54,8 +54,8 @@ def ablation_summary(
 
     whole: statistics (`metrics.group_statistics.summarize`) of the whole network. parts: part ->
     the same without it, with "change": the paired difference (without it minus whole), its
-    bootstrap interval over heads or patients, and the p of a Wilcoxon test after Holm's correction.
-    left_out: part -> why it could not be silenced.
+    bootstrap interval over heads or patients, and the p of a permutation test after Holm's
+    correction. left_out: part -> why it could not be silenced.
     """
     groups = {score.case: score.group for score in whole}
     tables = {WHOLE: [_table(whole)], **{arm.part: [_table(arm.scores)] for arm in arms}}
@@ -93,8 +93,8 @@ def ablation_lines(ablation: Json) -> list[str]:
         )
     lines += [f"  {PARTS[part]}: not done, as {why}" for part, why in ablation["left_out"].items()]
     lines.append(
-        "  change: without the part minus whole, paired over heads or patients; Wilcoxon tests with"
-        " Holm's correction"
+        "  change: without the part minus whole, paired over heads or patients; permutation tests"
+        " with Holm's correction"
     )
     return lines
 

@@ -23,6 +23,7 @@ from MedLLMSegLib.metrics.paired_tests import (
     full_name,
     paired_tests,
 )
+from MedLLMSegLib.metrics.sign_flips import EXACT_UNITS
 
 from .scores import read_groups, read_table, summary_path
 
@@ -171,9 +172,14 @@ def comparison_table(tests: Sequence[Comparison]) -> str:
         )
     rows.append(
         "n is the number of heads or patients: seeds and the cases of one are averaged first."
-        f" Paired two-sided Wilcoxon signed-rank tests; Holm's correction over {len(tests)}"
+        f" Paired two-sided permutation tests of the mean; Holm's correction over {len(tests)}"
         f" test{'s' * (len(tests) != 1)}."
     )
+    if error := max(test.p_holm_error for test in tests):
+        rows.append(
+            f"Of more than {EXACT_UNITS} pairs, p is drawn: the Monte-Carlo standard error of"
+            f" Holm's p is at most {error:.1g}."
+        )
     rows.append(
         "difference: mean of first minus second; its interval is a bootstrap over heads or"
         " patients, and says nothing of other seeds."

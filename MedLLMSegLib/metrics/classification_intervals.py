@@ -1,4 +1,4 @@
-"""A classifier's figures with intervals over patients, and the difference between two classifiers.
+"""A classifier's figures with intervals over patients.
 
 An image is a case. Cases of one patient are not independent, so every bootstrap draws them
 together.
@@ -89,7 +89,7 @@ def classification_figures(
     estimates = {}
     for name in FIGURES:
         draws = np.mean([each[name] for each in draws_by_seed], axis=0)  # (repeats,)
-        estimates[name] = Estimate(mean[name], *_interval(draws, groups))
+        estimates[name] = Estimate(mean[name], *finite_interval(draws, groups))
     return estimates
 
 
@@ -142,7 +142,7 @@ def bootstrap_auc(truth: Array, probabilities: Array, weights: Array) -> Array:
     return mean_of_finite(np.stack(by_class))
 
 
-def _interval(draws: Array, groups: Sequence[Hashable]) -> tuple[float, float]:
+def finite_interval(draws: Array, groups: Sequence[Hashable]) -> tuple[float, float]:
     """The 95 % interval of the finite draws, (repeats,).
 
     NaN where all draws agree: a few cases that are all right leave no spread to draw from.
@@ -151,50 +151,3 @@ def _interval(draws: Array, groups: Sequence[Hashable]) -> tuple[float, float]:
     if not len(finite) or np.ptp(finite) <= 1e-9:
         return NAN, NAN
     return expanded_percentiles(finite, len({str(g) for g in groups}))
-
-
-@dataclass(frozen=True)
-class AucDifference:
-    """AUC of a first arm minus a second's on the same images, with its 95 % interval.
-
-    p: two-sided, from the draws. seeds: each seed's difference.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    seeds: tuple[float, ...]
-
-
-def auc_difference(
-    truth: ArrayLike,
-    first: Sequence[Array],
-    second: Sequence[Array],
-    groups: Sequence[Hashable],
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> AucDifference:
-    """Paired bootstrap over patients: each draw measures both arms on the same patients.
-
-    first, second: for each seed, probabilities (n, classes); both have the same number of seeds,
-    whose AUCs are averaged. p is twice the smaller share of draws on one side of zero (each with
-    one draw added, so that p is never 0): it speaks of other patients, not of other seeds.
-    """
-    if len(first) != len(second) or not first:
-        raise ValueError(f"{len(first)} and {len(second)} seeds cannot be paired")
-    truth = np.asarray(truth)
-    pairs = list(zip(first, second, strict=True))
-    by_seed = tuple(area_under_roc(truth, a) - area_under_roc(truth, b) for a, b in pairs)
-    mean = float(np.mean(by_seed))
-    weights = bootstrap_weights(groups, repeats, seed)
-    if weights is None:
-        return AucDifference(mean, low=NAN, high=NAN, p=NAN, seeds=by_seed)
-    draws_by_seed = [
-        bootstrap_auc(truth, a, weights) - bootstrap_auc(truth, b, weights) for a, b in pairs
-    ]
-    draws = np.mean(draws_by_seed, axis=0)  # (repeats,)
-    draws = draws[np.isfinite(draws)]
-    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    low, high = _interval(draws, groups)
-    return AucDifference(mean, low, high, min(1.0, 2 * (tail + 1) / (len(draws) + 1)), by_seed)

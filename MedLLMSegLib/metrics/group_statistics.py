@@ -15,6 +15,9 @@ from scipy.special import ndtr, stdtrit
 from MedLLMSegLib.core.types import Array
 
 NAN = float("nan")
+# Of the bootstrap of a comparison, whose ends are stated as margins.
+COMPARISON_REPEATS = 20_000
+_DRAWN_AT_ONCE = 10_000_000
 
 
 def summarize(values: ArrayLike, groups: Sequence[Hashable] | None = None) -> dict[str, float]:
@@ -62,9 +65,21 @@ def bootstrap_interval(
     if count < 2:
         return NAN, NAN
     sums, sizes = np.bincount(ids, all_values), np.bincount(ids)
-    drawn = np.random.default_rng(seed).integers(0, count, (repeats, count))  # (repeats, groups)
-    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
-    return expanded_percentiles(means, count, level)
+    rng, block = np.random.default_rng(seed), max(1, _DRAWN_AT_ONCE // count)
+    means = []
+    for start in range(0, repeats, block):
+        drawn = rng.integers(0, count, (min(block, repeats - start), count))  # (block, groups)
+        means.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
+    return expanded_percentiles(np.concatenate(means), count, level)
+
+
+def excluded_margin(low: float, high: float) -> float:
+    """The smallest margin that an interval of a difference excludes; NaN without an interval.
+
+    Every difference beyond it, either way, lies outside the interval. "No difference shown" with a
+    large margin says little; with a small one, that what could not be shown is small.
+    """
+    return max(abs(low), abs(high))
 
 
 def group_ids(groups: Sequence[Hashable]) -> Array:

@@ -24,14 +24,19 @@ import numpy as np
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array
 
-from .group_statistics import bootstrap_interval, group_means
+from .group_statistics import (
+    COMPARISON_REPEATS,
+    bootstrap_interval,
+    excluded_margin,
+    group_means,
+)
+from .multiple_tests import AdjustedP, holm
 from .overlap import METRICS, metric_of
-from .signed_rank import ROUND_OFF, holm, signed_rank
+from .sign_flips import ROUND_OFF, sign_flips
 
 # case -> column such as "dice_anterior" -> value, NaN where there is none
 Table = Mapping[str, Mapping[str, float]]
 SIGNIFICANT = 0.05
-OPPOSITE = "most pairs point one way and the mean the other"
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,10 @@ class Comparison:
 
     metric: "dice" (mean over structures) or a column ("dice_anterior"). n: groups (pairs).
     differing: pairs that are not equal, which alone enter the test. difference: mean over groups of
-    first minus second; low, high: its 95 % bootstrap interval over groups. p: two-sided Wilcoxon
-    signed-rank test; p_holm: after Holm's correction over all tests of one call. better: the better
-    arm, where p_holm < 0.05 and ranks and mean agree; else "". note: remarks on the test.
+    first minus second; low, high: its 95 % bootstrap interval over groups. p: two-sided paired
+    permutation test of that mean; p_holm: after Holm's correction over all tests of one call.
+    p_error, p_holm_error: their Monte-Carlo standard errors, 0 where they are exact. better: the
+    better arm, where p_holm < 0.05; else "". note: remarks on the test.
     """
 
     metric: str
@@ -56,9 +62,16 @@ class Comparison:
     low: float
     high: float
     p: float
+    p_error: float = 0.0
     p_holm: float = float("nan")
+    p_holm_error: float = 0.0
     better: str = ""
     note: str = ""
+
+    @property
+    def margin(self) -> float:
+        """The smallest margin that the interval excludes, either way (`excluded_margin`)."""
+        return excluded_margin(self.low, self.high)
 
 
 def paired_tests(
@@ -67,14 +80,14 @@ def paired_tests(
     metrics: Sequence[str] = ("dice",),
     pairs: Sequence[tuple[str, str]] | None = None,
 ) -> list[Comparison]:
-    """Wilcoxon signed-rank tests between arms, with Holm's correction over all of them.
+    """Paired permutation tests between arms, with Holm's correction over all of them.
 
     arms: name -> one table for each seed; all seeds of an arm hold the same cases. Arms are
     compared on the cases that both have. groups: case -> its head or patient. metrics: each the
     name of a metric ("dice": the mean over the structures of a case) or of one column
     ("dice_anterior"). pairs: which arms to compare (None: each with each). volume_difference_ml is
     compared by its magnitude. Raises `UserError` for arms with nothing in common and for metrics
-    that no table has. Sources: Wilcoxon 1945 (equal pairs are left out of the ranks); Holm 1979.
+    that no table has. The test: `sign_flips`, exact for up to 40 differing pairs.
     """
     pairs = list(itertools.combinations(arms, 2)) if pairs is None else list(pairs)
     tests = [
@@ -82,8 +95,8 @@ def paired_tests(
         for metric in map(full_name, metrics)
         for pair in pairs
     ]
-    corrected = holm([test.comparison.p for test in tests])
-    return [_concluded(test, p_holm) for test, p_holm in zip(tests, corrected, strict=True)]
+    corrected = holm([test.p for test in tests], [test.p_error for test in tests])
+    return [_concluded(test, adjusted) for test, adjusted in zip(tests, corrected, strict=True)]
 
 
 def full_name(metric: str) -> str:
@@ -104,18 +117,10 @@ def arm_values(
     return dict(zip(names, group_values(tables, cases, columns, groups), strict=True))
 
 
-@dataclass(frozen=True)
-class _UncorrectedTest:
-    """A test before Holm's correction. rank_sign: above 0 where the first arm ranks higher."""
-
-    comparison: Comparison
-    rank_sign: float
-
-
 def _uncorrected_test(
     metric: str, names: tuple[str, str], tables: list[list[Table]], groups: Mapping[str, str]
-) -> _UncorrectedTest:
-    """Compare two arms. tables: for each arm, one table for each seed."""
+) -> Comparison:
+    """Compare two arms, before Holm's correction. tables: for each arm, one table for each seed."""
     cases = _common_cases(names, tables)
     columns = _common_columns(metric, names, tables)
     first, second = group_values(tables, cases, columns.shared, groups)
@@ -126,26 +131,24 @@ def _uncorrected_test(
         )
     differences = first - second
     differences[np.abs(differences) < ROUND_OFF] = 0.0
-    test = signed_rank(differences)
-    notes = [columns.note(), _left_out_note(*tables), _pairs_note(test.pairs, len(differences))]
-    if test.rank_sign * differences.mean() < 0:
-        notes.append(OPPOSITE)
-    low, high = bootstrap_interval(differences)
-    comparison = Comparison(
+    test = sign_flips(differences)
+    notes = [columns.note(), _left_out_note(*tables), _pairs_note(test.units, len(differences))]
+    low, high = bootstrap_interval(differences, repeats=COMPARISON_REPEATS)
+    return Comparison(
         metric,
         first=names[0],
         second=names[1],
         n=len(first),
-        differing=test.pairs,
+        differing=test.units,
         mean_first=float(first.mean()),
         mean_second=float(second.mean()),
         difference=float(differences.mean()),
         low=low,
         high=high,
         p=test.p,
+        p_error=test.error,
         note=_joined(notes),
     )
-    return _UncorrectedTest(comparison, test.rank_sign)
 
 
 def _left_out_note(first: list[Table], second: list[Table]) -> str:
@@ -264,15 +267,15 @@ def _perfect_value(column: str) -> float:
     return metric.best if metric is not None and metric in METRICS.values() else np.nan
 
 
-def _concluded(test: _UncorrectedTest, p_holm: float) -> Comparison:
+def _concluded(test: Comparison, adjusted: AdjustedP) -> Comparison:
     """The test after Holm's correction, with the arm that it favours or a note why none."""
-    result = replace(test.comparison, p_holm=p_holm)
+    result = replace(test, p_holm=adjusted.p, p_holm_error=adjusted.error)
     if not result.differing:
         return replace(result, note=_joined(["no difference in any pair", result.note]))
-    if not p_holm < SIGNIFICANT or OPPOSITE in result.note:
+    if not result.p_holm < SIGNIFICANT:
         return result
     higher, lower = result.first, result.second
-    if test.rank_sign <= 0:
+    if result.difference <= 0:
         higher, lower = lower, higher
     metric = metric_of(result.metric)
     if metric is None:  # not one of our columns: whether high is good is unknown

@@ -77,8 +77,8 @@ def page(plan: FewCasesPlan, results: Mapping[str, Json], command: str) -> str:
         f" cases, {seeds}"
     )
     method = (
-        f"{_rate(plan)} {_chosen(results)}Intervals: bootstrap over patients; p: Wilcoxon"
-        " signed-rank over patients, Holm's correction over the rows."
+        f"{_rate(plan)} {_chosen(results)}Intervals: bootstrap over patients; p: paired"
+        " permutation over patients, Holm's correction over the rows."
     )
     printed = f"Printed by `{command}`."
     return "\n\n".join([introduction, table(HEAD, rows), method, printed])

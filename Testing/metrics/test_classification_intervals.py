@@ -6,7 +6,6 @@ from sklearn.metrics import roc_auc_score
 
 from MedLLMSegLib.metrics.classification import decide
 from MedLLMSegLib.metrics.classification_intervals import (
-    auc_difference,
     bootstrap_auc,
     bootstrap_weights,
     classification_figures,
@@ -91,31 +90,6 @@ def test_one_class_only_has_no_auc():
     assert np.isnan(found["specificity"].value)
     assert found["sensitivity"].value == 0.75
     assert found["auc"].to_dict() == {"value": None, "low": None, "high": None}
-
-
-def test_a_difference_is_paired_and_symmetric():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 2, 200)
-    good = [
-        binary(np.clip(0.5 + 0.25 * (2 * truth - 1) + 0.2 * rng.normal(size=200), 0, 1))
-        for _ in range(3)
-    ]
-    poor = [binary(rng.random(200)) for _ in range(3)]
-    there, back = (
-        auc_difference(truth, good, poor, range(200), 400),
-        auc_difference(truth, poor, good, range(200), 400),
-    )
-    assert there.value > 0.3
-    assert there.low > 0
-    assert there.p < 0.02
-    assert len(there.seeds) == 3
-    assert back.value == pytest.approx(-there.value)
-    assert back.low == pytest.approx(-there.high)
-    same = auc_difference(truth, good, good, range(200), 400)
-    assert same.value == 0
-    assert same.p == 1.0
-    with pytest.raises(ValueError, match="cannot be paired"):
-        auc_difference(truth, good, poor[:2], range(200))
 
 
 def test_seeds_are_averaged_and_do_not_narrow_the_interval():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.registry.network_config import OURS, PAPER
+from MedLLMSegLib.reporting.markdown import margin
 from MedLLMSegLib.studies.benchmark import benchmark_cost as measure
 from MedLLMSegLib.studies.benchmark.benchmark_page import page, write_page
 from MedLLMSegLib.studies.benchmark.benchmark_plan import BenchmarkRun, BenchmarkSettings, planned
@@ -191,8 +192,9 @@ def test_what_leaving_the_block_out_costs_is_the_same_test_as_in_the_table(tmp_p
     assert test.p != test.p_holm  # else nothing was tested
     lines = left_out(text).split("\n\n")
     assert (
-        f"by {-test.difference:+.4f} (95 % {-test.high:.4f} to {-test.low:.4f}, p ="
-        f" {test.p_holm:.3f}, the test of the" in lines[1]
+        f"by {-test.difference:+.4f} (95 % {-test.high:.4f} to {-test.low:.4f}, excludes"
+        f" changes beyond {margin(test.margin, 4)}, p = {test.p_holm:.3f}, the test of the"
+        in lines[1]
     )
     assert "seeds)" not in lines[1]
     assert "on 1 of 3 seeds)" in lines[2]

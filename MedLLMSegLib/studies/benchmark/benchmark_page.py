@@ -6,7 +6,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.metrics.paired_tests import Comparison
-from MedLLMSegLib.reporting.markdown import p_value, signed
+from MedLLMSegLib.reporting.markdown import margin, p_value, signed
 
 from .benchmark_method import method_section
 from .benchmark_plan import BenchmarkRun
@@ -134,7 +134,7 @@ def _control_lines(block: BlockAnswer) -> list[str]:
     lines = [
         f"- against {NAMES[arm]} ({arm}): {_standing(test)}, {signed(test.difference, DIGITS)} Dice"
         f" ({interval(test)}, "
-        f"{p_value(test.p_holm, 'p')}; seed by seed"
+        f"{p_value(test.p_holm, 'p', test.p_holm_error)}; seed by seed"
         f" {', '.join(signed(v, DIGITS) for v in block.by_seed[arm].values())}"
         f"{': the seeds disagree' if block.disagree(arm) else ''})"
         for arm, test in block.tests.items()
@@ -162,7 +162,8 @@ def _left_out(results: BenchmarkResults) -> list[str]:
             if test is None
             else (
                 f"{how} changes the mean Dice by {signed(-test.difference, DIGITS)} (95 %"
-                f" {-test.high:.4f} to {-test.low:.4f}, {p_value(test.p_holm, 'p')}, the test of"
+                f" {-test.high:.4f} to {-test.low:.4f}, excludes changes beyond"
+                f" {margin(test.margin, DIGITS)}, {p_value(test.p_holm, 'p')}, the test of"
                 f" the table above{_seeds_short(results, arm)}) against the network with the block"
                 f" (F){_change(results, arm)}."
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.paired_tests import Comparison
 from MedLLMSegLib.networks.controls import ARMS
-from MedLLMSegLib.reporting.markdown import p_value, signed, table
+from MedLLMSegLib.reporting.markdown import margin, p_value, signed, table
 
 from .benchmark_plan import ROBUST_ARMS
 from .benchmark_results import BenchmarkResults
@@ -31,7 +31,11 @@ PAPER = (("paper", "A"), ("paper", "D"), ("paper", "F"))
 
 
 def interval(x: ArmMean | Comparison) -> str:
-    return f"95 % {x.low:.4f} to {x.high:.4f}"
+    """The interval in words; for a comparison also the margin that it excludes."""
+    text = f"95 % {x.low:.4f} to {x.high:.4f}"
+    if isinstance(x, Comparison):
+        text += f", excludes differences beyond {margin(x.margin, DIGITS)}"
+    return text
 
 
 def network_section(results: BenchmarkResults, title: str, arms, percent: int) -> list[str]:
@@ -79,7 +83,7 @@ def _arms_table(results: BenchmarkResults, keys: list[ArmKey], f: ArmKey, tests:
         "each seed",
         *(f"Dice {n}" for n in results.structures),
         "HD95 (mm)",
-        "F minus this arm (95 %)",
+        "F minus this arm (95 %; ± excluded)",
         "p (Holm)",
     ]
     return table(head, [_arm_row(results, key, f, tests.get((f, key)), columns) for key in keys])
@@ -115,9 +119,10 @@ def _difference(is_f: bool, test: Comparison | None) -> list[str]:
     return [
         (
             f"{signed(test.difference, DIGITS)} ({signed(test.low, DIGITS)} to"
-            f" {signed(test.high, DIGITS)})"
+            f" {signed(test.high, DIGITS)}; {margin(test.margin, DIGITS)})"
         ),
-        p_value(test.p_holm) + (f", {test.better} better" if test.better else ""),
+        p_value(test.p_holm, error=test.p_holm_error)
+        + (f", {test.better} better" if test.better else ""),
     ]
 
 
@@ -177,7 +182,11 @@ def _robust_table(results: BenchmarkResults, network: str, percent: int, arms: l
             ]
         )
     return table(
-        ["corruption", *(f"{a}" for a in arms), *(f"F - {a} (95 %), p (Holm)" for a in others)],
+        [
+            "corruption",
+            *(f"{a}" for a in arms),
+            *(f"F - {a} (95 %; ± excluded), p (Holm)" for a in others),
+        ],
         rows,
     )
 

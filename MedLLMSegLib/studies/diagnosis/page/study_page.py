@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.metrics.group_statistics import excluded_margin
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
-from MedLLMSegLib.reporting.markdown import p_value, signed, table
+from MedLLMSegLib.metrics.sign_flips import DRAWS
+from MedLLMSegLib.reporting.markdown import margin, p_value, signed, table
 from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 
 from .study_summary import verdict
@@ -57,7 +59,7 @@ def _answer(results: StudyResults) -> list[str]:
     tests = {name: summary["against"][name] for name in summary["controls"]}
     against = "; ".join(
         f"against {summary['titles'][name]}: AUC {signed(t['value'], DIGITS)} ({_span(t)},"
-        f" {p_value(t['p_holm'], 'p')}; seed by seed"
+        f" {p_value(t['p_holm'], 'p', t.get('p_holm_error'))}; seed by seed"
         f" {', '.join(signed(v, DIGITS) for v in t['seeds'])})"
         for name, t in tests.items()
     )
@@ -79,7 +81,8 @@ def _answer(results: StudyResults) -> list[str]:
         f"**Does the frozen language model help? {words}** {against}. Help was to mean: a higher"
         " AUC on the test images than both the linear probe on the same frozen encoder and the"
         " same network with random frozen layers, p < 0.05 after Holm's correction, paired"
-        " bootstrap over patients."
+        " permutation test over patients (until version 0.3 a bootstrap of 2,000 draws, whose p"
+        " hung on the draw)."
     ]
 
 
@@ -118,7 +121,7 @@ def _arms_table(summary: dict) -> str:
         "specificity",
         "accuracy",
         "calibration error",
-        f"{summary['main']} minus this arm, AUC (95 %)",
+        f"{summary['main']} minus this arm, AUC (95 %; ± excluded)",
         "p (Holm)",
     ]
     rows = []
@@ -150,7 +153,10 @@ def _against(summary: dict, name: str) -> list[str]:
     return (
         [NOT_RUN] * 2
         if test is None
-        else [f"{signed(test['value'], DIGITS)} ({_span(test)})", p_value(test["p_holm"])]
+        else [
+            f"{signed(test['value'], DIGITS)} ({_span(test)})",
+            p_value(test["p_holm"], error=test.get("p_holm_error")),
+        ]
     )
 
 
@@ -160,8 +166,9 @@ def _reading(summary: dict) -> str:
     return (
         f"Seeds averaged ({len(summary['seeds'])} planned, a plain baseline is run once), intervals"
         f" over {summary['test_patients']} test patients or images. Best epoch, learning rate,"
-        " temperature and threshold (Youden) are chosen on val. p: paired bootstrap over patients,"
-        f" Holm's correction.{family}"
+        " temperature and threshold (Youden) are chosen on val. p: paired permutation test over"
+        " patients, Holm's correction; where there are more patients than can be counted, ± is the"
+        f" Monte-Carlo standard error of {DRAWS:,} draws.{family}"
     )
 
 
@@ -199,8 +206,10 @@ def _reading_section() -> list[str]:
             "The cases are those of the data's own splits; where patients are known, none is in"
             " two. Nothing is chosen on test. An interval says how much other patients would change"
             " the figure, not how much other seeds would; there is none where every draw of"
-            " patients gives the same. With so few test cases, a difference that is not shown is"
-            " not shown to be absent. A table's first row is the arm the others are compared with."
+            " patients gives the same. ± in a comparison is the smallest margin that its interval"
+            " excludes: any difference beyond it, either way, lies outside. With so few test"
+            " cases, a difference that is not shown is not shown to be absent. A table's first row"
+            " is the arm the others are compared with."
         ),
     ]
 
@@ -209,5 +218,6 @@ def _span(test: dict) -> str:
     return (
         "no interval"
         if test["low"] is None
-        else f"95 % {signed(test['low'], DIGITS)} to {signed(test['high'], DIGITS)}"
+        else f"95 % {signed(test['low'], DIGITS)} to {signed(test['high'], DIGITS)};"
+        f" {margin(excluded_margin(test['low'], test['high']), DIGITS)}"
     )

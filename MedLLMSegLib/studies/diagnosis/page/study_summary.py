@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.metrics.auc_difference import AucDifference, auc_difference
 from MedLLMSegLib.metrics.calibration import image_calibration_error
 from MedLLMSegLib.metrics.classification import area_under_roc
-from MedLLMSegLib.metrics.classification_intervals import (
-    AucDifference,
-    auc_difference,
-    classification_figures,
-)
+from MedLLMSegLib.metrics.classification_intervals import classification_figures
+from MedLLMSegLib.metrics.multiple_tests import holm
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
-from MedLLMSegLib.metrics.signed_rank import holm
 from MedLLMSegLib.metrics.subgroups import subgroup_table
 from MedLLMSegLib.studies.diagnosis.study import Study
 from MedLLMSegLib.studies.diagnosis.study_runs import StudyRun, answer_of
@@ -125,7 +122,8 @@ def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict
     """The main arm minus every other, on the seeds that both have; a plain baseline stands for
     every seed.
     """
-    own, found = finished_seeds(study, main), {}
+    own = finished_seeds(study, main)
+    found: dict[str, Json] = {}
     test = study.splits["test"]
     truth = test.target.numpy()
     for name, arm in study.arms.items():
@@ -140,10 +138,11 @@ def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict
             found[name] = _as_json(auc_difference(truth, first, second, test.groups))
     families = ([n for n in found if n in controls], [n for n in found if n not in controls])
     for family in families:
-        p_values = {name: found[name]["p"] for name in family if found[name]["p"] is not None}
-        for name, p_holm in zip(p_values, holm(list(p_values.values())), strict=True):
-            found[name]["p_holm"] = p_holm
-    return {name: {"p_holm": None, **test} for name, test in found.items()}
+        tested = [found[name] for name in family if found[name]["p"] is not None]
+        corrected = holm(*([each[key] for each in tested] for key in ("p", "p_error")))
+        for each, adjusted in zip(tested, corrected, strict=True):
+            each["p_holm"], each["p_holm_error"] = adjusted.p, adjusted.error
+    return {name: {"p_holm": None, "p_holm_error": None, **each} for name, each in found.items()}
 
 
 def _as_json(difference: AucDifference) -> Json:
