@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
@@ -19,6 +20,11 @@ from .common_options import (
 )
 from .printed_results import print_results
 from .terminal.terminal_progress import ScanBar
+
+if TYPE_CHECKING:
+    from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions
+    from MedLLMSegLib.segmentation.batch.volumes_table import ScanResult
+    from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 
 EPILOG = """label values (brain-mr): FreeSurfer's numbers, such as 17 left and 53 right hippocampus;
 hippocampus-t1: 1 left anterior, 2 left posterior, 3 right anterior, 4 right posterior, on a crop
@@ -44,6 +50,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     _add_scan_options(parser)
     _add_output_options(parser)
+    _add_computer_options(parser)
     parser.set_defaults(run=_segment)
 
 
@@ -170,6 +177,23 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_computer_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("many scans", "with the package dask.distributed")
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="segment with N processes of this computer at once, which share its cores",
+    )
+    group.add_argument(
+        "--dask",
+        metavar="SCHEDULER",
+        help="segment with the workers of a running dask scheduler: its address"
+        " (tcp://host:8786) or scheduler file; they must see the same files and have the same"
+        " model; trust whoever can reach it",
+    )
+
+
 def _segment(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.io.scan_search import find_scans
     from MedLLMSegLib.segmentation.batch.outputs import (
@@ -177,7 +201,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         is_file_output,
         paths_for_file,
     )
-    from MedLLMSegLib.segmentation.batch.segment_batch import segment_file, segment_files
+    from MedLLMSegLib.segmentation.batch.segment_batch import segment_file
     from MedLLMSegLib.segmentation.hippocampus_parts import load_parts_model
     from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
     from MedLLMSegLib.segmentation.region import Region
@@ -203,10 +227,11 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         resolution_mm=args.resolution,
         region=Region.from_faces(args.roi) if args.roi is not None else None,
     )
-    model = load_model(args.model, args.device, args.precision)
+    device = "cpu" if args.dask is not None else args.device  # the workers have the one asked for
+    model = load_model(args.model, device, args.precision)
     check_names(options.structures, all_structures(model))
     parts = load_parts_model(
-        args.with_model, model, options.structures, args.device, args.probabilities is not None
+        args.with_model, model, options.structures, device, args.probabilities is not None
     )
     options = replace(options, with_model=parts)
     with ScanBar(scans) as bar:
@@ -214,9 +239,34 @@ def _segment(args: argparse.Namespace, command: str) -> int:
             paths = paths_for_file(args.output, options)
             results = [segment_file(scans[0], paths, model, options, bar.first())]
         else:
-            results = segment_files(scans, args.output, model, options, bar.update)
+            results = _segment_folder(args, scans, model, options, bar)
     print_results(results, None if to_file else args.output)
     return 1 if any(result.status == "failed" for result in results) else 0
+
+
+def _segment_folder(
+    args: argparse.Namespace,
+    scans: list[Path],
+    model: SegmenterModel,
+    options: SegmentOptions,
+    bar: ScanBar,
+) -> list[ScanResult]:
+    """Segment scans into a folder, in this process or in many."""
+    from MedLLMSegLib.segmentation.batch.result_folder import ResultFolder
+    from MedLLMSegLib.segmentation.batch.segment_batch import segment_files
+
+    place = ResultFolder(args.output)
+    if args.workers is None and args.dask is None:
+        return segment_files(scans, place, model, options, bar.update)
+    from MedLLMSegLib.segmentation.batch.many.clusters import Computers
+    from MedLLMSegLib.segmentation.batch.many.model_request import LoadedModels, ModelRequest
+    from MedLLMSegLib.segmentation.batch.many.segment_many import segment_many
+
+    loaded = LoadedModels(model, options.with_model)
+    names = (args.model, args.with_model)
+    request = ModelRequest.of(names, loaded, args.device, options.structures)
+    computers = Computers(args.workers or 0, args.dask)
+    return segment_many(scans, place, request, loaded, options, computers, bar.update)
 
 
 def _check_request(args: argparse.Namespace, scans: int, to_file: bool) -> None:
@@ -232,6 +282,8 @@ def _check_request(args: argparse.Namespace, scans: int, to_file: bool) -> None:
         )
     if not to_file:
         check_folder_name(args.output)
+    if args.workers is not None or args.dask is not None:
+        _check_computers(args, to_file)
     check_writable(args.output.parent if to_file else args.output)
     if args.assume_orientation is not None:
         args.assume_orientation = check_code(args.assume_orientation)
@@ -247,6 +299,15 @@ def _check_request(args: argparse.Namespace, scans: int, to_file: bool) -> None:
                 f"--frames writes label maps and volumes alone; leave --{option} out, or take one"
                 " image of the series."
             )
+
+
+def _check_computers(args: argparse.Namespace, to_file: bool) -> None:
+    from MedLLMSegLib.segmentation.batch.many.clusters import Computers
+
+    Computers(args.workers or 0, args.dask).check()
+    if to_file:
+        option = "--workers" if args.dask is None else "--dask"
+        raise UserError(f"{option} is for many scans; name a folder as output, or leave it out.")
 
 
 def _check_map_file(option: str, path: Path, output: Path, scans: int) -> None:

@@ -21,6 +21,8 @@ class ScanBar:
 
     def __init__(self, scans: Sequence[Path]) -> None:
         self.scans = scans
+        self._fractions: dict[int, float] = {}  # of each scan that was begun; several at once
+        self._done = 0.0  # their sum
 
     def __enter__(self) -> ScanBar:
         from tqdm import tqdm
@@ -40,8 +42,10 @@ class ScanBar:
     def update(self, scan: int, stage: str, fraction: float) -> None:
         """scan: which one, from 0. fraction: of this scan."""
         text = f"[{scan + 1}/{len(self.scans)}] {self.scans[scan].name}: {stage}"
+        self._done += fraction - self._fractions.get(scan, 0.0)
+        self._fractions[scan] = fraction
         self.bar.set_description_str(text, refresh=False)
-        self.bar.update(scan + fraction - self.bar.n)
+        self.bar.update(self._done - self.bar.n)
 
     def first(self) -> Progress:
         """The progress of the first scan, which often is the only one."""

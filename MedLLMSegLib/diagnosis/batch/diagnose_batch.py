@@ -65,6 +65,8 @@ def diagnose_cases(
             logger.exception("%s", images)
             result = CaseResult(images, "failed", message=_one_line(error))
         results.append(result)
+        if report is not None:
+            report(result.status, 1.0)
     if folder is not None:
         earlier_rows = read_earlier_rows(folder / TABLE, results, model)
         write_text(folder / TABLE, diagnoses_csv(results, model, earlier_rows))

@@ -9,32 +9,25 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
+from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.volume_files import RECORD_SUFFIX, load_volume, save_segmentation, save_volume
+from MedLLMSegLib.io.volume_files import load_volume, save_segmentation, save_volume
 from MedLLMSegLib.metrics.volumetry import volumetry, volumetry_csv
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
 from MedLLMSegLib.segmentation.result_grid import scan_on
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation, segment_frames, write_series
 
-from .outputs import (
-    OutputPaths,
-    SegmentOptions,
-    paths_in_folder,
-    possible_paths,
-    unique_names,
-)
+from .outputs import OutputPaths, SegmentOptions, possible_paths
 from .records import (
     check_outputs,
     find_finished,
-    is_unfinished,
     make_record,
-    read_record,
     results_in_progress,
     write_record,
 )
-from .volumes_table import FIRST_COLUMNS, TABLE, ScanResult, volumes_csv
+from .result_folder import ResultFolder
+from .volumes_table import ScanResult
 
 logger = logging.getLogger("medllmseg")
 
@@ -136,9 +129,26 @@ def _write_results(
         write_report(shown, result, paths.report, options.command)
 
 
+def segment_or_fail(
+    scan: Path,
+    paths: OutputPaths,
+    model: SegmenterModel,
+    options: SegmentOptions,
+    progress: Report | None = None,
+) -> ScanResult:
+    """As `segment_file`; but an error becomes a failed result, so that others can be segmented."""
+    try:
+        return segment_file(scan, paths, model, options, progress)
+    except Cancelled:
+        raise
+    except Exception as error:  # of any kind
+        logger.exception("%s", scan)
+        return ScanResult(scan, "failed", {}, _one_line(error))
+
+
 def segment_files(
     scans: Sequence[Path],
-    folder: Path,
+    folder: Path | ResultFolder,
     model: SegmenterModel,
     options: SegmentOptions,
     progress: Callable[[int, str, float], None] | None = None,
@@ -148,26 +158,20 @@ def segment_files(
     One of several scans that fails does not stop the others. progress: called with (index of the
     scan, stage, fraction of this scan).
     """
-    _check_table(folder / TABLE)
-    remove_leftovers(folder)
+    place = folder if isinstance(folder, ResultFolder) else ResultFolder(folder)
+    place.check()
+    segment_one = segment_file if len(scans) == 1 else segment_or_fail
     results = []
-    for number, (scan, name) in enumerate(zip(scans, unique_names(scans), strict=True)):
-        paths = paths_in_folder(name, folder, options)
-        try:
-            result = segment_file(scan, paths, model, options, _scan_report(progress, number))
-        except Cancelled:
-            raise
-        except Exception as error:  # of any kind: the other scans can still be segmented
-            if len(scans) == 1:
-                raise
-            logger.exception("%s", scan)
-            result = ScanResult(scan, "failed", {}, _one_line(error))
-        results.append(result)
-    write_text(folder / TABLE, volumes_csv([*_earlier_results(folder, scans), *results]))
+    for number, (scan, paths) in enumerate(place.outputs(scans, options)):
+        report = scan_report(progress, number)
+        results.append(segment_one(scan, paths, model, options, report))
+        if report is not None:
+            report(results[-1].status, 1.0)
+    place.finish(scans, results)
     return results
 
 
-def _scan_report(progress: Callable[[int, str, float], None] | None, number: int) -> Report | None:
+def scan_report(progress: Callable[[int, str, float], None] | None, number: int) -> Report | None:
     """The progress of one scan, as that of the batch."""
     if progress is None:
         return None
@@ -176,24 +180,6 @@ def _scan_report(progress: Callable[[int, str, float], None] | None, number: int
         progress(number, stage, fraction)
 
     return report
-
-
-def _check_table(table: Path) -> None:
-    if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(
-        ",".join(FIRST_COLUMNS)
-    ):
-        raise UserError(f'"{table}" is not one of our tables; choose another folder or rename it.')
-
-
-def _earlier_results(folder: Path, scans: Sequence[Path]) -> list[ScanResult]:
-    """The results that earlier runs left in the folder for other scans, for a complete table."""
-    these_scans = {str(scan.resolve()) for scan in scans}
-    records = [read_record(path) for path in sorted(folder.glob(f"*{RECORD_SUFFIX}"))]
-    return [
-        ScanResult(Path(record["scan"][0]), "done", record)
-        for record in records
-        if record and not is_unfinished(record) and record["scan"][0] not in these_scans
-    ]
 
 
 def _one_line(error: Exception) -> str:

@@ -1,0 +1,1 @@
+"""A batch over many processes and computers, on dask.distributed."""

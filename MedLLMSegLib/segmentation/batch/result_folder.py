@@ -1,0 +1,61 @@
+"""The folder of a batch: what is where in it, and the table over all its scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
+from MedLLMSegLib.io.volume_files import RECORD_SUFFIX
+
+from .outputs import OutputPaths, SegmentOptions, paths_in_folder, unique_names
+from .records import is_unfinished, read_record
+from .volumes_table import FIRST_COLUMNS, TABLE, ScanResult, volumes_csv
+
+
+@dataclass(frozen=True)
+class ResultFolder:
+    """A folder in which the results of all scans lie side by side.
+
+    It is the same whatever program, and however many of them, segmented the scans.
+    """
+
+    folder: Path
+
+    def check(self) -> None:
+        """Before the work: raise `UserError` for a folder whose table is somebody else's."""
+        table = self.folder / TABLE
+        if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(
+            ",".join(FIRST_COLUMNS)
+        ):
+            raise UserError(
+                f'"{table}" is not one of our tables; choose another folder or rename it.'
+            )
+        remove_leftovers(self.folder)
+
+    def outputs(
+        self, scans: Sequence[Path], options: SegmentOptions
+    ) -> list[tuple[Path, OutputPaths]]:
+        """Each scan with where its results go. Raises `UserError` for scans of one name."""
+        names = unique_names(scans)
+        return [
+            (scan, paths_in_folder(name, self.folder, options))
+            for scan, name in zip(scans, names, strict=True)
+        ]
+
+    def finish(self, scans: Sequence[Path], results: Sequence[ScanResult]) -> None:
+        """Write the table. results: in the order of the scans."""
+        rows = [*self._earlier_results(scans), *results]
+        write_text(self.folder / TABLE, volumes_csv(rows))
+
+    def _earlier_results(self, scans: Sequence[Path]) -> list[ScanResult]:
+        """The results that earlier runs left here for other scans, for a complete table."""
+        these_scans = {str(scan.resolve()) for scan in scans}
+        records = [read_record(path) for path in sorted(self.folder.glob(f"*{RECORD_SUFFIX}"))]
+        return [
+            ScanResult(Path(record["scan"][0]), "done", record)
+            for record in records
+            if record and not is_unfinished(record) and record["scan"][0] not in these_scans
+        ]
