@@ -4,6 +4,7 @@ the skull holds; and what the field of view cuts off.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,21 +36,26 @@ TISSUE_CONTRAST, NOISES = 0.1, 3.0
 LEAST_TISSUE = 0.25
 
 
-def with_intracranial(volume: Volume, segmentation: Segmentation) -> Segmentation:
+def with_intracranial(
+    volume: Volume, segmentation: Segmentation, asked: Sequence[Structure] = ()
+) -> Segmentation:
     """A whole result with its intracranial volume, and a note on what the field of view cuts off.
 
     volume: the scan. segmentation: on its grid or another (see `result_grid`), with all of the
-    model's structures; that of a model of less than the whole brain is returned as it is.
+    model's structures; that of a model of less than the whole brain is returned as it is. asked:
+    the structures that are named where they are cut, () for all.
     """
     if not is_whole_brain(segmentation.structures):
         return segmentation
     cut_off = cut_structures(segmentation)
     if {s.key for s in cut_off} == {FLUID_AROUND} and not skull_present(volume, segmentation):
         cut_off = ()  # a scan cropped at a brain without its skull, whose fluid is gone in any case
-    names = [_in_a_sentence(structure.name) for structure in cut_off]
-    cut = f"the field of view cuts the brain ({', '.join(names)})" if names else ""
+    named = [s for s in cut_off if not asked or s in asked]
+    names = ", ".join(_in_a_sentence(structure.name) for structure in named)
+    cut = "the field of view cuts the brain" if cut_off else ""
+    cut += f" ({names})" if names else ""
     notes = segmentation.notes
-    if cut:
+    if names:
         notes = (*notes, f"{cut[:1].upper()}{cut[1:]}: what is outlined there is not all of it.")
     return replace(
         segmentation, intracranial=intracranial_volume(volume, segmentation, cut), notes=notes

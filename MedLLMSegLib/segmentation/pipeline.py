@@ -8,6 +8,7 @@ model of whole scans looks once at everything, one of an organ looks where the l
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -46,7 +47,7 @@ from .region import Region, cropped, on_whole, region_named_in_errors
 from .restore import restore_slabs
 from .result_grid import on_grid, result_grid
 from .result_maps import OutputRequest, ResultMaps, RunResult
-from .selection import check_names, names_of, only
+from .selection import check_names, chosen_structures, names_of, only
 from .uncertainty import mean_probabilities
 
 __all__ = [
@@ -120,9 +121,11 @@ def segment(
     with region_named_in_errors(region):
         result = _run_in_order(searched, model, side, request, working)
         segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
-    segmentation = with_intracranial(searched, segmentation)
+    asked = chosen_structures(names, segmentation.structures) if names else ()
+    segmentation = with_intracranial(searched, segmentation, asked)
     if names:
         segmentation = only(segmentation, names)
+    segmentation = with_missing(segmentation, model)
     if is_whole_brain(model.structures):
         segmentation = with_doubts(segmentation)
     if parts is not None:
@@ -241,7 +244,11 @@ def _run(
     maps = ResultMaps.empty(structures, request)
     for outlined, part in zip(outlines, finishing.parts(len(outlines)), strict=True):
         finish(maps, outlined, model, part)
-    notes = (*notes, *_notes_on_found(volume, model, structures, maps))
+    if model.anatomy and all(np.isnan(maps.confidence[s.label]) for s in structures):
+        raise UserError(
+            f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the'
+            " head."
+        )
     return RunResult(structures, maps, notes, outlines[-1].precision)
 
 
@@ -280,18 +287,16 @@ def _whole_outline(
     return outline(volume, model, closer or grid, request, closer_looking)
 
 
-def _notes_on_found(
-    volume: Volume, model: SegmenterModel, structures: tuple[Structure, ...], maps: ResultMaps
-) -> tuple[str, ...]:
-    missing = [s.name.lower() for s in structures if np.isnan(maps.confidence[s.label])]
-    if not model.anatomy:
-        return (f"Not found in this scan: {', '.join(missing)}.",) if missing else ()
-    if len(missing) == len(structures):
-        raise UserError(
-            f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the'
-            " head."
-        )
-    return ()
+def with_missing(segmentation: Segmentation, model: SegmenterModel) -> Segmentation:
+    """The result with a note on which of its structures were not found; that of an organ with two
+    sides, which says so itself, as it is.
+    """
+    confidence = segmentation.confidence
+    missing = [s.name.lower() for s in segmentation.structures if math.isnan(confidence[s.label])]
+    if model.anatomy or not missing:
+        return segmentation
+    note = f"Not found in this scan: {', '.join(missing)}."
+    return replace(segmentation, notes=(*segmentation.notes, note))
 
 
 def predict_probabilities(

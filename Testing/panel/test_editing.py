@@ -81,6 +81,25 @@ def test_an_editor_that_does_not_open_is_said(panel, logic, scan, drawn, editor,
     assert "went wrong" in panel.ui.statusLabel.text
 
 
+def test_an_editor_that_fails_is_said_when_its_module_is_open_already(
+    panel, logic, scan, drawn, editor, monkeypatch, raised
+):
+    start(panel, logic)
+    finish(logic, drawn("mine"))
+
+    def broken(node):
+        raise RuntimeError("no such effect")
+
+    monkeypatch.setattr(editor, "setSourceVolumeNode", broken)
+    press(panel.ui.editButton)
+    assert panel.parameters is None  # the Segment Editor is shown
+    assert "went wrong" in panel.ui.statusLabel.text
+    assert raised == []
+    panel.enter()
+    assert "went wrong" in panel.ui.statusLabel.text  # still, for whoever comes back
+    assert panel.ui.editButton.enabled
+
+
 def test_the_surfaces_smoothing_is_that_of_the_segmentation(panel, logic, scan, drawn, picture):
     from MedLLMSegLib.slicer_bridge.scene.surface_smoothing import set_smoothing, smoothing_of
 

@@ -70,6 +70,18 @@ def test_names_colours_codes_and_confidence(scan):
     assert any("are by stand-in" in note for note in result.notes)
 
 
+def test_the_expected_dice_is_of_what_the_brains_model_outlines_alone(head):
+    volume, masks = head
+    both = replace(two_hippocampi_model(), dice_lines={17: (0.1, 0.8), 53: (0.1, 0.8)})
+    whole = segment(volume, both)
+    assert set(whole.expected_dice) == {17, 53}
+    assert segment(volume, both, with_model=parts_model()).expected_dice == {}
+    left = volume.with_array(masks["left"] * 900.0 + 100)  # the right one is not there to divide
+    assert segment(left, both, with_model=parts_model()).expected_dice == {}
+    blind = parts_model(plausible_ml=[50.0, 60.0])  # both stay whole, and what is expected of them
+    assert segment(volume, both, with_model=blind).expected_dice == whole.expected_dice
+
+
 def test_the_parts_numbers_are_none_of_the_brains():
     values = {value for labels in PARTS_IN_BRAIN.values() for value in labels}
     assert len(values) == 4

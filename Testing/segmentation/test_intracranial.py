@@ -126,6 +126,18 @@ def test_what_the_field_of_view_cuts_is_named_and_spoils_the_intracranial_volume
     assert "CSF" in note
 
 
+def test_what_was_not_asked_for_is_not_named_where_it_is_cut():
+    volume, segmentation = cropped(synthetic(1, skull=True), 20)
+    by_key = {s.key: s for s in segmentation.structures}
+    found = with_intracranial(volume, segmentation, [by_key["left_cerebral_cortex"]])
+    (note,) = found.notes
+    assert note.startswith("The field of view cuts the brain (left cerebral cortex): what")
+    assert found.intracranial.why_not == "the field of view cuts the brain (left cerebral cortex)"
+    none = with_intracranial(volume, segmentation, [by_key["left_hippocampus"]])
+    assert none.notes == ()
+    assert none.intracranial.why_not == "the field of view cuts the brain"
+
+
 def test_fluid_at_the_edge_is_a_cut_where_there_is_a_skull_alone():
     for skull, why in ((True, "the field of view cuts the brain (CSF)"), (False, SKULL_OFF)):
         volume, segmentation = synthetic(1, skull=skull)

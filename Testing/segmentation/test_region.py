@@ -1,16 +1,20 @@
 """A region of interest: nothing outside is looked at, and the result lies on the whole grid."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from MedLLMSegLib import Region, UserError, Volume, load_model, load_volume, save_volume, segment
+from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.segmentation.region import cropped, on_whole
 from Testing.helpers.grids import GRIDS
 from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
+from Testing.helpers.two_hippocampi import two_hippocampi_model
 
 SCAN = Volume(
     np.random.default_rng(0).normal(size=(12, 30, 40)).astype(np.float32),
@@ -128,6 +132,33 @@ def test_a_result_without_maps_has_none_on_the_whole_grid(model):
     whole = on_whole(segment(crop, model), SCAN, region)
     assert whole.labels.array.shape == SCAN.array.shape
     assert (whole.probabilities, whole.uncertainty) == (None, None)
+
+
+class BrightIsStem(torch.nn.Module):
+    """Of the 32 structures of a brain, the brain stem where it is bright, and nothing else."""
+
+    def forward(self, image):  # (B, 1, K, J, I) -> (B, 33, K, J, I)
+        bright = 20 * (image[:, 0] - (image.min() + image.max()) / 2)
+        logits = torch.full((33,), -99.0)[None, :, None, None, None].expand(
+            -1, -1, *bright.shape[1:]
+        )
+        logits = logits.clone()
+        logits[:, 0] = -bright
+        logits[:, [n for n, s in enumerate(brain_structures(), 1) if s.label == 16]] = bright
+        return logits
+
+
+def test_a_thin_region_is_told_of_as_few_slices():
+    """The scan has 30, the region 6: what counts is what the network sees."""
+    array = np.full((30, 60, 60), 100, np.float32)
+    array[5:25, 10:50, 10:50] = 1000
+    scan = Volume(array, np.diag((1.0, 1.0, 1.0, 1.0)), "head")
+    model = replace(two_hippocampi_model(brain_structures()), network=BrightIsStem())
+    thin = Region.from_faces((-1, -1, 11.6, 61, 61, 17.4))
+    whole, part = segment(scan, model), segment(scan, model, region=thin)
+    assert not any("slices" in note for note in whole.notes)
+    assert sum("has only 6 slices" in note for note in part.notes) == 1
+    assert "6 of 60 x 60 x 30 voxels" in part.notes[0]
 
 
 def test_the_command_line_takes_it_and_records_it(tmp_path, capsys):

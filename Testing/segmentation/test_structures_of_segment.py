@@ -5,6 +5,7 @@ import pytest
 
 from MedLLMSegLib import UserError, Volume, load_model, segment, segment_frames
 from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
+from Testing.helpers.two_hippocampi import two_hippocampi_model
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,16 @@ def test_a_wrong_name_is_refused_before_the_work(model, scan):
     assert stages == ["load"]
     with pytest.raises(UserError, match="names none"):
         segment(scan, model, structures=" , ")
+
+
+def test_what_was_not_asked_for_is_not_missed(head):
+    """The stand-in never finds a brain stem."""
+    missing = "Not found in this scan: brain stem."
+    assert missing in segment(head[0], two_hippocampi_model()).notes
+    some = segment(head[0], two_hippocampi_model(), structures="hippocampus")
+    assert not any("brain stem" in note for note in some.notes)
+    asked = segment(head[0], two_hippocampi_model(), structures="brain_stem")
+    assert missing in asked.notes
 
 
 def test_every_image_of_a_series(model, scan):

@@ -549,6 +549,20 @@ def test_what_the_parts_give_goes_into_the_card(run, tmp_path, capsys):
     assert "ablation" not in read_bundle(folder).metadata["results"]
 
 
+def test_a_card_names_the_structures_that_an_ablation_was_measured_on(run, tmp_path):
+    folder = export_bundle(run, tmp_path / "bundle")
+    some = summary(
+        run,
+        tmp_path / "a.json",
+        ablation=ablation(),
+        structures_asked_for=["deep grey", "liver"],
+    )
+    assert cli.main(["bundle", str(folder), "--ablation", str(some)]) == 0
+    card = flat(card_of(folder))
+    assert "What its parts give, in mean Dice of deep grey, liver on the 3 test" in card
+    assert "--ablate --structures 'deep grey,liver' --output" in card
+
+
 def test_an_ablation_of_other_weights_or_none_at_all_is_refused(run, tmp_path):
     folder = export_bundle(run, tmp_path / "bundle")
     other = summary(run, tmp_path / "a.json", ablation=ablation(), weights_sha256="0" * 64)
