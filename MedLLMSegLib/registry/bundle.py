@@ -27,6 +27,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as serialise_tensors
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.folder_exchange import exchange_folders
 from MedLLMSegLib.core.safe_files import (
     make_folder,
     remove_leftovers,
@@ -131,7 +132,14 @@ def check_bundle_folder(folder: Path) -> None:
 
 
 def _put_in_place(new: Path, folder: Path) -> None:
-    """Move a complete bundle to its place; the old one is deleted after that."""
+    """Move a complete bundle to its place; the old one is deleted after that.
+
+    On Linux the two change places in one step. Elsewhere there is a moment between two renamings
+    in which there is none, which Ctrl-C does not reach: only a kill does.
+    """
+    if exchange_folders(new, folder):
+        shutil.rmtree(new, ignore_errors=True)  # the old one, by now
+        return
     old = new.with_name(new.name + "-old")
     try:
         if folder.exists():

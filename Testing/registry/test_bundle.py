@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import sys
 
 import pytest
 import torch
 
 from MedLLMSegLib import UserError, list_models
+from MedLLMSegLib.core.folder_exchange import exchange_folders
 from MedLLMSegLib.registry.bundle import WEIGHTS, load_strictly, read_bundle, write_bundle
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, model_entry
 
@@ -54,10 +56,29 @@ def test_an_old_bundle_stays_where_the_new_one_cannot_take_its_place(folder, mon
         move(source, target)
 
     monkeypatch.setattr(os, "replace", move_unless_new)
+    monkeypatch.setattr("MedLLMSegLib.registry.bundle.exchange_folders", lambda *_: False)
     with pytest.raises(UserError):
         write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
     assert model_entry(folder).title == "X"
     assert read_bundle(folder).tensors
+    assert [p.name for p in folder.parent.iterdir()] == ["x"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone exchanges folders")
+def test_there_is_a_whole_bundle_at_every_moment(folder, monkeypatch):
+    probe = folder.parent / "probe"
+    probe.mkdir()
+    if not exchange_folders(folder, probe):
+        pytest.skip("this file system exchanges no folders")
+    exchange_folders(folder, probe)
+    probe.rmdir()
+
+    def no_moment_between(source, target):
+        raise AssertionError(f"{source} was moved to {target}, and something before it away")
+
+    monkeypatch.setattr(os, "replace", no_moment_between)
+    write_bundle(folder, {**ABOUT, "title": "Z"}, TENSORS, "card", "licence")
+    assert read_bundle(folder).metadata["title"] == "Z"
     assert [p.name for p in folder.parent.iterdir()] == ["x"]
 
 
