@@ -2,6 +2,7 @@
 nodes and the real logic.
 """
 
+import re
 import types
 import unittest
 from pathlib import Path
@@ -134,9 +135,13 @@ def test_all_of_it_passes(widget, module, monkeypatch, capsys, window):
     for what in expected:
         assert sum(text.startswith(what) for text in untested) == 1
     assert len(untested) == len(expected), untested
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("MedLLMSegTest: PASSED: ")
+    slowest, last = capsys.readouterr().out.splitlines()[-2:]
+    assert slowest.startswith("MedLLMSegTest: Slowest: ")
+    assert slowest.count(" s, ") == 3
+    assert re.match(r"MedLLMSegTest: \d+ checks passed in \d+ s\. PASSED; ", last)
     assert f"; {len(expected)} things could not be tested here." in last
+    assert last in widget.ui.statusLabel.text  # and whoever pressed in the window sees it
+    assert last in widget.ui.logText.plainText
 
 
 @pytest.mark.parametrize("break_it", ["onButton", "cancel"])
@@ -206,6 +211,30 @@ def test_the_looks_that_are_tested_inside_slicer(loaded, module):
     before = loaded.panel
     selftest_looks.run(module.MedLLMSegTest("runTest"))
     assert loaded.panel == before
+
+
+def test_a_check_that_fails_is_named_in_the_panel_with_what_passed_before(
+    loaded, module, monkeypatch, capsys
+):
+    from MedLLMSegLib.slicer_bridge.presenter.panel_texts import MARK_COLOURS
+    from MedLLMSegLib.slicer_bridge.selftest import self_test, summary
+
+    def check_first(case):
+        """The first check."""
+
+    def check_second(case):
+        """The second check."""
+        case.test.assertEqual(1, 2)
+
+    monkeypatch.setattr(self_test, "CHECKS", (check_first, check_second))
+    monkeypatch.setattr(summary, "LONGEST_S", -1.0)
+    with pytest.raises(AssertionError, match="1 != 2"):
+        self_test.run(module.MedLLMSegTest("runTest"), module.MedLLMSegLogic)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("MedLLMSegTest: 1 checks passed in 0 s, more than the -1 s")
+    assert last.endswith('FAILED at "The second check.": 1 != 2')
+    assert MARK_COLOURS["failed"] in loaded.ui.statusLabel.text
+    assert "The second check" in loaded.ui.statusLabel.text
 
 
 def test_looks_without_cancel_are_found(loaded, module, monkeypatch):

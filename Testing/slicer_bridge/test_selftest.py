@@ -36,7 +36,11 @@ def test_it_passes_and_says_what_it_could_not_test(scene, monkeypatch, capsys):
     monkeypatch.setattr(selftest, "CHECKS", WITHOUT_WORKER)
     untested = selftest.run(unittest.TestCase(), SegmentationLogic)
     assert any("the panel" in text for text in untested)
-    assert "NOT TESTED: the panel" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "NOT TESTED: the panel, as the module is not loaded" in printed
+    assert "NOT TESTED: the panel's states" in printed
+    count = len((*WITHOUT_WORKER, *selftest_scene.CHECKS, *selftest_panel.CHECKS))
+    assert f"MedLLMSegTest: {count} checks passed in" in printed.splitlines()[-1]
     assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
 
 

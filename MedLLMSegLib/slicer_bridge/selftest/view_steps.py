@@ -43,18 +43,17 @@ BUSY_PANEL = {
 }
 
 
+def panel():
+    """The module's own panel, or None where the module is not loaded."""
+    module = getattr(slicer.modules, "medllmseg", None)
+    return None if module is None else module.widgetRepresentation().self()
+
+
 def run(test) -> None:
     """Show every state in the module's own panel, and leave the panel as it was. test: a
     unittest.TestCase.
     """
-    module = getattr(slicer.modules, "medllmseg", None)
-    if module is None:
-        print(
-            "MedLLMSegTest: NOT TESTED: the panel's states, as the module is not loaded", flush=True
-        )
-        return
-    print("MedLLMSegTest: The panel shows each of its states", flush=True)
-    widget = module.widgetRepresentation().self()
+    widget = panel()
     widget.enter()
     before = widget.panel
     try:
