@@ -98,6 +98,7 @@ class MedLLMSegParameterNode:
     modelChosen: bool = False
     side: Side = Side.AUTOMATIC
     device: Device = Device.AUTOMATIC
+    divideParts: bool = False
     uncertainty: bool = False
     uncertaintyOpacity: Annotated[int, WithinRange(0, 100)] = 70
     heatMap: bool = True
@@ -247,6 +248,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             model=chosen.model,
             region=region.GetName() if region is not None else None,
             all_scans=chosen.allScans,
+            divide=chosen.divideParts,
             uncertainty=chosen.uncertainty,
             uncertainty_opacity=chosen.uncertaintyOpacity,
             heat=chosen.heatMap,

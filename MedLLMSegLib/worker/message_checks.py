@@ -25,6 +25,7 @@ _REQUESTS: Mapping[str, Mapping[str, Types]] = {
         "augment": _NUMBER,
         "precision": _TEXT,
         "structures": (list,),
+        "with_model": _TEXT_OR_NOTHING,
     },
     "diagnose": {
         "image": _TEXT_OR_NOTHING,

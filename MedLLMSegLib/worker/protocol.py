@@ -5,8 +5,8 @@ files (`array_files`).
 Requests go to the worker's stdin. Each has an "id" and a "do":
 
     segment   volume: a folder of `save_volume`; output: a folder to be made; model, device, side,
-              probabilities, uncertainty, augment, precision and structures (a list) as for
-              `MedLLMSegLib.segment`
+              probabilities, uncertainty, augment, precision, structures (a list) and
+              with_model (an id or folder) as for `MedLLMSegLib.segment`
               -> result: folder, for `load_segmentation`
     diagnose  image: a file's path, or volumes: folders of `save_volume` in order, with view and
               modality where they are known (for a model of several channels a file's path is

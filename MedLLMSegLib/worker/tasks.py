@@ -81,10 +81,10 @@ def library_engine() -> Engine:
 
 def _heard_inside(work: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the library's that is stopped between two layers of a network, too."""
-    from .layer_checks import checked_between_layers
+    from MedLLMSegLib.segmentation.layer_progress import before_layers
 
     def do(subject: Any, model: Any, *, progress: TaskProgress, **options: Any) -> Any:
-        with checked_between_layers(progress.check):
+        with before_layers(lambda _layer: progress.check()):
             return work(subject, model, progress=progress, **options)
 
     return do
@@ -107,8 +107,11 @@ class Tasks:
         progress("read", 0.0)
         volume = load_volume(message["volume"], mapped=True)
         progress("load", 0.0)
-        model = self.model(message.get("model", DEFAULT_SEGMENTER), message.get("device", "auto"))
+        device = message.get("device", "auto")
+        model = self.model(message.get("model", DEFAULT_SEGMENTER), device)
         options = {name: message[name] for name in SEGMENT_OPTIONS if name in message}
+        if message.get("with_model"):  # it stays loaded, too
+            options["with_model"] = self.model(message["with_model"], device)
         result = self.engine.segment(volume, model, progress=progress, **options)
         progress("write", 1.0)
         return {"folder": str(save_segmentation(self._noted(result), message["output"]))}

@@ -50,6 +50,10 @@ class Logic:
         job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
         return self._begin(job, ("train", pairs, name, options))
 
+    def goOnTrainingAsync(self, name, onProgress=None, onDone=None, onHistory=None):
+        job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
+        return self._begin(job, ("go on", name))
+
     def diagnoseAsync(self, imageNode, onProgress=None, onDone=None, **options):
         return self._begin(
             Job("diagnose", onProgress=onProgress, onDone=onDone), ("diagnose", imageNode, options)

@@ -41,6 +41,7 @@ def test_a_run_from_press_to_result(panel, logic, scan, drawn, picture, said):
                 "uncertainty": False,
                 "augment": 0,
                 "wholeSequence": True,
+                "withModel": None,
                 "regionNode": None,
             },
         )
@@ -94,6 +95,7 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
         "uncertainty": True,
         "augment": 3,
         "wholeSequence": False,
+        "withModel": None,
         "regionNode": roi,
     }
 

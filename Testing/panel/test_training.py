@@ -1,10 +1,14 @@
 """The section Train: from pairs in the scene to a model."""
 
+import json
 import types
+from dataclasses import replace
 
 import pytest
 
-from Testing.panel.steps import HISTORY, press, texts
+from MedLLMSegLib.core.version import __version__
+from MedLLMSegLib.registry.catalogue import BUNDLES, model_entry
+from Testing.panel.steps import HISTORY, PACKAGES, press, texts
 
 
 def test_training_from_pairs_to_a_model(panel, logic, pairs, picture, monkeypatch):
@@ -112,15 +116,79 @@ def test_what_an_earlier_session_kept_can_be_discarded(cache, make_panel):
     assert not (cache / "trainings" / "ct").exists()
 
 
+def broken_off_training(cache, name="my-tumours", **changes):
+    """A training of an earlier session that was killed after its first save."""
+    folder = cache / "trainings" / name
+    (folder / "run").mkdir(parents=True)
+    (folder / "run" / "last.pt").write_bytes(b"half way")
+    request = {"source": str(folder / "cases"), "output": str(folder / "run"), "start": None}
+    asked = {"request": request, "device": "cpu", "version": __version__, "start_sha256": None}
+    (folder / "asked.json").write_text(json.dumps(asked | changes))
+
+
+def test_it_goes_on_without_its_scene_at_one_press(cache, make_panel, logic):
+    broken_off_training(cache)
+    panel = make_panel()
+    assert not panel.ui.trainButton.enabled  # there are no pairs
+    press(panel.ui.goOnButton)
+    assert logic.calls[-1] == ("go on", "my-tumours")
+    assert not panel.ui.goOnButton.visible
+    assert panel.ui.trainButton.text == "Cancel"
+    press(panel.ui.trainButton)
+    assert logic.calls[-1][0] == "cancel"
+    logic.job.end("cancelled", kept="/c/trainings/my-tumours")
+    assert panel.panel.going_on == ""
+    assert panel.ui.goOnButton.visible
+    press(panel.ui.goOnButton)
+    logic.job.end("done", model=logic.choices[2].entry)
+    assert "is ready" in panel.ui.trainStatusLabel.text
+
+
+def test_packages_are_asked_for_before_it_goes_on(cache, make_panel, logic, application):
+    broken_off_training(cache)
+    panel = make_panel(PACKAGES)
+    press(panel.ui.goOnButton)
+    assert panel.panel.state == "needs_packages"
+    assert panel.ui.goOnButton.text == "Install and go on"
+    assert "PyTorch" in panel.ui.trainStatusLabel.text
+    press(panel.ui.trainNotNowButton)
+    assert panel.ui.goOnButton.text == "Go on"
+    assert logic.calls == []
+
+
+def test_the_licence_of_the_model_that_it_began_with_is_asked_for(cache, make_panel, logic):
+    from MedLLMSegLib.registry.licences import ACCEPTED
+
+    (cache / ACCEPTED).write_text("{}")
+    asks = replace(logic.choices[0], entry=replace(logic.choices[0].entry, accept_licence=True))
+    logic.choices = (asks, *logic.choices[1:])
+    folder = cache / "trainings" / "my-tumours"
+    request = {"source": str(folder / "cases"), "output": str(folder / "run")}
+    start = model_entry(BUNDLES / "hippocampus-t1")
+    broken_off_training(cache, request={**request, "start": start.id}, start_sha256=start.sha256)
+    panel = make_panel()
+    press(panel.ui.goOnButton)
+    assert panel.ui.goOnButton.text == "Accept and go on"
+    press(panel.ui.goOnButton)
+    assert logic.calls[-1] == ("go on", "my-tumours")
+
+
+def test_what_does_not_fit_any_more_is_said(cache, make_panel, logic):
+    broken_off_training(cache, version="0.1")
+    panel = make_panel()
+    press(panel.ui.goOnButton)
+    assert "was begun by MedLLMSeg 0.1" in panel.ui.trainStatusLabel.text
+    assert logic.calls == []
+    assert panel.ui.discardButton.visible
+
+
 def test_what_a_killed_slicer_was_training_is_said_at_the_next_start(cache, make_panel, picture):
-    run = cache / "trainings" / "my-tumours" / "run"
-    run.mkdir(parents=True)
-    (run / "last.pt").write_bytes(b"half way")
-    (run.parent / "asked.json").write_text("{}")
+    broken_off_training(cache)
     panel = make_panel()
     assert not panel.ui.trainCollapsibleButton.collapsed
     assert "my-tumours" in panel.ui.trainStatusLabel.text
-    assert "Train goes on from there" in panel.ui.trainStatusLabel.text
+    assert "Go on continues my-tumours from there" in panel.ui.trainStatusLabel.text
+    assert panel.ui.goOnButton.visible
     picture(panel, "train-broken-off", "train")
     press(panel.ui.discardButton)
     assert "Discarded" in panel.ui.trainStatusLabel.text

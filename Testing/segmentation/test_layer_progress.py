@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from MedLLMSegLib.segmentation.layer_progress import layer_progress
+from MedLLMSegLib.segmentation.layer_progress import before_layers, layer_progress
 
 
 def network():
@@ -31,3 +31,22 @@ def test_what_the_report_raises_ends_the_pass():
     with pytest.raises(KeyboardInterrupt), layer_progress(made, cancel):
         made(torch.ones(1, 2))
     made(torch.ones(1, 2))  # the hooks are gone
+
+
+def test_another_network_that_runs_meanwhile_is_not_counted():
+    seen, made, other = [], network(), nn.Linear(2, 2)
+    with layer_progress(made, seen.append):
+        other(torch.ones(1, 2))
+        assert seen == []
+        made(torch.ones(1, 2))
+    assert len(seen) == 4
+
+
+def test_every_layer_of_any_network_is_told_of_before_it_runs():
+    told = []
+    with before_layers(told.append):
+        nn.Linear(2, 2)(torch.ones(1, 2))
+        network()(torch.ones(1, 2))
+    assert sum(isinstance(layer, nn.Linear) for layer in told) == 3
+    network()(torch.ones(1, 2))
+    assert sum(isinstance(layer, nn.Linear) for layer in told) == 3

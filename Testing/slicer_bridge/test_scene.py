@@ -186,6 +186,27 @@ def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name
     }
 
 
+def test_parts_are_asked_of_the_worker_and_of_a_function_and_copied_as_python(
+    scan, logic, monkeypatch
+):
+    lines = logic.pythonLines(scan, model="brain-mr", withModel="hippocampus-t1")
+    assert 'logic.segment(volumeNode, model="brain-mr", withModel="hippocampus-t1")' in lines
+    client = StandInClient()
+    Copied(monkeypatch, client).run(lines)
+    assert client.requests[0][1]["with_model"] == "hippocampus-t1"
+    assert "withModel" not in logic.pythonLines(scan, model="brain-mr", withModel=None)
+    asked = []
+
+    def segment(volume, model, with_model=None, **options):
+        asked.append(with_model)
+        return BallSegmenter()(volume, model, **options)
+
+    logic.segmentFunction = segment
+    for parts in ("hippocampus-t1", None):
+        logic.segment(scan, withModel=parts)
+    assert asked == ["hippocampus-t1", None]
+
+
 def test_copied_python_updates_the_same_output(scan, logic, monkeypatch):
     node = logic.segment(scan, side="left")
     lines = logic.pythonLines(scan, segmentationNode=node, model="hippocampus-t1")
@@ -260,9 +281,10 @@ def test_the_copied_command_is_what_the_command_line_understands(scan, logic, na
         wholeSequence=True,
         segmentationNode=None,
         structures=["hippocampus", "deep grey"],
+        withModel="hippocampus-t1",
     )
     args = parsed(text)
-    assert args.structures == "hippocampus,deep grey"
+    assert (args.structures, args.with_model) == ("hippocampus,deep grey", "hippocampus-t1")
     assert (args.model, args.side, args.device, args.augment) == ("my model", "left", "cpu", 3)
     assert args.scans[0].suffix == ".nrrd"
     assert args.output.name == f"{args.scans[0].stem}.seg.nrrd"

@@ -9,7 +9,7 @@ from torch import nn
 
 from MedLLMSegLib import Volume
 from MedLLMSegLib.core.errors import Cancelled
-from MedLLMSegLib.worker.layer_checks import checked_between_layers
+from MedLLMSegLib.segmentation.layer_progress import before_layers
 from MedLLMSegLib.worker.request_progress import RequestProgress
 from MedLLMSegLib.worker.tasks import Tasks, library_engine
 from MedLLMSegLib.worker.work_units import Patience, WorkUnits
@@ -35,7 +35,7 @@ def test_a_cancel_inside_a_network_is_heard_at_the_next_layer():
     ran, stop = [], threading.Event()
     layers = [Counted(ran, n, stop if n == 2 else None) for n in range(6)]
     network, progress = nn.Sequential(*layers), RequestProgress(lambda message: None, 1, stop)
-    with pytest.raises(Cancelled), checked_between_layers(progress.check):
+    with pytest.raises(Cancelled), before_layers(lambda _layer: progress.check()):
         network(torch.zeros(1))
     assert ran == [0, 1, 2]
     stop.clear()

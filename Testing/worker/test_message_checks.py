@@ -20,6 +20,8 @@ PROGRESS = {"id": 1, "event": "progress", "stage": "s", "fraction": 0.5, "second
     [
         SEGMENT,
         {**SEGMENT, "structures": ["a", "b c"]},
+        {**SEGMENT, "with_model": "hippocampus-t1"},
+        {**SEGMENT, "with_model": None},
         DIAGNOSE,
         {"do": "quit"},
         {"id": 1, "do": "ping", "more": [1]},
@@ -40,6 +42,7 @@ def test_requests_pass(message):
         {**SEGMENT, "augment": True},
         {**SEGMENT, "probabilities": 1},
         {**SEGMENT, "structures": "a"},
+        {**SEGMENT, "with_model": ["hippocampus-t1"]},
         {**SEGMENT, "structures": [1]},
         {**SEGMENT, "structures": ["a\0b"]},
         {**SEGMENT, "volume": ["v"]},

@@ -143,3 +143,25 @@ def test_the_structures_that_were_asked_for_reach_the_segmentation(tmp_path):
     message = {"volume": str(tmp_path / "scan"), "device": "cpu", "structures": ["hippocampus"]}
     tasks.segment({**message, "output": str(tmp_path / "out")}, lambda stage, fraction: None)
     assert asked == [{"structures": ["hippocampus"]}]
+
+
+def test_a_model_whose_parts_are_asked_for_is_loaded_once_and_handed_over(tmp_path):
+    asked, loaded = [], []
+
+    def load(name, device):
+        loaded.append((name, device))
+        return Loaded(name, device)
+
+    def segment(volume, model, *, progress, with_model=None):
+        asked.append((model, with_model))
+        return Segmentation(volume.with_array(np.zeros(volume.array.shape, np.uint8)), ())
+
+    tasks = Tasks(Engine(load, segment, None, None))
+    save_volume(Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "scan")
+    message = {"volume": str(tmp_path / "scan"), "device": "cpu", "model": "brain-mr"}
+    for n, more in enumerate(({"with_model": "hippocampus-t1"}, {"with_model": None}) * 2):
+        tasks.segment({**message, **more, "output": str(tmp_path / str(n))}, lambda *_: None)
+    assert loaded == [("brain-mr", "cpu"), ("hippocampus-t1", "cpu")]
+    (brain, parts), (_brain, none) = asked[:2]
+    assert (brain.name, parts.name, none) == ("brain-mr", "hippocampus-t1", None)
+    assert asked[2:] == asked[:2]

@@ -190,6 +190,11 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Go on</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>How long to train. More cases deserve more time.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -326,6 +331,11 @@
     <message>
         <location filename="MedLLMSeg/MedLLMSeg.py"/>
         <source>Outlines anatomy in medical scans, such as the structures of the brain in MR of any contrast, with vision transformers that hold a frozen block of a pretrained language model. The list of models says which structures, in which kind of scan, and how well; others can be imported, or trained here. See the &lt;a href="https://github.com/medllmseg/SlicerMedLLMSeg"&gt;documentation&lt;/a&gt;. For research use only; it is not a medical device.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Parts of the hippocampi</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -992,6 +1002,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/models_view.py"/>
+        <source>Draw each hippocampus as an anterior and a posterior part, by {model} ({modality}).</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/models_view.py"/>
         <source>Licence</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1650,7 +1665,17 @@
     <name>presenter.train_view</name>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
+        <source>Accept and go on</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
         <source>Accept and train</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
+        <source>Accept the licence of the model that it began with, and then go on.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1700,7 +1725,22 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
+        <source>Go on</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
+        <source>Install and go on</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
         <source>Install and train</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
+        <source>Install these packages, and then go on.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1715,7 +1755,7 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
-        <source>Not finished, but saved: {names}. With the same pairs, name and settings, Train goes on from there. Until then copies of the scans are kept (Discard removes them).</source>
+        <source>Not finished, but saved: {names}. Go on continues {first} from there, with the scans and settings that it began with. Until then copies of the scans are kept (Discard removes them).</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1776,6 +1816,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
         <source>Train a model on these pairs, on this computer.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/train_view.py"/>
+        <source>Train {model} on from where it was last saved; its scene is not needed.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

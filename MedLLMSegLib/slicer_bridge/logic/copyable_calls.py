@@ -60,6 +60,8 @@ def command_line(volumeNode, **options) -> str:
     for option in ("model", "side", "device", "augment"):
         if option in changed:
             command += [f"--{option}", str(changed[option])]
+    if "withModel" in changed:
+        command += ["--with", str(changed["withModel"])]
     if "structures" in changed:
         command += ["--structures", ",".join(changed["structures"])]
     if changed.get("regionNode") is not None:

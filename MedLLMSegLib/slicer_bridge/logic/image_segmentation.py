@@ -33,6 +33,7 @@ class SegmentJobOptions:
     segmentationNode: the node to update, None for a new one. wholeSequence: a scan that a sequence
     browser shows is segmented with all images of its sequence; False for the image that is shown
     alone. structures: names or groups; segments of the model's other structures stay as they are.
+    withModel: "hippocampus-t1" to divide the hippocampi of a model of the brain into their parts.
     regionNode: a vtkMRMLMarkupsROINode that limits the search, None for the whole scan. region:
     that box, as it is when the job begins.
     """
@@ -45,6 +46,7 @@ class SegmentJobOptions:
     augment: int = 0
     wholeSequence: bool = True
     structures: str | Sequence[str] = ()
+    withModel: str | None = None
     regionNode: Any = None
     region: Region | None = None
 
@@ -132,6 +134,7 @@ class ImageSegmenter:
                 uncertainty=options.uncertainty,
                 augment=options.augment,
                 **({"structures": list(options.structures)} if options.structures else {}),
+                **({"with_model": str(options.withModel)} if options.withModel else {}),
             )
             return (yield from self.runner.in_thread(load_segmentation, event.folder))
 
@@ -156,6 +159,7 @@ class ImageSegmenter:
             "uncertainty": options.uncertainty,
             "augment": options.augment,
             "structures": options.structures,
+            "with_model": options.withModel,
         }
         steps = self.runner.in_thread(
             function,

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER, DEFAULT_START
+from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, DEFAULT_SEGMENTER
 
-from .job_logic import JobLogic
+from .training_logic import TrainingLogic
 
 
-class SegmentationLogic(JobLogic):
+class SegmentationLogic(TrainingLogic):
     """Segments volume nodes, and trains on segmented ones, in a worker process that stays warm.
 
     Names are written as in Slicer's API. Importing or making one imports neither torch, numpy nor
@@ -52,7 +52,7 @@ class SegmentationLogic(JobLogic):
             organ shows.
         uncertainty: also make a volume node of where the model is unsure; see `showUncertainty`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
-        more: augment, wholeSequence, structures and regionNode as for `segmentAsync`.
+        more: augment, wholeSequence, structures, withModel and regionNode as for `segmentAsync`.
 
         Raises `UserError` with one sentence for the user, `Cancelled`, or what the segmenting
         function raises. On any failure the scene is left as it was.
@@ -84,8 +84,10 @@ class SegmentationLogic(JobLogic):
             many augmented views of the scan are averaged besides the scan itself); wholeSequence
             (False: of a sequence, only the image that is shown); structures (names or groups of
             the structures to draw, such as ["hippocampus", "deep grey"]; the segments of the
-            model's others stay as they are); regionNode (a vtkMRMLMarkupsROINode: nothing is looked
-            for outside of its box, turned or not).
+            model's others stay as they are); withModel ("hippocampus-t1": the hippocampi that a
+            model of the brain outlines are divided into an anterior and a posterior part);
+            regionNode (a vtkMRMLMarkupsROINode: nothing is looked for outside of
+            its box, turned or not).
         """
         from .image_segmentation import SegmentJobOptions
         from .jobs import Job
@@ -119,40 +121,6 @@ class SegmentationLogic(JobLogic):
         segmenter.function = self.segmentFunction
         chosen = SegmentJobOptions(**options)
         return self._add(job, segment_all(segmenter, job, tuple(volumeNodes), chosen))
-
-    def trainAsync(  # noqa: PLR0917 (scripts may pass these by position)
-        self,
-        pairs,
-        name: str,
-        start: str | None = DEFAULT_START,
-        minutes: float = 15,
-        device: str = "auto",
-        onProgress: Callable | None = None,
-        onDone: Callable | None = None,
-        onHistory: Callable | None = None,
-    ):
-        """Begin to train a model on scans that were segmented in this scene, and return a `Job` at
-        once.
-
-        pairs: [(vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode)]; all segmentations have segments
-            of the same names.
-        name: of the new model, which becomes one of the user's own and is listed by `models`.
-        start: the model to fine-tune, or None for new weights.
-        minutes: of the training itself.
-        onProgress, onDone: as for `segmentAsync`.
-        onHistory: called with all rows so far, such as {"step": 10, "loss": 0.4} or {"step": 50,
-            "val_dice": 0.8}, whenever rows are added.
-
-        A training that was cancelled or interrupted after its first save resumes when the same
-        unchanged pairs and options are given again. Until then `job.kept` is a folder with copies
-        of the scans, which may be deleted.
-        """
-        from .jobs import Job
-        from .training_job import TrainJobOptions, train_on_pairs
-
-        job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
-        options = TrainJobOptions(name, start, minutes, device)
-        return self._add(job, train_on_pairs(self._services.runner, job, tuple(pairs), options))
 
     def diagnose(
         self,
@@ -301,7 +269,7 @@ class SegmentationLogic(JobLogic):
 
     def commandLine(self, volumeNode, **options) -> str:
         """The command that segments the scan's file without Slicer. options: model, side,
-        device, uncertainty, augment, structures, regionNode.
+        device, uncertainty, augment, structures, withModel, regionNode.
         """
         from .copyable_calls import command_line
 

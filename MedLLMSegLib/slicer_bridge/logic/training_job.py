@@ -23,7 +23,7 @@ from MedLLMSegLib.worker.protocol import Event
 from .job_runner import JobRunner
 from .jobs import Job, NodeRemoved, Steps
 from .training_pairs import Pair, checked_pairs, read_pair, write_pair
-from .unfinished_trainings import CASES, RUN, resume_or_reset, training_folder
+from .unfinished_trainings import CASES, RUN, resume_or_reset, saved_training, training_folder
 
 COLLECTED = 0.05  # the share of the progress that collecting the cases takes
 
@@ -66,17 +66,32 @@ def train_on_pairs(runner: JobRunner, job: Job, pairs, options: TrainJobOptions)
             "start_sha256": base.get("weights_sha256"),
         }
         yield from runner.in_thread(resume_or_reset, folder, identity)
-        job.needsScene = False
-        event = yield from runner.request(
-            job,
-            "train",
-            _nothing_to_check,
-            partial(_report_training, runner, job),
-            device=options.device,
-            output=request["output"],
-            request=request,
-        )
-        job.model = yield from runner.in_thread(import_model, event.bundle, rename=True)
+        yield from _train(runner, job, request, options.device)
+
+
+def go_on_training(runner: JobRunner, job: Job, name: str) -> Steps:
+    """Steps: go on with the kept training of this id, from what its folder holds; the finished
+    model is `job.model`. The scene is not needed.
+    """
+    saved_training(name)  # before the folder is touched
+    with training_folder(runner, job, name):
+        saved = saved_training(name)  # nobody else changes it now
+        yield from _train(runner, job, saved.request, saved.device)
+
+
+def _train(runner: JobRunner, job: Job, request: dict, device: str) -> Steps:
+    """Steps: train on cases that are written, and import the model."""
+    job.needsScene = False
+    event = yield from runner.request(
+        job,
+        "train",
+        _nothing_to_check,
+        partial(_report_training, runner, job),
+        device=device,
+        output=request["output"],
+        request=request,
+    )
+    job.model = yield from runner.in_thread(import_model, event.bundle, rename=True)
 
 
 def _nothing_to_check() -> None:

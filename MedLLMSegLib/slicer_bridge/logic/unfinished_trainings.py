@@ -11,12 +11,16 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.file_lock import try_lock
+from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.safe_files import make_folder, write_error, write_text
+from MedLLMSegLib.core.version import __version__
+from MedLLMSegLib.registry.catalogue import find_model, read_metadata
 
 from .job_runner import JobRunner
 from .jobs import Job
@@ -96,6 +100,59 @@ def _can_go_on(folder: Path) -> bool:
             return locked
     except UserError:  # a cache that may only be read
         return False
+
+
+@dataclass(frozen=True)
+class SavedTraining:
+    """The settings of a training that was broken off, as its folder keeps them.
+
+    request, device: of the worker's request. start: the id of the model that it began with, or
+    None.
+    """
+
+    request: dict
+    device: str
+
+    @property
+    def start(self) -> str | None:
+        return self.request.get("start")
+
+
+def saved_training(name: str) -> SavedTraining:
+    """The settings of the kept training of this id. Raises `UserError` where it cannot go on."""
+    folder = _trainings() / name
+    if not (folder / RUN / SAVED).exists():
+        raise UserError(f'Nothing is saved of a training "{name}"; train again with the pairs.')
+    try:
+        asked = parse_json((folder / IDENTITY).read_text(encoding="utf-8"))
+        request, device, version = asked["request"], asked["device"], asked["version"]
+        has_types = isinstance(request, dict) and isinstance(device, str)
+        places = (request["source"], request["output"]) if has_types else ()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unreadable(name) from error
+    if places != (str(folder / CASES), str(folder / RUN)):
+        raise _unreadable(name)
+    if version != __version__:
+        raise UserError(
+            f'The training "{name}" was begun by MedLLMSeg {version}, and this is {__version__};'
+            " train again with the pairs, or discard it."
+        )
+    saved = SavedTraining(request, device)
+    if saved.start is not None:
+        now = read_metadata(find_model(saved.start).folder)["weights_sha256"]
+        if now != asked.get("start_sha256"):
+            raise UserError(
+                f'The model "{saved.start}" is not the one that the training "{name}" began with;'
+                " train again with the pairs, or discard it."
+            )
+    return saved
+
+
+def _unreadable(name: str) -> UserError:
+    return UserError(
+        f'The settings of the training "{name}" cannot be read; train again with the pairs, or'
+        " discard it."
+    )
 
 
 def discard() -> None:

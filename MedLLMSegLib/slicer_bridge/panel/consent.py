@@ -34,12 +34,14 @@ class Consent:
     def ask(self, section) -> None:
         """Begin at once if no consent is missing; otherwise show what is asked for.
 
-        The next press of the button is the consent. The licence of the section's model comes first,
-        then Python packages. section: a `JobSection`.
+        The next press of the button is the consent. The licences of the section's models come
+        first, then Python packages. section: a `JobSection`.
         """
-        panel, task, model = self.widget.panel, section.task, section.model
+        panel, task = self.widget.panel, section.task
         asked = panel.state if panel.task == task else ""
-        if model is not None and licence_consent.must_ask(model):
+        for model in section.models:
+            if model is None or not licence_consent.must_ask(model):
+                continue
             if asked != "needs_licence" or panel.licensed != model:
                 self.widget.change(state="needs_licence", task=task, licensed=model)
                 return

@@ -6,6 +6,7 @@ import qt
 import slicer
 
 from MedLLMSegLib.registry.licences import licence_text
+from MedLLMSegLib.registry.model_parts import parts_model_for
 from MedLLMSegLib.registry.old_bundles import old_bundle_note
 from MedLLMSegLib.registry.user_models import (
     delete_model,
@@ -43,8 +44,12 @@ class ModelsSection:
     def refresh(self) -> None:
         """Read the list of models again."""
         models = tuple(self.widget.logic.models())
+        entries = [m.entry for m in models]
+        parts = {entry.id: parts_model_for(entry, entries) for entry in entries}
         self.widget.change(
-            models=models, sided=frozenset(m.entry.id for m in models if has_sides(m.entry))
+            models=models,
+            sided=frozenset(entry.id for entry in entries if has_sides(entry)),
+            divided=tuple((name, found.id) for name, found in parts.items() if found is not None),
         )
         if self.widget.parameters is not None:
             self.widget.suggestions.update()

@@ -37,6 +37,11 @@ class JobSection:
         """The `ModelEntry` that it uses, or None."""
         raise NotImplementedError
 
+    @property
+    def models(self) -> tuple[ModelEntry | None, ...]:
+        """All models that it uses, whose licences are asked for in turn."""
+        return (self.model,)
+
     def onButton(self) -> None:
         state = self.widget.panel.state
         if state == "installing":

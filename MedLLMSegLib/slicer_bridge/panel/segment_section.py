@@ -31,6 +31,11 @@ class SegmentSection(JobSection):
     def model(self):
         return self.widget.panel.chosen
 
+    @property
+    def models(self):
+        panel = self.widget.panel
+        return (panel.chosen, panel.parts_model) if panel.divide else (panel.chosen,)
+
     def begin(self) -> None:
         """Segment the input volume, or every scan of the scene."""
         logic, scans = self.widget.logic, self.scans()
@@ -53,6 +58,8 @@ class SegmentSection(JobSection):
         chosen = self.widget.parameters
         # a side may still be chosen from another model, which has sides
         side = chosen.side.value if chosen.model in self.widget.panel.sided else None
+        panel = self.widget.panel
+        parts = panel.parts_model if panel.divide else None
         return {
             "segmentationNode": chosen.outputSegmentation,
             "model": chosen.model,
@@ -61,6 +68,7 @@ class SegmentSection(JobSection):
             "uncertainty": chosen.uncertainty,
             "augment": chosen.augment,
             "wholeSequence": chosen.wholeSequence,
+            "withModel": parts.id if parts is not None else None,
             "regionNode": chosen.regionOfInterest,
         }
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import qt
 import slicer
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import DEFAULT_START
 from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.logic.unfinished_trainings import (
     broken_off,
     discard,
+    saved_training,
     unfinished,
 )
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import BUSY
 from MedLLMSegLib.slicer_bridge.presenter.train_view import (
     discard_question,
     discarded_text,
@@ -56,6 +61,7 @@ class TrainSection(JobSection):
         ui.curveButton.connect("clicked(bool)", self.onCurve)
         ui.discardButton.connect("clicked(bool)", self.onDiscard)
         ui.trainButton.connect("clicked(bool)", self.onButton)
+        ui.goOnButton.connect("clicked(bool)", self.onGoOn)
         ui.pairTable.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Stretch)
         if broken_off():  # the section says how they go on
             ui.trainCollapsibleButton.collapsed = False
@@ -116,6 +122,29 @@ class TrainSection(JobSection):
         """The `ModelEntry` that the training starts from, or None."""
         return next((m.entry for m in self.widget.panel.models if m.entry.id == self.start), None)
 
+    @property
+    def models(self):
+        name = self.widget.panel.going_on
+        if not name:
+            return (self.model,)
+        start = saved_training(name).start
+        return tuple(m.entry for m in self.widget.panel.models if m.entry.id == start)
+
+    def onButton(self) -> None:
+        if self.widget.panel.state not in BUSY:
+            self.widget.change(going_on="")
+        super().onButton()
+
+    def onGoOn(self) -> None:
+        """Go on with the first training that was broken off."""
+        panel = self.widget.panel
+        self.widget.change(going_on=panel.going_on or panel.broken_off[0])
+        try:
+            self.widget.consent.ask(self)
+        except UserError as error:  # what was saved of it no longer fits
+            self.widget.consent.fail(self.task, error)
+            self.widget.change(going_on="")
+
     def onName(self, text: str) -> None:
         if self.widget.parameters is not None:
             self.widget.parameters.trainName = text
@@ -175,26 +204,33 @@ class TrainSection(JobSection):
 
     def begin(self) -> None:
         """Start the training; errors in the pairs or the name are shown in the section."""
-        widget, panel = self.widget, self.widget.panel
+        going_on = self.widget.panel.going_on
         self.run(
-            lambda **callbacks: widget.logic.trainAsync(
-                list(self.pairs),
-                panel.train_name,
-                start=self.start,
-                minutes=widget.parameters.trainMinutes,
-                device=widget.parameters.device.value,
-                onHistory=self.onHistory,
-                **callbacks,
-            ),
+            partial(self.widget.logic.goOnTrainingAsync, going_on, onHistory=self.onHistory)
+            if going_on
+            else self._train_on_pairs,
             history=(),
             train_message="",
             train_failed=False,
         )
 
+    def _train_on_pairs(self, **callbacks):
+        chosen = self.widget.parameters
+        return self.widget.logic.trainAsync(
+            list(self.pairs),
+            self.widget.panel.train_name,
+            start=self.start,
+            minutes=chosen.trainMinutes,
+            device=chosen.device.value,
+            onHistory=self.onHistory,
+            **callbacks,
+        )
+
     def onHistory(self, history) -> None:
         """history: all rows so far."""
         if self.curve is None:
-            self.curve = LearningCurve(self.widget.panel.train_name)
+            panel = self.widget.panel
+            self.curve = LearningCurve(panel.going_on or panel.train_name)
             self.curve.update(history)
             self.curve.show()
         elif self.curve.in_scene:
@@ -208,6 +244,7 @@ class TrainSection(JobSection):
         self.curve = self.curve if job.state == "done" else None
         self.widget.change(**({} if job.state == "done" else {"history": ()}))
         self.widget.replace(with_training(self.widget.panel, job))
+        self.widget.change(going_on="")
         self.refresh()
         self.widget.log.job(job)
         if job.state == "done" and job.model is not None:

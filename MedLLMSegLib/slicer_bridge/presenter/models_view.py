@@ -73,7 +73,17 @@ def _chosen_model(panel: Panel) -> dict:
                 else _("The chosen model outlines no organ with a left and a right one.")
             ),
         },
+        "partsCheckBox": _parts(panel.parts_model),
         "modelList": {"toolTip": _("What is to be outlined, in which kind of scan.")},
+    }
+
+
+def _parts(parts) -> dict:
+    """parts: the `ModelEntry` that divides structures of the chosen model, or None."""
+    tip = _("Draw each hippocampus as an anterior and a posterior part, by {model} ({modality}).")
+    return {
+        "visible": parts is not None,
+        "toolTip": tip.format(model=parts.id, modality=parts.modality) if parts else "",
     }
 
 

@@ -47,7 +47,8 @@ class Panel:
     models: `ModelChoice`s. model: the chosen one's id. search: the text in the search field.
     suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
-        sides.
+        sides. divided: (id, id of the model that divides its structures into parts). divide: the
+        user wants these parts.
     stored: `StoredFiles` that are kept on this computer. stored_selected: the selected one's key.
     managed: the id of the model, of either kind, in the section Models. models_busy: its files are
         being read or written.
@@ -65,6 +66,7 @@ class Panel:
         be added. pair_selected: a row of the table is selected.
     history: rows of a training's history.json. unfinished: ids of trainings that can be resumed,
         with copies of their scans. broken_off: those that were saved and that nobody is running.
+    going_on: the id of the one that is to go on, "" for a new training.
 
     Of the diagnosis:
     classifiers: `ModelChoice`s. classifier: the chosen one's id. extra_inputs: what it takes
@@ -87,6 +89,8 @@ class Panel:
     suggestion: Suggestion = NO_SUGGESTION
     own: frozenset[str] = frozenset()
     sided: frozenset[str] = frozenset()
+    divided: tuple[tuple[str, str], ...] = ()
+    divide: bool = False
     models_message: str = ""
     models_busy: bool = False
     managed: str = ""
@@ -119,6 +123,7 @@ class Panel:
     history: tuple[dict, ...] = ()
     unfinished: tuple[str, ...] = ()
     broken_off: tuple[str, ...] = ()
+    going_on: str = ""
     classifiers: tuple = ()
     classifier: str = ""
     extra_inputs: ExtraInputs = NO_EXTRA_INPUTS
@@ -141,6 +146,12 @@ class Panel:
     def chosen(self):
         """The chosen model's `ModelEntry`, or None."""
         return next((m.entry for m in self.models if m.entry.id == self.model), None)
+
+    @property
+    def parts_model(self):
+        """The `ModelEntry` that divides structures of the chosen model, or None."""
+        parts = dict(self.divided).get(self.model)
+        return next((m.entry for m in self.models if m.entry.id == parts), None)
 
     @property
     def chosen_classifier(self):

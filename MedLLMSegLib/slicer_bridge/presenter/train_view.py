@@ -97,9 +97,10 @@ def discarded_text(left: Sequence[str]) -> str:
 def broken_off_text(names: Sequence[str]) -> str:
     """What is said of trainings that an earlier session did not finish, and how they go on."""
     return _(
-        "Not finished, but saved: {names}. With the same pairs, name and settings, Train goes on"
-        " from there. Until then copies of the scans are kept (Discard removes them)."
-    ).format(names=", ".join(names))
+        "Not finished, but saved: {names}. Go on continues {first} from there, with the scans and"
+        " settings that it began with. Until then copies of the scans are kept (Discard removes"
+        " them)."
+    ).format(names=", ".join(names), first=names[0])
 
 
 def train_widgets(panel: Panel) -> dict[str, dict]:
@@ -118,6 +119,7 @@ def train_widgets(panel: Panel) -> dict[str, dict]:
         "trainCopyDetailsButton": copy_details_button(panel, shown),
         **_pair_buttons(panel, active),
         "curveButton": _curve_button(panel),
+        "goOnButton": _go_on_button(panel),
         "discardButton": _discard_button(panel),
         **{
             name: {"enabled": not active}
@@ -173,6 +175,33 @@ def _curve_button(panel: Panel) -> dict:
             if panel.history
             else _("The learning curve appears when a training has begun.")
         ),
+    }
+
+
+def _go_on_button(panel: Panel) -> dict:
+    asks = panel.state in AWAITING_CONSENT
+    faces = {
+        "needs_packages": ButtonFace(
+            _("Install and go on"), _("Install these packages, and then go on.")
+        ),
+        "needs_licence": ButtonFace(
+            _("Accept and go on"),
+            _("Accept the licence of the model that it began with, and then go on."),
+        ),
+    }
+    first = panel.broken_off[0] if panel.broken_off else ""
+    ready = ButtonFace(
+        _("Go on"),
+        _("Train {model} on from where it was last saved; its scene is not needed.").format(
+            model=first
+        ),
+    )
+    face = faces[panel.state] if asks else ready
+    ours = panel.task == "train" and bool(panel.going_on)
+    return {
+        "visible": bool(first) and panel.state not in BUSY and (ours or not asks),
+        "text": face.text,
+        "toolTip": face.tooltip,
     }
 
 

@@ -104,10 +104,22 @@ def test_a_training_that_was_broken_off_says_how_it_goes_on():
     kept = replace(TRAINABLE, unfinished=("x", "y"), broken_off=("x",))
     text = widget_properties(kept, "trainStatusLabel").text
     assert "saved: x." in text
-    assert "Train goes on from there" in text
+    assert "Go on continues x from there" in text
     assert "copies of the scans" in text
     later = replace(kept, train_message="The training failed.")
     assert "saved: x." not in widget_properties(later, "trainStatusLabel").text
+
+
+def test_it_can_go_on_when_nothing_runs_and_nothing_else_is_asked():
+    kept = replace(TRAINABLE, unfinished=("x", "y"), broken_off=("x", "y"))
+    assert widget_properties(kept, "goOnButton").visible
+    assert "Train x on" in widget_properties(kept, "goOnButton").toolTip
+    assert not widget_properties(TRAINABLE, "goOnButton").visible
+    for state in (*BUSY, "needs_licence", "needs_packages"):  # asked for a new training
+        asks = replace(kept, task="train", state=state)
+        assert not widget_properties(asks, "goOnButton").visible
+    asks = replace(kept, task="train", state="needs_licence", going_on="x")
+    assert widget_properties(asks, "goOnButton").text == "Accept and go on"
 
 
 def test_a_training_can_start_from_every_model_or_nothing():

@@ -1,6 +1,8 @@
 """A training that was not finished resumes, or is discarded."""
 
 import errno
+import json
+import re
 import sys
 from pathlib import Path
 
@@ -77,6 +79,63 @@ def test_the_same_training_goes_on_from_where_it_was_saved(add_pair, logic, clie
     assert not list(
         (cache / "trainings").glob("*/")
     )  # nothing of the scans is left when there is a model
+
+
+@pytest.mark.parametrize("how", ["cancel", "failure"])
+def test_it_goes_on_without_its_scene(scene, add_pair, logic, client, cache, how):
+    first = begin_and_break_off(logic, client, [add_pair(n) for n in range(2)], how)
+    scene.Clear(0)
+    saved, histories = Path(first["output"]) / SAVED, []
+    client.bundle = went_on_from(client.bundle, saved)
+    job = logic.goOnTrainingAsync("x", onHistory=histories.append)
+    take_along(logic, job)
+    assert job.state == "done", job.message
+    assert client.requests[-1] == ("train", first)
+    assert job.model.id.startswith("x")
+    assert histories
+    assert broken_off() == unfinished() == ()
+
+
+def went_on_from(bundle, saved):
+    def made(fields):
+        assert saved.exists()
+        return bundle(fields)
+
+    return made
+
+
+def test_one_that_breaks_off_again_is_kept_again(add_pair, logic, client, cache):
+    begin_and_break_off(logic, client, [add_pair(n) for n in range(2)])
+    client.fails = {"kind": "unexpected", "message": "The worker stopped."}
+    job = take_along(logic, logic.goOnTrainingAsync("x"))
+    client.fails = None
+    assert (job.state, Path(job.kept).name) == ("failed", "x")
+    assert broken_off() == ("x",)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (None, "Nothing is saved"),
+        ("{", "settings of the training .* cannot be read"),
+        ({"request": {"source": "/etc", "output": "/etc"}}, "cannot be read"),
+        ({"version": "0.3"}, "was begun by MedLLMSeg 0.3"),
+        ({"start_sha256": "0" * 64}, "is not the one that"),
+    ],
+)
+def test_one_that_cannot_go_on_is_kept_and_says_why(add_pair, logic, client, cache, change, words):
+    begin_and_break_off(logic, client, [add_pair(n) for n in range(2)])
+    path, name = cache / "trainings" / "x" / IDENTITY, "x" if change else "another"
+    if isinstance(change, str):
+        path.write_text(change)
+    elif change:
+        path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    asked = len(client.requests)
+    job = take_along(logic, logic.goOnTrainingAsync(name))
+    assert job.state == "failed"
+    assert re.search(words, job.message)
+    assert len(client.requests) == asked
+    assert unfinished() == ("x",)
 
 
 def test_a_training_is_broken_off_when_it_was_saved_and_nobody_runs_it(
