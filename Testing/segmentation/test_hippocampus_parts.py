@@ -1,5 +1,6 @@
 """`--with hippocampus-t1`: the hippocampi of a brain are divided, and nothing else moves."""
 
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -21,8 +22,15 @@ from Testing.helpers.two_hippocampi import HIPPOCAMPI, two_hippocampi_model
 WHOLE = {"left": 17, "right": 53}
 
 
+class Unused:
+    """A localizer that nobody asks where: the brain's model says that."""
+
+    def settled_precision(self, device, requested):
+        return types.SimpleNamespace(name="fp32")
+
+
 def parts_model(**settings):
-    return replace(bright_organ_model(localizer=object()), settings={**SETTINGS, **settings})
+    return replace(bright_organ_model(localizer=Unused()), settings={**SETTINGS, **settings})
 
 
 @pytest.fixture
