@@ -52,6 +52,12 @@ class Table(pythonic(QtWidgets.QTableWidget)):
         self.setVerticalHeader(pythonic(QtWidgets.QHeaderView)(QtCore.Qt.Vertical, self))
 
 
+class Tree(CLASSES["QTreeWidget"]):
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setHeader(pythonic(QtWidgets.QHeaderView)(QtCore.Qt.Horizontal, self))
+
+
 class qMRMLWidget(QtWidgets.QWidget):
     def setMRMLScene(self, scene):
         for box in self.findChildren(qMRMLNodeComboBox):  # as the connections in the .ui do
@@ -133,7 +139,7 @@ def release(window):
 
 
 OURS = (qMRMLWidget, ctkCollapsibleButton, qMRMLNodeComboBox, qMRMLSegmentationShow3DButton)
-CLASSES |= {"QTableWidget": Table, **{kind.__name__: kind for kind in OURS}}
+CLASSES |= {"QTableWidget": Table, "QTreeWidget": Tree, **{kind.__name__: kind for kind in OURS}}
 
 
 class QUiLoader(QtUiTools.QUiLoader):

@@ -9,6 +9,7 @@ slicer_core = pytest.importorskip(
 
 from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
+from Testing.panel import pictures
 from Testing.panel.steps import start
 
 
@@ -95,6 +96,19 @@ def test_a_low_expected_dice_has_a_sign_and_words(brain_panel):
     assert "look at this outline first" in low.toolTip(2)
     assert "look at this outline first" in low.toolTip(0)
     assert well.toolTip(2) == ""
+
+
+def test_names_take_the_room_that_a_wide_dock_leaves(brain_panel, application):
+    panel, _ = brain_panel
+    tree, widths = panel.ui.resultTree, []
+    for width in (340, 500, 340):
+        pictures.settle(panel, application, width)
+        widths.append(tree.header().sectionSize(0))
+        shown = sum(tree.header().sectionSize(column) for column in range(5))
+        assert shown == tree.viewport().width() or width == 340
+    assert widths[0] == widths[2] < widths[1]
+    # the expected Dice is in sight without scrolling even in the narrow one
+    assert sum(tree.header().sectionSize(column) for column in range(3)) <= tree.viewport().width()
 
 
 def test_without_an_expected_dice_there_is_no_column_for_it(brain_panel, logic):

@@ -13,13 +13,16 @@ def fill_box(box, texts, row: int) -> None:
     box.blockSignals(False)
 
 
+def value_of(attribute):
+    """The value of a Qt property, which PythonQt makes a method in some classes."""
+    return attribute() if callable(attribute) else attribute
+
+
 def fit_height(table, least: int, most: int) -> None:
     """Make a table as high as its rows, but for at least ``least`` and at most ``most`` rows."""
     table.resizeRowsToContents()
     count, default_height = table.rowCount, table.verticalHeader().defaultSectionSize
     heights = [table.rowHeight(n) for n in range(count)]
     heights += [default_height] * max(0, least - count)
-    hint = table.horizontalHeader().sizeHint
-    # PythonQt makes it a property, but a method in classes with a sizeHint of their own
-    header = hint() if callable(hint) else hint
+    header = value_of(table.horizontalHeader().sizeHint)
     table.setFixedHeight(header.height() + sum(heights[:most]) + 2 * table.frameWidth)

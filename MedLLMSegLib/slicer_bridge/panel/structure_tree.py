@@ -16,8 +16,10 @@ from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import (
     VolumetryTexts,
 )
 
+from .qt_helpers import value_of
+
 HEIGHT, SWATCH = 320, 12  # pixels
-NAME_HEIGHTS = 11  # width of the column of names, in heights of the font
+NAME_HEIGHTS = 11  # least width of the column of names, in heights of the font
 # structure, mL, expected Dice, percent, asymmetry; the confidence is in the tooltip. What counts
 # most comes first, as the last ones have to be scrolled to in a narrow dock.
 COLUMNS = 5
@@ -36,7 +38,9 @@ class StructureTree:
         self.members: dict[str, tuple[str, ...]] = {}  # name of a group's item -> structures' keys
         header = tree.header()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Interactive)
+        header.setSectionResizeMode(0, qt.QHeaderView.Fixed)
+        header.setStretchLastSection(False)
+        header.connect("geometriesChanged()", self.fit_names)  # the dock has another width
         tree.connect("itemChanged(QTreeWidgetItem*,int)", self.onItemChanged)
 
     def show(self, groups: Sequence[VolumetryGroup], hidden: Collection[str]) -> None:
@@ -59,10 +63,20 @@ class StructureTree:
                     _mark(leaf, row)
             branch.setCheckState(0, self._state_of(keys))
             branch.setExpanded(True)
-        height = qt.QFontMetrics(self.tree.font).height()
-        self.tree.header().resizeSection(0, NAME_HEIGHTS * height)
         self.tree.setFixedHeight(HEIGHT)
+        self.fit_names()
         self.tree.blockSignals(False)
+
+    def fit_names(self) -> None:
+        """Give the names the width that the figures leave, and no less than they need to be told
+        apart: then the last columns have to be scrolled to.
+        """
+        header, viewport = self.tree.header(), self.tree.viewport()
+        figures = sum(header.sectionSize(column) for column in range(1, COLUMNS))
+        least = NAME_HEIGHTS * qt.QFontMetrics(self.tree.font).height()
+        width = max(least, value_of(viewport.width) - figures)
+        if header.sectionSize(0) != width:
+            header.resizeSection(0, width)
 
     def _item(self, parent, name: str, title: str, texts: VolumetryTexts):
         item = self.items[name] = qt.QTreeWidgetItem(parent)
