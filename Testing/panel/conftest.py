@@ -271,27 +271,27 @@ def pairs(module, drawn, scan):
 @pytest.fixture
 def picture(application, request):
     """picture(panel, name, *open sections): saves it light and dark at 400 pixels, and fails
-    where a text is cut off.
+    where a text is cut off. width: other than 400. part: a widget's name, of which alone the
+    picture is.
     """
     folder = Path(os.environ.get("PANEL_PICTURES") or request.config.rootpath / "build" / "panel")
     folder.mkdir(parents=True, exist_ok=True)
 
-    def save(panel, name, *opened):
+    def save(panel, name, *opened, width=pictures.WIDTH, part=None):
         for section in opened:
             getattr(panel.ui, section + "CollapsibleButton").collapsed = False
         for theme in ("light", "dark"):
             application.setPalette(pictures.palette(theme == "dark"))
-            pictures.settle(panel, application)
-            panel.parent.grab().save(str(folder / f"{name}-{theme}.png"))
-        assert panel.parent.width() == pictures.WIDTH, (
-            f"the panel needs {panel.parent.width()} pixels"
-        )
+            pictures.settle(panel, application, width)
+            drawn = panel.parent if part is None else getattr(panel.ui, part)
+            drawn.grab().save(str(folder / f"{name}-{theme}.png"))
+        assert panel.parent.width() == width, f"the panel needs {panel.parent.width()} pixels"
         cut = [
             text
             for text in map(pictures.cut_off, panel.parent.findChildren(QtWidgets.QWidget))
             if text
         ]
-        assert not cut, f"cut off at {pictures.WIDTH} pixels: {cut}"
+        assert not cut, f"cut off at {width} pixels: {cut}"
 
     save.folder = folder
     yield save

@@ -14,6 +14,9 @@ import pytest
 
 FOLDER = os.environ.get("PANEL_DOCS")
 SCREENSHOT = Path(__file__).resolve().parents[2] / "MedLLMSeg/Resources/Screenshots/MedLLMSeg.png"
+WIDTHS, THEMES = (340, 500), ("light", "dark")  # pixels: a narrow dock, and a usual one
+SECTIONS = ("advanced", "train", "diagnose", "models", "log")  # segment has a picture of its run
+LONGEST_S = 900  # of a run: a busy processor makes no other picture
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 pytestmark = pytest.mark.skipif(not FOLDER, reason="PANEL_DOCS names no folder for the pictures")
 
@@ -50,11 +53,13 @@ def test_pictures_before_a_run(panel, load, picture):
 
     picture(panel, "docs-start")
     load()
-    panel.parameters.model = "hippocampus-t1"  # whose licence is asked for
+    panel.parameters.model = "brain-mr"
+    picture(panel, "docs-ready")
+    panel.ui.partsCheckBox.checked = True  # by hippocampus-t1, whose licence is asked for
     press(panel.ui.segmentButton)
     picture(panel, "docs-licence")
     panel.cleanup()
-    _keep(picture, ("start", "light"), ("licence", "light"))
+    _keep(picture, ("start", "light"), ("ready", "light"), ("licence", "light"))
 
 
 def test_pictures_of_a_real_run(panel, load, application, picture):
@@ -66,13 +71,16 @@ def test_pictures_of_a_real_run(panel, load, application, picture):
     process(
         application,
         lambda: panel.panel.fraction > 0.4 and panel.panel.seconds_left is not None,
-        180,
+        LONGEST_S,
     )
     picture(panel, "docs-running")
-    process(application, lambda: panel.panel.state != "running", 300)
+    process(application, lambda: panel.panel.state != "running", LONGEST_S)
     assert len(panel.panel.rows) == 32, panel.panel.message
     picture(panel, "docs-result")
+    for width in WIDTHS:
+        picture(panel, f"docs-segment-{width}", width=width, part="segmentCollapsibleButton")
     panel.cleanup()
+    _keep_section(picture, "segment")
     _keep(picture, ("running", "dark"), ("result", "light"))
     _save([picture.folder / f"docs-result-{theme}.png" for theme in ("light", "dark")], SCREENSHOT)
 
@@ -82,6 +90,22 @@ def test_picture_of_all_sections(panel, load, picture):
     picture(panel, "docs-sections", "advanced", "train", "diagnose", "models", "log")
     panel.cleanup()
     _keep(picture, ("sections", "light"))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_each_section_in_light_and_dark_narrow_and_wide(panel, load, picture, section):
+    load()
+    for width in WIDTHS:
+        part = f"{section}CollapsibleButton"
+        picture(panel, f"docs-{section}-{width}", section, width=width, part=part)
+    panel.cleanup()
+    _keep_section(picture, section)
+
+
+def _keep_section(picture, section):
+    """One sheet: light and dark at each width."""
+    names = [f"docs-{section}-{width}-{theme}.png" for width in WIDTHS for theme in THEMES]
+    _save([picture.folder / name for name in names], Path(FOLDER) / f"section-{section}.png")
 
 
 def _keep(picture, *shown):
@@ -104,4 +128,6 @@ def _save(sources, target):
     )
     for n, image in enumerate(images):
         sheet.paste(image, (sum(each.width + 10 for each in images[:n]), 0))
-    sheet.quantize(255, dither=Image.Dither.NONE).save(target, optimize=True)
+    # few colours, and among them those of the structures, which fill few pixels
+    few = sheet.quantize(255, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
