@@ -269,6 +269,8 @@ def _calibration(metadata: Json) -> list[str]:
         f"The logits are divided by {metadata['calibration']['temperature']:.3f}, fitted on images"
         " that were not trained on."
     )
+    if not_fitted := (metadata.get("chosen") or {}).get("temperature_not_fitted"):
+        text = f"**The probabilities are not calibrated.** {not_fitted}"
     if metadata.get("threshold") is not None:
         text += (
             f" The answer is {metadata['classes'][1]} from a probability of"

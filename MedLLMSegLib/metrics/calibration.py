@@ -8,18 +8,26 @@ predictions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array
 
 # Voxels further than this from every structure are ignored: nearly all are right and certain.
 NEAR_MM = 5.0
 VOXEL_BINS = 15
+TEMPERATURES = (0.05, 20.0)  # the bounds of the search
 IMAGE_BINS = 10  # fewer, as test sets of images are small
 Spacing = tuple[float, float, float]
+
+
+class TemperatureNotFound(UserError):
+    """The best temperature lies at a bound of the search: none was found."""
 
 
 def calibration_error(table: Array) -> float:
@@ -105,8 +113,8 @@ def _reliability_table(confidence: Array, correct: Array, bins: int) -> Array:
 def fit_temperature(logits: Array, truth: Array) -> float:
     """The temperature that makes logits (n, classes) most honest about ``truth`` (n,) classes.
 
-    It has the smallest negative log-likelihood; choose it on the validation split. Source: Guo et
-    al., On Calibration of Modern Neural Networks, 2017.
+    It has the smallest negative log-likelihood; choose it on the validation split. Raises
+    `TemperatureNotFound`. Source: Guo et al., On Calibration of Modern Neural Networks, 2017.
     """
     rows = np.arange(len(truth))
 
@@ -114,9 +122,34 @@ def fit_temperature(logits: Array, truth: Array) -> float:
         log_probabilities = log_softmax(logits / np.exp(log_temperature), axis=1)
         return float(-log_probabilities[rows, truth].mean())
 
-    bounds = (np.log(0.05), np.log(20.0))
-    best = minimize_scalar(negative_log_likelihood, bounds=bounds, method="bounded")
-    return float(np.exp(best.x))
+    return search_temperature(negative_log_likelihood)
+
+
+def search_temperature(loss_of_log: Callable[[float], float]) -> float:
+    """The temperature of the least loss between `TEMPERATURES`.
+
+    loss_of_log: the loss of a temperature's logarithm. Raises `TemperatureNotFound` where a bound
+    is as good as any: its value would be the answer, whatever it is.
+    """
+    bounds = np.log(TEMPERATURES)
+    found = minimize_scalar(loss_of_log, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    temperature = float(np.exp(found.x))
+    for bound, reason in zip(
+        TEMPERATURES,
+        ("hardly an answer is wrong", "the answers are no better than guesses"),
+        strict=True,
+    ):
+        if loss_of_log(float(np.log(bound))) <= found.fun + 1e-9:
+            raise TemperatureNotFound(
+                f"No temperature could be fitted, as the search ended at its bound ({bound:g}):"
+                f" {reason} in these cases. Calibrate on more cases, or train a better model first."
+            )
+    return temperature
+
+
+def at_bound(temperature: float) -> bool:
+    """Whether a temperature is a bound of the search and no fit, to a thousandth of it."""
+    return any(abs(temperature / bound - 1) < 1e-3 for bound in TEMPERATURES)
 
 
 def calibrated_probabilities(logits: Array, temperature: float) -> Array:

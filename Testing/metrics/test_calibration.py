@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.metrics.calibration import (
+    TemperatureNotFound,
+    at_bound,
     calibrated_probabilities,
     calibration_error,
     fit_temperature,
@@ -85,3 +87,17 @@ def test_the_temperature_undoes_overconfidence():
     honest = rng.normal(size=(4000, 2))
     truth = (rng.random(4000) < calibrated_probabilities(honest, 1.0)[:, 1]).astype(int)
     assert fit_temperature(3 * honest, truth) == pytest.approx(3.0, rel=0.1)
+
+
+def test_a_bound_of_the_search_is_no_temperature():
+    """Answers that are all right, and answers that are guesses: no temperature fits either."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(40) % 2
+    right = np.stack([1 - truth, truth], 1) * 0.1
+    with pytest.raises(TemperatureNotFound, match=r"bound \(0.05\).*hardly"):
+        fit_temperature(right, truth)
+    with pytest.raises(TemperatureNotFound, match=r"bound \(20\).*guesses"):
+        fit_temperature(1 - 50 * right + rng.normal(size=(40, 2)), truth)
+    assert at_bound(19.99992)
+    assert at_bound(0.05)
+    assert not at_bound(19.0)

@@ -142,14 +142,16 @@ def test_an_arm_that_is_tuned_later_runs_anew_where_its_rate_was_another(tmp_pat
     own, other = (runs[f"{name}-0"]["lr"] for name in ("linear", "part"))
     one.arms["part"] = replace(one.arms["part"], like="")
     notes = summarise(one, "main", ("linear",))["notes"]
-    assert notes == {"part": f"at the learning rate {other:g}, none was tuned for it"}
+    assert notes["part"] == f"at the learning rate {other:g}, none was tuned for it"
+    assert notes["plain"].startswith("no temperature could be fitted")  # it is right throughout
+    assert one.results.runs("cxr")["plain-0"]["temperature"] is None
     assert one.is_finished(StudyRun("part", 0))
     worse = {"val_auc": runs["part-0"]["val_auc"] - 1, "lr": other}
     rates = [lr for lr in one.rates if lr != other]
     better = {f"tune-part-lr{lr:g}": {"val_auc": 1.0, "lr": lr} for lr in rates}
     one.results.add("cxr", {f"tune-part-lr{other:g}": worse, **better})
     assert not one.is_finished(StudyRun("part", 0))
-    assert summarise(one, "main", ("linear",))["notes"] == {}
+    assert "part" not in summarise(one, "main", ("linear",))["notes"]
     assert one.run() == ["part-0"]
     assert one.results.runs("cxr")["part-0"]["lr"] == rates[0]
     assert one.results.runs("cxr")["linear-0"]["lr"] == own

@@ -95,7 +95,9 @@ def test_stray_parts_are_seen_on_val(tmp_path, monkeypatch, true_parts, kept):
     found = calibrate(*arguments)
     assert found["largest_part"]["kept"] == kept
     assert found["from_step"] == 7
+    # Where both parts are labelled every voxel is right, and no temperature is sharp enough.
     assert found["temperature"] > 0
+    assert bool(found["not_fitted"]) == (true_parts == 2)
     dice = 2 * 216 / (216 + 224) if kept else 1.0
     assert found["largest_part"]["dice_all"] == pytest.approx(dice, abs=1e-4)
     written = tmp_path / unit.CALIBRATION

@@ -44,3 +44,11 @@ def test_a_temperature_needs_fitting_labels():
     empty = np.stack([np.ones((4, 4, 4)), np.zeros((4, 4, 4))]).astype(np.float32)
     with pytest.raises(UserError, match="No structure"):
         fit_temperature([(empty, np.zeros((4, 4, 4), np.uint8))])
+
+
+def test_a_bound_is_no_temperature():
+    """Labels that no logit knows of: the more even the probabilities, the better."""
+    logits, labels = synthetic_case(1.0)
+    rng = np.random.default_rng(1)
+    with pytest.raises(UserError, match="No temperature could be fitted"):
+        fit_temperature([(40 * logits, rng.permutation(labels.ravel()).reshape(labels.shape))])

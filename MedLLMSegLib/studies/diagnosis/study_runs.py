@@ -9,7 +9,11 @@ import numpy as np
 import torch
 
 from MedLLMSegLib.core.types import Array, Json
-from MedLLMSegLib.metrics.calibration import calibrated_probabilities, fit_temperature
+from MedLLMSegLib.metrics.calibration import (
+    TemperatureNotFound,
+    calibrated_probabilities,
+    fit_temperature,
+)
 from MedLLMSegLib.metrics.classification import youden_threshold
 from MedLLMSegLib.metrics.classification_intervals import Answer
 from MedLLMSegLib.networks.controls import count_parameters
@@ -66,15 +70,22 @@ class StudyRun:
 def calibrated_answers(val_truth: Array, val_logits: Array, test_logits: Array) -> Json:
     """Temperature and threshold chosen on val, and the probabilities of test, for a result.
 
-    val_truth: (n,). Logits: (n, classes).
+    val_truth: (n,). Logits: (n, classes). Where no temperature can be fitted it is None, and the
+    probabilities are those of the logits as they are.
     """
-    temperature = fit_temperature(val_logits, val_truth)
+    fitted: float | None = None
+    try:
+        fitted = fit_temperature(val_logits, val_truth)
+    except TemperatureNotFound:
+        temperature = 1.0
+    else:
+        temperature = fitted
     val = calibrated_probabilities(val_logits, temperature)
     test = calibrated_probabilities(test_logits, temperature)
     is_binary = val.shape[1] == 2
     stored = test[:, 1] if is_binary else test  # of two classes the second's alone
     return {
-        "temperature": round(temperature, 5),
+        "temperature": None if fitted is None else round(fitted, 5),
         "threshold": round(youden_threshold(val_truth, val[:, 1]), 6) if is_binary else None,
         "test": np.round(stored, 6).tolist(),
     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.auc_difference import AucDifference, auc_difference
-from MedLLMSegLib.metrics.calibration import image_calibration_error
+from MedLLMSegLib.metrics.calibration import at_bound, image_calibration_error
 from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.metrics.classification_intervals import classification_figures
 from MedLLMSegLib.metrics.multiple_tests import holm
@@ -57,16 +57,29 @@ def summarise(
 
 
 def _notes(study: Study) -> dict[str, str]:
-    """What to know of an arm: its own note, and a learning rate that was not chosen for it."""
+    """What to know of an arm: its own note, a learning rate that was not chosen for it, and seeds
+    without a temperature.
+    """
     notes = {name: arm.note for name, arm in study.arms.items() if arm.note}
     for name, arm in study.arms.items():
         runs = finished_seeds(study, name)
+        if unfitted := [seed for seed, run in runs.items() if not _has_temperature(run)]:
+            said = (
+                "no temperature could be fitted, as its search ended at a bound, so that the"
+                f" calibration error says little (seed {', '.join(map(str, unfitted))})"
+            )
+            notes[name] = "; ".join(filter(None, [notes.get(name, ""), said]))
         if arm.config is None or arm.like or not runs or study.rate_chosen(name):
             continue
         rates = sorted({run["lr"] for run in runs.values()})
         said = f"at the learning rate {', '.join(f'{lr:g}' for lr in rates)}, none was tuned for it"
         notes[name] = "; ".join(filter(None, [notes.get(name, ""), said]))
     return notes
+
+
+def _has_temperature(run: Json) -> bool:
+    """Older results hold the bound itself."""
+    return run["temperature"] is not None and not at_bound(run["temperature"])
 
 
 def finished_seeds(study: Study, arm: str) -> dict[int, dict]:

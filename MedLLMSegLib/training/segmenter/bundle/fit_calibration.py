@@ -77,8 +77,9 @@ def fit(
     """{"temperature", "largest_part", "cases"} of a network in eval mode that lies on ``device``;
     otherwise as `calibrate`.
 
-    "largest_part": see `largest_part`. Where no structure is labelled or found, nothing can be
-    fitted: the temperature is 1.
+    "largest_part": see `largest_part`. Where no structure is labelled or found, or the search for a
+    temperature ends at its bound, nothing was fitted: the temperature is 1, and "not_fitted" says
+    why.
     """
     report, scores = Progress.of(progress), []
 
@@ -90,12 +91,13 @@ def fit(
             scores.append(_dice_by_rule(logits, truth))
             yield logits, truth
 
+    fitted: dict = {"temperature": 1.0, "not_fitted": None}
     try:
-        temperature = round(fit_temperature(predictions()), 4)
-    except UserError:
-        temperature = 1.0
+        fitted["temperature"] = round(fit_temperature(predictions()), 4)
+    except UserError as why:
+        fitted["not_fitted"] = str(why)
     return {
-        "temperature": temperature,
+        **fitted,
         "largest_part": largest_part(np.array(scores)),
         "cases": len(cases),
     }
@@ -162,6 +164,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(json.dumps(found))
+    if found["not_fitted"]:
+        print(f"note: {found['not_fitted']}", file=sys.stderr)
     return 0
 
 

@@ -292,6 +292,8 @@ def _calibration(m: dict) -> list[str]:
         if c.get("temperature", 1.0) != 1.0
         else ""
     )
+    if c.get("not_fitted"):
+        text = f"**The probabilities are not calibrated.** {c['not_fitted']}"
     if c.get("dice_lines"):
         text += (
             " The Dice that the model expects of a structure is a line through its mean confidence,"

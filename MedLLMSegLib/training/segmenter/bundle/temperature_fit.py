@@ -11,13 +11,12 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.optimize import minimize_scalar
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array
+from MedLLMSegLib.metrics.calibration import search_temperature
 
 NEAR_VOX = 4  # voxels around the foreground on which a temperature is fitted
-TEMPERATURES = (0.05, 20.0)
 FIT_VOX = 200_000  # voxels of a case that are enough for one number
 
 
@@ -27,7 +26,7 @@ def fit_temperature(cases: Iterable[tuple[Array, Array]]) -> float:
     cases: (logits [c, k, j, i], labels [k, j, i]) of cases that the network was not trained on.
     Only voxels within `NEAR_VOX` of the labelled or predicted foreground count: the many easy
     voxels far from it would decide alone. Raises `UserError` if there are no such voxels, or a
-    label has no class.
+    label has no class, or the best temperature is a bound of the search.
     """
     logits, labels = [], []
     for case_logits, case_labels in cases:
@@ -48,13 +47,7 @@ def fit_temperature(cases: Iterable[tuple[Array, Array]]) -> float:
         normaliser = np.log(np.exp(all_logits / temperature).sum(axis=0))
         return float((normaliser - logits_of_label / temperature).mean())
 
-    best = minimize_scalar(
-        negative_log_likelihood,
-        bounds=np.log(TEMPERATURES),
-        method="bounded",
-        options={"xatol": 1e-4},
-    )
-    return float(np.exp(best.x))
+    return search_temperature(negative_log_likelihood)
 
 
 def _near_foreground(logits: Array, labels: Array) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
