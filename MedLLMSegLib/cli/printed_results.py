@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger("medllmseg")
 
 
-def print_results(results: Sequence[ScanResult], folder: Path | None) -> None:
+def print_results(results: Sequence[ScanResult], table: Path | None) -> None:
     """What became of each scan, with volumes. A closed pipe (| head) does not change the exit
     code.
 
-    folder: where the results are; None for a single output file.
+    table: over all scans; None for a single output file.
     """
     try:
         for result in results:
             _print_result(result)
         _print_licences(results)
-        if folder is not None:
-            _print_counts(results, folder)
+        if table is not None:
+            _print_counts(results, table)
         sys.stdout.flush()
     except BrokenPipeError:
         logger.info("nobody reads the output any more")
@@ -84,9 +84,9 @@ def _print_licences(results: Sequence[ScanResult]) -> None:
         print(f"model {model}: licence {licence}; research use only, not a medical device")
 
 
-def _print_counts(results: Sequence[ScanResult], folder: Path) -> None:
+def _print_counts(results: Sequence[ScanResult], table: Path) -> None:
     count = Counter(result.status for result in results)
     print(
         f"{count['done']} segmented, {count['skipped']} skipped, {count['failed']} failed ->"
-        f" {folder / 'volumes.csv'}"
+        f" {table}"
     )

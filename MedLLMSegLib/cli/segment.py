@@ -8,33 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 
-from .common_options import (
-    FRAME_NUMBERS,
-    Subparsers,
-    add_device_option,
-    add_precision_option,
-    length_mm,
-    typed_path,
-)
+from .common_options import Subparsers
 from .printed_results import print_results
+from .segment_options import EPILOG, add_options
 from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
     from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions
+    from MedLLMSegLib.segmentation.batch.result_folder import ResultFolder
     from MedLLMSegLib.segmentation.batch.volumes_table import ScanResult
     from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
-
-EPILOG = """label values (brain-mr): FreeSurfer's numbers, such as 17 left and 53 right hippocampus;
-hippocampus-t1: 1 left anterior, 2 left posterior, 3 right anterior, 4 right posterior, on a crop
-around one hippocampus without --side: 1 anterior, 2 posterior;
-of other models: in the order that `medllmseg models` lists their structures.
-
-A folder as output gets NAME.seg.nrrd (3D Slicer), NAME.nii.gz (label map) and NAME.medllmseg.json
-for each scan, and volumes.csv; scans finished before are skipped, so a stopped batch goes on where
-it was.
-exit code: 0 all done, 1 some scans of several failed, 2 bad input."""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -44,158 +28,16 @@ def add_parser(commands: Subparsers) -> None:
         help="segment scans",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description=(
-            "Segment scans: NIfTI, NRRD, MHA, a DICOM series folder, or a folder of such scans."
+            "Segment scans: NIfTI, NRRD, MHA, a DICOM series folder, a folder of such scans, or a"
+            " BIDS dataset."
         ),
         epilog=EPILOG,
     )
-    _add_scan_options(parser)
-    _add_output_options(parser)
-    _add_computer_options(parser)
+    add_options(parser)
     parser.set_defaults(run=_segment)
 
 
-def _add_scan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "scans",
-        nargs="+",
-        type=typed_path,
-        metavar="SCAN",
-        help="a scan file, a DICOM series folder, or a folder of scans",
-    )
-    parser.add_argument(
-        "--model",
-        default=DEFAULT_SEGMENTER,
-        help="a model's id (see `medllmseg models`) or a bundle's folder (default: %(default)s)",
-    )
-    add_device_option(parser)
-    add_precision_option(parser)
-    parser.add_argument(
-        "--side",
-        choices=("left", "right"),
-        help="of a crop: which side it is; of a whole head: segment this side only",
-    )
-    parser.add_argument(
-        "--augment",
-        type=int,
-        default=0,
-        metavar="N",
-        help="average N more views of the scan; takes N times longer (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--frames",
-        action="store_true",
-        help=(
-            "segment every image of a series (4D), such as a cine of the heart: writes the label"
-            " maps as one 4D NIfTI, and a table of the volumes in each image; with numbers, such as"
-            " --frames 1-8,10: these frames of a DICOM file or slices of a DICOM series alone"
-        ),
-    )
-    parser.add_argument(FRAME_NUMBERS, help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--series",
-        metavar="UID or N",
-        help="which volume of DICOM files: its series' UID, or its number in the list that the"
-        " message about several volumes gives",
-    )
-    parser.add_argument(
-        "--roi",
-        nargs=6,
-        type=float,
-        metavar=("L", "P", "I", "R", "A", "S"),
-        help=(
-            "look inside this box alone: where its left, posterior, inferior, right, anterior and"
-            " superior faces lie, in RAS mm as 3D Slicer shows them (to the right, the front and"
-            " up the numbers grow); the result lies on the whole scan's grid"
-        ),
-    )
-    parser.add_argument(
-        "--assume-orientation",
-        metavar="RAS",
-        help=(
-            "where columns, rows and slices lead in scans whose files do not state it: three"
-            " letters, R or L, A or P, S or I; without it, such a scan is refused"
-        ),
-    )
-
-
-def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--output",
-        "-o",
-        required=True,
-        type=typed_path,
-        metavar="PATH",
-        help="a file for one scan (.seg.nrrd, .nii.gz, .nrrd), or a folder",
-    )
-    parser.add_argument(
-        "--structures",
-        metavar="NAME,...",
-        help="write only these structures: names (both sides unless one is named) or groups, such"
-        " as hippocampus,left_amygdala or 'deep grey'",
-    )
-    parser.add_argument(
-        "--with",
-        dest="with_model",
-        metavar="MODEL",
-        help=(
-            "hippocampus-t1: of a model of the whole brain, divide the hippocampi into their"
-            " anterior and posterior parts (in T1 MRI); labels 184 and 185 left, 186 and 187 right"
-        ),
-    )
-    parser.add_argument(
-        "--resolution",
-        type=length_mm,
-        metavar="MM",
-        help=(
-            "write results with cubic voxels of this size, such as 1mm, along the scan's own axes,"
-            " instead of on the scan's own grid"
-        ),
-    )
-    parser.add_argument(
-        "--report", action="store_true", help="write a page with slices, a 3D view and volumes"
-    )
-    parser.add_argument(
-        "--volumetry",
-        action="store_true",
-        help="also write NAME_structures.csv: mL, percent of the intracranial volume (of models of"
-        " the whole brain) and left-right asymmetry, one row a structure",
-    )
-    parser.add_argument(
-        "--probabilities",
-        type=typed_path,
-        metavar="FILE",
-        help="also write probability maps (one scan; .nii.gz or .nrrd)",
-    )
-    parser.add_argument(
-        "--uncertainty",
-        type=typed_path,
-        metavar="FILE",
-        help="also write a map of how unsure the model is, 0 to 1 (one scan; .nii.gz or .nrrd)",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="segment again what was finished before"
-    )
-
-
-def _add_computer_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("many scans", "with the package dask.distributed")
-    group.add_argument(
-        "--workers",
-        type=int,
-        metavar="N",
-        help="segment with N processes of this computer at once, which share its cores",
-    )
-    group.add_argument(
-        "--dask",
-        metavar="SCHEDULER",
-        help="segment with the workers of a running dask scheduler: its address"
-        " (tcp://host:8786) or scheduler file; they must see the same files and have the same"
-        " model; trust whoever can reach it",
-    )
-
-
 def _segment(args: argparse.Namespace, command: str) -> int:
-    from MedLLMSegLib.io.scan_search import find_scans
     from MedLLMSegLib.segmentation.batch.outputs import (
         SegmentOptions,
         is_file_output,
@@ -207,7 +49,8 @@ def _segment(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.segmentation.region import Region
     from MedLLMSegLib.segmentation.selection import check_names, names_in
 
-    scans = find_scans(args.scans)
+    dataset = _bids_dataset(args)
+    scans = _find_scans(args, dataset)
     to_file = is_file_output(args.output)
     _check_request(args, len(scans), to_file)
     options = SegmentOptions(
@@ -234,28 +77,69 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         args.with_model, model, options.structures, device, args.probabilities is not None
     )
     options = replace(options, with_model=parts)
+    place = _result_folder(args, dataset, model)
     with ScanBar(scans) as bar:
         if to_file:
             paths = paths_for_file(args.output, options)
             results = [segment_file(scans[0], paths, model, options, bar.first())]
         else:
-            results = _segment_folder(args, scans, model, options, bar)
-    print_results(results, None if to_file else args.output)
+            results = _segment_folder(args, scans, place, model, options, bar)
+    print_results(results, None if to_file else place.table)
     return 1 if any(result.status == "failed" for result in results) else 0
+
+
+def _bids_dataset(args: argparse.Namespace) -> Path | None:
+    """The folder of the BIDS dataset that is to be segmented; None for other scans."""
+    from MedLLMSegLib.io.bids.dataset import is_raw_dataset
+
+    if args.bids and len(args.scans) > 1:
+        raise UserError(
+            f"--bids takes the folder of one dataset, and {len(args.scans)} paths were given; run"
+            " the command once for each."
+        )
+    first: Path = args.scans[0]
+    is_dataset = args.bids or (len(args.scans) == 1 and is_raw_dataset(first))
+    if args.suffix is not None and not is_dataset:
+        raise UserError("--suffix chooses scans of a BIDS dataset; add --bids, or leave it out.")
+    if args.frames and is_dataset:
+        raise UserError(
+            "--frames is not for a BIDS dataset; name the series themselves, and another folder."
+        )
+    return first if is_dataset else None
+
+
+def _find_scans(args: argparse.Namespace, dataset: Path | None) -> list[Path]:
+    from MedLLMSegLib.io.bids.dataset import find_bids_scans
+    from MedLLMSegLib.io.scan_search import find_scans
+
+    if dataset is None:
+        return find_scans(args.scans)
+    suffixes = [] if args.suffix is None else [s.strip() for s in args.suffix.split(",")]
+    return find_bids_scans(dataset, suffixes)
+
+
+def _result_folder(
+    args: argparse.Namespace, dataset: Path | None, model: SegmenterModel
+) -> ResultFolder:
+    from MedLLMSegLib.segmentation.batch.bids.derivatives_folder import DerivativesFolder
+    from MedLLMSegLib.segmentation.batch.result_folder import ResultFolder
+
+    if dataset is None:
+        return ResultFolder(args.output)
+    return DerivativesFolder(args.output, dataset, model.entry.id)
 
 
 def _segment_folder(
     args: argparse.Namespace,
     scans: list[Path],
+    place: ResultFolder,
     model: SegmenterModel,
     options: SegmentOptions,
     bar: ScanBar,
 ) -> list[ScanResult]:
     """Segment scans into a folder, in this process or in many."""
-    from MedLLMSegLib.segmentation.batch.result_folder import ResultFolder
     from MedLLMSegLib.segmentation.batch.segment_batch import segment_files
 
-    place = ResultFolder(args.output)
     if args.workers is None and args.dask is None:
         return segment_files(scans, place, model, options, bar.update)
     from MedLLMSegLib.segmentation.batch.many.clusters import Computers

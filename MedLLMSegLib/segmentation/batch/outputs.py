@@ -14,6 +14,8 @@ from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 from MedLLMSegLib.segmentation.region import Region
 from MedLLMSegLib.segmentation.time_series import SERIES_SUFFIXES
 
+from .bids.derivative_files import DerivativeFiles
+
 VOLUMETRY_SUFFIX = "_structures.csv"  # of the table with one row a structure
 
 
@@ -56,7 +58,8 @@ class OutputPaths:
 
     report: a folder. record: None for a single output file. table: of a series, the volumes over
     time. volumetry: of one scan, a row for each structure. left_out: label files that cannot hold
-    the scan's grid and are not written.
+    the scan's grid and are not written. derivative: in a BIDS dataset, what lies beside the label
+    map.
     """
 
     labels: tuple[Path, ...]
@@ -67,6 +70,7 @@ class OutputPaths:
     table: Path | None = None
     volumetry: Path | None = None
     left_out: tuple[Path, ...] = ()
+    derivative: DerivativeFiles | None = None
 
     @property
     def maps(self) -> list[Path]:
@@ -80,6 +84,8 @@ class OutputPaths:
         if self.report:
             files.append(self.report / "report.html")
         files += [path for path in (self.table, self.volumetry) if path]
+        if self.derivative:
+            files += [self.derivative.lookup, self.derivative.sidecar]
         return files
 
 

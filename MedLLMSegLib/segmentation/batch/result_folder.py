@@ -24,9 +24,14 @@ class ResultFolder:
 
     folder: Path
 
+    @property
+    def table(self) -> Path:
+        """The table over all scans."""
+        return self.folder / TABLE
+
     def check(self) -> None:
         """Before the work: raise `UserError` for a folder whose table is somebody else's."""
-        table = self.folder / TABLE
+        table = self.table
         if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(
             ",".join(FIRST_COLUMNS)
         ):
@@ -48,14 +53,18 @@ class ResultFolder:
     def finish(self, scans: Sequence[Path], results: Sequence[ScanResult]) -> None:
         """Write the table. results: in the order of the scans."""
         rows = [*self._earlier_results(scans), *results]
-        write_text(self.folder / TABLE, volumes_csv(rows))
+        write_text(self.table, volumes_csv(rows))
 
     def _earlier_results(self, scans: Sequence[Path]) -> list[ScanResult]:
         """The results that earlier runs left here for other scans, for a complete table."""
         these_scans = {str(scan.resolve()) for scan in scans}
-        records = [read_record(path) for path in sorted(self.folder.glob(f"*{RECORD_SUFFIX}"))]
+        records = [read_record(path) for path in self._records()]
         return [
             ScanResult(Path(record["scan"][0]), "done", record)
             for record in records
             if record and not is_unfinished(record) and record["scan"][0] not in these_scans
         ]
+
+    def _records(self) -> list[Path]:
+        """The files of all records in the folder, sorted."""
+        return sorted(self.folder.glob(f"*{RECORD_SUFFIX}"))

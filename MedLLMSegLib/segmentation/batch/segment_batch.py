@@ -65,6 +65,8 @@ def segment_file(
     with results_in_progress(scan, paths):
         if isinstance(result, Segmentation):
             _write_results(volume, result, paths, options)
+            if paths.derivative is not None:
+                paths.derivative.write(result, model.sha256, options.resolution_mm)
         elif paths.table is not None:
             write_series(result, paths.labels[0], paths.table)
         record = make_record(scan, paths, result, model, options)

@@ -20,6 +20,12 @@ class LoadedModels:
     model: SegmenterModel
     parts: SegmenterModel | None = None
 
+    @property
+    def precision_is_open(self) -> bool:
+        """Whether the next scan decides in which precision a network runs from then on."""
+        models = [each for each in (self.model, self.parts) if each is not None]
+        return any(None in each.settled_precisions().values() for each in models)
+
 
 @dataclass(frozen=True)
 class ModelRequest:

@@ -84,7 +84,7 @@ def segment_many(
                 progress(number, "skipped", 1.0)
     if waiting:
         with connected(computers) as client:
-            run = _Run(client, waiting, progress, measured=loaded.model.settled_precision() is None)
+            run = _Run(client, waiting, progress, measures=loaded.precision_is_open)
             run.work(ScanWorker(run.name, request, options, shared.folder, ours))
         for number, result in run.results.items():
             # What dask calls finished before was made in this run, by a worker that was killed.
@@ -101,13 +101,13 @@ def segment_many(
 class _Run:
     """The scans of one batch while the workers have them.
 
-    measured: whether the first scan decides about the precision, so that it has to be done alone.
+    measures: whether the first scan decides about the precision, so that it has to be done alone.
     """
 
     client: Client
     waiting: deque[ScanTask]
     progress: BatchReport | None
-    measured: bool
+    measures: bool
     name: str = field(default_factory=lambda: f"medllmseg-{secrets.token_hex(4)}")
     results: dict[int, ScanResult] = field(default_factory=dict)
     tasks: dict[Future[Any], ScanTask] = field(default_factory=dict)  # that dask has
@@ -150,7 +150,7 @@ class _Run:
         if self.refusals and not accepted:
             raise UserError(next(iter(self.refusals.values())))
         most = TASKS_PER_THREAD * sum(threads[address] for address in accepted)
-        if self.measured and not self.results:
+        if self.measures and not self.results:
             most = 1
         while self.waiting and len(self.tasks) < max(1, most):
             self._submit(self.waiting.popleft(), accepted if self.refusals else None)

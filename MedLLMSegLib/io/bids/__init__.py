@@ -1,0 +1,1 @@
+"""Datasets in the Brain Imaging Data Structure: which files are scans, how results are named."""
