@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.registry.catalogue import METADATA, model_entry
+from MedLLMSegLib.registry.catalogue import METADATA, model_entry, read_metadata
 
 from .common_options import Subparsers, typed_path
 
@@ -74,6 +74,15 @@ def add_parser(commands: Subparsers) -> None:
         metavar="FOLDER",
         help="the label maps that the brain model was trained on; their sha256 go into its bundle",
     )
+    parser.add_argument(
+        "--seen",
+        type=typed_path,
+        metavar="DATA",
+        help=(
+            "of a bundle that does not say which cases it has seen: the data it was trained on,"
+            " with their splits (of brain models the label maps)"
+        ),
+    )
     _add_evidence_options(parser)
     _add_description_options(parser)
     parser.set_defaults(run=_bundle)
@@ -119,12 +128,31 @@ def _add_description_options(parser: argparse.ArgumentParser) -> None:
 
 def _bundle(args: argparse.Namespace, command: str) -> None:
     is_bundle = (args.source / METADATA).is_file()
+    if args.seen is not None:
+        _add_seen(args.source, args.seen, is_bundle)
     if is_bundle and model_entry(args.source).kind == "classifier":
         print(_update_classifier(args))
         return
     folder = _upgrade_segmenter(args) if is_bundle else _export(args)
     _note_size(folder)
     print(folder)
+
+
+def _add_seen(source: Path, data: Path, is_bundle: bool) -> None:
+    """Write into a bundle's metadata which cases it has seen.
+
+    What was measured before does not belong to it any more: it is another measured model.
+    """
+    from MedLLMSegLib.registry.bundle import rewrite_texts
+    from MedLLMSegLib.registry.seen_cases import FIELD
+    from MedLLMSegLib.training.seen_data import seen_in
+
+    if not is_bundle:
+        raise UserError(
+            f'"{source}" is a training, which knows what it has seen; leave --seen out.'
+        )
+    metadata = read_metadata(source)
+    rewrite_texts(source, {**metadata, FIELD: seen_in(metadata, data).to_dict()})
 
 
 def _export(args: argparse.Namespace) -> Path:

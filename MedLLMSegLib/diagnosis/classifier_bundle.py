@@ -22,8 +22,9 @@ from MedLLMSegLib.registry.bundle import (
     weights_sha256,
     write_bundle,
 )
-from MedLLMSegLib.registry.catalogue import find_model
+from MedLLMSegLib.registry.catalogue import find_model, measured_model
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
+from MedLLMSegLib.registry.own_figures import check_own_figures, is_of, without_names
 
 from .classifier_card import accuracy_in_words, classifier_card, classifier_licence, eval_metrics
 from .classifier_description import ClassifierDescription
@@ -46,6 +47,7 @@ FIELDS_OF_DESCRIPTION = (
     "intended_use",
     "limits",
     "authors",
+    "seen",
 )
 
 
@@ -104,13 +106,17 @@ def update_classifier(folder: PathLike, results: Json | None = None) -> Path:
 
 
 def with_results(metadata: Json, results: Json | None) -> Json:
-    """The metadata with the measured figures. Raises `UserError` for results of other weights."""
-    if results is not None and results.get("weights_sha256") != metadata["weights_sha256"]:
-        raise UserError(
-            f'The results were measured with other weights than those of "{metadata["id"]}";'
-            " evaluate this very bundle first."
-        )
-    metadata = {**metadata, "results": results or metadata.get("results")}
+    """The metadata with the measured figures, and without those of what the model was before.
+
+    Raises `UserError` for results of another model, and of images it has seen.
+    """
+    model = measured_model(metadata)
+    if results is not None:
+        check_own_figures(results, model, f"The results for {metadata['id']}")
+        results = without_names(results)
+    elif is_of(metadata.get("results"), model):
+        results = metadata["results"]
+    metadata = {**metadata, "results": results}
     return {
         **metadata,
         "accuracy": accuracy_in_words(metadata),

@@ -18,7 +18,8 @@ from MedLLMSegLib.registry.cards import (
     title_section,
     wrap_paragraph,
 )
-from MedLLMSegLib.registry.catalogue import BUNDLES
+from MedLLMSegLib.registry.catalogue import BUNDLES, measured_model
+from MedLLMSegLib.registry.own_figures import training_words
 
 from .input_checks import MODALITY_NAMES
 from .input_description import InputConfig
@@ -209,8 +210,9 @@ def _measured(metadata: Json) -> list[str]:
         "## Measured",
         f"Accuracy: {accuracy_in_words(metadata)}.",
         wrap_paragraph(
-            f"On {results.get('cases', 'the')} images{patients} that had no part in training or"
-            " choosing. In brackets the 95 % interval, bootstrapped over patients."
+            f"On {results.get('cases', 'the')} images{patients}"
+            f" {training_words(results, measured_model(metadata))}."
+            " In brackets the 95 % interval, bootstrapped over patients."
         ),
         "| | |\n|---|---|\n" + "\n".join(rows),
     ]

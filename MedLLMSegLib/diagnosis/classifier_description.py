@@ -44,7 +44,8 @@ class ClassifierDescription:
     validation images; None: the likeliest class is the answer. temperature: what the logits are
     divided by, fitted on the validation images. chosen: {"epoch", "val_auc", "trained_on",
     "chosen_on", ...}. training: its settings. typical: the average training image, or None.
-    limits, intended_use, data_note: sentences for the card; "" for the usual ones.
+    limits, intended_use, data_note: sentences for the card; "" for the usual ones. seen: the images
+    it was trained on and chosen by, as `SeenCases.to_dict` gives them; None where that is unknown.
     """
 
     id: str
@@ -66,6 +67,7 @@ class ClassifierDescription:
     references: tuple[str, ...] = ()
     authors: str = "not stated"
     version: str = "0.1.0"
+    seen: Json | None = None
 
     def __post_init__(self) -> None:
         if not self.id or not self.temperature > 0:

@@ -29,8 +29,8 @@ class ClassifierModel:
     """A classifier ready to run.
 
     threshold: of the second of two classes, or None: the likeliest class is the answer.
-    temperature: what the logits are divided by. typical: the average of its training images, or
-    None. notes: what the user should know whenever the model is used.
+    temperature: what the logits are divided by. sha256: of the measured model. typical: the average
+    of its training images, or None. notes: what the user should know whenever the model is used.
     """
 
     entry: ModelEntry
@@ -41,6 +41,7 @@ class ClassifierModel:
     temperature: float
     typical: TypicalImage | None
     device: torch.device
+    sha256: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -84,6 +85,7 @@ def _build(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Classifie
         temperature=temperature,
         typical=TypicalImage.from_dict(typical) if typical else None,
         device=device,
+        sha256=bundle.measured.sha256,
     )
 
 

@@ -15,12 +15,14 @@ from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.core.types import Array, Json, PathLike
 from MedLLMSegLib.data import listed_ids, split_cases
+from MedLLMSegLib.data.case_digest import image_marks
 from MedLLMSegLib.data.image_table import ClassSet, ImageCase, read_classes
 from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel, load_classifier
 from MedLLMSegLib.metrics.calibration import calibrated_probabilities, image_calibration_error
 from MedLLMSegLib.metrics.classification import confusion_table, decide
 from MedLLMSegLib.metrics.classification_intervals import Estimate, classification_figures
 from MedLLMSegLib.metrics.subgroups import age_band, measure_shortcut, subgroup_table
+from MedLLMSegLib.registry.own_figures import MARKS, OWNER, marks_as_json
 from MedLLMSegLib.reporting.classification_plots import draw_confusion, draw_roc
 from MedLLMSegLib.training.classifier.examples import Examples, logits_of
 from MedLLMSegLib.training.classifier.prepared_images import image_examples, record_fields
@@ -133,6 +135,8 @@ def _summary(
     summary = {
         "model": model.entry.id,
         "weights_sha256": model.entry.sha256,
+        OWNER: model.sha256,
+        MARKS: marks_as_json({case.id: image_marks(case) for case in cases}),
         "data": Path(class_set.source).parent.name,
         "task": "classification",
         "cases": len(cases),

@@ -20,7 +20,10 @@ from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Json, PathLike
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case
+from MedLLMSegLib.data.case_digest import measured_marks
 from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.registry.own_figures import MARKS, OWNER, marks_as_json
+from MedLLMSegLib.registry.seen_cases import Marks
 from MedLLMSegLib.segmentation.selection import check_names, only
 
 from .ablation import Ablated, ablation_path, ablation_summary, ablation_table, parts_to_silence
@@ -73,7 +76,8 @@ class EvaluationOptions:
 class _Segmenter:
     """The model to measure.
 
-    segment: scan -> result. sha256: of its weights, "" for a stand-in. expected_structures: scan ->
+    segment: scan -> result. weights_sha256, measured_sha256: of its weights, and of the measured
+    model; "" for a stand-in. expected_structures: scan ->
     the structures the model looks for in it; None where that is unknown before segmenting.
     precision_why: () -> the sentence on the precision, known after the first case. why_not: part of
     the network -> why it cannot be silenced, "" where it can. without: part -> the same model with
@@ -81,7 +85,8 @@ class _Segmenter:
     """
 
     segment: Callable[[Volume], Segmentation]
-    sha256: str = ""
+    weights_sha256: str = ""
+    measured_sha256: str = ""
     expected_structures: Callable[[Volume], tuple[Structure, ...]] | None = None
     precision_why: Callable[[], str] = str
     why_not: Callable[[str], str] = lambda part: "it is a stand-in"
@@ -120,14 +125,14 @@ def evaluate(
     labelled = labelled_cases(data, cases, options.numbering)
     segmenter = _segmenter(model, options, segment)
     parts = parts_to_silence(str(model), segmenter.why_not) if options.ablate else ()
-    _check_cases(labelled, segmenter, options)
+    marks = _check_cases(labelled, segmenter, options)
     measuring, *silencing = report.parts(1 + len(parts))
     results = _measure_all(labelled, segmenter, options, measuring)
     charge_failed_cases(results, labelled)
     scores = [result.score for result in results]
     name = next((result.model for result in results if result.model), str(model))
     summary = summarize_scores(scores, name, data, time.monotonic() - began)
-    summary |= _how(segmenter, options, results)
+    summary |= _how(segmenter, options, results) | {MARKS: marks_as_json(marks)}
     if options.calibration:
         summary["calibration"] = calibration_summary(summary["means"], results)
     if parts:
@@ -145,7 +150,8 @@ def evaluate(
 def _how(segmenter: _Segmenter, options: EvaluationOptions, results: Sequence[CaseResult]) -> Json:
     """What a summary says of how it was measured. results: of all cases."""
     how = {
-        "weights_sha256": segmenter.sha256,
+        "weights_sha256": segmenter.weights_sha256,
+        OWNER: segmenter.measured_sha256,
         "augment": options.augment,
         "precision": sorted({result.precision for result in results if result.precision}),
         "precision_why": segmenter.precision_why(),
@@ -185,6 +191,7 @@ def _segmenter(
     return _Segmenter(
         lambda volume: pipeline.segment(volume, loaded, **arguments),
         loaded.entry.sha256,
+        loaded.sha256,
         lambda volume: pipeline.expected_structures(volume, loaded),
         lambda: loaded.precision_why,
         lambda part: why_not(loaded.network, part),
@@ -209,13 +216,17 @@ def _silenced_segmenter(
         with silenced(loaded.network, part):
             return pipeline.segment(volume, model, **options.segment_arguments())
 
-    return _Segmenter(segment, loaded.entry.sha256)
+    return _Segmenter(segment, loaded.entry.sha256, loaded.sha256)
 
 
 def _check_cases(
     labelled: LabelledCases, segmenter: _Segmenter, options: EvaluationOptions
-) -> None:
-    """Read all cases first: what is wrong with them is better known before the work than after."""
+) -> dict[str, Marks]:
+    """Read all cases first: what is wrong with them is better known before the work than after.
+
+    Returns what each is recognised by.
+    """
+    marks = {}
     for case in labelled.cases:
         image = load_volume(case.image)
         truth = labelled.truth(case, image)
@@ -223,6 +234,8 @@ def _check_cases(
             structures = segmenter.expected_structures(image)
             check_names(options.structures, structures)
             with_model_values(truth, case.id, labelled, structures)
+        marks[case.id] = measured_marks(case, image)
+    return marks
 
 
 def _measure_all(

@@ -37,7 +37,7 @@ from MedLLMSegLib.core.safe_files import (
 )
 from MedLLMSegLib.core.types import Json, PathLike
 
-from .catalogue import CARD, INFERENCE, LICENCE, METADATA, WEIGHTS, read_metadata
+from .catalogue import CARD, INFERENCE, LICENCE, METADATA, WEIGHTS, measured_model, read_metadata
 from .measured_model import MeasuredModel
 
 Tensors: TypeAlias = dict[str, torch.Tensor]  # by name, as in a network's state_dict
@@ -54,7 +54,7 @@ class Bundle:
     @cached_property
     def measured(self) -> MeasuredModel:
         """What it answers with, under one hash. Raises `UserError` without its localizer."""
-        return MeasuredModel.of(self.metadata)
+        return measured_model(self.metadata)
 
 
 def read_bundle(folder: PathLike) -> Bundle:

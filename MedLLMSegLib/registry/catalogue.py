@@ -19,6 +19,8 @@ from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.places import user_models_dir
 from MedLLMSegLib.core.types import Json, PathLike
 
+from .measured_model import MeasuredModel
+
 # Where no model is named: to outline, to fine-tune, to diagnose.
 DEFAULT_SEGMENTER, DEFAULT_START, DEFAULT_CLASSIFIER = (
     "brain-mr",
@@ -37,6 +39,8 @@ _PURPOSES = {
 }
 _COMMANDS = {"classifier": "diagnose", "segmenter": "segment"}
 
+NOT_MEASURED = "not measured"
+
 logger = logging.getLogger("medllmseg")
 
 
@@ -45,7 +49,8 @@ class ModelEntry:
     """One line of the catalogue.
 
     kind: "segmenter", "localizer" or "classifier". structures: what a segmenter outlines. classes:
-    what a classifier tells apart. accuracy: a measured figure and the data behind it, as text.
+    what a classifier tells apart. accuracy: a measured figure and the data behind it, as text;
+    "not measured" where the figure is that of another model than the bundle is now.
     accept_licence: the licence is not permissive and must be accepted before the first use.
     size_mb: of the folder, in MB of 10^6 bytes. fine_tunes: whether a training on own cases
     can start from it.
@@ -107,7 +112,7 @@ def model_entry(folder: PathLike) -> ModelEntry:
         modality=metadata["modality"],
         structures=tuple(metadata["structures"]),
         licence=metadata["licence"],
-        accuracy=metadata["accuracy"],
+        accuracy=_shown_accuracy(metadata),
         sha256=metadata["weights_sha256"],
         folder=folder,
         accept_licence=bool(metadata.get("accept_licence", False)),
@@ -115,6 +120,33 @@ def model_entry(folder: PathLike) -> ModelEntry:
         classes=tuple(metadata["classes"]) if is_classifier else (),
         fine_tunes=not _tells_sides_apart(metadata),
     )
+
+
+def measured_model(metadata: Json) -> MeasuredModel:
+    """The measured model of a bundle's metadata.
+
+    Raises `UserError` where the localizer of a cascade is not installed.
+    """
+    name = metadata.get("localizer")
+    if not name or metadata.get("kind") == "localizer":
+        return MeasuredModel.of(metadata)
+    localizer = read_metadata(find_model(name, "localizer").folder)
+    return MeasuredModel.of(metadata, MeasuredModel.of(localizer))
+
+
+def _shown_accuracy(metadata: Json) -> str:
+    """The measured figure in words, if it was measured with what the bundle is now.
+
+    That of a cross-validation says itself that it is the recipe's.
+    """
+    accuracy, results = str(metadata["accuracy"]), metadata.get("results")
+    if not results:
+        return accuracy
+    try:
+        is_own = results.get("measured_model") == measured_model(metadata).sha256
+    except (UserError, AttributeError, TypeError):  # its localizer is gone, or it is damaged
+        is_own = False
+    return accuracy if is_own else NOT_MEASURED
 
 
 def _tells_sides_apart(metadata: Json) -> bool:

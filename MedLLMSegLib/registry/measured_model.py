@@ -16,9 +16,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from MedLLMSegLib.core.types import Json, PathLike
+from MedLLMSegLib.core.types import Json
 
-from .catalogue import find_model, read_metadata
 from .seen_cases import SeenCases
 
 # Raise it when the library makes other results of the same bundle: what is older is then done anew.
@@ -55,6 +54,7 @@ LEFT_OUT = {
     "pytorch_version": _FOR_MONAI,
     "numpy_version": _FOR_MONAI,
     "required_packages_version": _FOR_MONAI,
+    "task": _FOR_MONAI,
     "description": _FOR_MONAI,
     "data_source": _FOR_MONAI,
     "data_type": _FOR_MONAI,
@@ -85,7 +85,8 @@ LEFT_OUT = {
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """What a bundle answers with, under one hash; made when the bundle is read.
+    """What a bundle answers with, under one hash; made when the bundle is read, by
+    `catalogue.measured_model`.
 
     sha256: the hash, 64 hex digits. canonical: the text that was hashed (JSON). weights_sha256: of
     the weights file. llm_sha256: of the frozen language-model layers; None without them.
@@ -100,16 +101,13 @@ class MeasuredModel:
     seen: SeenCases
 
     @classmethod
-    def of(cls, metadata: Json) -> MeasuredModel:
+    def of(cls, metadata: Json, localizer: MeasuredModel | None = None) -> MeasuredModel:
         """The measured model of a bundle's metadata, read from a file or about to be written.
 
-        The weights are under the hash by "weights_sha256", which `read_bundle` checks. Raises
-        `UserError` where the localizer of a cascade is not installed.
+        localizer: of a cascade. The weights are under the hash by "weights_sha256", which
+        `read_bundle` checks. Raises `UserError` for a damaged list of seen cases.
         """
         stored = _as_in_a_file(metadata)
-        localizer = None
-        if stored.get("localizer"):
-            localizer = cls.of(read_metadata(find_model(stored["localizer"], "localizer").folder))
         counted = {
             "results_version": RESULTS_VERSION,
             "metadata": _without(stored, ""),
@@ -124,11 +122,6 @@ class MeasuredModel:
             localizer=localizer,
             seen=SeenCases.of_bundle(stored),
         )
-
-
-def measured_model(folder: PathLike) -> MeasuredModel:
-    """The measured model of a bundle's folder, by its metadata alone. Raises `UserError`."""
-    return MeasuredModel.of(read_metadata(folder))
 
 
 def _as_in_a_file(metadata: Json) -> Json:

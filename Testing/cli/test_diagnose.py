@@ -418,12 +418,18 @@ def test_segmentation_commands_refuse_a_classifier_in_one_sentence(bundle, tmp_p
 
 
 def test_bundle_brings_a_classifier_up_to_date(bundle, tmp_path, capsys):
-    from MedLLMSegLib.registry.catalogue import model_entry
+    from MedLLMSegLib.registry.bundle import read_bundle
 
+    measured = read_bundle(bundle).measured
     figure = {"value": 0.66, "low": 0.5, "high": 0.8}
     (tmp_path / "r.json").write_text(
         json.dumps(
-            {"weights_sha256": model_entry(bundle).sha256, "cases": 50, "figures": {"auc": figure}}
+            {
+                "weights_sha256": measured.weights_sha256,
+                "measured_model": measured.sha256,
+                "cases": 50,
+                "figures": {"auc": figure},
+            }
         )
     )
     (tmp_path / "wrong.json").write_text(

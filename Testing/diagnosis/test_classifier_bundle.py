@@ -22,6 +22,7 @@ from MedLLMSegLib.registry.classifier_config import (
     PreparationConfig,
 )
 from MedLLMSegLib.registry.network_config import LLMConfig
+from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from MedLLMSegLib.registry.user_models import delete_model, import_model, verify_model
 from Testing.helpers.tiny_classifier import tiny_network, write_tiny
 
@@ -62,6 +63,7 @@ def test_results_of_these_very_weights_go_into_the_card(bundle):
 
     results = {
         "weights_sha256": sha256,
+        "measured_model": read_bundle(bundle).measured.sha256,
         "cases": 96,
         "patients": 90,
         "data": "cxr",
@@ -95,6 +97,45 @@ def test_results_of_these_very_weights_go_into_the_card(bundle):
     assert load_classifier(bundle, "cpu")
     with pytest.raises(UserError, match="measured with other weights"):
         update_classifier(bundle, {**results, "weights_sha256": "0" * 64})
+    assert "it is not known whether they took part in training" in " ".join(card.split())
+
+
+def test_figures_do_not_survive_a_new_threshold(bundle):
+    """As anything else that decides an answer."""
+    results = {
+        "weights_sha256": model_entry(bundle).sha256,
+        "measured_model": read_bundle(bundle).measured.sha256,
+        "cases": 2,
+        "figures": {"auc": {"value": 0.7, "low": 0.6, "high": 0.8}},
+    }
+    update_classifier(bundle, results)
+    assert model_entry(bundle).accuracy == "AUC 0.700 on 2 test images"
+    change(threshold=0.25)(bundle)
+    assert model_entry(bundle).accuracy == "not measured"
+    update_classifier(bundle)
+    assert "Nothing has been measured yet" in (bundle / "docs/README.md").read_text()
+    with pytest.raises(UserError, match="other settings"):
+        update_classifier(bundle, results)
+
+
+def test_images_that_were_seen_are_not_said_to_be_unseen(bundle):
+    def measured(marks):
+        return {
+            "weights_sha256": model_entry(bundle).sha256,
+            "measured_model": read_bundle(bundle).measured.sha256,
+            "cases": 1,
+            "marks": {"a name": marks},
+            "figures": {"auc": {"value": 0.7, "low": 0.6, "high": 0.8}},
+        }
+
+    seen = SeenCases(train=Marks(frozenset({"0123456789abcdef"})), known=True)
+    change(seen=seen.to_dict())(bundle)
+    with pytest.raises(UserError, match="trained on or chosen by"):
+        update_classifier(bundle, measured({"scans": ["0123456789abcdef"], "persons": []}))
+    update_classifier(bundle, measured({"scans": ["fedcba9876543210"], "persons": []}))
+    card = (bundle / "docs/README.md").read_text()
+    assert "that had no part in training or choosing" in " ".join(card.split())
+    assert "a name" not in card + (bundle / METADATA).read_text()
 
 
 def change(**fields):

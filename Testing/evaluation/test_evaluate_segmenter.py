@@ -507,6 +507,7 @@ def installed(monkeypatch):
         "load_model",
         lambda name, device, precision: SimpleNamespace(
             entry=entry,
+            sha256="1" * 64,
             name=name,
             anatomy="hippocampus",
             localizer=None,
@@ -554,6 +555,8 @@ def test_the_command_line(data, tmp_path, installed, capsys):
     assert sorted(p.name for p in output.parent.iterdir()) == ["scores.csv", "scores.summary.json"]
     summary = json.loads(output.with_suffix(".summary.json").read_text())
     assert summary["weights_sha256"] == "0" * 64
+    assert summary["measured_model"] == "1" * 64
+    assert set(summary["marks"]) == {"hippocampus_001", "hippocampus_003"}
     assert (summary["precision"], summary["precision_why"]) == (["bf16"], "As the test said.")
     assert list(read_table(output)) == ["hippocampus_001", "hippocampus_003"]
     assert main(["evaluate", "--compare", str(output), str(output.with_name("none.csv"))]) == 2

@@ -28,6 +28,7 @@ from MedLLMSegLib.registry.bundle import (
 from MedLLMSegLib.registry.cards import LICENCES
 from MedLLMSegLib.registry.catalogue import METADATA, model_entry
 from MedLLMSegLib.registry.network_config import OURS
+from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import (
     Evidence,
@@ -86,7 +87,9 @@ def change(run, **more):
     (run / "plan.json").write_text(json.dumps({**plan, **more}))
 
 
-def summary(run, path, **more):
+def summary(run, path, after=None, **more):
+    """What evaluating the bundle of a run gives. after: the evidence that the bundle had then."""
+    bundle = export_bundle(run, path.parent / "measured", evidence=after)
     sha256 = weights_sha256(torch.load(run / "best.pt", weights_only=True)["weights"])
     content = {
         "model": "livers",
@@ -97,6 +100,10 @@ def summary(run, path, **more):
         "group_of": {"MUELLER_ANNA": "MUELLER"},
         "rule": "a rule",
         "weights_sha256": sha256,
+        "measured_model": read_bundle(bundle).measured.sha256,
+        "marks": {
+            f"MUELLER_{n}": {"scans": [f"00000000000000a{n}"], "persons": []} for n in range(3)
+        },
         "structures": {"liver": stats(0.9, 0.85, 0.95), "tumour": stats(None)},
         "mean": stats(0.9, 0.85, 0.95),
         "metrics": {
@@ -168,9 +175,12 @@ def test_it_segments_and_monai_finds_its_configuration(run, tmp_path):
 
 
 def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, tmp_path):
+    temperature = tmp_path / "t.json"
+    temperature.write_text('{"temperature": 1.25}')
     results = summary(
         run,
         tmp_path / "s.json",
+        after=Evidence(calibration=temperature),
         precision=["bf16"],
         calibration={
             "ece": 0.0123,
@@ -179,8 +189,6 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
             "risk_coverage_random": 0.05,
         },
     )
-    temperature = tmp_path / "t.json"
-    temperature.write_text('{"temperature": 1.25}')
     evidence = Evidence(
         results,
         summary(
@@ -198,6 +206,7 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
     for words in (
         "On 3 cases of 2 patients",
         "The network ran in bf16.",
+        "Figures of the recipe, not of the weights in this folder",
         "cross-validation over 80 cases of 40 patients",
         "Means over cases",
         "1 cases could not be segmented",
@@ -218,17 +227,18 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
 
 def test_of_many_structures_the_table_stands_upright(run, tmp_path):
     keys = {f"part_{n}": stats(0.1 * n) for n in range(1, 9)}
-    results = summary(
-        run,
-        tmp_path / "s.json",
-        structures=list(keys),
-        metrics={"dice": keys},
-        structures_asked_for=["deep grey"],
-    )
     temperature = tmp_path / "t.json"
     lines = {"17": [0.1, 0.9]}
     temperature.write_text(
         json.dumps({"temperature": 1.0, "dice_lines": lines, "dice_lines_images": 24})
+    )
+    results = summary(
+        run,
+        tmp_path / "s.json",
+        after=Evidence(calibration=temperature),
+        structures=list(keys),
+        metrics={"dice": keys},
+        structures_asked_for=["deep grey"],
     )
     folder = export_bundle(run, tmp_path / "bundle", evidence=Evidence(results, None, temperature))
     card = card_of(folder)
@@ -292,13 +302,77 @@ def test_figures_of_other_weights_are_refused(run, tmp_path):
     assert not (tmp_path / "bundle").exists()
 
 
-def test_figures_of_cases_that_were_trained_on_are_refused(run, tmp_path):
-    seen = summary(run, tmp_path / "s.json", group_of={"MAIER_EVA": "MAIER"})
-    with pytest.raises(
-        UserError,
-        match='figures of 1 cases that were trained on or chosen by, for example "MAIER_EVA"',
-    ):
-        export_bundle(run, tmp_path / "bundle", seen)
+SEEN = SeenCases(
+    train=Marks(frozenset({"0123456789abcdef"})),
+    val=Marks(frozenset(), frozenset({"00000000000000ff"})),
+    known=True,
+)
+NOT_SEEN = "that had no part in training or choosing"
+
+
+@pytest.mark.parametrize(
+    "marks",
+    (
+        {"scans": ["0123456789abcdef"], "persons": []},
+        {"scans": ["fedcba9876543210"], "persons": ["00000000000000ff"]},
+    ),
+)
+def test_figures_of_cases_that_were_seen_are_refused_whatever_they_are_called(run, tmp_path, marks):
+    """By image or person, on every way into a bundle; the names of the cases say nothing."""
+    change(run, seen=SEEN.to_dict(), cases={"train": ["MAIER_EVA"]})
+    ours = {"MAIER_EVA": {"scans": ["fedcba9876543210"], "persons": []}}
+    unseen = summary(run, tmp_path / "u.json", cases=1, marks=ours)
+    folder = export_bundle(run, tmp_path / "bundle", unseen)
+    assert NOT_SEEN in flat(card_of(folder))
+    seen = summary(run, tmp_path / "s.json", marks={**ours, "renamed": marks}, ablation=ablation())
+    words = 'figures of 1 cases that were trained on or chosen by .* for example "renamed"'
+    for evidence in (Evidence(seen), Evidence(ablation=seen)):
+        with pytest.raises(UserError, match=words):
+            export_bundle(run, tmp_path / "other", evidence=evidence)
+        with pytest.raises(UserError, match=words):
+            upgrade_bundle(folder, evidence=evidence)
+    assert cli.main(["bundle", str(folder), "--results", str(seen)]) == 2
+
+
+def test_where_it_is_not_known_what_was_seen_nothing_else_is_said(run, tmp_path):
+    folder = export_bundle(run, tmp_path / "bundle", summary(run, tmp_path / "s.json"))
+    assert NOT_SEEN not in flat(card_of(folder))
+    assert "it is not known whether they took part in training" in flat(card_of(folder))
+    change(run, seen=SEEN.to_dict())
+    nameless = summary(run, tmp_path / "s.json", marks={})
+    folder = export_bundle(run, tmp_path / "bundle", nameless)
+    assert NOT_SEEN not in flat(card_of(folder))
+    begun_unknown = replace(SEEN, known=False)
+    change(run, seen=begun_unknown.to_dict())
+    folder = export_bundle(run, tmp_path / "bundle", summary(run, tmp_path / "s.json"))
+    assert NOT_SEEN not in flat(card_of(folder))
+
+
+@pytest.mark.parametrize(
+    "found",
+    (
+        {"temperature": 1.5},
+        {"temperature": 1.0, "largest_part": {"kept": "each", "dice_all": 1, "dice_largest": 1}},
+    ),
+)
+def test_figures_do_not_survive_a_new_temperature_or_cleaning(run, tmp_path, found):
+    measured = summary(
+        run,
+        tmp_path / "s.json",
+        ablation=ablation(),
+        calibration={"ece": 0.01, "risk_coverage": 0.1, "risk_coverage_random": 0.5},
+    )
+    folder = export_bundle(run, tmp_path / "bundle", measured)
+    assert read_bundle(folder).metadata["calibration"]["ece"] == 0.01
+    (tmp_path / "c.json").write_text(json.dumps(found))
+    upgrade_bundle(folder, evidence=Evidence(calibration=tmp_path / "c.json"))
+    about = read_bundle(folder).metadata
+    assert (about["results"], about["ablation"], about["eval_metrics"]) == (None, None, {})
+    assert "ece" not in about["calibration"]
+    assert about["accuracy"] == model_entry(folder).accuracy == "not measured"
+    assert "Nothing has been measured yet" in card_of(folder)
+    with pytest.raises(UserError, match="another calibration or another cleaning"):
+        upgrade_bundle(folder, evidence=Evidence(measured))
 
 
 def test_a_run_of_other_structures_is_none_of_our_models(run, tmp_path):

@@ -34,6 +34,7 @@ from .classify_request import MINUTES, ClassifyRequest, classifier_config, with_
 from .examples import Examples, TokenStore
 from .export_classifier import export_classifier
 from .prepared_images import MASK_COLUMN, channels_input, image_examples, record_fields
+from .seen_images import seen_images
 
 
 def train_classifier(
@@ -79,7 +80,10 @@ def train_classifier(
     draw_history(trainer.state.history, output / "curve.png", request.name or output.name)
     say(f"best epoch {trained.best_epoch} of {trained.epochs}, AUC {trained.best_auc:.3f} on val")
     named = replace(request, name=request.name or output.name)
-    about_model = _description(named, shown, config, loop, trained.best_epoch, train)
+    about_model = replace(
+        _description(named, shown, config, loop, trained.best_epoch, train),
+        seen=seen_images(config, cases).to_dict(),
+    )
     bundle = output / "bundle"
     return export_classifier(bundle, network, val, preparation, about_model, torch_device)
 

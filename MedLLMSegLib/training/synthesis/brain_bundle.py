@@ -16,6 +16,8 @@ from torch import Tensor
 from MedLLMSegLib.anatomy.brain import brain_label_table
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json, Triple
+from MedLLMSegLib.data.case_digest import scan_digest
+from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.networks.controls import arm_config
@@ -23,6 +25,7 @@ from MedLLMSegLib.registry.bundle import load_strictly, weights_sha256, write_bu
 from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import BRAIN, NetworkConfig
+from MedLLMSegLib.registry.seen_cases import FIELD, Marks, SeenCases
 from MedLLMSegLib.training.checkpoint import LAST, read_plan
 from MedLLMSegLib.training.segmenter.bundle.segmenter_card import bundle_licence, model_card
 from MedLLMSegLib.training.shipped_models import SHIPPED
@@ -127,7 +130,7 @@ def export_brain(
             f"The weights take {stored_mb:.1f} MB, and {size_mb:g} MB are the limit; train a"
             " smaller network."
         )
-    metadata = _described(training, tensors, map_digests(maps))
+    metadata = _described(training, tensors, map_digests(maps)) | {FIELD: seen_maps(maps).to_dict()}
     metadata |= _block(training.config, tensors) | {"weights_sha256": weights_sha256(tensors)}
     metadata = {**metadata, **monai_fields(metadata)}
     card, licence = model_card(metadata), bundle_licence(metadata)
@@ -151,6 +154,23 @@ def map_digests(folder: str | Path) -> Json:
         part: {stem: _sha256(folder, stem) for stem in stems}
         for part, stems in split_names(folder).items()
     }
+
+
+def seen_maps(folder: str | Path) -> SeenCases:
+    """The label maps that were trained on, as what a measured case is recognised by.
+
+    No image was seen; those that are synthesised from these maps count as seen.
+    """
+    folder = Path(folder)
+    marks = {
+        part: Marks(frozenset(_digest(folder, stem) for stem in stems))
+        for part, stems in split_names(folder).items()
+    }
+    return SeenCases(train=marks["train"], val=marks["val"], known=True)
+
+
+def _digest(folder: Path, stem: str) -> str:
+    return scan_digest(load_volume(label_map_file(folder, stem)))
 
 
 def _sha256(folder: Path, stem: str) -> str:

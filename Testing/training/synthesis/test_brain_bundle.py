@@ -14,9 +14,11 @@ from MedLLMSegLib.anatomy.brain import brain_label_table, brain_structures
 from MedLLMSegLib.cli.main import main
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data.case_digest import scan_digest
+from MedLLMSegLib.io.volume_files import load_volume, save_volume
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.registry.bundle import read_bundle
-from MedLLMSegLib.registry.catalogue import model_entry
+from MedLLMSegLib.registry.catalogue import METADATA, model_entry
 from MedLLMSegLib.segmentation.pipeline import load_model, segment
 from MedLLMSegLib.training.small_checkpoint import SmallCheckpoint, write_small
 from MedLLMSegLib.training.synthesis.brain_bundle import (
@@ -34,11 +36,12 @@ NO_BLOCK = replace(TINY, llm=None)
 
 @pytest.fixture
 def maps(tmp_path):
-    """A folder of "label maps" whose contents nobody reads."""
+    """A folder of tiny label maps."""
     folder = tmp_path / "maps"
     folder.mkdir()
-    for name in ("one", "two"):
-        (folder / f"{name}.nii.gz").write_bytes(name.encode())
+    for value, name in ((2, "one"), (17, "two")):
+        labels = Volume(np.full((3, 4, 5), value, np.uint8), np.eye(4))
+        save_volume(labels, folder / f"{name}.nii.gz")
     (folder / "splits.json").write_text(json.dumps({"train": ["one"], "val": ["two"]}))
     return folder
 
@@ -77,7 +80,9 @@ def test_a_bundle_says_what_it_is_and_claims_nothing(maps, tmp_path):
     assert (entry.licence, entry.accuracy) == ("Apache-2.0", "not measured")
     assert [label["label"] for label in metadata["labels"]] == [s.label for s in brain_structures()]
     assert metadata["label_table"] == brain_label_table().tolist()
-    assert metadata["label_maps"]["train"] == {"one": hashlib.sha256(b"one").hexdigest()}
+    assert metadata["label_maps"]["train"] == {
+        "one": hashlib.sha256((maps / "one.nii.gz").read_bytes()).hexdigest()
+    }
     assert set(metadata["label_maps"]["val"]) == {"two"}
     assert metadata["training"] == {"arm": "A", "seed": 7, "step": 1500, "hours": 1.5}
     card = (folder / "docs/README.md").read_text()
@@ -86,6 +91,23 @@ def test_a_bundle_says_what_it_is_and_claims_nothing(maps, tmp_path):
     assert "monai.bundle run" in card
     assert (folder / "configs/inference.json").exists()
     assert "Apache License" in (folder / "LICENSE").read_text()
+
+
+def test_a_bundle_says_which_maps_it_has_seen(maps, tmp_path):
+    """Also one from before it did, by `medllmseg bundle BUNDLE --seen MAPS`; of other maps not."""
+    folder = export_brain(random_training(), tmp_path / "bundle", maps)
+    seen = read_bundle(folder).measured.seen
+    one, two = (scan_digest(load_volume(maps / f"{name}.nii.gz")) for name in ("one", "two"))
+    assert (seen.known, seen.train.scans, seen.val.scans) == (True, {one}, {two})
+    metadata = json.loads((folder / METADATA).read_text())
+    del metadata["seen"]
+    (folder / METADATA).write_text(json.dumps(metadata))
+    assert not read_bundle(folder).measured.seen.known
+    assert main(["bundle", str(folder), "--seen", str(maps)]) == 0
+    assert read_bundle(folder).measured.seen == seen
+    (maps / "two.nii.gz").write_bytes((maps / "one.nii.gz").read_bytes())
+    assert main(["bundle", str(folder), "--seen", str(maps)]) == 2
+    assert read_bundle(folder).measured.seen == seen
 
 
 def test_monais_fields_name_the_outputs_and_the_values_of_the_label_map(maps, tmp_path):

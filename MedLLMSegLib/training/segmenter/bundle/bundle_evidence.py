@@ -9,9 +9,12 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.cards import group_statistics
+from MedLLMSegLib.registry.catalogue import measured_model
+from MedLLMSegLib.registry.measured_model import LEFT_OUT, MeasuredModel
+from MedLLMSegLib.registry.own_figures import OWNER, check_own_figures, is_of, without_names
 
 # What a summary says of the cases and structures that an ablation was measured on.
-ABOUT_ABLATION = ("cases", "groups", "precision", "structures_asked_for")
+ABOUT_ABLATION = ("cases", "groups", "precision", "structures_asked_for", OWNER)
 
 
 @dataclass(frozen=True)
@@ -34,44 +37,48 @@ class Evidence:
     ablation: Path | None = None
 
 
-def refuse_seen_cases(plan: dict, results: Path) -> None:
-    """Raise `UserError` for figures of cases that the weights were trained on or chosen by."""
-    seen = {case for part in (plan.get("cases") or {}).values() for case in part}
-    measured = (_summary(results).get("group_of") or {}).keys() & seen
-    if measured:
-        raise UserError(
-            f'"{results}" holds figures of {len(measured)} cases that were trained on or chosen by,'
-            f' for example "{min(measured)}"; measure cases that the training has not seen.'
-        )
-
-
 def with_evidence(metadata: dict, evidence: Evidence) -> dict:
-    """The metadata with what was measured, and nothing that was not."""
-    results, folds = metadata.get("results"), metadata.get("cross_validation")
+    """The metadata with what was measured, and nothing that was not.
+
+    What was measured before a new calibration or cleaning, or other settings, is left out: it
+    belongs to another model. Raises `UserError` for figures that are not this very model's.
+    """
+    metadata = _calibrated(metadata, evidence)
+    model = measured_model(metadata)
+    results = metadata.get("results") if is_of(metadata.get("results"), model) else None
     if evidence.results:
-        results = _own_summary(Path(evidence.results), metadata)
-    if evidence.folds:
-        folds = _summary(Path(evidence.folds))
+        results = _own_summary(Path(evidence.results), model)
+    folds = _summary(Path(evidence.folds)) if evidence.folds else metadata.get("cross_validation")
     results, folds = (each and _nameless(each) for each in (results, folds))
-    calibration = dict(metadata.get("calibration") or {})
-    if evidence.calibration:
-        calibration |= _calibration(Path(evidence.calibration), metadata["weights_sha256"])
-    if evidence.results and results and results.get("calibration"):
+    calibration = {
+        name: value
+        for name, value in (metadata.get("calibration") or {}).items()
+        if f"calibration.{name}" not in LEFT_OUT
+    }
+    if results and results.get("calibration"):
         calibration |= {k: v for k, v in results["calibration"].items() if k != "temperature"}
+    return {
+        **metadata,
+        "results": results,
+        "cross_validation": folds,
+        "calibration": calibration or None,
+        "ablation": _ablation(metadata, evidence, model),
+        "finding": evidence.finding or metadata.get("finding"),
+    }
+
+
+def _calibrated(metadata: dict, evidence: Evidence) -> dict:
+    """The metadata with a new temperature and cleaning, if there are any."""
+    if not evidence.calibration:
+        return metadata
+    calibration = dict(metadata.get("calibration") or {})
+    calibration |= _calibration(Path(evidence.calibration), metadata["weights_sha256"])
     settings = dict(metadata["preprocessing"])
     if calibration.get("largest_part") and not metadata.get(
         "anatomy"
     ):  # a crop's organ is one part in any case
         settings["keep_largest"] = calibration["largest_part"]["kept"]
-    return {
-        **metadata,
-        "preprocessing": settings,
-        "results": results,
-        "cross_validation": folds,
-        "calibration": calibration or None,
-        "ablation": _ablation(metadata, evidence),
-        "finding": evidence.finding or metadata.get("finding"),
-    }
+    return {**metadata, "preprocessing": settings, "calibration": calibration}
 
 
 def _summary(path: Path) -> dict:
@@ -84,26 +91,25 @@ def _summary(path: Path) -> dict:
     return summary
 
 
-def _own_summary(path: Path, metadata: dict) -> dict:
-    """A summary of this bundle's weights. Raises `UserError` for one of others."""
+def _own_summary(path: Path, model: MeasuredModel) -> dict:
+    """A summary of this very model. Raises `UserError` as `check_own_figures` does."""
     summary = _summary(path)
-    if summary.get("weights_sha256") != metadata["weights_sha256"]:
-        raise UserError(
-            f'"{path}" was measured with other weights; evaluate the bundle of this run first.'
-        )
+    check_own_figures(summary, model, path)
     return summary
 
 
-def _ablation(metadata: dict, evidence: Evidence) -> dict | None:
-    """The ablation of a summary, with what it was measured on; else the one that is known."""
+def _ablation(metadata: dict, evidence: Evidence, model: MeasuredModel) -> dict | None:
+    """The ablation of a summary, with what it was measured on; else the one that is known of this
+    very model.
+    """
     path = evidence.ablation or evidence.results
-    summary = _own_summary(Path(path), metadata) if path else {}
+    summary = _own_summary(Path(path), model) if path else {}
     if "ablation" not in summary:
         if evidence.ablation:
             raise UserError(
                 f'"{path}" holds no ablation; give a summary of `medllmseg evaluate --ablate`.'
             )
-        return metadata.get("ablation")
+        return metadata["ablation"] if is_of(metadata.get("ablation"), model) else None
     about = {k: summary[k] for k in ABOUT_ABLATION if k in summary}
     data = Path(str(summary.get("data", ""))).name
     return summary["ablation"] | about | {"data": data}
@@ -113,7 +119,7 @@ def _nameless(summary: dict) -> dict:
     """A summary without the names of cases and folders, which may be patients'; how many failed
     stays. The ablation has a place of its own in a bundle's description.
     """
-    failed = summary.get("failed") or 0
+    summary, failed = without_names(summary), summary.get("failed") or 0
     kept = {k: v for k, v in summary.items() if k not in ("group_of", "ablation")}
     return kept | {
         "data": Path(str(summary.get("data", ""))).name,
@@ -149,7 +155,7 @@ def accuracy_text(metadata: dict) -> str:
     """
     for name, where in (
         ("results", "on {} test"),
-        ("cross_validation", "in cross-validation over {}"),
+        ("cross_validation", "of the recipe, in cross-validation over {}"),
     ):
         summary = metadata.get(name)
         if (

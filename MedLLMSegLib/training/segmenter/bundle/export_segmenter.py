@@ -15,11 +15,12 @@ from MedLLMSegLib.registry.catalogue import METADATA, find_model, read_metadata
 from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import NetworkConfig
+from MedLLMSegLib.registry.seen_cases import FIELD
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
 from MedLLMSegLib.training.segmenter.transfer import check_licence
 from MedLLMSegLib.training.shipped_models import SHIPPED
 
-from .bundle_evidence import Evidence, accuracy_text, refuse_seen_cases, with_evidence
+from .bundle_evidence import Evidence, accuracy_text, with_evidence
 from .fit_calibration import CALIBRATION
 from .segmenter_card import bundle_licence, model_card
 
@@ -56,8 +57,6 @@ def export_bundle(
             f'"{run / "plan.json"}" is damaged ({type(error).__name__}: {error}); train again.'
         ) from error
     metadata["weights_sha256"] = weights_sha256(state["weights"])
-    if evidence.results:
-        refuse_seen_cases(plan, Path(evidence.results))
     metadata = _complete(with_evidence(metadata, evidence))
     if shipped:
         _check_size(state["weights"], shipped)
@@ -203,6 +202,7 @@ def _trained(plan: dict, state: dict) -> dict:
     config = NetworkConfig.from_dict(plan["network"])
     when = {"step": state["step"]} if "step" in state else {"epoch": state["epoch"]}
     found = {
+        FIELD: plan.get(FIELD),  # plans of version 0.4 and before do not say it
         "network": config.to_dict(),
         "training": plan["train"],
         "preprocessing": plan["preprocessing"],

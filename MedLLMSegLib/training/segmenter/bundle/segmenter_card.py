@@ -14,7 +14,9 @@ from MedLLMSegLib.registry.cards import (
     title_section,
     wrap_paragraph,
 )
+from MedLLMSegLib.registry.catalogue import measured_model
 from MedLLMSegLib.registry.monai_fields import REQUIRED, class_names
+from MedLLMSegLib.registry.own_figures import is_of, training_words
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 from MedLLMSegLib.reporting.markdown import table
 
@@ -172,6 +174,8 @@ def _measured(m: dict) -> list[str]:
         m.get("cross_validation"),
     )
     blocks.append(f"Accuracy: {m['accuracy']}.")
+    if results is not None and not is_of(results, measured_model(m)):
+        results = None  # of what the model was before
     if results is None and folds is None:
         return [*blocks, "Nothing has been measured yet."]
     if results is not None:
@@ -180,8 +184,8 @@ def _measured(m: dict) -> list[str]:
         some += f" --precision {precision[0]}" if len(precision) == 1 and some else ""
         blocks += [
             wrap_paragraph(
-                f"On {_how_many(results, m)} that had no part in training or choosing, at their own"
-                " resolution:"
+                f"On {_how_many(results, m)} {training_words(results, measured_model(m))}, at their"
+                " own resolution:"
             ),
             _table(results),
             wrap_paragraph(_rules(results, m)),
@@ -194,9 +198,9 @@ def _measured(m: dict) -> list[str]:
     if folds is not None:
         blocks += [
             wrap_paragraph(
-                f"In cross-validation over {_how_many(folds, m)}: trained anew for each part, and"
-                f" each {case} measured with the weights that had not seen its group. They are"
-                " other weights than the ones in this folder."
+                "Figures of the recipe, not of the weights in this folder: in cross-validation over"
+                f" {_how_many(folds, m)}, trained anew for each part, each {case} was measured with"
+                " the weights that had not seen its group. Those weights are not kept."
             ),
             _table(folds),
             wrap_paragraph(_rules(folds, m)),

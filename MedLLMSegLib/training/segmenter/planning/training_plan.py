@@ -13,9 +13,11 @@ from MedLLMSegLib.anatomy.structures import named_structures
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.data.case_digest import marks_of_cases
 from MedLLMSegLib.registry.bundle import Bundle
 from MedLLMSegLib.registry.catalogue import plain_id
 from MedLLMSegLib.registry.network_config import PRESETS, NetworkConfig
+from MedLLMSegLib.registry.seen_cases import FIELD, SeenCases, started_from
 from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 from MedLLMSegLib.training.segmenter.samples.chosen_cases import ChosenCases
@@ -72,6 +74,7 @@ def make_plan(
         },
         **_description(request, labels),
         **_cases_entries(chosen),
+        FIELD: _seen(chosen, start).to_dict(),
         "fine_tuned_from": _base_model(start) if start else None,
     }
 
@@ -128,6 +131,12 @@ def _cases_entries(chosen: ChosenCases) -> Json:
         },
         "contents": {case.id: case.sha256() for case in (*chosen.train, *chosen.val)},
     }
+
+
+def _seen(chosen: ChosenCases, start: Bundle | None) -> SeenCases:
+    """What the model will have seen, with what the one to fine-tune had seen."""
+    before = started_from(start.measured.seen if start else None)
+    return replace(before, train=marks_of_cases(chosen.train), val=marks_of_cases(chosen.val))
 
 
 def _base_model(start: Bundle) -> Json:
