@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -114,24 +113,6 @@ def draw_froc(curves: Mapping[str, tuple[Array, Array]], path: Path, xlabel: str
     axes.set_xlim(left=0)
     axes.legend(loc="lower right", fontsize="small")
     _add_grid(axes)
-    return _save(figure, path)
-
-
-def draw_history(history: Sequence[Mapping[str, Any]], path: Path, title: str) -> Path:
-    """Training loss (left) and val AUC (right) over epochs.
-
-    history: rows with "epoch", "loss" and "val_auc".
-    """
-    figure, left = _canvas(7, 4)
-    epochs = [row["epoch"] for row in history]
-    left.plot(epochs, [row["loss"] for row in history], color=PALETTE[0], label="training loss")
-    left.set(title=title, xlabel="epoch", ylabel="training loss (cross-entropy)")
-    right = left.twinx()
-    val_auc = [row["val_auc"] for row in history]
-    right.plot(epochs, val_auc, color=PALETTE[1], marker="o", markersize=3, label="val AUC")
-    right.set(ylabel="AUC on val", ylim=(0, 1))
-    handles = [h for axes in (left, right) for h in axes.get_legend_handles_labels()[0]]
-    left.legend(handles=handles, loc="lower left", fontsize="small")
     return _save(figure, path)
 
 

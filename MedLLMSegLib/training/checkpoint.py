@@ -31,7 +31,8 @@ class TrainingState:
 
     average: exponential moving average of the trained tensors. step: updates made. losses: since
     the last line of history. worse: validations in a row without a better score. seconds: training
-    time over all runs. warm_from: the step at which the optimiser was new.
+    time over all runs. warm_from: the step at which the optimiser was new. draws: where dropout's
+    random numbers stand, for a recipe that goes on with them.
     """
 
     average: dict[str, Tensor]
@@ -42,6 +43,7 @@ class TrainingState:
     losses: list[float] = field(default_factory=list)
     history: list[dict] = field(default_factory=list)
     warm_from: int = 0
+    draws: dict[str, Tensor] = field(default_factory=dict)
 
 
 def save_last(
@@ -73,6 +75,11 @@ def load_last(folder: Path, network: nn.Module, optimiser, scaler=None) -> Train
     if not (folder / LAST).exists():
         return None
     saved = load(folder / LAST)
+    if "epoch" in saved:
+        raise UserError(
+            f'"{folder}" holds the training of a classifier that was begun with version 0.3 or'
+            " older, which counted in epochs; go on with that version, or choose another folder."
+        )
     own = _kind(optimiser)
     if saved.pop("kind", own) != own:  # each would take the other's moments for its own
         raise UserError(
@@ -92,13 +99,14 @@ def _kind(optimiser) -> str:
     return type(getattr(optimiser, "optimizer", optimiser)).__name__
 
 
-def save_best(folder: Path, state: TrainingState) -> None:
-    save(folder / BEST, {"weights": state.average, "step": state.step, "val_dice": state.best})
+def save_best(folder: Path, state: TrainingState, key: str) -> None:
+    """Write the averaged weights as the best so far. key: of their score."""
+    save(folder / BEST, {"weights": state.average, "step": state.step, key: state.best})
 
 
 def load_best(folder) -> dict:
     """The best weights of a training: {"weights": trained tensors, and when and how good: "step"
-    and "val_dice", or "epoch" and "val_auc"}.
+    and a `Measure`'s key}; those of a classifier of version 0.3 have an "epoch".
     """
     path = Path(folder) / BEST
     if not path.exists():

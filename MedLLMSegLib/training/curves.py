@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.safe_files import atomic_write, remove_leftovers, write_error
 
+from .measure import DICE, Measure
+
 PALETTE = (
     "#e69f00",
     "#56b4e9",
@@ -61,27 +63,27 @@ class Watcher:
         writer.flush()
 
 
-def draw_curve(history: list[dict], path: Path, title: str) -> None:
-    """Loss (left axis) and val Dice (right axis) over steps. history: rows of a training's
+def draw_curve(history: list[dict], path: Path, title: str, measure: Measure = DICE) -> None:
+    """Loss (left axis) and the score on val (right axis) over steps. history: rows of a training's
     history.json.
     """
     losses = [(row["step"], row["loss"]) for row in history if "loss" in row]
-    scores = [(row["step"], row["val_dice"]) for row in history if "val_dice" in row]
+    scores = [(row["step"], row[measure.key]) for row in history if measure.key in row]
     figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
     left = figure.add_subplot()
-    left.set(title=title, xlabel="step", ylabel="training loss (Dice + cross-entropy)")
+    left.set(title=title, xlabel="step", ylabel="training loss")
     if losses:
         left.plot(*zip(*losses, strict=True), color="#56b4e9", linewidth=0.8, alpha=0.6)
         left.plot(*zip(*_smoothed(losses), strict=True), color="#0072b2", label="training loss")
     right = left.twinx()
-    right.set(ylabel="mean Dice on the val cases", ylim=(0, 1))
+    right.set(ylabel=measure.axis, ylim=(0, 1))
     if scores:
         best = max(scores, key=lambda s: s[1])
         right.plot(
             *zip(*scores, strict=True),
             color="#d55e00",
             marker="o",
-            label=f"val Dice, best {best[1]:.4f} at step {best[0]}",
+            label=f"{measure.words}, best {best[1]:.4f} at step {best[0]}",
         )
     handles = [h for axis in (left, right) for h in axis.get_legend_handles_labels()[0]]
     left.legend(handles=handles, loc="center right", fontsize="small")

@@ -1,15 +1,13 @@
-"""How the loop goes, whatever is trained: settings, budget, and which samples are whose."""
+"""How the loop goes, whatever is trained: settings and budget."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-
-from torch.utils.data import Sampler
 
 from MedLLMSegLib.core.progress import duration_text
 
 from .checkpoint import TrainingState
+from .measure import DICE, Measure
 
 NO_LIMIT = 2**31 - 1  # of steps, where minutes are the limit
 
@@ -59,14 +57,14 @@ class Budget:
     def over(self, state: TrainingState) -> bool:
         return self.done(state) >= 1
 
-    def status(self, state: TrainingState) -> str:
+    def status(self, state: TrainingState, measure: Measure = DICE) -> str:
         """Where a training stands, in words."""
-        scores = [row["val_dice"] for row in state.history if "val_dice" in row]
+        scores = [row[measure.key] for row in state.history if measure.key in row]
         losses = [row["loss"] for row in state.history if "loss" in row]
         return (
             self._pace(state)
             + (f", loss {losses[-1]:.3f}" if losses else "")
-            + (f", val Dice {scores[-1]:.4f} (best {state.best:.4f})" if scores else "")
+            + (f", {measure.words} {scores[-1]:.4f} (best {state.best:.4f})" if scores else "")
         )
 
     def _pace(self, state: TrainingState) -> str:
@@ -79,27 +77,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came of a training. stopped: "finished", or "early" when val got no better any more."""
+    """What came of a training.
 
-    best_val_dice: float
+    best_score: of the recipe's measure, on val. stopped: "finished", or "early" when val got no
+    better any more.
+    """
+
+    best_score: float
     steps: int
     seconds: float
     stopped: str
-
-
-class BatchNumbers(Sampler[list[int]]):
-    """The sample numbers of one process: its part of every batch from a step on.
-
-    batch: samples of a step over all processes, divided evenly among them.
-    """
-
-    def __init__(self, first_step: int, steps: int, batch: int, rank: int = 0, world: int = 1):
-        self.first_step, self.steps, self.batch = first_step, steps, batch
-        self.rank, self.world = rank, world
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.first_step, self.steps):
-            yield list(range(step * self.batch + self.rank, (step + 1) * self.batch, self.world))
-
-    def __len__(self) -> int:
-        return max(0, self.steps - self.first_step)

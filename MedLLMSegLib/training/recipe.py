@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.types import Array
 
+from .measure import DICE, Measure
+
 EXAMPLES = 4  # val images of which pictures are drawn
 
 
@@ -58,12 +60,15 @@ class Recipe(ABC):
     samples: sample number -> tensors and the text "case", a function of the number alone; those of
     a step come as one batch. tolerated: steps in a row without a finite loss or gradients that are
     passed over; one more ends the training. on_device: whether the samples are made where the
-    network is.
+    network is. whole_batches: whether each sample is the batch of a step, with "case" a list of
+    texts. measure: what `score` gives.
     """
 
     samples: Dataset[dict[str, Any]]
     tolerated: int = 0
     on_device: bool = False
+    whole_batches: bool = False
+    measure: Measure = DICE
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: dict[str, Any], step: int) -> Tensor:
@@ -79,3 +84,9 @@ class Recipe(ABC):
     @abstractmethod
     def rate(self, moment: Moment) -> float:
         """Factor on the peak learning rate."""
+
+    def seeded_by(self, step: int) -> int | None:
+        """The number that the draws of dropout in a step follow from; None where it goes on drawing
+        where the step before ended.
+        """
+        return step

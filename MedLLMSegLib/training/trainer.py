@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.core.progress import Progress, Report
@@ -20,9 +19,11 @@ from MedLLMSegLib.llm.frozen_weights import trained_tensors
 
 from . import checkpoint
 from .average import averaged, update_average
+from .batches import make_loader
 from .checkpoint import LAST, TrainingState
+from .draws import begin_draws, kept_draws
 from .loop_checks import check_batch, not_finite
-from .loop_config import BatchNumbers, Budget, LoopConfig, TrainResult
+from .loop_config import Budget, LoopConfig, TrainResult
 from .optimiser import finite_gradients, make_optimiser
 from .processes import mean_of_all, true_for_any
 from .recipe import Moment, Recipe, ValidationScores
@@ -109,7 +110,7 @@ class Trainer:
         if self.budget.over(state):
             return "finished"
         began = self.saved_at = self.history_at = time.monotonic()
-        for batch in self._loader(state.step):
+        for batch in make_loader(self.recipe, config, self.fabric, state.step):
             self._step(batch)
             state.step += 1
             now = time.monotonic()
@@ -149,7 +150,7 @@ class Trainer:
         """
         cancelled = None
         try:
-            report(self.budget.status(self.state), self.budget.done(self.state))
+            report(self._status(), self.budget.done(self.state))
         except Cancelled as error:
             cancelled = error
         if true_for_any(self.fabric, cancelled is not None):
@@ -164,7 +165,7 @@ class Trainer:
             state.step % config.validate_every == 0 or self.budget.over(state)
         )
         return due and not any(
-            row["step"] == state.step and "val_dice" in row for row in state.history
+            row["step"] == state.step and self.recipe.measure.key in row for row in state.history
         )
 
     def _step(self, batch: dict) -> None:
@@ -173,13 +174,10 @@ class Trainer:
         moment = Moment(state.step, state.step - state.warm_from, self.budget.done(state))
         for group in self.optimiser.param_groups:
             group["lr"] = config.lr * recipe.rate(moment)
-        # Dropout too follows from the seed and the step, so a training that goes on draws the same;
-        # each process draws its own.
-        torch.manual_seed(
-            (1_000_003 * config.seed + state.step) * self.fabric.world_size
-            + self.fabric.global_rank
-        )
+        begin_draws(recipe.seeded_by(state.step), state.draws, config.seed, self.fabric)
         loss = recipe.loss(self.module, batch, state.step)
+        if recipe.seeded_by(state.step + 1) is None:
+            state.draws = kept_draws(self.fabric.device)
         if not recipe.tolerated and not torch.isfinite(loss):
             self._pass_over(batch, "loss", f"{loss.item()}")
         self.optimiser.zero_grad(set_to_none=True)
@@ -217,19 +215,6 @@ class Trainer:
         kept = f"the last good state is in {self.output}" if step else "nothing had been learnt yet"
         raise not_finite(f"The {quantity} became {value} at step {step}", batch["case"], kept)
 
-    def _loader(self, first_step: int):
-        config, fabric = self.config, self.fabric
-        numbers = BatchNumbers(
-            first_step, config.steps, config.batch, fabric.global_rank, fabric.world_size
-        )
-        loader = DataLoader(
-            self.recipe.samples,
-            batch_sampler=numbers,
-            num_workers=config.workers,
-            pin_memory=fabric.device.type == "cuda" and not self.recipe.on_device,
-        )
-        return fabric.setup_dataloaders(loader, use_distributed_sampler=False)
-
     def _log(self) -> None:
         state = self.state
         if not state.losses:  # all were passed over
@@ -254,12 +239,13 @@ class Trainer:
         finally:
             self.module.train()
         score = mean_of_all(self.fabric, scores.finite)
-        state.history.append({"step": state.step, "val_dice": round(score, 5)})
+        key = self.recipe.measure.key
+        state.history.append({"step": state.step, key: round(score, 5)})
         state.worse = 0 if score > state.best else state.worse + 1
         if score > state.best:
             state.best = score
             if self.fabric.is_global_zero:
-                checkpoint.save_best(self.output, state)
+                checkpoint.save_best(self.output, state, key)
         if self.on_validation and self.fabric.is_global_zero:
             self.on_validation(state.step, state.history, scores.examples)
 
@@ -268,14 +254,13 @@ class Trainer:
         rank, world = self.fabric.global_rank, self.fabric.world_size
         # Several processes report no case: their shares differ, so a stop waits for the next step.
         done = self.budget.done(self.state)
-        told = (
-            report.part(done, done, f"{self.budget.status(self.state)}, {{}}")
-            if world == 1
-            else Progress()
-        )
+        told = report.part(done, done, f"{self._status()}, {{}}") if world == 1 else Progress()
         # A choice among weights needs no more precision than the training.
         with self.fabric.autocast():
             return self.recipe.score(self.network, slice(rank, None, world), told)
+
+    def _status(self) -> str:
+        return self.budget.status(self.state, self.recipe.measure)
 
     def _out_of_patience(self) -> bool:
         return bool(self.config.patience) and self.state.worse >= self.config.patience

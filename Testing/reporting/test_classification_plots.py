@@ -32,8 +32,6 @@ def test_every_picture_is_drawn(tmp_path):
             {"a": (np.array([0, 1]), np.array([0.2, 1]))}, tmp_path / "froc.png", "false positives"
         )
     )
-    history = [{"epoch": n, "loss": 1 / n, "val_auc": 0.5 + n / 10} for n in (1, 2, 3)]
-    assert is_png(pictures.draw_history(history, tmp_path / "curve.png", "a run"))
     assert is_png(
         pictures.draw_map(
             rng.normal(size=(40, 2)), {"class": truth.astype(str)}, tmp_path / "map.png", "features"

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from MedLLMSegLib.training.loop_config import BatchNumbers
+from MedLLMSegLib.training.batches import BatchNumbers
 from MedLLMSegLib.training.segmenter.samples.augmentation import (
     VolumeAugmentation,
     noise_sample,

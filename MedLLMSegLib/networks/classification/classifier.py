@@ -33,8 +33,9 @@ class Classifier(nn.Module):
         self.head = head
 
     def forward(self, batch: Batch) -> Tensor:
-        """batch -> logits (B, classes)."""
-        return self.classify(self.encode(batch), batch)
+        """batch -> logits (B, classes). Its "tokens", of `encode`, may stand for its image."""
+        tokens = batch["tokens"] if "tokens" in batch else self.encode(batch)
+        return self.classify(tokens, batch)
 
     def encode(self, batch: Batch) -> Tensor:
         """batch["image"] (B, C, H, W) -> source tokens (B, S, width)."""

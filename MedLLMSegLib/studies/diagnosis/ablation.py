@@ -19,7 +19,7 @@ from MedLLMSegLib.core.progress import ProgressLog, Report
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.prepared_images import image_examples
 
 from .arms import cxr_arms
@@ -57,7 +57,7 @@ def cxr_study(
         name: image_examples(each, PreparationConfig(size=size), progress)
         for name, each in cases.items()
     }
-    loop = LoopConfig(epochs=epochs, precision="bf16")
+    loop = ClassifierLoop(epochs=epochs, precision="bf16")
     return Study(
         NAME,
         cxr_arms(class_set.classes, size),

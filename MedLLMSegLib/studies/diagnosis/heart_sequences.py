@@ -35,7 +35,7 @@ from MedLLMSegLib.registry.classifier_config import (
     EncoderConfig,
     PreparationConfig,
 )
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples
 from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
@@ -116,7 +116,7 @@ def heart_study(
 ) -> Study:
     splits = {split: heart_examples(patients) for split, patients in hearts.items()}
     key = {"preparation": PREPARATION.to_dict(), "input": INPUT.to_dict()}
-    loop = LoopConfig(epochs=epochs, batch=8, precision="bf16")
+    loop = ClassifierLoop(epochs=epochs, batch=8, precision="bf16")
     return Study(
         NAME,
         _arms(hearts),

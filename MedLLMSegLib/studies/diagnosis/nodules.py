@@ -33,7 +33,7 @@ from MedLLMSegLib.registry.classifier_config import (
     PreparationConfig,
 )
 from MedLLMSegLib.reporting.classification_plots import draw_froc
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples
 from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
@@ -131,7 +131,7 @@ def nodule_study(
             baseline=_gradients,
         ),
     }
-    loop = LoopConfig(epochs=epochs, batch=64, warmup_epochs=1, precision="bf16")
+    loop = ClassifierLoop(epochs=epochs, batch=64, warmup_epochs=1, precision="bf16")
     return Study(
         NAME,
         arms,

@@ -30,7 +30,7 @@ from MedLLMSegLib.registry.classifier_config import (
     PreparationConfig,
     RecordConfig,
 )
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples, logits_of
 from MedLLMSegLib.training.classifier.prepared_images import (
     image_examples,
@@ -87,7 +87,7 @@ def synthetic_study(
     return Study(
         SYNTHETIC,
         arms,
-        LoopConfig(epochs=epochs, augmentation=None),
+        ClassifierLoop(epochs=epochs, augmentation=None),
         tuple(range(seeds)),
         RATES,
         splits,
@@ -118,7 +118,7 @@ def cxr_record_study(
     return Study(
         CXR,
         arms,
-        LoopConfig(epochs=epochs),
+        ClassifierLoop(epochs=epochs),
         tuple(range(seeds)),
         RATES,
         splits,

@@ -20,9 +20,13 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.networks.classification.classifier import Classifier
-from MedLLMSegLib.studies.deadline import with_deadline
+from MedLLMSegLib.studies.study.deadline import with_deadline
 from MedLLMSegLib.training.checkpoint import BEST, fill_best
-from MedLLMSegLib.training.classifier.classifier_loop import ClassifierTrainer, LoopConfig
+from MedLLMSegLib.training.classifier.classifier_recipe import (
+    ClassifierLoop,
+    ClassifierRecipe,
+    train_by,
+)
 from MedLLMSegLib.training.classifier.examples import Examples, TokenStore, logits_of
 
 from .study_results import StudyResults
@@ -43,7 +47,7 @@ class Study:
 
     name: str
     arms: Mapping[str, Arm]
-    loop: LoopConfig
+    loop: ClassifierLoop
     seeds: tuple[int, ...]
     rates: tuple[float, ...]
     splits: Mapping[str, Examples]
@@ -193,18 +197,15 @@ class Study:
             "arm": run.arm,
             "config": json.loads(json.dumps(arm.network_config.to_dict())),
         }
-        trainer = ClassifierTrainer(
-            network,
+        recipe = ClassifierRecipe(
             config,
             seen["train"],
             seen["val"],
-            self.folder(run),
-            about,
-            train_tokens=train_tokens,
-            val_tokens=None if val_tokens is None else val_tokens[0],
-            device=self.device,
+            train_tokens,
+            None if val_tokens is None else val_tokens[0],
+            self.device,
         )
-        trained = trainer.run(progress)
+        trained = train_by(recipe, network, self.folder(run), about, progress)
         result = {
             **asdict(run),
             "lr": config.lr,

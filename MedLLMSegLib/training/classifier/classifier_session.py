@@ -25,11 +25,11 @@ from MedLLMSegLib.networks.classification.build_classifier import build_classifi
 from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.networks.cost import measure_cost
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
-from MedLLMSegLib.reporting.classification_plots import draw_history
 from MedLLMSegLib.segmentation.inference import choose_device
-from MedLLMSegLib.training.checkpoint import plan_to_resume
+from MedLLMSegLib.training.checkpoint import HISTORY, plan_to_resume
+from MedLLMSegLib.training.measure import AUC
 
-from .classifier_loop import ClassifierTrainer, LoopConfig, epochs_for
+from .classifier_recipe import ClassifierLoop, ClassifierRecipe, epochs_for, train_by
 from .classify_request import MINUTES, ClassifyRequest, classifier_config, with_defaults
 from .examples import Examples, TokenStore
 from .export_classifier import export_classifier
@@ -62,22 +62,19 @@ def train_classifier(
     network = _network(config, request.seed, torch_device)
     say(_network_line(network, train.batch(torch.arange(min(2, len(train))), torch_device)))
     loop = _loop(request, begun)
-    make_trainer = partial(
-        ClassifierTrainer,
-        network,
+    make_recipe = partial(
+        ClassifierRecipe,
         train=train,
         val=val,
-        output=output,
-        about=_about(request, config, preparation, cases),
         device=torch_device,
         **_tokens(TokenStore(output / "tokens"), network, train, val, loop, torch_device, reading),
     )
     if begun is None and request.epochs is None:
-        seconds = make_trainer(config=loop).seconds_per_epoch()
+        seconds = make_recipe(loop).seconds_per_epoch(network)
         loop = replace(loop, epochs=epochs_for(request.minutes or MINUTES, seconds))
-    trainer = make_trainer(config=loop)
-    trained = trainer.run(report)
-    draw_history(trainer.state.history, output / "curve.png", request.name or output.name)
+    about = _about(request, config, preparation, cases)
+    trained = train_by(make_recipe(loop), network, output, about, report)
+    _draw(output, request.name or output.name)
     say(f"best epoch {trained.best_epoch} of {trained.epochs}, AUC {trained.best_auc:.3f} on val")
     named = replace(request, name=request.name or output.name)
     about_model = replace(
@@ -88,11 +85,18 @@ def train_classifier(
     return export_classifier(bundle, network, val, preparation, about_model, torch_device)
 
 
-def _loop(request: ClassifyRequest, begun: Json | None) -> LoopConfig:
+def _draw(output: Path, title: str) -> None:
+    from MedLLMSegLib.training.curves import draw_curve  # matplotlib comes with it
+
+    history = json.loads((output / HISTORY).read_text(encoding="utf-8"))
+    draw_curve(history, output / "curve.png", title, AUC)
+
+
+def _loop(request: ClassifyRequest, begun: Json | None) -> ClassifierLoop:
     """The loop of the training that was begun, or of the request."""
     if begun:
-        return LoopConfig.from_dict(begun["loop"])
-    return LoopConfig(request.epochs or 1, request.batch, request.lr, seed=request.seed)
+        return ClassifierLoop.from_dict(begun["loop"])
+    return ClassifierLoop(request.epochs or 1, request.batch, request.lr, seed=request.seed)
 
 
 def _network(config: ClassifierConfig, seed: int, device: torch.device) -> Classifier:
@@ -142,11 +146,11 @@ def _tokens(
     network: Classifier,
     train: Examples,
     val: Examples,
-    loop: LoopConfig,
+    loop: ClassifierLoop,
     device: torch.device,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The trainer's arguments train_tokens and val_tokens; none of an encoder that is trained."""
+    """The recipe's arguments train_tokens and val_tokens; none of an encoder that is trained."""
     if not network.config.encoder.frozen:
         return {}
     views = store.get(network, train, loop.views, loop.augmentation, device, progress)
@@ -158,7 +162,7 @@ def _description(
     request: ClassifyRequest,
     shown: InputConfig,
     config: ClassifierConfig,
-    loop: LoopConfig,
+    loop: ClassifierLoop,
     epoch: int,
     train: Examples,
 ) -> ClassifierDescription:

@@ -10,12 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import atomic_write
@@ -200,12 +202,12 @@ def _tokens_name(
     return digest.hexdigest()[:16]
 
 
-class Feed:
-    """Batches of a training: the order, the views and the augmentation follow from seed and epoch
-    alone.
+class Feed(Dataset[dict[str, Any]]):
+    """Step -> {"input": the network's batch, "target": (B,), "case": ids}. The order, the views and
+    the augmentation follow from seed and epoch alone.
 
-    tokens: (views, N, S, width) of a frozen encoder, or None: then images are augmented afresh for
-    every batch.
+    tokens: (views, N, S, width) of a frozen encoder, which stand under "tokens" in the place of the
+    images, or None: then images are augmented afresh for every batch.
     """
 
     def __init__(
@@ -215,42 +217,40 @@ class Feed:
         augmentation: ImageAugmentation | None,
         batch: int,
         seed: int,
-        device="cpu",
+        device: torch.device | str = "cpu",
     ):
         self.examples, self.tokens, self.augmentation = examples, tokens, augmentation
         self.size, self.seed, self.device = batch, seed, device
 
     def __len__(self) -> int:
+        return 2**31  # as many as the training asks for
+
+    @property
+    def steps(self) -> int:
         """Batches of an epoch. A last batch of one case is left out, as no statistics can be
         taken over it.
         """
         whole, rest = divmod(len(self.examples), self.size)
         return max(1, whole + (rest > 1))
 
-    def epoch(self, number: int):
-        """Yields (tokens or None, batch, target) of each step."""
-        rng = np.random.default_rng((self.seed, number))
+    def __getitem__(self, step: int) -> dict[str, Any]:
+        epoch, number = divmod(step, self.steps)
+        rng = np.random.default_rng((self.seed, epoch))
         order = torch.from_numpy(rng.permutation(len(self.examples)))
-        view = (
-            torch.from_numpy(rng.integers(len(self.tokens), size=len(order)))
-            if self.tokens is not None
-            else None
-        )
-        for step in range(len(self)):
-            chosen = order[step * self.size : (step + 1) * self.size]
-            target = self.examples.target[chosen].to(self.device)
-            if view is not None and self.tokens is not None:
-                yield (
-                    self.tokens[view[chosen], chosen].float().to(self.device),
-                    self.examples.batch(chosen, self.device, ("image",)),
-                    target,
-                )
-                continue
+        part = slice(number * self.size, (number + 1) * self.size)
+        chosen = order[part]
+        if self.tokens is not None:
+            views = torch.from_numpy(rng.integers(len(self.tokens), size=len(order)))[part]
+            batch = self.examples.batch(chosen, self.device, ("image",))
+            batch["tokens"] = self.tokens[views, chosen].float().to(self.device)
+        else:
             batch = self.examples.batch(chosen, self.device)
             if self.augmentation is not None:
-                generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+                seeds = rng.integers(2**62, size=self.steps)  # one for each batch of the epoch
+                generator = torch.Generator().manual_seed(int(seeds[number]))
                 batch["image"] = augmented(batch["image"], self.augmentation, generator)
-            yield None, batch, target
+        target = self.examples.target[chosen].to(self.device)
+        return {"input": batch, "target": target, "case": [self.examples.ids[n] for n in chosen]}
 
 
 @torch.inference_mode()
@@ -269,11 +269,9 @@ def logits_of(
     for start in range(0, len(examples), size):
         numbers = torch.arange(start, min(start + size, len(examples)))
         batch = examples.batch(numbers, device, ("image",) if tokens is not None else ())
-        rows.append(
-            network(batch)
-            if tokens is None
-            else network.classify(tokens[numbers].float().to(device), batch)
-        )
+        if tokens is not None:
+            batch["tokens"] = tokens[numbers].float().to(device)
+        rows.append(network(batch))
     return torch.cat(rows).float().cpu().numpy()
 
 

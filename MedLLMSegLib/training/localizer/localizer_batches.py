@@ -76,7 +76,7 @@ class BatchOfStep(Dataset[dict[str, Any]]):
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         image, target = make_batch(self.heads, self.settings, step)
-        return {"image": image, "target": target, "case": f"synthetic batch {step}"}
+        return {"image": image, "target": target, "case": [f"synthetic batch {step}"]}
 
 
 def make_batch(

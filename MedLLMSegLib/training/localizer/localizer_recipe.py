@@ -35,6 +35,8 @@ class LocalizerRecipe(Recipe):
     images have one size. heads, val: subjects to draw from.
     """
 
+    whole_batches = True
+
     def __init__(
         self, settings: LocalizerSettings, heads: Sequence[Subject], val: Sequence[Subject]
     ):
@@ -46,9 +48,8 @@ class LocalizerRecipe(Recipe):
         ]
 
     def loss(self, network: nn.Module, batch: dict[str, Any], step: int) -> Tensor:
-        image, target = batch["image"][0], batch["target"][0]  # the loader stacked one batch
-        logits = network(image.contiguous(memory_format=torch.channels_last_3d))
-        return self.criterion(logits.float(), target)
+        logits = network(batch["image"].contiguous(memory_format=torch.channels_last_3d))
+        return self.criterion(logits.float(), batch["target"])
 
     @torch.inference_mode()
     def score(self, network: nn.Module, share: slice, progress: Progress) -> ValidationScores:

@@ -14,13 +14,15 @@ from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig, PneumoLLMConfig
 from MedLLMSegLib.training.checkpoint import fill_best
-from MedLLMSegLib.training.classifier.classifier_loop import (
-    ClassifierTrainer,
-    LoopConfig,
+from MedLLMSegLib.training.classifier.classifier_recipe import (
+    ClassifierLoop,
+    ClassifierRecipe,
     epochs_for,
+    train_by,
 )
 from MedLLMSegLib.training.classifier.examples import (
     Examples,
+    Feed,
     ImageAugmentation,
     TokenStore,
     augmented,
@@ -28,6 +30,7 @@ from MedLLMSegLib.training.classifier.examples import (
     features_of,
     logits_of,
 )
+from MedLLMSegLib.training.trainer import Trainer
 
 SIZE = 32
 
@@ -58,66 +61,62 @@ def network_of(frozen, kind="mlp"):
     )
 
 
-def trainer(folder, frozen=False, epochs=4, seed=0, train=None, val=None, **loop):
-    network, train, val = network_of(frozen), train or examples(24), val or examples(16, 1)
-    config = LoopConfig(epochs=epochs, batch=8, lr=3e-3, seed=seed, views=2, **loop)
+def recipe_of(network, epochs=4, seed=0, train=None, val=None, **loop):
+    train, val = train or examples(24), val or examples(16, 1)
+    config = ClassifierLoop(epochs=epochs, batch=8, lr=3e-3, seed=seed, views=2, **loop)
     tokens = (
         (
             encode_views(network, train, 2, config.augmentation),
             encode_views(network, val, 1, None)[0],
         )
-        if frozen
+        if network.config.encoder.frozen
         else (None, None)
     )
-    return ClassifierTrainer(
-        network,
-        config,
-        train,
-        val,
-        folder,
-        {"about": "a test"},
-        train_tokens=tokens[0],
-        val_tokens=tokens[1],
-    )
+    return ClassifierRecipe(config, train, val, *tokens)
+
+
+def train(folder, frozen=False, progress=None, network=None, **more):
+    network = network or network_of(frozen)
+    return train_by(recipe_of(network, **more), network, folder, {"about": "a test"}, progress)
+
+
+def rows(folder, key):
+    """What a history says of each epoch under a key."""
+    history = json.loads((folder / "history.json").read_text())
+    return [row[key] for row in history if key in row]
 
 
 def test_it_learns_and_ends_with_the_best_epochs_weights(tmp_path):
-    one = trainer(tmp_path, epochs=6)
-    found = one.run()
+    found = train(tmp_path, epochs=6)
     assert found.best_auc > 0.9
     assert found.epochs == 6
-    history = json.loads((tmp_path / "history.json").read_text())
-    assert found.best_auc == pytest.approx(max(row["val_auc"] for row in history), abs=1e-6)
-    assert found.best_epoch == 1 + int(np.argmax([row["val_auc"] for row in history]))
+    scores = rows(tmp_path, "val_auc")
+    assert len(rows(tmp_path, "loss")) == len(scores) == 6
+    assert found.best_auc == pytest.approx(max(scores), abs=1e-5)
+    assert found.best_epoch == 1 + int(np.argmax(scores))
     fresh = network_of(False)
-    assert fill_best(fresh, tmp_path)["epoch"] == found.best_epoch
+    assert fill_best(fresh, tmp_path)["step"] == 3 * found.best_epoch  # 24 images, 8 a batch
     assert np.allclose(logits_of(fresh, examples(16, 1)), found.val_logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_killed_at_any_step_it_goes_on_to_the_same_curve(tmp_path, frozen):
-    trainer(tmp_path / "whole", frozen).run()
+    train(tmp_path / "whole", frozen)
     count = 0
 
     def kill_twice(text, fraction):
         nonlocal count
         count += 1
-        if count in (5, 12):
+        if count in (5, 11):
             raise Cancelled
 
     for _ in range(2):
         with pytest.raises(Cancelled):
-            trainer(tmp_path / "killed", frozen).run(kill_twice)
-    trainer(tmp_path / "killed", frozen).run(kill_twice)
-    rows = [
-        [
-            {k: v for k, v in row.items() if k != "seconds"}
-            for row in json.loads((tmp_path / f / "history.json").read_text())
-        ]
-        for f in ("whole", "killed")
-    ]
-    assert rows[0] == rows[1]
-    assert len(rows[0]) == 4
+            train(tmp_path / "killed", frozen, kill_twice)
+    train(tmp_path / "killed", frozen, kill_twice)
+    assert count == 4 * 3 + 4  # no step was done again; each epoch looks at val
+    for key in ("step", "loss", "lr", "val_auc"):
+        assert rows(tmp_path / "whole", key) == rows(tmp_path / "killed", key)
     same = [
         torch.load(tmp_path / f / "best.pt", weights_only=True)["weights"]
         for f in ("whole", "killed")
@@ -126,25 +125,29 @@ def test_killed_at_any_step_it_goes_on_to_the_same_curve(tmp_path, frozen):
 
 
 def test_another_seed_is_another_training_and_refused_in_the_same_folder(tmp_path):
-    first = trainer(tmp_path / "0", epochs=1).run()
-    assert not np.allclose(
-        first.val_logits, trainer(tmp_path / "1", epochs=1, seed=1).run().val_logits
-    )
+    first = train(tmp_path / "0", epochs=1)
+    assert not np.allclose(first.val_logits, train(tmp_path / "1", epochs=1, seed=1).val_logits)
     with pytest.raises(UserError, match="other settings"):
-        trainer(tmp_path / "0", epochs=1, seed=1).run()
+        train(tmp_path / "0", epochs=1, seed=1)
+
+
+def test_a_folder_of_version_0_3_is_refused_in_a_sentence(tmp_path):
+    train(tmp_path, epochs=1)
+    saved = torch.load(tmp_path / "last.pt", weights_only=True)
+    old = {name: saved[name] for name in ("network", "optimiser", "best", "seconds", "history")}
+    torch.save({**old, "epoch": 1, "best_epoch": 1}, tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"begun with version 0.3 or older.*choose another folder"):
+        train(tmp_path, epochs=1)
 
 
 def test_a_frozen_encoder_is_asked_once_and_stays_as_it_is(tmp_path, monkeypatch):
-    one = trainer(tmp_path, frozen=True)
-    before = [p.clone() for p in one.network.encoder.parameters()]
-    monkeypatch.setattr(
-        one.network, "encode", lambda batch: pytest.fail("the encoder was asked again")
-    )
-    one.run()
-    assert all(
-        torch.equal(a, b) for a, b in zip(before, one.network.encoder.parameters(), strict=True)
-    )
-    assert not any(p.grad is not None for p in one.network.encoder.parameters())
+    network = network_of(True)
+    recipe = recipe_of(network)
+    before = [p.clone() for p in network.encoder.parameters()]
+    monkeypatch.setattr(network, "encode", lambda batch: pytest.fail("the encoder was asked again"))
+    train_by(recipe, network, tmp_path, {})
+    assert all(torch.equal(a, b) for a, b in zip(before, network.encoder.parameters(), strict=True))
+    assert not any(p.grad is not None for p in network.encoder.parameters())
 
 
 def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_trained(tmp_path):
@@ -157,14 +160,9 @@ def test_the_optimiser_holds_nothing_of_what_is_frozen_and_the_token_engine_is_t
         ClassifierConfig("pneumollm", ("no", "yes"), encoder, PneumoLLMConfig(projector_width=16))
     )
     before = {name: p.clone() for name, p in network.named_parameters()}
-    one = ClassifierTrainer(
-        network,
-        LoopConfig(epochs=1, batch=8, warmup_epochs=0),
-        examples(16),
-        examples(8, 1),
-        tmp_path,
-        {},
-    )
+    loop = ClassifierLoop(epochs=1, batch=8, warmup_epochs=0)
+    recipe = ClassifierRecipe(loop, examples(16), examples(8, 1))
+    one = Trainer(network, recipe, recipe.loop, tmp_path, {})
     one.run()
     frozen = [(name, p) for name, p in network.named_parameters() if not p.requires_grad]
     assert {name.split(".")[0] for name, _ in frozen} == {"encoder", "llm"}
@@ -221,10 +219,10 @@ def test_tokens_are_made_again_for_other_pixels_and_other_weights_under_the_same
 
 
 def test_measuring_the_pace_changes_nothing(tmp_path):
-    one = trainer(tmp_path)
-    before = {k: v.clone() for k, v in one.network.state_dict().items()}
-    assert one.seconds_per_epoch() > 0
-    assert all(torch.equal(v, before[k]) for k, v in one.network.state_dict().items())
+    network = network_of(False)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    assert recipe_of(network).seconds_per_epoch(network) > 0
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert epochs_for(10, 27) == 20
     assert epochs_for(0.01, 1000) == 3
 
@@ -233,14 +231,14 @@ def test_one_class_only_cannot_be_trained_or_chosen_on(tmp_path):
     alone = examples(8)
     alone = Examples(alone.fields, torch.zeros(8, dtype=torch.int64), alone.ids, alone.groups)
     with pytest.raises(UserError, match="to choose the best epoch by"):
-        trainer(tmp_path, val=alone)
+        recipe_of(network_of(False), val=alone)
 
 
 def test_a_loss_that_is_no_number_is_told(tmp_path):
     broken = examples(8)
     broken.fields["image"][:] = float("nan")
-    with pytest.raises(UserError, match="The loss became nan in epoch 1"):
-        trainer(tmp_path, train=broken).run()
+    with pytest.raises(UserError, match="The loss became nan at step 0, on the cases c"):
+        train(tmp_path, **{"train": broken})
 
 
 def test_augmentation_moves_a_sequence_as_one_and_keeps_what_is_missing():
@@ -290,5 +288,9 @@ def test_features_are_what_the_last_layer_sees():
 
 def test_an_odd_case_out_is_left_to_another_epoch(tmp_path):
     """Batch statistics of one case would stop BatchNorm."""
-    assert len(trainer(tmp_path, train=examples(25)).feed) == 3
-    trainer(tmp_path, train=examples(25), epochs=1).run()
+    feed = Feed(examples(25), None, None, 8, 0)
+    assert feed.steps == 3
+    seen = [case for step in range(3) for case in feed[step]["case"]]
+    assert len(seen) == len(set(seen)) == 24
+    assert seen != [case for step in range(3, 6) for case in feed[step]["case"]]
+    assert Feed(examples(26), None, None, 8, 0).steps == 4
