@@ -8,8 +8,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from MedLLMSegLib.core.errors import TimeIsUp
 from MedLLMSegLib.core.progress import ProgressLog
+from MedLLMSegLib.studies.study.part_options import add_part_options
 
 from .common_options import Subparsers, add_device_option, option_name, typed_path
 
@@ -83,21 +83,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_work_options(parser: argparse.ArgumentParser) -> None:
     """Which part of the work to do now."""
-    parser.add_argument(
-        "--only",
-        metavar="PATTERN",
-        help=(
-            'runs whose names match, such as "ours-F-100-*"; names outside stage 1 too. Several '
-            "processes may work on one OUTPUT, each with a pattern of its own"
-        ),
-    )
-    parser.add_argument("--minutes", type=float, metavar="N", help="stop cleanly after N minutes")
-    parser.add_argument(
-        "--list", action="store_true", help="show the runs and which are finished, and run none"
-    )
-    parser.add_argument(
-        "--page", action="store_true", help="write the page from what is finished, and run none"
-    )
+    add_part_options(parser)
     parser.add_argument(
         "--measure",
         action="store_true",
@@ -160,26 +146,16 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(args: argparse.Namespace, command: str) -> None:
     from MedLLMSegLib.studies.benchmark.benchmark_page import write_page
-    from MedLLMSegLib.studies.benchmark.benchmark_plan import chosen_runs
-    from MedLLMSegLib.studies.benchmark.benchmark_runner import run_benchmark
-    from MedLLMSegLib.studies.benchmark.recorded_settings import SETTINGS, record_settings
+    from MedLLMSegLib.studies.benchmark.benchmark_runner import benchmark_study
+    from MedLLMSegLib.studies.study.command import do_study
 
     bench = _bench(args)
-    if (args.output / SETTINGS).exists():
-        record_settings(bench.settings, args.output / SETTINGS)
-        bench.results.gather(args.output)
-    if args.list:
-        for run in chosen_runs(bench.settings, args.only):
-            print(f"{'finished' if run.name in bench.results.runs else 'not run':<9} {run.name}")
-        return
-    try:
-        if args.measure or args.memory:
-            _measure(bench, args)
-        elif not args.page:
-            run_benchmark(bench, args.only, args.minutes, ProgressLog())
-    except TimeIsUp as stop:
-        print(f"Stopped: {stop}; the same command goes on from here.")
-    print(write_page(bench.results, args.docs, _shared_command(args)))
+    do_study(
+        benchmark_study(bench),
+        args,
+        lambda: write_page(bench.results, args.docs, _shared_command(args)),
+        (lambda: _measure(bench, args)) if args.measure or args.memory else None,
+    )
 
 
 def _bench(args: argparse.Namespace) -> Benchmark:

@@ -4,23 +4,22 @@
         --output runs/brain-arms --steps 600 --seeds 3 --threads 1
 
 It can be stopped at any moment and continues where it was. Several processes may share the work on
-one folder, each with --only; the table is of what is finished.
+one folder, each with --only; the table, OUTPUT/arms.md, is of what is finished.
 """
 
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import sys
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
+from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.network_config import BRAIN, NetworkConfig
@@ -32,6 +31,13 @@ from MedLLMSegLib.training.synthesis.train_brain import (
     train_brain,
 )
 
+from .study.command import do_study, guarded
+from .study.page import ArmRow, TableForm, arms_table
+from .study.part_options import add_part_options
+from .study.results import StudyResults
+from .study.runs import Run
+from .study.study import Study, Task
+
 ARMS = {
     "none": "no tokens",
     "A": "tokens, no block",
@@ -40,62 +46,40 @@ ARMS = {
 }
 DECAY = 0.3  # of the budget: a short training that ends, ends at a low rate
 NEAR = 0.005  # the pretrained block ships where it is as near to the best arm as this
-RESULT, TABLE = "result.json", "arms.md"
+RESULTS, TABLE = "brain-arms.json", "arms.md"
 
 
-@dataclass(frozen=True)
-class ArmRun:
-    """One training: an arm and a seed, of its weights and its samples."""
-
-    arm: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm}-{self.seed}"
-
-
-def run(
+def brain_study(
     request: BrainRequest,
     seeds: int,
-    only: str = "*",
-    progress: Report | None = None,
     *,
     device: str = "auto",
     config: NetworkConfig = BRAIN,
     maps: HeadMaps | None = None,
-) -> dict[str, Json]:
-    """Train what is not finished yet; returns run's name -> result of all that are finished.
+) -> Study:
+    """The arms of a seed come before the next seed.
 
-    request: what all runs share; its output is the folder of their folders. only: of the runs'
-    names. The arms of a seed come before the next seed.
+    request: what all runs share; its output is the folder of their folders. maps: those of the
+    source, where they have been read already.
     """
-    output, report = Path(request.output), Progress.of(progress)
-    runs = [ArmRun(arm, seed) for seed in range(seeds) for arm in ARMS]
-    chosen = [one for one in runs if fnmatch.fnmatchcase(one.name, only)]
-    if not chosen:
-        raise UserError(f'No run is called "{only}"; they are {", ".join(r.name for r in runs)}.')
-    for one, part in zip(chosen, report.parts(len(chosen)), strict=True):
-        folder = output / one.name
-        if (folder / RESULT).exists():
-            continue
-        maps = maps or read_maps(request.source, report.part(0.0, 0.0))
-        own = replace(request, arm=one.arm, seed=one.seed, output=str(folder), decay=DECAY)
-        told = part.part(0.0, 1.0, f"{one.name}: {{}}")
-        train_brain(own, device, told, _ignore, config=config, maps=maps)
-        write_text(folder / RESULT, json.dumps({"budget": _budget(request), **_result(folder)}))
-    results = {r.name: _read(output / r.name) for r in runs if _finished(output / r.name)}
-    _refuse_unequal(results, _budget(request))
-    write_text(output / TABLE, table(results, seeds))
-    return results
+    output, known = Path(request.output), {"maps": maps}
+
+    def train(task: Task) -> Json:
+        known["maps"] = known["maps"] or read_maps(request.source, Progress())
+        run, folder = task.run, task.folder
+        own = replace(request, arm=run.arm, seed=run.seed, output=str(folder), decay=DECAY)
+        train_brain(own, device, task.progress, _ignore, config=config, maps=known["maps"])
+        return _result(folder)
+
+    settings = {"steps": request.steps, "minutes": request.minutes, "shape": list(request.shape)}
+    results = StudyResults(output / RESULTS)
+    results.begin(settings)
+    runs = [Run(arm, seed) for seed in range(seeds) for arm in ARMS]
+    return Study(runs, train, output, results, settings)
 
 
 def _ignore(text: str) -> None:
     """The lines that a training prints are not shown."""
-
-
-def _budget(request: BrainRequest) -> Json:
-    return {"steps": request.steps, "minutes": request.minutes, "shape": list(request.shape)}
 
 
 def _result(folder: Path) -> Json:
@@ -106,40 +90,18 @@ def _result(folder: Path) -> Json:
     return {"val_dice": last["val_dice"], "steps": last["step"], "seconds": seconds}
 
 
-def _finished(folder: Path) -> bool:
-    return (folder / RESULT).exists()
-
-
-def _read(folder: Path) -> Json:
-    result: Json = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-    return result
-
-
-def _refuse_unequal(results: dict[str, Json], budget: Json) -> None:
-    other = [name for name, result in results.items() if result["budget"] != budget]
-    if other:
-        raise UserError(
-            f'"{other[0]}" was trained with {results[other[0]]["budget"]}, and {budget} is asked'
-            " for; such runs cannot be compared, so choose another --output."
-        )
-
-
-def table(results: dict[str, Json], seeds: int) -> str:
+def page(results: Mapping[str, Json], seeds: int) -> str:
     """The arms' scores as a table of Markdown, and which arm ships by our rule."""
-    rows = [
-        f"| arm | {' | '.join(f'seed {n}' for n in range(seeds))} | mean |",
-        "|---" * (seeds + 2) + "|",
-    ]
-    means = {}
+    form = TableForm("mean Dice on the val images", "each seed", 4)
+    rows, means = [], {}
     for arm, words in ARMS.items():
-        scores = [results.get(f"{arm}-{n}", {}).get("val_dice") for n in range(seeds)]
-        known = [score for score in scores if score is not None]
-        if len(known) == seeds:
-            means[arm] = float(np.mean(known))
-        cells = [f"{score:.4f}" if score is not None else "" for score in scores]
-        mean = f"{means[arm]:.4f}" if arm in means else ""
-        rows.append(f"| {arm}: {words} | {' | '.join(cells)} | {mean} |")
-    return "\n".join([*rows, "", _verdict(means)]) + "\n"
+        names = [Run(arm, seed).name for seed in range(seeds)]
+        scores = [results[name]["val_dice"] for name in names if name in results]
+        if len(scores) == seeds:
+            means[arm] = float(np.mean(scores))
+        score = f"{means[arm]:.4f}" if arm in means else ""
+        rows.append(ArmRow(f"{arm}: {words}", score, scores, seeds - len(scores)))
+    return f"{arms_table(form, rows)}\n\n{_verdict(means)}\n"
 
 
 def _verdict(means: dict[str, float]) -> str:
@@ -162,39 +124,41 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", required=True, help="folder brain_labelmaps")
     add("--output", required=True)
     add("--steps", type=int, help="of each run")
-    add("--minutes", type=float, help="of each run, in place of --steps")
+    add("--run-minutes", type=float, metavar="N", help="of each run, in place of --steps")
     add("--seeds", type=int, default=3)
-    add("--only", default="*", metavar="NAMES", help="such as F-0 or *-1")
     add("--shape", type=int, nargs=3, default=BrainRequest.shape)
     add("--precision", choices=("bf16", "fp16", "fp32"))
     add("--threads", type=int, help="of the processor (default: all cores)")
     add("--device", default="auto")
+    add_part_options(parser)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the study that the arguments describe; returns 2 where something is wrong with them."""
-    options = _parser().parse_args(arguments)
+    return guarded(_parser(), "MedLLMSegLib.studies.brain_arms", arguments, _run)
+
+
+def _run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     k, j, i = options.shape
-    try:
-        request = BrainRequest(
-            options.data,
-            options.output,
-            shape=(k, j, i),
-            steps=options.steps,
-            minutes=options.minutes,
-            precision=options.precision,
-        )
-        results = run(request, options.seeds, options.only, ProgressLog(), device=options.device)
-    except Cancelled:
-        return 130
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(table(results, options.seeds))
-    return 0
+    request = BrainRequest(
+        options.data,
+        options.output,
+        shape=(k, j, i),
+        steps=options.steps,
+        minutes=options.run_minutes,
+        precision=options.precision,
+    )
+    study = brain_study(request, options.seeds, device=options.device)
+
+    def write_page() -> str:
+        text = page(study.results.runs, options.seeds)
+        write_text(study.output / TABLE, text)
+        return text
+
+    do_study(study, options, write_page)
 
 
 if __name__ == "__main__":

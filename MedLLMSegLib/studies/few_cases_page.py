@@ -10,14 +10,14 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.paired_tests import Comparison, Table, paired_tests
-from MedLLMSegLib.reporting.markdown import p_value, signed, table
+from MedLLMSegLib.reporting.markdown import p_value, table
 from MedLLMSegLib.training.segmenter.planning.loop_settings import FINE_TUNING_LR
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
 from .few_cases_plan import VALIDATIONS, WAYS, FewCasesPlan, Way
+from .study.page import NOT_RUN, difference_text
 
-NOT_RUN = "not run"
 BEGIN = "<!-- few-cases: filled by python -m MedLLMSegLib.studies.few_cases -->"
 END = "<!-- few-cases: end -->"
 HEAD = ("training cases", "from nothing", "fine-tuned", "gain (95 % over patients)", "p (Holm)")
@@ -103,8 +103,7 @@ def _gain(test: Comparison | None) -> list[str]:
     """The gain with its interval, and the p value."""
     if test is None:
         return [NOT_RUN] * 2
-    interval = f"{signed(test.low, 3)} to {signed(test.high, 3)}"
-    return [f"{signed(test.difference, 3)} ({interval})", p_value(test.p_holm)]
+    return [difference_text(test.difference, test.low, test.high, 3), p_value(test.p_holm)]
 
 
 def _rate(plan: FewCasesPlan) -> str:

@@ -9,24 +9,12 @@ from typing import Literal
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 
+from .study.runs import Run
+
 VALIDATIONS = 3  # of each training: there are many more val cases than the few training cases
 COUNTS = (3, 5, 10, 20)
 Way = Literal["tuned", "new"]
 WAYS: tuple[Way, ...] = ("tuned", "new")
-
-
-@dataclass(frozen=True)
-class FewCasesRun:
-    """One training. way: "tuned" (from a model) or "new". cases: training cases."""
-
-    way: Way
-    cases: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """The key of its result, and its folder."""
-        return f"{self.way}-{self.cases}-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +38,7 @@ class FewCasesPlan:
     preset: str = "medvisionllama-fine"
     lr: float | None = None
 
-    def about(self) -> Json:
+    def settings(self) -> Json:
         """The settings that all runs share; results of other settings are another table."""
         return {
             "data": Path(self.data).name,
@@ -64,27 +52,27 @@ class FewCasesPlan:
             "looks": VALIDATIONS,
         }
 
-    def runs(self) -> list[FewCasesRun]:
+    def runs(self) -> list[Run]:
         """Every training; whole seeds first, so that a first table is soon complete."""
         return [
-            FewCasesRun(way, count, seed)
+            Run(way, seed, str(count))
             for seed in self.seeds
             for count in self.counts
             for way in WAYS
         ]
 
-    def runs_of(self, way: Way, count: int) -> list[FewCasesRun]:
+    def runs_of(self, way: Way, count: int) -> list[Run]:
         """The trainings of one way and number of cases, one for each seed."""
-        return [FewCasesRun(way, count, seed) for seed in self.seeds]
+        return [Run(way, seed, str(count)) for seed in self.seeds]
 
-    def request(self, run: FewCasesRun, folder: Path) -> TrainRequest:
+    def request(self, run: Run, folder: Path) -> TrainRequest:
         """The training of a run, in a folder of its own."""
-        is_tuned = run.way == "tuned"
+        is_tuned = run.arm == "tuned"
         return TrainRequest(
             self.data,
             str(folder),
             name=run.name,
-            cases=run.cases,
+            cases=int(run.data),
             steps=self.steps,
             spacing=self.spacing,
             window=self.window,

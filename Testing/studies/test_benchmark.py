@@ -21,17 +21,17 @@ from MedLLMSegLib.registry.network_config import OURS, PAPER
 from MedLLMSegLib.studies.benchmark import benchmark_runner as runner
 from MedLLMSegLib.studies.benchmark.benchmark_plan import (
     LEARNING_RATES,
-    BenchmarkRun,
     BenchmarkSettings,
-    chosen_runs,
     make_settings,
+    network_and_arm,
     planned,
+    run_of,
 )
 from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, BenchmarkResults
 from MedLLMSegLib.studies.benchmark.benchmark_runner import (
     Benchmark,
+    benchmark_study,
     build_network_of,
-    run_benchmark,
     training_cases,
 )
 from MedLLMSegLib.studies.benchmark.corruptions import CORRUPTIONS, corrupted
@@ -87,6 +87,10 @@ def bench_of(data, folder, **changes):
         list(case_set.labels.values()),
     )
     return Benchmark(case_set, parts, settings, folder / "runs", results)
+
+
+def run_benchmark(bench, pattern, minutes=None, progress=None):
+    return benchmark_study(bench).run(pattern, minutes, progress)
 
 
 class Killed(Exception):
@@ -176,8 +180,8 @@ def test_processes_that_share_the_folders_lose_nothing_of_each_other(data, tmp_p
         return json.loads(path.read_text())
 
     measuring = bench_of(data, tmp_path).results
-    measuring.measured = {"ours-A": {"peak_mb": 900.0}}
-    measuring.save()  # `--measure` in a third process, while the others train
+    # `--measure` in a third process, while the others train
+    measuring.put("measured", {"ours-A": {"peak_mb": 900.0}})
     run_benchmark(one, "ours-A-10-0")
     (tmp_path / "runs/ours-A-10-0/result.json").rename(
         tmp_path / "elsewhere.json"
@@ -186,9 +190,8 @@ def test_processes_that_share_the_folders_lose_nothing_of_each_other(data, tmp_p
     assert sorted(kept()["runs"]) == ["ours-A-10-0", "ours-A-10-1"]
     assert kept()["measured"] == measuring.measured
     again = BenchmarkResults(path, one.settings, {}, [])
-    measuring.measured = {"ours-A": {"peak_mb": 950.0}}
-    measuring.save()
-    again.save()  # an older reading is no news
+    measuring.put("measured", {"ours-A": {"peak_mb": 950.0}})
+    again.put("memory", {})  # an older reading is no news
     assert kept()["measured"]["ours-A"]["peak_mb"] == 950.0
     assert run_benchmark(one, "ours-A-10-1") == []  # finished by the other since
 
@@ -205,7 +208,7 @@ def test_other_settings_are_refused_in_the_same_folders(data, tmp_path):
 
 def test_a_setting_that_came_later_does_not_part_old_results_from_new(data, tmp_path):
     bench = bench_of(data, tmp_path)
-    bench.results.save()
+    bench.results.put("memory", {})
     path = tmp_path / "docs" / COLLECTED
     kept = json.loads(path.read_text())
     del kept["settings"]["ours"]["deep_supervision"], kept["settings"]["train"]["patience"]
@@ -257,7 +260,7 @@ def test_it_stops_when_the_minutes_are_over(data, tmp_path):
     assert bench.results.runs == {}
 
 
-def test_every_arm_of_stage_1_is_planned_and_the_answer_comes_first(data):
+def test_every_arm_of_stage_1_is_planned_and_the_answer_comes_first(data, tmp_path):
     settings = settings_of(data, seeds=(0, 1, 2))
     runs = planned(settings)
     names = [r.name for r in runs]
@@ -269,13 +272,13 @@ def test_every_arm_of_stage_1_is_planned_and_the_answer_comes_first(data):
         "ours-A-100-0",
         "ours-F-100-1",
     ]
-    assert {r.arm for r in runs if r.network != "paper" and r.percent == 10} == set("ACDFIJ")
-    assert {r.arm for r in runs if r.network == "paper"} == set("ADF")
-    assert [r.name for r in chosen_runs(settings, "ours-G-100-*")] == [
-        f"ours-G-100-{n}" for n in range(3)
-    ]
+    arms = [(*network_and_arm(r), r.data) for r in runs]
+    assert {arm for network, arm, data in arms if data == "10"} == set("ACDFIJ")
+    assert {arm for network, arm, _ in arms if network == "paper"} == set("ADF")
+    study = benchmark_study(bench_of(data, tmp_path, seeds=(0, 1, 2)))
+    assert [r.name for r in study.chosen("ours-G-100-*")] == [f"ours-G-100-{n}" for n in range(3)]
     with pytest.raises(UserError, match="ours-Z"):
-        chosen_runs(settings, "ours-Z")
+        study.chosen("ours-Z")
 
 
 @pytest.mark.slow
@@ -323,7 +326,6 @@ def test_the_robust_arms_are_tested_on_the_same_corrupted_images(data, tmp_path)
         assert all(
             len(tests[c][case]["dice"]) == 2 for c in tests for case in bench.settings.cases["test"]
         )
-    assert not BenchmarkRun("ours", "I", 100, 0).robust
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
@@ -362,7 +364,7 @@ def test_tuning_chooses_on_val_alone_and_every_arm_tries_the_same(data, tmp_path
 def test_the_table_of_parameters_counts_the_frozen_block_apart(data, tmp_path):
     settings = settings_of(data)
     counts = {
-        arm: count_parameters(build_network_of(settings, BenchmarkRun("ours", arm, 100, 0)))
+        arm: count_parameters(build_network_of(settings, run_of("ours", arm, 100, 0)))
         for arm in "AF"
     }
     assert counts["F"]["frozen"] == 3_540_096

@@ -12,11 +12,18 @@ from MedLLMSegLib.registry.network_config import OURS, PAPER
 from MedLLMSegLib.reporting.markdown import margin
 from MedLLMSegLib.studies.benchmark import benchmark_cost as measure
 from MedLLMSegLib.studies.benchmark.benchmark_page import page, write_page
-from MedLLMSegLib.studies.benchmark.benchmark_plan import BenchmarkRun, BenchmarkSettings, planned
-from MedLLMSegLib.studies.benchmark.benchmark_results import BenchmarkResults
+from MedLLMSegLib.studies.benchmark.benchmark_plan import (
+    ROBUST_ARMS,
+    BenchmarkSettings,
+    network_and_arm,
+    planned,
+    run_of,
+)
+from MedLLMSegLib.studies.benchmark.benchmark_results import COLLECTED, BenchmarkResults
 from MedLLMSegLib.studies.benchmark.corruptions import CORRUPTIONS
 from MedLLMSegLib.studies.benchmark.verdict import ArmKey, answer, family, figure, headline
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
+from Testing.helpers.places import ROOT
 
 CASES = [f"hippocampus_{n:03d}" for n in range(1, 33)]
 SETTINGS = BenchmarkSettings(
@@ -44,36 +51,38 @@ def results_of(tmp_path, effects, runs=None, seeds=(0, 1, 2), settings=SETTINGS)
         {c: f"head {n // 2}" for n, c in enumerate(CASES)},
         ["front", "back"],
     )
-    heads = np.random.default_rng(1).normal(0, 0.03, 16)
+    heads, found = np.random.default_rng(1).normal(0, 0.03, 16), {}
     for run in planned(settings) if runs is None else runs:
-        if run.arm not in effects or run.seed not in seeds:
+        network, arm = network_and_arm(run)
+        if arm not in effects or run.seed not in seeds:
             continue
-        rng = np.random.default_rng((ord(run.arm[0]), run.percent, run.seed))
+        rng = np.random.default_rng((ord(arm[0]), int(run.data), run.seed))
 
-        def cases(extra, run=run, rng=rng):
+        def cases(extra, arm=arm, rng=rng):
             noise = rng.normal(0, 0.004, len(CASES))
-            dice = 0.85 + effects[run.arm] + extra + heads.repeat(2) + noise - noise.mean()
+            dice = 0.85 + effects[arm] + extra + heads.repeat(2) + noise - noise.mean()
             return {
                 c: {"dice": [round(float(d), 5)] * 2, "hd95_mm": [1.2, 1.4]}
                 for c, d in zip(CASES, dice, strict=True)
             }
 
         test = {"clean": cases(0.0)} | (
-            {name: cases(-0.1) for name in CORRUPTIONS} if run.robust else {}
+            {name: cases(-0.1) for name in CORRUPTIONS} if arm in ROBUST_ARMS else {}
         )
-        results.runs[run.name] = {
+        found[run.name] = {
             "run": {
-                "network": run.network,
-                "arm": run.arm,
-                "percent": run.percent,
+                "network": network,
+                "arm": arm,
+                "percent": int(run.data),
                 "seed": run.seed,
                 "lr": None,
             },
             "lr": 1e-3,
-            "val_dice": 0.86 + effects[run.arm],
+            "val_dice": 0.86 + effects[arm],
             "parameters": PARAMETERS,
             "test": test,
         }
+    results.add(found)
     return results
 
 
@@ -247,9 +256,9 @@ def test_differences_are_over_heads_with_seeds_and_sides_averaged(tmp_path):
                 [
                     [
                         np.mean(
-                            results.runs[BenchmarkRun("ours", arm, 100, s).name]["test"]["clean"][
-                                c
-                            ]["dice"]
+                            results.runs[run_of("ours", arm, 100, s).name]["test"]["clean"][c][
+                                "dice"
+                            ]
                         )
                         for c in CASES
                     ]
@@ -311,16 +320,11 @@ def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
         "parameters": PARAMETERS,
         "machine": "2 threads of X",
     }
-    arms = dict.fromkeys(f"{r.network}-{r.arm}" for r in planned(SETTINGS))
-    results.measured = {arm: dict(measured) for arm in arms}
-    results.measured["ours-A"] |= {
-        "rounds": [0.3, 0.4],
-        "parameters": {"trained": 3_780_000, "frozen": 0},
-    }
-    results.memory = {
-        name: {"fp32": measured | {"peak_mb": 1400.0}, "bf16": measured}
-        for name in ("ours-F", "dynunet-J", "paper-F")
-    }
+    arms = dict.fromkeys(r.arm for r in planned(SETTINGS))
+    of_a = {"rounds": [0.3, 0.4], "parameters": {"trained": 3_780_000, "frozen": 0}}
+    results.put("measured", {**dict.fromkeys(arms, measured), "ours-A": measured | of_a})
+    each = {"fp32": measured | {"peak_mb": 1400.0}, "bf16": measured}
+    results.put("memory", dict.fromkeys(("ours-F", "dynunet-J", "paper-F"), each))
     path = write_page(results, tmp_path / "docs", "medllmseg benchmark --data D")
     text = path.read_text()
     assert (tmp_path / "docs/images/benchmark.png").stat().st_size > 10_000
@@ -344,7 +348,7 @@ def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
 def test_the_page_says_which_learning_rate_tuning_chose(tmp_path):
     results = results_of(tmp_path, WINS, settings=replace(SETTINGS, tune=True))
     for lr, val in ((5e-4, 0.80), (1e-3, 0.81), (2e-3, 0.82)):
-        run = BenchmarkRun("ours", "F", 100, 0, lr)
+        run = replace(run_of("ours", "F", 100, 0), lr=lr)
         results.runs[run.name] = {
             "run": {"network": "ours", "arm": "F", "percent": 100, "seed": 0, "lr": lr},
             "val_dice": val,
@@ -415,3 +419,14 @@ def test_a_network_that_is_far_from_trained_is_said_to_be(tmp_path, behind):
     )
     assert ("far from trained" in line) is (behind > 0)
     assert f"F has a mean Dice of {0.87 - behind:.2f}" in line
+
+
+@pytest.mark.slow
+def test_the_page_in_the_docs_is_that_of_the_stored_results():
+    path = ROOT / "docs" / COLLECTED
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    settings = BenchmarkSettings.from_dict(stored["settings"])
+    results = BenchmarkResults(path, settings, stored["groups"], stored["structures"])
+    kept = (ROOT / "docs/benchmark.md").read_text(encoding="utf-8")
+    command = next(line for line in kept.splitlines() if line.startswith("medllmseg benchmark"))
+    assert page(results, command) == kept

@@ -20,7 +20,7 @@ from MedLLMSegLib.studies.diagnosis.page.study_summary import summarise, verdict
 from MedLLMSegLib.studies.diagnosis.study import Study
 from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 from MedLLMSegLib.studies.diagnosis.study_runs import Arm, StudyRun, answer_of
-from MedLLMSegLib.training.classifier.classifier_loop import LoopConfig
+from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples
 
 SIZE = 16
@@ -60,7 +60,7 @@ def study_of(folder, seeds=(0, 1), rates=(1e-3, 3e-3), **loop):
     return Study(
         "cxr",
         arms,
-        LoopConfig(**{"epochs": 2, "batch": 8, "views": 2, **loop}),
+        ClassifierLoop(**{"epochs": 2, "batch": 8, "views": 2, **loop}),
         seeds,
         rates,
         parts,
@@ -188,7 +188,7 @@ def test_results_of_other_settings_are_refused(finished):
         Study(
             "cxr",
             one.arms,
-            LoopConfig(epochs=5),
+            ClassifierLoop(epochs=5),
             one.seeds,
             one.rates,
             one.splits,

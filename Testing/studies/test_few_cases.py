@@ -7,9 +7,10 @@ import pytest
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.studies import few_cases
-from MedLLMSegLib.studies.few_cases import run
+from MedLLMSegLib.studies.few_cases import few_cases_study
 from MedLLMSegLib.studies.few_cases_page import BEGIN, END, fill, gains, page
-from MedLLMSegLib.studies.few_cases_plan import FewCasesPlan
+from MedLLMSegLib.studies.few_cases_plan import COUNTS, FewCasesPlan
+from Testing.helpers.places import ROOT
 from Testing.helpers.toy_training import write_toy_data
 
 PLAN = FewCasesPlan("runs/acdc", "hippocampus-t1", (3, 5), (0, 1), 300)
@@ -116,19 +117,21 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
         lambda path: {"p1": {"dice_a": 0.5, "dice_b": float("nan"), "hd95_mm_a": 1.0}},
     )
     with pytest.raises(KeyboardInterrupt):
-        run(PLAN, tmp_path / "runs", tmp_path / "docs")
+        few_cases_study(PLAN, tmp_path / "runs", tmp_path / "docs").run()
     assert trained == [
         ("tuned-3-0", "hippocampus-t1", 3, 0),
         ("new-3-0", None, 3, 0),
         ("tuned-5-0", "hippocampus-t1", 5, 0),
     ]
-    found = run(PLAN, tmp_path / "runs", tmp_path / "docs")
+    study = few_cases_study(PLAN, tmp_path / "runs", tmp_path / "docs")
+    study.run()
+    found = study.results.runs
     assert found["tuned-3-0"]["table"] == {"p1": {"dice_a": 0.5, "dice_b": None}}
     assert len(found) == 8
     assert [t[0] for t in trained].count("tuned-3-0") == 1
-    assert json.loads((tmp_path / "docs/few-cases.json").read_text())["about"]["steps"] == 300
-    with pytest.raises(UserError, match="other settings"):
-        run(
+    assert json.loads((tmp_path / "docs/few-cases.json").read_text())["settings"]["steps"] == 300
+    with pytest.raises(UserError, match="steps = 300, and 200 is asked for"):
+        few_cases_study(
             FewCasesPlan("runs/acdc", "hippocampus-t1", (3,), (0,), 200),
             tmp_path / "runs",
             tmp_path / "docs",
@@ -198,12 +201,31 @@ def test_what_is_wrong_is_one_sentence_before_any_work(tmp_path, capsys):
 
 def test_what_is_finished_can_be_written_alone(tmp_path, capsys):
     (tmp_path / "train.md").write_text(f"{BEGIN}\n{END}\n")
-    about = FewCasesPlan(str(tmp_path / "nowhere"), "hippocampus-t1", (3, 5), (0,), 300).about()
+    about = FewCasesPlan(str(tmp_path / "nowhere"), "hippocampus-t1", (3, 5), (0,), 300).settings()
     (tmp_path / "few-cases.json").write_text(
-        json.dumps({"about": about, "runs": {"new-3-0": result(0.4)}})
+        json.dumps({"settings": about, "runs": {"new-3-0": result(0.4)}})
     )
     assert command(tmp_path, "--page", "--counts", "3", "5") == 0
     text = (tmp_path / "train.md").read_text()
     assert "| 3 | 0.400 | not run | not run | not run |" in text
-    assert "--seeds 1 --counts 3 5`" in text
+    assert "--counts 3 5`" in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_table_in_the_docs_is_that_of_the_stored_results():
+    whole = (ROOT / "docs/train.md").read_text(encoding="utf-8")
+    text = whole.split(BEGIN)[1].split(END)[0].strip()
+    command = text.split("Printed by `")[1].split("`")[0]
+    settings = json.loads((ROOT / "docs/few-cases.json").read_text(encoding="utf-8"))["settings"]
+    plan = FewCasesPlan(
+        settings["data"],
+        settings["start"],
+        COUNTS,
+        (0,),
+        settings["steps"],
+        tuple(settings["spacing"]),
+        tuple(settings["window"]),
+        lr=settings["lr"],
+    )
+    results = few_cases_study(plan, ROOT / "runs/none", ROOT / "docs").results
+    assert page(plan, results.runs, command) == text

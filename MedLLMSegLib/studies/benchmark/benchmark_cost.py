@@ -20,15 +20,20 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import peak_memory_mb
 from MedLLMSegLib.core.processor import processor_name
 from MedLLMSegLib.core.progress import Report
-from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.networks.controls import count_parameters
+from MedLLMSegLib.studies.study.settings import SETTINGS, record_settings
 from MedLLMSegLib.training.optimiser import make_optimiser
 from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
 
-from .benchmark_plan import BenchmarkRun, BenchmarkSettings, planned
+from .benchmark_plan import (
+    BenchmarkSettings,
+    complete_settings,
+    network_and_arm,
+    planned,
+    run_of,
+)
 from .benchmark_results import BenchmarkResults
 from .benchmark_runner import build_network_of
-from .recorded_settings import SETTINGS
 
 STEPS, CROPS, ROUNDS = 3, 12, 5
 MEMORY_OF = (("ours", "F"), ("dynunet", "J"), ("paper", "F"))
@@ -43,13 +48,11 @@ def measure_arms(
     """Time and memory of every arm of the plan, in rounds of fresh processes so that a busy
     machine treats all alike.
     """
-    arms = list(dict.fromkeys((run.network, run.arm) for run in planned(settings)))
+    arms = list(dict.fromkeys(network_and_arm(run) for run in planned(settings)))
     jobs = [(*arm, settings.train.precision) for arm in arms]
     found = _in_rounds(settings, output, jobs, ROUNDS, progress)
-    results.measured = {
-        f"{network}-{arm}": found[network, arm, settings.train.precision] for network, arm in arms
-    }
-    results.save()
+    precision = settings.train.precision
+    results.put("measured", {"-".join(arm): found[*arm, precision] for arm in arms})
 
 
 def measure_memory(
@@ -61,11 +64,8 @@ def measure_memory(
     """What autocast saves: peak memory of training in fp32 and in bf16."""
     jobs = [(*arm, precision) for arm in MEMORY_OF for precision in ("fp32", "bf16")]
     found = _in_rounds(settings, output, jobs, 1, progress)
-    results.memory = {
-        f"{network}-{arm}": {p: found[network, arm, p] for p in ("fp32", "bf16")}
-        for network, arm in MEMORY_OF
-    }
-    results.save()
+    each = {"-".join(arm): {p: found[*arm, p] for p in ("fp32", "bf16")} for arm in MEMORY_OF}
+    results.put("memory", each)
 
 
 def _in_rounds(
@@ -79,8 +79,7 @@ def _in_rounds(
     round before the next begins.
     """
     path = Path(output) / SETTINGS
-    if not path.exists():
-        write_text(path, json.dumps(settings.to_dict(), indent=1))
+    record_settings(settings.to_dict(), path, complete_settings)
     seen: dict[tuple, list[dict]] = {job: [] for job in jobs}
     for n in range(rounds):
         for m, job in enumerate(jobs):
@@ -133,7 +132,7 @@ def measured(
     """
     before = peak_memory_mb()
     network = build_network_of(
-        settings, BenchmarkRun(network_name, arm, settings.percents[0], settings.seeds[0])
+        settings, run_of(network_name, arm, settings.percents[0], settings.seeds[0])
     )
     train, loss_of = settings.train, SegmentationLoss()
     trained = [p for p in network.parameters() if p.requires_grad]

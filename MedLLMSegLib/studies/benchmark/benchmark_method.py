@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from MedLLMSegLib.training.optimiser import OPTIMISERS
 
-from .benchmark_plan import LEARNING_RATES
-from .benchmark_results import BenchmarkResults, choose_learning_rate
+from .benchmark_plan import LEARNING_RATES, tuning_of
+from .benchmark_results import BenchmarkResults
 from .benchmark_tables import NOT_RUN
 from .corruptions import CORRUPTIONS
 
@@ -80,7 +80,8 @@ def _tuning_text(results: BenchmarkResults) -> str:
         for r in results.runs.values()
         if r["run"]["lr"] is not None
     )
-    chosen = {f"{n} {a}": choose_learning_rate(results.runs, n, a) for n, a in arms}
+    tuning = tuning_of(results.settings)
+    chosen = {f"{n} {a}": tuning.best(f"{n}-{a}", results.runs) for n, a in arms}
     listed = ", ".join(
         f"{name} {NOT_RUN if lr is None else f'{lr:g}'}" for name, lr in chosen.items()
     )

@@ -9,7 +9,7 @@ from MedLLMSegLib.metrics.paired_tests import Comparison
 from MedLLMSegLib.reporting.markdown import margin, p_value, signed
 
 from .benchmark_method import method_section
-from .benchmark_plan import BenchmarkRun
+from .benchmark_plan import run_of
 from .benchmark_results import BenchmarkResults
 from .benchmark_tables import (
     DIGITS,
@@ -201,7 +201,7 @@ def _best_on_val(results: BenchmarkResults) -> str:
 
 def _val(results: BenchmarkResults, arm: str) -> float | None:
     """The mean Dice on val over the seeds; None unless all were run."""
-    names = [BenchmarkRun("ours", arm, 100, seed).name for seed in results.settings["seeds"]]
+    names = [run_of("ours", arm, 100, seed).name for seed in results.settings["seeds"]]
     if not all(name in results.runs for name in names):
         return None
     return sum(results.runs[name]["val_dice"] for name in names) / len(names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import Case, CaseSet
 from MedLLMSegLib.registry.network_config import PAPER, LLMConfig, NetworkConfig
+from MedLLMSegLib.studies.study.runs import Run, Tuning
 from MedLLMSegLib.training.segmenter.samples.augmentation import VolumeAugmentation
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
@@ -41,32 +41,18 @@ LEARNING_RATES = (5e-4, 1e-3, 2e-3)  # what --tune tries for every arm alike
 ROBUST_ARMS = ("A", "C", "D", "F")  # of both networks; tested on corrupted images too
 
 
-@dataclass(frozen=True)
-class BenchmarkRun:
-    """One training and its test.
+def run_of(network: str, arm: str, percent: int, seed: int) -> Run:
+    """A training of an arm of a network ("ours", "paper" or "dynunet") on a share of the groups.
 
-    network: "ours", "paper" or "dynunet". arm: of `networks.controls.ARMS`. percent: of the
-    training groups. lr: of a tuning run, which is chosen by on val and never tested; None for a run
-    that counts.
+    arm: of `networks.controls.ARMS`.
     """
+    return Run(f"{network}-{arm}", seed, str(percent))
 
-    network: str
-    arm: str
-    percent: int
-    seed: int
-    lr: float | None = None
 
-    @property
-    def name(self) -> str:
-        return (
-            f"{self.network}-{self.arm}-{self.percent}-{self.seed}"
-            if self.lr is None
-            else f"tune-{self.network}-{self.arm}-lr{self.lr:g}"
-        )
-
-    @property
-    def robust(self) -> bool:
-        return self.arm in ROBUST_ARMS
+def network_and_arm(run: Run) -> tuple[str, str]:
+    """Which network a run trains, and which arm of it."""
+    network, arm = run.arm.split("-", 1)
+    return network, arm
 
 
 @dataclass(frozen=True)
@@ -183,75 +169,45 @@ def _refuse_missing_splits(case_set: CaseSet, splits: Mapping[str, Sequence[Case
         )
 
 
-def planned(settings: BenchmarkSettings) -> list[BenchmarkRun]:
+def planned(settings: BenchmarkSettings) -> list[Run]:
     """Stage 1 in the order in which the answer comes soonest: the controls before all else, seed
     by seed.
     """
     whole, *fractions = settings.percents
-    runs = [BenchmarkRun("ours", arm, whole, seed) for seed in settings.seeds for arm in "FCDA"]
-    runs += [
-        run
-        for seed in settings.seeds
-        for run in (
-            BenchmarkRun("dynunet", "J", whole, seed),
-            BenchmarkRun("ours", "I", whole, seed),
-        )
+    parts = [
+        (whole, [("ours", arm) for arm in "FCDA"]),
+        (whole, [("dynunet", "J"), ("ours", "I")]),
     ]
     for percent in fractions:
-        runs += [
-            BenchmarkRun("ours", arm, percent, seed) for seed in settings.seeds for arm in "FCDA"
-        ]
-        runs += [
-            run
-            for seed in settings.seeds
-            for run in (
-                BenchmarkRun("ours", "I", percent, seed),
-                BenchmarkRun("dynunet", "J", percent, seed),
-            )
-        ]
-    runs += [BenchmarkRun("paper", arm, whole, seed) for seed in settings.seeds for arm in "FDA"]
-    runs += [
-        BenchmarkRun("ours", arm, whole, seed)
-        for seed in settings.seeds
-        for arm in ("F-nolocal", "F-nofusion")
-    ]
-    return runs
-
-
-def tuning(settings: BenchmarkSettings) -> list[BenchmarkRun]:
-    """With `tune`: every arm at every learning rate, first seed, all cases."""
-    if not settings.tune:
-        return []
-    arms = dict.fromkeys((run.network, run.arm) for run in planned(settings))
+        parts.append((percent, [("ours", arm) for arm in "FCDA"]))
+        parts.append((percent, [("ours", "I"), ("dynunet", "J")]))
+    parts.append((whole, [("paper", arm) for arm in "FDA"]))
+    parts.append((whole, [("ours", arm) for arm in ("F-nolocal", "F-nofusion")]))
     return [
-        BenchmarkRun(network, arm, settings.percents[0], settings.seeds[0], lr)
+        run_of(network, arm, percent, seed)
+        for percent, arms in parts
+        for seed in settings.seeds
         for network, arm in arms
-        for lr in LEARNING_RATES
     ]
 
 
-def extra_runs(settings: BenchmarkSettings, pattern: str) -> list[BenchmarkRun]:
+def extra_runs(settings: BenchmarkSettings) -> list[Run]:
     """Runs beyond stage 1 (arms B, E, G and H), which only their own name asks for."""
     arms = ("B", "E", "G", "H-head", "H-middle", "H-tail", "H-layer0", "H-layer12")
-    every = [
-        BenchmarkRun("ours", arm, percent, seed)
+    return [
+        run_of("ours", arm, percent, seed)
         for percent in settings.percents
         for seed in settings.seeds
         for arm in arms
     ]
-    return [run for run in every if fnmatch.fnmatchcase(run.name, pattern)]
 
 
-def chosen_runs(settings: BenchmarkSettings, pattern: str | None = None) -> list[BenchmarkRun]:
-    """The runs whose names match (shell wildcards; None: all of stage 1, tuning first)."""
-    runs = tuning(settings) + planned(settings)
-    if pattern is None:
-        return runs
-    matching = [run for run in runs if fnmatch.fnmatchcase(run.name, pattern)]
-    matching = matching or extra_runs(settings, pattern)
-    if not matching:
-        raise UserError(
-            f'No run is called "{pattern}"; `medllmseg benchmark --list` shows the names, * stands'
-            " for any part."
-        )
-    return matching
+def tuning_of(settings: Json) -> Tuning:
+    """How an arm comes to its learning rate. settings: of `BenchmarkSettings.to_dict`."""
+    rates = LEARNING_RATES if settings["tune"] else (settings["train"]["lr"],)
+    return Tuning(rates, "val_dice", settings["seeds"][0], str(settings["percents"][0]))
+
+
+def complete_settings(stored: Json) -> Json:
+    """Stored settings with the defaults of those that came later."""
+    return BenchmarkSettings.from_dict(stored).to_dict()

@@ -1,11 +1,10 @@
-"""Run the arms one by one: stop at any moment, start the same command again, and it goes on."""
+"""The benchmark as a study: how an arm is trained on the labelled cases, and tested."""
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ import torch
 from torch import nn
 
 from MedLLMSegLib.anatomy.structures import named_structures
-from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.volume import Volume
@@ -28,16 +26,24 @@ from MedLLMSegLib.networks.segmentation.dynunet import PlannedDynUNet
 from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 from MedLLMSegLib.segmentation.restore import restore, softmax
-from MedLLMSegLib.studies.deadline import with_deadline
-from MedLLMSegLib.training.checkpoint import LAST, fill_best
+from MedLLMSegLib.studies.study.runs import Run
+from MedLLMSegLib.studies.study.study import Study, Task
+from MedLLMSegLib.training.checkpoint import fill_best
 from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.segmenter.case_recipe import case_trainer
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 
-from .benchmark_plan import BenchmarkRun, BenchmarkSettings, chosen_runs
-from .benchmark_results import RESULT, BenchmarkResults, choose_learning_rate
+from .benchmark_plan import (
+    ROBUST_ARMS,
+    BenchmarkSettings,
+    complete_settings,
+    extra_runs,
+    network_and_arm,
+    planned,
+    tuning_of,
+)
+from .benchmark_results import BenchmarkResults
 from .corruptions import CORRUPTIONS, corrupted
-from .recorded_settings import SETTINGS, record_settings
 
 METRICS = ("dice", "hd95_mm")
 TABLE = "test.csv"  # beside a run's result.json
@@ -70,45 +76,30 @@ class Benchmark:
         return {case.id: each for case, each in zip(cases, ready, strict=True)}
 
 
-def run_benchmark(
-    bench: Benchmark,
-    pattern: str | None = None,
-    minutes: float | None = None,
-    progress: Report | None = None,
-) -> list[str]:
-    """Run what is not finished yet, in the plan's order; returns the names of the runs that were
-    finished now.
-
-    pattern: only runs whose names match. minutes: stop cleanly when they are over (`TimeIsUp`).
-    progress: called with (text, fraction of the runs that are finished); may raise `Cancelled`.
-    Several processes may share ``bench.output``, each with a pattern of its own; two that come to
-    the same run both train it.
-    """
-    runs = chosen_runs(bench.settings, pattern)
-    record_settings(bench.settings, bench.output / SETTINGS)
-    parts = with_deadline(progress, minutes).parts(len(runs))
-    finished = []
-    for run, run_progress in zip(runs, parts, strict=True):
-        bench.results.gather(bench.output)  # another process may have finished it meanwhile
-        if run.name in bench.results.runs:
-            continue
-        labelled = run_progress.part(0.0, 1.0, f"{run.name}: {{}}")
-        labelled("begins", 0.0)
-        one_run(bench, run, labelled)
-        finished.append(run.name)
-    return finished
+def benchmark_study(bench: Benchmark) -> Study:
+    """The arms of the comparison, beginning with those that carry the answer."""
+    settings = bench.settings
+    return Study(
+        planned(settings),
+        partial(train_and_test, bench),
+        bench.output,
+        bench.results,
+        settings.to_dict(),
+        tuning_of(settings.to_dict()),
+        extra_runs(settings),
+        complete_settings,
+    )
 
 
-def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
-    """Train an arm and test it; its result.json is written last, and only then does the run
-    count as finished.
-    """
-    run_lr = learning_rate(bench, run)
-    config = replace(bench.settings.train, seed=run.seed, lr=run_lr)
+def train_and_test(bench: Benchmark, task: Task) -> Json:
+    """Train an arm, and test it unless it tunes."""
+    run, folder = task.run, task.folder
+    network_name, arm = network_and_arm(run)
+    config = replace(bench.settings.train, seed=run.seed, lr=task.known_lr)
     network = build_network_of(bench.settings, run)
-    cases = training_cases(bench.splits["train"], run.percent, run.seed)
-    folder = training_folder(bench, run, run_lr)
-    about = {"settings": bench.settings.to_dict(), "run": {**asdict(run), "lr": run_lr}}
+    cases = training_cases(bench.splits["train"], int(run.data), run.seed)
+    facts = {"network": network_name, "arm": arm, "percent": int(run.data), "seed": run.seed}
+    about = {"settings": bench.settings.to_dict(), "run": {**facts, "lr": task.lr}}
     trainer = case_trainer(
         network,
         bench.settings.structures + 1,
@@ -119,12 +110,12 @@ def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
         about,
         fabric=bench.fabric,
     )
-    trained = trainer.run(progress.part(0.0, 0.9))
+    trained = trainer.run(task.progress.part(0.0, 0.9))
     result: Json = {
-        "run": asdict(run),
-        "lr": run_lr,
+        "run": {**facts, "lr": run.lr},
+        "lr": task.lr,
         "steps": trained.steps,
-        "val_dice": round(trained.best_val_dice, 5),
+        "val_dice": round(trained.best_score, 5),
         "training_seconds": trained.seconds,
         "trained_on": {"cases": len(cases), "groups": len({c.group for c in cases})},
         "parameters": count_parameters(network),
@@ -132,12 +123,10 @@ def one_run(bench: Benchmark, run: BenchmarkRun, progress: Progress) -> None:
     }
     if run.lr is None:  # a rate is chosen on val, so the tuning never looks at the test cases
         fill_best(network, folder)
-        result["test"] = measure_on_test(bench, network.eval(), run, progress.part(0.9, 1.0))
+        tested = task.progress.part(0.9, 1.0)
+        result["test"] = measure_on_test(bench, network.eval(), arm in ROBUST_ARMS, tested)
         write_text(bench.output / run.name / TABLE, table_of(bench, result["test"]["clean"]))
-    write_text(bench.output / run.name / RESULT, json.dumps(result))
-    bench.results.gather(bench.output)
-    if run.lr is None:  # a tuning run's is wanted again by the run that counts
-        (folder / LAST).unlink(missing_ok=True)
+    return result
 
 
 def table_of(bench: Benchmark, measured: dict[str, dict]) -> str:
@@ -159,43 +148,18 @@ def table_of(bench: Benchmark, measured: dict[str, dict]) -> str:
     )
 
 
-def training_folder(bench: Benchmark, run: BenchmarkRun, lr: float) -> Path:
-    """Where a run trains: in its own folder, or in that of the tuning run that was the very same
-    training.
-    """
-    settings = bench.settings
-    tuned = settings.tune and (run.percent, run.seed) == (settings.percents[0], settings.seeds[0])
-    return bench.output / (replace(run, lr=lr).name if tuned else run.name)
-
-
-def learning_rate(bench: Benchmark, run: BenchmarkRun) -> float:
-    """A tuning run's own; else the one that the arm's tuning chose, or the settings' without
-    tuning.
-    """
-    if run.lr is not None:
-        return run.lr
-    if not bench.settings.tune:
-        return bench.settings.train.lr
-    chosen = choose_learning_rate(bench.results.runs, run.network, run.arm)
-    if chosen is None:
-        raise UserError(
-            f'The learning rate of "{run.network}-{run.arm}" has not been chosen yet; run '
-            f'`medllmseg benchmark --tune --only "tune-{run.network}-{run.arm}-*"` first.'
-        )
-    return chosen
-
-
-def build_network_of(settings: BenchmarkSettings, run: BenchmarkRun) -> nn.Module:
+def build_network_of(settings: BenchmarkSettings, run: Run) -> nn.Module:
     """The network that a run trains, with its seed's initial weights."""
-    if run.network == "dynunet":
+    network, arm = network_and_arm(run)
+    if network == "dynunet":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.seed)
             k, j, i = (float(s) for s in np.broadcast_to(settings.spacing_mm, 3))
             classes = settings.structures + 1
             return PlannedDynUNet(1, classes, settings.train.window, (k, j, i))
-    config = settings.ours if run.network == "ours" else settings.paper
-    llm = arm_config(config, run.arm).llm
-    return build_arm(config, run.arm, resolve(llm.source, llm.layers) if llm else None, run.seed)
+    config = settings.ours if network == "ours" else settings.paper
+    llm = arm_config(config, arm).llm
+    return build_arm(config, arm, resolve(llm.source, llm.layers) if llm else None, run.seed)
 
 
 def training_cases(cases: tuple[Case, ...], percent: int, seed: int) -> list[Case]:
@@ -208,13 +172,11 @@ def training_cases(cases: tuple[Case, ...], percent: int, seed: int) -> list[Cas
     return [case for case in cases if case.group in kept]
 
 
-def measure_on_test(
-    bench: Benchmark, network: nn.Module, run: BenchmarkRun, progress: Progress
-) -> dict:
+def measure_on_test(bench: Benchmark, network: nn.Module, robust: bool, progress: Progress) -> dict:
     """{"clean" or a corruption: {case id: {metric: [of each structure]}}} on the test cases at
-    their own resolution.
+    their own resolution. robust: on corrupted images too.
     """
-    conditions = ["clean", *(CORRUPTIONS if run.robust else ())]
+    conditions = ["clean", *(CORRUPTIONS if robust else ())]
     scores: dict[str, dict] = {name: {} for name in conditions}
     for n, case in enumerate(bench.splits["test"]):
         volume = load_volume(case.image)

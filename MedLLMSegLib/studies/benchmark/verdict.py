@@ -18,7 +18,7 @@ import numpy as np
 from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.metrics.paired_tests import Comparison, Table, arm_values, paired_tests
 
-from .benchmark_plan import BenchmarkRun
+from .benchmark_plan import run_of
 from .benchmark_results import BenchmarkResults
 
 CONTROLS = ("A", "C", "D")
@@ -75,7 +75,7 @@ def tables(results: BenchmarkResults, key: ArmKey) -> dict[int, Table]:
     """Seed -> case -> column such as "dice_anterior" -> value, of the finished runs."""
     by_seed: dict[int, Table] = {}
     for seed in results.settings["seeds"]:
-        run = results.runs.get(BenchmarkRun(key.network, key.arm, key.percent, seed).name)
+        run = results.runs.get(run_of(key.network, key.arm, key.percent, seed).name)
         cases = run["test"].get(key.condition) if run else None
         if cases:
             by_seed[seed] = {
@@ -150,7 +150,7 @@ def answer(
         run.name
         for seed in results.settings["seeds"]
         for arm in ("F", *controls)
-        if (run := BenchmarkRun(network, arm, percent, seed)).name not in results.runs
+        if (run := run_of(network, arm, percent, seed)).name not in results.runs
     ]
     f = ArmKey(network, "F", percent)
     tests = family(results, [(f, ArmKey(network, arm, percent)) for arm in controls])

@@ -1,0 +1,67 @@
+"""The form that the pages of all studies share: a table of arms, each beside the one that they are
+compared with; "not run" stands for what is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from MedLLMSegLib.reporting.markdown import signed, table
+
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class TableForm:
+    """What the columns of a table of arms are called. digits: of the score. further: figures beside
+    the score. against: the difference from the arm that is compared; "" without comparisons.
+    """
+
+    score: str
+    seeds: str
+    digits: int
+    further: tuple[str, ...] = ()
+    against: str = ""
+
+    @property
+    def head(self) -> list[str]:
+        compared = [self.against, "p (Holm)"] if self.against else []
+        return ["arm", self.score, self.seeds, *self.further, *compared]
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One arm. score: with its interval, as text. seeds: each finished one's score; missing: how
+    many are not run. further: texts. against: difference and p as texts; empty for the arm that the
+    others are compared with, None where it is not known yet.
+    """
+
+    name: str
+    score: str
+    seeds: Sequence[float] = ()
+    missing: int = 0
+    further: Sequence[str] = ()
+    against: Sequence[str] | None = field(default=("", ""))
+
+
+def arms_table(form: TableForm, rows: Sequence[ArmRow]) -> str:
+    """A row for each arm."""
+    return table(form.head, [_cells(form, row) for row in rows])
+
+
+def _cells(form: TableForm, row: ArmRow) -> list[str]:
+    against = [NOT_RUN] * 2 if row.against is None else list(row.against)
+    compared = against if form.against else []
+    if not row.seeds:
+        return [row.name, *[NOT_RUN] * (2 + len(form.further)), *compared]
+    seeds = ", ".join(f"{value:.{form.digits}f}" for value in row.seeds)
+    seeds += f" ({row.missing} {NOT_RUN})" if row.missing else ""
+    return [row.name, row.score, seeds, *row.further, *compared]
+
+
+def difference_text(value: float, low: float | None, high: float | None, digits: int) -> str:
+    """A difference with its interval; None where there is none."""
+    if low is None or high is None:
+        return f"{signed(value, digits)} (no interval)"
+    return f"{signed(value, digits)} ({signed(low, digits)} to {signed(high, digits)})"
