@@ -2,6 +2,7 @@
 was and was not run.
 """
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,17 +12,19 @@ import torch
 from MedLLMSegLib import UserError
 from MedLLMSegLib.core.errors import TimeIsUp
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, EncoderConfig
-from MedLLMSegLib.studies.diagnosis import study as study_module
+from MedLLMSegLib.studies.diagnosis import classifier_study as study_module
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN, cxr_arms
 from MedLLMSegLib.studies.diagnosis.baselines import best_logistic
+from MedLLMSegLib.studies.diagnosis.classifier_study import COLLECTED, ClassifierStudy
 from MedLLMSegLib.studies.diagnosis.diagnosis_cost import measure_study
 from MedLLMSegLib.studies.diagnosis.page.study_page import _shown, page, write_page
 from MedLLMSegLib.studies.diagnosis.page.study_summary import summarise, verdict
-from MedLLMSegLib.studies.diagnosis.study import Study
-from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
-from MedLLMSegLib.studies.diagnosis.study_runs import Arm, StudyRun, answer_of
+from MedLLMSegLib.studies.diagnosis.study_runs import Arm, answer_of
+from MedLLMSegLib.studies.study.results import StudyResults
+from MedLLMSegLib.studies.study.runs import Run
 from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples
+from Testing.helpers.places import ROOT
 
 SIZE = 16
 
@@ -57,7 +60,7 @@ def study_of(folder, seeds=(0, 1), rates=(1e-3, 3e-3), **loop):
         name: part(count, n)
         for n, (name, count) in enumerate((("train", 16), ("val", 12), ("test", 20)))
     }
-    return Study(
+    return ClassifierStudy(
         "cxr",
         arms,
         ClassifierLoop(**{"epochs": 2, "batch": 8, "views": 2, **loop}),
@@ -73,13 +76,13 @@ def study_of(folder, seeds=(0, 1), rates=(1e-3, 3e-3), **loop):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     one = study_of(folder)
-    one.run()
+    one.study.run()
     return one, summarise(one, "main", ("linear",), {"half": ["a", "b"] * 10}, ("main",))
 
 
 def test_every_run_is_done_once_and_nothing_twice(finished, monkeypatch):
     one, _ = finished
-    runs = one.results.runs("cxr")
+    runs = one.results.runs
     assert set(runs) == {
         "main-0",
         "main-1",
@@ -93,16 +96,16 @@ def test_every_run_is_done_once_and_nothing_twice(finished, monkeypatch):
         "tune-linear-lr0.001",
         "tune-linear-lr0.003",
     }
-    assert one.run() == []
+    assert one.study.run() == []
     monkeypatch.setattr(
         study_module, "build_classifier", lambda config: pytest.fail("trained again")
     )
-    assert study_of(one.output.parent).run() == []
+    assert study_of(one.output.parent).study.run() == []
 
 
 def test_the_tuning_never_sees_the_test_cases_and_chooses_by_val(finished):
     one, _ = finished
-    runs = one.results.runs("cxr")
+    runs = one.results.runs
     assert not any("test" in runs[name] for name in runs if name.startswith("tune-"))
     best = max((1e-3, 3e-3), key=lambda lr: runs[f"tune-main-lr{lr:g}"]["val_auc"])
     assert {runs[name]["lr"] for name in ("main-0", "main-1", "part-0", "part-1")} == {best}
@@ -126,7 +129,7 @@ def test_a_stopped_study_goes_on_to_the_same_results(finished, tmp_path):
     for _ in range(50):
         try:
             other = study_of(tmp_path)
-            other.run(progress=stop)
+            other.study.run(progress=stop)
             break
         except TimeIsUp:
             pass
@@ -136,56 +139,56 @@ def test_a_stopped_study_goes_on_to_the_same_results(finished, tmp_path):
 def test_an_arm_that_is_tuned_later_runs_anew_where_its_rate_was_another(tmp_path):
     """Results from when it took the main arm's rate are no longer those of its own."""
     one = study_of(tmp_path, seeds=(0,))
-    one.run()
+    one.study.run()
     assert "notes" in summarise(one, "main", ("linear",))
-    runs = one.results.runs("cxr")
+    runs = one.results.runs
     own, other = (runs[f"{name}-0"]["lr"] for name in ("linear", "part"))
     one.arms["part"] = replace(one.arms["part"], like="")
     notes = summarise(one, "main", ("linear",))["notes"]
     assert notes["part"] == f"at the learning rate {other:g}, none was tuned for it"
     assert notes["plain"].startswith("no temperature could be fitted")  # it is right throughout
-    assert one.results.runs("cxr")["plain-0"]["temperature"] is None
-    assert one.is_finished(StudyRun("part", 0))
+    assert one.results.runs["plain-0"]["temperature"] is None
+    assert one.study.is_finished(Run("part", 0))
     worse = {"val_auc": runs["part-0"]["val_auc"] - 1, "lr": other}
     rates = [lr for lr in one.rates if lr != other]
     better = {f"tune-part-lr{lr:g}": {"val_auc": 1.0, "lr": lr} for lr in rates}
-    one.results.add("cxr", {f"tune-part-lr{other:g}": worse, **better})
-    assert not one.is_finished(StudyRun("part", 0))
+    one.results.add({f"tune-part-lr{other:g}": worse, **better})
+    assert not one.study.is_finished(Run("part", 0))
     assert "part" not in summarise(one, "main", ("linear",))["notes"]
-    assert one.run() == ["part-0"]
-    assert one.results.runs("cxr")["part-0"]["lr"] == rates[0]
-    assert one.results.runs("cxr")["linear-0"]["lr"] == own
+    assert one.study.run() == ["part-0"]
+    assert one.results.runs["part-0"]["lr"] == rates[0]
+    assert one.results.runs["linear-0"]["lr"] == own
 
 
 def without_seconds(study):
     return {
         name: {key: value for key, value in result.items() if key != "seconds"}
-        for name, result in study.results.runs("cxr").items()
+        for name, result in study.results.runs.items()
     }
 
 
 def test_minutes_stop_it(tmp_path):
     with pytest.raises(TimeIsUp, match="0 minutes are over"):
-        study_of(tmp_path).run(minutes=0)
+        study_of(tmp_path).study.run(minutes=0)
 
 
 def test_one_arm_with_what_it_waits_for(tmp_path):
     one = study_of(tmp_path, seeds=(0,))
-    assert [run.name for run in one.chosen("part")] == [
+    assert [run.name for run in one.study.chosen("part")] == [
         "tune-main-lr0.001",
         "tune-main-lr0.003",
         "part-0",
     ]
     with pytest.raises(UserError, match="has not been chosen yet"):
-        one.rate(StudyRun("part", 0))
-    with pytest.raises(UserError, match='No run of "cxr" is called "nothing"'):
-        one.chosen("nothing")
+        one.study.rate(Run("part", 0))
+    with pytest.raises(UserError, match='No run is called "nothing"'):
+        one.study.chosen("nothing")
 
 
 def test_results_of_other_settings_are_refused(finished):
     one, _ = finished
-    with pytest.raises(UserError, match="with loop = "):
-        Study(
+    with pytest.raises(UserError, match=r"with loop\.epochs = 2, and 5"):
+        ClassifierStudy(
             "cxr",
             one.arms,
             ClassifierLoop(epochs=5),
@@ -199,7 +202,7 @@ def test_results_of_other_settings_are_refused(finished):
 
 def test_the_answers_are_of_the_test_cases_in_their_order(finished):
     one, summary = finished
-    probabilities, threshold = answer_of(one.results.runs("cxr")["plain-0"])
+    probabilities, threshold = answer_of(one.results.runs["plain-0"])
     assert probabilities.shape == (20, 2)
     assert np.allclose(probabilities.sum(1), 1)
     assert 0 <= threshold <= 1
@@ -272,35 +275,23 @@ def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
 
 
 def _with(results, summary):
-    copy = StudyResults(results.path)
-    copy.studies = {"cxr": {**results.studies["cxr"], "summary": summary}}
-    return copy
+    """The results with another summary, in a file beside theirs."""
+    whole = json.loads(results.path.read_text())
+    whole["cxr"]["summary"] = summary
+    path = results.path.with_name("other.json")
+    path.write_text(json.dumps(whole))
+    return StudyResults(path)
 
 
 def test_a_page_of_half_a_study(tmp_path):
     one = study_of(tmp_path, seeds=(0, 1))
-    one.run("linear-0")
+    one.study.run("linear-0")
     summary = summarise(one, "main", ("linear",))
     text = page(one.results)
     assert verdict(summary) == "not run"
     assert "trainings of main, linear are not run" in text
     assert "(1 not run)" in text
     assert "| `main` the main one | not run |" in text
-
-
-def test_two_processes_may_keep_results_in_one_file(tmp_path):
-    first, second = StudyResults(tmp_path / "r.json"), StudyResults(tmp_path / "r.json")
-    first.begin("a", {"x": 1}), second.begin("b", {"x": 1})
-    first.add("a", {"one": {"v": 1}})
-    second.add("b", {"two": {"v": 2}})
-    first.put("a", "text", ["hello"])
-    found = StudyResults(tmp_path / "r.json")
-    assert found.runs("a") == {"one": {"v": 1}}
-    assert found.runs("b") == {"two": {"v": 2}}
-    assert found.get("a", "text") == ["hello"]
-    (tmp_path / "r.json").write_text("{")
-    with pytest.raises(UserError, match="damaged"):
-        StudyResults(tmp_path / "r.json")
 
 
 def test_the_arms_of_the_issue_are_all_there_and_differ_in_one_thing():
@@ -357,7 +348,7 @@ def test_each_seed_has_its_own_random_language_model(tmp_path, monkeypatch):
     monkeypatch.setattr(study_module, "build_classifier", seen.append)
     one.arms = {"random": cxr_arms(("no", "yes"))["random"]}
     for seed in (0, 1):
-        one.network_of(StudyRun("random", seed))
+        one.network_of(Run("random", seed))
     assert [c.pneumollm.llm_seed for c in seen] == [0, 1]
 
 
@@ -382,11 +373,11 @@ def test_arms_that_see_other_images_share_no_tokens(tmp_path):
         "main": replace(main, view=lambda part: part),
         "blind": replace(main, view=blank),
     }
-    one.run()
+    one.study.run()
     assert (
-        len(set(one.results.runs("cxr")["blind-0"]["test"]))
+        len(set(one.results.runs["blind-0"]["test"]))
         == 1
-        < len(set(one.results.runs("cxr")["main-0"]["test"]))
+        < len(set(one.results.runs["main-0"]["test"]))
     )
 
 
@@ -400,7 +391,7 @@ def test_time_and_memory_are_measured_in_a_process_of_its_own(tmp_path):
     assert found["main"]["image_ms"] > 0
     assert found["main"]["peak_mb"] > found["main"]["before_mb"] > 50
     assert found["main"]["parameters"]["frozen"] > 0
-    assert one.results.get("cxr", "measured") == found
+    assert one.results.get("measured") == found
 
 
 def test_a_loss_to_a_control_is_said(finished):
@@ -413,19 +404,11 @@ def test_a_loss_to_a_control_is_said(finished):
         "p_holm": 0.001,
         "seeds": [-0.1, -0.1],
     }
-    results = StudyResults(one.output / "none.json")
-    results.studies["cxr"] = {
-        "runs": {},
-        "summary": {**summary, "against": {**summary["against"], "linear": lost}},
-    }
+    against = {**summary["against"], "linear": lost}
+    results = _with(one.results, {**summary, "against": against})
     assert "No: on these X-rays PneumoLLM is worse than the a probe." in page(results)
 
 
-def test_a_setting_that_came_later_and_is_off_changes_nothing(tmp_path):
-    kept = StudyResults(tmp_path / "r.json")
-    kept.begin("a", {"key": {"size": 8}})
-    kept.add("a", {"one": {"auc": 0.5}})
-    StudyResults(tmp_path / "r.json").begin("a", {"key": {"size": 8, "lungs": False}})
-    for other in ({"key": {"size": 8, "lungs": True}}, {"key": {"size": 9}}, {"key": {}}):
-        with pytest.raises(UserError, match="cannot be compared"):
-            StudyResults(tmp_path / "r.json").begin("a", other)
+def test_the_page_in_the_docs_is_that_of_the_stored_results():
+    kept = (ROOT / "docs/diagnosis.md").read_text(encoding="utf-8")
+    assert page(StudyResults(ROOT / "docs" / COLLECTED)) == kept

@@ -18,8 +18,8 @@ from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.studies.diagnosis import heart_sequences as sequences
 from MedLLMSegLib.studies.diagnosis import nodules, record_fusion_study
-from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
 from MedLLMSegLib.studies.diagnosis.study_runs import answer_of
+from MedLLMSegLib.studies.study.results import StudyResults
 from MedLLMSegLib.training.classifier.prepared_images import number_of, plan_record, record_fields
 
 DATA = Path(__file__).parents[3] / "shared/data"
@@ -90,8 +90,8 @@ def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch)
         "cnn-lstm": replace(study.arms["cnn-lstm-small"], title="small"),
         "volumes": study.arms["volumes"],
     }
-    study.run()
-    assert answer_of(study.results.runs("acdc")["volumes-0"])[0].shape == (10, 5)
+    study.study.run()
+    assert answer_of(study.results.runs["volumes-0"])[0].shape == (10, 5)
     sequences.summarise_hearts(study)
     model = load_classifier_accepted(tmp_path / "acdc/bundle", monkeypatch, tmp_path)
     assert model.classes == sequences.GROUPS
@@ -101,7 +101,7 @@ def test_hearts_train_test_and_answer_from_a_bundle(acdc, tmp_path, monkeypatch)
 
     heart = sequences.read_hearts(acdc)["test"][0]
     found = diagnose(list(heart.images), model, heat_map=False)
-    expected = answer_of(study.results.runs("acdc")["cnn-lstm-0"])[0][0]
+    expected = answer_of(study.results.runs["cnn-lstm-0"])[0][0]
     assert [found.probabilities[g] for g in sequences.GROUPS] == pytest.approx(
         expected.tolist(), abs=0.02
     )
@@ -145,13 +145,13 @@ def test_nodules_train_test_and_state_their_false_positives(patches, tmp_path):
         parts, tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=2
     )
     study.rates = (1e-3,)
-    study.run()
+    study.study.run()
     nodules.summarise_nodules(study, tmp_path)
-    lines = study.results.get("nodules", "pictures")
+    lines = study.results.get("pictures")
     assert "| arm | 1 % | 2 % | 5 % | 10 % |" in lines[1]
     assert "`hog`" in lines[1]
     truth = parts["test"].target.numpy()
-    assert area_under_roc(truth, answer_of(study.results.runs("nodules")["hog-0"])[0]) > 0.9
+    assert area_under_roc(truth, answer_of(study.results.runs["hog-0"])[0]) > 0.9
     assert (tmp_path / "images/diagnosis-nodules-froc.png").is_file()
     assert load_classifier(tmp_path / "nodules/bundle", "cpu").input.kind == "slices"
     with pytest.raises(UserError, match="could not be read as patches"):
@@ -167,8 +167,8 @@ def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
         tmp_path, StudyResults(tmp_path / "r.json"), seeds=1, epochs=6, cases=240
     )
     study.rates = (1e-2,)
-    study.run("fusion,image,record-logistic")
-    truth, runs = study.splits["test"].target.numpy(), study.results.runs(study.name)
+    study.study.run("fusion,image,record-logistic")
+    truth, runs = study.splits["test"].target.numpy(), study.results.runs
     auc = {
         name: area_under_roc(truth, answer_of(runs[f"{name}-0"])[0])
         for name in ("fusion", "image", "record-logistic")
@@ -180,7 +180,7 @@ def test_neither_image_nor_record_alone_suffices_and_both_together_do(tmp_path):
     assert all(abs(missing[what][0] - 0.5) < 0.2 for what in ("the image", "the record"))
     assert missing["both"] == [0.5]
     record_fusion_study.summarise_records(study, ["a text"])
-    assert "| nothing |" in study.results.get(study.name, "pictures")[1]
+    assert "| nothing |" in study.results.get("pictures")[1]
 
 
 def test_the_synthetic_class_is_in_neither_part():

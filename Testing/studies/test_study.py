@@ -205,7 +205,7 @@ def test_a_command_lists_runs_and_writes_the_page(tmp_path, capsys):
     assert run_command(one, "--minutes", "0") == 0
     assert "the same command goes on from here" in capsys.readouterr().out
     assert run_command(one, "--page") == 0
-    assert names(one) == ["blind-0", "tune-main-lr0.001"]
+    assert names(one) == ["blind-0"]
     assert run_command(one, "--only", "nothing") == 2
     assert 'No run is called "nothing"' in capsys.readouterr().err
 

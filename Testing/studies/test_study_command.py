@@ -12,8 +12,9 @@ from MedLLMSegLib.studies.diagnosis import (
     nodules,
     record_fusion_study,
 )
-from MedLLMSegLib.studies.diagnosis.study_command import command_of
-from MedLLMSegLib.studies.diagnosis.study_results import COLLECTED, StudyResults
+from MedLLMSegLib.studies.diagnosis.classifier_study import COLLECTED
+from MedLLMSegLib.studies.study.part_options import command_of
+from MedLLMSegLib.studies.study.results import StudyResults
 
 
 def test_the_command_keeps_all_but_the_part_of_the_work():
@@ -30,7 +31,7 @@ def test_the_command_keeps_all_but_the_part_of_the_work():
         "--epochs",
         "2",
     ]
-    command = command_of("ablation", given)
+    command = command_of(ablation.__name__, given)
     assert shlex.split(command) == [
         "python",
         "-m",
@@ -43,14 +44,14 @@ def test_the_command_keeps_all_but_the_part_of_the_work():
         "--epochs",
         "2",
     ]
-    assert shlex.split(command_of("ablation", ["--list", "--measure", "--min", "3"]))[3:] == []
+    assert shlex.split(command_of("m", ["--list", "--measure", "--min", "3"]))[3:] == []
 
 
 def test_a_page_says_the_command_that_was_given(tmp_path, capsys):
     docs = tmp_path / "my docs"
     given = ["--output", str(tmp_path), "--docs", str(docs), "--seeds", "1", "--epochs", "3"]
     assert record_fusion_study.main([*given, "--page"]) == 0
-    command = StudyResults(docs / COLLECTED).get("records-synthetic", "command")
+    command = StudyResults(docs / COLLECTED, "records-synthetic").get("command")
     assert command == shlex.join(
         ["python", "-m", "MedLLMSegLib.studies.diagnosis.record_fusion_study", *given]
     )

@@ -15,7 +15,8 @@ from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN
 from MedLLMSegLib.studies.diagnosis.page import xray_page as cxr_page
 from MedLLMSegLib.studies.diagnosis.page.study_page import page
 from MedLLMSegLib.studies.diagnosis.page.xray_page import SHIPPED, summarise_cxr
-from MedLLMSegLib.studies.diagnosis.study_runs import Arm, StudyRun
+from MedLLMSegLib.studies.diagnosis.study_runs import Arm
+from MedLLMSegLib.studies.study.runs import Run
 from Testing.studies.test_diagnosis_study import SIZE, study_of
 
 LABELS = {
@@ -55,7 +56,7 @@ def study(tmp_path_factory):
         SHIPPED: Arm("one layer", main.config),
     }
     one.settings["key"] = {**PreparationConfig(size=SIZE).to_dict()}
-    one.run()
+    one.study.run()
     return one
 
 
@@ -99,10 +100,7 @@ def test_subgroups_and_what_features_tell_stand_there(text):
 
 
 def test_the_bundle_is_the_shipped_arms_best_seed_on_val_with_its_limits(study, text):
-    runs = {
-        seed: study.results.runs("cxr")[StudyRun(SHIPPED, seed).name]["val_auc"]
-        for seed in study.seeds
-    }
+    runs = {seed: study.results.runs[Run(SHIPPED, seed).name]["val_auc"] for seed in study.seeds}
     metadata = json.loads(
         (study.output / "bundle/configs/metadata.json").read_text(encoding="utf-8")
     )

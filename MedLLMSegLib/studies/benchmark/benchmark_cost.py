@@ -8,19 +8,17 @@ STEPS``; it prints JSON.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import peak_memory_mb
 from MedLLMSegLib.core.processor import processor_name
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.networks.controls import count_parameters
+from MedLLMSegLib.studies.study.cost import in_own_process, median_seconds
 from MedLLMSegLib.studies.study.settings import SETTINGS, record_settings
 from MedLLMSegLib.training.optimiser import make_optimiser
 from MedLLMSegLib.training.segmenter.losses import SegmentationLoss
@@ -35,6 +33,7 @@ from .benchmark_plan import (
 from .benchmark_results import BenchmarkResults
 from .benchmark_runner import build_network_of
 
+MODULE = "MedLLMSegLib.studies.benchmark.benchmark_cost"
 STEPS, CROPS, ROUNDS = 3, 12, 5
 MEMORY_OF = (("ours", "F"), ("dynunet", "J"), ("paper", "F"))
 
@@ -106,22 +105,8 @@ def _in_rounds(
 
 
 def _in_own_process(settings_path: Path, job: tuple) -> dict:
-    command = [
-        sys.executable,
-        "-m",
-        "MedLLMSegLib.studies.benchmark.benchmark_cost",
-        str(settings_path),
-        *job,
-        str(STEPS),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise UserError(
-            f"Measuring {' '.join(job)} failed ({reason}); close other programs if memory ran out,"
-            " and try again."
-        )
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    arguments = [str(settings_path), *job, str(STEPS)]
+    return in_own_process(MODULE, arguments, " ".join(job))
 
 
 def measured(
@@ -153,33 +138,21 @@ def measured(
             kept.lerp_(now.detach(), 1 - train.ema)
 
     network.train()
-    step_seconds, step_cpu_seconds = _timed(step, steps)
+    of_step = median_seconds(step, steps)
     peak = peak_memory_mb()
     network.eval()
     with torch.inference_mode():
-        inference_seconds, inference_cpu_seconds = _timed(lambda: network(image[:1]), CROPS)
+        of_crop = median_seconds(lambda: network(image[:1]), CROPS)
     return {
-        "step_seconds": step_seconds,
-        "step_cpu_seconds": step_cpu_seconds,
+        "step_seconds": of_step.wall,
+        "step_cpu_seconds": of_step.processor,
         "peak_mb": peak,
         "before_mb": before,
-        "inference_seconds": inference_seconds,
-        "inference_cpu_seconds": inference_cpu_seconds,
+        "inference_seconds": of_crop.wall,
+        "inference_cpu_seconds": of_crop.processor,
         "parameters": count_parameters(network),
         "machine": f"{torch.get_num_threads()} threads of {processor_name()}",
     }
-
-
-def _timed(work, count: int) -> tuple[float, float]:
-    """Median wall and processor seconds; a first call, which allocates, is left out."""
-    work()
-    wall, processor = [], []
-    for _ in range(count):
-        began = time.perf_counter(), time.process_time()
-        work()
-        wall.append(time.perf_counter() - began[0])
-        processor.append(time.process_time() - began[1])
-    return float(np.median(wall)), float(np.median(processor))
 
 
 if __name__ == "__main__":

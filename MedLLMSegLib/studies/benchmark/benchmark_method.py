@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from MedLLMSegLib.studies.study.page import NOT_RUN
 from MedLLMSegLib.training.optimiser import OPTIMISERS
 
 from .benchmark_plan import LEARNING_RATES, tuning_of
 from .benchmark_results import BenchmarkResults
-from .benchmark_tables import NOT_RUN
 from .corruptions import CORRUPTIONS
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.metrics.paired_tests import Comparison
 from MedLLMSegLib.reporting.markdown import margin, p_value, signed
+from MedLLMSegLib.studies.study.page import NOT_RUN
 
 from .benchmark_method import method_section
 from .benchmark_plan import run_of
@@ -14,7 +15,6 @@ from .benchmark_results import BenchmarkResults
 from .benchmark_tables import (
     DIGITS,
     EXTRA,
-    NOT_RUN,
     OURS,
     PAPER,
     ablations,

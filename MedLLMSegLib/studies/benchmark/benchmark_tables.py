@@ -7,14 +7,20 @@ from dataclasses import dataclass
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.paired_tests import Comparison
 from MedLLMSegLib.networks.controls import ARMS
-from MedLLMSegLib.reporting.markdown import margin, p_value, signed, table
+from MedLLMSegLib.reporting.markdown import margin, p_value, table
+from MedLLMSegLib.studies.study.page import (
+    NOT_RUN,
+    ArmRow,
+    TableForm,
+    arms_table,
+    difference_text,
+)
 
 from .benchmark_plan import ROBUST_ARMS
 from .benchmark_results import BenchmarkResults
 from .corruptions import CORRUPTIONS
 from .verdict import CONTROLS, ArmKey, ArmMean, family, figure, known_figure
 
-NOT_RUN = "not run"
 DIGITS = 4  # of a Dice
 OURS = (("ours", "A"), ("ours", "C"), ("ours", "D"), ("ours", "F"), ("ours", "I"), ("dynunet", "J"))
 EXTRA = (
@@ -76,51 +82,41 @@ def section_tests(results: BenchmarkResults, arms, percent: int) -> SectionTests
 
 def _arms_table(results: BenchmarkResults, keys: list[ArmKey], f: ArmKey, tests: dict) -> str:
     """A row for each of the arms `keys`; tests: (f, key) -> F against it."""
-    columns = [f"dice_{name}" for name in results.structures]
-    head = [
-        "arm",
+    form = TableForm(
         "Dice (95 % over heads)",
         "each seed",
-        *(f"Dice {n}" for n in results.structures),
-        "HD95 (mm)",
+        DIGITS,
+        (*(f"Dice {n}" for n in results.structures), "HD95 (mm)"),
         "F minus this arm (95 %; ± excluded)",
-        "p (Holm)",
-    ]
-    return table(head, [_arm_row(results, key, f, tests.get((f, key)), columns) for key in keys])
+    )
+    return arms_table(form, [_arm_row(results, key, f, tests.get((f, key))) for key in keys])
 
 
-def _arm_row(
-    results: BenchmarkResults, key: ArmKey, f: ArmKey, test: Comparison | None, columns: list[str]
-) -> list[str]:
-    mean = figure(results, key)
-    name = f"{key.arm}: {ARMS[key.arm]}"
+def _arm_row(results: BenchmarkResults, key: ArmKey, f: ArmKey, test: Comparison | None) -> ArmRow:
+    mean, name = figure(results, key), f"{key.arm}: {ARMS[key.arm]}"
+    against = ["", ""] if key == f else _difference(test)
     if mean is None:
-        return [name, *[NOT_RUN] * (len(columns) + 3), *(["", ""] if key == f else [NOT_RUN] * 2)]
-    planned = len(results.settings["seeds"])
-    seeds = ", ".join(f"{v:.4f}" for v in mean.seeds.values())
-    if len(mean.seeds) < planned:
-        seeds += f" ({planned - len(mean.seeds)} {NOT_RUN})"
-    values = [f"{known_figure(results, key, column).mean:.4f}" for column in columns]
-    values.append(f"{known_figure(results, key, 'hd95_mm').mean:.2f}")
-    return [
+        return ArmRow(name, "", against=against)
+    columns = [known_figure(results, key, f"dice_{n}").mean for n in results.structures]
+    return ArmRow(
         name,
         f"{mean.mean:.4f} ({mean.low:.4f} to {mean.high:.4f})",
-        seeds,
-        *values,
-        *_difference(key == f, test),
-    ]
+        list(mean.seeds.values()),
+        len(results.settings["seeds"]) - len(mean.seeds),
+        [
+            *(f"{value:.4f}" for value in columns),
+            f"{known_figure(results, key, 'hd95_mm').mean:.2f}",
+        ],
+        against,
+    )
 
 
-def _difference(is_f: bool, test: Comparison | None) -> list[str]:
-    if is_f:
-        return ["", ""]
+def _difference(test: Comparison | None) -> list[str] | None:
+    """F minus an arm and the p of it; None where it is not run."""
     if test is None:
-        return [NOT_RUN] * 2
+        return None
     return [
-        (
-            f"{signed(test.difference, DIGITS)} ({signed(test.low, DIGITS)} to"
-            f" {signed(test.high, DIGITS)}; {margin(test.margin, DIGITS)})"
-        ),
+        difference_text(test.difference, test.low, test.high, DIGITS),
         p_value(test.p_holm, error=test.p_holm_error)
         + (f", {test.better} better" if test.better else ""),
     ]
@@ -173,12 +169,12 @@ def _robust_table(results: BenchmarkResults, network: str, percent: int, arms: l
     rows = []
     for name in CORRUPTIONS:
         means = [figure(results, ArmKey(network, a, percent, name)) for a in arms]
-        cells = [_difference(False, tests.get(pairs[name, a])) for a in others]
+        cells = [_difference(tests.get(pairs[name, a])) for a in others]
         rows.append(
             [
                 name,
                 *(f"{x.mean:.4f}" if x else NOT_RUN for x in means),
-                *(NOT_RUN if d == NOT_RUN else f"{d}, {p}" for d, p in cells),
+                *(NOT_RUN if each is None else ", ".join(each) for each in cells),
             ]
         )
     return table(

@@ -19,14 +19,15 @@ from MedLLMSegLib.core.progress import ProgressLog, Report
 from MedLLMSegLib.data import split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
+from MedLLMSegLib.studies.study.command import guarded
+from MedLLMSegLib.studies.study.results import StudyResults
 from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.prepared_images import image_examples
 
 from .arms import cxr_arms
+from .classifier_study import COLLECTED, ClassifierStudy
 from .page.xray_page import summarise_cxr
-from .study import Study
-from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, StudyResults
+from .study_command import add_options, do_diagnosis
 
 NAME = "cxr"
 RATES = (3e-4, 1e-3, 3e-3)  # the paper's, and two higher ones, as these trainings are shorter
@@ -42,7 +43,7 @@ def cxr_study(
     seeds: int = 3,
     device: str = "cpu",
     progress: Report | None = None,
-) -> Study:
+) -> ClassifierStudy:
     """The study of a table of X-rays with the splits that it states.
 
     Raises `UserError` where a split is missing.
@@ -58,7 +59,7 @@ def cxr_study(
         for name, each in cases.items()
     }
     loop = ClassifierLoop(epochs=epochs, precision="bf16")
-    return Study(
+    return ClassifierStudy(
         NAME,
         cxr_arms(class_set.classes, size),
         loop,
@@ -82,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--size", type=int, default=224, help="pixels of the image (default: %(default)s)"
     )
     parser.add_argument("--epochs", type=int, default=15, help="default: %(default)s")
-    return guarded(parser, "ablation", arguments, _run)
+    return guarded(parser, f"{__package__}.ablation", arguments, _run)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -97,7 +98,7 @@ def _run(options: argparse.Namespace) -> None:
         device=options.device,
         progress=ProgressLog(),
     )
-    do_study(
+    do_diagnosis(
         study, options, lambda study: summarise_cxr(study, split_cases(class_set), options.docs)
     )
 

@@ -8,50 +8,35 @@ classifier's configuration; it prints JSON.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import peak_memory_mb
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.networks.classification.build_classifier import build_classifier
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig
+from MedLLMSegLib.studies.study.cost import in_own_process, median_seconds
 
-from .study import Study
+from .classifier_study import ClassifierStudy
 from .study_runs import parameter_counts
 
+MODULE = "MedLLMSegLib.studies.diagnosis.diagnosis_cost"
 STEPS, STEPS_OF_A_SEQUENCE = 3, 2
 
 
-def measure_study(study: Study, progress: Report | None = None) -> dict[str, dict]:
+def measure_study(study: ClassifierStudy, progress: Report | None = None) -> dict[str, dict]:
     """Every arm that is a network, one fresh process each; kept in the results under "measured"."""
     found = {}
     configs = {name: arm.config for name, arm in study.arms.items() if arm.config}
     parts = Progress.of(progress).parts(len(configs))
     for (name, config), part in zip(configs.items(), parts, strict=True):
         part(f"measuring {name}", 0.0)
-        command = [
-            sys.executable,
-            "-m",
-            "MedLLMSegLib.studies.diagnosis.diagnosis_cost",
-            json.dumps(config.to_dict()),
-            str(study.loop.batch),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise UserError(
-                f"Measuring {name} failed ({reason}); close other programs if memory ran out, and"
-                " try again."
-            )
-        found[name] = json.loads(done.stdout.strip().splitlines()[-1])
-    study.results.put(study.name, "measured", found)
+        arguments = [json.dumps(config.to_dict()), str(study.loop.batch)]
+        found[name] = in_own_process(MODULE, arguments, name)
+    study.results.put("measured", found)
     return found
 
 
@@ -71,7 +56,7 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
         torch.arange(batch) % len(config.classes),
     )
     with torch.inference_mode():
-        image_ms = 1000 * _median_seconds(lambda: network.eval()({"image": image[:1]}))
+        image_ms = 1000 * _seconds(lambda: network.eval()({"image": image[:1]}))
         tokens = network.encode({"image": image}).clone() if frozen else None
     optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad])
 
@@ -85,7 +70,7 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
     if tokens is not None:
         tokens = torch.tensor(tokens.numpy())  # a tensor of inference mode cannot be trained on
     return {
-        "step_seconds": round(_median_seconds(step), 4),
+        "step_seconds": round(_seconds(step), 4),
         "image_ms": round(image_ms, 1),
         "peak_mb": round(peak_memory_mb(), 1),
         "before_mb": round(before, 1),
@@ -94,15 +79,8 @@ def measured(config: ClassifierConfig, batch: int) -> dict:
     }
 
 
-def _median_seconds(work: Callable[[], object]) -> float:
-    """Of `STEPS` calls, after one that is not counted."""
-    work()
-    taken = []
-    for _ in range(STEPS):
-        began = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - began)
-    return float(np.median(taken))
+def _seconds(work: Callable[[], object]) -> float:
+    return median_seconds(work, STEPS).wall
 
 
 if __name__ == "__main__":

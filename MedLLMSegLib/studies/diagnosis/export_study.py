@@ -7,22 +7,22 @@ from pathlib import Path
 
 from MedLLMSegLib.diagnosis.classifier_description import ClassifierDescription
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
+from MedLLMSegLib.studies.study.runs import Run
 from MedLLMSegLib.training.classifier.export_classifier import export_classifier
 
-from .study import Study
-from .study_runs import StudyRun
+from .classifier_study import ClassifierStudy
 
 
 def export_study(
-    study: Study, arm: str, preparation: PreparationConfig, about: ClassifierDescription
+    study: ClassifierStudy, arm: str, preparation: PreparationConfig, about: ClassifierDescription
 ) -> Path | None:
     """The bundle of the seed of an arm that is the best on val, in OUTPUT/<study>/bundle; None
     where none is finished here.
     """
-    runs = study.results.runs(study.name)
+    runs = study.results.runs
     there = [
         run
-        for run in (StudyRun(arm, seed) for seed in study.seeds)
+        for run in (Run(arm, seed) for seed in study.seeds)
         if run.name in runs and study.weights(run).exists()
     ]
     if not there:

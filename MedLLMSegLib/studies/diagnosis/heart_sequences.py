@@ -35,16 +35,17 @@ from MedLLMSegLib.registry.classifier_config import (
     EncoderConfig,
     PreparationConfig,
 )
+from MedLLMSegLib.studies.study.command import guarded
+from MedLLMSegLib.studies.study.results import StudyResults
 from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples
 from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
 from .baselines import best_logistic
+from .classifier_study import COLLECTED, ClassifierStudy
 from .export_study import export_study
 from .page.study_summary import summarise
-from .study import Study
-from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, StudyResults
+from .study_command import add_options, do_diagnosis
 from .study_runs import Arm, Baseline
 
 NAME, MAIN = "acdc", "cnn-lstm"
@@ -113,11 +114,11 @@ def heart_study(
     seeds: int = 3,
     epochs: int = 40,
     device: str = "cpu",
-) -> Study:
+) -> ClassifierStudy:
     splits = {split: heart_examples(patients) for split, patients in hearts.items()}
     key = {"preparation": PREPARATION.to_dict(), "input": INPUT.to_dict()}
     loop = ClassifierLoop(epochs=epochs, batch=8, precision="bf16")
-    return Study(
+    return ClassifierStudy(
         NAME,
         _arms(hearts),
         loop,
@@ -221,11 +222,10 @@ def _on_table(tables: dict[str, Array]) -> Baseline:
     return baseline
 
 
-def summarise_hearts(study: Study) -> None:
+def summarise_hearts(study: ClassifierStudy) -> None:
     """The summary, the introduction and the bundle, from what is finished."""
     counts = ", ".join(f"{len(examples)} {split}" for split, examples in study.splits.items())
     study.results.put(
-        NAME,
         "text",
         [
             f"Short-axis cine MRI of ACDC: {counts} patients, in groups: healthy (NOR), dilated"
@@ -265,7 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_options(parser)
     parser.add_argument("--epochs", type=int, default=40, help="default: %(default)s")
-    return guarded(parser, "heart_sequences", arguments, _run)
+    return guarded(parser, f"{__package__}.heart_sequences", arguments, _run)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -277,7 +277,7 @@ def _run(options: argparse.Namespace) -> None:
         options.epochs,
         options.device,
     )
-    do_study(study, options, summarise_hearts)
+    do_diagnosis(study, options, summarise_hearts)
 
 
 if __name__ == "__main__":

@@ -33,16 +33,17 @@ from MedLLMSegLib.registry.classifier_config import (
     PreparationConfig,
 )
 from MedLLMSegLib.reporting.classification_plots import draw_froc
+from MedLLMSegLib.studies.study.command import guarded
+from MedLLMSegLib.studies.study.results import StudyResults
 from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples
 from MedLLMSegLib.training.classifier.prepared_images import step_examples
 
 from .baselines import best_logistic
+from .classifier_study import COLLECTED, ClassifierStudy
 from .export_study import export_study
-from .page.study_summary import finished_seeds, summarise
-from .study import Study
-from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, StudyResults
+from .page.study_summary import summarise
+from .study_command import add_options, do_diagnosis
 from .study_runs import Arm, answer_of
 
 NAME, MAIN, FILE = "nodules", "cnn-lstm", "luna16_patches50.npz"
@@ -110,7 +111,7 @@ def nodule_study(
     seeds: int = 3,
     epochs: int = 12,
     device: str = "cpu",
-) -> Study:
+) -> ClassifierStudy:
     encoder = EncoderConfig("cnn", image_size=PREPARATION.size)
     arms = {
         MAIN: Arm(
@@ -132,7 +133,7 @@ def nodule_study(
         ),
     }
     loop = ClassifierLoop(epochs=epochs, batch=64, warmup_epochs=1, precision="bf16")
-    return Study(
+    return ClassifierStudy(
         NAME,
         arms,
         loop,
@@ -176,13 +177,12 @@ def gradient_features(examples: Examples) -> Array:
     return np.concatenate([np.stack(gradients), small], axis=1)
 
 
-def summarise_nodules(study: Study, docs: Path) -> None:
+def summarise_nodules(study: ClassifierStudy, docs: Path) -> None:
     counts = ", ".join(
         f"{len(examples)} {split} ({int(examples.target.sum())} with a nodule)"
         for split, examples in study.splits.items()
     )
     study.results.put(
-        NAME,
         "text",
         [
             f"Patches of 50 x 50 pixels from LUNA16's CT scans: {counts}. **They are split by"
@@ -192,7 +192,7 @@ def summarise_nodules(study: Study, docs: Path) -> None:
             " candidates are told apart, not how many nodules of a scan are found."
         ],
     )
-    study.results.put(NAME, "pictures", _operating_points(study, docs))
+    study.results.put("pictures", _operating_points(study, docs))
     summarise(study, MAIN, ("hog",))
     export_study(
         study,
@@ -208,14 +208,14 @@ def summarise_nodules(study: Study, docs: Path) -> None:
     )
 
 
-def _operating_points(study: Study, docs: Path) -> list[str]:
+def _operating_points(study: ClassifierStudy, docs: Path) -> list[str]:
     """Sensitivity at stated false positives of each arm (seeds averaged), as Markdown, and the
     curve as a picture.
     """
     test, rows, curves = study.splits["test"], [], {}
     truth = test.target.numpy()
     for name in study.arms:
-        finished = finished_seeds(study, name)
+        finished = study.finished(name)
         if not finished:
             continue
         scores = [answer_of(r)[0][:, 1] for r in finished.values()]
@@ -258,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_options(parser)
     parser.add_argument("--epochs", type=int, default=12, help="default: %(default)s")
-    return guarded(parser, "nodules", arguments, _run)
+    return guarded(parser, f"{__package__}.nodules", arguments, _run)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -272,7 +272,7 @@ def _run(options: argparse.Namespace) -> None:
         options.epochs,
         options.device,
     )
-    do_study(study, options, lambda study: summarise_nodules(study, options.docs))
+    do_diagnosis(study, options, lambda study: summarise_nodules(study, options.docs))
 
 
 if __name__ == "__main__":

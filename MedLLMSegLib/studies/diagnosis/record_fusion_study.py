@@ -30,6 +30,8 @@ from MedLLMSegLib.registry.classifier_config import (
     PreparationConfig,
     RecordConfig,
 )
+from MedLLMSegLib.studies.study.command import guarded
+from MedLLMSegLib.studies.study.results import StudyResults
 from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.classifier.examples import Examples, logits_of
 from MedLLMSegLib.training.classifier.prepared_images import (
@@ -38,12 +40,11 @@ from MedLLMSegLib.training.classifier.prepared_images import (
     record_fields,
 )
 
+from .classifier_study import COLLECTED, ClassifierStudy
 from .export_study import export_study
 from .fusion_arms import MAIN, fusion_arms, with_record, without_image, without_record
-from .page.study_summary import finished_seeds, summarise
-from .study import Study
-from .study_command import add_options, do_study, guarded
-from .study_results import COLLECTED, StudyResults
+from .page.study_summary import summarise
+from .study_command import add_options, do_diagnosis
 
 SYNTHETIC, CXR = "records-synthetic", "records-cxr"
 SIZE = 32  # pixels of the synthetic images
@@ -78,13 +79,13 @@ def synthetic_examples(count: int, seed: int) -> Examples:
 
 def synthetic_study(
     output: Path, results: StudyResults, seeds: int = 3, epochs: int = 20, cases: int = 400
-) -> Study:
+) -> ClassifierStudy:
     counts = (("train", cases), ("val", cases // 2), ("test", cases))
     splits = {split: synthetic_examples(count, n) for n, (split, count) in enumerate(counts)}
     encoder = EncoderConfig("cnn", image_size=SIZE, width=32)
     record = RecordConfig(("number",), {"category": ("a", "b")})
     arms = fusion_arms(("different", "alike"), encoder, record, hidden=32)
-    return Study(
+    return ClassifierStudy(
         SYNTHETIC,
         arms,
         ClassifierLoop(epochs=epochs, augmentation=None),
@@ -105,7 +106,7 @@ def cxr_record_study(
     epochs: int = 20,
     size: int = 224,
     device: str = "cpu",
-) -> Study:
+) -> ClassifierStudy:
     cases_of = split_cases(class_set)
     preparation, record = PreparationConfig(size=size), plan_record(cases_of["train"], COLUMNS)
     splits = {
@@ -115,7 +116,7 @@ def cxr_record_study(
     arms = fusion_arms(
         class_set.classes, EncoderConfig("efficientnet-lite0", image_size=size, frozen=True), record
     )
-    return Study(
+    return ClassifierStudy(
         CXR,
         arms,
         ClassifierLoop(epochs=epochs),
@@ -129,7 +130,7 @@ def cxr_record_study(
     )
 
 
-def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
+def auc_with_missing(study: ClassifierStudy, arm: str = MAIN) -> dict[str, list[float]]:
     """What is missing in every test case -> the AUC of each finished seed with weights."""
     missing: dict[str, Callable[[Examples], Examples]] = {
         "nothing": lambda examples: examples,
@@ -138,11 +139,7 @@ def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
         "both": lambda examples: without_image(without_record(examples)),
     }
     found: dict[str, list[float]] = {what: [] for what in missing}
-    runs = [
-        run
-        for run in study.planned()
-        if run.arm == arm and run.lr is None and run.seed in finished_seeds(study, arm)
-    ]
+    runs = [run for run in study.study.runs if run.arm == arm and run.seed in study.finished(arm)]
     for run in [run for run in runs if study.weights(run).exists()]:
         network = study.trained(run)
         for what, change in missing.items():
@@ -156,16 +153,15 @@ def auc_with_missing(study: Study, arm: str = MAIN) -> dict[str, list[float]]:
     return {what: values for what, values in found.items() if values}
 
 
-def summarise_records(study: Study, text: Sequence[str]) -> None:
+def summarise_records(study: ClassifierStudy, text: Sequence[str]) -> None:
     """The summary, the introduction and the AUC with parts missing, from what is finished."""
-    study.results.put(study.name, "text", list(text))
+    study.results.put("text", list(text))
     if found := auc_with_missing(study):
         rows = "\n".join(
             f"| {what} | {np.mean(v):.3f} | {', '.join(f'{each:.3f}' for each in v)} |"
             for what, v in found.items()
         )
         study.results.put(
-            study.name,
             "pictures",
             [
                 "`fusion` tested with parts missing in every case (trained with modality dropout):",
@@ -182,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_options(parser, data_needed=False)
     parser.add_argument("--epochs", type=int, default=20, help="default: %(default)s")
-    return guarded(parser, "record_fusion_study", arguments, _run)
+    return guarded(parser, f"{__package__}.record_fusion_study", arguments, _run)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -190,7 +186,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.data is None:
         study = synthetic_study(options.output, results, options.seeds, options.epochs)
         count = {split: len(examples) for split, examples in study.splits.items()}
-        return do_study(
+        return do_diagnosis(
             study,
             options,
             lambda study: summarise_records(
@@ -211,10 +207,10 @@ def _run(options: argparse.Namespace) -> None:
         options.epochs,
         device=options.device,
     )
-    do_study(study, options, summarise_cxr_record)
+    do_diagnosis(study, options, summarise_cxr_record)
 
 
-def summarise_cxr_record(study: Study) -> None:
+def summarise_cxr_record(study: ClassifierStudy) -> None:
     """The summary and the bundle, from what is finished."""
     summarise_records(
         study,

@@ -1,4 +1,4 @@
-"""The arms of a diagnosis study, its runs, and the answers that a run keeps."""
+"""The arms of a diagnosis study, and the answers that a run keeps."""
 
 from __future__ import annotations
 
@@ -47,24 +47,6 @@ class Arm:
         if self.config is None:
             raise ValueError(f'the arm "{self.title}" is a plain baseline, not a network')
         return self.config
-
-
-@dataclass(frozen=True)
-class StudyRun:
-    """One training and its test.
-
-    lr: of a tuning run, whose learning rate is chosen on val and which is never tested; None for a
-    run that counts.
-    """
-
-    arm: str
-    seed: int
-    lr: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The key of its result, and its folder."""
-        return f"{self.arm}-{self.seed}" if self.lr is None else f"tune-{self.arm}-lr{self.lr:g}"
 
 
 def calibrated_answers(val_truth: Array, val_logits: Array, test_logits: Array) -> Json:

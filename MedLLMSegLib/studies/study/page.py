@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from MedLLMSegLib.reporting.markdown import signed, table
+from MedLLMSegLib.metrics.group_statistics import excluded_margin
+from MedLLMSegLib.reporting.markdown import margin, signed, table
 
 NOT_RUN = "not run"
 
@@ -60,8 +61,8 @@ def _cells(form: TableForm, row: ArmRow) -> list[str]:
     return [row.name, row.score, seeds, *row.further, *compared]
 
 
-def difference_text(value: float, low: float | None, high: float | None, digits: int) -> str:
-    """A difference with its interval; None where there is none."""
-    if low is None or high is None:
-        return f"{signed(value, digits)} (no interval)"
-    return f"{signed(value, digits)} ({signed(low, digits)} to {signed(high, digits)})"
+def difference_text(value: float, low: float, high: float, digits: int) -> str:
+    """A difference with its interval, and the smallest margin that the interval excludes."""
+    interval = f"{signed(low, digits)} to {signed(high, digits)}"
+    beyond = margin(excluded_margin(low, high), digits)
+    return f"{signed(value, digits)} ({interval}; {beyond})"

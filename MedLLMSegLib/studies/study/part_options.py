@@ -27,7 +27,7 @@ def command_of(module: str, arguments: Sequence[str]) -> str:
     """The command that makes a study again: the arguments given, without those that say which part
     of the work to do.
     """
-    part = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    part = argparse.ArgumentParser(add_help=False)
     add_part_options(part)
     part.add_argument("--measure", action="store_true")
     return shlex.join(["python", "-m", module, *part.parse_known_args(arguments)[1]])

@@ -8,13 +8,15 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.metrics.group_statistics import excluded_margin
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
 from MedLLMSegLib.metrics.sign_flips import DRAWS
-from MedLLMSegLib.reporting.markdown import margin, p_value, signed, table
-from MedLLMSegLib.studies.diagnosis.study_results import StudyResults
+from MedLLMSegLib.reporting.markdown import margin, p_value, signed
+from MedLLMSegLib.studies.study.page import NOT_RUN, ArmRow, TableForm, arms_table
+from MedLLMSegLib.studies.study.results import StudyResults
 
 from .study_summary import verdict
-from .study_tables import NOT_RUN, cost_section, estimate_text, subgroup_sections
+from .study_tables import cost_section, estimate_text, subgroup_sections
 
 DIGITS = 3  # of an AUC
+RATES_SHOWN = ("sensitivity", "specificity", "accuracy")
 SECTIONS = (
     ("cxr", "Chest X-rays: pneumonia against no finding"),
     ("acdc", "Slice sequences: five groups of hearts (CNN-LSTM)"),
@@ -41,12 +43,12 @@ def page(results: StudyResults) -> str:
         ),
     ]
     for study, title in SECTIONS:
-        parts += [f"## {title}", *_section(results, study)]
+        parts += [f"## {title}", *_section(results.of(study))]
     return "\n\n".join([*parts, *_reading_section()]) + "\n"
 
 
 def _answer(results: StudyResults) -> list[str]:
-    summary = results.get("cxr", "summary")
+    summary = results.of("cxr").get("summary")
     found = verdict(summary) if summary else NOT_RUN
     if found == NOT_RUN:
         waiting = (
@@ -95,69 +97,60 @@ def _missing(summary: dict) -> str:
     return f"trainings of {', '.join(waits)} are {NOT_RUN}"
 
 
-def _section(results: StudyResults, study: str) -> list[str]:
-    summary = results.get(study, "summary")
+def _section(results: StudyResults) -> list[str]:
+    summary = results.get("summary")
     if not summary:
         return [f"{NOT_RUN.capitalize()}."]
-    lines = [*(results.get(study, "text") or []), _arms_table(summary), _reading(summary)]
+    lines = [*(results.get("text") or []), _arms_table(summary), _reading(summary)]
     lines += (
         _shown(summary)
         + _notes(summary)
         + subgroup_sections(summary)
-        + cost_section(summary, results.get(study, "measured") or {})
+        + cost_section(summary, results.get("measured") or {})
     )
-    lines += results.get(study, "pictures") or []
-    if command := results.get(study, "command"):
+    lines += results.get("pictures") or []
+    if command := results.get("command"):
         lines.append(f"Made by\n\n    {command}")
     return lines
 
 
 def _arms_table(summary: dict) -> str:
-    head = [
-        "arm",
+    form = TableForm(
         "AUC (95 % over patients)",
         "each seed's AUC",
-        "sensitivity",
-        "specificity",
-        "accuracy",
-        "calibration error",
+        DIGITS,
+        (*RATES_SHOWN, "calibration error"),
         f"{summary['main']} minus this arm, AUC (95 %; ± excluded)",
-        "p (Holm)",
-    ]
-    rows = []
-    for name, title in summary["titles"].items():
-        found = summary["arms"].get(name)
-        if found is None:
-            rows.append([f"`{name}` {title}", *[NOT_RUN] * (len(head) - 1)])
-            continue
-        figures = found["figures"]
-        seeds = ", ".join(f"{v:.3f}" for v in found["seed_auc"])
-        seeds += f" ({found['missing']} {NOT_RUN})" if found["missing"] else ""
-        rows.append(
-            [
-                f"`{name}` {title}",
-                estimate_text(figures["auc"]),
-                seeds,
-                *(estimate_text(figures[k]) for k in ("sensitivity", "specificity", "accuracy")),
-                f"{found['ece']:.3f}",
-                *_against(summary, name),
-            ]
-        )
-    return table(head, rows)
+    )
+    return arms_table(form, [_arm_row(summary, name) for name in summary["titles"]])
 
 
-def _against(summary: dict, name: str) -> list[str]:
-    test = summary["against"].get(name)
+def _arm_row(summary: dict, name: str) -> ArmRow:
+    title, found = f"`{name}` {summary['titles'][name]}", summary["arms"].get(name)
+    if found is None:
+        return ArmRow(title, "", against=None)
+    figures = found["figures"]
+    return ArmRow(
+        title,
+        estimate_text(figures["auc"]),
+        found["seed_auc"],
+        found["missing"],
+        [*(estimate_text(figures[k]) for k in RATES_SHOWN), f"{found['ece']:.3f}"],
+        _against(summary, name),
+    )
+
+
+def _against(summary: dict, name: str) -> list[str] | None:
+    """The main arm minus another; None where that is not run."""
     if name == summary["main"]:
         return ["", ""]
-    return (
-        [NOT_RUN] * 2
-        if test is None
-        else [
-            f"{signed(test['value'], DIGITS)} ({_span(test)})",
-            p_value(test["p_holm"], error=test.get("p_holm_error")),
-        ]
-    )
+    test = summary["against"].get(name)
+    if test is None:
+        return None
+    return [
+        f"{signed(test['value'], DIGITS)} ({_span(test)})",
+        p_value(test["p_holm"], error=test.get("p_holm_error")),
+    ]
 
 
 def _reading(summary: dict) -> str:

@@ -14,12 +14,12 @@ from MedLLMSegLib.metrics.classification_intervals import classification_figures
 from MedLLMSegLib.metrics.multiple_tests import holm
 from MedLLMSegLib.metrics.paired_tests import SIGNIFICANT
 from MedLLMSegLib.metrics.subgroups import subgroup_table
-from MedLLMSegLib.studies.diagnosis.study import Study
-from MedLLMSegLib.studies.diagnosis.study_runs import StudyRun, answer_of
+from MedLLMSegLib.studies.diagnosis.classifier_study import ClassifierStudy
+from MedLLMSegLib.studies.diagnosis.study_runs import answer_of
 
 
 def summarise(
-    study: Study,
+    study: ClassifierStudy,
     main: str,
     controls: Sequence[str],
     columns: Mapping[str, Sequence[str]] | None = None,
@@ -34,7 +34,7 @@ def summarise(
     """
     test, arms = study.splits["test"], {}
     for name in study.arms:
-        finished = finished_seeds(study, name)
+        finished = study.finished(name)
         if finished:
             arms[name] = _arm(study, name, finished)
             if name in detailed and columns:
@@ -52,24 +52,24 @@ def summarise(
         "arms": arms,
         "against": _against(study, main, controls),
     }
-    study.results.put(study.name, "summary", summary)
+    study.results.put("summary", summary)
     return summary
 
 
-def _notes(study: Study) -> dict[str, str]:
+def _notes(study: ClassifierStudy) -> dict[str, str]:
     """What to know of an arm: its own note, a learning rate that was not chosen for it, and seeds
     without a temperature.
     """
     notes = {name: arm.note for name, arm in study.arms.items() if arm.note}
     for name, arm in study.arms.items():
-        runs = finished_seeds(study, name)
+        runs = study.finished(name)
         if unfitted := [seed for seed, run in runs.items() if not _has_temperature(run)]:
             said = (
                 "no temperature could be fitted, as its search ended at a bound, so that the"
                 f" calibration error says little (seed {', '.join(map(str, unfitted))})"
             )
             notes[name] = "; ".join(filter(None, [notes.get(name, ""), said]))
-        if arm.config is None or arm.like or not runs or study.rate_chosen(name):
+        if arm.config is None or arm.like or not runs or study.study.rate_chosen(name):
             continue
         rates = sorted({run["lr"] for run in runs.values()})
         said = f"at the learning rate {', '.join(f'{lr:g}' for lr in rates)}, none was tuned for it"
@@ -80,12 +80,6 @@ def _notes(study: Study) -> dict[str, str]:
 def _has_temperature(run: Json) -> bool:
     """Older results hold the bound itself."""
     return run["temperature"] is not None and not at_bound(run["temperature"])
-
-
-def finished_seeds(study: Study, arm: str) -> dict[int, dict]:
-    """Seed -> result of an arm's finished runs."""
-    runs = study.results.runs(study.name)
-    return {seed: runs[name] for seed in study.seeds if (name := StudyRun(arm, seed).name) in runs}
 
 
 def verdict(summary: dict) -> str:
@@ -105,7 +99,7 @@ def verdict(summary: dict) -> str:
     return "helps" if all(better) else "not shown"
 
 
-def _arm(study: Study, name: str, finished: dict[int, dict]) -> dict:
+def _arm(study: ClassifierStudy, name: str, finished: dict[int, dict]) -> dict:
     test, planned = study.splits["test"], len(study.seeds) if study.arms[name].config else 1
     truth, answers = test.target.numpy(), [answer_of(r) for r in finished.values()]
     found = {
@@ -131,16 +125,16 @@ def _mean(finished: dict[int, dict], key: str) -> float | None:
     return round(float(np.mean(values)), 5) if values else None
 
 
-def _against(study: Study, main: str, controls: Sequence[str]) -> dict[str, dict]:
+def _against(study: ClassifierStudy, main: str, controls: Sequence[str]) -> dict[str, dict]:
     """The main arm minus every other, on the seeds that both have; a plain baseline stands for
     every seed.
     """
-    own = finished_seeds(study, main)
+    own = study.finished(main)
     found: dict[str, Json] = {}
     test = study.splits["test"]
     truth = test.target.numpy()
     for name, arm in study.arms.items():
-        other = finished_seeds(study, name)
+        other = study.finished(name)
         if arm.config is None and other:
             other = dict.fromkeys(own, next(iter(other.values())))
         seeds = sorted(set(own) & set(other))

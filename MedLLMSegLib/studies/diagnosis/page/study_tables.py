@@ -5,8 +5,7 @@ from __future__ import annotations
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.classification_intervals import Estimate
 from MedLLMSegLib.reporting.markdown import table
-
-NOT_RUN = "not run"
+from MedLLMSegLib.studies.study.page import NOT_RUN
 
 
 def subgroup_sections(summary: Json) -> list[str]:

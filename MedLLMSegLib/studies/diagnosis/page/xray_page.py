@@ -18,9 +18,9 @@ from MedLLMSegLib.metrics.subgroups import measure_shortcut
 from MedLLMSegLib.registry.classifier_config import PreparationConfig
 from MedLLMSegLib.reporting.classification_plots import draw_map
 from MedLLMSegLib.studies.diagnosis.arms import CONTROLS, MAIN
+from MedLLMSegLib.studies.diagnosis.classifier_study import ClassifierStudy
 from MedLLMSegLib.studies.diagnosis.export_study import export_study
-from MedLLMSegLib.studies.diagnosis.study import Study
-from MedLLMSegLib.studies.diagnosis.study_runs import StudyRun
+from MedLLMSegLib.studies.study.runs import Run
 from MedLLMSegLib.training.classifier.examples import features_of
 
 from .study_summary import summarise
@@ -58,14 +58,16 @@ ABOUT = ClassifierDescription(
 )
 
 
-def summarise_cxr(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: Path) -> dict:
+def summarise_cxr(
+    study: ClassifierStudy, cases: Mapping[str, Sequence[ImageCase]], docs: Path
+) -> dict:
     """The study's summary with subgroups, its introduction and feature maps, and the bundle,
     from what is finished.
     """
-    study.results.put(study.name, "text", _introduction(study, cases))
+    study.results.put("text", _introduction(study, cases))
     lines = _feature_maps(study, cases, Path(docs))
     if lines:  # else the maps of an earlier call stay
-        study.results.put(study.name, "pictures", lines)
+        study.results.put("pictures", lines)
     typical = typical_image(study.splits["train"].fields["image"].float().numpy())
     export_study(
         study,
@@ -76,7 +78,9 @@ def summarise_cxr(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
     return summarise(study, MAIN, CONTROLS, subgroup_columns(cases["test"]), DETAILED)
 
 
-def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: Path) -> list[str]:
+def _feature_maps(
+    study: ClassifierStudy, cases: Mapping[str, Sequence[ImageCase]], docs: Path
+) -> list[str]:
     """A t-SNE map of each of `MAPPED` that has weights here (first seed), and a table of what
     can be told from its features.
     """
@@ -88,8 +92,8 @@ def _feature_maps(study: Study, cases: Mapping[str, Sequence[ImageCase]], docs: 
         "view": [c.columns.get("view", "") for c in shown],
     }
     for arm in MAPPED:
-        run = StudyRun(arm, study.seeds[0])
-        if run.name not in study.results.runs(study.name) or not study.weights(run).exists():
+        run = Run(arm, study.seeds[0])
+        if run.name not in study.results.runs or not study.weights(run).exists():
             continue
         network, seen = study.trained(run), study.seen(arm)
         features = np.concatenate(
@@ -126,7 +130,7 @@ def _auc(prediction: ColumnPrediction | None) -> str:
     return "-" if prediction is None else str(prediction.auc)
 
 
-def _introduction(study: Study, cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:
+def _introduction(study: ClassifierStudy, cases: Mapping[str, Sequence[ImageCase]]) -> list[str]:
     counts = ", ".join(f"{len(each)} {name}" for name, each in cases.items())
     patients = ", ".join(f"{len({c.group for c in each})} {name}" for name, each in cases.items())
     loop = study.settings["loop"]
