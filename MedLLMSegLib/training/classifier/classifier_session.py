@@ -70,10 +70,10 @@ def train_classifier(
         **_tokens(TokenStore(output / "tokens"), network, train, val, loop, torch_device, reading),
     )
     if begun is None and request.epochs is None:
-        seconds = make_recipe(loop).seconds_per_epoch(network)
+        seconds = make_recipe(loop=loop).seconds_per_epoch(network)
         loop = replace(loop, epochs=epochs_for(request.minutes or MINUTES, seconds))
     about = _about(request, config, preparation, cases)
-    trained = train_by(make_recipe(loop), network, output, about, report)
+    trained = train_by(make_recipe(loop=loop), network, output, about, report)
     _draw(output, request.name or output.name)
     say(f"best epoch {trained.best_epoch} of {trained.epochs}, AUC {trained.best_auc:.3f} on val")
     named = replace(request, name=request.name or output.name)

@@ -237,12 +237,13 @@ class Feed(Dataset[dict[str, Any]]):
         epoch, number = divmod(step, self.steps)
         rng = np.random.default_rng((self.seed, epoch))
         order = torch.from_numpy(rng.permutation(len(self.examples)))
-        part = slice(number * self.size, (number + 1) * self.size)
-        chosen = order[part]
+        chosen = order[number * self.size : (number + 1) * self.size]
         if self.tokens is not None:
-            views = torch.from_numpy(rng.integers(len(self.tokens), size=len(order)))[part]
+            views = torch.from_numpy(
+                rng.integers(len(self.tokens), size=len(order))
+            )  # of each case
             batch = self.examples.batch(chosen, self.device, ("image",))
-            batch["tokens"] = self.tokens[views, chosen].float().to(self.device)
+            batch["tokens"] = self.tokens[views[chosen], chosen].float().to(self.device)
         else:
             batch = self.examples.batch(chosen, self.device)
             if self.augmentation is not None:
