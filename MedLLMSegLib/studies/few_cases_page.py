@@ -20,7 +20,13 @@ from .study.page import NOT_RUN, difference_text
 
 BEGIN = "<!-- few-cases: filled by python -m MedLLMSegLib.studies.few_cases -->"
 END = "<!-- few-cases: end -->"
-HEAD = ("training cases", "from nothing", "fine-tuned", "gain (95 % over patients)", "p (Holm)")
+HEAD = (
+    "training cases",
+    "from nothing",
+    "fine-tuned",
+    "gain (95 % over patients; ± excluded)",
+    "p (Holm)",
+)
 
 
 def gains(plan: FewCasesPlan, results: Mapping[str, Json]) -> dict[int, Comparison]:

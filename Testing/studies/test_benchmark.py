@@ -19,6 +19,7 @@ from MedLLMSegLib.evaluation.scores import read_table
 from MedLLMSegLib.networks.controls import count_parameters
 from MedLLMSegLib.registry.network_config import OURS, PAPER
 from MedLLMSegLib.studies.benchmark import benchmark_runner as runner
+from MedLLMSegLib.studies.benchmark.benchmark_page import page
 from MedLLMSegLib.studies.benchmark.benchmark_plan import (
     LEARNING_RATES,
     BenchmarkSettings,
@@ -34,6 +35,7 @@ from MedLLMSegLib.studies.benchmark.benchmark_runner import (
     build_network_of,
     training_cases,
 )
+from MedLLMSegLib.studies.benchmark.blind import GRID, blind_answer, label_prior
 from MedLLMSegLib.studies.benchmark.corruptions import CORRUPTIONS, corrupted
 
 TINY = replace(OURS, stem_channels=(4, 8, 8), width=24, heads=2, depth=1)
@@ -369,3 +371,19 @@ def test_the_table_of_parameters_counts_the_frozen_block_apart(data, tmp_path):
     }
     assert counts["F"]["frozen"] == 3_540_096
     assert counts["A"]["frozen"] == 0
+
+
+def test_the_blind_control_lays_the_mean_of_the_training_labels_over_each_crop(data, tmp_path):
+    bench = bench_of(data, tmp_path)
+    assert run_benchmark(bench, "atlas-*") == ["atlas-P-100-0"]
+    tests = bench.results.runs["atlas-P-100-0"]["test"]
+    assert set(tests) == {"clean"}
+    dice = np.array([case["dice"] for case in tests["clean"].values()])
+    assert 0.5 < dice.mean() < 0.95  # all ellipsoids lie near the middle
+    prior = label_prior([bench.prepared[c.id] for c in bench.splits["train"]], 3)
+    assert torch.allclose(prior.sum(0), torch.ones(GRID), atol=1e-5)
+    answer = blind_answer(prior)
+    image = np.random.default_rng(0).normal(size=(10, 12, 9))
+    assert answer(image).shape == (3, 10, 12, 9)
+    assert np.array_equal(answer(image), answer(0 * image))
+    assert "sees no image" in page(bench.results, "x")

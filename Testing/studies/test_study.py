@@ -4,6 +4,7 @@ results of other settings. Its work here is arithmetic in place of trainings.
 
 import argparse
 import json
+import math
 
 import pytest
 
@@ -227,4 +228,5 @@ def test_the_table_of_arms_says_what_is_not_run():
         "| part | 0.800 | 0.700, 0.900 (1 not run) | 1.4 | +0.050 | 0.010 |",
         "| blind | not run | not run | not run | not run | not run |",
     ]
-    assert difference_text(0.0012, -0.0004, 0.002, 3) == "+0.001 (+0.000 to +0.002)"
+    assert difference_text(0.0012, -0.0004, 0.002, 3) == "+0.001 (+0.000 to +0.002; ±0.002)"
+    assert difference_text(0.1, math.nan, math.nan, 1) == "+0.1 (no interval)"

@@ -10,7 +10,7 @@ from MedLLMSegLib.reporting.markdown import margin, p_value, signed
 from MedLLMSegLib.studies.study.page import NOT_RUN
 
 from .benchmark_method import method_section
-from .benchmark_plan import run_of
+from .benchmark_plan import BLIND, run_of
 from .benchmark_results import BenchmarkResults
 from .benchmark_tables import (
     DIGITS,
@@ -63,6 +63,7 @@ def page(results: BenchmarkResults, command: str) -> str:
         *_answer_lines(results),
         "![Dice of the arms, and how far F is from each](images/benchmark.png)",
         *network_section(results, "Our network, all training cases", OURS, 100),
+        *_blind_line(results),
         *network_section(results, "Our network, a tenth of the training cases", OURS, 10),
         *network_section(results, "The paper's plain network, all training cases", PAPER, 100),
         *ablations(results),
@@ -73,6 +74,19 @@ def page(results: BenchmarkResults, command: str) -> str:
         *method_section(results, command),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _blind_line(results: BenchmarkResults) -> list[str]:
+    """What can be had without an image, where it was measured."""
+    network, arm = BLIND.split("-")
+    found = figure(results, ArmKey(network, arm, 100))
+    if found is None:
+        return []
+    return [
+        "The control that sees no image, the mean of the training labels laid over each test crop,"
+        f" has a mean Dice of {found.mean:.4f} ({interval(found)}; `medllmseg benchmark --only"
+        f' "{BLIND}"`). It is in none of the tests.'
+    ]
 
 
 def _answer_lines(results: BenchmarkResults) -> list[str]:

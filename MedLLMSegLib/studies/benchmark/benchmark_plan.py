@@ -37,6 +37,7 @@ SIZES = {
         ("small", (12, 32, 64), 96, 4),
     )
 }
+BLIND = "atlas-P"  # the control that sees no image, run by its name: nothing is trained
 LEARNING_RATES = (5e-4, 1e-3, 2e-3)  # what --tune tries for every arm alike
 ROBUST_ARMS = ("A", "C", "D", "F")  # of both networks; tested on corrupted images too
 
@@ -192,20 +193,25 @@ def planned(settings: BenchmarkSettings) -> list[Run]:
 
 
 def extra_runs(settings: BenchmarkSettings) -> list[Run]:
-    """Runs beyond stage 1 (arms B, E, G and H), which only their own name asks for."""
+    """Runs beyond stage 1 (arms B, E, G and H, and `BLIND`), which only their own name asks for."""
     arms = ("B", "E", "G", "H-head", "H-middle", "H-tail", "H-layer0", "H-layer12")
+    blind = Run(BLIND, settings.seeds[0], str(settings.percents[0]))
     return [
-        run_of("ours", arm, percent, seed)
-        for percent in settings.percents
-        for seed in settings.seeds
-        for arm in arms
+        blind,
+        *(
+            run_of("ours", arm, percent, seed)
+            for percent in settings.percents
+            for seed in settings.seeds
+            for arm in arms
+        ),
     ]
 
 
 def tuning_of(settings: Json) -> Tuning:
     """How an arm comes to its learning rate. settings: of `BenchmarkSettings.to_dict`."""
     rates = LEARNING_RATES if settings["tune"] else (settings["train"]["lr"],)
-    return Tuning(rates, "val_dice", settings["seeds"][0], str(settings["percents"][0]))
+    seed, percent = settings["seeds"][0], str(settings["percents"][0])
+    return Tuning(rates, "val_dice", seed, percent, plain=(BLIND,))
 
 
 def complete_settings(stored: Json) -> Json:

@@ -34,6 +34,7 @@ from MedLLMSegLib.training.segmenter.case_recipe import case_trainer
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 
 from .benchmark_plan import (
+    BLIND,
     ROBUST_ARMS,
     BenchmarkSettings,
     complete_settings,
@@ -43,6 +44,7 @@ from .benchmark_plan import (
     tuning_of,
 )
 from .benchmark_results import BenchmarkResults
+from .blind import Answer, blind_answer, label_prior
 from .corruptions import CORRUPTIONS, corrupted
 
 METRICS = ("dice", "hd95_mm")
@@ -94,11 +96,13 @@ def benchmark_study(bench: Benchmark) -> Study:
 def train_and_test(bench: Benchmark, task: Task) -> Json:
     """Train an arm, and test it unless it tunes."""
     run, folder = task.run, task.folder
-    network_name, arm = network_and_arm(run)
+    if run.arm == BLIND:
+        return measure_blind(bench, task)
+    arm = network_and_arm(run)[1]
     config = replace(bench.settings.train, seed=run.seed, lr=task.known_lr)
     network = build_network_of(bench.settings, run)
     cases = training_cases(bench.splits["train"], int(run.data), run.seed)
-    facts = {"network": network_name, "arm": arm, "percent": int(run.data), "seed": run.seed}
+    facts = facts_of(run)
     about = {"settings": bench.settings.to_dict(), "run": {**facts, "lr": task.lr}}
     trainer = case_trainer(
         network,
@@ -123,10 +127,34 @@ def train_and_test(bench: Benchmark, task: Task) -> Json:
     }
     if run.lr is None:  # a rate is chosen on val, so the tuning never looks at the test cases
         fill_best(network, folder)
+        answer = network_answer(network.eval(), bench.fabric.device)
         tested = task.progress.part(0.9, 1.0)
-        result["test"] = measure_on_test(bench, network.eval(), arm in ROBUST_ARMS, tested)
+        result["test"] = measure_on_test(bench, answer, arm in ROBUST_ARMS, tested)
         write_text(bench.output / run.name / TABLE, table_of(bench, result["test"]["clean"]))
     return result
+
+
+def facts_of(run: Run) -> Json:
+    """A run as results tell it."""
+    network, arm = network_and_arm(run)
+    return {"network": network, "arm": arm, "percent": int(run.data), "seed": run.seed}
+
+
+def measure_blind(bench: Benchmark, task: Task) -> Json:
+    """The control that sees no image; nothing is trained."""
+    cases = [bench.prepared[c.id] for c in bench.splits["train"]]
+    answer = blind_answer(label_prior(cases, bench.settings.structures + 1))
+    return {
+        "run": {**facts_of(task.run), "lr": None},
+        "lr": None,
+        "trained_on": {"cases": len(cases)},
+        "test": measure_on_test(bench, answer, False, task.progress),
+    }
+
+
+def network_answer(network: nn.Module, device: torch.device) -> Answer:
+    """How a trained network answers a prepared image."""
+    return lambda image: softmax(predict(network, image, device))
 
 
 def table_of(bench: Benchmark, measured: dict[str, dict]) -> str:
@@ -172,7 +200,7 @@ def training_cases(cases: tuple[Case, ...], percent: int, seed: int) -> list[Cas
     return [case for case in cases if case.group in kept]
 
 
-def measure_on_test(bench: Benchmark, network: nn.Module, robust: bool, progress: Progress) -> dict:
+def measure_on_test(bench: Benchmark, answer: Answer, robust: bool, progress: Progress) -> dict:
     """{"clean" or a corruption: {case id: {metric: [of each structure]}}} on the test cases at
     their own resolution. robust: on corrupted images too.
     """
@@ -184,21 +212,19 @@ def measure_on_test(bench: Benchmark, network: nn.Module, robust: bool, progress
         for name in conditions:
             progress(f"testing {case.id}, {name}", n / len(bench.splits["test"]))
             seen = volume if name == "clean" else corrupted(volume, name, case.id)
-            labels = label_scan(network, seen, bench.settings, bench.fabric.device)
+            labels = label_scan(answer, seen, bench.settings)
             scores[name][case.id] = score(
                 labels, truth, volume.ijk_to_ras, bench.settings.structures
             )
     return scores
 
 
-def label_scan(
-    network: nn.Module, volume: Volume, settings: BenchmarkSettings, device
-) -> np.ndarray:
+def label_scan(answer: Answer, volume: Volume, settings: BenchmarkSettings) -> np.ndarray:
     """Labels (k, j, i) on the scan's own grid: the likeliest class of each voxel, with nothing
     cleaned up.
     """
     array, way_back = prepare_whole(volume, Preparation(settings.spacing_mm, settings.axes))
-    values, box = restore(softmax(predict(network, array, device)), way_back)
+    values, box = restore(answer(array), way_back)
     labels = np.zeros(volume.array.shape, np.uint8)
     labels[box] = values.argmax(0)
     return labels

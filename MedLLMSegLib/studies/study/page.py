@@ -4,6 +4,7 @@ compared with; "not run" stands for what is not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -63,6 +64,8 @@ def _cells(form: TableForm, row: ArmRow) -> list[str]:
 
 def difference_text(value: float, low: float, high: float, digits: int) -> str:
     """A difference with its interval, and the smallest margin that the interval excludes."""
+    if not (math.isfinite(low) and math.isfinite(high)):  # of a single group
+        return f"{signed(value, digits)} (no interval)"
     interval = f"{signed(low, digits)} to {signed(high, digits)}"
     beyond = margin(excluded_margin(low, high), digits)
     return f"{signed(value, digits)} ({interval}; {beyond})"
