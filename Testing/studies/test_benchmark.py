@@ -348,7 +348,7 @@ def test_corruptions_repeat_by_case_and_change_the_image(data, name):
 def test_tuning_chooses_on_val_alone_and_every_arm_tries_the_same(data, tmp_path):
     bench = bench_of(data, tmp_path, tune=True)
     with pytest.raises(UserError, match="tune-ours-A"):
-        run_benchmark(bench, "ours-A-100-0")
+        benchmark_study(bench).rate(run_of("ours", "A", 100, 0))
     names = run_benchmark(bench, "tune-ours-A-*")
     assert names == [f"tune-ours-A-lr{lr:g}" for lr in LEARNING_RATES]
     assert all("test" not in bench.results.runs[n] for n in names)
