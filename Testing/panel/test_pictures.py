@@ -31,7 +31,9 @@ def panel(module, logic, make_panel, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "MedLLMSegLogic", lambda: real)
     monkeypatch.setattr(slicer, "app", None)  # the worker runs in this Python, not in Slicer's
     os.makedirs(FOLDER, exist_ok=True)
-    return make_panel()
+    panel = make_panel()
+    panel.parameters.model = "brain-mr"  # as at the first start; other tests have another default
+    return panel
 
 
 @pytest.fixture
@@ -53,7 +55,6 @@ def test_pictures_before_a_run(panel, load, picture):
 
     picture(panel, "docs-start")
     load()
-    panel.parameters.model = "brain-mr"
     picture(panel, "docs-ready")
     panel.ui.partsCheckBox.checked = True  # by hippocampus-t1, whose licence is asked for
     press(panel.ui.segmentButton)
@@ -66,7 +67,6 @@ def test_pictures_of_a_real_run(panel, load, application, picture):
     from Testing.panel.steps import press, process
 
     load()
-    panel.parameters.model = "brain-mr"
     press(panel.ui.segmentButton)
     process(
         application,

@@ -123,6 +123,20 @@ def test_without_an_expected_dice_there_is_no_column_for_it(brain_panel, logic):
     assert panel.ui.resultTree.isColumnHidden(2)
 
 
+def test_without_an_intracranial_volume_there_is_no_column_for_it(brain_panel, logic):
+    from dataclasses import replace
+
+    (panel, node), first = brain_panel, logic.job
+    assert not panel.ui.resultTree.isColumnHidden(3)
+    rows = tuple(replace(row, percent_intracranial=None) for row in first.volumetry.rows)
+    job = start(panel, logic)
+    off = IntracranialVolume(None, "the skull is off")
+    found = replace(first.volumetry, rows=rows, intracranial=off)
+    job.end("done", segmentationNode=node, rows=first.rows, volumetry=found)
+    assert panel.ui.resultTree.isColumnHidden(3)
+    assert "the skull is off" in panel.ui.statusLabel.text
+
+
 def test_a_plain_result_afterwards_brings_the_table_back(brain_panel, logic, drawn):
     panel, _ = brain_panel
     job = start(panel, logic)

@@ -23,7 +23,7 @@ NAME_HEIGHTS = 11  # least width of the column of names, in heights of the font
 # structure, mL, expected Dice, percent, asymmetry; the confidence is in the tooltip. What counts
 # most comes first, as the last ones have to be scrolled to in a narrow dock.
 COLUMNS = 5
-DICE = 2
+DICE, PERCENT = 2, 3
 
 
 class StructureTree:
@@ -49,7 +49,8 @@ class StructureTree:
         self.tree.clear()
         self.items, self.members = {}, {}
         rows = [row for group in groups for row in group.rows]
-        self.tree.setColumnHidden(DICE, all(row.texts.expected_dice == NOTHING for row in rows))
+        for column in (DICE, PERCENT):  # a sentence says why there is no intracranial volume
+            self.tree.setColumnHidden(column, all(row.texts[column] == NOTHING for row in rows))
         for group in groups:
             name, keys = f"group:{group.name}", tuple(row.key for row in group.rows)
             branch = self._item(self.tree, name, group.texts.name, group.texts)
