@@ -1,6 +1,6 @@
 """Labelled cases for training and evaluation: their files, their patients, and their splits."""
 
-from .case import Case, CaseSet, group_of
+from .case import Case, CaseSet, assumed_alone, group_of
 from .decathlon import choose_cases, file_of, listed_ids, split_ids, stated_labels
 from .label_checks import read_label_map, read_labels
 from .sources import read_cases
@@ -9,6 +9,7 @@ from .splits import folds, split_cases
 __all__ = [
     "Case",
     "CaseSet",
+    "assumed_alone",
     "choose_cases",
     "file_of",
     "folds",

@@ -72,6 +72,25 @@ class LabelledSet(Generic[Item]):
     labels: dict[int, str]
     splits: dict[str, tuple[str, ...]] | None
 
+    @property
+    def assumption(self) -> str:
+        """What is taken for granted of whose cases they are (`assumed_alone`)."""
+        return assumed_alone((case.id, case.group) for case in self.cases)
+
+
+def assumed_alone(cases: Iterable[tuple[str, str]]) -> str:
+    """A sentence for cards and results where each case is taken for a patient of its own, as the
+    data name nobody whose cases they are; "" where they do.
+
+    cases: (id, group) of each. A group that is called like its case was named by nobody.
+    """
+    if any(group != case_id for case_id, group in cases):
+        return ""
+    return (
+        "The data name no patients, so each case was taken for a patient of its own: two cases of"
+        " one patient may be on both sides of a split, and intervals too narrow."
+    )
+
 
 @dataclass(frozen=True)
 class CaseSet(LabelledSet[Case]):

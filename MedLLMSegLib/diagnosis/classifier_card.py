@@ -203,7 +203,10 @@ def _measured(metadata: Json) -> list[str]:
     results = metadata.get("results")
     if not results:
         return ["## Measured", "Nothing has been measured yet."]
+    assumption = results.get("assumption") or ""
     patients = f" of {results['patients']} patients" if results.get("patients") else ""
+    if assumption:
+        patients = ""
     figures = {title: _figure(results, name) for name, title in FIGURES.items()}
     rows = [f"| {title} | {_cell(figure)} |" for title, figure in figures.items() if figure]
     blocks = [
@@ -214,6 +217,7 @@ def _measured(metadata: Json) -> list[str]:
             f" {training_words(results, measured_model(metadata))}."
             " In brackets the 95 % interval, bootstrapped over patients."
         ),
+        *([wrap_paragraph(assumption)] if assumption else []),
         "| | |\n|---|---|\n" + "\n".join(rows),
     ]
     if results.get("subgroups"):

@@ -141,6 +141,7 @@ def _summary(
         "task": "classification",
         "cases": len(cases),
         "patients": len(set(groups)),
+        "assumption": class_set.assumption,
         "classes": list(model.classes),
         "threshold": model.threshold,
         "temperature": model.temperature,
@@ -187,6 +188,11 @@ def summary_text(summary: Json) -> str:
         f"{summary['model']}: {summary['cases']} images of {summary['patients']} patients; 95 %"
         " intervals over patients"
     ]
+    if assumption := summary.get("assumption"):
+        lines = [
+            f"{summary['model']}: {summary['cases']} images; 95 % intervals over images",
+            assumption,
+        ]
     for name, figure in summary["figures"].items():
         lines.append(f"  {name:<12} {_estimate_text(figure)}")
     lines.append(f"  {'ECE':<12} {summary['ece']:.3f}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
 from MedLLMSegLib.registry.bundle import write_bundle
+from MedLLMSegLib.registry.catalogue import BUNDLES, LICENCE
 from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.segmentation.localize import Localizer
 from MedLLMSegLib.training.shipped_models import SHIPPED
@@ -42,7 +43,8 @@ def write_localizer(localizer: Localizer, results: Json, folder: Path, note: str
         "training": note,
         "results": results,
     } | SHIPPED["brain-t1-localizer"]
-    licence = Path(__file__).parents[2] / "LICENSE"
+    # The repository's own LICENSE is not there once the library is installed.
+    licence = BUNDLES / "llm" / LICENCE  # Apache-2.0, too
     write_bundle(
         folder,
         {**metadata, **monai_fields(metadata)},

@@ -13,7 +13,7 @@ from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.data import group_of
+from MedLLMSegLib.data import assumed_alone, group_of
 from MedLLMSegLib.metrics.group_statistics import group_means, summarize
 from MedLLMSegLib.metrics.overlap import CASE_METRICS, METRICS, RULE
 
@@ -108,6 +108,7 @@ def summarize_scores(
         "data": str(source),
         "cases": len(scores),
         "groups": len(set(groups)),
+        "assumption": assumed_alone((score.case, score.group) for score in scores),
         "rule": f"{RULE}; {FAILED_RULE}",
         "failed": {score.case: score.error for score in scores if score.error},
         "charged": _charged_cases(scores, keys),

@@ -29,6 +29,8 @@ def summary_table(summary: Json) -> str:
         f"{summary['cases']} cases of {summary['groups']} heads or patients, over which the"
         " intervals are drawn"
     )
+    if assumption := summary.get("assumption"):
+        lines[-1] = f"{summary['cases']} cases, over which the intervals are drawn. {assumption}"
     lines += [f"Surfaces: {SURFACES}.", f"Rule: {summary['rule']}."]
     if summary.get("precision"):
         lines.append(f"The network ran in {' and '.join(summary['precision'])}.")

@@ -7,10 +7,16 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 
-from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.errors import UserError, in_short
 from MedLLMSegLib.core.types import Json
 
-from .config_checks import config_from_json, require_choice, require_fraction, require_positive
+from .config_checks import (
+    config_from_json,
+    json_object,
+    require_choice,
+    require_fraction,
+    require_positive,
+)
 from .network_config import LLMConfig
 
 ENCODERS = ("cnn", "vit", "efficientnet-lite0", "folder")
@@ -149,7 +155,7 @@ class PneumoLLMConfig:
 
     @classmethod
     def from_dict(cls, data: Json) -> PneumoLLMConfig:
-        data = dict(data)
+        data = json_object(data, cls.__name__)
         if data.get("llm") is not None:
             data["llm"] = config_from_json(LLMConfig, data["llm"])
         return config_from_json(cls, data)
@@ -201,10 +207,14 @@ class RecordConfig:
 
     @classmethod
     def from_dict(cls, data: Json) -> RecordConfig:
-        data = dict(data)
-        data["categories"] = {
-            name: tuple(values) for name, values in data.get("categories", {}).items()
-        }
+        data = json_object(data, "the record")
+        categories = json_object(data.get("categories", {}), "the record's categories")
+        if not all(isinstance(values, list | tuple) for values in categories.values()):
+            raise UserError(
+                f"RecordConfig.categories are {in_short(repr(categories))}, and a list of values"
+                " for each name is needed."
+            )
+        data["categories"] = {name: tuple(values) for name, values in categories.items()}
         return config_from_json(cls, data)
 
 
@@ -280,7 +290,7 @@ class ClassifierConfig:
 
     @classmethod
     def from_dict(cls, data: Json) -> ClassifierConfig:
-        data = dict(data)
+        data = json_object(data, cls.__name__)
         for name, part in (
             ("encoder", EncoderConfig),
             ("pneumollm", PneumoLLMConfig),

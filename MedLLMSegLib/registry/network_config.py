@@ -10,7 +10,7 @@ from math import prod
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json, Triple
 
-from .config_checks import config_from_json, require_choice, require_positive
+from .config_checks import config_from_json, json_object, require_choice, require_positive
 
 
 @dataclass(frozen=True)
@@ -175,9 +175,9 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, data: Json) -> NetworkConfig:
-        data = dict(data)
+        data = json_object(data, "the network")
         # Bundles of before there were strides: each stage halved all three axes.
-        if "strides" not in data and "stem_channels" in data:
+        if "strides" not in data and isinstance(data.get("stem_channels"), list | tuple):
             data["strides"] = ((2, 2, 2),) * len(data["stem_channels"])
         if data.get("llm") is not None:
             data["llm"] = config_from_json(LLMConfig, data["llm"])

@@ -137,3 +137,10 @@ def test_the_shared_x_rays_keep_patients_together():
     assert not patients["train"] & patients["test"]
     assert not patients["train"] & patients["val"]
     assert not patients["val"] & patients["test"]
+
+
+def test_a_table_without_a_patient_column_says_what_was_assumed(tmp_path):
+    rows = "a.png,x{0}\nb.png,y{0}\nc.png,x{0}\n"
+    assert read_classes(table(tmp_path / "a", "image,class\n" + rows.format(""))).assumption
+    named = read_classes(table(tmp_path / "b", "image,class,patient\n" + rows.format(",7")))
+    assert named.assumption == ""

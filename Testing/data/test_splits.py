@@ -101,3 +101,12 @@ def test_folds_test_every_case_once_and_never_share_a_group():
     for groups, count in (("abc", 2), ("aabbccdd", 5), ("abcd", 1)):
         with pytest.raises(UserError, match="folds, and at least"):
             folds(case_set(groups), count)
+
+
+def test_where_nobody_says_whose_the_cases_are_it_is_said():
+    """Each case is then taken for a patient of its own, which may be wrong."""
+    alone = case_set(["c0", "c1", "c2", "c3"])
+    assert "name no patients" in alone.assumption
+    assert "both sides of a split" in alone.assumption
+    assert case_set(["p1", "p2", "p3", "p4"]).assumption == ""
+    assert case_set(["p1", "p1", "p2", "c3"]).assumption == ""

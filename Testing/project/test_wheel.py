@@ -2,6 +2,7 @@
 else.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -63,3 +64,19 @@ def test_it_says_its_licence_and_homepage(wheel):
         assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
     assert "License-Expression: Apache-2.0" in about
     assert "Homepage, https://github.com/medllmseg/SlicerMedLLMSeg" in about
+
+
+def test_no_file_of_the_library_is_looked_for_outside_of_it():
+    """LICENSE and docs lie beside the library in the repository, and nowhere once it is
+    installed.
+    """
+    outside = []
+    for path in (ROOT / "MedLLMSegLib").rglob("*.py"):
+        depth = len(path.relative_to(ROOT).parts) - 1  # parents[depth - 1] is MedLLMSegLib
+        text = path.read_text(encoding="utf-8")
+        outside += [
+            f"{path.name}: parents[{n}]"
+            for n in re.findall(r"__file__\)(?:\.resolve\(\))?\.parents\[(\d+)\]", text)
+            if int(n) >= depth
+        ]
+    assert not outside

@@ -66,7 +66,7 @@ def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     assert "window" in out
     assert f"medllmseg evaluate --model {run / 'bundle'}" in out
     split = "4 to train on, 1 to choose by (case4), 1 to test on"
-    assert f"6 labelled cases of 6 groups (patients): {split}" in out
+    assert f"6 labelled cases: {split}. The data name no patients" in out
     about = read_bundle(run / "bundle").metadata
     assert about["id"] == "toy"
     assert about["structures"] == ["front", "back"]

@@ -23,6 +23,6 @@ class CountedProgress:
     def __call__(self, stage: str, fraction: float, secondsLeft: float | None = None) -> None:
         done = (self.finished + fraction) / self._count
         left = None
-        if self.finished:  # the first one also loads the model, and says nothing of the others
+        if self.finished:  # no estimate during the first: loading the model is part of its time
             left = (time.monotonic() - self._began) * (1 - done) / done
         self._report(f"{self.finished + 1} of {self._count}: {stage}", done, left)

@@ -22,6 +22,7 @@ from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.calibration import calibrated_probabilities
 from MedLLMSegLib.metrics.classification import area_under_roc
 from MedLLMSegLib.networks.classification.classifier import Classifier
+from MedLLMSegLib.registry.config_checks import config_from_json, json_object
 from MedLLMSegLib.training.checkpoint import fill_best
 from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.loop_config import LoopConfig
@@ -73,8 +74,10 @@ class ClassifierLoop:
 
     @classmethod
     def from_dict(cls, data: Json) -> ClassifierLoop:
+        data = json_object(data, "the training")
         how = data.get("augmentation")
-        return cls(**{**data, "augmentation": ImageAugmentation(**how) if how else None})
+        augmentation = None if how in (None, {}) else config_from_json(ImageAugmentation, how)
+        return config_from_json(cls, {**data, "augmentation": augmentation})
 
 
 @dataclass(frozen=True)

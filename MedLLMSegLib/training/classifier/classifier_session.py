@@ -80,6 +80,7 @@ def train_classifier(
     about_model = replace(
         _description(named, shown, config, loop, trained.best_epoch, train),
         seen=seen_images(config, cases).to_dict(),
+        data_note=class_set.assumption,
     )
     bundle = output / "bundle"
     return export_classifier(bundle, network, val, preparation, about_model, torch_device)
@@ -207,11 +208,10 @@ def _data_line(class_set: ClassSet, cases, shown: InputConfig) -> str:
             for n, channel in enumerate(shown.names)
         }
         counts += [f"{count} without {channel}" for channel, count in missing.items() if count]
-        parts.append(
-            f"{split}: {len(in_split)} images of {len({c.group for c in in_split})} patients"
-            f" ({', '.join(counts)})"
-        )
-    return "; ".join(parts)
+        patients = len({case.group for case in in_split})
+        whose = "" if class_set.assumption else f" of {patients} patients"
+        parts.append(f"{split}: {len(in_split)} images{whose} ({', '.join(counts)})")
+    return "; ".join(parts) + (f". {class_set.assumption}" if class_set.assumption else "")
 
 
 def _network_line(network: Classifier, batch) -> str:

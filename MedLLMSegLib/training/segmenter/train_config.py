@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from MedLLMSegLib.core.types import Json, Triple
+from MedLLMSegLib.registry.config_checks import checked_kinds, config_from_json, json_object
 from MedLLMSegLib.training.loop_config import LoopConfig
 from MedLLMSegLib.training.segmenter.samples.augmentation import (
     USUAL_AUGMENTATION,
@@ -31,10 +32,11 @@ class TrainConfig(LoopConfig):
 
         Entries of other versions are passed over.
         """
+        data = json_object(data, "the training")
         known = {field.name for field in fields(cls)} - {"augmentation"}
         plain = {key: value for key, value in data.items() if key in known}
-        augmentation = VolumeAugmentation(**_tuples(data["augmentation"]))
-        return cls(**_tuples(plain), augmentation=augmentation)
+        augmentation = config_from_json(VolumeAugmentation, data.get("augmentation", {}))
+        return cls(**checked_kinds(cls, _tuples(plain)), augmentation=augmentation)
 
 
 def _tuples(data: Json) -> Json:

@@ -55,7 +55,8 @@ class HeadMap:
 
 
 def split_names(folder: Path) -> dict[str, list[str]]:
-    """{"train": [names], "val": [names]} of a folder's label maps.
+    """{"train": [names], "val": [names]} of a folder's label maps; those of "test" are left to
+    whoever measures.
 
     Raises `UserError` where the folder states none.
     """

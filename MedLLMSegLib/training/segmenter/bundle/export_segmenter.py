@@ -169,6 +169,7 @@ def _described(plan: dict, shipped: str | None) -> dict:
             "structures": plan["structures"],
             "licence": plan.get("licence") or base.get("licence") or NO_LICENCE,
             "data": plan.get("data") or "not stated",
+            "data_note": plan.get("data_note") or "",
             "accept_licence": base.get("accept_licence", False),
             "fine_tuned_from": base or None,
         }

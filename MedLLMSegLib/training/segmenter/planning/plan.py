@@ -16,6 +16,7 @@ import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json, Triple
+from MedLLMSegLib.registry.config_checks import config_from_json, json_object
 from MedLLMSegLib.segmentation.prepare import Preparation
 
 from .fingerprint import Fingerprint, fingerprint_of, fingerprint_table
@@ -94,6 +95,7 @@ class DataPlan:
     @classmethod
     def from_dict(cls, data: Json) -> DataPlan:
         """From `to_dict`, also after a journey through JSON."""
+        data = json_object(data, "the plan")
         unknown = set(data) - {f.name for f in fields(cls)}
         missing = {f.name for f in fields(cls)} - set(data) - {"reasons", "grey"}
         if unknown or missing:
@@ -101,8 +103,7 @@ class DataPlan:
                 f"The plan {'has an unknown' if unknown else 'lacks the'} entry "
                 f'"{sorted(unknown or missing)[0]}"; it belongs to another version of this program.'
             )
-        plain: Json = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        return cls(**{**plain, "strides": tuple(map(tuple, data["strides"]))})
+        return config_from_json(cls, data)
 
 
 def gpu_budget_vox(memory_bytes: int) -> int:

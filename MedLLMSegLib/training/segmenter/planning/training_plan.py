@@ -130,6 +130,7 @@ def _cases_entries(chosen: ChosenCases) -> Json:
             "val": [case.id for case in chosen.val],
         },
         "contents": {case.id: case.sha256() for case in (*chosen.train, *chosen.val)},
+        "data_note": chosen.case_set.assumption,
     }
 
 

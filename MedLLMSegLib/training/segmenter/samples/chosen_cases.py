@@ -30,10 +30,13 @@ class ChosenCases:
         names = ", ".join(case.id for case in self.val[:5])
         names += " ..." if len(self.val) > 5 else ""
         left = len(cases) - len(self.train) - len(self.val) - len(self.test)
+        assumption = self.case_set.assumption
+        whose = "" if assumption else f" of {groups} groups (patients)"
         return (
-            f"{len(cases)} labelled cases of {groups} groups (patients): {len(self.train)} to train"
+            f"{len(cases)} labelled cases{whose}: {len(self.train)} to train"
             f" on, {len(self.val)} to choose by ({names}), {len(self.test)} to test on"
             + (f", {left} not used" if left else "")
+            + (f". {assumption}" if assumption else "")
         )
 
 
