@@ -20,11 +20,37 @@ from MedLLMSegLib.core.memory import OUT_OF_MEMORY_MESSAGE, is_out_of_memory
 from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.version import __version__
 
-from . import bench, benchmark, bundle, diagnose, evaluate, info, llm, models, segment, train, tsne
+from . import (
+    bench,
+    benchmark,
+    bundle,
+    diagnose,
+    evaluate,
+    heart,
+    info,
+    llm,
+    models,
+    segment,
+    train,
+    tsne,
+)
 from .common_options import LOG_NAME, joined_frames
 from .terminal.library_noise import PrivateFormatter, library_noise_to
 
-COMMANDS = (segment, diagnose, models, evaluate, benchmark, bench, llm, train, bundle, tsne, info)
+COMMANDS = (
+    segment,
+    heart,
+    diagnose,
+    models,
+    evaluate,
+    benchmark,
+    bench,
+    llm,
+    train,
+    bundle,
+    tsne,
+    info,
+)
 BAD_INPUT, UNEXPECTED, STOPPED = 2, 3, 130  # exit codes
 LOG_BYTES = 2_000_000  # a longer log becomes the previous one, of which one is kept
 

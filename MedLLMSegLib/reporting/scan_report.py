@@ -90,7 +90,7 @@ def _write_pictures(volume: Volume, segmentation: Segmentation, folder: Path) ->
     else:
         pictures = _organ_pictures(volume, segmentation, masks)
     return [
-        _write_picture(folder / name, picture, title, content)
+        write_picture(folder / name, picture, title, content)
         for name, picture, title, content in pictures
     ]
 
@@ -125,7 +125,7 @@ def _group_pictures(volume: Volume, masks: dict[int, Mask]) -> Iterator[_Picture
         yield f"surface_{n}.png", picture, title, "surfaces of the structures"
 
 
-def _write_picture(path: Path, picture: Figure, title: str, content: str) -> str:
+def write_picture(path: Path, picture: Figure, title: str, content: str) -> str:
     """Save a picture and return the HTML that shows it. content: for the alternative text."""
     data = io.BytesIO()
     picture.savefig(data, format="png", facecolor=picture.get_facecolor())

@@ -1,0 +1,204 @@
+"""`medllmseg heart`: a cine of the heart to its function."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from MedLLMSegLib.core.errors import UserError
+
+from .common_options import Subparsers, add_device_option, add_precision_option, typed_path
+from .terminal.terminal_progress import ScanBar
+
+if TYPE_CHECKING:
+    from MedLLMSegLib.core.volume import Volume
+    from MedLLMSegLib.metrics.heart_function import Person
+    from MedLLMSegLib.metrics.measured_heart import MeasuredHeart
+
+HEART_MODEL = "cardiac-cine-mr"
+TABLE, LABELS, VOLUMES = "function.csv", "labels.nii.gz", "volumes.csv"
+EPILOG = """examples:
+  medllmseg heart cine.nii.gz --output heart/ --height 178 --weight 81
+      every image is segmented; volumes, ejection fractions, mass, wall, a page
+  medllmseg heart ed.nii.gz es.nii.gz --output heart/
+      two images: full and empty
+  medllmseg heart cine.nii.gz --labels corrected.nii.gz --output heart/
+      from label maps that you corrected (1 right ventricle, 2 wall, 3 left ventricle)
+
+Writes labels.nii.gz, volumes.csv (over time), function.csv and report.html into the folder.
+exit code: 0 done, 2 bad input.
+
+Research use only; not a medical device."""
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "heart",
+        help="ventricular volumes, ejection fractions, mass and wall thickness of a cine MRI",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Measure a heart's function in short-axis cine MRI.",
+    )
+    parser.add_argument(
+        "scans",
+        nargs="+",
+        type=typed_path,
+        metavar="SCAN",
+        help="a series over one beat (4D), or two or more images in order of time",
+    )
+    parser.add_argument("--output", "-o", required=True, type=typed_path, metavar="FOLDER")
+    parser.add_argument("--model", default=HEART_MODEL, help="default: %(default)s")
+    parser.add_argument(
+        "--labels",
+        type=typed_path,
+        metavar="FILE",
+        help="label maps of the same images (4D), instead of a model's",
+    )
+    parser.add_argument("--height", type=float, metavar="CM", help="of the person, for indices")
+    parser.add_argument("--weight", type=float, metavar="KG", help="of the person, for indices")
+    parser.add_argument("--heart-rate", type=float, metavar="BPM", help="for the cardiac output")
+    add_device_option(parser)
+    add_precision_option(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace an earlier result in the folder"
+    )
+    parser.set_defaults(run=_heart)
+
+
+def _heart(args: argparse.Namespace, command: str) -> int:
+    from MedLLMSegLib.core.safe_files import check_folder_name, check_writable, write_text
+    from MedLLMSegLib.metrics.heart_function import Person
+    from MedLLMSegLib.reporting.heart_report import function_csv
+
+    person = Person(args.height, args.weight, args.heart_rate)
+    check_folder_name(args.output)
+    check_writable(args.output)
+    if (args.output / TABLE).exists() and not args.overwrite:
+        raise UserError(
+            f'"{args.output}" holds the figures of a heart already; choose another folder, or add'
+            " --overwrite."
+        )
+    scan = _series(args.scans)
+    heart, labels = _measured(args, scan, person)
+    args.output.mkdir(parents=True, exist_ok=True)
+    _write_page(args, command, scan, labels, heart)
+    write_text(args.output / TABLE, function_csv(heart))
+    _print(heart, args.output)
+    return 0
+
+
+def _series(paths: list[Path]) -> Volume:
+    """[t, k, j, i] of one file, or of several files on one grid."""
+    import numpy as np
+
+    from MedLLMSegLib.io.volume_files import load_volume
+
+    volumes = [load_volume(path) for path in paths]
+    first = volumes[0]
+    if len(volumes) == 1:
+        if first.array.ndim != 4:
+            raise UserError(
+                f'"{paths[0]}" is one image, and a heart\'s function needs a series over a beat, or'
+                " two images at least: full and empty."
+            )
+        return first
+    for path, each in zip(paths, volumes, strict=True):
+        if each.array.ndim != 3 or not _same_grid(each, first):
+            raise UserError(
+                f'"{path}" does not lie on the grid of "{paths[0]}"; give images of one series.'
+            )
+    return replace(first, array=np.stack([each.array for each in volumes]))
+
+
+def _same_grid(one: Volume, other: Volume) -> bool:
+    import numpy as np
+
+    is_near = np.allclose(one.ijk_to_ras, other.ijk_to_ras, atol=1e-3)
+    return bool(is_near and one.array.shape[-3:] == other.array.shape[-3:])
+
+
+def _measured(
+    args: argparse.Namespace, scan: Volume, person: Person
+) -> tuple[MeasuredHeart, list[Volume]]:
+    from MedLLMSegLib.anatomy.structures import cardiac_structures
+    from MedLLMSegLib.metrics.measured_heart import measure_heart
+    from MedLLMSegLib.segmentation.heart import measure_series, numbers_of
+    from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
+    from MedLLMSegLib.segmentation.time_series import segment_frames, write_series
+
+    if args.labels is not None:
+        args.structures = cardiac_structures()
+        labels = _given_labels(args.labels, scan)
+        return measure_heart(labels, person=person), labels
+    model = load_model(args.model, args.device, args.precision)
+    args.structures = all_structures(model)
+    numbers_of(args.structures)
+    with ScanBar([args.scans[0]]) as bar:
+        series = segment_frames(scan, model, progress=bar.first())
+    args.output.mkdir(parents=True, exist_ok=True)
+    write_series(series, args.output / LABELS, args.output / VOLUMES)
+    return measure_series(series, person), [each.labels for each in series.segmentations]
+
+
+def _given_labels(path: Path, scan: Volume) -> list[Volume]:
+    """The label maps of a file, one an image of the scan."""
+    import numpy as np
+
+    from MedLLMSegLib.io.volume_files import load_volume
+
+    labels = load_volume(path)
+    if labels.array.shape != scan.array.shape or not _same_grid(labels, scan):
+        raise UserError(
+            f'The label maps "{path}" are {labels.array.shape}, and the scan is {scan.array.shape};'
+            " they must lie on the same grid."
+        )
+    numbers = np.unique(labels.array)
+    if not np.isin(numbers, (0, 1, 2, 3)).all():
+        raise UserError(
+            f'"{path}" holds the label {numbers[-1]:g}, and 1 right ventricle, 2 wall and 3 left'
+            " ventricle are known."
+        )
+    return [replace(labels, array=each.astype(np.uint8), tags={}) for each in labels.array]
+
+
+def _write_page(
+    args: argparse.Namespace,
+    command: str,
+    scan: Volume,
+    labels: list[Volume],
+    heart: MeasuredHeart,
+) -> None:
+    from MedLLMSegLib.reporting.heart_report import write_heart_report
+
+    function = heart.function
+    rows = {"end-diastole": function.end_diastole, "end-systole": function.end_systole}
+    write_heart_report(
+        args.output,
+        heart,
+        {title: replace(scan, array=scan.array[n], tags={}) for title, n in rows.items()},
+        {title: labels[n] for title, n in rows.items()},
+        args.structures,
+        name=args.scans[0].name,
+        model=args.model if args.labels is None else "",
+        command=command,
+    )
+
+
+def _print(heart: MeasuredHeart, output: Path) -> None:
+    from MedLLMSegLib.metrics.heart_function import figures
+    from MedLLMSegLib.reporting.heart_report import index_text, value_text
+
+    function = heart.function
+    print(
+        f"end-diastole in image {function.end_diastole + 1}, end-systole in image"
+        f" {function.end_systole + 1}"
+    )
+    for row in figures(function):
+        print(f"  {row.name:26s} {value_text(row):>16s}  {index_text(row)}".rstrip())
+    for note in heart.notes:
+        print(f"  note: {note}")
+    for name in (TABLE, "report.html"):
+        print(f"  -> {output / name}")

@@ -1,0 +1,234 @@
+"""The function of a heart from the volumes of its chambers over a beat: when it is full and when it
+is empty, what it throws out, and how heavy the left wall is.
+
+Definitions as in Schulz-Menger et al., Journal of Cardiovascular Magnetic Resonance 22 (2020) 19.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from MedLLMSegLib.core.errors import UserError
+
+MYOCARDIUM_G_PER_ML = 1.05
+JUDGED_FROM = 12  # images: of fewer each counts as it is
+ODD_SHARE = 0.1  # of the volume
+RIGHT, WALL, LEFT = "right_ventricle", "myocardium", "left_ventricle"  # keys of structures
+HEIGHTS_CM, WEIGHTS_KG = (30.0, 250.0), (1.0, 400.0)
+RATES_BPM = (20.0, 300.0)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whose heart it is, as far as is known. height_cm, weight_kg: both or neither.
+
+    rate_bpm: beats a minute during the scan. Raises `UserError` for what no person has.
+    """
+
+    height_cm: float | None = None
+    weight_kg: float | None = None
+    rate_bpm: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, (least, most) in (
+            ("height", self.height_cm, HEIGHTS_CM),
+            ("weight", self.weight_kg, WEIGHTS_KG),
+            ("heart rate", self.rate_bpm, RATES_BPM),
+        ):
+            if value is not None and not least <= value <= most:
+                raise UserError(
+                    f"The {name} is {value:g}, and {least:g} to {most:g} is possible; heights are"
+                    " in cm, weights in kg, rates in beats a minute."
+                )
+        if (self.height_cm is None) != (self.weight_kg is None):
+            raise UserError(
+                "Height and weight are needed together: both give the body's surface, one alone"
+                " gives nothing."
+            )
+
+    @property
+    def surface_m2(self) -> float | None:
+        """The body's surface by Mosteller, New England Journal of Medicine 317 (1987) 1098."""
+        if self.height_cm is None or self.weight_kg is None:
+            return None
+        return math.sqrt(self.height_cm * self.weight_kg / 3600)
+
+
+@dataclass(frozen=True)
+class Ventricle:
+    """The volumes of one chamber at end-diastole and end-systole, in mL."""
+
+    edv_ml: float
+    esv_ml: float
+
+    @property
+    def stroke_ml(self) -> float:
+        """What one beat throws out."""
+        return self.edv_ml - self.esv_ml
+
+    @property
+    def ejection_percent(self) -> float | None:
+        """The ejection fraction; None of a chamber that was not found."""
+        return 100 * self.stroke_ml / self.edv_ml if self.edv_ml > 0 else None
+
+
+@dataclass(frozen=True)
+class HeartFunction:
+    """end_diastole, end_systole: numbers of the images, from 0; chosen by the left ventricle, and
+    used for both. mass_g: of the left wall, at end-diastole. volumes_ml: the curves, by structure.
+    """
+
+    end_diastole: int
+    end_systole: int
+    left: Ventricle
+    right: Ventricle
+    mass_g: float
+    volumes_ml: Mapping[str, Sequence[float]]
+    person: Person = Person()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def output_l_min(self) -> float | None:
+        """What the left ventricle throws out in a minute; None without a heart rate."""
+        rate = self.person.rate_bpm
+        return None if rate is None else self.left.stroke_ml * rate / 1000
+
+
+def heart_function(
+    volumes_ml: Mapping[str, Sequence[float]], person: Person | None = None
+) -> HeartFunction:
+    """The function of the heart whose structures have these volumes over one beat.
+
+    volumes_ml: of "left_ventricle", "myocardium" and "right_ventricle", one number an image, in
+    order of time. Raises `UserError` where a structure is missing, or fewer than two images show a
+    left ventricle.
+    """
+    curves = {key: np.asarray(volumes_ml.get(key, ()), float) for key in (LEFT, WALL, RIGHT)}
+    images = len(curves[LEFT])
+    if any(len(curve) != images for curve in curves.values()) or not images:
+        raise UserError(
+            "A heart's function needs the volumes of the left ventricle, its wall and the right"
+            " ventricle in every image; segment with a model of the heart, and leave none out."
+        )
+    there = curves[LEFT] > 0
+    if there.sum() < 2:
+        raise UserError(
+            f"A left ventricle was found in {int(there.sum())} of {images} images, and a heart's"
+            " function needs two at least: full and empty; give the whole series over a beat."
+        )
+    end_diastole, end_systole = full_and_empty(curves[LEFT])
+    left, right = (
+        Ventricle(float(curves[key][end_diastole]), float(curves[key][end_systole]))
+        for key in (LEFT, RIGHT)
+    )
+    return HeartFunction(
+        end_diastole,
+        end_systole,
+        left,
+        right,
+        float(MYOCARDIUM_G_PER_ML * curves[WALL][end_diastole]),
+        {key: tuple(curve.tolist()) for key, curve in curves.items()},
+        person or Person(),
+        tuple(_notes(curves, end_diastole, end_systole)),
+    )
+
+
+def full_and_empty(curve_ml: Sequence[float] | np.ndarray) -> tuple[int, int]:
+    """Numbers of the images in which a chamber is largest and smallest.
+
+    curve_ml: over one beat; after its last image comes the first again. Images without the chamber
+    do not count, and neither does an odd outline: one that is far from the images around it.
+    """
+    curve = np.asarray(curve_ml, float)
+    places = np.flatnonzero(curve > 0)
+    usual = places[~_is_odd(curve[places])]
+    return int(usual[curve[usual].argmax()]), int(usual[curve[usual].argmin()])
+
+
+def _is_odd(curve: np.ndarray) -> np.ndarray:
+    """Whether a volume differs from the median of the five images around it by more than a tenth,
+    and by more than five times what is usual in this curve. Shorter curves are too steep to tell.
+    """
+    if len(curve) < JUDGED_FROM:
+        return np.zeros(len(curve), bool)
+    around = np.median([np.roll(curve, shift) for shift in range(-2, 3)], axis=0)
+    off = np.abs(curve - around)
+    usual = 1.4826 * np.median(off)  # the standard deviation that a median deviation stands for
+    odd: np.ndarray = off > np.maximum(ODD_SHARE * around, 5 * usual)
+    return odd
+
+
+def _notes(curves: Mapping[str, np.ndarray], full: int, empty: int) -> list[str]:
+    notes = []
+    left, right = curves[LEFT], curves[RIGHT]
+    missing = int((left <= 0).sum())
+    if missing:
+        notes.append(
+            f"No left ventricle was found in {missing} of {len(left)} images; they were left out."
+        )
+    places = np.flatnonzero(left > 0)
+    odd = places[_is_odd(left[places])]
+    if len(odd):
+        listed = ", ".join(str(number + 1) for number in odd[:5])
+        notes.append(
+            f"The left ventricle in image {listed} is unlike those of the images around it, and was"
+            " not used: look at its outlines."
+        )
+    if len(left) > 2 and empty in (0, len(left) - 1):
+        notes.append(
+            f"The left ventricle is smallest in the {'first' if empty == 0 else 'last'} image, so"
+            " the series may not show a whole beat: do not trust the ejection fraction."
+        )
+    if right[full] <= 0 or right[empty] <= 0:
+        notes.append(
+            "No right ventricle was found at end-diastole or end-systole: it has no figures."
+        )
+    elif right[empty] > right[full]:
+        notes.append(
+            "The right ventricle is larger at the left one's end-systole than at its end-diastole:"
+            " look at its outlines."
+        )
+    return notes
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table. indexed: the value by the body's surface; None where it has none."""
+
+    name: str
+    value: float | None
+    unit: str
+    indexed: float | None = None
+
+    @property
+    def indexed_unit(self) -> str:
+        return f"{self.unit}/m²" if self.indexed is not None else ""
+
+
+def figures(function: HeartFunction) -> list[Figure]:
+    """The table of a heart's function, in the order that is usual."""
+    surface = function.person.surface_m2
+    rows = []
+    for name, chamber in (("LV", function.left), ("RV", function.right)):
+        is_there = chamber.edv_ml > 0 and chamber.esv_ml > 0
+        for title, value in (
+            ("end-diastolic volume", chamber.edv_ml),
+            ("end-systolic volume", chamber.esv_ml),
+            ("stroke volume", chamber.stroke_ml),
+        ):
+            rows.append(_figure(f"{name} {title}", value if is_there else None, "mL", surface))
+        ejection = chamber.ejection_percent if is_there else None
+        rows.append(Figure(f"{name} ejection fraction", ejection, "%"))
+    rows.append(_figure("LV myocardial mass", function.mass_g, "g", surface))
+    if function.output_l_min is not None:
+        rows.append(_figure("Cardiac output", function.output_l_min, "L/min", surface))
+    return rows
+
+
+def _figure(name: str, value: float | None, unit: str, surface_m2: float | None) -> Figure:
+    has_index = value is not None and surface_m2 is not None
+    return Figure(name, value, unit, value / surface_m2 if has_index else None)  # type: ignore[operator]
