@@ -175,8 +175,8 @@ def _notes(curves: Mapping[str, np.ndarray], full: int, empty: int) -> list[str]
     if len(odd):
         listed = ", ".join(str(number + 1) for number in odd[:5])
         notes.append(
-            f"The left ventricle in image {listed} is unlike those of the images around it, and was"
-            " not used: look at its outlines."
+            "The left ventricle is unlike that of the images around it, and was not used, in image"
+            f" {listed}: look at its outlines."
         )
     if len(left) > 2 and empty in (0, len(left) - 1):
         notes.append(

@@ -22,9 +22,9 @@ from .scan_report import STYLE, write_picture
 
 NOT_AVAILABLE = "not available"
 METHOD = """\
-End-diastole and end-systole are the images with the largest and the smallest left ventricle; both \
-ventricles are measured in them. Volumes are those of the outlined voxels. Mass is the wall's volume \
-at end-diastole times 1.05 g/mL. Where the outlines end at the base moves the volumes most: check it \
+End-diastole and end-systole are the images with the largest and the smallest left ventricle; both
+ventricles are measured in them. Volumes are those of the outlined voxels. Mass is the wall's volume
+at end-diastole times 1.05 g/mL. Where the outlines end at the base moves the volumes most: check it
 in the slices."""
 
 

@@ -1,0 +1,161 @@
+"""How far a model's figures of the heart's function are from those of the outlines drawn by hand.
+
+    python -m MedLLMSegLib.studies.heart_figures --data ../shared/data/acdc --output runs/heart
+
+Each patient of the test split has two images, full and empty. Both sets of outlines go through
+`measure_heart`. The files hold no spacing, so all mL and g rest on the one that is assumed (see
+`MedLLMSegLib.data.acdc`); ejection fractions do not. It can be stopped, and goes on where it was: a
+patient's row is bound to the model's weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
+from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data.acdc import read_hdf5
+from MedLLMSegLib.metrics.heart_function import figures
+from MedLLMSegLib.metrics.measured_heart import MeasuredHeart, measure_heart
+from MedLLMSegLib.reporting.markdown import signed, table
+from MedLLMSegLib.segmentation.heart import measure_series
+from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
+from MedLLMSegLib.segmentation.time_series import segment_frames
+
+HEART_MODEL = "cardiac-cine-mr"
+TABLE = "tables.md"
+DRAWS, SEED = 10_000, 0
+PERCENTS = (2.5, 97.5)
+WALL_ED, WALL_ES = "Wall thickness, end-diastole", "Wall thickness, end-systole"
+
+
+def run(
+    data: Path,
+    output: Path,
+    model: SegmenterModel,
+    split: str = "test",
+    progress: Report | None = None,
+) -> list[Json]:
+    """Measure the patients that are not measured yet; returns the rows of all of a split."""
+    patients = _patients(data, split)
+    rows = []
+    for patient, part in zip(patients, Progress.of(progress).parts(len(patients)), strict=True):
+        path = output / "rows" / f"{patient}.json"
+        row = json.loads(path.read_text()) if path.exists() else {}
+        if row.get("weights") != model.sha256:
+            row = {"weights": model.sha256, **_row(data, patient, model, part)}
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, json.dumps(row))
+        rows.append(row)
+    return rows
+
+
+def _patients(data: Path, split: str) -> list[str]:
+    try:
+        names: list[str] = json.loads((data / "splits.json").read_text(encoding="utf-8"))[split]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f'"{data}" has no splits.json with a list "{split}"; give the folder of ACDC.'
+        ) from error
+    return names
+
+
+def _row(data: Path, patient: str, model: SegmenterModel, progress: Progress) -> Json:
+    """{"patient", "by_hand": figures, "found": figures} of one patient."""
+    files = sorted(data.glob(f"{patient}_frame*.h5"))
+    if len(files) != 2:
+        raise UserError(f'"{data}" has {len(files)} images of {patient}, and two are needed.')
+    pairs = [read_hdf5(path) for path in files]
+    images = np.stack([image.array for image, _ in pairs])
+    series = segment_frames(_series(pairs[0][0], images), model, progress=progress)
+    return {
+        "patient": patient,
+        "by_hand": _figures(measure_heart([labels for _, labels in pairs])),
+        "found": _figures(measure_series(series)),
+    }
+
+
+def _series(first: Volume, images: np.ndarray) -> Volume:
+    return replace(first, array=images)
+
+
+def _figures(heart: MeasuredHeart) -> dict[str, float | None]:
+    """Name -> value of all figures, and the wall's mean thickness."""
+    found = {row.name: row.value for row in figures(heart.function)}
+    for name, place in ((WALL_ED, 0), (WALL_ES, 1)):
+        walls = heart.thickness_mm
+        found[name] = None if walls is None else float(np.nanmean(walls[place]))
+    return found
+
+
+UNITS = {"fraction": "points", "mass": "g", "thickness": "mm"}
+
+
+def unit_of(name: str) -> str:
+    """In which a figure's errors are given."""
+    return next((unit for word, unit in UNITS.items() if word in name), "mL")
+
+
+def errors(rows: Sequence[Json], name: str) -> np.ndarray:
+    """Found minus by hand, of the patients for whom both are there."""
+    pairs = [(row["found"].get(name), row["by_hand"].get(name)) for row in rows]
+    return np.array([a - b for a, b in pairs if a is not None and b is not None])
+
+
+def tables(rows: Sequence[Json]) -> str:
+    """A row for each figure: the error's mean, and the mean of its size, with 95 % intervals."""
+    names = list(rows[0]["by_hand"])
+    body = []
+    for name in names:
+        off = errors(rows, name)
+        if len(off):
+            cells = [_with_interval(off, True), _with_interval(np.abs(off), False)]
+            body.append([name, str(len(off)), unit_of(name), *cells])
+    return (
+        table(["figure", "patients", "unit", "error (found - by hand)", "absolute error"], body)
+        + "\n"
+    )
+
+
+def _with_interval(values: np.ndarray, has_sign: bool) -> str:
+    """The mean and its percentile bootstrap interval over patients (Efron and Tibshirani 1993)."""
+    draws = np.random.default_rng(SEED).integers(0, len(values), (DRAWS, len(values)))
+    low, high = np.percentile(values[draws].mean(axis=1), PERCENTS)
+    texts = [signed(v, 1) if has_sign else f"{v:.1f}" for v in (values.mean(), low, high)]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Measure, and write and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the folder of ACDC in HDF5")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--model", default=HEART_MODEL, help="an id or a bundle's folder")
+    parser.add_argument("--split", default="test", help="default: %(default)s")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        model = load_model(options.model, "cpu")
+        rows = run(options.data, options.output, model, options.split, ProgressLog())
+    except (UserError, Cancelled, KeyboardInterrupt) as error:
+        print(f"heart_figures: {error or 'stopped'}", file=sys.stderr)
+        return 2
+    text = tables(rows)
+    write_text(options.output / TABLE, text)
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

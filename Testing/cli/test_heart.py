@@ -1,0 +1,153 @@
+"""`medllmseg heart`: figures, a table and a page, and what it refuses."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from MedLLMSegLib.cli import main as cli
+from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.io.volume_files import load_volume, save_volume
+from MedLLMSegLib.metrics.measured_heart import measure_heart
+from MedLLMSegLib.metrics.wall_thickness import HeartLabels
+from Testing.helpers.heart_phantom import INNER_MM, SHAPE, WALL_MM2, heart_series, left_ml
+
+
+@pytest.fixture
+def files(tmp_path):
+    scan, labels = heart_series()
+    save_volume(scan, tmp_path / "cine.nii.gz")
+    save_volume(labels, tmp_path / "labels.nii.gz")
+    return SimpleNamespace(
+        scan=str(tmp_path / "cine.nii.gz"), labels=str(tmp_path / "labels.nii.gz"), folder=tmp_path
+    )
+
+
+def table_of(folder):
+    with open(folder / "function.csv", encoding="utf-8") as file:
+        return {row["figure"]: row for row in csv.DictReader(file)}
+
+
+def test_a_corrected_series_gives_figures_a_table_and_a_page(files, capsys):
+    out = files.folder / "out"
+    person = ["--height", "180", "--weight", "80", "--heart-rate", "60"]
+    command = ["heart", files.scan, "--labels", files.labels, "--output", str(out), *person]
+    assert cli.main(command) == 0
+    rows = table_of(out)
+    assert (rows["End-diastolic image"]["value"], rows["End-systolic image"]["value"]) == ("1", "4")
+    full, empty = left_ml(INNER_MM[0]), left_ml(INNER_MM[3])
+    edv = float(rows["LV end-diastolic volume"]["value"])
+    assert edv == pytest.approx(full, rel=0.01)
+    assert float(rows["LV end-diastolic volume"]["indexed"]) == pytest.approx(edv / 2, abs=0.01)
+    ejection = 100 * (1 - empty / full)
+    assert float(rows["LV ejection fraction"]["value"]) == pytest.approx(ejection, abs=0.7)
+    mass = 1.05 * WALL_MM2 * 10 * SHAPE[0] / 1000
+    assert float(rows["LV myocardial mass"]["value"]) == pytest.approx(mass, rel=0.01)
+    output = float(rows["Cardiac output"]["value"])
+    assert output == pytest.approx((full - empty) * 60 / 1000, rel=0.02)
+    thin, thick = (
+        float(rows[f"Wall thickness {phase}, mid anterior"]["value"]) for phase in ("ED", "ES")
+    )
+    assert thin == pytest.approx(8, abs=0.5)
+    assert thick == pytest.approx(np.sqrt(INNER_MM[3] ** 2 + WALL_MM2 / np.pi) - 13, abs=0.5)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for words in ("LV ejection fraction", "body surface 2.00", "curves.png", "wall.png", "heart "):
+        assert words in page
+    assert all((out / name).stat().st_size > 5000 for name in ("curves.png", "slices.png"))
+    assert "LV ejection fraction" in capsys.readouterr().out
+
+
+def test_two_files_are_two_images(files):
+    scan, labels = heart_series((INNER_MM[3], INNER_MM[0]))  # empty, full
+    for number in (0, 1):
+        each = scan.with_array(scan.array[number])
+        save_volume(each, files.folder / f"{number}.nii.gz")
+    save_volume(labels, files.folder / "two.nii.gz")
+    images = [str(files.folder / f"{number}.nii.gz") for number in (0, 1)]
+    out = files.folder / "out"
+    two = str(files.folder / "two.nii.gz")
+    assert cli.main(["heart", *images, "--labels", two, "--output", str(out)]) == 0
+    rows = table_of(out)
+    assert (rows["End-diastolic image"]["value"], rows["End-systolic image"]["value"]) == ("2", "1")
+    assert "Cardiac output" not in rows
+
+
+def test_an_earlier_result_is_kept(files, capsys):
+    command = ["heart", files.scan, "--labels", files.labels, "-o", str(files.folder / "out")]
+    assert cli.main(command) == 0
+    assert cli.main(command) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert cli.main([*command, "--overwrite"]) == 0
+
+
+def one_image(files):
+    scan = load_volume(files.scan)
+    save_volume(scan.with_array(scan.array[0]), files.folder / "one.nii.gz")
+    return ["heart", str(files.folder / "one.nii.gz"), "--labels", files.labels]
+
+
+def another_grid(files):
+    labels = load_volume(files.labels)
+    save_volume(labels.with_array(labels.array[:, :, :-1]), files.folder / "cut.nii.gz")
+    return ["heart", files.scan, "--labels", str(files.folder / "cut.nii.gz")]
+
+
+def another_label(files):
+    labels = load_volume(files.labels)
+    save_volume(labels.with_array(labels.array * 2), files.folder / "odd.nii.gz")
+    return ["heart", files.scan, "--labels", str(files.folder / "odd.nii.gz")]
+
+
+def nothing_found(files):
+    labels = load_volume(files.labels)
+    save_volume(labels.with_array(labels.array * 0), files.folder / "none.nii.gz")
+    return ["heart", files.scan, "--labels", str(files.folder / "none.nii.gz")]
+
+
+def images_of_two_grids(files):
+    scan = load_volume(files.scan)
+    save_volume(scan.with_array(scan.array[0]), files.folder / "a.nii.gz")
+    save_volume(scan.with_array(scan.array[0, :-1]), files.folder / "b.nii.gz")
+    return ["heart", *(str(files.folder / f"{name}.nii.gz") for name in "ab")]
+
+
+def a_height_in_metres(files):
+    return ["heart", files.scan, "--labels", files.labels, "--height", "1.8", "--weight", "80"]
+
+
+def a_model_of_something_else(files):
+    return ["heart", files.scan, "--model", "hippocampus-t1"]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (one_image, "two images at least"),
+        (another_grid, "same grid"),
+        (another_label, "label 6"),
+        (nothing_found, "found in 0 of 6 images"),
+        (images_of_two_grids, "one series"),
+        (a_height_in_metres, "in cm"),
+        (a_model_of_something_else, "no structure right ventricle"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(files, capsys, make, words):
+    out = files.folder / "out"
+    assert cli.main([*make(files), "--output", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (out / "function.csv").exists()
+
+
+def test_a_wall_that_cannot_be_measured_leaves_the_volumes():
+    _, labels = heart_series()
+    maps = [
+        labels.with_array(np.where(each == 1, 0, each).astype(np.uint8)) for each in labels.array
+    ]
+    heart = measure_heart(maps, HeartLabels())
+    assert heart.thickness_mm is None
+    assert heart.function.left.ejection_percent == pytest.approx(65, abs=1)
+    assert any("wall's thickness is not available" in note for note in heart.notes)
+    assert Grid(maps[0].array.shape, maps[0].ijk_to_ras).voxel_ml == pytest.approx(0.0225)
