@@ -153,7 +153,7 @@ def test_what_a_killed_worker_had_begun_is_done_by_another_one(
     assert [row["scan"] for row in rows] == [str(scan) for scan in scans]
     assert results_in(tmp_path / "out") == results_in(one_process)
     assert kill.listening == {LOCALHOST}
-    assert kill.threads == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
+    assert kill.threads == {str(clusters.threads_each(2))}
 
 
 def test_a_running_scheduler_gives_the_same_and_the_next_run_skips(
@@ -271,3 +271,15 @@ def test_without_the_options_dask_is_not_imported(monkeypatch, command, capsys):
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert command() == 1
     assert "5 segmented" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "cores, allowed, workers, threads",
+    [(8, None, 2, 4), (8, None, 3, 2), (2, None, 4, 1), (8, "4", 2, 2), (8, "", 1, 8)],
+)
+def test_the_workers_share_the_cores(monkeypatch, cores, allowed, workers, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if allowed is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", allowed)
+    assert clusters.threads_each(workers) == threads

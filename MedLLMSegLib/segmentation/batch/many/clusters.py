@@ -55,11 +55,16 @@ class Computers:
 
 
 def threads_each(workers: int) -> int:
-    """The threads of each of so many processes: all cores that this process may use, shared out."""
+    """The threads of each of so many processes: the cores that this process may use, shared out;
+    of those as many as OMP_NUM_THREADS allows, where the user has set it.
+    """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    if allowed.isdecimal() and int(allowed) > 0:
+        cores = min(cores, int(allowed))
     return max(1, cores // workers)
 
 
