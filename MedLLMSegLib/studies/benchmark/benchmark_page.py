@@ -82,11 +82,18 @@ def _blind_line(results: BenchmarkResults) -> list[str]:
     found = figure(results, ArmKey(network, arm, 100))
     if found is None:
         return []
-    return [
+    text = (
         "The control that sees no image, the mean of the training labels laid over each test crop,"
         f" has a mean Dice of {found.mean:.4f} ({interval(found)}; `medllmseg benchmark --only"
         f' "{BLIND}"`). It is in none of the tests.'
-    ]
+    )
+    paper = figure(results, ArmKey("paper", "F", 100))
+    if paper is not None and paper.mean < found.mean:
+        text += (
+            f" The paper's plain network with its block ({paper.mean:.4f}) does not reach it in"
+            " these steps."
+        )
+    return [text]
 
 
 def _answer_lines(results: BenchmarkResults) -> list[str]:
