@@ -90,18 +90,24 @@ def _result(folder: Path) -> Json:
     return {"val_dice": last["val_dice"], "steps": last["step"], "seconds": seconds}
 
 
-def page(results: Mapping[str, Json], seeds: int) -> str:
-    """The arms' scores as a table of Markdown, and which arm ships by our rule."""
-    form = TableForm("mean Dice on the val images", "each seed", 4)
+def page(results: Mapping[str, Json], seeds: int, command: str) -> str:
+    """The arms' scores as a table of Markdown, which arm ships by our rule, and how it was made.
+
+    There is no interval, as a run keeps the mean of its few val images alone.
+    """
+    form = TableForm("mean Dice on the val images", "each seed", 4, ("s a training",))
     rows, means = [], {}
     for arm, words in ARMS.items():
         names = [Run(arm, seed).name for seed in range(seeds)]
-        scores = [results[name]["val_dice"] for name in names if name in results]
+        finished = [results[name] for name in names if name in results]
+        scores = [result["val_dice"] for result in finished]
         if len(scores) == seeds:
             means[arm] = float(np.mean(scores))
         score = f"{means[arm]:.4f}" if arm in means else ""
-        rows.append(ArmRow(f"{arm}: {words}", score, scores, seeds - len(scores)))
-    return f"{arms_table(form, rows)}\n\n{_verdict(means)}\n"
+        seconds = f"{np.mean([result['seconds'] for result in finished]):.0f}" if finished else ""
+        missing = seeds - len(scores)
+        rows.append(ArmRow(f"{arm}: {words}", score, scores, missing, [seconds]))
+    return f"{arms_table(form, rows)}\n\n{_verdict(means)}\n\nMade by\n\n    {command}\n"
 
 
 def _verdict(means: dict[str, float]) -> str:
@@ -154,7 +160,7 @@ def _run(options: argparse.Namespace) -> None:
     study = brain_study(request, options.seeds, device=options.device)
 
     def write_page() -> str:
-        text = page(study.results.runs, options.seeds)
+        text = page(study.results.runs, options.seeds, options.command)
         write_text(study.output / TABLE, text)
         return text
 

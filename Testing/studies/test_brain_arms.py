@@ -34,10 +34,11 @@ def test_arms_are_trained_once_and_the_table_is_of_what_is_finished(tmp_path, mo
     results = study(tmp_path, only="[AF]-0")
     assert set(results) == {"A-0", "F-0"}
     assert {r["steps"] for r in results.values()} == {1}
-    page = brain_arms.page(results, 1)
+    page = brain_arms.page(results, 1, "the command")
     score = f"{results['A-0']['val_dice']:.4f}"
-    assert f"| A: tokens, no block | {score} | {score} |" in page
-    assert "| D: frozen random block | not run | not run |" in page
+    assert f"| A: tokens, no block | {score} | {score} | {results['A-0']['seconds']:.0f} |" in page
+    assert "| D: frozen random block | not run | not run | not run |" in page
+    assert "    the command\n" in page
     assert "2 arms are not finished" in page
     monkeypatch.setattr(brain_arms, "train_brain", None)  # would fail if it were called again
     assert study(tmp_path, only="[AF]-0") == results
@@ -54,11 +55,11 @@ def test_a_name_that_no_run_has_is_refused(tmp_path):
 def test_the_pretrained_block_ships_where_it_is_near_the_best(of_f, ships):
     scores = {"none": 0.8, "A": 0.7, "D": 0.7, "F": of_f}
     results = {
-        f"{arm}-{seed}": {"val_dice": score + 0.001 * seed}
+        f"{arm}-{seed}": {"val_dice": score + 0.001 * seed, "seconds": 60.0}
         for arm, score in scores.items()
         for seed in range(2)
     }
-    page = brain_arms.page(results, 2)
+    page = brain_arms.page(results, 2, "the command")
     assert f" {ships} ships" in page
     assert page.count("\n|") == 5
     assert f"| none: no tokens | {0.8005:.4f} | 0.8000, 0.8010 |" in page
