@@ -12,6 +12,7 @@ from MedLLMSegLib.io.volume_files import RECORD_SUFFIX
 
 from .outputs import OutputPaths, SegmentOptions, paths_in_folder, unique_names
 from .records import is_unfinished, read_record
+from .volumes_page import MARK, PAGE, volumes_page
 from .volumes_table import FIRST_COLUMNS, TABLE, ScanResult, volumes_csv
 
 
@@ -30,7 +31,7 @@ class ResultFolder:
         return self.folder / TABLE
 
     def check(self) -> None:
-        """Before the work: raise `UserError` for a folder whose table is somebody else's."""
+        """Before the work: raise `UserError` where the table or page is somebody else's."""
         table = self.table
         if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(
             ",".join(FIRST_COLUMNS)
@@ -38,7 +39,15 @@ class ResultFolder:
             raise UserError(
                 f'"{table}" is not one of our tables; choose another folder or rename it.'
             )
+        self._check_page()
         remove_leftovers(self.folder)
+
+    def _check_page(self) -> None:
+        page = self.folder / PAGE
+        if page.exists() and MARK not in page.read_text(encoding="utf-8", errors="replace"):
+            raise UserError(
+                f'"{page}" is not one of our pages; choose another folder or rename it.'
+            )
 
     def outputs(
         self, scans: Sequence[Path], options: SegmentOptions
@@ -51,9 +60,19 @@ class ResultFolder:
         ]
 
     def finish(self, scans: Sequence[Path], results: Sequence[ScanResult]) -> None:
-        """Write the table. results: in the order of the scans."""
+        """Write the table; and a page of it, where any scan has a report.
+
+        results: in the order of the scans.
+        """
         rows = [*self._earlier_results(scans), *results]
         write_text(self.table, volumes_csv(rows))
+        self._write_page(rows)
+
+    def _write_page(self, rows: Sequence[ScanResult]) -> None:
+        if any(
+            name.endswith("report.html") for row in rows for name in row.record.get("files", [])
+        ):
+            write_text(self.folder / PAGE, volumes_page(rows, self.folder))
 
     def _earlier_results(self, scans: Sequence[Path]) -> list[ScanResult]:
         """The results that earlier runs left here for other scans, for a complete table."""

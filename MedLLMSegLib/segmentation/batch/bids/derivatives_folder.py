@@ -40,7 +40,10 @@ segmented. `volumes.tsv` holds the volumes of all scans; `.bidsignore` names it,
 no place for a table over scans. Research use only; not a medical device.
 """
 # What the standard has no place for
-IGNORED = f"/volumes.tsv\n/volumes.json\n*{RECORD_SUFFIX}\n*{VOLUMETRY_SUFFIX}\n*_report/\n"
+IGNORED = (
+    "/volumes.tsv\n/volumes.json\n/volumes.html\n"
+    f"*{RECORD_SUFFIX}\n*{VOLUMETRY_SUFFIX}\n*_report/\n"
+)
 NOT_AVAILABLE = "n/a"
 COLUMNS = {
     "participant_id": "The subject, as in the scan's name",
@@ -81,6 +84,7 @@ class DerivativesFolder(ResultFolder):
                 f'"{self.folder}" is another BIDS dataset; name a folder for the derivatives, such'
                 f' as "{self.source / "derivatives" / "medllmseg"}".'
             )
+        self._check_page()
         remove_leftovers(self.folder)
 
     def outputs(
@@ -120,7 +124,9 @@ class DerivativesFolder(ResultFolder):
 
     def finish(self, scans: Sequence[Path], results: Sequence[ScanResult]) -> None:
         """Write the table and what makes the folder a dataset."""
-        rows = self._table_rows([*self._earlier_results(scans), *results])
+        whole = [*self._earlier_results(scans), *results]
+        self._write_page(whole)
+        rows = self._table_rows(whole)
         header = next(rows)
         table = io.StringIO()
         csv.writer(table, delimiter="\t", lineterminator="\n").writerows([header, *rows])
