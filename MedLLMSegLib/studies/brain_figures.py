@@ -382,7 +382,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
         if options.pictures is not None:
             draw_pictures(rows, options.data, segmenting(model), options.pictures)
         if options.calibration is not None:
-            found = calibration(rows) | {"weights_sha256": model.sha256}
+            found = calibration(rows) | {"weights_sha256": model.entry.sha256}
             write_text(options.calibration, json.dumps(found))
     except (UserError, Cancelled, KeyboardInterrupt) as error:
         print(f"brain_figures: {error or 'stopped'}", file=sys.stderr)

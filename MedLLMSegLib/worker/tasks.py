@@ -19,6 +19,8 @@ from MedLLMSegLib.registry.catalogue import (
     DEFAULT_SEGMENTER,
     METADATA,
     find_model,
+    measured_model,
+    read_metadata,
 )
 
 from .array_files import load_volume, save_diagnosis, save_segmentation
@@ -121,9 +123,11 @@ class Tasks:
         makes room.
         """
         entry = find_model(name, kind)
-        # A bundle's settings may change while its weights stay the same.
+        # Settings may change while the weights stay the same, and so may the localizer; the texts
+        # of a model are shown as they are now.
+        measured = measured_model(read_metadata(entry.folder)).sha256
         changed_ns = (entry.folder / METADATA).stat().st_mtime_ns
-        key = (entry.id, entry.sha256, str(entry.folder), changed_ns, device)
+        key = (entry.id, measured, str(entry.folder), changed_ns, device)
         if key not in self.models:
             while len(self.models) >= MODELS_KEPT:
                 self.models.popitem(last=False)

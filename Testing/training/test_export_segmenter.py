@@ -213,7 +213,7 @@ def test_everything_that_was_measured_is_in_the_card_without_anyones_name(run, t
         "divided by 1.250",
         "calibration error 0.0123",
         "0.0100, against 0.0500",
-        "--data cases --calibration --output",
+        "--data cases --precision bf16 --calibration --output",
     ):
         assert words in flat(card), words
     assert "No help could be shown" not in card  # this network holds no block

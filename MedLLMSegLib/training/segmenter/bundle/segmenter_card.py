@@ -181,7 +181,7 @@ def _measured(m: dict) -> list[str]:
     if results is not None:
         calibrated = " --calibration" if results.get("calibration") else ""
         precision, some = results.get("precision") or [], structures_option(results)
-        some += f" --precision {precision[0]}" if len(precision) == 1 and some else ""
+        some += f" --precision {precision[0]}" if len(precision) == 1 else ""
         blocks += [
             wrap_paragraph(
                 f"On {_how_many(results, m)} {training_words(results, measured_model(m))}, at their"
