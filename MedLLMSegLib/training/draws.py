@@ -18,14 +18,17 @@ def begin_draws(number: int | None, kept: dict[str, Tensor], seed: int, fabric: 
         torch.manual_seed((1_000_003 * seed + number) * fabric.world_size + fabric.global_rank)
         return
     torch.set_rng_state(kept["cpu"])
-    if "device" in kept:
-        _of_device(fabric.device).set_rng_state(kept["device"])
+    kind = fabric.device.type
+    if kind != "cpu" and kind in kept:  # it may have begun on another device
+        _of_device(fabric.device).set_rng_state(kept[kind])
 
 
 def kept_draws(device: torch.device) -> dict[str, Tensor]:
-    """Where the draws stand: of the processor, and of a device that draws for itself."""
+    """Where the draws stand: of the processor, and of a device with draws of its own."""
     kept = {"cpu": torch.get_rng_state()}
-    return kept if device.type == "cpu" else kept | {"device": _of_device(device).get_rng_state()}
+    if device.type != "cpu":
+        kept[device.type] = _of_device(device).get_rng_state()
+    return kept
 
 
 def _of_device(device: torch.device) -> Any:
