@@ -11,10 +11,23 @@ import pytest
 import torch
 from torch import nn
 
+from MedLLMSegLib import save_volume
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data import read_cases
+from MedLLMSegLib.data.case_digest import marks_of_cases
 from MedLLMSegLib.registry.catalogue import find_model, read_metadata
+from MedLLMSegLib.registry.seen_cases import SeenCases
 from MedLLMSegLib.training.checkpoint import BEST, save
 from MedLLMSegLib.training.segmenter.bundle import fit_calibration as unit
-from MedLLMSegLib.training.segmenter.bundle.fit_calibration import calibrate, largest_part, main
+from MedLLMSegLib.training.segmenter.bundle.fit_calibration import (
+    calibrate,
+    largest_part,
+    main,
+    val_cases,
+)
+from Testing.helpers.labelled_files import GRID
+from Testing.helpers.tiny_segmenter import tiny_bundle
 
 NO = float("nan")
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
@@ -130,18 +143,77 @@ def test_the_weights_are_calibrated_as_the_bundle_stores_them(tmp_path):
     assert network.seen == {float(np.float16(value))} != {float(np.float32(value))}
 
 
+def some_cases(folder, count):
+    """Bright blocks of noise with their label maps, in the Decathlon's layout: no two images, and
+    no two label maps, are the same.
+    """
+    for n in range(count):
+        labels = np.zeros((8, 24, 20 + n), np.uint8)
+        labels[2:5, 6:14, 5:12], labels[5:7, 15:20, 6 + n] = 1, 2
+        noise = np.random.default_rng(n).normal(size=labels.shape).astype(np.float32)
+        save_volume(Volume(noise + 3 * labels, GRID), folder / f"imagesTr/case_{n}.nii.gz")
+        save_volume(Volume(labels, GRID), folder / f"labelsTr/case_{n}.nii.gz")
+    return {case.id: case for case in read_cases(folder).cases}
+
+
+def seen_of(cases, **parts):
+    """What a bundle lists: the part of each name holds the cases with these numbers."""
+    marks = {
+        part: marks_of_cases(cases[f"case_{n}"] for n in numbers) for part, numbers in parts.items()
+    }
+    return SeenCases(**marks, known=True)
+
+
+def test_a_finished_model_is_calibrated_on_the_cases_that_it_lists(tmp_path, monkeypatch):
+    """Whatever the splits of the data say today, and however a split would be drawn anew."""
+    cases = some_cases(tmp_path / "data", 6)
+    given = json.dumps({"train": ["case_3"], "val": ["case_0", "case_1", "case_2"]})
+    (tmp_path / "data/splits.json").write_text(given)
+    seen = seen_of(cases, train=(0, 1, 2), val=(3, 4))
+    bundle = tiny_bundle(tmp_path / "tiny", seen=seen.to_dict())
+    read = []
+    prepare = unit.prepare_set
+    monkeypatch.setattr(
+        unit,
+        "prepare_set",
+        lambda val, *rest, **more: read.extend(c.id for c in val) or prepare(val, *rest, **more),
+    )
+    output = tmp_path / "c.json"
+    given = ["--model", str(bundle), "--data", str(tmp_path / "data"), "--device", "cpu"]
+    assert main([*given, "--output", str(output)]) == 0
+    assert sorted(read) == ["case_3", "case_4"]
+    assert json.loads(output.read_text())["cases"] == 2
+
+
+def test_a_model_that_lists_no_cases_is_not_calibrated(tmp_path, capsys):
+    some_cases(tmp_path / "data", 3)
+    given = ["--model", str(tiny_bundle(tmp_path / "tiny")), "--data", str(tmp_path / "data")]
+    assert main([*given, "--device", "cpu", "--output", str(tmp_path / "c.json")]) == 2
+    assert "does not list all cases" in capsys.readouterr().err
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_what_the_model_was_trained_on_is_no_val_case(tmp_path):
+    """Neither a case of its own training nor one of the model that it was started from."""
+    cases = some_cases(tmp_path / "data", 4)
+    case_set = read_cases(tmp_path / "data")
+    seen = seen_of(cases, train=(0,), val=(0, 1, 2), before=(1,))
+    assert [case.id for case in val_cases("tiny", case_set, seen)] == ["case_2"]
+    for none_left in (seen_of(cases, val=(1,), before=(1,)), seen_of(cases, train=(0,))):
+        with pytest.raises(UserError, match="None of the 4 cases"):
+            val_cases("tiny", case_set, none_left)
+
+
 @needs_shared
 def test_a_model_that_is_there_is_calibrated_anew(tmp_path, capsys):
     """The shipped model on three of its val cases: near the temperature that its training's end
-    found on all of them.
+    found on all of them. A case that it was trained on is left out.
     """
     data = tmp_path / "data"
     for part in ("imagesTr", "labelsTr"):
         (data / part).mkdir(parents=True)
-        for n in ("001", "044", "045", "046"):
+        for n in ("003", "044", "045", "046"):
             shutil.copy(SHARED / f"hippocampus/{part}/hippocampus_{n}.nii.gz", data / part)
-    names = sorted(path.name.removesuffix(".nii.gz") for path in (data / "imagesTr").iterdir())
-    (data / "splits.json").write_text(json.dumps({"train": names[:1], "val": names[1:]}))
     given = [
         "--model",
         "hippocampus-t1",

@@ -5,7 +5,9 @@ connected parts are kept.
     --data runs/acdc --output runs/calibration.json
 
 decides it anew for a model that is there already; `medllmseg bundle` takes the file with
-`--calibration`. The val cases also chose the weights; test cases are not read.
+`--calibration`. The val cases are then those that the bundle lists as such, known by their digests:
+how the data would be split today does not matter. They also chose the weights; nothing is fitted to
+other cases.
 """
 
 from __future__ import annotations
@@ -23,10 +25,14 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.core.types import Triple
-from MedLLMSegLib.data import read_cases, split_cases
+from MedLLMSegLib.data import Case, CaseSet, read_cases
+from MedLLMSegLib.data.case_digest import measured_marks
+from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
 from MedLLMSegLib.metrics.overlap import dice
 from MedLLMSegLib.registry.bundle import as_stored
+from MedLLMSegLib.registry.catalogue import read_metadata
+from MedLLMSegLib.registry.seen_cases import SeenCases
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, window_shape
 from MedLLMSegLib.segmentation.clean import keep_largest
 from MedLLMSegLib.segmentation.inference import predict
@@ -151,7 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--model", required=True, help="an id or a bundle's folder")
     parser.add_argument(
-        "--data", required=True, help="labelled cases, of which those of the split val are taken"
+        "--data",
+        required=True,
+        help="labelled cases, of which those are taken that the model was chosen by",
     )
     parser.add_argument("--output", required=True, type=Path, help="the JSON file to write")
     parser.add_argument("--device", default="auto")
@@ -176,11 +184,43 @@ def _calibrate_model(options: argparse.Namespace) -> dict:
             f'"{options.model}" has {len(model.entry.structures)} structures and "{options.data}"'
             f" has {len(case_set.labels)}; give cases like those that it was trained on."
         )
-    val, preparation = split_cases(case_set, 0)["val"], Preparation.from_settings(model.settings)
+    seen = SeenCases.of_bundle(read_metadata(model.entry.folder))
+    val = val_cases(options.model, case_set, seen, _show_progress)
+    preparation = Preparation.from_settings(model.settings)
     cases = prepare_set(val, case_set, preparation, progress=_show_progress)
     window = window_shape(model.settings)
     fitted = fit(model.network, cases, model.device, window, _show_progress)
     return fitted | {"data": Path(options.data).name, "weights_sha256": model.entry.sha256}
+
+
+def val_cases(
+    model: str, case_set: CaseSet, seen: SeenCases, progress: Report | None = None
+) -> tuple[Case, ...]:
+    """The cases that a finished model was chosen by and not trained on.
+
+    They are known by their images, label maps and persons; the splits of the data, which may have
+    been drawn with another seed since, are not asked. model: its name, for messages. seen: what its
+    bundle lists. Raises `UserError` where the list is missing or incomplete, and where no case is
+    left.
+    """
+    if not seen.known:
+        raise UserError(
+            f'The bundle of "{model}" does not list all cases that it was trained on, so they'
+            " cannot be told from those to calibrate by; `medllmseg bundle BUNDLE --seen DATA`"
+            " adds the list, unless the model was started from another."
+        )
+    report, trained, found = Progress.of(progress), seen.train | seen.before, []
+    for n, case in enumerate(case_set.cases):
+        report(f"looking for val cases: {case.id}", n / len(case_set.cases))
+        marks = measured_marks(case, load_volume(case.image))
+        if marks.meets(seen.val) and not marks.meets(trained):
+            found.append(case)
+    if not found:
+        raise UserError(
+            f'None of the {len(case_set.cases)} cases of "{case_set.source}" is one that "{model}"'
+            " was chosen by and not trained on; give the data of its training."
+        )
+    return tuple(found)
 
 
 def _show_progress(line: str, fraction: float) -> None:
