@@ -15,6 +15,7 @@ from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case
+from MedLLMSegLib.data.case_digest import scan_digest
 from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 from MedLLMSegLib.training.segmenter import segmenter_session as session
@@ -75,6 +76,9 @@ def test_cases_become_a_model_that_segments(data, tmp_path, capsys):
     assert about["plan"]["window"] == [16, 24, 16]
     assert (run / "curve.png").stat().st_size > 5000
     assert list((run / "examples").glob("step_*.png"))
+    seen = read_bundle(run / "bundle").measured.seen
+    assert (seen.known, len(seen.train.scans), seen.before.scans) == (True, 4, frozenset())
+    assert seen.val.scans == {scan_digest(load_volume(data / "imagesTr/case4.nii.gz"))}
     result = segment(load_volume(data / "imagesTr/case5.nii.gz"), run / "bundle", device="cpu")
     assert [s.name.lower() for s in result.structures] == ["front", "back"]
     assert result.labels.array.shape == (16, 24, 16)
@@ -225,6 +229,8 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
         read_bundle(f) for f in (tmp_path / "run/bundle", "MedLLMSegLib/bundles/hippocampus-t1")
     )
     assert tuned.metadata["chosen"]["trained_on"] == 3
+    assert tuned.measured.seen.before == base.measured.seen.all
+    assert tuned.measured.seen.known
     assert tuned.metadata["fine_tuned_from"]["id"] == "hippocampus-t1"
     assert (
         tuned.metadata["licence"] == base.metadata["licence"]
