@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 from MedLLMSegLib.core.types import Json
@@ -19,6 +20,7 @@ from MedLLMSegLib.studies.study.page import (
 from .benchmark_plan import ROBUST_ARMS
 from .benchmark_results import BenchmarkResults
 from .corruptions import CORRUPTIONS
+from .earlier_test import changed_sides
 from .verdict import CONTROLS, ArmKey, ArmMean, family, figure, known_figure
 
 DIGITS = 4  # of a Dice
@@ -51,16 +53,24 @@ def network_section(results: BenchmarkResults, title: str, arms, percent: int) -
         f"## {title}",
         _arms_table(results, section.keys, section.f, section.tests),
         *_notes(section.tests.values()),
+        *itertools.chain.from_iterable(changed_sides(results, each) for each in section.families),
     ]
 
 
 @dataclass(frozen=True)
 class SectionTests:
-    """f: arm F. keys: all arms that are shown. tests: (f, key) -> F against that arm."""
+    """f: arm F. keys: all arms that are shown. families: of tests that share a correction, each (f,
+    key) -> F against that arm.
+    """
 
     f: ArmKey
     keys: list[ArmKey]
-    tests: dict[tuple[ArmKey, ArmKey], Comparison]
+    families: tuple[dict[tuple[ArmKey, ArmKey], Comparison], ...]
+
+    @property
+    def tests(self) -> dict[tuple[ArmKey, ArmKey], Comparison]:
+        """Those of all families."""
+        return {pair: test for each in self.families for pair, test in each.items()}
 
 
 def section_tests(results: BenchmarkResults, arms, percent: int) -> SectionTests:
@@ -76,8 +86,8 @@ def section_tests(results: BenchmarkResults, arms, percent: int) -> SectionTests
     keys = [ArmKey(network, arm, percent) for network, arm in arms]
     main = [k for k in keys if k.arm in CONTROLS]
     others = [k for k in keys if k not in main and k != f]
-    tests = family(results, [(f, k) for k in main]) | family(results, [(f, k) for k in others])
-    return SectionTests(f, keys, tests)
+    families = tuple(family(results, [(f, k) for k in each]) for each in (main, others))
+    return SectionTests(f, keys, families)
 
 
 def _arms_table(results: BenchmarkResults, keys: list[ArmKey], f: ArmKey, tests: dict) -> str:
@@ -136,6 +146,7 @@ def ablations(results: BenchmarkResults) -> list[str]:
         "## Without the local branch, without the fusion",
         "Both are our own design, as the paper gives no formula for either. All training cases.",
         _arms_table(results, [f, *keys], f, tests),
+        *changed_sides(results, tests),
     ]
 
 
@@ -154,11 +165,14 @@ def robustness(results: BenchmarkResults) -> list[str]:
         ("The paper's network", "paper", 100),
     ):
         arms = [a for a in ROBUST_ARMS if network == "ours" or a != "C"]
-        parts += [f"### {title}", _robust_table(results, network, percent, arms)]
+        parts += [f"### {title}", *_robust_table(results, network, percent, arms)]
     return parts
 
 
-def _robust_table(results: BenchmarkResults, network: str, percent: int, arms: list[str]) -> str:
+def _robust_table(
+    results: BenchmarkResults, network: str, percent: int, arms: list[str]
+) -> list[str]:
+    """The table, and what the change of test decided in it."""
     others = [a for a in arms if a != "F"]
     pairs = {
         (name, a): (ArmKey(network, "F", percent, name), ArmKey(network, a, percent, name))
@@ -177,14 +191,12 @@ def _robust_table(results: BenchmarkResults, network: str, percent: int, arms: l
                 *(NOT_RUN if each is None else ", ".join(each) for each in cells),
             ]
         )
-    return table(
-        [
-            "corruption",
-            *(f"{a}" for a in arms),
-            *(f"F - {a} (95 %; ± excluded), p (Holm)" for a in others),
-        ],
-        rows,
-    )
+    head = [
+        "corruption",
+        *(f"{a}" for a in arms),
+        *(f"F - {a} (95 %; ± excluded), p (Holm)" for a in others),
+    ]
+    return [table(head, rows), *changed_sides(results, tests)]
 
 
 def costs(results: BenchmarkResults) -> list[str]:

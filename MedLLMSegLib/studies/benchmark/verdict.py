@@ -118,13 +118,10 @@ def family(
     arms: dict[str, list[Table]] = {}
     asked: dict[tuple[str, str], tuple[ArmKey, ArmKey]] = {}
     for n, pair in enumerate(pairs):
-        each = [tables(results, key) for key in pair]
-        seeds = sorted(set(each[0]) & set(each[1]))
-        if seeds:
+        shared = tables_of_shared_seeds(results, pair)
+        if shared[0]:
             names = (f"{n} first", f"{n} second")
-            arms |= {
-                name: [table[s] for s in seeds] for name, table in zip(names, each, strict=True)
-            }
+            arms |= dict(zip(names, shared, strict=True))
             asked[names] = pair
     tests = paired_tests(arms, results.groups, (metric,), list(asked)) if asked else []
     named = {}
@@ -137,6 +134,15 @@ def family(
             better=letters.get(test.better, ""),
         )
     return named
+
+
+def tables_of_shared_seeds(
+    results: BenchmarkResults, pair: tuple[ArmKey, ArmKey]
+) -> tuple[list[Table], list[Table]]:
+    """One table for each seed that both arms have, of the first and of the second."""
+    first, second = (tables(results, key) for key in pair)
+    seeds = sorted(set(first) & set(second))
+    return [first[seed] for seed in seeds], [second[seed] for seed in seeds]
 
 
 def answer(
