@@ -66,6 +66,11 @@ class Ventricle:
     esv_ml: float
 
     @property
+    def was_found(self) -> bool:
+        """Whether both images show it; else it has no figures."""
+        return self.edv_ml > 0 and self.esv_ml > 0
+
+    @property
     def stroke_ml(self) -> float:
         """What one beat throws out."""
         return self.edv_ml - self.esv_ml
@@ -214,14 +219,15 @@ def figures(function: HeartFunction) -> list[Figure]:
     surface = function.person.surface_m2
     rows = []
     for name, chamber in (("LV", function.left), ("RV", function.right)):
-        is_there = chamber.edv_ml > 0 and chamber.esv_ml > 0
         for title, value in (
             ("end-diastolic volume", chamber.edv_ml),
             ("end-systolic volume", chamber.esv_ml),
             ("stroke volume", chamber.stroke_ml),
         ):
-            rows.append(_figure(f"{name} {title}", value if is_there else None, "mL", surface))
-        ejection = chamber.ejection_percent if is_there else None
+            rows.append(
+                _figure(f"{name} {title}", value if chamber.was_found else None, "mL", surface)
+            )
+        ejection = chamber.ejection_percent if chamber.was_found else None
         rows.append(Figure(f"{name} ejection fraction", ejection, "%"))
     rows.append(_figure("LV myocardial mass", function.mass_g, "g", surface))
     if function.output_l_min is not None:

@@ -959,6 +959,19 @@
     </message>
 </context>
 <context>
+    <name>presenter.heart_view</name>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/heart_view.py"/>
+        <source>Ejection fraction: left ventricle {left}, right ventricle {right}; all figures are in the table "{table}".</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/heart_view.py"/>
+        <source>not available</source>
+        <translation type="unfinished"></translation>
+    </message>
+</context>
+<context>
     <name>presenter.models_view</name>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/models_view.py"/>

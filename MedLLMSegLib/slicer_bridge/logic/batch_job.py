@@ -73,5 +73,7 @@ def _show(job: Job, shown: Job) -> None:
         "notes",
         "itemRows",
         "tableNode",
+        "heart",
+        "heartNode",
     ):
         setattr(job, name, getattr(shown, name))

@@ -7,6 +7,8 @@ from functools import partial
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.segmentation import Structure
+from MedLLMSegLib.slicer_bridge.scene.heart_nodes import HeartDrawing, draw_heart
 from MedLLMSegLib.slicer_bridge.scene.overlay import map_node
 from MedLLMSegLib.slicer_bridge.scene.segments import Row
 from MedLLMSegLib.slicer_bridge.scene.sequence_nodes import (
@@ -15,11 +17,16 @@ from MedLLMSegLib.slicer_bridge.scene.sequence_nodes import (
     output_sequence,
     segmentation_of_image,
 )
-from MedLLMSegLib.slicer_bridge.scene.sequence_output import SequenceResults, add_to_scene
+from MedLLMSegLib.slicer_bridge.scene.sequence_output import (
+    SequenceNodes,
+    SequenceResults,
+    add_to_scene,
+)
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume
 from MedLLMSegLib.slicer_bridge.scene.volumes_table import make_volumes
 
 from .counted_progress import CountedProgress, ReportProgress
+from .heart_figures import heart_of
 from .image_segmentation import ImageSegmenter, SegmentJobOptions
 from .job_runner import wait_for_scene
 from .jobs import Job, NodeRemoved, Steps
@@ -41,6 +48,7 @@ def segment_sequence(
     values = [sequence.GetNthIndexValue(n) for n in range(sequence.GetNumberOfDataNodes())]
     results = SequenceResults(sequence)
     rows: ItemRows = {}
+    structures: tuple[Structure, ...] = ()
     notes: dict[str, None] = {}  # in order, each once
     counted = CountedProgress(report, len(values))
     for value in values:
@@ -53,7 +61,7 @@ def segment_sequence(
         results.segmentations.SetDataNodeAtValue(segmentation, value)
         if result.uncertainty is not None:
             results.maps.SetDataNodeAtValue(map_node(result.uncertainty, scan), value)
-        rows[value] = result.drawing.rows
+        rows[value], structures = result.drawing.rows, result.drawing.structures
         notes.update(dict.fromkeys(result.drawing.notes))
     if not any(rows.values()):
         raise UserError(
@@ -63,16 +71,40 @@ def segment_sequence(
     yield from wait_for_scene(scene, check_nodes)
     before = SequenceState(target.sequence) if target else None
     volumes = make_volumes(results.segmentations, rows)
-    nodes = add_to_scene(source, target, before, results, volumes)
-    nodes.volumes_table.SetDescription(
-        f"{options.model}: volume of each structure in each image; 0 where it was not found."
-    )
+    heart, heart_notes = _heart(rows, structures)
+    nodes = add_to_scene(source, target, before, results, volumes, heart)
+    _describe(nodes, options.model)
     segmenter.restore_points.remember(nodes.segmentation, before)
     segmenter.onResult(result.segmentation)
     job.segmentationNode, job.uncertaintyNode = nodes.segmentation, nodes.uncertainty_map
-    job.tableNode = nodes.volumes_table
+    job.tableNode, job.heartNode = nodes.volumes_table, nodes.heart_table
+    job.heart = heart.function if heart else None
     job.itemRows, job.rows = rows, _means(rows)
-    job.notes = (*notes, *_sequence_notes(rows, sequence, job.tableNode))
+    job.notes = (*notes, *_sequence_notes(rows, sequence, job.tableNode), *heart_notes)
+
+
+def _heart(
+    rows: ItemRows, structures: tuple[Structure, ...]
+) -> tuple[HeartDrawing | None, tuple[str, ...]]:
+    """The heart's function, where it is a heart, and what is to be said of it."""
+    try:
+        function = heart_of(rows, structures)
+    except UserError as error:
+        return None, (f"The heart's function is not available. {error}",)
+    if function is None:
+        return None, ()
+    return draw_heart(function, structures), function.notes
+
+
+def _describe(nodes: SequenceNodes, model) -> None:
+    nodes.volumes_table.SetDescription(
+        f"{model}: volume of each structure in each image; 0 where it was not found."
+    )
+    if nodes.heart_table is not None:
+        nodes.heart_table.SetDescription(
+            f"{model}: the heart's function from the volumes of each image. Research use only; not"
+            " a medical device."
+        )
 
 
 def _require_in_scene(sequence) -> None:

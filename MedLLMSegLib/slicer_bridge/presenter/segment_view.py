@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .error_details import copy_details_button
+from .heart_view import heart_text
 from .panel_state import AWAITING_CONSENT, BUSY, Panel, message_fields
 from .panel_texts import consent_text, stage_text, with_mark
 from .task_button import (
@@ -40,7 +41,7 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     message = job.message or _("{name}: {count} structures in {seconds} s.").format(
         name=name, count=len(rows), seconds=f"{seconds:.1f}"
     )
-    notes = (*job.notes, *filter(None, [_intracranial(job)]))
+    notes = (*filter(None, [_heart(job)]), *job.notes, *filter(None, [_intracranial(job)]))
     if job.planned:
         shown = _("Shown is {name}.").format(name=name)
         message, notes = _batch_text(job, seconds), (*_failures(job), shown, *notes)
@@ -73,6 +74,10 @@ def _failures(job) -> tuple[str, ...]:
 
 def _intracranial(job) -> str:
     return intracranial_text(job.volumetry) if job.volumetry is not None else ""
+
+
+def _heart(job) -> str:
+    return heart_text(job.heart, job.heartNode.GetName()) if job.heart is not None else ""
 
 
 class ResultTexts(NamedTuple):

@@ -14,9 +14,11 @@ import slicer
 
 from MedLLMSegLib.core.errors import UserError
 
+from .heart_nodes import HeartState
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments, to_vtk
+from .sequence_tables import TableState
 from .volume_nodes import ijk_to_ras
-from .volumes_table import remove_volumes, show_volumes, table_of
+from .volumes_table import VOLUMES
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,37 +34,34 @@ class SequenceSource:
 
 
 class SequenceState:
-    """The segmentations of a sequence and the table of their volumes as they are now.
+    """The segmentations of a sequence, the table of their volumes and the heart's function as they
+    are now.
 
     For Restore, as `restore_point.NodeState` is for one segmentation.
     """
 
     worth_keeping = True
 
-    def __init__(self, sequence, table_returns: bool = False):
-        """table_returns: the table is about to leave the scene, and comes back with this state."""
-        self.sequence, self.table_returns = sequence, table_returns
-        self.table = table_of(sequence)
-        self.volumes = self.table.GetTable() if self.table else None
+    def __init__(self, sequence):
+        self.sequence = sequence
+        self.volumes, self.heart = TableState(VOLUMES, sequence), HeartState(sequence)
         self.segmentations = {
             sequence.GetNthIndexValue(n): copy_of(sequence.GetNthDataNode(n))
             for n in range(sequence.GetNumberOfDataNodes())
         }
 
     def now(self, node) -> SequenceState:
-        return SequenceState(self.sequence, table_returns=self.table is None)
+        return SequenceState(self.sequence)
 
     def put_back(self, node) -> None:
         """Make the sequence what it was. node: the proxy that shows it.
 
-        A table that the user has deleted meanwhile is not brought back.
+        Tables that the user has deleted meanwhile are not brought back.
         """
         for value, segmentation in self.segmentations.items():
             self.sequence.SetDataNodeAtValue(segmentation, value)
-        if self.table is None:
-            remove_volumes(self.sequence)  # the table describes the segmentations just replaced
-        elif self.table_returns or self.table.GetScene() is not None:
-            show_volumes(self.sequence, self.volumes, node, self.table)
+        self.volumes.put_back(node)
+        self.heart.put_back(node)
 
 
 def source_of(node, wholeSequence: bool = True) -> SequenceSource | None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import slicer
 
+from .heart_nodes import HeartDrawing, show_heart
 from .overlay import name_map
 from .sequence_nodes import SequenceSource, SequenceState, empty_like
 from .volume_nodes import place_next_to, restore_place
-from .volumes_table import show_volumes
+from .volumes_table import VOLUMES
 
 
 class SequenceResults:
@@ -29,12 +30,13 @@ class SequenceNodes:
     """What the scene holds of a result.
 
     segmentation, uncertainty_map (or None): the proxies in the browser. volumes_table: the
-    vtkMRMLTableNode of volumes in each image.
+    vtkMRMLTableNode of volumes in each image. heart_table: that of the heart's function, or None.
     """
 
     segmentation: Any
     uncertainty_map: Any
     volumes_table: Any
+    heart_table: Any
 
 
 def add_to_scene(
@@ -43,10 +45,12 @@ def add_to_scene(
     before: SequenceState | None,
     results: SequenceResults,
     volumes,
+    heart: HeartDrawing | None = None,
 ) -> SequenceNodes:
     """Add the results beside the scans, or write them into the sequence ``target``.
 
-    before: the state of ``target``; None if there is no target. volumes: a vtkTable.
+    before: the state of ``target``; None if there is no target. volumes: a vtkTable. heart: None
+    if the results are not a heart's.
     If anything fails, the scene is left as it was.
     """
     scene, name = source.sequence.GetScene(), source.sequence.GetName()
@@ -69,9 +73,11 @@ def add_to_scene(
             title = scene.GenerateUniqueName(f"{name} uncertainty")
             map_proxy = _add_sequence(results.maps, title, browser, scan_proxy)
         name_map(proxy, map_proxy)
-        table = show_volumes(browser.GetSequenceNode(proxy), volumes, scan_proxy)
+        segmentations = browser.GetSequenceNode(proxy)
+        table = VOLUMES.show(segmentations, volumes, scan_proxy)
+        heart_table = show_heart(segmentations, heart, scan_proxy)
         undo.pop_all()
-    return SequenceNodes(proxy, map_proxy, table)
+    return SequenceNodes(proxy, map_proxy, table, heart_table)
 
 
 def _replace_items(target, items) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 import slicer  # noqa: F401  (MRML's classes, before VTK's)
 import vtk
 
 from MedLLMSegLib.metrics.volumetry import NOT_AVAILABLE, Volumetry
+
+from .table_columns import add_column, add_numbers
 
 VOLUMETRY_TABLE = "MedLLMSegVolumetry"  # a segmentation's reference to its table
 LOW = "low expected Dice: look at it first"  # beside a structure
@@ -86,35 +87,22 @@ def table_of_volumetry(found: Volumetry, confidence: Mapping[str, float]) -> vtk
     rows = [row for row in found.rows if is_brain or row.volume_ml > 0]
     structures = [row.structure for row in rows]
     table = vtk.vtkTable()
-    _add_column(table, "Structure", vtk.vtkStringArray, [s.name for s in structures])
-    _add_column(table, "Label", vtk.vtkIntArray, [s.label for s in structures])
+    add_column(table, "Structure", vtk.vtkStringArray, [s.name for s in structures])
+    add_column(table, "Label", vtk.vtkIntArray, [s.label for s in structures])
     for title, texts in (
         ("Side", [s.side for s in structures]),
         ("Group", [s.group for s in structures]),
     ):
         if any(texts):
-            _add_column(table, title, vtk.vtkStringArray, texts)
-    _add_numbers(table, "Volume (mL)", [row.volume_ml for row in rows])
+            add_column(table, title, vtk.vtkStringArray, texts)
+    add_numbers(table, "Volume (mL)", [row.volume_ml for row in rows])
     if is_brain:
-        _add_numbers(table, "Intracranial volume (%)", [row.percent_intracranial for row in rows])
+        add_numbers(table, "Intracranial volume (%)", [row.percent_intracranial for row in rows])
     if is_brain or found.has_sides:
-        _add_numbers(table, "Asymmetry (%)", [row.asymmetry_percent for row in rows])
-    _add_numbers(table, "Mean confidence", [confidence.get(s.name) for s in structures])
+        add_numbers(table, "Asymmetry (%)", [row.asymmetry_percent for row in rows])
+    add_numbers(table, "Mean confidence", [confidence.get(s.name) for s in structures])
     if found.has_expected_dice:
-        _add_numbers(table, "Expected Dice", [row.expected_dice for row in rows])
+        add_numbers(table, "Expected Dice", [row.expected_dice for row in rows])
         remarks = [LOW if row.is_doubtful else "" for row in rows]
-        _add_column(table, "Remark", vtk.vtkStringArray, remarks)
+        add_column(table, "Remark", vtk.vtkStringArray, remarks)
     return table
-
-
-def _add_numbers(table, title: str, numbers: Sequence[float | None]) -> None:
-    values = [math.nan if number is None else number for number in numbers]
-    _add_column(table, title, vtk.vtkDoubleArray, values)
-
-
-def _add_column(table, name: str, kind, values) -> None:
-    array = kind()
-    array.SetName(name)
-    for value in values:
-        array.InsertNextValue(value)
-    table.AddColumn(array)

@@ -8,28 +8,17 @@ pytest.importorskip(
 )
 import slicer
 
-from Testing.helpers.sequence_jobs import TIMES, node_list, segment_names
+from Testing.helpers.sequence_jobs import (
+    TIMES,
+    node_list,
+    segment_names,
+    table_columns,
+    table_nodes,
+)
 from Testing.slicer_bridge.stand_in import (
     BallSegmenter,
     take_along,
 )
-
-
-def table_columns(node):
-    """Column -> values of a vtkMRMLTableNode."""
-    table = node.GetTable()
-    columns = [table.GetColumn(n) for n in range(table.GetNumberOfColumns())]
-    return {
-        column.GetName(): [column.GetValue(row) for row in range(column.GetNumberOfTuples())]
-        for column in columns
-    }
-
-
-def table_nodes(scene):
-    return [
-        scene.GetNthNodeByClass(n, "vtkMRMLTableNode")
-        for n in range(scene.GetNumberOfNodesByClass("vtkMRMLTableNode"))
-    ]
 
 
 def test_the_volumes_over_time_are_a_table_beside_it(scene, shown, logic):
