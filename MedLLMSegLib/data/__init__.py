@@ -1,6 +1,6 @@
 """Labelled cases for training and evaluation: their files, their patients, and their splits."""
 
-from .case import Case, CaseSet, assumed_alone, group_of
+from .case import Case, CaseSet, assumed_alone, group_of, patients_counted
 from .decathlon import choose_cases, file_of, listed_ids, split_ids, stated_labels
 from .label_checks import read_label_map, read_labels
 from .sources import read_cases
@@ -15,6 +15,7 @@ __all__ = [
     "folds",
     "group_of",
     "listed_ids",
+    "patients_counted",
     "read_cases",
     "read_label_map",
     "read_labels",

@@ -79,17 +79,32 @@ class LabelledSet(Generic[Item]):
 
 
 def assumed_alone(cases: Iterable[tuple[str, str]]) -> str:
-    """A sentence for cards and results where each case is taken for a patient of its own, as the
-    data name nobody whose cases they are; "" where they do.
+    """A sentence for cards and results where a case is taken for a patient of its own, as the data
+    name nobody whose case it is; "" where all are named.
 
-    cases: (id, group) of each. A group that is called like its case was named by nobody.
+    cases: (id, group) of each. A group that is called like its case counts as named by nobody.
     """
-    if any(group != case_id for case_id, group in cases):
+    alone = [group == case_id for case_id, group in cases]
+    if not any(alone):
         return ""
+    if not all(alone):
+        return (
+            f"The data name no patient, or one called like the case, for {sum(alone)} of"
+            f" {len(alone)} cases, so each of these was taken for a patient of its own: where it is"
+            " one of the others, its cases may be on both sides of a split."
+        )
     return (
         "The data name no patients, so each case was taken for a patient of its own: two cases of"
         " one patient may be on both sides of a split, and intervals too narrow."
     )
+
+
+def patients_counted(assumption: str, cases: int, groups: int) -> bool:
+    """Whether groups can be spoken of as patients: some were named.
+
+    assumption: see `assumed_alone`. cases, groups: how many there are of each.
+    """
+    return not assumption or groups < cases
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.data import patients_counted
 from MedLLMSegLib.registry.cards import (
     RESEARCH_ONLY,
     join_sections,
@@ -204,9 +205,10 @@ def _measured(metadata: Json) -> list[str]:
     if not results:
         return ["## Measured", "Nothing has been measured yet."]
     assumption = results.get("assumption") or ""
-    patients = f" of {results['patients']} patients" if results.get("patients") else ""
-    if assumption:
-        patients = ""
+    count, cases = results.get("patients") or 0, results.get("cases") or 0
+    counted = bool(count) and patients_counted(assumption, cases, count)
+    patients = f" of {count} patients" if counted else ""
+    over = " over patients" if counted else " over images" if assumption else ""
     figures = {title: _figure(results, name) for name, title in FIGURES.items()}
     rows = [f"| {title} | {_cell(figure)} |" for title, figure in figures.items() if figure]
     blocks = [
@@ -215,7 +217,7 @@ def _measured(metadata: Json) -> list[str]:
         wrap_paragraph(
             f"On {results.get('cases', 'the')} images{patients}"
             f" {training_words(results, measured_model(metadata))}."
-            " In brackets the 95 % interval, bootstrapped over patients."
+            f" In brackets the 95 % interval, bootstrapped{over}."
         ),
         *([wrap_paragraph(assumption)] if assumption else []),
         "| | |\n|---|---|\n" + "\n".join(rows),

@@ -14,7 +14,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.core.types import Array, Json, PathLike
-from MedLLMSegLib.data import listed_ids, split_cases
+from MedLLMSegLib.data import listed_ids, patients_counted, split_cases
 from MedLLMSegLib.data.case_digest import image_marks
 from MedLLMSegLib.data.image_table import ClassSet, ImageCase, read_classes
 from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel, load_classifier
@@ -184,15 +184,14 @@ def _shortcut(class_set: ClassSet, cases: Sequence[ImageCase]) -> Json | None:
 
 def summary_text(summary: Json) -> str:
     """The summary for the screen."""
+    assumption = summary.get("assumption") or ""
+    counted = patients_counted(assumption, summary["cases"], summary["patients"])
+    whose = f" of {summary['patients']} patients" if counted else ""
     lines = [
-        f"{summary['model']}: {summary['cases']} images of {summary['patients']} patients; 95 %"
-        " intervals over patients"
+        f"{summary['model']}: {summary['cases']} images{whose}; 95 % intervals over"
+        f" {'patients' if counted else 'images'}",
+        *([assumption] if assumption else []),
     ]
-    if assumption := summary.get("assumption"):
-        lines = [
-            f"{summary['model']}: {summary['cases']} images; 95 % intervals over images",
-            assumption,
-        ]
     for name, figure in summary["figures"].items():
         lines.append(f"  {name:<12} {_estimate_text(figure)}")
     lines.append(f"  {'ECE':<12} {summary['ece']:.3f}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.data import patients_counted
 from MedLLMSegLib.metrics.overlap import CASE_METRICS, METRICS
 
 from .ablation import ablation_lines
@@ -25,12 +26,12 @@ def summary_table(summary: Json) -> str:
         lines.append(
             f"Calibration error of all cases' voxels together: {summary['calibration']['ece']:.4f}"
         )
-    lines.append(
-        f"{summary['cases']} cases of {summary['groups']} heads or patients, over which the"
-        " intervals are drawn"
-    )
-    if assumption := summary.get("assumption"):
-        lines[-1] = f"{summary['cases']} cases, over which the intervals are drawn. {assumption}"
+    assumption = summary.get("assumption") or ""
+    counted = patients_counted(assumption, summary["cases"], summary["groups"])
+    whose = f" of {summary['groups']} heads or patients" if counted else ""
+    lines.append(f"{summary['cases']} cases{whose}, over which the intervals are drawn")
+    if assumption:
+        lines[-1] += f". {assumption}"
     lines += [f"Surfaces: {SURFACES}.", f"Rule: {summary['rule']}."]
     if summary.get("precision"):
         lines.append(f"The network ran in {' and '.join(summary['precision'])}.")

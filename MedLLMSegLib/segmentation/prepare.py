@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ from MedLLMSegLib.core.percentiles import percentiles
 from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.registry.config_checks import config_from_json, json_object
 
 MOST_VOXELS = 2e9  # of a whole scan on a network's grid: 8 GB as float32
 
@@ -49,18 +50,29 @@ class Preparation:
     spacing_mm, axes: of the network's grid; see `whole_grid`. grey: see `normalise`.
     """
 
-    spacing_mm: Spacing
+    spacing_mm: float | tuple[float, float, float]
     axes: str = "ras"
     grey: GreyScale | None = None
 
+    def __post_init__(self) -> None:
+        spacing = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,)
+        if not all(size > 0 for size in spacing):
+            raise UserError(f"Preparation.spacing_mm is {self.spacing_mm}, and must be above 0.")
+
     @classmethod
     def from_settings(cls, settings: Json) -> Preparation:
-        """settings: a bundle's "preprocessing"."""
-        grey: GreyScale | None = None
-        if settings.get("grey"):
-            low, high, mean, deviation = (float(value) for value in settings["grey"])
-            grey = low, high, mean, deviation
-        return cls(settings["spacing_mm"], settings.get("axes", "ras"), grey)
+        """settings: a bundle's "preprocessing", which holds more than this.
+
+        Raises `UserError` for settings that are no object, without a spacing, or of a wrong kind.
+        """
+        stated = json_object(settings, cls.__name__)
+        known = {field.name: stated[field.name] for field in fields(cls) if field.name in stated}
+        if "spacing_mm" not in known:
+            raise UserError(
+                "The settings of Preparation state no spacing_mm, which is needed; the file is"
+                " damaged."
+            )
+        return config_from_json(cls, {**known, "grey": known.get("grey") or None})
 
 
 def prepare_whole(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.float32], Restore]:

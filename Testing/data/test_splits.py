@@ -109,4 +109,6 @@ def test_where_nobody_says_whose_the_cases_are_it_is_said():
     assert "name no patients" in alone.assumption
     assert "both sides of a split" in alone.assumption
     assert case_set(["p1", "p2", "p3", "p4"]).assumption == ""
-    assert case_set(["p1", "p1", "p2", "c3"]).assumption == ""
+    some = case_set(["p1", "p1", "p2", "c3"]).assumption
+    assert "no patient, or one called like the case, for 1 of 4 cases" in some
+    assert "intervals too narrow" not in some

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from MedLLMSegLib import UserError, diagnose, list_models
+from MedLLMSegLib.data import assumed_alone
 from MedLLMSegLib.diagnosis.classifier_bundle import rounded_as_stored, update_classifier
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.diagnosis.prepare_radiograph import prepare_radiograph
@@ -98,6 +99,35 @@ def test_results_of_these_very_weights_go_into_the_card(bundle):
     with pytest.raises(UserError, match="measured with other weights"):
         update_classifier(bundle, {**results, "weights_sha256": "0" * 64})
     assert "it is not known whether they took part in training" in " ".join(card.split())
+
+
+@pytest.mark.parametrize(
+    "patients, alone, whose, over",
+    [
+        (90, (), " of 90 patients", " over patients"),
+        (96, range(96), "", " over images"),  # each image is a patient of its own
+        (90, range(40), " of 90 patients", " over patients"),  # some are named
+        (None, (), "", ""),  # nobody counted them
+    ],
+)
+def test_intervals_are_over_patients_only_where_patients_are_known(
+    bundle, patients, alone, whose, over
+):
+    cases = [(str(n), str(n) if n in alone else f"patient {n % 90}") for n in range(96)]
+    results = {
+        "weights_sha256": model_entry(bundle).sha256,
+        "measured_model": read_bundle(bundle).measured.sha256,
+        "cases": 96,
+        "patients": patients,
+        "assumption": assumed_alone(cases),
+        "figures": {"auc": {"value": 0.7, "low": 0.6, "high": 0.8}},
+    }
+    update_classifier(bundle, results)
+    card = " ".join((bundle / "docs/README.md").read_text().split())
+    assert f"On 96 images{whose} of which" in card
+    assert f"In brackets the 95 % interval, bootstrapped{over}." in card
+    assert results["assumption"] in card
+    assert bool(results["assumption"]) == bool(alone)
 
 
 def test_figures_do_not_survive_a_new_threshold(bundle):

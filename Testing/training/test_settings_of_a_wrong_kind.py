@@ -17,6 +17,7 @@ from MedLLMSegLib.registry.classifier_config import (
     RecordConfig,
 )
 from MedLLMSegLib.registry.network_config import OURS, NetworkConfig
+from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.training.classifier.classifier_recipe import ClassifierLoop
 from MedLLMSegLib.training.segmenter.planning.plan import DataPlan
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
@@ -98,3 +99,31 @@ def test_any_value_in_any_place_gives_settings_or_a_sentence(case):
 def test_the_sentence_says_what_was_found_and_what_is_needed(config, name, value, sentence):
     with pytest.raises(UserError, match=sentence):
         type(config).from_dict({**as_json(config), name: value})
+
+
+BUNDLE = {"spacing_mm": [5.0, 1.5, 1.5], "axes": "scan", "grey": [-100, 300, 40.5, 90], "flips": []}
+
+
+@pytest.mark.parametrize(
+    "odd, sentence",
+    [
+        (None, "settings of Preparation are None, and names with values are needed"),
+        ([], r"settings of Preparation are \[\], and names with values are needed"),
+        ({}, "settings of Preparation state no spacing_mm"),
+        (BUNDLE | {"spacing_mm": "1 mm"}, "spacing_mm is '1 mm', and a number or a list of 3"),
+        (BUNDLE | {"spacing_mm": [1, 1]}, "spacing_mm is .*, and a number or a list of 3"),
+        (BUNDLE | {"spacing_mm": [1, 0, 1]}, r"spacing_mm is \(1, 0, 1\), and must be above 0"),
+        (BUNDLE | {"grey": [1, 2]}, "grey is .*, and a list of 4, each a number or null is needed"),
+        (BUNDLE | {"axes": 3}, "axes is 3, and a text is needed"),
+    ],
+)
+def test_a_bundles_preprocessing_of_a_wrong_kind_gets_a_sentence(odd, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Preparation.from_settings(odd)
+
+
+def test_a_bundles_preprocessing_is_read():
+    assert Preparation.from_settings(BUNDLE) == Preparation(
+        (5.0, 1.5, 1.5), "scan", (-100, 300, 40.5, 90)
+    )
+    assert Preparation.from_settings({"spacing_mm": 1, "grey": None}) == Preparation(1.0)

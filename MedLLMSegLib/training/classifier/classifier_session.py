@@ -16,7 +16,7 @@ import torch
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, make_folder
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.data import split_cases
+from MedLLMSegLib.data import patients_counted, split_cases
 from MedLLMSegLib.data.image_table import ClassSet, read_classes
 from MedLLMSegLib.diagnosis.classifier_description import NOT_STATED, ClassifierDescription
 from MedLLMSegLib.diagnosis.input_checks import MODALITY_NAMES, typical_image
@@ -209,7 +209,8 @@ def _data_line(class_set: ClassSet, cases, shown: InputConfig) -> str:
         }
         counts += [f"{count} without {channel}" for channel, count in missing.items() if count]
         patients = len({case.group for case in in_split})
-        whose = "" if class_set.assumption else f" of {patients} patients"
+        counted = patients_counted(class_set.assumption, len(in_split), patients)
+        whose = f" of {patients} patients" if counted else ""
         parts.append(f"{split}: {len(in_split)} images{whose} ({', '.join(counts)})")
     return "; ".join(parts) + (f". {class_set.assumption}" if class_set.assumption else "")
 

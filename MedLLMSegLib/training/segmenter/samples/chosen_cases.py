@@ -10,7 +10,7 @@ import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.data import Case, CaseSet, folds, read_cases, split_cases
+from MedLLMSegLib.data import Case, CaseSet, folds, patients_counted, read_cases, split_cases
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 
 
@@ -31,7 +31,8 @@ class ChosenCases:
         names += " ..." if len(self.val) > 5 else ""
         left = len(cases) - len(self.train) - len(self.val) - len(self.test)
         assumption = self.case_set.assumption
-        whose = "" if assumption else f" of {groups} groups (patients)"
+        counted = patients_counted(assumption, len(cases), groups)
+        whose = f" of {groups} groups (patients)" if counted else ""
         return (
             f"{len(cases)} labelled cases{whose}: {len(self.train)} to train"
             f" on, {len(self.val)} to choose by ({names}), {len(self.test)} to test on"
