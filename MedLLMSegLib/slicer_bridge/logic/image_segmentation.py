@@ -13,6 +13,7 @@ import numpy as np
 from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.metrics.heart_function import Person
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.segmentation.region import Region, cropped, on_whole, region_named_in_errors
 from MedLLMSegLib.segmentation.selection import names_of
@@ -35,7 +36,8 @@ class SegmentJobOptions:
     alone. structures: names or groups; segments of the model's other structures stay as they are.
     withModel: "hippocampus-t1" to divide the hippocampi of a model of the brain into their parts.
     regionNode: a vtkMRMLMarkupsROINode that limits the search, None for the whole scan. region:
-    that box, as it is when the job begins.
+    that box, as it is when the job begins. heightCm, weightKg: of the person, both or neither; of a
+    cine of the heart every figure is then also given by body surface.
     """
 
     segmentationNode: Any = None
@@ -49,9 +51,17 @@ class SegmentJobOptions:
     withModel: str | None = None
     regionNode: Any = None
     region: Region | None = None
+    heightCm: float | None = None
+    weightKg: float | None = None
 
     def __post_init__(self) -> None:
+        Person(self.heightCm, self.weightKg)  # refuses what no person has, before anything begins
         object.__setattr__(self, "structures", names_of(self.structures))
+
+    @property
+    def person(self) -> Person:
+        """Whose scan it is, as far as is known. Raises `UserError` for what no person has."""
+        return Person(self.heightCm, self.weightKg)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Structure
+from MedLLMSegLib.metrics.heart_function import Person
 from MedLLMSegLib.slicer_bridge.scene.heart_nodes import HeartDrawing, draw_heart
 from MedLLMSegLib.slicer_bridge.scene.overlay import map_node
 from MedLLMSegLib.slicer_bridge.scene.segments import Row
@@ -71,7 +72,7 @@ def segment_sequence(
     yield from wait_for_scene(scene, check_nodes)
     before = SequenceState(target.sequence) if target else None
     volumes = make_volumes(results.segmentations, rows)
-    heart, heart_notes = _heart(rows, structures)
+    heart, heart_notes = _heart(rows, structures, options.person)
     nodes = add_to_scene(source, target, before, results, volumes, heart)
     _describe(nodes, options.model)
     segmenter.restore_points.remember(nodes.segmentation, before)
@@ -84,11 +85,11 @@ def segment_sequence(
 
 
 def _heart(
-    rows: ItemRows, structures: tuple[Structure, ...]
+    rows: ItemRows, structures: tuple[Structure, ...], person: Person
 ) -> tuple[HeartDrawing | None, tuple[str, ...]]:
     """The heart's function, where it is a heart, and what is to be said of it."""
     try:
-        function = heart_of(rows, structures)
+        function = heart_of(rows, structures, person)
     except UserError as error:
         return None, (f"The heart's function is not available. {error}",)
     if function is None:

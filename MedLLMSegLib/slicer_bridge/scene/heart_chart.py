@@ -65,9 +65,9 @@ def show_chart(segmentations, curves: Sequence[Curve], neighbour):
     chart.SetXAxisTitle(table.GetTable().GetColumn(0).GetName())
     drawn = [each for each in curves if table.GetTable().GetColumnByName(each.column) is not None]
     for series in old[len(drawn) :]:
-        series.GetScene().RemoveNode(series)
+        _remove(series)
     for n, curve in enumerate(drawn):
-        series = old[n] if n < len(old) else _new_series(segmentations, curve)
+        series = old[n] if n < len(old) else _new_series(segmentations, curve, neighbour)
         _set_data(series, curve, table)
         if not chart.HasPlotSeriesNodeID(series.GetID()):
             chart.AddAndObservePlotSeriesNodeID(series.GetID())
@@ -78,8 +78,12 @@ def remove_chart(segmentations) -> None:
     """Take the chart, if there is one, and its curves out of the scene."""
     chart = chart_of(segmentations)
     for node in (*_series_of(segmentations), *filter(None, [chart])):
-        restore_place(node, None)
-        node.GetScene().RemoveNode(node)
+        _remove(node)
+
+
+def _remove(node) -> None:
+    restore_place(node, None)
+    node.GetScene().RemoveNode(node)
 
 
 def _series_of(segmentations) -> list:
@@ -100,11 +104,12 @@ def _new_chart(segmentations, neighbour):
     return chart
 
 
-def _new_series(segmentations, curve: Curve):
+def _new_series(segmentations, curve: Curve, neighbour):
     series = segmentations.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", curve.title)
     series.SetMarkerStyle(series.MarkerStyleCircle)
     series.SetColor(*curve.colour)  # once, as the user may change it
     segmentations.AddNodeReferenceID(CURVES, series.GetID())
+    place_next_to(series, neighbour)
     return series
 
 

@@ -10,6 +10,7 @@ pytest.importorskip(
 )
 import slicer
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.metrics.heart_function import figures
 from MedLLMSegLib.metrics.measured_heart import measure_heart
 from MedLLMSegLib.slicer_bridge.scene.heart_chart import chart_of
@@ -114,13 +115,36 @@ def test_a_saved_scene_keeps_table_and_chart(scene, cine, run, tmp_path):
     assert [each.GetTableNode() for each in series] == [VOLUMES.of(sequence)] * 2
 
 
+def test_height_and_weight_give_the_figures_by_body_surface(cine, logic, run):
+    job = run(cine, heightCm=180, weightKg=80)  # 2 m2 by Mosteller
+    columns, values = table_columns(job.heartNode), values_of(job.heartNode)
+    indexed = dict(zip(columns["Figure"], columns["By body surface"], strict=True))
+    units = dict(zip(columns["Figure"], columns["Unit by body surface"], strict=True))
+    for name, unit in (("LV stroke volume", "mL/m²"), ("LV myocardial mass", "g/m²")):
+        assert (indexed[name], units[name]) == (pytest.approx(values[name] / 2), unit)
+    assert np.isnan(indexed["LV ejection fraction"])
+    assert units["LV ejection fraction"] == ""
+    logic.restore(run(cine, segmentationNode=job.segmentationNode).segmentationNode)
+    assert "By body surface" in table_columns(job.heartNode)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"heightCm": 180}, "needed together"), ({"heightCm": 1.8, "weightKg": 80}, "height is 1.8")],
+)
+def test_what_no_person_has_is_refused_at_once(cine, logic, client, given, said):
+    with pytest.raises(UserError, match=said):
+        logic.segment(cine, **given)
+    assert not client.requests
+
+
 def test_it_lies_in_the_study_of_the_scan(scene, client, shown, run):
     client.segment = heart_by_brightness
     hierarchy, scan = scene.GetSubjectHierarchyNode(), shown[1].GetProxyNode(shown[0])
     study = hierarchy.CreateStudyItem(hierarchy.GetSceneItemID(), "study")
     hierarchy.CreateItem(study, scan)
     job = run(shown[0])
-    for node in (job.heartNode, chart_beside(job)):
+    for node in (job.heartNode, chart_beside(job), *series_of(job)):
         assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == study
 
 
