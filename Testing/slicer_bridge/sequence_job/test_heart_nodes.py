@@ -263,6 +263,30 @@ def test_what_the_user_deleted_stays_deleted(scene, cine, logic, run):
     assert len(series_of(third)) == 2
 
 
+def test_a_table_that_came_back_and_was_deleted_then_stays_deleted(scene, cine, logic, client, run):
+    first = run(cine)
+    client.segment = by_brightness
+    run(cine, segmentationNode=first.segmentationNode)
+    logic.restore(first.segmentationNode)  # the heart comes back
+    logic.restore(first.segmentationNode)  # and goes
+    logic.restore(first.segmentationNode)
+    assert first.heartNode.GetScene() is scene
+    run(cine, segmentationNode=first.segmentationNode)
+    logic.restore(first.segmentationNode)
+    scene.RemoveNode(first.heartNode)  # by the user
+    logic.restore(first.segmentationNode)
+    assert not named(scene, "heart")
+
+
+def test_without_its_table_of_volumes_there_is_no_chart(scene, cine, logic, run):
+    first = run(cine)
+    second = run(cine, segmentationNode=first.segmentationNode)
+    scene.RemoveNode(second.tableNode)  # by the user
+    logic.restore(first.segmentationNode)
+    assert chart_beside(second) is None
+    assert named(scene, "heart") == [second.heartNode.GetName()]
+
+
 def test_a_deleted_chart_alone_is_made_anew_by_the_next_run(scene, cine, logic, run):
     first = run(cine)
     count = scene.GetNumberOfNodes()
