@@ -268,9 +268,8 @@ def test_a_table_that_came_back_and_was_deleted_then_stays_deleted(scene, cine, 
     client.segment = by_brightness
     run(cine, segmentationNode=first.segmentationNode)
     logic.restore(first.segmentationNode)  # the heart comes back
-    logic.restore(first.segmentationNode)  # and goes
-    logic.restore(first.segmentationNode)
     assert first.heartNode.GetScene() is scene
+    client.segment = heart_by_brightness
     run(cine, segmentationNode=first.segmentationNode)
     logic.restore(first.segmentationNode)
     scene.RemoveNode(first.heartNode)  # by the user
