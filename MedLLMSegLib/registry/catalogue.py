@@ -130,8 +130,29 @@ def measured_model(metadata: Json) -> MeasuredModel:
     name = metadata.get("localizer")
     if not name or metadata.get("kind") == "localizer":
         return MeasuredModel.of(metadata)
-    localizer = read_metadata(find_model(name, "localizer").folder)
-    return MeasuredModel.of(metadata, MeasuredModel.of(localizer))
+    return MeasuredModel.of(metadata, MeasuredModel.of(_localizer(str(name))))
+
+
+def _localizer(name: str) -> Json:
+    """The metadata of the localizer with this id or folder.
+
+    `find_model` is not asked: where the localizer is missing it would make entries of all models,
+    and each of those asks for its measured model. Raises `UserError` where it is not installed.
+    """
+    given = Path(name)
+    folders = [given] if given.is_absolute() else [BUNDLES / name, user_models_dir() / name]
+    folders += [*_bundles_in(BUNDLES), *_bundles_in(user_models_dir())]
+    for folder in folders:
+        if not (folder / METADATA).is_file():
+            continue
+        metadata = read_metadata(folder)
+        is_named = folder.name == given.name or metadata.get("id") == name
+        if is_named and metadata.get("kind") == "localizer":
+            return metadata
+    raise UserError(
+        f'The localizer "{name}", which this model works together with, is not installed; install'
+        " it again."
+    )
 
 
 def _shown_accuracy(metadata: Json) -> str:

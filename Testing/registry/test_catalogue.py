@@ -1,14 +1,23 @@
 """Which models there are, the user's own among them."""
 
 import json
+import shutil
 
 import pytest
 import torch
 
 from MedLLMSegLib import UserError, list_models
 from MedLLMSegLib.core.safe_files import temporary_path
+from MedLLMSegLib.registry import catalogue
 from MedLLMSegLib.registry.bundle import write_bundle
-from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA, find_model, model_entry
+from MedLLMSegLib.registry.catalogue import (
+    BUNDLES,
+    METADATA,
+    NOT_MEASURED,
+    find_model,
+    model_entry,
+    read_metadata,
+)
 from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import ExtraInputs, extra_inputs_of
 from Testing.helpers.heart_bundle import ABOUT
 
@@ -108,3 +117,17 @@ def test_a_classifier_whose_record_is_damaged_asks_for_nothing(cache, record):
     }
     folder = write_bundle(cache / "models" / "mine", about, {}, "card", "licence")
     assert extra_inputs_of(model_entry(folder)) == ExtraInputs()
+
+
+def test_a_model_whose_localizer_is_gone_is_listed_and_the_localizer_named(tmp_path, monkeypatch):
+    """What its figures were measured with is then not known, so none is shown."""
+    shipped = find_model("hippocampus-t1")
+    assert shipped.accuracy != NOT_MEASURED
+    shutil.copytree(shipped.folder, tmp_path / "bundles" / "hippocampus-t1")
+    monkeypatch.setattr(catalogue, "BUNDLES", tmp_path / "bundles")
+    (alone,) = list_models(None)
+    assert (alone.id, alone.accuracy) == ("hippocampus-t1", NOT_MEASURED)
+    with pytest.raises(UserError, match=r'"brain-t1-localizer", .* is not installed'):
+        catalogue.measured_model(read_metadata(alone.folder))
+    with pytest.raises(UserError, match='no model called "spleen"'):
+        find_model("spleen")
