@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from Testing.helpers.slicer_scene import slicer_scene  # noqa: F401  (a fixture)
+
 _SESSION = pytest.MonkeyPatch()
 _HOME = Path(tempfile.gettempdir()) / f"medllmseg-home-{os.getpid()}"
 _NUMBERS = count()

@@ -22,9 +22,9 @@ try:
     import slicer_core  # noqa: F401  (only to see whether it is installed)
     from PySide6 import QtWidgets
 
+    from Testing.helpers.empty_scene import empty_scene
     from Testing.panel import desktop, pictures
     from Testing.panel.stand_in import Logic
-    from Testing.slicer_bridge.conftest import slicer_scene  # noqa: F401  (a fixture)
 
     MISSING = ""
 except ImportError as error:
@@ -89,9 +89,10 @@ def module(application, slicer_scene, monkeypatch, said):
     # The first of the stand-in's models below; MedLLMSeg.py reads it as it is imported.
     monkeypatch.setattr(catalogue, "DEFAULT_SEGMENTER", "hippocampus-t1")
     clipboard = types.SimpleNamespace(setText=said["copied"].append)
-    slicer.app = types.SimpleNamespace(
+    app = types.SimpleNamespace(
         clipboard=lambda: clipboard, connect=lambda signal, slot: said.update({signal: slot})
     )
+    monkeypatch.setattr(slicer, "app", app, raising=False)
     for name, stand_in in (
         ("mainWindow", lambda: None),
         ("showStatusMessage", lambda *_: None),
@@ -112,8 +113,7 @@ def module(application, slicer_scene, monkeypatch, said):
     monkeypatch.setitem(sys.modules, "MedLLMSeg", loaded)
     spec.loader.exec_module(loaded)
     yield loaded
-    slicer_scene.Clear(0)
-    del slicer.app
+    empty_scene(slicer_scene)
 
 
 @pytest.fixture
