@@ -330,12 +330,13 @@ def draw_pictures(
     rows: Sequence[Json], data: Path, segment_scan: SegmentScan, folder: Path
 ) -> None:
     """Pictures of the best, the median and the worst synthetic test head, by their deep structures:
-    FOLDER/brain-best.png and so on. Needs matplotlib.
+    FOLDER/brain-best.png and so on. Heads that were refused have none. Needs matplotlib.
     """
     from MedLLMSegLib.reporting.group_pictures import group_slices
     from MedLLMSegLib.reporting.structure_masks import structure_masks
 
-    ranked = sorted(of_set(rows, "synthetic"), key=deep_dice)
+    outlined = [row for row in of_set(rows, "synthetic") if "refused" not in row]
+    ranked = sorted(outlined, key=deep_dice)
     if not ranked:
         raise UserError('There are no rows of synthetic heads; measure --only "synthetic/*" first.')
     by_name = {scan.name: scan for scan in scans(data)}

@@ -13,7 +13,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.studies import brain_figures
 from MedLLMSegLib.studies.brain_figures import CHANGES, in_thick_slices, mixed_percent, run
-from MedLLMSegLib.studies.brain_tables import deep_dice, tables
+from MedLLMSegLib.studies.brain_tables import deep_dice, tables, volume_table
 
 SHAPE = (20, 25, 30)
 
@@ -90,7 +90,19 @@ def test_the_tables_tell_of_swapped_sides_and_of_people(data, tmp_path):
     assert "| thalamus | 0.000 (0.000 to 0.000) | no label |" in bad
     assert "| inverted | 1.000" in good and "| 5 mm along j | 1.000" in good
     assert "| two T1 scans of one person (OASIS) | 1 | 0.0 |" in good
-    assert "| hippocampus | 0.0 (0.0 to 0.0) | 0.0 (0.0 to 0.0) |" in good
+    assert "| hippocampus | 0.0 (0.0 to 0.0) | 0.0 (0.0 to 0.0) | - |" in good
+
+
+def test_volumes_of_synthetic_heads_stand_beside_those_by_hand(data, tmp_path):
+    rows = run(data, tmp_path / "out", perfect, "w1", "oasis/*/as it is")
+    own = {"person": "map", "scan": "synthetic/map/00", "dice": {}, "weights": "w1"}
+    heads = [
+        own | {"true_ml": {"17": 2.0, "53": 2.0}, "volumes_ml": {"17": 2.0, "53": more}}
+        for more in (2.4, 2.8, 7.0)
+    ]
+    assert "| hippocampus | 0.0 (0.0 to 0.0) | 0.0 (0.0 to 0.0) | +20.0 |" in volume_table(
+        [*rows, *heads]
+    )
 
 
 @pytest.mark.parametrize("axis", range(3))
