@@ -88,6 +88,8 @@ def make_record(
         "command": options.command,
         "version": __version__,
         "written": {str(path.resolve()): _file_state(path) for path in paths.files},
+        # A dataset may be of links: where they lead says nothing of subject and session.
+        **({"source_file": paths.derivative.source} if paths.derivative else {}),
     }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.io.volume_files import RECORD_SUFFIX
 
 from .outputs import OutputPaths, SegmentOptions, paths_in_folder, unique_names
@@ -59,12 +60,14 @@ class ResultFolder:
             for scan, name in zip(scans, names, strict=True)
         ]
 
-    def finish(self, scans: Sequence[Path], results: Sequence[ScanResult]) -> None:
+    def finish(
+        self, outputs: Sequence[tuple[Path, OutputPaths]], results: Sequence[ScanResult]
+    ) -> None:
         """Write the table; and a page of it, where any scan has a report.
 
-        results: in the order of the scans.
+        outputs: as `outputs` gave them. results: in the same order.
         """
-        rows = [*self._earlier_results(scans), *results]
+        rows = [*self._earlier_results(outputs), *results]
         write_text(self.table, volumes_csv(rows))
         self._write_page(rows)
 
@@ -74,15 +77,29 @@ class ResultFolder:
         ):
             write_text(self.folder / PAGE, volumes_page(rows, self.folder))
 
-    def _earlier_results(self, scans: Sequence[Path]) -> list[ScanResult]:
-        """The results that earlier runs left here for other scans, for a complete table."""
-        these_scans = {str(scan.resolve()) for scan in scans}
-        records = [read_record(path) for path in self._records()]
+    def _earlier_results(self, outputs: Sequence[tuple[Path, OutputPaths]]) -> list[ScanResult]:
+        """The results that earlier runs left here and this one has none for: the table is whole."""
+        records = [(path, read_record(path)) for path in self._records()]
+        finished = [(path, each) for path, each in records if each and not is_unfinished(each)]
         return [
-            ScanResult(Path(record["scan"][0]), "done", record)
-            for record in records
-            if record and not is_unfinished(record) and record["scan"][0] not in these_scans
+            ScanResult(self._scan_of(record), "done", record)
+            for record in self._others(finished, outputs)
         ]
+
+    def _others(
+        self,
+        records: Sequence[tuple[Path, Json]],
+        outputs: Sequence[tuple[Path, OutputPaths]],
+    ) -> list[Json]:
+        """The records that are of none of the scans. records: each with its file.
+
+        A scan may have had another name here, beside others of its name; so its path tells.
+        """
+        scans = {str(scan.resolve()) for scan, _ in outputs}
+        return [record for _, record in records if record["scan"][0] not in scans]
+
+    def _scan_of(self, record: Json) -> Path:
+        return Path(record["scan"][0])
 
     def _records(self) -> list[Path]:
         """The files of all records in the folder, sorted."""

@@ -164,12 +164,13 @@ def segment_files(
     place.check()
     segment_one = segment_file if len(scans) == 1 else segment_or_fail
     results = []
-    for number, (scan, paths) in enumerate(place.outputs(scans, options)):
+    outputs = place.outputs(scans, options)
+    for number, (scan, paths) in enumerate(outputs):
         report = scan_report(progress, number)
         results.append(segment_one(scan, paths, model, options, report))
         if report is not None:
             report(results[-1].status, 1.0)
-    place.finish(scans, results)
+    place.finish(outputs, results)
     return results
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
+
+from MedLLMSegLib.core.types import Json
 
 from .volumes_table import ScanResult, volumes_csv
 
@@ -61,8 +63,21 @@ def volumes_page(results: Sequence[ScanResult], folder: Path) -> str:
 def _scan_cell(result: ScanResult, folder: Path) -> str:
     """The scan's name, which leads to its report where it has one."""
     name = escape(str(result.scan))
-    reports = [Path(f) for f in result.record.get("files", []) if Path(f).name == "report.html"]
-    if not reports:
+    report = _report_in(folder, result.record)
+    if report is None:
         return name
-    link = Path(os.path.relpath(reports[0], folder)).as_posix()
-    return f'<a href="{escape(link)}">{name}</a>'
+    return f'<a href="{escape(quote(report.as_posix()))}">{name}</a>'
+
+
+def _report_in(folder: Path, record: Json) -> Path | None:
+    """A scan's report, seen from the folder; None where it is not there.
+
+    The record has where it was written, in full. The folder may have been moved since: so what
+    counts is the longest end of that path which is in the folder.
+    """
+    for file in record.get("written", {}):
+        parts = Path(file).parts
+        if parts[-1] == "report.html":
+            ends = (Path(*parts[start:]) for start in range(1, len(parts) - 1))
+            return next((end for end in ends if (folder / end).is_file()), None)
+    return None

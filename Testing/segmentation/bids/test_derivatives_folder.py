@@ -182,3 +182,72 @@ def test_another_dataset_is_not_written_into(dataset, derivatives, bundle, tmp_p
     assert "add --bids" in capsys.readouterr().err
     assert main(["segment", str(dataset), "x.nii.gz", "--bids", "-o", str(tmp_path / "out")]) == 2
     assert "--bids takes the folder of one dataset, and 2 paths" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("volumes.tsv", "subject\tmine\n"),
+        ("volumes.json", '{"source_file": {"Description": "mine"}}'),
+        ("volumes.html", "<p>mine</p>"),
+        ("dataset_description.json", '{"Name": "Mine", "GeneratedBy": [{"Name": "Other"}]}'),
+    ],
+)
+def test_a_file_of_somebody_else_is_spared(dataset, bundle, tmp_path, capsys, name, content):
+    (tmp_path / name).write_text(content)
+    assert segment(dataset, bundle, tmp_path, "--suffix", "FLAIR") == 2
+    assert name in capsys.readouterr().err or name == "dataset_description.json"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == content
+
+
+def test_what_somebody_wrote_into_the_dataset_stays(dataset, bundle, tmp_path):
+    (tmp_path / ".bidsignore").write_text("/mine/\n*_report/")
+    (tmp_path / "README").write_text("Mine.")
+    assert segment(dataset, bundle, tmp_path, "--suffix", "FLAIR") == 0
+    lines = (tmp_path / ".bidsignore").read_text().splitlines()
+    assert lines[:2] == ["/mine/", "*_report/"] and "/volumes.tsv" in lines
+    assert not (tmp_path / "README.md").exists()
+    path = tmp_path / "dataset_description.json"
+    description = json.loads(path.read_text())
+    description |= {"Authors": ["Me"]}
+    description["GeneratedBy"].append({"Name": "Other"})
+    path.write_text(json.dumps(description))
+    assert segment(dataset, bundle, tmp_path, "--suffix", "FLAIR") == 0
+    assert json.loads(path.read_text()) == description
+    assert (tmp_path / ".bidsignore").read_text().splitlines() == lines
+
+
+def test_an_ignore_file_that_is_no_text_is_one_sentence(dataset, bundle, tmp_path, capsys):
+    (tmp_path / ".bidsignore").write_bytes(b"\xff\xfe")
+    assert segment(dataset, bundle, tmp_path, "--suffix", "FLAIR") == 2
+    assert "cannot be read as text" in capsys.readouterr().err
+
+
+def test_another_model_or_resolution_leaves_the_rows_of_the_first(dataset, bundle, tmp_path):
+    other = tiny_bundle(tmp_path / "other", id="other")
+    output = tmp_path / "out"
+    assert segment(dataset, bundle, output, "--suffix", "FLAIR") == 0
+    assert segment(dataset, bundle, output, "--suffix", "FLAIR", "--resolution", "2mm") == 0
+    assert segment(dataset, other, output, "--suffix", "FLAIR") == 0
+    assert segment(dataset, other, output, "--suffix", "FLAIR", "--overwrite") == 0
+    table = [(row["model"], row["resolution_mm"]) for row in rows(output / "volumes.tsv")]
+    assert sorted(table) == [("other", "n/a"), ("tiny", "2"), ("tiny", "n/a")]
+
+
+def test_earlier_scans_keep_subject_and_source_where_the_dataset_is_of_links(bundle, tmp_path):
+    """As datalad has it: each scan is a link to a file whose name is a hash."""
+    dataset = write_dataset(tmp_path / "bids")
+    for number, name in enumerate(SCANS):
+        scan, kept = dataset / f"{name}.nii.gz", dataset / f".git/annex/{number}.nii.gz"
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scan.rename(kept)
+        scan.symlink_to(kept)
+    assert segment(dataset, bundle, tmp_path / "out", "--suffix", "FLAIR") == 0
+    assert segment(dataset, bundle, tmp_path / "out", "--suffix", "T2w") == 0
+    table = rows(tmp_path / "out/volumes.tsv")
+    found = [(row["participant_id"], row["session_id"], row["source_file"]) for row in table]
+    assert found == [
+        ("sub-01", "ses-b", f"{SCANS[2]}.nii.gz"),
+        ("sub-02", "n/a", f"{SCANS[4]}.nii.gz"),
+    ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
@@ -30,7 +31,8 @@ from .derivative_files import RAW, DerivativeFiles
 BIDS_VERSION = "1.10.0"
 PROGRAM = "MedLLMSeg"
 CODE_URL = "https://github.com/medllmseg/SlicerMedLLMSeg"
-# The standard's own place for tables, phenotype/, has one row a participant; here it is one a scan.
+# The standard's own place for tables, phenotype/, has one row a participant; here it is one a scan,
+# model and resolution.
 TABLE = "volumes.tsv"
 README = """# Segmentations by MedLLMSeg
 
@@ -39,16 +41,24 @@ Label maps (`_dseg.nii.gz`) with their tables of values (`_dseg.tsv`) and how ea
 segmented. `volumes.tsv` holds the volumes of all scans; `.bidsignore` names it, as the standard has
 no place for a table over scans. Research use only; not a medical device.
 """
+READMES = ("README", "README.md", "README.rst", "README.txt")  # a dataset has one
+IGNORE_FILE = ".bidsignore"
 # What the standard has no place for
 IGNORED = (
-    "/volumes.tsv\n/volumes.json\n/volumes.html\n"
-    f"*{RECORD_SUFFIX}\n*{VOLUMETRY_SUFFIX}\n*_report/\n"
+    "/volumes.tsv",
+    "/volumes.json",
+    "/volumes.html",
+    f"*{RECORD_SUFFIX}",
+    f"*{VOLUMETRY_SUFFIX}",
+    "*_report/",
 )
 NOT_AVAILABLE = "n/a"
+FIRST_COLUMNS = ("participant_id", "session_id", "source_file")
 COLUMNS = {
     "participant_id": "The subject, as in the scan's name",
     "session_id": "The session, as in the scan's name",
     "source_file": "The scan, within its dataset",
+    "resolution_mm": "Edge of the label map's cubes; n/a: it has the scan's own grid",
     "status": "done or skipped (finished before), or failed; then message says why",
     "model": "The model that outlined the structures",
     "message": "Why a scan failed",
@@ -75,7 +85,7 @@ class DerivativesFolder(ResultFolder):
         return self.folder / TABLE
 
     def check(self) -> None:
-        """Raise `UserError` where another dataset is in the folder."""
+        """Raise `UserError` where another dataset, or a foreign file of our names, is there."""
         description = read_description(self.folder)
         if self.folder.resolve() == self.source.resolve() or (
             description is not None and not _is_ours(description)
@@ -84,8 +94,25 @@ class DerivativesFolder(ResultFolder):
                 f'"{self.folder}" is another BIDS dataset; name a folder for the derivatives, such'
                 f' as "{self.source / "derivatives" / "medllmseg"}".'
             )
+        self._check_table()
         self._check_page()
+        _with_our_lines(self.folder / IGNORE_FILE)
         remove_leftovers(self.folder)
+
+    def _check_table(self) -> None:
+        """The table is known by its first columns, and its sidecar by what it says of one."""
+        table, sidecar = self.table, self.table.with_suffix(".json")
+        foreign = []
+        if table.exists() and not table.read_text(encoding="utf-8", errors="replace").startswith(
+            "\t".join(FIRST_COLUMNS)
+        ):
+            foreign.append(table)
+        if sidecar.exists() and not _describes_our_table(sidecar):
+            foreign.append(sidecar)
+        if foreign:
+            raise UserError(
+                f'"{foreign[0]}" is not one of our tables; choose another folder or rename it.'
+            )
 
     def outputs(
         self, scans: Sequence[Path], options: SegmentOptions
@@ -122,9 +149,11 @@ class DerivativesFolder(ResultFolder):
             ),
         )
 
-    def finish(self, scans: Sequence[Path], results: Sequence[ScanResult]) -> None:
+    def finish(
+        self, outputs: Sequence[tuple[Path, OutputPaths]], results: Sequence[ScanResult]
+    ) -> None:
         """Write the table and what makes the folder a dataset."""
-        whole = [*self._earlier_results(scans), *results]
+        whole = [*self._earlier_results(outputs), *results]
         self._write_page(whole)
         rows = self._table_rows(whole)
         header = next(rows)
@@ -133,35 +162,55 @@ class DerivativesFolder(ResultFolder):
         write_text(self.table, table.getvalue())
         write_text(self.table.with_suffix(".json"), _json_text(_column_texts(header)))
         write_text(self.folder / DESCRIPTION, _json_text(self._description()))
-        write_text(self.folder / ".bidsignore", IGNORED)
-        if not (self.folder / "README.md").exists():
+        write_text(self.folder / IGNORE_FILE, _with_our_lines(self.folder / IGNORE_FILE))
+        if not any((self.folder / name).exists() for name in READMES):
             write_text(self.folder / "README.md", README)
 
     def _records(self) -> list[Path]:
         return sorted(self.folder.glob(f"sub-*/**/*{RECORD_SUFFIX}"))
 
+    def _others(
+        self,
+        records: Sequence[tuple[Path, Json]],
+        outputs: Sequence[tuple[Path, OutputPaths]],
+    ) -> list[Json]:
+        """Each model and resolution has records of its own, so a record's file tells."""
+        these = {paths.record.resolve() for _, paths in outputs if paths.record is not None}
+        return [record for path, record in records if path.resolve() not in these]
+
+    def _scan_of(self, record: Json) -> Path:
+        source = record.get("source_file")  # early records of 0.4 have none
+        return super()._scan_of(record) if source is None else self.source / source
+
     def _table_rows(self, results: Sequence[ScanResult]) -> Iterator[list[str]]:
         """The header, then a row a scan: that of `volumes_csv`, with BIDS's names."""
         header, *rows = csv.reader(io.StringIO(volumes_csv(results)))
-        yield ["participant_id", "session_id", "source_file", *header[1:]]
-        for scan, *cells in rows:
+        yield [*FIRST_COLUMNS, "resolution_mm", *header[1:]]
+        for result, (scan, *cells) in zip(results, rows, strict=True):
+            resolution_mm = result.record.get("resolution_mm")
             name = read_name(Path(scan))
             session = name.label("ses") if name else None
             yield [
                 f"sub-{name.label('sub')}" if name else NOT_AVAILABLE,
                 f"ses-{session}" if session else NOT_AVAILABLE,
                 Path(os.path.relpath(scan, self.source)).as_posix(),
+                NOT_AVAILABLE if resolution_mm is None else f"{resolution_mm:g}",
                 *(" ".join(cell.split()) or NOT_AVAILABLE for cell in cells),
             ]
 
     def _description(self) -> Json:
         source = _place(self.source, self.folder)
         name = (read_description(self.source) or {}).get("Name") or self.source.resolve().name
+        # What somebody added to ours stays: authors, a licence, another program.
+        earlier = read_description(self.folder) or {}
+        others = [each for each in earlier.get("GeneratedBy", []) if not _is_our_name(each)]
+        us = {"Name": PROGRAM, "Version": __version__, "CodeURL": CODE_URL}
         return {
             "Name": f"{PROGRAM}: segmentations of {name}",
+            **earlier,
             "BIDSVersion": BIDS_VERSION,
             "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": PROGRAM, "Version": __version__, "CodeURL": CODE_URL}],
+            "GeneratedBy": [us, *others],
             "SourceDatasets": [{"URL": source}],
             "DatasetLinks": {RAW: source},
         }
@@ -171,7 +220,36 @@ def _is_ours(description: Json) -> bool:
     made_by = description.get("GeneratedBy")
     if not isinstance(made_by, list):
         return False
-    return any(isinstance(each, dict) and each.get("Name") == PROGRAM for each in made_by)
+    return any(_is_our_name(each) for each in made_by)
+
+
+def _is_our_name(maker: object) -> bool:
+    return isinstance(maker, dict) and maker.get("Name") == PROGRAM
+
+
+def _describes_our_table(sidecar: Path) -> bool:
+    try:
+        content = parse_json(sidecar.read_bytes())
+    except (OSError, ValueError):
+        return False
+    column = content.get("source_file") if isinstance(content, dict) else None
+    return isinstance(column, dict) and column.get("Description") == COLUMNS["source_file"]
+
+
+def _with_our_lines(path: Path) -> str:
+    """The text of a .bidsignore, with those of our lines that it lacks at its end.
+
+    Raises `UserError` for a file that is not text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f'"{path}" cannot be read as text; choose another folder or rename it.'
+        ) from error
+    lines = text.splitlines()
+    missing = [line for line in IGNORED if line not in lines]
+    return "".join(f"{line}\n" for line in [*lines, *missing])
 
 
 def _place(folder: Path, seen_from: Path) -> str:

@@ -90,7 +90,7 @@ def _own_processes(workers: int) -> Iterator[Client]:
     """Processes of this computer, which no other one can reach.
 
     With the package cryptography, other users of this computer cannot reach them either: all
-    connections then need a certificate that is made for this batch and is in no file.
+    connections then need a certificate of this batch, which is in no file that stays.
     """
     from distributed import Client, LocalCluster, Security
 

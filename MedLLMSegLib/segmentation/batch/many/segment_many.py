@@ -74,7 +74,8 @@ def segment_many(
     named = scans if ours else [scan.absolute() for scan in scans]
     results: dict[int, ScanResult] = {}
     waiting: deque[ScanTask] = deque()
-    for number, (scan, paths) in enumerate(shared.outputs(named, options)):
+    outputs = shared.outputs(named, options)
+    for number, (scan, paths) in enumerate(outputs):
         finished = None if options.overwrite else find_finished(scan, paths, loaded.model, options)
         if finished is None:
             waiting.append(ScanTask(number, scan, paths))
@@ -93,7 +94,7 @@ def segment_many(
     ordered = [results[number] for number in range(len(scans))]
     if len(scans) == 1 and ordered[0].status == "failed":
         raise UserError(ordered[0].message)
-    place.finish(scans, ordered)
+    place.finish(outputs, ordered)
     return ordered
 
 
