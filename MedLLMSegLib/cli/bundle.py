@@ -129,7 +129,8 @@ def _add_description_options(parser: argparse.ArgumentParser) -> None:
 def _bundle(args: argparse.Namespace, command: str) -> None:
     is_bundle = (args.source / METADATA).is_file()
     if args.seen is not None:
-        _add_seen(args.source, args.seen, is_bundle)
+        measured = (args.results, args.folds, args.calibration, args.ablation)
+        _add_seen(args.source, args.seen, is_bundle, any(file is not None for file in measured))
     if is_bundle and model_entry(args.source).kind == "classifier":
         print(_update_classifier(args))
         return
@@ -138,7 +139,7 @@ def _bundle(args: argparse.Namespace, command: str) -> None:
     print(folder)
 
 
-def _add_seen(source: Path, data: Path, is_bundle: bool) -> None:
+def _add_seen(source: Path, data: Path, is_bundle: bool, with_figures: bool) -> None:
     """Write into a bundle's metadata which cases it has seen.
 
     What was measured before does not belong to it any more: it is another measured model.
@@ -150,6 +151,11 @@ def _add_seen(source: Path, data: Path, is_bundle: bool) -> None:
     if not is_bundle:
         raise UserError(
             f'"{source}" is a training, which knows what it has seen; leave --seen out.'
+        )
+    if with_figures:
+        raise UserError(
+            "--seen makes another measured model of a bundle, so no figures go with it; give --seen"
+            " first, measure the bundle, and then add what was measured."
         )
     metadata = read_metadata(source)
     rewrite_texts(source, {**metadata, FIELD: seen_in(metadata, data).to_dict()})

@@ -29,8 +29,8 @@ from .case import Case
 from .image_table import ImageCase
 
 DIGITS = 16  # 64 bits: among a million cases, two share a digest once in 30 million times
-# A voxel's size counts in steps of 5 %. With this offset no usual size (a multiple of 0.05 mm or
-# of 1/16 mm, a field of view over a matrix) lies within 0.03 % of a step's border.
+# A voxel's size counts in steps of 5 %. With this offset multiples of 0.05 mm and of 1/16 mm lie
+# well inside a step; a size beside a border, rounded another way, makes another digest.
 STEP, OFFSET = 0.05, 0.1145
 
 

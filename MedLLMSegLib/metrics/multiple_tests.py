@@ -23,6 +23,8 @@ def holm(p_values: Sequence[float], errors: Sequence[float] | None = None) -> li
     one of the p values, and so is its error. Source: Holm, Scandinavian Journal of Statistics,
     1979.
     """
+    if np.isnan(p_values).any():
+        raise ValueError("a p-value is NaN: there is nothing to correct")
     count, largest = len(p_values), AdjustedP(0.0, 0.0)
     errors = [0.0] * count if errors is None else errors
     adjusted = [largest] * count

@@ -100,6 +100,19 @@ class MeasuredModel:
     localizer: MeasuredModel | None
     seen: SeenCases
 
+    @property
+    def seen_by_any(self) -> SeenCases:
+        """What this model or its localizer has seen."""
+        if self.localizer is None:
+            return self.seen
+        other = self.localizer.seen_by_any
+        return SeenCases(
+            self.seen.train,
+            self.seen.val,
+            self.seen.before | other.all,
+            known=self.seen.known and other.known,
+        )
+
     @classmethod
     def of(cls, metadata: Json, localizer: MeasuredModel | None = None) -> MeasuredModel:
         """The measured model of a bundle's metadata, read from a file or about to be written.

@@ -38,7 +38,7 @@ def check_own_figures(figures: Json, model: MeasuredModel, source: Path | str) -
             f'"{source}" was measured with these weights, but with other settings, another'
             " calibration or another cleaning than the bundle has now; evaluate the bundle again."
         )
-    seen = model.seen.among(marks_of(figures))
+    seen = model.seen_by_any.among(marks_of(figures))
     if seen:
         raise UserError(
             f'"{source}" holds figures of {len(seen)} cases that were trained on or chosen by (by'
@@ -76,10 +76,10 @@ def training_words(figures: Json, model: MeasuredModel) -> str:
     and none of the measured cases is in the list.
     """
     marks = marks_of(figures)
-    seen = model.seen.among(marks)
+    seen = model.seen_by_any.among(marks)
     if seen:
         return f"of which {len(seen)} took part in training or choosing"
-    if not model.seen.known:
+    if not model.seen_by_any.known:
         return "of which it is not known whether they took part in training, as it is not listed"
     if len(marks) < int(figures.get("cases") or 0) or not all(m.scans for m in marks.values()):
         return "of which it is not known whether they took part in training, as they are not listed"

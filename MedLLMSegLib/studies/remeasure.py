@@ -10,7 +10,8 @@ that nobody kept.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
@@ -21,7 +22,7 @@ from MedLLMSegLib.data.acdc import convert_acdc
 from MedLLMSegLib.diagnosis.classifier_bundle import update_classifier
 from MedLLMSegLib.evaluation.evaluate_classifier import evaluate_classifier
 from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
-from MedLLMSegLib.registry.catalogue import ModelEntry, find_model
+from MedLLMSegLib.registry.catalogue import ModelEntry, find_model, read_metadata
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import Evidence, upgrade_bundle
 
 from . import brain_figures
@@ -80,8 +81,7 @@ def remeasure(
     if entry.kind == "classifier":
         summary = evaluate_classifier(str(entry.folder), cases, table, None, device, report)
         return update_classifier(entry.folder, summary)
-    if measure.lines:
-        _fit_lines(entry, _root(data), folder)
+    bundle = _with_lines(entry, _root(data), folder) if measure.lines else entry.folder
     options = EvaluationOptions(
         device=device,
         calibration=measure.calibration,
@@ -89,8 +89,10 @@ def remeasure(
         structures=measure.structures,
         ablate=measure.ablate,
     )
-    evaluate(entry.folder, cases, table, None, options, report)
-    return upgrade_bundle(entry.folder, evidence=Evidence(table.with_suffix(".summary.json")))
+    evaluate(bundle, cases, table, None, options, report)
+    results = table.with_suffix(".summary.json")
+    fitted = folder / LINES if measure.lines else None
+    return upgrade_bundle(entry.folder, evidence=Evidence(results, calibration=fitted))
 
 
 def _root(data: PathLike | None) -> Path:
@@ -115,13 +117,16 @@ def _measure_of(entry: ModelEntry, data: PathLike | None) -> tuple[Measure, Path
         return measure, cases
     if data is None:
         raise UserError(f'Which cases to measure "{entry.id}" on is not known; add --data CASES.')
-    return OWN, Path(data).expanduser()
+    has_ablation = bool(read_metadata(entry.folder).get("ablation"))
+    return replace(OWN, ablate=has_ablation), Path(data).expanduser()
 
 
-def _fit_lines(entry: ModelEntry, data: Path, folder: Path) -> None:
-    """Fit the lines of a brain model's expected Dice on heads of the val label maps.
+def _with_lines(entry: ModelEntry, data: Path, folder: Path) -> Path:
+    """Fit the lines of a brain model's expected Dice on heads of the val label maps; returns a copy
+    of its bundle that has them.
 
-    They are a part of the measured model, and so come before anything is measured.
+    They are a part of the measured model, and so come before anything else is measured. The bundle
+    itself keeps its figures until the new ones are there.
     """
     lines = folder / LINES
     code = brain_figures.main(
@@ -132,7 +137,10 @@ def _fit_lines(entry: ModelEntry, data: Path, folder: Path) -> None:
     )
     if code:
         raise UserError(f'The lines of the expected Dice of "{entry.id}" could not be fitted.')
-    upgrade_bundle(entry.folder, evidence=Evidence(calibration=lines))
+    copy = folder / "bundle"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(entry.folder, copy)
+    return upgrade_bundle(copy, evidence=Evidence(calibration=lines))
 
 
 def figures_text(folder: Path) -> str:

@@ -7,8 +7,16 @@ from collections.abc import Sequence
 from MedLLMSegLib.core.errors import UserError
 
 
-def check_batch(batch: int, world: int) -> None:
-    """Raises `UserError` for a batch that the processes cannot share."""
+def check_batch(batch: int, world: int, whole_batches: bool = False) -> None:
+    """Raises `UserError` for a batch that the processes cannot share.
+
+    whole_batches: of a recipe whose samples are batches.
+    """
+    if whole_batches and batch % world:
+        raise UserError(
+            f"This training runs in one process, and {world} were started; leave torchrun or srun"
+            " out."
+        )
     if batch % world:
         raise UserError(
             f"A batch of {batch} cannot be shared evenly by {world}"

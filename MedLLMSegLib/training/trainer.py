@@ -57,7 +57,7 @@ class Trainer:
             from .devices import make_fabric
 
             fabric = make_fabric("cpu", config.precision)
-        check_batch(config.batch, fabric.world_size)
+        check_batch(config.batch, fabric.world_size, recipe.whole_batches)
         self.network, self.recipe, self.config, self.fabric = network, recipe, config, fabric
         self.budget = Budget(config.steps, minutes)
         self.about, self.on_validation = about, on_validation

@@ -76,3 +76,8 @@ def test_the_error_of_an_adjusted_p_is_that_of_the_p_it_comes_from():
         AdjustedP(pytest.approx(0.06), pytest.approx(0.006)),
     ]
     assert holm([0.9, 0.8], [0.1, 0.1])[0] == AdjustedP(1.0, 0.0)
+
+
+def test_a_p_that_is_none_is_not_corrected():
+    with pytest.raises(ValueError, match="NaN"):
+        holm([0.01, float("nan")])

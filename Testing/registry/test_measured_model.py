@@ -21,6 +21,7 @@ from MedLLMSegLib.registry.catalogue import (
 )
 from MedLLMSegLib.registry.measured_model import LEFT_OUT
 from MedLLMSegLib.registry.monai_fields import monai_fields
+from MedLLMSegLib.registry.own_figures import training_words
 from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from Testing.helpers.tiny_segmenter import tiny_bundle
 
@@ -160,6 +161,21 @@ def test_another_localizer_makes_another_cascade(tmp_path):
     assert not same(cascade, with_localizer(localizer | {"weights_sha256": "ab" * 32}))
     coarser = localizer["preprocessing"] | {"spacing_mm": 4.0}
     assert not same(cascade, with_localizer(localizer | {"preprocessing": coarser}))
+
+
+def test_what_a_localizer_saw_counts_for_its_cascade(tmp_path):
+    cascade, localizer = SHIPPED["hippocampus-t1"], SHIPPED["brain-t1-localizer"]
+    (tmp_path / "configs").mkdir()
+    figures = {"cases": 1, "marks": {"a": {"scans": ["0123456789abcdef"], "persons": []}}}
+
+    def words(seen):
+        (tmp_path / METADATA).write_text(json.dumps(localizer | {"seen": seen.to_dict()}))
+        return training_words(figures, measured_model(cascade | {"localizer": str(tmp_path)}))
+
+    assert words(SeenCases(known=True)) == "that had no part in training or choosing"
+    assert "not known" in words(SeenCases())
+    saw_it = SeenCases(train=Marks(frozenset({"0123456789abcdef"})), known=True)
+    assert words(saw_it) == "of which 1 took part in training or choosing"
 
 
 def test_what_was_seen_is_read_from_the_bundle(tiny):

@@ -1,12 +1,14 @@
 """One command fills the figures of a card anew; the weights stay, and seen cases are refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError, Volume, segment
 from MedLLMSegLib.cli.main import main
+from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.data.case_digest import scan_digest
 from MedLLMSegLib.io.volume_files import load_volume, save_volume
 from MedLLMSegLib.registry.bundle import read_bundle
@@ -19,7 +21,8 @@ from MedLLMSegLib.registry.catalogue import (
 )
 from MedLLMSegLib.registry.own_figures import is_of
 from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
-from MedLLMSegLib.studies.remeasure import MEASURES, remeasure
+from MedLLMSegLib.studies import remeasure as remeasure_module
+from MedLLMSegLib.studies.remeasure import MEASURES, Measure, remeasure
 from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
 
 CHOSEN = {"step": 3, "val_dice": 0.5, "trained_on": 4, "chosen_on": 1}
@@ -65,6 +68,35 @@ def test_a_seen_case_is_no_test_case(bundle, data, tmp_path):
     with pytest.raises(UserError, match="trained on or chosen by"):
         remeasure(bundle, tmp_path / "out", data, "cpu")
     assert model_entry(bundle).accuracy == "not measured"
+
+
+def test_a_bundle_keeps_its_figures_until_the_new_ones_are_there(
+    bundle, data, tmp_path, monkeypatch
+):
+    """Its lines are fitted on a copy, as they make another measured model of it."""
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    fitted = {"temperature": 1.0, "dice_lines": {"1": [0.0, 1.0]}, "dice_lines_images": 24}
+
+    def fit(arguments):
+        lines = arguments[arguments.index("--calibration") + 1]
+        Path(lines).write_text(json.dumps(fitted))
+        return 0
+
+    def cancelled(*_):
+        raise Cancelled
+
+    whole = Measure(data="cases", lines=True)
+    monkeypatch.setitem(remeasure_module.MEASURES, model_entry(bundle).id, whole)
+    monkeypatch.setattr(remeasure_module.brain_figures, "main", fit)
+    with monkeypatch.context() as patched:
+        patched.setattr(remeasure_module, "evaluate", cancelled)
+        with pytest.raises(Cancelled):
+            remeasure(bundle, tmp_path / "out", data.parent, "cpu")
+    assert {path: path.read_bytes() for path in before} == before
+    remeasure(bundle, tmp_path / "out", data.parent, "cpu")
+    about = read_metadata(bundle)
+    assert about["calibration"]["dice_lines"] == fitted["dice_lines"]
+    assert is_of(about["results"], read_bundle(bundle).measured)
 
 
 def test_what_cannot_be_measured_is_said(bundle, tmp_path):

@@ -375,6 +375,33 @@ def test_figures_do_not_survive_a_new_temperature_or_cleaning(run, tmp_path, fou
         upgrade_bundle(folder, evidence=Evidence(measured))
 
 
+def test_figures_of_assumed_patients_are_of_cases(run, tmp_path):
+    """Where the data name nobody, no card speaks of patients."""
+    assumed = "The data name no patients, so each case was taken for a patient of its own."
+    results = summary(run, tmp_path / "s.json", groups=3, assumption=assumed, ablation=ablation())
+    folder = export_bundle(run, tmp_path / "bundle", results)
+    card = flat(card_of(folder))
+    assert "3 patients" not in card and "over patients" not in card
+    assert assumed in card
+    assert model_entry(folder).accuracy == "mean Dice 0.900 on 3 test cases"
+
+
+def test_lines_of_the_expected_dice_do_not_survive_another_temperature(run, tmp_path):
+    """They are lines over the confidence, which the temperature changes."""
+    fitted = tmp_path / "c.json"
+    lines = {"dice_lines": {"1": [0.1, 0.9]}, "dice_lines_images": 24, "not_fitted": "at its bound"}
+    fitted.write_text(json.dumps({"temperature": 1.0, **lines}))
+    folder = export_bundle(run, tmp_path / "bundle", evidence=Evidence(calibration=fitted))
+    fitted.write_text(json.dumps({"temperature": 1.0}))
+    upgrade_bundle(folder, evidence=Evidence(calibration=fitted))
+    kept = read_bundle(folder).metadata["calibration"]
+    assert kept["dice_lines"] == lines["dice_lines"]
+    assert "not_fitted" not in kept
+    fitted.write_text(json.dumps({"temperature": 1.3}))
+    upgrade_bundle(folder, evidence=Evidence(calibration=fitted))
+    assert read_bundle(folder).metadata["calibration"] == {"temperature": 1.3}
+
+
 def test_a_run_of_other_structures_is_none_of_our_models(run, tmp_path):
     with pytest.raises(
         UserError, match='learnt liver, tumour, and "hippocampus-t1" is another model'

@@ -256,6 +256,8 @@ def test_the_colours_are_saved_with_the_scene(scene, scan, logic, tmp_path):
     other.SetCacheManager(cache)
     assert other.ReadFromMRB(path, True)
     unsure = other.GetFirstNodeByName("MRHead uncertainty")
-    colours = unsure.GetDisplayNode().GetColorNode()
-    seen = np.array([colours.GetLookupTable().GetTableValue(n)[:3] for n in range(256)])
+    display = unsure.GetDisplayNode()
+    colours = display.GetColorNode()
+    table = colours.GetLookupTable()  # held while it is read: once a process ended in here
+    seen = np.array([table.GetTableValue(n)[:3] for n in range(256)])
     np.testing.assert_allclose(seen, colour_table(), atol=1 / 255)

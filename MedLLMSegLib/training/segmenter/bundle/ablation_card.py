@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.data import patients_counted
 from MedLLMSegLib.registry.cards import wrap_paragraph
 
 _SILENCED = {
@@ -31,9 +32,14 @@ def ablation_lines(m: Json) -> list[str]:
     option = structures_option(ablation)
     option += f" --precision {precision[0]}" if len(precision) == 1 else ""
     of = f" of {', '.join(asked)}" if asked else ""
+    named = patients_counted(
+        ablation.get("assumption") or "", ablation["cases"], ablation["groups"]
+    )
+    people = f" of {ablation['groups']} {group}s" if named else ""
+    group = group if named else case
     text = (
-        f"What its parts give, in mean Dice{of} on the {ablation['cases']} test {case}s of"
-        f" {ablation['groups']} {group}s, with 95 % intervals over {group}s: the model as it is"
+        f"What its parts give, in mean Dice{of} on the {ablation['cases']} test {case}s{people},"
+        f" with 95 % intervals over {group}s: the model as it is"
         f" {_dice(ablation['whole'])}; {silenced}. That shows what this network relies on, not what"
         f" one trained without the part would reach.{how} Printed by"
     )

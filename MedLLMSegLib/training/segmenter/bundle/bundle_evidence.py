@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.data import patients_counted
 from MedLLMSegLib.registry.cards import group_statistics
 from MedLLMSegLib.registry.catalogue import measured_model
 from MedLLMSegLib.registry.measured_model import LEFT_OUT, MeasuredModel
 from MedLLMSegLib.registry.own_figures import OWNER, check_own_figures, is_of, without_names
 
 # What a summary says of the cases and structures that an ablation was measured on.
-ABOUT_ABLATION = ("cases", "groups", "precision", "structures_asked_for", OWNER)
+ABOUT_ABLATION = (
+    "cases",
+    "groups",
+    "assumption",
+    "precision",
+    "structures_asked_for",
+    OWNER,
+)
+
+LINES = "dice_lines"  # of the expected Dice, and "dice_lines_images"
 
 
 @dataclass(frozen=True)
@@ -71,8 +81,12 @@ def _calibrated(metadata: dict, evidence: Evidence) -> dict:
     """The metadata with a new temperature and cleaning, if there are any."""
     if not evidence.calibration:
         return metadata
-    calibration = dict(metadata.get("calibration") or {})
-    calibration |= _calibration(Path(evidence.calibration), metadata["weights_sha256"])
+    calibration = _calibration(Path(evidence.calibration), metadata["weights_sha256"])
+    earlier = metadata.get("calibration") or {}
+    # The expected Dice is a line over the confidence, which another temperature changes.
+    if calibration.get("temperature") == earlier.get("temperature"):
+        lines = {name: value for name, value in earlier.items() if name.startswith(LINES)}
+        calibration = {**lines, **calibration}
     settings = dict(metadata["preprocessing"])
     if calibration.get("largest_part") and not metadata.get(
         "anatomy"
@@ -96,6 +110,13 @@ def _own_summary(path: Path, model: MeasuredModel) -> dict:
     summary = _summary(path)
     check_own_figures(summary, model, path)
     return summary
+
+
+def names_groups(summary: dict) -> bool:
+    """Whether a summary's groups are people that the data name, and not assumed ones."""
+    return "groups" in summary and patients_counted(
+        summary.get("assumption") or "", summary["cases"], summary["groups"]
+    )
 
 
 def _ablation(metadata: dict, evidence: Evidence, model: MeasuredModel) -> dict | None:
@@ -164,7 +185,7 @@ def accuracy_text(metadata: dict) -> str:
         ):
             groups = (
                 f" of {summary['groups']} {metadata.get('group', 'patient')}s"
-                if "groups" in summary
+                if names_groups(summary)
                 else ""
             )
             some = summary.get("structures_asked_for")

@@ -21,6 +21,7 @@ from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest
 from MedLLMSegLib.reporting.markdown import table
 
 from .ablation_card import ablation_lines, structures_option
+from .bundle_evidence import names_groups
 
 MOST_COLUMNS = 6  # of structures, in a table that can be read
 
@@ -213,7 +214,9 @@ def _measured(m: dict) -> list[str]:
 
 
 def _how_many(summary: dict, m: dict) -> str:
-    groups = f" of {summary['groups']} {m.get('group', 'patient')}s" if "groups" in summary else ""
+    groups = (
+        f" of {summary['groups']} {m.get('group', 'patient')}s" if names_groups(summary) else ""
+    )
     return f"{summary['cases']} {m.get('case', 'case')}s{groups}"
 
 
@@ -269,7 +272,8 @@ def _number(value: float | None) -> str:
 
 
 def _rules(summary: dict, m: dict) -> str:
-    group, case = m.get("group", "patient"), m.get("case", "case")
+    case = m.get("case", "case")
+    group = m.get("group", "patient") if names_groups(summary) else case
     text = (
         f"Means over {group}s, of whose {case}s the mean is taken first; in brackets the 95 %"
         f" interval, bootstrapped over {group}s."
@@ -279,6 +283,8 @@ def _rules(summary: dict, m: dict) -> str:
             f" {group}s (what belongs to one is kept together)."
         )
     )
+    if summary.get("assumption"):
+        text += f" {summary['assumption']}"
     if summary.get("precision"):
         text += f" The network ran in {' and '.join(summary['precision'])}."
     if summary.get("failed"):
