@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from MedLLMSegLib.core.errors import UserError
 
 MYOCARDIUM_G_PER_ML = 1.05
 JUDGED_FROM = 12  # images: of fewer each counts as it is
-ODD_SHARE = 0.1  # of the volume
+ODD_SHARE = 0.1  # of the median volume
+ODD_STEP = 1.5  # times the steps around
 RIGHT, WALL, LEFT = "right_ventricle", "myocardium", "left_ventricle"  # keys of structures
 HEIGHTS_CM, WEIGHTS_KG = (30.0, 250.0), (1.0, 400.0)
 RATES_BPM = (20.0, 300.0)
@@ -39,7 +41,14 @@ class Person:
             ("weight", self.weight_kg, WEIGHTS_KG),
             ("heart rate", self.rate_bpm, RATES_BPM),
         ):
-            if value is not None and not least <= value <= most:
+            if value is None:
+                continue
+            if not isinstance(value, Real) or isinstance(value, bool):
+                raise UserError(
+                    f"The {name} is {value!r}, and a number is needed; heights are in cm, weights"
+                    " in kg, rates in beats a minute."
+                )
+            if not least <= value <= most:
                 raise UserError(
                     f"The {name} is {value:g}, and {least:g} to {most:g} is possible; heights are"
                     " in cm, weights in kg, rates in beats a minute."
@@ -84,14 +93,15 @@ class Ventricle:
 @dataclass(frozen=True)
 class HeartFunction:
     """end_diastole, end_systole: numbers of the images, from 0; chosen by the left ventricle, and
-    used for both. mass_g: of the left wall, at end-diastole. volumes_ml: the curves, by structure.
+    used for both. mass_g: of the left wall, at end-diastole; None where no wall was found there.
+    volumes_ml: the curves, by structure.
     """
 
     end_diastole: int
     end_systole: int
     left: Ventricle
     right: Ventricle
-    mass_g: float
+    mass_g: float | None
     volumes_ml: Mapping[str, Sequence[float]]
     person: Person = Person()
     notes: tuple[str, ...] = ()
@@ -130,12 +140,13 @@ def heart_function(
         Ventricle(float(curves[key][end_diastole]), float(curves[key][end_systole]))
         for key in (LEFT, RIGHT)
     )
+    wall_ml = float(curves[WALL][end_diastole])
     return HeartFunction(
         end_diastole,
         end_systole,
         left,
         right,
-        float(MYOCARDIUM_G_PER_ML * curves[WALL][end_diastole]),
+        MYOCARDIUM_G_PER_ML * wall_ml if wall_ml > 0 else None,
         {key: tuple(curve.tolist()) for key, curve in curves.items()},
         person or Person(),
         tuple(_notes(curves, end_diastole, end_systole)),
@@ -146,7 +157,7 @@ def full_and_empty(curve_ml: Sequence[float] | np.ndarray) -> tuple[int, int]:
     """Numbers of the images in which a chamber is largest and smallest.
 
     curve_ml: over one beat; after its last image comes the first again. Images without the chamber
-    do not count, and neither does an odd outline: one that is far from the images around it.
+    do not count, and neither does an odd outline: one far above or far below both neighbours.
     """
     curve = np.asarray(curve_ml, float)
     places = np.flatnonzero(curve > 0)
@@ -155,15 +166,20 @@ def full_and_empty(curve_ml: Sequence[float] | np.ndarray) -> tuple[int, int]:
 
 
 def _is_odd(curve: np.ndarray) -> np.ndarray:
-    """Whether a volume differs from the median of the five images around it by more than a tenth,
-    and by more than five times what is usual in this curve. Shorter curves are too steep to tell.
+    """Whether a volume lies above or below both neighbours, by more than a tenth of the median
+    volume and by more than 1.5 times the largest of the four nearest other steps.
+
+    A true end-systole may be sharp, but the steps that lead to it are then large, too. Shorter
+    curves are too steep to tell.
     """
     if len(curve) < JUDGED_FROM:
         return np.zeros(len(curve), bool)
-    around = np.median([np.roll(curve, shift) for shift in range(-2, 3)], axis=0)
-    off = np.abs(curve - around)
-    usual = 1.4826 * np.median(off)  # the standard deviation that a median deviation stands for
-    odd: np.ndarray = off > np.maximum(ODD_SHARE * around, 5 * usual)
+    after = np.roll(curve, -1) - curve  # the step to the next image; the last one's to the first
+    before = np.roll(after, 1)
+    smaller = np.minimum(np.abs(before), np.abs(after))
+    around = np.max([np.abs(np.roll(after, shift)) for shift in (3, 2, -1, -2)], axis=0)
+    limit = np.maximum(ODD_SHARE * np.median(curve), ODD_STEP * around)
+    odd: np.ndarray = (before * after < 0) & (smaller > limit)
     return odd
 
 
@@ -183,11 +199,15 @@ def _notes(curves: Mapping[str, np.ndarray], full: int, empty: int) -> list[str]
             "The left ventricle is unlike that of the images around it, and was not used, in image"
             f" {listed}: look at its outlines."
         )
-    if len(left) > 2 and empty in (0, len(left) - 1):
+    smallest = int(left[places].argmin())  # of all outlines, as an odd one may be the true end
+    if len(left) > 2 and smallest in (0, len(places) - 1):
+        end = "first" if smallest == 0 else "last"
         notes.append(
-            f"The left ventricle is smallest in the {'first' if empty == 0 else 'last'} image, so"
-            " the series may not show a whole beat: do not trust the ejection fraction."
+            f"The left ventricle is smallest in the {end} image that shows it, so the series may"
+            " not show a whole beat: do not trust the ejection fraction."
         )
+    if curves[WALL][full] <= 0:
+        notes.append("No wall of the left ventricle was found at end-diastole: it has no mass.")
     if right[full] <= 0 or right[empty] <= 0:
         notes.append(
             "No right ventricle was found at end-diastole or end-systole: it has no figures."
