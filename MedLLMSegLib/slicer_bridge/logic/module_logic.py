@@ -112,7 +112,8 @@ class SegmentationLogic(TrainingLogic):
         """Begin to segment several scans, each into a new segmentation beside it, and return a
         `Job` at once. One that fails stops no other: `job.scans` says what became of each.
 
-        onProgress, onDone, options: as for `segmentAsync`, without segmentationNode.
+        onProgress, onDone, options: as for `segmentAsync`, without segmentationNode. Raises
+        `UserError` for heightCm and weightKg: the scans may be of several persons.
         """
         from .batch_job import segment_all
         from .image_segmentation import SegmentJobOptions
@@ -122,6 +123,11 @@ class SegmentationLogic(TrainingLogic):
         segmenter = self._services.segmenter
         segmenter.function = self.segmentFunction
         chosen = SegmentJobOptions(**options)
+        if chosen.person.surface_m2 is not None:
+            raise UserError(
+                "heightCm and weightKg belong to one person, and a batch may hold scans of several;"
+                " segment that person's cine by itself, or leave both out."
+            )
         return self._add(job, segment_all(segmenter, job, tuple(volumeNodes), chosen))
 
     def diagnose(

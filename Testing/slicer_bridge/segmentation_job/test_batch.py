@@ -44,6 +44,13 @@ def segmentation_of(scan):
     return found[0]
 
 
+def test_height_and_weight_of_one_person_are_refused(scene, scans, begin):
+    before = scene_contents(scene)
+    with pytest.raises(UserError, match="one person"):
+        begin(scans, heightCm=178, weightKg=80)
+    assert scene_contents(scene) == before
+
+
 def test_each_scan_gets_a_segmentation_beside_it(scene, scans, logic, begin):
     hierarchy = scene.GetSubjectHierarchyNode()
     folders = []
