@@ -25,6 +25,7 @@ from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data.acdc import read_hdf5
+from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.metrics.heart_function import figures
 from MedLLMSegLib.metrics.measured_heart import MeasuredHeart, measure_heart
 from MedLLMSegLib.reporting.markdown import signed, table
@@ -34,8 +35,7 @@ from MedLLMSegLib.segmentation.time_series import segment_frames
 
 HEART_MODEL = "cardiac-cine-mr"
 TABLE = "tables.md"
-DRAWS, SEED = 10_000, 0
-PERCENTS = (2.5, 97.5)
+DRAWS = 10_000
 WALL_ED, WALL_ES = "Wall thickness, end-diastole", "Wall thickness, end-systole"
 
 
@@ -128,11 +128,10 @@ def tables(rows: Sequence[Json]) -> str:
 
 
 def _with_interval(values: np.ndarray, has_sign: bool) -> str:
-    """The mean and its percentile bootstrap interval over patients (Efron and Tibshirani 1993)."""
-    draws = np.random.default_rng(SEED).integers(0, len(values), (DRAWS, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), PERCENTS)
-    texts = [signed(v, 1) if has_sign else f"{v:.1f}" for v in (values.mean(), low, high)]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})"
+    """The mean and its `bootstrap_interval` over patients; one patient has no interval."""
+    low, high = bootstrap_interval(values, repeats=DRAWS)
+    texts = [signed(v, 1) if has_sign else f"{v:.1f}" for v in (float(values.mean()), low, high)]
+    return texts[0] if len(values) < 2 else f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
