@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from MedLLMSegLib.metrics.measured_heart import MeasuredHeart
 
 HEART_MODEL = "cardiac-cine-mr"
-TABLE, LABELS, VOLUMES = "function.csv", "labels.nii.gz", "volumes.csv"
+TABLE, LABELS, VOLUMES, PAGE = "function.csv", "labels.nii.gz", "volumes.csv", "report.html"
 EPILOG = """examples:
   medllmseg heart cine.nii.gz --output heart/ --height 178 --weight 81
       every image is segmented; volumes, ejection fractions, mass, wall, a page
@@ -27,7 +27,10 @@ EPILOG = """examples:
   medllmseg heart cine.nii.gz --labels corrected.nii.gz --output heart/
       from label maps that you corrected (1 right ventricle, 2 wall, 3 left ventricle)
 
-Writes labels.nii.gz, volumes.csv (over time), function.csv and report.html into the folder.
+Writes function.csv, volumes.csv (over time), and report.html with its pictures curves.png,
+slices.png and, where the wall can be measured, wall.png into the folder; without --labels also
+labels.nii.gz. --overwrite replaces those files and removes none: with --labels, a labels.nii.gz
+that is there stays. Scans and label maps are never overwritten.
 exit code: 0 done, 2 bad input.
 
 Research use only; not a medical device."""
@@ -72,22 +75,42 @@ def _heart(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.core.safe_files import check_folder_name, check_writable, write_text
     from MedLLMSegLib.metrics.heart_function import Person
     from MedLLMSegLib.reporting.heart_report import function_csv
+    from MedLLMSegLib.segmentation.time_series import write_volumes
 
     person = Person(args.height, args.weight, args.heart_rate)
     check_folder_name(args.output)
     check_writable(args.output)
-    if (args.output / TABLE).exists() and not args.overwrite:
-        raise UserError(
-            f'"{args.output}" holds the figures of a heart already; choose another folder, or add'
-            " --overwrite."
-        )
+    _check_results(args)
     scan = _series(args.scans)
     heart, labels = _measured(args, scan, person)
     args.output.mkdir(parents=True, exist_ok=True)
+    if args.labels is not None:
+        volumes_ml = heart.function.volumes_ml
+        keys = [structure.key for structure in args.structures]
+        write_volumes({key: volumes_ml[key] for key in keys}, args.output / VOLUMES)
     _write_page(args, command, scan, labels, heart)
     write_text(args.output / TABLE, function_csv(heart))
     _print(heart, args.output)
     return 0
+
+
+def _check_results(args: argparse.Namespace) -> None:
+    """Refuse to write over what the run reads, and over an earlier result without --overwrite."""
+    there = [
+        path for name in (TABLE, LABELS, VOLUMES, PAGE) if (path := args.output / name).exists()
+    ]
+    read = [path for path in (*args.scans, args.labels) if path is not None and path.exists()]
+    for path in there:
+        if any(path.samefile(each) for each in read):
+            raise UserError(
+                f'"{path}" is read by this run and has the name of a result; choose another folder'
+                " for the results."
+            )
+    if there and not args.overwrite:
+        raise UserError(
+            f'"{args.output}" holds {there[0].name} already; choose another folder, or add'
+            " --overwrite."
+        )
 
 
 def _series(paths: list[Path]) -> Volume:
@@ -156,9 +179,10 @@ def _given_labels(path: Path, scan: Volume) -> list[Volume]:
             " they must lie on the same grid."
         )
     numbers = np.unique(labels.array)
-    if not np.isin(numbers, (0, 1, 2, 3)).all():
+    unknown = numbers[~np.isin(numbers, (0, 1, 2, 3))]
+    if len(unknown):
         raise UserError(
-            f'"{path}" holds the label {numbers[-1]:g}, and 1 right ventricle, 2 wall and 3 left'
+            f'"{path}" holds the label {unknown[0]:g}, and 1 right ventricle, 2 wall and 3 left'
             " ventricle are known."
         )
     return [replace(labels, array=each.astype(np.uint8), tags={}) for each in labels.array]
@@ -200,5 +224,5 @@ def _print(heart: MeasuredHeart, output: Path) -> None:
         print(f"  {row.name:26s} {value_text(row):>16s}  {index_text(row)}".rstrip())
     for note in heart.notes:
         print(f"  note: {note}")
-    for name in (TABLE, "report.html"):
+    for name in (TABLE, VOLUMES, PAGE):
         print(f"  -> {output / name}")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -116,14 +117,16 @@ def segment_frames(
 
 
 def write_series(series: SeriesSegmentation, labels: Path, table: Path) -> None:
-    """Write the label maps as one 4D NIfTI, and the volumes as a table.
-
-    The table has a row for each image, counted from 0 as NIfTI does.
-    """
+    """Write the label maps as one 4D NIfTI, and the volumes as a table (`write_volumes`)."""
     save_volume(series.labels, labels)
+    write_volumes(series.volumes_ml, table)
+
+
+def write_volumes(volumes_ml: Mapping[str, Sequence[float]], table: Path) -> None:
+    """Write a series' volumes in mL, by structure: a row an image, from 0 as NIfTI counts."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([FRAME_COLUMN, *(f"{key}_ml" for key in series.volumes_ml)])
-    for number, volumes_ml in enumerate(zip(*series.volumes_ml.values(), strict=True)):
-        writer.writerow([number, *(round(ml, 4) for ml in volumes_ml)])
+    writer.writerow([FRAME_COLUMN, *(f"{key}_ml" for key in volumes_ml)])
+    for number, row_ml in enumerate(zip(*volumes_ml.values(), strict=True)):
+        writer.writerow([number, *(round(ml, 4) for ml in row_ml)])
     write_text(table, text.getvalue())

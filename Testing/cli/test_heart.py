@@ -81,6 +81,50 @@ def test_an_earlier_result_is_kept(files, capsys):
     assert cli.main([*command, "--overwrite"]) == 0
 
 
+@pytest.mark.parametrize("name", ["function.csv", "labels.nii.gz", "volumes.csv", "report.html"])
+def test_a_file_of_a_results_name_is_kept(files, capsys, name):
+    out = files.folder / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    (out / "notes.txt").write_text("mine")
+    command = ["heart", files.scan, "--labels", files.labels, "-o", str(out)]
+    assert cli.main(command) == 2
+    said = capsys.readouterr().err
+    assert name in said
+    assert said.count("\n") == 1
+    assert [path.read_text() for path in out.iterdir()] == ["mine", "mine"]
+    assert cli.main([*command, "--overwrite"]) == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    if name == "labels.nii.gz":  # --labels writes none, and removes none
+        assert (out / name).read_text() == "mine"
+    else:
+        assert (out / name).read_text(encoding="utf-8") != "mine"
+
+
+@pytest.mark.parametrize("is_scan", [True, False])
+def test_what_is_read_is_never_written_over(files, capsys, is_scan):
+    read = files.folder / "labels.nii.gz"  # the name of a result, in the folder of the results
+    before = read.read_bytes()
+    given = [str(read)] if is_scan else [files.scan, "--labels", str(read)]
+    assert cli.main(["heart", *given, "-o", str(files.folder), "--overwrite"]) == 2
+    assert "read by this run" in capsys.readouterr().err
+    assert read.read_bytes() == before
+
+
+def test_given_outlines_get_their_volumes_over_time(files):
+    out = files.folder / "out"
+    assert cli.main(["heart", files.scan, "--labels", files.labels, "-o", str(out)]) == 0
+    with open(out / "volumes.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    keys = ["right_ventricle_ml", "myocardium_ml", "left_ventricle_ml"]
+    assert list(rows[0])[1:] == keys
+    found = [float(row["left_ventricle_ml"]) for row in rows]
+    assert found == pytest.approx([left_ml(inner) for inner in INNER_MM], rel=0.02)
+    written = {path.name for path in out.iterdir()}
+    pictures = {"curves.png", "slices.png", "wall.png"}
+    assert written == {"function.csv", "volumes.csv", "report.html", *pictures}
+
+
 def one_image(files):
     scan = load_volume(files.scan)
     save_volume(scan.with_array(scan.array[0]), files.folder / "one.nii.gz")
@@ -125,7 +169,7 @@ def a_model_of_something_else(files):
     [
         (one_image, "two images at least"),
         (another_grid, "same grid"),
-        (another_label, "label 6"),
+        (another_label, "label 4"),  # the first unknown one of 2, 4 and 6
         (nothing_found, "found in 0 of 6 images"),
         (images_of_two_grids, "one series"),
         (a_height_in_metres, "in cm"),
