@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 pytest.importorskip("distributed")
 
 import psutil
-from distributed import LocalCluster, get_worker
+from distributed import Client, LocalCluster, get_worker
 
 from MedLLMSegLib.cli.main import main
 from MedLLMSegLib.core.errors import Cancelled, UserError
@@ -80,7 +81,7 @@ def one_process(scans, model, tmp_path_factory):
 
 
 @pytest.fixture
-def cluster(tmp_path):
+def local_cluster(tmp_path):
     """A scheduler with two workers, all threads of this process: its start takes a moment."""
     import dask
 
@@ -91,7 +92,12 @@ def cluster(tmp_path):
             local_directory=tmp_path / "dask",
         ) as cluster,
     ):  # fmt: skip
-        yield Computers(scheduler=cluster.scheduler_address)
+        yield cluster
+
+
+@pytest.fixture
+def cluster(local_cluster):
+    return Computers(scheduler=local_cluster.scheduler_address)
 
 
 class KillOne:
@@ -187,6 +193,64 @@ def test_a_worker_with_another_model_refuses_and_the_others_do_its_scans(
     results = run_many(scans, tmp_path, model, bundle, cluster)
     assert [result.status for result in results] == ["done"] * 5 + ["failed"]
     assert workers == {1}
+
+
+def test_when_the_workers_that_did_not_refuse_end_their_scans_go_to_a_new_one(
+    scans, model, bundle, tmp_path, local_cluster, cluster, monkeypatch
+):
+    load, swapped = ModelRequest.load, []
+
+    def load_on_others(request):
+        if get_worker().name == 0:
+            raise UserError("Another model.")
+        return load(request)
+
+    def swap(number, stage, fraction):
+        """With scans that only one worker may do: it ends, and a third one comes."""
+        tasks = list(local_cluster.scheduler.tasks.values())
+        if swapped or not any(task.worker_restrictions for task in tasks):
+            return
+        swapped.append(number)
+        with Client(local_cluster, set_as_default=False) as client:
+            client.retire_workers([local_cluster.workers[1].address])
+            local_cluster.scale(3)
+            client.wait_for_workers(2)
+
+    monkeypatch.setattr(ModelRequest, "load", load_on_others)
+    results = run_many(scans, tmp_path, model, bundle, cluster, swap)
+    assert swapped
+    assert [result.status for result in results] == ["done"] * 5 + ["failed"]
+
+
+def test_without_a_worker_the_user_is_told_once(
+    scans, model, bundle, tmp_path, local_cluster, cluster, monkeypatch, caplog
+):
+    monkeypatch.setattr(segment_many, "WAIT_S", 0.3)
+    with Client(local_cluster, set_as_default=False) as client:
+        client.retire_workers()
+    late = threading.Timer(2.5, local_cluster.scale, [3])
+    late.start()
+    results = run_many(scans[:2], tmp_path, model, bundle, cluster)
+    late.join()
+    assert [result.status for result in results] == ["done"] * 2
+    assert caplog.text.count("Waiting for workers") == 1
+
+
+def test_the_workers_precision_decides_what_is_finished(
+    scans, model, bundle, tmp_path, cluster, monkeypatch
+):
+    """Theirs may be that of a GPU, and the one of who asks that of a CPU."""
+    load, small = ModelRequest.load, scans[:2]
+
+    def load_bf16(request):
+        return LoadedModels(load(request).model.with_precision("bf16"))
+
+    segment_files(small, tmp_path, model, OPTIONS)
+    monkeypatch.setattr(ModelRequest, "load", load_bf16)
+    for status in ("done", "skipped"):
+        results = run_many(small, tmp_path, model, bundle, cluster)
+        assert [result.status for result in results] == [status] * 2
+        assert {result.record["precision"] for result in results} == {"bf16"}
 
 
 @pytest.mark.parametrize(

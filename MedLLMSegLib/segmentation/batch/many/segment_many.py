@@ -8,8 +8,10 @@ stopped goes on with any number of processes.
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -21,8 +23,9 @@ from distributed import KilledWorker
 
 from MedLLMSegLib.core.errors import UserError, error_in_short
 from MedLLMSegLib.core.safe_files import make_folder
+from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions
-from MedLLMSegLib.segmentation.batch.records import find_finished
+from MedLLMSegLib.segmentation.batch.records import find_finished, read_record
 from MedLLMSegLib.segmentation.batch.result_folder import ResultFolder
 from MedLLMSegLib.segmentation.batch.volumes_table import ScanResult
 
@@ -33,11 +36,16 @@ from .scan_worker import Refusal, ScanTask, ScanWorker, segment_task
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+WAIT_S = 15.0  # without a worker, until the user is told
 LOOK_S = 0.2  # between two looks for Ctrl-C and a cancel
 TASKS_PER_THREAD = 2  # that dask is given at once: what works, and what comes next
 KILLED_TEXT = (
     "the processes that worked on it were killed, one after the other; perhaps there is too little"
     " memory, and fewer --workers help"
+)
+WAITING_TEXT = (
+    "Waiting for workers: there is none that can take part. The batch goes on as soon as one joins;"
+    " Ctrl-C ends it."
 )
 SCHEDULER_LOST = (
     "The dask scheduler has ended or given up this batch; what was finished is kept, and the same"
@@ -60,9 +68,10 @@ def segment_many(
 ) -> list[ScanResult]:
     """Segment scans into a folder, and write its table at the end.
 
-    request: the model, as the workers find it. loaded: the same one here, by which finished scans
-    are recognised. One scan that fails stops no other. progress: called with (index of the scan,
-    stage, fraction of this scan); what it raises (`Cancelled`) stops the workers, too. Raises
+    request: the model, as the workers find it. loaded: the same one here. Finished scans are
+    recognised by it, or by the workers of a scheduler: their devices may run in another precision
+    than this computer. One scan that fails stops no other. progress: called with (index of the
+    scan, stage, fraction of this scan); what it raises (`Cancelled`) stops the workers, too. Raises
     `UserError` where no worker can take part.
     """
     computers.check()
@@ -74,10 +83,14 @@ def segment_many(
     named = scans if ours else [scan.absolute() for scan in scans]
     results: dict[int, ScanResult] = {}
     waiting: deque[ScanTask] = deque()
+    earlier: dict[int, Json] = {}  # the records that were there before, of the scans that wait
     outputs = shared.outputs(named, options)
     for number, (scan, paths) in enumerate(outputs):
-        finished = None if options.overwrite else find_finished(scan, paths, loaded.model, options)
+        finished = None
+        if ours and not options.overwrite:
+            finished = find_finished(scan, paths, loaded.model, options)
         if finished is None:
+            earlier[number] = read_record(paths.record) if paths.record else {}
             waiting.append(ScanTask(number, scan, paths))
         else:
             results[number] = ScanResult(scans[number], "skipped", finished)
@@ -88,8 +101,9 @@ def segment_many(
             run = _Run(client, waiting, progress, measures=loaded.precision_is_open)
             run.work(ScanWorker(run.name, request, options, shared.folder, ours))
         for number, result in run.results.items():
-            # What dask calls finished before was made in this run, by a worker that was killed.
-            status = "done" if result.status == "skipped" else result.status
+            # What a worker finds finished may be of this run, by a worker that was killed.
+            is_new = result.status == "skipped" and result.record != earlier[number]
+            status = "done" if is_new else result.status
             results[number] = replace(result, scan=scans[number], status=status)
     ordered = [results[number] for number in range(len(scans))]
     if len(scans) == 1 and ordered[0].status == "failed":
@@ -112,6 +126,10 @@ class _Run:
     name: str = field(default_factory=lambda: f"medllmseg-{secrets.token_hex(4)}")
     results: dict[int, ScanResult] = field(default_factory=dict)
     tasks: dict[Future[Any], ScanTask] = field(default_factory=dict)  # that dask has
+    # Those that only some workers may do, since others refused -> the addresses of these
+    pinned: dict[Future[Any], list[str]] = field(default_factory=dict)
+    submitted: int = 0  # how often; no two futures have one key
+    without_worker_since: float | None = None
     refusals: dict[str, str] = field(default_factory=dict)  # address of a worker -> why
     # What dask's own threads tell: a future that is done, or a line of progress
     events: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
@@ -148,24 +166,54 @@ class _Run:
             for address, worker in self.client.scheduler_info(n_workers=-1)["workers"].items()
         }
         accepted = [address for address in threads if address not in self.refusals]
+        self._watch_for_workers(accepted)
         if self.refusals and not accepted:
-            raise UserError(next(iter(self.refusals.values())))
+            return
+        self._take_back(accepted)
         most = TASKS_PER_THREAD * sum(threads[address] for address in accepted)
         if self.measures and not self.results:
             most = 1
         while self.waiting and len(self.tasks) < max(1, most):
             self._submit(self.waiting.popleft(), accepted if self.refusals else None)
 
+    def _watch_for_workers(self, accepted: Sequence[str]) -> None:
+        """Tell the user, once, that nobody works. Raises `UserError` where all have refused.
+
+        A worker that did a scan and ended may come back, under another address.
+        """
+        if accepted:
+            self.without_worker_since = None
+            return
+        if self.refusals and not self.results:
+            raise UserError(next(iter(self.refusals.values())))
+        now = time.monotonic()
+        if self.without_worker_since is None:
+            self.without_worker_since = now
+        elif now - self.without_worker_since > WAIT_S:
+            logger.warning("%s", WAITING_TEXT)
+            self.without_worker_since = math.inf  # told
+
+    def _take_back(self, accepted: Sequence[str]) -> None:
+        """The tasks that wait for workers which have all ended."""
+        for future, workers in list(self.pinned.items()):
+            if not future.done() and not any(address in accepted for address in workers):
+                del self.pinned[future]
+                self.waiting.appendleft(self.tasks.pop(future))
+                self.client.cancel([future], force=True)
+
     def _submit(self, task: ScanTask, workers: list[str] | None) -> None:
         future = self.client.submit(
             segment_task,
             self.name,
             task,
-            key=(self.name, task.number, len(self.refusals)),
+            key=(self.name, task.number, self.submitted),
             workers=workers,
             pure=False,
         )
+        self.submitted += 1
         self.tasks[future] = task
+        if workers is not None:
+            self.pinned[future] = workers
         future.add_done_callback(self.events.put)
 
     def _take_in(self) -> None:
@@ -179,6 +227,7 @@ class _Run:
             if number not in self.results:
                 self._report(number, stage, fraction)
         elif event in self.tasks:
+            self.pinned.pop(event, None)
             self._finish(event, self.tasks.pop(event))
 
     def _finish(self, future: Future[Any], task: ScanTask) -> None:
