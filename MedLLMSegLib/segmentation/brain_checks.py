@@ -75,12 +75,12 @@ def checked_head(volume: Volume, segmentation: Segmentation) -> Segmentation:
     if is_doubtful(segmentation):
         raise UserError(
             f'No brain was found in "{volume.name}": the model is unsure of everything that it saw'
-            " there. Load an MR scan of the head."
+            " there; load an MR scan of the head."
         )
     if out_of_place(segmentation) > MOST_OUT_OF_PLACE:
         raise UserError(
             f'No brain was found in "{volume.name}": what looks like its parts does not lie as in a'
-            " head. Load an MR scan of the head."
+            " head; load an MR scan of the head."
         )
     notes = (
         *segmentation.notes,
