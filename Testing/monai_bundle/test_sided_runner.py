@@ -61,7 +61,9 @@ def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sided")
     maps = folder / "maps"
     maps.mkdir()
-    (maps / "one.nii.gz").write_bytes(b"one")
+    save_volume(
+        Volume(np.eye(4, dtype=np.int16)[None].repeat(4, 0), np.eye(4), "one"), maps / "one.nii.gz"
+    )
     (maps / "splits.json").write_text('{"train": ["one"], "val": ["one"]}')
     checkpoint = SmallCheckpoint(tensors, tensors, step=1, seconds=1.0)
     training = BrainTraining(checkpoint, NO_BLOCK, "A", seed=1)

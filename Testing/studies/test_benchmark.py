@@ -169,7 +169,7 @@ def test_finished_runs_count_even_where_their_folders_are_gone(data, tmp_path):
 
     shutil.rmtree(tmp_path / "runs")
     assert run_benchmark(bench_of(data, tmp_path), "ours-A-10-1") == []
-    kept = json.loads((tmp_path / "docs" / COLLECTED).read_text())
+    kept = json.loads((tmp_path / "docs" / COLLECTED).read_text(encoding="utf-8"))
     assert set(kept["runs"]["ours-A-10-1"]["test"]["clean"]) == set(first.settings.cases["test"])
     assert kept["groups"]["hippocampus_009"] == kept["groups"]["hippocampus_010"]
 
@@ -179,7 +179,7 @@ def test_processes_that_share_the_folders_lose_nothing_of_each_other(data, tmp_p
     path = tmp_path / "docs" / COLLECTED
 
     def kept():
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
 
     measuring = bench_of(data, tmp_path).results
     # `--measure` in a third process, while the others train
@@ -212,7 +212,7 @@ def test_a_setting_that_came_later_does_not_part_old_results_from_new(data, tmp_
     bench = bench_of(data, tmp_path)
     bench.results.put("memory", {})
     path = tmp_path / "docs" / COLLECTED
-    kept = json.loads(path.read_text())
+    kept = json.loads(path.read_text(encoding="utf-8"))
     del kept["settings"]["ours"]["deep_supervision"], kept["settings"]["train"]["patience"]
     path.write_text(json.dumps(kept))
     bench_of(data, tmp_path)
@@ -242,7 +242,7 @@ def test_the_command_lists_what_is_run_and_writes_the_page(data, tmp_path, capsy
     assert not (tmp_path / "runs").exists()
     assert not (tmp_path / "docs").exists()
     assert main(["benchmark", *where, "--page"]) == 0
-    text = (tmp_path / "docs/benchmark.md").read_text()
+    text = (tmp_path / "docs/benchmark.md").read_text(encoding="utf-8")
     assert "Not answered yet." in text
     assert "12 of the 12 trainings" in text
     assert "Dice front" in text

@@ -326,7 +326,7 @@ def test_the_page_holds_every_part_and_its_picture_lies_beside_it(tmp_path):
     each = {"fp32": measured | {"peak_mb": 1400.0}, "bf16": measured}
     results.put("memory", dict.fromkeys(("ours-F", "dynunet-J", "paper-F"), each))
     path = write_page(results, tmp_path / "docs", "medllmseg benchmark --data D")
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     assert (tmp_path / "docs/images/benchmark.png").stat().st_size > 10_000
     assert "(images/benchmark.png)" in text
     assert "not run" not in text

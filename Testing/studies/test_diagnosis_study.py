@@ -241,7 +241,7 @@ def test_holm_runs_over_each_family(finished):
 
 def test_the_page_says_what_was_run_and_what_was_not(finished, tmp_path):
     one, summary = finished
-    text = write_page(one.results, tmp_path).read_text()
+    text = write_page(one.results, tmp_path).read_text(encoding="utf-8")
     value = summary["arms"]["main"]["figures"]["auc"]["value"]
     assert f"{value:.3f}" in text
     assert "Does the frozen language model help?" in text
@@ -276,7 +276,7 @@ def test_the_page_names_what_is_better_and_worse_by_the_tests_alone(finished):
 
 def _with(results, summary):
     """The results with another summary, in a file beside theirs."""
-    whole = json.loads(results.path.read_text())
+    whole = json.loads(results.path.read_text(encoding="utf-8"))
     whole["cxr"]["summary"] = summary
     path = results.path.with_name("other.json")
     path.write_text(json.dumps(whole))

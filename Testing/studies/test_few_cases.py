@@ -83,7 +83,7 @@ def test_the_table_takes_its_place_in_the_page(tmp_path):
     path = tmp_path / "train.md"
     path.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     fill(path, "new")
-    assert path.read_text() == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    assert path.read_text(encoding="utf-8") == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
     path.write_text("nothing")
     with pytest.raises(UserError, match="no place for the table"):
         fill(path, "new")
@@ -127,7 +127,12 @@ def test_it_goes_on_where_it_was_and_refuses_other_settings(tmp_path, monkeypatc
     assert found["tuned-3-0"]["table"] == {"p1": {"dice_a": 0.5, "dice_b": None}}
     assert len(found) == 8
     assert [t[0] for t in trained].count("tuned-3-0") == 1
-    assert json.loads((tmp_path / "docs/few-cases.json").read_text())["settings"]["steps"] == 300
+    assert (
+        json.loads((tmp_path / "docs/few-cases.json").read_text(encoding="utf-8"))["settings"][
+            "steps"
+        ]
+        == 300
+    )
     with pytest.raises(UserError, match="steps = 300, and 200 is asked for"):
         few_cases_study(
             FewCasesPlan("runs/acdc", "hippocampus-t1", (3,), (0,), 200),
@@ -162,10 +167,10 @@ def test_it_trains_measures_and_writes_the_table(data, tmp_path, monkeypatch):
         )
         == 0
     )
-    runs = json.loads((tmp_path / "few-cases.json").read_text())["runs"]
+    runs = json.loads((tmp_path / "few-cases.json").read_text(encoding="utf-8"))["runs"]
     row = next(
         line
-        for line in (tmp_path / "train.md").read_text().splitlines()
+        for line in (tmp_path / "train.md").read_text(encoding="utf-8").splitlines()
         if line.startswith("| 2 |")
     )
     assert all(f"{runs[name]['dice']['mean']:.3f}" in row for name in ("new-2-0", "tuned-2-0"))
@@ -204,7 +209,7 @@ def test_what_is_finished_can_be_written_alone(tmp_path, capsys):
         json.dumps({"settings": about, "runs": {"new-3-0": result(0.4)}})
     )
     assert command(tmp_path, "--page", "--counts", "3", "5") == 0
-    text = (tmp_path / "train.md").read_text()
+    text = (tmp_path / "train.md").read_text(encoding="utf-8")
     assert "| 3 | 0.400 | not run | not run | not run |" in text
     assert "--counts 3 5`" in text
     assert not (tmp_path / "runs").exists()

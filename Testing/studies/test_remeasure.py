@@ -53,7 +53,7 @@ def test_the_card_is_filled_and_the_weights_stay(bundle, data, tmp_path):
     assert (bundle / WEIGHTS).read_bytes() == before
     assert is_of(read_metadata(bundle)["results"], read_bundle(bundle).measured)
     assert model_entry(bundle).accuracy.startswith("mean Dice 1.000 on 1 test case")
-    card = " ".join((bundle / "docs/README.md").read_text().split())
+    card = " ".join((bundle / "docs/README.md").read_text(encoding="utf-8").split())
     assert "that had no part in training or choosing" in card
     assert "calibration error" in card
     assert (tmp_path / "out/test.csv").is_file()

@@ -56,7 +56,7 @@ def test_tuning_comes_first_and_chooses_each_arms_rate_on_val(tmp_path):
     rates = {task.run.name: task.lr for task in one.done}
     assert {rates[f"{arm}-{seed}"] for arm in ("main", "part") for seed in (0, 1)} == {3e-3}
     assert rates["blind-0"] is None
-    kept = json.loads((tmp_path / "docs/r.json").read_text())
+    kept = json.loads((tmp_path / "docs/r.json").read_text(encoding="utf-8"))
     assert kept["settings"] == SETTINGS
     assert set(kept["runs"]) == set(finished)
     # The run that counts goes on where the very same training was a tuning run's.
@@ -94,7 +94,7 @@ def test_two_processes_share_a_folder_and_a_file(tmp_path):
     assert other.run("*-0") == ["part-0", "blind-0"]
     other.results.put("measured", {"main": 1})
     assert sorted(one.run()) == ["blind-1", "part-1"]
-    kept = json.loads((tmp_path / "docs/r.json").read_text())
+    kept = json.loads((tmp_path / "docs/r.json").read_text(encoding="utf-8"))
     assert len(kept["runs"]) == 6
     assert kept["measured"] == {"main": 1}
 

@@ -71,7 +71,7 @@ def test_the_table_has_a_line_for_each_contestant(found):
 
 def test_a_stopped_bench_goes_on(plan, found, tmp_path, monkeypatch):
     """What is finished is not measured again."""
-    (tmp_path / RESULTS).write_text((found[1] / RESULTS).read_text())
+    (tmp_path / RESULTS).write_text((found[1] / RESULTS).read_text(encoding="utf-8"))
     monkeypatch.setattr("subprocess.run", None)
     assert run_bench(plan, tmp_path) == found[0]
 
@@ -87,7 +87,7 @@ def test_stopping_keeps_the_finished_rows(plan, tmp_path, monkeypatch):
 
     with pytest.raises(Cancelled):
         run_bench(plan, tmp_path, stop)
-    kept = json.loads((tmp_path / RESULTS).read_text())
+    kept = json.loads((tmp_path / RESULTS).read_text(encoding="utf-8"))
     assert list(kept["rows"]) == ["burning", "absent"]
 
 

@@ -7,6 +7,8 @@ that share a batch see together what one process would see alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -50,9 +52,7 @@ class SampleDataset(Dataset):
         case = self.cases[self._case_number(number)]
         self.transform.set_random_state(int(rng.integers(2**31)))
         warped = self.transform(cut_sample(case, self.window, self.reach, rng))
-        return {
-            key: torch.as_tensor(warped[key]).float().contiguous() for key in ("image", "label")
-        } | {"case": case["id"]}
+        return {key: plain_tensor(warped[key]) for key in ("image", "label")} | {"case": case["id"]}
 
     def _case_number(self, number: int) -> int:
         """Every case once in each round, in an order of its own."""
@@ -88,3 +88,8 @@ def cut_sample(case: dict, window: Triple, reach: Triple, rng: np.random.Generat
         key: torch.from_numpy(np.ascontiguousarray(case[key][0][voxels_taken], np.float32))[None]
         for key in ("image", "label")
     }
+
+
+def plain_tensor(array: Any) -> torch.Tensor:
+    """Float32, and not MONAI's MetaTensor: a batch of both kinds cannot be joined."""
+    return torch.as_tensor(array).as_subclass(torch.Tensor).float().contiguous()
