@@ -18,7 +18,7 @@ from MedLLMSegLib.metrics.measured_heart import MeasuredHeart
 from MedLLMSegLib.metrics.wall_thickness import SEGMENTS
 
 from .heart_pictures import bulls_eyes, outlined_slices, volume_curves
-from .scan_report import STYLE, write_picture
+from .report_page import note_paragraphs, page, write_picture
 
 NOT_AVAILABLE = "not available"
 METHOD = """\
@@ -62,27 +62,10 @@ def write_heart_report(
 def _page(
     heart: MeasuredHeart, pictures: Sequence[str], name: str, model: str, command: str | None
 ) -> str:
-    title, function = escape(name), heart.function
-    notes = "".join(f"<p>{escape(note)}</p>\n" for note in heart.notes)
-    repeat = f"<h2>To repeat it</h2>\n<pre>{escape(command)}</pre>\n" if command else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: heart function</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="facts">{_facts(function, model)}</p>
-{_table(function)}
-{notes}<p class="facts">{METHOD}</p>
-{chr(10).join(pictures)}
-{repeat}<footer>Made by MedLLMSeg. Research use only; not a medical device.</footer>
-</body>
-</html>
-"""
+    function = heart.function
+    method = f'<p class="facts">{METHOD}</p>'
+    blocks = [_table(function), note_paragraphs(heart.notes) + method, *pictures]
+    return page(name, "heart function", _facts(function, model), blocks, command)
 
 
 def _facts(function: HeartFunction, model: str) -> str:

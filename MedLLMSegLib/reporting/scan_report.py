@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator
 from html import escape
@@ -14,44 +13,17 @@ from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
-from MedLLMSegLib.core.safe_files import atomic_write, make_folder, remove_leftovers, write_text
+from MedLLMSegLib.core.safe_files import make_folder, remove_leftovers, write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 
 from .group_pictures import group_slices, group_surfaces, has_groups
+from .report_page import note_paragraphs, page, write_picture
 from .slice_pictures import slice_picture
 from .structure_masks import Mask, organs, structure_masks
 from .surface_picture import surface_picture
 from .volume_table import volume_table
-
-STYLE = """
-:root { color-scheme: light dark; --line: #d5d8dd; --soft: #5d6470; --back: #ffffff; --ink: \
-#1c1e21; --box: #f4f5f7; }
-@media (prefers-color-scheme: dark) {
-  :root { --line: #383c43; --soft: #9aa1ad; --back: #17181b; --ink: #e6e7ea; --box: #212327; } }
-body { font: 16px/1.5 system-ui, sans-serif; background: var(--back); color: var(--ink);
-       max-width: 1240px; margin: 2rem auto; padding: 0 1.25rem; }
-h1 { font-size: 1.6rem; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
-p.facts, figcaption, footer { color: var(--soft); }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem 1.4rem .4rem 0; text-align: left; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; color: var(--soft); } td.n, th.n { text-align: right; } tr.sum td { \
-font-weight: 600; }
-tr.group td { font-weight: 600; padding-top: 1rem; } tr.group ~ tr:not(.group, .sum) \
-td:first-child { padding-left: 1.2rem; }
-.swatch { display: inline-block; width: .95em; height: .95em; border-radius: .2em; \
-vertical-align: -.12em;
-          margin-right: .6em; box-shadow: 0 0 0 1px #0004; }
-figure { margin: 0 0 1.2rem; } img { width: 100%; height: auto; border-radius: .4rem; display: \
-block; }
-figcaption { font-size: .9rem; margin-top: .3rem; }
-pre { background: var(--box); padding: .8rem 1rem; border-radius: .4rem; white-space: pre-wrap;
-      overflow-wrap: anywhere; }
-footer { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: .8rem; font-size: \
-.9rem; }
-"""
 
 
 def write_report(
@@ -125,51 +97,20 @@ def _group_pictures(volume: Volume, masks: dict[int, Mask]) -> Iterator[_Picture
         yield f"surface_{n}.png", picture, title, "surfaces of the structures"
 
 
-def write_picture(path: Path, picture: Figure, title: str, content: str) -> str:
-    """Save a picture and return the HTML that shows it. content: for the alternative text."""
-    data = io.BytesIO()
-    picture.savefig(data, format="png", facecolor=picture.get_facecolor())
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(data.getvalue())
-    text = escape(title)
-    return (
-        f'<h2>{text}</h2>\n<figure><a href="{path.name}"><img src="{path.name}" alt="{text}:'
-        f' {content}"></a></figure>'
-    )
-
-
 def _page(
     volume: Volume, segmentation: Segmentation, figures: list[str], command: str | None
 ) -> str:
-    title = escape(volume.name)
     table = volume_table(segmentation)
     if has_groups(segmentation.structures):  # a long table: first see the whole
         figures = [figures[0], table, *figures[1:]]
         table = ""
-    notes = "".join(f"<p>{escape(note)}</p>\n" for note in segmentation.notes)
-    repeat = f"<h2>To repeat it</h2>\n<pre>{escape(command)}</pre>\n" if command else ""
     convention = (
         "<p class=facts>Slices are in radiological convention: the patient's left is on your right."
         " Click a picture to see it whole.</p>"
     )
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: segmentation report</title>
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p class="facts">{_facts(volume, segmentation)}</p>
-{table}
-{notes}{convention}
-{chr(10).join(figures)}
-{repeat}<footer>Made by MedLLMSeg. Research use only; not a medical device.</footer>
-</body>
-</html>
-"""
+    notes = note_paragraphs(segmentation.notes)
+    blocks = [table, notes + convention, *figures]
+    return page(volume.name, "segmentation report", _facts(volume, segmentation), blocks, command)
 
 
 def _facts(volume: Volume, segmentation: Segmentation) -> str:

@@ -13,6 +13,7 @@ from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
 from MedLLMSegLib.slicer_bridge.scene import segments, volume_nodes
 from MedLLMSegLib.slicer_bridge.scene.volumetry_table import volumetry_of
 from Testing.helpers.scene_nodes import SHAPE
+from Testing.helpers.sequence_jobs import table_columns
 
 SKULL_ON = IntracranialVolume(50.0)
 
@@ -28,15 +29,6 @@ def brain_drawing(scan, left_voxels=3, intracranial=SKULL_ON):
     )
 
 
-def columns_of(node):
-    table = node.GetTable()
-    columns = [table.GetColumn(n) for n in range(table.GetNumberOfColumns())]
-    return {
-        column.GetName(): [column.GetValue(row) for row in range(column.GetNumberOfTuples())]
-        for column in columns
-    }
-
-
 def table_nodes(scene):
     return scene.GetNumberOfNodesByClass("vtkMRMLTableNode")
 
@@ -46,7 +38,7 @@ def test_the_table_has_one_row_a_structure_and_lies_beside_the_segmentation(scen
     table = volumetry_of(node)
     assert table.GetName() == f"{node.GetName()} volumetry"
     assert table.GetDescription() == "Intracranial volume 50.0 mL."
-    columns = columns_of(table)
+    columns = table_columns(table)
     assert list(columns) == [
         "Structure", "Label", "Side", "Group",
         "Volume (mL)", "Intracranial volume (%)", "Asymmetry (%)", "Mean confidence",
@@ -75,7 +67,7 @@ def test_the_expected_dice_has_a_column_and_a_low_one_a_remark(scene, scan):
         expected_dice={17: 0.81, 53: 0.4},
     )
     node, _ = volume_nodes.write_drawing(segments.draw(result), scan)
-    columns = columns_of(volumetry_of(node))
+    columns = table_columns(volumetry_of(node))
     row_of = {label: row for row, label in enumerate(columns["Label"])}
     assert columns["Expected Dice"][row_of[17]] == pytest.approx(0.81)
     assert np.isnan(columns["Expected Dice"][row_of[16]])
@@ -90,11 +82,11 @@ def test_a_second_run_renews_the_table_and_restore_brings_the_first_back(scene, 
     assert table_nodes(scene) == 1
     table = volumetry_of(node)
     assert table.GetDescription() == "Intracranial volume not available: the skull is off."
-    row = columns_of(table)["Label"].index(17)
-    assert columns_of(table)["Asymmetry (%)"][row] == pytest.approx(0.0)
-    assert np.isnan(columns_of(table)["Intracranial volume (%)"][row])
+    row = table_columns(table)["Label"].index(17)
+    assert table_columns(table)["Asymmetry (%)"][row] == pytest.approx(0.0)
+    assert np.isnan(table_columns(table)["Intracranial volume (%)"][row])
     before.put_back(node)
-    assert columns_of(table)["Asymmetry (%)"][row] == pytest.approx(100.0)
+    assert table_columns(table)["Asymmetry (%)"][row] == pytest.approx(100.0)
     assert table.GetDescription() == "Intracranial volume 50.0 mL."
 
 
@@ -117,7 +109,7 @@ def test_a_model_of_few_structures_has_a_table_of_what_was_found(scene, scan):
         volume.with_array(labels), hippocampus_structures(lateral=True), {1: 0.9}, model="h"
     )
     node, _ = volume_nodes.write_drawing(segments.draw(result), scan)
-    columns = columns_of(volumetry_of(node))
+    columns = table_columns(volumetry_of(node))
     assert list(columns) == [
         "Structure", "Label", "Side", "Volume (mL)", "Asymmetry (%)", "Mean confidence",
     ]  # fmt: skip
@@ -135,6 +127,6 @@ def test_structures_without_sides_have_no_columns_about_sides(scene, scan):
     volume = volume_nodes.read_volume(scan)
     result = Segmentation(volume.with_array(labels), uncoded_structures({1: "spleen"}), model="s")
     node, _ = volume_nodes.write_drawing(segments.draw(result), scan)
-    columns = columns_of(volumetry_of(node))
+    columns = table_columns(volumetry_of(node))
     assert list(columns) == ["Structure", "Label", "Volume (mL)", "Mean confidence"]
     assert table_nodes(scene) == 1

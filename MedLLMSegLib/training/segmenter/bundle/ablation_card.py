@@ -16,6 +16,16 @@ _SILENCED = {
 }
 
 
+def names_groups(summary: Json) -> bool:
+    """Whether the groups are people that the data name, and not assumed ones.
+
+    summary: of `medllmseg evaluate`, or the ablation in a bundle.
+    """
+    return "groups" in summary and patients_counted(
+        summary.get("assumption") or "", summary["cases"], summary["groups"]
+    )
+
+
 def ablation_lines(m: Json) -> list[str]:
     """The blocks of a card, from a bundle's metadata; none where nothing was measured."""
     ablation = m.get("ablation")
@@ -32,9 +42,7 @@ def ablation_lines(m: Json) -> list[str]:
     option = structures_option(ablation)
     option += f" --precision {precision[0]}" if len(precision) == 1 else ""
     of = f" of {', '.join(asked)}" if asked else ""
-    named = patients_counted(
-        ablation.get("assumption") or "", ablation["cases"], ablation["groups"]
-    )
+    named = names_groups(ablation)
     people = f" of {ablation['groups']} {group}s" if named else ""
     group = group if named else case
     text = (

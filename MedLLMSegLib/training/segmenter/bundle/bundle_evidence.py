@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.data import patients_counted
 from MedLLMSegLib.registry.cards import group_statistics
 from MedLLMSegLib.registry.catalogue import measured_model
 from MedLLMSegLib.registry.measured_model import LEFT_OUT, MeasuredModel
 from MedLLMSegLib.registry.own_figures import OWNER, check_own_figures, is_of, without_names
+
+from .ablation_card import names_groups
 
 # What a summary says of the cases and structures that an ablation was measured on.
 ABOUT_ABLATION = (
@@ -110,13 +111,6 @@ def _own_summary(path: Path, model: MeasuredModel) -> dict:
     summary = _summary(path)
     check_own_figures(summary, model, path)
     return summary
-
-
-def names_groups(summary: dict) -> bool:
-    """Whether a summary's groups are people that the data name, and not assumed ones."""
-    return "groups" in summary and patients_counted(
-        summary.get("assumption") or "", summary["cases"], summary["groups"]
-    )
 
 
 def _ablation(metadata: dict, evidence: Evidence, model: MeasuredModel) -> dict | None:

@@ -20,8 +20,7 @@ from MedLLMSegLib.registry.own_figures import is_of, training_words
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 from MedLLMSegLib.reporting.markdown import table
 
-from .ablation_card import ablation_lines, structures_option
-from .bundle_evidence import names_groups
+from .ablation_card import ablation_lines, names_groups, structures_option
 
 MOST_COLUMNS = 6  # of structures, in a table that can be read
 
