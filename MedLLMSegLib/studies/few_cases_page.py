@@ -109,7 +109,10 @@ def _gain(test: Comparison | None) -> list[str]:
     """The gain with its interval, and the p value."""
     if test is None:
         return [NOT_RUN] * 2
-    return [difference_text(test.difference, test.low, test.high, 3), p_value(test.p_holm)]
+    return [
+        difference_text(test.difference, test.low, test.high, 3),
+        p_value(test.p_holm, error=test.p_holm_error),
+    ]
 
 
 def _rate(plan: FewCasesPlan) -> str:

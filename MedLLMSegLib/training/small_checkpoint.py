@@ -10,8 +10,9 @@ with the samples it would have had; the optimiser's momentum is new, so the rate
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.llm.frozen_weights import trained_tensors
+from MedLLMSegLib.registry.seen_cases import FIELD, SeenCases
 
 from .checkpoint import load
 
@@ -37,12 +39,14 @@ AVERAGE, OWN, SCALE = "average.", "own.", ".scale"
 class SmallCheckpoint:
     """average: the exponential moving average of the trained tensors, by name. own: the tensors
     themselves; the average's where only those were kept. step: updates made. seconds: of training.
+    seen: the cases that the weights were trained on or chosen by; not known by default.
     """
 
     average: dict[str, Tensor]
     own: dict[str, Tensor]
     step: int
     seconds: float
+    seen: SeenCases = field(default_factory=SeenCases)
 
     def fill(self, network: nn.Module) -> None:
         """Put its own weights into a network. Raises `UserError` for another network."""
@@ -84,6 +88,7 @@ def write_small(path, checkpoint: SmallCheckpoint, with_own: bool = False) -> No
         "format": FORMAT,
         "step": str(checkpoint.step),
         "seconds": f"{checkpoint.seconds:.1f}",
+        "seen": json.dumps(checkpoint.seen.to_dict()),
     }
     content = serialise_tensors(kept, metadata=about)
     with atomic_write(path) as scratch:
@@ -104,7 +109,9 @@ def read_small(path) -> SmallCheckpoint:
             " MedLLMSegLib.training.small_checkpoint LAST.pt FILE.safetensors`."
         )
     average, own = expanded(kept, AVERAGE), expanded(kept, OWN)
-    return SmallCheckpoint(average, own or average, int(about["step"]), float(about["seconds"]))
+    seen = SeenCases.of_bundle({FIELD: json.loads(about["seen"])} if "seen" in about else {})
+    step, seconds = int(about["step"]), float(about["seconds"])
+    return SmallCheckpoint(average, own or average, step, seconds, seen)
 
 
 def compact(tensors: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:

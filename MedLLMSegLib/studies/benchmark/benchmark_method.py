@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from MedLLMSegLib.metrics.sign_flips import EXACT_UNITS
 from MedLLMSegLib.studies.study.page import NOT_RUN
 from MedLLMSegLib.training.optimiser import OPTIMISERS
 
@@ -46,11 +47,12 @@ def method_section(results: BenchmarkResults, command: str) -> list[str]:
             "Dice and HD95 at each scan's own resolution, nothing cleaned up. Intervals: bootstrap"
             " over heads. Tests: paired permutation of the mean over heads, structures, sides and"
             " seeds averaged first; all 2^n ways to choose the signs of the n heads' differences"
-            " are counted, so that p hangs on no draw. Until version 0.3 they were Wilcoxon's"
-            " signed-rank tests. Holm's correction over F against A, C and D, and over the other"
-            " arms of a table by themselves. Each comparison's ± is the smallest margin that its"
-            " interval excludes: any difference beyond it, either way, lies outside. The intervals"
-            " are each for itself and not corrected, so"
+            f" are counted, so that p hangs on no draw; of more than {EXACT_UNITS} heads it is"
+            " drawn, and ± behind p is its Monte-Carlo standard error. Until version 0.3 they were"
+            " Wilcoxon's signed-rank tests. Holm's correction over F against A, C and D, and over"
+            " the other arms of a table by themselves. Each comparison's ± is the smallest margin"
+            " that its interval excludes: any difference beyond it, either way, lies outside. The"
+            " intervals are each for itself and not corrected, so"
             " that one may leave 0 out where no difference counts as shown. Both say how other"
             " heads would change the answer, not how other seeds would: a difference that is sure"
             " over heads can still be luck of the training where the seeds disagree."

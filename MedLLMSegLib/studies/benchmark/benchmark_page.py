@@ -184,8 +184,9 @@ def _left_out(results: BenchmarkResults) -> list[str]:
             else (
                 f"{how} changes the mean Dice by {signed(-test.difference, DIGITS)} (95 %"
                 f" {-test.high:.4f} to {-test.low:.4f}, excludes changes beyond"
-                f" {margin(test.margin, DIGITS)}, {p_value(test.p_holm, 'p')}, the test of"
-                f" the table above{_seeds_short(results, arm)}) against the network with the block"
+                f" {margin(test.margin, DIGITS)},"
+                f" {p_value(test.p_holm, 'p', test.p_holm_error)}, the test of the"
+                f" table above{_seeds_short(results, arm)}) against the network with the block"
                 f" (F){_change(results, arm)}."
             )
         )

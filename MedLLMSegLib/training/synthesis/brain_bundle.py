@@ -6,8 +6,9 @@ What ships are the averaged weights.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from MedLLMSegLib.anatomy.brain import brain_label_table
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json, Triple
 from MedLLMSegLib.data.case_digest import scan_digest
 from MedLLMSegLib.io.volume_files import load_volume
@@ -25,7 +27,7 @@ from MedLLMSegLib.registry.bundle import load_strictly, weights_sha256, write_bu
 from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config
 from MedLLMSegLib.registry.network_config import BRAIN, NetworkConfig
-from MedLLMSegLib.registry.seen_cases import FIELD, Marks, SeenCases
+from MedLLMSegLib.registry.seen_cases import FIELD, Marks, SeenCases, started_from
 from MedLLMSegLib.training.checkpoint import LAST, read_plan
 from MedLLMSegLib.training.segmenter.bundle.segmenter_card import bundle_licence, model_card
 from MedLLMSegLib.training.shipped_models import SHIPPED
@@ -35,6 +37,7 @@ from .head_maps import label_map_file, split_names
 
 SMALL = "small.safetensors"  # in a training's folder: the weights, worth keeping
 BUNDLE = "bundle"  # in a training's folder
+START = "started_from.json"  # in a training's folder: what its start had seen, where it had one
 MODEL_ID = "brain-mr"
 NO_TOKENS = "none"  # an arm beside those of `networks.controls`
 ARMS_WITH_KNOWN_WEIGHTS = (NO_TOKENS, "A", "F")  # what others hold at their heart is in no file
@@ -48,12 +51,15 @@ CLOSER_LOOK_MM = 4.0  # 16 mm were worse on six val heads, 4 mm better than no s
 
 @dataclass(frozen=True, eq=False)
 class BrainTraining:
-    """What a training left. config: of its network. seed: None where that is not known."""
+    """What a training left. config: of its network. seed: None where that is not known. before:
+    what its weights had seen before its own label maps.
+    """
 
     checkpoint: SmallCheckpoint
     config: NetworkConfig = BRAIN
     arm: str = "F"
     seed: int | None = None
+    before: SeenCases = field(default_factory=lambda: started_from(None))
 
     @property
     def makes_a_model(self) -> bool:
@@ -78,14 +84,15 @@ def read_training(source: str | Path) -> BrainTraining:
     """
     path = Path(source)
     if path.is_file():
-        return BrainTraining(checkpoint_of(path) if path.suffix == ".pt" else read_small(path))
+        checkpoint = checkpoint_of(path) if path.suffix == ".pt" else read_small(path)
+        return BrainTraining(checkpoint, before=started_from(checkpoint.seen))
     files = [path / name for name in (LAST, SMALL) if (path / name).is_file()]
     if not files:
         raise UserError(
             f'"{path}" holds no training of the brain model ({LAST} is missing); run'
             " `medllmseg train --task brain` first."
         )
-    training = read_training(files[0])
+    training = replace(read_training(files[0]), before=seen_before(path))
     plan = read_plan(path)
     if plan is None:
         return training
@@ -130,7 +137,9 @@ def export_brain(
             f"The weights take {stored_mb:.1f} MB, and {size_mb:g} MB are the limit; train a"
             " smaller network."
         )
-    metadata = _described(training, tensors, map_digests(maps)) | {FIELD: seen_maps(maps).to_dict()}
+    metadata = _described(training, tensors, map_digests(maps)) | {
+        FIELD: with_maps(training.before, maps).to_dict()
+    }
     metadata |= _block(training.config, tensors) | {"weights_sha256": weights_sha256(tensors)}
     metadata = {**metadata, **monai_fields(metadata)}
     card, licence = model_card(metadata), bundle_licence(metadata)
@@ -167,6 +176,26 @@ def seen_maps(folder: str | Path) -> SeenCases:
         for part, stems in split_names(folder).items()
     }
     return SeenCases(train=marks["train"], val=marks["val"], known=True)
+
+
+def with_maps(before: SeenCases, folder: str | Path) -> SeenCases:
+    """What a training on a folder's label maps has seen in all. before: what its start had."""
+    own = seen_maps(folder)
+    return replace(own, before=before.before, known=before.known)
+
+
+def keep_start(output: Path, seen: SeenCases) -> None:
+    """Write down what the weights have seen that a training starts from, before it begins."""
+    if not (output / LAST).exists():
+        write_text(output / START, json.dumps(started_from(seen).to_dict()))
+
+
+def seen_before(output: Path) -> SeenCases:
+    """What `keep_start` wrote; of a training that started from nothing: nothing, which is known."""
+    path = Path(output) / START
+    if not path.exists():
+        return started_from(None)
+    return SeenCases.of_bundle({FIELD: json.loads(path.read_text(encoding="utf-8"))})
 
 
 def _digest(folder: Path, stem: str) -> str:

@@ -24,6 +24,7 @@ from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama
 from MedLLMSegLib.registry.bundle import Bundle, read_bundle
 from MedLLMSegLib.registry.catalogue import METADATA
 from MedLLMSegLib.registry.network_config import BRAIN, NetworkConfig
+from MedLLMSegLib.registry.seen_cases import SeenCases
 from MedLLMSegLib.training.devices import make_fabric, precision_of
 from MedLLMSegLib.training.loop_config import NO_LIMIT, LoopConfig
 from MedLLMSegLib.training.small_checkpoint import (
@@ -34,7 +35,14 @@ from MedLLMSegLib.training.small_checkpoint import (
 )
 from MedLLMSegLib.training.trainer import Trainer
 
-from .brain_bundle import NO_TOKENS, SMALL, config_of_arm
+from .brain_bundle import (
+    NO_TOKENS,
+    SMALL,
+    config_of_arm,
+    keep_start,
+    seen_before,
+    with_maps,
+)
 from .head_maps import HeadMap, label_map_file, load_head_map, split_names
 from .synthetic_heads import HeadsConfig, SyntheticHeads
 
@@ -99,6 +107,7 @@ def train_brain(
     check_writable(request.output)
     refuse_uneven(request, config)
     output, report = make_folder(request.output), Progress.of(progress)
+    own_maps = maps is None
     maps = maps or read_maps(request.source, report.part(0.0, 0.0))
     fabric = make_fabric(device, request.precision)
     network = brain_network(request.arm, request.seed, config)
@@ -115,13 +124,17 @@ def train_brain(
         on_validation=_watcher(output) if fabric.is_global_zero else None,
     )
     if request.start:
-        trainer.start_from(_started_from(request.start))
+        start = _started_from(request.start)
+        trainer.start_from(start)
+        if fabric.is_global_zero:
+            keep_start(output, start.seen)
     if trainer.state.step and fabric.is_global_zero:
         say(f"goes on at step {trainer.state.step}")
     trainer.run(report)
     state = trainer.state
     if fabric.is_global_zero:
-        kept = SmallCheckpoint(state.average, state.average, state.step, state.seconds)
+        seen = with_maps(seen_before(output), request.source) if own_maps else SeenCases()
+        kept = SmallCheckpoint(state.average, state.average, state.step, state.seconds, seen)
         write_small(output / SMALL, kept)
     return output / SMALL
 
@@ -212,7 +225,8 @@ def _of_bundle(bundle: Bundle) -> SmallCheckpoint:
             " training can go on from it; give a small checkpoint or a last.pt."
         )
     seconds = 3600.0 * training["hours"]
-    return SmallCheckpoint(bundle.tensors, bundle.tensors, training["step"], seconds)
+    seen = SeenCases.of_bundle(bundle.metadata)
+    return SmallCheckpoint(bundle.tensors, bundle.tensors, training["step"], seconds, seen)
 
 
 def _summary(request: BrainRequest, network: MedVisionLlama, maps: HeadMaps, precision: str) -> str:

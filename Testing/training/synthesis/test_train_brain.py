@@ -9,9 +9,11 @@ from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress
+from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.registry.network_config import BRAIN
+from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from MedLLMSegLib.training.recipe import Moment
-from MedLLMSegLib.training.small_checkpoint import read_small
+from MedLLMSegLib.training.small_checkpoint import read_small, write_small
 from MedLLMSegLib.training.synthesis.brain_bundle import export_brain
 from MedLLMSegLib.training.synthesis.head_maps import RIGHT
 from MedLLMSegLib.training.synthesis.recipe import CLASSES, head_score
@@ -91,6 +93,31 @@ def test_a_training_goes_on_from_a_finished_model(whole, tmp_path):
     path.write_text(path.read_text().replace('"step"', '"steps"'))
     with pytest.raises(UserError, match="does not say how long it was trained"):
         train(tmp_path / "other", start=str(bundle), steps=5)
+
+
+def test_what_the_start_had_seen_counts_as_seen(whole, tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / "splits.json").write_text('{"train": [], "val": []}')
+    earlier = SeenCases(train=Marks(frozenset({"0123456789abcdef"})), known=True)
+    first = read_small(whole / "small.safetensors")
+    write_small(tmp_path / "first", replace(first, seen=earlier))
+    train(tmp_path / "run", start=str(tmp_path / "first"), steps=5)
+    train(tmp_path / "run", steps=6)  # goes on without naming its start again
+    bundle = export_brain(tmp_path / "run", tmp_path / "bundle", maps)
+    seen = SeenCases.of_bundle(read_metadata(bundle))
+    assert seen.before == earlier.train
+    assert seen.known
+
+
+def test_a_start_that_does_not_say_what_it_has_seen_makes_the_rest_unknown(whole, tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / "splits.json").write_text('{"train": [], "val": []}')
+    train(tmp_path / "run", start=str(whole / "last.pt"), steps=5)
+    bundle = export_brain(tmp_path / "run", tmp_path / "bundle", maps)
+    assert not SeenCases.of_bundle(read_metadata(bundle)).known
+    assert SeenCases.of_bundle(read_metadata(export_brain(whole, tmp_path / "own", maps))).known
 
 
 def test_a_folder_keeps_its_arm(whole):

@@ -13,6 +13,7 @@ from pathlib import Path
 from distributed import Worker, WorkerPlugin, get_worker
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.memory import reuse_freed_memory
 from MedLLMSegLib.segmentation.batch.outputs import OutputPaths, SegmentOptions
 from MedLLMSegLib.segmentation.batch.segment_batch import segment_or_fail
 from MedLLMSegLib.segmentation.batch.volumes_table import ScanResult
@@ -58,6 +59,7 @@ class ScanWorker(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Called by dask in the worker. The model is loaded when the first scan comes."""
+        reuse_freed_memory()
         self.worker = worker
         self.one_at_a_time = threading.Lock()  # a worker may have several threads, and one model
         self.ended = threading.Event()
