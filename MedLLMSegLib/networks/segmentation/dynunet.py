@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor, nn
@@ -36,12 +37,26 @@ def plan_strides(window: Triple, spacing_mm: tuple[float, float, float]) -> list
         size, spacing = size // strides[-1], spacing * strides[-1]
 
 
+def plan_kernels(strides: Sequence[Triple], spacing_mm: tuple[float, float, float]) -> list[Triple]:
+    """Kernels of each stage: 3 x 3 x 3, and 1 x 3 x 3 before the first halving along k where slices
+    are thick.
+    """
+    stages = range(len(strides))
+    thick_slices = spacing_mm[0] >= 2 * min(spacing_mm[1:])
+    first_halving_of_k = next((n for n in stages if strides[n][0] == 2), len(strides))
+    return [(1, 3, 3) if thick_slices and n < first_halving_of_k else (3, 3, 3) for n in stages]
+
+
+def plan_filters(stages: int) -> list[int]:
+    """Filters of each stage: 32, doubled at each stage up to 320."""
+    return [min(_BASE_FILTERS * 2**n, _MOST_FILTERS) for n in range(stages)]
+
+
 class PlannedDynUNet(nn.Module):
     """DynUNet for a window of voxels (k, j, i) and a spacing.
 
-    Kernels are 3 x 3 x 3 (1 x 3 x 3 before the first halving along k where slices are thick), with
-    instance norm, leaky ReLU, and 32 filters that double at each stage up to 320. Deep supervision
-    takes all the decoder's scales but the coarsest, as nnU-Net does.
+    See `plan_strides`, `plan_kernels` and `plan_filters`; instance norm, leaky ReLU. Deep
+    supervision takes all the decoder's scales but the coarsest, as nnU-Net does.
     """
 
     def __init__(
@@ -56,13 +71,6 @@ class PlannedDynUNet(nn.Module):
         from monai.networks.nets import DynUNet  # takes seconds to import
 
         strides = plan_strides(window, spacing_mm)
-        stages = range(len(strides))
-        thick_slices = spacing_mm[0] >= 2 * min(spacing_mm[1:])
-        first_halving_of_k = next((n for n in stages if strides[n][0] == 2), len(strides))
-        kernels = [
-            (1, 3, 3) if thick_slices and n < first_halving_of_k else (3, 3, 3) for n in stages
-        ]
-        filters = [min(_BASE_FILTERS * 2**n, _MOST_FILTERS) for n in stages]
         heads = len(strides) - 3
         self.supervised = deep_supervision and heads > 0
         self.multiple = tuple(math.prod(axis) for axis in zip(*strides, strict=True))  # (k, j, i)
@@ -70,10 +78,10 @@ class PlannedDynUNet(nn.Module):
             3,
             in_channels,
             classes,
-            kernels,
+            plan_kernels(strides, spacing_mm),
             strides,
             strides[1:],
-            filters=filters,
+            filters=plan_filters(len(strides)),
             deep_supervision=self.supervised,
             deep_supr_num=max(1, heads),
         )

@@ -68,13 +68,15 @@ class Benchmark:
     def fabric(self):
         return make_fabric(self.device, self.settings.train.precision)
 
+    @property
+    def preparation(self) -> Preparation:
+        return Preparation(self.settings.spacing_mm, self.settings.axes)
+
     @cached_property
     def prepared(self) -> dict[str, dict]:
         """Case id -> prepared case, of the cases to train on and to choose by."""
         cases = [*self.splits["train"], *self.splits["val"]]
-        ready = prepare_set(
-            cases, self.case_set, Preparation(self.settings.spacing_mm, self.settings.axes)
-        )
+        ready = prepare_set(cases, self.case_set, self.preparation)
         return {case.id: each for case, each in zip(cases, ready, strict=True)}
 
 
@@ -212,18 +214,18 @@ def measure_on_test(bench: Benchmark, answer: Answer, robust: bool, progress: Pr
         for name in conditions:
             progress(f"testing {case.id}, {name}", n / len(bench.splits["test"]))
             seen = volume if name == "clean" else corrupted(volume, name, case.id)
-            labels = label_scan(answer, seen, bench.settings)
+            labels = label_scan(answer, seen, bench.preparation)
             scores[name][case.id] = score(
                 labels, truth, volume.ijk_to_ras, bench.settings.structures
             )
     return scores
 
 
-def label_scan(answer: Answer, volume: Volume, settings: BenchmarkSettings) -> np.ndarray:
+def label_scan(answer: Answer, volume: Volume, preparation: Preparation) -> np.ndarray:
     """Labels (k, j, i) on the scan's own grid: the likeliest class of each voxel, with nothing
     cleaned up.
     """
-    array, way_back = prepare_whole(volume, Preparation(settings.spacing_mm, settings.axes))
+    array, way_back = prepare_whole(volume, preparation)
     values, box = restore(answer(array), way_back)
     labels = np.zeros(volume.array.shape, np.uint8)
     labels[box] = values.argmax(0)
