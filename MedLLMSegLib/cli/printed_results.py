@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from MedLLMSegLib.core.quality import Quality
 from MedLLMSegLib.core.types import Json
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def _print_result(result: ScanResult) -> None:
         + ("finished before, skipped" if skipped else f"{record['seconds']:.1f} s")
     )
     width = max((len(str(s["label"])) for s in record["structures"]), default=1)
+    if "quality" in record:
+        print(f"  quality: {_light_text(record['quality'])}")
     for structure in record["structures"]:
         print(_structure_line(structure, width))
     if "intracranial" in record:
@@ -68,6 +71,9 @@ def _structure_line(structure: Json, width: int) -> str:
     """
     name, volume_ml = f"{structure['name']:<32}", f"{structure['volume_ml']:7.2f} mL"
     line = f"  {structure['label']:>{width}}  {name} {volume_ml}"
+    if "interval_ml" in structure:
+        low, high = structure["interval_ml"]
+        line += f" ({low:.2f} to {high:.2f})"
     if "range_ml" in structure:
         low, high = structure["range_ml"]
         line += f" ({low:.2f} to {high:.2f} in {structure['images']} images, mean in front)"
@@ -75,7 +81,16 @@ def _structure_line(structure: Json, width: int) -> str:
         line += f"   mean confidence {structure['confidence']:.2f}"
     if "expected_dice" in structure:
         line += f"   expected Dice {structure['expected_dice']:.2f}"
+    if "light" in structure:
+        line += f"   {structure['light']}"
+        if structure["reasons"]:
+            line += f": {'; '.join(structure['reasons'])}"
     return line
+
+
+def _light_text(quality: Json) -> str:
+    """Such as "amber (look closely): ..."; in brackets behind a volume stands its interval."""
+    return Quality(quality["light"], tuple(quality["reasons"])).in_words
 
 
 def _print_licences(results: Sequence[ScanResult]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .quality import Certainty, ScanQuality
 from .volume import Volume
 
 SIDES = ("left", "right")
@@ -118,6 +119,8 @@ class Segmentation:
     uncertainty: float32 [k, j, i] from 0 (sure) to 1 (all classes equally likely), if asked for.
     intracranial: of a model of the whole brain; None for any other.
     precision: "fp32" or "bf16", in which the model's network ran; "" where that is not known.
+    certainty: label -> more on how sure the network is, of the structures that were found.
+    quality: the traffic light, and intervals of the volumes; None where nothing is known of it.
     """
 
     labels: Volume
@@ -131,6 +134,8 @@ class Segmentation:
     intracranial: IntracranialVolume | None = None
     precision: str = ""
     expected_dice: dict[int, float] = field(default_factory=dict)
+    certainty: dict[int, Certainty] = field(default_factory=dict)
+    quality: ScanQuality | None = None
 
     @property
     def found(self) -> tuple[Structure, ...]:

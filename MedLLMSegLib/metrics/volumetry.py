@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from MedLLMSegLib.anatomy.brain import group_place
+from MedLLMSegLib.core.quality import GREEN, Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import (
     LEAST_EXPECTED_DICE,
     IntracranialVolume,
@@ -28,6 +29,10 @@ CSV_COLUMNS = (
     "percent_intracranial",
     "asymmetry_percent",
     "expected_dice",
+    "low_ml",
+    "high_ml",
+    "light",
+    "reasons",
 )
 NOT_AVAILABLE = "not available"
 
@@ -40,6 +45,8 @@ class StructureVolume:
     asymmetry_percent: see `asymmetry_percent`, the same for the left and the right structure; None
     for a structure without a side, and where either side is missing.
     expected_dice: 0 to 1; None where the model expects nothing, and where nothing was found.
+    interval_ml: (low, high) that hold the true volume in most scans; None where none is stated.
+    quality: the traffic light; None where nothing is known of it.
     """
 
     structure: Structure
@@ -47,10 +54,16 @@ class StructureVolume:
     percent_intracranial: float | None = None
     asymmetry_percent: float | None = None
     expected_dice: float | None = None
+    interval_ml: tuple[float, float] | None = None
+    quality: Quality | None = None
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the model expects a low Dice: this outline is to be looked at first."""
+        """Whether this outline is to be looked at first: by its light, or without one by a low
+        expected Dice.
+        """
+        if self.quality is not None:
+            return self.quality.light != GREEN
         return self.expected_dice is not None and self.expected_dice < LEAST_EXPECTED_DICE
 
 
@@ -58,11 +71,13 @@ class StructureVolume:
 class Volumetry:
     """The volumes of one segmentation, one row a structure, in the segmentation's order.
 
-    intracranial: of a model of the whole brain; None for any other.
+    intracranial: of a model of the whole brain; None for any other. quality: of the scan; None
+    where nothing is known of it.
     """
 
     rows: tuple[StructureVolume, ...]
     intracranial: IntracranialVolume | None = None
+    quality: ScanQuality | None = None
 
     @property
     def has_sides(self) -> bool:
@@ -73,6 +88,11 @@ class Volumetry:
     def has_expected_dice(self) -> bool:
         """Whether the model expects a Dice of any structure."""
         return any(row.expected_dice is not None for row in self.rows)
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether an interval is stated for any volume."""
+        return any(row.interval_ml is not None for row in self.rows)
 
     @property
     def groups(self) -> list[tuple[str, tuple[StructureVolume, ...]]]:
@@ -92,6 +112,7 @@ def volumetry(segmentation: Segmentation) -> Volumetry:
     asymmetries = _asymmetries(volumes_ml)
     intracranial = segmentation.intracranial
     whole_ml = intracranial.ml if intracranial else None
+    quality = segmentation.quality or ScanQuality()
     rows = tuple(
         StructureVolume(
             structure,
@@ -99,10 +120,12 @@ def volumetry(segmentation: Segmentation) -> Volumetry:
             100 * volume_ml / whole_ml if whole_ml else None,
             asymmetries.get(structure.sideless_key) if structure.side else None,
             segmentation.expected_dice.get(structure.label) if volume_ml > 0 else None,
+            quality.intervals_ml.get(structure.label) if volume_ml > 0 else None,
+            quality.structures.get(structure.label),
         )
         for structure, volume_ml in volumes_ml.items()
     )
-    return Volumetry(rows, intracranial)
+    return Volumetry(rows, intracranial, segmentation.quality)
 
 
 def _asymmetries(volumes_ml: dict[Structure, float]) -> dict[str, float | None]:
@@ -147,12 +170,15 @@ def volumetry_csv(found: Volumetry) -> str:
             row.percent_intracranial,
             row.asymmetry_percent,
             row.expected_dice,
+            *(row.interval_ml or (None, None)),
         )
-        writer.writerow([*names, *_cells(numbers)])
+        light = (row.quality.light, "; ".join(row.quality.reasons)) if row.quality else ("", "")
+        writer.writerow([*names, *_cells(numbers), *light])
     if found.intracranial is not None:
         ml = found.intracranial.ml
         whole = NOT_AVAILABLE if ml is None else round(ml, 4)
-        writer.writerow(["Intracranial volume", "", "", "", whole, "", "", ""])
+        empty = [""] * (len(CSV_COLUMNS) - 5)
+        writer.writerow(["Intracranial volume", "", "", "", whole, *empty])
     return text.getvalue()
 
 

@@ -66,6 +66,7 @@ LEFT_OUT = {
     "accuracy": _MEASURED,
     "eval_metrics": _MEASURED,
     "ablation": _MEASURED,
+    "quality": "fitted to what this very model answers, and dropped without it: bound to the hash",
     "cross_validation": "measured of other weights of the same recipe",
     "calibration.ece": _MEASURED,
     "calibration.bins": _MEASURED,

@@ -30,6 +30,10 @@ td:first-child { padding-left: 1.2rem; }
 .swatch { display: inline-block; width: .95em; height: .95em; border-radius: .2em; \
 vertical-align: -.12em;
           margin-right: .6em; box-shadow: 0 0 0 1px #0004; }
+.light { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .5em;
+         box-shadow: 0 0 0 1px #0004; }
+.light.green { background: #2f9e44; } .light.amber { background: #e8a100; }
+.light.red { background: #d9534f; }
 figure { margin: 0 0 1.2rem; } img { width: 100%; height: auto; border-radius: .4rem; display: \
 block; }
 figcaption { font-size: .9rem; margin-top: .3rem; }

@@ -23,7 +23,7 @@ from .report_page import note_paragraphs, page, write_picture
 from .slice_pictures import slice_picture
 from .structure_masks import Mask, organs, structure_masks
 from .surface_picture import surface_picture
-from .volume_table import volume_table
+from .volume_table import light_html, volume_table
 
 
 def write_report(
@@ -109,8 +109,16 @@ def _page(
         " Click a picture to see it whole.</p>"
     )
     notes = note_paragraphs(segmentation.notes)
-    blocks = [table, notes + convention, *figures]
+    blocks = [quality_paragraph(segmentation), table, notes + convention, *figures]
     return page(volume.name, "segmentation report", _facts(volume, segmentation), blocks, command)
+
+
+def quality_paragraph(segmentation: Segmentation) -> str:
+    """The light of the scan with its reasons, as HTML; "" where nothing is known of it."""
+    if segmentation.quality is None:
+        return ""
+    scan = segmentation.quality.scan
+    return f"<p><b>Quality:</b> {light_html(scan, scan.in_words)}</p>"
 
 
 def _facts(volume: Volume, segmentation: Segmentation) -> str:

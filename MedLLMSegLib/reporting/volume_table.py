@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from MedLLMSegLib.core.quality import Quality
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.metrics.volumetry import (
     NOT_AVAILABLE,
@@ -32,6 +33,8 @@ HEADINGS = {
     "asymmetry": "Left - right asymmetry",
     "confidence": "Mean confidence",
     "expected": "Expected Dice",
+    "interval": "90 % interval (mL)",
+    "light": "Quality",
 }
 
 
@@ -51,7 +54,11 @@ class _Table:
         if self.found.has_sides:
             shown.append("asymmetry")
         shown.append("confidence")
-        return [*shown, "expected"] if self.found.has_expected_dice else shown
+        if self.found.has_expected_dice:
+            shown.append("expected")
+        if self.found.has_intervals:
+            shown.append("interval")
+        return [*shown, "light"] if self.found.quality is not None else shown
 
     def structure_row(self, row: StructureVolume) -> str:
         structure = row.structure
@@ -64,6 +71,8 @@ class _Table:
             else _percent(row.asymmetry_percent, 1, "+"),
             "confidence": _share(self.segmentation.confidence.get(structure.label)),
             "expected": _expected(row.expected_dice, row.is_doubtful),
+            "interval": _interval(row.interval_ml),
+            "light": light_html(row.quality, row.quality.light) if row.quality else "",
         }
         return self._row(_swatch(structure) + escape(structure.name), cells)
 
@@ -138,6 +147,19 @@ def _millilitres(ml: float) -> str:
 
 def _percent(number: float | None, digits: int, sign: str = "") -> str:
     return NOTHING if number is None else f"{number:{sign}.{digits}f} %"
+
+
+def light_html(quality: Quality, text: str) -> str:
+    """A coloured dot and words; the reasons come with the pointer."""
+    reasons = escape("; ".join(quality.reasons), quote=True)
+    dot = f'<span class="light {quality.light}"></span>'
+    return f'<span title="{reasons}">{dot}{escape(text)}</span>'
+
+
+def _interval(ends_ml: tuple[float, float] | None) -> str:
+    if ends_ml is None:
+        return NOTHING
+    return " to ".join(_millilitres(ml) for ml in ends_ml)
 
 
 def _expected(dice: float | None, low: bool) -> str:

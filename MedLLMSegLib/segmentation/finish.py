@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedLLMSegLib.core.progress import Progress
+from MedLLMSegLib.core.quality import Certainty
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 
 from .clean import keep_largest
@@ -15,6 +16,8 @@ from .restore import restore_slabs
 from .result_maps import ResultMaps
 from .uncertainty import entropy
 from .way_back import Found, find_on_scan
+
+DOUBTFUL = 0.75  # a voxel of which the network is less sure
 
 
 def finish(maps: ResultMaps, outline: Outline, model: SegmenterModel, progress: Progress) -> None:
@@ -39,15 +42,19 @@ def _add_labels(
         np.take(label_of_number, numbers, out=plane)
     if rule:
         labels = keep_largest(labels, rule)
-    counts, sums = np.zeros(256), np.zeros(256)
+    counts, sums, doubtful = np.zeros(256), np.zeros(256), np.zeros(256)
     for place, plane, certainty in zip(
         maps.labels[found.box], labels, found.certainty, strict=True
     ):
         np.copyto(place, plane, where=plane > 0)
         counts += np.bincount(plane.ravel(), minlength=256)
         sums += np.bincount(plane.ravel(), weights=certainty.ravel(), minlength=256)
+        doubtful += np.bincount(plane[certainty < DOUBTFUL], minlength=256)
+    around = (counts[0] - sums[0]) / max(1.0, counts[1:].sum())
     for label in np.flatnonzero(counts[1:]) + 1:
-        maps.confidence[int(label)] = float(sums[label] / counts[label])
+        mean, share = sums[label] / counts[label], doubtful[label] / counts[label]
+        maps.confidence[int(label)] = float(mean)
+        maps.certainty[int(label)] = Certainty(float(mean), float(share), float(around))
 
 
 def _add_class_maps(maps: ResultMaps, outline: Outline, label_of_number: NDArray[np.uint8]) -> None:

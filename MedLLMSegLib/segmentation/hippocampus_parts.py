@@ -134,6 +134,7 @@ def with_hippocampus_parts(
         structures=tuple(structures),
         confidence=confidence,
         expected_dice=expected,
+        quality=segmentation.quality and segmentation.quality.of(s.label for s in structures),
         notes=tuple(notes),
     )
 

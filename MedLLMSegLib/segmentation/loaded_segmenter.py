@@ -35,6 +35,7 @@ from .inference import ON_CPU, choose_device, free_memory, memory_notes
 from .kept_precision import FP32, Precision
 from .localizer import Localizer
 from .precision import AUTO, NetworkInUse, check_precision, decide
+from .quality.fitted import QualityFit, read_quality
 from .scores import Reading
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class SegmenterModel:
     what the user should know whenever the model is used. precision: what was asked for, "auto",
     "fp32" or "bf16". label_table: for each class of a network that tells sides apart its labels
     (left, right), equal where it has no side; None for other networks. dice_lines: see
-    `expected_dice`.
+    `expected_dice`. quality: what was fitted for this very model, else None.
     """
 
     entry: ModelEntry
@@ -83,6 +84,7 @@ class SegmenterModel:
     precision: str = FP32
     label_table: tuple[tuple[int, int], ...] | None = None
     dice_lines: DiceLines = field(default_factory=dict)
+    quality: QualityFit | None = None
 
     def with_precision(self, precision: str) -> SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
@@ -242,6 +244,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
         temperature=temperature,
         label_table=_label_table(metadata, config, structures),
         dice_lines=read_lines(metadata),
+        quality=read_quality(metadata, bundle.measured.sha256),
     )
 
 

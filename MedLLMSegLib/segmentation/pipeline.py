@@ -43,6 +43,7 @@ from .localize import SIDES, is_crop
 from .outline import Outline, outline
 from .precision import AUTO
 from .prepare import Preparation, checked_whole_grid, prepare_whole
+from .quality.assess import with_quality
 from .region import Region, cropped, on_whole, region_named_in_errors
 from .restore import restore_slabs
 from .result_grid import on_grid, result_grid
@@ -123,6 +124,7 @@ def segment(
         segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
     asked = chosen_structures(names, segmentation.structures) if names else ()
     segmentation = with_intracranial(searched, segmentation, asked)
+    segmentation = with_quality(segmentation, model.quality)
     if names:
         segmentation = only(segmentation, names)
     segmentation = with_missing(segmentation, model)
@@ -149,6 +151,7 @@ def _segmentation(
         model=model.entry.id,
         uncertainty=_map_volume(volume, grid, maps.uncertainty, "uncertainty"),
         precision=result.precision,
+        certainty=maps.certainty,
         expected_dice=expected_dice(maps.confidence, model.dice_lines),
     )
 

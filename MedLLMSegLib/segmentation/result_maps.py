@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
@@ -13,6 +13,7 @@ from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.memory import free_memory_gb
+from MedLLMSegLib.core.quality import Certainty
 from MedLLMSegLib.core.segmentation import Structure
 
 from .kept_precision import FP32
@@ -65,13 +66,14 @@ class ResultMaps:
 
     labels: uint8 [k, j, i]. confidence: label -> mean probability over its voxels (NaN where there
     are none). probabilities: float32 [c, k, j, i] over the structures, or None. uncertainty:
-    float32 [k, j, i], or None.
+    float32 [k, j, i], or None. certainty: label -> more than its mean, of what was found.
     """
 
     labels: NDArray[np.uint8]
     confidence: dict[int, float]
     probabilities: NDArray[np.float32] | None
     uncertainty: NDArray[np.float32] | None
+    certainty: dict[int, Certainty] = field(default_factory=dict)
 
     @property
     def need_all_classes(self) -> bool:

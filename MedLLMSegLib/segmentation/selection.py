@@ -5,11 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation, Structure, comparable_name
+
+Value = TypeVar("Value")
 
 
 def names_in(text: str) -> tuple[str, ...]:
@@ -77,11 +80,13 @@ def only(segmentation: Segmentation, names: Sequence[str]) -> Segmentation:
         structures=kept,
         confidence=_of(kept, segmentation.confidence),
         expected_dice=_of(kept, segmentation.expected_dice),
+        certainty=_of(kept, segmentation.certainty),
+        quality=segmentation.quality and segmentation.quality.of(s.label for s in kept),
         probabilities=probabilities,
     )
 
 
-def _of(structures: Sequence[Structure], values: dict[int, float]) -> dict[int, float]:
+def _of(structures: Sequence[Structure], values: dict[int, Value]) -> dict[int, Value]:
     """The values of some structures, by label, as far as they have one."""
     return {s.label: values[s.label] for s in structures if s.label in values}
 

@@ -100,6 +100,8 @@ def save_segmentation(segmentation: Segmentation, folder: PathLike) -> Path:
         "seconds": float(segmentation.seconds),
         "precision": segmentation.precision,
     }
+    if segmentation.quality is not None:
+        header["quality"] = segmentation.quality.to_dict()
     if segmentation.intracranial is not None:
         header["intracranial"] = asdict(segmentation.intracranial)
     _write(folder, "segmentation.json", header)
@@ -112,6 +114,7 @@ def save_segmentation(segmentation: Segmentation, folder: PathLike) -> Path:
 
 def load_segmentation(folder: PathLike) -> Segmentation:
     """Read what `save_segmentation` wrote. `UserError` if files are missing or damaged."""
+    from MedLLMSegLib.core.quality import ScanQuality
     from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation, Structure
 
     header = _read_json(folder, "segmentation.json")
@@ -131,6 +134,7 @@ def load_segmentation(folder: PathLike) -> Segmentation:
             precision=header["precision"],
             probabilities=probabilities,
             uncertainty=uncertainty,
+            quality=ScanQuality.from_dict(header["quality"]) if "quality" in header else None,
             intracranial=(
                 IntracranialVolume(**header["intracranial"]) if "intracranial" in header else None
             ),

@@ -13,5 +13,6 @@ def loaded_stand_in(sha256="0" * 64):
         settled_precision=lambda: None,
         settled_precisions=lambda: {"network": None},
         precision_why="",
+        quality=None,
         structures_for=hippocampus_structures,
     )

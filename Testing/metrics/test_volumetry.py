@@ -9,6 +9,7 @@ import pytest
 
 from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.anatomy.structures import cardiac_structures, hippocampus_structures
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.metrics.volumetry import asymmetry_percent, volumetry, volumetry_csv
@@ -82,11 +83,15 @@ def test_the_table_has_a_row_for_each_structure_and_one_for_the_whole():
         "percent_intracranial": "30.0",
         "asymmetry_percent": "100.0",
         "expected_dice": "",
+        "low_ml": "",
+        "high_ml": "",
+        "light": "",
+        "reasons": "",
     }
     assert by_name["Brain stem"]["asymmetry_percent"] == ""
     assert by_name["Intracranial volume"]["volume_ml"] == "8.0"
     off = replace(BRAIN, intracranial=IntracranialVolume(None, "the skull is off"))
-    assert volumetry_csv(volumetry(off)).endswith("Intracranial volume,,,,not available,,,\n")
+    assert volumetry_csv(volumetry(off)).endswith("Intracranial volume,,,,not available,,,,,,,\n")
     heart = volumetry_csv(volumetry(segmentation({1: 5}, cardiac_structures())))
     assert len(heart.splitlines()) == 4
 
@@ -104,3 +109,17 @@ def test_the_expected_dice_is_in_the_table_of_what_was_found_and_a_low_one_is_do
     cells = {row["name"]: row["expected_dice"] for row in table}
     assert (cells["Left hippocampus"], cells["Right hippocampus"]) == ("0.8612", "0.59")
     assert cells["Brain stem"] == cells["Intracranial volume"] == ""
+
+
+def test_the_light_and_the_interval_stand_beside_a_volume_and_the_light_decides_what_is_doubtful():
+    odd = Quality("amber", ("it is in two parts", "it is small"))
+    quality = ScanQuality(odd, {17: odd, 53: Quality()}, {17: (2.0, 2.9), 10: (5.0, 6.0)})
+    found = volumetry(replace(BRAIN, expected_dice={17: 0.9, 53: 0.4}, quality=quality))
+    assert [row.structure.key for row in found.rows if row.is_doubtful] == ["left_hippocampus"]
+    assert found.has_intervals
+    cells = {row["name"]: row for row in csv.DictReader(io.StringIO(volumetry_csv(found)))}
+    left = cells["Left hippocampus"]
+    assert (left["low_ml"], left["high_ml"]) == ("2.0", "2.9")
+    assert (left["light"], left["reasons"]) == ("amber", "it is in two parts; it is small")
+    assert cells["Right hippocampus"]["light"] == "green"
+    assert cells["Left thalamus"]["low_ml"] == ""  # it was not found

@@ -13,9 +13,13 @@ from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions, paths_in_fol
 from MedLLMSegLib.segmentation.batch.records import check_outputs, find_finished
 
 
-def model(sha256="ab" * 32, precision="fp32"):
-    """precision: the settled one; None where it is still to be measured."""
-    return SimpleNamespace(sha256=sha256, settled_precisions=lambda: {"network": precision})
+def model(sha256="ab" * 32, precision="fp32", quality=None):
+    """precision: the settled one; None where it is still to be measured. quality: what was fitted
+    of the model.
+    """
+    return SimpleNamespace(
+        sha256=sha256, settled_precisions=lambda: {"network": precision}, quality=quality
+    )
 
 
 MODEL = model()
@@ -153,4 +157,14 @@ def test_files_that_somebody_changed_or_made_are_spared(scan, paths, tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"scan": [], "structures": [], "written": {}}'])
 def test_a_damaged_record_is_no_record(scan, paths, text):
     paths.record.write_text(text)
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
+
+
+def test_another_fit_of_the_quality_is_another_run(scan, paths):
+    """Its lights would be others."""
+    assert find_finished(scan, paths, MODEL, OPTIONS)
+    fitted = model(quality=SimpleNamespace(digest="0123456789abcdef"))
+    assert find_finished(scan, paths, fitted, OPTIONS) is None
+    changed(paths, {"quality_fit": "0123456789abcdef"})
+    assert find_finished(scan, paths, fitted, OPTIONS)
     assert find_finished(scan, paths, MODEL, OPTIONS) is None

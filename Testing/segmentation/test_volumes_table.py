@@ -9,23 +9,32 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.anatomy.brain import brain_structures
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.segmentation.batch.scan_quality import quality_entry, structure_quality
 from MedLLMSegLib.segmentation.batch.volumes_table import (
     ScanResult,
     intracranial_entry,
     structure_shares,
     volumes_csv,
 )
+from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
 
 
 def record_of(segmentation: Segmentation, model: str) -> dict:
     volumes_ml, shares = segmentation.volumes_ml, structure_shares(segmentation)
     structures = [
-        {"key": s.key, "volume_ml": volumes_ml[s.key], **shares.get(s.key, {})}
+        {
+            "key": s.key,
+            "volume_ml": volumes_ml[s.key],
+            **shares.get(s.key, {}),
+            **structure_quality(segmentation, s.label),
+        }
         for s in segmentation.structures
     ]
-    return {"model": model, "structures": structures, **intracranial_entry(segmentation)}
+    about = intracranial_entry(segmentation) | quality_entry(segmentation)
+    return {"model": model, "structures": structures, **about}
 
 
 @pytest.fixture
@@ -74,6 +83,27 @@ def test_the_expected_dice_of_each_structure_stands_behind_the_shares(brain):
     assert list(first)[-2:] == ["left_hippocampus_expected_dice", "message"]
     assert first["left_hippocampus_expected_dice"] == "0.83"
     assert second["left_hippocampus_expected_dice"] == ""
+
+
+def test_lights_and_intervals_stand_in_the_table_of_a_batch(brain):
+    odd = Quality("amber", ("the expected Dice is 0.71",))
+    quality = ScanQuality(odd, {17: odd, 53: Quality()}, {17: (1.5, 2.25)})
+    record = record_of(replace(brain, quality=quality), "brain-mr")
+    older = ScanResult(Path("b.nii"), "skipped", record_of(brain, "brain-mr"))
+    first, second = rows_of(ScanResult(Path("a.nii"), "done", record), older)
+    assert (first["light"], first["light_reasons"]) == ("amber", "the expected Dice is 0.71")
+    assert (first["left_hippocampus_light"], first["right_hippocampus_light"]) == ("amber", "green")
+    assert (first["left_hippocampus_low_ml"], first["left_hippocampus_high_ml"]) == ("1.5", "2.25")
+    assert second["light"] == second["left_hippocampus_low_ml"] == ""
+
+
+def test_the_light_of_a_series_is_that_of_its_worst_image(brain):
+    bad = Quality("red", ("it was not found",))
+    images = [replace(brain, quality=ScanQuality(light)) for light in (Quality(), bad, Quality())]
+    entry = quality_entry(SeriesSegmentation(tuple(images)))["quality"]
+    assert entry["light"] == "red"
+    assert entry["reasons"] == ["1 of 3 images are red", "image 2: it was not found"]
+    assert quality_entry(SeriesSegmentation((brain,))) == {}
 
 
 def test_without_a_skull_the_intracranial_volume_is_not_available(brain):

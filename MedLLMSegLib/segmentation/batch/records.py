@@ -21,6 +21,7 @@ from MedLLMSegLib.segmentation.pipeline import SegmenterModel
 from MedLLMSegLib.segmentation.time_series import FRAME_COLUMN, SeriesSegmentation
 
 from .outputs import OutputPaths, SegmentOptions
+from .scan_quality import quality_entry, structure_quality
 from .volumes_table import intracranial_entry, structure_shares
 
 # Options that a record names only where they were given.
@@ -29,6 +30,7 @@ IF_ASKED_FOR = (
     "frames",
     "structures_asked_for",
     "with_measured_model",
+    "quality_fit",
     "region",
     *PLAIN_OPTIONS,
 )
@@ -82,6 +84,7 @@ def make_record(
         "seconds": round(result.seconds, 2),
         "structures": structures,
         **intracranial_entry(result),
+        **quality_entry(result),
         "notes": [*result.notes, *_left_out_notes(paths)],
         "left_out": [str(path) for path in paths.left_out],
         "files": [str(path) for path in paths.files],
@@ -255,6 +258,8 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         key["frames"] = True
     if options.with_model is not None:
         key["with_measured_model"] = options.with_model.sha256
+    if model.quality is not None:
+        key["quality_fit"] = model.quality.digest
     if options.structures:
         key["structures_asked_for"] = list(options.structures)
     if options.region is not None:
@@ -299,7 +304,7 @@ def _measurements(result: Segmentation | SeriesSegmentation, structure: Structur
         }
         if structure.label in result.expected_dice:
             measured["expected_dice"] = round(result.expected_dice[structure.label], 4)
-        return measured
+        return measured | structure_quality(result, structure.label)
     volumes = result.volumes_ml[structure.key]
     return {
         "volume_ml": round(sum(volumes) / len(volumes), 4),

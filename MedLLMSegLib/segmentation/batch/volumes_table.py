@@ -15,6 +15,8 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.metrics.volumetry import NOT_AVAILABLE, volumetry
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
 
+from .scan_quality import quality_cells
+
 TABLE = "volumes.csv"
 FIRST_COLUMNS = ("scan", "status", "model")
 
@@ -65,10 +67,14 @@ def volumes_csv(results: Sequence[ScanResult]) -> str:
 
     Of a series the mL are the mean of its images. Scans by a model of the whole brain add, before
     the message, the intracranial volume, each structure's percent of it, and the asymmetry of each
-    pair; and scans by a model that expects a Dice, that of each structure.
+    pair; scans by a model that expects a Dice, that of each structure; and scans of which the
+    quality is known, lights, reasons and intervals (`quality_cells`).
     """
     rows = [_volumes(result.record) for result in results]
-    shares = [_shares(result.record) | _expected(result.record) for result in results]
+    shares = [
+        _shares(result.record) | _expected(result.record) | quality_cells(result.record)
+        for result in results
+    ]
     columns, share_columns = _columns(rows), _columns(shares)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

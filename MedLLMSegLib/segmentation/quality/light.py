@@ -13,7 +13,7 @@ from MedLLMSegLib.core.quality import AMBER, GREEN, RED, Quality, worst
 DOUBTFUL_DICE, LOW_DICE = 0.8, 0.6
 # A structure that never gets so far is judged by what it usually reaches.
 BELOW_USUAL = {DOUBTFUL_DICE: 0.1, LOW_DICE: 0.2}
-SHARE_OF_STRUCTURES = 0.25  # more of them make the light of the scan
+SHARE_OF_STRUCTURES = 0.25  # so many of them make the light of the scan
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,17 @@ def judge_scan(structures: Mapping[str, Quality], of_scan: Quality | None = None
     """The light of a whole scan.
 
     structures: name -> light of each. of_scan: what is known of the scan itself (`judge` with its
-    faults and domain). A light counts where more than a quarter of the structures have it or a
-    worse one; one red structure makes the scan amber.
+    faults and domain). A light counts where a quarter of the structures or more have it; one red
+    structure makes the scan amber.
     """
     own = of_scan or Quality()
     lights = [quality.light for quality in structures.values()]
     red = [name for name, quality in structures.items() if quality.light == RED]
     amber = [name for name, quality in structures.items() if quality.light == AMBER]
     many = SHARE_OF_STRUCTURES * len(lights)
-    if len(red) > many:
+    if red and len(red) >= many:
         of_parts = RED
-    elif red or len(amber) > many:
+    elif red or (amber and len(amber) >= many):
         of_parts = AMBER
     else:
         of_parts = GREEN

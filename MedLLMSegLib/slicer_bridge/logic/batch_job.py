@@ -70,6 +70,7 @@ def _show(job: Job, shown: Job) -> None:
         "uncertaintyNode",
         "rows",
         "volumetry",
+        "quality",
         "notes",
         "itemRows",
         "tableNode",

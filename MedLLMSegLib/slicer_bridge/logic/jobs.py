@@ -60,10 +60,11 @@ class Job:
 
     Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's
     name, volume in mL, mean confidence or None), volumetry (a `Volumetry`; of a model of the whole
-    brain), notes (sentences). Of a sequence: itemRows (index value -> rows), their means as rows,
-    and tableNode, which holds the volumes in each image; of a heart also heart (a `HeartFunction`)
-    and heartNode, the table of its figures. Of several scans: planned (how many), scans (what
-    became of those that are done); all else is of the first that succeeded.
+    brain), quality (a `ScanQuality`; None where nothing is known of it), notes (sentences). Of a
+    sequence: itemRows (index value -> rows), their means as rows, and tableNode, which holds the
+    volumes in each image; of a heart also heart (a `HeartFunction`) and heartNode, the table of its
+    figures. Of several scans: planned (how many), scans (what became of those that are done); all
+    else is of the first that succeeded.
 
     Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps),
     rows (class, probability, threshold or None, whether it is the answer), notes.
@@ -85,6 +86,7 @@ class Job:
     uncertaintyNode: Any = None
     rows: tuple = ()
     volumetry: Any = None
+    quality: Any = None
     notes: tuple[str, ...] = ()
     itemRows: dict[str, tuple] = field(default_factory=dict)
     tableNode: Any = None

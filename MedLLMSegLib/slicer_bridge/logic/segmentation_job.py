@@ -61,6 +61,7 @@ def _segment_scan(
     job.uncertaintyNode = uncertainty_of(node) if result.uncertainty is not None else None
     job.rows, job.notes = result.drawing.rows, result.drawing.notes
     job.volumetry = result.drawing.brain_volumetry
+    job.quality = result.segmentation.quality
 
 
 def _require_in_scene(volumeNode) -> None:

@@ -57,7 +57,8 @@ class Panel:
     message, notes: sentences about the last run. message_failed: the message says what failed.
     result: name of the segmentation that it wrote.
     rows: (structure, volume in mL, mean confidence). volumetry: a `Volumetry`, of a model of the
-    whole brain, else None. can_restore: it overwrote something.
+    whole brain, else None. quality: a `ScanQuality`, None where nothing is known. can_restore: it
+    overwrote something.
     smoothing: of its surfaces in 3D, in percent.
     uncertainty: the map is to be shown. mapped: there is one. uncertainty_opacity: percent.
 
@@ -109,6 +110,7 @@ class Panel:
     result: str | None = None
     rows: tuple[tuple[str, float, float], ...] = ()
     volumetry: Any = None
+    quality: Any = None
     can_restore: bool = False
     smoothing: int = 50
     uncertainty: bool = False
@@ -176,7 +178,7 @@ def message_fields(text: str, failed: bool = False) -> dict[str, Any]:
     """The fields of the state that show a message in the section Segment. failed: with a red
     mark.
     """
-    return {"message": text, "notes": (), "message_failed": failed}
+    return {"message": text, "notes": (), "quality": None, "message_failed": failed}
 
 
 def without_messages(panel: Panel) -> Panel:

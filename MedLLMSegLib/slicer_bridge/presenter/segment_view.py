@@ -11,6 +11,7 @@ from .error_details import copy_details_button
 from .heart_view import heart_text
 from .panel_state import AWAITING_CONSENT, BUSY, Panel, message_fields
 from .panel_texts import consent_text, stage_text, with_mark
+from .quality_view import quality_line
 from .task_button import (
     ButtonFace,
     opacity_slider,
@@ -45,7 +46,8 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     if job.planned:
         shown = _("Shown is {name}.").format(name=name)
         message, notes = _batch_text(job, seconds), (*_failures(job), shown, *notes)
-    return replace(ended, message=message, notes=notes, rows=rows, volumetry=job.volumetry)
+    found = {"rows": rows, "volumetry": job.volumetry, "quality": job.quality}
+    return replace(ended, message=message, notes=notes, **found)
 
 
 def _cancelled_text(job) -> str:
@@ -192,6 +194,8 @@ def _progress(panel: Panel) -> dict:
 def _status(panel: Panel) -> dict:
     shown, mark = _status_text(panel)
     text = with_mark(shown, mark)
+    if panel.quality is not None and mark == "done":
+        text += f"<br>{quality_line(panel.quality)}"
     return {
         "statusLabel": {"text": text, "visible": bool(text)},
         "copyDetailsButton": copy_details_button(panel, shown),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from .quality_view import light_text
 from .translation import _
 
 if TYPE_CHECKING:  # numpy comes with them, and Slicer's start must not wait for it
@@ -112,14 +113,23 @@ def _row(row: StructureVolume, confidence: float | None) -> VolumetryRow:
     tip = _("{name}; mean confidence {confidence}").format(
         name=texts.name, confidence=texts.confidence
     )
-    doubt = (
-        _("The model expects a low Dice ({dice}) of {name}: look at this outline first.").format(
-            dice=texts.expected_dice, name=texts.name
-        )
-        if row.is_doubtful
-        else ""
+    if row.interval_ml is not None:
+        low, high = map(_millilitres, row.interval_ml)
+        tip += _("; {low} to {high} mL in most such scans").format(low=low, high=high)
+    return VolumetryRow(
+        structure.key, structure.color, texts, _short(structure), tip, _doubt(row, texts)
     )
-    return VolumetryRow(structure.key, structure.color, texts, _short(structure), tip, doubt)
+
+
+def _doubt(row: StructureVolume, texts: VolumetryTexts) -> str:
+    """Why an outline is to be looked at first; "" where it is not."""
+    if not row.is_doubtful:
+        return ""
+    if row.quality is not None:
+        return light_text(row.quality)
+    return _("The model expects a low Dice ({dice}) of {name}: look at this outline first.").format(
+        dice=texts.expected_dice, name=texts.name
+    )
 
 
 def _short(structure: Structure) -> str:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import slicer  # noqa: F401  (MRML's classes, before VTK's)
 import vtk
 
-from MedLLMSegLib.metrics.volumetry import NOT_AVAILABLE, Volumetry
+from MedLLMSegLib.metrics.volumetry import NOT_AVAILABLE, StructureVolume, Volumetry
 
 from .table_columns import add_column, add_numbers
 
@@ -69,12 +69,20 @@ def _new_node(segmentationNode, undo: ExitStack):
 
 
 def _description(found: Volumetry) -> str:
+    return " ".join(filter(None, (_intracranial_words(found), _quality_words(found))))
+
+
+def _intracranial_words(found: Volumetry) -> str:
     whole = found.intracranial
     if whole is None:
         return ""
     if whole.ml is not None:
         return f"Intracranial volume {whole.ml:.1f} mL."
     return f"Intracranial volume {NOT_AVAILABLE}: {whole.why_not}."
+
+
+def _quality_words(found: Volumetry) -> str:
+    return "" if found.quality is None else f"Quality: {found.quality.scan.in_words}."
 
 
 def table_of_volumetry(found: Volumetry, confidence: Mapping[str, float]) -> vtk.vtkTable:
@@ -103,6 +111,19 @@ def table_of_volumetry(found: Volumetry, confidence: Mapping[str, float]) -> vtk
     add_numbers(table, "Mean confidence", [confidence.get(s.name) for s in structures])
     if found.has_expected_dice:
         add_numbers(table, "Expected Dice", [row.expected_dice for row in rows])
-        remarks = [LOW if row.is_doubtful else "" for row in rows]
-        add_column(table, "Remark", vtk.vtkStringArray, remarks)
+    if found.has_intervals:
+        ends = [row.interval_ml or (None, None) for row in rows]
+        add_numbers(table, "Low (mL)", [low for low, _high in ends])
+        add_numbers(table, "High (mL)", [high for _low, high in ends])
+    if found.quality is not None:
+        lights = [row.quality.light if row.quality else "" for row in rows]
+        add_column(table, "Light", vtk.vtkStringArray, lights)
+    if found.has_expected_dice or found.quality is not None:
+        add_column(table, "Remark", vtk.vtkStringArray, [_remark(row) for row in rows])
     return table
+
+
+def _remark(row: StructureVolume) -> str:
+    if row.quality is not None:
+        return "; ".join(row.quality.reasons)
+    return LOW if row.is_doubtful else ""

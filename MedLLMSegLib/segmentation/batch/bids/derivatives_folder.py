@@ -63,12 +63,17 @@ COLUMNS = {
     "model": "The model that outlined the structures",
     "message": "Why a scan failed",
     "intracranial_ml": "Volume of the inside of the skull",
+    "light": "Of the scan: green (nothing unusual), amber (look closely), red (do not rely on it)",
+    "light_reasons": "Why the light of the scan is not green",
 }
 # End of a column's name -> what it is, and its unit
 ENDINGS = (
     ("_asymmetry_percent", "100 (L - R) / ((L + R) / 2)", "percent"),
     ("_percent", "Share of the intracranial volume", "percent"),
     ("_expected_dice", "Dice that the model expects of its outline, 0 to 1", None),
+    ("_low_ml", "Lower end of the volume's interval", "mL"),
+    ("_high_ml", "Upper end of the volume's interval", "mL"),
+    ("_light", "green: nothing unusual; amber: look closely; red: do not rely on it", None),
     ("_ml", "Volume", "mL"),
 )
 

@@ -74,6 +74,7 @@ def with_evidence(metadata: dict, evidence: Evidence) -> dict:
         "cross_validation": folds,
         "calibration": calibration or None,
         "ablation": _ablation(metadata, evidence, model),
+        "quality": metadata.get("quality") if is_of(metadata.get("quality"), model) else None,
         "finding": evidence.finding or metadata.get("finding"),
     }
 

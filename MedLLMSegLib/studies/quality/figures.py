@@ -1,0 +1,165 @@
+"""What a fitted quality is worth on persons that had no part in it: how well a low Dice is told,
+also against the mean confidence alone, and how often an interval holds the true volume.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from MedLLMSegLib.core.types import Array, Json
+from MedLLMSegLib.metrics.auc_difference import auc_difference
+from MedLLMSegLib.metrics.classification import area_under_roc
+from MedLLMSegLib.metrics.classification_intervals import (
+    Estimate,
+    bootstrap_auc,
+    bootstrap_weights,
+    finite_interval,
+)
+from MedLLMSegLib.metrics.conformal import Interval, coverage
+from MedLLMSegLib.segmentation.quality.fitted import QualityFit
+from MedLLMSegLib.segmentation.quality.light import DOUBTFUL_DICE, dice_limits
+
+from .fit import Point
+
+REPEATS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a fit says of each structure of each scan, (n,) each.
+
+    dice: the true one. expected, confidence: 0 where nothing was found. persons: whose scan.
+    """
+
+    points: tuple[Point, ...]
+    dice: Array
+    expected: Array
+    confidence: Array
+    persons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, points: Sequence[Point], fit: QualityFit) -> Answers:
+        """Of the structures that the fit knows."""
+        known = [p for p in points if p.key in fit.structures]
+        return cls(
+            tuple(known),
+            np.array([p.dice for p in known]),
+            np.array([_expected(p, fit) for p in known]),
+            np.array([p.confidence for p in known]),
+            tuple(p.person for p in known),
+        )
+
+    @property
+    def bad(self) -> Array:
+        """(n,) 1 where the Dice is under 0.8."""
+        return (self.dice < DOUBTFUL_DICE).astype(int)
+
+    def where(self, mask: Array) -> Answers:
+        """The same of some."""
+        chosen = np.flatnonzero(mask)
+        return Answers(
+            tuple(self.points[n] for n in chosen),
+            self.dice[chosen],
+            self.expected[chosen],
+            self.confidence[chosen],
+            tuple(self.persons[n] for n in chosen),
+        )
+
+
+def _expected(point: Point, fit: QualityFit) -> float:
+    if point.features is None:
+        return 0.0
+    dice = fit.expected_dice(point.key, point.features)
+    return 0.0 if dice is None else dice
+
+
+def auroc(answers: Answers, score: Array) -> Estimate:
+    """Of "Dice under 0.8" by a score that falls where the Dice does, with an interval over
+    persons.
+    """
+    truth, two = answers.bad, as_probabilities(score)
+    if not 0 < truth.sum() < len(truth):
+        return Estimate(math.nan)
+    weights = bootstrap_weights(answers.persons, REPEATS)
+    value = area_under_roc(truth, two)
+    if weights is None:
+        return Estimate(value)
+    return Estimate(value, *finite_interval(bootstrap_auc(truth, two, weights), answers.persons))
+
+
+def as_probabilities(score: Array) -> Array:
+    """(n, 2) in the order of which the second says how bad it is."""
+    return np.stack([score, -score], axis=1)
+
+
+def auroc_row(answers: Answers) -> Json:
+    """Both AUROCs and their paired difference, with intervals over persons."""
+    row: Json = {
+        "structures": len(answers.dice),
+        "persons": len(set(answers.persons)),
+        "bad_share": round(float(answers.bad.mean()), 4) if len(answers.dice) else None,
+        "expected": auroc(answers, answers.expected).to_dict(),
+        "confidence": auroc(answers, answers.confidence).to_dict(),
+        "off": round(float(np.abs(answers.expected - answers.dice).mean()), 4)
+        if len(answers.dice)
+        else None,
+    }
+    if 0 < answers.bad.sum() < len(answers.bad):
+        found = auc_difference(
+            answers.bad,
+            [as_probabilities(answers.expected)],
+            [as_probabilities(answers.confidence)],
+            answers.persons,
+            REPEATS,
+        )
+        row["difference"] = {
+            **Estimate(found.value, found.low, found.high).to_dict(),
+            "p": round(found.p, 5) if math.isfinite(found.p) else None,
+        }
+    return row
+
+
+def coverage_row(answers: Answers, fit: QualityFit) -> Json:
+    """How many intervals there are, how often they hold the true volume (a mean over persons), and
+    how far their ends are from what was found, as a factor in the median.
+    """
+    intervals, true, persons, factors = [], [], [], []
+    for point, expected in zip(answers.points, answers.expected, strict=True):
+        if expected < dice_limits(fit.structures[point.key].usual_dice)[1]:  # a red one has none
+            continue
+        ends = fit.interval_ml(point.key, point.found_ml, float(expected))
+        if ends is None or point.found_ml <= 0:
+            continue
+        intervals.append(Interval(*ends))
+        true.append(point.true_ml)
+        persons.append(point.person)
+        factors.append(ends[1] / point.found_ml)
+    held = coverage(intervals, true, persons) if intervals else math.nan
+    return {
+        "intervals": len(intervals),
+        "of": len(answers.points),
+        "persons": len(set(persons)),
+        "coverage": None if math.isnan(held) else round(held, 4),
+        "factor": round(float(np.median(factors)), 4) if factors else None,
+    }
+
+
+def all_figures(points: Sequence[Point], fit: QualityFit, level: int) -> Json:
+    """The figures of a model on its test persons, up to the level of corruption of the fit."""
+    answers = Answers.of([p for p in points if p.corruption.level <= level], fit)
+    plain = np.array([not p.corruption.kind for p in answers.points])
+    new = np.array([p.corruption.is_new for p in answers.points])
+    keys = np.array([p.key for p in answers.points])
+    return {
+        "level": level,
+        "all": auroc_row(answers),
+        "known": auroc_row(answers.where(~new)),
+        "new": auroc_row(answers.where(new | plain)),
+        "by_structure": {key: auroc_row(answers.where(keys == key)) for key in fit.structures},
+        "coverage": coverage_row(answers, fit),
+        "coverage_plain": coverage_row(answers.where(plain), fit),
+    }

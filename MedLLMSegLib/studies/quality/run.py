@@ -1,0 +1,118 @@
+"""Fit a model's quality, measure it, and write both into its bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.safe_files import make_folder, write_text
+from MedLLMSegLib.core.segmentation import Structure
+from MedLLMSegLib.core.types import Json, PathLike
+from MedLLMSegLib.registry.bundle import rewrite_texts
+from MedLLMSegLib.registry.catalogue import read_metadata
+from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
+from MedLLMSegLib.segmentation.quality.fitted import FIELD
+from MedLLMSegLib.training.segmenter.bundle.segmenter_card import model_card
+
+from .corruptions import FITTED_KINDS, KINDS, Corruption, drawn
+from .figures import all_figures
+from .fit import as_metadata, fit_quality, points_of, worst_level
+from .measure import Row, Subject, measure
+from .subjects import subjects_of
+
+FIT_EACH, TEST_EACH = 5, 4  # corruptions of each scan
+FIGURES = "quality.json"
+
+
+def fit_and_measure(
+    name: str,
+    data: PathLike,
+    output: PathLike,
+    device: str = "auto",
+    progress: Report | None = None,
+) -> Json:
+    """Fit and measure a model's quality, and write it into its bundle.
+
+    name: an id or a bundle's folder. data: see `subjects.subjects_of`. output: of what was
+    measured; it goes on where it was stopped. progress: may raise `Cancelled`. Returns the entry of
+    the bundle's metadata. Raises `UserError` where there is nothing to fit.
+    """
+    report, folder = Progress.of(progress), make_folder(output)
+    reading, fitting, testing = (
+        report.part(0.0, 0.1),
+        report.part(0.1, 0.55),
+        report.part(0.55, 1.0),
+    )
+    model = load_model(name, device, "fp32")
+    if model.entry.kind != "segmenter":
+        raise UserError(f'"{name}" outlines nothing; name a model that does.')
+    subjects = subjects_of(model, Path(data).expanduser(), folder, reading)
+    structures = structures_of(model)
+    fit_rows = measure(
+        model, _wanted(subjects.fit, FITTED_KINDS, FIT_EACH, model), folder / "fit", fitting
+    )
+    points = points_of(fit_rows, structures, subjects.norms)
+    level = worst_level(points)
+    fit = fit_quality([p for p in points if p.corruption.level <= level], subjects.norms)
+    test_rows = measure(
+        model, _wanted(subjects.test, KINDS, TEST_EACH, model), folder / "test", testing
+    )
+    tested = points_of(test_rows, structures, subjects.norms)
+    figures = {
+        **all_figures(tested, fit, level),
+        "fitted_on": _counted(fit_rows),
+        "tested_on": _counted(test_rows),
+    }
+    entry = as_metadata(fit, model.sha256, figures)
+    write_text(folder / FIGURES, json.dumps(entry, indent=1) + "\n")
+    metadata = {**read_metadata(model.entry.folder), FIELD: entry}
+    rewrite_texts(model.entry.folder, metadata, model_card(metadata))
+    return entry
+
+
+def structures_of(model: SegmenterModel) -> tuple[Structure, ...]:
+    """Those of the measured rows: of an organ with two sides both, as one of them was stated."""
+    return model.structures_for(lateral=True)
+
+
+def _wanted(
+    subjects: tuple[Subject, ...], kinds: tuple[str, ...], each: int, model: SegmenterModel
+) -> list[tuple[Subject, list[Corruption]]]:
+    """The corruptions of each scan. Of a whole brain, which takes long, every other head is
+    corrupted, and once.
+    """
+    if len(model.structures) > len(kinds):
+        alone = [drawn(number // 2, kinds, 1) for number in range(len(subjects))]
+        return [
+            (subject, corruptions[number % 2 : number % 2 + 1])
+            for number, (subject, corruptions) in enumerate(zip(subjects, alone, strict=True))
+        ]
+    return [(subject, drawn(number, kinds, each)) for number, subject in enumerate(subjects)]
+
+
+def _counted(rows: list[Row]) -> Json:
+    return {
+        "scans": len(rows),
+        "persons": len({row.person for row in rows}),
+        "refused": sum(bool(row.refused) for row in rows),
+    }
+
+
+def figures_text(entry: Json) -> str:
+    """For the screen: what the fit is worth."""
+    figures = entry["figures"]
+    whole, held = figures["all"], figures["coverage_plain"]
+    return (
+        f"AUROC of a Dice under 0.8: {_estimate(whole['expected'])}, by the mean confidence alone"
+        f" {_estimate(whole['confidence'])}; {100 * (held['coverage'] or 0):.0f} % of"
+        f" {held['intervals']} intervals hold the true volume."
+    )
+
+
+def _estimate(stored: Json) -> str:
+    value, low, high = (stored[name] for name in ("value", "low", "high"))
+    if value is None:
+        return "not measured"
+    return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None else "")
