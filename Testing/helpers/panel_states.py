@@ -40,6 +40,7 @@ def ended_job(state, **more):
         secondsLeft=None,
         rows=(),
         volumetry=None,
+        quality=None,
         heart=None,
         planned=0,
         scans=(),

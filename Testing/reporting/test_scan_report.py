@@ -21,12 +21,14 @@ from MedLLMSegLib.anatomy.structures import (
 )
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import transform_points
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.reporting.scan_report import orientation, write_report
+from MedLLMSegLib.reporting.scan_report import orientation, quality_paragraph, write_report
 from MedLLMSegLib.reporting.slice_drawing import AXIAL, CORONAL, SAGITTAL, draw_slice, square_panels
 from MedLLMSegLib.reporting.structure_masks import organs, structure_masks
 from MedLLMSegLib.reporting.surface_picture import CAMERAS, camera, mesh_of, surface_picture
+from MedLLMSegLib.reporting.volume_table import volume_table
 
 ROOT = Path(__file__).resolve().parents[2]
 CENTRE = np.array([-24.0, 12.0, 30.0])  # of the cube, RAS mm: left, a little in front and above
@@ -187,6 +189,22 @@ def test_the_page_is_whole_and_shows_files_that_are_there(report):
     assert text.count("Research use only; not a medical device.") == 1
     assert f"{segmentation.volumes_ml['left_anterior']:.3f}" in text
     assert "nan" not in text.lower().replace("anatom", "")
+
+
+def test_lights_stand_on_the_page_with_words_and_reasons():
+    _volume, segmentation = make("oblique")
+    label = segmentation.found[0].label
+    odd = Quality("amber", ("it is <small>",))
+    quality = ScanQuality(odd, {label: odd}, {label: (0.25, 0.5)})
+    judged = replace(segmentation, quality=quality, expected_dice={label: 0.71})
+    seen = Seen()
+    seen.feed(quality_paragraph(judged) + volume_table(judged))
+    assert "Quality: amber (look closely): it is <small>" in seen.text
+    assert "small" not in seen.tags
+    assert "0.250 to 0.500" in seen.text
+    assert "0.71" in seen.text
+    assert quality_paragraph(segmentation) == ""
+    assert "interval" not in volume_table(segmentation)
 
 
 def test_the_whole_view_shows_the_cube_on_the_right(report):

@@ -9,6 +9,7 @@ import pytest
 
 from MedLLMSegLib import Segmentation, UserError, Volume
 from MedLLMSegLib.anatomy.structures import uncoded_structures
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import IntracranialVolume
 from MedLLMSegLib.worker.array_files import (
     load_segmentation,
@@ -126,6 +127,7 @@ def test_a_whole_result_survives(tmp_path):
         1 / 3,
         labels.with_array(RNG.random((4, 5, 6)).astype(np.float32)),
         IntracranialVolume(None, "the skull was taken off"),
+        quality=ScanQuality(Quality("red", ("it is tiny",)), {1: Quality()}, {1: (1 / 3, 2.0)}),
     )
     back = load_segmentation(save_segmentation(full, tmp_path / "full"))
     assert same(back.labels, labels)
@@ -133,16 +135,18 @@ def test_a_whole_result_survives(tmp_path):
     assert same(back.uncertainty, full.uncertainty)
     assert back.structures == full.structures
     assert back.intracranial == full.intracranial
+    assert back.quality == full.quality
     assert back.notes == full.notes
     assert back.model == "liver-ct"
     assert back.seconds == 1 / 3
     assert back.confidence[1] == 0.1 + 0.2
     assert np.isnan(back.confidence[2])
-    plain = replace(full, probabilities=None, uncertainty=None, intracranial=None)
+    plain = replace(full, probabilities=None, uncertainty=None, intracranial=None, quality=None)
     back = load_segmentation(save_segmentation(plain, tmp_path / "plain"))
     assert back.probabilities is None
     assert back.uncertainty is None
     assert back.intracranial is None
+    assert back.quality is None
     json.loads(
         (tmp_path / "full/segmentation.json").read_text(),
         parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import roc_curve
 
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.metrics.auc_difference import auc_difference
@@ -26,6 +27,7 @@ from MedLLMSegLib.segmentation.quality.light import DOUBTFUL_DICE, dice_limits
 from .fit import Point
 
 REPEATS = 2000
+CURVE_POINTS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,19 @@ def auroc(answers: Answers, score: Array) -> Estimate:
     if weights is None:
         return Estimate(value)
     return Estimate(value, *finite_interval(bootstrap_auc(truth, two, weights), answers.persons))
+
+
+def roc_points(answers: Answers, score: Array) -> list[list[float]]:
+    """The curve of "Dice under 0.8" by a score, as at most `CURVE_POINTS` of (false-positive rate,
+    sensitivity); [] with one class only.
+    """
+    if not 0 < answers.bad.sum() < len(answers.bad):
+        return []
+    false_positive_rate, sensitivity, _thresholds = roc_curve(answers.bad, -score)
+    chosen = np.unique(np.linspace(0, len(sensitivity) - 1, CURVE_POINTS).round().astype(int))
+    return [
+        [round(float(false_positive_rate[n]), 4), round(float(sensitivity[n]), 4)] for n in chosen
+    ]
 
 
 def as_probabilities(score: Array) -> Array:
@@ -160,6 +175,10 @@ def all_figures(points: Sequence[Point], fit: QualityFit, level: int) -> Json:
         "known": auroc_row(answers.where(~new)),
         "new": auroc_row(answers.where(new | plain)),
         "by_structure": {key: auroc_row(answers.where(keys == key)) for key in fit.structures},
+        "roc": {
+            "expected": roc_points(answers, answers.expected),
+            "confidence": roc_points(answers, answers.confidence),
+        },
         "coverage": coverage_row(answers, fit),
         "coverage_plain": coverage_row(answers.where(plain), fit),
     }

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
+from MedLLMSegLib.anatomy.brain import is_whole_brain
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import make_folder, write_text
@@ -14,15 +18,16 @@ from MedLLMSegLib.registry.bundle import rewrite_texts
 from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 from MedLLMSegLib.segmentation.quality.fitted import FIELD
+from MedLLMSegLib.segmentation.quality.light import DOUBTFUL_DICE
 from MedLLMSegLib.training.segmenter.bundle.segmenter_card import model_card
 
 from .corruptions import FITTED_KINDS, KINDS, Corruption, drawn
 from .figures import all_figures
-from .fit import as_metadata, fit_quality, points_of, worst_level
+from .fit import Point, as_metadata, fit_quality, points_of, worst_level
 from .measure import Row, Subject, measure
 from .subjects import subjects_of
 
-FIT_EACH, TEST_EACH = 5, 4  # corruptions of each scan
+CROPS, WHOLE_SCANS = 160, 80  # about how many are measured for the fit, and as many for the test
 FIGURES = "quality.json"
 
 
@@ -50,20 +55,17 @@ def fit_and_measure(
         raise UserError(f'"{name}" outlines nothing; name a model that does.')
     subjects = subjects_of(model, Path(data).expanduser(), folder, reading)
     structures = structures_of(model)
-    fit_rows = measure(
-        model, _wanted(subjects.fit, FITTED_KINDS, FIT_EACH, model), folder / "fit", fitting
-    )
+    fit_rows = measure(model, wanted(subjects.fit, FITTED_KINDS, model), folder / "fit", fitting)
     points = points_of(fit_rows, structures, subjects.norms)
     level = worst_level(points)
     fit = fit_quality([p for p in points if p.corruption.level <= level], subjects.norms)
-    test_rows = measure(
-        model, _wanted(subjects.test, KINDS, TEST_EACH, model), folder / "test", testing
-    )
+    test_rows = measure(model, wanted(subjects.test, KINDS, model), folder / "test", testing)
     tested = points_of(test_rows, structures, subjects.norms)
     figures = {
         **all_figures(tested, fit, level),
-        "fitted_on": _counted(fit_rows),
-        "tested_on": _counted(test_rows),
+        "fit_bad_share": _bad_share(p for p in points if p.corruption.level <= level),
+        "fitted_on": _counted(fit_rows, level),
+        "tested_on": _counted(test_rows, level),
     }
     entry = as_metadata(fit, model.sha256, figures)
     write_text(folder / FIGURES, json.dumps(entry, indent=1) + "\n")
@@ -77,22 +79,29 @@ def structures_of(model: SegmenterModel) -> tuple[Structure, ...]:
     return model.structures_for(lateral=True)
 
 
-def _wanted(
-    subjects: tuple[Subject, ...], kinds: tuple[str, ...], each: int, model: SegmenterModel
+def wanted(
+    subjects: tuple[Subject, ...], kinds: tuple[str, ...], model: SegmenterModel
 ) -> list[tuple[Subject, list[Corruption]]]:
-    """The corruptions of each scan. Of a whole brain, which takes long, every other head is
-    corrupted, and once.
+    """What is measured: each scan as it is and with some corruptions. Of a whole brain, which takes
+    long, every other head is corrupted, and once.
     """
-    if len(model.structures) > len(kinds):
-        alone = [drawn(number // 2, kinds, 1) for number in range(len(subjects))]
+    numbered = list(enumerate(subjects))
+    if is_whole_brain(model.structures):
         return [
-            (subject, corruptions[number % 2 : number % 2 + 1])
-            for number, (subject, corruptions) in enumerate(zip(subjects, alone, strict=True))
+            (subject, drawn(number // 2, kinds, 1)[number % 2 :][:1])
+            for number, subject in numbered
         ]
-    return [(subject, drawn(number, kinds, each)) for number, subject in enumerate(subjects)]
+    scans = CROPS if model.anatomy else WHOLE_SCANS
+    each = max(1, scans // max(1, len(subjects)) - 1)
+    return [(subject, drawn(number, kinds, each)) for number, subject in numbered]
 
 
-def _counted(rows: list[Row]) -> Json:
+def _bad_share(points: Iterable[Point]) -> float:
+    return round(float(np.mean([p.dice < DOUBTFUL_DICE for p in points])), 4)
+
+
+def _counted(all_rows: list[Row], level: int) -> Json:
+    rows = [row for row in all_rows if row.corruption.level <= level]
     return {
         "scans": len(rows),
         "persons": len({row.person for row in rows}),

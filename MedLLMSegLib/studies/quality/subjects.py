@@ -45,7 +45,7 @@ from MedLLMSegLib.training.synthesis.head_maps import (
 from .measure import Subject
 
 CONVERTED = "acdc"
-BRAIN_VAL, BRAIN_TEST = 16, 9  # heads
+BRAIN_VAL, BRAIN_TEST = 14, 5  # heads
 
 
 @dataclass(frozen=True)

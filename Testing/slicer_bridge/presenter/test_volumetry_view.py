@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.anatomy.brain import brain_structures
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.metrics.volumetry import volumetry
-from MedLLMSegLib.slicer_bridge.presenter.panel_state import without_scene
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields, without_scene
 from MedLLMSegLib.slicer_bridge.presenter.segment_view import copied_table, with_job
 from MedLLMSegLib.slicer_bridge.presenter.view import view
 from MedLLMSegLib.slicer_bridge.presenter.volumetry_view import volumetry_groups, volumetry_text
@@ -84,6 +85,43 @@ def test_a_result_of_few_structures_stays_a_plain_table(found):
     assert view(panel).groups == ()
     assert len(view(panel).rows) == 3
     assert copied_table(panel).startswith("Structure\t")
+
+
+def test_a_light_is_a_dot_with_its_word_and_its_reasons(found):
+    """Never the colour alone."""
+    texts = {}
+    for light, reasons in (("green", ()), ("amber", ("it is small",)), ("red", ("no <head>",))):
+        node = types.SimpleNamespace(GetName=lambda: "head segmentation")
+        quality = ScanQuality(Quality(light, reasons))
+        job = ended_job("done", rows=ROWS, segmentationNode=node, quality=quality)
+        panel = with_job(replace(READY, state="running"), job)
+        texts[light] = shown_text(panel)
+        rich = view(panel).widgets["statusLabel"]["text"]
+        assert rich.count("●") == 2  # of the run, and of its quality
+        assert without_scene(panel).quality is None
+        restored = replace(panel, **message_fields("Restored."))
+        assert "Quality" not in shown_text(restored)
+    assert "Quality green: nothing unusual." in texts["green"]
+    assert "Quality amber: look closely (it is small)." in texts["amber"]
+    assert "Quality red: do not rely on it (no <head>)." in texts["red"]
+
+
+def test_the_light_of_a_structure_says_why_it_is_to_be_looked_at(found):
+    amber = Quality("amber", ("its volume of 3.00 mL is outside the 3.2 to 5.1 mL",))
+    rows = tuple(
+        replace(
+            r,
+            quality=amber if r.structure.side == "left" else Quality(),
+            expected_dice=0.9,
+            interval_ml=(2.5, 3.75),
+        )
+        for r in found.rows
+    )
+    _cortex, deep = volumetry_groups(replace(found, rows=rows), ROWS)
+    left, right = deep.rows
+    assert "look closely (its volume of 3.00 mL" in left.doubt
+    assert right.doubt == ""
+    assert "2.50 to 3.75 mL" in left.tip
 
 
 def test_a_low_expected_dice_is_said_in_words(found):

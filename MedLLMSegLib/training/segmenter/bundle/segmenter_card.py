@@ -21,16 +21,15 @@ from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest
 from MedLLMSegLib.reporting.markdown import table
 
 from .ablation_card import ablation_lines, names_groups, structures_option
+from .quality_card import quality_lines
 
 MOST_COLUMNS = 6  # of structures, in a table that can be read
 
 
 def model_card(metadata: dict) -> str:
     """The card in Markdown."""
-    return join_sections(
-        metadata,
-        (_head, _what_it_is, _use, _data, _measured, _calibration, _limits, sha256_section),
-    )
+    sections = (_head, _what_it_is, _use, _data, _measured, _calibration, quality_lines, _limits)
+    return join_sections(metadata, (*sections, sha256_section))
 
 
 def bundle_licence(metadata: dict) -> str:
