@@ -131,9 +131,12 @@ def _add_sample_options(options: OptionHolder) -> None:
     )
     options.add_argument(
         "--augmentation",
-        choices=("usual", "strong"),
+        choices=("usual", "strong", "scanners"),
         default="usual",
-        help="strong where the score on val falls while the loss still does (default: %(default)s)",
+        help=(
+            "strong where the score on val falls while the loss still does; scanners where scans of"
+            " other makers, poses and pixel sizes are to be outlined (default: %(default)s)"
+        ),
     )
 
 

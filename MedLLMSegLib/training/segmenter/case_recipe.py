@@ -14,7 +14,7 @@ from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.training.optimiser import schedule
 from MedLLMSegLib.training.recipe import Moment, Recipe, ValidationScores
-from MedLLMSegLib.training.segmenter.samples.sampling import SampleDataset
+from MedLLMSegLib.training.segmenter.samples.sampling import SampleDataset, changed_case
 from MedLLMSegLib.training.trainer import Trainer
 
 from .losses import SegmentationLoss
@@ -26,7 +26,10 @@ class LabelledCases(Recipe):
     """Learns labelled cases.
 
     The network: image (B, 1, K, J, I) -> logits (B, classes, K, J, I); in training mode a list of
-    logits, finest first, is deep supervision. train, val: prepared cases (`prepare_set`).
+    logits, finest first, is deep supervision. train, val: prepared cases (`prepare_set`). With
+    ``--augmentation scanners`` the weights are chosen on the val cases as they are and as another
+    scanner would give them (`changed_case`), half and half: as they are alone, they would choose
+    what knows their own scanner best.
     """
 
     def __init__(self, classes: int, config: TrainConfig, train: list[dict], val: list[dict]):
@@ -36,6 +39,11 @@ class LabelledCases(Recipe):
                 " weights on, and at least one of each is needed; label more cases."
             )
         self.classes, self.config, self.val = classes, config, val
+        if config.augmentation.scanners:
+            changed = [
+                changed_case(case, classes, config.augmentation, n) for n, case in enumerate(val)
+            ]
+            self.val = [case for pair in zip(val, changed, strict=True) for case in pair]
         self.samples = SampleDataset(
             train, config.window, classes, config.augmentation, config.noise_fraction, config.seed
         )

@@ -11,6 +11,7 @@ from MedLLMSegLib.core.errors import UserError, in_short
 from MedLLMSegLib.registry.catalogue import plain_id
 from MedLLMSegLib.training.optimiser import check_optimiser
 
+AUGMENTATIONS = ("usual", "strong", "scanners")
 OF_NETWORK = (
     "preset",
     "llm",
@@ -30,7 +31,8 @@ class TrainRequest:
     llm_position: the network. structures: names of the labels 1, 2 ... where the source states
     none. window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm.
     validations: how many; within ``minutes`` this many at most. optimiser: one of
-    `optimiser.OPTIMISERS`. augmentation: "usual" or "strong" (`VolumeAugmentation.stronger`).
+    `optimiser.OPTIMISERS`. augmentation: one of `AUGMENTATIONS` (`VolumeAugmentation.stronger`,
+    `VolumeAugmentation.for_scanners`).
     folds, fold: train the fold ``fold`` (from 0) of ``folds``, in place of the stated splits
     (`cross_validation.py`). anatomy: "hippocampus" for crops around one hippocampus, which are
     found in whole heads by a localizer.
@@ -125,8 +127,11 @@ class TrainRequest:
                 f' hyphens; use "{plain_id(self.name) or "model"}", and --title for the rest.'
             )
         check_optimiser(self.optimiser)
-        if self.augmentation not in ("usual", "strong"):
-            raise UserError(f'--augmentation is "{self.augmentation}"; use usual or strong.')
+        if self.augmentation not in AUGMENTATIONS:
+            raise UserError(
+                f'--augmentation is "{self.augmentation}"; use {", ".join(AUGMENTATIONS[:-1])} or'
+                f" {AUGMENTATIONS[-1]}."
+            )
 
 
 def _fits(value: object, wanted: Any) -> bool:

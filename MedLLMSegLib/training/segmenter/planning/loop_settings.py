@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.core.types import Json, Triple
 from MedLLMSegLib.training.devices import precision_of, sample_workers
 from MedLLMSegLib.training.segmenter.case_recipe import LabelledCases
 from MedLLMSegLib.training.segmenter.request import TrainRequest
@@ -59,6 +59,8 @@ def _settings_without_steps(request: TrainRequest, about: Json, fabric) -> Train
     augmentation = VolumeAugmentation(plan.rotate_deg, plan.scale, flips=plan.flips)
     if request.augmentation == "strong":
         augmentation = augmentation.stronger()
+    elif request.augmentation == "scanners":
+        augmentation = augmentation.for_scanners()
     config = TrainConfig(
         batch=plan.batch,
         window=plan.window,
@@ -67,7 +69,7 @@ def _settings_without_steps(request: TrainRequest, about: Json, fabric) -> Train
         seed=request.seed,
         patience=request.patience,
         augmentation=augmentation,
-        predict_window=(96, 96, 96) if request.anatomy else plan.window,
+        predict_window=_predict_window(request, plan),
         noise_fraction=0.03 if request.anatomy else 0.0,
     )
     if request.start:
@@ -76,6 +78,12 @@ def _settings_without_steps(request: TrainRequest, about: Json, fabric) -> Train
         lr = FINE_TUNING_LR[request.optimiser]
         config = replace(config, lr=lr, warmup_steps=50, look_first=True)
     return replace(config, lr=request.lr) if request.lr else config
+
+
+def _predict_window(request: TrainRequest, plan: DataPlan) -> Triple:
+    if request.anatomy:
+        return (96, 96, 96)
+    return plan.wide_window if request.augmentation == "scanners" else plan.window
 
 
 def _measured_speed(
@@ -87,6 +95,6 @@ def _measured_speed(
     step_s = seconds_per_step(network, recipe, config, fabric.device, fabric.world_size)
     with fabric.autocast():  # as the trainer validates
         validation_s = seconds_per_validation(
-            network, val, config.predict_window, fabric.device, fabric.world_size
+            network, recipe.val, config.predict_window, fabric.device, fabric.world_size
         )
     return fabric.broadcast(TrainingSpeed(step_s, validation_s))

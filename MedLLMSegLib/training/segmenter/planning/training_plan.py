@@ -69,7 +69,7 @@ def make_plan(
         "preprocessing": {
             "spacing_mm": plan.spacing_mm[0] if request.anatomy else list(plan.spacing_mm),
             "axes": plan.axes,
-            "window": list(plan.window),
+            "window": list(plan.wide_window if request.augmentation == "scanners" else plan.window),
             **_grey_settings(plan),
         },
         **_description(request, labels),
@@ -136,8 +136,9 @@ def _cases_entries(chosen: ChosenCases) -> Json:
 
 def _seen(chosen: ChosenCases, start: Bundle | None) -> SeenCases:
     """What the model will have seen, with what the one to fine-tune had seen."""
-    before = started_from(start.measured.seen if start else None)
-    return replace(before, train=marks_of_cases(chosen.train), val=marks_of_cases(chosen.val))
+    val = marks_of_cases(chosen.val)
+    before = started_from(start.measured.seen if start else None, val)
+    return replace(before, train=marks_of_cases(chosen.train), val=val)
 
 
 def _base_model(start: Bundle) -> Json:

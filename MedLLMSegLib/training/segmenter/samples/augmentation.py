@@ -27,6 +27,16 @@ from scipy.spatial.transform import Rotation
 
 from MedLLMSegLib.core.types import Triple
 
+from .grey_changes import (
+    RandomBlobs,
+    RandomClip,
+    RandomCoilBias,
+    RandomGreyCurve,
+    RandomPlaneResolution,
+    RandomTissues,
+)
+from .pose_changes import ASPECT, SIZES, SLICES, RandomCutStack, RandomLostSlice, RandomPose
+
 BOTH, IMAGE = ("image", "label"), ("image",)
 
 
@@ -37,7 +47,8 @@ class VolumeAugmentation:
     rotate_deg: largest turn about each axis (k, j, i); thick slices allow turns about k only.
     scale, shear: fractions. flips: the axes (0 is k) along which mirroring leaves the anatomy
     possible. elastic: probability of a smooth warp. intensity: factor on the probability of each
-    change of the grey values.
+    change of the grey values. scanners: what other makers' scanners give, too: `pose_changes` and
+    `grey_changes`.
     """
 
     rotate_deg: tuple[float, ...] = (15.0, 15.0, 15.0)
@@ -46,6 +57,12 @@ class VolumeAugmentation:
     flips: tuple[int, ...] = ()
     elastic: float = 0.2
     intensity: float = 1.0
+    scanners: bool = False
+
+    def for_scanners(self) -> VolumeAugmentation:
+        """For scans of other makers and poses. Thick slices are turned any way in their plane."""
+        turns = (180.0, 0.0, 0.0) if self.flat else self.rotate_deg
+        return replace(self, rotate_deg=turns, scanners=True)
 
     def stronger(self) -> VolumeAugmentation:
         """Twice the turns in thin slices, wider scales, more warps and grey values, for models
@@ -68,14 +85,19 @@ class VolumeAugmentation:
     @property
     def scales(self) -> tuple[float, float, float]:
         """Largest change of size along (k, j, i)."""
+        if self.scanners:
+            plane = (1 + ASPECT) / SIZES[0] - 1
+            return ((1 / SLICES[0] - 1) if self.flat else plane, plane, plane)
         return (0.5 * self.scale if self.flat else self.scale, self.scale, self.scale)
 
     def reach(self, window: Triple) -> Triple:
         """Voxels (k, j, i) of a scan that a turned, scaled and sheared window covers."""
-        turns = np.meshgrid(*(np.linspace(-a, a, 7) for a in np.deg2rad(self.rotate_deg)))
+        turns = np.meshgrid(
+            *(np.linspace(-a, a, 73 if a > 1.5 else 7) for a in np.deg2rad(self.rotate_deg))
+        )
         turned = np.abs(
             Rotation.from_euler("XYZ", np.stack([t.ravel() for t in turns], axis=1)).as_matrix()
-        )  # (343, 3, 3)
+        )  # (turns, 3, 3)
         sheared = np.eye(3) + self.shear * (1 - np.eye(3))
         if self.flat:
             sheared[0, 1:] = sheared[1:, 0] = 0
@@ -101,12 +123,35 @@ def training_transform(
     return Compose(
         [
             AsDiscreted("label", to_onehot=classes),
-            *_warps(window, augmentation),
+            *(_poses if augmentation.scanners else _warps)(window, augmentation),
             *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in augmentation.flips),
             AsDiscreted("label", argmax=True),
-            *_intensity_changes(augmentation),
+            *(_scanner_greys() if augmentation.scanners else _intensity_changes(augmentation)),
         ]
     )
+
+
+def _poses(window: Triple, augmentation: VolumeAugmentation) -> list[Transform]:
+    pose = RandomPose(window, augmentation.rotate_deg, augmentation.shear, augmentation.flat)
+    return [pose, RandomCutStack(0.2), RandomLostSlice(0.1)] if augmentation.flat else [pose]
+
+
+def _scanner_greys() -> list[Transform]:
+    return [
+        RandomTissues(0.3),
+        RandomBlobs(0.3),
+        RandomCoilBias(0.4),
+        RandomGreyCurve(0.3),
+        RandAdjustContrastd(IMAGE, prob=0.4, gamma=(0.5, 2.2), retain_stats=True),
+        RandomClip(0.25),
+        RandomPlaneResolution(0.25),
+        RandGaussianSmoothd(
+            IMAGE, prob=0.2, sigma_x=(1e-3, 1e-3), sigma_y=(0.3, 1.2), sigma_z=(0.3, 1.2)
+        ),
+        RandGaussianNoised(IMAGE, prob=0.3, std=0.3),
+        RandScaleIntensityd(IMAGE, prob=0.5, factors=0.35),
+        RandShiftIntensityd(IMAGE, prob=0.5, offsets=0.35),
+    ]
 
 
 def _warps(window: Triple, augmentation: VolumeAugmentation) -> list[Transform]:

@@ -60,6 +60,22 @@ class SampleDataset(Dataset):
         return int(np.random.default_rng((self.seed, 1, turn)).permutation(len(self.cases))[place])
 
 
+def changed_case(
+    case: dict, classes: int, augmentation: VolumeAugmentation, number: int
+) -> dict[str, Any]:
+    """A whole prepared case as the augmentation would change it: the same for the same number."""
+    shape = tuple(case["image"].shape[1:])
+    transform = training_transform(shape, classes, augmentation)
+    transform.set_random_state(number)
+    sample = {key: torch.from_numpy(np.array(case[key], np.float32)) for key in ("image", "label")}
+    warped = transform(sample)
+    return {
+        "id": f"{case['id']} changed",
+        "image": plain_tensor(warped["image"]).numpy(),
+        "label": plain_tensor(warped["label"]).numpy().astype(np.uint8),
+    }
+
+
 def cut_sample(case: dict, window: Triple, reach: Triple, rng: np.random.Generator) -> dict:
     """Cut a part of size ``reach`` out of a case around a random place, beyond the case's faces
     repeating its edge.
