@@ -100,10 +100,12 @@ class SeenCases:
         return sorted(case_id for case_id, marks in measured.items() if marks.meets(seen))
 
 
-def started_from(base: SeenCases | None) -> SeenCases:
+def started_from(base: SeenCases | None, val: Marks = Marks()) -> SeenCases:
     """What a new training has seen before it begins. base: of the model it starts from; None where
-    it starts from nothing.
+    it starts from nothing. val: what it chooses by: those of them that the base was chosen by, too,
+    and never trained on, stay cases to choose and to calibrate by.
     """
     if base is None:
         return SeenCases(known=True)
-    return SeenCases(before=base.all, known=base.known)
+    chosen_by = Marks(base.val.scans - val.scans, base.val.persons - val.persons)
+    return SeenCases(before=base.train | base.before | chosen_by, known=base.known)

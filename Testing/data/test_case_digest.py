@@ -93,6 +93,10 @@ def test_a_fine_tuned_model_has_seen_what_its_base_had(tmp_path):
     base = SeenCases(Marks(frozenset("a")), Marks(frozenset("b")), Marks(frozenset("c")), True)
     assert started_from(base).all.scans == {"a", "b", "c"}
     assert started_from(base).known and started_from(None).known
+    same = started_from(base, Marks(frozenset("bx")))  # chosen by the same val case again
+    assert same.before.scans == {"a", "c"}
+    trained = started_from(base, Marks(frozenset("ac")))  # which were trained on, whatever is said
+    assert trained.before.scans == {"a", "b", "c"}
     assert not started_from(SeenCases()).known
 
 
