@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 HEART_MODEL = "cardiac-cine-mr"
 TABLE, LABELS, VOLUMES, PAGE = "function.csv", "labels.nii.gz", "volumes.csv", "report.html"
+PICTURES = ("curves.png", "slices.png", "wall.png")
+KNOWN_LABELS = {1: "right ventricle", 2: "wall", 3: "left ventricle"}
 EPILOG = """examples:
   medllmseg heart cine.nii.gz --output heart/ --height 178 --weight 81
       every image is segmented; volumes, ejection fractions, mass, wall, a page
@@ -73,6 +75,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def _heart(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.core.safe_files import check_folder_name, check_writable, write_text
+    from MedLLMSegLib.io.image_series import load_series
     from MedLLMSegLib.metrics.heart_function import Person
     from MedLLMSegLib.reporting.heart_report import function_csv
     from MedLLMSegLib.segmentation.time_series import write_volumes
@@ -81,7 +84,7 @@ def _heart(args: argparse.Namespace, command: str) -> int:
     check_folder_name(args.output)
     check_writable(args.output)
     _check_results(args)
-    scan = _series(args.scans)
+    scan = load_series(args.scans)
     heart, labels = _measured(args, scan, person)
     args.output.mkdir(parents=True, exist_ok=True)
     if args.labels is not None:
@@ -97,7 +100,9 @@ def _heart(args: argparse.Namespace, command: str) -> int:
 def _check_results(args: argparse.Namespace) -> None:
     """Refuse to write over what the run reads, and over an earlier result without --overwrite."""
     there = [
-        path for name in (TABLE, LABELS, VOLUMES, PAGE) if (path := args.output / name).exists()
+        path
+        for name in (TABLE, LABELS, VOLUMES, PAGE, *PICTURES)
+        if (path := args.output / name).exists()
     ]
     read = [path for path in (*args.scans, args.labels) if path is not None and path.exists()]
     for path in there:
@@ -113,40 +118,11 @@ def _check_results(args: argparse.Namespace) -> None:
         )
 
 
-def _series(paths: list[Path]) -> Volume:
-    """[t, k, j, i] of one file, or of several files on one grid."""
-    import numpy as np
-
-    from MedLLMSegLib.io.volume_files import load_volume
-
-    volumes = [load_volume(path) for path in paths]
-    first = volumes[0]
-    if len(volumes) == 1:
-        if first.array.ndim != 4:
-            raise UserError(
-                f'"{paths[0]}" is one image, and a heart\'s function needs a series over a beat, or'
-                " two images at least: full and empty."
-            )
-        return first
-    for path, each in zip(paths, volumes, strict=True):
-        if each.array.ndim != 3 or not _same_grid(each, first):
-            raise UserError(
-                f'"{path}" does not lie on the grid of "{paths[0]}"; give images of one series.'
-            )
-    return replace(first, array=np.stack([each.array for each in volumes]))
-
-
-def _same_grid(one: Volume, other: Volume) -> bool:
-    import numpy as np
-
-    is_near = np.allclose(one.ijk_to_ras, other.ijk_to_ras, atol=1e-3)
-    return bool(is_near and one.array.shape[-3:] == other.array.shape[-3:])
-
-
 def _measured(
     args: argparse.Namespace, scan: Volume, person: Person
 ) -> tuple[MeasuredHeart, list[Volume]]:
     from MedLLMSegLib.anatomy.structures import cardiac_structures
+    from MedLLMSegLib.io.image_series import load_label_series
     from MedLLMSegLib.metrics.measured_heart import measure_heart
     from MedLLMSegLib.segmentation.heart import measure_series, numbers_of
     from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
@@ -154,7 +130,7 @@ def _measured(
 
     if args.labels is not None:
         args.structures = cardiac_structures()
-        labels = _given_labels(args.labels, scan)
+        labels = load_label_series(args.labels, scan, KNOWN_LABELS)
         return measure_heart(labels, person=person), labels
     model = load_model(args.model, args.device, args.precision)
     args.structures = all_structures(model)
@@ -164,28 +140,6 @@ def _measured(
     args.output.mkdir(parents=True, exist_ok=True)
     write_series(series, args.output / LABELS, args.output / VOLUMES)
     return measure_series(series, person), [each.labels for each in series.segmentations]
-
-
-def _given_labels(path: Path, scan: Volume) -> list[Volume]:
-    """The label maps of a file, one an image of the scan."""
-    import numpy as np
-
-    from MedLLMSegLib.io.volume_files import load_volume
-
-    labels = load_volume(path)
-    if labels.array.shape != scan.array.shape or not _same_grid(labels, scan):
-        raise UserError(
-            f'The label maps "{path}" are {labels.array.shape}, and the scan is {scan.array.shape};'
-            " they must lie on the same grid."
-        )
-    numbers = np.unique(labels.array)
-    unknown = numbers[~np.isin(numbers, (0, 1, 2, 3))]
-    if len(unknown):
-        raise UserError(
-            f'"{path}" holds the label {unknown[0]:g}, and 1 right ventricle, 2 wall and 3 left'
-            " ventricle are known."
-        )
-    return [replace(labels, array=each.astype(np.uint8), tags={}) for each in labels.array]
 
 
 def _write_page(

@@ -81,7 +81,11 @@ def test_an_earlier_result_is_kept(files, capsys):
     assert cli.main([*command, "--overwrite"]) == 0
 
 
-@pytest.mark.parametrize("name", ["function.csv", "labels.nii.gz", "volumes.csv", "report.html"])
+RESULTS = ("function.csv", "labels.nii.gz", "volumes.csv", "report.html")
+PICTURES = ("curves.png", "slices.png", "wall.png")
+
+
+@pytest.mark.parametrize("name", RESULTS + PICTURES)
 def test_a_file_of_a_results_name_is_kept(files, capsys, name):
     out = files.folder / "out"
     out.mkdir()
@@ -98,7 +102,7 @@ def test_a_file_of_a_results_name_is_kept(files, capsys, name):
     if name == "labels.nii.gz":  # --labels writes none, and removes none
         assert (out / name).read_text() == "mine"
     else:
-        assert (out / name).read_text(encoding="utf-8") != "mine"
+        assert (out / name).read_bytes() != b"mine"
 
 
 @pytest.mark.parametrize("is_scan", [True, False])
