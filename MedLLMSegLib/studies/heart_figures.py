@@ -24,7 +24,9 @@ from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data import group_of
 from MedLLMSegLib.data.acdc import read_hdf5
+from MedLLMSegLib.evaluation.scores import read_table
 from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.metrics.heart_function import figures
 from MedLLMSegLib.metrics.measured_heart import MeasuredHeart, measure_heart
@@ -43,11 +45,10 @@ def run(
     data: Path,
     output: Path,
     model: SegmenterModel,
-    split: str = "test",
+    patients: Sequence[str],
     progress: Report | None = None,
 ) -> list[Json]:
-    """Measure the patients that are not measured yet; returns the rows of all of a split."""
-    patients = _patients(data, split)
+    """Measure the patients that are not measured yet; returns the rows of all."""
     rows = []
     for patient, part in zip(patients, Progress.of(progress).parts(len(patients)), strict=True):
         path = output / "rows" / f"{patient}.json"
@@ -60,7 +61,29 @@ def run(
     return rows
 
 
-def _patients(data: Path, split: str) -> list[str]:
+def run_folds(
+    data: Path, output: Path, folds: Path, progress: Report | None = None
+) -> list[list[Json]]:
+    """The rows of each fold's patients, measured with the model that has not seen them.
+
+    folds: of `medllmseg train --folds`: fold1 and so on, each with its bundle and its test.csv.
+    """
+    tables = sorted(folds.glob("fold*/test.csv"))
+    if not tables:
+        raise UserError(
+            f'"{folds}" holds no fold*/test.csv; give the folder of a finished `medllmseg train'
+            " --folds`."
+        )
+    rows = []
+    for path, part in zip(tables, Progress.of(progress).parts(len(tables)), strict=True):
+        patients = sorted({group_of(case) for case in read_table(path)})
+        model = load_model(path.parent / "bundle", "cpu")
+        rows.append(run(data, output / path.parent.name, model, patients, part))
+    return rows
+
+
+def patients_of(data: Path, split: str) -> list[str]:
+    """The patients of a split of ACDC."""
     try:
         names: list[str] = json.loads((data / "splits.json").read_text(encoding="utf-8"))[split]
     except (OSError, ValueError, KeyError) as error:
@@ -72,10 +95,7 @@ def _patients(data: Path, split: str) -> list[str]:
 
 def _row(data: Path, patient: str, model: SegmenterModel, progress: Progress) -> Json:
     """{"patient", "by_hand": figures, "found": figures} of one patient."""
-    files = sorted(data.glob(f"{patient}_frame*.h5"))
-    if len(files) != 2:
-        raise UserError(f'"{data}" has {len(files)} images of {patient}, and two are needed.')
-    pairs = [read_hdf5(path) for path in files]
+    pairs = [read_hdf5(path) for path in patient_files(data, patient)]
     images = np.stack([image.array for image, _ in pairs])
     series = segment_frames(_series(pairs[0][0], images), model, progress=progress)
     return {
@@ -83,6 +103,14 @@ def _row(data: Path, patient: str, model: SegmenterModel, progress: Progress) ->
         "by_hand": _figures(measure_heart([labels for _, labels in pairs])),
         "found": _figures(measure_series(series)),
     }
+
+
+def patient_files(data: Path, patient: str) -> list[Path]:
+    """A patient's two images, full and empty."""
+    files = sorted(data.glob(f"{patient}_frame*.h5"))
+    if len(files) != 2:
+        raise UserError(f'"{data}" has {len(files)} images of {patient}, and two are needed.')
+    return files
 
 
 def _series(first: Volume, images: np.ndarray) -> Volume:
@@ -143,10 +171,21 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--model", default=HEART_MODEL, help="an id or a bundle's folder")
     parser.add_argument("--split", default="test", help="default: %(default)s")
+    parser.add_argument(
+        "--folds",
+        type=Path,
+        metavar="RUN",
+        help="the patients of all folds of a cross-validation instead, each with its fold's model",
+    )
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
-        model = load_model(options.model, "cpu")
-        rows = run(options.data, options.output, model, options.split, ProgressLog())
+        if options.folds is not None:
+            found = run_folds(options.data, options.output, options.folds, ProgressLog())
+            rows = [row for fold in found for row in fold]
+        else:
+            model = load_model(options.model, "cpu")
+            patients = patients_of(options.data, options.split)
+            rows = run(options.data, options.output, model, patients, ProgressLog())
     except (UserError, Cancelled, KeyboardInterrupt) as error:
         print(f"heart_figures: {error or 'stopped'}", file=sys.stderr)
         return 2

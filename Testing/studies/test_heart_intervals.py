@@ -1,0 +1,69 @@
+"""Intervals of a heart's figures are as wide as the errors of other people, and hold as often as
+they say.
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from MedLLMSegLib.studies import heart_intervals
+
+EDV, EJECTION = "LV end-diastolic volume", "LV ejection fraction"
+
+
+def people(count, seed=0, points=3.0, share=0.1):
+    """Rows whose ejection fractions are off by so many points (deviation), volumes by a share."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(count):
+        volume, ejection = rng.uniform(80, 300), rng.uniform(20, 70)
+        found = {
+            EDV: volume * math.exp(rng.normal(0, share)),
+            EJECTION: ejection + rng.normal(0, points),
+        }
+        rows.append({"by_hand": {EDV: volume, EJECTION: ejection}, "found": found})
+    return rows
+
+
+def test_margins_are_those_of_the_errors():
+    rows = people(2000)
+    assert heart_intervals.quantile(rows, EJECTION) == pytest.approx(1.645 * 3, rel=0.05)
+    assert heart_intervals.quantile(rows, EDV) == pytest.approx(1.645 * 0.1, rel=0.05)
+    margin = heart_intervals.interval(50.0, 4.0, EJECTION)
+    assert (margin.low, margin.high) == (46, 54)
+    factor = heart_intervals.interval(100.0, math.log(2), EDV)
+    assert (factor.low, factor.high) == pytest.approx((50, 200))
+
+
+def test_they_hold_for_people_that_were_not_used():
+    folders = [people(40, seed) for seed in range(5)]
+    for name in (EDV, EJECTION):
+        assert 0.82 < heart_intervals.held(folders, name) < 0.97
+    worse = [*folders[:4], people(40, 9, points=30.0)]  # one scanner is another
+    assert heart_intervals.held(worse, EJECTION) < 0.85
+
+
+def test_a_row_names_people_reach_and_share():
+    folders = [people(20, seed) for seed in range(2)]
+    folders[0][0]["found"][EJECTION] = None
+    lines = heart_intervals.tables(folders).splitlines()
+    cells = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in lines[2:]}
+    assert cells[EDV][0].strip() == "40"
+    assert cells[EJECTION][0].strip() == "39"
+    assert "x 1." in cells[EDV][1]
+    assert "points" in cells[EJECTION][1]
+    few = heart_intervals.tables([people(4), people(4)])
+    assert "too few people" in few
+
+
+def test_one_folder_and_an_empty_one_are_one_sentence(tmp_path, capsys):
+    rows = tmp_path / "a" / "rows"
+    rows.mkdir(parents=True)
+    (rows / "anna.json").write_text(json.dumps(people(1)[0]), encoding="utf-8")
+    assert heart_intervals.main([str(tmp_path / "a")]) == 2
+    assert "two or more" in capsys.readouterr().err
+    assert heart_intervals.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 2
+    assert "heart_figures" in capsys.readouterr().err
+    assert heart_intervals.main([str(tmp_path / "a"), str(tmp_path / "a")]) == 0
