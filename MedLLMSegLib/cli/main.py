@@ -21,10 +21,12 @@ from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.version import __version__
 
 from . import (
+    audit,
     bench,
     benchmark,
     bundle,
     diagnose,
+    domain,
     evaluate,
     heart,
     info,
@@ -47,6 +49,8 @@ COMMANDS = (
     evaluate,
     quality,
     remeasure,
+    domain,
+    audit,
     benchmark,
     bench,
     llm,

@@ -12,8 +12,8 @@ class DomainVerdict:
 
     outside: whether `distance` is beyond `threshold`. distance: of the model's own features, in
     the unit of the threshold; never negative. threshold: what 95 of 100 images of the model's own
-    domain stay under. reason: what is far, as the end of a sentence such as "outside the domain:
-    the image is flatter than ..."; "" within the domain.
+    domain stay under. reason: what is far, as the end of a sentence without its full stop, such as
+    "its features lie far from those of ..."; "" within the domain.
     """
 
     outside: bool
@@ -29,5 +29,5 @@ class DomainVerdict:
 
     @property
     def in_words(self) -> str:
-        """A sentence for people; "" within the domain."""
+        """Part of a sentence, without a full stop; "" within the domain."""
         return f"outside the domain: {self.reason}" if self.outside else ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .domain_verdict import DomainVerdict
 from .quality import Certainty, ScanQuality
 from .volume import Volume
 
@@ -121,6 +122,8 @@ class Segmentation:
     precision: "fp32" or "bf16", in which the model's network ran; "" where that is not known.
     certainty: label -> more on how sure the network is, of the structures that were found.
     quality: the traffic light, and intervals of the volumes; None where nothing is known of it.
+    domain: whether the scan is of the domain that the model was measured in; None where that is
+    not known.
     """
 
     labels: Volume
@@ -136,6 +139,7 @@ class Segmentation:
     expected_dice: dict[int, float] = field(default_factory=dict)
     certainty: dict[int, Certainty] = field(default_factory=dict)
     quality: ScanQuality | None = None
+    domain: DomainVerdict | None = None
 
     @property
     def found(self) -> tuple[Structure, ...]:

@@ -18,6 +18,7 @@ from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.registry.bundle import Bundle
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER, ModelEntry, find_model
 from MedLLMSegLib.registry.classifier_config import ClassifierConfig, PreparationConfig
+from MedLLMSegLib.registry.domain_reference import DomainReference, read_domain
 from MedLLMSegLib.segmentation.loaded_segmenter import load_onto
 
 from .classifier_description import TypicalImage
@@ -30,7 +31,9 @@ class ClassifierModel:
 
     threshold: of the second of two classes, or None: the likeliest class is the answer.
     temperature: what the logits are divided by. sha256: of the measured model. typical: the average
-    of its training images, or None. notes: what the user should know whenever the model is used.
+    of its training images, or None. domain: by what an image of another domain is told, or None
+    where the bundle has no such reference. notes: what the user should know whenever the model is
+    used.
     """
 
     entry: ModelEntry
@@ -42,6 +45,7 @@ class ClassifierModel:
     typical: TypicalImage | None
     device: torch.device
     sha256: str = ""
+    domain: DomainReference | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,6 +90,7 @@ def _build(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Classifie
         typical=TypicalImage.from_dict(typical) if typical else None,
         device=device,
         sha256=bundle.measured.sha256,
+        domain=read_domain(bundle.folder, metadata, bundle.measured),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
@@ -21,6 +22,7 @@ from MedLLMSegLib.diagnosis.inputs.prepared_input import ImageSources, MaskSourc
 from MedLLMSegLib.registry.catalogue import DEFAULT_CLASSIFIER
 from MedLLMSegLib.segmentation.inference import cpu_fallback_stage, free_memory, memory_notes
 
+from .domain_features import encoder_tap
 from .heat_map import grad_cam
 from .loaded_classifier import ClassifierModel, load_classifier
 from .result import Diagnosis
@@ -30,10 +32,13 @@ CLOSE_TO_THRESHOLD = 0.05  # a probability this near to the threshold gets a not
 
 @dataclass(frozen=True, eq=False)
 class _NetworkOutput:
-    """logits: (classes,). maps: (N, h, w) of Grad-CAM, or None if not requested."""
+    """logits: (classes,). maps: (N, h, w) of Grad-CAM, or None if not requested.
+    features: (F,) of the encoder, or None where no image went through it.
+    """
 
     logits: NDArray[np.float32]
     maps: NDArray[np.float32] | None
+    features: NDArray[np.float32] | None
     notes: tuple[str, ...] = ()
 
 
@@ -98,12 +103,15 @@ def _run_where_it_fits(
 
 def _run(model: ClassifierModel, prepared: PreparedInput, heat_map: bool) -> _NetworkOutput:
     batch = {name: tensor.to(model.device) for name, tensor in prepared.batch.items()}
-    if not heat_map:
-        with torch.inference_mode():
-            logits = model.network(batch)
-        return _NetworkOutput(logits[0].float().cpu().numpy(), None)
-    logits, maps = grad_cam(model.network, batch, _heat_map_class(model))
-    return _NetworkOutput(logits[0].float().cpu().numpy(), maps.float().cpu().numpy())
+    maps: NDArray[np.float32] | None = None
+    with encoder_tap(model.network) as tap:
+        if heat_map:
+            logits, evidence = grad_cam(model.network, batch, _heat_map_class(model))
+            maps = evidence.float().cpu().numpy()
+        else:
+            with torch.inference_mode():
+                logits = model.network(batch)
+    return _NetworkOutput(logits[0].float().cpu().numpy(), maps, tap.mean())
 
 
 def _heat_map_class(model: ClassifierModel) -> int | None:
@@ -122,6 +130,7 @@ def _diagnosis(
         answer = int(probabilities[1] >= threshold)
     heat_class = model.classes[_heat_map_class(model) or int(output.logits.argmax())]
     heat_map, heat_notes = _heat_map(prepared, output.maps, heat_class)
+    domain = _domain(model, output.features)
     return Diagnosis(
         probabilities={
             name: float(p) for name, p in zip(model.classes, probabilities, strict=True)
@@ -135,6 +144,7 @@ def _diagnosis(
         shown=prepared.shown,
         shown_slice=prepared.shown_slice,
         notes=(
+            *_domain_notes(domain),
             *prepared.notes,
             *output.notes,
             *_threshold_notes(model, probabilities, threshold),
@@ -143,6 +153,23 @@ def _diagnosis(
         model=model.entry.id,
         seconds=seconds,
         orientation=prepared.orientation,
+        domain=domain,
+    )
+
+
+def _domain(model: ClassifierModel, features: Array | None) -> DomainVerdict | None:
+    """Whether the image is of the model's domain; None where there is nothing to tell it by."""
+    if model.domain is None or features is None:
+        return None
+    return model.domain.verdict(features)
+
+
+def _domain_notes(domain: DomainVerdict | None) -> tuple[str, ...]:
+    if domain is None or not domain.outside:
+        return ()
+    return (
+        f"{domain.in_words[0].upper()}{domain.in_words[1:]}. How good the model is on such images"
+        " was not measured: its probability may mean nothing.",
     )
 
 

@@ -67,6 +67,8 @@ LEFT_OUT = {
     "eval_metrics": _MEASURED,
     "ablation": _MEASURED,
     "quality": "fitted to what this very model answers, and dropped without it: bound to the hash",
+    "domain": "measured of the model's own images, and bound to the hash; it warns, and no answer"
+    " depends on it",
     "cross_validation": "measured of other weights of the same recipe",
     "calibration.ece": _MEASURED,
     "calibration.bins": _MEASURED,

@@ -26,6 +26,7 @@ from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.networks.parameter_limit import parameter_limit
 from MedLLMSegLib.registry.bundle import Bundle, load_strictly, read_bundle
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER, ModelEntry, find_model
+from MedLLMSegLib.registry.domain_reference import DomainReference, read_domain
 from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
@@ -68,7 +69,8 @@ class SegmenterModel:
     what the user should know whenever the model is used. precision: what was asked for, "auto",
     "fp32" or "bf16". label_table: for each class of a network that tells sides apart its labels
     (left, right), equal where it has no side; None for other networks. dice_lines: see
-    `expected_dice`. quality: what was fitted for this very model, else None.
+    `expected_dice`. quality: what was fitted for this very model, else None. domain: by what a scan
+    of another domain is told, or None where the bundle has no such reference.
     """
 
     entry: ModelEntry
@@ -85,6 +87,7 @@ class SegmenterModel:
     label_table: tuple[tuple[int, int], ...] | None = None
     dice_lines: DiceLines = field(default_factory=dict)
     quality: QualityFit | None = None
+    domain: DomainReference | None = None
 
     def with_precision(self, precision: str) -> SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
@@ -245,6 +248,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
         label_table=_label_table(metadata, config, structures),
         dice_lines=read_lines(metadata),
         quality=read_quality(metadata, bundle.measured.sha256),
+        domain=read_domain(bundle.folder, metadata, bundle.measured),
     )
 
 

@@ -16,6 +16,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.segmenter_settings import window_for
 
 from .clean import largest_component
+from .domain_features import outline_features
 from .inference import predict_scores
 from .kept_precision import FP32
 from .loaded_segmenter import SegmenterModel
@@ -32,7 +33,8 @@ class Outline:
 
     reading: of the network. kept: its scores on `way_back.crop`, or None. probabilities: float32
     [classes, k, j, i] on it, or None where nobody needs all of them. side: "left" or "right" of an
-    organ that has one, else None. precision: "fp32" or "bf16", of the network.
+    organ that has one, else None. precision: "fp32" or "bf16", of the network. features: (F,) by
+    which a scan of another domain is told, or None of a model that knows no domain.
     """
 
     way_back: Restore
@@ -41,6 +43,7 @@ class Outline:
     kept: Scores | None = None
     probabilities: Array | None = None
     precision: str = FP32
+    features: NDArray[np.float32] | None = None
 
     @cached_property
     def scores(self) -> Scores:
@@ -89,6 +92,7 @@ def outline(
     way_back = Restore(request.grid, way_in.crop)
     window = window_for(model.settings, way_back.crop.shape)
     precision = model.precision_for(array, window, progress).name
+    features = outline_features(model, array)
     if model.anatomy is None and not request.needs_all_classes:
         scores = predict_scores(
             model.network,
@@ -100,7 +104,9 @@ def outline(
             progress=progress,
             precision=precision,
         )
-        return Outline(way_back, model.reading, side, kept=scores, precision=precision)
+        return Outline(
+            way_back, model.reading, side, kept=scores, precision=precision, features=features
+        )
     flips = () if model.anatomy else model.settings.get("flips", ())
     probabilities = mean_probabilities(
         model.network,
@@ -112,4 +118,11 @@ def outline(
         progress=progress,
         precision=precision,
     )
-    return Outline(way_back, model.reading, side, probabilities=probabilities, precision=precision)
+    return Outline(
+        way_back,
+        model.reading,
+        side,
+        probabilities=probabilities,
+        precision=precision,
+        features=features,
+    )

@@ -33,6 +33,7 @@ from MedLLMSegLib.registry.segmenter_settings import window_for
 from .brain_checks import checked_head, with_doubts
 from .cascade import outline_sides
 from .closer_look import closer_grid
+from .domain_features import domain_notes, scan_verdict
 from .expected_dice import expected_dice
 from .finish import finish
 from .hippocampus_parts import load_parts_model, with_hippocampus_parts
@@ -124,7 +125,7 @@ def segment(
         segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
     asked = chosen_structures(names, segmentation.structures) if names else ()
     segmentation = with_intracranial(searched, segmentation, asked)
-    segmentation = with_quality(segmentation, model.quality)
+    segmentation = with_quality(segmentation, model.quality, segmentation.domain)
     if names:
         segmentation = only(segmentation, names)
     segmentation = with_missing(segmentation, model)
@@ -147,12 +148,13 @@ def _segmentation(
         structures=result.structures,
         confidence=maps.confidence,
         probabilities=_map_volume(volume, grid, maps.probabilities, "probabilities"),
-        notes=(*volume.notes, *result.notes),
+        notes=(*domain_notes(result.domain), *volume.notes, *result.notes),
         model=model.entry.id,
         uncertainty=_map_volume(volume, grid, maps.uncertainty, "uncertainty"),
         precision=result.precision,
         certainty=maps.certainty,
         expected_dice=expected_dice(maps.confidence, model.dice_lines),
+        domain=result.domain,
     )
 
 
@@ -252,7 +254,8 @@ def _run(
             f'No {model.anatomy} was found in "{volume.name}"; check that it is a T1 MRI of the'
             " head."
         )
-    return RunResult(structures, maps, notes, outlines[-1].precision)
+    domain = scan_verdict(model.domain, [outlined.features for outlined in outlines])
+    return RunResult(structures, maps, notes, outlines[-1].precision, domain)
 
 
 def _outlines(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedLLMSegLib.core.axis_order import AxisOrder
+from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.memory import free_memory_gb
@@ -115,9 +116,11 @@ class RunResult:
     """What a model found in one scan.
 
     notes: sentences for the user. precision: "fp32" or "bf16", of the segmenter's network.
+    domain: whether the scan is of the model's domain; None where that is not known.
     """
 
     structures: tuple[Structure, ...]
     maps: ResultMaps
     notes: tuple[str, ...] = ()
     precision: str = FP32
+    domain: DomainVerdict | None = None

@@ -16,6 +16,7 @@ from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING
 
+from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.types import Array, Json, PathLike
@@ -104,6 +105,8 @@ def save_segmentation(segmentation: Segmentation, folder: PathLike) -> Path:
         header["quality"] = segmentation.quality.to_dict()
     if segmentation.intracranial is not None:
         header["intracranial"] = asdict(segmentation.intracranial)
+    if segmentation.domain is not None:
+        header["domain"] = asdict(segmentation.domain)
     _write(folder, "segmentation.json", header)
     for name in SEGMENTATION_MAPS:
         volume = getattr(segmentation, name)
@@ -138,6 +141,7 @@ def load_segmentation(folder: PathLike) -> Segmentation:
             intracranial=(
                 IntracranialVolume(**header["intracranial"]) if "intracranial" in header else None
             ),
+            domain=DomainVerdict(**header["domain"]) if "domain" in header else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder) from error
@@ -157,7 +161,9 @@ def save_diagnosis(diagnosis: Diagnosis, folder: PathLike) -> Path:
     not written. Returns the folder.
     """
     folder = Path(folder)
-    _write(folder, "diagnosis.json", {name: getattr(diagnosis, name) for name in DIAGNOSIS_FIELDS})
+    header = {name: getattr(diagnosis, name) for name in DIAGNOSIS_FIELDS}
+    header["domain"] = None if diagnosis.domain is None else asdict(diagnosis.domain)
+    _write(folder, "diagnosis.json", header)
     if diagnosis.heat_map is not None:
         save_volume(diagnosis.heat_map, folder / "heat_map")
     return folder
@@ -171,10 +177,15 @@ def load_diagnosis(folder: PathLike) -> Diagnosis:
 
     header, heat_folder = _read_json(folder, "diagnosis.json"), Path(folder) / "heat_map"
     try:
-        fields = {**header, "notes": tuple(header["notes"])}
+        domain = header.pop("domain", None)
+        fields = {
+            **header,
+            "notes": tuple(header["notes"]),
+            "domain": None if domain is None else DomainVerdict(**domain),
+        }
         heat_map = load_volume(heat_folder) if heat_folder.is_dir() else None
         return Diagnosis(**fields, heat_map=heat_map, image=None, shown=None)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder) from error
 
 

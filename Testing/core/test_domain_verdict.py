@@ -8,8 +8,8 @@ from MedLLMSegLib.core.domain_verdict import DomainVerdict
 
 
 def test_outside_is_said_with_its_reason():
-    verdict = DomainVerdict(True, 31.0, 12.5, "its features are 2.5 times as far as allowed.")
-    assert verdict.in_words == ("outside the domain: its features are 2.5 times as far as allowed.")
+    verdict = DomainVerdict(True, 31.0, 12.5, "its features are 2.5 times as far as allowed")
+    assert verdict.in_words == ("outside the domain: its features are 2.5 times as far as allowed")
 
 
 def test_within_the_domain_nothing_is_said():

@@ -15,7 +15,8 @@ from MedLLMSegLib.diagnosis.result import Diagnosis
 from .cases import CaseImages, case_label
 
 FIRST_COLUMNS = ("image", "status", "model", "answer", "confidence", "threshold")
-LAST_COLUMNS = ("notes", "message")
+DOMAIN_COLUMNS = ("domain", "domain_distance")
+LAST_COLUMNS = (*DOMAIN_COLUMNS, "notes", "message")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ def diagnoses_csv(
     earlier_rows: Sequence[dict[str, str]] = (),
 ) -> str:
     """One row a case: image, status, model, answer, confidence, threshold, a probability for each
-    class, notes, message.
+    class, domain ("inside", "outside" or nothing where it is not known), the distance in units of
+    its threshold, notes, message.
 
     earlier_rows: of other images in an earlier table.
     """
@@ -64,6 +66,7 @@ def _row(result: CaseResult, model: ClassifierModel) -> dict[str, str]:
     diagnosis = result.diagnosis
     if diagnosis is None:
         return row
+    domain = diagnosis.domain
     threshold = "" if diagnosis.threshold is None else f"{diagnosis.threshold:.4f}"
     return {
         **row,
@@ -71,6 +74,8 @@ def _row(result: CaseResult, model: ClassifierModel) -> dict[str, str]:
         "confidence": f"{diagnosis.confidence:.4f}",
         "notes": " ".join(diagnosis.notes),
         "threshold": threshold,
+        "domain": "" if domain is None else "outside" if domain.outside else "inside",
+        "domain_distance": "" if domain is None else f"{domain.distance / domain.threshold:.3f}",
         **{f"p_{name}": f"{p:.4f}" for name, p in diagnosis.probabilities.items()},
     }
 
