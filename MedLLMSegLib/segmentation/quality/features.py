@@ -31,10 +31,39 @@ def features_of(
 ) -> dict[int, Features]:
     """Label -> name -> number, of the structures that were found and that the norms know."""
     by_label = {s.label: s for s in structures}
-    found = [label for label in shapes if label in by_label and label in certainty]
+    means = {label: own.mean for label, own in certainty.items() if label in shapes}
+    volumes_ml = {label: shape.volume_ml for label, shape in shapes.items()}
+    coarse = coarse_features(volumes_ml, means, structures, norms)
+    return {
+        label: {
+            **own,
+            "doubtful_share": certainty[label].doubtful,
+            "around": math.log1p(certainty[label].around),
+            **_unlike_training(
+                shapes[label],
+                neighbours(shapes[label], by_label),
+                norms.structures[by_label[label].sideless_key],
+            ),
+        }
+        for label, own in coarse.items()
+    }
+
+
+def coarse_features(
+    volumes_ml: Mapping[int, float],
+    confidence: Mapping[int, float],
+    structures: Sequence[Structure],
+    norms: Norms,
+) -> dict[int, Features]:
+    """Those features that need no more than a table of volumes and mean probabilities.
+
+    confidence: of the structures that were found.
+    """
+    key_of = {s.label: s.sideless_key for s in structures}
+    found = [label for label in volumes_ml if label in key_of and label in confidence]
     if not found:
         return {}
-    doubts = {label: doubt_of(certainty[label].mean) for label in found}
+    doubts = {label: doubt_of(confidence[label]) for label in found}
     about_scan = {
         "scan_doubt": float(np.mean(list(doubts.values()))),
         "worst_doubt": max(doubts.values()),
@@ -43,18 +72,17 @@ def features_of(
     return {
         label: {
             "doubt": doubts[label],
-            "doubtful_share": certainty[label].doubtful,
-            "around": math.log1p(certainty[label].around),
             **about_scan,
-            **_unlike_training(
-                shapes[label],
-                neighbours(shapes[label], by_label),
-                norms.structures[by_label[label].sideless_key],
-            ),
+            **_unlike_volume(volumes_ml[label], norms.structures[key_of[label]]),
         }
         for label in found
-        if by_label[label].sideless_key in norms.structures
+        if key_of[label] in norms.structures
     }
+
+
+def _unlike_volume(volume_ml: float, norm: StructureNorm) -> Features:
+    off = norm.log_ml.off(math.log(volume_ml))
+    return {"small": min(MOST, max(0.0, -off)), "large": min(MOST, max(0.0, off))}
 
 
 def doubt_of(probability: float) -> float:
@@ -64,15 +92,12 @@ def doubt_of(probability: float) -> float:
 
 
 def _unlike_training(shape: Shape, touches: Mapping[str, float], norm: StructureNorm) -> Features:
-    volume = norm.log_ml.off(math.log(shape.volume_ml))
     lengths = [
         abs(spread.off(math.log(max(length, 0.1))))
         for spread, length in zip(norm.log_mm, shape.lengths_mm, strict=True)
     ]
     lost = [max(0.0, -spread.off(touches.get(key, 0.0))) for key, spread in norm.touches.items()]
     values = {
-        "small": max(0.0, -volume),
-        "large": max(0.0, volume),
         "lengths": float(np.mean(lengths)),
         "rough": abs(norm.log_roughness.off(math.log(shape.roughness))),
         "parts": max(0.0, -norm.largest_share.off(shape.largest_share)),

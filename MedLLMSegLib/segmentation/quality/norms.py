@@ -21,6 +21,7 @@ from MedLLMSegLib.metrics.label_shape import Shape
 LEAST_SPREAD = 0.02  # of a logarithm or a share: training cases that are all alike say little
 LEAST_TOUCH = 0.1  # of a surface, for a neighbour to count as one
 LEAST_OFFSET_MM = 3.0  # between two centres, for a side to count as one
+FEW_STRUCTURES = 6  # of more, the sides of neighbours alone are kept
 AXES = ("to the right", "in front", "above"), ("to the left", "behind", "below")
 
 
@@ -174,6 +175,12 @@ def learn_norms(
                 offset = offset_mm(shapes[one], shapes[other], first.side)
                 between.setdefault((first.sideless_key, second.sideless_key), []).append(offset)
     norms = {key: _norm(members) for key, members in gathered.items()}
+    if len(norms) > FEW_STRUCTURES:
+        between = {
+            (first, second): offsets
+            for (first, second), offsets in between.items()
+            if second in norms[first].touches or first in norms[second].touches
+        }
     return Norms(count, norms, tuple(_offsets(between, has_sides)))
 
 

@@ -28,6 +28,7 @@ from .fit import Point
 
 REPEATS = 2000
 CURVE_POINTS = 40
+FEW = 8  # structures, each with a row of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,18 +164,34 @@ def coverage_row(answers: Answers, fit: QualityFit) -> Json:
     }
 
 
+def within(each: Sequence[Answers]) -> Json:
+    """Both AUROCs within a structure, in the mean of those that have both outcomes: which
+    structures are difficult, a user knows without us.
+    """
+    both = [own for own in each if 0 < own.bad.sum() < len(own.bad)]
+    found: Json = {"structures": len(both)}
+    for name in ("expected", "confidence"):
+        areas = [area_under_roc(own.bad, as_probabilities(getattr(own, name))) for own in both]
+        found[name] = round(float(np.mean(areas)), 4) if areas else None
+    return found
+
+
 def all_figures(points: Sequence[Point], fit: QualityFit, level: int) -> Json:
     """The figures of a model on its test persons, up to the level of corruption of the fit."""
     answers = Answers.of([p for p in points if p.corruption.level <= level], fit)
     plain = np.array([not p.corruption.kind for p in answers.points])
     new = np.array([p.corruption.is_new for p in answers.points])
     keys = np.array([p.key for p in answers.points])
+    each = {key: answers.where(keys == key) for key in fit.structures}
     return {
         "level": level,
         "all": auroc_row(answers),
         "known": auroc_row(answers.where(~new)),
         "new": auroc_row(answers.where(new | plain)),
-        "by_structure": {key: auroc_row(answers.where(keys == key)) for key in fit.structures},
+        "within": within(list(each.values())),
+        "by_structure": {key: auroc_row(own) for key, own in each.items()}
+        if len(each) <= FEW
+        else {},
         "roc": {
             "expected": roc_points(answers, answers.expected),
             "confidence": roc_points(answers, answers.confidence),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,17 @@ from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 from MedLLMSegLib.segmentation.quality.fitted import FIELD
 from MedLLMSegLib.segmentation.quality.light import DOUBTFUL_DICE
+from MedLLMSegLib.segmentation.quality.norms import Norms
 from MedLLMSegLib.training.segmenter.bundle.segmenter_card import model_card
 
+from .brain import brain_norms, brain_points, brain_rows, counted
 from .corruptions import FITTED_KINDS, KINDS, Corruption, drawn
 from .figures import all_figures
 from .fit import Point, as_metadata, fit_quality, points_of, worst_level
 from .measure import Row, Subject, measure
 from .subjects import subjects_of
 
-CROPS, WHOLE_SCANS = 160, 80  # about how many are measured for the fit, and as many for the test
+CROPS, WHOLE_SCANS = 160, 60  # about how many are measured for the fit, and as many for the test
 FIGURES = "quality.json"
 
 
@@ -45,33 +47,64 @@ def fit_and_measure(
     the bundle's metadata. Raises `UserError` where there is nothing to fit.
     """
     report, folder = Progress.of(progress), make_folder(output)
-    reading, fitting, testing = (
-        report.part(0.0, 0.1),
-        report.part(0.1, 0.55),
-        report.part(0.55, 1.0),
-    )
     model = load_model(name, device, "fp32")
     if model.entry.kind != "segmenter":
         raise UserError(f'"{name}" outlines nothing; name a model that does.')
-    subjects = subjects_of(model, Path(data).expanduser(), folder, reading)
-    structures = structures_of(model)
-    fit_rows = measure(model, wanted(subjects.fit, FITTED_KINDS, model), folder / "fit", fitting)
-    points = points_of(fit_rows, structures, subjects.norms)
-    level = worst_level(points)
-    fit = fit_quality([p for p in points if p.corruption.level <= level], subjects.norms)
-    test_rows = measure(model, wanted(subjects.test, KINDS, model), folder / "test", testing)
-    tested = points_of(test_rows, structures, subjects.norms)
+    study = _brain if is_whole_brain(model.structures) else _labelled
+    found = study(model, Path(data).expanduser(), folder, report)
+    chosen = [p for p in found.fit if p.corruption.level <= found.level]
+    fit = fit_quality(chosen, found.norms)
     figures = {
-        **all_figures(tested, fit, level),
-        "fit_bad_share": _bad_share(p for p in points if p.corruption.level <= level),
-        "fitted_on": _counted(fit_rows, level),
-        "tested_on": _counted(test_rows, level),
+        **all_figures(found.test, fit, found.level),
+        "fit_bad_share": round(float(np.mean([p.dice < DOUBTFUL_DICE for p in chosen])), 4),
+        "fitted_on": found.fitted_on,
+        "tested_on": found.tested_on,
     }
     entry = as_metadata(fit, model.sha256, figures)
     write_text(folder / FIGURES, json.dumps(entry, indent=1) + "\n")
     metadata = {**read_metadata(model.entry.folder), FIELD: entry}
     rewrite_texts(model.entry.folder, metadata, model_card(metadata))
     return entry
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a fit needs. level: of corruption, up to which scans count. fitted_on, tested_on: how
+    many scans, persons and refusals.
+    """
+
+    norms: Norms
+    fit: list[Point]
+    test: list[Point]
+    level: int
+    fitted_on: Json
+    tested_on: Json
+
+
+def _labelled(model: SegmenterModel, data: Path, folder: Path, report: Progress) -> _Found:
+    """From labelled cases, as they are and corrupted."""
+    reading = report.part(0.0, 0.1)
+    fitting, testing = report.part(0.1, 0.55), report.part(0.55, 1.0)
+    subjects = subjects_of(model, data, folder, reading)
+    structures = structures_of(model)
+    fit_rows = measure(model, wanted(subjects.fit, FITTED_KINDS, model), folder / "fit", fitting)
+    points = points_of(fit_rows, structures, subjects.norms)
+    level = worst_level(points)
+    test_rows = measure(model, wanted(subjects.test, KINDS, model), folder / "test", testing)
+    tested = points_of(test_rows, structures, subjects.norms)
+    counts = (_counted(rows, level) for rows in (fit_rows, test_rows))
+    return _Found(subjects.norms, points, tested, level, *counts)
+
+
+def _brain(model: SegmenterModel, data: Path, folder: Path, report: Progress) -> _Found:
+    """From the rows of `brain_figures`, which hold corrupted scans already."""
+    reading = report.part(0.0, 0.1)
+    fitting, testing = report.part(0.1, 0.4), report.part(0.4, 1.0)
+    norms = brain_norms(data, folder, reading)
+    fit_rows = brain_rows(data, folder, model, ("val",), fitting)
+    test_rows = brain_rows(data, folder, model, ("oasis", "synthetic"), testing)
+    points, tested = (brain_points(rows, norms) for rows in (fit_rows, test_rows))
+    return _Found(norms, points, tested, 1, counted(fit_rows), counted(test_rows))
 
 
 def structures_of(model: SegmenterModel) -> tuple[Structure, ...]:
@@ -82,22 +115,11 @@ def structures_of(model: SegmenterModel) -> tuple[Structure, ...]:
 def wanted(
     subjects: tuple[Subject, ...], kinds: tuple[str, ...], model: SegmenterModel
 ) -> list[tuple[Subject, list[Corruption]]]:
-    """What is measured: each scan as it is and with some corruptions. Of a whole brain, which takes
-    long, every other head is corrupted, and once.
-    """
+    """What is measured: each scan as it is and with some corruptions."""
     numbered = list(enumerate(subjects))
-    if is_whole_brain(model.structures):
-        return [
-            (subject, drawn(number // 2, kinds, 1)[number % 2 :][:1])
-            for number, subject in numbered
-        ]
     scans = CROPS if model.anatomy else WHOLE_SCANS
     each = max(1, scans // max(1, len(subjects)) - 1)
     return [(subject, drawn(number, kinds, each)) for number, subject in numbered]
-
-
-def _bad_share(points: Iterable[Point]) -> float:
-    return round(float(np.mean([p.dice < DOUBTFUL_DICE for p in points])), 4)
 
 
 def _counted(all_rows: list[Row], level: int) -> Json:

@@ -2,19 +2,15 @@
 learnt from: those of its training, those it was chosen by, and others.
 
 A case is known by its digest (`registry.seen_cases`), whatever the splits of the data say today.
-The whole brain's are synthesised heads, and brains with labels by hand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from MedLLMSegLib.anatomy.brain import brain_label_table, is_whole_brain
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.segmentation import Structure
@@ -25,27 +21,14 @@ from MedLLMSegLib.data.acdc import convert_acdc
 from MedLLMSegLib.data.case_digest import case_marks
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.metrics.label_shape import Shape, label_shapes
-from MedLLMSegLib.registry.catalogue import ModelEntry, read_metadata
+from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.registry.seen_cases import SeenCases
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 from MedLLMSegLib.segmentation.quality.norms import Norms, learn_norms
-from MedLLMSegLib.studies.brain_figures import (
-    SYNTHETIC_SEED,
-    VAL_SEED,
-    oasis_scans,
-    synthetic_head,
-)
-from MedLLMSegLib.training.synthesis.head_maps import (
-    RIGHT,
-    label_map_file,
-    load_head_map,
-    split_names,
-)
 
 from .measure import Subject
 
 CONVERTED = "acdc"
-BRAIN_VAL, BRAIN_TEST = 14, 5  # heads
 
 
 @dataclass(frozen=True)
@@ -64,15 +47,14 @@ def subjects_of(
 ) -> Subjects:
     """The subjects of a model.
 
-    data: its labelled cases; ACDC as it is distributed is converted into ``folder``. Of a model of
-    the whole brain the folder of all data, with brain_labelmaps and oasis_brains. Raises
+    data: its labelled cases; ACDC as it is distributed is converted into ``folder``. Raises
     `UserError` where there are none to fit or to learn from.
     """
     report = Progress.of(progress)
-    if is_whole_brain(model.structures):
-        return _brain_subjects(data, report)
     if any(data.glob("*.h5")):
-        data = convert_acdc(data, folder / CONVERTED)
+        converted = folder / CONVERTED  # its dataset.json is written last
+        there = (converted / "dataset.json").exists()
+        data = converted if there else convert_acdc(data, converted)
     return _labelled_subjects(model, data, report)
 
 
@@ -116,50 +98,3 @@ def _labelled_subjects(model: SegmenterModel, data: Path, report: Progress) -> S
         tuple(map(subject, parts["val"])),
         tuple(map(subject, parts["test"])),
     )
-
-
-def has_training_data(entry: ModelEntry) -> bool:
-    """Whether a bundle says what it was trained on, which a fit needs."""
-    return SeenCases.of_bundle(read_metadata(entry.folder)).known
-
-
-# ---- the whole brain ----
-
-
-def _brain_subjects(data: Path, report: Progress) -> Subjects:
-    maps = data / "brain_labelmaps"
-    names = split_names(maps)
-    norms = learn_norms(_brain_maps(maps, names["train"], report))
-    oasis = [scan for scan in oasis_scans(data / "oasis_brains") if scan.name.endswith("as it is")]
-    return Subjects(
-        norms,
-        tuple(_heads(maps, "val", VAL_SEED, BRAIN_VAL)),
-        (
-            *(Subject(scan.name, scan.person, scan.read) for scan in oasis),  # type: ignore[arg-type]
-            *_heads(maps, "test", SYNTHETIC_SEED, BRAIN_TEST),
-        ),
-    )
-
-
-def _brain_maps(
-    folder: Path, names: list[str], report: Progress
-) -> Iterator[tuple[dict[int, Shape], tuple[Structure, ...]]]:
-    from MedLLMSegLib.anatomy.brain import brain_structures
-
-    structures = brain_structures()
-    for number, name in enumerate(names):
-        report(f"reading {name}", number / len(names))
-        head = load_head_map(label_map_file(folder, name))
-        on_the_right = (head.sides == RIGHT).astype(np.intp)
-        labels = brain_label_table()[head.structures, on_the_right].astype(np.uint8)
-        yield label_shapes(Volume(labels, np.eye(4), name)), structures
-
-
-def _heads(maps: Path, split: str, first_seed: int, count: int) -> Iterator[Subject]:
-    import json
-
-    names = json.loads((maps / "splits.json").read_text(encoding="utf-8"))[split]
-    for number in range(count):
-        name = names[number % len(names)]
-        read = partial(synthetic_head, maps, name, first_seed + number)
-        yield Subject(f"{split} {name} {number:02d}", name, read)
