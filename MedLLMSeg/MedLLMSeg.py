@@ -243,6 +243,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
         region = chosen.regionOfInterest
+        self.running.forget_person_of_another(scan)
         self.change(
             input=scan.GetName() if scan is not None and scan.GetScene() is not None else None,
             model=chosen.model,

@@ -5,6 +5,16 @@
     <name>MedLLMSeg</name>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source> cm</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source> kg</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>% ICV</source>
         <translation type="unfinished"></translation>
     </message>
@@ -191,6 +201,16 @@
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>Go on</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Height in cm</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Height, weight:</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -515,6 +535,11 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Weight in kg</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>What</source>
         <translation type="unfinished"></translation>
     </message>
@@ -576,6 +601,11 @@
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>mL</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>not known</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1263,6 +1293,32 @@
     </message>
 </context>
 <context>
+    <name>presenter.person_view</name>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/person_view.py"/>
+        <source>Of the person whose heart it is: volumes and mass are then also given by body surface. They are not saved with the scene, and are forgotten when another scan is chosen.</source>
+        <translation type="unfinished"></translation>
+    </message>
+</context>
+<context>
+    <name>presenter.quality_view</name>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/quality_view.py"/>
+        <source>Quality amber: look closely</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/quality_view.py"/>
+        <source>Quality green: nothing unusual</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/quality_view.py"/>
+        <source>Quality red: do not rely on it</source>
+        <translation type="unfinished"></translation>
+    </message>
+</context>
+<context>
     <name>presenter.segment_view</name>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
@@ -1854,6 +1910,11 @@
 </context>
 <context>
     <name>presenter.volumetry_view</name>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
+        <source>; {low} to {high} mL in most such scans</source>
+        <translation type="unfinished"></translation>
+    </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
         <source>Asymmetry (%)</source>

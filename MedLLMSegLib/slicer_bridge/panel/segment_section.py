@@ -9,6 +9,7 @@ import slicer
 
 from MedLLMSegLib.slicer_bridge.logic.job_runner import THREAD_SLICE_S
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields
+from MedLLMSegLib.slicer_bridge.presenter.person_view import person_options
 from MedLLMSegLib.slicer_bridge.presenter.segment_view import with_job
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 from MedLLMSegLib.slicer_bridge.scene.sample_data import Download, load_sample
@@ -19,13 +20,18 @@ POLL_MS = 100
 
 
 class SegmentSection(JobSection):
-    """job: the segmentation that runs, or None."""
+    """job: the segmentation that runs, or None. The person's height and weight belong to the scan
+    that was chosen when they were given.
+    """
 
     task = "segment"
 
     def __init__(self, widget):
         super().__init__(widget)
+        self._scan_id = ""
         widget.ui.segmentButton.connect("clicked(bool)", self.onButton)
+        widget.ui.heightSpinBox.connect("valueChanged(int)", self.onHeight)
+        widget.ui.weightSpinBox.connect("valueChanged(int)", self.onWeight)
 
     @property
     def model(self):
@@ -35,6 +41,21 @@ class SegmentSection(JobSection):
     def models(self):
         panel = self.widget.panel
         return (panel.chosen, panel.parts_model) if panel.divide else (panel.chosen,)
+
+    def onHeight(self, centimetres: int) -> None:
+        self.widget.change(height_cm=centimetres)
+
+    def onWeight(self, kilograms: int) -> None:
+        self.widget.change(weight_kg=kilograms)
+
+    def forget_person_of_another(self, scan) -> None:
+        """Forget height and weight where another scan is chosen, or none: it may be of another
+        person.
+        """
+        scan_id = scan.GetID() if scan is not None and scan.GetScene() is not None else ""
+        if scan_id != self._scan_id:
+            self._scan_id = scan_id
+            self.widget.change(height_cm=0, weight_kg=0)
 
     def begin(self) -> None:
         """Segment the input volume, or every scan of the scene."""
@@ -70,6 +91,7 @@ class SegmentSection(JobSection):
             "wholeSequence": chosen.wholeSequence,
             "withModel": parts.id if parts is not None else None,
             "regionNode": chosen.regionOfInterest,
+            **person_options(panel),
         }
 
     def onDone(self, job) -> None:

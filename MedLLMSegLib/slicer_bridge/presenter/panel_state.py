@@ -44,6 +44,7 @@ class Panel:
     input: the scan's name. region: the name of the ROI that limits the search, or None. scans: how
     many are in the scene. loading_sample: MRHead is downloaded.
     all_scans: every scan is to be segmented, not the input alone.
+    height_cm, weight_kg: of the person; 0 where not known.
     models: `ModelChoice`s. model: the chosen one's id. search: the text in the search field.
     suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
@@ -83,6 +84,8 @@ class Panel:
     region: str | None = None
     scans: int = 0
     all_scans: bool = False
+    height_cm: int = 0
+    weight_kg: int = 0
     loading_sample: bool = False
     models: tuple = ()
     model: str = ""
@@ -202,6 +205,8 @@ def without_scene(panel: Panel) -> Panel:
         without_messages(panel),
         input=None,
         region=None,
+        height_cm=0,
+        weight_kg=0,
         suggestion=NO_SUGGESTION,
         scans=0,
         result=None,

@@ -11,6 +11,7 @@ from .error_details import copy_details_button
 from .heart_view import heart_text
 from .panel_state import AWAITING_CONSENT, BUSY, Panel, message_fields
 from .panel_texts import consent_text, stage_text, with_mark
+from .person_view import person_widgets, why_no_person
 from .quality_view import quality_line
 from .task_button import (
     ButtonFace,
@@ -123,7 +124,7 @@ def why_no_segmentation(panel: Panel) -> str:
         return _("Load a scan, or the sample head, and choose it as the input volume.")
     if panel.input is None:
         return _("Choose a scan as the input volume.")
-    return ""
+    return why_no_person(panel)
 
 
 def _input(panel: Panel) -> dict:
@@ -274,6 +275,7 @@ def segment_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     return {
         **_input(panel),
+        **person_widgets(panel),
         **_segment_button(panel),
         **_progress(panel),
         **_status(panel),
