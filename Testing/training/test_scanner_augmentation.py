@@ -31,7 +31,7 @@ from MedLLMSegLib.training.segmenter.samples.pose_changes import (
     RandomLostSlice,
     RandomPose,
 )
-from MedLLMSegLib.training.segmenter.samples.sampling import changed_case
+from MedLLMSegLib.training.segmenter.samples.sampling import SampleDataset, changed_case
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
 SHAPE = (10, 48, 48)
@@ -265,6 +265,28 @@ def test_weights_are_chosen_on_cases_as_they_are_and_changed():
     usual = TrainConfig(window=SHAPE)
     assert len(LabelledCases(3, usual, [case], [case, case]).val) == 2
     assert TrainConfig.from_dict(json.loads(json.dumps(asdict(config)))) == config
+
+
+def test_two_in_five_samples_are_changed_as_usual_alone():
+    case = {key: value.numpy() for key, value in sample().items()} | {"id": "anna", "voxels": []}
+    data = SampleDataset([case], SHAPE, 3, THICK, 0.0, seed=0)
+    names = []
+
+    def named(name):
+        class Named:
+            def set_random_state(self, seed):
+                names.append(name)
+
+            def __call__(self, cut):
+                return cut
+
+        return Named()
+
+    data.transform, data.usual = named("scanners"), named("usual")
+    for number in range(200):
+        data[number]
+    assert 0.3 < names.count("usual") / 200 < 0.5
+    assert SampleDataset([case], SHAPE, 3, VolumeAugmentation(), 0.0, seed=0).usual is None
 
 
 def test_an_unknown_augmentation_is_one_sentence():

@@ -7,6 +7,7 @@ that share a batch see together what one process would see alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from MedLLMSegLib.core.types import Triple
 
 from .augmentation import VolumeAugmentation, noise_sample, training_transform
 
+USUAL_SHARE = 0.4  # of samples for other scanners are only changed as is usual: its own counts, too
 JITTER = 0.15  # of the window: how far a sample's centre is moved at random
 ORGAN = (
     1 / 3
@@ -40,6 +42,8 @@ class SampleDataset(Dataset):
         self.cases, self.window = cases, window
         self.noise_fraction, self.seed = noise_fraction, seed
         self.transform = training_transform(window, classes, augmentation)
+        usual = replace(augmentation, scanners=False)
+        self.usual = training_transform(window, classes, usual) if augmentation.scanners else None
         self.reach = augmentation.reach(window)
 
     def __len__(self) -> int:
@@ -50,8 +54,11 @@ class SampleDataset(Dataset):
         if rng.random() < self.noise_fraction:
             return {**noise_sample(self.window, rng), "case": "noise"}
         case = self.cases[self._case_number(number)]
-        self.transform.set_random_state(int(rng.integers(2**31)))
-        warped = self.transform(cut_sample(case, self.window, self.reach, rng))
+        transform = self.transform
+        if self.usual is not None and rng.random() < USUAL_SHARE:
+            transform = self.usual
+        transform.set_random_state(int(rng.integers(2**31)))
+        warped = transform(cut_sample(case, self.window, self.reach, rng))
         return {key: plain_tensor(warped[key]) for key in ("image", "label")} | {"case": case["id"]}
 
     def _case_number(self, number: int) -> int:
