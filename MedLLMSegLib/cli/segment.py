@@ -49,8 +49,14 @@ def _segment(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.segmentation.region import Region
     from MedLLMSegLib.segmentation.selection import check_names, names_in
 
+    further = _one_patient(args)
     dataset = _bids_dataset(args)
     scans = _find_scans(args, dataset)
+    if further and len(scans) > 1:
+        raise UserError(
+            f'"{args.input[0]}" holds {len(scans)} scans, and --input takes the images of one'
+            " patient; name the scan itself."
+        )
     to_file = is_file_output(args.output)
     _check_request(args, len(scans), to_file)
     options = SegmentOptions(
@@ -69,6 +75,8 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         volumetry=args.volumetry,
         resolution_mm=args.resolution,
         region=Region.from_faces(args.roi) if args.roi is not None else None,
+        further_images={scans[0]: further} if further else {},
+        units=_units(args.unit),
     )
     device = "cpu" if args.dask is not None else args.device  # the workers have the one asked for
     model = load_model(args.model, device, args.precision)
@@ -86,6 +94,37 @@ def _segment(args: argparse.Namespace, command: str) -> int:
             results = _segment_folder(args, scans, place, model, options, bar)
     print_results(results, None if to_file else place.table)
     return 1 if any(result.status == "failed" for result in results) else 0
+
+
+def _one_patient(args: argparse.Namespace) -> tuple[Path, ...]:
+    """The further images of --input, the first of which becomes the scan. Raises `UserError`."""
+    if not args.input:
+        if not args.scans:
+            raise UserError(
+                "No scan is named; give one, or the images of a patient with --input for a model"
+                " that takes several."
+            )
+        return ()
+    if args.scans:
+        raise UserError(
+            f'"{args.scans[0]}" and --input name scans; give the images of one patient with --input'
+            " alone."
+        )
+    if args.bids:
+        raise UserError("--bids is for a whole dataset; leave it out with --input.")
+    args.scans = args.input[:1]
+    return tuple(args.input[1:])
+
+
+def _units(statements: list[str]) -> dict[str, str]:
+    """--unit as typed: name of a channel -> its unit."""
+    units = {}
+    for text in statements:
+        name, equals, unit = text.partition("=")
+        if not (equals and name.strip() and unit.strip()):
+            raise UserError(f'--unit is "{text}", and NAME=UNIT is needed, such as pet=SUV.')
+        units[name.strip().lower()] = unit.strip()
+    return units
 
 
 def _bids_dataset(args: argparse.Namespace) -> Path | None:

@@ -50,10 +50,26 @@ def _add_bids_options(parser: argparse.ArgumentParser) -> None:
 def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scans",
-        nargs="+",
+        nargs="*",
         type=typed_path,
         metavar="SCAN",
         help="a scan file, a DICOM series folder, or a folder of scans",
+    )
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        type=typed_path,
+        metavar="IMAGE",
+        help="the images of one patient, for a model that takes several, in the model's order, such"
+        " as --input ct.nii.gz pet.nii.gz; the result lies on the first one's grid",
+    )
+    parser.add_argument(
+        "--unit",
+        action="append",
+        default=[],
+        metavar="NAME=UNIT",
+        help="of an image whose file does not state it: pet=SUV, or the number by which its values"
+        " are multiplied to become SUV (pet=0.05 for SUV x 20)",
     )
     parser.add_argument(
         "--model",

@@ -41,7 +41,6 @@ CLASSIFIER_OPTIONS = (
     "tokens",
     "random_llm",
     "record",
-    "channels",
     "size",
     "epochs",
     "classes",
@@ -126,7 +125,8 @@ def _add_table_options(options: OptionHolder) -> None:
         help=(
             "columns of the table with the paths of further images of the patient, co-registered"
             " with the first (ct beside a PET): --kind fusion reads them all; an empty cell is"
-            " missing"
+            " missing. Of a segmenter: which images of a case to train on, in order, such as ct"
+            " pet; where SOURCE names none, what they are called (default: all)"
         ),
     )
     options.add_argument(

@@ -169,6 +169,7 @@ def _request(args: argparse.Namespace) -> TrainRequest:
         data=args.description,
         start=args.start,
         cases=args.cases,
+        channels=tuple(args.channels or ()),
         minutes=args.minutes,
         steps=args.steps,
         preset=args.preset,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,22 @@ class NiftiForms:
     other_ijk_to_ras: Array | None = None
 
 
+@dataclass(frozen=True)
+class Quantity:
+    """What the numbers of an image measure, as far as that is known.
+
+    modality: DICOM's code, such as "CT" or "PT" (PET). unit: "HU", "SUV" (by body weight), "BQML"
+    or "CNTS" as DICOM calls a PET's. Both are "" where nothing says so, as in NIfTI. suv_factor:
+    what the values are multiplied by to become SUV; None where that is not known, and why_no_suv
+    says why.
+    """
+
+    modality: str = ""
+    unit: str = ""
+    suv_factor: float | None = None
+    why_no_suv: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """An image in space.
@@ -36,6 +52,7 @@ class Volume:
     "frame_step", "inverted".
     notes: sentences for the user on how the file was read.
     forms: of a scan from a NIfTI file, so that results state their position in the same way.
+    quantity: what the numbers measure.
     """
 
     array: Array
@@ -44,6 +61,7 @@ class Volume:
     tags: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     forms: NiftiForms | None = None
+    quantity: Quantity = Quantity()
 
     @property
     def grid(self) -> Grid:
@@ -61,9 +79,17 @@ class Volume:
         return Volume(array, self.ijk_to_ras, name or self.name, forms=self.forms)
 
 
-def check_scan(volume: Volume) -> None:
-    """Raise `UserError` unless this is one finite, not constant 3D image with a valid grid."""
+def check_scan(volume: Volume, channels: int = 1) -> None:
+    """Raise `UserError` unless this is one finite, not constant 3D image with a valid grid.
+
+    channels: where several images of a patient are expected as [c, k, j, i], each of which must be
+    such an image.
+    """
     array = volume.array
+    if channels > 1 and array.ndim == 4 and len(array) == channels:
+        for channel in array:
+            check_scan(replace(volume, array=channel))
+        return
     name = f'"{volume.name}"'
     if array.size == 0:
         raise UserError(f"{name} holds no voxels; load a scan with data in it.")

@@ -34,17 +34,24 @@ class Case:
     """One labelled scan.
 
     image, label: files. group: whose scan it is (a patient, a head); a group never crosses a split.
+    channels: further images of the same patient, such as the PET of a CT.
     """
 
     id: str
     image: Path
     label: Path
     group: str
+    channels: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """All images, the one on whose grid the labels lie first."""
+        return (self.image, *self.channels)
 
     def sha256(self) -> str:
         """Of the contents of its files, so that a resumed training notices if they changed."""
         digest = hashlib.sha256()
-        for path in (self.image, self.label):
+        for path in (self.image, self.label, *self.channels):
             for block in _blocks(path):
                 digest.update(block)
         return digest.hexdigest()
@@ -109,7 +116,13 @@ def patients_counted(assumption: str, cases: int, groups: int) -> bool:
 
 @dataclass(frozen=True)
 class CaseSet(LabelledSet[Case]):
-    """Scans with label maps. labels: value in the label maps -> structure, without background."""
+    """Scans with label maps.
+
+    labels: value in the label maps -> structure, without background. channels: the names of the
+    images of each case, in order; () where a case is one image.
+    """
+
+    channels: tuple[str, ...] = ()
 
 
 def group_of(case_id: str) -> str:

@@ -62,15 +62,17 @@ def _digest(header: str, array: Array) -> str:
 
 
 def case_marks(case: Case, image: Volume | None = None) -> Marks:
-    """What a labelled scan is recognised by. image: its volume, where it was read already.
+    """What a labelled scan is recognised by: each of its images.
 
-    Raises `UserError` where it cannot be read.
+    image: its volume, where it is one image and was read already. Raises `UserError` where one
+    cannot be read.
     """
-    scan = load_volume(case.image) if image is None else image
-    return Marks(frozenset({scan_digest(scan)}), _person(case.group, case.id))
+    known = [] if image is None or case.channels else [image]
+    scans = known or [load_volume(path) for path in case.images]
+    return Marks(frozenset(map(scan_digest, scans)), _person(case.group, case.id))
 
 
-def measured_marks(case: Case, image: Volume) -> Marks:
+def measured_marks(case: Case, image: Volume | None) -> Marks:
     """As `case_marks`, and also by the label map: a model may have learnt from images that were
     synthesised from it.
     """

@@ -1,4 +1,8 @@
-"""Cases listed in a CSV table: columns image and label, and maybe group, split and id."""
+"""Cases listed in a CSV table: columns image and label, and maybe group, split and id.
+
+Cases of several images have a column for each, image_ct and image_pet for example, in place of
+image.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from .case import SPLITS, Case, group_of
 from .csv_file import read_csv
 
 COLUMNS = ("image", "label", "group", "split", "id")
+CHANNEL_COLUMN = "image_"  # begins the heading of an image of several
 GROUP_COLUMNS = (  # other headings of the column "group"
     "patient",
     "patient_id",
@@ -33,47 +38,65 @@ class _Row:
     split: str
 
 
-def table_cases(path: Path) -> tuple[list[Case], dict[str, list[str]] | None]:
-    """The cases of a table, and its splits (None without a column split).
+@dataclass(frozen=True)
+class CaseTable:
+    """What a table says. splits: None without a column split. channels: see `CaseSet`."""
+
+    cases: list[Case]
+    splits: dict[str, list[str]] | None
+    channels: tuple[str, ...] = ()
+
+
+def table_cases(path: Path) -> CaseTable:
+    """The cases of a table.
 
     Relative paths start at the table's folder. Without an id, a case is called like its image file.
     Without a group (or one of `GROUP_COLUMNS`), it belongs to the one its id says (`group_of`).
     Raises `UserError`, naming the row, for a missing file, an id used twice, an unknown split and a
     group in two splits.
     """
-    rows = [_row(path, number, values) for number, values in _numbered_values(path)]
+    columns, numbered = _numbered_values(path)
+    rows = [_row(path, number, values, columns) for number, values in numbered]
     _check_ids(path, rows)
     cases = [row.case for row in rows]
+    channels = tuple(name.removeprefix(CHANNEL_COLUMN) for name in columns if name != "image")
     if not any(row.split for row in rows):
-        return cases, None
+        return CaseTable(cases, None, channels)
     _check_splits(path, rows)
     splits = {name: [row.case.id for row in rows if row.split == name] for name in SPLITS}
-    return cases, {name: ids for name, ids in splits.items() if ids}
+    return CaseTable(cases, {name: ids for name, ids in splits.items() if ids}, channels)
 
 
-def _numbered_values(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """(row number, column -> text) of each row, for the columns in `COLUMNS`."""
+def _numbered_values(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """The columns of images, and (row number, column -> text) of each row, for these columns and
+    those in `COLUMNS`.
+    """
     content = read_csv(path)
     columns = content.columns
     if "group" not in columns:
         other = next((name for name in GROUP_COLUMNS if name in columns), None)
         columns = ["group" if name == other else name for name in columns]
-    missing = [name for name in ("image", "label") if name not in columns]
+    images = [name for name in columns if name.startswith(CHANNEL_COLUMN) and name != "image_"]
+    if "image" in columns:  # then other columns are the user's own
+        images = ["image"]
+    missing = [name for name in (*(images or ["image"]), "label") if name not in columns]
     if missing:
         raise UserError(
             f'The table "{path}" has no column "{missing[0]}" in its first row; begin it with the'
             " headings image,label,group (and split or id where you want them)."
         )
-    return [(row.number, _known_values(columns, row.cells)) for row in content.rows]
+    known = {*COLUMNS, *images}
+    return images, [(row.number, _known_values(columns, row.cells, known)) for row in content.rows]
 
 
-def _known_values(columns: list[str], cells: list[str]) -> dict[str, str]:
+def _known_values(columns: list[str], cells: list[str], known: set[str]) -> dict[str, str]:
     named = zip(columns, cells, strict=False)  # cells beyond the headings are ignored
-    return {name: value for name, value in named if name in COLUMNS}
+    return {name: value for name, value in named if name in known}
 
 
-def _row(path: Path, number: int, values: dict[str, str]) -> _Row:
-    image, label = (_existing_file(path, number, values, name) for name in ("image", "label"))
+def _row(path: Path, number: int, values: dict[str, str], columns: list[str]) -> _Row:
+    image, *channels = (_existing_file(path, number, values, name) for name in columns)
+    label = _existing_file(path, number, values, "label")
     case_id = values.get("id") or scan_name(image)
     split = values.get("split", "")
     if split not in ("", *SPLITS):
@@ -82,7 +105,7 @@ def _row(path: Path, number: int, values: dict[str, str]) -> _Row:
             "correct it."
         )
     group = values.get("group") or group_of(case_id)
-    return _Row(number, Case(case_id, image, label, group), split)
+    return _Row(number, Case(case_id, image, label, group, tuple(channels)), split)
 
 
 def _existing_file(path: Path, number: int, values: dict[str, str], name: str) -> Path:

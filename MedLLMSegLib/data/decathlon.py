@@ -85,25 +85,31 @@ def _is_scan(path: Path) -> bool:
 
 
 def file_of(folder: Path, case: str) -> Path:
-    """The scan file of a case, whatever its format; in nnU-Net's folders CASE_0000.nii.gz, where
-    the number is that of the channel.
+    """The scan file of a case, whatever its format. Raises `UserError` for none or several."""
+    files = images_of(folder, case)
+    if len(files) == 1:
+        return files[0]
+    raise UserError(
+        f'The case "{case}" has {len(files)} images in "{folder}" '
+        f"({', '.join(path.name for path in files)}), and one is needed; keep the channel"
+        " that is to be segmented."
+    )
+
+
+def images_of(folder: Path, case: str) -> tuple[Path, ...]:
+    """The images of a case; in nnU-Net's folders CASE_0000.nii.gz, CASE_0001.nii.gz and so on,
+    where the number is that of the channel. Raises `UserError` for none.
     """
     for path in sorted(folder.glob(f"{glob.escape(case)}.*")):
         if _is_scan(path) and scan_name(path) == case:
-            return path
+            return (path,)
     channels = [
         path
         for path in sorted(folder.glob(f"{glob.escape(case)}_[0-9][0-9][0-9][0-9].*"))
         if _is_scan(path) and scan_name(path)[:-CHANNEL_LENGTH] == case
     ]
-    if len(channels) == 1:
-        return channels[0]
     if channels:
-        raise UserError(
-            f'The case "{case}" has {len(channels)} images in "{folder}" '
-            f"({', '.join(path.name for path in channels)}), and one is needed; keep the channel"
-            " that is to be segmented."
-        )
+        return tuple(channels)
     raise UserError(
         f'The case "{case}" has no file in "{folder}"; correct the list of cases or add the file.'
     )
@@ -112,11 +118,31 @@ def file_of(folder: Path, case: str) -> Path:
 def decathlon_cases(folder: Path) -> list[Case]:
     """All labelled cases of a folder; `UserError` where a label map has no image."""
     check_layout(folder)
-    images, labels = folder / "imagesTr", folder / "labelsTr"
-    return [
-        Case(case_id, file_of(images, case_id), file_of(labels, case_id), group_of(case_id))
-        for case_id in labelled_ids(folder)
-    ]
+    return [decathlon_case(folder, case_id) for case_id in labelled_ids(folder)]
+
+
+def decathlon_case(folder: Path, case_id: str) -> Case:
+    """One case with all its images. Raises `UserError` where one of its files is missing."""
+    image, *channels = images_of(folder / "imagesTr", case_id)
+    label = file_of(folder / "labelsTr", case_id)
+    return Case(case_id, image, label, group_of(case_id), tuple(channels))
+
+
+def stated_channels(folder: Path) -> tuple[str, ...]:
+    """The names of the images of a case in dataset.json, in order; () where it states none.
+
+    Both forms are read: the Decathlon's "modality" and nnU-Net's "channel_names".
+    """
+    path = folder / "dataset.json"
+    content = _json(path) if path.is_file() else {}
+    stated = content.get("channel_names") or content.get("modality") or {}
+    try:
+        return tuple(str(stated[key]) for key in sorted(stated, key=int))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f'The entry "channel_names" of "{path}" is not of the form {{"0": "CT", "1": "PET"}};'
+            " correct it."
+        ) from error
 
 
 def stated_splits(folder: Path) -> dict[str, list[str]] | None:

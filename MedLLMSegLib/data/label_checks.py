@@ -24,8 +24,9 @@ _PLACE_TOLERANCE = 0.05
 def read_labels(path: Path, image: Volume) -> Array:
     """A label map as integers [k, j, i]; `UserError` unless it lies on the image's grid."""
     labels = load_volume(path)
-    if labels.array.shape != image.array.shape:
-        sizes = [" x ".join(map(str, a.shape[::-1])) for a in (labels.array, image.array)]
+    if labels.array.shape != image.grid.shape:  # whatever channels the image has
+        shapes = (labels.array.shape, image.array.shape)
+        sizes = [" x ".join(map(str, shape[::-1])) for shape in shapes]
         raise UserError(
             f'The label map "{path}" has {sizes[0]} voxels and its image {sizes[1]}; '
             "both must lie on the same grid."

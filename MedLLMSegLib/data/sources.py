@@ -13,7 +13,8 @@ from MedLLMSegLib.io.volume_files import load_volume
 
 from .case import Case, CaseSet, check_cases, checked_splits
 from .case_table import table_cases
-from .decathlon import decathlon_cases, stated_labels, stated_splits
+from .channel_names import channel_names
+from .decathlon import decathlon_cases, stated_channels, stated_labels, stated_splits
 from .label_checks import whole_numbers
 from .reference_labels import find_segmentations, is_segmentation, normalized_name, read_segments
 
@@ -24,7 +25,9 @@ def read_cases(source: PathLike, labels: Mapping[int, str] | None = None) -> Cas
     source: one of
       a folder in the Decathlon's layout (imagesTr, labelsTr); a folder of Slicer's segmentations
       (NAME.seg.nrrd beside its volume NAME.nrrd, .nii.gz or .mha; or a subfolder for each case); a
-      table (.csv) with the columns image, label, group and maybe split and id.
+      table (.csv) with the columns image, label, group and maybe split and id. Cases of several
+      images have CASE_0000, CASE_0001 and so on in imagesTr, or columns such as image_ct and
+      image_pet in a table.
     In a folder, dataset.json may name the structures and splits.json may state the splits. labels:
     label value -> name of the structure, instead of the source's own. Where neither names any,
     segments have their own names, and the values of label maps are called label_1, label_2 and so
@@ -39,15 +42,18 @@ def read_cases(source: PathLike, labels: Mapping[int, str] | None = None) -> Cas
                 f'"{source}" is not a table of cases (.csv); give a folder of labelled cases, or a'
                 " CSV file with the columns image, label and group."
             )
-        cases, splits = table_cases(source)
+        table = table_cases(source)
+        cases, splits, stated_images = table.cases, table.splits, table.channels
         stated_names, stated_in = None, source
     else:
         cases, splits = _folder_cases(source), stated_splits(source)
         stated_names, stated_in = stated_labels(source), source / "splits.json"
+        stated_images = stated_channels(source)
     names = labels or stated_names or (_names_in_files(cases) if cases else {})
     check_cases(source, cases, names)
     case_ids = checked_splits(splits, cases, stated_in)
-    return CaseSet(source, tuple(cases), dict(sorted(names.items())), case_ids)
+    images = channel_names(source, cases, stated_images)
+    return CaseSet(source, tuple(cases), dict(sorted(names.items())), case_ids, images)
 
 
 def _folder_cases(folder: Path) -> list[Case]:

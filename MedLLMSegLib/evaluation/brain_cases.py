@@ -23,7 +23,7 @@ def brain_cases(data: Path, cases: PathLike | Sequence[str] | None = None) -> tu
     with a folder labels beside it; files of one case have one name. A subjects.csv beside the
     folders says which scans are of one person. Raises `UserError`.
     """
-    every = table_cases(data)[0] if data.is_file() else _folder_cases(data)
+    every = table_cases(data).cases if data.is_file() else _folder_cases(data)
     by_id = {case.id: case for case in every}
     if cases is not None:
         wanted = listed_ids(cases)

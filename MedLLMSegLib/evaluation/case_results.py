@@ -146,7 +146,7 @@ def _charge(
     labelled: LabelledCases,
     candidates: Sequence[tuple[Structure, ...]],
 ) -> None:
-    image = load_volume(case.image)
+    image = load_volume(case.image)  # that on whose grid the labels lie
     truth = labelled.truth(case, image)
     structures, truth = _fitting_structures(candidates, truth, case.id, labelled)
     voxels = {s.key: int((truth == s.label).sum()) for s in structures}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,9 +19,9 @@ from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Json, PathLike
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.data import Case
+from MedLLMSegLib.data import Case, load_images
 from MedLLMSegLib.data.case_digest import measured_marks
-from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.registry.input_channels import InputChannel
 from MedLLMSegLib.registry.own_figures import MARKS, OWNER, marks_as_json
 from MedLLMSegLib.registry.seen_cases import Marks
 from MedLLMSegLib.segmentation.selection import check_names, only
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 
 logger = logging.getLogger("medllmseg")
+
+Images: TypeAlias = Volume | Sequence[Volume]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class EvaluationOptions:
 class _Segmenter:
     """The model to measure.
 
-    segment: scan -> result. weights_sha256, measured_sha256: of its weights, and of the measured
+    segment: the images of a scan -> result. channels: which images those are; () for one without
+    a name. weights_sha256, measured_sha256: of its weights, and of the measured
     model; "" for a stand-in. expected_structures: scan ->
     the structures the model looks for in it; None where that is unknown before segmenting.
     precision_why: () -> the sentence on the precision, known after the first case. why_not: part of
@@ -84,13 +87,19 @@ class _Segmenter:
     that part silenced.
     """
 
-    segment: Callable[[Volume], Segmentation]
+    segment: Callable[[Images], Segmentation]
     weights_sha256: str = ""
     measured_sha256: str = ""
     expected_structures: Callable[[Volume], tuple[Structure, ...]] | None = None
     precision_why: Callable[[], str] = str
     why_not: Callable[[str], str] = lambda part: "it is a stand-in"
     without: Callable[[str], _Segmenter] | None = None
+    channels: tuple[InputChannel, ...] = ()
+    name: str = ""
+
+    def images_of(self, case: Case, labelled: LabelledCases) -> list[Volume]:
+        """The images of a case that the model takes."""
+        return load_images(case, labelled.channels, self.channels, self.name)
 
 
 def evaluate(
@@ -177,7 +186,8 @@ def _segmenter(
     arguments = options.segment_arguments()
     if stand_in is not None:
         return _Segmenter(
-            lambda volume: stand_in(volume, model, device=options.device, **arguments)
+            lambda images: stand_in(_alone(images), model, device=options.device, **arguments),
+            name=str(model),
         )
     # torch comes with these: only when it is needed
     from MedLLMSegLib.networks.ablation import why_not
@@ -189,14 +199,21 @@ def _segmenter(
         options.precision,
     )
     return _Segmenter(
-        lambda volume: pipeline.segment(volume, loaded, **arguments),
+        lambda images: pipeline.segment(images, loaded, **arguments),
         loaded.entry.sha256,
         loaded.sha256,
         lambda volume: pipeline.expected_structures(volume, loaded),
         lambda: loaded.precision_why,
         lambda part: why_not(loaded.network, part),
         lambda part: _silenced_segmenter(loaded, part, replace(options, calibration=False)),
+        loaded.channels,
+        loaded.entry.id,
     )
+
+
+def _alone(images: Images) -> Images:
+    """One image as such, and several as they are."""
+    return images[0] if isinstance(images, Sequence) and len(images) == 1 else images
 
 
 def _silenced_segmenter(
@@ -212,11 +229,17 @@ def _silenced_segmenter(
     settled = loaded.settled_precision()
     model = loaded.with_precision(settled.name) if settled else loaded
 
-    def segment(volume: Volume) -> Segmentation:
+    def segment(images: Images) -> Segmentation:
         with silenced(loaded.network, part):
-            return pipeline.segment(volume, model, **options.segment_arguments())
+            return pipeline.segment(images, model, **options.segment_arguments())
 
-    return _Segmenter(segment, loaded.entry.sha256, loaded.sha256)
+    return _Segmenter(
+        segment,
+        loaded.entry.sha256,
+        loaded.sha256,
+        channels=loaded.channels,
+        name=loaded.entry.id,
+    )
 
 
 def _check_cases(
@@ -228,13 +251,13 @@ def _check_cases(
     """
     marks = {}
     for case in labelled.cases:
-        image = load_volume(case.image)
+        image = segmenter.images_of(case, labelled)[0]
         truth = labelled.truth(case, image)
         if segmenter.expected_structures is not None:
             structures = segmenter.expected_structures(image)
             check_names(options.structures, structures)
             with_model_values(truth, case.id, labelled, structures)
-        marks[case.id] = measured_marks(case, image)
+        marks[case.id] = measured_marks(case, None if case.channels else image)
     return marks
 
 
@@ -272,15 +295,15 @@ def _measure(
     case: Case, labelled: LabelledCases, segmenter: _Segmenter, options: EvaluationOptions
 ) -> CaseResult:
     """Segment and measure one case; a failure becomes the error of its score."""
-    volume = load_volume(case.image)
+    images = segmenter.images_of(case, labelled)
     try:
-        segmentation = segmenter.segment(volume)
+        segmentation = segmenter.segment(images)
     except Cancelled:
         raise
     except Exception as error:
         logger.exception("%s", case.id)
         return CaseResult(Score(case.id, case.group, error=str(error) or type(error).__name__))
-    truth = labelled.truth(case, volume)
+    truth = labelled.truth(case, images[0])
     truth = with_model_values(truth, case.id, labelled, segmentation.structures)
     if options.structures:
         segmentation = only(segmentation, options.structures)

@@ -17,13 +17,14 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import (
     Case,
     CaseSet,
+    channel_names,
     choose_cases,
-    file_of,
-    group_of,
+    decathlon_case,
     listed_ids,
     read_cases,
     read_label_map,
     read_labels,
+    stated_channels,
     stated_labels,
 )
 from MedLLMSegLib.data.reference_labels import is_segmentation
@@ -40,6 +41,7 @@ class LabelledCases:
     Slicer's segmentations, where only the names identify a structure. case_set: the source's own
     description; None for a folder in the Decathlon's layout, of which only the wanted cases are
     read. numbering: of label maps of the brain, which are read with FreeSurfer's numbers instead.
+    channels: the names of each case's images; () where it is one.
     """
 
     cases: tuple[Case, ...]
@@ -47,6 +49,7 @@ class LabelledCases:
     values_have_meaning: bool = True
     case_set: CaseSet | None = None
     numbering: Numbering | None = None
+    channels: tuple[str, ...] = ()
 
     def truth(self, case: Case, image: Volume) -> Array:
         """The label map of a case as integers [k, j, i], with the source's values; of a brain in
@@ -92,17 +95,15 @@ def labelled_cases(
         names=case_set.labels,
         values_have_meaning=not any(is_segmentation(case.label) for case in case_set.cases),
         case_set=case_set,
+        channels=case_set.channels,
     )
 
 
 def _decathlon_cases(data: Path, cases: PathLike | Sequence[str] | None) -> LabelledCases:
     """Only the wanted cases need to exist and be readable; the model knows the structures."""
-    images, labels = data / "imagesTr", data / "labelsTr"
-    chosen = [
-        Case(case_id, file_of(images, case_id), file_of(labels, case_id), group_of(case_id))
-        for case_id in choose_cases(data, cases)
-    ]
-    return LabelledCases(tuple(chosen), stated_labels(data) or {})
+    chosen = tuple(decathlon_case(data, case_id) for case_id in choose_cases(data, cases))
+    names = channel_names(data, chosen, stated_channels(data))
+    return LabelledCases(chosen, stated_labels(data) or {}, channels=names)
 
 
 def with_model_values(

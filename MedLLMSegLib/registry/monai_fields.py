@@ -15,6 +15,7 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
 
 from .cards import group_statistics
+from .input_channels import InputChannel, channels_of, normalisation_text
 from .segmenter_settings import WINDOW
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -95,9 +96,7 @@ def monai_fields(metadata: Json) -> Json:
         **{key: metadata.get(key) or value for key, value in defaults.items()},
         "data_source": metadata.get("data") or "not stated",
         "data_type": "nibabel",
-        "image_classes": (
-            f"one channel, {metadata['modality']}, {_intensity(metadata['preprocessing'])}"
-        ),
+        "image_classes": _image_classes(metadata),
         "label_classes": f"one channel: {numbered}",
         "pred_classes": f"{len(outputs)} channels of logits: {_numbered(dict(enumerate(outputs)))}",
         "eval_metrics": eval_metrics(metadata.get("results")),
@@ -134,6 +133,7 @@ def _data_format(metadata: Json, outputs: list[str], label_names: dict[int, str]
     superior, posterior to anterior and left to right.
     """
     modality = _modality(metadata["modality"])
+    channels = channels_of(metadata["preprocessing"])
     window = {
         "spatial_shape": [int(n) for n in _training_window(metadata)],
         "dtype": "float32",
@@ -142,11 +142,12 @@ def _data_format(metadata: Json, outputs: list[str], label_names: dict[int, str]
     }
     image = {
         "type": "image",
-        "format": "hounsfield" if modality == "CT" else "magnitude",
+        "format": "hounsfield" if modality == "CT" and len(channels) <= 1 else "magnitude",
         "modality": modality,
-        "num_channels": 1,
+        "num_channels": len(channels) or 1,
         **window,
-        "channel_def": {"0": metadata["modality"]},
+        "channel_def": {str(n): str(channel) for n, channel in enumerate(channels)}
+        or {"0": metadata["modality"]},
     }
     logits = {
         "type": "image",
@@ -170,6 +171,19 @@ def _data_format(metadata: Json, outputs: list[str], label_names: dict[int, str]
         "outputs": {"pred": logits},
         "post_processed_outputs": {"pred": label_map},
     }
+
+
+def _image_classes(metadata: Json) -> str:
+    """The channels of the image, and how each is normalised."""
+    channels = channels_of(metadata["preprocessing"])
+    if channels:
+        count = "one channel" if len(channels) == 1 else f"{len(channels)} channels"
+        return f"{count}: {'; '.join(map(_channel_text, channels))}"
+    return f"one channel, {metadata['modality']}, {_intensity(metadata['preprocessing'])}"
+
+
+def _channel_text(channel: InputChannel) -> str:
+    return f"{channel}, {normalisation_text(channel.grey)}"
 
 
 def _training_window(metadata: Json) -> Sequence[int]:

@@ -9,13 +9,23 @@ verifies our safetensors itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from MedLLMSegLib.core.types import Json
 
+from .input_channels import channels_of
 from .monai_fields import class_names
 from .segmenter_settings import largest_part_rule, window_shape
 
 _RUNNER = "MedLLMSegLib.monai_bundle.segmenter_runner"
 _SIDED = "MedLLMSegLib.monai_bundle.sided_runner"
+
+
+def runs_in_monai(metadata: Json) -> bool:
+    """Whether MONAI's own runner can run a segmenter: it reads one image a patient, and brings no
+    second one onto the first one's grid.
+    """
+    return len(channels_of(metadata["preprocessing"])) <= 1
 
 
 def inference_config(metadata: Json) -> Json:
@@ -96,7 +106,7 @@ def _preprocessing(metadata: Json) -> list[Json]:
             "axes": axes,
             **({"in_body_axes": True} if axes == "ras" and not metadata.get("anatomy") else {}),
         },
-        *([] if _tells_sides(metadata) else _normalisation(settings.get("grey"))),
+        *([] if _tells_sides(metadata) else _normalisation(_scale(settings))),
     ]
 
 
@@ -108,7 +118,13 @@ def _tells_sides(metadata: Json) -> bool:
     return bool((metadata.get("network") or {}).get("sides"))
 
 
-def _normalisation(scale: list[float] | None) -> list[Json]:
+def _scale(settings: Json) -> Sequence[float] | None:
+    """The normalisation of the image that a model takes."""
+    channels = channels_of(settings)
+    return channels[0].grey if channels else settings.get("grey")
+
+
+def _normalisation(scale: Sequence[float] | None) -> list[Json]:
     """The same as `segmentation.prepare` does. scale: low, high, mean and standard deviation."""
     if scale is None:
         return [

@@ -137,11 +137,11 @@ def predict(
 ) -> NDArray[np.float32]:
     """Logits of a prepared array.
 
-    array: float32 [k, j, i]. Returns float32 [outputs, k, j, i]. An array no larger than `window`
-    goes through whole. A larger one goes through in windows with Gaussian weights (`windows`); the
-    result is gathered in the computer's memory whatever the device. An axis shorter than the
-    window is taken as it is. `progress` is called before each window, and may raise `Cancelled`.
-    precision: "fp32" or "bf16", of the network's own arithmetic.
+    array: float32 [k, j, i], or [c, k, j, i] of several channels. Returns float32 [outputs, k, j,
+    i]. An array no larger than `window` goes through whole. A larger one goes through in windows
+    with Gaussian weights (`windows`); the result is gathered in the computer's memory whatever the
+    device. An axis shorter than the window is taken as it is. `progress` is called before each
+    window, and may raise `Cancelled`. precision: "fp32" or "bf16", of the network's own arithmetic.
 
     Where the device's memory runs out, everything is done again with half the window, down to 32
     voxels an axis, and then on the CPU; the stage is then `SMALLER_TILES` or `ON_CPU`. Where the
@@ -184,7 +184,7 @@ class Run:
 
     def gathered(self, make_gather: MakeGather[SomeGather]) -> SomeGather:
         """A new gather that has all the logits."""
-        full_tile = _tile(self.window, self.array.shape)
+        full_tile = _tile(self.window, self.array.shape[-3:])
         attempt = _Attempt(self.device, full_tile)
         while True:
             try:
@@ -202,9 +202,9 @@ class Run:
     @torch.inference_mode()
     def _try(self, attempt: _Attempt, make_gather: MakeGather[SomeGather]) -> SomeGather:
         network = self.network.to(attempt.device)
-        image = torch.from_numpy(np.ascontiguousarray(self.array))[None, None]  # (1, 1, K, J, I)
-        image = image.to(attempt.device)
-        k, j, i = self.array.shape
+        k, j, i = self.array.shape[-3:]
+        image = torch.from_numpy(np.ascontiguousarray(self.array))
+        image = image.reshape(1, -1, k, j, i).to(attempt.device)  # (1, C, K, J, I)
         plan = WindowPlan.of((k, j, i), attempt.tile, self.overlap)
 
         def call(window: Tensor) -> Tensor:

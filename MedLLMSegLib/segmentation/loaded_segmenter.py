@@ -27,6 +27,7 @@ from MedLLMSegLib.networks.parameter_limit import parameter_limit
 from MedLLMSegLib.registry.bundle import Bundle, load_strictly, read_bundle
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER, ModelEntry, find_model
 from MedLLMSegLib.registry.domain_reference import DomainReference, read_domain
+from MedLLMSegLib.registry.input_channels import InputChannel, channels_of
 from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
@@ -93,6 +94,11 @@ class SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
         check_precision(precision)
         return replace(self, precision=precision)
+
+    @cached_property
+    def channels(self) -> tuple[InputChannel, ...]:
+        """The images of a patient that the model takes; () for one image without a name."""
+        return channels_of(self.settings)
 
     @cached_property
     def reading(self) -> Reading:
@@ -273,6 +279,9 @@ def _checked_settings(metadata: Json) -> Json:
             raise KeyError(name)
     if anatomy and anatomy not in STRUCTURES_OF_ANATOMY:
         raise KeyError(anatomy)
+    channels = len(channels_of(settings)) or 1
+    if channels != metadata["network"].get("in_channels", 1):
+        raise ValueError(f"{channels} channels, and a network of another number")
     largest_part_rule(settings)  # a wrong rule is refused now, and not after a scan's inference
     planned_flips = (metadata.get("plan") or {}).get("flips", ())
     settings.setdefault("flips", planned_flips)

@@ -88,7 +88,7 @@ def outline(
     A right organ already lies mirrored on its grid. In a crop around one organ no view mirrors, as
     the network does not know mirrored organs.
     """
-    array, way_in = prepare(volume, grid, Preparation.from_settings(model.settings).grey)
+    array, way_in = prepare(volume, grid, *Preparation.from_settings(model.settings).scales)
     way_back = Restore(request.grid, way_in.crop)
     window = window_for(model.settings, way_back.crop.shape)
     precision = model.precision_for(array, window, progress).name
@@ -114,7 +114,7 @@ def outline(
         model.device,
         window,
         reading=model.reading,
-        views=make_views(request.augment, array.shape, flips),
+        views=make_views(request.augment, array.shape[-3:], flips),
         progress=progress,
         precision=precision,
     )

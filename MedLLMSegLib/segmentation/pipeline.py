@@ -27,6 +27,7 @@ from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.data.channel_images import join_channels
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
 
@@ -62,7 +63,7 @@ __all__ = [
 
 
 def segment(
-    volume: Volume,
+    volume: Volume | Sequence[Volume],
     model: str | Path | SegmenterModel = DEFAULT_SEGMENTER,
     *,
     device: str = "auto",
@@ -79,22 +80,23 @@ def segment(
 ) -> Segmentation:
     """Segment one scan.
 
-    volume: a 3D scan of any orientation and spacing. model: an id, a bundle's folder, or what
-    `load_model` returned. device: see `choose_device`. side: "left" or "right", for models of an
-    organ with two sides. For a crop around one organ it states which side that is (None: not
-    known); in a whole head it asks for that side alone. probabilities: also return float32 maps
-    [c, k, j, i] over the structures. uncertainty: also return a map [k, j, i] of the entropy of
-    the class probabilities, 0 (sure) to 1. augment: this many more views of the scan (shifted, of
-    another contrast, mirrored where the training was) are averaged with the plain one; each takes
-    as long as the plain one. precision: see `load_model`; "auto" leaves a loaded model's as it is.
-    resolution_mm: of the result, if it is not to lie on the scan's own grid (see `result_grid`).
-    structures: names or groups of the structures that the result is to have (see
+    volume: a 3D scan of any orientation and spacing; of a model that takes several images of a
+    patient (`SegmenterModel.channels`), a list of them, in the model's order. The others are
+    brought onto the first one's grid, on which the result lies (`data.channel_images`). model: an
+    id, a bundle's folder, or what `load_model` returned. device: see `choose_device`. side: "left"
+    or "right", for models of an organ with two sides. For a crop around one organ it states which
+    side that is (None: not known); in a whole head it asks for that side alone. probabilities: also
+    return float32 maps [c, k, j, i] over the structures. uncertainty: also return a map [k, j, i]
+    of the entropy of the class probabilities, 0 (sure) to 1. augment: this many more views of the
+    scan (shifted, of another contrast, mirrored where the training was) are averaged with the plain
+    one; each takes as long as the plain one. precision: see `load_model`; "auto" leaves a loaded
+    model's as it is. resolution_mm: of the result, if it is not to lie on the scan's own grid (see
+    `result_grid`). structures: names or groups of the structures that the result is to have (see
     `selection.chosen_structures`); () for all. The others are left out of it, which saves no time.
     region: where to look; the scan is cropped to it first, and nothing is outlined outside.
     with_model: "hippocampus-t1" to divide the hippocampi that a model of the brain outlines into
-    their parts (see `hippocampus_parts`), not with probabilities; None for nothing.
-    progress: called with (stage, fraction done); may raise `Cancelled`
-    to stop the work.
+    their parts (see `hippocampus_parts`), not with probabilities; None for nothing. progress:
+    called with (stage, fraction done); may raise `Cancelled` to stop the work.
 
     Returns a `Segmentation` on the scan's own grid, or the one asked for. Raises `UserError` for a
     scan that cannot be segmented.
@@ -102,19 +104,22 @@ def segment(
     began = time.monotonic()
     if side not in (None, *SIDES):
         raise UserError(f'"{side}" is not a side; use left or right, or leave it out.')
-    check_scan(volume)
-    whole_grid = result_grid(volume, resolution_mm)
-    searched, grid = volume, whole_grid
-    if region is not None:
-        searched = cropped(volume, region)
-        check_scan(searched)
-        grid = sub_grid(whole_grid, region.box_on(whole_grid))
+    images = [volume] if isinstance(volume, Volume) else list(volume)
+    if len(images) == 1 and images[0].array.ndim != 4:  # before the model is loaded
+        check_scan(images[0])
     reporter = Progress.of(progress)
     reporter("load", 0.0)
     if not isinstance(model, SegmenterModel):
         model = load_model(model, device, precision)
     elif precision != AUTO:
         model = model.with_precision(precision)
+    volume = _one_volume(images, model)
+    whole_grid = result_grid(volume, resolution_mm)
+    searched, grid = volume, whole_grid
+    if region is not None:
+        searched = cropped(volume, region)
+        check_scan(searched, len(model.channels))
+        grid = sub_grid(whole_grid, region.box_on(whole_grid))
     names = names_of(structures)
     check_names(names, all_structures(model))
     parts = load_parts_model(with_model, model, names, device, probabilities)
@@ -137,6 +142,24 @@ def segment(
         segmentation = on_whole(segmentation, volume, region, whole_grid)
     reporter("done", 1.0)
     return replace(segmentation, seconds=time.monotonic() - began)
+
+
+def _one_volume(images: Sequence[Volume], model: SegmenterModel) -> Volume:
+    """The images of a patient as the volume that a model looks at. Raises `UserError`."""
+    count = len(model.channels)
+    if len(images) == 1 and count > 1 and images[0].array.ndim == 4:
+        check_scan(images[0], count)  # joined already
+        return images[0]
+    if model.channels:
+        return join_channels(images, model.channels, model.entry.id)
+    if len(images) != 1:
+        raise UserError(
+            f'The model "{model.entry.id}" takes one image, and {len(images)} were given; name one'
+            " of them."
+        )
+    if images[0].array.ndim == 4:
+        check_scan(images[0])  # refuses a series
+    return images[0]
 
 
 def _segmentation(
@@ -321,7 +344,7 @@ def predict_probabilities(
     probabilities = mean_probabilities(
         network, array, device, window_for(settings, way_back.crop.shape), progress=progress
     )
-    result = np.zeros((len(probabilities), *volume.array.shape), np.float32)
+    result = np.zeros((len(probabilities), *volume.grid.shape), np.float32)
     result[0] = 1
     for values, box in restore_slabs(probabilities, way_back):
         result[(slice(None), *box)] = values

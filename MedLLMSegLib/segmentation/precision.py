@@ -148,9 +148,9 @@ def decide(
 ) -> Precision:
     """The precision for a network, measured where that was not done before.
 
-    array: float32 [k, j, i], the scan as the network gets it. window: (k, j, i) voxels that it gets
-    at once. progress: called before each measurement with ("segment", 0.0), and may raise
-    `Cancelled`.
+    array: float32 [k, j, i] or [c, k, j, i], the scan as the network gets it. window: (k, j, i)
+    voxels that it gets at once. progress: called before each measurement with ("segment", 0.0), and
+    may raise `Cancelled`.
 
     What is measured is a window of a real scan, because random noise has no foreground, and labels
     differ at the borders of structures alone. It is the window nearest to the scan's middle in
@@ -184,17 +184,19 @@ def cpu_has_bf16() -> bool:
 
 
 def _probes(array: Array, window: Triple) -> Iterator[Tensor]:
-    """Windows (1, 1, k, j, i) side by side over the scan, from its middle outwards."""
-    sizes = [min(size, length) for size, length in zip(window, array.shape, strict=True)]
-    starts = product(*map(_starts, array.shape, sizes))
-    middle = (np.array(array.shape) - sizes) / 2
+    """Windows (1, C, k, j, i) side by side over the scan, from its middle outwards."""
+    channels = array.reshape(-1, *array.shape[-3:])  # (C, K, J, I)
+    shape = channels.shape[1:]
+    sizes = [min(size, length) for size, length in zip(window, shape, strict=True)]
+    starts = product(*map(_starts, shape, sizes))
+    middle = (np.array(shape) - sizes) / 2
 
     def distance(start: tuple[int, ...]) -> float:
         return float(np.linalg.norm(start - middle))
 
     for start in sorted(starts, key=distance)[:MOST_PROBES]:
         box = tuple(slice(low, low + size) for low, size in zip(start, sizes, strict=True))
-        yield torch.from_numpy(np.ascontiguousarray(array[box]))[None, None]
+        yield torch.from_numpy(np.ascontiguousarray(channels[(slice(None), *box)]))[None]
 
 
 def _starts(length: int, size: int) -> list[int]:

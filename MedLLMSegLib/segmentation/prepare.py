@@ -22,13 +22,12 @@ from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.registry.config_checks import config_from_json, json_object
+from MedLLMSegLib.registry.input_channels import GreyScale, InputChannel, channels_of
 
 MOST_VOXELS = 2e9  # of a whole scan on a network's grid: 8 GB as float32
 
 # One number for every axis, or (k, j, i), in mm.
 Spacing: TypeAlias = float | Sequence[float]
-# Lowest and highest grey value, mean and standard deviation of all training scans together.
-GreyScale: TypeAlias = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,17 +46,25 @@ class Restore:
 class Preparation:
     """How a whole scan is prepared for a network.
 
-    spacing_mm, axes: of the network's grid; see `whole_grid`. grey: see `normalise`.
+    spacing_mm, axes: of the network's grid; see `whole_grid`. grey: see `normalise`. channels: the
+    images of a patient that the network takes, each with its own normalisation; () for one image
+    that is normalised by ``grey``.
     """
 
     spacing_mm: float | tuple[float, float, float]
     axes: str = "ras"
     grey: GreyScale | None = None
+    channels: tuple[InputChannel, ...] = ()
 
     def __post_init__(self) -> None:
         spacing = self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,)
         if not all(size > 0 for size in spacing):
             raise UserError(f"Preparation.spacing_mm is {self.spacing_mm}, and must be above 0.")
+
+    @property
+    def scales(self) -> tuple[GreyScale | None, ...]:
+        """The normalisation of each image."""
+        return tuple(channel.grey for channel in self.channels) or (self.grey,)
 
     @classmethod
     def from_settings(cls, settings: Json) -> Preparation:
@@ -72,16 +79,17 @@ class Preparation:
                 "The settings of Preparation state no spacing_mm, which is needed; the file is"
                 " damaged."
             )
-        return config_from_json(cls, {**known, "grey": known.get("grey") or None})
+        known |= {"grey": known.get("grey") or None, "channels": channels_of(stated)}
+        return config_from_json(cls, known)
 
 
 def prepare_whole(volume: Volume, preparation: Preparation) -> tuple[NDArray[np.float32], Restore]:
-    """A whole scan on the network's grid, normalised: (float32 [k, j, i], Restore).
+    """A whole scan on the network's grid, normalised: (float32 as the scan's array, Restore).
 
     Raises `UserError` for more than `MOST_VOXELS`. The usual cause is a header whose unit is not
     the millimetre.
     """
-    return prepare(volume, checked_whole_grid(volume, preparation), preparation.grey)
+    return prepare(volume, checked_whole_grid(volume, preparation), *preparation.scales)
 
 
 def checked_whole_grid(volume: Volume, preparation: Preparation) -> Grid:
@@ -99,18 +107,23 @@ def checked_whole_grid(volume: Volume, preparation: Preparation) -> Grid:
 
 
 def prepare(
-    volume: Volume, crop: Grid, grey: GreyScale | None = None
+    volume: Volume, crop: Grid, *scales: GreyScale | None
 ) -> tuple[NDArray[np.float32], Restore]:
     """Sample a scan on a crop's grid and normalise it: (float32 [k, j, i], Restore).
 
-    grey: see `normalise`. Only the part of the scan around the crop is read, so the cost does not
-    grow with the scan.
+    volume: one image, or several as the channels [c, k, j, i], which come back as such. scales: the
+    normalisation of each image (see `normalise`); none for each scan by itself. Only the part of
+    the scan around the crop is read, so the cost does not grow with the scan.
     """
     margin = 2 + int(np.ceil(max(crop.spacing_mm) / min(volume.spacing_mm)))
     box = overlap_box(volume.grid, crop, margin)
-    array: NDArray[np.float32] = resample(volume.array[box], sub_grid(volume.grid, box), crop)
-    normalise_in_place(array, grey)
-    return array, Restore(volume.grid, crop)
+    part = sub_grid(volume.grid, box)
+    images = volume.array.reshape(-1, *volume.grid.shape)  # (c, k, j, i)
+    array = np.empty((len(images), *crop.shape), np.float32)
+    for image, out, grey in zip(images, array, scales or [None] * len(images), strict=True):
+        resample(image[box], part, crop, out=out)
+        normalise_in_place(out, grey)
+    return (array if volume.array.ndim == 4 else array[0]), Restore(volume.grid, crop)
 
 
 def whole_grid(

@@ -82,7 +82,7 @@ def region_named_in_errors(region: Region | None) -> Iterator[None]:
 
 
 def cropped(volume: Volume, region: Region) -> Volume:
-    """The part of a scan [k, j, i] inside a region.
+    """The part of a scan [..., k, j, i] inside a region.
 
     Raises `UserError` where less than two voxels along an axis are inside.
     """
@@ -96,7 +96,7 @@ def cropped(volume: Volume, region: Region) -> Volume:
     grid = sub_grid(volume.grid, box)
     return replace(
         volume,
-        array=np.ascontiguousarray(volume.array[box]),
+        array=np.ascontiguousarray(volume.array[(..., *box)]),
         ijk_to_ras=grid.ijk_to_ras,
         forms=None,
     )

@@ -33,7 +33,7 @@ GAMMA = (0.8, 1.25)  # within what training sees (0.7 to 1.4)
 
 @dataclass(frozen=True)
 class View:
-    """One way to look at a prepared array [k, j, i].
+    """One way to look at a prepared array [k, j, i], or at all channels of one [c, k, j, i].
 
     flips: axes that are mirrored. shift_vox: voxels (k, j, i) by which the content moves towards
     higher indices. gamma: exponent on the grey values, scaled to 0..1 for it.
@@ -45,6 +45,8 @@ class View:
 
     def apply(self, array: Array) -> NDArray[np.float32]:
         """The array as this view shows it: longer by the shift, so that nothing is lost."""
+        if array.ndim == 4:
+            return np.stack([self.apply(channel) for channel in array])
         seen = np.flip(array, self.flips)
         if self.gamma != 1.0:
             seen = _with_gamma(seen, self.gamma)
@@ -103,7 +105,8 @@ def mean_probabilities(
     precision: str = FP32,
     progress: Report | None = None,
 ) -> NDArray[np.float32]:
-    """Class probabilities of a prepared array [k, j, i]: float32 [outputs, k, j, i].
+    """Class probabilities of a prepared array [k, j, i] or [c, k, j, i]: float32 [outputs, k, j,
+    i].
 
     They are the mean over the views. reading: of the network's outputs (`Reading.values`); None
     where they are the classes' logits. precision: "fp32" or "bf16", of the network.

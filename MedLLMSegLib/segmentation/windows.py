@@ -21,7 +21,7 @@ SMALLEST_WEIGHT = 1e-3
 MOST_BYTES = 600e6  # of float32 sums; larger ones are held as float16
 LARGEST_HALF = 1000.0  # of the first window's logits: sums then stay far below float16's 65,504
 
-# image (1, 1, k, j, i) -> logits (1, C, k, j, i)
+# image (1, channels, k, j, i) -> logits (1, C, k, j, i)
 Network = Callable[[Tensor], Tensor]
 
 
@@ -90,7 +90,7 @@ def slabs_of_logits(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Slabs of an image along `plan.axis`, in order and without gaps.
 
-    image: (1, 1, K, J, I), on the device where the network runs and the sums are held.
+    image: (1, channels, K, J, I), on the device where the network runs and the sums are held.
     before_window: called with the number of windows done; what it raises stops the work. Yields
     (weighted sums of logits (C, planes, ...), sums of weights (planes, ...)), the axis of the
     planes first: their quotient are the logits. Both are only good until the next slab.

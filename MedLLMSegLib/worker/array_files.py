@@ -60,6 +60,7 @@ def save_volume(volume: Volume, folder: PathLike) -> Path:
         "tags": {key: float(value) for key, value in volume.tags.items()},
         "shape": array.shape,
         "dtype": array.dtype.str,
+        "quantity": asdict(volume.quantity),
     }
     _write(folder, "volume.json", header, array=array)
     return folder
@@ -73,14 +74,15 @@ def load_volume(folder: PathLike, mapped: bool = False) -> Volume:
     """
     import numpy as np
 
-    from MedLLMSegLib.core.volume import Volume
+    from MedLLMSegLib.core.volume import Quantity, Volume
 
     header, array = _read_json(folder, "volume.json"), _read_array(folder, mapped)
     try:
         if (list(array.shape), array.dtype.str) != (header["shape"], header["dtype"]):
             raise ValueError(f"{array.dtype.str} {array.shape}")
         ijk_to_ras = np.array(header["ijk_to_ras"], float)
-        return Volume(array, ijk_to_ras, header["name"], header["tags"])
+        quantity = Quantity(**header.get("quantity", {}))
+        return Volume(array, ijk_to_ras, header["name"], header["tags"], quantity=quantity)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(folder) from error
 

@@ -16,6 +16,7 @@ _TEXT, _TEXT_OR_NOTHING, _FLAG, _NUMBER = (str,), (str, NOTHING), (bool,), (int,
 _REQUESTS: Mapping[str, Mapping[str, Types]] = {
     "segment": {
         "volume": _TEXT,
+        "further": (list,),
         "output": _TEXT,
         "model": _TEXT,
         "device": _TEXT,
@@ -83,8 +84,9 @@ def check_request(message: Json) -> None:
         values = message.get(name)
         if isinstance(values, list) and not all(_is_text_or_nothing(v) for v in values):
             raise ValueError(f"{name} {values!r}")
-    if not all(isinstance(v, str) and "\0" not in v for v in message.get("structures", ())):
-        raise ValueError(f"structures {message['structures']!r}")
+    for name in ("structures", "further"):
+        if not all(isinstance(v, str) and "\0" not in v for v in message.get(name, ())):
+            raise ValueError(f"{name} {message[name]!r}")
     if any(isinstance(value, str) and "\0" in value for value in message.values()):
         raise ValueError("a text with a zero character")
 

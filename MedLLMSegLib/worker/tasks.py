@@ -105,9 +105,14 @@ class Tasks:
         self.models: OrderedDict[tuple[Any, ...], Any] = OrderedDict()  # the last used one is last
 
     def segment(self, message: Json, progress: TaskProgress) -> Json:
-        """Volume and segmentation travel as files, each in a folder that the message names."""
+        """Volume and segmentation travel as files, each in a folder that the message names.
+
+        "further": the other images of the patient, for a model that takes several.
+        """
         progress("read", 0.0)
-        volume = load_volume(message["volume"], mapped=True)
+        volume: Any = load_volume(message["volume"], mapped=True)
+        if message.get("further"):
+            volume = [volume, *(load_volume(place, mapped=True) for place in message["further"])]
         progress("load", 0.0)
         device = message.get("device", "auto")
         model = self.model(message.get("model", DEFAULT_SEGMENTER), device)

@@ -41,13 +41,6 @@ def test_an_image_of_the_cases_own_name_comes_first(tmp_path):
     assert read_cases(data).cases[0].image.name == "c.nii.gz"
 
 
-def test_several_channels_of_nnunet_are_named(tmp_path):
-    data = folders(tmp_path, "c_0000.nii.gz", "c.nii.gz")
-    nibabel.save(nibabel.Nifti1Image(VALUES, AFFINE), data / "imagesTr" / "c_0001.nii.gz")
-    with pytest.raises(UserError, match=r"2 images .*c_0000.nii.gz, c_0001.nii.gz.* one is needed"):
-        read_cases(data)
-
-
 def test_a_label_map_on_the_second_position_of_its_image(tmp_path):
     """Slicer takes the image's qform and the label map's only sform; nibabel and FSL see both in
     one place.

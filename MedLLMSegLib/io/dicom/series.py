@@ -28,6 +28,7 @@ from .sort import (
     sort_folder,
 )
 from .split import depths_mm, split_volumes
+from .suv import quantity_of
 
 _RANGES = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*")
 _MOST_FRAMES = 10**6
@@ -58,7 +59,15 @@ def load_dicom(path: Path, series: str | None = None, frames: str | None = None)
     if _counts_from_probe(volume.header):
         notes += (FROM_THE_PROBE,)
     name = path.name if path.is_dir() else path.stem
-    return Volume(values.array, placed.ijk_to_ras, name, _tags(volume.header), notes)
+    times = [frame.keys.get("acquisition time", "") for frame in volume.frames]
+    return Volume(
+        values.array,
+        placed.ijk_to_ras,
+        name,
+        _tags(volume.header),
+        notes,
+        quantity=quantity_of(volume.header, times),
+    )
 
 
 def wanted_frames(frames: str) -> set[int]:

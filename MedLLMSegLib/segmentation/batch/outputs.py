@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
@@ -24,14 +24,16 @@ class SegmentOptions:
     """What to write besides the label map.
 
     probabilities, uncertainty: files for the maps of one scan. command: the line that repeats the
-    run, kept with each result. augment: more views of the scan to average. frames: every image of
-    a series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
+    run, kept with each result. augment: more views of the scan to average. frames: every image of a
+    series (4D) by itself; then the label maps are one 4D NIfTI, and the volumes a table.
     dicom_series, dicom_frames: which volume of DICOM files to read, as for `load_volume`.
     assume_orientation: of scans that state none, such as "RAS". structures: names or groups of the
     structures to write; () for all. volumetry: also write a table with one row a structure.
     resolution_mm: of the results, if they are not to lie on the scan's own grid. region: where to
-    look; None for everywhere. with_model: a loaded model whose parts of the hippocampus go into the
-    results.
+    look; None for everywhere. further_images: scan -> the other images of its patient, in the
+    model's order. units: name of a channel -> what the user says its numbers are
+    (`data.channel_images.stated_as`). with_model: a loaded model whose parts of the hippocampus go
+    into the results.
     """
 
     side: str | None = None
@@ -50,6 +52,8 @@ class SegmentOptions:
     resolution_mm: float | None = None
     region: Region | None = None
     with_model: SegmenterModel | None = None
+    further_images: Mapping[Path, tuple[Path, ...]] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

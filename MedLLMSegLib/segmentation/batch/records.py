@@ -27,6 +27,8 @@ from .volumes_table import intracranial_entry, structure_shares
 # Options that a record names only where they were given.
 PLAIN_OPTIONS = ("dicom_series", "dicom_frames", "assume_orientation", "resolution_mm")
 IF_ASKED_FOR = (
+    "further_images",
+    "units",
     "frames",
     "structures_asked_for",
     "with_measured_model",
@@ -204,8 +206,11 @@ def check_outputs(scan: Path, paths: OutputPaths, options: SegmentOptions) -> No
     if record and record["scan"][0] == str(scan.resolve()):
         written = record["written"]
     for path in paths.files:
-        if path.exists() and scan.exists() and path.samefile(scan):
-            raise UserError(f'The result would overwrite the scan "{scan}"; choose another output.')
+        for image in (scan, *options.further_images.get(scan, ())):
+            if path.exists() and image.exists() and path.samefile(image):
+                raise UserError(
+                    f'The result would overwrite the scan "{image}"; choose another output.'
+                )
         if paths.record is not None and not options.overwrite and path.exists():
             _check_unchanged(path, scan, written)
 
@@ -264,6 +269,10 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         key["structures_asked_for"] = list(options.structures)
     if options.region is not None:
         key["region"] = list(options.region.faces)
+    if options.further_images.get(scan):
+        key["further_images"] = [_scan_identity(path) for path in options.further_images[scan]]
+    if options.units:
+        key["units"] = dict(options.units)
     for name in PLAIN_OPTIONS:
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)

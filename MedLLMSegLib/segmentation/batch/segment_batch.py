@@ -12,6 +12,7 @@ from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.data.channel_images import check_count, stated_as
 from MedLLMSegLib.io.volume_files import load_volume, save_segmentation, save_volume
 from MedLLMSegLib.metrics.volumetry import volumetry, volumetry_csv
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
@@ -61,7 +62,8 @@ def segment_file(
             " them, or save the wanted one as a file of its own."
         )
     paths = possible_paths(paths, volume)
-    result = _run_model(volume, paths, model, options, progress)
+    images = read_images(scan, volume, model, options)
+    result = _run_model(images, paths, model, options, progress)
     with results_in_progress(scan, paths):
         if isinstance(result, Segmentation):
             _write_results(volume, result, paths, options)
@@ -75,8 +77,31 @@ def segment_file(
     return ScanResult(scan, "done", record)
 
 
+def read_images(
+    scan: Path, volume: Volume, model: SegmenterModel, options: SegmentOptions
+) -> list[Volume]:
+    """All images of a scan's patient, in the units that the user says. volume: the scan.
+
+    Raises `UserError` for too few or too many, before the others are read.
+    """
+    further = options.further_images.get(scan, ())
+    if model.channels:
+        check_count(1 + len(further), model.channels, model.entry.id)
+    images = [volume, *(load_volume(path, options.assume_orientation) for path in further)]
+    known = {channel.name: n for n, channel in enumerate(model.channels)}
+    for name, statement in options.units.items():
+        if name not in known:
+            has = ", ".join(known) or "one image without a name"
+            raise UserError(
+                f'A unit is given for "{name}", and the model "{model.entry.id}" takes {has}.'
+            )
+        n = known[name]
+        images[n] = stated_as(images[n], model.channels[n], statement)
+    return images
+
+
 def _run_model(
-    volume: Volume,
+    images: list[Volume],
     paths: OutputPaths,
     model: SegmenterModel,
     options: SegmentOptions,
@@ -84,8 +109,13 @@ def _run_model(
 ) -> Segmentation | SeriesSegmentation:
     """Segment one 3D scan, or every image of a series."""
     if paths.table is not None:
+        if len(images) > 1:
+            raise UserError(
+                "Of a model that takes several images, no series over time can be segmented; leave"
+                " --frames out."
+            )
         return segment_frames(
-            volume,
+            images[0],
             model,
             side=options.side,
             augment=options.augment,
@@ -96,7 +126,7 @@ def _run_model(
             progress=progress,
         )
     return segment(
-        volume,
+        images,
         model,
         side=options.side,
         probabilities=paths.probabilities is not None,

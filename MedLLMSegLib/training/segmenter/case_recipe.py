@@ -25,7 +25,7 @@ from .validation import case_dice, predict_labels
 class LabelledCases(Recipe):
     """Learns labelled cases.
 
-    The network: image (B, 1, K, J, I) -> logits (B, classes, K, J, I); in training mode a list of
+    The network: image (B, C, K, J, I) -> logits (B, classes, K, J, I); in training mode a list of
     logits, finest first, is deep supervision. train, val: prepared cases (`prepare_set`). With
     ``--augmentation scanners`` the weights are chosen on the val cases as they are and as another
     scanner would give them (`changed_case`), half and half: as they are alone, they would choose

@@ -32,10 +32,11 @@ class TrainRequest:
     none. window, spacing: (k, j, i) of a sample in voxels and of the network's grid in mm.
     validations: how many; within ``minutes`` this many at most. optimiser: one of
     `optimiser.OPTIMISERS`. augmentation: one of `AUGMENTATIONS` (`VolumeAugmentation.stronger`,
-    `VolumeAugmentation.for_scanners`).
-    folds, fold: train the fold ``fold`` (from 0) of ``folds``, in place of the stated splits
-    (`cross_validation.py`). anatomy: "hippocampus" for crops around one hippocampus, which are
-    found in whole heads by a localizer.
+    `VolumeAugmentation.for_scanners`). channels: names of the images of a case to train on, in
+    order, or what they are called where the source names none; () for all. folds, fold: train the
+    fold ``fold`` (from 0) of ``folds``, in place of the stated splits (`cross_validation.py`).
+    anatomy: "hippocampus" for crops around one hippocampus, which are found in whole heads by a
+    localizer.
     """
 
     source: str
@@ -67,6 +68,7 @@ class TrainRequest:
     seed: int = 0
     folds: int | None = None
     fold: int | None = None
+    channels: tuple[str, ...] = ()
 
     @classmethod
     def from_message(cls, fields: Mapping[str, Any]) -> TrainRequest:

@@ -22,7 +22,6 @@ from MedLLMSegLib.registry.bundle import Bundle, check_bundle_folder, read_bundl
 from MedLLMSegLib.registry.catalogue import find_model
 from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import NetworkConfig
-from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.training.checkpoint import plan_to_resume
 from MedLLMSegLib.training.devices import make_fabric, precision_of
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import export_bundle, is_exported
@@ -135,8 +134,7 @@ def _prepared(
     cache: a folder that the first process fills and the others read. kept: whether what lies there
     was made from the same cases.
     """
-    plan = DataPlan.from_dict(about["plan"])
-    preparation = Preparation(plan.spacing_mm, plan.axes, plan.grey)
+    preparation = DataPlan.from_dict(about["plan"]).preparation
     prepared = []
     with fabric.rank_zero_first() if cache else nullcontext():
         for split, cases in (("train", chosen.train), ("val", chosen.val)):
@@ -168,7 +166,7 @@ def _cache_folder(output: Path, about: Json) -> Path | None:
     """Where prepared cases are kept that are too many for the memory; None where they are not."""
     size, spacing = about["fingerprint"]["size_mm"], about["plan"]["spacing_mm"]
     cases = about["trained_on"] + about["chosen_on"]
-    voxels = float(np.prod(np.divide(size, spacing))) * cases
+    voxels = float(np.prod(np.divide(size, spacing))) * cases * about["network"]["in_channels"]
     return output / "prepared" if voxels > IN_MEMORY_VOXELS else None
 
 

@@ -16,7 +16,7 @@ def predict_labels(network: nn.Module, case: dict, device: torch.device, window:
 
     window: voxels (k, j, i) that go through the network at once.
     """
-    logits = predict(network, np.asarray(case["image"][0]), device, window)
+    logits = predict(network, np.asarray(case["image"]), device, window)
     return logits.argmax(axis=0).astype(np.uint8)
 
 

@@ -13,7 +13,7 @@ from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.registry.bundle import read_bundle, rewrite_texts, weights_sha256, write_bundle
 from MedLLMSegLib.registry.catalogue import METADATA, find_model, read_metadata
 from MedLLMSegLib.registry.monai_fields import monai_fields
-from MedLLMSegLib.registry.monai_inference import inference_config
+from MedLLMSegLib.registry.monai_inference import inference_config, runs_in_monai
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.seen_cases import FIELD
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
@@ -66,7 +66,7 @@ def export_bundle(
         state["weights"],
         model_card(metadata),
         bundle_licence(metadata),
-        inference_config(metadata),
+        inference_config(metadata) if runs_in_monai(metadata) else None,
     )
 
 
@@ -119,7 +119,7 @@ def upgrade_bundle(folder, shipped: str | None = None, evidence: Evidence | None
         metadata,
         model_card(metadata),
         bundle_licence(metadata),
-        inference_config(metadata),
+        inference_config(metadata) if runs_in_monai(metadata) else None,
     )
 
 

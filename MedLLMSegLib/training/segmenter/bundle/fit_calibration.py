@@ -92,7 +92,7 @@ def fit(
     def predictions():
         for n, case in enumerate(cases, 1):
             report(f"calibrating on val case {n} of {len(cases)}", 0.99)
-            logits = predict(network, np.asarray(case["image"][0]), device, window)
+            logits = predict(network, np.asarray(case["image"]), device, window)
             truth = np.asarray(case["label"][0])
             scores.append(_dice_by_rule(logits, truth))
             yield logits, truth
@@ -212,7 +212,7 @@ def val_cases(
     report, trained, found = Progress.of(progress), seen.train | seen.before, []
     for n, case in enumerate(case_set.cases):
         report(f"looking for val cases: {case.id}", n / len(case_set.cases))
-        marks = measured_marks(case, load_volume(case.image))
+        marks = measured_marks(case, load_volume(case.image) if not case.channels else None)
         if marks.meets(seen.val) and not marks.meets(trained):
             found.append(case)
     if not found:

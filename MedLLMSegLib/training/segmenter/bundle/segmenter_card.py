@@ -4,6 +4,8 @@ not measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from MedLLMSegLib.metrics.overlap import METRICS
 from MedLLMSegLib.registry.cards import (
     group_statistics,
@@ -15,7 +17,9 @@ from MedLLMSegLib.registry.cards import (
     wrap_paragraph,
 )
 from MedLLMSegLib.registry.catalogue import measured_model
+from MedLLMSegLib.registry.input_channels import InputChannel, channels_of, listed
 from MedLLMSegLib.registry.monai_fields import REQUIRED, class_names
+from MedLLMSegLib.registry.monai_inference import runs_in_monai
 from MedLLMSegLib.registry.own_figures import is_of, training_words
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES, largest_part_rule
 from MedLLMSegLib.reporting.markdown import table
@@ -107,17 +111,9 @@ def _use(m: dict) -> list[str]:
     if m["network"].get("sides"):
         crops = " There, a scan without a brain is not refused, and nothing is warned of."
     rows = "\n".join(f"| {n} | {name} |" for n, name in _label_values(m))
-    runner = [
-        wrap_paragraph(
-            "In place of the id, the path of this folder will do. MONAI's own runner gives the"
-            f" label map of `--precision fp32`. It needs medllmseg and the packages {extra}, and"
-            f" runs from this folder.{crops}"
-        ),
-        (
-            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
-            " \\\n        --scan scan.nii.gz --output_dir out"
-        ),
-    ]
+    channels = channels_of(m["preprocessing"])
+    several = [wrap_paragraph(_several_images(channels))]
+    runner = _monai_runner(extra, crops) if runs_in_monai(m) else several
     labels = ["| label | structure |\n|---|---|\n" + rows]
     if m.get("anatomy"):
         labels.append(
@@ -129,10 +125,41 @@ def _use(m: dict) -> list[str]:
     return [
         "## How to use it",
         wrap_paragraph(m["intended_use"]),
-        f"    medllmseg segment scan.nii.gz --model {m['id']} --output labels.nii.gz",
+        f"    medllmseg segment {_example_input(channels)} --model {m['id']}"
+        " --output labels.nii.gz",
         *runner,
         *labels,
     ]
+
+
+def _monai_runner(extra: str, crops: str) -> list[str]:
+    """How MONAI's own runner runs it. extra: packages. crops: what it cannot do there."""
+    return [
+        wrap_paragraph(
+            "In place of the id, the path of this folder will do. MONAI's own runner gives the"
+            f" label map of `--precision fp32`. It needs medllmseg and the packages {extra}, and"
+            f" runs from this folder.{crops}"
+        ),
+        (
+            "    python -m monai.bundle run --config_file configs/inference.json --bundle_root ."
+            " \\\n        --scan scan.nii.gz --output_dir out"
+        ),
+    ]
+
+
+def _example_input(channels: Sequence[InputChannel]) -> str:
+    if len(channels) <= 1:
+        return "scan.nii.gz"
+    return "--input " + " ".join(f"{channel.name}.nii.gz" for channel in channels)
+
+
+def _several_images(channels: Sequence[InputChannel]) -> str:
+    return (
+        f"It takes {len(channels)} images of one patient, in this order: {listed(channels)}. The"
+        " result lies on the grid of the first, onto which the others are resampled; they must be"
+        " registered. In place of the id, the path of this folder will do. MONAI's own runner"
+        " cannot run it, as it reads one image a patient."
+    )
 
 
 def _label_values(m: dict) -> list[tuple[int, str]]:

@@ -5,7 +5,7 @@ from it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import permutations
 from typing import NamedTuple
 
@@ -15,10 +15,11 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Triple
-from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
-from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.registry.input_channels import InputChannel
 from MedLLMSegLib.segmentation.prepare import whole_grid
+from MedLLMSegLib.training.segmenter.samples.prepared_cases import read_image
 
 THICK = 2.0  # from this ratio of coarsest to finest spacing on, a scan's own axes are kept
 _PERCENTILES = (0.5, 50.0, 99.5)
@@ -44,11 +45,25 @@ class GreyStatistics(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ChannelFingerprint:
+    """The grey values of one of several images of a case: as `Fingerprint` has them of the first.
+
+    name: of the image.
+    """
+
+    name: str
+    intensities: tuple[Percentiles, ...]
+    grey: GreyStatistics
+
+
+@dataclass(frozen=True)
 class CaseMeasurements:
-    """One case. voxels_ml: of each label value. labelled: grey values of some labelled voxels."""
+    """One case. intensities: of each image. voxels_ml: of each label value. labelled: grey values
+    (images, n) of some labelled voxels.
+    """
 
     grid: Grid
-    intensities: Percentiles
+    intensities: tuple[Percentiles, ...]
     voxels_ml: np.ndarray
     labelled: np.ndarray
 
@@ -62,7 +77,9 @@ class Fingerprint:
     spacing_mm, size_mm: medians. spacings_mm, sizes_vox: of each case, in the order of ``ids``.
     intensities: of each case, its 0.5th, 50th and 99.5th percentile. labels: value -> name.
     volumes_ml: value -> the structure's volume in each case, 0 where it is missing. grey: 0.5th and
-    99.5th percentile, mean and standard deviation of the labelled voxels of all cases.
+    99.5th percentile, mean and standard deviation of the labelled voxels of all cases. channels:
+    of cases with named images, each image's grey values; ``intensities`` and ``grey`` are then
+    those of the first.
     """
 
     ids: tuple[str, ...]
@@ -76,9 +93,11 @@ class Fingerprint:
     labels: dict[int, str]
     volumes_ml: dict[int, tuple[float, ...]]
     grey: GreyStatistics
+    channels: tuple[ChannelFingerprint, ...] = ()
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Without the key "channels" where a case is one image, as in older versions."""
+        return {name: value for name, value in asdict(self).items() if name != "channels" or value}
 
 
 def fingerprint_of(
@@ -96,10 +115,11 @@ def fingerprint_of(
     if not cases:
         raise UserError("There is no case to train on; add labelled cases.")
     report = Progress.of(progress)
+    images = tuple(map(InputChannel.named, case_set.channels))
     measured = []
     for n, case in enumerate(cases):
         report(f"looking at {case.id}", n / len(cases))
-        measured.append(_measure_case(case, case_set))
+        measured.append(_measure_case(case, case_set, images))
     volumes = {
         value: tuple(round(float(m.voxels_ml[value]), 4) for m in measured)
         for value in case_set.labels
@@ -112,6 +132,7 @@ def fingerprint_of(
     ratios = [max(m.grid.spacing_mm) / min(m.grid.spacing_mm) for m in measured]
     axes = axes or ("scan" if np.median(ratios) > THICK else "ras")
     spacings, extents = zip(*(_along(m.grid, axes) for m in measured), strict=True)
+    labelled = np.concatenate([m.labelled for m in measured], axis=1)
     return Fingerprint(
         ids=tuple(case.id for case in cases),
         axes=axes,
@@ -120,23 +141,31 @@ def fingerprint_of(
         size_mm=_median(extents),
         spacings_mm=spacings,
         sizes_vox=tuple(_voxels(e, s) for e, s in zip(extents, spacings, strict=True)),
-        intensities=tuple(m.intensities for m in measured),
+        intensities=tuple(m.intensities[0] for m in measured),
         labels=dict(case_set.labels),
         volumes_ml=volumes,
-        grey=_grey(np.concatenate([m.labelled for m in measured])),
+        grey=_grey(labelled[0]),
+        channels=tuple(
+            ChannelFingerprint(
+                image.name, tuple(m.intensities[n] for m in measured), _grey(labelled[n])
+            )
+            for n, image in enumerate(images)
+        ),
     )
 
 
-def _measure_case(case: Case, case_set: CaseSet) -> CaseMeasurements:
-    image = load_volume(case.image)
-    check_scan(replace(image, name=str(case.image)))
+def _measure_case(
+    case: Case, case_set: CaseSet, images: Sequence[InputChannel]
+) -> CaseMeasurements:
+    image = read_image(case, case_set, images)
     labels = read_label_map(case, case_set, image)
     counts = np.bincount(labels.ravel(), minlength=max(case_set.labels) + 1)
+    channels = image.array.reshape(-1, *labels.shape)  # (C, K, J, I)
     return CaseMeasurements(
         grid=image.grid,
-        intensities=_intensities(image.array),
+        intensities=tuple(map(_intensities, channels)),
         voxels_ml=counts * image.grid.voxel_ml,
-        labelled=_some(image.array[labels > 0]),
+        labelled=_some(channels[:, labels > 0]),
     )
 
 
@@ -151,11 +180,11 @@ def _intensities(values: np.ndarray) -> Percentiles:
 
 
 def _some(values: np.ndarray) -> np.ndarray:
-    """Enough of them, so that no case counts for more than the others."""
+    """Enough of the voxels (images, n), so that no case counts for more than the others."""
     return (
         values
-        if len(values) <= _POOLED
-        else np.random.default_rng(0).choice(values, _POOLED, replace=False)
+        if values.shape[1] <= _POOLED
+        else np.random.default_rng(0).choice(values, _POOLED, replace=False, axis=1)
     )
 
 
@@ -201,7 +230,6 @@ def fingerprint_table(fp: Fingerprint) -> str:
         return f"  {name:<24}{text}"
 
     sizes, spacings = np.array(fp.sizes_vox), np.array(fp.spacings_mm)
-    low, middle, high = (np.array(column) for column in zip(*fp.intensities, strict=True))
     along = {
         "scan": "slices, rows, columns of the scans",
         "ras": "inferior-superior, posterior-anterior, left-right",
@@ -218,10 +246,18 @@ def fingerprint_table(fp: Fingerprint) -> str:
         ),
         line("size, mm", _triple(fp.size_mm)),
         line("anisotropy", f"{fp.anisotropy:.3g}"),
-        line("darkest (0.5 %)", _range(low)),
-        line("median intensity", _range(middle)),
-        line("brightest (99.5 %)", _range(high)),
     ]
+    for about, intensities in (
+        ((f"{channel.name}, ", channel.intensities) for channel in fp.channels)
+        if fp.channels
+        else (("", fp.intensities),)
+    ):
+        low, middle, high = (np.array(column) for column in zip(*intensities, strict=True))
+        rows += [
+            line(f"{about}darkest (0.5 %)", _range(low)),
+            line(f"{about}median" if about else "median intensity", _range(middle)),
+            line(f"{about}brightest" if about else "brightest (99.5 %)", _range(high)),
+        ]
     for value, name in fp.labels.items():
         there = [v for v in fp.volumes_ml[value] if v]
         text = f"in {len(there)} of {len(fp.ids)} cases" + (

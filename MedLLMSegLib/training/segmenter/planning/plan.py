@@ -17,11 +17,13 @@ import numpy as np
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json, Triple
 from MedLLMSegLib.registry.config_checks import config_from_json, json_object
+from MedLLMSegLib.registry.input_channels import GreyScale, InputChannel, channels_of
 from MedLLMSegLib.segmentation.prepare import Preparation
 
 from .fingerprint import Fingerprint, fingerprint_of, fingerprint_table
 from .plan_choices import (
     LEAST_VOX,
+    choose_channels,
     choose_flips,
     choose_grey,
     choose_spacing,
@@ -56,7 +58,8 @@ class DataPlan:
     sample. batch: samples of a step. strides: how each stage of the stem halves the window. flips:
     axes (0 is k) that augmentation may mirror. rotate_deg: largest turn about each axis. scale:
     largest change of size, as a fraction. grey: one normalisation for all scans
-    (`prepare.normalise`), or None for each by itself. reasons: name of a choice -> why.
+    (`prepare.normalise`), or None for each by itself. reasons: name of a choice -> why. channels:
+    the named images of a case, each with a normalisation of its own, in place of ``grey``.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -69,6 +72,7 @@ class DataPlan:
     scale: float
     grey: tuple[float, float, float, float] | None = None
     reasons: dict[str, str] = field(default_factory=dict)
+    channels: tuple[InputChannel, ...] = ()
 
     def __post_init__(self):
         if self.axes not in ("ras", "scan"):
@@ -83,7 +87,13 @@ class DataPlan:
             raise UserError(f"The plan's batch is {self.batch}, and must be at least 1.")
 
     def to_dict(self) -> dict:
-        return asdict(self)
+        """Without the key "channels" where a case is one image, as in older versions."""
+        return {name: value for name, value in asdict(self).items() if name != "channels" or value}
+
+    @property
+    def preparation(self) -> Preparation:
+        """How a whole scan is prepared for the network."""
+        return Preparation(self.spacing_mm, self.axes, self.grey, self.channels)
 
     @property
     def wide_window(self) -> Triple:
@@ -105,13 +115,13 @@ class DataPlan:
         """From `to_dict`, also after a journey through JSON."""
         data = json_object(data, "the plan")
         unknown = set(data) - {f.name for f in fields(cls)}
-        missing = {f.name for f in fields(cls)} - set(data) - {"reasons", "grey"}
+        missing = {f.name for f in fields(cls)} - set(data) - {"reasons", "grey", "channels"}
         if unknown or missing:
             raise UserError(
                 f"The plan {'has an unknown' if unknown else 'lacks the'} entry "
                 f'"{sorted(unknown or missing)[0]}"; it belongs to another version of this program.'
             )
-        return config_from_json(cls, data)
+        return config_from_json(cls, data | {"channels": channels_of(data)})
 
 
 def gpu_budget_vox(memory_bytes: int) -> int:
@@ -140,6 +150,9 @@ def plan_data(
     batch = _choose_batch(window, budget_vox)
     flips, why_flips = choose_flips(fp)
     grey, why_grey = (base.grey, AS_BASE) if base else choose_grey(fp, modality)
+    channels = base.channels if base else choose_channels(fp)
+    if channels:
+        grey, why_grey = None, "each image by what its numbers mean" if not base else AS_BASE
     scan = fp.axes == "scan"
     reasons = _reasons(fp) | {
         "spacing_mm": why_spacing,
@@ -161,6 +174,7 @@ def plan_data(
         scale=0.25 if scan else 0.15,
         grey=grey,
         reasons=reasons,
+        channels=channels,
     )
 
 
@@ -208,6 +222,16 @@ def _reasons(fp: Fingerprint) -> dict[str, str]:
     }
 
 
+def _grey_rows(plan: DataPlan) -> list[tuple[str, GreyScale | None]]:
+    """What is normalised, and by what."""
+    named = [(f"grey of {channel.name}", channel.grey) for channel in plan.channels]
+    return named or [("grey values", plan.grey)]
+
+
+def _grey_text(grey: GreyScale | None) -> str:
+    return (f"{grey[0]:.4g} to {grey[1]:.4g}" if grey else "0.5 to 99.5 %") + ", z-score"
+
+
 def plan_table(fp: Fingerprint, plan: DataPlan) -> str:
     """The plan for the screen: each choice and its reason."""
     rows = [
@@ -219,12 +243,7 @@ def plan_table(fp: Fingerprint, plan: DataPlan) -> str:
         ("flips", "mirrored axes", ", ".join("kji"[a] for a in plan.flips) or "none"),
         ("rotate_deg", "turns, degrees", times_text(plan.rotate_deg)),
         ("scale", "change of size", f"{100 * plan.scale:.0f} %"),
-        (
-            "grey",
-            "grey values",
-            (f"{plan.grey[0]:.4g} to {plan.grey[1]:.4g}" if plan.grey else "0.5 to 99.5 %")
-            + ", z-score",
-        ),
+        *(("grey", name, _grey_text(grey)) for name, grey in _grey_rows(plan)),
     ]
     return "\n".join(
         [f"Plan for {len(fp.ids)} training cases (k x j x i)"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from math import ceil, prod
 
 import numpy as np
+
+from MedLLMSegLib.registry.input_channels import InputChannel
 
 from .fingerprint import Fingerprint
 
@@ -175,6 +178,19 @@ def choose_grey(
             ),
         )
     return None, "each scan by itself: scanners differ in what their numbers mean"
+
+
+def choose_channels(fp: Fingerprint) -> tuple[InputChannel, ...]:
+    """The named images of a case, each with its own normalisation: one for all scans where its
+    numbers mean the same in each, as Hounsfield units and SUV do. () where a case is one image.
+    """
+    channels = []
+    for found in fp.channels:
+        channel, (low, high, mean, deviation) = InputChannel.named(found.name), found.grey
+        if channel.unit and high > low and deviation > 0:
+            channel = replace(channel, grey=(low, high, mean, deviation))
+        channels.append(channel)
+    return tuple(channels)
 
 
 def times_text(values) -> str:

@@ -118,7 +118,7 @@ def seconds_per_validation(
     network.eval()
     for n in np.linspace(0, len(cases) - 1, min(TIMED_CASES, len(cases))).astype(int):
         began = time.monotonic()
-        predict(network, np.asarray(cases[n]["image"][0]), device, tuple(window))
+        predict(network, np.asarray(cases[n]["image"]), device, tuple(window))
         seconds.append(time.monotonic() - began)
     network.train(was_training)
     return float(np.median(seconds)) * math.ceil(len(cases) / world)

@@ -16,6 +16,8 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data.case_digest import marks_of_cases
 from MedLLMSegLib.registry.bundle import Bundle
 from MedLLMSegLib.registry.catalogue import plain_id
+from MedLLMSegLib.registry.input_channels import FIELD as FIELD_OF_CHANNELS
+from MedLLMSegLib.registry.input_channels import channels_as_json, modality_name, normalisation_text
 from MedLLMSegLib.registry.network_config import PRESETS, NetworkConfig
 from MedLLMSegLib.registry.seen_cases import FIELD, SeenCases, started_from
 from MedLLMSegLib.segmentation.prepare import Preparation
@@ -72,7 +74,7 @@ def make_plan(
             "window": list(plan.wide_window if request.augmentation == "scanners" else plan.window),
             **_grey_settings(plan),
         },
-        **_description(request, labels),
+        **_description(request, plan, labels),
         **_cases_entries(chosen),
         FIELD: _seen(chosen, start).to_dict(),
         "fine_tuned_from": _base_model(start) if start else None,
@@ -88,6 +90,7 @@ def _data_plan(
         # Crops around an organ are cut at one spacing for all axes (`segmentation.localize`).
         spacing = (float(np.median(fingerprint.spacing_mm)),) * 3
     base = Preparation.from_settings(start.metadata["preprocessing"]) if start else None
+    _check_channels(request, start, base, [channel.name for channel in fingerprint.channels])
     plan = plan_data(fingerprint, _budget(device), spacing, request.modality, base)
     voxels = float(np.prod(np.divide(fingerprint.size_mm, plan.spacing_mm)))
     if voxels > LARGEST_VOX:
@@ -103,15 +106,38 @@ def _data_plan(
     return plan
 
 
-def _description(request: TrainRequest, labels: dict[int, str]) -> Json:
+def _check_channels(
+    request: TrainRequest, start: Bundle | None, base: Preparation | None, names: list[str]
+) -> None:
+    """Raise `UserError` where the images of the cases are not those of the model to begin with, or
+    where a crop around an organ has several.
+    """
+    if request.anatomy and names:
+        raise UserError(
+            f"--anatomy takes crops of one image, and the cases have {', '.join(names)}; leave it"
+            " out."
+        )
+    if start is None or base is None:
+        return
+    takes = [channel.name for channel in base.channels]
+    if takes != names:
+        raise UserError(
+            f'"{start.metadata["id"]}" takes {" and ".join(takes) or "one image without a name"},'
+            f" and the cases have {' and '.join(names) or 'one image without a name'}; name the"
+            " images as it does (--channels), or begin anew."
+        )
+
+
+def _description(request: TrainRequest, plan: DataPlan, labels: dict[int, str]) -> Json:
     """What the model will say of itself."""
+    kinds = [modality_name(channel.modality) for channel in plan.channels]
     structures = None
     if not request.anatomy:
         structures = [structure.to_dict() for structure in named_structures(labels)]
     return {
         "id": request.name or plain_id(Path(request.output).name) or "model",
         "title": request.title,
-        "modality": request.modality,
+        "modality": request.modality or " and ".join(dict.fromkeys(filter(None, kinds))),
         "licence": request.licence,
         "data": request.data,
         "anatomy": request.anatomy,
@@ -147,13 +173,10 @@ def _base_model(start: Bundle) -> Json:
 
 
 def _grey_settings(plan: DataPlan) -> dict:
-    if plan.grey is None:
-        return {"normalise": "percentile 0.5-99.5, z-score"}
-    low, high, mean, deviation = plan.grey
-    return {
-        "normalise": f"{low:g} to {high:g}, minus {mean:g}, divided by {deviation:g}",
-        "grey": list(plan.grey),
-    }
+    if plan.channels:
+        return {FIELD_OF_CHANNELS: channels_as_json(plan.channels)}
+    settings: Json = {"normalise": normalisation_text(plan.grey)}
+    return settings if plan.grey is None else settings | {"grey": list(plan.grey)}
 
 
 def _network_config(
@@ -165,7 +188,8 @@ def _network_config(
         )
     if request.preset not in PRESETS:
         raise UserError(f'There is no preset "{request.preset}"; use one of {", ".join(PRESETS)}.')
-    config = replace(_on_grid(PRESETS[request.preset], plan), classes=classes)
+    channels = len(plan.channels) or 1
+    config = replace(_on_grid(PRESETS[request.preset], plan), classes=classes, in_channels=channels)
     options: Json = {
         "source": request.llm,
         "layers": None if request.llm_layer is None else (request.llm_layer,),

@@ -17,11 +17,13 @@ from monai.transforms import (
     RandFlipd,
     RandGaussianNoised,
     RandGaussianSmoothd,
+    Randomizable,
     RandScaleIntensityd,
     RandShiftIntensityd,
     RandSimulateLowResolutiond,
     Transform,
 )
+from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -109,24 +111,45 @@ class VolumeAugmentation:
 USUAL_AUGMENTATION = VolumeAugmentation()
 
 
+class EachChannel(Randomizable, Transform):
+    """Changes of grey values that are drawn anew for each channel of {"image": (C, K, J, I)}:
+    what brightens a CT says nothing of the PET beside it.
+    """
+
+    def __init__(self, changes: list[Transform]):
+        self.changes = Compose(changes)
+
+    def set_random_state(self, seed: int | None = None, state: Any = None) -> EachChannel:
+        self.changes.set_random_state(seed, state)
+        return self
+
+    def __call__(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        changed = [self.changes({"image": channel[None]})["image"] for channel in data["image"]]
+        return {**data, "image": torch.cat(changed)}
+
+
 def training_transform(
-    window: Triple, classes: int, augmentation: VolumeAugmentation = USUAL_AUGMENTATION
+    window: Triple,
+    classes: int,
+    augmentation: VolumeAugmentation = USUAL_AUGMENTATION,
+    channels: int = 1,
 ) -> Compose:
-    """Sample {"image": (1, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
+    """Sample {"image": (C, K, J, I), "label": (1, K, J, I)} -> the same keys at the window's size.
 
     The sample may be larger than the window, so that turning it brings no edges into view. Labels
     are warped as one-hot maps with linear interpolation and then take the winner: nearest-neighbour
     warping would teach ragged borders. What lies beyond a sample repeats its edge in the image and
     in the label. Elastic deformation: sigma 8 to 10, moving voxels by up to about 2.6. Gamma 0.7 to
-    1.4.
+    1.4. channels: how many there are.
     """
+    changes = _scanner_greys() if augmentation.scanners else _intensity_changes(augmentation)
     return Compose(
         [
             AsDiscreted("label", to_onehot=classes),
             *(_poses if augmentation.scanners else _warps)(window, augmentation),
             *(RandFlipd(BOTH, prob=0.5, spatial_axis=axis) for axis in augmentation.flips),
             AsDiscreted("label", argmax=True),
-            *(_scanner_greys() if augmentation.scanners else _intensity_changes(augmentation)),
+            *(changes if channels == 1 else [EachChannel(changes)]),
         ]
     )
 
@@ -201,12 +224,18 @@ def _intensity_changes(augmentation: VolumeAugmentation) -> list[Transform]:
     ]
 
 
-def noise_sample(window: Triple, generator: np.random.Generator) -> dict[str, torch.Tensor]:
+def noise_sample(
+    window: Triple, generator: np.random.Generator, channels: int = 1
+) -> dict[str, torch.Tensor]:
     """A sample without the organ: white or smooth noise and an empty label, so that the network
     can say "nothing here".
     """
+    noise = np.stack([_noise(window, generator) for _ in range(channels)])  # (C, K, J, I)
+    return {"image": torch.from_numpy(noise), "label": torch.zeros((1, *window))}
+
+
+def _noise(window: Triple, generator: np.random.Generator) -> NDArray[np.float32]:
     noise = generator.standard_normal(window).astype(np.float32)
     sigma = generator.choice([0.0, 0.7, 1.5, 3.0, 6.0])
     noise = ndimage.gaussian_filter(noise, sigma) if sigma else noise
-    noise = (noise - noise.mean()) / noise.std()
-    return {"image": torch.from_numpy(noise)[None], "label": torch.zeros((1, *window))}
+    return (noise - noise.mean()) / noise.std()

@@ -10,7 +10,15 @@ import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.data import Case, CaseSet, folds, patients_counted, read_cases, split_cases
+from MedLLMSegLib.data import (
+    Case,
+    CaseSet,
+    folds,
+    patients_counted,
+    read_cases,
+    split_cases,
+    with_channels,
+)
 from MedLLMSegLib.training.segmenter.request import TrainRequest
 
 
@@ -32,11 +40,13 @@ class ChosenCases:
         left = len(cases) - len(self.train) - len(self.val) - len(self.test)
         assumption = self.case_set.assumption
         counted = patients_counted(assumption, len(cases), groups)
+        channels = ", ".join(self.case_set.channels)
         whose = f" of {groups} groups (patients)" if counted else ""
         return (
             f"{len(cases)} labelled cases{whose}: {len(self.train)} to train"
             f" on, {len(self.val)} to choose by ({names}), {len(self.test)} to test on"
             + (f", {left} not used" if left else "")
+            + (f"; the images of each: {channels}" if channels else "")
             + (f". {assumption}" if assumption else "")
         )
 
@@ -44,7 +54,7 @@ class ChosenCases:
 def choose_cases(request: TrainRequest) -> ChosenCases:
     """Read the labelled cases that a request names, and split them."""
     names = dict(enumerate(request.structures, 1)) if request.structures else None
-    case_set = read_cases(request.source, names)
+    case_set = with_channels(read_cases(request.source, names), request.channels)
     if request.folds is None or request.fold is None:
         splits = split_cases(case_set, request.seed)
     else:

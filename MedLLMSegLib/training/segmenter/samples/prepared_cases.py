@@ -14,27 +14,43 @@ from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
+from MedLLMSegLib.data.channel_images import join_channels
+from MedLLMSegLib.data.channel_names import images_for
 from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.registry.input_channels import InputChannel
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 
+IN_TRAINING = "in training"  # what a model is called that has no name yet
 REMEMBERED = 5000  # voxels of each structure that are remembered to place samples on
 
 
 def prepare_case(case: Case, case_set: CaseSet, preparation: Preparation) -> dict:
-    """Read one case: {"id", "image": float32 (1, K, J, I) normalised, "label": uint8 (1, K, J, I),
-    "voxels"}.
+    """Read one case: {"id", "image": float32 (C, K, J, I) normalised, "label": uint8 (1, K, J, I),
+    "voxels"}. C: its images, of which most cases have one.
 
     "voxels": for each structure that is there, up to `REMEMBERED` of its voxels as (n, 3) indices.
     Raises `UserError` for a case that cannot be trained on.
     """
-    image = load_volume(case.image)
-    check_scan(
-        replace(image, name=str(case.image))
-    )  # many a scan is called like others in other folders
+    image = read_image(case, case_set, preparation.channels)
     labels = read_label_map(case, case_set, image)
     array, way_back = prepare_whole(image, preparation)
     moved = _labels_on(Volume(labels, image.ijk_to_ras), way_back.crop)
-    return {"id": case.id, "image": array[None], "label": moved[None], "voxels": _voxels(moved)}
+    channels = array if array.ndim == 4 else array[None]
+    return {"id": case.id, "image": channels, "label": moved[None], "voxels": _voxels(moved)}
+
+
+def read_image(case: Case, case_set: CaseSet, channels: Sequence[InputChannel]) -> Volume:
+    """The image of a case, [k, j, i], or its images as channels, [c, k, j, i], checked.
+
+    channels: which of its images, and what each is; () for the only one. Raises `UserError`.
+    """
+    paths = images_for(case, case_set.channels, channels, IN_TRAINING)
+    # many a scan is called like others in other folders
+    images = [replace(load_volume(path), name=str(path)) for path in paths]
+    if channels:
+        return join_channels(images, channels, IN_TRAINING)
+    check_scan(images[0])
+    return images[0]
 
 
 def _labels_on(labels: Volume, grid) -> np.ndarray:

@@ -26,7 +26,7 @@ ORGAN = (
 
 
 class SampleDataset(Dataset):
-    """Sample number -> {"image": (1, K, J, I), "label": (1, K, J, I), "case": id} at the
+    """Sample number -> {"image": (C, K, J, I), "label": (1, K, J, I), "case": id} at the
     window's size.
     """
 
@@ -41,9 +41,12 @@ class SampleDataset(Dataset):
     ):
         self.cases, self.window = cases, window
         self.noise_fraction, self.seed = noise_fraction, seed
-        self.transform = training_transform(window, classes, augmentation)
-        usual = replace(augmentation, scanners=False)
-        self.usual = training_transform(window, classes, usual) if augmentation.scanners else None
+        self.channels = channels = len(cases[0]["image"])
+        self.transform = training_transform(window, classes, augmentation, channels)
+        self.usual = None
+        if augmentation.scanners:
+            usual = replace(augmentation, scanners=False)
+            self.usual = training_transform(window, classes, usual, channels)
         self.reach = augmentation.reach(window)
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class SampleDataset(Dataset):
     def __getitem__(self, number: int) -> dict:
         rng = np.random.default_rng((self.seed, number))
         if rng.random() < self.noise_fraction:
-            return {**noise_sample(self.window, rng), "case": "noise"}
+            return {**noise_sample(self.window, rng, self.channels), "case": "noise"}
         case = self.cases[self._case_number(number)]
         transform = self.transform
         if self.usual is not None and rng.random() < USUAL_SHARE:
@@ -87,8 +90,8 @@ def cut_sample(case: dict, window: Triple, reach: Triple, rng: np.random.Generat
     """Cut a part of size ``reach`` out of a case around a random place, beyond the case's faces
     repeating its edge.
 
-    case: "image", "label" (1, K, J, I) and "voxels", per structure some of its voxels (n, 3).
-    An axis shorter than the window is centred, give or take `JITTER`.
+    case: "image" (C, K, J, I), "label" (1, K, J, I) and "voxels", per structure some of its voxels
+    (n, 3). An axis shorter than the window is centred, give or take `JITTER`.
     """
     shape, size = np.array(case["image"].shape[1:]), np.array(window)
     room = np.maximum(shape - size, 0)
@@ -108,7 +111,9 @@ def cut_sample(case: dict, window: Triple, reach: Triple, rng: np.random.Generat
     ]
     voxels_taken = np.ix_(*index)
     return {
-        key: torch.from_numpy(np.ascontiguousarray(case[key][0][voxels_taken], np.float32))[None]
+        key: torch.from_numpy(
+            np.stack([channel[voxels_taken] for channel in case[key]]).astype(np.float32, order="C")
+        )
         for key in ("image", "label")
     }
 
