@@ -85,13 +85,17 @@ def registerSampleData() -> None:
 class MedLLMSegParameterNode:
     """The panel's choices, saved with the scene.
 
-    outputSegmentation: None for a new node at each run. regionOfInterest: None for the whole scan.
-    resultSegmentation: what the last run wrote. modelChosen: the user has chosen the model, so no
-    suggestion changes it.
+    outputSegmentation: None for a new node at each run. secondImage, thirdImage, fourthImage:
+    beside the input, for a model that takes several images of a patient. regionOfInterest: None for
+    the whole scan. resultSegmentation: what the last run wrote. modelChosen: the user has chosen
+    the model, so no suggestion changes it.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
     outputSegmentation: vtkMRMLSegmentationNode
+    secondImage: vtkMRMLScalarVolumeNode
+    thirdImage: vtkMRMLScalarVolumeNode
+    fourthImage: vtkMRMLScalarVolumeNode
     regionOfInterest: vtkMRMLMarkupsROINode
     resultSegmentation: vtkMRMLSegmentationNode
     model: str = DEFAULT_SEGMENTER
@@ -247,6 +251,10 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.change(
             input=scan.GetName() if scan is not None and scan.GetScene() is not None else None,
             model=chosen.model,
+            further=tuple(
+                node.GetName() if node is not None and node.GetScene() is not None else None
+                for node in (chosen.secondImage, chosen.thirdImage, chosen.fourthImage)
+            ),
             region=region.GetName() if region is not None else None,
             all_scans=chosen.allScans,
             divide=chosen.divideParts,

@@ -199,7 +199,7 @@ def _segmenter(
         options.precision,
     )
     return _Segmenter(
-        lambda images: pipeline.segment(images, loaded, **arguments),
+        lambda images: pipeline.segment(_alone(images), loaded, **arguments),
         loaded.entry.sha256,
         loaded.sha256,
         lambda volume: pipeline.expected_structures(volume, loaded),
@@ -231,7 +231,7 @@ def _silenced_segmenter(
 
     def segment(images: Images) -> Segmentation:
         with silenced(loaded.network, part):
-            return pipeline.segment(images, model, **options.segment_arguments())
+            return pipeline.segment(_alone(images), model, **options.segment_arguments())
 
     return _Segmenter(
         segment,

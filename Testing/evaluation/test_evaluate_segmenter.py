@@ -501,7 +501,7 @@ def installed(monkeypatch):
     """The command line with the stand-in as the model."""
     from MedLLMSegLib.segmentation import pipeline
 
-    entry = SimpleNamespace(sha256="0" * 64)
+    entry = SimpleNamespace(sha256="0" * 64, id="stand-in")
     monkeypatch.setattr(
         pipeline,
         "load_model",
@@ -511,6 +511,7 @@ def installed(monkeypatch):
             name=name,
             anatomy="hippocampus",
             localizer=None,
+            channels=(),
             precision=precision,
             precision_why="As the test said.",
             structures_for=lambda **is_lateral: hippocampus_structures(lateral=False),

@@ -55,6 +55,11 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>A further image of the same patient, which the chosen model takes. It is brought onto the grid of the input volume, and must be registered to it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>A scan to train on.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1362,6 +1367,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>Choose the image {image}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>Copy a command that does the same in a terminal.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1467,6 +1477,16 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>The model takes more images than can be chosen here; use the console.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>The model takes several images of one patient; untick all scans.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>There is no model; import one in the section Models.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1493,6 +1513,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>{done} of {count} scans were segmented in {seconds} s.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>{name} is chosen twice; choose another one as {image}.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -110,7 +110,7 @@ def _factor_of_activity(header: DicomHeader, acquisition_times: list[str]) -> fl
     if header.text("DecayCorrection") == "START":
         scan = _scan_time(header, acquisition_times, injection.half_life_s)
         decay_s = _seconds_since_injection(header, scan)
-    dose_bq = injection.dose_bq * 2.0 ** (-decay_s / injection.half_life_s)
+    dose_bq = injection.dose_bq * math.exp2(-decay_s / injection.half_life_s)
     return 1000.0 * injection.weight_kg / dose_bq
 
 

@@ -126,7 +126,7 @@ def _run_model(
             progress=progress,
         )
     return segment(
-        images,
+        images[0] if len(images) == 1 else images,
         model,
         side=options.side,
         probabilities=paths.probabilities is not None,

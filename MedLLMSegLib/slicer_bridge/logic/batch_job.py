@@ -28,6 +28,11 @@ def segment_all(
     """
     if not volumeNodes:
         raise UserError("No scan is in the scene; load one.")
+    if options.furtherNodes:
+        raise UserError(
+            "A model that takes several images of a patient cannot segment every scan of the scene;"
+            " segment one patient at a time."
+        )
     job.planned = len(volumeNodes)
     options = replace(options, segmentationNode=None)
     report = CountedProgress(partial(segmenter.runner.report, job), len(volumeNodes))

@@ -28,6 +28,7 @@ def python_lines(volumeNode, **options) -> str:
     _require_in_scene(volumeNode)
     changed = _changed_options(options)
     output, roi = changed.pop("segmentationNode", None), changed.pop("regionNode", None)
+    further = changed.pop("furtherNodes", ())
     lines = ["from MedLLMSeg import MedLLMSegLogic", f"volumeNode = {_node(volumeNode)}"]
     arguments = ["volumeNode"]
     if output is not None and output.GetScene() is not None:
@@ -36,6 +37,9 @@ def python_lines(volumeNode, **options) -> str:
     if roi is not None and roi.GetScene() is not None:
         lines.append(f"regionNode = {_node(roi)}")
         arguments.append("regionNode=regionNode")
+    if further:
+        lines.append(f"furtherNodes = [{', '.join(map(_node, further))}]")
+        arguments.append("furtherNodes=furtherNodes")
     lines += [
         "logic = MedLLMSegLogic()",
         f"segmentationNode = logic.segment({', '.join([*arguments, *_as_arguments(changed)])})",
@@ -56,7 +60,10 @@ def command_line(volumeNode, **options) -> str:
         notes.append(f"# First save the scan as {path}: it has no file of its own, or was changed.")
     if volumeNode.GetTransformNodeID():
         notes.append("# The scan's transform in Slicer is not in its file.")
-    command = ["medllmseg", "segment", path, "--output", f"{name}.seg.nrrd"]
+    images, more = _further_files(changed.get("furtherNodes", ()))
+    notes += more
+    scan = ["--input", path, *images] if images else [path]
+    command = ["medllmseg", "segment", *scan, "--output", f"{name}.seg.nrrd"]
     for option in ("model", "side", "device", "augment"):
         if option in changed:
             command += [f"--{option}", str(changed[option])]
@@ -73,6 +80,18 @@ def command_line(volumeNode, **options) -> str:
         command += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
     line = subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
     return "\n".join([*notes, line]) + "\n"
+
+
+def _further_files(nodes) -> tuple[list[str], list[str]]:
+    """(files of further images, lines about those that have none of their own)."""
+    paths, notes = [], []
+    for number, node in enumerate(nodes, start=2):
+        path = _file(node)
+        if path is None:
+            path = f"image{number}.nrrd"
+            notes.append(f"# First save {node.GetName()} as {path}.")
+        paths.append(path)
+    return paths, notes
 
 
 def _require_in_scene(volumeNode) -> None:

@@ -36,8 +36,9 @@ class SegmentJobOptions:
     alone. structures: names or groups; segments of the model's other structures stay as they are.
     withModel: "hippocampus-t1" to divide the hippocampi of a model of the brain into their parts.
     regionNode: a vtkMRMLMarkupsROINode that limits the search, None for the whole scan. region:
-    that box, as it is when the job begins. heightCm, weightKg: of the person, both or neither; of a
-    cine of the heart every figure is then also given by body surface.
+    that box, as it is when the job begins. furtherNodes: the other images of the patient, in the
+    model's order, for a model that takes several. heightCm, weightKg: of the person, both or
+    neither; of a cine of the heart every figure is then also given by body surface.
     """
 
     segmentationNode: Any = None
@@ -53,6 +54,7 @@ class SegmentJobOptions:
     region: Region | None = None
     heightCm: float | None = None
     weightKg: float | None = None
+    furtherNodes: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         Person(self.heightCm, self.weightKg)  # refuses what no person has, before anything begins
@@ -100,13 +102,14 @@ class ImageSegmenter:
         job: Job,
         check_nodes: Callable[[], None],
         report: ReportProgress,
+        further: Sequence[Volume] = (),
     ) -> Steps:
         """Steps: segment one image; returns an `ImageResult`.
 
-        check_nodes: as for `JobRunner.request`.
+        check_nodes: as for `JobRunner.request`. further: the other images of the patient.
         """
         region = options.region
-        searched = volume if region is None else cropped(volume, region)
+        searched = [volume if region is None else cropped(volume, region), *further]
         function = self.function
         search = self._in_worker if function is None else partial(self._in_process, function)
         with region_named_in_errors(region):
@@ -117,7 +120,7 @@ class ImageSegmenter:
 
     def _in_worker(
         self,
-        volume: Volume,
+        images: Sequence[Volume],
         options: SegmentJobOptions,
         job: Job,
         check_nodes: Callable[[], None],
@@ -129,13 +132,16 @@ class ImageSegmenter:
             report(event.stage, event.fraction, event.seconds_left)
 
         with self.runner.folder() as folder:
-            yield from self.runner.in_thread(_save_checked, volume, folder / "volume")
+            places = [folder / "volume", *(folder / f"image{n}" for n in range(1, len(images)))]
+            for volume, place in zip(images, places, strict=True):
+                yield from self.runner.in_thread(_save_checked, volume, place)
             event = yield from self.runner.request(
                 job,
                 "segment",
                 check_nodes,
                 report_event,
-                volume=str(folder / "volume"),
+                volume=str(places[0]),
+                **({"further": [str(place) for place in places[1:]]} if places[1:] else {}),
                 output=str(folder / "result"),
                 model=str(options.model),
                 device=options.device,
@@ -151,7 +157,7 @@ class ImageSegmenter:
     def _in_process(
         self,
         function: Callable,
-        volume: Volume,
+        images: Sequence[Volume],
         options: SegmentJobOptions,
         job: Job,
         check_nodes: Callable[[], None],
@@ -173,7 +179,7 @@ class ImageSegmenter:
         }
         steps = self.runner.in_thread(
             function,
-            volume,
+            images[0] if len(images) == 1 else list(images),
             options.model,
             device=options.device,
             side=options.side,

@@ -52,8 +52,8 @@ class SegmentationLogic(TrainingLogic):
             organ shows.
         uncertainty: also make a volume node of where the model is unsure; see `showUncertainty`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
-        more: augment, wholeSequence, structures, withModel, regionNode, heightCm and weightKg as
-            for `segmentAsync`.
+        more: augment, wholeSequence, structures, withModel, regionNode, heightCm, weightKg and
+            furtherNodes as for `segmentAsync`.
 
         Raises `UserError` with one sentence for the user, `Cancelled`, or what the segmenting
         function raises. On any failure the scene is left as it was.
@@ -89,7 +89,8 @@ class SegmentationLogic(TrainingLogic):
             model of the brain outlines are divided into an anterior and a posterior part);
             regionNode (a vtkMRMLMarkupsROINode: nothing is looked for outside of
             its box, turned or not); heightCm and weightKg (of the person: the figures of a cine of
-            the heart are also given by body surface).
+            the heart are also given by body surface); furtherNodes (the other images of the
+            patient, in the model's order, for a model that takes several: the PET of a CT).
         """
         from .image_segmentation import SegmentJobOptions
         from .jobs import Job

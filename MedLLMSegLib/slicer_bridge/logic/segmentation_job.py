@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.scene.node_quantity import measured_volume
 from MedLLMSegLib.slicer_bridge.scene.overlay import uncertainty_of
 from MedLLMSegLib.slicer_bridge.scene.region_nodes import region_of
 from MedLLMSegLib.slicer_bridge.scene.sequence_nodes import source_of
-from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume, write_drawing
+from MedLLMSegLib.slicer_bridge.scene.volume_nodes import write_drawing
 
 from .counted_progress import ReportProgress
 from .image_segmentation import ImageSegmenter, SegmentJobOptions
@@ -35,6 +37,11 @@ def segment_node(
     if options.regionNode is not None:
         options = replace(options, region=region_of(options.regionNode))
     source = source_of(volumeNode, options.wholeSequence)
+    if source is not None and options.furtherNodes:
+        raise UserError(
+            "A sequence cannot be segmented by a model that takes several images of a patient;"
+            " choose single images."
+        )
     if source is None:
         yield from _segment_scan(segmenter, job, volumeNode, options, report)
     else:
@@ -48,9 +55,10 @@ def _segment_scan(
     options: SegmentJobOptions,
     report: ReportProgress,
 ) -> Steps:
-    volume, scene = read_volume(volumeNode), volumeNode.GetScene()
+    volume, scene = measured_volume(volumeNode), volumeNode.GetScene()
+    further = [measured_volume(node) for node in options.furtherNodes]
     check_nodes = partial(_require_in_scene, volumeNode)
-    result = yield from segmenter.steps(volume, options, job, check_nodes, report)
+    result = yield from segmenter.steps(volume, options, job, check_nodes, report, further)
     yield from wait_for_scene(scene, check_nodes)
     node, before = write_drawing(
         result.drawing, volumeNode, options.segmentationNode, options.side, result.uncertainty

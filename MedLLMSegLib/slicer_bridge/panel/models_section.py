@@ -14,7 +14,7 @@ from MedLLMSegLib.registry.user_models import (
     is_users_model,
     verify_model,
 )
-from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import has_sides
+from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import has_sides, images_of
 from MedLLMSegLib.slicer_bridge.presenter.models_view import with_managed
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
@@ -46,9 +46,11 @@ class ModelsSection:
         models = tuple(self.widget.logic.models())
         entries = [m.entry for m in models]
         parts = {entry.id: parts_model_for(entry, entries) for entry in entries}
+        images = {entry.id: images_of(entry) for entry in entries}
         self.widget.change(
             models=models,
             sided=frozenset(entry.id for entry in entries if has_sides(entry)),
+            taking=tuple((name, taken) for name, taken in images.items() if len(taken) > 1),
             divided=tuple((name, found.id) for name, found in parts.items() if found is not None),
         )
         if self.widget.parameters is not None:

@@ -8,6 +8,7 @@ import vtk
 from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 
 SCAN = "vtkMRMLScalarVolumeNode"
+FURTHER_IMAGES = ("secondImage", "thirdImage", "fourthImage")  # of the parameter node
 WATCHED = (SCAN, "vtkMRMLSegmentationNode")  # the classes of nodes that the panel shows
 
 
@@ -42,7 +43,7 @@ class ScansSection:
             self._hide_map(node)
         if parameters is None:
             return
-        for name in ("outputSegmentation", "regionOfInterest"):
+        for name in ("outputSegmentation", "regionOfInterest", *FURTHER_IMAGES):
             if getattr(parameters, name) is node:
                 setattr(parameters, name, None)
         if parameters.inputVolume is node:

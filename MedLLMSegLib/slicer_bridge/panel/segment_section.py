@@ -81,6 +81,7 @@ class SegmentSection(JobSection):
         side = chosen.side.value if chosen.model in self.widget.panel.sided else None
         panel = self.widget.panel
         parts = panel.parts_model if panel.divide else None
+        images = (chosen.secondImage, chosen.thirdImage, chosen.fourthImage)
         return {
             "segmentationNode": chosen.outputSegmentation,
             "model": chosen.model,
@@ -92,6 +93,7 @@ class SegmentSection(JobSection):
             "withModel": parts.id if parts is not None else None,
             "regionNode": chosen.regionOfInterest,
             **person_options(panel),
+            "furtherNodes": images[: len(panel.further_images)],
         }
 
     def onDone(self, job) -> None:

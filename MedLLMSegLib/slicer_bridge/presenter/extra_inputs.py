@@ -7,6 +7,7 @@ from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.registry.catalogue import ModelEntry, read_metadata
+from MedLLMSegLib.registry.input_channels import channels_of
 
 from .translation import _
 
@@ -32,6 +33,18 @@ def has_sides(entry: ModelEntry) -> bool:
         return bool(read_metadata(entry.folder).get("anatomy"))
     except UserError:  # `segment` will report what is wrong
         return False
+
+
+def images_of(entry: ModelEntry) -> tuple[str, ...]:
+    """The images of a patient that a segmenter takes, for people: "ct (CT in HU)", in order.
+
+    () where it takes one without a name, or its metadata cannot be read.
+    """
+    try:
+        settings = _section(read_metadata(entry.folder), "preprocessing")
+        return tuple(map(str, channels_of(settings)))
+    except UserError:  # `segment` will report what is wrong
+        return ()
 
 
 def extra_inputs_of(entry: ModelEntry | None) -> ExtraInputs:

@@ -10,6 +10,7 @@ from .suggestion import NO_SUGGESTION, Suggestion
 
 BUSY = ("installing", "running", "cancelling")
 AWAITING_CONSENT = ("needs_licence", "needs_packages")  # for the user to answer
+MOST_FURTHER = 3  # images beside the input that the panel can choose
 LEAST_PAIRS = 2  # one case to train on and one to validate
 
 
@@ -48,8 +49,10 @@ class Panel:
     models: `ModelChoice`s. model: the chosen one's id. search: the text in the search field.
     suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
-        sides. divided: (id, id of the model that divides its structures into parts). divide: the
-        user wants these parts.
+        sides. taking: (id, the images of a patient that it takes, for people) of those that take
+        several. further: names of the images that are chosen beside the input, or None. divided:
+        (id, id of the model that divides its structures into parts). divide: the user wants these
+        parts.
     stored: `StoredFiles` that are kept on this computer. stored_selected: the selected one's key.
     managed: the id of the model, of either kind, in the section Models. models_busy: its files are
         being read or written.
@@ -93,6 +96,8 @@ class Panel:
     suggestion: Suggestion = NO_SUGGESTION
     own: frozenset[str] = frozenset()
     sided: frozenset[str] = frozenset()
+    taking: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    further: tuple[str | None, ...] = (None,) * MOST_FURTHER
     divided: tuple[tuple[str, str], ...] = ()
     divide: bool = False
     models_message: str = ""
@@ -153,6 +158,11 @@ class Panel:
         return next((m.entry for m in self.models if m.entry.id == self.model), None)
 
     @property
+    def further_images(self) -> tuple[str, ...]:
+        """What the chosen model takes beside the input, for people; () for one image."""
+        return dict(self.taking).get(self.model, ())[1:]
+
+    @property
     def parts_model(self):
         """The `ModelEntry` that divides structures of the chosen model, or None."""
         parts = dict(self.divided).get(self.model)
@@ -204,6 +214,7 @@ def without_scene(panel: Panel) -> Panel:
     return replace(
         without_messages(panel),
         input=None,
+        further=(None,) * MOST_FURTHER,
         region=None,
         height_cm=0,
         weight_kg=0,

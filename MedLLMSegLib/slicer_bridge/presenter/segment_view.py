@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .error_details import copy_details_button
+from .further_images_view import further_images_widgets, why_not_these_images
 from .heart_view import heart_text
 from .panel_state import AWAITING_CONSENT, BUSY, Panel, message_fields
 from .panel_texts import consent_text, stage_text, with_mark
@@ -23,7 +24,6 @@ from .task_button import (
 )
 from .translation import _, isolated
 from .volumetry_view import intracranial_text, volumetry_groups, volumetry_text
-
 
 def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     """The panel when a segmentation has ended.
@@ -124,7 +124,7 @@ def why_no_segmentation(panel: Panel) -> str:
         return _("Load a scan, or the sample head, and choose it as the input volume.")
     if panel.input is None:
         return _("Choose a scan as the input volume.")
-    return why_no_person(panel)
+    return why_not_these_images(panel) or why_no_person(panel)
 
 
 def _input(panel: Panel) -> dict:
@@ -275,6 +275,7 @@ def segment_widgets(panel: Panel) -> dict[str, dict]:
     """name in the .ui -> Qt properties."""
     return {
         **_input(panel),
+        **further_images_widgets(panel),
         **person_widgets(panel),
         **_segment_button(panel),
         **_progress(panel),
