@@ -43,6 +43,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         is_file_output,
         paths_for_file,
     )
+    from MedLLMSegLib.segmentation.batch.patients import further_images
     from MedLLMSegLib.segmentation.batch.segment_batch import segment_file
     from MedLLMSegLib.segmentation.hippocampus_parts import load_parts_model
     from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
@@ -80,6 +81,9 @@ def _segment(args: argparse.Namespace, command: str) -> int:
     )
     device = "cpu" if args.dask is not None else args.device  # the workers have the one asked for
     model = load_model(args.model, device, args.precision)
+    if len(model.channels) > 1 and not further:
+        patients = further_images(scans, model.channels, model.entry.id)
+        scans, options = list(patients), replace(options, further_images=patients)
     check_names(options.structures, all_structures(model))
     parts = load_parts_model(
         args.with_model, model, options.structures, device, args.probabilities is not None

@@ -137,10 +137,10 @@ def _row(arm: str, study: Json, test: Comparison | None) -> ArmRow:
 def _against(arm: str, test: Comparison | None) -> tuple[str, str] | None:
     if arm == OURS:
         return "", ""
-    return test and (
-        difference_text(test.difference, test.low, test.high, DIGITS),
-        p_value(test.p_holm, error=test.p_holm_error),
-    )
+    if test is None:
+        return None
+    difference = difference_text(test.difference, test.low, test.high, DIGITS)
+    return difference, p_value(test.p_holm, error=test.p_holm_error)
 
 
 def _finished(arm: str, study: Json) -> list[Json]:

@@ -10,6 +10,7 @@ def loaded_stand_in(sha256="0" * 64):
     return SimpleNamespace(
         entry=SimpleNamespace(licence="MIT", id="x"),
         sha256=sha256,
+        channels=(),
         settled_precision=lambda: None,
         settled_precisions=lambda: {"network": None},
         precision_why="",

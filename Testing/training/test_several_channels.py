@@ -1,6 +1,7 @@
 """A model of a CT and a PET: trained, measured and used, at toy size."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -96,6 +97,22 @@ def test_what_the_command_line_refuses(run, tmp_path, capsys):
         assert cli.main([*command, *words]) == 2, words
         assert message in capsys.readouterr().err
     assert not (tmp_path / "o.nii.gz").exists()
+
+
+def test_a_folder_of_numbered_images_is_a_patient_each(run, data, tmp_path, capsys):
+    folder = tmp_path / "imagesTs"
+    shutil.copytree(data / "imagesTr", folder)
+    command = ["segment", str(folder), "--model", str(run / "bundle"), "-o", str(tmp_path / "out")]
+    command += ["--precision", "fp32", "--device", "cpu"]
+    assert cli.main(command) == 0
+    assert "6 segmented" in capsys.readouterr().out
+    images = [load_volume(folder / f"p2_000{n}.nii.gz") for n in (0, 1)]
+    expected = segment(images, run / "bundle", device="cpu", precision="fp32")
+    labels = load_volume(tmp_path / "out/p2_0000.nii.gz")
+    assert np.array_equal(labels.array, expected.labels.array)
+    (folder / "p3_0001.nii.gz").unlink()
+    assert cli.main(command) == 2
+    assert 'The patient "p3" has the images p3_0000.nii.gz, and' in capsys.readouterr().err
 
 
 def test_a_finished_patient_is_skipped_until_an_image_changes(run, tmp_path, capsys):
