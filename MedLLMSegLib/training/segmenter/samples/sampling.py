@@ -75,7 +75,7 @@ def changed_case(
 ) -> dict[str, Any]:
     """A whole prepared case as the augmentation would change it: the same for the same number."""
     shape = tuple(case["image"].shape[1:])
-    transform = training_transform(shape, classes, augmentation)
+    transform = training_transform(shape, classes, augmentation, len(case["image"]))
     transform.set_random_state(number)
     sample = {key: torch.from_numpy(np.array(case[key], np.float32)) for key in ("image", "label")}
     warped = transform(sample)
