@@ -63,6 +63,11 @@ def fit_segmenter_domain(
     repeats it. Raises `UserError`; progress may raise `Cancelled`.
     """
     loaded, report = load_model(model, device, "fp32"), Progress.of(progress)
+    if len(loaded.channels) > 1:
+        raise UserError(
+            f'"{loaded.entry.id}" takes several images of a patient, and a domain is told from one;'
+            " choose another model."
+        )
     with TemporaryDirectory() as scratch:
         own = _own_scans(Path(data), Path(scratch))
         looks = {
@@ -130,7 +135,7 @@ def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32
         )
     preparation = Preparation.from_settings(model.settings)
     grid = whole_grid(volume, preparation.spacing_mm, preparation.axes)
-    array, _way = prepare(volume, grid, preparation.grey)
+    array, _way = prepare(volume, grid, *preparation.scales)
     k, j, i = array.shape
     window = window_for(model.settings, (k, j, i))
     return window_features(model.network, array, window, model.device)

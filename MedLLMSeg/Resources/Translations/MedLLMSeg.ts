@@ -994,6 +994,29 @@
     </message>
 </context>
 <context>
+    <name>presenter.further_images_view</name>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
+        <source>Choose the image {image}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
+        <source>The model takes more images than can be chosen here; use the console.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
+        <source>The model takes several images of one patient; untick all scans.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
+        <source>{name} is chosen twice; choose another one as {image}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+</context>
+<context>
     <name>presenter.heart_view</name>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/heart_view.py"/>
@@ -1367,11 +1390,6 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
-        <source>Choose the image {image}.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>Copy a command that does the same in a terminal.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1477,16 +1495,6 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
-        <source>The model takes more images than can be chosen here; use the console.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
-        <source>The model takes several images of one patient; untick all scans.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>There is no model; import one in the section Models.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1513,11 +1521,6 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>{done} of {count} scans were segmented in {seconds} s.</source>
-        <translation type="unfinished"></translation>
-    </message>
-    <message>
-        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
-        <source>{name} is chosen twice; choose another one as {image}.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -25,6 +25,7 @@ from .task_button import (
 from .translation import _, isolated
 from .volumetry_view import intracranial_text, volumetry_groups, volumetry_text
 
+
 def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     """The panel when a segmentation has ended.
 
