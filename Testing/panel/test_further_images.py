@@ -65,7 +65,7 @@ def test_they_reach_the_logic(panel, logic, scan, pet):
     start(panel, logic).end("cancelled")
     panel.ui.modelList.setCurrentRow(3)
     press(panel.ui.segmentButton)
-    assert [call[2]["furtherNodes"] for call in logic.calls] == [(), (pet,)]
+    assert [call[2].get("furtherNodes") for call in logic.calls] == [None, (pet,)]
 
 
 def test_an_image_that_leaves_the_scene_is_chosen_no_more(panel, scan, pet):

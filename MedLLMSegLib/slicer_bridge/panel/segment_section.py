@@ -82,6 +82,7 @@ class SegmentSection(JobSection):
         panel = self.widget.panel
         parts = panel.parts_model if panel.divide else None
         images = (chosen.secondImage, chosen.thirdImage, chosen.fourthImage)
+        further = images[: len(panel.further_images)]
         return {
             "segmentationNode": chosen.outputSegmentation,
             "model": chosen.model,
@@ -93,7 +94,7 @@ class SegmentSection(JobSection):
             "withModel": parts.id if parts is not None else None,
             "regionNode": chosen.regionOfInterest,
             **person_options(panel),
-            "furtherNodes": images[: len(panel.further_images)],
+            **({"furtherNodes": further} if further else {}),
         }
 
     def onDone(self, job) -> None:
