@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from MedLLMSegLib.core.quality import GREEN, Quality, ScanQuality, worst
+from MedLLMSegLib.core.quality import ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.segmentation.quality.light import judge_series
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
 
 
@@ -32,20 +33,8 @@ def structure_quality(result: Segmentation, label: int) -> Json:
 
 
 def _of_series(series: SeriesSegmentation) -> ScanQuality | None:
-    known = [
-        (number, image.quality)
-        for number, image in enumerate(series.segmentations, 1)
-        if image.quality is not None
-    ]
-    if not known:
-        return None
-    light = worst(quality.scan.light for _number, quality in known)
-    if light == GREEN:
-        return ScanQuality()
-    images = [(n, quality.scan) for n, quality in known if quality.scan.light == light]
-    number, first = images[0]
-    count = f"{len(images)} of {len(known)} images are {light}"
-    return ScanQuality(Quality(light, (count, f"image {number}: {'; '.join(first.reasons)}")))
+    found = judge_series([image.quality and image.quality.scan for image in series.segmentations])
+    return None if found is None else ScanQuality(found)
 
 
 def quality_cells(record: Json) -> Json:

@@ -24,7 +24,7 @@ def with_quality(
     none. domain: what is said of the scan, None where nothing is.
     """
     if fit is None:
-        if domain is None:
+        if domain is None or not domain.outside:  # no ground for a green light
             return segmentation
         return replace(segmentation, quality=ScanQuality(judge(domain=domain)))
     shapes = label_shapes(segmentation.labels)

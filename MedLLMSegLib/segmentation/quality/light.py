@@ -91,6 +91,22 @@ def judge_scan(structures: Mapping[str, Quality], of_scan: Quality | None = None
     return Quality(light, tuple(dict.fromkeys(reasons)))
 
 
+def judge_series(images: Sequence[Quality | None]) -> Quality | None:
+    """The light of a series: that of its worst image, with the first such image's reasons; None
+    where nothing is known of any image.
+    """
+    known = [(number, own) for number, own in enumerate(images, 1) if own is not None]
+    if not known:
+        return None
+    light = worst(own.light for _number, own in known)
+    if light == GREEN:
+        return Quality()
+    bad = [(number, own) for number, own in known if own.light == light]
+    number, first = bad[0]
+    count = f"{len(bad)} of {len(known)} images are {light}"
+    return Quality(light, (count, f"image {number}: {'; '.join(first.reasons)}"))
+
+
 def _reasons_of(structures: Mapping[str, Quality], names: Sequence[str], own: Quality) -> list[str]:
     """One structure's reasons in full, of several their names."""
     if len(names) > 2:

@@ -7,8 +7,10 @@ from functools import partial
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.metrics.heart_function import Person
+from MedLLMSegLib.segmentation.quality.light import judge_series
 from MedLLMSegLib.slicer_bridge.scene.heart_nodes import HeartDrawing, draw_heart
 from MedLLMSegLib.slicer_bridge.scene.overlay import map_node
 from MedLLMSegLib.slicer_bridge.scene.segments import Row
@@ -51,6 +53,7 @@ def segment_sequence(
     rows: ItemRows = {}
     structures: tuple[Structure, ...] = ()
     notes: dict[str, None] = {}  # in order, each once
+    lights: list[Quality | None] = []
     counted = CountedProgress(report, len(values))
     for value in values:
         scan = _scan_at(sequence, value)
@@ -64,6 +67,8 @@ def segment_sequence(
             results.maps.SetDataNodeAtValue(map_node(result.uncertainty, scan), value)
         rows[value], structures = result.drawing.rows, result.drawing.structures
         notes.update(dict.fromkeys(result.drawing.notes))
+        quality = result.segmentation.quality
+        lights.append(quality.scan if quality is not None else None)
     if not any(rows.values()):
         raise UserError(
             f'Nothing was found in any image of "{sequence.GetName()}"; check that it is the right'
@@ -81,6 +86,8 @@ def segment_sequence(
     job.tableNode, job.heartNode = nodes.volumes_table, nodes.heart_table
     job.heart = heart.function if heart else None
     job.itemRows, job.rows = rows, _means(rows)
+    light = judge_series(lights)
+    job.quality = ScanQuality(light) if light is not None else None
     job.notes = (*notes, *_sequence_notes(rows, sequence, job.tableNode), *heart_notes)
 
 

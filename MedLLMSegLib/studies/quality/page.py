@@ -28,8 +28,8 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 CURVES = "quality-roc.png"
 SETS = {
     "all": "all scans",
-    "known": "as they are, and corrupted as in the fit",
-    "new": "as they are, and corrupted in new ways",
+    "known": "as they are, or corrupted as in the fit",
+    "new": "as they are, or corrupted in new ways",
 }
 SMALL_BRAIN = 8  # structures: more are not listed one by one
 EXPECTED, CONFIDENCE, CHANCE = "#1f5fa8", "#c2511b", "#b9bec6"
@@ -79,8 +79,11 @@ def _counted(counted: Json) -> str:
 def _auroc_table(stored: Mapping[str, Json]) -> str:
     rows = []
     for name, entry in stored.items():
+        figures = entry["figures"]
         for key, title in SETS.items():
-            row = entry["figures"][key]
+            row = figures[key]
+            if key != "all" and row["structures"] == figures["all"]["structures"]:
+                continue  # the same scans
             rows.append(
                 [
                     f"`{name}`, {title}",
@@ -91,6 +94,17 @@ def _auroc_table(stored: Mapping[str, Json]) -> str:
                     f"{row['off']:.3f}",
                 ]
             )
+        within = figures["within"]
+        rows.append(
+            [
+                f"`{name}`, within a structure (mean of {within['structures']})",
+                "",
+                f"{within['expected']:.3f}",
+                f"{within['confidence']:.3f}",
+                "",
+                "",
+            ]
+        )
     head = (
         "AUROC of a Dice under 0.8",
         "structures",
@@ -129,6 +143,8 @@ def _coverage_table(stored: Mapping[str, Json]) -> str:
             row = entry["figures"][key]
             held = "-" if row["coverage"] is None else f"{100 * row['coverage']:.0f} %"
             reach = "-" if row["factor"] is None else f"{100 * (row['factor'] - 1):.0f} %"
+            if not row["intervals"]:
+                continue
             rows.append(
                 [f"`{name}`, {title}", f"{row['intervals']} of {row['of']}", str(row["persons"]),
                  held, reach]

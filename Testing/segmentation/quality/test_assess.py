@@ -52,6 +52,8 @@ def test_outside_the_domain_all_is_red_and_no_interval_is_stated():
     assert without_fit.quality.scan.light == RED
     assert without_fit.expected_dice == {}
     assert with_quality(result(organ(9.0)), None).quality is None
+    inside = DomainVerdict(False, 1.0, 3.0)
+    assert with_quality(result(organ(9.0)), None, inside).quality is None  # no ground for green
 
 
 def test_what_was_not_found_is_red_and_has_no_dice():

@@ -4,7 +4,7 @@ import pytest
 
 from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.quality import AMBER, GREEN, RED, Quality, ScanQuality
-from MedLLMSegLib.segmentation.quality.light import Fault, judge, judge_scan
+from MedLLMSegLib.segmentation.quality.light import Fault, judge, judge_scan, judge_series
 
 ELSEWHERE = DomainVerdict(True, 9.0, 3.0, "the image is flatter than those of the training")
 
@@ -74,3 +74,12 @@ def test_a_quality_goes_through_json_and_keeps_the_structures_asked_for():
         Quality("blue", ("sky",))
     with pytest.raises(ValueError, match="reason"):
         Quality(AMBER)
+
+
+def test_the_light_of_a_series_is_that_of_its_worst_image_which_is_named():
+    bad, odd = Quality(RED, ("it was not found",)), Quality(AMBER, ("odd",))
+    assert judge_series([Quality(), bad, odd, bad]) == Quality(
+        RED, ("2 of 4 images are red", "image 2: it was not found")
+    )
+    assert judge_series([Quality(), None]) == Quality()
+    assert judge_series([None]) is None
