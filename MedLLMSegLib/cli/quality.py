@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common_options import Subparsers, add_device_option, typed_path
+from .common_options import Subparsers, add_device_option, add_precision_option, typed_path
 from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def add_parser(commands: Subparsers) -> None:
         help="for what was measured (default: runs/quality/MODEL)",
     )
     add_device_option(parser)
+    add_precision_option(parser)
     parser.set_defaults(run=_quality)
 
 
@@ -53,5 +54,7 @@ def _quality(args: argparse.Namespace, command: str) -> None:
 
     output = args.output or Path("runs/quality") / Path(args.model).name
     with ScanBar([Path(args.model)]) as bar:
-        entry = fit_and_measure(args.model, args.data, output, args.device, bar.first())
+        entry = fit_and_measure(
+            args.model, args.data, output, args.device, args.precision, bar.first()
+        )
     print(figures_text(entry))

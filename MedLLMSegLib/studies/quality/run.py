@@ -29,7 +29,7 @@ from .fit import Point, as_metadata, fit_quality, points_of, worst_level
 from .measure import Row, Subject, measure
 from .subjects import subjects_of
 
-CROPS, WHOLE_SCANS = 160, 60  # about how many are measured for the fit, and as many for the test
+CROPS, WHOLE_SCANS = 160, 40  # about how many are measured for the fit, and as many for the test
 FIGURES = "quality.json"
 
 
@@ -38,16 +38,18 @@ def fit_and_measure(
     data: PathLike,
     output: PathLike,
     device: str = "auto",
+    precision: str = "auto",
     progress: Report | None = None,
 ) -> Json:
     """Fit and measure a model's quality, and write it into its bundle.
 
     name: an id or a bundle's folder. data: see `subjects.subjects_of`. output: of what was
-    measured; it goes on where it was stopped. progress: may raise `Cancelled`. Returns the entry of
-    the bundle's metadata. Raises `UserError` where there is nothing to fit.
+    measured; it goes on where it was stopped. device, precision: as for `load_model`. progress: may
+    raise `Cancelled`. Returns the entry of the bundle's metadata. Raises `UserError` where there is
+    nothing to fit.
     """
     report, folder = Progress.of(progress), make_folder(output)
-    model = load_model(name, device, "fp32")
+    model = load_model(name, device, precision)
     if model.entry.kind != "segmenter":
         raise UserError(f'"{name}" outlines nothing; name a model that does.')
     study = _brain if is_whole_brain(model.structures) else _labelled
