@@ -33,7 +33,8 @@ def structure_quality(result: Segmentation, label: int) -> Json:
 
 
 def _of_series(series: SeriesSegmentation) -> ScanQuality | None:
-    found = judge_series([image.quality and image.quality.scan for image in series.segmentations])
+    images = series.segmentations
+    found = judge_series([own.quality.scan if own.quality is not None else None for own in images])
     return None if found is None else ScanQuality(found)
 
 
