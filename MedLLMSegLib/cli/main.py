@@ -21,6 +21,7 @@ from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.version import __version__
 
 from . import (
+    adapt,
     audit,
     bench,
     benchmark,
@@ -50,6 +51,7 @@ COMMANDS = (
     quality,
     remeasure,
     domain,
+    adapt,
     audit,
     benchmark,
     bench,

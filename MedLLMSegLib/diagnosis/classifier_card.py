@@ -12,6 +12,7 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.data import patients_counted
 from MedLLMSegLib.registry.cards import (
     RESEARCH_ONLY,
+    domain_section,
     join_sections,
     licence_file_text,
     licence_section,
@@ -67,6 +68,7 @@ def classifier_card(metadata: Json) -> str:
         _data,
         _measured,
         _calibration,
+        domain_section,
         _limits,
         sha256_section,
     )

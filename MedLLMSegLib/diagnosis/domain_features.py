@@ -2,7 +2,7 @@
 it, at the middle depths.
 
 The shallow ones see how an image was stored rather than what it shows, and the last one hardly
-tells X-rays from each other (docs/quality.md has the figures). The features are caught on
+tells X-rays from each other (docs/domain.md says how they were chosen). The features are caught on
 their way through the network, so that no image goes through it twice.
 """
 

@@ -40,7 +40,7 @@ class AuditOptions:
 
 
 def audit_classifier(
-    model: PathLike,
+    model: str | Path,
     data: PathLike,
     output: PathLike,
     options: AuditOptions = AuditOptions(),

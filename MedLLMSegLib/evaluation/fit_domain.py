@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array, Json, PathLike
 from MedLLMSegLib.data.image_list import ListedImage, list_images
+from MedLLMSegLib.diagnosis.classifier_bundle import update_classifier
 from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel, load_classifier
 from MedLLMSegLib.registry.domain_reference import DomainReference, as_stored, write_domain
 from MedLLMSegLib.registry.feature_reference import FeatureReference
@@ -51,7 +52,7 @@ CHANGES: Mapping[str, Change | None] = {
 
 
 def fit_classifier_domain(
-    model: PathLike,
+    model: str | Path,
     data: PathLike,
     others: Sequence[tuple[Path, str | None]] = (),
     *,
@@ -92,6 +93,7 @@ def fit_classifier_domain(
     images_of = f"{len(train)} training images of {Path(data).name}"
     measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
     write_domain(loaded.entry.folder, DomainReference(reference, threshold, images_of), measured)
+    update_classifier(loaded.entry.folder)
     report("done", 1.0)
     return measured
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.geometry import centred_grid, transform_points
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array, Json, PathLike
 from MedLLMSegLib.core.volume import Volume
@@ -30,7 +31,9 @@ from MedLLMSegLib.registry.feature_reference import FeatureReference
 from MedLLMSegLib.registry.segmenter_settings import window_for
 from MedLLMSegLib.segmentation.domain_features import window_features
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
+from MedLLMSegLib.segmentation.localize import is_crop
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare, whole_grid
+from MedLLMSegLib.training.segmenter.bundle.export_segmenter import upgrade_bundle
 
 COMPONENTS, WITHIN = 32, 0.95
 
@@ -48,7 +51,7 @@ class ScanSets:
 
 
 def fit_segmenter_domain(
-    model: PathLike,
+    model: str | Path,
     data: PathLike,
     others: Sequence[tuple[Path, str | None]] = (),
     *,
@@ -91,6 +94,7 @@ def fit_segmenter_domain(
     images = f"{len(own.train)} training scans of {own.name}"
     measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
     write_domain(loaded.entry.folder, DomainReference(reference, threshold, images), measured)
+    upgrade_bundle(loaded.entry.folder)
     report("done", 1.0)
     return measured
 
@@ -127,7 +131,11 @@ def scan_features(
 
 
 def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32]:
-    """(F,) of one scan, as the pipeline looks at it. Raises `UserError` for another network."""
+    """(F,) of one scan, as the pipeline looks at it. Raises `UserError` for another network.
+
+    Of a model that looks at crops around an organ, a larger scan is looked at around its middle, in
+    a crop as the pipeline would take.
+    """
     if not isinstance(model.network, MedVisionLlama):
         raise UserError(
             f'The network of "{model.entry.id}" is not of a kind whose features tell a domain;'
@@ -135,6 +143,10 @@ def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32
         )
     preparation = Preparation.from_settings(model.settings)
     grid = whole_grid(volume, preparation.spacing_mm, preparation.axes)
+    if model.anatomy and not is_crop(volume):
+        middle = transform_points(grid.ijk_to_ras, (np.array(grid.shape[::-1]) - 1) / 2)
+        spacing_mm, shape = model.settings["spacing_mm"], tuple(model.settings["search_shape"])
+        grid = centred_grid(tuple(middle), shape, spacing_mm)
     array, _way = prepare(volume, grid, *preparation.scales)
     k, j, i = array.shape
     window = window_for(model.settings, (k, j, i))

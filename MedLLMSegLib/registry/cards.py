@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from MedLLMSegLib.core.types import Json
 
-from .catalogue import BUNDLES, WEIGHTS
+from .catalogue import BUNDLES, WEIGHTS, measured_model
 
 # Metadata -> the blocks of Markdown of one section.
 Section: TypeAlias = Callable[[Json], list[str]]
@@ -58,6 +58,29 @@ def sha256_section(metadata: Json) -> list[str]:
     if metadata.get("llm_sha256"):
         lines.append(f"    {metadata['llm_sha256']}  the frozen layers ({metadata['llm']})")
     return ["## sha256", "\n".join(lines)]
+
+
+def domain_section(metadata: Json) -> list[str]:
+    """By what an image of another domain is told, and how many of each kind are; nothing where that
+    was measured of another model.
+    """
+    stored = metadata.get("domain")
+    if not stored or stored.get("measured_model") != measured_model(metadata).sha256:
+        return []
+    text = (
+        "An image counts as of another domain where the features of the encoder lie farther from"
+        f" those of {stored['images']} than those of 95 of 100 validation images do (Mahalanobis's"
+        " distance). Its answer is shown with a warning. The median is in units of that threshold."
+    )
+    rows = [
+        f"| {row['images']}, {row['stored']} | {row['n']} | {row['outside']}"
+        f" ({100 * row['outside'] / row['n']:.1f} %) | {row['median']:.2f} |"
+        for row in stored["figures"]
+    ]
+    head = "| images | n | told to be outside | median |\n|---|---|---|---|"
+    blocks = ["## Another domain", wrap_paragraph(text), "\n".join([head, *rows])]
+    command = stored.get("command")
+    return [*blocks, "Printed by", f"    {command}"] if command else blocks
 
 
 def licence_file_text(metadata: Json, credit: str = "") -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from MedLLMSegLib.metrics.overlap import METRICS
 from MedLLMSegLib.registry.cards import (
+    domain_section,
     group_statistics,
     join_sections,
     licence_file_text,
@@ -32,7 +33,8 @@ MOST_COLUMNS = 6  # of structures, in a table that can be read
 
 def model_card(metadata: dict) -> str:
     """The card in Markdown."""
-    sections = (_head, _what_it_is, _use, _data, _measured, _calibration, quality_lines, _limits)
+    measured = (_measured, _calibration, quality_lines, domain_section)
+    sections = (_head, _what_it_is, _use, _data, *measured, _limits)
     return join_sections(metadata, (*sections, sha256_section))
 
 
