@@ -97,11 +97,11 @@ class DataPlan:
 
     @property
     def wide_window(self) -> Triple:
-        """Thick slices at three times the window's width: what goes through the network at once,
+        """Thick slices at twice the window's width: what goes through the network at once,
         outside of training, where it has learnt structures of many sizes. Else the window.
         """
         k, j, i = self.window
-        return (k, 3 * j, 3 * i) if self.axes == "scan" else self.window
+        return (k, 2 * j, 2 * i) if self.axes == "scan" else self.window
 
     def with_choices(self, **choices) -> DataPlan:
         """The plan with other choices, which the table then calls "as asked"."""
