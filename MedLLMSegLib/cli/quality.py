@@ -44,17 +44,25 @@ def add_parser(commands: Subparsers) -> None:
         metavar="FOLDER",
         help="for what was measured (default: runs/quality/MODEL)",
     )
+    parser.add_argument(
+        "--sanity",
+        action="store_true",
+        help="learn sizes, places, parts and neighbours alone, from the training's label maps",
+    )
     add_device_option(parser)
     add_precision_option(parser)
     parser.set_defaults(run=_quality)
 
 
 def _quality(args: argparse.Namespace, command: str) -> None:
-    from MedLLMSegLib.studies.quality.run import figures_text, fit_and_measure
+    from MedLLMSegLib.studies.quality.run import figures_text, fit_and_measure, learn_sanity
 
     output = args.output or Path("runs/quality") / Path(args.model).name
     with ScanBar([Path(args.model)]) as bar:
-        entry = fit_and_measure(
-            args.model, args.data, output, args.device, args.precision, bar.first()
-        )
+        if args.sanity:
+            entry = learn_sanity(args.model, args.data, output, bar.first())
+        else:
+            entry = fit_and_measure(
+                args.model, args.data, output, args.device, args.precision, bar.first()
+            )
     print(figures_text(entry))

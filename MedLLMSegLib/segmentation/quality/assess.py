@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from MedLLMSegLib.core.domain_verdict import DomainVerdict
-from MedLLMSegLib.core.quality import ScanQuality
-from MedLLMSegLib.core.segmentation import Segmentation
-from MedLLMSegLib.metrics.label_shape import label_shapes
+from MedLLMSegLib.core.quality import RED, Certainty, Quality, ScanQuality
+from MedLLMSegLib.core.segmentation import Segmentation, Structure
+from MedLLMSegLib.metrics.label_shape import Shape, label_shapes
 
 from .features import features_of
 from .fitted import QualityFit
@@ -28,28 +29,55 @@ def with_quality(
             return segmentation
         return replace(segmentation, quality=ScanQuality(judge(domain=domain)))
     shapes = label_shapes(segmentation.labels)
-    features = features_of(shapes, segmentation.certainty, segmentation.structures, fit.norms)
+    found = judge_all(shapes, segmentation.certainty, segmentation.structures, fit, domain)
     key_of = {s.label: s.sideless_key for s in segmentation.structures}
-    guesses = {n: fit.expected_dice(key_of[n], own) for n, own in features.items()}
-    expected = {label: dice for label, dice in guesses.items() if dice is not None}
-    sanity = check_sanity(shapes, segmentation.structures, fit.norms)
-    of_structures = {
-        label: judge(
-            expected.get(label),
-            faults,
-            domain,
-            fit.structures[key_of[label]].usual_dice if key_of[label] in fit.structures else None,
-        )
-        for label, faults in sanity.structures.items()
-    }
-    name_of = {s.label: s.name for s in segmentation.structures}
-    named = {name_of[label]: light for label, light in of_structures.items()}
-    of_scan = judge_scan(named, judge(faults=sanity.scan, domain=domain))
     intervals = {}
     if domain is None or not domain.outside:
-        for label, dice in expected.items():
+        for label, dice in found.expected_dice.items():
             ends = fit.interval_ml(key_of[label], shapes[label].volume_ml, dice)
-            if ends is not None:
+            if ends is not None and found.structures[label].light != RED:
                 intervals[label] = ends
-    quality = ScanQuality(of_scan, of_structures, intervals, fit.level)
-    return replace(segmentation, expected_dice=expected, quality=quality)
+    quality = ScanQuality(found.scan, found.structures, intervals, fit.level)
+    if fit.structures:
+        segmentation = replace(segmentation, expected_dice=found.expected_dice)
+    return replace(segmentation, quality=quality)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """expected_dice: label -> 0 to 1, of what was found and the fit knows. structures: label ->
+    light, of what the norms know. scan: the light of all together.
+    """
+
+    expected_dice: dict[int, float]
+    structures: dict[int, Quality]
+    scan: Quality
+
+
+def judge_all(
+    shapes: Mapping[int, Shape],
+    certainty: Mapping[int, Certainty],
+    structures: Sequence[Structure],
+    fit: QualityFit,
+    domain: DomainVerdict | None = None,
+) -> Judged:
+    """Expected Dice and lights of a result, from its shapes and what the network is sure of.
+
+    structures: that were looked for.
+    """
+    key_of = {s.label: s.sideless_key for s in structures}
+    features = features_of(shapes, certainty, structures, fit.norms)
+    guesses = {n: fit.expected_dice(key_of[n], own) for n, own in features.items()}
+    expected = {label: dice for label, dice in guesses.items() if dice is not None}
+    sanity = check_sanity(shapes, structures, fit.norms)
+    usual = {
+        label: fit.structures[key].usual_dice
+        for label, key in key_of.items()
+        if key in fit.structures
+    }
+    lights = {
+        label: judge(expected.get(label), faults, domain, usual.get(label))
+        for label, faults in sanity.structures.items()
+    }
+    named = {s.name: lights[s.label] for s in structures if s.label in lights}
+    return Judged(expected, lights, judge_scan(named, judge(faults=sanity.scan, domain=domain)))

@@ -179,7 +179,7 @@ def _places(
                 continue
             between = offset_mm(shapes[first.label], shapes[second.label], first.side)
             if offset.sign * between[offset.axis] < 0:
-                says = f"it does not lie {offset.in_words} of the {_name(second)}"
+                says = f"it does not lie {offset.in_words(first.side)} of the {_name(second)}"
                 found.append((first.label, Fault(says, grave=True)))
     return found
 

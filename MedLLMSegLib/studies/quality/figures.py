@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from MedLLMSegLib.core.quality import LIGHTS
+from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.metrics.auc_difference import auc_difference
 from MedLLMSegLib.metrics.classification import area_under_roc
@@ -21,10 +23,12 @@ from MedLLMSegLib.metrics.classification_intervals import (
     finite_interval,
 )
 from MedLLMSegLib.metrics.conformal import Interval, coverage
+from MedLLMSegLib.segmentation.quality.assess import judge_all
 from MedLLMSegLib.segmentation.quality.fitted import QualityFit
 from MedLLMSegLib.segmentation.quality.light import DOUBTFUL_DICE, dice_limits
 
 from .fit import Point
+from .measure import Row
 
 REPEATS = 2000
 CURVE_POINTS = 40
@@ -162,6 +166,29 @@ def coverage_row(answers: Answers, fit: QualityFit) -> Json:
         "coverage": None if math.isnan(held) else round(held, 4),
         "factor": round(float(np.median(factors)), 4) if factors else None,
     }
+
+
+def light_counts(rows: Sequence[Row], structures: Sequence[Structure], fit: QualityFit) -> Json:
+    """How many structures of the scans have which light: those with a Dice of 0.8 or more ("good")
+    and under it ("bad"), in scans as they are and in corrupted ones.
+
+    structures: of the model; where it has two sides, those that a row speaks of are taken.
+    """
+    counts: Json = {
+        f"{state} {worth}": dict.fromkeys(LIGHTS, 0)
+        for state in ("plain", "corrupted")
+        for worth in ("good", "bad")
+    }
+    for row in rows:
+        sides = {s.side for s in structures if s.label in {m.label for m in row.structures}}
+        own = [s for s in structures if s.side in sides]
+        lights = judge_all(row.shapes, row.certainty, own, fit).structures
+        state = "corrupted" if row.corruption.kind else "plain"
+        for m in row.structures:
+            if m.label in lights:
+                worth = "bad" if m.dice < DOUBTFUL_DICE else "good"
+                counts[f"{state} {worth}"][lights[m.label].light] += 1
+    return counts
 
 
 def within(each: Sequence[Answers]) -> Json:

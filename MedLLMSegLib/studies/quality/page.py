@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.quality import LIGHTS
 from MedLLMSegLib.core.safe_files import atomic_write, write_text
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.registry.catalogue import find_model, measured_model, read_metadata
@@ -41,7 +42,7 @@ def stored_figures(models: Sequence[str] = MODELS) -> dict[str, Json]:
     for name in models:
         metadata = read_metadata(find_model(name).folder)
         stored = metadata.get("quality")
-        if stored and is_of(stored, measured_model(metadata)):
+        if stored and "figures" in stored and is_of(stored, measured_model(metadata)):
             found[name] = stored
     return found
 
@@ -49,7 +50,8 @@ def stored_figures(models: Sequence[str] = MODELS) -> dict[str, Json]:
 def measured_part(stored: Mapping[str, Json]) -> str:
     """The tables as Markdown."""
     blocks = [_cases_table(stored), _auroc_table(stored), _structures_table(stored)]
-    return "\n\n".join([*filter(None, blocks), _coverage_table(stored)])
+    blocks += [_coverage_table(stored), _lights_table(stored)]
+    return "\n\n".join(filter(None, blocks))
 
 
 def _cases_table(stored: Mapping[str, Json]) -> str:
@@ -151,6 +153,22 @@ def _coverage_table(stored: Mapping[str, Json]) -> str:
             )  # fmt: skip
     head = ("90 % intervals of volumes", "intervals", "persons", "hold the volume", "upper end")
     return table(head, rows)
+
+
+def _lights_table(stored: Mapping[str, Json]) -> str:
+    titles = {
+        "plain good": "scans as they are, Dice of 0.8 or more",
+        "plain bad": "scans as they are, under 0.8",
+        "corrupted good": "corrupted scans, Dice of 0.8 or more",
+        "corrupted bad": "corrupted scans, under 0.8",
+    }
+    rows = [
+        [f"`{name}`, {title}", *(str(entry["figures"]["lights"][key][light]) for light in LIGHTS)]
+        for name, entry in stored.items()
+        for key, title in titles.items()
+        if sum(entry["figures"]["lights"][key].values())
+    ]
+    return table(("structures by their light", *LIGHTS), rows) if rows else ""
 
 
 def _estimate(stored: Json) -> str:

@@ -17,14 +17,14 @@ from MedLLMSegLib.core.types import Json, PathLike
 from MedLLMSegLib.registry.bundle import rewrite_texts
 from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
-from MedLLMSegLib.segmentation.quality.fitted import FIELD
+from MedLLMSegLib.segmentation.quality.fitted import FIELD, QualityFit
 from MedLLMSegLib.segmentation.quality.light import DOUBTFUL_DICE
 from MedLLMSegLib.segmentation.quality.norms import Norms
 from MedLLMSegLib.training.segmenter.bundle.segmenter_card import model_card
 
 from .brain import brain_norms, brain_points, brain_rows, counted
 from .corruptions import FITTED_KINDS, KINDS, Corruption, drawn
-from .figures import all_figures
+from .figures import all_figures, light_counts
 from .fit import Point, as_metadata, fit_quality, points_of, worst_level
 from .measure import Row, Subject, measure
 from .subjects import subjects_of
@@ -58,12 +58,37 @@ def fit_and_measure(
     fit = fit_quality(chosen, found.norms)
     figures = {
         **all_figures(found.test, fit, found.level),
+        "lights": light_counts(found.test_rows, structures_of(model), fit),
         "fit_bad_share": round(float(np.mean([p.dice < DOUBTFUL_DICE for p in chosen])), 4),
         "fitted_on": found.fitted_on,
         "tested_on": found.tested_on,
     }
     entry = as_metadata(fit, model.sha256, figures)
     write_text(folder / FIGURES, json.dumps(entry, indent=1) + "\n")
+    return _write(model, entry)
+
+
+def learn_sanity(
+    name: str, data: PathLike, output: PathLike, progress: Report | None = None
+) -> Json:
+    """Learn a model's norms alone, from the label maps of its training, and write them into its
+    bundle: lights then speak of sizes, places, parts and neighbours, and no Dice is expected.
+
+    It takes no network. Parameters, answer and errors are those of `fit_and_measure`.
+    """
+    report, folder = Progress.of(progress), make_folder(output)
+    model = load_model(name, "cpu", "fp32")
+    if model.entry.kind != "segmenter":
+        raise UserError(f'"{name}" outlines nothing; name a model that does.')
+    if is_whole_brain(model.structures):
+        norms = brain_norms(Path(data).expanduser(), folder, report)
+    else:
+        norms = subjects_of(model, Path(data).expanduser(), folder, report).norms
+    return _write(model, {**QualityFit({}, {}, norms).to_dict(), "measured_model": model.sha256})
+
+
+def _write(model: SegmenterModel, entry: Json) -> Json:
+    """Put an entry into a bundle, and into its card."""
     metadata = {**read_metadata(model.entry.folder), FIELD: entry}
     rewrite_texts(model.entry.folder, metadata, model_card(metadata))
     return entry
@@ -72,7 +97,7 @@ def fit_and_measure(
 @dataclass(frozen=True)
 class _Found:
     """What a fit needs. level: of corruption, up to which scans count. fitted_on, tested_on: how
-    many scans, persons and refusals.
+    many scans, persons and refusals. test_rows: up to that level, where they hold shapes.
     """
 
     norms: Norms
@@ -81,6 +106,7 @@ class _Found:
     level: int
     fitted_on: Json
     tested_on: Json
+    test_rows: tuple[Row, ...] = ()
 
 
 def _labelled(model: SegmenterModel, data: Path, folder: Path, report: Progress) -> _Found:
@@ -95,7 +121,8 @@ def _labelled(model: SegmenterModel, data: Path, folder: Path, report: Progress)
     test_rows = measure(model, wanted(subjects.test, KINDS, model), folder / "test", testing)
     tested = points_of(test_rows, structures, subjects.norms)
     counts = (_counted(rows, level) for rows in (fit_rows, test_rows))
-    return _Found(subjects.norms, points, tested, level, *counts)
+    shown = tuple(row for row in test_rows if row.corruption.level <= level)
+    return _Found(subjects.norms, points, tested, level, *counts, shown)
 
 
 def _brain(model: SegmenterModel, data: Path, folder: Path, report: Progress) -> _Found:
@@ -135,12 +162,19 @@ def _counted(all_rows: list[Row], level: int) -> Json:
 
 def figures_text(entry: Json) -> str:
     """For the screen: what the fit is worth."""
-    figures = entry["figures"]
+    figures = entry.get("figures")
+    if figures is None:
+        cases = entry["norms"]["cases"]
+        return f"Sizes, places, parts and neighbours were learnt from {cases} cases."
     whole, held = figures["all"], figures["coverage_plain"]
+    intervals = (
+        f"{100 * held['coverage']:.0f} % of {held['intervals']} intervals hold the true volume"
+        if held["intervals"]
+        else "there are no intervals, which need nine persons or more"
+    )
     return (
         f"AUROC of a Dice under 0.8: {_estimate(whole['expected'])}, by the mean confidence alone"
-        f" {_estimate(whole['confidence'])}; {100 * (held['coverage'] or 0):.0f} % of"
-        f" {held['intervals']} intervals hold the true volume."
+        f" {_estimate(whole['confidence'])}; {intervals}."
     )
 
 

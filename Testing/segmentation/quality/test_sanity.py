@@ -6,7 +6,7 @@ import pytest
 from MedLLMSegLib.anatomy.structures import cardiac_structures, hippocampus_structures
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.metrics.label_shape import label_shapes
-from MedLLMSegLib.segmentation.quality.norms import Norms, learn_norms
+from MedLLMSegLib.segmentation.quality.norms import Norms, Offset, learn_norms
 from MedLLMSegLib.segmentation.quality.sanity import check_sanity
 from Testing.helpers.heart_phantom import heart_series
 from Testing.helpers.shapes import STRUCTURES, norms, organ
@@ -93,6 +93,14 @@ def test_left_and_right_share_their_norms_and_may_not_be_exchanged():
     assert not any(sanity(Volume(both, matrix), known, structures).structures.values())
     exchanged = Volume(both, np.diag([-1.0, 1, 1, 1]))
     assert "right of the right one" in says(sanity(exchanged, known, structures).structures[1])
+
+
+def test_a_right_structure_is_told_in_the_bodys_own_words():
+    """Its norms are those of a mirrored body."""
+    medial = Offset("core", "shell", axis=0, sign=1, least_mm=12.0)
+    assert medial.in_words("left") == medial.in_words("") == "to the right"
+    assert medial.in_words("right") == "to the left"
+    assert Offset("core", "shell", axis=1, sign=-1, least_mm=12.0).in_words("right") == "behind"
 
 
 def test_damaged_norms_are_refused():

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.quality import LIGHTS, Certainty
+from MedLLMSegLib.metrics.label_shape import label_shapes
 from MedLLMSegLib.segmentation.quality.fitted import dice_of_logit
 from MedLLMSegLib.studies.quality.corruptions import LEVELS, Corruption
-from MedLLMSegLib.studies.quality.figures import all_figures
+from MedLLMSegLib.studies.quality.figures import all_figures, light_counts
 from MedLLMSegLib.studies.quality.fit import Point, fit_line, fit_quality, worst_level
-from Testing.helpers.shapes import norms
+from MedLLMSegLib.studies.quality.measure import Measured, Row
+from Testing.helpers.shapes import STRUCTURES, fit, norms, organ
 
 
 def points(people=24, first=0, seed=0):
@@ -55,8 +58,8 @@ def test_levels_are_kept_up_to_a_third_of_bad_structures():
 
 
 def test_on_new_persons_a_low_dice_is_told_and_intervals_hold_as_often_as_promised():
-    fit = fit_quality(points(30), norms())
-    figures = all_figures(points(60, first=100, seed=1), fit, level=3)
+    fitted = fit_quality(points(30), norms())
+    figures = all_figures(points(60, first=100, seed=1), fitted, level=3)
     expected, confidence = (figures["all"][name]["value"] for name in ("expected", "confidence"))
     assert expected > 0.9 > confidence
     assert figures["all"]["difference"]["low"] > 0
@@ -66,19 +69,35 @@ def test_on_new_persons_a_low_dice_is_told_and_intervals_hold_as_often_as_promis
 
 
 def test_too_few_persons_have_no_interval_and_one_person_no_fit():
-    fit = fit_quality(points(6), norms())
-    assert {own.interval for own in fit.structures.values()} == {None}
-    assert fit.interval_ml("core", 10.0, 0.9) is None
+    fitted = fit_quality(points(6), norms())
+    assert {own.interval for own in fitted.structures.values()} == {None}
+    assert fitted.interval_ml("core", 10.0, 0.9) is None
     with pytest.raises(UserError, match="two persons"):
         fit_quality(points(1), norms())
 
 
 def test_what_was_not_found_counts_as_a_dice_of_0():
-    fit = fit_quality(points(30), norms())
+    fitted = fit_quality(points(30), norms())
     lost = [
         Point("core", f"s{n}", f"p{n}", Corruption(), 0.0, 10.0, 0.0, 0.0, None) for n in range(12)
     ]
-    figures = all_figures([*points(12, first=200, seed=2), *lost], fit, level=1)
+    figures = all_figures([*points(12, first=200, seed=2), *lost], fitted, level=1)
     assert figures["all"]["structures"] == 12 * 2 * 2 + 12
     assert figures["all"]["expected"]["value"] > 0.9
     assert figures["coverage_plain"]["intervals"] == 24
+
+
+def test_lights_are_counted_by_what_the_outline_was_worth():
+    shapes = label_shapes(organ(9.0))
+    sure = {1: Certainty(0.97, 0.0, 0.02), 2: Certainty(0.97, 0.0, 0.02)}
+    half = label_shapes(organ(9.0, spacing=0.5))
+
+    def row(corruption, dice, own):
+        measured = tuple(Measured(n, dice, 3.0, own[n], sure[n]) for n in (1, 2))
+        return Row("s", "p", corruption, measured)
+
+    rows = [row(Corruption(), 0.9, shapes), row(Corruption("noise", 1), 0.3, half)]
+    counts = light_counts([*rows, Row("s", "p", Corruption(), refused="No.")], STRUCTURES, fit())
+    assert counts["plain good"] == {"green": 2, "amber": 0, "red": 0}
+    assert sum(counts["corrupted bad"].values()) == 2
+    assert counts["plain bad"] == counts["corrupted good"] == dict.fromkeys(LIGHTS, 0)

@@ -16,6 +16,7 @@ from MedLLMSegLib.io.volume_files import save_volume
 from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
+from MedLLMSegLib.segmentation.quality.assess import with_quality
 from MedLLMSegLib.studies.quality import measure as measuring
 from MedLLMSegLib.studies.quality import run
 from MedLLMSegLib.studies.quality.corruptions import FITTED_KINDS, Corruption
@@ -23,7 +24,7 @@ from MedLLMSegLib.studies.quality.measure import Row, Subject, measure
 from MedLLMSegLib.studies.quality.subjects import subjects_of
 from MedLLMSegLib.training.segmenter.bundle.bundle_evidence import Evidence
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import upgrade_bundle
-from Testing.helpers.shapes import STRUCTURES, norms, organ, result
+from Testing.helpers.shapes import STRUCTURES, fit, norms, organ, result
 from Testing.helpers.tiny_segmenter import tiny_bundle
 from Testing.studies.quality.test_fit import points
 
@@ -123,6 +124,19 @@ def test_the_fit_goes_into_the_bundle_and_belongs_to_the_measured_model(
     assert "## Quality" not in (bundle / "docs/README.md").read_text(encoding="utf-8")
 
 
+def test_sizes_and_places_alone_are_learnt_without_a_network(bundle, tmp_path, monkeypatch):
+    found = SimpleNamespace(norms=norms())
+    monkeypatch.setattr(run, "subjects_of", lambda *_: found)
+    entry = run.learn_sanity(str(bundle), tmp_path, tmp_path / "out")
+    assert "7 cases" in run.figures_text(entry)
+    fit = load_model(bundle, "cpu").quality
+    half = with_quality(result(organ(9.0, spacing=0.5)), fit)
+    assert half.quality.scan.light == "red"
+    assert half.expected_dice == half.quality.intervals_ml == {}
+    card = " ".join((bundle / "docs/README.md").read_text(encoding="utf-8").split())
+    assert "as in 7 training cases. What Dice is to be expected was not fitted" in card
+
+
 def test_corruptions_go_round_over_about_as_many_scans_as_were_asked_for():
     subjects = tuple(Subject(str(n), str(n), lambda: None) for n in range(20))
     model = SimpleNamespace(structures=named_structures({1: "core"}), anatomy=None)
@@ -133,9 +147,6 @@ def test_corruptions_go_round_over_about_as_many_scans_as_were_asked_for():
 
 def test_a_segmentation_without_certainty_has_lights_and_no_expected_dice():
     """Such as one of a program's own, judged by its sizes alone."""
-    from MedLLMSegLib.segmentation.quality.assess import with_quality
-    from Testing.helpers.shapes import fit
-
     found = with_quality(Segmentation(organ(9.0), STRUCTURES, {1: 0.9, 2: 0.9}), fit())
     assert found.expected_dice == {}
     assert found.quality.scan.light == "green"

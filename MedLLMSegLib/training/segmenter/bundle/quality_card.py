@@ -13,7 +13,14 @@ def quality_lines(m: Json) -> list[str]:
     stored = m.get("quality")
     if not stored or not is_of(stored, measured_model(m)):
         return []
-    figures, cases = stored["figures"], stored["norms"]["cases"]
+    cases, figures = stored["norms"]["cases"], stored.get("figures")
+    if figures is None:
+        text = (
+            f"Every result gets a light (green, amber, red) with its reasons: from sizes, places,"
+            f" parts and neighbours as in {cases} training cases. What Dice is to be expected was"
+            " not fitted: `medllmseg quality` does it."
+        )
+        return ["## Quality", wrap_paragraph(text)]
     text = (
         f"Every result gets a light (green, amber, red) with its reasons: from the Dice to expect,"
         f" and from sizes, places, parts and neighbours as in {cases} training cases. The expected"
