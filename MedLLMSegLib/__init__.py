@@ -19,6 +19,7 @@ _PUBLIC = {
     "segment": "segmentation.pipeline",
     "load_model": "segmentation.pipeline",
     "Region": "segmentation.region",
+    "explain": "segmentation.explanation.explain",
     "segment_frames": "segmentation.time_series",
     "diagnose": "diagnosis.predict",
     "load_classifier": "diagnosis.loaded_classifier",

@@ -29,6 +29,7 @@ from . import (
     diagnose,
     domain,
     evaluate,
+    explain,
     heart,
     info,
     llm,
@@ -44,6 +45,7 @@ from .terminal.library_noise import PrivateFormatter, library_noise_to
 
 COMMANDS = (
     segment,
+    explain,
     heart,
     diagnose,
     models,

@@ -59,22 +59,28 @@ def _organ_name(parts: list[Structure]) -> str:
 def structure_masks(segmentation: Segmentation) -> dict[int, Mask]:
     """Label -> its `Mask`, for the structures that have voxels."""
     labels = segmentation.labels
-    padded = np.pad(labels.array, RIM)
-    ijk_to_ras = labels.grid.ijk_to_ras.copy()
-    ijk_to_ras[:3, 3] = transform_points(ijk_to_ras, np.array([-RIM] * 3))
-    padded_grid = Grid(padded.shape, ijk_to_ras)
     masks = {}
     for structure in segmentation.structures:
-        inside = padded == structure.label
-        if inside.any():
-            k, j, i = (_span(inside, axis) for axis in range(3))
-            array = inside[k, j, i].astype(np.float32)
-            masks[structure.label] = Mask(structure, array, sub_grid(padded_grid, (k, j, i)))
+        mask = mask_of(labels.array == structure.label, labels.grid, structure)
+        if mask is not None:
+            masks[structure.label] = mask
     return masks
 
 
+def mask_of(inside: Array, grid: Grid, structure: Structure) -> Mask | None:
+    """The `Mask` of voxels, bool [k, j, i] on a grid; None where there are none."""
+    if not inside.any():
+        return None
+    k, j, i = (_span(inside, axis) for axis in range(3))
+    array = np.pad(inside[k, j, i].astype(np.float32), RIM)
+    cut = sub_grid(grid, (k, j, i))
+    ijk_to_ras = cut.ijk_to_ras.copy()
+    ijk_to_ras[:3, 3] = transform_points(ijk_to_ras, np.array([-RIM] * 3))
+    return Mask(structure, array, Grid(array.shape, ijk_to_ras))
+
+
 def _span(inside: Array, axis: int) -> slice:
-    """The indices along an axis that hold a mask, with `RIM` more on both sides."""
+    """The indices along an axis that hold a mask."""
     others = tuple(other for other in range(3) if other != axis)
     occupied = np.flatnonzero(inside.any(axis=others))
-    return slice(int(occupied[0]) - RIM, int(occupied[-1]) + 1 + RIM)
+    return slice(int(occupied[0]), int(occupied[-1]) + 1)

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from MedLLMSegLib.anatomy.brain import is_whole_brain
-from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid, sub_grid
 from MedLLMSegLib.core.progress import Progress, Report
@@ -32,8 +31,6 @@ from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
 
 from .brain_checks import checked_head, with_doubts
-from .cascade import outline_sides
-from .closer_look import closer_grid
 from .domain_features import domain_notes, scan_verdict
 from .expected_dice import expected_dice
 from .finish import finish
@@ -42,9 +39,9 @@ from .inference import cpu_fallback_stage, free_memory, memory_notes
 from .intracranial import with_intracranial
 from .loaded_segmenter import SegmenterModel, load_model
 from .localize import SIDES, is_crop
-from .outline import Outline, outline
+from .outlines import in_body_order, outlines_of
 from .precision import AUTO
-from .prepare import Preparation, checked_whole_grid, prepare_whole
+from .prepare import Preparation, prepare_whole
 from .quality.assess import with_quality
 from .region import Region, cropped, on_whole, region_named_in_errors
 from .restore import restore_slabs
@@ -208,16 +205,9 @@ def _run_in_order(
     So a scan gets the same labels to the voxel in whatever order its axes are stored. A model
     that looks along the scan's own axes, or in crops, gets the scan as it is.
     """
-    order = AxisOrder.of(volume.grid)
-    in_body_axes = model.anatomy is None and model.settings.get("axes", "ras") == "ras"
-    if order.changes_nothing or not in_body_axes:
+    order, ordered = in_body_order(volume, model)
+    if order.changes_nothing:
         return _run_where_it_fits(volume, model, side, request, progress)
-    ordered = replace(
-        volume,
-        array=np.ascontiguousarray(order.ordered(volume.array)),
-        ijk_to_ras=order.ordered_grid(volume.grid).ijk_to_ras,
-        forms=None,
-    )
     there = replace(request, grid=order.ordered_grid(request.grid))
     result = _run_where_it_fits(ordered, model, side, there, progress)
     return replace(result, maps=result.maps.in_stored_order(order))
@@ -267,7 +257,7 @@ def _run(
 ) -> RunResult:
     """Outline, then finish each outline."""
     outlining, finishing = progress.part(0.0, 0.85), progress.part(0.85, 1.0)
-    outlines, notes = _outlines(volume, model, side, request, outlining)
+    outlines, notes = outlines_of(volume, model, side, request, outlining)
     structures = model.structures_for(lateral=outlines[0].side is not None)
     maps = ResultMaps.empty(structures, request)
     for outlined, part in zip(outlines, finishing.parts(len(outlines)), strict=True):
@@ -279,41 +269,6 @@ def _run(
         )
     domain = scan_verdict(model.domain, [outlined.features for outlined in outlines])
     return RunResult(structures, maps, notes, outlines[-1].precision, domain)
-
-
-def _outlines(
-    volume: Volume,
-    model: SegmenterModel,
-    side: str | None,
-    request: OutputRequest,
-    progress: Progress,
-) -> tuple[list[Outline], tuple[str, ...]]:
-    """(outlines, notes): one of a whole scan, or one of each organ."""
-    if model.anatomy:
-        return outline_sides(volume, model, side, request, progress)
-    if side:
-        raise UserError(
-            f'The model "{model.entry.id}" outlines no left and right organ, so no side can be'
-            " asked for; leave the side out."
-        )
-    grid = checked_whole_grid(volume, Preparation.from_settings(model.settings))
-    request.check_memory(len(model.structures), model.reading.outputs, grid)
-    return [_whole_outline(volume, model, grid, request, progress)], ()
-
-
-def _whole_outline(
-    volume: Volume, model: SegmenterModel, grid: Grid, request: OutputRequest, progress: Progress
-) -> Outline:
-    """What is found in a whole scan, at a closer look where the model asks for one."""
-    if model.settings.get("closer_look_mm") is None:
-        return outline(volume, model, grid, request, progress)
-    looking, closer_looking = progress.part(0.0, 0.7), progress.part(0.7, 1.0)
-    first = outline(volume, model, grid, OutputRequest(request.grid), looking)
-    closer = closer_grid(first.scores.winner, grid, model.settings)
-    if closer is None and not request.needs_all_classes:
-        return first
-    model = model.with_precision(first.precision)
-    return outline(volume, model, closer or grid, request, closer_looking)
 
 
 def with_missing(segmentation: Segmentation, model: SegmenterModel) -> Segmentation:

@@ -1,0 +1,1 @@
+"""Why a structure was outlined where it was: Grad-CAM for segmentation."""

@@ -1,0 +1,18 @@
+"""Which layer explains a model best: chosen by insertion and deletion on val
+(`MedLLMSegLib.studies.explanations`), docs/explain.md has the figures.
+"""
+
+from __future__ import annotations
+
+from MedLLMSegLib.networks.segmentation.feature_layers import TOKENS
+from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
+
+from .grad_cam import CamSettings
+
+CHOSEN: dict[str, CamSettings] = {}
+OTHERS = CamSettings(TOKENS, "place")  # models that were not measured
+
+
+def settings_for(model: SegmenterModel) -> CamSettings:
+    """The layer and the way for a model."""
+    return CHOSEN.get(model.entry.id, OTHERS)
