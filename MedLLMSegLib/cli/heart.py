@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from MedLLMSegLib.metrics.measured_heart import MeasuredHeart
 
 HEART_MODEL = "cardiac-cine-mr"
-TABLE, LABELS, VOLUMES, PAGE = "function.csv", "labels.nii.gz", "volumes.csv", "report.html"
+TABLE, LABELS, VOLUMES = "function.csv", "labels.nii.gz", "volumes.csv"
+PAGE, TEXT = "report.html", "report.txt"
 PICTURES = ("curves.png", "slices.png", "wall.png")
+RESULTS = (TABLE, LABELS, VOLUMES, PAGE, TEXT, *PICTURES)
 KNOWN_LABELS = {1: "right ventricle", 2: "wall", 3: "left ventricle"}
 EPILOG = """examples:
   medllmseg heart cine.nii.gz --output heart/ --height 178 --weight 81
@@ -30,9 +32,9 @@ EPILOG = """examples:
       from label maps that you corrected (1 right ventricle, 2 wall, 3 left ventricle)
 
 Writes function.csv, volumes.csv (over time), and report.html with its pictures curves.png,
-slices.png and, where the wall can be measured, wall.png into the folder; without --labels also
-labels.nii.gz. --overwrite replaces those files and removes none: with --labels, a labels.nii.gz
-that is there stays. Scans and label maps are never overwritten.
+slices.png and, where the wall can be measured, wall.png into the folder, and its sentences as
+report.txt; without --labels also labels.nii.gz. --overwrite replaces those files and removes none:
+with --labels, a labels.nii.gz that is there stays. Scans and label maps are never overwritten.
 exit code: 0 done, 2 bad input.
 
 Research use only; not a medical device."""
@@ -99,11 +101,7 @@ def _heart(args: argparse.Namespace, command: str) -> int:
 
 def _check_results(args: argparse.Namespace) -> None:
     """Refuse to write over what the run reads, and over an earlier result without --overwrite."""
-    there = [
-        path
-        for name in (TABLE, LABELS, VOLUMES, PAGE, *PICTURES)
-        if (path := args.output / name).exists()
-    ]
+    there = [path for name in RESULTS if (path := args.output / name).exists()]
     read = [path for path in (*args.scans, args.labels) if path is not None and path.exists()]
     for path in there:
         if any(path.samefile(each) for each in read):
@@ -178,5 +176,5 @@ def _print(heart: MeasuredHeart, output: Path) -> None:
         print(f"  {row.name:26s} {value_text(row):>16s}  {index_text(row)}".rstrip())
     for note in heart.notes:
         print(f"  note: {note}")
-    for name in (TABLE, VOLUMES, PAGE):
+    for name in (TABLE, VOLUMES, PAGE, TEXT):
         print(f"  -> {output / name}")

@@ -18,7 +18,8 @@ from MedLLMSegLib.metrics.measured_heart import MeasuredHeart
 from MedLLMSegLib.metrics.wall_thickness import SEGMENTS
 
 from .heart_pictures import bulls_eyes, outlined_slices, volume_curves
-from .report_page import note_paragraphs, page, write_picture
+from .report_page import page, sentences_paragraph, write_picture, write_sentences
+from .sentences import heart_sentences
 
 NOT_AVAILABLE = "not available"
 METHOD = """\
@@ -39,7 +40,8 @@ def write_heart_report(
     model: str = "",
     command: str | None = None,
 ) -> Path:
-    """Write report.html and its pictures into a folder; returns the page's path.
+    """Write report.html with its pictures, and its sentences as report.txt, into a folder; returns
+    the page's path.
 
     scans, labels: as for `outlined_slices`; scans may be empty, then no slices are shown. name: of
     the series. model: "" for outlines that were given. command: the line that repeats the run.
@@ -56,6 +58,8 @@ def write_heart_report(
         figure = bulls_eyes(heart.thickness_mm)
         title = "Thickness of the left ventricle's wall (17 segments of the AHA)"
         pictures.append(write_picture(folder / "wall.png", figure, title, "bull's-eyes"))
+    told = heart_sentences(heart.function, heart.notes)
+    write_sentences(folder / "report.txt", name, told)
     return write_text(folder / "report.html", _page(heart, pictures, name, model, command))
 
 
@@ -64,7 +68,8 @@ def _page(
 ) -> str:
     function = heart.function
     method = f'<p class="facts">{METHOD}</p>'
-    blocks = [_table(function), note_paragraphs(heart.notes) + method, *pictures]
+    told = sentences_paragraph(heart_sentences(function, heart.notes))
+    blocks = [told, _table(function), method, *pictures]
     return page(name, "heart function", _facts(function, model), blocks, command)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from MedLLMSegLib.core.safe_files import atomic_write
+from MedLLMSegLib.core.safe_files import atomic_write, write_text
 
 STYLE = """
 :root { color-scheme: light dark; --line: #d5d8dd; --soft: #5d6470; --back: #ffffff; --ink: \
@@ -81,6 +81,16 @@ def page(name: str, kind: str, facts: str, blocks: Sequence[str], command: str |
 </body>
 </html>
 """
+
+
+def write_sentences(path: Path, title: str, sentences: Sequence[str]) -> Path:
+    """Write sentences as plain text, one a line below the title."""
+    return write_text(path, "\n".join([" ".join(title.split()), "", *sentences, ""]))
+
+
+def sentences_paragraph(sentences: Sequence[str]) -> str:
+    """Sentences as one paragraph of HTML."""
+    return f"<p>{escape(' '.join(sentences))}</p>" if sentences else ""
 
 
 def note_paragraphs(notes: Sequence[str]) -> str:

@@ -19,7 +19,8 @@ from MedLLMSegLib.core.types import Array, PathLike
 from MedLLMSegLib.core.volume import Volume
 
 from .group_pictures import group_slices, group_surfaces, has_groups
-from .report_page import note_paragraphs, page, write_picture
+from .report_page import page, sentences_paragraph, write_picture, write_sentences
+from .sentences import scan_sentences
 from .slice_pictures import slice_picture
 from .structure_masks import Mask, organs, structure_masks
 from .surface_picture import surface_picture
@@ -29,7 +30,8 @@ from .volume_table import light_html, volume_table
 def write_report(
     volume: Volume, segmentation: Segmentation, folder: PathLike, command: str | None = None
 ) -> Path:
-    """Write report.html and its pictures into a folder, and return the page's path.
+    """Write report.html with its pictures, and its sentences as report.txt, into a folder; returns
+    the page's path.
 
     volume: the scan, 3D. segmentation: its label map, on the same grid or one with other voxels.
     command: the line that repeats the run. Raises `UserError` where the folder cannot be written.
@@ -41,6 +43,7 @@ def write_report(
     folder = make_folder(folder)
     remove_leftovers(folder)
     figures = _write_pictures(volume, segmentation, folder)
+    write_sentences(folder / "report.txt", volume.name, scan_sentences(segmentation))
     return write_text(folder / "report.html", _page(volume, segmentation, figures, command))
 
 
@@ -108,8 +111,8 @@ def _page(
         "<p class=facts>Slices are in radiological convention: the patient's left is on your right."
         " Click a picture to see it whole.</p>"
     )
-    notes = note_paragraphs(segmentation.notes)
-    blocks = [quality_paragraph(segmentation), table, notes + convention, *figures]
+    told = sentences_paragraph(scan_sentences(segmentation))
+    blocks = [quality_paragraph(segmentation), told, table, convention, *figures]
     return page(volume.name, "segmentation report", _facts(volume, segmentation), blocks, command)
 
 

@@ -81,7 +81,7 @@ def test_an_earlier_result_is_kept(files, capsys):
     assert cli.main([*command, "--overwrite"]) == 0
 
 
-RESULTS = ("function.csv", "labels.nii.gz", "volumes.csv", "report.html")
+RESULTS = ("function.csv", "labels.nii.gz", "volumes.csv", "report.html", "report.txt")
 PICTURES = ("curves.png", "slices.png", "wall.png")
 
 
@@ -126,7 +126,7 @@ def test_given_outlines_get_their_volumes_over_time(files):
     assert found == pytest.approx([left_ml(inner) for inner in INNER_MM], rel=0.02)
     written = {path.name for path in out.iterdir()}
     pictures = {"curves.png", "slices.png", "wall.png"}
-    assert written == {"function.csv", "volumes.csv", "report.html", *pictures}
+    assert written == {"function.csv", "volumes.csv", "report.html", "report.txt", *pictures}
 
 
 def one_image(files):

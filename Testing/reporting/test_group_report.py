@@ -129,7 +129,9 @@ def test_the_page_shows_the_whole_first_and_then_the_table(brain, tmp_path, monk
     html = write_report(volume, segmentation, tmp_path).read_text(encoding="utf-8")
     places = ["slices_1.png", "<table>", "slices_2.png", "surface_1.png", "surface_2.png"]
     assert sorted(places, key=html.index) == places
-    assert {path.name for path in tmp_path.iterdir()} == {*places, "report.html"} - {"<table>"}
+    assert {path.name for path in tmp_path.iterdir()} == {*places, "report.html", "report.txt"} - {
+        "<table>"
+    }
     assert all(imread(tmp_path / name).std() > 0.02 for name in ("slices_1.png", "slices_2.png"))
 
 

@@ -167,6 +167,7 @@ def test_the_page_is_whole_and_shows_files_that_are_there(report):
     assert set(seen.links) == set(seen.images)  # nothing from elsewhere
     assert sorted(p.name for p in page.parent.iterdir()) == [
         "report.html",
+        "report.txt",
         "slices_1.png",
         "surface.png",
     ]
@@ -292,7 +293,11 @@ def test_one_voxel_and_none(tmp_path):
     volume, segmentation = make("flat voxels")
     segmentation.labels.array[:] = 0
     page = write_report(volume, segmentation, tmp_path / "none")
-    assert sorted(p.name for p in page.parent.iterdir()) == ["report.html", "slices_1.png"]
+    assert sorted(p.name for p in page.parent.iterdir()) == [
+        "report.html",
+        "report.txt",
+        "slices_1.png",
+    ]
     segmentation.labels.array[0, 0, 0] = 1  # in the very corner
     page = write_report(volume, segmentation, tmp_path / "one")
     assert (page.parent / "surface.png").is_file()
