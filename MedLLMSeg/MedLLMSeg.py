@@ -35,6 +35,7 @@ from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.panel.consent import Consent
 from MedLLMSegLib.slicer_bridge.panel.diagnose_section import DiagnoseSection
+from MedLLMSegLib.slicer_bridge.panel.explain_section import ExplainSection
 from MedLLMSegLib.slicer_bridge.panel.log_section import LogSection
 from MedLLMSegLib.slicer_bridge.panel.models_section import ModelsSection
 from MedLLMSegLib.slicer_bridge.panel.result_section import ResultSection
@@ -105,6 +106,7 @@ class MedLLMSegParameterNode:
     divideParts: bool = False
     uncertainty: bool = False
     uncertaintyOpacity: Annotated[int, WithinRange(0, 100)] = 70
+    evidence: bool = True
     heatMap: bool = True
     heatOpacity: Annotated[int, WithinRange(0, 100)] = 70
     wholeSequence: bool = True
@@ -124,7 +126,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None) -> None:
         self.ui = self.logic = self.parameters = None
         self.log = self.consent = self.models = self.result = None
-        self.running = self.training = self.diagnosing = None
+        self.running = self.explaining = self.training = self.diagnosing = None
         self.sample = self.scans = self.suggestions = self.stored = None
         self.panel, self._shown, self._view = Panel(), {}, None
         self._parameterNodeGuiTag = None
@@ -146,6 +148,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.suggestions = SuggestionSection(self)
         self.result = ResultSection(self)
         self.running = SegmentSection(self)
+        self.explaining = ExplainSection(self)
         self.training = TrainSection(self)
         self.diagnosing = DiagnoseSection(self)
         self.sample = SampleButton(self)
@@ -183,10 +186,11 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneStartClose(self, caller, event) -> None:
-        for section in (self.running, self.training, self.diagnosing):
+        for section in (self.running, self.explaining, self.training, self.diagnosing):
             section.leave_scene()
         self.diagnosing.close()
         self.result.close()
+        self.explaining.overlay.forget()
         self.suggestions.forget()
         self.setParameterNode(None)
         self.replace(without_scene(self.panel))
@@ -260,6 +264,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             divide=chosen.divideParts,
             uncertainty=chosen.uncertainty,
             uncertainty_opacity=chosen.uncertaintyOpacity,
+            evidence=chosen.evidence,
+            evidenced=self.explaining.map is not None,
             heat=chosen.heatMap,
             heat_opacity=chosen.heatOpacity,
             train_name=chosen.trainName,
@@ -272,6 +278,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.training.show_name(chosen.trainName)
         self.ui.show3DButton.setSegmentationNode(result)
         self.result.update_overlay()
+        self.explaining.update_overlay()
         self.diagnosing.update_overlay()
 
     # what is shown
@@ -291,6 +298,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             (self.training.show_starts, "starts"),
             (self.result.show, "rows"),
             (self.result.show_groups, "groups"),
+            (self.explaining.show_choices, "explained"),
             (self.training.show, "pairs"),
             (self.diagnosing.show_classifiers, "classifiers", "classifier"),
             (self.diagnosing.show, "diagnosis"),

@@ -24,16 +24,12 @@ RESEARCH = "Measured by MedLLMSeg from the outlines; research use only, not a me
 UNKNOWN = ScanQuality()
 
 
-def scan_sentences(
-    segmentation: Segmentation, quality: ScanQuality | None = None
-) -> tuple[str, ...]:
+def scan_sentences(segmentation: Segmentation) -> tuple[str, ...]:
     """What was measured in a scan: structures with their sides, the intracranial volume, the
     result's quality, and the notes.
-
-    quality: as judged for this result; None where it was not judged.
     """
     found = volumetry(segmentation)
-    judged = quality or UNKNOWN
+    judged = segmentation.quality or UNKNOWN
     lines = [_organ_sentence(rows, judged) for rows in _organs(found.rows)]
     return tuple(
         filter(
@@ -42,7 +38,7 @@ def scan_sentences(
                 *lines,
                 _intracranial_sentence(found),
                 *_doubts(found.rows, judged),
-                _quality_sentence(quality),
+                _quality_sentence(segmentation.quality),
                 *map(as_sentence, segmentation.notes),
                 RESEARCH,
             ),

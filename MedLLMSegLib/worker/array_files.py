@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from MedLLMSegLib.core.segmentation import Segmentation
     from MedLLMSegLib.core.volume import Volume
     from MedLLMSegLib.diagnosis.result import Diagnosis
+    from MedLLMSegLib.segmentation.explanation.explain import Explanation
 
 SEGMENTATION_MAPS = ("labels", "probabilities", "uncertainty")
 DIAGNOSIS_FIELDS = (
@@ -156,6 +157,47 @@ def _or_null(value: float) -> float | None:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def save_explanation(explanation: Explanation, folder: PathLike) -> Path:
+    """Write an explanation: explanation.json, and its map as a volume in evidence. Returns the
+    folder.
+    """
+    folder = Path(folder)
+    header = {
+        "structure": explanation.structure,
+        "facts": explanation.facts(),
+        "sentences": list(explanation.sentences()),
+    }
+    _write(folder, "explanation.json", header)
+    save_volume(explanation.evidence, folder / "evidence")
+    return folder
+
+
+@dataclass(frozen=True, eq=False)
+class ShownExplanation:
+    """What is shown of an explanation. evidence: float32 [k, j, i], 0 to 1, on the scan's grid.
+    facts: model and layer. sentences: what was measured of the map, and notes.
+    """
+
+    evidence: Volume
+    structure: str
+    facts: str
+    sentences: tuple[str, ...]
+
+
+def load_explanation(folder: PathLike) -> ShownExplanation:
+    """Read what `save_explanation` wrote. `UserError` if files are missing or damaged."""
+    header = _read_json(folder, "explanation.json")
+    try:
+        return ShownExplanation(
+            load_volume(Path(folder) / "evidence"),
+            str(header["structure"]),
+            str(header["facts"]),
+            tuple(map(str, header["sentences"])),
+        )
+    except (KeyError, TypeError) as error:
+        raise _damaged(folder) from error
 
 
 def save_diagnosis(diagnosis: Diagnosis, folder: PathLike) -> Path:

@@ -28,6 +28,13 @@ _REQUESTS: Mapping[str, Mapping[str, Types]] = {
         "structures": (list,),
         "with_model": _TEXT_OR_NOTHING,
     },
+    "explain": {
+        "volume": _TEXT,
+        "output": _TEXT,
+        "structure": _TEXT,
+        "model": _TEXT,
+        "device": _TEXT,
+    },
     "diagnose": {
         "image": _TEXT_OR_NOTHING,
         "volumes": (list,),
@@ -48,6 +55,7 @@ _REQUESTS: Mapping[str, Mapping[str, Types]] = {
 }
 _NEEDED = {
     "segment": ("volume", "output"),
+    "explain": ("volume", "output", "structure"),
     "diagnose": ("output",),
     "train": ("request", "output"),
 }

@@ -8,6 +8,9 @@ Requests go to the worker's stdin. Each has an "id" and a "do":
               probabilities, uncertainty, augment, precision, structures (a list) and
               with_model (an id or folder) as for `MedLLMSegLib.segment`
               -> result: folder, for `load_segmentation`
+    explain   volume, output, model, device as for segment; structure as for
+              `MedLLMSegLib.explain`
+              -> result: folder, for `load_explanation`
     diagnose  image: a file's path, or volumes: folders of `save_volume` in order, with view and
               modality where they are known (for a model of several channels a file's path is
               accepted too, null for a missing channel, and modality is a list); output: a folder
@@ -33,8 +36,9 @@ Answers come from its stdout. Each has the request's "id" and an "event":
 
 Stages of segment: start (Python packages are loading), wait (for an earlier request), read, load
 (the model), localize, segment (followed by a side, "in smaller tiles" or "on the CPU"), restore,
-done, write. Of diagnose: start, wait, read, load, diagnose, done, write. Of train: a line of text
-that changes with each step.
+done, write. Of explain: start, wait, read, load, localize, segment, explain, done, write. Of
+diagnose: start, wait, read, load, diagnose, done, write. Of train: a line of text that changes with
+each step.
 
 Importing this module is cheap: it needs neither numpy nor torch.
 """

@@ -32,7 +32,7 @@ from .request_progress import RequestProgress
 from .tasks import Engine, Tasks, library_engine
 from .work_units import WorkUnits
 
-WORK = ("segment", "train", "diagnose", "ping")
+WORK = ("segment", "explain", "train", "diagnose", "ping")
 
 logger = logging.getLogger("medllmseg")
 

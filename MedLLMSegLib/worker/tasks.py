@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.types import Json
@@ -23,8 +23,13 @@ from MedLLMSegLib.registry.catalogue import (
     read_metadata,
 )
 
-from .array_files import load_volume, save_diagnosis, save_segmentation
+from .array_files import load_volume, save_diagnosis, save_explanation, save_segmentation
 from .training_history import TrainingHistory
+
+if TYPE_CHECKING:
+    from MedLLMSegLib.core.volume import Volume
+    from MedLLMSegLib.segmentation.explanation.explain import Explanation
+    from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 
 MODELS_KEPT = 2  # models that stay loaded
 SEGMENT_OPTIONS = ("side", "probabilities", "uncertainty", "augment", "precision", "structures")
@@ -42,7 +47,7 @@ class TaskProgress(Protocol):
 
 
 def _missing(*arguments: Any) -> Any:
-    raise NotImplementedError("this engine does not diagnose")
+    raise NotImplementedError("this engine does something else")
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Engine:
     devices: () -> what there is to compute on, as `compute_devices`.
     load_classifier: (name, device) -> a classifier.
     diagnose: as `MedLLMSegLib.diagnose`, with a loaded model.
+    explain: (scan, loaded segmentation model, progress, structure) -> as `MedLLMSegLib.explain`.
     """
 
     load: Callable[[str, str], Any]
@@ -63,13 +69,20 @@ class Engine:
     devices: Callable[[], list[Json]]
     load_classifier: Callable[[str, str], Any] = _missing
     diagnose: Callable[..., Any] = _missing
+    explain: Callable[..., Any] = _missing
 
 
 def library_engine() -> Engine:
     """The library's own functions. Imports torch, which takes seconds."""
     from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
     from MedLLMSegLib.diagnosis.predict import diagnose
+    from MedLLMSegLib.segmentation.explanation.explain import explain
     from MedLLMSegLib.segmentation.pipeline import load_model, segment
+
+    def explain_structure(
+        scan: Volume, model: SegmenterModel, *, progress: TaskProgress, structure: str
+    ) -> Explanation:
+        return explain(scan, structure, model, progress=progress)
 
     return Engine(
         load_model,
@@ -78,6 +91,7 @@ def library_engine() -> Engine:
         compute_devices,
         load_classifier,
         _heard_inside(diagnose),
+        _heard_inside(explain_structure),
     )
 
 
@@ -122,6 +136,17 @@ class Tasks:
         result = self.engine.segment(volume, model, progress=progress, **options)
         progress("write", 1.0)
         return {"folder": str(save_segmentation(self._noted(result), message["output"]))}
+
+    def explain(self, message: Json, progress: TaskProgress) -> Json:
+        """Volume and map travel as files, each in a folder that the message names."""
+        progress("read", 0.0)
+        volume = load_volume(message["volume"], mapped=True)
+        progress("load", 0.0)
+        model = self.model(message.get("model", DEFAULT_SEGMENTER), message.get("device", "auto"))
+        structure = message["structure"]
+        result = self.engine.explain(volume, model, progress=progress, structure=structure)
+        progress("write", 1.0)
+        return {"folder": str(save_explanation(self._noted(result), message["output"]))}
 
     def model(self, name: str, device: str, kind: str = "segmenter") -> Any:
         """A loaded model: one that is kept, or a new one, for which the one not used for longest

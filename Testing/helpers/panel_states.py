@@ -48,6 +48,8 @@ def ended_job(state, **more):
         segmentationNode=None,
         needsScene=True,
         kept="",
+        sentences=(),
+        structure="",
     )
     return types.SimpleNamespace(**{**about, "state": state, **more})
 

@@ -46,6 +46,16 @@ class Logic:
             Job(onProgress=onProgress, onDone=onDone), ("segment all", list(volumeNodes), options)
         )
 
+    def explainAsync(self, segmentation, structure, onProgress=None, onDone=None, **options):
+        return self._begin(
+            Job("explain", onProgress=onProgress, onDone=onDone),
+            ("explain", segmentation, structure, options),
+        )
+
+    def showEvidence(self, node, volumeNode=None, show=True, opacity=0.7):
+        self.calls.append(("evidence", node))
+        return SegmentationLogic.showEvidence(self, node, volumeNode, show, opacity)
+
     def trainAsync(self, pairs, name, onProgress=None, onDone=None, onHistory=None, **options):
         job = Job("train", onProgress=onProgress, onDone=onDone, onHistory=onHistory)
         return self._begin(job, ("train", pairs, name, options))

@@ -111,7 +111,7 @@ def test_a_red_volume_says_so_where_it_stands():
         Quality("amber", ("Left hippocampus: it is small",)),
         {17: Quality("red", (reason,)), 53: Quality()},
     )
-    lines = scan_sentences(result(HIPPOCAMPI, {17: 34, 53: 36}), quality)
+    lines = scan_sentences(result(HIPPOCAMPI, {17: 34, 53: 36}, quality=quality))
     assert lines[0] == (
         "The left hippocampus measures 3.4 mL (not to be relied on), the right 3.6 mL (asymmetry"
         " 6 %)."

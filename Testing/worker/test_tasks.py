@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib import Segmentation, UserError, Volume
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
-from MedLLMSegLib.worker.array_files import save_volume
+from MedLLMSegLib.worker.array_files import load_explanation, save_volume
 from MedLLMSegLib.worker.tasks import Engine, Tasks
 
 
@@ -165,3 +166,40 @@ def test_a_model_whose_parts_are_asked_for_is_loaded_once_and_handed_over(tmp_pa
     (brain, parts), (_brain, none) = asked[:2]
     assert (brain.name, parts.name, none) == ("brain-mr", "hippocampus-t1", None)
     assert asked[2:] == asked[:2]
+
+
+def test_a_structure_is_explained_with_the_model_that_stays_loaded(tmp_path):
+    def explain(volume, model, *, progress, structure):
+        progress("explain", 0.5)
+        return Explained(volume.with_array(volume.array / 2), f"{structure} by {model}")
+
+    @dataclass(frozen=True)
+    class Explained:
+        evidence: Volume
+        structure: str
+        notes: tuple[str, ...] = ()
+
+        def facts(self):
+            return "layer tokens"
+
+        def sentences(self):
+            return ("Half of it lies inside.", *self.notes)
+
+    engine = Engine(lambda name, device: name, None, None, list, explain=explain)
+    tasks = Tasks(engine, notes=("The worker is slow.",))
+    volume = Volume(np.ones((2, 3, 4), np.float32), np.eye(4), "head")
+    save_volume(volume, tmp_path / "scan")
+    message = {
+        "volume": str(tmp_path / "scan"),
+        "output": str(tmp_path / "out"),
+        "structure": "Left hippocampus",
+        "model": "hippocampus-t1",
+        "device": "cpu",
+    }
+    shown = load_explanation(tasks.explain(message, lambda stage, fraction: None)["folder"])
+    assert shown.structure == "Left hippocampus by hippocampus-t1"
+    assert shown.sentences == ("Half of it lies inside.", "The worker is slow.")
+    assert (shown.evidence.array == 0.5).all()
+    (tmp_path / "out" / "explanation.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="missing or damaged"):
+        load_explanation(tmp_path / "out")

@@ -150,6 +150,11 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Copy te&amp;xt</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>Copy these lines to the clipboard.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -195,7 +200,17 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Evidence overlay</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>Exp. Dice</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Explain</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -456,6 +471,11 @@
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>Structure</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Structure to explain</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -981,6 +1001,54 @@
     </message>
 </context>
 <context>
+    <name>presenter.explain_view</name>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>Cancelled; the scene is as it was.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>Choose a structure and press Explain.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>Evidence for {structure}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>Explain</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>It failed; the scene is as it was.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>Map where in the scan the evidence for this structure lies (Grad-CAM).</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>Press Segment first.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>Show where the evidence lies, over the scan.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/explain_view.py"/>
+        <source>What is to be explained: a structure that was found.</source>
+        <translation type="unfinished"></translation>
+    </message>
+</context>
+<context>
     <name>presenter.extra_inputs</name>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/extra_inputs.py"/>
@@ -1221,6 +1289,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/panel_texts.py"/>
+        <source>Looking for the evidence</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/panel_texts.py"/>
         <source>Looking for the organ</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1405,6 +1478,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>Copy what was measured, in plain sentences.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>Download Slicer's sample MRI of a head (4 MB) and choose it as the input volume.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1491,6 +1569,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>Structure</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>There are no sentences: they are about one scan that was just segmented.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1695,6 +1778,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
         <source>A scan is being segmented; wait for it, or cancel it.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/task_button.py"/>
+        <source>A structure is being explained; wait for it, or cancel it.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

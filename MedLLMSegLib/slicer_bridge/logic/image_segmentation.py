@@ -15,6 +15,7 @@ from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.metrics.heart_function import Person
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
+from MedLLMSegLib.reporting.sentences import scan_sentences
 from MedLLMSegLib.segmentation.region import Region, cropped, on_whole, region_named_in_errors
 from MedLLMSegLib.segmentation.selection import names_of
 from MedLLMSegLib.slicer_bridge.scene.restore_point import RestorePoints
@@ -70,12 +71,14 @@ class SegmentJobOptions:
 class ImageResult:
     """The result of one image, ready for the scene.
 
-    uncertainty: float32 [k, j, i] or None. segmentation: without its maps.
+    uncertainty: float32 [k, j, i] or None. segmentation: without its maps. sentences: what was
+    measured, in plain sentences.
     """
 
     drawing: Drawing
     uncertainty: np.ndarray | None
     segmentation: Segmentation
+    sentences: tuple[str, ...] = ()
 
 
 class ImageSegmenter:
@@ -214,5 +217,8 @@ def _image_result(segmentation: Segmentation, volume: Volume, region: Region | N
         segmentation = on_whole(segmentation, volume, region)
     uncertainty = segmentation.uncertainty.array if segmentation.uncertainty else None
     return ImageResult(
-        draw(segmentation), uncertainty, replace(segmentation, uncertainty=None, probabilities=None)
+        draw(segmentation),
+        uncertainty,
+        replace(segmentation, uncertainty=None, probabilities=None),
+        scan_sentences(segmentation),
     )

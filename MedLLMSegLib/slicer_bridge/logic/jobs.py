@@ -60,11 +60,13 @@ class Job:
 
     Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's
     name, volume in mL, mean confidence or None), volumetry (a `Volumetry`; of a model of the whole
-    brain), quality (a `ScanQuality`; None where nothing is known of it), notes (sentences). Of a
-    sequence: itemRows (index value -> rows), their means as rows, and tableNode, which holds the
-    volumes in each image; of a heart also heart (a `HeartFunction`) and heartNode, the table of its
-    figures. Of several scans: planned (how many), scans (what became of those that are done); all
-    else is of the first that succeeded.
+    brain), quality (a `ScanQuality`; None where nothing is known of it), notes (sentences),
+    sentences (the result in words). Of a sequence: itemRows (index value -> rows), their means as
+    rows, and tableNode, which holds the volumes in each image; of a heart also heart (a
+    `HeartFunction`) and heartNode, the table of its figures. Of several scans: planned (how many),
+    scans (what became of those that are done); all else is of the first that succeeded.
+
+    Of an explanation: segmentationNode, evidenceNode, structure (its name), notes.
 
     Of a diagnosis: tableNode, heatMapNode (or None), diagnosis (a `Diagnosis` without its maps),
     rows (class, probability, threshold or None, whether it is the answer), notes.
@@ -88,6 +90,9 @@ class Job:
     volumetry: Any = None
     quality: Any = None
     notes: tuple[str, ...] = ()
+    sentences: tuple[str, ...] = ()
+    evidenceNode: Any = None
+    structure: str = ""
     itemRows: dict[str, tuple] = field(default_factory=dict)
     tableNode: Any = None
     heart: Any = None

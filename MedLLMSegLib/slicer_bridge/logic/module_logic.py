@@ -131,6 +131,43 @@ class SegmentationLogic(TrainingLogic):
             )
         return self._add(job, segment_all(segmenter, job, tuple(volumeNodes), chosen))
 
+    def explain(
+        self,
+        segmentationNode,
+        structure: str,
+        progress: Callable[[str, float], None] | None = None,
+        **options,
+    ):
+        """Map where in its scan the evidence for a segmentation's structure lies; returns the
+        vtkMRMLScalarVolumeNode, which the segmentation refers to (see `showEvidence`).
+
+        structure: a name with its side, as for `MedLLMSegLib.explain`. progress: as for `segment`.
+        options: as for `explainAsync`. Raises as `segment`.
+        """
+        onProgress = _without_time_left(progress)
+        job = self.explainAsync(segmentationNode, structure, onProgress, **options)
+        return self._finish(job).evidenceNode
+
+    def explainAsync(
+        self,
+        segmentationNode,
+        structure: str,
+        onProgress: Callable | None = None,
+        onDone: Callable | None = None,
+        **options,
+    ):
+        """Begin to explain a structure and return a `Job` at once.
+
+        onProgress, onDone: as for `segmentAsync`. options: volumeNode (None: the scan that the
+        segmentation was made from), model (None: the one that drew it) and device.
+        """
+        from .explanation_job import ExplainJobOptions, explain_node
+        from .jobs import Job
+
+        job = Job("explain", onProgress=onProgress, onDone=onDone)
+        chosen = ExplainJobOptions(segmentationNode, structure, **options)
+        return self._add(job, explain_node(self._services.runner, job, chosen))
+
     def diagnose(
         self,
         imageNode,
@@ -215,6 +252,25 @@ class SegmentationLogic(TrainingLogic):
             show,
             "This segmentation has no map of uncertainty; tick Uncertainty and press Segment"
             " again.",
+            opacity,
+        )
+
+    def showEvidence(self, segmentation, volumeNode=None, show: bool = True, opacity: float = 0.7):
+        """Lay the map of the evidence for a structure over the slice views, or take it away;
+        returns its volume node.
+
+        segmentation, volumeNode, opacity: as for `showUncertainty`. Raises `UserError` if nothing
+        was explained since the last run.
+        """
+        from MedLLMSegLib.slicer_bridge.scene.map_roles import EVIDENCE_MAP
+        from MedLLMSegLib.slicer_bridge.scene.overlay import show_map_of
+
+        return show_map_of(
+            getattr(segmentation, "segmentationNode", segmentation),
+            EVIDENCE_MAP,
+            volumeNode,
+            show,
+            "This segmentation has no map of evidence; choose a structure and press Explain.",
             opacity,
         )
 

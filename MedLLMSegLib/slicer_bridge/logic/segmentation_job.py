@@ -68,7 +68,7 @@ def _segment_scan(
     job.segmentationNode = node
     job.uncertaintyNode = uncertainty_of(node) if result.uncertainty is not None else None
     job.rows, job.notes = result.drawing.rows, result.drawing.notes
-    job.volumetry = result.drawing.brain_volumetry
+    job.volumetry, job.sentences = result.drawing.brain_volumetry, result.sentences
     job.quality = result.segmentation.quality
 
 

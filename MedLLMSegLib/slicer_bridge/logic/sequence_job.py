@@ -10,6 +10,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.metrics.heart_function import Person
+from MedLLMSegLib.reporting.sentences import heart_sentences
 from MedLLMSegLib.segmentation.quality.light import judge_series
 from MedLLMSegLib.slicer_bridge.scene.heart_nodes import HeartDrawing, draw_heart
 from MedLLMSegLib.slicer_bridge.scene.overlay import map_node
@@ -88,6 +89,7 @@ def segment_sequence(
     job.itemRows, job.rows = rows, _means(rows)
     light = judge_series(lights)
     job.quality = ScanQuality(light) if light is not None else None
+    job.sentences = heart_sentences(heart.function) if heart else ()
     job.notes = (*notes, *_sequence_notes(rows, sequence, job.tableNode), *heart_notes)
 
 

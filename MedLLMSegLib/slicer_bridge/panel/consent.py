@@ -79,6 +79,8 @@ class Consent:
         fields = _message_fields(task, text)
         if task == "segment":
             self.widget.change(state="failed", **fields)
+        elif task == "explain":
+            self.widget.change(state="idle", **{**fields, "message_failed": True})
         else:
             self.widget.change(state="idle", **fields, **{f"{task}_failed": True})
 

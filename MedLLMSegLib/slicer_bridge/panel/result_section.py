@@ -28,6 +28,7 @@ class ResultSection:
         )
         self._tables = ResultTables()
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
+        ui.copyTextButton.connect("clicked(bool)", self.onCopyText)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
         ui.editButton.connect("clicked(bool)", self.onEdit)
         ui.smoothingSpinBox.connect("valueChanged(int)", self.onSmoothing)
@@ -69,7 +70,8 @@ class ResultSection:
             parameters.outputSegmentation,
         )
         parameters.resultSegmentation = job.segmentationNode
-        self._tables.take(job.segmentationNode, ResultTable(job.rows, job.volumetry))
+        table = ResultTable(job.rows, job.volumetry, job.sentences)
+        self._tables.take(job.segmentationNode, table)
         self.show_groups(self.groups)  # with the ticks of this node's segments
         if is_new_node and self.widget.parameters is not None:  # else leave the views as they are
             look_at(job.segmentationNode)
@@ -93,7 +95,8 @@ class ResultSection:
 
     def update_overlay(self) -> None:
         """Show or hide the map of the last run, as the check box says."""
-        shown = self.map if self.widget.panel.uncertainty else None
+        covered = self.widget.panel.evidence and self.widget.panel.evidenced
+        shown = self.map if self.widget.panel.uncertainty and not covered else None
         self.overlay.update(self.node, shown, self.widget.panel.uncertainty_opacity / 100)
 
     def onRestore(self) -> None:
@@ -107,6 +110,7 @@ class ResultSection:
                 **message_fields(_("Restored; press Restore again to undo that.")),
                 rows=tuple(table.rows),
                 volumetry=table.volumetry,
+                sentences=table.sentences,
             )
             self.show_groups(self.groups)  # with the ticks of the segments that came back
         self.widget.update()
@@ -145,6 +149,9 @@ class ResultSection:
 
     def onCopyTable(self) -> None:
         copy(copied_table(self.widget.panel))
+
+    def onCopyText(self) -> None:
+        copy("\n".join([*self.widget.panel.sentences, ""]))
 
     def _copy_call(self, write) -> None:
         try:

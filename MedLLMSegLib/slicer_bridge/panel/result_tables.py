@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 class ResultTable(NamedTuple):
     """rows: (structure, volume in mL, mean confidence or None). volumetry: a `Volumetry`, or
-    None.
+    None. sentences: of a run of this session.
     """
 
     rows: tuple
     volumetry: Any = None
+    sentences: tuple[str, ...] = ()
 
 
 class ResultTables:

@@ -18,8 +18,8 @@ LEAST_PAIRS = 2  # one case to train on and one to validate
 class Failure:
     """The last error, for **Copy details**.
 
-    task: what was tried: "segment", "train", "diagnose" or "models". sentence: as it was shown.
-    clean_text: the sentence and its traceback without patient data.
+    task: what was tried: "segment", "explain", "train", "diagnose" or "models". sentence: as it was
+    shown. clean_text: the sentence and its traceback without patient data.
     """
 
     task: str
@@ -34,7 +34,7 @@ class Panel:
     Of all sections:
     state: "idle", "needs_licence" or "needs_packages" (consent is asked for), "installing",
         "running", "cancelling" or "failed".
-    task: what runs or ran last: "segment", "train" or "diagnose".
+    task: what runs or ran last: "segment", "explain", "train" or "diagnose".
     packages: the packages to install, with sizes. licensed: the `ModelEntry` whose licence is asked
         for.
     stage, fraction (0 to 1, None if not known), seconds_left: the progress. stoppable: the
@@ -61,10 +61,11 @@ class Panel:
     message, notes: sentences about the last run. message_failed: the message says what failed.
     result: name of the segmentation that it wrote.
     rows: (structure, volume in mL, mean confidence). volumetry: a `Volumetry`, of a model of the
-    whole brain, else None. quality: a `ScanQuality`, None where nothing is known. can_restore: it
-    overwrote something.
+    whole brain, else None. quality: a `ScanQuality`, None where nothing is known. sentences: what
+    was measured, in plain sentences. can_restore: it overwrote something.
     smoothing: of its surfaces in 3D, in percent.
     uncertainty: the map is to be shown. mapped: there is one. uncertainty_opacity: percent.
+    evidence: the map of a structure's evidence is to be shown, as opaque. evidenced: there is one.
 
     Of the training:
     pairs: names of (volume, segmentation) to train on. pair_chosen: two nodes are selected that can
@@ -119,11 +120,14 @@ class Panel:
     rows: tuple[tuple[str, float, float], ...] = ()
     volumetry: Any = None
     quality: Any = None
+    sentences: tuple[str, ...] = ()
     can_restore: bool = False
     smoothing: int = 50
     uncertainty: bool = False
     mapped: bool = False
     uncertainty_opacity: int = 70
+    evidence: bool = True
+    evidenced: bool = False
     pairs: tuple[tuple[str, str], ...] = ()
     pair_chosen: bool = False
     pair_selected: bool = False
@@ -223,8 +227,10 @@ def without_scene(panel: Panel) -> Panel:
         result=None,
         rows=(),
         volumetry=None,
+        sentences=(),
         can_restore=False,
         mapped=False,
+        evidenced=False,
         history=(),
         pairs=(),
         pair_chosen=False,

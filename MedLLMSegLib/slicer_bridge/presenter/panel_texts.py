@@ -23,6 +23,7 @@ STAGES = {
     "load": _("Loading the model"),
     "localize": _("Looking for the organ"),
     "segment": _("Outlining"),
+    "explain": _("Looking for the evidence"),
     "restore": _("Back onto the scan's grid"),
     "done": _("Finishing"),
     "write": _("Writing the result"),

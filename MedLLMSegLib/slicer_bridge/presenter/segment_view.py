@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from .error_details import copy_details_button
+from .explain_view import explain_widgets
 from .further_images_view import further_images_widgets, why_not_these_images
 from .heart_view import heart_text
 from .panel_state import AWAITING_CONSENT, BUSY, Panel, message_fields
@@ -24,6 +25,8 @@ from .task_button import (
 )
 from .translation import _, isolated
 from .volumetry_view import intracranial_text, volumetry_groups, volumetry_text
+
+RUN_HERE = ("segment", "explain")  # tasks whose progress is below the button Segment
 
 
 def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
@@ -49,7 +52,8 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
         shown = _("Shown is {name}.").format(name=name)
         message, notes = _batch_text(job, seconds), (*_failures(job), shown, *notes)
     found = {"rows": rows, "volumetry": job.volumetry, "quality": job.quality}
-    return replace(ended, message=message, notes=notes, **found)
+    sentences = () if job.planned else job.sentences  # they are about one scan
+    return replace(ended, message=message, notes=notes, sentences=sentences, **found)
 
 
 def _cancelled_text(job) -> str:
@@ -187,7 +191,7 @@ def _what_it_does(panel: Panel) -> str:
 def _progress(panel: Panel) -> dict:
     return {
         "progressBar": {
-            "visible": panel.state in BUSY and panel.task == "segment",
+            "visible": panel.state in BUSY and panel.task in RUN_HERE,
             **progress_bar(panel),
         }
     }
@@ -206,7 +210,7 @@ def _status(panel: Panel) -> dict:
 
 def _status_text(panel: Panel) -> tuple[str, str | None]:
     """The text under the button, and its mark."""
-    if panel.state in BUSY and panel.task == "segment":
+    if panel.state in BUSY and panel.task in RUN_HERE:
         return stage_text(panel), None
     if panel.state in AWAITING_CONSENT and panel.task == "segment":
         return consent_text(panel), "ask"
@@ -242,6 +246,14 @@ def _result(panel: Panel) -> dict:
                 else _("There is no table.")
             ),
         },
+        "copyTextButton": {
+            "enabled": bool(panel.sentences),
+            "toolTip": (
+                _("Copy what was measured, in plain sentences.")
+                if panel.sentences
+                else _("There are no sentences: they are about one scan that was just segmented.")
+            ),
+        },
         "restoreButton": {"enabled": panel.can_restore and not wait, "toolTip": wait or restore},
         "smoothingSpinBox": {"value": panel.smoothing},
         "editButton": {
@@ -250,7 +262,9 @@ def _result(panel: Panel) -> dict:
             )
         },
         "uncertaintyCheckBox": {"toolTip": overlay},
-        "uncertaintySlider": opacity_slider(panel.uncertainty and panel.mapped),
+        "uncertaintySlider": opacity_slider(
+            (panel.uncertainty and panel.mapped) or (panel.evidence and panel.evidenced)
+        ),
     }
 
 
@@ -282,5 +296,6 @@ def segment_widgets(panel: Panel) -> dict[str, dict]:
         **_progress(panel),
         **_status(panel),
         **_result(panel),
+        **explain_widgets(panel),
         **_copy(panel),
     }

@@ -32,6 +32,7 @@ def why_wait_for_other_task(panel: Panel, task: str) -> str:
         return _("Python packages are being installed; wait for it.")
     return {
         "segment": _("A scan is being segmented; wait for it, or cancel it."),
+        "explain": _("A structure is being explained; wait for it, or cancel it."),
         "train": _("A model is being trained; wait for it, or cancel it in the section Train."),
         "diagnose": _(
             "An image is being diagnosed; wait for it, or cancel it in the section Diagnose."

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .diagnose_view import DiagnosisTexts, classifier_rows, diagnose_widgets, diagnosis_texts
+from .explain_view import structure_choices
 from .models_view import model_rows, models_widgets
 from .panel_state import Panel
 from .segment_view import ResultTexts, row_texts, segment_widgets
@@ -27,6 +28,7 @@ class View:
     starts: ids (None: new weights) and titles of what a training can start from.
     rows: texts of the result table. groups: of a result of many structures, the same as a tree with
         more columns; () for any other. pairs: texts of the table of training pairs.
+    explained: names of the structures that can be explained.
     classifiers: ids of the list in the section Diagnose. classifier: the selected one.
     diagnosis: texts of that section's table. fields: (name, hint) of the classifier's record.
     managed_models: ids of the list in the section Models, of either kind. managed: the selected
@@ -39,6 +41,7 @@ class View:
     starts: tuple[tuple[str | None, str], ...] = ()
     rows: tuple[ResultTexts, ...] = ()
     groups: tuple[VolumetryGroup, ...] = ()
+    explained: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     classifiers: tuple[str, ...] = ()
     classifier: str = ""
@@ -64,6 +67,7 @@ def view(panel: Panel) -> View:
         starts=start_rows(panel),
         rows=tuple(row_texts(*row) for row in panel.rows),
         groups=volumetry_groups(panel.volumetry, panel.rows) if panel.volumetry else (),
+        explained=structure_choices(panel.rows),
         pairs=panel.pairs,
         classifiers=classifier_rows(panel),
         classifier=panel.classifier,

@@ -13,21 +13,22 @@ from MedLLMSegLib.core.errors import UserError
 
 from .map_colours import map_colours
 from .map_layer import layer_of, make_layer, refresh_layer, remove_layer
-from .map_roles import HEAT_MAP, UNCERTAINTY_MAP, is_map
+from .map_roles import EVIDENCE_MAP, HEAT_MAP, UNCERTAINTY_MAP, is_map
 
 OPACITY = 0.7
+TITLES = {UNCERTAINTY_MAP: "uncertainty", EVIDENCE_MAP: "evidence"}  # behind the scan's name
 # In a slice composite node: the reference to the user's own foreground, and its opacity.
 USERS_FOREGROUND = "MedLLMSegUnder"
 
 
 class OverlayState:
-    """Which map a segmentation node refers to, and what that map holds.
+    """Which map of a role a segmentation node refers to, and what that map holds.
 
     Voxels are never written in place, so none need to be copied.
     """
 
-    def __init__(self, segmentationNode):
-        self.node = uncertainty_of(segmentationNode)
+    def __init__(self, segmentationNode, role: str = UNCERTAINTY_MAP):
+        self.role, self.node = role, segmentationNode.GetNodeReference(role)
         if self.node is not None:
             self.image, self.matrix = self.node.GetImageData(), vtk.vtkMatrix4x4()
             self.node.GetIJKToRASMatrix(self.matrix)
@@ -35,15 +36,20 @@ class OverlayState:
 
     def put_back(self, segmentationNode) -> None:
         if self.node is None or self.node.GetScene() is None:
-            segmentationNode.SetNodeReferenceID(UNCERTAINTY_MAP, None)
+            segmentationNode.SetNodeReferenceID(self.role, None)
             return
         _fill(self.node, self.image, self.matrix, self.transform)
-        segmentationNode.SetNodeReferenceID(UNCERTAINTY_MAP, self.node.GetID())
+        segmentationNode.SetNodeReferenceID(self.role, self.node.GetID())
 
 
 def uncertainty_of(segmentationNode):
     """The map of a segmentation's last run, or None."""
     return segmentationNode.GetNodeReference(UNCERTAINTY_MAP)
+
+
+def evidence_of(segmentationNode):
+    """The map of the evidence for one of a segmentation's structures, or None."""
+    return segmentationNode.GetNodeReference(EVIDENCE_MAP)
 
 
 def heat_map_of(tableNode):
@@ -71,20 +77,28 @@ def name_map(owner, node, role: str = UNCERTAINTY_MAP) -> None:
 
 
 def write_uncertainty(array: np.ndarray | None, volumeNode, segmentationNode, undo: ExitStack):
-    """Give a segmentation its map; returns the volume node, or None.
+    """Give a segmentation its map of uncertainty, and take that of evidence, which was about the
+    segments before; returns the volume node, or None. See `write_map`.
+    """
+    write_map(None, volumeNode, segmentationNode, undo, EVIDENCE_MAP)
+    return write_map(array, volumeNode, segmentationNode, undo, UNCERTAINTY_MAP)
+
+
+def write_map(array: np.ndarray | None, volumeNode, segmentationNode, undo: ExitStack, role: str):
+    """Give a segmentation its map of a role; returns the volume node, or None.
 
     array: float32 [k, j, i] on the scan's grid, or None for no map. A map of an earlier run gets
     the new voxels. undo: takes the steps that undo all of this.
     """
-    undo.callback(OverlayState(segmentationNode).put_back, segmentationNode)
+    undo.callback(OverlayState(segmentationNode, role).put_back, segmentationNode)
     if array is None:
-        name_map(segmentationNode, None)
+        name_map(segmentationNode, None, role)
         return None
-    node = uncertainty_of(segmentationNode) or _new_node(volumeNode, undo)
+    node = segmentationNode.GetNodeReference(role) or _new_node(volumeNode, undo, TITLES[role])
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     _fill(node, _image(array), matrix, volumeNode.GetTransformNodeID())
-    name_map(segmentationNode, node)
+    name_map(segmentationNode, node, role)
     return node
 
 
@@ -147,10 +161,10 @@ def look_at(segmentationNode) -> None:
             slicer.vtkMRMLSliceNode.JumpAllSlices(segmentationNode.GetScene(), *center)
 
 
-def _new_node(volumeNode, undo: ExitStack):
+def _new_node(volumeNode, undo: ExitStack, title: str):
     scene = volumeNode.GetScene()
     node = scene.AddNewNodeByClass(
-        "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{volumeNode.GetName()} uncertainty")
+        "vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(f"{volumeNode.GetName()} {title}")
     )
     undo.callback(_remove, node)
     return node

@@ -9,6 +9,7 @@ from typing import Any
 
 import slicer
 
+from .map_roles import SEGMENTATION_MAPS
 from .overlay import OverlayState
 from .segment_display import display_properties_kept, display_properties_of
 from .volumetry_table import VolumetryState
@@ -16,7 +17,7 @@ from .volumetry_table import VolumetryState
 
 class NodeState:
     """A segmentation node as it is now: its segments and how they are displayed, its frame,
-    reference geometry, uncertainty map and volumetry.
+    reference geometry, maps and volumetry.
     """
 
     def __init__(self, node):
@@ -24,7 +25,8 @@ class NodeState:
         self.segmentation.DeepCopy(node.GetSegmentation())
         self.transform = node.GetTransformNodeID()
         self.reference = node.GetNodeReferenceID(node.GetReferenceImageGeometryReferenceRole())
-        self.overlay, self.display = OverlayState(node), display_properties_of(node)
+        self.overlays = [OverlayState(node, role) for role in SEGMENTATION_MAPS]
+        self.display = display_properties_of(node)
         self.volumetry = VolumetryState(node)
 
     @property
@@ -42,7 +44,8 @@ class NodeState:
             node.SetNodeReferenceID(
                 node.GetReferenceImageGeometryReferenceRole(), _id_in_scene(node, self.reference)
             )
-            self.overlay.put_back(node)
+            for overlay in self.overlays:
+                overlay.put_back(node)
             self.volumetry.put_back(node)
 
 

@@ -1,0 +1,67 @@
+"""What the panel shows around its buttons Explain and Copy text."""
+
+from dataclasses import replace
+
+from MedLLMSegLib.slicer_bridge.presenter.explain_view import structure_choices, with_explanation
+from MedLLMSegLib.slicer_bridge.presenter.view import view
+from Testing.helpers.panel_states import READY, ended_job, shown_text, widget_properties
+
+ROWS = (
+    ("Left hippocampus (anterior)", 1.5, 0.9),
+    ("Left hippocampus (posterior)", 1.3, 0.9),
+    ("Brain stem", 24.0, None),
+)
+DONE = replace(READY, rows=ROWS, result="MRHead segmentation")
+
+
+def test_parts_can_be_explained_together():
+    assert structure_choices(ROWS) == (
+        "Left hippocampus",
+        "Left hippocampus (anterior)",
+        "Left hippocampus (posterior)",
+        "Brain stem",
+    )
+    assert view(DONE).explained == structure_choices(ROWS)
+
+
+def test_there_has_to_be_a_result_first():
+    button = widget_properties(READY, "explainButton")
+    assert not button.enabled
+    assert button.toolTip == "Press Segment first."
+    assert widget_properties(DONE, "explainButton").enabled
+
+
+def test_one_task_waits_for_the_other():
+    explaining = replace(DONE, state="running", task="explain", stage="explain", fraction=0.5)
+    assert widget_properties(explaining, "explainButton").text == "Cancel"
+    assert not widget_properties(explaining, "segmentButton").enabled
+    assert "being explained" in widget_properties(explaining, "segmentButton").toolTip
+    assert shown_text(explaining) == "Looking for the evidence"
+    assert widget_properties(explaining, "progressBar").visible
+    segmenting = replace(DONE, state="running", task="segment")
+    assert not widget_properties(segmenting, "explainButton").enabled
+
+
+def test_what_was_measured_of_the_map_is_said_and_the_table_stays():
+    job = ended_job("done", structure="Brain stem", notes=("62 % of it lies inside.",))
+    panel = with_explanation(replace(DONE, state="running", task="explain"), job)
+    assert shown_text(panel).replace("\u2068", "").replace("\u2069", "") == (
+        "Evidence for Brain stem. 62 % of it lies inside."
+    )
+    assert panel.rows == ROWS
+    failed = with_explanation(DONE, ended_job("failed", message="No such structure."))
+    assert failed.message_failed
+    assert failed.state == "idle"
+    assert "as it was" in with_explanation(DONE, ended_job("cancelled")).message
+
+
+def test_the_slider_is_there_for_either_map():
+    assert not widget_properties(DONE, "uncertaintySlider").visible
+    assert widget_properties(replace(DONE, evidenced=True), "uncertaintySlider").visible
+    hidden = replace(DONE, evidenced=True, evidence=False)
+    assert not widget_properties(hidden, "uncertaintySlider").visible
+
+
+def test_sentences_can_be_copied_where_there_are_any():
+    assert not widget_properties(DONE, "copyTextButton").enabled
+    assert widget_properties(replace(DONE, sentences=("It is.",)), "copyTextButton").enabled
