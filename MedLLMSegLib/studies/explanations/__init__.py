@@ -1,0 +1,1 @@
+"""How much maps of evidence are worth: insertion, deletion, and maps of shuffled weights."""
