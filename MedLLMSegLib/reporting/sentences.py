@@ -15,13 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from MedLLMSegLib.core.quality import AMBER, RED, Quality, ScanQuality
+from MedLLMSegLib.core.quality import RED, ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.metrics.heart_function import Figure, HeartFunction, Ventricle, figures
 from MedLLMSegLib.metrics.volumetry import StructureVolume, Volumetry, volumetry
 
 RESEARCH = "Measured by MedLLMSeg from the outlines; research use only, not a medical device."
-UNKNOWN = ScanQuality()
 
 
 def scan_sentences(segmentation: Segmentation) -> tuple[str, ...]:
@@ -29,16 +28,16 @@ def scan_sentences(segmentation: Segmentation) -> tuple[str, ...]:
     result's quality, and the notes.
     """
     found = volumetry(segmentation)
-    judged = segmentation.quality or UNKNOWN
-    lines = [_organ_sentence(rows, judged) for rows in _organs(found.rows)]
+    lines = map(_organ_sentence, _organs(found.rows))
     return tuple(
         filter(
             None,
             (
                 *lines,
                 _intracranial_sentence(found),
-                *_doubts(found.rows, judged),
-                _quality_sentence(segmentation.quality),
+                *_doubts(found.rows),
+                _interval_sentence(found),
+                _quality_sentence(found.quality),
                 *map(as_sentence, segmentation.notes),
                 RESEARCH,
             ),
@@ -123,34 +122,31 @@ def _part(structure: Structure) -> str:
     return structure.name.partition(" (")[2].removesuffix(")")
 
 
-def _organ_sentence(rows: Sequence[StructureVolume], judged: ScanQuality) -> str:
+def _organ_sentence(rows: Sequence[StructureVolume]) -> str:
     """One sentence on an organ: its sides, their parts and the asymmetry."""
     organ = _organ(rows[0].structure)
     sides = [[r for r in rows if r.structure.side == side] for side in ("left", "right")]
     if not all(sides):
         subject = " ".join(filter(None, (rows[0].structure.side, organ)))
-        return _one_side(f"the {subject}", rows, judged)
+        return _one_side(f"the {subject}", rows)
     left, right = sides
     if not _total(left) and not _total(right):
         return f"The {organ} was found on neither side."
     if not _total(left) or not _total(right):
         one, other = (right, "left") if not _total(left) else (left, "right")
         found = one[0].structure.side
-        return (
-            f"The {other} {organ} was not found; the {found} {_measures(one)}"
-            f"{_reliance(one, judged)}."
-        )
+        return f"The {other} {organ} was not found; the {found} {_measures(one)}{_reliance(one)}."
     return (
-        f"The left {organ} {_measures(left)}{_reliance(left, judged)}, the right"
-        f" {_amount(right)}{_reliance(right, judged)} ({_asymmetry(left, right)})."
+        f"The left {organ} {_measures(left)}{_reliance(left)}, the right"
+        f" {_amount(right)}{_reliance(right)} ({_asymmetry(left, right)})."
     )
 
 
-def _one_side(subject: str, rows: Sequence[StructureVolume], judged: ScanQuality) -> str:
+def _one_side(subject: str, rows: Sequence[StructureVolume]) -> str:
     subject = subject[:1].upper() + subject[1:]
     if not _total(rows):
         return f"{subject} was not found."
-    return f"{subject} {_measures(rows)}{_reliance(rows, judged)}."
+    return f"{subject} {_measures(rows)}{_reliance(rows)}."
 
 
 def _measures(rows: Sequence[StructureVolume]) -> str:
@@ -161,9 +157,18 @@ def _amount(rows: Sequence[StructureVolume]) -> str:
     """ "3.4 mL", with the volumes of its parts."""
     total = millilitres(_total(rows))
     if len(rows) < 2:
-        return total
+        return total + _interval(rows[0])
     parts = ", ".join(_part_amount(row) for row in rows)
     return f"{total} ({parts})"
+
+
+def _interval(row: StructureVolume) -> str:
+    """ " (3.1 to 3.8 mL)", where one is stated: it holds the true volume in most scans."""
+    if row.interval_ml is None or not row.volume_ml > 0:
+        return ""
+    low, high = row.interval_ml
+    digits = _decimals(high)
+    return f" ({low:.{digits}f} to {high:.{digits}f} mL)"
 
 
 def _part_amount(row: StructureVolume) -> str:
@@ -182,10 +187,10 @@ def _asymmetry(left: Sequence[StructureVolume], right: Sequence[StructureVolume]
     return f"asymmetry {percent(index)}"
 
 
-def _reliance(rows: Sequence[StructureVolume], judged: ScanQuality) -> str:
+def _reliance(rows: Sequence[StructureVolume]) -> str:
     """What a red light says of a volume, where the volume stands."""
-    lights = [judged.structures.get(row.structure.label, Quality()).light for row in rows]
-    return " (not to be relied on)" if RED in lights else ""
+    red = any(row.quality is not None and row.quality.light == RED for row in rows)
+    return " (not to be relied on)" if red else ""
 
 
 def _intracranial_sentence(found: Volumetry) -> str:
@@ -198,22 +203,31 @@ def _intracranial_sentence(found: Volumetry) -> str:
     return f"The intracranial volume is {millilitres(whole.ml)}."
 
 
-def _doubts(rows: Iterable[StructureVolume], judged: ScanQuality) -> Iterable[str]:
+def _doubts(rows: Iterable[StructureVolume]) -> Iterable[str]:
     """Why an outline is to be looked at: its light's reasons, or the Dice that is expected."""
     for row in rows:
         name = _in_text(row.structure.name)
-        light = judged.structures.get(row.structure.label)
-        if light is not None and light.light in (AMBER, RED):
-            yield as_sentence(f"The {name} is {light.in_words}")
-        elif light is None and row.is_doubtful:
+        if row.is_doubtful and row.quality is not None:
+            yield as_sentence(f"The {name} is {row.quality.in_words}")
+        elif row.is_doubtful:
             yield (
                 f"Look at the outline of the {name} first: the model expects a Dice of"
                 f" {row.expected_dice:.2f}."
             )
 
 
+def _interval_sentence(found: Volumetry) -> str:
+    """What the ranges behind the volumes are; "" where there are none."""
+    if found.quality is None or not any(row.interval_ml for row in found.rows):
+        return ""
+    share = f"{100 * found.quality.level:.0f} %"
+    return f"The ranges in brackets hold the true volume in {share} of scans like the training's."
+
+
 def _quality_sentence(quality: ScanQuality | None) -> str:
-    return "" if quality is None else as_sentence(f"The result is {quality.scan.in_words}")
+    return (
+        "" if quality is None else as_sentence(f"The result's quality is {quality.scan.in_words}")
+    )
 
 
 # ---- the heart ----

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +76,13 @@ def crops(data: Path, split: str, most: int) -> Iterator[Crop]:
 def features_of(network: nn.Module, image: Tensor) -> dict[str, Tensor]:
     """Layer -> its features (1, C, a, b, c), over the padded image."""
     seen: dict[str, Tensor] = {}
+
+    def keep(name: str, made: Tensor) -> None:
+        seen[name] = made
+
     with ExitStack() as stack, torch.inference_mode():
         for name, layer in feature_layers(network).items():
-            stack.enter_context(features_seen(layer, lambda made, n=name: seen.update({n: made})))
+            stack.enter_context(features_seen(layer, partial(keep, name)))
         network(image)
     return seen
 
@@ -143,8 +148,9 @@ class Crops:
     def of(cls, data: Path, teach: int, judge: int) -> Crops:
         """From a folder in the Decathlon's layout."""
         teaching = tuple(crops(data, "train", teach))
-        counts = sum(np.bincount(crop.labels.ravel(), minlength=3)[:3] for crop in teaching)
-        return cls(teaching, tuple(crops(data, "test", judge)), counts / np.sum(counts))
+        labels = np.concatenate([crop.labels.ravel() for crop in teaching])
+        counts = np.bincount(labels, minlength=3)[:3]
+        return cls(teaching, tuple(crops(data, "test", judge)), counts / counts.sum())
 
     def probed(self, values_of: ValuesOf) -> list[Json]:
         """{"head", "dice"} of each crop that judges: the mean Dice of both parts.

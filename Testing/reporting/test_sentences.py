@@ -117,7 +117,18 @@ def test_a_red_volume_says_so_where_it_stands():
         " 6 %)."
     )
     assert f"The left hippocampus is red (do not rely on it): {reason}." in lines
-    assert "The result is amber (look closely): Left hippocampus: it is small." in lines
+    assert "The result's quality is amber (look closely): Left hippocampus: it is small." in lines
+
+
+def test_ranges_stand_behind_the_volumes_and_are_explained_once():
+    quality = ScanQuality(intervals_ml={17: (3.1, 3.84), 53: (3.3, 4.0)}, level=0.9)
+    lines = scan_sentences(result(HIPPOCAMPI, {17: 34, 53: 36}, quality=quality))
+    assert lines[0] == (
+        "The left hippocampus measures 3.4 mL (3.1 to 3.8 mL), the right 3.6 mL (3.3 to 4.0 mL)"
+        " (asymmetry 6 %)."
+    )
+    assert lines[1].startswith("The ranges in brackets hold the true volume in 90 % of scans")
+    assert "The result's quality is green (nothing unusual)." in lines
 
 
 def test_notes_end_with_a_full_stop():

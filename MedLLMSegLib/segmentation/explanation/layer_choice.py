@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-from MedLLMSegLib.networks.segmentation.feature_layers import TOKENS
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
 
 from .grad_cam import CamSettings
 
-CHOSEN: dict[str, CamSettings] = {}
-OTHERS = CamSettings(TOKENS, "place")  # models that were not measured
+CHOSEN: dict[str, CamSettings] = {"hippocampus-t1": CamSettings("embedding", "place")}
+OTHERS = CamSettings("embedding", "place")  # models that were not measured
 
 
 def settings_for(model: SegmenterModel) -> CamSettings:
