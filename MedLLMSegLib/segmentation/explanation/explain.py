@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import inside_mask
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.resampling import resample
@@ -106,6 +107,11 @@ def explain(
         model = load_model(model, device, precision)
     elif precision != AUTO:
         model = model.with_precision(precision)
+    if model.channels:
+        raise UserError(
+            f'The model "{model.entry.id}" takes {len(model.channels)} images of a patient, and only'
+            " models of one image can be explained yet."
+        )
     asked = asked_structures(structure, volume, model)
     request = _Request(volume, asked, place, settings or settings_for(model))
     explanation = _run_where_it_fits(request, model, reporter)

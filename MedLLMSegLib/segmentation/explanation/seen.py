@@ -43,7 +43,8 @@ def seen_of(
     request = OutputRequest(ordered.grid)
     outlines, notes = outlines_of(ordered, model, asked.side, request, progress)
     target = target_of(outlines[0], model, asked, place, volume.name)
-    grey = Preparation.from_settings(model.settings).grey
-    array, _way_back = prepare(ordered, target.grid, grey)
+    array, _way_back = prepare(
+        ordered, target.grid, *Preparation.from_settings(model.settings).scales
+    )
     window = window_for(model.settings, target.grid.shape)
     return Seen(array, target, window, (*volume.notes, *notes, *model.notes))
