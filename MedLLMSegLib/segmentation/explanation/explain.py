@@ -109,8 +109,8 @@ def explain(
         model = model.with_precision(precision)
     if model.channels:
         raise UserError(
-            f'The model "{model.entry.id}" takes {len(model.channels)} images of a patient, and only'
-            " models of one image can be explained yet."
+            f'The model "{model.entry.id}" takes {len(model.channels)} images of a patient, and'
+            " only models of one image can be explained yet."
         )
     asked = asked_structures(structure, volume, model)
     request = _Request(volume, asked, place, settings or settings_for(model))
