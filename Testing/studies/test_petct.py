@@ -1,7 +1,9 @@
 """The study of a PET beside a CT, at toy size: its data, its baselines and its page."""
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import sts_petct
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.studies import petct
-from MedLLMSegLib.studies.petct_page import PICTURE, write_page
+from MedLLMSegLib.studies.petct_page import PAGE, PICTURE, RESULTS, write_page
 from MedLLMSegLib.studies.study.results import StudyResults
 from Testing.helpers.two_channels import patient
 
@@ -115,3 +117,11 @@ def test_a_fold_of_each_arm_and_its_page(shifted, tmp_path):
     page = write_page(results.path, tmp_path).read_text(encoding="utf-8")
     assert "blind to the image: " in page
     assert "Dice, 6 patients." in page
+
+
+def test_the_page_is_made_from_the_stored_results(tmp_path):
+    docs = Path(__file__).parents[2] / "docs"
+    (tmp_path / PICTURE).parent.mkdir()
+    shutil.copyfile(docs / PICTURE, tmp_path / PICTURE)
+    page = write_page(docs / RESULTS, tmp_path).read_text(encoding="utf-8")
+    assert page == (docs / PAGE).read_text(encoding="utf-8")
