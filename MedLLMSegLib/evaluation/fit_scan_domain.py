@@ -1,8 +1,9 @@
 """The reference of a segmenter's own domain, fitted and measured: by what a scan is told to be of
 another one.
 
-The scans that it was trained on are the reference, and those that it was chosen by set the
-threshold. Each is looked at as the pipeline looks at it: a crop around one organ whole, a whole
+The scans that it was trained on are the reference. Those that it was chosen by set the threshold:
+95 of 100 of them stay under it as they are and as other scanners might give them (`rescanning`).
+Each is looked at as the pipeline looks at it: a crop around one organ whole, a whole
 scan in the middle. Nothing of another domain takes part.
 """
 
@@ -26,6 +27,7 @@ from MedLLMSegLib.data.acdc import convert_acdc
 from MedLLMSegLib.io.scan_search import find_scans
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama
+from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.registry.domain_reference import DomainReference, as_stored, write_domain
 from MedLLMSegLib.registry.feature_reference import FeatureReference
 from MedLLMSegLib.registry.segmenter_settings import window_for
@@ -35,7 +37,9 @@ from MedLLMSegLib.segmentation.localize import is_crop
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare, whole_grid
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import upgrade_bundle
 
-COMPONENTS, WITHIN = 32, 0.95
+from .rescanning import rescanned
+
+COMPONENTS, WITHIN, AGAIN = 32, 0.95, 3
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,9 @@ def fit_segmenter_domain(
             )
             if paths
         }
+        looks["val again"] = rescanned_features(loaded, own.val)
     reference = as_stored(FeatureReference.fit(looks["train"], COMPONENTS))
-    of_val = reference.distances(looks["val"])
-    threshold = float(np.quantile(of_val, WITHIN, method="higher"))
+    of_val, threshold = domain_threshold(reference, looks["val"], looks["val again"])
     figures = [_figure("validation scans", of_val, threshold)]
     if "test" in looks:
         figures.append(_figure("test scans", reference.distances(looks["test"]), threshold))
@@ -94,7 +98,8 @@ def fit_segmenter_domain(
     images = f"{len(own.train)} training scans of {own.name}"
     measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
     write_domain(loaded.entry.folder, DomainReference(reference, threshold, images), measured)
-    upgrade_bundle(loaded.entry.folder)
+    if "chosen" in read_metadata(loaded.entry.folder):  # else its card is of another author
+        upgrade_bundle(loaded.entry.folder)
     report("done", 1.0)
     return measured
 
@@ -128,6 +133,31 @@ def scan_features(
         volume = load_volume(path)
         rows.append(volume_features(model, volume))
     return np.stack(rows)
+
+
+def rescanned_features(model: SegmenterModel, scans: Sequence[Path]) -> NDArray[np.float32]:
+    """(AGAIN, N, F) of scans as other scanners might give them."""
+    volumes = [load_volume(path) for path in scans]
+    rows = [
+        [
+            volume_features(model, rescanned(volume, (again, number)))
+            for number, volume in enumerate(volumes)
+        ]
+        for again in range(AGAIN)
+    ]
+    return np.array(rows, np.float32)
+
+
+def domain_threshold(
+    reference: FeatureReference, plain: Array, again: Array
+) -> tuple[NDArray[np.float64], float]:
+    """(distances (N,) of the validation scans as they are, the threshold).
+
+    plain: (N, F). again: (AGAIN, N, F), the same scans as other scanners might give them.
+    """
+    distances = [reference.distances(each) for each in (plain, *again)]
+    farthest = np.max(distances, axis=0)
+    return distances[0], float(np.quantile(farthest, WITHIN, method="higher"))
 
 
 def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32]:
