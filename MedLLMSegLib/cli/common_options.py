@@ -73,6 +73,19 @@ def add_precision_option(options: OptionHolder) -> None:
     )
 
 
+def add_engine_option(options: OptionHolder) -> None:
+    """Add --engine, which runs a segmenter's networks."""
+    options.add_argument(
+        "--engine",
+        default="torch",
+        choices=("torch", "openvino", "onnx"),
+        help=(
+            "what runs the networks; openvino and onnx (ONNX Runtime) on the CPU, with packages of"
+            " their own: docs/edge.md (default: %(default)s)"
+        ),
+    )
+
+
 def add_device_option(options: OptionHolder) -> None:
     """Add --device, which every command that computes has."""
     options.add_argument(

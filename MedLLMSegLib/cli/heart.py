@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
 
-from .common_options import Subparsers, add_device_option, add_precision_option, typed_path
+from .common_options import (
+    Subparsers,
+    add_device_option,
+    add_engine_option,
+    add_precision_option,
+    typed_path,
+)
 from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
@@ -69,6 +75,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument("--heart-rate", type=float, metavar="BPM", help="for the cardiac output")
     add_device_option(parser)
     add_precision_option(parser)
+    add_engine_option(parser)
     parser.add_argument(
         "--overwrite", action="store_true", help="replace an earlier result in the folder"
     )
@@ -130,7 +137,7 @@ def _measured(
         args.structures = cardiac_structures()
         labels = load_label_series(args.labels, scan, KNOWN_LABELS)
         return measure_heart(labels, person=person), labels
-    model = load_model(args.model, args.device, args.precision)
+    model = load_model(args.model, args.device, args.precision, args.engine)
     args.structures = all_structures(model)
     numbers_of(args.structures)
     with ScanBar([args.scans[0]]) as bar:

@@ -30,6 +30,7 @@ from . import (
     domain,
     evaluate,
     explain,
+    export,
     heart,
     info,
     llm,
@@ -60,6 +61,7 @@ COMMANDS = (
     llm,
     train,
     bundle,
+    export,
     tsne,
     info,
 )

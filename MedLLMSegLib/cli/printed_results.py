@@ -13,12 +13,15 @@ from MedLLMSegLib.core.quality import Quality
 from MedLLMSegLib.core.types import Json
 
 if TYPE_CHECKING:
+    from MedLLMSegLib.edge.scan_files import ExportedResult
     from MedLLMSegLib.segmentation.batch.volumes_table import ScanResult
 
 logger = logging.getLogger("medllmseg")
 
 
-def print_results(results: Sequence[ScanResult], table: Path | None) -> None:
+def print_results(
+    results: Sequence[ScanResult] | Sequence[ExportedResult], table: Path | None
+) -> None:
     """What became of each scan, with volumes. A closed pipe (| head) does not change the exit
     code.
 
@@ -35,7 +38,7 @@ def print_results(results: Sequence[ScanResult], table: Path | None) -> None:
         logger.info("nobody reads the output any more")
 
 
-def _print_result(result: ScanResult) -> None:
+def _print_result(result: ScanResult | ExportedResult) -> None:
     if result.status == "failed":
         print(f"{result.scan}: failed: {result.message}", file=sys.stderr)
         return
@@ -93,13 +96,13 @@ def _light_text(quality: Json) -> str:
     return Quality(quality["light"], tuple(quality["reasons"])).in_words
 
 
-def _print_licences(results: Sequence[ScanResult]) -> None:
+def _print_licences(results: Sequence[ScanResult] | Sequence[ExportedResult]) -> None:
     records = [result.record for result in results if result.record]
     for model, licence in sorted({(record["model"], record["licence"]) for record in records}):
         print(f"model {model}: licence {licence}; research use only, not a medical device")
 
 
-def _print_counts(results: Sequence[ScanResult], table: Path) -> None:
+def _print_counts(results: Sequence[ScanResult] | Sequence[ExportedResult], table: Path) -> None:
     count = Counter(result.status for result in results)
     print(
         f"{count['done']} segmented, {count['skipped']} skipped, {count['failed']} failed ->"

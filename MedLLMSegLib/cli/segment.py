@@ -9,10 +9,30 @@ from typing import TYPE_CHECKING
 
 from MedLLMSegLib.core.errors import UserError
 
-from .common_options import Subparsers
+from .common_options import Subparsers, option_name
 from .printed_results import print_results
 from .segment_options import EPILOG, add_options
 from .terminal.terminal_progress import ScanBar
+
+LABEL_FILES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
+# Options that an exported model does not have -> what stands for their not being given.
+NOT_OF_EXPORTED = {
+    "side": None,
+    "augment": 0,
+    "frames": False,
+    "frame_numbers": None,
+    "series": None,
+    "report": False,
+    "probabilities": None,
+    "uncertainty": None,
+    "with_model": None,
+    "bids": False,
+    "suffix": None,
+    "workers": None,
+    "dask": None,
+    "engine": "torch",
+}
+NAMES = {"with_model": "with", "frame_numbers": "frames"}  # as they are typed
 
 if TYPE_CHECKING:
     from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions
@@ -38,6 +58,46 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _segment(args: argparse.Namespace, command: str) -> int:
+    from MedLLMSegLib.edge.exported_folder import is_exported
+
+    if is_exported(args.model):
+        return _segment_exported(args)
+    return _segment_with_torch(args, command)
+
+
+def _segment_exported(args: argparse.Namespace) -> int:
+    """With an exported model: no torch is needed, and some options are not there."""
+    from MedLLMSegLib.edge.scan_files import ExportedOptions, segment_scan_files
+    from MedLLMSegLib.io.scan_search import find_scans
+    from MedLLMSegLib.segmentation.region import Region
+    from MedLLMSegLib.segmentation.selection import names_in
+
+    for name, plain in NOT_OF_EXPORTED.items():
+        if getattr(args, name) != plain:
+            raise UserError(
+                f"{option_name(NAMES.get(name, name))} is not there for an exported model; leave it"
+                " out, or name the model itself and --engine."
+            )
+    if args.device not in ("auto", "cpu"):
+        raise UserError("An exported model runs on the CPU; leave --device out.")
+    scans = find_scans(args.scans)
+    _check_request(args, len(scans), args.output.name.lower().endswith(LABEL_FILES))
+    options = ExportedOptions(
+        precision="fp32" if args.precision == "auto" else args.precision,
+        overwrite=args.overwrite,
+        structures=names_in(args.structures) if args.structures is not None else (),
+        volumetry=args.volumetry,
+        resolution_mm=args.resolution,
+        region=Region.from_faces(args.roi) if args.roi is not None else None,
+        assume_orientation=args.assume_orientation,
+    )
+    with ScanBar(scans) as bar:
+        results = segment_scan_files(scans, args.output, Path(args.model), options, bar.update)
+    print_results(results, None)
+    return 1 if any(result.status == "failed" for result in results) else 0
+
+
+def _segment_with_torch(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.segmentation.batch.outputs import (
         SegmentOptions,
         is_file_output,
@@ -80,7 +140,7 @@ def _segment(args: argparse.Namespace, command: str) -> int:
         units=_units(args.unit),
     )
     device = "cpu" if args.dask is not None else args.device  # the workers have the one asked for
-    model = load_model(args.model, device, args.precision)
+    model = load_model(args.model, device, args.precision, args.engine)
     if len(model.channels) > 1 and not further:
         patients = further_images(scans, model.channels, model.entry.id)
         scans, options = list(patients), replace(options, further_images=patients)

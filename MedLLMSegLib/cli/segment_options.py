@@ -9,6 +9,7 @@ from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from .common_options import (
     FRAME_NUMBERS,
     add_device_option,
+    add_engine_option,
     add_precision_option,
     length_mm,
     typed_path,
@@ -78,6 +79,7 @@ def _add_scan_options(parser: argparse.ArgumentParser) -> None:
     )
     add_device_option(parser)
     add_precision_option(parser)
+    add_engine_option(parser)
     parser.add_argument(
         "--side",
         choices=("left", "right"),

@@ -23,6 +23,13 @@ def cache_dir() -> Path:
     return base / "medllmseg"
 
 
+def exports_dir() -> Path:
+    """The folder for networks as graphs of other engines, made when one is first used. Not created
+    here.
+    """
+    return cache_dir() / "exports"
+
+
 def user_models_dir() -> Path:
     """The folder for the user's own bundles, one folder each. Not created here."""
     return cache_dir() / "models"

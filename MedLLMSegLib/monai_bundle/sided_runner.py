@@ -70,7 +70,9 @@ class SidedInferer(Inferer):
         background.
         """
         logits = self._look(image, network)
-        box = closer_box(self.reading.winners(logits), self._spacing_mm(), self.settings)
+        box = closer_box(
+            self.reading.winners(logits).cpu().numpy(), self._spacing_mm(), self.settings
+        )
         if box is None:
             return self._values_of(logits)
         values = torch.zeros_like(logits)

@@ -28,6 +28,7 @@ CACHED = {
     ),
     "encoders": (("encoders/*",), "fetched vision encoders; the next training fetches them again"),
     "precision": (("precision/*",), "measurements of precision; the next scan is measured again"),
+    "exports": (("exports/*",), "networks for other engines; made again when one is used"),
     TRAININGS: (
         (f"{TRAININGS}/*",),
         "unfinished trainings, with copies of their scans; without them they begin anew",

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
-from torch import Tensor
 
 from MedLLMSegLib.core.geometry import Box, Grid, sub_grid
 from MedLLMSegLib.core.types import Json
@@ -22,10 +22,10 @@ MULTIPLE_VOX = 16  # a size that networks pad nothing to
 LARGEST_SHARE = 0.8  # of the scan: a look at more of it would find the same
 
 
-def closer_grid(winner: Tensor, grid: Grid, settings: Json) -> Grid | None:
+def closer_grid(winner: NDArray[np.uint8], grid: Grid, settings: Json) -> Grid | None:
     """The part of a grid around what was found in it; None where a second look is not worth it.
 
-    winner: uint8 (K, J, I) on the grid, 0 for the background; its largest connected part counts.
+    winner: uint8 [k, j, i] on the grid, 0 for the background; its largest connected part counts.
     settings: a bundle's "preprocessing", whose "closer_look_mm" is the margin on all sides; without
     it there is no second look.
     """
@@ -33,12 +33,14 @@ def closer_grid(winner: Tensor, grid: Grid, settings: Json) -> Grid | None:
     return None if box is None else sub_grid(grid, box)
 
 
-def closer_box(winner: Tensor, spacing_mm: Sequence[float], settings: Json) -> Box | None:
+def closer_box(
+    winner: NDArray[np.uint8], spacing_mm: Sequence[float], settings: Json
+) -> Box | None:
     """The voxels (k, j, i) of that part; None as `closer_grid`. spacing_mm: along (k, j, i)."""
     margin_mm = settings.get("closer_look_mm")
-    if margin_mm is None or not bool(torch.any(winner > 0)):
+    if margin_mm is None or not winner.any():
         return None
-    found = largest_component(winner.cpu().numpy() > 0)
+    found = largest_component(winner > 0)
     (box,) = ndimage.find_objects(found, max_label=1)
     k, j, i = (
         _widened(span, float(margin_mm) / spacing_mm, length)

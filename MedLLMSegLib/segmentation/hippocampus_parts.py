@@ -58,7 +58,7 @@ def load_parts_model(
             " for the parts."
         )
     if not isinstance(parts, SegmenterModel):
-        parts = load_model(parts, device, model.precision)
+        parts = load_model(parts, device, model.precision, model.engine)
     structures = model.structures_for(lateral=True)
     if names:
         structures = chosen_structures(names, structures)

@@ -15,13 +15,14 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.memory import is_out_of_memory
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array, Triple
+from MedLLMSegLib.engines.graph import FP32
 from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
-from .kept_precision import FP32
 from .layer_progress import layer_progress
 from .precision import float32_logits, logit_slabs
 from .scores import Reading, Scores, ScoresGather
-from .windows import WindowPlan, slabs_of_logits
+from .window_plan import WindowPlan
+from .windows import slabs_of_logits
 
 SMALLEST_TILE = 32  # voxels of an axis: smaller tiles show a network too little
 

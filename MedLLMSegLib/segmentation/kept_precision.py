@@ -1,7 +1,7 @@
 """What was decided about a network's precision, kept in the cache folder.
 
-One small file for a model, a processor and a version of torch, so that the check costs once, and a
-scan is segmented the same way each time.
+One small file for a model, an engine, a processor and a version of torch, so that the check costs
+once, and a scan is segmented the same way each time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from MedLLMSegLib.core.places import cache_dir
 from MedLLMSegLib.core.processor import processor_model
 from MedLLMSegLib.core.safe_files import check_writable, remove_leftovers, temporary_path
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.engines.engine_names import TORCH, engine_version
+from MedLLMSegLib.engines.graph import BF16, FP32
 
-FP32, BF16 = "fp32", "bf16"
 FOLDER = "precision"  # in the cache folder
 DIGITS = 24  # of a file's name
 CHECK_VERSION = 1  # raise it when the check changes: what an older one decided is then not used
@@ -49,42 +50,44 @@ class Precision:
 NOT_KEPT = "Whether bf16 is as good cannot be kept in the cache folder, so it was not used."
 
 
-def read_kept(sha256: str) -> Precision | None:
-    """What was decided for a network; None where nothing was, or the file is damaged."""
-    return _read(_path(sha256), sha256)
+def read_kept(sha256: str, engine: str = TORCH) -> Precision | None:
+    """What was decided for a network in an engine; None where nothing was, or a damaged file is
+    there.
+    """
+    return _read(_key(sha256, engine))
 
 
-def can_keep(sha256: str) -> bool:
+def can_keep() -> bool:
     """Whether a decision could be written."""
     try:
-        check_writable(_path(sha256).parent)
+        check_writable(cache_dir() / FOLDER)
     except UserError:
         return False
     return True
 
 
-def keep(precision: Precision, sha256: str) -> Precision:
+def keep(precision: Precision, sha256: str, engine: str = TORCH) -> Precision:
     """Write a decision; returns the one that holds from now on.
 
     Where another process has decided meanwhile, its decision holds. Where writing fails, fp32 does.
     """
-    path = _path(sha256)
     try:
-        return _write_first(path, precision, sha256)
+        return _write_first(precision, _key(sha256, engine))
     except OSError:
         return Precision(FP32, NOT_KEPT)
 
 
-def _write_first(path: Path, precision: Precision, sha256: str) -> Precision:
+def _write_first(precision: Precision, key: Json) -> Precision:
+    path = _path(key)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path.parent)
     try:
-        text = json.dumps(asdict(precision) | {"key": _key(sha256)}, indent=1)
+        text = json.dumps(asdict(precision) | {"key": key}, indent=1)
         temporary.write_text(text, encoding="utf-8")
         try:
             os.link(temporary, path)  # unlike a replacement, it fails where the file exists
         except OSError:
-            earlier = _read(path, sha256)
+            earlier = _read(key)
             if earlier is not None:
                 return earlier
             os.replace(temporary, path)  # over a damaged file, or on a disk without links
@@ -94,25 +97,26 @@ def _write_first(path: Path, precision: Precision, sha256: str) -> Precision:
     return precision
 
 
-def _key(sha256: str) -> Json:
+def _key(sha256: str, engine: str) -> Json:
     """What a decision holds for."""
-    return {
+    key = {
         "sha256": sha256,
         "processor": processor_model(),
         "torch": str(torch.__version__),
         "check": CHECK_VERSION,
     }
+    return key if engine == TORCH else {**key, "engine": engine_version(engine)}
 
 
-def _path(sha256: str) -> Path:
-    digest = hashlib.sha256(json.dumps(_key(sha256)).encode("utf-8")).hexdigest()
+def _path(key: Json) -> Path:
+    digest = hashlib.sha256(json.dumps(key).encode("utf-8")).hexdigest()
     return cache_dir() / FOLDER / f"{digest[:DIGITS]}.json"
 
 
-def _read(path: Path, sha256: str) -> Precision | None:
+def _read(key: Json) -> Precision | None:
     try:
-        data = parse_json(path.read_bytes())
-        if data.pop("key") != _key(sha256):
+        data = parse_json(_path(key).read_bytes())
+        if data.pop("key") != key:
             return None
         precision = Precision(**data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -21,6 +21,10 @@ from MedLLMSegLib.core.memory import is_out_of_memory
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.types import Array, Json, Triple
+from MedLLMSegLib.engines.engine_names import TORCH, check_engine
+from MedLLMSegLib.engines.engine_network import EngineNetwork
+from MedLLMSegLib.engines.graph import FP32
+from MedLLMSegLib.engines.network_graphs import engine_network
 from MedLLMSegLib.llm.store import resolve
 from MedLLMSegLib.networks.build import build_network
 from MedLLMSegLib.networks.parameter_limit import parameter_limit
@@ -34,7 +38,7 @@ from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
 
 from .expected_dice import DiceLines, read_lines
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
-from .kept_precision import FP32, Precision
+from .kept_precision import Precision
 from .localizer import Localizer
 from .precision import AUTO, NetworkInUse, check_precision, decide
 from .quality.fitted import QualityFit, read_quality
@@ -92,8 +96,29 @@ class SegmenterModel:
 
     def with_precision(self, precision: str) -> SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
-        check_precision(precision)
+        check_precision(precision, self.engine)
         return replace(self, precision=precision)
+
+    @property
+    def engine(self) -> str:
+        """What runs the network: "torch", "openvino" or "onnx"."""
+        return self.network.engine if isinstance(self.network, EngineNetwork) else TORCH
+
+    def in_engine(self, engine: str) -> SegmenterModel:
+        """The same model with its networks in another engine, on the CPU.
+
+        The graphs are made when they are first needed, and kept in the cache folder. Raises
+        `UserError` where the engine is not installed.
+        """
+        check_engine(engine)
+        if engine == self.engine:
+            return self
+        return replace(
+            self,
+            network=engine_network(self.network, engine, self.sha256),
+            localizer=self.localizer.in_engine(engine) if self.localizer else None,
+            device=torch.device("cpu"),
+        )
 
     @cached_property
     def channels(self) -> tuple[InputChannel, ...]:
@@ -172,17 +197,30 @@ class SegmenterModel:
 
 
 def load_model(
-    name: str | Path = DEFAULT_SEGMENTER, device: str = "auto", precision: str = AUTO
+    name: str | Path = DEFAULT_SEGMENTER,
+    device: str = "auto",
+    precision: str = AUTO,
+    engine: str = TORCH,
 ) -> SegmenterModel:
     """Read and verify a bundle, its language-model layers and its localizer.
 
     name: an id or a bundle's folder. device: see `choose_device`. precision: "fp32", "bf16", or
     "auto" for bf16 on a CPU that has it, if it was measured there to give the same labels faster.
+    engine: what runs its networks, "torch", or "openvino" or "onnx" on the CPU (see `in_engine`).
     Where a GPU's memory is too full for the model, it is loaded onto the CPU, with a note. Raises
     `UserError`, also for a licence that has not been accepted yet.
     """
-    check_precision(precision)
-    return load_onto(find_model(name), device, _build_model).with_precision(precision)
+    check_engine(engine)
+    check_precision(precision, engine)
+    if engine != TORCH:
+        if device not in ("auto", "cpu"):
+            raise UserError(
+                f'The engine {engine} runs on the CPU, and the device "{device}" was asked for; use'
+                " the engine torch, or leave the device out."
+            )
+        device = "cpu"
+    model = load_onto(find_model(name), device, _build_model).in_engine(engine)
+    return model.with_precision(precision)
 
 
 def load_onto(entry: ModelEntry, device: str, build: Build[LoadedModel]) -> LoadedModel:

@@ -13,6 +13,7 @@ from MedLLMSegLib.core.geometry import Grid, centred_grid, covering_grid, transf
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.engines.graph import FP32
 from MedLLMSegLib.networks.segmentation.localizer_network import CLASSES
 
 from .hippocampus_candidates import (
@@ -28,7 +29,6 @@ from .hippocampus_candidates import (
     find_candidates,
     not_found_error,
 )
-from .kept_precision import FP32
 from .localizer import CoarseScan, HeadView, Localizer, predict_views
 
 __all__ = ["SIDES", "Limits", "Localizer", "Location", "is_crop", "localize"]

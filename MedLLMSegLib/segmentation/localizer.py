@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import Grid
@@ -16,6 +18,9 @@ from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.engines.engine_network import EngineNetwork
+from MedLLMSegLib.engines.graph import FP32
+from MedLLMSegLib.engines.network_graphs import engine_network
 from MedLLMSegLib.networks.segmentation.localizer_network import (
     CLASSES,
     MIRRORED,
@@ -25,7 +30,7 @@ from MedLLMSegLib.networks.segmentation.localizer_network import (
 from MedLLMSegLib.registry.bundle import Bundle, load_strictly
 
 from .hippocampus_candidates import Limits
-from .kept_precision import FP32, Precision
+from .kept_precision import Precision
 from .precision import AUTO, NetworkInUse, check_precision, decide, float32_logits
 
 DEFAULT_LIMITS = Limits()
@@ -45,7 +50,7 @@ class Localizer:
     def __init__(
         self, network: LocalizerNet, limits: Limits = DEFAULT_LIMITS, sha256: str = ""
     ) -> None:
-        self.network = network.eval()
+        self.network: LocalizerNet | EngineNetwork = network.eval()
         self.config: LocalizerConfig = network.config
         self.limits = limits
         self.sha256 = sha256
@@ -63,6 +68,16 @@ class Localizer:
         network = LocalizerNet(LocalizerConfig(**metadata["network"]))
         load_strictly(network, bundle.tensors)
         return cls(network, sha256=bundle.measured.sha256)
+
+    def in_engine(self, engine: str) -> Localizer:
+        """The same with its network in another engine; see `engines.network_graphs`."""
+        return self.with_network(engine_network(self.network, engine, self.sha256))
+
+    def with_network(self, network: LocalizerNet | EngineNetwork) -> Localizer:
+        """The same with its network in another form."""
+        other = copy(self)
+        other.network = network
+        return other
 
     def precision_for(
         self,
@@ -162,7 +177,7 @@ def padded(image: Array, multiple: int) -> Array:
 
 def predict_views(
     views: Sequence[HeadView],
-    network: LocalizerNet,
+    network: LocalizerNet | EngineNetwork,
     device: torch.device | str,
     precision: str = FP32,
 ) -> Iterator[Array]:
@@ -174,7 +189,10 @@ def predict_views(
     """
     network = network.to(device)
     k, j, i = views[0].image.shape
-    images = [padded(view.image, network.config.multiple) for view in views]
+    multiple = (
+        network.multiple[0] if isinstance(network, EngineNetwork) else network.config.multiple
+    )
+    images = [padded(view.image, multiple) for view in views]
     at_once = max(1, BATCH_VOX // images[0].size)
     for first in range(0, len(views), at_once):
         batch = torch.from_numpy(np.stack(images[first : first + at_once])[:, None]).to(device)
@@ -185,7 +203,7 @@ def predict_views(
 
 @torch.inference_mode()
 def _predict(
-    images: torch.Tensor, mirrored: list[int], network: LocalizerNet, precision: str
+    images: torch.Tensor, mirrored: list[int], network: nn.Module, precision: str
 ) -> torch.Tensor:
     """(B, 1, K, J, I) -> class probabilities (B, 6, K, J, I).
 

@@ -13,12 +13,12 @@ from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.engines.graph import FP32
 from MedLLMSegLib.registry.segmenter_settings import window_for
 
 from .clean import largest_component
 from .domain_features import outline_features
 from .inference import predict_scores
-from .kept_precision import FP32
 from .loaded_segmenter import SegmenterModel
 from .prepare import Preparation, Restore, prepare
 from .result_maps import OutputRequest

@@ -66,7 +66,7 @@ def _whole_outline(
         return outline(volume, model, grid, request, progress)
     looking, closer_looking = progress.part(0.0, 0.7), progress.part(0.7, 1.0)
     first = outline(volume, model, grid, OutputRequest(request.grid), looking)
-    closer = closer_grid(first.scores.winner, grid, model.settings)
+    closer = closer_grid(first.scores.winner.cpu().numpy(), grid, model.settings)
     if closer is None and not request.needs_all_classes:
         return first
     model = model.with_precision(first.precision)

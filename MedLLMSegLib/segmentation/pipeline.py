@@ -8,7 +8,6 @@ model of whole scans looks once at everything, one of an organ looks where the l
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.data.channel_images import join_channels
+from MedLLMSegLib.engines.engine_names import TORCH
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
 
@@ -47,7 +47,7 @@ from .region import Region, cropped, on_whole, region_named_in_errors
 from .restore import restore_slabs
 from .result_grid import on_grid, result_grid
 from .result_maps import OutputRequest, ResultMaps, RunResult
-from .selection import check_names, chosen_structures, names_of, only
+from .selection import check_names, chosen_structures, names_of, only, with_missing
 from .uncertainty import mean_probabilities
 
 __all__ = [
@@ -69,6 +69,7 @@ def segment(
     uncertainty: bool = False,
     augment: int = 0,
     precision: str = "auto",
+    engine: str | None = None,
     resolution_mm: float | None = None,
     structures: str | Sequence[str] = (),
     region: Region | None = None,
@@ -87,7 +88,8 @@ def segment(
     of the entropy of the class probabilities, 0 (sure) to 1. augment: this many more views of the
     scan (shifted, of another contrast, mirrored where the training was) are averaged with the plain
     one; each takes as long as the plain one. precision: see `load_model`; "auto" leaves a loaded
-    model's as it is. resolution_mm: of the result, if it is not to lie on the scan's own grid (see
+    model's as it is. engine: "torch", "openvino" or "onnx" (see `load_model`); None for torch, or a
+    loaded model's. resolution_mm: of the result, if it is not to lie on the scan's own grid (see
     `result_grid`). structures: names or groups of the structures that the result is to have (see
     `selection.chosen_structures`); () for all. The others are left out of it, which saves no time.
     region: where to look; the scan is cropped to it first, and nothing is outlined outside.
@@ -107,9 +109,10 @@ def segment(
     reporter = Progress.of(progress)
     reporter("load", 0.0)
     if not isinstance(model, SegmenterModel):
-        model = load_model(model, device, precision)
-    elif precision != AUTO:
-        model = model.with_precision(precision)
+        model = load_model(model, device, precision, engine or TORCH)
+    else:
+        model = model.in_engine(engine) if engine else model
+        model = model.with_precision(precision) if precision != AUTO else model
     volume = _one_volume(images, model)
     whole_grid = result_grid(volume, resolution_mm)
     searched, grid = volume, whole_grid
@@ -130,7 +133,8 @@ def segment(
     segmentation = with_quality(segmentation, model.quality, segmentation.domain)
     if names:
         segmentation = only(segmentation, names)
-    segmentation = with_missing(segmentation, model)
+    if not model.anatomy:
+        segmentation = with_missing(segmentation)
     if is_whole_brain(model.structures):
         segmentation = with_doubts(segmentation)
     if parts is not None:
@@ -269,18 +273,6 @@ def _run(
         )
     domain = scan_verdict(model.domain, [outlined.features for outlined in outlines])
     return RunResult(structures, maps, notes, outlines[-1].precision, domain)
-
-
-def with_missing(segmentation: Segmentation, model: SegmenterModel) -> Segmentation:
-    """The result with a note on which of its structures were not found; that of an organ with two
-    sides, which says so itself, as it is.
-    """
-    confidence = segmentation.confidence
-    missing = [s.name.lower() for s in segmentation.structures if math.isnan(confidence[s.label])]
-    if model.anatomy or not missing:
-        return segmentation
-    note = f"Not found in this scan: {', '.join(missing)}."
-    return replace(segmentation, notes=(*segmentation.notes, note))
 
 
 def predict_probabilities(

@@ -32,8 +32,11 @@ from MedLLMSegLib.core.memory import is_out_of_memory
 from MedLLMSegLib.core.processor import is_arm
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array, Triple
+from MedLLMSegLib.engines.engine_names import ONNX, TORCH
+from MedLLMSegLib.engines.engine_network import EngineNetwork
+from MedLLMSegLib.engines.graph import BF16, FP32
 
-from .kept_precision import BF16, FP32, NOT_KEPT, Precision, can_keep, keep, read_kept
+from .kept_precision import NOT_KEPT, Precision, can_keep, keep, read_kept
 
 AUTO = "auto"
 REQUESTS = (AUTO, FP32, BF16)
@@ -67,6 +70,8 @@ def float32_logits(network: nn.Module, image: Tensor, precision: str) -> Tensor:
 
     image: (B, C, k, j, i). precision: "fp32" or "bf16".
     """
+    if isinstance(network, EngineNetwork):
+        return network.logits_in(image, precision)
     with autocast(image.device, precision):
         logits = network(image)
     return logits.float()  # type: ignore[no-any-return]
@@ -86,6 +91,9 @@ def logit_slabs(network: nn.Module, image: Tensor, precision: str) -> Iterator[T
 
     image: (1, C, k, j, i).
     """
+    if isinstance(network, EngineNetwork):
+        yield from (slab[0] for slab in network.slabs_in(image, precision))
+        return
     whole = (network(image) for _ in range(1))  # not called before it is in the right context
     slabs = network.logit_slabs(image) if isinstance(network, MakesSlabs) else whole
     while True:
@@ -123,24 +131,36 @@ class NetworkInUse:
             self.decided = self._known()
         return self.decided
 
+    @property
+    def engine(self) -> str:
+        """What runs the network; see `engines.engine_names`."""
+        return self.network.engine if isinstance(self.network, EngineNetwork) else TORCH
+
     def _known(self) -> Precision | None:
-        check_precision(self.requested)
+        check_precision(self.requested, self.engine)
+        if self.engine == ONNX:
+            return Precision(FP32, "ONNX Runtime computes in fp32 on a CPU.")
         if self.requested != AUTO:
             return Precision(self.requested, f"{self.requested} was asked for.")
         if self.device.type != "cpu":
             return Precision(FP32, "Outside of a CPU, bf16 is used where it is asked for.")
         if not cpu_has_bf16():
             return Precision(FP32, "This processor has no instructions for bf16.")
-        kept = read_kept(self.sha256)
-        if kept is None and not can_keep(self.sha256):
+        kept = read_kept(self.sha256, self.engine)
+        if kept is None and not can_keep():
             return Precision(FP32, NOT_KEPT)
         return kept
 
 
-def check_precision(requested: str) -> None:
-    """Raise `UserError` for what is not one of `REQUESTS`."""
+def check_precision(requested: str, engine: str = TORCH) -> None:
+    """Raise `UserError` for what is not one of `REQUESTS`, or is nothing that the engine has."""
     if requested not in REQUESTS:
         raise UserError(f'"{requested}" is not a precision; use auto, fp32 or bf16.')
+    if engine == ONNX and requested == BF16:
+        raise UserError(
+            "ONNX Runtime computes in fp32 on a CPU, and bf16 was asked for; use the engine"
+            " openvino, or leave the precision out."
+        )
 
 
 def decide(
@@ -165,7 +185,7 @@ def decide(
     measured = _measure(subject, _probes(array, (k, j, i)), Progress.of(progress))
     if measured is None:
         return Precision(FP32, NOTHING_FOUND)
-    subject.decided = keep(measured, subject.sha256)
+    subject.decided = keep(measured, subject.sha256, subject.engine)
     return subject.decided
 
 

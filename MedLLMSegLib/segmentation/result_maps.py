@@ -16,8 +16,7 @@ from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.memory import free_memory_gb
 from MedLLMSegLib.core.quality import Certainty
 from MedLLMSegLib.core.segmentation import Structure
-
-from .kept_precision import FP32
+from MedLLMSegLib.engines.graph import FP32
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from MedLLMSegLib.core.types import Triple
 
-from .windows import axis_first
+from .window_plan import axis_first
 
 NO_ROW = -1
 MOST_NUMBERS = 255  # of winners, background included

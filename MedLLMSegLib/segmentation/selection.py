@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -124,3 +125,13 @@ def _nearest_first(name: str, words: Sequence[str]) -> list[str]:
 
 def _listed(words: Sequence[str]) -> str:
     return ", ".join(words)
+
+
+def with_missing(segmentation: Segmentation) -> Segmentation:
+    """The result of a model of whole scans, with a note on the structures that were not found."""
+    confidence = segmentation.confidence
+    missing = [s.name.lower() for s in segmentation.structures if math.isnan(confidence[s.label])]
+    if not missing:
+        return segmentation
+    note = f"Not found in this scan: {', '.join(missing)}."
+    return replace(segmentation, notes=(*segmentation.notes, note))

@@ -20,10 +20,10 @@ from torch import nn
 
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.types import Array, Triple
+from MedLLMSegLib.engines.graph import FP32
 from MedLLMSegLib.registry.segmenter_settings import WINDOW
 
 from .inference import predict
-from .kept_precision import FP32
 from .scores import Reading
 
 MAX_SHIFT_VOX = 3  # enough to change how voxels fall into patches

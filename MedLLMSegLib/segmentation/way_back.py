@@ -10,11 +10,9 @@ is a mean already (58 hippocampus crops at 5 mm: Dice 0.733 averaged, 0.737 not)
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from MedLLMSegLib.core.geometry import Box
@@ -22,25 +20,13 @@ from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.resampling import separable_taps
 from MedLLMSegLib.core.types import Triple
 
+from .found import Found
 from .lookups import MIXED, Corner, Lookup, ObliqueLookup, ParallelLookup, parts_of, width_of
 from .prepare import Restore
 from .scores import Scores
 
 SLAB_VOX = 4_000_000
 CHUNK_VALUES = 16_000_000  # interpolated at once
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What was found within a box of the scan; around it all is background.
-
-    box: half-open, voxels (k, j, i). numbers: uint8 [k, j, i] of winners (`Reading`). certainty:
-    float16 [k, j, i], the probability of the winning class.
-    """
-
-    box: Box
-    numbers: NDArray[np.uint8]
-    certainty: NDArray[np.float16]
 
 
 def reach_of(way_back: Restore) -> Triple:

@@ -7,8 +7,6 @@ with its Gaussian weights. Only the planes that a later window may still change 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import product
 from math import prod
 
 import torch
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from MedLLMSegLib.core.types import Triple
 
-SIGMA = 0.125  # of the Gaussian weights, in window lengths along each axis
-SMALLEST_WEIGHT = 1e-3
+from .window_plan import WindowPlan, axis_first, window_weights
+
 MOST_BYTES = 600e6  # of float32 sums; larger ones are held as float16
 LARGEST_HALF = 1000.0  # of the first window's logits: sums then stay far below float16's 65,504
 
@@ -25,61 +23,9 @@ LARGEST_HALF = 1000.0  # of the first window's logits: sums then stay far below 
 Network = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class WindowPlan:
-    """Where the windows of an image lie.
-
-    shape, tile: voxels (k, j, i) of the image and of a window, which is no larger. axis: along
-    which finished slabs leave. starts: for each axis the first voxel of each window.
-    """
-
-    shape: Triple
-    tile: Triple
-    axis: int
-    starts: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, shape: Triple, tile: Triple, overlap: float) -> WindowPlan:
-        """Windows that share the part ``overlap`` of their length.
-
-        Slabs leave along k or j, whichever is longer, so that few sums are held; never along i,
-        whose voxels lie side by side in memory.
-        """
-        starts = tuple(
-            _starts(length, size, overlap) for length, size in zip(shape, tile, strict=True)
-        )
-        return cls(shape, tile, int(shape[1] > shape[0]), starts)
-
-    @property
-    def count(self) -> int:
-        """How many windows there are."""
-        k, j, i = (len(starts) for starts in self.starts)
-        return k * j * i
-
-    def rows(self) -> Iterator[tuple[int, list[Triple]]]:
-        """(first plane along `axis`, corners (k, j, i) of the windows that begin there)."""
-        for first in self.starts[self.axis]:
-            places = [
-                (first,) if axis == self.axis else starts for axis, starts in enumerate(self.starts)
-            ]
-            yield first, [(k, j, i) for k, j, i in product(*places)]
-
-
-def _starts(length: int, size: int, overlap: float) -> tuple[int, ...]:
-    step = size if size == length else max(1, int(size * (1 - overlap)))
-    count = 1 + max(0, -(-(length - size) // step))
-    return tuple(min(n * step, length - size) for n in range(count))
-
-
 def gaussian_weights(tile: Triple) -> Tensor:
     """float32 (k, j, i): how much a window's voxels count, as MONAI weighs them."""
-    axes = []
-    for length in tile:
-        distance = torch.arange(length, dtype=torch.float32) - (length - 1) / 2
-        axes.append(torch.exp(-0.5 * (distance / (SIGMA * length)) ** 2))
-    k, j, i = axes
-    weights = k[:, None, None] * j[None, :, None] * i[None, None, :]
-    return weights.clamp_(min=max(float(weights.min()), SMALLEST_WEIGHT))
+    return torch.from_numpy(window_weights(tile))
 
 
 def slabs_of_logits(
@@ -121,12 +67,6 @@ def slabs_of_logits(
             counts[(slice(None), *inside)].add_(weights)
     if sums is not None:
         yield sums, counts
-
-
-def axis_first(triple: Triple, axis: int) -> Triple:
-    """Numbers of (k, j, i) with that of one axis first."""
-    first, *others = triple[axis], *(n for a, n in enumerate(triple) if a != axis)
-    return first, others[0], others[1]
 
 
 def _run_window(network: Network, image: Tensor, corner: Triple, tile: Triple) -> Tensor:

@@ -11,6 +11,7 @@ def loaded_stand_in(sha256="0" * 64):
         entry=SimpleNamespace(licence="MIT", id="x"),
         sha256=sha256,
         channels=(),
+        engine="torch",
         settled_precision=lambda: None,
         settled_precisions=lambda: {"network": None},
         precision_why="",

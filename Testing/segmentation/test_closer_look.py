@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from MedLLMSegLib import segment
 from MedLLMSegLib.core.geometry import Grid, transform_points
@@ -17,7 +16,7 @@ SETTINGS = {"closer_look_mm": 5.0}
 
 
 def winner(shape, box):
-    found = torch.zeros(shape, dtype=torch.uint8)
+    found = np.zeros(shape, np.uint8)
     found[box] = 3
     return found
 

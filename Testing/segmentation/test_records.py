@@ -17,8 +17,9 @@ def model(sha256="ab" * 32, precision="fp32", quality=None):
     """precision: the settled one; None where it is still to be measured. quality: what was fitted
     of the model.
     """
+    settled = {"network": precision}
     return SimpleNamespace(
-        sha256=sha256, settled_precisions=lambda: {"network": precision}, quality=quality
+        sha256=sha256, engine="torch", settled_precisions=lambda: settled, quality=quality
     )
 
 

@@ -1671,6 +1671,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/stored_view.py"/>
+        <source>Networks for other engines</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/stored_view.py"/>
         <source>Select a row of the table.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -1682,6 +1687,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/stored_view.py"/>
         <source>The next training that needs one fetches it again.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/stored_view.py"/>
+        <source>They are made again when another engine is used.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

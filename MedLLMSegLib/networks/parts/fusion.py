@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 
 from MedLLMSegLib.core.types import Triple
 
@@ -34,9 +35,7 @@ class MultiScaleFusion(nn.Module):
     def forward(self, sources: list[Tensor], deepest: Tensor) -> Tensor:
         """sources (B, C_n, K_n, J_n, I_n) each, deepest (B, D, k, j, i) -> (B, D, k, j, i)."""
         grid = spatial_shape(deepest)
-        k, j, i = (max(1, n // 2) for n in grid)
-        coarse = averaged_to(deepest, (k, j, i))  # (B, D, k / 2, j / 2, i / 2)
-        context = F.interpolate(coarse, size=grid, mode="trilinear", align_corners=False)
+        context = context_by_products(deepest) if is_exporting() else context_of(deepest)
         on_grid = [averaged_to(source, grid) for source in sources]  # (B, C_n, k, j, i) each
         projected = [
             project(source)
@@ -48,6 +47,42 @@ class MultiScaleFusion(nn.Module):
             weight * features for weight, features in zip(by_source, projected, strict=True)
         )  # (B, D, k, j, i)
         return deepest + self.out(fused)
+
+
+def context_of(x: Tensor) -> Tensor:
+    """x (B, D, k, j, i), averaged to half the grid's size and interpolated back: the same shape."""
+    grid = spatial_shape(x)
+    k, j, i = (max(1, n // 2) for n in grid)
+    coarse = averaged_to(x, (k, j, i))  # (B, D, k / 2, j / 2, i / 2)
+    return F.interpolate(coarse, size=grid, mode="trilinear", align_corners=False)
+
+
+def context_by_products(x: Tensor) -> Tensor:
+    """As `context_of`, as one product of matrices along each axis.
+
+    ONNX can average to half an odd number of places only where that number is known, and a graph
+    shall take grids of any size.
+    """
+    for axis in (2, 3, 4):
+        there_and_back = _halving(x.shape[axis], x.device)  # (n, n)
+        x = (x.movedim(axis, -1) @ there_and_back.T).movedim(-1, axis)
+    return x
+
+
+def _halving(n: int, device: torch.device) -> Tensor:
+    """float32 (n, n): n places averaged to n // 2 as torch's adaptive pooling does, and brought
+    back by linear interpolation.
+    """
+    half = torch.sym_max(1, n // 2)
+    source = torch.arange(n, device=device)  # (n,)
+    place = torch.arange(half, device=device)[:, None]  # (m, 1)
+    first, end = place * n // half, ((place + 1) * n + half - 1) // half
+    averaged = ((source >= first) & (source < end)).float()  # (m, n)
+    averaged = averaged / averaged.sum(dim=1, keepdim=True)
+    position = ((source + 0.5) * half / n - 0.5).clamp(min=0)  # (n,), in places
+    position = torch.minimum(position, place.max())
+    interpolated = (1 - (position[:, None] - place[:, 0]).abs()).clamp(min=0)  # (n, m)
+    return interpolated @ averaged
 
 
 def averaged_to(x: Tensor, grid: Triple) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.compiler import is_exporting
 
 from MedLLMSegLib.core.types import Triple
 
@@ -28,6 +29,8 @@ class ImageNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, K, J, I) -> the same shape."""
+        if is_exporting():
+            return F.instance_norm(x, weight=self.weight, bias=self.bias)
         if len(x) == 1:
             return self._normalised(x)
         return torch.cat([self._normalised(image) for image in x[:, None]])

@@ -17,6 +17,7 @@ from MedLLMSegLib.core.safe_files import remove_leftovers, write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
+from MedLLMSegLib.engines.engine_names import TORCH, engine_version
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel
 from MedLLMSegLib.segmentation.time_series import FRAME_COLUMN, SeriesSegmentation
 
@@ -34,6 +35,7 @@ IF_ASKED_FOR = (
     "with_measured_model",
     "quality_fit",
     "region",
+    "engine",
     *PLAIN_OPTIONS,
 )
 
@@ -258,6 +260,7 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         "measured_model": model.sha256,
         "side": options.side,
         "augment": options.augment,
+        **({} if model.engine == TORCH else {"engine": engine_version(model.engine)}),
     }
     if options.frames:
         key["frames"] = True

@@ -19,6 +19,7 @@ def delete_question(panel: Panel) -> str:
         "llm": _("Models that need one of them will ask for it to be fetched again."),
         "encoders": _("The next training that needs one fetches it again."),
         "precision": _("The next scan on each model is measured again."),
+        "exports": _("They are made again when another engine is used."),
         "trainings": _(
             "They hold copies of scans. A training that was stopped will begin anew; one that is"
             " running stays."
@@ -43,6 +44,7 @@ def _name(stored) -> str:
         "llm": _("Fetched layers of language models"),
         "encoders": _("Fetched vision encoders"),
         "precision": _("Measurements of precision"),
+        "exports": _("Networks for other engines"),
         "trainings": _("Unfinished trainings, with scans"),
         "logs": _("Logs"),
     }[stored.key]

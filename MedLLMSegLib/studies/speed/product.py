@@ -19,9 +19,9 @@ from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.core.volume import Volume
+from MedLLMSegLib.engines.graph import BF16, FP32
 from MedLLMSegLib.registry.catalogue import ModelEntry
 from MedLLMSegLib.segmentation.inference import choose_device, predict_scores
-from MedLLMSegLib.segmentation.kept_precision import BF16, FP32
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, load_model, segment
 from MedLLMSegLib.segmentation.precision import cpu_has_bf16
 from MedLLMSegLib.segmentation.prepare import Restore

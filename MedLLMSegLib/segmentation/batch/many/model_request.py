@@ -9,6 +9,7 @@ from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.version import __version__
+from MedLLMSegLib.engines.engine_names import TORCH
 from MedLLMSegLib.segmentation.hippocampus_parts import load_parts_model
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 
@@ -31,8 +32,8 @@ class LoadedModels:
 class ModelRequest:
     """A model's name and what it must be.
 
-    name, with_name: an id, or the absolute path of a bundle's folder. device, precision: as for
-    `load_model`. structures: asked for, () for all. sha256, with_sha256: of the models as the
+    name, with_name: an id, or the absolute path of a bundle's folder. device, precision, engine: as
+    for `load_model`. structures: asked for, () for all. sha256, with_sha256: of the models as the
     computer has them that asks. version: of this program there.
     """
 
@@ -43,6 +44,7 @@ class ModelRequest:
     structures: tuple[str, ...] = ()
     with_name: str | None = None
     with_sha256: str | None = None
+    engine: str = TORCH
     version: str = __version__
 
     @classmethod
@@ -63,6 +65,7 @@ class ModelRequest:
             structures=structures,
             with_name=with_name,
             with_sha256=None if loaded.parts is None else loaded.parts.sha256,
+            engine=loaded.model.engine,
         )
 
     def load(self) -> LoadedModels:
@@ -72,7 +75,7 @@ class ModelRequest:
         """
         if self.version != __version__:
             raise self._refusal(f"has MedLLMSeg {__version__}, and {self.version} is needed")
-        model = load_model(self.name, self.device, self.precision)
+        model = load_model(self.name, self.device, self.precision, self.engine)
         parts = load_parts_model(self.with_name, model, self.structures, self.device)
         for name, needed, found in (
             (self.name, self.sha256, model),

@@ -1,0 +1,1 @@
+"""Exported models: folders of graphs that segment without torch."""

@@ -1,0 +1,1 @@
+"""Networks as graphs that OpenVINO or ONNX Runtime runs, without torch."""
