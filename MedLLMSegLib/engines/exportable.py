@@ -12,7 +12,7 @@ from MedLLMSegLib.core.types import Triple
 from MedLLMSegLib.networks.classification.classifier import Classifier
 from MedLLMSegLib.networks.parts.decoder import ConvDecoder
 from MedLLMSegLib.networks.parts.queries import FoldedStem, QueryHead
-from MedLLMSegLib.networks.parts.vit import ConvStem, PatchEmbedding
+from MedLLMSegLib.networks.parts.vit import ConvStem, PatchEmbedding, ResidualBlock
 from MedLLMSegLib.networks.segmentation.localizer_network import LocalizerNet
 from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama
 
@@ -70,7 +70,9 @@ def _image_channels(embedding: nn.Module) -> int:
     if isinstance(embedding, FoldedStem):
         return _image_channels(embedding.stem) // embedding.fold**3
     if isinstance(embedding, ConvStem):
-        return int(embedding.stages[0].conv1.in_channels)
+        first = embedding.stages[0]
+        assert isinstance(first, ResidualBlock)
+        return first.conv1.in_channels
     assert isinstance(embedding, PatchEmbedding)
     return embedding.project.in_channels
 
