@@ -70,7 +70,7 @@ def checked_head(volume: Volume, segmentation: Segmentation) -> Segmentation:
     if brain_ml < min(LEAST_BRAIN_ML, LEAST_SHARE * scan_ml):
         raise UserError(
             f'No brain was found in "{volume.name}" ({brain_ml:.0f} mL look like one); load an MR'
-            " scan of the head."
+            " scan of the head, and check its pixel size."
         )
     if is_doubtful(segmentation):
         raise UserError(

@@ -108,9 +108,11 @@ def judge_series(images: Sequence[Quality | None]) -> Quality | None:
 
 
 def _reasons_of(structures: Mapping[str, Quality], names: Sequence[str], own: Quality) -> list[str]:
-    """One structure's reasons in full, of several their names."""
+    """The reasons of one or two structures in full, of more some of their names."""
     if len(names) > 2:
-        return [f"{len(names)} structures are {structures[names[0]].light}: {', '.join(names)}"]
+        among = ", such as " if len(names) > 3 else ": "
+        light = structures[names[0]].light
+        return [f"{len(names)} structures are {light}{among}{', '.join(names[:3])}"]
     told = []
     for name in names:
         reasons = [reason for reason in structures[name].reasons if reason not in own.reasons]

@@ -20,9 +20,10 @@ from MedLLMSegLib.metrics.label_shape import Shape
 
 LEAST_SPREAD = 0.02  # of a logarithm or a share: training cases that are all alike say little
 LEAST_TOUCH = 0.1  # of a surface, for a neighbour to count as one
-# Between two centres in every training case, for a side to count as one. With 3 mm and 15 training
-# heads, an amygdala of a good outline lay on the wrong side of the cortex's centre.
-LEAST_OFFSET_MM = 10.0
+# Between two centres in every training case, for a side to count as one. The right ventricle lies
+# 8.5 to 65 mm right of the left one in 120 training hearts. With 3 mm and 15 training heads, an
+# amygdala of a good outline lay on the wrong side of the cortex's centre.
+LEAST_OFFSET_MM = 8.0
 FEW_STRUCTURES = 6  # of more, the sides of neighbours alone are kept
 AXES = ("to the right", "in front", "above"), ("to the left", "behind", "below")
 

@@ -19,7 +19,10 @@ from .norms import Norms, Offset, Spread, StructureNorm, neighbours, offset_mm
 VOLUME_MARGIN = 1.35  # times beyond the training's range
 LENGTH_MARGIN = 1.25
 SHARE_MARGIN = 0.15  # of a surface, or of the voxels
-HALF, DOUBLE = 0.67, 1.5  # of the training's smallest and largest: about half and about double
+# Times the shortest and the longest of the training, in the median of all structures, most of which
+# must be beyond. Half the true pixel size makes a large organ 0.7 times the smallest.
+MUCH_SMALLER, MUCH_LARGER, NEARLY_ALL = 0.75, 1.35, 0.75
+GRAVE = 1.5  # times beyond the margin
 LEAST_FOUND_SHARE = 0.02  # of the usual volume; less is as good as nothing
 
 
@@ -64,9 +67,9 @@ def check_sanity(
 
 
 def _size_of_all(shapes: Mapping[int, Shape], known: Mapping[int, StructureNorm]) -> list[Fault]:
-    """Whether everything is about half or double as large as any training case's: of a structure
-    the middle one of its three lengths counts, as a wrong pixel size changes two or all of them,
-    and missing slices one.
+    """Whether everything is far smaller or larger than in any training case: of a structure the
+    middle one of its three lengths counts, as a wrong pixel size changes two or all of them, and
+    missing slices one.
     """
     ratios = [
         float(
@@ -82,17 +85,19 @@ def _size_of_all(shapes: Mapping[int, Shape], known: Mapping[int, StructureNorm]
     ]
     if not ratios:
         return []
+    ratio = float(np.median(ratios))
+    smaller, larger = (float(np.mean(own)) for own in (np.less(ratios, 1), np.greater(ratios, 1)))
     # Nearly all structures must agree: one that was cut off or missed says nothing of the pixels.
-    if (ratio := float(np.quantile(ratios, 0.75))) <= HALF:
-        size, extreme = "half", "smallest"
-    elif (ratio := float(np.quantile(ratios, 0.25))) >= DOUBLE:
-        size, extreme = "double", "largest"
+    if ratio <= MUCH_SMALLER and smaller >= NEARLY_ALL:
+        what = f"small ({ratio:.1f} times the smallest"
+    elif ratio >= MUCH_LARGER and larger >= NEARLY_ALL:
+        what = f"large ({ratio:.1f} times the largest"
     else:
         return []
     return [
         Fault(
-            f"what was found is about {size} as large as the {extreme} of the training"
-            f" ({ratio:.1f} times): most likely the pixel size of the scan is wrong",
+            f"everything is too {what} of the training): most likely the pixel size of the scan is"
+            " wrong",
             grave=True,
         )
     ]
@@ -112,7 +117,8 @@ def _size(shape: Shape, norm: StructureNorm) -> list[Fault]:
     if shape.volume_ml < LEAST_FOUND_SHARE * low:
         return [Fault(f"hardly anything of it was found ({_ml(shape.volume_ml)})", grave=True)]
     if not low / VOLUME_MARGIN <= shape.volume_ml <= high * VOLUME_MARGIN:
-        grave = not HALF * low / VOLUME_MARGIN <= shape.volume_ml <= DOUBLE * high * VOLUME_MARGIN
+        most = GRAVE * VOLUME_MARGIN
+        grave = not low / most <= shape.volume_ml <= high * most
         return [
             Fault(
                 f"its volume of {_ml(shape.volume_ml)} is outside the {_ml(low)} to {_ml(high)} of"

@@ -33,12 +33,12 @@ from .corruptions import LEVELS, Corruption, corrupt
 MODEL, PICTURE = "brain-mr", "quality-flagged.png"
 SHOWN = (
     ("as it is", Corruption()),
-    ("noise", Corruption("noise", LEVELS)),
+    ("slices that slipped", Corruption("slices that slipped", LEVELS)),
     ("half of it cut off", Corruption("cut", LEVELS)),
-    ("a wrong pixel size", Corruption("pixel size", LEVELS)),
+    ("a wrong pixel size", Corruption("pixel size", LEVELS - 1)),
 )
-WIDTH = 46  # characters of a line below a picture
-MOST_LINES = 5
+WIDTH = 44  # characters of a line below a picture
+MOST_LINES, DPI = 5, 75
 
 
 def flagged_picture(results: Iterable[tuple[str, Volume, Segmentation | None, str]]) -> Figure:
@@ -54,7 +54,7 @@ def flagged_picture(results: Iterable[tuple[str, Volume, Segmentation | None, st
         lines = textwrap.wrap(says, WIDTH)
         if len(lines) > MOST_LINES:
             lines = [*lines[:MOST_LINES], "..."]
-        label(panel, 0.5, 0.13, "\n".join(lines), ha="center", fontsize=8)
+        label(panel, 0.5, 0.17, "\n".join(lines), ha="center", fontsize=8)
     return figure
 
 
@@ -86,7 +86,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
         print(f"pictures: {error}", file=sys.stderr)
         return 2
     with atomic_write(options.output / PICTURE, ".png") as temporary:
-        figure.savefig(temporary, facecolor=figure.get_facecolor())
+        figure.savefig(temporary, facecolor=figure.get_facecolor(), dpi=DPI)
     return 0
 
 

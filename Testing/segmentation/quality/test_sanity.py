@@ -29,10 +29,10 @@ def test_a_case_like_the_training_has_no_fault():
 
 
 def test_what_is_half_as_large_is_most_likely_of_a_wrong_pixel_size():
-    for spacing, word in ((0.5, "half"), (2.1, "double")):
+    for spacing, word in ((0.5, "small"), (0.65, "small"), (2.1, "large")):
         found = sanity(organ(9.0, spacing=spacing))
         assert found.scan[0].grave
-        assert f"about {word} as large" in found.scan[0].says
+        assert f"everything is too {word}" in found.scan[0].says
         assert "pixel size" in found.scan[0].says
         assert "volume" not in says(found.structures[1])  # it is said once
 

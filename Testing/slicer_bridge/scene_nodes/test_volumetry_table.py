@@ -9,6 +9,7 @@ pytest.importorskip(
 
 from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.anatomy.structures import hippocampus_structures, uncoded_structures
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import IntracranialVolume, Segmentation
 from MedLLMSegLib.slicer_bridge.scene import segments, volume_nodes
 from MedLLMSegLib.slicer_bridge.scene.volumetry_table import volumetry_of
@@ -73,6 +74,29 @@ def test_the_expected_dice_has_a_column_and_a_low_one_a_remark(scene, scan):
     assert np.isnan(columns["Expected Dice"][row_of[16]])
     assert columns["Remark"][row_of[53]].startswith("low expected Dice")
     assert {columns["Remark"][row_of[label]] for label in (16, 17)} == {""}
+
+
+def test_lights_reasons_and_intervals_have_columns(scene, scan):
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[2, 2, :3], labels[4, 4, :1] = 17, 53
+    odd = Quality("amber", ("the expected Dice is 0.71", "it is small"))
+    result = Segmentation(
+        volume_nodes.read_volume(scan).with_array(labels),
+        brain_structures(),
+        model="b",
+        intracranial=SKULL_ON,
+        quality=ScanQuality(odd, {17: odd, 53: Quality()}, {17: (2.0, 3.5)}),
+    )
+    node, _ = volume_nodes.write_drawing(segments.draw(result), scan)
+    table = volumetry_of(node)
+    columns = table_columns(table)
+    left, right = (columns["Label"].index(label) for label in (17, 53))
+    assert (columns["Light"][left], columns["Light"][right]) == ("amber", "green")
+    assert columns["Remark"][left] == "the expected Dice is 0.71; it is small"
+    assert columns["Remark"][right] == ""
+    assert (columns["Low (mL)"][left], columns["High (mL)"][left]) == (2.0, 3.5)
+    assert np.isnan(columns["Low (mL)"][right])
+    assert "Quality: amber (look closely)" in table.GetDescription()
 
 
 def test_a_second_run_renews_the_table_and_restore_brings_the_first_back(scene, scan):
