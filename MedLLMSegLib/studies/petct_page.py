@@ -88,7 +88,15 @@ def _answer(whole: Mapping[str, Json]) -> str:
             continue
         difference = difference_text(test.difference, test.low, test.high, DIGITS)
         lines.append(f"- Both images against {words}: {difference} Dice, {test.n} patients.")
-    return "With the crops shifted at random:\n\n" + "\n".join(lines)
+    text = "With the crops shifted at random:\n\n" + "\n".join(lines)
+    place = comparisons(whole["sts"]).get("ellipsoid") if "sts" in whole else None
+    if place is None:
+        return text
+    difference = difference_text(place.difference, place.low, place.high, DIGITS)
+    return (
+        f"{text}\n\nWith the crops as they are, whose place gives the tumour away, both images"
+        f" against the ellipsoid: {difference} Dice, {place.n} patients."
+    )
 
 
 def _section(name: str, study: Json) -> list[str]:
