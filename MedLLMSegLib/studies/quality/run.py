@@ -120,9 +120,15 @@ def _labelled(model: SegmenterModel, data: Path, folder: Path, report: Progress)
     level = worst_level(points)
     test_rows = measure(model, wanted(subjects.test, KINDS, model), folder / "test", testing)
     tested = points_of(test_rows, structures, subjects.norms)
-    counts = (_counted(rows, level) for rows in (fit_rows, test_rows))
-    shown = tuple(row for row in test_rows if row.corruption.level <= level)
-    return _Found(subjects.norms, points, tested, level, *counts, shown)
+    return _Found(
+        subjects.norms,
+        points,
+        tested,
+        level,
+        fitted_on=_counted(fit_rows, level),
+        tested_on=_counted(test_rows, level),
+        test_rows=tuple(row for row in test_rows if row.corruption.level <= level),
+    )
 
 
 def _brain(model: SegmenterModel, data: Path, folder: Path, report: Progress) -> _Found:
