@@ -13,7 +13,8 @@ from torch import nn
 from MedLLMSegLib.core.geometry import Box
 from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.core.types import Array, Triple
-from MedLLMSegLib.segmentation.windows import WindowPlan, gaussian_weights
+from MedLLMSegLib.segmentation.window_plan import WindowPlan
+from MedLLMSegLib.segmentation.windows import gaussian_weights
 
 from .grad_cam import CamSettings, Question, window_evidence
 
