@@ -132,7 +132,7 @@ class UNets:
         trained = trainer.run(task.progress.part(0.0, 0.9))
         fill_best(network, task.folder)
         network.eval()
-        if task.run.arm == "gates" and task.run.seed == self.seeds[0]:
+        if isinstance(network, GatedResidualUNet) and task.run == Run("gates", self.seeds[0]):
             case = self.prepared["val"][0]
             gate_picture(network, case, self.output / f"gates-{self.case_set.source.name}.png")
         return {

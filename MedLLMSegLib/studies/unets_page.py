@@ -187,13 +187,16 @@ def _row(arm: str, settings: Json, runs: Mapping[str, Json], test: Comparison | 
     )
     against: tuple[str, str] | None = ("", "")
     if arm != OURS:
-        against = test and (
-            difference_text(-test.difference, -test.high, -test.low, DIGITS),
-            p_value(test.p_holm, error=test.p_holm_error),
-        )
+        against = None if test is None else _against(test)
     score = f"{over_seeds['mean']:.3f} ({over_seeds['low']:.3f} to {over_seeds['high']:.3f})"
     seeds = [float(np.nanmean(values)) for values in each]
     return ArmRow(title, score, seeds, len(settings["seeds"]) - len(seeds), further, against)
+
+
+def _against(test: Comparison) -> tuple[str, str]:
+    """An arm's difference from `OURS`, which the test has the other way round."""
+    difference = difference_text(-test.difference, -test.high, -test.low, DIGITS)
+    return difference, p_value(test.p_holm, error=test.p_holm_error)
 
 
 def _means(test: Json, settings: Json, metric: str) -> list[float]:

@@ -66,10 +66,10 @@ class GatedResidualUNet(nn.Module):
         the padded image. [] without gates.
         """
         maps: list[Tensor] = []
-        gates = [up.gate for up in self.decoder if up.gate is not None]
+        opened = [each for name, each in self.named_modules() if name.endswith(".gate.psi")]
         hooks = [
-            gate.psi.register_forward_hook(lambda _gate, _given, passed: maps.append(passed))
-            for gate in gates
+            each.register_forward_hook(lambda _gate, _given, passed: maps.append(passed))
+            for each in opened
         ]
         try:
             self(image)
