@@ -111,10 +111,13 @@ def main(arguments: Iterable[str] | None = None) -> int:
     )
     parser.add_argument("--split", default="val", help="default: %(default)s")
     parser.add_argument("--patients", type=int, metavar="N", help="the first N alone")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="changes, such as 'turned*'")
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERNS", help="changes, such as 'turned*,gamma*'"
+    )
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     options = parser.parse_args(None if arguments is None else list(arguments))
-    changes = [name for name in CHANGES if fnmatch(name, options.only)]
+    patterns = options.only.split(",")
+    changes = [name for name in CHANGES if any(fnmatch(name, each) for each in patterns)]
     found = {}
     try:
         if not changes:
