@@ -11,8 +11,9 @@ from MedLLMSegLib import Volume, save_volume
 from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation
-from MedLLMSegLib.studies import brain_figures
-from MedLLMSegLib.studies.brain_figures import CHANGES, in_thick_slices, mixed_percent, run
+from MedLLMSegLib.studies import brain_figures, brain_scans
+from MedLLMSegLib.studies.brain_figures import mixed_percent, run
+from MedLLMSegLib.studies.brain_scans import CHANGES, in_thick_slices
 from MedLLMSegLib.studies.brain_tables import deep_dice, tables, volume_table
 
 SHAPE = (20, 25, 30)
@@ -142,8 +143,8 @@ def test_synthetic_heads_are_the_same_each_time_and_whole(tmp_path, monkeypatch)
     labels = np.zeros((40, 40, 40), np.int16)
     labels[10:30, 10:30, 5:20], labels[10:30, 10:30, 20:35] = 2, 41
     save_volume(Volume(labels, np.eye(4), "x"), tmp_path / "x.nii.gz")
-    monkeypatch.setattr(brain_figures, "SYNTHETIC_SHAPE", (64, 64, 64))
-    (image, truth), (again, _) = (brain_figures.synthetic_head(tmp_path, "x", 5) for _ in range(2))
+    monkeypatch.setattr(brain_scans, "SYNTHETIC_SHAPE", (64, 64, 64))
+    (image, truth), (again, _) = (brain_scans.synthetic_head(tmp_path, "x", 5) for _ in range(2))
     assert np.array_equal(image.array, again.array)
     left, right = (np.argwhere(truth == n)[:, 2].mean() for n in (2, 41))
     assert left < right  # i runs to the right

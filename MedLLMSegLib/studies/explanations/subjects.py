@@ -16,7 +16,7 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data.acdc import read_hdf5
 from MedLLMSegLib.evaluation.labelled_cases import labelled_cases
 from MedLLMSegLib.io.volume_files import load_volume
-from MedLLMSegLib.studies.brain_figures import VAL_SEED, synthetic_head
+from MedLLMSegLib.studies.brain_scans import VAL_SEED, synthetic_head
 
 HIPPOCAMPUS, HEART, BRAIN = MODELS = ("hippocampus-t1", "cardiac-cine-mr", "brain-mr")
 STRUCTURES = {

@@ -26,7 +26,7 @@ from MedLLMSegLib.reporting.slice_drawing import AXIAL, draw_slice, label, squar
 from MedLLMSegLib.reporting.structure_masks import structure_masks
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
 from MedLLMSegLib.segmentation.pipeline import segment
-from MedLLMSegLib.studies.brain_figures import SYNTHETIC_SEED, synthetic_head
+from MedLLMSegLib.studies.brain_scans import SYNTHETIC_SEED, synthetic_head
 
 from .corruptions import LEVELS, Corruption, corrupt
 
