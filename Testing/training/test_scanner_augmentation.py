@@ -1,7 +1,7 @@
 """Each change that `--augmentation scanners` adds keeps what it promises."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -242,6 +242,20 @@ def test_a_turned_window_of_a_scanner_looks_at_the_scan_and_not_at_repeated_edge
             for seed in range(60)
         ]
         assert any(seen) == wanted
+
+
+def test_of_several_images_each_is_changed_by_itself_and_the_label_is_theirs():
+    case = sample()
+    case["image"] = case["image"].repeat(2, 1, 1, 1)
+    upright = replace(THICK, rotate_deg=(0.0, 0.0, 0.0), flips=())
+    transform = training_transform(SHAPE, 3, upright, channels=2)
+    transform.set_random_state(3)
+    changed = transform(case)
+    assert changed["image"].shape == (2, *SHAPE)
+    assert changed["label"].shape == (1, *SHAPE)
+    assert float((changed["image"][0] - changed["image"][1]).abs().mean()) > 0.01
+    whole = {key: value.numpy() for key, value in case.items()} | {"id": "anna"}
+    assert changed_case(whole, 3, THICK, 0)["image"].shape == (2, *SHAPE)
 
 
 def test_a_changed_case_is_the_same_each_time_and_whole():

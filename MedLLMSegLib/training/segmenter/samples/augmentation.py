@@ -113,7 +113,7 @@ USUAL_AUGMENTATION = VolumeAugmentation()
 
 class EachChannel(Randomizable, Transform):
     """Changes of grey values that are drawn anew for each channel of {"image": (C, K, J, I)}:
-    what brightens a CT says nothing of the PET beside it.
+    what brightens a CT says nothing of the PET beside it. A change may read the label.
     """
 
     def __init__(self, changes: list[Transform]):
@@ -124,7 +124,9 @@ class EachChannel(Randomizable, Transform):
         return self
 
     def __call__(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        changed = [self.changes({"image": channel[None]})["image"] for channel in data["image"]]
+        changed = [
+            self.changes({**data, "image": channel[None]})["image"] for channel in data["image"]
+        ]
         return {**data, "image": torch.cat(changed)}
 
 
