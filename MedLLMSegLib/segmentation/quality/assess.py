@@ -70,13 +70,14 @@ def judge_all(
     guesses = {n: fit.expected_dice(key_of[n], own) for n, own in features.items()}
     expected = {label: dice for label, dice in guesses.items() if dice is not None}
     sanity = check_sanity(shapes, structures, fit.norms)
+    graves = tuple(fault for fault in sanity.scan if fault.grave)  # count for every structure
     usual = {
         label: fit.structures[key].usual_dice
         for label, key in key_of.items()
         if key in fit.structures
     }
     lights = {
-        label: judge(expected.get(label), faults, domain, usual.get(label))
+        label: judge(expected.get(label), (*graves, *faults), domain, usual.get(label))
         for label, faults in sanity.structures.items()
     }
     named = {s.name: lights[s.label] for s in structures if s.label in lights}

@@ -108,7 +108,10 @@ def judge_series(images: Sequence[Quality | None]) -> Quality | None:
 
 
 def _reasons_of(structures: Mapping[str, Quality], names: Sequence[str], own: Quality) -> list[str]:
-    """The reasons of one or two structures in full, of more some of their names."""
+    """The reasons of one or two structures in full, of more some of their names; those that say no
+    more than the scan does are passed over.
+    """
+    names = [name for name in names if set(structures[name].reasons) - set(own.reasons)]
     if len(names) > 2:
         among = ", such as " if len(names) > 3 else ": "
         light = structures[names[0]].light
@@ -116,5 +119,5 @@ def _reasons_of(structures: Mapping[str, Quality], names: Sequence[str], own: Qu
     told = []
     for name in names:
         reasons = [reason for reason in structures[name].reasons if reason not in own.reasons]
-        told.append(f"{name}: {'; '.join(reasons)}" if reasons else f"{name} is not as usual")
+        told.append(f"{name}: {'; '.join(reasons)}")
     return told

@@ -41,6 +41,17 @@ def test_a_wrong_size_is_red_whatever_the_network_says():
     found = with_quality(result(organ(9.0, spacing=0.5), 0.99), FIT)
     assert found.quality.scan.light == RED
     assert "pixel size" in found.quality.scan.reasons[0]
+    assert "not as usual" not in " ".join(found.quality.scan.reasons)  # it is said once
+
+
+@pytest.mark.parametrize("spacing", [0.5, 2.1])
+def test_where_everything_is_of_a_wrong_size_no_structure_is_green_and_no_volume_is_promised(
+    spacing,
+):
+    found = with_quality(result(organ(9.0, spacing=spacing), 0.99), FIT)
+    assert {light.light for light in found.quality.structures.values()} == {RED}
+    assert all("pixel size" in light.reasons[0] for light in found.quality.structures.values())
+    assert found.quality.intervals_ml == {}
 
 
 def test_outside_the_domain_all_is_red_and_no_interval_is_stated():
