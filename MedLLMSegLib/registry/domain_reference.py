@@ -29,12 +29,11 @@ from MedLLMSegLib.core.safe_files import atomic_write, write_text
 from MedLLMSegLib.core.types import Array, Json, PathLike
 
 from .catalogue import METADATA, measured_model, read_metadata
+from .domain_file import DOMAIN_FILE, FIELD, read_domain_file
 from .feature_reference import FeatureReference
 from .measured_model import MeasuredModel
 from .own_figures import OWNER
 
-DOMAIN_FILE = "models/domain.safetensors"
-FIELD = "domain"  # of the metadata
 LARGEST = 1e6  # the distance that is stated for features that are no numbers
 _ARRAYS = ("mean", "scale", "basis", "variances")
 
@@ -81,21 +80,10 @@ def read_domain(folder: PathLike, metadata: Json, model: MeasuredModel) -> Domai
 
     Raises `UserError` for a file that is missing or is not the one that was stored.
     """
-    stored = metadata.get(FIELD)
-    if not isinstance(stored, dict) or stored.get(OWNER) != model.sha256:
+    data = read_domain_file(folder, metadata, model)
+    if data is None:
         return None
-    path = Path(folder) / DOMAIN_FILE
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f'The model bundle "{folder}" has no readable {DOMAIN_FILE}; install it again.'
-        ) from error
-    if hashlib.sha256(data).hexdigest() != stored.get("sha256"):
-        raise UserError(
-            f'The file {DOMAIN_FILE} of the model bundle "{folder}" is not the one that belongs to'
-            " the model; install it again."
-        )
+    stored = metadata[FIELD]
     try:
         return DomainReference(
             features=_features(data, float(stored["rest"])),
@@ -127,11 +115,16 @@ def write_domain(folder: PathLike, reference: DomainReference, measured: Json) -
         "ranges": {name: list(limits) for name, limits in reference.ranges.items()},
         **measured,
     }
+    if metadata.pop(FIELD, None):  # of the file that goes: killed here, it is a model without one
+        _write_metadata(folder, metadata)
     with atomic_write(folder / DOMAIN_FILE) as scratch:
         scratch.write_bytes(data)
-    metadata = {**metadata, FIELD: stored}
-    write_text(folder / METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+    _write_metadata(folder, {**metadata, FIELD: stored})
     return folder
+
+
+def _write_metadata(folder: Path, metadata: Json) -> None:
+    write_text(folder / METADATA, json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
 
 
 def as_stored(features: FeatureReference) -> FeatureReference:

@@ -39,18 +39,21 @@ from .catalogue import (
     ModelEntry,
     find_model,
     list_models,
+    measured_model,
     model_entry,
     plain_id,
     read_metadata,
 )
 from .classifier_config import ClassifierConfig
+from .domain_file import DOMAIN_FILE, FIELD, read_domain_file
 from .network_config import NetworkConfig
 
 LOCK = "models.lock"  # in the cache folder: held while a model takes its id
 NEEDED = (METADATA, WEIGHTS, LICENCE)
-OPTIONAL = (INFERENCE, CARD)
+OPTIONAL = (INFERENCE, CARD, DOMAIN_FILE)
 LARGEST_BYTES = 8e9  # of the weights
 LARGEST_TEXT_SHARE = 1e-4  # of LARGEST_BYTES, for each of the texts
+LARGEST_DOMAIN_SHARE = 1e-2  # for the reference of the domain
 CHUNK_BYTES = 1 << 20
 # What Python raises for encrypted files, unknown methods, archives cut short or damaged
 DAMAGED_ARCHIVE = (
@@ -93,7 +96,7 @@ def import_model(source: PathLike, rename: bool = False) -> ModelEntry:
 
 def verify_model(model: ModelEntry | PathLike) -> ModelEntry:
     """Check a model (an entry, an id or a folder): its files, its network's configuration, and the
-    sha256 of its weights.
+    sha256 of its weights and of the reference of its domain.
 
     Returns its line of the catalogue; raises `UserError` that says what is wrong.
     """
@@ -118,6 +121,8 @@ def verify_model(model: ModelEntry | PathLike) -> ModelEntry:
             f'The weights of the model "{entry.id}" are not the ones it was published with (sha256'
             f" {sha256[:12]}, expected {str(entry.sha256)[:12]}); install it again."
         )
+    if FIELD in metadata:
+        read_domain_file(folder, metadata, measured_model(metadata))
     return entry
 
 
@@ -249,9 +254,16 @@ def _copy_bundle(open_file: Opener, target: Path, source: PathLike) -> None:
             )
         if file is None:
             continue
-        limit = LARGEST_BYTES if name == WEIGHTS else LARGEST_BYTES * LARGEST_TEXT_SHARE
         with file:
-            _copy_stream(file, target / name, limit, source)
+            _copy_stream(file, target / name, _largest_bytes(name), source)
+
+
+def _largest_bytes(name: str) -> float:
+    """How large a file of a bundle may be."""
+    if name == WEIGHTS:
+        return LARGEST_BYTES
+    share = LARGEST_DOMAIN_SHARE if name == DOMAIN_FILE else LARGEST_TEXT_SHARE
+    return LARGEST_BYTES * share
 
 
 def _copy_stream(file: IO[bytes], path: Path, limit: float, source: PathLike) -> None:

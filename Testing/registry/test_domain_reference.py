@@ -7,16 +7,18 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.registry import domain_reference
 from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.registry.catalogue import METADATA, measured_model, read_metadata
+from MedLLMSegLib.registry.domain_file import DOMAIN_FILE
 from MedLLMSegLib.registry.domain_reference import (
-    DOMAIN_FILE,
     DomainReference,
     as_stored,
     read_domain,
     write_domain,
 )
 from MedLLMSegLib.registry.feature_reference import FeatureReference
+from MedLLMSegLib.registry.user_models import delete_model, import_model, verify_model
 from Testing.helpers.tiny_classifier import write_tiny
 
 
@@ -69,6 +71,51 @@ def test_another_file_in_its_place_is_refused(bundle, reference):
     path.unlink()
     with pytest.raises(UserError, match="no readable"):
         read(bundle)
+
+
+def test_a_refit_that_is_killed_leaves_a_model_without_a_reference(bundle, reference, monkeypatch):
+    write_domain(bundle, reference, {})
+    write_text, written = domain_reference.write_text, []
+
+    def killed_at_the_second(path, text):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_text(path, text)
+
+    monkeypatch.setattr(domain_reference, "write_text", killed_at_the_second)
+    features = np.random.default_rng(3).normal(size=(30, 12))
+    other = DomainReference(as_stored(FeatureReference.fit(features, 4)), 1.5, "others")
+    with pytest.raises(KeyboardInterrupt):
+        write_domain(bundle, other, {})
+    assert read(bundle) is None
+    monkeypatch.undo()
+    assert read(write_domain(bundle, other, {})).images == "others"
+
+
+def test_an_imported_model_knows_its_domain_under_any_name(
+    bundle, reference, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
+    write_domain(bundle, reference, {})
+    entries = [import_model(bundle, rename=True) for _ in range(2)]
+    assert entries[0].id != entries[1].id
+    for entry in entries:
+        assert read(entry.folder).images == "30 test images"
+        delete_model(entry)
+
+
+def test_a_model_whose_reference_is_lost_is_neither_imported_nor_verified(
+    bundle, reference, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
+    write_domain(bundle, reference, {})
+    (bundle / DOMAIN_FILE).unlink()
+    for take in (import_model, verify_model):
+        with pytest.raises(UserError, match="no readable models/domain"):
+            take(bundle)
+    change_metadata(bundle, threshold=0.7)  # of another model by now: nothing is lost
+    assert verify_model(bundle).id == import_model(bundle).id
 
 
 def test_a_damaged_description_is_refused_in_a_sentence(bundle, reference):
