@@ -2,6 +2,7 @@
 
 import pytest
 
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.slicer_bridge.scene.overlay import name_map
 from Testing.panel.steps import ROWS, finish, press, start
 
@@ -10,7 +11,13 @@ from Testing.panel.steps import ROWS, finish, press, start
 def result(panel, logic, scan, drawn):
     start(panel, logic)
     node = drawn("MRHead segmentation")
-    finish(logic, node, sentences=("The left hippocampus measures 2.9 mL.", "Look at it."))
+    finish(
+        logic,
+        node,
+        sentences=("The left hippocampus measures 2.9 mL.", "Look at it."),
+        notes=("The scan is of another domain.",),
+        quality=ScanQuality(Quality("amber", ("the expected Dice is 0.71",))),
+    )
     return node
 
 
@@ -55,6 +62,8 @@ def test_a_press_on_cancel_stops_it(panel, logic, result):
     assert logic.calls[-1] == ("cancel", logic.job)
     logic.job.end("cancelled")
     assert "the scene is as it was" in panel.ui.statusLabel.text
+    assert "The scan is of another domain." in panel.ui.statusLabel.text
+    assert "Quality amber" in panel.ui.statusLabel.text
     assert panel.ui.explainButton.text == "Explain"
 
 

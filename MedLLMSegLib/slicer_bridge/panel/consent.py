@@ -11,7 +11,7 @@ import qt
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.slicer_bridge.install import licence_consent
 from MedLLMSegLib.slicer_bridge.install import packages as install
-from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_beside_result, message_fields
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 POLL_MS = 100
@@ -174,4 +174,6 @@ def _message_fields(task: str, text: str) -> dict[str, Any]:
         return {"train_message": text}
     if task == "diagnose":
         return {"diagnose_message": text, "diagnose_notes": ()}
+    if task == "explain":
+        return message_beside_result(text)
     return message_fields(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from MedLLMSegLib.slicer_bridge.presenter.explain_view import with_explanation
-from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_beside_result
 
 from .panel_job import JobSection, MapOverlay
 
@@ -43,7 +43,7 @@ class ExplainSection(JobSection):
             self.widget.ui.explainComboBox.currentText,
             device=self.widget.parameters.device.value,
         )
-        self.run(explain, **message_fields(""))
+        self.run(explain, **message_beside_result(""))
 
     def onDone(self, job) -> None:
         self.job = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .panel_state import Panel, message_fields
+from .panel_state import Panel, message_beside_result
 from .task_button import ButtonFace, task_button, why_wait_for_other_task
 from .translation import _, isolated
 
@@ -23,17 +23,19 @@ def structure_choices(rows: Sequence[tuple[str, float, float | None]]) -> tuple[
 
 
 def with_explanation(panel: Panel, job) -> Panel:
-    """The panel when an explanation has ended. job: the logic's `Job`."""
-    ended = replace(
-        panel, state="idle", stage="", fraction=0.0, seconds_left=None, **message_fields("")
-    )
+    """The panel when an explanation has ended. job: the logic's `Job`.
+
+    What was said of the result, its notes and its light, stays below the explanation.
+    """
     if job.state == "cancelled":
-        return replace(ended, message=job.message or _("Cancelled; the scene is as it was."))
-    if job.state == "failed":
+        text = job.message or _("Cancelled; the scene is as it was.")
+    elif job.state == "failed":
         text = job.message or _("It failed; the scene is as it was.")
-        return replace(ended, **message_fields(text, failed=True))
-    text = _("Evidence for {structure}.").format(structure=isolated(job.structure))
-    return replace(ended, message=text, notes=tuple(job.notes))
+    else:
+        found = _("Evidence for {structure}.").format(structure=isolated(job.structure))
+        text = " ".join((found, *job.notes))
+    message = message_beside_result(text, failed=job.state == "failed")
+    return replace(panel, state="idle", stage="", fraction=0.0, seconds_left=None, **message)
 
 
 def explain_widgets(panel: Panel) -> dict[str, dict]:

@@ -198,6 +198,11 @@ def message_fields(text: str, failed: bool = False) -> dict[str, Any]:
     return {"message": text, "notes": (), "quality": None, "message_failed": failed}
 
 
+def message_beside_result(text: str, failed: bool = False) -> dict[str, Any]:
+    """Likewise, of a task that leaves the result as it is: its light and its notes stay."""
+    return {"message": text, "message_failed": failed}
+
+
 def without_messages(panel: Panel) -> Panel:
     """The panel without what it says about runs and without a question to the user."""
     waits = panel.state in {"failed", *AWAITING_CONSENT}

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.slicer_bridge.presenter.explain_view import structure_choices, with_explanation
 from MedLLMSegLib.slicer_bridge.presenter.view import view
 from Testing.helpers.panel_states import READY, ended_job, shown_text, widget_properties
@@ -53,6 +56,21 @@ def test_what_was_measured_of_the_map_is_said_and_the_table_stays():
     assert failed.message_failed
     assert failed.state == "idle"
     assert "as it was" in with_explanation(DONE, ended_job("cancelled")).message
+
+
+@pytest.mark.parametrize("state", ("done", "cancelled", "failed"))
+def test_what_was_said_of_the_result_outlives_its_explanations(state):
+    """Its light and its warnings are of the outlines, which are as they were."""
+    amber = ScanQuality(Quality("amber", ("the expected Dice is 0.71",)))
+    panel = replace(DONE, notes=("The scan was oblique.",), quality=amber)
+    for _press in range(2):
+        panel = with_explanation(panel, ended_job(state, notes=("62 % of it lies inside.",)))
+    assert panel.notes == ("The scan was oblique.",)
+    assert panel.quality is amber
+    text = shown_text(panel)
+    assert "The scan was oblique." in text
+    assert ("Quality amber" in text) == (state != "failed")  # beside a failure no light is shown
+    assert text.count("62 %") == (state == "done")
 
 
 def test_the_slider_is_there_for_either_map():
