@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,12 @@ class DomainReference:
     def __post_init__(self) -> None:
         if not 0 < self.threshold < np.inf:
             raise ValueError(f"threshold {self.threshold}")
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hex digits: another reference makes other verdicts of the same outlines."""
+        said = json.dumps([self.threshold, self.features.rest, self.images])
+        return hashlib.sha256(_serialise(self.features) + said.encode()).hexdigest()[:16]
 
     def verdict(self, features: Array) -> DomainVerdict:
         """Of one image's features (F,). Raises `ValueError` for features of another network."""

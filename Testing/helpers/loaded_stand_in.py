@@ -13,6 +13,7 @@ def loaded_stand_in(sha256="0" * 64):
         channels=(),
         engine="torch",
         settled_precision=lambda: None,
+        domain=None,
         settled_precisions=lambda: {"network": None},
         precision_why="",
         quality=None,

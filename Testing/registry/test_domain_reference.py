@@ -56,6 +56,15 @@ def test_what_is_read_is_what_was_stored(bundle, reference):
     assert measured_model(read_metadata(bundle)).sha256 == before
 
 
+def test_the_digest_outlives_storing_and_tells_references_apart(bundle, reference):
+    write_domain(bundle, reference, {})
+    assert read(bundle).digest == reference.digest
+    features = np.random.default_rng(3).normal(size=(30, 12))
+    other = as_stored(FeatureReference.fit(features, 4))
+    for change in ({"threshold": 1.6}, {"images": "others"}, {"features": other}):
+        assert replace(reference, **change).digest != reference.digest
+
+
 def test_of_a_model_that_changed_there_is_no_reference(bundle, reference):
     write_domain(bundle, reference, {})
     change_metadata(bundle, threshold=0.7)

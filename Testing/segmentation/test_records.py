@@ -13,13 +13,17 @@ from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions, paths_in_fol
 from MedLLMSegLib.segmentation.batch.records import check_outputs, find_finished
 
 
-def model(sha256="ab" * 32, precision="fp32", quality=None):
+def model(sha256="ab" * 32, precision="fp32", quality=None, domain=None):
     """precision: the settled one; None where it is still to be measured. quality: what was fitted
-    of the model.
+    of the model. domain: its reference.
     """
     settled = {"network": precision}
     return SimpleNamespace(
-        sha256=sha256, engine="torch", settled_precisions=lambda: settled, quality=quality
+        sha256=sha256,
+        engine="torch",
+        settled_precisions=lambda: settled,
+        quality=quality,
+        domain=domain,
     )
 
 
@@ -168,4 +172,15 @@ def test_another_fit_of_the_quality_is_another_run(scan, paths):
     assert find_finished(scan, paths, fitted, OPTIONS) is None
     changed(paths, {"quality_fit": "0123456789abcdef"})
     assert find_finished(scan, paths, fitted, OPTIONS)
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
+
+
+def test_another_reference_of_the_domain_is_another_run(scan, paths):
+    """Its notes, and what is green, would be others."""
+    known = model(domain=SimpleNamespace(digest="0123456789abcdef"))
+    assert find_finished(scan, paths, known, OPTIONS) is None
+    changed(paths, {"domain": "0123456789abcdef"})
+    assert find_finished(scan, paths, known, OPTIONS)
+    other = model(domain=SimpleNamespace(digest="fedcba9876543210"))
+    assert find_finished(scan, paths, other, OPTIONS) is None
     assert find_finished(scan, paths, MODEL, OPTIONS) is None

@@ -34,6 +34,7 @@ IF_ASKED_FOR = (
     "structures_asked_for",
     "with_measured_model",
     "quality_fit",
+    "domain",
     "region",
     "engine",
     *PLAIN_OPTIONS,
@@ -261,13 +262,12 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         "side": options.side,
         "augment": options.augment,
         **({} if model.engine == TORCH else {"engine": engine_version(model.engine)}),
+        **_judges(model),
     }
     if options.frames:
         key["frames"] = True
     if options.with_model is not None:
         key["with_measured_model"] = options.with_model.sha256
-    if model.quality is not None:
-        key["quality_fit"] = model.quality.digest
     if options.structures:
         key["structures_asked_for"] = list(options.structures)
     if options.region is not None:
@@ -280,6 +280,12 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
         if getattr(options, name) is not None:
             key[name] = getattr(options, name)
     return key
+
+
+def _judges(model: SegmenterModel) -> Json:
+    """By what outlines are judged: bound to the measured model, and not under its hash."""
+    judges = {"quality_fit": model.quality, "domain": model.domain}
+    return {name: each.digest for name, each in judges.items() if each is not None}
 
 
 def _settled_precisions(model: SegmenterModel, options: SegmentOptions) -> Json:
