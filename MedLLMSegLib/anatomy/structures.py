@@ -117,6 +117,15 @@ def hippocampus_parts_in_brain(side: str, group: str) -> tuple[Structure, ...]:
     )
 
 
+def is_part_in_brain(structure: Structure) -> bool:
+    """Whether a second model drew it inside a structure of the brain (see `PARTS_IN_BRAIN`)."""
+    return any(
+        (structure.label, structure.key) == (part.label, part.key)
+        for side in PARTS_IN_BRAIN
+        for part in hippocampus_parts_in_brain(side, "")
+    )
+
+
 # The function that lists an anatomy's structures, by the name that a bundle's metadata gives
 STRUCTURES_OF_ANATOMY = {"hippocampus": hippocampus_structures}
 

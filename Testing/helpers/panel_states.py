@@ -49,6 +49,8 @@ def ended_job(state, **more):
         needsScene=True,
         kept="",
         sentences=(),
+        drawnBy="",
+        inserted=(),
         structure="",
     )
     return types.SimpleNamespace(**{**about, "state": state, **more})

@@ -14,6 +14,7 @@ def result(panel, logic, scan, drawn):
     finish(
         logic,
         node,
+        drawnBy="hippocampus-t1",
         sentences=("The left hippocampus measures 2.9 mL.", "Look at it."),
         notes=("The scan is of another domain.",),
         quality=ScanQuality(Quality("amber", ("the expected Dice is 0.71",))),
@@ -36,7 +37,7 @@ def test_a_structure_is_explained_from_press_to_map(panel, logic, result, scan, 
         "explain",
         result,
         "Right hippocampus",
-        {"device": "auto"},
+        {"model": "hippocampus-t1", "device": "auto"},
     )
     assert panel.ui.explainButton.text == "Cancel"
     assert not panel.ui.segmentButton.enabled

@@ -11,10 +11,15 @@ pytest.importorskip(
 )
 import slicer
 
+from MedLLMSegLib.anatomy.brain import brain_structures
+from MedLLMSegLib.anatomy.structures import hippocampus_parts_in_brain, hippocampus_structures
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 from MedLLMSegLib.slicer_bridge.scene.overlay import evidence_of
+from MedLLMSegLib.slicer_bridge.scene.segments import draw
+from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume
 from MedLLMSegLib.worker.array_files import load_volume, save_explanation
 from MedLLMSegLib.worker.protocol import Event
 from Testing.helpers.segmentation_jobs import TURN, scene_contents
@@ -37,6 +42,9 @@ class ExplainingClient(StandInClient):
         )
         folder = save_explanation(result, Path(fields["output"]))
         return Event(number, "result", folder=str(folder))
+
+
+BRAIN_STEM = next(s for s in brain_structures() if s.key == "brain_stem")
 
 
 @pytest.fixture
@@ -76,6 +84,38 @@ def test_the_map_of_a_structure_lies_over_its_scan(scene, scan, logic, client):
     again = logic.explain(result, "Right hippocampus")
     assert again is node  # one map for a segmentation
     assert "Right hippocampus" in node.GetDescription()
+
+
+def test_the_model_that_drew_a_structure_is_asked_for_it(scene, scan, logic, client):
+    """Of a segmentation into which two models drew."""
+    result = logic.segment(scan, model="hippocampus-t1")
+    client.segment = lambda volume, model, **_options: Segmentation(
+        volume.with_array(np.full(GRID, BRAIN_STEM.label, np.uint8)), (BRAIN_STEM,), model=model
+    )
+    logic.segment(scan, result, model="brain-mr")
+    asked = {
+        "Brain stem": "brain-mr",
+        "Left hippocampus (anterior)": "hippocampus-t1",
+        "left_posterior": "hippocampus-t1",
+        "Right hippocampus": "hippocampus-t1",
+    }
+    for structure, model in asked.items():
+        logic.explain(result, structure)
+        assert client.requests[-1][1]["model"] == model
+    logic.explain(result, "Brain stem", model="mine")
+    assert client.requests[-1][1]["model"] == "mine"
+
+
+def test_parts_inside_the_brain_are_told_from_those_of_their_own_model(scan):
+    labels = np.full(GRID, 184, np.uint8)
+    labels[0] = 16
+    structures = (BRAIN_STEM, *hippocampus_parts_in_brain("left", "deep grey"))
+    volume = read_volume(scan)
+    divided = draw(Segmentation(volume.with_array(labels), structures, model="brain-mr"))
+    assert divided.inserted == ("Left hippocampus (anterior)",)
+    labels[...] = 1
+    own = Segmentation(volume.with_array(labels), hippocampus_structures(lateral=True))
+    assert draw(own).inserted == ()
 
 
 def test_a_new_run_takes_the_map_of_the_segments_before(scene, scan, logic):

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.segmentation import comparable_name
 from MedLLMSegLib.slicer_bridge.scene.map_roles import EVIDENCE_MAP
 from MedLLMSegLib.slicer_bridge.scene.overlay import write_map
-from MedLLMSegLib.slicer_bridge.scene.segments import MODEL_TAG, tag
+from MedLLMSegLib.slicer_bridge.scene.segments import MODEL_TAG, STRUCTURE_TAG, tag
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import place_next_to, read_volume
 from MedLLMSegLib.worker.array_files import load_explanation, save_volume
 from MedLLMSegLib.worker.protocol import Event
@@ -25,7 +26,7 @@ class ExplainJobOptions:
 
     segmentationNode: a result of ours. structure: a name, as for `MedLLMSegLib.explain`.
     volumeNode: the scan; None for the one that the segmentation was made from. model: None for the
-    one that drew its segments.
+    one that drew the structure's segment.
     """
 
     segmentationNode: Any
@@ -41,7 +42,7 @@ def explain_node(runner: JobRunner, job: Job, options: ExplainJobOptions) -> Ste
     if segmentation is None or segmentation.GetScene() is None:
         raise UserError("There is no segmentation to explain; press Segment first.")
     scan = options.volumeNode or _scan_of(segmentation)
-    model = options.model or _model_of(segmentation)
+    model = options.model or _model_of(segmentation, options.structure)
     volume = read_volume(scan)
     check_nodes = partial(_require_in_scene, (scan, segmentation))
 
@@ -84,13 +85,25 @@ def _scan_of(segmentation):
     return scan
 
 
-def _model_of(segmentation) -> str:
-    """The model that drew the segments; the first one where several did."""
+def _model_of(segmentation, structure: str) -> str:
+    """The model that drew the segment of a structure, or the parts of an organ of that name.
+
+    The first model where no segment is called so: it says what it knows.
+    """
     segments = segmentation.GetSegmentation()
+    wanted, models, of_parts = comparable_name(structure), [], []
     for segment_id in segments.GetSegmentIDs():
-        model = tag(segments.GetSegment(segment_id), MODEL_TAG)
-        if model:
+        segment = segments.GetSegment(segment_id)
+        model, name = tag(segment, MODEL_TAG), segment.GetName()
+        if not model:
+            continue
+        if wanted in (comparable_name(name), comparable_name(tag(segment, STRUCTURE_TAG))):
             return model
+        models.append(model)
+        if wanted == comparable_name(name.partition(" (")[0]):
+            of_parts.append(model)
+    if models:
+        return (*of_parts, *models)[0]
     raise UserError(
         f'"{segmentation.GetName()}" holds no segment that a model of ours drew; press Segment'
         " first."

@@ -61,10 +61,12 @@ class Job:
     Of a segmentation: segmentationNode, uncertaintyNode (None unless asked for), rows (structure's
     name, volume in mL, mean confidence or None), volumetry (a `Volumetry`; of a model of the whole
     brain), quality (a `ScanQuality`; None where nothing is known of it), notes (sentences),
-    sentences (the result in words). Of a sequence: itemRows (index value -> rows), their means as
-    rows, and tableNode, which holds the volumes in each image; of a heart also heart (a
-    `HeartFunction`) and heartNode, the table of its figures. Of several scans: planned (how many),
-    scans (what became of those that are done); all else is of the first that succeeded.
+    sentences (the result in words), drawnBy (the model's id), inserted (names of the rows that a
+    second model drew inside the first one's structures). Of a sequence: itemRows (index value ->
+    rows), their means as rows, and tableNode, which holds the volumes in each image; of a heart
+    also heart (a `HeartFunction`) and heartNode, the table of its figures. Of several scans:
+    planned (how many), scans (what became of those that are done); all else is of the first that
+    succeeded.
 
     Of an explanation: segmentationNode, evidenceNode, structure (its name), notes.
 
@@ -91,6 +93,8 @@ class Job:
     quality: Any = None
     notes: tuple[str, ...] = ()
     sentences: tuple[str, ...] = ()
+    drawnBy: str = ""
+    inserted: tuple[str, ...] = ()
     evidenceNode: Any = None
     structure: str = ""
     itemRows: dict[str, tuple] = field(default_factory=dict)

@@ -69,6 +69,7 @@ def _segment_scan(
     job.uncertaintyNode = uncertainty_of(node) if result.uncertainty is not None else None
     job.rows, job.notes = result.drawing.rows, result.drawing.notes
     job.volumetry, job.sentences = result.drawing.brain_volumetry, result.sentences
+    job.drawnBy, job.inserted = result.drawing.model, result.drawing.inserted
     job.quality = result.segmentation.quality
 
 

@@ -86,6 +86,7 @@ def segment_sequence(
     job.segmentationNode, job.uncertaintyNode = nodes.segmentation, nodes.uncertainty_map
     job.tableNode, job.heartNode = nodes.volumes_table, nodes.heart_table
     job.heart = heart.function if heart else None
+    job.drawnBy = result.drawing.model
     job.itemRows, job.rows = rows, _means(rows)
     light = judge_series(lights)
     job.quality = ScanQuality(light) if light is not None else None

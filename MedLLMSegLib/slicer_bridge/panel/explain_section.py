@@ -41,6 +41,7 @@ class ExplainSection(JobSection):
             self.widget.logic.explainAsync,
             self.widget.result.node,
             self.widget.ui.explainComboBox.currentText,
+            model=self.widget.result.model,
             device=self.widget.parameters.device.value,
         )
         self.run(explain, **message_beside_result(""))

@@ -60,6 +60,11 @@ class ResultSection:
 
         return uncertainty_of(self.node) if self.node is not None else None
 
+    @property
+    def model(self) -> str | None:
+        """The model of the last run, whose rows are shown; None where that is not known."""
+        return self._tables.model_of(self.node) or None
+
     def take(self, job) -> None:
         """Show the result of a segmentation, even if the user has gone to another module."""
         from MedLLMSegLib.slicer_bridge.scene.overlay import look_at
@@ -70,7 +75,7 @@ class ResultSection:
             parameters.outputSegmentation,
         )
         parameters.resultSegmentation = job.segmentationNode
-        table = ResultTable(job.rows, job.volumetry, job.sentences)
+        table = ResultTable(job.rows, job.volumetry, job.sentences, job.drawnBy, job.inserted)
         self._tables.take(job.segmentationNode, table)
         self.show_groups(self.groups)  # with the ticks of this node's segments
         if is_new_node and self.widget.parameters is not None:  # else leave the views as they are
@@ -111,6 +116,7 @@ class ResultSection:
                 rows=tuple(table.rows),
                 volumetry=table.volumetry,
                 sentences=table.sentences,
+                inserted=table.inserted,
             )
             self.show_groups(self.groups)  # with the ticks of the segments that came back
         self.widget.update()

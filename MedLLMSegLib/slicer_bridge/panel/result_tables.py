@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 class ResultTable(NamedTuple):
     """rows: (structure, volume in mL, mean confidence or None). volumetry: a `Volumetry`, or
-    None. sentences: of a run of this session.
+    None. sentences: of a run of this session. model: that drew it, "" where that is not known.
+    inserted: names of the rows that another one drew.
     """
 
     rows: tuple
     volumetry: Any = None
     sentences: tuple[str, ...] = ()
+    model: str = ""
+    inserted: tuple[str, ...] = ()
 
 
 class ResultTables:
@@ -32,6 +35,11 @@ class ResultTables:
         """A run has written this result into a node."""
         name = node.GetID()
         self._before[name], self._now[name] = self._now.get(name), table
+
+    def model_of(self, node) -> str:
+        """The model that drew what a node shows now; "" where no run of this session did."""
+        table = self._now.get(node.GetID()) if node is not None else None
+        return table.model if table is not None else ""
 
     def restored(self, node) -> ResultTable:
         """The table of a node whose earlier segments were brought back; they change places."""

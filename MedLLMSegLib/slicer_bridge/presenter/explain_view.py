@@ -10,16 +10,19 @@ from .task_button import ButtonFace, task_button, why_wait_for_other_task
 from .translation import _, isolated
 
 
-def structure_choices(rows: Sequence[tuple[str, float, float | None]]) -> tuple[str, ...]:
+def structure_choices(
+    rows: Sequence[tuple[str, float, float | None]], inserted: Sequence[str] = ()
+) -> tuple[str, ...]:
     """What can be explained: organs of several parts first, then every structure that was found.
 
     rows: of the result table. "Left hippocampus (anterior)" and "(posterior)" are also explained
-    together, as "Left hippocampus".
+    together, as "Left hippocampus". inserted: names of the rows that a second model drew inside the
+    first one's structures; the first one, which is asked, knows the whole alone.
     """
     names = [name for name, _ml, _confidence in rows]
     organs = [name.partition(" (")[0] for name in names if " (" in name]
     several = dict.fromkeys(organ for organ in organs if organs.count(organ) > 1)
-    return tuple(dict.fromkeys((*several, *names)))
+    return tuple(dict.fromkeys((*several, *(n for n in names if n not in inserted))))
 
 
 def with_explanation(panel: Panel, job) -> Panel:

@@ -62,7 +62,8 @@ class Panel:
     result: name of the segmentation that it wrote.
     rows: (structure, volume in mL, mean confidence). volumetry: a `Volumetry`, of a model of the
     whole brain, else None. quality: a `ScanQuality`, None where nothing is known. sentences: what
-    was measured, in plain sentences. can_restore: it overwrote something.
+    was measured, in plain sentences. inserted: names of the rows that a second model drew inside
+    the first one's structures. can_restore: it overwrote something.
     smoothing: of its surfaces in 3D, in percent.
     uncertainty: the map is to be shown. mapped: there is one. uncertainty_opacity: percent.
     evidence: the map of a structure's evidence is to be shown, as opaque. evidenced: there is one.
@@ -121,6 +122,7 @@ class Panel:
     volumetry: Any = None
     quality: Any = None
     sentences: tuple[str, ...] = ()
+    inserted: tuple[str, ...] = ()
     can_restore: bool = False
     smoothing: int = 50
     uncertainty: bool = False

@@ -52,6 +52,7 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
         shown = _("Shown is {name}.").format(name=name)
         message, notes = _batch_text(job, seconds), (*_failures(job), shown, *notes)
     found = {"rows": rows, "volumetry": job.volumetry, "quality": job.quality}
+    found["inserted"] = job.inserted
     sentences = () if job.planned else job.sentences  # they are about one scan
     return replace(ended, message=message, notes=notes, sentences=sentences, **found)
 

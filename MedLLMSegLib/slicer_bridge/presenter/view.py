@@ -67,7 +67,7 @@ def view(panel: Panel) -> View:
         starts=start_rows(panel),
         rows=tuple(row_texts(*row) for row in panel.rows),
         groups=volumetry_groups(panel.volumetry, panel.rows) if panel.volumetry else (),
-        explained=structure_choices(panel.rows),
+        explained=structure_choices(panel.rows, panel.inserted),
         pairs=panel.pairs,
         classifiers=classifier_rows(panel),
         classifier=panel.classifier,

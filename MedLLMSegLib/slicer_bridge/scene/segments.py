@@ -15,7 +15,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
-from MedLLMSegLib.anatomy.structures import TERMINOLOGY
+from MedLLMSegLib.anatomy.structures import TERMINOLOGY, is_part_in_brain
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.metrics.volumetry import Volumetry, volumetry
 
@@ -58,6 +58,11 @@ class Drawing:
         """The volumetry of a model of the whole brain; None of any other model."""
         found = self.volumetry
         return found if found is not None and found.intracranial is not None else None
+
+    @property
+    def inserted(self) -> tuple[str, ...]:
+        """Names of the parts that a second model drew, which ``model`` knows nothing of."""
+        return tuple(s.name for s in self.present if is_part_in_brain(s))
 
     @property
     def confidence(self) -> dict[str, float]:

@@ -1,11 +1,13 @@
 """What the panel shows around its buttons Explain and Copy text."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.slicer_bridge.presenter.explain_view import structure_choices, with_explanation
+from MedLLMSegLib.slicer_bridge.presenter.segment_view import with_job
 from MedLLMSegLib.slicer_bridge.presenter.view import view
 from Testing.helpers.panel_states import READY, ended_job, shown_text, widget_properties
 
@@ -25,6 +27,13 @@ def test_parts_can_be_explained_together():
         "Brain stem",
     )
     assert view(DONE).explained == structure_choices(ROWS)
+
+
+def test_what_a_second_model_drew_is_not_asked_of_the_first_one():
+    """brain-mr, whose hippocampi were divided, knows the whole hippocampus alone."""
+    job = ended_job("done", rows=ROWS, inserted=tuple(name for name, *_ in ROWS[:2]))
+    job.segmentationNode = SimpleNamespace(GetName=lambda: "MRHead segmentation")
+    assert view(with_job(DONE, job)).explained == ("Left hippocampus", "Brain stem")
 
 
 def test_there_has_to_be_a_result_first():
