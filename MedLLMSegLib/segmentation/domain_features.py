@@ -2,8 +2,8 @@
 middle of what it looks at.
 
 One window is enough: domains differ in contrast, resolution and part of the body, not in a corner.
-It goes through the encoder alone, in float32, so that the features hang neither on the size of the
-tiles nor on the precision that the scan is outlined in.
+It goes through the encoder alone, in torch and in float32, so that the features hang neither on the
+size of the tiles nor on the engine and the precision that the scan is outlined in.
 """
 
 from __future__ import annotations
@@ -62,11 +62,14 @@ def outline_features(model: SegmenterModel, array: Array) -> NDArray[np.float32]
 
     array: as for `window_features`.
     """
-    if model.domain is None or not isinstance(model.network, MedVisionLlama):
+    network = model.domain_network or model.network
+    if model.domain is None or not isinstance(network, MedVisionLlama):
         return None
     k, j, i = array.shape
     window = window_for(model.settings, (k, j, i))
-    return window_features(model.network, array, window, model.device)
+    # not model.device: an engine's is the CPU, and inference may have moved the network
+    device = next(network.parameters()).device
+    return window_features(network, array, window, device)
 
 
 def domain_notes(domain: DomainVerdict | None) -> tuple[str, ...]:

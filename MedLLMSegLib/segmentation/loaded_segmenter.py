@@ -75,7 +75,8 @@ class SegmenterModel:
     "fp32" or "bf16". label_table: for each class of a network that tells sides apart its labels
     (left, right), equal where it has no side; None for other networks. dice_lines: see
     `expected_dice`. quality: what was fitted for this very model, else None. domain: by what a scan
-    of another domain is told, or None where the bundle has no such reference.
+    of another domain is told, or None where the bundle has no such reference. domain_network: the
+    network of torch that sees the domain where an engine runs the other; None for `network` itself.
     """
 
     entry: ModelEntry
@@ -93,6 +94,7 @@ class SegmenterModel:
     dice_lines: DiceLines = field(default_factory=dict)
     quality: QualityFit | None = None
     domain: DomainReference | None = None
+    domain_network: nn.Module | None = None
 
     def with_precision(self, precision: str) -> SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
@@ -118,6 +120,7 @@ class SegmenterModel:
             network=engine_network(self.network, engine, self.sha256),
             localizer=self.localizer.in_engine(engine) if self.localizer else None,
             device=torch.device("cpu"),
+            domain_network=self.network if self.domain else None,  # a graph gives no features
         )
 
     @cached_property

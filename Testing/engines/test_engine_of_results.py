@@ -9,8 +9,11 @@ from MedLLMSegLib import UserError, load_model, save_volume, segment
 from MedLLMSegLib.cli.main import main as cli
 from MedLLMSegLib.edge.exported_folder import read_exported
 from MedLLMSegLib.engines import network_graphs
+from MedLLMSegLib.registry.domain_reference import DomainReference, as_stored, write_domain
+from MedLLMSegLib.registry.feature_reference import FeatureReference
 from MedLLMSegLib.segmentation import kept_precision, precision
 from MedLLMSegLib.segmentation.batch.many.model_request import LoadedModels, ModelRequest
+from MedLLMSegLib.segmentation.domain_features import window_features
 from Testing.helpers.tiny_brain import exported_tiny_brain, tiny_brain, tiny_scan
 
 pytest.importorskip("onnxscript")
@@ -49,6 +52,24 @@ def test_labels_are_those_of_torch(bundle, engine):
     assert len(np.unique(expected.labels.array)) > 3
     uncertain = segment(scan, model, uncertainty=True)
     assert (uncertain.labels.array == found.labels.array).mean() > 0.999
+
+
+@pytest.mark.parametrize("threshold", (1e-3, 1e5))
+def test_the_domain_is_told_as_in_torch(bundle, threshold):
+    model, rng = load_model(bundle, "cpu", "fp32"), np.random.default_rng(0)
+    rows = [
+        window_features(model.network, rng.normal(size=(8, 8, 8)), (8, 8, 8), model.device)
+        for _ in range(8)
+    ]
+    reference = as_stored(FeatureReference.fit(np.stack(rows), 2))
+    write_domain(bundle, DomainReference(reference, threshold, "noise"), {})
+    expected = segment(tiny_scan(), bundle, device="cpu", precision="fp32")
+    assert expected.domain.outside == (threshold < 1)
+    loaded = load_model(bundle, "cpu", "fp32")
+    for engine in ("onnx", "openvino"):
+        found = segment(tiny_scan(), loaded, engine=engine)
+        assert found.domain == expected.domain
+        assert found.notes == expected.notes
 
 
 def test_a_batch_knows_its_engine(bundle, tmp_path, capsys):
