@@ -16,7 +16,7 @@ EPILOG = """examples:
       --old ../shared/data/cxr --output runs/children
       without labels
   medllmseg adapt cxr-pneumonia --data ../shared/data/cxr_children --split adapt --labels 20 \\
-      --old ../shared/data/cxr --output runs/children
+      --old ../shared/data/cxr --output runs/children-20
       with twenty of them
 
 exit code: 0 adapted, 1 undone, 2 bad input.
@@ -71,17 +71,22 @@ def add_parser(commands: Subparsers) -> None:
         metavar="AUC",
         help="what the old domain may lose (default: %(default)s)",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a model that lies in the output folder"
+    )
     add_device_option(parser)
     parser.set_defaults(run=_adapt)
 
 
 def _adapt(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.evaluation.adapt_classifier import AdaptOptions, adapt_classifier
-    from MedLLMSegLib.registry.bundle import check_bundle_folder
 
-    check_bundle_folder(args.output)
     options = AdaptOptions(
-        split=args.split, labels=args.labels, draw=args.draw, most_lost=args.most_lost
+        split=args.split,
+        labels=args.labels,
+        draw=args.draw,
+        most_lost=args.most_lost,
+        overwrite=args.overwrite,
     )
     with ScanBar([args.data]) as bar:
         found = adapt_classifier(

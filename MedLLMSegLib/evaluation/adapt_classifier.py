@@ -25,7 +25,8 @@ from MedLLMSegLib.io.radiograph import load_radiograph
 from MedLLMSegLib.metrics.calibration import calibrated_probabilities
 from MedLLMSegLib.metrics.classification import area_under_roc, youden_threshold
 from MedLLMSegLib.networks.classification.classifier import Classifier
-from MedLLMSegLib.registry.catalogue import plain_id, read_metadata
+from MedLLMSegLib.registry.bundle import check_bundle_folder
+from MedLLMSegLib.registry.catalogue import METADATA, plain_id, read_metadata
 from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from MedLLMSegLib.training.classifier.adaptation import (
     Adapted,
@@ -44,7 +45,8 @@ FEWEST_LABELS = 2
 @dataclass(frozen=True)
 class AdaptOptions:
     """split: of the new domain's images; None for all. labels: how many of them are used; None for
-    an adaptation without labels. draw: which draw of these labels.
+    an adaptation without labels. draw: which draw of these labels. overwrite: a bundle that lies
+    where the new one goes is replaced.
     """
 
     split: str | None = None
@@ -53,6 +55,7 @@ class AdaptOptions:
     norms: NormsConfig = field(default_factory=NormsConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     most_lost: float = 0.01
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def adapt_classifier(
     Raises `UserError`; progress may raise `Cancelled`.
     """
     loaded, report = load_classifier(model, device), Progress.of(progress)
+    _check_output(Path(output), loaded.entry.folder, options.overwrite)
     loaded.network.cpu()
     loaded = replace(loaded, device=torch.device("cpu"))
     new = token_set(
@@ -107,6 +111,19 @@ def adapt_classifier(
     folder = write_classifier(output, adapted.network, loaded.preparation, about)
     report("done", 1.0)
     return AdaptResult(folder, "", adapted.before, adapted.after, adapted.used)
+
+
+def _check_output(output: Path, source: Path, overwrite: bool) -> None:
+    """Refuse the model that is adapted, and another bundle without `overwrite`."""
+    if output.exists() and output.samefile(source):
+        raise UserError(
+            f'"{output}" is the model that is to be adapted, and it is kept; choose another folder.'
+        )
+    check_bundle_folder(output)
+    if (output / METADATA).is_file() and not overwrite:
+        raise UserError(
+            f'"{output}" holds a model already; choose another folder, or add --overwrite.'
+        )
 
 
 def adapted_to(

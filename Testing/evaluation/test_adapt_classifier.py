@@ -62,6 +62,20 @@ def test_where_the_old_domain_may_lose_nothing_nothing_is_written(domains, tmp_p
     assert not output.exists()
 
 
+def test_no_model_is_replaced_unasked_and_the_adapted_one_never(domains, tmp_path, capsys):
+    bundle, old, new = domains
+    given = ["adapt", str(bundle), "--data", str(new), "--old", str(old), "--labels", "8"]
+    given += ["--most-lost", "1", "--device", "cpu", "--output"]
+    other = write_tiny(tmp_path / "other", id="other")
+    assert main([*given, str(other)]) == 2
+    assert "holds a model already; choose another folder" in capsys.readouterr().err
+    assert main([*given, str(bundle), "--overwrite"]) == 2
+    assert "is the model that is to be adapted" in capsys.readouterr().err
+    assert [read_metadata(each)["id"] for each in (bundle, other)] == ["tiny", "other"]
+    assert main([*given, str(other), "--overwrite"]) == 0
+    assert read_metadata(other)["id"] == "tiny-adapted-to-new"
+
+
 def test_labels_are_drawn_evenly_and_anew_for_each_draw():
     target = torch.tensor([0] * 30 + [1] * 6)
     for count in (4, 5, 12):
