@@ -35,6 +35,7 @@ from MedLLMSegLib.training.classifier.adaptation import (
     NormsConfig,
     adapt_head,
     adapt_norms,
+    norm_weights,
 )
 
 from .domain_tokens import TokenSet, token_set
@@ -97,6 +98,7 @@ def adapt_classifier(
         labelled=options.labels is not None,
         progress=report.part(0.0, 0.4),
     )
+    learnt_from(loaded.network, new, options)  # refused before the old domain is encoded
     val = token_set(loaded, old, "val", progress=report.part(0.4, 0.8))
     report("adapting", 0.8)
     adapted, chosen = adapted_to(loaded.network, new, val, options)
@@ -129,14 +131,39 @@ def _check_output(output: Path, source: Path, overwrite: bool) -> None:
 def adapted_to(
     network: Classifier, new: TokenSet, val: TokenSet, options: AdaptOptions
 ) -> tuple[Adapted, NDArray[np.intp]]:
-    """(the adapted network, the numbers of the images that it was made from)."""
+    """(the adapted network, the numbers of the images that it was made from).
+
+    Raises `UserError`; see `learnt_from`.
+    """
     guard = Guard(lambda each: auc_of(each, val), options.most_lost)
+    chosen = learnt_from(network, new, options)
     if options.labels is None:
-        everything = np.arange(len(new))
-        return adapt_norms(network, new.tokens, guard, options.norms), everything
-    chosen = drawn_labels(new.truth, options.labels, options.draw)
+        return adapt_norms(network, new.tokens, guard, options.norms), chosen
     tokens, target = new.tokens[chosen], new.truth[chosen]
     return adapt_head(network, tokens, target, guard, options.head), chosen
+
+
+def learnt_from(network: Classifier, new: TokenSet, options: AdaptOptions) -> NDArray[np.intp]:
+    """The numbers of the images that an adaptation is made from.
+
+    Raises `UserError` where the labels do not suffice or lack a class, and, without labels, for a
+    network without norm layers to move.
+    """
+    if options.labels is None:
+        if next(norm_weights(network), None) is None:
+            raise UserError(
+                "This model has no norm layer behind its encoder, and without labels nothing else"
+                " is adapted; use labels (--labels N)."
+            )
+        return np.arange(len(new))
+    classes = network.config.classes
+    missing = [name for number, name in enumerate(classes) if not bool((new.truth == number).any())]
+    if missing:
+        raise UserError(
+            f'None of the {len(new)} images of the new domain is of the class "{missing[0]}", and'
+            " each class of the model is needed; add images of it."
+        )
+    return drawn_labels(new.truth, options.labels, options.draw)
 
 
 def drawn_labels(target: Tensor, count: int, draw: int) -> NDArray[np.intp]:

@@ -12,7 +12,7 @@ from MedLLMSegLib.evaluation.adapt_classifier import drawn_labels
 from MedLLMSegLib.evaluation.domain_tokens import targets_of
 from MedLLMSegLib.registry.catalogue import measured_model, read_metadata
 from MedLLMSegLib.registry.seen_cases import SeenCases
-from Testing.helpers.tiny_classifier import write_tiny
+from Testing.helpers.tiny_classifier import tiny_network, write_tiny
 
 
 def write_images(folder, split, names, bright):
@@ -74,6 +74,19 @@ def test_no_model_is_replaced_unasked_and_the_adapted_one_never(domains, tmp_pat
     assert [read_metadata(each)["id"] for each in (bundle, other)] == ["tiny", "other"]
     assert main([*given, str(other), "--overwrite"]) == 0
     assert read_metadata(other)["id"] == "tiny-adapted-to-new"
+
+
+def test_what_cannot_be_adapted_is_refused_before_the_old_domain_is_read(domains, tmp_path, capsys):
+    bundle, _old, new = domains
+    rows = (new / "labels.csv").read_text(encoding="utf-8").replace("Pneumonia", "normal")
+    (new / "labels.csv").write_text(rows, encoding="utf-8")
+    given = ["--data", str(new), "--old", str(tmp_path / "nowhere"), "--device", "cpu"]
+    given += ["--output", str(tmp_path / "adapted")]
+    assert main(["adapt", str(bundle), *given, "--labels", "8"]) == 2
+    assert 'is of the class "pneumonia", and each class' in capsys.readouterr().err
+    plain = write_tiny(tmp_path / "plain", tiny_network(kind="linear"))
+    assert main(["adapt", str(plain), *given]) == 2
+    assert "has no norm layer behind its encoder" in capsys.readouterr().err
 
 
 def test_labels_are_drawn_evenly_and_anew_for_each_draw():
