@@ -279,12 +279,14 @@ def _calibration(metadata: Json) -> list[str]:
         f"The logits are divided by {metadata['calibration']['temperature']:.3f}, fitted on images"
         " that were not trained on."
     )
-    if not_fitted := (metadata.get("chosen") or {}).get("temperature_not_fitted"):
+    chosen = metadata.get("chosen") or {}
+    if not_fitted := chosen.get("temperature_not_fitted"):
         text = f"**The probabilities are not calibrated.** {not_fitted}"
     if metadata.get("threshold") is not None:
         text += (
             f" The answer is {metadata['classes'][1]} from a probability of"
-            f" {metadata['threshold']:.3f} on, chosen on the same images."
+            f" {metadata['threshold']:.3f} on,"
+            f" {chosen.get('threshold_chosen', 'chosen on the same images')}."
         )
     ece = (metadata.get("results") or {}).get("ece")
     if isinstance(ece, (int, float)):

@@ -43,9 +43,10 @@ class ClassifierDescription:
     the weights. input: the images it takes. threshold: of the second of two classes, chosen on the
     validation images; None: the likeliest class is the answer. temperature: what the logits are
     divided by, fitted on the validation images. chosen: {"epoch", "val_auc", "trained_on",
-    "chosen_on", ...}. training: its settings. typical: the average training image, or None.
-    limits, intended_use, data_note: sentences for the card; "" for the usual ones. seen: the images
-    it was trained on and chosen by, as `SeenCases.to_dict` gives them; None where that is unknown.
+    "chosen_on", ...}; "temperature_not_fitted" and "threshold_chosen" say otherwise in the card.
+    training: its settings. typical: the average training image, or None. limits, intended_use,
+    data_note: sentences for the card; "" for the usual ones. seen: the images it was trained on and
+    chosen by, as `SeenCases.to_dict` gives them; None where that is unknown.
     """
 
     id: str

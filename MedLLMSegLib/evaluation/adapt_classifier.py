@@ -233,11 +233,25 @@ def _description(
         id=plain_id(f"{old['id']} adapted to {data}"),
         title=f"{old['title']}, adapted to {data} {how}",
         temperature=loaded.temperature,
-        chosen={"trained_on": adapted.used, "val_auc": round(adapted.after, 5)},
+        chosen={
+            "trained_on": adapted.used,
+            "val_auc": round(adapted.after, 5),
+            **_not_fitted(old["id"], options.labels),
+        },
         training=_settings(options),
         seen=_seen(old, [new.images[n].path for n in chosen], [new.groups[n] for n in chosen]),
         data_note=f"{old.get('data_note') or ''} Adapted to {data} {how}.".strip(),
     )
+
+
+def _not_fitted(old: str, labels: int | None) -> Json:
+    """For the card: what the temperature and the threshold of an adapted model rest on."""
+    before = f"that of {old} before it was adapted"
+    on_its_own = f"chosen on the {labels} images it was adapted to, so it may suit others less"
+    return {
+        "temperature_not_fitted": f"The temperature is {before}.",
+        "threshold_chosen": before if labels is None else on_its_own,
+    }
 
 
 def _settings(options: AdaptOptions) -> Json:

@@ -8,10 +8,11 @@ from PIL import Image
 from MedLLMSegLib import UserError, diagnose
 from MedLLMSegLib.cli.main import main
 from MedLLMSegLib.data.image_list import list_images
-from MedLLMSegLib.evaluation.adapt_classifier import drawn_labels
+from MedLLMSegLib.evaluation.adapt_classifier import AdaptOptions, adapt_classifier, drawn_labels
 from MedLLMSegLib.evaluation.domain_tokens import targets_of
 from MedLLMSegLib.registry.catalogue import measured_model, read_metadata
 from MedLLMSegLib.registry.seen_cases import SeenCases
+from MedLLMSegLib.training.classifier.adaptation import NormsConfig
 from Testing.helpers.tiny_classifier import tiny_network, write_tiny
 
 
@@ -51,6 +52,19 @@ def test_an_adapted_model_is_a_model_of_its_own_that_says_what_it_has_seen(
     assert len(SeenCases.of_bundle(after).train.scans) == 8
     assert len(SeenCases.of_bundle(after).train.persons) == 8
     assert diagnose(new / "0.png", output, device="cpu", heat_map=False).model == after["id"]
+    card = " ".join((output / "docs/README.md").read_text(encoding="utf-8").split())
+    assert "not calibrated.** The temperature is that of tiny before it was adapted." in card
+    assert "on, chosen on the 8 images it was adapted to, so it may suit others less." in card
+
+
+def test_without_labels_the_card_calls_temperature_and_threshold_the_old_models(domains, tmp_path):
+    bundle, old, new = domains
+    options = AdaptOptions(most_lost=1.0, norms=NormsConfig(epochs=1, gate=2.0, one_class=2.0))
+    found = adapt_classifier(bundle, new, old, tmp_path / "adapted", options, "cpu")
+    card = " ".join((found.folder / "docs/README.md").read_text(encoding="utf-8").split())
+    assert "not calibrated.** The temperature is that of tiny before it was adapted." in card
+    assert "of 0.400 on, that of tiny before it was adapted." in card
+    assert "same images" not in card
 
 
 def test_where_the_old_domain_may_lose_nothing_nothing_is_written(domains, tmp_path, capsys):
