@@ -91,7 +91,9 @@ def _as_channel(image: Volume, channel: InputChannel, channels: Sequence[InputCh
         raise _wrong(image, channel, channels, f"it is {_article(stated)} by its tags ({stated})")
     if channel.unit == SUV:
         image = _in_suv(image)
-    if odd := _odd_values(image.array, channel.unit):
+    # A part of a CT may hold soft tissue alone; where its tags state HU, its values need not.
+    states_hu = channel.unit == HU and image.quantity.unit == HU
+    if not states_hu and (odd := _odd_values(image.array, channel.unit)):
         raise _wrong(image, channel, channels, odd)
     return image
 

@@ -79,6 +79,15 @@ def test_a_wrong_order_is_known_by_the_values(images):
         join_channels(unknown(ct, ct), BOTH, "petct")
 
 
+def test_a_ct_by_its_tags_may_show_soft_tissue_alone(images):
+    """As within a region of interest."""
+    ct, pet = images
+    soft = replace(ct, array=ct.array.clip(20, 60))
+    assert join_channels([soft, pet], BOTH, "petct").array[0].max() == 60
+    with pytest.raises(UserError, match="fat and air are below 0 HU"):
+        join_channels(unknown(soft, pet), BOTH, "petct")
+
+
 def test_becquerels_are_no_suv(images):
     ct, pet = images
     hot = replace(pet, array=5000 * pet.array)
