@@ -22,6 +22,7 @@ from .header import DicomHeader, no_warnings
 
 LEAST_DOSE_BQ = 1e5  # a tenth of a MBq; a smaller number is a dose in MBq
 MOST_HOURS = 24.0  # from the injection to the scan
+SHIFTED_DAYS = 2  # from an injection's date to the scan's, beyond which the date was changed
 PHILIPS = (0x7053, "Philips PET Private Group")
 PHILIPS_SUV, PHILIPS_BQ_ML = 0x00, 0x09  # per count
 GE = (0x0009, "GEMS_PETD_01")
@@ -145,6 +146,7 @@ def _scan_time(header: DicomHeader, acquisition_times: list[str], half_life_s: f
     own = _moment(date, header.text("AcquisitionTime"))
     moments = [_moment(date, time) for time in acquisition_times]
     known = [moment for moment in (own, *moments) if moment is not None]
+    known = [_nearest_day(moment, known[0]) for moment in known]
     earliest = min(known, default=None)
     if series is not None and (earliest is None or series <= earliest):
         return series
@@ -163,6 +165,15 @@ def _scan_time(header: DicomHeader, acquisition_times: list[str], half_life_s: f
     raise UserError(f"the file lacks {_TAGS['SeriesTime']}")
 
 
+def _nearest_day(moment: datetime, other: datetime) -> datetime:
+    """A time of day on the day that brings it nearest to another moment.
+
+    A scan may cross midnight, and only the date of one of its slices is known here.
+    """
+    days = (moment + timedelta(days=n) for n in (-1, 0, 1))
+    return min(days, key=lambda day: abs(day - other))
+
+
 def _average_count_s(duration_s: float, half_life_s: float) -> float:
     """When, from a frame's start, its count rate is that of its mean."""
     decay_constant = math.log(2) / half_life_s
@@ -174,13 +185,13 @@ def _seconds_since_injection(header: DicomHeader, scan: datetime) -> float:
     """From the injection to the scan. Raises `UserError` where that cannot be."""
     drug = header.item("RadiopharmaceuticalInformationSequence")
     text = drug.text("RadiopharmaceuticalStartDateTime")
-    candidates = [
-        _moment(text[:8], text[8:]),
-        # without a date: on the day of the scan, or across midnight on the day before
-        _moment(scan.strftime("%Y%m%d"), drug.text("RadiopharmaceuticalStartTime")),
-    ]
-    if candidates[1] is not None:
-        candidates.append(candidates[1] - timedelta(days=1))
+    stated = _moment(text[:8], text[8:])
+    candidates = [stated]
+    # A date far from the scan was changed to protect the patient, and only the time of day is left.
+    if stated is None or abs(scan - stated) > timedelta(days=SHIFTED_DAYS):
+        # on the day of the scan, or across midnight on the day before
+        today = _moment(scan.strftime("%Y%m%d"), drug.text("RadiopharmaceuticalStartTime"))
+        candidates += [today, today and today - timedelta(days=1)]
     for injected in candidates:
         if injected is not None:
             seconds = (scan - injected).total_seconds()

@@ -36,6 +36,26 @@ def before_midnight(data):
     drug(data).RadiopharmaceuticalStartTime = "233000"
 
 
+def slices_across_midnight(data):
+    """The series begins at 23:50, and the injection was an hour before."""
+    data.SeriesTime = "235000"
+    late = int(data.InstanceNumber) > 1
+    data.AcquisitionDate = "20240301" if late else "20240229"
+    data.AcquisitionTime = "000500" if late else "235000"
+    drug(data).RadiopharmaceuticalStartTime = "225000"
+
+
+def slices_across_midnight_by_date(data):
+    slices_across_midnight(data)
+    drug(data).RadiopharmaceuticalStartDateTime = "20240229225000"
+
+
+def made_late_from_a_morning_scan(data):
+    """More than 12 hours lie between the scan and the series that was made from it."""
+    late_series(data)
+    data.SeriesTime = "233000"
+
+
 def stated_date(data):
     """The date and time win where both are there."""
     drug(data).RadiopharmaceuticalStartDateTime = "20240229090000.000000+0100"
@@ -92,6 +112,9 @@ def of_philips_in_activity(data):
     "change",
     (
         before_midnight,
+        slices_across_midnight,
+        slices_across_midnight_by_date,
+        made_late_from_a_morning_scan,
         stated_date,
         shifted_date,
         at_administration,
@@ -112,6 +135,12 @@ def test_values_in_g_ml_are_suv(tmp_path):
         del data.PatientWeight
 
     assert quantity(tmp_path, in_suv).unit == "SUV"
+
+
+def after_the_scan(data):
+    """The date is stated and near: another day is not tried."""
+    drug(data).RadiopharmaceuticalStartDateTime = "20240229110000"
+    drug(data).RadiopharmaceuticalStartTime = "110000"
 
 
 def lean(data):
@@ -144,6 +173,7 @@ def in_mbq(data):
         (lambda d: drug(d).pop("RadiopharmaceuticalStartTime"), "Radiopharmaceutical Start Time"),
         (lambda d: setattr(d, "PatientWeight", "0"), "lacks Patient's Weight"),
         (in_mbq, "350 Bq .* it may be in MBq"),
+        (after_the_scan, r"is not within 24 hours before the scan \(2024-02-29 10:00:00\)"),
         (lean, "a SUV by LBM, not by body weight"),
     ),
 )
