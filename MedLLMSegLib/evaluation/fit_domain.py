@@ -67,7 +67,11 @@ def fit_classifier_domain(
     repeats it. Raises `UserError` for data without splits; progress may raise `Cancelled`.
     """
     loaded, report = load_classifier(model, device), Progress.of(progress)
-    train = list_images(data, "train")
+    train, val, test = (list_images(data, split) for split in ("train", "val", "test"))
+    sets = [  # all listed before the first is looked at, as a name may be mistyped
+        (f"{folder.name}{f', {split}' if split else ''}", list_images(folder, split))
+        for folder, split in others
+    ]
     by_change = [
         image_features(loaded, _paths(train), change, part)
         for change, part in zip(
@@ -76,23 +80,21 @@ def fit_classifier_domain(
     ]
     features = FeatureReference.fit(np.concatenate(by_change), COMPONENTS)
     reference = as_stored(features)
-    val = list_images(data, "val")
     distances = _distances(loaded, reference, val, report.part(0.6, 0.75))
     threshold = float(
         np.quantile(np.max(list(distances.values()), axis=0), WITHIN, method="higher")
     )
+    images_of = f"{len(train)} training images of {Path(data).name}"
+    stored = DomainReference(reference, threshold, images_of)
     figures = _figures("validation images", val, distances, threshold)
-    test = list_images(data, "test")
+    measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
+    write_domain(loaded.entry.folder, stored, measured)  # whatever becomes of the others
     found = _distances(loaded, reference, test, report.part(0.75, 0.9))
     figures += _figures("test images", test, found, threshold)
-    for folder, split in others:
-        images = list_images(folder, split)
-        name = f"{folder.name}{f', {split}' if split else ''}"
+    for name, images in sets:
         far = {AS_IS: _distance(loaded, reference, images, None, report.part(0.9, 1.0))}
         figures += _figures(name, images, far, threshold)
-    images_of = f"{len(train)} training images of {Path(data).name}"
-    measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
-    write_domain(loaded.entry.folder, DomainReference(reference, threshold, images_of), measured)
+    write_domain(loaded.entry.folder, stored, measured)
     update_classifier(loaded.entry.folder)
     report("done", 1.0)
     return measured

@@ -75,6 +75,7 @@ def fit_segmenter_domain(
             f'"{loaded.entry.id}" takes several images of a patient, and a domain is told from one;'
             " choose another model."
         )
+    scans = [(folder.name, _existing_scans(folder)) for folder, _split in others]
     with TemporaryDirectory() as scratch:
         own = _own_scans(Path(data), Path(scratch))
         looks = {
@@ -90,14 +91,16 @@ def fit_segmenter_domain(
     reference = as_stored(FeatureReference.fit(looks["train"], COMPONENTS))
     of_val, threshold = domain_threshold(reference, looks["val"], looks["val again"])
     figures = [_figure("validation scans", of_val, threshold)]
+    images = f"{len(own.train)} training scans of {own.name}"
+    stored = DomainReference(reference, threshold, images)
+    measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
+    write_domain(loaded.entry.folder, stored, measured)  # whatever becomes of the others
     if "test" in looks:
         figures.append(_figure("test scans", reference.distances(looks["test"]), threshold))
-    for folder, _split in others:
-        features = scan_features(loaded, find_scans([folder]), report.part(0.9, 1.0))
-        figures.append(_figure(folder.name, reference.distances(features), threshold))
-    images = f"{len(own.train)} training scans of {own.name}"
-    measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
-    write_domain(loaded.entry.folder, DomainReference(reference, threshold, images), measured)
+    for name, paths in scans:
+        features = scan_features(loaded, paths, report.part(0.9, 1.0))
+        figures.append(_figure(name, reference.distances(features), threshold))
+    write_domain(loaded.entry.folder, stored, measured)
     if "chosen" in read_metadata(loaded.entry.folder):  # else its card is of another author
         upgrade_bundle(loaded.entry.folder)
     report("done", 1.0)
@@ -117,6 +120,13 @@ def _own_scans(data: Path, scratch: Path) -> ScanSets:
             " choose by, and at least 3 and 1 are needed for a reference; add scans."
         )
     return ScanSets(paths["train"], paths["val"], paths.get("test", []), data.name)
+
+
+def _existing_scans(place: Path) -> list[Path]:
+    """The scans of another domain. Raises `UserError` now, and not when all else is measured."""
+    if not place.exists():
+        raise UserError(f'There is no file or folder "{place}"; check the path.')
+    return find_scans([place])
 
 
 def _paths(cases: Iterable[Case]) -> list[Path]:

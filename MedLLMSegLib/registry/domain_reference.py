@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -45,14 +44,12 @@ class DomainReference:
 
     features: where the model's features lie on its own images. threshold: of the distance; the
     share `WITHIN` of the validation images stays under it. images: whose they were, for people,
-    such as "727 images of NIH ChestX-ray14". ranges: of a scan's facts -> lowest and highest that
-    the model was shown, with a margin.
+    such as "727 images of NIH ChestX-ray14".
     """
 
     features: FeatureReference
     threshold: float
     images: str
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.threshold < np.inf:
@@ -96,7 +93,6 @@ def read_domain(folder: PathLike, metadata: Json, model: MeasuredModel) -> Domai
             features=_features(data, float(stored["rest"])),
             threshold=float(stored["threshold"]),
             images=str(stored["images"]),
-            ranges={name: (float(a), float(b)) for name, (a, b) in stored["ranges"].items()},
         )
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
@@ -119,7 +115,6 @@ def write_domain(folder: PathLike, reference: DomainReference, measured: Json) -
         "threshold": reference.threshold,
         "rest": reference.features.rest,
         "images": reference.images,
-        "ranges": {name: list(limits) for name, limits in reference.ranges.items()},
         **measured,
     }
     if metadata.pop(FIELD, None):  # of the file that goes: killed here, it is a model without one

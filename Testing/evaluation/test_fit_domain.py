@@ -6,6 +6,7 @@ from PIL import Image
 
 from MedLLMSegLib import UserError, diagnose
 from MedLLMSegLib.cli.main import main
+from MedLLMSegLib.evaluation import fit_domain
 from MedLLMSegLib.evaluation.fit_domain import fit_classifier_domain
 from MedLLMSegLib.evaluation.reencoding import AS_CHILDREN, Reencoding, drawn
 from MedLLMSegLib.registry.catalogue import read_metadata
@@ -70,6 +71,24 @@ def test_a_model_of_volumes_and_a_split_that_is_not_there_are_refused(own, tmp_p
     other = write_images(tmp_path / "other", {"test": 2}, period=2)
     with pytest.raises(UserError, match='no image in its split "train"'):
         fit_classifier_domain(write_tiny(tmp_path / "tiny"), other, device="cpu")
+
+
+def test_a_mistyped_set_is_named_before_anything_is_looked_at(own, tmp_path, monkeypatch):
+    bundle, looked_at = write_tiny(tmp_path / "tiny"), []
+    monkeypatch.setattr(fit_domain, "image_features", lambda *given: looked_at.append(given))
+    for other in ((tmp_path / "othre", None), (own, "tset")):
+        with pytest.raises(UserError, match=other[1] or "othre"):
+            fit_classifier_domain(bundle, own, [other], device="cpu")
+    assert not looked_at
+
+
+def test_the_reference_is_stored_before_other_sets_are_measured(own, tmp_path):
+    bundle = write_tiny(tmp_path / "tiny")
+    other = write_images(tmp_path / "other", {"test": 2}, period=2)
+    (other / "other1.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match="other1"):
+        fit_classifier_domain(bundle, own, [(other, None)], device="cpu")
+    assert diagnose(own / "own0.png", bundle, device="cpu", heat_map=False).domain is not None
 
 
 def test_a_reencoded_image_is_a_square_of_the_same_scene():

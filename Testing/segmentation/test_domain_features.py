@@ -5,6 +5,7 @@ import pytest
 
 from MedLLMSegLib import Volume, load_model, save_volume, segment
 from MedLLMSegLib.cli.main import main
+from MedLLMSegLib.evaluation import fit_scan_domain
 from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.segmentation.domain_features import scan_verdict, window_features
 from MedLLMSegLib.worker.array_files import load_segmentation, save_segmentation
@@ -35,9 +36,12 @@ def fitted(tmp_path_factory):
         save_volume(
             volume.with_array(labels, "labels"), data / "labelsTr" / f"case_{number:02d}.nii.gz"
         )
+    given = ["domain", "--fit", str(data), "--model", str(bundle), "--device", "cpu"]
+    with pytest.MonkeyPatch.context() as patched:  # a wrong name is found before anything is seen
+        patched.delattr(fit_scan_domain, "scan_features")
+        assert main([*given, "--others", str(folder / "fra")]) == 2
     (folder / "far").mkdir()
     save_volume(scan(50, period=1.2, noise=0.5), folder / "far" / "far.nii.gz")
-    given = ["domain", "--fit", str(data), "--model", str(bundle), "--device", "cpu"]
     assert main([*given, "--others", str(folder / "far")]) == 0
     return bundle
 
