@@ -1,5 +1,5 @@
-"""Which layer explains a model best: chosen by insertion and deletion on val
-(`MedLLMSegLib.studies.explanations`), docs/explain.md has the figures.
+"""Which layer explains a model best: chosen by insertion and deletion on two heads of val, for
+hippocampus-t1 alone (`MedLLMSegLib.studies.explanations`); docs/explain.md has the figures.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@
     python -m MedLLMSegLib.studies.explanations --data ../shared/data --output runs/explanations \
 --split val --model hippocampus-t1 --people 3
 
-On val every layer and way is measured, by which `explanation.layer_choice` was made; on test the
-chosen one, and its maps are compared with those of shuffled weights. It can be stopped, and goes on
-where it was: a row is bound to the model and to the settings.
+On val every layer and way is measured, as `explanation.layer_choice` was made (on two heads of
+hippocampus-t1, by an older version with a fifth step); on test the chosen one, and its maps are
+compared with those of shuffled weights. It can be stopped, and goes on where it was: a row is bound
+to the model and to the settings.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from MedLLMSegLib.segmentation.explanation.seen import seen_of
 from MedLLMSegLib.segmentation.explanation.target import Place
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 
+from .curves import BLUR_MM, MULTIPLES
 from .measured_maps import Measurer, measure, title
 from .subjects import MODELS, Subject, subjects
 from .tables import tables
@@ -58,7 +60,12 @@ def run(
             name = f"{model.entry.id}-{split}-{subject.person}-{structure}".replace(" ", "_")
             progress(name, number / people)
             path = output / "rows" / f"{name}.json"
-            bound = {"sha256": model.sha256, "ways": [title(way) for way in ways]}
+            bound = {
+                "sha256": model.sha256,
+                "ways": [title(way) for way in ways],
+                "multiples": list(MULTIPLES),
+                "blur_mm": BLUR_MM,
+            }
             row = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
             if any(row.get(key) != value for key, value in bound.items()):
                 row = {**bound, **_row(subject, structure, model, ways, split, number)}

@@ -124,6 +124,11 @@ def test_rows_and_tables_from_a_model_to_the_page(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "measure", never)
     again = study.run(tmp_path, tmp_path / "out", model, "test", 2, study.Progress())
     assert json.loads(kept[0]) == again[0]
+    for setting, other in (("MULTIPLES", (0.5, 1.0)), ("BLUR_MM", 4.0)):
+        with monkeypatch.context() as changed:
+            changed.setattr(study, setting, other)
+            with pytest.raises(AssertionError, match="measured twice"):
+                study.run(tmp_path, tmp_path / "out", model, "test", 2, study.Progress())
 
 
 def test_on_val_every_layer_and_way_is_measured(tmp_path):
