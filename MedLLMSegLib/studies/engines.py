@@ -119,12 +119,20 @@ def _subject(name: str, data: Path, output: Path) -> Subject:
     if not cases.is_dir():
         raise UserError(f'The cases of "{name}" are looked for in "{cases}", which is no folder.')
     if any(cases.glob("*.h5")):
-        converted = output / CONVERTED
-        cases = converted if converted.is_dir() else convert_acdc(cases, converted)
+        cases = _converted(cases, output / CONVERTED)
     train = cases if _has_train_split(cases) else None
     model = load_model(name, "cpu", "fp32")
     labelled = labelled_cases(cases, None, None)
     return Subject(model, labelled, measure.structures, train, output / model.entry.id)
+
+
+def _converted(cases: Path, folder: Path) -> Path:
+    """ACDC's cases as files, made once; a conversion that was stopped is made anew.
+
+    Its last file says which cases are of the test split: without it, all would be measured.
+    """
+    last = "splits.json" if (cases / "splits.json").is_file() else "dataset.json"
+    return folder if (folder / last).is_file() else convert_acdc(cases, folder)
 
 
 def _has_train_split(cases: Path) -> bool:

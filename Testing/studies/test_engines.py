@@ -59,6 +59,30 @@ def test_what_comes_first_must_be_there(study):
         run([name], data / "nowhere", output, ARMS_HERE)
 
 
+def test_a_conversion_that_was_stopped_is_made_anew(tmp_path, monkeypatch):
+    """Its splits come last; without them, cases of the train split would be measured."""
+    cases, folder = tmp_path / "acdc", tmp_path / "out"
+    (folder / "imagesTr").mkdir(parents=True)
+    cases.mkdir()
+    made = []
+
+    def convert(_cases, output):
+        made.append(output)
+        (output / "dataset.json").write_text("{}", encoding="utf-8")
+        if (cases / "splits.json").is_file():
+            (output / "splits.json").write_text("{}", encoding="utf-8")
+        return output
+
+    monkeypatch.setattr(engines, "convert_acdc", convert)
+    for _again in range(2):
+        assert engines._converted(cases, folder) == folder
+    assert made == [folder]
+    (cases / "splits.json").write_text("{}", encoding="utf-8")  # so the folder lacks its last file
+    for _again in range(2):
+        assert engines._converted(cases, folder) == folder
+    assert made == [folder, folder]
+
+
 def test_a_row_of_the_table_says_how_much_faster_and_how_much_worse():
     def row(arm, case, dice, seconds, agreement):
         about = {"model": "m", "arm": arm, "case": case, "mb": 10.0 if "int8" in arm else 40.0}
