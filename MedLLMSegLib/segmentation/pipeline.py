@@ -43,7 +43,7 @@ from .outlines import in_body_order, outlines_of
 from .precision import AUTO
 from .prepare import Preparation, prepare_whole
 from .quality.assess import with_quality
-from .region import Region, cropped, on_whole, region_named_in_errors
+from .region import Region, cropped, not_whole, on_whole, region_named_in_errors
 from .restore import restore_slabs
 from .result_grid import on_grid, result_grid
 from .result_maps import OutputRequest, ResultMaps, RunResult
@@ -130,7 +130,8 @@ def segment(
         segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
     asked = chosen_structures(names, segmentation.structures) if names else ()
     segmentation = with_intracranial(searched, segmentation, asked)
-    segmentation = with_quality(segmentation, model.quality, segmentation.domain)
+    partial = not_whole(segmentation, region, whole_grid) if region is not None else frozenset()
+    segmentation = with_quality(segmentation, model.quality, segmentation.domain, partial)
     if names:
         segmentation = only(segmentation, names)
     if not model.anatomy:

@@ -22,6 +22,7 @@ from MedLLMSegLib.core.volume import Volume
 from .result_grid import on_grid
 
 FACES = "L P I R A S"
+NEAR_FACE_MM = 2.0  # an outline that ends so near a face was most likely cut off there
 _PAIRS = (("left", "right"), ("posterior", "anterior"), ("inferior", "superior"))
 
 
@@ -100,6 +101,25 @@ def cropped(volume: Volume, region: Region) -> Volume:
         ijk_to_ras=grid.ijk_to_ras,
         forms=None,
     )
+
+
+def not_whole(result: Segmentation, region: Region, grid: Grid) -> frozenset[int]:
+    """The labels of a cropped scan's structures that a region may not hold whole: those that end at
+    a face of it, and those that were not found. None where the region holds the whole scan.
+
+    result: on the part inside the region of ``grid``.
+    """
+    array, faces = result.labels.array, []
+    for axis, (part, size) in enumerate(zip(region.box_on(grid), grid.shape, strict=True)):
+        planes = max(1, int(NEAR_FACE_MM // grid.spacing_mm[axis]))
+        along = np.moveaxis(array, axis, 0)
+        faces += [along[:planes]] if part.start > 0 else []
+        faces += [along[-planes:]] if part.stop < size else []
+    if not faces:
+        return frozenset()
+    missing = {s.label for s in result.structures} - set(np.unique(array).tolist())
+    cut_off = {label for face in faces for label in np.unique(face).tolist() if label}
+    return frozenset(missing | cut_off)
 
 
 def on_whole(

@@ -11,8 +11,10 @@ from MedLLMSegLib import Region, UserError, Volume, load_model, load_volume, sav
 from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.geometry import transform_points
+from MedLLMSegLib.core.quality import GREEN
 from MedLLMSegLib.segmentation.region import cropped, on_whole
 from Testing.helpers.grids import GRIDS
+from Testing.helpers.shapes import STRUCTURES, fit, organ
 from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
 from Testing.helpers.two_hippocampi import two_hippocampi_model
 
@@ -187,3 +189,25 @@ def test_the_command_line_refuses_a_box_turned_inside_out(tmp_path, capsys):
     roi = ["--roi", "40", "5", "5", "-10", "40", "40"]
     assert cli.main(["segment", str(path), "--output", str(tmp_path / "out"), *roi]) == 2
     assert "larger number" in capsys.readouterr().err
+
+
+class AsLabelled(torch.nn.Module):
+    """Grey values of 0, 500 and 1000 are background, core and shell."""
+
+    def forward(self, image):  # (B, 1, K, J, I) -> (B, 3, K, J, I)
+        return torch.cat([-20 * (image - value) ** 2 for value in (-1.0, 0.0, 1.0)], 1)
+
+
+def test_what_lies_outside_a_region_or_is_cut_off_by_it_makes_no_light():
+    labels = organ(9.0)
+    scan = labels.with_array((500.0 * labels.array).astype(np.float32))
+    model = replace(two_hippocampi_model(STRUCTURES), network=AsLabelled(), quality=fit())
+    assert segment(scan, model).quality.scan.light == GREEN
+    core = Region.from_faces((12, 10, 9, 36, 34, 31))  # ends within the shell
+    found = segment(scan, model, region=core).quality
+    assert found.scan.light == GREEN
+    assert set(found.structures) == set(found.intervals_ml) == {1}
+    everything = segment(scan, model, region=Region.from_faces((-9, -9, -9, 99, 99, 99))).quality
+    assert set(everything.structures) == {1, 2}
+    half = Region.from_faces((-1, -1, -1, 24, 99, 99))  # cuts all that is there
+    assert segment(scan, model, region=half).quality is None

@@ -67,6 +67,17 @@ def test_outside_the_domain_all_is_red_and_no_interval_is_stated():
     assert with_quality(result(organ(9.0)), None, inside).quality is None  # no ground for green
 
 
+def test_what_a_region_cuts_off_or_leaves_out_is_not_judged_and_the_rest_is():
+    core = organ(9.0, shell=1.5)  # of the shell little is left
+    assert with_quality(result(core), FIT).quality.scan.light != GREEN
+    found = with_quality(result(core), FIT, not_whole={2})
+    assert found.quality.scan.light == GREEN
+    assert set(found.quality.structures) == set(found.expected_dice) == {1}
+    assert set(found.quality.intervals_ml) == {1}
+    core.array[core.array == 1] = 0
+    assert with_quality(result(core), FIT, not_whole={1, 2}).quality is None  # no ground for green
+
+
 def test_what_was_not_found_is_red_and_has_no_dice():
     labels = organ(9.0)
     labels.array[labels.array == 2] = 0
