@@ -47,7 +47,8 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--sanity",
         action="store_true",
-        help="learn sizes, places, parts and neighbours alone, from the training's label maps",
+        help="learn sizes, places, parts and neighbours alone, from the training's label maps;"
+        " a model whose Dice was fitted is refused",
     )
     add_device_option(parser)
     add_precision_option(parser)

@@ -74,12 +74,18 @@ def learn_sanity(
     """Learn a model's norms alone, from the label maps of its training, and write them into its
     bundle: lights then speak of sizes, places, parts and neighbours, and no Dice is expected.
 
-    It takes no network. Parameters, answer and errors are those of `fit_and_measure`.
+    It takes no network. Parameters, answer and errors are those of `fit_and_measure`; a model whose
+    Dice was fitted is refused as well: what was fitted rests on the norms that it was fitted with.
     """
     report, folder = Progress.of(progress), make_folder(output)
     model = load_model(name, "cpu", "fp32")
     if model.entry.kind != "segmenter":
         raise UserError(f'"{name}" outlines nothing; name a model that does.')
+    if model.quality is not None and model.quality.structures:
+        raise UserError(
+            f'"{name}" has an expected Dice and intervals, which would be lost; leave out --sanity to'
+            " fit all of them anew."
+        )
     if is_whole_brain(model.structures):
         norms = brain_norms(Path(data).expanduser(), folder, report)
     else:

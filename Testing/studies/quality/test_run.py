@@ -137,6 +137,20 @@ def test_sizes_and_places_alone_are_learnt_without_a_network(bundle, tmp_path, m
     assert "as in 7 training cases. What Dice is to be expected was not fitted" in card
 
 
+def test_sizes_and_places_alone_never_replace_a_whole_fit(bundle, tmp_path, monkeypatch):
+    counts = {"scans": 40, "persons": 20, "refused": 1}
+    found = run._Found(norms(), points(12), points(12, first=50), 3, counts, counts)
+    monkeypatch.setattr(run, "_labelled", lambda *_: found)
+    monkeypatch.setattr(run, "subjects_of", lambda *_: found)
+    run.learn_sanity(str(bundle), tmp_path, tmp_path / "out")
+    run.learn_sanity(str(bundle), tmp_path, tmp_path / "out")  # of its own kind
+    run.fit_and_measure(str(bundle), tmp_path, tmp_path / "out")
+    before = (bundle / "configs/metadata.json").read_bytes()
+    with pytest.raises(UserError, match="would be lost"):
+        run.learn_sanity(str(bundle), tmp_path, tmp_path / "out")
+    assert (bundle / "configs/metadata.json").read_bytes() == before
+
+
 def test_corruptions_go_round_over_about_as_many_scans_as_were_asked_for():
     subjects = tuple(Subject(str(n), str(n), lambda: None) for n in range(20))
     model = SimpleNamespace(structures=named_structures({1: "core"}), anatomy=None)
