@@ -19,6 +19,7 @@ from .common_options import (
 from .terminal.terminal_progress import ScanBar
 
 if TYPE_CHECKING:
+    from MedLLMSegLib.core.quality import Quality
     from MedLLMSegLib.core.volume import Volume
     from MedLLMSegLib.metrics.heart_function import Person
     from MedLLMSegLib.metrics.measured_heart import MeasuredHeart
@@ -102,7 +103,7 @@ def _heart(args: argparse.Namespace, command: str) -> int:
         write_volumes({key: volumes_ml[key] for key in keys}, args.output / VOLUMES)
     _write_page(args, command, scan, labels, heart)
     write_text(args.output / TABLE, function_csv(heart))
-    _print(heart, args.output)
+    _print(heart, args.output, args.light)
     return 0
 
 
@@ -133,6 +134,7 @@ def _measured(
     from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
     from MedLLMSegLib.segmentation.time_series import segment_frames, write_series
 
+    args.light = None  # nobody knows how good given outlines are
     if args.labels is not None:
         args.structures = cardiac_structures()
         labels = load_label_series(args.labels, scan, KNOWN_LABELS)
@@ -142,6 +144,7 @@ def _measured(
     numbers_of(args.structures)
     with ScanBar([args.scans[0]]) as bar:
         series = segment_frames(scan, model, progress=bar.first())
+    args.light = series.light
     args.output.mkdir(parents=True, exist_ok=True)
     write_series(series, args.output / LABELS, args.output / VOLUMES)
     return measure_series(series, person), [each.labels for each in series.segmentations]
@@ -166,11 +169,12 @@ def _write_page(
         args.structures,
         name=args.scans[0].name,
         model=args.model if args.labels is None else "",
+        light=args.light,
         command=command,
     )
 
 
-def _print(heart: MeasuredHeart, output: Path) -> None:
+def _print(heart: MeasuredHeart, output: Path, light: Quality | None) -> None:
     from MedLLMSegLib.metrics.heart_function import figures
     from MedLLMSegLib.reporting.heart_report import index_text, value_text
 
@@ -181,6 +185,8 @@ def _print(heart: MeasuredHeart, output: Path) -> None:
     )
     for row in figures(function):
         print(f"  {row.name:26s} {value_text(row):>16s}  {index_text(row)}".rstrip())
+    if light is not None:
+        print(f"  quality: {light.in_words}")
     for note in heart.notes:
         print(f"  note: {note}")
     for name in (TABLE, VOLUMES, PAGE, TEXT):

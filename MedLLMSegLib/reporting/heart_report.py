@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from MedLLMSegLib.core.quality import Quality
 from MedLLMSegLib.core.safe_files import make_folder, remove_leftovers, write_text
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.core.types import PathLike
@@ -19,7 +20,8 @@ from MedLLMSegLib.metrics.wall_thickness import SEGMENTS
 
 from .heart_pictures import bulls_eyes, outlined_slices, volume_curves
 from .report_page import page, sentences_paragraph, write_picture, write_sentences
-from .sentences import heart_sentences
+from .sentences import as_sentence, heart_sentences
+from .volume_table import light_html
 
 NOT_AVAILABLE = "not available"
 METHOD = """\
@@ -38,13 +40,15 @@ def write_heart_report(
     *,
     name: str,
     model: str = "",
+    light: Quality | None = None,
     command: str | None = None,
 ) -> Path:
     """Write report.html with its pictures, and its sentences as report.txt, into a folder; returns
     the page's path.
 
     scans, labels: as for `outlined_slices`; scans may be empty, then no slices are shown. name: of
-    the series. model: "" for outlines that were given. command: the line that repeats the run.
+    the series. model: "" for outlines that were given. light: of all images
+    together, None where there is none. command: the line that repeats the run.
     """
     folder = make_folder(folder)
     remove_leftovers(folder)
@@ -59,18 +63,16 @@ def write_heart_report(
         title = "Thickness of the left ventricle's wall (17 segments of the AHA)"
         pictures.append(write_picture(folder / "wall.png", figure, title, "bull's-eyes"))
     told = heart_sentences(heart.function, heart.notes)
-    write_sentences(folder / "report.txt", name, told)
-    return write_text(folder / "report.html", _page(heart, pictures, name, model, command))
+    quality = [as_sentence(f"Quality: {light.in_words}")] if light is not None else []
+    write_sentences(folder / "report.txt", name, [*quality, *told])
+    lit = [f"<p>{light_html(light, f'Quality: {light.in_words}')}</p>"] if light is not None else []
+    blocks = [*lit, sentences_paragraph(told), *_figures(heart.function), *pictures]
+    text = page(name, "heart function", _facts(heart.function, model), blocks, command)
+    return write_text(folder / "report.html", text)
 
 
-def _page(
-    heart: MeasuredHeart, pictures: Sequence[str], name: str, model: str, command: str | None
-) -> str:
-    function = heart.function
-    method = f'<p class="facts">{METHOD}</p>'
-    told = sentences_paragraph(heart_sentences(function, heart.notes))
-    blocks = [told, _table(function), method, *pictures]
-    return page(name, "heart function", _facts(function, model), blocks, command)
+def _figures(function: HeartFunction) -> list[str]:
+    return [_table(function), f'<p class="facts">{METHOD}</p>']
 
 
 def _facts(function: HeartFunction, model: str) -> str:

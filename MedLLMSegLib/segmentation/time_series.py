@@ -16,6 +16,7 @@ import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
+from MedLLMSegLib.core.quality import Quality
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.volume import Volume
@@ -23,6 +24,7 @@ from MedLLMSegLib.io.itk_images import FRAME_STEP
 from MedLLMSegLib.io.volume_files import save_volume
 
 from .pipeline import SegmenterModel, load_model, segment
+from .quality.light import judge_series
 
 SERIES_SUFFIXES = (".nii.gz", ".nii")  # formats with a fourth axis
 FRAME_COLUMN = "frame"  # the first column of the table
@@ -65,6 +67,12 @@ class SeriesSegmentation:
     def notes(self) -> tuple[str, ...]:
         """The notes on all images, each once."""
         return tuple(dict.fromkeys(note for result in self.segmentations for note in result.notes))
+
+    @property
+    def light(self) -> Quality | None:
+        """That of the worst image, with its reasons; None where nothing is known of any."""
+        lights = [own.quality.scan if own.quality else None for own in self.segmentations]
+        return judge_series(lights)
 
     @property
     def model(self) -> str:

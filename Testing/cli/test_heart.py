@@ -6,11 +6,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from MedLLMSegLib.anatomy.structures import cardiac_structures
 from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.geometry import Grid
+from MedLLMSegLib.core.quality import Quality, ScanQuality
+from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.io.volume_files import load_volume, save_volume
 from MedLLMSegLib.metrics.measured_heart import measure_heart
 from MedLLMSegLib.metrics.wall_thickness import HeartLabels
+from MedLLMSegLib.segmentation import pipeline, time_series
+from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
 from Testing.helpers.heart_phantom import INNER_MM, SHAPE, WALL_MM2, heart_series, left_ml
 
 
@@ -199,3 +204,27 @@ def test_a_wall_that_cannot_be_measured_leaves_the_volumes():
     assert heart.function.left.ejection_percent == pytest.approx(65, abs=1)
     assert any("wall's thickness is not available" in note for note in heart.notes)
     assert Grid(maps[0].array.shape, maps[0].ijk_to_ras).voxel_ml == pytest.approx(0.0225)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_light_of_the_worst_image_is_printed_and_stands_on_the_page(
+    files, capsys, monkeypatch, known
+):
+    _, labels = heart_series()
+    doubt = Quality("amber", ("the expected Dice is 0.71",))
+    lights = [ScanQuality(doubt if n == 2 else Quality()) if known else None for n in range(6)]
+    images = tuple(
+        Segmentation(labels.with_array(each), cardiac_structures(), {}, quality=light)
+        for each, light in zip(labels.array, lights, strict=True)
+    )
+    monkeypatch.setattr(pipeline, "load_model", lambda *_: None)
+    monkeypatch.setattr(pipeline, "all_structures", lambda _model: cardiac_structures())
+    monkeypatch.setattr(time_series, "segment_frames", lambda *_, **__: SeriesSegmentation(images))
+    out = files.folder / "out"
+    assert cli.main(["heart", files.scan, "--output", str(out)]) == 0
+    said = "amber (look closely): 1 of 6 images are amber; image 3: the expected Dice is 0.71"
+    pages = [(out / name).read_text(encoding="utf-8") for name in ("report.html", "report.txt")]
+    for text in (capsys.readouterr().out, *pages):
+        assert (said in text) == known
+        assert ("uality: " in text) == known
+    assert ('class="light amber"' in pages[0]) == known

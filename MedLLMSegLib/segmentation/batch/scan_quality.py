@@ -5,7 +5,6 @@ from __future__ import annotations
 from MedLLMSegLib.core.quality import ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.segmentation.quality.light import judge_series
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
 
 
@@ -33,9 +32,7 @@ def structure_quality(result: Segmentation, label: int) -> Json:
 
 
 def _of_series(series: SeriesSegmentation) -> ScanQuality | None:
-    images = series.segmentations
-    found = judge_series([own.quality.scan if own.quality is not None else None for own in images])
-    return None if found is None else ScanQuality(found)
+    return None if series.light is None else ScanQuality(series.light)
 
 
 def quality_cells(record: Json) -> Json:

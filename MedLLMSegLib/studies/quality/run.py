@@ -83,8 +83,8 @@ def learn_sanity(
         raise UserError(f'"{name}" outlines nothing; name a model that does.')
     if model.quality is not None and model.quality.structures:
         raise UserError(
-            f'"{name}" has an expected Dice and intervals, which would be lost; leave out --sanity to'
-            " fit all of them anew."
+            f'"{name}" has an expected Dice and intervals, which would be lost; leave out --sanity'
+            " to fit all of them anew."
         )
     if is_whole_brain(model.structures):
         norms = brain_norms(Path(data).expanduser(), folder, report)
