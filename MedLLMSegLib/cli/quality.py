@@ -56,9 +56,10 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _quality(args: argparse.Namespace, command: str) -> None:
+    from MedLLMSegLib.registry.catalogue import find_model
     from MedLLMSegLib.studies.quality.run import figures_text, fit_and_measure, learn_sanity
 
-    output = args.output or Path("runs/quality") / Path(args.model).name
+    output = args.output or Path("runs/quality") / find_model(args.model).id
     with ScanBar([Path(args.model)]) as bar:
         if args.sanity:
             entry = learn_sanity(args.model, args.data, output, bar.first())

@@ -35,23 +35,26 @@ from MedLLMSegLib.training.synthesis.head_maps import (
 
 from .corruptions import Corruption
 from .fit import Point
+from .subjects import files_digest
 
-AS_IT_IS, NORMS = "as it is", "norms.json"
+AS_IT_IS, NORMS, SOURCE = "as it is", "norms.json", "source"
 
 
 def brain_norms(data: Path, folder: Path, report: Progress) -> Norms:
-    """Of the label maps that the model was trained on, kept in a file, as they take minutes.
+    """Of the label maps that the model was trained on, kept in a file with the digest of these, as
+    they take minutes.
 
     data: the folder of all data. folder: for the file.
     """
     maps, kept = data / "brain_labelmaps", folder / NORMS
     names = split_names(maps)["train"]
+    source = files_digest(label_map_file(maps, name) for name in names)
     if kept.exists():
-        norms = Norms.from_dict(json.loads(kept.read_text(encoding="utf-8")))
-        if norms.cases == len(names):
-            return norms
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        if stored.get(SOURCE) == source:
+            return Norms.from_dict(stored)
     norms = learn_norms(_training_maps(maps, names, report))
-    write_text(kept, json.dumps(norms.to_dict()))
+    write_text(kept, json.dumps({**norms.to_dict(), SOURCE: source}))
     return norms
 
 

@@ -4,6 +4,7 @@ a measurement goes on where it was stopped.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -28,11 +29,14 @@ from .corruptions import Corruption, corrupt
 
 @dataclass(frozen=True)
 class Subject:
-    """A scan with labels. person: whose it is. read: () -> (scan, uint8 labels on its grid)."""
+    """A scan with labels. person: whose it is. read: () -> (scan, uint8 labels on its grid).
+    digest: of the scan and its labels; another one is another subject, whatever its name.
+    """
 
     name: str
     person: str
     read: Callable[[], tuple[Volume, Array]]
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,8 @@ def measure(
 ) -> list[Row]:
     """A row for each subject and corruption; what is in the folder already is not done again.
 
-    folder: of this model's rows. progress: may raise `Cancelled`.
+    folder: of rows. A row is of one model, one precision asked for, and one scan with its labels.
+    progress: may raise `Cancelled`.
     """
     folder = folder / model.sha256[:16]
     rows = []
@@ -124,7 +129,7 @@ def measure(
         part(subject.name, 0.0)
         scan: tuple[Volume, Array] | None = None
         for corruption in corruptions:
-            path = folder / file_name(subject, corruption)
+            path = folder / file_name(subject, corruption, model.precision)
             if path.exists():
                 rows.append(Row.from_dict(json.loads(path.read_text(encoding="utf-8"))))
                 continue
@@ -137,10 +142,12 @@ def measure(
     return rows
 
 
-def file_name(subject: Subject, corruption: Corruption) -> str:
-    """Of a row."""
+def file_name(subject: Subject, corruption: Corruption, precision: str) -> str:
+    """Of a row: words to read, and a digest, as two names may have the same letters."""
     about = f"{subject.name} {corruption.kind} {corruption.level or ''}"
-    return re.sub(r"[^A-Za-z0-9]+", "-", about).strip("-") + ".json"
+    of_data = json.dumps([subject.name, subject.digest, precision])
+    digest = hashlib.sha256(of_data.encode()).hexdigest()[:16]
+    return re.sub(r"[^A-Za-z0-9]+", "-", f"{about} {digest}").strip("-") + ".json"
 
 
 def measured_row(

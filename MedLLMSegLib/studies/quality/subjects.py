@@ -6,6 +6,9 @@ A case is known by its digest (`registry.seen_cases`), whatever the splits of th
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case, read_cases, read_label_map
 from MedLLMSegLib.data.acdc import convert_acdc
-from MedLLMSegLib.data.case_digest import case_marks
+from MedLLMSegLib.data.case_digest import case_marks, scan_digest
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.metrics.label_shape import Shape, label_shapes
 from MedLLMSegLib.registry.catalogue import read_metadata
@@ -52,10 +55,17 @@ def subjects_of(
     """
     report = Progress.of(progress)
     if any(data.glob("*.h5")):
-        converted = folder / CONVERTED  # its dataset.json is written last
+        # One folder for each data; its dataset.json is written last.
+        converted = folder / f"{CONVERTED}-{files_digest(data.glob('*.*'))}"
         there = (converted / "dataset.json").exists()
         data = converted if there else convert_acdc(data, converted)
     return _labelled_subjects(model, data, report)
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """16 hex digits of files' places, sizes and times: what was made of them is kept with it."""
+    about = [[str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in sorted(paths)]
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
 
 
 def _labelled_subjects(model: SegmenterModel, data: Path, report: Progress) -> Subjects:
@@ -68,15 +78,17 @@ def _labelled_subjects(model: SegmenterModel, data: Path, report: Progress) -> S
         )
     seen = SeenCases.of_bundle(read_metadata(model.entry.folder))
     parts: dict[str, list[Case]] = {"train": [], "val": [], "test": []}
+    digests: dict[str, str] = {}
     shapes: list[tuple[dict[int, Shape], tuple[Structure, ...]]] = []
     for number, case in enumerate(case_set.cases):
         report(f"reading {case.id}", number / len(case_set.cases))
         scan = load_volume(case.image)
         marks = case_marks(case, scan)
+        labels = scan.with_array(read_label_map(case, case_set, scan).astype(np.uint8))
+        digests[case.id] = " ".join((*sorted(marks.scans), scan_digest(labels)))
         if marks.meets(seen.train | seen.before):
             parts["train"].append(case)
-            labels = read_label_map(case, case_set, scan)
-            shapes.append((label_shapes(scan.with_array(labels.astype(np.uint8))), structures))
+            shapes.append((label_shapes(labels), structures))
         else:
             parts["val" if marks.meets(seen.val) else "test"].append(case)
     if not parts["train"] or not parts["val"]:
@@ -91,7 +103,7 @@ def _labelled_subjects(model: SegmenterModel, data: Path, report: Progress) -> S
             scan = load_volume(case.image)
             return scan, read_label_map(case, case_set, scan).astype(np.uint8)
 
-        return Subject(case.id, case.group, read)
+        return Subject(case.id, case.group, read, digests[case.id])
 
     return Subjects(
         learn_norms(shapes, has_sides=model.anatomy is None),

@@ -1,11 +1,15 @@
 """The whole brain's quality comes from rows that are measured anyway."""
 
+import json
+
 import pytest
 
 from MedLLMSegLib.anatomy.brain import brain_structures
+from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.metrics.label_shape import Shape
 from MedLLMSegLib.segmentation.quality.norms import learn_norms
-from MedLLMSegLib.studies.quality.brain import brain_points, corruption_of, counted
+from MedLLMSegLib.studies.quality import brain
+from MedLLMSegLib.studies.quality.brain import brain_norms, brain_points, corruption_of, counted
 
 
 @pytest.fixture
@@ -13,6 +17,21 @@ def norms():
     """Of one training brain whose hippocampi have 4 mL."""
     shape = Shape(4.0, (40.0, 15.0, 12.0), (0.0, 0.0, 0.0), 2000.0, 1.0, 0.0)
     return learn_norms([({17: shape, 53: shape}, brain_structures())])
+
+
+def test_norms_are_learnt_again_from_other_label_maps(tmp_path, norms, monkeypatch):
+    maps, learnt = tmp_path / "brain_labelmaps", []
+    maps.mkdir()
+    (maps / "splits.json").write_text(json.dumps({"train": ["a"], "val": ["b"]}))
+    (maps / "a.nii.gz").write_text("a map")
+    monkeypatch.setattr(brain, "learn_norms", lambda _cases: learnt.append(1) or norms)
+    for _ in range(2):
+        found = brain_norms(tmp_path, tmp_path, Progress.of(None))
+        assert found.to_dict() == norms.to_dict()
+    assert len(learnt) == 1
+    (maps / "a.nii.gz").write_text("another map")
+    brain_norms(tmp_path, tmp_path, Progress.of(None))
+    assert len(learnt) == 2
 
 
 def row(scan, **more):

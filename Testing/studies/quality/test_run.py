@@ -1,12 +1,14 @@
 """`medllmseg quality`: who is fitted on whom, what is measured once, and whose the fit is."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib.anatomy.structures import named_structures
+from MedLLMSegLib.cli import main as cli
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
@@ -18,7 +20,7 @@ from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
 from MedLLMSegLib.segmentation.quality.assess import with_quality
 from MedLLMSegLib.studies.quality import measure as measuring
-from MedLLMSegLib.studies.quality import run
+from MedLLMSegLib.studies.quality import run, subjects
 from MedLLMSegLib.studies.quality.corruptions import FITTED_KINDS, Corruption
 from MedLLMSegLib.studies.quality.measure import Row, Subject, measure
 from MedLLMSegLib.studies.quality.subjects import subjects_of
@@ -64,6 +66,7 @@ def test_cases_are_sorted_by_what_the_bundle_says_it_has_seen(tmp_path):
     assert [s.name for s in found.test] == ["case_4"]
     assert found.norms.cases == 3
     assert set(found.norms.structures) == {"core", "shell"}
+    assert len({s.digest for s in (*found.fit, *found.test)} - {""}) == 2
     scan, truth = found.fit[0].read()
     assert scan.array.shape == truth.shape
     (tmp_path / "model/configs/metadata.json").write_text(json.dumps({**about, "seen": None}))
@@ -81,7 +84,7 @@ def test_a_scan_is_measured_once_and_a_refusal_is_kept(tmp_path, monkeypatch):
         return result(organ(9.0))
 
     monkeypatch.setattr(measuring, "segment", segment)
-    model = SimpleNamespace(sha256="ab" * 32, anatomy=None)
+    model = SimpleNamespace(sha256="ab" * 32, anatomy=None, precision="fp32")
     truth = organ(9.5)
 
     def subject(name, grey):
@@ -101,6 +104,55 @@ def test_a_scan_is_measured_once_and_a_refusal_is_kept(tmp_path, monkeypatch):
     assert 0.8 < first.dice < 1
     assert first.true_ml == pytest.approx(float((truth.array == 1).sum()) / 1000)
     assert Row.from_dict(json.loads(json.dumps(rows[0].to_dict()))) == rows[0]
+
+
+def test_a_row_belongs_to_one_name_one_data_and_one_precision(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        measuring, "segment", lambda scan, model, side=None: calls.append(1) or result(organ(9.0))
+    )
+    labels = organ(9.5)
+
+    def measured(name="Müller 1", digest="a", precision="fp32"):
+        model = SimpleNamespace(sha256="ab" * 32, anatomy=None, precision=precision)
+        subject = Subject(name, name, lambda: (labels, labels.array), digest)
+        (row,) = measure(model, [(subject, [Corruption()])], tmp_path)
+        return row.subject
+
+    assert measured() == measured() == "Müller 1"
+    assert len(calls) == 1
+    assert measured(name="Möller 1") == "Möller 1"
+    measured(digest="b")
+    measured(precision="bf16")
+    assert len(calls) == 4
+
+
+def test_acdc_is_converted_once_for_each_data(tmp_path, monkeypatch):
+    made = []
+
+    def convert(data, output):
+        made.append(output)
+        output.mkdir()
+        (output / "dataset.json").write_text("{}")
+        return output
+
+    monkeypatch.setattr(subjects, "convert_acdc", convert)
+    monkeypatch.setattr(subjects, "_labelled_subjects", lambda _model, data, _report: data)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "patient001_frame01.h5").write_text("same size")
+    first = [subjects_of(None, tmp_path / "one", tmp_path) for _ in range(2)]
+    assert first == made * 2
+    assert subjects_of(None, tmp_path / "two", tmp_path) == made[1] != made[0]
+
+
+def test_what_was_measured_lies_below_the_models_id_whatever_its_folder(bundle, monkeypatch):
+    outputs = []
+    monkeypatch.setattr(run, "learn_sanity", lambda *args: outputs.append(args[2]))
+    monkeypatch.setattr(run, "figures_text", lambda _entry: "")
+    folder = bundle.rename(bundle.parent / "bundle")
+    assert cli.main(["quality", str(folder), "--data", str(folder), "--sanity"]) == 0
+    assert outputs == [Path("runs/quality/tiny")]
 
 
 def test_the_fit_goes_into_the_bundle_and_belongs_to_the_measured_model(
@@ -152,9 +204,9 @@ def test_sizes_and_places_alone_never_replace_a_whole_fit(bundle, tmp_path, monk
 
 
 def test_corruptions_go_round_over_about_as_many_scans_as_were_asked_for():
-    subjects = tuple(Subject(str(n), str(n), lambda: None) for n in range(20))
+    scans = tuple(Subject(str(n), str(n), lambda: None) for n in range(20))
     model = SimpleNamespace(structures=named_structures({1: "core"}), anatomy=None)
-    wanted = run.wanted(subjects, FITTED_KINDS, model)
+    wanted = run.wanted(scans, FITTED_KINDS, model)
     assert sum(len(corruptions) for _, corruptions in wanted) == run.WHOLE_SCANS
     assert all(not corruptions[0].kind for _, corruptions in wanted)
 
