@@ -17,6 +17,7 @@ from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import make_folder, write_text
 from MedLLMSegLib.core.types import Array, Json, PathLike
 from MedLLMSegLib.data.image_list import ListedImage, list_images
+from MedLLMSegLib.data.image_table import TABLE
 from MedLLMSegLib.diagnosis.loaded_classifier import load_classifier
 from MedLLMSegLib.io.radiograph import load_radiograph
 from MedLLMSegLib.metrics.feature_shift import feature_shift
@@ -26,7 +27,7 @@ from MedLLMSegLib.reporting.classification_plots import draw_map
 from .image_features import Change, image_features
 from .tsne_map import map_features, predict_from_features
 
-FEWEST = 8  # images of each set
+FEWEST, FEWEST_PATIENTS = 8, 4  # images and patients of each set
 AS_THEY_ARE, HARMONISED = "as they are", "B with the grey values of A"
 LEVELS = np.linspace(0, 1, 257)  # quantiles by which grey values are matched
 
@@ -54,8 +55,9 @@ def compare_domains(
 
     Of the features by which the model tells a domain: the maximum mean discrepancy with its
     permutation p, Mahalanobis's distance of B's images from A's, and how well a classifier tells
-    images that it did not see apart, by patient. Raises `UserError` for fewer than eight images in
-    a set, and for a patient in both.
+    images that it did not see apart, by patient. Raises `UserError` for fewer than eight images or
+    four patients in a set, for an image in both, and for a patient in two sets of one table; names
+    in two tables are not compared.
     """
     loaded, report, folder = load_classifier(model, device), Progress.of(progress), Path(output)
     make_folder(folder)
@@ -87,11 +89,30 @@ def _check(sets: Sequence[Sequence[ListedImage]], sources: tuple[ImageSource, Im
                 f'"{source}" has {len(images)} images, and at least {FEWEST} are needed to compare'
                 " it; add images."
             )
+        patients = len({image.group for image in images})
+        if patients < FEWEST_PATIENTS:
+            raise UserError(
+                f'"{source}" is of {patients} patients, and at least {FEWEST_PATIENTS} are needed'
+                " to compare it; add images of others."
+            )
     both = {image.path.resolve() for image in sets[0]} & {i.path.resolve() for i in sets[1]}
     if both:
         raise UserError(
             f'The image "{sorted(both)[0].name}" is in both sets; choose sets that share none.'
         )
+
+    if _table(sources[0]) != _table(sources[1]):
+        return  # two tables may give two patients one name
+    shared = {image.group for image in sets[0]} & {image.group for image in sets[1]}
+    if shared:
+        raise UserError(
+            f'The patient "{min(shared)}" is in both sets; choose sets that share none.'
+        )
+
+
+def _table(source: ImageSource) -> Path:
+    path = source.path.expanduser().resolve()
+    return path / TABLE if path.is_dir() else path
 
 
 def grey_quantiles(images: Sequence[Path]) -> NDArray[np.float64]:
@@ -117,9 +138,9 @@ def matched_to(levels: Array) -> Change:
 def _measured(one: Array, other: Array, sets: Sequence[Sequence[ListedImage]]) -> Json:
     groups = [[image.group for image in images] for images in sets]
     shift = feature_shift(one, other, groups[0], groups[1])
-    half = len(one) // 2
-    reference = FeatureReference.fit(one[::2], half)
-    own, far = reference.distances(one[1::2]), reference.distances(other)
+    first = first_half(groups[0])
+    reference = FeatureReference.fit(one[first], int(first.sum()))
+    own, far = reference.distances(one[~first]), reference.distances(other)
     told = predict_from_features(
         np.concatenate([one, other]),
         ["a"] * len(one) + ["b"] * len(other),
@@ -133,6 +154,15 @@ def _measured(one: Array, other: Array, sets: Sequence[Sequence[ListedImage]]) -
         "mahalanobis": round(float(np.median(far) / np.median(own)), 4),
         "auc": told.auc.to_dict() if told else None,
     }
+
+
+def first_half(groups: Sequence[str]) -> NDArray[np.bool_]:
+    """Which images (N,) are of the one half, every second patient in the order of their images;
+    no patient is in both halves.
+    """
+    patients = list(dict.fromkeys(groups))
+    kept = set(patients[::2])
+    return np.array([group in kept for group in groups])
 
 
 def _draw(

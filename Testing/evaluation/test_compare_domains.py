@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from MedLLMSegLib.cli.main import main
-from MedLLMSegLib.evaluation.compare_domains import grey_quantiles, matched_to
+from MedLLMSegLib.evaluation.compare_domains import first_half, grey_quantiles, matched_to
 from Testing.helpers.tiny_classifier import write_tiny
 
 
@@ -49,6 +49,31 @@ def test_too_few_images_and_the_same_image_twice_are_refused(tmp_path, capsys):
     assert "is in both sets" in capsys.readouterr().err
     assert main([*given, str(one)]) == 2
     assert "1 sets of images were given" in capsys.readouterr().err
+
+
+def test_a_patient_in_two_splits_of_a_table_and_too_few_patients_are_refused(tmp_path, capsys):
+    bundle, folder = write_tiny(tmp_path / "tiny"), write_images(tmp_path / "a", 16, 0)
+    given = ["domain", "--model", str(bundle), "--device", "cpu", "--output", str(tmp_path / "out")]
+    given += [f"{folder}:one", f"{folder}:other"]
+
+    def patients(names):
+        rows = [f"a{n}.png,{name},{'one' if n < 8 else 'other'}" for n, name in enumerate(names)]
+        table = "\n".join(["image,patient,split", *rows])
+        (folder / "labels.csv").write_text(table, encoding="utf-8")
+
+    patients([f"p{n % 15}" for n in range(16)])
+    assert main(given) == 2
+    assert 'The patient "p0" is in both sets' in capsys.readouterr().err
+    patients([f"{n // 8}-{n % 3}" for n in range(16)])
+    assert main(given) == 2
+    assert "is of 3 patients, and at least 4 are needed" in capsys.readouterr().err
+
+
+def test_no_patient_is_in_both_halves_of_a_set():
+    groups = ["a", "a", "b", "b", "a", "c", "d", "e", "e"]
+    first = first_half(groups)
+    assert {g for g, in_it in zip(groups, first, strict=True) if in_it} == {"a", "c", "e"}
+    assert first.tolist() == [group in "ace" for group in groups]
 
 
 def test_matched_grey_values_have_the_others_quantiles(tmp_path):
