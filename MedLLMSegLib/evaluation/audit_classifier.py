@@ -13,12 +13,14 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import check_writable, write_text
 from MedLLMSegLib.core.types import Json, PathLike
+from MedLLMSegLib.data.case_digest import image_marks
 from MedLLMSegLib.data.image_table import ImageCase, read_classes
 from MedLLMSegLib.diagnosis.loaded_classifier import ClassifierModel, load_classifier
 from MedLLMSegLib.metrics.calibration import calibrated_probabilities
 from MedLLMSegLib.metrics.classification import decide
 from MedLLMSegLib.metrics.subgroups import NOT_STATED, age_band
-from MedLLMSegLib.registry.own_figures import OWNER
+from MedLLMSegLib.registry.catalogue import measured_model, read_metadata
+from MedLLMSegLib.registry.own_figures import MARKS, OWNER, marks_as_json, training_words
 from MedLLMSegLib.reporting.audit_plot import draw_audit
 from MedLLMSegLib.training.classifier.examples import logits_of
 
@@ -61,7 +63,7 @@ def audit_classifier(
             f'"{loaded.entry.id}" has no threshold between two classes, which an audit needs;'
             " choose a model of two classes."
         )
-    cases = _cases(loaded, data, options)
+    cases, splits = _cases(loaded, data, options)
     examples = examples_for(loaded, cases, report.part(0.0, 0.7))
     report("diagnosing", 0.7)
     logits = logits_of(loaded.network, examples, device=loaded.device)
@@ -73,12 +75,15 @@ def audit_classifier(
         "model": loaded.entry.id,
         OWNER: loaded.sha256,
         "data": Path(data).name,
-        "splits": list(options.splits),
+        "splits": list(splits),  # empty where the data state none, and all images are judged
         "cases": len(cases),
+        MARKS: marks_as_json({case.id: image_marks(case) for case in cases}),
         "patients": len(set(examples.groups)),
         "threshold": loaded.threshold,
         **audit_json(found),
     }
+    measured = measured_model(read_metadata(loaded.entry.folder))
+    about["training"] = training_words(about, measured)
     write_text(output, audit_csv(found))
     write_text(output.with_suffix(".json"), json.dumps(about, indent=1) + "\n")
     draw_audit(found.rates, output.with_suffix(".png"), _title(about))
@@ -86,11 +91,16 @@ def audit_classifier(
     return found, about
 
 
-def _cases(model: ClassifierModel, data: PathLike, options: AuditOptions) -> tuple[ImageCase, ...]:
+def _cases(
+    model: ClassifierModel, data: PathLike, options: AuditOptions
+) -> tuple[tuple[ImageCase, ...], tuple[str, ...]]:
+    """(the images, the splits that they are of: none where the data state none)."""
     class_set = read_classes(data, model.classes, tuple(model.input.channels))
+    splits: tuple[str, ...]
     if not class_set.splits:
-        cases = class_set.cases
+        cases, splits = class_set.cases, ()
     else:
+        splits = options.splits
         unknown = [name for name in options.splits if name not in class_set.splits]
         if unknown:
             raise UserError(
@@ -103,7 +113,7 @@ def _cases(model: ClassifierModel, data: PathLike, options: AuditOptions) -> tup
         raise UserError(
             f'The table has no column "{missing[0]}"; it has {", ".join(cases[0].columns)}.'
         )
-    return cases
+    return cases, splits
 
 
 def _values(cases: Sequence[ImageCase], column: str) -> list[str]:
@@ -114,7 +124,7 @@ def _values(cases: Sequence[ImageCase], column: str) -> list[str]:
 def _title(about: Json) -> str:
     return (
         f"{about['model']} on {about['cases']} images of {about['patients']} patients"
-        f" ({', '.join(about['splits'])}), threshold {about['threshold']:.2f}"
+        f" ({', '.join(about['splits']) or 'all images'}), threshold {about['threshold']:.2f}"
     )
 
 
@@ -131,8 +141,5 @@ def audit_text(found: Audit, about: Json) -> str:
         f"{found.comparisons} differences were looked at, so each has an interval of"
         f" {100 * found.level:.2f} % (Bonferroni); {about['differing']} of them leave out 0 (*)."
     )
-    if "val" in about["splits"] or "train" in about["splits"]:
-        lines.append(
-            "Some of these images took part in training or in the choice of the threshold."
-        )
+    lines.append(f"These are {about['cases']} images {about['training']}.")
     return "\n".join([*lines, "Research use only; not a medical device."])

@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 from MedLLMSegLib.cli.main import main
+from MedLLMSegLib.data.case_digest import picture_digest
 from MedLLMSegLib.evaluation.audit import audit, audit_csv
+from MedLLMSegLib.io.radiograph import load_radiograph
+from MedLLMSegLib.registry.seen_cases import Marks, SeenCases
 from Testing.helpers.tiny_classifier import write_tiny
 
 
@@ -78,6 +81,27 @@ def test_a_rate_without_cases_is_none_and_too_few_are_not_compared():
     assert rate(none, "M", "sensitivity").n == 0
     assert np.isnan(rate(none, "M", "sensitivity").value.value)
     assert "sex,M,sensitivity,0,0,,," in audit_csv(none)
+
+
+def test_without_splits_all_images_are_judged_and_those_seen_in_training_are_counted(
+    tmp_path, capsys
+):
+    folder, rng = tmp_path / "data", np.random.default_rng(0)
+    folder.mkdir()
+    rows, seen = ["image,class,patient,sex"], []
+    for n in range(12):
+        Image.fromarray(rng.integers(0, 255, (70, 60)).astype(np.uint8)).save(folder / f"{n}.png")
+        rows.append(f"{n}.png,{('no finding', 'pneumonia')[n % 2]},p{n},{'FM'[n // 2 % 2]}")
+        seen.append(picture_digest(load_radiograph(folder / f"{n}.png").array))
+    (folder / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    stated = SeenCases(train=Marks(frozenset(seen[:3])), known=True).to_dict()
+    bundle, output = write_tiny(tmp_path / "tiny", seen=stated), tmp_path / "audit.csv"
+    given = ["audit", "--model", str(bundle), "--data", str(folder), "--output", str(output)]
+    assert main([*given, "--by", "sex", "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    assert "on 12 images of 12 patients (all images), threshold 0.40" in shown
+    assert "These are 12 images of which 3 took part in training or choosing." in shown
+    assert json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))["splits"] == []
 
 
 def test_the_command_writes_table_picture_and_what_it_judged_by(tmp_path, capsys):
