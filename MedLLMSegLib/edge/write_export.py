@@ -12,6 +12,7 @@ from torch import nn
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.folder_exchange import exchange_folders
+from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.safe_files import make_folder, temporary_path, write_error
 from MedLLMSegLib.core.types import Json, PathLike
@@ -27,7 +28,7 @@ from MedLLMSegLib.registry.catalogue import CARD, LICENCE, METADATA, ModelEntry,
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 
 from .calibration import calibration_images
-from .exported_folder import FORMAT, FULL, INT8, LIST, is_exported
+from .exported_folder import FORMAT, FULL, INT8, LIST
 
 LOCALIZER = "localizer"
 LOCALIZER_METADATA = "configs/localizer.json"
@@ -64,8 +65,7 @@ def export_model(
     check_engine(engine)
     report = Progress.of(progress)
     output = Path(output)
-    if output.exists() and not is_exported(output) and not _is_empty(output):
-        raise UserError(f'"{output}" exists and is no exported model; choose a new folder.')
+    check_replaceable(output)
     report("load", 0.0)
     model = _networks(name)
     if int8_data is not None:
@@ -94,6 +94,7 @@ def export_model(
             ],
         }
         (scratch / LIST).write_text(json.dumps(listed, indent=1), encoding="utf-8")
+        check_replaceable(output)  # the graphs took a while
         _put_in_place(scratch, output)
     except OSError as error:
         raise write_error(output, error) from error
@@ -103,8 +104,32 @@ def export_model(
     return output
 
 
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+def check_replaceable(folder: Path) -> None:
+    """Raise `UserError` unless nothing is lost where an export takes the folder's place.
+
+    That is so where it does not exist, is empty, or holds an exported model and nothing else: the
+    whole folder is removed, so a file called export.json alone is not enough.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        listed = parse_json((folder / LIST).read_bytes())
+        graphs = [GraphFile.from_dict(each) for each in listed["graphs"].values()]
+        if not isinstance(listed["format"], int) or not isinstance(listed["measured_model"], str):
+            raise ValueError(LIST)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f'"{folder}" exists and is no exported model; choose a new folder.'
+        ) from error
+    ours = {LIST, METADATA, LOCALIZER_METADATA, CARD, LICENCE, LLM_LICENCE}
+    ours |= {name for graph in graphs for name in graph.files}
+    ours |= {str(Path(name).parent) for name in ours}
+    inside = {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
+    if others := sorted(inside - ours):
+        raise UserError(
+            f'"{folder}" holds more than an exported model ("{others[0]}"), and all of it would be'
+            " removed; choose a new folder."
+        )
 
 
 def _networks(name: PathLike) -> _Networks:
