@@ -17,6 +17,8 @@ from .terminal.terminal_progress import ScanBar
 LABEL_FILES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
 # Options that an exported model does not have -> what stands for their not being given.
 NOT_OF_EXPORTED = {
+    "input": None,
+    "unit": [],
     "side": None,
     "augment": 0,
     "frames": False,
@@ -80,6 +82,8 @@ def _segment_exported(args: argparse.Namespace) -> int:
             )
     if args.device not in ("auto", "cpu"):
         raise UserError("An exported model runs on the CPU; leave --device out.")
+    if not args.scans:
+        raise UserError("No scan is named; give one.")
     scans = find_scans(args.scans)
     _check_request(args, len(scans), args.output.name.lower().endswith(LABEL_FILES))
     options = ExportedOptions(

@@ -17,7 +17,7 @@ from MedLLMSegLib.edge.exported_network import ExportedNetwork
 from MedLLMSegLib.edge.logit_reading import LogitReading
 from MedLLMSegLib.edge.scan_files import ExportedOptions, segment_scan_files
 from MedLLMSegLib.edge.segment_exported import segment_exported
-from MedLLMSegLib.edge.write_export import export_model
+from MedLLMSegLib.edge.write_export import check_replaceable, export_model
 from MedLLMSegLib.segmentation.scores import Reading
 from Testing.helpers import without_packages
 from Testing.helpers.tiny_brain import exported_tiny_brain, tiny_brain, tiny_scan
@@ -147,12 +147,25 @@ def test_files_are_written_and_none_is_written_over_unasked(folder, tmp_path, ca
 
 
 @pytest.mark.parametrize(
-    "option", (["--augment", "2"], ["--report"], ["--engine", "onnx"], ["--device", "cuda"])
+    "option",
+    (
+        ["--augment", "2"],
+        ["--report"],
+        ["--engine", "onnx"],
+        ["--device", "cuda"],
+        ["--input", "scan.nii.gz"],
+        ["--unit", "pet=SUV"],
+    ),
 )
 def test_an_option_that_is_not_there_is_named(folder, tmp_path, capsys, option):
     command = ["segment", str(tmp_path), "--model", str(folder), "--output", str(tmp_path / "o")]
     assert cli([*command, *option]) == 2
     assert option[0] in capsys.readouterr().err
+
+
+def test_a_command_without_a_scan_is_refused(folder, tmp_path, capsys):
+    assert cli(["segment", "--model", str(folder), "--output", str(tmp_path / "o")]) == 2
+    assert "No scan is named" in capsys.readouterr().err
 
 
 def test_a_scan_is_no_output_and_bf16_is_not_there(folder, tmp_path):
@@ -171,6 +184,21 @@ def test_a_damaged_export_is_refused_in_a_sentence(folder, tmp_path):
     (copy / LIST).write_text(json.dumps({"format": 99}), encoding="utf-8")
     with pytest.raises(UserError, match=r"is damaged \(.*99"):
         read_exported(copy)
+
+
+def test_a_folder_that_holds_more_than_an_export_is_not_replaced(folder, tmp_path):
+    check_replaceable(folder)
+    check_replaceable(tmp_path / "new")
+    (tmp_path / LIST).write_text('{"mine": 1}', encoding="utf-8")
+    with pytest.raises(UserError, match="is no exported model"):
+        export_model("brain-mr", "onnx", tmp_path)
+    for name in ("mine.txt", "docs/mine.txt", "cases/mine.txt"):
+        copy = shutil.copytree(folder, tmp_path / name.replace("/", "-"))
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text("mine", encoding="utf-8")
+        with pytest.raises(UserError, match="holds more than an exported model"):
+            export_model("brain-mr", "onnx", copy)
+        assert (copy / name).read_text(encoding="utf-8") == "mine"
 
 
 def test_nothing_else_is_written_over_and_only_graphs_are_exported(folder, tmp_path):
