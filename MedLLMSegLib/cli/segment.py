@@ -16,7 +16,7 @@ from .terminal.terminal_progress import ScanBar
 
 LABEL_FILES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd")
 # Options that an exported model does not have -> what stands for their not being given.
-NOT_OF_EXPORTED = {
+NOT_OF_EXPORTED: dict[str, object] = {
     "input": None,
     "unit": [],
     "side": None,
@@ -61,8 +61,10 @@ def add_parser(commands: Subparsers) -> None:
 
 def _segment(args: argparse.Namespace, command: str) -> int:
     from MedLLMSegLib.edge.exported_folder import is_exported
+    from MedLLMSegLib.registry.catalogue import listed_model
 
-    if is_exported(args.model):
+    # an id means the model of that id, as for `find_model`, whatever lies in the working directory
+    if is_exported(args.model) and listed_model(args.model) is None:
         return _segment_exported(args)
     return _segment_with_torch(args, command)
 

@@ -223,7 +223,7 @@ def find_model(name: PathLike, kind: str | None = "segmenter") -> ModelEntry:
     if os.path.isabs(name) and os.path.isdir(name):  # no id, so no catalogue needs to be read
         entry: ModelEntry | None = model_entry(name)
     else:
-        entry = _entry_by_folder_name(str(name)) or _entry_by_id(str(name))
+        entry = listed_model(name)
         if entry is None and os.path.isdir(name):
             entry = model_entry(name)
     if entry is None:
@@ -235,6 +235,11 @@ def find_model(name: PathLike, kind: str | None = "segmenter") -> ModelEntry:
     if kind is not None and kind != entry.kind:
         raise _wrong_kind(entry, kind)
     return entry
+
+
+def listed_model(name: PathLike) -> ModelEntry | None:
+    """The model of this id that comes with the program or is the user's own; None without one."""
+    return _entry_by_folder_name(str(name)) or _entry_by_id(str(name))
 
 
 def _entry_by_folder_name(name: str) -> ModelEntry | None:
