@@ -24,6 +24,7 @@ from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.engines.engine_names import check_engine
 from MedLLMSegLib.engines.graph_folder import GraphFile
 from MedLLMSegLib.registry.catalogue import METADATA
+from MedLLMSegLib.registry.measured_model import MeasuredModel
 
 from .logit_reading import LogitReading
 
@@ -95,7 +96,8 @@ def is_exported(folder: Path | str) -> bool:
 def read_exported(folder: Path | str) -> ExportedModel:
     """Read an exported model's description.
 
-    Raises `UserError` for a folder that holds none, a damaged one, or one whose engine is not
+    Raises `UserError` for a folder that holds none, a damaged one, one whose settings were changed
+    (of a cascade, which does not run from a folder, nobody asks), or one whose engine is not
     installed. The graphs are verified when they are opened.
     """
     folder = Path(folder)
@@ -112,6 +114,7 @@ def read_exported(folder: Path | str) -> ExportedModel:
             str(listed["measured_model"]),
             {name: GraphFile.from_dict(each) for name, each in listed["graphs"].items()},
         )
+        is_own = about.get("localizer") or MeasuredModel.of(about).sha256 == model.measured_model
     except FileNotFoundError as error:
         raise UserError(
             f'"{folder}" is not an exported model ({Path(error.filename).name} is missing); make'
@@ -122,5 +125,10 @@ def read_exported(folder: Path | str) -> ExportedModel:
             f'The exported model in "{folder}" is damaged ({error_in_short(error)}); export it'
             " again."
         ) from error
+    if not is_own:
+        raise UserError(
+            f'The settings in "{folder / METADATA}" are not those of the model that was exported'
+            f" (sha256 {model.measured_model[:12]}...); export it again."
+        )
     check_engine(model.engine)
     return model

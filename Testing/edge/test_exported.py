@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError, load_model, load_volume, save_volume, segment
+from MedLLMSegLib.cli import segment as segment_command
 from MedLLMSegLib.cli.main import main as cli
 from MedLLMSegLib.edge.exported_folder import LIST, is_exported, read_exported
 from MedLLMSegLib.edge.exported_network import ExportedNetwork
@@ -18,6 +19,7 @@ from MedLLMSegLib.edge.logit_reading import LogitReading
 from MedLLMSegLib.edge.scan_files import ExportedOptions, segment_scan_files
 from MedLLMSegLib.edge.segment_exported import segment_exported
 from MedLLMSegLib.edge.write_export import check_replaceable, export_model
+from MedLLMSegLib.registry.measured_model import MeasuredModel
 from MedLLMSegLib.segmentation.scores import Reading
 from Testing.helpers import without_packages
 from Testing.helpers.tiny_brain import exported_tiny_brain, tiny_brain, tiny_scan
@@ -41,6 +43,9 @@ def with_settings(folder, to, **preprocessing):
     about = json.loads(path.read_text(encoding="utf-8"))
     about["preprocessing"] |= preprocessing
     path.write_text(json.dumps(about), encoding="utf-8")
+    listed = json.loads((copy / LIST).read_text(encoding="utf-8"))
+    listed["measured_model"] = MeasuredModel.of(about).sha256
+    (copy / LIST).write_text(json.dumps(listed), encoding="utf-8")
     return copy, tiny_brain(to / "bundle", **preprocessing)
 
 
@@ -168,6 +173,20 @@ def test_a_command_without_a_scan_is_refused(folder, tmp_path, capsys):
     assert "No scan is named" in capsys.readouterr().err
 
 
+def test_an_id_beats_a_folder_of_its_name_in_the_working_directory(tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(segment_command, "_segment_exported", lambda *_: ran.append("folder") or 0)
+    monkeypatch.setattr(segment_command, "_segment_with_torch", lambda *_: ran.append("id") or 0)
+    for name in ("brain-mr", "mine"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LIST).write_text("{}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    named = ([], ["--model", "brain-mr"], ["--model", "./brain-mr"], ["--model", "mine"])
+    for model in (*named, ["--model", str(tmp_path / "brain-mr")]):
+        assert cli(["segment", "scan.nii.gz", "-o", "o.nii.gz", *model]) == 0
+    assert ran == ["id", "id", "folder", "folder", "folder"]
+
+
 def test_a_scan_is_no_output_and_bf16_is_not_there(folder, tmp_path):
     scan = save_volume(tiny_scan(), tmp_path / "scan.nii.gz")
     with pytest.raises(UserError, match="would overwrite the scan"):
@@ -183,6 +202,18 @@ def test_a_damaged_export_is_refused_in_a_sentence(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / LIST).write_text(json.dumps({"format": 99}), encoding="utf-8")
     with pytest.raises(UserError, match=r"is damaged \(.*99"):
+        read_exported(copy)
+
+
+def test_settings_other_than_those_that_were_exported_are_refused(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    path = copy / "configs/metadata.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**about, "title": "Another title"}), encoding="utf-8")
+    assert read_exported(copy).about["title"] == "Another title"  # no answer depends on it
+    about["label_table"] = [pair[::-1] for pair in about["label_table"]]
+    path.write_text(json.dumps(about), encoding="utf-8")
+    with pytest.raises(UserError, match=r"settings .* are not those of the model"):
         read_exported(copy)
 
 
