@@ -23,7 +23,7 @@ from MedLLMSegLib.engines.exportable import NETWORK
 from MedLLMSegLib.engines.graph_folder import GraphFile
 from MedLLMSegLib.engines.int8 import check_int8, quantised
 from MedLLMSegLib.engines.network_graphs import write_graphs
-from MedLLMSegLib.llm.store import BUNDLED_DIR
+from MedLLMSegLib.llm.store import BUNDLED_DIR, MODELS
 from MedLLMSegLib.registry.catalogue import CARD, LICENCE, METADATA, ModelEntry, find_model
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 
@@ -68,6 +68,7 @@ def export_model(
     check_replaceable(output)
     report("load", 0.0)
     model = _networks(name)
+    texts = _texts(model)
     if int8_data is not None:
         check_int8(engine)
         if model.segmenter is None:
@@ -79,7 +80,9 @@ def export_model(
         graphs = _graphs(model, engine, scratch, report.part(0.1, 0.7))
         if int8_data is not None:
             _quantise(model, graphs, scratch, Path(int8_data), report.part(0.7, 1.0))
-        _write_texts(model, scratch)
+        for file, content in texts.items():
+            (scratch / file).parent.mkdir(exist_ok=True)
+            (scratch / file).write_bytes(content)
         listed = {
             "format": FORMAT,
             "id": model.entry.id,
@@ -176,14 +179,40 @@ def _quantise(
             graphs[prefix + NETWORK] = quantised(graphs[prefix + NETWORK], folder, seen)
 
 
-def _write_texts(model: _Networks, folder: Path) -> None:
-    texts = [(model.entry.folder / name, name) for name in (METADATA, CARD, LICENCE)]
-    texts.append((BUNDLED_DIR / "LICENSE", LLM_LICENCE))
+def _texts(model: _Networks) -> dict[str, bytes]:
+    """The files beside the graphs, by name, read before the long work starts.
+
+    Raises `UserError` for one that the bundle lacks.
+    """
+    sources = {name: model.entry.folder / name for name in (METADATA, CARD, LICENCE)}
     if model.localizer is not None:
-        texts.append((model.localizer / METADATA, LOCALIZER_METADATA))
-    for source, name in texts:
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copyfile(source, folder / name)
+        sources[LOCALIZER_METADATA] = model.localizer / METADATA
+    missing = [path for path in sources.values() if not path.is_file()]
+    if missing:
+        raise UserError(
+            f'"{missing[0]}" is missing, and an exported model has that file; add it, or install'
+            " the model again."
+        )
+    texts = {name: path.read_bytes() for name, path in sources.items()}
+    llm_licence = language_model_licence(json.loads(texts[METADATA]))
+    if llm_licence is not None:
+        texts[LLM_LICENCE] = llm_licence.encode("utf-8")
+    return texts
+
+
+def language_model_licence(about: Json) -> str | None:
+    """The licence of the language-model layers in a model's graphs; None for a model without any.
+
+    about: a bundle's metadata. Of a checkpoint of the user's own it is what the metadata state.
+    """
+    network = about["network"]
+    llm = network.get("llm") or (network.get("pneumollm") or {}).get("llm")
+    if not llm:
+        return None
+    if llm["source"] in MODELS:
+        return (BUNDLED_DIR / "LICENSE").read_text(encoding="utf-8")
+    licence = about.get("llm_licence") or "not stated"
+    return f"Language-model layers: {about.get('llm') or llm['source']}\nLicence: {licence}\n"
 
 
 def _put_in_place(new: Path, folder: Path) -> None:

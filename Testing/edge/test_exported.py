@@ -13,12 +13,19 @@ import pytest
 from MedLLMSegLib import UserError, load_model, load_volume, save_volume, segment
 from MedLLMSegLib.cli import segment as segment_command
 from MedLLMSegLib.cli.main import main as cli
+from MedLLMSegLib.edge import write_export
 from MedLLMSegLib.edge.exported_folder import LIST, is_exported, read_exported
 from MedLLMSegLib.edge.exported_network import ExportedNetwork
 from MedLLMSegLib.edge.logit_reading import LogitReading
 from MedLLMSegLib.edge.scan_files import ExportedOptions, segment_scan_files
 from MedLLMSegLib.edge.segment_exported import segment_exported
-from MedLLMSegLib.edge.write_export import check_replaceable, export_model
+from MedLLMSegLib.edge.write_export import (
+    LLM_LICENCE,
+    check_replaceable,
+    export_model,
+    language_model_licence,
+)
+from MedLLMSegLib.registry.catalogue import find_model, read_metadata
 from MedLLMSegLib.registry.measured_model import MeasuredModel
 from MedLLMSegLib.segmentation.scores import Reading
 from Testing.helpers import without_packages
@@ -230,6 +237,27 @@ def test_a_folder_that_holds_more_than_an_export_is_not_replaced(folder, tmp_pat
         with pytest.raises(UserError, match="holds more than an exported model"):
             export_model("brain-mr", "onnx", copy)
         assert (copy / name).read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("name", ("LICENSE", "docs/README.md"))
+def test_a_file_that_a_bundle_lacks_is_named_before_the_work(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(write_export, "write_graphs", lambda *_: pytest.fail("graphs were made"))
+    bundle = tiny_brain(tmp_path / "bundle")
+    (bundle / name).unlink()
+    with pytest.raises(UserError, match=f"{name}.* is missing"):
+        export_model(bundle, "onnx", tmp_path / "exported")
+
+
+def test_the_licence_of_the_language_model_is_its_own(folder):
+    assert not (folder / LLM_LICENCE).exists()  # the tiny model has no such layers
+    for model in ("brain-mr", "cxr-pneumonia"):
+        about = read_metadata(find_model(model, None).folder)
+        assert "Apache License" in language_model_licence(about)
+    llm = {"source": "/models/llama", "layers": [-1]}
+    about = {"network": {"llm": llm}, "llm": "/models/llama, layer -1", "llm_licence": "Llama 3.2"}
+    own = language_model_licence(about)
+    assert "Licence: Llama 3.2" in own and "/models/llama, layer -1" in own
+    assert "Licence: not stated" in language_model_licence({**about, "llm_licence": None})
 
 
 def test_nothing_else_is_written_over_and_only_graphs_are_exported(folder, tmp_path):
