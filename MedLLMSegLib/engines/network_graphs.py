@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.json_text import parse_json
 from MedLLMSegLib.core.places import exports_dir
 from MedLLMSegLib.core.safe_files import (
@@ -73,16 +75,31 @@ def engine_network(network: nn.Module, engine: str, sha256: str) -> EngineNetwor
     """A network in an engine: from the cache, or made and kept there.
 
     sha256: of the measured model whose network it is. Raises `UserError` where the engine is not
-    installed, or nothing can be kept.
+    installed, nothing can be kept, or graphs would have to be made of another engine's.
     """
     check_engine(engine)
     folder = exports_dir() / f"{sha256[:24]}-{engine}"
     graphs = _kept(folder, sha256)
     if graphs is None:
-        _make(network, engine, sha256, folder)
+        if isinstance(network, EngineNetwork):
+            raise UserError(
+                f'The model is in the engine {network.engine}, of which nothing for "{engine}" can'
+                " be made; load the model anew with that engine."
+            )
+        _make(_on_cpu(network), engine, sha256, folder)
         graphs = _kept(folder, sha256)
     assert graphs is not None
     return open_graphs(graphs, folder)
+
+
+def _on_cpu(network: nn.Module) -> nn.Module:
+    """The network, or where it is on a GPU a copy: the exporter's images are on the CPU, and the
+    caller goes on with the network where it is.
+    """
+    tensors = (*network.parameters(), *network.buffers())
+    if all(tensor.device.type == "cpu" for tensor in tensors):
+        return network
+    return copy.deepcopy(network).cpu()
 
 
 def _key(sha256: str) -> dict[str, object]:

@@ -112,3 +112,10 @@ def test_an_engine_runs_on_the_cpu(bundle):
         load_model(bundle, "cuda", engine="openvino")
     with pytest.raises(UserError, match='"tvm" is not an engine'):
         segment(tiny_scan(), bundle, engine="tvm")
+
+
+def test_a_model_in_one_engine_is_not_made_into_another(bundle, temporary_cache):
+    model = load_model(bundle, precision="fp32", engine="onnx")
+    for other in ("openvino", "torch"):
+        with pytest.raises(UserError, match="load the model anew"):
+            model.in_engine(other)

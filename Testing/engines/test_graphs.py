@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from MedLLMSegLib import UserError, load_model
 from MedLLMSegLib.edge.exported_folder import read_exported
@@ -97,3 +98,30 @@ def test_graphs_are_kept_for_a_measured_model(monkeypatch, temporary_cache):
     engine_network(torch.nn.Identity(), "onnx", one)
     assert len(made) == 3
     assert not list(temporary_cache.glob("exports/.medllmseg-*"))
+
+
+class OnGpu(nn.Module):
+    """Stands for a network on a GPU, which not every computer has."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, device="meta"))
+
+    def cpu(self):
+        self.weight = nn.Parameter(torch.zeros(1))
+        return self
+
+
+def test_graphs_of_a_network_on_a_gpu_are_made_of_a_copy_on_the_cpu(monkeypatch, temporary_cache):
+    class Stop(Exception):
+        pass
+
+    def write(network, *_):
+        assert network.weight.device.type == "cpu"
+        raise Stop
+
+    monkeypatch.setattr(network_graphs, "write_graphs", write)
+    loaded = OnGpu()
+    with pytest.raises(Stop):
+        network_graphs.engine_network(loaded, "onnx", "1" * 64)
+    assert loaded.weight.device.type == "meta"
