@@ -1,5 +1,9 @@
 """The map of uncertainty over the scan."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -242,6 +246,27 @@ def test_the_slice_views_move_to_what_was_found(scene, add_volume):
     )  # mm; an axial view, thick slices
 
 
+# In a process of its own: read in one that had held many scenes, it ended that process at times.
+READ_COLOURS = """
+import json
+import sys
+
+import slicer_core
+import slicer
+
+manager, cache = slicer.vtkDataIOManager(), slicer.vtkCacheManager()
+cache.SetRemoteCacheDirectory(sys.argv[2])
+manager.SetCacheManager(cache)
+scene = slicer.vtkMRMLScene()
+scene.SetDataIOManager(manager)
+scene.SetCacheManager(cache)
+assert scene.ReadFromMRB(sys.argv[1], True)
+colours = scene.GetFirstNodeByName("MRHead uncertainty").GetDisplayNode().GetColorNode()
+table = colours.GetLookupTable()
+print(json.dumps([table.GetTableValue(n)[:3] for n in range(256)]), flush=True)
+"""
+
+
 def test_the_colours_are_saved_with_the_scene(scene, scan, logic, tmp_path):
     """A map looks the same when the scene is loaded, by whomever."""
     cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
@@ -251,13 +276,12 @@ def test_the_colours_are_saved_with_the_scene(scene, scan, logic, tmp_path):
     logic.segment(scan, uncertainty=True)
     path = str(tmp_path / "scene.mrb")
     assert scene.WriteToMRB(path)
-    other = slicer.vtkMRMLScene()
-    other.SetDataIOManager(manager)
-    other.SetCacheManager(cache)
-    assert other.ReadFromMRB(path, True)
-    unsure = other.GetFirstNodeByName("MRHead uncertainty")
-    display = unsure.GetDisplayNode()
-    colours = display.GetColorNode()
-    table = colours.GetLookupTable()  # held while it is read: once a process ended in here
-    seen = np.array([table.GetTableValue(n)[:3] for n in range(256)])
+    read = subprocess.run(
+        [sys.executable, "-c", READ_COLOURS, path, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert read.stdout, read.stderr
+    seen = np.array(json.loads(read.stdout.splitlines()[-1]))
     np.testing.assert_allclose(seen, colour_table(), atol=1 / 255)
