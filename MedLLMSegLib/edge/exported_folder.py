@@ -25,6 +25,7 @@ from MedLLMSegLib.engines.engine_names import check_engine
 from MedLLMSegLib.engines.graph_folder import GraphFile
 from MedLLMSegLib.registry.catalogue import METADATA
 from MedLLMSegLib.registry.measured_model import MeasuredModel
+from MedLLMSegLib.segmentation.quality.fitted import QualityFit, read_quality
 
 from .logit_reading import LogitReading
 
@@ -39,7 +40,7 @@ class ExportedModel:
 
     about: the bundle's metadata. engine: "openvino" or "onnx". weights: "fp32" or "int8".
     measured_model: the sha256 of the model that was exported. graphs: by name ("network", "head",
-    "localizer").
+    "localizer"). quality: what was fitted for this very model, else None.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class ExportedModel:
     weights: str
     measured_model: str
     graphs: Mapping[str, GraphFile]
+    quality: QualityFit | None = None
 
     @property
     def id(self) -> str:
@@ -113,6 +115,7 @@ def read_exported(folder: Path | str) -> ExportedModel:
             str(listed["weights"]),
             str(listed["measured_model"]),
             {name: GraphFile.from_dict(each) for name, each in listed["graphs"].items()},
+            read_quality(about, str(listed["measured_model"])),
         )
         is_own = about.get("localizer") or MeasuredModel.of(about).sha256 == model.measured_model
     except FileNotFoundError as error:

@@ -22,6 +22,7 @@ from MedLLMSegLib.io.volume_files import (
 from MedLLMSegLib.metrics.volumetry import volumetry, volumetry_csv
 from MedLLMSegLib.registry.catalogue import model_entry
 from MedLLMSegLib.registry.licences import require_licence
+from MedLLMSegLib.segmentation.batch.scan_quality import quality_entry, structure_quality
 from MedLLMSegLib.segmentation.region import Region
 
 from .exported_folder import ExportedModel, read_exported
@@ -166,6 +167,7 @@ def _record(result: Segmentation, model: ExportedModel, files: Sequence[Path]) -
         "seconds": result.seconds,
         "structures": [_row(result, s.label, s.name, s.key) for s in result.structures],
         **({"intracranial": about} if about else {}),
+        **quality_entry(result),
         "notes": list(result.notes),
         "files": [str(path) for path in files],
         "model": model.id,
@@ -183,4 +185,4 @@ def _row(result: Segmentation, label: int, name: str, key: str) -> Json:
     }
     if label in result.expected_dice:
         row["expected_dice"] = result.expected_dice[label]
-    return row
+    return row | structure_quality(result, label)

@@ -2,7 +2,7 @@
 
 The chain is that of `segmentation.pipeline`, and so are its parts but two: the network is a graph,
 and the way back interpolates every class, where the library looks first at which voxels need it.
-Both ways give the same labels.
+Both ways give the same labels. Nobody looks here at whether the scan is of another domain.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ from MedLLMSegLib.segmentation.expected_dice import expected_dice, read_lines
 from MedLLMSegLib.segmentation.found import Found, add_labels
 from MedLLMSegLib.segmentation.intracranial import with_intracranial
 from MedLLMSegLib.segmentation.prepare import Preparation, Restore, checked_whole_grid, prepare
-from MedLLMSegLib.segmentation.region import Region, cropped, on_whole, region_named_in_errors
+from MedLLMSegLib.segmentation.quality.assess import with_quality
+from MedLLMSegLib.segmentation.region import (
+    Region,
+    cropped,
+    not_whole,
+    on_whole,
+    region_named_in_errors,
+)
 from MedLLMSegLib.segmentation.restore import restore_slabs
 from MedLLMSegLib.segmentation.result_grid import on_grid, result_grid
 from MedLLMSegLib.segmentation.result_maps import OutputRequest, ResultMaps
@@ -77,6 +84,8 @@ def segment_exported(
     result = with_intracranial(
         searched, result, chosen_structures(names, result.structures) if names else ()
     )
+    partial = not_whole(result, region, whole) if region is not None else frozenset()
+    result = with_quality(result, model.quality, not_whole=partial)
     result = with_missing(only(result, names) if names else result)
     if is_whole_brain(model.structures):
         result = with_doubts(result)
@@ -106,6 +115,7 @@ def _segmentation(
         notes=volume.notes,
         model=model.id,
         precision=network.precision if model.weights == "fp32" else model.weights,
+        certainty=maps.certainty,
         expected_dice=expected_dice(maps.confidence, read_lines(model.about)),
     )
 

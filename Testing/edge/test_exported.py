@@ -25,8 +25,12 @@ from MedLLMSegLib.edge.write_export import (
     export_model,
     language_model_licence,
 )
+from MedLLMSegLib.metrics.label_shape import label_shapes
 from MedLLMSegLib.registry.catalogue import find_model, read_metadata
 from MedLLMSegLib.registry.measured_model import MeasuredModel
+from MedLLMSegLib.segmentation.quality.assess import with_quality
+from MedLLMSegLib.segmentation.quality.fitted import QualityFit, StructureFit
+from MedLLMSegLib.segmentation.quality.norms import learn_norms
 from MedLLMSegLib.segmentation.scores import Reading
 from Testing.helpers import without_packages
 from Testing.helpers.tiny_brain import exported_tiny_brain, tiny_brain, tiny_scan
@@ -72,6 +76,33 @@ def test_labels_are_those_of_the_library(folder, tmp_path, settings):
     assert np.allclose(found.labels.ijk_to_ras, expected.labels.ijk_to_ras)
     for label, confidence in expected.confidence.items():
         assert found.confidence[label] == pytest.approx(confidence, abs=5e-3, nan_ok=True)
+
+
+def test_quality_is_that_of_the_library(folder, tmp_path):
+    """Lights, expected Dice and intervals of volumes, of a fit that belongs to the model."""
+    scan = tiny_scan()
+    model = load_model(folder.parent / "bundle", "cpu", "fp32")
+    result = segment(scan, model)
+    norms = learn_norms([(label_shapes(result.labels), result.structures)] * 3)
+    keys = {s.sideless_key for s in result.structures}
+    fit = QualityFit({"doubt": 1.0}, dict.fromkeys(keys, StructureFit(0.0, 0.9, 1.0)), norms)
+    expected = with_quality(result, fit)
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    path = copy / "configs/metadata.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    about["quality"] = {**fit.to_dict(), "measured_model": model.sha256}
+    path.write_text(json.dumps(about), encoding="utf-8")
+    exported = read_exported(copy)
+    found = segment_exported(scan, exported, ExportedNetwork.of(exported))
+    assert expected.quality is not None and found.quality is not None
+    assert found.quality.scan.light == expected.quality.scan.light
+    assert found.quality.structures.keys() == expected.quality.structures.keys()
+    assert found.expected_dice == pytest.approx(expected.expected_dice, abs=0.01)
+    assert found.expected_dice
+    save_volume(scan, tmp_path / "scan.nii.gz")
+    [done] = segment_scan_files([tmp_path / "scan.nii.gz"], tmp_path / "o", copy)
+    assert done.record["quality"]["light"] == found.quality.scan.light
+    assert any("light" in row for row in done.record["structures"])
 
 
 @pytest.mark.parametrize("paired", (None, (False, True, True, False)))

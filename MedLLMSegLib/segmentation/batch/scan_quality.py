@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from MedLLMSegLib.core.quality import ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
+
+if TYPE_CHECKING:  # it needs torch, which is not there for an exported model
+    from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
 
 
 def quality_entry(result: Segmentation | SeriesSegmentation) -> Json:
