@@ -25,6 +25,7 @@ The same command goes on where it was stopped or killed. See docs/train.md."""
 
 
 DESCRIPTION_OPTIONS = ("name", "title", "modality", "licence", "description")
+NOT_OF_BRAIN = ("llm", "channels")  # of the two other tasks alike
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -116,7 +117,7 @@ def _add_training_options(options: OptionHolder) -> None:
 def _train(args: argparse.Namespace, command: str) -> None:
     if args.task == "brain":
         others = (*train_classifier.CLASSIFIER_OPTIONS, *train_classifier.SEGMENTER_OPTIONS)
-        train_brain.check(args, (*others, *DESCRIPTION_OPTIONS, "llm"))
+        train_brain.check(args, (*others, *DESCRIPTION_OPTIONS, *NOT_OF_BRAIN))
         train_brain.train(args)
         return
     train_brain.refuse_own(args)

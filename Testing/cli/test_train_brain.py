@@ -63,7 +63,13 @@ def test_the_model_of_the_training_is_written_beside_it(asked, monkeypatch, caps
 
 @pytest.mark.parametrize(
     "option",
-    [["--folds", "3"], ["--preset", "paper-vit"], ["--title", "x"], ["--kind", "mlp"]],
+    [
+        ["--folds", "3"],
+        ["--preset", "paper-vit"],
+        ["--title", "x"],
+        ["--kind", "mlp"],
+        ["--channels", "a"],
+    ],
 )
 def test_options_of_other_tasks_are_refused(asked, capsys, option):
     assert main([*COMMAND, *option]) == 2
@@ -80,11 +86,11 @@ def test_other_tasks_refuse_its_options(capsys, task):
 
 def test_every_option_is_taken_or_refused(asked, capsys):
     """An option that is new to the command has to be put down as one or the other."""
-    from MedLLMSegLib.cli.train import DESCRIPTION_OPTIONS
+    from MedLLMSegLib.cli.train import DESCRIPTION_OPTIONS, NOT_OF_BRAIN
     from MedLLMSegLib.cli.train_brain import OWN_OPTIONS, SHARED_OPTIONS
     from MedLLMSegLib.cli.train_classifier import CLASSIFIER_OPTIONS, SEGMENTER_OPTIONS
 
-    refused = {*CLASSIFIER_OPTIONS, *SEGMENTER_OPTIONS, *DESCRIPTION_OPTIONS, "llm"}
+    refused = {*CLASSIFIER_OPTIONS, *SEGMENTER_OPTIONS, *DESCRIPTION_OPTIONS, *NOT_OF_BRAIN}
     known = {"task", "data", "output", "device", *OWN_OPTIONS, *SHARED_OPTIONS}
     of_every_command = {"run", "command", "verbose", "quiet", "default_of"}
     assert set(vars(build_parser().parse_args(COMMAND))) <= refused | known | of_every_command
