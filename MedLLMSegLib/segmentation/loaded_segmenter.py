@@ -115,12 +115,13 @@ class SegmenterModel:
         check_engine(engine)
         if engine == self.engine:
             return self
+        with_features = self.domain_network or self.network  # a graph gives none
         return replace(
             self,
             network=engine_network(self.network, engine, self.sha256),
             localizer=self.localizer.in_engine(engine) if self.localizer else None,
             device=torch.device("cpu"),
-            domain_network=self.network if self.domain else None,  # a graph gives no features
+            domain_network=with_features if self.domain else None,
         )
 
     @cached_property
