@@ -10,7 +10,7 @@ import torch
 
 from MedLLMSegLib import load_model, segment
 from MedLLMSegLib.segmentation import loaded_segmenter as loading
-from MedLLMSegLib.segmentation import pipeline
+from MedLLMSegLib.segmentation import outlines
 from MedLLMSegLib.segmentation.cascade import outline_sides
 from Testing.helpers.bright_organ import bright_organ_model, bright_organ_scan
 from Testing.helpers.grids import GRIDS
@@ -54,7 +54,7 @@ def test_whatever_else_does_not_fit_makes_the_whole_run_go_to_the_cpu(monkeypatc
         tried.append(which.device.type)
         return full() if which.device.type == "meta" else outline_sides(volume, which, *more)
 
-    monkeypatch.setattr(pipeline, "outline_sides", sides)
+    monkeypatch.setattr(outlines, "outline_sides", sides)
     stages = []
     result = segment(
         bright_organ_scan(GRID),
@@ -68,7 +68,7 @@ def test_whatever_else_does_not_fit_makes_the_whole_run_go_to_the_cpu(monkeypatc
 
 
 def test_on_the_cpu_there_is_nowhere_else_to_go(monkeypatch):
-    monkeypatch.setattr(pipeline, "outline_sides", full)
+    monkeypatch.setattr(outlines, "outline_sides", full)
     with pytest.raises(torch.OutOfMemoryError):
         segment(bright_organ_scan(GRID), bright_organ_model())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 
 import numpy as np
@@ -129,6 +129,16 @@ class Norms:
     cases: int
     structures: dict[str, StructureNorm]
     offsets: tuple[Offset, ...] = ()
+
+    def without(self, key: str) -> Norms:
+        """The same, but for one structure: neither it nor what adjoins it is judged by it."""
+        kept = {
+            name: replace(norm, touches={n: s for n, s in norm.touches.items() if n != key})
+            for name, norm in self.structures.items()
+            if name != key
+        }
+        offsets = tuple(o for o in self.offsets if key not in (o.first, o.second))
+        return replace(self, structures=kept, offsets=offsets)
 
     def to_dict(self) -> Json:
         """As in a bundle."""

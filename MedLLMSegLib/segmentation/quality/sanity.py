@@ -208,5 +208,6 @@ def _sides(
 
 
 def _name(structure: Structure) -> str:
-    """In lower case, as within a sentence."""
-    return structure.name[:1].lower() + structure.name[1:]
+    """In lower case, as within a sentence; CSF stays CSF."""
+    name = structure.name
+    return name if name[:2].isupper() else name[:1].lower() + name[1:]

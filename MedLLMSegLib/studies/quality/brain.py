@@ -40,6 +40,11 @@ from .subjects import files_digest
 AS_IT_IS, NORMS, SOURCE = "as it is", "norms.json", "source"
 
 
+CSF = (
+    "csf"  # around the brain; it goes where the skull is taken off, by each program in its own way
+)
+
+
 def brain_norms(data: Path, folder: Path, report: Progress) -> Norms:
     """Of the label maps that the model was trained on, kept in a file with the digest of these, as
     they take minutes.
@@ -53,7 +58,7 @@ def brain_norms(data: Path, folder: Path, report: Progress) -> Norms:
         stored = json.loads(kept.read_text(encoding="utf-8"))
         if stored.get(SOURCE) == source:
             return Norms.from_dict(stored)
-    norms = learn_norms(_training_maps(maps, names, report))
+    norms = learn_norms(_training_maps(maps, names, report)).without(CSF)
     write_text(kept, json.dumps({**norms.to_dict(), SOURCE: source}))
     return norms
 

@@ -68,6 +68,20 @@ def test_stray_parts_and_lost_neighbours_are_told():
     assert "adjoin the shell" in says(found.structures[1])
 
 
+def test_a_structure_that_is_left_out_of_the_norms_is_judged_by_nothing():
+    """As the CSF around a brain, which goes with the skull."""
+    core, shell = (s.sideless_key for s in STRUCTURES[:2])
+    lost = organ(9.0)
+    lost.array[lost.array == 2] = 0
+    assert says(sanity(lost).structures[1])
+    known = NORMS.without(shell)
+    found = sanity(lost, known)
+    assert 2 not in found.structures
+    assert not found.structures[1]
+    assert shell not in known.structures[core].touches
+    assert set(Norms.from_dict(known.to_dict()).structures) == {core}
+
+
 def test_the_right_ventricle_lies_right_of_the_left_one():
     _scan, series = heart_series()
     maps = [Volume(labels, series.ijk_to_ras) for labels in series.array]
