@@ -325,6 +325,7 @@ def test_no_option_of_segmentation_is_ignored_in_silence(data, tmp_path, capsys)
         "licence",
         "description",
         "llm",
+        "channels",
         "batch",
         "lr",
         "minutes",
