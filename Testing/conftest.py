@@ -61,3 +61,13 @@ def brain_of_any_shape(monkeypatch):
 
     monkeypatch.setattr(brain_checks, "MOST_OUT_OF_PLACE", float("inf"))
     monkeypatch.setattr(brain_checks, "LEAST_MEDIAN_CERTAINTY", 0.0)
+
+
+LOADS_ENGINES = ("Testing/engines/", "Testing/edge/", "Testing/studies/test_engines.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Tests of OpenVINO and ONNX Runtime come last: a training by torch that follows them in the
+    same process ended it at times (docs/edge.md).
+    """
+    items.sort(key=lambda item: item.nodeid.startswith(LOADS_ENGINES))
