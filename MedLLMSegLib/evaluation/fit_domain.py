@@ -81,9 +81,7 @@ def fit_classifier_domain(
     features = FeatureReference.fit(np.concatenate(by_change), COMPONENTS)
     reference = as_stored(features)
     distances = _distances(loaded, reference, val, report.part(0.6, 0.75))
-    threshold = float(
-        np.quantile(np.max(list(distances.values()), axis=0), WITHIN, method="higher")
-    )
+    threshold = threshold_of(list(distances.values()))
     images_of = f"{len(train)} training images of {Path(data).name}"
     stored = DomainReference(reference, threshold, images_of)
     figures = _figures("validation images", val, distances, threshold)
@@ -137,16 +135,31 @@ def _figures(
     """A row for each way of storing: how many images are told to be outside."""
     patients = len({image.group for image in images})
     return [
-        {
-            "images": name,
-            "stored": stored,
-            "n": len(images),
-            "patients": patients,
-            "outside": int((each > threshold).sum()),
-            "median": round(float(np.median(each) / threshold), 4),
-        }
+        {**told_outside(name, stored, each, threshold), "patients": patients}
         for stored, each in distances.items()
     ]
+
+
+def threshold_of(distances: Sequence[Array]) -> float:
+    """What `WITHIN` of the validation images stay under, however they come.
+
+    distances: for each way that they come, (N,) of the same images.
+    """
+    return float(np.quantile(np.max(distances, axis=0), WITHIN, method="higher"))
+
+
+def told_outside(name: str, stored: str, distances: Array, threshold: float) -> Json:
+    """How many images are told to be outside, and their median distance in thresholds.
+
+    name: whose images they are. stored: how they come. distances: (N,).
+    """
+    return {
+        "images": name,
+        "stored": stored,
+        "n": len(distances),
+        "outside": int((distances > threshold).sum()),
+        "median": round(float(np.median(distances) / threshold), 4),
+    }
 
 
 def figures_text(measured: Json) -> str:

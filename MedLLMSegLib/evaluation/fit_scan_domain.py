@@ -37,9 +37,10 @@ from MedLLMSegLib.segmentation.localize import is_crop
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare, whole_grid
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import upgrade_bundle
 
+from .fit_domain import AS_IS, threshold_of, told_outside
 from .rescanning import rescanned
 
-COMPONENTS, WITHIN, AGAIN = 32, 0.95, 3
+COMPONENTS, AGAIN = 32, 3
 
 
 @dataclass(frozen=True)
@@ -90,16 +91,18 @@ def fit_segmenter_domain(
         looks["val again"] = rescanned_features(loaded, own.val)
     reference = as_stored(FeatureReference.fit(looks["train"], COMPONENTS))
     of_val, threshold = domain_threshold(reference, looks["val"], looks["val again"])
-    figures = [_figure("validation scans", of_val, threshold)]
+    figures = [told_outside("validation scans", AS_IS, of_val, threshold)]
     images = f"{len(own.train)} training scans of {own.name}"
     stored = DomainReference(reference, threshold, images)
     measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
     write_domain(loaded.entry.folder, stored, measured)  # whatever becomes of the others
     if "test" in looks:
-        figures.append(_figure("test scans", reference.distances(looks["test"]), threshold))
+        figures.append(
+            told_outside("test scans", AS_IS, reference.distances(looks["test"]), threshold)
+        )
     for name, paths in scans:
         features = scan_features(loaded, paths, report.part(0.9, 1.0))
-        figures.append(_figure(name, reference.distances(features), threshold))
+        figures.append(told_outside(name, AS_IS, reference.distances(features), threshold))
     write_domain(loaded.entry.folder, stored, measured)
     if "chosen" in read_metadata(loaded.entry.folder):  # else its card is of another author
         upgrade_bundle(loaded.entry.folder)
@@ -166,8 +169,7 @@ def domain_threshold(
     plain: (N, F). again: (AGAIN, N, F), the same scans as other scanners might give them.
     """
     distances = [reference.distances(each) for each in (plain, *again)]
-    farthest = np.max(distances, axis=0)
-    return distances[0], float(np.quantile(farthest, WITHIN, method="higher"))
+    return distances[0], threshold_of(distances)
 
 
 def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32]:
@@ -191,13 +193,3 @@ def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32
     k, j, i = array.shape
     window = window_for(model.settings, (k, j, i))
     return window_features(model.network, array, window, model.device)
-
-
-def _figure(name: str, distances: Array, threshold: float) -> Json:
-    return {
-        "images": name,
-        "stored": "as it is",
-        "n": len(distances),
-        "outside": int((distances > threshold).sum()),
-        "median": round(float(np.median(distances) / threshold), 4),
-    }

@@ -27,17 +27,17 @@ from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import group_of
 from MedLLMSegLib.data.acdc import read_hdf5
 from MedLLMSegLib.evaluation.scores import read_table
-from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.metrics.heart_function import figures
 from MedLLMSegLib.metrics.measured_heart import MeasuredHeart, measure_heart
-from MedLLMSegLib.reporting.markdown import signed, table
+from MedLLMSegLib.reporting.markdown import table
 from MedLLMSegLib.segmentation.heart import measure_series
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 from MedLLMSegLib.segmentation.time_series import segment_frames
 
+from .study.page import mean_text
+
 HEART_MODEL = "cardiac-cine-mr"
 TABLE = "tables.md"
-DRAWS = 10_000
 WALL_ED, WALL_ES = "Wall thickness, end-diastole", "Wall thickness, end-systole"
 
 
@@ -147,19 +147,12 @@ def tables(rows: Sequence[Json]) -> str:
     for name in names:
         off = errors(rows, name)
         if len(off):
-            cells = [_with_interval(off, True), _with_interval(np.abs(off), False)]
+            cells = [mean_text(off, 1, has_sign=True), mean_text(np.abs(off), 1)]
             body.append([name, str(len(off)), unit_of(name), *cells])
     return (
         table(["figure", "patients", "unit", "error (found - by hand)", "absolute error"], body)
         + "\n"
     )
-
-
-def _with_interval(values: np.ndarray, has_sign: bool) -> str:
-    """The mean and its `bootstrap_interval` over patients; one patient has no interval."""
-    low, high = bootstrap_interval(values, repeats=DRAWS)
-    texts = [signed(v, 1) if has_sign else f"{v:.1f}" for v in (float(values.mean()), low, high)]
-    return texts[0] if len(values) < 2 else f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 
 def main(arguments: Iterable[str] | None = None) -> int:

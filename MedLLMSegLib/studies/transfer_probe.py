@@ -31,18 +31,18 @@ from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.io.volume_files import load_volume
-from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.metrics.overlap import dice
 from MedLLMSegLib.networks.segmentation.feature_layers import feature_layers, features_seen
-from MedLLMSegLib.reporting.markdown import signed, table
+from MedLLMSegLib.reporting.markdown import table
 from MedLLMSegLib.segmentation.loaded_segmenter import load_model
 from MedLLMSegLib.segmentation.prepare import normalise
+
+from .study.page import mean_text
 
 MODEL = "brain-mr"
 PARTS = (1, 2)  # labels: anterior, posterior
 VOXELS = 400  # of a crop that teach the probe: half of them background
 TRAINED, UNTRAINED, PLACE = "trained", "untrained", "place alone"
-DRAWS = 10_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,20 +231,14 @@ def tables(rows: Sequence[Json]) -> str:
     body = [
         [
             layer,
-            _with_interval(of(TRAINED, layer)),
-            _with_interval(of(UNTRAINED, layer)),
-            _with_interval(of(TRAINED, layer) - of(UNTRAINED, layer), sign=True),
+            mean_text(of(TRAINED, layer), 3),
+            mean_text(of(UNTRAINED, layer), 3),
+            mean_text(of(TRAINED, layer) - of(UNTRAINED, layer), 3, has_sign=True),
         ]
         for layer in layers
     ]
-    body.append(["(none: the place in the crop)", _with_interval(of(PLACE, "")), "", ""])
+    body.append(["(none: the place in the crop)", mean_text(of(PLACE, ""), 3), "", ""])
     return table(["layer", "trained", "untrained", "difference"], body) + "\n"
-
-
-def _with_interval(values: np.ndarray, sign: bool = False) -> str:
-    low, high = bootstrap_interval(values, repeats=DRAWS)
-    texts = [signed(v, 3) if sign else f"{v:.3f}" for v in (float(values.mean()), low, high)]
-    return texts[0] if len(values) < 2 else f"{texts[0]} ({texts[1]} to {texts[2]})"
 
 
 def main(arguments: Iterable[str] | None = None) -> int:

@@ -11,7 +11,6 @@ docs/unets.md, with what was found on each data set; it can be stopped at any mo
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,6 +36,7 @@ from MedLLMSegLib.training.segmenter.case_recipe import case_trainer
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
 
+from .benchmark.benchmark_plan import with_schedule
 from .benchmark.benchmark_runner import label_scan, score
 from .study.command import do_study, guarded
 from .study.part_options import add_part_options
@@ -180,17 +180,13 @@ def plan(
 ) -> UNets:
     """The study of a folder of labelled cases with its splits. Raises `UserError`."""
     train = TrainConfig(
-        steps=steps,
         batch=batch,
         lr=lr,
         window=window,
         predict_window=window,
         precision=precision,
-        warmup_steps=max(1, min(150, steps // 20)),
-        validate_every=max(1, math.ceil(steps / 4)),
-        ema=min(0.995, 1 - 30 / max(60, steps)),
-        patience=0,
     )
+    train = with_schedule(train, steps)
     case_set = read_cases(data)
     return UNets(case_set, spacing, train, tuple(range(seeds)), output / data.name, device)
 

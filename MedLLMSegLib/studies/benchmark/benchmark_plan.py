@@ -139,7 +139,7 @@ def make_settings(
     return BenchmarkSettings(
         ours=replace(SIZES[size], classes=classes),
         paper=replace(PAPER, classes=classes),
-        train=_with_schedule(train, steps),
+        train=with_schedule(train, steps),
         seeds=tuple(seeds),
         percents=(100, 10),
         tune=tune,
@@ -150,7 +150,7 @@ def make_settings(
     )
 
 
-def _with_schedule(train: TrainConfig, steps: int) -> TrainConfig:
+def with_schedule(train: TrainConfig, steps: int) -> TrainConfig:
     """The schedule that every arm shares, for so many steps."""
     return replace(
         train,

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
-from MedLLMSegLib.reporting.markdown import signed, table
+from MedLLMSegLib.reporting.markdown import table
+from MedLLMSegLib.studies.study.page import mean_text
 
 from .measured_maps import BORDER, INSIDE, RANDOM
 
 RIVALS = (RANDOM, INSIDE, BORDER)
-DRAWS = 10_000
 
 
 def tables(rows: Sequence[Json]) -> str:
@@ -48,9 +47,9 @@ def _areas(rows: Sequence[Json]) -> str:
     body = [
         [
             name,
-            _with_interval(of(name, "insertion"), rows),
-            _with_interval(of(name, "deletion"), rows),
-            _with_interval(difference(name), rows, sign=True),
+            _over_people(of(name, "insertion"), rows),
+            _over_people(of(name, "deletion"), rows),
+            _over_people(difference(name), rows, has_sign=True),
         ]
         for name in names
     ]
@@ -73,8 +72,8 @@ def _better(rows: Sequence[Json]) -> str:
     body = [
         [
             rival,
-            _with_interval(
-                np.array([gain(r, own) - gain(r, rival) for r in rows]), rows, sign=True
+            _over_people(
+                np.array([gain(r, own) - gain(r, rival) for r in rows]), rows, has_sign=True
             ),
             f"{sum(gain(r, own) > gain(r, rival) for r in rows)} of {len(rows)}",
         ]
@@ -86,7 +85,7 @@ def _better(rows: Sequence[Json]) -> str:
 def _shuffled(rows: Sequence[Json]) -> str:
     names = list(rows[0]["correlation"])
     body = [
-        [name, _with_interval(np.array([r["correlation"][name] for r in rows]), rows, sign=True)]
+        [name, _over_people(np.array([r["correlation"][name] for r in rows]), rows, has_sign=True)]
         for name in names
     ]
     return table(["rank correlation of the map with that of", "Spearman"], body)
@@ -105,8 +104,6 @@ def _where(rows: Sequence[Json]) -> str:
     return table(["place", "evidence", "an even map"], body)
 
 
-def _with_interval(values: np.ndarray, rows: Sequence[Json], sign: bool = False) -> str:
+def _over_people(values: np.ndarray, rows: Sequence[Json], has_sign: bool = False) -> str:
     """The mean and its interval over people."""
-    low, high = bootstrap_interval(values, [row["person"] for row in rows], repeats=DRAWS)
-    texts = [signed(v, 3) if sign else f"{v:.3f}" for v in (float(values.mean()), low, high)]
-    return f"{texts[0]} ({texts[1]} to {texts[2]})" if np.isfinite(low) else texts[0]
+    return mean_text(values, 3, [row["person"] for row in rows], has_sign)

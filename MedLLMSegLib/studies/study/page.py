@@ -5,13 +5,15 @@ compared with; "not run" stands for what is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from MedLLMSegLib.metrics.group_statistics import excluded_margin
+from MedLLMSegLib.core.types import Array
+from MedLLMSegLib.metrics.group_statistics import bootstrap_interval, excluded_margin
 from MedLLMSegLib.reporting.markdown import margin, signed, table
 
 NOT_RUN = "not run"
+DRAWS = 10_000  # of a bootstrap whose ends are printed
 
 
 @dataclass(frozen=True)
@@ -69,3 +71,20 @@ def difference_text(value: float, low: float, high: float, digits: int) -> str:
     interval = f"{signed(low, digits)} to {signed(high, digits)}"
     beyond = margin(excluded_margin(low, high), digits)
     return f"{signed(value, digits)} ({interval}; {beyond})"
+
+
+def mean_text(
+    values: Array,
+    digits: int,
+    groups: Sequence[Hashable] | None = None,
+    has_sign: bool = False,
+) -> str:
+    """The mean of (n,) values and its `bootstrap_interval` over groups, "0.71 (0.62 to 0.80)"; of a
+    single group the mean alone.
+    """
+    low, high = bootstrap_interval(values, groups, repeats=DRAWS)
+    texts = [
+        signed(v, digits) if has_sign else f"{v:.{digits}f}"
+        for v in (float(values.mean()), low, high)
+    ]
+    return f"{texts[0]} ({texts[1]} to {texts[2]})" if math.isfinite(low) else texts[0]
