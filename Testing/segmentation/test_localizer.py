@@ -142,6 +142,7 @@ def test_weights_of_no_bundle_run_in_fp32_unless_asked_for(monkeypatch):
     assert untrained.precision_for(image, "cpu").name == "fp32"
 
 
+@pytest.mark.usefixtures("has_bf16")
 def test_the_precision_is_decided_on_the_padded_head(monkeypatch):
     known = Localizer(LocalizerNet(LocalizerConfig(channels=(4, 8, 8))), sha256="ab" * 32)
     seen = []
