@@ -6,12 +6,14 @@ operating points omit 1/8.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from MedLLMSegLib.core.types import Array
+
+from .group_statistics import NAN, expanded_percentiles
 
 LUNA16_POINTS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives an image
 
@@ -61,11 +63,7 @@ def froc(findings: Sequence[Finding], lesions: int, images: int) -> Froc:
         raise ValueError(
             f"an FROC needs at least one lesion and one image, not {lesions} and {images}"
         )
-    best_scores: dict[Hashable, float] = {}
-    for finding in findings:
-        if finding.lesion is not None:
-            key = (finding.image, finding.lesion)
-            best_scores[key] = max(best_scores.get(key, -np.inf), finding.score)
+    best_scores = _best_scores(findings)
     if len(best_scores) > lesions:
         raise ValueError(
             f"{len(best_scores)} different lesions are hit, but only {lesions} are stated"
@@ -75,11 +73,85 @@ def froc(findings: Sequence[Finding], lesions: int, images: int) -> Froc:
     thresholds = np.unique(np.concatenate([false_scores, true_scores]))[::-1]  # falling
     false_positives = _counts_from(thresholds, false_scores) / images
     sensitivity = _counts_from(thresholds, true_scores) / lesions
-    levels = np.unique(false_positives)  # where the curve rises straight up, its top counts
-    tops = np.array([sensitivity[false_positives == level].max() for level in levels])
+    # Where the curve rises straight up, its top counts: the last, as both only rise.
+    last = np.append(np.diff(false_positives) > 0, True)
+    levels, tops = false_positives[last], sensitivity[last]
     return Froc(levels, tops)
+
+
+def froc_intervals(
+    findings: Sequence[Finding],
+    lesions: Mapping[Hashable, int],
+    points: Sequence[float] = LUNA16_POINTS,
+    over: str = "images",
+    repeats: int = 2000,
+    seed: int = 0,
+) -> Array:
+    """The 95 % interval of `Froc.at` at each point: (points, 2), low and high.
+
+    lesions: image -> how many are in truth there, 0 included. over: "images" draws whole images
+    with their lesions and false positives, and is what to take where each is another patient;
+    "lesions" draws the lesions and keeps all false positives, where there is only one patient, and
+    so says nothing of other patients. NaN for fewer than two of what is drawn.
+    """
+    if over not in ("images", "lesions"):
+        raise ValueError(f'intervals are over "images" or "lesions", not "{over}"')
+    total = sum(lesions.values())
+    froc(findings, total, len(lesions))  # refuses what cannot be counted
+    count = len(lesions) if over == "images" else total
+    if count < 2:
+        return np.full((len(points), 2), NAN)
+    rng = np.random.default_rng(seed)
+    draw = _drawn_images if over == "images" else _drawn_lesions
+    draws = np.array([draw(findings, lesions, rng).at(points) for _ in range(repeats)])
+    return np.array([expanded_percentiles(at_point, count) for at_point in draws.T])
+
+
+def _drawn_images(
+    findings: Sequence[Finding], lesions: Mapping[Hashable, int], rng: np.random.Generator
+) -> Froc:
+    """The curve of as many images as there are, drawn with replacement, of which one at least has a
+    lesion.
+    """
+    names = list(lesions)
+    drawn = rng.integers(0, len(names), len(names))
+    while not any(lesions[names[n]] for n in drawn):
+        drawn = rng.integers(0, len(names), len(names))
+    of_image: dict[Hashable, list[Finding]] = {name: [] for name in names}
+    for finding in findings:
+        of_image[finding.image].append(finding)
+    copies = [
+        replace(finding, image=(copy, finding.image))
+        for copy, n in enumerate(drawn)
+        for finding in of_image[names[n]]
+    ]
+    return froc(copies, sum(lesions[names[n]] for n in drawn), len(names))
+
+
+def _drawn_lesions(
+    findings: Sequence[Finding], lesions: Mapping[Hashable, int], rng: np.random.Generator
+) -> Froc:
+    """The curve of as many lesions, drawn with replacement, beside all false positives."""
+    hits = _best_scores(findings)
+    total = sum(lesions.values())
+    scores = np.array([*hits.values(), *[-np.inf] * (total - len(hits))])
+    drawn = scores[rng.integers(0, total, total)]
+    false = [finding for finding in findings if finding.lesion is None]
+    found = [Finding("", score, n) for n, score in enumerate(drawn) if np.isfinite(score)]
+    return froc([*false, *found], total, len(lesions))
+
+
+def _best_scores(findings: Sequence[Finding]) -> dict[Hashable, float]:
+    """(image, lesion) -> the highest score of those that hit it."""
+    best: dict[Hashable, float] = {}
+    for finding in findings:
+        if finding.lesion is not None:
+            key = (finding.image, finding.lesion)
+            best[key] = max(best.get(key, -np.inf), finding.score)
+    return best
 
 
 def _counts_from(thresholds: Array, scores: Array) -> Array:
     """How many scores reach each threshold, with a 0 in front: (thresholds + 1,)."""
-    return np.array([0, *((scores >= threshold).sum() for threshold in thresholds)])
+    below = np.searchsorted(np.sort(scores), thresholds, side="left")
+    return np.concatenate([[0], len(scores) - below])

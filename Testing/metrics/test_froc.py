@@ -1,8 +1,10 @@
 """FROC on cases that can be counted by hand."""
 
+import numpy as np
 import pytest
 
-from MedLLMSegLib.metrics.froc import LUNA16_POINTS, Finding, froc
+from MedLLMSegLib.metrics.froc import LUNA16_POINTS, Finding, froc, froc_intervals
+from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 
 
 def test_the_points_are_luna16s():
@@ -55,3 +57,35 @@ def test_what_cannot_be_counted_is_refused():
         froc([], 0, 3)
     with pytest.raises(ValueError, match="2 different lesions are hit"):
         froc([Finding("a", 1, 1), Finding("a", 1, 2)], 1, 1)
+
+
+def test_the_interval_over_lesions_is_that_of_their_share():
+    """Without false positives the sensitivity is the share of lesions that are found."""
+    findings = [Finding("a", 1.0, n) for n in range(30)]
+    low, high = froc_intervals(findings, {"a": 40}, [1.0], over="lesions", repeats=300)[0]
+    assert (low, high) == pytest.approx(bootstrap_interval([1] * 30 + [0] * 10), abs=0.06)
+    assert froc_intervals(findings, {"a": 30}, [1.0], over="lesions", repeats=50).tolist() == [
+        [1.0, 1.0]
+    ]
+
+
+def test_the_interval_over_images_keeps_what_belongs_to_an_image_together():
+    """Ten images, five of them all found: wider than over their hundred lesions."""
+    findings = [Finding(image, 1.0, n) for image in range(5) for n in range(10)]
+    lesions = dict.fromkeys(range(10), 10)
+    low, high = froc_intervals(findings, lesions, [1.0], repeats=300)[0]
+    assert (low, high) == pytest.approx(bootstrap_interval([1] * 5 + [0] * 5), abs=0.11)
+    narrow = froc_intervals(findings, lesions, [1.0], over="lesions", repeats=300)[0]
+    assert high - low > 2 * (narrow[1] - narrow[0])
+
+
+def test_an_interval_needs_two_of_what_is_drawn():
+    findings = [Finding("a", 1.0, 0)]
+    assert np.isnan(froc_intervals(findings, {"a": 1}, [1.0, 2.0])).all()
+    assert np.isnan(froc_intervals(findings, {"a": 1}, over="lesions")).all()
+    only_one_has_any = froc_intervals(findings, {"a": 1, "b": 0}, [1.0], repeats=50)
+    assert only_one_has_any.tolist() == [[1.0, 1.0]]
+    with pytest.raises(ValueError, match='not "scans"'):
+        froc_intervals(findings, {"a": 1}, over="scans")
+    with pytest.raises(ValueError, match="only 1 are stated"):
+        froc_intervals([*findings, Finding("a", 1.0, 1)], {"a": 1}, over="lesions")
