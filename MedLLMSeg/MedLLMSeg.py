@@ -272,7 +272,7 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             mapped=self.result.map is not None,
             smoothing=self.result.smoothing,
             result=result.GetName() if result else None,
-            can_restore=self.logic.canRestore(result),
+            can_restore=self.logic.canRestore(self.result.restored_node),
         )
         self.suggestions.update()
         self.training.show_name(chosen.trainName)

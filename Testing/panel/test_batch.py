@@ -51,6 +51,43 @@ def test_all_scans_are_segmented_with_the_input_first(panel, logic, scans, drawn
     picture(panel, "batch", "advanced")
 
 
+def test_restore_is_about_the_table_after_a_batch_and_about_the_segments_after_a_run(
+    panel, logic, scans, drawn
+):
+    table = scans[0].GetScene().AddNewNodeByClass("vtkMRMLTableNode", "m volumes of all scans")
+    panel.ui.allScansCheckBox.checked = True
+    node = drawn("MRHead segmentation", scans[0])
+    logic.kept.append(table)
+    outcome = (ScanOfBatch("MRHead", node, rows=ROWS),)
+    start(panel, logic).end(
+        "done", segmentationNode=node, rows=ROWS, planned=3, scans=outcome, batchNode=table
+    )
+    assert "in the table" in panel.ui.statusLabel.text
+    assert "m volumes of all scans" in panel.ui.statusLabel.text
+    assert panel.ui.restoreButton.enabled
+    press(panel.ui.restoreButton)
+    assert logic.calls[-1] == ("restore", table)
+    assert "table of the batch before is back" in panel.ui.statusLabel.text
+    assert panel.ui.resultTable.rowCount == len(ROWS)  # of the segmentation, which stays
+    panel.ui.allScansCheckBox.checked = False
+    start(panel, logic).end("done", segmentationNode=node, rows=ROWS)
+    assert not panel.ui.restoreButton.enabled
+
+
+def test_a_cancelled_batch_lets_the_table_before_be_restored(panel, logic, scans, drawn):
+    table = scans[0].GetScene().AddNewNodeByClass("vtkMRMLTableNode", "m volumes of all scans")
+    panel.ui.allScansCheckBox.checked = True
+    logic.kept.append(table)
+    job = start(panel, logic)
+    press(panel.ui.segmentButton)
+    outcome = (ScanOfBatch("MRHead", drawn("found")),)
+    job.end("cancelled", planned=3, scans=outcome, batchNode=table)
+    assert panel.ui.restoreButton.enabled
+    scans[0].GetScene().RemoveNode(table)
+    panel.update()
+    assert not panel.ui.restoreButton.enabled
+
+
 def test_one_scan_alone_is_no_batch(panel, logic, scan):
     panel.ui.allScansCheckBox.checked = True
     assert panel.ui.segmentButton.text == "Segment"

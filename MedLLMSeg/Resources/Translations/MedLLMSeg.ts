@@ -788,6 +788,11 @@
         <source>Restored; press Restore again to undo that.</source>
         <translation type="unfinished"></translation>
     </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/panel/result_section.py"/>
+        <source>The table of the batch before is back; press Restore again to undo that.</source>
+        <translation type="unfinished"></translation>
+    </message>
 </context>
 <context>
     <name>panel.segment_section</name>
@@ -1429,6 +1434,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>Accept the model's licence, and then segment.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>All scans' volumes are in the table {name}.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

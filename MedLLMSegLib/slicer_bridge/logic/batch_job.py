@@ -1,7 +1,7 @@
 """The steps of segmenting several scans of the scene, one after the other.
 
-Each result enters the scene, beside its scan, as soon as it is there: a cancel or a failure later
-on takes nothing of it away.
+Each result enters the scene, beside its scan and as a row of the batch's table, as soon as it is
+there: a cancel or a failure later on takes nothing of it away.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from dataclasses import replace
 from functools import partial
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.slicer_bridge.scene.batch_table import (
+    BatchTableState,
+    batch_table_of,
+    new_batch_table,
+    write_batch_table,
+)
 
 from .counted_progress import CountedProgress
 from .image_segmentation import ImageSegmenter, SegmentJobOptions
@@ -46,12 +52,35 @@ def segment_all(
         except Exception as error:
             job.scans = (*job.scans, _failed(name, error))
         else:
-            job.scans = (*job.scans, ScanOfBatch(name, job.segmentationNode))
+            job.scans = (*job.scans, _succeeded(name, job))
             shown = shown or replace(job)
+        if shown is not None:
+            _write_table(segmenter, job, shown)
         report.finished += 1
     if shown is None:
         raise UserError(f"None of {len(job.scans)} scans was segmented. {_failures(job)}")
     _show(job, shown)
+
+
+def _succeeded(name: str, job: Job) -> ScanOfBatch:
+    light = job.quality.scan.light if job.quality is not None else ""
+    return ScanOfBatch(name, job.segmentationNode, rows=job.rows, light=light, notes=job.notes)
+
+
+def _write_table(segmenter: ImageSegmenter, job: Job, shown: Job) -> None:
+    """Write what is done into the batch's table: that of the model's last batch, which Restore
+    brings back, or a new one. One that the user deletes meanwhile is not made again.
+    """
+    model = shown.drawnBy
+    if job.batchNode is None:
+        scene = shown.segmentationNode.GetScene()
+        job.batchNode = batch_table_of(scene, model)
+        if job.batchNode is not None:
+            segmenter.restore_points.remember(job.batchNode, BatchTableState(job.batchNode))
+        else:
+            job.batchNode = new_batch_table(scene, model)
+    if job.batchNode.GetScene() is not None:
+        write_batch_table(job.batchNode, job.scans, model)
 
 
 def _failed(name: str, error: Exception) -> ScanOfBatch:
@@ -77,6 +106,7 @@ def _show(job: Job, shown: Job) -> None:
         "volumetry",
         "quality",
         "notes",
+        "inserted",
         "itemRows",
         "tableNode",
         "heart",

@@ -39,13 +39,26 @@ class ScanOfBatch:
     """What became of one scan of several.
 
     name: the scan's. segmentationNode: None if it failed; then message says why, and details hold
-    the traceback of what nobody expected.
+    the traceback of what nobody expected. rows, notes: as of a `Job`. light: "" where nothing is
+    known of it.
     """
 
     name: str
     segmentationNode: Any = None
     message: str = ""
     details: str = ""
+    rows: tuple = ()
+    light: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def succeeded(self) -> bool:
+        return self.segmentationNode is not None
+
+    @property
+    def note(self) -> str:
+        """Why it failed, or what is to be said of it."""
+        return " ".join(filter(None, (self.message, *self.notes)))
 
 
 @dataclass(eq=False)
@@ -65,8 +78,8 @@ class Job:
     second model drew inside the first one's structures). Of a sequence: itemRows (index value ->
     rows), their means as rows, and tableNode, which holds the volumes in each image; of a heart
     also heart (a `HeartFunction`) and heartNode, the table of its figures. Of several scans:
-    planned (how many), scans (what became of those that are done); all else is of the first that
-    succeeded.
+    planned (how many), scans (what became of those that are done), batchNode (the table of all of
+    them); all else is of the first that succeeded.
 
     Of an explanation: segmentationNode, evidenceNode, structure (its name), notes.
 
@@ -103,6 +116,7 @@ class Job:
     heartNode: Any = None
     planned: int = 0
     scans: tuple[ScanOfBatch, ...] = ()
+    batchNode: Any = None
     heatMapNode: Any = None
     diagnosis: Any = None
     history: list[dict] = field(default_factory=list)

@@ -111,7 +111,8 @@ class SegmentationLogic(TrainingLogic):
         **options,
     ):
         """Begin to segment several scans, each into a new segmentation beside it, and return a
-        `Job` at once. One that fails stops no other: `job.scans` says what became of each.
+        `Job` at once. One that fails stops no other: `job.scans` says what became of each, and
+        `job.batchNode` is a table of all of them, in place of the model's last batch (`restore`).
 
         onProgress, onDone, options: as for `segmentAsync`, without segmentationNode. Raises
         `UserError` for heightCm and weightKg: the scans may be of several persons.
@@ -215,7 +216,7 @@ class SegmentationLogic(TrainingLogic):
         return self._add(job, diagnose_node(runner, job, imageNode, DiagnoseJobOptions(**options)))
 
     def canRestore(self, segmentationNode) -> bool:
-        """Whether `restore` has something to bring back."""
+        """Whether `restore` has something to bring back. Also of the table of a batch."""
         return self._made is not None and self._made.restore_points.has(segmentationNode)
 
     def restore(self, segmentationNode) -> None:

@@ -27,6 +27,7 @@ class ResultSection:
             lambda node, opacity: widget.logic.showUncertainty(node, opacity=opacity), widget
         )
         self._tables = ResultTables()
+        self.batch_table = None
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.copyTextButton.connect("clicked(bool)", self.onCopyText)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
@@ -104,26 +105,42 @@ class ResultSection:
         shown = self.map if self.widget.panel.uncertainty and not covered else None
         self.overlay.update(self.node, shown, self.widget.panel.uncertainty_opacity / 100)
 
+    @property
+    def restored_node(self):
+        """What Restore is about: the table of the last batch, whose segmentations are all new, or
+        the segmentation of the last run. None without either.
+        """
+        table = self.batch_table
+        return table if table is not None and table.GetScene() is not None else self.node
+
     def onRestore(self) -> None:
+        node = self.restored_node
         try:
-            self.widget.logic.restore(self.node)
+            self.widget.logic.restore(node)
         except Exception as error:
             self._show_failure(error)
         else:
-            table = self._tables.restored(self.node)
-            self.widget.change(
-                **message_fields(_("Restored; press Restore again to undo that.")),
-                rows=tuple(table.rows),
-                volumetry=table.volumetry,
-                sentences=table.sentences,
-                inserted=table.inserted,
-            )
-            self.show_groups(self.groups)  # with the ticks of the segments that came back
+            if node is self.node:
+                self._show_restored()
+            else:
+                text = _("The table of the batch before is back; press Restore again to undo that.")
+                self.widget.change(**message_fields(text))
         self.widget.update()
+
+    def _show_restored(self) -> None:
+        table = self._tables.restored(self.node)
+        self.widget.change(
+            **message_fields(_("Restored; press Restore again to undo that.")),
+            rows=tuple(table.rows),
+            volumetry=table.volumetry,
+            sentences=table.sentences,
+            inserted=table.inserted,
+        )
+        self.show_groups(self.groups)  # with the ticks of the segments that came back
 
     def close(self) -> None:
         """The scene is being closed: drop what is known of its nodes."""
-        self._tables = ResultTables()
+        self._tables, self.batch_table = ResultTables(), None
         self.overlay.forget()
 
     def _show_failure(self, error: Exception) -> None:

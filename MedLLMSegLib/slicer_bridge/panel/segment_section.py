@@ -101,6 +101,8 @@ class SegmentSection(JobSection):
         self.job = None
         self.end(with_job(self.widget.panel, job, self.seconds))
         self.widget.log.job(job)
+        if job.state == "done" or job.batchNode is not None:
+            self.widget.result.batch_table = job.batchNode
         if job.state == "done":
             self.widget.result.take(job)
         self.widget.update()

@@ -50,7 +50,8 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
     notes = (*filter(None, [_heart(job)]), *job.notes, *filter(None, [_intracranial(job)]))
     if job.planned:
         shown = _("Shown is {name}.").format(name=name)
-        message, notes = _batch_text(job, seconds), (*_failures(job), shown, *notes)
+        message = _batch_text(job, seconds)
+        notes = (*_failures(job), *_batch_table(job), shown, *notes)
     found = {"rows": rows, "volumetry": job.volumetry, "quality": job.quality}
     found["inserted"] = job.inserted
     sentences = () if job.planned else job.sentences  # they are about one scan
@@ -71,6 +72,15 @@ def _batch_text(job, seconds: float) -> str:
     return _("{done} of {count} scans were segmented in {seconds} s.").format(
         done=done, count=job.planned, seconds=f"{seconds:.1f}"
     )
+
+
+def _batch_table(job) -> tuple[str, ...]:
+    """Where the volumes of all scans are."""
+    node = job.batchNode
+    if node is None or node.GetScene() is None:
+        return ()
+    text = _("All scans' volumes are in the table {name}.")
+    return (text.format(name=isolated(node.GetName())),)
 
 
 def _failures(job) -> tuple[str, ...]:
