@@ -34,7 +34,8 @@ class Case:
     """One labelled scan.
 
     image, label: files. group: whose scan it is (a patient, a head); a group never crosses a split.
-    channels: further images of the same patient, such as the PET of a CT.
+    channels: further images of the same patient, such as the PET of a CT. volumes: where all images
+    lie in one file (4D), which then stands for each of them, their numbers in it; else ().
     """
 
     id: str
@@ -42,16 +43,17 @@ class Case:
     label: Path
     group: str
     channels: tuple[Path, ...] = ()
+    volumes: tuple[int, ...] = ()
 
     @property
     def images(self) -> tuple[Path, ...]:
-        """All images, the one on whose grid the labels lie first."""
+        """The files of all images, the one on whose grid the labels lie first."""
         return (self.image, *self.channels)
 
     def sha256(self) -> str:
         """Of the contents of its files, so that a resumed training notices if they changed."""
         digest = hashlib.sha256()
-        for path in (self.image, self.label, *self.channels):
+        for path in dict.fromkeys((self.image, self.label, *self.channels)):
             for block in _blocks(path):
                 digest.update(block)
         return digest.hexdigest()

@@ -26,6 +26,7 @@ from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.registry.seen_cases import Marks
 
 from .case import Case
+from .case_images import read_images
 from .image_table import ImageCase
 
 DIGITS = 16  # 64 bits: among a million cases, two share a digest once in 30 million times
@@ -68,7 +69,7 @@ def case_marks(case: Case, image: Volume | None = None) -> Marks:
     cannot be read.
     """
     known = [] if image is None or case.channels else [image]
-    scans = known or [load_volume(path) for path in case.images]
+    scans = known or read_images(case)
     return Marks(frozenset(map(scan_digest, scans)), _person(case.group, case.id))
 
 

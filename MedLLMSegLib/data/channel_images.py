@@ -22,6 +22,7 @@ from MedLLMSegLib.registry.input_channels import HU, SUV, InputChannel, listed, 
 LEAST_COVERED, COVERED = 0.25, 0.95
 MOST_SUV = 2000.0  # far above what is measured at an injection; Bq/mL go far beyond it
 SAME_PLACE_VOX = 1e-3
+JOINED = Quantity("channels")  # of a volume of several images, each in its channel's unit
 _POINTS = 32  # along each axis, at which the overlap is looked at
 _UNSTATED = ("", "OT", "SC")  # modalities that say nothing
 
@@ -48,7 +49,32 @@ def join_channels(images: Sequence[Volume], channels: Sequence[InputChannel], mo
     array = np.empty((len(measured), *first.array.shape), np.float32)
     for image, channel, out in zip(measured, channels, array, strict=True):
         notes += _put(image, first, channel, out)
-    return replace(first, array=array, notes=tuple(notes), quantity=Quantity())
+    return replace(first, array=array, notes=tuple(notes), quantity=JOINED)
+
+
+def images_in_file(volume: Volume, channels: Sequence[InputChannel], model: str) -> list[Volume]:
+    """The images of a patient that are the volumes of one file, in the channels' order.
+
+    volume: [c, k, j, i]. model: what takes them, for messages. Raises `UserError` unless they are
+    as many as the channels.
+    """
+    count = len(volume.array)
+    if count != len(channels):
+        raise UserError(
+            f'"{volume.name}" holds {count} images, and the model "{model}" takes {len(channels)}'
+            f" images of one patient, in this order: {listed(channels)}; give a file of as many, or"
+            " each image as a file of its own."
+        )
+    first, *others = (image_of_file(volume, n) for n in range(count))
+    names = ", ".join(channel.name for channel in channels)
+    note = f'The {count} images in "{volume.name}" were taken as {names}, in this order.'
+    return [replace(first, notes=(*volume.notes, note)), *others]
+
+
+def image_of_file(volume: Volume, number: int) -> Volume:
+    """One of the images of a file, [k, j, i], without the file's notes. volume: [c, k, j, i]."""
+    name = f"{volume.name}, image {number + 1}"
+    return replace(volume, array=volume.array[number], name=name, tags={}, notes=())
 
 
 def check_count(count: int, channels: Sequence[InputChannel], model: str) -> None:

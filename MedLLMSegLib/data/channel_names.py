@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.registry.input_channels import InputChannel, check_names, listed
 
 from .case import Case, CaseSet
+from .case_images import read_images, with_file_images
 from .channel_images import join_channels
 
 
@@ -53,13 +52,23 @@ def channel_names(
 def with_channels(case_set: CaseSet, wanted: Sequence[str]) -> CaseSet:
     """The cases with these images alone, in this order; all of them where nothing is named.
 
-    wanted: names of the source's images; where it names none, what they are called. Raises
-    `UserError` for a name that it does not have.
+    wanted: names of the source's images; where it names none, what they are called, also of the
+    volumes of 4D files. Raises `UserError` for a name that it does not have, and for one alone of
+    the volumes of 4D files.
     """
     if not wanted:
         return case_set
     names = tuple(plain_name(name) for name in wanted)
     check_names(names)
+    if not case_set.channels:
+        cases = with_file_images(case_set.cases, names)
+        if cases[0].volumes:
+            return replace(case_set, cases=cases, channels=names)
+    if len(names) == 1 and case_set.cases[0].volumes:
+        raise UserError(
+            f'The images of each case in "{case_set.source}" lie in one file, of which two or more'
+            " can be named; for one alone, save it as a file of its own."
+        )
     count = len(case_set.cases[0].images)
     unnamed = all(name == f"channel_{n}" for n, name in enumerate(case_set.channels))
     own = names if unnamed and len(names) == count else case_set.channels
@@ -80,13 +89,14 @@ def with_channels(case_set: CaseSet, wanted: Sequence[str]) -> CaseSet:
 
 def _with_images(case: Case, places: Sequence[int]) -> Case:
     image, *channels = (case.images[n] for n in places)
-    return replace(case, image=image, channels=tuple(channels))
+    volumes = tuple(case.volumes[n] for n in places) if case.volumes else ()
+    return replace(case, image=image, channels=tuple(channels), volumes=volumes)
 
 
-def images_for(
+def case_for(
     case: Case, names: Sequence[str], channels: Sequence[InputChannel], model: str
-) -> tuple[Path, ...]:
-    """The images of a case that a model takes, in its order.
+) -> Case:
+    """A case with the images that a model takes, in its order.
 
     names: of the case's images (`CaseSet.channels`). channels: of the model, () for one image
     without a name. Those that both name are known by their names, others by their order. Raises
@@ -94,9 +104,9 @@ def images_for(
     """
     wanted = [channel.name for channel in channels]
     if wanted and set(wanted) <= set(names):
-        return tuple(case.images[names.index(name)] for name in wanted)
+        return _with_images(case, [names.index(name) for name in wanted])
     if len(case.images) == max(1, len(wanted)):
-        return case.images
+        return case
     have = ", ".join(names) or "without a name"
     takes = listed(channels) or "one image"
     raise UserError(
@@ -109,8 +119,8 @@ def images_for(
 def load_images(
     case: Case, names: Sequence[str], channels: Sequence[InputChannel], model: str
 ) -> list[Volume]:
-    """What `images_for` names, read from the files."""
-    return [load_volume(path) for path in images_for(case, names, channels, model)]
+    """The images of `case_for`, read from the files."""
+    return read_images(case_for(case, names, channels, model))
 
 
 def load_case(

@@ -12,6 +12,7 @@ from MedLLMSegLib.core.types import PathLike
 from MedLLMSegLib.io.volume_files import load_volume
 
 from .case import Case, CaseSet, check_cases, checked_splits
+from .case_images import with_file_images
 from .case_table import table_cases
 from .channel_names import channel_names
 from .decathlon import decathlon_cases, stated_channels, stated_labels, stated_splits
@@ -27,7 +28,7 @@ def read_cases(source: PathLike, labels: Mapping[int, str] | None = None) -> Cas
       (NAME.seg.nrrd beside its volume NAME.nrrd, .nii.gz or .mha; or a subfolder for each case); a
       table (.csv) with the columns image, label, group and maybe split and id. Cases of several
       images have CASE_0000, CASE_0001 and so on in imagesTr, or columns such as image_ct and
-      image_pet in a table.
+      image_pet in a table; where dataset.json names several, one 4D file may hold them.
     In a folder, dataset.json may name the structures and splits.json may state the splits. labels:
     label value -> name of the structure, instead of the source's own. Where neither names any,
     segments have their own names, and the values of label maps are called label_1, label_2 and so
@@ -52,8 +53,9 @@ def read_cases(source: PathLike, labels: Mapping[int, str] | None = None) -> Cas
     names = labels or stated_names or (_names_in_files(cases) if cases else {})
     check_cases(source, cases, names)
     case_ids = checked_splits(splits, cases, stated_in)
-    images = channel_names(source, cases, stated_images)
-    return CaseSet(source, tuple(cases), dict(sorted(names.items())), case_ids, images)
+    whole = with_file_images(cases, stated_images)
+    images = channel_names(source, whole, stated_images)
+    return CaseSet(source, whole, dict(sorted(names.items())), case_ids, images)
 
 
 def _folder_cases(folder: Path) -> list[Case]:

@@ -27,6 +27,7 @@ from MedLLMSegLib.data import (
     stated_channels,
     stated_labels,
 )
+from MedLLMSegLib.data.case_images import with_file_images
 from MedLLMSegLib.data.reference_labels import is_segmentation
 
 from .brain_cases import brain_cases
@@ -102,7 +103,9 @@ def labelled_cases(
 def _decathlon_cases(data: Path, cases: PathLike | Sequence[str] | None) -> LabelledCases:
     """Only the wanted cases need to exist and be readable; the model knows the structures."""
     chosen = tuple(decathlon_case(data, case_id) for case_id in choose_cases(data, cases))
-    names = channel_names(data, chosen, stated_channels(data))
+    stated = stated_channels(data)
+    chosen = with_file_images(chosen, stated)
+    names = channel_names(data, chosen, stated)
     return LabelledCases(chosen, stated_labels(data) or {}, channels=names)
 
 

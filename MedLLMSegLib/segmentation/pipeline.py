@@ -25,7 +25,7 @@ from MedLLMSegLib.core.progress import Progress, Report
 from MedLLMSegLib.core.segmentation import Segmentation, Structure
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.core.volume import Volume, check_scan
-from MedLLMSegLib.data.channel_images import join_channels
+from MedLLMSegLib.data.channel_images import JOINED, images_in_file, join_channels
 from MedLLMSegLib.engines.engine_names import TORCH
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
@@ -79,8 +79,9 @@ def segment(
     """Segment one scan.
 
     volume: a 3D scan of any orientation and spacing; of a model that takes several images of a
-    patient (`SegmenterModel.channels`), a list of them, in the model's order. The others are
-    brought onto the first one's grid, on which the result lies (`data.channel_images`). model: an
+    patient (`SegmenterModel.channels`), a list of them, in the model's order, or one volume
+    [c, k, j, i] of as many. The others are brought onto the first one's grid, on which the result
+    lies (`data.channel_images`). model: an
     id, a bundle's folder, or what `load_model` returned. device: see `choose_device`. side: "left"
     or "right", for models of an organ with two sides. For a crop around one organ it states which
     side that is (None: not known); in a whole head it asks for that side alone. probabilities: also
@@ -150,8 +151,10 @@ def _one_volume(images: Sequence[Volume], model: SegmenterModel) -> Volume:
     """The images of a patient as the volume that a model looks at. Raises `UserError`."""
     count = len(model.channels)
     if len(images) == 1 and count > 1 and images[0].array.ndim == 4:
-        check_scan(images[0], count)  # joined already
-        return images[0]
+        if images[0].quantity == JOINED:
+            check_scan(images[0], count)
+            return images[0]
+        images = images_in_file(images[0], model.channels, model.entry.id)
     if model.channels:
         return join_channels(images, model.channels, model.entry.id)
     if len(images) != 1:

@@ -7,7 +7,7 @@ import pytest
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.data import load_case, read_cases, with_channels
 from MedLLMSegLib.data.case_digest import case_marks, scan_digest
-from MedLLMSegLib.data.channel_names import images_for
+from MedLLMSegLib.data.channel_names import case_for
 from MedLLMSegLib.evaluation.labelled_cases import labelled_cases
 from MedLLMSegLib.io.volume_files import load_volume
 from MedLLMSegLib.registry.input_channels import InputChannel, channels_of
@@ -87,12 +87,12 @@ def test_images_are_chosen_and_ordered_by_their_names(data):
 def test_a_model_gets_the_images_that_it_takes(data):
     case_set = read_cases(data)
     case = case_set.cases[0]
-    assert images_for(case, case_set.channels, BOTH[1:], "m") == case.images[1:]
-    assert images_for(case, ("a", "b"), BOTH, "m") == case.images  # by their order
+    assert case_for(case, case_set.channels, BOTH[1:], "m").images == case.images[1:]
+    assert case_for(case, ("a", "b"), BOTH, "m").images == case.images  # by their order
     with pytest.raises(UserError, match=r'has 2 images \(ct, pet\), and the model "m" takes one'):
-        images_for(case, case_set.channels, (), "m")
+        case_for(case, case_set.channels, (), "m")
     with pytest.raises(UserError, match=r"takes mr \(MR\)"):
-        images_for(case, case_set.channels, (InputChannel.named("mr"),), "m")
+        case_for(case, case_set.channels, (InputChannel.named("mr"),), "m")
     assert load_case(case, case_set.channels, BOTH, "m").array.shape == (2, *SHAPE)
 
 

@@ -72,6 +72,23 @@ def write_patients(folder, count=6, one_grid=False):
     return folder
 
 
+def in_one_file(seed=0):
+    """Both images of a patient as one volume [2, k, j, i], the PET on the CT's grid."""
+    ct, pet, _ = patient(seed)
+    on_ct = resample(pet.array, pet.grid, ct.grid)
+    return ct.with_array(np.stack([ct.array.astype(np.float32), on_ct]))
+
+
+def write_in_one_file(folder, count=6):
+    """As `write_patients`, with both images of a patient in one file, as the Decathlon has them."""
+    write_patients(folder, count)
+    for n in range(count):
+        for path in folder.glob(f"imagesTr/p{n}_*"):
+            path.unlink()
+        save_volume(in_one_file(n), folder / f"imagesTr/p{n}.nii.gz")
+    return folder
+
+
 def two_channel_bundle(folder, channels=CHANNELS):
     """A model of untrained but decided weights that takes a CT and a PET."""
     config = replace(TINY, in_channels=len(channels), classes=2)

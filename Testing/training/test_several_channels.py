@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 
 from MedLLMSegLib import load_volume, save_volume, segment
@@ -20,7 +21,13 @@ from MedLLMSegLib.training.segmenter.samples.augmentation import training_transf
 from MedLLMSegLib.training.segmenter.samples.sampling import SampleDataset
 from MedLLMSegLib.training.segmenter.segmenter_session import train_model
 from MedLLMSegLib.training.segmenter.train_config import USUAL_AUGMENTATION
-from Testing.helpers.two_channels import SHAPE, patient, write_patients
+from Testing.helpers.two_channels import (
+    SHAPE,
+    in_one_file,
+    patient,
+    write_in_one_file,
+    write_patients,
+)
 
 SMALL = ["--steps", "4", "--validations", "1", "--window", "8", "16", "16", "--batch", "1"]
 SMALL += ["--precision", "fp32", "--device", "cpu"]
@@ -143,6 +150,85 @@ def test_the_pet_matters_and_one_volume_of_both_is_the_same(model):
         segment(joined, "hippocampus-t1")
     with pytest.raises(UserError, match="takes one image, and 2 were given"):
         segment([ct, pet], "hippocampus-t1")
+
+
+def test_one_file_of_both_images_is_the_same(run, model, tmp_path, capsys):
+    whole = in_one_file(9)
+    apart = [whole.with_array(array) for array in whole.array]
+    expected = segment(apart, model, probabilities=True)
+    again = segment(whole, model, probabilities=True)
+    assert np.array_equal(expected.probabilities.array, again.probabilities.array)
+    assert any("taken as ct, pet, in this order" in note for note in again.notes)
+    (tmp_path / "scans").mkdir()
+    names = ["a.nii.gz", "b_0000.nii.gz"]
+    for name in names:
+        save_volume(whole, tmp_path / "scans" / name)
+    command = ["segment", "--model", str(run / "bundle"), "--precision", "fp32", "--device", "cpu"]
+    one, out = tmp_path / "scans/a.nii.gz", tmp_path / "out.nii.gz"
+    for words in (["--input", str(one)], [str(one), "--overwrite", "--report"]):
+        assert cli.main([*command, "-o", str(out), *words]) == 0
+        assert np.array_equal(load_volume(out).array, expected.labels.array)
+    folder = [str(tmp_path / "scans"), "-o", str(tmp_path / "results")]
+    assert cli.main([*command, *folder]) == 0
+    assert "2 segmented" in capsys.readouterr().out
+    for name in names:
+        found = load_volume(tmp_path / "results" / name)
+        assert np.array_equal(found.array, expected.labels.array)
+
+
+@pytest.mark.parametrize(("suffix", "assume"), [(".mha", None), (".nrrd", "LPS")])
+def test_a_fourth_axis_in_other_formats_is_the_same(model, tmp_path, suffix, assume):
+    whole = in_one_file(9)
+    image = sitk.GetImageFromArray(whole.array, isVector=False)
+    matrix = np.diag([-1, -1, 1]) @ whole.ijk_to_ras[:3]
+    image.SetSpacing((*whole.spacing_mm[::-1], 1.0))
+    image.SetOrigin((*matrix[:, 3], 0.0))
+    directions = np.eye(4)
+    directions[:3, :3] = matrix[:, :3] / np.linalg.norm(matrix[:, :3], axis=0)
+    image.SetDirection(directions.ravel())
+    path = tmp_path / f"both{suffix}"
+    sitk.WriteImage(image, str(path))  # ITK names no space in a NRRD of four axes
+    found = segment(load_volume(path, assume), model)
+    assert np.array_equal(found.labels.array, segment(whole, model).labels.array)
+
+
+def test_what_one_file_is_refused_for(run, model, tmp_path, capsys):
+    whole = in_one_file(9)
+    save_volume(whole, tmp_path / "two.nii.gz")
+    save_volume(whole.with_array(whole.array[[0, 1, 1]]), tmp_path / "three.nii.gz")
+    save_volume(whole.with_array(whole.array[::-1]), tmp_path / "swapped.nii.gz")
+    save_volume(whole.with_array(whole.array[1]), tmp_path / "pet.nii.gz")
+    out = tmp_path / "o.nii.gz"
+    command = ["segment", "--model", str(run / "bundle"), "-o", str(out), "--input"]
+    two, three, swapped, pet = (
+        str(tmp_path / f"{name}.nii.gz") for name in ("two", "three", "swapped", "pet")
+    )
+    for words, message in (
+        ([three], 'holds 3 images, and the model "both" takes 2 images of one patient'),
+        ([swapped], "cannot be the image ct (CT in HU): its lowest value"),
+        ([two, pet], "series of 2 images, and one 3D image is needed"),
+        ([two, "--frames"], "takes 2 images of one patient"),
+    ):
+        assert cli.main([*command, *words]) == 2, words
+        assert message in " ".join(capsys.readouterr().err.split()), words
+    assert not out.exists()
+    with pytest.raises(UserError, match="holds 3 images, and the model"):
+        segment(load_volume(three), model)
+    nan = whole.array.copy()
+    nan[1, 0, 0, 0] = np.nan
+    with pytest.raises(UserError, match='image 2" has 1 voxels that are NaN'):
+        segment(whole.with_array(nan), model)
+
+
+def test_a_training_takes_the_volumes_of_a_file(data, tmp_path):
+    """It gives the weights of the same images in files of their own."""
+    together = write_in_one_file(tmp_path / "together")
+    apart = write_patients(tmp_path / "apart", one_grid=True)
+    for source in (together, apart):
+        output = str(tmp_path / f"run {source.name}")
+        assert cli.main(["train", "--data", str(source), "--output", output, *SMALL]) == 0
+    bundles = [load_model(tmp_path / f"run {n.name}" / "bundle", "cpu") for n in (together, apart)]
+    assert bundles[0].sha256 == bundles[1].sha256
 
 
 def test_the_way_a_scan_is_stored_changes_nothing(model):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.io.image_count import image_count
 from MedLLMSegLib.io.volume_files import scan_name
 from MedLLMSegLib.registry.input_channels import InputChannel, listed
 
@@ -16,19 +17,24 @@ _NUMBERED = re.compile(r"(.+)_(\d{4})")  # nnU-Net's CASE_0000, CASE_0001
 def further_images(
     scans: Sequence[Path], channels: Sequence[InputChannel], model: str
 ) -> dict[Path, tuple[Path, ...]]:
-    """The first image of each patient -> the others, in the order of their numbers.
+    """The first image of each patient -> the others, in the order of their numbers; none where one
+    file (4D) holds all.
 
-    scans: files called CASE_0000, CASE_0001 and so on. channels: of the model. Raises `UserError`
-    for a scan with another name, and for a patient with too few or too many images.
+    scans: files called CASE_0000, CASE_0001 and so on, or 4D files. channels: of the model. Raises
+    `UserError` for a scan with another name, and for a patient with too few or too many images.
     """
     patients: dict[tuple[Path, str], dict[int, Path]] = {}
+    whole = []
     for scan in scans:
+        if image_count(scan) > 1:  # whether they are as many is seen when it is read
+            whole.append(scan)
+            continue
         numbered = _NUMBERED.fullmatch(scan_name(scan))
         if numbered is None:
             raise UserError(
                 f'The model "{model}" takes {len(channels)} images of one patient, in this order:'
                 f" {listed(channels)}; give them with --input, or call them CASE_0000, CASE_0001"
-                f' and so on ("{scan.name}" is not called so).'
+                f' and so on ("{scan.name}" is not called so, and holds one image).'
             )
         name, number = numbered.groups()
         patients.setdefault((scan.parent, name), {})[int(number)] = scan
@@ -41,4 +47,5 @@ def further_images(
                 " out."
             )
     ordered = [[images[n] for n in range(len(channels))] for images in patients.values()]
-    return {first: tuple(others) for first, *others in ordered}
+    found_of: dict[Path, tuple[Path, ...]] = {first: tuple(rest) for first, *rest in ordered}
+    return found_of | dict.fromkeys(whole, ())

@@ -12,7 +12,7 @@ from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.data.channel_images import check_count, stated_as
+from MedLLMSegLib.data.channel_images import check_count, images_in_file, stated_as
 from MedLLMSegLib.io.volume_files import load_volume, save_segmentation, save_volume
 from MedLLMSegLib.metrics.volumetry import volumetry, volumetry_csv
 from MedLLMSegLib.segmentation.pipeline import SegmenterModel, segment
@@ -56,7 +56,7 @@ def segment_file(
         series=options.dicom_series,
         frames=options.dicom_frames,
     )
-    if volume.array.ndim == 4 and not options.frames:
+    if volume.array.ndim == 4 and not options.frames and len(model.channels) < 2:
         raise UserError(
             f'"{scan}" is a series of {len(volume.array)} images; add --frames to segment each of'
             " them, or save the wanted one as a file of its own."
@@ -66,7 +66,7 @@ def segment_file(
     result = _run_model(images, paths, model, options, progress)
     with results_in_progress(scan, paths):
         if isinstance(result, Segmentation):
-            _write_results(volume, result, paths, options)
+            _write_results(images[0], result, paths, options)
             if paths.derivative is not None:
                 paths.derivative.write(result, model.sha256, options.resolution_mm)
         elif paths.table is not None:
@@ -80,14 +80,18 @@ def segment_file(
 def read_images(
     scan: Path, volume: Volume, model: SegmenterModel, options: SegmentOptions
 ) -> list[Volume]:
-    """All images of a scan's patient, in the units that the user says. volume: the scan.
+    """All images of a scan's patient, in the units that the user says. volume: the scan; of a model
+    that takes several images maybe all of them, [c, k, j, i].
 
     Raises `UserError` for too few or too many, before the others are read.
     """
     further = options.further_images.get(scan, ())
-    if model.channels:
-        check_count(1 + len(further), model.channels, model.entry.id)
-    images = [volume, *(load_volume(path, options.assume_orientation) for path in further)]
+    if not further and len(model.channels) > 1 and volume.array.ndim == 4 and not options.frames:
+        images = images_in_file(volume, model.channels, model.entry.id)
+    else:
+        if model.channels:
+            check_count(1 + len(further), model.channels, model.entry.id)
+        images = [volume, *(load_volume(path, options.assume_orientation) for path in further)]
     known = {channel.name: n for n, channel in enumerate(model.channels)}
     for name, statement in options.units.items():
         if name not in known:

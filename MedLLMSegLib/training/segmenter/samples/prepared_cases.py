@@ -14,9 +14,9 @@ from MedLLMSegLib.core.resampling import resample
 from MedLLMSegLib.core.safe_files import atomic_write
 from MedLLMSegLib.core.volume import Volume, check_scan
 from MedLLMSegLib.data import Case, CaseSet, read_label_map
+from MedLLMSegLib.data.case_images import read_images
 from MedLLMSegLib.data.channel_images import join_channels
-from MedLLMSegLib.data.channel_names import images_for
-from MedLLMSegLib.io.volume_files import load_volume
+from MedLLMSegLib.data.channel_names import case_for
 from MedLLMSegLib.registry.input_channels import InputChannel
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
 
@@ -44,9 +44,12 @@ def read_image(case: Case, case_set: CaseSet, channels: Sequence[InputChannel]) 
 
     channels: which of its images, and what each is; () for the only one. Raises `UserError`.
     """
-    paths = images_for(case, case_set.channels, channels, IN_TRAINING)
+    chosen = case_for(case, case_set.channels, channels, IN_TRAINING)
     # many a scan is called like others in other folders
-    images = [replace(load_volume(path), name=str(path)) for path in paths]
+    images = [
+        replace(image, name=str(path))
+        for image, path in zip(read_images(chosen), chosen.images, strict=True)
+    ]
     if channels:
         return join_channels(images, channels, IN_TRAINING)
     check_scan(images[0])
