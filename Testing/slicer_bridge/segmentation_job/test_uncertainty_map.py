@@ -276,12 +276,13 @@ def test_the_colours_are_saved_with_the_scene(scene, scan, logic, tmp_path):
     logic.segment(scan, uncertainty=True)
     path = str(tmp_path / "scene.mrb")
     assert scene.WriteToMRB(path)
+    scene.SetDataIOManager(None)  # the scene is shared with other tests
     read = subprocess.run(
         [sys.executable, "-c", READ_COLOURS, path, str(tmp_path)],
         check=False,
         capture_output=True,
         text=True,
     )
-    assert read.stdout, read.stderr
+    assert read.stdout, (read.returncode, read.stderr)
     seen = np.array(json.loads(read.stdout.splitlines()[-1]))
     np.testing.assert_allclose(seen, colour_table(), atol=1 / 255)
