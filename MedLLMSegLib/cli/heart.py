@@ -129,6 +129,7 @@ def _measured(
 ) -> tuple[MeasuredHeart, list[Volume]]:
     from MedLLMSegLib.anatomy.structures import cardiac_structures
     from MedLLMSegLib.io.image_series import load_label_series
+    from MedLLMSegLib.metrics.heart_intervals import intervals_of
     from MedLLMSegLib.metrics.measured_heart import measure_heart
     from MedLLMSegLib.segmentation.heart import measure_series, numbers_of
     from MedLLMSegLib.segmentation.pipeline import all_structures, load_model
@@ -142,12 +143,14 @@ def _measured(
     model = load_model(args.model, args.device, args.precision, args.engine)
     args.structures = all_structures(model)
     numbers_of(args.structures)
+    intervals = intervals_of(model.entry.folder)
     with ScanBar([args.scans[0]]) as bar:
         series = segment_frames(scan, model, progress=bar.first())
     args.light = series.light
     args.output.mkdir(parents=True, exist_ok=True)
     write_series(series, args.output / LABELS, args.output / VOLUMES)
-    return measure_series(series, person), [each.labels for each in series.segmentations]
+    heart = measure_series(series, person, intervals)
+    return heart, [each.labels for each in series.segmentations]
 
 
 def _write_page(
@@ -176,7 +179,7 @@ def _write_page(
 
 def _print(heart: MeasuredHeart, output: Path, light: Quality | None) -> None:
     from MedLLMSegLib.metrics.heart_function import figures
-    from MedLLMSegLib.reporting.heart_report import index_text, value_text
+    from MedLLMSegLib.reporting.heart_report import index_text, interval_text, value_text
 
     function = heart.function
     print(
@@ -184,9 +187,12 @@ def _print(heart: MeasuredHeart, output: Path, light: Quality | None) -> None:
         f" {function.end_systole + 1}"
     )
     for row in figures(function):
-        print(f"  {row.name:26s} {value_text(row):>16s}  {index_text(row)}".rstrip())
+        interval = f"({interval_text(row)})" if row.interval is not None else ""
+        print(f"  {row.name:26s} {value_text(row):>16s}  {interval:18s}{index_text(row)}".rstrip())
     if light is not None:
         print(f"  quality: {light.in_words}")
+    if function.intervals is not None:
+        print(f"  note: {function.intervals.in_words}")
     for note in heart.notes:
         print(f"  note: {note}")
     for name in (TABLE, VOLUMES, PAGE, TEXT):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 
 import numpy as np
 
 from MedLLMSegLib.core.errors import UserError
+
+from .heart_intervals import HeartIntervals
 
 MYOCARDIUM_G_PER_ML = 1.05
 JUDGED_FROM = 12  # images: of fewer each counts as it is
@@ -94,7 +96,8 @@ class Ventricle:
 class HeartFunction:
     """end_diastole, end_systole: numbers of the images, from 0; chosen by the left ventricle, and
     used for both. mass_g: of the left wall, at end-diastole; None where no wall was found there.
-    volumes_ml: the curves, by structure.
+    volumes_ml: the curves, by structure. intervals: of the model whose outlines these are; None
+    where nothing is known, or the scan is outside its domain.
     """
 
     end_diastole: int
@@ -105,6 +108,7 @@ class HeartFunction:
     volumes_ml: Mapping[str, Sequence[float]]
     person: Person = Person()
     notes: tuple[str, ...] = ()
+    intervals: HeartIntervals | None = None
 
     @property
     def output_l_min(self) -> float | None:
@@ -222,12 +226,16 @@ def _notes(curves: Mapping[str, np.ndarray], full: int, empty: int) -> list[str]
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. indexed: the value by the body's surface; None where it has none."""
+    """One line of the table. indexed: the value by the body's surface; None where it has none.
+
+    interval: (low, high) of the value, in its unit; None where nothing is known.
+    """
 
     name: str
     value: float | None
     unit: str
     indexed: float | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def indexed_unit(self) -> str:
@@ -252,7 +260,8 @@ def figures(function: HeartFunction) -> list[Figure]:
     rows.append(_figure("LV myocardial mass", function.mass_g, "g", surface))
     if function.output_l_min is not None:
         rows.append(_figure("Cardiac output", function.output_l_min, "L/min", surface))
-    return rows
+    known = function.intervals
+    return [replace(row, interval=known.of(row.name, row.value)) for row in rows] if known else rows
 
 
 def _figure(name: str, value: float | None, unit: str, surface_m2: float | None) -> Figure:

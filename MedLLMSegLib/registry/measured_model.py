@@ -67,6 +67,7 @@ LEFT_OUT = {
     "eval_metrics": _MEASURED,
     "ablation": _MEASURED,
     "quality": "fitted to what this very model answers, and dropped without it: bound to the hash",
+    "heart_intervals": _MEASURED,
     "domain": "measured of the model's own images, and bound to the hash; it warns, and no answer"
     " depends on it",
     "cross_validation": "measured of other weights of the same recipe",

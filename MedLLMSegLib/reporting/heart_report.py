@@ -24,6 +24,7 @@ from .sentences import as_sentence, heart_sentences
 from .volume_table import light_html
 
 NOT_AVAILABLE = "not available"
+_EMPTY = ("",) * 5  # cells
 METHOD = """\
 End-diastole and end-systole are the images with the largest and the smallest left ventricle; both
 ventricles are measured in them. Volumes are those of the outlined voxels. Mass is the wall's volume
@@ -92,11 +93,14 @@ def _facts(function: HeartFunction, model: str) -> str:
 def _table(function: HeartFunction) -> str:
     rows = figures(function)
     is_indexed = any(row.indexed is not None for row in rows)
+    level = f"{100 * function.intervals.level:.0f} %" if function.intervals is not None else ""
     head = '<tr><th>Figure</th><th class="n">Value</th>'
+    head += f'<th class="n">Interval of {level}</th>' if level else ""
     head += '<th class="n">By body surface</th></tr>' if is_indexed else "</tr>"
     lines = [head]
     for row in rows:
         cells = f'<td>{row.name}</td><td class="n">{value_text(row)}</td>'
+        cells += f'<td class="n">{interval_text(row)}</td>' if level else ""
         if is_indexed:
             cells += f'<td class="n">{index_text(row)}</td>'
         lines.append(f"<tr>{cells}</tr>")
@@ -108,27 +112,36 @@ def value_text(row: Figure) -> str:
     return NOT_AVAILABLE if row.value is None else f"{row.value:.1f} {row.unit}"
 
 
+def interval_text(row: Figure) -> str:
+    """ "49.5 to 64.5", or nothing."""
+    return "" if row.interval is None else f"{row.interval[0]:.1f} to {row.interval[1]:.1f}"
+
+
 def index_text(row: Figure) -> str:
     """ "33.1 mL/m²", or nothing."""
     return "" if row.indexed is None else f"{row.indexed:.1f} {row.indexed_unit}"
 
 
 def function_csv(heart: MeasuredHeart) -> str:
-    """One row a figure, then one a segment of the wall; what is not available is an empty cell."""
+    """One row a figure, then one a segment of the wall; what is not available is an empty cell.
+
+    low, high: the ends of the value's interval.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["figure", "value", "unit", "indexed", "indexed_unit"])
+    writer.writerow(["figure", "value", "unit", "indexed", "indexed_unit", "low", "high"])
     function = heart.function
-    writer.writerow(["End-diastolic image", function.end_diastole + 1, "", "", ""])
-    writer.writerow(["End-systolic image", function.end_systole + 1, "", "", ""])
+    writer.writerow(["End-diastolic image", function.end_diastole + 1, *_EMPTY])
+    writer.writerow(["End-systolic image", function.end_systole + 1, *_EMPTY])
     for row in figures(function):
         value, indexed = (_cell(number) for number in (row.value, row.indexed))
-        writer.writerow([row.name, value, row.unit, indexed, row.indexed_unit])
+        ends = map(_cell, row.interval or (None, None))
+        writer.writerow([row.name, value, row.unit, indexed, row.indexed_unit, *ends])
     if heart.thickness_mm is not None:
         for phase, values in zip(("ED", "ES"), heart.thickness_mm, strict=True):
             for segment, value in zip(SEGMENTS, values, strict=True):
                 name = f"Wall thickness {phase}, {segment}"
-                writer.writerow([name, _cell(float(value)), "mm", "", ""])
+                writer.writerow([name, _cell(float(value)), "mm", *_EMPTY[1:]])
     return text.getvalue()
 
 

@@ -56,6 +56,7 @@ def heart_sentences(function: HeartFunction, notes: Sequence[str] = ()) -> tuple
                 _ventricle_sentence("right", "RV", function.right, rows),
                 _mass_sentence(rows["LV myocardial mass"]),
                 _output_sentence(rows.get("Cardiac output"), function.person.rate_bpm),
+                function.intervals.in_words if function.intervals is not None else "",
                 *map(as_sentence, notes or function.notes),
                 RESEARCH,
             ),
@@ -238,6 +239,7 @@ def _ventricle_sentence(side: str, short: str, chamber: Ventricle, rows: dict[st
         return f"The {side} ventricle was not found at end-diastole and end-systole: no figures."
     ejection = chamber.ejection_percent
     fraction = "not available" if ejection is None else f"{ejection:.0f} %"
+    fraction += _range(rows[f"{short} ejection fraction"])
     return (
         f"The {side} ventricle holds {_figure(rows[f'{short} end-diastolic volume'])} at"
         f" end-diastole and {_figure(rows[f'{short} end-systolic volume'])} at end-systole: its"
@@ -259,13 +261,20 @@ def _output_sentence(row: Figure | None, rate_bpm: float | None) -> str:
 
 
 def _figure(row: Figure) -> str:
-    """ "142 mL (71 mL/m²)"; with one decimal below 10."""
+    """ "142 mL (133 to 152; 71 mL/m²)"; with one decimal below 10."""
     if row.value is None or math.isnan(row.value):
         return "an unknown volume"
     text = f"{_rounded(row.value)} {row.unit}"
-    if row.indexed is not None:
-        text += f" ({_rounded(row.indexed)} {row.indexed_unit})"
-    return text
+    index = "" if row.indexed is None else f"{_rounded(row.indexed)} {row.indexed_unit}"
+    return text + _range(row, index)
+
+
+def _range(row: Figure, more: str = "") -> str:
+    """ " (49.5 to 64.5)", where an interval is known. more: within the same brackets."""
+    digits = 1 if row.unit == "%" else 0 if _rounded(row.value or 0.0).isdigit() else 1
+    ends = "" if row.interval is None else " to ".join(f"{end:.{digits}f}" for end in row.interval)
+    inside = "; ".join(filter(None, (ends, more)))
+    return f" ({inside})" if inside else ""
 
 
 def _rounded(value: float) -> str:

@@ -1,12 +1,13 @@
 """Intervals of a heart's figures: how far the truth may be, from the errors on other people.
 
-    python -m MedLLMSegLib.studies.heart_intervals runs/folds-figures/fold*
+    python -m MedLLMSegLib.studies.heart_intervals runs/heart-val runs/heart --keep cardiac-cine-mr
 
 Each folder holds rows of `heart_figures`, of people that its model had not seen. Split-conformal
 intervals of 90 % (`metrics.conformal`) are fitted on the people of all folders; whether they hold
 is asked of each folder's people with the intervals of the other folders' people alone. The unit is
 the person, who has one row. Ejection fractions and the wall's thickness get a margin, volumes and
-the mass a factor, as the errors of large hearts are larger.
+the mass a factor, as the errors of large hearts are larger. With --keep they go into the bundle of
+the model whose errors they are: `medllmseg heart` and the panel show them.
 """
 
 from __future__ import annotations
@@ -32,10 +33,19 @@ from MedLLMSegLib.metrics.conformal import (
     relative_interval,
     relative_scores,
 )
+from MedLLMSegLib.metrics.heart_intervals import FIELD, HeartIntervals
+from MedLLMSegLib.registry.bundle import rewrite_texts
+from MedLLMSegLib.registry.catalogue import find_model, measured_model, read_metadata
+from MedLLMSegLib.registry.own_figures import OWNER
 from MedLLMSegLib.reporting.markdown import table
 
-from .heart_figures import unit_of
+from .heart_figures import UNITS, unit_of
 
+ABOUT = (
+    "patients of the hospital whose scans the model was trained on, of whom the full and the empty"
+    " image alone were given"
+)
+WALL_UNIT = UNITS["thickness"]  # of means over the wall, which nothing prints
 RELATIVE = ("mL", "g")  # units of figures whose errors grow with them
 
 
@@ -86,6 +96,42 @@ def tables(folders: Sequence[Sequence[Json]], level: float = LEVEL) -> str:
     return table(head, body) + "\n"
 
 
+def kept(folders: Sequence[Sequence[Json]], level: float = LEVEL) -> HeartIntervals:
+    """The intervals of the figures that `medllmseg heart` prints, from all people."""
+    everyone = [row for rows in folders for row in rows]
+    reaches = {
+        name: quantile(everyone, name, level)
+        for name in everyone[0]["by_hand"]
+        if unit_of(name) != WALL_UNIT and len(pairs(everyone, name))
+    }
+    finite = {name: reach for name, reach in reaches.items() if math.isfinite(reach)}
+    return HeartIntervals(
+        {name: math.exp(r) for name, r in finite.items() if unit_of(name) in RELATIVE},
+        {name: r for name, r in finite.items() if unit_of(name) not in RELATIVE},
+        level,
+        len(everyone),
+        ABOUT,
+    )
+
+
+def keep(model: str, folders: Sequence[Sequence[Json]]) -> Path:
+    """Put the intervals into a model's bundle, bound to its hash; returns the bundle's folder.
+
+    Raises `UserError` where a row was not measured with this very model.
+    """
+    folder = find_model(model).folder
+    metadata = read_metadata(folder)
+    owner = measured_model(metadata).sha256
+    for row in (row for rows in folders for row in rows):
+        if row.get("weights") != owner:
+            raise UserError(
+                f'The row of {row.get("patient", "a person")} was not measured with "{model}" as it'
+                " is now; run heart_figures with it first."
+            )
+    entry = {OWNER: owner, **kept(folders).to_dict()}
+    return rewrite_texts(folder, {**metadata, FIELD: entry})
+
+
 def reach_text(reach: float, name: str) -> str:
     """ "± 6.1 points" or "found / 1.21 to found x 1.21"."""
     if math.isinf(reach):
@@ -112,6 +158,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folders", nargs="+", type=Path, help="results of heart_figures")
+    parser.add_argument(
+        "--keep", metavar="MODEL", help="write them into this model's bundle (an id or a folder)"
+    )
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         if len(options.folders) < 2:
@@ -120,6 +169,8 @@ def main(arguments: Iterable[str] | None = None) -> int:
                 " more."
             )
         folders = [read_rows(folder) for folder in options.folders]
+        if options.keep is not None:
+            print(f"kept in {keep(options.keep, folders)}")
     except UserError as error:
         print(f"heart_intervals: {error}", file=sys.stderr)
         return 2

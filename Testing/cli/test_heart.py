@@ -1,6 +1,7 @@
 """`medllmseg heart`: figures, a table and a page, and what it refuses."""
 
 import csv
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,15 +9,23 @@ import pytest
 
 from MedLLMSegLib.anatomy.structures import cardiac_structures
 from MedLLMSegLib.cli import main as cli
+from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.io.volume_files import load_volume, save_volume
+from MedLLMSegLib.metrics.heart_intervals import FIELD, HeartIntervals
 from MedLLMSegLib.metrics.measured_heart import measure_heart
 from MedLLMSegLib.metrics.wall_thickness import HeartLabels
+from MedLLMSegLib.registry.catalogue import METADATA, measured_model, read_metadata
 from MedLLMSegLib.segmentation import pipeline, time_series
 from MedLLMSegLib.segmentation.time_series import SeriesSegmentation
+from Testing.helpers.heart_bundle import heart_bundle
 from Testing.helpers.heart_phantom import INNER_MM, SHAPE, WALL_MM2, heart_series, left_ml
+
+INTERVALS = HeartIntervals(
+    {"LV end-diastolic volume": 1.1}, {"LV ejection fraction": 7.5}, 0.9, 20, "of one hospital"
+)
 
 
 @pytest.fixture
@@ -206,6 +215,58 @@ def test_a_wall_that_cannot_be_measured_leaves_the_volumes():
     assert Grid(maps[0].array.shape, maps[0].ijk_to_ras).voxel_ml == pytest.approx(0.0225)
 
 
+def outlined(monkeypatch, files, images, **fields):
+    """Have the command's model, a bundle with these fields, outline the images so."""
+    folder = heart_bundle(files.folder, **fields)
+    model = SimpleNamespace(entry=SimpleNamespace(folder=folder))
+    monkeypatch.setattr(pipeline, "load_model", lambda *_: model)
+    monkeypatch.setattr(pipeline, "all_structures", lambda _model: cardiac_structures())
+    monkeypatch.setattr(time_series, "segment_frames", lambda *_, **__: SeriesSegmentation(images))
+    return folder
+
+
+def keep_intervals(folder, **changes):
+    metadata = read_metadata(folder)
+    owner = measured_model(metadata).sha256
+    entry = {"measured_model": owner, **INTERVALS.to_dict(), **changes}
+    (folder / METADATA).write_text(json.dumps({**metadata, FIELD: entry}), encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", ["known", "outside", "another model", "own outlines"])
+def test_the_intervals_of_the_measured_model_are_shown(files, capsys, monkeypatch, case):
+    _, labels = heart_series()
+    far = DomainVerdict(True, 9.0, 2.0, "its features lie far away")
+    images = tuple(
+        Segmentation(
+            labels.with_array(each),
+            cardiac_structures(),
+            {},
+            domain=far if case == "outside" and n == 2 else None,
+        )
+        for n, each in enumerate(labels.array)
+    )
+    folder = outlined(monkeypatch, files, images)
+    keep_intervals(folder, **({"measured_model": "0" * 64} if case == "another model" else {}))
+    out, own = files.folder / "out", ["--labels", files.labels] if case == "own outlines" else []
+    assert cli.main(["heart", files.scan, "--output", str(out), *own]) == 0
+    row = table_of(out)["LV ejection fraction"]
+    value = float(row["value"])
+    told = f"({value - 7.5:.1f} to {value + 7.5:.1f})"
+    texts = [(out / name).read_text(encoding="utf-8") for name in ("report.html", "report.txt")]
+    known = case == "known"
+    assert (told in capsys.readouterr().out) == known
+    assert (f"{value:.0f} % {told}" in texts[1]) == known
+    assert (told[1:-1] in texts[0]) == known
+    assert ("Interval of 90 %" in texts[0]) == known
+    assert ("nothing is promised" in texts[1]) == known
+    if known:
+        ends = float(row["low"]), float(row["high"])
+        assert ends == pytest.approx((value - 7.5, value + 7.5), abs=0.011)
+    else:
+        assert (row["low"], row["high"]) == ("", "")
+    assert table_of(out)["RV ejection fraction"]["low"] == ""  # nothing is known of it
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_the_light_of_the_worst_image_is_printed_and_stands_on_the_page(
     files, capsys, monkeypatch, known
@@ -217,9 +278,7 @@ def test_the_light_of_the_worst_image_is_printed_and_stands_on_the_page(
         Segmentation(labels.with_array(each), cardiac_structures(), {}, quality=light)
         for each, light in zip(labels.array, lights, strict=True)
     )
-    monkeypatch.setattr(pipeline, "load_model", lambda *_: None)
-    monkeypatch.setattr(pipeline, "all_structures", lambda _model: cardiac_structures())
-    monkeypatch.setattr(time_series, "segment_frames", lambda *_, **__: SeriesSegmentation(images))
+    outlined(monkeypatch, files, images)
     out = files.folder / "out"
     assert cli.main(["heart", files.scan, "--output", str(out)]) == 0
     said = "amber (look closely): 1 of 6 images are amber; image 3: the expected Dice is 0.71"

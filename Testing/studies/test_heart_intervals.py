@@ -8,7 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from MedLLMSegLib.metrics.heart_intervals import intervals_of
+from MedLLMSegLib.registry.catalogue import measured_model, read_metadata
 from MedLLMSegLib.studies import heart_intervals
+from Testing.helpers.heart_bundle import heart_bundle
 
 EDV, EJECTION = "LV end-diastolic volume", "LV ejection fraction"
 
@@ -67,3 +70,34 @@ def test_one_folder_and_an_empty_one_are_one_sentence(tmp_path, capsys):
     assert heart_intervals.main([str(tmp_path / "a"), str(tmp_path / "b")]) == 2
     assert "heart_figures" in capsys.readouterr().err
     assert heart_intervals.main([str(tmp_path / "a"), str(tmp_path / "a")]) == 0
+
+
+def test_they_are_kept_in_the_bundle_whose_errors_they_are(tmp_path, capsys):
+    bundle = heart_bundle(tmp_path)
+    owner = measured_model(read_metadata(bundle)).sha256
+    folders = [people(20, seed) for seed in range(2)]
+    wall = "Wall thickness, end-diastole"  # a mean, which nothing prints
+    for n, rows in enumerate(folders):
+        for m, row in enumerate(rows):
+            row["weights"], row["patient"] = owner, f"p{n}{m}"
+            row["by_hand"][wall] = row["found"][wall] = 9.0
+            path = tmp_path / f"{n}" / "rows" / f"{m}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(row), encoding="utf-8")
+    command = [str(tmp_path / "0"), str(tmp_path / "1"), "--keep", str(bundle)]
+    assert heart_intervals.main(command) == 0
+    found = intervals_of(bundle)
+    everyone = [row for rows in folders for row in rows]
+    assert found.people == 40
+    assert found.margins == pytest.approx(
+        {EJECTION: heart_intervals.quantile(everyone, EJECTION)}, abs=0.001
+    )
+    factor = math.exp(heart_intervals.quantile(everyone, EDV))
+    assert found.factors == pytest.approx({EDV: factor}, abs=0.001)
+    before = read_metadata(bundle)
+    row = {**folders[1][3], "weights": "0" * 64}
+    (tmp_path / "1/rows/3.json").write_text(json.dumps(row), encoding="utf-8")
+    capsys.readouterr()
+    assert heart_intervals.main(command) == 2
+    assert "p13 was not measured with" in capsys.readouterr().err
+    assert read_metadata(bundle) == before

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from MedLLMSegLib.core.domain_verdict import DomainVerdict
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.segmentation import Structure
 from MedLLMSegLib.metrics.heart_function import (
     LEFT,
@@ -13,11 +15,34 @@ from MedLLMSegLib.metrics.heart_function import (
     Person,
     heart_function,
 )
+from MedLLMSegLib.metrics.heart_intervals import HeartIntervals, intervals_of
+from MedLLMSegLib.registry.catalogue import find_model
 from MedLLMSegLib.slicer_bridge.scene.segments import Row
+
+from .image_segmentation import SegmentJobOptions
+
+
+def known_intervals(
+    options: SegmentJobOptions, verdicts: Sequence[DomainVerdict | None]
+) -> HeartIntervals | None:
+    """The intervals that were measured of the chosen model; None where there are none, where an
+    image lies outside its domain, and where it ran in another way than it was measured.
+
+    verdicts: of each image.
+    """
+    another_way = options.augment or options.region is not None or options.structures
+    if another_way or any(verdict is not None and verdict.outside for verdict in verdicts):
+        return None
+    try:
+        return intervals_of(find_model(options.model).folder)
+    except UserError:  # the worker has the model, and says what is wrong with it
+        return None
 
 
 def heart_of(
-    rows: Mapping[str, Sequence[Row]], structures: Sequence[Structure], person: Person | None = None
+    rows: Mapping[str, Sequence[Row]],
+    structures: Sequence[Structure],
+    person: Person | None = None,
 ) -> HeartFunction | None:
     """The heart's function; None where both ventricles and the wall were not all looked for.
 

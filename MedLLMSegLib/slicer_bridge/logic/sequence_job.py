@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Structure
-from MedLLMSegLib.metrics.heart_function import Person
 from MedLLMSegLib.reporting.sentences import heart_sentences
 from MedLLMSegLib.segmentation.quality.light import judge_series
 from MedLLMSegLib.slicer_bridge.scene.heart_nodes import HeartDrawing, draw_heart
@@ -30,7 +32,7 @@ from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume
 from MedLLMSegLib.slicer_bridge.scene.volumes_table import make_volumes
 
 from .counted_progress import CountedProgress, ReportProgress
-from .heart_figures import heart_of
+from .heart_figures import heart_of, known_intervals
 from .image_segmentation import ImageSegmenter, SegmentJobOptions
 from .job_runner import wait_for_scene
 from .jobs import Job, NodeRemoved, Steps
@@ -55,6 +57,7 @@ def segment_sequence(
     structures: tuple[Structure, ...] = ()
     notes: dict[str, None] = {}  # in order, each once
     lights: list[Quality | None] = []
+    verdicts: list[DomainVerdict | None] = []
     counted = CountedProgress(report, len(values))
     for value in values:
         scan = _scan_at(sequence, value)
@@ -70,6 +73,7 @@ def segment_sequence(
         notes.update(dict.fromkeys(result.drawing.notes))
         quality = result.segmentation.quality
         lights.append(quality.scan if quality is not None else None)
+        verdicts.append(result.segmentation.domain)
     if not any(rows.values()):
         raise UserError(
             f'Nothing was found in any image of "{sequence.GetName()}"; check that it is the right'
@@ -78,7 +82,7 @@ def segment_sequence(
     yield from wait_for_scene(scene, check_nodes)
     before = SequenceState(target.sequence) if target else None
     volumes = make_volumes(results.segmentations, rows)
-    heart, heart_notes = _heart(rows, structures, options.person)
+    heart, heart_notes = _heart(rows, structures, options, verdicts)
     nodes = add_to_scene(source, target, before, results, volumes, heart)
     _describe(nodes, options.model)
     segmenter.restore_points.remember(nodes.segmentation, before)
@@ -95,15 +99,19 @@ def segment_sequence(
 
 
 def _heart(
-    rows: ItemRows, structures: tuple[Structure, ...], person: Person
+    rows: ItemRows,
+    structures: tuple[Structure, ...],
+    options: SegmentJobOptions,
+    verdicts: Sequence[DomainVerdict | None],
 ) -> tuple[HeartDrawing | None, tuple[str, ...]]:
     """The heart's function, where it is a heart, and what is to be said of it."""
     try:
-        function = heart_of(rows, structures, person)
+        function = heart_of(rows, structures, options.person)
     except UserError as error:
         return None, (f"The heart's function is not available. {error}",)
     if function is None:
         return None, ()
+    function = replace(function, intervals=known_intervals(options, verdicts))
     return draw_heart(function, structures), function.notes
 
 

@@ -1,5 +1,6 @@
 """A cine of the heart gets a table of its function, and a chart of the volumes over the beat."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,17 @@ pytest.importorskip(
 )
 import slicer
 
+from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.metrics.heart_function import figures
+from MedLLMSegLib.metrics.heart_intervals import FIELD, HeartIntervals
 from MedLLMSegLib.metrics.measured_heart import measure_heart
+from MedLLMSegLib.registry.catalogue import METADATA, measured_model, read_metadata
 from MedLLMSegLib.slicer_bridge.scene.heart_chart import chart_of
 from MedLLMSegLib.slicer_bridge.scene.heart_table import HEART
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume
 from MedLLMSegLib.slicer_bridge.scene.volumes_table import VOLUMES
+from Testing.helpers.heart_bundle import heart_bundle
 from Testing.helpers.sequence_jobs import (
     TIMES,
     by_brightness,
@@ -88,6 +93,34 @@ def test_the_table_holds_the_function_of_the_heart(cine, run):
     assert units[2:4] + units[-2:] == ["mL", "mL", "%", "g"]
     assert "Research use only" in job.heartNode.GetDescription()
     assert job.heart.left.ejection_percent == pytest.approx(60)
+
+
+@pytest.mark.parametrize("case", ["known", "outside", "some structures"])
+def test_the_intervals_of_the_measured_model_are_columns(client, cine, run, tmp_path, case):
+    bundle = heart_bundle(tmp_path)
+    metadata = read_metadata(bundle)
+    intervals = HeartIntervals({"LV stroke volume": 1.25}, {"LV ejection fraction": 7.5}, 0.9, 20)
+    entry = {"measured_model": measured_model(metadata).sha256, **intervals.to_dict()}
+    (bundle / METADATA).write_text(json.dumps({**metadata, FIELD: entry}), encoding="utf-8")
+    far = DomainVerdict(True, 9.0, 2.0, "its features lie far away")
+
+    def outline(volume, model, **options):
+        found = heart_by_brightness(volume, model, **options)
+        return replace(found, domain=far if case == "outside" else None)
+
+    client.segment = outline
+    parts = ["left ventricle", "right ventricle", "myocardium"] if case == "some structures" else []
+    job = run(cine, model=str(bundle), structures=parts)
+    columns = table_columns(job.heartNode)
+    if case != "known":
+        assert "Low" not in columns
+        return
+    row = columns["Figure"].index("LV ejection fraction")
+    assert (columns["Low"][row], columns["High"][row]) == pytest.approx((52.5, 67.5))
+    row = columns["Figure"].index("LV stroke volume")
+    assert columns["High"][row] == pytest.approx(1.25 * 180 * VOXEL_ML)
+    assert np.isnan(columns["Low"][columns["Figure"].index("RV ejection fraction")])
+    assert "60 % (52.5 to 67.5)" in " ".join(job.sentences)
 
 
 def test_the_figures_are_those_of_the_command_line(cine, run):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.metrics.heart_intervals import FIELD as HEART
 from MedLLMSegLib.registry.cards import group_statistics
 from MedLLMSegLib.registry.catalogue import measured_model
 from MedLLMSegLib.registry.measured_model import LEFT_OUT, MeasuredModel
@@ -75,6 +76,7 @@ def with_evidence(metadata: dict, evidence: Evidence) -> dict:
         "calibration": calibration or None,
         "ablation": _ablation(metadata, evidence, model),
         "quality": metadata.get("quality") if is_of(metadata.get("quality"), model) else None,
+        HEART: metadata.get(HEART) if is_of(metadata.get(HEART), model) else None,
         "finding": evidence.finding or metadata.get("finding"),
     }
 
