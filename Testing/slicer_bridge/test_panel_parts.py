@@ -15,7 +15,7 @@ from MedLLMSegLib.slicer_bridge.scene.sample_data import Download
 
 
 def ended(download):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not download.wait(0.01) and time.monotonic() < end:
         pass
     assert download.wait(0)

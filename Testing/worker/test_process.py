@@ -148,7 +148,7 @@ def test_a_worker_that_is_killed_before_it_has_said_hello_does_not_stay(make, tm
     launcher.chmod(0o755)
     owner = make(python=launcher)
     owner.ask()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not (pid_file.exists() and pid_file.read_text()) and time.monotonic() < end:
         time.sleep(0.01)
     pid = int(pid_file.read_text())
