@@ -158,8 +158,11 @@ def with_doubts(segmentation: Segmentation) -> Segmentation:
 
 def notes_on_certainty(segmentation: Segmentation) -> tuple[str, ...]:
     """Which structures the network is unsure of: by the Dice it expects, or without that by its
-    own probabilities.
+    own probabilities. Lights say which are to be looked at first, so that where they are known,
+    the note does not: some structures are never outlined well, and are not unusual for it.
     """
+    quality = segmentation.quality
+    advice = "" if quality is not None and quality.structures else " Look at them first."
     if segmentation.expected_dice:
         values, least = segmentation.expected_dice, LEAST_EXPECTED_DICE
         says = f"The model expects a Dice below {least:g} of these"
@@ -170,4 +173,4 @@ def notes_on_certainty(segmentation: Segmentation) -> tuple[str, ...]:
             " voxels"
         )
     unsure = [s.name for s in segmentation.structures if values.get(s.label, 1.0) < least]
-    return (f"{says}: {', '.join(unsure)}. Look at them first.",) if unsure else ()
+    return (f"{says}: {', '.join(unsure)}.{advice}",) if unsure else ()

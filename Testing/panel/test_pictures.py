@@ -37,6 +37,14 @@ def panel(module, logic, make_panel, monkeypatch, tmp_path):
 
 
 @pytest.fixture
+def user_model(tmp_path):
+    """A model of two images of the user's own: a bundle of the tests, with untrained weights."""
+    from Testing.helpers.two_channels import two_channel_bundle
+
+    two_channel_bundle(tmp_path / "models" / "petct")
+
+
+@pytest.fixture
 def load(module):
     def load_head():
         import slicer
@@ -100,6 +108,20 @@ def test_each_section_in_light_and_dark_narrow_and_wide(panel, load, picture, se
         picture(panel, f"docs-{section}-{width}", section, width=width, part=part)
     panel.cleanup()
     _keep_section(picture, section)
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), [("heart", "cardiac-cine-mr"), ("several-images", "petct")]
+)
+def test_what_some_models_ask_for(user_model, panel, load, picture, name, model):
+    load()
+    panel.parameters.model = model
+    if name == "heart":
+        panel.ui.heightSpinBox.value, panel.ui.weightSpinBox.value = 178, 81
+    for width in WIDTHS:
+        picture(panel, f"docs-{name}-{width}", width=width, part="segmentCollapsibleButton")
+    panel.cleanup()
+    _keep_section(picture, name)
 
 
 def _keep_section(picture, section):

@@ -8,6 +8,7 @@ import pytest
 from MedLLMSegLib.anatomy.brain import brain_structures
 from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.segmentation import brain_checks
@@ -75,6 +76,8 @@ def test_the_expected_dice_decides_where_there_is_one():
     )
     (_before, note) = brain_checks.with_doubts(found).notes
     assert "Dice below 0.6 of these: Left hippocampus. Look" in note
+    lit = replace(found, quality=ScanQuality(structures={17: Quality()}))  # usual for it: green
+    assert brain_checks.with_doubts(lit).notes[-1].endswith("of these: Left hippocampus.")
 
 
 def head(place_of, spacing_mm=2.0, size=(120, 120, 110)):
