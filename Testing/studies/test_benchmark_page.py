@@ -366,7 +366,7 @@ def test_memory_is_that_of_a_process_of_its_own(tmp_path):
     settings = replace(SETTINGS, ours=small, train=TrainConfig(window=(16, 16, 16), batch=1))
     (tmp_path / "settings.json").write_text(json.dumps(settings.to_dict()))
     ballast = np.ones(1_500_000_000, np.uint8)  # this process' own memory must not be counted
-    found = measure._in_own_process(tmp_path / "settings.json", ("ours", "F", "bf16"))
+    found = measure._in_own_process(tmp_path / "settings.json", ("ours", "F", "fp32"))
     assert ballast[-1]
     assert 100 < found["before_mb"] < found["peak_mb"] < 1500
     assert found["step_cpu_seconds"] > 0
