@@ -1,0 +1,73 @@
+"""Which nodules are found at a number of false positives a scan, so that intervals can be drawn
+over nodules; the curve itself is `metrics.froc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from MedLLMSegLib.core.types import Array, Json
+from MedLLMSegLib.metrics.froc import LUNA16_POINTS, Finding, Froc, froc
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a detector says of some scans.
+
+    nodules: rows as `trial.tried` writes them, with "score" None for one that no candidate hits.
+    false: the scores of all candidates that hit nothing. scans: how many were looked at.
+    """
+
+    nodules: Sequence[Json]
+    false: Sequence[float]
+    scans: int
+    groups: Sequence[str] = field(default=())
+
+
+def answers_of(runs: Sequence[Json]) -> Answers:
+    """Those of an arm's folds, all copies of all scans together, with one threshold."""
+    scans = [scan for run in runs for scan in run["scans"].values()]
+    nodules = [row for scan in scans for row in scan["nodules"]]
+    false = [score for scan in scans for copy in scan["false"] for score in copy]
+    copies = sum(len(scan["false"]) for scan in scans)
+    return Answers(nodules, false, copies, [row["patient"] for row in nodules])
+
+
+def threshold_at(answers: Answers, rate: float) -> float:
+    """The lowest score that leaves at most `rate` false positives a scan. Candidates count from it
+    on; of equal scores all or none do.
+    """
+    allowed = int(np.floor(rate * answers.scans + 1e-9))
+    ranked = sorted(answers.false, reverse=True)
+    return -np.inf if len(ranked) <= allowed else float(np.nextafter(ranked[allowed], np.inf))
+
+
+def found_at(answers: Answers, rate: float) -> Array:
+    """Whether each nodule is found at a rate of false positives, 0 or 1 (n,)."""
+    threshold = threshold_at(answers, rate)
+    found: Array = np.array(
+        [float(row["score"] is not None and row["score"] >= threshold) for row in answers.nodules]
+    )
+    return found
+
+
+def mean_found(answers: Answers) -> Array:
+    """The share of LUNA16's seven points at which each nodule is found (n,); its mean is the
+    score.
+    """
+    each: Array = np.mean([found_at(answers, rate) for rate in LUNA16_POINTS], axis=0)
+    return each
+
+
+def curve_of(answers: Answers) -> Froc:
+    """The whole curve."""
+    hits = [
+        Finding(0, row["score"], n)
+        for n, row in enumerate(answers.nodules)
+        if row["score"] is not None
+    ]
+    alarms = [Finding(0, score) for score in answers.false]
+    return froc([*hits, *alarms], len(answers.nodules), answers.scans)
