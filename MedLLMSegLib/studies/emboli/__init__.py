@@ -1,0 +1,1 @@
+"""A method for pulmonary emboli, tried on filling defects that are inserted into one scan."""
