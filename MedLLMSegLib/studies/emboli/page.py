@@ -22,7 +22,7 @@ from .figures import (
     runs_of,
     silent_calls,
 )
-from .study_names import ARMS, BASELINE, OURS, PAGE, PICTURE
+from .study_names import ARMS, BASELINE, OURS, PAGE, PICTURE, READS
 
 
 def write_page(results: Path, docs: Path) -> Path:
@@ -102,6 +102,11 @@ def _answer(study: Json) -> list[str]:
                 f"- At one false call a scan it calls a share that differs by"
                 f" {_difference(estimate(at_one))} from that of `{arm}` ({ARMS[arm]})."
             )
+    controls = [arm for arm in READS if arm != OURS and len(lesion_values(arm, study))]
+    ours = lesion_values(OURS, study, 1.0)
+    gains = [estimate(ours - lesion_values(arm, study, 1.0)).low for arm in controls]
+    if gains and max(gains) <= 0:
+        lines.append("- Nothing here shows that the LSTM, or the slices beside the middle, help.")
     return ["\n".join(lines)]
 
 

@@ -9,7 +9,7 @@ import torch
 
 from MedLLMSegLib import save_volume
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.studies.emboli import recipe
+from MedLLMSegLib.studies.emboli import recipe, study
 from MedLLMSegLib.studies.emboli.clots import CENTRAL, SEGMENTAL
 from MedLLMSegLib.studies.emboli.detect import (
     apart,
@@ -127,16 +127,18 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 def test_a_small_study_runs_goes_on_and_writes_its_page(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "VAL_EACH", 8)
+    # What a network's scores are is tested above, and takes long here.
+    monkeypatch.setattr(study, "network_scorer", lambda network, device: low_volume)
     loop = LoopConfig(steps=3, batch=4, validate_every=3, warmup_steps=1)
     scans = {"train": 1, "val": 1, "test": 1}
     emboli = Emboli(folder, tmp_path / "runs", loop, scans, (0,))
     results = StudyResults(tmp_path / RESULTS)
-    study = emboli.study(results)
-    assert len(study.planned()) == 2 * len(ARMS)
-    assert study.run("low-hu,cnn-lstm") == [
+    planned = emboli.study(results)
+    assert len(planned.planned()) == 2 * len(ARMS)
+    assert planned.run("low-hu,cnn-lstm") == [
         f"{arm}-{side}-0" for arm in ("cnn-lstm", "low-hu") for side in SIDES
     ]
-    assert study.run("low-hu,cnn-lstm") == []  # goes on: nothing is left
+    assert planned.run("low-hu,cnn-lstm") == []  # goes on: nothing is left
     run = results.runs["cnn-lstm-left-0"]
     assert len(run["lesions"]) >= 2
     assert run["test_scans"] == 1
