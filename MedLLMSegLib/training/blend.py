@@ -56,7 +56,6 @@ def keep_best_blend(
         found.append(Blend(share, trainer.score_weights(weights, told)))
     best = max(found, key=lambda blend: blend.score)
     if trainer.fabric.is_global_zero:
-        better = best.score > trainer.state.best
-        kept = blended(start, end, best.share) if better else None
-        save_blend(trainer.output, kept, best.share, trainer.recipe.measure.key, best.score)
+        weights = blended(start, end, best.share) if best.score > trainer.state.best else None
+        save_blend(trainer.output, weights, best.share, trainer.recipe.measure.key, best.score)
     return found

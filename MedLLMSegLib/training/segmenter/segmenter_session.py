@@ -83,7 +83,7 @@ def train_model(
         say(f"goes on at step {trainer.state.step} of {trainer.config.steps}")
     trainer.run(report)
     if request.start:
-        _blend(trainer, request.start, report, say)
+        _blend(trainer, request, report, say)
     bundle = output / "bundle"
     if not fabric.is_global_zero:
         return bundle
@@ -125,10 +125,10 @@ def _trainer(
     )
 
 
-def _blend(trainer: Trainer, model: str, progress: Progress, say) -> None:
+def _blend(trainer: Trainer, request: TrainRequest, progress: Progress, say) -> None:
     """Weights between the model that was tuned and the tuned one, where they are better on val."""
     try:
-        tensors = read_bundle(find_model(model).folder).tensors
+        tensors = read_bundle(find_model(request.start).folder).tensors
     except UserError:  # it was removed while the training went on
         return
     found = keep_best_blend(trainer, tensors, progress)
