@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -19,7 +19,7 @@ def update_average(average: dict[str, Tensor], network: nn.Module, decay: float)
 
 
 @contextmanager
-def averaged(network: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
+def averaged(network: nn.Module, average: dict[str, Tensor]) -> Iterator[None]:
     """The network with the averaged weights for a while; afterwards its own are put back."""
     own = {k: v.detach().clone() for k, v in trained_tensors(network).items()}
     network.load_state_dict(average, strict=False)

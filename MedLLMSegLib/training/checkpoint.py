@@ -104,21 +104,9 @@ def save_best(folder: Path, state: TrainingState, key: str) -> None:
     save(folder / BEST, {"weights": state.average, "step": state.step, key: state.best})
 
 
-def save_blend(
-    folder: Path, weights: dict[str, Tensor] | None, share: float, key: str, score: float
-) -> None:
-    """Put weights between start and end in place of the best; None: the best stays. Either way it
-    then says "share", how far from the start its weights lie; see `blend`.
-    """
-    best = load_best(folder)
-    taken = {"weights": weights, "share": share, key: score} if weights else {"share": 1.0}
-    save(folder / BEST, {**best, **taken})
-
-
 def load_best(folder) -> dict:
     """The best weights of a training: {"weights": trained tensors, and when and how good: "step"
-    and a `Measure`'s key}, and after a fine-tuning "share" (`save_blend`); those of a classifier
-    of version 0.3 have an "epoch".
+    and a `Measure`'s key}; those of a classifier of version 0.3 have an "epoch".
     """
     path = Path(folder) / BEST
     if not path.exists():

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from MedLLMSegLib.core.errors import Cancelled
 from MedLLMSegLib.core.progress import Progress, Report
@@ -232,7 +232,12 @@ class Trainer:
     def _validate(self, report: Progress) -> None:
         """Score the averaged weights on val, save them if they are the best, and draw."""
         state = self.state
-        scores = self._scores_of(state.average, report)
+        self.network.eval()
+        try:
+            with averaged(self.network, state.average):
+                scores = self._score_own_cases(report)
+        finally:
+            self.module.train()
         score = mean_of_all(self.fabric, scores.finite)
         key = self.recipe.measure.key
         state.history.append({"step": state.step, key: round(score, 5)})
@@ -243,19 +248,6 @@ class Trainer:
                 checkpoint.save_best(self.output, state, key)
         if self.on_validation and self.fabric.is_global_zero:
             self.on_validation(state.step, state.history, scores.examples)
-
-    def score_weights(self, weights: Mapping[str, Tensor], report: Progress) -> float:
-        """The mean score on val of other weights for the trained tensors; its own stay."""
-        return mean_of_all(self.fabric, self._scores_of(weights, report).finite)
-
-    def _scores_of(self, weights: Mapping[str, Tensor], report: Progress) -> ValidationScores:
-        """The network with these weights on this process's share of the val cases."""
-        self.network.eval()
-        try:
-            with averaged(self.network, weights):
-                return self._score_own_cases(report)
-        finally:
-            self.module.train()
 
     def _score_own_cases(self, report: Progress) -> ValidationScores:
         """Score this process's share of the val cases."""

@@ -18,7 +18,6 @@ from MedLLMSegLib.data import Case
 from MedLLMSegLib.data.case_digest import scan_digest
 from MedLLMSegLib.registry.bundle import read_bundle
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare_whole
-from MedLLMSegLib.training.checkpoint import load_best
 from MedLLMSegLib.training.segmenter import segmenter_session as session
 from MedLLMSegLib.training.segmenter.samples.chosen_cases import draw_cases
 from Testing.helpers.toy_training import write_toy_data
@@ -222,10 +221,7 @@ def test_a_model_is_fine_tuned_on_a_few_cases(data, tmp_path, capsys):
     assert "hippocampus-t1 is under CC-BY-SA-4.0, which binds" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     assert train(data, tmp_path / "run", "--from", "hippocampus-t1", "--cases", "3") == 0
-    out = capsys.readouterr().out
-    assert "begin again with --anatomy hippocampus" in out
-    assert "on the way from the start to the end: " in out
-    assert load_best(tmp_path / "run")["share"] in (0.25, 0.5, 0.75, 1.0)
+    assert "begin again with --anatomy hippocampus" in capsys.readouterr().out
     plan = json.loads((tmp_path / "run/plan.json").read_text())
     assert plan["plan"]["strides"] == plan["network"]["strides"]
     assert plan["train"]["look_first"]

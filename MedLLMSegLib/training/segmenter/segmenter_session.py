@@ -22,7 +22,6 @@ from MedLLMSegLib.registry.bundle import Bundle, check_bundle_folder, read_bundl
 from MedLLMSegLib.registry.catalogue import find_model
 from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import NetworkConfig
-from MedLLMSegLib.training.blend import keep_best_blend
 from MedLLMSegLib.training.checkpoint import plan_to_resume
 from MedLLMSegLib.training.devices import make_fabric, precision_of
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import export_bundle, is_exported
@@ -82,8 +81,6 @@ def train_model(
     if begun is not None:
         say(f"goes on at step {trainer.state.step} of {trainer.config.steps}")
     trainer.run(report)
-    if request.start:
-        _blend(trainer, request, report, say)
     bundle = output / "bundle"
     if not fabric.is_global_zero:
         return bundle
@@ -123,18 +120,6 @@ def _trainer(
         fabric=fabric,
         on_validation=on_validation,
     )
-
-
-def _blend(trainer: Trainer, request: TrainRequest, progress: Progress, say) -> None:
-    """Weights between the model that was tuned and the tuned one, where they are better on val."""
-    try:
-        tensors = read_bundle(find_model(request.start).folder).tensors
-    except UserError:  # it was removed while the training went on
-        return
-    found = keep_best_blend(trainer, tensors, progress)
-    if found:
-        scores = ", ".join(f"{blend.score:.3f} at {blend.share:.0%}" for blend in found)
-        say(f"val Dice {trainer.state.best:.3f}; on the way from the start to the end: {scores}")
 
 
 def _silent(text: str) -> None:

@@ -202,8 +202,6 @@ def _base(plan: dict) -> dict:
 def _trained(plan: dict, state: dict) -> dict:
     config = NetworkConfig.from_dict(plan["network"])
     when = {"step": state["step"]} if "step" in state else {"epoch": state["epoch"]}
-    if state.get("share", 1.0) < 1.0:
-        when["share"] = state["share"]  # of the way from the model it began with
     found = {
         FIELD: plan.get(FIELD),  # plans of version 0.4 and before do not say it
         "network": config.to_dict(),

@@ -168,8 +168,6 @@ def _data(m: dict) -> list[str]:
         return licence_section(m, _synthesised(m))
     chosen, case = m["chosen"], m.get("case", "case")
     when = f"step {chosen['step']}" if "step" in chosen else f"epoch {chosen['epoch']}"
-    if "share" in chosen:
-        when = f"{chosen['share']:.0%} of the way from the model it began with to the trained one"
     text = (
         f"{m.get('data') or 'Not stated'}. Trained on {chosen['trained_on']} {case}s, the best"
         f" weights chosen on {chosen['chosen_on']} others ({when}, mean Dice"
