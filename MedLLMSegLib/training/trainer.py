@@ -282,3 +282,5 @@ class Trainer:
         if saved:
             self.state = saved
             self.state.average = {k: v.to(self.fabric.device) for k, v in saved.average.items()}
+            if self.fabric.is_global_zero:  # a kill between the two files leaves an older one
+                checkpoint.write_history(self.output, saved.history)

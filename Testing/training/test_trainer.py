@@ -73,6 +73,14 @@ def test_a_recipe_sees_each_sample_once_learns_and_is_scored(tmp_path):
     assert [m.done for m in recipe.moments] == pytest.approx([n / 6 for n in range(6)])
 
 
+def test_a_history_that_a_kill_left_behind_its_checkpoint_is_written_anew(tmp_path):
+    trainer(tmp_path).run()
+    whole = history(tmp_path)
+    (tmp_path / "history.json").write_text(json.dumps(whole[:-1]))
+    trainer(tmp_path).run()
+    assert history(tmp_path) == whole
+
+
 def test_minutes_end_a_training_and_more_of_them_go_on(tmp_path):
     endless = replace(CONFIG, steps=NO_LIMIT, validate_every=0)
     first = trainer(tmp_path, config=endless, minutes=0.002).run()
