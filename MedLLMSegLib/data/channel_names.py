@@ -105,6 +105,8 @@ def case_for(
     wanted = [channel.name for channel in channels]
     if wanted and set(wanted) <= set(names):
         return _with_images(case, [names.index(name) for name in wanted])
+    if not names:
+        (case,) = with_file_images([case], wanted)
     if len(case.images) == max(1, len(wanted)):
         return case
     have = ", ".join(names) or "without a name"

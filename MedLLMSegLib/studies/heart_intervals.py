@@ -1,13 +1,15 @@
 """Intervals of a heart's figures: how far the truth may be, from the errors on other people.
 
-    python -m MedLLMSegLib.studies.heart_intervals runs/heart-val runs/heart --keep cardiac-cine-mr
+    python -m MedLLMSegLib.studies.heart_intervals runs/heart-val runs/heart \\
+        --keep cardiac-cine-mr --about "patients of one hospital"
 
 Each folder holds rows of `heart_figures`, of people that its model had not seen. Split-conformal
 intervals of 90 % (`metrics.conformal`) are fitted on the people of all folders; whether they hold
 is asked of each folder's people with the intervals of the other folders' people alone. The unit is
 the person, who has one row. Ejection fractions and the wall's thickness get a margin, volumes and
 the mass a factor, as the errors of large hearts are larger. With --keep they go into the bundle of
-the model whose errors they are: `medllmseg heart` and the panel show them.
+the model whose errors they are, with --about in words whose they are: `medllmseg heart` and the
+panel show both.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -41,10 +44,6 @@ from MedLLMSegLib.reporting.markdown import table
 
 from .heart_figures import UNITS, unit_of
 
-ABOUT = (
-    "patients of the hospital whose scans the model was trained on, of whom the full and the empty"
-    " image alone were given"
-)
 WALL_UNIT = UNITS["thickness"]  # of means over the wall, which nothing prints
 RELATIVE = ("mL", "g")  # units of figures whose errors grow with them
 
@@ -96,8 +95,10 @@ def tables(folders: Sequence[Sequence[Json]], level: float = LEVEL) -> str:
     return table(head, body) + "\n"
 
 
-def kept(folders: Sequence[Sequence[Json]], level: float = LEVEL) -> HeartIntervals:
-    """The intervals of the figures that `medllmseg heart` prints, from all people."""
+def kept(folders: Sequence[Sequence[Json]], about: str, level: float = LEVEL) -> HeartIntervals:
+    """The intervals of the figures that `medllmseg heart` prints, from all people. about: who they
+    are, in words.
+    """
     everyone = [row for rows in folders for row in rows]
     reaches = {
         name: quantile(everyone, name, level)
@@ -110,25 +111,30 @@ def kept(folders: Sequence[Sequence[Json]], level: float = LEVEL) -> HeartInterv
         {name: r for name, r in finite.items() if unit_of(name) not in RELATIVE},
         level,
         len(everyone),
-        ABOUT,
+        about,
     )
 
 
-def keep(model: str, folders: Sequence[Sequence[Json]]) -> Path:
+def keep(model: str, folders: Sequence[Sequence[Json]], about: str) -> Path:
     """Put the intervals into a model's bundle, bound to its hash; returns the bundle's folder.
 
-    Raises `UserError` where a row was not measured with this very model.
+    Raises `UserError` where a row was not measured with this very model, or a person is there
+    twice.
     """
     folder = find_model(model).folder
     metadata = read_metadata(folder)
     owner = measured_model(metadata).sha256
-    for row in (row for rows in folders for row in rows):
+    everyone = [row for rows in folders for row in rows]
+    for row in everyone:
         if row.get("weights") != owner:
             raise UserError(
                 f'The row of {row.get("patient", "a person")} was not measured with "{model}" as it'
                 " is now; run heart_figures with it first."
             )
-    entry = {OWNER: owner, **kept(folders).to_dict()}
+    twice = [name for name, n in Counter(row.get("patient") for row in everyone).items() if n > 1]
+    if twice:
+        raise UserError(f"{twice[0]} has two rows, and a person counts once; leave one folder out.")
+    entry = {OWNER: owner, **kept(folders, about).to_dict()}
     return rewrite_texts(folder, {**metadata, FIELD: entry})
 
 
@@ -161,6 +167,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument(
         "--keep", metavar="MODEL", help="write them into this model's bundle (an id or a folder)"
     )
+    parser.add_argument("--about", metavar="TEXT", help="with --keep: whose errors they are")
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         if len(options.folders) < 2:
@@ -170,7 +177,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
             )
         folders = [read_rows(folder) for folder in options.folders]
         if options.keep is not None:
-            print(f"kept in {keep(options.keep, folders)}")
+            if not options.about:
+                raise UserError("Say by --about whose errors these are; it is shown beside them.")
+            print(f"kept in {keep(options.keep, folders, options.about)}")
     except UserError as error:
         print(f"heart_intervals: {error}", file=sys.stderr)
         return 2

@@ -85,10 +85,15 @@ def test_they_are_kept_in_the_bundle_whose_errors_they_are(tmp_path, capsys):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(row), encoding="utf-8")
     command = [str(tmp_path / "0"), str(tmp_path / "1"), "--keep", str(bundle)]
+    assert heart_intervals.main(command) == 2
+    assert "--about" in capsys.readouterr().err
+    command += ["--about", "people who were made up"]
+    assert heart_intervals.main([command[0], *command]) == 2
+    assert "p00 has two rows" in capsys.readouterr().err
     assert heart_intervals.main(command) == 0
     found = intervals_of(bundle)
     everyone = [row for rows in folders for row in rows]
-    assert found.people == 40
+    assert (found.people, found.about) == (40, "people who were made up")
     assert found.margins == pytest.approx(
         {EJECTION: heart_intervals.quantile(everyone, EJECTION)}, abs=0.001
     )

@@ -244,6 +244,20 @@ def test_the_way_a_scan_is_stored_changes_nothing(model):
     assert np.array_equal(turned[:, :, ::-1], plain)
 
 
+def test_evaluate_takes_unnamed_volumes_of_a_file_by_their_order(run, tmp_path):
+    data, dice = write_in_one_file(tmp_path / "data"), []
+    command = ["evaluate", "--model", str(run / "bundle"), "--data", str(data)]
+    command += ["--device", "cpu", "--precision", "fp32"]
+    about = json.loads((data / "dataset.json").read_text())
+    for names in (about["channel_names"], {}):
+        text = json.dumps({**about, "channel_names": names})
+        (data / "dataset.json").write_text(text)
+        output = tmp_path / f"{len(names)}.csv"
+        assert cli.main([*command, "-o", str(output)]) == 0
+        dice.append(json.loads(output.with_suffix(".summary.json").read_text())["means"])
+    assert dice[0] == dice[1]
+
+
 def test_evaluate_takes_the_images_by_their_names(run, tmp_path):
     """Also where the data have more images than the model takes."""
     data = write_patients(tmp_path / "data", one_grid=True)
