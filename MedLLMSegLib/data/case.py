@@ -131,12 +131,14 @@ def group_of(case_id: str) -> str:
     """The group a case belongs to, by its id.
 
     Task04's crops hippocampus_(2k - 1) and hippocampus_2k are the two sides of one head. ACDC's
-    patientNNN_frameNN are time points of one patient. Any other case is a group of its own.
+    patientNNN_frameNN are time points of one patient. PATIENT_lidc2 (`data.lidc`) is a further
+    series of PATIENT. Any other case is a group of its own.
     """
     head = re.fullmatch(r"hippocampus_(\d+)", case_id)
     if head:
         return f"hippocampus head {(int(head[1]) + 1) // 2}"
     patient = re.fullmatch(r"(patient\d+)_frame\d+", case_id)
+    patient = patient or re.fullmatch(r"(.+)_lidc\d+", case_id)
     return patient[1] if patient else case_id
 
 

@@ -3,9 +3,10 @@
     python -m MedLLMSegLib.data.lidc --data LIDC-IDRI --output runs/lidc
     python -m MedLLMSegLib.data.lidc --data LIDC-IDRI --output runs/lidc --around 32
 
-Series and XML files may lie anywhere in the folder; the series' UID brings them together. A voxel
-is nodule where at least two readers (--readers) outlined it. --around cuts a box of so many
-millimetres on each side around the nodules. Patients are split 7 : 1 : 2, by their names.
+XML files may lie anywhere in the folder, and so may series, all slices of one in one folder; the
+series' UID brings them together. A voxel is nodule where at least two readers (--readers) outlined
+it. --around cuts a box of so many millimetres on each side around the nodules. Patients are split
+7 : 1 : 2, by their names. A series that cannot be read is passed over, and named at the end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,28 +25,29 @@ import numpy as np
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import sub_grid
 from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
-from MedLLMSegLib.core.safe_files import check_writable, write_text
-from MedLLMSegLib.core.types import Array, PathLike
-from MedLLMSegLib.core.volume import Volume
-from MedLLMSegLib.io.dicom.header import DicomHeader, read_header
+from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.types import PathLike
+from MedLLMSegLib.io.dicom.header import read_start
 from MedLLMSegLib.io.dicom.sort import dicom_files
-from MedLLMSegLib.io.volume_files import load_volume, save_volume
+from MedLLMSegLib.io.volume_files import save_volume
 
-from .lidc_xml import Contour, Reading, inner_pixels, read_xml
+from .lidc_output import LidcOutput
+from .lidc_scan import LabelledScan, Series, labelled_scan
+from .lidc_xml import Reading, read_xml, same_outlines
 
 CREDIT = "Armato et al., LIDC-IDRI, The Cancer Imaging Archive, CC BY 3.0"
 TENTHS = {"train": range(7), "val": range(7, 8), "test": range(8, 10)}
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
 class LidcRequest:
     """readers: who must have outlined a voxel. around_mm: of a box around the nodules; None for
-    whole scans.
+    whole scans. overwrite: what an earlier conversion wrote into the same folder.
     """
 
     readers: int = 2
     around_mm: float | None = None
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.readers <= 4:
@@ -54,51 +56,62 @@ class LidcRequest:
             raise UserError(f"--around is {self.around_mm:g} mm, and must be above 0.")
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """cases: that were written. notes: a sentence on each thing that was passed over."""
+
+    cases: list[str]
+    notes: list[str]
+
+
 def convert_lidc(
     data: PathLike,
     output: PathLike,
     request: LidcRequest = LidcRequest(),
     progress: Report | None = None,
-) -> list[str]:
-    """Write imagesTr, labelsTr, dataset.json and splits.json; returns sentences on what was passed
-    over. Raises `UserError` where no series has its XML file.
+) -> Conversion:
+    """Write imagesTr, labelsTr, dataset.json and splits.json.
+
+    Raises `UserError` where no series has its XML file or none can be converted, and where the
+    output holds cases already.
     """
-    data, output = Path(data).expanduser(), Path(output).expanduser()
+    data, written = Path(data).expanduser(), LidcOutput(Path(output).expanduser())
     if not data.is_dir():
         raise UserError(f'There is no folder "{data}"; give the folder of LIDC\'s DICOM and XML.')
-    check_writable(output)
+    written.check(request.overwrite)
     readings, notes = _readings(data)
-    series = {uid: folder for uid, folder in _series(data) if uid in readings}
+    series, split = _series(data, set(readings))
+    notes += split
     if not series:
         raise UserError(
             f'"{data}" has {len(readings)} XML files of LIDC\'s readers and no DICOM series that'
             " one of them speaks of; put the DICOM files and the XML files into one folder."
         )
-    notes += [f"no DICOM series for the XML of {uid}" for uid in readings if uid not in series]
     cases: dict[str, list[str]] = {}
-    for (uid, folder), part in zip(
-        series.items(), Progress.of(progress).parts(len(series)), strict=True
-    ):
-        part(folder.name, 0.0)
-        labelled = labelled_scan(folder, readings[uid], request.readers)
-        if labelled.labels.array.any() or request.around_mm is None:
-            case = _free_name(labelled.patient, cases)
-            cases.setdefault(labelled.patient, []).append(case)
-            _save(labelled, output, case, request.around_mm)
-        else:
-            notes.append(f"{labelled.patient}: {request.readers} readers agree on no voxel")
+    for each, part in zip(series, Progress.of(progress).parts(len(series)), strict=True):
+        part(each.folder.name, 0.0)
+        try:
+            whole = labelled_scan(each, readings[each.uid], request.readers)
+            labelled = _wanted_part(whole, request)
+        except UserError as error:
+            notes.append(f'"{each.folder}": {error}')
+            continue
+        case = _free_name(labelled.patient, cases)
+        written.begin(case)
+        save_volume(labelled.image, written.image(case))
+        save_volume(labelled.labels, written.label(case))
+        cases.setdefault(labelled.patient, []).append(case)
     if not cases:
-        raise UserError(
-            f"In none of the {len(series)} series {request.readers} readers agree on a voxel;"
-            " choose fewer --readers, or leave --around out."
-        )
-    _describe(output, cases, request)
-    return notes
+        raise UserError(f"None of the {len(series)} series could be converted: {notes[-1]}")
+    _describe(written.folder, cases, request)
+    return Conversion(written.cases, notes)
 
 
 def _readings(data: Path) -> tuple[dict[str, Reading], list[str]]:
     """Series' UID -> what its readers outlined, and what was passed over."""
-    found, notes = {}, []
+    found: dict[str, Reading] = {}
+    first: dict[str, Path] = {}
+    notes = []
     for path in sorted(data.rglob("*.xml")):
         try:
             reading = read_xml(path)
@@ -107,107 +120,65 @@ def _readings(data: Path) -> tuple[dict[str, Reading], list[str]]:
             continue
         if reading is None:
             notes.append(f'"{path}" is no XML file of CT readings')
-        else:
-            found[reading.series_uid] = reading
+            continue
+        uid = reading.series_uid
+        before = found.setdefault(uid, reading)
+        if before is reading:
+            first[uid] = path
+        elif not same_outlines(before, reading):
+            notes.append(
+                f'"{path}" outlines the series {uid} otherwise than "{first[uid]}", which was'
+                " taken; remove the wrong one of them"
+            )
     return found, notes
 
 
-def _series(data: Path) -> Iterator[tuple[str, Path]]:
-    """(UID, folder) of the DICOM series, each in a folder of its own."""
+def _series(data: Path, wanted: Collection[str]) -> tuple[list[Series], list[str]]:
+    """The series of these UIDs, and what was passed over."""
+    found: dict[str, dict[Path, list[Path]]] = {uid: {} for uid in wanted}
     for folder, _, _ in sorted(os.walk(data)):
-        files = dicom_files(Path(folder))
-        if files:
-            yield read_header(files[0]).text("SeriesInstanceUID"), Path(folder)
+        for path in dicom_files(Path(folder)):
+            header = read_start(path)  # a damaged file is told of by who reads its series
+            uid = "" if header is None else header.text("SeriesInstanceUID")
+            if uid in found:
+                found[uid].setdefault(Path(folder), []).append(path)
+    series, notes = [], []
+    for uid, folders in found.items():
+        if not folders:
+            notes.append(f"no DICOM series for the XML of {uid}")
+        elif len(folders) > 1:
+            named = '" and "'.join(map(str, folders))
+            notes.append(f'the series {uid} lies in "{named}"; put its files into one folder')
+        else:
+            ((folder, files),) = folders.items()
+            series.append(Series(uid, folder, files))
+    return sorted(series, key=lambda each: (each.folder, each.uid)), notes
 
 
-@dataclass(frozen=True, eq=False)
-class LabelledScan:
-    """A patient's scan, and 1 where enough readers outlined a nodule."""
-
-    patient: str
-    image: Volume
-    labels: Volume
-
-
-def labelled_scan(folder: Path, reading: Reading, readers: int) -> LabelledScan:
-    """The series in a folder with its label map. Raises `UserError` where a contour lies in no
-    slice of it.
-    """
-    image = load_volume(folder)
-    headers = [read_header(path) for path in dicom_files(folder)]
-    slices = {header.text("SOPInstanceUID"): header for header in headers}
-    counts = np.zeros(image.array.shape, np.uint8)
-    for contours in reading.readers:
-        counts += _outlined(contours, slices, image)
-    labels = image.with_array((counts >= readers).astype(np.uint8))
-    patient = headers[0].text("PatientID") or folder.name
-    return LabelledScan(
-        "".join(c if c.isalnum() or c in "-_" else "_" for c in patient), image, labels
+def _wanted_part(labelled: LabelledScan, request: LidcRequest) -> LabelledScan:
+    """The box around the nodules, or the whole scan. Raises `UserError` for a box around none."""
+    if request.around_mm is None:
+        return labelled
+    image, labels = labelled.image, labelled.labels
+    places = np.argwhere(labels.array)
+    if not len(places):
+        raise UserError(f"{request.readers} readers agree on no voxel.")
+    reach = np.ceil(request.around_mm / np.array(labels.spacing_mm)).astype(int)
+    low = np.maximum(places.min(axis=0) - reach, 0)
+    high = places.max(axis=0) + reach + 1
+    k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    matrix = sub_grid(image.grid, (k, j, i)).ijk_to_ras
+    image, labels = (
+        replace(each, array=each.array[k, j, i].copy(), ijk_to_ras=matrix)
+        for each in (image, labels)
     )
-
-
-def _outlined(contours: list[Contour], slices: dict[str, DicomHeader], image: Volume) -> Array:
-    """Where one reader has a nodule, bool [k, j, i]."""
-    masks = {hole: np.zeros(image.array.shape, bool) for hole in (False, True)}
-    for contour in contours:
-        header = slices.get(contour.sop_uid)
-        if header is None:
-            raise UserError(
-                f'A contour lies in the slice {contour.sop_uid}, which "{image.name}" lacks;'
-                " download the series again."
-            )
-        masks[contour.hole][voxels_of(inner_pixels(contour.points), header, image)] = True
-    outlined: Array = masks[False] & ~masks[True]
-    return outlined
-
-
-def voxels_of(pixels: Array, header: DicomHeader, image: Volume) -> tuple[Array, Array, Array]:
-    """Pixels (n, 2) of (column, row) of a DICOM slice -> the volume's voxels (k, j, i), n each.
-
-    DICOM PS3.3, C.7.6.2.1.1. Raises `UserError` where they lie outside the volume.
-    """
-    position, axes, spacing = (
-        header.finite(name, count)
-        for name, count in (
-            ("ImagePositionPatient", 3),
-            ("ImageOrientationPatient", 6),
-            ("PixelSpacing", 2),
-        )
-    )
-    if position is None or axes is None or spacing is None:
-        raise UserError(f'A slice of "{image.name}" states no position; download it again.')
-    along = np.array([axes[:3], axes[3:]]) * np.array(spacing[::-1])[:, None]  # (column, row)
-    lps = np.array(position) + pixels @ along  # (n, 3)
-    ras = np.column_stack([lps, np.ones(len(lps))]) @ LPS_TO_RAS
-    ijk = np.round(ras @ np.linalg.inv(image.ijk_to_ras).T)[:, :3].astype(int)
-    if ((ijk < 0) | (ijk >= image.array.shape[::-1])).any():
-        raise UserError(
-            f'A contour lies outside "{image.name}"; its XML file may be that of another series.'
-        )
-    return ijk[:, 2], ijk[:, 1], ijk[:, 0]
+    return LabelledScan(labelled.patient, image, labels)
 
 
 def _free_name(patient: str, cases: dict[str, list[str]]) -> str:
-    """Eight patients have two series."""
+    """Eight patients have two series; `group_of` knows these names as one patient's."""
     taken = len(cases.get(patient, []))
-    return f"{patient}_{taken + 1}" if taken else patient
-
-
-def _save(labelled: LabelledScan, output: Path, case: str, around_mm: float | None) -> None:
-    image, labels = labelled.image, labelled.labels
-    if around_mm is not None:
-        places = np.argwhere(labels.array)
-        reach = np.ceil(around_mm / np.array(labels.spacing_mm)).astype(int)
-        low = np.maximum(places.min(axis=0) - reach, 0)
-        high = places.max(axis=0) + reach + 1
-        k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-        matrix = sub_grid(image.grid, (k, j, i)).ijk_to_ras
-        image, labels = (
-            replace(each, array=each.array[k, j, i].copy(), ijk_to_ras=matrix)
-            for each in (image, labels)
-        )
-    save_volume(image, output / "imagesTr" / f"{case}.nii.gz")
-    save_volume(labels, output / "labelsTr" / f"{case}.nii.gz")
+    return f"{patient}_lidc{taken + 1}" if taken else patient
 
 
 def split_of(patient: str) -> str:
@@ -231,8 +202,6 @@ def _describe(output: Path, cases: dict[str, list[str]], request: LidcRequest) -
         splits[split_of(patient)] += names
     if all(splits.values()):  # fewer patients are split by who reads them
         write_text(output / "splits.json", json.dumps(splits, indent=1) + "\n")
-    else:
-        (output / "splits.json").unlink(missing_ok=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -244,17 +213,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="folder for imagesTr and labelsTr")
     parser.add_argument("--readers", type=int, default=2, help="who must agree on a voxel")
     parser.add_argument("--around", type=float, metavar="MM", help="cut a box around the nodules")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what an earlier conversion wrote there"
+    )
     options = parser.parse_args(arguments)
     try:
-        request = LidcRequest(options.readers, options.around)
-        notes = convert_lidc(options.data, options.output, request, ProgressLog())
+        request = LidcRequest(options.readers, options.around, options.overwrite)
+        made = convert_lidc(options.data, options.output, request, ProgressLog())
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    for note in notes:
+    for note in made.notes:
         print(f"passed over: {note}", file=sys.stderr)
-    count = len(list((Path(options.output).expanduser() / "labelsTr").glob("*.nii.gz")))
-    print(f"{count} cases in {options.output}")
+    count = len(made.cases)
+    print(f"{count} case{'s' * (count != 1)} written into {options.output}")
     return 0
 
 

@@ -39,6 +39,15 @@ class Reading:
     readers: list[list[Contour]]
 
 
+def same_outlines(one: Reading, other: Reading) -> bool:
+    """Whether the readers drew the same in both, in the same order."""
+    return _drawn(one) == _drawn(other)
+
+
+def _drawn(reading: Reading) -> list[list[tuple[str, bool, list[list[int]]]]]:
+    return [[(c.sop_uid, c.hole, c.points.tolist()) for c in reader] for reader in reading.readers]
+
+
 class _Safe(ElementTree.TreeBuilder):
     """Refuses a document type before any entity is read: LIDC's files have none, and entities of
     entities fill the memory.

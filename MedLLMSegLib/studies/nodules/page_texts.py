@@ -59,11 +59,12 @@ LIMITS = (
 
 RECIPE = (
     "## The same from LIDC's own images\n\n"
-    "With LIDC-IDRI as TCIA has it (DICOM series and the readers' XML files, in any folders),"
-    " this makes a folder that `medllmseg train` reads: a voxel is nodule where two readers or"
-    " more outlined it, and patients are split 7 : 1 : 2. XML with a document type is refused."
-    " The reader is tested on a made-up series; LIDC's own files were not here, so the commands"
-    " were not run on them.\n\n"
+    "With LIDC-IDRI as TCIA has it (DICOM series and the readers' XML files, wherever they lie, all"
+    " slices of a series in one folder), this makes a folder that `medllmseg train` reads: a voxel"
+    " is nodule where two readers or more outlined it, and patients are split 7 : 1 : 2. XML with a"
+    " document type is refused. A series that cannot be read, and a second XML file of a series"
+    " that says something else, are named at the end and passed over. The reader is tested on a"
+    " made-up series; LIDC's own files were not here, so the commands were not run on them.\n\n"
     "    python -m MedLLMSegLib.data.lidc --data LIDC-IDRI --output runs/lidc --around 32\n"
     "    medllmseg train --data runs/lidc --output runs/lidc-model\n\n"
     "nnU-Net's network as baseline, DynUNet beside our U-Nets, with the same steps and samples:\n\n"
