@@ -143,15 +143,15 @@ def _series(data: Path, wanted: Collection[str]) -> tuple[list[Series], list[str
             if uid in found:
                 found[uid].setdefault(Path(folder), []).append(path)
     series, notes = [], []
-    for uid, folders in found.items():
-        if not folders:
+    for uid, places in found.items():
+        if not places:
             notes.append(f"no DICOM series for the XML of {uid}")
-        elif len(folders) > 1:
-            named = '" and "'.join(map(str, folders))
+        elif len(places) > 1:
+            named = '" and "'.join(map(str, places))
             notes.append(f'the series {uid} lies in "{named}"; put its files into one folder')
         else:
-            ((folder, files),) = folders.items()
-            series.append(Series(uid, folder, files))
+            ((place, files),) = places.items()
+            series.append(Series(uid, place, files))
     return sorted(series, key=lambda each: (each.folder, each.uid)), notes
 
 
