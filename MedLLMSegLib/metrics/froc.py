@@ -6,14 +6,12 @@ operating points omit 1/8.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from MedLLMSegLib.core.types import Array
-
-from .group_statistics import NAN, expanded_percentiles
 
 LUNA16_POINTS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)  # false positives an image
 
@@ -79,66 +77,25 @@ def froc(findings: Sequence[Finding], lesions: int, images: int) -> Froc:
     return Froc(levels, tops)
 
 
-def froc_intervals(
-    findings: Sequence[Finding],
-    lesions: Mapping[Hashable, int],
-    points: Sequence[float] = LUNA16_POINTS,
-    over: str = "images",
-    repeats: int = 2000,
-    seed: int = 0,
-) -> Array:
-    """The 95 % interval of `Froc.at` at each point: (points, 2), low and high.
+def allowed_false(rate: float, scans: int) -> int:
+    """How many false positives all scans may have together, at so many a scan."""
+    return int(np.floor(rate * scans + 1e-9))
 
-    lesions: image -> how many are in truth there, 0 included. over: "images" draws whole images
-    with their lesions and false positives, and is what to take where each is another patient;
-    "lesions" draws the lesions and keeps all false positives, where there is only one patient, and
-    so says nothing of other patients. NaN for fewer than two of what is drawn.
+
+def found_at(scores: Sequence[float], false: Sequence[float], rate: float, scans: int) -> Array:
+    """(lesions,) 1.0 where a lesion is found with at most `rate` false positives a scan, so that
+    intervals can be drawn over lesions.
+
+    scores: the highest of each lesion; -inf for one that nothing hits. false: the scores of all
+    false positives of all scans, or at least of the highest `allowed_false` + 1. A lesion must be
+    above the first false positive that is too many: equal scores fall together, as in `froc`, of
+    which this is the step without the line to the next one.
     """
-    if over not in ("images", "lesions"):
-        raise ValueError(f'intervals are over "images" or "lesions", not "{over}"')
-    total = sum(lesions.values())
-    froc(findings, total, len(lesions))  # refuses what cannot be counted
-    count = len(lesions) if over == "images" else total
-    if count < 2:
-        return np.full((len(points), 2), NAN)
-    rng = np.random.default_rng(seed)
-    draw = _drawn_images if over == "images" else _drawn_lesions
-    draws = np.array([draw(findings, lesions, rng).at(points) for _ in range(repeats)])
-    return np.array([expanded_percentiles(at_point, count) for at_point in draws.T])
-
-
-def _drawn_images(
-    findings: Sequence[Finding], lesions: Mapping[Hashable, int], rng: np.random.Generator
-) -> Froc:
-    """The curve of as many images as there are, drawn with replacement, of which one at least has a
-    lesion.
-    """
-    names = list(lesions)
-    drawn = rng.integers(0, len(names), len(names))
-    while not any(lesions[names[n]] for n in drawn):
-        drawn = rng.integers(0, len(names), len(names))
-    of_image: dict[Hashable, list[Finding]] = {name: [] for name in names}
-    for finding in findings:
-        of_image[finding.image].append(finding)
-    copies = [
-        replace(finding, image=(copy, finding.image))
-        for copy, n in enumerate(drawn)
-        for finding in of_image[names[n]]
-    ]
-    return froc(copies, sum(lesions[names[n]] for n in drawn), len(names))
-
-
-def _drawn_lesions(
-    findings: Sequence[Finding], lesions: Mapping[Hashable, int], rng: np.random.Generator
-) -> Froc:
-    """The curve of as many lesions, drawn with replacement, beside all false positives."""
-    hits = _best_scores(findings)
-    total = sum(lesions.values())
-    scores = np.array([*hits.values(), *[-np.inf] * (total - len(hits))])
-    drawn = scores[rng.integers(0, total, total)]
-    false = [finding for finding in findings if finding.lesion is None]
-    found = [Finding("", score, n) for n, score in enumerate(drawn) if np.isfinite(score)]
-    return froc([*false, *found], total, len(lesions))
+    allowed = allowed_false(rate, scans)
+    falling = np.sort(np.asarray(false, float))[::-1]
+    threshold = falling[allowed] if len(falling) > allowed else -np.inf
+    found: Array = (np.asarray(scores, float) > threshold).astype(float)
+    return found
 
 
 def _best_scores(findings: Sequence[Finding]) -> dict[Hashable, float]:

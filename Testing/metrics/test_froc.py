@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from MedLLMSegLib.metrics.froc import LUNA16_POINTS, Finding, froc, froc_intervals
-from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
+from MedLLMSegLib.metrics.froc import LUNA16_POINTS, Finding, found_at, froc
 
 
 def test_the_points_are_luna16s():
@@ -59,33 +58,26 @@ def test_what_cannot_be_counted_is_refused():
         froc([Finding("a", 1, 1), Finding("a", 1, 2)], 1, 1)
 
 
-def test_the_interval_over_lesions_is_that_of_their_share():
-    """Without false positives the sensitivity is the share of lesions that are found."""
-    findings = [Finding("a", 1.0, n) for n in range(30)]
-    low, high = froc_intervals(findings, {"a": 40}, [1.0], over="lesions", repeats=300)[0]
-    assert (low, high) == pytest.approx(bootstrap_interval([1] * 30 + [0] * 10), abs=0.06)
-    assert froc_intervals(findings, {"a": 30}, [1.0], over="lesions", repeats=50).tolist() == [
-        [1.0, 1.0]
-    ]
+@pytest.mark.parametrize(
+    ("rate", "found"),
+    [(0.0, [1, 0, 0, 0]), (0.49, [1, 0, 0, 0]), (0.5, [1, 1, 0, 0]), (1.5, [1, 1, 1, 0])],
+)
+def test_which_lesions_are_found_at_a_rate(rate, found):
+    """Two scans; the third lesion ties with a false positive, the fourth is hit by nothing."""
+    scores, false = [0.9, 0.7, 0.5, -np.inf], [0.5, 0.8, 0.6]
+    assert found_at(scores, false, rate, 2).tolist() == found
 
 
-def test_the_interval_over_images_keeps_what_belongs_to_an_image_together():
-    """Ten images, five of them all found: wider than over their hundred lesions."""
-    findings = [Finding(image, 1.0, n) for image in range(5) for n in range(10)]
-    lesions = dict.fromkeys(range(10), 10)
-    low, high = froc_intervals(findings, lesions, [1.0], repeats=300)[0]
-    assert (low, high) == pytest.approx(bootstrap_interval([1] * 5 + [0] * 5), abs=0.11)
-    narrow = froc_intervals(findings, lesions, [1.0], over="lesions", repeats=300)[0]
-    assert high - low > 2 * (narrow[1] - narrow[0])
+def test_what_is_found_at_a_rate_is_the_step_of_the_curve():
+    rng = np.random.default_rng(0)
+    scores, false = rng.integers(0, 12, 20).astype(float), rng.integers(0, 12, 30).astype(float)
+    hits = [Finding(0, score, n) for n, score in enumerate(scores)]
+    curve = froc([*hits, *(Finding(0, score) for score in false)], 20, 3)
+    for rate in (0.0, 0.1, 1 / 3, 1.0, 2.0, 4.0, 9.0, 10.0, 99.0):
+        step = curve.sensitivity[curve.false_positives <= rate + 1e-9][-1]
+        assert found_at(scores, false, rate, 3).mean() == pytest.approx(step)
 
 
-def test_an_interval_needs_two_of_what_is_drawn():
-    findings = [Finding("a", 1.0, 0)]
-    assert np.isnan(froc_intervals(findings, {"a": 1}, [1.0, 2.0])).all()
-    assert np.isnan(froc_intervals(findings, {"a": 1}, over="lesions")).all()
-    only_one_has_any = froc_intervals(findings, {"a": 1, "b": 0}, [1.0], repeats=50)
-    assert only_one_has_any.tolist() == [[1.0, 1.0]]
-    with pytest.raises(ValueError, match='not "scans"'):
-        froc_intervals(findings, {"a": 1}, over="scans")
-    with pytest.raises(ValueError, match="only 1 are stated"):
-        froc_intervals([*findings, Finding("a", 1.0, 1)], {"a": 1}, over="lesions")
+def test_a_rate_that_no_float_holds_is_not_rounded_down():
+    """As floats, 0.29 x 100 is 28.999999999999996."""
+    assert found_at([0.5], [0.9] * 29 + [0.1], 0.29, 100).tolist() == [1]
