@@ -99,10 +99,12 @@ def draw_confusion(truth: Array, decisions: Array, classes: Sequence[str], path:
     return _save(figure, path)
 
 
-def draw_froc(curves: Mapping[str, tuple[Array, Array]], path: Path, xlabel: str) -> Path:
+def draw_froc(
+    curves: Mapping[str, tuple[Array, Array]], path: Path, xlabel: str, least: float = 0.0
+) -> Path:
     """Sensitivity over false positives, as steps.
 
-    curves: name -> (false positives, sensitivity), each (n,).
+    curves: name -> (false positives, sensitivity), each (n,). least: where the axis begins.
     """
     figure, axes = _canvas(5.6, 4.4)
     for color, (name, curve) in zip(PALETTE, curves.items(), strict=False):
@@ -110,7 +112,7 @@ def draw_froc(curves: Mapping[str, tuple[Array, Array]], path: Path, xlabel: str
         axes.step(false_positives, sensitivity, where="post", color=color, label=name)
     axes.set(xlabel=xlabel, ylabel="sensitivity", ylim=(0, 1.01))
     axes.set_xscale("symlog", linthresh=0.01)
-    axes.set_xlim(left=0)
+    axes.set_xlim(left=least)
     axes.legend(loc="lower right", fontsize="small")
     _add_grid(axes)
     return _save(figure, path)

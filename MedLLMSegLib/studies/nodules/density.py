@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Array
+from MedLLMSegLib.core.volume import Volume
 
 MAD_TO_SD = 1.4826  # of a normal distribution
 FEWEST = 20  # voxels of a core
@@ -56,14 +57,14 @@ def measure_density(hu: Array, nodule: Array, spacing_mm: tuple[float, float, fl
     return Density(middle, sd, float(spacing_mm[2] / (2 * np.sqrt(-np.log(alike)))))
 
 
-def measure_point_spread(hu: Array, spacing_mm: tuple[float, float, float]) -> float:
+def measure_point_spread(volume: Volume) -> float:
     """SD in mm of the in-plane blur, from the step between air and skin on the front of the chest.
 
-    Along j, in the columns around the middle of the body: each ray is aligned at half the height of
-    its step, and the SD is half of what lies between 16 % and 84 % of the mean edge (an error
-    function's). Clothes and hair widen it.
+    From the front, in the columns around the middle of the body: each ray is aligned at half the
+    height of its step, and the SD is half of what lies between 16 % and 84 % of the mean edge (an
+    error function's). Clothes and hair widen it.
     """
-    step = spacing_mm[1]
+    hu, step = _from_front(volume), volume.spacing_mm[1]
     rays = [
         ray for plane in hu[hu.shape[0] // 4 : -(hu.shape[0] // 4)] for ray in _edges(plane, step)
     ]
@@ -79,6 +80,17 @@ def measure_point_spread(hu: Array, spacing_mm: tuple[float, float, float]) -> f
     mean = np.maximum.accumulate([np.median(each) for each in near if len(each)])
     low, high = (float(np.interp(share, mean, centres[seen])) for share in (0.16, 0.84))
     return (high - low) / 2
+
+
+def _from_front(volume: Volume) -> Array:
+    """[k, j, i] with j from front to back. Raises `UserError` where another axis leads there."""
+    forward = volume.ijk_to_ras[1, :3]  # of a step along i, j, k towards the front
+    if np.abs(forward).argmax() != 1:
+        raise UserError(
+            f'The rows of "{volume.name}" do not follow each other from front to back, and axial'
+            " slices are needed to measure its blur; give a CT in axial slices."
+        )
+    return volume.array[:, ::-1] if forward[1] > 0 else volume.array
 
 
 def _edges(plane: Array, step: float) -> list[tuple[Array, Array]]:

@@ -25,6 +25,17 @@ BEFORE_HU = (-950.0, -600.0)
 
 
 @dataclass(frozen=True, eq=False)
+class Pose:
+    """How a shape lies in a scan. centre: (k, j, i) in the scan's voxels. angle: radians, in the
+    slice. flips: whether it is mirrored along k, j, i.
+    """
+
+    centre: Array
+    angle: float = 0.0
+    flips: tuple[bool, bool, bool] = (False, False, False)
+
+
+@dataclass(frozen=True, eq=False)
 class Placed:
     """A shape on a scan's grid.
 
@@ -38,29 +49,26 @@ class Placed:
     centre: Array
 
 
-def place(
-    shape: NoduleShape, scan: Scan, centre: Array, angle: float, flips: tuple[bool, bool, bool]
-) -> Placed | None:
-    """A shape, turned in the slice and mirrored, at a centre (k, j, i) in voxels of the scan; None
-    where it would leave the scan.
+def place(shape: NoduleShape, scan: Scan, pose: Pose) -> Placed | None:
+    """A shape on the scan's grid; None where it would leave the scan.
 
     Shapes are interpolated through their distance (Raya and Udupa 1990). A voxel of the scan is the
     mean over itself, whose slice may be thick; in the slice, the scan's blur holds that already.
     """
     spacing = np.array(scan.spacing_mm)
     reach = _radius(shape) + REACH * scan.blur_mm + 2
-    low = np.floor(centre - reach / spacing).astype(int)
-    high = np.ceil(centre + reach / spacing).astype(int) + 1
+    low = np.floor(pose.centre - reach / spacing).astype(int)
+    high = np.ceil(pose.centre + reach / spacing).astype(int) + 1
     if (low < 0).any() or (high > scan.hu.shape).any():
         return None
     parts = np.maximum(1, np.round(spacing / FINE_MM)).astype(int)
-    fine = _fine_inside(shape, (low, high), parts, spacing, centre, angle, flips)
+    k, j, i = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    fine = _fine_inside(shape, pose, (k, j, i), parts, spacing)
     step = spacing / parts
     # A mean over the voxel has itself a variance of a twelfth of its width squared.
     sharp = np.sqrt(np.maximum(scan.blur_mm**2 - spacing**2 / 12, 0)) / step
     blurred = ndimage.gaussian_filter(fine, (0, sharp[1], sharp[2]))
-    box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return Placed((box[0], box[1], box[2]), _means(fine, parts), _means(blurred, parts), centre)
+    return Placed((k, j, i), _means(fine, parts), _means(blurred, parts), pose.centre)
 
 
 def _radius(shape: NoduleShape) -> float:
@@ -69,24 +77,24 @@ def _radius(shape: NoduleShape) -> float:
     return float(np.linalg.norm(places - places.mean(axis=0), axis=1).max())
 
 
-def _fine_inside(shape, bounds, parts, spacing, centre, angle, flips) -> Array:
-    """float32 0 to 1 on a grid of `parts` points a voxel, where the shape is."""
-    (low, high), own = bounds, np.array(shape.spacing_mm)
+def _fine_inside(shape: NoduleShape, pose: Pose, box: Box, parts: Array, spacing: Array) -> Array:
+    """float32 0 to 1 on a grid of `parts` points for each voxel of the box, where the shape is."""
+    own = np.array(shape.spacing_mm)
     padded = np.pad(shape.mask, 2)
     distance = ndimage.distance_transform_edt(padded, own) - ndimage.distance_transform_edt(
         ~padded, own
     )
     axes = [
-        ((np.arange((b - a) * n) + 0.5) / n - 0.5 + a - c) * s
-        for a, b, n, s, c in zip(low, high, parts, spacing, centre, strict=True)
+        ((np.arange((side.stop - side.start) * n) + 0.5) / n - 0.5 + side.start - c) * s
+        for side, n, s, c in zip(box, parts, spacing, pose.centre, strict=True)
     ]  # mm from the centre
     k, j, i = np.meshgrid(*axes, indexing="ij")
-    cos, sin = np.cos(angle), np.sin(angle)
+    cos, sin = np.cos(pose.angle), np.sin(pose.angle)
     turned = [k, cos * j - sin * i, sin * j + cos * i]
     middle = np.argwhere(padded).mean(axis=0)
     where = [
         (-part if flip else part) / s + m
-        for part, flip, s, m in zip(turned, flips, own, middle, strict=True)
+        for part, flip, s, m in zip(turned, pose.flips, own, middle, strict=True)
     ]
     far = float(distance.min())
     signed = ndimage.map_coordinates(distance.astype(np.float32), where, order=1, cval=far)
@@ -124,13 +132,11 @@ def find_place(
     """
     for _ in range(TRIES if len(places) else 0):
         centre = places[rng.integers(len(places))] + rng.uniform(-0.5, 0.5, 3)
-        flips = tuple(bool(flip) for flip in rng.integers(0, 2, 3))
+        k, j, i = (bool(flip) for flip in rng.integers(0, 2, 3))
         # A voxel in the middle is looked at before the shape is made.
         if not scan.lungs[tuple(np.round(centre).astype(int).clip(0, np.array(taken.shape) - 1))]:
             continue
-        found = place(
-            shape, scan, centre, rng.uniform(0, 2 * np.pi), (flips[0], flips[1], flips[2])
-        )
+        found = place(shape, scan, Pose(centre, rng.uniform(0, 2 * np.pi), (k, j, i)))
         if found is not None and fits(found, scan, taken):
             return found
     return None

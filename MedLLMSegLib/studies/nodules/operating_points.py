@@ -12,28 +12,38 @@ import numpy as np
 from MedLLMSegLib.core.types import Array, Json
 from MedLLMSegLib.metrics.froc import LUNA16_POINTS, Finding, Froc, froc
 
+SCANS = 4
+# A single false positive in four scans is 1/4: below it nothing can be counted.
+POINTS = tuple(point for point in LUNA16_POINTS if point >= 1 / SCANS)
+
 
 @dataclass(frozen=True)
 class Answers:
     """What a detector says of some scans.
 
     nodules: rows as `trial.tried` writes them, with "score" None for one that no candidate hits.
-    false: the scores of all candidates that hit nothing. scans: how many were looked at.
+    false: the scores of all candidates that hit nothing, in the scans as they are. scans: how many
+    they are. in_copies: the same for each copy with inserted nodules.
     """
 
     nodules: Sequence[Json]
     false: Sequence[float]
     scans: int
     groups: Sequence[str] = field(default=())
+    in_copies: Sequence[Sequence[float]] = field(default=())
 
 
 def answers_of(runs: Sequence[Json]) -> Answers:
-    """Those of an arm's folds, all copies of all scans together, with one threshold."""
+    """Those of an arm's folds, all copies of all scans together, with one threshold.
+
+    False positives are those of the scans themselves: their copies share one background, so that
+    one place would be counted in each of them.
+    """
     scans = [scan for run in runs for scan in run["scans"].values()]
     nodules = [row for scan in scans for row in scan["nodules"]]
-    false = [score for scan in scans for copy in scan["false"] for score in copy]
-    copies = sum(len(scan["false"]) for scan in scans)
-    return Answers(nodules, false, copies, [row["patient"] for row in nodules])
+    false = [score for scan in scans for score in scan["alone"]]
+    copies = [copy for scan in scans for copy in scan["false"]]
+    return Answers(nodules, false, len(scans), [row["patient"] for row in nodules], copies)
 
 
 def threshold_at(answers: Answers, rate: float) -> float:
@@ -54,11 +64,16 @@ def found_at(answers: Answers, rate: float) -> Array:
     return found
 
 
+def false_a_copy(answers: Answers, rate: float) -> float:
+    """False positives a copy, at the threshold that leaves `rate` in a scan without nodules."""
+    threshold = threshold_at(answers, rate)
+    counts = [sum(score >= threshold for score in copy) for copy in answers.in_copies]
+    return float(np.mean(counts))
+
+
 def mean_found(answers: Answers) -> Array:
-    """The share of LUNA16's seven points at which each nodule is found (n,); its mean is the
-    score.
-    """
-    each: Array = np.mean([found_at(answers, rate) for rate in LUNA16_POINTS], axis=0)
+    """The share of `POINTS` at which each nodule is found (n,); its mean is the score."""
+    each: Array = np.mean([found_at(answers, rate) for rate in POINTS], axis=0)
     return each
 
 

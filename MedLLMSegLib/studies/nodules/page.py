@@ -10,14 +10,20 @@ import numpy as np
 
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.types import Json
-from MedLLMSegLib.metrics.froc import LUNA16_POINTS
-from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 from MedLLMSegLib.reporting.markdown import table
-from MedLLMSegLib.studies.study.page import difference_text, mean_text
+from MedLLMSegLib.studies.study.page import mean_text
 from MedLLMSegLib.studies.study.settings import read_json
 
-from .operating_points import Answers, answers_of, found_at, mean_found
-from .page_texts import INTRODUCTION, LIMITS, METHOD, RECIPE
+from .operating_points import (
+    POINTS,
+    SCANS,
+    Answers,
+    answers_of,
+    false_a_copy,
+    found_at,
+    mean_found,
+)
+from .page_texts import FALSE_POSITIVES, INTRODUCTION, LIMITS, METHOD, RECIPE
 from .pictures import CURVES, REAL
 from .shapes import BINS_MM
 
@@ -38,7 +44,6 @@ def write_page(results: Path, docs: Path) -> Path:
             _answer(answers),
             "## Inserted nodules",
             _froc_table(answers),
-            _intervals(answers),
         ]
         if (docs / CURVES).exists():
             parts.append(f"![Recall over false positives]({CURVES})")
@@ -63,15 +68,13 @@ def arms_answers(whole: Json) -> dict[str, Answers]:
 def _answer(answers: Mapping[str, Answers]) -> str:
     network, blobs = (mean_found(answers[arm]) for arm in ARMS)
     gain, groups = network - blobs, answers["network"].groups
-    low, high = bootstrap_interval(gain, groups, repeats=10_000)
-    difference = difference_text(float(gain.mean()), low, high, 3)
     both = _both_outlined(answers)
     count, own, threshold, better = _dice_cells(both)
     return (
-        f"- **Found**: mean recall at 1/8 to 8 false positives a scan: the network"
+        f"- **Found**: mean recall at 1/4 to 8 false positives a scan: the network"
         f" {mean_text(network, 3, groups)}, the blob detector {mean_text(blobs, 3, groups)};"
-        f" difference {difference}; {len(gain)} inserted nodules in {answers['network'].scans}"
-        " copies of 4 scans.\n"
+        f" difference {mean_text(gain, 3, groups, has_sign=True)}; {len(gain)} inserted nodules in"
+        f" {len(answers['network'].in_copies)} copies of {SCANS} scans.\n"
         f"- **Outlined**: mean Dice of the {count} nodules that both hit: the network {own}, a"
         f" plain threshold {threshold}; difference {better}.\n"
         "- Intervals: 95 %, bootstrap over the patients of the inserted shapes. The scans are four,"
@@ -79,29 +82,23 @@ def _answer(answers: Mapping[str, Answers]) -> str:
     )
 
 
-def _froc_table(answers: Mapping[str, Answers]) -> str:
-    head = ["recall at false positives a scan", *(_rate(rate) for rate in LUNA16_POINTS), "mean"]
-    rows = [
-        [
-            ARMS[arm],
-            *(f"{found_at(each, rate).mean():.3f}" for rate in LUNA16_POINTS),
-            f"{mean_found(each).mean():.3f}",
-        ]
-        for arm, each in answers.items()
-    ]
-    return table(head, rows)
-
-
 def _rate(rate: float) -> str:
     return f"{rate:g}" if rate >= 1 else f"1/{1 / rate:g}"
 
 
-def _intervals(answers: Mapping[str, Answers]) -> str:
-    rows = [
-        [_rate(rate), *(mean_text(found_at(e, rate), 3, e.groups) for e in answers.values())]
-        for rate in LUNA16_POINTS
-    ]
-    return table(["false positives a scan", *(f"{ARMS[arm]} (95 %)" for arm in answers)], rows)
+def _froc_table(answers: Mapping[str, Answers]) -> str:
+    rows = []
+    for rate in POINTS:
+        row = [_rate(rate)]
+        for each in answers.values():
+            row += [mean_text(found_at(each, rate), 3, each.groups)]
+            row += [f"{false_a_copy(each, rate):.1f}"]
+        rows.append(row)
+    means = [(mean_text(mean_found(e), 3, e.groups), "-") for e in answers.values()]
+    rows.append(["mean", *(cell for pair in means for cell in pair)])
+    names = [(f"recall, {ARMS[arm]} (95 %)", "false a copy") for arm in answers]
+    head = ["false positives a scan", *(cell for pair in names for cell in pair)]
+    return f"{table(head, rows)}\n\n{FALSE_POSITIVES}"
 
 
 def _sizes(answers: Mapping[str, Answers]) -> str:
@@ -168,9 +165,8 @@ def _dice_cells(rows: list[DiceRow]) -> list[str]:
         return ["0", "-", "-", "-"]
     one, other = (np.array([row[n] for row in rows]) for n in (0, 1))
     groups, gain = [row[2] for row in rows], one - other
-    low, high = bootstrap_interval(gain, groups, repeats=10_000)
-    difference = difference_text(float(gain.mean()), low, high, 3)
-    return [str(len(rows)), mean_text(one, 3, groups), mean_text(other, 3, groups), difference]
+    texts = [mean_text(one, 3, groups), mean_text(other, 3, groups)]
+    return [str(len(rows)), *texts, mean_text(gain, 3, groups, has_sign=True)]
 
 
 def _real(whole: Json, docs: Path) -> list[str]:

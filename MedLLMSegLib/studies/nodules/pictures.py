@@ -9,7 +9,7 @@ from MedLLMSegLib.core.safe_files import make_folder
 from MedLLMSegLib.core.types import Array
 from MedLLMSegLib.reporting.classification_plots import draw_froc
 
-from .operating_points import Answers, curve_of
+from .operating_points import POINTS, Answers, curve_of
 from .real_nodules import RealNodule
 from .shapes import READERS
 
@@ -19,13 +19,14 @@ WINDOW_HU = (-1000.0, 300.0)
 
 
 def draw_curves(answers: Mapping[str, Answers], docs: Path) -> None:
-    """Recall over false positives a scan, of each arm."""
+    """Recall over false positives a scan, of each arm: the steps that the page's table reads."""
     make_folder((docs / CURVES).parent)
     curves = {arm: curve_of(each) for arm, each in answers.items()}
     draw_froc(
         {arm: (curve.false_positives, curve.sensitivity) for arm, curve in curves.items()},
         docs / CURVES,
         "false positives a scan",
+        least=POINTS[0],
     )
 
 

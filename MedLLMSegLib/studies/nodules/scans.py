@@ -73,7 +73,7 @@ def made_scan(name: str, volume: Volume, real: Array, nodule: bool) -> Scan:
         lungs,
         real,
         near <= LEFT_OUT_MM,
-        measure_point_spread(volume.array, spacing),
+        measure_point_spread(volume),
         measure_density(volume.array, real, spacing) if nodule else None,
     )
 

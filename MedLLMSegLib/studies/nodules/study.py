@@ -19,6 +19,7 @@ from MedLLMSegLib.training.checkpoint import fill_best
 from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.trainer import Trainer
 
+from .lung_windows import STEP
 from .nodule_recipe import NETWORK, InsertedNodules, NoduleLoop, new_network
 from .samples import HU_WINDOWS, WINDOW, Backgrounds
 from .scans import Scan, read_scan
@@ -73,6 +74,7 @@ class Nodules:
             "lr": self.train.lr,
             "precision": self.train.precision,
             "window": WINDOW,
+            "window_step": STEP,
             "hu_windows": HU_WINDOWS,
             "copies": self.copies,
             "each": self.each,

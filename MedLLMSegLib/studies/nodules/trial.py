@@ -66,11 +66,11 @@ def tried(
         for (shape, outline), hit in zip(inserted, hits, strict=True):
             nodules.append(_row(shape, outline, hit, copy))
         outlines = [outline for _, outline in inserted]
-        false.append(false_scores(candidates, [*outlines, scan.left_out], scan))
+        false.append(false_scores(candidates, outlines, scan))
     return {
         "nodules": nodules,
         "false": false,
-        "alone": false_scores(as_it_is, [scan.left_out], scan),
+        "alone": false_scores(as_it_is, [], scan),
         "real": _real(as_it_is, scan) if scan.density else None,
     }
 
@@ -150,12 +150,18 @@ def hit_by(candidates: Sequence[Candidate], outline: Array, scan: Scan) -> Candi
 def false_scores(
     candidates: Sequence[Candidate], outlines: Sequence[Array], scan: Scan
 ) -> list[float]:
-    """The scores of the candidates that hit none of these."""
+    """The scores of candidates that hit no outline and do not lie in what is left out."""
     return [
-        round(each.score, 4)
-        for each in candidates
-        if not any(near(each, outline, scan) for outline in outlines)
+        round(candidate.score, 4)
+        for candidate in candidates
+        if not _is_left_out(candidate, scan)
+        and not any(near(candidate, outline, scan) for outline in outlines)
     ]
+
+
+def _is_left_out(candidate: Candidate, scan: Scan) -> bool:
+    last = np.array(scan.left_out.shape) - 1
+    return bool(scan.left_out[tuple(np.round(candidate.centre).astype(int).clip(0, last))])
 
 
 def candidate_dice(candidate: Candidate, outline: Array) -> float:
@@ -171,7 +177,7 @@ def _real(candidates: Sequence[Candidate], scan: Scan) -> Json:
     hit = hit_by(candidates, scan.real, scan)
     if hit is None:
         return {"found": False}
-    false = false_scores(candidates, [scan.left_out], scan)
+    false = false_scores(candidates, [], scan)
     return {
         "found": True,
         "score": round(hit.score, 4),

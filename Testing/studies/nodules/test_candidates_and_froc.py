@@ -5,11 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from MedLLMSegLib.studies.nodules import pictures
 from MedLLMSegLib.studies.nodules.candidates import Candidate, blob_candidates, network_candidates
 from MedLLMSegLib.studies.nodules.lung_windows import LungWindows, lung_region
 from MedLLMSegLib.studies.nodules.operating_points import (
+    POINTS,
     Answers,
+    answers_of,
     curve_of,
+    false_a_copy,
     found_at,
     mean_found,
 )
@@ -40,18 +44,72 @@ def answers(scores, false, scans=2):
     return Answers(rows, false, scans, [str(n) for n in range(len(rows))])
 
 
+def step_at(curve, rate):
+    """As `draw_froc` draws it."""
+    return curve.sensitivity[np.searchsorted(curve.false_positives, rate, side="right") - 1]
+
+
 def test_froc_is_the_one_counted_by_hand():
     # Two scans. False: 0.9, 0.6, 0.5. Nodules: 0.95, 0.7, 0.55, one missed.
     each = answers([0.95, 0.7, 0.55, None], [0.5, 0.9, 0.6])
     recalls = {rate: found_at(each, rate).mean() for rate in (0.25, 0.5, 1, 2)}
     assert recalls == {0.25: 0.25, 0.5: 0.5, 1: 0.75, 2: 0.75}
-    assert mean_found(each).mean() == pytest.approx(np.mean([0.25, 0.25, 0.5, *[0.75] * 4]))
+    assert mean_found(each).mean() == pytest.approx(np.mean([0.25, 0.5, *[0.75] * 4]))
     curve = curve_of(each)
     for rate, recall in recalls.items():
-        assert curve.at([rate])[0] >= recall
+        assert step_at(curve, rate) == recall
     tied = answers([0.6, 0.6], [0.6, 0.6])
     assert found_at(tied, 0.5).sum() == 0  # no threshold tells them apart
     assert found_at(tied, 1).sum() == 2
+    assert step_at(curve_of(tied), 0.5) == 0
+
+
+def test_a_false_place_counts_once_however_many_copies_of_its_scan_there_are():
+    row = {"score": 0.7, "patient": "P7"}
+    copies = [[0.9, 0.8], [0.9], [0.9]]
+    scans = {"a": {"nodules": [row], "false": copies, "alone": [0.9]}}
+    each = answers_of([{"scans": scans}])
+    assert each.scans == 1
+    assert found_at(each, 0.5).sum() == 0
+    assert found_at(each, 1).sum() == 1
+    assert false_a_copy(each, 1) == pytest.approx(4 / 3)
+    assert min(POINTS) * 4 == 1  # in four scans
+
+
+def test_the_picture_is_the_curve_of_the_table(monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(pictures, "draw_froc", lambda curves, *_, **more: drawn.update(curves))
+    rng = np.random.default_rng(0)
+    each = answers(rng.random(30).round(2), rng.random(90).round(2), scans=4)
+    pictures.draw_curves({"network": each}, tmp_path)
+    levels, recall = drawn["network"]
+    for rate in POINTS:
+        step = recall[np.searchsorted(levels, rate, side="right") - 1]
+        assert step == pytest.approx(found_at(each, rate).mean())
+
+
+class SureInTheMiddle(nn.Module):
+    """Calls everything nodule but what lies within 5 voxels of its window's sides."""
+
+    def forward(self, image):
+        score = torch.full_like(image[:, :1], -4.0)  # (B, 1, K, J, I)
+        score[..., 5:-5, 5:-5, 5:-5] = 4.0
+        return torch.cat([-score, score], dim=1)
+
+
+def test_the_windows_sides_do_not_show():
+    windows = LungWindows(SureInTheMiddle().eval(), np.ones((72, 72, 72), bool))
+    probability = windows.probability(np.zeros((72, 72, 72), np.float32))
+    assert probability[16:-16, 16:-16, 16:-16].min() > 0.5
+
+
+def test_8_mm_around_what_is_real_are_not_counted_and_no_more(scan):
+    edge = 38 + 9 / 2  # of the nodule, along i in voxels of 2 mm
+    within, beyond = (
+        Candidate(score, np.array([20.0, 55.0, edge + mm / 2]), np.array([[20, 55, 50]]))
+        for score, mm in ((0.5, 6.0), (0.9, 10.5))
+    )
+    assert false_scores([within, beyond], [], scan) == [0.9]
 
 
 def test_blobs_find_the_nodule_and_outline_it(scan):

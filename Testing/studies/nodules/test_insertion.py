@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from MedLLMSegLib.core.errors import UserError
-from MedLLMSegLib.studies.nodules import insertion
+from MedLLMSegLib.studies.nodules import insertion, samples
 from MedLLMSegLib.studies.nodules.density import Density
-from MedLLMSegLib.studies.nodules.insertion import find_place, fits, insert, place
+from MedLLMSegLib.studies.nodules.insertion import Pose, find_place, fits, insert, place
 from MedLLMSegLib.studies.nodules.samples import WINDOW, Backgrounds, NoduleWindows
 from MedLLMSegLib.studies.nodules.shapes import HELD_BACK, NoduleShape, part_of, read_shapes
 from MedLLMSegLib.studies.nodules.trial import with_nodules
@@ -30,9 +30,13 @@ def ball(diameter_mm, number=0, patient="P7"):
     )
 
 
+def pose(centre, angle=0.0, flips=(False, False, False)):
+    return Pose(np.array(centre), angle, flips)
+
+
 def test_an_inserted_nodule_has_the_measured_density_and_nothing_changes_outside(scan):
     hu = scan.hu.copy()
-    placed = place(ball(16.0), scan, np.array([20.0, 40.0, 92.0]), 0.3, (False, True, False))
+    placed = place(ball(16.0), scan, pose([20.0, 40.0, 92.0], 0.3, (False, True, False)))
     outline = insert(hu, scan, placed, DENSE, np.random.default_rng(0))
     changed = hu != scan.hu
     outside = changed.copy()
@@ -52,7 +56,7 @@ def test_an_inserted_nodule_has_the_measured_density_and_nothing_changes_outside
 
 def test_vessels_walls_and_what_is_denser_keep_their_values(scan):
     hu = scan.hu.copy()
-    placed = place(ball(10.0), scan, np.array([20.0, 55.0, 92.0]), 0.0, (False, False, False))
+    placed = place(ball(10.0), scan, pose([20.0, 55.0, 92.0]))
     insert(hu, scan, placed, Density(-300.0, 1.0, 1.0), np.random.default_rng(0))
     vessel = scan.hu > TISSUE_HU - 60
     assert np.array_equal(hu[vessel], scan.hu[vessel])
@@ -66,9 +70,9 @@ def test_a_place_is_in_the_lung_and_in_nothing_that_is_left_out(scan, monkeypatc
         inside = placed.inside >= 0.5
         assert scan.lungs[placed.box][inside].mean() >= 0.9
         assert not scan.left_out[placed.box][inside].any()
-    wall = place(ball(8.0), scan, np.array([20.0, 55.0, 65.0]), 0.0, (False, False, False))
+    wall = place(ball(8.0), scan, pose([20.0, 55.0, 65.0]))
     assert not fits(wall, scan, scan.left_out)
-    assert place(ball(8.0), scan, np.array([0.0, 55.0, 65.0]), 0.0, (False,) * 3) is None
+    assert place(ball(8.0), scan, pose([0.0, 55.0, 65.0])) is None
     monkeypatch.setattr(insertion, "TRIES", 5)
     assert find_place(ball(8.0), scan, np.ones_like(scan.lungs), places, rng) is None
 
@@ -91,7 +95,16 @@ def test_a_scan_without_room_is_refused(scan):
         with_nodules(full, [ball(8.0)], [DENSE], 1, 0)
 
 
-def test_samples_are_a_function_of_their_number_and_hold_nothing_real(scan):
+def test_samples_hold_nothing_real(scan, monkeypatch):
+    hu = scan.hu.copy()
+    hu[scan.real] = 20_000
+    monkeypatch.setattr(samples, "HU_WINDOWS", ((0.0, 20_000.0),))
+    marked = NoduleWindows(Backgrounds([replace(scan, hu=hu)]), [ball(8.0)], seed=3)
+    assert scan.real.any()
+    assert max(marked[n]["image"].max() for n in range(30)) < 0
+
+
+def test_samples_are_a_function_of_their_number(scan):
     windows = NoduleWindows(Backgrounds([scan]), [ball(8.0), ball(12.0)], seed=3)
     first, again, other = windows[5], windows[5], windows[6]
     assert np.array_equal(first["image"], again["image"])

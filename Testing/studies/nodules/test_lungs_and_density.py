@@ -13,6 +13,8 @@ from MedLLMSegLib.studies.nodules.lungs import find_lungs
 from MedLLMSegLib.studies.nodules.scans import made_scan, to_working
 from Testing.helpers.chest_phantom import NODULE_HU, SHAPE, SPACING, chest, nodule
 
+TO_THE_BACK = np.diag([-2.0, -2.0, 3.0, 1.0])  # rows from front to back, as in DICOM
+
 
 @pytest.fixture(scope="module")
 def scan():
@@ -67,9 +69,23 @@ def test_the_point_spread_is_that_of_the_skin(blur_mm):
     body = ((j - 55) / 45) ** 2 + ((i - 65) / 58) ** 2 < 1
     fine = ndimage.gaussian_filter(np.where(body, 0.0, -1000.0), 2 * blur_mm)
     plane = fine.reshape(SHAPE[1], 4, SHAPE[2], 4).mean(axis=(1, 3))
-    found = measure_point_spread(np.repeat(plane[None], SHAPE[0], axis=0), SPACING)
+    array = np.repeat(plane[None], SHAPE[0], axis=0)
+    found = measure_point_spread(Volume(array, TO_THE_BACK, "ct"))
     # a voxel's own width adds to the blur
     assert abs(found - np.sqrt(blur_mm**2 + 2**2 / 12)) < 0.35
+
+
+def test_the_point_spread_is_measured_at_the_front_whichever_way_the_rows_lie(scan):
+    array = scan.array.astype(float)
+    array[:, 55:] = ndimage.gaussian_filter(array[:, 55:], (0, 3, 3))  # clothes and a couch behind
+    lying = Volume(array, TO_THE_BACK, "ct")
+    turned = Volume(array[:, ::-1], np.diag([2.0, 2.0, 3.0, 1.0]), "ct")  # rows to the front
+    assert measure_point_spread(turned) == pytest.approx(measure_point_spread(lying))
+    backwards = measure_point_spread(Volume(array, turned.ijk_to_ras, "ct"))
+    assert backwards > 2 * measure_point_spread(lying)
+    sagittal = Volume(array, TO_THE_BACK[[1, 0, 2, 3]], "ct")
+    with pytest.raises(UserError, match="axial"):
+        measure_point_spread(sagittal)
 
 
 def test_other_voxels_are_refused(scan):
