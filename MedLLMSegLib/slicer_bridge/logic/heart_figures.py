@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from MedLLMSegLib.core.domain_verdict import DomainVerdict
@@ -26,12 +27,18 @@ def known_intervals(
     options: SegmentJobOptions, verdicts: Sequence[DomainVerdict | None]
 ) -> HeartIntervals | None:
     """The intervals that were measured of the chosen model; None where there are none, where an
-    image lies outside its domain, and where it ran in another way than it was measured.
+    image lies outside its domain, and where it ran in another way than it was measured: also a
+    model that was handed over loaded, which may have been changed since.
 
     verdicts: of each image.
     """
     another_way = options.augment or options.region is not None or options.structures
-    if another_way or any(verdict is not None and verdict.outside for verdict in verdicts):
+    is_named = isinstance(options.model, str | os.PathLike)
+    if (
+        another_way
+        or not is_named
+        or any(verdict is not None and verdict.outside for verdict in verdicts)
+    ):
         return None
     try:
         return intervals_of(find_model(options.model).folder)
