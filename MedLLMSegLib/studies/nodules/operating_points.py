@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from MedLLMSegLib.core.types import Array, Json
-from MedLLMSegLib.metrics.froc import LUNA16_POINTS, Finding, Froc, froc
+from MedLLMSegLib.metrics import froc
 
 SCANS = 4
 # A single false positive in four scans is 1/4: below it nothing can be counted.
-POINTS = tuple(point for point in LUNA16_POINTS if point >= 1 / SCANS)
+POINTS = tuple(point for point in froc.LUNA16_POINTS if point >= 1 / SCANS)
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,17 @@ def answers_of(runs: Sequence[Json]) -> Answers:
     return Answers(nodules, false, len(scans), [row["patient"] for row in nodules], copies)
 
 
-def threshold_at(answers: Answers, rate: float) -> float:
-    """The lowest score that leaves at most `rate` false positives a scan. Candidates count from it
-    on; of equal scores all or none do.
-    """
-    allowed = int(np.floor(rate * answers.scans + 1e-9))
-    ranked = sorted(answers.false, reverse=True)
-    return -np.inf if len(ranked) <= allowed else float(np.nextafter(ranked[allowed], np.inf))
-
-
 def found_at(answers: Answers, rate: float) -> Array:
     """Whether each nodule is found at a rate of false positives, 0 or 1 (n,)."""
-    threshold = threshold_at(answers, rate)
-    found: Array = np.array(
-        [float(row["score"] is not None and row["score"] >= threshold) for row in answers.nodules]
-    )
-    return found
+    scores = [-np.inf if row["score"] is None else row["score"] for row in answers.nodules]
+    return froc.found_at(scores, answers.false, rate, answers.scans)
 
 
 def false_a_copy(answers: Answers, rate: float) -> float:
     """False positives a copy, at the threshold that leaves `rate` in a scan without nodules."""
-    threshold = threshold_at(answers, rate)
-    counts = [sum(score >= threshold for score in copy) for copy in answers.in_copies]
-    return float(np.mean(counts))
+    scores = [score for copy in answers.in_copies for score in copy]
+    reached = froc.found_at(scores, answers.false, rate, answers.scans)
+    return float(reached.sum()) / len(answers.in_copies)
 
 
 def mean_found(answers: Answers) -> Array:
@@ -77,12 +65,12 @@ def mean_found(answers: Answers) -> Array:
     return each
 
 
-def curve_of(answers: Answers) -> Froc:
+def curve_of(answers: Answers) -> froc.Froc:
     """The whole curve."""
     hits = [
-        Finding(0, row["score"], n)
+        froc.Finding(0, row["score"], n)
         for n, row in enumerate(answers.nodules)
         if row["score"] is not None
     ]
-    alarms = [Finding(0, score) for score in answers.false]
-    return froc([*hits, *alarms], len(answers.nodules), answers.scans)
+    alarms = [froc.Finding(0, score) for score in answers.false]
+    return froc.froc([*hits, *alarms], len(answers.nodules), answers.scans)
