@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--docs", type=Path, default=Path("docs"))
     add("--steps", type=int, default=500)
     add("--copies", type=int, default=3, help="of each tested scan, with other nodules")
+    add("--weights", type=Path, help="an earlier --output: test its networks, train none")
     add("--threads", type=int, help="of the processor (default: all cores)")
     add_part_options(parser)
     return parser
@@ -44,6 +45,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     nodules = plan(options.data, options.output, options.steps, options.copies)
+    nodules.weights = options.weights
     results = StudyResults(options.docs / RESULTS)
     study = nodules.study(results)
 

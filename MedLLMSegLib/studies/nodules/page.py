@@ -23,7 +23,7 @@ from .operating_points import (
     found_at,
     mean_found,
 )
-from .page_texts import FALSE_POSITIVES, INTRODUCTION, LIMITS, METHOD, RECIPE
+from .page_texts import EARLIER, FALSE_POSITIVES, INTRODUCTION, LIMITS, METHOD, RECIPE
 from .pictures import CURVES, REAL
 from .shapes import BINS_MM
 
@@ -50,9 +50,13 @@ def write_page(results: Path, docs: Path) -> Path:
         parts += [_sizes(answers), _scans(whole), _outlines(answers)]
     parts += ["## The two real nodules", *_real(whole, docs)]
     parts += ["## How", METHOD, _settings(whole), _measured(whole)]
-    parts += [LIMITS, RECIPE, "## Made by", f"    {whole.get('command', '')}"]
+    parts += [LIMITS, RECIPE, "## Made by", *_made_by(whole.get("command", ""))]
     write_text(docs / PAGE, "\n\n".join(part for part in parts if part) + "\n")
     return docs / PAGE
+
+
+def _made_by(command: str) -> list[str]:
+    return [f"    {command}", EARLIER] if "--weights" in command else [f"    {command}"]
 
 
 def arms_answers(whole: Json) -> dict[str, Answers]:

@@ -81,3 +81,8 @@ RECIPE = (
     "Cut around the nodules these say how well they are outlined, not how many are found;"
     " without `--around` whole scans are written."
 )
+
+EARLIER = (
+    "`--weights` is the `--output` of the same command without it: its networks, trained with the"
+    " settings above, were tested again, as only the test had changed."
+)

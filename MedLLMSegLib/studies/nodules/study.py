@@ -19,6 +19,7 @@ from MedLLMSegLib.training.checkpoint import fill_best
 from MedLLMSegLib.training.devices import make_fabric
 from MedLLMSegLib.training.trainer import Trainer
 
+from .earlier_weights import take_earlier
 from .lung_windows import STEP
 from .nodule_recipe import NETWORK, InsertedNodules, NoduleLoop, new_network
 from .samples import HU_WINDOWS, WINDOW, Backgrounds
@@ -39,7 +40,8 @@ FOLDS = {
 @dataclass(eq=False)
 class Nodules:
     """The study. data: the folder with lung_ct and lidc_nodules. copies: of each tested scan, with
-    `each` nodules of every size inserted.
+    `each` nodules of every size inserted. weights: an earlier output, whose networks are taken;
+    None to train.
     """
 
     data: Path
@@ -48,6 +50,7 @@ class Nodules:
     copies: int = 3
     each: int = 3
     network: NetworkConfig = NETWORK
+    weights: Path | None = None
 
     @cached_property
     def scans(self) -> dict[str, Scan]:
@@ -127,19 +130,25 @@ class Nodules:
     def trained(self, task: Task, result: Json) -> nn.Module:
         """The network of a fold with the weights that were best on val."""
         network = new_network(task.run.seed, self.network)
+        if self.weights is None:
+            result |= self._train(network, task)
+        else:
+            result |= take_earlier(self.weights, self.settings(), task.folder)
+        fill_best(network, task.folder)
+        return network.eval()
+
+    def _train(self, network: nn.Module, task: Task) -> Json:
         recipe = InsertedNodules(
             self.train, self.backgrounds(task.run.data), self.shapes["train"], self.shapes["val"]
         )
         about = {"settings": self.settings(), "run": task.run.name}
         trainer = Trainer(network, recipe, self.train, task.folder, about, fabric=self.fabric)
         trained = trainer.run(task.progress.part(0.0, 0.8))
-        fill_best(network, task.folder)
-        result |= {
+        return {
             "val_dice": round(trained.best_score, 4),
             "training_seconds": trained.seconds,
             "parameters": count_parameters(network)["trained"],
         }
-        return network.eval()
 
     def study(self, results: StudyResults) -> Study:
         """The arms of a fold, and then the next fold's."""

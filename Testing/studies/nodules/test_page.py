@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.studies.nodules import __main__ as command
 from MedLLMSegLib.studies.nodules import study as nodules_study
+from MedLLMSegLib.studies.nodules.earlier_weights import take_earlier
 from MedLLMSegLib.studies.nodules.page import PAGE, RESULTS, write_page
 from MedLLMSegLib.studies.nodules.pictures import CURVES, REAL
 from MedLLMSegLib.studies.nodules.shapes import HELD_BACK
@@ -49,6 +51,23 @@ def test_a_folder_without_the_data_is_refused(tmp_path, capsys):
     options = ["--data", str(tmp_path), "--output", str(tmp_path / "o"), "--docs", str(tmp_path)]
     assert command.main(options) == 2
     assert "lung_ct" in capsys.readouterr().err
+
+
+def test_weights_of_an_earlier_output_are_taken_only_from_the_same_training(tmp_path):
+    earlier, now = tmp_path / "earlier", tmp_path / "now" / "network-0-0"
+    with pytest.raises(UserError, match="no finished training"):
+        take_earlier(earlier, {"steps": 5}, now)
+    (earlier / "network-0-0").mkdir(parents=True)
+    (earlier / "settings.json").write_text('{"steps": 5, "copies": 1}')
+    (earlier / "network-0-0" / "best.pt").write_bytes(b"weights")
+    result = {"val_dice": 0.5, "training_seconds": 9, "parameters": 7, "scans": {"old": 1}}
+    (earlier / "network-0-0" / "result.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match="other settings \\(steps\\)"):
+        take_earlier(earlier, {"steps": 6, "copies": 1}, now)
+    assert not now.exists()
+    taken = take_earlier(earlier, {"steps": 5, "copies": 3, "window_step": 16}, now)
+    assert taken == {"val_dice": 0.5, "training_seconds": 9, "parameters": 7}
+    assert (now / "best.pt").read_bytes() == b"weights"
 
 
 @pytest.mark.slow
