@@ -19,6 +19,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.io.volume_files import load_volume, scan_name
 from MedLLMSegLib.studies.study.command import do_study, guarded
+from MedLLMSegLib.studies.study.page import NOT_RUN
 from MedLLMSegLib.studies.study.part_options import add_part_options
 from MedLLMSegLib.studies.study.results import StudyResults
 
@@ -40,14 +41,26 @@ CHECKED = (
 
 
 def checked(scan: Path, artery: Path | None = None) -> Json:
-    """A scan's name, the HU of its blood, and whether emboli can be looked for in it."""
+    """A scan's name, the HU of its blood, and whether emboli can be looked for in it.
+
+    Raises `UserError` for a file that cannot be read, and for a label of another scan.
+    """
+    volume = load_volume(scan)
+    label = load_volume(artery) if artery else None
     try:
-        chest = read_chest(load_volume(scan), COARSE_MM)
-        contrast = contrast_of(chest, chest.on_grid(load_volume(artery)) if artery else None)
+        chest = read_chest(volume, COARSE_MM)
     except UserError as error:
-        return {"scan": scan_name(scan), "hu": "-", "answer": f"refused: {error}"}
-    answer = " ".join(contrast.warnings) or "accepted"
-    return {"scan": scan_name(scan), "hu": f"{contrast.artery_hu:.0f}", "answer": answer}
+        return _row(scan, f"refused: {error}")
+    mask = None if label is None else chest.on_grid(label)
+    try:
+        contrast = contrast_of(chest, mask)
+    except UserError as error:
+        return _row(scan, f"refused: {error}")
+    return _row(scan, contrast.answer, f"{contrast.artery_hu:.0f}")
+
+
+def _row(scan: Path, answer: str, hu: str = "-") -> Json:
+    return {"scan": scan_name(scan), "hu": hu, "answer": answer}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -99,7 +112,8 @@ def _run(options: argparse.Namespace) -> None:
     def page() -> str:
         results.put("command", options.command)
         if results.get("contrast") is None:
-            rows = [checked(options.data / name) for name in CHECKED]
+            paths = [options.data / name for name in CHECKED]
+            rows = [checked(path) if path.exists() else _row(path, NOT_RUN) for path in paths]
             results.put("contrast", rows)
         if not options.page:
             draw_picture(emboli, results, options.docs)

@@ -24,6 +24,11 @@ BRIGHT_HU = 150.0  # smoothed blood with contrast medium, in the estimate
 BRIGHT_SHARE = 0.05  # of the soft tissue between the lungs
 SMOOTH_MM = 3.0
 BODY_MM = 6.0  # chambers and great vessels hold a ball of this radius
+ACCEPTED = "accepted"
+# An estimate takes the brightest blood: in an aortic phase, that of the heart.
+NOT_KNOWN = (
+    "Contrast medium is there; whether it is in the pulmonary arteries is not known, give --artery."
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Contrast:
         found = []
         if self.artery_hu < WEAK_HU:
             found.append(
-                f"The pulmonary artery has {self.artery_hu:.0f} HU, less than {WEAK_HU:.0f}: the"
+                f"The {self.place} has {self.artery_hu:.0f} HU, less than {WEAK_HU:.0f}: the"
                 " contrast is weak."
             )
         if self.other_hu is not None and self.artery_hu <= self.other_hu:
@@ -53,6 +58,18 @@ class Contrast:
                 f" blood ({self.other_hu:.0f} HU): the phase is late."
             )
         return tuple(found)
+
+    @property
+    def answer(self) -> str:
+        """Whether emboli can be looked for: the warnings, and what an estimate leaves open."""
+        if self.measured:
+            return " ".join(self.warnings) or ACCEPTED
+        return " ".join((*self.warnings, NOT_KNOWN))
+
+    @property
+    def place(self) -> str:
+        """Where `artery_hu` comes from."""
+        return "pulmonary artery" if self.measured else "blood between the lungs"
 
 
 def contrast_of(chest: Chest, artery: Array | None = None, aorta: Array | None = None) -> Contrast:
@@ -69,11 +86,10 @@ def contrast_of(chest: Chest, artery: Array | None = None, aorta: Array | None =
         other_hu = float(np.median(other)) if len(other) else None
         contrast = Contrast(float(np.median(inside)), float(inside.std()), other_hu, True)
     if contrast.artery_hu < PLAIN_HU:
-        place = "pulmonary artery" if contrast.measured else "blood between the lungs"
         raise UserError(
-            f"This CT was made without contrast medium in the pulmonary arteries: the {place} has"
-            f" {contrast.artery_hu:.0f} HU, and {WEAK_HU:.0f} or more are needed to see emboli;"
-            " load a CT pulmonary angiogram."
+            "This CT was made without contrast medium in the pulmonary arteries: the"
+            f" {contrast.place} has {contrast.artery_hu:.0f} HU, and {WEAK_HU:.0f} or more are"
+            " needed to see emboli; load a CT pulmonary angiogram."
         )
     return contrast
 

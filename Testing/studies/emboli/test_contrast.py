@@ -10,7 +10,7 @@ from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.studies.emboli.__main__ import checked, main
 from MedLLMSegLib.studies.emboli.chest import read_chest
-from MedLLMSegLib.studies.emboli.contrast import contrast_of
+from MedLLMSegLib.studies.emboli.contrast import NOT_KNOWN, Contrast, contrast_of
 from Testing.helpers.made_up_chest import GRID, artery_label, chest_volume
 from Testing.helpers.places import DATA
 
@@ -46,6 +46,24 @@ def test_a_late_phase_and_a_weak_contrast_are_told():
     assert "the phase is late" in late
     (weak,) = measured(blood_hu=180.0, heart_hu=160.0).warnings
     assert "the contrast is weak" in weak
+
+
+def test_an_aortic_phase_is_accepted_neither_with_a_label_nor_without(tmp_path):
+    """Blood in the artery has no contrast medium, and the heart has."""
+    save_volume(chest_volume(blood_hu=60.0, heart_hu=400.0), tmp_path / "aortic.nii.gz")
+    save_volume(artery_label(), tmp_path / "artery.nii.gz")
+    estimated = checked(tmp_path / "aortic.nii.gz")
+    assert int(estimated["hu"]) > 200
+    assert estimated["answer"] == NOT_KNOWN
+    assert "--artery" in NOT_KNOWN
+    labelled = checked(tmp_path / "aortic.nii.gz", tmp_path / "artery.nii.gz")
+    assert labelled["answer"].startswith("refused: This CT was made without contrast medium")
+
+
+def test_an_estimate_speaks_of_the_blood_that_it_saw():
+    weak = Contrast(150.0, 10.0, None, measured=False)
+    assert weak.answer == f"{weak.warnings[0]} {NOT_KNOWN}"
+    assert weak.warnings[0].startswith("The blood between the lungs has 150 HU")
 
 
 def test_flipped_axes_and_other_voxels_change_nothing():
@@ -96,8 +114,22 @@ def test_the_command_says_it_of_a_file(tmp_path, capsys):
     command = ["--check", str(tmp_path / "chest.nii.gz")]
     assert main([*command, "--artery", str(tmp_path / "artery.nii.gz")]) == 0
     assert "HU; accepted" in capsys.readouterr().out
-    assert main(["--check", str(tmp_path / "nothing.nii.gz")]) == 0
-    assert "refused: There is no file" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "whether it is in the pulmonary arteries is not known" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_there_and_a_label_of_another_scan_are_mistakes(tmp_path, capsys):
+    missing = tmp_path / "nothing.nii.gz"
+    assert main(["--check", str(missing)]) == 2
+    assert "There is no file" in capsys.readouterr().err
+    save_volume(chest_volume(), tmp_path / "chest.nii.gz")
+    far = GRID.copy()
+    far[:3, 3] = 5000
+    save_volume(Volume(artery_label().array, far), tmp_path / "far.nii.gz")
+    command = ["--check", str(tmp_path / "chest.nii.gz"), "--artery"]
+    assert main([*command, str(missing)]) == 2
+    assert main([*command, str(tmp_path / "far.nii.gz")]) == 2
+    assert "marks nothing within the scan" in capsys.readouterr().err
 
 
 @pytest.mark.slow
