@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from MedLLMSegLib.core.types import Array, Json
+from MedLLMSegLib.metrics.froc import allowed_false, found_at
 from MedLLMSegLib.metrics.group_statistics import bootstrap_interval
 
 from .study_names import BASELINE, SIDES
 
-# False calls a scan, of which one side is looked at.
-POINTS = (0.125, 0.5, 1.0, 2.0, 4.0, 8.0)
+# False calls a scan, of which one side is looked at. None below 1: all copies of the scan share one
+# background, so that one false call comes back in each.
+POINTS = (1.0, 2.0, 4.0, 8.0)
 DRAWS = 10_000
 
 
@@ -37,16 +39,19 @@ def runs_of(arm: str, study: Json) -> list[list[Json]]:
 def found(run: Json, false_calls: float | None = None) -> Array:
     """(lesions,) 1.0 where an inserted clot is called.
 
-    false_calls: a scan, at most; None for the threshold that the run chose. A score must be above
-    the first false call that is too many.
+    false_calls: a scan, at most; None for the threshold that the run chose. Raises `ValueError`
+    where more are allowed than were stored.
     """
-    threshold = run["threshold"]
-    if false_calls is not None:
-        allowed = int(false_calls * run["test_scans"])
-        scores = run["false"]
-        threshold = scores[allowed] if len(scores) > allowed else -np.inf
-    scores = [each["score"] for each in run["lesions"]]
-    return np.array([float(score is not None and score > threshold) for score in scores])
+    scores = [-np.inf if each["score"] is None else each["score"] for each in run["lesions"]]
+    if false_calls is None:
+        return (np.array(scores) > run["threshold"]).astype(float)
+    stored, scans = len(run["false"]), run["test_scans"]
+    if stored <= allowed_false(false_calls, scans) and stored < run["false_total"]:
+        raise ValueError(
+            f"{false_calls:g} false calls in each of {scans} scans are allowed, and only {stored}"
+            f" of {run['false_total']} are stored"
+        )
+    return found_at(scores, run["false"], false_calls, scans)
 
 
 def lesion_values(arm: str, study: Json, false_calls: float | None = None) -> Array:
@@ -71,14 +76,19 @@ def estimate(values: Array) -> Estimate:
     return Estimate(float(values.mean()), low, high)
 
 
+def stored_false(scans: int) -> int:
+    """How many false calls of that many scans must be stored for all of `POINTS`."""
+    return allowed_false(max(POINTS), scans) + 1
+
+
 def silent_calls(run: Json) -> int:
     """Calls above the chosen threshold in the untouched part that is tested."""
-    return sum(score > run["threshold"] for score in run["untouched"])
+    return int(run["silent_above"])
 
 
 def false_calls(run: Json) -> float:
     """A scan with clots, at the chosen threshold."""
-    return float(sum(score > run["threshold"] for score in run["false"]) / run["test_scans"])
+    return float(run["false_above"] / run["test_scans"])
 
 
 def mean_curve(arm: str, study: Json, points: Sequence[float]) -> list[float]:

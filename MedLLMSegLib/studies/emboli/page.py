@@ -22,6 +22,7 @@ from .figures import (
     runs_of,
     silent_calls,
 )
+from .page_texts import CREDIT, PICTURE_WORDS, earlier, limits, method
 from .study_names import ARMS, BASELINE, OURS, PAGE, PICTURE, READS
 
 
@@ -41,44 +42,23 @@ def write_page(results: Path, docs: Path) -> Path:
         _threshold_words(study),
         "## At other thresholds (FROC)",
         _froc_table(study),
-        (
-            "The share of inserted defects that are called, where that many false calls a scan (one"
-            " side of it) are allowed. Means over seeds and sides; intervals as above."
-        ),
+        _FROC_WORDS,
     ]
     if (docs / PICTURE).exists():
-        parts += [f"![Inserted defects, calls and the FROC]({PICTURE})", _PICTURE_WORDS]
-    parts += ["## Contrast", *_contrast(study), "## How", _method(study), "## Limits", _LIMITS]
+        parts += [f"![Inserted defects, calls and the FROC]({PICTURE})", PICTURE_WORDS, CREDIT]
+    parts += ["## Contrast", *_contrast(study), "## How", method(study)]
+    parts += ["## Limits", limits(study)]
     parts += ["## Made by", f"    {study['command']}" if "command" in study else NOT_RUN]
     write_text(docs / PAGE, "\n\n".join(parts) + "\n")
     return docs / PAGE
 
 
-_PICTURE_WORDS = (
-    "In the part that tests, 45 mm wide, in the vessel window: green, dashed: the inserted defects;"
-    " orange circles: calls of the first `cnn-lstm`, above its threshold. Top: the two largest and"
-    " two smallest that it finds; middle: the four largest that it misses; bottom: the untouched"
-    " scan at its four highest scores, called only where circled. Right: the FROC of each arm."
-)
-
-_LIMITS = "\n".join(
-    (
-        "- One scan of one person: its intervals are over inserted defects, not over patients. They"
-        " say how well the figures are known for this scan alone, and cannot say what another"
-        " person, scanner or contrast phase would give.",
-        "- Inserted defects are simpler than emboli: no dilated or shrunken vessels, no webs, no"
-        " infarcts, no motion, no flow artefacts. A real reader's false calls (lymph nodes, veins,"
-        " mucus) have their part only as far as this scan holds them.",
-        "- Voxels of 1.5 mm: subsegmental arteries are not seen, and none has a defect.",
-        "- The artery's label comes from a model, made on the scan before anything was inserted; an"
-        " embolus may spoil such a label. Arteries and veins in the lungs are told apart only by"
-        " which is nearer to the label or to the heart within contrast-filled voxels.",
-        "- The candidates around the trunk reach into the tissue beside it. The `cnn-lstm` that"
-        " trained on the right side calls places there, between the aorta and the trunk, in the"
-        " untouched left side: it has not learnt what a vessel's wall is.",
-        "- Both sides of one chest are alike in noise, contrast and build: a test on the other side"
-        " is easier than one on another person.",
-    )
+_FROC_WORDS = (
+    "The share of inserted defects that are called, where that many false calls a scan (one side of"
+    " it) are allowed. Means over seeds and sides; intervals as above. All copies of the scan share"
+    " one background, so that a false call in it comes back in each copy: nothing below 1 false"
+    " call a scan can be told apart here, and even the false calls from 1 on are those of one"
+    " person's background."
 )
 
 
@@ -157,8 +137,35 @@ def _threshold_words(study: Json) -> str:
         f" Inserted: {counts}. The threshold is the highest score in the untouched"
         " part that does not test, so that nothing is called there. Intervals: bootstrap over the"
         " inserted defects, each with the share of the seeds that call it; see the limits for what"
-        " they leave out. Seconds are of one core of an AMD EPYC (AVX2), fp32, that six processes"
-        f" shared.{luck if seeds == 1 else ''}"
+        f" they leave out.{_seconds_words(study)}{luck if seeds == 1 else ''}\n\n"
+        f"{_chosen_words(study)}"
+    )
+
+
+def _seconds_words(study: Json) -> str:
+    machine = earlier(study).get("machine")
+    return f" Seconds are of {machine}." if machine else ""
+
+
+def _chosen_words(study: Json) -> str:
+    """What it means for the threshold that its part trained the network, too."""
+    runs = [run for arm in READS for pair in runs_of(arm, study) for run in pair]
+    higher = sum(run["threshold"] > run["threshold_of_val"] for run in runs)
+    words = (
+        "Most of the part that the threshold comes from trained the network, as places without a"
+        " defect, so that scores may be lower there than in tissue that it has not seen. A slab of"
+        " it trained nothing, and only chose the weights."
+    )
+    if not runs:
+        return words
+    if not higher:
+        return (
+            f"{words} In each of the {len(runs)} trainings the highest score lies in that slab: the"
+            " slab alone gives the same thresholds."
+        )
+    return (
+        f"{words} In {higher} of the {len(runs)} trainings the highest score lies in what trained,"
+        " and the slab alone gives a lower threshold."
     )
 
 
@@ -187,59 +194,14 @@ def _contrast(study: Json) -> list[str]:
                 ["scan", "blood, HU", "answer"], [[r["scan"], r["hu"], r["answer"]] for r in rows]
             ),
             (
-                "Without a label of the artery the blood is estimated between the lungs. A CT below"
-                " 100 HU is refused; below 200 HU, or with an artery not brighter than the other"
-                " blood, a warning is given."
+                "Here the blood is estimated between the lungs, without a label of the artery. A CT"
+                " below 100 HU is refused, and below 200 HU a warning is given. Above that there is"
+                " contrast medium, which may be in the heart and aorta alone. Only with `--artery`,"
+                " a label of the artery, is a CT accepted, or an artery warned of that is not"
+                " brighter than the other blood."
             ),
         ]
     return parts
-
-
-def _method(study: Json) -> str:
-    scan, settings = study["scan"], study["settings"]
-    ml = [
-        each["ml"]
-        for arm in ARMS
-        for pair in runs_of(arm, study)[:1]
-        for run in pair
-        for each in run["lesions"]
-    ]
-    sizes = f" of {min(ml):.2f} to {max(ml):.2f} ml (median {np.median(ml):.2f})" if ml else ""
-    scans = settings["scans"]
-    return "\n".join(
-        (
-            f"- **Vessels.** The label of the artery ({scan['label_ml']} ml) grows through"
-            f" contrast-filled voxels in the lungs to {scan['arteries_ml']} ml.",
-            f"- **Filling defects**{sizes} are drawn as worms within the arteries, never outside:"
-            " central ones in the label, segmental ones in the branches, floating or blocking. They"
-            " have 30 to 90 HU, as measured in emboli (Wittram et al., Radiology 2005: 33 HU in"
-            f" acute and 87 HU in chronic ones). Their edges are blurred by {scan['blur_mm']} mm,"
-            " no sharper than half a voxel, and the scan's own noise stays.",
-            f"- **Candidates** are the voxels within {settings['searched_mm']:g} mm of blood and of"
-            " the arteries that are darker than blood and no air; that includes the edges of"
-            " vessels. The arteries are grown again in the scan with the defects in it. Of calls"
-            " within 9 mm the highest stays.",
-            "- **The score** of a candidate is the sum of the chances that a network gives to the"
-            f" candidates within {settings['pooled_mm']:g} mm: a clot holds several. This was"
-            " chosen on the val slab of one side, among single chances and means and sums within"
-            " 2.5 to 5.5 mm.",
-            "- **Earlier looks at the test.** The two `cnn-lstm` were tested twice before: with"
-            " single chances, over all dark voxels near blood in the lungs (19 of 91 defects"
-            " called at one false call a scan), and with sums (20 of 91; 2 and 25 calls in the"
-            " untouched parts). The search was then narrowed to the arteries. The figures of this"
-            " page are the third look, and so a little too good.",
-            "- **Networks** see nine slices of 30 mm around a candidate, in a vessel window from 0"
-            " HU to the artery's mean and two SD (Bae et al., Radiology 2005), and in a soft-tissue"
-            " window (Brink et al., Radiology 1997: occluded vessels show there)."
-            f" {settings['steps']} steps of {settings['batch']} windows, half with a defect, from"
-            f" {scans['train']} scans with defects in the part that trains; weights by the AUC in"
-            " a slab that does not.",
-            f"- **Test**: {scans['test']} scans with defects in the other side. No window of one"
-            " side shows a voxel that a window of the other side shows.",
-            "- **Trivial baseline**: the number of voxels from -20 to 130 HU in a cube of 10.5 mm,"
-            " within the vessels with their gaps closed.",
-        )
-    )
 
 
 def _text(value: Estimate) -> str:

@@ -14,7 +14,7 @@ from MedLLMSegLib.studies.study.runs import Run
 from MedLLMSegLib.training.checkpoint import BEST
 
 from .detect import Calls, find_calls
-from .figures import mean_curve, runs_of
+from .figures import POINTS, mean_curve, runs_of
 from .scans import TouchedScan
 from .study_names import ARMS, OURS, PICTURE, SIDES
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDE_VOX = 15  # on each side of the middle
 ORANGE, GREEN = "#e69f00", "#009e73"  # Okabe and Ito
 COLOURS = dict(zip(ARMS, ("#e69f00", "#999999", "#0072b2", "#56b4e9"), strict=True))
-CURVE = [float(point) for point in np.geomspace(0.0625, 8, 29)]
+CURVE = [float(point) for point in np.geomspace(min(POINTS), max(POINTS), 29)]
 
 
 def draw_picture(emboli: Emboli, results: StudyResults, docs: Path) -> None:

@@ -29,6 +29,7 @@ from .clots import CENTRAL, SEGMENTAL
 from .contrast import contrast_of
 from .detect import (
     POOLED_MM,
+    Calls,
     Scorer,
     find_calls,
     known_where_untouched,
@@ -36,6 +37,7 @@ from .detect import (
     network_scorer,
     pooled,
 )
+from .figures import POINTS, stored_false
 from .network import SliceReader
 from .parts import Parts, parts_of
 from .recipe import ClotWindows, WindowSamples
@@ -48,8 +50,8 @@ COUNTS = {CENTRAL: 2, SEGMENTAL: 4}  # clots of a scan that tests
 DENSE = {CENTRAL: 3, SEGMENTAL: 6}  # of one that trains
 # Seeds of the clots: of each use, so that none is drawn twice.
 SEEDS = {"train": 1000, "val": 2000, "test": 3000}
+DIGITS = 4  # of a stored score
 TRAINED = "trained.json"  # in a run's folder, where only its test is left
-KEPT_FALSE = 100  # false calls whose scores are stored
 
 
 @dataclass(eq=False)
@@ -109,6 +111,7 @@ class Emboli:
                     "counts_train": DENSE,
                     "pooled_mm": POOLED_MM,
                     "searched_mm": REACH_MM,
+                    "false_calls": POINTS,
                 }
             )
         )
@@ -181,35 +184,35 @@ class Emboli:
         """
         parts = self.parts(task.run.data)
         quiet = find_calls(self.untouched, parts.chosen_on, scorer).scores
-        threshold = float(quiet.max()) if len(quiet) else 0.0
+        of_val = find_calls(self.untouched, parts.val, scorer).scores
         silent = find_calls(self.untouched, parts.test, scorer).scores
-        lesions, false = [], []
+        lesions: list[Json] = []
+        false: list[Array] = []
         scans = self.touched(task.run.data, "test")
         for number, scan in enumerate(scans):
             task.progress(f"testing scan {number + 1}", 0.8 + 0.2 * number / len(scans))
             calls = find_calls(scan, parts.test, scorer)
             false.append(calls.scores[calls.clots == 0])
-            for clot, about in enumerate(scan.clots, 1):
-                own = calls.scores[calls.clots == clot]
-                lesions.append(
-                    {
-                        "scan": number,
-                        "kind": about.kind,
-                        "ml": round(about.ml, 3),
-                        "score": _rounded(own.max()) if len(own) else None,
-                    }
-                )
+            lesions += _lesions(number, scan, calls)
+        threshold = round(float(quiet.max(initial=0.0)), DIGITS)
+        falling = _falling(false)
         return {
-            "threshold": _rounded(threshold),
-            "untouched": _highest([silent]),
+            "threshold": threshold,
+            "threshold_of_val": round(float(of_val.max(initial=0.0)), DIGITS),
+            "silent_above": int((_falling([silent]) > threshold).sum()),
             "lesions": lesions,
-            "false": _highest(false),
+            "false_above": int((falling > threshold).sum()),
+            "false_total": len(falling),
+            "false": falling[: stored_false(len(scans))].tolist(),
             "test_scans": len(scans),
         }
 
     def study(self, results: StudyResults) -> Study:
         """The arms, seed by seed, on both sides; the baseline draws nothing, and needs one seed."""
-        results.begin(self.settings(), scan=self.facts())
+        if results.get("scan") is None:
+            results.begin(self.settings(), scan=self.facts())
+        else:  # the scan is slow to read, and a page or a list needs nothing of it
+            results.begin(self.settings())
         runs = [
             Run(arm, seed, side)
             for seed in self.seeds
@@ -220,11 +223,21 @@ class Emboli:
         return Study(runs, self.work, self.output, results, self.settings())
 
 
-def _rounded(score: float) -> float:
-    return round(float(score), 4)
+def _lesions(number: int, scan: TouchedScan, calls: Calls) -> list[Json]:
+    """Of each clot of a scan with this number: what it is, and its highest score."""
+    own = [calls.scores[calls.clots == clot] for clot in range(1, len(scan.clots) + 1)]
+    return [
+        {
+            "scan": number,
+            "kind": clot.kind,
+            "ml": round(clot.ml, 3),
+            "score": round(float(scores.max()), DIGITS) if len(scores) else None,
+        }
+        for clot, scores in zip(scan.clots, own, strict=True)
+    ]
 
 
-def _highest(scores: Sequence[Array]) -> list[float]:
-    """The highest scores of all scans, falling."""
-    every = np.sort(np.concatenate(scores))[::-1]
-    return [_rounded(score) for score in every[:KEPT_FALSE]]
+def _falling(scores: Sequence[Array]) -> Array:
+    """The scores of all scans, the highest first, as they are stored."""
+    falling: Array = np.sort(np.round(np.concatenate(scores).astype(float), DIGITS))[::-1]
+    return falling

@@ -2,31 +2,43 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
+from torch import nn
 
 from MedLLMSegLib import save_volume
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.studies.emboli import recipe, study
 from MedLLMSegLib.studies.emboli.clots import CENTRAL, SEGMENTAL
 from MedLLMSegLib.studies.emboli.detect import (
+    Calls,
     apart,
     find_calls,
     known_where_untouched,
     low_volume,
     network_scorer,
+    pooled,
 )
+from MedLLMSegLib.studies.emboli.figures import false_calls, silent_calls, stored_false
 from MedLLMSegLib.studies.emboli.network import READERS, SliceReader
 from MedLLMSegLib.studies.emboli.page import write_page
+from MedLLMSegLib.studies.emboli.page_texts import limits, method
 from MedLLMSegLib.studies.emboli.parts import parts_of
 from MedLLMSegLib.studies.emboli.study import LABEL, SCAN, Emboli
 from MedLLMSegLib.studies.emboli.study_names import ARMS, PAGE, PICTURE, RESULTS, SIDES
 from MedLLMSegLib.studies.emboli.windows import SIDE, SLICES, cut, windowed
 from MedLLMSegLib.studies.study.results import StudyResults
+from MedLLMSegLib.studies.study.runs import Run
+from MedLLMSegLib.studies.study.study import Task
 from MedLLMSegLib.training.loop_config import LoopConfig
 from Testing.helpers.made_up_chest import artery_label, chest_volume, patient
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +128,61 @@ def test_scores_known_from_the_untouched_scan_are_the_same_scores(person, touche
     assert np.allclose(quick(touched, places), plain(touched, places), atol=1e-5)
 
 
+def test_near_chances_are_added_and_far_ones_are_not(touched):
+    """Voxels of 1.5 mm: the second place is 4.5 mm from the first, the third 9 mm."""
+    places = np.array([[10, 10, 10], [10, 10, 13], [10, 16, 10]])
+    chances = np.array([0.5, 0.25, 0.125])
+    score = pooled(lambda scan, places: np.log(chances / (1 - chances)))
+    assert score(touched, places) == pytest.approx([0.75, 0.75, 0.125])
+
+
+class Darkness(nn.Module):
+    """A tiny network: how far the middle of the window is from blood."""
+
+    def __init__(self, reader="lstm"):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, windows):  # (B, SLICES, 2, SIDE, SIDE) -> (B,)
+        middle = windows[:, SLICES // 2, 0, SIDE // 2, SIDE // 2]
+        return self.slope * (0.25 - (middle - 0.5).abs())
+
+
+def plain_scores(person, scan, zone):
+    """Of each searched place, what `Darkness` and the sum of its near chances come to."""
+    places = np.argwhere(scan.searched & zone)
+    places = places[places.sum(1) % 2 == 0]
+    top = person.contrast.artery_hu + 2 * person.contrast.artery_sd
+    grey = np.clip(scan.hu[tuple(places.T)] / top, 0, 1).astype(np.float16).astype(float)
+    chances = 1 / (1 + np.exp(-20 * (0.25 - np.abs(grey - 0.5))))
+    return (cdist(places * 1.5, places * 1.5) <= 5.5) @ chances
+
+
+@pytest.mark.slow
+def test_a_network_is_tested_at_the_highest_score_of_the_part_that_does_not_test(
+    folder, tmp_path, monkeypatch
+):
+    """Scores of the untouched scan are kept, and summed over near places; all calls are counted."""
+    monkeypatch.setattr(study, "SliceReader", Darkness)
+    monkeypatch.setattr(study, "fill_best", lambda network, folder: None)
+    emboli = Emboli(folder, tmp_path, LoopConfig(), {"train": 1, "val": 1, "test": 2}, (0,))
+    run = Run("cnn-lstm", 0, "left")
+    task = Task(run, None, tmp_path, Progress())
+    found = emboli._measured(emboli.scorer(run, tmp_path), task)
+    parts = emboli.parts("left")
+    untouched = plain_scores(emboli.patient, emboli.untouched, parts.chosen_on)
+    of_val = plain_scores(emboli.patient, emboli.untouched, parts.val)
+    assert found["threshold"] == pytest.approx(untouched.max(), abs=1e-3)
+    assert found["threshold_of_val"] == pytest.approx(of_val.max(initial=0), abs=1e-3)
+    assert found["threshold_of_val"] <= found["threshold"]
+    scans = emboli.touched("left", "test")
+    best = [plain_scores(emboli.patient, scan, parts.test).max() for scan in scans]
+    called = [each["score"] for each in found["lesions"] if each["score"] is not None]
+    assert max([*called, found["false"][0]]) == pytest.approx(max(best), abs=1e-3)
+    assert len(found["false"]) == min(found["false_total"], stored_false(2))
+    assert found["false_above"] == sum(score > found["threshold"] for score in found["false"])
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     data = tmp_path_factory.mktemp("angio")
@@ -124,11 +191,33 @@ def folder(tmp_path_factory):
     return data
 
 
+def test_calls_are_counted_beyond_those_that_are_stored(touched, tmp_path, monkeypatch):
+    """Two scans with 300 false calls each, of which the list of the highest holds 17."""
+    scores = {"train and val": [3.0, 2.0], "val": [2.0], "untouched": [5.0] * 120 + [1.0]}
+
+    def fake_calls(scan, zone, scorer):
+        of_scan = [4.0] * 300 + [2.0] if scan is touched else scores[zone]
+        return Calls(np.zeros((0, 3)), np.array(of_scan), np.zeros(len(of_scan), int))
+
+    monkeypatch.setattr(study, "find_calls", fake_calls)
+    emboli = Emboli(tmp_path, tmp_path, LoopConfig(), {"test": 2}, (0,))
+    emboli.untouched = "untouched"
+    zones = SimpleNamespace(chosen_on="train and val", val="val", test="untouched")
+    monkeypatch.setattr(emboli, "parts", lambda trains: zones)
+    emboli._touched["left", "test"] = [touched, touched]
+    found = emboli._measured(low_volume, Task(Run("low-hu", 0, "left"), None, tmp_path, Progress()))
+    assert (found["threshold"], found["threshold_of_val"]) == (3.0, 2.0)
+    assert silent_calls(found) == 120
+    assert false_calls(found) == 300
+    assert found["false_total"] == 602
+    assert found["false"] == [4.0] * 17
+    assert [lesion["score"] for lesion in found["lesions"]] == [None] * 2 * len(touched.clots)
+
+
 @pytest.mark.slow
 def test_a_small_study_runs_goes_on_and_writes_its_page(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "VAL_EACH", 8)
-    # What a network's scores are is tested above, and takes long here.
-    monkeypatch.setattr(study, "network_scorer", lambda network, device: low_volume)
+    monkeypatch.setattr(study, "SliceReader", Darkness)  # a real one takes long here
     loop = LoopConfig(steps=3, batch=4, validate_every=3, warmup_steps=1)
     scans = {"train": 1, "val": 1, "test": 1}
     emboli = Emboli(folder, tmp_path / "runs", loop, scans, (0,))
@@ -152,11 +241,49 @@ def test_a_small_study_runs_goes_on_and_writes_its_page(folder, tmp_path, monkey
 
 
 def test_the_page_is_made_from_the_stored_results(tmp_path):
-    docs = Path(__file__).parents[3] / "docs"
     (tmp_path / PICTURE).parent.mkdir()
-    (tmp_path / PICTURE).write_bytes((docs / PICTURE).read_bytes())
-    page = write_page(docs / RESULTS, tmp_path).read_text(encoding="utf-8")
-    assert page == (docs / PAGE).read_text(encoding="utf-8")
-    stored = json.loads((docs / RESULTS).read_text(encoding="utf-8"))
+    (tmp_path / PICTURE).write_bytes((DOCS / PICTURE).read_bytes())
+    page = write_page(DOCS / RESULTS, tmp_path).read_text(encoding="utf-8")
+    assert page == (DOCS / PAGE).read_text(encoding="utf-8")
+    stored = json.loads((DOCS / RESULTS).read_text(encoding="utf-8"))
     finished = [arm for arm in ARMS if arm != "cnn-slice"]
     assert set(stored["runs"]) >= {f"{arm}-{side}-0" for arm in finished for side in SIDES}
+
+
+def test_a_list_and_a_page_of_stored_results_read_no_scan(tmp_path):
+    results = StudyResults(tmp_path / RESULTS)
+    scans = {"train": 1, "val": 1, "test": 1}
+    emboli = Emboli(tmp_path / "no such data", tmp_path / "runs", LoopConfig(), scans, (0,))
+    with pytest.raises(UserError, match="no such data"):
+        emboli.study(results)
+    results.put("scan", {"artery_hu": 500})
+    results.put("settings", emboli.settings())
+    assert len(emboli.study(results).planned()) == 2 * len(ARMS)
+
+
+def test_what_was_seen_at_earlier_looks_belongs_to_its_settings():
+    """It is read from the results, and left out beside those of other settings."""
+    stored = json.loads((DOCS / RESULTS).read_text(encoding="utf-8"))
+    looks = stored["earlier"]["looks"]
+    assert f"tested {len(looks)} times before" in method(stored)
+    assert stored["earlier"]["seen_at_the_trunk"] in limits(stored)
+    other = stored | {"settings": stored["settings"] | {"steps": 1}}
+    assert "Earlier looks" not in method(other)
+    assert stored["earlier"]["seen_at_the_trunk"] not in limits(other)
+    assert "Earlier looks" not in method({k: v for k, v in stored.items() if k != "earlier"})
+
+
+def test_the_page_says_where_its_pixels_come_from_and_what_its_figures_leave_open():
+    page = (DOCS / PAGE).read_text(encoding="utf-8")
+    assert "Apache-2.0 and CC BY 3.0" in page[page.index(f"({PICTURE})") :]
+    assert "nothing below 1 false call a scan" in page
+    assert "trained the network, as places without a defect" in page
+
+
+def test_whether_training_voxels_set_the_threshold_is_read_from_the_runs(tmp_path):
+    stored = json.loads((DOCS / RESULTS).read_text(encoding="utf-8"))
+    assert "the slab alone gives the same thresholds" in (DOCS / PAGE).read_text(encoding="utf-8")
+    stored["runs"]["cnn-lstm-left-0"]["threshold_of_val"] -= 1
+    (tmp_path / RESULTS).write_text(json.dumps(stored), encoding="utf-8")
+    page = write_page(tmp_path / RESULTS, tmp_path).read_text(encoding="utf-8")
+    assert "In 1 of the 6 trainings the highest score lies in what trained" in page
