@@ -110,7 +110,8 @@ def _run(options: argparse.Namespace) -> None:
     study = emboli.study(results)
 
     def page() -> str:
-        results.put("command", options.command)
+        if not options.page or results.get("command") is None:
+            results.put("command", options.command)  # of the runs, whatever made the page
         if results.get("contrast") is None:
             paths = [options.data / name for name in CHECKED]
             rows = [checked(path) if path.exists() else _row(path, NOT_RUN) for path in paths]

@@ -14,6 +14,7 @@ from MedLLMSegLib import save_volume
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.progress import Progress
 from MedLLMSegLib.studies.emboli import recipe, study
+from MedLLMSegLib.studies.emboli.__main__ import main
 from MedLLMSegLib.studies.emboli.clots import CENTRAL, SEGMENTAL
 from MedLLMSegLib.studies.emboli.detect import (
     Calls,
@@ -259,6 +260,15 @@ def test_a_list_and_a_page_of_stored_results_read_no_scan(tmp_path):
     results.put("scan", {"artery_hu": 500})
     results.put("settings", emboli.settings())
     assert len(emboli.study(results).planned()) == 2 * len(ARMS)
+
+
+def test_a_page_made_again_from_elsewhere_keeps_the_command_of_its_runs(tmp_path):
+    (tmp_path / RESULTS).write_bytes((DOCS / RESULTS).read_bytes())
+    options = ["--page", "--seeds", "1", "--data", str(tmp_path / "no such data")]
+    folders = ["--docs", str(tmp_path), "--output", str(tmp_path / "runs")]
+    assert main([*options, *folders]) == 0
+    assert (tmp_path / RESULTS).read_bytes() == (DOCS / RESULTS).read_bytes()
+    assert "--data ../shared/data" in (tmp_path / PAGE).read_text(encoding="utf-8")
 
 
 def test_what_was_seen_at_earlier_looks_belongs_to_its_settings():
