@@ -12,8 +12,10 @@ ISSUE_FORMS := $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml
 # The tests' networks are tiny: more threads than one only wait for each other.
 export OMP_NUM_THREADS ?= 1
 
-# In order of the files, so that other engines come last (Testing/conftest.py); a process that dies ends the run.
-PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart 0
+# Tests of OpenVINO and ONNX Runtime have a process of their own: one that also held Slicer and torch's trainings died at its end.
+ENGINES := Testing/edge Testing/engines Testing/studies/test_engines.py
+# A process that dies ends the run; pytest would wait for it for ever.
+PARALLEL := --numprocesses 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart 0 $(ENGINES:%=--ignore=%)
 
 .PHONY: help demo check check-lint check-format check-types check-imports check-files test-fast test figures mutants torture translations weight clean
 
@@ -47,9 +49,11 @@ ifneq ($(INDEX_SCHEMA),)
 endif
 
 test-fast: $(VENV)/.test ## the tests that are not marked slow, on two processes (under three minutes)
+	$(BIN)/python -m pytest -m "not slow" $(ENGINES) $(PYTEST_ARGS)
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(PYTEST_ARGS)
 
 test: $(VENV)/.test ## all tests, on two processes (under fifteen minutes)
+	$(BIN)/python -m pytest $(ENGINES) $(PYTEST_ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 figures: $(VENV)/.demo ## how dense the code is: files, lines, functions, and syntax nodes on a line

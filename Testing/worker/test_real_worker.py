@@ -120,7 +120,7 @@ def test_the_second_press_takes_hardly_longer_than_the_network(owner, crop, caps
             f"\nsecond press: {more[0]:.2f} s of processor time more than the network's"
             f" {network[0]:.2f} s; {more[1]:.2f} s of wall time more than its {network[1]:.2f} s"
         )
-    assert more[0] < 0.6
+    assert more[0] < max(0.6, 0.3 * network[0])  # slow processors take longer for both
     assert owner.pid() == pid
 
 

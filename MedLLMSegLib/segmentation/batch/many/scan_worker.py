@@ -20,6 +20,7 @@ from MedLLMSegLib.segmentation.batch.volumes_table import ScanResult
 
 from .model_request import LoadedModels, ModelRequest
 
+LOADING = threading.Lock()  # of all workers in a process: torch builds networks in one at a time
 REPORTS_APART_S = 0.3  # of the same stage: each one goes over the network
 
 
@@ -91,8 +92,9 @@ class ScanWorker(WorkerPlugin):
                 " it takes no part in this batch; scans and results must lie on a disk that all"
                 " workers share, under the same path."
             )
-        if self.loaded is None:
-            self.loaded = self.request.load()
+        with LOADING:
+            if self.loaded is None:
+                self.loaded = self.request.load()
         return self.loaded
 
 
