@@ -42,7 +42,7 @@ METHOD = (
     " vessels go through it.\n"
     "- **Real nodules and tumours** are left out, with 8 mm around them: nothing is learnt,"
     " inserted or counted there.\n"
-    "- **The network** sees windows of 32 voxels of 2 mm, half a window apart, in two HU windows,"
+    "- **The network** sees windows of 32 voxels of 2 mm in two HU windows,"
     " -1000 to 200 and -160 to 240. Candidates are connected parts of at least 0.1; the score is"
     " the highest mean of 3 x 3 x 3 voxels; the outline is what reaches 0.5. A candidate hits a"
     " nodule where its centre lies within 3 mm of it.\n"
