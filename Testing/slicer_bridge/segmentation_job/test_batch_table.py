@@ -12,6 +12,7 @@ from MedLLMSegLib.core.quality import Quality, ScanQuality
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.slicer_bridge.logic.jobs import ScanOfBatch
 from MedLLMSegLib.slicer_bridge.scene.batch_table import batch_table_of, table_of_batch
+from Testing.helpers.saved_scene import save_and_reload
 from Testing.helpers.sequence_jobs import table_columns, table_nodes
 from Testing.slicer_bridge.stand_in import GRID, OBLIQUE, BallSegmenter, in_stage, take_along
 
@@ -157,14 +158,7 @@ def test_a_saved_scene_keeps_it_and_the_next_batch_finds_it(
     job = run([add_volume(array, square, name) for name in names])
     wanted = table_columns(job.batchNode)
     assert wanted["Scan"] == ["a tab", "é, 'b'"]
-    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
-    cache.SetRemoteCacheDirectory(str(tmp_path))
-    manager.SetCacheManager(cache)
-    scene.SetDataIOManager(manager)
-    path = str(tmp_path / "scene.mrb")
-    assert scene.WriteToMRB(path)
-    scene.Clear(0)
-    assert scene.ReadFromMRB(path, True)
+    save_and_reload(scene, tmp_path)
     found = table_columns(batch_table_of(scene, "hippocampus-t1"))
     assert list(found) == list(wanted)
     assert found["Scan"] == wanted["Scan"]

@@ -19,6 +19,7 @@ from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene.map_colours import colour_table
 from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
 from MedLLMSegLib.slicer_bridge.scene.overlay import name_map, show_overlay
+from Testing.helpers.saved_scene import add_file_managers
 from Testing.helpers.segmentation_jobs import (
     TURN,
     scene_contents,
@@ -271,16 +272,12 @@ def test_the_colours_are_saved_with_the_scene():
 
 @pytest.mark.skipif(OWN_PROCESS not in os.environ, reason="the test above runs it by itself")
 def test_colours_that_were_saved_are_read(scene, scan, logic, tmp_path):
-    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
-    cache.SetRemoteCacheDirectory(str(tmp_path))
-    manager.SetCacheManager(cache)
-    scene.SetDataIOManager(manager)
+    add_file_managers(scene, tmp_path)
     logic.segment(scan, uncertainty=True)
     path = str(tmp_path / "scene.mrb")
     assert scene.WriteToMRB(path)
     read = slicer.vtkMRMLScene()
-    read.SetDataIOManager(manager)
-    read.SetCacheManager(cache)
+    add_file_managers(read, tmp_path)
     assert read.ReadFromMRB(path, True)
     colours = read.GetFirstNodeByName("MRHead uncertainty").GetDisplayNode().GetColorNode()
     table = colours.GetLookupTable()

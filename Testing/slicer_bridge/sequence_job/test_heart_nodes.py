@@ -22,6 +22,7 @@ from MedLLMSegLib.slicer_bridge.scene.heart_table import HEART
 from MedLLMSegLib.slicer_bridge.scene.volume_nodes import read_volume
 from MedLLMSegLib.slicer_bridge.scene.volumes_table import VOLUMES
 from Testing.helpers.heart_bundle import heart_bundle
+from Testing.helpers.saved_scene import save_and_reload
 from Testing.helpers.sequence_jobs import (
     TIMES,
     by_brightness,
@@ -134,14 +135,7 @@ def test_a_saved_scene_keeps_table_and_chart(scene, cine, run, tmp_path):
     for n in range(3):  # files hold no sheared grid
         cine.GetNthDataNode(n).SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(np.eye(4)))
     wanted = values_of(run(cine).heartNode)
-    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()  # which the desktop has
-    cache.SetRemoteCacheDirectory(str(tmp_path))
-    manager.SetCacheManager(cache)
-    scene.SetDataIOManager(manager)
-    path = str(tmp_path / "scene.mrb")
-    assert scene.WriteToMRB(path)
-    scene.Clear(0)
-    assert scene.ReadFromMRB(path, True)
+    save_and_reload(scene, tmp_path)
     sequence = next(filter(HEART.of, sequences_of(scene)))
     assert values_of(HEART.of(sequence)) == pytest.approx(wanted)
     series = [chart_of(sequence).GetNthPlotSeriesNode(n) for n in range(2)]
