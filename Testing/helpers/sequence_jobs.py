@@ -5,7 +5,7 @@ import numpy as np
 from MedLLMSegLib.anatomy.structures import cardiac_structures
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.segmentation.selection import only
-from MedLLMSegLib.slicer_bridge.scene.map_colours import TAG
+from MedLLMSegLib.slicer_bridge.scene.map_colours import COLOURS
 from Testing.slicer_bridge.stand_in import (
     BallSegmenter,
 )
@@ -45,7 +45,7 @@ def segment_names(node):
 def node_list(scene):
     """(ID, name) of all nodes but the maps' colours: made once for a scene, they stay."""
     nodes = (scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes()))
-    return [(node.GetID(), node.GetName()) for node in nodes if node.GetSingletonTag() != TAG]
+    return [(node.GetID(), node.GetName()) for node in nodes if not node.GetAttribute(COLOURS)]
 
 
 def table_columns(node):

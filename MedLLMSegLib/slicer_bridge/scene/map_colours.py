@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import slicer
 
-TAG = "MedLLMSegMap"
-COLOURS = f"vtkMRMLColorTableNode{TAG}"  # the node's ID, as it is the only one of its tag
+COLOURS = "MedLLMSegMap"  # the attribute of the colour node
 # From black to orange in equal steps of lightness: the first four fifths of Matplotlib's map
 # "inferno" (CC0), whose bright end could not be told from bright tissue.
 STOPS = (
@@ -35,15 +34,24 @@ def map_colours(scene) -> str:
     """The ID of the scene's colour node for maps; it is made where it is missing.
 
     A colour is as opaque as its value is high: nothing of the scan is hidden at zero.
+
+    The node goes with its scene. As a singleton it would outlive it, and go on to name the ID of a
+    storage node that is gone: the next scene gives that ID to the file of somebody else's colours.
     """
-    if scene.GetNodeByID(COLOURS) is None:
-        node = slicer.vtkMRMLColorTableNode()
-        node.SetName("MedLLMSeg map")
-        node.SetSingletonTag(TAG)
-        node.SetHideFromEditors(True)
-        node.SetTypeToUser()
-        node.SetNumberOfColors(COUNT)
-        for n, (red, green, blue) in enumerate(colour_table()):
-            node.SetColor(n, f"{n / (COUNT - 1):.2f}", red, green, blue, n / (COUNT - 1))
-        scene.AddNode(node)
-    return COLOURS
+    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode")):
+        node = scene.GetNthNodeByClass(n, "vtkMRMLColorTableNode")
+        if node.GetAttribute(COLOURS) is not None:
+            return node.GetID()
+    return scene.AddNode(_colour_node()).GetID()
+
+
+def _colour_node():
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetName("MedLLMSeg map")
+    node.SetAttribute(COLOURS, "colours")
+    node.SetHideFromEditors(True)
+    node.SetTypeToUser()
+    node.SetNumberOfColors(COUNT)
+    for n, (red, green, blue) in enumerate(colour_table()):
+        node.SetColor(n, f"{n / (COUNT - 1):.2f}", red, green, blue, n / (COUNT - 1))
+    return node

@@ -203,7 +203,7 @@ def test_the_panel_drives_the_real_logic(
 
     from MedLLMSegLib.core.places import user_models_dir
     from MedLLMSegLib.diagnosis.result import Diagnosis
-    from MedLLMSegLib.slicer_bridge.scene.map_colours import COLOURS
+    from MedLLMSegLib.slicer_bridge.scene.map_colours import map_colours
     from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
     from MedLLMSegLib.worker.array_files import load_volume, save_diagnosis
     from MedLLMSegLib.worker.protocol import Event
@@ -265,7 +265,7 @@ def test_the_panel_drives_the_real_logic(
         image.GetID(),
         layer_of(heat).GetID(),
     )
-    assert heat.GetDisplayNode().GetColorNodeID() == COLOURS
+    assert heat.GetDisplayNode().GetColorNodeID() == map_colours(slicer.mrmlScene)
     assert table.GetNumberOfColumns() == 5
     ui.heatMapCheckBox.click()
     assert view.GetForegroundVolumeID() is None

@@ -9,7 +9,7 @@ pytest.importorskip(
 import slicer
 
 from MedLLMSegLib import Cancelled, UserError
-from MedLLMSegLib.slicer_bridge.scene.map_colours import TAG
+from MedLLMSegLib.slicer_bridge.scene.map_colours import COLOURS
 from Testing.slicer_bridge.stand_in import in_stage, take_along
 
 
@@ -17,7 +17,7 @@ def node_list(scene):
     """(ID, name) of all nodes but the maps' colours: made once for a scene, they stay."""
     scene.GetSubjectHierarchyNode()  # which makes it
     nodes = (scene.GetNthNode(n) for n in range(scene.GetNumberOfNodes()))
-    return [(node.GetID(), node.GetName()) for node in nodes if node.GetSingletonTag() != TAG]
+    return [(node.GetID(), node.GetName()) for node in nodes if not node.GetAttribute(COLOURS)]
 
 
 def test_cancelled_while_it_runs(scene, logic, client, flat, bundles):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from MedLLMSegLib import UserError, Volume, diagnose
 from MedLLMSegLib.slicer_bridge.scene import flat_images as images
-from MedLLMSegLib.slicer_bridge.scene.map_colours import COLOURS
+from MedLLMSegLib.slicer_bridge.scene.map_colours import map_colours
 from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
 from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 from MedLLMSegLib.slicer_bridge.scene.overlay import heat_map_of
@@ -68,7 +68,7 @@ def test_the_heat_map_is_a_colour_overlay_beside_the_image(scene, logic, flat, b
     assert heat_map_of(table) is heat
     assert is_map(heat)
     assert not is_map(flat)
-    assert heat.GetDisplayNode().GetColorNodeID() == COLOURS
+    assert heat.GetDisplayNode().GetColorNodeID() == map_colours(scene)
     assert logic.showHeatMap(table, flat) is heat
     assert (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID()) == (
         flat.GetID(),

@@ -1,10 +1,5 @@
 """The map of uncertainty over the scan."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -32,8 +27,6 @@ from Testing.slicer_bridge.stand_in import (
     BallSegmenter,
     take_along,
 )
-
-ROOT = Path(__file__).parents[3]
 
 
 def test_the_uncertainty_map_lies_over_the_scan(scene, scan, logic, add_transform):
@@ -250,37 +243,75 @@ def test_the_slice_views_move_to_what_was_found(scene, add_volume):
     )  # mm; an axial view, thick slices
 
 
-OWN_PROCESS = "MEDLLMSEG_TEST_OWN_PROCESS"
+def colours_in(scene, name):
+    """A colour node's RGB, (n, 3), by its name."""
+    table = scene.GetFirstNodeByName(name).GetLookupTable()
+    return np.array([table.GetTableValue(n)[:3] for n in range(table.GetNumberOfTableValues())])
 
 
-def test_the_colours_are_saved_with_the_scene():
-    """A map looks the same when the scene is loaded, by whomever.
-
-    In a process of its own: what one that had held many scenes saved had no colours at times.
-    """
-    inner = f"{__file__}::{test_colours_that_were_saved_are_read.__name__}"
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", inner],
-        env={**os.environ, OWN_PROCESS: "1", "PYTEST_ADDOPTS": ""},
-        cwd=ROOT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert "1 passed" in run.stdout, run.stdout + run.stderr
+def write(scene, folder):
+    """Save a scene as a bundle in a new folder."""
+    folder.mkdir()
+    add_file_managers(scene, folder)
+    assert scene.WriteToMRB(str(folder / "scene.mrb"))
 
 
-@pytest.mark.skipif(OWN_PROCESS not in os.environ, reason="the test above runs it by itself")
-def test_colours_that_were_saved_are_read(scene, scan, logic, tmp_path):
-    add_file_managers(scene, tmp_path)
+def read(folder):
+    """What was saved there, in a scene of its own."""
+    scene = slicer.vtkMRMLScene()
+    add_file_managers(scene, folder)
+    assert scene.ReadFromMRB(str(folder / "scene.mrb"), True)
+    return scene
+
+
+def add_map(scene):
+    """A map in a scene without a segmentation."""
+    unsure = _volume(scene, np.ones((4, 4, 4), np.float32))
+    name_map(scene.AddNewNodeByClass("vtkMRMLTableNode"), unsure)
+    return unsure
+
+
+def add_users_colours(scene):
+    node = scene.AddNewNodeByClass("vtkMRMLColorTableNode", "users")
+    node.SetTypeToUser()
+    node.SetNumberOfColors(2)
+    for n in range(2):
+        node.SetColor(n, str(n), 0, 1, n)
+
+
+def test_the_colours_are_saved_with_the_scene(scene, scan, logic, tmp_path):
+    """A map looks the same when the scene is loaded, by whomever."""
     logic.segment(scan, uncertainty=True)
-    path = str(tmp_path / "scene.mrb")
-    assert scene.WriteToMRB(path)
-    read = slicer.vtkMRMLScene()
-    add_file_managers(read, tmp_path)
-    assert read.ReadFromMRB(path, True)
-    colours = read.GetFirstNodeByName("MRHead uncertainty").GetDisplayNode().GetColorNode()
-    table = colours.GetLookupTable()
-    assert table.GetNumberOfTableValues() == 256
-    seen = np.array([table.GetTableValue(n)[:3] for n in range(256)])
-    np.testing.assert_allclose(seen, colour_table(), atol=1 / 255)
+    write(scene, tmp_path / "map")
+    found = read(tmp_path / "map")
+    display = found.GetFirstNodeByName("MRHead uncertainty").GetDisplayNode()
+    assert display.GetColorNode() is found.GetFirstNodeByName("MedLLMSeg map")
+    np.testing.assert_allclose(colours_in(found, "MedLLMSeg map"), colour_table(), atol=1 / 255)
+
+
+def test_the_colours_of_one_scene_do_not_meet_those_of_the_next(own_scene, tmp_path):
+    """A scene with a map is saved and closed, and one with a colour table of the user's own is
+    opened: each keeps its colours, in the scene and in the file.
+    """
+    add_users_colours(own_scene)
+    write(own_scene, tmp_path / "users")
+    own_scene.Clear(0)
+    add_map(own_scene)
+    write(own_scene, tmp_path / "map")
+    own_scene.Clear(0)
+    assert own_scene.ReadFromMRB(str(tmp_path / "users" / "scene.mrb"), True)
+    add_map(own_scene)
+    write(own_scene, tmp_path / "both")
+    for scene in (own_scene, read(tmp_path / "both")):
+        np.testing.assert_allclose(colours_in(scene, "MedLLMSeg map"), colour_table(), atol=1 / 255)
+        np.testing.assert_array_equal(colours_in(scene, "users"), [[0, 1, 0], [0, 1, 1]])
+
+
+def test_the_colours_go_with_their_scene(own_scene):
+    before = own_scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode")
+    for _ in range(2):
+        for _ in range(2):
+            show_overlay(add_map(own_scene))
+        assert own_scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode") == before + 1
+        own_scene.Clear(0)
+        assert own_scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode") == before
