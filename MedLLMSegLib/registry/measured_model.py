@@ -70,6 +70,8 @@ LEFT_OUT = {
     "heart_intervals": _MEASURED,
     "domain": "measured of the model's own images, and bound to the hash; it warns, and no answer"
     " depends on it",
+    "trained_range": "the spacings that the training showed: the user is told of others, and no"
+    " answer depends on it",
     "cross_validation": "measured of other weights of the same recipe",
     "calibration.ece": _MEASURED,
     "calibration.bins": _MEASURED,

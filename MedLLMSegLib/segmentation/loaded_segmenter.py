@@ -35,6 +35,7 @@ from MedLLMSegLib.registry.input_channels import InputChannel, channels_of
 from MedLLMSegLib.registry.licences import require_licence
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.segmenter_settings import largest_part_rule
+from MedLLMSegLib.registry.trained_range import TrainedRange
 
 from .expected_dice import DiceLines, read_lines
 from .inference import ON_CPU, choose_device, free_memory, memory_notes
@@ -77,6 +78,7 @@ class SegmenterModel:
     `expected_dice`. quality: what was fitted for this very model, else None. domain: by what a scan
     of another domain is told, or None where the bundle has no such reference. domain_network: the
     network of torch that sees the domain where an engine runs the other; None for `network` itself.
+    trained_range: the spacings of its training, or None where the bundle does not say.
     """
 
     entry: ModelEntry
@@ -95,6 +97,7 @@ class SegmenterModel:
     quality: QualityFit | None = None
     domain: DomainReference | None = None
     domain_network: nn.Module | None = None
+    trained_range: TrainedRange | None = None
 
     def with_precision(self, precision: str) -> SegmenterModel:
         """The same model, asked to run in "auto", "fp32" or "bf16"."""
@@ -297,6 +300,7 @@ def _build_model(entry: ModelEntry, bundle: Bundle, device: torch.device) -> Seg
         dice_lines=read_lines(metadata),
         quality=read_quality(metadata, bundle.measured.sha256),
         domain=read_domain(bundle.folder, metadata, bundle.measured),
+        trained_range=TrainedRange.of_bundle(metadata),
     )
 
 

@@ -14,6 +14,7 @@ def loaded_stand_in(sha256="0" * 64):
         engine="torch",
         settled_precision=lambda: None,
         domain=None,
+        trained_range=None,
         settled_precisions=lambda: {"network": None},
         precision_why="",
         quality=None,

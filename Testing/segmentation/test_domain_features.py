@@ -1,12 +1,15 @@
 """A segmenter tells a scan of another domain by its encoder's features, and says so."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from MedLLMSegLib import Volume, load_model, save_volume, segment
 from MedLLMSegLib.cli.main import main
 from MedLLMSegLib.evaluation import fit_scan_domain
-from MedLLMSegLib.registry.catalogue import read_metadata
+from MedLLMSegLib.registry.catalogue import METADATA, read_metadata
 from MedLLMSegLib.segmentation.domain_features import scan_verdict, window_features
 from MedLLMSegLib.worker.array_files import load_segmentation, save_segmentation
 from Testing.helpers.tiny_segmenter import oblique, tiny_bundle
@@ -19,6 +22,11 @@ def scan(seed, period=9.0, noise=0.05):
     waves = np.sin(j + rng.uniform(0, 6)) * np.sin(i + rng.uniform(0, 6)) + 0.2 * k
     array = (waves + noise * rng.normal(size=waves.shape)).astype(np.float32)
     return Volume(array, oblique(array.shape, (1.5, 1.5, 5.0)), f"scan {seed}")
+
+
+def change_metadata(folder, **fields):
+    text = json.dumps(read_metadata(folder) | fields)
+    (folder / METADATA).write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +72,16 @@ def test_what_was_measured_stands_beside_the_reference(fitted):
 
 def test_a_model_without_a_reference_does_not_look(tmp_path):
     assert segment(scan(0), tiny_bundle(tmp_path / "tiny"), device="cpu").domain is None
+
+
+def test_a_spacing_beyond_the_training_is_told_in_one_note(tmp_path):
+    bundle = tiny_bundle(tmp_path / "tiny")
+    change_metadata(bundle, trained_range={"pixel_mm": [1.0, 2.0], "slice_mm": [3.0, 8.0]})
+    model, volume = load_model(bundle, "cpu", "fp32"), scan(0)
+    assert not any("trained on" in note for note in segment(volume, model).notes)
+    thick = replace(volume, ijk_to_ras=oblique(volume.array.shape, (1.5, 1.5, 9.0)))
+    (note,) = (note for note in segment(thick, model).notes if "trained on" in note)
+    assert note.startswith("The scan has slices every 9 mm, where the model was trained on 3 to 8")
 
 
 def test_the_verdict_travels_from_the_worker_to_its_owner(fitted, tmp_path):

@@ -13,9 +13,9 @@ from MedLLMSegLib.segmentation.batch.outputs import SegmentOptions, paths_in_fol
 from MedLLMSegLib.segmentation.batch.records import check_outputs, find_finished
 
 
-def model(sha256="ab" * 32, precision="fp32", quality=None, domain=None):
+def model(sha256="ab" * 32, precision="fp32", quality=None, domain=None, trained_range=None):
     """precision: the settled one; None where it is still to be measured. quality: what was fitted
-    of the model. domain: its reference.
+    of the model. domain: its reference. trained_range: of its training.
     """
     settled = {"network": precision}
     return SimpleNamespace(
@@ -24,6 +24,7 @@ def model(sha256="ab" * 32, precision="fp32", quality=None, domain=None):
         settled_precisions=lambda: settled,
         quality=quality,
         domain=domain,
+        trained_range=trained_range,
     )
 
 
@@ -182,5 +183,16 @@ def test_another_reference_of_the_domain_is_another_run(scan, paths):
     changed(paths, {"domain": "0123456789abcdef"})
     assert find_finished(scan, paths, known, OPTIONS)
     other = model(domain=SimpleNamespace(digest="fedcba9876543210"))
+    assert find_finished(scan, paths, other, OPTIONS) is None
+    assert find_finished(scan, paths, MODEL, OPTIONS) is None
+
+
+def test_another_range_of_the_training_is_another_run(scan, paths):
+    """Its notes, and what is green, would be others."""
+    known = model(trained_range=SimpleNamespace(digest="0123456789abcdef"))
+    assert find_finished(scan, paths, known, OPTIONS) is None
+    changed(paths, {"trained_range": "0123456789abcdef"})
+    assert find_finished(scan, paths, known, OPTIONS)
+    other = model(trained_range=SimpleNamespace(digest="fedcba9876543210"))
     assert find_finished(scan, paths, other, OPTIONS) is None
     assert find_finished(scan, paths, MODEL, OPTIONS) is None

@@ -35,6 +35,7 @@ IF_ASKED_FOR = (
     "with_measured_model",
     "quality_fit",
     "domain",
+    "trained_range",
     "region",
     "engine",
     *PLAIN_OPTIONS,
@@ -284,7 +285,11 @@ def _run_key(scan: Path, model: SegmenterModel, options: SegmentOptions) -> Json
 
 def _judges(model: SegmenterModel) -> Json:
     """By what outlines are judged: bound to the measured model, and not under its hash."""
-    judges = {"quality_fit": model.quality, "domain": model.domain}
+    judges = {
+        "quality_fit": model.quality,
+        "domain": model.domain,
+        "trained_range": model.trained_range,
+    }
     return {name: each.digest for name, each in judges.items() if each is not None}
 
 

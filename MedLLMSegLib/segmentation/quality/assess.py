@@ -12,7 +12,7 @@ from MedLLMSegLib.metrics.label_shape import Shape, label_shapes
 
 from .features import features_of
 from .fitted import QualityFit
-from .light import judge, judge_scan
+from .light import Fault, judge, judge_scan
 from .sanity import check_sanity
 
 
@@ -21,12 +21,14 @@ def with_quality(
     fit: QualityFit | None,
     domain: DomainVerdict | None = None,
     not_whole: Collection[int] = (),
+    beyond: Sequence[str] = (),
 ) -> Segmentation:
     """The result with its quality; as it is where nothing is known of it.
 
     segmentation: with all structures that were looked for. fit: of the model, None where there is
     none. domain: what is said of the scan, None where nothing is. not_whole: labels of which only a
-    part was searched, or nothing (`region.not_whole`); nothing is said of these.
+    part was searched, or nothing (`region.not_whole`); nothing is said of these. beyond: what of
+    the scan lies beyond the training (`TrainedRange.beyond`).
     """
     if fit is None:
         if domain is None or not domain.outside:  # no ground for a green light
@@ -34,7 +36,7 @@ def with_quality(
         return replace(segmentation, quality=ScanQuality(judge(domain=domain)))
     shapes = label_shapes(segmentation.labels)
     structures = segmentation.structures
-    found = judge_all(shapes, segmentation.certainty, structures, fit, domain, not_whole)
+    found = judge_all(shapes, segmentation.certainty, structures, fit, domain, not_whole, beyond)
     key_of = {s.label: s.sideless_key for s in structures}
     intervals = {}
     if domain is None or not domain.outside:
@@ -68,10 +70,11 @@ def judge_all(
     fit: QualityFit,
     domain: DomainVerdict | None = None,
     not_whole: Collection[int] = (),
+    beyond: Sequence[str] = (),
 ) -> Judged:
     """Expected Dice and lights of a result, from its shapes and what the network is sure of.
 
-    structures: that were looked for. not_whole: as for `with_quality`.
+    structures: that were looked for. not_whole, beyond: as for `with_quality`.
     """
     # One that was cut off still is a neighbour, and one outside the region is not missing.
     structures = [s for s in structures if s.label in shapes or s.label not in not_whole]
@@ -93,4 +96,5 @@ def judge_all(
         if label not in not_whole
     }
     named = {s.name: lights[s.label] for s in structures if s.label in lights}
-    return Judged(expected, lights, judge_scan(named, judge(faults=sanity.scan, domain=domain)))
+    faults = (*sanity.scan, *(Fault(f"the scan has {what}") for what in beyond))
+    return Judged(expected, lights, judge_scan(named, judge(faults=faults, domain=domain)))

@@ -67,6 +67,15 @@ def test_outside_the_domain_all_is_red_and_no_interval_is_stated():
     assert with_quality(result(organ(9.0)), None, inside).quality is None  # no ground for green
 
 
+def test_a_scan_beyond_the_training_is_amber_with_the_words_and_keeps_its_intervals():
+    found = with_quality(result(organ(9.0)), FIT, beyond=["slices every 14 mm"])
+    assert found.quality.scan.light == AMBER
+    assert found.quality.scan.reasons == ("the scan has slices every 14 mm",)
+    assert {light.light for light in found.quality.structures.values()} == {GREEN}
+    assert found.quality.intervals_ml
+    assert with_quality(result(organ(9.0)), None, beyond=["slices"]).quality is None
+
+
 def test_what_a_region_cuts_off_or_leaves_out_is_not_judged_and_the_rest_is():
     core = organ(9.0, shell=1.5)  # of the shell little is left
     assert with_quality(result(core), FIT).quality.scan.light != GREEN

@@ -16,6 +16,8 @@ from MedLLMSegLib.registry.monai_fields import monai_fields
 from MedLLMSegLib.registry.monai_inference import inference_config, runs_in_monai
 from MedLLMSegLib.registry.network_config import NetworkConfig
 from MedLLMSegLib.registry.seen_cases import FIELD
+from MedLLMSegLib.registry.trained_range import FIELD as RANGE
+from MedLLMSegLib.registry.trained_range import TrainedRange
 from MedLLMSegLib.training.checkpoint import load_best, read_plan
 from MedLLMSegLib.training.segmenter.transfer import check_licence
 from MedLLMSegLib.training.shipped_models import SHIPPED
@@ -140,7 +142,12 @@ def _described(plan: dict, shipped: str | None) -> dict:
     """What a model says of itself: the facts of a shipped one, else what its user said when
     training began.
     """
-    own = {"kind": "segmenter", "version": "0.1.0", "accept_licence": False}
+    own = {
+        "kind": "segmenter",
+        "version": "0.1.0",
+        "accept_licence": False,
+        RANGE: _range_of(plan.get("fingerprint"), plan.get("plan")),
+    }
     if (
         shipped
         and "structures" in plan
@@ -174,6 +181,16 @@ def _described(plan: dict, shipped: str | None) -> dict:
             "fine_tuned_from": base or None,
         }
     )
+
+
+def _range_of(fingerprint: dict | None, planned: dict | None) -> Json | None:
+    """The spacings and fields of view of the training cases; None in plans without a
+    fingerprint.
+    """
+    if not fingerprint or not planned:
+        return None
+    cases = fingerprint["spacings_mm"], fingerprint["sizes_vox"]
+    return TrainedRange.of_cases(*cases, scale=float(planned.get("scale", 0.0))).to_dict()
 
 
 def _base(plan: dict) -> dict:

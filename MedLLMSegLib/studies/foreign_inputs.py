@@ -1,0 +1,182 @@
+"""What each model that outlines says of scans that it was made for, and of all others.
+
+    python -m MedLLMSegLib.studies.foreign_inputs --data ../shared/data --output runs/foreign \\
+        --page docs/domain.md
+
+Each input goes through each shipped segmenter as by `medllmseg segment`, in fp32, and gets one
+answer: it is refused, told to be outside the model's domain, or comes with a light. What counts is
+that no foreign input gets a green light without a note. It can be stopped, and goes on where it
+was; an answer is bound to the model with all that it judges by. --more NAME=FOLDER adds a folder of
+scans of one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from MedLLMSegLib.core.errors import Cancelled, UserError
+from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
+from MedLLMSegLib.core.quality import AMBER, GREEN, RED
+from MedLLMSegLib.core.safe_files import write_text
+from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.reporting.markdown import table
+from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
+from MedLLMSegLib.segmentation.pipeline import segment
+
+from .foreign_scans import OWN, ForeignScan, foreign_scans
+
+MODELS = ("brain-mr", "hippocampus-t1", "cardiac-cine-mr")
+REFUSED, OUTSIDE, SILENT = "refused", "outside", "green"
+NOTED, UNJUDGED = "green with a note", "no light"
+ANSWERS = (REFUSED, OUTSIDE, RED, AMBER, NOTED, UNJUDGED, SILENT)  # from the clearest word to none
+BEGIN, END = "<!-- foreign: begin -->", "<!-- foreign: end -->"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said of a scan. answer: one of `ANSWERS`. says: the first reason or note."""
+
+    scan: ForeignScan
+    answer: str
+    says: str
+
+
+def measure(
+    scans: Sequence[ForeignScan],
+    model: SegmenterModel,
+    output: Path,
+    progress: Report | None = None,
+) -> list[Answer]:
+    """The answers of one model; those that a file in `output` holds are not asked for again."""
+    path = output / f"{model.entry.id}-{_digest(model)}.json"
+    known: Json = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    report = Progress.of(progress)
+    for number, scan in enumerate(scans):
+        if scan.key in known:
+            continue
+        report(f"{model.entry.id}: {scan.key}", number / len(scans))
+        known[scan.key] = _answer(scan, model)
+        output.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(known, indent=1))
+    return [Answer(scan, *known[scan.key]) for scan in scans]
+
+
+def _digest(model: SegmenterModel) -> str:
+    """12 hex digits of a model with all that it judges by."""
+    judges = (model.quality, model.domain, model.trained_range)
+    parts = [model.sha256, *(each.digest if each else "" for each in judges)]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
+
+
+def _answer(scan: ForeignScan, model: SegmenterModel) -> tuple[str, str]:
+    try:
+        found = segment(scan.read(), model, precision="fp32")
+    except UserError as error:
+        return REFUSED, str(error)
+    return answer_of(found)
+
+
+def answer_of(found: Segmentation) -> tuple[str, str]:
+    """(one of `ANSWERS`, the first reason or note) of a result."""
+    note = found.notes[0] if found.notes else ""
+    if found.domain is not None and found.domain.outside:
+        return OUTSIDE, found.domain.reason
+    if found.quality is None:
+        return UNJUDGED, note
+    light, reasons = found.quality.scan.light, found.quality.scan.reasons
+    if light != GREEN:
+        return light, reasons[0]
+    return (NOTED, note) if note else (SILENT, "")
+
+
+def page_part(answers: Mapping[str, Sequence[Answer]]) -> str:
+    """The tables as Markdown. answers: model -> what it said, in one order of scans."""
+    kinds = list(dict.fromkeys(each.scan.kind for each in next(iter(answers.values()))))
+    head = ["scans", "n", *(f"`{model}`" for model in answers)]
+    rows = []
+    for kind in kinds:
+        of_kind = {m: [a for a in said if a.scan.kind == kind] for m, said in answers.items()}
+        count = len(next(iter(of_kind.values())))
+        cells = [_cell(of_kind[m], kind in OWN[m]) for m in answers]
+        rows.append([kind, str(count), *cells])
+    silent = {m: [a for a in s if _is_silent(a, m)] for m, s in answers.items()}
+    sentences = [_silent_sentence(model, found) for model, found in silent.items()]
+    return "\n\n".join([table(head, rows), "\n".join(sentences)])
+
+
+def _is_silent(answer: Answer, model: str) -> bool:
+    return answer.answer == SILENT and answer.scan.kind not in OWN[model]
+
+
+def _cell(said: Sequence[Answer], is_own: bool) -> str:
+    counts = Counter(each.answer for each in said)
+    text = ", ".join(f"{counts[answer]} {answer}" for answer in ANSWERS if counts[answer])
+    return f"*its own:* {text}" if is_own else text
+
+
+def _silent_sentence(model: str, silent: Sequence[Answer]) -> str:
+    if not silent:
+        return f"- `{model}`: no foreign scan has a green light without a word."
+    names = ", ".join(each.scan.key for each in silent)
+    return f"- `{model}`: {len(silent)} foreign scans have a green light without a word ({names})."
+
+
+def write_page(page: Path, part: str) -> None:
+    """Put the tables between the page's two marks. Raises `UserError` for a page without them."""
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise UserError(f'"{page}" has no lines "{BEGIN}" and "{END}" to write between.')
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    write_text(page, f"{before}{BEGIN}\n\n{part}\n\n{END}{after}")
+
+
+def main(arguments: Iterable[str] | None = None) -> int:
+    """Measure, print the tables, and write them into the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the folder of all data")
+    parser.add_argument("--output", type=Path, required=True, help="for the answers")
+    parser.add_argument("--more", action="append", default=[], metavar="NAME=FOLDER")
+    parser.add_argument("--model", action="append", help="an id or a bundle's folder")
+    parser.add_argument("--only", default="*", metavar="PATTERN", help='such as "*CT*"')
+    parser.add_argument("--page", type=Path, help="the page to write the tables into")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    try:
+        more = [_named_folder(text) for text in options.more]
+        scans = [s for s in foreign_scans(options.data, more) if fnmatch(s.key, options.only)]
+        if not scans:
+            raise UserError(f'No scan is called "{options.only}".')
+        answers = {}
+        for name in options.model or MODELS:
+            model = load_model(name, "cpu", "fp32")
+            answers[model.entry.id] = measure(scans, model, options.output, ProgressLog())
+        part = page_part(answers)
+        print(part)
+        if options.page:
+            write_page(options.page, part)
+    except (UserError, Cancelled, KeyboardInterrupt) as error:
+        print(f"foreign_inputs: {error or 'stopped'}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not equals:
+        raise UserError(f'"{text}" is not NAME=FOLDER.')
+    return name, Path(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
