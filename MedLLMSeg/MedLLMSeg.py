@@ -253,12 +253,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         region = chosen.regionOfInterest
         self.running.forget_person_of_another(scan)
         self.change(
-            input=scan.GetName() if scan is not None and scan.GetScene() is not None else None,
+            **self.scans.choices(),
             model=chosen.model,
-            further=tuple(
-                node.GetName() if node is not None and node.GetScene() is not None else None
-                for node in (chosen.secondImage, chosen.thirdImage, chosen.fourthImage)
-            ),
             region=region.GetName() if region is not None else None,
             all_scans=chosen.allScans,
             divide=chosen.divideParts,

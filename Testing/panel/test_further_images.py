@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import slicer
 
@@ -74,3 +75,59 @@ def test_an_image_that_leaves_the_scene_is_chosen_no_more(panel, scan, pet):
     slicer.mrmlScene.RemoveNode(pet)
     assert panel.parameters.secondImage is None
     assert "Choose the image pet (PET in SUV)." in panel.ui.segmentButton.toolTip
+
+
+@pytest.fixture
+def both(module):
+    """A volume of two values in each voxel, as Slicer loads a file of two images."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "both")
+    slicer.util.updateVolumeFromArray(node, np.arange(2 * 4**3, dtype=np.int16).reshape(4, 4, 4, 2))
+    return node
+
+
+def test_a_volume_that_holds_all_images_is_chosen_once(panel, logic, both, picture):
+    panel.ui.inputVolumeSelector.setCurrentNode(both)
+    assert panel.parameters.inputVolume is both
+    assert not panel.ui.imagesLabel.visible
+    panel.ui.modelList.setCurrentRow(3)
+    assert shown(panel) == [False] * 3
+    assert "1 ct (CT in HU), 2 pet (PET in SUV)" in panel.ui.imagesLabel.text
+    picture(panel, "all-images-in-one")
+    press(panel.ui.segmentButton)
+    assert logic.calls[-1][1] is both
+    assert "furtherNodes" not in logic.calls[-1][2]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_sequence_holds_all_images_or_the_panel_says_what_to_do(panel, logic, module, count):
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "frames")
+    for n in range(count):
+        volume = slicer.vtkMRMLScalarVolumeNode()
+        slicer.util.updateVolumeFromArray(volume, np.arange(8, dtype=np.int16).reshape(2, 2, 2))
+        sequence.SetDataNodeAtValue(volume, str(n))
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
+    browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+    slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
+    panel.parameters.inputVolume = browser.GetProxyNode(sequence)
+    panel.ui.modelList.setCurrentRow(3)
+    assert panel.ui.segmentButton.enabled is (count == 2)
+    assert panel.ui.imagesLabel.visible is (count == 2)
+    if count == 3:
+        assert "holds 3 images, and the model takes 2" in panel.ui.segmentButton.toolTip
+    panel.ui.wholeSequenceCheckBox.checked = False  # the image that is shown, and another one
+    assert shown(panel) == [True, False, False]
+    assert "Choose the image pet" in panel.ui.segmentButton.toolTip
+
+
+def test_two_images_may_share_a_name(panel, scan, pet):
+    panel.ui.modelList.setCurrentRow(3)
+    pet.SetName(scan.GetName())
+    panel.parameters.secondImage = pet
+    assert panel.ui.segmentButton.enabled
+
+
+def test_what_another_model_had_besides_is_not_chosen_twice(panel, scan, pet):
+    panel.ui.modelList.setCurrentRow(3)
+    panel.parameters.secondImage = pet
+    panel.parameters.thirdImage = pet  # of a model of three images
+    assert panel.ui.segmentButton.enabled

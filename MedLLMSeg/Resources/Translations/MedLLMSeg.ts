@@ -510,7 +510,7 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
-        <source>The scan to be outlined; of a sequence, every time point is.</source>
+        <source>The scan to be outlined; of a sequence, every time point is. For a model of several images, a sequence or a volume of several values that holds them all.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1075,7 +1075,12 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
-        <source>The model takes more images than can be chosen here; use the console.</source>
+        <source>The images in {scan}, by their order: {images}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
+        <source>The model takes more images than can be chosen here; load all in one file (4D), or use the console.</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1086,6 +1091,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
         <source>{name} is chosen twice; choose another one as {image}.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/further_images_view.py"/>
+        <source>{scan} holds {found} images, and the model takes {needed} of one patient; load a file of as many, or each image as a volume of its own.</source>
         <translation type="unfinished"></translation>
     </message>
 </context>

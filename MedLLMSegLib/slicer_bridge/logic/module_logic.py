@@ -46,7 +46,8 @@ class SegmentationLogic(TrainingLogic):
 
         volumeNode: vtkMRMLScalarVolumeNode; its linear parent transforms are respected. A
             vtkMRMLSequenceNode, or the node that shows one, gives a sequence of segmentations; the
-            node that shows that sequence is returned.
+            node that shows that sequence is returned. For a model of several images, a sequence or
+            a vtkMRMLVectorVolumeNode may hold them all, in the model's order.
         segmentationNode: the node to update, or None for a new one beside the scan.
         side: "left" or "right" to segment that side alone, or to say which side a crop around one
             organ shows.

@@ -5,10 +5,12 @@ The scene changes at the very end, and all at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.slicer_bridge.scene.node_quantity import measured_volume
 from MedLLMSegLib.slicer_bridge.scene.overlay import uncertainty_of
 from MedLLMSegLib.slicer_bridge.scene.region_nodes import region_of
@@ -19,6 +21,7 @@ from .counted_progress import ReportProgress
 from .image_segmentation import ImageSegmenter, SegmentJobOptions
 from .job_runner import wait_for_scene
 from .jobs import Job, NodeRemoved, Steps
+from .patient_node import patient_in
 from .sequence_job import segment_sequence
 
 
@@ -39,11 +42,16 @@ def segment_node(
     source = source_of(volumeNode, options.wholeSequence)
     if source is not None and options.furtherNodes:
         raise UserError(
-            "A sequence cannot be segmented by a model that takes several images of a patient;"
-            " choose single images."
+            "A sequence and further images were given; give single images, or a sequence that holds"
+            " all images that the model takes."
         )
-    if source is None:
-        yield from _segment_scan(segmenter, job, volumeNode, options, report)
+    patient = None if options.furtherNodes else patient_in(volumeNode, source, options.model)
+    if patient is not None:
+        yield from _segment_scan(segmenter, job, patient.node, options, report, patient.images)
+        job.notes = (patient.note, *job.notes)
+    elif source is None:
+        images = [measured_volume(node) for node in (volumeNode, *options.furtherNodes)]
+        yield from _segment_scan(segmenter, job, volumeNode, options, report, images)
     else:
         yield from segment_sequence(segmenter, job, source, options, report)
 
@@ -54,11 +62,13 @@ def _segment_scan(
     volumeNode,
     options: SegmentJobOptions,
     report: ReportProgress,
+    images: Sequence[Volume],
 ) -> Steps:
-    volume, scene = measured_volume(volumeNode), volumeNode.GetScene()
-    further = [measured_volume(node) for node in options.furtherNodes]
+    """Steps: segment the images of a patient, the first of which has the node's grid."""
+    scene = volumeNode.GetScene()
     check_nodes = partial(_require_in_scene, volumeNode)
-    result = yield from segmenter.steps(volume, options, job, check_nodes, report, further)
+    first, *further = images
+    result = yield from segmenter.steps(first, options, job, check_nodes, report, further)
     yield from wait_for_scene(scene, check_nodes)
     node, before = write_drawing(
         result.drawing, volumeNode, options.segmentationNode, options.side, result.uncertainty

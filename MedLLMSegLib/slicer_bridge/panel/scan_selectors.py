@@ -74,6 +74,21 @@ class ScansSection:
             if node.GetClassName() == SCAN and not node.GetHideFromEditors() and not is_map(node)
         ]
 
+    def choices(self) -> dict:
+        """What is chosen as the images of a patient, as fields of the panel's state."""
+        from MedLLMSegLib.slicer_bridge.scene.patient_images import count_images
+
+        parameters = self.widget.parameters
+        chosen = [parameters.inputVolume, *(getattr(parameters, name) for name in FURTHER_IMAGES)]
+        nodes = [n if n is not None and n.GetScene() is not None else None for n in chosen]
+        names = [node.GetName() if node is not None else None for node in nodes]
+        return {
+            "input": names[0],
+            "further": tuple(names[1:]),
+            "image_ids": tuple(node.GetID() if node is not None else None for node in nodes),
+            "images_in_input": count_images(nodes[0], parameters.wholeSequence),
+        }
+
     def _hide_map(self, node) -> None:
         """What the views show of a map that leaves would stay."""
         from MedLLMSegLib.slicer_bridge.scene.overlay import show_overlay

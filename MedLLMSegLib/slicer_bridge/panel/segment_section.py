@@ -82,7 +82,7 @@ class SegmentSection(JobSection):
         panel = self.widget.panel
         parts = panel.parts_model if panel.divide else None
         images = (chosen.secondImage, chosen.thirdImage, chosen.fourthImage)
-        further = images[: len(panel.further_images)]
+        further = () if panel.has_all_images else images[: len(panel.further_images)]
         return {
             "segmentationNode": chosen.outputSegmentation,
             "model": chosen.model,

@@ -50,9 +50,10 @@ class Panel:
     suggestion: the model that suits the scan, and why.
     own: ids of models that the user may delete. sided: of those that outline an organ with two
         sides. taking: (id, the images of a patient that it takes, for people) of those that take
-        several. further: names of the images that are chosen beside the input, or None. divided:
-        (id, id of the model that divides its structures into parts). divide: the user wants these
-        parts.
+        several. further: names of the images that are chosen beside the input, or None. image_ids:
+        the IDs of the input's node and of theirs, as nodes may share a name. images_in_input: how
+        many of a patient the input's node holds. divided: (id, id of the model that divides its
+        structures into parts). divide: the user wants these parts.
     stored: `StoredFiles` that are kept on this computer. stored_selected: the selected one's key.
     managed: the id of the model, of either kind, in the section Models. models_busy: its files are
         being read or written.
@@ -100,6 +101,8 @@ class Panel:
     sided: frozenset[str] = frozenset()
     taking: tuple[tuple[str, tuple[str, ...]], ...] = ()
     further: tuple[str | None, ...] = (None,) * MOST_FURTHER
+    image_ids: tuple[str | None, ...] = ()
+    images_in_input: int = 1
     divided: tuple[tuple[str, str], ...] = ()
     divide: bool = False
     models_message: str = ""
@@ -169,6 +172,11 @@ class Panel:
         return dict(self.taking).get(self.model, ())[1:]
 
     @property
+    def has_all_images(self) -> bool:
+        """Whether the input holds all images that the chosen model takes, and it takes several."""
+        return len(self.further_images) > 0 and self.images_in_input == len(self.further_images) + 1
+
+    @property
     def parts_model(self):
         """The `ModelEntry` that divides structures of the chosen model, or None."""
         parts = dict(self.divided).get(self.model)
@@ -226,6 +234,8 @@ def without_scene(panel: Panel) -> Panel:
         without_messages(panel),
         input=None,
         further=(None,) * MOST_FURTHER,
+        image_ids=(),
+        images_in_input=1,
         region=None,
         height_cm=0,
         weight_kg=0,

@@ -146,7 +146,7 @@ def why_no_segmentation(panel: Panel) -> str:
 def _input(panel: Panel) -> dict:
     return {
         "sampleButton": {
-            "visible": panel.scans == 0 or panel.loading_sample,
+            "visible": (panel.scans == 0 and panel.input is None) or panel.loading_sample,
             "enabled": not panel.loading_sample,
             "text": (
                 _("Loading MRHead...") if panel.loading_sample else _("Load sample head (MRHead)")

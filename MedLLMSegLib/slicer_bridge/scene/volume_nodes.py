@@ -35,16 +35,8 @@ def read_volume(node, frame=None, name: str | None = None) -> Volume:
     the node itself. Raises `UserError` for anything but a grey-scale scan with voxels under linear
     parent transforms.
     """
-    if node is None or not node.IsA("vtkMRMLVolumeNode"):
-        raise UserError("No scan is selected; load one and choose it as the input volume.")
-    name = name or node.GetName() or "The scan"
-    if node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise UserError(
-            f'"{name}" is a label map, not a scan; choose the scan that it was drawn on.'
-        )
-    image = node.GetImageData()
-    scalars = image.GetPointData().GetScalars() if image else None
-    components = max(1, image.GetNumberOfScalarComponents()) if scalars else 1
+    image, scalars, name = _voxels(node, name)
+    components = components_of(node)
     if (
         components > 1
         or node.IsA("vtkMRMLTensorVolumeNode")
@@ -57,10 +49,47 @@ def read_volume(node, frame=None, name: str | None = None) -> Volume:
             " Volume), and choose that."
         )
     if scalars is None or scalars.GetNumberOfTuples() == 0:
-        raise UserError(f'"{name}" holds no image data; load the scan again or choose another one.')
+        raise _without_voxels(name)
     shape = image.GetDimensions()[::-1]  # (i, j, k) in VTK, [k, j, i] in numpy
     array = vtk_to_numpy(scalars).reshape(shape)
     return Volume(array.copy(), _to_world(frame or node) @ ijk_to_ras(node), name)
+
+
+def read_components(node) -> list[Volume]:
+    """As `read_volume`, with the values in each voxel of a vector volume as a `Volume` each."""
+    image, scalars, name = _voxels(node)
+    if scalars is None or scalars.GetNumberOfTuples() == 0:
+        raise _without_voxels(name)
+    array = vtk_to_numpy(scalars).reshape(*image.GetDimensions()[::-1], -1)  # [k, j, i, c]
+    matrix = _to_world(node) @ ijk_to_ras(node)
+    return [
+        Volume(array[..., n].copy(), matrix, f"{name}, image {n + 1}")
+        for n in range(array.shape[-1])
+    ]
+
+
+def components_of(node) -> int:
+    """How many values a volume node holds in each voxel; 1 without voxels."""
+    image = node.GetImageData()
+    scalars = image.GetPointData().GetScalars() if image else None
+    return max(1, image.GetNumberOfScalarComponents()) if scalars else 1
+
+
+def _voxels(node, name: str | None = None):
+    """(vtkImageData or None, its scalars or None, the node's name for messages) of a scan."""
+    if node is None or not node.IsA("vtkMRMLVolumeNode"):
+        raise UserError("No scan is selected; load one and choose it as the input volume.")
+    name = name or node.GetName() or "The scan"
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise UserError(
+            f'"{name}" is a label map, not a scan; choose the scan that it was drawn on.'
+        )
+    image = node.GetImageData()
+    return image, image.GetPointData().GetScalars() if image else None, name
+
+
+def _without_voxels(name: str) -> UserError:
+    return UserError(f'"{name}" holds no image data; load the scan again or choose another one.')
 
 
 def write_drawing(
