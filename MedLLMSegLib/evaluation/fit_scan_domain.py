@@ -4,19 +4,21 @@ another one.
 The scans that it was trained on are the reference. Those that it was chosen by set the threshold:
 95 of 100 of them stay under it as they are and as other scanners might give them (`rescanning`).
 Each is looked at as the pipeline looks at it: a crop around one organ whole, a whole
-scan in the middle. Nothing of another domain takes part.
+scan in the middle. A model of the whole brain has heads in their place that are synthesised from
+its label maps (`synthetic_looks`). Nothing of another domain takes part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
+from MedLLMSegLib.anatomy.brain import is_whole_brain
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.geometry import centred_grid, transform_points
 from MedLLMSegLib.core.progress import Progress, Report
@@ -30,15 +32,18 @@ from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama
 from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.registry.domain_reference import DomainReference, as_stored, write_domain
 from MedLLMSegLib.registry.feature_reference import FeatureReference
-from MedLLMSegLib.registry.segmenter_settings import window_for
+from MedLLMSegLib.registry.segmenter_settings import domain_window
 from MedLLMSegLib.segmentation.domain_features import window_features
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 from MedLLMSegLib.segmentation.localize import is_crop
+from MedLLMSegLib.segmentation.outlines import in_body_order, outlines_of
 from MedLLMSegLib.segmentation.prepare import Preparation, prepare, whole_grid
+from MedLLMSegLib.segmentation.result_maps import OutputRequest
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import upgrade_bundle
 
 from .fit_domain import AS_IS, threshold_of, told_outside
 from .rescanning import rescanned
+from .synthetic_looks import HEADS, synthetic_features
 
 COMPONENTS, AGAIN = 32, 3
 
@@ -66,7 +71,8 @@ def fit_segmenter_domain(
 ) -> Json:
     """Fit the reference, store it in the model's bundle, and return what was measured.
 
-    data: the model's own labelled cases with their splits, or ACDC as it is distributed. others:
+    data: the model's own labelled cases with their splits, ACDC as it is distributed, or the label
+    maps that a model of the whole brain was trained on. others:
     folders or files of scans of other domains; their second entry is not used. command: that
     repeats it. Raises `UserError`; progress may raise `Cancelled`.
     """
@@ -76,38 +82,76 @@ def fit_segmenter_domain(
             f'"{loaded.entry.id}" takes several images of a patient, and a domain is told from one;'
             " choose another model."
         )
+    if not isinstance(loaded.network, MedVisionLlama):
+        raise UserError(
+            f'The network of "{loaded.entry.id}" is not of a kind whose features tell a domain;'
+            " choose one of MedVisionLlama's."
+        )
     scans = [(folder.name, _existing_scans(folder)) for folder, _split in others]
-    with TemporaryDirectory() as scratch:
-        own = _own_scans(Path(data), Path(scratch))
-        looks = {
-            name: scan_features(loaded, paths, report.part(*span))
-            for name, paths, span in (
-                ("train", own.train, (0.0, 0.6)),
-                ("val", own.val, (0.6, 0.75)),
-                ("test", own.test, (0.75, 0.9)),
-            )
-            if paths
-        }
-        looks["val again"] = rescanned_features(loaded, own.val)
-    reference = as_stored(FeatureReference.fit(looks["train"], COMPONENTS))
-    of_val, threshold = domain_threshold(reference, looks["val"], looks["val again"])
-    figures = [told_outside("validation scans", AS_IS, of_val, threshold)]
-    images = f"{len(own.train)} training scans of {own.name}"
-    stored = DomainReference(reference, threshold, images)
+    if is_whole_brain(loaded.structures):
+        own = _synthesised(loaded, Path(data), report.part(0.0, 0.9))
+    else:
+        own = _scanned(loaded, Path(data), report.part(0.0, 0.9))
+    reference = as_stored(FeatureReference.fit(own.train, COMPONENTS))
+    of_val, threshold = domain_threshold(reference, own.val, own.val_again)
+    figures = [told_outside(f"validation {own.what}", AS_IS, of_val, threshold)]
+    stored = DomainReference(reference, threshold, own.images)
     measured: Json = {"components": COMPONENTS, "figures": figures, "command": command}
     write_domain(loaded.entry.folder, stored, measured)  # whatever becomes of the others
-    if "test" in looks:
-        figures.append(
-            told_outside("test scans", AS_IS, reference.distances(looks["test"]), threshold)
-        )
+    if len(own.test):
+        of_test = reference.distances(own.test)
+        figures.append(told_outside(f"test {own.what}", AS_IS, of_test, threshold))
+    seeing = replace(loaded, domain=stored)
     for name, paths in scans:
-        features = scan_features(loaded, paths, report.part(0.9, 1.0))
+        features = scan_features(seeing, paths, report.part(0.9, 1.0))
         figures.append(told_outside(name, AS_IS, reference.distances(features), threshold))
     write_domain(loaded.entry.folder, stored, measured)
     if "chosen" in read_metadata(loaded.entry.folder):  # else its card is of another author
         upgrade_bundle(loaded.entry.folder)
     report("done", 1.0)
     return measured
+
+
+@dataclass(frozen=True, eq=False)
+class OwnLooks:
+    """What a model sees of its own domain, features (N, F) each.
+
+    val_again: (A, N, F), the val scans as other scanners might give them. test: of what took no
+    part; (0, F) without any. what: "scans" or "heads". images: whose they were, for people.
+    """
+
+    train: NDArray[np.float32]
+    val: NDArray[np.float32]
+    val_again: NDArray[np.float32]
+    test: NDArray[np.float32]
+    what: str
+    images: str
+
+
+def _scanned(model: SegmenterModel, data: Path, progress: Progress) -> OwnLooks:
+    """Of the scans that a model was trained on."""
+    with TemporaryDirectory() as scratch:
+        own = _own_scans(data, Path(scratch))
+        train = scan_features(model, own.train, progress.part(0.0, 0.6))
+        val = scan_features(model, own.val, progress.part(0.6, 0.7))
+        again = rescanned_features(model, own.val)
+        test = train[:0]
+        if own.test:
+            test = scan_features(model, own.test, progress.part(0.8, 1.0))
+    images = f"{len(own.train)} training scans of {own.name}"
+    return OwnLooks(train, val, again, test, "scans", images)
+
+
+def _synthesised(model: SegmenterModel, maps: Path, progress: Progress) -> OwnLooks:
+    """Of heads of the label maps that a model was trained on; they vary as scanners do by
+    themselves.
+    """
+    train, val, test = (
+        synthetic_features(model, maps, split, part)
+        for split, part in zip(HEADS, progress.parts(len(HEADS)), strict=True)
+    )
+    images = f"{len(train)} heads synthesised from the training maps of {maps.name}"
+    return OwnLooks(train, val, val[None][:0], test, "heads", images)
 
 
 def _own_scans(data: Path, scratch: Path) -> ScanSets:
@@ -173,16 +217,15 @@ def domain_threshold(
 
 
 def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32]:
-    """(F,) of one scan, as the pipeline looks at it. Raises `UserError` for another network.
+    """(F,) of one scan, as the pipeline looks at it. The network has features.
 
     Of a model that looks at crops around an organ, a larger scan is looked at around its middle, in
-    a crop as the pipeline would take.
+    a crop as the pipeline would take. Of one that looks closer at what it found, what it finds is
+    looked at, as in the pipeline, which takes as long as to outline it.
     """
-    if not isinstance(model.network, MedVisionLlama):
-        raise UserError(
-            f'The network of "{model.entry.id}" is not of a kind whose features tell a domain;'
-            " choose one of MedVisionLlama's."
-        )
+    if model.settings.get("closer_look_mm") is not None:
+        return closer_features(model, volume)
+    assert isinstance(model.network, MedVisionLlama)  # `fit_segmenter_domain` has checked it
     preparation = Preparation.from_settings(model.settings)
     grid = whole_grid(volume, preparation.spacing_mm, preparation.axes)
     if model.anatomy and not is_crop(volume):
@@ -191,5 +234,14 @@ def volume_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32
         grid = centred_grid(tuple(middle), shape, spacing_mm)
     array, _way = prepare(volume, grid, *preparation.scales)
     k, j, i = array.shape
-    window = window_for(model.settings, (k, j, i))
+    window = domain_window(model.settings, (k, j, i))
     return window_features(model.network, array, window, model.device)
+
+
+def closer_features(model: SegmenterModel, volume: Volume) -> NDArray[np.float32]:
+    """(F,) of what a model finds in a scan and looks at closer. The model knows a domain."""
+    _order, ordered = in_body_order(volume, model)
+    request = OutputRequest(ordered.grid)
+    (outline,), _notes = outlines_of(ordered, model, None, request, Progress.of(None))
+    assert outline.features is not None
+    return outline.features

@@ -44,6 +44,17 @@ def window_for(settings: Json, shape: Triple) -> Triple:
     return window_shape(settings)
 
 
+def domain_window(settings: Json, shape: Triple) -> Triple:
+    """Voxels (k, j, i) around the middle of what is looked at that a scan's domain is told by.
+
+    As `window_for`. A model that looks closer at what it found has that in the middle: the shape of
+    its training samples is enough.
+    """
+    if settings.get("closer_look_mm") is None:
+        return window_for(settings, shape)
+    return window_shape(settings)
+
+
 def largest_part_rule(settings: Json) -> str | None:
     """The key of `LARGEST_PART_RULES` in a bundle's "preprocessing"; None to keep all parts.
 

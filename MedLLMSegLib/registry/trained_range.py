@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.core.types import Json
+from MedLLMSegLib.core.volume import Volume
 
 FIELD = "trained_range"  # of a bundle's metadata
 TOLERANCE = 0.01  # of a length: headers are rounded
@@ -95,6 +96,11 @@ class TrainedRange:
             _beyond("a field of view of", [max(size_mm)], self.view_mm),
         )
         return tuple(filter(None, found))
+
+
+def beyond_training(trained: TrainedRange | None, volume: Volume) -> tuple[str, ...]:
+    """What of a scan lies beyond a model's training; nothing where its range is not known."""
+    return trained.beyond(volume.spacing_mm, volume.grid.extent_mm) if trained else ()
 
 
 def range_notes(beyond: Sequence[str]) -> tuple[str, ...]:

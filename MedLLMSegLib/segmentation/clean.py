@@ -16,6 +16,8 @@ def keep_largest(labels: Array, rule: str = "each") -> Array:
     rule: a key of `LARGEST_PART_RULES`. A structure's own largest part may be a mistake far from
     the organ, such as chest wall for a right ventricle; "together" removes it.
     """
+    if not labels.size:  # of a scan in which nothing was found
+        return labels
     if rule in ("together", "both"):
         labels = _keep_largest_together(labels)
     if rule == "together":

@@ -17,7 +17,7 @@ from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.types import Array, Triple
 from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama, pad_to_multiple
 from MedLLMSegLib.registry.domain_reference import DomainReference
-from MedLLMSegLib.registry.segmenter_settings import window_for
+from MedLLMSegLib.registry.segmenter_settings import domain_window
 
 from .loaded_segmenter import SegmenterModel
 
@@ -66,7 +66,7 @@ def outline_features(model: SegmenterModel, array: Array) -> NDArray[np.float32]
     if model.domain is None or not isinstance(network, MedVisionLlama):
         return None
     k, j, i = array.shape
-    window = window_for(model.settings, (k, j, i))
+    window = domain_window(model.settings, (k, j, i))
     # not model.device: an engine's is the CPU, and inference may have moved the network
     device = next(network.parameters()).device
     return window_features(network, array, window, device)

@@ -82,9 +82,11 @@ def outline(
     progress: Progress,
     *,
     side: str | None = None,
+    with_features: bool = True,
 ) -> Outline:
     """Prepare the scan on a grid, and predict.
 
+    with_features: also see by what a scan of another domain is told, if the model knows its own.
     A right organ already lies mirrored on its grid. In a crop around one organ no view mirrors, as
     the network does not know mirrored organs.
     """
@@ -92,7 +94,7 @@ def outline(
     way_back = Restore(request.grid, way_in.crop)
     window = window_for(model.settings, way_back.crop.shape)
     precision = model.precision_for(array, window, progress).name
-    features = outline_features(model, array)
+    features = outline_features(model, array) if with_features else None
     if model.anatomy is None and not request.needs_all_classes:
         scores = predict_scores(
             model.network,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from MedLLMSegLib.core.axis_order import AxisOrder
 from MedLLMSegLib.core.errors import UserError
@@ -14,9 +15,10 @@ from MedLLMSegLib.core.volume import Volume
 
 from .cascade import outline_sides
 from .closer_look import closer_grid
+from .domain_features import outline_features
 from .loaded_segmenter import SegmenterModel
 from .outline import Outline, outline
-from .prepare import Preparation, checked_whole_grid
+from .prepare import Preparation, checked_whole_grid, prepare
 from .result_maps import OutputRequest
 
 
@@ -65,9 +67,17 @@ def _whole_outline(
     if model.settings.get("closer_look_mm") is None:
         return outline(volume, model, grid, request, progress)
     looking, closer_looking = progress.part(0.0, 0.7), progress.part(0.7, 1.0)
-    first = outline(volume, model, grid, OutputRequest(request.grid), looking)
+    first = outline(volume, model, grid, OutputRequest(request.grid), looking, with_features=False)
     closer = closer_grid(first.scores.winner.cpu().numpy(), grid, model.settings)
     if closer is None and not request.needs_all_classes:
-        return first
+        return replace(first, features=grid_features(volume, model, grid))
     model = model.with_precision(first.precision)
     return outline(volume, model, closer or grid, request, closer_looking)
+
+
+def grid_features(volume: Volume, model: SegmenterModel, grid: Grid) -> NDArray[np.float32] | None:
+    """The features (F,) of what lies on a grid; None of a model that knows no domain."""
+    if model.domain is None:
+        return None
+    array, _way = prepare(volume, grid, *Preparation.from_settings(model.settings).scales)
+    return outline_features(model, array)

@@ -29,7 +29,7 @@ from MedLLMSegLib.data.channel_images import JOINED, images_in_file, join_channe
 from MedLLMSegLib.engines.engine_names import TORCH
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.registry.segmenter_settings import window_for
-from MedLLMSegLib.registry.trained_range import range_notes
+from MedLLMSegLib.registry.trained_range import beyond_training, range_notes
 
 from .brain_checks import checked_head, with_doubts
 from .domain_features import domain_notes, scan_verdict
@@ -133,7 +133,7 @@ def segment(
     asked = chosen_structures(names, segmentation.structures) if names else ()
     segmentation = with_intracranial(searched, segmentation, asked)
     partial = not_whole(segmentation, region, whole_grid) if region is not None else frozenset()
-    beyond = _beyond_training(volume, model)
+    beyond = beyond_training(model.trained_range, volume)
     segmentation = with_quality(segmentation, model.quality, segmentation.domain, partial, beyond)
     segmentation = replace(segmentation, notes=(*segmentation.notes, *range_notes(beyond)))
     if names:
@@ -168,13 +168,6 @@ def _one_volume(images: Sequence[Volume], model: SegmenterModel) -> Volume:
     if images[0].array.ndim == 4:
         check_scan(images[0])  # refuses a series
     return images[0]
-
-
-def _beyond_training(volume: Volume, model: SegmenterModel) -> tuple[str, ...]:
-    """What of a scan's spacing and field of view lies beyond the model's training."""
-    if model.trained_range is None:
-        return ()
-    return model.trained_range.beyond(volume.spacing_mm, volume.grid.extent_mm)
 
 
 def _segmentation(

@@ -6,14 +6,14 @@
 Each input goes through each shipped segmenter as by `medllmseg segment`, in fp32, and gets one
 answer: it is refused, told to be outside the model's domain, or comes with a light. What counts is
 that no foreign input gets a green light without a note. It can be stopped, and goes on where it
-was; an answer is bound to the model with all that it judges by. --more NAME=FOLDER adds a folder of
+was; an answer is bound to the model with all that it judges by, and a refusal to the model alone,
+as nothing is judged then. --more NAME=FOLDER adds a folder of
 scans of one's own.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import sys
 from collections import Counter
@@ -38,6 +38,7 @@ MODELS = ("brain-mr", "hippocampus-t1", "cardiac-cine-mr")
 REFUSED, OUTSIDE, SILENT = "refused", "outside", "green"
 NOTED, UNJUDGED = "green with a note", "no light"
 ANSWERS = (REFUSED, OUTSIDE, RED, AMBER, NOTED, UNJUDGED, SILENT)  # from the clearest word to none
+ANY = ""  # of the judges
 BEGIN, END = "<!-- foreign: begin -->", "<!-- foreign: end -->"
 
 
@@ -57,24 +58,26 @@ def measure(
     progress: Report | None = None,
 ) -> list[Answer]:
     """The answers of one model; those that a file in `output` holds are not asked for again."""
-    path = output / f"{model.entry.id}-{_digest(model)}.json"
+    path, judges = output / f"{model.entry.id}-{model.sha256[:12]}.json", _judges(model)
     known: Json = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     report = Progress.of(progress)
     for number, scan in enumerate(scans):
-        if scan.key in known:
+        if scan.key in known and known[scan.key]["judges"] in (ANY, judges):
             continue
         report(f"{model.entry.id}: {scan.key}", number / len(scans))
-        known[scan.key] = _answer(scan, model)
+        answer, says = _answer(scan, model)
+        bound_to = ANY if answer == REFUSED else judges
+        known[scan.key] = {"answer": answer, "says": says, "judges": bound_to}
         output.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(known, indent=1))
-    return [Answer(scan, *known[scan.key]) for scan in scans]
+    told = [known[scan.key] for scan in scans]
+    return [Answer(s, row["answer"], row["says"]) for s, row in zip(scans, told, strict=True)]
 
 
-def _digest(model: SegmenterModel) -> str:
-    """12 hex digits of a model with all that it judges by."""
+def _judges(model: SegmenterModel) -> str:
+    """All that a model judges its answers by, as digests."""
     judges = (model.quality, model.domain, model.trained_range)
-    parts = [model.sha256, *(each.digest if each else "" for each in judges)]
-    return hashlib.sha256(" ".join(parts).encode()).hexdigest()[:12]
+    return " ".join(each.digest if each else "none" for each in judges)
 
 
 def _answer(scan: ForeignScan, model: SegmenterModel) -> tuple[str, str]:
@@ -149,14 +152,20 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="for the answers")
     parser.add_argument("--more", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--model", action="append", help="an id or a bundle's folder")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help='such as "*CT*"')
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], metavar="PATTERN", help='of scans, such as "*CT*"'
+    )
     parser.add_argument("--page", type=Path, help="the page to write the tables into")
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
         more = [_named_folder(text) for text in options.more]
-        scans = [s for s in foreign_scans(options.data, more) if fnmatch(s.key, options.only)]
+        scans = [
+            scan
+            for scan in foreign_scans(options.data, more)
+            if any(fnmatch(scan.key, pattern) for pattern in options.only)
+        ]
         if not scans:
-            raise UserError(f'No scan is called "{options.only}".')
+            raise UserError(f'No scan is called "{", ".join(options.only)}".')
         answers = {}
         for name in options.model or MODELS:
             model = load_model(name, "cpu", "fp32")

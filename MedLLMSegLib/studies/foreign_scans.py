@@ -21,18 +21,22 @@ from MedLLMSegLib.data.acdc import read_hdf5
 from MedLLMSegLib.io.scan_search import find_scans
 from MedLLMSegLib.io.volume_files import load_volume
 
+from .brain_scans import SLICE_MM, in_thick_slices
+
 BRAINS, HEADS_T1, HEADS_FLAIR = "brains, T1, skull off", "heads, T1", "heads, FLAIR"
+OTHER_HEADS = "heads, MR, of others"  # with --more
+THICK = f"brains, T1, in slices of {SLICE_MM} mm"
 CROPS, HEARTS = "crops around a hippocampus", "hearts, cine MR"
 # Model -> the kinds of scan that it was made for.
 OWN: dict[str, tuple[str, ...]] = {
-    "brain-mr": (BRAINS, HEADS_T1, HEADS_FLAIR),
+    "brain-mr": (BRAINS, HEADS_T1, HEADS_FLAIR, THICK, OTHER_HEADS),
     "hippocampus-t1": (BRAINS, HEADS_T1, CROPS),
     "cardiac-cine-mr": (HEARTS,),
 }
 # Kind -> files below the shared data.
 FILES: dict[str, tuple[str, ...]] = {
     BRAINS: tuple(f"oasis_brains/images/oasis_{n}.nii.gz" for n in (1013, 1015, 1036)),
-    HEADS_T1: ("samples/head_t1.nii.gz", *(f"elderly_heads/t1/Subj{n}.nii.gz" for n in (3, 6))),
+    HEADS_T1: ("samples/head_t1.nii.gz", "elderly_heads/t1/Subj6.nii.gz"),
     HEADS_FLAIR: tuple(f"elderly_heads/flair/Subj{n}.nii.gz" for n in (3, 6)),
     "body, MR": ("samples/example_mr_sm.nii.gz",),
     "breasts, MR": (
@@ -43,14 +47,13 @@ FILES: dict[str, tuple[str, ...]] = {
     "chest and belly, CT": (
         "small_tests/ct_angio/pulmonary_ct.nii.gz",
         "small_tests/ct_organs/totalsegmentator_example_ct.nii.gz",
-        "lung_ct/whole/Lung_Dx-A0002.nii.gz",
     ),
     "parts of a chest, CT": (
         "lung_ct/crops/LUNG1-001.nii.gz",
         "lung_ct/crops/LIDC-IDRI-0314.nii.gz",
     ),
-    "limbs, CT": ("sts_petct/ct/STS_007.nii.gz", "sts_petct/ct/STS_019.nii.gz"),
-    "limbs, PET": ("sts_petct/pet/STS_007.nii.gz", "sts_petct/pet/STS_019.nii.gz"),
+    "limbs, CT": ("sts_petct/ct/STS_019.nii.gz",),
+    "limbs, PET": ("sts_petct/pet/STS_019.nii.gz",),
     "head and neck, PET": ("small_tests/pet_headneck/QIN-HEADNECK-01-0024_suv100.nii.gz",),
 }
 RADIOGRAPHS = ("samples/cxr_monochrome.dcm", "samples/cxr_monochrome2.dcm")
@@ -75,6 +78,9 @@ def foreign_scans(data: Path, more: Sequence[tuple[str, Path]] = ()) -> Iterator
     """All inputs, kind by kind. more: (kind, folder) of scans of one's own."""
     for kind, files in FILES.items():
         yield from _of_files(kind, [data / file for file in files])
+    for file in FILES[BRAINS]:
+        name = Path(file).name.removesuffix(".nii.gz")
+        yield ForeignScan(name, THICK, partial(_in_thick_slices, data / file))
     crops = data / "hippocampus"
     names = _test_split(crops)[:COUNT]
     yield from _of_files(CROPS, [crops / "imagesTr" / f"{name}.nii.gz" for name in names])
@@ -100,6 +106,12 @@ def _first_image(path: Path) -> Volume:
     """A scan, or the first one of a series."""
     volume = load_volume(path)
     return volume if volume.array.ndim == 3 else volume.with_array(volume.array[0])
+
+
+def _in_thick_slices(path: Path) -> Volume:
+    """Means over slices along k, the third axis of the file."""
+    scan = load_volume(path)
+    return in_thick_slices(scan, np.zeros(scan.array.shape, np.uint8), 0)[0]
 
 
 def _test_split(folder: Path) -> list[str]:

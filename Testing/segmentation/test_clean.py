@@ -1,6 +1,7 @@
 """Which connected parts of a label map are kept."""
 
 import numpy as np
+import pytest
 
 from MedLLMSegLib.registry.segmenter_settings import LARGEST_PART_RULES
 from MedLLMSegLib.segmentation.clean import keep_largest
@@ -26,3 +27,8 @@ def test_which_connected_parts_are_kept():
     assert np.array_equal(kept["both"], organ)
     for how in LARGEST_PART_RULES:
         assert not keep_largest(np.zeros_like(labels), how).any()
+
+
+@pytest.mark.parametrize("rule", LARGEST_PART_RULES)
+def test_where_nothing_was_found_nothing_stays(rule):
+    assert keep_largest(np.zeros((0, 4, 4), np.uint8), rule).shape == (0, 4, 4)

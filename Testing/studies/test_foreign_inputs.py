@@ -13,7 +13,14 @@ from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.studies import foreign_inputs
 from MedLLMSegLib.studies.foreign_inputs import Answer, answer_of, page_part, write_page
-from MedLLMSegLib.studies.foreign_scans import HEARTS, OWN, PHANTOMS, ForeignScan, foreign_scans
+from MedLLMSegLib.studies.foreign_scans import (
+    HEARTS,
+    OTHER_HEADS,
+    OWN,
+    PHANTOMS,
+    ForeignScan,
+    foreign_scans,
+)
 from Testing.helpers.places import DATA
 
 FOUND = Segmentation(Volume(np.zeros((2, 2, 2), np.uint8), np.eye(4), "scan"), ())
@@ -74,7 +81,7 @@ def test_it_goes_on_where_it_was_and_asks_anew_what_judges_otherwise(tmp_path, m
     model = Model()
     model.domain = Judge()
     foreign_inputs.measure(scans, model, tmp_path)
-    assert len(asked) == 4
+    assert len(asked) == 3  # a refusal hangs on the model alone
 
 
 def test_the_page_keeps_what_is_written_by_hand(tmp_path):
@@ -99,7 +106,9 @@ def test_phantoms_are_the_same_each_time(name):
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA}: NO LIST OF FOREIGN SCANS WAS TESTED")
 def test_every_kind_of_a_model_is_among_the_scans_and_of_the_test():
     scans = list(foreign_scans(DATA))
-    assert {kind for kinds in OWN.values() for kind in kinds} <= {s.kind for s in scans}
+    assert {kind for kinds in OWN.values() for kind in kinds} - {OTHER_HEADS} <= {
+        s.kind for s in scans
+    }
     assert len({s.key for s in scans}) == len(scans)
     tested = json.loads((DATA / "acdc/splits.json").read_text())["test"]
     assert all(s.name.split("_")[0] in tested for s in scans if s.kind == HEARTS)
