@@ -11,6 +11,9 @@ It means something on a computer that does nothing else.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import math
 import os
 import statistics
 import subprocess
@@ -101,6 +104,38 @@ def table(seconds: Sequence[tuple[Way, Sequence[float]]], scans: int) -> str:
     return "\n".join(lines)
 
 
+def differences(first: str, other: str) -> str:
+    """How two tables differ, in a sentence; "" where they do not.
+
+    With more threads sums are taken in another order, and the last digits may differ.
+    """
+    names, *rows = csv.reader(io.StringIO(first))
+    other_names, *other_rows = csv.reader(io.StringIO(other))
+    if names != other_names or len(rows) != len(other_rows):
+        return "They do not have the same rows and columns."
+    pairs = [
+        (name, one, two)
+        for row, other_row in zip(rows, other_rows, strict=True)
+        for name, one, two in zip(names, row, other_row, strict=True)
+        if one != two
+    ]
+    if not pairs:
+        return ""
+    words = sorted({name for name, one, two in pairs if math.isnan(_gap(one, two))})
+    gaps = [(gap, name) for name, *values in pairs if (gap := _gap(*values)) >= 0]
+    most = f"by {max(gaps)[0]:.2g} at most ({max(gaps)[1]})" if gaps else "in words alone"
+    in_words = f"; words differ in {', '.join(words)}" if words and gaps else ""
+    return f"{len(pairs)} of {len(rows) * len(names)} cells differ, {most}{in_words}."
+
+
+def _gap(one: str, two: str) -> float:
+    """How far two cells lie apart; NaN of words."""
+    try:
+        return abs(float(one) - float(two))
+    except ValueError:
+        return math.nan
+
+
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -115,15 +150,18 @@ def main() -> None:
         write_scans(folder / "scans", args.scans, args.spacing)
         compared = ways(args.workers)
         seconds: dict[str, list[float]] = {way.name: [] for way in compared}
-        tables = set()
+        tables: dict[str, str] = {}  # of each way, in its last round
         for _ in range(args.rounds):
             for way in compared:
                 elapsed, volumes = measure(folder, way, args.model)
                 seconds[way.name].append(elapsed)
-                tables.add(volumes)
+                tables[way.name] = volumes
                 print(f"{way.name}: {elapsed:.1f} s", file=sys.stderr, flush=True)
     print(table([(way, seconds[way.name]) for way in compared], args.scans))
-    print(f"\n{'The tables are the same.' if len(tables) == 1 else 'The tables differ.'}")
+    base, *others = compared
+    for way in others:
+        found = differences(tables[base.name], tables[way.name]) or "the same table."
+        print(f"\n{way.name}, beside {base.name}: {found}")
 
 
 if __name__ == "__main__":
