@@ -23,6 +23,7 @@ from MedLLMSegLib.diagnosis.classifier_bundle import update_classifier
 from MedLLMSegLib.evaluation.evaluate_classifier import evaluate_classifier
 from MedLLMSegLib.evaluation.evaluate_segmenter import EvaluationOptions, evaluate
 from MedLLMSegLib.registry.catalogue import ModelEntry, find_model, read_metadata
+from MedLLMSegLib.segmentation.expected_dice import read_lines
 from MedLLMSegLib.training.segmenter.bundle.export_segmenter import Evidence, upgrade_bundle
 
 from . import brain_figures
@@ -37,7 +38,8 @@ class Measure:
     """What is measured of a model.
 
     data: the folder of its test cases, within the folder of all data. lines: whether the lines of
-    its expected Dice are fitted anew first, on heads of the val label maps. Others: see
+    its expected Dice are fitted first, on heads of the val label maps, where it has none: they are
+    a part of the measured model, and another fit would make another model. Others: see
     `EvaluationOptions`.
     """
 
@@ -81,7 +83,8 @@ def remeasure(
     if entry.kind == "classifier":
         summary = evaluate_classifier(str(entry.folder), cases, table, None, device, report)
         return update_classifier(entry.folder, summary)
-    bundle = _with_lines(entry, _root(data), folder) if measure.lines else entry.folder
+    fits = measure.lines and not read_lines(read_metadata(entry.folder))
+    bundle = _with_lines(entry, _root(data), folder) if fits else entry.folder
     options = EvaluationOptions(
         device=device,
         calibration=measure.calibration,
@@ -91,7 +94,7 @@ def remeasure(
     )
     evaluate(bundle, cases, table, None, options, report)
     results = table.with_suffix(".summary.json")
-    fitted = folder / LINES if measure.lines else None
+    fitted = folder / LINES if fits else None
     return upgrade_bundle(entry.folder, evidence=Evidence(results, calibration=fitted))
 
 
@@ -125,8 +128,8 @@ def _with_lines(entry: ModelEntry, data: Path, folder: Path) -> Path:
     """Fit the lines of a brain model's expected Dice on heads of the val label maps; returns a copy
     of its bundle that has them.
 
-    They are a part of the measured model, and so come before anything else is measured. The bundle
-    itself keeps its figures until the new ones are there.
+    They come before anything else is measured. The bundle itself keeps its figures until the new
+    ones are there.
     """
     lines = folder / LINES
     code = brain_figures.main(

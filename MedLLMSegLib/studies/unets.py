@@ -31,7 +31,7 @@ from MedLLMSegLib.segmentation.inference import predict
 from MedLLMSegLib.segmentation.prepare import Preparation
 from MedLLMSegLib.segmentation.restore import softmax
 from MedLLMSegLib.training.checkpoint import fill_best
-from MedLLMSegLib.training.devices import make_fabric
+from MedLLMSegLib.training.devices import PRECISIONS, fastest_precision, make_fabric
 from MedLLMSegLib.training.segmenter.case_recipe import case_trainer
 from MedLLMSegLib.training.segmenter.samples.prepared_cases import prepare_set
 from MedLLMSegLib.training.segmenter.train_config import TrainConfig
@@ -175,16 +175,19 @@ def plan(
     batch: int = 2,
     lr: float = 1e-3,
     seeds: int = 1,
-    precision: str = "bf16",
+    precision: str | None = None,
     device: str = "cpu",
 ) -> UNets:
-    """The study of a folder of labelled cases with its splits. Raises `UserError`."""
+    """The study of a folder of labelled cases with its splits. Raises `UserError`.
+
+    precision: a key of `devices.PRECISIONS`; None for what the device trains fastest in.
+    """
     train = TrainConfig(
         batch=batch,
         lr=lr,
         window=window,
         predict_window=window,
-        precision=precision,
+        precision=precision or fastest_precision(torch.device(device)),
     )
     train = with_schedule(train, steps)
     case_set = read_cases(data)
@@ -205,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch", type=int, default=2)
     add("--lr", type=float, default=1e-3)
     add("--seeds", type=int, default=1)
-    add("--precision", default="bf16")
+    add("--precision", choices=tuple(PRECISIONS), help="default: what the device is fastest in")
     add("--device", default="cpu")
     add_part_options(parser)
     return parser

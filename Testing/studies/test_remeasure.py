@@ -99,6 +99,20 @@ def test_a_bundle_keeps_its_figures_until_the_new_ones_are_there(
     assert is_of(about["results"], read_bundle(bundle).measured)
 
 
+def test_lines_that_are_there_are_kept(bundle, data, tmp_path, monkeypatch):
+    """Another fit would make another measured model, and drop whatever is bound to this one."""
+    lines = {"temperature": 1.0, "dice_lines": {"1": [0.5, 1.0]}, "dice_lines_images": 24}
+    about = read_metadata(bundle) | {"calibration": lines}
+    (bundle / METADATA).write_text(json.dumps(about))
+    before = read_bundle(bundle).measured.sha256
+    whole = Measure(data="cases", lines=True)
+    monkeypatch.setitem(remeasure_module.MEASURES, model_entry(bundle).id, whole)
+    monkeypatch.setattr(remeasure_module.brain_figures, "main", pytest.fail)
+    remeasure(bundle, tmp_path / "out", data.parent, "cpu")
+    assert read_bundle(bundle).measured.sha256 == before
+    assert is_of(read_metadata(bundle)["results"], read_bundle(bundle).measured)
+
+
 def test_what_cannot_be_measured_is_said(bundle, tmp_path):
     with pytest.raises(UserError, match="add --data CASES"):
         remeasure(bundle, tmp_path / "out")
