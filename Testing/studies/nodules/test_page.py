@@ -9,6 +9,7 @@ import pytest
 
 from MedLLMSegLib.core.errors import UserError
 from MedLLMSegLib.studies.nodules import __main__ as command
+from MedLLMSegLib.studies.nodules import lung_windows
 from MedLLMSegLib.studies.nodules import study as nodules_study
 from MedLLMSegLib.studies.nodules.earlier_weights import take_earlier
 from MedLLMSegLib.studies.nodules.page import PAGE, RESULTS, write_page
@@ -71,9 +72,10 @@ def test_weights_of_an_earlier_output_are_taken_only_from_the_same_training(tmp_
 
 
 @pytest.mark.slow
-def test_a_fold_of_both_arms_and_its_page(tmp_path):
+def test_a_fold_of_both_arms_and_its_page(tmp_path, monkeypatch):
     if not (DATA / "lung_ct").is_dir():
         pytest.skip(f'the scans of "{DATA}/lung_ct" are not here')
+    monkeypatch.setattr(lung_windows, "STEP", lung_windows.WINDOW)  # an eighth of the windows
     study = nodules_study.plan(DATA, tmp_path / "runs", steps=2, copies=1)
     study.each = 1
     study.train = replace(study.train, windows=2)
