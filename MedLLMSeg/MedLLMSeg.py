@@ -46,7 +46,7 @@ from MedLLMSegLib.slicer_bridge.panel.suggestions import SuggestionSection
 from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
 from MedLLMSegLib.slicer_bridge.presenter.choices import Device, Side
 from MedLLMSegLib.slicer_bridge.presenter.models_view import with_model
-from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel, without_scene
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel, without_result, without_scene
 from MedLLMSegLib.slicer_bridge.presenter.view import view
 from MedLLMSegLib.slicer_bridge.scene.sample_data import register_sample
 
@@ -252,6 +252,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
         region = chosen.regionOfInterest
         self.running.forget_person_of_another(scan)
+        if result is None and self.panel.result is not None:
+            self.replace(without_result(self.panel))
         self.change(
             **self.scans.choices(),
             model=chosen.model,

@@ -89,7 +89,7 @@ def cropped(volume: Volume, region: Region) -> Volume:
     """
     box = region.box_on(volume.grid)
     if min(part.stop - part.start for part in box) < 2:
-        faces = " ".join(f"{mm:.0f}" for mm in region.faces)
+        faces = " ".join(str(round(mm)) for mm in region.faces)
         raise UserError(
             f'The region ({FACES}: {faces} mm) holds nothing of "{volume.name}"; move it onto the'
             " scan, or leave it out."

@@ -285,3 +285,17 @@ def test_what_ends_after_its_panel_is_gone_opens_no_window(installing, applicati
     process(application, lambda: panel.consent.installation is None)
     assert not ensured
     assert not pip.stopped
+
+
+def test_a_licence_is_not_asked_for_where_another_slicer_has_deleted_the_model(panel, logic, scan):
+    panel.ui.modelList.setCurrentRow(1)
+    press(panel.ui.segmentButton)
+    assert panel.panel.state == "needs_licence"
+    logic.choices = (logic.choices[0], logic.choices[2])
+    panel.exit()
+    panel.enter()
+    assert panel.panel.state == "idle"
+    assert not panel.ui.notNowButton.visible
+    assert not panel.ui.statusLabel.text
+    panel.ui.modelList.setCurrentRow(0)
+    assert panel.ui.segmentButton.enabled

@@ -1,13 +1,18 @@
 """The documentation's pictures of the panel, with nothing made up: the real logic, worker and model
 on a real head.
 
-They are made anew by `PANEL_DOCS=docs/images/panel python -m pytest
-Testing/panel/test_pictures.py`, with the extension's screenshot, and skipped else: a whole head
-takes a while.
+They are made anew, with the extension's screenshot, by
+
+    PANEL_DOCS=docs/images/panel env -u OMP_NUM_THREADS \\
+        .venv/bin/python -m pytest Testing/panel/test_pictures.py
+
+and skipped else: a whole head takes a while. A picture shows how long that took, so none is made
+while other programs keep the processor busy.
 """
 
 import importlib.util
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +21,9 @@ FOLDER = os.environ.get("PANEL_DOCS")
 SCREENSHOT = Path(__file__).resolve().parents[2] / "MedLLMSeg/Resources/Screenshots/MedLLMSeg.png"
 WIDTHS, THEMES = (340, 500), ("light", "dark")  # pixels: a narrow dock, and a usual one
 SECTIONS = ("advanced", "train", "diagnose", "models", "log")  # segment has a picture of its run
-LONGEST_S = 900  # of a run: a busy processor makes no other picture
+LONGEST_S = 900  # of a run
+LOOK_S, LEAST_IDLE = 2.0, 0.9  # how long is looked who uses the processor, and what must be idle
+STAT = Path("/proc/stat")  # of Linux
 TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
 pytestmark = pytest.mark.skipif(not FOLDER, reason="PANEL_DOCS names no folder for the pictures")
 
@@ -71,9 +78,25 @@ def test_pictures_before_a_run(panel, load, picture):
     _keep(picture, ("start", "light"), ("ready", "light"), ("licence", "light"))
 
 
+def idle_share() -> float:
+    """How much of the processor nobody uses while this process waits, 0 to 1; 1 if not known."""
+    if not STAT.exists():
+        return 1.0
+    before = _ticks()
+    time.sleep(LOOK_S)
+    ticks = [after - first for after, first in zip(_ticks(), before, strict=True)]
+    return (ticks[3] + ticks[4]) / sum(ticks)  # idle, and waiting for the disk
+
+
+def _ticks() -> list[int]:
+    return [int(text) for text in STAT.read_text().splitlines()[0].split()[1:9]]
+
+
 def test_pictures_of_a_real_run(panel, load, application, picture):
     from Testing.panel.steps import press, process
 
+    idle = idle_share()
+    assert idle >= LEAST_IDLE, f"{1 - idle:.0%} of the processor is busy: the time would be wrong"
     load()
     press(panel.ui.segmentButton)
     process(

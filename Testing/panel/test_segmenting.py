@@ -208,8 +208,10 @@ def test_a_map_that_is_deleted_leaves_the_views(panel, logic, scan, drawn, shown
     start(panel, logic)
     finish(logic, node, uncertaintyNode=unsure)
     assert shown_over() is unsure
+    assert panel.ui.uncertaintySlider.visible
     slicer.mrmlScene.RemoveNode(unsure)
     assert shown_over() is None
+    assert not panel.ui.uncertaintySlider.visible
     assert not slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
 
 
@@ -227,6 +229,28 @@ def test_restore(panel, logic, scan, drawn, picture):
     press(panel.ui.restoreButton)
     assert texts(panel.ui.resultTable)[0] == ["Left hippocampus (anterior)", "1.53", "0.91"]
     assert panel.ui.copyTableButton.enabled
+
+
+@pytest.mark.parametrize("failed_since", [False, True])
+def test_nothing_is_said_of_a_result_that_was_deleted(panel, logic, scan, drawn, failed_since):
+    """What failed since then is still said."""
+    import slicer
+
+    node = drawn("found")
+    logic.kept.append(node)
+    start(panel, logic)
+    finish(logic, node)
+    press(panel.ui.restoreButton)
+    if failed_since:
+        start(panel, logic).end("failed", message="It broke.")
+    slicer.mrmlScene.RemoveNode(node)
+    assert not panel.ui.resultWidget.visible
+    assert "Restored" not in panel.ui.statusLabel.text
+    assert ("It broke." in panel.ui.statusLabel.text) is failed_since
+    assert panel.panel.rows == ()
+    start(panel, logic)
+    finish(logic, drawn("found again"))
+    assert "found again: 4 structures" in panel.ui.statusLabel.text
 
 
 def test_a_failure_of_restore_has_a_red_mark(panel, logic, scan, drawn, monkeypatch):

@@ -99,16 +99,20 @@ def test_a_low_expected_dice_has_a_sign_and_words(brain_panel):
 
 
 def test_names_take_the_room_that_a_wide_dock_leaves(brain_panel, application):
+    """And in a narrow one the percent makes room, as nothing is to be scrolled to."""
     panel, _ = brain_panel
-    tree, widths = panel.ui.resultTree, []
-    for width in (340, 500, 340):
+    tree, widths = panel.ui.resultTree, {}
+    for width in (340, 400, 500, 340):
         pictures.settle(panel, application, width)
-        widths.append(tree.header().sectionSize(0))
+        widths[width] = tree.header().sectionSize(0)
         shown = sum(tree.header().sectionSize(column) for column in range(5))
-        assert shown == tree.viewport().width() or width == 340
-    assert widths[0] == widths[2] < widths[1]
-    # the expected Dice is in sight without scrolling even in the narrow one
-    assert sum(tree.header().sectionSize(column) for column in range(3)) <= tree.viewport().width()
+        assert shown == tree.viewport().width(), width
+        assert tree.horizontalScrollBar().maximum() == 0
+        assert tree.isColumnHidden(3) is (width == 340)
+        assert not tree.isColumnHidden(4)
+    assert widths[340] < widths[500]
+    deep = next(b for b in branches(tree) if b.text(0) == "Deep grey")
+    assert "% of the intracranial volume" in deep.child(0).toolTip(0)
 
 
 def test_without_an_expected_dice_there_is_no_column_for_it(brain_panel, logic):
@@ -123,10 +127,11 @@ def test_without_an_expected_dice_there_is_no_column_for_it(brain_panel, logic):
     assert panel.ui.resultTree.isColumnHidden(2)
 
 
-def test_without_an_intracranial_volume_there_is_no_column_for_it(brain_panel, logic):
+def test_without_an_intracranial_volume_there_is_no_column_for_it(brain_panel, logic, application):
     from dataclasses import replace
 
     (panel, node), first = brain_panel, logic.job
+    pictures.settle(panel, application, 500)
     assert not panel.ui.resultTree.isColumnHidden(3)
     rows = tuple(replace(row, percent_intracranial=None) for row in first.volumetry.rows)
     job = start(panel, logic)

@@ -205,7 +205,8 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
-        <source>Exp. Dice</source>
+        <source>Exp.
+Dice</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -260,7 +261,8 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
-        <source>L - R %</source>
+        <source>L - R
+%</source>
         <translation type="unfinished"></translation>
     </message>
     <message>
@@ -1628,6 +1630,11 @@
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
+        <source>{name}: 1 structure in {seconds} s.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/segment_view.py"/>
         <source>{name}: {count} structures in {seconds} s.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -2059,6 +2066,11 @@
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
         <source>; {low} to {high} mL in most such scans</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/volumetry_view.py"/>
+        <source>; {percent} % of the intracranial volume</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -16,6 +16,7 @@ from MedLLMSegLib.registry.user_models import (
 )
 from MedLLMSegLib.slicer_bridge.presenter.extra_inputs import has_sides, images_of
 from MedLLMSegLib.slicer_bridge.presenter.models_view import with_managed
+from MedLLMSegLib.slicer_bridge.presenter.panel_state import without_messages
 from MedLLMSegLib.slicer_bridge.presenter.translation import _
 
 from .panel_job import FileTask
@@ -59,6 +60,9 @@ class ModelsSection:
         self.widget.diagnosing.refresh()
         self.widget.training.refresh()
         panel = self.widget.panel
+        listed = {m.entry.id for m in (*panel.models, *panel.classifiers)}
+        if panel.state == "needs_licence" and panel.licensed.id not in listed:
+            self.widget.replace(without_messages(panel))  # another Slicer has deleted it
         self.widget.change(
             own=frozenset(
                 m.entry.id for m in (*panel.models, *panel.classifiers) if is_users_model(m.entry)

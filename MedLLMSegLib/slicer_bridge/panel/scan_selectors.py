@@ -20,14 +20,21 @@ class ScansSection:
         widget.addObserver(scene, scene.NodeAddedEvent, self.onNode)
         # Before Slicer's selectors hear of it, and after.
         widget.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self.onLeaving, priority=1.0)
-        widget.addObserver(scene, scene.NodeRemovedEvent, self.onNode, priority=-1.0)
+        widget.addObserver(scene, scene.NodeRemovedEvent, self.onRemoved, priority=-1.0)
         # loading and closing a scene end with this, too
         widget.addObserver(scene, scene.EndBatchProcessEvent, self.onBatch)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNode(self, caller, event, node) -> None:
-        if node is not None and any(node.IsA(kind) for kind in WATCHED):
+        if node is not None and _is_watched(node):
             self.update()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onRemoved(self, scene, event, node) -> None:
+        """A result or a map may be gone, and what was said of it."""
+        self.onNode(scene, event, node)
+        if node is not None and _is_watched(node) and not scene.IsBatchProcessing():
+            self.widget.update()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onLeaving(self, scene, event, node) -> None:
@@ -107,3 +114,7 @@ class ScansSection:
         first = self._first_scan()
         if first is not None:
             self.widget.parameters.inputVolume = first
+
+
+def _is_watched(node) -> bool:
+    return any(node.IsA(kind) for kind in WATCHED)

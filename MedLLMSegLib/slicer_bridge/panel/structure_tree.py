@@ -20,8 +20,8 @@ from .qt_helpers import value_of
 
 HEIGHT, SWATCH = 320, 12  # pixels
 NAME_HEIGHTS = 11  # least width of the column of names, in heights of the font
-# structure, mL, expected Dice, percent, asymmetry; the confidence is in the tooltip. What counts
-# most comes first, as the last ones have to be scrolled to in a narrow dock.
+# structure, mL, expected Dice, percent, asymmetry; the confidence is in the tooltip. In a narrow
+# dock the percent is there alone, too: nothing else has to be scrolled to.
 COLUMNS = 5
 DICE, PERCENT = 2, 3
 
@@ -36,6 +36,8 @@ class StructureTree:
         self.tree, self.on_tick = tree, onTick
         self.items: dict = {}  # name -> item, which PythonQt would delete without a reference
         self.members: dict[str, tuple[str, ...]] = {}  # name of a group's item -> structures' keys
+        self._percent_width = 0  # pixels; 0 without any
+        self._measuring = False
         header = tree.header()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Fixed)
@@ -49,8 +51,7 @@ class StructureTree:
         self.tree.clear()
         self.items, self.members = {}, {}
         rows = [row for group in groups for row in group.rows]
-        for column in (DICE, PERCENT):  # a sentence says why there is no intracranial volume
-            self.tree.setColumnHidden(column, all(row.texts[column] == NOTHING for row in rows))
+        self.tree.setColumnHidden(DICE, all(row.texts[DICE] == NOTHING for row in rows))
         for group in groups:
             name, keys = f"group:{group.name}", tuple(row.key for row in group.rows)
             branch = self._item(self.tree, name, group.texts.name, group.texts)
@@ -65,19 +66,36 @@ class StructureTree:
             branch.setCheckState(0, self._state_of(keys))
             branch.setExpanded(True)
         self.tree.setFixedHeight(HEIGHT)
+        # a sentence says why there is no intracranial volume
+        has_percent = any(row.texts[PERCENT] != NOTHING for row in rows)
+        self._percent_width = self._width_of(PERCENT) if has_percent else 0
         self.fit_names()
         self.tree.blockSignals(False)
 
     def fit_names(self) -> None:
         """Give the names the width that the figures leave, and no less than they need to be told
-        apart: then the last columns have to be scrolled to.
+        apart. Where that leaves no room for all figures, the percent is in the tooltips alone.
         """
+        if self._measuring:
+            return
         header, viewport = self.tree.header(), self.tree.viewport()
-        figures = sum(header.sectionSize(column) for column in range(1, COLUMNS))
+        others = [column for column in range(1, COLUMNS) if column != PERCENT]
+        figures = sum(header.sectionSize(column) for column in others)
         least = NAME_HEIGHTS * qt.QFontMetrics(self.tree.font).height()
-        width = max(least, value_of(viewport.width) - figures)
+        left = value_of(viewport.width) - figures
+        fits = 0 < self._percent_width <= left - least
+        self.tree.setColumnHidden(PERCENT, not fits)
+        width = max(least, left - (self._percent_width if fits else 0))
         if header.sectionSize(0) != width:
             header.resizeSection(0, width)
+
+    def _width_of(self, column: int) -> int:
+        """What a column's contents need, in pixels; it is shown then."""
+        self._measuring = True
+        self.tree.setColumnHidden(column, False)
+        self.tree.resizeColumnToContents(column)
+        self._measuring = False
+        return self.tree.header().sectionSize(column)
 
     def _item(self, parent, name: str, title: str, texts: VolumetryTexts):
         item = self.items[name] = qt.QTreeWidgetItem(parent)

@@ -228,6 +228,14 @@ def without_messages(panel: Panel) -> Panel:
     )
 
 
+def without_result(panel: Panel) -> Panel:
+    """The panel when the segmentation of the last run is gone: what was said of it goes, and what
+    failed since then stays.
+    """
+    said = {} if panel.state == "failed" or panel.message_failed else message_fields("")
+    return replace(panel, **said, result=None, rows=(), volumetry=None, sentences=(), inserted=())
+
+
 def without_scene(panel: Panel) -> Panel:
     """The panel when the scene is closed: whatever is about its nodes goes."""
     return replace(

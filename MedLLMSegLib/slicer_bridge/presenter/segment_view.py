@@ -44,9 +44,12 @@ def with_job(panel: Panel, job, seconds: float = 0.0) -> Panel:
             ended, state="failed", message=job.message or _("It failed; the scene is as it was.")
         )
     rows, name = tuple(tuple(row) for row in job.rows), isolated(job.segmentationNode.GetName())
-    message = job.message or _("{name}: {count} structures in {seconds} s.").format(
-        name=name, count=len(rows), seconds=f"{seconds:.1f}"
+    text = (
+        _("{name}: 1 structure in {seconds} s.")
+        if len(rows) == 1
+        else _("{name}: {count} structures in {seconds} s.")
     )
+    message = job.message or text.format(name=name, count=len(rows), seconds=f"{seconds:.1f}")
     notes = (*filter(None, [_heart(job)]), *job.notes, *filter(None, [_intracranial(job)]))
     if job.planned:
         shown = _("Shown is {name}.").format(name=name)

@@ -113,6 +113,10 @@ def _row(row: StructureVolume, confidence: float | None) -> VolumetryRow:
     tip = _("{name}; mean confidence {confidence}").format(
         name=texts.name, confidence=texts.confidence
     )
+    if row.percent_intracranial is not None:
+        tip += _("; {percent} % of the intracranial volume").format(
+            percent=texts.percent_intracranial
+        )
     if row.interval_ml is not None:
         low, high = map(_millilitres, row.interval_ml)
         tip += _("; {low} to {high} mL in most such scans").format(low=low, high=high)

@@ -59,6 +59,12 @@ def test_progress_has_stage_percent_and_time():
     assert (button.text, button.enabled) == ("Cancel", True)
 
 
+def test_one_structure_is_one():
+    node = types.SimpleNamespace(GetName=lambda: "found")
+    panel = with_job(READY, ended_job("done", rows=ROWS[:1], segmentationNode=node), seconds=2.0)
+    assert shown_text(panel) == "found: 1 structure in 2.0 s."
+
+
 def test_cancelling_can_only_be_waited_for():
     button = widget_properties(replace(READY, state="cancelling"), "segmentButton")
     assert (button.text, button.enabled) == ("Cancelling...", False)

@@ -41,7 +41,7 @@ def test_groups_hold_the_structures_that_were_found_with_their_figures(found):
     left, right = deep.rows
     assert (left.key, left.color) == ("left_hippocampus", (220, 216, 20))
     assert (left.short, right.short) == ("L hippocampus", "R hippocampus")
-    assert left.tip == "Left hippocampus; mean confidence 0.90"
+    assert left.tip == ("Left hippocampus; mean confidence 0.90; 1.50 % of the intracranial volume")
     assert left.texts == ("Left hippocampus", "3.00", "–", "1.50", "+100.0", "0.90")
     assert right.texts == ("Right hippocampus", "1.00", "–", "0.50", "+100.0", "–")
     assert cortex.rows[0].texts.asymmetry == "–"  # the right cortex was not found
