@@ -211,9 +211,8 @@ def write_diagnosis(diagnosis: Diagnosis, images: ImageSet):
         _fill(table, diagnosis)
         heat_node = None
         if heat is not None:
-            heat_node = map_node(heat.array, grid)
+            heat_node = map_node(heat.array, grid, HEAT_MAP)
             heat_node.SetName(scene.GenerateUniqueName(f"{images.name} heat map"))
-            heat_node.SetAttribute(HEAT_MAP, "map")  # before anyone can take it for a scan
             scene.AddNode(heat_node)
             undo.callback(_remove_node, heat_node)
             heat_node.SetDescription(

@@ -16,8 +16,7 @@ from .training_logic import TrainingLogic
 class SegmentationLogic(TrainingLogic):
     """Segments volume nodes, and trains on segmented ones, in a worker process that stays warm.
 
-    Names are written as in Slicer's API. Importing or making one imports neither torch, numpy nor
-    VTK, and starts nothing.
+    Names are as in Slicer's API. Making one imports neither torch, numpy nor VTK, and starts nothing.
 
     segmentFunction: segments in this process instead of the worker; called like
         `MedLLMSegLib.segment`.
@@ -47,17 +46,16 @@ class SegmentationLogic(TrainingLogic):
         volumeNode: vtkMRMLScalarVolumeNode; its linear parent transforms are respected. A
             vtkMRMLSequenceNode, or the node that shows one, gives a sequence of segmentations; the
             node that shows that sequence is returned. For a model of several images, a sequence or
-            a vtkMRMLVectorVolumeNode may hold them all, in the model's order.
+            a vtkMRMLVectorVolumeNode may hold all.
         segmentationNode: the node to update, or None for a new one beside the scan.
-        side: "left" or "right" to segment that side alone, or to say which side a crop around one
-            organ shows.
+        side: "left" or "right" for that side alone, or to say which one a crop around an organ shows.
         uncertainty: also make a volume node of where the model is unsure; see `showUncertainty`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
         more: augment, wholeSequence, structures, withModel, regionNode, heightCm, weightKg and
             furtherNodes as for `segmentAsync`.
 
-        Raises `UserError` with one sentence for the user, `Cancelled`, or what the segmenting
-        function raises. On any failure the scene is left as it was.
+        Raises `UserError`, `Cancelled`, or what the segmenting function raises; then the scene is
+        as it was.
         """
         job = self.segmentAsync(
             volumeNode,

@@ -22,6 +22,7 @@ from MedLLMSegLib.slicer_bridge.scene.sequence_nodes import (
     SequenceState,
     output_sequence,
     segmentation_of_image,
+    source_of,
 )
 from MedLLMSegLib.slicer_bridge.scene.sequence_output import (
     SequenceNodes,
@@ -80,7 +81,8 @@ def segment_sequence(
             " sequence."
         )
     yield from wait_for_scene(scene, check_nodes)
-    before = SequenceState(target.sequence) if target else None
+    source = _still_shown(source, target)
+    before = SequenceState(target.sequence, target.proxy) if target else None
     volumes = make_volumes(results.segmentations, rows)
     heart, heart_notes = _heart(rows, structures, options, verdicts)
     nodes = add_to_scene(source, target, before, results, volumes, heart)
@@ -132,6 +134,18 @@ def _require_in_scene(sequence) -> None:
             "The sequence was removed from the scene while it was being segmented; nothing was"
             " changed."
         )
+
+
+def _still_shown(source: SequenceSource, target: SequenceSource | None) -> SequenceSource:
+    """The source, by another browser or none where its own has left the scene meanwhile."""
+    if source.browser is None or source.browser.GetScene() is not None:
+        return source
+    if target is not None:
+        raise NodeRemoved(
+            f'The browser of the sequence "{source.sequence.GetName()}" was removed while it was'
+            " being segmented; nothing was changed."
+        )
+    return source_of(source.sequence) or SequenceSource(source.sequence)
 
 
 def _scan_at(sequence, value: str):

@@ -14,6 +14,7 @@ from .map_colours import COUNT, map_colours
 from .map_roles import UNCERTAINTY_MAP
 
 LAYER = "MedLLMSegLayer"  # a map's reference to its layer
+OBSERVER = "MedLLMSegObserver"  # the layer's attribute: what tells it of the map's new voxels
 
 
 def layer_of(map_node):
@@ -22,7 +23,10 @@ def layer_of(map_node):
 
 
 def make_layer(map_node):
-    """The label map for a map, made or brought up to date; in the map's scene, and not saved."""
+    """The label map for a map, made or brought up to date; in the map's scene, and not saved.
+
+    It follows the map's voxels, which a sequence browser exchanges when it goes to another image.
+    """
     if layer_of(map_node) is None:
         node = slicer.vtkMRMLLabelMapVolumeNode()
         node.SetName(f"{map_node.GetName()} (shown)")
@@ -35,6 +39,9 @@ def make_layer(map_node):
         node.GetDisplayNode().SetSaveWithScene(False)
         node.GetDisplayNode().SetAndObserveColorNodeID(map_colours(scene))
         map_node.SetNodeReferenceID(LAYER, node.GetID())
+        changed = slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent
+        tag = map_node.AddObserver(changed, lambda caller, event: refresh_layer(caller))
+        node.SetAttribute(OBSERVER, str(tag))
     refresh_layer(map_node)
     return layer_of(map_node)
 
@@ -58,6 +65,7 @@ def remove_layer(map_node) -> None:
     layer = layer_of(map_node)
     if layer is not None:
         map_node.SetNodeReferenceID(LAYER, None)
+        map_node.RemoveObserver(int(layer.GetAttribute(OBSERVER)))
         for n in reversed(range(layer.GetNumberOfDisplayNodes())):
             layer.GetScene().RemoveNode(layer.GetNthDisplayNode(n))
         layer.GetScene().RemoveNode(layer)

@@ -57,9 +57,13 @@ def heat_map_of(tableNode):
     return tableNode.GetNodeReference(HEAT_MAP)
 
 
-def map_node(array: np.ndarray, scan):
-    """A map, float32 [k, j, i] on the grid of a volume node, as a node outside of any scene."""
+def map_node(array: np.ndarray, scan, role: str = UNCERTAINTY_MAP):
+    """A map, float32 [k, j, i] on the grid of a volume node, as a node outside of any scene.
+
+    It is told from a scan wherever it gets to: a sequence's proxy takes its attributes.
+    """
     node, matrix = slicer.vtkMRMLScalarVolumeNode(), vtk.vtkMatrix4x4()
+    node.SetAttribute(role, "map")
     scan.GetIJKToRASMatrix(matrix)
     _fill(node, _image(array), matrix, None)
     return node

@@ -15,6 +15,7 @@ import slicer
 from MedLLMSegLib.core.errors import UserError
 
 from .heart_nodes import HeartState
+from .map_roles import UNCERTAINTY_MAP
 from .segments import BINARY_LABELMAP, Drawing, old_segments, set_segments, to_vtk
 from .sequence_tables import TableState
 from .volume_nodes import ijk_to_ras
@@ -34,16 +35,17 @@ class SequenceSource:
 
 
 class SequenceState:
-    """The segmentations of a sequence, the table of their volumes and the heart's function as they
-    are now.
+    """The segmentations of a sequence, the map of uncertainty, the table of their volumes and the
+    heart's function as they are now. proxy: the node that shows the segmentations.
 
     For Restore, as `restore_point.NodeState` is for one segmentation.
     """
 
     worth_keeping = True
 
-    def __init__(self, sequence):
+    def __init__(self, sequence, proxy):
         self.sequence = sequence
+        self.map = proxy.GetNodeReference(UNCERTAINTY_MAP)
         self.volumes, self.heart = TableState(VOLUMES, sequence), HeartState(sequence)
         self.segmentations = {
             sequence.GetNthIndexValue(n): copy_of(sequence.GetNthDataNode(n))
@@ -51,7 +53,7 @@ class SequenceState:
         }
 
     def now(self, node) -> SequenceState:
-        return SequenceState(self.sequence)
+        return SequenceState(self.sequence, node)
 
     def put_back(self, node) -> None:
         """Make the sequence what it was. node: the proxy that shows it.
@@ -60,6 +62,8 @@ class SequenceState:
         """
         for value, segmentation in self.segmentations.items():
             self.sequence.SetDataNodeAtValue(segmentation, value)
+        is_there = self.map is not None and self.map.GetScene() is not None
+        node.SetNodeReferenceID(UNCERTAINTY_MAP, self.map.GetID() if is_there else None)
         self.volumes.put_back(node)
         self.heart.put_back(node)
 

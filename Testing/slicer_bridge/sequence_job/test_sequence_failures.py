@@ -69,6 +69,28 @@ def test_an_image_that_is_removed_meanwhile_ends_the_run(scene, shown, logic):
     assert node_list(scene) == before
 
 
+def test_a_browser_that_is_removed_meanwhile_is_made_anew(scene, shown, logic):
+    sequence, browser = shown
+    job = logic.segmentAsync(sequence)
+    take_along(logic, job, in_stage("2 of 3: segment"))
+    scene.RemoveNode(browser)
+    take_along(logic, job)
+    assert (job.state, job.message) == ("done", "")
+    made = scene.GetFirstNodeByClass("vtkMRMLSequenceBrowserNode")
+    assert made.GetSequenceNode(job.segmentationNode).GetNumberOfDataNodes() == 3
+
+
+def test_a_browser_that_shows_what_is_updated_is_needed(scene, shown, logic):
+    sequence, browser = shown
+    node = logic.segment(sequence)
+    job = logic.segmentAsync(sequence, segmentationNode=node)
+    take_along(logic, job, in_stage("2 of 3: segment"))
+    scene.RemoveNode(browser)
+    take_along(logic, job)
+    assert job.state == "cancelled"
+    assert "The browser of the sequence" in job.message
+
+
 def test_a_sequence_of_something_else_is_refused(scene, logic):
     empty = scene.AddNewNodeByClass("vtkMRMLSequenceNode", "empty")
     with pytest.raises(UserError, match='"empty" holds no scans'):

@@ -9,6 +9,9 @@ pytest.importorskip(
 import slicer
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.scene.map_layer import layer_of
+from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
+from MedLLMSegLib.slicer_bridge.scene.overlay import uncertainty_of
 from Testing.helpers.sequence_jobs import TIMES, node_list, segment_names
 from Testing.slicer_bridge.stand_in import (
     BALLS_RAS,
@@ -183,3 +186,34 @@ def test_uncertainty_maps_are_a_sequence_too(scene, shown, logic):
         if not browser.SetSelectedItemNumber(n)
     ]
     assert 0 < sums[0] < sums[1] < sums[2]
+
+
+def test_the_map_over_the_views_is_that_of_the_image_that_is_shown(scene, shown, logic):
+    """And no image of it is taken for a scan."""
+    sequence, browser = shown
+    scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    shown_map = logic.showUncertainty(logic.segment(sequence, uncertainty=True))
+    counts = []
+    for n in (0, 1, 2, 0):
+        browser.SetSelectedItemNumber(n)
+        seen = slicer.util.arrayFromVolume(layer_of(shown_map)) > 0
+        assert np.array_equal(seen, slicer.util.arrayFromVolume(shown_map) > 0)
+        counts.append(seen.sum())
+        assert is_map(shown_map)
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_restore_brings_the_map_of_the_run_before_back(shown, logic, client):
+    sequence, _ = shown
+    node = logic.segment(sequence, uncertainty=True)
+    first = uncertainty_of(node)
+    logic.segment(sequence, node, uncertainty=True)
+    second = uncertainty_of(node)
+    assert second is not first
+    for expected in (first, second, first):
+        logic.restore(node)
+        assert uncertainty_of(node) is expected
+    logic.segment(sequence, node)
+    assert uncertainty_of(node) is None
+    logic.restore(node)
+    assert uncertainty_of(node) is first
