@@ -107,7 +107,7 @@ def range_notes(beyond: Sequence[str]) -> tuple[str, ...]:
     """One sentence for the user on what lies beyond the training; nothing where nothing does."""
     if not beyond:
         return ()
-    return (f"The scan has {' and '.join(beyond)}: check every outline.",)
+    return (f"The scan has {', and '.join(beyond)}: check every outline.",)
 
 
 def _widened(lengths_mm: Sequence[float], scale: float) -> Range:
@@ -125,8 +125,13 @@ def _beyond(what: str, lengths_mm: Sequence[float], limits: Range | None) -> str
         length = min(lengths_mm)
     else:
         return ""
-    trained = f"{_mm(low)} to {_mm(high)}" if low else f"at most {_mm(high)}"
-    return f"{what} {_mm(length)} mm, where the model was trained on {trained} mm"
+    return f"{what} {_mm(length)} mm, where the model was trained on {_in_words(low, high)} mm"
+
+
+def _in_words(low: float, high: float) -> str:
+    if not low:
+        return f"at most {_mm(high)}"
+    return _mm(high) if _mm(low) == _mm(high) else f"{_mm(low)} to {_mm(high)}"
 
 
 def _mm(length: float) -> str:

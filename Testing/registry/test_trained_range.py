@@ -37,8 +37,15 @@ def test_what_lies_beyond_is_named_with_what_was_trained_on(spacing, size, words
 def test_all_that_lies_beyond_is_one_sentence():
     (note,) = range_notes(HEART.beyond((3, 3, 20), (60, 60, 60)))
     assert note.count(".") == note.count("0.7") + note.count("2.2") + 1
-    for words in ("pixels of 3 mm", " and slices every 20 mm", " and a field of view of 60 mm"):
+    for words in ("pixels of 3 mm", " mm, and slices every 20 mm", " mm, and a field of view of"):
         assert words in note
+
+
+def test_cases_of_one_spacing_are_named_by_it():
+    alike = TrainedRange.of_cases([(1, 1, 1)] * 2, [(9, 9, 9)] * 2, 0.0)
+    assert alike.beyond((1, 1, 2), (9, 9, 9)) == (
+        "slices every 2 mm, where the model was trained on 1 mm",
+    )
 
 
 def test_no_lower_end_and_no_range_say_nothing_of_fine_scans():

@@ -455,6 +455,19 @@ def test_a_fine_tuned_model_carries_the_licence_of_its_base(run, tmp_path):
     assert "fine-tuned from `/gone` (licence unknown)" in flat(card_of(folder))
 
 
+CASES = {"ids": [], "spacings_mm": [[3, 1, 1], [2, 1, 1]], "sizes_vox": [[10, 50, 40]] * 2}
+
+
+@pytest.mark.parametrize(
+    "anatomy, view", [(None, {"view_mm": [40.0, 62.5]}), ("hippocampus", {})], ids=["scans", "crops"]
+)
+def test_a_users_model_states_the_range_of_its_cases(run, tmp_path, anatomy, view):
+    """Of crops no field of view: in use the organ is found in a scan of any size."""
+    change(run, fingerprint=CASES, plan={"scale": 0.25}, anatomy=anatomy)
+    about = read_bundle(export_bundle(run, tmp_path / "bundle")).metadata
+    assert about["trained_range"] == {"pixel_mm": [0.8, 1.25], "slice_mm": [1.6, 3.75], **view}
+
+
 def test_our_non_commercial_model_is_shown_and_accepted_first(run, tmp_path, monkeypatch):
     monkeypatch.setenv("MEDLLMSEG_CACHE", str(tmp_path / "cache"))
     change(run, network=replace(TINY, classes=4).to_dict(), structures=["rv", "myo", "lv"])

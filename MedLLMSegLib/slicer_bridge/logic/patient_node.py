@@ -33,7 +33,7 @@ def patient_in(volumeNode, source: SequenceSource | None, model) -> PatientNode 
     fewer images than the model takes.
     """
     found = volumeNode if source is None else source.sequence
-    count = count_images(found)
+    count = count_images(found, wholeSequence=source is not None)
     channels = _channels(model) if count > 1 else ()
     if len(channels) < 2:
         return None

@@ -126,6 +126,15 @@ def test_more_or_fewer_images_are_refused(scene, logic, model, frames):
     assert scene_contents(scene) == before
 
 
+def test_the_shown_image_alone_is_one_image(scene, logic, client, model, frames):
+    _, shown = sequence_of(scene, frames)
+    job = logic.segmentAsync(shown, model=model, wholeSequence=False)
+    while job.running:
+        logic.poll()
+    assert len(client.images) == 1  # and the worker says how many the model takes
+    assert not any("were taken as" in note for note in job.notes)
+
+
 def test_images_on_several_grids_lie_over_the_first(scene, logic, model, frames):
     frames[1] = frames[1][:8]
     sequence, shown = sequence_of(scene, frames)

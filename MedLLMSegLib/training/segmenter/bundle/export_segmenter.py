@@ -146,7 +146,7 @@ def _described(plan: dict, shipped: str | None) -> dict:
         "kind": "segmenter",
         "version": "0.1.0",
         "accept_licence": False,
-        RANGE: _range_of(plan.get("fingerprint"), plan.get("plan")),
+        RANGE: _range_of(plan),
     }
     if (
         shipped
@@ -183,14 +183,17 @@ def _described(plan: dict, shipped: str | None) -> dict:
     )
 
 
-def _range_of(fingerprint: dict | None, planned: dict | None) -> Json | None:
-    """The spacings and fields of view of the training cases; None in plans without a
-    fingerprint.
+def _range_of(plan: dict) -> Json | None:
+    """The spacings and fields of view of the training cases; None where a plan does not hold them.
+
+    Of crops around an organ the spacings alone: the organ is found in a scan of any size.
     """
-    if not fingerprint or not planned:
+    cases, chosen = plan.get("fingerprint") or {}, plan.get("plan") or {}
+    if "spacings_mm" not in cases:
         return None
-    cases = fingerprint["spacings_mm"], fingerprint["sizes_vox"]
-    return TrainedRange.of_cases(*cases, scale=float(planned.get("scale", 0.0))).to_dict()
+    scale = float(chosen.get("scale", 0.0))
+    trained = TrainedRange.of_cases(cases["spacings_mm"], cases["sizes_vox"], scale)
+    return replace(trained, view_mm=None if plan.get("anatomy") else trained.view_mm).to_dict()
 
 
 def _base(plan: dict) -> dict:
