@@ -16,7 +16,7 @@ from .training_logic import TrainingLogic
 class SegmentationLogic(TrainingLogic):
     """Segments volume nodes, and trains on segmented ones, in a worker process that stays warm.
 
-    Names are as in Slicer's API. Making one imports neither torch, numpy nor VTK, and starts nothing.
+    Names are as in Slicer's API. Making one imports no torch, numpy or VTK, and starts nothing.
 
     segmentFunction: segments in this process instead of the worker; called like
         `MedLLMSegLib.segment`.
@@ -48,11 +48,10 @@ class SegmentationLogic(TrainingLogic):
             node that shows that sequence is returned. For a model of several images, a sequence or
             a vtkMRMLVectorVolumeNode may hold all.
         segmentationNode: the node to update, or None for a new one beside the scan.
-        side: "left" or "right" for that side alone, or to say which one a crop around an organ shows.
-        uncertainty: also make a volume node of where the model is unsure; see `showUncertainty`.
+        side: "left" or "right" for that side alone, or to say which one a crop shows.
+        uncertainty: also map where the model is unsure; see `showUncertainty`.
         progress: called with (stage, fraction from 0 to 1); it may raise `Cancelled`.
-        more: augment, wholeSequence, structures, withModel, regionNode, heightCm, weightKg and
-            furtherNodes as for `segmentAsync`.
+        more: the other options of `segmentAsync`.
 
         Raises `UserError`, `Cancelled`, or what the segmenting function raises; then the scene is
         as it was.
