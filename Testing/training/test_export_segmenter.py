@@ -459,7 +459,9 @@ CASES = {"ids": [], "spacings_mm": [[3, 1, 1], [2, 1, 1]], "sizes_vox": [[10, 50
 
 
 @pytest.mark.parametrize(
-    "anatomy, view", [(None, {"view_mm": [40.0, 62.5]}), ("hippocampus", {})], ids=["scans", "crops"]
+    "anatomy, view",
+    [(None, {"view_mm": [40.0, 62.5]}), ("hippocampus", {})],
+    ids=["scans", "crops"],
 )
 def test_a_users_model_states_the_range_of_its_cases(run, tmp_path, anatomy, view):
     """Of crops no field of view: in use the organ is found in a scan of any size."""
