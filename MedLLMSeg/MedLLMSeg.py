@@ -44,7 +44,7 @@ from MedLLMSegLib.slicer_bridge.panel.segment_section import SampleButton, Segme
 from MedLLMSegLib.slicer_bridge.panel.stored_section import StoredSection
 from MedLLMSegLib.slicer_bridge.panel.suggestions import SuggestionSection
 from MedLLMSegLib.slicer_bridge.panel.train_section import TrainSection
-from MedLLMSegLib.slicer_bridge.presenter.choices import Device, Side
+from MedLLMSegLib.slicer_bridge.presenter.choices import Device, Engine, Side
 from MedLLMSegLib.slicer_bridge.presenter.models_view import with_model
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import Panel, without_result, without_scene
 from MedLLMSegLib.slicer_bridge.presenter.view import view
@@ -103,6 +103,7 @@ class MedLLMSegParameterNode:
     modelChosen: bool = False
     side: Side = Side.AUTOMATIC
     device: Device = Device.AUTOMATIC
+    engine: Engine = Engine.TORCH
     divideParts: bool = False
     uncertainty: bool = False
     uncertaintyOpacity: Annotated[int, WithinRange(0, 100)] = 70

@@ -28,6 +28,12 @@ def check_engine(name: str) -> None:
         )
 
 
+def missing_packages(name: str) -> tuple[str, ...]:
+    """What is not installed of what an engine needs to run a model of torch's."""
+    needed = (_PACKAGES[name], *(_EXPORTER if name in GRAPH_ENGINES else ()))
+    return tuple(package for package in needed if find_spec(package) is None)
+
+
 def check_exporter() -> None:
     """Raise `UserError` where what makes graphs of torch's networks is not installed."""
     missing = [package for package in _EXPORTER if find_spec(package) is None]

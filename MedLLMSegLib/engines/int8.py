@@ -21,6 +21,7 @@ from MedLLMSegLib.core.errors import UserError
 from .convert import quiet
 from .engine_names import OPENVINO
 from .graph_folder import GraphFile
+from .own_process import in_own_process
 from .telemetry import import_nncf, import_onnxruntime, import_openvino
 
 Images = Sequence[NDArray[np.float32]]  # (B, C, k, j, i) each, as the graph gets them
@@ -43,12 +44,33 @@ def quantised(graph: GraphFile, folder: Path, images: Images) -> GraphFile:
     """
     sizes = Counter(image.shape for image in images)
     images = [image for image in images if image.shape == sizes.most_common(1)[0][0]]
+    return in_own_process(_quantised, graph, folder.absolute(), images)
+
+
+def _quantised(graph: GraphFile, folder: Path, images: Images) -> GraphFile:
     path = folder / next(iter(graph.files))
     if graph.engine == OPENVINO:
         _quantise_openvino(path, images)
     else:
         _quantise_onnx(path, images)
-    return GraphFile.of(graph.engine, path, graph.multiple, graph.fold)
+    small = GraphFile.of(graph.engine, path, graph.multiple, graph.fold)
+    check_another_size(small, folder, images[0].shape)
+    return small
+
+
+def check_another_size(graph: GraphFile, folder: Path, shape: Sequence[int]) -> None:
+    """Raise `UserError` where a graph does not take an image that is a step larger than `shape`.
+
+    OpenVINO itself says nothing: it then gives an output of the size before, or of none.
+    """
+    assert graph.multiple is not None
+    axes = [size + step for size, step in zip(shape[2:], graph.multiple, strict=True)]
+    found = graph.open(folder, 1)(np.zeros((*shape[:2], *axes), np.float32))
+    if list(found.shape[2:]) != [size // graph.fold for size in axes]:
+        raise UserError(
+            f"The graph of 8 bits takes images of one size alone, {tuple(shape[2:])}; export the"
+            " model without --int8."
+        )
 
 
 def _quantise_openvino(path: Path, images: Images) -> None:
@@ -62,6 +84,8 @@ def _quantise_openvino(path: Path, images: Images) -> None:
             preset=nncf.QuantizationPreset.MIXED,
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(images),
+            # What goes into these would get one range for each token, so for one size alone.
+            ignored_scope=nncf.IgnoredScope(types=["GroupConvolution"], validate=False),
         )
     new = path.with_name(f"int8-{path.name}")
     openvino.save_model(small, new, compress_to_fp16=True)

@@ -26,6 +26,7 @@ from .engine_names import OPENVINO, check_engine, check_exporter
 from .engine_network import EngineNetwork
 from .exportable import HEAD, NETWORK, GraphPart, graph_parts
 from .graph_folder import GraphFile
+from .own_process import in_own_process
 
 LIST = "graphs.json"
 # Raise it when graphs are made in another way: what is kept of older ones is then made anew.
@@ -34,12 +35,18 @@ Graphs = Mapping[str, GraphFile]  # "network", and "head" where there is one
 
 
 def write_graphs(network: nn.Module, engine: str, folder: Path, prefix: str = "") -> Graphs:
-    """Write a network's graphs into a folder. prefix: of the files' names.
+    """Write a network's graphs into a folder, in a process of their own. prefix: of the files'
+    names.
 
-    Raises `UserError` for an engine, or an exporter, that is not installed.
+    Raises `UserError` for an engine, or an exporter, that is not installed, and for a network that
+    cannot be exported.
     """
     check_engine(engine)
     check_exporter()
+    return in_own_process(_write_parts, network, engine, folder.absolute(), prefix)
+
+
+def _write_parts(network: nn.Module, engine: str, folder: Path, prefix: str) -> Graphs:
     return {
         part.name: _write(part, engine, folder / f"{prefix}{part.name}")
         for part in graph_parts(network)

@@ -17,7 +17,7 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,11 +25,11 @@ import numpy as np
 from torch import Tensor, nn
 
 from MedLLMSegLib.core.errors import Cancelled, UserError
-from MedLLMSegLib.core.processor import processor_name
 from MedLLMSegLib.core.progress import Progress, ProgressLog, Report
 from MedLLMSegLib.core.safe_files import write_text
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.types import Array, Json, Triple
+from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.data import Case
 from MedLLMSegLib.data.acdc import convert_acdc
 from MedLLMSegLib.edge.exported_folder import ExportedModel, read_exported
@@ -44,12 +44,12 @@ from MedLLMSegLib.evaluation.labelled_cases import (
     with_model_values,
 )
 from MedLLMSegLib.io.volume_files import load_volume
-from MedLLMSegLib.reporting.markdown import signed, table
 from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel, load_model
 from MedLLMSegLib.segmentation.pipeline import segment
 from MedLLMSegLib.segmentation.precision import float32_logits, logit_slabs
 from MedLLMSegLib.segmentation.selection import only
 
+from .engine_tables import BASE, tables
 from .remeasure import MEASURES
 
 TABLE, CONVERTED = "engines.md", "acdc"
@@ -79,18 +79,20 @@ ARMS = (
     Arm(ONNX, "fp32"),
     Arm(ONNX, "fp32", int8=True),
 )
-BASE = ARMS[0].name
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model and its test cases. structures: those that are measured; () for all."""
+    """A model and its test cases. structures: those that are measured; () for all. repeats: how
+    often each case is segmented; its times are the medians.
+    """
 
     model: SegmenterModel
     cases: LabelledCases
     structures: tuple[str, ...]
     train: Path | None
     folder: Path
+    repeats: int = 1
 
 
 def run(
@@ -99,12 +101,15 @@ def run(
     output: Path,
     arms: Sequence[Arm] = ARMS,
     most: int | None = None,
+    repeats: int = 1,
     progress: Report | None = None,
 ) -> list[Json]:
-    """Measure what is not measured yet; returns the rows of all. most: cases of each model."""
+    """Measure what is not measured yet; returns the rows of all. most: cases of each model.
+    repeats: of each case, for its times.
+    """
     rows = []
     for name, part in zip(names, Progress.of(progress).parts(len(names)), strict=True):
-        subject = _subject(name, data, output)
+        subject = replace(_subject(name, data, output), repeats=repeats)
         cases = subject.cases.cases[:most]
         for arm, of_arm in zip(arms, part.parts(len(arms)), strict=True):
             if arm.int8 and subject.train is None:
@@ -146,7 +151,7 @@ def _rows(subject: Subject, cases: Sequence[Case], arm: Arm, progress: Progress)
     for case, part in zip(cases, progress.parts(len(cases)), strict=True):
         path = subject.folder / arm.name.replace(" ", "-") / f"{case.id}.json"
         row = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        if row.get("measured_model") != subject.model.sha256:
+        if not _is_measured(row, subject):
             if loaded is None:
                 loaded = _in_arm(subject, arm, part)
             part(f"{subject.model.entry.id} {arm.name}: {case.id}", 0.0)
@@ -155,6 +160,12 @@ def _rows(subject: Subject, cases: Sequence[Case], arm: Arm, progress: Progress)
             write_text(path, json.dumps(row))
         rows.append(row)
     return rows
+
+
+def _is_measured(row: Json, subject: Subject) -> bool:
+    """Whether a row is of this model, and was repeated as often as is wanted."""
+    is_own = row.get("measured_model") == subject.model.sha256
+    return is_own and row.get("repeats", 1) >= subject.repeats
 
 
 def _in_arm(subject: Subject, arm: Arm, progress: Progress) -> tuple[SegmenterModel, float]:
@@ -195,10 +206,8 @@ def _row(subject: Subject, case: Case, arm: Arm, loaded: tuple[SegmenterModel, f
     """What one case says of an arm."""
     model, mb = loaded
     volume = load_volume(case.image)
-    model, networks = _timed(model)
-    began = time.process_time()
-    result = segment(volume, model)
-    seconds = time.process_time() - began
+    runs = [_run(volume, model) for _ in range(subject.repeats)]
+    result = runs[0].result
     truth = subject.cases.truth(case, volume)
     truth = with_model_values(truth, case.id, subject.cases, result.structures)
     measured = only(result, subject.structures) if subject.structures else result
@@ -212,10 +221,30 @@ def _row(subject: Subject, case: Case, arm: Arm, loaded: tuple[SegmenterModel, f
         "case": case.id,
         "dice": float(np.nanmean(dice)),
         "agreement": _agreement(subject, case, arm, result),
-        "seconds": seconds,
-        "network_s": sum(network.seconds for network in networks),
+        "seconds": statistics.median(run.seconds for run in runs),
+        "network_s": statistics.median(run.network_s for run in runs),
+        "repeats": subject.repeats,
         "mb": mb,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A scan once through the chain. seconds, network_s: processor time, of all and of the
+    networks.
+    """
+
+    result: Segmentation
+    seconds: float
+    network_s: float
+
+
+def _run(volume: Volume, model: SegmenterModel) -> _Run:
+    timed, networks = _timed(model)
+    began = time.process_time()
+    result = segment(volume, timed)
+    seconds = time.process_time() - began
+    return _Run(result, seconds, sum(network.seconds for network in networks))
 
 
 class _Timed(EngineNetwork):
@@ -271,52 +300,6 @@ def _agreement(subject: Subject, case: Case, arm: Arm, result: Segmentation) -> 
     return float((base == labels)[foreground].mean()) if foreground.any() else 1.0
 
 
-def tables(rows: Sequence[Json]) -> str:
-    """For each model a table with one row an arm."""
-    parts = [f"Processor: {processor_name()}."]
-    for model in dict.fromkeys(row["model"] for row in rows):
-        arms = {
-            arm: [row for row in rows if row["model"] == model and row["arm"] == arm]
-            for arm in dict.fromkeys(row["arm"] for row in rows if row["model"] == model)
-        }
-        parts.append(f"`{model}`, {len(arms[BASE])} test cases:\n\n{_table(arms)}")
-    return "\n\n".join(parts) + "\n"
-
-
-HEAD = (
-    "engine",
-    "MB",
-    "agreement, mean (least)",
-    "Dice",
-    "against torch fp32",
-    "s, networks",
-    "times as fast",
-    "s, whole chain",
-    "times as fast",
-)
-
-
-def _table(arms: Mapping[str, Sequence[Json]]) -> str:
-    base = arms[BASE]
-    return table(HEAD, [_cells(arm, rows, base) for arm, rows in arms.items()])
-
-
-def _cells(arm: str, rows: Sequence[Json], base: Sequence[Json]) -> list[str]:
-    def mean(of: Sequence[Json], name: str) -> float:
-        return statistics.fmean(row[name] for row in of)
-
-    def median(of: Sequence[Json], name: str) -> float:
-        return statistics.median(row[name] for row in of)
-
-    agreement = f"{mean(rows, 'agreement'):.4f} ({min(row['agreement'] for row in rows):.4f})"
-    cells = [arm, f"{rows[0]['mb']:.1f}", agreement, f"{mean(rows, 'dice'):.4f}"]
-    cells.append(signed(mean(rows, "dice") - mean(base, "dice"), 4))
-    for name in ("network_s", "seconds"):
-        own = median(rows, name)
-        cells += [f"{own:.2f}", f"{median(base, name) / max(own, 1e-9):.2f}"]
-    return cells
-
-
 def main(arguments: Iterable[str] | None = None) -> int:
     """Measure, and write and print the tables."""
     parser = argparse.ArgumentParser(
@@ -329,11 +312,22 @@ def main(arguments: Iterable[str] | None = None) -> int:
         "--arm", nargs="+", choices=[arm.name for arm in ARMS], help='such as "openvino bf16"'
     )
     parser.add_argument("--cases", type=int, metavar="N", help="the first N of each model alone")
+    parser.add_argument(
+        "--repeats", type=int, default=1, metavar="N", help="of each case; times are medians"
+    )
     options = parser.parse_args(None if arguments is None else list(arguments))
     wanted = [BASE, *(options.arm or [arm.name for arm in ARMS])]
     arms = [arm for arm in ARMS if arm.name in wanted]
     try:
-        rows = run(options.model, options.data, options.output, arms, options.cases, ProgressLog())
+        rows = run(
+            options.model,
+            options.data,
+            options.output,
+            arms,
+            options.cases,
+            options.repeats,
+            ProgressLog(),
+        )
     except (UserError, Cancelled, KeyboardInterrupt) as error:
         print(f"engines: {error or 'stopped'}", file=sys.stderr)
         return 2

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from MedLLMSegLib.core.own_environment import own_environment
 from MedLLMSegLib.core.types import Json, PathLike
 
-from .process import Process, own_environment
+from .process import Process
 from .protocol import EVENTS, STOP_S, Event
 from .work_units import Patience
 

@@ -25,6 +25,7 @@ _REQUESTS: Mapping[str, Mapping[str, Types]] = {
         "uncertainty": _FLAG,
         "augment": _NUMBER,
         "precision": _TEXT,
+        "engine": _TEXT,
         "structures": (list,),
         "with_model": _TEXT_OR_NOTHING,
     },

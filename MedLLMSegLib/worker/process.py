@@ -18,7 +18,6 @@ from MedLLMSegLib.core.types import Json, PathLike
 
 from .protocol import decode, encode
 
-LIBRARY = Path(__file__).resolve().parents[1]
 LOG_BYTES = 2_000_000  # a longer log begins anew with the next process
 LOG_TAIL = 3000  # bytes of the log that the details of an error quote
 EXIT_S = 2  # seconds that a process may live after its last answer
@@ -30,7 +29,7 @@ class Process:
     """A worker's process, running or ended.
 
     command: the program and its arguments.
-    environment: the process's whole environment (`own_environment`).
+    environment: the process's whole environment (`core.own_environment`).
     log_path: a file for everything that it writes besides answers, or None.
     cwd: its current folder; None for this process's.
     on_message: called on the reading thread with each answer but the hello.
@@ -165,20 +164,6 @@ class Process:
         except OSError:
             return text
         return f"{text}\n{tail.decode('utf-8', 'replace')}"
-
-
-def own_environment(environment: dict[str, str] | None) -> dict[str, str]:
-    """The environment of a worker: Python finds this very library, and nothing in the current
-    folder by accident.
-
-    environment: what to start from; None for this process's. PYTORCH_ENABLE_MPS_FALLBACK lets the
-    CPU do what torch lacks on Apple's GPU, such as some 3D kernels; torch reads it on import.
-    """
-    inherited = dict(os.environ if environment is None else environment)
-    old_path = inherited.get("PYTHONPATH")
-    path = os.pathsep.join([str(LIBRARY.parent), *([old_path] if old_path else [])])
-    fallback = {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
-    return {**fallback, **inherited, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
 
 
 def _open_log(path: PathLike | None) -> BinaryIO | None:

@@ -5,8 +5,8 @@ files (`array_files`).
 Requests go to the worker's stdin. Each has an "id" and a "do":
 
     segment   volume: a folder of `save_volume`; output: a folder to be made; model, device, side,
-              probabilities, uncertainty, augment, precision, structures (a list) and
-              with_model (an id or folder) as for `MedLLMSegLib.segment`
+              probabilities, uncertainty, augment, precision, engine, structures (a list)
+              and with_model (an id or folder) as for `MedLLMSegLib.segment`
               -> result: folder, for `load_segmentation`
     explain   volume, output, model, device as for segment; structure as for
               `MedLLMSegLib.explain`

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from MedLLMSegLib.core.progress import Report
 from MedLLMSegLib.core.types import Json
 from MedLLMSegLib.core.version import __version__
+from MedLLMSegLib.engines.engine_names import TORCH
 from MedLLMSegLib.registry.catalogue import (
     DEFAULT_CLASSIFIER,
     DEFAULT_SEGMENTER,
@@ -54,7 +55,8 @@ def _missing(*arguments: Any) -> Any:
 class Engine:
     """The functions that do the work: the library's, or a test's.
 
-    load: (name, device) -> a segmentation model.
+    load: (name, device) -> a segmentation model; with engine="openvino" or "onnx" one that runs
+        there.
     segment: as `MedLLMSegLib.segment`, with a loaded model.
     train: (fields of a `TrainRequest`, device, progress, log) -> the bundle's folder.
     devices: () -> what there is to compute on, as `compute_devices`.
@@ -63,7 +65,7 @@ class Engine:
     explain: (scan, loaded segmentation model, progress, structure) -> as `MedLLMSegLib.explain`.
     """
 
-    load: Callable[[str, str], Any]
+    load: Callable[..., Any]
     segment: Callable[..., Any]
     train: Callable[[Json, str, Report, Callable[[str], None]], Path]
     devices: Callable[[], list[Json]]
@@ -128,11 +130,11 @@ class Tasks:
         if message.get("further"):
             volume = [volume, *(load_volume(place, mapped=True) for place in message["further"])]
         progress("load", 0.0)
-        device = message.get("device", "auto")
-        model = self.model(message.get("model", DEFAULT_SEGMENTER), device)
+        device, engine = message.get("device", "auto"), message.get("engine", TORCH)
+        model = self.model(message.get("model", DEFAULT_SEGMENTER), device, engine=engine)
         options = {name: message[name] for name in SEGMENT_OPTIONS if name in message}
         if message.get("with_model"):  # it stays loaded, too
-            options["with_model"] = self.model(message["with_model"], device)
+            options["with_model"] = self.model(message["with_model"], device, engine=engine)
         result = self.engine.segment(volume, model, progress=progress, **options)
         progress("write", 1.0)
         return {"folder": str(save_segmentation(self._noted(result), message["output"]))}
@@ -148,21 +150,21 @@ class Tasks:
         progress("write", 1.0)
         return {"folder": str(save_explanation(self._noted(result), message["output"]))}
 
-    def model(self, name: str, device: str, kind: str = "segmenter") -> Any:
+    def model(self, name: str, device: str, kind: str = "segmenter", engine: str = TORCH) -> Any:
         """A loaded model: one that is kept, or a new one, for which the one not used for longest
-        makes room.
+        makes room. engine: that runs a segmenter's networks.
         """
         entry = find_model(name, kind)
         # Settings may change while the weights stay the same, and so may the localizer; the texts
         # of a model are shown as they are now.
         measured = measured_model(read_metadata(entry.folder)).sha256
         changed_ns = (entry.folder / METADATA).stat().st_mtime_ns
-        key = (entry.id, measured, str(entry.folder), changed_ns, device)
+        key = (entry.id, measured, str(entry.folder), changed_ns, device, engine)
         if key not in self.models:
             while len(self.models) >= MODELS_KEPT:
                 self.models.popitem(last=False)
             load = self.engine.load_classifier if kind == "classifier" else self.engine.load
-            model = load(name, device)
+            model = load(name, device, **({} if engine == TORCH else {"engine": engine}))
             if getattr(model, "notes", ()):  # it did not fit its device; the next time it may
                 return model
             self.models[key] = model

@@ -150,11 +150,13 @@ from pathlib import Path
 import numpy as np
 from MedLLMSegLib.engines.convert import write_openvino
 from MedLLMSegLib.engines.graph import open_graph
+from MedLLMSegLib.engines.int8 import _quantise_openvino
 from MedLLMSegLib.engines.telemetry import import_nncf, import_onnxruntime, import_openvino
 import_openvino(), import_onnxruntime()
+path = write_openvino(Path(sys.argv[1]), Path(sys.argv[2]))
 if sys.argv[3] == "nncf":
     import_nncf()
-path = write_openvino(Path(sys.argv[1]), Path(sys.argv[2]))
+    _quantise_openvino(path, [np.ones((1, 1, 16, 16, 16), np.float32)])
 open_graph(path, "openvino", 1)(np.zeros((1, 1, 16, 16, 16), np.float32))
 print("SOCKETS", *asked)
 print("SENDER", sys.modules["openvino_telemetry"])
@@ -162,7 +164,7 @@ print("SENDER", sys.modules["openvino_telemetry"])
 
 
 @pytest.mark.parametrize("package", ("openvino", pytest.param("nncf", marks=pytest.mark.slow)))
-def test_openvino_is_imported_converts_and_runs_without_a_socket(folder, tmp_path, package):
+def test_openvino_converts_quantises_and_runs_without_a_socket(folder, tmp_path, package):
     pytest.importorskip(package)
     arguments = [str(folder / "network.onnx"), str(tmp_path / "network.xml"), package]
     done = subprocess.run(

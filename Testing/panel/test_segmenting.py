@@ -77,6 +77,7 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
     ui.outputSegmentationSelector.setCurrentNode(target)
     ui.sideComboBox.setCurrentIndex(1)
     ui.deviceComboBox.setCurrentIndex(1)
+    ui.engineComboBox.setCurrentIndex(2)
     ui.uncertaintyCheckBox.checked, ui.wholeSequenceCheckBox.checked, ui.augmentSpinBox.value = (
         True,
         False,
@@ -91,6 +92,7 @@ def test_choices_reach_the_logic(panel, logic, module, scan, drawn):
         "model": "hippocampus-t1",
         "side": "left",
         "device": "cpu",
+        "engine": "onnx",
         "uncertainty": True,
         "augment": 3,
         "wholeSequence": False,

@@ -42,6 +42,7 @@ class BallSegmenter:
         probabilities=False,
         uncertainty=False,
         augment=0,
+        engine="torch",
         structures=(),
         progress=None,
     ):

@@ -17,6 +17,7 @@ import slicer
 
 from MedLLMSegLib.cli.main import build_parser
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.logic import image_segmentation
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene.segments import MODEL_TAG, STRUCTURE_TAG, tag
 from Testing.slicer_bridge.stand_in import GRID, OBLIQUE, BallSegmenter, StandInClient
@@ -169,10 +170,12 @@ class Copied:
         {"uncertainty": True, "model": "my-model"},
         {"augment": 2, "wholeSequence": False},
         {"structures": ["left_anterior", "Right hippocampus (posterior)"]},
+        {"engine": "onnx"},
     ],
-    ids=["plain", "side", "uncertainty", "advanced", "structures"],
+    ids=["plain", "side", "uncertainty", "advanced", "structures", "engine"],
 )
 def test_copied_python_makes_the_same_node(scene, scan, logic, monkeypatch, name, options):
+    monkeypatch.setattr(image_segmentation, "missing_packages", lambda engine: ())
     scan.SetName(name)
     slicer.util.addVolumeFromArray(np.zeros((3, 3, 3)), name="another")
     node = logic.segment(scan, **options)
@@ -276,6 +279,7 @@ def test_the_copied_command_is_what_the_command_line_understands(scan, logic, na
         model="my model",
         side="left",
         device="cpu",
+        engine="openvino",
         uncertainty=True,
         augment=3,
         wholeSequence=True,
@@ -286,6 +290,7 @@ def test_the_copied_command_is_what_the_command_line_understands(scan, logic, na
     args = parsed(text)
     assert (args.structures, args.with_model) == ("hippocampus,deep grey", "hippocampus-t1")
     assert (args.model, args.side, args.device, args.augment) == ("my model", "left", "cpu", 3)
+    assert args.engine == "openvino"
     assert args.scans[0].suffix == ".nrrd"
     assert args.output.name == f"{args.scans[0].stem}.seg.nrrd"
     assert args.uncertainty.name.endswith("_uncertainty.nii.gz")

@@ -4,7 +4,15 @@ import pytest
 
 from MedLLMSegLib.worker.message_checks import check_answer, check_request
 
-SEGMENT = {"id": 1, "do": "segment", "volume": "v", "output": "o", "side": None, "augment": 2}
+SEGMENT = {
+    "id": 1,
+    "do": "segment",
+    "volume": "v",
+    "output": "o",
+    "side": None,
+    "augment": 2,
+    "engine": "onnx",
+}
 DIAGNOSE = {
     "id": 1,
     "do": "diagnose",
@@ -42,6 +50,7 @@ def test_requests_pass(message):
         {**SEGMENT, "augment": True},
         {**SEGMENT, "probabilities": 1},
         {**SEGMENT, "structures": "a"},
+        {**SEGMENT, "engine": None},
         {**SEGMENT, "with_model": ["hippocampus-t1"]},
         {**SEGMENT, "structures": [1]},
         {**SEGMENT, "structures": ["a\0b"]},

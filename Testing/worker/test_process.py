@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from MedLLMSegLib.core.own_environment import own_environment
 from MedLLMSegLib.worker import process
-from MedLLMSegLib.worker.process import own_environment
 from Testing.helpers.worker_owner import LINUX, ROOT, STAND_IN, cancelled_in, gone, lives
 
 

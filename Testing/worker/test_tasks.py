@@ -146,6 +146,25 @@ def test_the_structures_that_were_asked_for_reach_the_segmentation(tmp_path):
     assert asked == [{"structures": ["hippocampus"]}]
 
 
+def test_each_engine_has_a_loaded_model_of_its_own(tmp_path):
+    asked = []
+
+    def load(name, device, engine="torch"):
+        return Loaded(name, engine)
+
+    def segment(volume, model, *, progress):
+        asked.append(model)
+        return Segmentation(volume.with_array(np.zeros(volume.array.shape, np.uint8)), ())
+
+    tasks = Tasks(Engine(load, segment, None, None))
+    save_volume(Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "scan")
+    message = {"volume": str(tmp_path / "scan"), "model": "brain-mr"}
+    for n, engine in enumerate(({"engine": "onnx"}, {}, {"engine": "onnx"})):
+        tasks.segment({**message, **engine, "output": str(tmp_path / str(n))}, lambda *_: None)
+    assert [model.device for model in asked] == ["onnx", "torch", "onnx"]
+    assert asked[2] is asked[0]
+
+
 def test_a_model_whose_parts_are_asked_for_is_loaded_once_and_handed_over(tmp_path):
     asked, loaded = [], []
 

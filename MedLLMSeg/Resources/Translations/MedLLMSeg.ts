@@ -195,6 +195,11 @@
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>Engine:</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>Every &amp;time point</source>
         <translation type="unfinished"></translation>
     </message>
@@ -572,6 +577,11 @@ Dice</source>
     </message>
     <message>
         <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
+        <source>What computes the outlines. OpenVINO and ONNX Runtime run on the processor, need packages of their own, and first prepare the model, which can take minutes.</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSeg/Resources/UI/MedLLMSeg.ui"/>
         <source>What computes. Automatic takes the GPU if there is one, and the processor otherwise.</source>
         <translation type="unfinished"></translation>
     </message>
@@ -849,7 +859,22 @@ Dice</source>
     </message>
     <message>
         <location filename="MedLLMSegLib/slicer_bridge/presenter/choices.py"/>
+        <source>ONNX Runtime (processor)</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/choices.py"/>
+        <source>OpenVINO (processor)</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/choices.py"/>
         <source>Processor (CPU)</source>
+        <translation type="unfinished"></translation>
+    </message>
+    <message>
+        <location filename="MedLLMSegLib/slicer_bridge/presenter/choices.py"/>
+        <source>PyTorch</source>
         <translation type="unfinished"></translation>
     </message>
     <message>

@@ -70,8 +70,8 @@ class Explanation:
         return f"model {self.model}, layer {self.layer}, weighed by {self.way}{windows}"
 
     def sentences(self) -> tuple[str, ...]:
-        """What was measured of the map, and the notes."""
-        return tuple(filter(None, (self.where.sentence(), *self.notes)))
+        """What was measured of the map, a warning where it says little, and the notes."""
+        return tuple(filter(None, (self.where.warning(), self.where.sentence(), *self.notes)))
 
 
 def explain(

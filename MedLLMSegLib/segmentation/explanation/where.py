@@ -12,6 +12,7 @@ from MedLLMSegLib.core.geometry import Grid
 from MedLLMSegLib.core.types import Array
 
 NEAR_MM = 10.0
+MOST = 0.5  # of the evidence: past that, a map is shown with a warning
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Whereabouts:
             f" {NEAR_MM:.0f} mm around it and {self.far:.0%} further away; spread evenly over what"
             f" the model saw, it would be {self.volume_inside:.0%}, {self.volume_near:.0%} and"
             f" {1 - self.volume_inside - self.volume_near:.0%}."
+        )
+
+    def warning(self) -> str:
+        """A sentence for a map most of whose evidence lies far away; "" for any other."""
+        if self.far is None or self.far <= MOST:
+            return ""
+        return (
+            f"Most of the evidence lies more than {NEAR_MM:.0f} mm away from the structure: this"
+            " map is no reason to trust the outline, and none to distrust it; judge it by the scan."
         )
 
 

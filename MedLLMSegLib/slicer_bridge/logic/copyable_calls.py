@@ -64,7 +64,7 @@ def command_line(volumeNode, **options) -> str:
     notes += more
     scan = ["--input", path, *images] if images else [path]
     command = ["medllmseg", "segment", *scan, "--output", f"{name}.seg.nrrd"]
-    for option in ("model", "side", "device", "augment"):
+    for option in ("model", "side", "device", "engine", "augment"):
         if option in changed:
             command += [f"--{option}", str(changed[option])]
     if "withModel" in changed:

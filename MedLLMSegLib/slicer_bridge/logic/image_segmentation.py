@@ -10,9 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from MedLLMSegLib.core.errors import Cancelled
+from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.segmentation import Segmentation
 from MedLLMSegLib.core.volume import Volume, check_scan
+from MedLLMSegLib.engines.engine_names import (
+    ENGINES,
+    TITLES,
+    TORCH,
+    engine_version,
+    missing_packages,
+)
 from MedLLMSegLib.metrics.heart_function import Person
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.reporting.sentences import scan_sentences
@@ -32,7 +39,8 @@ from .jobs import Job, Steps
 class SegmentJobOptions:
     """The options of a segmentation, as in `MedLLMSegLib.segment`.
 
-    segmentationNode: the node to update, None for a new one. wholeSequence: a scan that a sequence
+    segmentationNode: the node to update, None for a new one. engine: "torch", or "openvino" or
+    "onnx" on the processor. wholeSequence: a scan that a sequence
     browser shows is segmented with all images of its sequence; False for the image that is shown
     alone. structures: names or groups; segments of the model's other structures stay as they are.
     withModel: "hippocampus-t1" to divide the hippocampi of a model of the brain into their parts.
@@ -46,6 +54,7 @@ class SegmentJobOptions:
     model: Any = DEFAULT_SEGMENTER
     side: str | None = None
     device: str = "auto"
+    engine: str = TORCH
     uncertainty: bool = False
     augment: int = 0
     wholeSequence: bool = True
@@ -59,6 +68,8 @@ class SegmentJobOptions:
 
     def __post_init__(self) -> None:
         Person(self.heightCm, self.weightKg)  # refuses what no person has, before anything begins
+        if self.engine not in ENGINES:
+            raise UserError(f'"{self.engine}" is not an engine; use {", ".join(ENGINES)}.')
         object.__setattr__(self, "structures", names_of(self.structures))
 
     @property
@@ -111,12 +122,14 @@ class ImageSegmenter:
 
         check_nodes: as for `JobRunner.request`. further: the other images of the patient.
         """
+        _require_packages(options.engine)
         region = options.region
         searched = [volume if region is None else cropped(volume, region), *further]
         function = self.function
         search = self._in_worker if function is None else partial(self._in_process, function)
         with region_named_in_errors(region):
             segmentation = yield from search(searched, options, job, check_nodes, report)
+        segmentation = _with_engine(segmentation, options.engine)
         result = yield from self.runner.in_thread(_image_result, segmentation, volume, region)
         drawing = replace(result.drawing, partial=bool(options.structures))
         return replace(result, drawing=drawing)
@@ -152,6 +165,7 @@ class ImageSegmenter:
                 probabilities=False,
                 uncertainty=options.uncertainty,
                 augment=options.augment,
+                **({"engine": options.engine} if options.engine != TORCH else {}),
                 **({"structures": list(options.structures)} if options.structures else {}),
                 **({"with_model": str(options.withModel)} if options.withModel else {}),
             )
@@ -175,6 +189,7 @@ class ImageSegmenter:
             messages.put((stage, fraction, None))
 
         optional = {
+            "engine": options.engine if options.engine != TORCH else None,
             "uncertainty": options.uncertainty,
             "augment": options.augment,
             "structures": options.structures,
@@ -200,6 +215,27 @@ class ImageSegmenter:
             _report_all(messages, report)
             check_nodes()
             yield
+
+
+def _require_packages(engine: str) -> None:
+    """Raise `UserError` where an engine's packages are not in Slicer's Python, which the worker
+    runs, too.
+    """
+    if engine != TORCH and (missing := missing_packages(engine)):
+        packages = " ".join(missing)
+        raise UserError(
+            f"The engine {TITLES[engine]} needs what is not installed in Slicer ({packages}); run"
+            f' slicer.util.pip_install("{packages}") in the Python console, or choose the engine'
+            " PyTorch."
+        )
+
+
+def _with_engine(segmentation: Segmentation, engine: str) -> Segmentation:
+    """A result that says what computed it, where that was not PyTorch."""
+    if engine == TORCH:
+        return segmentation
+    note = f"Computed in another engine, {engine_version(engine)}."
+    return replace(segmentation, notes=(*segmentation.notes, note))
 
 
 def _report_all(messages: queue.SimpleQueue, report: ReportProgress) -> None:

@@ -79,15 +79,15 @@ class SegmentationLogic(TrainingLogic):
 
         onProgress: called with (stage, fraction, seconds left or None); it may raise `Cancelled`.
         onDone: called with the job when it is done, failed or cancelled.
-        options: segmentationNode, model, side, device, uncertainty as for `segment`; augment (how
-            many augmented views of the scan are averaged besides the scan itself); wholeSequence
-            (False: of a sequence, only the image that is shown); structures (names or groups of
-            the structures to draw, such as ["hippocampus", "deep grey"]; the segments of the
-            model's others stay as they are); withModel ("hippocampus-t1": the hippocampi that a
-            model of the brain outlines are divided into an anterior and a posterior part);
-            regionNode (a vtkMRMLMarkupsROINode: nothing is looked for outside of
-            its box, turned or not); heightCm and weightKg (of the person: the figures of a cine of
-            the heart are also given by body surface); furtherNodes (the other images of the
+        options: segmentationNode, model, side, device, uncertainty as for `segment`; engine
+            ("openvino" or "onnx" instead of PyTorch); augment (how many augmented views are
+            averaged besides the scan itself); wholeSequence (False: of a sequence, only the image
+            that is shown); structures (names or groups of the structures to draw, such as
+            ["hippocampus", "deep grey"]; the segments of the model's others stay as they are);
+            withModel ("hippocampus-t1": the hippocampi that a model of the brain outlines are
+            divided into two parts each); regionNode (a vtkMRMLMarkupsROINode: nothing is looked
+            for outside of its box, turned or not); heightCm and weightKg (of the person: a heart's
+            figures are also given by body surface); furtherNodes (the other images of the
             patient, in the model's order, for a model that takes several: the PET of a CT).
         """
         from .image_segmentation import SegmentJobOptions
@@ -333,7 +333,7 @@ class SegmentationLogic(TrainingLogic):
 
     def commandLine(self, volumeNode, **options) -> str:
         """The command that segments the scan's file without Slicer. options: model, side,
-        device, uncertainty, augment, structures, withModel, regionNode.
+        device, engine, uncertainty, augment, structures, withModel, regionNode.
         """
         from .copyable_calls import command_line
 

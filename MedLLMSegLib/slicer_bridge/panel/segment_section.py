@@ -8,6 +8,7 @@ import qt
 import slicer
 
 from MedLLMSegLib.slicer_bridge.logic.job_runner import THREAD_SLICE_S
+from MedLLMSegLib.slicer_bridge.presenter.choices import Engine
 from MedLLMSegLib.slicer_bridge.presenter.panel_state import message_fields
 from MedLLMSegLib.slicer_bridge.presenter.person_view import person_options
 from MedLLMSegLib.slicer_bridge.presenter.segment_view import with_job
@@ -90,6 +91,7 @@ class SegmentSection(JobSection):
             "device": chosen.device.value,
             "uncertainty": chosen.uncertainty,
             "augment": chosen.augment,
+            **({"engine": chosen.engine.value} if chosen.engine is not Engine.TORCH else {}),
             "wholeSequence": chosen.wholeSequence,
             "withModel": parts.id if parts is not None else None,
             "regionNode": chosen.regionOfInterest,

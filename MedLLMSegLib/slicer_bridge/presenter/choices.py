@@ -24,6 +24,22 @@ class Side(enum.Enum):
         }[self]
 
 
+class Engine(enum.Enum):
+    """What computes a segmentation's networks; the others run on the processor alone."""
+
+    TORCH = "torch"
+    OPENVINO = "openvino"
+    ONNX = "onnx"
+
+    def label(self) -> str:
+        """What the panel's list shows."""
+        return {
+            Engine.TORCH: _("PyTorch"),
+            Engine.OPENVINO: _("OpenVINO (processor)"),
+            Engine.ONNX: _("ONNX Runtime (processor)"),
+        }[self]
+
+
 class Device(enum.Enum):
     """The device that computes; the label of the first entry names the device it will choose."""
 

@@ -39,6 +39,8 @@ def test_the_map_lies_on_the_scan_and_runs_from_0_to_1(model, scan):
     assert 0.5 < result.evidence.array.max() <= 1
     assert result.windows > 1
     assert result.seconds > 0
+    far = replace(result, where=replace(result.where, inside=0.0, near=0.1, far=0.9))
+    assert "no reason to trust the outline" in far.sentences()[0]
 
 
 def test_the_region_is_the_structure_as_it_is_outlined(model, scan):

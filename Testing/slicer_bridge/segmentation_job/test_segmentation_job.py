@@ -8,6 +8,8 @@ pytest.importorskip(
 )
 import slicer
 
+from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.logic import image_segmentation
 from Testing.helpers.segmentation_jobs import (
     scene_contents,
     segment_centres,
@@ -184,3 +186,28 @@ def test_other_segments_stay_with_their_places(scene, scan, logic):
     np.testing.assert_array_equal(
         slicer.util.arrayFromSegmentBinaryLabelmap(node, mine, scan), mask
     )
+
+
+def test_an_engine_reaches_the_worker_and_the_result_says_so(scan, logic, client, monkeypatch):
+    monkeypatch.setattr(image_segmentation, "missing_packages", lambda engine: ())
+    job, _ = start_run(logic, scan, engine="openvino")
+    take_along(logic, job)
+    assert client.requests[0][1]["engine"] == "openvino"
+    assert job.notes[0] == "A note."
+    assert job.notes[1].startswith("Computed in another engine, openvino")
+    job, _ = start_run(logic, scan, engine="torch")
+    take_along(logic, job)
+    assert "engine" not in client.requests[1][1]
+    assert job.notes == ("A note.",)
+
+
+def test_an_engine_that_slicer_lacks_is_one_sentence(scene, scan, logic, client, monkeypatch):
+    monkeypatch.setattr(image_segmentation, "missing_packages", lambda engine: ("openvino", "onnx"))
+    before = scene_contents(scene)
+    job, _ = start_run(logic, scan, engine="openvino")
+    take_along(logic, job)
+    assert job.state == "failed"
+    assert 'run slicer.util.pip_install("openvino onnx") in the Python console' in job.message
+    assert not client.requests and scene_contents(scene) == before
+    with pytest.raises(UserError, match='"tvm" is not an engine'):
+        logic.segment(scan, engine="tvm")
