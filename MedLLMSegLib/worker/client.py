@@ -89,6 +89,7 @@ class WorkerClient:
         self._lock = threading.RLock()
         self._numbers = count(1)
         self._process: Process | None = None
+        self._with_engine: Process | None = None  # the last one that ran another engine than torch
         self._requests: dict[int, _Request] = {}  # by id, until their last event was polled
         self._events: deque[Event] = deque()
         self._closed = False
@@ -124,7 +125,11 @@ class WorkerClient:
                 raise RuntimeError("this client was closed")
             number = next(self._numbers)
             self._requests[number] = request = _Request({**fields, "id": number, "do": do})
+            if do == "train":
+                self._leave_other_engines()
             self._assign(request)
+            if "engine" in fields:
+                self._with_engine = request.process
         self._send(request)
         return number
 
@@ -191,6 +196,15 @@ class WorkerClient:
                     on_end=self._process_ended,
                 )
             return process
+
+    def _leave_other_engines(self) -> None:
+        """A training gets a process in which no other engine than torch has run: one that followed
+        it in the same process once ended it (docs/edge.md).
+        """
+        process = self._process
+        if process is not None and process is self._with_engine and not self._open(process):
+            process.close_stdin()  # it ends
+            self._process = None
 
     def _assign(self, request: _Request) -> None:
         """Choose the process that works on a request, and start it if there is none."""

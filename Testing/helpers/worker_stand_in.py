@@ -36,7 +36,7 @@ def engine() -> Engine:
     )
 
 
-def load(name, device):
+def load(name, device, engine="torch"):
     """A model, after as many seconds as the variable LOAD_S says."""
     time.sleep(float(os.environ.get("LOAD_S", "0")))
     return (name, device)

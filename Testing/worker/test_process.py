@@ -74,6 +74,20 @@ def test_a_worker_that_cannot_start(make, tmp_path):
     assert not other.alive
 
 
+@LINUX
+def test_a_training_gets_a_process_in_which_no_other_engine_has_run(make, tmp_path):
+    owner = make()
+    first = owner.pid()
+    assert owner.until(owner.ask(engine="onnx"))[-1].event == "result"
+    assert owner.pid() == first
+    training = {"request": {"source": "x"}, "output": str(tmp_path / "run")}
+    owner.cancel(owner.submit("train", **training))
+    second = owner.pid()
+    assert second != first and gone(first)
+    owner.cancel(owner.submit("train", **training))
+    assert owner.pid() == second  # torch alone has run there
+
+
 def test_packages_that_are_missing_and_then_there(make, tmp_path):
     owner = make(NEEDS=str(tmp_path / "torch"))
     last = owner.until(owner.ask())[-1]
