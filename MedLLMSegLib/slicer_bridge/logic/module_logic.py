@@ -81,14 +81,14 @@ class SegmentationLogic(TrainingLogic):
         onDone: called with the job when it is done, failed or cancelled.
         options: segmentationNode, model, side, device, uncertainty as for `segment`; engine
             ("openvino" or "onnx" instead of PyTorch); augment (how many augmented views are
-            averaged besides the scan itself); wholeSequence (False: of a sequence, only the image
-            that is shown); structures (names or groups of the structures to draw, such as
-            ["hippocampus", "deep grey"]; the segments of the model's others stay as they are);
-            withModel ("hippocampus-t1": the hippocampi that a model of the brain outlines are
-            divided into two parts each); regionNode (a vtkMRMLMarkupsROINode: nothing is looked
-            for outside of its box, turned or not); heightCm and weightKg (of the person: a heart's
-            figures are also given by body surface); furtherNodes (the other images of the
-            patient, in the model's order, for a model that takes several: the PET of a CT).
+            averaged); wholeSequence (False: of a sequence, the image that is shown); structures
+            (names or groups of those to draw, such as ["hippocampus", "deep grey"]; the segments
+            of the others stay as they are); withModel ("hippocampus-t1": the hippocampi that a
+            model of the brain outlines are divided into two parts each); regionNode (a
+            vtkMRMLMarkupsROINode: nothing is looked for outside of its box); heightCm and
+            weightKg (of the person: a heart's figures are also given by body surface);
+            furtherNodes (the patient's other images, in the model's order, for a model that takes
+            several: the PET of a CT).
         """
         from .image_segmentation import SegmentJobOptions
         from .jobs import Job
