@@ -253,7 +253,8 @@ class MedLLMSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         chosen, result, scan = self.parameters, self.result.node, self.parameters.inputVolume
         region = chosen.regionOfInterest
         self.running.forget_person_of_another(scan)
-        if result is None and self.panel.result is not None:
+        if self.result.about not in (None, result):  # deleted, or another scene was added
+            self.result.about = None
             self.replace(without_result(self.panel))
         self.change(
             **self.scans.choices(),

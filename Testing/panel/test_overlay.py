@@ -60,6 +60,7 @@ def test_a_map_that_is_deleted_leaves_the_views(panel, logic, scan, drawn, shown
     finish(logic, node, uncertaintyNode=unsure)
     assert shown_over() is unsure
     assert panel.ui.uncertaintySlider.visible
+    unsure.SetAndObserveImageData(None)  # as while a scene is being loaded
     slicer.mrmlScene.RemoveNode(unsure)
     assert shown_over() is None
     assert not panel.ui.uncertaintySlider.visible

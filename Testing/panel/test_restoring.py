@@ -5,6 +5,7 @@ import pytest
 
 from MedLLMSegLib import UserError
 from MedLLMSegLib.slicer_bridge.presenter.panel_texts import MARK_COLOURS
+from Testing.helpers.saved_scene import add_file_managers
 from Testing.panel.steps import finish, press, process, start, texts
 
 
@@ -44,6 +45,25 @@ def test_nothing_is_said_of_a_result_that_was_deleted(panel, logic, scan, drawn,
     start(panel, logic)
     finish(logic, drawn("found again"))
     assert "found again: 4 structures" in panel.ui.statusLabel.text
+
+
+def test_nothing_is_said_of_a_result_when_another_scene_is_added(
+    panel, logic, scan, drawn, tmp_path
+):
+    """Its parameters, and with them its result, take the place of those that were there."""
+    import slicer
+
+    start(panel, logic)
+    finish(logic, drawn("saved", scan))
+    add_file_managers(slicer.mrmlScene, tmp_path)
+    assert slicer.mrmlScene.WriteToMRB(str(tmp_path / "scene.mrb"))
+    start(panel, logic)
+    finish(logic, drawn("found", scan))
+    assert "found: 4 structures" in panel.ui.statusLabel.text
+    assert slicer.mrmlScene.ReadFromMRB(str(tmp_path / "scene.mrb"), False)
+    assert panel.result.node.GetName() == "saved"
+    assert not panel.ui.statusLabel.text
+    assert not panel.ui.resultTable.visible
 
 
 def test_a_failure_of_restore_has_a_red_mark(panel, logic, scan, drawn, monkeypatch):

@@ -19,7 +19,9 @@ MOST_ROWS = 10
 
 
 class ResultSection:
-    """The result of the last segmentation. widget: the module's widget."""
+    """The result of the last segmentation. widget: the module's widget. about: the segmentation
+    node that the message and the table are about, or None.
+    """
 
     def __init__(self, widget):
         self.widget, ui = widget, widget.ui
@@ -27,7 +29,7 @@ class ResultSection:
             lambda node, opacity: widget.logic.showUncertainty(node, opacity=opacity), widget
         )
         self._tables = ResultTables()
-        self.batch_table = None
+        self.about = self.batch_table = None
         ui.copyTableButton.connect("clicked(bool)", self.onCopyTable)
         ui.copyTextButton.connect("clicked(bool)", self.onCopyText)
         ui.restoreButton.connect("clicked(bool)", self.onRestore)
@@ -75,7 +77,7 @@ class ResultSection:
             parameters.resultSegmentation,
             parameters.outputSegmentation,
         )
-        parameters.resultSegmentation = job.segmentationNode
+        self.about = parameters.resultSegmentation = job.segmentationNode
         table = ResultTable(job.rows, job.volumetry, job.sentences, job.drawnBy, job.inserted)
         self._tables.take(job.segmentationNode, table)
         self.show_groups(self.groups)  # with the ticks of this node's segments
@@ -140,7 +142,7 @@ class ResultSection:
 
     def close(self) -> None:
         """The scene is being closed: drop what is known of its nodes."""
-        self._tables, self.batch_table = ResultTables(), None
+        self._tables, self.about, self.batch_table = ResultTables(), None, None
         self.overlay.forget()
 
     def _show_failure(self, error: Exception) -> None:

@@ -49,7 +49,7 @@ def make_layer(map_node):
 def refresh_layer(map_node) -> None:
     """Give a map's layer, if there is one, the map's values and place."""
     layer = layer_of(map_node)
-    if layer is None:
+    if layer is None or map_node.GetImageData() is None:  # a scene is being loaded or closed
         return
     values = np.clip(slicer.util.arrayFromVolume(map_node), 0, 1)  # [k, j, i]; NaN becomes 0
     labels = np.round((COUNT - 1) * np.nan_to_num(values)).astype(np.uint8)
