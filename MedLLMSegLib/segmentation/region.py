@@ -82,10 +82,10 @@ def region_named_in_errors(region: Region | None) -> Iterator[None]:
         ) from error
 
 
-def cropped(volume: Volume, region: Region) -> Volume:
-    """The part of a scan [..., k, j, i] inside a region.
+def box_in(volume: Volume, region: Region) -> Box:
+    """The voxels [k, j, i] of a scan inside a region.
 
-    Raises `UserError` where less than two voxels along an axis are inside.
+    Raises `UserError` where less than two along an axis are inside.
     """
     box = region.box_on(volume.grid)
     if min(part.stop - part.start for part in box) < 2:
@@ -94,6 +94,12 @@ def cropped(volume: Volume, region: Region) -> Volume:
             f'The region ({FACES}: {faces} mm) holds nothing of "{volume.name}"; move it onto the'
             " scan, or leave it out."
         )
+    return box
+
+
+def cropped(volume: Volume, region: Region) -> Volume:
+    """The part of a scan [..., k, j, i] inside a region. Raises `UserError` as `box_in`."""
+    box = box_in(volume, region)
     grid = sub_grid(volume.grid, box)
     return replace(
         volume,

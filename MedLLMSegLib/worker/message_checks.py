@@ -6,6 +6,7 @@ passes here can be taken for granted by what works on it. Importing this module 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from MedLLMSegLib.core.types import Json
@@ -28,6 +29,7 @@ _REQUESTS: Mapping[str, Mapping[str, Types]] = {
         "engine": _TEXT,
         "structures": (list,),
         "with_model": _TEXT_OR_NOTHING,
+        "region": (list,),
     },
     "explain": {
         "volume": _TEXT,
@@ -89,6 +91,12 @@ def check_request(message: Json) -> None:
     if missing:
         raise ValueError(f"{do} without {', '.join(missing)}")
     _check_types(message, _REQUESTS[do])
+    _check_lists(message)
+    if any(isinstance(value, str) and "\0" in value for value in message.values()):
+        raise ValueError("a text with a zero character")
+
+
+def _check_lists(message: Json) -> None:
     for name in _LISTS_OF_TEXTS:
         values = message.get(name)
         if isinstance(values, list) and not all(_is_text_or_nothing(v) for v in values):
@@ -96,8 +104,8 @@ def check_request(message: Json) -> None:
     for name in ("structures", "further"):
         if not all(isinstance(v, str) and "\0" not in v for v in message.get(name, ())):
             raise ValueError(f"{name} {message[name]!r}")
-    if any(isinstance(value, str) and "\0" in value for value in message.values()):
-        raise ValueError("a text with a zero character")
+    if "region" in message and not _are_corners(message["region"]):
+        raise ValueError(f"region {message['region']!r}")
 
 
 def check_answer(message: Json) -> None:
@@ -110,6 +118,15 @@ def check_answer(message: Json) -> None:
         raise ValueError(f"a unit of {message.get('unit_s')!r} seconds")
     if not all(isinstance(row, dict) for row in message.get("history", ())):
         raise ValueError("a history without rows")
+
+
+def _are_corners(value: object) -> bool:
+    """Whether a value is a list of the eight corners of a box, three finite numbers each."""
+    corners = value if isinstance(value, list) else []
+    points = [corner if isinstance(corner, list) else [] for corner in corners]
+    numbers = [x for point in points for x in point]
+    are_finite = all(type(x) in (int, float) and abs(x) < math.inf for x in numbers)
+    return are_finite and [len(point) for point in points] == [3] * 8
 
 
 def is_number(value: object) -> bool:

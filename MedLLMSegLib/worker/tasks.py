@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from MedLLMSegLib.core.volume import Volume
     from MedLLMSegLib.segmentation.explanation.explain import Explanation
     from MedLLMSegLib.segmentation.loaded_segmenter import SegmenterModel
+    from MedLLMSegLib.segmentation.region import Region
 
 MODELS_KEPT = 2  # models that stay loaded
 SEGMENT_OPTIONS = ("side", "probabilities", "uncertainty", "augment", "precision", "structures")
@@ -108,6 +109,12 @@ def _heard_inside(work: Callable[..., Any]) -> Callable[..., Any]:
     return do
 
 
+def _region(corners_ras: Sequence[Sequence[float]]) -> Region:
+    from MedLLMSegLib.segmentation.region import Region
+
+    return Region(tuple((float(x), float(y), float(z)) for x, y, z in corners_ras))
+
+
 class Tasks:
     """One method for each kind of request: (message, progress) -> the fields of its result.
 
@@ -123,7 +130,8 @@ class Tasks:
     def segment(self, message: Json, progress: TaskProgress) -> Json:
         """Volume and segmentation travel as files, each in a folder that the message names.
 
-        "further": the other images of the patient, for a model that takes several.
+        "further": the other images of the patient, for a model that takes several. "region": the
+        corners of the box (8, 3) that is searched, RAS mm.
         """
         progress("read", 0.0)
         volume: Any = load_volume(message["volume"], mapped=True)
@@ -135,6 +143,8 @@ class Tasks:
         options = {name: message[name] for name in SEGMENT_OPTIONS if name in message}
         if message.get("with_model"):  # it stays loaded, too
             options["with_model"] = self.model(message["with_model"], device, engine=engine)
+        if message.get("region"):
+            options["region"] = _region(message["region"])
         result = self.engine.segment(volume, model, progress=progress, **options)
         progress("write", 1.0)
         return {"folder": str(save_segmentation(self._noted(result), message["output"]))}

@@ -9,6 +9,7 @@ from MedLLMSegLib.anatomy.structures import hippocampus_structures
 from MedLLMSegLib.core.errors import Cancelled, UserError
 from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.core.segmentation import Segmentation
+from MedLLMSegLib.segmentation.region import Region, cropped, on_whole
 from MedLLMSegLib.segmentation.selection import only
 from MedLLMSegLib.worker.array_files import load_volume, save_segmentation
 from MedLLMSegLib.worker.protocol import Event
@@ -44,8 +45,12 @@ class BallSegmenter:
         augment=0,
         engine="torch",
         structures=(),
+        region=None,
         progress=None,
     ):
+        whole = volume
+        if region is not None:
+            volume = cropped(whole, region)
         self.volume, self.options = volume, dict(model=model, device=device, side=side)
         if progress:
             progress("segment", 0.5)
@@ -67,7 +72,8 @@ class BallSegmenter:
             model=model,
             uncertainty=unsure,
         )
-        return only(result, structures) if structures else result
+        result = only(result, structures) if structures else result
+        return result if region is None else on_whole(result, whole, region)
 
 
 class StandInClient:
@@ -138,6 +144,8 @@ class StandInClient:
             return Event(number, "result", bundle=str(self.bundle(fields)))
         options = {name: fields[name] for name in ("device", "side", "uncertainty")}
         options["structures"] = fields.get("structures", ())
+        if "region" in fields:
+            options["region"] = Region(tuple(map(tuple, fields["region"])))
         try:
             result = self.segment(load_volume(fields["volume"]), fields["model"], **options)
         except UserError as error:

@@ -10,6 +10,7 @@ import pytest
 
 from MedLLMSegLib import Segmentation, UserError, Volume
 from MedLLMSegLib.registry.catalogue import BUNDLES, METADATA
+from MedLLMSegLib.segmentation.region import Region
 from MedLLMSegLib.worker.array_files import load_explanation, save_volume
 from MedLLMSegLib.worker.tasks import Engine, Tasks
 
@@ -185,6 +186,22 @@ def test_a_model_whose_parts_are_asked_for_is_loaded_once_and_handed_over(tmp_pa
     (brain, parts), (_brain, none) = asked[:2]
     assert (brain.name, parts.name, none) == ("brain-mr", "hippocampus-t1", None)
     assert asked[2:] == asked[:2]
+
+
+def test_the_region_is_handed_over(tmp_path):
+    asked = []
+
+    def segment(volume, model, *, progress, **options):
+        asked.append(options)
+        return Segmentation(volume.with_array(np.zeros(volume.array.shape, np.uint8)), ())
+
+    tasks = Tasks(Engine(Loaded, segment, None, None))
+    save_volume(Volume(np.zeros((2, 3, 4), np.float32), np.eye(4)), tmp_path / "scan")
+    region = Region.from_faces((-1, -2, -3, 4, 5, 6))
+    corners = [list(corner) for corner in region.corners_ras]
+    message = {"volume": str(tmp_path / "scan"), "region": corners, "output": str(tmp_path / "out")}
+    tasks.segment(message, lambda *_: None)
+    assert asked == [{"region": region}]
 
 
 def test_a_structure_is_explained_with_the_model_that_stays_loaded(tmp_path):

@@ -23,7 +23,7 @@ from MedLLMSegLib.engines.engine_names import (
 from MedLLMSegLib.metrics.heart_function import Person
 from MedLLMSegLib.registry.catalogue import DEFAULT_SEGMENTER
 from MedLLMSegLib.reporting.sentences import scan_sentences
-from MedLLMSegLib.segmentation.region import Region, cropped, on_whole, region_named_in_errors
+from MedLLMSegLib.segmentation.region import Region, box_in
 from MedLLMSegLib.segmentation.selection import names_of
 from MedLLMSegLib.slicer_bridge.scene.restore_point import RestorePoints
 from MedLLMSegLib.slicer_bridge.scene.segments import Drawing, draw
@@ -123,14 +123,13 @@ class ImageSegmenter:
         check_nodes: as for `JobRunner.request`. further: the other images of the patient.
         """
         _require_packages(options.engine)
-        region = options.region
-        searched = [volume if region is None else cropped(volume, region), *further]
+        if options.region is not None:
+            box_in(volume, options.region)  # one beside the scan is refused before anything begins
         function = self.function
         search = self._in_worker if function is None else partial(self._in_process, function)
-        with region_named_in_errors(region):
-            segmentation = yield from search(searched, options, job, check_nodes, report)
+        segmentation = yield from search([volume, *further], options, job, check_nodes, report)
         segmentation = _with_engine(segmentation, options.engine)
-        result = yield from self.runner.in_thread(_image_result, segmentation, volume, region)
+        result = yield from self.runner.in_thread(_image_result, segmentation)
         drawing = replace(result.drawing, partial=bool(options.structures))
         return replace(result, drawing=drawing)
 
@@ -147,6 +146,7 @@ class ImageSegmenter:
         def report_event(event: Event) -> None:
             report(event.stage, event.fraction, event.seconds_left)
 
+        corners = [list(corner) for corner in options.region.corners_ras] if options.region else []
         with self.runner.folder() as folder:
             places = [folder / "volume", *(folder / f"image{n}" for n in range(1, len(images)))]
             for volume, place in zip(images, places, strict=True):
@@ -168,6 +168,7 @@ class ImageSegmenter:
                 **({"engine": options.engine} if options.engine != TORCH else {}),
                 **({"structures": list(options.structures)} if options.structures else {}),
                 **({"with_model": str(options.withModel)} if options.withModel else {}),
+                **({"region": corners} if corners else {}),
             )
             return (yield from self.runner.in_thread(load_segmentation, event.folder))
 
@@ -194,6 +195,7 @@ class ImageSegmenter:
             "augment": options.augment,
             "structures": options.structures,
             "with_model": options.withModel,
+            "region": options.region,
         }
         steps = self.runner.in_thread(
             function,
@@ -248,9 +250,7 @@ def _save_checked(volume: Volume, folder) -> None:
     save_volume(volume, folder)
 
 
-def _image_result(segmentation: Segmentation, volume: Volume, region: Region | None) -> ImageResult:
-    if region is not None:
-        segmentation = on_whole(segmentation, volume, region)
+def _image_result(segmentation: Segmentation) -> ImageResult:
     uncertainty = segmentation.uncertainty.array if segmentation.uncertainty else None
     return ImageResult(
         draw(segmentation),

@@ -15,6 +15,7 @@ from MedLLMSegLib.core.geometry import transform_points
 from MedLLMSegLib.segmentation.region import Region
 from MedLLMSegLib.slicer_bridge.logic.module_logic import SegmentationLogic
 from MedLLMSegLib.slicer_bridge.scene.region_nodes import faces_in_file, region_of
+from MedLLMSegLib.worker.message_checks import check_request
 from Testing.helpers.segmentation_jobs import segment_centres, start_run
 from Testing.slicer_bridge.stand_in import BALLS_RAS, GRID, OBLIQUE, BallSegmenter, take_along
 
@@ -118,14 +119,16 @@ def test_a_useless_one_is_said_in_one_sentence(scene, scan, logic, client, add_r
     assert not client.requests
 
 
-def test_a_search_that_finds_nothing_in_it_says_so(scan, logic, client, add_roi):
-    client.fails = {"kind": "user", "message": "No hippocampus was found."}
+def test_the_worker_gets_the_whole_scan_and_the_box(scan, logic, client, add_roi):
+    """So it knows what the region cuts off, and how large the scan is."""
     job, _ = start_run(logic, scan, regionNode=add_roi())
     take_along(logic, job)
-    assert job.message.startswith("No hippocampus was found. Only the region was searched")
+    ((_do, fields),) = client.requests
+    check_request({"id": 1, "do": "segment", **fields})
+    assert fields["region"] == [list(corner) for corner in region_of(add_roi()).corners_ras]
     job, _ = start_run(logic, scan)
     take_along(logic, job)
-    assert job.message == "No hippocampus was found."
+    assert "region" not in client.requests[-1][1]
 
 
 def test_it_is_read_when_the_job_begins(scan, logic, client, add_roi):
