@@ -22,6 +22,8 @@ EPILOG = """examples:
       by which features the model tells X-rays of another domain, stored in its bundle
   medllmseg domain --fit ../shared/data/acdc --model cardiac-cine-mr --others ../shared/data/samples
       the same of a model that outlines
+  medllmseg domain --fit ../shared/data/brain_labelmaps --model brain-mr
+      the same of the model of the whole brain, by heads synthesised from its label maps
 
 Research use only; not a medical device."""
 
@@ -65,7 +67,10 @@ def add_parser(commands: Subparsers) -> None:
         "--fit",
         type=typed_path,
         metavar="DATA",
-        help="the model's own images with their splits: train is the reference, val the threshold",
+        help=(
+            "the model's own images with their splits, or the whole brain's label maps: train is"
+            " the reference, val the threshold"
+        ),
     )
     parser.add_argument(
         "--others",

@@ -24,8 +24,8 @@ from MedLLMSegLib.training.synthesis.sample import SynthesisConfig, draw_head
 # A closer look at a head is about so large (`segmentation.closer_look`), with the brain in it.
 CLOSER_LOOK: Triple = (160, 192, 160)
 LIKE_CLOSER_LOOK = SynthesisConfig(shape=CLOSER_LOOK, pose=PoseConfig(shift_mm=(8.0, 8.0, 8.0)))
-HEADS = {"train": 60, "val": 30, "test": 30}
-FIRST_SEEDS = {"train": 50_000_017, "val": 60_000_011, "test": 70_000_027}  # unlike any other set
+HEADS = {"train": 60, "val": 34, "test": 20}
+FIRST_SEEDS = {"train": 50_000_017, "val": 60_000_011, "test": 80_000_023}  # unlike any other set
 
 
 def synthetic_features(

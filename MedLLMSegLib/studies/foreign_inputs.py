@@ -44,11 +44,16 @@ BEGIN, END = "<!-- foreign: begin -->", "<!-- foreign: end -->"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of a scan. answer: one of `ANSWERS`. says: the first reason or note."""
+    """What a model said of a scan.
+
+    answer: one of `ANSWERS`. says: the first reason or note. distance: of its features, 1 is the
+    limit of the domain; None of a model that knows none, and where the scan was refused.
+    """
 
     scan: ForeignScan
     answer: str
     says: str
+    distance: float | None = None
 
 
 def measure(
@@ -58,20 +63,39 @@ def measure(
     progress: Report | None = None,
 ) -> list[Answer]:
     """The answers of one model; those that a file in `output` holds are not asked for again."""
-    path, judges = output / f"{model.entry.id}-{model.sha256[:12]}.json", _judges(model)
-    known: Json = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path, judges = _file(output, model), _judges(model)
+    known = _known(path)
     report = Progress.of(progress)
     for number, scan in enumerate(scans):
         if scan.key in known and known[scan.key]["judges"] in (ANY, judges):
             continue
         report(f"{model.entry.id}: {scan.key}", number / len(scans))
-        answer, says = _answer(scan, model)
-        bound_to = ANY if answer == REFUSED else judges
-        known[scan.key] = {"answer": answer, "says": says, "judges": bound_to}
+        told = _answer(scan, model)
+        bound_to = ANY if told.answer == REFUSED else judges
+        row = {"answer": told.answer, "says": told.says, "distance": told.distance}
+        known[scan.key] = {**row, "judges": bound_to}
         output.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(known, indent=1))
-    told = [known[scan.key] for scan in scans]
-    return [Answer(s, row["answer"], row["says"]) for s, row in zip(scans, told, strict=True)]
+    return finished(scans, model, output)
+
+
+def finished(scans: Sequence[ForeignScan], model: SegmenterModel, output: Path) -> list[Answer]:
+    """The answers that are known; of a model with other judges none but refusals."""
+    known, judges = _known(_file(output, model)), _judges(model)
+    return [
+        Answer(scan, row["answer"], row["says"], row.get("distance"))
+        for scan in scans
+        if (row := known.get(scan.key)) and row["judges"] in (ANY, judges)
+    ]
+
+
+def _file(output: Path, model: SegmenterModel) -> Path:
+    return output / f"{model.entry.id}-{model.sha256[:12]}.json"
+
+
+def _known(path: Path) -> Json:
+    known: Json = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return known
 
 
 def _judges(model: SegmenterModel) -> str:
@@ -80,12 +104,14 @@ def _judges(model: SegmenterModel) -> str:
     return " ".join(each.digest if each else "none" for each in judges)
 
 
-def _answer(scan: ForeignScan, model: SegmenterModel) -> tuple[str, str]:
+def _answer(scan: ForeignScan, model: SegmenterModel) -> Answer:
     try:
         found = segment(scan.read(), model, precision="fp32")
     except UserError as error:
-        return REFUSED, str(error)
-    return answer_of(found)
+        return Answer(scan, REFUSED, str(error))
+    domain = found.domain
+    distance = None if domain is None else round(domain.distance / domain.threshold, 3)
+    return Answer(scan, *answer_of(found), distance)
 
 
 def answer_of(found: Segmentation) -> tuple[str, str]:
@@ -102,15 +128,13 @@ def answer_of(found: Segmentation) -> tuple[str, str]:
 
 
 def page_part(answers: Mapping[str, Sequence[Answer]]) -> str:
-    """The tables as Markdown. answers: model -> what it said, in one order of scans."""
-    kinds = list(dict.fromkeys(each.scan.kind for each in next(iter(answers.values()))))
-    head = ["scans", "n", *(f"`{model}`" for model in answers)]
+    """The tables as Markdown. answers: model -> what it said so far."""
+    kinds = list(dict.fromkeys(each.scan.kind for said in answers.values() for each in said))
+    head = ["scans", *(f"`{model}`" for model in answers)]
     rows = []
     for kind in kinds:
         of_kind = {m: [a for a in said if a.scan.kind == kind] for m, said in answers.items()}
-        count = len(next(iter(of_kind.values())))
-        cells = [_cell(of_kind[m], kind in OWN[m]) for m in answers]
-        rows.append([kind, str(count), *cells])
+        rows.append([kind, *(_cell(of_kind[m], kind in OWN[m]) for m in answers)])
     silent = {m: [a for a in s if _is_silent(a, m)] for m, s in answers.items()}
     sentences = [_silent_sentence(model, found) for model, found in silent.items()]
     return "\n\n".join([table(head, rows), "\n".join(sentences)])
@@ -121,8 +145,13 @@ def _is_silent(answer: Answer, model: str) -> bool:
 
 
 def _cell(said: Sequence[Answer], is_own: bool) -> str:
+    if not said:
+        return "not shown yet"
     counts = Counter(each.answer for each in said)
     text = ", ".join(f"{counts[answer]} {answer}" for answer in ANSWERS if counts[answer])
+    far = sorted(each.distance for each in said if each.distance is not None)
+    if far:
+        text += f" ({far[0]:.2f})" if far[0] == far[-1] else f" ({far[0]:.2f} to {far[-1]:.2f})"
     return f"*its own:* {text}" if is_own else text
 
 
@@ -155,6 +184,7 @@ def main(arguments: Iterable[str] | None = None) -> int:
     parser.add_argument(
         "--only", nargs="+", default=["*"], metavar="PATTERN", help='of scans, such as "*CT*"'
     )
+    parser.add_argument("--known", action="store_true", help="measure nothing more")
     parser.add_argument("--page", type=Path, help="the page to write the tables into")
     options = parser.parse_args(None if arguments is None else list(arguments))
     try:
@@ -169,7 +199,9 @@ def main(arguments: Iterable[str] | None = None) -> int:
         answers = {}
         for name in options.model or MODELS:
             model = load_model(name, "cpu", "fp32")
-            answers[model.entry.id] = measure(scans, model, options.output, ProgressLog())
+            if not options.known:
+                measure(scans, model, options.output, ProgressLog())
+            answers[model.entry.id] = finished(scans, model, options.output)
         part = page_part(answers)
         print(part)
         if options.page:

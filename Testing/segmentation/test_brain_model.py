@@ -7,6 +7,7 @@ import pytest
 
 from MedLLMSegLib import UserError, load_volume, segment
 from MedLLMSegLib.core.geometry import transform_points
+from MedLLMSegLib.core.quality import RED
 from Testing.helpers.brain_template import template_path
 
 pytestmark = pytest.mark.slow  # a whole head goes through the network twice
@@ -56,6 +57,20 @@ def test_its_volumes_are_those_of_a_brain(template):
     assert template.expected_dice[10] > 0.7 > template.expected_dice[26]  # thalamus, accumbens
 
 
+def test_the_template_is_of_its_domain(template):
+    assert not template.domain.outside
+    assert 0.2 < template.domain.distance / template.domain.threshold < 0.9
+
+
+@needs_samples
+def test_a_limb_that_looks_like_a_head_is_outside_its_domain():
+    limb = SAMPLES.parent / "sts_petct/ct/STS_019.nii.gz"
+    found = segment(load_volume(limb), "brain-mr")
+    assert found.domain.outside and found.quality.scan.light == RED
+    assert found.notes[0].startswith("The scan is outside the domain")
+    assert "synthesised from the training maps" in found.notes[0]
+
+
 @needs_samples
 def test_a_body_is_refused():
     with pytest.raises(UserError, match="No brain was found"):
@@ -66,6 +81,7 @@ def test_a_body_is_refused():
 def test_a_real_head_with_its_skull_has_both_halves_of_a_brain():
     (path,) = SAMPLES.glob("*head*")
     result = segment(load_volume(path), "brain-mr")
+    assert not result.domain.outside
     volumes = {s.label: result.volumes_ml[s.key] for s in result.structures}
     assert 800 < sum(volumes.values()) < 2000
     for left, right in RIGHT.items():
