@@ -6,18 +6,23 @@ that goes on to segment or to train meets none of that: it gets files, and a des
 
 from __future__ import annotations
 
+import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from threading import Thread
+from typing import Any, BinaryIO, TypeVar, cast
 
 from MedLLMSegLib.core.errors import UserError, in_short
 from MedLLMSegLib.core.own_environment import own_environment
 
 MODULE = "MedLLMSegLib.engines.own_process"
+ANSWER, LOG = "answer", "log"  # in a folder that both processes know
 Result = TypeVar("Result")
 
 
@@ -25,43 +30,71 @@ def in_own_process(work: Callable[..., Result], *arguments: Any) -> Result:
     """What `work(*arguments)` returns, from another Python process.
 
     work: a function at the top of one of our modules. Arguments and result are pickled. Raises the
-    `UserError` that the work raises, and one with the last line that the process wrote where it
-    ended in another way.
+    `UserError` or `OSError` that the work raises, and a `UserError` with the last line that the
+    process wrote where it ended in another way. It ends with this process, however that ends.
     """
-    with tempfile.TemporaryDirectory(prefix="medllmseg-") as folder:
-        answer = Path(folder) / "answer"  # not stdout, which libraries print to
-        done = subprocess.run(
-            [sys.executable, "-m", MODULE, str(answer)],
-            input=pickle.dumps((work, arguments)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env=own_environment(),
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            check=False,
-        )
-        if not answer.is_file():
-            lines = done.stderr.decode("utf-8", "replace").strip().splitlines() or ["no message"]
+    with tempfile.TemporaryDirectory(prefix="medllmseg-") as name:
+        folder = Path(name)
+        exit_code = _run(folder, pickle.dumps((work, arguments)))
+        if not (folder / ANSWER).is_file():
+            text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+            lines = text.strip().splitlines() or ["no message"]
             raise UserError(
-                f"A process of its own ended before its work was done (exit code"
-                f" {done.returncode}: {in_short(lines[-1])}); close other programs, and try again."
+                f"A process of its own ended before its work was done (exit code {exit_code}:"
+                f" {in_short(lines[-1])}); close other programs, and try again."
             )
-        result, error = pickle.loads(answer.read_bytes())
+        result, error = pickle.loads((folder / ANSWER).read_bytes())
     if error is not None:
-        raise UserError(error)
+        raise error
     return cast(Result, result)
 
 
-def _work(answer: Path) -> None:
+def _run(folder: Path, task: bytes) -> int:
+    """Run the other process to its end; returns its exit code."""
+    with (
+        (folder / LOG).open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", MODULE, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # libraries print to it
+            stderr=log,
+            env=own_environment(),
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        ) as process,
+    ):
+        try:
+            stdin = cast(BinaryIO, process.stdin)
+            with suppress(OSError):  # it ended already, and its log says why
+                stdin.write(task)
+                stdin.flush()
+            return process.wait()  # stdin stays open until then: see `_end_with_owner`
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _work(folder: Path) -> None:
     """In the other process: read what is to be done, do it, and write what came of it."""
     work, arguments = pickle.load(sys.stdin.buffer)
-    found: tuple[Any, str | None]
+    Thread(target=_end_with_owner, args=(folder,), daemon=True).start()
+    found: tuple[Any, Exception | None]
     try:
         found = (work(*arguments), None)
-    except UserError as error:
-        found = (None, str(error))
-    unfinished = answer.with_suffix(".part")
+    except (UserError, OSError) as error:
+        found = (None, error)
+    unfinished = folder / f"{ANSWER}.part"
     unfinished.write_bytes(pickle.dumps(found))
-    unfinished.replace(answer)
+    unfinished.replace(folder / ANSWER)
+
+
+def _end_with_owner(folder: Path) -> None:
+    """On a thread: stdin closes when its owner ends, or is killed. Nobody waits for the work then,
+    nor removes the folder.
+    """
+    with suppress(OSError):
+        os.read(sys.stdin.fileno(), 1)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 if __name__ == "__main__":

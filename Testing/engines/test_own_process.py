@@ -2,13 +2,16 @@
 
 import os
 import shutil
+import subprocess
 import sys
+import time
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
 from MedLLMSegLib import UserError
+from MedLLMSegLib.core.own_environment import own_environment
 from MedLLMSegLib.edge.exported_folder import read_exported
 from MedLLMSegLib.engines.engine_names import check_engine
 from MedLLMSegLib.engines.graph_folder import GraphFile
@@ -30,6 +33,37 @@ def test_what_the_work_returns_and_what_it_says_come_back(tmp_path):
 def test_a_process_that_dies_is_no_answer(work, said):
     with pytest.raises(UserError, match=said):
         in_own_process(work, 3 if work is os._exit else 3.5)
+
+
+def test_a_full_disk_stays_one():
+    """So that the cache says what to do about it."""
+    with pytest.raises(FileNotFoundError):
+        in_own_process(os.listdir, "nowhere")
+
+
+@pytest.mark.slow
+def test_it_ends_when_its_owner_is_killed(tmp_path):
+    """As a worker is whose Cancel was not heard: nothing goes on, and nothing stays."""
+    code = (
+        "import time; from MedLLMSegLib.engines.own_process import in_own_process;"
+        "in_own_process(time.sleep, 60)"
+    )
+    environment = {**own_environment(), "TMPDIR": str(tmp_path)}
+    owner = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    try:
+        _wait_for(lambda: any(tmp_path.glob("medllmseg-*/log")))
+        time.sleep(1)  # it imports
+    finally:
+        owner.kill()
+        owner.wait()
+    _wait_for(lambda: not any(tmp_path.iterdir()))
+
+
+def _wait_for(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_it_finds_this_library_and_nothing_in_the_current_folder(tmp_path, monkeypatch):
