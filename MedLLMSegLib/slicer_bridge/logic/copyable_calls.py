@@ -13,7 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from MedLLMSegLib.core.errors import UserError
+from MedLLMSegLib.slicer_bridge.scene.patient_images import count_images
 from MedLLMSegLib.slicer_bridge.scene.region_nodes import faces_in_file
+from MedLLMSegLib.slicer_bridge.scene.sequence_nodes import source_of
 
 from .image_segmentation import SegmentJobOptions
 
@@ -54,12 +56,7 @@ def command_line(volumeNode, **options) -> str:
     _require_in_scene(volumeNode)
     changed = _changed_options(options)
     name = re.sub(r"[^\w.-]+", "_", volumeNode.GetName() or "scan").strip("._-") or "scan"
-    path, notes = _file(volumeNode), []
-    if path is None:
-        path = f"{name}.nrrd"
-        notes.append(f"# First save the scan as {path}: it has no file of its own, or was changed.")
-    if volumeNode.GetTransformNodeID():
-        notes.append("# The scan's transform in Slicer is not in its file.")
+    path, notes = _scan_file(volumeNode, name, changed.get("wholeSequence", True))
     images, more = _further_files(changed.get("furtherNodes", ()))
     notes += more
     scan = ["--input", path, *images] if images else [path]
@@ -80,6 +77,26 @@ def command_line(volumeNode, **options) -> str:
         command += ["--uncertainty", f"{name}_uncertainty.nii.gz"]
     line = subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
     return "\n".join([*notes, line]) + "\n"
+
+
+def _scan_file(volumeNode, name: str, wholeSequence: bool) -> tuple[str, list[str]]:
+    """(the scan's file, lines about it). name: for a file that is still to be made."""
+    source = source_of(volumeNode, wholeSequence)
+    held, shown = (volumeNode, volumeNode) if source is None else (source.sequence, source.proxy)
+    path, notes = _file(held), []
+    if count_images(volumeNode, wholeSequence) > 1:
+        if path is None or not path.endswith((".nii", ".nii.gz")):
+            path = f"{name}.nii.gz"
+            notes.append(
+                f"# First write all images into one 4D NIfTI file, {path}; of other files the"
+                " command takes one image each."
+            )
+    elif path is None:
+        path = f"{name}.nrrd"
+        notes.append(f"# First save the scan as {path}: it has no file of its own, or was changed.")
+    if shown is not None and shown.GetTransformNodeID():
+        notes.append("# The scan's transform in Slicer is not in its file.")
+    return path, notes
 
 
 def _further_files(nodes) -> tuple[list[str], list[str]]:

@@ -135,6 +135,17 @@ def test_the_shown_image_alone_is_one_image(scene, logic, client, model, frames)
     assert not any("were taken as" in note for note in job.notes)
 
 
+def test_the_copied_command_asks_for_a_file_of_all_images(scene, logic, vector, frames):
+    sequence, shown = sequence_of(scene, frames)
+    for node in (vector, sequence, shown):
+        note, command = logic.commandLine(node).splitlines()
+        assert "4D NIfTI file, both.nii.gz" in note
+        assert command.startswith("medllmseg segment both.nii.gz ")
+    alone = logic.commandLine(shown, wholeSequence=False)
+    assert "save the scan as both.nrrd" in alone
+    assert "4D" not in alone
+
+
 def test_images_on_several_grids_lie_over_the_first(scene, logic, model, frames):
     frames[1] = frames[1][:8]
     sequence, shown = sequence_of(scene, frames)
