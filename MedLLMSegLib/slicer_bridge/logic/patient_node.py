@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,9 +51,14 @@ def patient_in(volumeNode, source: SequenceSource | None, model) -> PatientNode 
 
 
 def _channels(model) -> tuple[InputChannel, ...]:
-    """The images that a model takes; () where it does not say so, or cannot be read."""
+    """The images that a model takes; () where it does not say so, or cannot be read.
+
+    model: as in `SegmentJobOptions`, a loaded one too.
+    """
+    if not isinstance(model, (str, os.PathLike)):
+        return tuple(getattr(model, "channels", ()))
     try:
-        settings = read_metadata(find_model(str(model)).folder).get("preprocessing")
+        settings = read_metadata(find_model(model).folder).get("preprocessing")
         return channels_of(settings) if isinstance(settings, dict) else ()
     except UserError:  # the worker will report what is wrong
         return ()

@@ -40,7 +40,7 @@ def test_the_worker_hands_all_images_to_the_engine(tmp_path, monkeypatch):
 
     engine = tasks.Engine(lambda name, device: None, segment, None, list)
     doing = tasks.Tasks(engine)
-    monkeypatch.setattr(doing, "model", lambda *_: None)
+    monkeypatch.setattr(doing, "model", lambda *_, **__: None)
     message = {"volume": str(save_volume(ct, tmp_path / "a")), "output": str(tmp_path / "o")}
     message["further"] = [str(save_volume(pet, tmp_path / "b"))]
     with pytest.raises(UserError, match="seen"):
