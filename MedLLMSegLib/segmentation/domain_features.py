@@ -8,6 +8,8 @@ size of the tiles nor on the engine and the precision that the scan is outlined 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,11 +17,13 @@ from torch import Tensor
 
 from MedLLMSegLib.core.domain_verdict import DomainVerdict
 from MedLLMSegLib.core.types import Array, Triple
+from MedLLMSegLib.core.volume import Volume
 from MedLLMSegLib.networks.segmentation.segmenter import MedVisionLlama, pad_to_multiple
 from MedLLMSegLib.registry.domain_reference import DomainReference
 from MedLLMSegLib.registry.segmenter_settings import domain_window
 
 from .loaded_segmenter import SegmenterModel
+from .result_maps import RunResult
 
 
 @torch.inference_mode()
@@ -80,6 +84,20 @@ def domain_notes(domain: DomainVerdict | None) -> tuple[str, ...]:
         f"The scan is {domain.in_words}. How good the model is on such scans was not measured:"
         " check every outline.",
     )
+
+
+def without_verdict_on_part(
+    result: RunResult, model: SegmenterModel, searched: Volume, scan: Volume
+) -> RunResult:
+    """A result without a verdict on the domain where only a part of a scan was searched by a model
+    whose reference is of whole organs: of those that it looks closer at. A part would be told to be
+    outside.
+    """
+    is_part = searched.array.shape != scan.array.shape
+    if not is_part or result.domain is None or model.settings.get("closer_look_mm") is None:
+        return result
+    note = "Whether the scan is of the model's domain was not asked, as only a region was searched."
+    return replace(result, notes=(*result.notes, note), domain=None)
 
 
 def scan_verdict(

@@ -32,7 +32,7 @@ from MedLLMSegLib.registry.segmenter_settings import window_for
 from MedLLMSegLib.registry.trained_range import beyond_training, range_notes
 
 from .brain_checks import checked_head, with_doubts
-from .domain_features import domain_notes, scan_verdict
+from .domain_features import domain_notes, scan_verdict, without_verdict_on_part
 from .expected_dice import expected_dice
 from .finish import finish
 from .hippocampus_parts import load_parts_model, with_hippocampus_parts
@@ -129,6 +129,7 @@ def segment(
     working, dividing = reporter.part(0.0, 0.8 if parts else 1.0), reporter.part(0.8, 1.0)
     with region_named_in_errors(region):
         result = _run_in_order(searched, model, side, request, working)
+        result = without_verdict_on_part(result, model, searched, volume)
         segmentation = checked_head(searched, _segmentation(searched, grid, result, model))
     asked = chosen_structures(names, segmentation.structures) if names else ()
     segmentation = with_intracranial(searched, segmentation, asked)

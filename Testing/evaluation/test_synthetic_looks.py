@@ -14,6 +14,7 @@ from MedLLMSegLib.evaluation.fit_scan_domain import closer_features
 from MedLLMSegLib.io.volume_files import save_volume
 from MedLLMSegLib.registry.catalogue import read_metadata
 from MedLLMSegLib.segmentation import domain_features
+from MedLLMSegLib.segmentation.region import Region
 from MedLLMSegLib.training.synthesis.sample import SynthesisConfig
 from Testing.helpers.tiny_brain import tiny_brain, tiny_scan
 
@@ -91,3 +92,14 @@ def test_where_no_closer_look_is_worth_it_the_first_one_tells(fitted):
     wide = replace(model, settings={**model.settings, "closer_look_mm": 500.0})
     assert segment(tiny_scan(), wide).domain is not None
     assert segment(tiny_scan(), replace(wide, domain=None)).domain is None
+
+
+def test_of_a_part_of_a_head_no_domain_is_told(fitted):
+    model, scan = load_model(fitted[0], "cpu", "fp32"), tiny_scan()
+    low, high = np.sort(scan.grid.corners_ras(), axis=0)[[0, -1]]
+    whole = segment(scan, model, region=Region.from_faces((*low, *high)))
+    assert whole.domain is not None
+    half = segment(scan, model, region=Region.from_faces((*low, (low[0] + high[0]) / 2, *high[1:])))
+    assert half.domain is None
+    assert any("only a region was searched" in note for note in half.notes)
+    assert not any("was not asked" in note for note in whole.notes)
