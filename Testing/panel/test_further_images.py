@@ -98,8 +98,8 @@ def test_a_volume_that_holds_all_images_is_chosen_once(panel, logic, both, pictu
     assert "furtherNodes" not in logic.calls[-1][2]
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_a_sequence_holds_all_images_or_the_panel_says_what_to_do(panel, logic, module, count):
+def sequence_of(count):
+    """(sequence, the node that shows it)"""
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "frames")
     for n in range(count):
         volume = slicer.vtkMRMLScalarVolumeNode()
@@ -108,7 +108,21 @@ def test_a_sequence_holds_all_images_or_the_panel_says_what_to_do(panel, logic, 
     browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode")
     browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
     slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
-    panel.parameters.inputVolume = browser.GetProxyNode(sequence)
+    return sequence, browser.GetProxyNode(sequence)
+
+
+def test_where_its_sequence_is_deleted_the_shown_image_is_one(panel, module):
+    sequence, panel.parameters.inputVolume = sequence_of(2)
+    panel.ui.modelList.setCurrentRow(3)
+    assert panel.ui.segmentButton.enabled
+    slicer.mrmlScene.RemoveNode(sequence)
+    assert shown(panel) == [True, False, False]
+    assert "Choose the image pet" in panel.ui.segmentButton.toolTip
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_sequence_holds_all_images_or_the_panel_says_what_to_do(panel, logic, module, count):
+    _, panel.parameters.inputVolume = sequence_of(count)
     panel.ui.modelList.setCurrentRow(3)
     assert panel.ui.segmentButton.enabled is (count == 2)
     assert panel.ui.imagesLabel.visible is (count == 2)

@@ -9,6 +9,7 @@ from MedLLMSegLib.slicer_bridge.scene.map_roles import is_map
 
 SCAN = "vtkMRMLScalarVolumeNode"
 FURTHER_IMAGES = ("secondImage", "thirdImage", "fourthImage")  # of the parameter node
+SEQUENCE = "vtkMRMLSequenceNode"
 WATCHED = (SCAN, "vtkMRMLSegmentationNode")  # the classes of nodes that the panel shows
 
 
@@ -31,9 +32,12 @@ class ScansSection:
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onRemoved(self, scene, event, node) -> None:
-        """A result or a map may be gone, and what was said of it."""
+        """A result or a map may be gone, and what was said of it, or all images but the one shown
+        of a sequence.
+        """
         self.onNode(scene, event, node)
-        if node is not None and _is_watched(node) and not scene.IsBatchProcessing():
+        told_of = node is not None and (_is_watched(node) or node.IsA(SEQUENCE))
+        if told_of and not scene.IsBatchProcessing():
             self.widget.update()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
