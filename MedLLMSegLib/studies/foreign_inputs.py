@@ -5,10 +5,9 @@
 
 Each input goes through each shipped segmenter as by `medllmseg segment`, in fp32, and gets one
 answer: it is refused, told to be outside the model's domain, or comes with a light. What counts is
-that no foreign input gets a green light without a note. It can be stopped, and goes on where it
-was; an answer is bound to the model with all that it judges by, and a refusal to the model alone,
-as nothing is judged then. --more NAME=FOLDER adds a folder of
-scans of one's own.
+that no foreign input gets a green light. It can be stopped, and goes on where it was; an answer is
+bound to the model with all that it judges by, and a refusal to the model alone, as nothing is
+judged then. --more NAME=FOLDER adds a folder of scans of one's own, and --known measures nothing.
 """
 
 from __future__ import annotations
@@ -135,13 +134,13 @@ def page_part(answers: Mapping[str, Sequence[Answer]]) -> str:
     for kind in kinds:
         of_kind = {m: [a for a in said if a.scan.kind == kind] for m, said in answers.items()}
         rows.append([kind, *(_cell(of_kind[m], kind in OWN[m]) for m in answers)])
-    silent = {m: [a for a in s if _is_silent(a, m)] for m, s in answers.items()}
-    sentences = [_silent_sentence(model, found) for model, found in silent.items()]
+    green = {m: [a for a in said if _is_foreign_green(a, m)] for m, said in answers.items()}
+    sentences = [_green_sentence(model, found) for model, found in green.items()]
     return "\n\n".join([table(head, rows), "\n".join(sentences)])
 
 
-def _is_silent(answer: Answer, model: str) -> bool:
-    return answer.answer == SILENT and answer.scan.kind not in OWN[model]
+def _is_foreign_green(answer: Answer, model: str) -> bool:
+    return answer.answer in (SILENT, NOTED) and answer.scan.kind not in OWN[model]
 
 
 def _cell(said: Sequence[Answer], is_own: bool) -> str:
@@ -155,11 +154,11 @@ def _cell(said: Sequence[Answer], is_own: bool) -> str:
     return f"*its own:* {text}" if is_own else text
 
 
-def _silent_sentence(model: str, silent: Sequence[Answer]) -> str:
-    if not silent:
-        return f"- `{model}`: no foreign scan has a green light without a word."
-    names = ", ".join(each.scan.key for each in silent)
-    return f"- `{model}`: {len(silent)} foreign scans have a green light without a word ({names})."
+def _green_sentence(model: str, green: Sequence[Answer]) -> str:
+    if not green:
+        return f"- `{model}`: no foreign scan has a green light."
+    names = "; ".join(f'{each.scan.key} ("{each.says}")' for each in green)
+    return f"- `{model}`: {len(green)} foreign scans have a green light: {names}"
 
 
 def write_page(page: Path, part: str) -> None:

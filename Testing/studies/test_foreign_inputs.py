@@ -44,17 +44,21 @@ def scan(name, kind):
 
 def test_the_table_counts_and_names_what_is_foreign_and_silent():
     own, other = scan("anna", HEARTS), scan("ct", "chest")
-    said = [Answer(own, "green", ""), Answer(other, "green", ""), Answer(other, "refused", "no")]
+    said = [
+        Answer(own, "green", ""),
+        Answer(other, "green with a note", ""),
+        Answer(other, "refused", "no"),
+    ]
     part = page_part({"cardiac-cine-mr": said})
     assert f"| {HEARTS} | *its own:* 1 green |" in part
-    assert "| chest | 1 refused, 1 green |" in part
-    assert "1 foreign scans have a green light without a word (chest: ct)" in part
+    assert "| chest | 1 refused, 1 green with a note |" in part
+    assert '1 foreign scans have a green light: chest: ct ("")' in part
     silent = page_part({"cardiac-cine-mr": said[:1] + said[2:]})
-    assert "no foreign scan has a green light without a word" in silent
+    assert "no foreign scan has a green light" in silent
     far = [Answer(other, "red", "", 0.9), Answer(other, "outside", "", 1.234)]
     assert "| chest | 1 outside, 1 red (0.90 to 1.23) |" in page_part({"cardiac-cine-mr": far})
     partly = page_part({"cardiac-cine-mr": said, "brain-mr": said[:1]})
-    assert "| chest | 1 refused, 1 green | not shown yet |" in partly
+    assert "| chest | 1 refused, 1 green with a note | not shown yet |" in partly
 
 
 def test_it_goes_on_where_it_was_and_asks_anew_what_judges_otherwise(tmp_path, monkeypatch):
